@@ -6,7 +6,7 @@
     maps = scan.reconstruct()
     refined = scan.refine(epoch_max=20)
 
-What is here loads when it is first used, so that ``import ptylive`` costs nothing.
+Public names are loaded on first use, so that ``import ptylive`` costs nothing.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used. Raises AttributeError for any other."""
+    """Load a public name on first use. Raises AttributeError for any other."""
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The command line, which ``ptylive`` starts too; ``python -m ptylive`` for whoever has none on the path."""
+"""The command line, also started by ``ptylive``; use ``python -m ptylive`` if that is not on the path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point: Ctrl-C while the program loads ends it as Ctrl-C later does."""
+    """Run the command line: Ctrl-C while the program loads ends it in the same way as Ctrl-C later."""
     try:
         from ptylive.server.cli.main import main as run
 

@@ -1,6 +1,6 @@
-"""Arguments of public functions: a script's mistake is answered as a typed one is, before anything is begun.
+"""Checks of arguments of public functions: a script gets the same errors as the command line, before work begins.
 
-Each function gives the argument in the type that is worked with; it raises MetadataError with its name and a remedy.
+Each function returns the argument in the type used internally; it raises MetadataError with its name and a remedy.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MOST_SECONDS = 1e6
 
 
 def whole(name: str, value: object, least: int, most: int | None = None) -> int:
-    """A whole number in bounds; of numpy, too."""
+    """A whole number within bounds; may be a numpy integer."""
     bounds = f"from {least} on" if most is None else f"from {least} to {most}"
     number = None if isinstance(value, bool) or not isinstance(value, Integral) else int(value)
     if number is None or number < least or (most is not None and number > most):
@@ -32,12 +32,12 @@ def whole(name: str, value: object, least: int, most: int | None = None) -> int:
 
 
 def threads(value: object) -> int:
-    """How many threads a refinement has."""
+    """Number of threads of a refinement."""
     return whole("threads", value, 1, MOST_THREADS)
 
 
 def seconds(name: str, value: object) -> float:
-    """A time to wait."""
+    """A waiting time in seconds."""
     number = -1.0 if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not 0 <= number < MOST_SECONDS:
         raise MetadataError(f"{name} = {brief(value)} is impossible", "give seconds, a number from 0 on")
@@ -45,7 +45,7 @@ def seconds(name: str, value: object) -> float:
 
 
 def texts(name: str, value: object) -> tuple[str, ...]:
-    """Several words: in a list, or in one text between commas, as they are typed."""
+    """Several words: a list, or one text separated by commas, as typed by users."""
     given = value.split(",") if isinstance(value, str) else value
     listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else (given,)
     if not all(isinstance(one, str) for one in listed):
@@ -54,21 +54,21 @@ def texts(name: str, value: object) -> tuple[str, ...]:
 
 
 def cluster(value: object) -> str | None:
-    """Where a cluster is; None: nowhere."""
+    """Address of a cluster; None: no cluster."""
     if not isinstance(value, str | None):
         raise MetadataError(f"cluster = {brief(value)} is no text", "write where it is, as tcp://SCHEDULER:8786")
     return value
 
 
 def table(name: str, value: object) -> dict[str, Any]:
-    """Names and values."""
+    """A table of names and values."""
     if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
         raise MetadataError(f"{name} = {brief(value)} is no table of names and values", f"give {name}={{NAME: VALUE}}")
     return dict(value)
 
 
 def place(name: str, value: object) -> Path:
-    """A path, also from a home folder (``~/scan.h5``)."""
+    """A path, which may begin with a home folder (``~/scan.h5``)."""
     if not isinstance(value, str | os.PathLike):
         raise MetadataError(f"{name} = {brief(value)} is no path", "give a text or a pathlib.Path")
     try:
@@ -78,31 +78,31 @@ def place(name: str, value: object) -> Path:
 
 
 def places(name: str, value: object) -> list[Path]:
-    """Paths and patterns: one, or several."""
+    """One or several paths and patterns."""
     if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
         return [place(name, value)]
     return [place(name, one) for one in value]
 
 
 def settings(value: object) -> Any:
-    """Settings of refinements, a preset or a file of them; None: none."""
+    """Settings of refinements, a preset or a preset file; None: none."""
     if value is None or hasattr(value, "model_dump") or isinstance(value, str | os.PathLike):
         return value
     return table("preset", value)
 
 
 def metadata(value: object) -> dict[str, Any]:
-    """Of a scan, in the units of their fields and asked about where they are odd; arrays, and their files, as they
-    are.
+    """Metadata of a scan, in the units of their fields, with questions raised for odd values; arrays, and their files,
+    are passed on unchanged.
     """
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
-    check_given_once(numbers, ONE_COEFFICIENT)  # a file's attributes, which say more than one, may be given as they are
+    check_given_once(numbers, ONE_COEFFICIENT)  # attributes of a file, which repeat some, may be passed on
     return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}
 
 
 def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:
-    """Of a scan, and its metadata with what a masked array leaves out of every pattern as the bad pixels."""
+    """Patterns of a scan, and its metadata with pixels that a masked array masks in every pattern as bad pixels."""
     try:
         counts, values = np.asarray(value), dict(given)
     except ValueError as error:  # rows of different lengths

@@ -1,4 +1,4 @@
-"""Many scans under one preset, from a script: what ``ptylive batch`` does (docs/batch.md)."""
+"""Process many scans under one preset, from a script, as ``ptylive batch`` does (docs/batch.md)."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> list[Row]:
-    """Reconstruct and refine scans, as many at a time as there are workers; what is done is not done again.
+    """Reconstruct and refine scans, as many at a time as there are workers; finished scans are not repeated.
 
-    Settings of maps, ``**{"wdd.epsilon": 0.1}``, are of all maps; detectors: virtual ones, as
+    Settings of maps, ``**{"wdd.epsilon": 0.1}``, apply to all maps; detectors: virtual ones, as
     ``{"haadf": "ring:60mrad,200mrad"}``, for maps ``vd_haadf``.
 
     files: paths and patterns (``"scans/*.h5"``); out: folder of results and table (``batch.html``, ``batch.csv``);
-    preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the files'. workers: processes of
-    this machine, by default one for each core, or one GPU; cluster: a Dask cluster instead (``"tcp://HOST:8786"``);
-    when_cluster_missing: ``refuse``, ``wait`` for it, or ``here``, also where it goes in the middle.
-    retry: also what failed in an earlier call. should_stop: asked several times a second; what runs then is stopped and
-    gone on with by a later call. Returns a row for each scan; ``row.state`` is done, failed (``row.reason``), stopped
-    or waiting.
+    preset: settings, or a file of them; ``settings`` take precedence over it, ``metadata`` over the files'. workers:
+    processes on this machine, by default one per core, or one GPU; cluster: a Dask cluster instead
+    (``"tcp://HOST:8786"``); when_cluster_missing: ``refuse``, ``wait`` for it, or ``here``, also if it disappears
+    midway. retry: also repeat scans that failed in an earlier call. should_stop: called several times a second; running
+    scans are then stopped, and continued by a later call. Returns a row for each scan; ``row.state`` is done, failed
+    (``row.reason``), stopped or waiting.
 
-    Raises MetadataError and InputFileError for what cannot be understood, PtyliveError for a cluster that is not there
-    or has gone, OSError where the folder cannot be written. Called from a script, it needs no ``__main__`` guard but
-    for ``cluster="local:N"``, whose workers import the script.
+    Raises MetadataError and InputFileError for input that cannot be understood, PtyliveError for a cluster that is not
+    available or has disappeared, OSError if the folder cannot be written. A script that calls it needs no ``__main__``
+    guard except for ``cluster="local:N"``, whose workers import the script.
     """
     from ptylive import arguments
     from ptylive.application.batch.maps import from_anywhere, of_the_start

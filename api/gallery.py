@@ -1,4 +1,4 @@
-"""Pictures as a notebook shows them: grey, side by side."""
+"""Pictures for notebooks: grey, side by side."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SHOWN_PERCENTILES = (0.5, 99.5)
 
 @dataclass(frozen=True)
 class Gallery:
-    """Grey pictures side by side, as a notebook shows them."""
+    """Grey pictures side by side, displayed by a notebook."""
 
     pictures: Mapping[str, Array]
     sampling_A: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
-    """Of a picture by its title, (row, column): pixels are drawn as long as they are; without one they are squares."""
+    """Pixel size by title, (row, column): pixels are drawn in proportion; without an entry they are square."""
 
     def _repr_html_(self) -> str:
         shown = []
@@ -33,9 +33,9 @@ class Gallery:
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(shown)}</div>'
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every picture as ``<title>.png`` into a folder, which is made where there is none; what was written.
+        """Write every picture as ``<title>.png`` into a folder, which is created if needed; return the paths.
 
-        Raises OSError where that cannot be.
+        Raises OSError if that fails.
         """
         written = []
         Path(folder).mkdir(parents=True, exist_ok=True)

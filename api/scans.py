@@ -8,7 +8,7 @@
     refined = scan.refine(epoch_max=20)
     refined.show()
 
-The same code as ``ptylive reconstruct`` and ``ptylive refine``: the numbers are those of the command line.
+Runs the same code as ``ptylive reconstruct`` and ``ptylive refine``, so results equal those of the command line.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ DESCRIBED = ("energy_eV", "convergence_semiangle_mrad")
 
 
 def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
-    """A recording, or patterns in memory; ``metadata`` win over the file's (``energy_eV=80e3``, ``scan_step_A=0.4``).
+    """Open a recording or patterns in memory; ``metadata`` (``energy_eV=80e3``) take precedence over the file's.
 
     source: a file that ``ptylive inspect`` understands, or an array of counts, (rows, columns, Qy, Qx) or
-    (N, Qy, Qx) in acquisition order; what a masked array leaves out of every pattern is bad pixels. Metadata have the
-    names and units of docs/conventions.md; text with another unit is understood (``energy_eV="80 keV"``). Raises
-    InputFileError where it cannot be read, MetadataError for an unknown or impossible value.
+    (N, Qy, Qx) in acquisition order; pixels that a masked array masks in every pattern are bad pixels. Metadata have
+    the names and units of docs/conventions.md; text with another unit is understood (``energy_eV="80 keV"``). Raises
+    InputFileError if it cannot be read, MetadataError for an unknown or impossible value.
 
     >>> import ptylive
     >>> from ptylive.simulators.data import bundled
@@ -89,12 +89,12 @@ def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None
 def simulate(
     path: str | Path, settings: Mapping[str, Any] | None = None, *, overwrite: bool = False, **values: Any
 ) -> Scan:
-    """Simulate a scan, write it to a native file with the truth in ``/truth``, and open that (docs/simulate.md).
+    """Simulate a scan, write it to a native file with the truth in ``/truth``, and open that file (docs/simulate.md).
 
     settings: by name, with or without their group (``{"probe": {"energy_eV": "200 keV"}, "seed": 7}``); ``values``
-    win over them. What is left out has a default. Raises MetadataError for unknown or impossible settings and for what
-    does not fit into memory, InputFileError for a file that is there already (without ``overwrite``) or that cannot be
-    written or read, OSError for a full disk.
+    take precedence over them. Omitted settings have defaults. Raises MetadataError for unknown or impossible settings
+    and for simulations too large for memory, InputFileError for a file that already exists (without ``overwrite``) or
+    that cannot be written or read, OSError for a full disk.
     """
     from ptylive.application.simulation import merged, simulate_file
     from ptylive.schema.simulation.settings import SimulationSettings
@@ -104,10 +104,10 @@ def simulate(
 
 
 def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | Path | None = None) -> ControlClient:
-    """A connection to the control socket of a running server (``ptylive serve`` prints its address).
+    """Connect to the control socket of a running server (``ptylive serve`` prints its address).
 
-    ``connect().call("status")`` asks; docs/protocol.md lists the commands. keys: folder of this client's keys, None
-    for the one in $PTYLIVE_KEYS, or for none. Raises ServerGoneError for an address that is none.
+    ``connect().call("status")`` sends a command; docs/protocol.md lists the commands. keys: folder of this client's
+    keys, None for the one in $PTYLIVE_KEYS, or for none. Raises ServerGoneError for an invalid address.
     """
     from ptylive.server.wire.client import DEFAULT_CONTROL, ControlClient
 
@@ -118,7 +118,7 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
 
 
 class Maps(Mapping[str, LiveMap]):
-    """Maps of a scan under their names; ``maps["obf"].data`` is the array (rows, cols), in ``maps["obf"].units``."""
+    """Maps of a scan by name; ``maps["obf"].data`` is the array (rows, cols), in ``maps["obf"].units``."""
 
     def __init__(self, made: Reconstruction) -> None:
         self._made = made
@@ -144,12 +144,12 @@ class Maps(Mapping[str, LiveMap]):
 
     @property
     def calibration(self) -> Calibration:
-        """The values the maps were made with, and where each came from."""
+        """The values that the maps were made with, and the origin of each."""
         return self._made.calibration
 
     @property
     def advice(self) -> Advice:
-        """What to change at the microscope, and what cannot be told (docs/advise.md)."""
+        """What to change at the microscope, and what cannot be determined (docs/advise.md)."""
         return advise(self.calibration)
 
     @property
@@ -159,11 +159,11 @@ class Maps(Mapping[str, LiveMap]):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What looks wrong in the data, a sentence each."""
+        """Suspicious findings about the data, one sentence each."""
         return self._made.remarks
 
     def show(self, *names: str) -> Gallery:
-        """Pictures of some maps; of all without names. Raises MetadataError for a map that was not made."""
+        """Pictures of the named maps, or of all without names. Raises MetadataError for a map that was not made."""
         for name in names:
             if not isinstance(name, str) or name not in self._maps:
                 raise MetadataError(f"no map {brief(name)}{self._why(name)}", f"made: {', '.join(self) or 'none'}")
@@ -173,14 +173,14 @@ class Maps(Mapping[str, LiveMap]):
         )
 
     def _why(self, name: object) -> str:
-        """Why a map was not made, behind a colon, where that is known."""
+        """Why a map was not made, after a colon, if the reason is known."""
         methods = methods_for([name]) if isinstance(name, str) else ()
         return "".join(f": {self.missing[method]}" for method in methods if method in self.missing)
 
 
 @dataclass(frozen=True, repr=False)
 class Refined:
-    """What a refinement came to; everything is in ``result``."""
+    """The result of a refinement; ``result`` contains all of it."""
 
     result: RefineResult
 
@@ -196,7 +196,7 @@ class Refined:
 
     @property
     def phase_deviation(self) -> FloatArray | None:
-        """Standard deviation (y, x) of the phase summed over slices, rad; NaN where nothing is told."""
+        """Standard deviation (y, x) of the phase summed over slices, rad; NaN where it is unknown."""
         found = self.result.phase_deviation
         return None if found is None else found.map_rad
 
@@ -207,7 +207,7 @@ class Refined:
 
     @property
     def sampling_A(self) -> tuple[float, float]:
-        """Pixel of the object along y and x, Å."""
+        """Pixel size of the object along y and x, Å."""
         return self.result.object_sampling_A
 
     @property
@@ -233,13 +233,13 @@ class Refined:
 
 @dataclass(frozen=True, repr=False)
 class Scan:
-    """A recording or patterns in memory, and the metadata laid over them; made by :func:`open_scan`."""
+    """A recording or patterns in memory, with the metadata that apply to it; created by :func:`open_scan`."""
 
     _open: Callable[[], AbstractContextManager[FileSource]]
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Read the description, so that what is wrong is said at once."""
+        """Read the description, so that errors are reported immediately."""
         _ = self._described
 
     @cached_property
@@ -267,12 +267,12 @@ class Scan:
         detectors: Mapping[str, str | Array] = MappingProxyType({}),
         settings: Mapping[str, float] = MappingProxyType({}),
     ) -> Maps:
-        """All live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
+        """Make all live maps, or some (``["obf", "com"]``); every value that is not given is estimated.
 
-        ``backend``: auto, cpu or gpu. ``detectors``: virtual ones by name, whose maps are ``vd_<name>``: texts as
+        ``backend``: auto, cpu or gpu. ``detectors``: virtual ones by name, whose maps are ``vd_<name>``: text such as
         ``"ring:60mrad,200mrad"``, ``"disc:31.5,12,6"`` (row, column, radius in pixels) or ``"mask.npy"``, or arrays of
         weights (Qy, Qx). ``settings``: of maps, as ``{"wdd.epsilon": 0.1}`` (docs/maps.md). Raises MetadataError for an
-        unknown method, a detector or a setting that cannot be understood, or a scan without a shape.
+        unknown method, an invalid detector or setting, or a scan without a shape.
         """
         from ptylive.application.offline import MapRequest, reconstruct_source
 
@@ -290,9 +290,10 @@ class Scan:
         rounds: int = 3,
         near: bool = True,
     ) -> Aligned:
-        """Shifts of the bright field's images and the aberrations that explain them (parallax), of a scan of frames.
+        """Shifts of the images of a scan of frames, one per part of the bright field, and their aberrations (parallax).
 
-        Options are those of ``ptylive align`` (docs/maps.md); ``near``: not ``--free``. Raises MetadataError.
+        Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of ``--free``. Raises
+        MetadataError.
         """
         from ptylive.application.analysis.image_shifts import align_source
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
@@ -302,10 +303,10 @@ class Scan:
             return align_source(source, self.values, wanted)
 
     def trotters(self, *frequencies: Iterable[float] | None) -> Trotters:
-        """The 4D data over the detector at frequencies (row, col; 1/Å, scan axes), None or none: at the strongest.
+        """The 4D data over the detector at frequencies (row, col; 1/Å, scan axes); None or no argument: the strongest.
 
-        Before and after the aberrations are taken out, as the page shows them and ``ptylive trotters`` does. Raises
-        MetadataError where optics are missing, and for what is no frequency.
+        Before and after correcting the aberrations, as on the page and in ``ptylive trotters``. Raises
+        MetadataError for missing optics, and for invalid frequencies.
         """
         from ptylive.application.analysis.trotters import checked, trotters_of
 
@@ -318,7 +319,7 @@ class Scan:
         return {}
 
     def _start(self, wanted: StartSettings) -> Maps:
-        """The map that a refinement begins from, made once; why there is none is said."""
+        """The map from which a refinement starts, made once; logs the reason if it cannot be made."""
         key = (name := wanted.start_map, *sorted(wanted.map_settings.items()))
         if key not in self._starts:
             self._starts[key] = self.reconstruct([name], settings=wanted.map_settings)
@@ -338,14 +339,14 @@ class Scan:
         beside: Iterable[Scan] = (),
         **settings: Any,
     ) -> Refined:
-        """Refine object and probe, from a live map on; ``settings`` (docs/settings.md) win over the preset's.
+        """Refine object and probe, starting from a live map; ``settings`` (docs/settings.md) override the preset's.
 
-        The map is ``start_map``, with ``map_settings`` (``{"obf.noise": 3}``), which a preset may name alone too.
+        The map is ``start_map``, with ``map_settings`` (``{"obf.noise": 3}``), which a preset may also contain alone.
         beside: scans of the same place at other tilts of the specimen, refined together with this one;
         ``scan_tilts_mrad`` then has a pair for each, this scan's first (docs/how-to/tilt-series.md). history: folder
         for object, probe, loss and positions of every ``history_epochs``-th epoch (docs/film.md).
         Raises MetadataError for missing optics or an unknown setting, InputFileError for a folder that cannot be
-        written, RefinementError where it cannot start. What a run says of itself is a warning of the log.
+        written, RefinementError if it cannot start. Messages of a run are logged as warnings.
         """
         from ptylive.application.extensions import Preset
         from ptylive.application.offline import refinable, start_of
@@ -370,7 +371,7 @@ class Scan:
             dataset = refinable(source, maps.calibration)
             scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
-                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (another of the same)
+                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (same class)
             dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
             result = refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept)
         if result.message:
@@ -378,7 +379,7 @@ class Scan:
         return Refined(result)
 
     def _beside(self, first: Recorded, wanted: StartSettings, opened: ExitStack) -> Recorded:
-        """One of several scans: this one, its file open as long as ``opened`` is."""
+        """One of several scans: this one, with its file open as long as ``opened`` is."""
         from ptylive.application.tilt_series import Recorded
 
         source, maps = opened.enter_context(self._open()), self._start(wanted)

@@ -1,4 +1,4 @@
-"""Settings and optics found by trials, from a script: what ``ptylive tune`` does (docs/tune.md)."""
+"""Find settings and optics by trials, from a script, as ``ptylive tune`` does (docs/tune.md)."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     should_stop: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Tuned:
-    """Find settings and optics of a scan by trials on patterns held out; trials of an earlier call are gone on from.
+    """Find settings and optics of a scan by trials on held-out patterns; trials of an earlier call are continued.
 
-    over: what is varied (``"defocus,thickness=50:200"``); trials: in all; out: folder, ``SCAN_tuning`` beside the scan
-    by default; preset: settings, or a file of them; ``settings`` win over it, ``metadata`` over the scan's
-    file. workers, cluster, backend, threads: as of
+    over: values to vary (``"defocus,thickness=50:200"``); trials: total number; out: folder, by default ``SCAN_tuning``
+    next to the scan; preset: settings, or a file of them; ``settings`` take precedence over it, ``metadata`` over the
+    scan's file. workers, cluster, backend, threads: as in
     :func:`ptylive.batch`. by, patterns, sweeps: how a trial is judged and how long it is (docs/tune.md). should_stop:
-    asked several times a second. Returns ``outcome`` (``sentences``, ``values``, ``findings.estimates``) and ``files``.
+    called several times a second. Returns ``outcome`` (``sentences``, ``values``, ``findings.estimates``), ``files``.
 
-    Raises MetadataError and InputFileError for what cannot be understood, and for trials of other settings in the
-    folder; PtyliveError where Optuna is missing, the scan cannot be tried, or a cluster is not there; OSError where the
-    folder cannot be written. Called from a script, it needs no ``__main__`` guard but for ``cluster="local:N"``.
+    Raises MetadataError and InputFileError for input that cannot be understood, and for trials of other settings in the
+    folder; PtyliveError if Optuna is missing, the scan cannot be tried, or a cluster is not available; OSError if the
+    folder cannot be written. A script that calls it needs no ``__main__`` guard except for ``cluster="local:N"``.
     """
     from ptylive import arguments
     from ptylive.application.extensions import Preset

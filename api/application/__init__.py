@@ -1,1 +1,1 @@
-"""What command line, server and notebooks share: files read, maps and refinements made, results exported."""
+"""Code shared by command line, server and notebooks: read files, make maps and refinements, export results."""

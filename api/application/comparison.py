@@ -1,4 +1,4 @@
-"""Maps and refinements of one scan side by side, and how far they agree: what ``ptylive compare`` shows."""
+"""Maps and refinements of one scan side by side, and their agreement, for ``ptylive compare``."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ptylive.schema.files.atomic import replacing
 from ptylive.schema.model import BoolArray, FloatArray
 
 USUAL = ("idpc", "dpc_iterative", "obf", "ssb", "wdd_phase", "tcbf")
-"""Maps that are shown where none are named: those of the phase, and the one of bright-field images."""
+"""Maps shown if none are named: those of the phase, and the one of bright-field images."""
 PHASE = "rad"
 LEAST_POINTS = 9
-"""Fewer correlate by chance."""
+"""Fewer points than this correlate by chance."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One picture. limits: of its grey levels, in ``units``; correlation: of a phase with the first refinement, pixel
-    by pixel, after ramps are taken out, else None; doubt: why it is greyed;
-    sure: how sure it is, a line each; caveat: why it means little although it is no noise.
+    by pixel, after subtracting ramps, otherwise None; doubt: why it is greyed out;
+    sure: its uncertainty, one line each; caveat: why it means little although it is not noise.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Shown:
     caveat: str = ""
 
     def lines(self, first_run: str | None) -> list[str]:
-        """What stands below it."""
+        """The caption."""
         said = [f"{self.limits[0]:.3g} to {self.limits[1]:.3g} {self.units}"]
         said += self.sure
         said += [part for part in self.caveat.split(": ") if part]
@@ -70,11 +70,11 @@ class Comparison:
     first_run: str | None
 
     def correlations(self) -> dict[str, float]:
-        """With the first refinement, by name of the map."""
+        """Correlations with the first refinement, by name of the map."""
         return {one.name: round(one.correlation, 4) for one in self.shown if one.correlation is not None}
 
     def picture(self, in_a_row: int) -> bytes:
-        """As a PNG."""
+        """Render as a PNG."""
         cells = [
             Cell(
                 one.data,
@@ -90,18 +90,18 @@ class Comparison:
         return png(sheet(cells, in_a_row))
 
     def write(self, path: Path, in_a_row: int) -> None:
-        """The same as a file. Raises OSError."""
+        """Write the PNG to a file. Raises OSError."""
         picture = self.picture(in_a_row)
         with replacing(path) as temporary:
             temporary.write_bytes(picture)
 
 
 def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Comparison:
-    """Maps (USUAL ones, or those of ``names``) and refinements (the chosen one, or ``runs``) of a results file. A file
-    that has none of the usual maps shows all of its own.
+    """Maps (USUAL ones, or those of ``names``) and refinements (the chosen one, or ``runs``) of a results file. For a
+    file that has none of the usual maps all its maps are shown.
 
-    Every picture has the field of the maps, in the frame of the scan. Raises InputFileError, and MetadataError for a
-    map or a refinement that is not there, and where no map has a scale.
+    Every picture covers the field of the maps, in the frame of the scan. Raises InputFileError, and MetadataError for a
+    map or a refinement that does not exist, and if no map has a scale.
     """
     stored = StoredMaps.read(results)
     usual = [name for name in USUAL if name in stored.maps] or list(stored.maps)
@@ -119,7 +119,7 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
 
 
 def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
-    """A map, and how far it agrees with a refinement, where both are phases."""
+    """A map, and its agreement with a refinement, if both are phases."""
     kind = next((one for one in registry.describe() if one["name"] == live_map.name), {})
     is_phase = live_map.units == PHASE and not is_deviation(live_map.name)
     correlation = beside.correlation(live_map, visited) if beside is not None and is_phase else None
@@ -140,7 +140,7 @@ def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | Non
 
 
 class Beside:
-    """A refinement on the field of maps of the same file."""
+    """A refinement on the field of maps in the same file."""
 
     def __init__(self, run: StoredRun, stored: StoredMaps) -> None:
         self._run, self._stored = run, stored
@@ -148,7 +148,7 @@ class Beside:
         self._read: dict[tuple[object, ...], tuple[FloatArray, BoolArray]] = {}
 
     def shown(self, field: LiveMap) -> Shown:
-        """Its phase on the field of a map, what was not lit left out."""
+        """Its phase on the field of a map, without pixels that received no light."""
         phase, lit_there = self._phase(field)
         finer = phase.shape[0] // field.data.shape[0]
         sampling = field.sampling_A or (1.0, 1.0)
@@ -159,9 +159,9 @@ class Beside:
         return Shown(self._run.name, label, phase, PHASE, pixel, visited, ColourMap.MAGMA, levels(phase, visited))
 
     def correlation(self, live_map: LiveMap, visited: BoolArray | None) -> float | None:
-        """With a map, without their ramps, where both mean something; None where they do not, or one is flat.
+        """Correlation with a map, without ramps, where both are valid; None if it is undefined or one is flat.
 
-        Of a phase that wraps the mean over a map's pixel is no phase.
+        The average of a wrapped phase over a pixel of the map is not a phase.
         """
         if live_map.sampling_A is None or self._wraps:
             return None
@@ -177,7 +177,7 @@ class Beside:
         return float(np.corrcoef(first, second)[0, 1])
 
     def _phase(self, live_map: LiveMap) -> tuple[FloatArray, BoolArray]:
-        """On the field of a map: the phase (finer Y, finer X), and the map's pixels (Y, X) that were lit."""
+        """On the field of a map: the phase (finer Y, finer X), and the map's pixels (Y, X) that received light."""
         shape, sampling = (live_map.data.shape[0], live_map.data.shape[1]), live_map.sampling_A or (1.0, 1.0)
         key = (shape, sampling, live_map.is_placed, str(live_map.settings.get("origin_A")))
         if key not in self._read:
@@ -191,7 +191,7 @@ class Beside:
         return self._read[key]
 
     def _frame(self, live_map: LiveMap, points: tuple[int, int], step: tuple[float, float]) -> ScanFrame:
-        """Where the maps lie: as the refined positions tell it, else as the file says."""
+        """Frame of the maps: from the refined positions if possible, otherwise from the file."""
         known = self._stored.rotation_deg
         if live_map.is_placed:
             origin_A, axes_deg = live_map.frame(known)

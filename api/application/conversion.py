@@ -1,4 +1,4 @@
-"""From a scan file to a native one: patterns prepared, and frames to coefficients in a detector basis."""
+"""Convert a scan file to a native one: patterns prepared and, optionally, compressed to coefficients."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ COEFFICIENTS_SUFFIX = "_coefficients"
 
 @dataclass(frozen=True)
 class CompressionReport:
-    """What a basis keeps (docs/compression.md).
+    """How much information a basis keeps (docs/compression.md).
 
     compression: pixels of a pattern over the numbers stored for it, C; angle_bright_deg, angle_dark_deg:
-    intact-information angle, mean over a sample; finest_period_A, masks_advised: what Zernike masks resolve at the
-    aberrations given, and how many would resolve all that the scan samples.
+    intact-information angle, mean over a sample; finest_period_A, masks_advised: resolution of Zernike masks at the
+    given aberrations, and how many masks would resolve everything that the scan samples.
     """
 
     basis: str
@@ -56,7 +56,7 @@ class CompressionReport:
 
     @property
     def warning(self) -> str:
-        """One line where the masks are too coarse for the scan, else nothing."""
+        """A warning in one line if the masks are too coarse for the scan, otherwise empty."""
         if self.masks_advised is None or self.finest_period_A is None or self.n_bright >= self.masks_advised:
             return ""
         return (
@@ -73,7 +73,7 @@ class CompressionReport:
 
     @classmethod
     def of(cls, compressor: Compressor, header: ScanHeader, sample: Any, more: int = 0) -> CompressionReport:
-        """Judge a compressor on a sample (n, Qy, Qx) of the scan it was made for; ``more`` numbers stand beside."""
+        """Assess a compressor on a sample (n, Qy, Qx) of its scan; ``more``: numbers stored in addition."""
         numbers = compressor.basis.count + len(compressor.extras) + more
         bright, dark = compressor.intact_angles_deg(sample)
         finest_period_A, masks_advised = resolution(compressor, header)
@@ -91,7 +91,7 @@ class CompressionReport:
 
 
 def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSource, CompressionReport]:
-    """An open scan seen through the basis a user chose, without the descan that was given, or that is found in it.
+    """Compress an open scan with the basis a user chose, after removing the descan that is given or found in it.
 
     Raises InputFileError, MetadataError.
     """
@@ -102,7 +102,7 @@ def compressed(source: PatternSource, choice: BasisChoice) -> tuple[CompressedSo
 
 
 def saved_basis(choice: BasisChoice) -> SavedBasis | None:
-    """The basis in the file a user named; None where none was named. Raises InputFileError."""
+    """The basis in the file a user named; None if none was named. Raises InputFileError."""
     from ptylive.streamer.storage.vectors import load_basis
 
     return None if choice.file is None else SavedBasis(*load_basis(choice.file))
@@ -110,12 +110,12 @@ def saved_basis(choice: BasisChoice) -> SavedBasis | None:
 
 @dataclass(frozen=True)
 class Written:
-    """Frames of a scan that were written, and acquisition numbers of those that could not be read."""
+    """Number of frames written, and acquisition numbers of those that could not be read."""
 
     frames: int
     unreadable: tuple[int, ...] = ()
     problem: str = ""
-    """Why the first of them could not be."""
+    """Why the first of them could not be read."""
 
 
 def write_scan(
@@ -127,8 +127,8 @@ def write_scan(
 ) -> Written:
     """Write a scan as a native file, whole or not at all.
 
-    ``leave_out``: frames that cannot be read count as not received, as long as others can be. Raises InputFileError
-    and OSError, of the file that is read as well as of the one that is written.
+    ``leave_out``: frames that cannot be read count as not received, as long as others can be read. Raises
+    InputFileError and OSError, for the file being read as well as for the one being written.
     """
     from ptylive.streamer.recording.recording_writer import created_scan
 
@@ -143,7 +143,7 @@ def write_scan(
             except (InputFileError, OSError) as error:
                 bad = _unreadable(source, index) if leave_out else []
                 if not bad:
-                    raise  # it is the file that is written, or nothing may be left out
+                    raise  # writing failed, or nothing may be left out
                 problem = problem or error
                 unreadable += bad
                 good = np.setdiff1d(index, bad)
@@ -158,7 +158,7 @@ def write_scan(
 
 
 def _unreadable(source: PatternSource, index: IndexArray) -> list[int]:
-    """Which of these frames cannot be read."""
+    """The numbers of those frames that cannot be read."""
     bad = []
     for number in index.tolist():
         try:
@@ -170,22 +170,22 @@ def _unreadable(source: PatternSource, index: IndexArray) -> list[int]:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written. bytes_ratio: bytes of the frames as they are decoded over bytes stored, masks included."""
+    """Result of a conversion. bytes_ratio: bytes of the decoded frames over bytes stored, including masks."""
 
     frames: int
     bytes_ratio: float
     report: CompressionReport | None = None
     unreadable: tuple[int, ...] = ()
-    """Acquisition numbers of frames that are left out."""
+    """Acquisition numbers of the frames left out."""
     problem: str = ""
     asked: str = ""
-    """What to ask about the orientation that the file gives, after points or patterns were turned."""
+    """Question about the orientation given by the file, after scan points or patterns were rotated."""
     doubts: tuple[str, ...] = ()
-    """How the file was understood where that is a guess: the file that is written no longer tells it."""
+    """Guesses about how the file is to be read: the file that is written no longer contains them."""
 
     @property
     def missing(self) -> str:
-        """What is not there, in words; empty where all is."""
+        """The frames that are missing, in words; empty if none are."""
         if not self.unreadable:
             return ""
         few = ", ".join(str(number) for number in self.unreadable[:5]) + (", …" if len(self.unreadable) > 5 else "")
@@ -194,7 +194,7 @@ class Conversion:
 
 
 def cleaned(source: FileSource) -> FileSource:
-    """A file whose patterns are put in place without the hot pixels that the first ones show; others as they are."""
+    """A file with corrected patterns, without the hot pixels found in the first ones; other files are unchanged."""
     if source.flat is None or not source.received.any():
         return source
     from ptylive.engine.calibrate.bad_pixels import looked_at, without_hot_pixels
@@ -212,7 +212,7 @@ def convert_file(
     values: Mapping[str, Any],
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Conversion:
-    """A scan file written anew as a native one, its patterns prepared, and compressed where a basis is chosen.
+    """Write a scan file anew as a native one, with its patterns prepared, and compressed if a basis is chosen.
 
     Raises InputFileError, MetadataError; OSError for a full disk.
     """
@@ -239,9 +239,9 @@ def convert_file(
 
 @dataclass(frozen=True)
 class RecordingCompression:
-    """Coefficients beside recorded frames, in ``<recording>_coefficients.h5`` (``serve --basis``, ``keep_frames``).
+    """Coefficients next to recorded frames, in ``<recording>_coefficients.h5`` (``serve --basis``, ``keep_frames``).
 
-    Where frames are not kept the stream is compressed before it is recorded (:mod:`.stream_compression`), and there
+    If frames are not kept, the stream is compressed before it is recorded (:mod:`.stream_compression`), and there
     is nothing to do here.
     """
 
@@ -249,9 +249,9 @@ class RecordingCompression:
     keep_frames: bool = False
 
     def apply(self, recording: Path) -> tuple[Path, CompressionReport] | None:
-        """Compress a recording; what was written, None where there is nothing to compress.
+        """Compress a recording; return the file written, or None if there is nothing to compress.
 
-        Raises InputFileError, MetadataError; OSError for a full disk. The recording is then as it was before.
+        Raises InputFileError, MetadataError; OSError for a full disk. The recording is left unchanged in that case.
         """
         from ptylive.streamer.source import open_source
 

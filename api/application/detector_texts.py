@@ -1,12 +1,12 @@
-"""Virtual detectors as people write them, for ``ptylive reconstruct --detector`` and notebooks.
+"""Virtual detectors as text, for ``ptylive reconstruct --detector`` and notebooks.
 
 ::
 
     haadf=ring:60mrad,200mrad        around the beam; radii in pixels or as angles
     left=disc:31.5,12,6              centre (row, column) and radius on the recorded pattern, pixels
     segment=mask.npy                 weights (Qy, Qx), any numbers
-    bright=above:0.5                 pixels whose mean is at least this share of the brightest; below: of the others
-    haadf=lost                       what left the detector
+    bright=above:0.5                 pixels whose mean is at least this share of the brightest; below: the other pixels
+    haadf=lost                       electrons that missed the detector
     rings=profiles:3                 three principal components of the radial profiles: vd_rings_1, vd_rings_2, …
 """
 
@@ -39,7 +39,7 @@ from ptylive.schema.units import mrad_to_invA, number_and_unit, unit_factor
 from ptylive.streamer.foreign.arrays import mapped_array
 
 RADII = {"disc": 1, "ring": 2}
-"""How many radii each kind has."""
+"""Number of radii of each kind."""
 BY_THRESHOLD, LOST, PROFILES = ("above", "below"), "lost", "profiles"
 HINT = (
     "write for example haadf=ring:60mrad,200mrad, left=disc:31.5,12,6 (row, column, radius in pixels),"
@@ -56,7 +56,7 @@ class Length:
     is_angle: bool
 
     def pixels(self, calibration: Calibration, needed_for: str) -> float:
-        """In pixels. Raises MetadataError where the calibration cannot tell."""
+        """Convert to pixels. Raises MetadataError if the calibration is insufficient."""
         if not self.is_angle:
             return self.value
         pixel = float(calibration.require("detector_pixel_invA", needed_for))
@@ -66,16 +66,16 @@ class Length:
 
 @dataclass(frozen=True)
 class WrittenDetector:
-    """A disc or a ring whose place on the detector is known once the scan's calibration is."""
+    """A disc or a ring whose place on the detector follows from the calibration of the scan."""
 
     name: str
     text: str
     center: tuple[Length, ...]
-    """Row and column; none: the beam."""
+    """Row and column; empty: the beam."""
     radii: tuple[Length, ...]
 
     def placed(self, by: Placing) -> VirtualDetector:
-        """On the recorded pattern. Raises MetadataError."""
+        """Place it on the recorded pattern. Raises MetadataError."""
         calibration, needed_for = by.calibration, f"detector {self.name}"
         if self.center:
             row, column = (one.pixels(calibration, needed_for) for one in self.center)
@@ -95,14 +95,14 @@ class WrittenDetector:
 
 @dataclass(frozen=True)
 class ThresholdDetector:
-    """Pixels chosen by what they count on average, in the brightest one's."""
+    """Pixels selected by their mean counts, relative to the brightest pixel."""
 
     name: str
     share: float
     brighter: bool
 
     def placed(self, by: Placing) -> MaskDetector:
-        """On the mean pattern, the brightest of whose good pixels is the measure. Raises MetadataError."""
+        """Place it on the mean pattern, relative to its brightest good pixel. Raises MetadataError."""
         mean_pattern, bad = by.mean_pattern, by.bad_pixels
         good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
         inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
@@ -114,13 +114,13 @@ class ThresholdDetector:
 
 @dataclass(frozen=True)
 class WrittenProfiles:
-    """Radial profiles, as their ``count`` strongest principal components."""
+    """Radial profiles, reduced to their ``count`` strongest principal components."""
 
     name: str
     count: int
 
     def placed(self, by: Placing) -> PlacedProfiles:
-        """Around the beam. Raises MetadataError."""
+        """Place them around the beam. Raises MetadataError."""
         row, col = by.calibration.require("beam_center_px", "radial profiles")
         return PlacedProfiles(self.name, self.count, (float(row), float(col)))
 
@@ -129,20 +129,20 @@ Written = WrittenDetector | MaskDetector | LostElectrons | ThresholdDetector | W
 
 
 def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
-    """Detectors by name, each as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
+    """Parse detectors by name, each given as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
     if len(asked) > MOST_DETECTORS:
         raise MetadataError(f"{len(asked)} virtual detectors", f"at most {MOST_DETECTORS} at a time")
     return [_read(name, what) for name, what in asked.items()]
 
 
 def text_of(drawn: VirtualDetector) -> str:
-    """A detector that was drawn, as :func:`read_detectors` reads it: the same pixels on every scan."""
+    """A drawn detector as text for :func:`read_detectors`: the same pixels on every scan."""
     kind, radii = ("ring", (drawn.inner_px, drawn.outer_px)) if drawn.inner_px else ("disc", (drawn.outer_px,))
     return f"{kind}:{','.join(map(repr, (*drawn.center_px, *radii)))}"
 
 
 def named(texts: Iterable[str]) -> dict[str, str]:
-    """{name: what} of NAME=WHAT texts. Raises MetadataError."""
+    """{name: what} from NAME=WHAT texts. Raises MetadataError."""
     found: dict[str, str] = {}
     for text in texts:
         name, equals, what = text.partition("=")
@@ -157,9 +157,9 @@ def named(texts: Iterable[str]) -> dict[str, str]:
 def written_detectors(
     plain: Iterable[Mapping[str, Any]], drawn: Iterable[VirtualDetector], known: Mapping[str, str]
 ) -> dict[str, str]:
-    """{name: what} of detectors as a command brings them, ``drawn`` beside them. Raises MetadataError, CommandError.
+    """{name: what} of detectors from a command, in addition to ``drawn`` ones. Raises MetadataError, CommandError.
 
-    Files are not opened for whoever sends commands, but those that are ``known``.
+    Files are not opened on behalf of a client, except those already ``known``.
     """
     taken = [one.name for one in drawn]
     found: dict[str, str] = {}
@@ -179,7 +179,7 @@ def written_detectors(
 
 
 def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Detecting] = ()) -> None:
-    """Have a bank sum over these, beside those that are ``drawn``. Raises MetadataError for one unfit."""
+    """Add these detectors, and ``drawn`` ones, to a bank. Raises MetadataError for an unsuitable one."""
     fixed: list[Detecting] = []
     waiting: list[Placeable] = []
     for one in detectors:

@@ -1,4 +1,4 @@
-"""Export of maps: pictures for slides, floats for other programs."""
+"""Export of maps: pictures for slides, floating-point data for other programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.schema.model import BoolArray
 
 @dataclass(frozen=True)
 class Export:
-    """A map as it is to leave the program; ``limits`` of contrast None: 1st to 99th percentile."""
+    """A map to be exported; ``limits`` of contrast None: 1st to 99th percentile."""
 
     live_map: LiveMap
     visited: BoolArray | None
@@ -25,7 +25,7 @@ class Export:
     limits: tuple[float, float] | None = None
 
     def write(self, stem: Path, formats: Iterable[str]) -> list[Path]:
-        """Write `png` as shown with a scale bar; `tiff` and `hspy` with the floats. Raises CommandError."""
+        """Write `png` as displayed, with a scale bar; `tiff` and `hspy` with the data. Raises CommandError."""
         writers: Mapping[str, Callable[[Path], Path]] = {
             "png": self._png,
             "tiff": self._tiff,
@@ -76,12 +76,12 @@ class Export:
 
 
 def named(stem: Path, kind: str) -> Path:
-    """A stem with a suffix behind it. A point in the stem belongs to the name of its scan (``v1.2``), and stays."""
+    """Append a suffix to a stem. A dot in the stem belongs to the scan's name (``v1.2``) and is kept."""
     return stem.with_name(f"{stem.name}.{kind}")
 
 
 def written(path: Path, content: bytes) -> Path:
-    """A file, whole or not at all. Raises CommandError."""
+    """Write a file, whole or not at all. Raises CommandError."""
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
@@ -99,7 +99,7 @@ MAP_FORMATS = ("png", "tiff", "hspy")
 
 
 def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> list[LiveMap]:
-    """Maps of a results file by name; None: all. Raises MetadataError for one that it lacks, and for none at all."""
+    """Maps of a results file by name; None: all. Raises MetadataError for a missing map, and if there are none."""
     chosen = list(stored.maps) if names is None else list(names)
     for name in chosen:
         if name not in stored.maps:
@@ -112,14 +112,14 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
 
 
 def map_file(live_map: LiveMap, folder: Path, kind: str) -> Path:
-    """Where a map goes. Its name may come from a file of somebody else."""
+    """Path for a map. Its name may come from a file of unknown origin."""
     return named(folder / _plain(live_map.name), kind)
 
 
 def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: Path) -> Iterator[Path]:
-    """Each map as ``<folder>/<name>.<kind>`` in the colours of the page; each file when it is whole.
+    """Write each map as ``<folder>/<name>.<kind>`` in the colours of the page; yield each file once it is complete.
 
-    Raises CommandError for a format that is none of MAP_FORMATS, and where a file cannot be written.
+    Raises CommandError for a format not in MAP_FORMATS, and if a file cannot be written.
     """
     from ptylive.engine.imaging import registry
 
@@ -131,12 +131,12 @@ def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: 
 
 
 def export_stem(recording: Path | None, folder: Path, series: str, name: str) -> Path:
-    """Where exports of a map go: beside its recording, named after both. Never a path that came over the network."""
+    """Path for exports of a map: next to its recording, named after both. Never a path received over the network."""
     if recording is not None:
         return recording.with_name(f"{recording.stem}_{_plain(name)}")
     return folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{_plain(series)}_{_plain(name)}"
 
 
 def _plain(name: str) -> str:
-    """A name that means the same to every file system."""
+    """A name that is valid and the same on every file system."""
     return re.sub(r"[^A-Za-z0-9_-]", "_", name)

@@ -1,4 +1,4 @@
-"""Whoever imports this has settings and data terms of extensions accepted by presets; they load when asked for."""
+"""Importing this module makes presets accept settings and data terms of extensions; these are loaded on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Preset", "declare_extensions"]
 
 
 def declare_extensions() -> None:
-    """Load regularisers and data terms, once, and have them declare what they add to the preset."""
+    """Load regularisers and data terms, once, so that they declare their additions to the preset."""
     from ptylive.engine.refine.data_terms.registry import python_terms
     from ptylive.engine.refine.regularisers.registry import registered
 
@@ -22,7 +22,7 @@ def declare_extensions() -> None:
 
 
 def read_map_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Settings of maps among values, and the others. Raises MetadataError."""
+    """Split values into settings of maps and the others. Raises MetadataError."""
     from ptylive.engine.imaging.registry import read_settings
 
     return read_settings(values)

@@ -1,4 +1,4 @@
-"""The history of a refinement as a film: phase, probe, loss and, where they move, positions."""
+"""The history of a refinement as a film: phase, probe, loss and, if they move, positions."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ptylive.schema.errors import InputFileError, MetadataError
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 LARGEST_PX = 480
-"""Longer side of what is drawn; larger objects are averaged."""
+"""Longer side of the drawn pictures; larger objects are averaged."""
 MOST_PICTURES = 500
-"""Of a film: of a longer history the first, the last, and evenly spaced ones between."""
+"""Largest number of pictures in a film: a longer history is shown by its first, last, and evenly spaced pictures."""
 SHORT_PICTURES, SHORT_PIXELS = 100, 2**26
-"""The same where somebody waits: most pictures, and most pixels of all slices and modes of them all; that
-is some seconds."""
+"""Limits for a film that somebody waits for: pictures, and pixels of all slices and modes in all pictures; it then
+takes some seconds."""
 CURVE_PX = (480, 480)
 MOVED_A = 1e-4
-"""Positions that have moved by less have not."""
+"""Positions that have moved by less count as fixed."""
 PLOT_SIDE = 64
 
 
@@ -41,18 +41,18 @@ def film(
 ) -> Path:
     """Write the history in ``folder`` as a GIF or MP4, ``path``.
 
-    Brightness means the same in all pictures: that of the last. Raises InputFileError for a folder without history, a
-    damaged snapshot and a film that cannot be made here, PtyliveError where ffmpeg fails, OSError.
+    The brightness scale of all pictures is that of the last. Raises InputFileError for a folder without history, a
+    damaged snapshot or a film format that cannot be written here, PtyliveError if ffmpeg fails, OSError.
     """
     check_film(path)
     return write_film(_pictures(_thinned(snapshots(folder), MOST_PICTURES), on_progress), path, frames_per_s)
 
 
 def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
-    """A GIF of the history that ends with the snapshot ``last``; its pictures, and the epochs up to the last one.
+    """A GIF of the history up to the snapshot ``last``; its number of pictures, and the epoch of that snapshot.
 
-    Of large objects fewer pictures are drawn, two at least: a page waits for it. Raises InputFileError for a damaged
-    snapshot, MetadataError for an object that takes too long.
+    For large objects fewer pictures are drawn, at least two: a page waits for it. Raises InputFileError for a damaged
+    snapshot, MetadataError for an object that would take too long.
     """
     end = read_snapshot(last)
     if end.object.size > SHORT_PIXELS // 2:
@@ -64,7 +64,7 @@ def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
 
 
 def _thinned(found: list[Path], most: int) -> list[Path]:
-    """The first, the last, and evenly spaced ones between."""
+    """The first, the last, and evenly spaced snapshots between."""
     if len(found) <= most:
         return found
     return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))]
@@ -80,7 +80,7 @@ def _pictures(found: list[Path], on_progress: Callable[[int, int], None]) -> Ite
         one = read_snapshot(path)
         page = sheet(_cells(one, first, last, limits, longest if longest > MOVED_A else None))
         size = page.shape if size is None else size
-        if page.shape != size:  # a stage of another window
+        if page.shape != size:  # a stage with another window
             page = np.asarray(Image.fromarray(page).resize((size[1], size[0])), dtype=np.uint8)
         yield page
         on_progress(number, len(found))
@@ -106,7 +106,7 @@ def _cells(
 
 
 def _phase(one: Snapshot) -> tuple[FloatArray, float]:
-    """Phase of all slices together (Y, X), the mean over the object modes, and how many pixels one of it stands for."""
+    """Phase summed over slices (Y, X), averaged over object modes, and how many object pixels a drawn pixel covers."""
     total = sum(wrapped_phase(each) for each in one.object.mean(axis=0))
     phase = np.asarray(total, dtype=np.float32)
     small, _ = reduced(phase, None, LARGEST_PX)
@@ -114,12 +114,12 @@ def _phase(one: Snapshot) -> tuple[FloatArray, float]:
 
 
 def _light(one: Snapshot) -> FloatArray:
-    """Intensity (P, P) of the first probe, all modes."""
+    """Intensity (P, P) of the first probe, summed over its modes."""
     return np.asarray((np.abs(one.probe[0]) ** 2).sum(axis=0), dtype=np.float32)
 
 
 def _curve(loss: DoubleArray, whole: DoubleArray) -> FloatArray:
-    """The loss up to an epoch as a line, white on black, on the axes of the whole; the logarithm where it is > 0."""
+    """The loss up to an epoch as a white line on black, with the axes of the whole run; logarithmic if it is > 0."""
     rows, cols = CURVE_PX
     picture = Image.new("L", (cols, rows), 0)
     finite = whole[np.isfinite(whole)]
@@ -142,13 +142,13 @@ def _curve(loss: DoubleArray, whole: DoubleArray) -> FloatArray:
 
 
 def _moved(first: Snapshot, one: Snapshot) -> Array:
-    """Distances (N,) of the positions from where they began, but for a move of all together, Å."""
+    """Distances (N,) of the positions from the start, without their common shift, Å."""
     away = one.positions_A - first.positions_A
     return np.asarray(np.linalg.norm(away - away.mean(axis=0), axis=1))
 
 
 def _plot(one: Snapshot, first: Snapshot) -> FloatArray:
-    """How far positions have moved, at their places: the mean over the cells of a grid, Å."""
+    """Map of the distances that positions have moved: the mean in the cells of a grid, Å."""
     if len(one.positions_A) != len(first.positions_A):
         return np.zeros((2, 2), np.float32)
     places = first.positions_A - first.positions_A.min(axis=0)
@@ -162,10 +162,10 @@ def _plot(one: Snapshot, first: Snapshot) -> FloatArray:
 
 
 def history_folder(output: Path, *, resume: bool) -> Path:
-    """Where the snapshots of a run go that is stored in ``output``: ``<output>.history``.
+    """Folder for the snapshots of a run that is stored in ``output``: ``<output>.history``.
 
-    An earlier run's folder is moved to ``….history.1`` or the next free number, unless that run is resumed. Raises
-    InputFileError for something else of that name, and where it cannot be moved.
+    An earlier run's folder is renamed to ``….history.1`` or the next free number, unless that run is resumed. Raises
+    InputFileError if the name is taken by something other than a folder, or if the folder cannot be renamed.
     """
     folder = beside(output, ".history")
     if folder.exists() and not folder.is_dir():

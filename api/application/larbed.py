@@ -1,4 +1,4 @@
-"""From a file of a tilt series to structure factors: read, inverted, written with a table and a picture."""
+"""From a file of a tilt series to structure factors: read, invert, write with a table and a picture."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 SHOWN_DISCS = 6
-"""Reflections of the picture, the strongest."""
+"""Number of reflections in the picture, the strongest ones."""
 MOST_TABLE = 4 * 2**20
-"""Characters of a table of tilts."""
+"""Largest number of characters in a table of tilts."""
 
 
 @dataclass(frozen=True)
 class TiltGeometry:
-    """What a file of patterns does not say. Tilts are those of the beam, (row, column) of the detector."""
+    """Geometry that a file of patterns does not contain. Tilts are those of the beam, (row, column) of the detector."""
 
     cell: tuple[float, float, float] | None = None
     """a, b in Å, and the angle between them in degrees."""
@@ -43,15 +43,15 @@ class TiltGeometry:
     centre_mrad: tuple[float, float] = (0.0, 0.0)
     rotation_deg: float = 0.0
     table: Path | None = None
-    """CSV of two columns, mrad, one line for each pattern: in place of a raster."""
+    """CSV of two columns, mrad, one line per pattern; replaces the raster."""
     follows_tilt: bool = False
-    """Patterns are not de-scanned: they move over the detector with the tilt."""
+    """Patterns are not descanned: they move on the detector with the tilt."""
 
 
 def read(path: Path, geometry: TiltGeometry, values: Mapping[str, Any] | None = None) -> TiltSeries:
-    """A tilt series from reflections (``/larbed``) or patterns (any scan file).
+    """Read a tilt series from reflections (``/larbed``) or patterns (any scan file).
 
-    ``values``: metadata that win over the file's. Raises InputFileError, MetadataError, MemoryError.
+    ``values``: metadata that take precedence over the file's. Raises InputFileError, MetadataError, MemoryError.
     """
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet, vet_results
@@ -76,7 +76,7 @@ def _from_patterns(source: FileSource, geometry: TiltGeometry) -> TiltSeries:
         raise MetadataError(
             f"a tilt series needs {', '.join(missing)}", f"give {' '.join(f'--set {n}=…' for n in missing)}"
         )
-    assert energy is not None and pixel is not None and wavelength is not None  # noqa: S101  (said above)
+    assert energy is not None and pixel is not None and wavelength is not None  # noqa: S101  (checked above)
     if geometry.cell is None:
         raise MetadataError("a tilt series of patterns needs the cell", "give --cell A,B,ANGLE (Å, Å, degrees)")
     if not header.basis.is_raw:
@@ -95,12 +95,12 @@ def _from_patterns(source: FileSource, geometry: TiltGeometry) -> TiltSeries:
 
 
 def _reflections(patterns: Array, shifts: DoubleArray, cell_A: DoubleArray, pixel: float) -> tuple[Any, Any, Any]:
-    """Counts (N, M), orders (M, 2) and the cell (2, 2) turned to the detector."""
+    """Counts (N, M), orders (M, 2) and the cell (2, 2) rotated to the detector."""
     nominal = np.asarray(np.linalg.inv(cell_A).T, dtype=np.float64)
     mean = mean_at_rest(patterns, shifts)
     lattice: Lattice = fit_lattice(mean, nominal, pixel)
     u, _, v = np.linalg.svd(nominal.T @ lattice.basis_px)
-    turn = u @ v  # lengths as given, the direction as seen
+    turn = u @ v  # lengths as given, direction as measured
     hk = lattice.inside((patterns.shape[1], patterns.shape[2]), shifts)
     return integrate(patterns, lattice, hk, shifts), hk, np.linalg.inv(nominal @ turn).T
 
@@ -129,7 +129,7 @@ def _tilts(
 
 
 def read_tilts(path: Path) -> DoubleArray:
-    """(N, 2) from lines of two numbers, mrad, between commas or blanks; # begins a comment. Raises InputFileError."""
+    """Read (N, 2) from lines of two numbers, mrad, between commas or blanks; # is a comment. Raises InputFileError."""
     found = []
     for number, line in enumerate(read_text(path, MOST_TABLE).splitlines(), 1):
         words = line.partition("#")[0].replace(",", " ").split()
@@ -151,7 +151,7 @@ def larbed(
     values: Mapping[str, Any] | None = None,
     on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> tuple[Inverted, list[Path]]:
-    """Invert a file and write OUT (HDF5) with a CSV table and a picture beside it; what was found, and the files.
+    """Invert a file and write OUT (HDF5) with a CSV table and a picture next to it; return the result and the files.
 
     Raises InputFileError, MetadataError, RefinementError, MemoryError, OSError.
     """
@@ -168,7 +168,7 @@ def larbed(
 
 
 def draw(found: Inverted, path: Path) -> None:
-    """PNG: the potential, residuals over the tilts, and discs of data and model one above the other."""
+    """Write a PNG: the potential, residuals over the tilts, and discs of data above those of the model."""
     from PIL import Image
 
     series, crystal = found.series, found.crystal

@@ -1,4 +1,4 @@
-"""From a recording to maps or to a data set for the refinement: the offline twins of what a live session does."""
+"""From a recording to maps or to a data set for refinement: offline counterparts of a live session's steps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BATCH_FRAMES = 256
 AS_STORED = BasisChoice(PIXELS)
 RETRY_S = 10.0
 COUNTS = "counts"
-"""Units of maps that no orientation matters to."""
+"""Units of maps that do not depend on the orientation."""
 CONTRAST_PER_RAD = 2.0
 """Bright-field contrast of a radian of phase where its transfer is 1 (tcbf: 2 sin chi)."""
 
@@ -57,7 +57,7 @@ class Reconstruction:
     rendering: Rendering
     frames: int
     remarks: tuple[str, ...] = ()
-    """What looks wrong in the file, a sentence each."""
+    """Suspicious findings about the file, one sentence each."""
 
     @property
     def calibration(self) -> Calibration:
@@ -67,13 +67,13 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class MapRequest:
-    """What is asked of maps beside their names.
+    """Options for maps, in addition to their names.
 
-    basis: make them from coefficients in it, as a compressed stream of the scan would. backend: auto, cpu, or gpu,
-    which raises PtyliveError where there is none. detectors: virtual ones by name, as
+    basis: make maps from coefficients in this basis, as a compressed stream of the scan would. backend: auto, cpu, or
+    gpu, which raises PtyliveError without a GPU. detectors: virtual ones by name, as
     :func:`ptylive.application.detector_texts.read_detectors` reads them; their maps are ``vd_<name>``. settings: of
     maps, as ``{"wdd.epsilon": 0.1}`` (:func:`ptylive.engine.imaging.registry.read_settings`). needed: methods whose
-    settings the scan must allow, None: all; of others there is no map then, with the reason in ``rendering.missing``.
+    settings must be valid for the scan, None: all; others then give no map, with the reason in ``rendering.missing``.
     """
 
     basis: BasisChoice = AS_STORED
@@ -93,9 +93,9 @@ def reconstruct_file(
     request: MapRequest = DEFAULTS,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Reconstruction:
-    """Maps of a scan file; ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError.
+    """Maps of a scan file; ``values``: metadata that take precedence over the file's.
 
-    ``on_progress`` is called with frames read, frames to read, and what is being done.
+    Raises InputFileError, MetadataError. ``on_progress`` gets frames read, frames to read, and the current activity.
     """
     from ptylive.streamer.source import open_source
 
@@ -110,7 +110,7 @@ def reconstruct_source(
     request: MapRequest = DEFAULTS,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Reconstruction:
-    """Maps of a scan that is open already, as :func:`reconstruct_file` makes them of a file."""
+    """Maps of a scan that is already open, as :func:`reconstruct_file` makes them from a file."""
     from ptylive.application.conversion import compressed
 
     source = cleaned(source)
@@ -155,7 +155,7 @@ def reconstruct_source(
 def summed(
     source: FileSource, detectors: Iterable[Written], calibration: Calibration, mean_pattern: DoubleArray
 ) -> list[LiveMap]:
-    """Maps ``vd_<name>`` of virtual detectors, each frame read once more. Raises MetadataError for one unfit."""
+    """Maps ``vd_<name>`` of virtual detectors; reads each frame once more. Raises MetadataError for an invalid one."""
     header = with_noted_pixels(source.header, calibration)
     bank = DetectorBank(header)
     equip(bank, detectors)
@@ -171,9 +171,9 @@ def summed(
 def detector_maps(
     path: Path, values: Mapping[str, Any], detectors: Mapping[str, str | Array], calibration: Calibration
 ) -> tuple[list[LiveMap], list[str]]:
-    """Maps of virtual detectors on a scan file whose calibration is known, and why others cannot be had, a line each.
+    """Maps of virtual detectors for a scan file with known calibration, and why others are not possible, a line each.
 
-    ``values`` are metadata that win over the file's. Raises InputFileError, MetadataError for a file that is no scan.
+    ``values``: metadata that take precedence over the file's. Raises InputFileError, MetadataError if it is not a scan.
     """
     from ptylive.streamer.source import open_source
 
@@ -204,7 +204,7 @@ def detector_maps(
 
 
 def map_device(backend: str) -> MapDevice:
-    """The device ``auto``, ``cpu`` or ``gpu`` for live maps; PtyliveError where it cannot be had."""
+    """The device ``auto``, ``cpu`` or ``gpu`` for live maps; PtyliveError if it is not available."""
     if backend not in NAMES:
         raise MetadataError(f"unknown backend {backend!r}", f"use {', '.join(NAMES[:-1])} or {NAMES[-1]}")
     device = open_map_device(backend)
@@ -214,18 +214,18 @@ def map_device(backend: str) -> MapDevice:
 
 
 def without(header: ScanHeader, values: Iterable[str]) -> ScanHeader:
-    """A scan as its file tells it, but for the metadata that somebody replaced."""
+    """Header of a scan as in its file, without the metadata that were replaced."""
     return overlay(header, dict.fromkeys(name for name in values if array_name(name) is None))
 
 
 def read_dataset(source: FileSource, calibration: Calibration) -> Dataset:
-    """All patterns of an open file that arrived, or their coefficients, arranged for the refinement."""
+    """All received patterns of an open file, or their coefficients, arranged for refinement."""
     source, index = cleaned(source), np.flatnonzero(source.received)
     return dataset_of(source.header, calibration, index, source.frames(index))
 
 
 def refinable(source: FileSource, calibration: Calibration) -> Dataset:
-    """The patterns of an open file for the refinement: read now, or, where they are large, when they are asked for.
+    """The patterns of an open file for refinement: read now or, if they are large, on demand.
 
     The file must stay open as long as the data set is used.
     """
@@ -253,7 +253,7 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
 def start_of(
     find: Callable[[str], LiveMap | None], wanted: StartSettings, calibration: Calibration
 ) -> StartGuess | None:
-    """The start of a refinement as its settings have it, of the maps that ``find`` knows by name."""
+    """The start of a refinement according to its settings, from maps that ``find`` returns by name."""
     amplitude = find(AMPLITUDES[wanted.start_map]) if wanted.start_map_amplitude else None
     return start_guess(find(wanted.start_map), calibration, amplitude)
 
@@ -261,7 +261,7 @@ def start_of(
 def start_guess(
     start_map: LiveMap | None, calibration: Calibration, amplitude: LiveMap | None = None
 ) -> StartGuess | None:
-    """A live phase map, and the modulus of the same pixels that goes with it, as the start of a refinement."""
+    """A live phase map, and the modulus on the same pixels if given, as the start of a refinement."""
     from ptylive.engine.refine.data.start_guess import StartGuess
 
     if start_map is None or start_map.sampling_A is None:
@@ -273,9 +273,9 @@ def start_guess(
 
 
 def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[str], None]) -> Stored:
-    """Store a finished refinement, again and again while nowhere is room for it.
+    """Store a finished refinement, retrying as long as there is no room for it.
 
-    Raises ResultsFileError once somebody has asked to give up; ``tell`` is told why it takes long.
+    Raises ResultsFileError once ``give_up`` is set; ``tell`` gets the reason for the delay.
     """
     from ptylive.engine.results_file import ResultsFileError
 
@@ -289,5 +289,5 @@ def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[
 
 
 def method_of(map_name: str) -> str:
-    """The method that makes a map (wdd_phase: wdd)."""
+    """Name of the method that makes a map (wdd_phase: wdd)."""
     return next((method for method, names in OUTPUTS.items() if map_name in names), map_name)

@@ -1,6 +1,6 @@
-"""Check of a command's output paths before any work is done.
+"""Check a command's output paths before any work is done.
 
-Not over its input, not over something else, not into the results of another scan, and only where a file can be written.
+An output must not overwrite its input, something else, or results of another scan, and must be writable.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 OTHER_NAME = "choose another name"
 NOT_HDF5 = (".csv", ".gif", ".html", ".jpeg", ".jpg", ".mp4", ".pdf", ".png", ".svg", ".toml", ".txt")
-"""Ends of names that mean something else to people and programs, besides those of scans in other formats."""
+"""File name endings that mean something else to people and programs, in addition to those of other scan formats."""
 READ_PATIENCE_S = 3.0
-"""Who wants to read a file does not wait long for those who write it."""
+"""Seconds that a reader of a file waits for its writers."""
 
 
 def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
-    """Raise InputFileError where ``path`` cannot be written as a file, or is one of the inputs (links followed)."""
+    """Raise InputFileError if ``path`` cannot be written as a file, or is one of the inputs (links followed)."""
     try:
         exists = path.exists()
         if exists and not path.is_file():
@@ -36,13 +36,13 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
             if exists and one.exists() and path.samefile(one):
                 raise InputFileError(f"{path} would be written over the input {one}", OTHER_NAME)
         _probe(real_path(path).parent)
-    except (OSError, RuntimeError) as error:  # RuntimeError: links that lead to each other
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputFileError(f"{path} cannot be written: {reason}", "choose another name or folder") from None
 
 
 def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
-    """The same for a file that becomes HDF5: what is called otherwise no program opens as that, this one included."""
+    """As :func:`check_output_file`, for HDF5: with another ending no program, including this one, opens it as such."""
     from ptylive.streamer.foreign.formats import SUFFIXES
 
     check_output_file(path, inputs)
@@ -51,10 +51,10 @@ def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
 
 
 def beside(output: Path, ending: str) -> Path:
-    """The name of what is written beside an HDF5 file: its own with another ending.
+    """Name of a file next to an HDF5 file: the same name with another ending.
 
-    Of ``run.h5`` ``run.checkpoint``, of ``run.v1`` ``run.v1.checkpoint``: a point in a name begins no ending, and
-    ``run.v2`` has files of its own.
+    For ``run.h5`` ``run.checkpoint``, for ``run.v1`` ``run.v1.checkpoint``: a dot in a name does not begin an ending,
+    so ``run.v2`` has separate files.
     """
     from ptylive.streamer.foreign.formats import HDF5_NAMES
 
@@ -63,7 +63,7 @@ def beside(output: Path, ending: str) -> Path:
 
 
 def check_output_folder(path: Path) -> None:
-    """Raise InputFileError where ``path`` is no folder, or cannot be made or written."""
+    """Raise InputFileError if ``path`` is not a folder, or cannot be created or written to."""
     try:
         _probe(real_path(path))
     except (OSError, RuntimeError) as error:
@@ -72,7 +72,7 @@ def check_output_folder(path: Path) -> None:
 
 
 def _probe(folder: Path) -> None:
-    """Try to write into a folder, or where it would have to be made. Raises OSError."""
+    """Try to write to a folder, or to the parent in which it would be created. Raises OSError."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     with tempfile.TemporaryFile(dir=folder):
@@ -80,11 +80,11 @@ def _probe(folder: Path) -> None:
 
 
 def check_results_file(path: Path, source: FileSource) -> None:
-    """Raise InputFileError where the results of an open scan cannot go into this file.
+    """Raise InputFileError if the results of an open scan cannot go into this file.
 
-    Only a results file takes results, and only those of one scan. Where both files say which one they are of, the uid
-    has to be the same; files of other programs have none, and are told by the hash of their patterns, which earlier
-    versions did not write: then by their name.
+    Only a results file accepts results, and only those of one scan. If both files state their scan's uid, the uids must
+    be equal. Files of other programs have no uid and are identified by the hash of their patterns or, as earlier
+    versions did not write it, by their name.
     """
     from ptylive.engine.results import SCAN_FILE, SCAN_SHA256, SCAN_UID
     from ptylive.engine.results_file import look
@@ -105,14 +105,14 @@ def check_results_file(path: Path, source: FileSource) -> None:
 
 
 def scan_settings(source: FileSource, results: Path | None = None) -> dict[str, Any]:
-    """Attributes of `/settings` that say of which scan results are; ``results``: where they stay."""
+    """Attributes of `/settings` that identify the scan of the results; ``results``: the file they are stored in."""
     from ptylive.engine.results import describe_scan
 
     return describe_scan(source.stored_uid, source.path, results, source.digest())
 
 
 def check_recording(path: Path, source: FileSource) -> None:
-    """Raise InputFileError where a scan cannot be written anew as ``path``: only over another form of itself."""
+    """Raise InputFileError if a scan cannot be written as ``path``: only another form of itself may be replaced."""
     from ptylive.streamer.source import open_recording
 
     check_hdf5_file(path, [source.path])
@@ -120,14 +120,14 @@ def check_recording(path: Path, source: FileSource) -> None:
         return
     with open_recording(path) as there:
         same = there.stored_uid == source.stored_uid
-        if not source.stored_uid:  # files of other programs get another one whenever they are opened
+        if not source.stored_uid:  # files of other programs get a new one whenever they are opened
             same = (there.header.series, there.frame_count) == (source.header.series, source.frame_count)
         if not same:
             raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
 
 
 def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], object]) -> None:
-    """Raise InputFileError where a text cannot be written as ``path``: only over another one that ``parse`` takes."""
+    """Raise InputFileError if a text cannot be written as ``path``: it may only replace one that ``parse`` accepts."""
     check_output_file(path, inputs)
     if path.exists():
         try:
@@ -137,9 +137,9 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
 
 
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
-    """Before a results file is read: look through it, and take in refinements that wait beside it.
+    """Before a results file is read: check it, and merge refinements that are waiting next to it.
 
-    ``tell`` gets a line where that cannot be done now; the file can be read all the same. Raises InputFileError for a
+    ``tell`` gets a line if that is not possible now; the file can be read all the same. Raises InputFileError for a
     file that must not be opened.
     """
     from ptylive.engine.file_guard import guarded
@@ -159,7 +159,7 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
 
 
 def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
-    """Raise RefinementError where there is no checkpoint to go on from; ``shared``: of a run on several workers."""
+    """Raise RefinementError if there is no checkpoint to resume; ``shared``: that of a run on several workers."""
     from ptylive.engine.refine.run.checkpoint import exists, of_tiles
 
     alone, tiles = exists(checkpoint), of_tiles(checkpoint).exists()
@@ -173,9 +173,9 @@ def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
 
 @contextmanager
 def reserved_run(results: Path, checkpoint: Path) -> Iterator[str]:
-    """A name for a refinement, given back where nothing came of it; its checkpoint is nobody else's meanwhile.
+    """Reserve a name for a refinement, released if no result is stored, and lock its checkpoint meanwhile.
 
-    Raises PtyliveError where another process refines into the same file.
+    Raises PtyliveError if another process is refining into the same file.
     """
     from ptylive.engine.results_file import release_run, reserve_run
 

@@ -1,4 +1,4 @@
-"""The figures of an experiment from a handful of numbers, or from the metadata of a scan file (docs/planning.md)."""
+"""Figures of an experiment from a few numbers, or from the metadata of a scan file (docs/planning.md)."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from ptylive.engine.planning.plan import Plan
 
 MOST_DETECTOR_PX = 8192
-"""Along a side: larger patterns are not received either."""
+"""Largest side of a detector: larger patterns cannot be received either."""
 OTHER_NAME = {"detector_pixel_mrad": "detector_pixel_invA", "detector_pixel_invA": "detector_pixel_mrad"}
-"""Two names of one quantity."""
+"""Two names of the same quantity."""
 OF_THE_SCAN = ("scan_shape", "flyback_frames", "skip_first", "repeats")
-"""Metadata that have to fit the frames of a file, and in a plan need not."""
+"""Metadata that must fit the frames of a file, but need not in a plan."""
 
 
 def plan(source: str | Path | None = None, *, measure_time: bool = False, **values: Any) -> Plan:
-    """Sampling, overlap, dose, depth, memory and time of an experiment, before it is made (docs/planning.md).
+    """Sampling, overlap, dose, depth, memory and time of an experiment, before it is done (docs/planning.md).
 
-    source: a scan file, of which only the description is read; None for an experiment of numbers alone. values: names
-    and units of docs/conventions.md, text with a unit is understood; they win over the file's. Besides
-    ``detector_shape`` (pixels), ``beam_current_pA`` or ``dose_e_per_A2``, and ``thickness_A``. measure_time: a few
-    patterns are refined here, to tell how long all of them take. Raises MetadataError for
+    source: a scan file, of which only the description is read; None for an experiment given by numbers alone. values:
+    names and units of docs/conventions.md, as numbers or text with a unit; they take precedence over the file's. In
+    addition ``detector_shape`` (pixels), ``beam_current_pA`` or ``dose_e_per_A2``, and ``thickness_A``. measure_time:
+    refine a few patterns here, to predict the time for all of them. Raises MetadataError for
     an unknown name and for an impossible or unlikely value, InputFileError for a file that cannot be read.
 
     >>> import ptylive
@@ -66,7 +66,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
 
 
 def questioned(header: ScanHeader) -> list[str]:
-    """What a plan of a scan asks about, a sentence each: of its optics, its step, its detector and this machine."""
+    """Concerns of a plan of a scan, one sentence each: about its optics, step and detector, and this machine."""
     from ptylive.engine.memory import available_bytes
     from ptylive.engine.planning.experiment import Experiment
     from ptylive.engine.planning.figure import Verdict
@@ -78,7 +78,7 @@ def questioned(header: ScanHeader) -> list[str]:
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata under flat names in the units of their fields. Raises MetadataError for what people are asked about."""
+    """Metadata under flat names in the units of their fields. Raises MetadataError for values to be confirmed."""
     given = typed(values)
     check_given_once(given)
     numbers = {flat_name(name): value for name, value in given.items()}
@@ -86,12 +86,12 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _blank() -> ScanHeader:
-    """An experiment of which nothing is known."""
+    """An experiment about which nothing is known."""
     return ScanHeader(uid="", series="", frames=0, scan=Scan())
 
 
 def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
-    """The description of a scan file; values that are replaced need not be possible in it."""
+    """The description of a scan file; values that are replaced need not be valid in it."""
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
@@ -114,7 +114,7 @@ def _two_pixels(value: Any) -> tuple[int, int]:
 
 
 def _with_detector(header: ScanHeader, shape: tuple[int, int], *, centred: bool) -> ScanHeader:
-    """The scan on a detector of that size; the beam in its middle where nobody says where else."""
+    """The scan on a detector of the given size, with the beam in the middle unless a position is given."""
     changes: dict[str, Any] = {"shape": shape}
     if shape == header.detector.shape:
         return header

@@ -1,4 +1,4 @@
-"""Preset files: TOML and JSON of ours, PyPty's as JSON or Python text, YAML of PtyRAD and phaser."""
+"""Preset files: this program's as TOML and JSON, PyPty's as JSON or Python text, YAML of PtyRAD and phaser."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ HDF5 = (".h5", ".hdf5", ".nxs", ".mat")
 YAML = (".yaml", ".yml")
 PICKLED = b"\x80"
 CORRECTIONS = "corrections"
-"""Section of metadata that win over the recording's, under their names in files (``defocus_A``)."""
+"""Section of metadata that take precedence over the recording's, under their names in files (``defocus_A``)."""
 
 
 @dataclass(frozen=True)
 class PresetFile:
-    """What a preset file says."""
+    """Contents of a preset file."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Of the refinement."""
+    """Settings of the refinement."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """Of the experiment; what recording and command line say wins."""
+    """Metadata of the experiment; those of recording and command line take precedence."""
     positions_A: DoubleArray | None = None
     """(scan points, 2), detector frame."""
     notes: tuple[str, ...] = ()
-    """What was taken over with a difference, or left behind."""
+    """Settings that were adopted with a difference, or not adopted."""
     table: tuple[str, ...] = ()
-    """What became of each parameter, where a plan of PtyRAD or phaser was imported."""
+    """How each parameter was imported, for a plan of PtyRAD or phaser."""
     corrections: Mapping[str, Any] = field(default_factory=dict)
-    """Of the experiment, too, and better known than the recording has it; what the command line says wins."""
+    """Metadata that correct those of the recording; those of the command line take precedence."""
 
     masks: str | None = None
-    """File of virtual detectors, whose readings the recording holds."""
+    """File of virtual detectors whose readings the recording contains."""
 
     def placed(self, dataset: Dataset) -> Dataset:
-        """The data set at the positions of the preset, where it gives some. Raises MetadataError for another number."""
+        """The data set at the preset's positions, if it has any. Raises MetadataError if their number differs."""
         if self.positions_A is None:
             return dataset
         points = int(np.prod(dataset.scan_shape))
@@ -66,7 +66,7 @@ class PresetFile:
         return replace(dataset, positions_A=(self.positions_A - self.positions_A[0])[dataset.point])
 
     def as_toml(self) -> str:
-        """The same as TOML: section [refine], and those of a configuration file."""
+        """Format as TOML: section [refine], and those of a configuration file."""
         parts = [to_toml(Preset.from_mapping(self.settings))]
         for section in SECTIONS:
             said = {NAMES[n][1]: value for n, value in self.metadata.items() if NAMES[n][0] == section}
@@ -78,10 +78,10 @@ class PresetFile:
 def load_preset(
     path: Path, *, pattern_shape: tuple[int, int] | None = None, beside: Path | None = None, lenient: bool = False
 ) -> PresetFile:
-    """Read a preset file of ours, PyPty's, PtyRAD's or phaser's, or one that a paper gives, by name.
+    """Read a preset file of this program, PyPty, PtyRAD or phaser, or a published preset by its name.
 
     ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
-    one; ``lenient``: leave behind what PyPty has and this program has not. Raises MetadataError.
+    path; ``lenient``: ignore PyPty settings that this program does not support. Raises MetadataError.
     """
     if (known := published(str(path))) is not None:
         return PresetFile(known)
@@ -118,9 +118,9 @@ def load_preset(
 
 
 def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings with as many object modes as an array of PyPty's (Y, X, slices, modes) to start from has.
+    """Settings with the number of object modes of PyPty's start array (Y, X, slices, modes), if they name one.
 
-    What is no such array is left to whoever opens it.
+    Anything else is left to the code that opens the start object.
     """
     start = settings.get("start_object")
     if "obj_modes" in settings or not isinstance(start, str) or not start.endswith(".npy"):
@@ -133,7 +133,7 @@ def with_modes_of(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Path) -> PresetFile:
-    """What was given as the preset of many refinements: settings, a preset, or the path of a file of one.
+    """The preset given for many refinements: settings, a preset, or the path of a preset file.
 
     Arrays of PyPty's presets become npy files in ``folder``. Raises MetadataError, also for positions.
     """
@@ -165,7 +165,7 @@ def _of_plan(values: Mapping[str, Any], path: Path, *, lenient: bool) -> PresetF
 
 
 def files_of(preset: Preset) -> list[Path]:
-    """HDF5 files that settings of any stage name: object, probe and positions to start from, phase plates."""
+    """HDF5 files named by settings of any stage: object, probe and positions to start from, phase plates."""
     values = [value for stage in preset.in_stages() for value in stage.preset.model_dump().values()]
     return [
         Path(value) for value in dict.fromkeys(v for v in values if isinstance(v, str)) if Path(value).suffix in HDF5
@@ -173,10 +173,10 @@ def files_of(preset: Preset) -> list[Path]:
 
 
 def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside: Path) -> dict[str, Any]:
-    """Settings with a stage more for each preset file, which is called like the file unless it has a name.
+    """Settings with one additional stage per preset file, named like the file unless it has a name.
 
-    ``beside``: arrays of PyPty's presets become npy files named after this one and the stage. Raises MetadataError for
-    a file that says something of the experiment, which is the same in all stages.
+    ``beside``: arrays of PyPty's presets become npy files named after this path and the stage. Raises MetadataError for
+    a file that describes the experiment, which is the same in all stages.
     """
     if not files:
         return dict(settings)
@@ -190,7 +190,7 @@ def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside:
 
 
 def _lines(numbers: list[int]) -> str:
-    """Of a script, in words."""
+    """Line numbers of a script, in words."""
     few = ", ".join(map(str, numbers[:5])) + (", …" if len(numbers) > 5 else "")
     return f"{'line' if len(numbers) == 1 else 'lines'} {few}"
 
@@ -209,7 +209,7 @@ def _text(path: Path) -> str:
 
 
 def _ours(values: Mapping[str, Any]) -> PresetFile:
-    """Settings in a section [refine] or by themselves, tables [[stage]]; metadata as in a configuration file."""
+    """Settings in a section [refine] or at the top level, tables [[stage]]; metadata as in a configuration file."""
     settings = settings_in(values)
     if "refine" not in values:
         settings = {name: value for name, value in settings.items() if name not in (*SECTIONS, CORRECTIONS)}
@@ -217,7 +217,7 @@ def _ours(values: Mapping[str, Any]) -> PresetFile:
 
 
 def _corrections(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of the section that corrects. Raises MetadataError for an unknown name."""
+    """Metadata in the corrections section. Raises MetadataError for an unknown name."""
     said = as_table(values.get(CORRECTIONS) or {}, CORRECTIONS)
     for name in said:
         if name not in NAMES:
@@ -227,7 +227,7 @@ def _corrections(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata names and values of the sections that name them."""
+    """Metadata names and values from the sections that contain them."""
     by_place = {place: name for name, place in NAMES.items()}
     found: dict[str, Any] = {}
     for section in SECTIONS:

@@ -1,4 +1,4 @@
-"""From a scan file to what PyPty opens, calibrated as maps of it would be."""
+"""Convert a scan file to PyPty's format, with the calibration that its maps would have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.application.outputs import check_output_file, check_recording
 from ptylive.engine.exports.pypty_dataset import PyptyScan, script_of, write_pypty_dataset
 
 QUICKEST = ("bf",)
-"""A map is made of the scan, since it is calibrated with its maps."""
+"""A map of the scan is made, because maps provide its calibration."""
 
 
 def write_for_pypty(
@@ -20,9 +20,9 @@ def write_for_pypty(
     values: Mapping[str, Any],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[PyptyScan, Path]:
-    """Write patterns to ``target`` and the preset beside it; what was written, and the preset.
+    """Write patterns to ``target`` and the preset next to it; return a description of the former, and the path.
 
-    ``values`` are metadata that win over the file's; what nobody says is estimated. Raises InputFileError,
+    ``values``: metadata that take precedence over the file's; missing ones are estimated. Raises InputFileError,
     MetadataError; OSError for a full disk.
     """
     from ptylive.streamer.source import open_source

@@ -1,4 +1,4 @@
-"""Remarks on a scan: what was accepted although it is implausible, contradicts its patterns, or is no number."""
+"""Remarks on a scan: values accepted although implausible, contradicted by the patterns, or not numbers."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ptylive.schema.metadata import questions
 from ptylive.schema.model import BoolArray, DoubleArray
 
 LEAST_OFFSET_SHARE = 0.1
-"""Of all counts that an even level over the detector has to be, to be asked about."""
+"""Least share of all counts in a uniform offset over the detector for which a question is asked."""
 EVEN = 1.3
-"""The median of the detector's rim over its 5th percentile, up to which the rim is even: scattering falls outwards."""
+"""Largest ratio of median and 5th percentile of the detector's rim for a uniform rim: scattering falls outwards."""
 BAD_ANGLE_DEG, SPREADS = 15.0, 3.0
-"""A given rotation is contradicted from here on, or from this many of the spreads between halves of the scan on."""
+"""A given rotation is contradicted from this angle on, or from this many spreads between halves of the scan on."""
 LEAST_AROUND, OFF_CENTER = 0.6, 0.5
-"""Counts around a given centre over those of the brightest pixels, and radii of the disc between it and a given centre,
-by which the centre is contradicted.
+"""Ratio of the counts around a given centre to those of the brightest pixels, and distance in disc radii from the disc,
+by which a given centre is contradicted.
 """
 RIM_SHARE = 16
-"""The rim is this part of the shorter side wide."""
+"""The width of the rim is the shorter side divided by this number."""
 
 
 def remarks(
     told: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
 ) -> list[str]:
-    """A sentence each. ``told``: as sender or file told it; ``header``: with a user's values, which are meant;
-    ``mean_pattern``: as recorded, where it is known.
+    """Remarks, one sentence each. ``told``: as in sender or file; ``header``: including a user's values, which are
+    intended; ``mean_pattern``: as recorded, if it is known.
     """
     out = asked_about(told, header)
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
@@ -46,20 +46,20 @@ def remarks(
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
         out += _offset_remarks(mean_pattern, bad)
-        if not of_the_disc:  # which may be one spot of a crystal, of the first frames of a scan
+        if not of_the_disc:  # the disc may be one spot of a crystal, in a scan's first frames
             bad = np.zeros(mean_pattern.shape, dtype=bool) if bad is None else bad
             out += _center_remarks(mean_pattern, bad, calibration)
     return out
 
 
 def asked_about(told: ScanHeader, header: ScanHeader) -> list[str]:
-    """What is implausible and was not given by a user, a sentence each."""
+    """Values that are implausible and were not given by a user, one sentence each."""
     asked = set(questions(header))
     return [f"is this right? {text}" for text in questions(told) if text in asked]
 
 
 def orientation_remarks(calibration: Calibration) -> list[str]:
-    """What the data did not tell of the orientation, a sentence each: phases may be wrong by it."""
+    """What the data left undecided about the orientation, one sentence each: phases may be wrong accordingly."""
     problems = []
     if calibration.origin("rotation_deg") is Origin.UNDECIDED:
         value = calibration.rotation_deg
@@ -78,10 +78,10 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
 def given_orientation_remarks(
     calibration: Calibration, measured: MeasuredRotation | None, *, thick: bool = False
 ) -> list[str]:
-    """Where the centre of mass contradicts an orientation that was given; nothing where it does not tell.
+    """Contradictions between the centre of mass and a given orientation; none if the centre of mass is inconclusive.
 
-    ``thick``: multiple scattering was seen. The dark field of such crystals is as often dark at the columns as bright,
-    and says nothing of the half turn.
+    ``thick``: multiple scattering was found. The dark field of such crystals is as often dark at the columns as bright,
+    and says nothing about the half turn.
     """
     given = Origin.GIVEN in (calibration.origin("rotation_deg"), calibration.origin("detector_transform"))
     if not given or measured is None or not measured.trusted:
@@ -106,7 +106,7 @@ def given_orientation_remarks(
 
 
 def _disc_remarks(calibration: Calibration) -> list[str]:
-    """Where the disc as measured, in pixels of the size that was given, is not that of the semi-angle."""
+    """A remark if the measured disc, in pixels of the given size, does not match the semi-angle."""
     given, measured = calibration.get("convergence_semiangle_mrad"), disc_mrad(calibration)
     if given is None or measured is None or abs(measured / float(given) - 1) < DISC_TOLERANCE:
         return []
@@ -119,7 +119,7 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
 
 
 def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Calibration) -> list[str]:
-    """Where a beam centre that was given is not that of the disc. The disc is looked for where the brightest pixels,
+    """A remark if a given beam centre is not that of the disc. The disc is searched for if the brightest pixels,
     as many as it has, are not those around the centre.
     """
     radius = calibration.get("disc_radius_px")
@@ -143,7 +143,7 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
 
 
 def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[str]:
-    """Where much of all counts lies evenly over the detector, as what a camera adds to each pixel does."""
+    """A remark if a large part of all counts is uniform over the detector, like an offset that a camera adds."""
     good = np.isfinite(mean_pattern) if bad is None else np.isfinite(mean_pattern) & ~np.asarray(bad, dtype=bool)
     width = max(1, min(mean_pattern.shape) // RIM_SHARE)
     rim = good.copy()

@@ -1,4 +1,4 @@
-"""From settings to a simulated recording: a native file, and the truth beside it."""
+"""Simulate a recording from settings: a native file that includes the truth."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from ptylive.schema.simulation.settings import SimulationSettings
 
 TRUTH = "truth"
 PACKED_BYTES = 4096
-"""Arrays above this are compressed."""
+"""Arrays larger than this are compressed."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """What was written."""
+    """Summary of a written simulation."""
 
     path: Path
     frames: int
     missing: int
-    """Frames that never arrived."""
+    """Number of frames that never arrived."""
     electrons_per_pattern: float
     detected_fraction: float
     model_pixels: int
     slices: int
     full_pixels: int
-    """How often a pixel could not tell more."""
+    """Number of saturated pixel readings."""
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of which later ones win, whether a group is a table, a prefix or left out."""
+    """Merge settings, later ones taking precedence, whether a group is a table, a prefix or left out."""
     from ptylive.schema.simulation.settings import located
 
     out: dict[str, Any] = {}
@@ -62,8 +62,8 @@ def simulate_file(
 ) -> Simulated:
     """Simulate a scan and write it, whole or not at all.
 
-    Raises InputFileError where the file is there already and ``overwrite`` is not set, or cannot be written, or for a
-    structure that cannot be read; MetadataError for settings that cannot be; OSError for a full disk.
+    Raises InputFileError if the file already exists and ``overwrite`` is not set, if it cannot be written, or for a
+    structure that cannot be read; MetadataError for impossible settings; OSError for a full disk.
     """
     check_target(target, settings, overwrite=overwrite)
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -90,7 +90,7 @@ def simulate_file(
 
 
 def check_target(target: Path, settings: SimulationSettings, *, overwrite: bool) -> None:
-    """Raise InputFileError where a simulation cannot, or must not, be written."""
+    """Raise InputFileError if a simulation cannot, or must not, be written."""
     structure = settings.specimen.structure_file
     check_hdf5_file(target, [Path(structure)] if structure else [])
     if target.exists() and not overwrite:

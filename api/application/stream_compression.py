@@ -1,4 +1,4 @@
-"""``serve --basis``: the compressor of every scan that arrives (docs/compression.md, "In a server")."""
+"""``serve --basis``: the compressor for every arriving scan (docs/compression.md, "In a server")."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ptylive.schema.model import Array, FloatArray, IndexArray
 from ptylive.schema.pattern.undistorted import Undistorted
 
 JUDGED_FRAMES = 64
-"""Patterns that the angles are measured on: nothing is received meanwhile."""
+"""Number of patterns on which the angles are measured: nothing is received meanwhile."""
 Say = Callable[[Literal["info", "warning"], str], None]
-"""Takes one line for the log."""
+"""Function that writes one line to the log."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScanCompressor:
-    """The compressor of one scan, and the scan as its vectors tell it."""
+    """The compressor of one scan, and the scan as its vectors describe it."""
 
     header: ScanHeader
     compressor: Compressor | FollowingCompressor
     flat: Undistorted | None = None
-    """What puts frames in place before they are compressed."""
+    """Correction applied to frames before they are compressed."""
 
     def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx), as they come, by acquisition number."""
+        """Coefficients and extras (n, N + M) of frames (n, Qy, Qx) in order of arrival, by acquisition number."""
         frames = frames if self.flat is None else self.flat.frames(frames)
         if isinstance(self.compressor, Compressor):
             return self.compressor.vectors(frames)
@@ -44,13 +44,13 @@ class ScanCompressor:
 
 
 class StreamCompression:
-    """Makes compressors from what the user chose. ``prepare`` lays the server's settings over a scan.
+    """Creates compressors according to the user's choice. ``prepare`` applies the server's settings to a scan.
 
-    The disc, and masks that are learnt, come from the first patterns; a saved basis that says its disc needs none.
+    The disc, and learnt masks, come from the first patterns; a saved basis that includes its disc needs none.
     """
 
     def __init__(self, choice: BasisChoice, prepare: Callable[[ScanHeader], ScanHeader], say: Say) -> None:
-        """Raises InputFileError when ``choice`` names a file without a basis."""
+        """Raise InputFileError if ``choice`` names a file without a basis."""
         self._choice, self._prepare, self._say = choice, prepare, say
         self._saved = saved_basis(choice)
 
@@ -60,7 +60,7 @@ class StreamCompression:
         return 0 if known else min(SAMPLE_FRAMES, header.frames)
 
     def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> ScanCompressor:
-        """Masks for a scan from its first frames (n, Qy, Qx), and a word on what they keep. Raises MetadataError."""
+        """Learn masks for a scan from its first frames (n, Qy, Qx), and log what they keep. Raises MetadataError."""
         sent, flat = header, Undistorted.of(header)
         if flat is not None:
             flat = without_hot_pixels(flat, frames) if len(frames) else flat
@@ -70,7 +70,7 @@ class StreamCompression:
         index, sample = _sample(header, index, frames)
         wander = wander_of(prepared)
         moved, usual = centred_sample(prepared, wander, index, sample)
-        if not np.array_equal(moved, sample):  # hot pixels stand still, and would be smeared
+        if not np.array_equal(moved, sample):  # hot pixels do not move, and would be smeared
             seen = np.mean(prepared.readout.counts(sample)[0], axis=0, dtype=float)
             prepared, sample = BadPixels().look(prepared, seen, len(sample), dead=False), moved
         compressor = compressor_for(prepared, self._choice, sample, self._saved, whole=False)
@@ -85,7 +85,7 @@ class StreamCompression:
         return ScanCompressor(described if flat is None else _going_on(described, sent), following, flat)
 
     def resume(self, header: ScanHeader) -> ScanCompressor:
-        """The compressor that made the vectors of a stored scan. Raises MetadataError."""
+        """Recreate the compressor that produced the vectors of a stored scan. Raises MetadataError."""
         words = header.basis
         saved = SavedBasis(words, np.asarray(header.arrays["masks"], dtype=np.float32))
         none = np.zeros((0, *header.detector_shape), dtype=np.float32)
@@ -102,10 +102,10 @@ class StreamCompression:
 
 
 def _going_on(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
-    """A scan of coefficients of patterns in place, with what its later frames need, which come as they are ``sent``.
+    """Header of a scan of coefficients, with everything needed for its later frames, which arrive as ``sent``.
 
-    The distortion and the references stay, as those of other scans do; nothing is corrected by them. Pixels that were
-    bad as recorded have a gain of 0: the mask names those that are bad in place.
+    Distortion and references are kept, as for other scans; nothing is corrected with them. Pixels that were bad as
+    recorded get a gain of 0: the mask refers to pixels that are bad after the correction.
     """
     arrays = {**described.arrays, **{name: sent.arrays[name] for name in REFERENCES if name in sent.arrays}}
     bad = np.asarray(sent.of_counts.arrays.get("bad_pixel_mask", np.zeros(sent.detector_shape))) != 0
@@ -117,19 +117,19 @@ def _going_on(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
 
 
 def _as_recorded(header: ScanHeader) -> ScanHeader:
-    """The frames of a scan that :func:`_going_on` tells: their mask is not that of patterns in place."""
+    """Header of the frames described by :func:`_going_on`: their mask is not that of corrected patterns."""
     return replace(header, arrays={name: header.arrays[name] for name in REFERENCES if name in header.arrays})
 
 
 def _in_place(header: ScanHeader) -> ScanHeader:
-    """The same as patterns in place, which nothing corrects."""
+    """Header for corrected patterns, which need no further correction."""
     told = {"dtype": "<f4", "saturation_value": None, "distortion": None}
     arrays = {name: array for name, array in header.arrays.items() if name not in REFERENCES}
     return replace(header, detector=header.detector.model_copy(update=told), arrays=arrays)
 
 
 def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> tuple[IndexArray, Array]:
-    """At most SAMPLE_FRAMES of the frames, flyback left out where there are others, always the same ones."""
+    """At most SAMPLE_FRAMES of the frames, without flyback if there are others; the choice is reproducible."""
     if header.scan.shape is not None and (seen := header.scan.point_of(index) >= 0).any():
         index, frames = index[seen], frames[seen]
     drawn = np.random.default_rng(SAMPLE_SEED).choice(len(frames), min(SAMPLE_FRAMES, len(frames)), replace=False)

@@ -1,6 +1,6 @@
-"""Several recordings of one place at different tilts of the specimen, brought together for one refinement.
+"""Several recordings of one place at different tilts of the specimen, combined for one refinement.
 
-How the refinement sees them: :mod:`ptylive.engine.refine.problem.tilt_series`.
+The refinement's side of it: :mod:`ptylive.engine.refine.problem.tilt_series`.
 """
 
 from __future__ import annotations
@@ -32,30 +32,30 @@ class Recorded:
     name: str
     dataset: Dataset
     guess: StartGuess | None
-    """The map it is found by."""
+    """The map used to locate the scan."""
     path: Path | None = None
 
     @classmethod
     def beside(
         cls, first: Recorded, source: FileSource, calibration: Calibration, start_map: LiveMap | None
     ) -> Recorded:
-        """A later scan, whose file stays open; ``calibration`` and ``start_map`` as it has them for itself.
+        """A later scan, whose file stays open, with its own ``calibration`` and ``start_map``.
 
-        Raises MetadataError for a scan that cannot go together with the first.
+        Raises MetadataError for a scan that cannot be combined with the first.
         """
         common = under_one_calibration(first.dataset.calibration, calibration)
         return cls.under(common, source, start_guess(start_map, common))
 
     @classmethod
     def under(cls, common: Calibration, source: FileSource, guess: StartGuess | None) -> Recorded:
-        """The same where calibration and map are those of all scans already. Raises MetadataError for coefficients."""
+        """A later scan whose calibration and map already are the common ones. Raises MetadataError for coefficients."""
         if not source.header.basis.is_raw:
             raise MetadataError(f"{source.path.name} holds coefficients", "several scans are refined from frames only")
         return cls(source.path.name, refinable(source, common), guess, source.path)
 
 
 def each_once(paths: Iterable[Path]) -> None:
-    """Raise MetadataError for a file that is there twice: its patterns would count for two tilts."""
+    """Raise MetadataError for a repeated file: its patterns would count for two tilts."""
     seen: set[Path] = set()
     for path in paths:
         if path.exists() and path.resolve() in seen:
@@ -64,10 +64,10 @@ def each_once(paths: Iterable[Path]) -> None:
 
 
 def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:
-    """All scans in the frame of the first, shifted as the settings say, or as their maps show.
+    """Combine all scans in the frame of the first, shifted according to the settings or to their maps.
 
-    ``tell`` hears where each was found. Raises MetadataError for what does not go together and for maps that do not
-    agree.
+    ``tell`` gets a line on where each scan was found. Raises MetadataError for scans that cannot be combined and for
+    maps that do not agree.
     """
     each_once(scan.path for scan in scans if scan.path is not None)
     given = preset.scans.scan_shifts_A
@@ -76,7 +76,7 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
     shifts_A = np.zeros((len(scans), 2)) if given is None else np.asarray(given, dtype=float)
     names = [scan.name for scan in scans]
     dataset = joined([scan.dataset for scan in scans], names, shifts_A)
-    check_scans(dataset, preset)  # before maps are looked at
+    check_scans(dataset, preset)  # before maps are used
     if given is not None:
         return dataset
     for number, scan in enumerate(scans[1:], 1):

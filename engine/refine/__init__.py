@@ -1,4 +1,4 @@
-"""Multislice ptychography: object and probe refined on recorded patterns (docs/refinement.md).
+"""Multislice ptychography: refinement of object and probe from recorded patterns (docs/refinement.md).
 
 From a data set to the first gradient there are five stages, the lines of :func:`refine`:
 
@@ -8,7 +8,7 @@ From a data set to the first gradient there are five stages, the lines of :func:
     lay out   grid, forward model, parameter vector and its start, terms of the loss     -> Problem
     run       sweeps, then L-BFGS, on a backend                                          -> Refinement
 
-What is here loads when it is first used: who only wants to know which regularisers there are needs none of it.
+Public names are loaded on first use: listing the regularisers, for example, needs none of them.
 """
 
 from __future__ import annotations

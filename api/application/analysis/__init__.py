@@ -1,1 +1,1 @@
-"""What a refinement holds: figures, pictures and arrays, as the command line, the server and notebooks ask for them."""
+"""Analysis of a refinement: figures, pictures and arrays, for the command line, the server and notebooks."""

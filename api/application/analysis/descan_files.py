@@ -1,4 +1,4 @@
-"""The descan of one scan for others of the same field: ``--set descan_px=vacuum.h5``."""
+"""The descan of one scan, for others of the same field: ``--set descan_px=vacuum.h5``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ptylive.schema import InputFileError
 
 
 def descan_of_file(path: Path) -> list[float]:
-    """Ten numbers ``descan_px`` of a recorded scan, best of vacuum: as it was told, or else measured; 0 for none.
+    """Ten numbers ``descan_px`` of a recorded scan, ideally of vacuum: as given, or otherwise measured; 0 for none.
 
-    Jumps between lines belong to that scan and are left out. Reads all frames a few times. Raises InputFileError for
-    coefficients and for a scan whose shape nobody tells.
+    Jumps between lines are specific to that scan and are left out. Reads all frames several times. Raises
+    InputFileError for coefficients and for a scan of unknown shape.
     """
     from ptylive.engine.backend.cache import use_persistent_cache
 

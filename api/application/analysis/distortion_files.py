@@ -1,4 +1,4 @@
-"""The distortion that one scan shows, for others of the same detector: ``--set distortion=rings:powder.h5``."""
+"""The distortion measured on one scan, for others of the same detector: ``--set distortion=rings:powder.h5``."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def distortion_of_text(text: str) -> list[float]:
-    """18 numbers ``distortion`` of FILE or WHAT:FILE, WHAT being ``lattice``, ``square``, ``rings`` or ``disc``.
+    """18 numbers ``distortion`` from FILE or WHAT:FILE, WHAT being ``lattice``, ``square``, ``rings`` or ``disc``.
 
     Raises InputFileError for a file that cannot be read or holds coefficients, MetadataError for one that does not show
-    it.
+    the reference.
     """
     from ptylive.engine.calibrate.distortion.reference import REFERENCES
     from ptylive.streamer.source import open_source
@@ -32,9 +32,9 @@ def distortion_of_text(text: str) -> list[float]:
 
 
 def distortion_of_source(source: FileSource, on: Reference) -> FoundDistortion:
-    """Of the mean of a sample of an open scan of frames; numbers to six digits.
+    """Distortion from the mean of a sample of an open scan of frames; numbers to six digits.
 
-    Raises InputFileError for coefficients, MetadataError where what it is to be measured on is not seen.
+    Raises InputFileError for coefficients, MetadataError if the reference is not found in the patterns.
     """
     from ptylive.engine.bad_pixels import bad_pixels
     from ptylive.engine.calibrate.bad_pixels import BadPixels

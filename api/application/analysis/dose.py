@@ -1,4 +1,4 @@
-"""Recordings of one place added up: what their dose brings, and more would (docs/dose.md)."""
+"""Recordings of one place added up: what their dose gains, and what more would gain (docs/dose.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True, eq=False)
 class DoseStep:
-    """After one more recording: the curve of its place, None where it tells nothing (``problem``), and the mean map."""
+    """State after one more recording: the curve of its place, None without one (``problem``), and the mean map."""
 
     path: Path
     made: Reconstruction
@@ -34,15 +34,15 @@ def added_up(
     backend: str = "auto",
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[DoseStep]:
-    """Recordings one after the other, in the order given. Raises PtyliveError for a file of which no map is made.
+    """Add recordings one after the other, in the given order. Raises PtyliveError for a file without a map.
 
-    ``values``: metadata of all of them, over those of the files.
+    ``values``: metadata for all of them, which take precedence over those of the files.
     """
     places = Places()
     for number, path in enumerate(paths):
         with open_source(path, values) as source:
             made = reconstruct_source(source, values, [METHOD], MapRequest(backend=backend), on_progress)
-            # two files may hold the same scan twice, or tell no identity
+            # two files may hold the same scan twice, or have no identity
             header = made.engine.header.renamed(f"{number}", path.stem)
         scan = RepeatedScan.of(header, made.rendering.maps, made.engine.recent_mean(PATIENCE_S))
         if scan is None:

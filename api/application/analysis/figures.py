@@ -1,4 +1,4 @@
-"""What ``ptylive analyse`` writes: figures as JSON, pictures as PNG."""
+"""Output of ``ptylive analyse``: figures as JSON, pictures as PNG."""
 
 from __future__ import annotations
 
@@ -43,32 +43,32 @@ if TYPE_CHECKING:
 TRANSFER_POINTS = 64
 LISTED_COLUMNS = 1000
 STEPS = 5
-"""Of :func:`analyse`, as progress counts them."""
+"""Number of progress steps of :func:`analyse`."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One PNG to be."""
+    """Data for one PNG."""
 
     data: Array
     sampling_A: tuple[float, float] | None
     cyclic: bool = False
     shown: BoolArray | None = None
-    """Pixels that mean something; None: all."""
+    """Valid pixels; None: all."""
 
 
 @dataclass
 class Analysis:
-    """Figures, pictures and arrays, gathered."""
+    """Collected figures, pictures and arrays."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
     pages: dict[str, Array] = field(default_factory=dict)
-    """RGB (rows, cols, 3), ready as they are."""
+    """RGB (rows, cols, 3), ready to be written."""
 
     def write(self, folder: Path) -> list[Path]:
-        """``analysis.json``, the pictures, and the arrays as npy files."""
+        """Write ``analysis.json``, the pictures, and the arrays as npy files."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "analysis.json"
         with replacing(path) as temporary:
@@ -86,10 +86,10 @@ def analyse(
     order: int = LOWEST_ORDER,
     on_step: Callable[[str], None] = lambda words: None,
 ) -> Analysis:
-    """Everything that one reconstruction tells about itself. Raises MetadataError for an impossible line.
+    """Everything that can be derived from one reconstruction alone. Raises MetadataError for an impossible line.
 
-    ``order``: of the aberrations that are fitted to the probe. ``on_step`` is told what comes next, :data:`STEPS`
-    times.
+    ``order``: of the aberrations fitted to the probe. ``on_step`` is called with the name of the next step,
+    :data:`STEPS` times.
     """
     if line_A is not None and run.slices == 1:
         raise MetadataError("one slice has no depth section", "refine with num_slices")
@@ -149,7 +149,7 @@ def compare(out: Analysis, run: StoredRun, other: StoredRun) -> None:
 
 
 def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
-    """Phases (slices, Y, X) of the scanned area that both reconstructions show. Raises MetadataError."""
+    """Phases (slices, Y, X) of the scanned area common to both reconstructions. Raises MetadataError."""
     if abs(run.pixel_A / other.pixel_A - 1) > 1e-6:
         raise MetadataError(f"pixels of {run.pixel_A:.4g} and {other.pixel_A:.4g} Å differ", "use one window_px")
     offset = np.rint((np.asarray(other.origin_A) - np.asarray(run.origin_A)) / run.pixel_A).astype(int)
@@ -160,7 +160,7 @@ def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
 
 
 def add_half_dose(out: Analysis, halves: HalfDose) -> None:
-    """Add the agreement of two halves of the dose, and how sure the phase is at each place."""
+    """Add the agreement of two halves of the dose, and the uncertainty of the phase at each place."""
     sure = halves.uncertainty
     pixel_A = halves.results[0].object_sampling_A[0]
     step_A = [
@@ -201,7 +201,7 @@ def curve(correlation: FourierCorrelation) -> dict[str, Any]:
 
 
 def _add_on_scan(out: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
-    """The phase of all slices together, cropped to the field of the scan and turned along its axes."""
+    """Add the phase summed over slices, cropped to the field of the scan and rotated to its axes."""
     from ptylive.engine.analysis.scan_frame import ScanFrame, finer_by, phase_on_scan
 
     frame = ScanFrame.of_positions(run.positions_A, grid.shape, grid.step_A)

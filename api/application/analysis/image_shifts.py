@@ -1,4 +1,4 @@
-"""Images of the bright field's parts aligned with each other: what ``ptylive align`` tells and draws."""
+"""Images from parts of the bright field aligned with each other, for ``ptylive align``."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 SMOOTHED, LEVEL_SHARE = 1.5, 8
-"""Frequencies over which a power spectrum is averaged, so that rings show in its speckle; and the share of its width
-over which its level is taken."""
+"""Frequencies over which a power spectrum is averaged, so that rings are visible in its speckle; and the share of its
+width over which its level is computed."""
 DOUBTFUL = 2.0
-"""Standard errors from the defocus in use: one of twenty alignments lies beyond them by chance."""
+"""Standard errors from the defocus in use: one of twenty alignments lies further away by chance."""
 RINGS_TO, MOST_UPSAMPLE = 1.5, 4
-"""Semi-angles that rings are shown to; and times finer than the scan at most."""
+"""Semi-angles up to which rings are shown; and the largest refinement of the scan step."""
 
 
 @dataclass(frozen=True, eq=False)
 class Aligned:
-    """Shifts of images with the optics that explain them, beside what the maps are calibrated with."""
+    """Shifts of images with the optics that explain them, and the calibration used for the maps."""
 
     shifts: ImageShifts
     calibration: Calibration
     conditions: ImagingConditions
 
     def told(self) -> dict[str, Any]:
-        """Values and standard errors in Å and degrees, the pi/4 limit of each, and how well images agree."""
+        """Values and standard errors in Å and degrees, the pi/4 limit of each, and the agreement of the images."""
         probe = self.conditions.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
         found = {
@@ -70,7 +70,7 @@ class Aligned:
 
     @property
     def doubt(self) -> str:
-        """Where the defocus is another than that of the maps, in words; empty where it is not."""
+        """A warning if the defocus differs from that of the maps; empty if it does not."""
         found, in_use = self.shifts.aberrations.get("C10"), self.calibration.get("C10")
         error_A = self.shifts.errors_A.get("C10", 0.0)
         if found is None or in_use is None or abs(found - in_use) <= DOUBTFUL * error_A:
@@ -80,23 +80,23 @@ class Aligned:
 
     @property
     def values(self) -> dict[str, float]:
-        """These optics, by the names of metadata."""
+        """The optics found, by their metadata names."""
         found = {**self.shifts.aberrations, "rotation_deg": self.shifts.rotation_deg}
         return {name: float(f"{value:.5g}") for name, value in found.items()}
 
     def assignments(self) -> str:
-        """What gives these optics to other commands, after each ``--set``."""
+        """Arguments that give these optics to other commands, after each ``--set``."""
         return " ".join(f"--set {name}={value:.5g}" for name, value in self.values.items())
 
     @property
     def upsample(self) -> int:
-        """How much finer than the scan rings are looked for: as far as bright-field images tell them apart."""
+        """How much finer than the scan rings are searched for: as far as bright-field images resolve them."""
         finest_A = 1 / (RINGS_TO * self.conditions.probe.semiangle_invA)
         return min(MOST_UPSAMPLE, max(1, math.ceil(2 * max(self.shifts.step_A) / finest_A)))
 
     def thon(self) -> tuple[FloatArray, FloatArray]:
-        """Power of the aligned bright field (rows, cols) over frequencies, the zero one in the middle, and that of the
-        transfer that the fitted optics have there: dark rings of the one belong on dark rings of the other.
+        """Power of the aligned bright field (rows, cols) over frequencies, the zero frequency in the middle, and of the
+        fitted optics' transfer function: dark rings of one belong on dark rings of the other.
         """
         total, step = self.shifts.aligned(self.upsample), self.shifts.step_A
         axes = [np.fft.fftfreq(n, size / self.upsample) for n, size in zip(total.shape, step, strict=True)]
@@ -113,9 +113,9 @@ class Aligned:
         return _centred(np.abs(total) ** 2), _centred(transfer.reshape(total.shape))
 
     def picture(self) -> Rgb:
-        """Arrows over the disc; beside them the power spectrum, its left half the transfer of the fitted optics."""
+        """Arrows on the disc, and next to them the power spectrum; its left half is the fitted optics' transfer."""
         one = self.shifts
-        turn = rotation_matrix(one.rotation_deg)  # into the frame of the detector, as the disc they stand on
+        turn = rotation_matrix(one.rotation_deg)  # into the frame of the detector, like the disc
         arrows = vectors(one.k, one.shift_A @ turn.T, one.fitted_A @ turn.T, one.semiangle_invA, "Å")
         measured, model = self.thon()
         both = _levelled(measured)
@@ -131,7 +131,7 @@ class Aligned:
         return page
 
     def write(self, path: Path) -> None:
-        """The picture as a PNG. Raises OSError."""
+        """Write the picture as a PNG. Raises OSError."""
         with replacing(path) as temporary:
             temporary.write_bytes(png(self.picture()))
 
@@ -150,7 +150,7 @@ def align_source(
 
 
 def align_store(store: Store, calibration: Calibration, wanted: Alignment) -> Aligned:
-    """The same of a scan whose frames have been reduced. Raises MetadataError."""
+    """Align the images of a scan whose frames are already reduced. Raises MetadataError."""
     header = store.header
     step = calibration.require("scan_step_A", "the alignment of images")
     shapes = (header.detector_shape, header.scan.require_shape())
@@ -165,7 +165,7 @@ def _centred(field: DoubleArray) -> FloatArray:
 
 
 def _levelled(power: FloatArray) -> FloatArray:
-    """A power spectrum without its speckle and without what falls off slowly from the middle, from 0 to 1."""
+    """A power spectrum without speckle and without its slow fall-off from the middle, from 0 to 1."""
     from scipy import ndimage
 
     plain = np.log10(np.maximum(ndimage.gaussian_filter(power, SMOOTHED), 1e-30))
@@ -175,6 +175,6 @@ def _levelled(power: FloatArray) -> FloatArray:
 
 
 def _logarithm(power: FloatArray) -> FloatArray:
-    """Decades below the largest, at most two, from 0 to 1."""
+    """Decades below the largest value, at most two, scaled from 0 to 1."""
     top = float(np.quantile(power, 0.995)) or 1.0
     return np.asarray(np.clip(1 + np.log10(np.maximum(power / top, 1e-2)) / 2, 0, 1), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Two refinements of one scan beside each other, networks and pixels for example: pictures, loss, power, resolution."""
+"""Two refinements of one scan side by side, such as networks and pixels: pictures, loss, power, resolution."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ptylive.schema.model import Array
 
 COLUMNS = 4
 FAINT_DECADES = 6.0
-"""Of a power spectrum, below its largest value, that are drawn."""
+"""Decades of a power spectrum, below its largest value, that are drawn."""
 
 
 def add_comparison(pages: dict[str, Rgb], runs: tuple[StoredRun, StoredRun], phases: tuple[Array, Array]) -> None:
-    """Pages of two runs, the first above: ``comparison`` with object and probe in colours, phase and its power; their
-    losses, and their power over frequency. ``phases``: (slices, Y, X) of the area that both show.
+    """Add pages of two runs, the first above: ``comparison`` with object and probe in colours, phase and its power;
+    their losses, and their power over frequency. ``phases``: (slices, Y, X) of the area that both show.
     """
     names = _names(runs)
     cells: list[Cell] = []
@@ -48,7 +48,7 @@ def add_comparison(pages: dict[str, Rgb], runs: tuple[StoredRun, StoredRun], pha
 
 
 def resolution_page(found: FourierCorrelation, name: str) -> Rgb:
-    """Ring or shell correlation with the half-bit curve, below which nothing is known: the information limit."""
+    """Ring or shell correlation with the half-bit curve; where they cross is the information limit."""
     q = found.frequencies_invA
     return lines(
         "frequency, 1/Å", "correlation", [Series(name, q, found.correlation), Series("half-bit", q, found.half_bit)]
@@ -56,14 +56,14 @@ def resolution_page(found: FourierCorrelation, name: str) -> Rgb:
 
 
 def prior_figures(run: StoredRun) -> dict[str, Any] | None:
-    """What networks came to, where they made the run: loss of the patterns held out, the choice, and the null test."""
+    """Results of networks, if they made the run: loss of the held-out patterns, the choice, and the null test."""
     if run.prior is None:
         return None
     return {"losses_held": run.prior.losses_held.tolist(), **run.prior.said}
 
 
 def prior_page(run: StoredRun) -> Rgb | None:
-    """Loss of the patterns held out after each epoch of the networks; the pixels' before them. None: no networks."""
+    """Loss of the held-out patterns after each epoch of the networks; the first is the pixels'. None: no networks."""
     if run.prior is None or len(run.prior.losses_held) < 2:
         return None
     losses = run.prior.losses_held
@@ -76,7 +76,7 @@ def prior_page(run: StoredRun) -> Rgb | None:
 
 
 def _names(runs: tuple[StoredRun, StoredRun]) -> tuple[str, str]:
-    """What the lines are called; how each was made where their own names are the same."""
+    """Labels of the lines; how each run was made, if their names are equal."""
     ways = tuple("networks" if run.prior is not None else "pixels" for run in runs)
     if ways[0] != ways[1]:
         return ways[0], ways[1]

@@ -1,4 +1,4 @@
-"""Trotters of a recording, before and after the aberrations are taken out: what ``ptylive trotters`` draws."""
+"""Trotters of a recording, before and after correcting the aberrations, for ``ptylive trotters``."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 STRONGEST = "strongest"
 MOST = 64
-"""Frequencies in one go."""
+"""Largest number of frequencies in one call."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trotters:
-    """G(k, Q) of a scan at some frequencies, with the calibration that says what aberrations there are."""
+    """G(k, Q) of a scan at some frequencies, with the calibration that gives the aberrations."""
 
     found: tuple[Trotter, ...]
     calibration: Calibration
 
     def told(self) -> list[dict[str, Any]]:
-        """Frequency (row, col; scan axes), spacing and flatness before and after, of each."""
+        """Frequency (row, col; scan axes), spacing and flatness before and after, for each trotter."""
         return [
             {
                 "frequency_invA": [round(q, 5) for q in one.q_invA],
@@ -48,20 +48,20 @@ class Trotters:
         ]
 
     def picture(self) -> bytes:
-        """A row for each frequency, amplitude and both phases, as a PNG."""
+        """A PNG with one row per frequency: amplitude and both phases."""
         return png(sheet([cell for one in self.found for cell in _cells(one)], 3))
 
     def _repr_html_(self) -> str:
         return f'<img src="data:image/png;base64,{base64.b64encode(self.picture()).decode()}"/>'
 
     def write(self, path: Path) -> None:
-        """The picture as a PNG. Raises OSError."""
+        """Write the picture as a PNG. Raises OSError."""
         picture = self.picture()
         with replacing(path) as temporary:
             temporary.write_bytes(picture)
 
     def write_arrays(self, path: Path) -> None:
-        """A group ``trotters/trotter1`` … for each frequency in a new HDF5 file (docs/analysis.md). Raises OSError."""
+        """Write a group ``trotters/trotter1`` … per frequency to a new HDF5 file (docs/analysis.md). Raises OSError."""
         with replacing(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(self.calibration.to_attributes())
             for number, one in enumerate(self.found, 1):
@@ -93,7 +93,7 @@ def trotters_of(
 
 
 def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
-    """Frequencies as somebody gave them: pairs of numbers, None or ``strongest``. Raises MetadataError."""
+    """Check frequencies given by a user: pairs of numbers, None or ``strongest``. Raises MetadataError."""
     one_pair = (
         isinstance(frequencies, tuple | list)
         and len(frequencies) > 0

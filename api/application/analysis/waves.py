@@ -1,4 +1,4 @@
-"""Pages of waves in colours, their principal components, and the log of the loss, for ``ptylive analyse``."""
+"""Pages of waves in colours, their principal components, and the logged loss, for ``ptylive analyse``."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.model import Array, ComplexArray
 
 MOST_SHOWN = 6
-"""Modes and components on a page."""
+"""Number of modes and components on a page."""
 MOST_WAVES = 64
-"""Waves that principal components are made of: those of the strongest light."""
+"""Number of waves used for principal components: those with the most light."""
 FAINT = 99.5
-"""Percentile of the modulus of a transform that is drawn in full colour: its zero frequency outshines all else."""
+"""Percentile of the modulus of a transform drawn in full colour: its zero frequency outshines everything else."""
 LARGEST_LOG = 2**24
 
 
 def add_waves(figures: dict[str, Any], pages: dict[str, Rgb], run: StoredRun) -> None:
-    """Pages of object and probe with their modes in both spaces, the wheel that explains them, components, loss."""
+    """Add pages of object and probe with their modes in both spaces, the colour wheel, components, loss."""
     pixel = (run.pixel_A, run.pixel_A)
     modes = ProbeModes.of(run.probe[0], run.pixel_A)
     pages["probe_modes"] = _page(modes.modes, modes.powers, pixel)
@@ -53,7 +53,7 @@ def add_waves(figures: dict[str, Any], pages: dict[str, Rgb], run: StoredRun) ->
 
 
 def _page(waves: ComplexArray, shares: Array, pixel: tuple[float, float]) -> Rgb:
-    """Each wave above its transform."""
+    """A page with each wave above its transform."""
     shown = waves[:MOST_SHOWN]
     largest = float(np.abs(shown).max(initial=1e-30))
     above = [
@@ -69,9 +69,9 @@ def _page(waves: ComplexArray, shares: Array, pixel: tuple[float, float]) -> Rgb
 
 
 def add_log(figures: dict[str, Any], pages: dict[str, Rgb], path: Path) -> None:
-    """Every column of numbers of a log of losses, ours or PyPty's ``loss.csv``: figures, and a page each over epochs.
+    """Add every numeric column of a loss log, this program's or PyPty's ``loss.csv``, as figures and pages over epochs.
 
-    Raises InputFileError for a file that is no table with a header.
+    Raises InputFileError for a file that is not a table with a header.
     """
     columns = read_log(path)
     names = list(columns)
@@ -85,7 +85,7 @@ def add_log(figures: dict[str, Any], pages: dict[str, Rgb], path: Path) -> None:
 
 
 def read_log(path: Path) -> dict[str, Array]:
-    """Columns of numbers by name, the first of them the epochs; columns of words are left out."""
+    """Numeric columns by name, the first of them the epochs; columns of words are left out."""
     try:
         text = read_bytes(path, LARGEST_LOG).decode("utf-8", errors="replace")
         rows = [row for row in csv.reader(text.splitlines()) if row]

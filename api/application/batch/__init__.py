@@ -1,1 +1,1 @@
-"""Many scans under one preset: which they are, what came of each, and the table of all of them (docs/batch.md)."""
+"""Many scans under one preset: their selection, their results, and the table of all of them (docs/batch.md)."""

@@ -1,4 +1,4 @@
-"""What a batch shows of a scan that is done, read from its results file: two pictures and a figure."""
+"""What a batch shows of a finished scan, read from its results file: two pictures and a figure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MAP, OBJECT = "map", "object"
 
 @dataclass(frozen=True)
 class Figures:
-    """information_limit_A: of the map that is shown; None where it has none."""
+    """Figures of a scan. information_limit_A: of the displayed map; None if it has none."""
 
     map_shown: str
     information_limit_A: float | None
 
 
 def draw(results: Path, wanted: str, run: str, folder: Path, name: str) -> Figures:
-    """Write the thumbnails of a scan: a map (``wanted``, or the first there is) and the refined phase on its field.
+    """Write the thumbnails of a scan: a map (``wanted``, or the first one) and the refined phase on its field.
 
     Raises InputFileError, MetadataError for a results file that lacks them, OSError.
     """
@@ -41,7 +41,7 @@ def draw(results: Path, wanted: str, run: str, folder: Path, name: str) -> Figur
 
 
 def thumbnail(folder: Path, name: str, kind: str) -> Path:
-    """Where a picture of a scan lies."""
+    """Path of a scan's picture."""
     return folder / FOLDER / f"{name}-{kind}.png"
 
 
@@ -50,7 +50,7 @@ def _small(one: Shown) -> bytes:
 
 
 def _maps(results: Path) -> dict[str, float | None]:
-    """Maps of a results file, with the period at which signal and noise are equal where that is known."""
+    """Maps of a results file, with the period at which signal and noise are equal, if it is known."""
     import h5py
 
     try:

@@ -1,4 +1,4 @@
-"""What a batch asks of the maps of its scans: settings for all of them, and virtual detectors."""
+"""Options of a batch for the maps of its scans: common settings, and virtual detectors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ptylive.schema.preset.start import StartSettings
 
 
 def of_the_start(preset: Mapping[str, Any], settings: Mapping[str, float]) -> dict[str, float]:
-    """Those of the settings of maps, METHOD.NAME, that are of the map which the refinement of a preset starts from."""
+    """Settings (METHOD.NAME) of the map from which the refinement of a preset starts."""
     start_map = preset.get("start_map", StartSettings().start_map)
     method = method_of(str(start_map))
     return {name: value for name, value in settings.items() if name.partition(".")[0] == method}
 
 
 def from_anywhere(detectors: Mapping[str, object]) -> dict[str, str]:
-    """Virtual detectors whose masks are found from any folder: jobs run elsewhere.
+    """Virtual detectors with mask paths that are valid from any folder, because jobs run elsewhere.
 
-    Raises MetadataError for one that is no text.
+    Raises MetadataError for one that is not text.
     """
     texts = {name: what for name, what in detectors.items() if isinstance(what, str)}
     for name in detectors.keys() - texts:

@@ -1,4 +1,4 @@
-"""What is known of each scan of a batch, kept in ``batch.json``: where a second call goes on from."""
+"""State of each scan of a batch, stored in ``batch.json``, from which a second call continues."""
 
 from __future__ import annotations
 
@@ -22,43 +22,43 @@ MOST_BYTES = 2**28
 
 
 class State(StrEnum):
-    """Of a scan."""
+    """State of a scan."""
 
     WAITING = "waiting"
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"
-    """Begun, and to be gone on with."""
+    """Begun, and to be continued."""
     FAILED = "failed"
 
 
 class Row(StrictModel):
-    """A scan of a batch. What it is, then how far it is, then what came of it."""
+    """A scan of a batch: what it is, its progress, and its results."""
 
     scan: str
     name: str
-    """Of its files in the folder of the batch."""
+    """Base name of its files in the folder of the batch."""
     file_bytes: int = -1
     modified_ns: int = -1
-    """Of the scan file when it was begun; -1: it could not be looked at."""
+    """Modification time of the scan file when it was begun; -1: it could not be determined."""
     settings: str = ""
-    """Digest of what was asked for."""
+    """Digest of the requested settings."""
     state: State = State.WAITING
     doing: str = ""
     run: str = ""
-    """Name of its refinement, once it has begun."""
+    """Name of its refinement, once begun."""
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
     seconds: float = 0.0
-    """That maps and refinement took, in all calls together."""
+    """Time taken by maps and refinement, in all calls together."""
     information_limit_A: float | None = None
-    """Of the map that is shown: where its signal is as strong as its noise."""
+    """Information limit of the displayed map: where its signal is as strong as its noise."""
     map_shown: str = ""
     reason: str = ""
     """Why it failed."""
     remarks: tuple[str, ...] = ()
-    """What looks wrong in the file, or was not reached, a sentence each."""
+    """Suspicious findings about the file, and goals not reached, one sentence each."""
 
     def results(self, folder: Path) -> Path:
         """Its results file."""
@@ -69,12 +69,12 @@ class Row(StrictModel):
         return folder / f"{self.name}.checkpoint"
 
     def having(self, **values: Any) -> Row:
-        """A copy with other values; a number that is none is not known."""
+        """Return a copy with other values; a number that is not finite becomes unknown."""
         none = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
         return self.model_copy(update={**values, **dict.fromkeys(none)})
 
     def looked_at(self, settings: str) -> Row:
-        """The row as it was, or, where file or settings are others now, as one that was not begun."""
+        """Return the row, or a fresh row if file or settings have changed since."""
         size, modified = _stamp(Path(self.scan))
         if (size, modified, settings) == (self.file_bytes, self.modified_ns, self.settings):
             return self
@@ -87,12 +87,12 @@ class _File(StrictModel):
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """A short name of settings, the same for the same."""
+    """A short name of settings, equal for equal settings."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def read_rows(folder: Path) -> list[Row]:
-    """Of an earlier call, none where there was none. Raises InputFileError for a file that is damaged or another's."""
+    """Rows of an earlier call, none if there was none. Raises InputFileError for a damaged or foreign file."""
     path = folder / STATE_FILE
     if not path.exists():
         return []
@@ -106,16 +106,16 @@ def read_rows(folder: Path) -> list[Row]:
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
-    """Keep what is known. Raises OSError."""
+    """Store the rows. Raises OSError."""
     with replacing(folder / STATE_FILE) as temporary:
         plain = {"format": FORMAT, "scans": [row.model_dump() for row in rows]}
-        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")  # names need not be Unicode
+        temporary.write_text(json.dumps(plain, indent=1), encoding="utf-8")  # names need not be valid Unicode
 
 
 def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, retry: bool) -> list[Row]:
-    """A row for each scan, in their order: that of an earlier call where nothing has changed since.
+    """A row for each scan, in their order: that of an earlier call if nothing has changed since.
 
-    What failed is waiting again with ``retry``, what was under way always.
+    Failed scans are waiting again with ``retry``, interrupted ones always.
     """
     known = {row.scan: row for row in earlier}
     taken = {row.name for row in earlier}
@@ -132,7 +132,7 @@ def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, ret
 
 
 def _free_name(path: Path, taken: set[str]) -> str:
-    """The name of the file, with its folder's or a number where another scan has that."""
+    """The file's stem, with its folder's name or a number if another scan has that name."""
     names = [path.stem, f"{path.absolute().parent.name}_{path.stem}"]
     numbers = (f"{path.stem}_{number}" for number in range(2, len(taken) + 3))
     return next(name for name in (*names, *numbers) if name not in taken)

@@ -1,4 +1,4 @@
-"""Which scans a batch is of, from what people type: paths and patterns."""
+"""The scans of a batch, from the paths and patterns that users give."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ptylive.schema import InputFileError
 from ptylive.schema.errors import brief
 
 RESULTS, COEFFICIENTS = "_results", "_coefficients"
-"""Ends of names that lie beside recordings and are none."""
+"""Endings of names next to recordings that are not recordings."""
 
 
 def find_scans(given: Iterable[str | Path], out: Path) -> tuple[list[Path], list[Path]]:
-    """Files of paths and patterns (``scans/*.h5``, ``**`` for folders below), each once, and those left out.
+    """Files matching paths and patterns (``scans/*.h5``, ``**`` for subfolders), each once, and those left out.
 
-    Left out are results files, coefficients that lie beside their scan, and whatever lies in ``out``. Raises
-    InputFileError for a pattern that nothing matches, a folder, and where no scan is left.
+    Results files, coefficients next to their scan, and everything in ``out`` are left out. Raises
+    InputFileError for a pattern without match, a folder, and if no scan is left.
     """
     found = list(dict.fromkeys(path for one in given for path in _matching(str(one))))
     folder = out.resolve()
@@ -35,7 +35,7 @@ def _matching(given: str) -> Sequence[Path]:
         if path.is_dir():
             raise InputFileError(f"{path} is a folder", f"name its scans: '{path / '*.h5'}'")
         if path.exists() or not glob.has_magic(given):
-            return [path]  # one that is missing has a line of its own in the table
+            return [path]  # a missing file gets its own line in the table
         found = sorted(Path(one) for one in glob.glob(given, recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputFileError(f"{brief(given)} cannot be looked up: {error}", "name scan files") from None

@@ -1,4 +1,4 @@
-"""The table of a batch: ``batch.csv`` for programs, ``batch.html`` to look at, both rewritten whole."""
+"""The table of a batch: ``batch.csv`` for programs, ``batch.html`` for reading, both rewritten completely."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 def write_table(folder: Path, rows: Sequence[Row], *, ended: bool) -> None:
-    """Both files. A page of a batch that has not ended loads itself anew. Raises OSError."""
+    """Write both files. The page of a batch that has not ended reloads itself. Raises OSError."""
     with (
         replacing(folder / CSV_FILE) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
@@ -48,7 +48,7 @@ def write_table(folder: Path, rows: Sequence[Row], *, ended: bool) -> None:
 
 
 def _cells(row: Row) -> tuple[object, ...]:
-    """A line of the CSV file; a number that is not known is empty."""
+    """A line of the CSV file; unknown numbers are empty."""
     begun = row.state is State.DONE or row.epoch > 0
     return (
         row.scan,
@@ -66,7 +66,7 @@ def _cells(row: Row) -> tuple[object, ...]:
 
 
 def write_standalone(folder: Path, rows: Sequence[Row]) -> Path:
-    """The page with its pictures in it, to be looked at elsewhere. Raises OSError."""
+    """Write the page with embedded pictures, for viewing elsewhere. Raises OSError."""
     with replacing(folder / STANDALONE_FILE) as temporary:
         text = to_html(folder, rows, ended=True, pictures=_inlined)
         temporary.write_text(text, encoding="utf-8", errors="replace")
@@ -74,11 +74,11 @@ def write_standalone(folder: Path, rows: Sequence[Row]) -> Path:
 
 
 Pictures = Callable[[Path, Row], dict[str, str]]
-"""Addresses of a row's pictures."""
+"""Function that returns the addresses of a row's pictures."""
 
 
 def to_html(folder: Path, rows: Sequence[Row], *, ended: bool, pictures: Pictures | None = None) -> str:
-    """The page. Names and reasons that came from files stand in it as text, whatever they are."""
+    """Render the page. Names and reasons that came from files are escaped."""
     from jinja2 import Environment
 
     text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -94,13 +94,13 @@ def to_html(folder: Path, rows: Sequence[Row], *, ended: bool, pictures: Picture
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """How many scans are in which state."""
+    """Number of scans in each state."""
     counts = Counter(row.state for row in rows)
     return f"{len(rows)} scans: " + ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
 
 
 def _pictures(folder: Path, row: Row) -> dict[str, str]:
-    """Addresses of the thumbnails there are, relative to the page."""
+    """Addresses of the existing thumbnails, relative to the page."""
     if row.state is not State.DONE:
         return {}
     there = [kind for kind in (MAP, OBJECT) if thumbnail(folder, row.name, kind).exists()]
@@ -108,7 +108,7 @@ def _pictures(folder: Path, row: Row) -> dict[str, str]:
 
 
 def _inlined(folder: Path, row: Row) -> dict[str, str]:
-    """The thumbnails there are as data addresses."""
+    """The existing thumbnails as data addresses."""
     found = {}
     for kind in _pictures(folder, row):
         path = thumbnail(folder, row.name, kind)

@@ -1,4 +1,4 @@
-"""A scan on one page: what ``ptylive report`` and the page's report write."""
+"""A scan on one page: used by ``ptylive report`` and the page's report."""
 
 from ptylive.application.report.contents import Report, read_report
 from ptylive.application.report.page import to_html

@@ -1,4 +1,4 @@
-"""What a report says of a scan, read from its results file: maps, calibration, refinements, where all of it is from."""
+"""Contents of a report on a scan, read from its results file: maps, calibration, refinements, provenance."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from ptylive.schema.calibration import Quantity
 from ptylive.schema.plausible import PLAUSIBLE
 
 FIRST = ("obf", "tcbf", "idpc", "dpc_iterative", "ssb", "wdd_phase", "adf", "bf")
-"""Maps of a report where none are named, in this order."""
+"""Maps of a report if none are named, in this order."""
 UNITS = {"disc_radius_px": "px", "dose_e_per_A2": "e/Å²", "electrons_per_pattern": "e", "depth_A": "Å"}
-"""Of calibrated values that nobody types."""
+"""Units of calibrated values that users do not enter."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """One scan. ``calibration``: name, value with unit, origin; ``advice``: empty where there is none to give."""
+    """Report on one scan. ``calibration``: name, value with unit, origin; ``advice``: empty if there is none."""
 
     title: str
     details: tuple[Detail, ...]
@@ -41,9 +41,9 @@ class Report:
 
 
 def read_report(results: Path, maps: Sequence[str] | None = None, runs: Sequence[str] | None = None) -> Report:
-    """Of a results file: FIRST of its maps, or those of ``maps``; the chosen refinement, or ``runs``.
+    """Report on a results file: FIRST of its maps, or those of ``maps``; the chosen refinement, or ``runs``.
 
-    Raises InputFileError; MetadataError for a map that is not there, and for a file that holds nothing to report of.
+    Raises InputFileError; MetadataError for a map that does not exist, and for a file with nothing to report.
     """
     stored = StoredMaps.read(results)
     names = [name for name in FIRST if name in stored.maps] if maps is None else list(maps)
@@ -67,7 +67,7 @@ def read_report(results: Path, maps: Sequence[str] | None = None, runs: Sequence
 
 
 def spelt(name: str, quantity: Quantity) -> str:
-    """A calibrated value with its uncertainty and unit."""
+    """Format a calibrated value with its uncertainty and unit."""
     value = quantity.value
     if isinstance(value, str) or value is None:
         return str(value)
@@ -80,7 +80,7 @@ def spelt(name: str, quantity: Quantity) -> str:
 
 
 def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
-    """The scan: its points, and how many of them arrived."""
+    """Details of the scan: its points, and how many of them arrived."""
     details: list[Detail] = []
     if stored.coverage is not None:
         rows, columns = stored.coverage.shape
@@ -95,7 +95,7 @@ def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
 
 
 def _shown(results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: Sequence[StoredRun]) -> list[Shown]:
-    """Refined phases on the field of the maps, where that is known, and the maps and how far they agree."""
+    """Refined phases on the field of the maps, if that is known, then the maps with their agreement."""
     if refined and any(one.sampling_A is not None for one in maps):
         shown = compare(results, [one.name for one in maps], [run.name for run in refined]).shown
         return [*shown[len(maps) :], *shown[: len(maps)]]
@@ -108,7 +108,7 @@ def _picture(one: Shown, refined: Sequence[StoredRun]) -> Picture:
 
 
 def _provenance(results: Path) -> tuple[Detail, ...]:
-    """What wrote the file, from what, and when. Raises InputFileError."""
+    """Program that wrote the file, its source, and the time. Raises InputFileError."""
     import h5py
 
     try:

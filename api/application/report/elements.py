@@ -1,4 +1,4 @@
-"""What a report is made of: pictures with words below them, and details."""
+"""Elements of a report: pictures with captions, and details."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ptylive.pictures.sheet import Cell, drawn
 from ptylive.pictures.snapshot import png
 
 SIDE_PX = 512
-"""Longer side of a picture: the words of its scale bar can be read when three stand beside each other."""
+"""Longer side of a picture: the text of its scale bar is readable when three pictures are side by side."""
 Detail = tuple[str, str]
-"""A name and what it says."""
+"""A name and its value as text."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG and the words below it."""
+    """A PNG and its caption."""
 
     title: str
     lines: tuple[str, ...]
@@ -23,5 +23,5 @@ class Picture:
 
     @classmethod
     def of(cls, cell: Cell) -> Picture:
-        """Of a cell as a sheet shows it."""
+        """Create from a cell of a sheet."""
         return cls(cell.title, tuple(cell.lines), png(drawn(cell, SIDE_PX)))

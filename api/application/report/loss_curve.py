@@ -1,4 +1,4 @@
-"""The loss of a refinement against its epochs, logarithmic, as SVG that stands in a page."""
+"""The loss of a refinement against epochs, logarithmic, as SVG for embedding in a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEFT, BOTTOM, TOP = 64.0, 22.0, 8.0
 
 
 def loss_curve(loss: DoubleArray) -> str:
-    """SVG of (epochs,) values; empty for fewer than two that are finite. Values that are not positive are left out."""
+    """SVG of (epochs,) values; empty for fewer than two finite ones. Values that are not positive are left out."""
     epochs = np.flatnonzero(np.isfinite(loss) & (loss > 0))
     if epochs.size < 2:
         return ""

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: pictures inside, printed on A4, no script."""
+"""A report as one self-contained HTML file: pictures embedded, formatted for A4, no scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TEMPLATE = "page.html"
 
 
 def to_html(report: Report) -> str:
-    """The page. Words that came from files and senders stand in it as text, whatever they are."""
+    """Render the page. Words that came from files and senders are escaped."""
     from jinja2 import Environment
 
     text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a report says of a refinement: object slice by slice, modes of the probe, its loss, its settings."""
+"""Section of a report on a refinement: object slice by slice, probe modes, loss, settings."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.preset.describe import to_toml
 
 MOST_SLICES, MOST_MODES = 8, 4
-"""Of which pictures are shown: slices at equal distances, modes by their power."""
+"""Largest numbers of pictures: slices at equal distances, the strongest modes."""
 
 
 @dataclass(frozen=True)
 class RunSection:
-    """One refinement. ``curve``: SVG; ``settings``: what differs from the defaults, as TOML."""
+    """One refinement. ``curve``: SVG; ``settings``: those that differ from the defaults, as TOML."""
 
     name: str
     details: tuple[Detail, ...]
@@ -32,7 +32,7 @@ class RunSection:
 
     @classmethod
     def of(cls, run: StoredRun) -> RunSection:
-        """From a refinement of a results file."""
+        """Create from a refinement in a results file."""
         pictures = tuple(Picture.of(cell) for cell in (*_slices(run), *_deviation(run), *_modes(run)))
         return cls(run.name, tuple(_details(run)), pictures, loss_curve(run.loss), to_toml(run.preset))
 
@@ -61,7 +61,7 @@ def _details(run: StoredRun) -> Iterator[Detail]:
 
 
 def _slices(run: StoredRun) -> Iterator[Cell]:
-    """Phase of the slices between the outermost positions, one contrast for all."""
+    """Phase of the slices within the outermost positions, with a common contrast."""
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     phase = run.phase()[(slice(None), *area)]
     chosen = np.unique(np.linspace(0, run.slices - 1, min(run.slices, MOST_SLICES)).round().astype(int))
@@ -74,7 +74,7 @@ def _slices(run: StoredRun) -> Iterator[Cell]:
 
 
 def _deviation(run: StoredRun) -> Iterator[Cell]:
-    """How far counting noise scatters the phase of all slices together, where that is known."""
+    """Standard deviation by counting noise of the phase summed over slices, if it is known."""
     if run.phase_deviation is None:
         return
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)

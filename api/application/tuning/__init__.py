@@ -1,1 +1,1 @@
-"""Settings and optics found by trials: what is varied and how far, the trials kept, what they tell (docs/tune.md)."""
+"""Settings and optics found by trials: varied values and ranges, stored trials, findings (docs/tune.md)."""

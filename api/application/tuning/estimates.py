@@ -1,10 +1,10 @@
-"""What trials tell of each value: the best one and how sure it is, or that it cannot be told.
+"""Estimates from trials: the best of each value and its standard deviation, or that it cannot be told.
 
-A value is as good as the best one while the loss, with everything else at its best for it, is higher by less than twice
-the standard deviation of that difference. Where such values are most of the range, nothing is told. The standard
-deviation that is given is half the width of what is as good on either side, together with how far the minimum still
-moved in the second half of the sweeps (what falls as 1 / sweeps would move as far again), and with what the model
-leaves open (``Range.blur``).
+A value is as good as the best one if the loss, minimised over everything else, is higher by less than twice the
+standard deviation of that difference. If such values cover most of the range, the value cannot be told. The reported
+standard deviation is half the width of the equally good values on either side, combined with how far the minimum still
+moved in the second half of the sweeps (a shift that falls as 1 / sweeps would move as far again), and with the
+ambiguity of the model (``Range.blur``).
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from ptylive.application.tuning.tunables import Kind
 from ptylive.schema.model import BoolArray, DoubleArray
 
 CERTAIN = 2.0
-"""Standard deviations by which a loss must be higher."""
+"""Standard deviations by which a loss must be higher to count as worse."""
 MOST = 0.6
-"""Share of the range that may be as good as the best before nothing is told."""
+"""Share of the range that may be as good as the best; beyond it the value cannot be told."""
 POINTS = 25
-"""Of a profile over the range, and again over what is as good."""
+"""Points of a profile over the range, and again over the equally good values."""
 LEAST_RISE = 1e-3
-"""Share of the loss that a value changes at least over its range, where anything is told: as much as the two sheets of
-sulphur of one layer of MoS2 bring, and as what any model leaves out.
+"""Least share of the loss by which a value must change it over its range to be told: as much as the two sheets of
+sulphur in one layer of MoS2 contribute, and as any model leaves unexplained.
 """
 EDGE = 0.02
-"""Of the range: a minimum this close to its end may lie beyond it."""
+"""Share of the range: a minimum this close to an end may lie beyond it."""
 LEAST_TRIALS = 3
-"""For each value that is varied, and three more: less is no landscape."""
+"""Per varied value, plus three: with fewer trials no landscape is fitted."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The loss against one value, everything else at its best for it."""
+    """The loss against one value, minimised over everything else."""
 
     values: tuple[Any, ...]
     rise: DoubleArray
-    """(values,) share by which the loss is higher than at the best."""
+    """(values,) relative excess of the loss over the best."""
     deviation: DoubleArray
-    """(values,) standard deviation of that."""
+    """(values,) standard deviation of that excess."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one value. ``best``: where the loss is lowest; ``deviation``: None for words, whole numbers, and what cannot
-    be told; ``alike``: values that are as good, in their order (both ends of them for numbers).
+    """Estimate of one value. ``best``: where the loss is lowest; ``deviation``: None for words, whole numbers, and
+    values that cannot be told; ``alike``: values that are as good, in order (for numbers the two ends of their range).
     """
 
     range: Range
@@ -61,12 +61,12 @@ class Estimate:
     alike: tuple[Any, ...]
     told: bool
     beyond: str
-    """``low`` or ``high`` where the best may lie beyond that end of the range."""
+    """``low`` or ``high`` if the best may lie beyond that end of the range."""
     profile: Profile
 
     @property
     def sentence(self) -> str:
-        """In words."""
+        """The estimate in words."""
         one = self.range
         if not self.told:
             return f"{one.title} cannot be told ({self._alike()} predict alike)"
@@ -89,26 +89,26 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Findings:
-    """What all trials of a tuning tell together."""
+    """Findings of all trials of a tuning together."""
 
     landscape: Landscape
     estimates: tuple[Estimate, ...]
     agreement: float | None
-    """Rank correlation of the losses at half the sweeps and at the end, over trials that came so far."""
+    """Rank correlation of the losses at half the sweeps and at the end, over trials that got that far."""
 
     @property
     def sentence(self) -> str:
-        """All values in words."""
+        """All estimates in words."""
         return "; ".join(one.sentence for one in self.estimates)
 
     @property
     def values(self) -> dict[str, Any]:
-        """The best values, rounded as far as they are sure; those that cannot be told stay what they were."""
+        """The best values, rounded to their certainty; those that cannot be told keep their present value."""
         return {one.range.name: _proposed(one) for one in self.estimates}
 
 
 def digits_of(deviation: float) -> int:
-    """Decimals with which a value of some standard deviation is written: two figures of it, one above 2.5."""
+    """Decimals for a value with this standard deviation, which gets two significant figures, or one above 2.5."""
     if not deviation > 0 or not math.isfinite(deviation):
         return 3
     return max(
@@ -117,12 +117,12 @@ def digits_of(deviation: float) -> int:
 
 
 def enough(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> bool:
-    """Whether there are trials enough for findings."""
+    """Whether there are enough trials for findings."""
     return len(losses(tried, sweeps)[0]) >= LEAST_TRIALS * len(over) + 3
 
 
 def findings(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> Findings:
-    """Of trials that came to their end, or to half of it. Raises ValueError for too few."""
+    """Findings from trials that ran to the end, or at least half of it. Raises ValueError for too few."""
     there, groups = filled(tried, sweeps)
     landscape = Landscape.of(over, [one.values for one in there], groups)
     best = landscape.lowest()
@@ -156,7 +156,7 @@ def _estimate(landscape: Landscape, k: int, best: DoubleArray, shift: float) -> 
     told = high - low < MOST
     alike = (one.value(low), one.value(high))
     beyond = "low" if best[k] < EDGE and low <= 0 else "high" if best[k] > 1 - EDGE and high >= 1 else ""
-    half = math.hypot((high - low) / 4, shift)  # what is as good spans two standard deviations on either side
+    half = math.hypot((high - low) / 4, shift)  # equally good values span two standard deviations on either side
     width = one.value(min(1.0, float(best[k]) + half / 2)) - one.value(max(0.0, float(best[k]) - half / 2))
     deviation_all = math.hypot(float(width), one.blur, one.share * value)
     return Estimate(one, value, deviation_all if told and not beyond else None, alike, told, beyond, profile)
@@ -167,7 +167,7 @@ def _ends(alike: tuple[Any, ...], one: Range) -> tuple[Any, ...]:
 
 
 def _profile(landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """(places,) rise of the logarithm of the loss above the best, and its standard deviation."""
+    """(places,) rise of the log loss above the best, and its standard deviation."""
     found = [landscape.rise(landscape.lowest({k: float(place)}), best) for place in places]
     rise, deviation = np.array(found).T
     return np.maximum(rise, 0.0), deviation
@@ -176,7 +176,7 @@ def _profile(landscape: Landscape, k: int, best: DoubleArray, places: DoubleArra
 def _around(
     landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray, good: BoolArray
 ) -> tuple[float, float]:
-    """Ends of what is as good as the best, without a gap between."""
+    """Ends of the contiguous range of values that are as good as the best."""
     ends = []
     for side in (-1, 1):
         beyond = places[(side * (places - best[k]) > 0) & ~good]
@@ -184,7 +184,7 @@ def _around(
         if worse is None:
             ends.append(0.0 if side < 0 else 1.0)
             continue
-        inside = float(best[k])  # the first place outside is found by halving
+        inside = float(best[k])  # find the first place outside by bisection
         for _ in range(8):
             middle = (inside + worse) / 2
             rise, deviation = landscape.rise(landscape.lowest({k: middle}), best)

@@ -1,13 +1,13 @@
-"""The loss as a function of what was varied, from trials here and there: a Gaussian process through their losses.
+"""The loss as a function of the varied values, from scattered trials: a Gaussian process fitted to their losses.
 
 Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), sections 2.2 and 5.4.1: squared exponential
-covariance with a length for each value, constant mean, lengths and noise where the marginal likelihood, under broad
-priors, is largest. Values stand in units of their range, words at the corners of a simplex; the logarithm of the loss
-is what is described, for a start that is far off has a loss many times that of the end.
+covariance with one length scale per value, constant mean, lengths and noise at the maximum of the marginal likelihood
+under broad priors. Values are in units of their range, words at the corners of a simplex; the process models the
+logarithm of the loss, because a start that is far off has a loss many times that of the end.
 
-How far losses scatter is known beyond the trials: each trial tells the loss of several groups of patterns, the same in
-all trials. The differences between two places that remain when one group after the other is left out (the jackknife)
-are what the difference owes to the choice of patterns.
+The scatter of the losses is also known independently of the trials: each trial gives the loss of several groups of
+patterns, the same in all trials. The variation of the difference between two places, as one group after the other is
+left out (the jackknife), is the part of that difference that is due to the choice of patterns.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from ptylive.application.tuning.tunables import Kind
 from ptylive.schema.model import DoubleArray
 
 CANDIDATES = 512
-"""Places at random from which a minimum is looked for."""
+"""Random places from which a minimum is searched for."""
 STARTS = 2
-"""The best of them, from which one walks down."""
+"""Number of the best of them from which a descent is started."""
 LENGTH, LENGTH_SPREAD = 0.5, 1.0
 NOISE, NOISE_SPREAD = 0.02, 1.5
-"""Medians and logarithmic standard deviations of what is expected, in units of the range and of the losses' spread."""
+"""Medians and logarithmic standard deviations of the priors, in units of the range and of the spread of the losses."""
 BOUNDS = (np.log(0.05), np.log(20.0))
 NOISE_BOUNDS = (np.log(1e-4), np.log(1.0))
 LEAST_HEIGHT = 1e-9
 PRESSED = 0.1
-"""Heights above the median's, or this share of the largest where that is more, are pressed together: many trials near
-the minimum have a median there.
+"""Heights above the median of the heights, or above this share of the largest if that is more, are compressed: with
+many trials near the minimum the median lies there.
 """
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """A fit. Places (n, dimensions) are in units of the ranges, words and whole numbers among them."""
+    """A fitted landscape. Places (n, dimensions) are in units of the ranges, including words and whole numbers."""
 
     over: tuple[Range, ...]
     places: DoubleArray
     """(trials, dimensions)."""
     scaled: DoubleArray
-    """(1 + groups, trials) logarithm of the loss, in units of its spread: of all groups, then without each of them."""
+    """(1 + groups, trials) logarithm of the loss, in units of its spread: for all groups, then without each of them."""
     middle: float
-    """Height above which the logarithm of the loss is pressed together."""
+    """Height above which the logarithm of the loss is compressed."""
     mean: float
     spread: float
     lengths: DoubleArray
@@ -61,7 +61,7 @@ class Landscape:
 
     @classmethod
     def of(cls, over: Sequence[Range], values: Sequence[Mapping[str, Any]], groups: DoubleArray) -> Landscape:
-        """Through trials of ``values``; groups: (trials, groups) losses. Raises ValueError for fewer than three."""
+        """Fit to trials of ``values``; groups: (trials, groups) losses. Raises ValueError for fewer than three."""
         if len(values) < 3:
             raise ValueError("a landscape takes three trials")
         places = np.array([[one.place(value[one.name]) for one in over] for value in values])
@@ -69,7 +69,7 @@ class Landscape:
         rows = [total / count] + [(total - groups[:, g]) / max(1, count - 1) for g in range(count if count > 1 else 0)]
         heights = np.array(rows)
         heights = np.log(heights) if (heights > 0).all() else heights
-        # each above its own: groups of patterns differ in their losses more than trials do
+        # each relative to its own best: losses differ more between groups of patterns than between trials
         above = heights - heights[:, [int(np.argmin(heights[0]))]]
         middle = max(float(np.median(above[0])), PRESSED * float(above[0].max()), LEAST_HEIGHT)
         flat = _flattened(above, middle)
@@ -82,7 +82,7 @@ class Landscape:
         return cls(tuple(over), places, scaled, middle, mean, spread, lengths, noise, power, inverse)
 
     def heights(self, places: DoubleArray) -> DoubleArray:
-        """(1 + groups, n) logarithm of the loss above that of the best trial, pressed together where it is high, at
+        """(1 + groups, n) logarithm of the loss above that of the best trial, compressed where it is high, at
         places (n, dimensions).
         """
         return np.asarray(self.mean + self.spread * (self.scaled @ self.inverse @ self._near(places).T))
@@ -94,7 +94,7 @@ class Landscape:
         )
 
     def rise(self, place: DoubleArray, above: DoubleArray) -> tuple[float, float]:
-        """How much higher one place is than another, as :meth:`heights`, and the standard deviation of that."""
+        """Height of one place above another, in terms of :meth:`heights`, and its standard deviation."""
         both = np.stack([place, above])
         first, second = self.heights(both).T
         differences = first - second
@@ -107,13 +107,13 @@ class Landscape:
         return float(differences[0]), float(np.sqrt(patterns + fit))
 
     def shares(self, rise: DoubleArray, deviation: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-        """Rises above the best, pressed together, and their standard deviations as shares of the loss itself."""
+        """Convert compressed rises above the best, and their standard deviations, to shares of the loss itself."""
         steep = np.exp(rise / self.middle)
         share = np.expm1(self.middle * (steep - 1))
         return share, (1 + share) * steep * deviation
 
     def lowest(self, fixed: Mapping[int, float] | None = None) -> DoubleArray:
-        """The place (dimensions,) of the lowest loss, with the places of some dimensions given."""
+        """The place (dimensions,) of the lowest loss, with some dimensions held fixed."""
         from scipy.optimize import minimize
 
         held = dict(fixed or {})
@@ -136,7 +136,7 @@ class Landscape:
         return min(found, key=lambda one: one[0])[1]
 
     def _candidates(self, held: Mapping[int, float]) -> DoubleArray:
-        """Places at random, and those of the trials, which every value can be at."""
+        """Random places, and those of the trials, each rounded to a possible value."""
         random = np.random.default_rng(0).random((CANDIDATES, len(self.over)))
         places = np.concatenate([self.places, random])
         for k, one in enumerate(self.over):
@@ -147,13 +147,13 @@ class Landscape:
         return places
 
     def values(self, place: DoubleArray) -> dict[str, Any]:
-        """What is at a place."""
+        """The values at a place."""
         return {one.name: one.value(float(at)) for one, at in zip(self.over, place, strict=True)}
 
 
 def _flattened(above: DoubleArray, middle: float) -> DoubleArray:
-    """Heights, those beyond ``middle`` pressed together: they say where the minimum is not, and a process that followed
-    them would be too rough near it. Small ones stay what they are.
+    """Heights, with those beyond ``middle`` compressed: they only show where the minimum is not, and a process that
+    followed them would be too rough near it. Small heights are left unchanged.
     """
     return np.asarray(middle * np.log1p(np.maximum(above, -middle / 2) / middle))
 
@@ -173,7 +173,7 @@ def _covariance(distances: DoubleArray, lengths: DoubleArray, noise: float) -> D
 
 
 def _fitted(distances: DoubleArray, heights: DoubleArray) -> tuple[DoubleArray, float]:
-    """Lengths (dimensions,) and noise of the largest posterior probability, the amplitude eliminated by its best."""
+    """Lengths (dimensions,) and noise with the largest posterior probability, at the best amplitude."""
     from scipy.linalg import cho_factor, cho_solve
     from scipy.optimize import minimize
 

@@ -1,4 +1,4 @@
-"""What a tuning leaves behind: the best preset as TOML, every trial as a line of CSV, and what to say of both."""
+"""Output of a tuning: the best preset as TOML, every trial as a line of CSV, and a summary of both in words."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from ptylive.schema.files.atomic import replacing
 
 BEST_FILE, CSV_FILE = "best.toml", "trials.csv"
 AGREE = 0.8
-"""Rank correlation of half the sweeps and all of them below which longer trials would say something else."""
+"""Rank correlation of half the sweeps and all of them below which longer trials might give another result."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of all trials so far. ``findings``: None for too few of them; ``gain``: None where nothing was compared."""
+    """Outcome of all trials so far. ``findings``: None for too few of them; ``gain``: None without a comparison."""
 
     over: tuple[Range, ...]
     tried: tuple[Tried, ...]
@@ -38,7 +38,7 @@ class Outcome:
 
     @property
     def best(self) -> Tried | None:
-        """The trial of the lowest loss among those that came to their end."""
+        """The completed trial with the lowest loss."""
         done = [one for one in self.tried if one.state == "done" and one.last is not None]
         return min(done, key=lambda one: one.last or 0.0, default=None)
 
@@ -51,7 +51,7 @@ class Outcome:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What is to be said, the values first."""
+        """Summary in sentences, the values first."""
         said = [] if self.findings is None else [self.findings.sentence]
         if self.findings is None:
             said.append("too few trials came to their end to tell how sure the best values are")
@@ -74,7 +74,7 @@ def outcome(
     confirmed: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> Outcome:
-    """From trials, and from start and best on other patterns (``Trials.confirmed``)."""
+    """Outcome of trials, and of start and best values on other patterns (``Trials.confirmed``)."""
     found = findings(over, tried, sweeps) if enough(over, tried, sweeps) else None
     gain = None
     if found is not None and confirmed.get("best", {}).get("values") == found.values:
@@ -84,14 +84,14 @@ def outcome(
 
 
 def best_preset(settings: Mapping[str, Any], corrections: Mapping[str, Any], said: Sequence[str]) -> str:
-    """A preset as ``ptylive refine --preset`` takes it, what is to be said of it on top. Raises MetadataError."""
+    """A preset for ``ptylive refine --preset``, with the summary as comments on top. Raises MetadataError."""
     plain = {name: value for name, value in settings.items() if value is not None}
     text = PresetFile(Preset.from_mapping(plain).model_dump(exclude_unset=True), corrections=corrections).as_toml()
     return "".join(f"# {printable(' '.join(line.split()))}\n" for line in said) + "\n" + text
 
 
 def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None:
-    """A line for each trial. Raises OSError."""
+    """Write one line per trial. Raises OSError."""
     with (
         replacing(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,

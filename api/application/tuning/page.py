@@ -1,4 +1,4 @@
-"""A tuning as one page: what was found, how the loss runs against each value and each pair, and every trial."""
+"""A tuning as one page: the findings, the loss against each value and each pair of values, and every trial."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from ptylive.schema.model import DoubleArray
 TEMPLATE, PAGE_FILE, FOLDER = "page.html", "tune.html", "landscape"
 MOST_PAIRS = 10
 GRID = 41
-"""Points of a surface along each axis."""
+"""Grid points of a surface along each axis."""
 HEADROOM = 1.15
 MOST_WORDS = 8
-"""Ticks of words and whole numbers, at most."""
+"""Largest number of ticks for words and whole numbers."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """``name``: of its file; ``title``: the words below it."""
+    """A picture of the page. ``name``: of its file; ``title``: its caption."""
 
     name: str
     title: str
@@ -41,7 +41,7 @@ class Picture:
 
 
 def write_page(folder: Path, found: Outcome, title: str, details: Mapping[str, str], preset: str) -> Path:
-    """The page, and its pictures as files beside it. Raises OSError."""
+    """Write the page, and its pictures as separate files. Raises OSError."""
     shown = pictures(found)
     (folder / FOLDER).mkdir(exist_ok=True)
     for one in shown:
@@ -54,7 +54,7 @@ def write_page(folder: Path, found: Outcome, title: str, details: Mapping[str, s
 
 
 def to_html(found: Outcome, shown: Sequence[Picture], title: str, details: Mapping[str, str], preset: str) -> str:
-    """The page. Names and reasons that came from files stand in it as text, whatever they are."""
+    """Render the page. Names and reasons that came from files are escaped."""
     from jinja2 import Environment
 
     text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -72,7 +72,7 @@ def to_html(found: Outcome, shown: Sequence[Picture], title: str, details: Mappi
 
 
 def pictures(found: Outcome) -> tuple[Picture, ...]:
-    """The loss against each value, then over each pair of values; none for too few trials."""
+    """Plots of the loss against each value, then over each pair of values; none if there are too few trials."""
     if found.findings is None:
         return ()
     curves = [_of_value(found, found.findings, k) for k in range(len(found.over))]
@@ -116,7 +116,7 @@ def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Pic
 
 
 def _measured(found: Outcome) -> tuple[tuple[list[Tried], DoubleArray], tuple[list[Tried], DoubleArray]]:
-    """Trials that came to their end, and those given up, with how much higher their loss was than the best then."""
+    """Completed trials, then pruned ones, each with the excess of their loss over the lowest at the same sweep."""
     out = []
     for state in ("done", "pruned"):
         there = [one for one in found.tried if one.state == state and one.last is not None]

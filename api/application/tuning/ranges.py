@@ -1,4 +1,4 @@
-"""How far each value is varied: as somebody typed it, or around its present value by what is known of that."""
+"""Range of each varied value: as typed, or around its present value according to its uncertainty."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ from ptylive.schema.plausible import PLAUSIBLE, understood
 from ptylive.schema.units import in_unit_of, number_and_unit
 
 MOST = 12
-"""Values that are varied at a time."""
+"""Largest number of values varied at once."""
 DEVIATIONS = 4.0
-"""Of an estimated value, on either side."""
+"""Standard deviations of an estimated value on either side."""
 SHARE = 0.7
-"""Of a length that was given, on either side: it may be 40 % wrong."""
+"""Share of a given length on either side: it may be 40 % wrong."""
 DEPTHS = 2.0
-"""Phases of pi at the edge of the aperture by which a defocus is varied at least; other aberrations by half of them."""
+"""Least range of a defocus, as phase in pi at the edge of the aperture; other aberrations get half of it."""
 FACTOR = 2.0
-"""By which a positive number is multiplied and divided."""
+"""Factor by which a positive number is multiplied and divided."""
 SEMIANGLE_SHARE, SCALE_SHARE, ROTATION_DEG, TILT_MRAD = 0.1, 0.1, 5.0, 10.0
 DEPTH_SHARE = 0.1
-"""By which a thickness is off: after few sweeps its minimum stays 5 to 15 % high (docs/refinement.md)."""
+"""Error of a thickness, as a share: after few sweeps its minimum stays 5 to 15 % high (docs/refinement.md)."""
 DECADES = 2.0
-"""A range of positive numbers that spans more is looked at by its logarithm."""
+"""A range of positive numbers that spans more decades than this is treated logarithmically."""
 EXAMPLE = "write NAME, NAME=LOW:HIGH or NAME=ONE|OTHER, with commas between them"
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody typed of one value. ``low``, ``high``: in its unit, None where that is left open."""
+    """A value as typed by the user. ``low``, ``high``: in its unit, None if left open."""
 
     tunable: Tunable
     low: float | None = None
@@ -61,8 +61,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Range:
-    """One value and how far it is varied. ``start``: its present value, None for one that has none. ``blur``: how far
-    it cannot be told by the model whatever the trials say, in its unit (half the distance between slices, of a depth);
+    """One value and its range. ``start``: its present value, None if it has none. ``blur``: ambiguity that the model
+    leaves whatever the trials say, in the value's unit (half the distance between slices, for a depth);
     ``share``: the same as a share of the value.
     """
 
@@ -79,17 +79,17 @@ class Range:
     share: float = 0.0
 
     def to_plain(self) -> dict[str, Any]:
-        """For a file."""
+        """Plain values, for a file."""
         return {**asdict(self), "choices": list(self.choices)}
 
     def holds(self, value: Any) -> bool:
-        """Whether a value lies in it."""
+        """Whether a value is in the range."""
         if self.kind == Kind.CHOICE:
             return value in self.choices
         return value is not None and self.low <= value <= self.high
 
     def place(self, value: Any) -> float:
-        """Of a value between the ends, from 0 to 1."""
+        """Position of a value between the ends, from 0 to 1."""
         if self.kind == Kind.CHOICE:
             return self.choices.index(value) / max(1, len(self.choices) - 1)
         if self.log:
@@ -97,7 +97,7 @@ class Range:
         return float((value - self.low) / (self.high - self.low))
 
     def value(self, place: float) -> Any:
-        """Inverse of :meth:`place`, the nearest there is."""
+        """Inverse of :meth:`place`, rounded to the nearest possible value."""
         place = min(1.0, max(0.0, place))
         if self.kind == Kind.CHOICE:
             return self.choices[round(place * (len(self.choices) - 1))]
@@ -105,13 +105,13 @@ class Range:
         return round(plain) if self.kind == Kind.WHOLE else plain
 
     def spoken(self, value: Any) -> str:
-        """A value with its unit."""
+        """Format a value with its unit."""
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         return f"{text} {self.unit}".strip()
 
 
 def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Asked, ...]:
-    """What ``--over`` says, several times or with commas. Raises MetadataError naming what is wrong and the remedy."""
+    """Parse ``--over``, given several times or with commas. Raises MetadataError naming the problem and the remedy."""
     asked = [one for text in texts for part in text.split(",") if part.strip() for one in _parsed(part.strip(), judge)]
     names = [one.tunable.name for one in asked]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -167,7 +167,7 @@ def _number(tunable: Tunable, said: str, text: str) -> float:
 
 
 def ranges(asked: Sequence[Asked], dataset: Dataset, preset: Preset) -> tuple[Range, ...]:
-    """Every range, those left open around the present value. Raises MetadataError where nothing is known of one."""
+    """Every range, with open ones around the present value. Raises MetadataError for a value without one."""
     return tuple(_range(one, dataset, preset) for one in asked)
 
 
@@ -194,15 +194,15 @@ def _range(asked: Asked, dataset: Dataset, preset: Preset) -> Range:
 
 
 def _blur(name: str, preset: Preset) -> float:
-    """Slices stand for a specimen that goes on between them: its ends are known to half the distance, and the plane
-    that is in focus to a whole one (SrTiO3, 100 Å overfocus: 127 Å with slices of 20 Å, 109 Å with slices of 10 Å).
+    """Slices represent a specimen that is continuous between them: its ends are known to half the slice distance, and
+    the plane of focus to a whole one (SrTiO3, 100 Å overfocus: 127 Å with slices of 20 Å, 109 Å with slices of 10 Å).
     """
     gaps = preset.object.spacings_A if name in (DEFOCUS, THICKNESS) and preset.object.slices > 1 else ()
     return max(gaps, default=0.0) * (1.0 if name == DEFOCUS else 0.5)
 
 
 def _check(found: Range, end: float, preset: Preset) -> None:
-    """Raise MetadataError for an end that no setting or value can have."""
+    """Raise MetadataError for an end that the setting or value cannot have."""
     if found.name in PLAUSIBLE:
         understood(found.name, end, ask=False)
     elif found.name not in (*TILTS, SCALE):

@@ -1,4 +1,4 @@
-"""A tuning as plain values, for a viewer that shows trials as they come; and kept in a file beside them."""
+"""A tuning as plain values, for a viewer that shows trials as they arrive; also stored in a file next to them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ptylive.schema.files.small_files import read_text
 TOLD_FILE = "tuned.json"
 MOST_BYTES = 4 * 2**20
 MOST_TRIALS = 500
-"""The last ones, in the order they ended; all are in the files of the tuning."""
+"""The last trials, in the order they ended; all trials are in the files of the tuning."""
 POINTS = 41
-"""Of a curve over a range."""
+"""Points of a curve over a range."""
 
 
 def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
-    """What is varied, and the trials that have ended: number, state, values, loss, seconds and why one failed."""
+    """The varied values, and the ended trials: number, state, values, loss, seconds and the reason of a failure."""
     values = [{"name": one.name, "title": one.title, "unit": one.unit, "kind": str(one.kind)} for one in over]
     trials = [
         {
@@ -45,10 +45,10 @@ def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
 
 
 def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[dict[str, Any]]:
-    """For each value that is a number: the loss over its range, everything else at its best for it.
+    """For each value that is a number: the loss over its range, minimised over everything else.
 
-    ``share``: by how much it is above that of the lowest point there is; ``deviation``: standard deviation of that.
-    Nothing where fewer than three trials came to their end.
+    ``share``: relative excess over the lowest point of the landscape; ``deviation``: standard deviation of ``share``.
+    Empty if fewer than three trials ran to the end.
     """
     there, groups = filled(tried, sweeps)
     if len(there) < 3:
@@ -69,7 +69,7 @@ def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[d
 
 
 def findings(found: Outcome) -> dict[str, Any]:
-    """What the trials tell: sentences, and of each value the best, how sure it is, or that it cannot be told."""
+    """The findings: sentences, and for each value the best, its uncertainty, or that it cannot be told."""
     estimates = () if found.findings is None else found.findings.estimates
     return {
         "sentences": list(found.sentences),
@@ -88,13 +88,13 @@ def findings(found: Outcome) -> dict[str, Any]:
 
 
 def keep(folder: Path, told: Mapping[str, Any]) -> None:
-    """Write it beside the trials. Raises OSError."""
+    """Write the values next to the trials. Raises OSError."""
     with replacing(folder / TOLD_FILE) as temporary:
         temporary.write_text(json.dumps(dict(told), default=float), encoding="utf-8")
 
 
 def kept(folder: Path) -> dict[str, Any]:
-    """What :func:`keep` wrote; empty where there is nothing, or nothing that can be read."""
+    """Return the values written by :func:`keep`; empty if there is no readable file."""
     try:
         found = json.loads(read_text(folder / TOLD_FILE, MOST_BYTES))
     except (InputFileError, OSError, ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Trials of a tuning, kept by Optuna: which values are tried next, and what came of those that were tried.
+"""Trials of a tuning, managed by Optuna: which values are tried next, and the results of those that were tried.
 
-Optuna's journal lies beside the results: a line of JSON for each step, written before the next one is taken, so that a
-program that is killed loses no trial that had ended. Nothing in it is pickled.
+Optuna's journal is stored next to the results: one line of JSON per step, written before the next step, so that a
+killed program loses no trial that had ended. Nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from ptylive.schema.model import DoubleArray
 JOURNAL = "trials.journal"
 STUDY = "ptylive tune"
 SETTINGS = "settings"
-"""Of a plan: those of the refinement, by name."""
+"""Key in a plan of the refinement's settings, by name."""
 PLAN, GROUPS, STATE, REASON, SECONDS, CONFIRMED = "plan", "groups", "state", "reason", "seconds", "confirmed"
 FORMAT = 1
 FIRST = 10
-"""Trials at random before the sampler looks at what there is."""
+"""Number of random trials before the sampler uses earlier results."""
 LEAST = 5
-"""Trials that came to their end, from which it can be told how others would have."""
+"""Completed trials needed to predict how others would have ended."""
 MISSING = "tuning needs Optuna, which is not installed"
 REMEDY = "pip install 'ptylive[tune]'"
 
@@ -45,30 +45,30 @@ class Tried:
     values: Mapping[str, Any]
     state: str
     groups: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
-    """After each sweep what each group of patterns says."""
+    """Loss of each group of patterns, by sweep."""
     seconds: float = 0.0
     reason: str = ""
 
     def loss(self, sweep: int) -> float | None:
-        """Mean over the groups after ``sweep`` sweeps; None where it did not come so far."""
+        """Mean over the groups after ``sweep`` sweeps; None if the trial did not get that far."""
         return float(np.mean(self.groups[sweep])) if sweep in self.groups else None
 
     @property
     def last(self) -> float | None:
-        """The same after its last sweep."""
+        """Mean over the groups after its last sweep."""
         return self.loss(max(self.groups)) if self.groups else None
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A trial that is to be made."""
+    """A trial to be carried out."""
 
     number: int
     values: Mapping[str, Any]
 
 
 def check_optuna() -> None:
-    """Raise PtyliveError in one line where Optuna is not installed."""
+    """Raise PtyliveError if Optuna is not installed."""
     import importlib.util
 
     if importlib.util.find_spec("optuna") is None:
@@ -76,13 +76,12 @@ def check_optuna() -> None:
 
 
 class Trials:
-    """Trials over some ranges, in a journal file that goes on where it ended. Callable from one thread at a time."""
+    """Trials over given ranges, in a journal file that is continued. Not thread-safe."""
 
     def __init__(self, path: Path, plan: Mapping[str, Any], over: Sequence[Range], sweeps: int, seed: int) -> None:
-        """``plan``: what all trials have in common; nobody else writes the journal meanwhile.
+        """``plan``: everything that all trials have in common; no other process may write the journal meanwhile.
 
-        Raises PtyliveError where Optuna is missing, InputFileError for a journal that is damaged, and for trials of
-        another plan.
+        Raises PtyliveError if Optuna is missing, InputFileError for a damaged journal, and for trials of another plan.
         """
         check_optuna()
         import optuna
@@ -113,18 +112,18 @@ class Trials:
             self._take_up_again()
 
     def _take_up_again(self) -> None:
-        """What was under way when an earlier program ended is tried again."""
+        """Retry the trials that were running when an earlier program ended."""
         import optuna
 
         for one in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-            if STATE in one.user_attrs:  # it had ended, and only Optuna did not know yet
+            if STATE in one.user_attrs:  # it had ended, but was not yet reported to Optuna
                 self._tell(one.number, _tried(one))
             else:
                 self._study.enqueue_trial(one.params)
                 self._study.tell(one.number, state=optuna.trial.TrialState.FAIL)
 
     def ask(self, values: Mapping[str, Any] | None = None) -> Ask:
-        """The next trial: of ``values``, or as the sampler thinks."""
+        """Begin the next trial: with ``values``, or as the sampler suggests."""
         with _quiet():
             if values is not None:
                 self._study.enqueue_trial(dict(values), skip_if_exists=False)
@@ -142,14 +141,14 @@ class Trials:
         return trial.suggest_float(one.name, one.low, one.high, log=one.log)
 
     def report(self, number: int, sweep: int, groups: Sequence[float]) -> bool:
-        """Note what a trial says after a sweep; whether it is no longer worth its time."""
+        """Record a trial's losses after a sweep; return whether the trial should be pruned."""
         trial = self._open[number]
         with _quiet():
             trial.report(float(np.mean(groups)), sweep)
             return bool(sweep < self._sweeps and trial.should_prune())
 
     def end(self, tried: Tried) -> None:
-        """Keep what came of a trial. Raises OSError where the journal cannot be written."""
+        """Store the result of a trial. Raises OSError if the journal cannot be written."""
         trial = self._open.pop(tried.number)
         trial.set_user_attr(GROUPS, {str(sweep): list(groups) for sweep, groups in tried.groups.items()})
         trial.set_user_attr(SECONDS, tried.seconds)
@@ -165,7 +164,7 @@ class Trials:
         self._study.tell(trial, tried.last if tried.state == "done" else None, state=state)
 
     def give_up(self, number: int) -> None:
-        """A trial that was interrupted: it is tried again by a later call."""
+        """Abandon an interrupted trial; a later call tries it again."""
         import optuna
 
         trial = self._open.pop(number)
@@ -173,21 +172,21 @@ class Trials:
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
 
     def ended(self) -> list[Tried]:
-        """All that have ended, in the order they were begun; those that were interrupted are none."""
+        """All trials that have ended, in the order they began, without interrupted ones."""
         return [_tried(one) for one in self._study.get_trials(deepcopy=False) if STATE in one.user_attrs]
 
     @property
     def confirmed(self) -> Mapping[str, Any]:
-        """What was kept last by :meth:`confirm`."""
+        """The values stored last by :meth:`confirm`."""
         return dict(self._study.user_attrs.get(CONFIRMED, {}))
 
     def confirm(self, found: Mapping[str, Any]) -> None:
-        """Keep what was found on other patterns."""
+        """Store the losses found on other patterns."""
         self._study.set_user_attr(CONFIRMED, dict(found))
 
 
 class _Ours:
-    """The lock of a journal that nobody else writes: the folder is locked, and Optuna's would outlive a kill."""
+    """Lock of a journal with a single writer: the folder is locked already, and Optuna's lock would survive a kill."""
 
     def acquire(self) -> bool:
         return True
@@ -203,9 +202,9 @@ def _tried(one: Any) -> Tried:
 
 
 def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
-    """Which of the things that are alike in all trials differ, and which settings; empty where none does.
+    """The common properties and settings that differ between two plans, in words; empty if none does.
 
-    A setting that there was not yet when the trials were made is taken to have been as it is by default.
+    A setting that did not exist when the trials were made is assumed to have had its default.
     """
     words = {"over": "what is varied", "scan": "the scan"}
     apart = [name for name in {**known, **plan} if name != SETTINGS and known.get(name) != plan.get(name)]
@@ -218,7 +217,7 @@ def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that was not written to its end: what it told had not happened yet."""
+    """Remove an incomplete last line: the step it describes had not happened yet."""
     if not path.exists():
         return
     with path.open("r+b") as file:
@@ -231,7 +230,7 @@ def _mend(path: Path) -> None:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """One line for a journal that is damaged, whatever the library says of it."""
+    """Report a damaged journal in one line, whatever the library says."""
     try:
         yield
     except (PtyliveError, OSError):
@@ -245,7 +244,7 @@ def _readable(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What matters is said in our own words."""
+    """Silence Optuna: messages that matter are issued by this program."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -255,23 +254,23 @@ def _quiet() -> Iterator[None]:
 
 
 def losses(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
-    """Trials that came as far as a sweep, and (trials, groups) what their groups say."""
+    """Trials that reached a sweep, and the losses of their groups (trials, groups)."""
     there = [one for one in tried if sweep in one.groups]
     return there, np.array([one.groups[sweep] for one in there], dtype=float)
 
 
 def filled(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
-    """The same with trials that were given up in the second half: how they would have gone on.
+    """As :func:`losses`, including trials pruned in the second half, with their losses extrapolated.
 
-    They were given up for being bad, and a fit that knew nothing of them would look for the best among them. What a
-    sweep brings depends on the loss before it; that is read from the trials that came further, and a straight line.
+    They were pruned because they were bad, and a fit without them would look for the best among them. The gain of
+    further sweeps depends on the loss before; it is taken from a straight line through trials that went further.
     """
     there, groups = losses(tried, sweep)
     found, rows = list(there), [groups] if len(there) else []
     for last in range(max(1, sweep // 2), sweep):
         ended = [one for one in tried if one.groups and max(one.groups) == last]
         if not ended or len(there) < LEAST or (groups <= 0).any():
-            continue  # a correlation may be what it likes
+            continue  # a correlation may have either sign
         before, after = (np.log([np.mean(one.groups[at]) for one in there]) for at in (last, sweep))
         here = np.array([one.groups[last] for one in ended], dtype=float)
         steepness, level = (

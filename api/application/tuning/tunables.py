@@ -1,4 +1,4 @@
-"""What can be tuned: values of the optics and the scan, and settings of the refinement, by the names people type."""
+"""Values that can be tuned: of the optics and the scan, and settings of the refinement, by the names people type."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "modes": ("probe_modes",),
     }
 )
-"""What else people type."""
+"""Other spellings that people type."""
 TITLES: Mapping[str, str] = MappingProxyType(
     {
         DEFOCUS: "defocus",
@@ -58,17 +58,17 @@ TITLES: Mapping[str, str] = MappingProxyType(
         TILTS[1]: "tilt (columns)",
     }
 )
-"""What sentences call them; everything else by its name."""
+"""Names used in sentences; all others appear under their own name."""
 SAME_MEASURE = frozenset({"object", "probe", "propagation", "instrument", "refined", "regularisers"})
-"""Groups of settings that leave the loss of held-out patterns what it is."""
+"""Groups of settings that do not change how the loss of held-out patterns is defined."""
 NO_PART = frozenset({"solver", "start"})
-"""Groups of settings that trials have of their own."""
+"""Groups of settings that trials set themselves."""
 OF_PATTERNS = frozenset({"opr_components"})
-"""Settings that give each pattern something of its own, which one that is held out has not."""
+"""Settings that give each pattern parameters of its own, which a held-out pattern does not get."""
 
 
 class Kind(StrEnum):
-    """Of values."""
+    """Kind of a value."""
 
     NUMBER = "number"
     WHOLE = "whole number"
@@ -77,7 +77,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Tunable:
-    """One of them. ``name``: as presets and metadata have it."""
+    """A value that can be tuned. ``name``: as in presets and metadata."""
 
     name: str
     kind: Kind = Kind.NUMBER
@@ -85,18 +85,18 @@ class Tunable:
 
     @property
     def title(self) -> str:
-        """What sentences call it."""
+        """Name used in sentences."""
         return TITLES.get(self.name, self.name)
 
     @property
     def unit(self) -> str:
-        """Of its values; empty for pure numbers and words."""
+        """Unit of the values; empty for pure numbers and words."""
         unit = OPTICS[self.name] if self.name in OPTICS else "mrad" if self.name in TILTS else unit_of(self.name)
         return "" if unit == "1" else unit
 
 
 def tunables(typed: str, judge: Judge) -> tuple[Tunable, ...]:
-    """Those that a typed name means: several for a vector. Raises MetadataError for one that means none."""
+    """The tunables that a typed name means, several for a vector. Raises MetadataError for an unknown name."""
     names = SPELLINGS.get(typed) or SPELLINGS.get(typed.replace("_", "-")) or (typed.replace("-", "_"),)
     return tuple(_tunable(name, typed, judge) for name in names)
 
@@ -120,7 +120,7 @@ def _tunable(name: str, typed: str, judge: Judge) -> Tunable:
 
 
 def _kind_of(annotation: Any) -> tuple[Kind | None, tuple[Any, ...]]:
-    """Kind and choices of a setting from its type; ``auto`` and nothing are no values to try."""
+    """Kind and choices of a setting from its type; ``auto`` and None are not values to try."""
     origin, parts = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind_of(parts[0])
@@ -139,7 +139,7 @@ def _kind_of(annotation: Any) -> tuple[Kind | None, tuple[Any, ...]]:
 
 
 def present(name: str, dataset: Dataset, preset: Preset) -> Any:
-    """The value that data set and preset have now; None for none."""
+    """The present value in data set and preset; None if there is none."""
     if name == DEFOCUS:
         return -float(dataset.calibration.aberrations.get("C10", 0.0)) + 0.0
     if name in ABERRATIONS:
@@ -158,13 +158,13 @@ def present(name: str, dataset: Dataset, preset: Preset) -> Any:
 
 
 def uncertainty(name: str, dataset: Dataset) -> float | None:
-    """Of a value that was estimated; None where it was given, or nobody knows."""
+    """Uncertainty of an estimated value; None if the value was given, or its uncertainty is unknown."""
     entry = dataset.calibration.entries.get("C10" if name == DEFOCUS else name)
     return None if entry is None or entry.origin is not Origin.ESTIMATED else entry.uncertainty
 
 
 def applied(dataset: Dataset, preset: Preset, values: Mapping[str, Any]) -> tuple[Dataset, Preset]:
-    """Data set and preset with other values. Raises MetadataError for impossible ones."""
+    """Return data set and preset with other values. Raises MetadataError for impossible ones."""
     for name in (ROTATION, SCALE):
         if name in values:
             change = float(values[name]) - (dataset.calibration.rotation_deg if name == ROTATION else 0.0)
@@ -190,7 +190,7 @@ def _calibrated(dataset: Dataset, values: Mapping[str, Any]) -> dict[str, Quanti
 
 
 def settings_of(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a refinement that say the same as ``values``, what belongs to the optics left out."""
+    """Settings of a refinement equivalent to ``values``, without those that belong to the optics."""
     settings = {name: value for name, value in values.items() if name not in OPTICS and name not in TILTS}
     if any(name in values for name in TILTS):
         tilt = list(_tilt(preset))
@@ -204,7 +204,7 @@ def settings_of(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def metadata_of(dataset: Dataset, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata that say the same as ``values``, under the names of docs/conventions.md."""
+    """Metadata equivalent to ``values``, under the names of docs/conventions.md."""
     found: dict[str, Any] = {name: float(value) for name, value in values.items() if name in OPTICS and name != SCALE}
     if SCALE in values:
         steps = dataset.calibration.require("scan_step_A", "tuning the scale of the scan")
@@ -218,6 +218,6 @@ def _tilt(preset: Preset) -> tuple[float, ...]:
 
 
 def order_length_A(name: str, wavelength_A: float, semiangle_mrad: float) -> float:
-    """The coefficient (Å) of an aberration whose phase at the edge of the aperture is pi."""
+    """Coefficient (Å) of an aberration at which its phase at the edge of the aperture is pi."""
     order = 1 if name == DEFOCUS else int(name[1])
     return (order + 1) / 2 * wavelength_A / (1e-3 * semiangle_mrad) ** (order + 1) if semiangle_mrad else math.nan

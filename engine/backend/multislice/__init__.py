@@ -1,1 +1,1 @@
-"""The multislice loss of a set of patterns and its gradient, on processors and GPUs."""
+"""The multislice loss of a set of patterns and its gradient, on CPUs and GPUs."""

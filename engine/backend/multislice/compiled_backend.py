@@ -1,4 +1,4 @@
-"""The CPU backend: compiled code, one pattern in cache, plain threads over patterns with private sums."""
+"""The CPU backend: compiled code, one pattern in cache at a time, threads over patterns with private sums."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from ptylive.engine.memory import expect_rows
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 DIRECT_TYPES = {"uint8": UINT8, "uint16": UINT16, "float32": FLOAT32, "float64": FLOAT64}
-"""Recorded types that are read as they are; others, and float64 in single precision, are converted once."""
+"""Recorded types that are read without conversion; others, and float64 in single precision, are converted once."""
 
 
 class CompiledMultislice:
@@ -102,7 +102,7 @@ class CompiledMultislice:
         )
 
     def _model(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Model:
-        """The parameters as the kernel reads them."""
+        """The parameters in the kernel's layout."""
         problem, real = self._problem, self._real
         slices, rows, columns = problem.object_shape
         planes = np.ascontiguousarray(object_planes, dtype=real).reshape(2, -1, rows * columns)
@@ -121,13 +121,13 @@ class CompiledMultislice:
         return in_precision(made, real)
 
     def _shifts_now(self, corrections: Corrections) -> DoubleArray:
-        """Shifts of all patterns: one type of array whatever they came as, and so one compiled version."""
+        """Shifts of all patterns, always as the same array type, so that only one version is compiled."""
         if corrections.shifts_px is None:
             return self._shifts
         return np.array(corrections.shifts_px, dtype=np.float64, order="C")
 
     def _amplitudes(self, corrections: Corrections) -> Array:
-        """Roots of the beam currents."""
+        """Square roots of the beam currents."""
         if corrections.current is None:
             return self._no_currents
         return np.asarray(np.sqrt(np.asarray(corrections.current, dtype=self._real)))
@@ -135,7 +135,7 @@ class CompiledMultislice:
     def _corrections(
         self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
     ) -> Corrections:
-        """Gradients of the corrections asked for, in the shapes they came in."""
+        """Gradients of the requested corrections, in the shapes of those corrections."""
         size = self._problem.window
         shifts = current = background = None
         if asked.shifts_px is not None:
@@ -162,7 +162,7 @@ class CompiledMultislice:
     def intensities(self, object_planes: Any, probe_planes: Any) -> FloatArray:
         """Modelled counts (N, P, P) of all patterns of the problem, zero frequency at [0, 0]; one thread.
 
-        Planes as in :meth:`loss_and_gradient`. What is recorded plays no part.
+        Planes as in :meth:`loss_and_gradient`. The recorded counts are not used.
         """
         size, model = self._problem.window, self._model(object_planes, probe_planes, HELD)
         task = _Task(model, self._shifts, self._no_currents)
@@ -182,7 +182,7 @@ class CompiledMultislice:
         self._shares.close()
 
     def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
-        """Every thread's loss and private gradient; the split depends on nothing but the number of threads."""
+        """Every thread's loss and private gradient; the split depends only on the number of threads."""
         if not self._work:
             self._work = self._buffers_for(task.model)
         return self._shares.each(partial(self._part, task), chosen)
@@ -198,20 +198,20 @@ class CompiledMultislice:
         ]
 
     def _part(self, task: _Task, share: IndexArray, thread: int) -> tuple[float, Gradient]:
-        """One call of compiled code for the whole share: threads meet at the interpreter's lock once only."""
+        """Compute the whole share in one call of compiled code, so that a thread takes the interpreter's lock once."""
         gradient, work = task.empty_gradient(len(share)), self._work[thread]
         loss = add_loss_and_gradient(self._window, self._term, self._patterns(share, task), task.model, gradient, work)
         return loss, gradient
 
     def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
-        """Some patterns as the kernel reads them."""
+        """Some patterns in the kernel's layout."""
         recorded = (self._recorded, self._counts_type, self._weights, self._corners)
         made = Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
         return in_precision(made, self._real)
 
 
 class _Task(NamedTuple):
-    """One evaluation: parameters, and which gradients are wanted."""
+    """One evaluation: the parameters, and which gradients are requested."""
 
     model: Model
     shifts: DoubleArray
@@ -220,7 +220,7 @@ class _Task(NamedTuple):
     corrections: Corrections = HELD
 
     def empty_gradient(self, patterns: int) -> Gradient:
-        """Zeros where a gradient is wanted, arrays of no length where not."""
+        """Zeros for the requested gradients, arrays of length 0 for the others."""
         asked, model = self.corrections, self.model
         real, plane = model.probe.dtype, model.probe.shape[2]
         per_pattern = asked.shifts_px is not None or asked.current is not None
@@ -235,7 +235,7 @@ class _Task(NamedTuple):
 
 
 def term_of(term: DataTerm, real: Real) -> tuple[int, float, int]:
-    """A data term as compiled code takes it. ValueError for one that it cannot compute."""
+    """A data term in the form that compiled code takes. ValueError for a term that it does not support."""
     offset = float(term.offset)
     if isinstance(term.kind, PythonTerm) and term.kind.pixel is not None:
         from ptylive.engine.backend.multislice.outside_terms import address_of
@@ -245,10 +245,11 @@ def term_of(term: DataTerm, real: Real) -> tuple[int, float, int]:
 
 
 def _contiguous(indices: IndexArray) -> IndexArray:
-    """Pattern numbers in one piece of memory, so that every call has the same argument types.
+    """Pattern numbers in contiguous memory, so that every call has the same argument types.
 
-    Two sets of types would be two compiled versions. Loaded from the cache into one process, with helpers compiled
-    under the same names in two others, the second calls the helpers of the first: wrong numbers, seen with numba 0.68.
+    Two sets of types would mean two compiled versions. Loaded from the cache into one process, with helpers compiled
+    under the same names in two other processes, the second version calls the helpers of the first and gives wrong
+    numbers (seen with numba 0.68).
     """
     return np.array(indices, dtype=np.int64, order="C")
 
@@ -256,8 +257,8 @@ def _contiguous(indices: IndexArray) -> IndexArray:
 def transposed_patterns(patterns: Array, real: Real) -> tuple[Array, int]:
     """Bytes of the patterns (N, bytes) with the detector axes exchanged, and their type for compiled code.
 
-    No copy where the memory already lies that way. What cannot be written is copied: it would be another type of
-    argument, and so another compiled version.
+    Not copied if the memory is already in that order. Read-only arrays are copied: they would be another argument type,
+    and thus need another compiled version.
     """
     wider = real == np.float32 and patterns.dtype == np.float64
     if patterns.dtype.name not in DIRECT_TYPES or not patterns.dtype.isnative or wider:
@@ -268,14 +269,14 @@ def transposed_patterns(patterns: Array, real: Real) -> tuple[Array, int]:
 
 
 def _turns(problem: MultisliceProblem, real: Real) -> Array:
-    """exp(2 pi i x offset / P) of the patterns: (N, axis, part, P), or nothing where they have no offsets."""
+    """exp(2 pi i x offset / P) of the patterns: (N, axis, part, P), or of length 0 if they have no offsets."""
     if problem.offsets_px is None:
         return np.zeros((0, 2, 2, problem.window), real)
     phase = 2 * np.pi / problem.window * np.asarray(problem.offsets_px)[:, :, None] * np.arange(problem.window)
-    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(real, order="C")  # as of :func:`_contiguous`
+    return np.stack([np.cos(phase), np.sin(phase)], axis=2).astype(real, order="C")  # see :func:`_contiguous`
 
 
 def transposed_propagators(propagators: Array, window: int, real: Real) -> Array:
-    """(2, slices - 1, P * pitch) with the normalisation of the two transforms around a propagation."""
+    """(2, slices - 1, P * pitch), including the normalisation of the two transforms around a propagation."""
     transposed = np.swapaxes(propagators, 1, 2) / window**2
     return laid_out(np.stack([transposed.real, transposed.imag]), real)

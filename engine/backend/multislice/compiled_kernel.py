@@ -1,9 +1,9 @@
-"""Loss and gradient of one pattern after another, each staying in the processor's cache from probe to gradient.
+"""Loss and gradient of one pattern after another, each staying in the CPU's cache from probe to gradient.
 
 Planes are flat (P * pitch); everything in Fourier space is transposed, as :mod:`planes_fft` leaves it. Physics
 and names are those of :mod:`ptylive.engine.backend.multislice.problem`. The window's size, the number of slices and
-modes, the data term and which gradients are wanted are values at run time, so one compilation serves all of a
-precision: the type of the planes says which, and constants take theirs from it.
+modes, the data term and the requested gradients are run-time values, so one compiled version serves all problems of one
+precision: the type of the planes sets it, and constants take their type from the planes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CACHED = {**FAST, "cache": True}
 
 @numba.jit(**INNER)
 def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
-    """Out = the recorded bytes of a pattern as numbers of its own type."""
+    """Out = the recorded bytes of a pattern, converted to numbers of its type."""
     size, pitch, real = window.size, window.pitch, out.dtype.type
     if counts_type == UINT8:
         for i in range(size):
@@ -62,9 +62,9 @@ def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None
 def add_loss_and_gradient(
     window: Any, term: tuple[int, float, int], patterns: Patterns, model: Model, gradient: Gradient, work: Work
 ) -> float:
-    """Loss of ``patterns.indices``; their gradients are added to ``gradient``.
+    """Return the loss of ``patterns.indices`` and add their gradients to ``gradient``.
 
-    ``term`` is a data term as :func:`compiled_terms.compare` takes it.
+    ``term`` is a data term in the form of :func:`compiled_terms.compare`.
     """
     total = 0.0
     object_modes = model.slices.shape[1] // work.waves.shape[1]
@@ -86,7 +86,7 @@ def add_loss_and_gradient(
 def add_loss_of_coefficients(
     window: Any, projection: Projection, patterns: Patterns, model: Model, gradient: Gradient, work: Work
 ) -> float:
-    """As :func:`add_loss_and_gradient`, for what masks saw of ``patterns.indices``, in the order of the call."""
+    """As :func:`add_loss_and_gradient`, for mask coefficients of ``patterns.indices``, in the order of the call."""
     total, sums = 0.0, np.empty((3, projection.many.shape[0]), work.intensity.dtype)
     object_modes = model.slices.shape[1] // work.waves.shape[1]
     scale_of_counts = work.intensity.dtype.type(1 / (window.size * window.size * object_modes))
@@ -103,7 +103,7 @@ def add_loss_of_coefficients(
 
 @numba.jit(**INNER)
 def _own_work(work: Work, k: int) -> Work:
-    """Buffers of a pattern where the waves of several are kept."""
+    """Buffers of one pattern where the waves of several patterns are kept."""
     return Work(
         work.waves[k],
         work.far_field[k],
@@ -122,7 +122,7 @@ def _own_work(work: Work, k: int) -> Work:
 
 @numba.jit(**CACHED)
 def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> None:
-    """Waves of ``patterns.indices`` and their intensities, in counts; ``work`` has an axis of patterns in front."""
+    """Compute waves and intensities in counts of ``patterns.indices``; ``work`` has a leading axis of patterns."""
     counts = work.intensity.dtype.type(work.waves.shape[2] / (window.size * window.size * model.slices.shape[1]))
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
@@ -135,7 +135,7 @@ def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> Non
 
 @numba.jit(**CACHED)
 def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradient, work: Work) -> None:
-    """Behind :func:`fill_waves`: gradients of patterns whose ``work.intensity`` is now the factor of far fields."""
+    """After :func:`fill_waves`: add the gradients; ``work.intensity`` must now be the factor of the far fields."""
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
@@ -147,7 +147,7 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
 
 @numba.jit(**CACHED)
 def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, out: Any) -> None:
-    """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, one after the other."""
+    """Out (n, P * pitch), transposed: the modelled counts of ``patterns.indices``, in their order."""
     scale_of_counts = work.intensity.dtype.type(
         work.waves.shape[1] / (window.size * window.size * model.slices.shape[1])
     )
@@ -161,9 +161,9 @@ def fill_intensities(window: Any, patterns: Patterns, model: Model, work: Work, 
 
 @numba.jit(**CACHED)
 def add_illumination(window: Any, probe: Any, indices: Any, corners: Any, planes: Any, total: Any) -> None:
-    """Add what the probe (2, modes, P * pitch), transposed, sheds on the window of every pattern in ``indices``.
+    """Add the illumination by the probe (2, modes, P * pitch), transposed, to the windows of all ``indices``.
 
-    total: (Y, X); planes (2, 2, P * pitch) are used up.
+    total: (Y, X); planes (2, 2, P * pitch) are overwritten.
     """
     size, pitch, width = window.size, window.pitch, total.shape[1]
     wave, intensity, flat, real = planes[0], planes[1, 0], total.reshape(-1), planes.dtype.type

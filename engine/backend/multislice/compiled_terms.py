@@ -1,4 +1,4 @@
-"""Data terms of one pattern: what intensities and counts differ by, and its derivative. Compiled into the kernel.
+"""Data terms of one pattern, compiled into the kernel: the loss for given intensities and counts, and its derivative.
 
 Names and formulas are those of :mod:`ptylive.engine.backend.multislice.problem`.
 """
@@ -21,17 +21,17 @@ from ptylive.engine.backend.multislice.problem import FEW_COUNTS
 AMPLITUDE, POISSON = data_terms.NUMBERS["AMPLITUDE"], data_terms.NUMBERS["POISSON"]
 INTENSITY, CHI_SQUARED = data_terms.NUMBERS["INTENSITY"], data_terms.NUMBERS["CHI_SQUARED"]
 OUTSIDE = -1
-"""Number of a data term that is a C function at an address; the others have theirs in the table."""
+"""Number of a data term that is a C function at an address; the other terms have theirs in the table."""
 TINY_COUNTS = data_terms.TINY_COUNTS
 
 
 @numba.jit(**FAST)
 def compare_amplitudes(window: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
-    """Loss; ``intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient."""
+    """Return the loss; ``intensity`` (counts over ``scale``) becomes the far field's factor in the gradient."""
     real = intensity.dtype.type
     shift, one, loss = offset + real(TINY_COUNTS), real(1), real(0)
     for k in range(window.size * window.pitch):
-        # (a - b)^2 = a^2 (1 - b / a)^2: an inverse root is a quick estimate and one Newton step, a root is not
+        # (a - b)^2 = a^2 (1 - b / a)^2: an inverse root is a fast estimate plus one Newton step, a root is slower
         model = intensity[k] * scale + shift
         missing = one - np.sqrt(counts[k] + offset) * (one / np.sqrt(model))
         weighted = weights[k] * missing
@@ -48,7 +48,7 @@ def compare_poisson(window: Any, intensity: Any, counts: Any, weights: Any, floo
     shift = floor + tiny
     for k in range(window.size * window.pitch):
         model, measured = intensity[k] * scale + shift, counts[k]
-        inverse = one / model  # a division costs as much as the whole logarithm: one of them, not two
+        inverse = one / model  # a division costs as much as the whole logarithm, so do only one
         ratio = logarithm(max(measured, tiny) * inverse)
         loss += weights[k] * (model - measured + measured * ratio)
         intensity[k] = real(2) * scale * weights[k] * (one - measured * inverse)
@@ -69,7 +69,7 @@ def compare_intensities(window: Any, intensity: Any, counts: Any, weights: Any, 
 
 @numba.jit(**FAST)
 def compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """As :func:`compare_amplitudes`, for least squares over the counting variance."""
+    """As :func:`compare_amplitudes`, for least squares divided by the counting variance."""
     real = intensity.dtype.type
     loss = real(0)
     for k in range(window.size * window.pitch):
@@ -85,7 +85,7 @@ def compare_chi_squared(window: Any, intensity: Any, counts: Any, weights: Any, 
 def _call(
     _typing: Any, function: Any, size: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any
 ) -> Any:
-    """Call the C function at an address (:mod:`outside_terms`): its signature is there."""
+    """Call the C function at an address; :mod:`outside_terms` has its signature."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         word, real = ir.IntType(64), arguments[-1].type
@@ -97,9 +97,9 @@ def _call(
 
 @numba.jit(**FAST)
 def compare(window: Any, term: tuple[int, float, int], intensity: Any, counts: Any, weights: Any, scale: Any) -> Any:
-    """Loss of a pattern under a data term; ``intensity`` becomes its derivative.
+    """Return the loss of a pattern under a data term; ``intensity`` becomes its derivative.
 
-    term: number, offset in counts, and the address of the C function of an OUTSIDE one.
+    term: number, offset in counts, and the address of the C function if it is an OUTSIDE term.
     """
     real = intensity.dtype.type
     offset = real(term[1])
@@ -114,4 +114,4 @@ def compare(window: Any, term: tuple[int, float, int], intensity: Any, counts: A
         return compare_intensities(window, intensity, counts, weights, scale)
     if term[0] == CHI_SQUARED:
         return compare_chi_squared(window, intensity, counts, weights, scale)
-    return real(np.nan)  # no other is known: a loss that is not finite ends the run
+    return real(np.nan)  # unknown term: a loss that is not finite ends the run

@@ -1,6 +1,6 @@
-"""Losses that compare modelled with recorded counts pixel by pixel: one row for each, which every backend reads.
+"""Losses that compare modelled with recorded counts pixel by pixel: one table row per loss, read by every backend.
 
-A loss that a table lacks raises KeyError; none is ever computed as another.
+A loss that is not in the table raises KeyError; no other loss is ever computed instead.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ def _chi_squared(xp: Any, offset: float, intensity: Any, counts: Any) -> tuple[A
 
 @dataclass(frozen=True)
 class PixelTerm:
-    """What is known of a data term besides its formula, which :class:`DataTermKind` gives."""
+    """Properties of a data term other than its formula, which :class:`DataTermKind` gives."""
 
     number: int
-    """By which compiled kernels know it: numba's and, under the kind's name, CUDA's."""
+    """Number of the term in compiled kernels: numba's and, under the kind's name, CUDA's."""
     compiled: str
-    """Its function in ``compiled_terms``."""
+    """Name of its function in ``compiled_terms``."""
     compare: Compare
     curvature: Callable[[Any], Any]
     """d2 loss / dI2 at a fit, from the counts of a pixel, offset included."""
     likelihood: float | None
-    """The loss over the negative logarithm of the likelihood of counts; None: in proportion to the counts."""
+    """Ratio of the loss to the negative logarithm of the likelihood of counts; None: proportional to the counts."""
     constant: str = ""
-    """Key of the preset that sets the offset."""
+    """Preset key that sets the offset."""
 
 
 PIXEL_TERMS = {
@@ -72,11 +72,11 @@ PIXEL_TERMS = {
     DataTermKind.CHI_SQUARED: PixelTerm(3, "compare_chi_squared", _chi_squared, lambda counts: 1 / counts, 1.0),
 }
 NUMBERS = {kind.name: term.number for kind, term in PIXEL_TERMS.items()}
-"""AMPLITUDE, POISSON, ...: the names and numbers of compiled kernels."""
+"""AMPLITUDE, POISSON, ...: names and numbers in compiled kernels."""
 
 
 def pixel_terms(xp: Any, term: DataTerm, intensity: Any, counts: Any) -> tuple[Any, Any]:
-    """Loss of each pixel and its derivative by the modelled intensity, weights left out.
+    """Loss of each pixel and its derivative by the modelled intensity, without weights.
 
     intensity and counts: arrays of one shape in counts; ``xp`` is their module. KeyError for a loss of coefficients.
     """
@@ -84,9 +84,9 @@ def pixel_terms(xp: Any, term: DataTerm, intensity: Any, counts: Any) -> tuple[A
 
 
 def compared(xp: Any, term: DataTerm, intensity: Any, counts: Any, weights: Any) -> tuple[Any, Any]:
-    """Loss of all pixels, a 0-d array, and its derivative by the modelled intensity; both weighted.
+    """Loss summed over all pixels, a 0-d array, and its derivative by the modelled intensity; both weighted.
 
-    As :func:`pixel_terms`; weights (p, p). RefinementError where a Python function fails.
+    Arguments as in :func:`pixel_terms`; weights (p, p). RefinementError if a Python function fails.
     """
     if isinstance(term.kind, PythonTerm):
         return _by_function(xp, term.kind, term.offset, intensity, counts, weights)

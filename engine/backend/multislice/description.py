@@ -1,8 +1,8 @@
-"""What may be modelled beyond the plain far field of :mod:`ptylive.engine.backend.multislice.problem`.
+"""Everything that can be modelled beyond the plain far field of :mod:`ptylive.engine.backend.multislice.problem`.
 
-Frequencies have the zero at [0, 0]; real-space coordinates are counted from pixel P // 2, where the probe stands.
-Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by -d tan over the distance d, as slices would that lie d tan
-further than those before (the field's sign, not PyPty's).
+Frequencies have the zero at [0, 0]; real-space coordinates are counted from pixel P // 2, the position of the probe.
+Tilts are tangents; exp(+2 pi i d q . tan) moves the wave by -d tan over the distance d, as if each slice were displaced
+by d tan relative to the one before (the sign of the field, not PyPty's).
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ INSIDE_MODES, BEFORE_MODES, AFTER_MODES = (0, 3, 4), (2, 4), (1, 3, 4)
 
 @dataclass(frozen=True)
 class Tilts:
-    """Tilts of patterns: of the beam before the specimen, of the specimen, and behind it."""
+    """Tilts of patterns: of the beam before the specimen, of the specimen, and of the wave behind it."""
 
     tangents: DoubleArray
     """(N or 1, 6): before (row, col), inside (row, col), after (row, col)."""
     mode: int
     """PyPty's ``tilt_mode``, 0 to 4."""
     fixed: bool = False
-    """Whether they never move, so that they may be part of the free space."""
+    """Whether the tilts never change, so that they can be part of the free-space propagators."""
 
     @property
     def before(self) -> bool:
@@ -61,21 +61,21 @@ class AberrationGroups:
     """Aberrations that differ between groups of patterns, added to the probe's own."""
 
     phase_per_A: FloatArray
-    """(n, P, P) chi of one Å of each coefficient."""
+    """(n, P, P) phase chi of each coefficient at 1 Å."""
     values_A: DoubleArray
-    """(groups, n)."""
+    """(groups, n) coefficients of each group."""
     group: IndexArray
-    """(N,) which group a pattern belongs to."""
+    """(N,) group of each pattern."""
 
 
 @dataclass(frozen=True)
 class NearField:
-    """The patterns are images: the exit wave behind a lens, in real space.
+    """Near-field model: the patterns are images, the exit wave behind a lens, in real space.
 
-    Lens exp(-i (-pi lam defocus q^2 + pi/2 Cs lam^3 q^4)), underfocus positive; the image is then smeared over the
-    range of incident angles: I <- F^H exp(-(pi alpha defocus q)^2) F I, a blur that keeps the sum (Koch, Micron 63
-    (2014) 69). Each angle shifts the image by angle * defocus; that Cs shifts fine detail less is left out, so
-    Cs lam^2 q^2 should be small beside the defocus.
+    Lens exp(-i (-pi lam defocus q^2 + pi/2 Cs lam^3 q^4)), underfocus positive. The image is then blurred by the range
+    of incident angles: I <- F^H exp(-(pi alpha defocus q)^2) F I, a blur that keeps the sum (Koch, Micron 63 (2014)
+    69). Each angle shifts the image by angle * defocus. The model neglects that Cs shifts fine detail less, so
+    Cs lam^2 q^2 should be small compared with the defocus.
     """
 
     defocus_A: DoubleArray
@@ -87,26 +87,26 @@ class NearField:
 
 @dataclass(frozen=True)
 class PointSpread:
-    """Where the detector counts an electron: probabilities around the pixel it hits, the same for all pixels."""
+    """Detector point spread: probabilities of counting an electron around the pixel it hits, equal for all pixels."""
 
     variance_px2: float = 0.0
-    """Of the Gaussian along each axis, pixels squared."""
+    """Variance of the Gaussian along each axis, pixels squared."""
     image: FloatArray | None = None
-    """(p, p) a measured one besides, its middle at [0, 0], at or above 0, sum 1; pixels of the detector's window."""
+    """(p, p) an additional measured one, centred on [0, 0], at or above 0, sum 1; pixels of the detector's window."""
 
 
 @dataclass(frozen=True)
 class PerpendicularTerm:
     """weight * (p - measured)^2, p = |v|^2 - sum of squared coefficients on one region.
 
-    v is the intensity, or its root where roots were projected. Counts scatter: recorded squares of intensities hold
-    their variance, which is the intensity itself; the model adds what of it the masks leave out.
+    v is the intensity, or its square root if roots were projected. Counts scatter, so recorded squared intensities
+    contain their variance, which is the intensity itself; the model adds the part of it that the masks leave out.
     """
 
     region: FloatArray
-    """(P * P,) 1 inside."""
+    """(P * P,) 1 inside the region."""
     masks: IndexArray
-    """Rows of the masks that lie in the region; orthonormal."""
+    """Rows of the masks that lie in the region; these are orthonormal."""
     measured: FloatArray
     """(N,)."""
     weight: float
@@ -114,7 +114,7 @@ class PerpendicularTerm:
 
 @dataclass(frozen=True)
 class CompressedPatterns:
-    """Coefficients in place of patterns: s_k = sum_q M_k(q) v(q), v the intensity or its root."""
+    """Coefficients instead of patterns: s_k = sum_q M_k(q) v(q), where v is the intensity or its square root."""
 
     values: FloatArray
     """(N, K)."""
@@ -124,41 +124,41 @@ class CompressedPatterns:
     """(K, K) W: least squares of W (s - values); None: the identity."""
     perpendicular: tuple[PerpendicularTerm, ...] = ()
     edge: FloatArray | None = None
-    """(P * P,) weight of the intensity that falls where no mask looks (eq. 10)."""
+    """(P * P,) weight of the intensity outside all masks (eq. 10)."""
 
 
 @dataclass(frozen=True)
 class ForwardModel:
-    """Everything beyond the plain far field; what is left at its default is not modelled and costs nothing."""
+    """Everything beyond the plain far field; attributes left at their default are not modelled and cost nothing."""
 
     pixel_A: float
-    """Object pixel."""
+    """Size of an object pixel."""
     wavelength_A: float
     thickness_A: tuple[float, ...]
-    """(slices,) of each slice; the last one only matters to split steps of higher order."""
+    """(slices,) thickness of each slice; the last one only matters for split steps of higher order."""
     split: SplitStep = SplitStep.FIRST_ORDER
     band: FloatArray | None = None
     """(P, P) factor on the spectrum of windows, waves and far field."""
     tilts: Tilts | None = None
     aberrations: AberrationGroups | None = None
     probe_marker: IndexArray | None = None
-    """(N,) which probe a pattern was taken with; probe planes then hold all modes of probe 0, of probe 1, …"""
+    """(N,) probe used for each pattern; probe planes then hold all modes of probe 0, of probe 1, …"""
     probes: int = 1
-    """How many there are, also where no pattern was taken with the last of them."""
+    """Number of probes, even if no pattern was recorded with the last ones."""
     phase_plates: Any = None
     """(N, P, P) factors on the probe in the aperture plane, read a few at a time."""
     near_field: NearField | None = None
     upsampling: int = 1
-    """Pixels of the model along a pixel of the detector."""
+    """Model pixels per detector pixel along each axis."""
     spread: PointSpread | None = None
     stretched: bool = False
     """Whether free space is longer for some patterns, by :attr:`Corrections.stretch`."""
     varying_modes: int = 0
-    """First modes of the probe that vary over the scan, by :attr:`Corrections.opr_components`; none without these."""
+    """Number of first probe modes that vary, by :attr:`Corrections.opr_components`; not used without these."""
     compressed: CompressedPatterns | None = None
 
     def part(self, chosen: IndexArray | slice) -> ForwardModel:
-        """The same of some patterns, in the order of their numbers."""
+        """Return the model of some of the patterns, in the order of their numbers."""
         tilts, groups, near, compressed = self.tilts, self.aberrations, self.near_field, self.compressed
         if tilts is not None and len(tilts.tangents) > 1:
             tilts = replace(tilts, tangents=tilts.tangents[chosen])
@@ -176,7 +176,7 @@ class ForwardModel:
         )
 
     def beyond_compiled(self) -> str:
-        """Which of this the compiled kernel cannot do, in words; the empty string where it can."""
+        """Features that the compiled kernel does not support, in words; the empty string if it supports all."""
         parts = {
             f"split step {self.split}": self.split is not SplitStep.FIRST_ORDER,
             "a band limit": self.band is not None,

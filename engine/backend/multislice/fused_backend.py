@@ -1,4 +1,4 @@
-"""The GPU backend for windows that fit on a chip: one launch for all patterns asked for, no round trip to the host."""
+"""The GPU backend for windows that fit on a chip: one launch for all requested patterns, no round trip to the host."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class Kernels(Protocol):
 
     xp: ModuleType
     resident: int
-    """Blocks that run at a time."""
+    """Number of blocks that run at the same time."""
 
     def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Queue a kernel. Arguments: arrays of ``xp`` (their address is passed) and numpy scalars."""
 
     def free_bytes(self) -> int:
-        """Device memory that nobody has."""
+        """Free device memory in bytes."""
 
     def record(self, step: Step, arrays: tuple[Any, ...], uses: tuple[Any, ...]) -> Step:
-        """See :class:`~ptylive.engine.backend.repeated.Recorder`; ``uses``: arrays that may be replaced by others."""
+        """See :class:`~ptylive.engine.backend.repeated.Recorder`; ``uses``: arrays that the backend may replace."""
 
 
 class _Wave(NamedTuple):
-    """Parameters as the kernel reads them."""
+    """Parameters in the kernel's layout."""
 
     objects: Any
     """(object modes * slices * Y * X, 2) real and imaginary parts."""
@@ -125,7 +125,7 @@ class FusedMultislice:
         return on_host(array)
 
     def close(self) -> None:
-        """Give the scratch memory back."""
+        """Release the scratch memory."""
         self._scratch = self.xp.empty(0, np.complex64)
 
     def _launch(self, name: str, blocks: int, arguments: list[Any]) -> None:
@@ -134,7 +134,7 @@ class FusedMultislice:
         self._kernels.launch(name, blocks, given)
 
     def _chosen(self, indices: Any) -> Any:
-        """Numbers of the patterns asked for, which may lie on the device."""
+        """Numbers of the requested patterns, which may be on the device."""
         if indices is None:
             return self.xp.arange(self._problem.count, dtype=np.int32)
         numbers = indices.astype(np.int32) if isinstance(indices, np.ndarray) else indices
@@ -145,7 +145,7 @@ class FusedMultislice:
         return _Wave(objects, probe, object_planes.shape[1] // self._problem.object_shape[0])
 
     def _sizes(self, wave: _Wave) -> tuple[Any, ...]:
-        """Slices, modes, object, data term: the kernel's numbers."""
+        """Slices, modes, object size and data term as the kernel's number types."""
         slices, rows, columns = self._problem.object_shape
         term = self._problem.data_term
         number = PIXEL_TERMS[DataTermKind(str(term.kind))].number
@@ -153,14 +153,14 @@ class FusedMultislice:
         return (*(np.int32(each) for each in numbers), np.float32(term.offset))
 
     def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any, Any]:
-        """Shifts (N, 2), offsets (N, 2) or None, roots of the beam currents (N,) or None."""
+        """Shifts (N, 2), offsets (N, 2) or None, square roots of the beam currents (N,) or None."""
         xp = self.xp
         shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
         current = None if corrections.current is None else xp.sqrt(self._single(corrections.current))
         return shifts, self._offsets, current
 
     def _free_space(self, corrections: Corrections) -> tuple[Any, Any]:
-        """Propagators over P^2 and, where distances are refined, phase per Å, in the kernel's order."""
+        """Propagators over P^2 and, if distances are refined, phase per Å, in the kernel's order."""
         if corrections.distances_A is None:
             return self._propagators, None
         distances = self._single(corrections.distances_A)[:, None]
@@ -173,7 +173,7 @@ class FusedMultislice:
         return self._single(corrections.background).ravel()[self._order.gather]
 
     def _corrections(self, asked: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
-        """Gradients of the corrections asked for, in double precision and in the shapes they came in."""
+        """Gradients of the requested corrections, in double precision and in the shapes of those corrections."""
         size = self._problem.window
         double: Any = None if of_patterns is None else of_patterns.astype(np.float64)
         return Corrections(
@@ -184,7 +184,7 @@ class FusedMultislice:
         )
 
     def _room(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
-        """Blocks to start, and how many complex numbers each keeps (``kernel.cu``: Local)."""
+        """Number of blocks to start, and number of complex values that each keeps (``kernel.cu``: Local)."""
         slices, pixels = self._problem.object_shape[0], self._problem.window**2
         pairs = len(wave.probe) * wave.object_modes
         each = self._kept_pixels + pairs * slices * pixels
@@ -192,7 +192,7 @@ class FusedMultislice:
         each += pairs * pixels + pixels // 2 if pairs > 1 else 0
         blocks = min(self._kernels.resident, patterns)
         if blocks * each > len(self._scratch):
-            self._scratch = self.xp.empty(0, np.complex64)  # given back before more is asked for
+            self._scratch = self.xp.empty(0, np.complex64)  # freed before more is allocated
             blocks = max(1, min(blocks, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
             self._scratch = self.xp.empty(blocks * each, np.complex64)
         return min(blocks, len(self._scratch) // each), each

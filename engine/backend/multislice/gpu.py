@@ -1,4 +1,4 @@
-"""Whether the GPUs can hold a problem, and what is opened on them; whether there is one says :mod:`backend.device`."""
+"""Whether a problem fits on the GPUs, and its backend there; :mod:`backend.device` says whether there is a GPU."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ptylive.engine.backend.multislice.problem import MultisliceBackend, Multisl
 log = logging.getLogger(__name__)
 
 SPLIT_FROM = 1 << 28
-"""Pixels times slices of all patterns from which several GPUs share them; with fewer, one is done before the others
-have the object (reckoned, not measured)."""
+"""Pixels times slices of all patterns from which several GPUs share them; with fewer, the first GPU has finished before
+the others have received the object (estimated, not measured)."""
 VECTORS = 30
-"""Vectors as large as the object that a refinement keeps: parameters, gradients, the history of L-BFGS."""
+"""Number of vectors as large as the object that a refinement keeps: parameters, gradients, L-BFGS history."""
 
 
 def too_small(problem: MultisliceProblem) -> str:
-    """Why the GPUs cannot hold a problem, in words, which are also logged; the empty string where they can."""
+    """Why the GPUs cannot hold a problem, in words, which are also logged; the empty string if they can."""
     import cupy
 
     cards = cupy.cuda.runtime.getDeviceCount() if _is_shared(problem) else 1
@@ -37,7 +37,7 @@ def too_small(problem: MultisliceProblem) -> str:
 
 
 def opened(problem: MultisliceProblem) -> MultisliceBackend:
-    """The backend on one GPU, or on all of them for a long run."""
+    """Open the backend on one GPU, or for a long run on all of them."""
     import cupy
 
     if not _is_shared(problem):
@@ -49,9 +49,9 @@ def opened(problem: MultisliceProblem) -> MultisliceBackend:
 
 
 def warm_up(window: int) -> None:
-    """Have the fused kernel for a window compiled, for each type of counts; nothing where there is no GPU.
+    """Compile the fused kernel for a window, for each type of counts; do nothing if there is no GPU.
 
-    Four seconds each, the first time; cupy keeps the machine code on disk. Call it in a process beside a scan.
+    Takes four seconds each the first time; cupy caches the machine code on disk. Call it in a process alongside a scan.
     """
     from ptylive.engine.backend import device
 
@@ -60,7 +60,7 @@ def warm_up(window: int) -> None:
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused.plan import COUNTS
 
-    with suppress(*device.current_gpu().failures):  # whoever refines there is told
+    with suppress(*device.current_gpu().failures):  # a refinement on the GPU will report the failure
         if (plan := fitting_plan(window)) is not None:
             for counts in COUNTS:
                 CudaKernels(plan, counts)
@@ -80,7 +80,7 @@ def _bytes_each(problem: MultisliceProblem) -> int:
 
 
 def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
-    """Fused where the window has a kernel, whole arrays and cuFFT (its plans are kept by cupy) elsewhere."""
+    """The fused kernel if the window has one, otherwise whole arrays and cuFFT (cupy caches its plans)."""
     import cupy
 
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
@@ -100,7 +100,7 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
 
 
 def _why_whole_arrays(problem: MultisliceProblem) -> str:
-    """What the fused kernel cannot do, in words; the empty string where it can."""
+    """Features that the fused kernel does not support, in words; the empty string if it supports all."""
     from ptylive.engine.backend.multislice.specialised.program import space_is_of_rows_and_columns
 
     parts = {
@@ -111,7 +111,7 @@ def _why_whole_arrays(problem: MultisliceProblem) -> str:
 
 
 def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
-    """The fused kernel; None where the window has none. What its compiler raises goes through."""
+    """The fused kernel; None if the window has none. Errors of its compiler are not caught here."""
     from ptylive.engine.backend.multislice.fused.cuda import CudaKernels, fitting_plan
     from ptylive.engine.backend.multislice.fused.order import counts_type
 

@@ -1,4 +1,4 @@
-"""Which backend evaluates a problem: the only place that chooses between processor and GPU, compiled and general."""
+"""Choice of the backend for a problem: the only place that chooses between CPU and GPU, compiled and general."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptylive.schema.errors import RefinementError
 
 
 def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> MultisliceBackend:
-    """The backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError where it cannot be had."""
+    """Open the backend ``auto``, ``cpu`` or ``gpu`` for ``problem``; RefinementError if it is not available."""
     if name not in device.NAMES:
         raise RefinementError(f"unknown backend {name!r}", "use auto, cpu or gpu")
     if name != "cpu":
@@ -29,7 +29,7 @@ def open_backend(name: str, problem: MultisliceProblem, threads: int = 1) -> Mul
 
 
 def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend:
-    """The compiled kernel where it can do what is asked for, whole arrays elsewhere."""
+    """The compiled kernel if it supports the problem, otherwise whole arrays."""
     kind = problem.data_term.kind
     python = kind.why_not_compiled if isinstance(kind, PythonTerm) else ""
     beyond = "" if problem.model is None else problem.model.beyond_compiled()
@@ -43,7 +43,7 @@ def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
     from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
 
-    plain = problem if beyond else replace(problem, model=None)  # what is compiled else is in its propagators
+    plain = problem if beyond else replace(problem, model=None)  # everything else compiled is in the propagators
     if is_possible(plain):
         return SpecialisedMultislice(plain, f"cpu (compiled, with {reasons})", threads)
     name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"

@@ -1,6 +1,6 @@
-"""A loss of one pixel from anywhere, made part of the compiled kernel: a C function that is called once for a pattern.
+"""A user-defined loss of one pixel in the compiled kernel: a C function that is called once per pattern.
 
-The kernel is not compiled anew for it: it is told the function's address, as the live maps are told that of a decoder.
+The kernel is not recompiled for it: it receives the function's address, as the live maps receive that of a decoder.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ptylive.engine.plugins import at_work
 from ptylive.schema.errors import RefinementError
 
 INTENSITIES, COUNTS = (0.0, 0.3, 2.0, 50.0), (0.0, 1.0, 3.0, 40.0)
-"""Where both forms of a term are compared before it is used."""
+"""Values at which the two forms of a term are compared before the term is used."""
 AGREEMENT = 1e-3
-"""Of the largest value: single precision, reordered arithmetic, and differences of numbers that are nearly equal."""
+"""Tolerance relative to the largest value: for single precision, reordering, and differences of similar numbers."""
 
 _made: dict[tuple[Callable[..., Any], str], Any] = {}
-"""C functions live as long as the process: compiled code knows their addresses."""
+"""C functions are kept for the life of the process: compiled code holds their addresses."""
 
 
 def address_of(term: PythonTerm, offset: float, real: np.dtype[Any] = Precision.SINGLE.real) -> int:
-    """Address of the C function of ``term.pixel`` for planes of type ``real``, compiled when it is asked for first.
+    """Address of the C function of ``term.pixel`` for planes of type ``real``, compiled on first use.
 
-    Raises RefinementError where it does not compile, or says something else than the term on whole arrays.
+    Raises RefinementError if it does not compile, or does not agree with the term on whole arrays.
     """
     if term.pixel is None:
         raise ValueError(f"{term} has no form for compiled code")
@@ -44,9 +44,9 @@ def address_of(term: PythonTerm, offset: float, real: np.dtype[Any] = Precision.
 
 
 def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
-    """A C function: loss of a pattern; ``intensity`` becomes the factor of the far field in the gradient.
+    """C function that returns a pattern's loss; ``intensity`` becomes the factor of the far field in the gradient.
 
-    Of pixels, intensity, counts, weights, offset, scale.
+    Its arguments: number of pixels, intensity, counts, weights, offset, scale.
     """
     compare, number = numba.jit(**{**FAST, "_nrt": True})(pixel), getattr(types, real)
     signature = number(types.int64, *[types.CPointer(number)] * 3, number, number)
@@ -70,7 +70,7 @@ def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
 
 
 def _check(term: PythonTerm, made: Any, offset: float, real: np.dtype[Any]) -> None:
-    """Refuse a term whose two forms are two losses."""
+    """Refuse a term whose two forms are different losses."""
     intensity, counts = (grid.ravel().astype(real) for grid in np.meshgrid(INTENSITIES, COUNTS))
     square = (1, len(INTENSITIES), len(COUNTS))
     ones = np.ones(square[1:], real)

@@ -1,11 +1,11 @@
 """Two-dimensional FFT of separate planes of real and imaginary parts, compiled for one size and precision at a time.
 
-A strip of columns, a line of the cache wide, goes through all passes along the rows while it lies in the nearest cache,
-and is written transposed; the strips of what comes out go through the same passes and back to their places. So a plane
-is read and written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is
-transposed, and so is everything that is kept in Fourier space; the inverse transform brings the order back.
-Unnormalised in both directions. What a wave is multiplied by in front of a transform is multiplied as the first pass
-reads it. docs/performance.md has what was measured.
+A strip of columns, one cache line wide, goes through all passes along the rows while it is in the first-level cache,
+and is written transposed; the strips of the result go through the same passes and back to their places. A plane is thus
+read and written twice, whatever the number of passes. Rows are put in order as they leave the strip. The result is
+transposed, and so is everything that is kept in Fourier space; the inverse transform restores the order.
+Unnormalised in both directions. A factor on a wave in front of a transform is applied as the first pass
+reads the wave. docs/performance.md has the measurements.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from ptylive.engine.backend.plane_strips import Filter, columns_of, emit_first_p
 from ptylive.engine.backend.vectors import lanes
 
 FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
-"""fastmath assumes finite numbers: whoever calls must test the results for NaN outside compiled code. Without numba's
-own counting of references (``_nrt``) nothing can be allocated: the count of an array went up and down wherever a loop
-was handed one, and an atomic operation waits until everything written before is in the cache."""
+"""fastmath assumes finite numbers: callers must test the results for NaN outside compiled code. Without numba's
+reference counting (``_nrt``) nothing can be allocated; with it, an array's count changed wherever a loop was handed
+the array, and this atomic operation waits until all earlier writes are in the cache."""
 INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Of what compiled code alone calls: without numba's code for calls from Python, which unpacks every array of every
-tuple and takes a seventh of the time to compile. Called from Python after all it ends the process."""
+"""For functions called only from compiled code: without numba's wrappers for calls from Python, which unpack every
+array of every tuple and take a seventh of the compile time. Calling such a function from Python ends the process."""
 FORWARD, INVERSE = -1, +1
 WIDEST_LANES = 16
 SINGLE_BITS, BLOCK = 32, 8
@@ -67,20 +67,20 @@ class Transforms(NamedTuple):
     inverse: Any
     """F^H x."""
     forward_product: Any
-    """F (x w), of (…, wr, wi, pitch, conjugate, yr, yi): w has ``pitch`` numbers a row; conjugated where that is -1."""
+    """F (x w), of (…, wr, wi, pitch, conjugate, yr, yi): w has ``pitch`` elements per row; conjugated if that is -1."""
     inverse_product: Any
     """F^H (x w)."""
     inverse_scaled: Any
-    """F^H (x w) of a real w: (…, w, yr, yi)."""
+    """F^H (x w) for a real w: (…, w, yr, yi)."""
     forward_scaled: Any
-    """F (x w)."""
+    """F (x w) for a real w."""
 
 
 class Filters(NamedTuple):
-    """The same of what keeps a band A, whose columns are turned by :func:`turn_of`; natural on both sides."""
+    """C functions that keep a band A, with columns rotated by :func:`turn_of`; natural order on both sides."""
 
     filter_window: Any
-    """F^H A F x of a window of a larger plane: (…, pitch, a, kept, tr, ti, ur, ui, yr, yi)."""
+    """F^H A F x for a window of a larger plane: (…, pitch, a, kept, tr, ti, ur, ui, yr, yi)."""
     propagate: Any
     """y = F^H A F (x w): (…, wr, wi, pitch, conjugate, ar, ai, conjugate, kept, tr, ti, ur, ui, yr, yi)."""
     add_filtered: Any
@@ -328,26 +328,26 @@ def _add_filtered(
 
 
 def turn_of(size: int) -> int:
-    """Places by which frequencies are turned in a filter, so that those of a band stand together from 0 on.
+    """Places by which frequencies are rotated in a filter, so that those of a band are contiguous from 0 on.
 
-    A band of two thirds reaches from -size / 3; blocks of a transpose begin at multiples of 8.
+    A band of two thirds begins at -size / 3; blocks of a transpose begin at multiples of 8.
     """
     return BLOCK * -(-size // (3 * BLOCK))
 
 
 def _filter(size: int, number: Any, builder: Any) -> Filter:
-    """What emits a filter."""
+    """Code emitter for a filter."""
     there, back = (_passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE))
     return Filter(_code(builder, number), there, back, pitch_of(size, number.bitwidth // 8), turn_of(size))
 
 
 def _code(builder: Any, number: Any) -> Code:
-    """For numbers of a type, in the widest vectors."""
+    """Code emitter for a number type, in the widest vectors."""
     return Code(builder, lanes() * SINGLE_BITS // number.bitwidth, SINGLE if number == types.float32 else DOUBLE)
 
 
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
-    """Of the passes of one transform along the rows of a plane of that many rows."""
+    """Radices of the passes of one transform along the rows of a plane with ``size`` rows."""
     return (WIDE.get(size) if wide else None) or RADICES[size]
 
 
@@ -360,7 +360,7 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
 
 
 def _transform(size: int, sign: int, number: Any) -> Any:
-    """What emits the code of a transform, for arguments as :class:`Transforms` has them; number: type of planes'."""
+    """Code emitter for a transform, for arguments as in :class:`Transforms`; number: type of the planes' elements."""
     pitch, radices = pitch_of(size, number.bitwidth // 8), radices_of(size, lanes() == WIDEST_LANES)
     passes, order = _passes(radices, sign), rows_in_order(radices)
 
@@ -386,7 +386,7 @@ def _transform(size: int, sign: int, number: Any) -> Any:
 
 
 def _factor(code: Code, args: Any, pitch: int) -> Factor | None:
-    """Of the arguments between x and y: none, a real plane, or a wave with its pitch and sign."""
+    """The factor given by the arguments between x and y: none, a real plane, or a wave with its pitch and sign."""
     if not args:
         return None
     return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(pitch), None)

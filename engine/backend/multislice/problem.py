@@ -1,18 +1,19 @@
-"""What a refinement asks of a backend: the multislice loss over a set of patterns, and its gradient.
+"""The interface between refinement and backends: the multislice loss over a set of patterns, and its gradient.
 
 Physics (unitary transforms F, window of P x P pixels, zero frequency at [0, 0]):
 
-    psi_1 = F^H (probe * ramp_n)        ramp_n moves the probe by the sub-pixel rest of position n
+    psi_1 = F^H (probe * ramp_n)        ramp_n moves the probe by the sub-pixel remainder of position n
     phi_z = O_z psi_z                   O_z: the window of slice z at the pixel corner of position n
     psi_z+1 = F^H (H_z F phi_z)         H_z = exp(-i pi lam dz q^2), no propagation behind the last slice
     I = sum over modes |F turn_n phi_Z|^2    counts; sum |probe|^2 over pixels and modes = counts of a pattern
 
-turn_n = exp(2 pi i x . offset_n / P) moves pattern n over the detector (descan); 1 where no offsets are given.
+turn_n = exp(2 pi i x . offset_n / P) moves pattern n on the detector (descan); 1 if no offsets are given.
 
-Several object modes (states of the specimen, probed by one electron each) are averaged. Where asked for
-(:class:`Corrections`) the wave of pattern n carries the root of its beam current, and a static background is added.
+Several object modes (states of the specimen, each probed by one electron) are averaged. On request
+(:class:`Corrections`) the wave of pattern n carries the square root of its beam current, and a static background is
+added.
 
-And the adjoints backwards: turn_n* g, psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
+The adjoints, backwards: turn_n* g, psi* g to slice z, O_z* g onwards, F^H (H_z* F g), ramp_n* F g to the probe.
 Refinement parameters are real planes, [0] the real and [1] the imaginary parts, so gradients are plain dL/dx.
 """
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Precision(StrEnum):
-    """Of parameters, waves and gradients; sums over patterns are in double precision in any case."""
+    """Precision of parameters, waves and gradients; sums over patterns are in double precision in either case."""
 
     SINGLE = "single"
     DOUBLE = "double"
@@ -72,12 +73,12 @@ class CoefficientTermKind(StrEnum):
     POISSON = "poisson_compressed"
     """sum s - D - D ln(s / D)"""
     ROOT = "sqrt_compressed"
-    """as lsq_compressed, of the square roots of the intensity"""
+    """as lsq_compressed, for the square roots of the intensity"""
 
 
 @dataclass(frozen=True)
 class PythonTerm:
-    """A data term that is a Python function: evaluated on whole arrays, and compiled where it has a form for that."""
+    """A data term that is a Python function, evaluated on whole arrays, or compiled if it has a form for one pixel."""
 
     name: str
     compare: Callable[[Any, Any, Any, float], tuple[Any, Any]]
@@ -85,30 +86,30 @@ class PythonTerm:
     curvature: Callable[[Any], Any]
     """d2 loss / dI2 at a fit, from the counts of a pixel, offset included."""
     constant: str = ""
-    """Key of the preset that sets the offset."""
+    """Preset key that sets the offset."""
     help: str = ""
     pixel: Callable[[Any, Any, Any], tuple[Any, Any]] | None = None
-    """The same for one pixel, for numba to compile: (intensity, counts, offset) -> loss and derivative, no weights."""
+    """The term for one pixel, for numba to compile: (intensity, counts, offset) -> loss and derivative, no weights."""
     likelihood: None = None
-    """The loss over the negative logarithm of the likelihood: found from the curvature."""
+    """Ratio of the loss to the negative logarithm of the likelihood; here it is found from the curvature."""
 
     def __str__(self) -> str:
-        """Its name, as the preset has it."""
+        """Return its name as in the preset."""
         return self.name
 
     @property
     def why_not_fused(self) -> str:
-        """For the name of a GPU's backend."""
+        """Reason that appears in the name of a GPU backend."""
         return f"the data term {self.name}, a Python function"
 
     @property
     def why_not_compiled(self) -> str:
-        """For the name of the processor's backend; the empty string where it is compiled."""
+        """Reason that appears in the name of the CPU backend; the empty string if the term is compiled."""
         return self.why_not_fused if self.pixel is None else ""
 
 
 FEW_COUNTS = 0.5
-"""Counts of a pixel up to which it has no variance to divide by in lsq_sqrt_2."""
+"""Counts up to which a pixel has no variance to divide by in lsq_sqrt_2."""
 
 
 @dataclass(frozen=True)
@@ -124,35 +125,35 @@ class MultisliceProblem:
     """Everything that stays fixed while object and probe are refined.
 
     Patterns and weights have the zero frequency at [0, 0]. Patterns may be a view of memory that is transposed in the
-    detector axes: the compiled backend reads them that way and needs no copy then.
+    detector axes: the compiled backend reads this order and then needs no copy.
     """
 
     patterns: Array
     """(N, P, P) counts in the recorded type."""
     weights: FloatArray
-    """(P, P): 0 where nothing was measured or nothing is to be compared."""
+    """(P, P): 0 where nothing was measured or pixels are excluded."""
     corners: IndexArray
     """(N, 2) object pixel of the window's corner."""
     shifts_px: DoubleArray
-    """(N, 2) rest of the position, object pixels, within +- 0.5."""
+    """(N, 2) sub-pixel remainder of the position, object pixels, within +- 0.5."""
     object_shape: tuple[int, int, int]
     """Slices, rows, columns."""
     propagators: Array
     """(slices - 1, P, P) complex128, modulus 1."""
     data_term: DataTerm
     phase_per_A: DoubleArray | None = None
-    """(P, P) -pi lam q^2, rad/Å: needed where slice distances are refined; propagators = exp(i phase_per_A d) then."""
+    """(P, P) -pi lam q^2, rad/Å: needed if slice distances are refined; then propagators = exp(i phase_per_A d)."""
     offsets_px: DoubleArray | None = None
-    """(N, 2) how far each pattern lies from its place on the detector, in pixels of the window."""
+    """(N, 2) displacement of each pattern on the detector, in pixels of the window."""
     model: ForwardModel | None = None
     """What is modelled beyond the plain far field; needs ``phase_per_A``."""
     precision: Precision = Precision.SINGLE
 
     @property
     def window(self) -> int:
-        """Pixels P along a side of the window."""
+        """Side length P of the window in pixels."""
         if self.model is not None and self.phase_per_A is not None:
-            return int(self.phase_per_A.shape[-1])  # of the model, which may be finer than the detector
+            return int(self.phase_per_A.shape[-1])  # pixels of the model, which may be finer than the detector's
         return int(self.patterns.shape[-1])
 
     @property
@@ -161,7 +162,7 @@ class MultisliceProblem:
         return int(self.patterns.shape[0])
 
     def part(self, chosen: IndexArray | slice) -> MultisliceProblem:
-        """The same of some patterns, in the order of their numbers, which may come more than once."""
+        """Return the problem for some of the patterns, in the order of their numbers, which may repeat."""
         return replace(
             self,
             patterns=self.patterns[chosen],
@@ -173,18 +174,18 @@ class MultisliceProblem:
 
 
 PER_PATTERN = ("shifts_px", "current", "opr_coefficients", "stretch")
-"""Corrections with one entry for each pattern; where patterns are shared out, the others are the same for all."""
+"""Corrections with one entry per pattern; when patterns are distributed, the others are common to all parts."""
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What may be refined besides object and probe. None: held as the problem has it, and no gradient is made.
+    """Quantities that can be refined besides object and probe. None: as in the problem, and no gradient is computed.
 
-    As part of a gradient the fields hold derivatives, of the same shapes; patterns not asked for have 0.
+    In a gradient the fields hold derivatives of the same shapes, which are 0 for patterns that were not requested.
     """
 
     shifts_px: Any = None
-    """(N, 2) in place of the problem's ``shifts_px``; may exceed half a pixel."""
+    """(N, 2) replaces the problem's ``shifts_px``; may exceed half a pixel."""
     current: Any = None
     """(N,) beam current relative to the mean: factor of the intensity, above 0."""
     background: Any = None
@@ -192,17 +193,17 @@ class Corrections:
     distances_A: Any = None
     """(slices - 1,) free space behind each slice."""
     tilts: Any = None
-    """(N or 1, 6) tangents, in place of the model's."""
+    """(N or 1, 6) tangents, replaces the model's."""
     aberrations_A: Any = None
-    """(groups, n), in place of the model's."""
+    """(groups, n), replaces the model's."""
     spread_px2: Any = None
-    """(1,) variance of the detector's Gaussian point spread, pixels squared, in place of the model's."""
+    """(1,) variance of the detector's Gaussian point spread, pixels squared, replaces the model's."""
     stretch: Any = None
-    """(N,) by which share a pattern's free space between slices is longer than that of all."""
+    """(N,) relative excess of a pattern's free-space distances between slices over the common ones."""
     opr_components: Any = None
-    """(2, n * m, P, P) planes in Fourier space by which the first m modes vary, those of one component together."""
+    """(2, n * m, P, P) planes in Fourier space by which the first m modes vary, grouped by component."""
     opr_coefficients: Any = None
-    """(N, n) how much of each component a pattern's probe has."""
+    """(N, n) coefficient of each component in each pattern's probe."""
 
     def __add__(self, other: Corrections) -> Corrections:
         """Sum of two gradients."""
@@ -211,14 +212,14 @@ class Corrections:
         )
 
     def of_patterns(self, own: IndexArray | slice, xp: ModuleType) -> Corrections:
-        """Those of some patterns only, in the array module and on the device in use."""
+        """Return the corrections of some patterns only, in the array module and on the current device."""
         found = self._on_device(xp)
         own = own if isinstance(own, slice) else xp.asarray(own)
         chosen = {name: xp.ascontiguousarray(found[name][own]) for name in PER_PATTERN if found[name] is not None}
         return Corrections(**{**found, **chosen})
 
     def among_all(self, own: IndexArray | slice, count: int, xp: ModuleType) -> Corrections:
-        """The inverse for a gradient: entries at the places that patterns ``own`` have among ``count``, 0 elsewhere."""
+        """Inverse of :meth:`of_patterns` for a gradient: entries of patterns ``own`` among ``count``, 0 elsewhere."""
         found = self._on_device(xp)
         own = own if isinstance(own, slice) else xp.asarray(own)
         for name in PER_PATTERN:
@@ -237,10 +238,10 @@ HELD = Corrections()
 
 @dataclass(frozen=True)
 class LossGradient:
-    """Loss over the patterns asked for, and its gradient with respect to the planes of object and probe."""
+    """Loss over the requested patterns, and its gradient with respect to the planes of object and probe."""
 
     loss: Any
-    """A float, or a 0-d array of the backend's module: who needs its value waits for the device then, nobody else."""
+    """A float, or a 0-d array of the backend's module: only code that needs its value waits for the device."""
     object: Any
     """(2, object modes * slices, Y, X) in the backend's array module."""
     probe: Any
@@ -248,7 +249,7 @@ class LossGradient:
     corrections: Corrections = HELD
 
     def __iadd__(self, other: LossGradient) -> LossGradient:
-        """The sum, object and probe in the place of this gradient's: they may be a good part of the memory there is."""
+        """Add in place: object and probe may take up a good part of the memory."""
         for own, more in ((self.object, other.object), (self.probe, other.probe)):
             own[...] += more
         return LossGradient(self.loss + other.loss, self.object, self.probe, self.corrections + other.corrections)
@@ -264,7 +265,7 @@ class LossGradient:
 
 
 class MultisliceBackend(Protocol):
-    """One way of evaluating a :class:`MultisliceProblem`. Arrays are of the module ``xp`` (numpy or cupy)."""
+    """An implementation of :class:`MultisliceProblem`'s evaluation. Arrays are of the module ``xp`` (numpy or cupy)."""
 
     name: str
     xp: ModuleType
@@ -280,15 +281,15 @@ class MultisliceBackend(Protocol):
     ) -> LossGradient:
         """Sum of the losses of the patterns ``indices`` (None: all) and its gradient.
 
-        object_planes (2, object modes * slices, Y, X), all slices of a mode together; probe_planes (2, modes, P, P) in
-        Fourier space. Without ``probe_gradient`` the probe's gradient is zero and one transform per mode is saved.
+        object_planes (2, object modes * slices, Y, X), with all slices of a mode together; probe_planes (2, modes, P,
+        P) in Fourier space. Without ``probe_gradient`` the probe's gradient is zero, saving one transform per mode.
         """
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
         """Sum over patterns and modes of |probe(r - r_n)|^2 on the object's grid (Y, X), at whole-pixel positions."""
 
     def to_numpy(self, array: Any) -> Array:
-        """A numpy array with the values of ``array``."""
+        """Return a numpy array with the values of ``array``."""
 
     def close(self) -> None:
         """Release threads and device memory."""

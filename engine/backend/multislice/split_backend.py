@@ -1,4 +1,4 @@
-"""Several GPUs: each has a share of the patterns, the first one the parameters and the sums."""
+"""Several GPUs: each has a share of the patterns, the first one also the parameters and the sums."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ptylive.schema.model import Array, IndexArray
 
 
 class SplitMultislice:
-    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` made of one for each device.
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` composed of one backend per device.
 
-    Pattern n belongs to device n modulo their number, so that every mini-batch is shared out about evenly. Launches do
-    not wait: all devices are at work before the first result is fetched.
+    Pattern n belongs to device n modulo the number of devices, so that every mini-batch is distributed about evenly.
+    Launches do not wait: all devices are busy before the first result is fetched.
     """
 
     def __init__(
@@ -82,23 +82,23 @@ class SplitMultislice:
         return self._backends[0].to_numpy(array)
 
     def close(self) -> None:
-        """Close every device's share."""
+        """Close the backends of all devices."""
         for device, backend in zip(self._devices, self._backends, strict=True):
             with device:
                 backend.close()
 
     def _shares(self, indices: IndexArray | None) -> list[tuple[int, IndexArray]]:
-        """Devices that have something to do, and the numbers their patterns have among their own."""
+        """The devices that have patterns to evaluate, each with those patterns' numbers within its share."""
         chosen = np.arange(self._count) if indices is None else np.asarray(indices)
         devices = len(self._devices)
         shares = [(number, chosen[chosen % devices == number] // devices) for number in range(devices)]
         return [(number, share) for number, share in shares if len(share)]
 
     def _own(self, number: int) -> slice:
-        """The patterns of a device among all."""
+        """The numbers of a device's patterns among all patterns."""
         return slice(number, None, len(self._devices))
 
     def _fetched(self, number: int, result: LossGradient) -> LossGradient:
-        """A share's result on the first device, per-pattern gradients at the places they have among all."""
+        """A share's result on the first device, with per-pattern gradients at their places among all patterns."""
         loss, planes, probe = (self.xp.asarray(value) for value in (result.loss, result.object, result.probe))
         return LossGradient(loss, planes, probe, result.corrections.among_all(self._own(number), self._count, self.xp))

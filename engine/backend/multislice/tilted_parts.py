@@ -1,8 +1,8 @@
-"""A handful of fixed tilts: a backend for the patterns of each, which has the tilt in its free space.
+"""A few fixed tilts: one backend for the patterns of each tilt, with the tilt in its free-space propagators.
 
-What shears the space of all patterns alike is a factor of its propagators, which the compiled and the fused kernels
-take as they are. So scans of one place at different tilts are refined by these kernels, one after the other, instead
-of by whole arrays with a ramp for every pattern.
+A shear of free space that is common to all patterns is a factor of the propagators, which the compiled and the fused
+kernels take as they are. Scans of one place at different tilts can therefore be refined by these kernels, one after the
+other, instead of on whole arrays with a ramp for every pattern.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from ptylive.engine.backend.multislice.problem import (
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 MOST_PARTS = 16
-"""Tilts up to which patterns are told apart by them; each part makes an object gradient of its own."""
+"""Largest number of tilts that get a backend each; every backend has its own object gradient."""
 OpenPart = Callable[[MultisliceProblem], MultisliceBackend]
 
 
 def opened_by_tilts(problem: MultisliceProblem, open_part: OpenPart) -> MultisliceBackend:
-    """One backend, or one for each of a few fixed tilts inside the specimen where nothing else is special."""
+    """Open one backend, or one for each of a few fixed tilts inside the specimen if no other feature is used."""
     part_of = _parts(problem)
     return open_part(problem) if part_of is None else TiltedParts(problem, part_of, open_part)
 
 
 def _parts(problem: MultisliceProblem) -> IndexArray | None:
-    """(N,) number of the tilt of each pattern; None where the problem is not made of a few tilts."""
+    """(N,) number of the tilt of each pattern; None unless the problem consists of a few tilts."""
     model = problem.model
     if model is None or model.tilts is None or not model.tilts.fixed or model.tilts.mode != 0:
         return None
@@ -46,7 +46,7 @@ def _parts(problem: MultisliceProblem) -> IndexArray | None:
 
 
 def _folded(problem: MultisliceProblem, own: IndexArray) -> MultisliceProblem:
-    """Patterns of one tilt, with the tilt in the free space instead of the model."""
+    """The problem for the patterns of one tilt, with the tilt in the propagators instead of the model."""
     model, phase_per_A = problem.model, problem.phase_per_A
     assert model is not None and model.tilts is not None and phase_per_A is not None  # noqa: S101  (by _parts)
     q = np.fft.fftfreq(problem.window, model.pixel_A)
@@ -59,7 +59,7 @@ def _folded(problem: MultisliceProblem, own: IndexArray) -> MultisliceProblem:
 
 
 class TiltedParts:
-    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` made of one for each tilt."""
+    """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` composed of one backend per tilt."""
 
     def __init__(self, problem: MultisliceProblem, part_of: IndexArray, open_part: OpenPart) -> None:
         self._count, self._part_of = problem.count, part_of
@@ -105,12 +105,12 @@ class TiltedParts:
         return self._backends[0].to_numpy(array)
 
     def close(self) -> None:
-        """Close every part."""
+        """Close the backends of all parts."""
         for backend in self._backends:
             backend.close()
 
     def _shares(self, indices: IndexArray | None) -> list[tuple[int, IndexArray]]:
-        """Parts that have something to do, and the numbers their patterns have among their own."""
+        """The parts that have patterns to evaluate, each with those patterns' numbers within the part."""
         chosen = np.arange(self._count) if indices is None else np.asarray(indices)
         parts = self._part_of[chosen]
         shares = [(part, self._among_own[chosen[parts == part]]) for part in range(len(self._own))]

@@ -1,4 +1,4 @@
-"""Compile (or load from the cache) what a refinement needs, before the first one waits for it."""
+"""Compile (or load from the cache) the code that a refinement needs, before the first refinement has to wait for it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMul
 
 
 def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precision = Precision.SINGLE) -> None:
-    """These ways of the compiled kernel, whatever type was recorded; nothing for a window that is not of a fast size.
+    """Compile these ways of the compiled kernel, for every recorded type; do nothing unless the window size is fast.
 
-    The first time on a machine it takes some thirty seconds for all, half of that for one, and three for every
-    further size of window; call it in the background while a scan runs.
+    The first time on a machine this takes some thirty seconds for all ways, half of that for one, and three for every
+    further window size; call it in the background while a scan runs.
     """
     if not is_fast(window):
         return
@@ -44,7 +44,7 @@ def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precisio
 
 
 def _take(way: Way, problem: MultisliceProblem) -> None:
-    """Send one empty pattern along a way."""
+    """Run one empty pattern along a way."""
     planes, real = (2, 1, problem.window, problem.window), problem.precision.real
     ones, probe = np.ones(planes, real), np.zeros(planes, real)
     if way is Way.FRAMES:

@@ -1,7 +1,7 @@
-"""What the compiled kernel knows of a window: how large it is, and where the transforms of that size lie.
+"""Properties of a window that the compiled kernel needs: its size, and the addresses of the transforms of that size.
 
-The transforms are compiled for one size each, and called by their address. So the kernel, which takes much longer to
-compile, is compiled once for windows of every size.
+The transforms are compiled for one size each, and called by address. The kernel, which takes much longer to compile, is
+thus compiled only once for windows of every size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Window(NamedTuple):
 
     size: int
     pitch: int
-    """Numbers from one row of a plane to the next; those between rows are 0, or hold nothing."""
+    """Elements from one row of a plane to the next; padding between rows is 0, or undefined."""
     forward_at: int
     inverse_at: int
     forward_product_at: int
@@ -32,21 +32,21 @@ class Window(NamedTuple):
     inverse_scaled_at: int
     forward_scaled_at: int
     filter_window_at: int = 0
-    """This one and those below are there where a band is kept only."""
+    """Set only where a band is kept, as are the fields below."""
     propagate_at: int = 0
     add_filtered_at: int = 0
 
 
 _kept: list[Any] = []
-"""C functions live as long as the process: compiled code knows their addresses."""
+"""C functions are kept for the life of the process: compiled code holds their addresses."""
 
 
 @functools.cache
 def window_of(size: int, real: str = "float32", *, banded: bool = False) -> Window:
-    """The window of a fast size; its transforms take a second or two to compile, once on a machine.
+    """The window of a fast size; its transforms take a second or two to compile, once per machine.
 
-    real: type of the planes, float32 or float64; what is compiled for one must not be called with the other.
-    banded: with the filters that keep a band, which take as long again.
+    real: type of the planes, float32 or float64; code compiled for one must not be called with the other.
+    banded: include the filters that keep a band, which take as long again.
     """
     made = (*compiled_transforms(size, real), *(compiled_filters(size, real) if banded else ()))
     _kept.extend(made)
@@ -55,10 +55,10 @@ def window_of(size: int, real: str = "float32", *, banded: bool = False) -> Wind
 
 @intrinsic
 def _call(_context: Any, address: Any, given: Any) -> Any:
-    """The C function at an address, on numbers and the data of planes."""
+    """Call the C function at an address, with numbers and the data of planes."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        values = [context.get_dummy_value()]  # the size, which carries nothing at run time
+        values = [context.get_dummy_value()]  # the size, which has no value at run time
         for number, kind in enumerate(signature.args[1]):
             value = builder.extract_value(args[1], number)
             is_plane = isinstance(kind, types.Array)
@@ -72,21 +72,21 @@ def _call(_context: Any, address: Any, given: Any) -> Any:
 
 @numba.jit(**INNER)
 def forward(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F x of the plane x into y, which is another place; x is kept."""
+    """Write the transposed F x of the plane x into the separate plane y; x is kept."""
     _call(window.forward_at, (xr, xi, yr, yi))
 
 
 @numba.jit(**INNER)
 def inverse(window: Window, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
-    """Transposed F^H x of the plane x into y, which is another place; x is kept."""
+    """Write the transposed F^H x of the plane x into the separate plane y; x is kept."""
     _call(window.inverse_at, (xr, xi, yr, yi))
 
 
 @numba.jit(**INNER)
 def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, int], conjugate: Any, y: Any) -> None:
-    """As :func:`forward`, of x times w, conjugated where ``conjugate`` is -1.
+    """As :func:`forward`, for x times w; w is conjugated if ``conjugate`` is -1.
 
-    rows: number in w at which its window begins, and numbers from one of its rows to the next.
+    rows: index in w at which its window begins, and elements from one of its rows to the next.
     """
     start, pitch = rows
     w = (wr[start:], wi[start:], np.int64(pitch), x.dtype.type(conjugate))
@@ -95,20 +95,20 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
 
 @numba.jit(**INNER)
 def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
-    """As :func:`inverse`, of x times a wave of the window's size, conjugated where ``conjugate`` is -1."""
+    """As :func:`inverse`, for x times a wave of the window's size, conjugated if ``conjugate`` is -1."""
     pitch = np.int64(window.pitch)
     _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, x.dtype.type(conjugate), y[0], y[1]))
 
 
 @numba.jit(**INNER)
 def inverse_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
-    """As :func:`inverse`, of x times a real plane."""
+    """As :func:`inverse`, for x times a real plane."""
     _call(window.inverse_scaled_at, (x[0], x[1], factor, y[0], y[1]))
 
 
 @numba.jit(**INNER)
 def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
-    """As :func:`forward`, of x times a real plane."""
+    """As :func:`forward`, for x times a real plane."""
     _call(window.forward_scaled_at, (x[0], x[1], factor, y[0], y[1]))
 
 
@@ -116,9 +116,9 @@ def forward_scaled(window: Window, x: Any, factor: Any, y: Any) -> None:
 def filter_window(
     window: Window, xr: Any, xi: Any, rows: tuple[int, int], band: Any, kept: int, spare: Any, y: Any
 ) -> None:
-    """Y = F^H A F x / P^2 of a window x of a larger plane: its first number there, and numbers from row to row.
+    """Y = F^H A F x / P^2 for a window x of a larger plane; rows: its first index there, and elements from row to row.
 
-    band, kept: A over P^2 as :class:`~.kernel_parts.arguments.Model` has it; ``spare`` is used up.
+    band, kept: A over P^2 as in :class:`~.kernel_parts.arguments.Model`; ``spare`` is overwritten.
     """
     start, pitch = rows
     x = (xr[start:], xi[start:], np.int64(pitch))
@@ -142,9 +142,9 @@ def propagate(
     spare: Any,
     y: Any,
 ) -> None:
-    """Y = F^H A F (x w), both factors conjugated where ``conjugate`` is -1; ``spare`` is used up, and may be x.
+    """Y = F^H A F (x w), both factors conjugated if ``conjugate`` is -1; ``spare`` is overwritten, and may be x.
 
-    rows: number in w at which its window begins, and numbers from one of its rows to the next; A as a filter's band.
+    rows: index in w at which its window begins, and elements from one of its rows to the next; A as a filter's band.
     """
     start, pitch = rows
     w, sign = (wr[start:], wi[start:], np.int64(pitch)), x.dtype.type(conjugate)
@@ -175,7 +175,7 @@ def propagate(
 def add_filtered(
     window: Window, x: Any, w: Any, band: Any, kept: int, spare: Any, more: Any, yr: Any, yi: Any, rows: tuple[int, int]
 ) -> None:
-    """Y += F^H A F (x conj(w)) / P^2, y a window of a larger plane; ``spare`` and ``more`` are used up."""
+    """Y += F^H A F (x conj(w)) / P^2, y a window of a larger plane; ``spare`` and ``more`` are overwritten."""
     start, pitch = rows
     y = (yr[start:], yi[start:], np.int64(pitch))
     _call(

@@ -1,1 +1,1 @@
-"""What is measured and what is known of it: patterns, windows, statistics, the starting probe, drift."""
+"""Measured data and what is known about them: patterns, windows, statistics, the starting probe, drift."""

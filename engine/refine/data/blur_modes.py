@@ -1,10 +1,10 @@
-"""Blur of the illumination as modes of the probe: a source of some width, a beam that moves while a pattern is exposed.
+"""Blur of the illumination as probe modes: by a source of finite width, or a beam that moves during an exposure.
 
-A probe that is blurred incoherently has the density matrix P(k) P(k')* w(k - k'), w the transform of the blur. Blurs
+An incoherently blurred probe has the density matrix P(k) P(k')* w(k - k'), with w the transform of the blur. Blurs
 here are even, so w is real, and w(k - k') = sum_j f_j(k) f_j(k') with real functions f_j: the modes of the blurred
-probe are f_j(k) P(k), whatever P is. They are exact for the probe that is refined, and linear in it.
+probe are f_j(k) P(k), for any P. They are exact for the refined probe, and linear in it.
 
-Nodes of Gauss-Hermite and Gauss-Legendre stand for the blur, cosines and sines of their phases for w. The leading
+The blur is integrated on Gauss-Hermite and Gauss-Legendre nodes, whose phases give w by cosines and sines. The leading
 eigenvectors over the aperture are kept; f is scaled to sum_j f_j(k)^2 = 1, so that no electron is lost.
 """
 
@@ -19,21 +19,21 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import DoubleArray, FloatArray
 
 NEGLECTED = 5e-3
-"""Share of the light in the modes left out."""
+"""Share of the light in the modes that are left out."""
 MOST_MODES = 32
 SOURCE_NODES = 7
-"""Along each axis: integrates polynomials of the 13th order."""
+"""Nodes along each axis: they integrate polynomials of up to the 13th order."""
 LOOKED_PIXELS = 4096
-"""Of the aperture, for the eigenvectors."""
+"""Number of aperture pixels used for the eigenvectors."""
 
 
 def blur_modes(
     k_row: DoubleArray, k_col: DoubleArray, power: DoubleArray, source_A: float, path_A: DoubleArray
 ) -> FloatArray:
-    """Factors f (modes, P, P) that the probe is multiplied by in Fourier space, brightest first.
+    """Factors f (modes, P, P) on the probe in Fourier space, brightest first.
 
     k_row, k_col: (P, P) frequencies, 1/Å; power: (P, P) of the probe there; source_A: standard deviation of a Gaussian;
-    path_A: (2,) way of the beam, of uniform speed, its middle on the nominal position. Raises MetadataError where more
+    path_A: (2,) path of the beam at uniform speed, its middle on the nominal position. Raises MetadataError if more
     than ``MOST_MODES`` are needed.
     """
     nodes, weights = _nodes(source_A, path_A, float(np.hypot(k_row, k_col)[power > 0].max(initial=0.0)))
@@ -50,15 +50,15 @@ def blur_modes(
             f"at most {MOST_MODES} are modelled: lower them, or bin the scan less",
         )
     factors = np.empty((count, *k_row.shape))
-    for row in range(len(k_row)):  # a row at a time: waves of all pixels are much larger than what is kept
+    for row in range(len(k_row)):  # row by row: waves of all pixels are much larger than the result
         factors[:, row] = vectors[:, :count].T @ _waves(nodes, weights, k_row[row], k_col[row])
     return np.asarray(factors / np.sqrt((factors**2).sum(axis=0)), dtype=np.float32)
 
 
 def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
-    """(2,) from a scan point to the next along the fast axis, detector frame.
+    """(2,) vector from one scan point to the next along the fast axis, detector frame.
 
-    Raises MetadataError, which names the ``setting``, where the points form no rows.
+    Raises MetadataError, which names the ``setting``, if the points form no rows.
     """
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     design = np.column_stack([np.ones(len(row)), row, column])
@@ -71,9 +71,9 @@ def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
 
 
 def _nodes(source_A: float, path_A: DoubleArray, k_most: float) -> tuple[DoubleArray, DoubleArray]:
-    """Places (n, 2) of the beam, even about 0, and their weights (n,)."""
+    """Positions (n, 2) of the beam, symmetric about 0, and their weights (n,)."""
     length = float(np.hypot(*path_A))
-    cycles = 2 * k_most * length  # of the fastest beat along the way
+    cycles = 2 * k_most * length  # of the fastest beat along the path
     line, line_weights = np.polynomial.legendre.leggauss(5 + math.ceil(2 * min(cycles, 1e3)) if length else 1)
     node, weight = np.polynomial.hermite_e.hermegauss(SOURCE_NODES if source_A else 1)
     y, x, t = (axis.ravel() for axis in np.meshgrid(node, node, line, indexing="ij"))

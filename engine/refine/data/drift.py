@@ -1,15 +1,15 @@
-"""Drift of a scan, found before anything is reconstructed: no object is iterated, so none can absorb it.
+"""Drift of a scan, found before anything is reconstructed: there is no iterated object yet that could absorb it.
 
-The lattice that the patterns show (:mod:`overlap_fit`) differs from the nominal one along both axes. A beam cannot
-drift much within one line, so stretch and rotation found along the fast axis are errors of the method, of multiple
-scattering for the most part, and are taken from the slow axis too; what is left is drift. A share of what was taken
-away counts as uncertain besides what the fit says of itself. That is what a parabola at its maximum says; where
-scattering is strong, or little is seen, the likelihood has other maxima as high. So where it loses less by leaving the
-drift out than the parabola does, the drift is as sure as that.
+The lattice found from the patterns (:mod:`overlap_fit`) differs from the nominal one along both axes. A beam cannot
+drift much within one line, so stretch and rotation found along the fast axis are errors of the method, mostly due to
+multiple scattering, and are also subtracted from the slow axis; the rest is drift. A share of the subtracted part
+is added to the uncertainty of the fit, which describes a parabola at the maximum. With strong scattering, or few
+data, the likelihood has other maxima of similar height. If omitting the drift lowers the likelihood less than the
+parabola predicts, the significance of the drift is reduced accordingly.
 
-Where nobody stated the rotation, the maps found it as if nothing drifted, and half of a drift across the slow axis went
-into it: what the fast axis is turned by may be theirs then, and is told besides. Nor is an astigmatism that they found
-taken for true where the lattice contradicts it: a shear looks like it.
+If the rotation was not given, the maps determined it as if there were no drift, and it absorbed half of a drift across
+the slow axis: a rotation of the fast axis may then be an error of the maps, and is reported, too. Nor is an astigmatism
+found by the maps trusted if the lattice contradicts it, because a shear looks like astigmatism.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from ptylive.schema.calibration import C12
 from ptylive.schema.model import DoubleArray
 
 SIGNIFICANCE = math.sqrt(-2 * math.log(0.05))
-"""Standard deviations that drift exceeds where it is applied: of scans without drift one in twenty does."""
+"""Standard deviations above which drift is applied: one in twenty scans without drift exceeds it."""
 CONTRADICTED = 3.0
-"""Standard deviations by which the lattice has to show another astigmatism than was found for that to be given up:
-beside one that is right a drift is found half again as exactly."""
+"""Standard deviations by which the lattice must contradict the astigmatism found before that is discarded:
+with a correct astigmatism the drift is found half again as exactly."""
 HINT = 1.0
-"""And from which on one is possible."""
+"""Standard deviations from which a drift is possible."""
 UNSURE = 0.1
-"""Share of the method's own error, as the fast axis shows it, that may be left on the slow axis."""
+"""Share of the method's own error, measured on the fast axis, that may remain on the slow axis."""
 COARSEST = 1.5
-"""Steps above this many resolutions (wavelength over semi-angle) fold frequencies of the bright field into each other,
-farther than the neighbouring aliases that the fit chooses from."""
+"""Steps above this many resolutions (wavelength over semi-angle) alias frequencies of the bright field onto each other,
+over more than the neighbouring aliases that the fit considers."""
 HARMLESS = 0.1
-"""Drift below this share of the resolution (wavelength over semi-angle) is left alone, however certain."""
+"""Drift below this share of the resolution (wavelength over semi-angle) is ignored, however certain."""
 
 MOST_STRAIN = 0.2
-"""Drift above this share of the scan's length along its slow axis is none: the fit has lost its frequencies to
-neighbouring ones. Of the scans of the zoo none drifts by a tenth."""
+"""Drift above this share of the scan's length along its slow axis is rejected: the fit has confused neighbouring
+frequencies. None of the scans of the zoo drifts by a tenth."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What was found; vectors along (slow, fast) axis of the scan, Å over the whole acquisition."""
+    """Result of the search; vectors along (slow, fast) axis of the scan, Å over the whole acquisition."""
 
     drift_A: tuple[float, float]
     uncertainty_A: tuple[float, float]
@@ -58,16 +58,16 @@ class Drift:
     applied: bool
     reason: str
     deviations: float = 0.0
-    """Standard deviations that it is large; 0 where it is too small to matter, or the fit has no maximum."""
+    """Size of the drift in standard deviations; 0 if it is too small to matter, or the fit has no maximum."""
     turn_deg: float = 0.0
-    """Added to the rotation it turns the scan as the fast axis of the lattice is; 0 where the rotation was stated."""
+    """Rotation to add so that the scan is aligned with the lattice's fast axis; 0 if the rotation was given."""
     turn_uncertainty_deg: float = 0.0
 
 
 def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: bool = True) -> Drift | None:
-    """The drift of a scan; None where positions are no lattice or lie far apart, or few frequencies show anything.
+    """Find the drift of a scan; None if positions are no lattice or too far apart, or too few frequencies have signal.
 
-    ``certain``: to be applied where chance alone would hardly show as much; otherwise where it exceeds its uncertainty.
+    ``certain``: apply it only if chance alone would hardly show as much; otherwise if it exceeds its uncertainty.
     """
     lattice = Lattice.of(dataset)
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
@@ -97,8 +97,8 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
 
 
 def _taken(strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe) -> tuple[DoubleArray, DoubleArray, float]:
-    """The drift (2,) in a strain, Å along (slow, fast) axis, its covariance (2, 2), and its standard deviations."""
-    # the slow axis' end, less what turning and stretching the fast axis' end on it gives
+    """The drift (2,) in a strain, Å along (slow, fast) axis, its covariance (2, 2), its size in standard deviations."""
+    # the slow axis' end, minus the rotation and stretch that the fast axis' end implies for it
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
     taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
     drift = taken @ strain.ends_A
@@ -109,13 +109,13 @@ def _taken(strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe) -> t
     believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
     deviations = deviations if strain.is_maximum and believable else 0.0
     if deviations > HINT:
-        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends that no drift has displaced
+        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends without any drift
         deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
     return drift, covariance, deviations
 
 
 def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, float]:
-    """By how much the fast axis is turned, and how sure that is (degrees); zeros where the rotation was stated."""
+    """Rotation of the fast axis and its uncertainty (degrees); zeros if the rotation was given."""
     if not dataset.calibration.is_found("rotation_deg"):
         return 0.0, 0.0
     ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
@@ -125,12 +125,12 @@ def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, fl
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:
-    """What is taken out of the positions, along (slow, fast) axis."""
+    """Drift that is removed from the positions, along (slow, fast) axis."""
     return (0.0, 0.0) if drift is None or not drift.applied else drift.drift_A
 
 
 def without_drift(dataset: Dataset, drift: Drift) -> Dataset:
-    """The data set with positions that drift linearly in time; the mean of the positions stays."""
+    """The data set with positions corrected for a linear drift in time; the mean of the positions is preserved."""
     lattice = Lattice.of(dataset)
     if lattice is None:
         return dataset
@@ -140,7 +140,7 @@ def without_drift(dataset: Dataset, drift: Drift) -> Dataset:
 
 
 def acquisition_time(dataset: Dataset) -> DoubleArray:
-    """When each pattern was taken (N,), as a share of the scan, gaps included; rows may run to and fro."""
+    """Acquisition time of each pattern (N,), as a share of the scan with gaps; rows may alternate in direction."""
     rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
     width = dataset.scan_shape[1]
     backwards = np.zeros(dataset.scan_shape[0], dtype=bool)

@@ -1,4 +1,4 @@
-"""The lattice that a regular scan's positions form, along the scan's own axes."""
+"""The lattice formed by the positions of a regular scan, along the scan's own axes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Lattice:
 
     @classmethod
     def of(cls, dataset: Dataset) -> Lattice | None:
-        """The lattice of the nominal positions; None where they do not form one, of several scans, and where tiny."""
+        """The lattice of the nominal positions; None if they form none, for several scans, and for tiny scans."""
         rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
         if min(dataset.scan_shape) < SMALLEST_SCAN or dataset.scan_of is not None:
             return None

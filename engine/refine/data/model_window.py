@@ -18,10 +18,10 @@ from ptylive.schema.preset.patterns import PatternSettings
 
 @dataclass(frozen=True)
 class ModelWindow:
-    """The window that waves live in, zero frequency at [0, 0]."""
+    """The window of the waves, zero frequency at [0, 0]."""
 
     size: int
-    """Pixels P along a side."""
+    """Side length P in pixels."""
     pixel_invA: float
     k_row: DoubleArray
     """(P, P) spatial frequency relative to the true beam centre, 1/Å."""
@@ -39,9 +39,9 @@ class ModelWindow:
 
     @classmethod
     def of(cls, window: ScanWindow, upsampling: int) -> ModelWindow:
-        """The window of the detector with ``upsampling`` model pixels along each of its own.
+        """The window of the detector with ``upsampling`` model pixels per detector pixel along each axis.
 
-        Pixel j of the detector is the sum of model pixels u j … u j + u - 1, so their middle stands at its frequency.
+        Pixel j of the detector is the sum of model pixels u j … u j + u - 1, so their middle is at its frequency.
         """
         if upsampling == 1:
             return cls(window.size, window.pixel_invA, window.k_row, window.k_col)
@@ -53,13 +53,13 @@ class ModelWindow:
 
 
 def chi_per_A(names: tuple[str, ...], window: ModelWindow, wavelength_A: float) -> DoubleArray:
-    """(n, P, P) aberration phase of one Å of each coefficient, rad."""
+    """(n, P, P) aberration phase of each coefficient at 1 Å, rad."""
     polynomials = [chi_polynomial(wavelength_A, {name: 1.0}) for name in names]
     return np.stack([np.polynomial.polynomial.polyval2d(window.k_row, window.k_col, each) for each in polynomials])
 
 
 def as_seen(dataset: Dataset, settings: PatternSettings) -> Dataset:
-    """The data set with its patterns mirrored and shifted as asked for."""
+    """The data set with its patterns mirrored and shifted according to the settings."""
     shift = np.asarray(settings.data_shift_vector_px)
     if settings.flip_ky:
         rows = dataset.bad_pixels.shape[0]
@@ -70,13 +70,13 @@ def as_seen(dataset: Dataset, settings: PatternSettings) -> Dataset:
         offsets = None if dataset.offsets_px is None else dataset.offsets_px * np.array([-1.0, 1.0])
         mirrored = replace(dataset, bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre, offsets_px=offsets)
         dataset = replace(mirrored, **flipped)
-    if shift.any():  # the beam is where it was said to be, the patterns moved: they hold it elsewhere
+    if shift.any():  # patterns move relative to the stated beam position
         dataset = replace(dataset, beam_center_px=np.asarray(dataset.beam_center_px) - shift)
     return dataset
 
 
 def _flipped(patterns: Array) -> Array:
-    """Patterns (N, Qy, Qx) with their rows reversed when they are read."""
+    """Patterns (N, Qy, Qx) with their rows reversed on reading."""
     shape = (len(patterns), int(patterns.shape[1]), int(patterns.shape[2]))
 
     def read(index: IndexArray) -> Array:
@@ -86,7 +86,7 @@ def _flipped(patterns: Array) -> Array:
 
 
 def image_window(dataset: Dataset, pixel_A: float | None, window_px: int | Auto) -> ScanWindow:
-    """Images as they are, (0, 0) first, in a window of at least their size. Raises MetadataError without a pixel."""
+    """Images as recorded, (0, 0) first, in a window of at least their size. Raises MetadataError without a pixel."""
     if pixel_A is None:
         raise MetadataError("the near field needs image_pixel_A", "give the pixel of the images, Å")
     rows, columns = dataset.bad_pixels.shape

@@ -1,7 +1,7 @@
-"""A transmission brought to other slices, other pixels or another number of object modes.
+"""Conversion of a transmission to other slices, other pixels or another number of object modes.
 
-Along the beam the logarithm of the transmission is shared out, so that phase and absorption of the whole depth stay as
-they are; in the plane the transmission is interpolated, and vacuum surrounds it.
+Along the beam the logarithm of the transmission is redistributed, so that phase and absorption of the whole depth are
+preserved; in the plane the transmission is interpolated, and surrounded by vacuum.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 from ptylive.schema.model import ComplexArray, DoubleArray
 
 MODE_SPREAD_RAD = 0.02
-"""Random phases by which object modes differ at the start: equal ones would stay equal."""
+"""Size of the random phases by which object modes differ at the start: equal modes would stay equal."""
 FAINTEST = 1e-6
-"""Modulus below which a transmission counts as this much: its logarithm stays finite."""
+"""Smallest modulus: fainter transmissions are raised to it, so that their logarithm is finite."""
 
 
 def depth_shares(old_A: Sequence[float], new_A: Sequence[float], depth_A: float = 0.0) -> DoubleArray:
-    """(new slices, old slices) share of each old slice that each new one gets, from the thicknesses of both.
+    """(new slices, old slices) share of each old slice in each new one, from the thicknesses of both.
 
-    Each slice keeps its depth below the entrance; ``depth_A``: the old entrance lies so far below the new one. What is
-    deeper than the last old slice, or above the first, is vacuum; what would lie below the last new one goes into it,
-    so every column sums to 1, but for what lies above the new entrance, which is cut off. A single slice stands for the
-    whole depth, whatever that is, from the old entrance on.
+    Each slice keeps its depth below the entrance; ``depth_A``: depth of the old entrance below the new one. Anything
+    deeper than the last old slice, or above the first, is vacuum; the last new slice gets everything below it, so every
+    column sums to 1, except for parts above the new entrance, which are cut off. A single slice represents the whole
+    depth, whatever that is, from the old entrance on.
     """
     old, new = np.asarray(old_A, dtype=float), np.asarray(new_A, dtype=float)
-    if len(old) == 1 or not (old > 0).all():  # of no known depth: all of it is shared out
+    if len(old) == 1 or not (old > 0).all():  # of unknown depth: all of it is distributed
         whole = float(new.sum()) - depth_A
         old = np.full(len(old), (whole if whole > 0 else 1.0) / len(old))
     if not (new > 0).all():
@@ -48,9 +48,9 @@ def _edges(thickness_A: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
 def in_slices(
     transmission: ComplexArray, old_A: Sequence[float], new_A: Sequence[float], depth_A: float = 0.0
 ) -> ComplexArray:
-    """A transmission (modes, slices, Y, X) in slices of other thicknesses, Å; :func:`depth_shares` says how.
+    """Convert a transmission (modes, slices, Y, X) to slices of other thicknesses, Å, by :func:`depth_shares`.
 
-    The product of all slices stays the same where nothing is cut off. Phases are unwrapped before they are divided.
+    The product of all slices is preserved if nothing is cut off. Phases are unwrapped before they are divided.
     """
     shares = depth_shares(old_A, new_A, depth_A)
     if shares.shape[0] == shares.shape[1] and np.allclose(shares, np.eye(len(shares)), atol=1e-6):
@@ -64,10 +64,10 @@ def in_slices(
 
 
 def unwrapped(phase: DoubleArray) -> DoubleArray:
-    """A phase (Y, X) without its jumps of 2 pi, the median along its border nearest to 0, where vacuum is.
+    """A phase (Y, X) without its jumps of 2 pi; the median along its border, where vacuum is, is nearest to 0.
 
     Least squares fit of the wrapped differences (Ghiglia and Romero, J. Opt. Soc. Am. A 11, 107, 1994), by cosine
-    transforms; whole turns that come nearest to it are then added, so that the result stands for the same wave.
+    transforms; the nearest multiples of 2 pi are then added to the phase, so that it describes the same wave.
     """
     from scipy.fft import dctn, idctn
 
@@ -92,9 +92,10 @@ _BORDER = (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1])
 
 
 def in_modes(transmission: ComplexArray, modes: int) -> ComplexArray:
-    """A transmission (modes, slices, Y, X) in another number of modes.
+    """Convert a transmission (modes, slices, Y, X) to another number of modes.
 
-    Fewer are means of those that there are; added ones repeat them, a little apart so that they can part further.
+    Fewer modes are means of the existing ones; additional modes repeat these with small differences, so that they can
+    diverge.
     """
     there = len(transmission)
     if modes <= there:
@@ -111,16 +112,16 @@ def on_pixels(
     first_px: tuple[float, float],
     shape: tuple[int, int],
 ) -> ComplexArray:
-    """A transmission (modes, slices, Y, X) on other pixels: 1, which is vacuum, where there was nothing.
+    """Resample a transmission (modes, slices, Y, X) to other pixels; surrounded by vacuum, which is 1.
 
-    sampling_A: of the old and of the new pixels; first_px: where the new pixel (0, 0) lies, in old pixels; shape:
-    (rows, columns) of the new ones. Coarser pixels see details blurred to their own size.
+    sampling_A: of the old and of the new pixels; first_px: place of the new pixel (0, 0), in old pixels; shape:
+    (rows, columns) of the new ones. For coarser pixels, details are blurred to the pixel size.
     """
     from scipy.ndimage import affine_transform, gaussian_filter
 
     scale = sampling_A[1] / sampling_A[0]
     blur_px = 0.5 * np.sqrt(max(scale**2 - 1, 0.0))  # Gaussian widths add in squares: half a pixel becomes half a pixel
-    matrix = np.diag([scale, scale])  # SciPy before 1.14 warns of two numbers in its place
+    matrix = np.diag([scale, scale])  # SciPy before 1.14 warns if two numbers are given instead
     made = np.empty((*transmission.shape[:2], *shape), np.complex64)
     for index in np.ndindex(*transmission.shape[:2]):
         away = transmission[index] - 1

@@ -1,25 +1,25 @@
-"""How a scan's lattice is strained, by the double overlaps of its strongest frequencies.
+"""Strain of a scan's lattice, from the double overlaps at its strongest frequencies.
 
-The pattern at scan frequency q holds two overlaps of the aperture A with itself, and they lie where the *true* q puts
-them, whatever the object is. With G(q), the transform of the patterns over the scan, and the weak-phase model
+The pattern at scan frequency q contains two overlaps of the aperture A with itself, and their place is set by the
+*true* q, whatever the object is. With G(q), the transform of the patterns over the scan, and the weak-phase model
 
     W(K, q) = A*(K) A(K - q) e(K, K - q) - A(K) A*(K + q) e(K, K + q)
     e(K, L) = exp(-(pi lam)^2 tau (K^2 - L^2)^2 / 2),    tau: variance of the focus
 
-the share of its energy that W explains is x(q) = |<W, G>|^2 / (<W, W> + floor) / <G, G>, and
+the share of the energy of G that W explains is x(q) = |<W, G>|^2 / (<W, W> + floor) / <G, G>, and
 
     -sum_q ln(1 - x(q))
 
-is its likelihood with an object and a noise level of its own for each frequency: a strong frequency that multiple
-scattering takes from the model counts no more than one that is lost in noise. The lattice (4 numbers), defocus and tau
-make it largest: Newton's method, damped as Levenberg and Marquardt do, its derivatives by differences of the four
-numbers that W depends on. The covariance is H^-1 (sum_q g g^T) H^-1 (White's, 1982): it takes the scatter of the
-frequencies as it is, so it holds for a model that is not quite right. G(-q) = G(q)*: half of the frequencies tell all.
+is the likelihood with a separate object value and noise level for each frequency: a strong frequency that multiple
+scattering removes from the model counts no more than one that is lost in noise. Lattice (4 numbers), defocus and tau
+are found at its maximum, by Newton's method with Levenberg-Marquardt damping; derivatives are differences by the four
+numbers that W depends on. The covariance is H^-1 (sum_q g g^T) H^-1 (White's, 1982): it uses the actual scatter of the
+frequencies, so it also holds for a model that is not quite right. G(-q) = G(q)*: half of the frequencies suffice.
 
-Phases of W turn by 2 pi lam C K.q, so out of focus they tell the product of the lattice's strain and the matrix of
-defocus and astigmatism C far better than either: a shear is taken for astigmatism, and the other way round. Only where
-the overlaps lie tells them apart. So where nobody stated the astigmatism it is found with the lattice; the maps found
-theirs as if nothing drifted, and by less than what they are sure of it makes a drift.
+Phases of W vary by 2 pi lam C K.q, so out of focus they determine the product of the lattice's strain and the matrix of
+defocus and astigmatism C far better than either: a shear is confused with astigmatism, and vice versa. Only the place
+of the overlaps separates them. If the astigmatism was not given, it is therefore found with the lattice; the maps
+found theirs as if there were no drift, and an error below their uncertainty looks like a drift.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import Array, DoubleArray, FloatArray
 
 FREQUENCIES, CANDIDATES = 200, 4000
-"""Frequencies fitted, and the most energetic ones among which they are chosen."""
+"""Number of fitted frequencies, and of the most energetic ones from which they are chosen."""
 LEAST_FREQUENCIES = 12
-"""Twice the numbers that are found, but for astigmatism."""
+"""Twice the number of unknowns, not counting astigmatism."""
 FURTHEST, NEAREST = 1.9, 2.5
 """Frequencies used: below 1.9 semi-angles, above 2.5 periods in the scan."""
 ENERGY_FLOOR = 0.02
-"""Share of the aperture's energy added to <W, W>: frequencies without overlap cannot win."""
+"""Share of the aperture's energy added to <W, W>, so that frequencies without overlap are not chosen."""
 FIRST_SPREAD_A = 20.0
 MOST_PIXELS = 1000
-"""Of the bright field: further ones are left out by chance; the scatter of the frequencies sets the uncertainty."""
+"""Bright-field pixels: others are dropped at random; the scatter of the frequencies sets the uncertainty."""
 LARGEST_BYTES, BYTES_EACH = 1 << 29, 32
-"""Fewer still where the transforms over the scan, this many bytes for each pixel and point, would take more."""
+"""Fewer pixels if the transforms over the scan, with this many bytes per pixel and point, would take more memory."""
 CHUNK = 64
-"""Frequencies that stay in the cache."""
+"""Number of frequencies that fit in the cache."""
 MOST_EXPLAINED = 1 - 1e-6
 FREQUENCY_STEP, PHASE_STEP = 0.01, 0.1
-"""Differences: of a frequency, in semi-angles; of the focus and its spread, in radians at the rim of the aperture."""
+"""Steps of differences: of a frequency, in semi-angles; of focus and focal spread, in radians at the aperture's rim."""
 ITERATIONS, ENOUGH = 15, 1e-4
-"""Newton steps at most; the last one gained less than this share."""
+"""Largest number of Newton steps; iteration ends when one gains less than this share."""
 EVERY = 4
-"""One frequency in four is climbed by first: most of the way is made in a quarter of the time."""
+"""One frequency in four is fitted first, which covers most of the distance in a quarter of the time."""
 DAMPING, MOST_DAMPING = 1e-3, 1e4
 
 
@@ -68,16 +68,16 @@ class _Side:
 
     sign: int
     aperture: Array
-    """A(K +- q) with the sign it enters by."""
+    """A(K +- q) with its sign in W."""
     away_squared: Array
     """((K +- q)^2 - K^2)^2."""
     turn: Array | None
-    """Phase of all aberrations but defocus."""
+    """Phase of all aberrations except defocus."""
 
 
 @dataclass(frozen=True)
 class _Geometry:
-    """What overlaps are made of, whatever the focus."""
+    """The focus-independent part of the overlaps."""
 
     q: Array
     """(n, 2)."""
@@ -89,34 +89,34 @@ class _Geometry:
 
 @dataclass(frozen=True)
 class Strain:
-    """What was found; the ends of a scan's axes are displaced by these, each along (slow, fast) axis."""
+    """Result of the fit; displacements of the ends of the scan's axes, each along (slow, fast) axis."""
 
     ends_A: DoubleArray
-    """(4,): of the slow axis, then of the fast one."""
+    """(4,): end of the slow axis, then of the fast one."""
     covariance_A2: DoubleArray
     """(4, 4)."""
     defocus_A: float
     focal_spread_A: float
     is_maximum: bool
-    """Whether the likelihood has its maximum there; otherwise the covariance says nothing."""
+    """Whether the likelihood has its maximum there; otherwise the covariance is meaningless."""
     values: DoubleArray
-    """All that was found."""
+    """All fitted values."""
     hessian: DoubleArray
-    """Of the likelihood by them."""
+    """Second derivatives of the likelihood by these values."""
     astigmatism_off: float = 0.0
-    """Standard deviations that the astigmatism lies from the probe's, where it was found."""
+    """Standard deviations between the fitted astigmatism and the probe's, if it was fitted."""
 
 
 def pixels_fitted(lit: int, scan_shape: tuple[int, int]) -> int:
-    """How many of the ``lit`` pixels of the bright field are fitted over a scan."""
+    """Number of the ``lit`` bright-field pixels that are fitted, for the size of the scan."""
     return min(lit, max(1, min(MOST_PIXELS, LARGEST_BYTES // (BYTES_EACH * math.prod(scan_shape)))))
 
 
 class OverlapFit:
     """Likelihood of the strongest scan frequencies as a function of lattice, defocus and variance of the focus.
 
-    ``spectra`` (n, s, pixels): of each frequency, under s windows over the scan; tapered and not, they err
-    independently.
+    ``spectra`` (n, s, pixels): of each frequency, under s windows over the scan; tapered and untapered ones have
+    independent errors.
     """
 
     def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice) -> None:
@@ -133,9 +133,9 @@ class OverlapFit:
         self._choose(half_spectra(dataset, window, pixels))
 
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
-        """Keep the frequencies that the nominal geometry explains best, each as the alias that does."""
+        """Keep the frequencies that the nominal geometry explains best, each with its best alias."""
         orders, spectra = half
-        parts = np.array_split(spectra, AT_ONCE)  # a copy of all of them would be as large
+        parts = np.array_split(spectra, AT_ONCE)  # a copy of all would be as large
         energies = np.concatenate([(np.abs(each) ** 2).sum(axis=(1, 2)) for each in parts])
         energetic = np.argsort(-energies, kind="stable")[:CANDIDATES]
         orders, spectra = orders[energetic], spectra[energetic]
@@ -157,19 +157,19 @@ class OverlapFit:
         self._totals = np.maximum((np.abs(self._spectra) ** 2).sum(axis=2), 1e-30)
 
     def fit(self, *, stated: bool = True) -> Strain | None:
-        """The strain that explains most; None where frequencies are too few, or their patterns hold no numbers.
+        """Fit the strain; None if there are too few frequencies, or their patterns are not finite.
 
-        ``stated``: whether the astigmatism is known to be that of the probe; otherwise it is found, too.
+        ``stated``: the astigmatism is that of the probe; otherwise it is fitted, too.
         """
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
         return self._found(self._highest(np.eye(6 if stated else 8)))
 
     def share_of(self, found: Strain, kept: DoubleArray) -> float:
-        """What the likelihood loses where ends are confined to directions (4, k), as a share of what it should lose.
+        """Loss of likelihood when the ends are confined to directions (4, k), relative to the expected loss.
 
-        It should lose what the parabola at its maximum does: 1 where the likelihood is one. Less, or nothing, where it
-        has other maxima as high, of which the covariance does not know.
+        Expected is the loss of the parabola at the maximum: 1 if the likelihood is that parabola. It is less, or zero,
+        if there are other maxima of similar height, which the covariance does not account for.
         """
         count = len(found.values)
         ways = np.zeros((count, kept.shape[1] + count - 4))
@@ -180,14 +180,14 @@ class OverlapFit:
         return 2 * lost / inner if inner > 0 else 1.0
 
     def _highest(self, ways: DoubleArray) -> DoubleArray:
-        """The values at the maximum that is reached from the nominal ones by going in directions (m, k)."""
+        """The values at the maximum reached from the nominal ones along directions (m, k)."""
         values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(ways)]
         if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
             values = max(values, self._highest_of_few(values, ways), key=self._likelihood)
         return self._highest_from(values, ways)
 
     def _highest_of_few(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
-        """The values at the maximum of some of the frequencies, weak and strong, that is reached from there."""
+        """The values at the maximum reached from there with some of the frequencies, weak and strong."""
         everything = self._orders, self._spectra, self._totals
         self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
         try:
@@ -197,7 +197,7 @@ class OverlapFit:
         return values
 
     def _highest_from(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
-        """The values at the maximum that is reached from there."""
+        """The values at the maximum reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):
             gradients, hessian, may_blur = self._derivatives(values)
@@ -238,7 +238,7 @@ class OverlapFit:
         return self._lattice.strained(values[:2], values[2:4]).frequencies(self._orders)
 
     def _derivatives(self, values: DoubleArray) -> tuple[DoubleArray, DoubleArray, bool]:
-        """Gradients (n, m), the Hessian of the sum (m, m), and whether the spread is free: there is none below 0."""
+        """Gradients (n, m), the Hessian of the sum (m, m), and whether the spread is free (it cannot go below 0)."""
         first, second = self._local_derivatives(values)
         inner = np.zeros((len(self._orders), len(values) - 2, len(values)))
         inner[:, 2:, 4:] = np.eye(len(values) - 4)
@@ -267,7 +267,7 @@ class OverlapFit:
     def _energies(self, q: DoubleArray, spectra: Array, optics: DoubleArray) -> DoubleArray:
         """|<W, G>|^2 / (<W, W> + floor) of every frequency and window (n, s).
 
-        ``optics``: defocus, tau and, where it is found, what C12a and C12b are larger by than the probe's.
+        ``optics``: defocus, tau and, if it is fitted, the difference of C12a and C12b from the probe's.
         """
         out = np.empty(spectra.shape[:2])
         for first in range(0, len(q), CHUNK):
@@ -276,13 +276,13 @@ class OverlapFit:
         return out
 
     def energies_at(self, geometry: _Geometry, spectra: Array, optics: DoubleArray) -> DoubleArray:
-        """The same of one chunk."""
+        """|<W, G>|^2 / (<W, W> + floor) of one chunk."""
         overlap = self._overlap(geometry, optics)
         product = np.abs(np.einsum("nk,nsk->ns", overlap.conj(), spectra)) ** 2
         return np.asarray(product / ((overlap.real**2 + overlap.imag**2).sum(axis=1) + self._floor)[:, None])
 
     def geometry(self, q: DoubleArray) -> _Geometry:
-        """What the overlaps at frequencies (n, 2) are made of, whatever the focus."""
+        """The focus-independent part of the overlaps at frequencies (n, 2)."""
         single = q.astype(np.float32)
         along, q_squared = single @ self._k, (single**2).sum(axis=1, keepdims=True)
         sides = []
@@ -318,7 +318,7 @@ class OverlapFit:
             if one.turn is not None:
                 turn = turn + one.turn
             row, column = row + side * np.cos(turn), column + side * np.sin(turn)
-        # cosines and sines of single precision are many at a time; complex exponentials are not
+        # cosines and sines are vectorised in single precision; complex exponentials are not
         turn = -2 * along
         cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
         overlap = np.empty(turn.shape, np.complex64)
@@ -331,7 +331,7 @@ class OverlapFit:
 
 
 class _Around:
-    """Likelihoods around the frequencies (n, 2) of a chunk: each is moved once, however often the focus is."""
+    """Likelihoods around the frequencies (n, 2) of a chunk: each shift is computed once for all changes of focus."""
 
     def __init__(self, fit: OverlapFit, q: DoubleArray, spectra: Array, totals: DoubleArray) -> None:
         self._fit, self._q, self._spectra, self._totals = fit, q, spectra, totals
@@ -371,7 +371,7 @@ def _unexplained(shares: DoubleArray) -> DoubleArray:
 
 
 def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) -> DoubleArray:
-    """Uphill, whatever the signs of the Hessian's eigenvalues; each value in units of its own curvature."""
+    """A step uphill, whatever the signs of the Hessian's eigenvalues; each value in units of its own curvature."""
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
     values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
     along = vectors.T @ (scale * gradient)
@@ -379,7 +379,7 @@ def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) ->
 
 
 def _split_defocus(probe: Probe) -> tuple[float, FloatArray | None]:
-    """Defocus (Å, underfocus positive), and the coefficients of chi without it, None where there are no others.
+    """Defocus (Å, underfocus positive), and the coefficients of chi without it, None if all others are 0.
 
     chi of defocus is -pi lam df (k_row^2 + k_col^2): the mean of the two quadratic coefficients.
     """
@@ -392,7 +392,7 @@ def _split_defocus(probe: Probe) -> tuple[float, FloatArray | None]:
 
 
 def _polynomial(row: Array, column: Array, coefficients: FloatArray) -> Array:
-    """Sum of c[i, j] row^i column^j, without the powers that there are not."""
+    """Sum of c[i, j] row^i column^j, without unused powers."""
     powers: list[list[Any]] = [[np.float32(1.0)], [np.float32(1.0)]]
     for k, axis in enumerate((row, column)):
         for _ in range(int(np.argwhere(coefficients)[:, k].max())):

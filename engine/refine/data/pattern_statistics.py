@@ -14,31 +14,31 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 NOISE_SAMPLES = 600
-"""Second differences of successive patterns from which the noise correlation is taken."""
+"""Number of second differences of successive patterns from which the noise correlation is computed."""
 LEAST_SAMPLES, NOISE_PIXELS = 64, 1 << 21
-"""Fewer of them where patterns are large, so that their copies stay small."""
+"""Fewer differences are used where patterns are large, so that their copies stay small."""
 LEAST_PATTERNS = 16
 SPREAD_LAGS = 4
 
 
 @dataclass(frozen=True)
 class PatternStatistics:
-    """Measured on the patterns; the choice of the algorithm rests on these (docs/refinement.md)."""
+    """Measured on the patterns; the choice of the algorithm is based on these (docs/refinement.md)."""
 
     counts_per_pattern: float
-    """Mean counts of a pattern, lit bad pixels filled in."""
+    """Mean counts of a pattern, with bad pixels in the disc filled in."""
     bright_counts: float
     """Mean counts of a pixel inside the bright field."""
     dark_counts: float
-    """Mean counts of a pixel outside the bright field, 0 where no such pixel is measured."""
+    """Mean counts of a pixel outside the bright field, 0 if no such pixel is measured."""
     dose_e_per_A2: float
-    """Electrons per Å^2 (counts, where the counts of an electron are not known)."""
+    """Electrons per Å^2 (counts, if the counts per electron are not known)."""
     noise_spread: float
     """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
     counting_share: float = 1.0
     """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
     patterns: int = 0
-    """How many there are."""
+    """Number of patterns."""
 
     @classmethod
     def of(cls, dataset: Dataset, window: ScanWindow, probe: Probe) -> PatternStatistics:
@@ -64,7 +64,7 @@ class PatternStatistics:
 
 
 def _beside(area: BoolArray, offsets_px: DoubleArray | None) -> BoolArray:
-    """Pixels (P, P), in FFT order, that lie in an area in some pattern: patterns lie ``offsets_px`` (N, 2) off."""
+    """Pixels (P, P), in FFT order, that are in an area in some pattern, given the pattern ``offsets_px`` (N, 2)."""
     if offsets_px is None:
         return area
     reach = [math.ceil(float(reach)) for reach in np.abs(offsets_px).max(axis=0, initial=0.0)]
@@ -73,7 +73,7 @@ def _beside(area: BoolArray, offsets_px: DoubleArray | None) -> BoolArray:
 
 
 def mean_pattern(window: ScanWindow) -> DoubleArray:
-    """Mean over the scan (P, P), added up without a float copy of the data."""
+    """Mean over the scan (P, P), summed without a float copy of the data."""
     return np.asarray(window.patterns.sum(axis=0, dtype=np.float64) / len(window.patterns))
 
 
@@ -89,8 +89,8 @@ def _area_per_pattern(positions_A: DoubleArray) -> float:
 def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
     """Correlation of the second differences of successive patterns between neighbouring pixels of the disc.
 
-    A detector that spreads one electron over a few pixels correlates the nearest neighbours only; a changing specimen
-    correlates over longer distances too, and is not counted: the result is 0 unless the correlation falls at once.
+    A detector that spreads one electron over a few pixels correlates only the nearest neighbours; a changing specimen
+    also correlates over longer distances, and is not counted: the result is 0 unless the correlation falls at once.
     """
     if differences is None or interior.sum() < 16:
         return 0.0
@@ -111,7 +111,7 @@ def _counting_share(patterns: Array, differences: Array | None, dark: BoolArray)
 
 
 def _second_differences(patterns: Array) -> Array:
-    """Differences (n, P, P) float32 that leave the noise of successive patterns and little of the specimen."""
+    """Differences (n, P, P) float32 that contain the noise of successive patterns and little of the specimen."""
     samples = min(NOISE_SAMPLES, max(LEAST_SAMPLES, NOISE_PIXELS // int(np.prod(patterns.shape[1:]))))
     centres = np.unique(np.linspace(1, len(patterns) - 2, min(samples, len(patterns) - 2)).astype(int))
     differences: Array = patterns[centres - 1].astype(np.float32)

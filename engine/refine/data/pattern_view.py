@@ -1,4 +1,4 @@
-"""Patterns that are read when they are asked for: from a file, or in another order, without a copy in memory."""
+"""Patterns that are read on demand, from a file or in another order, without a copy in memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.schema.model import Array, IndexArray
 
 
 class PatternView:
-    """Takes the place of an array (N, Qy, Qx) of patterns where its first axis is indexed, and nothing else is."""
+    """Replaces an array (N, Qy, Qx) of patterns where only its first axis is indexed."""
 
     def __init__(self, shape: tuple[int, int, int], dtype: np.dtype[Any], read: Callable[[IndexArray], Array]) -> None:
         self.shape, self.dtype = shape, dtype
@@ -22,14 +22,14 @@ class PatternView:
 
     @property
     def size(self) -> int:
-        """Number of pixels in all."""
+        """Total number of pixels."""
         return int(np.prod(self.shape))
 
     def __getitem__(self, chosen: Any) -> Array:
         return self._read(np.arange(len(self))[chosen])
 
     def as_array(self) -> Array:
-        """Itself, under the type that a data set declares."""
+        """Return itself, under the type that a data set declares."""
         return cast(Array, self)
 
 
@@ -40,7 +40,7 @@ def shuffled(patterns: Array, order: IndexArray) -> PatternView:
 
 
 def transposed(patterns: Array) -> Array:
-    """The patterns with rows and columns exchanged; of a view they are exchanged as they are read."""
+    """The patterns with rows and columns exchanged; those of a view are exchanged on reading."""
     if not isinstance(patterns, PatternView):
         return patterns.swapaxes(-1, -2)
     count, rows, columns = patterns.shape

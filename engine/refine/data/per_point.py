@@ -12,13 +12,13 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
 from ptylive.schema.preset.probe import Marker
 
 SCANS = "scans"
-"""Marker of scans that are refined together."""
+"""Marker for scans that are refined together."""
 PLATES = "configs"
-"""PyPty's name of the data set with the phase plates."""
+"""PyPty's name of the data set that holds the phase plates."""
 
 
 def per_pattern(values: Array | DoubleArray, dataset: Dataset, setting: str) -> Array:
-    """Rows (N, …) of values that were given once (1, …) or for each scan point.
+    """Rows (N, …) for the patterns, from values given once (1, …) or for each scan point.
 
     Raises MetadataError for another number of rows.
     """
@@ -48,9 +48,9 @@ def parts_of_scan(marker: Marker, dataset: Dataset, setting: str) -> IndexArray:
 
 
 def number_of_parts(marker: Marker, dataset: Dataset) -> int:
-    """Parts a marker speaks of, also where a data set holds patterns of some of them only.
+    """Number of parts that a marker defines, even if a data set holds patterns of only some of them.
 
-    Raises MetadataError where scans are asked for and there is one.
+    Raises MetadataError if the parts are scans and there is only one.
     """
     scan_shape = dataset.scan_shape
     if not isinstance(marker, str):
@@ -72,7 +72,7 @@ class PhasePlates:
     """
 
     def __init__(self, path: Path, dataset: Dataset, window: int) -> None:
-        """Raises MetadataError where the file, its data set or its shape is not what is asked for."""
+        """Raise MetadataError if the file, its data set or its shape does not match."""
         self._path, self._point = path, dataset.point
         points = dataset.scan_shape[0] * dataset.scan_shape[1]
         shape = self._shape()
@@ -83,7 +83,7 @@ class PhasePlates:
             )
 
     def __getitem__(self, patterns: IndexArray) -> ComplexArray:
-        """Plates (n, P, P) of the patterns numbered so, zero frequency at [0, 0]."""
+        """Plates (n, P, P) of the given pattern numbers, zero frequency at [0, 0]."""
         import h5py
 
         points, back = np.unique(self._point[patterns], return_inverse=True)

@@ -1,4 +1,4 @@
-"""Probe modes brought to another window, other pixels, or another number of modes."""
+"""Conversion of probe modes to another window, other pixels, or another number of modes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ptylive.engine.refine.data.start_probe import Coherence, Frequencies, centr
 from ptylive.schema.model import ComplexArray
 
 SAME = 1e-6
-"""Relative difference of pixels that are the same one, computed twice in single precision."""
+"""Relative difference up to which pixels count as equal, because they are computed twice in single precision."""
 
 
 def in_window(
     probe: ComplexArray, pixel_A: float, size: int, new_pixel_A: float, moved_invA: tuple[float, float] = (0.0, 0.0)
 ) -> ComplexPlane:
-    """Modes (modes, P, P) in real space, centred on pixel P // 2, as Fourier modes of a window of ``size`` pixels.
+    """Convert modes (modes, P, P), real space, centred on pixel P // 2, to Fourier modes of a ``size`` pixel window.
 
-    moved_invA: how much higher the frequency (row, column) of the new window's pixel (0, 0) is than that of the old
-    one's. The wave is evaluated at the new window's frequencies; beyond the old window, in either space, it is 0. Where
-    the new window is narrower in real space than the probe, its rim is folded back. Powers of modes are comparable with
-    each other, not with those before.
+    moved_invA: difference of the frequencies (row, column) of pixel (0, 0) in the new and the old window. The wave is
+    evaluated at the new window's frequencies; beyond the old window, in either space, it is 0. If the new window is
+    narrower in real space than the probe, the probe's rim is aliased. Powers of modes are comparable with each other,
+    but not with those before.
     """
     old = probe.shape[-1]
     if old == size and abs(new_pixel_A / pixel_A - 1) < SAME and not any(moved_invA):
@@ -40,11 +40,11 @@ def in_window(
 def in_number(
     modes: ComplexPlane, number: int, window: Frequencies, wavelength_A: float, coherence: Coherence
 ) -> ComplexPlane:
-    """Fourier modes (modes, P, P) in another number, with the counts they had.
+    """Change the number of Fourier modes (modes, P, P), preserving their counts.
 
-    Fewer: the leading eigenvectors of their density matrix, the best description of the same light by that number.
-    Added ones are those that source size and focal spread give the first mode, with the share of the light they have
-    there.
+    Fewer modes: the leading eigenvectors of the density matrix, the best description of the same light by that number.
+    Additional modes are those that source size and focal spread add to the first mode, with their share of the
+    light.
     """
     there, counts = len(modes), float((np.abs(modes) ** 2).sum())
     if number == there:

@@ -1,7 +1,7 @@
-"""From recorded patterns to the window that is modelled: beam centre at the origin of the FFT, nothing resampled.
+"""From recorded patterns to the modelled window: beam centre at the origin of the FFT, without resampling.
 
-The beam centre's whole pixels are rolled away; the rest of a pixel enters the coordinates at which the probe's aperture
-is evaluated. Frequencies of the window that no pixel measured, and bad pixels, get weight 0.
+The whole pixels of the beam centre are rolled away; its sub-pixel remainder enters the coordinates at which the probe's
+aperture is evaluated. Window frequencies that no pixel measured, and bad pixels, get weight 0.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ptylive.engine.memory import Scratch, fits
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray
 
 KEPT_DTYPES = ("uint8", "uint16", "float32")
-"""Types that patterns are kept in; counts in the first that holds them all, what is no whole number in the last."""
+"""Types in which patterns are stored: counts in the first one that holds them all, non-integers in the last."""
 ROWS_AT_ONCE = 256
 
 
@@ -36,7 +36,7 @@ class ScanWindow:
 
     @property
     def size(self) -> int:
-        """Pixels P along a side."""
+        """Side length P in pixels."""
         return int(self.patterns.shape[-1])
 
     @property
@@ -51,9 +51,9 @@ class ScanWindow:
 
     @classmethod
     def of(cls, dataset: Dataset, size: int) -> ScanWindow:
-        """The window of ``size`` pixels of a data set; patterns larger than that are cropped around the beam.
+        """The window of ``size`` pixels for a data set; larger patterns are cropped around the beam.
 
-        Patterns that would take too much of the memory lie in a temporary file. Raises MetadataError where the disk has
+        Patterns that would take too much memory are stored in a temporary file. Raises MetadataError if the disk has
         no room for them either.
         """
         pixel = float(dataset.calibration.require("detector_pixel_invA", "the refinement"))
@@ -75,7 +75,7 @@ class ScanWindow:
 
 
 def _kept(pixel: Array, pixels: int) -> tuple[Array, Array]:
-    """Window index and detector pixel of the frequencies that lie on the detector."""
+    """Window index and detector pixel of the frequencies that are on the detector."""
     inside = np.flatnonzero((pixel >= 0) & (pixel < pixels))
     return inside, pixel[inside]
 
@@ -101,8 +101,8 @@ def _rolled(
 def _pixels_of_window(
     width: int, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
 ) -> tuple[IndexArray, IndexArray]:
-    """The pixel of the detector that each number of a stored window is (size * size,), and which of them are none."""
-    pixel = np.zeros((size, size), dtype=np.int64)  # what is no pixel reads the first one, and is put out
+    """The detector pixel of each element of a stored window (size * size,), and the elements without a valid pixel."""
+    pixel = np.zeros((size, size), dtype=np.int64)  # elements without a pixel read the first one, and are zeroed
     pixel[np.ix_(columns[0], rows[0])] = columns[1][:, None] + width * rows[1]
     seen = np.zeros((size, size), dtype=bool)
     seen[np.ix_(columns[0], rows[0])] = good.T
@@ -110,10 +110,10 @@ def _pixels_of_window(
 
 
 class _Room:
-    """Patterns in the narrowest type that holds the counts so far, widened when larger ones come.
+    """Patterns in the narrowest type that holds the counts so far, widened when larger counts arrive.
 
-    Memory is reserved for the widest type, and widened in place; the system gives only what is written to. A file is
-    made anew.
+    Memory is reserved for the widest type, and widened in place; the system only allocates pages that are written. A
+    file is rewritten.
     """
 
     def __init__(self, shape: tuple[int, int, int], recorded: np.dtype[Any]) -> None:
@@ -131,31 +131,31 @@ class _Room:
         return self.holding(0, 0)
 
     def holding(self, largest: float, written: int) -> Array:
-        """Where patterns go of which the largest count is ``largest``; ``written`` of them are there already."""
+        """Storage for patterns whose largest count is ``largest``, after ``written`` patterns have been stored."""
         narrow = self._kept
         if narrow is not None and not largest > _most(narrow.dtype):
             return narrow
-        dtype = next(one for one in self._types if not largest > _most(one))  # what is no number is said elsewhere
+        dtype = next(one for one in self._types if not largest > _most(one))  # NaN is reported elsewhere
         self._kept = wide = self._made(dtype)
-        for first in reversed(range(0, written, ROWS_AT_ONCE)):  # the last first: none is written over unread
+        for first in reversed(range(0, written, ROWS_AT_ONCE)):  # last first: none is overwritten unread
             several = slice(first, min(first + ROWS_AT_ONCE, written))
             if narrow is not None:
                 wide[several] = narrow[several].copy()
         return wide
 
     def _made(self, dtype: np.dtype[Any]) -> Array:
-        """Room for all patterns: the same memory, or a file where that takes too much."""
+        """Storage for all patterns: the same memory, or a file if that takes too much."""
         count = math.prod(self._shape)
         more = count * (dtype.itemsize - (0 if self._kept is None else self._kept.dtype.itemsize))
         if not fits(more) or (self._kept is not None and self._memory is None):
             self._memory = None
             made = Scratch().zeros(self._shape, dtype.type, "patterns")
-            return np.asarray(made)  # compiled code knows no other kind of array
+            return np.asarray(made)  # compiled code accepts no other kind of array
         if self._memory is None:
             self._memory = np.zeros(count * self._widest, np.uint8)
         return self._memory[: count * dtype.itemsize].view(dtype).reshape(self._shape)
 
 
 def _most(dtype: np.dtype[Any]) -> float:
-    """Largest count that a type holds."""
+    """Largest count that a type can hold."""
     return float(np.iinfo(dtype).max) if dtype.kind == "u" else math.inf

@@ -1,4 +1,4 @@
-"""The patterns that ``sequence`` chooses."""
+"""Selection of patterns by ``sequence``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ptylive.schema.preset.sequence import chosen_patterns
 
 
 def selected(dataset: Dataset, patterns: PatternSettings) -> Dataset:
-    """The chosen patterns.
+    """Return the selected patterns.
 
-    With ``use_full_FOV`` the object still holds the positions of all patterns. Raises MetadataError where none is left.
+    With ``use_full_FOV`` the object still covers the positions of all patterns. Raises MetadataError if none is left.
     """
     if patterns.sequence is None:
         return dataset

@@ -1,4 +1,4 @@
-"""A phase image, with a modulus or without, as the start of the object."""
+"""A phase image, with or without a modulus, as the start of the object."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class StartGuess:
     sampling_A: tuple[float, float]
     """Distance between its pixels along its axes, Å."""
     rotation_deg: float = 0.0
-    """Its axes to detector axes, degrees."""
+    """Rotation from its axes to detector axes, degrees."""
     origin_A: tuple[float, float] = (0.0, 0.0)
-    """Place of pixel (0, 0) in the detector's frame; of a regular scan that of scan point (0, 0)."""
+    """Position of pixel (0, 0) in the detector's frame; for a regular scan that of scan point (0, 0)."""
     amplitude: FloatArray | None = None
-    """(rows, columns), the modulus that goes with the phase, 1 the mean; None: 1 everywhere."""
+    """(rows, columns), the modulus for this phase, with mean 1; None: 1 everywhere."""

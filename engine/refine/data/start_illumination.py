@@ -1,6 +1,6 @@
-"""A start probe as PyPty builds one: amplitude from a measured pattern, aperture by threshold, modes by hand.
+"""A start probe built as in PyPty: amplitude from a measured pattern, aperture by threshold, modes of given orders.
 
-What is not asked for stays as it is in ``start_probe``: soft disc, aberrations, modes of source size and
+Everything not requested is as in ``start_probe``: soft disc, aberrations, modes of source size and
 focal spread.
 """
 
@@ -26,24 +26,24 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.probe import ProbeSettings
 
 MODE_FALLOFF = 0.25
-"""Power of Hermite modes of an order over that of the order before."""
+"""Ratio of the powers of Hermite modes of successive orders."""
 
 
 @dataclass(frozen=True)
 class StartIllumination:
-    """What settings say of the start probe."""
+    """The settings of the start probe."""
 
     settings: ProbeSettings
     pattern: DoubleArray
     """(P, P) mean or vacuum pattern on the model's pixels, zero frequency at [0, 0]."""
     depth_A: float = 0.0
-    """How far below the entrance a given probe is the one that it is."""
+    """Depth below the entrance to which a given probe refers."""
 
     @classmethod
     def of(
         cls, settings: ProbeSettings, dataset: Dataset, window: ScanWindow, model: ModelWindow, depth_A: float = 0.0
     ) -> StartIllumination | None:
-        """None where they ask for nothing. Raises MetadataError for a vacuum pattern that is not there."""
+        """None if the settings request nothing. Raises MetadataError if the vacuum pattern is missing."""
         names = (
             "start_probe",
             "aperture_mask",
@@ -63,7 +63,7 @@ class StartIllumination:
         return cls(settings, np.asarray(np.kron(pattern, np.ones((repeat, repeat))), dtype=np.float64), depth_A)
 
     def modes(self, probe: Probe, model: ModelWindow, coherence: Coherence, counts: float) -> ComplexPlane:
-        """Start modes (modes, P, P) in Fourier space, ``counts`` in all. Raises MetadataError for unusable files."""
+        """Start modes (modes, P, P) in Fourier space, ``counts`` in total. Raises MetadataError for unusable files."""
         k_squared = model.k_row**2 + model.k_col**2
         if self.settings.start_probe is not None:
             q = np.fft.fftfreq(model.size, model.object_pixel_A)  # of free space between slices
@@ -99,7 +99,7 @@ class StartIllumination:
         return np.asarray(wave * self._turn(probe, model))
 
     def _turn(self, probe: Probe, model: ModelWindow) -> ComplexPlane:
-        """Extra defocus and given phase (P, P); underfocus turns frequency k by +pi lam df k^2."""
+        """Extra defocus and given phase (P, P); underfocus rotates the phase of frequency k by +pi lam df k^2."""
         k_squared = model.k_row**2 + model.k_col**2
         turn = np.pi * probe.wavelength_A * self.settings.extra_probe_defocus_A * k_squared
         if self.settings.beam_ctf is not None:
@@ -107,7 +107,7 @@ class StartIllumination:
         return np.asarray(np.exp(1j * turn))
 
     def _aperture(self) -> DoubleArray | None:
-        """A given mask, or 1 where the pattern is bright and 0 elsewhere; None where neither is given."""
+        """A given mask, or 1 where the pattern is bright and 0 elsewhere; None if neither is given."""
         settings = self.settings
         if settings.aperture_mask is not None:
             return centred_array("aperture_mask", settings.aperture_mask, len(self.pattern))
@@ -125,10 +125,11 @@ class StartIllumination:
 
 
 def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
-    """Modes (orders[0] * orders[1], P, P) of a wave in Fourier space, by growing order.
+    """Modes (orders[0] * orders[1], P, P) of a wave in Fourier space, in ascending order.
 
-    In real space P(r) He_m(y / s_y) He_n(x / s_x), He the probabilists' Hermite polynomials, s the standard deviations
-    of |P|^2 around its centre; made orthogonal in turn (Gram-Schmidt), powers falling by ``MODE_FALLOFF`` an order.
+    In real space P(r) He_m(y / s_y) He_n(x / s_x), with the probabilists' Hermite polynomials He and the standard
+    deviations s of |P|^2 about its centre; orthogonalised (Gram-Schmidt), with power falling by ``MODE_FALLOFF`` per
+    order.
     """
     probe = np.fft.ifft2(wave)
     power = np.abs(probe) ** 2
@@ -150,10 +151,10 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
 
 
 def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
-    """Modes (modes, P, P) in Fourier space of a probe in real space, centred on pixel P // 2, from a file.
+    """Modes (modes, P, P) in Fourier space from a file with a probe in real space, centred on pixel P // 2.
 
-    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes) and (P, P, modes, probes); else a result of this program or
-    another, brought to this window. Of several probes the first is taken. Raises MetadataError for an array of another
+    npy: (P, P), (modes, P, P) or PyPty's (P, P, modes) and (P, P, modes, probes); otherwise a result of this program or
+    another, converted to this window. Of several probes the first is used. Raises MetadataError for an array of another
     window, InputFileError.
     """
     if not path.endswith(".npy"):

@@ -1,4 +1,4 @@
-"""Positions of an earlier refinement, of this program or another, as those to begin from."""
+"""Positions from an earlier refinement, by this program or another, as starting positions."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ptylive.engine.earlier_results.formats import read_earlier
 from ptylive.schema.errors import MetadataError
 
 MOST_AWAY = 0.3
-"""Of the scan's diagonal that positions may lie from the nominal ones, root mean square. A square scan whose axes are
-exchanged has 0.41, one that is counted backwards 0.58."""
+"""Largest root-mean-square distance from the nominal positions, as a share of the scan's diagonal. A square scan with
+exchanged axes has 0.41, one that is counted backwards 0.58."""
 
 
 def with_start_positions(dataset: Dataset, path: str | None) -> Dataset:
-    """The data set at the positions of a file: (points, 2) of all scan points, or of its own patterns.
+    """The data set at the positions in a file: (points, 2) for all scan points, or for its own patterns.
 
-    Frames begin where each program likes: positions are moved so that their mean is that of the nominal ones. Raises
-    MetadataError: no positions, of another number of points, so far away that they are of another scan.
+    Programs use different origins, so positions are shifted to the mean of the nominal ones. Raises
+    MetadataError for a file without positions, another number of points, or positions too far away to be of this scan.
     """
     if path is None:
         return dataset

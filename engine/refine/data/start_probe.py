@@ -1,7 +1,7 @@
-"""The probe a refinement starts from: coherent modes of the nominal probe under source size and focal spread.
+"""The probe a refinement starts from: coherent modes of the nominal probe with source size and focal spread.
 
 A partially coherent probe is an average over source offsets and focus; its leading eigenvectors are the coherent modes.
-Gauss-Hermite nodes stand for the Gaussian distributions (docs/automatic/probe.md).
+The Gaussian distributions are integrated on Gauss-Hermite nodes (docs/automatic/probe.md).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ptylive.schema.model import DoubleArray
 
 NODES = 5
 EVERYWHERE_MRAD = 1e6
-"""Semi-angle of an aperture that no frequency reaches."""
+"""Semi-angle of an aperture larger than any frequency."""
 
 
 class Frequencies(Protocol):
-    """The window a probe is made for, zero frequency at [0, 0]."""
+    """The window of a probe, zero frequency at [0, 0]."""
 
     @property
     def size(self) -> int:
-        """Pixels P along a side."""
+        """Side length P in pixels."""
         ...
 
     @property
@@ -48,7 +48,7 @@ class Frequencies(Protocol):
 
 @dataclass(frozen=True)
 class Coherence:
-    """Standard deviations of the Gaussian source (Å) and of the Gaussian focal spread (Å), and the modes kept."""
+    """Standard deviations of the Gaussian source (Å) and the Gaussian focal spread (Å), and the number of modes."""
 
     modes: int
     source_A: float
@@ -58,9 +58,9 @@ class Coherence:
 def nominal_probe(
     calibration: Calibration, window: Frequencies, *, single_slice: bool, everywhere: bool = False
 ) -> Probe:
-    """The aberrated aperture of the calibration, its edge one pixel wide; ``everywhere``: no aperture at all.
+    """The aberrated aperture of the calibration, with an edge one pixel wide; ``everywhere``: no aperture at all.
 
-    The probe of several slices is that of the entrance plane; a single slice stands at the depth the maps focus on.
+    The probe of several slices refers to the entrance plane; a single slice is at the depth of the maps' focus.
     """
     calibration.require("energy_eV", "the refinement")
     if everywhere:
@@ -91,7 +91,7 @@ def nominal_wave(probe: Probe, window: Frequencies) -> ComplexPlane:
 def coherent_modes(
     wave: ComplexPlane, window: Frequencies, wavelength_A: float, coherence: Coherence, counts: float
 ) -> ComplexPlane:
-    """Modes (modes, P, P) of a wave (P, P) under source size and focal spread, ``counts`` in all."""
+    """Modes (modes, P, P) of a wave (P, P) with source size and focal spread, ``counts`` in total."""
     lit = wave != 0
     waves = wave[lit]
     if coherence.modes > 1:
@@ -102,12 +102,12 @@ def coherent_modes(
 
 
 def with_counts(modes: ComplexPlane, counts: float) -> ComplexPlane:
-    """The same modes with sum |mode|^2 = ``counts``."""
+    """Scale modes to sum |mode|^2 = ``counts``."""
     return np.asarray(modes * np.sqrt(counts / (np.abs(modes) ** 2).sum()))
 
 
 def plane_wave(size: int, counts: float) -> ComplexPlane:
-    """One mode (1, P, P) in Fourier space that lights every pixel alike, ``counts`` in all."""
+    """One mode (1, P, P) in Fourier space that lights every pixel equally, ``counts`` in total."""
     modes = np.zeros((1, size, size), dtype=np.complex128)
     modes[0, 0, 0] = np.sqrt(counts)
     return modes
@@ -136,6 +136,6 @@ def _leading_modes(
         for f, wf in focus
     ]
     sources = np.array(columns)
-    asked = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # all would take eight times as long
+    asked = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # computing all takes eight times as long
     _, vectors = scipy.linalg.eigh(sources @ sources.conj().T, subset_by_index=asked)  # ascending eigenvalues
     return np.asarray(vectors[:, ::-1].conj().T @ sources)

@@ -1,1 +1,1 @@
-"""Data terms that are one Python function, a file for each; those that backends compile stand with the backends."""
+"""Data terms that are one Python function, one file each; those compiled by backends are defined in the backends."""

@@ -1,7 +1,7 @@
-"""The data terms that are Python functions: those of this folder, found by themselves, and those of plug-ins.
+"""Registry of data terms that are Python functions: those of this folder, found automatically, and of plug-ins.
 
-Plug-ins name theirs as entry points of the group ``ptylive.data_terms``. All are loaded once, when one is asked for or
-somebody lists settings; the preset's ``algorithm`` takes their names from then on.
+Plug-ins declare theirs as entry points of the group ``ptylive.data_terms``. All are loaded once, on first use by a
+refinement or a listing of settings; from then on the preset's ``algorithm`` accepts their names.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _lock = threading.RLock()
 
 
 def python_terms() -> dict[str, PythonTerm]:
-    """All of them by name."""
+    """All data terms by name."""
     with _lock:
         if _known.by_name is None:
-            _known.by_name = {}  # what a plug-in asks for while it loads
+            _known.by_name = {}  # for calls by a plug-in while it loads
             _load(_known.by_name)
         return dict(_known.by_name)
 
 
 def python_term(name: str) -> PythonTerm:
-    """One of them. Raises RefinementError for a name nobody has."""
+    """Return a data term by name. Raises RefinementError for an unknown name."""
     found = python_terms().get(name)
     if found is None:
         raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that brings it installed?")
@@ -51,7 +51,7 @@ def python_term(name: str) -> PythonTerm:
 
 
 def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
-    """Register one. Raises MetadataError for a name that is taken, and for what says too little."""
+    """Register a data term. Raises MetadataError for a name in use, and for an incomplete declaration."""
     own = get_args(LossSettings.model_fields["algorithm"].annotation)
     if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
         raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")

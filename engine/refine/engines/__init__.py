@@ -1,1 +1,1 @@
-"""Published engines by name (``optimizer = "epie"``, ``"lsq_ml"``, ``"adam"``), for runs to be compared with them."""
+"""Published engines by name (``optimizer = "epie"``, ``"lsq_ml"``, ``"adam"``), for comparing runs with them."""

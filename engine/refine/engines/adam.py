@@ -1,12 +1,13 @@
-"""Adam on object, probe and positions, in the coordinates and units of PtyRAD, so that its rates mean the same here.
+"""Adam on object, probe and positions, in the coordinates and units of PtyRAD, so that learning rates are comparable.
 
     m = b1 m + (1 - b1) g      v = b2 v + (1 - b2) g^2      x -= rate  m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + eps)
 
-(Kingma and Ba, arXiv:1412.6980; b1 = 0.9, b2 = 0.999, eps = 1e-8, as PyTorch has them.) It depends on the coordinates:
-a complex object is taken as modulus and phase, the probe in real space. It hardly depends on the size of the loss, but
-for eps and for batches that differ: the gradient is that of PtyRAD's loss, the root mean square of the misfit of
-amplitudes over their mean, and the probe is counted in roots of the largest mean counts (Lee et al., Microscopy and
-Microanalysis 31, ozaf070 (2025)). Under another data term than lsq_sqrt it is that of the mean loss of a pixel.
+(Kingma and Ba, arXiv:1412.6980; b1 = 0.9, b2 = 0.999, eps = 1e-8, as in PyTorch.) The result depends on coordinates:
+a complex object is refined as modulus and phase, the probe in real space. It hardly depends on the scale of the loss,
+except for eps and for differences between batches: the gradient is that of PtyRAD's loss, the root mean square of the
+misfit of amplitudes over their mean, and the probe is in units of the square root of the largest mean counts (Lee et
+al., Microscopy and Microanalysis 31, ozaf070 (2025)). With another data term than lsq_sqrt the gradient is that of the
+mean loss per pixel.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ from ptylive.engine.refine.parameters.probe_model import ProbeForm
 
 BETA_1, BETA_2, EPS = 0.9, 0.999, 1e-8
 SAMPLED = 1024
-"""Patterns, from all over the scan, whose mean amplitude stands for that of all."""
+"""Number of patterns, from all over the scan, that give the mean amplitude."""
 TINY = 1e-30
 
 
 @dataclass(frozen=True)
 class Adam:
-    """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`. It keeps m and v, (2, n)."""
+    """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`. Its state is m and v, (2, n)."""
 
     object_rate: float
     probe_rate: float
     position_rate: float
     amplitude: float
-    """Mean root of the counts of a pixel."""
+    """Mean square root of the counts of a pixel."""
     largest: float
-    """Root of the largest counts of the mean pattern: PtyRAD's unit of the probe."""
+    """Square root of the largest counts of the mean pattern: PtyRAD's unit of the probe."""
     pixels: int
-    """Of a pattern."""
+    """Number of pixels of a pattern."""
     rooted: bool
-    """Whether the loss is that of amplitudes."""
+    """Whether the loss compares amplitudes."""
 
     published = Published(epochs=200, batch_size=32)
 
     @classmethod
     def of(cls, given: Given) -> Adam:
-        """As the settings say."""
+        """Create from the settings."""
         problem, settings = given.problem, given.settings
         amplitude, largest = _units(problem)
         rates = (settings.adam_object_rate, settings.adam_probe_rate, settings.adam_position_rate)
@@ -68,14 +69,14 @@ class Adam:
         move = first / (xp.sqrt(second) / np.float32(sizes) + np.float32(EPS)) / np.float32(1 - BETA_1 ** (count + 1))
         self._times_rates(layout, move)
         moved = self._moved(layout, vector, move, xp)
-        if not objective.move_object:  # whatever momentum there is
+        if not objective.move_object:  # regardless of momentum
             layout.object_block(moved)[...] = layout.object_block(vector)
         if not objective.move_probe:
             layout.probe_block(moved)[...] = layout.probe_block(vector)
         return Step(moved, xp.stack([first, second]))
 
     def _scale(self, batch: Batch, xp: Any) -> Any:
-        """DPtyRAD's loss / dL: by what a gradient of the sum over a batch is multiplied."""
+        """d(PtyRAD's loss) / dL: factor on a gradient that is summed over a batch."""
         values = len(batch.indices) * self.pixels
         if not self.rooted:
             return np.float32(1 / (values * self.amplitude**2))
@@ -83,7 +84,7 @@ class Adam:
         return (1 / (2 * self.amplitude * xp.sqrt(loss * values))).astype(np.float32)
 
     def _in_coordinates(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """The gradient by modulus and phase of a complex object, and by the probe in real space in PtyRAD's unit."""
+        """Gradient by modulus and phase of a complex object, and by the probe in real space in PtyRAD's unit."""
         gradient = gradient.copy()
         if layout.object_form is ObjectForm.COMPLEX:
             modulus, turn = _polar(layout, vector, xp)
@@ -104,7 +105,7 @@ class Adam:
             others[BlockName.SHIFTS][...] *= np.float32(self.position_rate)
 
     def _moved(self, layout: ParameterLayout, vector: Any, move: Any, xp: Any) -> Any:
-        """The parameters less a move in the coordinates of :meth:`_in_coordinates`."""
+        """The parameters minus a move in the coordinates of :meth:`_in_coordinates`."""
         moved = vector - move
         if layout.object_form is ObjectForm.COMPLEX:
             modulus, turn = _polar(layout, vector, xp)
@@ -128,7 +129,7 @@ def _polar(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def _units(problem: MultisliceProblem) -> tuple[float, float]:
-    """Mean root of the counts of a pixel, and root of the largest counts of the mean pattern."""
+    """Mean square root of the counts of a pixel, and square root of the largest counts of the mean pattern."""
     every = max(1, problem.count // SAMPLED)
     few = np.maximum(np.asarray(problem.patterns[::every], dtype=np.float32), 0) * problem.weights
     amplitude = float(np.sqrt(few).mean(dtype=np.float64))

@@ -1,9 +1,9 @@
-"""Which patterns go together in a batch: by chance, neighbours (compact), or spread over the scan (sparse).
+"""Grouping of patterns into batches: at random, neighbours (compact), or spread over the scan (sparse).
 
-Positions are put into an order in which neighbours follow each other (a k-d tree: halved along the longer side, again
-and again). Compact batches are its pieces. Of n sparse ones each takes one of n positions that follow each other, and
-so sees all of the scan. PtyRAD and PtychoShelves know the three by these names; their compact batches come from
-k-means, their sparse ones from farthest points or a Hilbert curve.
+Positions are sorted so that neighbours follow each other (a k-d tree: repeatedly halved along the longer side). Compact
+batches are pieces of this order. With n sparse batches, each gets one of every n consecutive positions, and thus covers
+the whole scan. PtyRAD and PtychoShelves have the same three names; their compact batches come from k-means, their
+sparse ones from farthest points or a Hilbert curve.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ptylive.schema.preset.solver import BatchChoice
 
 
 class Batches:
-    """The batches of every epoch, from a seed and nothing else."""
+    """The batches of every epoch, determined by a seed."""
 
     def __init__(self, choice: BatchChoice, positions_px: DoubleArray, seed: int) -> None:
-        """``positions_px`` (N, 2) of all patterns."""
+        """``positions_px`` (N, 2): positions of all patterns."""
         self._choice, self._positions, self._seed = choice, positions_px, seed
         self._last: tuple[tuple[int, int], bytes, list[IndexArray]] | None = None
 
     def of(self, epoch: int, size: int, chosen: IndexArray | None = None) -> list[IndexArray]:
-        """Batches of about ``size`` of the patterns ``chosen`` (None: all), every pattern in one of them."""
+        """Batches of about ``size`` of the patterns ``chosen`` (None: all), with every pattern in one of them."""
         key, patterns = (epoch, size), b"" if chosen is None else chosen.tobytes()
         if self._last is None or self._last[:2] != (key, patterns):
             self._last = key, patterns, self._made(epoch, size, chosen)
@@ -52,7 +52,7 @@ class Batches:
 
 
 def neighbours_in_turn(positions: DoubleArray) -> IndexArray:
-    """An order of positions (N, 2) in which those that follow each other lie near each other."""
+    """An order of positions (N, 2) in which consecutive positions are close to each other."""
     pieces, made = [np.arange(len(positions))], []
     while pieces:
         piece = pieces.pop()

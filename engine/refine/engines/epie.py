@@ -1,15 +1,15 @@
-"""ePIE, and the gradient descent of py4DSTEM, which is ePIE with more than one pattern in a batch.
+"""ePIE, and the gradient descent of py4DSTEM, which is ePIE with several patterns in a batch.
 
     object += a / max sum |P|^2  sum conj(P) (psi' - psi)        probe += b / max sum |O|^2  sum conj(O) (psi' - psi)
 
 psi' is the exit wave with the measured moduli at the detector. conj(P) (psi' - psi) is half the negative gradient of
-lsq_sqrt with offset 0, which is what is asked of the backend; sums and largest values over the patterns of a batch.
-Steps a and b are ``sweep_step`` and ``probe_step``, 1 where nobody says otherwise.
+lsq_sqrt with offset 0, which the backend computes; sums and largest values are over the patterns of a batch.
+Steps a and b are ``sweep_step`` and ``probe_step``, by default 1.
 
 One pattern: Maiden and Rodenburg, Ultramicroscopy 109, 1256 (2009). Several: Varnavides et al., arXiv:2309.05250.
-Several modes of the probe: Thibault and Menzel, Nature 494, 68 (2013). Several slices move together, each with the
-wave that enters it in the place of P, as in py4DSTEM (Maiden, Humphry and Rodenburg, J. Opt. Soc. Am. A 29, 1606 (2012)
-carry the step from slice to slice instead).
+Several probe modes: Thibault and Menzel, Nature 494, 68 (2013). Several slices move together, each with the wave
+entering it instead of P, as in py4DSTEM (Maiden, Humphry and Rodenburg, J. Opt. Soc. Am. A 29, 1606 (2012)
+propagate the step from slice to slice instead).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class Epie:
     """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""
 
     corners: IndexArray
-    """(N, 2) of the windows."""
+    """(N, 2) corners of the windows."""
     object_step: float
     probe_step: float
     model: GeneralMultislice | None = None
-    """What makes the waves between slices; None for one slice."""
+    """Model that computes the waves between slices; None for one slice."""
 
     published = Published(epochs=50, batch_size=1)
 
     @classmethod
     def of(cls, given: Given, xp: Any = np) -> Epie:
-        """As the settings say, on arrays of the module ``xp``."""
+        """Create from the settings, for arrays of the module ``xp``."""
         several = given.problem.object_shape[0] > 1
         model = GeneralMultislice(given.problem, xp, "complex64", "waves") if several else None
         return cls(given.problem.corners, given.object_step, given.probe_step, model)
@@ -56,7 +56,7 @@ class Epie:
         return Step(batch.vector - gradient)
 
     def _object_curvature(self, batch: Batch) -> Any:
-        """2 max_r sum_n |P(r - r_n)|^2 of each slice, times the scale of the data term: of (..., slices, Y, X)."""
+        """2 max_r sum_n |P(r - r_n)|^2 of each slice, times the scale of the data term: (..., slices, Y, X)."""
         objective, xp = batch.objective, batch.objective.xp
         if self.model is None:
             return objective.peak_curvature(batch.vector, batch.indices)

@@ -1,4 +1,4 @@
-"""A named engine at work: epochs of batches, each a step of its rule, none ever undone."""
+"""Run of a named engine: epochs of batches, each a step of its rule, none of which is ever undone."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ptylive.engine.refine.solvers.sweeps import MOST_HALVINGS, SweepState
 
 @dataclass(frozen=True)
 class BatchEngine:
-    """The solver: settings only. Its states are those of sweeps."""
+    """The solver; it holds settings only. Its states are those of sweeps."""
 
     objective: Objective
     sweeps: int
-    """Epochs."""
+    """Number of epochs."""
     probe_sweeps: int
-    """First epochs that move the probe only."""
+    """Number of first epochs that move only the probe."""
     batch_size: int
     rule: EngineRule
     groups: Batches
 
     @property
     def count(self) -> int:
-        """Patterns in an epoch."""
+        """Number of patterns in an epoch."""
         return self.objective.count
 
     @property
     def batches(self) -> int:
-        """Batches in an epoch."""
+        """Number of batches in an epoch."""
         return math.ceil(self.count / self.batch_size)
 
     def init(self, vector: Any) -> SweepState:
@@ -40,7 +40,7 @@ class BatchEngine:
         return SweepState(vector)
 
     def finished(self, state: SweepState) -> bool:
-        """Whether all epochs are done, or one of them has come to nothing."""
+        """Whether all epochs are done, or one of them has failed."""
         return state.sweep >= self.sweeps or self.failed(state)
 
     @staticmethod
@@ -49,7 +49,7 @@ class BatchEngine:
         return state.halvings > MOST_HALVINGS
 
     def step(self, state: SweepState) -> SweepState:
-        """One batch further."""
+        """Process one batch."""
         objective = self.objective
         if state.sweep < self.probe_sweeps:
             objective = objective.moving(move_object=False, move_others=False)
@@ -69,7 +69,7 @@ class BatchEngine:
         return after if after.batch < self.batches else self._ended(after)
 
     def _ended(self, state: SweepState) -> SweepState:
-        """After the last batch of an epoch; what is no number ends the run where the epoch began."""
+        """Finish an epoch after its last batch; values that are not finite end the run at the start of the epoch."""
         loss = float(state.running_loss) / self.count
         if not (math.isfinite(loss) and self.objective.is_finite(state.vector)):
             begun = replace(state, vector=state.start, start=None, batch=0, running_loss=0.0)

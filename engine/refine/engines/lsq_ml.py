@@ -1,16 +1,16 @@
-"""LSQ-ML: a step along preconditioned gradients whose lengths each pattern solves for by least squares.
+"""LSQ-ML: a step along preconditioned gradients, with step lengths that each pattern finds by least squares.
 
     dP = sum conj(O) chi / (sum |O|^2 + d)             dO = sum conj(P) chi / (sum |P|^2 + d)
     a_n, b_n >= 0 minimise || chi_n - a_n dO P - b_n dP O ||^2
     P += dP sum b_n |O|^2 / (sum |O|^2 + d)            O += dO sum a_n |P|^2 / (sum |P|^2 + d)
 
-chi_n is what takes the exit wave of pattern n to the measured moduli; sums over the patterns of a batch, d a share
-``lsq_damping`` of the largest value of the sum beside it (Odstrcil, Menzel and Guizar-Sicairos, Optics Express 26, 3108
-(2018), the engine of PtychoShelves and fold_slice). To the diagonal of the least squares a tenth of its mean over the
-batch is added, as PtychoShelves does. ``sweep_step`` and ``probe_step`` multiply a and b, 1 where nothing is said.
+chi_n changes the exit wave of pattern n to the measured moduli; sums are over the patterns of a batch, and d is a share
+``lsq_damping`` of the largest value of the adjacent sum (Odstrcil, Menzel and Guizar-Sicairos, Optics Express 26, 3108
+(2018), the engine of PtychoShelves and fold_slice). A tenth of its mean over the batch is added to the diagonal of the
+least-squares matrix, as in PtychoShelves. ``sweep_step`` and ``probe_step`` multiply a and b; they are 1 by default.
 
 Gradients are the backend's. The changes dO P and dP O of a wave are those of the forward model in the direction of the
-step, so that several slices are one direction, with one a_n, and several modes of the probe have one b_n.
+step, so that several slices are one direction, with one a_n, and several probe modes have one b_n.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 from ptylive.schema.model import IndexArray
 
 RIDGE = 0.1
-"""Share of the mean diagonal that is added to the least squares (PtychoShelves)."""
+"""Share of the mean diagonal that is added to the least-squares matrix (PtychoShelves)."""
 SHORT = 1e-2
 """Length, in the largest component of the object's step, over which waves are compared: changes of the wave are then
-known to 1e-4 of themselves at worst, of a phase, and to rounding."""
+exact to 1e-4 of their size at worst, for a phase, and to rounding otherwise."""
 PATTERNS_AT_ONCE = 64
 TINY = 1e-30
 
@@ -40,9 +40,9 @@ class LsqMl:
     """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""
 
     model: GeneralMultislice
-    """What makes waves of object and probe."""
+    """Model that computes waves from object and probe."""
     corners: IndexArray
-    """(N, 2) of the windows."""
+    """(N, 2) corners of the windows."""
     damping: float
     object_step: float
     probe_step: float
@@ -51,7 +51,7 @@ class LsqMl:
 
     @classmethod
     def of(cls, given: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
-        """As the settings say, on arrays of the module ``xp``."""
+        """Create from the settings, for arrays of the module ``xp``."""
         model = GeneralMultislice(given.problem, xp, dtype, "waves")
         return cls(model, given.problem.corners, given.settings.lsq_damping, given.object_step, given.probe_step)
 
@@ -77,7 +77,7 @@ class LsqMl:
         return Step(moved)
 
     def _sums(self, batch: Batch, lengths: tuple[Any, Any] | None) -> tuple[Any, Any]:
-        """Sums of |P|^2 (Y, X) and of |O|^2 (P, P) over the batch, each pattern times its lengths."""
+        """Sums of |P|^2 (Y, X) and of |O|^2 (P, P) over the batch, each pattern weighted with its lengths."""
         layout, xp, indices = batch.objective.layout, batch.objective.xp, batch.indices
         physical = layout.physical(batch.vector, xp)
         shares, weights = None, xp.ones(len(indices), np.float32)
@@ -90,7 +90,7 @@ class LsqMl:
         return light, summed_windows(object_power(planes), self.corners[indices], layout.window, weights, xp)
 
     def _object_direction(self, batch: Batch, light: Any) -> Any:
-        """(n,) zero but for the object: dO, from half the negative gradient."""
+        """(n,) zero except for the object: dO, from half the negative gradient."""
         layout, xp = batch.objective.layout, batch.objective.xp
         step = xp.zeros_like(batch.vector)
         if batch.objective.move_object:
@@ -100,7 +100,7 @@ class LsqMl:
         return step
 
     def _probe_direction(self, batch: Batch, seen: Any) -> Any:
-        """(n,) zero but for the probe: dP."""
+        """(n,) zero except for the probe: dP."""
         layout, xp = batch.objective.layout, batch.objective.xp
         step = xp.zeros_like(batch.vector)
         if batch.objective.move_probe:
@@ -136,15 +136,15 @@ class LsqMl:
 
 
 def solved(products: Any, xp: Any) -> tuple[Any, Any]:
-    """Lengths a and b (n,) of the two steps, not below 0.
+    """Non-negative lengths a and b (n,) of the two steps.
 
-    products (5, n): <A, A>, <A, B>, <B, B>, <A, chi>, <B, chi>, real parts, A and B the changes of the wave.
+    products (5, n): real parts of <A, A>, <A, B>, <B, B>, <A, chi>, <B, chi>, A and B the changes of the wave.
     """
     aa, ab, bb, ac, bc = products
     aa = aa + RIDGE * aa.mean()
     bb = bb + RIDGE * bb.mean()
     determinant = aa * bb - ab * ab
-    both = determinant > TINY  # where one of them does not move the other is alone
+    both = determinant > TINY  # if one does not change the wave, the other is solved alone
     safe = xp.where(both, determinant, 1)
     a = xp.where(both, (bb * ac - ab * bc) / safe, ac / xp.maximum(aa, TINY))
     b = xp.where(both, (aa * bc - ab * ac) / safe, bc / xp.maximum(bb, TINY))

@@ -1,4 +1,4 @@
-"""The engines by the names that ``optimizer`` takes."""
+"""The engines by the names that ``optimizer`` accepts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ptylive.engine.refine.engines.rule import EngineRule, Given, Published
 PUBLISHED: Mapping[str, Published] = MappingProxyType(
     {"epie": Epie.published, "lsq_ml": LsqMl.published, "adam": Adam.published}
 )
-"""What ``auto`` stands for under each."""
+"""The values of ``auto`` for each engine."""
 
 
 def rule_of(given: Given, backend: MultisliceBackend) -> EngineRule:
-    """The rule that the settings name. KeyError for a name that is none."""
+    """The rule that the settings name. KeyError for an unknown name."""
     name = given.settings.optimizer
     if name == "epie":
         return Epie.of(given, backend.xp)

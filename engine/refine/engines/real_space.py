@@ -1,4 +1,4 @@
-"""Probe and object as engines of other programs hold them: the probe in real space, the object in windows."""
+"""Probe and object in the form that engines of other programs use: the probe in real space, the object in windows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ptylive.engine.backend.multislice.forward.arrays import ArrayKit
 from ptylive.schema.model import IndexArray
 
 WINDOWS_AT_ONCE = 1 << 22
-"""Pixels of windows that are gathered at a time."""
+"""Pixels of windows that are gathered at once."""
 
 
 def to_real_space(planes: Any, xp: Any) -> Any:
-    """Planes (2, ..., P, P) of a probe in Fourier space as complex waves (..., P, P); the transform is unitary."""
+    """Convert planes (2, ..., P, P) of a probe in Fourier space to complex waves (..., P, P); unitary."""
     return _kit(xp).inverse(planes[0] + 1j * planes[1])
 
 
@@ -36,7 +36,7 @@ def summed_windows(plane: Any, corners: IndexArray, window: int, weights: Any, x
 
 
 def object_power(planes: Any) -> Any:
-    """|O|^2 of the first slice, mean of the object's modes (Y, X), of planes (2, modes, slices, Y, X)."""
+    """|O|^2 of the first slice, averaged over object modes (Y, X), from planes (2, modes, slices, Y, X)."""
     return (planes[0, :, 0] ** 2 + planes[1, :, 0] ** 2).mean(axis=0)
 
 

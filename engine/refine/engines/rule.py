@@ -1,4 +1,4 @@
-"""What a named engine is: a rule that makes a step of each batch, and the settings that it was published with."""
+"""Definition of a named engine: a rule that makes a step from each batch, and its published settings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptylive.schema.preset.solver import SolverSettings
 
 @dataclass(frozen=True)
 class Published:
-    """What ``auto`` stands for under an engine."""
+    """The values of ``auto`` for an engine."""
 
     epochs: int
     batch_size: int
@@ -23,7 +23,7 @@ class Published:
 
 
 class Given(NamedTuple):
-    """What a rule is made from."""
+    """Input from which a rule is created."""
 
     problem: MultisliceProblem
     settings: SolverSettings
@@ -32,29 +32,29 @@ class Given(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a step is made of."""
+    """Input of a step."""
 
     objective: Objective
     vector: Any
     """(n,) parameters."""
     indices: IndexArray
-    """Its patterns."""
+    """Patterns of the batch."""
     at: Evaluation
-    """Loss and gradient of its patterns at ``vector``."""
+    """Loss and gradient of these patterns at ``vector``."""
 
 
 class Step(NamedTuple):
-    """Where a step leads."""
+    """Result of a step."""
 
     vector: Any
-    """(n,) parameters, which the objective has not brought back into bounds yet."""
+    """(n,) parameters, before the objective restores the bounds."""
     memory: Any = None
-    """(k, n) what the rule keeps for the next batch; None where it keeps nothing."""
+    """(k, n) state that the rule keeps for the next batch; None if it keeps nothing."""
 
 
 class EngineRule(Protocol):
-    """A published engine; small and without state: what it keeps between batches it is handed."""
+    """A published engine; small and stateless: the state it keeps between batches is passed to it."""
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
-        """The step of a batch. ``memory``: of the last step (None: there was none); ``count``: steps before this."""
+        """Return the step of a batch. ``memory``: from the last step (None: first step); ``count``: previous steps."""
         ...

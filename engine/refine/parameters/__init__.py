@@ -1,1 +1,1 @@
-"""The vector of everything refined: its layout, the object's grid, constraints on its parts, where it lies."""
+"""The vector of all refined parameters: its layout, the object's grid, constraints on its parts, its device."""

@@ -1,12 +1,12 @@
-"""Constraints for some epochs: an object whose modulus is fixed, a probe whose modulus or phase is fixed.
+"""Constraints for single epochs: an object of fixed modulus, or a probe of fixed modulus or phase.
 
-Parameters stay real and imaginary parts. With u = z / |z| of a coefficient z at the beginning of the epoch, the
-gradient g is projected on the directions that are free, and the fixed part is restored after every step:
+The parameters remain real and imaginary parts. With u = z / |z| of a coefficient z at the beginning of the epoch, the
+gradient g is projected onto the free directions, and the fixed part is restored after every step:
 
     phase alone       g <- i v Re((i v)* g), v = z / |z| now        z <- |z_0| z / |z|
     amplitude alone   g <- u Re(u* g)                               z <- u Re(u* z)
 
-To first order that is a step along the phase or the amplitude itself, as PyPty makes it (|O| exp(i (arg O + alpha d)),
+To first order this is a step along the phase or the amplitude, as PyPty takes it (|O| exp(i (arg O + alpha d)),
 docs/theory/refinement.md).
 """
 
@@ -25,7 +25,7 @@ SMALLEST = 1e-30
 
 @dataclass(frozen=True, eq=False)
 class AmplitudePhaseConstraint:
-    """What is fixed in an epoch; None: nothing of it."""
+    """What is fixed in an epoch; attributes that are None fix nothing."""
 
     object_modulus: Any = None
     """|O| (planes, Y, X)."""
@@ -38,9 +38,9 @@ class AmplitudePhaseConstraint:
     def of(
         cls, form: ObjectSettings, probe: ProbeSettings, layout: ParameterLayout, vector: Any, xp: Any
     ) -> AmplitudePhaseConstraint | None:
-        """What the settings of an epoch fix of the parameters it begins with; None where that is nothing.
+        """What an epoch's settings fix, at the values of its start parameters; None if they fix nothing.
 
-        Objects and probes that are refined as phases or amplitudes from the start keep the rest by themselves.
+        Objects and probes that are refined as phases or amplitudes from the start need no constraint.
         """
         objects = layout.object_block(vector).reshape(2, -1) if layout.object_form is ObjectForm.COMPLEX else None
         probes = layout.probe_block(vector) if layout.probe.form is ProbeForm.COMPLEX else None
@@ -53,7 +53,7 @@ class AmplitudePhaseConstraint:
         return None if nothing else fixed
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
-        """Project a gradient on the directions that are free. Changes ``gradient``."""
+        """Project a gradient onto the free directions. Changes ``gradient``."""
         if self.object_modulus is not None:
             _keep_tangential(
                 layout.object_block(vector).reshape(2, -1), layout.object_block(gradient).reshape(2, -1), xp
@@ -65,7 +65,7 @@ class AmplitudePhaseConstraint:
             probe[...] = self.probe_direction * (self.probe_direction * probe).sum(axis=0)
 
     def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
-        """Restore what is fixed. Changes ``vector``."""
+        """Restore the fixed parts. Changes ``vector``."""
         if self.object_modulus is not None:
             planes = layout.object_block(vector).reshape(2, -1)
             planes *= self.object_modulus / xp.maximum(_modulus(planes, xp), SMALLEST)
@@ -83,7 +83,7 @@ def _modulus(planes: Any, xp: Any) -> Any:
 
 
 def _direction(planes: Any, xp: Any) -> Any:
-    """Z / |z| of planes (2, …); real where z is 0, so that an amplitude may grow there."""
+    """Z / |z| of planes (2, …); real where z is 0, so that an amplitude can grow there."""
     modulus = _modulus(planes, xp)
     empty = modulus < SMALLEST
     safe = xp.where(empty, 1, modulus)

@@ -1,4 +1,4 @@
-"""Constant arrays of a refinement, copied to the device once instead of at every evaluation."""
+"""Copy constant arrays of a refinement to the device once, instead of at every evaluation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Part = TypeVar("Part")
 
 
 def on_device(part: Part, xp: Any) -> Part:
-    """``part`` with every array in it in the module ``xp``: looked for in dataclasses and tuples."""
+    """Return ``part`` with every array in it, also within dataclasses and tuples, in the module ``xp``."""
     moved: Any = part
     if isinstance(part, np.ndarray):
         moved = xp.asarray(part)

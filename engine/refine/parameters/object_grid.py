@@ -1,4 +1,4 @@
-"""The object's pixel grid: where each pattern's window lies on it, and where it lies among the positions."""
+"""The object's pixel grid: the place of each pattern's window on it, and its own place among the positions."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class ObjectGrid:
     pixel_A: float
     shape: tuple[int, int]
     origin_A: DoubleArray
-    """(2,) position of pixel (0, 0) in the frame of the positions."""
+    """(2,) position of pixel (0, 0) in the coordinate system of the positions."""
     corners: IndexArray
     """(N, 2) first pixel of each window."""
     shifts_px: DoubleArray
-    """(N, 2) rest of each position, within +- 0.5 pixel."""
+    """(N, 2) sub-pixel remainder of each position, within +- 0.5 pixel."""
 
     @classmethod
     def of(
@@ -38,9 +38,9 @@ class ObjectGrid:
         reach_A: DoubleArray | None = None,
         extra_px: int = 0,
     ) -> ObjectGrid:
-        """The smallest grid that holds the windows of all positions, of ``reach_A`` (n, 2) too, and a margin.
+        """The smallest grid that holds the windows of all positions and of ``reach_A`` (n, 2), with a margin.
 
-        A column more where rows would otherwise meet in the processor's caches.
+        It is one column wider where its rows would otherwise compete for the same lines of the CPU's caches.
         """
         half, margin = window // 2, MARGIN_PX + extra_px
         held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
@@ -54,9 +54,9 @@ class ObjectGrid:
         return cls(pixel_A, (int(rows), quick_width(int(columns))), origin, corners, pixel - nearest)
 
     def resample(self, start: StartGuess, image: FloatArray | None = None) -> FloatArray:
-        """A phase image brought onto this grid (Y, X); beyond its border the last value is carried on.
+        """Resample a phase image onto this grid (Y, X); beyond its border the edge values continue.
 
-        ``image``: another one of the same pixels, in its place.
+        ``image``: another image with the same pixels, used instead.
         """
         from scipy.ndimage import map_coordinates
 
@@ -70,7 +70,7 @@ class ObjectGrid:
 
 
 def _check_size(pixels: DoubleArray, pixel_A: float) -> None:
-    """Refuse a grid (rows, columns) that no memory holds, before anything is made of it. Raises RefinementError."""
+    """Refuse a grid (rows, columns) that no memory holds, before arrays are allocated. Raises RefinementError."""
     if not float(np.prod(pixels)) < MOST_PIXELS:
         raise RefinementError(
             f"the object would have {pixels[0]:.3g} x {pixels[1]:.3g} pixels of {pixel_A:.3g} Å",

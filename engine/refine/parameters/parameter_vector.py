@@ -1,6 +1,6 @@
-"""Where the refined parameters lie in one flat vector of real parameters, and how they become what a backend takes.
+"""Layout of the refined parameters in one flat vector of real parameters, and their mapping to the backend's input.
 
-The vector is the object's block, the probe's block, and one block for every other quantity refined. The forms:
+The vector is the object's block, the probe's block, and one block for every other refined quantity. The forms:
 
     object  complex: real and imaginary plane         phase: phi, O = exp(i phi)
             damped: phi and a >= 0, O = exp(i phi - a)
@@ -28,12 +28,12 @@ from ptylive.engine.refine.parameters.slow_field import SlowField
 from ptylive.schema.model import Array, FloatArray
 
 FAINTEST = 0.1
-"""Probe coefficients below this share of the largest are stepped as if they were as large: keeps steps bounded."""
+"""Probe coefficients below this share of the largest are stepped as if they were as large; this keeps steps bounded."""
 RAD_PER_MRAD = 1e-3
 
 
 class ObjectForm(StrEnum):
-    """What of the transmission is refined."""
+    """The refined part of the transmission function."""
 
     COMPLEX = "complex"
     DAMPED = "damped"
@@ -41,10 +41,10 @@ class ObjectForm(StrEnum):
 
 
 class BlockName(StrEnum):
-    """Quantities that may be refined besides object and probe; values are the names in results."""
+    """Quantities that can be refined besides object and probe; values are the names in results."""
 
     SHIFTS = "shifts_px"
-    """(N, 2) sub-pixel rest of the positions, object pixels."""
+    """(N, 2) sub-pixel remainder of the positions, object pixels."""
     CURRENT = "beam_current"
     """(N,) relative to the mean."""
     BACKGROUND = "background"
@@ -52,7 +52,7 @@ class BlockName(StrEnum):
     DISTANCES = "slice_distances_A"
     """(slices - 1,)."""
     THICKNESS = "thickness_A"
-    """(1,) of all slices together, which are equally thick."""
+    """(1,) thickness of all slices together, which are equally thick."""
     ABERRATIONS = "aberrations_A"
     """(n,) additions to aberration coefficients of the start probe, Å; (groups, n) where patterns form groups."""
     TILTS = "tilts_mrad"
@@ -62,22 +62,22 @@ class BlockName(StrEnum):
     OPR_COMPONENTS = "opr_components"
     """(2, n, P, P) planes in Fourier space by which the first mode of the probe varies."""
     OPR_COEFFICIENTS = "opr_coefficients"
-    """(N, n)."""
+    """(N, n) coefficients of these components."""
     FIELD = "field"
-    """(quantities, K) coefficients of what varies slowly over the field: Å, mrad, shares."""
+    """(quantities, K) coefficients of the slow variations over the field: Å, mrad, shares."""
     SCANS = "scans"
-    """(scans, 5) shift, tilt (row, col each; Å, mrad) and relative beam current of scans that were joined."""
+    """(scans, 5) shift, tilt (row, col each; Å, mrad) and relative beam current of scans refined together."""
     STRETCH = "relative_thickness"
-    """(N,) what a field makes of the thickness, less 1; no block of its own."""
+    """(N,) relative change of the thickness by a slow field; not a block."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One quantity: its start and the curvature of the loss along it."""
+    """One quantity: its start values and the curvature of the loss along it."""
 
     name: BlockName
     start: FloatArray
-    """In the shape of the quantity."""
+    """Start values, in the shape of the quantity."""
     curvature: FloatArray
     """Second derivative of the loss over all patterns, estimated; same shape."""
     lowest: float | None = None
@@ -85,13 +85,13 @@ class Block:
 
     @property
     def per_pattern(self) -> bool:
-        """Whether each pattern has its own values, so that a batch knows all there is about them."""
+        """Whether each pattern has its own values, so that a batch contains all data that determine them."""
         own_tilts = self.name is BlockName.TILTS and len(self.start) > 1
         return own_tilts or self.name in (BlockName.SHIFTS, BlockName.CURRENT, BlockName.OPR_COEFFICIENTS)
 
 
 class Physical(NamedTuple):
-    """What a parameter vector stands for, as the backend takes it."""
+    """Object, probe and corrections that a parameter vector represents, as the backend takes them."""
 
     object: Any
     """(2, object modes * slices, Y, X)."""
@@ -102,11 +102,11 @@ class Physical(NamedTuple):
 
 @dataclass(frozen=True)
 class ParameterLayout:
-    """Where the blocks lie in the vector, and what they stand for."""
+    """Layout of the blocks in the vector, and their mapping to physical quantities."""
 
     object_form: ObjectForm
     non_negative: bool
-    """Phases are held at or above 0."""
+    """Whether phases are kept at or above 0."""
     object_shape: tuple[int, int, int]
     """Slices, rows, columns."""
     object_modes: int
@@ -114,44 +114,44 @@ class ParameterLayout:
     blocks: tuple[Block, ...] = ()
     cleaning: Cleaning | None = None
     mixture: Mixture | None = None
-    """By which the backend's modes are made of those of the probe."""
+    """Blur that turns the probe's modes into the backend's modes."""
     field: SlowField | None = None
     scans: ScanQuantities | None = None
     precision: Precision = Precision.SINGLE
 
     @property
     def modes(self) -> int:
-        """Modes of one probe."""
+        """Number of modes of one probe."""
         return len(self.probe.start) // self.probe.probes
 
     @property
     def sharp(self) -> ParameterLayout:
-        """The same without the blur of the probe."""
+        """The same layout without the blur of the probe."""
         return self if self.mixture is None else replace(self, mixture=None)
 
     @property
     def window(self) -> int:
-        """Pixels P along a side of the window."""
+        """Side length P of the window in pixels."""
         return int(self.probe.start.shape[-1])
 
     @property
     def planes(self) -> int:
-        """Slices of all object modes."""
+        """Number of slices of all object modes."""
         return self.object_modes * self.object_shape[0]
 
     @property
     def object_size(self) -> int:
-        """Parameters of the object."""
+        """Number of parameters of the object."""
         return self.planes * self.object_shape[1] * self.object_shape[2] * self._object_parts
 
     @property
     def probe_size(self) -> int:
-        """Parameters of the probe."""
+        """Number of parameters of the probe."""
         return int(self.probe.start.size) * (2 if self.probe.form is ProbeForm.COMPLEX else 1)
 
     @property
     def size(self) -> int:
-        """Parameters in all."""
+        """Total number of parameters."""
         return self.object_size + self.probe_size + sum(block.start.size for block in self.blocks)
 
     @property
@@ -181,7 +181,7 @@ class ParameterLayout:
         return values
 
     def quantities(self) -> list[tuple[slice, bool]]:
-        """Where every quantity lies in the vector, object first, and whether it is complex."""
+        """The slice of every quantity in the vector, the object first, and whether the quantity is complex."""
         end = self.object_size + self.probe_size
         parts = [
             (slice(0, self.object_size), self.object_form is ObjectForm.COMPLEX),
@@ -207,7 +207,7 @@ class ParameterLayout:
         return bounds
 
     def physical(self, vector: Any, xp: Any) -> Physical:
-        """Object, probe and corrections that ``vector`` stands for."""
+        """Object, probe and corrections that ``vector`` represents."""
         others = self.other_blocks(vector)
         tilts, aberrations = others.get(BlockName.TILTS), others.get(BlockName.ABERRATIONS)
         stretch = None
@@ -231,7 +231,7 @@ class ParameterLayout:
         return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
 
     def distances_A(self, others: dict[BlockName, Any], xp: Any) -> Any:
-        """Between slices (slices - 1,), where they are refined: one by one, or all by the thickness."""
+        """Distances between slices (slices - 1,) if they are refined: individually, or together by the thickness."""
         if BlockName.THICKNESS not in others:
             return others.get(BlockName.DISTANCES)
         slices = self.object_shape[0]
@@ -239,7 +239,7 @@ class ParameterLayout:
 
     @property
     def _shared_aberrations(self) -> bool:
-        """Whether refined aberrations are those of all patterns, and so part of the probe."""
+        """Whether refined aberrations are common to all patterns, and thus part of the probe."""
         return self.probe.phase_per_A is not None
 
     def _cleaned_planes(self, vector: Any, xp: Any) -> Any:
@@ -256,23 +256,23 @@ class ParameterLayout:
         return planes if self.object_form is ObjectForm.PHASE else planes * xp.exp(-block.reshape(2, *shape)[1])
 
     def probe_planes(self, vector: Any, xp: Any) -> Any:
-        """(2, backend's modes, P, P) in Fourier space, shared aberrations and blur included."""
+        """(2, backend's modes, P, P) in Fourier space, with shared aberrations and blur."""
         return self._as_seen(self._unfiltered_planes(vector, xp), xp)
 
     def _as_seen(self, planes: Any, xp: Any) -> Any:
-        """Planes (2, …, P, P) of the probe, or of what it varies by, as the backend sees them; None as it is."""
+        """Planes (2, …, P, P) of the probe, or of its components, as the backend sees them; None stays None."""
         if planes is not None and self.cleaning is not None:
             planes = self.cleaning.clean_probe(planes, xp)
         return planes if planes is None or self.mixture is None else self.mixture.mixed(planes, xp)
 
     def _of_probe(self, gradient: Any, xp: Any) -> Any:
-        """The adjoint of :meth:`_as_seen`; real factors are their own."""
+        """The adjoint of :meth:`_as_seen`; real factors are self-adjoint."""
         if gradient is not None and self.mixture is not None:
             gradient = self.mixture.gathered(gradient, xp)
         return gradient if gradient is None or self.cleaning is None else self.cleaning.clean_probe(gradient, xp)
 
     def _unfiltered_planes(self, vector: Any, xp: Any) -> Any:
-        """(2, probes * modes, P, P): the probe itself."""
+        """(2, probes * modes, P, P): the probe without filter and blur."""
         block = self.probe_block(vector)
         if self.probe.form is not ProbeForm.COMPLEX:
             start = self._start_planes(vector.dtype, xp)
@@ -282,7 +282,7 @@ class ParameterLayout:
         return block
 
     def _start_planes(self, dtype: Any, xp: Any) -> Any:
-        """Real and imaginary plane of the start probe (2, probes * modes, P, P)."""
+        """Real and imaginary planes of the start probe (2, probes * modes, P, P)."""
         start = xp.asarray(self.probe.start)
         return xp.stack([start.real, start.imag]).astype(dtype, copy=False)
 
@@ -292,7 +292,7 @@ class ParameterLayout:
         return (aberrations[:, None, None] * rates).sum(axis=0)
 
     def chain(self, vector: Any, physical: Physical, gradient: LossGradient, xp: Any) -> Any:
-        """Gradient with respect to the vector, from that with respect to what it stands for."""
+        """Gradient with respect to the vector, from the gradient with respect to the physical quantities."""
         others = {
             BlockName.SHIFTS: gradient.corrections.shifts_px,
             BlockName.CURRENT: gradient.corrections.current,
@@ -359,12 +359,12 @@ class ParameterLayout:
         return curvature * shares[:, None, None]
 
     def components(self, vector: Array) -> Array | None:
-        """(n, P, P) by which the first mode varies, in Fourier space, sharp, as complex64; None where it does not."""
+        """Components (n, P, P) of the first mode, in Fourier space, sharp, as complex64; None if it does not vary."""
         planes = self.sharp.physical(vector, np).corrections.opr_components
         return None if planes is None else complex_of(planes).astype(np.complex64)
 
     def start(self, phase: Array, modulus: Array | None = None) -> Array:
-        """Parameters of an object of given phase and modulus (object modes * slices, Y, X); None: 1."""
+        """Parameters of an object with the given phase and modulus (object modes * slices, Y, X); None: modulus 1."""
         objects = phase
         if self.object_form is ObjectForm.COMPLEX:
             objects = np.stack([np.cos(phase), np.sin(phase)]) * (1 if modulus is None else modulus)

@@ -1,4 +1,4 @@
-"""Arithmetic on long vectors piece by piece: a copy of one that is as large as the object costs more than sums do."""
+"""Arithmetic on long vectors piece by piece: copying a vector as large as the object costs more than the sums do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 IN_CACHE, ON_DEVICE = 1 << 15, 1 << 24
-"""Numbers of a piece: what the second level of cache holds a few of; many, where every piece is a call to a device."""
+"""Numbers per piece: the second-level cache holds several such pieces; on a device more, as each piece is a call."""
 
 
 def pieces(size: int, xp: Any) -> Iterator[slice]:
@@ -18,6 +18,6 @@ def pieces(size: int, xp: Any) -> Iterator[slice]:
 
 
 def add_scaled(vector: Any, factor: Any, other: Any, xp: Any) -> None:
-    """Vector += factor * other, both (n,), to the last bit as whole vectors give it."""
+    """Vector += factor * other, both (n,); bitwise equal to the operation on whole vectors."""
     for piece in pieces(len(vector), xp):
         vector[piece] += factor * other[piece]

@@ -1,4 +1,4 @@
-"""Complex quantities as real planes, [0] the real and [1] the imaginary parts."""
+"""Complex quantities as real planes: [0] real, [1] imaginary parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def complex_of(planes: Any) -> Any:
-    """Planes (2, …) of real and imaginary parts as complex numbers."""
+    """Complex array of planes (2, …) of real and imaginary parts."""
     return planes[0] + 1j * planes[1]
 
 

@@ -1,4 +1,4 @@
-"""What of the probe is refined, and the probe that it begins from."""
+"""The refined part of the probe, and the start probe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ptylive.schema.model import Array, FloatArray
 
 
 class ProbeForm(StrEnum):
-    """What of the probe is refined, in Fourier space."""
+    """The refined part of the probe, in Fourier space."""
 
     COMPLEX = "complex"
     PHASE = "phase"
@@ -18,7 +18,7 @@ class ProbeForm(StrEnum):
 
 @dataclass(frozen=True)
 class ProbeModel:
-    """The start probe, and the aberrations that may be added to it."""
+    """The start probe, and the aberrations that can be added to it."""
 
     form: ProbeForm
     start: Array
@@ -26,9 +26,9 @@ class ProbeModel:
     phase_per_A: FloatArray | None = None
     """(n, P, P) aberration phase chi of each refined coefficient that all patterns share, rad/Å."""
     shares: FloatArray | None = None
-    """(probes,) share of the patterns taken with each probe; None: one probe."""
+    """(probes,) share of the patterns that each probe was used for; None: one probe."""
 
     @property
     def probes(self) -> int:
-        """Probes, one for each part of the scan."""
+        """Number of probes, one for each part of the scan."""
         return 1 if self.shares is None else len(self.shares)

@@ -13,55 +13,55 @@ from ptylive.schema.model import Array, ComplexArray, DoubleArray, IndexArray
 
 @dataclass(frozen=True)
 class ScanReport:
-    """Scans of one place that were refined together, in the order in which they were given."""
+    """Result for several scans of one place that were refined together, in the order in which they were given."""
 
     names: tuple[str, ...]
     tilts_mrad: DoubleArray
-    """(scans, 2) of the specimen."""
+    """(scans, 2) tilts of the specimen."""
     shifts_A: DoubleArray
-    """(scans, 2) found beyond the shifts that the run began with."""
+    """(scans, 2) refined shifts, relative to the shifts at the start of the run."""
     currents: DoubleArray
-    """(scans,) beam current over that of the first."""
+    """(scans,) beam current relative to that of the first scan."""
     patterns: IndexArray
-    """(scans,) patterns of each; those of the first come first."""
+    """(scans,) number of patterns of each scan; the patterns of the first scan come first."""
 
 
 @dataclass(frozen=True)
 class Refined:
-    """What was refined besides object and probe; None where it was fixed."""
+    """Refined quantities other than object and probe; None for those that were fixed."""
 
     positions_A: DoubleArray
-    """(N, 2), the mean that of the nominal ones."""
+    """(N, 2), with the mean of the nominal positions."""
     common_shift_A: DoubleArray
-    """(2,) shift of all positions that was taken out: the object moves with it."""
+    """(2,) shift of all positions that was removed: the object moves with it."""
     moved: bool = False
-    """Whether positions were refined one by one."""
+    """Whether positions were refined individually."""
     beam_current: DoubleArray | None = None
     """(N,) relative to the mean."""
     background: DoubleArray | None = None
     """(P, P) counts, zero frequency at [P // 2, P // 2]."""
     slice_distances_A: tuple[float, ...] | None = None
     aberrations_A: DoubleArray | None = None
-    """(n,) added to the calibration's, Å; (parts of the scan, n) where these differ."""
+    """(n,) added to the calibration's aberrations, Å; (parts of the scan, n) where these differ."""
     aberration_names: tuple[str, ...] = ()
     tilts_mrad: DoubleArray | None = None
     """(N or 1, 6) tangents before, inside and behind the specimen, (row, col) each."""
     relative_thickness: DoubleArray | None = None
-    """(N,) distances of slices for each pattern, over those of all."""
+    """(N,) slice distances of each pattern, relative to the common distances."""
     detector_psf_px: float | None = None
     """Standard deviation of the detector's Gaussian point spread, pixels."""
     opr_components: ComplexArray | None = None
-    """(n, P, P) what the first mode of the probe varies by, real space; orthogonal, strongest first, of its power."""
+    """(n, P, P) components of the probe's first mode, real space; orthogonal, strongest first, each with its power."""
     opr_coefficients: DoubleArray | None = None
-    """(N, n) how much of each a pattern's probe has, of mean 0."""
+    """(N, n) coefficient of each component in each pattern's probe, with mean 0."""
     scans: ScanReport | None = None
-    """Where several scans were refined together; positions are then those in the middle of the specimen."""
+    """Result for several scans refined together; positions then refer to the middle of the specimen."""
 
     @classmethod
     def of(
         cls, values: Mapping[BlockName, Array], nominal_A: DoubleArray, shifts_px: DoubleArray, pixel_A: float
     ) -> Refined:
-        """From the blocks of a parameter vector; ``shifts_px`` belong to the nominal positions."""
+        """Create from the blocks of a parameter vector; ``shifts_px`` belong to the nominal positions."""
         positions, common = np.asarray(nominal_A, dtype=np.float64), np.zeros(2)
         if BlockName.SHIFTS in values:
             moved = (values[BlockName.SHIFTS] - shifts_px) * pixel_A
@@ -82,7 +82,7 @@ class Refined:
         )
 
     def of_scans(self, scans: ScanReport, of_pattern: IndexArray) -> Refined:
-        """The same with what was found of each scan, whose number each pattern (N,) has."""
+        """Return a copy with the results for the scans; ``of_pattern`` (N,) is the scan number of each pattern."""
         return replace(self, scans=scans, positions_A=self.positions_A + scans.shifts_A[of_pattern])
 
 

@@ -1,13 +1,13 @@
-"""What all patterns of a scan share, where several scans of one place are refined together: shift, tilt, beam current.
+"""Quantities common to all patterns of a scan, where several scans are refined together: shift, tilt, beam current.
 
-A tilted specimen is the straight one with its slices sheared: what lies deeper by d lies d tan_k further in scan k.
-That is the same as a straight specimen in a space that is sheared the other way: the wave moves by -d tan_k over a
+A tilted specimen is the straight one with its slices sheared: structure deeper by d is displaced by d tan_k in scan k.
+This is equivalent to a straight specimen in a space that is sheared the other way: the wave moves by -d tan_k over a
 distance d. The specimen pivots about the middle of its depth D, so that its projection stays in place: pattern n of
 scan k enters at
 
     r_n + shift_k + D / 2 tan_k
 
-The first scan is the frame of the others, which is why nothing of it moves.
+The first scan is the reference for the others, so none of its quantities move.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ RAD_PER_MRAD = 1e-3
 
 @dataclass(frozen=True)
 class ScanQuantities:
-    """Which of them are modelled, and what they are added to."""
+    """The quantities that are modelled, and the values to which they are added."""
 
     of_pattern: IndexArray
-    """(N,) number of the scan."""
+    """(N,) scan number of each pattern."""
     scans: int
     shifts_px: DoubleArray
-    """(N, 2) sub-pixel rests of the positions, at the start tilts."""
+    """(N, 2) sub-pixel remainders of the positions, at the start tilts."""
     start_mrad: FloatArray
     """(scans, 2)."""
     half_depth_px: float
     """Half the depth of the specimen, in object pixels."""
     pixel_A: float
     moving: frozenset[str]
-    """Of shifts, tilts and currents."""
+    """Which of shifts, tilts and currents are refined."""
 
     @property
     def moves_positions(self) -> bool:
-        """Whether patterns enter elsewhere than at the start."""
+        """Whether the points of entry can differ from those at the start."""
         return bool(self.moving & {"shifts", "tilts"})
 
     def added(self, block: Any, shifts: Any, tilts: Any, current: Any, xp: Any) -> tuple[Any, Any, Any]:
         """Shifts (N, 2), pixels, tilts (N, 6), mrad, and currents (N,) for values (scans, 5).
 
-        ``shifts`` and ``current``, where each pattern has its own besides; what is not modelled stays as it is.
+        ``shifts`` and ``current``: values of single patterns, if refined; quantities not modelled are left unchanged.
         """
         of = self.of_pattern
         if self.moves_positions:
@@ -65,7 +65,7 @@ class ScanQuantities:
         return shifts, tilts, current
 
     def gradient(self, by_shifts_px: Any, by_tilts_mrad: Any, by_current: Any, xp: Any) -> Any:
-        """By the values (scans, 5), from those by what :meth:`added` gives; currents of single patterns are fixed."""
+        """Gradient by the values (scans, 5), from those by the results of :meth:`added`; pattern currents are fixed."""
         some = next(one for one in (by_shifts_px, by_tilts_mrad, by_current) if one is not None)
         total = xp.zeros((self.scans, QUANTITIES), some.dtype)
         if self.moves_positions:
@@ -79,10 +79,10 @@ class ScanQuantities:
         return total
 
     def _summed(self, values: Any, xp: Any) -> Any:
-        """(scans, n) of values (N, n)."""
+        """Sum of values (N, n) over the patterns of each scan (scans, n)."""
         return xp.stack([values[self.of_pattern == scan].sum(axis=0) for scan in range(self.scans)])
 
 
 def pivot_A(of_pattern: IndexArray, tilts_mrad: FloatArray, depth_A: float) -> DoubleArray:
-    """(N, 2) where patterns enter a specimen of a depth, from where they look at its middle."""
+    """(N, 2) offset of the point of entry from the position in the middle of a specimen of the given depth."""
     return np.asarray(RAD_PER_MRAD * depth_A / 2 * np.asarray(tilts_mrad, dtype=float)[of_pattern])

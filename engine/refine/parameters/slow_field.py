@@ -1,9 +1,9 @@
-"""Aberrations, tilts and thickness that vary slowly over the field: polynomials of the position.
+"""Aberrations, tilts and thickness that vary slowly over the field, as polynomials of the position.
 
     value of pattern n = sum_k basis[n, k] coefficient[k]
 
-The basis has no constant, which is the probe's own, and its columns are orthogonal over the patterns with a mean square
-of 1: a coefficient is the root mean square of its part.
+The basis has no constant, which belongs to the probe. Its columns are orthogonal over the patterns and have a mean
+square of 1, so a coefficient is the root mean square of its contribution.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from ptylive.schema.model import DoubleArray, FloatArray
 
 
 def polynomials(positions_A: DoubleArray, order: int) -> FloatArray:
-    """(N, (order + 1)(order + 2) / 2 - 1) of positions (N, 2): row, column, row², row · column, …
+    """Basis (N, (order + 1)(order + 2) / 2 - 1) for positions (N, 2): row, column, row², row · column, …
 
-    What the positions do not tell apart, as second powers on two lines, is 0.
+    Powers that the positions cannot separate, such as second powers on two lines, are 0.
     """
     away = positions_A - positions_A.mean(axis=0)
     scaled = away / max(float(np.abs(away).max()), 1e-300)
@@ -36,23 +36,23 @@ def polynomials(positions_A: DoubleArray, order: int) -> FloatArray:
 
 @dataclass(frozen=True)
 class SlowField:
-    """What varies, and by which basis: rows of the coefficients are aberrations first, then columns of the tilts."""
+    """The varying quantities and their basis; rows of the coefficients are aberrations first, then columns of tilts."""
 
     basis: FloatArray
     """(N, K)."""
     aberrations: int
-    """How many aberrations vary."""
+    """Number of aberrations that vary."""
     tilt_columns: tuple[int, ...] = ()
-    """Which of the six tilts vary, mrad."""
+    """Indices of those of the six tilts that vary, mrad."""
     tilts_mrad: FloatArray | None = None
-    """(N, 6) tilts that vary; None where none does."""
+    """(N, 6) tilts to which the varying ones are added; None if no tilt varies."""
     thickness: bool = False
-    """Whether the thickness does: the last row, as a share of it."""
+    """Whether the thickness varies: the last row, as a share of it."""
 
     def added(self, coefficients: Any, tilts: Any, aberrations: Any, xp: Any) -> tuple[Any, Any, Any]:
         """Tilts (N, 6), mrad, aberrations (N, n), Å, and shares of the thickness (N,) for coefficients (quantities, K).
 
-        ``tilts`` and ``aberrations`` as they are, and None, where it is not these that vary.
+        ``tilts`` and ``aberrations`` are returned unchanged, and None for the thickness, where these do not vary.
         """
         basis = xp.asarray(self.basis, dtype=coefficients.dtype)
         if self.aberrations:
@@ -63,7 +63,7 @@ class SlowField:
         return tilts, aberrations, basis @ coefficients[-1] if self.thickness else None
 
     def gradient(self, by_aberrations: Any, by_tilts_mrad: Any, by_stretch: Any, xp: Any) -> Any:
-        """By the coefficients (quantities, K), from those by aberrations (N, n), tilts (N, 6) and thickness (N,)."""
+        """Gradient by coefficients (quantities, K), from those by aberrations (N, n), tilts (N, 6), thickness (N,)."""
         rows = []
         if self.aberrations:
             rows.append(by_aberrations.T @ xp.asarray(self.basis, dtype=by_aberrations.dtype))

@@ -1,4 +1,4 @@
-"""Terms of the loss that depend on the parameters alone: quadratic priors."""
+"""Terms of the loss that depend only on the parameters: quadratic priors."""
 
 from __future__ import annotations
 
@@ -16,45 +16,45 @@ class Term(Protocol):
     """A term of the loss."""
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """Its value at ``vector``, a scalar in double precision; its gradient is added to ``gradient``."""
+        """Return the term's value at ``vector``, a scalar in double precision, and add its gradient to ``gradient``."""
 
 
 class Pull(NamedTuple):
-    """A quadratic term of each parameter by itself: its value is half the sum of force times distance."""
+    """A quadratic term, separate for each parameter; its value is half the sum of force times distance."""
 
     part: slice
-    """Of the vector."""
+    """Part of the vector that the term acts on."""
     force: Any
     """(n,) the term's gradient."""
     away: Any
-    """(n,) how far the parameters are from where it pulls them."""
+    """(n,) distance of the parameters from the values to which they are pulled."""
 
 
 class PullingTerm(Term, Protocol):
-    """A term that is a pull, so that it can be taken of a part of the object's rows, or of the patterns."""
+    """A term that is a pull, so that it can be evaluated for part of the object's rows, or for some patterns."""
 
     def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
-        """What it does at ``vector``."""
+        """Return the pull at ``vector``."""
         ...
 
 
 @dataclass(frozen=True)
 class Anchor:
-    """A quadratic pull of the object towards where it was: curvature / 2 * sum (x - reference)^2 in the object's block.
+    """A quadratic pull of the object towards its start: curvature / 2 * sum (x - reference)^2 over the object's block.
 
-    Weakly determined parameters stay, well determined ones move: it keeps L-BFGS from fitting noise and the model's
-    errors, which the early stop of the sweeps had left out.
+    Weakly determined parameters stay, well-determined ones move. This keeps L-BFGS from fitting noise and errors of the
+    model, which the early stop of the sweeps had kept out.
     """
 
     reference: Any
     """(object_size,)."""
     inverse_curvature: Any
-    """(object_size,) of the loss."""
+    """(object_size,) inverse curvature of the loss."""
     share: float = 1.0
-    """Curvature of the pull over that."""
+    """Curvature of the pull relative to that of the loss."""
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
-        """See :class:`Term`. In pieces: what it pulls at is the largest part of a run's memory."""
+        """See :class:`Term`. Evaluated in pieces: the object's block is the largest part of a run's memory."""
         block = layout.object_block(vector)
         return sum(_added(self._of(block, piece), gradient, xp) for piece in pieces(layout.object_size, xp))
 
@@ -70,7 +70,7 @@ class Anchor:
 
 @dataclass(frozen=True)
 class Damping:
-    """A pull of the absorption of a weakly damped object towards 0: curvature / 2 * sum a^2."""
+    """A pull of a weakly damped object's absorption towards 0: curvature / 2 * sum a^2."""
 
     curvature: FloatArray
     """(object modes * slices * Y * X,)."""
@@ -87,7 +87,7 @@ class Damping:
 
 
 def _added(pull: Pull, gradient: Any, xp: Any) -> Any:
-    """Value of a pull; its force is added to ``gradient``."""
+    """Return the value of a pull and add its force to ``gradient``."""
     gradient[pull.part] += pull.force
     return 0.5 * (pull.force * pull.away).sum(dtype=np.float64)
 

@@ -1,11 +1,11 @@
 """A probe that varies over the scan (orthogonal probe relaxation; Odstrcil et al., Opt. Express 24 (2016) 8360).
 
-The first mode of the probe of pattern n is P + sum_j c_nj V_j with real coefficients c and components V that are both
-refined. Components begin along what aberrations do to the probe, orthogonal to it and to each other, and with its
-power, so that a coefficient is an amplitude relative to it; coefficients begin at 0.
+The first mode of the probe of pattern n is P + sum_j c_nj V_j with real coefficients c and components V, both of which
+are refined. Components start along the changes that aberrations make to the probe, orthogonal to it and to each other,
+and have its power, so that a coefficient is an amplitude relative to the probe; coefficients start at 0.
 
-While they are refined, components may turn into each other. A result has them orthogonal, by the power that they have
-in the patterns, and their mean in the probe: the singular vectors of the probes' deviations.
+During refinement components may mix. A result has them orthogonal and sorted by their power in the patterns, with their
+mean included in the probe: they are the singular vectors of the probes' deviations from their mean.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ptylive.schema.model import Array, DoubleArray
 from ptylive.schema.optics import ABERRATION_NAMES
 
 STARTS = ABERRATION_NAMES[:8]
-"""Whose derivatives components begin with, in this order."""
+"""Aberrations whose derivatives the components start with, in this order."""
 EXPECTED = 0.3
-"""Size of a coefficient that steps of components are scaled for: larger than is usual, so that they are short."""
+"""Expected size of a coefficient, which scales the steps of components: larger than usual, so that steps are short."""
 
 
 class Varied(NamedTuple):
-    """What a probe varies by."""
+    """Mean, components and coefficients of a varying probe."""
 
     mean: ComplexPlane
     """(P, P) first mode, averaged over the patterns."""
     components: ComplexPlane
     """(n, P, P), each with the power of the mean."""
     coefficients: DoubleArray
-    """(N, n), of mean 0."""
+    """(N, n), with mean 0."""
 
 
 def start_components(wave: ComplexPlane, chi_per_A: DoubleArray) -> ComplexPlane:
-    """Components (n, P, P) for a first mode (P, P), in Fourier space: -i chi P, made orthogonal in turn.
+    """Components (n, P, P) for a first mode (P, P), in Fourier space: -i chi P, orthogonalised one after the other.
 
-    chi_per_A: (n, P, P) aberration phase of one Å of each.
+    chi_per_A: (n, P, P) phase of each aberration at 1 Å.
     """
     found = [_unit(wave)]
     for chi in chi_per_A:
@@ -50,7 +50,7 @@ def start_components(wave: ComplexPlane, chi_per_A: DoubleArray) -> ComplexPlane
 
 
 def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array) -> Varied:
-    """The same probes of all patterns with orthogonal components, strongest first, and their mean in the first mode."""
+    """Express the same probes by orthogonal components, strongest first, with their mean in the first mode."""
     mean_coefficients = coefficients.mean(axis=0, dtype=np.float64)
     mean = wave + np.tensordot(mean_coefficients, components, 1)
     away = coefficients - mean_coefficients

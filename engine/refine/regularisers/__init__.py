@@ -1,1 +1,1 @@
-"""What is known of the answer beforehand, one regulariser or constraint a module (PyPty's two tables)."""
+"""Prior knowledge about the result, one regulariser or constraint per module (PyPty's two tables)."""

@@ -1,4 +1,4 @@
-"""Atoms sharpened: pictures divided by the Gaussian that an atom is taken to look like."""
+"""Sharpening of atoms: deconvolution of images with the Gaussian shape assumed for an atom."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from typing import Any
 import numpy as np
 
 WIENER_NOISE = 1e-3
-"""Wiener's constant: frequencies the Gaussian passes with less than its root are left alone."""
+"""Wiener's constant: frequencies that the Gaussian transmits with less than its square root are not amplified."""
 SETTLED = 1e-3
-"""Richardson and Lucy's iteration ends when the correction of no picture changes by more: sum of squares (PyPty's)."""
+"""Richardson-Lucy iteration ends when no image's correction changes by more than this sum of squares (PyPty's)."""
 MOST_ITERATIONS = 100
 FAINTEST = 1e-5
-"""Share of the largest value of a picture: what is fainter is rounding of the transforms, and not divided by."""
+"""Share of an image's largest value: fainter pixels are rounding of the transforms, and are not divided by."""
 
 
 def gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
-    """Transform of a Gaussian of unit sum, standard deviation in pixels (Y, X)."""
+    """Transform of a Gaussian with unit sum; standard deviation in pixels (Y, X)."""
     f_y, f_x = xp.fft.fftfreq(shape[0])[:, None], xp.fft.fftfreq(shape[1])[None, :]
     return xp.exp(-2 * np.pi**2 * sigma_px**2 * (f_y**2 + f_x**2)).astype(np.float32)
 
 
 def filtered(values: Any, transfer: Any, xp: Any) -> Any:
-    """Real or complex values (…) times ``transfer`` over its axes in Fourier space."""
+    """Multiply real or complex values (…) by ``transfer`` over its axes in Fourier space."""
     axes = tuple(range(-transfer.ndim, 0))
     out = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
     return (out if values.dtype.kind == "c" else out.real).astype(values.dtype)
 
 
 def wiener(values: Any, sigma_px: float, xp: Any) -> Any:
-    """Values (…, Y, X) times g (1 + c) / (g^2 + c), g the Gaussian's transform; their mean is kept."""
+    """Values (…, Y, X) times g (1 + c) / (g^2 + c), g the Gaussian's transform; their mean is preserved."""
     shape = gaussian(values.shape[-2:], sigma_px, xp)
     return filtered(values, shape * (1 + WIENER_NOISE) / (shape**2 + WIENER_NOISE), xp)
 
 
 def richardson_lucy(values: Any, sigma_px: float, xp: Any) -> Any:
-    """Values (…, Y, X) at or above 0 by u <- u * (g conv (d / (g conv u))), from u = d (Richardson 1972, Lucy 1974).
+    """Richardson-Lucy deconvolution of values (…, Y, X) at or above 0 (Richardson 1972, Lucy 1974).
 
-    Values stay at or above 0, and their sum stays; periodic.
+    u <- u * (g conv (d / (g conv u))), from u = d. Values stay at or above 0 and keep their sum; periodic.
     """
     shape = gaussian(values.shape[-2:], sigma_px, xp)
     sharp, before = values, None

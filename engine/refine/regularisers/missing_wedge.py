@@ -1,4 +1,4 @@
-"""What projections cannot see: high frequencies along the beam at low ones across it."""
+"""The missing wedge of projections: high frequencies along the beam at low frequencies across it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptylive.schema.model import FloatArray
 def wedge_weights(shape: tuple[int, int, int], distance_A: float, pixel_A: float, beta: float) -> FloatArray:
     """(2/pi) arctan(beta^2 k_z^2 / k_r^2) on the FFT grid (slices, Y, X): 0 where k_z = 0, 1 on the rest of the axis.
 
-    (PyPty leaves k_r^2 := 1 1/Å^2 on the axis, so that its weight there depends on the unit.)
+    (PyPty sets k_r^2 := 1 1/Å^2 on the axis, so that its weight there depends on the unit.)
     """
     k_z = np.fft.fftfreq(shape[0], distance_A)[:, None, None]
     k_y = np.fft.fftfreq(shape[1], pixel_A)[None, :, None]
@@ -27,7 +27,7 @@ def wedge_weights(shape: tuple[int, int, int], distance_A: float, pixel_A: float
 def wedge_between(
     spacings_A: tuple[float, ...], shape: tuple[int, int, int], pixel_A: float, beta: float
 ) -> FloatArray:
-    """The same of slices ``spacings_A`` apart. Raises MetadataError where these are none, or uneven."""
+    """Wedge weights for slices ``spacings_A`` apart. Raises MetadataError for a single slice or uneven spacings."""
     if not spacings_A or np.ptp(spacings_A) > 1e-3 * spacings_A[0]:
         raise MetadataError("the missing wedge needs several slices at equal distances", "set its weight to 0")
     return wedge_weights(shape, spacings_A[0], pixel_A, beta)
@@ -44,7 +44,7 @@ class MissingWedge:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> MissingWedge | None:
-        """Of one epoch; None where its weight is 0. Raises MetadataError where slices are unevenly apart."""
+        """The penalty for one epoch; None if its weight is 0. Raises MetadataError if slices are unevenly spaced."""
         weight = asked.weight("missing_wedge_weight")
         if weight <= 0:
             return None

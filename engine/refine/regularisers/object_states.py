@@ -1,4 +1,4 @@
-"""States of the object that differ in detail, not in the large: thermal motion, not another specimen."""
+"""Object states that differ in detail only, as by thermal motion, not on large scales like different specimens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 class MixedVariance:
     """weight / M * sum_m |L O_m - mean_m L O|^2, L the low pass exp(-f^2 / sigma^2), M states (PyPty: mixed_variance).
 
-    f in cycles per pixel, each slice by itself. Gradient 2 weight / M * L (L O_m - mean_m L O).
+    f in cycles per pixel, each slice separately. Gradient 2 weight / M * L (L O_m - mean_m L O).
     """
 
     weight: float
@@ -22,7 +22,7 @@ class MixedVariance:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> MixedVariance | None:
-        """Of one epoch; None where its weight is 0, or there is one state."""
+        """The penalty for one epoch; None if its weight is 0, or there is only one state."""
         weight = asked.weight("mixed_variance_weight")
         return (
             cls(weight, asked.settings.mixed_variance_sigma) if weight > 0 and asked.layout.object_modes > 1 else None

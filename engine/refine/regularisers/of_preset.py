@@ -1,4 +1,4 @@
-"""The regularisers that settings ask for. What is off is not there, and costs nothing."""
+"""Creation of the regularisers that the settings switch on. The others are not created and cost nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptylive.schema.preset.regularisers import RegulariserSettings
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What regularisers need to know besides their settings."""
+    """Data that regularisers need in addition to their settings."""
 
     grid: ObjectGrid
     scan: ScanGrid
@@ -31,7 +31,7 @@ class Regularisation:
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
     phase_per_A: DoubleArray
-    """(P, P) phase that an Å of free space between slices adds, rad."""
+    """(P, P) phase added by 1 Å of free space between slices, rad."""
 
     def terms(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss for the settings of one epoch. Raises MetadataError for unusable masks."""
@@ -43,13 +43,13 @@ class Regularisation:
         return tuple(terms)
 
     def held(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Constraint, ...]:
-        """Constraints that hold throughout an epoch of these settings."""
+        """Constraints that hold throughout an epoch with these settings."""
         return tuple(each for _, each in self.made(settings, layout, "held"))
 
     def made(
         self, settings: RegulariserSettings, layout: ParameterLayout, kind: Kind
     ) -> list[tuple[Registration, Any]]:
-        """What the settings of one epoch ask for, in order."""
+        """Regularisers of one kind that the settings of an epoch switch on, in order."""
         asked = Asked(settings, layout, **vars(self))
         found: list[tuple[Registration, Any]] = []
         for said in registered():
@@ -59,23 +59,23 @@ class Regularisation:
 
     @staticmethod
     def owns(term: Term) -> bool:
-        """Whether a term of the loss is one of :meth:`terms`."""
+        """Whether a term of the loss was created by :meth:`terms`."""
         ours = (each.made_by for each in registered() if each.acts_on == "parameters" and each.kind == "penalty")
         return isinstance(term, (Penalties, *ours))
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
-        """Curvature that the regularisers of the positions add to the loss along one displacement, at most."""
+        """Upper bound of the curvature that the regularisers of positions add to the loss along one displacement."""
         tells = [each.made_by for each in registered() if hasattr(each.made_by, "curvature_of_positions")]
         return sum(float(each.curvature_of_positions(settings, grid)) for each in tells)
 
     def wedge(self, shape: tuple[int, int, int], beta: float) -> FloatArray:
-        """Weights of the missing wedge (slices, Y, X). Raises MetadataError where slices are unevenly apart."""
+        """Weights of the missing wedge (slices, Y, X). Raises MetadataError if slices are unevenly spaced."""
         return wedge_between(self.spacings_A, shape, self.grid.pixel_A, beta)
 
 
 def _of_preset(said: Registration, asked: Asked) -> tuple[Any, ...]:
-    """What a regulariser makes of an epoch's settings."""
+    """The instances that a regulariser creates for an epoch's settings."""
     with said.at_work():
         made = said.made_by.of_preset(asked)
     several = made if isinstance(made, tuple) else () if made is None else (made,)

@@ -1,8 +1,8 @@
 """Penalties on object and probe as one term of the loss.
 
-A penalty looks at complex arrays and returns its value R and its gradient dR/dRe + i dR/dIm (twice the Wirtinger
-derivative dR/dx*). What the parameters are (phase only, damped, complex; probe phase or amplitude) is the layout's
-business: its chain rule brings the gradients to the vector.
+A penalty acts on complex arrays and returns its value R and its gradient dR/dRe + i dR/dIm (twice the Wirtinger
+derivative dR/dx*). The layout knows the parameters (phase only, damped, complex; probe phase or amplitude), and its
+chain rule converts the gradients to those of the vector.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout
 
 
 class Penalised(NamedTuple):
-    """Value of a penalty and its gradient, in the shape of what it looks at."""
+    """Value of a penalty and its gradient, in the shape of the penalised array."""
 
     value: Any
     """A scalar in double precision."""
@@ -24,15 +24,15 @@ class Penalised(NamedTuple):
 
 
 class Penalty(Protocol):
-    """Something unwanted in an object (modes, slices, Y, X) or in a probe (modes, P, P), complex."""
+    """A penalty on an object (modes, slices, Y, X) or a probe (modes, P, P), complex."""
 
     def of(self, wave: Any, xp: Any) -> Penalised:
-        """Value and gradient at ``wave``; the value is summed over all of it."""
+        """Return value and gradient at ``wave``; the value is summed over the whole array."""
 
 
 @dataclass(frozen=True)
 class Penalties:
-    """All penalties of object and probe: one pass through the layout's chain rule for all of them."""
+    """All penalties on object and probe, evaluated with one pass through the layout's chain rule."""
 
     of_object: tuple[Penalty, ...] = ()
     """On the transmission (object modes, slices, Y, X)."""
@@ -41,7 +41,7 @@ class Penalties:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
-        layout = layout.sharp  # what is wanted of a probe is wanted of it, not of the modes of its blur
+        layout = layout.sharp  # penalties apply to the sharp probe, not to the modes of its blur
         physical = layout.physical(vector, xp)
         shape = (layout.object_modes, *layout.object_shape)
         object_value, of_object = _sum(self.of_object, physical.object, shape, xp)
@@ -55,7 +55,7 @@ class Penalties:
 
 
 def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[Any, Any]:
-    """Value and gradient planes (2, …) of all penalties of one array given as planes (2, …)."""
+    """Value and gradient planes (2, …) of all penalties on one array given as planes (2, …)."""
     total, gradients = 0.0, xp.zeros_like(planes)
     if not penalties:
         return total, gradients

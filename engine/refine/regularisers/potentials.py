@@ -1,6 +1,6 @@
-"""The object of a parameter vector as its potentials: phase phi and absorption a of O = exp(i phi - a), slice by slice.
+"""The object of a parameter vector as potentials: phase phi and absorption a of O = exp(i phi - a), slice by slice.
 
-Phases of real and imaginary parts lie within (-pi, pi], those that are parameters themselves anywhere.
+Phases computed from real and imaginary parts are within (-pi, pi]; phases that are parameters may have any value.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm, ParameterLayout
 
 FAINTEST = 1e-6
-"""|O| below which the absorption is no longer told apart."""
+"""|O| below which the absorption is no longer resolved."""
 
 
 def potentials(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]:
@@ -27,7 +27,7 @@ def potentials(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]
 
 
 def set_potentials(layout: ParameterLayout, vector: Any, phase: Any, absorption: Any, xp: Any) -> None:
-    """Give the object of a vector these potentials. Changes ``vector``; phases alone take no absorption."""
+    """Set the potentials of a vector's object. Changes ``vector``; pure phase objects ignore the absorption."""
     if layout.object_form is ObjectForm.PHASE:
         parts = [phase]
     elif layout.object_form is ObjectForm.DAMPED:
@@ -39,7 +39,7 @@ def set_potentials(layout: ParameterLayout, vector: Any, phase: Any, absorption:
 
 
 def change_object(layout: ParameterLayout, vector: Any, change: Any, xp: Any) -> None:
-    """Apply a linear change to the complex transmission, or to the potentials where these are refined."""
+    """Apply a linear change to the complex transmission, or to the potentials if these are refined."""
     shape = (layout.object_modes, *layout.object_shape)
     if layout.object_form is ObjectForm.COMPLEX:
         real, imaginary = layout.object_block(vector).reshape(2, *shape)
@@ -52,10 +52,10 @@ def change_object(layout: ParameterLayout, vector: Any, change: Any, xp: Any) ->
 
 
 def modulus(absorption: Any, xp: Any) -> Any:
-    """|O| of an absorption."""
+    """|O| from an absorption."""
     return xp.exp(-absorption)
 
 
 def absorption_of(modulus: Any, xp: Any) -> Any:
-    """The absorption -ln |O| of a modulus; of what is darker than ``FAINTEST`` that of ``FAINTEST``."""
+    """The absorption -ln |O| from a modulus; moduli below ``FAINTEST`` count as ``FAINTEST``."""
     return -xp.log(xp.maximum(modulus, FAINTEST))

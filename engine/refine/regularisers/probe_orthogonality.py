@@ -1,4 +1,4 @@
-"""Modes of a probe that have nothing in common, as a term of the loss."""
+"""Orthogonality of probe modes, as a term of the loss."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ SMALLEST = 1e-30
 )
 @dataclass(frozen=True)
 class ProbeOrthogonality:
-    """weight * sum over pairs i < j of |<P_i, P_j>|^2 / sum of all |P|^2, in counts as the patterns' loss is.
+    """weight * sum over pairs i < j of |<P_i, P_j>|^2 / sum of all |P|^2, in counts like the patterns' loss.
 
-    Pairs are those of one probe, where parts of the scan have probes of their own.
+    If parts of the scan have their own probes, pairs are formed within one probe.
     """
 
     weight: float
@@ -38,7 +38,7 @@ class ProbeOrthogonality:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> ProbeOrthogonality | None:
-        """Of one epoch; None where its weight is 0, or a probe has one mode."""
+        """The penalty for one epoch; None if its weight is 0, or probes have one mode."""
         weight, layout = asked.weight("probe_orthogonality_weight"), asked.layout
         return cls(weight, layout.probe.probes) if weight > 0 and layout.modes > 1 else None
 

@@ -1,4 +1,4 @@
-"""Where the probe may be: inside the aperture, and inside a window in real space."""
+"""Support of the probe: inside the aperture, and inside a window in real space."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class OutsideAperture:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> OutsideAperture | None:
-        """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable mask."""
+        """The penalty for one epoch; None if its weight is 0. Raises MetadataError for an unusable mask."""
         weight, settings = asked.weight("probe_reg_constraint_weight"), asked.settings
         if weight <= 0:
             return None
@@ -50,7 +50,7 @@ class OutsideWindow:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> OutsideWindow | None:
-        """Of one epoch; None where its weight is 0. Raises MetadataError for an unusable file."""
+        """The penalty for one epoch; None if its weight is 0. Raises MetadataError for an unusable file."""
         weight, window, size = asked.weight("window_weight"), asked.settings.window, asked.layout.window
         if weight <= 0:
             return None
@@ -65,12 +65,12 @@ class OutsideWindow:
 
 
 def outside_circle(k_radius: DoubleArray, radius_invA: float) -> FloatArray:
-    """1 beyond a spatial frequency, 0 within."""
+    """1 beyond a spatial frequency, 0 within it."""
     return (k_radius > radius_invA).astype(np.float32)
 
 
 def outside_mask(path: str, size: int) -> FloatArray:
-    """1 where the mask in a npy file (P, P), zero frequency at P // 2, is not true; FFT order."""
+    """1 where the mask in a npy file (P, P), zero frequency at P // 2, is false; FFT order."""
     return np.asarray(np.fft.ifftshift(_read(path, size) == 0), dtype=np.float32)
 
 

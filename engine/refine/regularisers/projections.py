@@ -1,6 +1,6 @@
-"""Hard constraints: the parameters changed by hand between two epochs (PyPty's constraints "by hand").
+"""Hard constraints: changes of the parameters between two epochs (PyPty's constraints "by hand").
 
-Objects are seen as their potentials: phase phi and absorption a of O = exp(i phi - a), each slice by itself.
+Objects are handled as potentials: phase phi and absorption a of O = exp(i phi - a), each slice separately.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.regularisers import RegulariserSettings
 
 SPREAD_RAD = 0.02
-"""Random phases by which the states of an empty object differ: equal ones would stay equal."""
+"""Size of the random phases by which the states of an empty object differ: equal states would stay equal."""
 
 
 def due(settings: RegulariserSettings) -> bool:
-    """Whether the settings of an epoch change anything by hand; a forgotten history is no change."""
+    """Whether the settings of an epoch change any parameters; clearing the history is not a change."""
     return _built_in(settings) or any(each.kind == "projection" and each.on(settings) for each in registered())
 
 
 def changes_in(settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation) -> bool:
-    """Whether :func:`projected` changes anything: what has nothing to do in this object (one slice) does not count."""
+    """Whether :func:`projected` changes anything: projections that do not apply (one slice) do not count."""
     return _built_in(settings) or bool(regularisation.made(settings, layout, "projection"))
 
 
@@ -49,7 +49,7 @@ def _built_in(settings: RegulariserSettings) -> bool:
 def projected(
     vector: Any, settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation, xp: Any
 ) -> Any:
-    """A copy of a parameter vector after everything that is due in an epoch, in the order of this function."""
+    """Return a copy of a parameter vector after all changes due in an epoch, in the order of this function."""
     vector = vector.copy()
     if settings.restart_from_vacuum:
         layout.object_block(vector)[...] = xp.asarray(_vacuum(layout), dtype=vector.dtype)
@@ -76,7 +76,7 @@ def projected(
 def lasting(
     vector: Any, settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation, xp: Any
 ) -> Any:
-    """A parameter vector after the projections that a result obeys too: a copy, or itself where there are none."""
+    """A parameter vector after the projections that also act on a result: a copy, or the same if there are none."""
     found = [pair for pair in regularisation.made(settings, layout, "projection") if pair[0].lasting]
     if not found:
         return vector
@@ -86,7 +86,7 @@ def lasting(
 
 
 def _apply(changes: list[tuple[Registration, Any]], layout: ParameterLayout, vector: Any, xp: Any) -> None:
-    """Registered projections, in order, then the lower bounds. Changes ``vector``."""
+    """Apply registered projections, in order, then the lower bounds. Changes ``vector``."""
     for said, change in changes:
         with said.at_work():
             {"object": _project_object, "probe": _project_probe, "both": _project_both}[said.acts_on](
@@ -97,22 +97,22 @@ def _apply(changes: list[tuple[Registration, Any]], layout: ParameterLayout, vec
 
 
 def blurred(values: Any, sigma_px: float, xp: Any) -> Any:
-    """Values (…, Y, X) convolved with exp(-r^2 / (2 sigma^2)), periodic, mean kept; sigma 0 changes nothing."""
+    """Values (…, Y, X) convolved with exp(-r^2 / (2 sigma^2)), periodic, mean preserved; sigma 0: unchanged."""
     return filtered(values, gaussian(values.shape[-2:], sigma_px, xp), xp) if sigma_px > 0 else values
 
 
 @dataclass(frozen=True)
 class Atomicity:
-    """How pictures are sharpened before a charge flip and blurred after it; by the shape exp(-r^2 / s^2) both times."""
+    """Sharpening before a charge flip and blurring after it, both with the shape exp(-r^2 / s^2)."""
 
     sharpen_px: float
     blur_px: float
     iterative: bool = False
-    """Richardson and Lucy's way, not Wiener's."""
+    """Use Richardson and Lucy's method, not Wiener's."""
 
     @classmethod
     def of(cls, settings: RegulariserSettings) -> tuple[Atomicity | None, Atomicity | None]:
-        """Of phase and absorption; None where they are flipped as they are."""
+        """For phase and absorption; None if these are flipped without sharpening."""
         iterative = settings.fancy_deconvolution == "richardson_lucy"
         pairs = (settings.fancy_sigma_phase_px, settings.fancy_sigma_abs_px)
         phase, absorption = (None if pair is None else cls(*pair, iterative) for pair in pairs)
@@ -120,10 +120,10 @@ class Atomicity:
 
 
 def flipped(values: Any, delta: float, beta: float, atoms: Atomicity | None, xp: Any) -> Any:
-    """Charge flipping: values below delta * the largest of their slice times beta.
+    """Charge flipping: multiply values below delta * the largest of their slice by beta.
 
-    With ``atoms`` the slice is lifted to a minimum of 0 and sharpened first, and blurred afterwards, which favours
-    atoms (PyPty: fancy_sigma; where it divides by the shape's transform, Wiener's filter stands here).
+    With ``atoms`` the slice is first shifted to a minimum of 0 and sharpened, and blurred afterwards, which favours
+    atoms (PyPty: fancy_sigma; where PyPty divides by the shape's transform, Wiener's filter is used here).
     """
     if atoms is not None:
         values = values - values.min(axis=(-2, -1), keepdims=True)
@@ -135,10 +135,10 @@ def flipped(values: Any, delta: float, beta: float, atoms: Atomicity | None, xp:
 
 
 def orthogonal(modes: Any, xp: Any) -> Any:
-    """Modes (M, pixels) turned among themselves until they are orthogonal, strongest first.
+    """Modes (M, pixels) rotated among themselves until they are orthogonal, strongest first.
 
-    With M = U S V^H they become S V^H: the sum of |mode|^2 in every pixel of every plane stays as it is. (PyPty's
-    Gram-Schmidt takes power away instead.)
+    With M = U S V^H they become S V^H: the sum of |mode|^2 in every pixel of every plane is preserved. (PyPty's
+    Gram-Schmidt removes power instead.)
     """
     overlap = modes @ modes.conj().T
     _, turned = xp.linalg.eigh(overlap)
@@ -146,7 +146,7 @@ def orthogonal(modes: Any, xp: Any) -> Any:
 
 
 def _vacuum(layout: ParameterLayout) -> Any:
-    """The object's parameters at O = 1; several states differ a little."""
+    """The object's parameters at O = 1; several states differ slightly."""
     phase = np.zeros((layout.planes, *layout.object_shape[1:]), np.float32)
     if layout.object_modes > 1:
         phase += SPREAD_RAD * np.random.default_rng(0).random(phase.shape, np.float32)
@@ -160,7 +160,7 @@ def _reset(layout: ParameterLayout, vector: Any, name: BlockName, xp: Any) -> No
 
 
 def _make_orthogonal(layout: ParameterLayout, vector: Any, xp: Any) -> None:
-    """The modes of each probe made orthogonal, where real and imaginary parts are refined."""
+    """Make the modes of each probe orthogonal, if real and imaginary parts are refined."""
     if layout.probe.form is not ProbeForm.COMPLEX:
         raise MetadataError("keep_probe_states_orthogonal needs probe_part = both", "set one or the other")
     planes = layout.probe_block(vector)
@@ -170,7 +170,7 @@ def _make_orthogonal(layout: ParameterLayout, vector: Any, xp: Any) -> None:
 
 
 def _project_object(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
-    """The object as a registered projection wants it; phases change by the least angle."""
+    """Apply a registered projection to the object; phases change by the smallest angle."""
     whole = getattr(projection, "changed", None)
     if layout.object_form is ObjectForm.COMPLEX and whole is not None:
         change_object(layout, vector, lambda wave: whole(wave, xp), xp)
@@ -187,14 +187,14 @@ def _project_object(layout: ParameterLayout, vector: Any, projection: Any, xp: A
 
 
 def _project_probe(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
-    """The probe in Fourier space (modes, P, P) as a registered projection wants it."""
+    """Apply a registered projection to the probe in Fourier space (modes, P, P)."""
     planes = _free_probe(layout, vector)
     changed = projection.changed(planes[0] + 1j * planes[1], xp).reshape(planes.shape[1:])
     planes[0], planes[1] = changed.real, changed.imag
 
 
 def _project_both(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
-    """Object and probe as a registered projection wants them."""
+    """Apply a registered projection to object and probe."""
     planes = _free_probe(layout, vector)
     phase, absorption = potentials(layout, vector, xp)
     phase, absorption, probe = projection.all_changed(phase, absorption, planes[0] + 1j * planes[1], xp)
@@ -203,7 +203,7 @@ def _project_both(layout: ParameterLayout, vector: Any, projection: Any, xp: Any
 
 
 def _free_probe(layout: ParameterLayout, vector: Any) -> Any:
-    """The planes (2, modes, P, P) of the probe. Raises MetadataError where only a part of it is refined."""
+    """The planes (2, modes, P, P) of the probe. Raises MetadataError if only part of it is refined."""
     if layout.probe.form is not ProbeForm.COMPLEX:
         raise MetadataError("hard constraints of the probe need probe_part = both", "set one or the other")
     return layout.probe_block(vector)

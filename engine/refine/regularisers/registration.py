@@ -1,4 +1,4 @@
-"""What a regulariser says of itself: a class in a file of its own, decorated with :func:`regulariser`.
+"""Registration of a regulariser: a class in a file of its own, decorated with :func:`regulariser`.
 
     @regulariser("smoothness", acts_on="object", settings=(Setting("smoothness_weight", 0.0, "…", at_least=0.0),))
     @dataclass(frozen=True)
@@ -13,24 +13,24 @@
         def of(self, wave, xp):
             ...                                          # Penalised(value, gradient)
 
-``of_preset`` gives None where the settings of the epoch do not ask for it. What it makes has, by ``acts_on``,
+``of_preset`` returns None if the settings of the epoch do not use it. The object it returns has, by ``acts_on``,
 
     object, probe   ``of(wave, xp)`` of a penalty (:class:`~ptylive.engine.refine.regularisers.penalty.Penalty`), or
-                    ``changed(wave, xp)`` of a projection: the complex array as it shall be, of the same shape
-    object          ``potentials_changed(phase, absorption, xp)`` of a projection: both (modes, slices, Y, X) as they
-                    shall be; in place of ``changed`` or, beside it, for objects whose potentials are refined
-    both            ``all_changed(phase, absorption, probe, xp)`` of a projection: all three as they shall be
+                    ``changed(wave, xp)`` of a projection: the projected complex array, of the same shape
+    object          ``potentials_changed(phase, absorption, xp)`` of a projection: both (modes, slices, Y, X) after the
+                    projection; instead of ``changed`` or, in addition to it, for objects whose potentials are refined
+    both            ``all_changed(phase, absorption, probe, xp)`` of a projection: all three after the projection
     parameters      ``add`` of a term of the loss (:class:`~ptylive.engine.refine.parameters.terms.Term`), which sees
-                    the whole vector; several of them as a tuple
+                    the whole vector; several terms as a tuple
 
-A projection acts before an epoch begins; one that is ``lasting`` acts on the result once more. A constraint that holds
+A projection acts before an epoch begins; a ``lasting`` one also acts on the result. A constraint that holds
 throughout the epoch is of the kind ``held``, and acts on parameters: ``project_gradient`` and ``restore_fixed`` of
-:class:`~ptylive.engine.refine.parameters.constraint.Constraint` and, where it begins to hold with another change than
-``restore_fixed`` makes, ``begin(layout, vector, xp)``, which changes the vector.
+:class:`~ptylive.engine.refine.parameters.constraint.Constraint` and, if it must be imposed at first by another change
+than ``restore_fixed``, ``begin(layout, vector, xp)``, which changes the vector.
 
-A class may also have ``curvature_of_positions(settings, grid)``: what it adds to the curvature along one displacement;
-and ``fixes_modulus = True``, where it says what the object's modulus is: probe and object then keep the factor that
-they came out with, which the counts set otherwise.
+A class may also have ``curvature_of_positions(settings, grid)``, its contribution to the curvature along one
+displacement, and ``fixes_modulus = True`` if it determines the object's modulus: probe and object then keep the factor
+between them, which is otherwise set by the counts.
 """
 
 from __future__ import annotations
@@ -53,16 +53,16 @@ ActsOn = Literal["object", "probe", "both", "parameters"]
 Kind = Literal["penalty", "projection", "held"]
 MARK = "ptylive_regulariser"
 LAST = 1000
-"""Place of a regulariser that names none: behind those that do, by name."""
+"""Order of a regulariser that sets none: after those that do, sorted by name."""
 _Class = TypeVar("_Class", bound=type[Any])
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The settings of an epoch, and what regularisers need to know besides them."""
+    """The settings of an epoch, and the other data that regularisers need."""
 
     settings: RegulariserSettings
-    """Those of all regularisers, added ones included."""
+    """Settings of all regularisers, including added ones."""
     layout: ParameterLayout
     grid: ObjectGrid
     scan: ScanGrid
@@ -72,56 +72,56 @@ class Asked:
     spacings_A: tuple[float, ...]
     """Free space behind each slice but the last, Å."""
     phase_per_A: DoubleArray
-    """(P, P) phase that an Å of free space between slices adds, rad, zero frequency at [0, 0]."""
+    """(P, P) phase added by 1 Å of free space between slices, rad, zero frequency at [0, 0]."""
 
     def weight(self, name: str) -> float:
-        """A weight over that of the patterns (``loss_weight``)."""
+        """Return a weight relative to that of the patterns (``loss_weight``)."""
         return 1 / self.settings.loss_weight * float(self.settings.value(name))
 
     def needs_modulus(self, setting: str) -> None:
-        """Raise MetadataError where the object is phase alone, which a setting has nothing to do with."""
+        """Raise MetadataError if the object is a pure phase, to which a setting does not apply."""
         if self.layout.object_form is ObjectForm.PHASE:
             raise MetadataError(f"{setting} needs an object with a modulus", "set phase_only_obj=false")
 
     @property
     def preset(self) -> RegulariserSettings:
-        """The settings, under the name that plug-ins have known them by."""
+        """The settings, under their former name, which plug-ins may use."""
         return self.settings
 
 
 @dataclass(frozen=True)
 class Registration:
-    """One regulariser."""
+    """The registration of one regulariser."""
 
     name: str
     acts_on: ActsOn
     kind: Kind
     settings: tuple[Setting, ...]
-    """Those that it adds to the preset."""
+    """Settings that it adds to the preset."""
     switches: tuple[str, ...]
-    """Settings that turn it on where they are not 0 (or false)."""
+    """Settings that switch it on when they are not 0 (or false)."""
     order: int
     made_by: Any
-    """The class."""
+    """The class of the regulariser."""
     lasting: bool = False
-    """Of a projection: the result obeys it too."""
+    """For a projection: whether it also acts on the result."""
 
     def at_work(self) -> AbstractContextManager[None]:
-        """While code of the class runs: what plug-ins raise becomes one line."""
+        """Context in which code of the class runs: exceptions of plug-ins become one-line errors."""
         return at_work(self.made_by)
 
     def on(self, settings: RegulariserSettings) -> bool:
-        """Whether an epoch's settings ask for it."""
+        """Whether an epoch's settings switch it on."""
         return any(settings.value(name) for name in self.switches)
 
     def same(self, before: RegulariserSettings, now: RegulariserSettings) -> bool:
-        """Whether its settings are the same in two epochs."""
+        """Whether its settings are equal in two epochs."""
         names = {*self.switches, *(setting.name for setting in self.settings)}
         return all(before.value(name) == now.value(name) for name in names)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Methods that the class ought to have, and has not."""
+        """Methods that the class should have, but does not."""
         needed = {
             ("penalty", "parameters"): ("add",),
             ("held", "parameters"): ("project_gradient", "restore_fixed"),
@@ -143,7 +143,7 @@ def regulariser(
     order: int = LAST,
     lasting: bool = False,
 ) -> Callable[[_Class], _Class]:
-    """Declare a class a regulariser; ``switches``: its first setting, unless given; they may be other regularisers'."""
+    """Declare a class a regulariser; ``switches``: by default its first setting; may belong to other regularisers."""
 
     def declared(made_by: _Class) -> _Class:
         on = switches or tuple(setting.name for setting in settings[:1])

@@ -1,7 +1,7 @@
-"""The regularisers there are: those of this folder and the ones in it, found by themselves, and those of plug-ins.
+"""Registry of regularisers: those of this folder and its subfolders, found automatically, and those of plug-ins.
 
-Plug-ins name theirs as entry points of the group ``ptylive.regularisers``. All are loaded once, when a refinement or
-somebody who lists settings asks first; the settings they add are handed to the preset then.
+Plug-ins declare theirs as entry points of the group ``ptylive.regularisers``. All are loaded once, on first use by a
+refinement or a listing of settings; the settings they add are then passed to the preset.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ _lock = threading.RLock()
 
 
 def registered() -> tuple[Registration, ...]:
-    """All regularisers, in the order in which they are added up."""
+    """All regularisers, in the order in which they are applied."""
     with _lock:
         if _known.by_name is None:
-            _known.by_name = {}  # what a plug-in asks for while it loads
+            _known.by_name = {}  # for calls by a plug-in while it loads
             _load(_known.by_name)
         return tuple(sorted(_known.by_name.values(), key=lambda each: (each.order, each.name)))
 
 
 def switched_on(settings: RegulariserSettings) -> frozenset[str]:
-    """Settings that turn a regulariser on, and do in an epoch."""
+    """Settings that switch regularisers on, and are on in an epoch."""
     return frozenset(name for each in registered() for name in each.switches if settings.value(name))
 
 
 def add(into: dict[str, Registration], found: Registration) -> None:
-    """Register one. Raises MetadataError for a name or setting that is taken, and for what says too little."""
+    """Register a regulariser. Raises MetadataError for a name or setting in use, and for an incomplete declaration."""
     if found.name in into:
         raise MetadataError(f"the name {found.name} is taken", "give it another")
     if found.kind == "projection" and found.acts_on == "parameters":

@@ -1,4 +1,4 @@
-"""Positions and tilts that vary smoothly over the scan."""
+"""Smoothness of positions and tilts over the scan."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ OF_TILTS = ("fast_axis_reg_weight_tilts", "slow_axis_reg_weight_tilts", "deforma
 @regulariser("smooth_scan", acts_on="parameters", switches=(*OF_POSITIONS, *OF_TILTS), order=80)
 @dataclass(frozen=True)
 class SmoothGrid:
-    """What is expected of the displacements d of a quantity that every pattern has, from nominal.
+    """Penalty on displacements d of a quantity that every pattern has, from their nominal values.
 
     fast sum |d[i-1] - 2 d[i] + d[i+1]|^2 along rows + slow sum |m[r-1] - 2 m[r] + m[r+1]|^2 of the rows' means m
     + deformation sum |d - affine fit of d over the nominal positions|^2
-    (PyPty: fast_axis_reg, slow_axis_reg, which takes the rows' sums, and deformation_reg)
+    (PyPty: fast_axis_reg, slow_axis_reg, which uses sums of the rows, and deformation_reg)
     """
 
     block: BlockName
@@ -42,7 +42,7 @@ class SmoothGrid:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> tuple[SmoothGrid, ...]:
-        """Of positions (given per Å^2, refined in pixels) and of tilts (refined in mrad), where they are refined."""
+        """Penalties on positions (weights per Å^2, refined in pixels) and tilts (in mrad), if these are refined."""
         settings, share = asked.settings, 1 / asked.settings.loss_weight
         weights = {
             "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
@@ -57,7 +57,7 @@ class SmoothGrid:
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
-        """Curvature of the loss along one displacement, at most."""
+        """Upper bound of the curvature of the loss along one displacement."""
         weights = settings.fast_axis_reg_weight_positions + settings.slow_axis_reg_weight_positions
         return 2 * grid.pixel_A**2 * (16 * weights + settings.deformation_reg_weight_positions)
 
@@ -73,7 +73,7 @@ class SmoothGrid:
             columns = xp.asarray(self.grid.affine, dtype=away.dtype)
             force += self.deformation * (away - columns @ (columns.T @ away))
         layout.other_blocks(gradient)[self.block][...] += 2 * force
-        return (force * away).sum().astype(np.float64)  # every part is quadratic in d
+        return (force * away).sum().astype(np.float64)  # all parts are quadratic in d
 
     def _row_force(self, away: Any, xp: Any) -> Any:
         row = xp.asarray(self.grid.row)
@@ -85,7 +85,7 @@ class SmoothGrid:
 
     @property
     def curvature(self) -> float:
-        """An upper bound of the second derivative by one displacement."""
+        """Upper bound of the second derivative by one displacement."""
         return 2 * (16 * self.fast + 16 * self.slow + self.deformation)
 
 

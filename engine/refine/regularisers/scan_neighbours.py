@@ -1,4 +1,4 @@
-"""How the patterns lie on the scan: which follow each other, in which rows."""
+"""Neighbourhood of the patterns on the scan: consecutive patterns, and their rows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 @dataclass(frozen=True)
 class ScanGrid:
-    """How the patterns lie on the scan."""
+    """Arrangement of the patterns on the scan."""
 
     triples: IndexArray
-    """(n, 3) patterns that follow each other in a row of the scan."""
+    """(n, 3) consecutive patterns in a row of the scan."""
     row: IndexArray
     """(N,) row of each pattern, counted from 0 without gaps."""
     patterns_in_row: FloatArray
     """(rows,)."""
     row_triples: IndexArray
-    """(m, 3) rows that follow each other."""
+    """(m, 3) consecutive rows."""
     affine: FloatArray
     """(N, 3) orthonormal columns spanning 1 and the nominal positions."""
 
@@ -42,7 +42,7 @@ class ScanGrid:
 
 
 def rows_of_three(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
-    """Patterns (n, 3) that were taken one after the other at neighbouring points of one row."""
+    """Patterns (n, 3) that were recorded one after the other at neighbouring points of one row."""
     order = np.arange(len(point) - 2)
     row, column = np.divmod(point, scan_shape[1])
     step = np.diff(column)

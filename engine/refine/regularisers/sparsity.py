@@ -1,4 +1,4 @@
-"""Little phase and little absorption: L1 norms of the object's potential."""
+"""Sparsity of phase and absorption: L1 norms of the object's potential."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ptylive.engine.refine.regularisers.penalty import Penalised
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 FAINTEST = 1e-12
-"""|O|^2 below which a pixel has no phase to speak of."""
+"""|O|^2 below which the phase of a pixel is not meaningful."""
 
 
 @regulariser("phase_norm", acts_on="object", switches=("phase_norm_weight",), order=10)
@@ -21,7 +21,7 @@ class PhaseNorm:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> PhaseNorm | None:
-        """Of one epoch; None where its weight is 0."""
+        """The penalty for one epoch; None if its weight is 0."""
         weight = asked.weight("phase_norm_weight")
         return cls(weight) if weight > 0 else None
 
@@ -41,7 +41,7 @@ class AbsorptionNorm:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> AbsorptionNorm | None:
-        """Of one epoch; None where its weight is 0."""
+        """The penalty for one epoch; None if its weight is 0."""
         weight = asked.weight("abs_norm_weight")
         return cls(weight) if weight > 0 else None
 

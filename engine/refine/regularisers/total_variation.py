@@ -1,4 +1,4 @@
-"""Flat objects: adaptive total variation."""
+"""Adaptive total variation, which favours flat objects."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ptylive.engine.refine.regularisers.penalty import Penalised
 from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 
 SMALLEST = 1e-20
-"""Added to the length of a difference, so that a flat object has a gradient."""
+"""Added to the length of a difference, so that the gradient of a flat object is defined."""
 
 
 @regulariser("atv", acts_on="object", switches=("atv_weight",), order=30)
 @dataclass(frozen=True)
 class TotalVariation:
-    """weight * sum (|D_y O|^p + |D_x O|^p + 1e-20)^(q/p), D the difference to the neighbour before, periodic.
+    """weight * sum (|D_y O|^p + |D_x O|^p + 1e-20)^(q/p), D the difference to the previous neighbour, periodic.
 
-    p = 2, q = 1: the length of the complex gradient, isotropic; p = q = 1: along the axes apart (PyPty: atv).
+    p = 2, q = 1: the length of the complex gradient, isotropic; p = q = 1: the axes separately (PyPty: atv).
     """
 
     weight: float
@@ -26,7 +26,7 @@ class TotalVariation:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> TotalVariation | None:
-        """Of one epoch; None where its weight is 0."""
+        """The penalty for one epoch; None if its weight is 0."""
         weight = asked.weight("atv_weight")
         return cls(weight, asked.settings.atv_p, asked.settings.atv_q) if weight > 0 else None
 

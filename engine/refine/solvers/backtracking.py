@@ -1,13 +1,13 @@
-"""L-BFGS scaling and backtracking line search of PyPty, for runs to be compared with it (``optimizer = "pypty"``).
+"""L-BFGS scaling and backtracking line search of PyPty, for comparing runs with it (``optimizer = "pypty"``).
 
 H0 uses no known curvature: every quantity b has a Barzilai-Borwein factor gamma_b = s_b.y_b / y_b.y_b from the newest
-pair, twice that for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the
+pair, doubled for complex quantities (PyPty writes them with Wirtinger gradients). Before there is a pair, the
 gradient of the object is used unscaled, and every other quantity is scaled to the same directional derivative. PyPty
-does so even with a gradient that is nothing but rounding, as that of positions is on a uniform object, and places the
-points at random; here such a quantity waits for the next step.
+does so even when the gradient is nothing but rounding, as the gradient of the positions is on a uniform object, and
+then places the points at random; here such a quantity waits for the next step.
 
 The line search multiplies a step that is too short by ``optimism`` and one that is too long by ``reduce_factor``; it
-neither brackets nor interpolates. Where both Wolfe conditions fail PyPty draws a random step; here the step is reduced,
+neither brackets nor interpolates. If both Wolfe conditions fail, PyPty draws a random step; here the step is reduced,
 so that runs are reproducible.
 """
 
@@ -24,20 +24,20 @@ from ptylive.engine.refine.solvers.loss_function import LossFunction, VectorLayo
 from ptylive.engine.refine.solvers.pairs import Pair, whole
 
 ROUNDING = 100 * float(np.finfo(np.float32).eps)
-"""Size of a gradient beside the object's, both measured by the known curvature: as sums of thousands of terms have."""
+"""Rounding error of a gradient of thousands of terms relative to the object's, both scaled by the known curvature."""
 
 
 @dataclass(frozen=True)
 class FactorOfEachQuantity:
-    """See :class:`ptylive.engine.refine.solvers.descent.Scaling`: the known curvature only tells what is rounding."""
+    """See :class:`ptylive.engine.refine.solvers.descent.Scaling`; the known curvature only identifies rounding."""
 
     def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
-        """H0 times a gradient (a vector)."""
+        """Return H0 times a gradient (a vector)."""
         return block_scaled(objective.layout, known, pairs, gradient, objective.xp)
 
 
 def block_scaled(layout: VectorLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
-    """H0 times a gradient (a vector), with one factor for each quantity."""
+    """Return H0 times a gradient (a vector), with one factor for each quantity."""
     parts = layout.quantities()
     if pairs:
         newest = (whole(pairs[-1][0], xp), whole(pairs[-1][1], xp))
@@ -51,8 +51,8 @@ def block_scaled(layout: VectorLayout, known: Any, pairs: tuple[Pair, ...], grad
 
 
 def _first_factors(parts: list[tuple[slice, bool]], known: Any, gradient: Any, xp: Any) -> list[float]:
-    """Before there is a pair: 1 of a real object, 1/2 of a complex one; of every other quantity what makes its
-    directional derivative the object's, or 0 where its gradient is rounding.
+    """Factors before there is a pair: 1 for a real object, 1/2 for a complex one. Every other quantity gets the factor
+    that makes its directional derivative equal to the object's, or 0 where its gradient is rounding.
     """
     first, complex_object = parts[0]
     weight = 0.5 if complex_object else 1.0
@@ -67,7 +67,7 @@ def _first_factors(parts: list[tuple[slice, bool]], known: Any, gradient: Any, x
 
 
 def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
-    """s.y / y.y of one quantity; 0 where it did not move, or its curvature is negative."""
+    """s.y / y.y of one quantity; 0 if it did not move or its curvature is negative."""
     s, y = pair[0][part], pair[1][part]
     power = float(xp.dot(y, y))
     return max(float(xp.dot(s, y)) / power, 0.0) if power > 0 else 0.0
@@ -75,7 +75,7 @@ def _barzilai_borwein(pair: Pair, part: slice, xp: Any) -> float:
 
 @dataclass(frozen=True)
 class BacktrackingSearch:
-    """PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`), beginning with ``first_step``."""
+    """PyPty's rule (conditions: :mod:`ptylive.engine.refine.solvers.line_search`), starting with ``first_step``."""
 
     c1: float
     c2: float
@@ -98,7 +98,7 @@ class BacktrackingSearch:
             falls = math.isfinite(loss) and loss <= start.loss + self.c1 * expected
             if not falls or loss >= start.loss:
                 if accepted is not None:
-                    break  # the step before it was extended is the answer
+                    break  # keep the step before it was extended
                 step *= self.reduce_factor
                 continue
             accepted = Point(vector, loss, result.gradient)

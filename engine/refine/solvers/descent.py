@@ -1,6 +1,7 @@
-"""How L-BFGS goes down: the scaling its recursion begins with, and the search along its direction.
+"""How L-BFGS descends: the scaling with which its recursion begins, and the search along its direction.
 
-Either is a small class; two pairs are used, ours and PyPty's (:mod:`ptylive.engine.refine.solvers.backtracking`).
+Each is a small class. Two combinations are used, our own and PyPty's
+(:mod:`ptylive.engine.refine.solvers.backtracking`).
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ class Scaling(Protocol):
     """H0, the inverse Hessian before any pair is applied."""
 
     def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
-        """H0 times a gradient (n,).
+        """Return H0 times a gradient (n,).
 
-        known: inverse curvature of every parameter (n,), taken at the start; pairs: (s, y), oldest first.
+        known: inverse curvature of every parameter (n,), computed at the start; pairs: (s, y), oldest first.
         """
         ...
 
 
 @dataclass(frozen=True)
 class KnownCurvature:
-    """The known inverse curvature, its size from the newest pair: gamma = s.y / y.H0 y."""
+    """The known inverse curvature, scaled from the newest pair: gamma = s.y / y.H0 y."""
 
     def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """See :class:`Scaling`."""
-        size = _size(objective, known, pairs[-1]) if pairs else None  # before there is a result: memory
+        size = _size(objective, known, pairs[-1]) if pairs else None  # before the result is allocated, to save memory
         result = known * gradient
         if size is not None:
             result *= size
@@ -47,16 +48,16 @@ def _size(objective: LossFunction, known: Any, newest: Pair) -> Any:
 
 @dataclass(frozen=True)
 class Descent:
-    """A search and a scaling."""
+    """A line search and a scaling."""
 
     search: Search
     scaling: Scaling = KnownCurvature()
 
     @classmethod
     def of(cls, settings: SolverSettings) -> Descent:
-        """As the settings say. KeyError for an optimiser that is none."""
+        """The combination that the settings name. KeyError for an unknown optimiser."""
         conditions = (settings.wolfe_c1_constant, settings.wolfe_c2_constant, settings.max_count)
-        if settings.optimizer in ("scaled", *ENGINES):  # behind a named engine L-BFGS has no epochs
+        if settings.optimizer in ("scaled", *ENGINES):  # after a named engine there are no L-BFGS epochs
             return cls(WolfeSearch(*conditions))
         if settings.optimizer != "pypty":
             raise KeyError(settings.optimizer)

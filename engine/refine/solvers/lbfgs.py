@@ -1,10 +1,10 @@
-"""Limited-memory BFGS on the whole data, one accepted step an epoch, the loss falling at every one.
+"""Limited-memory BFGS on all patterns: one accepted step per epoch, and the loss falls with every step.
 
-Two-loop recursion over the kept pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). The H0 it begins
-with and the search along its direction are two classes that :mod:`ptylive.engine.refine.solvers.descent` chooses; by
+Two-loop recursion over the stored pairs (Nocedal and Wright, Numerical Optimization, algorithm 7.4). The initial H0 and
+the search along the direction are two classes chosen by :mod:`ptylive.engine.refine.solvers.descent`; by
 default H0 = gamma * (inverse of the known curvature), gamma = s.y / y.H0 y from the newest pair. Under the bound
-phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters fixed by the bound are left out of the
-direction, and the line search follows the projected path, so that the direction remains one of descent.
+phase >= 0 the step is two-metric projected (Bertsekas 1982): parameters held at the bound are left out of the
+direction, and the line search follows the projected path, so that the direction remains a descent direction.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from ptylive.engine.refine.solvers.loss_function import LossFunction
 from ptylive.engine.refine.solvers.pairs import Pair, add_scaled, kept
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
-"""A loss that falls by more than this share an epoch, the mean of three, has not come to rest (docs/refinement.md)."""
+"""A loss that falls by more than this share per epoch, averaged over three, is still falling (docs/refinement.md)."""
 SMALLEST_CURVATURE = 1e-10
-"""Pairs with s.y below this share of |s| |y| carry no curvature and are not stored."""
+"""Pairs with s.y below this share of |s| |y| carry no usable curvature and are not stored."""
 
 
 @dataclass(frozen=True)
 class LbfgsState:
-    """Between two epochs; loss and gradient belong to ``vector``, both over all patterns."""
+    """The state between two epochs; loss and gradient belong to ``vector`` and cover all patterns."""
 
     vector: Any
     loss: float
     gradient: Any
     scaling: Any
-    """Inverse curvature, taken once at the start."""
+    """Inverse curvature, computed once at the start."""
     reference: Any
-    """The object's parameters at the start, to which the anchor pulls."""
+    """The object's parameters at the start, towards which the anchor pulls."""
     pairs: tuple[Pair, ...] = ()
     """(s, y), oldest first."""
     evaluations: int = 1
     losses: tuple[float, ...] = ()
     """Loss per pattern of each finished epoch."""
     converged: bool = False
-    """No step lowers the loss, or there is no finite loss to lower."""
+    """No step lowers the loss, or the loss is not finite."""
 
 
 @dataclass(frozen=True)
 class Lbfgs:
-    """The solver: settings only."""
+    """The solver; it holds settings only."""
 
     objective: LossFunction
     epochs: int
@@ -57,10 +57,10 @@ class Lbfgs:
     anchor: float
     """Curvature of the pull towards the start, as a share of the known curvature."""
     more_epochs: int = 0
-    """After ``epochs``, while the loss still falls (:meth:`is_falling`)."""
+    """Further epochs after ``epochs``, as long as the loss still falls (:meth:`is_falling`)."""
 
     def init(self, vector: Any) -> LbfgsState:
-        """Evaluate everything at ``vector``."""
+        """Return the initial state, with loss, gradient and scaling evaluated at ``vector``."""
         result = self.objective.evaluate(vector)
         scaling = self.objective.inverse_curvature(vector, self.probe_step)
         reference = self.objective.layout.object_block(vector)
@@ -69,24 +69,24 @@ class Lbfgs:
         return LbfgsState(vector, loss, result.gradient, scaling, reference, converged=hopeless)
 
     def reevaluated(self, state: LbfgsState) -> LbfgsState:
-        """The same state where the objective has become another one: loss and gradient taken anew."""
+        """Return the state with loss and gradient recomputed, for use after the objective has changed."""
         result = self._anchored(state).evaluate(state.vector)
         return replace(state, loss=float(result.loss), gradient=result.gradient, evaluations=state.evaluations + 1)
 
     def finished(self, state: LbfgsState) -> bool:
-        """Whether all epochs are done, or no step lowers the loss any more."""
+        """Whether all epochs are done, or no step lowers the loss any further."""
         beyond = len(state.losses) - self.epochs
         return state.converged or beyond >= self.more_epochs or (beyond >= 0 and not self.is_falling(state))
 
     def is_falling(self, state: LbfgsState) -> bool:
-        """Whether the loss has fallen in the last epochs by a share that shows in the object."""
+        """Whether the loss has fallen over the last epochs by a share that is visible in the object."""
         if state.converged or len(state.losses) <= FALLING_EPOCHS:
             return False
         before, now = state.losses[-1 - FALLING_EPOCHS], state.losses[-1]
         return before - now > FALLING_EPOCHS * FALLING * abs(now)
 
     def step(self, state: LbfgsState) -> LbfgsState:
-        """One accepted step, or the state marked as converged where none can be found."""
+        """Take one accepted step, or return the state marked as converged if no step can be found."""
         start = Point(state.vector, state.loss, state.gradient)
         found = self.descent.search.along(self._anchored(state), start, self._direction(state))
         evaluations = state.evaluations + found.evaluations
@@ -131,7 +131,7 @@ class Lbfgs:
         direction = xp.negative(result, out=result)
         if float(dot(direction, free_gradient)) < 0:
             return direction
-        # rounding spoilt the recursion: steepest descent always descends
+        # rounding spoilt the recursion: fall back to steepest descent, which always descends
         return -self._scaled(replace(state, pairs=()), free_gradient)
 
     def _scaled(self, state: LbfgsState, gradient: Any) -> Any:
@@ -144,4 +144,4 @@ class Lbfgs:
         s, y = pair
         enough = float(dot(s, y)) > SMALLEST_CURVATURE * math.sqrt(float(dot(s, s))) * math.sqrt(float(dot(y, y)))
         pairs = (*state.pairs, pair) if enough else state.pairs
-        return pairs[-max(self.history, 1) :]  # without a history the newest still tells the size of a step
+        return pairs[-max(self.history, 1) :]  # without a history the newest pair still sets the step size

@@ -1,9 +1,10 @@
-"""A step length for L-BFGS: weak Wolfe conditions with a bracket, along the projected path x(t) = P(x + t d).
+"""Step length for L-BFGS: weak Wolfe conditions with a bracket, along the projected path x(t) = P(x + t d).
 
     W1  L(x(t)) <= L(x) + c1 g . (x(t) - x)        W2  g(x(t)) . x'(t) >= c2 g . d
 
-W1 fails: the step is too long, the next one comes from a parabola inside the bracket. W2 fails: too short, the next one
-from the secant of the derivatives, or, with an upper end known, from the middle. Every accepted step lowers the loss.
+If W1 fails, the step is too long, and a parabola inside the bracket gives the next one. If W2 fails, it is too short,
+and the next one comes from the secant of the derivatives or, once an upper end is known, is the midpoint. Every
+accepted step lowers the loss.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from ptylive.engine.refine.solvers.loss_function import LossFunction
 
 EDGE = 0.1
-"""Interpolated steps keep this share of the bracket away from its ends."""
+"""Interpolated steps stay this share of the bracket away from its ends."""
 GROWTH = (1.5, 10.0)
 
 
@@ -32,23 +33,23 @@ class Point:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The accepted point, or None where no step lowered the loss; evaluations spent."""
+    """The accepted point, or None if no step lowered the loss, and the number of evaluations."""
 
     point: Point | None
     evaluations: int
 
 
 class Search(Protocol):
-    """How a step length is found."""
+    """Rule that finds a step length."""
 
     def along(self, objective: LossFunction, start: Point, direction: Any) -> SearchResult:
-        """Look along ``direction``, one of descent: gradient . direction < 0."""
+        """Search along ``direction``, a descent direction: gradient . direction < 0."""
         ...
 
 
 @dataclass(frozen=True)
 class WolfeSearch:
-    """The conditions above, beginning with step 1; at most ``max_count`` evaluations."""
+    """Search for the conditions above, starting with step 1; at most ``max_count`` evaluations."""
 
     c1: float
     c2: float
@@ -66,7 +67,7 @@ class WolfeSearch:
             result = objective.evaluate(vector)
             loss = float(result.loss)
             if not math.isfinite(loss) or loss > start.loss + self.c1 * expected or loss >= start.loss:
-                del vector, result  # before there are others
+                del vector, result  # free the memory before the next are allocated
                 high = step
                 step = low + _parabola(loss - low_loss, low_derivative, high - low)
                 continue
@@ -82,14 +83,14 @@ class WolfeSearch:
 
 
 def stepped(objective: LossFunction, vector: Any, step: float, direction: Any) -> Any:
-    """A new vector: the allowed one nearest to ``vector`` + step * direction."""
+    """Return a new vector: the allowed one nearest to ``vector`` + step * direction."""
     moved = np.float32(step) * direction
     moved += vector
     return objective.project(moved)
 
 
 def tangent_of(objective: LossFunction, vector: Any, direction: Any) -> Any:
-    """Derivative of the projected path: parameters that came to rest on their bound no longer move."""
+    """Derivative of the projected path: parameters that have reached their bound no longer move."""
     bounds = objective.layout.lower_bounds()
     if not bounds:
         return direction
@@ -100,14 +101,14 @@ def tangent_of(objective: LossFunction, vector: Any, direction: Any) -> Any:
 
 
 def _parabola(rise: float, derivative: float, width: float) -> float:
-    """Minimum of the parabola with ``derivative`` at 0 and ``rise`` at ``width``, kept off the ends."""
+    """Minimum of the parabola with ``derivative`` at 0 and ``rise`` at ``width``, kept away from the ends."""
     curvature = rise - derivative * width
     best = -derivative * width * width / (2 * curvature) if math.isfinite(curvature) and curvature > 0 else 0.0
     return min(max(best, EDGE * width), (1 - EDGE) * width)
 
 
 def _secant(derivative: float, new_derivative: float, width: float) -> float:
-    """How much further the derivative should vanish, judged by its change over ``width``."""
+    """Distance to the point where the derivative should vanish, estimated from its change over ``width``."""
     change = new_derivative - derivative
     guess = -new_derivative * width / change if change > 0 else math.inf
     return min(max(guess, (GROWTH[0] - 1) * width), (GROWTH[1] - 1) * width)

@@ -1,7 +1,7 @@
-"""What the optimisers ask of a loss: its value and gradient at a vector, sums over vectors, bounds and curvatures.
+"""What the optimisers need from a loss: its value and gradient at a vector, sums over vectors, bounds and curvatures.
 
-Everything that a solver adds up over a vector it asks for here, so that a vector may lie in parts on several machines
-(:mod:`ptylive.engine.refine.tiles`): every one of them then sees the same numbers and takes the same step.
+Solvers take every sum over a vector from this interface, so that the vector may be distributed over several machines
+(:mod:`ptylive.engine.refine.tiles`): all of them then get the same numbers and take the same step.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from ptylive.schema.model import IndexArray
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Loss, summed over the patterns asked for, and its gradient (a vector)."""
+    """Loss, summed over the requested patterns, and its gradient (a vector)."""
 
     loss: Any
-    """A float, or a 0-d array of a device, for whose value one would have to wait."""
+    """A float, or a 0-d array on a device, whose value is not available until the device has finished."""
     gradient: Any
 
 
 class VectorLayout(Protocol):
-    """Where things lie in a vector."""
+    """Where the quantities are stored in a parameter vector."""
 
     def object_block(self, vector: Any) -> Any:
         """A view of the object's parameters, flat."""
         ...
 
     def quantities(self) -> list[tuple[slice, bool]]:
-        """Where every quantity lies, the object first, and whether it is complex."""
+        """The slice of every quantity, the object first, and whether the quantity is complex."""
         ...
 
     def lower_bounds(self) -> list[tuple[slice, float]]:
@@ -40,7 +40,7 @@ class VectorLayout(Protocol):
 
 
 class LossFunction(Protocol):
-    """A loss over one flat vector of real parameters: what L-BFGS asks for."""
+    """A loss over one flat vector of real parameters, as L-BFGS uses it."""
 
     @property
     def xp(self) -> Any:
@@ -49,95 +49,99 @@ class LossFunction(Protocol):
 
     @property
     def layout(self) -> VectorLayout:
-        """Of the vectors; where they lie in parts, of this part."""
+        """Layout of the vectors; where they are distributed, layout of this part."""
         ...
 
     @property
     def count(self) -> int:
-        """Patterns that count for now, by which a loss is divided when it is told."""
+        """Number of patterns that currently count; a loss is divided by it when it is reported."""
         ...
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and gradient of the patterns ``indices`` (None: all that count)."""
+        """Return loss and gradient of the patterns ``indices`` (None: all that count)."""
         ...
 
     def dot(self, a: Any, b: Any) -> Any:
-        """Sum of products over all parameters, each counted once, of vectors that may be packed (:mod:`.pairs`)."""
+        """Return the dot product of two vectors, which may be packed (:mod:`.pairs`); every parameter counts once."""
         ...
 
     def is_finite(self, vector: Any) -> bool:
-        """Whether every parameter is a number."""
+        """Whether every parameter is finite."""
         ...
 
     def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
-        """Diagonal scaling of L-BFGS (a vector); that of the probe times ``probe_step``."""
+        """Return the diagonal scaling of L-BFGS (a vector); the probe's part is multiplied by ``probe_step``."""
         ...
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector. Changes ``vector``."""
+        """Return the nearest allowed vector. Changes ``vector``."""
         ...
 
     def at_bound(self, vector: Any, gradient: Any) -> Any:
-        """Parameters that rest on their bound and would be pushed through it by a step against the gradient."""
+        """Return a mask of the parameters at their bound that a step against the gradient would push through it."""
         ...
 
     def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> LossFunction:
-        """The same with a pull of the object towards ``reference`` (:class:`Anchor`). ValueError where it has none."""
+        """Return this loss with a pull of the object towards ``reference`` (:class:`Anchor`).
+
+        Raises ValueError if the loss does not support an anchor.
+        """
         ...
 
 
 class PatternLoss(LossFunction, Protocol):
-    """A loss that is a sum over patterns: what sweeps over mini-batches ask for."""
+    """A loss that is a sum over patterns, as sweeps over mini-batches use it."""
 
     @property
     def layout(self) -> ParameterLayout:
-        """Of the vectors; where they lie in parts, of this part."""
+        """Layout of the vectors; where they are distributed, layout of this part."""
         ...
 
     @property
     def patterns(self) -> int:
-        """All there are."""
+        """Total number of patterns."""
         ...
 
     @property
     def chosen(self) -> IndexArray | None:
-        """The patterns that count for now (None: all)."""
+        """The patterns that currently count (None: all)."""
         ...
 
     @property
     def move_object(self) -> bool:
-        """Whether the object moves for now."""
+        """Whether the object currently moves."""
         ...
 
     @property
     def move_probe(self) -> bool:
-        """Whether the probe does."""
+        """Whether the probe currently moves."""
         ...
 
     @property
     def move_others(self) -> bool:
-        """Whether the other quantities do."""
+        """Whether the other quantities currently move."""
         ...
 
     def moving(self, *, move_object: bool, move_others: bool) -> PatternLoss:
-        """The same with object and other quantities fixed or free."""
+        """Return this loss with the object and the other quantities fixed or free."""
         ...
 
     def of_patterns(self, chosen: IndexArray) -> PatternLoss:
-        """The same of some patterns."""
+        """Return the loss of some of the patterns."""
         ...
 
     def recorder(self, patterns: int) -> Recorder | None:
-        """What records steps of which each evaluates some patterns; None where none can be.
+        """Return an object that records steps of ``patterns`` patterns each; None if steps cannot be recorded.
 
-        Nor with terms of plug-ins or constraints, which may be theirs: such code may do something else each time.
+        None also where there are terms or constraints that may belong to plug-ins: their code may act differently at
+        every call.
         """
         ...
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
-        """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
+        """Largest curvature of the loss of the patterns ``indices`` along an object parameter, a scalar."""
         ...
 
     def probe_curvature(self, patterns: int) -> Any:
-        """Curvature of the loss of n patterns along the parameters of the probe: a number or (modes, P, P)."""
+        """Curvature of the loss of n patterns along the probe's parameters: a number or (modes, P, P)."""
         ...

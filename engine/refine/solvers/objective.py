@@ -1,4 +1,4 @@
-"""The loss as a function of one flat parameter vector (see ``layout``): what the optimisers see."""
+"""The loss as a function of one flat parameter vector (see ``layout``), as the optimisers see it."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ from ptylive.engine.refine.solvers.pairs import product
 from ptylive.schema.model import IndexArray
 
 MIXED_CURVATURE = 0.1
-"""Share of the largest illumination in the object's curvature: keeps steps bounded where little light fell."""
+"""Share of the largest illumination in the object's curvature; it keeps steps bounded where there was little light."""
 
 PORTION = 1 << 26
-"""Pixels, slices and modes included, evaluated between two pauses: some tenths of a second on one core."""
+"""Pixels, including slices and modes, evaluated between two pauses: some tenths of a second on one core."""
 
 
 def _no_pause() -> None:
-    """Go on."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
 class Objective:
     """A backend's loss over a layout, with the curvatures by which steps are scaled.
 
-    Near a fit the amplitude loss has curvature 2 in every far-field value, so 2 sum_n |probe(r - r_n)|^2 in object
-    pixel r and 2 N in every Fourier coefficient of the probe. The curvature of other data terms is ``curvature_scale``
-    times that.
+    Near a fit the amplitude loss has curvature 2 in every far-field value, hence 2 sum_n |probe(r - r_n)|^2 in object
+    pixel r and 2 N in every Fourier coefficient of the probe. For other data terms the curvature is this one times
+    ``curvature_scale``.
     """
 
     backend: MultisliceBackend
     layout: ParameterLayout
-    """Its arrays best where the backend's are (``device.on_device``): else they go there at every evaluation."""
+    """Keep its arrays on the backend's device (``device.on_device``); otherwise every evaluation copies them there."""
     patterns: int
     move_object: bool = True
     move_probe: bool = True
     move_others: bool = True
     fixed: frozenset[BlockName] = frozenset()
-    """Other quantities that are fixed for now."""
+    """Other quantities currently held fixed."""
     constraint: Constraint | None = None
-    """What holds for now beside what does not move."""
+    """Constraint currently in force, in addition to the fixed quantities."""
     chosen: IndexArray | None = None
-    """The patterns that count for now (None: all)."""
+    """The patterns that currently count (None: all)."""
     curvature_scale: float = 1.0
     terms: tuple[Term, ...] = ()
     pause: Callable[[], None] = _no_pause
-    """Called between portions of a long evaluation; it may raise to abandon it."""
+    """Called between portions of a long evaluation; raise to abandon it."""
 
     @property
     def xp(self) -> Any:
@@ -63,7 +63,7 @@ class Objective:
 
     @property
     def count(self) -> int:
-        """Patterns that count for now."""
+        """Number of patterns that currently count."""
         return self.patterns if self.chosen is None else len(self.chosen)
 
     def moving(self, *, move_object: bool, move_others: bool) -> Objective:
@@ -87,16 +87,16 @@ class Objective:
         return bool(self.xp.isfinite(vector).all())
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and gradient of the patterns ``indices`` (None: all that count); what is fixed has gradient 0.
+        """Loss and gradient of the patterns ``indices`` (None: all that count); fixed parameters have gradient 0.
 
-        Terms that look at no pattern enter with the share of the patterns asked for.
+        Terms that do not depend on patterns are weighted by the share of the patterns that is evaluated.
         """
         indices = self.chosen if indices is None else indices
         physical = self.layout.physical(vector, self.xp)
         result = self._in_portions(physical, indices)
         gradient = self.layout.chain(vector, physical, result, self.xp)
         loss = result.loss
-        del result, physical  # as large as the vector: what follows needs the room
+        del result, physical  # as large as the vector: the memory is needed below
         share = 1.0 if indices is None else len(indices) / self.patterns
         if share == 1:
             loss = loss + sum(self._added(term, vector, gradient) for term in self.terms)
@@ -116,7 +116,7 @@ class Objective:
         return getattr(self.backend, "record", None) if patterns <= self._portion and plain else None
 
     def _added(self, term: Term, vector: Any, gradient: Any) -> Any:
-        """See :class:`Term`. RefinementError for whatever a plug-in's raises."""
+        """See :class:`Term`. RefinementError for whatever a plug-in's term raises."""
         with at_work(term):
             return term.add(self.layout, vector, gradient, self.xp)
 
@@ -134,12 +134,12 @@ class Objective:
 
     @property
     def _portion(self) -> int:
-        """Patterns that are evaluated without a pause."""
+        """Number of patterns that are evaluated without a pause."""
         layout = self.layout
         return max(1, PORTION // (layout.planes * layout.modes * layout.window**2))
 
     def _in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:
-        """The backend's loss and gradient, with a pause every so often."""
+        """The backend's loss and gradient, evaluated in portions with a pause after each."""
         layout = self.layout
         chosen = np.arange(self.patterns) if indices is None else indices
         size = self._portion
@@ -162,39 +162,39 @@ class Objective:
         return total
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
-        """Largest curvature of the loss of the patterns ``indices`` along a parameter of the object, a scalar."""
+        """Largest curvature of the loss of the patterns ``indices`` along an object parameter, a scalar."""
         return self.peak_curvature_in(self.light(vector, indices).max())
 
     def peak_curvature_in(self, light: Any) -> Any:
-        """The same where the largest illumination is ``light``, a scalar."""
+        """Largest curvature along an object parameter where the largest illumination is ``light``, a scalar."""
         return 2 * self.curvature_scale * self.xp.maximum(light.astype(np.float64), 1e-30) / self.layout.object_modes
 
     def light(self, vector: Any, indices: IndexArray | None) -> Any:
-        """Illumination (Y, X) of the patterns ``indices``; None: of all."""
+        """Illumination (Y, X) by the patterns ``indices``; None: by all patterns."""
         return self.backend.illumination(self.layout.probe_planes(vector, self.xp), indices)
 
     def probe_curvature(self, patterns: int) -> Any:
-        """Curvature of the loss of n patterns along the parameters of the probe: a number or (modes, P, P)."""
+        """Curvature of the loss of n patterns along the probe's parameters: a number or (modes, P, P)."""
         return np.float32(2 * self.curvature_scale * patterns) * self.layout.probe_curvature(self.xp)
 
     def object_curvature(self, vector: Any) -> Any:
-        """Curvature of the loss along the object's parameters (object_size,), nowhere near 0."""
+        """Curvature of the loss along the object's parameters (object_size,), bounded away from 0."""
         light = self.light(vector, self.chosen)
         return self.object_curvature_in(light, light.max())
 
     def object_curvature_in(self, light: Any, largest: Any) -> Any:
-        """The same where the illumination is ``light`` (Y, X), and that of the whole object ``largest`` at most."""
+        """Object curvature for the illumination ``light`` (Y, X); ``largest``: its maximum over the whole object."""
         layout = self.layout
         mixed = (1 - MIXED_CURVATURE) * light + MIXED_CURVATURE * largest
         curvature = 2 * self.curvature_scale / layout.object_modes * mixed
         return self.xp.tile(curvature.ravel(), layout.object_size // light.size)
 
     def inverse_curvature(self, vector: Any, probe_step: float) -> Any:
-        """Diagonal scaling of L-BFGS (a vector): the inverse of the known curvatures, the probe's times a step."""
+        """Diagonal scaling of L-BFGS (a vector): inverse of the known curvatures, for the probe times a step."""
         return self.inverse_of(self.object_curvature(vector), vector, probe_step)
 
     def inverse_of(self, object_curvature: Any, vector: Any, probe_step: float) -> Any:
-        """The same with a curvature of the object (object_size,)."""
+        """Diagonal scaling of L-BFGS for a given curvature of the object (object_size,)."""
         xp, layout = self.xp, self.layout
         probe = xp.full(layout.probe_size, probe_step, np.float32).reshape(layout.probe_block(vector).shape)
         parts = [1 / object_curvature, (probe / self.probe_curvature(self.count)).ravel()]
@@ -202,7 +202,7 @@ class Objective:
         return xp.concatenate(parts).astype(np.float32)
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector: lower bounds applied, fixed parts restored. Changes ``vector``."""
+        """Return the nearest allowed vector: lower bounds applied, fixed parts restored. Changes ``vector``."""
         for part, lowest in self.layout.lower_bounds():
             self.xp.maximum(vector[part], lowest, out=vector[part])
         if self.constraint is not None:
@@ -210,7 +210,7 @@ class Objective:
         return vector
 
     def at_bound(self, vector: Any, gradient: Any) -> Any:
-        """Parameters that rest on their bound and would be pushed through it by a step against the gradient."""
+        """Return a mask of the parameters at their bound that a step against the gradient would push through it."""
         mask = self.xp.zeros(vector.shape, bool)
         for part, lowest in self.layout.lower_bounds():
             mask[part] = (vector[part] <= lowest) & (gradient[part] > 0)

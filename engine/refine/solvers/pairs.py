@@ -1,9 +1,9 @@
-"""Pairs (s, y) that L-BFGS keeps: a step, and the change of the gradient over it; in 16 bits where they are long.
+"""Pairs (s, y) that L-BFGS stores, a step and the change of the gradient over it; in 16 bits if they are long.
 
 Ten pairs are twenty vectors as long as the object, the largest part of a run's memory after its patterns. A pair
-estimates a curvature whose gradients differ by more than rounding anyway, so long vectors of single precision are kept
-as whole numbers of 16 bits, a scale for every block of them (block floating point, Wilkinson, Rounding Errors in
-Algebraic Processes, 1963, chapter 1): wrong by at most 1.6e-5 of the largest number in a block.
+estimates a curvature from gradients that differ by more than rounding anyway. Long single-precision vectors are
+therefore stored as 16-bit integers with one scale per block (block floating point, Wilkinson, Rounding Errors in
+Algebraic Processes, 1963, chapter 1), with an error of at most 1.6e-5 of the largest number in a block.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ptylive.engine.refine.parameters import pieces as long
 from ptylive.engine.refine.parameters.pieces import pieces
 
 LONG = 1 << 22
-"""Numbers from which on a vector is packed: ten pairs of shorter ones are less than what a program takes by itself."""
+"""Length from which a vector is packed: ten pairs of shorter ones need less memory than the program itself."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Packed:
     numbers: Any
     """(n,) int16."""
     scales: Any
-    """(n / BLOCK, rounded up) float32: what a 1 in its block stands for."""
+    """(n / BLOCK, rounded up) float32: the value of one integer unit in each block."""
 
 
 Part = Any
-"""A vector (n,), or one that is :class:`Packed`."""
+"""A vector (n,), plain or :class:`Packed`."""
 Pair = tuple[Part, Part]
 
 
 def kept(vector: Any, xp: Any) -> Part:
-    """The vector (n,), packed where it is long and in single precision. It must be finite."""
+    """Return the vector (n,), packed if it is long and in single precision. It must be finite."""
     if vector.dtype != np.float32 or len(vector) < LONG:
         return vector
     numbers = xp.empty(len(vector), xp.int16)
@@ -58,7 +58,7 @@ def kept(vector: Any, xp: Any) -> Part:
 
 
 def whole(part: Part, xp: Any) -> Any:
-    """The vector (n,) of what :func:`kept` gave: a new one where it is packed."""
+    """Return the vector (n,) from the result of :func:`kept`: a new array if that is packed."""
     if not isinstance(part, Packed):
         return part
     if xp is np:
@@ -76,7 +76,7 @@ def whole(part: Part, xp: Any) -> Any:
 
 
 def product(a: Part, b: Part, xp: Any) -> Any:
-    """Sum of products of two vectors (n,); on the processor no copy is made of packed ones."""
+    """Return the dot product of two vectors (n,); on the CPU packed vectors are not copied."""
     packed = [part for part in (a, b) if isinstance(part, Packed)]
     if not packed:
         return xp.dot(a, b)
@@ -91,7 +91,7 @@ def product(a: Part, b: Part, xp: Any) -> Any:
 
 
 def add_scaled(vector: Any, factor: Any, part: Part, xp: Any) -> None:
-    """Vector (n,) += factor * part; on the processor no copy is made of a packed one."""
+    """Add factor * part to a vector (n,), in place; on the CPU a packed part is not copied."""
     if xp is np and isinstance(part, Packed):
         from ptylive.engine.backend import packed_vectors
 
@@ -101,7 +101,7 @@ def add_scaled(vector: Any, factor: Any, part: Part, xp: Any) -> None:
 
 
 def _blocks(piece: slice) -> list[tuple[slice, slice]]:
-    """Parts of a piece that are whole blocks, or a shorter one at the end, each with the places of its scales."""
+    """The whole blocks of a piece, then a shorter one at the end if there is one, each with the slice of its scales."""
     end = piece.start + (piece.stop - piece.start) // BLOCK * BLOCK
     found = [(slice(piece.start, end), slice(piece.start // BLOCK, end // BLOCK))] if end > piece.start else []
     if piece.stop > end:

@@ -1,10 +1,10 @@
-"""How steep the loss is along the steps of a sweep: the largest eigenvalue of steps times second derivatives.
+"""Steepness of the loss along the steps of a sweep: the largest eigenvalue of steps times second derivatives.
 
-A step against the gradient makes an error along an eigenvector grow where that eigenvalue exceeds 2. For one slice it
-is bounded beforehand: the gradient passes back through a unitary transform, so no curvature exceeds the illumination's
-by which steps are divided. Slices move together, and what one changes passes through all those behind it: by how much
-their curvatures add depends on thickness, overlap, probe modes and specimen, so it is measured, by power iteration on
-differences of the gradient.
+A step against the gradient amplifies an error along an eigenvector whose eigenvalue exceeds 2. For one slice the
+eigenvalue is bounded beforehand: the gradient passes back through a unitary transform, so no curvature exceeds that of
+the illumination, by which steps are divided. Several slices move together, and a change of one passes through all
+slices behind it. How much their curvatures add up depends on thickness, overlap, probe modes and specimen. It is
+therefore measured, by power iteration on differences of the gradient.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from ptylive.engine.refine.solvers.loss_function import PatternLoss
 from ptylive.schema.model import IndexArray
 
 ITERATIONS = 5
-"""From the direction of the step itself; one to two tenths are missing then."""
+"""Power iterations, starting from the direction of the step; the result is then one to two tenths too low."""
 TRIAL_LENGTH = 0.01
-"""Distance over which gradients are compared, in lengths of the step: large against rounding in single precision."""
+"""Distance over which gradients are compared, in step lengths: large compared with single-precision rounding."""
 
 
 def steepness(objective: PatternLoss, vector: Any, indices: IndexArray, scaled: Callable[[Any], Any]) -> float:
-    """Largest eigenvalue of steps times Hessian of the loss of the patterns ``indices``; 0 where nothing moves.
+    """Largest eigenvalue of steps times the Hessian of the loss of the patterns ``indices``; 0 if nothing moves.
 
-    ``scaled`` makes a step of a gradient, in its place.
+    ``scaled`` turns a gradient into a step, in place.
     """
     gradient = objective.evaluate(vector, indices).gradient
     force = gradient.copy()

@@ -4,14 +4,13 @@
 
 Other quantities follow from the second sweep of the object on, each scaled by its own curvature.
 
-Steps of several slices are shortened where they would overshoot (``steepness``). A sweep that ends above where the
-best began or ended, is worse on average than the one before, or meets a loss that is not finite, is undone, the first
-one too, and the steps are halved.
-The solver is a pure function from state to state, so stopping, saving and going back need nothing special.
-
-Batches are drawn at random, with equal shares of the scan: with n batches in a sweep, of every n patterns that follow
-each other by the rows of the object that they light, each goes to another batch. So each batch sees all of the scan,
-and of a scan that is cut by rows into tiles each tile has its part of every batch, however many tiles there are.
+Steps of several slices are shortened where they would overshoot (``steepness``). A sweep is undone and the steps are
+halved if it ends above the best start or end so far, if its mean is worse than that of the sweep before, or if a loss
+is not finite. This applies to the first sweep, too.
+The solver is a pure function from state to state, so stopping, saving and going back need no special treatment.
+Batches are drawn at random, with equal shares of the scan. Patterns are sorted by the rows of the object that they
+light; with n batches in a sweep, every n consecutive patterns go to n different batches. Each batch thus covers the
+whole scan, and if the scan is cut by rows into tiles, each tile has its part of every batch, whatever their number.
 """
 
 from __future__ import annotations
@@ -29,30 +28,30 @@ from ptylive.engine.refine.solvers.steepness import steepness
 from ptylive.schema.model import IndexArray
 
 MEAN_RISE, END_RISE = 1e-3, 5e-3
-"""The loss of a sweep is taken while the parameters move, and that of its end from some patterns only: rises of these
-shares are no divergence."""
+"""A sweep's loss is summed while the parameters move, and the loss at its end is that of some patterns only: rises by
+no more than these shares do not count as divergence."""
 MOST_HALVINGS = 6
 STEEPEST = 2.5
 """Largest eigenvalue of steps times second derivatives of one batch: errors along it grow above 2, but the next batches
-see other patterns and take them back."""
+contain other patterns and reverse them."""
 MEASURED_SWEEPS = 3
-"""Sweeps before which it is measured: later ones change the object little."""
+"""Sweeps in which the steepness is measured: later ones change the object little."""
 JUDGED_SHARE, LEAST_JUDGED, MOST_JUDGED = 1 / 32, 32, 256
-"""Patterns on which the end of a sweep is compared with its start."""
+"""Number of patterns on which the end of a sweep is compared with its start: a share, and its limits."""
 FULL_SWEEPS, LATER_STEPS = 8, 0.6
-"""Sweeps at full steps; every further one has this share of the steps of the one before: what is left to find is small,
-and full steps would fit noise."""
+"""Sweeps at full steps; in every further sweep the steps shrink by this factor: little is left to find then, and full
+steps would fit noise."""
 LEAST_SWEEPS, MOST_SWEEPS = 8, 16
 FLAT = 5e-4
-"""Fall of the held-out loss in a sweep, as a share, below which further sweeps fit noise."""
+"""Relative fall of the held-out loss in a sweep below which further sweeps fit noise."""
 HELD_OUT_SHARE = 0.05
 
 
 @lru_cache(maxsize=2)
 def _order(seed: int, sweep: int, halvings: int, count: int, stripe: int) -> IndexArray:
-    """A permutation of ``count`` patterns, each ``stripe`` that follow each other among themselves; read-only.
+    """A permutation of ``count`` patterns, every ``stripe`` consecutive ones among themselves; read-only.
 
-    Kept: of a large scan it takes as long as a batch does.
+    Cached: for a large scan the permutation takes as long as a batch does.
     """
     random, order = np.random.default_rng([seed, sweep, halvings]), np.arange(count)
     whole = count - count % stripe
@@ -64,7 +63,7 @@ def _order(seed: int, sweep: int, halvings: int, count: int, stripe: int) -> Ind
 
 @dataclass(frozen=True)
 class SweepState:
-    """Between two batches."""
+    """The state between two batches."""
 
     vector: Any
     sweep: int = 0
@@ -72,30 +71,30 @@ class SweepState:
     batch: int = 0
     """Batches done in the current sweep."""
     running_loss: Any = 0.0
-    """Summed over the batches done; may lie on a device."""
+    """Sum over the batches done; may be on a device."""
     start: Any = None
     """Parameters at the start of the current sweep (None: ``vector``)."""
     halvings: int = 0
     losses: tuple[float, ...] = ()
-    """Loss per pattern of each finished sweep."""
+    """Mean loss per pattern of each finished sweep."""
     held_losses: tuple[float, ...] = ()
-    """Loss per held-out pattern after each finished sweep, where some are held out."""
+    """Loss per held-out pattern after each finished sweep, if patterns are held out."""
     lowest: float | None = None
-    """Loss of the patterns judged by, at the best start or end of a sweep so far."""
+    """Loss of the patterns used for judging, at the best start or end of a sweep so far."""
     steepness: float = 0.0
-    """Largest yet measured, of the steps asked for."""
+    """Largest steepness measured so far, for unshortened steps."""
     memory: Any = None
-    """(k, n) what a named engine keeps from batch to batch (:mod:`ptylive.engine.refine.engines`); None otherwise."""
+    """(k, n) state that a named engine keeps between batches (:mod:`ptylive.engine.refine.engines`); None otherwise."""
     steps: int = 0
-    """Batches that a named engine has done in all."""
+    """Total number of batches that a named engine has done."""
     striped: bool = False
-    """Whether its sweep draws batches with equal shares of the scan; it does not in a state that an earlier version has
-    kept, whose batches may have been smaller, too."""
+    """Whether the sweep draws batches with equal shares of the scan. False in a state saved by an earlier version,
+    whose batches may also have been smaller."""
 
 
 @dataclass(frozen=True)
 class Sweeps:
-    """The solver: settings only."""
+    """The solver; it holds settings only."""
 
     objective: PatternLoss
     sweeps: int
@@ -105,17 +104,17 @@ class Sweeps:
     probe_step: float
     seed: int
     patterns: IndexArray | None = None
-    """The patterns swept over (None: all); the others are left for judging the result."""
+    """The patterns swept over (None: all); the others are left out to judge the result."""
     held_out: IndexArray | None = None
-    """Patterns whose loss ends the sweeps: when, after ``LEAST_SWEEPS``, it falls by less than ``FLAT`` in a sweep."""
+    """Patterns whose loss ends the sweeps once it falls by less than ``FLAT`` in a sweep, after ``LEAST_SWEEPS``."""
     full_sweeps: int = FULL_SWEEPS
-    """Sweeps at full steps."""
+    """Number of sweeps at full steps."""
     rows: IndexArray | None = None
-    """(N,) where each pattern lies, as the first row of its window; None: they lie as they are numbered."""
+    """(N,) first row of each pattern's window; None: patterns are in the order of their numbers."""
 
     @property
     def swept(self) -> IndexArray | None:
-        """The patterns of a sweep: those that count for now, without those held out (None: all)."""
+        """The patterns of a sweep: those that currently count, without the held-out ones (None: all)."""
         if self.patterns is None or self.objective.chosen is None:
             return self.objective.chosen if self.patterns is None else self.patterns
         both = np.intersect1d(self.patterns, self.objective.chosen)
@@ -123,13 +122,13 @@ class Sweeps:
 
     @property
     def count(self) -> int:
-        """Patterns in a sweep."""
+        """Number of patterns in a sweep."""
         swept = self.swept
         return self.objective.patterns if swept is None else len(swept)
 
     @property
     def batches(self) -> int:
-        """Batches in a sweep."""
+        """Number of batches in a sweep."""
         return math.ceil(self.count / self.batch_size)
 
     def init(self, vector: Any) -> SweepState:
@@ -141,14 +140,14 @@ class Sweeps:
         return state.sweep >= self.sweeps or state.halvings > MOST_HALVINGS or self._flat(state)
 
     def _flat(self, state: SweepState) -> bool:
-        """Whether the held-out loss has all but stopped falling; its minimum would come too late."""
+        """Whether the held-out loss has almost stopped falling; waiting for its minimum would take too long."""
         if self.held_out is None or state.batch > 0 or state.sweep < LEAST_SWEEPS:
             return False
         before, now = state.held_losses[-2:]
         return before - now < FLAT * abs(now)
 
     def step(self, state: SweepState) -> SweepState:
-        """One batch further."""
+        """Process one batch."""
         state = self._taken_up(state)
         if state.batch == 0:
             state = self._begun(state)
@@ -157,7 +156,7 @@ class Sweeps:
         key = (objective.move_object, objective.move_others, factor, len(indices))
         vector, loss = self._repeated(key, partial(self._stepped, objective, factor), state.vector, indices)
         if isinstance(loss, float) and not math.isfinite(loss):
-            return self._undone(state, start)  # on a device a batch would wait for the one before: seen to at the end
+            return self._undone(state, start)  # on a device this would wait for the batch: checked at the end
         state = replace(
             state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + loss
         )
@@ -168,7 +167,7 @@ class Sweeps:
         return Repeated(self.objective.recorder(self.batch_size))
 
     def _stepped(self, objective: PatternLoss, factor: float, vector: Any, indices: IndexArray) -> tuple[Any, Any]:
-        """The vector after the step of a batch, and the batch's loss before it."""
+        """Return the vector after the step of a batch, and the batch's loss before the step."""
         result = objective.evaluate(vector, indices)
         if isinstance(result.loss, float) and not math.isfinite(result.loss):
             return vector, result.loss
@@ -177,21 +176,21 @@ class Sweeps:
 
     @staticmethod
     def _taken_up(state: SweepState) -> SweepState:
-        """A sweep whose batches an earlier version has drawn begins anew: no pattern is to be seen twice in one."""
+        """Restart a sweep whose batches an earlier version drew: no pattern may occur twice in one sweep."""
         if state.striped:
             return state
         vector = state.start if state.batch else state.vector
         return replace(state, vector=vector, start=None, batch=0, running_loss=0.0, striped=True)
 
     def _moving(self, sweep: int) -> PatternLoss:
-        """The objective of a sweep, with what does not move yet fixed."""
+        """The objective of a sweep, with the parameters fixed that do not move yet."""
         return self.objective.moving(
             move_object=self.objective.move_object and sweep >= self.probe_sweeps,
-            move_others=sweep > self.probe_sweeps,  # not before there is an object to compare with
+            move_others=sweep > self.probe_sweeps,  # only once there is an object to compare with
         )
 
     def _begun(self, state: SweepState) -> SweepState:
-        """The state before a sweep's first batch, with what its steps and its end are judged by."""
+        """Prepare a sweep's first batch: the reference loss, and the measured steepness of its steps."""
         if state.lowest is None:
             state = replace(state, lowest=self._judged(state.vector))
         several = self.objective.layout.object_shape[0] > 1
@@ -203,20 +202,20 @@ class Sweeps:
         return state
 
     def _judged(self, vector: Any) -> float:
-        """Loss of some patterns, the same in every sweep."""
+        """Loss of a few patterns, the same ones in every sweep."""
         few = max(LEAST_JUDGED, min(MOST_JUDGED, int(JUDGED_SHARE * self.count)))
         order = np.random.default_rng(self.seed).permutation(self.count)[:few]
         swept = self.swept
         return float(self.objective.evaluate(vector, np.sort(order if swept is None else swept[order])).loss)
 
     def _batch(self, state: SweepState) -> IndexArray:
-        """Patterns of the next batch: the order of a sweep depends on seed, sweep and halvings only."""
+        """Patterns of the next batch: the order within a sweep depends only on seed, sweep and halvings."""
         order = _order(self.seed, state.sweep, state.halvings, self.count, self.batches)[state.batch :: self.batches]
         return order if self._by_row is None else self._by_row[order]
 
     @cached_property
     def _by_row(self) -> IndexArray | None:
-        """The patterns of a sweep by the rows where they lie, then by number (None: all, as they are numbered)."""
+        """The patterns of a sweep sorted by the rows of their windows, then by number (None: all, in their order)."""
         swept = self.swept
         if self.rows is None:
             return swept
@@ -224,12 +223,12 @@ class Sweeps:
         return order if swept is None else swept[order]
 
     def _factor(self, state: SweepState) -> float:
-        """Of the steps asked for."""
+        """Factor applied to the configured steps."""
         factor = 0.5**state.halvings * LATER_STEPS ** max(0, state.sweep + 1 - self.full_sweeps)
         return factor * min(1.0, STEEPEST / max(state.steepness, STEEPEST))
 
     def _scaled(self, objective: PatternLoss, vector: Any, indices: IndexArray, factor: float, gradient: Any) -> Any:
-        """The step, times a factor, against a gradient of the patterns ``indices``, in the gradient's place."""
+        """Turn a gradient of the patterns ``indices`` into the step against it, times a factor, in place."""
         layout = objective.layout
         if objective.move_object:
             curvature = objective.peak_curvature(vector, indices)
@@ -240,7 +239,7 @@ class Sweeps:
         if objective.move_others:
             others = layout.other_blocks(gradient)
             for block in layout.blocks:
-                # a batch knows all there is about its own patterns, and its share of what all patterns have in common
+                # a batch has all the data on its own patterns, but only its share of the data on common quantities
                 share = 1.0 if block.per_pattern else len(indices) / self.count
                 curvature = objective.xp.asarray(block.curvature) * np.float32(share)
                 others[block.name][...] *= np.float32(factor * self.object_step) / curvature
@@ -273,5 +272,5 @@ class Sweeps:
 
 
 def _risen(before: float, after: float, tolerated: float) -> bool:
-    """Whether a loss has risen by more than a share, or is none."""
+    """Whether a loss has risen by more than a share, or is not a number."""
     return not after <= before + tolerated * abs(before)

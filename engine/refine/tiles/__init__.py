@@ -1,1 +1,1 @@
-"""One refinement on many workers: the object cut into tiles of rows, each with its patterns and all of the probe."""
+"""One refinement on many workers: the object cut into tiles of rows, each with its patterns and the whole probe."""

@@ -1,4 +1,4 @@
-"""Who works on the tiles of a refinement: asked for by the run, provided by threads here or by a cluster's workers."""
+"""Workers for the tiles of a refinement: requested by the run, provided by threads here or by a cluster's workers."""
 
 from __future__ import annotations
 
@@ -13,56 +13,56 @@ from ptylive.engine.refine.tiles.tile_part import TilePart
 from ptylive.engine.refine.tiles.tile_run import KEEP_SECONDS, TileRun
 
 PartOf = Callable[[int], bytes]
-"""The part of a tile; made when it is asked for, so that one is in memory at a time."""
+"""Returns the part of a tile; called on demand, so that only one part is in memory at a time."""
 
 
 class CrewLost(Exception):
-    """A worker does not answer any more: the tiles have to begin anew from states that were kept."""
+    """A worker no longer answers: the tiles must restart from saved states."""
 
 
 class CrewBusy(CrewLost):
-    """A worker has another refinement: this one has to wait."""
+    """A worker is busy with another refinement: this one must wait."""
 
 
 class Crew(Protocol):
-    """Workers that have the tiles of one run, each its own. All methods raise CrewLost."""
+    """Workers for the tiles of one run, one tile each. All methods raise CrewLost."""
 
     @property
     def poll_s(self) -> float:
-        """How often to ask what they have to say."""
+        """Polling interval for messages."""
         ...
 
     def heard(self) -> list[tuple[int, Mapping[str, Any]]]:
-        """What tiles have said since, with their numbers; returns at once."""
+        """Messages from tiles since the last call, with the tiles' numbers; returns at once."""
         ...
 
     def kept(self, tile: int, serial: int) -> bytes:
-        """A state that a tile has told of. Raises LookupError where it is gone."""
+        """A state that a tile has announced. Raises LookupError if it no longer exists."""
         ...
 
     def stop(self) -> None:
-        """Ask for the end after the step that all are at."""
+        """Request the end of the run after the current step of all tiles."""
         ...
 
 
 class Workers(Protocol):
-    """Where tiles can be worked on."""
+    """Provider of workers for tiles."""
 
     @property
     def tiles(self) -> int:
-        """How many are wanted."""
+        """Number of workers requested."""
         ...
 
     def crew(self, part_of: PartOf, kept: PartOf | None) -> AbstractContextManager[Crew]:
-        """All tiles at work, from the start or from kept states, until the end of the block.
+        """Start all tiles, from the beginning or from saved states, and run them until the end of the block.
 
-        Raises CrewLost where a worker is lost meanwhile, PtyliveError where there are none.
+        Raises CrewLost if a worker is lost meanwhile, PtyliveError if there are none.
         """
         ...
 
 
 class Threads:
-    """Tiles in threads of this process: for tests, and to see what the cut costs."""
+    """Tiles in threads of this process: for tests, and to measure the cost of the cut."""
 
     def __init__(self, tiles: int, keep_s: float = KEEP_SECONDS, backend: str = "cpu") -> None:
         self.tiles, self._keep_s, self._backend = tiles, keep_s, backend
@@ -117,11 +117,11 @@ class ThreadCrew:
         self._runs[0].stop()
 
     def end(self) -> None:
-        """Give up, however far they are."""
+        """Abandon all tiles in whatever state they are."""
         for run in self._runs:
             run.end()
 
     def join(self) -> None:
-        """Wait until all have ended."""
+        """Wait until all tiles have ended."""
         for thread in self._threads:
             thread.join()

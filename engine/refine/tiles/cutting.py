@@ -1,7 +1,7 @@
-"""The cut: patterns in groups of equal number by the row of their windows, and the object's rows that each group needs.
+"""The cut: groups of equal numbers of patterns by the row of their windows, and the object rows that each group needs.
 
-A tile holds every row that one of its patterns lights, so neighbours share the rows of about a window: the halo. Of
-the rows that several hold each counts in one tile only, so that sums over all parameters come out right.
+A tile holds every row that one of its patterns lights, so neighbours share about a window's rows: the halo. A row that
+several tiles hold counts in only one of them, so that sums over all parameters are correct.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import IndexArray
 
 Rows = tuple[int, int]
-"""First row, and the first one behind."""
+"""First row, and the row after the last."""
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Rows of a tile that patterns of several tiles light."""
+    """Rows of a tile that are lit by patterns of several tiles."""
 
     rows: Rows
     tiles: tuple[int, ...]
-    """In ascending order: everybody adds up in this order, so that copies of a row stay the same to the last bit."""
+    """In ascending order: all tiles sum in this order, so that copies of a row stay bitwise equal."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What one worker has. Rows are those of the whole object."""
+    """The share of one worker. Rows are those of the whole object."""
 
     number: int
     tiles: int
-    """How many there are."""
+    """Total number of tiles."""
     patterns: IndexArray
-    """(n,) numbers among all, ascending."""
+    """(n,) numbers among all patterns, ascending."""
     rows: Rows
-    """Of the object that it holds."""
+    """Rows of the object that it holds."""
     lit: Rows
-    """That its patterns light."""
+    """Rows that its patterns light."""
     own: Rows
-    """That count here and nowhere else."""
+    """Rows that count in this tile only."""
     given: tuple[tuple[int, Rows], ...]
-    """Rows that another tile holds too and that are lit from here: what they gain is sent there."""
+    """Rows lit by this tile that another tile also holds: their gradient is sent there."""
     taken: tuple[tuple[int, Rows], ...]
-    """Rows that are lit from another tile: what they gain comes from there."""
+    """Rows lit by another tile: their gradient comes from there."""
     segments: tuple[Segment, ...]
-    """The rows of ``taken`` in pieces, each lit from the same tiles."""
+    """The rows of ``taken`` in pieces, each lit by the same tiles."""
 
     def local(self, rows: Rows) -> slice:
-        """Rows among those held."""
+        """Slice of these rows among those held."""
         return slice(rows[0] - self.rows[0], rows[1] - self.rows[0])
 
     def numbers(self, indices: IndexArray) -> IndexArray:
-        """Those of the patterns ``indices`` that are here, by their number here, in the order given."""
+        """Local numbers of those of the patterns ``indices`` that are in this tile, in the given order."""
         place = np.searchsorted(self.patterns, indices)
         place[place == len(self.patterns)] = 0
         return np.asarray(place[self.patterns[place] == indices])
@@ -63,7 +63,7 @@ class Tile:
 def cut(first_rows: IndexArray, window: int, rows: int, tiles: int) -> tuple[Tile, ...]:
     """Tiles of an object of ``rows`` rows; first_rows (N,): of each pattern's window of ``window`` rows.
 
-    Raises RefinementError where there are fewer patterns than tiles.
+    Raises RefinementError if there are fewer patterns than tiles.
     """
     if not 1 <= tiles <= len(first_rows):
         raise RefinementError(f"{len(first_rows)} patterns cannot be cut into {tiles} tiles", "take fewer workers")

@@ -1,9 +1,9 @@
-"""What tiles tell each other: the gradient of shared rows, to neighbours; sums over all tiles, to everybody.
+"""Communication between tiles: gradients of shared rows, between neighbours, and sums over all tiles, for all.
 
-Both are such that all who hold a number hold it to the last bit: rows are added up in the order of the tiles, and sums
-in pairs whose halves commute (recursive doubling, Thakur, Rabenseifner and Gropp, Int. J. High Perform. Comput. Appl.
-19, 49, 2005: log2 of the number of tiles rounds; tiles beyond a power of two hand their numbers to a partner first).
-So every tile takes the same decisions, and copies of a row never drift apart.
+Both are bitwise equal on all tiles that hold them: rows are summed in the order of the tiles, and sums are formed
+in pairs with commuting halves (recursive doubling, Thakur, Rabenseifner and Gropp, Int. J. High Perform. Comput. Appl.
+19, 49, 2005: log2 of the number of tiles rounds; tiles beyond a power of two first send their numbers to a partner).
+Every tile therefore makes the same decisions, and copies of a row never diverge.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from ptylive.engine.refine.tiles.links import Link, LinkLost
 from ptylive.schema.model import Array, DoubleArray
 
 STOP, KEEP = 0, 1
-"""Wishes that any tile may have: to end the run, to keep its state."""
+"""Requests that any tile may make: to end the run, to save its state."""
 WISHES = 2
 
 
 class Shared(NamedTuple):
-    """Numbers of one tile on their way to those of all."""
+    """Numbers of one tile, to be combined with those of all."""
 
     sums: DoubleArray
-    """(n,) to be added."""
+    """(n,) numbers to be summed."""
     peaks: DoubleArray
-    """(m,) of which the largest counts."""
+    """(m,) numbers of which the largest is taken."""
     array: Array
-    """(k,) to be added, in its own precision."""
+    """(k,) array to be summed, in its own precision."""
 
     def with_those_of(self, other: Shared) -> Shared:
-        """Of both; the same whichever is asked."""
+        """Combine with another tile's numbers; the operation is symmetric."""
         return Shared(self.sums + other.sums, np.maximum(self.peaks, other.peaks), self.array + other.array)
 
     def to_bytes(self) -> bytes:
-        """For the link."""
+        """Serialise for the link."""
         return b"".join(np.ascontiguousarray(part).tobytes() for part in self)
 
     def like(self, message: bytes) -> Shared:
-        """Of a message from a tile that is at the same point. LinkLost for one that is not."""
+        """Parse a message from a tile that is at the same point. LinkLost for one that is not."""
         if len(message) != sum(part.nbytes for part in self):
             raise LinkLost("tiles are out of step")
         parts, first = [], 0
@@ -56,7 +56,7 @@ class Shared(NamedTuple):
 
 
 class Exchange:
-    """The talk of one tile; everything in it is called by all tiles in the same order. Raises LinkLost."""
+    """Communication of one tile; all tiles must call its methods in the same order. Raises LinkLost."""
 
     def __init__(self, tile: Tile, link: Link) -> None:
         self._tile, self._link = tile, link
@@ -64,20 +64,20 @@ class Exchange:
         self._wished = np.zeros(WISHES)
         self._agreed = np.zeros(WISHES)
         self.seconds, self.sent_bytes = 0.0, 0
-        """Spent here, waiting for others included, and sent."""
+        """Seconds spent here, including waiting for others, and bytes sent."""
 
     def wish(self, what: int) -> None:
-        """Ask all tiles for something; from any thread."""
+        """Make a request to all tiles; may be called from any thread."""
         with self._lock:
             self._wished[what] = 1
 
     def agreed(self) -> tuple[bool, ...]:
-        """Which wishes all tiles have heard since this was last asked: the same everywhere."""
+        """Requests that all tiles have received since the last call: the same on all tiles."""
         found, self._agreed = self._agreed, np.zeros(WISHES)
         return tuple(bool(one) for one in found)
 
     def add_seams(self, planes: Sequence[Array]) -> None:
-        """Add to arrays (k, rows held, columns) what the other tiles have for the same rows, in their place."""
+        """Add the other tiles' contributions for the same rows to arrays (k, rows held, columns), in place."""
         start = time.perf_counter()
         for other, rows in self._tile.given:
             self._send(other, self._seam(planes, rows))
@@ -85,12 +85,12 @@ class Exchange:
         self.seconds += time.perf_counter() - start
 
     def _seam(self, planes: Sequence[Array], rows: Rows) -> bytes:
-        """Rows of the arrays for another tile."""
+        """Serialise rows of the arrays for another tile."""
         part = self._tile.local(rows)
         return b"".join(np.ascontiguousarray(each[:, part]).tobytes() for each in planes)
 
     def _add(self, planes: Sequence[Array], messages: Mapping[int, bytes]) -> None:
-        """What has come from other tiles, in the order of the tiles."""
+        """Add the contributions of other tiles, in the order of the tiles."""
         tile = self._tile
         taken = {other: (rows, messages[other]) for other, rows in tile.taken}
         arrived = {other: _planes(message, planes, rows[1] - rows[0]) for other, (rows, message) in taken.items()}
@@ -108,7 +108,7 @@ class Exchange:
                 each[:, here] = reduce(add, parts)
 
     def total(self, sums: Sequence[float], peaks: Sequence[float] = (), array: Array | None = None) -> Shared:
-        """Over all tiles: numbers added up, largest numbers, and an array added up."""
+        """Combine over all tiles: sums, largest values, and the sum of an array."""
         start = time.perf_counter()
         found = self._agreed_on(self._doubled(self._mine(sums, peaks, array)))
         self.seconds += time.perf_counter() - start
@@ -117,10 +117,10 @@ class Exchange:
     def add_seams_and_total(
         self, planes: Sequence[Array], light: Array | None, sums: Sequence[float], array: Array | None
     ) -> Shared:
-        """:meth:`add_seams` of planes and ``light`` (1, rows held, columns), then :meth:`total`.
+        """:meth:`add_seams` for planes and ``light`` (1, rows held, columns), then :meth:`total`.
 
-        Its one peak is the largest light there is; 0 without one. Two tiles say all of it in one message each: who
-        knows what the other has for the shared rows knows the largest of them, too.
+        Its one peak is the largest light of all tiles; 0 without ``light``. Two tiles do this in one message each: a
+        tile with the other's data for the shared rows also knows their maximum.
         """
         tile = self._tile
         if tile.tiles != 2:
@@ -128,7 +128,7 @@ class Exchange:
             return self.total(sums, [largest_of(light, tile.local(tile.own))], array)
         start, other, added = time.perf_counter(), 1 - tile.number, planes if light is None else [*planes, light]
         seams = [tile.local(segment.rows) for segment in tile.segments]
-        first, last = (seams[0].start, seams[-1].stop) if seams else (0, 0)  # one of two tiles has one, if any
+        first, last = (seams[0].start, seams[-1].stop) if seams else (0, 0)  # with two tiles there is at most one
         outside = [largest_of(light, slice(0, first)), largest_of(light, slice(last, None))]
         mine = self._mine(sums, [max(outside)], array)
         numbers, given = mine.to_bytes(), dict(tile.given)
@@ -141,7 +141,7 @@ class Exchange:
         return found._replace(peaks=np.maximum(found.peaks, largest_of(light, slice(first, last))))
 
     def _mine(self, sums: Sequence[float], peaks: Sequence[float], array: Array | None) -> Shared:
-        """With what is wished for."""
+        """The local numbers, including requests."""
         with self._lock:
             wished, self._wished = self._wished, np.zeros(WISHES)
         return Shared(
@@ -151,7 +151,7 @@ class Exchange:
         )
 
     def _agreed_on(self, found: Shared) -> Shared:
-        """Without the wishes, which are remembered."""
+        """Strip the requests from the result and remember them."""
         self._agreed += found.sums[-WISHES:]
         return found._replace(sums=found.sums[:-WISHES])
 
@@ -178,12 +178,12 @@ class Exchange:
 
 
 def largest_of(light: Array | None, rows: slice) -> float:
-    """Largest illumination in rows held; 0 of none."""
+    """Largest illumination in rows held; 0 for none."""
     return 0.0 if light is None else float(light[:, rows].max(initial=0.0))
 
 
 def _planes(message: bytes, like: Sequence[Array], rows: int) -> list[Array]:
-    """Arrays (k, rows, columns) of a message. LinkLost where it is of other ones."""
+    """Arrays (k, rows, columns) from a message. LinkLost if it belongs to other arrays."""
     parts, first = [], 0
     for each in like:
         count = each.shape[0] * rows * each.shape[2]

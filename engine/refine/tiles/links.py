@@ -1,4 +1,4 @@
-"""What carries bytes between tiles, and one that does so between threads of a process."""
+"""Transport of bytes between tiles, and an implementation for threads of one process."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Protocol
 
 
 class LinkLost(Exception):
-    """A tile will never answer again, or this one is no longer wanted."""
+    """A tile will never answer again, or this tile is no longer needed."""
 
 
 class Link(Protocol):
-    """From one tile to all others; between two tiles messages arrive in the order in which they were sent."""
+    """Link from one tile to all others; messages between two tiles arrive in the order in which they were sent."""
 
     def send(self, to: int, message: bytes) -> None:
-        """Does not wait for who receives it. Raises LinkLost."""
+        """Send without waiting for the receiver. Raises LinkLost."""
         ...
 
     def receive(self, source: int) -> bytes:
-        """The next message from there, waiting for it. Raises LinkLost."""
+        """Wait for the next message from a tile and return it. Raises LinkLost."""
         ...
 
 
 class ThreadLinks:
-    """Between ``tiles`` threads of this process."""
+    """Links between ``tiles`` threads of this process."""
 
     def __init__(self, tiles: int) -> None:
         self._queues: list[list[queue.SimpleQueue[bytes | None]]] = [
@@ -31,11 +31,11 @@ class ThreadLinks:
         ]
 
     def of(self, tile: int) -> Link:
-        """The end that belongs to a tile."""
+        """The end of the links that belongs to a tile."""
         return _ThreadLink(tile, self._queues)
 
     def close(self) -> None:
-        """Whoever waits, or will, raises LinkLost."""
+        """Make all current and future waits raise LinkLost."""
         for queues in self._queues:
             for one in queues:
                 one.put(None)

@@ -1,4 +1,4 @@
-"""What is modelled beyond the plain far field, on its way to a worker: what a pattern has of it goes with it."""
+"""Forward models beyond the plain far field, serialised for a worker; per-pattern data go with their patterns."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ptylive.engine.backend.multislice.description import (
 from ptylive.schema.model import Array
 
 PREFIX = "model_"
-"""Of the names of its arrays among those of a tile."""
+"""Prefix of the names of a model's arrays among those of a tile."""
 
 
 def beyond_tiles(model: ForwardModel) -> str:
-    """What of a model a worker cannot be given, in words; the empty string where nothing is."""
+    """Features of a model that a worker does not support, in words; the empty string if it supports all."""
     parts = {
         "several probes": model.probe_marker is not None,
         "phase plates": model.phase_plates is not None,
@@ -32,7 +32,7 @@ def beyond_tiles(model: ForwardModel) -> str:
 
 
 def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict[str, Array]]:
-    """Plain values and arrays of a model that :func:`beyond_tiles` has nothing against."""
+    """Plain values and arrays of a model to which :func:`beyond_tiles` has no objection."""
     if model is None:
         return None, {}
     tilts, groups, near, spread = model.tilts, model.aberrations, model.near_field, model.spread
@@ -59,7 +59,7 @@ def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict
 
 
 def model_of(plain: Mapping[str, Any] | None, arrays: Mapping[str, Array]) -> ForwardModel | None:
-    """Inverse of :func:`model_parts`; ``arrays`` may hold others, too."""
+    """Inverse of :func:`model_parts`; ``arrays`` may contain others, too."""
     if plain is None:
         return None
     here = {name.removeprefix(PREFIX): value for name, value in arrays.items() if name.startswith(PREFIX)}

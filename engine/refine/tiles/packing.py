@@ -1,4 +1,4 @@
-"""Arrays and plain values as bytes, to be sent or kept: an npz archive, nothing pickled, its checksums looked at."""
+"""Arrays and plain values as bytes, for sending or storing: an npz archive, without pickles, checksums verified."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADER = "plain"
 
 
 def packed(plain: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
-    """Plain values (what JSON takes) and arrays of numbers."""
+    """Serialise plain values (JSON) and numeric arrays."""
     stream = io.BytesIO()
     named: dict[str, Any] = {**arrays, HEADER: np.frombuffer(json.dumps(plain).encode(), np.uint8)}
     np.savez(stream, **named)
@@ -26,7 +26,7 @@ def packed(plain: Mapping[str, Any], arrays: Mapping[str, Array]) -> bytes:
 
 
 def unpacked(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Inverse of :func:`packed`. Raises RefinementError for bytes that are damaged."""
+    """Inverse of :func:`packed`. Raises RefinementError for damaged bytes."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)

@@ -1,4 +1,4 @@
-"""Whether a refinement can be cut into tiles: asked before anything is done, and again of what was laid out."""
+"""Check whether a refinement can be cut into tiles: before anything is done, and again for the laid-out problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHARED = frozenset(
         "update_detector_psf",
     }
 )
-"""What tiles can refine."""
+"""Settings of what is refined that tiles support."""
 BLOCKS = frozenset(
     {
         BlockName.SHIFTS,
@@ -41,7 +41,7 @@ BLOCKS = frozenset(
         BlockName.SPREAD,
     }
 )
-"""The same as quantities of a layout."""
+"""The same as blocks of a layout."""
 BEYOND = (
     "update_extra_cut",
     "probe_marker",
@@ -49,11 +49,11 @@ BEYOND = (
     *(name for name in InstrumentSettings.model_fields if name not in ("detector_psf", "detector_psf_px")),
     "scan_tilts_mrad",
 )
-"""Settings of a model that only whole scans are refined with."""
+"""Settings of a model that are only supported for whole scans."""
 
 
 def check_possible(preset: Preset) -> None:
-    """Raise RefinementError, naming the setting, where tiles cannot do what a preset asks for."""
+    """Raise RefinementError, naming the setting, if tiles do not support a preset."""
     if preset.stages:
         raise _refused("[[stage]]")
     if preset.prior.method == "dgp":
@@ -74,7 +74,7 @@ def check_possible(preset: Preset) -> None:
 
 
 def check_problem(problem: Problem) -> None:
-    """Raise RefinementError where what was laid out holds more than tiles can do."""
+    """Raise RefinementError if tiles do not support the laid-out problem."""
     layout, model = problem.layout, problem.multislice.model
     if problem.measured.coefficients is not None:
         raise _refused("a recording of coefficients")

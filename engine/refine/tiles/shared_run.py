@@ -1,7 +1,7 @@
-"""A refinement on many workers, from where it runs: cuts, follows, keeps states, begins anew where a worker is lost.
+"""A refinement on many workers, on the machine that runs it: cut, monitor, save states, restart if a worker is lost.
 
-It never sees the object before the end: what comes to it on the way are losses, and states of tiles on their way to
-the disk, one at a time.
+This machine does not see the object before the end: on the way it only gets losses, and states of tiles that are passed
+on to the disk, one at a time.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from ptylive.schema.model import Array, IndexArray
 from ptylive.schema.preset import Preset
 
 MOST_LOST = 10
-"""Times in a row that a worker is lost without an epoch or a kept state between: then it is the refinement."""
+"""Losses of a worker without an epoch or saved state in between, after which the refinement is held responsible."""
 
 
 class SharedRun:
-    """One run; what :class:`~ptylive.engine.refine.run.refinement.Refinement` is on one machine."""
+    """One run; the counterpart of :class:`~ptylive.engine.refine.run.refinement.Refinement` on one machine."""
 
     def __init__(
         self, problem: Problem, preset: Preset, workers: Workers, observers: Observers, context: TrialContext
     ) -> None:
-        """Raises RefinementError where tiles cannot do what the problem holds."""
+        """Raise RefinementError if tiles do not support the problem."""
         check_problem(problem)
         self._problem, self._preset, self._workers = problem, preset, workers
         self._observers, self._context = observers, context
@@ -58,16 +58,16 @@ class SharedRun:
         self._plan = CoursePlan.of(problem.strategy, preset.solver, open_end=True)
         self._log, self._message, self._warning = Log(), "", ""
         self._held: tuple[IndexArray, ...] = ()
-        """Groups of patterns that are held out."""
+        """Groups of held-out patterns."""
         self._ended: dict[int, Mapping[str, Any]] = {}
         self._final: dict[int, int] = {}
         self._came: dict[int, set[int]] = {}
-        """Serial number of a kept state -> tiles that have told of it."""
+        """Serial number of a saved state -> tiles that have announced it."""
         self.talk: tuple[Mapping[str, Any], ...] = ()
-        """What each tile tells of its end: seconds in all, seconds spent on messages, bytes sent."""
+        """Statistics of each tile: total seconds, seconds spent on messages, bytes sent."""
 
     def run(self, *, resume: bool) -> RefineResult:
-        """Everything, from a checkpoint where there is one and that is wanted."""
+        """Run to the end, from a checkpoint if there is one and ``resume`` is set."""
         with ExitStack() as stack:
             place = self._observers.checkpoint
             if place is None:
@@ -103,7 +103,7 @@ class SharedRun:
                 return
 
     def _once(self, sets: TileSets) -> None:
-        """One crew, to the end of the run. Raises CrewLost."""
+        """Work with one crew until the end of the run. Raises CrewLost."""
         self._ended, self._final, self._came = {}, {}, {}
         kept = None if sets.newest is None else sets.newest.read
         with self._workers.crew(self._part, kept) as crew:
@@ -124,7 +124,7 @@ class SharedRun:
         return part_of(self._problem, self._tiles[tile], self._plan, refined, self._held).to_bytes()
 
     def _hear(self, tile: int, message: Mapping[str, Any], crew: Crew, sets: TileSets) -> None:
-        """Raises CrewLost, RefinementError."""
+        """Process a message. Raises CrewLost, RefinementError."""
         kind = message["kind"]
         if kind == "progress":
             self._progress(message)
@@ -142,13 +142,13 @@ class SharedRun:
             raise RefinementError(f"worker {tile + 1} of {len(self._tiles)}: {message['message']}")
 
     def _save(self, crew: Crew, sets: TileSets, serial: int) -> None:
-        """A checkpoint, where the disk takes it. Raises CrewLost."""
+        """Write a checkpoint, if the disk accepts it. Raises CrewLost."""
         try:
             sets.save(partial(_kept, crew, serial))
         except OSError as error:
             self._warning = f"{sets.index} could not be written: {error.strerror or error}"
         except LookupError:
-            pass  # the tiles are further already: the next one is theirs
+            pass  # the tiles have moved on: the next state will be saved
         else:
             self._warning = ""
 
@@ -185,7 +185,7 @@ class SharedRun:
         self._message = "; ".join(part for part in (self._message, words) if part)
 
     def _result(self, found: TileSet) -> RefineResult:
-        """The tiles put together."""
+        """Combine the tiles to a result."""
         layout, first = self._problem.layout, self._ended[0]
         whole = np.zeros(layout.size, np.float32)
         gradient: Array | None = np.zeros(layout.size, np.float32)
@@ -215,7 +215,7 @@ class SharedRun:
         return replace(outcome.result(self._problem, name), phase_deviation=deviation, convergence=rest)
 
     def _deviation(self, vector: Array, gradient: Array | None) -> PhaseDeviation | None:
-        """How far noise scatters the phase; None where that is not asked for, or cannot be told."""
+        """Standard deviation of the phase by noise; None if it is not requested or cannot be determined."""
         preset, problem, context = self._preset, self._problem, self._context
         wanted = preset.object.phase_deviation and preset.refined.update_obj
         if not wanted or not self._log.losses or not np.isfinite(vector).all():
@@ -233,12 +233,12 @@ class SharedRun:
 
 
 class Shared:
-    """A run on many workers, as :func:`ptylive.engine.refine.refine` takes it."""
+    """Sharing of a run among many workers, as :func:`ptylive.engine.refine.refine` takes it."""
 
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
         self.last: SharedRun | None = None
-        """The run that was done."""
+        """The last run."""
 
     def check(self, preset: Preset) -> None:
         """See :class:`ptylive.engine.refine.run.run.Sharing`."""

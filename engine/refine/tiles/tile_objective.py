@@ -1,10 +1,10 @@
-"""The loss of all patterns as one tile sees it: its own objective, and what the others tell of theirs.
+"""The loss of all patterns as one tile sees it: its own objective, combined with those of the other tiles.
 
-A vector is the tile's rows of the object, what all patterns share, and what its own patterns have
-(:mod:`ptylive.engine.refine.tiles.tile_vector`). Loss and gradient are those of the whole: rows at the seams have
-gained what the neighbours' patterns give, what is shared what all patterns give. So a solver that is given this
-in place of :class:`~ptylive.engine.refine.solvers.objective.Objective` takes, on every tile, the step that it would
-take on one machine.
+A vector consists of the tile's rows of the object, the parameters common to all patterns, and those of its own patterns
+(:mod:`ptylive.engine.refine.tiles.tile_vector`). Loss and gradient are those of the whole: rows at the seams include
+the contributions of the neighbours' patterns, common parameters those of all patterns. A solver that gets this object
+instead of :class:`~ptylive.engine.refine.solvers.objective.Objective` therefore takes, on every tile, the step that it
+would take on one machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ptylive.schema.model import Array, IndexArray
 
 @dataclass
 class _Peak:
-    """Largest illumination of a batch, told together with its loss: it would cost a round of messages."""
+    """Largest illumination of a batch, exchanged together with its loss to save a round of messages."""
 
     vector: Any = None
     indices: Any = None
@@ -36,19 +36,19 @@ class _Peak:
 
 @dataclass(frozen=True)
 class TileObjective:
-    """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`; numbers of patterns are among all.
+    """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`; pattern numbers are among all patterns.
 
-    Every method that is not a mere property is called by all tiles at the same point.
+    Every method that is not a mere property must be called by all tiles at the same point.
     """
 
     own: Objective
-    """Of the patterns here, by their numbers here; without terms."""
+    """Objective of the local patterns, by their local numbers; without terms."""
     tile: Tile
     exchange: Exchange
     patterns: int
     chosen: IndexArray | None = None
     terms: tuple[PullingTerm, ...] = ()
-    """Of the rows held, and of the patterns here."""
+    """Terms for the rows held, and for the local patterns."""
     _peak: _Peak = field(default_factory=_Peak)
 
     @property
@@ -58,46 +58,46 @@ class TileObjective:
 
     @property
     def layout(self) -> ParameterLayout:
-        """Of the rows held."""
+        """Layout of the rows held."""
         return self.own.layout
 
     @property
     def count(self) -> int:
-        """Patterns that count for now, of all tiles."""
+        """Number of patterns of all tiles that currently count."""
         return self.patterns if self.chosen is None else len(self.chosen)
 
     @property
     def move_object(self) -> bool:
-        """Whether the object moves for now."""
+        """Whether the object currently moves."""
         return self.own.move_object
 
     @property
     def move_probe(self) -> bool:
-        """Whether the probe does."""
+        """Whether the probe currently moves."""
         return self.own.move_probe
 
     @property
     def move_others(self) -> bool:
-        """Whether other quantities do."""
+        """Whether other quantities currently move."""
         return self.own.move_others
 
     def moving(self, *, move_object: bool, move_others: bool) -> TileObjective:
-        """The same with the object fixed or free."""
+        """Return the loss with the object and the other quantities fixed or free."""
         return replace(self, own=self.own.moving(move_object=move_object, move_others=move_others))
 
     def recorder(self, patterns: int) -> None:
-        """None: tiles talk to one another within each evaluation."""
+        """None: tiles communicate within each evaluation."""
 
     def of_patterns(self, chosen: IndexArray) -> TileObjective:
-        """The same of some patterns."""
+        """Return the loss of some of the patterns."""
         return replace(self, chosen=chosen)
 
     def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> TileObjective:
-        """The same with a pull of the object."""
+        """Return the loss with a pull of the object."""
         return replace(self, terms=(*self.terms, Anchor(reference, inverse_curvature, share)))
 
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and gradient of the patterns ``indices`` (None: all that count), wherever they are."""
+        """Loss and gradient of the patterns ``indices`` (None: all that count), on whichever tile they are."""
         layout, of_batch = self.layout, indices is not None and self.move_object
         wanted = self.chosen if indices is None else indices
         share = 1.0 if wanted is None else len(wanted) / self.patterns
@@ -123,7 +123,7 @@ class TileObjective:
         return Evaluation(float(found.sums[0]), result)
 
     def dot(self, a: Any, b: Any) -> float:
-        """Sum of products over all parameters: each row where it counts, what is shared at the first tile."""
+        """Dot product over all parameters: each row on the tile where it counts, common ones on the first tile."""
         a, b = whole(a, self.xp), whole(b, self.xp)
         size, parts = self.layout.object_size, parts_of(self.layout)
         here = self._of_rows(a[:size], b[:size])
@@ -132,7 +132,7 @@ class TileObjective:
         return float(self.exchange.total([here]).sums[0])
 
     def is_finite(self, vector: Any) -> bool:
-        """Whether every parameter of every tile is a number."""
+        """Whether every parameter of every tile is finite."""
         return not self.exchange.total([float(not self.own.is_finite(vector))]).sums.any()
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
@@ -153,7 +153,7 @@ class TileObjective:
         return replace(self.own, patterns=self.count).inverse_of(curvature, vector, probe_step)
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector. Changes ``vector``."""
+        """Return the nearest allowed vector. Changes ``vector``."""
         return self.own.project(vector)
 
     def at_bound(self, vector: Any, gradient: Any) -> Any:
@@ -168,7 +168,7 @@ class TileObjective:
         return None if wanted is None else self.tile.numbers(wanted)
 
     def _own(self, vector: Any, wanted: IndexArray | None) -> tuple[float, Array]:
-        """Loss and gradient of the patterns here."""
+        """Loss and gradient of the local patterns."""
         here = self._here(wanted)
         if here is not None and not len(here):
             return 0.0, np.zeros(self.layout.size, vector.dtype)
@@ -176,30 +176,30 @@ class TileObjective:
         return float(found.loss), self.own.backend.to_numpy(found.gradient)
 
     def _own_light(self, vector: Any, wanted: IndexArray | None) -> Array:
-        """Illumination (1, rows, columns) of the patterns here."""
+        """Illumination (1, rows, columns) by the local patterns."""
         here = self._here(wanted)
         if here is not None and not len(here):
             return np.zeros((1, *self._plane), np.float32)
         return np.asarray(self.own.backend.to_numpy(self.own.light(vector, here)), np.float32)[None]
 
     def _light(self, vector: Any, wanted: IndexArray | None) -> tuple[Array, float]:
-        """Illumination (rows, columns) of all patterns, and the largest of the whole object."""
+        """Illumination (rows, columns) by all patterns, and its maximum over the whole object."""
         light = self._own_light(vector, wanted)
         self.exchange.add_seams([light])
         return light[0], float(self.exchange.total([], [largest_of(light, self.tile.local(self.tile.own))]).peaks[0])
 
     def _shared_parts(self) -> tuple[slice, ...]:
-        """Parts of the vector whose gradient all tiles add up, of what moves."""
+        """Parts of the vector whose gradients are summed over all tiles, if they move."""
         parts = parts_of(self.layout)
         return (*((parts.probe,) if self.move_probe else ()), *(parts.shared if self.move_others else ()))
 
     def _counted(self, pull: Pull) -> float:
-        """Sum of force times distance over what counts here."""
+        """Sum of force times distance over the parameters that count on this tile."""
         of_rows = pull.part.start < self.layout.object_size
         return self._of_rows(pull.force, pull.away) if of_rows else float(self.xp.dot(pull.force, pull.away))
 
     def _of_rows(self, a: Any, b: Any) -> float:
-        """Sum of products over the rows that count here; a, b: (n,) of whole planes."""
+        """Dot product over the rows that count on this tile; a, b: (n,) of whole planes."""
         own = self.tile.local(self.tile.own)
         rows, columns = self._plane
         pairs = zip(a.reshape(-1, rows, columns), b.reshape(-1, rows, columns), strict=True)

@@ -1,4 +1,4 @@
-"""What one worker is given: patterns, object and probe of its tile, and how to refine them; as values that travel."""
+"""Input of one worker: patterns, object and probe of its tile, and how to refine them, in serialisable form."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class TilePart:
 
     tile: Tile
     count: int
-    """Patterns of all tiles."""
+    """Number of patterns of all tiles."""
     layout: ParameterLayout
-    """Of the rows held."""
+    """Layout of the rows held."""
     multislice: MultisliceProblem
-    """Of the patterns here, on the rows held."""
+    """Problem for the local patterns, on the rows held."""
     start: Array
-    """Parameters to begin from, of the rows held and the probe."""
+    """Start parameters for the rows held and the probe."""
     plan: CoursePlan
     curvature_scale: float
     move_object: bool
     move_probe: bool
     damping: FloatArray | None = None
-    """Of a weakly damped object (``Damping``), of the rows held."""
+    """Curvature of a weakly damped object (``Damping``), for the rows held."""
     prior: PositionPrior | None = None
-    """Of the positions of the patterns here."""
+    """Prior on the positions of the local patterns."""
     held: tuple[IndexArray, ...] = ()
-    """Groups of patterns held out, by their numbers among all."""
+    """Groups of held-out patterns, by their numbers among all."""
     scan_rows: IndexArray | None = None
-    """(N,) first rows of the windows of all patterns, in the whole object: what goes into a batch is told by them."""
+    """(N,) first rows of the windows of all patterns, in the whole object; they determine the batches."""
 
     def to_bytes(self) -> bytes:
         """See :meth:`of_bytes`."""
@@ -99,7 +99,7 @@ class TilePart:
 
     @classmethod
     def of_bytes(cls, data: bytes) -> TilePart:
-        """Inverse of :meth:`to_bytes`. Raises RefinementError for what is damaged, or where memory does not suffice."""
+        """Inverse of :meth:`to_bytes`. Raises RefinementError for damaged data, or if memory does not suffice."""
         check_fits(2.0 * len(data), "a tile of the refinement", "take more workers")
         plain, arrays = unpacked(data)
         form, non_negative, shape, modes = plain["layout"]
@@ -146,7 +146,7 @@ class TilePart:
 
 
 def _tile(plain: dict[str, Any], patterns: IndexArray) -> Tile:
-    """Of what JSON makes of one."""
+    """Create from JSON values."""
     return Tile(
         number=plain["number"],
         tiles=plain["tiles"],
@@ -165,7 +165,7 @@ def _rows(plain: list[int]) -> Rows:
 
 
 def tiles_of(problem: Problem, tiles: int) -> tuple[Tile, ...]:
-    """The cut of a problem. Raises RefinementError where it has fewer patterns than tiles."""
+    """The cut of a problem. Raises RefinementError if it has fewer patterns than tiles."""
     layout = problem.layout
     return cut(problem.multislice.corners[:, 0], layout.window, layout.object_shape[1], tiles)
 
@@ -197,6 +197,6 @@ def part_of(
 
 
 def halo_share(tiles: tuple[Tile, ...]) -> float:
-    """Rows held over rows there are: what is held and stepped twice."""
+    """Rows held by all tiles over rows of the object: the redundancy in memory and steps."""
     held = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
     return held / max(1, math.ceil(tiles[-1].own[1]))

@@ -1,7 +1,7 @@
-"""One tile's share of a run: the solvers of a refinement on one machine, step for step with those of the other tiles.
+"""One tile's share of a run: the solvers of a refinement on one machine, in lockstep with those of the other tiles.
 
-All tiles take the same decisions from the same numbers, so nobody leads. The first one reads the clock, and wishes
-that states be kept; a wish travels with the next sum, and all keep the state of the same step.
+All tiles make the same decisions from the same numbers, so there is no leader. The first one reads the clock, and
+requests that states be saved; a request travels with the next sum, and all tiles save the state after the same step.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from ptylive.schema.model import Array
 REPORT_SECONDS = 0.25
 KEEP_SECONDS = 10.0
 KEPT = 2
-"""States kept until they are fetched; more are not made before the oldest has been asked for."""
+"""States kept until they are fetched; no more are made until the oldest has been fetched."""
 Tell = Callable[[Mapping[str, Any]], None]
 
 
 class TileRun:
-    """The run of one tile; :meth:`run` is called once, everything else from other threads."""
+    """The run of one tile; :meth:`run` is called once, all other methods from other threads."""
 
     def __init__(
         self, part: TilePart, link: Link, *, backend: str = "auto", threads: int = 1, keep_s: float = KEEP_SECONDS
@@ -55,15 +55,15 @@ class TileRun:
         self._epoch_start = self._last_told = self._last_kept = time.monotonic()
 
     def stop(self) -> None:
-        """Ask all tiles to end after the step they are at, and to keep its state."""
+        """Request that all tiles end after the current step, and save its state."""
         self._exchange.wish(STOP)
 
     def end(self) -> None:
-        """Give up; whoever waits for messages has to be woken by the link."""
+        """Abandon the run; the link must wake threads that wait for messages."""
         self._ended.set()
 
     def kept(self, serial: int) -> bytes:
-        """A state that was told of, and its log; see :func:`state_of`. LookupError for one that is gone."""
+        """An announced state with its log; see :func:`state_of`. LookupError if it no longer exists."""
         with self._lock:
             state, log = self._kept[serial]
             for older in [one for one in self._kept if one < serial]:
@@ -72,7 +72,7 @@ class TileRun:
         return packed({"state": plain, "log": asdict(log)}, arrays)
 
     def run(self, tell: Tell, begin: bytes | None = None) -> None:
-        """From the start, or from a state that was kept. Tells how it ended, whatever happens."""
+        """Run from the start, or from a saved state. Reports how it ended in all cases."""
         try:
             with closing(open_backend(self._backend_name, self._part.multislice, self._threads)) as backend:
                 tell(self._run(backend, tell, begin))
@@ -142,7 +142,7 @@ class TileRun:
             self._last_told = 0.0
 
     def _tell_sometimes(self, course: Course, state: checkpoints.SolverState, tell: Tell) -> None:
-        """The first tile speaks for all, and sees to it that states are kept."""
+        """The first tile reports for all, and requests that states be saved."""
         now = time.monotonic()
         if self._part.tile.number:
             return
@@ -165,13 +165,13 @@ class TileRun:
 
 
 def state_of(kept: bytes) -> tuple[checkpoints.SolverState, Log]:
-    """A tile's state and log, from what :meth:`TileRun.kept` gave. Raises RefinementError for what is damaged."""
+    """A tile's state and log, from the result of :meth:`TileRun.kept`. Raises RefinementError for damaged data."""
     plain, arrays = unpacked(kept)
     return checkpoints.decoded(arrays, plain["state"]), log_of_plain(plain["log"])
 
 
 def log_of_plain(plain: Mapping[str, Any]) -> Log:
-    """Of what a message or a file makes of a log."""
+    """Create a log from the values of a message or a file."""
     return Log(
         losses=tuple(plain["losses"]),
         phases=tuple(plain["phases"]),
@@ -182,6 +182,6 @@ def log_of_plain(plain: Mapping[str, Any]) -> Log:
 
 
 def vector_and_gradient(kept: bytes) -> tuple[Array, Array | None]:
-    """Of a tile's state: parameters, and the gradient of all patterns where it was taken."""
+    """From a tile's state: parameters, and the gradient of all patterns if it was computed."""
     state, _ = state_of(kept)
     return np.asarray(state.vector), np.asarray(state.gradient) if isinstance(state, LbfgsState) else None

@@ -1,7 +1,7 @@
-"""Checkpoints of a run on many workers: a file for each tile, and one that says which of them belong together.
+"""Checkpoints of a run on many workers: one file per tile, and an index of the files that belong together.
 
-``NAME.tiles`` names the last two whole sets with the SHA-256 of their files; it is replaced after they are written, so
-that whatever a kill leaves, the sets it names are whole. No more than one tile is in memory at a time.
+``NAME.tiles`` lists the last two complete sets with the SHA-256 of their files. It is replaced after they are written,
+so the sets it lists are complete whenever the program is killed. At most one tile is in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.files.atomic import replacing
 
 SETS = 2
-"""Sets that are kept."""
+"""Number of sets that are kept."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class TileSet:
 
     folder: Path
     files: tuple[str, ...]
-    """By number of the tile."""
+    """Files by tile number."""
 
     def read(self, tile: int) -> bytes:
-        """Raises OSError."""
+        """Return the state of a tile. Raises OSError."""
         return (self.folder / self.files[tile]).read_bytes()
 
 
 class TileSets:
-    """Those of one run. ``path``: the checkpoint's name on one machine."""
+    """The sets of one run. ``path``: name of the checkpoint on one machine."""
 
     def __init__(self, path: Path, tiles: int, identity: Identity) -> None:
         self._path, self._tiles, self._identity = path, tiles, identity
@@ -45,16 +45,16 @@ class TileSets:
 
     @property
     def index(self) -> Path:
-        """The file that names the sets."""
+        """The file that lists the sets."""
         return of_tiles(self._path)
 
     @property
     def newest(self) -> TileSet | None:
-        """Written by this run, or found."""
+        """The newest set, written by this run or found."""
         return TileSet(self._path.parent, tuple(self._sets[0]["files"])) if self._sets else None
 
     def save(self, kept: Callable[[int], bytes]) -> None:
-        """A new set; ``kept`` gives the state of a tile. Raises OSError, and whatever that raises."""
+        """Write a new set; ``kept`` returns the state of a tile. Raises OSError, and the exceptions of ``kept``."""
         self._serial += 1
         names = [f"{self._path.name}.{self._serial}.tile{tile}" for tile in range(self._tiles)]
         digests = []
@@ -74,9 +74,9 @@ class TileSets:
             self._remove(one["files"])
 
     def load(self) -> str:
-        """Take up the newest whole set there is; what is wrong with a newer one, in words.
+        """Load the newest complete set; return a description of faults in newer ones.
 
-        Raises RefinementError where it is of another refinement or cut, or where none is whole.
+        Raises RefinementError if it belongs to another refinement or cut, or if no set is complete.
         """
         if not self.index.exists():
             return ""

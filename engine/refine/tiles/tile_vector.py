@@ -1,8 +1,8 @@
-"""What a tile holds of a vector of parameters: rows of the object, all that is shared, and what its patterns have.
+"""A tile's part of a parameter vector: rows of the object, all common parameters, and those of its patterns.
 
-In this order: the rows held, the probe, and the other quantities as in the whole vector. Of a quantity that each
-pattern has (positions, beam currents) a tile holds the values of its own patterns, which no other tile does; the probe
-and what else all patterns share (a background, distances of slices, aberrations) are held by every tile alike.
+In this order: the rows held, the probe, and the other quantities as in the whole vector. Of per-pattern quantities
+(positions, beam currents) a tile holds only the values of its own patterns; the probe and other parameters common to
+all patterns (background, slice distances, aberrations) are held by every tile.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ptylive.schema.model import Array
 
 
 class Parts(NamedTuple):
-    """Where things lie in a tile's vector, or in that of the whole, behind the object."""
+    """Slices of a tile's vector, or of the whole vector, behind the object."""
 
     probe: slice
     shared: tuple[slice, ...]
-    """Of other quantities, those that all patterns have in common."""
+    """Other quantities that are common to all patterns."""
     of_patterns: tuple[slice, ...]
-    """Those of each pattern."""
+    """Per-pattern quantities."""
 
 
 def parts_of(layout: ParameterLayout) -> Parts:
-    """Where the parts of a vector lie."""
+    """The slices of a vector's parts."""
     (_, (probe, _), *others) = layout.quantities()
     blocks = [(part, block.per_pattern) for (part, _), block in zip(others, layout.blocks, strict=True)]
     shared, own = (tuple(part for part, each in blocks if each is wanted) for wanted in (False, True))
@@ -36,14 +36,14 @@ def parts_of(layout: ParameterLayout) -> Parts:
 
 
 def layout_of(layout: ParameterLayout, tile: Tile) -> ParameterLayout:
-    """The layout of what a tile holds; ``layout``: of the whole."""
+    """The layout of a tile's vector; ``layout``: that of the whole."""
     slices, _, columns = layout.object_shape
     shape = (slices, tile.rows[1] - tile.rows[0], columns)
     return replace(layout, object_shape=shape, blocks=tuple(_of_tile(block, tile) for block in layout.blocks))
 
 
 def part_of_vector(layout: ParameterLayout, vector: Array, tile: Tile) -> Array:
-    """What a tile holds of the vector of the whole; ``layout``: of the whole."""
+    """A tile's part of the whole vector; ``layout``: that of the whole."""
     rows = rows_of(layout.object_block(vector), layout, tile.rows)
     values = layout.other_blocks(vector)
     others = [values[block.name][_taken(block, tile)].ravel() for block in layout.blocks]
@@ -51,7 +51,7 @@ def part_of_vector(layout: ParameterLayout, vector: Array, tile: Tile) -> Array:
 
 
 def add_part(layout: ParameterLayout, whole: Array, tile: Tile, vector: Array) -> None:
-    """Put what counts at a tile into the vector of the whole: rows, its patterns' values, and the first tile's rest."""
+    """Copy a tile's counted values into the whole vector: rows, its patterns' values; from the first tile the rest."""
     here = layout_of(layout, tile)
     columns = layout.object_shape[2]
     mine = here.object_block(vector).reshape(-1, here.object_shape[1], columns)
@@ -66,7 +66,7 @@ def add_part(layout: ParameterLayout, whole: Array, tile: Tile, vector: Array) -
 
 
 def rows_of(flat: Array, layout: ParameterLayout, rows: Rows) -> Array:
-    """Rows of planes that lie flat behind one another; ``layout``: of the whole."""
+    """Rows of planes stored one after the other; ``layout``: that of the whole."""
     return flat.reshape(-1, *layout.object_shape[1:])[:, slice(*rows)].ravel()
 
 
@@ -76,5 +76,5 @@ def _of_tile(block: Block, tile: Tile) -> Block:
 
 
 def _taken(block: Block, tile: Tile) -> Array | slice:
-    """Which values of a quantity a tile holds."""
+    """Indices of a quantity's values that a tile holds."""
     return tile.patterns if block.per_pattern else slice(None)

@@ -1,4 +1,4 @@
-"""An array module with its precision and its Fourier transforms: what every block computes with."""
+"""An array module with its precision and its Fourier transforms, used by every block."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class ArrayKit:
         return self._transforms.fft2(wave, norm="ortho")
 
     def inverse(self, spectrum: Any) -> Any:
-        """Its inverse, and adjoint."""
+        """Inverse, and adjoint, of :meth:`fft`."""
         return self._transforms.ifft2(spectrum, norm="ortho")
 
     def filtered(self, planes: Any, transfer: Any) -> Any:
-        """Real planes (n, P, P) convolved with real kernels, whose transforms are given: (P, P), or (n, P, P)."""
+        """Convolve real planes (n, P, P) with real kernels given by their transforms: (P, P), or (n, P, P)."""
         half = transfer[..., : planes.shape[-1] // 2 + 1]
         return self._transforms.irfft2(self._transforms.rfft2(planes) * half, s=planes.shape[-2:])
 
     @property
     def _transforms(self) -> Any:
-        """Scipy's keep single precision where numpy's do not."""
+        """Use scipy's transforms for numpy arrays: they keep single precision, numpy's do not."""
         if self.xp is np:
             import scipy.fft
 
@@ -48,7 +48,7 @@ class ArrayKit:
         return self.xp.exp(1j * phase).astype(self.complex)
 
     def plane_ramp(self, rate: Any, coordinate: Any) -> Any:
-        """exp(i rate . x): rates (n, 2), coordinates (P,) along both axes: (n, 1, P, P)."""
+        """exp(i rate . x): rates (n, 2), coordinates (P,) along both axes, result (n, 1, P, P)."""
         along = self.phase_factor(rate[:, :, None] * coordinate)
         return (along[:, 0, :, None] * along[:, 1, None, :])[:, None]
 

@@ -1,7 +1,7 @@
-"""How modelled counts are compared with what was recorded: pixel by pixel, or coefficient by coefficient.
+"""Comparison of modelled counts with the recorded data: pixel by pixel, or coefficient by coefficient.
 
-With coefficients s = M v, v = I or sqrt(I), every loss is a function of a few numbers a pattern, and so a matrix
-product forwards and one backwards:
+With coefficients s = M v, v = I or sqrt(I), every loss is a function of a few numbers per pattern, and thus takes one
+matrix product forwards and one backwards:
 
     lsq_compressed      sum |W (s - D)|^2           W: whitening, or the identity
     sqrt_compressed     the same, v = sqrt(I)
@@ -22,7 +22,7 @@ from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataT
 from ptylive.schema.model import Array, FloatArray
 
 FEW_MASKS, SPANS = 4, 16
-"""Pixels that at most a quarter of the masks see are kept apart, in runs of more than a sixteenth of all."""
+"""Pixels covered by at most a quarter of the masks are treated separately, if in runs of over a sixteenth of all."""
 
 
 class Comparison(Protocol):
@@ -47,9 +47,9 @@ class Pixels:
 
 
 class Masks:
-    """Products with masks (K, P * P) of which most are 0 at most pixels, as those within the bright field are.
+    """Products with masks (K, P * P), most of which are 0 at most pixels, like those within the bright field.
 
-    In spans of pixels where many look, the product is one of dense matrices; elsewhere, of the few that look there.
+    In spans of pixels that many masks cover, the product is one of dense matrices; elsewhere, of the few that cover it.
     """
 
     def __init__(self, kit: ArrayKit, masks: FloatArray) -> None:
@@ -58,7 +58,7 @@ class Masks:
         for span in self._spans:
             elsewhere[:, span] = 0
         few = np.flatnonzero((elsewhere != 0).any(axis=1))
-        in_one = kit.xp is not np  # a device is quicker with one product than with parts
+        in_one = kit.xp is not np  # a device is faster with one product than with several
         if in_one or len(few) * FEW_MASKS > len(masks):
             self._spans, few = [slice(0, masks.shape[1])], few[:0]
         xp, real = kit.xp, kit.real
@@ -67,24 +67,24 @@ class Masks:
         self._columns = [xp.asarray(np.ascontiguousarray(masks[:, span].T), dtype=real) for span in self._spans]
 
     def forward(self, planes: Any) -> Any:
-        """(n, K) of planes (n, P * P)."""
+        """(n, K) from planes (n, P * P)."""
         made = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
         if len(self._few):
             made[:, self._few] += planes @ self._rest.T
         return made
 
     def adjoint(self, coefficients: Any) -> Any:
-        """(n, P * P) of coefficients (n, K)."""
+        """(n, P * P) from coefficients (n, K)."""
         if not len(self._few) and len(self._spans) == 1:
             return coefficients @ self._masks[0]
         made = coefficients[:, self._few] @ self._rest
         for span, masks in zip(self._spans, self._masks, strict=True):
-            made[:, span] = coefficients @ masks  # where the few count among the many
+            made[:, span] = coefficients @ masks  # here the few masks are among the many
         return made
 
 
 def _spans(here: Array) -> list[slice]:
-    """Runs of pixels, those that are close together made one; all pixels where none is."""
+    """Runs of the given pixels, with nearby runs merged; all pixels if none are given."""
     where = np.flatnonzero(here)
     if not len(where):
         return [slice(0, len(here))]
@@ -103,7 +103,7 @@ class Coefficients:
         self._edge = None if compressed.edge is None else xp.asarray(compressed.edge, dtype=real)
         masks = np.asarray(compressed.masks, dtype=real)
         self._perpendicular = [_Perpendicular(kit, term, masks, each) for each in compressed.perpendicular]
-        # what the lengths see of the intensity is one more mask each: no second way through the planes
+        # the contribution of scattered counts to each length is one more mask: no second pass over the planes
         scatters = [one.scatter[None] for one in self._perpendicular if one.scatter is not None]
         self._count, self._masks = len(masks), Masks(kit, np.concatenate([masks, *scatters]))
 
@@ -168,10 +168,10 @@ class _Perpendicular:
         self._weight, self._real = perpendicular.weight, real
         rooted = term.kind is CoefficientTermKind.ROOT
         self.scatter = None if rooted else region - (masks[perpendicular.masks] ** 2).sum(axis=0)
-        """(P * P,) what the scatter of counts adds to the square, by the intensity; None for roots."""
+        """(P * P,) derivative by the intensity of what scattered counts add to the square; None for roots."""
 
     def compare(self, seen: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
-        """Loss, its derivative by the length (n, 1), and what of it falls on what the region sees (n, P * P)."""
+        """Loss, its derivative by the length (n, 1), and the derivative by the planes seen by the region (n, P * P)."""
         s = coefficients[:, self._rows]
         inside = seen * self._region
         length = self._xp.einsum("nk,nk->n", inside, seen) - (s**2).sum(axis=1) + of_scatter
@@ -181,12 +181,12 @@ class _Perpendicular:
         return self._weight * (away**2).sum(dtype=np.float64), pull, inside
 
     def taken_out(self, derivative: Any, pull: Any, coefficients: Any) -> Any:
-        """Derivative by the coefficients (n, K), less what the length has by them."""
+        """Derivative by the coefficients (n, K), minus the contribution of the length."""
         changed = derivative.copy()
         changed[:, self._rows] -= 2 * pull * coefficients[:, self._rows]
         return changed
 
 
 def comparison(kit: ArrayKit, problem: MultisliceProblem, compressed: CompressedPatterns | None) -> Comparison:
-    """The comparison a problem asks for."""
+    """The comparison for a problem."""
     return Pixels(kit, problem) if compressed is None else Coefficients(kit, problem.data_term, compressed)

@@ -1,12 +1,12 @@
-"""From the exit wave to what the detector counts, and back.
+"""From the exit wave to the detector's counts, and back.
 
 far field    I = sum over modes |A F (tilt turn psi)|^2          tilt = exp(2 pi i r . tan / lam) shifts the pattern
-near field   I = E sum over modes |F^H (A L F (tilt psi))|^2     L the lens, E the smearing by incident angles
+near field   I = E sum over modes |F^H (A L F (tilt psi))|^2     L the lens, E the blur by incident angles
 
-turn = exp(2 pi i x . offset / P) is a shift that is known and stays (descan).
+turn = exp(2 pi i x . offset / P) is a known, constant shift of each pattern (descan).
 
 Several object modes are averaged. Upsampled models are binned to the detector's pixels, counts are spread over
-neighbouring ones (``point_spread``), a background is added.
+neighbouring pixels (``point_spread``), and a background is added.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Exposure(NamedTuple):
     wave: Any
     """(n, modes, P, P)."""
     exit: Any
-    """(n, modes, P, P) behind the tilt; None where no tilt is."""
+    """(n, modes, P, P) behind the tilt; None if there is no tilt."""
     tilt: Any
     lens: Any
 
@@ -38,7 +38,7 @@ class Detector:
     """The block behind the specimen."""
 
     def __init__(self, kit: ArrayKit, model: ForwardModel, size: int, offsets_px: DoubleArray | None = None) -> None:
-        """``size``: pixels along a side of the window; ``offsets_px`` (N, 2) of the patterns of a far field."""
+        """``size``: side length of the window in pixels; ``offsets_px`` (N, 2) of the patterns of a far field."""
         self._kit, self._model = kit, model
         xp = kit.xp
         q = np.fft.fftfreq(size, model.pixel_A)
@@ -54,7 +54,7 @@ class Detector:
         self._spread = None if spread is None else PointSpreadBlock(kit, spread, size // model.upsampling)
 
     def forward(self, exit_wave: Any, values: Values, batch: Any) -> Exposure:
-        """The waves in the plane of the detector."""
+        """Return the waves in the plane of the detector."""
         kit, tilts, tilt = self._kit, self._model.tilts, None
         if self._offsets is not None:
             exit_wave = exit_wave * self._turn(batch)
@@ -71,7 +71,7 @@ class Detector:
         return Exposure(wave, None if tilt is None else exit_wave, tilt, lens)
 
     def adjoint(self, exposure: Exposure, gradient: Any, values: Values, batch: Any, total: Corrections) -> Any:
-        """The gradient behind the specimen."""
+        """Return the gradient behind the specimen."""
         kit, tilts = self._kit, self._model.tilts
         if exposure.lens is not None:
             gradient = kit.fft(gradient)
@@ -90,7 +90,7 @@ class Detector:
         return gradient if self._offsets is None else gradient * self._turn(batch).conj()
 
     def exit_phases(self, values: Values, batch: Any) -> Any:
-        """(n or 1, 2, P) phase of turn and tilt along rows and columns of real space; None where there is neither."""
+        """(n or 1, 2, P) phase of turn and tilt along rows and columns of real space; None if there is neither."""
         tilts, phases = self._model.tilts, None
         if self._offsets is not None:
             phases = self._offsets[batch][:, :, None] * self._turn_per_offset
@@ -100,7 +100,7 @@ class Detector:
         return tilted if phases is None else phases + tilted
 
     def lens_phases(self, values: Values, batch: Any) -> Any:
-        """(n, 2, P) phase of the defocus, tilted as the specimen is; what lenses have in common is left out."""
+        """(n, 2, P) phase of the defocus, tilted with the specimen; without the phase common to all lenses."""
         defocus, tilts = self._defocus[batch][:, None, None], self._model.tilts
         phases = np.pi * self._model.wavelength_A * defocus * self._q**2
         if tilts is not None and tilts.inside:
@@ -108,7 +108,7 @@ class Detector:
         return self._kit.xp.repeat(phases, 2, axis=1)
 
     def spherical_phase(self, near: NearField) -> Any:
-        """(P, P) what the lenses of all patterns have in common."""
+        """(P, P) phase common to the lenses of all patterns."""
         return -0.5 * np.pi * near.Cs_A * self._model.wavelength_A**3 * self._q_squared**2
 
     def add_lens_tilts(self, by_q: Any, values: Values, batch: Any, total: Corrections) -> None:
@@ -117,7 +117,7 @@ class Detector:
         values.add_tilts(total.tilts, batch, slice(2, 4), -2 * np.pi * length * by_q)
 
     def _turn(self, batch: Any) -> Any:
-        """(n, 1, P, P) what moves the patterns of a batch by their offsets."""
+        """(n, 1, P, P) factors that shift the patterns of a batch by their offsets."""
         return self._kit.plane_ramp(self._offsets[batch], self._turn_per_offset)
 
     def intensity(self, exposures: list[Exposure], values: Values, batch: Any) -> Any:
@@ -127,9 +127,9 @@ class Detector:
         return self.counts_of(total, values, batch)
 
     def counts_of(self, total: Any, values: Values, batch: Any) -> Any:
-        """Counts (n, p, p) of what hits the pixels of the model (n, P, P)."""
+        """Counts (n, p, p) from the intensity in the pixels of the model (n, P, P)."""
         if self._model.near_field is not None:
-            total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave less than nothing
+            total = self._kit.xp.maximum(self._smeared(total, batch), 0)  # rounding may leave negative values
         u = self._model.upsampling
         if u > 1:
             n, size = total.shape[0], total.shape[1] // u
@@ -139,11 +139,11 @@ class Detector:
         return total if values.background is None else total + values.background
 
     def counted(self, planes: Any, values: Values) -> Any:
-        """Changes (n, p, p) of what hits the detector's pixels as changes of what they count."""
+        """Changes (n, p, p) of the recorded counts, from changes of the intensity in the detector's pixels."""
         return planes if self._spread is None else self._spread.spread_any(planes, values.spread_px2)
 
     def add_of_counts(self, derivative: Any, intensity: Any, values: Values, total: Corrections) -> None:
-        """Add what the detector's own quantities get of dL/dI (n, p, p), at counts as :meth:`intensity` has them."""
+        """Add derivatives by the detector's quantities from dL/dI (n, p, p); intensity as from :meth:`intensity`."""
         if total.background is not None:
             total.background[...] += derivative.sum(axis=0)
         if total.spread_px2 is not None and self._spread is not None:
@@ -151,7 +151,7 @@ class Detector:
             total.spread_px2[...] += self._spread.by_variance(derivative, counts)
 
     def derivative_of_waves(self, derivative: Any, values: Values, batch: Any) -> Any:
-        """dL/d|wave|^2 (n, P, P) from dL/dI (n, p, p); object modes not yet shared out."""
+        """dL/d|wave|^2 (n, P, P) from dL/dI (n, p, p), not yet divided among the object modes."""
         if self._spread is not None:
             derivative = self._spread.adjoint(derivative, values.spread_px2)
         u = self._model.upsampling
@@ -168,7 +168,7 @@ class Detector:
         return self._kit.filtered(image, along[:, :, None] * along[:, None, :])
 
     def _lens(self, near: NearField, values: Values, batch: Any) -> Any:
-        """(n, 1, P, P); underfocus is free space backwards, tilted as the specimen is."""
+        """(n, 1, P, P) lens factor; underfocus is backward free space, tilted with the specimen."""
         kit, wavelength = self._kit, self._model.wavelength_A
         defocus = self._defocus[batch]
         blur = np.pi * wavelength * defocus[:, None, None] * self._q_squared

@@ -1,8 +1,8 @@
 """Multislice on whole arrays: illumination, specimen, detector and comparison as blocks, each with its adjoint.
 
-Everything of :class:`~ptylive.engine.backend.multislice.description.ForwardModel`, and the plain far field without one,
-for numpy or cupy. In double precision its gradients agree with central differences: it is the reference that all others
-are checked against. In single precision it is what runs where nothing compiled or fused can.
+Supports everything in :class:`~ptylive.engine.backend.multislice.description.ForwardModel`, and the plain far field
+without one, with numpy or cupy. In double precision its gradients agree with central differences, and it is the
+reference for all other backends. In single precision it runs whatever no compiled or fused backend supports.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ptylive.engine.backend.shares import Shares
 from ptylive.schema.model import Array, IndexArray
 
 BATCH_BYTES = {"numpy": 4 << 20, "cupy": 1 << 30}
-"""Work memory of one batch: about the cache on a CPU, a comfortable share of a card on a GPU."""
+"""Work memory of one batch: about the cache on a CPU, a comfortable share of the memory on a GPU."""
 
 
 class GeneralMultislice:
     """:class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` for every forward model.
 
-    Patterns are handled in batches, arrays are (pattern, mode, row, column). ``dtype``: complex64 or complex128.
+    Patterns are processed in batches; arrays are (pattern, mode, row, column). ``dtype``: complex64 or complex128.
     """
 
     def __init__(self, problem: MultisliceProblem, xp: ModuleType, dtype: str, name: str, threads: int = 1) -> None:
@@ -58,7 +58,7 @@ class GeneralMultislice:
 
     @cached_property
     def _comparison(self) -> Comparison:
-        """Made when it is asked for: a kernel that compares by itself has the patterns in an order of its own."""
+        """Created on first use: a backend whose kernel compares has the patterns in the kernel's order instead."""
         return comparison(self._kit, self._problem, self._model.compressed)
 
     def loss_and_gradient(
@@ -83,7 +83,7 @@ class GeneralMultislice:
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None, shares: Any = None) -> Any:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`.
 
-        ``shares`` (N,): factor of each pattern's light; None: 1.
+        ``shares`` (N,): factor of each pattern's illumination; None: 1.
         """
         xp = self.xp
         _, rows, columns = self._problem.object_shape
@@ -100,7 +100,7 @@ class GeneralMultislice:
     def light_in_slices(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
         """Sum over the patterns ``indices`` and their modes of the intensity that enters each slice, (slices, Y, X).
 
-        At the sub-pixel positions, behind the slices before; the mean of several object modes.
+        Computed at the sub-pixel positions, behind the preceding slices; the mean over several object modes.
         """
         xp, values = self.xp, self._values(object_planes, probe_planes, HELD)
         slices, rows, columns = self._problem.object_shape
@@ -132,9 +132,9 @@ class GeneralMultislice:
     def corrected_waves(
         self, object_planes: Any, probe_planes: Any, indices: IndexArray, *, compare: bool = True
     ) -> tuple[Any, Any]:
-        """The same, and by what the data would change each: -dL/dI times the wave; None where nothing is compared.
+        """The waves, and the change of each that the data suggest: -dL/dI times the wave; None without ``compare``.
 
-        For lsq_sqrt with offset 0 that takes every wave to the measured modulus.
+        For lsq_sqrt with offset 0 the change brings every wave to the measured modulus.
         """
         xp, values = self.xp, self._values(object_planes, probe_planes, HELD)
         prepared, waves, changes = self._specimen.prepared(values, HELD), [], []
@@ -179,7 +179,7 @@ class GeneralMultislice:
         return on_host(array)
 
     def close(self) -> None:
-        """End the threads."""
+        """Stop the threads."""
         self._shares.close()
 
     def _values(self, object_planes: Any, probe_planes: Any, corrections: Corrections) -> Values:
@@ -223,7 +223,7 @@ class GeneralMultislice:
     def _evaluate(
         self, values: Values, chosen: IndexArray, corrections: Corrections, *, probe_gradient: bool
     ) -> LossGradient:
-        """Loss and gradient of some patterns, one thread."""
+        """Loss and gradient of some patterns, on one thread."""
         xp = self.xp
         double = {
             name: None if value is None else xp.zeros(value.shape, np.float64)
@@ -247,7 +247,7 @@ class GeneralMultislice:
         return LossGradient(loss, slices, xp.stack([total.probe.real, total.probe.imag]), total.corrections)
 
     def _add_batch(self, values: Values, prepared: Prepared, place: Place, *, probe_gradient: bool) -> Any:
-        """Loss of a batch; its gradient is added to ``place.total``."""
+        """Return the loss of a batch and add its gradient to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
         kept, exposures = self._exposures(values, prepared, light.wave, place)
@@ -267,15 +267,15 @@ class GeneralMultislice:
         return loss
 
     def _unasked(self, batch: Any) -> Place:
-        """Where a batch looks when nothing is asked for but the waves."""
+        """Place of a batch for which only waves are needed."""
         return Place(batch, self._window_of(batch), Sums(None, None, HELD), {})
 
     def _exposures(
         self, values: Values, prepared: Prepared, wave: Any, place: Place
     ) -> tuple[list[Kept], list[Exposure]]:
-        """From the wave behind the probe: what was kept on the way, and the waves at the detector, of each object mode.
+        """For each object mode: the data kept on the way from the probe, and the waves at the detector.
 
-        Nothing else of the way stays in memory: fresh pages cost as much as arithmetic does.
+        Nothing else stays in memory: fresh memory pages cost as much as the arithmetic.
         """
         kept, exposures = [], []
         for mode in range(len(values.objects)):
@@ -294,16 +294,16 @@ class GeneralMultislice:
         return self._corners[batch][:, None, None] + self._offsets
 
     def _window_of(self, batch: Any) -> Any:
-        """See :class:`Place`: a single place that all patterns look at needs no index."""
+        """See :class:`Place`: if all patterns have the same window, no index is needed."""
         return None if self._whole else self._where(batch)
 
     def _batches(self, chosen: IndexArray, planes: int) -> list[Any]:
-        """Pattern numbers in portions whose waves fit the work memory."""
+        """Split pattern numbers into batches whose waves fit the work memory."""
         bytes_each = planes * self._problem.window**2 * self._kit.complex.itemsize
         size = max(1, BATCH_BYTES.get(self.xp.__name__, BATCH_BYTES["numpy"]) // bytes_each)
         return [self.xp.asarray(chosen[i : i + size]) for i in range(0, len(chosen), size)]
 
 
 def _plain(problem: MultisliceProblem) -> ForwardModel:
-    """The far field and nothing else. Lengths are in the propagators: neither pixel nor wavelength is asked for."""
+    """The plain far field. Lengths are in the propagators, so pixel and wavelength are not used."""
     return ForwardModel(pixel_A=1.0, wavelength_A=1.0, thickness_A=(0.0,) * problem.object_shape[0])

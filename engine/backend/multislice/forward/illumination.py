@@ -1,10 +1,10 @@
-"""From the refined probe to the wave that enters the specimen, and back.
+"""From the refined probe to the wave entering the specimen, and back.
 
 psi = tilt_n(r) F^H (probe_n * sqrt(current_n) * plate_n * exp(-i chi_g(n)) * ramp_n)
 
 probe_n is one of several probes, or one whose first modes vary over the scan, P + sum_j c_nj V_j.
 
-ramp_n moves the probe by the sub-pixel rest of position n, plate_n is a phase plate, chi_g the aberrations of the
+ramp_n moves the probe by the sub-pixel remainder of position n, plate_n is a phase plate, chi_g the aberrations of the
 group, tilt_n(r) = exp(2 pi i r . tan / lam) tilts the beam, which shifts the aperture.
 """
 
@@ -26,7 +26,7 @@ class Light(NamedTuple):
     wave: Any
     """(n, modes, P, P) real space."""
     factor: Any
-    """(n, 1, P, P) by which the probe was multiplied."""
+    """(n, 1, P, P) factor on the probe."""
     tilt: Any
     """(n or 1, 1, P, P), or None."""
 
@@ -45,7 +45,7 @@ class Illumination:
         self._marker = None if model.probe_marker is None else xp.asarray(model.probe_marker)
 
     def forward(self, values: Values, batch: Any) -> Light:
-        """The wave that enters the specimen."""
+        """Return the wave entering the specimen."""
         kit = self._kit
         factor = self._factor(values, batch)
         wave, tilt = kit.inverse(self._probes(values, batch) * factor), None
@@ -55,13 +55,13 @@ class Illumination:
         return Light(wave, factor, tilt)
 
     def tilt_phases(self, values: Values, batch: Any) -> Any:
-        """(n or 1, 2, P) phase of the tilt along rows and columns of real space; None where no beam is tilted."""
+        """(n or 1, 2, P) phase of the tilt along rows and columns of real space; None if the beam is not tilted."""
         if self._model.tilts is None or not self._model.tilts.before:
             return None
         return values.tilts_of(batch)[:, 0:2, None] * self._turn_per_px
 
     def moved(self, light: Light, values: Values, batch: Any) -> tuple[Any, Any]:
-        """Derivatives of the wave by the position along rows and columns, one for each pixel of the object."""
+        """Derivatives of the wave by the position along rows and columns, per object pixel."""
         kit, derivatives = self._kit, []
         spectrum = self._probes(values, batch) * light.factor
         for frequency in (self._frequencies[:, None], self._frequencies[None, :]):
@@ -70,7 +70,7 @@ class Illumination:
         return derivatives[0], derivatives[1]
 
     def power(self, values: Values, batch: Any) -> Any:
-        """|psi|^2 summed over modes, (n or 1, P, P), not moved to the sub-pixel rests of the positions."""
+        """|psi|^2 summed over modes, (n or 1, P, P), without the sub-pixel shift to the positions."""
         plates = self._plates(values, batch)
         probes = self._probes(values, batch)
         wave = self._kit.inverse(probes if plates is None else probes * plates)
@@ -94,7 +94,7 @@ class Illumination:
         return of_probe
 
     def _add_variation(self, of_probe: Any, varied: Varied, batch: Any, total: Corrections) -> None:
-        """From dL/d(probe) of each pattern to components and coefficients."""
+        """Add dL/d(probe) of each pattern to the gradients by components and coefficients."""
         own, used = varied.coefficients[batch], of_probe[:, : self._model.varying_modes]
         flat, components = used.reshape(len(used), -1), varied.components.reshape(len(varied.components), -1)
         total.opr_coefficients[batch] += (flat.conj() @ components.T).real
@@ -103,7 +103,7 @@ class Illumination:
         total.opr_components[1] += by_component.imag
 
     def add_to_probe(self, gradient: Any, batch: Any, modes: int, total: Any) -> None:
-        """Add gradients (n, modes, P, P) to those of the probes they belong to, (probes * modes, P, P)."""
+        """Add gradients (n, modes, P, P) to those of the patterns' probes, (probes * modes, P, P)."""
         if self._marker is None:
             total += gradient.sum(axis=0)
             return
@@ -115,7 +115,7 @@ class Illumination:
                 probes[probe] += gradient[used].sum(axis=0)
 
     def _probes(self, values: Values, batch: Any) -> Any:
-        """(n or 1, modes, P, P) the probe of each pattern."""
+        """(n or 1, modes, P, P) probe of each pattern."""
         if values.varied is not None:
             return self._varied(values.probe, values.varied, batch)
         if self._marker is None:
@@ -123,7 +123,7 @@ class Illumination:
         return values.probe.reshape(-1, values.modes, *values.probe.shape[1:])[self._marker[batch]]
 
     def _varied(self, probe: Any, varied: Varied, batch: Any) -> Any:
-        """(n, modes, P, P): P + sum_j c_nj V_j in the modes that vary."""
+        """(n, modes, P, P): P + sum_j c_nj V_j in the varying modes."""
         xp, modes = self._kit.xp, self._model.varying_modes
         own = xp.repeat(probe[None], len(batch), axis=0)
         own[:, :modes] += xp.tensordot(varied.coefficients[batch].astype(probe.dtype), varied.components, 1)
@@ -138,13 +138,13 @@ class Illumination:
         return factor if plates is None else factor * plates
 
     def _plates(self, values: Values, batch: Any) -> Any:
-        """(n, 1, P, P) what lies in the aperture plane besides the probe itself; None where nothing does."""
+        """(n, 1, P, P) factor in the aperture plane, apart from the probe; None if there is none."""
         kit, xp, made = self._kit, self._kit.xp, None
         if self._model.phase_plates is not None:
             where = batch.get() if hasattr(batch, "get") else batch
             made = xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
         if values.aberrations_A is not None and self._rates is not None and self._group is not None:
-            # of the parts, or of the patterns where these are fewer, as when each is a part of its own
+            # for the groups or, if there are fewer of them, for the patterns, as when each pattern is its own group
             group, each = self._group[batch], len(batch) < len(values.aberrations_A)
             coefficients = values.aberrations_A[group] if each else values.aberrations_A
             turned = kit.phase_factor(-xp.tensordot(coefficients, self._rates, 1))
@@ -153,7 +153,7 @@ class Illumination:
         return made
 
     def _add_per_pattern(self, overlap: Any, batch: Any, values: Values, total: Corrections) -> None:
-        """Every factor is diagonal in the aperture plane: its derivative is a sum over conj(gradient) * wave."""
+        """Add derivatives: factors are diagonal in the aperture plane, so each is a sum over conj(gradient) * wave."""
         xp = self._kit.xp
         if total.shifts_px is not None:
             total.shifts_px[batch] += 2 * np.pi * self._kit.moments(overlap.imag, self._frequencies)

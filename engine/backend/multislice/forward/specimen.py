@@ -1,9 +1,9 @@
-"""Through the specimen and back: transmission of slices, free space between them, tilted and band-limited on demand.
+"""Through the specimen and back: transmission of slices, free space between them, with optional tilt and band limit.
 
 phi = O^p psi                       p: share of the slice in a split step; 1 in the plain one
 psi = F^H (A H F phi)               H = exp(i d (-pi lam q^2 + 2 pi q . tan)),  A the band limit
 
-With a band limit the windows of the object are filtered by A too, as PyPty does.
+With a band limit the windows of the object are also filtered by A, as in PyPty.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ptylive.engine.backend.multislice.problem import Corrections
 from ptylive.schema.model import Array, DoubleArray
 
 Kept = tuple[Any, ...]
-"""Of a batch on its way through one object mode, for each step: the wave that entered it (transmission), or the
-spectrum behind it (free space; None where its derivatives are not asked for)."""
+"""Per step of a batch's path through one object mode: the wave entering a transmission, or the spectrum behind free
+space (None if derivatives by it are not requested)."""
 
 
 class Prepared(NamedTuple):
-    """What one evaluation needs of the specimen for every batch."""
+    """Arrays of the specimen that one evaluation needs for every batch."""
 
     propagators: tuple[Any, ...]
     """H of each step of free space, untilted, (P, P); None for transmissions."""
     powers: tuple[Any, ...]
-    """(object modes, slices, Y * X) of each power that is taken."""
+    """(object modes, slices, Y * X) for each power used."""
 
 
 class Specimen:
-    """The slices of every object mode; ``propagators`` (slices - 1, P, P) of a plain model as the problem has them."""
+    """The slices of every object mode; ``propagators`` (slices - 1, P, P) of a plain model, from the problem."""
 
     def __init__(
         self,
@@ -58,16 +58,16 @@ class Specimen:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """What a wave meets, one after the other."""
+        """The steps that a wave passes, in order."""
         return self._steps
 
     def waves(self, asked: Corrections) -> int:
-        """Planes kept for each pattern and mode; spectra in free space only where its derivatives are ``asked``."""
+        """Planes kept per pattern and mode; free-space spectra only if derivatives by free space are ``asked``."""
         transmissions = sum(isinstance(step, Transmit) for step in self._steps)
         return len(self._steps) if _asks_for_free_space(asked) else transmissions
 
     def prepared(self, values: Values, asked: Corrections) -> Prepared:
-        """Propagators and powers of the transmission, made once an evaluation."""
+        """Propagators and powers of the transmission, computed once per evaluation."""
         made: list[Any] = []
         for step in self._steps:
             if isinstance(step, Transmit):
@@ -96,7 +96,7 @@ class Specimen:
         return objects if power == 1 else self._kit.xp.exp(power * self._kit.xp.log(objects))
 
     def forward(self, mode: int, values: Values, prepared: Prepared, wave: Any, place: Place) -> tuple[Kept, Any]:
-        """Through one object mode: what the way back needs, and the exit wave (n, modes, P, P)."""
+        """Pass one object mode: return the data needed for the way back, and the exit wave (n, modes, P, P)."""
         kit = self._kit
         kept: list[Any] = []
         for step, propagator in zip(self._steps, prepared.propagators, strict=True):
@@ -110,7 +110,7 @@ class Specimen:
         return tuple(kept), wave
 
     def entering(self, kept: Kept) -> Iterator[tuple[int, float, Any]]:
-        """Of what :meth:`forward` kept: each slice, the share of it that is passed in one step, and the wave before."""
+        """From the result of :meth:`forward`: each slice, the share of it in that step, and the wave before it."""
         for step, wave in zip(self._steps, kept, strict=True):
             if isinstance(step, Transmit):
                 yield step.slice, step.power, wave
@@ -118,7 +118,7 @@ class Specimen:
     def adjoint(
         self, mode: int, values: Values, prepared: Prepared, on_the_way: Kept, gradient: Any, place: Place
     ) -> Any:
-        """The gradient in front of the specimen; those of slices, tilts and distances are added to ``place.total``."""
+        """Return the gradient in front of the specimen; add those of slices, tilts and distances to ``place.total``."""
         kit, total = self._kit, place.total
         for step, propagator, kept in zip(
             reversed(self._steps), reversed(prepared.propagators), reversed(on_the_way), strict=True
@@ -135,7 +135,7 @@ class Specimen:
         return gradient
 
     def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
-        """What a window sees of a slice, (n, P, P)."""
+        """A slice in the patterns' windows, (n, P, P)."""
         whole = prepared.powers[self.powers.index(step.power)][mode, step.slice]
         window = whole.reshape(1, len(self._q), -1) if place.where is None else whole[place.where]
         return window if self._band is None else self._filtered(window)
@@ -159,8 +159,8 @@ class Specimen:
         if not self._tilted and values.stretch is None:
             return propagator
         length = _length(step, values)
-        # slices of one thickness share theirs, and one ramp is all the memory that it takes; what a length on a device
-        # is would have to be waited for
+        # slices of equal thickness share one ramp, and only one is kept in memory; the value of a length on a device
+        # would have to be waited for
         key = length if isinstance(length, float) else step.shares
         if key not in place.ramps:
             place.ramps.clear()
@@ -168,7 +168,7 @@ class Specimen:
         return place.ramps[key]
 
     def _beyond_common(self, length: Any, values: Values, batch: Any) -> Any:
-        """(n or 1, 1, P, P) what each pattern's free space has beyond the untilted one over a length."""
+        """(n or 1, 1, P, P) factor of each pattern's free space relative to the untilted one over a length."""
         made: Any = None
         if self._tilted:
             rate = 2 * np.pi * values.longer(length, batch) * values.tilts_of(batch)[:, 2:4]
@@ -180,9 +180,9 @@ class Specimen:
         return stretched if made is None else made * stretched
 
     def own_space(self, step: Propagate, values: Values, batch: Any) -> Any:
-        """What :meth:`_beyond_common` is made of, phases (n or 1, 2, P) along rows and columns; None where nothing is.
+        """Phases (n or 1, 2, P) along rows and columns that make up :meth:`_beyond_common`; None if there are none.
 
-        For a free space whose phase is a sum of one of the rows and one of the columns.
+        For free space whose phase is the sum of a row phase and a column phase.
         """
         length, phases = _length(step, values), None
         if self._tilted:
@@ -225,15 +225,15 @@ class Specimen:
 
 
 class Place(NamedTuple):
-    """Which patterns a batch holds, where they look, and where their gradients go."""
+    """The patterns of a batch, their windows, and the sums of their gradients."""
 
     batch: Any
     """(n,) pattern numbers."""
     where: Any
-    """(n, P, P) flat object index of every pixel of the windows; None where each is the whole object."""
+    """(n, P, P) flat object index of every pixel of the windows; None if each window is the whole object."""
     total: Sums
     ramps: dict[Any, Any]
-    """Free space of this batch over the length it was last asked for, tilted."""
+    """Tilted free space of this batch over the length used last."""
 
 
 def _asks_for_free_space(asked: Corrections) -> bool:

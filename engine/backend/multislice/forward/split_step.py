@@ -1,8 +1,8 @@
-"""Split steps: the order in which a wave meets slices and free space (Yoshida, Phys. Lett. A 150 (1990) 262).
+"""Split steps: the order of transmission and free-space propagation (Yoshida, Phys. Lett. A 150 (1990) 262).
 
-Within a slice the potential is taken as constant along the beam, so the exact operator is exp(d (A + B)), A the
-propagation, B the slice's logarithm of the transmission over d. The three methods approach it with errors of d^2, d^3
-and d^5 a step, of d, d^2 and d^4 over a given thickness.
+Within a slice the potential is constant along the beam, so the exact operator is exp(d (A + B)), with A the
+propagation and B the slice's logarithm of the transmission over d. The three methods approximate it with errors of d^2,
+d^3 and d^5 per step, or of d, d^2 and d^4 over a given thickness.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ Step = Transmit | Propagate
 def program(split: SplitStep, slices: int, *, to_exit_face: bool) -> tuple[Step, ...]:
     """The steps through ``slices`` slices. Far fields need no free space behind the last transmission.
 
-    ``to_exit_face``: an image is formed, so the free space up to the exit face counts. First-order steps end, as they
-    begin, in a slice: their image plane is the last slice.
+    ``to_exit_face``: an image is formed, so the free space up to the exit face matters. First-order steps end, as they
+    begin, with a slice: their image plane is the last slice.
     """
     steps: list[Step] = []
     for z in range(slices):
@@ -52,7 +52,7 @@ def program(split: SplitStep, slices: int, *, to_exit_face: bool) -> tuple[Step,
 
 
 def _merged(steps: list[Step]) -> tuple[Step, ...]:
-    """Neighbouring propagations made one."""
+    """Merge neighbouring propagations."""
     merged: list[Step] = []
     for step in steps:
         last = merged[-1] if merged else None

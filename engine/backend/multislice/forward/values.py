@@ -1,4 +1,4 @@
-"""Parameters of one evaluation as complex arrays, and where its gradients are added up."""
+"""Parameters of one evaluation as complex arrays, and the sums of its gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ptylive.engine.backend.multislice.problem import Corrections
 
 
 class Varied(NamedTuple):
-    """By what the first modes of the probe vary over the scan."""
+    """The variation of the first probe modes over the scan."""
 
     components: Any
     """(n, varying modes, P, P)."""
@@ -17,14 +17,14 @@ class Varied(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What is refined, at one point."""
+    """The refined quantities at one point."""
 
     objects: Any
     """(object modes, slices, Y * X)."""
     probe: Any
     """(probes * modes, P, P), aperture plane."""
     modes: int
-    """Modes of one probe."""
+    """Number of modes of one probe."""
     thickness_A: tuple[Any, ...]
     """(slices,) numbers, or 0-d arrays."""
     shifts_px: Any
@@ -39,12 +39,12 @@ class Values(NamedTuple):
     """(groups, n), or None."""
     varied: Varied | None = None
     stretch: Any = None
-    """(N,) share by which a pattern's free space is longer, or None."""
+    """(N,) relative excess of a pattern's free-space distances, or None."""
     spread_px2: Any = None
-    """Variance of the detector's Gaussian point spread, a number or a 0-d array; None where it has none."""
+    """Variance of the detector's Gaussian point spread, a number or a 0-d array; None if it has none."""
 
     def longer(self, length: Any, batch: Any) -> Any:
-        """A length of free space for the patterns of a batch: (n, 1), or as it is where all have the same."""
+        """A free-space length for the patterns of a batch: (n, 1), or unchanged if all patterns have the same."""
         return length if self.stretch is None else (length * (1 + self.stretch[batch]))[:, None]
 
     def tilts_of(self, batch: Any) -> Any:
@@ -60,10 +60,10 @@ class Values(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Gradients so far."""
+    """Sums of gradients."""
 
     objects: Any
-    """(powers, 2, object modes, slices, Y * X): by each power of the transmission that the split step takes."""
+    """(powers, 2, object modes, slices, Y * X): by each power of the transmission in the split step."""
     probe: Any
     """(probes * modes, P, P) complex."""
     corrections: Corrections

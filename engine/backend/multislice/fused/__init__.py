@@ -1,1 +1,1 @@
-"""The fused CUDA kernel: multislice loss and gradient with a pattern's wave on the chip (``kernel.cu``)."""
+"""The fused CUDA kernel: multislice loss and gradient with each pattern's wave in shared memory (``kernel.cu``)."""

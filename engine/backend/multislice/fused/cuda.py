@@ -16,13 +16,13 @@ from ptylive.engine.backend.repeated import Step
 
 NAMES = ("loss_and_gradient", "add_windows")
 RESERVED_BYTES = 1024
-"""Shared memory that CUDA keeps for itself in every block."""
+"""Shared memory that CUDA reserves in every block."""
 
 
 class CudaKernels:
     """:class:`~ptylive.engine.backend.multislice.fused_backend.Kernels` compiled by NVRTC.
 
-    cupy keeps the machine code on disk.
+    cupy caches the machine code on disk.
     """
 
     def __init__(self, plan: Plan, counts: str) -> None:
@@ -44,12 +44,12 @@ class CudaKernels:
         self.resident = int(has["MultiProcessorCount"] * max(1, at_a_time))
 
     def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Queue a kernel; whoever reads its results waits for it."""
+        """Queue a kernel; reading its results waits for it."""
         shared = self._shared_bytes if name == "loss_and_gradient" else 0
         self._functions[name]((blocks,), (self._threads,), arguments, shared_mem=shared)
 
     def free_bytes(self) -> int:
-        """Device memory that can be had."""
+        """Device memory that can be allocated."""
         return free_bytes()
 
     def record(self, step: Step, arrays: tuple[Any, ...], uses: tuple[Any, ...]) -> Step:
@@ -57,22 +57,22 @@ class CudaKernels:
         import cupy
 
         given = tuple(cupy.asarray(array).copy() for array in arrays)
-        plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # whose work memory is written to
-        pool = cupy.cuda.MemoryPool()  # of its own: nobody else is handed memory that repetitions write to
+        plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # their work memory is written to
+        pool = cupy.cuda.MemoryPool()  # a separate one: repetitions write to this memory
         pool.set_limit(size=int(WORK_SHARE * free_bytes()))
         try:
             graph, made = _captured(step, given, pool)
         except RuntimeError as error:
-            clear_frames(error.__traceback__)  # which hold arrays of the pool
+            clear_frames(error.__traceback__)  # they hold arrays of the pool
             pool.free_all_blocks()
             raise
         recording = Recording(graph, given, made, (plans, uses))
-        finalize(recording, pool.free_all_blocks).atexit = False  # a pool that is gone keeps what it has
+        finalize(recording, pool.free_all_blocks).atexit = False  # a pool that is deleted keeps its memory
         return recording
 
 
 def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple[Any, ...]]:
-    """The graph of a step, and the arrays in which it leaves its results; all others of it are of the pool."""
+    """Return the graph of a step, and the arrays of its results; the step's other arrays belong to the pool."""
     import cupy
 
     stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record
@@ -89,18 +89,18 @@ def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple
 
 @dataclass(frozen=True)
 class Recording:
-    """Launches of a step, to be repeated."""
+    """Recorded launches of a step, which can be repeated."""
 
     graph: Any
     given: tuple[Any, ...]
-    """Arrays that it reads."""
+    """Arrays that the step reads."""
     made: tuple[Any, ...]
-    """Arrays that it leaves its results in."""
+    """Arrays that hold the step's results."""
     uses: tuple[Any, ...]
-    """What holds the memory that it writes to meanwhile."""
+    """Objects that own the memory which the step writes to."""
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
-        """What the step makes of arrays, which may lie on the host."""
+        """Run the step on arrays, which may be on the host, and return its results."""
         for into, array in zip(self.given, arrays, strict=True):
             if isinstance(array, np.ndarray):
                 into.set(array)
@@ -111,7 +111,7 @@ class Recording:
 
 
 def fitting_plan(window: int, features: Feature = PLAIN) -> Plan | None:
-    """The cut for this window where the current device has the shared memory for it."""
+    """The configuration for this window that fits the current device's shared memory; None if there is none."""
     import cupy
 
     most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]

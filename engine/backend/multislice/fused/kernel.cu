@@ -1,14 +1,14 @@
 // Multislice loss and gradient, one pattern per block: the wave stays in shared memory from the probe to the detector and
-// back (of a window too large for that, a strip of it at a time); what else leaves the chip are the waves that enter the
-// slices (kept for the way back), the reads of object and pattern, and sums by atomic addition. Equations and names:
-// engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
+// back (for windows too large for that, a strip of it at a time). The only other global-memory traffic is the waves entering
+// the slices (kept for the way back), reads of object and pattern, and atomic additions to sums. Equations and names:
+// engine/backend/multislice/problem.py; order of pixels: fused/plan.py.
 //
-// Given by the compiler's command line, beside what transform.cuh wants: COUNTS (type of the recorded patterns), TINY_COUNTS,
-// FEW_COUNTS, the numbers of the data terms: AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py), and FEATURES
-// (general.cuh).
+// Defined on the compiler's command line, in addition to those of transform.cuh: COUNTS (type of the recorded patterns),
+// TINY_COUNTS, FEW_COUNTS, the numbers of the data terms AMPLITUDE, POISSON, INTENSITY, CHI_SQUARED (data_terms.py), and
+// FEATURES (general.cuh).
 #include "waves.cuh"
 
-/// Loss of a pixel and dL/dI, weight left out.
+/// Loss of a pixel and dL/dI, without the weight.
 INLINE float2 compared(int term, float offset, float intensity, float counts) {
     const float model = intensity + (offset + TINY_COUNTS);
     if (term == AMPLITUDE) {
@@ -25,17 +25,17 @@ INLINE float2 compared(int term, float offset, float intensity, float counts) {
         if (counts <= FEW_COUNTS) return {intensity, 1};
         return {0.5f * difference * difference / counts, difference / counts};
     }
-    __trap();  // no other is known, and none is computed in its place
+    __trap();  // unknown data term: fail rather than compute another one
     return {};
 }
 
 INLINE bool whole_way() { return !has(TO_DETECTOR | FROM_DETECTOR); }
 
-/// Where one modelled pattern meets the recorded one.
+/// Comparison of one modelled pattern with the recorded one.
 struct Detector {
     const Fixed& f;
     const COUNTS* counts;
-    /// dL/dI times what turns the far field (times P) into its gradient (over P), an image into its own; the loss is added up.
+    /// dL/dI times the factor from far field (times P) to its gradient (over P), or from an image to its own; adds the loss.
     INLINE float factor(float intensity, int k, float& loss) const {
         if (f.background) intensity += f.background[k];
         const float2 term = compared(f.term, f.offset, intensity, float(counts[k]));
@@ -67,8 +67,8 @@ INLINE float one_pair(const Fixed& f, const Local& l, const Detector& detector, 
     return loss;
 }
 
-/// Several: their intensities are added before they are compared, or left as they are where somebody else compares them.
-/// A pixel is every time the same thread's.
+/// Several pairs of modes: their intensities are summed before the comparison, or returned if they are compared elsewhere.
+/// A pixel is always handled by the same thread.
 INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector) {
     float loss = 0;
     const int pairs = f.pairs();
@@ -96,7 +96,7 @@ INLINE float far_fields(const Fixed& f, const Local& l, const Detector& detector
     return loss;
 }
 
-/// Their way back, from `l.factor`.
+/// Way back of the far fields, from `l.factor`.
 INLINE void from_far_fields(const Fixed& f, const Local& l, float3& per_pattern) {
     for (int pair = 0; pair < f.pairs(); ++pair) {
         const float2* const far = l.far + (size_t)pair * PIXELS;
@@ -113,7 +113,7 @@ INLINE void from_far_fields(const Fixed& f, const Local& l, float3& per_pattern)
     }
 }
 
-/// A launch.
+/// Arguments of one launch.
 struct Launch {
     int count;
     const int* chosen;
@@ -122,12 +122,12 @@ struct Launch {
     const float *shifts, *offsets, *roots_of_current;
     const float2* roots;
     float2* scratch;
-    long long scratch_each;  // of a block, or, in two stages, of a pattern
+    long long scratch_each;  // per block or, in two stages, per pattern
     float* losses;
     float* intensities;  // (count, P, P), in two stages
 };
 
-/// Where a pattern's work memory lies.
+/// Set up a pattern's working memory on the chip.
 INLINE Local placed(const Fixed& f, const Launch& launch) {
     extern __shared__ float2 shared_memory[];
     Local l;
@@ -145,7 +145,7 @@ INLINE Local placed(const Fixed& f, const Launch& launch) {
     return l;
 }
 
-/// The same in the card's memory.
+/// Set up a pattern's working memory in global memory.
 INLINE void place_scratch(const Fixed& f, const Launch& launch, Local& l, int number) {
     float2* const kept = launch.scratch + number * launch.scratch_each;
     const size_t spaces = has(MOMENTS) || f.grad_distances ? f.slices - 1 : 0;
@@ -160,7 +160,7 @@ INLINE void place_scratch(const Fixed& f, const Launch& launch, Local& l, int nu
     l.pulled = l.windows + (size_t)f.object_modes * f.slices * PIXELS;
 }
 
-/// Sums of a pattern's shifts and beam current, to where they are added up.
+/// Add a pattern's sums for shifts and beam current to the gradient.
 INLINE void add_per_pattern(const Fixed& f, const Local& l, int pattern, float current, float3 sums) {
     const float to_shift = 6.283185307179586f;
     const float y = block_sum(sums.x, l.room), x = block_sum(sums.y, l.room), overlap = block_sum(sums.z, l.room);
@@ -171,7 +171,7 @@ INLINE void add_per_pattern(const Fixed& f, const Local& l, int pattern, float c
     atomicAdd(at + 2, 0.5f * overlap / (current * current));
 }
 
-/// Blocks take every gridDim.x-th pattern.
+/// Process every gridDim.x-th pattern in a block.
 INLINE void each_pattern(const Fixed& f, const Launch& launch) {
     Local l = placed(f, launch);
     place_scratch(f, launch, l, blockIdx.x);
@@ -185,11 +185,11 @@ INLINE void each_pattern(const Fixed& f, const Launch& launch) {
         for (int k = threadIdx.x; k < 2 * P; k += THREADS) {
             float2 turn;
             sincospif(-2 * f.frequencies[k % P] * launch.shifts[2 * pattern + k / P], &turn.y, &turn.x);
-            l.ramp_y[k] = (k < P ? current : 1.0f) * turn;  // ramp_x lies behind ramp_y
+            l.ramp_y[k] = (k < P ? current : 1.0f) * turn;  // ramp_x follows ramp_y in memory
             if (has(ENTRIES)) l.entry_y[k] = f.general.entries[(size_t)n * 2 * P + k];
             if (has(EXITS))
                 l.turn_y[k] = f.general.exits[(size_t)n * 2 * P + k];
-            else if (l.turn_y)  // turn_x lies behind turn_y
+            else if (l.turn_y)  // turn_x follows turn_y in memory
                 sincospif(2 * INVERSE * (k % P) * launch.offsets[2 * pattern + k / P], &l.turn_y[k].y, &l.turn_y[k].x);
         }
         __syncthreads();
@@ -220,7 +220,7 @@ INLINE void each_pattern(const Fixed& f, const Launch& launch) {
 #define WITH_GENERAL(...)
 #endif
 
-/// Loss of each of `chosen` patterns, and sums of gradients.
+/// Loss of each of the `chosen` patterns, and sums of gradients.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     int count, const int* chosen, const COUNTS* patterns, const int* corners, const float* shifts, const float* offsets,
     const float* roots_of_current,
@@ -247,7 +247,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) loss_and_gradient(
     each_pattern(f, launch);
 }
 
-/// Sum of `light` (P, P) laid at the corners of the chosen patterns.
+/// Add `light` (P, P) to `total` in the windows of the chosen patterns.
 extern "C" __global__ void __launch_bounds__(THREADS) add_windows(
     int count, const int* chosen, const int* corners, int columns, const float* light, float* total) {
     for (int n = blockIdx.x; n < count; n += gridDim.x) {

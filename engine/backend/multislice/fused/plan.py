@@ -1,4 +1,4 @@
-"""How the fused kernel is cut for a window size: radices, threads, shared memory, order of pixels, and its source."""
+"""Configuration of the fused kernel for a window size: radices, threads, shared memory, pixel order, and its source."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ptylive.schema.model import IndexArray
 
 FOLDER = Path(__file__).parent
 COUNTS = {"uint8": "unsigned char", "uint16": "unsigned short", "float32": "float"}
-"""Recorded types that are read as they are, and what CUDA calls them."""
+"""Recorded types that are read without conversion, and their CUDA names."""
 NVRTC_OPTIONS = ("-std=c++17", "--device-as-default-execution-space")
-"""For the compiler: lambdas are code for the device, like everything in the source."""
+"""Compiler options: lambdas are device code, like everything in the source."""
 
 _CUTS: dict[int, tuple[tuple[int, ...], int, int, int]] = {
     32: ((8, 4), 32, 128, 1),
@@ -33,17 +33,17 @@ _CUTS: dict[int, tuple[tuple[int, ...], int, int, int]] = {
     384: ((8, 8, 6), 16, 512, 2),
     512: ((8, 8, 8), 16, 512, 2),
 }
-"""Radices, lines in shared memory at a time, threads, blocks that a chip shall run at a time (a bound of registers):
-the fastest of some that were measured on an H100 (48 to 256) and on an H200 (192 to 512). Windows from 192 on do not
-fit a chip's shared memory (297 KB; a Hopper chip has 227 KB), and lie in strips."""
+"""Radices, lines in shared memory at a time, threads, resident blocks per multiprocessor (a bound on registers):
+the fastest of several measured on an H100 (48 to 256) and on an H200 (192 to 512). Windows from 192 on do not
+fit into shared memory (297 KB; a Hopper multiprocessor has 227 KB), and are processed in strips."""
 
 
 NARROW_THREADS = 256
-"""Of windows that are in strips on chips with less shared memory than the best cut wants."""
+"""For windows processed in strips on devices with less shared memory than the best configuration needs."""
 
 
 class Feature(IntFlag):
-    """What a kernel is compiled for beyond the plain far field: numbers and meanings are those of ``general.cuh``."""
+    """Features beyond the plain far field that a kernel is compiled for; numbers and meanings as in ``general.cuh``."""
 
     SEVERAL_PROBES = 1
     ENTRIES = 2
@@ -62,12 +62,12 @@ class Feature(IntFlag):
 
 
 PLAIN = Feature(0)
-"""The far field, and nothing more."""
+"""The plain far field."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The kernel for windows of P x P pixels."""
+    """The kernel's configuration for windows of P x P pixels."""
 
     window: int
     radices: tuple[int, ...]
@@ -75,13 +75,13 @@ class Plan:
     """Lines of the window that are in shared memory at a time: P, or a divisor of it."""
     threads: int
     blocks: int = 1
-    """That a chip shall run at a time, as far as registers go."""
+    """Resident blocks per multiprocessor to aim for, as far as registers allow."""
     features: Feature = PLAIN
-    """What it does beyond the plain far field."""
+    """Features beyond the plain far field."""
 
     @classmethod
     def of(cls, window: int, threads: int | None = None) -> Plan | None:
-        """The cut for this window, None where there is none. threads: other than the best."""
+        """The configuration for this window; None if there is none. threads: overrides the best number."""
         if window not in _CUTS:
             return None
         plan = cls(window, *_CUTS[window])
@@ -89,7 +89,7 @@ class Plan:
 
     @classmethod
     def fitting(cls, window: int, shared_bytes: int, features: Feature = PLAIN) -> Plan | None:
-        """The cut for this window where blocks have so much shared memory: whole if possible, else in strips."""
+        """The configuration that fits this much shared memory per block: the whole window if possible, or strips."""
         if window not in _CUTS:
             return None
         plan = cls(window, *_CUTS[window], features)
@@ -102,20 +102,20 @@ class Plan:
 
     @property
     def shared_bytes(self) -> int:
-        """Lines with their padding, factors along the axes, the roots of unity, a number for each thread.
+        """Bytes for lines with their padding, factors along the axes, the roots of unity, and a number for each thread.
 
-        Factors are ramps and turns, and in general those in front of the specimen and in free space.
+        Factors are ramps and turns and, with any feature, those in front of the specimen and in free space.
         """
         factors = 9 if self.features else 5
         return 8 * (self.strip * (self.window + 1) + factors * self.window) + 4 * self.threads
 
     @property
     def kept_pixels(self) -> int:
-        """Of the window, that a block keeps in the card's memory: none where it is in shared memory."""
+        """Pixels of the window that a block keeps in global memory: none if the window is in shared memory."""
         return 0 if self.strip == self.window else self.window**2
 
     def defines(self, counts: str) -> dict[str, str]:
-        """What the source wants to be told, for patterns recorded as ``counts`` (a key of ``COUNTS``)."""
+        """Preprocessor definitions for the source, for patterns recorded as ``counts`` (a key of ``COUNTS``)."""
         radices = ",".join(str(radix) for radix in self.radices)
         return {
             "WINDOW": str(self.window),
@@ -132,23 +132,23 @@ class Plan:
         }
 
     def order(self) -> IndexArray:
-        """(P,) the frequency that stands at each place after the passes: digits of the radices reversed."""
+        """(P,) frequency at each place after the passes: the digits of the radices reversed."""
         order = np.zeros(1, np.int64)
         for done, radix in enumerate(self.radices):
             order = (order[:, None] + prod(self.radices[:done]) * np.arange(radix)[None, :]).ravel()
         return order
 
     def gather(self) -> IndexArray:
-        """(P * P,) flat natural index [y, x] of each element of Fourier space as the kernel stores it.
+        """(P * P,) flat natural index [y, x] of each Fourier-space element in the kernel's order.
 
-        There x comes first, then y, both in ``order``.
+        In the kernel's order x comes first, then y, both in ``order``.
         """
         order = self.order()
         return (order[None, :] * self.window + order[:, None]).ravel()
 
 
 def source() -> str:
-    """The kernel in one piece: compilers that cache by the text they are given must see all of it."""
+    """The kernel's source as one string: compilers that cache by source text must see all of it."""
     text = (FOLDER / "kernel.cu").read_text()
     for name in ("waves.cuh", "transform.cuh", "general.cuh"):
         included = (FOLDER / name).read_text()

@@ -1,25 +1,25 @@
-// Fourier transform of one P x P window in the shared memory of its block: all of it, or, of one that is too large, a strip of
-// rows or columns at a time. What is done along an axis (back, change, forward again) is done to a strip in one go; between
-// that the window lies in the block's share of the card's memory.
+// Fourier transform of one P x P window in the shared memory of its block: the whole window or, if it is too large, a strip of
+// rows or columns at a time. All work along one axis (transform back, change, transform forward) is done on a strip in one go;
+// between these steps the window is in the block's share of global memory.
 //
-// Decimation in frequency forward (natural order in, digit-reversed order out), decimation in time back (digit-reversed
-// in, natural out): every butterfly writes where it read, so nothing is reordered and a pass needs one barrier. What is
-// multiplied in Fourier space (probe, propagators, patterns) is stored digit-reversed beforehand (fused/plan.py).
+// Forward by decimation in frequency (natural order in, digit-reversed order out), back by decimation in time (digit-reversed
+// in, natural out): every butterfly writes where it read, so nothing is reordered and a pass needs one barrier. Factors used
+// in Fourier space (probe, propagators, patterns) are stored digit-reversed beforehand (fused/plan.py).
 //
-// Neighbouring threads take neighbouring lines: along y neighbouring columns, along x neighbouring rows, which lie an odd
-// number of elements apart. Either way no two of them meet in a memory bank, at any stride of any pass.
+// Neighbouring threads work on neighbouring lines: along y on neighbouring columns, along x on neighbouring rows, which are an
+// odd number of elements apart. Either way there are no bank conflicts, at any stride of any pass.
 //
-// Given by the compiler's command line: WINDOW (P), STRIP (lines that are in shared memory at a time, P for all), THREADS,
-// BLOCKS (that a chip shall run at a time: they bound the registers), RADICES (the radices of the passes, first to last).
+// Defined on the compiler's command line: WINDOW (P), STRIP (lines in shared memory at a time, P for all), THREADS,
+// BLOCKS (resident blocks per multiprocessor, which bounds the registers), RADICES (radices of the passes, first to last).
 #pragma once
 
-// A function that is called would have its values in memory: arrays in registers are none to the caller.
+// Always inlined: a real call would put its values in memory, as arrays in registers cannot be passed.
 #define INLINE __device__ __forceinline__
 
 constexpr int P = WINDOW;
 constexpr int LINES = STRIP;
 constexpr bool WHOLE = LINES == P;
-constexpr int PITCH = P + 1;                             // from a row to the next
+constexpr int PITCH = P + 1;                             // from one row to the next
 constexpr int COLUMN_PITCH = WHOLE ? PITCH : LINES;      // the same in a strip of columns
 constexpr int RADIX[] = {RADICES};
 constexpr int PASSES = sizeof(RADIX) / sizeof(int);
@@ -41,7 +41,7 @@ __device__ constexpr int length_of(int pass) {
     return length;
 }
 
-// Constants inside a butterfly: cosine and sine by their series, as the compiler knows them before anything runs.
+// Constants inside a butterfly: cosine and sine by their series, evaluated at compile time.
 __device__ constexpr double series(double angle, int first) {
     double term = first ? angle : 1, sum = term;
     for (int k = first + 2; k < 40; k += 2) sum += term *= -angle * angle / (k * (k - 1));
@@ -58,7 +58,7 @@ template <int STEP, int STEPS> struct Root {  // exp(-2 pi i STEP / STEPS)
 template <int N> struct Index {
     static constexpr int value = N;
 };
-/// f(Index<0>), ... f(Index<N - 1>): a loop whose counter is a constant.
+/// Call f(Index<0>), ... f(Index<N - 1>): a loop whose counter is a constant.
 template <int N, int K = 0, class F> INLINE void repeat(F f) {
     if constexpr (K < N) {
         f(Index<K>{});
@@ -114,7 +114,7 @@ template <int N, Direction WAY> INLINE void butterfly(float2 (&v)[N]) {
     }
 }
 
-/// Where the values of a butterfly lie: `line` is the row or column, positions are base + k * STRIDE along it.
+/// Positions of the values of a butterfly: `line` is the row or column, the values are at base + k * STRIDE along it.
 template <int PASS> struct Place {
     static constexpr int R = RADIX[PASS], LENGTH = length_of(PASS), STRIDE = LENGTH / R, COUNT = LINES * (P / R);
     int line, step, base;
@@ -129,7 +129,7 @@ template <int PASS> struct Place {
     }
 };
 
-/// Twiddles of a pass onto (or, conjugate, off) the values of a butterfly; roots: exp(-2 pi i n / P), n < P.
+/// Multiply the values of a butterfly by the twiddles of a pass (conjugate: undo it); roots: exp(-2 pi i n / P), n < P.
 template <int PASS, Direction WAY> INLINE void twiddle(float2 (&v)[RADIX[PASS]], int step, const float2* roots) {
     if constexpr (PASS < LAST) {
         repeat<RADIX[PASS]>([&](auto q) {
@@ -169,8 +169,8 @@ template <Axis AXIS, Direction WAY, int FIRST, int LAST_ONE> INLINE void passes(
 
 enum Visit { ENTER, TURN, LEAVE };
 
-/// In real space: the first pass along y back (but for ENTER), change(value, pixel y, line), the same pass forward (but for
-/// LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
+/// In real space: the first pass along y back (except for ENTER), change(value, pixel y, line), the same pass forward (except
+/// for LEAVE). With ENTER there is no value before; with LEAVE the window keeps none afterwards.
 template <Visit VISIT, class Change> INLINE void in_real_space(float2* tile, const float2* roots, Change change) {
     constexpr int R = RADIX[0];
     for (int work = threadIdx.x; work < Place<0>::COUNT; work += THREADS) {
@@ -195,8 +195,8 @@ template <Visit VISIT, class Change> INLINE void in_real_space(float2* tile, con
     __syncthreads();
 }
 
-/// In Fourier space: the last pass along x forward (but for ENTER), change(value, index x * P + y), the same pass back (but
-/// for LEAVE). What ENTERs has no value before; what LEAVEs keeps none in the window.
+/// In Fourier space: the last pass along x forward (except for ENTER), change(value, index x * P + y), the same pass back
+/// (except for LEAVE). With ENTER there is no value before; with LEAVE the window keeps none afterwards.
 template <Visit VISIT, class Change> INLINE void in_fourier_space(float2* tile, Change change) {
     constexpr int R = RADIX[LAST];
     for (int work = threadIdx.x; work < Place<LAST>::COUNT; work += THREADS) {
@@ -217,13 +217,13 @@ template <Visit VISIT, class Change> INLINE void in_fourier_space(float2* tile, 
     __syncthreads();
 }
 
-/// A window: in shared memory (`tile`), or a strip of it there and all of it in memory.
+/// A window: in shared memory (`tile`), or a strip of it there and the whole window in global memory.
 struct Window {
     float2 *tile, *memory;
     const float2* roots;
 };
 
-/// A strip of lines from `first` on, into shared memory (IN) or back.
+/// Move a strip of lines, from `first` on, into shared memory (IN) or back.
 template <Axis AXIS, bool IN> INLINE void move(const Window& w, int first) {
     for (int work = threadIdx.x; work < LINES * P; work += THREADS) {
         const int y = AXIS == ALONG_X ? work / P : work / LINES, x = AXIS == ALONG_X ? work % P : work % LINES;
@@ -235,7 +235,7 @@ template <Axis AXIS, bool IN> INLINE void move(const Window& w, int first) {
     __syncthreads();
 }
 
-/// All of Fourier space: along x forward (but for ENTER), change(value, index x, index y), along x back (but for LEAVE).
+/// All of Fourier space: forward along x (except for ENTER), change(value, index x, index y), back along x (except LEAVE).
 template <Visit VISIT, class Change> INLINE void visit_fourier_space(const Window& w, Change change) {
     for (int first = 0; first < P; first += LINES) {
         if constexpr (!WHOLE && VISIT != ENTER) move<ALONG_X, true>(w, first);
@@ -246,7 +246,7 @@ template <Visit VISIT, class Change> INLINE void visit_fourier_space(const Windo
     }
 }
 
-/// All of real space: along y back (but for ENTER), change(value, pixel y, pixel x), along y forward (but for LEAVE).
+/// All of real space: back along y (except for ENTER), change(value, pixel y, pixel x), forward along y (except LEAVE).
 template <Visit VISIT, class Change> INLINE void visit_real_space(const Window& w, Change change) {
     for (int first = 0; first < P; first += LINES) {
         if constexpr (!WHOLE && VISIT != ENTER) move<ALONG_Y, true>(w, first);

@@ -1,14 +1,14 @@
-// One pattern's wave from its probe through the slices to the detector, and its gradient back: a block's work.
-// Equations and names: engine/backend/multislice/problem.py; orders of pixels: fused/plan.py.
+// One pattern's wave from its probe through the slices to the detector, and its gradient back: the work of one block.
+// Equations and names: engine/backend/multislice/problem.py; order of pixels: fused/plan.py.
 #pragma once
 #include "transform.cuh"
 
 constexpr int PIXELS = P * P;
-constexpr float INVERSE = 1.0f / P;  // of a unitary transform: ours multiply by P
+constexpr float INVERSE = 1.0f / P;  // normalisation of a unitary transform: the ones here multiply by P
 
 #include "general.cuh"
 
-/// One addition of a pair where the card has it.
+/// Add a pair atomically, in one operation where the card supports it.
 INLINE void add(float2* at, float2 value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     atomicAdd(at, value);
@@ -18,7 +18,7 @@ INLINE void add(float2* at, float2 value) {
 #endif
 }
 
-/// Sum over the block's threads, known to thread 0.
+/// Sum over the block's threads; only thread 0 gets the result.
 INLINE float block_sum(float value, float* room) {
     const int me = threadIdx.x;
     room[me] = value;
@@ -34,7 +34,7 @@ INLINE float block_sum(float value, float* room) {
     return sum;
 }
 
-/// What stays the same for all patterns.
+/// Arguments that are the same for all patterns.
 struct Fixed {
     int slices, probe_modes, object_modes, columns, object_pixels;
     int term;
@@ -45,7 +45,7 @@ struct Fixed {
     const float *phase_per_A;               // (P, P)
     const float *weights, *background;      // (P, P); background or null
     const float *frequencies;               // (P,) in the order of Fourier space
-    float2 *grad_object;                    // as the object
+    float2 *grad_object;                    // shape of the object
     float2 *grad_probe;                     // (modes, P, P) or null
     double *grad_background, *grad_distances;  // (P, P), (slices - 1,), or null
     float *grad_patterns;                   // (N, 3): shifts, current; or null
@@ -53,27 +53,27 @@ struct Fixed {
     __device__ int pairs() const { return probe_modes * object_modes; }
 };
 
-/// What a block keeps for one pattern.
+/// Working memory of a block for one pattern.
 struct Local {
     Window window;
     float2 *ramp_y, *ramp_x;         // in shared memory
-    float2 *turn_y, *turn_x;         // there too: what moves the pattern over the detector; null where it lies in place
-    float2 *entry_y, *entry_x;       // there too: tilt in front of the specimen; null where none is
-    float2 *space_y, *space_x;       // there too: what the free space or the lens at hand has of its own
+    float2 *turn_y, *turn_x;         // in shared memory: shift of the pattern on the detector; null if there is none
+    float2 *entry_y, *entry_x;       // in shared memory: tilt in front of the specimen; null if there is none
+    float2 *space_y, *space_x;       // in shared memory: the pattern's own factor of the current free space or lens
     float *room;
-    float2 *waves;     // (pairs, slices, P, P): what enters each slice, real space
-    float2 *entering;  // (pairs, slices - 1, P, P): the same in Fourier space over P, where free space is refined
-    float2 *far;       // (pairs, P, P) far field times P, where there are several; of an image, its spectrum over P
-    float *factor;     // (P, P) intensity, then dL/dI times what the far field is multiplied by
-    float2 *left;      // (P, P) gradient of the probe behind what lies in the aperture plane
-    float *overlap;    // (P, P) Im(conj(gradient) wave) there
-    float2 *windows;   // (object modes * slices, P, P) what the pattern sees of the object within the band
+    float2 *waves;     // (pairs, slices, P, P): wave entering each slice, real space
+    float2 *entering;  // (pairs, slices - 1, P, P): spectrum in free space over P, if free space is refined
+    float2 *far;       // (pairs, P, P) far field times P, if there are several pairs; for an image, its spectrum over P
+    float *factor;     // (P, P) intensity, then dL/dI times the factor of the far field
+    float2 *left;      // (P, P) gradient of the probe, past everything else in the aperture plane
+    float *overlap;    // (P, P) Im(conj(gradient) wave) in the aperture plane
+    float2 *windows;   // (object modes * slices, P, P) the object in the pattern's window, band-limited
     float2 *pulled;    // (object modes * slices, P, P) their gradient
-    size_t corner;     // of the object's window
+    size_t corner;     // of the window in the object
     int n;             // the pattern's number in the launch
 };
 
-/// Probe mode `mode` at this position in Fourier space, over P.
+/// Probe mode `mode` at this position, in Fourier space, over P.
 INLINE float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
     const int k = x * P + y;
     const float2 ramp = l.ramp_y[y] * l.ramp_x[x];
@@ -82,7 +82,7 @@ INLINE float2 incoming(const Fixed& f, const Local& l, int mode, int x, int y) {
     return probe * ramp;
 }
 
-/// From the exit wave's transform along y to its image's, from the aperture plane of the lens on; its spectrum is kept.
+/// From the exit wave, transformed along y, to the image, transformed along y, through the lens; keeps the image's spectrum.
 INLINE void through_lens(const Fixed& f, const Local& l, int pair) {
     float2* const far = l.far + (size_t)pair * PIXELS;
     load(l.space_y, f.general.lenses + (size_t)l.n * 2 * P);
@@ -94,7 +94,7 @@ INLINE void through_lens(const Fixed& f, const Local& l, int pair) {
     });
 }
 
-/// A window within the band: in and out of real space by whoever calls. The factor has the normalisation of both transforms.
+/// Band-limit a window; the caller's functions read and write it. The factor has the normalisation of both transforms.
 template <class Read, class Write> INLINE void in_band(const Fixed& f, const Local& l, Read read, Write write) {
     visit_real_space<ENTER>(l.window, [&](float2, int y, int x) { return read(y, x); });
     visit_fourier_space<TURN>(l.window, [&](float2 v, int x, int y) {
@@ -106,7 +106,7 @@ template <class Read, class Write> INLINE void in_band(const Fixed& f, const Loc
     });
 }
 
-/// `l.windows`: what the pattern sees of every slice.
+/// Fill `l.windows` with the pattern's window of every slice.
 INLINE void see_windows(const Fixed& f, const Local& l) {
     for (int s = 0; s < f.object_modes * f.slices; ++s) {
         const float2* const slice = f.object + (size_t)s * f.object_pixels + l.corner;
@@ -116,7 +116,7 @@ INLINE void see_windows(const Fixed& f, const Local& l) {
     }
 }
 
-/// Its adjoint: `l.pulled` of an object mode to the gradient of its slices.
+/// Adjoint of see_windows: add `l.pulled` of an object mode to the gradient of its slices.
 INLINE void leave_windows(const Fixed& f, const Local& l, int first) {
     for (int s = first; s < first + f.slices; ++s) {
         float2* const slice = f.grad_object + (size_t)s * f.object_pixels + l.corner;
@@ -126,13 +126,13 @@ INLINE void leave_windows(const Fixed& f, const Local& l, int first) {
     }
 }
 
-/// A slice at a pixel of the window.
+/// Transmission of a slice at a pixel of the window.
 INLINE float2 transmission(const Fixed& f, const Local& l, int s, int y, int x) {
     return has(BANDED) ? l.windows[(size_t)s * PIXELS + y * P + x]
                        : f.object[(size_t)s * f.object_pixels + l.corner + (size_t)y * f.columns + x];
 }
 
-/// From the probe to the last slice's exit wave, its transform along y done.
+/// From the probe to the last slice's exit wave, with its transform along y already done.
 INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool turned = l.turn_y;
@@ -160,7 +160,7 @@ INLINE void to_detector(const Fixed& f, const Local& l, int pair) {
     if (has(NEAR_FIELD)) through_lens(f, l, pair);
 }
 
-/// Sums over the block's threads of two or three numbers, added to a row of the pattern's moments; `phase` goes first.
+/// Sum two or three numbers over the block's threads and add them to a row of the pattern's moments; `phase` comes first.
 INLINE void add_moments(const Fixed& f, const Local& l, int row, float3 sums) {
     const float phase = block_sum(sums.x, l.room), y = block_sum(sums.y, l.room), x = block_sum(sums.z, l.room);
     if (threadIdx.x != 0) return;
@@ -170,7 +170,7 @@ INLINE void add_moments(const Fixed& f, const Local& l, int row, float3 sums) {
     at[2] += x;
 }
 
-/// The adjoint of through_lens: from the image's gradient, its transform along y done, to that of the exit wave.
+/// Adjoint of through_lens: from the image's gradient, transformed along y, to the gradient of the exit wave.
 INLINE void back_through_lens(const Fixed& f, const Local& l, int pair) {
     const float2* const far = l.far + (size_t)pair * PIXELS;
     float3 sums = {0, 0, 0};
@@ -187,7 +187,7 @@ INLINE void back_through_lens(const Fixed& f, const Local& l, int pair) {
     if (has(MOMENTS)) add_moments(f, l, IN_LENS, sums);
 }
 
-/// From `l.overlap` and `l.left` to aberrations, and to what a mode of the probe varies by.
+/// From `l.overlap` and `l.left` to the derivatives by aberrations and by the components of the varying probe.
 INLINE void leave_aperture(const Fixed& f, const Local& l, int mode) {
     const General& g = f.general;
     const int aberrations = has(ABERRATIONS) ? g.aberration_count : 0;
@@ -211,7 +211,7 @@ INLINE void leave_aperture(const Fixed& f, const Local& l, int mode) {
     }
 }
 
-/// From the gradient behind the last slice (its transform along y to be done) back to the probe; sums of shifts and current.
+/// From the gradient behind the last slice (its transform along y still to do) back to the probe; sums of shifts and current.
 INLINE void from_detector(const Fixed& f, const Local& l, int pair, float3& per_pattern) {
     const int mode = pair % f.probe_modes, first = pair / f.probe_modes * f.slices;
     const bool to_probe = has(MOMENTS | OF_APERTURE) || f.grad_probe || f.grad_patterns, turned = l.turn_y;

@@ -1,1 +1,1 @@
-"""Products, sums and filters of planes in the cache: what the compiled kernel is put together of."""
+"""Products, sums and filters of planes in the cache: the building blocks of the compiled kernel."""

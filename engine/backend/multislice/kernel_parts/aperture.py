@@ -1,4 +1,4 @@
-"""The aperture plane of one pattern: its probe, what lies in it, where it stands, and the way back to all of these.
+"""The aperture plane of one pattern: its probe, the factors on it, its shift to the position, and the way back.
 
 Equations and names: :mod:`ptylive.engine.backend.multislice.forward.illumination`. Planes are transposed.
 """
@@ -22,7 +22,7 @@ def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
     rows, columns = -2 * np.pi / size * shifts[0], -2 * np.pi / size * shifts[1]
     ar, ai, br, bi = np.cos(rows), np.sin(rows), np.cos(columns), np.sin(columns)
     r, i, s, j = 1.0, 0.0, 1.0, 0.0
-    for k in range(size // 2):  # both at a time: neither waits for the other
+    for k in range(size // 2):  # both axes at a time: neither waits for the other
         last = size - 1 - k  # the frequency -(k + 1)
         out[0, 0, k], out[0, 1, k], out[1, 0, k], out[1, 1, k] = r, i, s, j
         r, i = r * ar - i * ai, r * ai + i * ar
@@ -97,7 +97,7 @@ PER_HALF_PI = 2 / np.pi
 
 @numba.jit(**INNER)
 def _turned(window: Any, out: Any) -> None:
-    """Out = exp(-i phase) of the phases in out[0]: np.cos and np.sin would not vectorise here."""
+    """Out = exp(-i phase) for the phases in out[0]: np.cos and np.sin would not vectorise here."""
     real = out.dtype.type
     zero, half, high, low = real(0), real(0.5), real(HALF_PI_HIGH), real(HALF_PI_LOW)
     for k in range(window.size * window.pitch):
@@ -113,7 +113,7 @@ def _turned(window: Any, out: Any) -> None:
 
 @numba.jit(**INNER, inline="always")
 def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> None:
-    """``work.own``: the probe of a pattern in every mode, varied and behind what lies in the aperture plane."""
+    """Fill ``work.own``: the pattern's probe in every mode, with its variation and all factors in the aperture."""
     pixels = window.size * window.pitch
     plate, turns, real = work.plate, model.rates.shape[0], work.plate.dtype.type
     for j in range(turns):
@@ -149,7 +149,7 @@ def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> Non
 def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int, work: Any, gradient: Any) -> None:
     """From ``work.b``, the gradient in the aperture plane, to probe, aberrations and variation of mode m.
 
-    pattern: its number, and its place among those of the call. The adjoint of :func:`own_probes`.
+    pattern: its number, and its index within the call. The adjoint of :func:`own_probes`.
     """
     n, place = pattern
     a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.pitch

@@ -1,7 +1,7 @@
-"""What the compiled kernel is called with. Arrays of length 0 stand for what a problem does not have, or nobody wants.
+"""Arguments of the compiled kernel. Arrays of length 0 stand for absent features and for gradients not requested.
 
-So one compiled version serves every forward model of a precision. Planes are flat (P * pitch), in Fourier space
-transposed; they, and what is not said to be otherwise, are float32, or float64 in double precision.
+One compiled version thus serves every forward model of a precision. Planes are flat (P * pitch), and transposed in
+Fourier space; they, and everything not stated otherwise, are float32, or float64 in double precision.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Parts = TypeVar("Parts", "Patterns", "Model", "Gradient", "Work")
 
 
 def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
-    """The same with what is absent, or in single precision only, in the precision of a call: one compiled version."""
+    """Convert absent arrays, and those in single precision only, to the call's precision: one compiled version."""
     if real == np.float32:
         return parts
     single = {n: v for n, v in parts._asdict().items() if isinstance(v, np.ndarray) and v.dtype == np.float32}
@@ -27,39 +27,39 @@ def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
 
 
 class Patterns(NamedTuple):
-    """The patterns of one call: which ones; counts and positions of all, weights (P * pitch)."""
+    """The patterns of one call: their numbers; counts and positions of all patterns, weights (P * pitch)."""
 
     indices: Any
     recorded: Any
-    """(N, bytes of a pattern) uint8: counts as they lie in memory, so that one compilation serves every type."""
+    """(N, bytes of a pattern) uint8: the raw bytes of the counts, so that one compilation serves every type."""
     counts_type: int
     """UINT8, UINT16, FLOAT32 or FLOAT64."""
     weights: Any
     corners: Any
     shifts: Any
-    """(N, 2) float64, object pixels: the ramps are made of them, which would fill an eighth of what patterns do."""
+    """(N, 2) float64, object pixels: ramps are computed from these; stored, they would take an eighth of the data."""
     amplitudes: Any
-    """(N,): root of the beam current of each pattern."""
+    """(N,): square root of each pattern's beam current."""
     turns: Any
-    """(N, 2, 2, P), axis (row, col), part (real, imaginary): what moves a pattern over the detector; or of length 0."""
+    """(N, 2, 2, P), axis (row, col), part (real, imaginary): shift of a pattern on the detector; or of length 0."""
     first_probe: Any
-    """(N,) first plane of the probe that a pattern was taken with."""
+    """(N,) index of the first plane of the probe used for a pattern."""
     entries: Any = NONE_4
     """(N, 2, 2, P) in real space: tilt of the beam in front of the specimen; or of length 0."""
     spaces: Any = NONE_5
-    """(N, slices - 1, 2, 2, P) over frequencies, column first: what a pattern's free space has of its own; or 0."""
+    """(N, slices - 1, 2, 2, P) over frequencies, column first: a pattern's own factors in free space; or length 0."""
     lenses: Any = NONE_4
-    """(N, 2, 2, P), column first: a pattern's own in the lens of a near field; or of length 0."""
+    """(N, 2, 2, P), column first: a pattern's own factors in the lens of a near field; or of length 0."""
     aberrations: Any = NONE_2
-    """(N, n) coefficients of the rates."""
+    """(N, n) coefficients that multiply the rates."""
     plates: Any = NONE_3
     """(N, 2, P * pitch) phase plates, transposed; or of length 0."""
     varied: Any = NONE_2
-    """(N, components) by how much the probe has each; (N, 0) where it does not vary."""
+    """(N, components) coefficient of each component of the probe; (N, 0) if it does not vary."""
 
 
 class Model(NamedTuple):
-    """What is refined, and the propagators: planes as real and imaginary parts on the leading axis."""
+    """Refined quantities and propagators: planes as real and imaginary parts on the leading axis."""
 
     slices: Any
     """(2, object modes * slices, Y * X)."""
@@ -67,48 +67,48 @@ class Model(NamedTuple):
     probe: Any
     """(2, modes, P * pitch), transposed."""
     propagators: Any
-    """(2, slices - 1, P * pitch), transposed, 1 / P^2 inside."""
+    """(2, slices - 1, P * pitch), transposed, including 1 / P^2."""
     background: Any
     """(P * pitch), transposed, in units of the summed intensity: counts * P^2 * object modes."""
     frequencies: Any
     """(P,) cycles per pixel."""
     phase_per_A: Any
-    """(P * pitch) phase that an Å of free space adds to a frequency."""
+    """(P * pitch) phase that 1 Å of free space adds to a frequency."""
     places: Any
     """(P,) pixels from the middle."""
     band: Any = NONE_1
     """(P * pitch) factor on the spectra of windows and far field, transposed; or of length 0."""
     filter: Any = NONE_1
-    """(P * pitch) the same over P^2, the normalisation of two transforms, columns turned by ``turn_of``; or 0."""
+    """(P * pitch) the same over P^2, the norm of two transforms, columns rotated by ``turn_of``; or of length 0."""
     turned: Any = NO_PLANES
-    """The propagators, their columns turned as the filter's, where a band is kept; or of length 0."""
+    """The propagators with columns rotated as the filter's, if a band is kept; or of length 0."""
     kept: int = 0
-    """Columns of the filter from 0 on beyond which it is 0."""
+    """Number of filter columns, from 0 on, beyond which the filter is 0."""
     lens: Any = NO_PLATE
-    """(2, P * pitch), transposed, over P: what all lenses have in common; not read where there is none."""
+    """(2, P * pitch), transposed, over P: the common factor of all lenses; not read if there is no lens."""
     rates: Any = NONE_2
-    """(n, P * pitch) phase of one Å of each coefficient, transposed."""
+    """(n, P * pitch) phase of 1 Å of each coefficient, transposed."""
     components: Any = NO_PLANES
-    """(2, components * modes that vary, P * pitch), transposed."""
+    """(2, components * varying modes, P * pitch), transposed."""
     varying_modes: int = 0
 
 
 class Gradient(NamedTuple):
-    """Where the gradient is added up: shapes as in :class:`Model`, or with a length of 0 where it is not wanted."""
+    """Sums of the gradient: shapes as in :class:`Model`, or a length of 0 if a gradient is not requested."""
 
     slices: Any
     probe: Any
     patterns: Any
-    """(n, 3) of the patterns of the call: shift along rows, along columns, beam current."""
+    """(n, 3) for the patterns of the call: shift along rows, along columns, beam current."""
     background: Any
     distances: Any
     """(slices - 1)."""
     moments: Any = NO_SUMS_3
-    """(n, SPACES + slices - 1, 3) of the call's patterns: sums as ``add_moments`` has them, rows named below."""
+    """(n, SPACES + slices - 1, 3) for the call's patterns: sums of ``add_moments``, with the rows named below."""
     aperture: Any = NO_SUMS_2
     """(n, aberrations + components)."""
     components: Any = NO_PLANES
-    """As in :class:`Model`."""
+    """Shape as in :class:`Model`."""
 
 
 ENTRY, EXIT, LENS, SPACES = 0, 1, 2, 3
@@ -119,7 +119,7 @@ class Work(NamedTuple):
     """Buffers of one thread."""
 
     waves: Any
-    """(pairs, slices, 2, P * pitch): the wave that enters each slice, for every pair of a probe and an object mode."""
+    """(pairs, slices, 2, P * pitch): wave entering each slice, for every pair of a probe mode and an object mode."""
     far_field: Any
     """(pairs, 2, P * pitch)."""
     a: Any
@@ -130,14 +130,14 @@ class Work(NamedTuple):
     counts: Any
     """(P * pitch): the recorded pattern."""
     ramp: Any
-    """(2, 2, P) of the pattern at hand: axis (row, col), part."""
+    """(2, 2, P) for the current pattern: axis (row, col), part."""
     windows: Any = NONE_3
-    """(object modes * slices, 2, P * pitch) what a pattern sees of the slices where a band is kept; or of length 0."""
+    """(object modes * slices, 2, P * pitch) a pattern's windows of the slices if a band is kept; or of length 0."""
     pulled: Any = NONE_3
-    """As the windows: their gradient."""
+    """Gradient by these windows, of the same shape."""
     own: Any = NONE_3
-    """(modes, 2, P * pitch) probe of a pattern where it has one of its own; or of length 0."""
+    """(modes, 2, P * pitch) probe of a pattern if it has its own; or of length 0."""
     plate: Any = NO_PLATE
-    """(2, P * pitch) what lies in the aperture plane besides the probe."""
+    """(2, P * pitch) factor in the aperture plane, apart from the probe."""
     lens: Any = NO_PLATE
-    """(2, P * pitch), transposed: of the pattern at hand where it is an image, its band and 1 / P inside."""
+    """(2, P * pitch), transposed: lens of the current pattern if it is an image, including the band and 1 / P."""

@@ -1,4 +1,4 @@
-"""Work planes of one thread of the compiled kernel, and where in memory they begin."""
+"""Work planes of one thread of the compiled kernel, and their alignment in memory."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ptylive.schema.model import Array
 
 PAGE = 4096
 PLACES = {"far_field": 1792, "a": 1024, "b": 3072, "counts": 2560}
-"""Bytes into a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
+"""Byte offsets in a page at which buffers begin; 0 for others. The best of 157 draws (docs/performance.md)."""
 
 
 def plane_shapes(size: int, slices: int, pairs: int, real: Real = SINGLE) -> dict[str, tuple[int, ...]]:
-    """Of the buffers of :class:`~.arguments.Work` that every model needs: window, slices, pairs of modes."""
+    """Shapes of the :class:`~.arguments.Work` buffers that every model needs."""
     plane = plane_size(size, real)
     return {
         "waves": (pairs, slices, 2, plane),
@@ -27,9 +27,9 @@ def plane_shapes(size: int, slices: int, pairs: int, real: Real = SINGLE) -> dic
 
 
 def aligned(shape: tuple[int, ...], name: str, real: Real = SINGLE) -> Array:
-    """Zeros for the buffer ``name`` of :class:`~.arguments.Work`, at its place within a page of memory.
+    """Zeros for the buffer ``name`` of :class:`~.arguments.Work`, at its offset within a memory page.
 
-    Reads wait for earlier writes to the same place of another page, and planes of whole pages then meet at every pixel.
+    Reads wait for earlier writes at the same offset of another page; page-sized planes would collide at every pixel.
     """
     size = int(np.prod(shape)) * real.itemsize
     room = np.zeros(size + 2 * PAGE, np.uint8)

@@ -1,7 +1,7 @@
-"""Coefficients of one pattern compared with those recorded, while its waves are in the cache: part of the kernel.
+"""Comparison of one pattern's coefficients with the recorded ones while its waves are in the cache: part of the kernel.
 
 Formulas and names are those of :mod:`ptylive.engine.backend.multislice.forward.comparison`. Planes are flat and
-transposed, as everything in Fourier space is.
+transposed, like everything in Fourier space.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ from ptylive.engine.backend.multislice.planes_fft import FAST, INNER
 LEAST_SQUARES, ROOT, GAUSS, POISSON = range(4)
 TINY_COUNTS = data_terms.TINY_COUNTS
 S, DERIVATIVE, AWAY = 0, 1, 2
-"""Rows of the sums: coefficients, what the loss changes by them, and how far they are from those recorded, whitened."""
+"""Rows of the sums: coefficients, the loss's derivative by them, and their whitened difference from the recorded."""
 
 
 class Projection(NamedTuple):
-    """Masks as compiled code takes them, and what they saw. Arrays of length 0 stand for what there is none of.
+    """Masks in the form of compiled code, and recorded coefficients. Arrays of length 0 stand for absent data.
 
-    Most masks are 0 at most pixels: they are kept where many look, and the few that look elsewhere once more as planes.
-    A row behind the K masks, one for each length that the scatter of counts adds to, is what it sees.
+    Most masks are 0 at most pixels: they are stored at the pixels that many masks cover, and the few masks that cover
+    others are also stored as planes. After the K masks there is one row for each length to which the scatter of counts
+    adds: the weights of that contribution.
     """
 
     kind: int
     """LEAST_SQUARES, ROOT, GAUSS or POISSON."""
     offset: Any
-    """Counts."""
+    """In counts."""
     values: Any
-    """(n, K) of the patterns of the call."""
+    """(n, K) recorded coefficients of the patterns of the call."""
     pixels: Any
-    """(B,) where many masks look."""
+    """(B,) pixels covered by many masks."""
     many: Any
-    """(K + lengths, B) masks there."""
+    """(K + lengths, B) masks at these pixels."""
     few: Any
-    """(F,) rows of the masks that look elsewhere."""
+    """(F,) rows of the masks that cover other pixels."""
     rest: Any
-    """(F, P * pitch) those, 0 at the pixels above."""
+    """(F, P * pitch) these masks, 0 at the pixels above."""
     whitening: Any
     """(K, K), or of length 0."""
     edge: Any
-    """(P * pitch) weight of intensity where no mask looks, or of length 0."""
+    """(P * pitch) weight of the intensity outside all masks, or of length 0."""
     regions: Any
     """(lengths, P * pitch)."""
     members: Any
-    """(lengths, K) 1 for the masks in each."""
+    """(lengths, K) 1 for the masks in each region."""
     measured: Any
     """(n, lengths) of the patterns of the call."""
     weights: Any
@@ -57,7 +58,7 @@ class Projection(NamedTuple):
 
 @numba.jit(**INNER)
 def _project(masks: Any, seen: Any, out: Any) -> None:
-    """Out (K) = masks (K, B) times seen (B), four rows at a time: each pixel is read once for them."""
+    """Out (K) = masks (K, B) times seen (B), four rows at a time, so that each pixel is read once for four."""
     rows, count = masks.shape
     zero = masks.dtype.type(0)
     for first in range(0, rows - 3, 4):
@@ -97,7 +98,7 @@ def _spread(masks: Any, coefficients: Any, out: Any) -> None:
 
 @numba.jit(**INNER)
 def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
-    """Loss of the coefficients in ``sums[S]``, and ``sums[DERIVATIVE]`` by them."""
+    """Return the loss of the coefficients in ``sums[S]``; ``sums[DERIVATIVE]`` becomes its derivative by them."""
     count, kind, real = measured.shape[0], projection.kind, sums.dtype.type
     s, derivative, away = sums[S], sums[DERIVATIVE], sums[AWAY]
     loss = 0.0
@@ -133,7 +134,7 @@ def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
 
 @numba.jit(**FAST)
 def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any) -> Any:
-    """Loss of the length ``number``, and its derivative by it; what masks take of the length leaves theirs."""
+    """Loss of the length ``number``, and its derivative by it; the masks' share of the length is subtracted there."""
     region, member, s = projection.regions[number], projection.members[number], sums[S]
     real = sums.dtype.type
     length = real(0)
@@ -149,16 +150,16 @@ def _of_length(projection: Any, number: int, measured: Any, seen: Any, sums: Any
     pull = real(2) * weight * away
     for k in range(member.shape[0]):
         sums[DERIVATIVE, k] -= real(2) * pull * member[k] * s[k]
-    sums[DERIVATIVE, row] = pull if scattered else real(0)  # masks of zeros take it all the same
+    sums[DERIVATIVE, row] = pull if scattered else real(0)  # masks of zeros are multiplied by it, too
     return weight * away * away, pull
 
 
 @numba.jit(**INNER)
 def compare_coefficients(window: Any, projection: Projection, place: int, work: Any, sums: Any, scale: Any) -> Any:
-    """Loss of a pattern, the one at ``place`` among those of the call.
+    """Return the loss of a pattern, the one with index ``place`` within the call.
 
-    ``work.intensity`` (counts are ``scale`` times it) becomes the factor of the far field in the gradient;
-    ``work.counts`` and ``work.b`` are used up. sums: (3, K + lengths).
+    ``work.intensity`` (counts over ``scale``) becomes the factor of the far field in the gradient;
+    ``work.counts`` and ``work.b`` are overwritten. sums: (3, K + lengths).
     """
     pixels, intensity, seen, near = window.size * window.pitch, work.intensity, work.counts, work.b[0]
     real = sums.dtype.type

@@ -1,4 +1,4 @@
-"""Planes between whole arrays and the compiled kernel: flat, with its pitch from row to row."""
+"""Conversion of planes between whole arrays and the compiled kernel: flat, with the kernel's row pitch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Real = np.dtype[Any]
 
 SINGLE: Real = np.dtype(np.float32)
 LINE = 64
-"""Bytes of a line of the cache, and of the widest vector."""
+"""Bytes of a cache line, and of the widest vector."""
 
 
 def plane_size(size: int, real: Real = SINGLE) -> int:
-    """Numbers of a plane."""
+    """Number of elements of a plane."""
     return size * pitch_of(size, real.itemsize)
 
 
 def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
-    """Zeros that begin where a line of the cache does: a vector that lies in two lines is read as two."""
+    """Zeros aligned to a cache line: a vector that straddles two lines is read twice."""
     size = math.prod(shape) * real.itemsize
     room = np.zeros(size + LINE, np.uint8)
     start = -room.ctypes.data % LINE
@@ -33,7 +33,7 @@ def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
 
 
 def laid_out(planes: Any, real: Real = SINGLE) -> Array:
-    """Planes (..., P, P) as the kernel has them: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
+    """Planes (..., P, P) in the kernel's layout: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
     size = planes.shape[-1]
     pitch, whole = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
     made = zeros_at_a_line((*planes.shape[:-1], pitch), real)
@@ -42,5 +42,5 @@ def laid_out(planes: Any, real: Real = SINGLE) -> Array:
 
 
 def unlaid(flat: Array, size: int) -> Array:
-    """The planes (..., P, P) that lie in ``flat`` (..., P * pitch): a view."""
+    """The planes (..., P, P) in ``flat`` (..., P * pitch), as a view."""
     return flat.reshape(*flat.shape[:-1], size, flat.shape[-1] // size)[..., :size]

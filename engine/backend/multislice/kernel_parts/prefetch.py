@@ -1,4 +1,4 @@
-"""Ask for memory before it is needed: patterns come from far away, and once each."""
+"""Prefetch memory before it is needed: patterns come from main memory, and each is read only once."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from numba.extending import intrinsic
 from ptylive.engine.backend.multislice.planes_fft import FAST
 
 LINE = 64
-"""Bytes that come together, on every processor of today."""
+"""Bytes of a cache line on all current CPUs."""
 _READ, _KEEP, _DATA = 0, 3, 1
-"""As LLVM has them: to be read, kept in every cache, not instructions."""
+"""Arguments of LLVM's prefetch: for reading, keep in every cache level, data cache."""
 
 
 @intrinsic
 def _ask(_context: Any, values: Any, index: Any) -> Any:
-    """For the line that holds a byte of an array."""
+    """Prefetch the line that holds a byte of an array."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -36,6 +36,6 @@ def _ask(_context: Any, values: Any, index: Any) -> Any:
 
 @numba.jit(**FAST)
 def prefetch(recorded: Any) -> None:
-    """Ask for all bytes of an array (N,) uint8."""
+    """Prefetch all bytes of an array (N,) uint8."""
     for k in range(0, recorded.shape[0], LINE):
         _ask(recorded, k)

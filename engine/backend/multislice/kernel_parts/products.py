@@ -1,7 +1,7 @@
 """Elementwise products and sums of complex planes, (2, P * pitch): real and imaginary parts, in either precision.
 
-What depends on a pattern is a factor exp(i (a(row) + b(column))) nearly everywhere (ramps, tilts, descan, a free space
-that is longer, a defocus), so it is kept as one row and one column instead of a plane.
+Nearly all pattern-dependent factors have the form exp(i (a(row) + b(column))) (ramps, tilts, descan, longer free space,
+defocus), so they are stored as one row and one column instead of a plane.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptylive.engine.backend.multislice.planes_fft import INNER
 
 @numba.jit(**INNER)
 def turn(window: Any, wave: Any, turn: Any, conjugate: Any) -> None:
-    """Wave *= turn, on natural planes; conjugated where ``conjugate`` is -1."""
+    """Wave *= turn, on natural planes; conjugated if ``conjugate`` is -1."""
     size, pitch, sign = window.size, window.pitch, wave.dtype.type(conjugate)
     for i in range(size):
         rr, ri = turn[0, 0, i], sign * turn[0, 1, i]
@@ -73,7 +73,7 @@ def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any,
 
 @numba.jit(**INNER)
 def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
-    """Out = wave * factor, conjugated where ``conjugate`` is -1."""
+    """Out = wave * factor, conjugated if ``conjugate`` is -1."""
     sign = wave.dtype.type(conjugate)
     for k in range(window.size * window.pitch):
         a, b = factor_re[k], sign * factor_im[k]
@@ -97,7 +97,7 @@ def add_intensity(window: Any, wave: Any, intensity: Any) -> None:
 
 @numba.jit(**INNER)
 def first_intensity_in_band(window: Any, wave: Any, band: Any, background: Any, intensity: Any) -> None:
-    """Intensity = background + |band wave|^2, the band a real plane."""
+    """Intensity = background + |band wave|^2, where the band is a real plane."""
     for k in range(window.size * window.pitch):
         power = wave[0, k] * wave[0, k] + wave[1, k] * wave[1, k]
         intensity[k] = background[k] + band[k] * band[k] * power
@@ -127,7 +127,7 @@ def scale(window: Any, wave: Any, factor: Any) -> None:
 
 @numba.jit(**INNER)
 def fill_turned(window: Any, plane: Any, turn: Any, out: Any) -> None:
-    """Out = plane * turn, of a complex plane."""
+    """Out = plane * turn, for a complex plane."""
     size, pitch = window.size, window.pitch
     for i in range(size):
         rr, ri = turn[0, 0, i], turn[0, 1, i]

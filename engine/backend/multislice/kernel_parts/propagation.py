@@ -1,4 +1,4 @@
-"""One pattern's way through the microscope and back: from the probe to the detector, and from there to every gradient.
+"""One pattern's path through the microscope and back: from the probe to the detector, and from there to every gradient.
 
 Planes are flat (P * pitch), in either precision; everything in Fourier space is transposed, as :mod:`planes_fft`
 leaves it.
@@ -59,12 +59,12 @@ from ptylive.engine.backend.multislice.window import (
 )
 
 PART = {**INNER, "inline": "always"}
-"""Of functions called from one or two places: each would otherwise be optimised again with all that it calls."""
+"""For functions called from one or two places: otherwise each would be optimised again with everything it calls."""
 
 
 @numba.jit(**PART)
 def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
-    """``work.windows``: what a pattern sees of every slice, limited to the band; ``work.b`` is used up."""
+    """Fill ``work.windows``: the pattern's window of every slice, limited to the band; ``work.b`` is overwritten."""
     for s in range(work.windows.shape[0]):
         re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
         filter_window(window, re, im, rows, model.filter, model.kept, work.b, work.windows[s])
@@ -72,7 +72,7 @@ def _see_windows(window: Any, model: Model, start: int, work: Work) -> None:
 
 @numba.jit(**PART)
 def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: Gradient) -> None:
-    """The adjoint of :func:`_see_windows`: ``work.pulled``, limited to the band, to the slices; it is 0 afterwards."""
+    """Adjoint of :func:`_see_windows`: add ``work.pulled``, limited to the band, to the slices, then set it to 0."""
     for s in range(work.pulled.shape[0]):
         pulled = work.pulled[s]
         rows = (0, window.pitch)
@@ -85,9 +85,9 @@ def _leave_windows(window: Any, model: Model, start: int, work: Work, gradient: 
 def _pull_window(
     window: Any, model: Model, start: int, s: int, entering: Any, wave: Any, spare: Any, work: Work, gradient: Gradient
 ) -> None:
-    """What a wave behind plane s of the object does to it where a band is kept; ``spare`` is used up.
+    """Gradient by plane s of the object from a wave behind it, where a band is kept; ``spare`` is overwritten.
 
-    With one mode of the probe it is all there is, and products go into the transform; else it is added up first.
+    With one probe mode it is added to the slice directly, with products in the transform; otherwise it is summed first.
     """
     pulled = work.pulled[s]
     if work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
@@ -101,9 +101,9 @@ def _pull_window(
 def _through_slice(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], place: tuple[int, int, int], work: Work
 ) -> None:
-    """From the wave that enters a slice to the spectrum behind it: the far field of the last one, else ``work.b``.
+    """From the wave entering a slice to the spectrum behind it: the far field after the last slice, else ``work.b``.
 
-    With a lens behind the specimen it is ``work.b`` in any case.
+    With a lens behind the specimen the spectrum is always written to ``work.b``.
 
     pattern: its number, and the first pixel of its window; place: pair of modes, slice, and its plane of the object.
     """
@@ -125,7 +125,7 @@ def _through_slice(
 
 @numba.jit(**PART)
 def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: int, z: int, work: Work) -> None:
-    """From the spectrum behind slice z, in ``work.b``, to the wave that enters the next one."""
+    """From the spectrum behind slice z, in ``work.b``, to the wave entering the next slice."""
     entering, re, im = work.waves[pair, z + 1], model.propagators[0, z], model.propagators[1, z]
     if patterns.spaces.shape[0] > 0:
         multiply(window, work.b, re, im, 1, work.a)
@@ -137,7 +137,7 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
 
 @numba.jit(**PART)
 def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work: Work) -> None:
-    """Both of these in one where a band is kept and patterns have no space of their own; s: plane of the object."""
+    """Both steps in one, if a band is kept and patterns have no free space of their own; s: plane of the object."""
     entering, seen, a = work.waves[pair], work.windows[s], model.turned
     rows = (0, window.pitch)
     propagate(window, entering[z], seen[0], seen[1], rows, a[0, z], a[1, z], model.kept, 1, work.b, entering[z + 1])
@@ -145,7 +145,7 @@ def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work
 
 @numba.jit(**PART)
 def _to_detector(window: Any, model: Model, patterns: Patterns, pair: int, work: Work) -> None:
-    """From the spectrum behind the specimen to the intensity at the detector, the sum over pairs of modes so far."""
+    """From the spectrum behind the specimen to the intensity at the detector, summed over the pairs of modes so far."""
     far_field, lenses = work.far_field[pair], patterns.lenses.shape[0] > 0
     if lenses:
         inverse_product(window, work.b, work.lens[0], work.lens[1], 1, far_field)
@@ -172,7 +172,7 @@ def _from_detector(
     spare: Any,
     out: Any,
 ) -> None:
-    """Its adjoint: the far field times ``work.intensity`` becomes the gradient behind the specimen, in ``out``."""
+    """Adjoint of :func:`_to_detector`: gradient behind the specimen, in ``out``; ``work.intensity`` is the factor."""
     n, place = pattern
     if patterns.lenses.shape[0] > 0:
         if moments.shape[0] > 0:
@@ -189,7 +189,7 @@ def _from_detector(
 
 @numba.jit(**PART)
 def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work) -> None:
-    """``work.lens`` of a pattern that is an image; nothing for others."""
+    """Fill ``work.lens`` for a pattern that is an image; do nothing for others."""
     if patterns.lenses.shape[0] > 0:
         fill_turned(window, model.lens, patterns.lenses[n], work.lens)
         if model.band.shape[0] > 0:
@@ -198,7 +198,7 @@ def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work)
 
 @numba.jit(**INNER)
 def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
-    """Waves entering every slice, far fields of every pair of modes, and their summed intensity (times P^2)."""
+    """Compute the waves entering every slice, the far fields of all pairs of modes, and their intensity (times P^2)."""
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
     a, ramp, amplitude = work.a, work.ramp, patterns.amplitudes[n]
@@ -241,9 +241,9 @@ def _back_to_aperture(
     work: Work,
     gradient: Gradient,
 ) -> None:
-    """From the far field of a pair of modes and ``work.intensity`` to the slices; the rest goes to ``work.b``.
+    """From the far field of a pair of modes and ``work.intensity`` to the slices; the aperture part goes to ``work.b``.
 
-    pattern: its number, its place among those of the call, and the first pixel of its window.
+    pattern: its number, its index within the call, and the first pixel of its window.
     """
     n, place, start = pattern
     slices = work.waves.shape[1]
@@ -252,8 +252,8 @@ def _back_to_aperture(
     banded, asked = work.windows.shape[0] > 0, moments.shape[0] > 0
     to_probe = asked or gradient.patterns.shape[0] > 0 or gradient.probe.shape[1] > 0 or gradient.aperture.shape[0] > 0
     entered, spaced, distanced = patterns.entries.shape[0], patterns.spaces.shape[0], gradient.distances.shape[0]
-    # products go into the transforms behind them unless something stands, or is looked at, in between. Every transform
-    # then changes planes, an odd number of times in all; else products change them, and transforms come back
+    # products go into the transforms after them unless a factor or a sum comes in between. Every transform then
+    # changes planes, an odd number of times in all; otherwise products change planes, and transforms come back
     plain = not (asked or entered > 0 or spaced > 0 or distanced > 0)
     here, there = (a, b) if plain else (b, a)
     _from_detector(window, model, patterns, (n, place), far_field, work, moments, there, here)
@@ -290,7 +290,7 @@ def _back_to_aperture(
         forward(window, there[0], there[1], here[0], here[1])
         if z > 0:
             if asked or distanced > 0:
-                # the far field is spent: its planes take the spectrum of the wave that enters slice z
+                # the far field is no longer needed: its planes take the spectrum of the wave entering slice z
                 forward(window, entering[0], entering[1], far_field[0], far_field[1])
             if asked:
                 at = moments[place, SPACES + z - 1]
@@ -317,7 +317,7 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
 def backward_pattern(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:
-    """Add what a pattern does to every gradient; ``work.intensity`` is the factor of its far fields."""
+    """Add a pattern's contribution to every gradient; ``work.intensity`` is the factor of its far fields."""
     n, place, start = pattern
     object_modes = model.slices.shape[1] // work.waves.shape[1]
     ramp, amplitude, varied = work.ramp, patterns.amplitudes[n], work.own.shape[0] > 0

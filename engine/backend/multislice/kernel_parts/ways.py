@@ -1,4 +1,4 @@
-"""The ways through the compiled kernel, by name: for whoever must not wait for numba to be imported."""
+"""Names of the ways through the compiled kernel, importable without waiting for numba."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import StrEnum
 
 
 class Way(StrEnum):
-    """Through the compiled kernel: by what is compared, and where. Each is compiled by itself."""
+    """Ways through the compiled kernel: what is compared, and where. Each is compiled separately."""
 
     FRAMES = "frames"
     COEFFICIENTS = "coefficients"
     OUTSIDE = "outside"
-    """Patterns are compared outside the kernel, as for a detector that spreads counts."""
+    """Patterns are compared outside the kernel, as for a detector with point spread."""

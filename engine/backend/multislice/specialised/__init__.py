@@ -1,1 +1,1 @@
-"""Everything of the forward model on the compiled kernel."""
+"""All features of the forward model on the compiled kernel."""

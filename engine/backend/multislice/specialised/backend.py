@@ -1,8 +1,8 @@
-"""The CPU backend of every forward model: the blocks of ``forward`` know the formulas, the compiled kernel the waves.
+"""The CPU backend for every forward model: the blocks of ``forward`` have the formulas, the compiled kernel the waves.
 
 Phases, propagators, comparisons and derivatives come from the blocks of
-:class:`~ptylive.engine.backend.multislice.forward.general.GeneralMultislice`; waves go through the kernel that
-:class:`~ptylive.engine.backend.multislice.compiled_backend.CompiledMultislice` runs on.
+:class:`~ptylive.engine.backend.multislice.forward.general.GeneralMultislice`; waves are computed by the kernel of
+:class:`~ptylive.engine.backend.multislice.compiled_backend.CompiledMultislice`.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from ptylive.engine.memory import expect_rows
 from ptylive.schema.model import Array, IndexArray
 
 WORK_BYTES = 4 << 20
-"""Of the waves of a batch whose comparison is not in the kernel: what a core has of the last level of cache."""
+"""Size of a batch's waves when the kernel does not do the comparison: one core's share of the last-level cache."""
 SHARED = ("a", "b", "counts", "ramp", "pulled", "lens")
-"""Buffers that a batch has once, as they hold nothing from waves to gradient."""
+"""Buffers that a batch has only once, as they hold nothing between waves and gradient."""
 MOST_PATTERNS = 64
-"""Of a batch: enough that calls cost nothing, few enough that their ramps stay in the cache."""
+"""Largest batch: enough patterns that calls cost nothing, few enough that their ramps stay in the cache."""
 
 
 def is_possible(problem: MultisliceProblem) -> bool:
-    """Whether the window is of a fast size, and what varies of the free space a phase of rows plus one of columns."""
+    """Whether the window has a fast size, and the varying free-space phase is a sum of a row and a column phase."""
     return is_fast(problem.window) and space_is_of_rows_and_columns(problem)
 
 
@@ -130,7 +130,7 @@ class SpecialisedMultislice(GeneralMultislice):
         return self._result(task, loss, gradient, total)
 
     def _result(self, task: _Task, loss: Any, gradient: Gradient, total: Corrections) -> LossGradient:
-        """Sums as the interface has them."""
+        """Sums in the form of the backend interface."""
         slices, rows, columns = self._problem.object_shape
         powers = self._program.gradient(gradient.slices, self._specimen.powers, slices)
         planes = self._specimen.object_gradient(task.values, powers).reshape(2, -1, rows, columns)
@@ -146,7 +146,7 @@ class SpecialisedMultislice(GeneralMultislice):
         return np.swapaxes(unlaid(planes, size), 2, 3)
 
     def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
-        """The parameters as the kernel reads them."""
+        """The parameters in the kernel's layout."""
         size, near, real = self._problem.window, self._model.near_field, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
         propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size, real)
@@ -182,7 +182,7 @@ class SpecialisedMultislice(GeneralMultislice):
         )
 
     def _filter(self, propagators: Array) -> tuple[Array, Array, Array, int]:
-        """The band as the model has it, filter and propagators turned, and how many of their columns are not 0."""
+        """The band, the filter and propagators with columns rotated, and how many columns of the filter are not 0."""
         band, size = self._model.band, self._problem.window
         if band is None:
             return np.zeros(0, self._real), np.zeros(0, self._real), np.zeros((2, 0, 0), self._real), 0
@@ -193,7 +193,7 @@ class SpecialisedMultislice(GeneralMultislice):
         return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), spaces, kept
 
     def _work(self, task: _Task) -> Work:
-        """Buffers of one thread; with an axis of patterns where several are kept between waves and gradient."""
+        """Buffers of one thread; with an axis of patterns if several are kept between waves and gradient."""
         size, modes, slices = self._problem.window, task.values.modes, len(self._program.slices)
         pairs, plane = modes * len(task.values.objects), plane_size(size, self._real)
         seen = 0 if self._model.band is None else len(task.values.objects) * slices
@@ -223,7 +223,7 @@ class SpecialisedMultislice(GeneralMultislice):
         return Work(**{name: room(name, *shape) for name, shape in shapes.items()})
 
     def _share(self, task: _Task, share: IndexArray, thread: int) -> tuple[Any, Gradient, Corrections]:
-        """Loss and sums of some patterns, one thread."""
+        """Loss and sums of some patterns, on one thread."""
         asked, work, values = task.asked, self._buffers[thread], task.values
         double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(asked).items()}
         total, loss = Corrections(**double), 0.0
@@ -254,7 +254,7 @@ class SpecialisedMultislice(GeneralMultislice):
         return loss, whole, total
 
     def _empty_gradient(self, task: _Task, count: int) -> Gradient:
-        """Zeros where a sum over patterns is wanted."""
+        """Zeros for the requested sums over patterns."""
         model, asked, plane = task.model, task.asked, plane_size(self._problem.window, self._real)
         background = self._counting is None and asked.background is not None
         return Gradient(
@@ -267,7 +267,7 @@ class SpecialisedMultislice(GeneralMultislice):
         )
 
     def _of_patterns(self, task: _Task, count: int) -> dict[str, Any]:
-        """The same of what each pattern has."""
+        """Zeros for the requested gradients that each pattern has separately."""
         asked, model = task.asked, task.model
         light = asked.shifts_px is not None or asked.current is not None
         moments = any(part is not None for part in (asked.tilts, asked.distances_A, asked.stretch))
@@ -280,7 +280,7 @@ class SpecialisedMultislice(GeneralMultislice):
         }
 
     def _add_corrections(self, values: Values, batch: IndexArray, gradient: Gradient, total: Corrections) -> None:
-        """From the kernel's sums of each pattern to derivatives."""
+        """Turn the kernel's sums of each pattern into derivatives."""
         if total.shifts_px is not None:
             total.shifts_px[batch] += gradient.patterns[:, :2]
         if total.current is not None:
@@ -292,7 +292,7 @@ class SpecialisedMultislice(GeneralMultislice):
         if not len(gradient.moments):
             return
         moments = gradient.moments
-        # planes are transposed, and transforms on both sides of the product not normalised
+        # planes are transposed, and the transforms on both sides of the product are not normalised
         spectra = moments[:, :, [0, 2, 1]] / self._problem.window**2
         found = Moments(moments[:, ENTRY, 1:], moments[:, EXIT, 1:], spectra[:, LENS, 1:], spectra[:, SPACES:])
         add_moments(self._blocks, found, values, batch, total)

@@ -1,4 +1,4 @@
-"""What the kernel needs of the patterns of one call: phases of the model's blocks as rows and columns, and the like."""
+"""Arguments of the kernel for the patterns of one call, such as phases of the model's blocks as rows and columns."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 
 class Recorded(NamedTuple):
-    """What was measured, as compiled code takes it; patterns of no bytes where it does not compare them."""
+    """The recorded data in the form of compiled code; patterns have no bytes if it does not compare them."""
 
     patterns: Array
     counts_type: int
@@ -34,7 +34,7 @@ class Recorded(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The model, and the blocks that know its phases; ``real``: type of what the kernel gets."""
+    """The model, and the blocks that provide its phases; ``real``: type of the kernel's arguments."""
 
     real: Real
     model: ForwardModel
@@ -44,7 +44,7 @@ class Blocks(NamedTuple):
     detector: Detector
 
     def patterns(self, values: Values, batch: IndexArray, recorded: Recorded) -> Patterns:
-        """The patterns ``batch``, numbered from 0 on."""
+        """The patterns ``batch``, renumbered from 0."""
         count, model = len(batch), self.model
         amplitudes = np.ones(count, self.real) if values.root_current is None else values.root_current[batch]
         marker = np.zeros(count, np.int64) if model.probe_marker is None else model.probe_marker[batch]
@@ -69,7 +69,7 @@ class Blocks(NamedTuple):
         return in_precision(made, self.real)
 
     def _spaces(self, values: Values, batch: IndexArray) -> Array:
-        """(n, spaces, 2, 2, P), column first: spaces of one length share what is reckoned."""
+        """(n, spaces, 2, 2, P), column first: spaces of equal length share the computed factors."""
         made: dict[Any, Array] = {}
         for step in self.program.spaces:
             if step.shares not in made:
@@ -100,7 +100,7 @@ class Blocks(NamedTuple):
     def _unit(self, phases: DoubleArray, count: int) -> Array:
         """exp(i phase) of phases (count or 1, 2, P): (count, 2, part, P)."""
         turns = phases / (2 * np.pi)
-        # within half a turn single precision is exact enough, and its cosine four times quicker
+        # within half a turn single precision is exact enough, and its cosine four times faster
         rest = ((turns - np.rint(turns)) * (2 * np.pi)).astype(self.real)
         made = np.empty((count, 2, 2, phases.shape[-1]), self.real)
         made[:, :, 0], made[:, :, 1] = np.cos(rest), np.sin(rest)

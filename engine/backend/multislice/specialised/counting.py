@@ -1,4 +1,4 @@
-"""Where compiled waves meet what was recorded: in the kernel itself, or, for any other comparison, on whole arrays."""
+"""Comparison of compiled waves with recorded data: in the kernel itself or, if it cannot, on whole arrays."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ptylive.schema.model import Array, IndexArray
 
 
 def in_the_kernel(problem: MultisliceProblem, model: ForwardModel) -> bool:
-    """Whether the kernel compares: pixels of the model are those of the detector, and nothing spreads between them."""
+    """Whether the kernel compares: it supports the data term, and model pixels are detector pixels without spread."""
     kind = problem.data_term.kind
     compiled = kind.pixel is not None if isinstance(kind, PythonTerm) else isinstance(kind, DataTermKind)
     return compiled and compared_by_pixel(model)
 
 
 def compared_by_pixel(model: ForwardModel) -> bool:
-    """Whether pixels of the model are those of the detector, and nothing spreads between them."""
+    """Whether model pixels are the detector's pixels, with no spread between them."""
     smeared = model.near_field is not None and model.near_field.alpha_rad != 0
     return model.compressed is None and model.spread is None and model.upsampling == 1 and not smeared
 
 
 class Counting:
-    """Loss of intensities (n, P, P) as the kernel leaves them: transposed, but for a near field."""
+    """Loss of intensities (n, P, P) in the kernel's order: transposed, except for a near field."""
 
     def __init__(self, kit: ArrayKit, problem: MultisliceProblem, model: ForwardModel) -> None:
         self._transposed = model.near_field is None
@@ -43,7 +43,7 @@ class Counting:
         self._comparison = comparison(kit, turned, seen.compressed)
 
     def compare(self, intensity: Array, values: Values, batch: IndexArray, total: Corrections) -> tuple[Any, Array]:
-        """Loss, and dL/d|wave|^2 (n, P, P); what the detector's own quantities get goes to ``total``."""
+        """Loss, and dL/d|wave|^2 (n, P, P); derivatives by the detector's quantities are added to ``total``."""
         if self._transposed:
             values = values._replace(background=None if values.background is None else values.background.T)
             total = replace(total, background=None if total.background is None else total.background.T)
@@ -54,7 +54,7 @@ class Counting:
 
 
 def _transposed(model: ForwardModel) -> ForwardModel:
-    """The same of patterns whose axes are exchanged."""
+    """The model for patterns whose axes are exchanged."""
     spread = model.spread
     if spread is not None and spread.image is not None:
         spread = replace(spread, image=spread.image.T)

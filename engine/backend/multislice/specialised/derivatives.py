@@ -1,4 +1,4 @@
-"""From what a kernel adds up of each pattern to derivatives by tilts, free space and the aperture plane."""
+"""Derivatives by tilts, free space and the aperture plane, from a kernel's sums for each pattern."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ptylive.engine.backend.multislice.specialised.batch import Blocks
 
 
 class Moments(NamedTuple):
-    """Sums over pixels of Im(conj(gradient) psi) times something, of n patterns; transforms are unitary.
+    """Weighted sums over pixels of Im(conj(gradient) psi), for n patterns; transforms are unitary.
 
-    Along rows and columns: times the place in pixels from the middle, or times the frequency in cycles per pixel.
+    Weights along rows and columns: the position in pixels from the middle, or the frequency in cycles per pixel.
     """
 
     entry: Any
-    """(n, 2) places, in front of the specimen."""
+    """(n, 2) by position, in front of the specimen."""
     exit: Any
-    """(n, 2) places, behind it."""
+    """(n, 2) by position, behind the specimen."""
     lens: Any
-    """(n, 2) frequencies, in the lens of a near field."""
+    """(n, 2) by frequency, in the lens of a near field."""
     spaces: Any
-    """(n, spaces, 3) the phase of an Å, and frequencies, in each free space."""
+    """(n, spaces, 3) by the phase per Å and by frequency, in each free space."""
 
 
 def add_moments(blocks: Blocks, moments: Moments, values: Values, batch: Any, total: Corrections) -> None:
-    """Add derivatives by tilts, distances and thickness."""
+    """Add the derivatives by tilts, distances and thickness."""
     model = blocks.model
     per_place = 2 * np.pi / model.wavelength_A * model.pixel_A
     if total.tilts is not None and model.tilts is not None:
@@ -47,9 +47,9 @@ def add_moments(blocks: Blocks, moments: Moments, values: Values, batch: Any, to
 def add_of_aperture(
     xp: ModuleType, group: Any, known: int, sums: Any, batch: Any, values: Values, total: Corrections
 ) -> None:
-    """Sums (n, aberrations + components) to derivatives by both.
+    """Add sums (n, aberrations + components) to the derivatives by aberrations and coefficients.
 
-    ``group`` (N,) which group of aberrations a pattern belongs to, None without; ``known``: how many there are.
+    ``group`` (N,): group of aberrations of each pattern, None if there are none; ``known``: number of aberrations.
     """
     if total.aberrations_A is not None and group is not None:
         xp.add.at(total.aberrations_A, group[batch], sums[:, :known])

@@ -1,4 +1,4 @@
-"""What the fused kernel is compiled for, for one problem."""
+"""Features that the fused kernel is compiled with, for one problem."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from ptylive.engine.backend.multislice.problem import DataTermKind, MultislicePr
 from ptylive.engine.backend.multislice.specialised.counting import compared_by_pixel
 
 IN_STAGES = Feature.TO_DETECTOR | Feature.FROM_DETECTOR
-"""The kernel twice, as whole arrays compare."""
+"""Two runs of the kernel, because whole arrays do the comparison."""
 
 
 def features_of(problem: MultisliceProblem) -> Feature:
-    """What a kernel for this problem is compiled for, whatever is refined."""
+    """Features of a kernel for this problem, independent of which quantities are refined."""
     model = problem.model
     asked = Feature.ANY if compares_in_kernel(problem) else Feature.ANY | IN_STAGES
     if problem.offsets_px is not None:
@@ -37,6 +37,6 @@ def features_of(problem: MultisliceProblem) -> Feature:
 
 
 def compares_in_kernel(problem: MultisliceProblem) -> bool:
-    """Whether the kernel knows the data term, and pixels of the model are those of the detector."""
+    """Whether the kernel supports the data term, and model pixels are the detector's pixels."""
     known = isinstance(problem.data_term.kind, DataTermKind)
     return known and (problem.model is None or compared_by_pixel(problem.model))

@@ -1,4 +1,4 @@
-"""The GPU backend of every forward model: the blocks of ``forward`` know the formulas, the fused kernel the waves."""
+"""The GPU backend for every forward model: the blocks of ``forward`` have the formulas, the fused kernel the waves."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from ptylive.engine.backend.repeated import Step
 from ptylive.schema.model import IndexArray
 
 OWN_BYTES = 1 << 28
-"""Of what the patterns of one launch have of their own."""
+"""Memory for the pattern-specific arrays of one launch."""
 KernelsFor = Callable[[Plan], Kernels]
 
 
 class _Task(NamedTuple):
-    """One evaluation: parameters as the kernel reads them, and sums of gradients."""
+    """One evaluation: parameters in the kernel's layout, and sums of gradients."""
 
     values: Values
     asked: Corrections
@@ -51,7 +51,7 @@ class _Task(NamedTuple):
     """(slices - 1, P * P) over P^2, in the kernel's order."""
     background: Any
     components: Any
-    """(components * modes that vary, P * P, 2), as the probe."""
+    """(components * varying modes, P * P, 2), as the probe."""
     of_object: Any
     of_probe: Any
     of_components: Any
@@ -59,7 +59,7 @@ class _Task(NamedTuple):
 
 
 class _OfPatterns(NamedTuple):
-    """The same of the patterns of a launch, whichever way it goes."""
+    """Arguments and sums for the patterns of a launch, in either direction."""
 
     own: Own
     moments: Any
@@ -72,7 +72,7 @@ class SpecialisedFused(GeneralMultislice):
     """A :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend` on a GPU, in single precision."""
 
     def __init__(self, problem: MultisliceProblem, plan: Plan, kernels_for: KernelsFor, name: str) -> None:
-        """``plan.features`` as :func:`features_of` has them; ``kernels_for``: compiles, the first time it is asked."""
+        """``plan.features`` as returned by :func:`features_of`; ``kernels_for`` compiles on first use."""
         self._plan, self._compiled = plan, cache(kernels_for)
         first = self._features(Feature.TO_DETECTOR) if plan.features & IN_STAGES else self._features()
         kernels = self._compiled(replace(plan, features=first))
@@ -90,10 +90,10 @@ class SpecialisedFused(GeneralMultislice):
         self._kernel_phase = order.ordered(np.zeros((size, size)) if phase is None else phase, single)
         self._own = OwnOfPatterns(self._kit, problem, model, self._blocks, order, kernels.free_bytes)
         self._scratch: Any = xp.empty(0, np.complex64)
-        self._fixed_propagators: Any = None  # as long as no distance is refined
+        self._fixed_propagators: Any = None  # used as long as no distance is refined
 
     def _recorded(self) -> tuple[Any, Any]:
-        """Counts and weights in the order in which the kernel comes to them; of nothing where it does not compare."""
+        """Counts and weights in the order in which the kernel reads them; empty if it does not compare."""
         problem, order = self._problem, self._order
         if not self._compares:
             return self.xp.zeros(1, np.uint8), self.xp.zeros(1, np.float32)
@@ -104,12 +104,12 @@ class SpecialisedFused(GeneralMultislice):
 
     @cached_property
     def _comparison_in_order(self) -> Comparison:
-        """Of planes in the kernel's order."""
+        """Comparison for planes in the kernel's order."""
         return comparison(self._kit, self._problem, in_order(self._model.compressed, self._plan.gather()))
 
     @property
     def _in_order(self) -> bool:
-        """Whether intensities are compared as the kernel leaves them: a few masks are all that is in natural order."""
+        """Whether intensities are compared in the kernel's order: only a few masks are then in natural order."""
         model = self._model
         beyond = self._near or model.spread is not None or model.upsampling > 1
         return model.compressed is not None and not beyond
@@ -141,7 +141,7 @@ class SpecialisedFused(GeneralMultislice):
         return self._kernels.record(step, arrays, (self._scratch,))
 
     def close(self) -> None:
-        """Give the scratch memory back."""
+        """Release the scratch memory."""
         self._scratch = self.xp.empty(0, np.complex64)
         super().close()
 
@@ -177,7 +177,7 @@ class SpecialisedFused(GeneralMultislice):
 
     @cached_property
     def _passed_once(self) -> bool:
-        """Whether the kernel's slices are the object's: no split step takes powers of them, no vacuum goes before."""
+        """Whether the kernel's slices are the object's: no split step takes powers of them, no vacuum is inserted."""
         return self._specimen.powers == (1.0,) and None not in self._program.slices
 
     def _in_kernel(self, prepared: Prepared) -> Any:
@@ -187,17 +187,17 @@ class SpecialisedFused(GeneralMultislice):
         return self._order.moved(xp.stack(spaces), np.complex64) if spaces else xp.empty((0, pixels), np.complex64)
 
     def _portion(self, task: _Task) -> int:
-        """How many patterns a launch takes."""
+        """Number of patterns per launch."""
         size, model = self._problem.window, self._model
         own = 16 * size * (len(self._program.spaces) + 3) + (8 * size**2 if model.phase_plates is not None else 0)
         if self._compares:
             return max(1, OWN_BYTES // own)
-        each = own + 8 * self._kept_each(task) + 24 * size**2  # intensities, and what becomes of them
+        each = own + 8 * self._kept_each(task) + 24 * size**2  # intensities and the arrays made from them
         most = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
         return max(1, int(most) // each)
 
     def _kept_each(self, task: _Task) -> int:
-        """Complex numbers that a block, or, in two stages, a pattern keeps (``kernel.cu``: place_scratch)."""
+        """Complex numbers kept per block or, in two stages, per pattern (``kernel.cu``: place_scratch)."""
         pixels, slices = self._problem.window**2, len(self._program.slices)
         pairs = task.values.modes * len(task.values.objects)
         each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
@@ -206,12 +206,12 @@ class SpecialisedFused(GeneralMultislice):
         return each + (pixels + pixels // 2 if _asks_for_aperture(task.asked) else 0)
 
     def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
-        """Blocks to start, and what :meth:`_kept_each` says."""
+        """Number of blocks to start, and the result of :meth:`_kept_each`."""
         each = self._kept_each(task)
         blocks = min(kernels.resident, patterns)
         wanted = blocks if self._compares else patterns
         if wanted * each > len(self._scratch):
-            self._scratch = self.xp.empty(0, np.complex64)  # given back before more is asked for
+            self._scratch = self.xp.empty(0, np.complex64)  # freed before more is allocated
             if self._compares:
                 wanted = max(1, min(wanted, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
             self._scratch = self.xp.empty(wanted * each, np.complex64)
@@ -237,7 +237,7 @@ class SpecialisedFused(GeneralMultislice):
         return loss
 
     def _compared(self, task: _Task, batch: Any, sums: _OfPatterns, total: Corrections) -> Any:
-        """The loss where whole arrays compare: the kernel once to the detector, and once from there."""
+        """Loss compared on whole arrays: the kernel runs once to the detector, and once back from it."""
         size, modes = self._problem.window, len(task.values.objects)
         intensities = self.xp.empty((len(batch), size**2), np.float32)
         self._launch(task, batch, sums, Feature.TO_DETECTOR, intensities)
@@ -254,13 +254,13 @@ class SpecialisedFused(GeneralMultislice):
         return loss
 
     def _features(self, stage: Feature = PLAIN) -> Feature:
-        """Of the model, and the part of the way that a launch goes."""
+        """Features of the model, and the stage that a launch computes."""
         return self._plan.features & ~IN_STAGES | stage
 
     def _launch(
         self, task: _Task, batch: Any, sums: _OfPatterns, stage: Feature = PLAIN, intensities: Any = None
     ) -> Any:
-        """The kernel on some patterns; their losses, where it compares."""
+        """Launch the kernel on some patterns; return their losses, if it compares."""
         xp, values, model, order = self.xp, task.values, self._model, self._order
         kernels = self._compiled(replace(self._plan, features=self._features_now(sums, stage)))
         blocks, each = self._room(task, kernels, len(batch))
@@ -285,7 +285,7 @@ class SpecialisedFused(GeneralMultislice):
         return losses
 
     def _features_now(self, sums: _OfPatterns, stage: Feature) -> Feature:
-        """Less what nobody gave, and with what is refined; what moments need is kept on the way to the detector."""
+        """Features without absent ones, plus the refined ones; moments need data kept on the way to the detector."""
         features = self._features(stage)
         if sums.own.spaces is None:
             features &= ~Feature.OWN_SPACES
@@ -298,7 +298,7 @@ class SpecialisedFused(GeneralMultislice):
         return features
 
     def _result(self, task: _Task, loss: Any, of_light: Any, total: Corrections) -> LossGradient:
-        """Sums as the interface has them."""
+        """Sums in the form of the backend interface."""
         xp, order, size = self.xp, self._order, self._problem.window
         slices, rows, columns = self._problem.object_shape
         planes = task.of_object.T.reshape(2, -1, rows, columns)
@@ -322,7 +322,7 @@ class SpecialisedFused(GeneralMultislice):
 
 
 def _components(values: Values) -> int:
-    """By how many the probe varies."""
+    """Number of components of the varying probe."""
     return 0 if values.varied is None else int(values.varied.coefficients.shape[1])
 
 

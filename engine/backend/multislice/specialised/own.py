@@ -1,4 +1,4 @@
-"""What each pattern has of its own, as the fused kernel takes it: phases of the blocks as factors along axes."""
+"""Pattern-specific arguments of the fused kernel: phases of the blocks as factors along the axes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptylive.schema.model import IndexArray
 
 
 class Own(NamedTuple):
-    """Of the patterns of a launch, None where there is nothing; shapes as in ``General`` of ``general.cuh``."""
+    """Arguments for the patterns of a launch, None for absent ones; shapes as in ``General`` of ``general.cuh``."""
 
     first_probe: Any
     entries: Any
@@ -35,7 +35,7 @@ class Own(NamedTuple):
 
 
 class OwnOfPatterns:
-    """Makes it, on the device."""
+    """Factory of :class:`Own`, on the device."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class OwnOfPatterns:
         order: KernelOrder,
         free_bytes: Callable[[], int],
     ) -> None:
-        """``free_bytes``: of the device, of which phase plates may take a share to stay there."""
+        """``free_bytes``: free device memory, of which phase plates may permanently take a share."""
         xp, groups, near = kit.xp, model.aberrations, model.near_field
         self._kit, self._model, self._blocks, self._order = kit, model, blocks, order
         self.group = None if groups is None else xp.asarray(groups.group)
-        """(N,) which aberrations a pattern has."""
+        """(N,) group of aberrations of each pattern."""
         self.known = 0 if groups is None else len(groups.phase_per_A)
-        """How many there are."""
+        """Number of refined aberrations."""
         self._rates = None if groups is None else order.ordered(groups.phase_per_A, np.float32)
         self._lens: Any = None
         if near is not None:
@@ -68,7 +68,7 @@ class OwnOfPatterns:
             self._all_plates = order.uploaded_planes(model.phase_plates, problem.count, np.complex64)
 
     def of(self, values: Values, batch: Any, components: Any) -> Own:
-        """The patterns ``batch``; ``components``: by what the probe varies, as it is."""
+        """Arguments for the patterns ``batch``; ``components``: those of the varying probe, passed on unchanged."""
         xp, count, blocks, along = self._kit.xp, len(batch), self._blocks, self._order.along
         aberrations = lenses = varied = None
         if self.group is not None:
@@ -93,7 +93,7 @@ class OwnOfPatterns:
         )
 
     def _spaces(self, values: Values, batch: Any) -> Any:
-        """(n, spaces, 2, P): spaces of one length share what is reckoned; None where all have the same."""
+        """(n, spaces, 2, P): spaces of equal length share the computed factors; None if all patterns have the same."""
         made: dict[Any, Any] = {}
         for step in self._blocks.program.spaces:
             if step.shares not in made:
@@ -106,7 +106,7 @@ class OwnOfPatterns:
         return self._kit.xp.stack([made[step.shares] for step in self._blocks.program.spaces], axis=1)
 
     def _plates(self, batch: Any) -> Any:
-        """(n, P * P) phase plates: from the device, or, where they do not fit, from where the host has them."""
+        """(n, P * P) phase plates: from the device or, if they do not fit, from the host."""
         if self._model.phase_plates is None:
             return None
         if self._all_plates is not None:
@@ -115,7 +115,7 @@ class OwnOfPatterns:
         return self._order.ordered(np.asarray(self._model.phase_plates[where]), np.complex64)
 
     def _unit(self, phases: Any, count: int) -> Any:
-        """exp(i phase) of phases (count or 1, 2, P), for each pattern; None where there are none."""
+        """exp(i phase) of phases (count or 1, 2, P), for each pattern; None if there are none."""
         if phases is None:
             return None
         xp, made = self._kit.xp, self._kit.phase_factor(phases)
@@ -123,7 +123,7 @@ class OwnOfPatterns:
 
 
 def in_order(compressed: CompressedPatterns | None, gather: IndexArray) -> CompressedPatterns | None:
-    """The same for planes in another order: ``gather`` (P * P,) where each of their pixels lies in natural order."""
+    """The same data for planes in another order; ``gather`` (P * P,): natural index of each of their pixels."""
     if compressed is None:
         return None
     lengths = tuple(replace(term, region=term.region[gather]) for term in compressed.perpendicular)

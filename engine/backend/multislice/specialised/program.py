@@ -1,4 +1,4 @@
-"""The way through the specimen as the compiled kernel has it: slices with one free space between any two."""
+"""The path through the specimen as the compiled kernel sees it: slices with one free space between any two."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ptylive.schema.model import Array
 
 
 class Program(NamedTuple):
-    """Steps in the kernel's order. Where free space begins or ends the way, a slice of vacuum stands beside it."""
+    """Steps in the kernel's order. If the path begins or ends with free space, a slice of vacuum is added there."""
 
     slices: tuple[Transmit | None, ...]
-    """What is passed; None: vacuum."""
+    """The slices in order; None: vacuum."""
     spaces: tuple[Propagate, ...]
-    """Between them."""
+    """The free spaces between the slices."""
     places: tuple[int, ...]
-    """Number of each space among all steps of the model."""
+    """Index of each space among all steps of the model."""
 
     @classmethod
     def of(cls, steps: tuple[Step, ...]) -> Program:
-        """The same for the steps of a model, in which slices and free space alternate."""
+        """Create the program for a model's steps, in which slices and free space alternate."""
         slices: list[Transmit | None] = [step for step in steps if isinstance(step, Transmit)]
         if isinstance(steps[0], Propagate):
             slices.insert(0, None)
@@ -36,7 +36,7 @@ class Program(NamedTuple):
         return cls(tuple(slices), spaces, places)
 
     def planes(self, powers: tuple[Array, ...], named: tuple[float, ...], real: Real, xp: ModuleType = np) -> Any:
-        """(2, object modes * slices, Y * X) of slices (object modes, slices, Y * X), given for each power."""
+        """(2, object modes * slices, Y * X) from slices (object modes, slices, Y * X) given for each power."""
         modes, _, pixels = powers[0].shape
         planes = xp.empty((2, modes, len(self.slices), pixels), real)
         for number, step in enumerate(self.slices):
@@ -57,7 +57,7 @@ class Program(NamedTuple):
 
 
 def space_is_of_rows_and_columns(problem: MultisliceProblem) -> bool:
-    """Whether what varies of the free space is a phase of rows plus one of columns, as kernels take it."""
+    """Whether the variation of free space is a phase of rows plus one of columns, as the kernels take it."""
     phase, model = problem.phase_per_A, problem.model
     if model is None or not model.stretched or phase is None:
         return True

@@ -1,4 +1,4 @@
-"""Masks and recorded coefficients as the compiled kernel takes them."""
+"""Masks and recorded coefficients in the form that the compiled kernel takes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ KINDS = {
     CoefficientTermKind.POISSON: POISSON,
 }
 FEW_MASKS = 4
-"""Pixels that at most a quarter of the masks see are kept apart."""
+"""Pixels covered by at most a quarter of the masks are stored separately."""
 MOST_BYTES = 4 << 20
-"""Of masks that every pattern reads anew: beyond, one product for many patterns is quicker."""
+"""Size of masks that every pattern reads anew: beyond it, one product for many patterns is faster."""
 
 
 def projection_of(problem: MultisliceProblem, model: ForwardModel) -> Projection | None:
-    """The coefficients of a problem for the kernel; None where there are none, or they are not for it."""
+    """The coefficients of a problem for the kernel; None if there are none, or the kernel does not support them."""
     compressed = model.compressed
     beyond = model.near_field is not None or model.spread is not None or model.upsampling > 1
     if compressed is None or beyond or problem.data_term.kind not in KINDS:
@@ -41,7 +41,7 @@ def projection_of(problem: MultisliceProblem, model: ForwardModel) -> Projection
 
 
 def of_patterns(projection: Projection, batch: IndexArray) -> Projection:
-    """The same with what was recorded of the patterns ``batch`` only."""
+    """Return the projection with the recorded values of the patterns ``batch`` only."""
     return projection._replace(values=projection.values[batch], measured=projection.measured[batch])
 
 
@@ -84,11 +84,11 @@ def _projection(compressed: CompressedPatterns, term: DataTerm, real: Real) -> P
 
 
 def _turned(planes: Array, real: Real) -> Array:
-    """Planes (..., P * P) for the kernel: with their two axes exchanged, and its pitch."""
+    """Planes (..., P * P) for the kernel: with their two axes exchanged, and its row pitch."""
     size = int(planes.shape[-1] ** 0.5 + 0.5)
     return laid_out(np.swapaxes(planes.reshape(*planes.shape[:-1], size, size), -1, -2), real)
 
 
 def _copied(values: Any, real: Real) -> Array:
-    """A copy that compiled code may take for one it writes to: other arrays would be another compiled version."""
+    """A writeable copy: arrays of another kind would need another compiled version."""
     return np.array(values, dtype=real, order="C")

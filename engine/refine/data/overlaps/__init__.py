@@ -1,1 +1,1 @@
-"""What the patterns show of double overlaps, by scan frequency."""
+"""Double overlaps in the patterns, by scan frequency."""

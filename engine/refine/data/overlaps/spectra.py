@@ -1,4 +1,4 @@
-"""The patterns' transform over the scan, at half of its frequencies: a pattern's counts are real."""
+"""The patterns' transform over the scan, at half of its frequencies, which suffice as counts are real."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 from ptylive.schema.model import Array, DoubleArray
 
 AT_ONCE = 64
-"""Pixels that are transformed together."""
+"""Number of pixels transformed together."""
 
 
 def _read(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
-    """Counts (n, pixels) of patterns (n, P, P); between pixels where patterns lie beside their place."""
+    """Counts (n, pixels) of patterns (n, P, P); interpolated between pixels if patterns are displaced."""
     if offsets_px is None:
         return np.asarray(patterns[:, pixels[:, 0], pixels[:, 1]])
     whole = np.floor(offsets_px).astype(int)
@@ -39,7 +39,7 @@ def half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[D
         signal[dataset.point[part]] = _read(window.patterns[part], offsets, pixels)
     arrived = np.zeros(rows * columns, dtype=bool)
     arrived[dataset.point] = True
-    signal[arrived] -= signal[arrived].mean(axis=0)  # points that never arrived stay at the mean
+    signal[arrived] -= signal[arrived].mean(axis=0)  # missing points stay at the mean
     cube = signal.reshape(rows, columns, -1)
     hann = np.outer(np.hanning(rows + 2)[1:-1], np.hanning(columns + 2)[1:-1]).astype(np.float32)
     orders = np.stack(np.meshgrid(np.fft.fftfreq(rows, 1 / rows), np.fft.fftfreq(columns, 1 / columns), indexing="ij"))

@@ -1,1 +1,1 @@
-"""Several scans of one place: brought into one frame, and joined."""
+"""Several scans of one place: aligned and joined."""

@@ -1,4 +1,4 @@
-"""Several scans of one place as one data set: the patterns of all, each with the number of its scan."""
+"""Several scans of one place as one data set: the patterns of all scans, each with the number of its scan."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 SAME = {"energy_eV": 1e-3, "convergence_semiangle_mrad": 0.02, "detector_pixel_invA": 0.005}
-"""By which share these may differ between scans. A pixel off by 0.5 % moves the edge of 60 mrad by 0.3 mrad."""
+"""Relative difference allowed between scans. A pixel off by 0.5 % moves the edge of 60 mrad by 0.3 mrad."""
 FARTHEST_CENTRE = 1 / 8
-"""Of the detector that the beam may have moved between scans."""
+"""Share of the detector by which the beam may have moved between scans."""
 OWN = ("beam_center_px",)
-"""Estimates that each scan has for itself; of all others those of the first are the best there is for all."""
+"""Estimates that each scan keeps; for all others those of the first scan are the best common values."""
 
 
 def under_one_calibration(first: Calibration, other: Calibration) -> Calibration:
-    """The calibration of a later scan: what nobody gave is that of the first, but for the place of the beam.
+    """The calibration of a later scan: values not given are those of the first scan, except for the beam position.
 
-    Raises MetadataError for scans that differ in what was given.
+    Raises MetadataError for scans whose given values differ.
     """
     for name, tolerated in SAME.items():
         one, two = first.get(name), other.get(name)
@@ -39,10 +39,10 @@ def under_one_calibration(first: Calibration, other: Calibration) -> Calibration
 
 
 def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray) -> Dataset:
-    """The patterns of all scans; those of scan k lie by ``shifts_A[k]`` (row, column) from where it has them itself.
+    """The patterns of all scans; the positions of scan k are shifted by ``shifts_A[k]`` (row, column).
 
-    The rest is as in the first scan. The rasters stand one below the other with a row between them that has no pattern.
-    Beam centres that differ move the model. Raises MetadataError naming what does not go together.
+    The rest is as in the first scan. The rasters are stacked with an empty row between them. If beam centres differ,
+    the model is shifted. Raises MetadataError naming what is incompatible.
     """
     first = scans[0]
     for name, scan in zip(names, scans, strict=True):
@@ -85,19 +85,19 @@ def _check(first: Dataset, scan: Dataset, name: str) -> None:
 
 
 def _in_columns(scan: Dataset, columns: int) -> IndexArray:
-    """(N,) scan points on a raster of more columns."""
+    """(N,) scan points renumbered for a raster with more columns."""
     row, column = np.divmod(scan.point, scan.scan_shape[1])
     return np.asarray(row * columns + column)
 
 
 def _offsets(first: Dataset, scan: Dataset) -> DoubleArray:
-    """(N, 2) how far patterns lie from where the first scan has its beam."""
+    """(N, 2) offsets of the patterns from the beam position of the first scan."""
     own = np.zeros((len(scan.point), 2)) if scan.offsets_px is None else scan.offsets_px
     return np.asarray(own + (scan.beam_center_px - first.beam_center_px))
 
 
 def _one_after_the_other(patterns: Sequence[Array]) -> Array:
-    """Patterns of all scans, read from where they lie when they are asked for."""
+    """Patterns of all scans, read from their sources on demand."""
     ends = np.cumsum([len(one) for one in patterns])
     dtype = np.result_type(*(one.dtype for one in patterns))
     shape = (int(ends[-1]), int(patterns[0].shape[1]), int(patterns[0].shape[2]))

@@ -1,8 +1,8 @@
-"""Where a scan lies from another of the same place, as their maps show it.
+"""Displacement of a scan from another scan of the same place, found from their maps.
 
 Normalised cross-correlation of two images where both were measured (Padfield, IEEE Trans. Image Process. 21 (2012)
-2706). Maps of a crystal agree a lattice vector farther as well: of places that agree about as well as the best one the
-nearest counts.
+2706). Maps of a crystal also agree after a shift by a lattice vector: among places that agree about as well as the best
+one, the nearest is chosen.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from ptylive.schema.model import BoolArray, DoubleArray
 from ptylive.schema.scan import rotation_matrix
 
 OVERLAP = 0.4
-"""Of the smaller map at least that both must show: fewer pixels agree by chance."""
+"""Least share of the smaller map that both must show: fewer pixels agree by chance."""
 AS_GOOD = 0.95
-"""Of the best correlation from which on a nearer place is taken."""
+"""Share of the best correlation from which a nearer place is preferred."""
 LEAST_CORRELATION = 0.3
-"""Below it two maps have nothing in common. Maps of few features agree better than that by chance: it is told."""
+"""Below it two maps have nothing in common. Maps of few features agree better by chance: the value is reported."""
 MOST_PIXELS = 2048
 
 
 @dataclass(frozen=True)
 class Registered:
-    """Where the second map lies."""
+    """Result of a registration: place of the second map."""
 
     shift_A: tuple[float, float]
-    """Place in the frame of the first map less that in its own, Å."""
+    """Place in the frame of the first map minus that in its own frame, Å."""
     correlation: float
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A map on upright pixels."""
+    """A map resampled along the axes of the detector."""
 
     values: DoubleArray
     mask: BoolArray
@@ -46,7 +46,7 @@ class _Seen:
 
 
 def registered(first: StartGuess, second: StartGuess) -> Registered:
-    """Where the second map lies. Raises MetadataError where they do not agree anywhere."""
+    """Locate the second map. Raises MetadataError if the maps do not agree anywhere."""
     pixel_A = min(*first.sampling_A, *second.sampling_A)
     one, two = _upright(first, pixel_A), _upright(second, pixel_A)
     correlation = _correlation(one, two)
@@ -63,7 +63,7 @@ def registered(first: StartGuess, second: StartGuess) -> Registered:
 
 
 def _upright(image: StartGuess, pixel_A: float) -> _Seen:
-    """The map along the axes of the detector."""
+    """Resample the map along the axes of the detector."""
     rows, columns = np.asarray(image.phase.shape) - 1
     turn, sampling = rotation_matrix(image.rotation_deg), np.asarray(image.sampling_A)
     corners = (np.array([[0, 0], [0, columns], [rows, 0], [rows, columns]]) * sampling) @ turn.T
@@ -79,7 +79,7 @@ def _upright(image: StartGuess, pixel_A: float) -> _Seen:
 
 
 def _correlation(one: _Seen, two: _Seen) -> DoubleArray:
-    """For each displacement of the second map, its last pixel on the first one's first: the correlation, or -1."""
+    """Correlation, or -1, for each displacement of the second map, from its last pixel on the first map's first."""
     shape = [fft.next_fast_len(a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True)]
     full = tuple(slice(0, a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True))
 
@@ -102,7 +102,7 @@ def _correlation(one: _Seen, two: _Seen) -> DoubleArray:
 def _nearest_peak(
     correlation: DoubleArray, second: tuple[int, ...], between_A: DoubleArray, pixel_A: float
 ) -> tuple[int, int]:
-    """Of maxima about as high as the highest the one of the smallest displacement."""
+    """Among maxima about as high as the highest, the one with the smallest displacement."""
     peaks = (correlation == maximum_filter(correlation, 3)) & (correlation >= AS_GOOD * correlation.max())
     places = np.argwhere(peaks)
     away = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
@@ -111,7 +111,7 @@ def _nearest_peak(
 
 
 def _vertex(values: DoubleArray, at: tuple[int, int], axis: int) -> float:
-    """Of the parabola through a maximum and its neighbours, in pixels from the middle one."""
+    """Vertex of the parabola through a maximum and its neighbours, in pixels from the middle one."""
     near = []
     for step in (-1, 0, 1):
         place = list(at)

@@ -1,1 +1,1 @@
-"""Constraints and penalties of the object that other programs have: one small file each, found by the registry."""
+"""Constraints and penalties on the object known from other programs: one small file each, found by the registry."""

@@ -1,11 +1,11 @@
 """Moduli of the transmission between two limits.
 
-A modulus at a limit that a step against the gradient would push through it stays there: that part of the gradient is
+A modulus at a limit stays there if a step against the gradient would push it through: that part of the gradient is
 left out, and steps end within the limits (:class:`AmplitudeLimits`). With a share r > 0 the limits are soft, and act
-once an epoch as in PtyRAD: |O| <- r |O| + (1 - r) clip(|O|, low, high) (:class:`SoftAmplitudeLimits`).
+once per epoch as in PtyRAD: |O| <- r |O| + (1 - r) clip(|O|, low, high) (:class:`SoftAmplitudeLimits`).
 
 PtyRAD: ``obja_thresh`` with ``thresh`` and ``relax``; phaser: ``clamp_object_amplitude`` (low 0); py4DSTEM and quantEM
-hold |O| at or below 1.
+keep |O| at or below 1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset.added import Setting
 
 AT_LIMIT = 1e-6
-"""Share of a modulus within which it lies at a limit: eight times the rounding of single precision."""
+"""Share of a modulus within which it counts as at a limit: eight times single-precision rounding."""
 LIMITS = (
     Setting("obja_thresh", False, "hold moduli of the object between obja_thresh_min and _max (PtyRAD, phaser)"),
     Setting("obja_thresh_min", 0.96, "least modulus of obja_thresh", at_least=0.0, at_most=1.0),
@@ -30,7 +30,7 @@ LIMITS = (
 
 
 def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
-    """The limits, where they are on and soft as said, and the object has a modulus; vacuum lies within them."""
+    """The limits, if they are on, soft or hard as requested, and the object has a modulus; they include vacuum."""
     settings, share = asked.settings, asked.settings.value("obja_thresh_relax")
     if not settings.value("obja_thresh") or (share > 0) is not soft or asked.layout.object_form is ObjectForm.PHASE:
         return None
@@ -43,7 +43,7 @@ def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
 @regulariser("amplitude_limits", acts_on="parameters", kind="held", settings=LIMITS, order=1010)
 @dataclass(frozen=True)
 class AmplitudeLimits:
-    """low <= |O| <= high."""
+    """Hard limits low <= |O| <= high."""
 
     fixes_modulus: ClassVar[bool] = True
 
@@ -52,7 +52,7 @@ class AmplitudeLimits:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> AmplitudeLimits | None:
-        """Of one epoch; None where it is off or soft, or the object is phase alone. Raises MetadataError."""
+        """The constraint for one epoch; None if it is off or soft, or for a pure phase object. Raises MetadataError."""
         limits = _limits(asked, soft=False)
         return None if limits is None else cls(*limits)
 
@@ -61,7 +61,7 @@ class AmplitudeLimits:
         if layout.object_form is ObjectForm.DAMPED:
             absorption, derivative = layout.absorption_block(vector), layout.absorption_block(gradient)
             outward = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (derivative < 0)
-            derivative[outward] = 0  # absorptions are at or above 0 in any case
+            derivative[outward] = 0  # absorptions are bounded by 0 anyway
             return
         planes = layout.object_block(vector).reshape(2, -1)
         derivative = layout.object_block(gradient).reshape(2, -1)
@@ -80,7 +80,7 @@ class AmplitudeLimits:
             return
         planes = layout.object_block(vector).reshape(2, -1)
         size = xp.hypot(planes[0], planes[1])
-        empty = size < FAINTEST  # no phase to speak of: real
+        empty = size < FAINTEST  # no meaningful phase: real
         planes *= xp.where(empty, 0, xp.clip(size, self.low, self.high) / xp.maximum(size, FAINTEST))
         planes[0] += xp.where(empty, max(self.low, FAINTEST), 0)
 
@@ -103,7 +103,7 @@ class AmplitudeLimits:
 )
 @dataclass(frozen=True)
 class SoftAmplitudeLimits:
-    """|O| <- relax |O| + (1 - relax) clip(|O|, low, high)."""
+    """Soft limits |O| <- relax |O| + (1 - relax) clip(|O|, low, high)."""
 
     fixes_modulus: ClassVar[bool] = True
 
@@ -113,11 +113,11 @@ class SoftAmplitudeLimits:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> SoftAmplitudeLimits | None:
-        """Of one epoch; None where it is off or hard, or the object is phase alone. Raises MetadataError."""
+        """The projection for one epoch; None if it is off or hard, or for a pure phase object. Raises MetadataError."""
         limits = _limits(asked, soft=True)
         return None if limits is None else cls(*limits, float(asked.settings.value("obja_thresh_relax")))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return phase and the changed absorption (modes, slices, Y, X)."""
         size = modulus(absorption, xp)
         return phase, absorption_of(self.relax * size + (1 - self.relax) * xp.clip(size, self.low, self.high), xp)

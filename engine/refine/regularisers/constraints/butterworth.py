@@ -1,10 +1,10 @@
-"""Low and high pass of Butterworth's form across the beam, slice by slice; the mean of a slice is kept.
+"""Butterworth low and high pass across the beam, slice by slice; the mean of a slice is preserved.
 
     H(q) = (1 - 1 / (1 + (q / q_high)^2n)) / (1 + (q / q_low)^2n),   n = ``butterworth_order``
 
-On the transmission where real and imaginary parts are refined, on the potentials otherwise. py4DSTEM and quantEM:
+Acts on the transmission if real and imaginary parts are refined, otherwise on the potentials. py4DSTEM and quantEM:
 ``q_lowpass``, ``q_highpass``, ``butterworth_order``. PtyRAD's ``kr_filter`` and phaser's ``obj_low_pass`` are low
-passes with an edge of another form.
+passes with an edge of a different shape.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ from ptylive.schema.preset.added import Setting
 )
 @dataclass(frozen=True)
 class Butterworth:
-    """See the module."""
+    """Butterworth filter of the object; see the module."""
 
     pixel_A: float
     low_invA: float
-    """Of the low pass; 0: none."""
+    """Cut-off of the low pass; 0: no low pass."""
     high_invA: float
-    """Of the high pass; 0: none."""
+    """Cut-off of the high pass; 0: no high pass."""
     order: int
 
     @classmethod
     def of_preset(cls, asked: Asked) -> Butterworth | None:
-        """Of one epoch; None where both are off. Raises MetadataError where nothing passes."""
+        """The filter for one epoch; None if both passes are off. Raises MetadataError if nothing would pass."""
         low, high, order = (
             asked.settings.value(name) for name in ("q_lowpass_invA", "q_highpass_invA", "butterworth_order")
         )
@@ -71,7 +71,7 @@ class Butterworth:
         return cls(asked.grid.pixel_A, float(low), float(high), int(order))
 
     def transfer(self, shape: tuple[int, int], xp: Any) -> Any:
-        """H (Y, X), zero frequency, where the mean lies, at [0, 0]: 1 there."""
+        """H (Y, X), with the zero frequency (the mean) at [0, 0], where it is 1."""
         q = xp.hypot(*(xp.fft.fftfreq(size, self.pixel_A)[index] for size, index in zip(shape, _AXES, strict=True)))
         passed = xp.ones_like(q)
         if self.high_invA:
@@ -82,11 +82,11 @@ class Butterworth:
         return passed.astype(np.float32)
 
     def changed(self, wave: Any, xp: Any) -> Any:
-        """The transmission (modes, slices, Y, X) as it shall be."""
+        """Return the filtered transmission (modes, slices, Y, X)."""
         return filtered(wave, self.transfer(wave.shape[-2:], xp), xp)
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return the filtered phase and absorption (modes, slices, Y, X)."""
         passed = self.transfer(phase.shape[-2:], xp)
         return filtered(phase, passed, xp), filtered(absorption, passed, xp)
 

@@ -1,10 +1,10 @@
-"""Absorption in proportion to the phase, as in a specimen of one material: a = C phi, once an epoch.
+"""Absorption proportional to the phase, as in a specimen of one material: a = C phi, once per epoch.
 
     a <- (1 - alpha1) a + alpha1 C phi          phi <- (1 - alpha2) phi + alpha2 a / C
 
-Both from the values before. C is given or estimated anew each time, sum |a| / sum |phi| over the whole object.
-PtyRAD: ``complex_ratio`` with ``alpha1`` and ``alpha2``, for phases that are positive in matter, after Clark et al.,
-Optics Express 18 (2010) 1981.
+Both right-hand sides use the previous values. C is given, or estimated each time as sum |a| / sum |phi| over the whole
+object. PtyRAD: ``complex_ratio`` with ``alpha1`` and ``alpha2``, for phases that are positive in matter, after Clark et
+al., Optics Express 18 (2010) 1981.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.preset.added import Setting
 
 SMALLEST = 1e-8
-"""Added to what is divided by, as in PtyRAD."""
+"""Added to divisors, as in PtyRAD."""
 
 
 @regulariser(
@@ -40,7 +40,7 @@ SMALLEST = 1e-8
 )
 @dataclass(frozen=True)
 class ComplexRatio:
-    """See the module."""
+    """Coupling of absorption and phase; see the module."""
 
     fixes_modulus: ClassVar[bool] = True
 
@@ -51,7 +51,7 @@ class ComplexRatio:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> ComplexRatio | None:
-        """Of one epoch; None where it is off. Raises MetadataError where the object is phase alone."""
+        """The projection for one epoch; None if it is off. Raises MetadataError for a pure phase object."""
         if not asked.settings.value("complex_ratio"):
             return None
         asked.needs_modulus("complex_ratio")
@@ -59,7 +59,7 @@ class ComplexRatio:
         return cls(*(float(asked.settings.value(name)) for name in names))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return the changed phase and absorption (modes, slices, Y, X)."""
         factor: Any = self.factor
         if not factor:
             factor = float(abs(absorption).sum(dtype="float64") / (abs(phase).sum(dtype="float64") + SMALLEST))

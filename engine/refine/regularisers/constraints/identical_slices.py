@@ -1,11 +1,11 @@
-"""Slices that are all the same: a crystal along a zone axis, or the first stage of a thick specimen.
+"""Identical slices: for a crystal along a zone axis, or the first stage of a thick specimen.
 
 The slices of an object mode share one transmission T. With O_z = T the exact derivative by T is the sum of the
-derivatives by the O_z; carried by every slice it is their mean, which is the gradient of the whole projected on the
-subspace of identical slices. Steps, pairs of L-BFGS and inner products stay in that subspace, so both solvers work on
-the smaller problem, and the parameters keep their places when slices come free in a later epoch.
+derivatives by the O_z; assigned to every slice it is their mean, which is the gradient projected onto the
+subspace of identical slices. Steps, L-BFGS pairs and inner products stay in that subspace, so both solvers work on
+the smaller problem, and the parameters keep their places when slices are released in a later epoch.
 
-When it begins, T is the mean of the potentials of the slices, so that the product of all slices stays the same
+At the start T is the mean of the potentials of the slices, so that the product of all slices is preserved
 (py4DSTEM and quantEM: ``identical_slices``, which take the mean of the transmissions after every iteration).
 """
 
@@ -28,16 +28,16 @@ from ptylive.schema.preset.added import Setting
 )
 @dataclass(frozen=True)
 class IdenticalSlices:
-    """O_z = T in every epoch in which it is on."""
+    """O_z = T in every epoch with the setting on."""
 
     @classmethod
     def of_preset(cls, asked: Asked) -> IdenticalSlices | None:
-        """Of one epoch; None where it is off, or there is one slice."""
+        """The constraint for one epoch; None if it is off, or there is only one slice."""
         on = asked.settings.value("identical_slices") and asked.layout.object_shape[0] > 1
         return cls() if on else None
 
     def begin(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
-        """Give every slice the mean of the potentials of all. Changes ``vector``."""
+        """Set every slice to the mean potentials of all slices. Changes ``vector``."""
         phase, absorption = potentials(layout, vector, xp)
         mean, absorbed = (part.mean(axis=1, keepdims=True) for part in (phase, absorption))
         shape = phase.shape
@@ -55,5 +55,5 @@ class IdenticalSlices:
 def _level(layout: ParameterLayout, vector: Any) -> None:
     """Replace the object's parameters by their mean over the slices."""
     slices, rows, columns = layout.object_shape
-    block = layout.object_block(vector).reshape(-1, slices, rows, columns)  # parts * modes first
+    block = layout.object_block(vector).reshape(-1, slices, rows, columns)  # first axis: parts * modes
     block[...] = block.mean(axis=1, keepdims=True)

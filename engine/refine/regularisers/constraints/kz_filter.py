@@ -1,11 +1,11 @@
-"""Blending of the layers by their frequencies along the beam, once an epoch: modulus and phase times
+"""Filter of the layers by their frequencies along the beam, once per epoch: modulus and phase times
 
     W = (1 - 2/pi arctan((beta k_z)^2 / (k_r^2 + 1e-3))) exp(-alpha k_r^2)
 
-k_z in cycles per slice, k_r in cycles per pixel, periodic along the beam; of the modulus, then, 1 + 0.9 (|O| - 1).
-fold_slice: ``regularize_layers`` (beta; alpha 1); PtyRAD: ``kz_filter``. ``beta_wedge`` takes out the same wedge by
+k_z in cycles per slice, k_r in cycles per pixel, periodic along the beam; the modulus then becomes 1 + 0.9 (|O| - 1).
+fold_slice: ``regularize_layers`` (beta; alpha 1); PtyRAD: ``kz_filter``. ``beta_wedge`` removes the same wedge in
 true frequencies, without the blur, the constant and the pull of the modulus: beta_wedge = beta * distance of slices /
-pixel; so does py4DSTEM's ``kz_regularization_gamma``, which may pad.
+pixel; so does py4DSTEM's ``kz_regularization_gamma``, with optional padding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.preset.added import Setting
 
 ROUNDING_OF_AXIS = 1e-3
-"""Added to k_r^2, which leaves a part of what does not vary across the beam (fold_slice)."""
+"""Added to k_r^2; it preserves part of the component that does not vary across the beam (fold_slice)."""
 KEPT = 0.9
 """Share of |O| - 1 that is kept (fold_slice)."""
 
@@ -46,7 +46,7 @@ KEPT = 0.9
 )
 @dataclass(frozen=True)
 class KzFilter:
-    """See the module."""
+    """Filter along the beam; see the module."""
 
     beta: float
     alpha: float
@@ -54,7 +54,7 @@ class KzFilter:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> KzFilter | None:
-        """Of one epoch; None where it is off, or there is one slice."""
+        """The filter for one epoch; None if it is off, or there is only one slice."""
         beta = float(asked.settings.value("kz_filter_beta"))
         if beta <= 0 or asked.layout.object_shape[0] == 1:
             return None
@@ -72,7 +72,7 @@ class KzFilter:
         return (wedge * xp.exp(-self.alpha * across)).astype(np.float32)
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return the filtered phase and absorption (modes, slices, Y, X)."""
         passed = self.transfer(phase.shape[-3:], xp)
         if self.part != "phase":
             size = filtered(modulus(absorption, xp), passed, xp)

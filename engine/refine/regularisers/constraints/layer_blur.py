@@ -1,9 +1,9 @@
-"""Layers blurred along the beam, once an epoch: O <- exp((1 - w) ln O + w G * ln O), slice by slice.
+"""Blur of the layers along the beam, once per epoch: O <- exp((1 - w) ln O + w G * ln O), slice by slice.
 
-G is a Gaussian over slices at their mean distance, cut at two standard deviations; what lies beyond the first and the
-last slice is like them, so nothing of one surface comes to the other. PtyRAD: ``obj_zblur`` (``std`` in slices, with 1
-goes ``kernel_size`` 5; there the modulus is blurred, not its logarithm). phaser: ``regularize_layers`` (``sigma`` in Å;
-``weight`` w, by which there the transmissions themselves are mixed).
+G is a Gaussian over slices at their mean distance, cut at two standard deviations. Beyond the first and the last slice
+it repeats them, so that one surface does not affect the other. PtyRAD: ``obj_zblur`` (``std`` in slices; 1
+corresponds to ``kernel_size`` 5; it blurs the modulus, not its logarithm). phaser: ``regularize_layers`` (``sigma`` in
+Å; ``weight`` w, with which it mixes the transmissions themselves).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptylive.schema.preset.added import Setting
 REACH = 2.0
 """Standard deviations at which the Gaussian is cut."""
 WIDEST = 100
-"""Standard deviation in numbers of slices: a wider Gaussian hardly differs."""
+"""Standard deviation in numbers of slices: a wider Gaussian is practically the same."""
 
 
 @regulariser(
@@ -44,7 +44,7 @@ WIDEST = 100
 )
 @dataclass(frozen=True)
 class LayerBlur:
-    """See the module."""
+    """Blur along the beam; see the module."""
 
     kernel: FloatArray
     """(slices, slices) share of each slice in each blurred one; rows sum to 1."""
@@ -52,7 +52,7 @@ class LayerBlur:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> LayerBlur | None:
-        """Of one epoch; None where it is off, or there is one slice."""
+        """The projection for one epoch; None if it is off, or there is only one slice."""
         sigma_A, weight = (float(asked.settings.value(name)) for name in ("obj_zblur_A", "obj_zblur_weight"))
         if sigma_A <= 0 or weight <= 0 or not asked.spacings_A:
             return None
@@ -64,18 +64,18 @@ class LayerBlur:
         return cls(((1 - weight) * np.eye(slices) + weight * blur).astype(np.float32), part)
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return the blurred phase and absorption (modes, slices, Y, X)."""
         kernel = xp.asarray(self.kernel, dtype=phase.dtype)
         mixed = [xp.einsum("zs,msyx->mzyx", kernel, values) for values in (phase, absorption)]
         return (phase if self.part == "amplitude" else mixed[0]), (absorption if self.part == "phase" else mixed[1])
 
 
 def gaussian_rows(slices: int, sigma: float) -> FloatArray:
-    """(slices, slices) a Gaussian of ``sigma`` slices around each slice; the outermost stand for what lies beyond."""
+    """(slices, slices) Gaussian of ``sigma`` slices around each slice; the outermost slices continue outwards."""
     sigma = min(sigma, WIDEST * slices)
     reach = math.ceil(REACH * sigma)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    share = np.concatenate([[0], np.cumsum(weights / weights.sum())])  # of offsets below -reach, -reach + 1, …
+    share = np.concatenate([[0], np.cumsum(weights / weights.sum())])  # offsets below -reach, -reach + 1, …
     edges = np.arange(slices + 1)[None, :] - np.arange(slices)[:, None]
     below = share[np.clip(edges + reach, 0, 2 * reach + 1)]
     below[:, 0], below[:, -1] = 0, 1

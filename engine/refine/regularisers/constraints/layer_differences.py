@@ -1,7 +1,7 @@
-"""Little change from layer to layer, and surfaces that are vacuum: terms of the loss, with exact gradients.
+"""Penalties on changes from layer to layer, and on surfaces that are not vacuum: loss terms with exact gradients.
 
-A term keeps the history of L-BFGS, and it weighs what the patterns say: unlike a filter that acts once an epoch it does
-not depend on how many epochs there are.
+A term preserves the history of L-BFGS and is weighed against the patterns: unlike a filter that acts once per epoch, it
+does not depend on the number of epochs.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ptylive.engine.refine.regularisers.registration import Asked, regulariser
 from ptylive.schema.preset.added import Setting
 
 SMALLEST = 1e-20
-"""Added to the square of a difference, so that equal slices have a gradient."""
+"""Added to the square of a difference, so that the gradient of equal slices is defined."""
 FAINTEST = 1e-12
-"""|O|^2 below which a pixel has no phase to speak of."""
+"""|O|^2 below which the phase of a pixel is not meaningful."""
 LEAST_SLICES = 3
-"""Of an object whose first and last slice may be vacuum."""
+"""Least number of slices of an object whose first and last slice may be vacuum."""
 
 
 def _weight(name: str, help_: str) -> Setting:
@@ -39,7 +39,7 @@ class LayersTikhonov:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> LayersTikhonov | None:
-        """Of one epoch; None where its weight is 0, or there is one slice."""
+        """The penalty for one epoch; None if its weight is 0, or there is only one slice."""
         weight = asked.weight("layers_tikhonov_weight")
         return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
 
@@ -63,7 +63,7 @@ class LayersTotalVariation:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> LayersTotalVariation | None:
-        """Of one epoch; None where its weight is 0, or there is one slice."""
+        """The penalty for one epoch; None if its weight is 0, or there is only one slice."""
         weight = asked.weight("layers_tv_weight")
         return cls(weight) if weight > 0 and asked.layout.object_shape[0] > 1 else None
 
@@ -84,15 +84,15 @@ class LayersTotalVariation:
 class SurfaceZero:
     """weight * sum (|phi - mean phi| + |1 - |O||) over the first and the last slice (quantEM: ``surface_zero_weight``).
 
-    The mean is that of the slice: a constant phase is vacuum too. quantEM takes means over pixels in place of sums, and
-    like there an object of fewer than three slices is left alone.
+    The mean is that of the slice: a constant phase is also vacuum. quantEM uses means over pixels instead of sums; as
+    there, an object of fewer than three slices is left unchanged.
     """
 
     weight: float
 
     @classmethod
     def of_preset(cls, asked: Asked) -> SurfaceZero | None:
-        """Of one epoch; None where its weight is 0, or there are fewer than three slices."""
+        """The penalty for one epoch; None if its weight is 0, or there are fewer than three slices."""
         weight = asked.weight("surface_zero_weight")
         return cls(weight) if weight > 0 and asked.layout.object_shape[0] >= LEAST_SLICES else None
 
@@ -112,7 +112,7 @@ class SurfaceZero:
 
 
 def _spread(pull: Any, wave: Any, xp: Any) -> Any:
-    """The gradient by the slices of a pull (modes, slices - 1, Y, X) on their differences."""
+    """Gradient by the slices from one (modes, slices - 1, Y, X) by their differences."""
     gradient = xp.zeros_like(wave)
     gradient[:, 1:] += pull
     gradient[:, :-1] -= pull

@@ -1,4 +1,4 @@
-"""Amplitudes that mirror the phase: |O| <- r |O| + (1 - r) (1 - s max(phi, 0)^p), once an epoch.
+"""Amplitudes that mirror the phase: |O| <- r |O| + (1 - r) (1 - s max(phi, 0)^p), once per epoch.
 
 PtyRAD: ``mirrored_amp`` with ``relax`` r, ``scale`` s, ``power`` p: absorption grows with a power of the potential.
 """
@@ -28,7 +28,7 @@ from ptylive.schema.preset.added import Setting
 )
 @dataclass(frozen=True)
 class MirroredAmplitude:
-    """See the module."""
+    """Amplitude that mirrors the phase; see the module."""
 
     fixes_modulus: ClassVar[bool] = True
 
@@ -38,7 +38,7 @@ class MirroredAmplitude:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> MirroredAmplitude | None:
-        """Of one epoch; None where it is off. Raises MetadataError where the object is phase alone."""
+        """The projection for one epoch; None if it is off. Raises MetadataError for a pure phase object."""
         if not asked.settings.value("mirrored_amp"):
             return None
         asked.needs_modulus("mirrored_amp")
@@ -46,6 +46,6 @@ class MirroredAmplitude:
         return cls(*(float(asked.settings.value(name)) for name in names))
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return phase and the changed absorption (modes, slices, Y, X)."""
         mirrored = 1 - self.scale * xp.maximum(phase, 0) ** self.power
         return phase, absorption_of(self.relax * modulus(absorption, xp) + (1 - self.relax) * mirrored, xp)

@@ -1,6 +1,6 @@
-"""Phases at or above 0 in objects that have a modulus too, once an epoch (PtyRAD: ``objp_postiv``).
+"""Phases at or above 0 for objects that also have a modulus, once per epoch (PtyRAD: ``objp_postiv``).
 
-Objects of phases alone have ``non_negative_phase``, a bound that holds in every step.
+Pure phase objects have ``non_negative_phase``, a bound that holds in every step.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from ptylive.schema.preset.added import Setting
 )
 @dataclass(frozen=True)
 class PositivePhase:
-    """phi <- relax phi + (1 - relax) max(phi, 0), or phi - min phi in the place of the maximum."""
+    """phi <- relax phi + (1 - relax) max(phi, 0), or with phi - min phi instead of the maximum."""
 
     relax: float
     subtract: bool = False
 
     @classmethod
     def of_preset(cls, asked: Asked) -> PositivePhase | None:
-        """Of one epoch; None where it is off."""
+        """The projection for one epoch; None if it is off."""
         settings = asked.settings
         if not settings.value("objp_postiv"):
             return None
         return cls(float(settings.value("objp_postiv_relax")), settings.value("objp_postiv_mode") == "subtract_min")
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) as they shall be."""
+        """Return the changed phase, and absorption (modes, slices, Y, X)."""
         positive = phase - phase.min() if self.subtract else xp.maximum(phase, 0)
         return self.relax * phase + (1 - self.relax) * positive, absorption

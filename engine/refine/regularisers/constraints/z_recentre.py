@@ -1,11 +1,11 @@
-"""The object brought to the middle of its slices, once an epoch, and the probe propagated back by as much.
+"""Shift of the object to the middle of its slices, once per epoch; the probe is propagated back by the same distance.
 
-A shift of the specimen along the beam and a defocus of the probe look alike, so the object may drift to one end of its
-slices. The shift is measured as PtyRAD does (``obj_z_recenter``): centre of mass along the beam of the phases above a
-percentile. The potentials are then shared out over the slices at their new depth; what would leave the slices stays in
-the outermost one, and vacuum follows. (PtyRAD shifts by a Fourier transform along the beam, periodically.) In Fourier
-space the probe is multiplied by the inverse of the propagator of that distance: while nothing reaches the outermost
-slices and the shift is one of whole slices, no pattern changes.
+A shift of the specimen along the beam and a defocus of the probe are equivalent, so the object may drift to one end of
+its slices. The shift is measured as in PtyRAD (``obj_z_recenter``): centre of mass along the beam of the phases above a
+percentile. The potentials are then redistributed over the slices at their new depth; anything that would leave the
+slices stays in the outermost one, and vacuum follows. (PtyRAD shifts by a Fourier transform along the beam,
+periodically.) In Fourier space the probe is multiplied by the inverse of the propagator over that distance: as long as
+nothing reaches the outermost slices and the shift is by whole slices, no pattern changes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.added import Setting
 
 SMALLEST_SLICES = 1e-3
-"""Shifts that are shorter are left alone."""
+"""Shifts shorter than this are not applied."""
 
 
 @regulariser(
@@ -40,19 +40,19 @@ SMALLEST_SLICES = 1e-3
 )
 @dataclass(frozen=True)
 class ZRecentre:
-    """See the module."""
+    """Recentring of the object along the beam; see the module."""
 
     distance_A: float
-    """Between slices, their mean."""
+    """Mean distance between slices."""
     phase_per_A: DoubleArray
-    """(P, P) that free space adds, rad/Å."""
+    """(P, P) phase added by free space, rad/Å."""
     percentile: float
     scale: float
     most_slices: float
 
     @classmethod
     def of_preset(cls, asked: Asked) -> ZRecentre | None:
-        """Of one epoch; None where it is off, or there is one slice."""
+        """The projection for one epoch; None if it is off, or there is only one slice."""
         if not asked.settings.value("obj_z_recenter") or not asked.spacings_A:
             return None
         names = ("obj_z_recenter_thresh", "obj_z_recenter_scale", "obj_z_recenter_max_shift")
@@ -60,7 +60,7 @@ class ZRecentre:
         return cls(float(np.mean(asked.spacings_A)), asked.phase_per_A, *values)
 
     def shift(self, phase: Any, xp: Any) -> float:
-        """By how many slices the object shall go deeper, from its phase (modes, slices, Y, X)."""
+        """Number of slices by which the object is to move deeper, from its phase (modes, slices, Y, X)."""
         slices = phase.shape[1]
         positive = xp.maximum(phase, 0)
         counted = xp.where(positive < xp.percentile(positive, self.percentile), 0, positive)
@@ -70,7 +70,7 @@ class ZRecentre:
         return float(np.clip(self.scale * ((slices - 1) / 2 - middle), -most, most)) if float(weight.sum()) > 0 else 0.0
 
     def all_changed(self, phase: Any, absorption: Any, probe: Any, xp: Any) -> tuple[Any, Any, Any]:
-        """Phase and absorption (modes, slices, Y, X) and the probe (modes, P, P) in Fourier space."""
+        """Return phase and absorption (modes, slices, Y, X) and the probe (modes, P, P) in Fourier space."""
         shift = self.shift(phase, xp)
         if abs(shift) < SMALLEST_SLICES:
             return phase, absorption, probe
@@ -81,7 +81,7 @@ class ZRecentre:
 
 
 def shifted_shares(slices: int, shift: float) -> DoubleArray:
-    """(slices, slices) share of each slice in each one after all went ``shift`` slices deeper; columns sum to 1."""
+    """(slices, slices) share of each slice in each one after a shift by ``shift`` slices; columns sum to 1."""
     shares = np.zeros((slices, slices))
     whole = int(np.floor(shift))
     for source in range(slices):
