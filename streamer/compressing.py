@@ -1,5 +1,4 @@
-"""Compress frames into vectors before storing them: an inlet around another one (docs/compression.md, "In a server").
-"""
+"""Compress frames into vectors before storage: an inlet around another one (docs/compression.md, "In a server")."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ class FrameCompressor(Protocol):
 
 
 class Compression(Protocol):
-    """Makes the compressor of every scan; it supplies the knowledge of detectors and masks that the streamer lacks."""
+    """Makes the compressor of every scan, with the knowledge of detectors and masks that the streamer lacks."""
 
     def sample_frames(self, header: ScanHeader) -> int:
         """Return how many frames must be seen before the masks can be made; 0: none."""

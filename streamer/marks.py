@@ -62,8 +62,7 @@ def marks_of_parts(parts: Sequence[Buffer], codec: Codec) -> Array:
 
 
 def marked_bytes(nbytes: int) -> IndexArray:
-    """Positions (WORDS * 8,) of the bytes that make the mark of a frame of at least 8 bytes (:func:`marks_of_bytes`).
-    """
+    """Positions (WORDS * 8,) of the bytes that make the mark of a frame of 8 bytes or more (:func:`marks_of_bytes`)."""
     return (_places(nbytes)[:, None] + np.arange(8)).ravel()
 
 
