@@ -65,8 +65,7 @@ class CompiledLoop:
 
     @classmethod
     def prepare(cls) -> CompiledLoop:
-        """Load libzmq, compile (or load from numba's cache), test the loop. Raises PtyliveError where it cannot work.
-        """
+        """Load libzmq, compile (or load from numba's cache), test the loop. Raises PtyliveError if it cannot work."""
         libzmq.load()
         from ptylive.streamer.fast.decoder import use_compiled_decoder
         from ptylive.streamer.fast.merlin_pixels import use_compiled_runs
