@@ -1,4 +1,4 @@
-"""The words everybody shares, typed and validated. Depends on nothing but pydantic and numpy."""
+"""Shared vocabulary of the program, typed and validated. Depends only on pydantic and numpy."""
 
 from ptylive.schema.basis import Basis
 from ptylive.schema.calibration import Calibration, Origin, Quantity

@@ -10,9 +10,9 @@ from pydantic import Field
 from ptylive.schema.model import Array, DoubleArray, Model
 
 MOVED = ("moved_row", "moved_col")
-"""Extras of coefficients whose masks followed the beam: how far they lay from their place, detector pixels."""
+"""Extras of coefficients whose masks followed the beam: displacement of the masks, in detector pixels."""
 MOMENTS = ("sum", "k_row", "k_col")
-"""Extras that tell the centre of mass: sum of I, of I (row - row_0), of I (col - col_0), pixels from ``center_px``."""
+"""Extras that give the centre of mass: sum of I, of I (row - row_0), of I (col - col_0), pixels from ``center_px``."""
 
 
 class Basis(Model):
@@ -37,16 +37,16 @@ class Basis(Model):
 
     @property
     def follows(self) -> bool:
-        """Whether the masks followed the beam, and each vector says how far."""
+        """Whether the masks followed the beam, with each vector giving their displacement."""
         return {*MOVED, *MOMENTS} <= set(self.extra)
 
     def moved_px(self, vectors: Array) -> DoubleArray:
-        """(n, 2) how far the masks of vectors (n, coefficients + extras) lay from their place; 0 where they stood."""
+        """Displacements (n, 2) of the masks of vectors (n, coefficients + extras); 0 for masks that did not move."""
         if not self.follows:
             return np.zeros((len(vectors), 2))
         return self.columns(vectors, MOVED)
 
     def columns(self, vectors: Array, names: tuple[str, ...]) -> DoubleArray:
-        """(n, names) some of the exact numbers of vectors (n, coefficients + extras)."""
+        """Selected extras (n, names) of vectors (n, coefficients + extras)."""
         first = self.n_bright + self.n_dark
         return np.asarray(vectors[:, [first + self.extra.index(name) for name in names]], dtype=float)

@@ -1,4 +1,4 @@
-"""Every number the reconstruction uses, with where it came from and how sure it is."""
+"""Every number the reconstruction uses, with its origin and its uncertainty."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Values under their metadata names (docs/conventions.md); absent means unknown.
+    """Values under their metadata names (docs/conventions.md); an absent value is unknown.
 
     Lengths in Å, detector_pixel in 1/Å, beam centre in pixels of the recorded pattern.
     """
@@ -46,19 +46,19 @@ class Calibration:
     entries: Mapping[str, Quantity] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """The value, or None."""
+        """Return the value, or None."""
         entry = self.entries.get(name)
         return None if entry is None else entry.value
 
     def require(self, name: str, needed_for: str) -> Any:
-        """The value, or a MetadataError `<needed_for> needs <name>`."""
+        """Return the value, or raise a MetadataError `<needed_for> needs <name>`."""
         value = self.get(name)
         if value is None:
             raise MetadataError(f"{needed_for} needs {name}{self._why_unknown(name)}", f"give it with --set {name}=…")
         return value
 
     def _why_unknown(self, name: str) -> str:
-        """Why a value that follows from others is not known."""
+        """Explain why a value that follows from others is not known."""
         if name != "detector_pixel_invA":
             return ""
         others = ("energy_eV", "convergence_semiangle_mrad")
@@ -83,25 +83,25 @@ class Calibration:
 
     @property
     def astigmatism_is_doubted(self) -> bool:
-        """Whether C12 was found, and is at least as uncertain as it is large: it may as well be none."""
+        """Whether C12 was found and its uncertainty is at least its magnitude: it may be zero."""
         entries = [entry for name in C12 if (entry := self.entries.get(name)) is not None]
         found = bool(entries) and all(self.is_found(name) for name in C12 if name in self.entries)
         return found and 0 < self.c12_size_A <= max(entry.uncertainty or 0.0 for entry in entries)
 
     def with_astigmatism_doubted(self) -> Calibration:
-        """A copy whose C12, where nobody stated it, is as uncertain as it is large."""
+        """Return a copy whose C12, if nobody stated it, has an uncertainty equal to its magnitude."""
         found = {name: self.entries[name] for name in C12 if self.is_found(name)}
         return self.having(**{name: replace(entry, uncertainty=self.c12_size_A) for name, entry in found.items()})
 
     def having(self, **quantities: Quantity) -> Calibration:
-        """A copy with some entries replaced."""
+        """Return a copy with some entries replaced."""
         return Calibration({**self.entries, **quantities})
 
     def given(self, *, in_place: bool) -> dict[str, Any]:
-        """What somebody gave, as metadata that may be given again.
+        """Return the values that the user gave, as metadata that may be given again.
 
-        Not the beam's centre where patterns were put ``in_place``: the stored one is no place of a recorded pattern.
-        Nor what a pixel's angle makes of it in 1/Å: the angle is what was given, at another energy too.
+        Without the beam centre where patterns were put ``in_place``: the stored centre is not a position in a recorded
+        pattern. Also without the pixel in 1/Å derived from its angle: the angle is what was given, at any energy.
         """
         found = {name: one.value for name, one in self.entries.items() if one.origin is Origin.GIVEN}
         left_out = {"beam_center_px"} if in_place else set()
@@ -131,7 +131,7 @@ class Calibration:
         return str(self.get("detector_transform") or "none")
 
     def to_attributes(self) -> dict[str, Any]:
-        """Flat attributes NAME, NAME_origin, NAME_uncertainty of `/calibration`."""
+        """Return flat attributes NAME, NAME_origin, NAME_uncertainty for `/calibration`."""
         out: dict[str, Any] = {}
         for name, quantity in self.entries.items():
             if quantity.value is None:
@@ -145,7 +145,7 @@ class Calibration:
 
     @classmethod
     def from_attributes(cls, attributes: Mapping[str, Any]) -> Calibration:
-        """Inverse of :meth:`to_attributes`; what has no origin is left out."""
+        """Inverse of :meth:`to_attributes`; entries without origin are left out."""
         entries: dict[str, Quantity] = {}
         for name, value in attributes.items():
             origin = attributes.get(f"{name}_origin")
@@ -161,7 +161,7 @@ class Calibration:
         return cls(entries)
 
     def to_plain(self) -> dict[str, Any]:
-        """Nested plain values for messages: {name: {value, origin, uncertainty}}."""
+        """Return nested plain values for messages: {name: {value, origin, uncertainty}}."""
         return {
             name: {
                 "value": list(q.value) if isinstance(q.value, tuple) else q.value,

@@ -1,4 +1,4 @@
-"""The detector: pixels, their size, how the recorded pattern is turned, and what its numbers stand for."""
+"""The detector: pixels, their size, the orientation of the recorded pattern, and the meaning of its numbers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ REFERENCES = ("dark_reference", "gain_reference")
 DETECTOR_ARRAYS = ("bad_pixel_mask", "vacuum_pattern", *REFERENCES)
 """Arrays (Qy, Qx) of a scan, which may be given as files."""
 DP_MASK = "dp_mask"
-"""py4DSTEM's word, for those who give one: the pixels that count, where ``bad_pixel_mask`` has those that do not."""
+"""py4DSTEM's name for a mask of the pixels that count, whereas ``bad_pixel_mask`` has those that do not."""
 GIVEN_ARRAYS = (*DETECTOR_ARRAYS, DP_MASK)
 """Names under which arrays of a detector may be given."""
 
 
 class Detector(Model):
-    """What is known of the detector; beam centre and masks are in recorded coordinates."""
+    """Known properties of the detector; beam centre and masks are in recorded coordinates."""
 
     shape: tuple[int, int] | None = Field(default=None, description="pixels (rows, columns)")
     dtype: str = Field(default="<u2", description="type of a recorded pixel, numpy spelling")
@@ -96,25 +96,27 @@ class Detector(Model):
 
 @dataclass(frozen=True)
 class Descan:
-    """Wander of the pattern over the detector while the beam is scanned, what is left of it by the descan coils.
+    """Wander of the pattern over the detector while the beam is scanned: the residue left by the descan coils.
 
     A second-order polynomial of the scan position: coefficients (2, 5), detector rows and columns as recorded, pixels,
-    of u, v, u v, u^2 - 1/3, v^2 - 1/3; u, v run from -1 to 1 over the scan's rows and columns. Where the pattern jumps
-    from one line of the scan to the next, each row of it has an offset (row, column) more; none where it does not.
+    of u, v, u v, u^2 - 1/3, v^2 - 1/3; u, v run from -1 to 1 over the scan's rows and columns. If the pattern jumps
+    from one line of the scan to the next, each line has an additional offset (row, column); otherwise there are no
+    offsets.
     """
 
     coefficients: tuple[tuple[float, ...], tuple[float, ...]]
     lines: tuple[tuple[float, float], ...] = ()
     uncertainty_px: float | None = field(default=None, compare=False)
-    """Standard error of the place of a pattern where it was measured, root mean square over the field."""
+    """Standard error of a pattern's position where it was measured, root mean square over the field."""
 
     @classmethod
     def of(cls, numbers: Sequence[float]) -> Descan:
-        """From ten coefficients, rows first; from the four changes of a plane across the field; or from 0: none.
+        """Make a descan from ten coefficients, rows first; from the four changes of a plane across the field; or from
+        0: none.
 
         The four: detector row over the scan's rows, over its columns, detector column over rows, over columns; pixels.
         After ten coefficients there may be an offset (row, column) of each line of the scan. Raises ValueError for any
-        other count, and for what is not finite.
+        other count, and for values that are not finite.
         """
         if not np.isfinite(numbers).all():
             raise ValueError("descan_px must be finite")
@@ -131,32 +133,32 @@ class Descan:
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """All ten coefficients, rows first, and the offsets of lines where there are some."""
+        """All ten coefficients, rows first, and the offsets of lines, if any."""
         return (*self.coefficients[0], *self.coefficients[1], *(number for line in self.lines for number in line))
 
     @property
     def smooth(self) -> Descan:
-        """What of it is no jump between lines: other scans of the same field may have it too."""
+        """The smooth part, without jumps between lines: other scans of the same field may share it."""
         return Descan(self.coefficients, uncertainty_px=self.uncertainty_px)
 
     @property
     def moves(self) -> bool:
-        """Whether patterns lie elsewhere than without it."""
+        """Whether it displaces any pattern."""
         return any(self.numbers)
 
     def minus(self, other: Descan | None) -> Descan:
-        """What is left when another one has been taken out."""
+        """Return the remainder after another descan has been removed."""
         return self if other is None else self.plus(other.scaled(-1.0))
 
     def plus(self, other: Descan | None) -> Descan:
-        """Both, one after the other."""
+        """Return the sum with another descan."""
         if other is None:
             return self
         both = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
         return Descan.of([a + b for a, b in both])
 
     def undone(self, words: str) -> Descan:
-        """The same of patterns whose transform has been undone."""
+        """Return the descan of patterns whose transform has been undone."""
         coefficients, lines = np.asarray(self.coefficients), np.reshape(self.lines, (-1, 2)).T
         for word in reversed(parse_transform(words)):
             if word == "transpose":
@@ -167,11 +169,11 @@ class Descan:
         return Descan.of([*coefficients.ravel().tolist(), *lines.T.ravel().tolist()])
 
     def scaled(self, factor: float) -> Descan:
-        """The same in pixels of which ``factor`` make one of the old."""
+        """Return the descan in other pixels, ``factor`` of which make an old one."""
         return Descan.of([factor * number for number in self.numbers])
 
     def read_backwards(self, words: str) -> Descan:
-        """The same of a scan whose rows, cols or both (joined by +) come in reverse order."""
+        """Return the descan of a scan whose rows, cols or both (joined by +) come in reverse order."""
         chosen = words.split("+")
         u, v = (-1.0 if word in chosen else 1.0 for word in ("rows", "cols"))
         signs = (u, v, u * v, 1.0, 1.0)
@@ -181,13 +183,13 @@ class Descan:
         return Descan((rows, cols), self.lines[::-1] if "rows" in chosen else self.lines)
 
     def at(self, u: DoubleArray, v: DoubleArray) -> DoubleArray:
-        """Displacement (n, 2) of the pattern, pixels, at places (n,) of the scan, but for the jumps between lines."""
+        """Displacement (n, 2) of the pattern, pixels, at positions (n,) of the scan, without jumps between lines."""
         return np.asarray(descan_terms(u, v) @ np.asarray(self.coefficients).T)
 
     def at_points(self, point: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
         """Displacement (n, 2), pixels, at scan points (n,), flat.
 
-        Raises MetadataError where there are offsets of the lines of another scan.
+        Raises MetadataError if the offsets are those of another scan's lines.
         """
         smooth = self.at(*scan_places(point, scan_shape))
         if not self.lines:
@@ -201,7 +203,7 @@ class Descan:
 
     @property
     def extent_px(self) -> float:
-        """Largest distance, pixels, between the places of two patterns of the scan."""
+        """Largest distance, in pixels, between the positions of two patterns of the scan."""
         rows, cols = len(self.lines) or 5, 5
         places = self.at(*scan_places(np.arange(rows * cols), (rows, cols)))
         if self.lines:
@@ -212,7 +214,7 @@ class Descan:
 
 
 def descan_terms(u: DoubleArray, v: DoubleArray) -> DoubleArray:
-    """The terms (n, 5) of :class:`Descan` at places (n,) of the scan; their mean over the field is 0."""
+    """The terms (n, 5) of :class:`Descan` at positions (n,) of the scan; their mean over the field is 0."""
     return np.stack([u, v, u * v, u * u - 1 / 3, v * v - 1 / 3], axis=1)
 
 
@@ -224,13 +226,13 @@ def scan_places(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[DoubleA
 
 
 MOST_COUNTS = 1e12
-"""Of a pixel: what floats hold beyond it are markers, and the squares of their sums no numbers in single precision."""
+"""Limit on the counts of a pixel: larger floats are markers, and squares of their sums overflow single precision."""
 
 
 def below_saturation(frames: Array, saturation_value: float | None) -> Array:
-    """Frames in which no pixel tells more than a pixel can count: full ones often hold a marker far above it.
+    """Limit counts to the largest a pixel can record: full pixels often hold a marker far above it.
 
-    The same array where nothing is changed.
+    Returns the same array where nothing changes.
     """
     if saturation_value is None or not frames.size or not (frames > saturation_value).any():
         return frames
@@ -238,10 +240,10 @@ def below_saturation(frames: Array, saturation_value: float | None) -> Array:
 
 
 def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple[Array, int]:
-    """Frames in which every count is a number no pixel is too full for, and how many values were no counts.
+    """Return frames in which every count is valid and within the pixel's range, and how many values were invalid.
 
-    Those, no numbers and what no detector counts (``MOST_COUNTS``), are taken as 0. The same array where nothing is
-    changed.
+    Invalid values, which are not numbers or beyond any detector's count (``MOST_COUNTS``), become 0. Returns the same
+    array where nothing changes.
     """
     masked = 0
     if frames.dtype.kind == "f" and frames.size and not _all_counts(frames):
@@ -252,18 +254,18 @@ def usable_counts(frames: Array, saturation_value: float | None = None) -> tuple
 
 
 def _all_counts(frames: Array) -> bool:
-    """Whether no value can be without meaning: their sum tells quickly, unless it is large itself."""
+    """Whether all values are certainly meaningful: their sum shows it quickly, unless it is large itself."""
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(abs(frames.sum()) <= MOST_COUNTS)
 
 
 def no_counts(frames: Array) -> Array:
-    """Where values are no numbers or beyond what is counted."""
+    """Where values are not numbers, or beyond what a detector counts."""
     return np.asarray(~(np.abs(frames) <= MOST_COUNTS))
 
 
 def array_problem(name: str, array: Array) -> str:
-    """What is wrong with the values of masks and references; empty where nothing is."""
+    """Describe what is wrong with the values of masks and references; empty where nothing is."""
     if name not in (*REFERENCES, "masks"):
         return ""
     if array.dtype.kind not in "uif":
@@ -276,9 +278,9 @@ def array_problem(name: str, array: Array) -> str:
 def joined(
     arrays: Mapping[str, Array], given: Mapping[str, Array], saturation_value: float | None = None
 ) -> dict[str, Array]:
-    """A scan's arrays with those that somebody gave: in their place, but for masks, which count together.
+    """Merge a scan's arrays with given ones, which replace them, except for masks, which are combined.
 
-    Pixels that are full in the dark are bad, and those of a gain that is no number above 0.
+    Pixels that are full in the dark are bad, and so are those whose gain is not a number above 0.
     """
     out = {**arrays, **given}
     masks = [a["bad_pixel_mask"] for a in (arrays, given) if "bad_pixel_mask" in a]
@@ -293,9 +295,9 @@ def joined(
 
 
 def useless_pixels(arrays: Mapping[str, Array], saturation_value: float | None) -> BoolArray | None:
-    """Pixels (Qy, Qx) whose references leave nothing of them: multiplied by no number above 0, or full in the dark.
+    """Pixels (Qy, Qx) that their references make useless: multiplied by no number above 0, or full in the dark.
 
-    None where there are none.
+    None if there are no such pixels.
     """
     found: list[BoolArray] = []
     if "gain_reference" in arrays:

@@ -1,4 +1,4 @@
-"""The one error hierarchy: every message a user can meet names the thing, the field and the remedy."""
+"""The only error hierarchy: every message shown to a user names the object, the field and the remedy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MOST_CHARACTERS = 2000
-"""Of a line: what was given may be megabytes long."""
+"""Length of a line: the offending input may be megabytes long."""
 
 
 def brief(value: object, most: int = 60) -> str:
-    """A value as a message quotes it: its ``repr`` on one line, cut in the middle where it is long."""
+    """Quote a value for a message: its ``repr`` on one line, shortened in the middle if long."""
     try:
         text = repr(value)
     except RecursionError:
@@ -19,7 +19,7 @@ def brief(value: object, most: int = 60) -> str:
 
 
 def said_of(problem: Mapping[str, Any]) -> str:
-    """What pydantic says of a value (one of its ``errors()``), in words that fit files and command lines."""
+    """Rephrase a pydantic error (one of its ``errors()``) for files and command lines."""
     kind, context = problem.get("type"), problem.get("ctx", {})
     if kind in ("tuple_type", "list_type"):
         return f"{brief(problem['input'])} is no list: write it in brackets, [1, 2]"
@@ -32,14 +32,14 @@ def said_of(problem: Mapping[str, Any]) -> str:
 
 
 def printable(text: str) -> str:
-    """A text without anything that acts on a terminal or cannot be encoded: names of files may hold what they like."""
+    """Escape everything in a text that acts on a terminal or cannot be encoded, as file names may contain anything."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """The hint for a name that is none: the nearest of ``known`` (difflib's similarity 0.6), else ``otherwise``."""
+    """Hint for an unknown name: the nearest of ``known`` (difflib's similarity 0.6), or ``otherwise``."""
     from difflib import get_close_matches
 
     near = get_close_matches(name, list(known), n=1)
@@ -47,21 +47,21 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 class PtyliveError(Exception):
-    """Something a user can put right. ``str(error)`` is one line: what is wrong; ``hint`` says what to do."""
+    """An error that the user can correct. ``str(error)`` is one line: what is wrong; ``hint`` says what to do."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
 
     def line(self) -> str:
-        """Message and remedy on one line, as the command line prints it."""
+        """Return message and remedy on one line, as the command line prints it."""
         text = " ".join(str(self).split())
         line = printable(f"{text}: {self.hint}" if self.hint else text)
         return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS // 2]} … {line[-500:]}"
 
 
 class InputFileError(PtyliveError):
-    """A file is missing, unreadable, or lacks what is asked of it."""
+    """A file is missing, unreadable, or lacks required content."""
 
 
 class MetadataError(PtyliveError):
@@ -85,15 +85,15 @@ class CommandError(PtyliveError):
 
 
 class RefinementError(PtyliveError):
-    """The refinement cannot start or go on."""
+    """The refinement cannot start or continue."""
 
 
 class StoppedError(RefinementError):
-    """Somebody stopped a refinement before there was anything to keep: it did not fail."""
+    """The user stopped a refinement before there was anything to keep: it did not fail."""
 
 
 def open_elsewhere(path: object, error: BaseException) -> InputFileError | None:
-    """What to say of a file that HDF5 refuses because another program writes it; None where that is not why."""
+    """Return the error for a file that HDF5 refuses because another program writes it; None for other reasons."""
     if not isinstance(error, BlockingIOError):
         return None
     return InputFileError(f"{path} is open for writing in another program", "close it there, or wait for its end")

@@ -1,4 +1,4 @@
-"""A live map as it travels: the picture, its scale and what was done to make it."""
+"""A live map as it is transferred: the image, its scale and how it was made."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from ptylive.schema.model import DoubleArray, FloatArray
 
 LEAST_CORRELATION = 0.143
-"""Correlation of two halves at which their sum is as good as a map that correlates by a half with the truth."""
+"""Correlation of two halves at which the correlation of their sum with the truth is one half."""
 DOSES = (1.0, 2.0, 4.0)
-"""Multiples of the dose whose information limits are told."""
+"""Multiples of the dose for which information limits are given."""
 SURE_ERRORS = 3.0
-"""Standard errors by which the correlation of a ring exceeds LEAST_CORRELATION where it surely carries something."""
+"""Standard errors by which the correlation of a ring exceeds LEAST_CORRELATION where it surely carries signal."""
 LINE_ERRORS = 5.0
-"""The same of a ring that is sure by itself: beams of a lattice may lie in one of three rings, whose mean they hardly
-raise. A hundred rings of noise have one in 30 000 maps.
+"""Like SURE_ERRORS, for a ring judged alone: beams of a lattice may lie in one of three rings, whose mean they hardly
+raise. Of maps with a hundred rings of noise, one in 30 000 has such a ring.
 """
 FAINT = 3.0
-"""Standard deviations by noise that a pixel of a map has to differ by from the median to be sure."""
+"""Standard deviations of the noise by which a pixel must differ from the median of its map to be significant."""
 NOTHING_BUT_NOISE = "nothing but noise"
 NO_PIXEL_SURE = f"no pixel stands {FAINT:g} standard deviations out of the noise"
 STRONG_MODULATION, ASKED_MODULATION, LEAST_EXPLAINED = 0.55, 0.4, 0.37
-"""When a specimen is not weak (:class:`Strength`)."""
+"""Thresholds above which a specimen is not weak (:class:`Strength`)."""
 TOO_THICK = "too thick for this map"
 MOST_DOUBT = 0.25
-"""Share of an information limit up to which its uncertainty leaves something to tell."""
+"""Relative uncertainty up to which an information limit is worth reporting."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ class InformationLimit:
 
     @property
     def is_known(self) -> bool:
-        """Whether the data can tell."""
+        """Whether the data determine the limit."""
         return self.uncertainty_A <= MOST_DOUBT * self.period_A
 
     @property
     def words(self) -> str:
-        """With its uncertainty, as results tell it."""
+        """The limit with its uncertainty, as reported in results."""
         if not self.is_known:
             return "cannot tell"
         if self.finer:
@@ -64,9 +64,9 @@ class RingQuality:
     half_data_correlation: DoubleArray
     """Fourier ring correlation of the maps of two halves of the frames, split like a checkerboard."""
     transfer: DoubleArray | None = None
-    """What the map shows of the phase at each ring, 1 being all of it; None where it shows no phase."""
+    """Fraction of the phase that the map shows at each ring, 1 being all of it; None where it shows no phase."""
     independent: DoubleArray | None = None
-    """How many independent frequencies told each ring, 0 of rings beyond what the map can show; None: not counted."""
+    """Number of independent frequencies of each ring, 0 for rings beyond what the map can show; None: not counted."""
 
     @property
     def signal_to_noise(self) -> DoubleArray:
@@ -77,30 +77,29 @@ class RingQuality:
     def is_noise(self) -> bool:
         """Whether the two halves of the data agree at no spatial frequency: in no three rings, without the first.
 
-        Of fewer rings nobody can tell.
+        With fewer rings this cannot be determined.
         """
         rings = self.half_data_correlation[1:]
         return len(rings) >= 3 and bool((np.convolve(rings, np.ones(3) / 3, "valid") < LEAST_CORRELATION).all())
 
     def expected(self, dose: float, area_A2: float) -> InformationLimit:
-        """Where two halves of a scan with ``dose`` times as many electrons on a field of ``area_A2`` no longer agree.
+        """Limit at which two halves of a scan with ``dose`` times as many electrons on ``area_A2`` no longer agree.
 
-        That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, read between rings,
-        beyond the last ring that surely agrees, with its neighbours or by itself, as beams of a lattice do: between
-        these, and where the transfer of an aberrated probe is zero, there is nothing that could. Where none is sure it
-        is where they first disagree; the first ring, in which there is little but the shape of the field, does not
-        count.
-        The signal's power grows with the square of the number of electrons and that of the noise with the number, so
-        that the ratio of the two, r / (1 - r) of a correlation r of halves, grows with the dose. A ring of n
-        independent frequencies tells r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance of the limits
-        of all rings one such error higher and lower.
+        That is where their correlation, a mean over three rings, first falls to LEAST_CORRELATION, interpolated between
+        rings, beyond the last ring that surely agrees, either with its neighbours or alone, as beams of a lattice do:
+        between these, and where the transfer of an aberrated probe is zero, there is no signal that could agree. If no
+        ring is sure, it is where the halves first disagree; the first ring, which contains little but the shape of the
+        field, does not count. The signal's power grows with the square of the number of electrons and that of the noise
+        with the number, so that the ratio of the two, r / (1 - r) for a correlation r of halves, grows with the dose. A
+        ring of n independent frequencies determines r to (1 - r^2) / sqrt(2 n); the uncertainty is half the distance
+        between the limits with all rings one such error higher and lower.
         """
         found, low, high = self.crossings(dose, area_A2)
         return InformationLimit(1 / found, abs(1 / low - 1 / high) / 2, bool(found >= self.finest_invA))
 
     @property
     def rings_shown(self) -> int:
-        """How many rings the map can show: those with independent frequencies, two at least where there are two."""
+        """Number of rings the map can show: those with independent frequencies, at least two where there are two."""
         if self.independent is None:
             return len(self.frequency_invA)
         return min(max(int(np.count_nonzero(self.independent)), 2), len(self.frequency_invA))
@@ -113,7 +112,7 @@ class RingQuality:
     def crossings(self, dose: float, area_A2: float, errors: float = 1.0) -> tuple[float, float, float]:
         """Frequencies of the limit that :meth:`expected` finds, and of rings ``errors`` errors lower and higher, 1/Å.
 
-        The first ring's frequency where nothing is carried, that of ``finest_invA`` where all is.
+        The first ring's frequency where nothing is carried, ``finest_invA`` where everything is.
         """
         count, each = self._counted(area_A2)[: self.rings_shown], self.half_data_correlation[: self.rings_shown]
         mean = np.convolve(np.pad(each, 1, mode="edge"), np.ones(3) / 3, "valid")
@@ -129,7 +128,7 @@ class RingQuality:
         return found, low, high
 
     def _counted(self, area_A2: float) -> DoubleArray:
-        """Independent frequencies of each ring, of a half plane."""
+        """Independent frequencies of each ring, in a half plane."""
         if self.independent is not None:
             return self.independent
         spacing = self.frequency_invA[1] - self.frequency_invA[0] if len(self.frequency_invA) > 1 else 0.0
@@ -148,7 +147,7 @@ class RingQuality:
 
 
 def _standard_error(correlation: DoubleArray, count: DoubleArray) -> DoubleArray:
-    """Of the correlation of rings of ``count`` independent frequencies."""
+    """Standard error of the correlation of rings of ``count`` independent frequencies."""
     return np.asarray((1 - np.clip(correlation, 0, 1) ** 2) / np.sqrt(2 * np.maximum(count, 1.0)))
 
 
@@ -165,22 +164,22 @@ class LiveMap:
     settings: Mapping[str, Any] = field(default_factory=dict)
     quality: RingQuality | None = None
     deviation: float | None = None
-    """Standard deviation of a pixel by noise, in ``units``, the median of all; None where it was not measured."""
+    """Standard deviation of a pixel due to noise, in ``units``, the median of all; None where it was not measured."""
     visited: float = 1.0
-    """Share of its points that the scan has come to."""
+    """Fraction of its points that the scan has reached."""
     buried: bool = False
-    """Whether the map is noise, as far as two halves of the data can tell: they agree at no spatial frequency."""
+    """Whether the map is noise, as far as two halves of the data show: they agree at no spatial frequency."""
     faint: bool = False
-    """Whether no pixel differs from the map's median by more than noise alone may (FAINT deviations; more of many)."""
+    """Whether no pixel differs from the map's median by more than noise explains (FAINT deviations; more of many)."""
 
     limit: InformationLimit | None = None
-    """Its information limit as it was stored, where ``quality`` was not read along."""
+    """Its information limit as it was stored, where ``quality`` was not read."""
     modulation: float | None = None
-    """Part of its mean by which the bright field changes; of maps that take the specimen for weak, where it is not."""
+    """Relative variation of the bright field; for maps that assume a weak specimen, only if it is not weak."""
 
     @property
     def caveat(self) -> str:
-        """What makes the map mean little although it is no noise, in words; empty where nothing does."""
+        """Reason why the map means little although it is not noise, in words; empty if there is none."""
         return "" if self.modulation is None else f"{TOO_THICK}: {scattering(self.modulation)}"
 
     @property
@@ -189,7 +188,7 @@ class LiveMap:
         return doubt_of(buried=self.buried, faint=self.faint)
 
     def information_limits(self) -> dict[float, InformationLimit]:
-        """Its information limit, and what it would be with more electrons, by DOSES; empty where it is not known."""
+        """Its information limit, and the limit with more electrons, by DOSES; empty where not known."""
         if self.buried:
             return {}
         if self.quality is None or self.sampling_A is None:
@@ -200,37 +199,37 @@ class LiveMap:
         return {dose: self.quality.expected(dose, area) for dose in DOSES}
 
     def certainty(self) -> list[str]:
-        """How sure it is, in words: scatter of a pixel by noise, finest period; what is not known is left out."""
+        """Certainty of the map in words: scatter of a pixel by noise, finest period; unknown values are left out."""
         said = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
         limit = self.information_limits().get(1.0)
         return said if limit is None else [*said, f"information limit: {limit.words}"]
 
     @property
     def is_placed(self) -> bool:
-        """Whether its pixels are no scan points: those were placed on a grid of its own."""
+        """Whether its pixels are not scan points, because these were placed on a separate grid."""
         return self.settings.get("points") == "placed"
 
     def frame(self, rotation_deg: float) -> tuple[tuple[float, float], float]:
-        """Place of pixel (0, 0) in the detector's frame, Å, and the angle of its axes to the detector's, degrees.
+        """Position of pixel (0, 0) in the detector's frame, Å, and the angle of its axes to the detector's, degrees.
 
-        rotation_deg: of the scan's axes, which it has unless its pixels are no scan points.
+        rotation_deg: of the scan's axes, which apply unless its pixels are not scan points.
         """
         if not self.is_placed:
             return (0.0, 0.0), rotation_deg
         row, col = self.settings.get("origin_A", (0.0, 0.0))
-        listed = bool(row or col)  # points of no grid, in files that do not say how their maps lie
+        listed = bool(row or col)  # points without a grid, in files that do not describe the position of their maps
         return (float(row), float(col)), float(self.settings.get("axes_deg", 0.0 if listed else rotation_deg))
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly a specimen scatters. modulation: part of its mean by which the bright field changes over the scan,
-    standard deviation, without counting noise; explained: which part of that a phase explains, seen linearly. None
-    where they are not known.
+    """How strongly a specimen scatters. modulation: relative variation of the bright field over the scan, standard
+    deviation, without counting noise; explained: the fraction of it that a phase explains linearly. None where
+    unknown.
 
     The larger the modulation, the more weight terms have that are not linear in the potential, and the less is
-    explained. Maps that take the specimen for weak mean little where the modulation is above ASKED_MODULATION and less
-    than LEAST_EXPLAINED is explained; where the second is not known, above STRONG_MODULATION. How often that is right:
+    explained. Maps that assume a weak specimen mean little where the modulation is above ASKED_MODULATION and less than
+    LEAST_EXPLAINED is explained; where the latter is unknown, above STRONG_MODULATION. How often that is right:
     docs/accuracy.md.
     """
 
@@ -239,12 +238,12 @@ class Strength:
 
     @property
     def is_asked(self) -> bool:
-        """Whether it matters what is explained."""
+        """Whether the explained fraction matters."""
         return self.modulation is not None and self.modulation > ASKED_MODULATION
 
     @property
     def is_strong(self) -> bool:
-        """Whether maps that take the specimen for weak mean little."""
+        """Whether maps that assume a weak specimen mean little."""
         if self.modulation is None or not self.is_asked:
             return False
         if self.explained is None:
@@ -253,7 +252,7 @@ class Strength:
 
 
 def scattering(modulation: float) -> str:
-    """That a specimen scatters more than once, in words."""
+    """Describe in words that a specimen scatters more than once."""
     return f"multiple scattering (bright field ± {100 * modulation:.0f} %)"
 
 
@@ -263,6 +262,6 @@ def doubt_of(*, buried: bool, faint: bool) -> str:
 
 
 def _at_dose(correlation: DoubleArray, dose: float) -> DoubleArray:
-    """What the correlation of halves becomes; what is no signal stays none."""
+    """Correlation of halves at another dose; values without signal stay unchanged."""
     ratio = np.maximum(correlation, 0) / np.maximum(1 - correlation, 1e-6)
     return np.where(correlation > 0, dose * ratio / (1 + dose * ratio), correlation)

@@ -1,4 +1,4 @@
-"""One table of metadata names: what an attribute, a TOML key or a `--set` key means (docs/conventions.md)."""
+"""The single table of metadata names: meaning of an attribute, a TOML key or a `--set` key (docs/conventions.md)."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ _FLAT = {place: name for name, place in NAMES.items()}
 PIXEL_NAMES = ("detector_pixel_mrad", "detector_pixel_invA")
 ONE_COEFFICIENT = (("defocus_A", "C10"), ("astigmatism_A", "C12a"), ("astigmatism_A", "C12b"))
 SAME = (*ONE_COEFFICIENT, ("scan_step_A", "field_of_view_A"), PIXEL_NAMES)
-"""Two names of one quantity, of which people give one; files say the last ones both."""
+"""Two names of one quantity, of which people give one; files contain both of the last pair."""
 STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
-"""Arrays beside the attributes of a file."""
+"""Arrays stored in a file in addition to its attributes."""
 LEAST_BEGINNING, ALIKE = 6, 0.8
-"""Letters of a name's beginning, and likeness of a misspelt one, from which the name is meant."""
+"""Letters of an abbreviated name, and similarity of a misspelt one, from which the name is recognised."""
 MASKS = "masks"
-"""Virtual detectors (K, Qy, Qx), whose readings a recording holds in the place of patterns."""
+"""Virtual detectors (K, Qy, Qx), whose readings a recording holds in place of patterns."""
 ARRAY_NAMES = (*FILE_ARRAYS, MASKS)
 
 
@@ -84,7 +84,7 @@ def locate(name: str) -> tuple[str, str]:
 
 
 def nearest_name(name: str) -> str | None:
-    """The flat name that one which is none is almost (``scan_stepA``), or begins (``defocus``); None for any other."""
+    """The flat name that an unknown name nearly is (``scan_stepA``) or abbreviates (``defocus``); None for others."""
     if name in NAMES:
         return None
     begun = [known for known in NAMES if len(name) >= LEAST_BEGINNING and known.lower().startswith(name.lower())]
@@ -92,15 +92,15 @@ def nearest_name(name: str) -> str | None:
 
 
 def array_name(name: str) -> str | None:
-    """The array of a detector that a flat (``dark_reference``) or dotted (``detector.…``) name means; None: none."""
+    """The detector array that a flat (``dark_reference``) or dotted (``detector.…``) name means; None: none."""
     flat = name.removeprefix("detector.")
     return flat if flat in (*GIVEN_ARRAYS, MASKS) else None
 
 
 def arrays_and_numbers(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Metadata split: arrays of the detector (or their files) under flat names, and everything else.
+    """Split metadata: arrays of the detector (or their files) under flat names, and everything else.
 
-    Raises MetadataError where one is given under two names.
+    Raises MetadataError where an array is given under two names.
     """
     arrays: dict[str, Any] = {}
     for name, value in values.items():
@@ -118,9 +118,9 @@ def flat_name(name: str) -> str:
 
 
 def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]] = SAME) -> None:
-    """Raise MetadataError where two of the values say the same thing: which was meant cannot be told.
+    """Raise MetadataError where two values specify the same quantity, so that the intended one is unknown.
 
-    Names that are no metadata are passed over, and None, which says nothing.
+    Names that are not metadata are ignored, and so is None.
     """
     given: dict[str, str] = {}
     for name, value in values.items():
@@ -136,13 +136,13 @@ def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]]
 
 
 def _flat_or_none(name: str) -> str | None:
-    """The flat name of a number, None for what is none."""
+    """The flat name of a number; None if it is not metadata."""
     section, _, key = name.rpartition(".")
     return _FLAT.get((section, key)) if section else name if name in NAMES else None
 
 
 def sections_from(values: Mapping[str, Any], *, strict: bool = False) -> dict[str, dict[str, Any]]:
-    """Flat or dotted metadata sorted into sections; unknown names are dropped, or refused when ``strict``."""
+    """Sort flat or dotted metadata into sections; unknown names are dropped, or refused when ``strict``."""
     out: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for name, value in values.items():
         try:
@@ -161,7 +161,7 @@ def section_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(section: str, values: Mapping[str, Any], source: str) -> Any:
-    """A validated Scan, Optics or Detector; MetadataError naming source and field when a value is impossible."""
+    """Return a validated Scan, Optics or Detector; MetadataError naming source and field for an impossible value."""
     try:
         values = {k: v for k, v in _quantities(section, section_values(section, values)).items() if v is not None}
     except MetadataError as error:
@@ -177,7 +177,7 @@ def build(section: str, values: Mapping[str, Any], source: str) -> Any:
 
 
 def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a section in the units of their fields; what cannot be is refused, what is odd is not asked about."""
+    """Values of a section in the units of their fields; impossible ones are refused, odd ones not questioned."""
     found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
     inner = values.get("aberrations") if section == "optics" else None
     if isinstance(inner, Mapping):
@@ -186,7 +186,7 @@ def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def typed(values: Mapping[str, Any], *, ask: bool = True) -> dict[str, Any]:
-    """Metadata in the units of their fields; of people, who are asked about what is odd. Raises MetadataError."""
+    """Metadata typed by people, in the units of their fields; odd values are questioned. Raises MetadataError."""
     return {name: understood(flat_name(name), value, ask=ask) for name, value in values.items()}
 
 
@@ -197,7 +197,7 @@ def _first_problem(section: str, error: ValidationError) -> str:
 
 
 def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settings") -> ScanHeader:
-    """``header`` with flat or dotted metadata laid over it; None takes a value back, so that it is estimated again.
+    """Return ``header`` with flat or dotted metadata applied; None removes a value, so that it is estimated again.
 
     Raises MetadataError for unknown names, impossible values.
     """
@@ -206,7 +206,7 @@ def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settin
     def laid_over(section: str) -> Any:
         current, new = getattr(header, section), sections[section]
         if "field_of_view_A" in new:
-            new = {"step_A": None, **new}  # it takes the place of the step that was known
+            new = {"step_A": None, **new}  # it replaces the previous step
         if new.get("step_A") is not None or new.get("field_of_view_A") is not None:
             new = {"matrix": None, **new}
         if "transform" in new:
@@ -222,7 +222,7 @@ def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settin
 
 
 def to_attributes(header: ScanHeader) -> dict[str, Any]:
-    """Flat metadata attributes of a native file: what is known, nothing else."""
+    """Return the flat metadata attributes of a native file: only known values."""
     dumped = {name: getattr(header, name).model_dump() for name in SECTIONS}
     dumped["optics"].update(dumped["optics"].pop("aberrations"))
     attributes: dict[str, Any] = {}
@@ -235,12 +235,12 @@ def to_attributes(header: ScanHeader) -> dict[str, Any]:
 
 
 def fill_in(header: ScanHeader, values: Mapping[str, Any], source: str = "configuration") -> ScanHeader:
-    """``header`` with metadata that it does not say itself; what stream or file gave wins (docs/conventions.md)."""
+    """Add metadata that ``header`` does not contain; values of the stream or file win (docs/conventions.md)."""
     return overlay(header, unsaid(header, values), source)
 
 
 def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the metadata that a scan does not say itself. Raises MetadataError for unknown names."""
+    """Return the metadata that a scan does not specify itself. Raises MetadataError for unknown names."""
 
     def missing(name: str) -> bool:
         section, key = locate(name)
@@ -255,7 +255,7 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def beneath(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the metadata whose quantity ``over`` does not give, under this name or another.
+    """Return the metadata whose quantity ``over`` does not give, under this name or another.
 
     Raises MetadataError for unknown names.
     """
@@ -264,7 +264,7 @@ def beneath(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
 
 
 def _meant(name: str) -> set[str]:
-    """What a name gives, the same for all names of one quantity."""
+    """Quantities that a name gives, the same for all names of one quantity."""
     if (array := array_name(name)) is not None:
         return {array}
     section, key = locate(name)
@@ -275,6 +275,6 @@ def _meant(name: str) -> set[str]:
 
 
 def questions(header: ScanHeader) -> tuple[str, ...]:
-    """What to ask about the values of a scan."""
+    """Questions to ask about the values of a scan."""
     asked = (question(name, value) for name, value in to_attributes(header).items() if name in PLAUSIBLE)
     return tuple(text for text in asked if text)

@@ -25,6 +25,6 @@ class Model(BaseModel):
 
 
 class StrictModel(BaseModel):
-    """Immutable; unknown keys are errors. For what people write by hand: configuration and presets."""
+    """Immutable; unknown keys are errors. For hand-written input: configuration and presets."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)

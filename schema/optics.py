@@ -29,7 +29,7 @@ ABERRATION_NAMES: tuple[str, ...] = tuple(
 
 
 class Optics(Model):
-    """What is known of the probe-forming optics; ``None`` means not given."""
+    """Known properties of the probe-forming optics; ``None`` means not given."""
 
     energy_eV: float | None = Field(default=None, gt=0, description="beam energy, eV")
     convergence_semiangle_mrad: float | None = Field(default=None, gt=0, description="probe semi-angle, mrad")
@@ -39,7 +39,7 @@ class Optics(Model):
     @model_validator(mode="before")
     @classmethod
     def _collect_aberrations(cls, data: Any) -> Any:
-        """Gather C10 … and the spellings defocus_A, astigmatism_A, astigmatism_deg, Cs_A into ``aberrations``."""
+        """Gather C10 … and the aliases defocus_A, astigmatism_A, astigmatism_deg, Cs_A into ``aberrations``."""
         if not isinstance(data, Mapping):
             return data
         values = {k: v for k, v in data.items() if k not in _ABERRATION_KEYS}

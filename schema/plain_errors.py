@@ -1,10 +1,10 @@
-"""Errors that nobody can take: one line on stderr instead of a traceback.
+"""Errors that no code can catch: one line on stderr instead of a traceback.
 
-Python calls ``sys.unraisablehook`` with what is raised where nothing can be: while an object is taken down. An HDF5
-file whose disk is full does that for each of its objects that are still open, long after the write itself has failed
-with its own line. Compiled (Cython) code hands such an error to ``sys.excepthook`` as well, just before.
+Python calls ``sys.unraisablehook`` with errors raised where none can be: while an object is destroyed. An HDF5 file
+whose disk is full does that for each of its objects that are still open, long after the write itself has failed with
+its own line. Compiled (Cython) code passes such an error to ``sys.excepthook`` as well, just before.
 
-Nor can anybody take the error of a process that talks to its parent when the parent has been killed.
+Nor can anybody catch the error of a process that writes to its parent when the parent has been killed.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _LONGEST = 300
 
 
 class _Said:
-    """How often each error was seen; any thread takes down objects."""
+    """Counts of each error seen; any thread may destroy objects."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
     def count(self, kind: str, where: str) -> int:
-        """One more of a kind at a place; how many there have been."""
+        """Count an error of a kind at a location; return the number so far."""
         with self._lock:
             self._counts[kind, where] += 1
             return self._counts[kind, where]
 
 
 def say_unraisable_in_a_line(program: str) -> None:
-    """From now on, in this process: the first error of a kind at a place, then every tenth, hundredth, …, in one line
-    that begins with ``program``.
+    """From now on, in this process: print the first error of a kind at a location, then every tenth, hundredth, …, in
+    one line that begins with ``program``.
     """
     said = _Said()
 
@@ -56,16 +56,16 @@ def say_unraisable_in_a_line(program: str) -> None:
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if trace is None or not trace.tb_frame.f_code.co_filename.endswith(_COMPILED):
-            sys.__excepthook__(kind, error, trace)  # else it comes to the other hook, too
+            sys.__excepthook__(kind, error, trace)  # otherwise it reaches the other hook, too
 
     sys.unraisablehook = unraisable
     sys.excepthook = uncaught
 
 
 def tell_parent(line: str) -> None:
-    """Write a line to stdout; where nobody is left to read it, end this process at once, without a word.
+    """Write a line to stdout; if nobody is left to read it, end this process at once and silently.
 
-    No clean-up: the parent was killed, and what must survive that is on disk already.
+    No clean-up: the parent was killed, and everything that must survive this is already on disk.
     """
     try:
         sys.stdout.write(f"{line}\n")
@@ -79,7 +79,7 @@ def _times(count: int) -> str:
 
 
 def _place(trace: TracebackType | None) -> str:
-    """Where an error was raised."""
+    """Location where an error was raised."""
     if trace is None:
         return "somewhere"
     while trace.tb_next is not None:
@@ -88,7 +88,7 @@ def _place(trace: TracebackType | None) -> str:
 
 
 def _write(line: str) -> None:
-    """A line to stderr, if there is one: at the very end there may be none."""
+    """Write a line to stderr, if it exists: at the very end it may not."""
     if sys.stderr is not None:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()

@@ -1,9 +1,9 @@
-"""Which values are taken, which are questioned and which are refused, and in which units they may be written.
+"""Which values are accepted, questioned or refused, and in which units they may be written.
 
-One table for every place where a value of the experiment comes in: ``--set``, TOML, the page, commands, stream headers
-and files. Whoever types a bare number means the unit of the field; one that is possible but unusual is asked about,
-because a wrong unit is its likeliest cause (80 for 80 keV). The same value with its unit written out is the answer, and
-is taken. What streams and files say is taken where it is possible, and the question is shown beside the scan.
+One table for every place where a value of the experiment is entered: ``--set``, TOML, the page, commands, stream
+headers and files. A bare number is in the unit of the field; one that is possible but unusual is questioned, because
+its likeliest cause is a wrong unit (80 for 80 keV). The same value with its unit written out is the answer, and is
+accepted. Values of streams and files are accepted if possible, and the question is shown next to the scan.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from ptylive.schema.errors import MetadataError
 from ptylive.schema.units import UNITS, as_written, kind_of_unit, number_and_unit, unit_factor
 
 UNEQUAL_STEPS = 4.0
-"""Steps along rows and columns more unlike than this are asked about: `1,25` may be a decimal comma."""
+"""Steps along rows and columns whose ratio exceeds this are questioned: `1,25` may be a decimal comma."""
 _SIGN_WORDS = {"under": 1.0, "underfocus": 1.0, "over": -1.0, "overfocus": -1.0}
 """Words after a defocus; the sign is that of ``defocus_A``."""
 
 
 @dataclass(frozen=True)
 class Plausible:
-    """What is known of the size of a value beforehand.
+    """Prior knowledge about the size of a value.
 
-    ``usual`` and ``possible``: magnitudes in ``unit`` that are taken, and that are not refused. ``signed``: zero and
-    negative values mean something.
+    ``usual`` and ``possible``: magnitudes in ``unit`` that are accepted, and that are not refused. ``signed``: zero and
+    negative values are meaningful.
     """
 
     kind: str
@@ -41,11 +41,11 @@ class Plausible:
 
     @property
     def factor(self) -> float:
-        """What one ``unit`` is in the program's unit of this kind; they differ for rotations, kept in degrees."""
+        """Size of one ``unit`` in the program's unit of this kind; they differ for rotations, kept in degrees."""
         return unit_factor(self.kind, self.unit) or 1.0
 
     def holds(self, value: float, span: tuple[float, float]) -> bool:
-        """Whether the magnitude of a value lies in a span; zero and negative ones only where they mean something."""
+        """Whether the magnitude of a value lies in a span; zero and negative ones only where they are meaningful."""
         if not math.isfinite(value) or (value <= 0 and not self.signed):
             return False
         return span[0] <= abs(value) <= span[1] or (value == 0 and self.signed)
@@ -92,21 +92,21 @@ PLAUSIBLE: Mapping[str, Plausible] = {
     "skip_first": Plausible("number", "", (0.0, 1e7), (0.0, 2.0**31), signed=True),
     "repeats": Plausible("number", "", (1.0, 1e4), (1.0, 2.0**31)),
 }
-"""Metadata name -> unit, and magnitudes that are taken and that are possible."""
+"""Metadata name -> unit, and magnitudes that are accepted and that are possible."""
 
 PLANNED: Mapping[str, Plausible] = {
     "beam_current_pA": Plausible("current", "pA", (1e-3, 1e5), (1e-6, 1e9)),
     "dose_e_per_A2": Plausible("dose", "e/Å²", (1e-3, 1e9), (1e-9, 1e15)),
     "thickness_A": _length((1.0, 1e4), (0.01, 1e8)),
 }
-"""The same for what belongs to the plan of an experiment and stands in no file (docs/planning.md)."""
+"""Like PLAUSIBLE, for values that belong to the plan of an experiment and are in no file (docs/planning.md)."""
 _RULES = {**PLAUSIBLE, **PLANNED}
 
 
 def understood(name: str, value: Any, *, ask: bool = True) -> Any:
-    """A value in the field's unit: a float, or nested lists of floats. What is no quantity is handed back as it is.
+    """Return a value in the field's unit: a float, or nested lists of floats. A non-quantity is returned unchanged.
 
-    ``ask``: a bare number that is possible but unusual is not taken. Raises MetadataError naming field and remedy.
+    ``ask``: refuse a bare number that is possible but unusual. Raises MetadataError naming field and remedy.
     """
     rule = _RULES.get(name)
     if rule is None or value is None:
@@ -123,7 +123,7 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
 
 
 def refusal(name: str, value: Any) -> tuple[str, str] | None:
-    """Why a value in the field's unit cannot be, and what could; None where it can."""
+    """Why a value in the field's unit is impossible, and what is possible; None if it is possible."""
     rule = _RULES[name]
     wrong = next((v for v in _flat(value) if not rule.holds(v, rule.possible)), None)
     if wrong is None:
@@ -136,7 +136,7 @@ def refusal(name: str, value: Any) -> tuple[str, str] | None:
 
 
 def question(name: str, value: Any) -> str:
-    """What to ask about a value in the field's unit that is possible but unusual; empty for an ordinary one."""
+    """Question about a value in the field's unit that is possible but unusual; empty for an ordinary one."""
     rule = _RULES[name]
     numbers = _flat(value)
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
@@ -151,7 +151,7 @@ def question(name: str, value: Any) -> str:
 
 
 def spoken(value: float, rule: Plausible) -> str:
-    """A value with its unit."""
+    """Format a value with its unit."""
     return f"{value:.6g} {rule.unit}".strip()
 
 
@@ -180,7 +180,7 @@ def _answers(rule: Plausible, value: Any) -> str:
 
 
 def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) -> Any:
-    """Numbers in the rule's unit; whether a unit was written is added to ``written_out`` for each of them."""
+    """Numbers in the rule's unit; for each, whether a unit was written is appended to ``written_out``."""
     if isinstance(value, bytes):
         value = value.decode(errors="replace")
     if isinstance(value, str):
@@ -209,7 +209,7 @@ _LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
 
 
 def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
-    """A list where one number belongs is mostly a decimal comma; so is `0,1 nm`. Raises MetadataError."""
+    """A list in place of one number is mostly a decimal comma; so is `0,1 nm`. Raises MetadataError."""
     parts = [str(part).strip() for part in value]
     comma = len(parts) == 2 and (name not in ("scan_step_A", *_LISTS) or parts[0] == "0")
     if comma or (len(parts) != 2 and name not in _LISTS):
@@ -225,7 +225,7 @@ def takes_one_number(name: str) -> bool:
 
 
 def thousands(text: str) -> bool:
-    """Whether commas stand between groups of three digits."""
+    """Whether commas separate groups of three digits."""
     return _THOUSANDS.fullmatch(text) is not None
 
 

@@ -23,11 +23,11 @@ def rotation_matrix(rotation_deg: float) -> DoubleArray:
 
 
 LEAST_AREA = 1e-6
-"""Of the cell of a scan, as a share of the square of its longest step: less is a line."""
+"""Area of the cell of a scan relative to the square of its longest step: a smaller one is a line."""
 
 
 def two_whole_numbers(value: Any) -> tuple[int, int] | None:
-    """Rows and columns from a list, an array, or a text with a comma between them; None for what is none."""
+    """Rows and columns from a list, an array, or a text with a comma between them; None for other values."""
     listed = value if isinstance(value, list | tuple) else np.ravel(value)
     try:
         numbers = [float(one) for one in (value.split(",") if isinstance(value, str) else listed)]
@@ -73,7 +73,7 @@ class Scan(Model):
     @field_validator("matrix", mode="before")
     @classmethod
     def _plain_matrix(cls, value: Any) -> Any:
-        """Four numbers, typed in one list too: what y changes from row to row, from column to column; then x."""
+        """Four numbers, also in one list: the change of y from row to row, from column to column; then that of x."""
         if value is None:
             return None
         try:
@@ -90,7 +90,7 @@ class Scan(Model):
     @field_validator("shape", mode="before")
     @classmethod
     def _plain_shape(cls, value: Any) -> Any:
-        """Two whole numbers, however they are written."""
+        """Two integers, however they are written."""
         if value is None:
             return None
         found = two_whole_numbers(value)
@@ -101,9 +101,9 @@ class Scan(Model):
     @model_validator(mode="before")
     @classmethod
     def _one_step(cls, data: Any) -> Any:
-        """A matrix stands instead of steps, and for plain ones where it is diagonal.
+        """A matrix replaces steps, and becomes plain steps if it is diagonal.
 
-        Steps are the same along both axes where only a row's length is told.
+        Steps are the same along both axes if only a row's length is given.
         """
         if isinstance(data, Mapping) and data.get("matrix") is not None:
             matrix = np.reshape(cls._plain_matrix(data["matrix"]), (2, 2))
@@ -144,7 +144,7 @@ class Scan(Model):
         return self.shape
 
     def with_frames(self, frames: int) -> Scan:
-        """A copy whose shape, where it was not given, is guessed from the number of frames: a square, else one row."""
+        """A copy whose missing shape is guessed from the number of frames: a square, or else one row."""
         if self.shape is not None:
             return self
         side = math.isqrt(frames)
@@ -152,14 +152,14 @@ class Scan(Model):
         return self.with_shape(shape)
 
     def with_shape(self, shape: tuple[int, int]) -> Scan:
-        """A copy of that shape, (rows, columns), which a field of view has its step from."""
+        """A copy of that shape, (rows, columns), which also determines the step if a field of view is given."""
         return Scan.model_validate({**self.model_dump(exclude_unset=True), "shape": shape})
 
     def point_of(self, acquired: IndexArray) -> IndexArray:
         """Flat scan point (row-major) of each acquired frame; -1 for flyback, skipped and surplus frames."""
         rows, cols = self.require_shape()
         n = np.asarray(acquired, dtype=np.int64) - self.skip_first
-        if self.pattern == "raster" and not self.flyback_frames:  # no row begins anew: four times as quick
+        if self.pattern == "raster" and not self.flyback_frames:  # no row restarts: four times faster
             return np.where((n >= 0) & (n < rows * cols * self.repeats), n // self.repeats, -1)
         row, in_row = np.divmod(n, self.frames_per_row)
         col = in_row // self.repeats

@@ -1,4 +1,4 @@
-"""What a sender says about a scan before its first frame, and the frames themselves."""
+"""A sender's description of a scan before its first frame, and the frames themselves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ptylive.schema.pattern.readout import AS_RECORDED, Readout
 from ptylive.schema.scan import Scan
 
 MOST_SENT_BYTES = 2**14
-"""Of all texts of a sender together; what goes beyond is cut off."""
+"""Limit on all texts of a sender together; the excess is cut off."""
 MOST_SENT_NAME = 64
 
 
 def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
-    """Texts as they are kept: without control characters but for line breaks and tabs, within MOST_SENT_BYTES."""
+    """Clean texts for storage: no control characters except line breaks and tabs, within MOST_SENT_BYTES."""
     kept: dict[str, str] = {}
     left = MOST_SENT_BYTES
     for name, text in said.items():
@@ -35,17 +35,16 @@ def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def plain_text(text: str) -> str:
-    """A text without control characters but for line breaks and tabs; others are marked."""
+    """Mark control characters in a text, except line breaks and tabs."""
     return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
 
 
 @dataclass(frozen=True)
 class ScanHeader:
-    """A scan about to be acquired: everything the sender (or the file) knows, typed.
+    """A scan about to be acquired: everything the sender (or the file) provides, typed.
 
-    ``arrays`` holds what does not fit a number: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern``,
-    ``dark_reference`` and ``gain_reference`` (Qy, Qx), ``positions_A`` (N, 2), ``masks`` (N, Qy, Qx); all in recorded
-    coordinates.
+    ``arrays`` holds the non-scalar values: ``bad_pixel_mask`` bool (Qy, Qx), ``vacuum_pattern``, ``dark_reference`` and
+    ``gain_reference`` (Qy, Qx), ``positions_A`` (N, 2), ``masks`` (N, Qy, Qx); all in recorded coordinates.
     """
 
     uid: str
@@ -57,7 +56,7 @@ class ScanHeader:
     basis: Basis = field(default_factory=Basis)
     arrays: Mapping[str, Array] = field(default_factory=dict)
     sent: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What the sender said in its own words, by the names of its messages: kept for people, read by nobody else."""
+    """What the sender sent in its own words, by the names of its messages: kept only for people."""
 
     @property
     def detector_shape(self) -> tuple[int, int]:
@@ -73,12 +72,12 @@ class ScanHeader:
 
     @cached_property
     def readout(self) -> Readout:
-        """How recorded frames become counts; numbers of a compressed scan are what they are."""
+        """Conversion of recorded frames to counts; numbers of a compressed scan stay unchanged."""
         return Readout.of(self.detector, self.arrays) if self.basis.is_raw else AS_RECORDED
 
     @cached_property
     def of_counts(self) -> ScanHeader:
-        """The scan of frames that have become counts, which no reference corrects once more."""
+        """The scan of frames already converted to counts, to which no further reference applies."""
         if not self.readout.corrects:
             return self
         arrays = {name: array for name, array in self.arrays.items() if name not in REFERENCES}
@@ -91,18 +90,18 @@ class ScanHeader:
         return replace(self, detector=detector, arrays=arrays)
 
     def renamed(self, uid: str, series: str) -> ScanHeader:
-        """The same scan under another identity."""
+        """Return the scan under another identity."""
         return replace(self, uid=uid, series=series)
 
 
 @dataclass(frozen=True)
 class CodedFrames:
-    """Frames as they came, back to back, checked, and how compiled code decodes one of them.
+    """Frames as received, back to back, checked, and the compiled function that decodes one of them.
 
     data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
     target, target_bytes, work, told), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs; told
-    (m,) int64: what it must know besides, of all frames; in_bytes: address of a like function that makes a byte of each
-    pixel, less than 0 where one is more; 0 where there is none.
+    (m,) int64: further parameters common to all frames; in_bytes: address of a similar function that makes one byte of
+    each pixel, less than 0 if a pixel exceeds it; 0 if there is no such function.
     """
 
     data: ByteArray
@@ -137,13 +136,13 @@ class EventFrames:
         return out.reshape(len(ends), *self.shape)
 
     def kept(self, keep: BoolArray) -> EventFrames:
-        """Some of the frames; ``keep`` bool (n,)."""
+        """Return a selection of the frames; ``keep`` bool (n,)."""
         lengths = np.diff(self.ends, prepend=0)
         events = np.repeat(keep, lengths)
         return EventFrames(np.cumsum(lengths[keep]), self.pixels[events], self.counts[events], self.shape)
 
     def at_most(self, most: float | None) -> EventFrames:
-        """The frames with pixels that count no more than ``most``; None: as they are."""
+        """Return the frames with counts limited to ``most``; None: unchanged."""
         if most is None:
             return self
         return replace(self, counts=np.minimum(self.counts, self.counts.dtype.type(most)))
@@ -163,7 +162,7 @@ class EventFrames:
 
     @property
     def nbytes(self) -> int:
-        """Memory they take."""
+        """Bytes of memory occupied."""
         return self.ends.nbytes + self.pixels.nbytes + self.counts.nbytes
 
 
@@ -172,8 +171,8 @@ class FrameBatch:
     """Frames of one scan with their acquisition numbers (flyback included), in any order.
 
     ``frames`` is (n, Qy, Qx) for raw data, (n, coefficients + extras) otherwise; the receiver may reuse the memory
-    after the call that hands the batch over returns. Where ``coded`` or ``events`` is given, ``frames`` decodes all of
-    them anew each time it is asked for.
+    after the call that hands the batch over returns. If ``coded`` or ``events`` is given, ``frames`` decodes all of
+    them anew on each access.
     """
 
     uid: str
@@ -183,17 +182,17 @@ class FrameBatch:
     events: EventFrames | None = None
 
     def frame(self, position: int) -> Array:
-        """The frame at a place in the batch."""
+        """Return the frame at a position in the batch."""
         return np.asarray(self.frames[position])
 
     @property
     def nbytes(self) -> int:
-        """Memory the frames take, as they are."""
+        """Bytes of memory occupied by the frames in their present form."""
         return self.frames.nbytes
 
 
 class EventBatch(FrameBatch):
-    """A batch of frames that came as events; ``frames`` makes patterns of them anew each time it is asked for."""
+    """A batch of frames that arrived as events; ``frames`` makes patterns of them anew on each access."""
 
     def __init__(self, uid: str, index: IndexArray, events: EventFrames) -> None:
         vars(self).update(uid=uid, index=index, events=events)
@@ -204,12 +203,12 @@ class EventBatch(FrameBatch):
         return self._events.dense()
 
     def frame(self, position: int) -> Array:
-        """One pattern."""
+        """Return one pattern."""
         return np.asarray(self._events.dense(position, position + 1)[0])
 
     @property
     def nbytes(self) -> int:
-        """Memory of the events."""
+        """Bytes of memory occupied by the events."""
         return self._events.nbytes
 
     @property

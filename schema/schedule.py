@@ -1,8 +1,8 @@
 """Values that follow the epoch, written as small expressions: ``0.1 if epoch < 20 else 0``.
 
 The grammar: numbers, True, False, inf; the variable ``epoch`` (epochs finished, 0 in the first one); + - * / // % **;
-comparisons; and, or, not; ``a if condition else b``; min, max, abs, exp, log, sqrt. PyPty's spelling
-``lambda x: x % 10 == 0`` is taken too, with the lambda's own variable. Text is parsed, never evaluated as code.
+comparisons; and, or, not; ``a if condition else b``; min, max, abs, exp, log, sqrt. PyPty's spelling ``lambda x: x % 10
+== 0`` is accepted too, with the lambda's own variable. Text is parsed, never evaluated as code.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str) -> Schedule:
-        """An expression, or PyPty's ``lambda x: …``. Raises MetadataError naming what is not of the grammar."""
+        """Parse an expression, or PyPty's ``lambda x: …``. Raises MetadataError naming anything outside the grammar."""
         tree = expression_in_epoch(text)
         _check(tree, text, 0)
         return cls(ast.unparse(tree), tree)
 
     def at(self, epoch: int) -> float:
-        """The value in an epoch, conditions as 1 and 0. Raises MetadataError where it has none (log of 0, 1 / 0)."""
+        """Return the value in an epoch, conditions as 1 and 0. Raises MetadataError if undefined (log of 0, 1 / 0)."""
         try:
             value = _value(self._tree, float(epoch))
         except (ArithmeticError, ValueError) as error:
@@ -79,7 +79,7 @@ class Schedule:
 
     @property
     def constant(self) -> bool:
-        """Whether the epoch does not occur in it."""
+        """Whether it does not depend on the epoch."""
         return not any(isinstance(node, ast.Name) and node.id == VARIABLE for node in ast.walk(self._tree))
 
     def __str__(self) -> str:
@@ -110,7 +110,7 @@ def _body(tree: ast.Lambda, text: str) -> ast.expr:
 
 
 def _check(node: ast.AST, text: str, depth: int) -> None:
-    """Refuse whatever is not of the grammar."""
+    """Refuse everything outside the grammar."""
     if depth > DEEPEST:
         raise MetadataError(f"schedule {text!r} is nested too deeply", "write it simpler")
     if not _allowed(node):
@@ -140,7 +140,7 @@ def _allowed(node: ast.AST) -> bool:
 
 
 def _value(node: ast.expr, epoch: float) -> float:
-    """The value of a checked expression; ``and``, ``or`` and ``if`` look only at what decides, as in Python."""
+    """Evaluate a checked expression; ``and``, ``or`` and ``if`` evaluate only what decides, as in Python."""
     match node:
         case ast.Constant(value=bool() | int() | float() as value):
             return float(value)

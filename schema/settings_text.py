@@ -1,4 +1,4 @@
-"""Settings as text (TOML, JSON), read in bounded time whatever they hold."""
+"""Settings as text (TOML, JSON), read in bounded time whatever they contain."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{{M
 
 
 def read_toml(text: str, name: str) -> dict[str, Any]:
-    """The tables of a TOML text. Raises MetadataError for what is none, or is larger than settings are."""
+    """Return the tables of a TOML text. Raises MetadataError if it is invalid, or larger than settings are."""
     if len(text) > MAX_TOML:
         raise MetadataError(f"{name} has {len(text)} characters: at most {MAX_TOML}", "is it another file?")
     if _LONG_KEY.search(text):
@@ -38,7 +38,7 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
 
 
 def _faulty_line(text: str, error: ValueError) -> str:
-    """The line of a TOML text that an error of the parser speaks of; empty where it names none."""
+    """The line of a TOML text to which a parser error refers; empty where it names none."""
     lines = text.split("\n")
     if "end of document" in str(error):
         return text.strip().split("\n")[-1].strip()
@@ -47,7 +47,7 @@ def _faulty_line(text: str, error: ValueError) -> str:
 
 
 def _remedy(line: str, message: str) -> str:
-    """What to do about a line that is no TOML, for the slips that people make."""
+    """Remedy for an invalid line of TOML, for common mistakes."""
     if message.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
         return "the same name stands there twice: leave one of them out"
     name, equals, value = (part.strip() for part in line.partition("="))
@@ -63,7 +63,7 @@ def _remedy(line: str, message: str) -> str:
 
 
 def read_json(text: str, name: str) -> Any:
-    """The value of a JSON text. Raises ValueError for what is none, MetadataError for one that is nested too deeply."""
+    """Return the value of a JSON text. Raises ValueError for an invalid one, MetadataError for too deep nesting."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -71,7 +71,7 @@ def read_json(text: str, name: str) -> Any:
 
 
 def as_table(value: Any, name: str) -> dict[str, Any]:
-    """A section of settings. Raises MetadataError for what is no table."""
+    """Return a section of settings. Raises MetadataError if it is not a table."""
     if not isinstance(value, dict):
         kind = "a list" if isinstance(value, list) else "a text" if isinstance(value, str) else repr(value)[:40]
         raise MetadataError(f"{name} is {kind}", f"write it as a table: [{name}] and lines NAME = VALUE")

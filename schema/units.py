@@ -1,4 +1,4 @@
-"""Physical constants, the units values may be written in, and the few conversions everybody needs.
+"""Physical constants, the units in which values may be written, and a few common conversions.
 
 Inside the program lengths are in Å, energies in eV, angles in mrad (rotations in degrees), times in µs.
 """
@@ -25,7 +25,7 @@ _PER_AREA = ("e/{}²", "e/{}^2", "e/{}2", "e-/{}²", "e-/{}^2")
 _DEGREE_MRAD = 1e3 * math.pi / 180
 
 ELECTRONS_PER_PA_US = 1e-18 / 1.602176634e-19
-"""Electrons that a current of 1 pA brings in 1 µs (the elementary charge is exact since 2019)."""
+"""Electrons delivered by a current of 1 pA in 1 µs (the elementary charge is exact since 2019)."""
 
 UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ UNITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
         "number": {},
     }
 )
-"""Kind of a value -> its units -> what one of them is in eV, Å, 1/Å, mrad, µs, pA, electrons on an Å², pixels."""
+"""Kind of a value -> its units -> size of one unit in eV, Å, 1/Å, mrad, µs, pA, electrons on an Å², pixels."""
 _ENDINGS = (("_A", "length"), ("_mrad", "angle"), ("_invA", "frequency"))
 _WHOLE_QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.DOTALL)
 
@@ -68,9 +68,9 @@ def invA_to_mrad(frequency_invA: float, wavelength: float) -> float:
 
 
 def unit_factor(kind: str, unit: str) -> float | None:
-    """What one ``unit`` is in the program's own unit of a kind of values; None for what is no such unit.
+    """Size of one ``unit`` in the program's own unit of a kind of values; None if it is not such a unit.
 
-    Capitals matter only where they tell units apart: keV is kev, but meV is not MeV. HyperSpy's and pyxem's units may
+    Capitals matter only where they distinguish units: keV is kev, but meV is not MeV. HyperSpy's and pyxem's units may
     be TeX: ``$nm^{-1}$``.
     """
     units = UNITS[kind]
@@ -84,7 +84,7 @@ def unit_factor(kind: str, unit: str) -> float | None:
 
 
 def kind_of_unit(unit: str) -> str | None:
-    """The kind of values a unit belongs to, None for what is no unit."""
+    """The kind of values a unit belongs to; None if it is not a unit."""
     return next((kind for kind in UNITS if unit_factor(kind, unit) is not None), None)
 
 
@@ -95,13 +95,13 @@ def as_written(text: str) -> str:
 
 
 def number_and_unit(text: str) -> tuple[float, str] | None:
-    """``80 keV`` as (80.0, "keV"), a bare number with an empty unit; None for what does not begin with a number."""
+    """``80 keV`` as (80.0, "keV"), a bare number with an empty unit; None if it does not begin with a number."""
     match = _WHOLE_QUANTITY.fullmatch(as_written(text))
     return None if match is None else (float(match[1]), match[2].strip())
 
 
 def in_unit_of(name: str, value: Any) -> Any:
-    """A setting's value written with a unit (`10 nm`) in the unit its name ends with; anything else as it is."""
+    """Convert a setting's value written with a unit (`10 nm`) to the unit its name ends with; others stay unchanged."""
     kind = next((kind for ending, kind in _ENDINGS if name.endswith(ending)), None)
     if kind is not None and isinstance(value, list | tuple):
         return [in_unit_of(name, part) for part in value]

@@ -1,8 +1,8 @@
 """Words that follow the epoch: ``phase if epoch < 10 else both``, ``'0:100' if epoch < 5 else None``.
 
-The grammar: a word, a text in quotes, None (everything), a list of whole numbers, or range(first, last, step) of
-expressions in ``epoch``, joined by ``a if condition else b``; conditions are those of schema/schedule.py. PyPty's
-``lambda x: …`` is taken too, with np.arange for range. Text is parsed, never evaluated as code.
+The grammar: a word, a text in quotes, None (everything), a list of integers, or range(first, last, step) of expressions
+in ``epoch``, joined by ``a if condition else b``; conditions are those of schema/schedule.py. PyPty's ``lambda x: …``
+is accepted too, with np.arange for range. Text is parsed, never evaluated as code.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WordSchedule:
 
     @classmethod
     def parse(cls, text: str) -> WordSchedule:
-        """An expression, or PyPty's ``lambda x: …``. Raises MetadataError naming what is not of the grammar."""
+        """Parse an expression, or PyPty's ``lambda x: …``. Raises MetadataError naming anything outside the grammar."""
         tree = expression_in_epoch(text)
         for condition, leaf in _parts(tree):
             if condition is not None:
@@ -40,7 +40,7 @@ class WordSchedule:
         return cls(ast.unparse(tree), tree)
 
     def at(self, epoch: int) -> str:
-        """The word of an epoch; numbers joined by commas, ranges as first:last:step, ``:`` for everything."""
+        """Return the word of an epoch; numbers joined by commas, ranges as first:last:step, ``:`` for everything."""
         node = self._tree
         while isinstance(node, ast.IfExp):
             holds = bool(Schedule.parse(ast.unparse(node.test)).at(epoch))
@@ -49,7 +49,7 @@ class WordSchedule:
 
     @property
     def constant(self) -> bool:
-        """Whether the epoch does not occur in it."""
+        """Whether it does not depend on the epoch."""
         return not any(isinstance(node, ast.Name) and node.id == "epoch" for node in ast.walk(self._tree))
 
 

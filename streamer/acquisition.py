@@ -1,8 +1,8 @@
-"""From messages to scans: placing, recording, handing on. Knows no sockets; one thread calls :meth:`handle`.
+"""From messages to scans: place, record and hand on frames. Uses no sockets; one thread calls :meth:`handle`.
 
-Rules (docs/protocol.md): frames are placed by uid and number, whoever else sends meanwhile; a uid that comes again for
-another scan gets a name of its own; a scan closes at its last frame, or when its sender falls silent. First the
-journal, then the ring, so that whatever the live engine shows can be recovered.
+Rules (docs/protocol.md): frames are placed by uid and number, whatever other senders do meanwhile; a uid that is used
+again for another scan gets a new name; a scan closes at its last frame, or when its sender falls silent. Frames go to
+the journal first and to the ring afterwards, so that whatever the live engine shows can be recovered.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from ptylive.streamer.tracking.stream_status import status_of
 from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, Message, PingMessage
 
 MOST_OPEN = 4
-"""Scans that are received at the same time; one more closes the one whose sender was heard longest ago."""
+"""Number of scans received at the same time; one more closes the scan whose sender was heard longest ago."""
 _MOST_WAITING = 16
 
 
 class Acquisition:
-    """The scans that are being received, the ones before them, and their way into journal and ring.
+    """The scans being received, the scans before them, and their way into journal and ring.
 
-    ``one_sender``: an arm message can only come from whoever sends the frames, so it takes the place of the scan
-    before it at once; ``exact``: frames come as they were sent, not computed from what was sent.
+    ``one_sender``: an arm message can only come from the sender of the frames, so the new scan replaces the previous
+    one at once; ``exact``: frames arrive as they were sent, not computed from what was sent.
     """
 
     def __init__(
@@ -62,43 +62,43 @@ class Acquisition:
         self._shown: ScanRecord | None = None
         self._waiting: OrderedDict[str, tuple[ScanHeader, str]] = OrderedDict()
         self._only_pinged: set[str] = set()
-        """Of the waiting scans those that no arm message announced: they begin with their frames or not at all."""
+        """Waiting scans that no arm message announced; they begin only when a frame arrives."""
         self._known = KnownScans(self._recordings, announcer, (self._open, self._waiting), exact=exact)
         self.senders = self._known.senders
         self._rejected: Counter[str] = Counter()
 
     def record(self, wanted: bool) -> None:
-        """Whether scans that begin from now on are recorded, where there is a folder; callable from any thread."""
+        """Set whether scans that begin from now on are recorded, if there is a folder; callable from any thread."""
         self._recordings.wanted = wanted
 
     def status(self) -> StreamStatus:
-        """The state of the stream; callable from any thread."""
+        """Return the state of the stream; callable from any thread."""
         return status_of(self._shown, dict(self._rejected), self._ring)
 
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
-        """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread."""
+        """Return the half-open ranges of frames of a scan that would survive a crash; callable from any thread."""
         return self._known.safe_ranges(uid, list(self._open.values()))
 
     def header_of(self, header: ScanHeader) -> ScanHeader | None:
-        """The scan that an arm message means, as it is stored by this run or an earlier one; None for a new one.
+        """Return the scan that an arm message means, as stored by this run or an earlier one; None for a new scan.
 
-        Its basis and masks are those that are stored; its uid is the sender's.
+        Basis and masks are the stored ones; the uid is the sender's.
         """
         found = self._known.meant_by(header, self._open.values(), raw=True)
         return None if found is None else replace(found.progress.header, uid=header.uid)
 
     def open_header(self) -> ScanHeader | None:
-        """The scan that is open, as it is stored, under its sender's uid."""
+        """Return the open scan as it is stored, under its sender's uid."""
         return None if (scan := self._current) is None else replace(scan.progress.header, uid=scan.progress.sent_as)
 
     @property
     def hears_a_sender(self) -> bool:
-        """Whether the open scan has a sender, so that a ping of another one must not take its place."""
+        """Whether the open scan has a sender, so that a ping of another sender must not replace it."""
         current = self._current
         return current is not None and (current.progress.heard or not current.progress.resumed)
 
     def handle(self, message: Message, source: int | None = None) -> None:
-        """Take in one message; ``source``: its connection. Raises WireError when it does not fit the scan it names."""
+        """Process one message; ``source``: its connection. Raises WireError when it does not fit the scan it names."""
         if self._known.hold_behind(message, source):
             return
         if isinstance(message, ArmMessage):
@@ -111,7 +111,7 @@ class Acquisition:
             self._on_named(message if source is None else replace(message, source=source), message.uid)
 
     def _on_named(self, message: FramesMessage, uid: str) -> None:
-        """Frames under their sender's ``uid``, or under the name that their scan had when they came."""
+        """Process frames under their sender's ``uid``, or under the name their scan had when they arrived."""
         name = self._known.meant(uid, message.source)
         if name != message.uid:
             message = replace(message, uid=name)
@@ -123,11 +123,11 @@ class Acquisition:
 
     @property
     def open_scan(self) -> ScanProgress | None:
-        """The scan that most frames are expected of."""
+        """The scan from which most frames are expected."""
         return None if self._current is None else self._current.progress
 
     def take_block(self, block: FrameBlock) -> None:
-        """Take in patterns that the compiled loop has received: of an open scan, new, checked and marked."""
+        """Take in patterns received by the compiled loop: they are new, checked, marked and belong to an open scan."""
         scan = self._open.get(block.uid)
         if scan is None:
             raise WireError(f"frames of the closed scan {block.uid}", "closed_scan")
@@ -140,7 +140,7 @@ class Acquisition:
         self._handed_on(scan, block.batch)
 
     def reject(self, error: WireError, *, of_open_scan: bool = False) -> None:
-        """Count a refused message or pattern and say so: the first of its kind, then every tenth, hundredth, …"""
+        """Count a refused message or pattern and log the first of its kind, then the tenth, the hundredth, …"""
         if of_open_scan and self._current is not None:
             self._current.progress.refused += 1
         self._rejected[error.reason] += 1
@@ -149,7 +149,7 @@ class Acquisition:
             self._announcer.log("warning", f"{error} (rejected as {error.reason}, {count} so far)")
 
     def tick(self) -> None:
-        """Close scans whose senders have fallen silent, but for those without a frame; take in what was held."""
+        """Close scans whose senders have fallen silent, except those without a frame; take in held messages."""
         for scan in list(self._open.values()):
             self._recordings.look(scan)
             progress = scan.progress
@@ -166,7 +166,7 @@ class Acquisition:
             self._start(*self._waiting[armed[-1]])
 
     def recover(self) -> None:
-        """Take up what an earlier run left in the recording folder: resume the last scan cut off, convert the rest."""
+        """Take up what an earlier run left in the recording folder: resume the last cut-off scan, convert the rest."""
         found = self._recordings.leftovers()
         cut_off = [leftover for leftover in found if leftover.end is None and leftover.received.any()]
         last = cut_off[-1] if cut_off else None
@@ -179,7 +179,7 @@ class Acquisition:
             self._resume(ScanRecord.new(header, resumed=True, sent_as=sent_as), last.path, last.keep_bytes)
 
     def stop(self, timeout_s: float) -> None:
-        """Close the open scans and finish their recordings; what takes longer than ``timeout_s`` stays a journal."""
+        """Close the open scans and finish their recordings; any that take longer than ``timeout_s`` stay journals."""
         self._waiting.clear()
         for scan in list(self._open.values()):
             self._close(scan, "aborted")
@@ -199,7 +199,7 @@ class Acquisition:
             self._place_anew(scan, message, error)
 
     def _place(self, scan: ScanRecord, arrival: Arrival) -> None:
-        """Put new frames where they belong. Raises WireError; OtherDataError before anything of them is placed."""
+        """Place new frames. Raises WireError; raises OtherDataError before any of the frames is placed."""
         progress, message = scan.progress, arrival.message
         arrival.check()
         fresh = progress.fresh(message.first, message.count)
@@ -222,18 +222,18 @@ class Acquisition:
         self._handed_on(scan, arrival.batch(fresh))
 
     def _watch(self, scan: ScanRecord, first: int, count: int) -> None:
-        """Say it when the numbers of an open scan come as if somebody else took some of its messages."""
+        """Warn when the frame numbers of an open scan suggest that another receiver takes some of its messages."""
         if not scan.closed and (warning := scan.progress.shared_stream.observe(first, count)):
             self._announcer.log("warning", warning)
 
     def _handed_on(self, scan: ScanRecord, batch: FrameBatch) -> None:
         self._ring.put(batch)
-        scan.progress.active_at = time.monotonic()  # waiting for room in the ring is not the sender's silence
+        scan.progress.active_at = time.monotonic()  # waiting for room in the ring is not silence of the sender
         if scan.progress.complete:
             self._close(scan, scan.progress.outcome)
 
     def _place_anew(self, scan: ScanRecord, message: FramesMessage, error: OtherDataError) -> None:
-        """Frames of another scan under the uid of one that has them already: they begin a scan of their own."""
+        """Start a new scan with frames of another scan sent under a uid whose frames are already there."""
         uid = scan.progress.sent_as
         if not (scan.closed or self.senders.share(message.source, uid)):
             self._close(scan, scan.progress.outcome)
@@ -242,7 +242,7 @@ class Acquisition:
         self._on_frames(replace(message, uid=header.uid))
 
     def _opened_for(self, message: FramesMessage) -> ScanRecord | None:
-        """The scan of frames that come while it is not open; None when they are held. Raises WireError: unknown."""
+        """Return the scan of frames that arrive while it is not open; None when they are held. WireError: unknown."""
         if message.uid in self._waiting:
             return self._start(*self._waiting.pop(message.uid))
         scan = self._known.find(message.uid)
@@ -281,7 +281,7 @@ class Acquisition:
             scan.progress.active_at = time.monotonic()
 
     def _on_arm(self, header: ScanHeader, problems: Iterable[WireError], source: int | None, *, by_ping: bool) -> None:
-        """Open, resume or recognise a scan. While another one is being sent it begins with its first frame."""
+        """Open, resume or recognise a scan. While another scan is being sent, it begins with its first frame."""
         sent_as = header.uid
         header = self._known.identified(header, self._open.values(), self._waiting, source)
         if (scan := self._open.get(header.uid)) is not None:
@@ -302,7 +302,7 @@ class Acquisition:
             self._start(header, sent_as)
 
     def _wait(self, header: ScanHeader, sent_as: str, *, by_ping: bool) -> None:
-        """A scan that has been announced while another one is being sent: an arm message alone ends nothing."""
+        """Queue a scan announced while another one is being sent: an arm message alone ends nothing."""
         if not by_ping and header.uid not in self._waiting and self._current is not None:
             text = f"scan {header.series} was armed while {self._current.progress.header.series} is being received"
             self._announcer.log("info", f"{text}: it begins with its first frame")
@@ -316,7 +316,7 @@ class Acquisition:
         self._only_pinged &= self._waiting.keys()
 
     def _start(self, header: ScanHeader, sent_as: str, *, by_frames: bool = False) -> ScanRecord:
-        """Open a scan, or open it again: beside those that are being sent; one without frames gives way to it."""
+        """Open or reopen a scan, next to those being sent; a scan without frames gives way to it."""
         self._waiting.pop(header.uid, None)
         current = self._current
         if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
@@ -340,7 +340,7 @@ class Acquisition:
         return scan
 
     def _resume(self, scan: ScanRecord, journal: Path, keep_bytes: int | None = None, *, beside: bool = False) -> None:
-        """Open a scan that was interrupted: what is stored of it goes into the ring first."""
+        """Open a scan that was interrupted: its stored frames go into the ring first."""
         progress, header = scan.progress, scan.progress.header
         self._recordings.take_up(scan, journal, keep_bytes)
         self._announce(scan, beside=beside)
@@ -356,10 +356,10 @@ class Acquisition:
             self._close(scan, "complete")
 
     def _announce(self, scan: ScanRecord, *, beside: bool) -> None:
-        """Show a scan to the readers of the ring and to the listener."""
+        """Announce a scan to the readers of the ring and to the listener."""
         self._known.closed.pop(scan.uid, None)
         self._open[scan.uid] = scan
-        self._known.count_senders(scan)  # it may have been announced by several before it began
+        self._known.count_senders(scan)  # it may have been announced by several senders before it began
         if not beside:
             self._current = self._shown = scan
         event = ArmEvent(scan.progress.header, scan.progress.resumed, beside)
@@ -367,7 +367,7 @@ class Acquisition:
         self._ring.put(event)
 
     def _close(self, scan: ScanRecord, reason: EndReason) -> None:
-        """End a scan: no more batches; its recording is made."""
+        """End a scan: no batches follow, and its recording is made."""
         self._recordings.finish(scan, reason)
         scan.reason = reason
         self._known.remember(scan)
@@ -378,16 +378,16 @@ class Acquisition:
         if self._current is scan:
             self._current = next(reversed(self._open.values()), None)
         if self._shown is scan and (other := self._current) and other.progress.heard and not self._is_silent(other):
-            self._shown = other  # sent beside it; one taken up from the disk may wait for its sender for ever
+            self._shown = other  # sent at the same time; a scan taken up from the disk may wait for its sender for ever
 
     def _is_silent(self, scan: ScanRecord) -> bool:
-        """Whether the sender of an open scan has not been heard for too long."""
+        """Whether the sender of an open scan has been silent for too long."""
         unheard = scan.progress.resumed and not scan.progress.heard
         patience_s = self._patience.recovery_grace_s if unheard else self._patience.idle_timeout_s
         return time.monotonic() - scan.progress.active_at > patience_s
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
-        """What waited, in its order, before frames ``behind`` it: of their scan, or of what its uid means since."""
+        """Process held messages, then the frames ``behind`` them: of their scan, or of what its uid now means."""
         for message, source in (*self._known.held.take(name), *((one, one.source) for one in behind)):
             try:
                 if not isinstance(message, FramesMessage):

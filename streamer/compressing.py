@@ -1,9 +1,4 @@
-"""Frames become vectors before they are stored: an inlet around another one (docs/compression.md, "In a server").
-
-What follows (journal, ring, live maps) sees a scan of coefficients, as if its sender had compressed it. Where the masks
-depend on the data, the first frames are held back until there are enough of them; they are not called safe meanwhile,
-so a sender that listens sends them again when the program is killed.
-"""
+"""Compress frames into vectors before storage: an inlet around another one (docs/compression.md, "In a server")."""
 
 from __future__ import annotations
 
@@ -35,7 +30,7 @@ from ptylive.streamer.wire import (
 from ptylive.streamer.wire.arrays import Buffer
 
 LEARNING_S = 5.0
-"""How long the first frames are waited for, from the first of them."""
+"""How long to wait for enough first frames, in s, counted from the first of them."""
 MOST_HELD_BYTES = 256 * 2**20
 _MOST_SCANS = 4
 """Scans whose senders may send at the same time."""
@@ -46,33 +41,33 @@ class FrameCompressor(Protocol):
 
     @property
     def header(self) -> ScanHeader:
-        """The scan as its vectors tell it: basis, masks."""
+        """Header of the scan of vectors, with basis and masks."""
         ...
 
     def vectors(self, index: IndexArray, frames: Array) -> FloatArray:
-        """Coefficients and extras (n, N + M), float32, of frames (n, Qy, Qx) by acquisition number (n,)."""
+        """Return coefficients and extras (n, N + M), float32, of frames (n, Qy, Qx) with acquisition numbers (n,)."""
         ...
 
 
 class Compression(Protocol):
-    """Makes the compressor of every scan; knows what the streamer does not: detectors and masks."""
+    """Makes the compressor of every scan, with the knowledge of detectors and masks that the streamer lacks."""
 
     def sample_frames(self, header: ScanHeader) -> int:
-        """How many frames must be seen before the masks can be made; 0: none."""
+        """Return how many frames must be seen before the masks can be made; 0: none."""
         ...
 
     def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> FrameCompressor:
-        """The compressor of a new scan from its first frames (n, Qy, Qx). Raises PtyliveError where there is none."""
+        """Make the compressor of a new scan from its first frames (n, Qy, Qx). Raises PtyliveError if it cannot."""
         ...
 
     def resume(self, header: ScanHeader) -> FrameCompressor:
-        """The compressor of a scan of which vectors are stored: ``header`` holds their masks. Raises PtyliveError."""
+        """Make the compressor of a scan with stored vectors: ``header`` holds their masks. Raises PtyliveError."""
         ...
 
 
 @dataclass(frozen=True)
 class Stored:
-    """What the acquisition knows: of a scan that has been received before, and of the one that is open."""
+    """What the acquisition stores about a scan received before, and about the open one."""
 
     header_of: Callable[[ScanHeader], ScanHeader | None]
     open_header: Callable[[], ScanHeader | None]
@@ -82,7 +77,7 @@ class Stored:
 
 @dataclass
 class _Scan:
-    """The scan whose frames arrive. maker: None while frames are held; plain: they are handed on as they come."""
+    """A scan whose frames are arriving. maker: None while frames are held; plain: frames are handed on unchanged."""
 
     header: ScanHeader
     needed: int
@@ -105,12 +100,12 @@ class _Scan:
 
     @property
     def ripe(self) -> bool:
-        """Whether enough was seen, enough is held, or enough time has passed."""
+        """Whether enough frames were seen, enough are held, or enough time has passed."""
         waited = self.since is not None and time.monotonic() - self.since > LEARNING_S
         return self.learning and (self.count >= self.needed or self.nbytes > MOST_HELD_BYTES or waited)
 
     def hold(self, message: FramesMessage) -> None:
-        """Keep a message for the masks. Raises WireError for one that is none of this scan."""
+        """Keep a message for making the masks. Raises WireError if it does not fit this scan."""
         check_size(message, self.layout)
         last = message.first + message.count
         if last > self.header.frames:
@@ -122,7 +117,7 @@ class _Scan:
 
 
 class CompressingInlet:
-    """An inlet whose raw frames come out as vectors; scans that are compressed already pass as they are."""
+    """An inlet that turns raw frames into vectors; scans that are already compressed pass unchanged."""
 
     def __init__(
         self, inlet: Inlet, compression: Compression, stored: Stored, refuse: Callable[[WireError], None], note: Note
@@ -133,12 +128,12 @@ class CompressingInlet:
 
     @property
     def _scan(self) -> _Scan | None:
-        """The scan that began or sent frames last."""
+        """The scan that began or sent frames most recently."""
         return next(reversed(self._scans.values()), None)
 
     @property
     def holding(self) -> bool:
-        """Whether the inlet inside holds something; frames held for the masks wait for more to come."""
+        """Whether the inner inlet holds something; frames held for the masks wait for more frames instead."""
         return self._inlet.holding
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
@@ -146,21 +141,21 @@ class CompressingInlet:
         yield from self._converted(self._inlet.take(parts))
 
     def flush(self) -> Iterator[Message]:
-        """What is held inside; and the scan whose first frames have been waited for long enough."""
+        """Hand on what the inner inlet holds, and scans whose first frames have been waited for long enough."""
         yield from self._converted(self._inlet.flush())
         for scan in list(self._scans.values()):
             if scan.ripe:
                 yield from self._learnt(scan)
 
     def finish(self) -> Iterator[Message]:
-        """Everything that is held; nothing more will come."""
+        """Hand on everything that is held; nothing more will come."""
         yield from self.flush()
         for scan in list(self._scans.values()):
             if scan.held:
                 yield from self._learnt(scan)
 
     def template(self) -> None:
-        """The compiled loop cannot project: frames are taken one message at a time."""
+        """Return None: the compiled loop cannot project, so frames are taken one message at a time."""
         return
 
     def advance(self, number: int) -> None:
@@ -195,7 +190,7 @@ class CompressingInlet:
             yield message
 
     def _begin(self, header: ScanHeader, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
-        """A scan of frames: one that was stored before goes on in the form it has."""
+        """Begin a scan of frames; one that was stored before continues in its stored form."""
         scan = self._kept(_Scan(header, self._compression.sample_frames(header), problems))
         earlier = self._stored.header_of(header)
         if earlier is not None:
@@ -205,7 +200,7 @@ class CompressingInlet:
             yield from self._learnt(scan)
 
     def _kept(self, scan: _Scan) -> _Scan:
-        """A scan that begins: those heard lately are kept, their senders may go on."""
+        """Keep a scan that begins, along with those heard recently, whose senders may go on."""
         self._scans[scan.header.uid] = scan
         self._scans.move_to_end(scan.header.uid)
         while len(self._scans) > _MOST_SCANS:
@@ -213,7 +208,7 @@ class CompressingInlet:
         return scan
 
     def _take_up(self, scan: _Scan, earlier: ScanHeader) -> None:
-        """Go on as before: plain frames, or vectors with the masks that are stored."""
+        """Continue as before: with plain frames, or with vectors of the stored masks."""
         if earlier.basis.is_raw:
             scan.plain = True
             return
@@ -237,7 +232,7 @@ class CompressingInlet:
                 yield from self._learnt(scan)
 
     def _resumed(self, message: FramesMessage) -> _Scan | None:
-        """After a restart: frames of the scan that was taken up from its journal, before its sender's first ping."""
+        """After a restart, resume the scan taken up from its journal when frames arrive before their sender's ping."""
         earlier = self._stored.open_header()
         if earlier is None or earlier.uid != message.uid or earlier.basis.is_raw:
             return None
@@ -245,7 +240,7 @@ class CompressingInlet:
         try:
             check_size(message, scan.layout)
         except WireError:
-            return None  # its sender compresses by itself
+            return None  # its sender compresses the frames
         self._take_up(scan, earlier)
         return self._kept(scan)
 
@@ -265,7 +260,7 @@ class CompressingInlet:
             yield from self._begin(message.header, message.problems)
 
     def _settled(self, scan: _Scan) -> Iterator[Message]:
-        """Make the masks of what is there, when no more will come; without any frame the scan stays as it is."""
+        """Make the masks from the frames at hand when no more will come; a scan without any frame stays as it is."""
         if not scan.learning:
             return
         if scan.held:
@@ -275,7 +270,7 @@ class CompressingInlet:
             yield self._armed(scan)
 
     def _learnt(self, scan: _Scan) -> Iterator[Message]:
-        """Make the masks; the scan is armed, and what was held is handed on."""
+        """Make the masks, arm the scan, and hand on the held frames."""
         index, frames = _decoded(scan)
         try:
             scan.maker = self._compression.learn(scan.header, index, frames)
@@ -308,7 +303,7 @@ class CompressingInlet:
 
 
 def _decoded(scan: _Scan) -> tuple[IndexArray, Array]:
-    """The held frames (n, Qy, Qx) and their acquisition numbers."""
+    """Return the held frames (n, Qy, Qx) and their acquisition numbers."""
     numbers: list[IndexArray] = [np.zeros(0, dtype=np.int64)]
     patterns: list[Array] = [np.zeros((0, *scan.layout.shape), dtype=scan.layout.dtype)]
     for message in scan.held:
@@ -320,6 +315,6 @@ def _decoded(scan: _Scan) -> tuple[IndexArray, Array]:
 
 
 def _without_basis(header: ScanHeader) -> ScanHeader:
-    """A compressed scan as it was before: frames of its detector."""
+    """Return the header of a compressed scan as it was before compression: frames of its detector."""
     arrays = {name: array for name, array in header.arrays.items() if name != "masks"}
     return replace(header, basis=Basis(), arrays=arrays)

@@ -1,7 +1,7 @@
-"""Scans get images of their detector, and its distortion, that the server was given: an inlet around another one.
+"""Add the server's images and distortion of the detector to scans: an inlet around another one.
 
-What follows (compression, journal, recording, live maps, refinement) sees them as if the sender had sent them, so that
-a recording tells all that its maps were made with.
+Everything downstream (compression, journal, recording, live maps, refinement) sees them as if the sender had sent them,
+so that a recording holds everything its maps were made with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ptylive.streamer.wire.arrays import Buffer
 
 
 class DescribingInlet:
-    """Lays images over what senders say. A scan that they do not fit stays as it is, and that is said once."""
+    """Overlays images on what senders announce. A scan they do not fit stays unchanged, which is reported once."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class DescribingInlet:
         note: Callable[[str], None],
         distortion: tuple[float, ...] | None = None,
     ) -> None:
-        """``arrays``: by their names, (Qy, Qx); ``distortion``: of every pattern, in place of what senders say."""
+        """``arrays``: images by name, (Qy, Qx); ``distortion``: of every pattern, in place of what senders announce."""
         self._inlet, self._arrays, self._note, self._distortion = inlet, arrays, note, distortion
         self._told = ""
 
@@ -44,7 +44,7 @@ class DescribingInlet:
 
     def flush(self) -> Iterable[Taken]:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""
-        return self._inlet.flush()  # frames: nothing else is held
+        return self._inlet.flush()  # only frames are held
 
     def template(self) -> ImageTemplate | None:
         """See :class:`~ptylive.streamer.protocols.inlet.Inlet`."""

@@ -1,6 +1,6 @@
-"""Bad-pixel masks, vacuum patterns and references of a detector that somebody gives as files or arrays.
+"""Bad-pixel masks, vacuum patterns and references of a detector, given by the user as files or arrays.
 
-A file is an image saved by ``numpy.save``, or a scan of any format that can be opened, of which the mean counts: a dark
+A file is an image saved by ``numpy.save``, or a scan in any supported format, of which the mean is used: a dark
 reference is a scan with the beam blanked, a vacuum pattern one without a specimen.
 """
 
@@ -26,14 +26,14 @@ from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 
 BAD_PIXELS = "bad_pixel_mask"
 READ_BYTES = 64 * 2**20
-"""Of frames at a time."""
+"""Bytes of frames read at a time."""
 
 
 def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
-    """Images (Qy, Qx) by the names of :data:`ptylive.schema.detector.DETECTOR_ARRAYS`, from files or arrays.
+    """Read images (Qy, Qx), named as in :data:`ptylive.schema.detector.DETECTOR_ARRAYS`, from files or arrays.
 
-    What a ``dp_mask`` leaves out joins the bad pixels. Raises InputFileError for a file that is none, MetadataError for
-    what is neither file nor array, and for masks of two detectors.
+    Pixels excluded by a ``dp_mask`` join the bad pixels. Raises InputFileError for an unusable file, MetadataError for
+    a value that is neither file nor array, and for masks of two detectors.
     """
     arrays = {name: _read(name, value) for name, value in given.items() if value is not None}
     counts = arrays.pop(DP_MASK, None)
@@ -78,7 +78,7 @@ def _read(name: str, given: Any) -> Array:
 
 
 def given_path(given: str | Path) -> Path:
-    """The file that somebody named, also in a home folder. Raises InputFileError for the home of nobody."""
+    """Return the named file, expanding ``~``. Raises InputFileError if the home folder does not exist."""
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
@@ -95,7 +95,7 @@ def _image_of(path: Path) -> Array:
 
 
 def _mean(path: Path, file: ScanFile) -> DoubleArray:
-    """Of all frames that arrived."""
+    """Return the mean of all frames that arrived."""
     if not file.basis.is_raw:
         raise InputFileError(f"{path} holds coefficients", "give a scan of frames")
     stored, shape = StoredScan(file.leading), tuple(file.frames.shape[-2:])
@@ -116,7 +116,7 @@ def _mean(path: Path, file: ScanFile) -> DoubleArray:
 
 
 def with_arrays(header: ScanHeader, given: Mapping[str, Array]) -> ScanHeader:
-    """The scan with images that somebody gave. Raises MetadataError where they are of another detector."""
+    """Return the scan header with the given images. Raises MetadataError if they belong to another detector."""
     if not given:
         return header
     if not header.basis.is_raw:

@@ -1,4 +1,4 @@
-"""What the streamer tells the rest of the program: scans that start and end, recordings, and its own state."""
+"""Events that the streamer reports to the rest of the program: scans starting and ending, recordings, its own state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ptylive.schema import FrameBatch, ScanHeader
 
 EndReason = Literal["complete", "incomplete", "aborted"]
-"""incomplete: its sender says that it has sent everything, yet frames are missing, lost on the way or refused."""
+"""incomplete: the sender reports having sent everything, yet frames are missing, lost on the way or refused."""
 StreamState = Literal["waiting", "armed", "scanning", "finishing", "complete", "incomplete", "aborted", "failed"]
 RecordingState = Literal["off", "waiting", "writing", "converting", "complete", "failed"]
 """waiting: the recording folder does not answer, and frames wait for it in memory."""
@@ -19,7 +19,7 @@ RecordingState = Literal["off", "waiting", "writing", "converting", "complete", 
 @dataclass(frozen=True)
 class ScanSummary:
     """Counts of one scan. expected: frames announced; placed: acquisition numbers that arrived; refused: frames or
-    messages of this scan that were refused; the rest: frames.
+    messages of this scan that were refused; the other fields count frames.
     """
 
     expected: int
@@ -33,8 +33,8 @@ class ScanSummary:
 
 @dataclass(frozen=True)
 class ArmEvent:
-    """A scan starts. ``resumed``: it had started before, and what is known of it follows at once; ``beside``: another
-    one is being received and goes on being shown.
+    """A scan starts. ``resumed``: it had started before, and its stored frames follow at once; ``beside``: another scan
+    is being received and continues to be shown.
     """
 
     header: ScanHeader
@@ -53,8 +53,8 @@ class EndEvent:
 
 @dataclass(frozen=True)
 class RecordingEvent:
-    """The recording of a scan changed its state; ``path`` is the HDF5 file, existing once the state is complete;
-    ``warning``: what a person should know of it all the same.
+    """The recording of a scan changed its state. ``path`` is the HDF5 file, which exists once the state is complete;
+    ``warning`` is something a person should know even so.
     """
 
     uid: str
@@ -74,18 +74,18 @@ class LogEvent:
 
 StreamEvent = ArmEvent | EndEvent | RecordingEvent | LogEvent
 RingItem = ArmEvent | FrameBatch | EndEvent
-"""What readers of the ring see: a scan armed, its batches, the scan ended; in this order."""
+"""What readers of the ring see, in this order: a scan armed, its batches, the scan ended."""
 
 
 @dataclass(frozen=True)
 class StreamStatus:
     """State of the stream, as ``ptylive status`` shows it (docs/protocol.md).
 
-    received: frames that arrived, duplicates included; frames: those placed; lost: announced or passed over, and not
-    there; refused: frames or messages of this scan that were refused; late: placed after a higher-numbered one;
-    unchecked: duplicates in another coding, which could not be compared;
-    rejected: messages or patterns refused since the start, by reason; frames_per_s: None where it is not known;
-    lag_s: age of the oldest item the slowest reader has not taken; recording: the HDF5 file of this scan.
+    received: frames that arrived, duplicates included; frames: frames that were placed; lost: frames announced or
+    passed over that are not there; refused: frames or messages of this scan that were refused; late: frames placed
+    after a higher-numbered one; unchecked: duplicates in another coding, which could not be compared; rejected:
+    messages or patterns refused since the start, by reason; frames_per_s: None where unknown; lag_s: age of the oldest
+    item that the slowest reader has not taken; recording: the HDF5 file of this scan.
     """
 
     state: StreamState = "waiting"
@@ -108,7 +108,7 @@ class StreamStatus:
     recording_error: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for a message or JSON."""
+        """Return plain values for a message or JSON."""
         return {**asdict(self), "rejected": dict(self.rejected)}
 
 
@@ -119,12 +119,12 @@ class Announcer:
         self._on_event = on_event
 
     def emit(self, event: StreamEvent) -> None:
-        """Tell the listener; what it raises goes to the program's log and no further."""
+        """Pass an event to the listener; exceptions it raises go to the program's log and no further."""
         try:
             self._on_event(event)
         except Exception:
             logging.getLogger(__name__).exception("a listener failed on %s", type(event).__name__)
 
     def log(self, level: Literal["info", "warning", "error"], text: str) -> None:
-        """A line for the log."""
+        """Emit a line for the log."""
         self.emit(LogEvent(level, text))

@@ -1,8 +1,8 @@
-"""Marks of frames: 32 bits that tell, when a frame number comes again, whether its data are the same.
+"""Marks of frames: 32 bits that show whether a frame number that is received again has the same data.
 
-A mark is taken from at most 32 words of eight bytes, spread evenly over the frame as it came, and from its length. It
-costs nothing beside receiving the frame; two different noisy patterns share one by chance once in 10⁹. The two lowest
-bits say how the frame was coded; 0 means that nothing is known of it.
+A mark is computed from at most 32 words of eight bytes, spread evenly over the frame as it arrived, and from its
+length. Its cost is negligible compared with receiving the frame; two different noisy patterns share a mark by chance
+once in 10⁹. The two lowest bits encode the coding of the frame; 0 means that nothing is known of it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ptylive.streamer.wire.events import sum_over_frames
 
 WORDS = 32
 KIND: dict[Codec, int] = {"none": 1, "bslz4": 2, "lz4": 3, "events": 3}
-"""No sender knows both of the last two."""
+"""lz4 and events may share a value because no sender uses both."""
 LENGTH_FACTOR = 0x9E3779B97F4A7C15
 FACTORS = np.array([pow(LENGTH_FACTOR, 2 * k + 3, 2**64) for k in range(WORDS)], dtype=np.uint64)
-"""An odd number for each word: the sum of the products, modulo 2⁶⁴, gives the mark with its highest bits."""
+"""An odd factor for each word: the mark is the highest bits of the sum of the products, modulo 2⁶⁴."""
 COEFFICIENT_TOLERANCE = 1e-4
-"""Coefficients are computed here, in single precision, and their last bits depend on how many frames came at once."""
+"""Coefficients are computed here in single precision; their last bits depend on how many frames arrived at once."""
 
 
 def marks_of(message: FramesMessage, layout: FrameLayout, *, exact: bool = True) -> Array:
@@ -40,29 +40,29 @@ def marks_of(message: FramesMessage, layout: FrameLayout, *, exact: bool = True)
 
 
 def marks_of_frames(frames: Array, layout: FrameLayout, *, exact: bool = True) -> Array:
-    """Marks of decoded frames (n, ...), as if they had come uncompressed.
+    """Marks of decoded frames (n, ...), as if they had arrived uncompressed.
 
-    ``exact`` is false for coefficients: then a mark holds a weighted sum of them, to be compared with a tolerance.
+    ``exact`` is false for coefficients: a mark is then a weighted sum of them, to be compared with a tolerance.
     """
     rows = np.ascontiguousarray(frames.astype(layout.dtype, copy=False)).reshape(len(frames), -1)
     return _marks(rows.view(np.uint8), KIND["none"]) if exact else _sums(rows)
 
 
 def marks_of_parts(parts: Sequence[Buffer], codec: Codec) -> Array:
-    """Marks of compressed frames (n,), each of its own length."""
+    """Marks of compressed frames (n,), each with its own length."""
     joined = np.frombuffer(b"".join(parts) + bytes(8), np.uint8)
     sizes = np.array([len(memoryview(part).cast("B")) for part in parts], dtype=np.int64)
     if sizes.min(initial=8) < 8:
         marks = [_marks(np.frombuffer(part, np.uint8)[None], KIND[codec])[0] for part in parts]
         return np.array(marks, dtype=np.uint32)
     starts = np.cumsum(sizes) - sizes
-    windows = np.ndarray(len(joined) - 7, "<u8", joined, strides=(1,))  # a word at each byte
+    windows = np.ndarray(len(joined) - 7, "<u8", joined, strides=(1,))  # a word starting at each byte
     words = windows[starts[:, None] + _places(sizes[:, None])]
     return _summed(words, sizes.astype(np.uint64), KIND[codec])
 
 
 def marked_bytes(nbytes: int) -> IndexArray:
-    """Which bytes of a frame of at least 8 bytes its mark is taken from, (WORDS * 8,): see :func:`marks_of_bytes`."""
+    """Positions (WORDS * 8,) of the bytes that make the mark of a frame of 8 bytes or more (:func:`marks_of_bytes`)."""
     return (_places(nbytes)[:, None] + np.arange(8)).ravel()
 
 
@@ -72,7 +72,7 @@ def marks_of_bytes(found: Array, nbytes: int) -> Array:
 
 
 def marks_of_events(frames: EventFrames) -> Array:
-    """Marks of frames (n,) that came as events, from all of them."""
+    """Marks of frames (n,) that arrived as events, computed from all their events."""
     counts = np.ascontiguousarray(frames.counts)
     words = counts.view(f"<u{counts.dtype.itemsize}").astype(np.uint64) + (frames.pixels.astype(np.uint64) << 32)
     words *= FACTORS[0]
@@ -83,7 +83,7 @@ def marks_of_events(frames: EventFrames) -> Array:
 
 
 def agree(one: Array, other: Array, *, exact: bool = True) -> Array:
-    """Which marks say that two frames are the same, bool (n,)."""
+    """Bool (n,): which pairs of marks belong to equal frames."""
     if exact:
         return np.asarray(one == other)
     a, b = one.view(np.float32).astype(float), other.view(np.float32).astype(float)
@@ -111,12 +111,12 @@ def _finished(total: Array, length: Array, kind: int) -> Array:
 
 
 def _places(nbytes: Any) -> Array:
-    """Where the words begin in a frame of at least 8 bytes, (WORDS,); in frames of (n, 1) bytes, (n, WORDS)."""
+    """Where the words begin in a frame of at least 8 bytes, (WORDS,); for frames of (n, 1) bytes, (n, WORDS)."""
     return np.asarray((nbytes - 8) * np.arange(WORDS, dtype=np.int64) // (WORDS - 1))
 
 
 def _sums(rows: Array) -> Array:
-    """A weighted sum of the magnitudes of vectors (n, numbers), bits of a float32; never zero bits."""
+    """Weighted sums of the magnitudes of vectors (n, numbers), as bits of a float32; never all bits zero."""
     weights = np.random.default_rng(21).random(rows.shape[1]) + 0.5
     sums = np.abs(rows.astype(float)) @ weights + np.finfo(np.float32).tiny
     return np.asarray(sums.astype(np.float32).view(np.uint32))

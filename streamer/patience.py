@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a silent sender is waited for, s: in the middle of a scan, and after a restart of this program."""
+    """How long to wait for a silent sender, in s: in the middle of a scan, and after a restart of this program."""
 
     idle_timeout_s: float = 5.0
     recovery_grace_s: float = 10.0

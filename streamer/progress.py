@@ -1,4 +1,4 @@
-"""One scan while it arrives: which acquisition numbers are there, and what is counted."""
+"""One scan while it arrives: which acquisition numbers are there, and the counts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ class ScanProgress:
 
     def __init__(self, header: ScanHeader, *, resumed: bool = False, sent_as: str = "") -> None:
         self.header = header
-        self.sent_as = sent_as or header.uid  # the uid its sender says
+        self.sent_as = sent_as or header.uid  # the uid its sender uses
         self.layout = FrameLayout.of(header)
         self.resumed = resumed
         self.received: BoolArray = np.zeros(header.frames, dtype=bool)
         self.marks = np.zeros(header.frames, dtype=np.uint32)
-        """What tells a frame that comes again from another one of its number (:mod:`ptylive.streamer.marks`)."""
+        """Marks that distinguish a repeated frame from another of the same number (:mod:`ptylive.streamer.marks`)."""
         self.placed = 0
         self.refused = 0
         self.highest = -1
         self.late = 0
         self.duplicates = 0
         self.unchecked = 0
-        """Of the duplicates those that came in another coding, so that nobody knows whether they are the same."""
+        """Number of duplicates that arrived in another coding, so that they cannot be compared."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
         self.senders = 1
-        """Connections that announced the scan at the same time, at most."""
+        """Largest number of connections that announced the scan at the same time."""
         self.shared_stream = SharedStreamWatch()
         self.heard = False  # whether the sender has been heard since the scan was (re)opened
         self._first_at: float | None = None
@@ -47,11 +47,11 @@ class ScanProgress:
         self._rate = 0.0
 
     def fresh(self, first: int, count: int) -> BoolArray:
-        """Which of ``count`` frames from ``first`` have not arrived yet."""
+        """Return which of ``count`` frames from ``first`` have not arrived yet."""
         return ~self.received[first : first + count]
 
     def place(self, first: int, fresh: BoolArray, *, now: float) -> None:
-        """Mark the frames of a message that are new and good as arrived."""
+        """Mark the new and good frames of a message as arrived."""
         n = int(np.count_nonzero(fresh))
         self.received[first : first + len(fresh)] |= fresh
         self.placed += n
@@ -66,15 +66,15 @@ class ScanProgress:
         self._update_rate(now)
 
     def lacks(self, block: FrameBlock) -> bool:
-        """Whether a block of frames that follow one another is of this scan, under its sender's uid, and all new."""
+        """Whether a block of consecutive frames belongs to this scan, under its sender's uid, and is all new."""
         first, stop = int(block.index[0]), int(block.index[-1]) + 1
         of_scan = block.uid == self.header.uid == self.sent_as and stop <= self.header.frames
         return of_scan and not self.received[first:stop].any()
 
     def place_block(self, index: IndexArray, *, now: float, marks: Array | None = None) -> None:
-        """Mark new frames, in the order they came, as arrived; the same bookkeeping as :meth:`place`, many at once.
+        """Mark new frames, in order of arrival, as arrived; the bookkeeping of :meth:`place` for many frames at once.
 
-        ``marks`` (n,): where they have not been put down yet.
+        ``marks`` (n,): given where they have not been stored yet.
         """
         self.received[index] = True
         if marks is not None:
@@ -89,14 +89,14 @@ class ScanProgress:
         self._update_rate(now)
 
     def note_unchecked(self, count: int) -> str:
-        """Count duplicates that could not be compared; what is to be said of the first of them."""
+        """Count duplicates that could not be compared; return the warning to log for the first of them."""
         first = count > 0 and not self.unchecked
         self.unchecked += count
         text = f"frames of scan {self.header.series} came again in another coding and count as duplicates"
         return f"{text}: whether they are the same cannot be told" if first else ""
 
     def restore(self, received: BoolArray) -> None:
-        """Take over frames that an earlier run has stored; they count as placed, not as received now."""
+        """Take over frames that an earlier run stored; they count as placed, not as received now."""
         self.received |= received
         self.placed = int(np.count_nonzero(self.received))
         self.highest = int(np.flatnonzero(self.received)[-1]) if self.placed else -1
@@ -109,7 +109,7 @@ class ScanProgress:
 
     @property
     def lost(self) -> int:
-        """Frames below the highest number seen, or announced by the end message, that are not there."""
+        """Number of missing frames below the highest number seen, or announced by the end message."""
         reached = (
             self.highest + 1 if self.end is None else max(self.highest + 1, min(self.end.frames, self.header.frames))
         )
@@ -117,7 +117,7 @@ class ScanProgress:
 
     @property
     def outcome(self) -> EndReason:
-        """How the scan ends if it closes now by itself: as its sender said and what came of it."""
+        """How the scan would end if it closed now: as its sender reported, and whether frames are missing."""
         if self.end is not None and self.end.reason == "aborted":
             return "aborted"
         if self.complete:
@@ -125,14 +125,14 @@ class ScanProgress:
         return "aborted" if self.end is None else "incomplete"
 
     def frames_per_s(self, now: float, *, closed: bool) -> float | None:
-        """Rate of the last second or so; over the whole scan once it is closed, None where all came at once."""
+        """Frame rate over the last second or so; over the whole scan once closed, None if all frames came at once."""
         if closed:
             seconds = self._last_at - (self._first_at or self._last_at)
             return self._new_frames / seconds if seconds > 0 else None
         return self._rate if now - self._last_at < 2 * _RATE_WINDOW_S else 0.0
 
     def summary(self) -> ScanSummary:
-        """The counts at the end."""
+        """Return the counts at the end."""
         seconds = self._last_at - (self._first_at or self._last_at)
         lost = self.header.frames - self.placed if self.end is None else self.lost
         return ScanSummary(self.header.frames, self.placed, lost, self.late, self.duplicates, seconds, self.refused)

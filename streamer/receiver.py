@@ -1,4 +1,4 @@
-"""The receiver: a thread that reads the data socket, refuses what is not a message, and never stops for one.
+"""The receiver: a thread that reads the data socket and refuses invalid messages without ever stopping for one.
 
 ::
 
@@ -8,9 +8,9 @@
     for item in reader: ...              # ArmEvent, FrameBatch …, EndEvent
     receiver.stop()
 
-No ZMTP heartbeats on this socket: while the high-water mark holds a sender back, nothing is read, not even heartbeats;
-libzmq then takes the peer for dead, drops the connection and with it what is under way (seen: 20 of 60 messages).
-Senders ping in the protocol instead, and TCP keep-alive finds dead hosts.
+There are no ZMTP heartbeats on this socket: while the high-water mark holds a sender back, nothing is read, not even
+heartbeats; libzmq then considers the peer dead, drops the connection and with it everything under way (seen: 20 of 60
+messages). Senders ping in the protocol instead, and TCP keep-alive finds dead hosts.
 """
 
 from __future__ import annotations
@@ -53,21 +53,23 @@ if TYPE_CHECKING:
 DEFAULT_DATA = "tcp://127.0.0.1:9999"
 _TICK_MS = 100
 _LOOK_S = 0.02
-"""Between two looks at what else is to be done, while messages come one after the other."""
+"""Seconds between two rounds of other duties while messages keep arriving."""
 _USUAL_OVER = 16
-"""Messages over which their usual size is taken."""
+"""Number of messages over which their usual size is measured."""
 _HIGH_WATER_IMAGES = 1024  # DECTRIS sends single images, and drops them when nobody takes them
 _SOCKET_BUFFER_BYTES = 4 * 2**20
 _INNER_ADDRESS = "inproc://detector"
-"""Where the thread that owns a TCP connection hands on what comes by it."""
+"""Address at which the thread that owns a TCP connection hands on the data it receives."""
 
 
 @dataclass(frozen=True)
 class ReceiverSettings:
-    """data: address to bind (port 0: any free one), or to connect to where the detector listens; folder: for
-    recordings, None for none; ring_bytes: bound of what is held for slow readers; protocol: what the sender speaks;
-    keys: who may send, None for anybody on this machine (a DECTRIS detector knows no keys); compression: frames become
-    vectors before they are stored; detector_arrays, distortion: what every scan gets as if its sender had sent it.
+    """Settings of a receiver.
+
+    data: address to bind (port 0: any free port), or to connect to where the detector listens; folder: for recordings,
+    None for none; ring_bytes: bound on the bytes held for slow readers; protocol: what the sender speaks; keys: who may
+    send, None for anybody on this machine (a DECTRIS detector does not support keys); compression: frames become
+    vectors before they are stored; detector_arrays, distortion: added to every scan as if its sender had sent them.
     """
 
     data: str = DEFAULT_DATA
@@ -82,10 +84,10 @@ class ReceiverSettings:
 
 
 class Receiver:
-    """Opens the data socket at once (``address`` says where) and receives from :meth:`start` to :meth:`stop`."""
+    """Opens the data socket at once (see ``address``) and receives from :meth:`start` to :meth:`stop`."""
 
     def __init__(self, settings: ReceiverSettings, *, on_event: Callable[[StreamEvent], None]) -> None:
-        """Bind or connect the socket. Raises PtyliveError when the address is taken or is none."""
+        """Bind or connect the socket. Raises PtyliveError when the address is taken or invalid."""
         self.ring = Ring(settings.ring_bytes)
         self._announcer = Announcer(on_event)
         self._context = zmq.Context()
@@ -124,9 +126,9 @@ class Receiver:
         self._thread.start()
 
     def accelerate(self) -> bool:
-        """Compile the fast receive loop, or load it, and use it from the next message on; False where it cannot work.
+        """Compile or load the fast receive loop and use it from the next message on; False where it cannot work.
 
-        Takes seconds the first time: call it in a thread of the background. Until then, and where it cannot work, the
+        The first call takes seconds: call it in a background thread. Until it is done, and where it cannot work, the
         plain loop receives.
         """
         from ptylive.streamer.fast.receive import CompiledLoop
@@ -154,24 +156,24 @@ class Receiver:
             self._close_socket()
         else:
             self._thread.join(timeout_s / 2)
-            self.ring.close()  # lets go a receive thread that waits for a reader that no longer reads
+            self.ring.close()  # releases a receive thread that waits for a reader that no longer reads
             self._thread.join(timeout_s)
         self.ring.close()
 
     def status(self) -> StreamStatus:
-        """The state of the stream; callable from any thread."""
+        """Return the state of the stream; callable from any thread."""
         return self._acquisition.status()
 
     def record(self, wanted: bool) -> None:
-        """Whether scans that begin from now on are recorded, where there is a folder; callable from any thread."""
+        """Set whether scans that begin from now on are recorded, if there is a folder; callable from any thread."""
         self._acquisition.record(wanted)
 
     def safe_ranges(self, uid: str) -> list[tuple[int, int]]:
-        """Half-open ranges [first, last) of the frames of a scan that would survive a crash; from any thread."""
+        """Half-open ranges [first, last) of frames of a scan that would survive a crash; callable from any thread."""
         return self._acquisition.safe_ranges(uid)
 
     def _made_inlet(self, settings: ReceiverSettings) -> Inlet:
-        """The sender's protocol, with the compression around it where there is one."""
+        """Make the inlet of the sender's protocol, wrapped in the compression where there is one."""
         inlet = make_inlet(settings.protocol, self._warn)
         if settings.detector_arrays or settings.distortion is not None:
             inlet = DescribingInlet(inlet, settings.detector_arrays, self._warn, settings.distortion)
@@ -208,7 +210,7 @@ class Receiver:
         return socket
 
     def _run(self) -> None:
-        """The receive thread: nothing a sender does ends it."""
+        """Run the receive thread: nothing a sender does ends it."""
         try:
             self._guarded(self._acquisition.recover)
             looked_at = 0.0
@@ -224,13 +226,13 @@ class Receiver:
             self._close_socket()
 
     def _finish_inlet(self) -> None:
-        """What was held for the masks of a compressed scan, before the scan is closed."""
+        """Process what was held for the masks of a compressed scan, before the scan is closed."""
         if isinstance(self._inlet, CompressingInlet):
             for message in self._inlet.finish():
                 self._guarded(partial(self._acquisition.handle, message))
 
     def _guarded(self, step: Callable[[], None]) -> None:
-        """One step of the loop; a message refused is counted, a fault of ours is reported, and the loop goes on."""
+        """Run one step of the loop: count a refused message, report an internal fault, and go on in either case."""
         try:
             step()
         except WireError as error:
@@ -240,7 +242,7 @@ class Receiver:
             self._acquisition.reject(WireError(f"internal error: {error!r}", "internal_error"))
 
     def _receive(self) -> None:
-        """Wait for what comes next, at most a tick, and take it in. Raises WireError when it is refused."""
+        """Wait at most one tick for the next message and process it. Raises WireError when it is refused."""
         loop, scan = self._loop, self._acquisition.open_scan
         mixed = scan is not None and self._native and self._acquisition.senders.are_in_question(scan)
         if loop is not None and loop.pending and (scan is None or mixed or not loop.follows(scan)):
@@ -258,7 +260,7 @@ class Receiver:
             self._receive_compiled(loop, images)
 
     def _receive_compiled(self, loop: CompiledLoop, images: ImageTemplate | None) -> None:
-        """Many messages at once; those the compiled loop does not take are taken here."""
+        """Receive many messages at once; those that the compiled loop does not handle are processed here."""
         from ptylive.streamer.fast.loop import BROKEN, HEADER
 
         outcome = loop.receive(self._socket) if images is None else loop.receive_images(self._socket, images)
@@ -277,7 +279,7 @@ class Receiver:
             self._announcer.log("warning", "the compiled receive loop failed: the plain one is used")
 
     def _take_rest(self, loop: CompiledLoop) -> None:
-        """A message whose first part the compiled loop has read. Raises WireError when it is refused."""
+        """Process a message whose first part the compiled loop has read. Raises WireError when it is refused."""
         read, more = loop.left_over()
         parts: list[Buffer] = [*read]
         source = loop.source
@@ -289,7 +291,7 @@ class Receiver:
             self._note(loop, message, source)
 
     def _note(self, loop: CompiledLoop, message: Taken, source: int) -> None:
-        """What the compiled loop may take by itself: more like frames whose sender means the open scan."""
+        """Let the compiled loop handle further messages like this one, if they are frames meant for the open scan."""
         scan, senders = self._acquisition.open_scan, self._acquisition.senders
         if isinstance(message, ArmMessage | PingMessage):
             loop.forget_senders()  # it may mean another scan now
@@ -299,7 +301,7 @@ class Receiver:
                 loop.expect(message.codec, message.sender)
 
     def _hand_on(self, taken: Taken, source: int) -> None:
-        """A message that has been read; ``source``: descriptor of its connection, -1 where it is not known."""
+        """Hand on a message that has been read; ``source``: descriptor of its connection, -1 where unknown."""
         scan = self._acquisition.open_scan
         if isinstance(taken, FrameBlock) and scan is not None and scan.lacks(taken):
             self._guarded(partial(self._acquisition.take_block, taken))
@@ -311,11 +313,11 @@ class Receiver:
         senders = self._acquisition.senders
         known = senders.known(source, message.sender)
         if isinstance(message, ArmMessage | PingMessage) or senders.is_news(known, message.uid):
-            self._queue.look()  # of the connections that mean this scan some may be gone, and this one may be new
+            self._queue.look()  # some connections that mean this scan may be gone, and this one may be new
         self._guarded(partial(self._acquisition.handle, message, senders.known(source, message.sender)))
 
     def _receive_message(self) -> None:
-        """One message through pyzmq."""
+        """Receive one message through pyzmq."""
         source = -1
         try:
             parts, source = self._next_message(wait=not self._inlet.holding)
@@ -327,9 +329,9 @@ class Receiver:
             self._hand_on(message, source)
 
     def _next_message(self, *, wait: bool, before: int = 0) -> tuple[list[Buffer], int]:
-        """All parts of one message, or those after the first ``before``; and its connection (`_connection_of`).
+        """Return all parts of one message, or those after the first ``before``; and its connection (`_connection_of`).
 
-        Of a message with too many parts every part is read, then it is refused.
+        A message with too many parts is read completely and then refused.
         """
         flags = 0 if wait else zmq.NOBLOCK
         if self._connection is not None:
@@ -360,7 +362,7 @@ class Receiver:
 
 
 def _connection_of(part: zmq.Frame) -> int:
-    """The connection a message came by, as libzmq numbers it (its file descriptor); -1 where there is none."""
+    """Connection by which a message arrived, as libzmq numbers it (its file descriptor); -1 where there is none."""
     try:
         return int(part.get(zmq.SRCFD))
     except zmq.ZMQError:

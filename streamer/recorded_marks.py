@@ -1,4 +1,4 @@
-"""Marks of the frames of a recording: read where it has them, computed for coefficients."""
+"""Marks of the frames of a recording: read from the file where present, computed for coefficients."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MARKS = "frame_marks"
 
 
 def read_marks(path: Path) -> Array:
-    """The marks of a recording, uint32 (frames,); none (0,) where it has none. Raises InputFileError."""
+    """Read the marks of a recording, uint32 (frames,); empty (0,) where it has none. Raises InputFileError."""
     with opened(path) as file:
         found = dataset(file, f"metadata/{MARKS}")
         return np.zeros(0, np.uint32) if found is None else np.asarray(found[()], dtype=np.uint32).ravel()
 
 
 def read_sums(path: Path) -> Array:
-    """The marks of a recording of coefficients, uint32 (frames,), to be compared with a tolerance: InputFileError."""
+    """Marks of a recording of coefficients, uint32 (frames,), to be compared with a tolerance: InputFileError."""
     with open_recording(path) as source:
         marks = np.zeros(source.frame_count, dtype=np.uint32)
         layout = FrameLayout.of(source.header)

@@ -1,8 +1,8 @@
-"""The way from the receive thread to its readers: bounded in bytes and slots, one writer, readers with own cursors.
+"""Queue from the receive thread to its readers: bounded in bytes and slots; one writer, a cursor for each reader.
 
 When the slowest reader is a whole ring behind, the writer waits; the receiver then stops reading its socket and
 ZeroMQ's high-water mark slows the sender. Nothing is dropped here. Items are handed over by reference: frames stay in
-the memory they were received in, and the ring bounds how much of it is held.
+the memory into which they were received, and the ring bounds how much of it is held.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Slot:
 
 
 class Ring:
-    """Items in order, kept until every reader has moved past them; with no reader at all they are let go at once."""
+    """Items in order, kept until every reader has moved past them; without any reader they are released at once."""
 
     def __init__(self, capacity_bytes: int = DEFAULT_RING_BYTES, slots: int = DEFAULT_RING_SLOTS) -> None:
         self.capacity_bytes = capacity_bytes
@@ -44,7 +44,7 @@ class Ring:
         self._closed = False
 
     def put(self, item: RingItem) -> bool:
-        """Append an item, waiting for room; False when the ring was closed meanwhile (the item is dropped)."""
+        """Append an item, waiting for room; return False if the ring was closed meanwhile (the item is dropped)."""
         nbytes = item.nbytes if isinstance(item, FrameBatch) else 0
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._has_room(nbytes))
@@ -57,20 +57,20 @@ class Ring:
         return True
 
     def reader(self) -> RingReader:
-        """A new reader; it sees everything put from now on."""
+        """Return a new reader; it sees everything put from now on."""
         with self._changed:
             self._next_reader += 1
             self._cursors[self._next_reader] = self._first + len(self._slots)
             return RingReader(self, self._next_reader)
 
     def close(self) -> None:
-        """No more items; readers finish what is there, a waiting writer gives up."""
+        """Accept no more items; readers finish what is there, and a waiting writer gives up."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def frames_are_read(self, timeout_s: float) -> bool:
-        """Whether no reader has frames before it any more, or in its hands: now, or within so long."""
+        """Whether, now or within ``timeout_s``, no reader has frames in its hands or still to come."""
         with self._changed:
             return self._changed.wait_for(lambda: self._closed or not self._bytes, timeout_s)
 
@@ -86,13 +86,13 @@ class Ring:
             return time.monotonic() - self._slots[0].since if self._slots else 0.0
 
     def _has_room(self, nbytes: int) -> bool:
-        """Whether an item fits; one larger than the whole ring fits when the ring is empty."""
+        """Whether an item fits; an item larger than the whole ring fits when the ring is empty."""
         return not self._slots or (
             len(self._slots) < self.capacity_slots and self._bytes + nbytes <= self.capacity_bytes
         )
 
     def _release(self) -> None:
-        """Drop the slots that every reader has left behind."""
+        """Drop the slots that every reader has passed."""
         end = self._first + len(self._slots)
         needed = min(self._cursors.values(), default=end)
         while self._first < needed:
@@ -100,7 +100,7 @@ class Ring:
             self._first += 1
 
     def _take(self, reader: int, start: int, timeout_s: float | None) -> _Slot | None:
-        """Slot number ``start`` for a reader that is done with everything before it; None: time-out or the end."""
+        """Return slot ``start`` for a reader that has finished everything before it; None: time-out or the end."""
         with self._changed:
             if reader not in self._cursors:
                 return None
@@ -125,7 +125,7 @@ class Ring:
 class RingReader:
     """One reader's way through a ring, for one thread: ``for item in ring.reader(): …``.
 
-    An item is held (and counts in the ring's fill) until the next one is asked for.
+    An item is held (and counts towards the ring's fill) until the next one is requested.
     """
 
     def __init__(self, ring: Ring, number: int) -> None:
@@ -138,7 +138,7 @@ class RingReader:
             yield item
 
     def take(self, timeout_s: float | None = None) -> RingItem | None:
-        """The next item; None when none came in time, or when the ring is closed and everything has been read."""
+        """The next item; None when none arrived in time, or when the ring is closed and everything has been read."""
         slot = self._ring._take(self._number, self._next, timeout_s)  # noqa: SLF001
         if slot is None:
             return None

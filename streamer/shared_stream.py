@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 _STREAK = 16
-"""Equal gaps one after the other that are no accident."""
+"""Number of equal gaps in a row that cannot be accidental."""
 
 
 class SharedStreamWatch:
-    """Watches the numbers of arriving frames. A PUSH socket deals its messages out to all that connect, in turn."""
+    """Watches the numbers of arriving frames. A PUSH socket distributes its messages to all its peers in turn."""
 
     def __init__(self) -> None:
         self._next: int | None = None
@@ -16,7 +16,7 @@ class SharedStreamWatch:
         self._said = False
 
     def observe(self, first: int, count: int) -> str | None:
-        """Note ``count`` frames from ``first``; a line for the log, once, when there is a stride in their numbers."""
+        """Note ``count`` frames from ``first``; return a line for the log, once, when their numbers have a stride."""
         gap = 0 if self._next is None else first - self._next
         self._next = first + count
         self._streak = self._streak + 1 if gap == self._gap and gap > 0 else min(gap, 1)

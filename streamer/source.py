@@ -1,4 +1,4 @@
-"""Opening a scan file, native (docs/conventions.md) or foreign (docs/files.md), as frames in acquisition order."""
+"""Open a scan file, native (docs/conventions.md) or foreign (docs/files.md), as frames in acquisition order."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 from ptylive.streamer.wire.armmap import array_shape
 
 DIGESTED, DIGESTED_BYTES = 16, 2**26
-"""Patterns that a digest is made of: reading all of a large scan would take minutes."""
+"""Number and bytes of patterns in a digest: reading all patterns of a large scan would take minutes."""
 
 
 @dataclass(frozen=True)
 class FileSource:
     """An open file. Frames are numbered in acquisition order, flyback included, 0 to ``frame_count`` - 1.
 
-    ``received``: bool (frame_count,), which of them arrived when the file was recorded. ``notes``: what the file did
-    not say and was concluded from its shape.
+    ``received``: bool (frame_count,), which of them arrived when the file was recorded. ``notes``: what was not in the
+    file and was concluded from its shape.
     """
 
     path: Path
@@ -45,42 +45,42 @@ class FileSource:
     _stored: StoredScan
     _file: ScanFile
     flat: Undistorted | None = None
-    """What frees frames of a distortion that is told; ``header`` is then of counts in place."""
+    """Corrects the frames for a given distortion; ``header`` then describes the corrected counts."""
 
     @property
     def stored_uid(self) -> str:
-        """Identity of the scan as the file itself gives it; empty for files of other programs."""
+        """Identity of the scan as stored in the file; empty for files of other programs."""
         return str(self._file.metadata.get("uid") or "")
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Notes that are guesses, or what somebody may not have meant."""
+        """Notes that are guesses, or that may not be what the user meant."""
         return tuple(note for note in self.notes if note.endswith(CHECK_IT))
 
     @property
     def frame_count(self) -> int:
-        """Frames in the file, missing ones included."""
+        """Number of frames in the file, missing ones included."""
         return self._stored.frames
 
     @property
     def stores_bslz4(self) -> bool:
-        """Whether :meth:`stored_pattern` can hand out compressed patterns."""
+        """Whether :meth:`stored_pattern` can return compressed patterns."""
         return self._file.chunk is not None and self.flat is None
 
     def frames(self, index: IndexArray) -> Array:
-        """Patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order.
+        """Return patterns (n, Qy, Qx) of the given acquisition numbers, as recorded, in native byte order.
 
-        Counts in place where a distortion is told. Of a compressed scan vectors (n, coefficients + extras).
+        Their distortion is corrected where one is given. A compressed scan gives vectors (n, coefficients + extras).
         """
         recorded = self.recorded(index)
         return recorded if self.flat is None else self.flat.frames(recorded)
 
     def put_in_place_by(self, flat: Undistorted) -> FileSource:
-        """The same, freed of its distortion by another one."""
+        """Return the same source with its distortion corrected by ``flat``."""
         return replace(self, header=flat.header, flat=flat)
 
     def recorded(self, index: IndexArray) -> Array:
-        """The same as recorded, also where a distortion is told."""
+        """Return patterns as recorded, also where a distortion is given."""
         index = np.asarray(index, dtype=np.int64)
         data = self._file.frames
         out = np.empty((len(index), *data.shape[len(self._stored.shape) :]), dtype=data.dtype.newbyteorder("="))
@@ -92,7 +92,7 @@ class FileSource:
         return out
 
     def batches(self, n: int) -> Iterator[FrameBatch]:
-        """Everything that arrived, in acquisition order, at most ``n`` frames at a time."""
+        """Yield everything that arrived, in acquisition order, at most ``n`` frames at a time."""
         for start in range(0, self.frame_count, n):
             received = self.received[start : start + n]
             index = start + np.flatnonzero(received)
@@ -103,9 +103,9 @@ class FileSource:
                 yield FrameBatch(self.header.uid, index, self.frames(index))
 
     def digest(self) -> str:
-        """SHA-256 of size, type and some patterns spread over the scan, as hexadecimal digits.
+        """Return the SHA-256 of size, type and some patterns spread over the scan, as hexadecimal digits.
 
-        Names, containers and copies do not change it. Empty where one of these patterns cannot be read.
+        It does not depend on names, containers or copies. Empty where one of these patterns cannot be read.
         """
         there = np.flatnonzero(self.received)
         data = self._file.frames
@@ -121,13 +121,13 @@ class FileSource:
         return found.hexdigest()
 
     def stored_pattern(self, number: int) -> bytes:
-        """One pattern as it lies in the file: a ``bslz4`` part of the stream. Needs :attr:`stores_bslz4`."""
+        """Return one pattern as stored in the file: a ``bslz4`` part of the stream. Needs :attr:`stores_bslz4`."""
         if self._file.chunk is None:
             raise InputFileError(f"{self.path} holds no bslz4 patterns", "replay it with codec none")
         return self._file.chunk(number)
 
     def _events(self, first: int, last: int, read: Callable[[Any], EventFrames]) -> EventFrames:
-        """Consecutive patterns as events."""
+        """Return consecutive patterns as events."""
         parts = []
         for selection, start, stop in self._stored.pieces(first, last):
             try:
@@ -140,7 +140,7 @@ class FileSource:
         return EventFrames(np.cumsum(lengths), pixels, native, parts[0].shape)
 
     def _read_run(self, first: int, out: Array) -> None:
-        """Consecutive patterns, row by row."""
+        """Read consecutive patterns, row by row."""
         for selection, start, stop in self._stored.pieces(first, first + len(out)):
             try:
                 out[start - first : stop - first] = self._file.frames[selection]
@@ -148,7 +148,7 @@ class FileSource:
                 raise self._damage(start, stop, error) from None
 
     def _damage(self, start: int, stop: int, error: OSError) -> InputFileError:
-        """What to say of frames that cannot be read: which, where others of the run can."""
+        """Return the error for frames that cannot be read, naming the damaged ones if others of the run can be read."""
         damaged = []
         for number in range(start, stop):
             try:
@@ -162,7 +162,7 @@ class FileSource:
 
 
 def open_source(path: Path, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:
-    """Open a scan file of any format; ``values`` are metadata (flat or dotted names) that win over the file's own.
+    """Open a scan file of any format; ``values`` are metadata (flat or dotted names) that override the file's own.
 
     Raises InputFileError naming file, field and remedy: missing file, unknown format, no frames, wrong dimensions or
     type, impossible scan shape or metadata, data that lie outside the file. MetadataError for unknown ``values``.
@@ -177,17 +177,17 @@ def open_source(path: Path, values: Mapping[str, Any] | None = None) -> Abstract
 
 
 def open_recording(path: Path) -> AbstractContextManager[FileSource]:
-    """Open a native file, and nothing but a native file: what lies in recording folders. Raises as open_source.
+    """Open a native file and no other format, as for files in recording folders. Raises as open_source.
 
-    Frames are as recorded, also where a distortion is told.
+    Frames are as recorded, also where a distortion is given.
     """
     return _opened(Path(path), open_native(Path(path)), {}, in_place=False)
 
 
 def open_array(frames: Array, values: Mapping[str, Any] | None = None) -> AbstractContextManager[FileSource]:
-    """Patterns in memory as if they lay in a file: (rows, columns, Qy, Qx), or (N, Qy, Qx) in acquisition order.
+    """Open patterns in memory like a file: (rows, columns, Qy, Qx), or (N, Qy, Qx) in acquisition order.
 
-    Raises InputFileError for an array that is no scan of patterns, MetadataError for unknown ``values``.
+    Raises InputFileError for an array that is not a scan of patterns, MetadataError for unknown ``values``.
     """
     from ptylive.streamer.foreign.arrays import check_frames
 
@@ -220,7 +220,7 @@ def _opened(
 
 
 def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> ScanHeader:
-    """What the file says of its scan, before the scan shape is compared with the data; not what ``values`` replace."""
+    """Header from the file, before the scan shape is compared with the data; without what ``values`` replace."""
     replaced = {locate(name) for name in values}
     given = {name: value for name, value in file.metadata.items() if NAMES.get(name) not in replaced}
     sections = sections_from(given)
@@ -257,9 +257,9 @@ def _pixel_type(path: Path, file: ScanFile) -> str:
 
 
 def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *, told: bool) -> Scan:
-    """The scan with what its data set's shape adds. Raises InputFileError when the two contradict each other.
+    """Complete the scan with the shape of its data set. Raises InputFileError when the two contradict each other.
 
-    ``told``: somebody gave the shape, who knows better than the file; its frames are taken one after the other then.
+    ``told``: the user gave the shape, which overrides the file; its frames are then taken one after the other.
     """
     hint = "correct scan_shape, flyback_frames, skip_first or repeats, or override them with --set"
     if len(stored.shape) == 1:

@@ -1,4 +1,4 @@
-"""What a calibration says of the microscope: which corrections to apply; a package, for `schema` is full."""
+"""What a calibration says about the microscope: which corrections to apply; a package, because `schema` is full."""
 
 from ptylive.schema.advice.advice import Advice, Item, Verdict, advise
 

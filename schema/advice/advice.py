@@ -1,7 +1,7 @@
-"""From a calibration to what to change at the microscope: corrections, with the words an operator uses.
+"""Advice for the microscope from a calibration: corrections, in the words of an operator.
 
-Only what was estimated from the data and exceeds its uncertainty becomes a correction. What is undecided is called so;
-what somebody gave is no advice.
+Only values that were estimated from the data and exceed their uncertainty become corrections. Undecided values are
+reported as such; values that the user gave yield no advice.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ptylive.schema.optics import KRIVANEK_ORDERS
 from ptylive.schema.units import wavelength_A
 
 SIGNIFICANT = 2.0
-"""Standard deviations that a value exceeds before it is corrected: by noise alone one defocus in twenty does, and one
-astigmatism, which has two components, in seven.
+"""Standard deviations by which a value must exceed 0 to be corrected: noise alone makes one defocus in twenty exceed
+them, and one astigmatism, which has two components, in seven.
 """
 MOST_SEMIANGLE_MRAD = 1000.0
 LOW_ORDERS = ("C10", "C12")
-"""What every fit looks for: where it did not find them, that is said."""
+"""Aberrations that every fit looks for: if one was not found, this is reported."""
 
 
 class Verdict(StrEnum):
-    """What is to be done about a value."""
+    """What to do about a value."""
 
     CORRECT = "correct"
     NOTHING_TO_CORRECT = "nothing to correct"
@@ -39,10 +39,10 @@ class Verdict(StrEnum):
 class Item:
     """One aberration.
 
-    ``name``: Krivanek's (`C12`); ``title``: the microscopist's (`astigmatism`). ``value``: the magnitude, and of what
-    has no direction (C10, C30) the coefficient with its sign; ``angle_deg``: its direction, from the rows' axis towards
-    the columns', of what has one. ``limit``: the magnitude that shifts the phase by pi/4 at the aperture's rim, None
-    where energy or semi-angle are unknown. ``correction``: what to add to which cartesian coefficient. Å, degrees.
+    ``name``: Krivanek's (`C12`); ``title``: the microscopist's (`astigmatism`). ``value``: the magnitude, or for
+    aberrations without direction (C10, C30) the signed coefficient; ``angle_deg``: its direction, if any, from the
+    rows' axis towards the columns'. ``limit``: the magnitude that shifts the phase by pi/4 at the aperture's rim, None
+    where energy or semi-angle are unknown. ``correction``: what to add to each cartesian coefficient. Å, degrees.
     """
 
     name: str
@@ -58,21 +58,21 @@ class Item:
 
     @property
     def matters(self) -> bool:
-        """Whether it is to be corrected, and shifts the phase by more than pi/4 at the rim; so it does where the rim
-        is unknown.
+        """Whether it should be corrected, and shifts the phase by more than pi/4 at the rim; the latter is assumed
+        where the rim is unknown.
         """
         return self.verdict is Verdict.CORRECT and abs(self.value or 0.0) > (self.limit or 0.0)
 
     @property
     def brief(self) -> str:
-        """What to correct in as few words as there are: `focus up 14.5 nm`, `astigmatism 63 Å at 29°`."""
+        """The correction in as few words as possible: `focus up 14.5 nm`, `astigmatism 63 Å at 29°`."""
         value = self.value or 0.0
         if self.name == "C10":
             return focus_text(-value)
         return f"{self.title} {length_text(value, self.uncertainty)}{_at(self.angle_deg)}"
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for messages."""
+        """Return plain values for messages."""
         return {
             "name": self.name,
             "title": self.title,
@@ -89,7 +89,7 @@ class Item:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for what is none."""
+        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for invalid input."""
         return cls(
             plain["name"],
             plain["title"],
@@ -112,44 +112,44 @@ class Advice:
 
     @property
     def verdict(self) -> Verdict:
-        """`correct` where anything is to be corrected, else `cannot tell` where anything is unclear."""
+        """`correct` where anything should be corrected, otherwise `cannot tell` where anything is unclear."""
         found = {item.verdict for item in self.items}
         return next((one for one in (Verdict.CORRECT, Verdict.CANNOT_TELL) if one in found), Verdict.NOTHING_TO_CORRECT)
 
     @property
     def correction(self) -> dict[str, float]:
-        """What to add to the cartesian coefficients (`C10`, `C12a`, …), Å; empty where nothing is to be corrected."""
+        """Amounts to add to the cartesian coefficients (`C10`, `C12a`, …), Å; empty if nothing should be corrected."""
         return {name: change for item in self.items for name, change in item.correction.items()}
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """The complete advice in one line."""
         return "; ".join(item.words for item in self.items) or "nothing to tell: defocus and astigmatism were given"
 
     @property
     def brief(self) -> str:
-        """The same in as few words as there are: only what matters, or why there is nothing."""
+        """The advice in as few words as possible: only what matters, or why there is nothing."""
         told = [item.brief for item in self.items if item.matters]
         if told or not self.items:
             return "; ".join(told)
         return str(Verdict.CANNOT_TELL if self.verdict is Verdict.CANNOT_TELL else Verdict.NOTHING_TO_CORRECT)
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for messages: {verdict, line, correction, items}."""
+        """Return plain values for messages: {verdict, line, correction, items}."""
         items = [item.to_plain() for item in self.items]
         return {"verdict": str(self.verdict), "line": self.line, "correction": self.correction, "items": items}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for what is none."""
+        """Inverse of :meth:`to_plain`. Raises KeyError, ValueError for invalid input."""
         return cls(tuple(Item.from_plain(item) for item in plain["items"]))
 
 
 def advise(calibration: Calibration, significant: float = SIGNIFICANT) -> Advice:
-    """What a calibration says of each aberration, lowest order first.
+    """Advice on each aberration of a calibration, lowest order first.
 
-    ``significant``: how many times its uncertainty a value exceeds to be corrected. A loop that looks again after each
-    correction may take 1: what it did in error it undoes.
+    ``significant``: by how many times its uncertainty a value must exceed 0 to be corrected. A loop that measures again
+    after each correction may use 1, because it undoes its own errors.
     """
     items = (_item(name, calibration, significant) for name in KRIVANEK_ORDERS)
     return Advice(tuple(item for item in items if item is not None))
@@ -200,7 +200,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _limit(name: str, calibration: Calibration) -> float | None:
-    """The magnitude that matters; None where energy or semi-angle cannot be: a file of others may say anything."""
+    """The magnitude that matters; None for impossible energy or semi-angle: a foreign file may contain anything."""
     energy, semiangle = calibration.get("energy_eV"), calibration.get("convergence_semiangle_mrad")
     if not (_is_number(energy) and _is_number(semiangle) and energy > 0 and 0 < semiangle < MOST_SEMIANGLE_MRAD):
         return None
@@ -218,7 +218,7 @@ class _Measured:
 
     @classmethod
     def of(cls, name: str, quantities: list[Quantity]) -> Self:
-        """From its cartesian parts; the uncertainty is that along its direction, without one the larger of both."""
+        """Combine cartesian parts; the uncertainty is that along its direction, or the larger of both without one."""
         values = tuple(float(one.value) for one in quantities)
         found = [one.uncertainty for one in quantities]
         doubts = [float(doubt) for doubt in found if doubt is not None and _is_number(doubt)]
@@ -230,12 +230,12 @@ class _Measured:
 
     @property
     def value(self) -> float:
-        """The magnitude; of one component the value with its sign."""
+        """The magnitude; for a single component the signed value."""
         return self.components[0] if len(self.components) == 1 else math.hypot(*self.components)
 
     @property
     def angle_deg(self) -> float | None:
-        """Direction, from 0 to 360 degrees over the symmetry."""
+        """Direction, from 0 to 360 degrees divided by the symmetry."""
         if len(self.components) == 1:
             return None
         symmetry = KRIVANEK_ORDERS[self.name][1]
@@ -243,7 +243,7 @@ class _Measured:
 
     @property
     def opposite(self) -> tuple[float, ...]:
-        """What brings every component to 0."""
+        """Change that makes every component 0."""
         return tuple(-one for one in self.components)
 
     def words(self, title: str, rest: str) -> str:

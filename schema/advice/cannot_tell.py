@@ -1,7 +1,7 @@
-"""The sentences in which a refinement says what of its calibration could not be told, and how they are read.
+"""The sentences in which a refinement reports what its calibration cannot determine, and how to parse them.
 
-A picture of a wrong calibration looks like one of the specimen. Who finds out (the refinement) and who warns (command,
-report, page) share these words.
+An image from a wrong calibration can look like one of the specimen. The refinement, which detects this, and the
+command, report and page, which warn of it, share these words.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _SAID = re.compile(r"calibration: cannot tell [^;]*")
 
 
 def cannot_tell_words(what: str, why: str, remedy: str) -> str:
-    """What cannot be told, why, and what to give."""
+    """Describe what cannot be determined, why, and what to give."""
     return f"calibration: cannot tell {what}: {why} (give {remedy})"
 
 
 def heard_cannot_tell(text: str) -> tuple[str, ...]:
-    """All such sentences in a text, in their order."""
+    """Find all such sentences in a text, in order."""
     return tuple(_SAID.findall(text))

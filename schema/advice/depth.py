@@ -1,6 +1,6 @@
-"""The words in which a refinement says how thick it found the specimen, and how they are read.
+"""The words in which a refinement reports the thickness it found for the specimen, and how to parse them.
 
-Who tells (the refinement, before its first epoch) and who offers to change it (the page) share these words.
+The refinement, which reports it before its first epoch, and the page, which offers to change it, share these words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SAID = re.compile(rf"(\d+) slices, {_NUMBER} Å \({_NUMBER} to {_NUMBER} Å\)")
 
 @dataclass(frozen=True)
 class FoundDepth:
-    """Slices, thickness in Å, and the range in which it may be."""
+    """Slices, thickness in Å, and the range in which the thickness may lie."""
 
     slices: int
     thickness_A: float
@@ -22,13 +22,13 @@ class FoundDepth:
     thickest_A: float
 
     def __str__(self) -> str:
-        """In words."""
+        """Format as words."""
         between = f"{self.thinnest_A:.3g} to {self.thickest_A:.3g} Å"
         return f"{self.slices} slices, {self.thickness_A:.3g} Å ({between})"
 
     @classmethod
     def heard(cls, text: str) -> FoundDepth | None:
-        """Of the last such words in a text; None where there are none."""
+        """Parse the last such words in a text; None where there are none."""
         found = _SAID.findall(text)
         if not found:
             return None

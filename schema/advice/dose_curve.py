@@ -1,4 +1,4 @@
-"""How the information limit of a place grew with the dose, and what further dose would bring, in numbers and words."""
+"""Growth of the information limit of a place with the dose, and the effect of further dose, in numbers and words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_POINTS = 64
 
 
 class Verdict(StrEnum):
-    """What the scans of a place say of it."""
+    """What the scans of a place show."""
 
     ONE_SCAN = "one scan"
     STEADY = "steady"
@@ -21,11 +21,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class DosePoint:
-    """Finest period after ``scans`` scans and ``dose`` electrons (or counts) per Å² of all of them; None: not known.
+    """Finest period after ``scans`` scans with together ``dose`` electrons (or counts) per Å²; None: not known.
 
-    limit_A, finest_A, coarsest_A: None where nothing is carried that can be told; the last two hold the limit in 19 of
-    20 cases. ``finer``: everything that the step can show is carried
-    for sure.
+    limit_A, finest_A, coarsest_A: None where no measurable signal is carried; the last two enclose the limit in 19 of
+    20 cases. ``finer``: everything that the step can show is surely carried.
     """
 
     scans: float
@@ -37,7 +36,7 @@ class DosePoint:
 
     @property
     def words(self) -> str:
-        """`1.21 Å (1.15 to 1.30)`; empty where there is nothing to tell."""
+        """`1.21 Å (1.15 to 1.30)`; empty where nothing is known."""
         if self.limit_A is None:
             return ""
         more = "or finer" if self.finer else f"{_number(self.finest_A)} to {_number(self.coarsest_A)}"
@@ -45,7 +44,7 @@ class DosePoint:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Inverse of `asdict`. Raises LookupError, TypeError, ValueError for what is none."""
+        """Inverse of `asdict`. Raises LookupError, TypeError, ValueError for invalid input."""
         numbers = {name: _finite(plain.get(name)) for name in ("dose", "limit_A", "finest_A", "coarsest_A")}
         scans = _finite(plain["scans"])
         if scans is None:
@@ -55,12 +54,12 @@ class DosePoint:
 
 @dataclass(frozen=True)
 class DoseCurve:
-    """Of the scans of one place, in the order they came.
+    """Dose curve of the scans of one place, in the order of acquisition.
 
-    ``measured``: after each of them, on the aligned sum of all up to it; ``predicted``: the same as the first scan
-    alone lets expect; ``expected``: with twice and four times the dose of all, from the sum, empty where the scans
-    change. ``fading``, ``drifting``: share of the signal lost with every scan, and share by which scans differ
-    that lie one further apart, each with its standard error (0, inf) where not known. ``agreement``: of the newest scan
+    ``measured``: after each scan, on the aligned sum of all scans so far; ``predicted``: expectation for these from the
+    first scan alone; ``expected``: with twice and four times the total dose, from the sum, empty where the scans
+    change. ``fading``, ``drifting``: share of the signal lost with every scan, and share by which scans differ more for
+    each scan between them, each with its standard error (0, inf) where not known. ``agreement``: of the newest scan
     with the others, and its standard error. ``apart``: why the newest scan was not added to those before it.
     ``shift_A``: of the newest scan against the first.
     """
@@ -80,12 +79,12 @@ class DoseCurve:
 
     @property
     def scans(self) -> int:
-        """How many were added up."""
+        """Number of scans that were added up."""
         return len(self.series)
 
     @property
     def line(self) -> str:
-        """One sentence."""
+        """The dose curve in one sentence."""
         now = self.measured[-1] if self.measured else DosePoint(0)
         many = "one scan" if self.scans == 1 else f"{self.scans} scans of one place"
         limit = f"information limit {now.words}" if now.words else "the information limit cannot be told"
@@ -99,7 +98,7 @@ class DoseCurve:
 
     @property
     def _change(self) -> str:
-        """What shows that the scans are not of one unchanged thing."""
+        """Evidence that the scans are not of one unchanged object."""
         fading, drifting = self.fading, self.drifting
         if abs(fading[0]) / fading[1] >= abs(drifting[0]) / drifting[1] and math.isfinite(fading[1]):
             word = "fades" if fading[0] > 0 else "grows"
@@ -109,7 +108,7 @@ class DoseCurve:
         return f"the scans agree by {_percent(*self.agreement)} only"
 
     def to_plain(self) -> dict[str, Any]:
-        """For events and JSON, with the sentence; what is not known is None."""
+        """Return plain values for events and JSON, including the sentence; unknown values are None."""
         pairs = {name: [_finite(v) for v in getattr(self, name)] for name in ("fading", "drifting", "agreement")}
         points = {name: [asdict(p) for p in getattr(self, name)] for name in ("measured", "predicted", "expected")}
         return {
@@ -126,7 +125,7 @@ class DoseCurve:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """Inverse of :meth:`to_plain`. Raises LookupError, TypeError, ValueError for what is none."""
+        """Inverse of :meth:`to_plain`. Raises LookupError, TypeError, ValueError for invalid input."""
         points = {
             name: tuple(DosePoint.from_plain(p) for p in list(plain[name])[:MOST_POINTS])
             for name in ("measured", "predicted", "expected")

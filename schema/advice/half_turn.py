@@ -1,7 +1,8 @@
-"""The sentence in which a refinement says that it found the other half turn, and how that sentence is read.
+"""The sentence in which a refinement reports that it found the other half turn, and how to parse it.
 
-Half a turn of the scan and a reversed defocus leave the bright field of a thin specimen as it is; what maps show as
-bright is then dark. Who tells (the refinement) and who offers to take it over (the page) share these words.
+Half a turn of the scan together with a reversed defocus leaves the bright field of a thin specimen unchanged; bright
+features of maps then become dark. The refinement, which reports it, and the page, which offers to adopt it, share these
+words.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _SAID = re.compile(r"the other half turn, rotation (-?\d+(?:\.\d+)?)°, C10 (-?\
 
 
 def half_turn_words(rotation_deg: float, c10_A: float) -> str:
-    """What a refinement says of the half turn under which it ended."""
+    """Describe the half turn under which a refinement ended."""
     return f"the other half turn, rotation {rotation_deg:.1f}°, C10 {c10_A:.3g} Å"
 
 

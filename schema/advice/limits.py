@@ -1,4 +1,4 @@
-"""How large an aberration may be before it matters, and the names microscopists have for them."""
+"""How large an aberration may be before it matters, and the microscopists' names of aberrations."""
 
 from __future__ import annotations
 

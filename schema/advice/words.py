@@ -1,22 +1,22 @@
-"""Lengths and directions of an advice in words: a true minus sign, and no more digits than the uncertainty deserves."""
+"""Lengths and directions of an advice as text: a true minus sign, no more digits than the uncertainty justifies."""
 
 from __future__ import annotations
 
 import math
 
 _UNITS = (("mm", 1e7), ("µm", 1e4), ("nm", 1e2))
-"""Unit, and the least length in Å that is told in it."""
+"""Unit, and the smallest length in Å expressed in it."""
 _SIZES = {"mm": 1e7, "µm": 1e4, "nm": 10.0, "Å": 1.0}
 MOST_DECIMALS = 4
 
 
 def unit_for(length_A: float) -> str:
-    """The unit that keeps a length short: Å, nm from 10 nm on, µm, mm."""
+    """Choose the unit that keeps a length short: Å, nm from 10 nm on, µm, mm."""
     return next((unit for unit, least in _UNITS if abs(length_A) >= least), "Å")
 
 
 def plain_number(value: float, finest: float) -> str:
-    """A number down to the first digit of ``finest``, at most four behind the point, with a true minus sign."""
+    """Format a number down to the first digit of ``finest``, at most four decimals, with a true minus sign."""
     if not math.isfinite(value):
         return "?"
     places = 0 if not math.isfinite(finest) or finest <= 0 else -math.floor(math.log10(finest))
@@ -33,7 +33,7 @@ def length_text(length_A: float, finest_A: float | None = None) -> str:
 
 
 def with_doubt(length_A: float, doubt_A: float | None) -> str:
-    """`63 ± 4 Å`: in Å below 1 µm, beyond in the unit that suits it."""
+    """`63 ± 4 Å`: in Å below 1 µm, otherwise in a suitable unit."""
     unit = unit_for(length_A) if abs(length_A) >= 1e4 else "Å"
     size = _SIZES[unit]
     finest = doubt_A or abs(length_A) / 1e2
@@ -47,7 +47,7 @@ def defocus_text(defocus_A: float, doubt_A: float | None) -> str:
 
 
 def focus_text(defocus_A: float) -> str:
-    """Which way to turn the focus, and how far: up raises the defocus, towards underfocus (docs/advise.md)."""
+    """Direction and amount of a focus change: up raises the defocus, towards underfocus (docs/advise.md)."""
     return f"focus {'up' if defocus_A < 0 else 'down'} {length_text(abs(defocus_A))}"
 
 

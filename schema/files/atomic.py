@@ -13,18 +13,18 @@ from pathlib import Path
 from ptylive.schema.files.processes import ProcessName, is_running
 
 FORGOTTEN_S = 7 * 86400.0
-"""A temporary file of another machine's process is given up after so long without a change."""
+"""A temporary file of another machine's process is abandoned after this long without a change."""
 _STEM_BYTES = 120
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says of a write that finds no room, without a name."""
+"""Error codes of a write that finds no room; the system names no file in these errors."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside ``path``; on success sync it and rename it over ``path``, else remove it.
+    """Yield a temporary name next to ``path``; on success sync it and rename it over ``path``, otherwise remove it.
 
-    The name is nobody else's: neither another thread's nor another process's, on this machine or another one. An
-    OSError of the temporary name, or of a disk without room, goes on as one of ``path``, which is what people know.
+    The name is unique across threads and processes, on this machine or another one. An OSError for the temporary name,
+    or for a disk without room, is re-raised as one for ``path``, which is the name that users know.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_abandoned(folder: Path) -> list[Path]:
-    """Remove what processes that were killed have left of :func:`replacing` in a folder; what was removed."""
+    """Remove files that killed processes have left of :func:`replacing` in a folder; return the removed files."""
     removed = []
     for path in folder.glob(".*.tmp"):
         if _is_abandoned(path):
@@ -53,7 +53,7 @@ def remove_abandoned(folder: Path) -> list[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """``.<name>.<process>.<random>.tmp``; of a long name only the beginning, since names are limited to 255 bytes."""
+    """``.<name>.<process>.<random>.tmp``; a long name is truncated, because names are limited to 255 bytes."""
     stem = os.fsencode(path.name)[:_STEM_BYTES].decode(errors="ignore")
     return path.with_name(f".{stem}.{ProcessName.own()}.{secrets.token_hex(4)}.tmp")
 
@@ -61,7 +61,7 @@ def _temporary(path: Path) -> Path:
 def _is_abandoned(path: Path) -> bool:
     parts = path.name.removesuffix(".tmp").rsplit(".", 2)
     if parts[-1].isdigit() and (len(parts) < 3 or ProcessName.parse(parts[1]) is None):
-        return not is_running(int(parts[-1]))  # as earlier versions named them
+        return not is_running(int(parts[-1]))  # named by earlier versions
     owner = ProcessName.parse(parts[1]) if len(parts) == 3 else None
     if owner is None:
         return False

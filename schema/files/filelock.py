@@ -1,9 +1,9 @@
-"""One writer at a time for a file that several processes write: a lock that ends with whoever holds it.
+"""One writer at a time for a file that several processes write: a lock that ends with its holder.
 
-The lock is ``flock`` on a hidden file beside the one it guards. The kernel lets go of it when its holder ends, however
-it ends; on NFS it holds between machines. Where a file system has no ``flock`` (some FUSE and Lustre mounts) the hidden
-file itself is the lock, made with ``O_EXCL``: one left by a process of this machine that is gone is removed; one of
-another machine's process has to be removed by hand, and the message says so.
+The lock is ``flock`` on a hidden file next to the guarded one. The kernel releases it when its holder ends, however it
+ends; on NFS it holds between machines. Where a file system has no ``flock`` (some FUSE and Lustre mounts) the hidden
+file itself is the lock, created with ``O_EXCL``: one left by a dead process of this machine is removed; one of another
+machine's process has to be removed by hand, and the message says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NO_FLOCK = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 
 
 class FileBusyError(PtyliveError):
-    """Somebody else has been writing a file for longer than one was ready to wait."""
+    """Another process has been writing a file for longer than the permitted wait."""
 
 
 @contextmanager
@@ -42,12 +42,12 @@ def locked(path: Path, patience_s: float) -> Iterator[None]:
 
 
 def lock_path(path: Path) -> Path:
-    """Where the lock of a file lies while somebody holds it."""
+    """Path of the lock of a file while somebody holds it."""
     return path.with_name(f".{path.name}.lock")
 
 
 def _acquired(path: Path, deadline: float) -> Callable[[], None]:
-    """What lets go of the lock again."""
+    """Acquire the lock; return the function that releases it."""
     lock = lock_path(path)
     while True:
         release = _attempt(lock)
@@ -78,19 +78,19 @@ def _attempt(lock: Path) -> Callable[[], None] | None:
     if not _is_at(lock, handle):
         os.close(handle)
         return None
-    with suppress(OSError):  # a full disk: nobody learns who holds it, and it is let go of all the same
+    with suppress(OSError):  # on a full disk the holder's name is lost, but the lock is released all the same
         os.ftruncate(handle, 0)
         os.pwrite(handle, _own_words(), 0)
 
     def release() -> None:
-        lock.unlink(missing_ok=True)  # while it is still held: whoever waits for it sees that its file is gone
+        lock.unlink(missing_ok=True)  # while still held, so that waiting processes see that its file is gone
         os.close(handle)
 
     return release
 
 
 def _is_at(lock: Path, handle: int) -> bool:
-    """Whether an open file is still the one of that name: its last holder may have removed it."""
+    """Whether an open file still has that name: its last holder may have removed it."""
     try:
         return os.path.samestat(lock.stat(), os.fstat(handle))
     except FileNotFoundError:
@@ -102,7 +102,7 @@ def _exclusive(lock: Path) -> Path:
 
 
 def _attempt_exclusively(lock: Path) -> Callable[[], None] | None:
-    """The same without ``flock``: whoever makes the file has the lock."""
+    """Acquire the lock without ``flock``: whoever creates the file has the lock."""
     _remove_stale(lock)
     try:
         handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -119,7 +119,7 @@ def _attempt_exclusively(lock: Path) -> Callable[[], None] | None:
 
 
 def _remove_stale(lock: Path) -> None:
-    """Take away the lock of a process of this machine that is gone."""
+    """Remove the lock of a dead process of this machine."""
     words = _words(lock)
     owner = ProcessName.parse(words.partition(" ")[0])
     if owner is None or owner.is_running:
@@ -145,7 +145,7 @@ def _words(lock: Path) -> str:
 
 
 def _owner(lock: Path) -> str:
-    """Who holds a lock, for people."""
+    """Name the holder of a lock, for people."""
     kept = _exclusive(lock)
     words = _words(kept) or _words(lock)
     who, _, since = words.strip().partition(" ")

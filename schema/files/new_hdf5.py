@@ -1,8 +1,8 @@
 """New HDF5 files on disks that may be full.
 
-HDF5 is not told of a write that failed: a file whose writes have failed stays among those that it has open, and crashes
-the process at some later one, at the latest when it ends. HDF5 is therefore given a file object that remembers what
-went wrong, keeps later bytes in memory, and lets it close.
+HDF5 must not learn of a failed write: a file whose writes have failed stays among its open files, and crashes the
+process at some later write, at the latest when the process ends. HDF5 is therefore given a file object that remembers
+the error, keeps later bytes in memory, and lets HDF5 close it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any
 
 PAGE = 4096
 LIBVER = ("earliest", "v110")
-"""Bounds of the file format: everything that reads HDF5 reads it."""
+"""Bounds of the file format that every HDF5 reader supports."""
 
 
 @contextmanager
 def for_hdf5(path: Path, mode: str = "w") -> Iterator[Tail]:
-    """What to hand to ``h5py.File`` in place of a path, in the same mode (``w`` or ``r+``); close that file first.
+    """File object to pass to ``h5py.File`` instead of a path, in the same mode (``w`` or ``r+``); close that file
+    first.
 
-    Raises OSError at the end where a write failed. Who writes much asks with :meth:`Tail.check` now and then.
+    Raises OSError at the end where a write failed. Call :meth:`Tail.check` occasionally while writing much.
     """
     new = os.O_CREAT | os.O_TRUNC if mode == "w" else 0
     handle = os.open(path, os.O_RDWR | new | os.O_CLOEXEC, 0o666)
@@ -38,9 +39,9 @@ def for_hdf5(path: Path, mode: str = "w") -> Iterator[Tail]:
 
 
 class Tail(io.RawIOBase):
-    """A file as HDF5 is to see it: writes behind ``end`` go to the disk, those before it into memory only.
+    """A file as seen by HDF5: writes behind ``end`` go to the disk, those before it only into memory.
 
-    A disk that is full is remembered in ``problem``, and later bytes are kept in memory, so that HDF5 can close.
+    The error of a full disk is stored in ``problem``, and later bytes are kept in memory, so that HDF5 can close.
     """
 
     def __init__(self, handle: int, end: int, name: str = "") -> None:
@@ -82,7 +83,7 @@ class Tail(io.RawIOBase):
         first, count = self._at, max(0, min(len(out), self.size - self._at))
         stored = os.pread(self._handle, count, first)
         out[:count] = stored + bytes(count - len(stored))
-        kept = self.end if self.problem is None else self.size  # behind the end the disk has what was written
+        kept = self.end if self.problem is None else self.size  # behind the end, the disk has the written bytes
         for number in self._changed(first, first + count):
             start, stop = max(first, number * PAGE), min(first + count, (number + 1) * PAGE, kept)
             if start < stop:

@@ -14,16 +14,16 @@ _HOST_LENGTH = 40
 
 @dataclass(frozen=True)
 class ProcessName:
-    """A process as a file name can hold it: ``host-pid-start``, where a reused number has another start."""
+    """A process as part of a file name: ``host-pid-start``, where a reused number has another start."""
 
     host: str
     number: int
     start: int
-    """Clock ticks since the machine started; 0 where the system does not tell."""
+    """Clock ticks since the machine started; 0 where the system does not provide them."""
 
     @classmethod
     def own(cls) -> ProcessName:
-        """Of this process."""
+        """Return the name of this process."""
         return cls(_machine(), os.getpid(), _start(os.getpid()))
 
     @classmethod
@@ -39,12 +39,12 @@ class ProcessName:
 
     @property
     def is_here(self) -> bool:
-        """Whether it ran on this machine, so that it can be told whether it still runs."""
+        """Whether it ran on this machine, so that its state can be determined."""
         return self.host == _machine()
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs; of another machine's process nobody here knows, so it counts as running."""
+        """Whether it runs; another machine's process cannot be checked and counts as running."""
         if not self.is_here:
             return True
         return is_running(self.number) and self.start in (0, _start(self.number))
@@ -63,7 +63,7 @@ def is_running(number: int) -> bool:
 
 @cache
 def _machine() -> str:
-    """Name of this machine; containers that share it but number their processes by themselves differ."""
+    """Name of this machine; containers that share it but have separate process numbers differ."""
     try:
         space = re.sub(r"\D", "", str(Path("/proc/self/ns/pid").readlink()))
     except OSError:
@@ -72,7 +72,7 @@ def _machine() -> str:
 
 
 def _start(number: int) -> int:
-    """When a process started; 0 where the system does not tell."""
+    """Time at which a process started; 0 where the system does not provide it."""
     try:
         after_name = Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2]
         return int(after_name.split()[19])

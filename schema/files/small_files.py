@@ -1,4 +1,4 @@
-"""Small text files (settings, presets, notes), read without waiting and without following their size; and paths."""
+"""Small text files (settings, presets, notes), read without waiting and with a size limit; and paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.schema.errors import InputFileError
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """The text of a file. Raises InputFileError: missing, no ordinary file, larger than allowed, or no text."""
+    """Return the text of a file. Raises InputFileError: missing, no ordinary file, larger than allowed, or no text."""
     try:
         return read_bytes(path, most_bytes).decode("utf-8")
     except UnicodeDecodeError:
@@ -19,8 +19,8 @@ def read_text(path: Path, most_bytes: int) -> str:
 
 
 def real_path(path: Path) -> Path:
-    """A path with its links followed, whether or not there is anything. Raises OSError for links in a circle and for
-    names that are too long, which newer Pythons pass over in silence.
+    """Return a path with its links followed, whether or not it exists. Raises OSError for circular links and for names
+    that are too long, which newer Pythons ignore silently.
     """
     try:
         path.stat()
@@ -31,7 +31,7 @@ def real_path(path: Path) -> Path:
 
 
 def check_is_file(path: Path, hint: str = "name the file itself") -> None:
-    """Raise InputFileError where no ordinary file is: nothing at all, a folder, a pipe, links in a circle."""
+    """Raise InputFileError unless the path is an ordinary file: nothing at all, a folder, a pipe, circular links."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -44,9 +44,9 @@ def check_is_file(path: Path, hint: str = "name the file itself") -> None:
 
 
 def read_bytes(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a file. Raises InputFileError: missing, no ordinary file, or larger than allowed."""
+    """Return the bytes of a file. Raises InputFileError: missing, no ordinary file, or larger than allowed."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would block
     except FileNotFoundError:
         raise InputFileError(f"{path}: no such file", "check the path") from None
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""What a recorded pattern has to be freed of before it is a pattern of counts: the distortion of the projection."""
+"""Corrections that turn a recorded pattern into a pattern of counts: the distortion of the projection."""

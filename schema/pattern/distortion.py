@@ -1,10 +1,10 @@
-"""Distortion of the recorded pattern: where each place of the true one was recorded, and patterns freed of it.
+"""Distortion of the recorded pattern: where each point of the true pattern was recorded, and its correction.
 
 With u = (row, col) from the middle of the detector, as recorded, in half-widths of its longer side: what belongs at u
 was recorded at u + sum c_ij u_row^i u_col^j: linear terms (u_row, u_col) for the row and for the column, then quadratic
 (u_row^2, u_row u_col, u_col^2) and cubic ones (u_row^3, u_row^2 u_col, u_row u_col^2, u_col^3) likewise.
 
-Counts keep their number: a pixel gets the counts of what was recorded on its area, each recorded pixel being even.
+The number of counts is preserved: a pixel gets the counts recorded on its area, each recorded pixel being uniform.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ POWERS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (3, 0), (2, 1), (1, 2), (0, 3)
 COUNTS = {2: 4, 5: 10, 9: 18}
 """Numbers of a linear, a quadratic and a cubic distortion, by terms along an axis."""
 SUBPIXELS, FEW_PIXELS = (8, 4), 2**17
-"""Points along a pixel at which is looked where it was recorded: of detectors up to that many pixels, and of larger."""
+"""Points sampled along a pixel for its recorded position: for detectors up to that many pixels, and for larger ones."""
 LARGEST = 0.3
 SETTLED_PX = 1e-10
 
 
 def terms(u: DoubleArray, count: int = 9) -> DoubleArray:
-    """Powers (n, terms) at places (n, 2)."""
+    """Powers (n, terms) at positions (n, 2)."""
     row, col = ((1.0, along, along * along, along * along * along) for along in np.ascontiguousarray(u.T))
     return np.stack([row[i] * col[j] for i, j in POWERS[:count]]).T
 
 
 def distortion_of(numbers: Sequence[float]) -> DoubleArray:
-    """Coefficients (9, 2) of 4, 10 or 18 numbers, the linear ones first, each order rows before columns; 0: none.
+    """Coefficients (9, 2) from 4, 10 or 18 numbers, the linear ones first, each order rows before columns; 0: none.
 
-    Raises ValueError for any other count, and for a distortion that is larger than any.
+    Raises ValueError for any other count, and for an impossibly large distortion.
     """
     out, given = np.zeros((9, 2)), np.asarray(numbers, dtype=float).ravel()
     if len(given) == 1 and given[0] == 0:
@@ -58,14 +58,14 @@ def numbers_of(coefficients: DoubleArray) -> tuple[float, ...]:
 
 
 def recorded_at(places_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]) -> DoubleArray:
-    """Where places (n, 2) of the true pattern, pixels, were recorded."""
+    """Where positions (n, 2) of the true pattern, pixels, were recorded."""
     middle, half = (np.array(shape) - 1) / 2, max(shape) / 2
     u = (places_px - middle) / half
     return np.asarray(places_px + half * terms(u) @ coefficients)
 
 
 def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray, DoubleArray]:
-    """Recorded pixels (K, pixels) on the area of each true one, and how much of each lies there."""
+    """Recorded pixels (K, pixels) on the area of each true pixel, and how much of each lies there."""
     rows, cols = shape
     times = SUBPIXELS[rows * cols > FEW_PIXELS]
     inside = (np.arange(times) + 0.5) / times - 0.5
@@ -79,7 +79,7 @@ def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray
         step = 0.01
         along = [
             (recorded_at(places + step * axis, coefficients, shape) - at) / step for axis in np.eye(2)
-        ]  # derivatives of the place recorded
+        ]  # derivatives of the recorded position
         area[n] = along[0][:, 0] * along[1][:, 1] - along[0][:, 1] * along[1][:, 0]
         nearest = np.rint(at).astype(np.int64)
         there = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
@@ -90,7 +90,7 @@ def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray
 
 
 def _merged(every: IndexArray, area: DoubleArray) -> tuple[IndexArray, DoubleArray]:
-    """The same pixels named once each; -1 for none becomes pixel 0 without weight."""
+    """List every pixel once, with summed areas; -1 for none becomes pixel 0 without weight."""
     order = np.argsort(every, axis=0, kind="stable")
     every, area = np.take_along_axis(every, order, axis=0), np.take_along_axis(area, order, axis=0)
     rank = np.concatenate([np.zeros((1, every.shape[1]), dtype=np.int64), (np.diff(every, axis=0) != 0).cumsum(axis=0)])
@@ -103,7 +103,7 @@ def _merged(every: IndexArray, area: DoubleArray) -> tuple[IndexArray, DoubleArr
 
 
 def true_places(recorded_px: DoubleArray, coefficients: DoubleArray, shape: tuple[int, ...]) -> DoubleArray:
-    """Where recorded places (n, 2) belong, by fixed-point steps: a distortion changes little over itself."""
+    """True positions of recorded ones (n, 2), by fixed-point steps: a distortion varies slowly over its own size."""
     place = wanted = np.asarray(recorded_px, dtype=float)
     for _ in range(50):
         step = wanted - recorded_at(place, coefficients, shape)
@@ -116,6 +116,6 @@ def true_places(recorded_px: DoubleArray, coefficients: DoubleArray, shape: tupl
 def true_place(
     recorded_px: tuple[float, float], coefficients: DoubleArray, shape: tuple[int, int]
 ) -> tuple[float, float]:
-    """The same of one place."""
+    """Like :func:`true_places`, for one position."""
     row, col = true_places(np.asarray(recorded_px, dtype=float)[None], coefficients, shape)[0].tolist()
     return row, col

@@ -1,4 +1,4 @@
-"""From what a detector wrote to counts: dark and gain references."""
+"""Conversion of detector output to counts: dark and gain references."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ptylive.schema.model import Array, FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Readout:
-    """counts = (recorded - dark) * gain, where a pixel can record ``saturation_value`` at most.
+    """counts = (recorded - dark) * gain, where a pixel can record at most ``saturation_value``.
 
-    dark: what a pixel shows without a beam, gain: what its value is multiplied by; (Qy, Qx) float32, None for none.
-    Counts may be below 0: their noise around an empty pixel is kept, so that sums are right.
+    dark: what a pixel shows without a beam, gain: factor of its value; (Qy, Qx) float32, None for none. Counts may be
+    below 0: their noise around an empty pixel is kept, so that sums are right.
     """
 
     saturation_value: float | None = None
@@ -25,21 +25,21 @@ class Readout:
 
     @classmethod
     def of(cls, detector: Detector, arrays: Mapping[str, Array]) -> Readout:
-        """Of a scan by what is known of its detector."""
+        """Make the readout of a scan from the known properties of its detector."""
         dark, gain = (arrays.get(name) for name in REFERENCES)
-        if dark is not None and detector.saturation_value is not None:  # it shows the markers of full pixels too
+        if dark is not None and detector.saturation_value is not None:  # it contains the markers of full pixels too
             dark = np.minimum(dark, detector.saturation_value)
         return cls(detector.saturation_value, _single(dark), _single(gain))
 
     @property
     def corrects(self) -> bool:
-        """Whether there is a reference: counts are single-precision numbers then."""
+        """Whether there is a reference: counts are then single-precision numbers."""
         return self.dark is not None or self.gain is not None
 
     def counts(self, frames: Array) -> tuple[Array, int]:
-        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were no counts: taken as 0.
+        """Counts (n, Qy, Qx), or (Qy, Qx), of recorded frames, and how many values were invalid and became 0.
 
-        The same array where nothing is changed.
+        Returns the same array where nothing changes.
         """
         finite, masked = usable_counts(frames, self.saturation_value)
         if not self.corrects:
@@ -55,7 +55,7 @@ class Readout:
 
 
 AS_RECORDED = Readout()
-"""Of numbers that are counts already, or are taken for them."""
+"""Readout of numbers that are counts already, or are treated as such."""
 
 
 def _single(array: Array | None) -> FloatArray | None:

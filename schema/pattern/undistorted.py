@@ -1,4 +1,4 @@
-"""Scans freed of the distortion of their patterns."""
+"""Scans whose patterns are corrected for distortion."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ptylive.schema.pattern.readout import Readout
 from ptylive.schema.scan_header import FrameBatch, ScanHeader
 
 LEAST_SHARE = 0.5
-"""Of a pixel that good pixels must have recorded."""
+"""Fraction of a pixel that good pixels must have recorded."""
 
 
 @dataclass(frozen=True, eq=False)
 class Undistorted:
-    """A scan freed of its distortion: ``header`` is of counts in place, which nothing corrects once more.
+    """A scan corrected for distortion: ``header`` describes the corrected counts, which need no further correction.
 
-    recorded: the scan as it came; sources, weights: (K, pixels) the recorded pixels that make up each, and how much of
-    each.
+    recorded: the scan as received; sources, weights: (K, pixels) the recorded pixels that contribute to each pixel, and
+    the share of each.
     """
 
     header: ScanHeader
@@ -31,7 +31,7 @@ class Undistorted:
 
     @classmethod
     def of(cls, header: ScanHeader) -> Undistorted | None:
-        """None where nothing is distorted, or was before the numbers were made.
+        """Make the correction; None where nothing is distorted, or coefficients were made from corrected patterns.
 
         Raises MetadataError for a distortion that folds the pattern over itself.
         """
@@ -59,21 +59,21 @@ class Undistorted:
         return replace(out, header=replace(of_counts, detector=detector, arrays=arrays))
 
     def leaving_out(self, bad: BoolArray) -> Undistorted:
-        """The same without further pixels (Qy, Qx), as recorded: a hot one would be spread over its neighbours."""
+        """Return it without further pixels (Qy, Qx), as recorded: a hot one would be spread over its neighbours."""
         arrays = {**self.recorded.arrays, "bad_pixel_mask": bad | _bad_pixels(self.recorded.of_counts)}
         made = Undistorted.of(replace(self.recorded, arrays=arrays))
         return self if made is None else made
 
     def frames(self, recorded: Array) -> FloatArray:
-        """Counts in place (n, Qy, Qx) of frames as recorded."""
+        """Return corrected counts (n, Qy, Qx) of frames as recorded."""
         return self.in_place(self.readout.counts(recorded)[0])
 
     def batch(self, batch: FrameBatch) -> FrameBatch:
-        """The same of a batch."""
+        """Return the corrected frames of a batch."""
         return FrameBatch(batch.uid, batch.index, self.frames(batch.frames))
 
     def in_place(self, counts: Array) -> FloatArray:
-        """Counts (n, Qy, Qx) put in place."""
+        """Move counts (n, Qy, Qx) to their true positions."""
         flat = np.asarray(counts, dtype=np.float32).reshape(len(counts), -1)
         out = np.zeros_like(flat)
         for source, weight in zip(self.sources, self.weights, strict=True):

@@ -1,8 +1,8 @@
-"""Settings and words that the preset gets from others: regularisers and data terms say what they need themselves.
+"""Settings and words added to the preset from outside: regularisers and data terms declare what they need themselves.
 
-The schema knows none of them. Who does hands over a function (:func:`provided_by`) that declares them all
-(:func:`declare`, :func:`declare_choice`). It is called when somebody asks for a name the preset does not have by
-itself, or for all names; what it does after the first time is up to it.
+The schema does not contain them. A provider registers a function (:func:`provided_by`) that declares them all
+(:func:`declare`, :func:`declare_choice`). It is called when a name that the preset itself lacks is requested, or all
+names are; what it does on later calls is up to it.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{2,59}")
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting of a regulariser, as it stands among the others of a preset."""
+    """One setting of a regulariser, on a par with the others of a preset."""
 
     name: str
-    """As people write it; a unit goes to its end (``_A``, ``_px``, ``_mrad``), as everywhere."""
+    """Name as people write it; a unit is appended (``_A``, ``_px``, ``_mrad``), as everywhere."""
     default: Value
-    """Its type is the type of the setting."""
+    """Default value; its type is the type of the setting."""
     help: str
-    """One line."""
+    """Help text of one line."""
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
     choices: tuple[str, ...] = ()
-    """The words a text may be; none: any text."""
+    """Allowed words of a text setting; empty: any text."""
     schedulable: bool = True
-    """Whether an expression in ``epoch`` may stand instead of a value; texts never follow the epoch."""
+    """Whether an expression in ``epoch`` may replace a value; texts never follow the epoch."""
     unit: str = ""
-    """Where the name does not end in one."""
+    """Unit, if the name does not end in one."""
     pypty: str = ""
-    """What PyPty calls it, where it has it."""
+    """PyPty's name for it, if any."""
 
     @property
     def follows_epoch(self) -> bool:
-        """Whether it takes an expression in ``epoch``."""
+        """Whether it accepts an expression in ``epoch``."""
         return self.schedulable and not isinstance(self.default, str)
 
     def field(self) -> tuple[Any, FieldInfo]:
-        """Type and field, as pydantic takes them."""
+        """Return type and field in the form pydantic needs."""
         kind: Any = Literal[self.choices] if self.choices else type(self.default)
         bounds = {"ge": self.at_least, "gt": self.above, "le": self.at_most, "lt": self.below}
         given: dict[str, Any] = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -61,12 +61,12 @@ class Setting:
 
 @dataclass
 class _Declared:
-    """What has been declared so far."""
+    """Everything that has been declared so far."""
 
     settings: dict[str, Setting]
     owners: dict[str, str]
     choices: dict[str, dict[str, str]]
-    """Setting -> word -> what it means."""
+    """Setting -> word -> its meaning."""
     sources: list[Callable[[], None]]
 
 
@@ -75,7 +75,7 @@ _lock = threading.Lock()
 
 
 def provided_by(source: Callable[[], None]) -> None:
-    """Have ``source`` declare what it knows when that is asked for first."""
+    """Register ``source``, which declares its settings when these are first requested."""
     if source not in _declared.sources:
         _declared.sources.append(source)
 
@@ -83,7 +83,7 @@ def provided_by(source: Callable[[], None]) -> None:
 def declare(owner: str, settings: Iterable[Setting], taken: Iterable[str]) -> None:
     """Add the settings of ``owner``: all of them or, with a MetadataError, none.
 
-    ``taken``: names that are nobody's to give.
+    ``taken``: reserved names.
     """
     wanted, reserved = tuple(settings), frozenset(taken)
     with _lock:
@@ -99,7 +99,7 @@ def declare(owner: str, settings: Iterable[Setting], taken: Iterable[str]) -> No
 
 
 def declare_choice(owner: str, setting: str, word: str, meaning: str) -> None:
-    """Let ``setting`` be ``word`` too. Raises MetadataError for a word that somebody declared before."""
+    """Add ``word`` to the values of ``setting``. Raises MetadataError for a word that was declared before."""
     with _lock:
         words = _declared.choices.setdefault(setting, {})
         if word in words:
@@ -108,13 +108,13 @@ def declare_choice(owner: str, setting: str, word: str, meaning: str) -> None:
 
 
 def declared(*, ask: bool = True) -> Mapping[str, Setting]:
-    """The settings that were added, by name; with ``ask`` the sources have their turn first."""
+    """The added settings by name; with ``ask`` the sources are called first."""
     _had_their_turn(ask=ask)
     return dict(_declared.settings)
 
 
 def added_words(setting: str) -> Mapping[str, str]:
-    """The words that were added to a setting, and what they mean."""
+    """The words that were added to a setting, and their meanings."""
     _had_their_turn(ask=True)
     return dict(_declared.choices.get(setting, {}))
 

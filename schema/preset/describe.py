@@ -21,7 +21,7 @@ from ptylive.schema.preset.model import BESIDE_GROUPS, Preset
 from ptylive.schema.preset.schedules import WORDS, schedulable
 
 EMPTY: Mapping[str, str] = MappingProxyType({"schedules": "{}", "stages": "[]"})
-"""How defaults of what belongs to no group are written."""
+"""Spelling of the defaults of settings that belong to no group."""
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 SUFFIXES: Mapping[str, str] = MappingProxyType({"_A": "Å", "_px": "pixels", "_mrad": "mrad", "_deg": "°"})
 UNITS: Mapping[str, str] = MappingProxyType(
@@ -48,7 +48,7 @@ UNITS: Mapping[str, str] = MappingProxyType(
         "max_count": "evaluations",
     }
 )
-"""Units that do not show in the name; every other setting without a suffix is a pure number, a word or a switch."""
+"""Units not visible in the name; every other setting without a suffix is a pure number, a word or a switch."""
 
 
 def unit_of(name: str) -> str:
@@ -59,7 +59,7 @@ def unit_of(name: str) -> str:
 
 
 def range_of(name: str) -> str:
-    """What values a setting takes, in words."""
+    """Values that a setting accepts, in words."""
     return " or ".join(dict.fromkeys(_ranges(_schema_of(Preset.full())["properties"][name])))
 
 
@@ -70,7 +70,7 @@ def json_schema() -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _schema_of(kind: type[Preset]) -> dict[str, Any]:
-    """As :func:`json_schema`, of which everybody gets a copy; what was added makes another kind of preset."""
+    """Like :func:`json_schema`, which returns a copy of it; added settings make another kind of preset."""
     schema = _side_by_side(kind).model_json_schema()
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
@@ -84,7 +84,7 @@ def _schema_of(kind: type[Preset]) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _side_by_side(kind: type[Preset]) -> type[StrictModel]:
-    """A preset without groups: what it is read from and written to."""
+    """A preset without groups: the form in which it is read and written."""
     settings: dict[str, Any] = {name: (field.annotation, field) for name, field in kind.settings().items()}
     return create_model("Preset", __base__=StrictModel, __doc__=kind.__doc__, **settings)
 
@@ -108,7 +108,7 @@ def _table(title: str, words: str, fields: Mapping[str, FieldInfo]) -> str:
 
 
 def to_toml(preset: Preset, *, explained: bool = False) -> str:
-    """A preset as TOML, section [refine]: what differs from the default, or everything with an explanation."""
+    """A preset as TOML, section [refine]: the differences from the default, or everything with an explanation."""
     lines = ["[refine]"]
     for title, group in Preset.full().groups().items():
         lines += ["", f"# {title}: {inspect.getdoc(group)}", ""] if explained else []
@@ -127,13 +127,13 @@ def to_toml(preset: Preset, *, explained: bool = False) -> str:
 
 
 def toml_section(name: str, values: Mapping[str, Any]) -> str:
-    """A section of TOML; empty text where there is nothing to say."""
+    """A section of TOML; empty text if it has no values."""
     lines = [f"{_key(key)} = {toml_value(value)}" for key, value in values.items() if value is not None]
     return "\n".join([f"[{name}]", *lines, ""]) if lines else ""
 
 
 def toml_value(value: Any) -> str:
-    """A value in TOML's spelling. Raises TypeError for what TOML cannot say."""
+    """A value in TOML's spelling. Raises TypeError for values that TOML cannot express."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -150,7 +150,7 @@ def toml_value(value: Any) -> str:
 
 
 def _key(name: str) -> str:
-    """A key, in quotes where TOML asks for them."""
+    """A key, in quotes where TOML requires them."""
     return name if _BARE_KEY.fullmatch(name) else toml_value(name)
 
 

@@ -1,8 +1,8 @@
-"""What a refinement is asked to do: PyPty's names with the unit appended, every value and its range (settings.md).
+"""The settings of a refinement: PyPty's names with the unit appended, every value and its range (settings.md).
 
-Inside the program settings stand in groups, and whoever needs some takes their group. Outside (keywords, files, the
-wire, results) they stand side by side under their own names: :class:`Preset` reads and writes them so. Which group a
-setting belongs to is said once, by the class that declares it.
+Inside the program settings are in groups, and code that needs some takes their group. Outside (keywords, files, the
+wire, results) they are side by side under their own names: :class:`Preset` reads and writes them in this form. The
+class that declares a setting determines its group.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ from ptylive.schema.word_schedule import WordSchedule
 class Preset(StrictModel):
     """Settings of one refinement. ``auto`` is chosen from the data, and the choice is stated with its reason.
 
-    A setting that follows a schedule has, as its own value, that of epoch 0; switches are on where the schedule may
-    ever switch them on, and what only holds something back is off. :meth:`at` gives the settings of one epoch.
-    Settings of regularisers that bring their own (:mod:`ptylive.schema.preset.added`) are settings of :meth:`full`.
+    The own value of a setting that follows a schedule is that of epoch 0; a switch is on if the schedule may ever
+    switch it on, and a setting that only holds something back is off. :meth:`at` gives the settings of one epoch.
+    Settings that regularisers add (:mod:`ptylive.schema.preset.added`) are settings of :meth:`full`.
     """
 
     object: ObjectSettings = ObjectSettings()
@@ -73,7 +73,7 @@ class Preset(StrictModel):
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Any) -> None:
-            """Settings by their own names; whole groups are taken too."""
+            """Accepts settings by their own names, and whole groups."""
 
     @classmethod
     def settings(cls) -> Mapping[str, FieldInfo]:
@@ -88,7 +88,7 @@ class Preset(StrictModel):
     @model_validator(mode="wrap")
     @classmethod
     def _into_groups(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Texts such as ``epoch > 5`` are schedules; their value in epoch 0 stands in for them."""
+        """Treat texts such as ``epoch > 5`` as schedules; their value in epoch 0 stands in for them."""
         if not isinstance(values, Mapping):
             return handler(values)
         try:
@@ -106,7 +106,7 @@ class Preset(StrictModel):
 
     @model_serializer(mode="plain")
     def _as_written(self, info: SerializationInfo) -> dict[str, Any]:
-        """Expressions in the place of the values they give, so that a setting written anew replaces its schedule."""
+        """Write expressions in place of their values, so that a setting written anew replaces its schedule."""
         values: dict[str, Any] = {}
         for group in _groups(type(self)):
             values |= getattr(self, group).model_dump(
@@ -122,7 +122,7 @@ class Preset(StrictModel):
         return {name: self.schedules.get(name, value) for name, value in values.items() if name in wanted}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with other values, given by their own names. They are not checked. Raises KeyError for no setting."""
+        """Return a copy with other values, given by their own names, unchecked. Raises KeyError for unknown names."""
         changed: dict[str, Any] = {}
         for name, value in _in_groups(type(self), update or {}).items():
             if name not in type(self).model_fields:
@@ -155,9 +155,9 @@ class Preset(StrictModel):
         return self
 
     def in_stages(self) -> tuple[Stage, ...]:
-        """What is refined one after the other, this preset alone where it has no stages; none has stages in turn.
+        """Return the successive refinements, this preset alone if it has no stages; none has stages in turn.
 
-        Raises MetadataError, which names the stage, where its settings and those of all do not go together.
+        Raises MetadataError, which names the stage, where its own settings conflict with the common ones.
         """
         if not self.stages:
             return (Stage("", self, frozenset(self.model_dump(exclude_unset=True))),)
@@ -178,7 +178,7 @@ class Preset(StrictModel):
         return self.in_stages()[-1].preset
 
     def at(self, epoch: int) -> Preset:
-        """The settings of one epoch, no schedule left. Raises MetadataError where a value is out of its range."""
+        """Return the settings of one epoch, without schedules. Raises MetadataError if a value is out of range."""
         if not self.schedules:
             return self
         values = {name: _cast(type(self), name, parsed(name, text).at(epoch)) for name, text in self.schedules.items()}
@@ -189,7 +189,7 @@ class Preset(StrictModel):
 
     @classmethod
     def _standing_in(cls, name: str, schedule: Schedule | WordSchedule) -> Any:
-        """What a setting that follows a schedule is by itself: the value of epoch 0; a switch is on."""
+        """Own value of a setting that follows a schedule: the value of epoch 0; a switch is on."""
         if name in NARROWING:
             return NARROWING[name]
         if name not in schedulable() | WORDS:
@@ -198,17 +198,17 @@ class Preset(StrictModel):
 
     @classmethod
     def full(cls) -> type[Preset]:
-        """The preset with every setting and word that regularisers and data terms add."""
+        """Return the preset with every setting and word that regularisers and data terms add."""
         return _extended(tuple(declared()), tuple(added_words("algorithm").items()))
 
     @classmethod
     def kind_for(cls, values: Mapping[str, Any]) -> type[Preset]:
-        """The preset that has the names of ``values``, as far as any has: nobody is asked for what it has itself."""
+        """Return the preset with the names of ``values``, as far as any has them; sources are called only if needed."""
         own = set(values) <= Preset.settings().keys() and values.get("algorithm", "auto") in _OWN_ALGORITHMS
         return cls if own else cls.full()
 
     def value(self, name: str) -> Any:
-        """A setting by its name; the default of an added one that nobody spoke of. Raises KeyError for none."""
+        """Return a setting by its name; an unset added one has its default. Raises KeyError if there is none."""
         group = _homes(type(self)).get(name)
         if group is not None:
             return getattr(getattr(self, group), name)
@@ -216,7 +216,7 @@ class Preset(StrictModel):
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
-        """A preset from names and values as people write them; MetadataError names the field and the remedy."""
+        """Make a preset from names and values as people write them; MetadataError names the field and the remedy."""
         values = gathered(values, cls.settings())
         kind = cls.kind_for(values)
         for name in values:
@@ -242,7 +242,7 @@ _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm
 
 
 def reserved_names() -> frozenset[str]:
-    """Names that nobody may give a setting: those of settings, and what presets and regularisers are asked."""
+    """Names that no added setting may have: those of settings, and attributes of presets and regularisers."""
     return frozenset({*Preset.settings(), *Preset.model_fields, *dir(Preset), *dir(RegulariserSettings)})
 
 
@@ -267,7 +267,7 @@ def _settings(kind: type[Preset]) -> Mapping[str, FieldInfo]:
 
 
 def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings put into their groups; of a group given whole, what was said in it. What is no setting stays."""
+    """Sort settings into their groups; a whole group contributes the values set in it. Other names stay."""
     homes, groups = _homes(kind), _groups(kind)
     found: dict[str, dict[str, Any]] = {}
     others: dict[str, Any] = {}
@@ -282,7 +282,7 @@ def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_setting(error: ValidationError, kind: type[Preset]) -> ValidationError:
-    """The same mistakes at the settings' own names, no group before them."""
+    """The same errors located at the settings' own names, without their group."""
     groups = _groups(kind)
     return ValidationError.from_exception_data(
         error.title,
@@ -317,13 +317,13 @@ def _extended(names: tuple[str, ...], algorithms: tuple[tuple[str, str], ...]) -
 
 
 def _is_switch(kind: type[Preset], name: str) -> bool:
-    """Whether a setting is true or false, or may be left open besides."""
+    """Whether a setting is true or false, possibly with further values."""
     annotation = kind.settings()[name].annotation
     return annotation is bool or bool in get_args(annotation)
 
 
 def _cast(kind: type[Preset], name: str, value: float | str) -> Any:
-    """The value of a schedule as a setting takes it: truth values for switches, whole numbers and words as such."""
+    """Convert the value of a schedule to the type of its setting: booleans for switches, integers and words as such."""
     if isinstance(value, str):
         return value
     if _is_switch(kind, name):

@@ -1,4 +1,4 @@
-"""The specimen, as the model has it."""
+"""The model of the specimen."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ObjectSettings(StrictModel):
 
     @property
     def slices(self) -> int:
-        """Slices along the beam; while that is left open, as many as several distances are given for, or one."""
+        """Slices along the beam; while undecided, as many as the given distances imply, or one."""
         if isinstance(self.num_slices, int):
             return self.num_slices
         gaps = len(self.slice_distances_A or ())

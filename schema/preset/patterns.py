@@ -1,4 +1,4 @@
-"""The patterns a refinement looks at, how their pixels lie in the model's, and what is known of several scans."""
+"""The patterns that a refinement uses, the mapping of their pixels to the model's, and settings of several scans."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.schema.preset.kinds import Auto, listed
 from ptylive.schema.preset.sequence import check_sequence
 
 MOST_SCANS, LARGEST_TILT_MRAD = 9, 50.0
-"""Tilts are shears of the specimen: at 50 mrad columns are 0.1 % too long, 0.2 Å of 200."""
+"""Tilts are modelled as shears of the specimen: at 50 mrad columns are 0.1 % too long, 0.2 Å of 200."""
 Pair = tuple[float, float]
 OfScan = Literal["shifts", "tilts", "currents"]
 
@@ -43,7 +43,7 @@ class PatternSettings(StrictModel):
 
 
 class ScansSettings(StrictModel):
-    """Several scans of one place at different tilts, in the order in which they are given."""
+    """Several scans of one place at different tilts, in the given order."""
 
     scan_tilts_mrad: Annotated[tuple[Pair, ...], Field(min_length=2, max_length=MOST_SCANS)] | None = Field(
         default=None,

@@ -1,4 +1,4 @@
-"""The illumination: its coherence, its parts over the scan, and the probe a refinement starts from."""
+"""The illumination: its coherence, its parts over the scan, and the initial probe of a refinement."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Marker = (
     Annotated[tuple[PartNumber, ...], Field(min_length=1)]
     | Annotated[str, Field(pattern=r"^(scans|(rows|columns|squares):[1-9]\d{0,2})$")]
 )
-"""Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``),
-squares of points, with their side (``squares:20``), or the scans that are refined together (``scans``)."""
+"""Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``), squares of
+points given by their side (``squares:20``), or the scans that are refined together (``scans``).
+"""
 Coefficients = Annotated[tuple[float, ...], Field(max_length=len(ABERRATION_NAMES))]
 
 
 class ProbeSettings(StrictModel):
-    """The probe: modes, aberrations, parts of the scan with a probe of their own, and its start."""
+    """The probe: modes, aberrations, parts of the scan with separate probes, and its start."""
 
     probe_modes: Annotated[int, Field(ge=1, le=16)] | Auto = Field(
         default="auto", description="coherent modes of the probe, from source size and focal spread"

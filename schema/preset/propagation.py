@@ -1,5 +1,5 @@
-"""How waves travel: between slices, through tilted specimens, to a detector far away or to an image; and what source,
-scan and detector do besides.
+"""Wave propagation: between slices, through tilted specimens, to a detector in the far field or to an image; and the
+effects of source, scan and detector.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class PropagationSettings(StrictModel):
 
 
 class InstrumentSettings(StrictModel):
-    """Imperfections that are modelled: off unless they are asked for (docs/forward-model.md)."""
+    """Imperfections that are modelled: off unless they are switched on (docs/forward-model.md)."""
 
     detector_psf_px: float = Field(
         default=0.0,

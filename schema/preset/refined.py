@@ -1,4 +1,4 @@
-"""What is refined."""
+"""Which quantities are refined."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AberrationName = Annotated[str, AfterValidator(_known_aberration)]
 
 
 class RefinedSettings(StrictModel):
-    """Which quantities move."""
+    """Which quantities are refined."""
 
     update_obj: bool = Field(default=True, description="refine the object")
     update_probe: bool = Field(default=True, description="refine the probe")

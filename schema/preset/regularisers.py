@@ -1,8 +1,8 @@
-"""Regularisers: what is known of the answer beforehand, as terms of the loss and as hard constraints.
+"""Regularisers: prior knowledge about the answer, as terms of the loss and as hard constraints.
 
-The formulas stand with the classes and functions of ``engine/refine/regularisers``. A switch of a hard constraint acts
-before every epoch; a schedule says in which ones. A weight is in units of the loss over all
-patterns; 0 switches a term off, and it costs nothing then. Weights may follow a schedule.
+The formulas are documented with the classes and functions of ``engine/refine/regularisers``. A hard constraint that is
+switched on acts before every epoch; a schedule selects the epochs. A weight is in units of the loss over all patterns;
+0 switches a term off, which then costs nothing. Weights may follow a schedule.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Sigma = Annotated[float, Field(gt=0, le=1000)]
 
 
 class HardConstraints(StrictModel):
-    """Changes made by hand between two epochs, after which L-BFGS begins anew; part of :class:`RegulariserSettings`."""
+    """Direct changes between two epochs, after which L-BFGS starts afresh; part of :class:`RegulariserSettings`."""
 
     apply_gaussian_filter_px: float = Field(
         default=0.0, ge=0, le=1000, description="blur the object's phase, standard deviation in pixels; 0: never"
@@ -54,7 +54,7 @@ class HardConstraints(StrictModel):
 
 
 class Penalties(StrictModel):
-    """Weights of what is unwanted, and what the weighed terms need to know."""
+    """Weights of unwanted features, and the parameters of the weighted terms."""
 
     loss_weight: float = Field(
         default=1.0, gt=0, description="weight of the patterns beside the regularisers, whose weights are divided by it"
@@ -121,8 +121,8 @@ class Penalties(StrictModel):
 
 
 class RegulariserSettings(HardConstraints, Penalties):
-    """Penalties and hard constraints, and the settings of regularisers that bring their own."""
+    """Penalties and hard constraints, and the settings that regularisers add."""
 
     def value(self, name: str) -> Any:
-        """A setting by its name; the default of an added one that nobody spoke of. Raises KeyError for none."""
+        """Return a setting by its name; an unset added one has its default. Raises KeyError if there is none."""
         return getattr(self, name) if name in type(self).model_fields else declared()[name].default

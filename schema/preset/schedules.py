@@ -1,4 +1,4 @@
-"""Which settings may follow the epoch, and what they are in one epoch."""
+"""Which settings may follow the epoch, and their values in one epoch."""
 
 from __future__ import annotations
 
@@ -62,24 +62,24 @@ SCHEDULABLE = frozenset(
         "reset_history_flag",
     }
 )
-"""Settings that take an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
+"""Settings that accept an expression in ``epoch`` instead of a value (schema/schedule.py has the grammar)."""
 
 
 def schedulable() -> frozenset[str]:
-    """The same, with what was added to the preset."""
+    """SCHEDULABLE, including settings that were added to the preset."""
     return SCHEDULABLE | {name for name, setting in declared(ask=False).items() if setting.follows_epoch}
 
 
 WORDS = frozenset({"probe_part", "sequence"})
-"""Settings that take words joined by ``if … else`` (schema/word_schedule.py has the grammar)."""
+"""Settings that accept words joined by ``if … else`` (schema/word_schedule.py has the grammar)."""
 NARROWING: Mapping[str, Any] = MappingProxyType({"phase_only_obj": False, "probe_part": "both", "sequence": None})
-"""Settings that hold something back; where they follow a schedule, their own value is the one that holds nothing."""
+"""Settings that hold something back; if they follow a schedule, their own value is the one that holds nothing."""
 
 PLAIN_WORDS = ("auto", "true", "false", "yes", "no", "on", "off", "t", "f", "y", "n")
 
 
 def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | WordSchedule]]:
-    """Plain settings, and those that follow the epoch. Raises MetadataError for text that is neither."""
+    """Separate plain settings from those that follow the epoch. Raises MetadataError for text that is neither."""
     plain: dict[str, Any] = {}
     said = values.get("schedules") or {}
     if not isinstance(said, Mapping):
@@ -99,7 +99,7 @@ def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Sc
 
 
 def parsed(name: str, text: Any) -> Schedule | WordSchedule:
-    """What the text of a setting that follows the epoch stands for. Raises MetadataError."""
+    """Parse the text of a setting that follows the epoch. Raises MetadataError."""
     if isinstance(text, Schedule | WordSchedule):
         return text
     if not isinstance(text, str):
@@ -125,7 +125,7 @@ def _schedule(name: str, value: Any) -> Schedule | WordSchedule | None:
 
 
 def _named(name: str, parse: Callable[[str], _T], text: str) -> _T:
-    """What a text stands for. Raises MetadataError naming the setting."""
+    """Parse a text. Raises MetadataError naming the setting."""
     try:
         return parse(text)
     except MetadataError as error:

@@ -1,4 +1,4 @@
-"""Which patterns of a scan are used: ranges of acquisition numbers as text, or an npy file of numbers."""
+"""Selection of the patterns of a scan: ranges of acquisition numbers as text, or an npy file of numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST = 100_000
 
 
 def check_sequence(value: object) -> object:
-    """The text of a sequence; lists of numbers become text. Raises ValueError for what is neither."""
+    """Return the text of a sequence; lists of numbers become text. Raises ValueError for anything else."""
     if isinstance(value, Iterable) and not isinstance(value, str):
         value = ", ".join(str(number) for number in value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""How the loss is lowered: mini-batch sweeps, then L-BFGS; and networks behind them, where they are asked for."""
+"""How the loss is minimised: mini-batch sweeps, then L-BFGS, and optionally networks after them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto, Repeats, StepFactor
 
 MORE_EPOCHS = 20
-"""That a run which has not come to rest is offered."""
+"""Number of further epochs offered to a run that has not converged."""
 Rate = Annotated[float, Field(gt=0, le=1)]
 ENGINES = ("epie", "lsq_ml", "adam")
-"""Values of ``optimizer`` that are published engines, for runs to be compared with them."""
+"""Values of ``optimizer`` that are published engines, for comparison of runs."""
 BatchChoice = Literal["random", "compact", "sparse"]
 
 

@@ -1,4 +1,4 @@
-"""Stages of a run: tables of settings, each laid over what the preset says for all of them."""
+"""Stages of a run: tables of settings, each applied over the preset's common settings."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 MOST = 20
 LONGEST_NAME = 60
 NAME = "name"
-"""What a stage is called; the only entry of its table that is no setting."""
+"""Name of a stage; the only entry of its table that is not a setting."""
 FIRST_ONLY = ("start_object", "start_probe", "start_positions")
-"""A later stage begins where the one before ended."""
+"""A later stage begins where the previous one ended."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One refinement of several that follow each other."""
+    """One of several successive refinements."""
 
     name: str
     preset: Preset
     """All of its settings."""
     said: frozenset[str]
-    """Names of the settings that are its own, and not those of all stages."""
+    """Names of its own settings, as opposed to those of all stages."""
 
 
 def settings_in(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def settings_in(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_tables(value: object) -> tuple[dict[str, Any], ...]:
-    """Tables of stages as people write them. Raises MetadataError where there is something else."""
+    """Check hand-written tables of stages. Raises MetadataError for anything else."""
     if isinstance(value, Mapping) or isinstance(value, str) or not isinstance(value, list | tuple):
         raise MetadataError(f"stages is {str(value)[:40]!r}", "write a table [[stage]] for each")
     if len(value) > MOST:
@@ -67,5 +67,5 @@ def _checked(number: int, table: object) -> dict[str, Any]:
 
 
 def titled(number: int, name: str) -> str:
-    """How a stage is spoken of."""
+    """Display name of a stage."""
     return f"stage {number} ({name})" if name else f"stage {number}"

@@ -1,7 +1,7 @@
-"""Where a refinement begins: the start of the object, and what short trials settle before it.
+"""Start of a refinement: the initial object, and what short trials settle beforehand.
 
-The map that it begins from has settings of its own (``obf.noise = 3``). Which there are is known to the maps, which the
-schema does not import: whoever does tells :func:`read_by`.
+The map from which it starts has its own settings (``obf.noise = 3``). The maps define them, and the schema does not
+import the maps: code that does registers :func:`read_by`.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from ptylive.schema.model import StrictModel
 from ptylive.schema.preset.kinds import Auto
 
 AMPLITUDES = {"ssb": "ssb_amplitude", "wdd_phase": "wdd_amplitude"}
-"""Maps to start from that come with a modulus, and its map."""
+"""Maps to start from that provide a modulus, and its map."""
 MADE_BY = {"wdd_phase": "wdd"}
-"""The method of a map to start from, where it has another name."""
+"""Method of a map to start from, if its name differs."""
 
 NAME = "map_settings"
 Read = Callable[[Mapping[str, Any]], tuple[dict[str, float], dict[str, Any]]]
-"""Settings of maps among values, checked and by their own names, and the other values. Raises MetadataError."""
+"""Separates settings of maps, checked and under their own names, from other values. Raises MetadataError."""
 
 _reads: list[Read] = []
 
 
 class StartSettings(StrictModel):
-    """The start of the object, and what is found before the first epoch."""
+    """The start of the object, and what is determined before the first epoch."""
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
     start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
@@ -114,12 +114,12 @@ class StartSettings(StrictModel):
 
 
 def read_by(read: Read) -> None:
-    """Have names and values of settings of maps checked by ``read``."""
+    """Register ``read`` to check names and values of settings of maps."""
     _reads[:] = [read]
 
 
 def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, Any]:
-    """Values with those of maps together under ``map_settings``: METHOD.NAME alone, or tables of a method.
+    """Collect settings of maps under ``map_settings``: METHOD.NAME alone, or tables of a method.
 
     ``settings``: names that are settings themselves. Raises MetadataError for a setting that a map does not have.
     """
@@ -141,7 +141,7 @@ def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, 
 
 
 def checked_map_settings(values: Any) -> dict[str, Any]:
-    """Settings of maps by their own names. Raises MetadataError for what is none."""
+    """Return settings of maps under their own names. Raises MetadataError for invalid ones."""
     if not isinstance(values, Mapping):
         raise MetadataError(f"{NAME} is {str(values)[:40]!r}", "write METHOD.NAME = NUMBER for each, as obf.noise = 3")
     if not values or not _reads:

@@ -1,1 +1,1 @@
-"""What a simulated scan is made of: specimen, probe, scan, detector, dose and the model that computes it."""
+"""Components of a simulated scan: specimen, probe, scan, detector, dose and the model that computes it."""

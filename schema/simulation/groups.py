@@ -1,4 +1,4 @@
-"""Settings of a simulation, in groups; every name is used once, so that it may be written without its group."""
+"""Settings of a simulation, in groups; every name is unique, so that it may be written without its group."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ MEANINGFUL: dict[str, set[str]] = {
     "vacuum": set(),
     "structure_file": _ATOMS | {"structure_file", "thickness_A"},
 }
-"""Settings that change something, for each specimen and for files."""
+"""Settings that have an effect, for each specimen and for files."""
 MOST_POINTS = 9
 """Along each axis of source or focus."""
 
 
 def _pair(value: Any, kind: type[int] | type[float]) -> Any:
-    """Two numbers; one stands for both. What is neither is left to the field."""
+    """Two numbers; one stands for both. Anything else is left to the field."""
     if isinstance(value, list | tuple | np.ndarray):
         numbers = list(np.asarray(value, dtype=object).ravel())
     else:
@@ -49,7 +49,7 @@ def _pair(value: Any, kind: type[int] | type[float]) -> Any:
 
 
 class SpecimenSettings(StrictModel):
-    """What the beam goes through. Lengths in Å, in the axes of the detector."""
+    """The specimen in the beam. Lengths in Å, in the axes of the detector."""
 
     specimen: SpecimenKind = Field(default="bilayer", description="built-in specimen or test object")
     structure_file: str = Field(
@@ -98,7 +98,7 @@ class SpecimenSettings(StrictModel):
 
     @model_validator(mode="after")
     def _meaningful(self) -> Self:
-        """Nothing is left unheeded: what changes nothing has to be at its default."""
+        """Refuse settings without effect: they must be at their defaults."""
         kind = "structure_file" if self.structure_file else self.specimen
         if kind == "particles" and (self.feature_A or 0) > self.thickness_A / 2:
             raise ValueError("feature_A, the radius of particles, is at most half of thickness_A")
@@ -152,7 +152,7 @@ class ProbeSettings(StrictModel):
 
 
 class ScanSettings(StrictModel):
-    """Where the probe stands, and when."""
+    """Where the probe is placed, and when."""
 
     scan_shape: tuple[int, int] = Field(default=(48, 48), description="scan points (rows, columns)")
     scan_step_A: tuple[float, float] = Field(default=(0.6, 0.6), description="distance between points (row, column)")
@@ -215,7 +215,7 @@ class TiltSettings(StrictModel):
 
 
 class DetectorSettings(StrictModel):
-    """What becomes of the electrons. Places and shifts in pixels as recorded, (row, column)."""
+    """How the electrons are recorded. Positions and shifts in pixels as recorded, (row, column)."""
 
     detector_shape: tuple[int, int] = Field(default=(64, 64), description="pixels (rows, columns)")
     detector_pixel_mrad: float | None = Field(
@@ -303,7 +303,7 @@ class DetectorSettings(StrictModel):
 
 
 class DoseSettings(StrictModel):
-    """How many electrons."""
+    """Number of electrons."""
 
     dose_e_per_A2: float | None = Field(default=None, gt=0, description="electrons of a scan on each Å²; none: 1e5")
     electrons_per_pattern: float | None = Field(default=None, gt=0, description="in place of dose_e_per_A2")
@@ -317,7 +317,7 @@ class DoseSettings(StrictModel):
 
 
 class ModelSettings(StrictModel):
-    """How finely it is computed, the random numbers, and what the file tells."""
+    """Accuracy of the computation, random numbers, and contents of the file's metadata."""
 
     seed: int = Field(default=1, ge=0, lt=2**63, description="of all random numbers: the same seed, the same file")
     oversampling: int = Field(

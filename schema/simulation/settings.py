@@ -28,7 +28,7 @@ DEFAULT_DOSE = 1e5
 _ENDINGS = {"_A": ("length", "Å"), "_mrad": ("angle", "mrad"), "_deg": ("angle", "°"), "_px": ("pixels", "px")}
 """Ending of a name -> kind of the value, unit of a bare number."""
 _SPELT: Mapping[str, str] = {"dose_e_per_A2": "1/Å²", "electrons_per_pattern": "electrons", "phase_rad": "rad"}
-"""Units that cannot be read off an ending."""
+"""Units that do not follow from an ending."""
 
 
 class SimulationSettings(StrictModel):
@@ -44,10 +44,10 @@ class SimulationSettings(StrictModel):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SimulationSettings:
-        """From names with or without their group, values with or without units (``{"energy_eV": "80 keV"}``).
+        """Make settings from names with or without group, values with or without units (``{"energy_eV": "80 keV"}``).
 
-        Groups may be tables, as in TOML. None stands for the default. Raises MetadataError for an unknown name, a value
-        that cannot be, and one that is odd and has no unit.
+        Groups may be tables, as in TOML. None stands for the default. Raises MetadataError for an unknown name, an
+        impossible value, and an odd one without unit.
         """
         found: dict[str, dict[str, Any]] = {group: {} for group in cls.model_fields}
         for group, name, value in _flat(values):
@@ -60,7 +60,7 @@ class SimulationSettings(StrictModel):
 
     @property
     def aberrations(self) -> dict[str, float]:
-        """Krivanek coefficients in Å, those that are 0 left out."""
+        """Krivanek coefficients in Å, without those that are 0."""
         given = {name: value for name, value in self.probe.model_dump().items() if value}
         wanted = {*ABERRATION_NAMES, "defocus_A", "astigmatism_A", "astigmatism_deg", "Cs_A"}
         found = aberrations_from({name: value for name, value in given.items() if name in wanted})
@@ -89,7 +89,7 @@ HOMES: dict[str, str] = {name: group for group, kind in GROUPS.items() for name 
 
 
 def located(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings under their plain names, as they were written. Raises MetadataError for unknown ones."""
+    """Settings under their plain names, as written. Raises MetadataError for unknown ones."""
     return {name: value for _, name, value in _flat(values)}
 
 
@@ -123,7 +123,7 @@ def _shown(default: Any) -> str:
 
 
 def _flat(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
-    """(group, name, value) of every setting. Raises MetadataError for a name that there is not."""
+    """(group, name, value) of every setting. Raises MetadataError for an unknown name."""
     out = []
     for key, value in values.items():
         if key in GROUPS and isinstance(value, Mapping):
@@ -135,7 +135,7 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _known(key: str) -> str:
-    """The name of a setting that may stand behind its group. Raises MetadataError."""
+    """The name of a setting, optionally preceded by its group. Raises MetadataError."""
     group, _, name = key.rpartition(".")
     if name in HOMES and group in ("", HOMES[name]):
         return name
@@ -146,7 +146,7 @@ def _known(key: str) -> str:
 
 
 def _quantity(name: str, value: Any) -> Any:
-    """A value in the unit of its name. Raises MetadataError for another unit, or for none where it looks wrong."""
+    """A value in the unit of its name. MetadataError for another unit, or a missing one where the value looks wrong."""
     if name in PLAUSIBLE:
         return understood(name, value)
     kind, unit = next((both for ending, both in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
@@ -164,7 +164,7 @@ def _quantity(name: str, value: Any) -> Any:
         return number
     factor = unit_factor(kind, written)
     if kind == "number":
-        return value  # a word that begins with a digit, or a number with a unit where none belongs: the field says so
+        return value  # a word that begins with a digit, or a number with a misplaced unit: the field reports it
     if factor is None:
         raise MetadataError(f"{name}: {written[:20]!r} is no unit of this setting", f"write it in {unit}")
     return number * factor / (unit_factor(kind, unit) or 1.0)

@@ -1,1 +1,1 @@
-"""The compiled receive loop: numba on the libzmq that pyzmq brings along. numba is imported here and nowhere else."""
+"""The compiled receive loop: numba on the libzmq that pyzmq includes. numba is imported here and nowhere else."""

@@ -1,8 +1,8 @@
 """Compiled decoder of bitshuffle/LZ4 patterns (HDF5 filter 32008), as fast as C on small patterns and without the GIL.
 
 Written so that LLVM vectorises it: contiguous rows in the bit transposition, upper byte planes skipped where they are
-zero. Everything read or written is checked against the ends of its buffer; the oracle in the tests is HDF5's own
-filter, and :mod:`ptylive.streamer.wire.plain_codec`.
+zero. Everything read or written is checked against the ends of its buffer; the tests compare it with HDF5's own filter,
+and :mod:`ptylive.streamer.wire.plain_codec`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ptylive.streamer.fast.lz4 import SLACK_BYTES, lz4_block, lz4_size
 from ptylive.streamer.fast.memory import COMPILED, INNER, bytes_at, store8
 
 DECODED, TRUNCATED, WRONG_SIZE, CORRUPT = 0, 1, 2, 3
-"""What became of a pattern; the names of the refusals are those of docs/protocol.md."""
+"""Outcome for a pattern; the names of the refusals are those of docs/protocol.md."""
 TOO_WIDE = -1
-"""A pixel counted more than a byte holds, where bytes were asked for."""
+"""A pixel's count exceeds a byte, where bytes were requested."""
 MAX_BLOCK_BYTES = 2**20
-"""Largest bitshuffle block that is decoded; what the filters write is 8192."""
+"""Largest bitshuffle block that is decoded; the filters write blocks of 8192."""
 FRAMING_BYTES = 12
 _U = nb.uintp
 
@@ -47,7 +47,7 @@ def _transpose(p0, p1, p2, p3, p4, p5, p6, p7, words):
 
 @nb.jit(**INNER)
 def _transpose_low(p0, p1, p2, p3, words):
-    """The same where the four upper planes are zero."""
+    """Like :func:`_transpose`, where the four upper planes are zero."""
     for j in range(words.size):
         x = (
             nb.uint64(p0[j])
@@ -75,7 +75,7 @@ def _anything(data):
 
 @nb.jit(**INNER)
 def _byte_plane(block, byte, groups, words):
-    """Byte number ``byte`` of all elements of a shuffled block into ``words``; False when it is zero everywhere."""
+    """Extract byte ``byte`` of all elements of a shuffled block into ``words``; False when it is zero everywhere."""
     plane = block[8 * byte * groups : 8 * (byte + 1) * groups]
     p = plane.reshape(8, groups)
     if _anything(plane[4 * groups :]):
@@ -120,7 +120,7 @@ def _unshuffle(block, itemsize, target, words):
 
 @nb.jit(**INNER)
 def _unshuffle_bytes(block, itemsize, target, words):
-    """The same to a byte for each element, target (elements,) uint8; False where one does not fit."""
+    """Like :func:`_unshuffle`, to one byte per element, target (elements,) uint8; False where a value does not fit."""
     groups = target.size // 8
     if itemsize > 1 and _anything(block[8 * groups :]):
         return False
@@ -144,7 +144,7 @@ def _big_endian(data, start):
 
 @nb.jit(**INNER)
 def _framing(part, itemsize, nbytes):
-    """Bytes in a block of a part that is to decode to ``nbytes``, and DECODED or why it will not."""
+    """Bytes in a block of a part that should decode to ``nbytes``, and DECODED or the reason why it will not."""
     if part.size < FRAMING_BYTES:
         return nb.int64(0), TRUNCATED
     announced = (_big_endian(part, 0) << 32) | _big_endian(part, 4)
@@ -158,7 +158,7 @@ def _framing(part, itemsize, nbytes):
 
 @nb.jit(**COMPILED)
 def check_bslz4(part, itemsize, nbytes):
-    """What :func:`decode_bslz4` would say of a part (bytes,) uint8, for a pattern of ``nbytes``; much faster."""
+    """Outcome of :func:`decode_bslz4` for a part (bytes,) uint8 and a pattern of ``nbytes``; much faster."""
     step, outcome = _framing(part, itemsize, nbytes)
     if outcome != DECODED:
         return outcome
@@ -180,17 +180,18 @@ def check_bslz4(part, itemsize, nbytes):
 
 @nb.jit(**COMPILED)
 def decode_bslz4(part, itemsize, target, block, words):
-    """One pattern in the framing of the HDF5 filter into ``target`` (bytes,) uint8; DECODED or why not.
+    """Decode one pattern in the framing of the HDF5 filter into ``target`` (bytes,) uint8; DECODED or the reason why
+    not.
 
-    part (bytes,) uint8; itemsize 1, 2 or 4; block uint8 and words uint64 are work space of MAX_BLOCK_BYTES
-    (+ SLACK_BYTES) and MAX_BLOCK_BYTES / 8. On failure ``target`` holds anything.
+    part (bytes,) uint8; itemsize 1, 2 or 4; block uint8 and words uint64 are work space of MAX_BLOCK_BYTES (+
+    SLACK_BYTES) and MAX_BLOCK_BYTES / 8. On failure the contents of ``target`` are undefined.
     """
     return _decode(part, itemsize, itemsize, target, block, words)
 
 
 @nb.jit(**COMPILED)
 def _decode(part, itemsize, width, target, block, words):
-    """The same; each element becomes ``width`` bytes, as many as it has or one (TOO_WIDE where that does not do)."""
+    """Like :func:`decode_bslz4`; each element becomes ``width`` bytes, its own size or one (TOO_WIDE if too small)."""
     nbytes = target.size // width * itemsize
     step, outcome = _framing(part, itemsize, nbytes)
     if outcome != DECODED:
@@ -215,7 +216,7 @@ def _decode(part, itemsize, width, target, block, words):
         elif not _unshuffle_bytes(block[:size], itemsize, target[done // itemsize : (done + size) // itemsize], words):
             return TOO_WIDE
         done += size
-    rest = nbytes - done  # fewer than 8 elements are stored as they are
+    rest = nbytes - done  # fewer than 8 elements are stored uncompressed
     if at + rest > part.size:
         return CORRUPT
     if width == itemsize:
@@ -231,9 +232,9 @@ def _decode(part, itemsize, width, target, block, words):
 
 
 WORK_BYTES = 2 * MAX_BLOCK_BYTES + SLACK_BYTES
-"""Work space of :func:`decode_at`."""
+"""Bytes of work space of :func:`decode_at`."""
 DECODER = nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64, nb.uintp, nb.uintp)
-"""What :class:`ptylive.schema.CodedFrames` says of the function that decodes one."""
+"""Signature of the function that decodes one pattern for :class:`ptylive.schema.CodedFrames`."""
 
 
 @nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
@@ -246,7 +247,7 @@ def decode_at(data, size, itemsize, target, target_bytes, work, _told):
 
 @nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
 def decode_bytes_at(data, size, itemsize, target, target_bytes, work, _told):
-    """The same to a byte for each pixel."""
+    """Like :func:`decode_at`, to one byte per pixel."""
     words = bytes_at(work, MAX_BLOCK_BYTES).view(np.uint64)
     block = bytes_at(_U(work + _U(MAX_BLOCK_BYTES)), MAX_BLOCK_BYTES + SLACK_BYTES)
     return nb.int64(_decode(bytes_at(data, size), itemsize, 1, bytes_at(target, target_bytes), block, words))
@@ -254,7 +255,7 @@ def decode_bytes_at(data, size, itemsize, target, target_bytes, work, _told):
 
 @nb.cfunc(nb.types.int64(nb.uintp, nb.int64, nb.int64, nb.uintp, nb.int64), nopython=True, cache=True)
 def decode_lz4_at(data, size, step, target, nbytes):
-    """LZ4 blocks of ``step`` bytes in the framing of the HDF5 filter; SLACK_BYTES behind the target are written too."""
+    """LZ4 blocks of ``step`` bytes in the framing of the HDF5 filter; writes up to SLACK_BYTES behind the target."""
     part, at, done = bytes_at(data, size), FRAMING_BYTES, 0
     while done < nbytes:
         wanted = min(step, nbytes - done)
@@ -277,7 +278,7 @@ def decode_lz4_at(data, size, step, target, nbytes):
 
 @nb.jit(**COMPILED)
 def decode_all(data, ends, first, itemsize, frames, block, words):
-    """Patterns from number ``first`` on, coded back to back in ``data``, into frames (n, bytes) uint8; failures."""
+    """Decode patterns from ``first`` on, back to back in ``data``, into frames (n, bytes) uint8; number of failures."""
     failed = 0
     for n in range(frames.shape[0]):
         begin = ends[first + n - 1] if first + n > 0 else 0
@@ -287,5 +288,5 @@ def decode_all(data, ends, first, itemsize, frames, block, words):
 
 
 def work_space() -> tuple[np.ndarray, np.ndarray]:
-    """Fresh ``block`` and ``words`` for :func:`decode_bslz4`."""
+    """Return new ``block`` and ``words`` for :func:`decode_bslz4`."""
     return np.empty(MAX_BLOCK_BYTES + SLACK_BYTES, np.uint8), np.empty(MAX_BLOCK_BYTES // 8, np.uint64)

@@ -1,4 +1,4 @@
-"""Patterns handed on as they came: checked by the receive loop, decoded by whoever looks at them."""
+"""Patterns handed on in the coding in which they arrived: checked by the receive loop, decoded by their readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.streamer.wire import FrameLayout
 
 
 class HandedOn(FrameBatch):
-    """A batch of coded patterns, every one of which decodes."""
+    """A batch of coded patterns, all of which decode."""
 
     @property
     def frames(self) -> Array:
@@ -19,12 +19,12 @@ class HandedOn(FrameBatch):
         return self._decoded(0, len(self.index))
 
     def frame(self, position: int) -> Array:
-        """One pattern, decoded."""
+        """Return one decoded pattern."""
         return np.asarray(self._decoded(position, 1)[0])
 
     @property
     def nbytes(self) -> int:
-        """Bytes as they came."""
+        """Bytes of the coded patterns."""
         return self._coded.data.nbytes
 
     @property
@@ -33,7 +33,7 @@ class HandedOn(FrameBatch):
         return self.coded
 
     def _decoded(self, first: int, count: int) -> Array:
-        """``count`` patterns from place ``first`` on."""
+        """Decode ``count`` patterns from position ``first`` on."""
         raise NotImplementedError
 
 

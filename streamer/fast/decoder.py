@@ -1,4 +1,4 @@
-"""The compiled decoder of single patterns, for what does not come through the compiled receive loop."""
+"""The compiled decoder of single patterns, for patterns that bypass the compiled receive loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class CompiledDecoder:
         self._work = np.empty(WORK_BYTES, np.uint8)
 
     def decode(self, codec: Codec, part: ByteArray, nbytes: int, itemsize: int, block: int) -> bytes | None:
-        """One pattern of ``nbytes`` bytes, None where it is not for this decoder. Raises ValueError."""
+        """Decode one pattern of ``nbytes`` bytes; None if this decoder cannot handle it. Raises ValueError."""
         source, room = (part.ctypes.data, part.size), np.empty(nbytes + SLACK_BYTES, np.uint8)
         if codec == "bslz4" and itemsize in (1, 2, 4) and block <= MAX_BLOCK_BYTES:
             outcome = decode_at.ctypes(*source, itemsize, room.ctypes.data, nbytes, self._work.ctypes.data, 0)
@@ -32,5 +32,5 @@ class CompiledDecoder:
 
 
 def use_compiled_decoder() -> None:
-    """Have single patterns decoded here from now on, in every thread. Seconds the first time on a machine."""
+    """Decode single patterns here from now on, in every thread. Takes seconds the first time on a machine."""
     wire_codec.decode_with(CompiledDecoder)

@@ -1,7 +1,7 @@
-"""Compiled reader of the one header that comes a hundred thousand times a second: that of a frames message.
+"""Compiled reader of the one header that arrives a hundred thousand times a second: that of a frames message.
 
-It understands a small msgpack map with the keys of docs/protocol.md, each once, and nothing else. Whatever differs in
-any way is left to :func:`ptylive.streamer.wire.decode`, which knows all of msgpack and why a message is refused.
+It supports only a small msgpack map with the keys of docs/protocol.md, each once. Anything that differs is left to
+:func:`ptylive.streamer.wire.decode`, which supports all of msgpack and gives the reason of a refusal.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ptylive.streamer.fast.memory import COMPILED, INNER, load64
 from ptylive.streamer.wire.limits import MAX_BATCH, MAX_FRAMES
 
 FIRST, COUNT, CODEC, SENDER = 0, 1, 2, 3
-"""Places of the values read."""
+"""Positions of the values read."""
 CODEC_NONE, CODEC_BSLZ4 = 0, 1
 
 _TYPE, _UID, _SEQ, _FIRST, _COUNT, _CODEC, _SENDER = 1, 2, 4, 8, 16, 32, 64
@@ -21,7 +21,7 @@ _NEEDED = _TYPE | _UID | _FIRST | _COUNT
 
 
 def _word(text: str) -> int:
-    """A short word as a number: its bytes, first one lowest."""
+    """A short word as a number: its bytes, lowest first."""
     return int.from_bytes(text.encode(), "little")
 
 
@@ -63,7 +63,7 @@ def _as_word(data, start, length):
 
 @nb.jit(**INNER)
 def _same(data, start, text):
-    """Whether ``text`` (bytes,) stands at ``start``, where there is room for it. Without a way out it vectorises."""
+    """Whether ``text`` (bytes,) stands at ``start``, where there is room for it. Without early exit it vectorises."""
     other = data[start : start + text.size]
     difference = nb.uint8(0)
     for k in range(text.size):
@@ -73,7 +73,7 @@ def _same(data, start, text):
 
 @nb.jit(**INNER)
 def _number(data, at):
-    """A msgpack number that is whole and not negative: (value, next), value -1 for anything else."""
+    """A non-negative msgpack integer: (value, next), value -1 for anything else."""
     if at >= data.size:
         return nb.int64(-1), at
     tag = data[at]
@@ -94,7 +94,7 @@ def _number(data, at):
 def read_frames_header(data, uid, values):
     """Whether ``data`` (bytes,) uint8 is the plain header of a frames message of the scan ``uid`` (bytes,) uint8.
 
-    values int64: FIRST, COUNT, CODEC and SENDER of it.
+    values int64: receives its FIRST, COUNT, CODEC and SENDER.
     """
     if data.size < 2 or data[0] & 0xF0 != 0x80:
         return False
@@ -148,5 +148,5 @@ def read_frames_header(data, uid, values):
 
 
 def new_values() -> np.ndarray:
-    """A place for what :func:`read_frames_header` reads."""
+    """Return an array for the values of :func:`read_frames_header`."""
     return np.zeros(4, np.int64)

@@ -1,7 +1,7 @@
 """Compiled reader of the two texts before each image of DECTRIS stream version 1.
 
-The first (``dimage-1.0``) is read: a flat JSON object of texts and whole numbers. The second (``dimage_d-1.0``) says
-the same for every image but for ``size``: it is compared with one that Python has understood. Whatever differs is left
+The first (``dimage-1.0``) is parsed: a flat JSON object of texts and integers. The second (``dimage_d-1.0``) is the
+same for every image except for ``size``: it is compared with one that Python has parsed. Anything that differs is left
 to :class:`ptylive.streamer.protocols.dectris_v1.DectrisV1`.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.streamer.fast.memory import INNER
 
 SERIES, NUMBER = 0, 1
-"""Places of the values read."""
+"""Positions of the values read."""
 _QUOTE, _COLON, _COMMA, _OPEN, _CLOSE, _ESCAPE = 34, 58, 44, 123, 125, 92
 _HTYPE, _SERIES, _FRAME = (np.frombuffer(word, np.uint8) for word in (b"htype", b"series", b"frame"))
 _DIMAGE = np.frombuffer(b"dimage-1.0", np.uint8)
@@ -22,7 +22,7 @@ _MOST_DIGITS = 18
 
 @nb.jit(**INNER)
 def _blank(data, at):
-    """The next byte that is no white space."""
+    """Position of the next byte that is not white space."""
     while at < data.size and (data[at] == 32 or 9 <= data[at] <= 13):
         at += 1
     return at
@@ -44,7 +44,7 @@ def _string(data, at):
 
 @nb.jit(**INNER)
 def _digits(data, at):
-    """A whole number at ``at``: (value, next), value -1 for anything else."""
+    """An unsigned integer at ``at``: (value, next), value -1 for anything else."""
     start, value = at, nb.int64(0)
     while at < data.size and 48 <= data[at] <= 57 and at - start < _MOST_DIGITS:
         value = 10 * value + nb.int64(data[at] - 48)
@@ -66,7 +66,7 @@ def _equal(data, start, end, word):
 
 @nb.jit(**INNER)
 def read_image_header(data, values):
-    """Whether ``data`` (bytes,) uint8 is the plain first text of an image; values int64: SERIES and NUMBER of it."""
+    """Whether ``data`` (bytes,) uint8 is the plain first text of an image; values int64: its SERIES and NUMBER."""
     at = _blank(data, 0)
     if at >= data.size or data[at] != _OPEN:
         return False
@@ -111,7 +111,7 @@ def read_image_header(data, values):
 
 @nb.jit(**INNER)
 def announced_size(data, before, after):
-    """The number between ``before`` and ``after`` (bytes,) uint8, which ``data`` must consist of; -1 if it does not."""
+    """The number between ``before`` and ``after`` (bytes,) uint8, of which ``data`` must consist; -1 if it does not."""
     if data.size <= before.size + after.size or not _equal(data, 0, before.size, before):
         return nb.int64(-1)
     value, at = _digits(data, before.size)

@@ -1,7 +1,7 @@
 """The libzmq that pyzmq itself uses, for compiled code: found, loaded, and eight functions of its public interface.
 
-Sockets are made, configured and closed by pyzmq; compiled code only takes messages from them. Symbols are bound by
-name when compiled code is loaded, so numba's cache stays valid.
+Sockets are made, configured and closed by pyzmq; compiled code only takes messages from them. Symbols are bound by name
+when compiled code is loaded, so numba's cache stays valid.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MESSAGE_WORDS = 8
 AGAIN, INTERRUPTED, NO_WAIT = int(zmq.EAGAIN), 4, int(zmq.NOBLOCK)
 
 CONNECTION = int(zmq.SRCFD)
-"""The property of a message that says which connection it came by: its file descriptor; -1 where there is none."""
+"""The property of a message that identifies its connection: the file descriptor; -1 where there is none."""
 
 _INT, _ADDRESS = types.int32, types.uintp
 msg_init = types.ExternalFunction("zmq_msg_init", _INT(_ADDRESS))
@@ -35,7 +35,7 @@ sleep_us = types.ExternalFunction("usleep", _INT(types.uint32))
 
 
 def library() -> Path:
-    """The shared library in pyzmq's wheel. Raises PtyliveError when pyzmq came another way (conda, a distribution)."""
+    """Return the shared library in pyzmq's wheel. Raises PtyliveError for other pyzmq (conda, a distribution)."""
     package = Path(zmq.__file__).parent
     patterns = ((package.parent / "pyzmq.libs", "libzmq*.so*"), (package / ".dylibs", "libzmq*.dylib"))
     for folder, pattern in patterns:
@@ -46,7 +46,7 @@ def library() -> Path:
 
 
 def load() -> None:
-    """Make libzmq's functions known to compiled code. Raises PtyliveError when that cannot be done safely."""
+    """Make libzmq's functions available to compiled code. Raises PtyliveError when that cannot be done safely."""
     if zmq.zmq_version_info()[0] != 4:
         raise PtyliveError(f"libzmq {zmq.zmq_version()} is not version 4", "the plain receive loop is used")
     try:

@@ -1,9 +1,8 @@
 """The compiled receive loop: frames messages of one scan into a block of checked patterns, without the GIL.
 
-It takes whole messages of new frames only. Everything else (other messages, repeated frames, what it does not
-understand) is left to Python from its first part on: the other parts are still in the socket. One thread calls it, the
-one that owns the socket, and it returns at least every few thousand messages, so that stopping, ticks and block
-hand-over are Python's business.
+It takes only whole messages of new frames. Everything else (other messages, repeated frames, unsupported ones) is left
+to Python from its first part on: the other parts are still in the socket. One thread calls it, the one that owns the
+socket, and it returns at least every few thousand messages, so that Python handles stopping, ticks and block hand-over.
 """
 
 from __future__ import annotations
@@ -38,8 +37,9 @@ from ptylive.streamer.fast.memory import COMPILED, INNER, bytes_at
 from ptylive.streamer.marks import KIND
 
 TAKE, IDLE, HEADER, BROKEN = 0, 1, 2, 3
-"""Why the loop returned: take the block (full, or the sender paused); nothing came in a tick; a message is left to
-Python, its first part is in ``header``; the socket is gone."""
+"""Why the loop returned: take the block (full, or the sender paused); nothing arrived in a tick; a message is left to
+Python, its first part is in ``header``; the socket is gone.
+"""
 
 FRAMES, BLOCK_BYTES, PENDING, HEADER_BYTES, MORE = 0, 1, 2, 3, 4
 TRUNCATED_PATTERNS, WRONG_SIZE_PATTERNS, CORRUPT_PATTERNS = 5, 6, 7
@@ -47,13 +47,14 @@ TRUNCATED_MESSAGES, OVERSIZED_MESSAGES, WRONG_PARTS_MESSAGES = 8, 9, 10
 MESSAGES, BYTES, SECOND_BYTES, SOURCE = 11, 12, 13, 14
 _MESSAGE = 16
 STATE_WORDS = _MESSAGE + MESSAGE_WORDS
-"""Places in ``state``: frames and bytes in the block, whether a header waits for room, length of a header left
-to Python and whether parts follow it, counts of what was refused, messages taken with their bytes,
-the length of a second part that was read before a message was left to Python, the connection by which a native
-message came that is left to Python, and libzmq's message.
+"""Positions in ``state``: frames and bytes in the block, whether a header waits for room, length of a header left to
+Python and whether parts follow it, counts of refused patterns and messages, messages taken with their bytes, the
+length of a second part that was read before a message was left to Python, the connection of a native message that
+is left to Python, and libzmq's message.
 
-The message lies there because the caller keeps ``state``: an array made in compiled code is freed after its last use
-by name, while libzmq still writes to its address."""
+The message lies there because the caller keeps ``state``: an array made in compiled code is freed after its last use by
+name, while libzmq still writes to its address.
+"""
 
 _GOT = -1
 _RAW, _CODED = KIND["none"], KIND["bslz4"]
@@ -63,13 +64,13 @@ _PAUSE_US, _PAUSES = 200, 25
 
 @nb.jit(**COMPILED)
 def coded_bound(pattern_bytes):
-    """Bytes a coded pattern has at most, whatever the block length of its coder."""
+    """Largest number of bytes of a coded pattern, whatever the block length of its coder."""
     return 2 * pattern_bytes + 1024
 
 
 @nb.jit(**INNER)
 def _receive(message, socket, flags):
-    """The next part: 0, or the error. Interrupted calls are repeated."""
+    """Receive the next part: 0, or the error. Interrupted calls are repeated."""
     while msg_recv(message, socket, np.int32(flags)) < 0:
         error = last_error()
         if error != INTERRUPTED:
@@ -79,9 +80,9 @@ def _receive(message, socket, flags):
 
 @nb.jit(**INNER)
 def _first_part(message, socket, state, pauses):
-    """Wait for a message: (GOT, pauses so far), or why the loop is to return.
+    """Wait for a message: (GOT, pauses so far), or the reason why the loop should return.
 
-    While a block is open it is waited for a few times only, so that the block is handed over soon.
+    While a block is open, the wait is limited to a few pauses, so that the block is handed over soon.
     """
     while True:
         error = _receive(message, socket, NO_WAIT if state[FRAMES] > 0 else 0)
@@ -124,7 +125,7 @@ def _all_new(received, first, count):
 
 @nb.jit(**INNER)
 def _take_raw(data, k, first, count, nbytes, block, index, received, marks, state):
-    """The one part of an uncompressed message."""
+    """Take the one part of an uncompressed message."""
     start = state[FRAMES]
     if k == 0 and data.size == count * nbytes:
         target = nb.uintp(block.ctypes.data) + nb.uintp(state[BLOCK_BYTES])
@@ -139,7 +140,7 @@ def _take_raw(data, k, first, count, nbytes, block, index, received, marks, stat
 
 @nb.jit(**INNER)
 def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, marks, state):
-    """One pattern of a compressed message: it is checked, and copied as it is."""
+    """Check one pattern of a compressed message and copy it unchanged."""
     at, start = state[FRAMES], state[BLOCK_BYTES]
     if data.size > coded_bound(nbytes):
         outcome = CORRUPT  # longer than any coding of such a pattern; so ``block`` never overflows
@@ -160,7 +161,7 @@ def _take_coded(data, number, itemsize, nbytes, block, index, ends, received, ma
 
 @nb.jit(**INNER)
 def _take_parts(message, socket, values, itemsize, nbytes, block, index, ends, received, marks, state):
-    """All further parts of a message whose header has been read; 0, or libzmq's error."""
+    """Take all further parts of a message whose header has been read; 0, or libzmq's error."""
     first, count, coded = values[FIRST], values[COUNT], values[CODEC] == CODEC_BSLZ4
     before_frames, before_bytes = state[FRAMES], state[BLOCK_BYTES]
     refused = state[TRUNCATED_PATTERNS], state[WRONG_SIZE_PATTERNS], state[CORRUPT_PATTERNS]
@@ -210,14 +211,13 @@ def receive_block(
     values,
     header,
 ):
-    """Receive until there is something for Python to do; why: TAKE, IDLE, HEADER or BROKEN.
+    """Receive until there is something for Python to do and return the reason: TAKE, IDLE, HEADER or BROKEN.
 
     socket: address of a PULL socket; uid (bytes,) uint8 and received bool (frames of the scan,): the scan; senders
-    int64 (few,) and codec: the ones that are taken; nbytes: of a decoded pattern; marks (frames,) uint32: of what came,
-    see `streamer/marks.py`; largest: patterns of a message, one with more is left to Python.
-    The block has room for ``room`` patterns: block (bytes,) uint8 with the patterns as they came, back to back;
-    index (n,) int64 their numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header;
-    header uint8.
+    int64 (few,) and codec: those that are accepted; nbytes: of a decoded pattern; marks (frames,) uint32: of received
+    frames, see `streamer/marks.py`; largest: most patterns of a message, one with more is left to Python. The block has
+    room for ``room`` patterns: block (bytes,) uint8 with the patterns as received, back to back; index (n,) int64 their
+    numbers; ends (n,) int64 of the coded ones. state int64 as above, values of a pending header; header uint8.
     """
     message = nb.uintp(state.ctypes.data) + nb.uintp(8 * _MESSAGE)
     msg_init(message)
@@ -278,7 +278,7 @@ def receive_images(
     values,
     header,
 ):
-    """The same for images of DECTRIS stream version 1 that come as one message each, coded bslz4.
+    """Like :func:`receive_block`, for images of DECTRIS stream version 1 that arrive as one message each, coded bslz4.
 
     series: its number; before, after (bytes,) uint8: the second part around its ``size``; offset: number of the image
     that is frame 0 of the scan. A message left to Python has one part in ``header``, or two back to back.
@@ -354,9 +354,9 @@ def receive_maps(
     values,
     header,
 ):
-    """The same for images of DECTRIS stream version 2, one message of one part each, coded bslz4.
+    """Like :func:`receive_block`, for images of DECTRIS stream version 2, one message of one part each, coded bslz4.
 
-    series, unique, before: how they are spelt, see :func:`ptylive.streamer.fast.map_header.read_image_map`.
+    series, unique, before: their encoding, see :func:`ptylive.streamer.fast.map_header.read_image_map`.
     """
     message = nb.uintp(state.ctypes.data) + nb.uintp(8 * _MESSAGE)
     msg_init(message)

@@ -16,7 +16,7 @@ _U = nb.uintp
 
 @nb.jit(**INNER)
 def _length(base, source, source_end):
-    """A length of LZ4 that goes on in further bytes: (length, next address), address 0 where the input ends."""
+    """An LZ4 length that continues in further bytes: (length, next address), address 0 where the input ends."""
     length = _U(base)
     while True:
         if source >= source_end:
@@ -48,7 +48,7 @@ def _copy_blocks(source, target, target_end):
 
 @nb.jit(**INNER)
 def _repeat(offset, target, target_end):
-    """Copy from ``offset`` bytes before the target: what is copied grows while it is copied."""
+    """Copy from ``offset`` bytes before the target; the source grows while it is copied."""
     source = _U(target - offset)
     if offset >= _U(32):
         _copy_blocks(source, target, target_end)
@@ -76,7 +76,7 @@ def _repeat(offset, target, target_end):
 
 @nb.jit(**COMPILED)
 def lz4_block(source, source_end, target, target_end):
-    """Decode one LZ4 block from [source, source_end) to [target, target_end): bytes written, or -1 when it is faulty.
+    """Decode one LZ4 block from [source, source_end) to [target, target_end): bytes written, or -1 when it is invalid.
 
     Addresses. SLACK_BYTES behind target_end must be writable.
     """
@@ -123,9 +123,9 @@ def lz4_block(source, source_end, target, target_end):
 
 @nb.jit(**INNER)
 def lz4_size(source, source_end, most):
-    """Bytes that :func:`lz4_block` makes of the block [source, source_end), or -1 when it refuses it.
+    """Bytes that :func:`lz4_block` makes of the block [source, source_end), or -1 when it refuses the block.
 
-    ``most``: bytes there is room for. What a block decodes to depends on its lengths and offsets alone: nothing is
+    ``most``: bytes of available room. The decoded size of a block depends only on its lengths and offsets: nothing is
     copied.
     """
     done = _U(0)

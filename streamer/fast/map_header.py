@@ -1,7 +1,7 @@
 """Compiled reader of an image of DECTRIS stream version 2: one CBOR map, whose array holds one bslz4 byte string.
 
-Keys may come in any order; those that no image needs are stepped over. The array's own spelling (channel, shape, type,
-compression) is compared, up to the byte string, with one that Python has understood. Whatever differs is left to
+Keys may come in any order; those that no image needs are skipped. The array's own encoding (channel, shape, type,
+compression) is compared, up to the byte string, with one that Python has parsed. Anything that differs is left to
 :class:`ptylive.streamer.protocols.dectris_v2.DectrisV2`.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from ptylive.streamer.fast.memory import COMPILED, INNER
 
 NUMBER, START, STOP = 0, 1, 2
-"""Places of the values read: number of the image, where its coded pattern starts and ends."""
+"""Positions of the values read: number of the image, start and end of its coded pattern."""
 _BYTES, _TEXT, _ARRAY, _MAP, _TAG = 2, 3, 4, 5, 6
 _TYPE, _ID, _SERIES, _UNIQUE, _DATA = (
     np.frombuffer(word, np.uint8) for word in (b"type", b"image_id", b"series_id", b"series_unique_id", b"data")
@@ -24,7 +24,7 @@ _NEEDED = 1 | 2 | 4 | 16
 
 @nb.jit(**INNER)
 def _head(data, at):
-    """The head of a CBOR item at ``at``: (major type, argument, next); next -1 for what has no definite length."""
+    """The head of a CBOR item at ``at``: (major type, argument, next); next -1 for an item without definite length."""
     if at >= data.size:
         return nb.int64(0), nb.int64(0), nb.int64(-1)
     major, short = nb.int64(data[at] >> 5), nb.int64(data[at] & 31)
@@ -44,7 +44,7 @@ def _head(data, at):
 
 @nb.jit(**INNER)
 def _after(data, at):
-    """The address behind the item at ``at``, whatever it holds; -1 where it is broken off or of no definite length."""
+    """The position behind the item at ``at``, whatever it holds; -1 where it is truncated or of indefinite length."""
     items = nb.int64(1)
     while items > 0:
         major, value, at = _head(data, at)
@@ -66,7 +66,7 @@ def _after(data, at):
 
 @nb.jit(**INNER)
 def _is(data, start, stop, word):
-    """Whether ``word`` (bytes,) uint8 lies between two addresses."""
+    """Whether ``word`` (bytes,) uint8 lies between two positions."""
     if stop - start != word.size or stop > data.size:
         return False
     for k in range(word.size):
@@ -77,10 +77,10 @@ def _is(data, start, stop, word):
 
 @nb.jit(**COMPILED)
 def read_image_map(data, series, unique, before, values):
-    """Whether ``data`` (bytes,) uint8 is an image of a series, spelt like those before it.
+    """Whether ``data`` (bytes,) uint8 is an image of a series, encoded like those before it.
 
-    series, unique: the items of ``series_id`` and ``series_unique_id`` (empty: there is none); before: the item of
-    ``data`` up to its byte string; all (bytes,) uint8. values int64: NUMBER, START and STOP.
+    series, unique: the items of ``series_id`` and ``series_unique_id`` (empty: absent); before: the item of ``data`` up
+    to its byte string; all (bytes,) uint8. values int64: NUMBER, START and STOP.
     """
     major, pairs, at = _head(data, 0)
     if at < 0 or major != _MAP:

@@ -1,4 +1,4 @@
-"""The marks of :mod:`ptylive.streamer.marks` in compiled code: taken while the frame is still in the cache."""
+"""The marks of :mod:`ptylive.streamer.marks` in compiled code: computed while the frame is still in the cache."""
 
 from __future__ import annotations
 

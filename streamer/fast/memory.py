@@ -1,4 +1,4 @@
-"""Bytes at addresses, for compiled code: what libzmq hands out are addresses, not arrays."""
+"""Access to bytes at addresses, for compiled code: libzmq hands out addresses, not arrays."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from numba.extending import intrinsic
 COMPILED = {"nopython": True, "nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
 """Options of compiled functions of this package that Python calls."""
 INNER = {**COMPILED, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-"""Of those that compiled code alone calls: without numba's code for calls from Python, which takes its time to compile.
-Called from Python after all it ends the process."""
+"""Options of functions that only compiled code calls: without numba's wrapper for Python, which takes time to compile.
+Calling such a function from Python ends the process.
+"""
 
 
 @intrinsic
@@ -30,13 +31,13 @@ def _pointer(_typing, address):
 
 @nb.jit(**COMPILED)
 def bytes_at(address, length):
-    """The ``length`` bytes at an address as an array (uint8); they stay where they are, and nobody keeps them alive."""
+    """The ``length`` bytes at an address as an array (uint8); they are not copied, and nobody keeps them alive."""
     return nb.carray(_pointer(nb.uintp(address)), (length,), nb.uint8)
 
 
 @nb.jit(**COMPILED)
 def words_at(address, length):
-    """The same for ``length`` numbers int64."""
+    """Like :func:`bytes_at`, for ``length`` numbers int64."""
     return nb.carray(_pointer(nb.uintp(address)), (length,), nb.int64)
 
 
@@ -104,7 +105,7 @@ def fill32(_typing, target, word):
 def shuffled_copy(order: Sequence[int]) -> Any:
     """A function (target, source) that copies ``len(order)`` bytes between two addresses (uintp), at any alignment.
 
-    Byte k comes from place ``order[k]``. The processor does it a vector at a time.
+    Byte k comes from position ``order[k]``. The processor does it a vector at a time.
     """
 
     @intrinsic

@@ -1,6 +1,6 @@
-"""Compiled looks at runs of Merlin frames, without the GIL: which are alike, and their marks.
+"""Compiled examination of runs of Merlin frames, without the GIL: which frames match, and their marks.
 
-The same as :class:`ptylive.streamer.protocols.merlin.runs.RunTemplate` says with numpy.
+The results are those of :class:`ptylive.streamer.protocols.merlin.runs.RunTemplate` with numpy.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ZERO, _NINE = np.uint8(ord("0")), np.uint8(9)
 
 @nb.jit(**INNER)
 def _number(frame, first, stop):
-    """The number that stands in columns ``first`` to ``stop`` of a frame at an address; -1 where there is none."""
+    """The number in columns ``first`` to ``stop`` of a frame at an address; -1 where there is none."""
     number = np.int64(0)
     for k in range(first, stop):
         digit = nb.uint8(load8(frame + nb.uintp(k)) - _ZERO)
@@ -57,8 +57,8 @@ def _mark(frames, stride, places, nbytes, marks):
 
 
 def alike(frames: ByteArray, places: IndexArray, text: ByteArray, digits: slice) -> tuple[int, int]:
-    """Number of the first of frames (n, bytes), and how many from there on follow one another and have ``text`` (m,)
-    at ``places`` (m,); ``digits``: where their numbers stand.
+    """Number of the first of frames (n, bytes), and how many from it on are consecutive and have ``text`` (m,) at
+    ``places`` (m,); ``digits``: position of their numbers.
     """
     where = frames.ctypes.data, len(frames), frames.strides[0]
     first, count = _alike(*where, places, text, digits.start, digits.stop)
@@ -67,7 +67,7 @@ def alike(frames: ByteArray, places: IndexArray, text: ByteArray, digits: slice)
 
 def marks(frames: ByteArray, places: IndexArray, nbytes: int) -> Array:
     """Marks (n,) uint32 of patterns of ``nbytes`` bytes whose marked bytes stand at ``places`` of frames (n, bytes);
-    below 0: nowhere, they are 0.
+    positions below 0 stand for bytes that are 0.
     """
     found = np.empty(len(frames), np.uint32)
     _mark(frames.ctypes.data, frames.strides[0], places, nbytes, found)

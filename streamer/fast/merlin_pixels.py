@@ -1,8 +1,8 @@
-"""Compiled decoder of Merlin frames: what :mod:`ptylive.streamer.protocols.merlin.pixels` does to one.
+"""Compiled decoder of Merlin frames, the counterpart of :mod:`ptylive.streamer.protocols.merlin.pixels`.
 
-Rows are turned over, words of 64 bits become pixels in this machine's order. Raw words hold their pixels from the
-highest column down, so that a chip that lies turned by 180 degrees is read with its words in reverse. Frames of a run
-are handed on as they came, and decoded by whoever looks at them; for a journal they are decoded where they lie.
+Rows are flipped, and words of 64 bits become pixels in this machine's order. Raw words hold their pixels from the
+highest column down, so a chip turned by 180 degrees is read with its words in reverse. Frames of a run are handed on as
+received, and decoded by their readers; for a journal they are decoded in place.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from ptylive.streamer.protocols.merlin.pixels import PixelLayout
 from ptylive.streamer.protocols.merlin.runs import decode_runs_with
 
 _PLAIN, _PAIRS, _FOURS, _WORDS, _BITS = 0, 1, 2, 3, 4
-"""What becomes of a word: nothing, its bytes swapped in pairs, in fours, all eight, or its 64 bits as bytes."""
+"""Treatment of a word: none, its bytes swapped in pairs, in fours, all eight, or its 64 bits expanded to bytes."""
 _SWAPPED = {1: _PLAIN, 2: _PAIRS, 4: _FOURS}
 _LEFT_TO_NUMPY, _CHIP = 24, 256
 _ALIGNED = 64
 _OFFSET, _STORED_BYTES, _BYTES, _ROWS, _STORED, _LINE, _AS_STORED, _TURNED, _SIDE = range(9)
-"""Where :func:`told_of` says: bytes before the pixels, of the pixels as they come and of the pattern, rows and bytes of
-a stored line (of one chip), bytes of a line of the pattern, what becomes of its words; of four chips what becomes of
-the words of those that are turned, and rows of the pattern (0: one chip)."""
+"""Positions in the array of :func:`told_of`: bytes before the pixels, of the stored pixels and of the pattern; rows and
+bytes of a stored line (of one chip), bytes of a line of the pattern, treatment of its words; for four chips the
+treatment of the words of the turned chips, and rows of the pattern (0: one chip).
+"""
 _TWO = np.uint64(0x00FF00FF00FF00FF)
 _FOUR = np.uint64(0x0000FFFF0000FFFF)
 _8, _16, _32, _1 = np.uint64(8), np.uint64(16), np.uint64(32), np.uint64(1)
@@ -54,7 +55,7 @@ def _words(word):
 
 @nb.jit(**INNER)
 def _line(target, source, nbytes, what):
-    """``nbytes`` bytes of a line; of one that is no whole number of vectors the rest byte by byte."""
+    """Copy ``nbytes`` bytes of a line; bytes beyond whole vectors are copied one by one."""
     vectors = nbytes // _VECTOR
     if what == _PAIRS:
         for k in range(vectors):
@@ -68,14 +69,14 @@ def _line(target, source, nbytes, what):
     else:
         for k in range(vectors):
             _copy_plain(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
-    within = (1 << what) - 1  # of what is swapped
+    within = (1 << what) - 1  # mask within a swapped group
     for k in range(_VECTOR * vectors, nbytes):
         store8(target + nb.uintp(k), load8(source + nb.uintp(k ^ within)))
 
 
 @nb.jit(**INNER)
 def _bits(target, source, words):
-    """A line of pixels of 1 bit."""
+    """Expand a line of pixels of 1 bit."""
     for k in range(words):
         word = _words(load64(source + nb.uintp(8 * k)))
         for bit in range(64):
@@ -84,7 +85,7 @@ def _bits(target, source, words):
 
 @nb.jit(**INNER)
 def _line_of_chip(target, source, nbytes, what):
-    """A raw line of one chip; ``nbytes`` as it is stored."""
+    """Decode a raw line of one chip; ``nbytes`` as stored."""
     if what == _BITS:
         _bits(target, source, nbytes // 8)
     else:
@@ -93,7 +94,7 @@ def _line_of_chip(target, source, nbytes, what):
 
 @nb.jit(**INNER)
 def _turned(target, source, nbytes, what):
-    """The same with its columns in reverse: words from the last to the first; a chip's line is whole vectors."""
+    """Like :func:`_line_of_chip`, with columns in reverse: words from last to first; a chip's line is whole vectors."""
     words = nbytes // 8
     if what == _BITS:
         for k in range(words):
@@ -110,7 +111,7 @@ def _turned(target, source, nbytes, what):
 
 @nb.jit(**INNER)
 def _decode_lines(source, stored, line, rows, what, target):
-    """A frame at an address: ``rows`` lines of ``stored`` bytes become lines of ``line`` bytes, turned over."""
+    """Decode a frame at an address: ``rows`` lines of ``stored`` bytes become lines of ``line`` bytes, flipped."""
     for row in range(rows):
         place = target + nb.uintp((rows - 1 - row) * line)
         _line_of_chip(place, source + nb.uintp(row * stored), stored, what)
@@ -118,7 +119,7 @@ def _decode_lines(source, stored, line, rows, what, target):
 
 @nb.jit(**INNER)
 def _decode_quad(source, told, target):
-    """A frame of four raw chips."""
+    """Decode a frame of four raw chips."""
     stored, line, rows, side = told[_STORED], told[_LINE], told[_ROWS], told[_SIDE]
     as_stored, turned = told[_AS_STORED], told[_TURNED]
     chip = stored * 8 if as_stored == _BITS else stored
@@ -138,7 +139,7 @@ def _decode_quad(source, told, target):
 
 @nb.jit(**COMPILED)
 def _decode_one(source, told, target):
-    """A frame whose pixels begin at an address."""
+    """Decode a frame whose pixels begin at an address."""
     if told[_SIDE]:
         _decode_quad(source, told, target)
     else:
@@ -147,14 +148,14 @@ def _decode_one(source, told, target):
 
 @nb.jit(**COMPILED)
 def _decode_all(frames, count, stride, told, target):
-    """``count`` frames, ``stride`` bytes from one to the next, to patterns back to back."""
+    """Decode ``count`` frames, ``stride`` bytes apart, to patterns back to back."""
     for n in range(count):
         _decode_one(frames + nb.uintp(n * stride + told[_OFFSET]), told, target + nb.uintp(n * told[_BYTES]))
 
 
 @nb.jit(**COMPILED)
 def _pack_all(frames, count, stride, told, target, space):
-    """The same where the patterns lie in the memory of the frames and none behind its own frame."""
+    """Like :func:`_decode_all`, with patterns in the memory of the frames, none of them behind its own frame."""
     for n in range(count):
         _line(space, frames + nb.uintp(n * stride + told[_OFFSET]), told[_STORED_BYTES], _PLAIN)
         _decode_one(space, told, target + nb.uintp(n * told[_BYTES]))
@@ -162,7 +163,7 @@ def _pack_all(frames, count, stride, told, target, space):
 
 @nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
 def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, told):
-    """A frame with prefix and header as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
+    """Decode a frame with prefix and header, as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
     words = words_at(told, _SIDE + 1)
     if size != words[_OFFSET] + words[_STORED_BYTES] or target_bytes != words[_BYTES]:
         return nb.int64(WRONG_SIZE)
@@ -171,7 +172,7 @@ def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, told):
 
 
 def told_of(layout: PixelLayout, offset: int) -> IndexArray | None:
-    """What the compiled functions must know (9,) int64 of frames whose pixels begin after ``offset`` bytes.
+    """Parameters (9,) int64 of the compiled functions for frames whose pixels begin after ``offset`` bytes.
 
     None for raw frames of 24 bits, which are left to numpy.
     """
@@ -189,7 +190,7 @@ def told_of(layout: PixelLayout, offset: int) -> IndexArray | None:
 
 
 class RunBatch(HandedOn):
-    """Frames of a run (n, bytes) uint8 as they came, each with prefix and header."""
+    """Frames of a run (n, bytes) uint8 as received, each with prefix and header."""
 
     def __init__(self, uid: str, index: IndexArray, frames: ByteArray, layout: PixelLayout, told: IndexArray) -> None:
         ends = np.arange(1, len(frames) + 1, dtype=np.int64) * frames.shape[1]
@@ -205,23 +206,25 @@ class RunBatch(HandedOn):
 
 
 class CompiledRuns:
-    """What :func:`ptylive.streamer.protocols.merlin.runs.decode_runs_with` takes."""
+    """The argument of :func:`ptylive.streamer.protocols.merlin.runs.decode_runs_with`."""
 
     alike, marks = staticmethod(merlin_headers.alike), staticmethod(merlin_headers.marks)
 
     @staticmethod
     def handed_on(layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray) -> RunBatch | None:
-        """Frames (n, bytes) of a scan that are decoded by whoever looks at them; None where numpy must do it."""
+        """Return frames (n, bytes) of a scan for decoding by their readers; None where numpy must decode them."""
         told = told_of(layout, offset)
         return None if told is None else RunBatch(uid, index, frames, layout, told)
 
     @staticmethod
     def pack(layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
-        """Patterns (bytes,) uint8, back to back, in the memory of their frames (n, bytes), which are gone then.
+        """Decode patterns (bytes,) uint8, back to back, into the memory of their frames (n, bytes), which are
+        destroyed.
 
-        None where they do not fit there: of fewer bits than a pixel takes, or with gaps between chips.
+        None where they do not fit there: with fewer bits than a pixel occupies, or with gaps between chips.
 
-        What has just been received is near; other memory would have to be fetched first, and so takes twice the time.
+        Data that have just been received are in the cache; other memory would have to be fetched first, which takes
+        twice the time.
         """
         start, told = frames.ctypes.data, told_of(layout, offset)
         skipped = -start % _ALIGNED
@@ -233,7 +236,7 @@ class CompiledRuns:
 
     @staticmethod
     def decode(layout: PixelLayout, frames: ByteArray, offset: int, patterns: ByteArray) -> bool:
-        """Patterns (bytes,) uint8, back to back, of frames (n, bytes) uint8 whose pixels begin at a column.
+        """Fill patterns (bytes,) uint8, back to back, from frames (n, bytes) uint8 whose pixels begin at a column.
 
         False for raw frames of 24 bits, which are left to numpy.
         """
@@ -244,7 +247,7 @@ class CompiledRuns:
 
 
 def use_compiled_runs() -> None:
-    """Compile it (seconds the first time on a machine), and have runs decoded here from now on, in every thread."""
+    """Compile the decoder (seconds the first time on a machine) and decode runs here from now on, in every thread."""
     compiled = CompiledRuns()
     frame = np.zeros((1, 64 + _ALIGNED), np.uint8)
     layout = PixelLayout((8, 8), "|u1", 6, False, 64)

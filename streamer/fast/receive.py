@@ -1,4 +1,4 @@
-"""The compiled loop seen from Python: bound to the open scan, it fills blocks; the receiver takes them.
+"""The Python interface of the compiled loop: bound to the open scan, it fills blocks; the receiver takes them.
 
 ::
 
@@ -29,18 +29,18 @@ from ptylive.streamer.wire.limits import MAX_PART_BYTES
 
 RAW_BLOCK_BYTES = 4 * 2**20
 CODED_BLOCK_BYTES = 32 * 2**20
-"""Bytes of a block once decoded: what waits for the rest of it is what a reader lags behind at least."""
+"""Decoded bytes of a block: frames waiting for the rest of a block set the least lag of a reader."""
 MOST_FRAMES = 16384
 LARGEST_RAW_MESSAGE_BYTES = 2**18
-"""Python hands larger ones on without a copy, which costs less than its own few microseconds a message save."""
+"""Python hands larger messages on without a copy, which costs less than the few microseconds saved per message."""
 LARGEST_PATTERN_BYTES = 2**20
-"""Larger patterns come so seldom that nothing is gained."""
+"""Larger patterns arrive so rarely that nothing is gained."""
 _CODECS: dict[Codec, int] = {"none": CODEC_NONE, "bslz4": CODEC_BSLZ4}
 _MOST_SENDERS = 8
 _TEXT_BYTES = 2**20 + 2
 """Room for a first part, DECTRIS's texts included; longer ones are refused as they are."""
 _MAP_BYTES = MAX_PART_BYTES + 1
-"""The same for stream2, whose messages have one part."""
+"""Room for a message of stream2, which has one part."""
 
 
 class CompiledLoop:
@@ -65,7 +65,7 @@ class CompiledLoop:
 
     @classmethod
     def prepare(cls) -> CompiledLoop:
-        """Load libzmq, compile (or load from numba's cache) and try it. Raises PtyliveError where it cannot work."""
+        """Load libzmq, compile (or load from numba's cache), test the loop. Raises PtyliveError if it cannot work."""
         libzmq.load()
         from ptylive.streamer.fast.decoder import use_compiled_decoder
         from ptylive.streamer.fast.merlin_pixels import use_compiled_runs
@@ -109,13 +109,13 @@ class CompiledLoop:
             self._make_room()
 
     def forget_senders(self) -> None:
-        """Leave frames to Python until it says again whose to take."""
+        """Leave frames to Python until it names their senders again."""
         self._senders = np.empty(0, np.int64)
 
     def expect(self, codec: Codec, sender: int = 0) -> None:
-        """Take messages of this codec, and of this sender too, from now on.
+        """Accept messages of this codec, and of this sender too, from now on.
 
-        What has been received must have been taken. ``sender``: as it calls itself; 0: all that do not.
+        The caller must have taken everything received. ``sender``: its own number; 0: all senders without a number.
         """
         if sender not in self._senders:
             self._senders = np.append(self._senders, sender)[-_MOST_SENDERS:]
@@ -125,19 +125,19 @@ class CompiledLoop:
                 self._make_room()
 
     def _make_room(self) -> None:
-        """A block for patterns of the scan that is followed, in the codec that is expected."""
+        """Provide a block for patterns of the followed scan, in the expected codec."""
         assert self._progress is not None  # noqa: S101  (callers follow one)
         nbytes = self._progress.layout.nbytes
         coded = self._codec != "none"
         block_bytes = CODED_BLOCK_BYTES if coded else RAW_BLOCK_BYTES
         self._room = max(1, min(MOST_FRAMES, block_bytes // nbytes))
         self._largest = self._room if coded else LARGEST_RAW_MESSAGE_BYTES // nbytes
-        # for coded patterns a bound, most of which is never touched: it costs addresses, not memory
+        # an upper bound for coded patterns, most of which is never touched: it costs addresses, not memory
         self._memory.shape(self._room * (self._loop.coded_bound(nbytes) if coded else nbytes))
         self._block = self._memory.block()
 
     def _wanted(self, progress: ScanProgress) -> int:
-        """Patterns to wait for: a block, or the rest of the scan, whose last one must not wait for more."""
+        """Number of patterns to wait for: a block, or the rest of the scan, whose last one must not wait for more."""
         return max(1, min(self._room, progress.header.frames - progress.placed))
 
     def receive(self, socket: zmq.Socket[bytes]) -> int:
@@ -167,7 +167,7 @@ class CompiledLoop:
         )
 
     def receive_images(self, socket: zmq.Socket[bytes], images: ImageTemplate) -> int:
-        """The same for images of a DECTRIS series."""
+        """Like :meth:`receive`, for images of a DECTRIS series."""
         if self._progress is None or images.uid != self._progress.header.uid:
             raise RuntimeError("follow the scan of these images first")
         self.expect("bslz4")
@@ -189,13 +189,13 @@ class CompiledLoop:
         if isinstance(images, JsonImageTemplate):
             after = np.frombuffer(images.after, np.uint8)
             return int(loop.receive_images(socket.underlying, images.series, before, after, *target, self._header))
-        if len(self._header) < _MAP_BYTES:  # never touched unless a map is as long
+        if len(self._header) < _MAP_BYTES:  # never touched unless a map is that long
             self._header = np.empty(_MAP_BYTES, np.uint8)
         series, unique = np.frombuffer(images.series, np.uint8), np.frombuffer(images.unique, np.uint8)
         return int(loop.receive_maps(socket.underlying, series, unique, before, *target, self._header))
 
     def take(self) -> FrameBlock | None:
-        """What has been received since the last time, if anything; it belongs to the caller."""
+        """Return what has been received since the last call, if anything; it belongs to the caller."""
         count, nbytes = int(self._state[self._loop.FRAMES]), int(self._state[self._loop.BLOCK_BYTES])
         if self._progress is None or count == 0:
             return None
@@ -212,7 +212,7 @@ class CompiledLoop:
         return FrameBlock(CodedBatch(uid, index, used, ends, layout), self._codec)
 
     def refused(self) -> Iterator[WireError]:
-        """What was refused since the last time, one by one."""
+        """Yield the errors of everything refused since the last call."""
         loop, state = self._loop, self._state
         for place, text, reason in (
             (loop.TRUNCATED_PATTERNS, "part is shorter than its framing", "truncated"),
@@ -227,7 +227,7 @@ class CompiledLoop:
                 yield WireError(f"{self._codec} {text}", reason)
 
     def messages_read(self) -> tuple[int, int]:
-        """How many messages have been received since the last time, and their bytes."""
+        """Return how many messages have been received since the last call, and their bytes."""
         loop, state = self._loop, self._state
         messages, nbytes = int(state[loop.MESSAGES]), int(state[loop.BYTES])
         state[loop.MESSAGES] = state[loop.BYTES] = 0
@@ -235,11 +235,11 @@ class CompiledLoop:
 
     @property
     def source(self) -> int:
-        """The connection by which the native message came that is left to Python; not of a pending one."""
+        """Connection of the native message that is left to Python; not of a pending one."""
         return int(self._state[self._loop.SOURCE])
 
     def left_over(self) -> tuple[list[bytes], bool]:
-        """The parts read of the message that is left to Python, and whether more of its parts are in the socket."""
+        """Return the parts read of the message that is left to Python, and whether the socket holds more of them."""
         loop = self._loop
         if self.pending:
             self._state[loop.PENDING] = 0

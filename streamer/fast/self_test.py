@@ -1,4 +1,4 @@
-"""Self-test of the compiled receive loop: messages to ourselves, before anything depends on it."""
+"""Self-test of the compiled receive loop with messages to itself, before anything depends on it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TIMEOUT_MS = 5000
 
 
 def self_test(loop: CompiledLoop) -> None:
-    """Receive patterns of 4 x 4 pixels, plain and coded, through a socket of its own.
+    """Receive patterns of 4 x 4 pixels, plain and coded, through a temporary socket.
 
     Raises PtyliveError when they differ.
     """
@@ -47,7 +47,7 @@ def self_test(loop: CompiledLoop) -> None:
             loop.receive(receiver)
             if (block := loop.take()) is not None:
                 got.update(zip(block.index.tolist(), (frame.tobytes() for frame in block.batch.frames), strict=True))
-        # images go through compiled code of their own: what is no image is left to Python
+        # images go through separate compiled code: anything that is not an image is left to Python
         sender.send(b"{}")
         outcome = loop.receive_images(receiver, JsonImageTemplate("probe", 1, 0, b'{"size":', b"}"))
         rest = loop.left_over()
@@ -61,7 +61,7 @@ def self_test(loop: CompiledLoop) -> None:
 
 
 def _coded(pattern: Array) -> bytes:
-    """A pattern of 16 pixels in the framing of HDF5's bitshuffle/LZ4 filter: one block, one literal."""
+    """Encode a pattern of 16 pixels in the framing of HDF5's bitshuffle/LZ4 filter: one block, one literal."""
     bits = np.unpackbits(pattern.view(np.uint8).reshape(pattern.size, -1), axis=1, bitorder="little")
     shuffled = np.packbits(bits.T, axis=1, bitorder="little").tobytes()
     block = bytes([0xF0, len(shuffled) - 15]) + shuffled

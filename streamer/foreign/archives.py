@@ -1,7 +1,7 @@
-"""Archives of numpy arrays: ``.npz`` with a scan in it, and what other programs' archives of that kind hold.
+"""Archives of numpy arrays: an ``.npz`` with a scan in it, and similar archives of other programs.
 
-An array that is stored as it is (``numpy.savez``) is mapped into memory. A compressed one (``savez_compressed``) has no
-place to begin reading at: it is read whole, where its stated size is below a bound.
+An array stored without compression (``numpy.savez``) is mapped into memory. A compressed one (``savez_compressed``)
+cannot be read from the middle: it is read whole, if its stated size is below a bound.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ptylive.streamer.storage.scan_file import ScanFile
 
 MOST_MEMBERS = 1000
 MOST_UNPACKED_BYTES = 4 * 2**30
-"""Of a compressed array, which has to be held in memory."""
+"""Limit on a compressed array, which has to be held in memory."""
 _LOCAL_HEADER = struct.Struct("<26xHH")
-"""Of a zip file's member: where the lengths of its name and of its extra field stand."""
+"""Local header of a zip file's member: the positions of the lengths of its name and of its extra field."""
 _ENCRYPTED = 1
 _FAULTS = (
     *(OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError, RuntimeError, NotImplementedError, KeyError),
@@ -40,10 +40,10 @@ _FAULTS = (
 
 @dataclass(frozen=True)
 class Member:
-    """An array of an archive, as its header says: nothing of its data has been read."""
+    """An array of an archive, as described by its header: none of its data has been read."""
 
     name: str
-    """Without ``.npy``."""
+    """Name without ``.npy``."""
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran_order: bool
@@ -52,7 +52,7 @@ class Member:
 
     @property
     def is_stored(self) -> bool:
-        """Whether it lies in the file as it is, uncompressed."""
+        """Whether it is stored uncompressed in the file."""
         return self.info.compress_type == zipfile.ZIP_STORED
 
     @property
@@ -63,7 +63,7 @@ class Member:
 
 @contextmanager
 def open_npz(path: Path) -> Iterator[ScanFile]:
-    """The only array of three or four axes in an ``.npz``; with a Nion ``.json`` beside it. Raises InputFileError."""
+    """Open the only array of three or four axes in an ``.npz``; with a Nion ``.json`` next to it. InputFileError."""
     arrays = members(path)
     found = [one for one in arrays if len(one.shape) in (3, 4)]
     if len(found) != 1:
@@ -77,7 +77,7 @@ def open_npz(path: Path) -> Iterator[ScanFile]:
 
 
 def members(path: Path) -> list[Member]:
-    """Arrays of an archive by their headers. Raises InputFileError: no archive, damaged, arrays of Python objects."""
+    """List the arrays of an archive by their headers. Raises InputFileError: no archive, damaged, Python objects."""
     check_is_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -90,7 +90,7 @@ def members(path: Path) -> list[Member]:
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
-    """What the header of an array says. Raises what numpy and zipfile raise."""
+    """Read the header of an array. Raises the exceptions of numpy and zipfile."""
     if info.flag_bits & _ENCRYPTED:
         raise ValueError(f"{info.filename} is encrypted")
     with archive.open(info) as file:
@@ -102,7 +102,7 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
 
 
 def array_of(path: Path, member: Member) -> Array:
-    """The array, mapped where it is stored as it is. Raises InputFileError: damaged, objects, too large to unpack."""
+    """Return the array, mapped if stored uncompressed. Raises InputFileError: damaged, objects, too large to unpack."""
     check(path, member)
     try:
         return _mapped(path, member) if member.is_stored else _unpacked(path, member)
@@ -111,7 +111,7 @@ def array_of(path: Path, member: Member) -> Array:
 
 
 def check(path: Path, member: Member) -> None:
-    """Raise InputFileError for an array of objects, one of another size than stated, one too large to be unpacked."""
+    """Raise InputFileError for an array of objects, of another size than stated, or too large to be unpacked."""
     if member.dtype.hasobject:
         raise InputFileError(f"{path}: {member.name} holds Python objects", "save numbers; objects are not unpickled")
     if not member.is_whole:

@@ -1,4 +1,4 @@
-"""Arrays of patterns in ``.npy`` files, mapped into memory, and what shapes a scan has."""
+"""Arrays of patterns in ``.npy`` files, mapped into memory, and the shapes that a scan can have."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ptylive.schema.model import Array
 
 
 def mapped(path: Path) -> Array:
-    """Frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
+    """Return the frames (…, Qy, Qx) of a ``.npy`` file. Raises InputFileError."""
     array = mapped_array(path)
     check_frames(path, array.shape)
     return array
 
 
 def mapped_array(path: Path) -> Array:
-    """The array of a ``.npy`` file, of any shape. Raises InputFileError."""
+    """Return the array of a ``.npy`` file, of any shape. Raises InputFileError."""
     check_is_file(path)
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -34,7 +34,7 @@ def mapped_array(path: Path) -> Array:
 
 
 def check_frames(path: Path, shape: tuple[int, ...]) -> None:
-    """Raise InputFileError for what is not a scan of patterns."""
+    """Raise InputFileError for a shape that is not that of a scan of patterns."""
     if len(shape) not in (3, 4) or 0 in shape:
         size = " x ".join(map(str, shape)) or "a single number"
         raise InputFileError(

@@ -1,4 +1,4 @@
-"""Files that keep the axes of the scan behind those of the detector, and how their units tell."""
+"""Files that store the axes of the scan behind those of the detector, and their recognition by the units."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ ROWS_FIRST, REVERSED = (2, 3, 0, 1), (3, 2, 1, 0)
 
 
 def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
-    """Whether of four axes, each (step, unit), the last two belong to the scan; None where the units do not tell.
+    """Whether of four axes, each (step, unit), the last two belong to the scan; None where the units do not decide.
 
-    A scan has lengths, a detector frequencies or angles. One half that is known is enough.
+    A scan has lengths, a detector frequencies or angles. One recognised half is enough.
     """
     first, last = (_whose([unit for _, unit in half]) for half in (scales[:2], scales[2:]))
     if first == last:
@@ -36,7 +36,7 @@ def _whose(units: Sequence[Any]) -> str | None:
 class ReorderedFrames:
     """Frames (Ry, Rx, Qy, Qx) of an array of four axes in another order, which is read piece by piece.
 
-    ``order``: where each of the axes lies in the array. A pattern is then spread over all of the file: read in long
+    ``order``: position of each of the axes in the array. A pattern is then spread over the whole file: read in long
     runs, as ``ptylive convert`` does, it costs one pass for each run.
     """
 
@@ -62,7 +62,7 @@ class ReorderedFrames:
         for axis, one in enumerate(chosen):
             if not isinstance(one, slice):
                 single.append(axis)
-                one = slice(int(one), int(one) + 1)  # noqa: PLW2901  (an axis of one, until it is in its place)
+                one = slice(int(one), int(one) + 1)  # noqa: PLW2901  (an axis of one, until it is moved to its place)
             wanted[self._order[axis]] = one
         part = np.asarray(self._array[tuple(wanted)])
         return part.transpose(self._order).squeeze(axis=tuple(single))

@@ -1,8 +1,8 @@
 """DECTRIS NeXus masters: ``<series>_master.h5`` names files ``<series>_data_NNNNNN.h5`` that hold the frames.
 
-The master's links are read, not followed: a data file must lie beside its master, under a plain name. Chunks of one
-frame under bitshuffle/LZ4 can be replayed as they lie. ``<series>.h5`` beside it, where a microscope wrote one, says
-how the beam was scanned.
+The master's links are read, not followed: a data file must lie next to its master, under a plain name. Chunks of one
+frame compressed with bitshuffle/LZ4 can be replayed unchanged. ``<series>.h5`` next to it, if a microscope wrote one,
+describes how the beam was scanned.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FOUR_AXES = 4
 
 @dataclass(frozen=True)
 class FrameFiles:
-    """Data sets (n, Qy, Qx) of several files, one after the other, as one (N, Qy, Qx)."""
+    """Data sets (n, Qy, Qx) of several files, one after the other, presented as one (N, Qy, Qx)."""
 
     path: Path
     parts: tuple[Any, ...]
@@ -41,7 +41,7 @@ class FrameFiles:
 
     @classmethod
     def of(cls, path: Path, parts: list[Any]) -> FrameFiles:
-        """The parts in the order of acquisition. Raises InputFileError when they do not fit together."""
+        """Join the parts in the order of acquisition. Raises InputFileError when they do not fit together."""
         if len({(part.shape[1:], part.dtype) for part in parts}) != 1 or any(part.ndim != 3 for part in parts):
             raise InputFileError(f"{path}: its data files hold frames of different shapes or types", "record it again")
         starts = np.cumsum([0, *(len(part) for part in parts)])
@@ -69,11 +69,11 @@ class FrameFiles:
 
     @property
     def stores_bslz4(self) -> bool:
-        """Whether :meth:`chunk` can hand out compressed patterns."""
+        """Whether :meth:`chunk` can return compressed patterns."""
         return all(stores_bslz4_patterns(part) for part in self.parts)
 
     def chunk(self, number: int) -> bytes:
-        """One pattern as it lies in its file."""
+        """Return one pattern as stored in its file."""
         k = int(np.searchsorted(self.starts, number, side="right")) - 1
         part, position = self.parts[k], (number - self.starts[k], 0, 0)
         return read_chunk(self.path, part, position, checked=has_checksums(part))
@@ -96,7 +96,7 @@ def open_dectris(path: Path) -> Iterator[ScanFile]:
         parts = [_part(path, file, name, stack) for name in names]
         if not parts:
             raise InputFileError(f"{path} names no data files", "give the master of a series that has frames")
-        if len(parts) == 1 and parts[0].ndim == FOUR_AXES:  # no DECTRIS file, but NeXus with the scan in its place
+        if len(parts) == 1 and parts[0].ndim == FOUR_AXES:  # not a DECTRIS file, but NeXus with the scan in its place
             yield ScanFile(parts[0], notes=(f"the patterns are {_FRAMES}/{names[0]}",))
             return
         frames = FrameFiles.of(path, parts)
@@ -107,11 +107,11 @@ def open_dectris(path: Path) -> Iterator[ScanFile]:
 
 
 def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
-    """A data set of frames, in this file or in the one beside it that a link names."""
+    """Return a data set of frames, in this file or in the file next to it that a link names."""
     link = file[_FRAMES].get(name, getlink=True)
     if not isinstance(link, h5py.ExternalLink):
         found = dataset(file, f"{_FRAMES}/{name}")
-        if found is None:  # a group, or a link that leads nowhere
+        if found is None:  # a group, or a dangling link
             raise InputFileError(f"{path}: {name} holds no frames", "copy the file again")
         return found
     if PurePosixPath(link.filename).name != link.filename:
@@ -128,7 +128,7 @@ def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
 
 
 def _pixel_mask(file: Any, shape: tuple[int, ...]) -> BoolArray | None:
-    """Pixels the detector calls bad."""
+    """Pixels that the detector marks as bad."""
     found = dataset(file, f"{_DETECTOR}/detectorSpecific/pixel_mask")
     if found is None or found.shape != shape:
         return None
@@ -137,7 +137,7 @@ def _pixel_mask(file: Any, shape: tuple[int, ...]) -> BoolArray | None:
 
 
 def _metadata(path: Path, file: Any, frames: int) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """What master and scan file say, and notes on what they do not."""
+    """Metadata of master and scan file, and notes on missing values."""
     metadata: dict[str, Any] = {}
     if (energy := energy_eV(_number(file, f"{_DETECTOR}/detectorSpecific/photon_energy"))) is not None:
         metadata["energy_eV"] = energy
@@ -156,7 +156,7 @@ def _metadata(path: Path, file: Any, frames: int) -> tuple[dict[str, Any], tuple
 
 
 def _scan_of(path: Path, frames: int) -> dict[str, Any]:
-    """The group "STEM Metadata" of a microscope's own file: points, step in nm, high tension in V."""
+    """Read the group "STEM Metadata" of a microscope's own file: points, step in nm, high tension in V."""
     with opened(path) as file:
         group = file.get("STEM Metadata")
         given = {} if group is None else attributes(group)

@@ -1,8 +1,8 @@
 """Gatan DigitalMicrograph ``.dm3``/``.dm4`` through RosettaSciIO: 4D-STEM data sets, and series of patterns.
 
-RosettaSciIO takes the two fastest axes for the detector's, always. DigitalMicrograph says "Data Order Swapped" of data
-of that order; without that a 4D-STEM data set has the axes of the scan there. Units decide where they tell, else
-the tag. Patterns are mapped from the file at the place that RosettaSciIO finds.
+RosettaSciIO always takes the two fastest axes for the detector's. DigitalMicrograph marks data of that order with "Data
+Order Swapped"; without this tag the fastest axes of a 4D-STEM data set are those of the scan. The units decide where
+they can, otherwise the tag. Patterns are mapped from the file at the position that RosettaSciIO finds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SEMIANGLE_MRAD = "EELS.Experimental Conditions.Convergence semi-angle (mrad)"
 
 @contextmanager
 def open_dm(path: Path) -> Iterator[ScanFile]:
-    """The only data set of four axes, else of three. Raises InputFileError."""
+    """Open the only data set of four axes, or else of three. Raises InputFileError."""
     found = only_scan(path, read_signals("digitalmicrograph", path, chunks=-1))
     array = _mapped(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
@@ -62,7 +62,7 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
 
 
 def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[bool, tuple[str, ...]]:
-    """Whether the axes of the scan are the fastest of the four, and what to say of it."""
+    """Whether the axes of the scan are the fastest of the four, and a note on it."""
     last, said = scan_lies_last(scales), "by their units"
     if last is None:
         swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
@@ -73,7 +73,7 @@ def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple
 
 
 def _mapped(path: Path, found: Mapping[str, Any]) -> Array:
-    """The array at its place in the file. Raises InputFileError where the file ends before it."""
+    """Map the array at its position in the file. Raises InputFileError where the file ends before it."""
     shape = tuple(int(n) for n in found["data"].shape)
     check_frames(path, shape)
     place = value_at(found, f"{_IMAGE}.ImageData.Data")

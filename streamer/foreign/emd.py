@@ -1,8 +1,8 @@
-"""py4DSTEM's EMD files, version 1 (emdfile) and the older ones, and Berkeley's: HDF5 with a data set of four axes.
+"""py4DSTEM's EMD files, version 1 (emdfile) and older, and Berkeley's: HDF5 with a data set of four axes.
 
 py4DSTEM calls the slow axis of scan and detector x; the order of the axes in the file is the contract's. Its rotation
-(QR_rotation) is not taken over: its sense changed between versions. HyperSpy's writer of Berkeley's EMD reverses all
-axes; that is seen by their units.
+(QR_rotation) is not adopted, because its sense changed between versions. HyperSpy's writer of Berkeley's EMD reverses
+all axes, which is recognised by their units.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _scale(file: Any, name: str, axis: int) -> tuple[Any, Any]:
 
 
 def _axis(file: Any, name: str, axis: int) -> Any:
-    """The vector ``dim<n>`` beside the data, counted from 0, or from 1 in older files; None where there is none."""
+    """The vector ``dim<n>`` next to the data, counted from 0, or from 1 in older files; None where there is none."""
     parent = file[name].parent
     return dataset(parent, f"dim{axis + (0 if 'dim0' in parent else 1)}")
 
@@ -93,13 +93,13 @@ def _name(file: Any, name: str, axis: int) -> str:
 
 
 def _plain_unit(unit: Any) -> Any:
-    """Berkeley's ``[n_m]`` and ``[1_/_n_m]`` as other programs write them."""
+    """Convert Berkeley's ``[n_m]`` and ``[1_/_n_m]`` to the usual spelling."""
     is_spelt = isinstance(unit, str) and unit.startswith("[") and unit.endswith("]")
     return unit[1:-1].replace("_", "") if is_spelt else unit
 
 
 def _tension(file: Any) -> dict[str, Any]:
-    """High tension of Berkeley's group ``microscope``, where it has its unit."""
+    """High tension in Berkeley's group ``microscope``, if its unit is given."""
     group = file.get("microscope") if isinstance(file.get("microscope", getlink=True), h5py.HardLink) else None
     if not isinstance(group, h5py.Group):
         return {}
@@ -110,7 +110,7 @@ def _tension(file: Any) -> dict[str, Any]:
 
 
 def _calibration(file: Any) -> dict[str, Any]:
-    """What py4DSTEM's calibration adds to the vectors of the axes."""
+    """Metadata that py4DSTEM's calibration adds to the vectors of the axes."""
     found: list[Any] = []
 
     def look(_name: str, group: Any) -> bool | None:

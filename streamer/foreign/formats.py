@@ -1,4 +1,4 @@
-"""Which reader a file needs: by its name, and, for HDF5, by what is in it."""
+"""Select the reader for a file: by its name and, for HDF5, by its contents."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ BY_NAME: dict[str, Reader] = {
 OF_EVENTS: dict[str, Callable[[Path, Mapping[str, Any]], AbstractContextManager[ScanFile]]] = {
     ".tpx3": timepix3.open_tpx3,
 }
-"""Files of events with times: what is known of the scan says which frames there are."""
+"""Files of events with times: the known properties of the scan define the frames."""
 SUFFIXES = (*BY_NAME, *OF_EVENTS)
 PICTURES_TOO = (".tif", ".tiff")
-"""Of files that are pictures more often than scans: opened where they are named, not taken up from a folder."""
+"""Suffixes of files that are more often pictures than scans: opened when named, but not taken up from a folder."""
 HDF5_NAMES = (".h5", ".hdf5", ".nxs", ".emd", ".hdf", ".cxi", ".ptyd", ".mat")
 _NATIVE = ("data", "coefficients")
 
 
 def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | None:
-    """The reader of a foreign file; None for a native one and for what no reader knows. ``values``: see open_source."""
+    """Return the reader of a foreign file; None for a native or unknown one. ``values``: see open_source."""
     suffix = path.suffix.lower()
     if suffix in OF_EVENTS:
         opening, known = OF_EVENTS[suffix], values or {}
@@ -93,6 +93,6 @@ def _by_content(file: Any) -> Reader | None:
 
 
 def _is_array(file: Any, name: str) -> bool:
-    """Whether there is something of that name that is no group: Berkeley's EMD files have a group ``data``."""
-    is_own = isinstance(file.get(name, getlink=True), h5py.HardLink)  # what links lead to is looked at by its reader
+    """Whether something of that name exists that is not a group: Berkeley's EMD files have a group ``data``."""
+    is_own = isinstance(file.get(name, getlink=True), h5py.HardLink)  # targets of links are examined by their reader
     return name in file and not (is_own and file.get(name, getclass=True) is h5py.Group)

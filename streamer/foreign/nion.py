@@ -1,7 +1,7 @@
-"""Metadata that Nion Swift exports as ``.json`` beside an array (``.npy``), or beside a PyPty ``.h5``.
+"""Metadata that Nion Swift exports as ``.json`` next to an array (``.npy``), or next to a PyPty ``.h5``.
 
-Names of the keys: nionswift's ``Metadata.key_map``, and what its scan and camera devices write. Aberrations and
-rotation are not taken over: their signs are those of each microscope's own set-up.
+Names of the keys: nionswift's ``Metadata.key_map``, and those written by its scan and camera devices. Aberrations and
+rotation are not adopted: their signs depend on the set-up of each microscope.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
 
 
 def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Metadata of frames of ``shape`` as a Nion ``.json`` tells them, and notes. Raises InputFileError."""
+    """Return metadata of frames of ``shape`` from a Nion ``.json``, and notes. Raises InputFileError."""
     return told_by(_read(path), shape, path.name)
 
 
 def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The same of properties that were read from the file of that name."""
+    """Like :func:`described_by`, for properties already read from the file of that name."""
     metadata: dict[str, Any] = {}
     unequal: tuple[str, ...] = ()
     calibrations = described.get("spatial_calibrations") or described.get("dimensional_calibrations") or []
@@ -112,7 +112,7 @@ def _scan_size(given: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _first(given: Mapping[str, Any], paths: tuple[str, ...]) -> Any:
-    """The first of the dotted paths that leads somewhere; names may hold dots after the last but one."""
+    """The value at the first existing dotted path; names may contain dots after the last but one."""
     for path in paths:
         value: Any = given
         for key in path.split("."):

@@ -1,4 +1,4 @@
-"""``.npy``: (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order; with the metadata of a Nion ``.json`` beside it."""
+"""``.npy``: (Ry, Rx, Qy, Qx), or (N, Qy, Qx) in acquisition order; with metadata from a Nion ``.json`` next to it."""
 
 from __future__ import annotations
 

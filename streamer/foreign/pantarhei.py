@@ -1,6 +1,6 @@
-"""CEOS Panta Rhei ``.prz`` through RosettaSciIO: an archive of numpy's, metadata as JSON beside the array.
+"""CEOS Panta Rhei ``.prz`` through RosettaSciIO: a numpy archive with metadata as JSON next to the array.
 
-Versions before 24.03 pickle their metadata: nothing is unpickled here, so those files give frames alone.
+Versions before 24.03 pickle their metadata: nothing is unpickled here, so those files give only frames.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BEAM = "metadata.Acquisition_instrument.TEM"
 
 @contextmanager
 def open_prz(path: Path) -> Iterator[ScanFile]:
-    """A ``.prz``. Raises InputFileError, also for a RosettaSciIO that would unpickle what is in it."""
+    """Open a ``.prz``. Raises InputFileError, also if the installed RosettaSciIO would unpickle its contents."""
     data, has_metadata = _checked(path)
     if not reads_without_pickle(path, "pantarhei"):
         raise InputFileError(f"{path}: this RosettaSciIO would unpickle it", "pip install --upgrade rosettasciio")
@@ -55,7 +55,7 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
 
 
 def _checked(path: Path) -> tuple[Member, bool]:
-    """The array's member, and whether its metadata can be read. Raises InputFileError for what is too large."""
+    """Return the array's member, and whether its metadata can be read. Raises InputFileError if too large."""
     found = {one.name: one for one in members(path)}
     if _DATA not in found:
         raise InputFileError(f"{path} holds no array named {_DATA}", "is it a file of Panta Rhei?")
@@ -69,7 +69,7 @@ def _checked(path: Path) -> tuple[Member, bool]:
 
 
 def _chunks(data: Member) -> tuple[int, ...]:
-    """Pieces of whole patterns, or of the two last axes whatever they are."""
+    """Chunks of whole patterns, or of the last two axes whatever they are."""
     last = [max(int(n), 1) for n in data.shape[-2:]]
     run = max(1, _PIECE_BYTES // (data.dtype.itemsize * math.prod(last)))
     return (*(1 for _ in data.shape[:-3]), *(min(run, max(int(n), 1)) for n in data.shape[-3:-2]), *last)

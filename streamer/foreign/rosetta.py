@@ -1,7 +1,7 @@
 """Merlin ``.mib``, EMPAD ``.xml``/``.raw``, NanoMEGAS ``.blo``, HyperSpy ``.hspy``/``.zspy`` through RosettaSciIO.
 
-RosettaSciIO is GPL, so it is an optional extra (``pip install 'ptylive[import]'``), imported when such a file is
-opened. It reads lazily (dask); a read of ours computes the pieces it needs in the calling thread.
+RosettaSciIO is GPL, so it is an optional extra (``pip install 'ptylive[import]'``), imported only when such a file is
+opened. It reads lazily (dask); each read computes the pieces it needs in the calling thread.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from ptylive.streamer.foreign.units import (
 from ptylive.streamer.storage.scan_file import ScanFile
 
 NO_ZARR = (3, 14)
-"""From this Python on the zarr 2 that RosettaSciIO's reader of ``.zspy`` needs cannot be built (pyproject.toml)."""
+"""From this Python on, the zarr 2 needed by RosettaSciIO's reader of ``.zspy`` cannot be built (pyproject.toml)."""
 _NAMED = 5
-"""Numbers of frames that are told."""
+"""Number of frame numbers listed in a message."""
 _PIECE = "8MiB"
-"""Pieces that files without chunks of their own are read in."""
+"""Size of the pieces in which files without their own chunks are read."""
 
 
 @dataclass(frozen=True)
 class LazyFrames:
-    """An array of dask (…, Qy, Qx), or one mapped from a file, read piece by piece."""
+    """A dask array (…, Qy, Qx), or one mapped from a file, read piece by piece."""
 
     array: Any
 
@@ -64,17 +64,17 @@ class LazyFrames:
         return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
 
     def in_a_row(self) -> LazyFrames:
-        """The same frames without rows: (N, Qy, Qx)."""
+        """Return the same frames without rows: (N, Qy, Qx)."""
         return LazyFrames(self.array.reshape(-1, *self.array.shape[-2:]))
 
 
 @contextmanager
 def open_mib(path: Path) -> Iterator[ScanFile]:
-    """Merlin: ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
+    """Open a Merlin ``.mib``, with its ``.hdr`` where there is one. Raises InputFileError."""
     held = path.with_suffix(".mib") if path.suffix.lower() == ".hdr" else path
     found = _read("quantumdetector", held)
     number = int(value_at(found, "original_metadata.mib_properties.frame_number_in_file") or 0)
-    if number > int(np.prod(found["data"].shape[:-2])):  # it guesses lines, and leaves out what makes up no whole one
+    if number > int(np.prod(found["data"].shape[:-2])):  # it guesses lines, and drops an incomplete last line
         found = _read("quantumdetector", held, navigation_shape=(number, 1))
     frames = frames_of(path, found)
     metadata: dict[str, Any] = {}
@@ -89,7 +89,7 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 
 
 def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
-    """What a file of Merlin with ``number`` frames says of frames that are not in it, or twice: by their numbers."""
+    """Notes on missing and repeated frames of a Merlin file with ``number`` frames, by their numbers."""
     said = value_at(found, "original_metadata.mib_properties") or {}
     try:
         pixels = said["merlin_size"][0] * said["merlin_size"][1] * np.dtype(said["dtype"]).itemsize
@@ -113,13 +113,13 @@ def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
 
 
 def _first(numbers: IndexArray) -> str:
-    """The first few numbers."""
+    """Format the first few numbers."""
     return ", ".join(map(str, numbers[:_NAMED].tolist())) + (", …" if len(numbers) > _NAMED else "")
 
 
 @contextmanager
 def open_empad(path: Path) -> Iterator[ScanFile]:
-    """EMPAD: the ``.xml``, or a ``.raw`` with its ``.xml`` beside it. Raises InputFileError."""
+    """Open an EMPAD ``.xml``, or a ``.raw`` with its ``.xml`` next to it. Raises InputFileError."""
     found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
     energy = energy_eV(value_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
     notes = ("step and pixel size are not taken over: the header gives the field of view of a full scan only",)
@@ -129,7 +129,7 @@ def open_empad(path: Path) -> Iterator[ScanFile]:
 
 @contextmanager
 def open_blo(path: Path) -> Iterator[ScanFile]:
-    """NanoMEGAS ``.blo``. Raises InputFileError."""
+    """Open a NanoMEGAS ``.blo``. Raises InputFileError."""
     found = _read("blockfile", path)
     metadata = scan_metadata([scale_of(axis) for axis in found["axes"][:2]])
     if (energy := energy_eV(value_at(found, "original_metadata.blockfile_header.Beam_energy"))) is not None:
@@ -139,7 +139,7 @@ def open_blo(path: Path) -> Iterator[ScanFile]:
 
 @contextmanager
 def open_hspy(path: Path) -> Iterator[ScanFile]:
-    """HyperSpy ``.hspy`` and ``.zspy``. Raises InputFileError."""
+    """Open a HyperSpy ``.hspy`` or ``.zspy``. Raises InputFileError."""
     found = _read(path.suffix.lower().removeprefix("."), path)
     frames = frames_of(path, found)
     scales = [scale_of(axis) for axis in found["axes"]]
@@ -163,7 +163,7 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
 
 
 def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:
-    """What RosettaSciIO understands of a file. Raises InputFileError: absent, unreadable, more than one signal."""
+    """Read a file with RosettaSciIO. Raises InputFileError: missing, unreadable, more than one signal."""
     signals = read_signals(plugin, path, **options)
     if len(signals) != 1:
         raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
@@ -171,7 +171,7 @@ def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:
 
 
 def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The only signal of four axes, else of three: beside it may lie images. Raises InputFileError."""
+    """Return the only signal of four axes, or else of three: images may lie next to it. Raises InputFileError."""
     for axes in (4, 3):
         found = [one for one in signals if len(one["data"].shape) == axes]
         if len(found) == 1:
@@ -183,7 +183,7 @@ def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, 
 
 
 def reads_without_pickle(path: Path, plugin: str) -> bool:
-    """Whether the reader can be told not to unpickle: older ones cannot, and do. Raises InputFileError."""
+    """Whether the reader has an option not to unpickle: older ones do not, and unpickle. Raises InputFileError."""
     return "allow_restricted_pickle" in signature(_reader(plugin, path)).parameters
 
 
@@ -196,8 +196,8 @@ def _reader(plugin: str, path: Path) -> Callable[..., list[Mapping[str, Any]]]:
 
 
 def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, Any]]:
-    """All signals that RosettaSciIO finds in a file, lazily unless ``options`` say otherwise; options that its reader
-    does not know are left out. Raises InputFileError: absent, unreadable.
+    """Return all signals that RosettaSciIO finds in a file, lazily unless ``options`` say otherwise; options that its
+    reader does not support are left out. Raises InputFileError: missing, unreadable.
     """
     if not path.exists():
         raise InputFileError(f"{path}: no such file", "check the path")
@@ -211,20 +211,20 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
     try:
         with warnings.catch_warnings(), dask.config.set({"array.chunk-size": _PIECE}):
             warnings.simplefilter("ignore")
-            logging.getLogger("rsciio").setLevel(logging.CRITICAL + 1)  # what is wrong is said once, by us
+            logging.getLogger("rsciio").setLevel(logging.CRITICAL + 1)  # we report problems once ourselves
             return list(reader(str(path), **options))
     except ImportError as error:  # readers import what only they need when they are called
         raise _not_installed(path, plugin, error) from None
-    except Exception as error:  # other people's parser on other people's file: whatever it raises is one line here
+    except Exception as error:  # a third-party parser on a third-party file: any exception becomes one line here
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if isinstance(error, TypeError | AttributeError):
-            text = "its content is not what its reader expects"  # the error tells of the reader's variables
+            text = "its content is not what its reader expects"  # the error names the reader's variables
         problem = f"{path}: RosettaSciIO cannot read it ({text})"
         raise InputFileError(problem, "is it whole? what another program reads it can convert") from error
 
 
 def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileError:
-    """What a format needs, and a way to have it on this Python."""
+    """Return the error that names what a format needs, and how to get it on this Python."""
     if plugin == "zspy" and sys.version_info >= NO_ZARR:
         python = ".".join(str(part) for part in sys.version_info[:2])
         copy = path.with_suffix(".hspy").name
@@ -236,16 +236,16 @@ def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileErro
 
 
 def frames_of(path: Path, found: Mapping[str, Any]) -> LazyFrames:
-    """The frames of a signal. Raises InputFileError for what is no scan of patterns."""
+    """Return the frames of a signal. Raises InputFileError if it is not a scan of patterns."""
     frames = LazyFrames(found["data"])
     check_frames(path, frames.shape)
     return frames
 
 
 def _empad_header(path: Path) -> Path:
-    """The ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
+    """Find the ``.xml`` in the folder of a ``.raw`` that names it. Raises InputFileError."""
     for header in sorted(path.parent.glob("*.xml")):
-        with contextlib.suppress(OSError):  # a folder of that name, somebody else's file
+        with contextlib.suppress(OSError):  # a folder of that name, an unreadable file
             if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
                 return header
     raise InputFileError(f"{path}: no .xml beside it names it", "put the header of the acquisition into its folder")
@@ -257,7 +257,7 @@ def scale_of(axis: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def value_at(found: Mapping[str, Any], path: str) -> Any:
-    """A value in nested mappings by its dotted path, where names may hold dots themselves; None where there is none."""
+    """Return a value in nested mappings by its dotted path, where names may contain dots; None if absent."""
     return _descend(found, path.split("."))
 
 

@@ -18,8 +18,8 @@ _US = 1e3
 
 @contextmanager
 def open_tpx3(path: Path, values: Mapping[str, Any]) -> Iterator[ScanFile]:
-    """``values``: what is known of the scan beside the file (see open_source); its shape, dwell_time_us, flyback_frames
-    and cluster_time_us say which frames there are. Raises InputFileError.
+    """Open a ``.tpx3`` file. ``values``: known properties of the scan (see open_source); its shape, dwell_time_us,
+    flyback_frames and cluster_time_us define the frames. Raises InputFileError.
     """
     check_is_file(path)
     sections = sections_from(arrays_and_numbers(values)[1])

@@ -14,9 +14,9 @@ from ptylive.streamer.foreign.units import energy_eV
 from ptylive.streamer.storage.scan_file import ScanFile
 
 LATER_PART = re.compile(r"_(?!000)(\d{3})$")
-"""Of the stem of a file that goes on with another one."""
+"""Ending of the stem of a file that continues another one."""
 _LEAST_VOLTS = 5000
-"""The header's high tension has no unit. No electron microscope has 5000 kV, and none that records patterns 5 kV."""
+"""The header's high tension has no unit. No electron microscope has 5000 kV, and none records patterns at 5 kV."""
 _NOTES = (
     "frames from before and after the scan are in the stream: set skip_first beside scan_shape",
     "pixel size and dwell time are not taken over: the stream does not say them with a unit",
@@ -25,7 +25,7 @@ _NOTES = (
 
 @contextmanager
 def open_tvips(path: Path) -> Iterator[ScanFile]:
-    """The first part; the others are read with it. Raises InputFileError."""
+    """Open the first part; the others are read with it. Raises InputFileError."""
     if part := LATER_PART.search(path.stem):
         first = f"{path.stem[: part.start()]}_000{path.suffix}"
         raise InputFileError(f"{path} is a later part of a recording", f"open {first}")

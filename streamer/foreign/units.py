@@ -1,4 +1,4 @@
-"""Units of other programs into those of the contract: Å, 1/Å, mrad, eV, µs. The only place where that happens."""
+"""Conversion of other programs' units into those of the contract: Å, 1/Å, mrad, eV, µs. The only place for this."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ from typing import Any
 from ptylive.schema.units import unit_factor
 
 EQUAL, NEARLY = 1e-3, 1.05
-"""Relative difference below which pixels are square, and the ratio of sides up to which their mean stands for both:
-what two fits of one camera length differ by. A disc that is longer by more is an ellipse, which a distortion tells."""
+"""Relative difference below which pixels are square, and the ratio of sides up to which their mean stands for both: the
+difference between two fits of one camera length. A disc elongated by more is an ellipse, described by a distortion.
+"""
 
 
 def length_A(value: Any, unit: Any) -> float | None:
-    """A length in Å; None for what is no length (pixels, nothing at all)."""
+    """Convert a length to Å; None if it is not a length (pixels, nothing at all)."""
     return _scaled(value, unit, "length")
 
 
 def frequency_invA(value: Any, unit: Any) -> float | None:
-    """A spatial frequency in 1/Å; None for what is none."""
+    """Convert a spatial frequency to 1/Å; None if it is not one."""
     return _scaled(value, unit, "frequency")
 
 
 def angle_mrad(value: Any, unit: Any) -> float | None:
-    """An angle in mrad; None for what is none."""
+    """Convert an angle to mrad; None if it is not one."""
     return _scaled(value, unit, "angle")
 
 
@@ -52,7 +53,7 @@ def detector_metadata(scales: Sequence[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
-    """A note where :func:`detector_metadata` took a mean, or nothing."""
+    """A note where :func:`detector_metadata` used a mean, or nothing."""
     _, sizes = _pixel_sizes(scales)
     if not sizes or math.isclose(*sizes, rel_tol=EQUAL):
         return ()
@@ -64,7 +65,7 @@ def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
 
 
 def _pixel_sizes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, list[float]]:
-    """What sizes of both axes are called, and the sizes; none where they are not both frequencies or both angles."""
+    """Name for the sizes of both axes, and the sizes; none where they are not both frequencies or both angles."""
     for name, convert in (("detector_pixel_invA", frequency_invA), ("detector_pixel_mrad", angle_mrad)):
         known = [size for scale in scales if (size := convert(*scale)) is not None]
         if len(known) == 2:
@@ -73,7 +74,7 @@ def _pixel_sizes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, list[float]]:
 
 
 def _mean(sizes: Sequence[float]) -> float:
-    """Of equal ones the first, as it stands in the file; of others that which keeps areas."""
+    """Mean of two sizes: of equal ones the first, as in the file; otherwise the one that preserves areas."""
     return sizes[0] if math.isclose(*sizes, rel_tol=EQUAL) else math.sqrt(sizes[0] * sizes[1])
 
 

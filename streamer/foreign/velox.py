@@ -1,7 +1,7 @@
 """Thermo Fisher Velox ``.emd``: HDF5 with series of images (y, x, frame), each with its metadata as JSON.
 
-Layout: RosettaSciIO, ``rsciio/emd/_emd_velox.py``; numbers are in SI units. There is no data set of four axes: what is
-read is the one series of a camera whose pixels are a frequency or an angle, in the order of acquisition.
+Layout: RosettaSciIO, ``rsciio/emd/_emd_velox.py``; numbers are in SI units. There is no data set of four axes: the one
+camera series whose pixels are a frequency or an angle is read, in the order of acquisition.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _UNTOLD = "the beam convergence is not taken over: Velox does not say whether it
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file is one of Velox with images."""
+    """Whether an open HDF5 file is a Velox file with images."""
     return "Version" in file and isinstance(file.get(_IMAGES, getlink=False), h5py.Group)
 
 
 @contextmanager
 def open_velox(path: Path) -> Iterator[ScanFile]:
-    """The only series of patterns. Raises InputFileError where there is none, or more than one."""
+    """Open the only series of patterns. Raises InputFileError where there is none, or more than one."""
     with opened(path) as file:
         series = _series(path, file)
         found = [name for name, described in series.items() if _has_patterns(described)]
@@ -127,7 +127,7 @@ def _metadata(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _at(described: Mapping[str, Any], path: str) -> Any:
-    """A value by its dotted path; None where there is none."""
+    """Return a value by its dotted path; None if absent."""
     value: Any = described
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None

@@ -1,4 +1,4 @@
-"""Sender protocols and what they become. Each inlet turns one protocol into the messages of the native stream."""
+"""Sender protocols. Each inlet turns one protocol into the messages of the native stream."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = [
 
 
 def make_inlet(settings: ProtocolSettings, note: Note) -> Inlet:
-    """The inlet for a protocol; ``note`` is told what a person should know (one line each)."""
+    """Return the inlet for a protocol; ``note`` receives what a person should know (one line each)."""
     return _INLETS[settings.name](settings, note)
 
 
 def make_connection(
     name: ProtocolName, context: zmq.Context[zmq.Socket[bytes]], address: str, inner: str
 ) -> DetectorConnection:
-    """The TCP connection of a protocol that is spoken ``over_tcp``; see :class:`.tcp_connection.DetectorConnection`."""
+    """Return the TCP connection of a protocol spoken ``over_tcp``; see :class:`.tcp_connection.DetectorConnection`."""
     from ptylive.streamer.protocols.merlin import splitter as merlin
     from ptylive.streamer.protocols.tcp_connection import DetectorConnection
     from ptylive.streamer.protocols.tpx3 import splitter as tpx3

@@ -1,4 +1,4 @@
-"""Single images, as detectors send them, gathered into frames messages: fewer records, larger steps."""
+"""Gather single images, as detectors send them, into frames messages: fewer records, larger steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_BYTES = 2**20
 
 
 class Batch:
-    """Images of one scan with successive numbers and one codec, until the batch is full or something else comes."""
+    """Images of one scan with successive numbers and one codec, until the batch is full or something else arrives."""
 
     def __init__(self) -> None:
         self._uid = ""
@@ -26,7 +26,7 @@ class Batch:
         return bool(self._parts)
 
     def add(self, uid: str, number: int, codec: Codec, data: Buffer) -> Iterator[FramesMessage]:
-        """Take an image; what had to be handed on for it comes back."""
+        """Add an image; yield the messages that have to be handed on because of it."""
         if self._parts and (uid, codec, number) != (self._uid, self._codec, self._first + len(self._parts)):
             yield from self.flush()
         if not self._parts:
@@ -37,7 +37,7 @@ class Batch:
             yield from self.flush()
 
     def flush(self) -> Iterator[FramesMessage]:
-        """Everything that is held, as one message."""
+        """Yield everything that is held, as one message."""
         if not self._parts:
             return
         parts, self._parts, self._nbytes = self._parts, [], 0

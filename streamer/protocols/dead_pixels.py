@@ -1,5 +1,5 @@
 """What the first image of a detector shows: dead pixels, marked with the largest number of their type where the header
-brings no mask, and counts whose bytes stand in the other order.
+has no mask, and counts whose bytes are in the wrong order.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from ptylive.streamer.protocols.image import Image
 from ptylive.streamer.wire.codec import decode_pattern
 
 _MOST = 0.1
-"""Marked pixels beyond this fraction of all are an overexposed image, not dead pixels."""
+"""Marked pixels beyond this fraction of all pixels mean an overexposed image, not dead pixels."""
 
 
 _LEAST_COUNTED = 16
-"""Pixels with counts, below which chance may empty their low halves."""
+"""Pixels with counts; with fewer of them, all their low halves may be empty by chance."""
 
 
 def dead_pixels(image: Image, known: BoolArray | None = None) -> BoolArray | None:
-    """Pixels (rows, columns) that an image marks as masked, in DECTRIS' way; None when there are none.
+    """Return the pixels (rows, columns) that an image marks as masked, by DECTRIS' convention; None if there are none.
 
-    A pixel that overflowed has the next smaller number, so one image tells (SIMPLON API, ``pixel_mask_applied``).
-    ``known``: pixels that an earlier image has marked. Those that count in this one are alive; the others stay where
-    the image is overexposed, or cannot be read.
+    An overflowed pixel has the next smaller number, so a single image is enough (SIMPLON API, ``pixel_mask_applied``).
+    ``known``: pixels that an earlier image has marked. Those with counts in this image are alive; the others are kept
+    where the image is overexposed, or cannot be read.
     """
     marked = _marked(image)
     if marked is None:
@@ -37,7 +37,7 @@ def dead_pixels(image: Image, known: BoolArray | None = None) -> BoolArray | Non
 
 
 def is_swapped(image: Image) -> bool:
-    """Whether the bytes of the counts of an image seem to stand in the other order: the low half of each is empty.
+    """Whether the count bytes of an image appear to be in the wrong order: the low half of each count is empty.
 
     Marked pixels are the same in both orders.
     """
@@ -49,7 +49,7 @@ def is_swapped(image: Image) -> bool:
 
 
 def _marked(image: Image) -> BoolArray | None:
-    """Pixels that have the largest number of their type; None where the image does not tell."""
+    """Pixels that have the largest number of their type; None where the image cannot show this."""
     counts = _counts(image)
     return None if counts is None else np.asarray(counts == np.iinfo(counts.dtype).max)
 

@@ -2,8 +2,8 @@
 
 A header (``dheader-1.0``, then the configuration without htype, then tables), images of four parts (``dimage-1.0``,
 ``dimage_d-1.0``, the blob, ``dconfig-1.0``), an end (``dseries_end-1.0``). Detectors and simulators differ in which
-parts they send as one ZeroMQ message, so every part is recognised by itself. Shapes on the wire are [x, y].
-Facts: SIMPLON API documentation; LiberTEM-rs ``libertem_dectris``.
+parts they send as one ZeroMQ message, so every part is recognised independently. Shapes on the wire are [x, y]. Facts:
+SIMPLON API documentation; LiberTEM-rs ``libertem_dectris``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from ptylive.streamer.wire.codec import Codec
 from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE
 
 MAX_JSON_BYTES = 2**20
-"""A part of text; configurations have a few kilobytes."""
+"""Limit on a text part; configurations have a few kilobytes."""
 _HTYPE_WITHIN = 256
-"""Bytes at the beginning of a part of text that hold its htype."""
+"""Bytes at the beginning of a text part that hold its htype."""
 _LAYOUT_BYTES, _MOST_LAYOUTS = 512, 4096
-"""Length of a dimage_d part worth remembering, and how many are."""
+"""Length up to which a dimage_d part is remembered, and how many are remembered."""
 _TABLES = ("flatfield", "pixelmask", "countrate_table")
 _PIXEL_TYPES = {"uint8": "u1", "uint16": "u2", "uint32": "u4"}
 _DEPTHS = {8: "|u1", 16: "<u2", 32: "<u4"}
@@ -51,7 +51,7 @@ _LZ4_FRAMING = struct.Struct(">QII")
 
 @dataclass
 class _Announced:
-    """A header while its parts come in."""
+    """A header while its parts arrive."""
 
     series: str
     detail: str
@@ -62,7 +62,7 @@ class _Announced:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing more has to come."""
+        """Whether the header is complete."""
         return self.detail == "none" or (
             self.config is not None and (self.detail != "all" or self.tables >= len(_TABLES))
         )
@@ -70,7 +70,7 @@ class _Announced:
 
 @dataclass(frozen=True)
 class _Image:
-    """What the first part of an image says."""
+    """Contents of the first part of an image."""
 
     series: str
     number: int
@@ -79,8 +79,8 @@ class _Image:
 
 @dataclass(frozen=True)
 class _Layout:
-    """What the second part says of the blob: (rows, columns), numpy spelling, compression, bytes if it says them, and
-    the text around that number.
+    """The second part's description of the blob: (rows, columns), numpy dtype string, compression, size in bytes if
+    given, and the text around that number.
     """
 
     shape: tuple[int, int]
@@ -91,18 +91,18 @@ class _Layout:
 
 
 class DectrisV1:
-    """Stream version 1 on its way in (:class:`ptylive.streamer.protocols.Inlet`)."""
+    """Inlet of stream version 1 (:class:`ptylive.streamer.protocols.Inlet`)."""
 
     def __init__(self, settings: ProtocolSettings, note: Note) -> None:
         self._series = Series(settings, note)
         self._verify_hashes = settings.verify_hashes
         self._announced: _Announced | None = None
-        self._image: _Image | None = None  # its dimage part came, its dimage_d part did not
-        self._pattern: tuple[_Image, _Layout] | None = None  # both came, its blob did not
+        self._image: _Image | None = None  # its dimage part arrived, its dimage_d part did not
+        self._pattern: tuple[_Image, _Layout] | None = None  # both arrived, its blob did not
         self._layouts: dict[bytes, _Layout] = {}  # dimage_d parts seen: there are few different ones
-        self._table: dict[str, Any] | None = None  # a table is announced, its blob did not come
+        self._table: dict[str, Any] | None = None  # a table is announced, its blob has not arrived
         self._after_image = False
-        self._last: tuple[_Image, _Layout] | None = None  # whose blob came
+        self._last: tuple[_Image, _Layout] | None = None  # image whose blob arrived
 
     @property
     def holding(self) -> bool:
@@ -110,7 +110,7 @@ class DectrisV1:
         return self._series.holding
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
-        """See :class:`Inlet`. A part that is refused takes the rest of its message with it."""
+        """See :class:`Inlet`. When a part is refused, the rest of its message is refused with it."""
         missing: list[WireError] = []
         try:
             for part in parts:
@@ -129,7 +129,7 @@ class DectrisV1:
         return self._series.flush()
 
     def template(self) -> JsonImageTemplate | None:
-        """See :class:`Inlet`. Images like the last one, of the scan that is open, between two messages."""
+        """See :class:`Inlet`. Template for images like the last one, of the open scan, between two messages."""
         waiting = self._image or self._pattern or self._announced or self._table
         if self._last is None or waiting is not None or self._verify_hashes:
             return None
@@ -145,7 +145,7 @@ class DectrisV1:
         self._series.advance(number)
 
     def _part(self, part: Buffer, missing: list[WireError]) -> Iterator[Message]:
-        """Recognise a part and act on it; a blob that should have come in its place is reported, nothing else lost."""
+        """Recognise a part and act on it; if it came in place of a blob, report only the blob as missing."""
         if self._pattern is not None or self._table is not None:
             if self._is_blob(part):
                 yield from self._blob(part)
@@ -162,7 +162,7 @@ class DectrisV1:
         yield from self._text(part)
 
     def _is_blob(self, part: Buffer) -> bool:
-        """Whether a part is the awaited blob; it is not if it is a part of text, which only looks alike by accident."""
+        """Whether a part is the awaited blob; it is not if it is a text part, which only looks alike by accident."""
         if self._pattern is not None and self._pattern[1].size == len(part):
             return True
         head = bytes(part[:_HTYPE_WITHIN])
@@ -173,7 +173,7 @@ class DectrisV1:
             self._pattern, self._image = (self._image, known), None
             return
         if self._after_image and b'"dconfig-' in bytes(part[:_HTYPE_WITHIN]):
-            return  # times, which nobody asks for: not worth reading
+            return  # times, which nobody needs: not worth reading
         fields = _fields(part)
         name = fields.get("htype")
         kind = str(name).rpartition("-")[0]
@@ -200,7 +200,7 @@ class DectrisV1:
             raise WireError(f"part of unknown type {str(name)[:40]!r}", "unknown_type")
 
     def _without_type(self, fields: dict[str, Any], *, after_image: bool) -> None:
-        """The detector's configuration, or an appendix."""
+        """Store the detector's configuration, or an appendix."""
         if self._announced is not None:
             if self._announced.config is None:
                 self._announced.config = fields
@@ -210,14 +210,14 @@ class DectrisV1:
             raise WireError("a part without htype, and no header before it", "unknown_type")
 
     def _arm(self) -> Iterator[Message]:
-        """The header is as complete as it will get: announce the scan."""
+        """Announce the scan once its header is as complete as it will get."""
         announced, self._announced = self._announced, None
         if announced is None:
             return
         yield from self._series.header(announced.series, _header(announced))
 
     def _described(self, fields: dict[str, Any], text: bytes) -> None:
-        """Shape, type and encoding of the image that is coming."""
+        """Read shape, type and encoding of the image that follows."""
         image, self._image = self._image, None
         if image is None:
             raise WireError("dimage_d without the dimage part before it", "missing_part")
@@ -231,7 +231,7 @@ class DectrisV1:
             self._layouts[text] = layout
 
     def _blob(self, part: Buffer) -> Iterator[Message]:
-        """The bytes that an image or a table has announced."""
+        """Process the bytes that an image or a table has announced."""
         pattern, table, self._pattern, self._table = self._pattern, self._table, None, None
         if pattern is None:
             self._take_table(table or {}, part)
@@ -295,13 +295,13 @@ def _shape(value: Any) -> tuple[int, int] | None:
 
 
 def _pixel(fields: dict[str, Any]) -> str | None:
-    """Type of a pixel without its byte order; None when it is none of a detector's."""
+    """Pixel type without its byte order; None if detectors do not have it."""
     name = fields.get("type")
     return _PIXEL_TYPES.get(name) if isinstance(name, str) else None
 
 
 def _layout(fields: dict[str, Any], around: tuple[bytes, bytes] | None) -> _Layout | None:
-    """What a dimage_d part says; None when it is impossible."""
+    """Contents of a dimage_d part; None when they are impossible."""
     shape, pixel, encoding = _shape(fields.get("shape")), _pixel(fields), fields.get("encoding")
     if shape is None or pixel is None or not isinstance(encoding, str) or encoding[-1:] not in ("<", ">"):
         return None
@@ -310,9 +310,9 @@ def _layout(fields: dict[str, Any], around: tuple[bytes, bytes] | None) -> _Layo
 
 
 def _coded(number: int, layout: _Layout, part: Buffer) -> tuple[Codec, Buffer]:
-    """The pattern in the framing of the inner form. Raises WireError ``unknown_codec``.
+    """Return the pattern in the framing of the internal form. Raises WireError ``unknown_codec``.
 
-    v1's plain LZ4 is one bare block; a framing is put before it unless it has one already.
+    v1's plain LZ4 is one bare block; a framing is put before it unless it already has one.
     """
     itemsize = np.dtype(layout.dtype).itemsize
     if layout.packing == "":
@@ -324,12 +324,12 @@ def _coded(number: int, layout: _Layout, part: Buffer) -> tuple[Codec, Buffer]:
     nbytes = layout.shape[0] * layout.shape[1] * itemsize
     if len(part) >= 12 and int.from_bytes(part[:8], "big") == nbytes:
         return "lz4", part
-    # A block as long as the pattern would be taken for an uncompressed one; LZ4 makes none of exactly that length.
+    # A block as long as the pattern would be mistaken for an uncompressed one; LZ4 makes none of exactly that length.
     return "lz4", b"".join((_LZ4_FRAMING.pack(nbytes, nbytes, len(part)), part))
 
 
 def _header(announced: _Announced) -> Header:
-    """What configuration and tables say."""
+    """Return the header described by configuration and tables."""
     config = announced.config or {}
     shape = _shape([config.get("x_pixels_in_detector"), config.get("y_pixels_in_detector")])
     depth = whole(config.get("bit_depth_image"))
@@ -349,20 +349,20 @@ def _header(announced: _Announced) -> Header:
 
 
 def _in_words(announced: _Announced) -> dict[str, str]:
-    """Configuration and appendix as they came."""
+    """Configuration and appendix as received."""
     told = {"configuration": announced.config, "header_appendix": user_map(announced.user)}
     return {name: in_words(fields) for name, fields in told.items() if fields}
 
 
 def _product(images: int | None, triggers: int | None, mode: str) -> int | None:
-    """Images of a series: one for each trigger where the trigger is the exposure (exte, inte), else their product."""
+    """Images of a series: one per trigger where the trigger is the exposure (exte, inte), otherwise their product."""
     if mode in ("exte", "inte"):
         return triggers
     return None if images is None or triggers is None else images * triggers
 
 
 def _bad_pixels(fields: dict[str, Any], part: Buffer) -> BoolArray | None:
-    """Pixels that the detector's mask marks for any reason; None when the mask is not what it says."""
+    """Pixels that the detector's mask marks for any reason; None when the mask does not match its description."""
     shape, pixel = _shape(fields.get("shape")), _pixel(fields)
     if shape is None or pixel is None:
         return None

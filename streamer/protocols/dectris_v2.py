@@ -1,9 +1,9 @@
 """DECTRIS stream version 2 (SIMPLON stream interface, format ``cbor``): one CBOR map for each ZeroMQ message.
 
-``start``, ``image``, ``end``, told apart by ``type``. Arrays are tag 40 (shape, row-major) around a typed array
-(RFC 8746, tags 64 to 87) whose bytes may be compressed (tag 56500: [algorithm, element size, bytes]). Keys that
-captured messages lack (``image_dtype``, ``user_data``) are not needed.
-Facts: github.com/dectris/documentation ``stream_v2`` and ``cbor/dectris-compression-tag.md``.
+``start``, ``image``, ``end``, distinguished by ``type``. Arrays are tag 40 (shape, row-major) around a typed array (RFC
+8746, tags 64 to 87) whose bytes may be compressed (tag 56500: [algorithm, element size, bytes]). Keys that captured
+messages lack (``image_dtype``, ``user_data``) are not needed. Facts: github.com/dectris/documentation ``stream_v2`` and
+``cbor/dectris-compression-tag.md``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _NOT_CBOR = (cbor2.CBORError, ValueError, TypeError, ArithmeticError, RecursionE
 
 @dataclass(frozen=True)
 class Stored:
-    """An array as it lies in a message: (rows, columns), numpy spelling, codec, bytes."""
+    """An array as stored in a message: (rows, columns), numpy dtype string, codec, bytes."""
 
     shape: tuple[int, int]
     dtype: str
@@ -48,7 +48,7 @@ class Stored:
 
 
 class DectrisV2:
-    """Stream version 2 on its way in (:class:`ptylive.streamer.protocols.Inlet`)."""
+    """Inlet of stream version 2 (:class:`ptylive.streamer.protocols.Inlet`)."""
 
     def __init__(self, settings: ProtocolSettings, note: Note) -> None:
         self._series = Series(settings, note)
@@ -64,7 +64,7 @@ class DectrisV2:
         return self._series.holding
 
     def template(self) -> CborImageTemplate | None:
-        """See :class:`Inlet`. Images spelt like the last one, of the scan that is open."""
+        """See :class:`Inlet`. Template for images encoded like the last one, of the open scan."""
         if self._last is None:
             return None
         image, spelling = self._last
@@ -127,7 +127,7 @@ class DectrisV2:
 
 
 def decode_cbor(message: Buffer) -> dict[str, Any]:
-    """One CBOR map with its unknown tags kept as :class:`cbor2.CBORTag`. Raises WireError ``not_cbor``."""
+    """Decode one CBOR map, keeping unknown tags as :class:`cbor2.CBORTag`. Raises WireError ``not_cbor``."""
     try:
         fields = cbor2.loads(bytes(message))
     except _NOT_CBOR as error:
@@ -138,8 +138,8 @@ def decode_cbor(message: Buffer) -> dict[str, Any]:
 
 
 def stored_array(value: Any, name: str) -> Stored:
-    """The array in tag 40, not yet decompressed. Raises WireError: bad_image, wrong_dtype, unknown_codec, truncated,
-    oversized.
+    """Return the array in tag 40, not yet decompressed. Raises WireError: bad_image, wrong_dtype, unknown_codec,
+    truncated, oversized.
     """
     dimensions = _untagged(value, MULTI_DIM)
     if not isinstance(dimensions, list | tuple) or len(dimensions) != 2 or not isinstance(dimensions[1], cbor2.CBORTag):
@@ -161,7 +161,7 @@ def stored_array(value: Any, name: str) -> Stored:
 
 
 def _coded(value: Any, itemsize: int, name: str) -> tuple[Codec, bytes]:
-    """Codec and bytes of a typed array's content."""
+    """Return codec and bytes of a typed array's content."""
     if isinstance(value, bytes):
         return "none", value
     packed = _untagged(value, COMPRESSED)
@@ -177,7 +177,7 @@ def _coded(value: Any, itemsize: int, name: str) -> tuple[Codec, bytes]:
 
 
 def decode_array(stored: Stored) -> np.ndarray[Any, Any]:
-    """The array itself, (rows, columns). Raises WireError ``truncated``, ``wrong_size`` or ``corrupt``."""
+    """Decompress the array, (rows, columns). Raises WireError ``truncated``, ``wrong_size`` or ``corrupt``."""
     dtype = np.dtype(stored.dtype)
     nbytes = math.prod(stored.shape) * dtype.itemsize
     if nbytes > MAX_FRAME_BYTES:
@@ -189,7 +189,7 @@ def decode_array(stored: Stored) -> np.ndarray[Any, Any]:
 
 
 def _spelling(fields: Mapping[str, Any], message: bytes, image: Image) -> tuple[bytes, bytes, bytes] | None:
-    """Series, unique id and what lies before the pattern, as CBOR; None for images that Python must read."""
+    """Series, unique id and the bytes before the pattern, as CBOR; None for images that Python must read."""
     before = before_pattern(message, bytes(image.data)) if image.codec == "bslz4" else None
     if before is None or "series_id" not in fields:
         return None
@@ -198,12 +198,12 @@ def _spelling(fields: Mapping[str, Any], message: bytes, image: Image) -> tuple[
 
 
 def _untagged(value: Any, tag: int) -> Any:
-    """What a tag holds; None when it is another one."""
+    """Return the content of a tag; None when it is another tag."""
     return value.value if isinstance(value, cbor2.CBORTag) and value.tag == tag else None
 
 
 def _key(fields: Mapping[str, Any]) -> str:
-    """What tells one series from another: its unique id where there is one, else its number."""
+    """Key that identifies a series: its unique id where there is one, otherwise its number."""
     unique, number = fields.get("series_unique_id"), whole(fields.get("series_id"))
     if isinstance(unique, str) and 0 < len(unique) <= 200 and unique.isprintable():
         return unique
@@ -230,7 +230,7 @@ def _header(fields: Mapping[str, Any], channel: str) -> Header:
 
 
 def _bad_pixels(masks: Any, channel: str) -> BoolArray | None:
-    """Pixels that the detector's mask marks for any reason; None where it is not sent, or shortened to nothing."""
+    """Pixels that the detector's mask marks for any reason; None where no mask is sent, or one shortened to nothing."""
     mask = masks.get(channel) if isinstance(masks, Mapping) else None
     if mask is None:
         return None

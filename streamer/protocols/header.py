@@ -1,4 +1,4 @@
-"""What a DECTRIS detector says of a series, and the :class:`ScanHeader` it becomes."""
+"""The description of a series by a DECTRIS detector, and the :class:`ScanHeader` made from it."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ptylive.streamer.wire.armmap import arm_from_map
 from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_SERIES_LENGTH, PROTOCOL_VERSION
 
 MOST_LISTED = 64
-"""Values of a list that is told in words."""
+"""Longest list whose values are written out as text."""
 MAX_USER_TEXT = 2**16
-"""Characters of a header appendix that is looked at."""
+"""Characters of a header appendix that are examined."""
 _WAVELENGTH_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Header:
-    """A series as its detector announced it; None where the stream does not say it.
+    """A series as its detector announced it; None where the stream does not give a value.
 
-    series: number (for people); frames: images announced; shape: pixels (rows, columns); dtype: numpy spelling;
+    series: number (for people); frames: images announced; shape: pixels (rows, columns); dtype: numpy dtype string;
     frame_time_s; energy_eV: of electrons; user: what the microscope's control put into header_appendix or user_data;
-    saturation_value: most counts a pixel can tell; bad_pixels: bool (rows, columns).
+    saturation_value: largest count that a pixel can record; bad_pixels: bool (rows, columns).
     """
 
     series: str
@@ -44,11 +44,11 @@ class Header:
     saturation_value: float | None = None
     bad_pixels: BoolArray | None = None
     sent: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """What the detector said in its own words, by the names of its messages."""
+    """What the detector sent in its own words, by the names of its messages."""
 
 
 def in_words(fields: Mapping[Any, Any]) -> str:
-    """What a detector says as lines ``name: value``; arrays and what else is no short value are left out."""
+    """Format what a detector sent as lines ``name: value``; arrays and other long values are left out."""
     lines = []
     for name, value in fields.items():
         if isinstance(value, list | dict) and len(value) > MOST_LISTED:
@@ -62,11 +62,11 @@ def in_words(fields: Mapping[Any, Any]) -> str:
 
 
 def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
-    """A new scan, with a uid of its own, as ``header`` (shape and dtype known) and the configuration describe it.
+    """Return the arm message of a new scan with a new uid, from ``header`` (shape, dtype known) and the configuration.
 
     Impossible user data and an impossible configuration are left out and reported; a scan shape that nobody gives is
-    guessed from the number of images, and that is noted. Raises WireError
-    ``impossible_value`` for an impossible detector, ``no_frames`` when nothing says how many images there will be.
+    guessed from the number of images, which is noted. Raises WireError ``impossible_value`` for an impossible detector,
+    ``no_frames`` when the number of images is not known.
     """
     uid, problems = str(uuid.uuid4()), list[WireError]()
     try:
@@ -91,8 +91,8 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
 
 
 def _frames(header: Header, scan_header: ScanHeader, note: Note) -> int:
-    """Images of one scan: a series that holds several scans of the configured shape is taken apart, and one too short
-    for it leaves points unmeasured.
+    """Number of images in one scan: a series that holds several scans of the configured shape is split up, and one that
+    is too short leaves points unmeasured.
     """
     announced = header.frames if header.frames is not None and header.frames > 0 else None
     wanted = scan_header.scan.frames if scan_header.scan.shape is not None else None
@@ -129,7 +129,7 @@ def _arm_map(header: Header, uid: str, user: Mapping[str, Any]) -> dict[str, Any
 
 
 def positive(value: Any) -> float | None:
-    """A positive finite number, or None."""
+    """Return a positive finite number, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -140,14 +140,14 @@ def positive(value: Any) -> float | None:
 
 
 def whole(value: Any, least: int = 0) -> int | None:
-    """A whole number not below ``least``, or None."""
+    """Return an integer not below ``least``, or None."""
     return value if type(value) is int and value >= least else None
 
 
 def electron_energy_eV(energy_eV: Any, wavelength: Any) -> float | None:
-    """The beam energy, if energy (eV) and wavelength (Å) are those of the same electron.
+    """Return the beam energy, if energy (eV) and wavelength (Å) belong to the same electron.
 
-    DECTRIS detectors also count photons, and a value that nobody set is a photon's: the wavelength tells them apart.
+    DECTRIS detectors also count photons, and a value that nobody set is a photon's: the wavelength distinguishes them.
     """
     energy, length = positive(energy_eV), positive(wavelength)
     if energy is None or length is None:
@@ -156,7 +156,7 @@ def electron_energy_eV(energy_eV: Any, wavelength: Any) -> float | None:
 
 
 def user_map(value: Any) -> Mapping[str, Any]:
-    """Metadata in a header appendix or user data: a map, or a map as JSON text; anything else says nothing."""
+    """Metadata in a header appendix or user data: a map, or a map as JSON text; anything else gives nothing."""
     for _ in range(2):  # JSON text may itself be a JSON string
         if isinstance(value, str | bytes) and len(value) <= MAX_USER_TEXT:
             try:

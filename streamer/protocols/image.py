@@ -1,4 +1,4 @@
-"""One image of a DECTRIS detector, as both protocols have it."""
+"""One image of a DECTRIS detector, as used by both protocols."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAME_BYTES
 
 @dataclass(frozen=True)
 class Image:
-    """One image as it came. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy spelling;
-    data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters); name: of its series, for
-    people, where that is not the key.
+    """One image as received. series: key of its series; number: from 0; shape: (rows, columns); dtype: numpy dtype
+    string; data: one pattern coded with ``codec`` (bslz4 and lz4 in the framing of the HDF5 filters); name: name of its
+    series for people, where that is not the key.
     """
 
     series: str
@@ -29,7 +29,7 @@ class Image:
 
 
 def check_image(image: Image) -> None:
-    """Refuse an image no detector has. Raises WireError ``impossible_value``."""
+    """Refuse an image that no detector can have. Raises WireError ``impossible_value``."""
     rows, columns = image.shape
     nbytes = rows * columns * np.dtype(image.dtype).itemsize
     if max(rows, columns) > MAX_DETECTOR_SIDE or min(rows, columns) < 1 or nbytes > MAX_FRAME_BYTES:
@@ -39,5 +39,5 @@ def check_image(image: Image) -> None:
 
 
 def layout_text(shape: tuple[int, int], dtype: str) -> str:
-    """Shape and type for a message to a person."""
+    """Format shape and type for a message to a person."""
     return f"{shape[0]} x {shape[1]} pixels of type {dtype}"

@@ -1,4 +1,4 @@
-"""What images of a series have in common: with it the compiled loop takes them without Python."""
+"""What the images of a series have in common: it lets the compiled loop receive them without Python."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class JsonImageTemplate:
 class CborImageTemplate:
     """Images of a DECTRIS stream2 series while a scan of it is open, as CBOR items.
 
-    uid: the scan; series, unique: of ``series_id`` and ``series_unique_id`` (empty: there is none); offset: number of
-    the image that is its frame 0; before: of ``data``, up to the byte string with the coded pattern.
+    uid: the scan; series, unique: items of ``series_id`` and ``series_unique_id`` (empty: absent); offset: number of
+    the image that is its frame 0; before: item of ``data``, up to the byte string with the coded pattern.
     """
 
     uid: str
@@ -41,11 +41,11 @@ class CborImageTemplate:
 
 ImageTemplate = JsonImageTemplate | CborImageTemplate
 _DATA = b"\x64data"
-_ONE_CHANNEL = 0xA1  # a map of one pair: nothing but the pattern is in ``data``
+_ONE_CHANNEL = 0xA1  # a map of one pair: ``data`` holds nothing but the pattern
 
 
 def before_pattern(message: bytes, coded: bytes) -> bytes | None:
-    """The item of ``data`` in an image message up to its only byte string, ``coded``; None when it cannot be told."""
+    """Item of ``data`` in an image message up to its only byte string, ``coded``; None when it cannot be identified."""
     at = message.find(coded)
     key = message.rfind(_DATA, 0, max(at, 0))
     if key < 0 or len(coded) < _LEAST_CODED:
@@ -60,7 +60,7 @@ def before_pattern(message: bytes, coded: bytes) -> bytes | None:
 
 
 def around_size(text: bytes) -> tuple[bytes, bytes] | None:
-    """A ``dimage_d`` part before and after the digits of its size; None when it does not say one, or more."""
+    """A ``dimage_d`` part before and after the digits of its size; None when it has no size, or several."""
     _, found, rest = text.partition(_SIZE)
     after = rest.lstrip()
     digits = len(after) - len(after.lstrip(b"0123456789"))

@@ -1,4 +1,4 @@
-"""The way in: parts of ZeroMQ messages become messages of the inner form (:mod:`ptylive.streamer.wire`)."""
+"""Inlets turn parts of ZeroMQ messages into messages of the internal form (:mod:`ptylive.streamer.wire`)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ptylive.streamer.wire.arrays import Buffer
 
 ProtocolName = Literal["native", "dectris-v1", "dectris-v2", "merlin", "tpx3", "tpx3-raw"]
 Prepare = Callable[[ScanHeader], ScanHeader]
-"""Lays the server's configuration under and over what a sender said of its scan; may raise PtyliveError."""
+"""Combines the server's configuration with what a sender sent about its scan; may raise PtyliveError."""
 Taken = Message | FrameBlock
-"""What becomes of what has come: messages, and frames that are handed on as they came."""
+"""Results of an inlet: messages, and frames that are handed on as received."""
 Note = Callable[[str], None]
-"""Takes one line that a person should read."""
+"""Receives one line that a person should read."""
 
 
 def _as_sent(header: ScanHeader) -> ScanHeader:
@@ -27,7 +27,9 @@ def _as_sent(header: ScanHeader) -> ScanHeader:
 
 @dataclass(frozen=True)
 class ProtocolSettings:
-    """name: what the sender speaks; prepare: adds to a scan what detectors do not send (scan shape, step, …);
+    """Settings of a protocol.
+
+    name: what the sender speaks; prepare: adds to a scan what detectors do not send (scan shape, step, …);
     verify_hashes: compare the md5 that DECTRIS v1 sends with each image; channel: threshold of a stream2 detector with
     several, empty for the first.
     """
@@ -49,14 +51,14 @@ class ProtocolSettings:
 
 
 class Inlet(Protocol):
-    """One protocol on its way in; used by one thread."""
+    """Receiving end of one protocol; used by one thread."""
 
     def take(self, parts: Sequence[Buffer]) -> Iterable[Taken]:
-        """The messages that one ZeroMQ message completes. Iterating raises WireError for what is refused."""
+        """Return the messages that one ZeroMQ message completes. Iterating raises WireError for refused messages."""
         ...
 
     def flush(self) -> Iterable[Taken]:
-        """What is held back to hand on larger batches; call it when nothing more is waiting."""
+        """Return what is held back to make larger batches; call it when nothing more is waiting."""
         ...
 
     @property
@@ -65,11 +67,11 @@ class Inlet(Protocol):
         ...
 
     def template(self) -> ImageTemplate | None:
-        """What the compiled loop must know to take the images that come; None when it cannot."""
+        """Return what the compiled loop must know to receive the coming images; None when it cannot."""
         ...
 
     def advance(self, number: int) -> None:
-        """Images up to frame ``number`` of the open scan have been taken past this inlet."""
+        """Record that images up to frame ``number`` of the open scan were received without this inlet."""
         ...
 
 
@@ -83,12 +85,12 @@ class NativeInlet:
         return (decode(parts),)
 
     def flush(self) -> Iterable[Message]:
-        """Nothing is ever held back."""
+        """Return nothing: nothing is ever held back."""
         return ()
 
     def template(self) -> None:
-        """The compiled loop knows native messages by itself."""
+        """Return None: the compiled loop supports native messages directly."""
         return None
 
     def advance(self, number: int) -> None:
-        """Nothing is kept of what has been taken."""
+        """Do nothing: this inlet keeps no record of what has been received."""

@@ -1,8 +1,8 @@
-"""The one path of both DECTRIS protocols: a header, images and an end become arm, frames and end messages.
+"""The common path of both DECTRIS protocols: a header, images and an end become arm, frames and end messages.
 
-Every arm event is a new scan, whatever the series number. What the header lacks is taken from the first image.
-Images of a series whose header was missed are taken if the configuration says the scan shape, for then everything
-needed is known. A series several times as long as the configured scan holds that many scans, one after the other.
+Every arm event is a new scan, whatever the series number. Values that the header lacks are taken from the first image.
+Images of a series whose header was missed are accepted if the configuration gives the scan shape, since then everything
+needed is known. A series several times as long as the configured scan holds that many scans in a row.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ptylive.streamer.wire import ArmMessage, EndMessage, Message, PingMessage
 
 _REMEMBERED_SERIES = 16
 _PAUSE_S = 1.0
-"""After such a silence a series may be given up for another one."""
+"""After this much silence a series may be given up for another one."""
 _NAMED_EVERY_S = 1.0
-"""How often images say first which scan they belong to, so that one closed during a pause is opened again."""
+"""How often images are preceded by the name of their scan, so that a scan closed during a pause is opened again."""
 _LOST_TAIL = 0.01
-"""A series that ends with a larger fraction of its images to come has been aborted."""
+"""A series that ends with a larger fraction of its images missing has been aborted."""
 
 
 class Series:
@@ -40,15 +40,15 @@ class Series:
         self._note = note
         self._batch = Batch()
         self._key = ""
-        self._announced: Header | None = None  # as it came
-        self._header: Header | None = None  # with what images have added
+        self._announced: Header | None = None  # as received
+        self._header: Header | None = None  # completed from the images
         self._scan_header: ScanHeader | None = None
         self._pass = 0
         self._highest = -1
         self._ended = False
         self._active_at = self._named_at = 0.0
         self._contrary: Image | None = None
-        self._dead: BoolArray | None = None  # found in an image; holds for the series that follow
+        self._dead: BoolArray | None = None  # found in an image; valid for the series that follow
         self._past: OrderedDict[str, str] = OrderedDict()  # series key -> uid of its last scan
 
     @property
@@ -57,11 +57,11 @@ class Series:
         return bool(self._batch)
 
     def flush(self) -> Iterator[Message]:
-        """The images that wait."""
+        """Hand on the images that wait."""
         return self._batch.flush()
 
     def header(self, key: str, header: Header, *, unique: bool = False) -> Iterator[Message]:
-        """The detector was armed. ``unique``: the key is of this arm event only, so the same header is a resend."""
+        """Process a header. ``unique``: the key belongs to this arm event alone, so the same header is a resend."""
         announced = replace(header, bad_pixels=None)
         if (
             unique
@@ -78,7 +78,7 @@ class Series:
             yield self._armed(self._with_mask(header))
 
     def image(self, image: Image) -> Iterator[Message]:
-        """An image of any series; without a header it opens one if the configuration allows."""
+        """Process an image of any series; without a header it opens the series if the configuration allows."""
         check_image(image)
         if self._header is None or image.series != self._key:
             if image.series in self._past:
@@ -92,7 +92,7 @@ class Series:
         yield from self._fitting(image)
 
     def end(self, key: str) -> Iterator[Message]:
-        """The detector has sent the last image of a series."""
+        """Process the end of a series: the detector has sent its last image."""
         yield from self.flush()
         if key != self._key:
             raise WireError(f"end of series {key}, which is not the current one", "unknown_scan")
@@ -101,7 +101,7 @@ class Series:
             yield self._end_of(self._scan_header)
 
     def place(self, key: str, shape: tuple[int, int], dtype: str) -> tuple[str, int] | None:
-        """Where images like this one go: uid of the open scan and the number of the image that is its frame 0."""
+        """Return where images like this one go: uid of the open scan and number of the image that is its frame 0."""
         scan_header = self._scan_header
         if (
             scan_header is None
@@ -113,15 +113,15 @@ class Series:
         return scan_header.uid, self._pass * scan_header.frames if self._in_turns(scan_header) else 0
 
     def together(self, key: str, shape: tuple[int, int], dtype: str, first: int) -> int:
-        """How many images from ``first`` on may come together, see :meth:`images`: those of the scan that has begun."""
+        """Number of images from ``first`` on that :meth:`images` may hand on together: all belong to the open scan."""
         place, scan_header = self.place(key, shape, dtype), self._scan_header
         if place is None or scan_header is None or self._highest < 0 or first < place[1]:
             return 0
         return max(0, scan_header.frames - (first - place[1]))
 
     def images(self, first: int, count: int, made: Callable[[str, int], Taken]) -> Iterator[Taken]:
-        """Images that follow one another, as many as :meth:`together` allows; ``made``: what they become, of the scan
-        and the number in it of the first.
+        """Hand on consecutive images, as many as :meth:`together` allows; ``made`` makes them from the uid of their
+        scan and the number in it of the first.
         """
         scan_header = self._scan_header
         if scan_header is None:
@@ -135,7 +135,7 @@ class Series:
         yield made(scan_header.uid, number)
 
     def advance(self, number: int) -> None:
-        """Images up to frame ``number`` of the open scan have been placed."""
+        """Record that images up to frame ``number`` of the open scan have been placed."""
         self._highest = max(self._highest, number)
         self._active_at = time.monotonic()
 
@@ -160,7 +160,7 @@ class Series:
             self._past.popitem(last=False)
 
     def _adopted(self, image: Image) -> ArmMessage:
-        """A scan whose header was missed. Raises WireError ``no_header`` when too little is known of it."""
+        """Start a scan whose header was missed. Raises WireError ``no_header`` when too little is known of it."""
         text = f"image {image.number} of series {image.series}, whose header did not come"
         if self._busy:
             raise WireError(f"{text}: series {self._key} is being received", "no_header")
@@ -179,13 +179,13 @@ class Series:
 
     @property
     def _busy(self) -> bool:
-        """Whether the current series still waits for images, so that nobody else's may take its place."""
+        """Whether the current series still waits for images, so that no other series may replace it."""
         if self._header is None or self._ended:
             return False
         return self._highest < 0 or time.monotonic() - self._active_at < _PAUSE_S
 
     def _fitting(self, image: Image) -> Iterator[Message]:
-        """Place an image in the current series, or settle what its patterns really look like."""
+        """Place an image in the current series, or settle the actual layout of its patterns."""
         scan_header = self._scan_header
         if scan_header is None or self._header is None:
             return
@@ -211,15 +211,15 @@ class Series:
             yield from self._fitting(each)
 
     def _with_mask(self, header: Header) -> Header:
-        """A header that brings no mask, with the dead pixels known from earlier images of the same detector."""
+        """Add the dead pixels known from earlier images of the same detector to a header without a mask."""
         known = self._dead
         if header.bad_pixels is not None or known is None or known.shape != header.shape:
             return header
         return replace(header, bad_pixels=known)
 
     def _looked_at(self, header: Header, image: Image) -> Header:
-        """A header to which nobody gave a mask, with the dead pixels that its first image shows; the same one where
-        that is known already.
+        """Add the dead pixels shown by the first image to a header without a mask; return the header itself where they
+        are known already.
         """
         own = header.bad_pixels is not None and header.bad_pixels is not self._dead
         configured = self._scan_header is not None and "bad_pixel_mask" in self._scan_header.arrays
@@ -237,7 +237,7 @@ class Series:
         return replace(header, bad_pixels=self._dead)
 
     def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:
-        """Hand an image on under its number within its scan."""
+        """Hand on an image under its number within its scan."""
         pause_s = time.monotonic() - self._active_at
         turn, number = divmod(image.number, scan_header.frames) if self._in_turns(scan_header) else (0, image.number)
         if turn != self._pass:
@@ -278,6 +278,6 @@ class Series:
 
 
 def _completed(header: Header | None, image: Image) -> Header:
-    """A header with what it did not say taken from an image."""
+    """Fill the gaps of a header from an image."""
     known = header or Header(image.name or image.series)
     return replace(known, shape=known.shape or image.shape, dtype=known.dtype or image.dtype)

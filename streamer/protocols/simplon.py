@@ -23,18 +23,18 @@ _MAX_ANSWER_BYTES = 2**20
 
 
 class DetectorError(PtyliveError):
-    """The detector does not answer, or refuses what it is asked."""
+    """The detector does not answer, or refuses a request."""
 
 
 class Simplon:
-    """A detector's control interface. Every method raises DetectorError naming what was asked and what came back."""
+    """A detector's control interface. Every method raises DetectorError naming the request and the answer."""
 
     def __init__(self, address: str) -> None:
         """``address``: http://HOST or http://HOST:PORT."""
         try:
             parts = urlsplit(address)
             host, port = parts.hostname, parts.port or 80
-        except ValueError:  # a port that is no number, half a pair of brackets
+        except ValueError:  # a port that is not a number, half a pair of brackets
             host = None
         if host is None or parts.scheme != "http":
             raise DetectorError(f"{address!r} is no address of a detector", "give http://HOST[:PORT]")
@@ -44,24 +44,24 @@ class Simplon:
 
     @property
     def version(self) -> str:
-        """Version of the interface, as its paths spell it; asked once."""
+        """Version of the interface, as its paths spell it; requested once."""
         if not self._version:
             self._version = str(self._value("GET", "/detector/api/version/"))
         return self._version
 
     def get(self, name: str) -> Any:
-        """A value of the detector's configuration."""
+        """Return a value of the detector's configuration."""
         return self._value("GET", f"/detector/api/{self.version}/config/{name}")
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set values of the detector's configuration, in the order given."""
+        """Set values of the detector's configuration, in the given order."""
         for name, value in values.items():
             self._ask("PUT", f"/detector/api/{self.version}/config/{name}", value)
 
     def stream(self, form: StreamFormat) -> None:
-        """Have images streamed, headers with the pixel mask where the detector sends it (header detail ``all``).
+        """Enable the image stream; headers include the pixel mask where the detector sends it (header detail ``all``).
 
-        Detectors that know one format only are left at it.
+        Detectors that support only one format keep it.
         """
         path = f"/stream/api/{self.version}/config"
         self._ask("PUT", f"{path}/mode", "enabled")
@@ -81,7 +81,7 @@ class Simplon:
         return str(self._value("GET", f"/detector/api/{self.version}/status/state"))
 
     def arm(self) -> int:
-        """Make the detector ready for a series; its number."""
+        """Make the detector ready for a series and return the series number."""
         answer = self._command("arm")
         series = answer.get("sequence id") if isinstance(answer, Mapping) else None
         if not isinstance(series, int):
@@ -93,7 +93,7 @@ class Simplon:
         self._command("trigger", timeout_s=_EXPOSURE_TIMEOUT_S)
 
     def disarm(self) -> None:
-        """End a series after the image that is being taken."""
+        """End a series after the current image."""
         self._command("disarm")
 
     def abort(self) -> None:
@@ -110,7 +110,7 @@ class Simplon:
         return answer["value"]
 
     def _ask(self, method: str, path: str, value: Any = None, *, timeout_s: float = _TIMEOUT_S) -> Any:
-        """One request; the answer's JSON, None when it is empty."""
+        """Send one request; return the answer's JSON, None when it is empty."""
         body = None if method == "GET" else ("" if value is None else json.dumps({"value": value}))
         what = f"{method} {self.address}{path}" + ("" if value is None else f" = {value!r}")
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
@@ -118,7 +118,7 @@ class Simplon:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             reply = connection.getresponse()
             status, text = reply.status, reply.read(_MAX_ANSWER_BYTES)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:  # a host that no name can be is the last
+        except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: an impossible host name
             raise DetectorError(f"{what}: {error or type(error).__name__}", "is the detector there?") from None
         finally:
             connection.close()

@@ -1,11 +1,11 @@
-"""The TCP connection to a detector's port: a thread that owns it, and hands whole messages to the receiver's socket.
+"""The TCP connection to a detector's port: a thread that owns it and hands whole messages to the receiver's socket.
 
-The receiver's PULL socket is bound to an inner address; this thread pushes to it that there is something, which lies
-beside it (:meth:`DetectorConnection.taken`): to have libzmq hand over memory costs more. Where the receiver does not
-take what is there (its ring is full), the short queue between them fills, nothing more is read, and TCP holds the
-detector back. Each part is a message of the detector, as many together as have come: two threads that hand over single
-frames spend most of their time waiting for Python's lock. What happens to the connection comes in order with them, as
-four parts of which the first is empty (:func:`event`).
+The receiver's PULL socket is bound to an inner address; this thread only signals through it that data are ready, and
+keeps the data themselves in a queue (:meth:`DetectorConnection.taken`), because having libzmq hand over memory costs
+more. When the receiver does not take the data (its ring is full), the short queue between them fills, nothing more is
+read, and TCP holds the detector back. Each part is a message of the detector, with as many sent together as have
+arrived: two threads that hand over single frames spend most of their time waiting for Python's lock. Events of the
+connection are queued in order with the messages, as four parts of which the first is empty (:func:`event`).
 """
 
 from __future__ import annotations
@@ -26,44 +26,45 @@ from ptylive.schema import PtyliveError, WireError
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_QUEUED = 8
-"""What is handed over at a time between the connection and the receiver: parts of at most as many 16 MiB buffers."""
+"""Most items queued between the connection and the receiver: parts of at most as many 16 MiB buffers."""
 _MOST_TOGETHER, _MOST_TOGETHER_BYTES = 64, 2**20
 _MUCH_BYTES, _ENOUGH_BYTES, _MOMENT_S = 2**19, 4 * 2**20, 0.002
-"""While bytes come one after the other, what a read waits for, what is handed on together, and the longest wait: much
-at a time costs less, and TCP keeps what comes, where its buffer holds :data:`_KERNEL_BYTES` (a smaller one would be
-full, and the sender would wait as long)."""
+"""While bytes keep arriving: the amount that a read waits for, the amount handed on together, and the longest wait.
+Large amounts cost less, and TCP keeps arriving bytes where its buffer holds :data:`_KERNEL_BYTES` (a smaller buffer
+would be full, and the sender would wait as long).
+"""
 _KERNEL_BYTES = 4 * 2**20
 _CONNECT_TIMEOUT_S = 2.0
 _TICK_S = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 5.0
 _STANDS_S = 1.0
-"""A connection that has lasted so long, or brought something, counts as made."""
+"""A connection that has lasted this long, or delivered data, counts as established."""
 _KEEP_ALIVE_S = 10
 _NOTE, _GONE, _REFUSED = b"note", b"gone", b"refused"
 
 
 class Splitter(Protocol):
-    """A buffer that bytes are read into, and the messages that have come; bounded."""
+    """A buffer into which bytes are read, and the messages that have arrived; bounded."""
 
     @property
     def pending(self) -> int:
-        """Bytes of a message that has not come whole."""
+        """Bytes of a message that has not arrived completely."""
         ...
 
     def room(self) -> memoryview:
-        """Where to read the next bytes to: at least one."""
+        """Return memory to read the next bytes into: at least one byte."""
         ...
 
     def read(self, count: int) -> Iterator[Buffer | WireError]:
-        """The messages that ``count`` bytes complete, and what was refused on the way; good as long as they are held.
+        """Yield the messages that ``count`` bytes complete, and the errors of refused bytes; valid as long as held.
 
-        No bytes: nothing more has come for a while.
+        No bytes: nothing more has arrived for a while.
         """
         ...
 
 
 def event(parts: Sequence[Buffer]) -> str | None:
-    """What happened to the connection, for a person; None where the parts are messages of the detector.
+    """Describe an event of the connection for a person; None where the parts are messages of the detector.
 
     Raises WireError for bytes that the connection refused.
     """
@@ -76,16 +77,16 @@ def event(parts: Sequence[Buffer]) -> str | None:
 
 
 def is_gone(parts: Sequence[Buffer]) -> bool:
-    """Whether what happened, see :func:`event`, is that the connection ended."""
+    """Whether the event (see :func:`event`) is that the connection ended."""
     return not len(parts[0]) and bytes(parts[1]) == _GONE
 
 
 def host_and_port(address: str, default_port: int) -> tuple[str, int]:
-    """Of ``tcp://HOST[:PORT]`` or HOST[:PORT]. Raises PtyliveError."""
+    """Split ``tcp://HOST[:PORT]`` or HOST[:PORT]. Raises PtyliveError."""
     try:
         parts = urlsplit(address if "://" in address else f"tcp://{address}")
         host, port = parts.hostname, parts.port or default_port
-    except ValueError:  # a port that is no number, half a pair of brackets
+    except ValueError:  # a port that is not a number, half a pair of brackets
         host = None
     if not host or parts.scheme != "tcp" or parts.path or parts.query:
         raise PtyliveError(f"{address!r} is no address of a detector", "give tcp://HOST:PORT")
@@ -93,9 +94,9 @@ def host_and_port(address: str, default_port: int) -> tuple[str, int]:
 
 
 class DetectorConnection:
-    """Connects to a detector, again and again, from :meth:`start` to :meth:`stop`.
+    """Connects to a detector, and reconnects whenever needed, from :meth:`start` to :meth:`stop`.
 
-    A loss is told once, and once that the connection is back.
+    A loss is reported once, and so is the return of the connection.
     """
 
     def __init__(
@@ -106,8 +107,8 @@ class DetectorConnection:
         make_splitter: Callable[[], Splitter],
         default_port: int,
     ) -> None:
-        """``inner``: where the receiver takes messages; ``make_splitter``: of what the detector speaks, one for each
-        connection. Raises PtyliveError for what is no address.
+        """``inner``: where the receiver takes messages; ``make_splitter``: for the detector's protocol, called once per
+        connection. Raises PtyliveError for an invalid address.
         """
         self.address = address
         self._host, self._port = host_and_port(address, default_port)
@@ -115,7 +116,7 @@ class DetectorConnection:
         self._context = context
         self._inner = inner
         self._stop = threading.Event()
-        self._away = False  # told, and not back
+        self._away = False  # loss reported, and not yet reconnected
         self._handed: deque[Sequence[Buffer]] = deque()
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
@@ -124,13 +125,13 @@ class DetectorConnection:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the connection; what has been read and not been taken is lost."""
+        """Close the connection; data that have been read but not taken are lost."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(2 * _CONNECT_TIMEOUT_S)  # longer only where the name of a host is looked up
+            self._thread.join(2 * _CONNECT_TIMEOUT_S)  # longer only where a host name is being looked up
 
     def taken(self) -> Sequence[Buffer]:
-        """The parts that belong to the oldest message at the inner address that has been read: one call for each."""
+        """Return the parts that belong to the oldest message read at the inner address: one call for each."""
         return self._handed.popleft()
 
     def _run(self) -> None:
@@ -147,23 +148,23 @@ class DetectorConnection:
                 self._stop.wait(pause_s)
 
     def _once(self) -> bool:
-        """One connection from its beginning to its end; whether it brought anything."""
+        """Run one connection from its beginning to its end; return whether it delivered anything."""
         try:
             with socket.create_connection((self._host, self._port), _CONNECT_TIMEOUT_S) as connection:
                 if connection.getsockname() == connection.getpeername():
-                    raise OSError("connected to itself")  # a port of this machine that nobody listens at
+                    raise OSError("connected to itself")  # a port of this machine at which nobody listens
                 return self._receive(connection)
-        except (OSError, UnicodeError) as error:  # the latter: a host that no name can be
+        except (OSError, UnicodeError) as error:  # the latter: an impossible host name
             self._lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
         except zmq.ZMQError:
             raise
-        except Exception as error:  # a fault of ours must not end reception for good
+        except Exception as error:  # an internal fault must not end reception for good
             logging.getLogger(__name__).exception("fault in the thread of the connection")
             self._tell(_REFUSED, f"internal error: {error!r}", "internal_error")
         return False
 
     def _receive(self, connection: socket.socket) -> bool:
-        """Hand on what comes until the connection ends; whether anything came."""
+        """Hand on received data until the connection ends; return whether anything was received."""
         _keep_alive(connection)
         roomy, many = _has_room(connection), False
         connection.settimeout(_TICK_S)
@@ -201,7 +202,7 @@ class DetectorConnection:
         return brought
 
     def _take(self, splitter: Splitter, count: int) -> None:
-        """Hand on what ``count`` bytes complete."""
+        """Hand on the messages that ``count`` bytes complete."""
         together: list[Buffer] = []
         nbytes = 0
         for item in splitter.read(count):
@@ -227,8 +228,8 @@ class DetectorConnection:
         self._hand_on([b"", kind, text.encode(), reason.encode()])
 
     def _hand_on(self, parts: Sequence[Buffer]) -> None:
-        """Wait as long as the receiver takes nothing: meanwhile nothing is read."""
-        self._handed.append(parts)  # of a buffer that is not written over meanwhile
+        """Hand on parts, waiting as long as the receiver takes nothing; meanwhile nothing is read."""
+        self._handed.append(parts)  # of a buffer that is not overwritten meanwhile
         while not self._stop.is_set():
             with contextlib.suppress(zmq.Again):
                 self._push.send(b"")
@@ -236,7 +237,7 @@ class DetectorConnection:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Notice a detector's computer that is switched off."""
+    """Detect that a detector's computer has been switched off."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if (option := getattr(socket, name, None)) is not None:
@@ -244,17 +245,17 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 def _wait_for(connection: socket.socket, nbytes: int, patience_s: float) -> bool:
-    """Let reads wait for a number of bytes, no longer than a patience; whether it is more than one."""
+    """Make reads wait for a number of bytes, at most ``patience_s``; return whether it is more than one."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
     connection.settimeout(patience_s)
     return nbytes > 1
 
 
 def _has_room(connection: socket.socket) -> bool:
-    """Make the kernel's buffer large; whether it is.
+    """Enlarge the kernel's buffer; return whether it is large enough.
 
-    A bytes count that reading is asked to wait for makes Linux enlarge the buffer for it, up to ``tcp_rmem``, and the
-    buffer stays so; SO_RCVBUF is bound to ``rmem_max``, which is less than two frames by default.
+    When a read has to wait for a number of bytes, Linux enlarges the buffer for them, up to ``tcp_rmem``, and keeps it
+    so; SO_RCVBUF is limited by ``rmem_max``, which is less than two frames by default.
     """
     if (least := getattr(socket, "SO_RCVLOWAT", None)) is None:
         return False

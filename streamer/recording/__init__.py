@@ -1,1 +1,1 @@
-"""Recordings: the journal while a scan arrives, HDF5 when it has ended, the catalogue of what is stored."""
+"""Recordings: the journal while a scan arrives, HDF5 when it has ended, and the catalogue of stored scans."""

@@ -1,4 +1,4 @@
-"""Bound on the bytes of all journals that wait for a disk. A folder that hangs costs recordings, not memory."""
+"""Bound on the bytes of all journals that wait for a disk: a folder that hangs costs recordings, not memory."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import time
 
 MOST_BYTES = 256 * 2**20
 USUAL_BYTES, BRIEFLY_S, ANSWERS_S = 8 * 2**20, 0.005, 0.05
-"""More waits only for a disk that is slow: one that has just taken something is given a moment to take more, since
-messages in memory that is used again cost fewer page faults."""
+"""Above this, bytes wait only for a slow disk: a disk that has just taken something is given a moment to take more,
+because messages in reused memory cost fewer page faults.
+"""
 STALLED_S = 2.0
-"""A disk that has taken nothing for so long does not answer; a slow one takes a piece many times a second."""
+"""A disk that has taken nothing for this long does not answer; a slow one takes a piece many times a second."""
 
 
 class Backlog:
@@ -24,11 +25,11 @@ class Backlog:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that wait."""
+        """Number of bytes that wait."""
         return self._bytes
 
     def has_room(self) -> bool:
-        """Whether more may come: at once, or once the disk has taken something; False when it has stopped to."""
+        """Whether more bytes may come, now or once the disk has taken some; False when it has stopped taking any."""
         with self._changed:
             if self._bytes > USUAL_BYTES and time.monotonic() - self._moved_at < ANSWERS_S:
                 self._changed.wait(BRIEFLY_S)
@@ -40,14 +41,14 @@ class Backlog:
         return True
 
     def add(self, nbytes: int) -> None:
-        """These wait from now on."""
+        """Count bytes that wait from now on."""
         with self._changed:
             if not self._bytes:
                 self._moved_at = time.monotonic()
             self._bytes += nbytes
 
     def remove(self, nbytes: int) -> None:
-        """These are written, or given up."""
+        """Remove bytes that were written, or given up."""
         with self._changed:
             self._bytes -= nbytes
             self._moved_at = time.monotonic()

@@ -1,7 +1,7 @@
-"""Which scans the recordings of a folder hold, by uid, so that a resend after a restart is known for what it is.
+"""Index by uid of the scans recorded in a folder, so that a resend after a restart is recognised as such.
 
-An index in memory. What this program records it is told; other files are read in the background, by a file worker,
-since they are not trusted. Asking the index opens nothing and waits for nothing.
+The index is in memory. This program's own recordings are added directly; other files are read in the background, by a
+file worker, because they are not trusted. Querying the index opens nothing and waits for nothing.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from ptylive.streamer.vetting.worker import FileWorker
 from ptylive.streamer.wire.armmap import arm_from_map
 
 NEWEST = 256
-"""Only this many recordings are known: a resend follows its scan within hours, not years."""
+"""Number of recordings that are indexed: a resend follows its scan within hours, not years."""
 MOST_ARRAY_BYTES = 512 * 2**20
-"""Of the arrays (masks, positions) that come along with scans, equal ones counted once."""
+"""Limit on the arrays (masks, positions) of the indexed scans, equal ones counted once."""
 LOOK_EVERY_S = 5.0
 _SETTLED_S = 2.0
 _MADE_OF_ONE = ("_results", "_coefficients")
-"""Ends of the names of files that were made of a recording and carry its uid."""
+"""Endings of the names of files that were derived from a recording and carry its uid."""
 _Stamp = tuple[int, int]
 
 
@@ -46,7 +46,7 @@ class StoredRecording:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A file as it is known. header: None where it holds no scan; received: packed bits of what arrived, None: all."""
+    """An indexed file. header: None where it holds no scan; received: packed bits of frames that arrived, None: all."""
 
     stamp: _Stamp
     header: ScanHeader | None = None
@@ -54,7 +54,7 @@ class _Entry:
 
 
 class Catalogue:
-    """Uids of the newest recordings in a folder. ``say`` hears of files that could not be read."""
+    """Uids of the newest recordings in a folder. ``say`` receives reports of files that could not be read."""
 
     def __init__(self, folder: Path, say: Callable[[str], None] = lambda _text: None) -> None:
         self.folder = folder
@@ -69,14 +69,14 @@ class Catalogue:
         self._thread: threading.Thread | None = None
 
     def refresh(self, timeout_s: float) -> bool:
-        """Begin to read the folder, now and again; wait until all of it was looked at once. False: it takes longer."""
+        """Start reading the folder periodically; wait for the first complete pass. False: it takes longer."""
         if self._thread is None and not self._stop.is_set():
             self._thread = threading.Thread(target=self._run, name="catalogue", daemon=True)
             self._thread.start()
         return self._filled.wait(timeout_s)
 
     def find(self, uid: str) -> StoredRecording | None:
-        """The newest recording of a scan, or None where none is known."""
+        """Return the newest recording of a scan, or None where none is known."""
         with self._lock:
             name = self._uids.get(uid)
             entry = None if name is None else self._entries.get(name)
@@ -87,13 +87,13 @@ class Catalogue:
         return StoredRecording(self.folder / name, entry.header, received)
 
     def add(self, path: Path, header: ScanHeader, received: BoolArray) -> None:
-        """Take in a recording that this program has written."""
+        """Add a recording that this program has written."""
         with contextlib.suppress(OSError):
             found = path.stat()
             self._keep(path.name, _Entry((found.st_size, found.st_mtime_ns), header, _packed(received)))
 
     def close(self) -> None:
-        """End the reading, soon: a file that is being read is waited for in another thread."""
+        """Stop reading, soon: a file that is being read is waited for in another thread."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(0.5)
@@ -105,7 +105,7 @@ class Catalogue:
             self._worker.close()
 
     def _follow(self) -> None:
-        """Look at the folder again and again."""
+        """Check the folder periodically."""
         seen = -1
         while not self._stop.is_set():
             changed = _changed_ns(self.folder)
@@ -116,7 +116,7 @@ class Catalogue:
             self._stop.wait(LOOK_EVERY_S)
 
     def _read_folder(self) -> None:
-        """Read what is new or has changed, newest first; forget what has gone."""
+        """Read new and changed files, newest first; drop deleted ones."""
         found = _recordings(self.folder)
         problems = []
         for name, stamp in found.items():
@@ -136,13 +136,13 @@ class Catalogue:
             self._say(f"not a recording that can be read: {problems[0]}{others}")
 
     def _read(self, name: str, stamp: _Stamp) -> _Entry:
-        """A file as an entry. Raises PtyliveError."""
+        """Read a file into an entry. Raises PtyliveError."""
         said = self._worker.read(describe_recording, self.folder / name)
         header, _ = arm_from_map(said["arm"], said["parts"])
         return _Entry(stamp, replace(header, arrays=self._shared(name, header)), said["received"])
 
     def _shared(self, name: str, header: ScanHeader) -> dict[str, Array]:
-        """The arrays of a scan, equal ones of all scans in one place. Raises InputFileError when they are too many."""
+        """Return a scan's arrays, sharing equal ones between scans. Raises InputFileError when they are too large."""
         arrays = {}
         for kind, array in header.arrays.items():
             key = hashlib.sha256(
@@ -168,7 +168,7 @@ class Catalogue:
             self._sort_out()
 
     def _sort_out(self) -> None:
-        """Names by uid, that of the newest recording winning; at most as many as are kept."""
+        """Map uids to names, preferring the newest recording; drop the oldest recordings beyond the limit."""
         newest_last = sorted(self._entries, key=lambda name: self._entries[name].stamp[1])
         for name in newest_last[:-NEWEST]:
             del self._entries[name]
@@ -177,14 +177,14 @@ class Catalogue:
 
 
 def _recordings(folder: Path) -> dict[str, _Stamp]:
-    """Size and time of the newest recordings of a folder, newest first; what is no ordinary file is left out."""
+    """Size and time of the newest recordings of a folder, newest first; only ordinary files."""
     found: dict[str, _Stamp] = {}
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             stem, suffix = Path(entry.name).stem, Path(entry.name).suffix
             if suffix != ".h5" or stem.startswith(".") or stem.endswith(_MADE_OF_ONE):
                 continue
-            with contextlib.suppress(OSError):  # gone meanwhile, a link that leads nowhere, or one that leads to itself
+            with contextlib.suppress(OSError):  # gone meanwhile, or a dangling or circular link
                 about = entry.stat()
                 if stat.S_ISREG(about.st_mode):
                     found[entry.name] = (about.st_size, about.st_mtime_ns)
@@ -197,7 +197,7 @@ def _packed(received: BoolArray) -> Array | None:
 
 
 def _changed_ns(folder: Path) -> int:
-    """When a file was last made, renamed or removed in a folder; 0 where it cannot be read."""
+    """Time at which a file was last created, renamed or removed in a folder; 0 where it cannot be read."""
     try:
         return folder.stat().st_mtime_ns
     except OSError:

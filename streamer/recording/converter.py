@@ -1,6 +1,6 @@
-"""Journals become recordings in one process that lives beside this one, one after the other, while scans arrive.
+"""Convert journals to recordings, one after the other, in one process next to this one, while scans arrive.
 
-What waits for it are paths: a journal is closed when its scan ends, and waits on the disk. What fails is tried again.
+Only paths are queued: a journal is closed when its scan ends, and waits on the disk. Failed conversions are retried.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RETRY_S = 60.0
 _LONGEST_RETRY_S = 960.0
 _END_S = 2.0
 FRAMES_FIRST_S, _LOOK_S = 2.0, 0.05
-"""How long a recording gives way to frames that are not reduced yet, and between two looks at whether it is to end."""
+"""How long a recording gives way to frames that are not reduced yet, and the interval at which its end is checked."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Closing:
-    """A journal to be closed, and what becomes of it: converted, kept until there is room for it, or removed."""
+    """A journal to be closed, and its fate: converted, kept until there is room for it, or removed."""
 
     uid: str
     journal: Journal
@@ -48,13 +48,13 @@ class Closing:
 
 
 def always(_timeout_s: float) -> bool:
-    """Nobody reads frames."""
+    """Return True: nobody reads frames."""
     return True
 
 
 @dataclass
 class _Failed:
-    """A journal whose conversion failed, and when it is tried again."""
+    """A journal whose conversion failed, and the time of the next attempt."""
 
     job: Job
     wait_s: float
@@ -62,9 +62,9 @@ class _Failed:
 
 
 class Converter:
-    """A queue of journals, the thread that closes them, and the one that has them converted.
+    """A queue of journals, the thread that closes them, and the thread that has them converted.
 
-    ``frames_are_read``: whether what was received has been read, asked with a time-out in s before each.
+    ``frames_are_read``: whether all received frames have been read; called with a time-out in s before each conversion.
     """
 
     def __init__(
@@ -73,14 +73,14 @@ class Converter:
         self._on_event, self._frames_are_read = on_event, frames_are_read
         self._closing: queue.SimpleQueue[Job | Closing | None] = queue.SimpleQueue()
         self._jobs: queue.SimpleQueue[tuple[Job, float] | None] = queue.SimpleQueue()
-        """With the time by which each is made, whoever still reads."""
+        """Each with the time by which it is converted even if frames are still unread."""
         self._failed: dict[Path, _Failed] = {}
         self._give_up, self._ending = threading.Event(), threading.Event()
         self._process = RecorderProcess()
         self._threads: list[threading.Thread] = []
 
     def add(self, item: Job | Closing) -> None:
-        """Queue a journal; one that is still being written is closed (synced) first. Starts the threads."""
+        """Queue a journal; if it is still being written, it is closed (synced) first. Starts the threads."""
         if not self._threads:
             for name, work in (("journal-close", self._close_all), ("converter", self._convert_all)):
                 thread = threading.Thread(target=work, name=name, daemon=True)
@@ -89,11 +89,11 @@ class Converter:
         self._closing.put(item)
 
     def forget(self, journal: Path) -> None:
-        """A journal is written to again: its conversion is not tried meanwhile."""
+        """Stop retrying the conversion of a journal that is being written to again."""
         self._failed.pop(journal, None)
 
     def stop(self, timeout_s: float) -> bool:
-        """Finish what is queued; what takes longer is given up (False), its journal stays for the next start."""
+        """Finish the queue; journals that take longer are given up (False) and stay for the next start."""
         self._ending.set()
         self._closing.put(None)
         deadline = time.monotonic() + timeout_s
@@ -115,7 +115,7 @@ class Converter:
         self._jobs.put(None)
 
     def _close(self, item: Closing) -> None:
-        """Close a journal, which may wait for its disk for ever: those behind it are on the same one."""
+        """Close a journal, which may wait for its disk for ever: those behind it are on the same disk."""
         problem = ""
         try:
             item.journal.close(remove=item.then == "remove")
@@ -123,10 +123,10 @@ class Converter:
             problem = error.strerror or str(error)
         path = item.journal.path
         if item.then == "keep" and path is not None:
-            self._note_failed(Job(item.uid, path, path.with_suffix(".h5")))  # what is whole of it, once there is room
+            self._note_failed(Job(item.uid, path, path.with_suffix(".h5")))  # its whole records, once there is room
         if item.then != "convert":
             return
-        if path is None:  # it could not even be made
+        if path is None:  # it could not even be created
             self._say(RecordingEvent(item.uid, "failed", "", problem))
         elif problem:
             self._fail(Job(item.uid, path, path.with_suffix(".h5")), f"{path}: {problem}")
@@ -150,7 +150,7 @@ class Converter:
             self._say(self._converted(job))
 
     def _give_way(self, due: float) -> None:
-        """Let frames be reduced first: a recording takes a processor, and what it is made of lies on the disk."""
+        """Wait until frames are reduced: a recording needs a processor, and its data are safe on the disk."""
         while not self._ending.is_set() and time.monotonic() < due:
             if self._frames_are_read(_LOOK_S):
                 return
@@ -160,7 +160,7 @@ class Converter:
             self._on_event(event)
 
     def _converted(self, job: Job) -> RecordingEvent:
-        """Convert one journal; where that fails it is noted."""
+        """Convert one journal; note a failure."""
         try:
             result = self._process.record(job.journal, job.target, job.uid)
         except (OSError, RuntimeError) as error:
@@ -183,12 +183,12 @@ class Converter:
         self._failed[job.journal] = _Failed(job, wait_s, time.monotonic() + wait_s)
 
     def _next_try_s(self) -> float:
-        """How long to wait for a new journal before one that failed is tried again; others may fail meanwhile."""
+        """How long to wait for a new journal before retrying a failed one; others may fail meanwhile."""
         dues = [failed.due for failed in list(self._failed.values())]
         return max(0.0, min(dues) - time.monotonic()) if dues else RETRY_S
 
     def _try_again(self) -> None:
-        """Convert the journals that failed and are due, where there is room; only success is told."""
+        """Convert the failed journals that are due, where there is room; only success is reported."""
         for failed in list(self._failed.values()):
             if failed.due > time.monotonic() or self._give_up.is_set():
                 continue
@@ -202,16 +202,16 @@ class Converter:
 
 
 class RecorderProcess:
-    """The process that makes recordings: started when it is first needed, and again when it has died.
+    """The process that makes recordings: started when first needed, and restarted when it has died.
 
-    It ends with this one, whose end of the pipe it reads from; what it is at it finishes.
+    It ends with this process, from whose pipe it reads, after finishing its current work.
     """
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def record(self, journal: Path, target: Path, uid: str) -> dict[str, Any]:
-        """What the recorder answers: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started."""
+        """Return the recorder's answer: ``ok`` and a report, or ``error``. Raises OSError when it cannot be started."""
         process = self._running()
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the recorder has no pipes")
@@ -222,14 +222,14 @@ class RecorderProcess:
             for line in process.stdout:
                 if (answer := _answer(line)) is not None:
                     if answer.get("over"):
-                        self._dismiss()  # it ends by itself, maybe later than it is asked for the next one
+                        self._dismiss()  # it exits on its own, maybe after the next request has been sent
                     return answer
                 last = line.strip() or last
         self._dismiss()
         return {"error": last}
 
     def _dismiss(self) -> None:
-        """What comes next gets a process of its own."""
+        """End the process, so that the next job gets a new one."""
         self.end(kill=False)
         self._process = None
 
@@ -269,7 +269,7 @@ class RecorderProcess:
 
 
 def _answer(line: str) -> dict[str, Any] | None:
-    """The recorder's answer; None for any other line, as libraries print them."""
+    """Parse the recorder's answer; None for any other line, such as output of libraries."""
     try:
         answer = json.loads(line)
     except ValueError:
@@ -278,7 +278,7 @@ def _answer(line: str) -> dict[str, Any] | None:
 
 
 def _told(result: dict[str, Any]) -> str:
-    """A finished recording in one line."""
+    """Describe a finished recording in one line."""
     torn = (
         f", without a last record that was cut short ({result['torn_bytes']} bytes)" if result.get("torn_bytes") else ""
     )

@@ -1,7 +1,7 @@
-"""What earlier runs left in the recording folder, read in a thread of its own while scans arrive.
+"""Read what earlier runs left in the recording folder, in a separate thread while scans arrive.
 
-What a scan was just written to comes first, since it may go on; the others are told of as they are read. Journals on
-which another process still works are followed.
+Journals written to most recently come first, since their scans may go on; the others are reported as they are read.
+Journals on which another process still works are followed.
 """
 
 from __future__ import annotations
@@ -27,42 +27,42 @@ from ptylive.streamer.recording.recovery import (
 from ptylive.streamer.vetting.worker import FileWorker
 
 CATALOGUE_S, START_S = 5.0, 8.0
-"""How long the start waits to know the recordings and journals of the folder; others are read while frames arrive."""
+"""How long the start waits to learn the folder's recordings and journals; the rest are read while frames arrive."""
 RECENT_S, RESUME_S = 600.0, 60.0
-"""A journal that was written to so lately may be of a scan that goes on: it is waited for longer."""
+"""A journal written to this recently may belong to a scan that goes on: it is waited for longer."""
 LOOK_S = 0.3
-"""How often it is asked whether other processes still work on their journals."""
+"""How often to check whether other processes still work on their journals."""
 FAULTS = (OSError, RuntimeError, PtyliveError)
-"""What a folder in a bad state makes of our calls; RuntimeError: no thread can be started."""
+"""Errors that a folder in a bad state can cause; RuntimeError: no thread can be started."""
 
 
 class EarlierRuns:
-    """Journals of earlier runs; with ``folder=None`` there are none. ``is_open``: whether a journal is written here."""
+    """Journals of earlier runs, none with ``folder=None``. ``is_open``: whether this process writes a journal."""
 
     def __init__(
         self, folder: Path | None, announcer: Announcer, catalogue: Catalogue | None, is_open: Callable[[Path], bool]
     ) -> None:
         self.held = HeldJournals()
-        """Those on which another process still works."""
+        """Journals on which another process still works."""
         self._folder, self._announcer, self._catalogue, self._is_open = folder, announcer, catalogue, is_open
         self._found: queue.SimpleQueue[tuple[int, Leftover]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._recovered, self._recent_read, self._stop = (threading.Event() for _ in range(3))
         self._workers = FileWorker(), FileWorker()
-        """Of the recovery, and of what is taken up again before that has ended; each a process while it is used."""
+        """For the recovery, and for scans taken up again before it has ended; each is a process while in use."""
 
     def stop(self) -> None:
-        """Read nothing more."""
+        """Stop reading."""
         self._stop.set()
         for worker in self._workers:
             worker.close()
 
     def read(self, path: Path) -> Leftover:
-        """A journal that is taken up again; damage in it is told of. Raises PtyliveError, OSError."""
+        """Read a journal that is taken up again and report damage in it. Raises PtyliveError, OSError."""
         return self._told(read_leftover(self.reader, path))
 
     def leftovers(self) -> list[Leftover]:
-        """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
+        """Return the journals of earlier runs that can be read soon, oldest first; the others come later."""
         if self._folder is None or self._thread is not None:
             return []
         self._thread = threading.Thread(target=self._recover, args=(self._folder,), name="recovery", daemon=True)
@@ -76,7 +76,7 @@ class EarlierRuns:
         return self.late()
 
     def late(self) -> list[Leftover]:
-        """Journals that have been read since, oldest first."""
+        """Return the journals that have been read since, oldest first."""
         found = []
         with contextlib.suppress(queue.Empty):
             while True:
@@ -84,7 +84,7 @@ class EarlierRuns:
         return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
 
     def _recover(self, folder: Path) -> None:
-        """Read what earlier runs left, and follow what other processes still work on; in a thread of its own."""
+        """Read what earlier runs left, and follow what other processes still work on; runs in a separate thread."""
         try:
             if self._catalogue is not None:
                 self._catalogue.refresh(CATALOGUE_S)
@@ -100,8 +100,8 @@ class EarlierRuns:
             self.held.look()
 
     def _read_journals(self, paths: list[Path]) -> None:
-        """Read journals through, given oldest first. What a scan was just written to comes first, as it may go on;
-        then the small ones, so that none of them waits for a huge one.
+        """Read journals, given oldest first. Those written to most recently come first, as their scans may go on; then
+        the small ones, so that none of them waits for a huge one.
         """
         ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
         cut_off = False
@@ -116,11 +116,11 @@ class EarlierRuns:
                 self._keep(order, leftover)
             except (PtyliveError, OSError) as error:
                 self._announcer.log("warning", error.line() if isinstance(error, PtyliveError) else f"{path}: {error}")
-        if not cut_off:  # or it is wanted at once
+        if not cut_off:  # otherwise it is needed at once
             self._workers[0].close()
 
     def _keep(self, order: int, leftover: Leftover) -> None:
-        """A journal that has been read: of nothing, of a scan that ended or was cut off, or another process's."""
+        """Dispose of a journal that has been read: empty, of an ended or interrupted scan, or of another process."""
         if not (leftover.received.any() or leftover.damaged_bytes or leftover.busy):
             leftover.path.unlink(missing_ok=True)
         elif not leftover.busy:
@@ -130,11 +130,11 @@ class EarlierRuns:
 
     @property
     def reader(self) -> FileWorker:
-        """Who reads what is taken up again."""
+        """File worker that reads journals taken up again."""
         return self._workers[0 if self._recovered.is_set() else 1]
 
     def _told(self, leftover: Leftover) -> Leftover:
-        """A journal; damage in it is told of."""
+        """Report damage in a journal and return it."""
         if leftover.damaged_bytes:
             text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
             self._announcer.log("warning", text)
@@ -145,7 +145,7 @@ class EarlierRuns:
 
 
 def line_of(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """Describe an error in one line."""
     if isinstance(error, PtyliveError):
         return error.line()
     return str(getattr(error, "strerror", None) or error)

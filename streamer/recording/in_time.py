@@ -10,18 +10,19 @@ from typing import TypeVar
 
 T = TypeVar("T")
 MOST_HANGING = 8
-"""Threads that may wait for a folder that does not answer; beyond these nothing more is asked of it."""
+"""Limit on threads waiting for a folder that does not answer; beyond it the folder gets no more requests."""
 _hanging = threading.Semaphore(MOST_HANGING)
 _END = object()
 
 
 def in_time(work: Callable[[], T], patience_s: float) -> T:
-    """What ``work`` returns or raises. Raises TimeoutError when that takes longer; then it goes on by itself."""
+    """Return or raise what ``work`` does. Raises TimeoutError when it takes longer; it then continues on its own."""
     return next(items_in_time(lambda: iter((work(),)), patience_s))
 
 
 def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterator[T]:
-    """What an iterator gives, made and read in another thread. Raises TimeoutError when the next item takes longer.
+    """Yield the items of an iterator made and read in another thread. Raises TimeoutError when the next one takes
+    longer.
 
     RuntimeError: no thread can be started.
     """
@@ -44,14 +45,14 @@ def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterato
 
 
 def _work(make: Callable[[], Iterator[object]], items: queue.Queue[object], left: threading.Event) -> None:
-    """Put what an iterator gives into a queue, each item in a tuple of its own, then its exception or the end."""
+    """Put the items of an iterator into a queue, each in a tuple, followed by its exception or the end marker."""
     last: object = _END
     try:
         for item in make():
             _put(items, (item,), left)
             if left.is_set():
                 return
-    except Exception as error:  # raised where the items are taken
+    except Exception as error:  # re-raised where the items are taken
         last = error
     finally:
         _hanging.release()
@@ -59,7 +60,7 @@ def _work(make: Callable[[], Iterator[object]], items: queue.Queue[object], left
 
 
 def _next(items: queue.Queue[object], patience_s: float) -> object:
-    """The next item. Raises TimeoutError when it does not come in time."""
+    """Return the next item. Raises TimeoutError when it does not come in time."""
     try:
         return items.get(timeout=patience_s)
     except queue.Empty:

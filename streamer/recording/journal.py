@@ -1,16 +1,16 @@
 """The first copy of a scan on disk: an append-only file of checked records.
 
-A killed writer leaves a readable journal (its last record may be torn), where a killed HDF5 writer leaves a file that
+A killed writer leaves a readable journal (its last record may be torn), whereas a killed HDF5 writer leaves a file that
 does not open. Layout: file header ``PTYLJRNL`` + u32 version, then records::
 
     "PJR1"  u16 kind  u16 parts  u64 length  u32 CRC-32 of the payload  u32 CRC-32 of these 20 bytes   (little-endian)
-    payload: parts x u32 part length, then the parts: one native stream message, as it came
+    payload: parts x u32 part length, then the parts: one native stream message, as received
 
-The scan's arm record is written twice, at the start and once more further on, so that no single damaged place costs
-all. A damaged record costs that record: reading goes on at the next whole one.
+The scan's arm record is written twice, at the start and again further on, so that no single damaged place costs
+everything. A damaged record costs that record: reading goes on at the next whole one.
 
-The receive thread appends; one thread writes the file, another forces it to the disk every ~100 ms. Only what has been
-forced there is *safe*, and only that is acknowledged to senders. What waits for the disk is bounded (`backlog.py`).
+The receive thread appends; one thread writes the file, another forces it to the disk every ~100 ms. Only synced frames
+are *safe*, and only those are acknowledged to senders. The bytes that wait for the disk are bounded (`backlog.py`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ptylive.streamer.wire.arrays import Buffer
 
 SYNC_INTERVAL_S = 0.1
 REPEAT_BYTES = 2**16
-"""Bytes after which the arm record is written once more; in a shorter journal, before its end record."""
+"""Bytes after which the arm record is repeated; in a shorter journal it is repeated before the end record."""
 _BLOCK_BYTES = 2**20
 _HEAD_BYTES = HEAD.size + HEAD_CHECK.size
 
@@ -47,14 +47,14 @@ _KINDS = {ArmMessage: RecordKind.ARM, FramesMessage: RecordKind.FRAMES, EndMessa
 
 @dataclass(frozen=True)
 class _Piece:
-    """Records for the file, and the runs of frames in them. Checksums cost the most, and are left to who writes it."""
+    """Records for the file, and the runs of frames in them. The checksums, which cost most, are left to the writer."""
 
     block: bytearray
     """Records with room for their heads."""
     records: list[tuple[int, RecordKind, int]]
-    """(where in the block, kind, parts) of each."""
+    """(offset in the block, kind, parts) of each."""
     payload: Sequence[memoryview]
-    """Of the last record, where it is large: not copied into the block."""
+    """Payload of the last record, where it is large: not copied into the block."""
     runs: list[tuple[int, int]]
 
     @property
@@ -62,7 +62,7 @@ class _Piece:
         return len(self.block) + sum(map(len, self.payload))
 
     def sealed(self) -> list[memoryview]:
-        """The bytes as they are written, with every record's head."""
+        """Return the bytes to write, with every record's head."""
         block = memoryview(self.block)
         ends = [at for at, _, _ in self.records[1:]] + [len(block)]
         for (at, kind, parts), end in zip(self.records, ends, strict=True):
@@ -73,9 +73,9 @@ class _Piece:
 
 
 class Journal:
-    """A journal being written. Nothing here waits for the disk but :meth:`close`, and the constructor given a path.
+    """A journal being written. Only :meth:`close`, and the constructor when given a path, wait for the disk.
 
-    A thread of its own opens and writes the file, another one syncs it. What the disk refuses meets the next call.
+    One thread opens and writes the file, another syncs it. An error of the disk is raised by the next call.
     """
 
     def __init__(
@@ -86,10 +86,11 @@ class Journal:
         keep_bytes: int = 0,
         backlog: Backlog | None = None,
     ) -> None:
-        """Start a journal, or go on after the first ``keep_bytes`` bytes of one that was read before.
+        """Start a journal, or continue one that was read before after its first ``keep_bytes`` bytes.
 
-        ``place``: its path, then it is open on return, or OSError is raised; or who finds one, asked in the thread
-        that opens it, which sets ``opened`` whether that works or not. ``backlog``: what waits for the disk.
+        ``place``: its path, which is then open on return, or OSError is raised; or a function that finds one, called in
+        the thread that opens it, which sets ``opened`` whether that works or not. ``backlog``: bytes waiting for the
+        disk.
         """
         self.path = place if isinstance(place, Path) else None
         self.error: OSError | None = None
@@ -139,7 +140,7 @@ class Journal:
     def append_packed(self, head: FramesMessage, lengths: Sequence[int], parts: Buffer) -> None:
         """Add a frames message whose parts lie back to back in memory; ``head`` is the message without them.
 
-        The memory must stay as it is. Raises OSError as :meth:`append` does.
+        The memory must not change. Raises OSError as :meth:`append` does.
         """
         header = encode(head)[0]
         table = struct.pack(f"<{1 + len(lengths)}I", len(header), *lengths)
@@ -154,13 +155,13 @@ class Journal:
                 self._flush()
 
     def mark_safe(self, received: BoolArray) -> None:
-        """Frames that earlier runs of the program have already put on the disk."""
+        """Mark frames as safe that earlier runs of the program have already put on the disk."""
         with self._changed:
             self._safe[...] |= received
 
     @property
     def safe(self) -> BoolArray:
-        """Which frames of the scan are on the disk, synced (a view that goes on changing)."""
+        """Which frames of the scan are on the disk, synced (a view that keeps changing)."""
         return self._safe
 
     @property
@@ -172,7 +173,7 @@ class Journal:
     def close(self, *, remove: bool = False) -> None:
         """Force everything to the disk and close the file, or remove it; afterwards ``safe`` is final. Raises OSError.
 
-        Waits for the disk as long as that likes.
+        Waits for the disk without limit.
         """
         self._hand_on()
         with self._changed:
@@ -203,7 +204,7 @@ class Journal:
             raise TimeoutError(errno.ETIMEDOUT, waiting)
 
     def _repeat_arm(self) -> None:
-        """The arm record once more: without it nobody knows what the frames are."""
+        """Write the arm record once more: without it nobody knows what the frames are."""
         if not self._arm_repeated:
             self._arm_repeated = True
             self._append(ArmMessage(self._header))
@@ -223,7 +224,7 @@ class Journal:
             self._flush(payload)
 
     def _flush(self, payload: Sequence[memoryview] = ()) -> None:
-        """Hand the block to the thread that writes, and what follows it."""
+        """Hand the block, and the payload that follows it, to the thread that writes."""
         if not self._block:
             return
         piece = _Piece(self._block, self._records, payload, self._buffered)
@@ -234,7 +235,7 @@ class Journal:
         self._changed.notify_all()
 
     def _open(self, path: Path) -> None:
-        """Open the file; a new one gets its arm record. Raises OSError."""
+        """Open the file; write the arm record if it is new. Raises OSError."""
         file = JournalFile(path, self._keep_bytes)
         try:
             if self._keep_bytes == 0:
@@ -244,7 +245,7 @@ class Journal:
             file.sync()
         except OSError:
             if self._keep_bytes == 0:
-                file.discard()  # no frame is in it, and without its arm record it is no journal
+                file.discard()  # it holds no frame, and without its arm record it is no journal
             else:
                 file.close()
             raise
@@ -254,7 +255,7 @@ class Journal:
         self.opened.set()
 
     def _write_all(self, place: Path | Callable[[], Path]) -> None:
-        """Open the file where that is to be done, then write what is queued until there will be no more."""
+        """Open the file if necessary, then write queued pieces until there will be no more."""
         self._busy_since = time.monotonic()
         try:
             if not isinstance(place, Path):
@@ -266,14 +267,14 @@ class Journal:
                     self._backlog.remove(piece.nbytes)
                 with self._changed:
                     self._written += piece.runs
-        except Exception as error:  # whatever it is: without this thread nothing is recorded, and that is to be said
+        except Exception as error:  # whatever it is: without this thread nothing is recorded, which must be reported
             self._give_up(error if isinstance(error, OSError) else OSError(f"the journal cannot be written: {error!r}"))
         finally:
             self._busy_since = None
             self.opened.set()
 
     def _next_piece(self) -> _Piece | None:
-        """What is to be written next, waited for; None at the end."""
+        """Wait for the next piece to write; None at the end."""
         with self._changed:
             self._busy_since = None
             while not self._queue and not self._ending:
@@ -282,7 +283,7 @@ class Journal:
             return self._queue.popleft() if self._queue else None
 
     def _give_up(self, error: OSError) -> None:
-        """The file takes no more: what is queued is forgotten, and whoever comes next is told."""
+        """Stop writing: drop the queue, and raise the error in the next call."""
         with self._changed:
             self.error = error
             given_up = sum(piece.nbytes for piece in self._queue)
@@ -296,18 +297,18 @@ class Journal:
                 self._hand_on()
                 if self._file is not None and self.error is None:
                     self._sync(self._file)
-            except Exception as error:  # as of the thread that writes: without this one nothing is safe any more
+            except Exception as error:  # as in the thread that writes: without this one nothing is safe any more
                 self._give_up(OSError(f"the journal cannot be synced: {error!r}"))
 
     def _hand_on(self) -> None:
-        """What is buffered goes to the thread that writes, however little it is."""
+        """Hand everything that is buffered, however little, to the thread that writes."""
         with self._changed:
             if self.error is None and self._size + len(self._block) > REPEAT_BYTES:
                 self._repeat_arm()
             self._flush()
 
     def _sync(self, file: JournalFile) -> None:
-        """Force what is written to the disk, then call it safe."""
+        """Force written records to the disk, then mark their frames as safe."""
         with self._changed:
             runs, self._written = self._written, []
         try:
@@ -322,13 +323,13 @@ class Journal:
 
 
 def _payload(message: Message) -> list[memoryview]:
-    """The payload of a message's record: the lengths of its parts, and the parts."""
+    """Return the payload of a message's record: the lengths of its parts, and the parts."""
     parts = [memoryview(part).cast("B") for part in encode(message)]
     return [memoryview(struct.pack(f"<{len(parts)}I", *map(len, parts))), *parts]
 
 
 def _head(kind: RecordKind, parts: int, payload: Sequence[memoryview]) -> bytes:
-    """The head of a record."""
+    """Return the head of a record."""
     crc = 0
     for part in payload:
         crc = crc32(part, crc)

@@ -1,4 +1,4 @@
-"""The file of a journal: every call here may wait for its disk as long as that likes."""
+"""The file of a journal: every call here may wait for its disk without limit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NAME_LENGTH = 60
 
 
 class JournalFile:
-    """A file that this process alone writes, at its end. Every method may raise OSError."""
+    """A file that only this process writes, at its end. Every method may raise OSError."""
 
     def __init__(self, path: Path, keep_bytes: int) -> None:
-        """Open or make it, claim it, and cut it to what is kept of it."""
+        """Open or create the file, claim it, and truncate it to ``keep_bytes``."""
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -31,14 +31,14 @@ class JournalFile:
             raise
 
     def write(self, buffers: Sequence[memoryview]) -> None:
-        """Append buffers, whole; on failure the file is cut back to its last whole write."""
+        """Append whole buffers; on failure the file is cut back to its last whole write."""
         left, wanted = list(buffers), sum(map(len, buffers))
         try:
             while left:
                 left = _after(left, os.writev(self._fd, left[:_MAX_IOV]))
         except OSError:
             os.ftruncate(self._fd, self.end)
-            os.lseek(self._fd, self.end, os.SEEK_SET)  # cutting does not move the place where the next write begins
+            os.lseek(self._fd, self.end, os.SEEK_SET)  # truncating does not move the position of the next write
             raise
         self.end += wanted
 
@@ -47,11 +47,11 @@ class JournalFile:
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        """Close the file, and let others claim it."""
+        """Close the file, so that others can claim it."""
         os.close(self._fd)
 
     def discard(self) -> None:
-        """Remove and close it."""
+        """Remove and close the file."""
         try:
             self.path.unlink(missing_ok=True)
         finally:
@@ -59,7 +59,7 @@ class JournalFile:
 
 
 def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
-    """What is left of ``buffers`` once their first ``written`` bytes have gone."""
+    """Return the rest of ``buffers`` after their first ``written`` bytes."""
     for k, buffer in enumerate(buffers):
         if written < len(buffer):
             return [buffer[written:], *buffers[k + 1 :]]
@@ -68,7 +68,7 @@ def _after(buffers: list[memoryview], written: int) -> list[memoryview]:
 
 
 def new_journal(folder: Path, series: str) -> Path:
-    """An empty file ``<time>_<series>.journal`` in a folder, which is made if need be. Raises OSError."""
+    """Create an empty file ``<time>_<series>.journal`` in a folder, which is created if necessary. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^0-9A-Za-z.-]+", "_", series).strip("_.-")[:_NAME_LENGTH] or "scan"
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}_{name}"

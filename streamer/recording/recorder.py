@@ -1,8 +1,8 @@
-"""``python -m ptylive.streamer.recording.recorder JOURNAL TARGET``: make a recording in a process of its own.
+"""``python -m ptylive.streamer.recording.recorder JOURNAL TARGET``: make a recording in a separate process.
 
-Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1.
-With ``--serve`` it reads ``{"journal": …, "target": …, "uid": …}`` line by line until its standard input ends, and
-answers each.
+Prints one JSON object, ``{"ok": true, …RecordingReport}`` or ``{"ok": false, "error": line}``; exit status 0 or 1. With
+``--serve`` it reads ``{"journal": …, "target": …, "uid": …}`` line by line until its standard input ends, and answers
+each line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ptylive.schema.plain_errors import say_unraisable_in_a_line, tell_parent
 from ptylive.streamer.recording.recording_writer import record
 
 NICENESS = 10
-"""What is recorded is safe in its journal: frames and live maps come first."""
+"""Recorded data are already safe in the journal: frames and live maps have priority."""
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _serve() -> int:
-    """Convert what is asked for; an interrupt from the terminal is the server's business."""
+    """Convert the requested journals; an interrupt from the terminal is left to the server."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(NICENESS)

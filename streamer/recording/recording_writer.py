@@ -1,8 +1,8 @@
-"""From journal to HDF5: written under a temporary name, read back and compared, then renamed.
+"""Convert a journal to HDF5: write under a temporary name, read back and compare, then rename.
 
-Patterns that came as ``bslz4`` are stored as they came (`write_direct_chunk`); a scan that came as events stays one;
-other patterns are compressed with bitshuffle/LZ4; coefficients are stored as they are. A recording of the same uid that
-is already there (the scan was interrupted and resumed) is merged in: what the journal lacks is taken from it.
+Patterns that arrived as ``bslz4`` are stored unchanged (`write_direct_chunk`); a scan that arrived as events is stored
+as events; other patterns are compressed with bitshuffle/LZ4; coefficients are stored uncompressed. An existing
+recording of the same uid (the scan was interrupted and resumed) is merged in: it supplies what the journal lacks.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _READ_BACK_FRAMES = 64
 _READ_BACK_EVENTS = 4096
 """Patterns of a sparse scan."""
 SENDERS = "senders"
-"""Attribute of a recording: how many senders announced the scan at the same time, where there were several."""
+"""Attribute of a recording: number of senders that announced the scan at the same time, if more than one."""
 
 
 @dataclass(frozen=True)
 class RecordingReport:
-    """What a recording holds. frames: announced; placed: stored; damage: of its journal, in words, empty for none;
+    """Contents of a recording. frames: announced; placed: stored; damage: of its journal, in words, empty for none;
     torn_bytes: of a last record that was cut short.
     """
 
@@ -64,8 +64,8 @@ class RecordingReport:
 
 
 def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
-    """Make ``target`` from ``journal``, compare it with what was meant to be written, then remove the journal; one
-    with damaged places is kept as ``….journal.damaged``. ``uid``: of the scan there, where it is not the journal's.
+    """Make ``target`` from ``journal``, compare it with what was to be written, then remove the journal; a journal
+    with damaged places is kept as ``….journal.damaged``. ``uid``: of the scan in ``target``, if not the journal's.
 
     Raises InputFileError when the journal is unreadable or busy, or when the file read back differs; OSError when the
     disk is full. In both cases the journal stays and ``target`` is as it was before.
@@ -101,7 +101,7 @@ def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
 
 
 def _damage_of(reader: JournalReader, missing: int) -> str:
-    """The damaged places of a journal that has been read through, in words."""
+    """Describe the damaged places of a journal that has been read to its end."""
     if not reader.damage:
         return ""
     nbytes = sum(stop - start for start, stop in reader.damage)
@@ -110,7 +110,7 @@ def _damage_of(reader: JournalReader, missing: int) -> str:
 
 
 def _set_aside(journal: Path) -> Path:
-    """Rename a journal whose bytes are not all accounted for, so that nothing takes it for one to be converted."""
+    """Rename a journal with unexplained bytes, so that nothing mistakes it for one to be converted."""
     kept = journal.with_name(f"{journal.name}.damaged")
     number = 2
     while kept.exists():
@@ -124,7 +124,7 @@ class ScanWriter:
     def __init__(
         self, file: Any, header: ScanHeader, *, sparse: bool = False, check: Callable[[], None] = lambda: None
     ) -> None:
-        """``sparse``: patterns are stored as the pixels that counted something; ``check`` raises OSError where a write
+        """``sparse``: store patterns as the pixels that counted something; ``check`` raises OSError where a write
         failed.
         """
         self._check = check
@@ -144,7 +144,7 @@ class ScanWriter:
         _describe(file, header, sparse=self.events is not None)
 
     def add(self, message: FramesMessage) -> None:
-        """Store the patterns of a message that are not stored yet; one that does not decode is left out."""
+        """Store the patterns of a message that are not stored yet; patterns that do not decode are left out."""
         stop = message.first + message.count
         fresh = ~self.received[message.first : stop]
         if len(fresh) < message.count or not fresh.any():
@@ -181,9 +181,9 @@ class ScanWriter:
         self._check()
 
     def finish(self, *, marks: bool = True) -> None:
-        """Say which patterns are missing, if any, and what tells each from another of its number.
+        """Write which patterns are missing, if any, and the marks that identify the patterns.
 
-        ``marks``: where a sender may come back with the same scan; a copy of a file needs none.
+        ``marks``: needed where a sender may return with the same scan; a copy of a file needs none.
         """
         if self.events is not None:
             self.events.finish()
@@ -193,25 +193,25 @@ class ScanWriter:
             self._file["metadata"].create_dataset("received", data=self.received.reshape(self.stored.shape))
 
     def note_damage(self, text: str) -> None:
-        """Say in the file that frames were lost on the disk."""
+        """Note in the file that frames were lost on the disk."""
         self._file.attrs["journal_damage"] = text
 
     def note_senders(self, count: int) -> None:
-        """Say in the file that several senders announced this scan at the same time: it may hold frames of two."""
+        """Note in the file that several senders announced this scan at once: it may hold frames of two scans."""
         count = max(count, int(self._file.attrs.get(SENDERS, 1)))
         if count > 1:
             self._file.attrs[SENDERS] = count
 
     def _add_events(self, numbers: IndexArray, frames: EventFrames) -> None:
-        """Store patterns as events; the mark of one counts all of them, and serves as its checksum."""
-        assert self.events is not None  # noqa: S101  (asked by the callers)
+        """Store patterns as events; the mark of a pattern covers all its events, and serves as its checksum."""
+        assert self.events is not None  # noqa: S101  (checked by the callers)
         self.events.add(numbers, frames)
         self.marks[numbers] = self.checksums[numbers] = marks_of_events(frames)
         self.received[numbers] = True
         self._check()
 
     def _add_chunks(self, numbers: IndexArray, chunks: list[bytes]) -> None:
-        """Store patterns that came compressed as they are."""
+        """Store patterns that arrived compressed without changing them."""
         for number, stored in zip(numbers.tolist(), with_checksums(chunks), strict=True):
             self._data.id.write_direct_chunk((*self.stored.at(number), 0, 0), stored)
             self.checksums[number] = crc32(stored)
@@ -222,7 +222,7 @@ class ScanWriter:
 
 @contextmanager
 def created_scan(path: Path, header: ScanHeader, *, sparse: bool = False) -> Iterator[ScanWriter]:
-    """A new native file for a scan, ``sparse``: of events; call :meth:`ScanWriter.finish` when all is stored. Raises
+    """Create a native file for a scan, ``sparse``: of events; call :meth:`ScanWriter.finish` when all is stored. Raises
     OSError: disk full.
     """
     with for_hdf5(path) as whole, h5py.File(whole, "w", libver="v110") as file:
@@ -231,13 +231,13 @@ def created_scan(path: Path, header: ScanHeader, *, sparse: bool = False) -> Ite
 
 @contextmanager
 def _plainly_created(path: Path, header: ScanHeader, *, sparse: bool) -> Iterator[ScanWriter]:
-    """The same written by HDF5 itself, a seventh more frames a second: for a process that only records, and whose
-    frames are in the journal. On a disk that is full HDF5 may crash it when it ends.
+    """Like :func:`created_scan` but written by HDF5 itself, which gives a seventh more frames per second: for a process
+    that only records, and whose frames are in the journal. On a full disk HDF5 may crash it when it ends.
     """
     try:
         with h5py.File(path, "w", libver="v110") as file:
             yield ScanWriter(file, header, sparse=sparse)
-    except RuntimeError as error:  # what h5py makes of a write that fails when the file is closed
+    except RuntimeError as error:  # h5py's error for a write that fails when the file is closed
         found = re.search(r"errno = (\d+)", str(error))
         if found is None:
             raise
@@ -245,7 +245,7 @@ def _plainly_created(path: Path, header: ScanHeader, *, sparse: bool) -> Iterato
 
 
 def _data_sets(file: Any, header: ScanHeader, stored: StoredScan, layout: FrameLayout) -> Any:
-    """Where frames go: ``/data``, one pattern to a chunk, or ``/coefficients`` and ``/extra``."""
+    """Create the data sets for frames: ``/data``, one pattern per chunk, or ``/coefficients`` and ``/extra``."""
     if not header.basis.is_raw:
         write_basis(file, header.basis, header.arrays["masks"])
         return VectorSets.create(file, stored.shape, header.basis)
@@ -260,7 +260,7 @@ def _data_sets(file: Any, header: ScanHeader, stored: StoredScan, layout: FrameL
 
 
 def _describe(file: Any, header: ScanHeader, *, sparse: bool) -> None:
-    """Metadata in the contract's names, and a NeXus plot group so that common viewers show something of patterns."""
+    """Write metadata under the contract's names, and a NeXus plot group so that common viewers show the patterns."""
     metadata = file.create_group("metadata")
     for name, value in {**to_attributes(header), "uid": header.uid, "series": header.series}.items():
         metadata.attrs[name] = value
@@ -278,14 +278,14 @@ def _describe(file: Any, header: ScanHeader, *, sparse: bool) -> None:
 
 
 def _consecutive(index: IndexArray) -> Iterator[tuple[int, int]]:
-    """Half-open ranges within ``index`` whose acquisition numbers follow each other."""
+    """Half-open ranges within ``index`` of consecutive acquisition numbers."""
     if len(index):
         breaks = np.flatnonzero(np.diff(index) != 1) + 1
         yield from zip([0, *breaks.tolist()], [*breaks.tolist(), len(index)], strict=True)
 
 
 def _merge_earlier(writer: ScanWriter, target: Path, uids: Collection[str]) -> None:
-    """Take over what an earlier recording of the same scan, one of ``uids``, has and the journal lacks."""
+    """Copy what an earlier recording of the same scan, one of ``uids``, has and the journal lacks."""
     if not target.exists():
         return
     if not is_vouched(target):
@@ -305,12 +305,12 @@ def _merge_earlier(writer: ScanWriter, target: Path, uids: Collection[str]) -> N
 
 
 def _count(value: Any) -> int:
-    """A number of senders as a file tells it; 1 where that is none."""
+    """Number of senders stored in a file; 1 where it is invalid."""
     return int(value) if isinstance(value, int | np.integer) and value > 0 else 1
 
 
 def _compare(path: Path, writer: ScanWriter) -> None:
-    """Read everything back. Raises InputFileError at the first pattern that is not what was written."""
+    """Read everything back. Raises InputFileError at the first pattern that differs from what was written."""
     direct = np.flatnonzero(writer.received & writer.direct)
     if len(direct):
         with h5py.File(path) as file:
@@ -333,7 +333,7 @@ def _compare(path: Path, writer: ScanWriter) -> None:
 
 
 def _compare_events(path: Path, writer: ScanWriter) -> None:
-    """The same for events."""
+    """Like :func:`_compare`, for events."""
     received = np.flatnonzero(writer.received)
     with h5py.File(path) as file:
         sets = EventSets.find(path, file)

@@ -1,7 +1,7 @@
-"""The recording of every scan: journal while it arrives, HDF5 when it has ended; none of it can stop the stream.
+"""The recording of every scan: a journal while it arrives, HDF5 when it has ended; nothing here can stop the stream.
 
-A disk that fails costs the recording, not the scan: the scan is marked, its journal is kept, frames go on to the
-live engine. That holds for whatever is wrong with the folder, from its first file on: no method called for a scan that
+A disk that fails costs the recording, not the scan: the scan is marked, its journal is kept, and frames go on to the
+live engine. This holds for any problem with the folder, from its first file on: no method called for a scan that
 arrives raises OSError.
 """
 
@@ -35,18 +35,18 @@ from ptylive.streamer.vetting.vouched import vouch
 from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage, runs_of
 
 READ_PATIENCE_S = 15.0
-"""Of a scan that is taken up again: its file may be silent for so long."""
+"""For a scan that is taken up again: its file may be silent for this long."""
 OPEN_PATIENCE_S = STALLED_S
-"""How long the beginning of a scan waits for its journal; while a folder is known to hang, not at all."""
+"""How long the beginning of a scan waits for its journal; not at all while a folder is known to hang."""
 MOST_JOURNALS = 16
-"""Journals that are open at the same time, most of them closed scans that wait for the disk."""
+"""Journals that are open at the same time, most of them of closed scans that wait for the disk."""
 _POLL_S = 0.01
 
 
 class Recordings:
     """Journals and recordings in one folder; with ``folder=None`` every method does nothing.
 
-    ``frames_are_read``: whether what was received has been read, asked with a time-out in s before a recording is made.
+    ``frames_are_read``: whether all received frames have been read; called with a time-out in s before each recording.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class Recordings:
         self._scans: WeakValueDictionary[str, ScanRecord] = WeakValueDictionary()
         self._backlog = Backlog()
         self._journals: list[Journal] = []
-        """Those that are not closed yet."""
+        """Journals that are not closed yet."""
         self._earlier = EarlierRuns(folder, announcer, self._catalogue, self._is_open)
         self._unsaid: dict[str, ScanRecord] = {}
-        """Closed scans whose recordings do not say yet how many senders they had."""
+        """Closed scans whose recordings do not yet contain their number of senders."""
 
     def begin(self, scan: ScanRecord) -> None:
         """Start the journal of a new scan."""
@@ -78,9 +78,9 @@ class Recordings:
         self._go_on(scan, partial(self._new_journal, folder, header), keep_bytes=0)
 
     def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
-        """Write on in the journal of a scan that is opened again, or in a new one beside its recording.
+        """Continue the journal of a scan that is opened again, or start a new one next to its recording.
 
-        ``keep_bytes``: what of the journal is whole, where that is known.
+        ``keep_bytes``: length of the intact part of the journal, where known.
         """
         if not self._is_left(path):
             self._fail(scan, f"{path}: what was written before is still being closed; the journal is kept")
@@ -100,8 +100,8 @@ class Recordings:
             self.note_senders(scan)
 
     def _is_left(self, path: Path) -> bool:
-        """Whether nothing of this process writes a journal any more: one that failed is closed a little later, by the
-        thread that does so, and until then its file is claimed. Waited for unless the disk does not answer.
+        """Whether this process no longer writes a journal: one that failed is closed a little later, by the thread that
+        does so, and its file is claimed until then. Waits for this unless the disk does not answer.
         """
         give_up = time.monotonic() + READ_PATIENCE_S
         while writing := [one for one in self._journals if one.path == path and not one.closed]:
@@ -111,13 +111,13 @@ class Recordings:
         return True
 
     def _keep_bytes(self, path: Path) -> int:
-        """What of a journal is whole; 0 where there is none. Raises PtyliveError, OSError."""
+        """Length of the intact part of a journal; 0 where there is none. Raises PtyliveError, OSError."""
         if not path.exists():
             return 0
         return self._earlier.read(path).keep_bytes
 
     def stored(self, header: ScanHeader, journal: Path) -> Iterator[FrameBatch]:
-        """What is stored of a scan, as far as it can be read, and read without long pauses."""
+        """Yield the stored frames of a scan, as far as they can be read without long pauses."""
 
         def read() -> Iterator[FrameBatch]:
             with self._earlier.reader as worker:
@@ -130,7 +130,7 @@ class Recordings:
             self._announcer.log("warning", text)
 
     def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
-        """Write the scan to a journal, which a thread of its own opens; frames wait for a folder that is slow."""
+        """Write the scan to a journal, opened in a separate thread; frames wait for a folder that is slow."""
         hangs = any(journal.stalled for journal in self._journals)
         if not self._has_handle(0 if hangs else OPEN_PATIENCE_S):
             self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
@@ -157,7 +157,7 @@ class Recordings:
             time.sleep(_POLL_S)
 
     def look(self, scan: ScanRecord) -> None:
-        """Say it when the folder has begun, ceased or refused to answer."""
+        """Report when the folder has begun, ceased or refused to answer."""
         journal = scan.journal
         if journal is None or scan.recording_state not in ("waiting", "writing"):
             return
@@ -173,14 +173,14 @@ class Recordings:
             self._announcer.emit(RecordingEvent(scan.uid, "writing", str(scan.target)))
 
     def note_stored(self, scan: ScanRecord, received: BoolArray) -> None:
-        """Frames that earlier runs have put on the disk count as safe, whether or not the recording can go on."""
+        """Count frames that earlier runs have put on the disk as safe, whether or not the recording can go on."""
         if scan.journal is None or scan.recording_state == "failed":
             scan.safe = received.copy()
         else:
             scan.journal.mark_safe(received)
 
     def write(self, scan: ScanRecord, message: FramesMessage, fresh: BoolArray) -> None:
-        """Append the new patterns of a message, as they came."""
+        """Append the new patterns of a message, as received."""
         if scan.journal is None or scan.recording_state == "failed":
             return
         try:
@@ -193,9 +193,9 @@ class Recordings:
             self._fail(scan, f"{scan.journal.path or self.folder}: {error.strerror or error}")
 
     def write_block(self, scan: ScanRecord, block: FrameBlock) -> FrameBlock:
-        """Append the patterns of a block, as they came: one record for each run of numbers. What is to be handed on.
+        """Append the patterns of a block, as received, one record per run of numbers; return the block to hand on.
 
-        A detector's own coding is in no file: such patterns are decoded, and handed on like that.
+        No file holds a detector's own coding: such patterns are decoded, and handed on decoded.
         """
         if scan.journal is None or scan.recording_state == "failed":
             return block
@@ -210,17 +210,17 @@ class Recordings:
     def note_senders(self, scan: ScanRecord) -> None:
         """Write into the journal how many senders have announced the scan at the same time; frames may follow.
 
-        Of a closed scan it is written into its recording, once that is made.
+        For a closed scan it is written into its recording, once that is made.
         """
         if scan.journal is None and scan.target is not None:
             self._unsaid[scan.uid] = scan
         elif scan.journal is not None and scan.recording_state != "failed":
             reached, senders = scan.progress.highest + 1, scan.progress.senders
-            with contextlib.suppress(OSError):  # meets the next frames
+            with contextlib.suppress(OSError):  # raised again for the next frames
                 scan.journal.append(EndMessage(scan.uid, reached, "aborted", senders))
 
     def note_late(self) -> None:
-        """Have recordings of closed scans made anew that do not say yet how many senders they had."""
+        """Remake recordings of closed scans that do not yet contain their number of senders."""
         for scan in [scan for uid, scan in self._unsaid.items() if not self.is_converting(uid)]:
             safe, target = scan.safe.copy(), scan.target
             del self._unsaid[scan.uid]
@@ -240,36 +240,36 @@ class Recordings:
         scan.journal = None
         if scan.recording_state != "failed" and scan.progress.placed:
             said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
-            with contextlib.suppress(OSError):  # the same error meets the converter, which reports it
+            with contextlib.suppress(OSError):  # the converter meets the same error and reports it
                 journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said, scan.progress.senders))
             self._convert(scan, Closing(scan.uid, journal, "convert"))
             return
-        with contextlib.suppress(RuntimeError):  # no thread to close it in: the end of this process does
+        with contextlib.suppress(RuntimeError):  # no thread to close it in: it closes when this process ends
             self._converter.add(Closing(scan.uid, journal, "keep" if scan.progress.placed else "remove"))
         if not scan.progress.placed:
             scan.target, scan.recording_state, scan.recording_error = None, "off", ""
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "no frame arrived"))
 
     def convert(self, leftover: Leftover, header: ScanHeader) -> ScanRecord:
-        """Convert what an earlier run left behind, as the scan ``header``, by another name perhaps; it is closed."""
+        """Convert a journal of an earlier run, as the scan ``header``, maybe under another name; the scan is closed."""
         scan = ScanRecord.stored(header, leftover.received, leftover.target)
         self._convert(scan, Job(scan.uid, leftover.path, leftover.target))
         return scan
 
     def leftovers(self) -> list[Leftover]:
-        """Readable journals of earlier runs, oldest first, as far as they are read soon; the others come later."""
+        """Return the journals of earlier runs that can be read soon, oldest first; the others come later."""
         return self._earlier.leftovers()
 
     def late_leftovers(self) -> list[Leftover]:
-        """Journals that have been read since, oldest first."""
+        """Return the journals that have been read since, oldest first."""
         return self._earlier.late()
 
     def _is_open(self, path: Path) -> bool:
-        """Whether a journal is written here."""
+        """Whether this process writes a journal."""
         return any(journal.path == path for journal in self._journals)
 
     def find(self, uid: str) -> ScanRecord | None:
-        """A scan that an earlier run recorded, or is still recording, closed; None when there is none."""
+        """Return a scan that an earlier run recorded, or is still recording, as closed; None when there is none."""
         held = self._earlier.held.find(uid)
         try:
             stored = None if self._catalogue is None else self._catalogue.find(uid)
@@ -308,7 +308,7 @@ class Recordings:
             self._converted(RecordingEvent(scan.uid, "failed", target, f"{error}; the journal is kept"))
 
     def _converted(self, event: RecordingEvent) -> None:
-        """The converter is done with a scan (called in its thread)."""
+        """Process the result of a conversion (called in the converter's thread)."""
         if event.state == "complete":
             vouch(Path(event.path))
         scan = self._scans.get(event.uid)
@@ -330,13 +330,13 @@ class Recordings:
         self._announcer.emit(RecordingEvent(scan.uid, "failed", str(scan.target or ""), problem))
 
     def _new_journal(self, folder: Path, header: ScanHeader) -> Path:
-        """A new journal in the recording folder, which is made if need be. Raises OSError."""
+        """Create a journal in the recording folder, creating the folder if necessary. Raises OSError."""
         path = new_journal(folder, header.series)
         self._warn_of_space(folder, header)
         return path
 
     def _warn_of_space(self, folder: Path, header: ScanHeader) -> None:
-        """Say beforehand when the disk cannot hold the scan, should every frame come uncompressed."""
+        """Warn in advance when the disk cannot hold the scan, should every frame come uncompressed."""
         needed, free = header.frames * FrameLayout.of(header).nbytes, shutil.disk_usage(folder).free
         if needed > free:
             text = f"{folder} has {free / 1e9:.1f} GB left, this scan may need {needed / 1e9:.1f} GB"

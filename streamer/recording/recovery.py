@@ -1,7 +1,6 @@
-"""What an earlier run left in the recording folder: journals to take up again, and the frames they hold.
+"""Data that an earlier run left in the recording folder: journals to take up again, and their frames.
 
-These files are not trusted: a file worker reads them, so that one that is damaged, or huge, costs its scan and
-nothing else.
+These files are not trusted: a file worker reads them, so that a damaged or huge file costs its scan and nothing else.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from ptylive.streamer.wire import EndMessage
 from ptylive.streamer.wire.armmap import arm_from_map
 
 _BYTES_PER_CPU_S = 20e6
-"""Of a journal of the smallest records; it is read beside the stream, so that nobody waits for a large one."""
+"""For a journal of the smallest records; it is read alongside the stream, so that nobody waits for a large one."""
 _CPU_S, _WALL_S = 5.0, 3600.0
 REMEMBERED_S = 15.0
-"""How long a journal that its process has done with stands for its recording, which the catalogue finds in between."""
+"""How long a journal released by its process stands for its recording, until the catalogue finds that."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,8 @@ class Leftover:
     """A journal found on disk. ``received``: bool (frames,), of journal and earlier recording together.
 
     ``keep_bytes``: length up to the last whole record; ``end``: how the scan ended, None if it was cut off;
-    ``damaged_bytes``: which no whole record holds; ``busy``: another process writes or converts it;
-    ``torn_bytes``: of a last record that was cut short.
+    ``damaged_bytes``: number in no whole record; ``busy``: another process writes or converts it; ``torn_bytes``: of a
+    last record that was cut short.
     """
 
     path: Path
@@ -58,7 +57,7 @@ class Leftover:
 
 
 def journals(folder: Path) -> list[Path]:
-    """Journals in a folder, oldest first; links that lead nowhere or in a circle, folders and the like are none."""
+    """Journals in a folder, oldest first; dangling or circular links, folders and the like do not count."""
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
@@ -69,9 +68,9 @@ def journals(folder: Path) -> list[Path]:
 
 
 def remove_never_begun(folder: Path) -> None:
-    """Remove journals without a byte: whoever took their names was killed before the first record.
+    """Remove empty journals: the process that took their names was killed before the first record.
 
-    Links stay, and what somebody has claimed; who takes such a name just now makes the file again when it is claimed.
+    Links and claimed files stay; a process that is just taking such a name creates the file again when it claims it.
     """
     for path in journals(folder):
         if path.is_symlink():
@@ -83,7 +82,7 @@ def remove_never_begun(folder: Path) -> None:
 
 
 def age_and_size(path: Path) -> tuple[float, int]:
-    """Since when a file has not changed, s, and its bytes; of one that cannot be asked: for ever."""
+    """Time in s since a file last changed, and its bytes; infinite if the file cannot be examined."""
     try:
         about = path.stat()
     except OSError:
@@ -92,7 +91,7 @@ def age_and_size(path: Path) -> tuple[float, int]:
 
 
 def read_leftover(worker: FileWorker, path: Path) -> Leftover:
-    """Read a journal through. Raises InputFileError when it is none, or cannot be read; OSError when it is gone."""
+    """Read a whole journal. Raises InputFileError when it is invalid or unreadable; OSError when it is gone."""
     limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
     said = worker.read(read_journal, path, limits)
     header, _ = arm_from_map(said["arm"], said["parts"])
@@ -116,9 +115,9 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
 def stored_batches(
     worker: FileWorker, header: ScanHeader, journal: Path, say: Callable[[str], None] = lambda _text: None
 ) -> Iterator[FrameBatch]:
-    """Everything stored of a scan: its recording, if there is one, then what its journal adds; each frame once.
+    """Yield everything stored of a scan: its recording, if any, then what its journal adds; each frame once.
 
-    ``say`` hears of a recording that cannot be read. Raises InputFileError, OSError when the journal cannot be.
+    ``say`` receives reports of an unreadable recording. Raises InputFileError, OSError for an unreadable journal.
     """
     seen = np.zeros(header.frames, dtype=bool)
     target = journal.with_suffix(".h5")
@@ -137,7 +136,7 @@ def stored_batches(
 
 
 def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
-    """The patterns that were not seen yet."""
+    """Yield the patterns that were not seen yet."""
     keep = ~seen[index]
     seen[index[keep]] = True
     if keep.any():
@@ -145,7 +144,7 @@ def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) ->
 
 
 def _recorded(worker: FileWorker, target: Path) -> tuple[ScanHeader, BoolArray] | None:
-    """The scan of the recording beside a journal, and which of its frames it holds; None where it is not readable."""
+    """Scan of the recording next to a journal, and which frames it holds; None where it is not readable."""
     try:
         said = worker.read(describe_recording, target)
     except InputFileError:
@@ -157,8 +156,8 @@ def _recorded(worker: FileWorker, target: Path) -> tuple[ScanHeader, BoolArray] 
 
 
 def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
-    """The scan of a journal under the name that the recording beside it has: it may have been given another one since
-    the journal began, and whoever was to remove that was killed.
+    """Rename the scan of a journal to the name in the recording next to it: it may have been renamed since the journal
+    began, and the process that was to remove the journal was killed.
     """
     like = (recorded.series, recorded.frames, recorded.detector.shape) == (
         header.series,
@@ -169,16 +168,15 @@ def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
 
 
 def _earlier(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
-    """Frames of a scan that the recording beside its journal holds; none where that is another scan's."""
+    """Frames of a scan that the recording next to its journal holds; none if that is of another scan."""
     same = recorded is not None and (recorded[0].uid, recorded[0].frames) == (header.uid, header.frames)
     return recorded[1] if recorded is not None and same else np.zeros(header.frames, dtype=bool)
 
 
 class HeldJournals:
-    """Journals of other processes: a recorder may outlive the server that was killed, and finish its work.
+    """Journals of other processes: a recorder may outlive a killed server, and finish its work.
 
-    Their scans are known, so that a resend does not begin them anew. One thread looks at them; asking waits for
-    nothing.
+    Their scans are known, so that a resend does not begin them anew. One thread examines them; queries never wait.
     """
 
     def __init__(self) -> None:
@@ -191,11 +189,11 @@ class HeldJournals:
 
     @property
     def any(self) -> bool:
-        """Whether there are journals to look at."""
+        """Whether there are journals to examine."""
         return len(self._released) < len(self._held)
 
     def look(self) -> None:
-        """Find out which of them nobody works on any more; may wait for the disk."""
+        """Find out which journals nobody works on any more; may wait for the disk."""
         for uid, leftover in list(self._held.items()):
             if uid not in self._released and not _is_locked(leftover.path):
                 self._released[uid] = time.monotonic()
@@ -205,7 +203,7 @@ class HeldJournals:
         return uid in self._held and uid not in self._released
 
     def find(self, uid: str) -> Leftover | None:
-        """What the journal of a scan held when it was found; None once the recording of it should be known itself."""
+        """Contents of a scan's journal when it was found; None once its recording should be in the catalogue."""
         released = self._released.get(uid)
         return None if released is not None and time.monotonic() - released > REMEMBERED_S else self._held.get(uid)
 

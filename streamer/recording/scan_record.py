@@ -1,4 +1,4 @@
-"""A scan as the streamer keeps it: its progress, where it is recorded, and what of it is safe."""
+"""A scan as the streamer keeps it: its progress, where it is recorded, and which frames are safe."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ptylive.streamer.recording.journal import Journal
 class ScanRecord:
     """One scan, open or closed. ``safe``: frames that survive a crash; without a recording, those that arrived.
 
-    armed_with: how many frames there were when its uid was last armed; from_file: what is known of it comes from its
-    recording, whose marks have not been read.
+    armed_with: number of frames when its uid was last armed; from_file: its data come from its recording, whose marks
+    have not been read.
     """
 
     progress: ScanProgress
@@ -34,13 +34,13 @@ class ScanRecord:
 
     @classmethod
     def new(cls, header: ScanHeader, *, resumed: bool = False, sent_as: str = "") -> ScanRecord:
-        """A scan of which nothing has arrived and nothing is recorded."""
+        """Make a scan of which nothing has arrived and nothing is recorded."""
         progress = ScanProgress(header, resumed=resumed, sent_as=sent_as)
         return cls(progress, progress.received)
 
     @classmethod
     def stored(cls, header: ScanHeader, received: BoolArray, target: Path) -> ScanRecord:
-        """A closed scan of which ``received`` is on the disk."""
+        """Make a closed scan of which ``received`` is on the disk."""
         progress = ScanProgress(header, resumed=True)
         progress.restore(received)
         reason: EndReason = "complete" if progress.complete else "aborted"
@@ -49,23 +49,23 @@ class ScanRecord:
 
     @property
     def uid(self) -> str:
-        """The scan's identity."""
+        """Uid of the scan."""
         return self.progress.header.uid
 
     @property
     def armed_again(self) -> bool:
-        """Whether its uid was armed once more after frames had come, so that other data may be another scan."""
+        """Whether its uid was armed once more after frames had arrived, so that other data may be another scan."""
         return self.armed_with > 0
 
     def begins_anew(self, first: int) -> bool:
         """Whether frames from ``first`` on, with other data than the scan's, are the first ones of another scan: they
-        come right behind the arm message, and their numbers begin at 0.
+        come directly after the arm message, and their numbers begin at 0.
         """
         return self.armed_again and self.progress.placed == self.armed_with and first == 0
 
     @property
     def busy(self) -> bool:
-        """Whether its sender is in the midst of sending it."""
+        """Whether its sender is in the middle of sending it."""
         progress = self.progress
         return self.reason is None and progress.placed > 0 and progress.end is None and progress.heard
 

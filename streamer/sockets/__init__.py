@@ -1,1 +1,1 @@
-"""What every socket of this program needs: keys, a queue bounded in bytes, connections that outlast strangers."""
+"""Common needs of all sockets: keys, a queue bounded in bytes, connections that survive strangers."""

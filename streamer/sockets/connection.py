@@ -1,8 +1,8 @@
-"""A connection that outlasts strangers at its address.
+"""A connection that survives strangers at its address.
 
-While a program is away, another may be given its address. Where that one's socket is of a type that does not fit ours,
-or speaks no ZMTP, libzmq ends the handshake and, in some of these cases, never connects to the address again. The
-socket's monitor shows it: a connection was lost that had never been agreed on.
+While a program is away, another may be given its address. If that program's socket is of a type that does not fit ours,
+or does not speak ZMTP, libzmq ends the handshake and, in some of these cases, never connects to the address again. The
+socket's monitor shows this: a connection was lost that had never been agreed on.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-"""What has to be heard from the socket's monitor."""
+"""Events needed from the socket's monitor."""
 _PAUSE_S = 0.1
 
 
 class Connection:
-    """The connections of one socket that were agreed on, by what its monitor tells; for the socket's own thread.
+    """The established connections of one socket, counted from its monitor's events; for the socket's own thread.
 
-    ``address``: what the socket has connected to; None for one that others connect to. ``had_peers``: whether there
-    was ever one, also where it came and went between two looks.
+    ``address``: what the socket has connected to; None for a socket that others connect to. ``had_peers``: whether
+    there was ever a peer, even if it came and went between two calls.
     """
 
     def __init__(self, socket: zmq.Socket[bytes], address: str | None) -> None:
@@ -33,9 +33,9 @@ class Connection:
         self.had_peers = False
 
     def note(self, event: int) -> None:
-        """Something that the socket's monitor has told."""
+        """Process an event of the socket's monitor."""
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            # a connection given up while it was agreed on is not reported as lost: of one's own there is only one
+            # a connection given up during the handshake is not reported as lost: an own address has only one
             self.peers = 1 if self._address is not None else self.peers + 1
             self._broken_off, self.had_peers = False, True
         elif event == zmq.EVENT_DISCONNECTED:
@@ -43,10 +43,11 @@ class Connection:
             self.peers = max(0, self.peers - 1)
 
     def mend(self) -> None:
-        """Connect again where a stranger has broken the connection off; takes a moment, for it may still be there.
+        """Reconnect where a stranger has broken the connection off; this pauses briefly, as the stranger may still be
+        there.
 
-        What was queued for the stranger is dropped: where libzmq never connects again it would wait for ever, and the
-        end of the context with it, whatever the socket is closed with.
+        Messages queued for the stranger are dropped: where libzmq never connects again they would wait for ever, and
+        with them the end of the context, whatever linger time the socket is closed with.
         """
         if self._broken_off and self._address is not None:
             self._broken_off = False
@@ -60,14 +61,14 @@ class Connection:
 
 
 class WatchedConnection(Connection):
-    """The same with a monitor of its own, made before the socket connects; `look` now and then."""
+    """Connection with its own monitor, made before the socket connects; call `look` periodically."""
 
     def __init__(self, socket: zmq.Socket[bytes], address: str | None) -> None:
         super().__init__(socket, address)
         self._monitor = socket.get_monitor_socket(EVENTS)
 
     def look(self) -> bool:
-        """Take note of connections made and lost; whether there are more or fewer than before."""
+        """Process connections made and lost; return whether their number has changed."""
         changed = False
         while self._monitor.poll(0):
             before = self.peers

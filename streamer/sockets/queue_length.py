@@ -1,14 +1,14 @@
 """The queue of messages inside the data socket: long for small messages, shortened where large ones would fill memory.
 
 libzmq applies a new length (ZMQ_RCVHWM) to open connections by a command to the other end of each pipe. Where a
-connection has been lost, that end may have been freed while ours still stands in the socket's list, and libzmq 4.3
-then writes into freed memory (seen: a segmentation fault of the I/O thread, once in a hundred scans with a damaged
-connection). Our end acknowledges the loss when all messages that had come by that connection have been taken, which
-may be long after; the other end answers and is freed, and ours goes when the socket processes commands again. A loss
-is reported to the socket's monitor before our end is told of it. So the length changes only when, a second or more
-after the last loss that the monitor knows of, the socket has been found empty, and its commands have been processed
-once more another second later. A socket that is never found empty has taken all of a lost connection's messages when
-it has taken as many as all connections together can hold: it serves them in turn.
+connection has been lost, that end may have been freed while our end is still in the socket's list, and libzmq 4.3 then
+writes into freed memory (seen: a segmentation fault of the I/O thread, once in a hundred scans with a damaged
+connection). Our end acknowledges the loss when all messages from that connection have been taken, which may be long
+after; the other end answers and is freed, and ours goes when the socket processes commands again. A loss is reported to
+the socket's monitor before our end is notified. The length is therefore changed only when, a second or more after the
+last loss known to the monitor, the socket has been found empty, and its commands have been processed once more another
+second later. A socket that is never found empty has taken all messages of a lost connection when it has taken as many
+as all connections together can hold: it serves them in turn.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from ptylive.streamer.sockets.connection import EVENTS, Connection
 MOST_QUEUED, LEAST_QUEUED = 8192, 32
 QUEUE_BYTES = 32 * 2**20
 SETTLED_S = 1.0
-"""How long libzmq's I/O thread is given to answer; it needs microseconds."""
+"""Time given to libzmq's I/O thread to answer; it needs microseconds."""
 _DRAINED, _SETTLED = 1, 2
-"""Steps after a loss: what the lost connections brought has been taken, and both ends of them are gone."""
+"""Steps after a loss: messages of the lost connections have been taken, and both ends of them are gone."""
 _ROUNDS = 2
-"""Turns of all connections that are waited for, in lengths of the queue; one would do if none were added or lost."""
+"""Turns of all connections to wait for, in lengths of the queue; one would suffice if none were added or lost."""
 _LOST = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 _EVENT = struct.Struct("=Hi")
-"""What the monitor tells: the event, and the connection's file descriptor."""
+"""Contents of a monitor message: the event, and the connection's file descriptor."""
 
 
 class SocketQueue:
-    """Bounds what waits in a socket in bytes; for the one thread that uses the socket."""
+    """Bounds the bytes that wait in a socket; for the one thread that uses the socket."""
 
     def __init__(
         self, socket: zmq.Socket[bytes], longest: int = MOST_QUEUED, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Before the socket is bound or connected: its queue takes ``longest`` messages."""
+        """Call before the socket is bound or connected: its queue holds ``longest`` messages."""
         self._socket = socket
         self._clock = clock
         self.longest = longest
@@ -48,21 +48,21 @@ class SocketQueue:
         self._monitor = socket.get_monitor_socket(_LOST | zmq.EVENT_ACCEPTED | EVENTS)
         self.accepted: Callable[[int], None] = _nothing
         self.lost: Callable[[int], None] = _nothing
-        """Told of connections made and lost, by their file descriptors, when :meth:`look` or :meth:`tick` is called."""
+        """Called for connections made and lost, with their file descriptors, during :meth:`look` or :meth:`tick`."""
         self.connection = Connection(socket, None)
-        """Told of both too; for a socket that connects, one that connects again."""
+        """Notified of both, too; for a socket that connects, one that reconnects."""
         self._looked_at = self._step_at = clock()
         self._step = _SETTLED
         self._open = self._going = 0
-        """Connections; and those lost since both ends of all before them were gone."""
+        """Number of connections, and of those lost whose ends are not yet known to be gone."""
         self._turns = 0.0
-        """How often each connection has had its turn since the last loss, at least."""
+        """Least number of turns that each connection has had since the last loss."""
 
     def bound(self, nbytes: float, messages: int = 1) -> bool:
-        """Shorten the queue where messages of this size would overfill it; whether its length fits now.
+        """Shorten the queue where messages of this size would overfill it; return whether its length is suitable now.
 
-        ``messages``: how many have been taken since the last time. One large message among small ones must not: a
-        queue shortened while it is full can stall for seconds. It is never lengthened again, which can stall a
+        ``messages``: number taken since the last call. One large message among small ones must not shorten the queue: a
+        queue shortened while it is full can stall for seconds. The queue is never lengthened again, which can stall a
         connection that is held back: its writer is told of room only after as many messages as the new queue suggests
         (seen: 1119 of 150000 messages).
         """
@@ -76,16 +76,16 @@ class SocketQueue:
         return True
 
     def tick(self) -> None:
-        """Now and then: a monitor that nobody reads would hold up libzmq after 2000 lost connections.
+        """Call periodically: an unread monitor would hold up libzmq after 2000 lost connections.
 
-        Between scans the socket is empty, and what was lost goes: the first large message of the next one shortens
-        the queue at once.
+        Between scans the socket is empty, and lost connections are cleared: the first large message of the next scan
+        shortens the queue at once.
         """
         if self._clock() - self._looked_at >= SETTLED_S:
             self._may_change()
 
     def look(self) -> None:
-        """Take note of connections made and lost until now."""
+        """Process connections made and lost until now."""
         self._take_losses()
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class SocketQueue:
         return self._step == _SETTLED
 
     def _take_losses(self) -> bool:
-        """What the monitor has to say; whether a connection was lost."""
+        """Process the monitor's messages; return whether a connection was lost."""
         self._looked_at, lost = self._clock(), 0
         while self._monitor.poll(0):
             event, handle = _EVENT.unpack(self._monitor.recv_multipart()[0][: _EVENT.size])
@@ -124,4 +124,4 @@ class SocketQueue:
 
 
 def _nothing(_handle: int) -> None:
-    """Nobody wants to know."""
+    """Ignore the event."""

@@ -7,9 +7,9 @@ A key folder, in the files of ``zmq.auth``::
     client.key[_secret]   key of whoever uses this folder as a client
     clients/*.key         public keys of the clients that are let in; read again when it changes
 
-At a first run the server also makes a client's key and lets it in, so that the dashboard and the same person's commands
-work with the same folder. On another machine: copy ``server.key`` into a folder there, run any command with ``--keys``,
-and copy the ``client.key`` it makes into ``clients/`` here.
+At its first run the server also makes a client's key and lets it in, so that the dashboard and the same person's
+commands work with the same folder. On another machine: copy ``server.key`` into a folder there, run any command with
+``--keys``, and copy the ``client.key`` it makes into ``clients/`` here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from zmq.auth.thread import ThreadAuthenticator
 from ptylive.schema import PtyliveError
 
 KEYS_VARIABLE = "PTYLIVE_KEYS"
-"""Environment variable naming the key folder of a client that is told none."""
+"""Environment variable with the key folder of a client that is given none."""
 _DOMAIN = "ptylive"
 _KEY_LENGTH = 40  # Z85 of 32 bytes
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -59,11 +59,11 @@ class ServerKeys:
         return cls(folder, public, secret)
 
     def allows(self, key: bytes) -> bool:
-        """Whether a client with this public key (Z85) is let in; files that hold no key are passed over."""
+        """Whether a client with this public key (Z85) is let in; files that hold no key are skipped."""
         return any(_public(path) == key for path in sorted((self.folder / "clients").glob("*.key")))
 
     def callback(self, _domain: str, key: bytes) -> bool:
-        """What the authenticator asks for each connection; a fault refuses it."""
+        """Authenticator callback for each connection; on an error the connection is refused."""
         try:
             allowed = self.allows(key)
         except OSError as error:
@@ -85,7 +85,7 @@ class ClientKeys:
 
     @classmethod
     def open(cls, folder: Path) -> ClientKeys:
-        """Read the folder; the client's key is made when there is none.
+        """Read the folder; create the client's key if there is none.
 
         Raises PtyliveError when the server's key is missing or the folder cannot be used safely.
         """
@@ -99,22 +99,22 @@ class ClientKeys:
         return cls(folder, server, public, secret)
 
     def apply(self, socket: zmq.Socket[bytes]) -> None:
-        """Make a socket encrypt, prove who it is, and talk to that server only. Call it before connecting."""
+        """Make a socket encrypt, authenticate itself, and talk to that server only. Call it before connecting."""
         socket.curve_publickey, socket.curve_secretkey = self.public, self.secret
         socket.curve_serverkey = self.server
 
 
 def client_keys(folder: Path | None = None) -> ClientKeys | None:
-    """The keys in ``folder``, else in the folder that $PTYLIVE_KEYS names; None: talk in the clear."""
+    """Return the keys in ``folder``, or else in the folder named by $PTYLIVE_KEYS; None: no encryption."""
     given = folder or os.environ.get(KEYS_VARIABLE)
     return ClientKeys.open(Path(given).expanduser()) if given else None
 
 
 class Gate:
-    """Lets only known clients in at the sockets of one context; with no keys it does nothing.
+    """Lets only known clients in at the sockets of one context; without keys it does nothing.
 
-    Make it before the sockets are bound and close it before the context is destroyed. Once it is closed nobody new
-    is let in: the sockets demand an answer from an authenticator that is no longer there.
+    Create it before the sockets are bound and close it before the context is destroyed. Once it is closed, nobody new
+    is let in: the sockets require an answer from an authenticator that no longer exists.
     """
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]], keys: ServerKeys | None) -> None:
@@ -142,7 +142,7 @@ class Gate:
 
 
 def _pair(folder: Path, name: str) -> tuple[bytes, bytes]:
-    """Public and secret key ``name`` of a folder, made when missing. Raises OSError, PtyliveError."""
+    """Return public and secret key ``name`` of a folder, created when missing. Raises OSError, PtyliveError."""
     path = folder / f"{name}.key_secret"
     if not path.exists():
         public, secret = zmq.curve_keypair()
@@ -170,7 +170,7 @@ def _public(path: Path) -> bytes | None:
 
 
 def _write(path: Path, public: bytes, secret: bytes | None = None) -> None:
-    """Write a key file whole or not at all; one that is there already stays. Raises OSError."""
+    """Write a key file whole or not at all; an existing one is kept. Raises OSError."""
     lines = ["#   CURVE key of ptylive" + (": SECRET, keep it to yourself" if secret else ""), "metadata", "curve"]
     lines.append(f'    public-key = "{public.decode()}"')
     if secret is not None:

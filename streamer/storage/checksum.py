@@ -1,4 +1,4 @@
-"""CRC-32 as zlib computes it, by zlib-ng: carry-less multiplication where the processor has it, tables elsewhere.
+"""CRC-32 as zlib computes it, by zlib-ng: carry-less multiplication where the processor supports it, otherwise tables.
 
 512 kB take 9 µs instead of 123 µs (AMD EPYC, November 2026), which was a fifth of the receiver's time.
 """

@@ -1,8 +1,8 @@
-"""``/events`` of a sparse scan: the pixels of all patterns that counted something, read as the patterns they are.
+"""``/events`` of a sparse scan: the pixels of all patterns that counted something, read as whole patterns.
 
-``pixels`` (events,) uint32 and ``counts`` (events,) in the type of the detector, pattern by pattern as they came;
-``first`` and ``length``, both in the leading axes of the scan, say where the events of each pattern lie; ``shape`` is
-an attribute. A pattern that is missing has none.
+``pixels`` (events,) uint32 and ``counts`` (events,) in the detector's type, pattern by pattern in order of arrival;
+``first`` and ``length``, both with the leading axes of the scan, give the location of each pattern's events; ``shape``
+is an attribute. A missing pattern has no events.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NAMES = ("first", "length", "pixels", "counts")
 _CHUNK = 2**16
 _HINT = "restore the file from a copy"
 _SPREAD = 4
-"""Events of a selection that lie this much farther apart than side by side are read pattern by pattern."""
+"""If the events of a selection span this many times their number, they are read pattern by pattern."""
 
 
 @dataclass(frozen=True)
 class EventSets:
-    """The data sets of an open file as one (…, Qy, Qx)."""
+    """The event data sets of an open file, presented as one data set (…, Qy, Qx)."""
 
     path: Path
     first: Any
@@ -40,7 +40,7 @@ class EventSets:
 
     @classmethod
     def find(cls, path: Path, file: Any) -> EventSets | None:
-        """Those of an open file, or None. Raises InputFileError when they contradict each other."""
+        """Find the event data sets of an open file, or None. Raises InputFileError when they contradict each other."""
         found = [dataset(file, f"{GROUP}/{name}") for name in NAMES]
         if all(one is None for one in found):
             return None
@@ -68,16 +68,16 @@ class EventSets:
         return dtype
 
     def __getitem__(self, selection: Any) -> Array:
-        """Patterns by numbers and slices of the leading axes. Raises OSError for what cannot be read."""
+        """Return patterns by numbers and slices of the leading axes. Raises OSError for unreadable ones."""
         shape = np.broadcast_to(False, self.first.shape)[selection].shape
         return self.select(selection).dense().reshape(*shape, *self.pattern)
 
     def select(self, selection: Any) -> EventFrames:
-        """The same as events, the leading axes one behind the other. Raises OSError."""
+        """Like ``__getitem__``, but as events, with the leading axes flattened. Raises OSError."""
         return self.read(np.asarray(self.first[selection]).ravel(), np.asarray(self.length[selection]).ravel())
 
     def read(self, first: IndexArray, length: Array) -> EventFrames:
-        """Patterns (n,) whose events lie there. Raises OSError where they lie nowhere, or are none of the detector."""
+        """Read patterns (n,) from these ranges of events. Raises OSError for ranges or pixels that do not exist."""
         first, length = first.astype(np.int64), length.astype(np.int64)
         size, ends = self.pattern[0] * self.pattern[1], np.cumsum(length)
         stop = first + length
@@ -122,7 +122,7 @@ class EventWriter:
         self._events = 0
 
     def add(self, numbers: IndexArray, frames: EventFrames) -> None:
-        """Patterns under their acquisition numbers (n,)."""
+        """Add patterns under their acquisition numbers (n,)."""
         begins, stop = self._events, self._events + len(frames.pixels)
         for data, values in ((self._pixels, frames.pixels), (self._counts, frames.counts)):
             data.resize((stop,))
@@ -133,7 +133,7 @@ class EventWriter:
         self._events = stop
 
     def finish(self) -> None:
-        """Say where the events of each pattern lie."""
+        """Write the location of each pattern's events."""
         for name, values in (("first", self._first), ("length", self._length)):
             shaped = values.reshape(self._leading)
             chunks = tuple(min(n, _CHUNK if len(self._leading) == 1 else 256) for n in self._leading)
@@ -143,7 +143,7 @@ class EventWriter:
 
 
 def events_in(frames: Array) -> EventFrames:
-    """Patterns (n, Qy, Qx) as events."""
+    """Return patterns (n, Qy, Qx) as events."""
     flat = frames.reshape(len(frames), -1)
     number, pixels = np.nonzero(flat)
     ends = np.cumsum(np.bincount(number, minlength=len(flat)))

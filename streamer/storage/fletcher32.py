@@ -1,6 +1,6 @@
 """The checksums of HDF5's fletcher32 filter, for chunks that are written and read without HDF5's filters.
 
-HDF5 appends them to every chunk, checks them on reading and takes them off again; so does every other reader.
+HDF5 appends them to every chunk, checks them on reading and removes them again; so does every other reader.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ SIZE = 4
 """Bytes behind a chunk."""
 _MODULUS = 65535
 _PIECE = 2**18
-"""Words that are summed at once: double precision is exact for their sums, below 65535 * 2**35 < 2**53."""
+"""Number of words summed at once: double precision is exact for their sums, below 65535 * 2**35 < 2**53."""
 _WEIGHTS = np.stack([np.arange(_PIECE, 0, -1, dtype=float), np.ones(_PIECE)])
-"""Of the words of a piece, up to its end, in the second sum and in the first."""
+"""Weights of the words of a piece, up to its end, in the second sum and in the first."""
 
 
 def with_checksum(chunk: bytes) -> bytes:
-    """A chunk with its checksum behind it, as it lies in a file."""
+    """Return a chunk followed by its checksum, as stored in a file."""
     return chunk + fletcher32(chunk).to_bytes(SIZE, "little")
 
 
 def with_checksums(chunks: Sequence[bytes]) -> list[bytes]:
-    """Chunks with their checksums behind them: many small ones at once, which costs less than one after the other."""
+    """Append checksums to chunks: many small ones together, which costs less than one after the other."""
     sizes = np.array([len(chunk) for chunk in chunks], dtype=np.int64)
     if not 0 < sizes.min(initial=1) <= sizes.sum() <= 2 * _PIECE:
         return [with_checksum(chunk) for chunk in chunks]
@@ -40,7 +40,7 @@ def with_checksums(chunks: Sequence[bytes]) -> list[bytes]:
 
 
 def without_checksum(chunk: bytes) -> bytes:
-    """A chunk as it was before its checksum came behind it. Raises ValueError where the two do not agree."""
+    """Return a chunk without the checksum behind it. Raises ValueError where the two do not agree."""
     plain = chunk[:-SIZE]
     if not plain or fletcher32(plain) != int.from_bytes(chunk[-SIZE:], "little"):
         raise ValueError("its checksum does not agree")
@@ -48,7 +48,7 @@ def without_checksum(chunk: bytes) -> bytes:
 
 
 def fletcher32(chunk: bytes) -> int:
-    """Two sums of the big-endian 16-bit words of a chunk, modulo 65535: the second is of the first's running values.
+    """Two sums of the big-endian 16-bit words of a chunk, modulo 65535: the second sums the first's running values.
 
     An odd last byte counts as a word with a zero behind it. Words are summed little-endian, which is faster: swapping
     the bytes of a word multiplies it by 256, modulo 65535.
@@ -65,5 +65,5 @@ def fletcher32(chunk: bytes) -> int:
 
 
 def _folded(total: int) -> int:
-    """A sum of swapped words modulo 65535, as folding 16 bits upon 16 bits does it: only 0 becomes 0."""
+    """A sum of swapped words modulo 65535, like folding 16 bits onto 16 bits: only 0 becomes 0."""
     return (256 * total - 1) % _MODULUS + 1 if total else 0

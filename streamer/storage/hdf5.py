@@ -1,4 +1,4 @@
-"""Opening other people's HDF5 files with care: nothing outside the file is read, and errors name file and remedy."""
+"""Open HDF5 files of any origin with care: nothing outside the file is read, and errors name file and remedy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MATLAB_BEFORE_HDF5 = b"MATLAB 5.0 MAT-file"
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file, read-only. Raises InputFileError when it is missing, unreadable or no HDF5 file."""
+    """Open an HDF5 file read-only. Raises InputFileError when it is missing, unreadable or no HDF5 file."""
     check_is_file(path, "name the .h5 file itself")
     try:
         file = h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
@@ -55,7 +55,7 @@ def _begins_with(path: Path, mark: bytes) -> bool:
 
 
 def dataset(file: Any, name: str) -> Any:
-    """A data set that lies in this very file, or None. Raises InputFileError for one whose data lie elsewhere."""
+    """Return a data set stored in this very file, or None. Raises InputFileError if its data lie elsewhere."""
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
         raise _elsewhere(file, name, "an external link")
     found = file.get(name)
@@ -74,7 +74,7 @@ def dataset(file: Any, name: str) -> Any:
 
 
 def pattern_arrays(file: Any) -> list[str]:
-    """Names of the data sets of real numbers with three or four axes, wherever they lie in this very file."""
+    """Names of the data sets of real numbers with three or four axes, anywhere in this very file."""
     names: list[str] = []
     seen = 0
 
@@ -105,7 +105,7 @@ def _check_filters(file: Any, name: str, found: Any) -> None:
 
 
 def attributes(group: Any) -> dict[str, Any]:
-    """Attributes of a group as plain Python values: text, numbers, booleans, lists."""
+    """Return the attributes of a group as plain Python values: text, numbers, booleans, lists."""
     return {str(name): _plain(value) for name, value in group.attrs.items()}
 
 
@@ -119,8 +119,8 @@ def _plain(value: Any) -> Any:
 
 
 def stores_bslz4_patterns(found: Any) -> bool:
-    """Whether every chunk is one pattern under bitshuffle/LZ4, at most with a checksum behind it: without that, a
-    chunk is a ``bslz4`` part of the stream.
+    """Whether every chunk is one pattern compressed with bitshuffle/LZ4, possibly followed by a checksum: without the
+    checksum, a chunk is a ``bslz4`` part of the stream.
     """
     if found.chunks is None or found.chunks[-2:] != found.shape[-2:] or any(n != 1 for n in found.chunks[:-2]):
         return False
@@ -134,7 +134,7 @@ def stores_bslz4_patterns(found: Any) -> bool:
 
 
 def has_checksums(found: Any) -> bool:
-    """Whether the last of a data set's filters puts a checksum behind each chunk."""
+    """Whether the last of a data set's filters appends a checksum to each chunk."""
     filters = _filters(found)
     return bool(filters) and filters[-1][0] == h5py.h5z.FILTER_FLETCHER32
 
@@ -146,6 +146,6 @@ def _filters(found: Any) -> list[tuple[Any, ...]]:
 
 
 def write_arrays(group: Any, arrays: Mapping[str, Array]) -> None:
-    """Each array as a data set of the group."""
+    """Write each array as a data set of the group."""
     for name, array in arrays.items():
         group.create_dataset(name, data=array)

@@ -1,4 +1,4 @@
-"""A journal read back: everything that is whole, and where the rest lies."""
+"""Read back a journal: all whole records, and the location of damage."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ptylive.streamer.wire.arrays import Buffer
 
 
 class JournalReader:
-    """A journal read back, whole record by whole record. A context manager; one pass through :meth:`messages`, more of
-    them after :meth:`look_again`.
+    """Reader of a journal, whole record by whole record. A context manager; one pass through :meth:`messages`, and
+    further ones after :meth:`look_again`.
 
-    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes``, ``end``
-    and ``senders`` are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes that are no whole
-    records, without the record that a killed writer has cut short at the end: ``torn_bytes`` are there of it. senders:
+    Raises InputFileError when the file is no journal or holds no arm record. ``damage``, ``valid_bytes``, ``end`` and
+    ``senders`` are final once :meth:`messages` is exhausted. damage: half-open ranges of bytes outside whole records,
+    except the record that a killed writer has cut short at the end, of which there are ``torn_bytes``. senders: number
     that announced the scan at the same time.
     """
 
@@ -45,7 +45,7 @@ class JournalReader:
             raise
 
     def _found_header(self) -> ScanHeader:
-        """The scan, from the first arm record that is whole; what follows is read from there, or from the start."""
+        """Return the scan from the first whole arm record; reading continues from there, or from the start."""
         self._rewind()
         others = 0
         for message in self._records():
@@ -66,11 +66,11 @@ class JournalReader:
 
     @property
     def keep_bytes(self) -> int:
-        """Where writing may go on: behind the last whole record, and behind what is damaged but not torn."""
+        """Where writing may continue: behind the last whole record, and behind damage that is not a torn record."""
         return max(self.valid_bytes, self.damage[-1][1] if self.damage else 0)
 
     def messages(self) -> Iterator[FramesMessage]:
-        """The frames messages in the order they were written; their buffers are writable and own their memory."""
+        """Yield the frames messages in the order written; their buffers are writable and own their memory."""
         for message in self._records():
             if isinstance(message, EndMessage):
                 self.end = message
@@ -81,15 +81,15 @@ class JournalReader:
 
     @property
     def position(self) -> int:
-        """Where the next record is looked for, in bytes."""
+        """Position in bytes where the next record is searched for."""
         return self._file.tell()
 
     def go_to(self, position: int) -> None:
-        """Read on from an earlier :attr:`position` of this journal."""
+        """Continue reading from an earlier :attr:`position` of this journal."""
         self._file.seek(position)
 
     def look_again(self) -> None:
-        """Begin behind the last whole record, in a file that may have grown: :meth:`messages` gives what came since."""
+        """Restart behind the last whole record of a file that may have grown: :meth:`messages` yields new records."""
         self.size = os.fstat(self._file.fileno()).st_size
         self.torn_bytes = 0
         self._file.seek(self.valid_bytes)
@@ -131,13 +131,13 @@ class JournalReader:
             yield message
 
     def _note_damage(self, start: int, stop: int) -> None:
-        """Bytes that are no whole record; those that follow each other are one place."""
+        """Note bytes outside whole records; adjacent ranges are merged."""
         if self.damage and self.damage[-1][1] >= start:
             start = min(start, self.damage.pop()[0])
         self.damage.append((start, stop))
 
     def _record(self, start: int) -> Message | None:
-        """The record at a place, or None where it is torn or damaged."""
+        """Return the record at a position, or None where it is torn or damaged."""
         head = Head.read(self._file.read(HEAD_BYTES), start)
         if head is None or head.end > self.size:
             return None
@@ -152,7 +152,7 @@ class JournalReader:
 
 
 def _split(payload: bytearray, count: int) -> list[Buffer] | None:
-    """The parts of a record's payload, or None when its table of lengths does not fit."""
+    """Return the parts of a record's payload, or None when its table of lengths does not fit."""
     lengths = struct.unpack_from(f"<{count}I", payload)
     if sum(lengths) != len(payload) - 4 * count:
         return None

@@ -1,4 +1,4 @@
-"""Where an acquisition number lies in the data set of a native file: `(Ry, Rx + flyback, Qy, Qx)` or flat `(N, …)`."""
+"""Location of an acquisition number in a native file's data set: `(Ry, Rx + flyback, Qy, Qx)` or flat `(N, …)`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class StoredScan:
 
     @classmethod
     def of(cls, header: ScanHeader) -> StoredScan:
-        """How a scan is recorded: rows by columns where every point has exactly one frame, flat otherwise."""
+        """Layout in which a scan is recorded: rows by columns if every point has exactly one frame, otherwise flat."""
         scan = header.scan
         if scan.shape is not None and scan.skip_first == 0 and scan.repeats == 1 and scan.frames == header.frames:
             return cls((scan.shape[0], scan.frames_per_row))
@@ -33,7 +33,7 @@ class StoredScan:
         return divmod(number, self.shape[1]) if len(self.shape) == 2 else (number,)
 
     def pieces(self, first: int, last: int) -> Iterator[tuple[tuple[int | slice, ...], int, int]]:
-        """Half-open range of acquisition numbers as (selection in the leading axes, first, last), row by row."""
+        """Split a half-open range of acquisition numbers by rows: (selection in the leading axes, first, last)."""
         if len(self.shape) == 1:
             yield (slice(first, last),), first, last
             return

@@ -1,8 +1,7 @@
-"""Native files (docs/conventions.md): what the program records, and every data set of that layout.
+"""Native files (docs/conventions.md): recordings of this program, and every data set of that layout.
 
 A file holds patterns (``/data``, or sparse in ``/events``) or vectors of coefficients and extras (``/coefficients``,
-docs/compression.md).
-PyPty's files, three axes of ``data`` and nothing else, are such files too.
+docs/compression.md). PyPty's files, with nothing but a ``data`` of three axes, are such files too.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ptylive.streamer.storage.scan_file import ScanFile
 from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 
 SENT = "sent"
-"""Group of the metadata: what the sender said in its own words, a text to an attribute."""
+"""Group of the metadata: what the sender sent in its own words, one text per attribute."""
 _MOST_TOLD = 4
 DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
 
@@ -67,7 +66,7 @@ def open_native(path: Path) -> Iterator[ScanFile]:
 
 
 def _left_out(said: Mapping[str, Any], group: Any) -> tuple[str, ...]:
-    """Of what somebody may have meant as metadata: attributes of almost a known name, and data sets of one."""
+    """Notes on possible metadata that is ignored: attributes with nearly a known name, data sets with a known one."""
     notes = []
     for name in said:
         if (meant := nearest_name(name)) is not None and meant not in said:
@@ -98,7 +97,7 @@ def _data(path: Path, file: Any) -> Any:
 
 
 def _no_data(path: Path, file: Any) -> InputFileError:
-    """What is said of a file whose patterns nobody finds: which arrays there are, and how to name the right one."""
+    """Return the error for a file without recognised patterns: which arrays it has, and how to name the right one."""
     known = "give a native file, or one of those in docs/files.md"
     names = pattern_arrays(file)
     if not names:
@@ -109,13 +108,13 @@ def _no_data(path: Path, file: Any) -> InputFileError:
 
 
 def _scan_of(results: Any) -> str:
-    """What a results file says of the scan it was made of."""
+    """Name of the scan from which a results file was made, as stored in it."""
     named = attributes(results["settings"]).get("scan_file") if "settings" in results else None
     return named if isinstance(named, str) and named else "the file that they were made of"
 
 
 def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes] | None:
-    """How to read single patterns as they lie in the file, where they are bslz4 parts."""
+    """Return a function that reads single patterns as stored in the file, where they are bslz4 parts."""
     if not stores_bslz4_patterns(data):
         return None
 
@@ -128,9 +127,9 @@ def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes]
 
 
 def read_chunk(path: Path, data: Any, position: tuple[int, ...], *, checked: bool) -> bytes:
-    """A compressed chunk of a data set as it is, ``checked``: but for the checksum behind it.
+    """Return a compressed chunk of a data set unchanged, ``checked``: without the checksum behind it.
 
-    Raises InputFileError for one that was stored uncompressed, or is not what its checksum says.
+    Raises InputFileError for one that was stored uncompressed, or that does not match its checksum.
     """
     mask, chunk = data.id.read_direct_chunk(position)
     if mask:
@@ -144,7 +143,7 @@ def read_chunk(path: Path, data: Any, position: tuple[int, ...], *, checked: boo
 
 
 def _frame_at(position: tuple[int, ...]) -> str:
-    """A frame by the place of its chunk, in words."""
+    """Name a frame by the position of its chunk."""
     return f"frame ({', '.join(map(str, position[:-2]))})"
 
 

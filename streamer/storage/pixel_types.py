@@ -1,7 +1,7 @@
-"""Patterns of types that nothing after the file works with, read as the type that holds what they hold.
+"""Read patterns of types that the program does not process as a type that can hold their values.
 
-numpy makes int64 of whole numbers when nobody says otherwise, and programs of other machines write the most significant
-byte first: such files are taken, and what they say is noted.
+numpy makes int64 of integers by default, and programs of other machines write the most significant byte first: such
+files are accepted, and a note reports the type.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ READ_AS = {
 
 
 def readable(file: ScanFile) -> ScanFile:
-    """The file with patterns of a type that is worked with; any other type as it is."""
+    """Return the file with patterns of a type that can be processed; other types stay unchanged."""
     stored = file.frames.dtype
     wanted = READ_AS.get(stored.str)
     if wanted is None:
@@ -49,12 +49,12 @@ class _Converted(StoredFrames):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """As in the file."""
+        """Shape as in the file."""
         return self._frames.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type that is read."""
+        """Type after conversion."""
         return self._dtype
 
     def __getitem__(self, selection: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Heads of journal records, and the way to the next whole record behind damaged bytes."""
+"""Heads of journal records, and the search for the next whole record behind damaged bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPARE_BYTES = 64 * 2**20
 
 
 class RecordKind(IntEnum):
-    """What a record holds."""
+    """Contents of a record."""
 
     ARM = 1
     FRAMES = 2
@@ -31,7 +31,7 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a record at ``start``, itself whole: what it says of its payload."""
+    """The intact head of a record at ``start``, with its description of the payload."""
 
     start: int
     kind: int
@@ -41,12 +41,12 @@ class Head:
 
     @property
     def end(self) -> int:
-        """Where the record ends."""
+        """Position where the record ends."""
         return self.start + HEAD_BYTES + self.length
 
     @classmethod
     def read(cls, data: bytes, start: int) -> Head | None:
-        """The head in the first bytes of ``data``, or None when they are none."""
+        """Parse the head in the first bytes of ``data``; None when there is none."""
         if len(data) < HEAD_BYTES or HEAD_CHECK.unpack_from(data, HEAD.size)[0] != crc32(data[: HEAD.size]):
             return None
         magic, kind, parts, length, crc = HEAD.unpack_from(data)
@@ -56,8 +56,9 @@ class Head:
 
 
 class Resync:
-    """Looks for whole records in a journal of ``size`` bytes. Every byte is looked at once or twice, whatever they say:
-    heads that lie, in the pixels of a pattern say, may waste as many bytes as the journal has, and no more.
+    """Searches for whole records in a journal of ``size`` bytes. Every byte is examined once or twice, whatever it
+    holds: false heads, for instance in the pixels of a pattern, may waste as many bytes as the journal has, and no
+    more.
     """
 
     def __init__(self, file: BufferedReader, size: int) -> None:
@@ -65,12 +66,12 @@ class Resync:
         self._wasted = 0
 
     def head_at(self, start: int) -> Head | None:
-        """The head of a record at a place, or None."""
+        """Return the head of a record at a position, or None."""
         self._file.seek(start)
         return Head.read(self._file.read(HEAD_BYTES), start)
 
     def next_whole(self, start: int) -> int | None:
-        """Where the first whole record behind a damaged one at ``start`` begins; None when there is none."""
+        """Position of the first whole record behind a damaged one at ``start``; None when there is none."""
         head = self.head_at(start) if start >= 0 else None
         if head is not None and head.end < self._size and self._is_whole(self.head_at(head.end)):
             return head.end
@@ -89,17 +90,17 @@ class Resync:
         return None
 
     def is_torn(self, start: int) -> bool:
-        """Whether what begins at ``start`` is a record that a killed writer has cut short, and no damaged one."""
+        """Whether ``start`` begins a record that a killed writer has cut short, rather than a damaged one."""
         head = self.head_at(start)
         return self._size - start < HEAD_BYTES if head is None else head.end > self._size
 
     def _next_data(self, start: int) -> int:
-        """The first place from ``start`` on that is no hole of the file: holes are zeros, and may be terabytes."""
+        """First position from ``start`` on that is not a hole of the file: holes are zeros, and may be terabytes."""
         handle = self._file.fileno()
         before = os.lseek(handle, 0, os.SEEK_CUR)
         try:
             return os.lseek(handle, start, os.SEEK_DATA)
-        except OSError as error:  # none behind it, or a file system that does not know
+        except OSError as error:  # none behind it, or an unsupported file system
             return self._size if error.errno == errno.ENXIO else start
         finally:
             os.lseek(handle, before, os.SEEK_SET)

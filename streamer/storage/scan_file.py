@@ -1,4 +1,4 @@
-"""What a reader of any file format hands over: one form for native and foreign files."""
+"""The result of a reader of any file format: one form for native and foreign files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.schema.model import Array, BoolArray
 
 
 class StoredFrames(Protocol):
-    """Frames where they lie, read when they are asked for: (…, Qy, Qx), or vectors (…, N + M)."""
+    """Frames in a file, read when they are accessed: (…, Qy, Qx), or vectors (…, N + M)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -26,12 +26,12 @@ class StoredFrames(Protocol):
         ...
 
     def __getitem__(self, selection: Any) -> Array:
-        """Frames by numbers and slices of the leading axes."""
+        """Return frames by numbers and slices of the leading axes."""
         ...
 
 
 CHECK_IT = ": check it"
-"""How a note ends that is a guess, or what somebody may not have meant: whoever computes something is told it too."""
+"""Ending of a note that is a guess, or maybe not what the user meant: it is shown before computations too."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class ScanFile:
     """An open file as its reader understands it.
 
     metadata: in the contract's names and units (docs/conventions.md); arrays: bad_pixel_mask, positions_A,
-    vacuum_pattern, masks, still in the file where that is HDF5; received: bool (frames,), None for all; chunk: one
-    pattern by acquisition number as a ``bslz4`` part of the stream, where the file holds such; events: patterns by
-    a selection of the leading axes, where the file holds events; notes: what a user should know of what was understood.
+    vacuum_pattern, masks, still in the file if that is HDF5; received: bool (frames,), None for all; chunk: one pattern
+    by acquisition number as a ``bslz4`` part of the stream, where the file holds such patterns; events: patterns by a
+    selection of the leading axes, where the file holds events; notes: what a user should know about the interpretation.
     """
 
     frames: StoredFrames
@@ -53,7 +53,7 @@ class ScanFile:
     events: Callable[[Any], EventFrames] | None = None
     notes: tuple[str, ...] = ()
     sent: Mapping[str, Any] = field(default_factory=dict)
-    """What the sender said in its own words."""
+    """What the sender sent in its own words."""
 
     @property
     def leading(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """``/coefficients`` and ``/extra`` of a compressed scan, read and written as one set of vectors (docs/compression.md).
 
-Stored as they are: numbers of four bytes that hardly compress, and half the point of them is to be quick.
+Stored uncompressed: four-byte numbers hardly compress, and half their purpose is speed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _CHUNK_BYTES = 2**18
 
 @dataclass(frozen=True)
 class VectorSets:
-    """Two data sets (…, N) and (…, M), the second absent where there are no extras, as one (…, N + M)."""
+    """Two data sets (…, N) and (…, M), the second absent where there are no extras, presented as one (…, N + M)."""
 
     coefficients: Any
     extra: Any | None
 
     @classmethod
     def create(cls, file: Any, leading: tuple[int, ...], basis: Basis) -> VectorSets:
-        """New data sets for a scan stored under ``leading`` axes, filled with zeros."""
+        """Create data sets for a scan stored under ``leading`` axes, filled with zeros."""
         size = basis.n_bright + basis.n_dark
         coefficients = _created(file, "coefficients", leading, size)
         extra = None
@@ -41,7 +41,7 @@ class VectorSets:
 
     @classmethod
     def find(cls, path: Path, file: Any) -> VectorSets | None:
-        """The data sets of an open file, or None. Raises InputFileError when they contradict each other."""
+        """Find the data sets of an open file, or None. Raises InputFileError when they contradict each other."""
         coefficients, extra = dataset(file, "coefficients"), dataset(file, "extra")
         if coefficients is None:
             return None
@@ -78,7 +78,7 @@ class VectorSets:
 
 
 def _created(file: Any, name: str, leading: tuple[int, ...], size: int) -> Any:
-    """A data set of vectors in chunks of whole rows, or of parts of one, each with a checksum."""
+    """Create a data set of vectors in chunks of whole rows, or of parts of a row, each with a checksum."""
     room, chunks = max(1, _CHUNK_BYTES // (4 * size)), [size]
     for length in leading[::-1]:
         chunks.insert(0, min(length, room))
@@ -87,7 +87,7 @@ def _created(file: Any, name: str, leading: tuple[int, ...], size: int) -> Any:
 
 
 def write_basis(file: Any, basis: Basis, masks: Array) -> None:
-    """``/basis``: the masks (N, Qy, Qx), and what kind they are."""
+    """Write ``/basis``: the masks (N, Qy, Qx), and their kind."""
     group = file.create_group("basis")
     group.create_dataset(
         "masks", data=np.asarray(masks, dtype="<f4"), chunks=(1, *masks.shape[1:]), **hdf5plugin.Bitshuffle(cname="lz4")
@@ -97,13 +97,13 @@ def write_basis(file: Any, basis: Basis, masks: Array) -> None:
 
 
 def load_basis(path: Path) -> tuple[Basis, FloatArray]:
-    """The basis of any file with ``/basis``, a compressed scan or not. Raises InputFileError."""
+    """Load the basis of any file with ``/basis``, whether a compressed scan or not. Raises InputFileError."""
     with opened(path) as file:
         return read_basis(path, file)
 
 
 def read_basis(path: Path, file: Any) -> tuple[Basis, FloatArray]:
-    """What ``/basis`` says, without the extras, and its masks. Raises InputFileError where that is impossible."""
+    """Read ``/basis``, without the extras, and its masks. Raises InputFileError where it is impossible."""
     masks = dataset(file, "basis/masks")
     if masks is None or masks.ndim != 3 or masks.dtype.kind not in "fiu":
         raise InputFileError(f"{path} has no masks (N, Qy, Qx) in /basis", _HINT)
@@ -129,7 +129,7 @@ def extra_names(path: Path, vectors: VectorSets) -> tuple[str, ...]:
 
 
 def stored_bytes(path: Path) -> int:
-    """Bytes that the frames of a native file take on the disk; of a compressed one with its masks."""
+    """Bytes that the frames of a native file occupy on the disk; for a compressed file including its masks."""
     with opened(path) as file:
         names = ("data", "coefficients", "extra", "basis/masks", *(f"{GROUP}/{name}" for name in NAMES))
         return sum(int(found.id.get_storage_size()) for name in names if (found := dataset(file, name)) is not None)

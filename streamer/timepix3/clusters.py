@@ -1,4 +1,4 @@
-"""One electron lights several pixels at once: hits that touch and come together become one, at their centre."""
+"""Clustering: one electron lights several pixels at once; adjacent, simultaneous hits become one, at their centre."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import numpy as np
 from ptylive.schema.model import Array, IndexArray
 
 MOST_BEHIND = 256
-"""Hits that one is compared with, of those just before it: at higher rates electrons run into one another anyway."""
+"""Number of preceding hits that a hit is compared with: at higher rates electrons run into one another anyway."""
 
 
 def electrons(
     row: IndexArray, column: IndexArray, times: IndexArray, weights: Array, apart: float
 ) -> tuple[IndexArray, IndexArray, IndexArray]:
-    """Row, column and time of each electron, ordered in time, from hits (n,) in any order.
+    """Return row, column and time of each electron, ordered in time, from hits (n,) in any order.
 
-    Hits whose pixels touch, corners too, and that come at most ``apart`` one after the other are of one electron. It is
-    put at the pixel nearest to the mean of its hits weighted with ``weights`` (time over threshold), at the time of
-    the first.
+    Hits belong to the same electron if their pixels touch, corners included, and they follow each other by at most
+    ``apart``. The electron is placed at the pixel nearest to the mean of its hits weighted with ``weights`` (time over
+    threshold), at the time of the first hit.
     """
     order = np.argsort(times, kind="stable")
     row, column, times = row[order], column[order], times[order]
@@ -45,7 +45,7 @@ def electrons(
 
 
 def _joined(one: IndexArray, other: IndexArray, length: int) -> tuple[int, IndexArray]:
-    """How many groups pairs make of ``length`` things, and the group of each: the smallest number spreads."""
+    """Number of groups that pairs make of ``length`` items, and the group of each: the smallest label spreads."""
     label = np.arange(length)
     while True:
         low = np.minimum(label[one], label[other])

@@ -1,4 +1,4 @@
-"""Events as frames: which pixel of which frame each hit, or each electron, is of."""
+"""Events as frames: the pixel and frame to which each hit, or each electron, belongs."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COUNTS = np.dtype("<u2")
 
 @dataclass(frozen=True)
 class Found:
-    """Flat pixels (n,) uint32 of what was detected, and the numbers of its frames (n,), -1 for what is of none."""
+    """Flat pixels (n,) uint32 of detected events, and numbers of their frames (n,), -1 for events outside frames."""
 
     pixels: Array
     frames: IndexArray
 
     @classmethod
     def of(cls, hits: Hits, sensor: Sensor, clock: ScanClock, cluster: float) -> Found:
-        """Every hit; every electron, where ``cluster`` ticks (see :func:`.clusters.electrons`) are above 0."""
+        """Find every hit, or every electron where ``cluster`` ticks (see :func:`.clusters.electrons`) are above 0."""
         pixels = sensor.pixels(hits.address)
         if not cluster or not len(pixels):
             return cls(pixels, clock.frame_of(hits.times))
@@ -34,13 +34,13 @@ class Found:
         return cls((row * sensor.shape[1] + column).astype(np.uint32), clock.frame_of(times))
 
     def sorted(self) -> Found:
-        """By frame; what is of none comes first."""
+        """Sort by frame; events outside frames come first."""
         order = np.argsort(self.frames, kind="stable")
         return Found(self.pixels[order], self.frames[order])
 
 
 def counted(pixels: Array, frames: IndexArray, count: int, shape: tuple[int, int]) -> EventFrames:
-    """``count`` frames with what was detected (n,) in each pixel, counts of 16 bits."""
+    """Return ``count`` frames with the number of events (n,) in each pixel, counts of 16 bits."""
     size = shape[0] * shape[1]
     found, counts = np.unique(frames * size + pixels, return_counts=True)
     number, pixel = np.divmod(found, size)

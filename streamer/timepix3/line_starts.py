@@ -1,6 +1,6 @@
-"""Beginnings of lines from edges of a trigger input: one that came twice counts once, one that is missing is put in.
+"""Beginnings of lines from edges of a trigger input: a doubled edge counts once, a missing one is inserted.
 
-A lost or doubled edge would move every line behind it to the place of its neighbour, and no line would look wrong.
+A lost or doubled edge would move every later line to the position of its neighbour, and no line would look wrong.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from ptylive.schema.model import IndexArray
 
 _NEAR = 0.05
-"""Of a period: how far edges of a regular raster lie from where they are awaited."""
+"""Fraction of a period: how far edges of a regular raster lie from their expected times."""
 _EARLY, _DOUBLED = 0.9, 0.5
-"""Of a period: an edge that follows this soon may be none; one that follows that soon is none."""
+"""Fractions of a period: an edge that follows within the first may be spurious, within the second it is."""
 _REGULAR = 0.75
-"""Part of the steps that are a period long where lines are regular: others cannot be told from what is lost."""
+"""Fraction of steps of one period for lines to count as regular: otherwise lost edges cannot be recognised."""
 _MOST_MISSING = 9
-"""Edges in a row: a longer gap is a pause."""
+"""Missing edges in a row: a longer gap is a pause."""
 
 
 @dataclass(frozen=True)
 class Mended:
-    """``starts`` (lines,), rising; how many edges were put in where they lacked, and left out as they were too many.
-    ``waits``: of the last line nothing can be told yet.
+    """``starts`` (lines,), rising; the number of missing edges inserted, and of surplus edges left out. ``waits``: the
+    last line cannot be determined yet.
     """
 
     starts: IndexArray
@@ -33,7 +33,7 @@ class Mended:
     waits: bool = False
 
     def notes(self, what: str = "lines") -> list[str]:
-        """What a user should know of it."""
+        """Return what a user should know about the repairs."""
         said = []
         if self.put_in:
             said.append(f"{what} put in where an edge is missing: {self.put_in}: check it")
@@ -45,11 +45,11 @@ class Mended:
 def line_starts(
     edges: IndexArray, fixed: IndexArray | None = None, most: int | None = None, until: int | None = None
 ) -> Mended:
-    """Of the edges (n,) that begin lines, rising ticks. ``fixed`` (m,): starts of lines that stay as they are;
-    ``most``: lines of the scan; others may follow, of which nothing is told; ``until``: ticks, up to when all edges
-    have come; None: there are no others.
+    """Find the starts of lines from edges (n,), rising ticks. ``fixed`` (m,): starts of lines that do not change;
+    ``most``: lines of the scan; further ones may follow, about which nothing is reported; ``until``: ticks up to
+    which all edges have arrived; None: there are no others.
 
-    Irregular ones are left as they are.
+    Irregular edges are left unchanged.
     """
     before = edges[:0] if fixed is None else fixed
     rest = edges[edges > before[-1]] if len(before) else edges
@@ -82,10 +82,10 @@ def line_starts(
 
 
 def _before_the_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
-    """Which step, of those with room for lines, follows the last line but one; None where none does. ``before``: lines
-    that stay, with the first of which steps there are.
+    """Index of the step, among those with room for lines, that follows the last line but one; None if there is none.
+    ``before``: lines that stay, from the last of which the steps are counted.
 
-    Either it is a pause, and what follows is the last line, or the edge of this was lost, and another scan follows,
+    Either it is a pause, followed by the last line, or the edge of the last line was lost, and another scan follows,
     whenever that was begun.
     """
     if most is None or most < 2:
@@ -102,8 +102,8 @@ def _followed(starts: IndexArray, start: int, period: float) -> bool:
 
 
 def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:
-    """The same of edges that begin points. What lacks is put in where lines, told by their length, then make up the
-    whole scan: else it may have been ended.
+    """Like :func:`line_starts`, for edges that begin points. Missing points are inserted if lines, identified by their
+    length, then make up the whole scan: otherwise the scan may have been ended.
     """
     period = _period(edges)
     if period is None:
@@ -121,8 +121,8 @@ def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:
 
 
 def _grid(edges: IndexArray, period: float, rows: int, columns: int, between: float | None) -> IndexArray | None:
-    """(rows, columns) ticks of all points; None where edges do not fit. ``between``: from line to line, for lines of
-    which the first points lack.
+    """Ticks (rows, columns) of all points; None where edges do not fit. ``between``: from line to line, for lines of
+    which the first points are missing.
     """
     grid = np.zeros((rows, columns), dtype=np.int64)
     at = 0
@@ -144,7 +144,7 @@ def _grid(edges: IndexArray, period: float, rows: int, columns: int, between: fl
 
 
 def _period(edges: IndexArray) -> float | None:
-    """Ticks between regular edges; None where they are not, or too few."""
+    """Ticks between regular edges; None where they are irregular, or too few."""
     steps = np.sort(np.diff(edges))
     if len(steps) < 3:
         return None
@@ -154,7 +154,7 @@ def _period(edges: IndexArray) -> float | None:
 
 
 def _single(edges: IndexArray, period: float, before: int | None) -> IndexArray:
-    """Without those that come too soon after another one, of two the one that fits the others. ``before``: one that
+    """Drop edges that follow another one too soon; of two, keep the one that fits the others. ``before``: one that
     stays.
     """
     first = edges[:1] if before is None else np.array([before])

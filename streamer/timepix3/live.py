@@ -1,8 +1,8 @@
-"""Frames while the packets come: each line of the scan is handed on when it is over and late hits have come too.
+"""Frames while the packets arrive: each line of the scan is handed on once it is over and late hits have arrived.
 
-Lines (or points) begin at edges of a trigger input, scans at the first of them, at the first after all lines of the
-scan before, or after a long pause. Where no edges come, points follow one another by the dwell time from the first hit
-on, or from the first one after a pause, or from the opening of the shutter.
+Lines (or points) begin at edges of a trigger input; a scan begins at the first of them, at the first after all lines of
+the previous scan, or after a long pause. Without edges, points follow one another by the dwell time from the first hit
+on, or from the first hit after a pause, or from the opening of the shutter.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from ptylive.streamer.timepix3.scan_clock import (
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
 LATE = round(0.1e9 / TICK_NS)
-"""Ticks after which nothing more comes of a time: chips and their readout are no farther apart."""
+"""Ticks after which no more hits of a time arrive: chips and their readout are no farther apart."""
 PAUSE = round(0.5e9 / TICK_NS)
 """Ticks without a hit between scans that have no triggers."""
 TELLING_HITS, UNTOLD = 64, round(1e9 / TICK_NS)
-"""Hits by which all chips that there are have shown themselves, and how long these are waited for."""
+"""Hits by which all existing chips have appeared, and how long these are waited for."""
 NO_EDGES = round(1e9 / TICK_NS)
-"""Ticks after the first hit when edges that have not come are not waited for."""
+"""Ticks after the first hit beyond which missing edges are not waited for."""
 STALLED = round(2e9 / TICK_NS)
-"""Ticks of waiting after which a line is over of which the end has not been seen."""
+"""Ticks of waiting after which a line counts as over although its end has not been seen."""
 BACK = round(2e9 / TICK_NS)
-"""Ticks by which times that come lie behind the latest where the detector's clock has been set to zero."""
+"""Ticks by which new times lie behind the latest when the detector's clock has been reset to zero."""
 _ENOUGH_S = 60.0
-"""After which every line is over."""
+"""Time after which every line is over."""
 LONG = 10.0
-"""Times the usual distance of two lines: one that begins later is of another scan."""
+"""Multiple of the usual distance between lines: a line that begins later belongs to another scan."""
 MOST_HELD = 2**24
-"""Hits that wait for the end of their line: 235 MB."""
+"""Limit on hits that wait for the end of their line: 235 MB."""
 ALONE = round(60e9 / TICK_NS)
 """Ticks after which an edge that no other has followed begins nothing."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A scan has begun; what follows is of it. ``dwell_us``: time at each point, None where it is not known yet;
+    """A scan has begun; what follows belongs to it. ``dwell_us``: time at each point, None where not known yet;
     ``doubt``: what does not fit.
     """
 
@@ -63,7 +63,7 @@ class Begun:
 
 @dataclass(frozen=True)
 class Frames:
-    """Its frames from a number on."""
+    """Frames of the scan from number ``first`` on."""
 
     first: int
     frames: EventFrames
@@ -71,8 +71,9 @@ class Frames:
 
 @dataclass(frozen=True)
 class Ended:
-    """It is over. ``whole``: all of its lines have begun; ``late``: hits that came when their line had been handed on;
-    ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips not seen when it began; ``notes``: mends.
+    """The scan is over. ``whole``: all its lines have begun; ``late``: hits that arrived after their line was handed
+    on; ``dropped``: hits that were too many to wait; ``elsewhere``: hits of chips not seen when it began; ``notes``:
+    repairs.
     """
 
     whole: bool
@@ -98,7 +99,7 @@ class LivePackets:
         self._clear()
 
     def _clear(self) -> None:
-        """Begin with times anew."""
+        """Reset all times."""
         self._parts: list[Hits] = []
         self._edges = Edges.together([])
         self._now: int | None = None
@@ -110,17 +111,17 @@ class LivePackets:
 
     @property
     def held(self) -> int:
-        """Hits that wait."""
+        """Number of hits that wait."""
         return sum(len(part.times) for part in self._parts)
 
     def use(self, scan: Scan, cluster: float = 0.0) -> None:
-        """From the next scan on."""
+        """Use this scan geometry from the next scan on."""
         self._scan, self._cluster = scan, cluster
         self._rows, self._columns = scan.require_shape()[0], scan.frames_per_row
         self._dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
 
     def take(self, packets: Packets) -> Iterator[Begun | Frames | Ended]:
-        """What the next packets complete."""
+        """Process packets and yield what they complete."""
         latest = _latest(np.concatenate([packets.hits.times, packets.edges.times]))
         if self._now is not None and latest is not None and latest < self._now - BACK:
             yield from self.end()
@@ -140,13 +141,13 @@ class LivePackets:
         yield from self._advanced()
 
     def wait(self, seconds: float) -> Iterator[Begun | Frames | Ended]:
-        """Nothing has come for so long, beside what was waited before."""
+        """Note that nothing has arrived for this long, in addition to earlier waiting."""
         if self._now is not None:
             self._waited += round(seconds * 1e9 / TICK_NS)
             yield from self._advanced()
 
     def _past(self) -> int:
-        """Ticks, up to when everything has come. What waits on its way here may be late: the end of a line that has not
+        """Ticks up to which everything has arrived. Data still on their way may be late: the end of a line that has not
         been seen is waited for longer.
         """
         now = self._now or 0
@@ -154,7 +155,7 @@ class LivePackets:
         return past if self._waited >= STALLED else min(past, now)
 
     def end(self) -> Iterator[Begun | Frames | Ended]:
-        """Nothing more comes with these times: the connection ended, or the detector's clock was set to zero."""
+        """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
         yield from self.wait(_ENOUGH_S)
         if self._open is not None:
             yield self._ended(whole=False)
@@ -183,7 +184,7 @@ class LivePackets:
                 return
 
     def _begun(self) -> _OpenScan | None:
-        """The scan that begins with what has come; None while that cannot be told."""
+        """Return the scan that begins with the data so far; None while that cannot be determined."""
         if self._now is None:
             return None
         now = self._now + self._waited
@@ -208,8 +209,8 @@ class LivePackets:
         return scan
 
     def _look_for_the_first(self, times: IndexArray) -> None:
-        """Of the next scan without triggers, among further hits: the very first one, or the first after a pause or an
-        opened shutter.
+        """Find the first hit of the next scan without triggers, among new hits: the very first one, or the first after
+        a pause or an opened shutter.
         """
         if not len(times):
             return
@@ -230,7 +231,7 @@ class LivePackets:
             self._last_hit = max(self._last_hit, int(times[-1]))
 
     def _over(self, scan: _OpenScan) -> Iterator[Frames]:
-        """Lines that are over and of which nothing more comes."""
+        """Yield the frames of lines that are over and of which nothing more will arrive."""
         clock = scan.clock()
         if clock is None:
             return
@@ -260,7 +261,7 @@ class LivePackets:
         return Ended(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
 
     def _keep_from(self, begins: int) -> None:
-        """Forget the hits before."""
+        """Drop earlier hits."""
         kept = (part.kept(part.times >= begins) for part in self._parts)
         self._parts = [part for part in kept if len(part.times)]
 
@@ -274,7 +275,7 @@ class LivePackets:
             self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
 
     def _forget(self) -> None:
-        """Leave out hits that can be of no line, and those that are too many."""
+        """Drop hits that can belong to no line, and those beyond the limit."""
         if self._now is not None and self._open is None:
             self._forget_alone(self._now - ALONE)
             if not self._waiting():
@@ -286,7 +287,7 @@ class LivePackets:
             self._dropped += held - self.held
 
     def _forget_alone(self, before: int) -> None:
-        """Edges that no other has followed."""
+        """Drop edges that no other has followed."""
         keep = self._edges.times >= before
         if not keep.all():
             self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
@@ -299,7 +300,7 @@ class LivePackets:
 
 
 def _latest(times: IndexArray) -> int | None:
-    """Of some times; where there are four or more, not one that is far ahead of nearly all: a packet may be damaged."""
+    """Latest of some times; of four or more, not one far ahead of nearly all: a packet may be damaged."""
     if not len(times):
         return None
     ahead = 1 if len(times) < 4 else 2 + len(times) // 100
@@ -308,36 +309,36 @@ def _latest(times: IndexArray) -> int | None:
 
 
 class _OpenScan:
-    """Lines of a scan that have begun. ``chips``: those that have been seen; ``kind``: of the edges that begin lines,
-    None where all are known; ``pause``: one that many times longer than from line to line ends the scan.
+    """Lines of a scan that have begun. ``chips``: those seen so far; ``kind``: of the edges that begin lines, None
+    where all are known; ``pause``: a gap this many times longer than from line to line ends the scan.
     """
 
     def __init__(
         self, chips: set[int], lines: int, columns: int, dwell: float | None, kind: int | None, pause: float
     ) -> None:
         self.sensor = Sensor(four=len(chips) > 1)
-        """As it is announced, whatever other chips are seen later."""
+        """Sensor as announced, whatever other chips are seen later."""
         self.elsewhere = 0
         self._chips = set(chips)
         self.lines, self.kind = lines, kind
         self._columns, self._dwell, self._pause = columns, dwell, pause
         self.starts: IndexArray = np.zeros(0, dtype=np.int64)
         self.done = 0
-        """Lines handed on."""
+        """Number of lines handed on."""
         self._edges = Edges.together([])
         self._period: float | None = None
-        self._another = False  # has begun after a pause
-        self._waits = False  # for what tells a pause before the last line from another scan
+        self._another = False  # whether one has begun after a pause
+        self._waits = False  # for what distinguishes a pause before the last line from another scan
         self.notes: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
-        """Ticks, of the last line that has begun."""
+        """End, in ticks, of the last line that has begun."""
         clock = self.clock()
         return int(self.starts[-1] + (0.0 if clock is None else clock.columns * clock.dwell))
 
     def begin_lines(self, edges: Edges, past: int) -> None:
-        """Lines begin with these edges, up to a pause. ``past``: ticks, up to when all have come."""
+        """Begin lines with these edges, up to a pause. ``past``: ticks up to which all have arrived."""
         if self.kind is None:
             return
         starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")
@@ -351,11 +352,11 @@ class _OpenScan:
         self.starts = starts[: long[0] + 1] if long else starts
 
     def hand_on(self, lines: int, dwell: float) -> None:
-        """The first ``lines`` are handed on, with this time at each point: from now on it stays."""
+        """Note that the first ``lines`` are handed on, with this time at each point, which stays fixed from now on."""
         self.done, self._dwell = lines, dwell
 
     def of_its_chips(self, hits: Hits) -> Hits:
-        """Those on its sensor; others are counted. One of a single chip is of the first that is hit."""
+        """Return the hits on its sensor and count the others. A single-chip sensor belongs to the first chip hit."""
         if self.sensor.four or not len(hits.times):
             return hits
         chips = hits.address >> 16
@@ -366,7 +367,7 @@ class _OpenScan:
 
     def is_left(self, past: int) -> bool:
         """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
-        ``past``, ticks, has come), and nothing of it is waited for.
+        ``past``, ticks, has arrived), and nothing of this scan is waited for.
         """
         if self.kind is None or self._waits or self.done < len(self.starts) or not len(self.starts):
             return False
@@ -375,7 +376,7 @@ class _OpenScan:
         return self._another
 
     def doubt(self) -> str | None:
-        """What to say where lines are not over when others begin, or nothing says when they are."""
+        """Describe lines that are not over when others begin, or whose end is not known."""
         if self.kind is None or self._period is None:
             return None
         active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
@@ -385,7 +386,7 @@ class _OpenScan:
         return long or not_as_long(self._columns, self._dwell, active)
 
     def clock(self) -> ScanClock | None:
-        """Of the lines so far; None while nothing says how long one lasts."""
+        """Clock of the lines so far; None while the length of a line is unknown."""
         if self._dwell is None and self.kind is not None and self._period is not None:
             active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
             dwell = (active or self._period) / self._columns

@@ -1,9 +1,9 @@
-"""Words of the raw stream as what they say: hits, edges of the trigger inputs, the shutter. Damage is skipped.
+"""Decode words of the raw stream: hits, edges of the trigger inputs, the shutter. Damage is skipped.
 
-The stream is made of chunks: a word with ``TPX3``, the number of the chip and the bytes that follow, then packets of
-eight bytes, little-endian, whose highest bits say what they are. Times have 30 bits of 25 ns in common (26.8 s) and
-come nearly in order, so each is put within half of that of the one before it. Edges and heartbeats have two bits more
-(107 s), by which longer pauses are told (:mod:`.pauses`).
+The stream consists of chunks: a word with ``TPX3``, the number of the chip and the bytes that follow, then packets of
+eight bytes, little-endian, whose highest bits give their kind. All times share 30 bits of 25 ns (26.8 s) and arrive
+nearly in order, so each is placed within half of that range of the previous one. Edges and heartbeats have two bits
+more (107 s), which identify longer pauses (:mod:`.pauses`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ WORD_BYTES = 8
 CHIP_SIDE = 256
 _MAGIC = np.uint32(0x33585054)
 MOST_CHIPS_READ = 8
-"""Of one readout."""
+"""Largest number of chips in one readout."""
 _HALF = 2**29
-"""Times of 30 bits are of the same turn when they are nearer to one another than this, in units of 25 ns."""
+"""Times of 30 bits belong to the same turn when they are closer together than this, in units of 25 ns."""
 _ROUGH_BITS = 14
-"""Of a hit's time in units of 25 ns; the upper ones are counted elsewhere in the word."""
+"""Bits of a hit's time in units of 25 ns; the upper ones are elsewhere in the word."""
 TICKS = 16
-"""Of 25 ns."""
+"""Ticks per 25 ns."""
 _FAR = 2**12
-"""Of 0.4 ms, 1.7 s: packets are not that late."""
+"""In units of 0.4 ms, 1.7 s: packets are never that late."""
 _HIT, _COUNTS, _EDGE, _GLOBAL, _SHUTTER = 0xB, 0xA, 0x6, 0x44, 0x5
 _OPENED, _BEAT, _CLOSED = 0x5F, 0x5C, 0x5A
 EDGES = {0xF: "1 rise", 0xA: "1 fall", 0xE: "2 rise", 0xB: "2 fall"}
@@ -46,12 +46,12 @@ class Hits:
     """(n,) uint16."""
 
     def kept(self, keep: Array) -> Hits:
-        """Some of them; numbers or bool (n,)."""
+        """Return a selection of the hits; numbers or bool (n,)."""
         return Hits(self.address[keep], self.times[keep], self.over_threshold[keep])
 
     @staticmethod
     def together(parts: list[Hits]) -> Hits:
-        """All of some."""
+        """Concatenate hits."""
         empty = Hits(np.zeros(0, np.uint32), np.zeros(0, np.int64), np.zeros(0, np.uint16))
         parts = parts or [empty]
         return Hits(*(np.concatenate([getattr(p, n) for p in parts]) for n in ("address", "times", "over_threshold")))
@@ -66,15 +66,15 @@ class Edges:
 
     @staticmethod
     def together(parts: list[Edges]) -> Edges:
-        """All of some."""
+        """Concatenate edges."""
         parts = parts or [Edges(np.zeros(0, np.int64), np.zeros(0, np.uint8))]
         return Edges(np.concatenate([p.times for p in parts]), np.concatenate([p.kinds for p in parts]))
 
 
 @dataclass(frozen=True)
 class Packets:
-    """What some words said. ``opened``: ticks, when the shutter was; ``chips``: numbers of those that were hit;
-    ``untimed``: hits of a mode that tells no time; ``lost``: words of no chunk.
+    """Contents of some words. ``opened``: ticks at which the shutter was opened; ``chips``: numbers of those that were
+    hit; ``untimed``: hits of a mode without times; ``lost``: words outside chunks.
     """
 
     hits: Hits
@@ -87,8 +87,8 @@ class Packets:
 
 @dataclass(frozen=True)
 class Place:
-    """Where decoding stands between two blocks of words: chip and words left of the chunk, time of the last packet in
-    units of 25 ns (None: no packet has come).
+    """State of decoding between two blocks of words: chip and remaining words of the chunk, time of the last packet in
+    units of 25 ns (None: no packet yet).
     """
 
     chip: int = 0
@@ -98,8 +98,8 @@ class Place:
 
 @dataclass(frozen=True)
 class Turns:
-    """Packets whose times have 32 bits: which words they are (n,), whether heartbeats (n,), and turns of 30 bits (n,),
-    0 to 3, by which these times are later than they were put.
+    """Packets whose times have 32 bits: word numbers (n,), whether heartbeats (n,), and turns of 30 bits (n,), 0 to 3,
+    by which their times are later than placed.
     """
 
     where: IndexArray
@@ -108,7 +108,7 @@ class Turns:
 
     @staticmethod
     def together(parts: list[tuple[int, Turns]]) -> Turns:
-        """All of some, each with the number of its first word."""
+        """Concatenate turns, each with the number of its first word."""
         parts = [(0, Turns(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, np.int64))), *parts]
         where = np.concatenate([first + part.where for first, part in parts])
         is_beat = np.concatenate([part.is_beat for _, part in parts])
@@ -117,7 +117,7 @@ class Turns:
 
 @dataclass(frozen=True)
 class Survey:
-    """What some words hold, without their hits. ``span``: earliest and latest time, None without any; ``chip_words``:
+    """Contents of some words, without their hits. ``span``: earliest and latest time, None without any; ``chip_words``:
     packets of each chip (MOST_CHIPS_READ,); ``fell``: whether times of hits fell far behind and stayed there; the rest
     as in :class:`Packets`.
     """
@@ -135,7 +135,7 @@ class Survey:
 
 
 def decode(words: Array, place: Place) -> tuple[Packets, Place]:
-    """What the next words (n,) uint64 say, and where that ends."""
+    """Decode the next words (n,) uint64; return their contents and the state after them."""
     chunks = _chunks(words, place)
     chips = chunks.chip_of_words(len(words), place)
     body = chips >= 0
@@ -159,7 +159,7 @@ def decode(words: Array, place: Place) -> tuple[Packets, Place]:
 
 
 def survey(words: Array, place: Place) -> tuple[Survey, Place]:
-    """What the next words (n,) uint64 hold: the times of hits only to 0.4 ms, several times faster than decoding."""
+    """Survey the next words (n,) uint64: times of hits only to 0.4 ms, several times faster than decoding."""
     chunks = _chunks(words, place)
     body = chunks.inside(len(words), place)
     kind = _kinds(words)
@@ -199,7 +199,7 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
 
 
 def times_in_order(words: Array, place: Place) -> tuple[IndexArray, IndexArray]:
-    """Which words (n,) have a time, and these, 25 ns, as they follow one another."""
+    """Return which words (n,) have a time, and these times, in units of 25 ns, in their order."""
     at = np.flatnonzero(_chunks(words, place).inside(len(words), place))
     is_hit, is_edge, is_shutter, is_global = _told(words[at], _kinds(words[at]))
     coarse, order = _coarse(words[at], is_hit, is_edge | is_shutter, is_global)
@@ -207,7 +207,7 @@ def times_in_order(words: Array, place: Place) -> tuple[IndexArray, IndexArray]:
 
 
 def _fell(steps: Array) -> bool:
-    """Whether hits (steps of 0.4 ms) fall behind and stay there; behind one that is damaged they rise again at once."""
+    """Whether hits (steps of 0.4 ms) fall behind and stay there; behind a damaged one they rise again at once."""
     rises = np.flatnonzero(steps > _FAR)
     falls = np.flatnonzero(steps < -_FAR)
     return bool((~np.isin(falls, np.concatenate([rises + 1, rises - 1]))).any())
@@ -215,25 +215,25 @@ def _fell(steps: Array) -> bool:
 
 @dataclass(frozen=True)
 class _Chunks:
-    """Where headers stand, their chips and the words that follow."""
+    """Positions of headers, their chips and the numbers of words that follow."""
 
     headers: IndexArray
     chips: IndexArray
     counts: IndexArray
 
     def end(self, length: int, place: Place) -> Place:
-        """Where the last one ends."""
+        """Return the state after the last chunk."""
         if not len(self.headers):
             return replace(place, left=max(0, place.left - length))
         left = int(self.headers[-1] + 1 + self.counts[-1]) - length
         return replace(place, chip=int(self.chips[-1]), left=max(0, left))
 
     def _covered(self, length: int) -> IndexArray:
-        """Words of each chunk, its header too; a chunk that is cut short ends at the next one."""
+        """Number of words of each chunk including its header; a truncated chunk ends at the next one."""
         return np.minimum(self.counts + 1, np.diff(self.headers, append=length))
 
     def lost(self, length: int, place: Place) -> int:
-        """Words of no chunk."""
+        """Number of words outside chunks."""
         before = int(self.headers[0]) if len(self.headers) else length
         return length - min(place.left, before) - int(self._covered(length).sum())
 
@@ -247,7 +247,7 @@ class _Chunks:
         return body
 
     def chip_of_words(self, length: int, place: Place) -> Array:
-        """The chip of each word; -1 for those of none."""
+        """The chip of each word; -1 for words outside chunks."""
         chips = np.full(length, -1, dtype=np.int8)
         chips[: min(place.left, length)] = place.chip
         covered = self._covered(length)
@@ -256,7 +256,7 @@ class _Chunks:
 
 
 def _chunks(words: Array, place: Place) -> _Chunks:
-    """The chunks of words, told by where each says that it ends."""
+    """Find the chunks in some words by where each one declares its end."""
     may = np.flatnonzero(words.view("<u4")[::2] == _MAGIC)
     size, number = (words[may] >> np.uint64(48)).astype(np.int64), (words[may] >> np.uint64(32)).astype(np.int64) & 0xFF
     good = (size % WORD_BYTES == 0) & (number < MOST_CHIPS_READ)
@@ -273,7 +273,7 @@ def _kinds(words: Array) -> Array:
 
 
 def _told(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
-    """Which words are hits, edges (not those with a time that the detector calls invalid), of the shutter, or times."""
+    """Which words are hits, edges (except those whose time the detector declares invalid), of the shutter, or times."""
     is_edge = kind >> 4 == _EDGE
     fine = (words[is_edge] >> np.uint64(5)) & np.uint64(0xF)
     is_edge[is_edge] = (fine >= 1) & (fine <= 12)
@@ -282,14 +282,14 @@ def _told(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, B
 
 
 def _is_chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> bool:
-    """Whether each header stands where the chunk before it ends, the first one after ``left`` words."""
+    """Whether each header stands where the previous chunk ends, the first one after ``left`` words."""
     if not len(may):
         return left >= length
     return int(may[0]) == left and bool((may[1:] == may[:-1] + 1 + counts[:-1]).all())
 
 
 def _chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> list[int]:
-    """Which of the words that look like headers are: where a chunk ends, else the next one: it was cut short."""
+    """Indices of the true headers among similar words: at the end of a chunk, or else the next one if truncated."""
     found: list[int] = []
     at, k = left, 0
     while k < len(may):
@@ -305,7 +305,7 @@ def _chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> list[
 
 
 def _within(lengths: IndexArray) -> IndexArray:
-    """0, 1, … of each length, one behind the other."""
+    """Numbers 0, 1, … for each length, one behind the other."""
     ends = np.cumsum(lengths)
     return np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
@@ -313,7 +313,7 @@ def _within(lengths: IndexArray) -> IndexArray:
 def _coarse(
     words: Array, is_hit: BoolArray, is_signal: BoolArray, is_global: BoolArray
 ) -> tuple[IndexArray, IndexArray]:
-    """Lower 30 bits of the times, in units of 25 ns, of the words that have one (n,), and which these are (n,)."""
+    """Lower 30 bits of the times, in units of 25 ns, of the words with a time (n,), and indices of these words (n,)."""
     order = np.flatnonzero(is_hit | is_signal | is_global)
     words, is_hit, is_signal = words[order], is_hit[order], is_signal[order]
     found = words >> np.uint64(16)
@@ -324,7 +324,7 @@ def _coarse(
 
 
 def _unwrapped(coarse: IndexArray, last: int | None) -> tuple[IndexArray, int | None]:
-    """Times that go on where 30 bits begin anew, and the last one."""
+    """Unwrap times across overflows of 30 bits; return them and the last one."""
     if not len(coarse):
         return coarse, last
     first = int(coarse[0]) if last is None else last

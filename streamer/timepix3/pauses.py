@@ -1,7 +1,7 @@
-"""Pauses without any packet, longer than half of the time after which times of 30 bits begin anew (13.4 s).
+"""Pauses without any packet, longer than half of the period after which times of 30 bits start again (13.4 s).
 
-What follows one is put too early, by whole turns of 26.8 s. Edges of the trigger inputs and heartbeats tell 107 s: by
-how many turns they are later than they were put changes in a pause, and nowhere else.
+Packets after such a pause are placed too early, by whole turns of 26.8 s. Edges of the trigger inputs and heartbeats
+have a range of 107 s: the number of turns by which they are later than placed changes in a pause, and nowhere else.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from ptylive.schema.model import Array
 from ptylive.streamer.timepix3.packets import Place, Turns, times_in_order
 
 TURN = 2**30
-"""Of 25 ns."""
+"""In units of 25 ns."""
 _OF_32_BITS = 4
 
 
 def later(turns: Turns) -> list[tuple[int, int, int]]:
-    """Where turns are passed over: behind a word, up to another one, and how many.
+    """Find where turns are skipped: behind a word, up to another one, and how many.
 
-    Of edges and heartbeats those that are more: nobody says that they begin to count together. One alone that differs
-    from both beside it is damaged.
+    Of edges and heartbeats the more frequent kind is used, as they need not start counting together. A single value
+    that differs from both neighbours is damaged.
     """
     beats = 2 * np.count_nonzero(turns.is_beat) > len(turns.is_beat)
     of_kind = turns.is_beat == beats
@@ -37,8 +37,8 @@ def later(turns: Turns) -> list[tuple[int, int, int]]:
 
 
 def farthest(words: Array, place: Place, begin: int, stop: int) -> tuple[int, int] | None:
-    """Of words ``begin`` to ``stop`` of some the one whose time is farthest from the one before it: how far (25 ns),
-    and which; None where none has a time.
+    """Among words ``begin`` to ``stop``, find the one whose time is farthest from the previous one: the distance (25
+    ns), and its index; None where none has a time.
     """
     where, times = times_in_order(words, place)
     if not len(where):
@@ -52,5 +52,5 @@ def farthest(words: Array, place: Place, begin: int, stop: int) -> tuple[int, in
 
 
 def passed(place: Place, turns: int) -> Place:
-    """Where decoding stands behind a pause."""
+    """State of decoding behind a pause."""
     return place if place.time is None else replace(place, time=place.time + turns * TURN)

@@ -1,4 +1,4 @@
-"""A file of raw packets as frames: looked through once, then read where it is asked for."""
+"""A file of raw packets as frames: surveyed once, then read on demand."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from ptylive.streamer.timepix3.scan_clock import ScanClock, understand
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
 BLOCK_WORDS = 2**20
-"""Read and decoded together: 8 MiB of the file."""
+"""Number of words read and decoded together: 8 MiB of the file."""
 MOST_EDGES = 2**26
 _KEPT_BLOCKS = 4
 _DAMAGED = 0.01
-"""Chips that cannot be, with less than this part of the packets, are headers that are damaged."""
+"""Impossible chip numbers with less than this fraction of the packets are damaged headers."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Where some words lie, and when what they say happened."""
+    """Location of some words, and the time span of their contents."""
 
     first: int
     place: Place
@@ -47,7 +47,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Contents:
-    """What looking through a file found."""
+    """Result of surveying a file."""
 
     blocks: tuple[Block, ...]
     edges: Edges
@@ -55,7 +55,7 @@ class Contents:
     chip_words: IndexArray
     """Packets of each chip."""
     opened: int | None
-    """Ticks: when the shutter first was."""
+    """Ticks at which the shutter was first opened."""
     first_hit: int | None
     """Number of the first block with hits."""
     untimed: int
@@ -66,7 +66,7 @@ class Contents:
     """Whether the times of hits fell far behind."""
 
     def words_of(self, number: int) -> int:
-        """How many a block has."""
+        """Number of words in a block."""
         following = self.blocks[number + 1].first if number + 1 < len(self.blocks) else self.words
         return following - self.blocks[number].first
 
@@ -78,8 +78,8 @@ BACKWARDS = (
 
 
 def look_through(path: Path, file: BinaryIO) -> Contents:
-    """All of an open file, block by block; once more where a pause was too long for the times of hits. Raises
-    InputFileError for more edges than could be kept.
+    """Survey an open file, block by block; again if a pause was too long for the times of hits. Raises InputFileError
+    for more edges than could be kept.
     """
     contents = _surveyed(path, file, {})
     pauses = dict(_pause(file, contents, *found) for found in later(contents.turns))
@@ -87,7 +87,7 @@ def look_through(path: Path, file: BinaryIO) -> Contents:
 
 
 def _pause(file: BinaryIO, contents: Contents, behind: int, upto: int, turns: int) -> tuple[int, int]:
-    """The word with which what follows a pause begins, and the turns that were passed over."""
+    """Return the word with which the data after a pause begin, and the turns that were skipped."""
     found = (0, upto)
     for number, block in enumerate(contents.blocks):
         begin, stop = behind + 1 - block.first, upto + 1 - block.first
@@ -99,7 +99,7 @@ def _pause(file: BinaryIO, contents: Contents, behind: int, upto: int, turns: in
 
 
 def _surveyed(path: Path, file: BinaryIO, pauses: Mapping[int, int]) -> Contents:
-    """All of it. ``pauses``: words before which turns have passed, and how many."""
+    """Survey the whole file. ``pauses``: words before which turns have passed, and how many."""
     blocks, edges, chips, turns = list[Block](), list[Edges](), set[int](), list[tuple[int, Turns]]()
     opened: int | None = None
     first_hit: int | None = None
@@ -130,7 +130,7 @@ def _surveyed(path: Path, file: BinaryIO, pauses: Mapping[int, int]) -> Contents
 
 
 def _blocks(file: BinaryIO, begin: Sequence[int]) -> Iterator[Array]:
-    """Words of the file; some words begin a block."""
+    """Yield the words of the file; the given words begin a block."""
     file.seek(0)
     first = 0
     while data := file.read(min([BLOCK_WORDS, *(at - first for at in begin if at > first)]) * WORD_BYTES):
@@ -163,16 +163,16 @@ class TimedFrames:
 
     @property
     def received(self) -> BoolArray:
-        """Bool (frames,): those of lines that began."""
+        """Bool (frames,): frames of lines that began."""
         return np.arange(int(np.prod(self.clock.shape))) < len(self.clock.starts) * self.clock.columns
 
     def __getitem__(self, selection: Any) -> Array:
-        """Patterns by numbers and slices of the leading axes. Raises OSError for what cannot be read."""
+        """Return patterns by numbers and slices of the leading axes. Raises OSError for unreadable ones."""
         shape = np.broadcast_to(False, self.clock.shape)[selection].shape
         return self.select(selection).dense().reshape(*shape, *self.sensor.shape)
 
     def select(self, selection: Any) -> EventFrames:
-        """The same as events, the leading axes one behind the other. Raises OSError."""
+        """Like ``__getitem__``, but as events, with the leading axes flattened. Raises OSError."""
         count = int(np.prod(self.clock.shape))
         numbers = np.arange(count).reshape(self.clock.shape)[selection].ravel()
         if not len(numbers):
@@ -195,14 +195,14 @@ class TimedFrames:
                 yield number
 
     def _in_selection(self, number: int, low: int, at: IndexArray) -> Found:
-        """What a block has of frames ``low`` on, with their places in the selection ``at`` (-1: not in it)."""
+        """Events of a block in frames from ``low`` on, with their positions in the selection ``at`` (-1: not in it)."""
         found = self._found(number)
         inside = slice(*np.searchsorted(found.frames, [low, low + len(at)]).tolist())
         place = at[found.frames[inside] - low]
         return Found(found.pixels[inside][place >= 0], place[place >= 0])
 
     def _found(self, number: int) -> Found:
-        """Everything in a block, by frame. Raises OSError where the file has become shorter."""
+        """Return all events in a block, by frame. Raises OSError where the file has become shorter."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -214,13 +214,13 @@ class TimedFrames:
 
 
 def _hits(file: BinaryIO, contents: Contents, number: int) -> Hits:
-    """Those of a block. Raises OSError where the file has become shorter."""
+    """Return the hits of a block. Raises OSError where the file has become shorter."""
     packets, _ = decode(_words(file, contents, number), contents.blocks[number].place)
     return packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
 
 
 def _words(file: BinaryIO, contents: Contents, number: int) -> Array:
-    """A block. Raises OSError where the file has become shorter."""
+    """Return the words of a block. Raises OSError where the file has become shorter."""
     wanted = contents.words_of(number) * WORD_BYTES
     file.seek(contents.blocks[number].first * WORD_BYTES)
     data = file.read(wanted)
@@ -230,7 +230,7 @@ def _words(file: BinaryIO, contents: Contents, number: int) -> Array:
 
 
 def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tuple[TimedFrames, tuple[str, ...]]:
-    """Frames of an open file, and what a user should know of how it was understood. Raises InputFileError."""
+    """Return the frames of an open file and notes on its interpretation. Raises InputFileError."""
     contents = look_through(path, file)
     if not contents.blocks or contents.lost == contents.words:
         raise InputFileError(f"{path} holds no packets of a Timepix3", "is it whole, and a raw file of Serval?")

@@ -1,4 +1,4 @@
-"""Which point of the scan the beam was at: from edges that begin lines or points, or from the dwell time alone."""
+"""Scan point of the beam at a time: from edges that begin lines or points, or from the dwell time alone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ptylive.streamer.timepix3.packets import EDGES, TICK_NS, Edges
 
 TICKS_PER_US = 1e3 / TICK_NS
 MOST_LINES = 16384
-"""More edges than this, of a scan of unknown shape, begin points."""
+"""More edges than this, in a scan of unknown shape, begin points."""
 _ABOUT = 0.9
-"""Part of the awaited edges by which they are taken for these."""
+"""Fraction of the expected edges at which they are accepted as such."""
 _ACTIVE = 0.1
-"""A signal that is high for at least this part of its period says when lines end too; a shorter one is a pulse."""
+"""A signal high for at least this fraction of its period also gives the end of lines; a shorter one is a pulse."""
 _SAME = 0.02
-"""Relative difference of the length of a line and the time at its points that is none."""
+"""Relative difference between the length of a line and the time at its points that is ignored."""
 UNTIL_THE_NEXT = "dwell_time_us is not given, and each line is taken to last until the next one begins"
 _LEAST_DWELL = 0.1 * TICKS_PER_US
 """Edges that would leave less than this for each point of a line begin points themselves."""
@@ -31,14 +31,14 @@ _LEAST_DWELL = 0.1 * TICKS_PER_US
 class ScanClock:
     """Lines that begin at ``starts`` (lines,), ticks, rising; each has ``columns`` points of ``dwell`` ticks.
 
-    Frames are numbered line by line. Single points are lines of one.
+    Frames are numbered line by line. Single points are lines of one point.
     """
 
     starts: IndexArray
     columns: int
     dwell: float
     shape: tuple[int, ...]
-    """Leading axes of the frames: (rows, columns) or (frames,); there may be fewer lines, where the scan was ended."""
+    """Leading axes of the frames: (rows, columns) or (frames,); there may be fewer lines, if the scan ended early."""
 
     @property
     def dwell_us(self) -> float:
@@ -46,7 +46,7 @@ class ScanClock:
         return self.dwell / TICKS_PER_US
 
     def frame_of(self, times: IndexArray) -> IndexArray:
-        """Numbers (n,) of the frames to which times belong; -1 for the time between lines."""
+        """Numbers (n,) of the frames to which times belong; -1 for times between lines."""
         if not len(self.starts):
             return np.full(len(times), -1)
         line = np.searchsorted(self.starts, times, side="right") - 1
@@ -54,13 +54,13 @@ class ScanClock:
         return np.where((line >= 0) & (point < self.columns), line * self.columns + point, -1)
 
     def ends(self) -> IndexArray:
-        """(lines,) ticks, not later than the beginning of the next line."""
+        """Ends of lines (lines,) in ticks, not later than the beginning of the next line."""
         ends = self.starts + math.ceil(self.columns * self.dwell)
         ends[:-1] = np.minimum(ends[:-1], self.starts[1:])
         return ends
 
     def span(self, first: int, last: int) -> tuple[int, int]:
-        """Ticks between which frames ``first`` to ``last`` (inclusive) lie, those of lines that are there."""
+        """Ticks between which frames ``first`` to ``last`` (inclusive) lie, limited to existing lines."""
         lines = len(self.starts) - 1
         begins, ends = min(first // self.columns, lines), min(last // self.columns, lines)
         return int(self.starts[begins]), int(np.ceil(self.starts[ends] + self.columns * self.dwell))
@@ -68,17 +68,17 @@ class ScanClock:
 
 @dataclass(frozen=True)
 class Understood:
-    """How a scan was understood. ``notes``: what a user should know of it."""
+    """The interpretation of a scan. ``notes``: what a user should know about it."""
 
     clock: ScanClock
     notes: tuple[str, ...]
 
 
 def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
-    """The clock of a recorded scan. ``begins``: ticks, when the shutter was opened, or of the first hit.
+    """Return the clock of a recorded scan. ``begins``: ticks at which the shutter was opened, or of the first hit.
 
-    ``scan``: what the user says of it (shape, dwell_time_us, flyback_frames). Raises InputFileError, which starts with
-    ``name``, where that is not enough.
+    ``scan``: the user's settings (shape, dwell_time_us, flyback_frames). Raises InputFileError, which starts with
+    ``name``, where they are not sufficient.
     """
     dwell = None if scan.dwell_time_us is None else scan.dwell_time_us * TICKS_PER_US
     by_kind = {kind: np.sort(edges.times[edges.kinds == kind]) for kind in EDGES}
@@ -95,21 +95,21 @@ def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
 
 
 def _only_ends(kind: int, by_kind: Mapping[int, IndexArray]) -> bool:
-    """Whether falling edges end what about as many rising ones begin: if one of these was lost, they begin it still."""
+    """Whether falling edges end what about as many rising ones begin: even if one of these is lost, they begin it."""
     channel, edge = EDGES[kind].split()
     rising = next(code for code, text in EDGES.items() if text == f"{channel} rise")
     return edge == "fall" and len(by_kind.get(rising, ())) >= _ABOUT * len(by_kind[kind])
 
 
 def _of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
-    """The edges of which there is about one for each point of the scan: more than lines, at least nine of ten."""
+    """Kind of edges with about one per point of the scan: more than lines, at least nine of ten."""
     points = shape[0] * shape[1]
     found = [kind for kind, times in by_kind.items() if len(times) >= _ABOUT * points and len(times) > 2 * shape[0]]
     return min(found, key=lambda kind: abs(len(by_kind[kind]) - points)) if found else None
 
 
 def _of_lines(by_kind: Mapping[int, IndexArray], rows: int | None) -> int:
-    """The edges that begin lines: of the wanted number, else most; rising ones before falling ones."""
+    """Kind of edges that begin lines: with the wanted number, otherwise the most; rising before falling."""
     order = list(EDGES)
     if rows is None:
         return min(by_kind, key=lambda kind: (-len(by_kind[kind]), order.index(kind)))
@@ -165,7 +165,7 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
 
 
 def _mended(edges: IndexArray, rows: int | None) -> Mended:
-    """Edges as many as there are lines lack none, and a gap that is longer than what lacks is a pause."""
+    """Repair line starts: as many edges as lines are complete, and a gap longer than the missing edges is a pause."""
     found = line_starts(edges, None, rows)
     as_many = len(edges) == rows and not found.left_out
     too_many = rows is not None and len(edges) < rows < len(found.starts)
@@ -173,7 +173,7 @@ def _mended(edges: IndexArray, rows: int | None) -> Mended:
 
 
 def too_long(columns: int, dwell: float, period: float) -> str | None:
-    """What to say of lines that are not over when the next one begins; ticks. None where they are."""
+    """Describe lines that are not over when the next one begins; ticks. None where they are."""
     if columns * dwell <= (1 + _SAME) * period:
         return None
     line, between = columns * dwell / TICKS_PER_US, period / TICKS_PER_US
@@ -181,7 +181,7 @@ def too_long(columns: int, dwell: float, period: float) -> str | None:
 
 
 def not_as_long(columns: int, dwell: float, active: float | None) -> str | None:
-    """What to say of lines of another length than their signal; ticks. None where they agree, or it is a pulse."""
+    """Describe lines of another length than their signal; ticks. None where they agree, or for a pulse."""
     if active is None or abs(columns * dwell - active) <= _SAME * active:
         return None
     line, signal = columns * dwell / TICKS_PER_US, active / TICKS_PER_US
@@ -189,8 +189,8 @@ def not_as_long(columns: int, dwell: float, active: float | None) -> str | None:
 
 
 def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
-    """How long the beam is on a line that begins with an edge of this kind, by the opposite edge; None where that is
-    not there, or but the end of a pulse. ``period``: ticks between lines.
+    """Ticks for which the beam is on a line that begins with an edge of this kind, from the opposite edge; None if that
+    is missing, or only ends a pulse. ``period``: ticks between lines.
     """
     codes = {text: code for code, text in EDGES.items()}
     channel, edge = EDGES[kind].split()
@@ -204,7 +204,7 @@ def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
 
 
 def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Understood:
-    """Without a trigger: points follow one another from the beginning on, flyback included."""
+    """Clock without a trigger: points follow one another from the beginning on, flyback included."""
     if dwell is None or scan.shape is None:
         raise InputFileError(
             f"{name}: no two edges came at a trigger input, so nothing in it says when points of the scan begin",
@@ -217,9 +217,9 @@ def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Un
 
 
 def beginning(edges: Edges, scan: Scan) -> tuple[int, bool] | None:
-    """Which edges begin something, and whether that is a point instead of a line; None while there are too few.
+    """Kind of edges that begin something, and whether it is a point instead of a line; None while there are too few.
 
-    Rising edges go before falling ones, input 1 before input 2.
+    Rising edges take precedence over falling ones, input 1 over input 2.
     """
     for kind in sorted(EDGES, key=lambda kind: (EDGES[kind].endswith("fall"), EDGES[kind])):
         times = np.sort(edges.times[edges.kinds == kind])

@@ -1,4 +1,4 @@
-"""Where the pixels of each chip lie on the detector: one chip, or four around a gap."""
+"""Positions of each chip's pixels on the detector: one chip, or four around a gap."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sensor:
 
     @cached_property
     def _table(self) -> Array:
-        """(chips, 65536) uint32: flat pixel of chip, row and column."""
+        """(chips, 65536) uint32: flat pixel for chip, row and column."""
         row, column = (index.ravel() for index in np.indices((CHIP_SIDE, CHIP_SIDE), dtype=np.int64))
         if not self.four:
             return np.tile((row * CHIP_SIDE + column).astype(np.uint32), (MOST_CHIPS, 1))
@@ -52,5 +52,5 @@ class Sensor:
         return np.stack([(y * self.shape[1] + x).astype(np.uint32) for y, x in places])
 
     def pixels(self, address: Array) -> Array:
-        """(n,) uint32 flat pixels of hits; see :class:`ptylive.streamer.timepix3.packets.Hits`."""
+        """Flat pixels (n,) uint32 of hits; see :class:`ptylive.streamer.timepix3.packets.Hits`."""
         return np.asarray(self._table.ravel()[address])

@@ -8,11 +8,11 @@ from ptylive.streamer.wire import EndMessage, FramesMessage, Message
 
 MOST_BYTES = 256 * 2**20
 _OF_A_PART = 512
-"""Bytes that a part takes besides what it holds: parts may be empty."""
+"""Overhead of a part in bytes, in addition to its contents: parts may be empty."""
 
 
 class HeldMessages:
-    """Messages by scan, in the order they came, with the connection that each came by; bounded in bytes."""
+    """Messages by scan, in order of arrival, each with the connection it arrived by; bounded in bytes."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -29,14 +29,14 @@ class HeldMessages:
         return True
 
     def take(self, name: str) -> list[tuple[Message, int | None]]:
-        """The messages of a scan and their connections; they are no longer held."""
+        """Return the messages of a scan and their connections; they are no longer held."""
         messages = self._messages.pop(name, [])
         self._bytes -= sum(_nbytes(message) for message, _ in messages)
         return messages
 
     @property
     def uids(self) -> list[str]:
-        """Scans that messages are held of."""
+        """Scans of which messages are held."""
         return list(self._messages)
 
 

@@ -1,4 +1,4 @@
-"""Scans that are not open: closed by this run, recorded by earlier ones, and what a uid means among them."""
+"""Scans that are not open: closed by this run or recorded by earlier ones, and which of them a uid means."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ptylive.streamer.wire import ArmMessage, FramesMessage, Message, PingMessag
 _REMEMBERED_SCANS = 16
 _LOOKED_UP = 4096
 _SCANS_OF_A_UID = 8
-"""The newest ones: a sender that comes back does not mean older ones."""
+"""Number of newest scans considered: a sender that returns does not mean older ones."""
 Waiting = Mapping[str, tuple[ScanHeader, str]]
-"""Scans that were announced and have not begun: name -> (as it is to be stored, the uid its sender says)."""
+"""Scans announced but not begun: name -> (header under which it will be stored, uid that its sender uses)."""
 
 
 class KnownScans:
-    """The last closed scans; older ones are looked up among the recordings. For one thread, but for :meth:`look_up`.
+    """The last closed scans; older ones are looked up among the recordings. For one thread, except :meth:`look_up`.
 
     ``others``: names of scans that are open, or wait to be.
     """
@@ -52,14 +52,14 @@ class KnownScans:
         self._recordings, self._announcer = recordings, announcer
 
     def remember(self, scan: ScanRecord) -> None:
-        """A scan was closed."""
+        """Remember a scan that was closed."""
         self.closed[scan.uid] = scan
         self.closed.move_to_end(scan.uid)
         while len(self.closed) > _REMEMBERED_SCANS:
             self.closed.popitem(last=False)
 
     def expect(self, leftovers: Iterable[Leftover]) -> None:
-        """Journals of earlier runs that will be taken in: free names lie behind theirs."""
+        """Reserve the names of journals of earlier runs that will be taken in, so that free names come after theirs."""
         for leftover in leftovers:
             self.names.learn(leftover.header.uid)
 
@@ -75,11 +75,11 @@ class KnownScans:
                 self.remember(scan)
 
     def name_of(self, leftover: Leftover, opened: Mapping[str, ScanRecord], waiting: Waiting) -> ScanHeader | None:
-        """The scan of a journal of an earlier run, with the name that it has from now on; None where it has been taken
-        up again meanwhile.
+        """Return the scan of a journal of an earlier run, with its name from now on; None where it has been taken up
+        again meanwhile.
 
-        A folder that is read slowly, or a scan that was recorded while nobody knew of the journal, may have given its
-        name to another recording: the journal's scan gets one of its own, so that neither is taken for the other.
+        If a folder is read slowly, or a scan was recorded before the journal was known, another recording may have
+        taken its name: the journal's scan then gets a new name, so that neither is mistaken for the other.
         """
         header = leftover.header
         known = opened.get(header.uid) or self.find(header.uid)
@@ -93,11 +93,11 @@ class KnownScans:
         return header.renamed(name, header.series)
 
     def look_up(self, name: str) -> ScanRecord | None:
-        """A closed scan by its name; callable from any thread."""
+        """Return a closed scan by its name; callable from any thread."""
         return self.closed.get(name) or self._recordings.find(name)
 
     def find(self, name: str) -> ScanRecord | None:
-        """The same, and remembered."""
+        """Like :meth:`look_up`, and remember the scan."""
         if name not in self.closed and (stored := self._recordings.find(name)) is not None:
             self.remember(stored)
         return self.closed.get(name)
@@ -105,7 +105,7 @@ class KnownScans:
     def safe_ranges(self, uid: str, opened: list[ScanRecord]) -> list[tuple[int, int]]:
         """Half-open ranges of the frames of a scan that would survive a crash; callable from any thread.
 
-        While two scans of a uid are sent at the same time nobody knows which of them is asked for: what both have.
+        While two scans of a uid are sent at the same time it is unknown which one is meant: the frames that both have.
         """
         sent = [scan for scan in opened if scan.progress.sent_as == uid and scan.progress.placed]
         if len(sent) < 2 or not self.senders.is_disputed(uid):
@@ -118,14 +118,14 @@ class KnownScans:
         return list(runs_of(safe))
 
     def meant_by(self, header: ScanHeader, opened: Iterable[ScanRecord], *, raw: bool = False) -> ScanRecord | None:
-        """The scan that an arm message announces again, newest first; ``raw``: whatever basis it is stored in."""
+        """Return the newest scan that an arm message announces again; ``raw``: whatever basis it is stored in."""
         for scan in self._of_uid(header.uid, opened):
             if _agrees(scan, header, raw=raw):
                 return scan
         return None
 
     def meant(self, uid: str, source: int | None) -> str:
-        """The scan that a sender means by a uid. Raises WireError: unannounced, where that cannot be told."""
+        """Return the name of the scan that a sender means by a uid. Raises WireError: unannounced, if undecidable."""
         if (name := self.senders.of(source, uid)) is not None:
             return name
         if source is not None:
@@ -138,9 +138,9 @@ class KnownScans:
     def identified(
         self, header: ScanHeader, opened: Iterable[ScanRecord], waiting: Waiting, source: int | None = None
     ) -> ScanHeader:
-        """An arm message under the name of its scan: a known one with the same header, or a new one.
+        """Return an arm message under the name of its scan: a known one with the same header, or a new one.
 
-        Of several with the same header the one that its connection has meant before, or the newest.
+        If several have the same header, choose the one its connection has meant before, or else the newest.
         """
         opened, early = list(opened), self.senders.took_early(source, header.uid)
         found = self._identified(header, opened, waiting, source)
@@ -151,14 +151,14 @@ class KnownScans:
         return found
 
     def refused(self, scan: ScanRecord) -> None:
-        """Other data came for frames that are there, not as the first ones of another scan: what is there may be of
-        another sender, as of a connection that had announced nothing.
+        """Note that other data came for frames already present, and not as the first frames of another scan: the
+        present ones may be of another sender, as of a connection that had announced nothing.
         """
         if scan.progress.senders == 1:
             self._note_strangers(scan, "may hold", "other data came for frames that are there")
 
     def _note_strangers(self, scan: ScanRecord, verb: str, why: str) -> None:
-        """Write it down, and say it, that frames of another sender are among those of a scan, or may be."""
+        """Record and report that the frames of a scan include, or may include, frames of another sender."""
         scan.progress.senders = max(2, scan.progress.senders)
         self._recordings.note_senders(scan)
         text = f"scan {scan.uid} {verb} frames of two senders that both say uid {scan.progress.sent_as}"
@@ -189,14 +189,14 @@ class KnownScans:
         return self.renamed(header, uid, f"uid {uid} was armed with another header", source)
 
     def _is_doubtful(self, uid: str, agreeing: list[ScanRecord]) -> bool:
-        """Whether a sender that has just come may mean one or another scan, each of which wants frames."""
+        """Whether a new sender may mean any of several scans, each of which still needs frames."""
         unfinished = [scan for scan in agreeing if not scan.progress.complete]
         unheard = not any(scan.progress.heard for scan in unfinished)
         return len(unfinished) > 1 and (unheard or self.senders.is_disputed(uid))
 
     def _note_if_a_guess(self, uid: str, name: str, agreeing: list[ScanRecord]) -> None:
-        """Write it down where a sender that has just come is taken for that of a scan because this one lacks frames:
-        it may repeat those of another one, whose answer it has not heard.
+        """Record that a new sender is assigned to a scan only because this scan lacks frames: it may repeat those of
+        another one, whose answer it has not heard.
         """
         taken = next((scan for scan in agreeing if scan.uid == name), None)
         if taken is None or len(agreeing) == 1:
@@ -208,8 +208,8 @@ class KnownScans:
             self._note_strangers(taken, "may hold", why)
 
     def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
-        """The scan of a sender that may mean one or another (:class:`Senders`): one that has the same frames, or a new
-        one. None where there is no such doubt.
+        """Return the scan of a sender that may mean any of several (:class:`Senders`): one that has the same frames,
+        or a new one. None where there is no such doubt.
 
         ``message``: frames under the name of a scan that its header fits. Raises WireError.
         """
@@ -240,7 +240,7 @@ class KnownScans:
             return False
 
     def renamed(self, header: ScanHeader, uid: str, why: str, source: int | None = None) -> ScanHeader:
-        """A scan whose uid is taken, under a new name; that is said."""
+        """Give a scan whose uid is taken a new name and report it."""
         name = self.names.again(uid, self._is_taken)
         self.senders.says(source, uid, name)
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
@@ -250,8 +250,8 @@ class KnownScans:
         return any(name in names for names in self._others) or self.look_up(name) is not None
 
     def count_senders(self, scan: ScanRecord) -> None:
-        """Count the senders that mean an open scan; where there are more of them than ever, that is said and written
-        down, before frames of the new one follow.
+        """Count the senders that mean an open scan; a new maximum is reported and recorded before frames of the new
+        sender follow.
         """
         progress = scan.progress
         count = self.senders.count(progress.sent_as, scan.uid)
@@ -267,14 +267,14 @@ class KnownScans:
         self._recordings.note_senders(scan)
 
     def armed_again(self, scan: ScanRecord, *, by_ping: bool) -> None:
-        """A scan was announced again: what comes is the same, the rest, or another scan under its uid."""
+        """Note that a scan was announced again: its frames, the rest of them, or another scan may follow."""
         if by_ping:
             return  # only the sender of the scan itself pings
         scan.armed_with = scan.progress.placed
         self._ask_marks(scan)
 
     def hold(self, scan: ScanRecord, message: FramesMessage) -> bool:
-        """Keep frames of a closed scan until they can be taken in; False when they can be now.
+        """Keep frames of a closed scan until they can be taken in; False when this is possible now.
 
         Raises WireError when there is no room for them.
         """
@@ -285,13 +285,13 @@ class KnownScans:
             return True
         if reason == "converting":
             raise WireError(f"frames of the closed scan {scan.uid}, whose recording is being made", "closed_scan")
-        self._marks.take(scan.uid)  # too many frames to wait for the answer: they become a scan of their own
+        self._marks.take(scan.uid)  # too many frames to wait for the answer: they become a separate scan
         scan.from_file = False
         return False
 
     def hold_behind(self, message: Message, source: int | None) -> bool:
-        """Keep what else a sender says behind frames that it has said under the same uid and that wait: they are of
-        the scan before it. False where none wait, where there is no room, and for frames: see :meth:`hold`.
+        """Keep other messages of a sender behind its waiting frames of the same uid, which belong to the scan before.
+        False where none wait, where there is no room, and for frames: see :meth:`hold`.
         """
         if isinstance(message, FramesMessage) or (isinstance(message, PingMessage) and message.header is None):
             return False
@@ -309,7 +309,7 @@ class KnownScans:
         return free
 
     def _reason_to_wait(self, scan: ScanRecord) -> str:
-        """Why frames of a closed scan cannot be taken in yet; empty when they can."""
+        """Reason why frames of a closed scan cannot be taken in yet; empty when they can."""
         doubtful = scan.from_file and scan.armed_again
         if self._recordings.is_converting(scan.uid) and (doubtful or not scan.progress.complete):
             return "converting"
@@ -329,7 +329,7 @@ class KnownScans:
             self._marks.ask(scan.uid, scan.target, scan.progress.header.frames)
 
     def _of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
-        """Every known scan that a sender may mean by a uid, newest first, open ones before closed ones."""
+        """Return every known scan that a sender may mean by a uid, newest first, open ones before closed ones."""
         there = list(opened)
         names = {scan.uid for scan in there}
         if uid not in self._looked_up:
@@ -356,7 +356,7 @@ class KnownScans:
 
 
 def _agrees(scan: ScanRecord, header: ScanHeader, *, raw: bool = False) -> bool:
-    """Whether an arm message may announce a known scan; ``raw``: before it is compressed as the known one was."""
+    """Whether an arm message may announce a known scan; ``raw``: before it is compressed like the known one."""
     known = scan.progress.header
     if raw and not known.basis.is_raw and "masks" in known.arrays:
         header = replace(header, basis=known.basis, arrays={**header.arrays, "masks": known.arrays["masks"]})

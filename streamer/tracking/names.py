@@ -1,7 +1,7 @@
 """Which scan a uid means: senders reuse uids, and a script may send every scan as "test".
 
-A uid that comes again for another scan gets a name of its own here, ``test-again-2``: its recording, its events and
-the files made of it carry that name, while its sender goes on saying ``test``.
+A uid that is used again for another scan gets a new name here, ``test-again-2``: its recording, its events and the
+files made from it carry that name, while its sender continues to use ``test``.
 """
 
 from __future__ import annotations
@@ -28,51 +28,51 @@ class ScanNames:
         self._names: OrderedDict[str, str] = OrderedDict()
 
     def of(self, uid: str) -> str:
-        """The scan that a sender means by a uid."""
+        """Return the name of the scan that a sender means by a uid."""
         return self._names.get(uid, uid)
 
     def again(self, uid: str, taken: Callable[[str], bool]) -> str:
-        """A new name for one more scan of the same uid, which means it from now on."""
+        """Make a new name for one more scan of the same uid, which means this scan from now on."""
         name = self.free(uid, taken)
         self.note(uid, name)
         return name
 
     def free(self, uid: str, taken: Callable[[str], bool]) -> str:
-        """A name that no scan of a uid has; ``taken`` says which names are in use."""
+        """Return a name that no scan of a uid has; ``taken`` says which names are in use."""
         number = _number(self.of(uid)) + 1
         while taken(name := _again(uid, number)):
             number += 1
         return name
 
     def note(self, uid: str, name: str) -> None:
-        """From now on ``uid`` means the scan ``name``."""
+        """Let ``uid`` mean the scan ``name`` from now on."""
         self._names[uid] = name
         self._names.move_to_end(uid)
         while len(self._names) > _REMEMBERED:
             self._names.popitem(last=False)
 
     def used(self, uid: str) -> Iterator[str]:
-        """The names that scans of a uid have, oldest first; without end."""
+        """Yield the names that scans of a uid have, oldest first, without end."""
         yield uid
         for number in count(2):
             yield _again(uid, number)
 
     def newest(self, uid: str, most: int) -> list[str]:
-        """The names of the newest scans of a uid, newest first."""
+        """Return the names of the newest scans of a uid, newest first."""
         number = _position(uid, self.of(uid))
         return [_again(uid, k) if k > 1 else uid for k in range(number, max(0, number - most), -1)]
 
     def reach(self, uid: str, name: str) -> None:
-        """There is a scan of a uid under this name: later ones get later names."""
+        """Note that a scan of a uid has this name: later ones get later names."""
         if self.is_new(uid, name) and name != uid:
             self.note(uid, name)
 
     def is_new(self, uid: str, name: str) -> bool:
-        """Whether no scan of a uid is known to have come under this name, or one behind it."""
+        """Whether no scan of a uid is known under this name, or a later one."""
         return _position(uid, name) > _position(uid, self.of(uid)) or name == uid == self.of(uid)
 
     def learn(self, name: str) -> str:
-        """A scan of an earlier run: one more of the uid that its name was made of, which is returned."""
+        """Note a scan of an earlier run as one more of the uid its name was made from; return that uid."""
         uid, again, number = name.rpartition(_AGAIN)
         if not (uid and again and number.isdecimal()):
             return name
@@ -87,12 +87,12 @@ def _again(uid: str, number: int) -> str:
 
 
 def _position(uid: str, name: str) -> int:
-    """Likewise, where the uid itself may end like a further name."""
+    """Like :func:`_number`, if the uid itself may end like a further name."""
     return 1 if name == uid else _number(name)
 
 
 def _number(name: str) -> int:
-    """The how-manieth scan of its uid a name stands for."""
+    """Ordinal of the scan of its uid that a name stands for."""
     _, again, number = name.rpartition(_AGAIN)
     return int(number) if again and number.isdecimal() else 1
 
@@ -103,14 +103,14 @@ def same_header(one: ScanHeader, other: ScanHeader) -> bool:
 
 
 def compatible_headers(stored: ScanHeader, sent: ScanHeader) -> bool:
-    """Whether nothing in an arm message contradicts a recording, which may know more or less of its scan."""
+    """Whether nothing in an arm message contradicts a recording, which may hold more or fewer values of its scan."""
     known, said = _plain(stored), _plain(sent)
     if not sent.series:
         del said["series"]
     if not stored.basis.is_raw:
-        del said["detector"]["dtype"]  # that of the patterns before they were compressed
+        del said["detector"]["dtype"]  # type of the patterns before they were compressed
         if stored.detector.distortion is not None:
-            del said["detector"]["beam_center_px"]  # coefficients are of patterns in place
+            del said["detector"]["beam_center_px"]  # coefficients are of distortion-corrected patterns
     return all(_compatible(known.get(name), value) for name, value in said.items())
 
 

@@ -1,4 +1,4 @@
-"""A frames message on its arrival: which of its frames are there already, and whether they are the same ones."""
+"""A frames message on arrival: which of its frames are already present, and whether they are the same."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _KIND_BITS, _UNKNOWN = 3, 0
 
 
 class OtherDataError(WireError):
-    """Frames came whose numbers are taken by frames with other data."""
+    """Frames arrived whose numbers are taken by frames with other data."""
 
 
 class Arrival:
-    """A message for a scan, decoded and marked when that is first asked for."""
+    """A message for a scan, decoded and marked on first use."""
 
     def __init__(self, message: FramesMessage, scan: ScanRecord, *, exact: bool) -> None:
         self.message = message
         self._scan = scan
         self._exact = exact
         self.unchecked = 0
-        """Of the repeated frames those that are coded otherwise, and may or may not be the same."""
+        """Number of repeated frames in another coding, which may or may not be the same."""
 
     def check(self) -> None:
         """Refuse frames beyond the scan's last one, and parts of the wrong size. Raises WireError."""
@@ -62,11 +62,11 @@ class Arrival:
 
     @property
     def problems(self) -> list[WireError]:
-        """What is wrong with the others, as far as they were looked at."""
+        """Problems of the other frames, as far as they were examined."""
         return self._decoded[2] if "_decoded" in self.__dict__ else []
 
     def batch(self, fresh: BoolArray) -> FrameBatch:
-        """The new ones among the frames."""
+        """Return the batch of new frames."""
         uid, index = self._scan.uid, np.arange(self.message.first, self.message.first + self.message.count)
         found = self._decoded[0]
         if isinstance(found, EventFrames):
@@ -74,7 +74,7 @@ class Arrival:
         return FrameBatch(uid, index, found) if fresh.all() else FrameBatch(uid, index[fresh], found[fresh])
 
     def repeated(self, there: BoolArray) -> BoolArray:
-        """Which of the frames that are there already have come again as they are. Raises OtherDataError."""
+        """Return which of the frames already present have arrived again unchanged. Raises OtherDataError."""
         if not there.any():
             return there
         have = self._scan.progress.marks[self.message.first : self.message.first + self.message.count]
@@ -95,10 +95,10 @@ class Arrival:
         return repeated
 
     def _otherwise(self, have: Array) -> BoolArray:
-        """Frames that differ though their coding is taken into account.
+        """Return frames that differ even when their coding is taken into account.
 
-        Frames that were sent coded and come again uncompressed, or coded otherwise, cannot be told apart: they count
-        as the same, and as ``unchecked``. Where nothing is known of those that are there, an arm message decides.
+        Frames that were sent coded and arrive again uncompressed, or in another coding, cannot be compared: they count
+        as the same, and as ``unchecked``. Where nothing is known of the present ones, an arm message decides.
         """
         known, came = have & _KIND_BITS, self.marks & _KIND_BITS
         differ = known == came

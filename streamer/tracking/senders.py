@@ -1,10 +1,9 @@
-"""Which scan each sender means by a uid: two senders may say the same uid at the same time.
+"""Which scan each sender means by a uid: two senders may use the same uid at the same time.
 
-An arm message, or a ping with one, says what further frames of that sender belong to. Senders that draw a number for
-themselves say it with every message. Others are told apart by their connections: libzmq tells of every message which
-one it came by, as its file descriptor. Descriptors are used again, and messages of the connection before may still wait
-then; so whoever sends has a number of its own here, which is not used again. The socket's monitor tells of connections
-made and lost.
+An arm message, or a ping with one, determines the scan of that sender's further frames. Senders that draw a number for
+themselves send it with every message. Others are distinguished by their connections: libzmq gives the connection of
+every message, as its file descriptor. Descriptors are reused while messages of the previous connection may still wait,
+so every sender has a number here that is never reused. The socket's monitor reports connections made and lost.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ class Senders:
         """Descriptor -> number of the connection that has it."""
         self._made = 0
         self._named: OrderedDict[int, tuple[int, int]] = OrderedDict()
-        """Number that a sender says -> its number here, and that of the newest connection it was heard by."""
+        """Number that a sender uses -> its number here, and that of the newest connection it was heard by."""
         self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
@@ -32,8 +31,8 @@ class Senders:
         self._disputed: OrderedDict[str, None] = OrderedDict()
 
     def known(self, descriptor: int, sender: int = 0) -> int | None:
-        """The number here of whoever sent a message: by what it calls itself or, where that is 0, by the connection
-        that has the file descriptor now; None for a descriptor below 0: not known.
+        """Return the number here of the sender of a message: identified by its own number or, where that is 0, by the
+        connection that has the file descriptor now; None for a descriptor below 0: not known.
         """
         if descriptor >= 0 and descriptor not in self._numbers:
             self.accepted(descriptor)
@@ -41,7 +40,7 @@ class Senders:
         return self._by_name(sender, -1 if connection is None else connection) if sender else connection
 
     def _by_name(self, sender: int, connection: int) -> int:
-        """It is there while the newest of its connections is; messages of an older one may still come."""
+        """Return a sender's number; it is present while its newest connection is, though older messages may come."""
         if sender not in self._named:
             self._made += 1
         number, newest = self._named.pop(sender, (self._made, -1))
@@ -56,18 +55,18 @@ class Senders:
         return number
 
     def _is_back(self, source: int) -> None:
-        """What it means by a uid counts again."""
+        """Let a returned sender's meaning of a uid count again."""
         self._lost.discard(source)
         for uid, name in [(uid, name) for (one, uid), name in self._meant.items() if one == source]:
             self._compare(source, uid, name)
 
     def accepted(self, descriptor: int) -> None:
-        """A new connection, maybe under the descriptor of one that was lost: it has announced nothing."""
+        """Note a new connection, maybe under the descriptor of a lost one: it has announced nothing."""
         self._made += 1
         self._numbers[descriptor] = self._made
 
     def lost(self, descriptor: int) -> None:
-        """A connection is gone; messages of it may still lie in the socket."""
+        """Note a lost connection; its messages may still lie in the socket."""
         if (source := self._numbers.get(descriptor)) is not None:
             self._lost.add(source)
             self._lost |= {number for number, newest in self._named.values() if newest == source}
@@ -75,7 +74,7 @@ class Senders:
             self._lost &= {source for source, _ in self._meant} | {newest for _, newest in self._named.values()}
 
     def says(self, source: int | None, uid: str, name: str, *, doubtful: bool = False) -> None:
-        """A connection means the scan ``name`` by a uid; ``doubtful``: its frames have to show whether that is so.
+        """Note that a connection means the scan ``name`` by a uid; ``doubtful``: its frames have to confirm this.
 
         A uid by which two connections mean different scans is disputed from then on.
         """
@@ -89,7 +88,7 @@ class Senders:
         self._compare(source, uid, name, doubtful=doubtful)
 
     def _compare(self, source: int, uid: str, name: str, *, doubtful: bool = False) -> None:
-        """A uid by which two that are there mean different scans is disputed from now on."""
+        """Mark a uid as disputed if two present senders mean different scans by it."""
         if doubtful or any(other != name for other in self._others(source, uid)):
             self._disputed[uid] = None
             self._disputed.move_to_end(uid)
@@ -97,26 +96,26 @@ class Senders:
                 self._disputed.popitem(last=False)
 
     def took(self, source: int, uid: str, name: str) -> None:
-        """Frames of a connection that has announced nothing, as after a reconnect, went to a scan."""
+        """Note that frames of a connection that has announced nothing, as after a reconnect, went to a scan."""
         self._early[source, uid] = name
         while len(self._early) > _REMEMBERED:
             self._early.popitem(last=False)
 
     def took_early(self, source: int | None, uid: str) -> str | None:
-        """The scan that frames of a connection went to before it announced one; asked once."""
+        """Return the scan that got frames of a connection before it announced one; the answer is given once."""
         return None if source is None else self._early.pop((source, uid), None)
 
     def of(self, source: int | None, uid: str) -> str | None:
-        """The scan a connection means by a uid; None where it has announced none."""
+        """Return the scan a connection means by a uid; None where it has announced none."""
         return None if source is None else self._meant.get((source, uid))
 
     def share(self, source: int | None, uid: str) -> bool:
-        """Whether another connection that is still there means the same scan."""
+        """Whether another connection that is still present means the same scan."""
         own = self.of(source, uid)
         return source is not None and own is not None and own in self._others(source, uid)
 
     def count(self, uid: str, name: str) -> int:
-        """Connections that are there and mean a scan."""
+        """Number of present connections that mean a scan."""
         meant = self._meant.items()
         return sum(said == uid and one == name and source not in self._lost for (source, said), one in meant)
 
@@ -125,7 +124,7 @@ class Senders:
         return source is not None and (source, uid) in self._doubtful
 
     def is_news(self, source: int | None, uid: str) -> bool:
-        """Whether it matters for frames which connections are there."""
+        """Whether it matters for frames which connections are present."""
         return uid in self._disputed or self.of(source, uid) is None
 
     def is_disputed(self, uid: str) -> bool:
@@ -133,14 +132,14 @@ class Senders:
         return uid in self._disputed
 
     def are_in_question(self, scan: ScanProgress) -> bool:
-        """Whether each message has to be looked at for its connection: also until a scan that was taken up from the
-        disk is announced, since two senders may come back to it.
+        """Whether the connection of each message has to be checked; also until a scan taken up from the disk is
+        announced, since two senders may come back to it.
         """
         uid = scan.sent_as
         return uid in self._disputed or (scan.resumed and not self.count(uid, scan.header.uid))
 
     def _others(self, source: int, uid: str) -> list[str]:
-        """What the other connections that are there mean by a uid."""
+        """Scans that the other present connections mean by a uid."""
         return [
             name
             for (other, said), name in self._meant.items()

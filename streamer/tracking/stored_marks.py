@@ -1,4 +1,4 @@
-"""The marks of a recorded scan, read by a file worker: what a file holds never stops the receive thread."""
+"""The marks of a recorded scan, read by a file worker: nothing in a file can stop the receive thread."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 _CPU_S, _WALL_S = 3.0, 60.0
 _BYTES_PER_CPU_S = 50e6
-"""Of coefficients: all of them are read."""
+"""For coefficients: all of them are read."""
 MOST_ASKED = 64
-"""Scans whose marks may be asked for and not taken; of one more nothing is known."""
+"""Number of scans whose marks may be requested but not taken; beyond it nothing is known of a scan."""
 
 
 class StoredMarks:
-    """Marks (frames,) uint32 of recordings that were asked for, read one after the other; one thread asks.
+    """Marks (frames,) uint32 of requested recordings, read one after the other; for one requesting thread.
 
     ``exact``: see `marks_of_frames`.
     """
@@ -36,7 +36,7 @@ class StoredMarks:
         self._worker = FileWorker()
 
     def ask(self, uid: str, path: Path, frames: int) -> None:
-        """Begin to read the marks of a recording, unless that is under way."""
+        """Start reading the marks of a recording, unless that is under way."""
         if uid in self._asked:
             return
         self._asked.add(uid)
@@ -46,7 +46,7 @@ class StoredMarks:
         self._questions.put((uid, path, frames))
         if self._thread is None:
             thread = threading.Thread(target=self._answer_all, name="marks", daemon=True)
-            with contextlib.suppress(RuntimeError):  # no more threads: the next question tries again
+            with contextlib.suppress(RuntimeError):  # no more threads: the next request tries again
                 thread.start()
                 self._thread = thread
 
@@ -55,7 +55,7 @@ class StoredMarks:
         return uid in self._found
 
     def take(self, uid: str) -> Array | None:
-        """The answer: the marks, or None where the recording has none or cannot be read."""
+        """Return the answer: the marks, or None where the recording has none or cannot be read."""
         self._asked.discard(uid)
         return self._found.pop(uid, None)
 

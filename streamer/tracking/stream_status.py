@@ -1,4 +1,4 @@
-"""The state of the stream as others see it, from the scan that is shown."""
+"""The state of the stream as others see it, derived from the scan that is shown."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptylive.streamer.ring import Ring
 
 
 def status_of(scan: ScanRecord | None, rejected: Mapping[str, int], ring: Ring) -> StreamStatus:
-    """What is known of a scan, of what was refused since the start, and of the ring."""
+    """Return the status of a scan, of what was refused since the start, and of the ring."""
     fill, lag = ring.fill, ring.lag_s
     if scan is None:
         return StreamStatus(rejected=rejected, ring_fill=fill, lag_s=lag)

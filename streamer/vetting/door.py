@@ -1,4 +1,4 @@
-"""Before a program opens a file in its own process: one look at all of it in another, which can be killed."""
+"""Check a whole file in another process, which can be killed, before a program opens it in its own."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from ptylive.streamer.vetting.tasks import walk, walk_hdf5
 from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 CPU_S, FOREIGN_CPU_S = 3.0, 60.0
-"""Of a small file; readers of other programs' files take seconds to be imported, and some read all of a file."""
+"""For a small file; importing readers of foreign formats takes seconds, and some read a whole file."""
 BYTES_PER_CPU_S = 2e9
-"""How much larger files have longer lists of chunks."""
+"""Allowance for larger files, which have longer lists of chunks."""
 WALL_S = 600.0
 KEPT_S = 30.0
 """How long the worker waits for another file."""
 
 
 def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> None:
-    """Look through a scan file, through those that ``values`` name, and through results files that go with it.
+    """Check a scan file, the files that ``values`` name, and results files that belong to it.
 
-    ``values``: as of open_source.
+    ``values``: as for open_source.
 
-    Raises InputFileError for one that is read for ever, crashes its reader or asks for half of the machine's memory.
-    What is missing or no file of its kind is left to whoever opens it, and says so better.
+    Raises InputFileError for a file that is read for ever, crashes its reader or requests half of the machine's memory.
+    Missing files and files of another kind are left to the function that opens them, whose messages are better.
     """
     images, numbers = arrays_and_numbers(values or {})
     if (masks := images.pop(MASKS, None)) is not None:
@@ -46,9 +46,9 @@ def vet(path: Path, values: Mapping[str, Any] | None = None, *results: Path) -> 
 
 
 def vet_images(images: Mapping[str, Any]) -> None:
-    """The same for images of a detector given as scans; those in .npy files are mapped, and looked at by whoever does.
+    """Like :func:`vet`, for detector images given as scans; .npy files are mapped, and checked when they are opened.
 
-    Arrays are what they are.
+    Arrays need no check.
     """
     for given in images.values():
         named = isinstance(given, str | Path)
@@ -58,7 +58,7 @@ def vet_images(images: Mapping[str, Any]) -> None:
 
 
 def vet_results(*paths: Path) -> None:
-    """The same for results files alone."""
+    """Like :func:`vet`, for results files alone."""
     with _READER.worker() as worker:
         _look_through(worker, paths)
 
@@ -70,7 +70,7 @@ def _look_through(worker: FileWorker, paths: Iterable[Path]) -> None:
 
 
 class Reader:
-    """One worker for a process. It stays a moment: files come in turn, and its start costs a third of a second."""
+    """One worker for a process. It is kept for a while: files come in turn, and its start costs a third of a second."""
 
     def __init__(self, kept_s: float = KEPT_S) -> None:
         self._kept_s = kept_s
@@ -81,7 +81,7 @@ class Reader:
 
     @contextmanager
     def worker(self) -> Iterator[FileWorker]:
-        """The worker; its process ends some time after the last use. A forked process gets one of its own."""
+        """The worker; its process ends some time after the last use. A forked process gets its own."""
         with self._lock:
             if self._resting is not None:
                 self._resting.cancel()
@@ -110,7 +110,7 @@ _READER = Reader()
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file to look at; a name that the system cannot even look up is left to whoever opens it."""
+    """Whether there is a file to check; a name that the system cannot look up is left to the opening function."""
     try:
         return Path(path).is_file()
     except (OSError, ValueError):

@@ -11,11 +11,11 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 PIECE_BYTES = 32 * 2**20
 LIMITS = Limits(cpu_s=10.0, wall_s=120.0)
-"""Of one piece."""
+"""Limits for one piece."""
 
 
 def read_frames(worker: FileWorker, path: Path) -> Iterator[FrameBatch]:
-    """Everything that arrived of a scan, in acquisition order. Raises InputFileError."""
+    """Yield everything that arrived of a scan, in acquisition order. Raises InputFileError."""
     number: int | None = 0
     while number is not None:
         part = worker.read(frames, path, LIMITS, first=number, most_bytes=PIECE_BYTES)

@@ -1,4 +1,4 @@
-"""What a file worker does with journals that an earlier run left: read one through, hand out its frames."""
+"""Tasks of a file worker for journals that an earlier run left: read one through, return its frames."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 from ptylive.schema import WireError
 
 PIECE_FRAMES = 64
-"""Frames that are decoded at a time."""
+"""Number of frames decoded at a time."""
 
 
 def read_journal(path: Path) -> dict[str, Any]:
-    """A journal as {busy, arm, parts, received, keep_bytes, end, damaged, torn}.
+    """Return a journal as {busy, arm, parts, received, keep_bytes, end, damaged, torn}.
 
     busy: another process writes or converts it; arm, parts: map and arrays of its arm message; received: packed bits;
-    keep_bytes: where writing may go on; end: (frames, reason), None: cut off; damaged, torn: bytes of no whole record,
-    and of a last one that was cut short.
+    keep_bytes: where writing may continue; end: (frames, reason), None: cut off; damaged, torn: bytes outside whole
+    records, and of a last record that was cut short.
     """
     from ptylive.streamer.storage.journal_reader import JournalReader
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
@@ -43,10 +43,10 @@ def read_journal(path: Path) -> dict[str, Any]:
 
 
 def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str, Any]:
-    """Decoded frames of a journal, from the record at byte ``at`` (0: the first) on, without its first ``skip`` frames.
+    """Decode frames of a journal, from the record at byte ``at`` (0: the first) on, without its first ``skip`` frames.
 
-    {batches, next}: [numbers, frames] each, a frame maybe more than once; next: (at, skip) to go on with, None at the
-    end.
+    {batches, next}: [numbers, frames] each, a frame maybe more than once; next: (at, skip) to continue with, None at
+    the end.
     """
     from ptylive.streamer.storage.journal_reader import JournalReader
     from ptylive.streamer.wire import FrameLayout, check_size, decode_frames

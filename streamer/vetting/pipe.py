@@ -1,4 +1,4 @@
-"""What travels between a program and its file worker: msgpack behind a length of eight bytes, arrays included."""
+"""Messages between a program and its file worker: msgpack behind a length of eight bytes, arrays included."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ import numpy as np
 
 LENGTH = struct.Struct(">Q")
 MAX_BYTES = 2**30
-"""Of one message."""
+"""Limit on one message."""
 _ARRAY = 1
 _ANY_TEXT = "surrogatepass"
-"""Names of files, and texts in them, may hold bytes that are no UTF-8: Python's lone surrogates travel as they are."""
+"""File names and texts may contain bytes that are not UTF-8: Python's lone surrogates are transmitted unchanged."""
 
 
 def pack(message: Any) -> bytes:
-    """A message with its length before it."""
+    """Encode a message, preceded by its length."""
     body = msgpack.packb(message, use_bin_type=True, default=_plain, unicode_errors=_ANY_TEXT)
     return LENGTH.pack(len(body)) + bytes(body)
 
 
 def unpack(body: bytes) -> Any:
-    """Inverse of :func:`pack`, without the length. ValueError for what is no message."""
+    """Inverse of :func:`pack`, without the length. ValueError for an invalid message."""
     limits = {"max_ext_len": MAX_BYTES, "strict_map_key": False}
     return msgpack.unpackb(body, raw=False, ext_hook=_array, unicode_errors=_ANY_TEXT, **limits)
 
 
 def read_message(read: Callable[[int], bytes]) -> Any:
-    """The next message; ``read(n)`` gives exactly n bytes, or fewer at the end. EOFError at the end."""
+    """Read the next message; ``read(n)`` gives exactly n bytes, or fewer at the end. EOFError at the end."""
     head = read(LENGTH.size)
     if len(head) < LENGTH.size:
         raise EOFError
@@ -44,7 +44,7 @@ def read_message(read: Callable[[int], bytes]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as an extension type, numpy's numbers and paths as plain values."""
+    """Encode arrays as an extension type, numpy's numbers and paths as plain values."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
             raise TypeError("arrays of objects do not travel")

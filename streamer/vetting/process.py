@@ -1,8 +1,8 @@
 """``python -m ptylive.streamer.vetting.process MEMORY_BYTES [MODULE …]``: reads files that may be damaged.
 
-Tasks come on stdin, answers go to stdout (:mod:`ptylive.streamer.vetting.pipe`). A task that takes too long is ended
+Tasks arrive on stdin, answers go to stdout (:mod:`ptylive.streamer.vetting.pipe`). A task that takes too long is ended
 by a timer of the kernel, whose signal kills this process whatever it is doing: a library that loops in compiled code
-lets no Python code run, and its parent may be gone. The end of stdin ends the process.
+lets no Python code run, and the parent may be gone. The end of stdin ends the process.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ptylive.schema.plain_errors import say_unraisable_in_a_line
 from ptylive.streamer.vetting.pipe import pack, read_message
 
 OURS = "ptylive."
-"""Tasks are functions of this program only."""
+"""Only functions of this program can be tasks."""
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until stdin ends; returns the exit status."""
+    """Serve until stdin ends; return the exit status."""
     say_unraisable_in_a_line("ptylive file worker")
     memory_bytes = int(arguments[0])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _limit(memory_bytes)
     with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
-        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints is no answer
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # output printed by a library is not an answer
         for module in ("ptylive.streamer.source", *arguments[1:]):
             importlib.import_module(module)
         _say(out, {"ready": True})
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _limit(memory_bytes: int) -> None:
-    """Bound memory; write no file, leave no core. Systems without such limits have the time limit only."""
+    """Limit memory, and forbid writing files and cores. Systems without such limits have only the time limit."""
     import resource
 
     limits = [(resource.RLIMIT_DATA, memory_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)]
@@ -54,10 +54,10 @@ def _limit(memory_bytes: int) -> None:
 
 
 def _answer(request: dict[str, Any], memory_bytes: int) -> dict[str, Any]:
-    """Run one task. A damaged file may raise whatever it likes in the libraries that read it."""
+    """Run one task. A damaged file may raise any exception in the libraries that read it."""
     path = Path(request["path"])
     try:
-        task = _function(request["task"])  # no file's time is spent on imports
+        task = _function(request["task"])  # imports do not count towards a file's time
         _set_timers(request["cpu_s"], request["wall_s"])
         return {"value": task(path, **request["arguments"])}
     except PtyliveError as error:
@@ -75,13 +75,13 @@ def _answer(request: dict[str, Any], memory_bytes: int) -> dict[str, Any]:
 
 
 def _set_timers(cpu_s: float, wall_s: float) -> None:
-    """When this process is killed, in seconds of computing and of waiting; 0: never."""
+    """Set the time until this process is killed, in seconds of CPU time and of waiting; 0: never."""
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     signal.setitimer(signal.ITIMER_REAL, wall_s)
 
 
 def _function(name: str) -> Any:
-    """A function from ``module:function``."""
+    """Return the function named ``module:function``."""
     module, _, function = name.partition(":")
     if not module.startswith(OURS):
         raise ValueError(f"{name} is no task")
@@ -96,7 +96,7 @@ def _say(out: BinaryIO, message: dict[str, Any], path: str = "") -> None:
     try:
         out.write(data)
         out.flush()
-    except BrokenPipeError:  # whoever asked was killed: stdin has ended too
+    except BrokenPipeError:  # the requesting process was killed: stdin has ended too
         os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""What a file worker does with scan files: describe one, walk through one, hand out its frames."""
+"""Tasks of a file worker for scan files: describe one, walk through one, return its frames."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ptylive.schema import InputFileError, PtyliveError
 from ptylive.schema.model import Array
 
 MAX_OBJECTS = 100_000
-"""Groups and data sets of one file that are walked through."""
+"""Groups and data sets of one file that are examined."""
 
 
 def describe_recording(path: Path) -> dict[str, Any]:
-    """A native file as {arm, parts, received}: map and arrays of an arm message, packed bits (None: all frames)."""
+    """Describe a native file: {arm, parts, received}: map and arrays of an arm message, packed bits (None: all)."""
     from ptylive.streamer.source import open_recording
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
@@ -34,9 +34,9 @@ def marks(path: Path, exact: bool) -> Array:
 
 
 def walk(path: Path, values: Mapping[str, Any] | None = None) -> None:
-    """Do all that opening a scan file does, and look at every object, attribute and chunk index of an HDF5 file.
+    """Do everything that opening a scan file does, and read every object, attribute and chunk index of an HDF5 file.
 
-    What returns from this can be opened by any process: as a scan, or to be refused with a reason.
+    If this returns, any process can open the file: as a scan, or to refuse it with a reason.
     """
     from ptylive.streamer.source import open_source
 
@@ -48,7 +48,7 @@ def walk(path: Path, values: Mapping[str, Any] | None = None) -> None:
 
 
 def walk_hdf5(path: Path) -> None:
-    """Look at every object, attribute and chunk index of an HDF5 file; nothing of a file of another format."""
+    """Read every object, attribute and chunk index of an HDF5 file; nothing of a file in another format."""
     import h5py
 
     if not h5py.is_hdf5(path):
@@ -68,7 +68,7 @@ def walk_hdf5(path: Path) -> None:
 
 
 def _look_at(found: Any) -> None:
-    """All attributes, and the index of the chunks of a data set."""
+    """Read all attributes, and the chunk index of a data set."""
     import h5py
 
     for name in found.attrs:

@@ -1,4 +1,4 @@
-"""Files that may be opened here: this program has just written them, or a file worker has survived them."""
+"""Files that may be opened here: this program has just written them, or a file worker has survived reading them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits, stamp_of
 
 _REMEMBERED = 1024
 _CPU_S, _BYTES_PER_CPU_S, _WALL_S = 3.0, 2e9, 20.0
-"""Of looking through a file; larger ones have longer lists of chunks. A disk that hangs keeps nobody for longer."""
+"""Limits on checking a file; larger ones have longer lists of chunks. A hanging disk delays nobody for longer."""
 _stamps: OrderedDict[str, object] = OrderedDict()
 
 
@@ -24,7 +24,7 @@ def vouch(path: Path) -> None:
 
 
 def is_known(path: Path) -> bool:
-    """Whether a file is as this program wrote it, or as it was when it was looked through; it is not opened."""
+    """Whether a file is unchanged since this program wrote it, or since it was checked; it is not opened."""
     try:
         return _stamps.get(str(path.absolute())) == stamp_of(path)
     except InputFileError:
@@ -32,7 +32,7 @@ def is_known(path: Path) -> bool:
 
 
 def known_as(path: Path) -> tuple[int, ...]:
-    """The state in which a file is known, to be told to another process of this program (:func:`trust`); else ()."""
+    """State in which a file is known, to pass to another process of this program (:func:`trust`); otherwise ()."""
     return stamp_of(path) if is_known(path) else ()
 
 
@@ -43,21 +43,21 @@ def trust(path: Path, state: tuple[int, ...]) -> None:
 
 
 class Doorkeeper:
-    """Lets HDF5 files in that are known, or that ``files`` has looked through; one look for each state of a file."""
+    """Admits HDF5 files that are known, or that ``files`` has checked; one check for each state of a file."""
 
     def __init__(self, files: FileWorker) -> None:
         self._files = files
 
     def admit(self, path: Path) -> None:
-        """Raise InputFileError for a file that cannot be opened in this process: not there, damaged, out of reach."""
+        """Raise InputFileError for a file that cannot be opened in this process: missing, damaged, out of reach."""
         self._look(walk_hdf5, path)
 
     def admit_scan(self, path: Path) -> None:
-        """The same for a recording, which is also opened as one."""
+        """Like :meth:`admit`, for a recording, which is also opened as one."""
         self._look(walk, path)
 
     def wrote(self, path: Path) -> None:
-        """Told of a file that this process has just written."""
+        """Note a file that this process has just written."""
         vouch(path)
 
     def _look(self, task: Callable[..., None], path: Path) -> None:
@@ -69,7 +69,7 @@ class Doorkeeper:
 
 
 def is_vouched(path: Path) -> bool:
-    """Whether a recording can be opened; one that nobody knows is tried in a process with limits first."""
+    """Whether a recording can be opened; an unknown one is first tried in a process with limits."""
     try:
         stamp = stamp_of(path)
         if _stamps.get(str(path.absolute())) != stamp:

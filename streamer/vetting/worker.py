@@ -1,7 +1,7 @@
-"""A process that opens untrusted files, with limits of time and memory; killed, it is started again.
+"""A process that opens untrusted files, with limits on time and memory; it is restarted when killed.
 
-One flipped bit can make the HDF5 library loop for ever inside a call that lets no other thread of the process run, ask
-for all memory there is, or crash. In a process of its own that costs one file: its reader gets an InputFileError.
+One flipped bit can make the HDF5 library loop for ever inside a call that lets no other thread of the process run,
+request all available memory, or crash. In a separate process this costs one file: its reader gets an InputFileError.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _START_S = 120.0
 _GRACE_S = 2.0
 _TRIES = 2
 _BY_THE_FILE = tuple(-getattr(signal, name) for name in ("SIGPROF", "SIGSEGV", "SIGBUS", "SIGABRT", "SIGFPE", "SIGILL"))
-"""Ends of the process that reading again would only repeat."""
+"""Exit codes of the process that reading again would only reproduce."""
 _MOST_REMEMBERED = 1000
 _Stamp = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a task may take. cpu_s: time of computing, so that a busy machine or a slow disk condemns no file."""
+    """Limits of a task. cpu_s: CPU time, so that a busy machine or a slow disk condemns no file."""
 
     cpu_s: float = 3.0
     wall_s: float = 30.0
@@ -43,13 +43,13 @@ class Limits:
 
 
 class FileWorker:
-    """Runs tasks on files in a process of its own, one at a time; callable from any thread.
+    """Runs tasks on files in a separate process, one at a time; callable from any thread.
 
     The process is started at the first task, and ends with :meth:`close` or with its parent.
     """
 
     def __init__(self, limits: Limits | None = None, modules: tuple[str, ...] = ()) -> None:
-        """``modules``: of the tasks, imported beforehand so that no file's time is spent on it."""
+        """``modules``: of the tasks, imported beforehand so that imports do not count towards a file's time."""
         self.limits = limits or Limits()
         self._modules = modules
         self._closed = False
@@ -65,16 +65,15 @@ class FileWorker:
 
     @property
     def process_id(self) -> int | None:
-        """Of the process, where it runs."""
+        """Id of the process, while it runs."""
         process = self._process
         return None if process is None else process.pid
 
     def read(self, task: Callable[..., Any], path: Path, limits: Limits | None = None, **arguments: Any) -> Any:
-        """``task(path, **arguments)`` in the other process; plain values and arrays travel, arrays read-only.
+        """Return ``task(path, **arguments)`` from the other process; plain values and arrays, which are read-only.
 
-        ``task``: a function of a module of this program. Raises InputFileError: what the task raised, or that the
-        file could not be read within the limits. A file on which the process died is not opened again until it
-        changes.
+        ``task``: a function of a module of this program. Raises InputFileError: raised by the task, or because the file
+        could not be read within the limits. A file on which the process died is not opened again until it changes.
         """
         path = Path(path).absolute()
         stamp = stamp_of(path)
@@ -107,7 +106,7 @@ class FileWorker:
             process.kill()
 
     def _asked(self, request: dict[str, Any], path: Path, stamp: _Stamp, allowed: Limits) -> dict[str, Any]:
-        """The answer to a request; asked again where somebody else has killed the process."""
+        """Return the answer to a request; repeat it if somebody else has killed the process."""
         for _ in range(_TRIES):
             if self._closed:
                 break
@@ -128,7 +127,7 @@ class FileWorker:
         raise InputFileError(f"{path} could not be read: the process that reads it was killed", "try again")
 
     def _condemn(self, path: Path, stamp: _Stamp, allowed: Limits, code: int) -> InputFileError:
-        """Remember a file that has ended the process; what to say of it."""
+        """Remember a file that has ended the process; return the error."""
         why = f"in {allowed.cpu_s:.3g} s of computing" if code == -signal.SIGPROF else "(its reader crashed)"
         error = InputFileError(f"{path} could not be read {why}", "it is damaged: restore it from a copy")
         self._condemned[str(path)] = (stamp, error)
@@ -137,7 +136,7 @@ class FileWorker:
         return error
 
     def _running(self) -> subprocess.Popen[bytes]:
-        """The process, started if need be. Raises InputFileError where it cannot be."""
+        """Return the process, started if necessary. Raises InputFileError where it cannot be started."""
         if self._process is not None and self._process.poll() is None:
             return self._process
         self._end()
@@ -157,7 +156,7 @@ class FileWorker:
         return self._process
 
     def _next(self, process: subprocess.Popen[bytes], patience_s: float) -> Any:
-        """Its next message. EOFError when it has ended, or stays silent."""
+        """Return the process's next message. EOFError when it has ended, or stays silent."""
         assert process.stdout is not None  # noqa: S101  (opened with pipes)
         handle, give_up = process.stdout.fileno(), time.monotonic() + patience_s
         waiting = select.poll()
@@ -177,16 +176,16 @@ class FileWorker:
         return read_message(read)
 
     def _end(self) -> None:
-        """Kill the process, if there is one; one that the kernel holds back is left to it."""
+        """Kill the process, if there is one; if the kernel holds it back, do not wait for it."""
         process, self._process = self._process, None
         if process is None:
             return
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                with contextlib.suppress(OSError):  # what could not be sent any more
+                with contextlib.suppress(OSError):  # unsent data
                     pipe.close()
         try:
-            process.wait(_GRACE_S / 4)  # killed by its own timer, or ending now that its stdin has
+            process.wait(_GRACE_S / 4)  # killed by its own timer, or ending now that its stdin has ended
         except subprocess.TimeoutExpired:
             process.kill()
             try:
@@ -196,7 +195,7 @@ class FileWorker:
 
 
 def stamp_of(path: Path) -> _Stamp:
-    """What changes when a file does: size, time, inode. Raises InputFileError for what is no ordinary file."""
+    """Identify the state of a file: size, time, inode. Raises InputFileError if it is not an ordinary file."""
     try:
         found = path.stat()
     except FileNotFoundError:

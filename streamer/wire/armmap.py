@@ -1,4 +1,4 @@
-"""A :class:`ScanHeader` as the map of an arm message, and back (docs/protocol.md)."""
+"""Conversion of a :class:`ScanHeader` to the map of an arm message, and back (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LAYOUT_KEYS = {
     "scan": ("shape", "scan_shape", "pattern", "scan_pattern", "flyback_frames", "skip_first", "repeats"),
     "detector": ("shape", "dtype"),
 }
-"""What decides how frames are stored and where they belong; nothing else of a header refuses a stream."""
+"""Keys that decide how frames are stored and placed; no other value of a header can make the server refuse a stream."""
 _WRONG_VALUE = (PtyliveError, ValueError, TypeError, OverflowError, RecursionError)
 
 
@@ -52,7 +52,7 @@ class ArmHeader(Model):
 
 
 def arm_to_map(scan_header: ScanHeader) -> dict[str, Any]:
-    """The map of an arm message; its further parts are :func:`arm_parts`."""
+    """Return the map of an arm message; its further parts come from :func:`arm_parts`."""
     optics = scan_header.optics.model_dump(exclude_none=True)
     optics.update(optics.pop("aberrations"))
     detector = scan_header.detector.model_dump(exclude_none=True)
@@ -74,16 +74,16 @@ def arm_to_map(scan_header: ScanHeader) -> dict[str, Any]:
 
 
 def arm_parts(scan_header: ScanHeader) -> list[bytes]:
-    """The arrays of a scan, in the order of the map's ``parts``."""
+    """Return the arrays of a scan, in the order of the map's ``parts``."""
     return [encode_array(scan_header.arrays[name]) for name in ARRAY_NAMES if name in scan_header.arrays]
 
 
 def arm_from_map(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> tuple[ScanHeader, tuple[WireError, ...]]:
-    """The scan a map and its arrays describe, with what had to be left out of it.
+    """Return the scan that a map and its arrays describe, and the problems that had to be left out of it.
 
-    What decides how frames are stored (version, uid, frames, order of the scan, type of the pixels, basis) must be
-    right: WireError otherwise. Impossible values of optics, scan and detector and faulty arrays are left out and
-    reported, for a stream is never refused over them.
+    Values that decide how frames are stored (version, uid, frames, order of the scan, type of the pixels, basis) must
+    be valid: WireError otherwise. Impossible values of optics, scan and detector and faulty arrays are left out and
+    reported, because a stream is never refused over them.
     """
     header = _header(fields)
     problems: list[WireError] = []
@@ -125,7 +125,7 @@ def _section(name: str, values: Mapping[str, Any]) -> Any:
 
 
 def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireError]) -> Any:
-    """A section with every value that is possible; the others become problems, unless frames are stored by them."""
+    """Build a section from its possible values; the others become problems, unless storing frames depends on them."""
     try:
         return _section(name, values)
     except WireError:
@@ -142,7 +142,7 @@ def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireErro
 
 
 def _prefixed(section: str, error: BaseException) -> str:
-    """What is wrong with a section, on one line that says where."""
+    """Describe what is wrong with a section, in one line that names it."""
     text = " ".join(str(error).split())
     return text if text.startswith("arm message") else f"arm message: {section}: {text}"
 
@@ -159,7 +159,7 @@ def _basis(values: Mapping[str, Any]) -> Basis:
 
 
 def _check_layout(scan_header: ScanHeader) -> None:
-    """Refuse a detector that is missing or too large."""
+    """Refuse a detector shape that is missing or too large."""
     shape = scan_header.detector.shape
     if shape is None:
         raise WireError("arm message: detector.shape is missing", "bad_arm")
@@ -173,7 +173,7 @@ def _check_layout(scan_header: ScanHeader) -> None:
 def _arrays(
     scan_header: ScanHeader, names: Sequence[str], parts: Sequence[Buffer], problems: list[WireError]
 ) -> dict[str, Array]:
-    """The arrays that are what they should be; masks are required where the basis is not pixels."""
+    """Return the valid arrays; masks are required where the basis is not pixels."""
     arrays: dict[str, Array] = {}
     if len(parts) < len(names):
         problems.append(WireError(f"arm message names {len(names)} parts and brings {len(parts)}", "wrong_parts"))
@@ -190,7 +190,7 @@ def _arrays(
 
 
 def array_shape(scan_header: ScanHeader, name: str) -> tuple[int, ...] | None:
-    """The shape an array of the scan must have; None when nothing known of the scan fixes it."""
+    """Return the shape an array of the scan must have; None when nothing known of the scan fixes it."""
     pixels = scan_header.detector_shape
     if name in DETECTOR_ARRAYS:
         return pixels
@@ -200,7 +200,7 @@ def array_shape(scan_header: ScanHeader, name: str) -> tuple[int, ...] | None:
 
 
 def _checked(scan_header: ScanHeader, name: str, array: Array) -> Array:
-    """An array of the arm message in its proper type. Raises WireError ``wrong_shape``."""
+    """Return an array of the arm message in its proper type. Raises WireError ``wrong_shape``."""
     wanted = array_shape(scan_header, name)
     if wanted is not None and array.shape != wanted:
         raise WireError(f"arm message: {name} has shape {array.shape}, expected {wanted}", "wrong_shape")

@@ -1,4 +1,4 @@
-"""Arrays that accompany an arm message: msgpack maps {shape, dtype, data}, sizes checked before anything is made."""
+"""Arrays that accompany an arm message: msgpack maps {shape, dtype, data}, sizes checked before any allocation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Buffer = bytes | bytearray | memoryview
 
 
 def unpack_map(data: Buffer, what: str) -> dict[str, Any]:
-    """A msgpack map with text keys. Raises WireError ``not_msgpack`` naming ``what`` otherwise."""
+    """Decode a msgpack map with text keys. Raises WireError ``not_msgpack`` naming ``what`` otherwise."""
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
@@ -29,13 +29,13 @@ def unpack_map(data: Buffer, what: str) -> dict[str, Any]:
 
 
 def encode_array(array: Array) -> bytes:
-    """An array as one message part."""
+    """Encode an array as one message part."""
     array = np.ascontiguousarray(array)
     return bytes(msgpack.packb({"shape": list(array.shape), "dtype": array.dtype.str, "data": array.tobytes()}))
 
 
 def decode_array(part: Buffer, name: str) -> Array:
-    """Inverse of :func:`encode_array`; a writable copy. Raises WireError for what is not exactly an array."""
+    """Inverse of :func:`encode_array`; returns a writable copy. Raises WireError for anything not exactly an array."""
     if len(part) > MAX_PART_BYTES:
         raise WireError(f"array {name} has {len(part)} bytes: at most {MAX_PART_BYTES}", "oversized")
     fields = unpack_map(part, f"array {name}")
@@ -50,7 +50,7 @@ def decode_array(part: Buffer, name: str) -> Array:
 
 
 def _is_shape(value: Any) -> TypeGuard[list[int]]:
-    """Whether ``value`` is a list of a few positive whole numbers."""
+    """Whether ``value`` is a list of a few positive integers."""
     return (
         isinstance(value, list)
         and 0 < len(value) <= MAX_ARRAY_DIMENSIONS

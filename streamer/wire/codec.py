@@ -1,10 +1,10 @@
 """Compressed patterns: ``bslz4`` and ``lz4`` in the framing of the HDF5 filters (one part per pattern).
 
-Of the other codecs, ``none`` are patterns as they are, and ``events`` the pixels that counted something (`events.py`).
+Of the other codecs, ``none`` means uncompressed patterns, and ``events`` the pixels with counts (`events.py`).
 
-Both framings start with the decoded size (8 bytes, big-endian) and a block size (4 bytes, big-endian); the decoded
-size is compared with what the arm message announced before anything is allocated. Framing: HDF5 filters 32008
-(bitshuffle) and 32004 (LZ4); a bslz4 part is, byte for byte, a chunk of an HDF5 data set with that filter.
+Both framings start with the decoded size (8 bytes, big-endian) and a block size (4 bytes, big-endian); the decoded size
+is compared with what the arm message announced before anything is allocated. Framing: HDF5 filters 32008 (bitshuffle)
+and 32004 (LZ4); a bslz4 part is, byte for byte, a chunk of an HDF5 data set with that filter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Decoder(Protocol):
     """Decodes patterns faster than :mod:`.plain_codec`; belongs to one thread."""
 
     def decode(self, codec: Codec, part: ByteArray, nbytes: int, itemsize: int, block: int) -> bytes | None:
-        """One pattern of ``nbytes`` bytes, None where it is not for this decoder. Raises ValueError."""
+        """Decode one pattern of ``nbytes`` bytes; None if this decoder cannot handle it. Raises ValueError."""
         ...
 
 
@@ -43,15 +43,15 @@ _of_thread = _OfThread()
 
 
 def decode_with(make: Callable[[], Decoder]) -> None:
-    """Have every thread of this process decode with a decoder of its own from now on."""
+    """Make every thread of this process decode with its own decoder from now on."""
     _make_decoder[:] = [make]
 
 
 def decode_pattern(codec: Codec, part: Buffer, frame_bytes: int, itemsize: int) -> bytes:
-    """One pattern of exactly ``frame_bytes`` bytes.
+    """Decode one pattern of exactly ``frame_bytes`` bytes.
 
-    Raises WireError ``truncated``, ``wrong_size`` (the part announces another size) or ``corrupt``. The codecs carry
-    no checksum: a flipped bit inside a literal goes unnoticed.
+    Raises WireError ``truncated``, ``wrong_size`` (the part announces another size) or ``corrupt``. The codecs carry no
+    checksum: a flipped bit inside a literal goes unnoticed.
     """
     if len(part) < _FRAMING.size:
         raise WireError(f"{codec} part of {len(part)} bytes is shorter than its framing", "truncated")

@@ -1,7 +1,7 @@
-"""Sparse patterns, coded ``events``: of each pattern only the pixels that counted something.
+"""Sparse patterns, coded ``events``: only those pixels of each pattern that counted something.
 
-Three parts hold all patterns of a message, in little-endian numbers: how many pixels each lists (count,) uint32; the
-pixels (events,) uint32, flat, rising within a pattern; their counts (events,) in the type of the detector.
+Three parts hold all patterns of a message, as little-endian numbers: the number of pixels in each pattern (count,)
+uint32; the pixels (events,) uint32, flat, rising within a pattern; their counts (events,) in the detector's type.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ptylive.streamer.wire.limits import MAX_BATCH, MAX_FRAME_BYTES
 PARTS = 3
 PIXEL_TYPE = np.dtype("<u4")
 MAX_EVENT_BATCH_BYTES = MAX_FRAME_BYTES
-"""All patterns of a message as they would be decoded: whoever wants pixels may want them of the whole message."""
+"""Limit on the decoded size of all patterns of a message, because a reader may decode the whole message at once."""
 
 
 def most_together(frame_bytes: int) -> int:
-    """Patterns of ``frame_bytes`` decoded bytes that one message may hold."""
+    """Number of patterns of ``frame_bytes`` decoded bytes that one message may hold."""
     return max(1, min(MAX_BATCH, MAX_EVENT_BATCH_BYTES // frame_bytes))
 
 
 def event_parts(lengths: Array, pixels: Array, counts: Array) -> tuple[Buffer, ...]:
-    """The parts of patterns with ``lengths`` (n,) events each; counts in the detector's type."""
+    """Return the parts of patterns with ``lengths`` (n,) events each; counts in the detector's type."""
     kept = (lengths.astype(PIXEL_TYPE, copy=False), pixels.astype(PIXEL_TYPE, copy=False), counts)
     return tuple(np.ascontiguousarray(part).data.cast("B") for part in kept)
 
@@ -49,9 +49,9 @@ def check_event_sizes(parts: Sequence[Buffer], count: int, frame_bytes: int, ite
 def event_frames(
     parts: Sequence[Buffer], shape: tuple[int, int], dtype: np.dtype[Any]
 ) -> tuple[EventFrames, BoolArray, list[WireError]]:
-    """Patterns of parts whose sizes have been checked, which of them are good, and what is wrong with the others.
+    """Return patterns from parts of checked sizes, which of them are good, and what is wrong with the others.
 
-    One that is not good is left without events.
+    A pattern that is not good is left without events.
     """
     lengths = np.frombuffer(parts[0], PIXEL_TYPE).astype(np.int64)
     pixels, counts = np.frombuffer(parts[1], PIXEL_TYPE), np.frombuffer(parts[2], dtype)
@@ -68,7 +68,7 @@ def event_frames(
 
 
 def run_of_events(parts: Sequence[Buffer], start: int, stop: int) -> tuple[Buffer, ...]:
-    """The parts of patterns ``start`` to ``stop`` (exclusive) of some; nothing is copied."""
+    """Return the parts of patterns ``start`` to ``stop`` (exclusive) without copying them."""
     lengths = np.frombuffer(parts[0], PIXEL_TYPE)
     first = int(lengths[:start].sum(dtype=np.int64))
     last = first + int(lengths[start:stop].sum(dtype=np.int64))
@@ -95,7 +95,7 @@ def _are_good(frames: EventFrames) -> BoolArray:
 
 
 def sum_over_frames(values: Array, ends: IndexArray) -> Array:
-    """Sums (n, ...) over the events of each frame of values (events, ...); whole numbers may wrap around."""
+    """Sums (n, ...) over the events of each frame of values (events, ...); integers may wrap around."""
     running = np.zeros((len(values) + 1, *values.shape[1:]), dtype=values.dtype)
     np.cumsum(values, axis=0, dtype=values.dtype, out=running[1:])
     return np.asarray(np.diff(running[ends], axis=0, prepend=running[:1]))

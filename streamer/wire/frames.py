@@ -1,7 +1,7 @@
-"""Patterns on their way: the inner form every protocol becomes, and how it turns into arrays.
+"""Patterns in transit: the internal form into which every protocol is converted, and its conversion to arrays.
 
-A :class:`FramesMessage` names the scan, the acquisition numbers, the encoding and the buffers; type and shape come
-from the arm message (:class:`FrameLayout`).
+A :class:`FramesMessage` names the scan, the acquisition numbers, the encoding and the buffers; type and shape come from
+the arm message (:class:`FrameLayout`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class FrameLayout:
 
     @classmethod
     def of(cls, header: ScanHeader) -> FrameLayout:
-        """What the frames of a scan look like; ValueError when a raw scan does not say its detector shape."""
+        """Return the layout of the frames of a scan; ValueError when a raw scan has no detector shape."""
         if header.basis.is_raw:
             return cls(header.detector_shape, header.frame_dtype)
         return cls((header.basis.n_bright + header.basis.n_dark + len(header.basis.extra),), COEFFICIENT_DTYPE)
@@ -48,8 +48,8 @@ class FramesMessage:
     """``count`` patterns of one scan, numbered from ``first`` in acquisition order (flyback and repeats included).
 
     codec ``none``: one part with all patterns back to back; ``events``: three parts (:mod:`.events`); otherwise one
-    part for each pattern. sender: as it calls
-    itself, 0 where it does not; source: what it counts as here, where that is known.
+    part per pattern. sender: the number by which the sender identifies itself, 0 where it gives none; source: the
+    number used for it here, where known.
     """
 
     uid: str
@@ -62,7 +62,7 @@ class FramesMessage:
     source: int | None = field(default=None, compare=False)
 
     def run(self, start: int, stop: int) -> FramesMessage:
-        """Patterns ``start`` to ``stop`` (exclusive, counted within this message) as a message; nothing is copied."""
+        """Return patterns ``start`` to ``stop`` (exclusive, counted in this message) as a message, without copying."""
         if self.codec == "none":
             whole = memoryview(self.parts[0]).cast("B")
             size = len(whole) // self.count
@@ -97,7 +97,7 @@ def check_size(message: FramesMessage, layout: FrameLayout) -> None:
 
 
 def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, BoolArray, list[WireError]]:
-    """Patterns (count, *shape) in native byte order, which of them are good, and what is wrong with the others.
+    """Return patterns (count, *shape) in native byte order, which are good, and what is wrong with the others.
 
     Uncompressed patterns are a view of the message wherever memory alignment allows. Call :func:`check_size` first.
     """
@@ -122,7 +122,7 @@ def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, B
 
 
 def events_of(message: FramesMessage, layout: FrameLayout) -> tuple[EventFrames, BoolArray, list[WireError]]:
-    """The same for patterns coded ``events``, as they came; one that is not good has none. :func:`check_size` first."""
+    """Like :func:`decode_frames`, for patterns coded ``events``, kept as events; a bad pattern has none."""
     rows, columns = layout.shape
     return event_frames(message.parts, (rows, columns), layout.dtype)
 
@@ -141,7 +141,7 @@ def runs_of(mask: BoolArray) -> Iterator[tuple[int, int]]:
 
 
 def _native(frames: Array) -> Array:
-    """The same numbers aligned and in this machine's byte order, copied only if they are not."""
+    """Return the numbers aligned and in this machine's byte order, copied only if necessary."""
     if frames.dtype.isnative and frames.flags.aligned:
         return frames
     return frames.astype(frames.dtype.newbyteorder("="), copy=True)

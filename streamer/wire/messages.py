@@ -1,6 +1,6 @@
-"""The native stream, version 1: what a message means and how it is spelt (docs/protocol.md).
+"""The native stream, version 1: what a message means and how it is encoded (docs/protocol.md).
 
-``decode`` takes the parts of one ZeroMQ message from anybody and returns a typed message or raises WireError with a
+``decode`` takes the parts of one ZeroMQ message from any sender and returns a typed message or raises WireError with a
 reason for the counters; unknown keys are ignored. ``encode`` is its inverse.
 """
 
@@ -31,9 +31,9 @@ from ptylive.streamer.wire.limits import (
 
 @dataclass(frozen=True)
 class ArmMessage:
-    """A scan is about to start, or starts again (same uid). ``problems``: what had to be left out of it.
+    """A scan is about to start, or starts again (same uid). ``problems``: values that had to be left out of it.
 
-    ``sender``, here and below: as it calls itself, 0 where it does not.
+    ``sender``, here and below: the number by which the sender identifies itself, 0 where it gives none.
     """
 
     header: ScanHeader
@@ -43,7 +43,7 @@ class ArmMessage:
 
 @dataclass(frozen=True)
 class PingMessage:
-    """The sender of a scan is alive; ``header`` lets a server that came late join."""
+    """The sender of a scan is alive; ``header`` lets a server that was started late join."""
 
     uid: str
     header: ScanHeader | None = None
@@ -55,7 +55,7 @@ class PingMessage:
 class EndMessage:
     """The sender has sent ``frames`` frames and will send no more.
 
-    ``senders``: in journals, how many announced the scan at the same time.
+    ``senders``: in journals, the number of senders that announced the scan at the same time.
     """
 
     uid: str
@@ -69,7 +69,7 @@ Message = ArmMessage | FramesMessage | EndMessage | PingMessage
 
 
 class _From(Model):
-    """What every message says of its sender."""
+    """Fields about the sender that every message has."""
 
     model_config = ConfigDict(strict=True)
     sender: int = Field(default=0, ge=0, lt=2**63)
@@ -96,7 +96,7 @@ class _PingHeader(_From):
 
 
 def decode(parts: Sequence[Buffer]) -> Message:
-    """One message from its parts. Raises WireError; never anything else."""
+    """Decode one message from its parts. Raises WireError and no other exception."""
     if not parts or len(parts) > MAX_PARTS:
         raise WireError(f"message of {len(parts)} parts", "wrong_parts")
     if len(parts[0]) > MAX_HEADER_BYTES or sum(map(len, parts)) > MAX_MESSAGE_BYTES:
@@ -117,7 +117,7 @@ def decode(parts: Sequence[Buffer]) -> Message:
 
 
 def encode(message: Message) -> list[Buffer]:
-    """The parts of one message."""
+    """Return the parts of one message."""
     if isinstance(message, FramesMessage):
         header: Mapping[str, Any] = {
             "type": "frames",

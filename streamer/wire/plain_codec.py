@@ -1,8 +1,8 @@
-"""LZ4 and bitshuffle/LZ4 in the framing of the HDF5 filters, decoded in Python and numpy alone.
+"""LZ4 and bitshuffle/LZ4 in the framing of the HDF5 filters, decoded with Python and numpy only.
 
-For whatever the compiled decoder (:mod:`ptylive.streamer.fast.decoder`) is not there for, or not there yet: about a
-hundred times slower, and unable to read or write outside its buffers.
-Format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
+Used where the compiled decoder (:mod:`ptylive.streamer.fast.decoder`) is not available, or not yet: about a hundred
+times slower, and unable to read or write outside its buffers. Format:
+https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LENGTH = struct.Struct(">I")
 
 
 def decode_lz4(part: bytes, nbytes: int, block: int) -> bytes:
-    """Blocks of ``block`` bytes, each LZ4 or, where that does not shorten it, as it is. Raises ValueError."""
+    """Decode blocks of ``block`` bytes, each LZ4 or stored uncompressed where LZ4 is no shorter. Raises ValueError."""
     if block <= 0 < nbytes:
         raise ValueError("blocks of no bytes")
     out, at = bytearray(), FRAMING_BYTES
@@ -31,7 +31,7 @@ def decode_lz4(part: bytes, nbytes: int, block: int) -> bytes:
 
 
 def decode_bslz4(part: bytes, nbytes: int, itemsize: int, block: int) -> bytes:
-    """Blocks of ``block`` bytes whose bits were sorted before LZ4; fewer than 8 items at the end are as they are.
+    """Decode blocks of ``block`` bytes, bit-shuffled before LZ4; fewer than 8 items at the end are stored plainly.
 
     Raises ValueError.
     """
@@ -53,7 +53,7 @@ def decode_bslz4(part: bytes, nbytes: int, itemsize: int, block: int) -> bytes:
 
 
 def lz4_block(coded: bytes, size: int) -> bytes:
-    """One LZ4 block of exactly ``size`` bytes. Raises ValueError."""
+    """Decode one LZ4 block of exactly ``size`` bytes. Raises ValueError."""
     out, at, end = bytearray(), 0, len(coded)
     while at < end:
         token = coded[at]
@@ -75,7 +75,7 @@ def lz4_block(coded: bytes, size: int) -> bytes:
 
 
 def _count(coded: bytes, count: int, at: int) -> tuple[int, int]:
-    """A length, which goes on in further bytes where it is 15, and where what follows begins. Raises ValueError."""
+    """Return a length, continued in further bytes where it is 15, and the position after it. Raises ValueError."""
     if count < 15:
         return count, at
     while at < len(coded):
@@ -87,7 +87,7 @@ def _count(coded: bytes, count: int, at: int) -> tuple[int, int]:
 
 
 def _repeat(out: bytearray, offset: int, count: int, size: int) -> None:
-    """Append ``count`` bytes from ``offset`` bytes back, which may be among those appended. Raises ValueError."""
+    """Append ``count`` bytes from ``offset`` bytes back, which may include appended ones. Raises ValueError."""
     if not 0 < offset <= len(out) or len(out) + count > size:
         raise ValueError("a match from outside its block")
     piece = out[-offset:]
@@ -95,7 +95,7 @@ def _repeat(out: bytearray, offset: int, count: int, size: int) -> None:
 
 
 def _coded(part: bytes, at: int) -> tuple[bytes, int]:
-    """The bytes of the next block, and where the one after it begins. Raises ValueError."""
+    """Return the bytes of the next block, and the position of the block after it. Raises ValueError."""
     if len(part) < at + _LENGTH.size:
         raise ValueError("a block is missing")
     (length,) = _LENGTH.unpack_from(part, at)
@@ -106,9 +106,9 @@ def _coded(part: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _unsorted(blocks: ByteArray, itemsize: int) -> bytes:
-    """Blocks (n, bytes) of bits sorted by their place in the item, as items again.
+    """Undo the bit shuffle of blocks (n, bytes): return their items.
 
-    In a block lie, for every byte of an item and every bit of that byte, the bits of all items: 8 x 8 bits of 8 items
+    A block holds, for every byte of an item and every bit of that byte, the bits of all items: 8 x 8 bits of 8 items
     make a word, which is transposed.
     """
     count, nbytes = blocks.shape

@@ -1,1 +1,1 @@
-"""Scans in containers that are of no one detector: CXI, PtyPy, MATLAB, TIFF, zarr, Nion Swift's (docs/files.md)."""
+"""Scans in containers that belong to no single detector: CXI, PtyPy, MATLAB, TIFF, zarr, Nion Swift (docs/files.md)."""

@@ -1,7 +1,7 @@
 """CXI files (Coherent X-ray Imaging, F. R. N. C. Maia, Nature Methods 9, 854, 2012), version 1.x, SI units.
 
-Frames are ``entry_1/data_1/data``, or the detector's. Its translations are taken as positions of the beam, x first, as
-ptychodus writes them. A pixel is taken as an angle: its size over the detector's distance.
+Frames are ``entry_1/data_1/data``, or the detector's. Its translations are interpreted as positions of the beam, x
+first, as ptychodus writes them. A pixel is interpreted as an angle: its size divided by the detector's distance.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def recognises(file: Any) -> bool:
 
 @contextmanager
 def open_cxi(path: Path) -> Iterator[ScanFile]:
-    """Frames (N, Qy, Qx) with positions, pixel and energy where they are told. Raises InputFileError."""
+    """Open frames (N, Qy, Qx) with positions, pixel and energy where given. Raises InputFileError."""
     with opened(path) as file:
         frames = next((found for name in FRAMES if (found := dataset(file, name)) is not None), None)
         if frames is None or frames.ndim not in (3, 4) or 0 in frames.shape:
@@ -68,7 +68,7 @@ def open_cxi(path: Path) -> Iterator[ScanFile]:
 
 
 def _positions_A(path: Path, file: Any, shape: tuple[int, ...]) -> DoubleArray | None:
-    """(N, 2), row and column; None where the file has none. Raises InputFileError for those of other frames."""
+    """Positions (N, 2), row and column; None if the file has none. Raises InputFileError for those of other frames."""
     found = next((one for name in TRANSLATIONS if (one := dataset(file, name)) is not None), None)
     if found is None:
         return None
@@ -81,7 +81,7 @@ def _positions_A(path: Path, file: Any, shape: tuple[int, ...]) -> DoubleArray |
 
 
 def _pixels(file: Any) -> list[tuple[float, str]]:
-    """Angles of rows and columns in rad, from size and distance; 0 where they are not told."""
+    """Angles of rows and columns in rad, from size and distance; 0 where not given."""
     height, width = (_number(file, f"{DETECTOR}/{axis}_pixel_size") or 0.0 for axis in "yx")
     distance = _number(file, f"{DETECTOR}/distance") or 0.0
     return [(size / distance if distance > 0 else 0.0, "rad") for size in (height, width)]

@@ -1,4 +1,4 @@
-"""Positions that a file lists one by one, as a scan: a grid where they are one, else as they are."""
+"""Positions that a file lists one by one, as a scan: a grid where they form one, otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from ptylive.schema.model import Array, DoubleArray
 
 REGULAR, NEARLY = 0.02, 0.3
-"""Of the step that positions may lie beside a grid, root mean square: to be that grid, and to be scan points of it."""
+"""Root mean square distances from a grid, as fractions of the step: for being that grid, and for being its points."""
 
 
 @dataclass(frozen=True)
 class ListedScan:
-    """What positions say of the scan."""
+    """Description of a scan derived from its positions."""
 
     metadata: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, Array] = field(default_factory=dict)
@@ -29,15 +29,15 @@ class _Grid:
     fast: DoubleArray
     snake: bool
     away: float
-    """Of the shorter step."""
+    """Fraction of the shorter step."""
 
 
 def listed_scan(positions_A: DoubleArray) -> ListedScan:
-    """Positions (N, 2), row and column in Å, in the order of the frames, as metadata and arrays of a scan.
+    """Convert positions (N, 2), row and column in Å, in the order of the frames, to metadata and arrays of a scan.
 
-    A grid gives shape and step; its rotation against the detector is not what the file's axes say, and is found from
-    the data. Others are given as ``positions_A``, relative to the first: of a grid that drifted its shape too, else all
-    points in one row.
+    A grid gives shape and step; its rotation against the detector is not given by the file's axes, and is found from
+    the data. Other positions are given as ``positions_A``, relative to the first: with the shape for a grid that
+    drifted, otherwise with all points in one row.
     """
     if len(positions_A) < 2 or not np.isfinite(positions_A).all():
         return ListedScan(note="positions are not taken: they hold what is no number")
@@ -66,7 +66,7 @@ def listed_scan(positions_A: DoubleArray) -> ListedScan:
 
 
 def _grid_of(positions_A: DoubleArray) -> _Grid | None:
-    """Rows of equal length, forwards or every other one backwards; None where there are none."""
+    """Find rows of equal length, all forwards or every other one backwards; None where there are none."""
     steps = np.diff(positions_A, axis=0)
     first = np.median(steps[: max(1, min(3, len(steps)))], axis=0)
     length = float(np.hypot(*first))

@@ -1,7 +1,7 @@
 """Nion Swift's own files: ``.ndata`` (a zip with ``data.npy`` and ``metadata.json``) and ``.nhdf`` (HDF5).
 
-Layouts are those of nionswift 16.16: in ``.nhdf`` each item is a data set in the group ``data``, its attribute
-``properties`` the JSON that describes it.
+Layouts are those of nionswift 16.16: in ``.nhdf`` each item is a data set in the group ``data``, and its attribute
+``properties`` is the JSON that describes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MOST_ITEMS = 1000
 
 @contextmanager
 def open_ndata(path: Path) -> Iterator[ScanFile]:
-    """The item of a ``.ndata``. Raises InputFileError."""
+    """Open the item of a ``.ndata``. Raises InputFileError."""
     found = next((one for one in members(path) if one.name == "data"), None)
     if found is None:
         raise InputFileError(f"{path} has no data.npy", "export it from Nion Swift again")
@@ -52,7 +52,7 @@ def _described(path: Path) -> Mapping[str, Any]:
 
 @contextmanager
 def open_nhdf(path: Path) -> Iterator[ScanFile]:
-    """The only item of three or four axes in a ``.nhdf``. Raises InputFileError."""
+    """Open the only item of three or four axes in a ``.nhdf``. Raises InputFileError."""
     with opened(path) as file:
         group = file.get("data")
         names = list(group)[:_MOST_ITEMS] if isinstance(group, h5py.Group) else []
@@ -71,7 +71,7 @@ def open_nhdf(path: Path) -> Iterator[ScanFile]:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """Properties of an item; those of its data source win, where they stand apart."""
+    """Properties of an item; those of its data source take precedence, where they are separate."""
     if not isinstance(value, Mapping):
         return {}
     sources = value.get("data_sources")

@@ -1,17 +1,17 @@
-"""The energy in files of x-ray programs: of a photon, and of electrons only by their wavelength."""
+"""The energy in files of x-ray programs: that of a photon; electrons are represented only by their wavelength."""
 
 from __future__ import annotations
 
 LEAST_KEV = 120.0
-"""A photon of the wavelength of 20 keV electrons has 144 keV; no x-ray ptychography is done above 120 keV."""
+"""A photon with the wavelength of 20 keV electrons has 144 keV; no x-ray ptychography is done above 120 keV."""
 _REST_EV = 510998.95
 _JOULE_PER_EV = 1.602176634e-19
 
 
 def electrons_eV(photon_keV: float) -> float | None:
-    """Energy of the electrons whose wavelength a photon of this energy has; None for a photon of x-rays.
+    """Energy of the electrons with the same wavelength as a photon of this energy; None for an x-ray photon.
 
-    PtyPy (``electron_data``) and ptychodus write electrons so.
+    PtyPy (``electron_data``) and ptychodus store electrons in this way.
     """
     if not LEAST_KEV < photon_keV < 1e5:
         return None
@@ -20,5 +20,5 @@ def electrons_eV(photon_keV: float) -> float | None:
 
 
 def photon_keV(joule: float) -> float:
-    """An energy in J in keV."""
+    """Convert an energy from J to keV."""
     return joule / _JOULE_PER_EV / 1e3

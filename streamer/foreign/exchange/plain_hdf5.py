@@ -1,8 +1,8 @@
 """The one array of patterns in a MATLAB v7.3 file, or in a data set ``dp`` of a plain HDF5 file.
 
-MATLAB stores axes in reverse: patterns of its (ky, kx, points), or (ky, kx, rows, columns), are turned on reading.
-Files that only bear the name ``.mat``, as PtyRAD writes them, hold (…, ky, kx) as numpy has it: MATLAB's own begin with
-a block of text.
+MATLAB stores axes in reverse: patterns of its (ky, kx, points), or (ky, kx, rows, columns), are transposed on reading.
+Files that only have the name ``.mat``, as written by PtyRAD, hold (…, ky, kx) as in numpy: MATLAB's own files begin
+with a block of text.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def recognises(file: Any) -> bool:
 
 @contextmanager
 def open_plain(path: Path) -> Iterator[ScanFile]:
-    """The only array of real numbers with three or four axes. Raises InputFileError for none, or several."""
+    """Open the only array of real numbers with three or four axes. Raises InputFileError for none, or several."""
     with path.open("rb") as raw:
         of_matlab = raw.read(len(MATLAB)) == MATLAB
     with opened(path) as file:

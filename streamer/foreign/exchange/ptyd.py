@@ -1,8 +1,8 @@
-"""PtyPy's ``.ptyd`` files: chunks of frames with positions and weights, and what is common to them (HDF5, SI units).
+"""PtyPy's ``.ptyd`` files: chunks of frames with positions and weights, and their common metadata (HDF5, SI units).
 
 Compared with ``PtyScan`` of PtyPy 0.9: ``chunks/<n>`` has data (n, Qy, Qx), positions (n, 2) in m, rows first, and
-weights, 0 for pixels that are bad; ``meta`` has the pixel ``psize`` and ``distance`` in m, and ``energy`` in keV of a
-photon. Chunks that are linked to files of their own are read where those lie beside it.
+weights, 0 for bad pixels; ``meta`` has the pixel ``psize`` and ``distance`` in m, and ``energy`` in keV of a photon.
+Chunks linked to separate files are read if these lie next to the file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _A_PER_M = 1e10
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file is one of PtyPy's."""
+    """Whether an open HDF5 file is a PtyPy file."""
     return isinstance(file.get(CHUNKS), h5py.Group)
 
 
 @contextmanager
 def open_ptyd(path: Path) -> Iterator[ScanFile]:
-    """The frames of all chunks in order. Raises InputFileError: none, a chunk missing or elsewhere."""
+    """Open the frames of all chunks in order. Raises InputFileError: none, a chunk missing or elsewhere."""
     with opened(path) as file, ExitStack() as stack:
         names = sorted((name for name in file[CHUNKS] if name.isdecimal()), key=int)[:MOST_CHUNKS]
         chunks = [_chunk(path, file, name, stack) for name in names]
@@ -65,7 +65,7 @@ def _chunk(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
 
 
 def _positions_A(chunks: list[Any], frames: int) -> DoubleArray | None:
-    """(N, 2), row and column; None where not every frame has one."""
+    """Positions (N, 2), row and column; None where not every frame has one."""
     found = [dataset(chunk, "positions") for chunk in chunks]
     if any(one is None or one.ndim != 2 or one.shape[1] != 2 or one.dtype.kind not in "fiu" for one in found):
         return None
@@ -84,7 +84,7 @@ def _bad_pixels(chunk: Any, shape: tuple[int, ...]) -> BoolArray | None:
 
 
 def _meta(file: Any) -> tuple[dict[str, Any], list[str]]:
-    """Pixel and energy where they are told."""
+    """Pixel and energy where given."""
     metadata: dict[str, Any] = {}
     notes: list[str] = []
     sizes, distance, energy = (_numbers(file, f"meta/{name}") for name in ("psize", "distance", "energy"))

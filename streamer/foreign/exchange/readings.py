@@ -1,7 +1,7 @@
-"""Recordings of virtual detectors whose masks lie in another file, as PyPty has them: a number for each mask.
+"""Recordings of virtual detectors whose masks lie in another file, as in PyPty: a number for each mask.
 
 ``data`` of an HDF5 file or a ``.npy`` array, (Ry, Rx, K) or (N, K); masks (K, Qy, Qx) in a ``.npy`` file, or in the
-``/basis`` of a native one (docs/compression.md).
+``/basis`` of a native file (docs/compression.md).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SIDE, MOST_MASKS = 16_384, 65_536
 
 @contextmanager
 def open_readings(path: Path, masks: str | Path | Array) -> Iterator[ScanFile]:
-    """Open a recording of ``masks``. Raises InputFileError: missing, of other axes, of another number of masks."""
+    """Open a recording of ``masks``. Raises InputFileError: missing, wrong axes, wrong number of masks."""
     basis, planes = _masks(masks)
     if path.suffix.lower() == ".npy":
         yield _scan(path, mapped_array(path), {}, basis, planes)

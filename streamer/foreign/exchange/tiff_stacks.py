@@ -1,6 +1,6 @@
 """TIFF stacks: a pattern on each page, or ImageJ's large stacks, whose one page stands for all.
 
-Read page by page with Pillow; nothing of positions or optics is in them.
+Pages are read one by one with Pillow; the files contain nothing about positions or optics.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ptylive.schema.model import Array
 from ptylive.streamer.storage.scan_file import ScanFile
 
 MOST_PIXELS = 2**26
-"""Of a page."""
+"""Limit on a page."""
 MOST_PAGES = 10**7
 _DTYPES = {"L": "u1", "I;16": "u2", "I;16B": "u2", "I;16L": "u2", "I": "i4", "F": "f4"}
-"""Of Pillow's modes."""
+"""Types of Pillow's modes."""
 _DESCRIPTION, _COMPRESSION, _OFFSETS, _BITS, _FORMAT = 270, 259, 273, 258, 339
 _KINDS = {1: "u", 2: "i", 3: "f"}
 _HINT = "save a stack of grey pages of at most 32 bits, uncompressed or as ImageJ does"
 
 
 class Pages:
-    """Pages (N, rows, columns) of a file, read when they are asked for, by one thread at a time."""
+    """Pages (N, rows, columns) of a file, read when they are accessed, by one thread at a time."""
 
     def __init__(self, image: Any, pages: int) -> None:
         self._image, self._lock = image, threading.Lock()
@@ -58,26 +58,26 @@ class Pages:
                 return np.asarray(self._image).astype(self.dtype)
             except OSError:
                 raise
-            except Exception as error:  # what decoders raise of damaged bytes is no less damage
+            except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
                 raise OSError(f"page {number}: {error}") from None
 
 
 @contextmanager
 def open_tiff(path: Path) -> Iterator[ScanFile]:
-    """A stack of grey pages of one size. Raises InputFileError."""
+    """Open a stack of grey pages of one size. Raises InputFileError."""
     from PIL import Image
 
     check_is_file(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            warnings.simplefilter("ignore", UserWarning)  # of metadata that are cut off
+            warnings.simplefilter("ignore", UserWarning)  # about metadata that are cut off
             image = Image.open(path, formats=("TIFF",))
             mapped = _imagej(path, image)
             pages = 1 if mapped is not None else int(getattr(image, "n_frames", 1))
     except InputFileError:
         raise
-    except Exception as error:  # other people's decoder on other people's file: whatever it raises is one line here
+    except Exception as error:  # a third-party decoder on a third-party file: any exception becomes one line here
         text = " ".join(str(error).replace(f" {str(path)!r}", "").split()).rstrip(".") or type(error).__name__
         raise InputFileError(f"{path} is no TIFF that can be read: {text}", _HINT) from None
     with image:
@@ -94,7 +94,7 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
 
 
 def _imagej(path: Path, image: Any) -> Array | None:
-    """Pages behind each other that only the description counts, mapped; None for any other file."""
+    """Map consecutive pages that are counted only in the description; None for any other file."""
     tags = image.tag_v2
     told = re.search(r"images=(\d+)", str(tags.get(_DESCRIPTION, ""))[:2000])
     count = int(told[1]) if told else 1

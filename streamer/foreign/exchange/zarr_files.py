@@ -1,6 +1,6 @@
 """zarr 2 folders with the one array of three or four axes, through the package zarr (extra ``import``).
 
-What lies in ``.zarray`` is looked through before zarr sees it: numbers only, no filters (one of them unpickles), chunks
+The contents of ``.zarray`` are checked before zarr sees them: numbers only, no filters (one of them unpickles), chunks
 that fit into memory.
 """
 
@@ -30,20 +30,20 @@ _DEEPEST = 4
 
 
 class ChunkedFrames(LazyFrames):
-    """Frames of an array of zarr, read piece by piece."""
+    """Frames of a zarr array, read piece by piece."""
 
     def __getitem__(self, selection: Any) -> Array:
         try:
             return np.asarray(self.array[selection])
         except OSError:
             raise
-        except Exception as error:  # what decoders raise of damaged bytes is no less damage
+        except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
             raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 @contextmanager
 def open_zarr(path: Path) -> Iterator[ScanFile]:
-    """A folder of zarr 2, an array or a group with one. Raises InputFileError."""
+    """Open a zarr 2 folder, an array or a group with one. Raises InputFileError."""
     if not path.is_dir():
         raise InputFileError(f"{path} is no folder of zarr", "give the folder itself, unpacked")
     found = [folder for folder in _arrays(path) if len(_described(folder)["shape"]) in (3, 4)]
@@ -58,7 +58,7 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
         raise InputFileError(f"{path}: reading zarr needs {error.name}", "pip install 'ptylive[import]'") from None
     try:
         array: Any = zarr.open_array(str(found[0]), mode="r")
-    except Exception as error:  # whatever the package raises of somebody else's folder is one line here
+    except Exception as error:  # any exception of the package on a third-party folder becomes one line here
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputFileError(f"{path}: zarr cannot read it ({text})", "save it again with zarr_format=2") from None
     check_frames(path, array.shape)
@@ -67,7 +67,7 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
 
 
 def _arrays(path: Path) -> list[Path]:
-    """Folders with ``.zarray``, this one or below, no links."""
+    """Folders with ``.zarray``, this one or below, without links."""
     found: list[Path] = []
     waiting = [(path, 0)]
     while waiting and len(found) < MOST_ARRAYS:
@@ -81,7 +81,7 @@ def _arrays(path: Path) -> list[Path]:
 
 
 def _described(folder: Path) -> Mapping[str, Any]:
-    """What ``.zarray`` says. Raises InputFileError for what is none."""
+    """Read ``.zarray``. Raises InputFileError if it is invalid."""
     try:
         said = json.loads(read_bytes(folder / ".zarray", MOST_TEXT))
         shape = [int(n) for n in said["shape"]]

@@ -1,7 +1,7 @@
-"""Merlin's control port: read what its software is set to, set it, arm and trigger (active mode).
+"""Merlin's control port: read and set the settings of its software, arm and trigger (active mode).
 
-A request is ``MPX,<length>,GET|SET|CMD,NAME[,VALUE]``, the answer the same with what was asked for and a code: 0 done,
-1 busy, 2 unknown, 3 out of range. A connection lasts for one conversation, and nothing is waited for without limit.
+A request is ``MPX,<length>,GET|SET|CMD,NAME[,VALUE]``; the answer repeats it with the requested value and a code: 0
+done, 1 busy, 2 unknown, 3 out of range. A connection lasts for one conversation, and every wait has a limit.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ TOLD = (
     "NUMFRAMESTOACQUIRE",
     "TRIGGERSTART",
 )
-"""What is asked for when the server starts."""
+"""Values requested when the server starts."""
 _CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S = 2.0, 10.0
 _MAX_ANSWER_BYTES = 2**16
 _CODES = {"1": "busy", "2": "it does not know that", "3": "the value is out of range"}
 
 
 class MerlinControl:
-    """The control port of Merlin's software. Every method raises DetectorError naming what was asked."""
+    """The control port of Merlin's software. Every method raises DetectorError naming the request."""
 
     def __init__(self, address: str) -> None:
-        """``address``: tcp://HOST[:PORT]. Raises PtyliveError for what is none."""
+        """``address``: tcp://HOST[:PORT]. Raises PtyliveError for an invalid address."""
         self.address = address
         self._host, self._port = host_and_port(address, DEFAULT_PORT)
 
     def get(self, name: str) -> str:
-        """A value, as text."""
+        """Return a value as text."""
         with self._conversation() as ask:
             return ask.get(name)
 
     def known(self) -> dict[str, str]:
-        """Values of :data:`TOLD` by name; those that this version of the software does not have are left out."""
+        """Return the values of :data:`TOLD` by name, without those that this version of the software lacks."""
         found = {}
         with self._conversation() as ask:
             for name in TOLD:
@@ -59,7 +59,7 @@ class MerlinControl:
         return {name: value for name, value in found.items() if value not in ("", "undef")}
 
     def arm(self, frames: int | None, settings: Mapping[str, Any]) -> str:
-        """Set the number of frames and further values in Merlin's names, and arm; the value of TRIGGERSTART."""
+        """Set the number of frames and further values under Merlin's names, and arm; return TRIGGERSTART's value."""
         wanted = {} if frames is None else {"NUMFRAMESTOACQUIRE": frames}
         with self._conversation() as ask:
             for name, value in {**wanted, **settings}.items():
@@ -89,7 +89,7 @@ class MerlinControl:
 
 
 class _RefusedError(DetectorError):
-    """Merlin answered, with a code that says no."""
+    """Merlin answered with a code of refusal."""
 
 
 class _Conversation:
@@ -100,11 +100,11 @@ class _Conversation:
         self._address = address
 
     def get(self, name: str) -> str:
-        """A value."""
+        """Return a value."""
         return self.ask("GET", name, "0")
 
     def ask(self, kind: str, name: str, value: str | None = None) -> str:
-        """One request; the value of the answer, empty where it has none."""
+        """Send one request; return the value of the answer, empty where it has none."""
         what = f"{self._address}: {kind} {name}" + (f" = {value}" if kind == "SET" else "")
         body = ",".join([kind, name, *([] if value is None else [value])])
         if not body.isascii() or any(ord(letter) < 32 for letter in body) or body.count(",") > 2:
@@ -123,9 +123,9 @@ class _Conversation:
         return ",".join(fields[2:-1])
 
     def _answer(self, what: str) -> list[str]:
-        """The fields of an answer. Raises DetectorError, OSError.
+        """Return the fields of an answer. Raises DetectorError, OSError.
 
-        Some senders do not count the comma before the text: an answer that ends before its code is not whole.
+        Some senders do not count the comma before the text: an answer that ends before its code is incomplete.
         """
         give_up, text, length = time.monotonic() + _ANSWER_TIMEOUT_S, b"", PREFIX_BYTES
         while len(text) < length or (length > PREFIX_BYTES and text.endswith(b",")):

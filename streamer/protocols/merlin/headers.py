@@ -1,6 +1,6 @@
 """The two texts that Merlin sends: the acquisition header (``HDR,``) and the header of each frame (``MQ1,``), MIB.
 
-Both are separated by commas or lines and as tolerant of versions as they can be: what a version leaves out is None.
+Both are separated by commas or lines and parsed as tolerantly as possible: a value that a version leaves out is None.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ COUNTER_DEPTHS = (1, 6, 12, 24)
 _MAX_DIGITS = 10
 _LEAST_FIELDS = 11
 _MOST = 1e15
-"""Of an exposure in ns: eleven days."""
+"""Upper limit of an exposure in ns: eleven days."""
 _TIME, _EXPOSURE, _THRESHOLD = 9, 10, 14
-"""Places of fields behind the fixed ones; some versions leave the last one out."""
+"""Positions of fields behind the fixed ones; some versions leave the last one out."""
 
 
 @dataclass(frozen=True)
 class AcquisitionHeader:
-    """What is said when an acquisition is armed; None where it is not said.
+    """Contents of the header sent when an acquisition is armed; None where a value is not given.
 
     frames: images announced, None for an acquisition without end; frames_per_trigger; scan_shape: (rows, columns);
-    counter_depth: bits; corrected: pixels are no bare counts (flat field, counts spread over the gaps between chips);
-    gap_filled: the gaps hold numbers that were made up; values: everything, as it came.
+    counter_depth: bits; corrected: pixels are not bare counts (flat field, counts spread over the gaps between chips);
+    gap_filled: the gaps hold made-up numbers; values: everything, as received.
     """
 
     frames: int | None = None
@@ -47,12 +47,12 @@ class AcquisitionHeader:
 
 @dataclass(frozen=True)
 class FrameHeader:
-    """What is said of one frame.
+    """Contents of the header of one frame.
 
-    number: from 0, -1 where Merlin said 0; data_offset: bytes before the pixels; chips; shape: (rows, columns) as said,
-    of raw frames those of the chips side by side; pixels: U08, U16, U32 or R64; layout: 1x1, 2x2, Nx1, with G where
-    there are gaps between the chips; time: of the exposure, as text in the order of time; exposure_s; counter_depth:
-    bits; threshold_keV: the first one.
+    number: from 0, -1 where Merlin sent 0; data_offset: bytes before the pixels; chips; shape: (rows, columns) as
+    given, for raw frames with the chips side by side; pixels: U08, U16, U32 or R64; layout: 1x1, 2x2, Nx1, with G where
+    there are gaps between the chips; time: of the exposure, as text that sorts by time; exposure_s; counter_depth:
+    bits; threshold_keV: the first threshold.
     """
 
     number: int
@@ -68,7 +68,7 @@ class FrameHeader:
 
 
 def parse_acquisition_header(message: Buffer) -> AcquisitionHeader:
-    """``HDR,`` and lines ``name:<tab>value`` up to ``End``, Latin-1. Raises WireError ``oversized``."""
+    """Parse ``HDR,`` and lines ``name:<tab>value`` up to ``End``, Latin-1. Raises WireError ``oversized``."""
     if len(message) > MAX_ACQUISITION_HEADER_BYTES:
         raise WireError(f"acquisition header of {len(message)} bytes", "oversized")
     values: dict[str, str] = {}
@@ -92,7 +92,7 @@ def parse_acquisition_header(message: Buffer) -> AcquisitionHeader:
 
 
 def parse_frame_header(message: Buffer) -> FrameHeader:
-    """``MQ1,`` and its fields. Raises WireError ``bad_image`` naming the field that cannot be."""
+    """Parse ``MQ1,`` and its fields. Raises WireError ``bad_image`` naming the field that is impossible."""
     fields = str(message[:MAX_FRAME_HEADER_BYTES], "latin-1").split(",", _LEAST_FIELDS)
     if len(fields) < _LEAST_FIELDS:
         raise WireError(f"frame header of {len(fields)} fields", "bad_image")
@@ -125,15 +125,15 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
 
 
 def exposed_at(message: Buffer, offset: int) -> str:
-    """When a frame was exposed, as :func:`parse_frame_header` says it, of one whose pixels begin after ``offset``
-    bytes and which is known to be like one that has been read.
+    """Return the time at which a frame was exposed, as :func:`parse_frame_header` gives it, for a frame whose pixels
+    begin after ``offset`` bytes and which is known to resemble one that has been parsed.
     """
     fields = str(message[:offset], "latin-1").rstrip("\0 \r\n").split(",")
     return _time(fields)
 
 
 def _time(fields: list[str]) -> str:
-    """Of the exposure: the extension tells it to the nanosecond."""
+    """Time of the exposure: the extension gives it to the nanosecond."""
     time = fields[_TIME].strip() if len(fields) > _TIME else ""
     if "MQ1A" in fields:
         after = fields.index("MQ1A") + 1
@@ -142,7 +142,7 @@ def _time(fields: list[str]) -> str:
 
 
 def _field(fields: list[str], place: int, name: str, least: int, most: int) -> int:
-    """A whole number within bounds. Raises WireError ``bad_image``."""
+    """Return an integer within bounds. Raises WireError ``bad_image``."""
     text = fields[place].strip()
     value = int(text) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else -1
     if not least <= value <= most:
@@ -151,18 +151,18 @@ def _field(fields: list[str], place: int, name: str, least: int, most: int) -> i
 
 
 def _whole(text: str | None) -> int | None:
-    """A positive whole number; None for 0 and for what is none."""
+    """Return a positive integer; None for 0 and for other text."""
     text = (text or "").strip()
     return (int(text) or None) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
 
 def _depth(text: str | None) -> int | None:
-    """Bits of a counter; None for what no Medipix3 has."""
+    """Bits of a counter; None for depths that Medipix3 does not have."""
     return depth if (depth := _whole(text)) in COUNTER_DEPTHS else None
 
 
 def _number(text: str) -> float | None:
-    """A positive finite number, or None."""
+    """Return a positive finite number, or None."""
     try:
         value = float(text)
     except ValueError:

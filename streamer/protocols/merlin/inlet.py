@@ -1,7 +1,8 @@
-"""Merlin's messages on their way in: acquisition headers and frames become scans, as for DECTRIS (``series.py``).
+"""Inlet for Merlin's messages: acquisition headers and frames become scans, as for DECTRIS (``series.py``).
 
-An acquisition header announces; the scan begins with the first frame, which says the rest (pixels, layout, exposure).
-Merlin does not say when an acquisition is over: the number of frames does, the next header, or silence.
+An acquisition header announces a scan; the scan begins with the first frame, which has the remaining information
+(pixels, layout, exposure). Merlin does not report the end of an acquisition: it follows from the number of frames, the
+next header, or silence.
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class _Frame:
 
 
 class _Exposed(NamedTuple):
-    """A frame that has come, and when it was exposed, as text."""
+    """Number of a frame that has arrived, and the time of its exposure, as text."""
 
     number: int
     time: str
 
 
 class MerlinInlet:
-    """Messages of Merlin's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
+    """Inlet for messages of Merlin's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
 
     def __init__(self, settings: ProtocolSettings, note: Note) -> None:
         self._note = note
@@ -62,15 +63,15 @@ class MerlinInlet:
         self._series = Series(replace(settings, prepare=self._prepared), note)
         self._key = ""  # of the acquisition being received; empty: none
         self._acquisition = AcquisitionHeader()
-        self._announced = False  # its header came, none of its frames did
-        self._latest: _Exposed | None = None  # the frame that was exposed last
-        self._described: _Frame | None = None  # whose header says what the scan is like
-        self._doubtful: _Frame | None = None  # of an acquisition whose header did not come, if the next frame agrees
+        self._announced = False  # its header arrived, none of its frames did
+        self._latest: _Exposed | None = None  # the frame with the latest exposure
+        self._described: _Frame | None = None  # its header describes the scan
+        self._doubtful: _Frame | None = None  # starts an acquisition without a header if the next frame agrees
         self._count = 0
         self._from_zero = 0  # 1: the acquisition's first frame has the number 0, not 1
         self._template: RunTemplate | None = None  # a frame of the acquisition, with which others are compared
         self._runs = RunDecoder()
-        self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
+        self._waiting: deque[Buffer] = deque()  # arrived together with a message that was refused
 
     @property
     def holding(self) -> bool:
@@ -78,8 +79,8 @@ class MerlinInlet:
         return bool(self._waiting) or self._series.holding
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Taken]:
-        """See :class:`Inlet`. Messages of Merlin, or what happened to the connection; one that is refused takes no
-        other with it.
+        """See :class:`Inlet`. Messages of Merlin, or events of the connection; a refused message does not affect the
+        others.
         """
         if (text := event(parts)) is not None:
             self._note(text)
@@ -88,13 +89,13 @@ class MerlinInlet:
         yield from self._taken()
 
     def _taken(self) -> Iterator[Taken]:
-        """What has come. Raises WireError for a message that is refused; those behind it wait for the next call."""
+        """Process what has arrived. Raises WireError for a refused message; those behind it wait for the next call."""
         while self._waiting:
             part = self._waiting.popleft()
             yield from self._run(part) if is_run(part) else self._message(part)
 
     def _run(self, run: Buffer) -> Iterator[Taken]:
-        """Frames of one length, with their prefixes: those together that are like one that has been placed."""
+        """Process frames of equal length, with prefixes: those that resemble one already placed go together."""
         taken, messages = self._together(run)
         if not taken:
             taken = min(len(run), message_bytes(run))
@@ -104,7 +105,7 @@ class MerlinInlet:
         yield from messages
 
     def _together(self, run: Buffer) -> tuple[int, Iterator[Taken]]:
-        """Bytes of a run that are taken, 0 where its first frame must be looked at; and what becomes of them."""
+        """Bytes of a run that are handled, 0 where its first frame must be examined; and the resulting messages."""
         template, latest = self._template, self._latest
         if template is None or latest is None or self._announced or self._doubtful is not None:
             return 0, iter(())
@@ -123,7 +124,7 @@ class MerlinInlet:
         return count * template.stride, self._series.images(place, count, made)
 
     def _compared_with(self, message: Buffer) -> Iterator[Taken]:
-        """A frame, with which those that follow are compared unless it is refused or in doubt."""
+        """Process a frame; those that follow are compared with it unless it is refused or in doubt."""
         yield from self._message(message)
         if self._template is None and self._key and self._doubtful is None:
             header = parse_frame_header(message)
@@ -131,7 +132,7 @@ class MerlinInlet:
             self._template = RunTemplate.of(message, header, layout)
 
     def _message(self, message: Buffer) -> Iterator[Taken]:
-        """One message of Merlin."""
+        """Process one message of Merlin."""
         kind = bytes(message[:_KIND_BYTES])
         if kind == b"MQ1,":
             yield from self._frame(self._decoded(message))
@@ -146,7 +147,7 @@ class MerlinInlet:
         yield from self._series.flush()
 
     def template(self) -> None:
-        """See :class:`Inlet`. Pixels must be unpacked: the compiled loop does not take them."""
+        """See :class:`Inlet`. Pixels must be unpacked, which the compiled loop does not support."""
         return None
 
     def advance(self, number: int) -> None:
@@ -154,7 +155,7 @@ class MerlinInlet:
         self._series.advance(number)
 
     def _header(self, acquisition: AcquisitionHeader) -> Iterator[Taken]:
-        """The detector was armed: what was being received is over."""
+        """Process an acquisition header: the previous acquisition is over."""
         problems = list[WireError]()
         yield from self._settled(problems)
         yield from self._over()
@@ -164,13 +165,13 @@ class MerlinInlet:
             raise problems[0]
 
     def _over(self) -> Iterator[Taken]:
-        """Nothing more comes of the acquisition that was being received, if it is one that was taken."""
+        """End the acquisition that was being received, if it was accepted."""
         if self._key:
             with contextlib.suppress(WireError):
                 yield from self._series.end(self._key)
 
     def _decoded(self, message: Buffer) -> _Frame:
-        """A frame as a pattern. Raises WireError."""
+        """Decode a frame to a pattern. Raises WireError."""
         header = parse_frame_header(message)
         layout = pixel_layout(header, header.counter_depth or self._acquisition.counter_depth)
         nbytes = len(message) - header.data_offset
@@ -180,9 +181,9 @@ class MerlinInlet:
         return _Frame(header, layout.shape, layout.dtype, decode_pixels(layout, message[header.data_offset :]))
 
     def _frame(self, frame: _Frame) -> Iterator[Taken]:
-        """Whose frame it is: of the acquisition whose header came last, unless its number and time speak against it.
+        """Assign a frame to the acquisition whose header came last, unless its number and time contradict this.
 
-        An acquisition that begins with the frame 0 counts from there, if the next one is 1: the number may be damaged.
+        An acquisition that begins with frame 0 counts from there if the next frame is 1: the number may be damaged.
         """
         doubtful, problems = self._doubtful, list[WireError]()
         begins = self._announced or not self._key
@@ -204,7 +205,7 @@ class MerlinInlet:
             raise problems[0]
 
     def _settled(self, problems: list[WireError]) -> Iterator[Taken]:
-        """The frame that was in doubt belongs to the current acquisition; what is refused costs no other frame."""
+        """Place a doubtful frame in the current acquisition; if it is refused, no other frame is lost."""
         doubtful, self._doubtful = self._doubtful, None
         if doubtful is not None:
             try:
@@ -213,12 +214,12 @@ class MerlinInlet:
                 problems.append(error)
 
     def _counts_anew(self, header: FrameHeader) -> bool:
-        """Whether a number that has come was exposed after all that have: a repeat is the same exposure."""
+        """Whether a number already received was exposed after all others: a repeat has the same exposure."""
         latest = self._latest
         return latest is not None and header.number <= latest.number and header.time > latest.time
 
     def _beginning(self, frame: _Frame) -> Iterator[Taken]:
-        """The first frame of an acquisition, which says what its header has not."""
+        """Begin an acquisition with its first frame, which supplies what its header lacks."""
         announced, acquisition = self._announced, self._acquisition
         self._begin_without_header(frame)
         if announced:
@@ -238,7 +239,7 @@ class MerlinInlet:
             )
 
     def _begin_without_header(self, frame: _Frame) -> None:
-        """The first frame that came of an acquisition is all that is known of it."""
+        """Begin an acquisition of which only the first received frame is known."""
         self._count += 1
         self._key = frame.header.time[:_NAME_LENGTH].replace(":", ".") or f"acquisition {self._count}"
         self._acquisition, self._announced = AcquisitionHeader(), False
@@ -254,12 +255,12 @@ class MerlinInlet:
         yield from self._series.image(Image(self._key, number, frame.shape, frame.dtype, "none", frame.data))
 
     def _note_exposed(self, number: int, time: str) -> None:
-        """A frame has come; times are texts in the order of time."""
+        """Note the latest exposure; times are texts that sort by time."""
         if self._latest is None or time >= self._latest.time:
             self._latest = _Exposed(number, time)
 
     def _prepared(self, scan_header: ScanHeader) -> ScanHeader:
-        """What headers say of a scan, and the server's configuration over and under it. Raises PtyliveError."""
+        """Combine the headers' description of a scan with the server's configuration. Raises PtyliveError."""
         frame, acquisition = self._described, self._acquisition
         scan, detector, arrays = scan_header.scan, scan_header.detector, dict(scan_header.arrays)
         if frame is not None:
@@ -273,7 +274,7 @@ class MerlinInlet:
         return self._with_lines(self._settings.prepare(described))
 
     def _with_lines(self, scan_header: ScanHeader) -> ScanHeader:
-        """A scan whose shape nobody says: one line for each trigger, where that goes into the number of frames."""
+        """Guess a missing scan shape: one line per trigger, where that divides the number of frames."""
         frames, line = self._acquisition.frames, self._acquisition.frames_per_trigger
         if scan_header.scan.shape is not None or not frames or not line or frames % line or not 1 < line < frames:
             return scan_header
@@ -282,7 +283,7 @@ class MerlinInlet:
         return replace(scan_header, scan=scan_header.scan.model_copy(update={"shape": shape}))
 
     def _most_counts(self, header: FrameHeader) -> int | None:
-        """Most counts a pixel can tell; None for pixels that are corrected, and for one bit, which is always full."""
+        """Largest count that a pixel can record; None for corrected pixels, and for one bit, which is always full."""
         depth = header.counter_depth or self._acquisition.counter_depth
         bare = header.pixels == "R64" or not self._acquisition.corrected
         return 2**depth - 1 if depth is not None and depth > 1 and bare else None

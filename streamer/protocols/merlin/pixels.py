@@ -1,12 +1,12 @@
 """Pixels of a Merlin frame: processed (``U08``, ``U16``, ``U32``, big-endian) or raw (``R64``), as patterns.
 
-A raw frame is words of 64 bits, big-endian, each with the pixel of the lowest column in its lowest bits: 64 pixels of 1
-bit, 8 of 6 bits (a byte each) or 4 of 12 bits (two bytes each). Raw frames of 24 bits are two of 12 bits one after the
-other, the higher half of each count first. A raw line of four chips (2x2) holds a line of each; with the first row on
-top: the lower right and the lower left one, both turned by 180°, the upper right and the upper left one.
+A raw frame consists of 64-bit words, big-endian, each with the pixel of the lowest column in its lowest bits: 64 pixels
+of 1 bit, 8 of 6 bits (a byte each) or 4 of 12 bits (two bytes each). Raw frames of 24 bits are two 12-bit frames in a
+row, the higher half of each count first. A raw line of four chips (2x2) holds one line of each chip; with the first row
+on top: the lower right and the lower left chip, both turned by 180°, the upper right and the upper left chip.
 
-Merlin's first row is the lowest of the picture: patterns are turned over, as its own software and readers of its files
-show them, so that a scan received and the same scan opened as a file have one orientation.
+Merlin's first row is the lowest of the picture: patterns are flipped vertically, as its own software and readers of its
+files show them, so that a received scan and the same scan opened as a file have the same orientation.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ GAP = 2
 _PROCESSED = {"U08": "|u1", "U16": "<u2", "U32": "<u4"}
 _RAW = {1: "|u1", 6: "|u1", 12: "<u2", 24: "<u4"}
 _RAW_BITS = {1: 1, 6: 8, 12: 16, 24: 32}
-"""Bits that a raw pixel takes."""
+"""Bits occupied by a raw pixel."""
 _WORD = np.dtype(">u8")
 _WORD_PIXELS = 64
-"""Most pixels of a word: lines of chips are whole words."""
+"""Largest number of pixels in a word: lines of chips are whole words."""
 
 
 @dataclass(frozen=True)
 class PixelLayout:
-    """How the pixels of a frame lie. shape: (rows, columns) of the pattern; dtype: numpy spelling, little-endian;
-    depth: bits of a raw pixel, 0 for a processed one; quad: four raw chips; nbytes: of the frame's pixels.
+    """Arrangement of the pixels of a frame. shape: (rows, columns) of the pattern; dtype: numpy dtype string,
+    little-endian; depth: bits of a raw pixel, 0 for a processed one; quad: four raw chips; nbytes: of the frame's
+    pixels.
     """
 
     shape: tuple[int, int]
@@ -48,7 +49,7 @@ class PixelLayout:
 
 
 def pixel_layout(frame: FrameHeader, depth: int | None) -> PixelLayout:
-    """How the pixels of a frame lie, if they lie in a way that is known; ``depth``: of the counter, where it is known.
+    """Return the pixel layout of a frame, if it is supported; ``depth``: of the counter, where known.
 
     Raises WireError: ``wrong_dtype``, ``unknown_layout``, ``impossible_value``.
     """
@@ -68,7 +69,7 @@ def pixel_layout(frame: FrameHeader, depth: int | None) -> PixelLayout:
 
 
 def _raw_layout(frame: FrameHeader, depth: int) -> PixelLayout:
-    """Of a raw frame: the header says how the chips lie side by side. Raises WireError."""
+    """Return the layout of a raw frame: the header tells how the chips lie side by side. Raises WireError."""
     rows, columns = frame.shape
     name = frame.layout.removesuffix("G")
     quad = name == "2x2"
@@ -84,7 +85,7 @@ def _raw_layout(frame: FrameHeader, depth: int) -> PixelLayout:
 
 
 def decode_pixels(layout: PixelLayout, data: Buffer) -> bytes:
-    """A pattern (rows, columns) in C order, of ``layout.dtype``, from ``layout.nbytes`` bytes."""
+    """Decode a pattern (rows, columns) in C order, of ``layout.dtype``, from ``layout.nbytes`` bytes."""
     if layout.depth == 0:
         dtype = np.dtype(layout.dtype)
         stored = np.frombuffer(data, dtype.newbyteorder(">")).reshape(layout.shape)
@@ -96,8 +97,8 @@ def decode_pixels(layout: PixelLayout, data: Buffer) -> bytes:
 
 
 def _raw_counts(depth: int, data: Buffer) -> Array:
-    """Counts of a raw frame in the order of its words."""
-    words = np.frombuffer(data, _WORD).astype("<u8")  # the lowest column is in the lowest bits now: first in memory
+    """Return the counts of a raw frame in the order of its words."""
+    words = np.frombuffer(data, _WORD).astype("<u8")  # now the lowest column is in the lowest bits: first in memory
     if depth == 1:
         return np.unpackbits(words.view("u1"), bitorder="little")
     if depth == 6:
@@ -112,7 +113,7 @@ def _raw_counts(depth: int, data: Buffer) -> Array:
 
 
 def _joined_quad(counts: Array, shape: tuple[int, int]) -> Array:
-    """Four chips put where they are, the last row on top, so that the two that are turned lie above."""
+    """Put four chips in their places, the last row on top, so that the two rotated chips lie above."""
     lines = counts.reshape(-1, 4, CHIP_SIDE)
     height, left, right = len(lines), slice(0, CHIP_SIDE), slice(-CHIP_SIDE, None)
     pattern = np.zeros(shape, counts.dtype)
@@ -123,16 +124,16 @@ def _joined_quad(counts: Array, shape: tuple[int, int]) -> Array:
 
 @lru_cache(maxsize=8)
 def stored_bytes(layout: PixelLayout, wanted: tuple[int, ...]) -> IndexArray | None:
-    """Which byte of a frame as it comes each of some bytes of its pattern is, (n,); -1 between chips.
+    """Index of the frame byte that holds each of some bytes of its pattern, (n,); -1 between chips.
 
-    None where a pixel is no whole bytes of the frame: 1 bit, and 24 bits. Found out by decoding frames that hold the
-    places of their bytes.
+    None where a pixel does not occupy whole bytes of the frame: 1 bit, and 24 bits. Determined by decoding frames that
+    hold the positions of their bytes.
     """
     if layout.depth in (1, 24):
         return None
     at = np.arange(layout.nbytes)
     found = np.zeros(len(wanted), dtype=np.int64)
-    for shift in (0, 8, 16):  # of places below MAX_MPX_BYTES
+    for shift in (0, 8, 16):  # of positions below MAX_MPX_BYTES
         found |= _decoded_bytes(layout, (at >> shift).astype("u1"))[list(wanted)].astype(np.int64) << shift
     found[_decoded_bytes(layout, np.full(layout.nbytes, 0xFF, "u1"))[list(wanted)] == 0] = -1
     return found
@@ -143,7 +144,7 @@ def _decoded_bytes(layout: PixelLayout, stored: Array) -> Array:
 
 
 def gap_pixels(frame: FrameHeader, shape: tuple[int, int]) -> BoolArray | None:
-    """Pixels (rows, columns) that lie between chips and count nothing; None where there are none."""
+    """Pixels (rows, columns) that lie between chips and count nothing; None if there are no such pixels."""
     if not frame.layout.endswith("G"):
         return None
     across, down = (2, 2) if frame.layout.startswith("2x2") else (frame.chips, 1)
@@ -154,7 +155,7 @@ def gap_pixels(frame: FrameHeader, shape: tuple[int, int]) -> BoolArray | None:
 
 
 def _gaps(length: int, chips: int) -> BoolArray:
-    """Which pixels along one side are between chips, if what is beyond the chips can be shared out evenly."""
+    """Which pixels along one side lie between chips, if the excess over the chips divides evenly."""
     found = np.zeros(length, dtype=bool)
     beyond = length - chips * CHIP_SIDE
     if chips < 2 or beyond <= 0 or beyond % (chips - 1):

@@ -1,8 +1,8 @@
-"""Runs of frames of one length: headers are compared with one that has been read, pixels are decoded all together.
+"""Runs of frames of equal length: headers are compared with one that has been parsed, pixels are decoded together.
 
-What must be as in the first frame is compared byte by byte: the fields that say how the pixels lie, and where they
-stand. Sequence numbers are read; times, exposures, thresholds and converters may change from frame to frame. The first
-frame that differs otherwise ends what is taken, and is read like any other.
+Everything that must equal the first frame is compared byte by byte: the fields that describe the arrangement of the
+pixels, and their positions. Sequence numbers are read; times, exposures, thresholds and converters may change from
+frame to frame. The first frame that differs otherwise ends the run, and is read like any other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ptylive.streamer.wire import FramesMessage
 from ptylive.streamer.wire.arrays import Buffer
 
 MOST_BYTES = 8 * 2**20
-"""Of patterns that are decoded together."""
+"""Limit on the bytes of patterns that are decoded together."""
 _FIRST_FIXED, _LAST_FIXED = 2, 7
 """Fields from the data offset to the layout."""
 _MOST_DIGITS = 10
@@ -34,28 +34,28 @@ _LEAST_MARKED_BYTES = 8
 
 
 class Compiled(Protocol):
-    """What looks at runs and decodes them faster than numpy; see :mod:`ptylive.streamer.fast.merlin_pixels`."""
+    """Examines and decodes runs faster than numpy; see :mod:`ptylive.streamer.fast.merlin_pixels`."""
 
     def alike(self, frames: ByteArray, places: IndexArray, text: ByteArray, digits: slice) -> tuple[int, int]:
-        """:meth:`RunTemplate.alike` of frames (n, bytes)."""
+        """:meth:`RunTemplate.alike` for frames (n, bytes)."""
         ...
 
     def marks(self, frames: ByteArray, places: IndexArray, nbytes: int) -> Array:
-        """:meth:`RunTemplate.marks` of frames (n, bytes); places below 0 hold nothing."""
+        """:meth:`RunTemplate.marks` for frames (n, bytes); positions below 0 hold nothing."""
         ...
 
     def decode(self, layout: PixelLayout, frames: ByteArray, offset: int, patterns: ByteArray) -> bool:
-        """Fill patterns (bytes,) from frames (n, bytes) with their pixels from a column on; False: not of this kind."""
+        """Fill patterns (bytes,) from frames (n, bytes) with pixels from column ``offset`` on; False: not supported."""
         ...
 
     def handed_on(
         self, layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray
     ) -> FrameBatch | None:
-        """The frames as they are, decoded by whoever looks at them; None: not of this kind."""
+        """Return the frames undecoded, to be decoded by whoever reads them; None: not supported."""
         ...
 
     def pack(self, layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
-        """The same in the memory of the frames; None where that cannot be."""
+        """Decode within the memory of the frames; None where that is impossible."""
         ...
 
 
@@ -63,16 +63,16 @@ _compiled: list[Compiled] = []
 
 
 def decode_runs_with(compiled: Compiled) -> None:
-    """Have runs decoded by compiled functions from now on."""
+    """Decode runs with compiled functions from now on."""
     _compiled[:] = [compiled]
 
 
 @dataclass(frozen=True)
 class RunTemplate:
-    """A frame that has been read, as others of its acquisition are compared with it.
+    """A parsed frame with which others of its acquisition are compared.
 
-    stride: bytes of a frame with prefix and header; offset: of them, before the pixels; digits: where the sequence
-    number stands; places, text: what must be the same.
+    stride: bytes of a frame with prefix and header; offset: bytes before the pixels; digits: position of the sequence
+    number; places, text: positions and values of the bytes that must be the same.
     """
 
     stride: int
@@ -85,14 +85,14 @@ class RunTemplate:
 
     @classmethod
     def of(cls, message: Buffer, header: FrameHeader, layout: PixelLayout) -> RunTemplate | None:
-        """Of a frame without its prefix; None for a header that is written so that others cannot be compared."""
+        """Make a template from a frame without its prefix; None for a header with which others cannot be compared."""
         text = bytes(message[: header.data_offset])
         fields = text.split(b",")
         starts = np.cumsum([0, *(len(field) + 1 for field in fields)])
         if not (fields[1].isdigit() and len(fields[1]) <= _MOST_DIGITS):
             return None
         same = [np.arange(starts[1]), np.arange(starts[_FIRST_FIXED] - 1, starts[_LAST_FIXED + 1])]
-        if b"MQ1A" in fields:  # where it says the depth of the counter
+        if b"MQ1A" in fields:  # contains the depth of the counter
             at = fields.index(b"MQ1A")
             for k in [at, at + 3] if len(fields) > at + 4 else [at]:
                 same.append(np.arange(starts[k] - 1, starts[k + 1]))
@@ -108,7 +108,7 @@ class RunTemplate:
         )
 
     def rows(self, run: Buffer) -> ByteArray | None:
-        """The frames of a run that are taken together (n, stride); None where they are of another length."""
+        """Return the frames of a run that are processed together (n, stride); None where they have another length."""
         if len(run) % self.stride:
             return None
         return np.frombuffer(run, np.uint8).reshape(-1, self.stride)[: max(1, MOST_BYTES // max(1, self.pattern_bytes))]
@@ -119,7 +119,7 @@ class RunTemplate:
         return int(np.prod(self.layout.shape)) * np.dtype(self.layout.dtype).itemsize
 
     def marks(self, rows: ByteArray) -> Array | None:
-        """Marks (n,) of the patterns of frames (n, stride), without decoding them; None where that cannot be."""
+        """Marks (n,) of the patterns of frames (n, stride), without decoding them; None where that is impossible."""
         if (places := self._marked) is None:
             return None
         if _compiled:
@@ -130,14 +130,14 @@ class RunTemplate:
 
     @cached_property
     def _marked(self) -> IndexArray | None:
-        """Where in a frame the bytes stand that its mark is taken from, -1 for those that are 0."""
+        """Positions in a frame of the bytes that its mark uses, -1 for those that are 0."""
         if self.pattern_bytes < _LEAST_MARKED_BYTES:
             return None
         places = stored_bytes(self.layout, tuple(marked_bytes(self.pattern_bytes).tolist()))
         return None if places is None else np.where(places < 0, -1, self.offset + places)
 
     def alike(self, rows: ByteArray) -> tuple[int, int]:
-        """Number of the first frame, from 0, and how many from there on are like this one and follow one another."""
+        """Number of the first frame, from 0, and how many frames from it on match the template and are consecutive."""
         if _compiled:
             return _compiled[0].alike(rows, self.places, self.text, self.digits)
         good = (rows[:, self.places] == self.text).all(axis=1)
@@ -149,14 +149,14 @@ class RunTemplate:
 
 
 class RunDecoder:
-    """What runs become: frames as they came, or patterns, in memory that is used again."""
+    """Turns runs into frames as received, or into patterns, in memory that is reused."""
 
     def __init__(self) -> None:
         self._memory = BlockMemory()
 
     def message(self, template: RunTemplate, rows: ByteArray, uid: str, first: int) -> FramesMessage | FrameBlock:
-        """Frames (n, stride) that are alike, of a scan, from number ``first`` on: as they came, where many of them are
-        decoded faster while they are reduced.
+        """Return the message or block of matching frames (n, stride) of a scan, from number ``first`` on; the frames
+        stay undecoded where large runs are decoded faster while they are reduced.
         """
         decode = partial(self.decode, template, rows)
         if _compiled and rows.nbytes >= _LEAST_KEPT_BYTES and (marks := template.marks(rows)) is not None:
@@ -167,7 +167,7 @@ class RunDecoder:
         return FramesMessage(uid, first, len(rows), "none", (decode().data,))
 
     def decode(self, template: RunTemplate, rows: ByteArray) -> Array:
-        """Patterns back to back, (bytes,) uint8, of frames (n, stride) that are alike; these may be gone then."""
+        """Decode matching frames (n, stride) to patterns, back to back (bytes,) uint8; may overwrite the frames."""
         layout = template.layout
         if _compiled and rows.flags.writeable and rows.nbytes >= _LEAST_KEPT_BYTES:
             packed = _compiled[0].pack(layout, rows, template.offset)

@@ -1,9 +1,9 @@
-"""Whole messages out of the bytes of a TCP stream: ``MPX,<length, ten digits>,`` before each, garbage left out.
+"""Split the bytes of a TCP stream into whole messages: ``MPX,<length, ten digits>,`` before each; garbage is skipped.
 
-The length counts the comma behind it. TCP loses nothing, but a sender may: bytes that are no message are skipped up to
-the next beginning of a header or frame, and a message that has such a beginning inside was cut short. So whatever
-comes in between, every whole message is found. Frames as long as the one before them that follow one another are handed
-on together, with their prefixes: a run.
+The length includes the comma behind it. TCP loses nothing, but a sender may: bytes that are not a message are skipped
+up to the next beginning of a header or frame, and a message that contains such a beginning was cut short. Whatever
+comes in between, every whole message is found. Consecutive frames of equal length are handed on together, with their
+prefixes, as a run.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 from ptylive.streamer.wire.arrays import Buffer
 
 DATA_PORT = 6342
-"""Merlin's own, where an address names none."""
+"""Merlin's default port, where an address names none."""
 PREFIX_BYTES = 15
 MAX_MPX_BYTES = 16 * 2**20
-"""One message: four chips of 24 bits have 1 MiB."""
+"""Limit on one message: four chips of 24 bits have 1 MiB."""
 _LEAST_BYTES = 4
 _BEGINNING = re.compile(rb"MPX,[0-9]{10},(?:MQ1|HDR),")
 _SAMPLES = (b"MPX,0000000000,MQ1,", b"MPX,0000000000,HDR,")
@@ -28,12 +28,12 @@ _PREFIX = re.compile(rb"MPX,([0-9]{10}),")
 
 
 def is_run(part: Buffer) -> bool:
-    """Whether a part is frames of one length with their prefixes, and no single message without one."""
+    """Whether a part is a run of frames of equal length with their prefixes, rather than one message without prefix."""
     return bytes(part[:4]) == b"MPX,"
 
 
 def message_bytes(part: Buffer) -> int:
-    """Bytes of the first frame of a run with its prefix. Raises WireError where that says no length."""
+    """Bytes of the first frame of a run with its prefix. Raises WireError where the prefix has no length."""
     found = _PREFIX.match(part)
     if found is None or int(found.group(1)) <= _LEAST_BYTES:
         raise WireError(f"message of unknown type {bytes(part[:_LEAST_BYTES])!r}", "unknown_type")
@@ -41,7 +41,7 @@ def message_bytes(part: Buffer) -> int:
 
 
 class MpxSplitter(ReceivedBytes):
-    """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
+    """A buffer into which bytes are read, and the messages that have arrived; bounded by one message."""
 
     def __init__(self) -> None:
         super().__init__(PREFIX_BYTES + MAX_MPX_BYTES)
@@ -50,11 +50,12 @@ class MpxSplitter(ReceivedBytes):
         self._usual_beginning = b""
 
     def read(self, count: int) -> Iterator[memoryview | WireError]:
-        """The messages, without their prefixes, that ``count`` bytes complete, and what was refused on the way:
-        ``not_mpx``, ``oversized``, ``truncated``. No bytes: nothing more has come for a while.
+        """Yield the messages, without prefixes, that ``count`` bytes complete, and the errors of refused bytes:
+        ``not_mpx``, ``oversized``, ``truncated``. No bytes: nothing more has arrived for a while.
 
-        A message whose last bytes may be the beginning of the next one waits for more, or for that. What begins with
-        ``MPX,`` is a run (:func:`is_run`). Messages are parts of the buffer: good as long as they are held.
+        A message whose last bytes may be the beginning of the next one waits for more bytes, or for a pause. A part
+        that begins with ``MPX,`` is a run (:func:`is_run`). Messages are parts of the buffer: valid as long as they are
+        held.
         """
         self._last += count
         while self._first < self._last:
@@ -83,19 +84,19 @@ class MpxSplitter(ReceivedBytes):
                 yield self._handed_on(self._first + self._wanted, skipped=PREFIX_BYTES)
 
     def _handed_on(self, stop: int, skipped: int) -> memoryview:
-        """What stands in the buffer up to a place, but for its first bytes."""
+        """Return the buffer up to ``stop``, without the first ``skipped`` bytes."""
         start, self._first, self._wanted = self._first + skipped, stop, 0
         return self._part(start, stop)
 
     def _note_usual(self) -> None:
-        """The frame that has come tells how others begin."""
+        """Remember from a received frame how others begin."""
         start = self._first + PREFIX_BYTES
         if self._bytes.startswith(b"MQ1,", start):
             self._usual = self._wanted
             self._usual_beginning = bytes(self._view[self._first : start + _LEAST_BYTES])
 
     def _end_of_run(self) -> int:
-        """Behind the frames of the usual length, one after the other, that have come whole and fit (:meth:`_fits`)."""
+        """Position behind consecutive frames of the usual length that arrived completely and fit (:meth:`_fits`)."""
         at, usual = self._first, self._usual
         if not usual or self._skipping or self._wanted not in (0, usual):
             return at
@@ -105,19 +106,20 @@ class MpxSplitter(ReceivedBytes):
         return at
 
     def _fits(self) -> bool:
-        """Whether a frame is as long as the one before it, and the next message follows: it need not be looked through.
+        """Whether a frame is as long as the one before it and the next message follows, so that it need not be
+        searched.
 
-        What is cut short swallows a part of a whole frame, and then none begins behind it.
+        A truncated frame swallows a part of a whole frame, and then none begins behind it.
         """
         return self._wanted == self._usual and self._bytes.startswith(b"MPX,", self._first + self._wanted, self._last)
 
     def _may_begin(self) -> bool:
-        """Whether the few bytes there are may be the beginning of a prefix."""
+        """Whether the few available bytes may be the beginning of a prefix."""
         text = bytes(self._view[self._first : min(self._last, self._first + 4)])
         return b"MPX,".startswith(text)
 
     def _begin(self) -> WireError | None:
-        """Read the prefix that should stand here; what is refused is skipped."""
+        """Read the prefix that should stand here; refused bytes are skipped."""
         prefix = bytes(self._view[self._first : min(self._last, self._first + PREFIX_BYTES)])
         found = _PREFIX.fullmatch(prefix)
         nbytes = int(found.group(1)) - 1 if found is not None else 0
@@ -132,7 +134,7 @@ class MpxSplitter(ReceivedBytes):
         return WireError(f"message of {nbytes} bytes: the next one is looked for", "oversized")
 
     def _found(self) -> bool:
-        """Leave out what is no message; whether the next one has been found."""
+        """Skip bytes that are not a message; return whether the next one has been found."""
         found = _BEGINNING.search(self._view, self._searched, self._last)
         if found is None:
             self._first = self._searched = max(self._searched, self._last - _MARKER_BYTES + 1)
@@ -141,7 +143,7 @@ class MpxSplitter(ReceivedBytes):
         return True
 
     def _other_message(self) -> int | None:
-        """Where another message begins inside the one that is coming."""
+        """Position at which another message begins inside the current one."""
         stop = self._first + self._wanted
         reach = min(self._last, stop + _MARKER_BYTES - 1)
         at = self._bytes.find(b"MPX,", self._searched, reach)

@@ -34,13 +34,13 @@ class Csr:
     values: Array
 
     def run(self, first: int, stop: int) -> Csr:
-        """Frames ``first`` to ``stop`` (exclusive)."""
+        """Return frames ``first`` to ``stop`` (exclusive)."""
         begin, end = int(self.ends[first - 1]) if first else 0, int(self.ends[stop - 1])
         return Csr(self.ends[first:stop] - begin, self.indices[begin:end], self.values[begin:end])
 
 
 def frame_ends(chunk: Chunk, acquisition: AcquisitionStart, arrays: Buffer) -> IndexArray | None:
-    """Where the events of each frame (n,) end; None where ``indptr``, the first array, is none."""
+    """Positions where the events of each frame (n,) end; None where ``indptr``, the first array, is invalid."""
     indptr = np.frombuffer(arrays, f"<u{acquisition.indptr_bytes}", chunk.frames + 1)
     if int(indptr[0]) or int(indptr[-1]) != chunk.events or bool((indptr[1:] < indptr[:-1]).any()):
         return None
@@ -48,7 +48,7 @@ def frame_ends(chunk: Chunk, acquisition: AcquisitionStart, arrays: Buffer) -> I
 
 
 def read_csr(chunk: Chunk, acquisition: AcquisitionStart, arrays: Buffer) -> Csr | None:
-    """The frames of a chunk whose header has been checked; None where its ``indptr`` is none."""
+    """Return the frames of a chunk whose header has been checked; None where its ``indptr`` is invalid."""
     ends = frame_ends(chunk, acquisition, arrays)
     if ends is None:
         return None
@@ -58,7 +58,7 @@ def read_csr(chunk: Chunk, acquisition: AcquisitionStart, arrays: Buffer) -> Csr
 
 
 def pack_chunk(frames: Csr, acquisition: AcquisitionStart) -> bytes:
-    """Header and arrays of some frames."""
+    """Return header and arrays of some frames."""
     indptr = np.concatenate([[0], frames.ends]).astype(f"<u{acquisition.indptr_bytes}")
     indices = frames.indices.astype(f"<u{acquisition.index_bytes}", copy=False)
     indices_offset = indptr.nbytes
@@ -73,7 +73,7 @@ def pack_chunk(frames: Csr, acquisition: AcquisitionStart) -> bytes:
 
 
 def cut(frames: Csr, acquisition: AcquisitionStart) -> Iterator[bytes]:
-    """The frames as chunks of about :data:`PIECE_BYTES`, none without a frame."""
+    """Cut the frames into chunks of about :data:`PIECE_BYTES`, none without a frame."""
     each = acquisition.index_bytes + frames.values.dtype.itemsize
     sizes = frames.ends * each + np.arange(1, len(frames.ends) + 1) * acquisition.indptr_bytes
     first = 0
@@ -85,8 +85,8 @@ def cut(frames: Csr, acquisition: AcquisitionStart) -> Iterator[bytes]:
 
 
 def repaired(data: Buffer, acquisition: AcquisitionStart) -> Chunk | None:
-    """The header of a chunk (bytes from its own to the next header) of which some fields are damaged; None where the
-    others and the arrays do not say what they were.
+    """Reconstruct the header of a chunk (bytes from its own to the next header) with some damaged fields; None where
+    the other fields and the arrays do not determine them.
     """
     frames, events, indices_offset, values_offset = chunk_numbers(data)
     indptr_bytes, index_bytes = acquisition.indptr_bytes, acquisition.index_bytes
@@ -111,9 +111,9 @@ def repaired(data: Buffer, acquisition: AcquisitionStart) -> Chunk | None:
 
 
 def in_order(frames: Csr) -> Csr:
-    """The frames with rising pixels (32 bits), each once: counts of one that is listed twice are added up."""
+    """Return the frames with rising pixels (32 bits), each once: counts of a pixel listed twice are added."""
     pixels = frames.indices
-    if pixels.itemsize > 4:  # one beyond the detector stays so
+    if pixels.itemsize > 4:  # a pixel beyond the detector stays so
         pixels = np.minimum(pixels, np.uint64(2**32 - 1))
     pixels = pixels.astype(np.uint32)
     falls = np.concatenate([[False], pixels[1:] <= pixels[:-1]])

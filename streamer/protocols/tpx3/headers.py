@@ -1,8 +1,8 @@
-"""Headers of the Timepix3 stream: 32 bytes each, little-endian, the first of which says which one it is.
+"""Headers of the Timepix3 stream: 32 bytes each, little-endian; the first byte gives the kind.
 
-An acquisition says shapes and types; it holds scans, a scan chunks of whole frames, in order and without numbers. What
-follows a header: text behind the start of a scan, arrays behind a chunk. There is no checksum; what must be zero, and
-lengths that follow from one another, tell a header from other bytes.
+An acquisition gives shapes and types; it holds scans, and a scan holds chunks of whole frames, in order and without
+numbers. The start of a scan is followed by text, a chunk by arrays. There is no checksum; reserved bytes that must be
+zero, and lengths that follow from one another, distinguish a header from other bytes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ptylive.streamer.wire.limits import MAX_DETECTOR_SIDE, MAX_FRAMES
 
 HEADER_BYTES = 32
 MAX_METADATA_BYTES = 2**20
-"""Text that may follow the start of a scan."""
+"""Limit on the text that may follow the start of a scan."""
 MAX_CHUNK_BYTES = 512 * 2**20
-"""Arrays of one chunk: a scan of 1024 x 1024 frames of 50 electrons has 430 MB."""
+"""Limit on the arrays of one chunk: a scan of 1024 x 1024 frames of 50 electrons has 430 MB."""
 ACQUISITION_START, SCAN_START, CHUNK, SCAN_END, ACQUISITION_END = range(5)
 ITEM_BYTES = {2: 1, 3: 2, 4: 4, 5: 8}
-"""Code of a type of whole numbers -> bytes of one; the types of 1 and 4 bits that have codes too are not in use."""
+"""Code of an integer type -> its bytes; the types of 1 and 4 bits, which also have codes, are not in use."""
 _ALIGNMENTS = (1, 2, 4, 8, 16, 32, 64)
 _ACQUISITION = struct.Struct("<3B2HB2HBI15s")
 _SCAN = struct.Struct("<BIQ19s")
@@ -32,8 +32,8 @@ _END = struct.Struct("<BI27s")
 
 @dataclass(frozen=True)
 class AcquisitionStart:
-    """What every scan of an acquisition is like. nav_shape, sig_shape: (rows, columns) of scan and detector;
-    indptr_bytes, index_bytes: of a number in these arrays; time_over_threshold: values are no counts.
+    """Properties shared by all scans of an acquisition. nav_shape, sig_shape: (rows, columns) of scan and detector;
+    indptr_bytes, index_bytes: of a number in these arrays; time_over_threshold: values are not counts.
     """
 
     nav_shape: tuple[int, int]
@@ -48,7 +48,7 @@ class AcquisitionStart:
 
     @property
     def frames(self) -> int:
-        """Of one scan."""
+        """Number of frames in one scan."""
         return self.nav_shape[0] * self.nav_shape[1]
 
 
@@ -74,7 +74,7 @@ class Chunk:
 
     @cached_property
     def nbytes(self) -> int:
-        """Of all arrays."""
+        """Bytes of all arrays."""
         return self.values_offset + self.events * self.value_bytes
 
     def is_close(self, acquisition: AcquisitionStart) -> bool:
@@ -83,7 +83,7 @@ class Chunk:
         return (self.indices_offset, self.values_offset) == (indptr_end, indices_end)
 
     def check(self, acquisition: AcquisitionStart) -> None:
-        """Raises WireError ``bad_chunk`` for lengths that contradict each other."""
+        """Raise WireError ``bad_chunk`` for lengths that contradict each other."""
         indptr_end, indices_end = self._ends(acquisition)
         if not (_follows(self.indices_offset, indptr_end) and _follows(self.values_offset, indices_end)):
             raise WireError(f"chunk of {self.frames} frames and {self.events} events: its arrays overlap", "bad_chunk")
@@ -109,7 +109,7 @@ class ScanEnd:
 
 @dataclass(frozen=True)
 class AcquisitionEnd:
-    """No further scan; of one that has not ended, no further frame."""
+    """No further scan follows; if a scan has not ended, no further frame of it follows."""
 
     sequence: int
     nbytes = 0
@@ -119,7 +119,7 @@ Tpx3Header = AcquisitionStart | ScanStart | Chunk | ScanEnd | AcquisitionEnd
 
 
 def parse_header(data: Buffer) -> Tpx3Header:
-    """A header by itself. Raises WireError ``bad_header``, ``impossible_value`` or ``oversized``."""
+    """Parse a single header. Raises WireError ``bad_header``, ``impossible_value`` or ``oversized``."""
     kind = data[0]
     if kind == ACQUISITION_START:
         return _acquisition(data)
@@ -141,13 +141,13 @@ def parse_header(data: Buffer) -> Tpx3Header:
 
 
 def chunk_numbers(data: Buffer) -> tuple[int, int, int, int]:
-    """Frames, events, and the offsets of indices and values, as the header of a chunk says them, right or wrong."""
+    """Frames, events, and the offsets of indices and values as given in the header of a chunk, unchecked."""
     _, _, frames, events, indices_offset, values_offset, _ = _CHUNK.unpack_from(data)
     return frames, events, indices_offset, values_offset
 
 
 def pack_header(header: Tpx3Header) -> bytes:
-    """The 32 bytes of a header."""
+    """Return the 32 bytes of a header."""
     codes = {nbytes: code for code, nbytes in ITEM_BYTES.items()}
     if isinstance(header, AcquisitionStart):
         types = codes[header.indptr_bytes], codes[header.index_bytes]
@@ -195,5 +195,5 @@ def _check_zeros(reserved: bytes) -> None:
 
 
 def _follows(offset: int, end: int) -> bool:
-    """Whether an array may begin at a place: behind the one before it, or at the next multiple of a power of two."""
+    """Whether an array may begin at ``offset``: behind the previous one, or at the next multiple of a power of two."""
     return any(offset == -(-end // step) * step for step in _ALIGNMENTS)

@@ -1,6 +1,6 @@
-"""Messages of the Timepix3 stream on their way in: each start of a scan becomes a scan, its chunks frames as events.
+"""Inlet for the Timepix3 stream: each start of a scan becomes a scan, its chunks become frames of events.
 
-An acquisition says shapes, chunks the type of counts: a scan begins with its first chunk. Frames stay sparse.
+An acquisition gives the shapes, a chunk the type of counts: a scan begins with its first chunk. Frames stay sparse.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.events import event_parts, most_together, sum_over_frames
 
 _LOST_TAIL = 0.01
-"""A scan that ends with a larger fraction of its frames to come has been aborted."""
+"""A scan that ends with a larger fraction of its frames missing has been aborted."""
 
 
 class _Scan:
@@ -41,20 +41,20 @@ class _Scan:
 
     def __init__(self, acquisition: AcquisitionStart, start: ScanStart | None, text: bytes = b"") -> None:
         self.placing = Placing(acquisition.frames, begun=start is not None)
-        self.header: ScanHeader | None = None  # with its first chunk
+        self.header: ScanHeader | None = None  # known from its first chunk on
         self.name = f"{acquisition.sequence}" + ("" if start is None else f"_{start.sequence}")
         self.user = _metadata(text)
 
 
 class Tpx3Inlet:
-    """Messages of Timepix3's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
+    """Inlet for messages of Timepix3's data port (:class:`ptylive.streamer.protocols.Inlet`)."""
 
     def __init__(self, settings: ProtocolSettings, note: Note) -> None:
         self._note = note
         self._settings = settings
         self._acquisition: AcquisitionStart | None = None
         self._scan: _Scan | None = None
-        self._waiting: deque[Buffer] = deque()  # came together with a message that was refused
+        self._waiting: deque[Buffer] = deque()  # arrived together with a message that was refused
 
     @property
     def holding(self) -> bool:
@@ -62,8 +62,8 @@ class Tpx3Inlet:
         return bool(self._waiting)
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
-        """See :class:`Inlet`. Messages of the detector, or what happened to the connection; one that is refused takes
-        no other with it.
+        """See :class:`Inlet`. Detector messages, or events of the connection; a refused message does not affect the
+        others.
         """
         try:
             text = event(parts)
@@ -82,14 +82,14 @@ class Tpx3Inlet:
         yield from self._taken()
 
     def template(self) -> None:
-        """See :class:`Inlet`. The compiled loop does not know this stream."""
+        """See :class:`Inlet`. The compiled loop does not support this stream."""
         return None
 
     def advance(self, number: int) -> None:
-        """See :class:`Inlet`: nothing is taken past this one."""
+        """See :class:`Inlet`: nothing bypasses this one."""
 
     def _taken(self) -> Iterator[Message]:
-        """What has come. Raises WireError for a message that is refused; those behind it wait for the next call."""
+        """Process what has arrived. Raises WireError for a refused message; those behind it wait for the next call."""
         while self._waiting:
             yield from self._message(self._waiting.popleft())
 
@@ -112,7 +112,7 @@ class Tpx3Inlet:
             raise problems[0]
 
     def _chunk(self, chunk: Chunk, arrays: Buffer) -> Iterator[Message]:
-        """Frames of the scan that began last, or of one whose beginning did not come."""
+        """Place frames of the scan that began last, or of one whose beginning was missed."""
         acquisition = self._acquisition
         if acquisition is None:
             raise WireError("frames without the start of their acquisition", "no_header")
@@ -129,7 +129,7 @@ class Tpx3Inlet:
             yield from self._placed(scan.header, placed)
 
     def _armed(self, scan: _Scan, acquisition: AcquisitionStart, chunk: Chunk) -> ArmMessage:
-        """The scan as acquisition, metadata and configuration describe it. Raises WireError."""
+        """Return the scan described by acquisition, metadata and configuration. Raises WireError."""
         said = scan.user.get("scan")
         geometry = {**(said if isinstance(said, Mapping) else {}), "shape": list(acquisition.nav_shape)}
         header = Header(
@@ -143,7 +143,7 @@ class Tpx3Inlet:
         return arm_message(header, self._settings.prepare, self._note)
 
     def _over(self, problems: list[WireError], *, ended: bool) -> Iterator[Message]:
-        """Nothing more comes of the scan being received; ``ended``: its sender says that all of it was sent."""
+        """End the scan being received; ``ended``: its sender reports that all of it was sent."""
         scan, self._scan = self._scan, None
         if scan is None or scan.header is None:
             return
@@ -160,7 +160,7 @@ class Tpx3Inlet:
         yield EndMessage(scan.header.uid, scan.header.frames, "aborted" if aborted else "complete")
 
     def _placed(self, scan_header: ScanHeader, placed: Placed) -> Iterator[Message]:
-        """Frames as messages. Raises WireError, last, for those that are none, or beyond the scan."""
+        """Yield frames as messages. Raises WireError, last, for those that are invalid, or beyond the scan."""
         frames = in_order(placed.frames)
         layout = FrameLayout.of(scan_header)
         most = int(np.iinfo(layout.dtype).max)
@@ -185,7 +185,7 @@ def _message(uid: str, first: int, frames: Csr, layout: FrameLayout) -> FramesMe
 
 
 def _metadata(text: bytes) -> Mapping[str, Any]:
-    """What the sender says of a scan, JSON; anything else says nothing."""
+    """What the sender sent about a scan, as JSON; anything else gives nothing."""
     try:
         return user_map(json.loads(text)) if text else {}
     except (ValueError, RecursionError):

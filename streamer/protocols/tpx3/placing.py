@@ -1,7 +1,8 @@
-"""Which numbers the frames of a scan have: on the wire they have none, only their order.
+"""Number the frames of a scan: on the wire they have no numbers, only their order.
 
-Up to the first loss that is their count. What comes after one is held until the scan ends, for then it can be counted
-from the end: of a scan that ended, all frames were sent. What came between two losses has no place.
+Up to the first loss, frames are counted from the beginning. Frames after a loss are held until the scan ends, because
+they can then be counted from the end: a scan that ended has sent all its frames. Frames between two losses cannot be
+placed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ MOST_HELD_BYTES = 256 * 2**20
 
 @dataclass
 class _Part:
-    """What came after a loss without another one: chunks, None for one whose frames are lost or were not held."""
+    """Frames between one loss and the next: chunks, None for one whose frames are lost or were not held."""
 
     chunks: list[tuple[int, Csr | None]] = field(default_factory=list)
-    """Each with the number of its frames."""
+    """Pairs of a number of frames and their data."""
 
     @property
     def count(self) -> int:
@@ -27,31 +28,31 @@ class _Part:
 
 @dataclass(frozen=True)
 class Placed:
-    """Frames and the number of the first."""
+    """Frames and the number of the first one."""
 
     first: int
     frames: Csr
 
 
 class Placing:
-    """The frames of one scan."""
+    """Assigns numbers to the frames of one scan."""
 
     def __init__(self, frames: int, *, begun: bool) -> None:
-        """``frames`` in all; ``begun``: nothing of it was lost before."""
+        """``frames``: number in the whole scan; ``begun``: no earlier frame was lost."""
         self._frames = frames
         self._next = 0
         self._parts: list[_Part] = [] if begun else [_Part()]
         self._held_bytes = 0
         self.last = -1
-        """The highest number that a frame had, -1 before the first."""
+        """The highest number that a frame had, -1 before the first frame."""
 
     def lose(self) -> None:
-        """Nobody knows how many frames were lost here."""
+        """Record a loss of an unknown number of frames."""
         if not self._parts or self._parts[-1].count:
             self._parts.append(_Part())
 
     def put(self, count: int, frames: Csr | None) -> Placed | None:
-        """The next ``count`` frames, None for those known to be lost; where they belong, or None: that is not known."""
+        """Place the next ``count`` frames, None for those known to be lost; None while their place is unknown."""
         if not self._parts:
             first, self._next = self._next, self._next + count
             return self._placed(first, frames)
@@ -62,7 +63,7 @@ class Placing:
         return None
 
     def settle(self, *, ended: bool) -> tuple[list[Placed], int]:
-        """What was held, with its place, and how many frames have none; ``ended``: the sender has sent all frames."""
+        """Place held frames and count those that have no place; ``ended``: the sender has sent all frames."""
         parts, self._parts = self._parts, []
         waiting = sum(len(frames.ends) for part in parts for _, frames in part.chunks if frames is not None)
         at = self._frames - parts[-1].count if parts else 0

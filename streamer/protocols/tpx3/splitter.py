@@ -1,10 +1,10 @@
-"""Whole headers and chunks out of the bytes of a TCP stream, damage left out.
+"""Split the bytes of a TCP stream into whole headers and chunks, skipping damage.
 
-A header is believed where what must be zero is zero and its lengths follow from one another; a chunk, where besides
-its first array counts its events and another header follows it, or nothing does for a while. Where that fails, the
-next header that could stand there is looked for, so every whole chunk after the damage is found, and a chunk of which
-only the header is damaged is whole. Messages are a header with what follows it; a large chunk comes in pieces, and one
-that is damaged elsewhere as its header alone, which says how many frames it had.
+A header is accepted where the bytes that must be zero are zero and its lengths follow from one another; a chunk, if in
+addition its first array counts its events and another header follows it, or nothing does for a while. Otherwise the
+next header that could stand there is searched for, so that every whole chunk after the damage is found; a chunk of
+which only the header is damaged is recovered. A message is a header with the data that follow it; a large chunk is
+handed on in pieces, and a chunk damaged elsewhere as its header alone, which gives the number of its frames.
 """
 
 from __future__ import annotations
@@ -31,37 +31,37 @@ from ptylive.streamer.protocols.tpx3.headers import (
 from ptylive.streamer.wire.arrays import Buffer
 
 DATA_PORT = 8283
-"""Where LiberTEM-live looks for the detector, and its simulator listens."""
+"""Port where LiberTEM-live looks for the detector, and where its simulator listens."""
 _MOST_BYTES = MAX_CHUNK_BYTES + 2**16
 REPAIRED = "repaired_header"
-"""Reason of what was damaged and cost nothing."""
+"""Reason of damage that cost nothing."""
 _KEPT_BYTES = 8 * 2**20
-"""Of what is skipped, to see what it was."""
+"""Skipped bytes that are kept to find out what they were."""
 _SCANS_AHEAD = 16
-"""Sequence numbers of an acquisition after the current one that the next scan may have, where headers were lost."""
+"""How far ahead the sequence number of the next scan of an acquisition may be, where headers were lost."""
 _HEADER = re.compile(
     rb"\x00[\s\S][\x00\x01][\s\S]{4}[\x02-\x05][\s\S]{4}[\x02-\x05][\s\S]{4}\x00{15}"
     rb"|\x01[\s\S]{12}\x00{19}|\x02[\x02-\x05][\s\S]{16}\x00{14}|[\x03\x04][\s\S]{4}\x00{27}"
 )
-"""What a header looks like, among other bytes."""
+"""Appearance of a header among other bytes."""
 _NO_TEXT = re.compile(rb"[\x00-\x08]")
 
 
 class Tpx3Splitter(ReceivedBytes):
-    """A buffer that bytes are read into, and the messages that have come; bounded by one message."""
+    """A buffer into which bytes are read, and the messages that have arrived; bounded by one message."""
 
     def __init__(self) -> None:
         super().__init__(_MOST_BYTES)
-        self._header: Tpx3Header | None = None  # of the message that begins at _first
-        self._counted = False  # its first array has been looked at
+        self._header: Tpx3Header | None = None  # header of the message that begins at _first
+        self._counted = False  # its first array has been checked
         self._acquisition: AcquisitionStart | None = None
         self._scan: int | None = None  # sequence number of the last scan that began
-        self._usual = 0  # bytes of a count, as the last chunk had them
-        self._problem: WireError | None = None  # of what is skipped; None when it has been told
+        self._usual = 0  # bytes of a count in the last chunk
+        self._problem: WireError | None = None  # error of the skipped bytes; None once it has been reported
 
     def read(self, count: int) -> Iterator[Buffer | WireError]:
-        """The messages that ``count`` bytes complete, and what was refused on the way. No bytes: nothing more has come
-        for a while. Messages may be parts of the buffer: good until more is read.
+        """Yield the messages that ``count`` bytes complete, and the errors of refused bytes. No bytes: nothing more has
+        arrived for a while. Messages may be parts of the buffer: valid until more is read.
         """
         self._last += count
         wait = count > 0
@@ -81,7 +81,7 @@ class Tpx3Splitter(ReceivedBytes):
             yield from self._handed_on(header)
 
     def _whole(self, *, wait: bool) -> Tpx3Header | None:
-        """The header of the message that begins here, when all of it has come; None before. Raises WireError."""
+        """Header of the message that begins here, once all of it has arrived; None before. Raises WireError."""
         there = self._last - self._first
         if there < HEADER_BYTES:
             return None
@@ -98,7 +98,7 @@ class Tpx3Splitter(ReceivedBytes):
         return header if self._is_followed(header, wait=wait) else None
 
     def _handed_on(self, header: Tpx3Header) -> Iterator[Buffer]:
-        """A whole message."""
+        """Hand on a whole message."""
         start, stop = self._first, self._first + HEADER_BYTES + header.nbytes
         self._first, self._header, acquisition = stop, None, self._acquisition
         if isinstance(header, AcquisitionStart):
@@ -116,7 +116,7 @@ class Tpx3Splitter(ReceivedBytes):
         yield self._part(start, stop)
 
     def _header_at(self, at: int) -> Tpx3Header:
-        """A header that could stand at a place. Raises WireError."""
+        """Read a header that could stand at ``at``. Raises WireError."""
         header = parse_header(self._view[at : at + HEADER_BYTES])
         if not isinstance(header, AcquisitionStart | AcquisitionEnd):
             if self._acquisition is None:
@@ -126,12 +126,12 @@ class Tpx3Splitter(ReceivedBytes):
         return header
 
     def _check_counts(self, header: Chunk) -> None:
-        """Raises WireError where the first array of a chunk does not count its events."""
+        """Raise WireError where the first array of a chunk does not count its events."""
         if not self._ends_are_there(header, self._first):
             raise WireError(f"chunk of {header.frames} frames whose first array does not count its events", "bad_chunk")
 
     def _check_text(self, header: ScanStart) -> None:
-        """Raises WireError where what follows the start of a scan is no text: then its length is wrong."""
+        """Raise WireError where the start of a scan is not followed by text: then its length is wrong."""
         start = self._first + HEADER_BYTES
         if _NO_TEXT.search(self._view, start, min(self._last, start + header.nbytes)) is not None:
             raise WireError(f"{header.nbytes} bytes of metadata that are no text", "bad_header")
@@ -141,8 +141,8 @@ class Tpx3Splitter(ReceivedBytes):
         return self._acquisition is not None and frame_ends(header, self._acquisition, arrays) is not None
 
     def _is_followed(self, header: Tpx3Header, *, wait: bool) -> bool:
-        """Whether a header stands behind a message, or at no other place where it might: False while that cannot be
-        told. Raises WireError for a chunk that was cut short, or is not to be believed without a header behind it.
+        """Whether a header stands behind a message, or at no other place where it might: False while undecided. Raises
+        WireError for a chunk that was cut short, or that cannot be trusted without a header behind it.
         """
         if not isinstance(header, Chunk):
             return True
@@ -161,13 +161,13 @@ class Tpx3Splitter(ReceivedBytes):
         return self._is_usual(header) or self._is_first(header, own, wait=wait)
 
     def _is_usual(self, header: Chunk) -> bool:
-        """Whether nothing is new that is said once and cannot be checked: the type of counts, bytes left out."""
+        """Whether values that are given once and cannot be checked are as before: type of counts, omitted bytes."""
         close = self._acquisition is not None and header.is_close(self._acquisition)
         return header.value_bytes == self._usual and close
 
     def _is_first(self, header: Chunk, own: int, *, wait: bool) -> bool:
-        """Whether a chunk that no header follows is the first one, and none follows if its counts took more bytes;
-        False while that cannot be told. Raises WireError.
+        """Whether a chunk that no header follows is the first one, and none would follow if its counts were wider;
+        False while undecided. Raises WireError.
         """
         if own + HEADER_BYTES > self._last:
             return True  # nothing speaks against it, and nothing more comes
@@ -180,7 +180,7 @@ class Tpx3Splitter(ReceivedBytes):
         return not wait or len(come) == len(ends)
 
     def _may_stand(self, at: int) -> bool:
-        """Whether a header that belongs here stands at a place, by its sequence number too."""
+        """Whether a header that belongs here stands at ``at``, judging by its sequence number too."""
         try:
             header = self._header_at(at)
         except WireError:
@@ -196,7 +196,7 @@ class Tpx3Splitter(ReceivedBytes):
         return True
 
     def _next_header(self, *, wait: bool) -> int | None:
-        """Where the next message begins; None while that cannot be told."""
+        """Position where the next message begins; None while undecided."""
         for at in self._candidates(self._searched):
             begins = self._begins(at)
             if begins:
@@ -208,13 +208,13 @@ class Tpx3Splitter(ReceivedBytes):
         return None
 
     def _candidates(self, at: int) -> Iterator[int]:
-        """Where bytes from a place on look like a header."""
+        """Positions from ``at`` on where bytes look like a header."""
         while (found := _HEADER.search(self._view, at, self._last)) is not None:
             yield found.start()
             at = found.start() + 1
 
     def _skipped(self, at: int | None, *, wait: bool) -> Iterator[Buffer | WireError]:
-        """What is to be said of the bytes up to the next message: what they were, where all of them are still there."""
+        """Report the bytes up to the next message: what they were, if all of them are still there."""
         start, problem = self._first, self._problem
         if at is None:
             if problem is not None and (not wait or self._last - start > _KEPT_BYTES):
@@ -228,7 +228,7 @@ class Tpx3Splitter(ReceivedBytes):
             yield from self._recovered(start, at, problem)
 
     def _recovered(self, start: int, stop: int, problem: WireError) -> Iterator[Buffer | WireError]:
-        """A chunk between two places that is whole but for its header; the header, of one that is damaged elsewhere."""
+        """Recover a chunk between two positions of which only the header is damaged; otherwise its header alone."""
         data, acquisition = self._view[start:stop], self._acquisition
         if acquisition is not None and len(data) > HEADER_BYTES:
             chunk = repaired(data, acquisition)
@@ -246,7 +246,7 @@ class Tpx3Splitter(ReceivedBytes):
         yield problem
 
     def _begins(self, at: int) -> bool | None:
-        """Whether a message begins at a place; None while that cannot be told."""
+        """Whether a message begins at ``at``; None while undecided."""
         if not self._may_stand(at):
             return False
         header = self._header_at(at)
@@ -258,7 +258,7 @@ class Tpx3Splitter(ReceivedBytes):
         return self._ends_are_there(header, at) if behind + header.indices_offset <= self._last else None
 
     def _is_scan_or_end(self, at: int) -> bool:
-        """Whether there is what may follow the start of an acquisition."""
+        """Whether a header that may follow the start of an acquisition stands at ``at``."""
         try:
             return isinstance(parse_header(self._view[at : at + HEADER_BYTES]), ScanStart | AcquisitionEnd)
         except WireError:

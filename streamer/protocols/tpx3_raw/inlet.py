@@ -1,7 +1,7 @@
-"""Raw packets of a Timepix3 on their way in: hits become frames of events by the scan that is configured.
+"""Inlet for raw packets of a Timepix3: hits become frames of events according to the configured scan.
 
-The stream says nothing of the scan: its shape is in the configuration, and edges at the trigger inputs, or the dwell
-time, say which frame a hit is of (:mod:`ptylive.streamer.timepix3.live`).
+The stream has no information about the scan: its shape is in the configuration, and edges at the trigger inputs, or the
+dwell time, assign each hit to a frame (:mod:`ptylive.streamer.timepix3.live`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ptylive.streamer.wire.arrays import Buffer
 from ptylive.streamer.wire.events import event_parts, most_together
 
 SILENCE_S = 0.2
-"""What :data:`SILENCE` stands for."""
+"""Duration that :data:`SILENCE` stands for."""
 _TICKS_PER_US = 1e3 / TICK_NS
 
 
 class Tpx3RawInlet:
-    """Chunks of packets (:class:`ptylive.streamer.protocols.Inlet`)."""
+    """Inlet for chunks of packets (:class:`ptylive.streamer.protocols.Inlet`)."""
 
     holding = False
 
@@ -40,11 +40,11 @@ class Tpx3RawInlet:
         self._live: LivePackets | None = None
         self._scan: ScanHeader | None = None
         self._scans = self._untimed = 0
-        self._unknown = False  # chips
-        self._told: str | None = None  # why nothing can be done with packets
+        self._unknown = False  # whether packets of unsupported chips were seen
+        self._told: str | None = None  # why packets cannot be processed, as last reported
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
-        """See :class:`Inlet`. Chunks of the detector, or what happened to the connection."""
+        """See :class:`Inlet`. Chunks of the detector, or events of the connection."""
         text = event(parts)
         if text is not None:
             self._note(text)
@@ -57,18 +57,18 @@ class Tpx3RawInlet:
             yield from self._chunks(part)
 
     def flush(self) -> Iterator[Message]:
-        """See :class:`Inlet`: what waits, waits for time to pass."""
+        """See :class:`Inlet`: held hits wait for time to pass."""
         return iter(())
 
     def template(self) -> None:
-        """See :class:`Inlet`. The compiled loop does not know this stream."""
+        """See :class:`Inlet`. The compiled loop does not support this stream."""
         return None
 
     def advance(self, number: int) -> None:
-        """See :class:`Inlet`: nothing is taken past this one."""
+        """See :class:`Inlet`: nothing bypasses this one."""
 
     def _chunks(self, part: Buffer) -> Iterator[Message]:
-        if self._scan is None:  # the next one as it is configured by then
+        if self._scan is None:  # the next scan uses the configuration of that moment
             known = self._configured()
             if known is None:
                 return
@@ -91,8 +91,8 @@ class Tpx3RawInlet:
         yield from self._become(live.take(packets))
 
     def _configured(self) -> tuple[Scan, float] | None:
-        """Scans as they are configured now, and ticks between hits of one electron; None where that is not enough: it
-        is told once.
+        """Return the scan as configured now, and ticks between hits of one electron; None where that is not enough,
+        which is reported once.
         """
         try:
             header = self._armed(Sensor(four=False), None).header
@@ -107,7 +107,7 @@ class Tpx3RawInlet:
         return scan, (header.detector.cluster_time_us or 0.0) * _TICKS_PER_US
 
     def _armed(self, sensor: Sensor, dwell_us: float | None) -> ArmMessage:
-        """A new scan. Raises WireError."""
+        """Return the arm message of a new scan. Raises WireError."""
         header = Header(
             series=f"{self._scans}",
             shape=sensor.shape,
@@ -152,7 +152,7 @@ def _gap(sensor: Sensor) -> BoolArray | None:
 
 
 def _messages(scan: ScanHeader, row: Frames) -> Iterator[FramesMessage]:
-    """Frames as messages of events, none larger than a receiver takes."""
+    """Yield frames as messages of events, none larger than a receiver accepts."""
     frames = row.frames
     together = most_together(FrameLayout.of(scan).nbytes)
     lengths = np.diff(frames.ends, prepend=0)

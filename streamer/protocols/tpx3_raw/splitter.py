@@ -1,4 +1,4 @@
-"""Whole chunks of packets out of the bytes of a TCP stream; what is none is skipped up to the next one."""
+"""Split the bytes of a TCP stream into whole chunks of packets; other bytes are skipped up to the next chunk."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from ptylive.streamer.timepix3.packets import MOST_CHIPS_READ, WORD_BYTES
 from ptylive.streamer.wire.arrays import Buffer
 
 DATA_PORT = 8085
-"""Where examples of Serval's raw destination listen."""
+"""Port where examples of Serval's raw destination listen."""
 SILENCE = b"TPX3\0\0\0\0"
-"""A chunk without packets: nothing has come for a while."""
+"""A chunk without packets: nothing has arrived for a while."""
 _HEADER = struct.Struct("<4sBBH")
 _MOST_BYTES = 2**20
 
 
 class Tpx3RawSplitter(ReceivedBytes):
-    """A buffer that bytes are read into, and the chunks that have come, as many together as there are."""
+    """A buffer into which bytes are read, and the chunks that have arrived, as many together as there are."""
 
     def __init__(self) -> None:
         super().__init__(_MOST_BYTES)
 
     def read(self, count: int) -> Iterator[Buffer | WireError]:
-        """The chunks that ``count`` bytes complete, one behind the other, and what was refused on the way. No bytes:
-        nothing more has come for a while, and :data:`SILENCE` says so. Chunks are parts of the buffer: good until
-        more is read.
+        """Yield the chunks that ``count`` bytes complete, one behind the other, and the errors of refused bytes. No
+        bytes: nothing more has arrived for a while, which is signalled by :data:`SILENCE`. Chunks are parts of the
+        buffer: valid until more is read.
         """
         self._last += count
         if not count:
@@ -51,7 +51,7 @@ class Tpx3RawSplitter(ReceivedBytes):
             yield self._part(start, self._first)
 
     def _next(self) -> int | None:
-        """Bytes of the chunk that begins here; None when it has not come whole, 0 where none begins."""
+        """Bytes of the chunk that begins here; None when it has not arrived completely, 0 where none begins."""
         there = self._last - self._first
         if there < WORD_BYTES:
             return None
@@ -62,7 +62,7 @@ class Tpx3RawSplitter(ReceivedBytes):
         return WORD_BYTES + nbytes if there >= WORD_BYTES + nbytes else None
 
     def _skip(self) -> int:
-        """Leave out what comes before the next beginning of a chunk; how many bytes that were."""
+        """Skip bytes before the next beginning of a chunk; return how many."""
         found = self._bytes.find(b"TPX3", self._first + 1, self._last)
         before, self._first = self._first, found if found >= 0 else max(self._first + 1, self._last - 3)
         return self._first - before
