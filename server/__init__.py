@@ -1,1 +1,1 @@
-"""The server that runs beside a microscope, and the command line."""
+"""The server that runs next to a microscope, and the command line."""

@@ -1,1 +1,1 @@
-"""The running server: the supervisor, the process that receives, the control socket, the session."""
+"""The running server: the supervisor, the receiving process, the control socket and the session."""

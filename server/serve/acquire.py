@@ -1,9 +1,9 @@
 """``python -m ptylive.server.serve.acquire CONFIG_JSON COMMAND_LINE [RESTARTS NOTICE STATE]``: receive, record, map.
 
-Prints one JSON line when it is ready, or why it is not, then one whenever somebody has set something, with all that is
-set; ends on SIGTERM, SIGINT, SIGHUP, the `shutdown` command, or with its parent. The exit status is one of
-:class:`ExitCode`.
-RESTARTS: how often it has died before, NOTICE: what to say of that, STATE: the last such line, or {}.
+Prints one JSON line when it is ready, or with the reason why it is not, then one line with all user settings whenever a
+user changes one. It ends on SIGTERM, SIGINT, SIGHUP, the `shutdown` command, or with its parent. The exit status is one
+of :class:`ExitCode`.
+RESTARTS: how often it has died before; NOTICE: the message about that; STATE: the last line of settings, or {}.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ from ptylive.streamer.vetting.vouched import Doorkeeper
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until told to stop; returns the exit status."""
+    """Serve until told to stop; return the exit status."""
     say_unraisable_in_a_line("ptylive acquire")
     logging.basicConfig(level=logging.WARNING, format="ptylive acquire: %(levelname)s: %(message)s")
     config, command_line = ServerConfig.model_validate_json(arguments[0]), arguments[1]
-    if config.dashboard is None:  # nowhere else would a person see the log
+    if config.dashboard is None:  # otherwise nobody would see the log
         print_log()
     use_persistent_cache()
     exit_with_parent()
     try:
-        with threadpool_limits(limits=1):  # cores belong to the receiver first
+        with threadpool_limits(limits=1):  # the receiver has first claim on the cores
             return _serve(config, command_line, arguments[2:])
     except PtyliveError as error:
         _say({"error": error.line()})
@@ -61,7 +61,7 @@ def _serve(config: ServerConfig, command_line: str, history: list[str]) -> int:
 
 
 def _run(session: Session, history: list[str]) -> int:
-    """Start, wait until told to stop, stop."""
+    """Start the parts of the server, wait until told to stop, and stop them."""
     if history:
         session.restarts, session.notice = int(history[0]), history[1]
         user_state.restore(session, json.loads(history[2]))
@@ -73,7 +73,7 @@ def _run(session: Session, history: list[str]) -> int:
     handle_ending(ask_to_stop)
     session.compilation.start()
     threading.Thread(target=_warm_up, args=(session,), name="warm-up", daemon=True).start()
-    watch = watched(session)  # before anybody can ask: what comes from then on is new
+    watch = watched(session)  # before commands are accepted: files that appear from then on are new
     control.start()
     threading.Thread(target=session.detector.greet, name="detector", daemon=True).start()
     session.start()
@@ -94,9 +94,9 @@ def _run(session: Session, history: list[str]) -> int:
 
 
 def watched(session: Session) -> FolderWatch | None:
-    """Begin to watch the folder of the configuration, if there is one.
+    """Start watching the folder named in the configuration, if any.
 
-    The list of what was taken up lies beside the recordings.
+    The list of files taken up is kept next to the recordings.
     """
     config, folder = session.config, session.config.watched_folder
     if folder is None:
@@ -115,7 +115,7 @@ def watched(session: Session) -> FolderWatch | None:
 
 
 def notifying(session: Session) -> Notifier:
-    """Who tells others of what the stream and the refinements do, whatever scan is shown."""
+    """Return the notifier that reports on the stream and the refinements, whichever scan is shown."""
 
     def status() -> dict[str, Any]:
         return {
@@ -129,13 +129,13 @@ def notifying(session: Session) -> Notifier:
 
 
 def _warm_up(session: Session) -> None:
-    """Use the faster receive loop, once it is compiled."""
+    """Switch to the faster receive loop once it is compiled."""
     if session.compilation.wait_quietly(EVERYTHING):
         session.receiver.accelerate()
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process now: a thread that still computes must not meet an interpreter that is being taken down."""
+    """End the process now: a thread that still computes must not run while the interpreter is being torn down."""
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()

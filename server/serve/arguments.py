@@ -1,6 +1,6 @@
 """Check the arguments of a command against the signature of its method.
 
-Commands can rely on their annotations: whoever wrote something else is told which argument, and what it should be.
+Commands can rely on their annotations: an error names the argument that does not match and what it should be.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ptylive.schema import CommandError
 from ptylive.schema.errors import brief
 
 DEEPEST = 32
-"""Levels of a request: whatever walks through it later may recurse."""
+"""Maximum nesting of a request: code that walks through it later may be recursive."""
 _REFUSED = object()
 
 
 def check_form(request: Mapping[Any, Any]) -> None:
-    """Raise CommandError for a request that is nested too deep, or has a map whose keys are not texts."""
+    """Raise CommandError for a request that is nested too deeply or has a map whose keys are not strings."""
     level: list[Any] = [request]
     for _ in range(DEEPEST):
         inner: list[Any] = []
@@ -44,9 +44,9 @@ def _check_keys(plain: Mapping[Any, Any]) -> None:
 
 
 def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments for a method, each of the type it is annotated with; None stands for a default.
+    """Return the arguments for a method, each of its annotated type; None stands for a default.
 
-    Raises CommandError naming the first that is unknown, missing, or something else.
+    Raises CommandError naming the first argument that is unknown, missing or of another type.
     """
     wanted = _wanted(getattr(method, "__func__", method))
     for name in arguments:
@@ -71,7 +71,7 @@ def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, An
 
 @cache
 def _wanted(function: Callable[..., Any]) -> dict[str, tuple[Any, bool, bool]]:
-    """Name of each argument -> its type, whether it may be None, whether it must be there."""
+    """Return name of each argument -> its type, whether it may be None, whether it is required."""
     hints = get_type_hints(function)
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
@@ -86,7 +86,7 @@ def _wanted(function: Callable[..., Any]) -> dict[str, tuple[Any, bool, bool]]:
 
 
 def _text(value: Any) -> Any:
-    """Numbers too: what is typed as a name may look like one."""
+    """Accept numbers too: a name that was typed may look like a number."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) else _REFUSED

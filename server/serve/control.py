@@ -1,7 +1,7 @@
-"""The control socket: every command is answered; and the state, told four times a second.
+"""The control socket, which answers every command, and the state, published four times a second.
 
-What only looks at what is in memory is answered at once, whatever else goes on. Commands that change something, and
-those that open stored files, may wait for a scan or a disk: each kind in a thread of its own.
+Commands that only read memory are answered at once, whatever else is running. Commands that change something and
+commands that open stored files may wait for a scan or a disk; each of these two kinds has its own thread.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ READS_FILES = frozenset(
 )
 """Commands that wait for untrusted files."""
 COMPUTES = frozenset({"orientations", "estimates", "align"})
-"""Commands that take seconds for a large scan and change nothing: they stand in the same line."""
+"""Commands that take seconds for a large scan and change nothing; they share the queue of commands that read files."""
 AT_ONCE = frozenset({"status", "snapshot", "watch", "scans", "received", "record", "shutdown"})
-"""Commands that wait for nothing; all others are done one after the other."""
+"""Commands answered without waiting; all others are queued and run one after the other."""
 MOST_WAITING = 64
-"""Requests of one kind that may wait for those before them."""
+"""Maximum number of queued requests of one kind."""
 
 _Request = tuple[bytes, dict[str, Any]]
 
 log = logging.getLogger(__name__)
 orders = logging.getLogger(f"{__name__}.orders")
-"""Who did what: told whatever level is asked for otherwise."""
+"""Logger of who did what; always at level INFO, whatever level is set otherwise."""
 orders.setLevel(logging.INFO)
 
 
 class ControlServer:
-    """ROUTER at the control address, in a thread of its own."""
+    """ROUTER socket at the control address, served by its own thread."""
 
     def __init__(self, address: str, session: Session) -> None:
         """Bind the socket. Raises PtyliveError when the address is taken."""
@@ -87,7 +87,7 @@ class ControlServer:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     def start(self) -> None:
-        """Begin answering."""
+        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -121,7 +121,7 @@ class ControlServer:
         self._context.destroy()
 
     def _serve_one(self) -> None:
-        """Answer the next request, or leave it to the thread that waits for such."""
+        """Answer the next request, or queue it for the thread that handles its kind."""
         identity, *parts = self._socket.recv_multipart()
         try:
             request = unpack(b"".join(parts))
@@ -144,15 +144,15 @@ class ControlServer:
             self._socket.send_multipart([identity, pack(said)])
 
     def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
-        """Commands of one kind, one after the other: one that waits for a file keeps only its own kind waiting."""
+        """Run queued commands one after the other; a command that waits for a file delays only its own kind."""
         while (asked := requests.get()) is not None:
             identity, request = asked
             self._replies.put([identity, self._reply(request)])
-            with suppress(BlockingIOError):  # enough has been said
+            with suppress(BlockingIOError):  # the pipe is full: the control thread is already notified
                 os.write(self._reply_comes, b"!")
 
     def _reply(self, request: dict[str, Any]) -> bytes:
-        """Run a command; its reply, or why there is none."""
+        """Run a command and return its reply, or the reason for the failure."""
         reply: dict[str, Any] = {"id": None, "ok": False}
         try:
             check_form(request)
@@ -176,7 +176,7 @@ class ControlServer:
         return pack(reply)
 
     def _answer(self, command: object, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run a command of the session. Raises CommandError for one that does not exist, or has other arguments."""
+        """Run a command of the session. Raises CommandError for an unknown command or wrong arguments."""
         groups = self._session.commands
         name = f"command_{command}" if isinstance(command, str) else ""
         method = next((found for group in groups if (found := getattr(group, name, None))), None)
@@ -199,22 +199,22 @@ class ControlServer:
         return reply
 
     def _say_who(self, by: str, command: str, given: Mapping[str, Any]) -> None:
-        """Tell the log what an operator has done."""
+        """Log what an operator has done."""
         words = ", ".join(f"{name} {brief(value)}" for name, value in given.items() if value is not None)
         line = printable(f"{by}: {command}{' of ' if words else ''}{words}")
         self._session.publisher.log("info", line)
-        if not lines.isEnabledFor(logging.INFO):  # which has just said it
+        if not lines.isEnabledFor(logging.INFO):  # otherwise publisher.log has just logged it
             orders.info("%s", line)
 
     def _require_shown(self, uid: str) -> None:
-        """Raise CommandError where another scan than that of ``uid`` is shown: the command meant that one."""
+        """Raise CommandError if the scan shown is not ``uid``, the scan the command was meant for."""
         shown = self._session.shown
         if shown is None or shown.uid != uid:
             now = "no scan" if shown is None else f"scan {shown.header.series}"
             raise CommandError(f"{now} is shown now, and the command was for another", "look again and repeat it")
 
     def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
-        """Publish the state, and what is safe when that has changed; returns what was acknowledged."""
+        """Publish the state, and the safe ranges when they have changed; return what was acknowledged."""
         try:
             state = self._session.command_status()
             self._session.publisher.publish("state", state)

@@ -1,4 +1,4 @@
-"""``serve --watch DIR``: scans that other programs write as files are taken up as if a microscope had sent them."""
+"""``serve --watch DIR``: take up scans that other programs write as files as if a microscope had sent them."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ FIRST_LOOK_S = 5.0
 END_S = 3.0
 MOST_SAID = 2**20
 MOST_TRIES = 3
-"""The server may lack something for a while; a file that fails more often is left until it changes."""
+"""Number of tries per file, since the failure may be temporary; after that the file is left until it changes."""
 Log = Callable[[str, str], None]
-"""Takes level and text of a line for the log."""
+"""Function that takes level and text of a line for the log."""
 
 
 class Sending(Protocol):
-    """Sends files, one after the other."""
+    """Sender of files, one after the other."""
 
     def __call__(self, file: WatchedFile) -> Sent:
-        """Send a file; returns when that is done, or why it is not."""
+        """Send a file; return when it has been sent, or with the reason why it was not."""
         ...
 
     def close(self) -> None:
-        """End what is being sent."""
+        """Abort the transfer in progress."""
         ...
 
 
 class FolderWatch:
-    """A thread that looks into a folder and has each finished file sent, one after the other."""
+    """A thread that watches a folder and sends each finished file, one after the other."""
 
     def __init__(
         self, folder: WatchedFolder, send: Sending, log: Log, clock: Callable[[], float] = time.monotonic
@@ -53,17 +53,17 @@ class FolderWatch:
         self._thread = threading.Thread(target=self._run, name="folder watch", daemon=True)
 
     def start(self) -> None:
-        """Begin to look; returns when it is known what was there before, or the folder takes its time to say."""
+        """Start watching; return when the files already present are known, or after a time limit on a slow folder."""
         self._thread.start()
         self._looked.wait(FIRST_LOOK_S)
 
     def stop(self) -> None:
-        """Look no more; what is being sent is cut off, and the next start goes on with it."""
+        """Stop watching and abort the transfer in progress, which the next start continues."""
         self._stop.set()
         self._send.close()
 
     def look(self) -> None:
-        """Take up what is finished, one after the other: while one is sent, others may change."""
+        """Take up finished files one at a time: while one is being sent, others may change."""
         while finished := self._folder.finished(self._clock()):
             file = finished[0]
             sent = self._send(file)
@@ -80,7 +80,7 @@ class FolderWatch:
             self._folder.take(file)
             self._log("info", f"{file.name}: {sent.frames} frames taken up")
             return
-        if sent.of_file and not file.path.exists():  # with its folder, perhaps, which may come back
+        if sent.of_file and not file.path.exists():  # perhaps together with its folder, which may come back
             self._folder.forget(file)
             self._log("warning", f"{file.name} is not taken up: it was there, and is gone")
             return
@@ -97,7 +97,7 @@ class FolderWatch:
             try:
                 self.look()
                 told = ""
-            except (OSError, PtyliveError) as error:  # the folder or the list cannot be reached: looked at again
+            except (OSError, PtyliveError) as error:  # folder or list unreachable: try again
                 why = error.line() if isinstance(error, PtyliveError) else error.strerror or str(error)
                 if why != told:
                     self._log("warning", f"{self._folder.folder} cannot be watched now: {why}")
@@ -108,9 +108,9 @@ class FolderWatch:
 
 @dataclass
 class FileSender:
-    """Sends files to the server at ``data``, each in a process of its own.
+    """Sender of files to the server at ``data``, each in a separate process.
 
-    ``control``: where the server says what is safe; ``recorded``: whether it records at the moment.
+    ``control``: address where the server reports which frames are safe; ``recorded``: whether it currently records.
     """
 
     data: str
@@ -122,7 +122,7 @@ class FileSender:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def __call__(self, file: WatchedFile, uid: str = "") -> Sent:
-        """Send a file; returns when it is safe, or why it is not. ``uid``: of the scan; the file's own by default."""
+        """Send a file; return once it is safe, or with the reason why not. ``uid``: of the scan, default the file's."""
         settings = SendSettings(
             file=str(file.path),
             data=self.data,
@@ -137,7 +137,7 @@ class FileSender:
                 return Sent(error="the server ends")
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None  # noqa: S101  (we asked for the pipe)
-        with self._process as process:  # its standard input stays open until then: it ends with this process
+        with self._process as process:  # its standard input stays open meanwhile: it ends with this process
             said = self._process.stdout.read(MOST_SAID).splitlines()
             status = process.wait()
         try:
@@ -146,7 +146,7 @@ class FileSender:
             return Sent(error=f"its reader ended with status {status}")
 
     def close(self) -> None:
-        """End what is being sent: the next start goes on with it."""
+        """Abort the transfer in progress; the next start continues it."""
         with self._lock:
             self._closed = True
             if self._process is not None and self._process.poll() is None:

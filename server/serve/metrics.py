@@ -1,7 +1,7 @@
-"""``GET /metrics``: the stream's counters as Prometheus text, on loopback, from a thread of its own.
+"""``GET /metrics``: the stream's counters as Prometheus text, served on loopback by a separate thread.
 
-Counters count since the server started and never go down; gauges describe the current scan. Nothing a scraper does can
-slow the receiver: it reads the same snapshot as ``ptylive status``.
+Counters start at zero with the server and never decrease; gauges describe the current scan. A scraper cannot slow the
+receiver: it reads the same snapshot as ``ptylive status``.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _REFINEMENT_STATES = ("none", "queued", "running", "stopping", "stopped", "done"
 _COUNTED = ("received", "frames", "lost", "duplicates", "late")
 
 Sample = tuple[str, float]
-"""Labels as ``{name="value"}`` (or nothing), and a value."""
+"""Labels as ``{name="value"}`` (or an empty string), and a value."""
 
 log = logging.getLogger(__name__)
 
 
 class FrameTotals:
-    """Frames of all scans since the start. A scan opened again counts once, with its latest numbers."""
+    """Frame counts of all scans since the start. A scan opened again counts once, with its latest numbers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class FrameTotals:
                     self._older[name] += value
 
     def with_current(self, status: StreamStatus) -> dict[str, int]:
-        """Totals including the scan ``status`` is about. Losses of an open scan may yet arrive: they don't count."""
+        """Return totals including the scan in ``status``. Losses of an open scan may still arrive and do not count."""
         with self._lock:
             totals = dict(self._older)
             for uid, counts in self._ended.items():
@@ -75,7 +75,7 @@ class FrameTotals:
 
 
 def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, Any]) -> str:
-    """All metrics in Prometheus' text format, version 0.0.4.
+    """Return all metrics in Prometheus' text format, version 0.0.4.
 
     refinement: ``state``, ``epoch`` and ``loss`` as in ``status``.
     """
@@ -102,17 +102,17 @@ def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, A
         "refinement_epoch": (refinement.get("epoch") or 0, "Epoch the refinement has reached."),
     }
     for name, (number, text) in gauges.items():
-        lines += _metric(name, "gauge", text, [] if number is None else [("", number)])  # None: not known
+        lines += _metric(name, "gauge", text, [] if number is None else [("", number)])  # None: unknown
     lines += _states("state", "State of the stream.", _STATES, status.state)
     lines += _states("refinement_state", "State of the refinement.", _REFINEMENT_STATES, str(refinement.get("state")))
     return "\n".join(lines) + "\n"
 
 
 class MetricsServer:
-    """Serves ``text()`` at ``http://ADDRESS/metrics`` until closed; every other path is 404."""
+    """Server of ``text()`` at ``http://ADDRESS/metrics`` until closed; every other path returns 404."""
 
     def __init__(self, address: str, text: Callable[[], str]) -> None:
-        """Bind ``HOST:PORT`` (port 0: any free one). Raises PtyliveError when it is taken."""
+        """Bind ``HOST:PORT`` (port 0: any free port). Raises PtyliveError when it is taken."""
         host, _, port = address.rpartition(":")
         try:
             self._server = _Server((host.strip("[]"), int(port)), _handler(text))
@@ -131,9 +131,9 @@ class MetricsServer:
 
 
 def serve_metrics(address: str | None, text: Callable[[], str]) -> MetricsServer | None:
-    """Metrics at ``address``; None: off. Empty: the usual address, or nowhere when another server has it.
+    """Serve metrics at ``address``; None: off. Empty: the default address, or nowhere when another server uses it.
 
-    Raises PtyliveError when an address that was asked for is taken.
+    Raises PtyliveError when an explicitly given address is taken.
     """
     if address is None:
         return None
@@ -148,11 +148,11 @@ def serve_metrics(address: str | None, text: Callable[[], str]) -> MetricsServer
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    block_on_close = False  # a client that hangs does not hold up the end
+    block_on_close = False  # a hanging client does not delay shutdown
 
 
 def _is_own_name(host: str) -> bool:
-    """Whether a Host header names this machine: a foreign page may point a name of its own here (DNS rebinding)."""
+    """Return whether a Host header names this machine: a foreign page may point its own name here (DNS rebinding)."""
     try:
         name = urlsplit(f"//{host}").hostname if re.fullmatch(r"[\w.:\[\]-]+", host) else None
         return name == "localhost" or ipaddress.ip_address(name or "").is_loopback
@@ -184,7 +184,7 @@ def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """A scrape every few seconds is no news."""
+            """Log nothing: a scrape every few seconds is not worth a line."""
 
     return Handler
 
@@ -195,7 +195,7 @@ def _metric(name: str, kind: str, text: str, samples: Iterable[Sample]) -> list[
 
 
 def _states(name: str, text: str, states: Iterable[str], current: str) -> list[str]:
-    """One series for each state, 1 for the one that holds."""
+    """Return one series per state, with value 1 for the current state and 0 for the others."""
     return _metric(name, "gauge", text, [(_label("state", state), float(state == current)) for state in states])
 
 

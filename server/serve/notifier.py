@@ -1,7 +1,7 @@
-"""Tells an address on the web of what has happened (configuration: ``notify``), and warns of a disk that fills.
+"""Post events to a web address (configuration: ``notify``), and warn when the disk is filling up.
 
-Each message is a POST of JSON {"what", "text", "series", "uid", "time"}: what a chat's incoming webhook or twenty lines
-of a lab's own server take. Nothing waits for it, and nothing that goes wrong there concerns a scan.
+Each message is a POST of JSON {"what", "text", "series", "uid", "time"}, which a chat's incoming webhook or a lab's own
+server of twenty lines can accept. Nothing waits for it, and no failure there affects a scan.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ TIMEOUT_S = 5.0
 TRY_AGAIN_S = 10.0
 END_S = 1.0
 MOST_WAITING = 100
-"""Messages that an address has not taken; of more the oldest are dropped."""
+"""Maximum number of undelivered messages; beyond it the oldest are dropped."""
 LOW_DISK_BYTES = 2 * 10**9
 SAY_AGAIN_S = 120.0
 Post = Callable[[str, bytes], None]
 
 
 class Notifier:
-    """Looks at the status now and then. ``log``: takes a level and a line.
+    """Notifier that checks the status periodically. ``log``: takes a level and a line.
 
-    ``ask``: gives the status of the stream, whatever scan is shown, with that of ``refinement`` and ``drift`` in it.
+    ``ask``: returns the status of the stream, whichever scan is shown, including ``refinement`` and ``drift``.
 
     ``url``: where messages go, None: nowhere; ``folder``: where recordings go, None: nothing is recorded.
     """
@@ -57,16 +57,16 @@ class Notifier:
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
 
     def start(self) -> None:
-        """Begin, in a thread of its own."""
+        """Start the notifier's thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Send what can be sent within a second, and end."""
+        """Send what can be sent within a second, then end."""
         self._stopped.set()
         self._thread.join(END_S)
 
     def look(self, now: float) -> None:
-        """See what is new, and send what waits; ``now``: s, of a clock that only runs on."""
+        """Check for news and send waiting messages; ``now``: seconds of a monotonic clock."""
         status = self._ask()
         run = status["refinement"]
         told = news(
@@ -92,10 +92,10 @@ class Notifier:
             self._waiting.append(json.dumps({**message, "time": time.time()}).encode())
 
     def _is_low(self, now: float) -> bool:
-        """Whether recordings will soon find no room; said in the log every few minutes."""
+        """Return whether the disk is nearly full; logs a warning every few minutes while it is."""
         try:
             low = self._folder is not None and shutil.disk_usage(self._folder).free < LOW_DISK_BYTES
-        except OSError:  # the recorder says so, with the reason
+        except OSError:  # the recorder reports this, with the reason
             return False
         if low and now >= self._disk_not_before:
             self._disk_not_before = now + SAY_AGAIN_S

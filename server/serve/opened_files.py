@@ -1,5 +1,5 @@
-"""Commands that open files of other programs: what lies in the folder that may be opened from, one of it, and where
-a file goes that somebody's browser brings.
+"""Commands that open files of other programs: list the folder that may be opened from, open one of its files, and
+give the place for a file uploaded by a browser.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -23,12 +23,14 @@ from ptylive.server.serve.watched_folder import WatchedFile, WatchedFolder, may_
 
 MOST_LISTED = 200
 UPLOADS = "uploads"
-"""Folder within that of the files for what browsers bring: what others keep there stays as it is."""
+"""Subfolder for files uploaded by browsers, so that other files in the folder stay untouched."""
 _NAME = re.compile(r"[^\x00-\x1f/\\:]{1,200}")
 
 
 class OpenedFiles:
-    """``data``: where this server receives; ``recorded``: whether it records at the moment."""
+    """Commands for files that may be opened. ``data``: data address of this server; ``recorded``: whether it currently
+    records.
+    """
 
     def __init__(self, config: ServerConfig, data: str, recorded: Callable[[], bool], log: Log) -> None:
         self._folder, self._limit_GB = config.open_folder, config.upload_limit_GB
@@ -37,11 +39,11 @@ class OpenedFiles:
         self._thread: threading.Thread | None = None
 
     def close(self) -> None:
-        """End what is being sent."""
+        """Abort the transfer in progress."""
         self._send.close()
 
     def command_files(self, match: str = "") -> dict[str, Any]:
-        """Scan files that may be opened, the newest first; ``match``: a part of the name, in any case."""
+        """List scan files that may be opened, newest first; ``match``: part of the name, ignoring case."""
         wanted = match.casefold()
         found = [file for file in self._files() if wanted in file.name.casefold()]
         newest = found[: -MOST_LISTED - 1 : -1]
@@ -49,7 +51,7 @@ class OpenedFiles:
         return {"folder": str(self._folder), "files": listed, "count": len(found), "most_bytes": self._most_bytes}
 
     def command_take(self, file: str) -> dict[str, Any]:
-        """Send a file of that folder to this server, as a new scan; the log says when it is there, or why not."""
+        """Send a file of that folder to this server as a new scan; the log reports its arrival, or why it failed."""
         if self._protocol != "native":
             raise CommandError(f"this server listens to a {self._protocol} detector", "open files with another server")
         chosen = next((one for one in self._files() if one.name == file), None)
@@ -62,9 +64,9 @@ class OpenedFiles:
         return {"file": chosen.name}
 
     def command_upload(self, file: str, size_bytes: float) -> dict[str, Any]:
-        """Where a file of ``size_bytes`` goes that a browser is about to bring: its ``path``, or why it is not taken.
+        """Return the ``path`` for a file of ``size_bytes`` that a browser is about to upload, or why it is refused.
 
-        ``there``: a file of that name and size lies in the folder already; there is nothing to bring.
+        ``there``: a file of that name and size is in the folder already, so nothing needs uploading.
         """
         if self._folder is None:
             raise CommandError("no folder may be opened from", "start the server with --files DIR")
@@ -88,7 +90,7 @@ class OpenedFiles:
         return self._limit_GB * 1e9
 
     def _files(self) -> list[WatchedFile]:
-        """Those that lie in the folder with all that belongs to them, also where links lead; the oldest first."""
+        """Return scan files that lie in the folder with all their companions, links resolved; oldest first."""
         if self._folder is None:
             raise CommandError("no folder may be opened from", "start the server with --files DIR")
         try:
@@ -107,7 +109,7 @@ class OpenedFiles:
 
 
 def _room_for(folder: Path, name: str, size_bytes: float) -> dict[str, Any]:
-    """The answer for a new file. Raises CommandError where there is another one, or no room; OSError."""
+    """Return the answer for a new file. Raises CommandError if its name is taken or space is short; OSError."""
     path = folder / UPLOADS / name
     path.parent.mkdir(exist_ok=True)
     if not path.parent.resolve().is_relative_to(folder.resolve()):

@@ -1,4 +1,4 @@
-"""The log of a server without a page, printed where the server runs; a terminal that stands still holds up nothing."""
+"""The log of a server without a dashboard, printed on its terminal; a stalled terminal delays nothing."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from logging.handlers import QueueHandler, QueueListener
 from ptylive.server.wire.publisher import lines
 
 MOST_WAITING = 1000
-"""Lines that wait for a terminal; further ones are dropped."""
+"""Maximum number of lines waiting for the terminal; further lines are dropped."""
 
 
 class _Dropping(QueueHandler):
-    """Drops what there is no room for."""
+    """Handler that drops lines when the queue is full."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say nothing: the terminal is what does not take lines."""
+        """Report nothing: it is the terminal that accepts no lines."""
 
 
 def print_log() -> QueueListener:
-    """Print the log from now on, from a thread of its own."""
+    """Print the log from now on, in a separate thread."""
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
     listener = QueueListener(waiting, *logging.getLogger().handlers)
     listener.start()

@@ -1,4 +1,4 @@
-"""What the receiver of a server is told, from the server's configuration."""
+"""Settings of a server's receiver, from the server's configuration."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ptylive.streamer.receiver import ReceiverSettings
 from ptylive.streamer.sockets.security import ServerKeys
 
 Prepare = Callable[[ScanHeader], ScanHeader]
-"""A scan with the configuration: what DECTRIS streams do not carry."""
+"""Function that completes a header from the configuration, which supplies what DECTRIS streams do not carry."""
 
 
 def receiver_settings(
     config: ServerConfig, keys: ServerKeys | None, prepare: Prepare, log: Callable[[str, str], None]
 ) -> ReceiverSettings:
-    """Raises PtyliveError where a basis or a detector image is none."""
+    """Return the receiver's settings. Raises PtyliveError for an invalid basis or detector image."""
     return ReceiverSettings(
         data=config.data,
         folder=config.recording_folder,
@@ -35,7 +35,7 @@ def receiver_settings(
 
 
 def _compression(config: ServerConfig, prepare: Prepare, log: Callable[[str, str], None]) -> StreamCompression | None:
-    """What turns frames into coefficients before they are recorded, where that is wanted."""
+    """Return the converter of frames to coefficients before recording; None if not wanted."""
     choice = parse_basis(config.basis)
     if choice.is_raw or config.keep_frames or config.recording_folder is None:
         return None

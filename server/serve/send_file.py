@@ -1,7 +1,7 @@
 """``python -m ptylive.server.serve.send_file SETTINGS_JSON``: send one scan file to the server that started this.
 
-Prints one JSON line: how many frames were sent, or why they were not, and whether that is for the file to mend. In a
-process of its own, a file that crashes its reader costs nothing else; it ends with its parent.
+Prints one JSON line: how many frames were sent, or why they were not and whether the file is at fault. In a separate
+process, a file that crashes its reader does no other harm; the process ends with its parent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ptylive.streamer.vetting.door import vet
 
 
 class SendSettings(StrictModel):
-    """data: the server's data address; control: where it says what is safe, None where nothing is recorded.
+    """data: the server's data address; control: where it reports safe frames, None if nothing is recorded.
 
     uid, series: identity and name of the scan; keys: key folder.
     """
@@ -32,7 +32,7 @@ class SendSettings(StrictModel):
 
 
 class Sent(StrictModel):
-    """frames: how many were sent, 0 where that failed; error: why; of_file: whether another try is in vain."""
+    """frames: how many were sent, 0 on failure; error: the reason; of_file: whether trying again is pointless."""
 
     frames: int = 0
     error: str = ""
@@ -40,7 +40,7 @@ class Sent(StrictModel):
 
 
 def send(settings: SendSettings) -> Sent:
-    """Look through the file, then send it, as fast as the server takes it."""
+    """Vet the file, then send it as fast as the server accepts it."""
     keys = None if settings.keys is None else Path(settings.keys)
     how = ReplaySettings(
         to=settings.data, control=settings.control, uid=settings.uid, series=settings.series, keys=keys
@@ -55,7 +55,7 @@ def send(settings: SendSettings) -> Sent:
 
 
 def main(arguments: list[str]) -> int:
-    """Send, and say what became of it."""
+    """Send the file and report the outcome."""
     exit_with_parent()
     sent = send(SendSettings.model_validate_json(arguments[0]))
     tell_parent(sent.model_dump_json())

@@ -1,4 +1,4 @@
-"""A running server: receiver, live thread, finisher, refinements, and the commands it takes.
+"""A running server: receiver, live thread, finisher, refinements, and the commands it accepts.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -51,16 +51,16 @@ from ptylive.streamer.sockets.security import ServerKeys
 from ptylive.streamer.vetting.worker import FileWorker
 
 STOP_TIMEOUT_S = 18.0
-"""Of the 20 s that `stop` may take."""
+"""Time the parts of the server get to end, of the 20 s that `stop` may take."""
 MOST_BEGUN = 1000
 SAVE_PATIENCE_S = 3.0
-"""Somebody waits for the answer to `save`, and every other command behind it."""
+"""How long `save` waits for a busy results file: the caller and every queued command wait with it."""
 
 log = logging.getLogger(__name__)
 
 
 class Session:
-    """Everything of a running server but its sockets for commands."""
+    """Everything in a running server except its command sockets."""
 
     def __init__(self, config: ServerConfig, command_line: str = "ptylive serve") -> None:
         """Bind the data and event sockets. Raises PtyliveError when an address is taken."""
@@ -79,7 +79,7 @@ class Session:
         self._recording_status, self._recent_scans = RecordingStatus(), RecentScans()
         self.recording_wanted = True
         self._begun: deque[str] = deque(maxlen=MOST_BEGUN)
-        """Uids of scans that began, or went on, in this process: the finisher makes their maps."""
+        """Uids of scans that began or continued in this process; the finisher makes their maps."""
         self.restarts, self.notice = 0, ""
         self._lock = threading.Lock()
         self._totals = FrameTotals()
@@ -97,7 +97,7 @@ class Session:
             map_device,
         )
         self._running: dict[str, ScanSession] = {}
-        """Scans whose frames may still come, by uid."""
+        """Scans that may still receive frames, by uid."""
         self._recovered = RecoveredMaps(self._opened, self._finisher.make_maps, self._is_idle, self.publisher.log)
         current, data, placement = self._current, self.receiver.address, Placement(config)
         self.calibration = CalibrationCommands(
@@ -132,7 +132,7 @@ class Session:
             raise
 
     def start(self) -> None:
-        """Begin receiving."""
+        """Start receiving."""
         folder = self.config.recording_folder
         if folder is not None:
             arguments = (folder, self.publisher.log)
@@ -142,7 +142,7 @@ class Session:
         self.receiver.start()
 
     def stop(self) -> None:
-        """End the refinement, close the open scan, finish its recording and results; at most about 20 s."""
+        """End the refinement, close the open scan, finish its recording and results; takes at most about 20 s."""
         if self._metrics is not None:
             self._metrics.close()
         self.compilation.close()
@@ -157,13 +157,13 @@ class Session:
 
     @property
     def files(self) -> FileWorker:
-        """Opens untrusted files."""
+        """Worker that opens untrusted files."""
         return self._finisher.files
 
-    # -- what the streamer and the scans tell us ------------------------------------------------------------------
+    # -- events from the streamer and the scans -------------------------------------------------------------------
 
     def _prepare(self, header: ScanHeader) -> ScanHeader:
-        """A scan with the configuration: what DECTRIS streams do not carry."""
+        """Return the header completed from the configuration, which supplies what DECTRIS streams do not carry."""
         return self.calibration.prepare(header)
 
     def _on_stream_event(self, event: StreamEvent) -> None:
@@ -182,7 +182,7 @@ class Session:
                 log.error("RECORDING WAITS: %s; frames are kept in memory", event.message)
 
     def _opened(self, recording: Path | str) -> ScanSession:
-        """A recording, or its name in the library, as a scan that has ended, with the configuration."""
+        """Open a recording, given by path or library name, as an ended scan with the configuration applied."""
         scan = self.library.open_quietly(recording if isinstance(recording, str) else recording.name)
         scan.header = self.calibration.prepare(scan.header)
         self.calibration.take_up(scan)
@@ -223,7 +223,7 @@ class Session:
         self._finisher.add(scan)
 
     def _return_to(self, scan: ScanSession) -> None:
-        """A scan that went on beside the one that was shown, and has ended, is the one that is shown."""
+        """Show a scan that is still being received now that the scan shown until now has ended."""
         with self._lock:
             ended, self._newest = self._newest, scan
             if self._scan is ended:
@@ -243,7 +243,7 @@ class Session:
 
     @property
     def commands(self) -> tuple[object, ...]:
-        """Where the commands of the control protocol are found: methods ``command_*`` of these."""
+        """Objects whose ``command_*`` methods are the commands of the control protocol."""
         of_a_scan = (self.calibration, self.maps, self.refine, self.tune, self.analysis, IndependentCommands(self))
         return self, *of_a_scan, self.refine.decisions, self.library, self.batch, self.opened_files, self.detector
 
@@ -252,11 +252,11 @@ class Session:
 
     @property
     def shown(self) -> ScanSession | None:
-        """The scan that is shown: the newest, or a past one that was opened."""
+        """The scan being shown: the newest, or a past scan that was opened."""
         return self._scan
 
     def show(self, scan: ScanSession | None) -> None:
-        """Show a past scan until the next one arrives; None: the newest live one again."""
+        """Show a past scan until the next scan arrives; None returns to the newest live scan."""
         with self._lock:
             self._scan = self._newest if scan is None else self.maps.given_to(scan)
 
@@ -265,14 +265,14 @@ class Session:
         return any(part.needs(recording) for part in (self.refine, self.tune, self.batch))
 
     def metrics_text(self) -> str:
-        """The counters as Prometheus text; callable from any thread."""
+        """Return the counters as Prometheus text; callable from any thread."""
         status = self.receiver.status()
         return render(status, self._totals.with_current(status), self.refine.refinements.current.summary())
 
     # -- commands -------------------------------------------------------------------------------------------------
 
     def command_status(self) -> dict[str, Any]:
-        """State of stream, recording and refinement, with the calibration in use."""
+        """Return the state of stream, recording and refinement, with the calibration in use."""
         status = self.receiver.status().to_plain()
         scan = self._scan
         if scan is not None and scan is not self._newest:
@@ -315,26 +315,26 @@ class Session:
 
     @property
     def drift(self) -> dict[str, Any] | None:
-        """Of the newest scan against the first of its place."""
+        """Drift of the newest scan relative to the first scan of the same place."""
         return drift_since_first(self._newest, self.config.drift_bound_A)
 
     @property
     def recordings_failed(self) -> bool:
-        """Whether the recording of a scan failed, and has not been made since."""
+        """Whether the recording of any scan failed and has not been completed since."""
         return bool(self._recording_status.failures)
 
     def _notice(self) -> str:
-        """What is to be said while nothing else is: what went wrong earlier."""
+        """Return the message shown when there is no other: what went wrong earlier."""
         failures = self._recording_status.failures
         if failures:
             return f"{len(failures)} recordings failed, the last one: {failures[-1]}"
         return "; ".join(filter(None, (self.notice, *registry.found().problems)))
 
     def command_snapshot(self, uid: str = "") -> dict[str, Any]:
-        """State, all current maps and the refinement with its pictures: what a viewer that joins late needs; and what
-        live maps there are.
+        """Return state, all current maps, the refinement with its pictures and the kinds of live maps, for a viewer
+        that joins late.
 
-        ``uid``: of one of the last scans, as it was shown last.
+        ``uid``: return one of the last scans instead, as it was last shown.
         """
         scan = self._scan
         if uid and (scan is None or scan.uid != uid):
@@ -348,10 +348,10 @@ class Session:
         }
 
     def command_watch(self, viewer: str, maps: Iterable[str] | None = None) -> dict[str, Any]:
-        """A viewer says which maps it shows, again before the lease ends; without maps it has gone.
+        """Register which maps a viewer shows; repeat before the lease ends. Without maps the viewer is removed.
 
-        While all who receive maps say so, only maps that somebody shows are renewed at the screen's pace, the others
-        seldom.
+        When every receiver of maps is registered, only maps shown by a viewer are renewed at the screen's pace; the
+        others are renewed rarely.
         """
         if isinstance(maps, str):
             raise CommandError("maps is a list of names")
@@ -360,11 +360,11 @@ class Session:
         return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
 
     def command_scans(self) -> dict[str, Any]:
-        """The last scans whose maps are still in memory, newest first; `snapshot` with a `uid` gives their maps."""
+        """List the last scans with maps still in memory, newest first; `snapshot` with a `uid` gives their maps."""
         return {"scans": self._recent_scans.list()}
 
     def command_record(self, on: bool | None = None) -> dict[str, Any]:
-        """Whether scans are recorded; with an argument, from the next one on."""
+        """Return whether scans are recorded; an argument switches recording on or off from the next scan."""
         folder = self.config.recording_folder
         if on is not None:
             if folder is None:
@@ -376,16 +376,16 @@ class Session:
         return {"on": self.recording_wanted and folder is not None, "folder": str(folder or "")}
 
     def command_received(self, uid: str) -> dict[str, Any]:
-        """Ranges [first, last) of the frames of a scan that would survive a crash of this program."""
+        """Return ranges [first, last) of the frames of a scan that would survive a crash of this program."""
         return {"ranges": [list(pair) for pair in self.receiver.safe_ranges(uid)]}
 
     def command_save(self) -> dict[str, Any]:
-        """Write the maps as they are now beside the recording."""
+        """Write the current maps next to the recording."""
         scan = self._scan
         if scan is None:
             raise CommandError("there is nothing to save yet")
         with scan.lock:
-            if scan.engine is not None and scan.ended is None:  # also the maps that nobody looks at
+            if scan.engine is not None and scan.ended is None:  # including maps that no viewer shows
                 scan.take(scan.engine.refresh(scan.engine.live_methods), others_stay=True)
         path = save_results(scan, self._command_line, SAVE_PATIENCE_S)
         if path is None:
@@ -393,6 +393,6 @@ class Session:
         return {"results": str(path)}
 
     def command_shutdown(self) -> dict[str, Any]:
-        """End the server; recording and results are finished first."""
+        """End the server after finishing recording and results."""
         self.shutdown_requested.set()
         return {}

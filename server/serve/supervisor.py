@@ -1,7 +1,7 @@
-"""The parent of a running server: starts acquire and dashboard, restarts what dies, and tells loudly of it.
+"""The parent process of a running server: starts acquire and dashboard, restarts them if they die, and reports it.
 
-A process that received frames and died takes up its journal when it comes back, and senders connect again. One that
-dies again and again is not restarted for ever, and one that does not start in the first place is not started again.
+A receiving process that died resumes its journal after the restart, and senders reconnect. A process that keeps dying
+is given up after a while, and one that fails to start in the first place is not started again.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from ptylive.streamer.sockets.security import KEYS_VARIABLE, ServerKeys
 STOP_TIMEOUT_S = 25.0
 RESTART_PAUSE_S = 1.0
 MOST_RESTARTS, RESTARTS_WITHIN_S = 5, 120.0
-"""A process that died more often than this in so long will die again."""
+"""Deaths allowed, and the period in which they are counted; a process that dies more often is given up."""
 FIRST_PAUSE_S = 0.25
-"""Before the first restart; twice as long before each further one."""
+"""Pause before the first restart; it doubles before each further restart."""
 POLL_S = 0.2
 MOST_STATE = 100_000
-"""Characters of what people have set: it travels as an argument, which the system limits to 128 KiB."""
+"""Maximum length of the user state in characters: it is passed as an argument, which the system limits to 128 KiB."""
 HEAR_S = 2.0
-"""How long the last words of a process that has died are waited for."""
+"""How long to wait for the last output of a process that has died."""
 DASHBOARD_TIMEOUT_S = 60.0
-"""How long the start waits for the dashboard's word that it serves; one that hangs holds up nothing but its page."""
+"""How long startup waits for the dashboard to report that it serves; a hanging dashboard delays only its own page."""
 
 
 _USES = {"watch": "watch", "files": "open files of"}
-"""Option that names a folder -> what the server does with it."""
+"""Option that names a folder -> what the server does with that folder, in words for messages."""
 
 
 @dataclass
 class Supervisor:
-    """One server: ``start`` returns when it takes data, ``watch`` when it has ended.
+    """One server: ``start`` returns once the server accepts data, ``watch`` once it has ended.
 
     ``say`` is called with lines for the person at the terminal.
     """
@@ -67,19 +67,19 @@ class Supervisor:
     _deaths: list[float] = field(default_factory=list, init=False)
     _restarts: int = field(default=0, init=False)
     _images: TemporaryDirectory[str] | None = field(default=None, init=False)
-    """Goes with this object."""
+    """Copies of the detector images; deleted with this object."""
     _ready: bool = field(default=False, init=False)
-    """Whether acquire has said that it takes data."""
+    """Whether acquire has reported that it accepts data."""
     _user_state: str = field(default="{}", init=False)
-    """What people have set in acquire, as it said last; JSON."""
+    """What users have set in acquire, as last reported by it; JSON."""
     _listener: threading.Thread | None = field(default=None, init=False)
 
     def start(self) -> None:
-        """Start the processes. Raises PtyliveError with what the one that failed has to say."""
+        """Start the processes. Raises PtyliveError with the message of a process that failed to start."""
         if self.config.dashboard is not None:
             self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
         if self.config.key_folder is not None:
-            ServerKeys.open(self.config.key_folder)  # a faulty folder is told before anything starts
+            ServerKeys.open(self.config.key_folder)  # report a faulty folder before anything starts
         if self.config.recording_folder is not None:
             require_recordable(self.config.recording_folder)
         for option, folder in (("watch", self.config.watched_folder), ("files", self.config.open_folder)):
@@ -94,9 +94,9 @@ class Supervisor:
             self._start_dashboard(self.config.dashboard).join(DASHBOARD_TIMEOUT_S)
 
     def _keep_images(self, files: dict[str, str]) -> None:
-        """Read the images of the detector once: a receiving process that starts again finds them as they were.
+        """Read and copy the detector images once, so that a restarted receiving process finds them unchanged.
 
-        Raises PtyliveError for one that is none.
+        Raises PtyliveError for a file that is not an image.
         """
         from ptylive.streamer.detector_arrays import read_detector_arrays
         from ptylive.streamer.vetting.door import vet_images
@@ -114,7 +114,7 @@ class Supervisor:
         self.config = self.config.model_copy(update={"detector_files": kept})
 
     def _start_acquire(self, *history: str) -> None:
-        """Start it and wait until it takes data. Raises PtyliveError with what it has to say when it does not."""
+        """Start acquire and wait until it accepts data. Raises PtyliveError with its message when it does not."""
         arguments = ["ptylive.server.serve.acquire", self.config.model_dump_json(), self.command_line, *history]
         self._ready = False
         self._acquire = _python(arguments, stdin=subprocess.PIPE)
@@ -128,17 +128,17 @@ class Supervisor:
         self._listener.start()
 
     def _hear_acquire(self, process: subprocess.Popen[str]) -> None:
-        """Keep what it says of what people have set, until it ends."""
+        """Keep the user state that acquire reports, until the process ends."""
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
         for line in process.stdout:
-            with suppress(ValueError, KeyError, TypeError):  # what a library prints
+            with suppress(ValueError, KeyError, TypeError):  # output printed by a library
                 state = json.dumps(json.loads(line)["user_state"])
                 self._user_state = state if len(state) <= MOST_STATE else self._user_state
 
     def _start_dashboard(self, address: str) -> threading.Thread:
-        """Start it; the thread ends when its address is known, or when it has ended without a word.
+        """Start the dashboard; the thread ends when its address is known, or when it has ended without printing one.
 
-        One that does not come up is started again later; acquisition is looked after meanwhile.
+        A dashboard that does not come up is started again later; acquisition is supervised in the meantime.
         """
         host, _, port = address.rpartition(":")
         options = ["--control", self.config.control, "--address", host, "--port", port]
@@ -163,7 +163,7 @@ class Supervisor:
 
     @property
     def logins(self) -> dict[str, str]:
-        """Address of the dashboard for each role, and for each operator with a name; empty without tokens."""
+        """Dashboard address for each role and each named operator; empty without tokens."""
         known = token_of_each(self._tokens)
         return {who: f"{self.dashboard_url}/login?token={token}" for who, token in known.items()}
 
@@ -173,7 +173,7 @@ class Supervisor:
         return self._acquire is not None and self._acquire.poll() is None
 
     def watch(self) -> int:
-        """Look after the processes until acquire ends for good; returns the exit status of the program."""
+        """Supervise the processes until acquire ends for good; return the exit status of the program."""
         while True:
             while self.running:
                 self._look_after_dashboard()
@@ -183,9 +183,9 @@ class Supervisor:
                 return self._ended()
 
     def _restart(self) -> bool:
-        """Start acquire again after it died; False when that is hopeless."""
+        """Restart acquire after it died; return False when it has died too often."""
         assert self._acquire is not None  # noqa: S101  (it died)
-        if self.config.protocol == "native":  # senders know this address; DECTRIS's is the detector's
+        if self.config.protocol == "native":  # senders use this address; for DECTRIS it is the detector's
             self.config = self.config.model_copy(update={"data": self.data_address})
         what = f"the receiving process died ({_end_of(self._acquire.returncode)})"
         while True:
@@ -209,7 +209,7 @@ class Supervisor:
             return True
 
     def _look_after_dashboard(self) -> None:
-        """Restart a dashboard that has died, not more often than once a second."""
+        """Restart a dashboard that has died, at most once a second."""
         if self._dashboard is None or self._dashboard.poll() is None or time.monotonic() < self._restart_at:
             return
         self._restart_at = time.monotonic() + RESTART_PAUSE_S
@@ -223,7 +223,7 @@ class Supervisor:
             with suppress(subprocess.TimeoutExpired):
                 self._dashboard.wait(5.0)
         if not self._ready and status == -signal.SIGTERM:
-            return ExitCode.DONE  # told to end before it took data
+            return ExitCode.DONE  # told to end before it accepted data
         if status == ExitCode.PARTIAL:
             self.say("NOT EVERYTHING WAS RECORDED: see the lines above")
             return ExitCode.PARTIAL
@@ -233,10 +233,10 @@ class Supervisor:
         return ExitCode.DONE
 
     def stop(self) -> int:
-        """Ask the server to finish recording and results, and end it."""
+        """Ask the server to finish recording and results, then end it."""
         if self.running:
             assert self._acquire is not None  # noqa: S101  (it is running)
-            self._acquire.terminate()  # a signal also reaches one that takes no commands: busy, or still starting
+            self._acquire.terminate()  # a signal also reaches a process that is busy or still starting
             try:
                 self._acquire.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -245,7 +245,7 @@ class Supervisor:
 
 
 def _free_address(address: str) -> str:
-    """The address the dashboard is to be served at, port 0 replaced by a free one. Raises PtyliveError if taken."""
+    """Return the dashboard's address with port 0 replaced by a free port. Raises PtyliveError if the port is taken."""
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -260,7 +260,7 @@ def _free_address(address: str) -> str:
 def _python(
     arguments: list[str], *, stdin: int | None = None, keys: Path | None = None, tokens: tuple[str, ...] = ()
 ) -> subprocess.Popen[str]:
-    """A module of ours as a process, a client with the given keys; its standard output is a pipe."""
+    """Start a ptylive module as a process with the given client keys and tokens; its standard output is a pipe."""
     environment = {name: value for name, value in os.environ.items() if name != TOKENS_VARIABLE}
     if keys is not None:
         environment[KEYS_VARIABLE] = str(keys)
@@ -271,7 +271,7 @@ def _python(
 
 
 def _end_of(status: int) -> str:
-    """An exit status in words."""
+    """Return an exit status in words."""
     if status >= 0:
         return f"status {status}"
     with suppress(ValueError):
@@ -280,13 +280,13 @@ def _end_of(status: int) -> str:
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
-    """The first line a process prints; empty when it ends without one."""
+    """Return the first line a process prints; empty when it ends without printing any."""
     assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
     return process.stdout.readline().strip()
 
 
 def _with_folder(hint: str, paths: Iterable[str]) -> str:
-    """A hint, and where relative paths begin: a configuration may be written for another folder."""
+    """Add to a hint where relative paths start: a configuration may have been written for another folder."""
     if all(Path(path).expanduser().is_absolute() for path in paths):
         return hint
     where = f"it begins at {Path.cwd()}, where the server starts"

@@ -1,7 +1,7 @@
-"""What people have set in a running server and no file says: it outlives the process that it was set in.
+"""What users have set in a running server and no file holds; it outlives the process in which it was set.
 
-A receiving process that died is started again by the supervisor, which has been told of every change
-(:mod:`ptylive.server.serve.acquire`) and gives the last state to the new one.
+A receiving process that died is restarted by the supervisor, which has received every change
+(:mod:`ptylive.server.serve.acquire`) and passes the last state to the new process.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from ptylive.server.serve.session import Session
 
 
 def told(session: Session) -> dict[str, Any]:
-    """Values that are pinned or of single scans, settings of maps, virtual detectors, whether scans are recorded.
+    """Return pinned values, values of single scans, map settings, virtual detectors and whether scans are recorded.
 
-    As JSON has them.
+    All values are JSON types.
     """
     return {
         "pinned": session.calibration.pinned,
@@ -27,7 +27,7 @@ def told(session: Session) -> dict[str, Any]:
 
 
 def restore(session: Session, state: Mapping[str, Any]) -> None:
-    """Go on with what was told of the session whose place this one takes, before it starts; an empty map: nothing."""
+    """Restore, before the session starts, the state of the session it replaces; an empty map changes nothing."""
     if not state:
         return
     session.calibration.restore(state["pinned"], state["own"])

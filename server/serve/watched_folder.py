@@ -1,8 +1,8 @@
 """A folder into which other programs write scans: which of its files are finished, and which have been taken up.
 
-A file is finished when neither it nor any of its companions (a header beside its data, the parts of a DECTRIS series)
-has changed for some seconds, and no program of this machine has it open for writing. What was there when the folder
-was first watched is left alone; that, and what has been taken up since, is kept in a list beside the recordings.
+A file is finished when neither it nor any of its companions (a header next to its data, the parts of a DECTRIS series)
+has changed for some seconds, and no program on this machine has it open for writing. Files present when the folder
+was first watched are left alone; they, and all files taken up since, are kept in a list next to the recordings.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ptylive.streamer.foreign.formats import HDF5_NAMES, PICTURES_TOO, SUFFIXES
 from ptylive.streamer.foreign.tvips import LATER_PART
 
 MOST_FILES, DEEPEST = 20_000, 4
-"""Files that are looked at, and folders within folders."""
+"""Maximum number of files examined, and maximum depth of nested folders."""
 MOST_LIST_BYTES = 2**26
 WATCHED_LIST = ".watched-files.jsonl"
 HELD_S = 60.0
-"""A program may keep a file open that it has finished: unchanged for so long, it counts as finished all the same."""
+"""A file unchanged for this long counts as finished even if a program still has it open."""
 _DATA_OF = {".json": (".npy", ".h5"), ".xml": (".raw",), ".hdr": ()}
-"""Headers, and the data of the same name that are opened by them; a Merlin .mib is opened by itself."""
+"""Suffix of a header -> suffixes of the data it opens, of the same name; a Merlin .mib file is opened directly."""
 _DECTRIS_DATA = re.compile(r"_data_\d+$")
 _MADE_HERE = ("_results", "_coefficients")
 _Stamp = tuple[int, int]
@@ -41,7 +41,7 @@ _Companion = tuple[str, int, int]
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A scan in a file: where, as what, and with which companions (name, size, time), itself among them."""
+    """A scan in a file: its path, name, stamp and companions (name, size, time), which include the file itself."""
 
     path: Path
     name: str
@@ -50,28 +50,29 @@ class WatchedFile:
 
     @property
     def uid(self) -> str:
-        """Identity of the scan: the same for the same file, also after a restart in the middle of it."""
+        """Identity of the scan: the same for the same file, also after a restart while it is being sent."""
         return str(uuid.uuid5(uuid.NAMESPACE_URL, f"file:{self.name}|{self.stamp[0]}|{self.stamp[1]}"))
 
 
 class WatchedFolder:
-    """``settle_s``: how long a finished file has not changed; ``kept``: list of what was taken up, None for memory.
+    """A watched folder, used by one thread; it is not examined before the first call of :meth:`finished`.
 
-    Used by one thread. Nothing is looked at before the first call of :meth:`finished`.
+    ``settle_s``: how long a file must stay unchanged to count as finished; ``kept``: file that lists what was taken
+    up, None to keep the list in memory only.
     """
 
     def __init__(self, folder: Path, settle_s: float, kept: Path | None = None) -> None:
         self.folder, self._settle_s, self._list = folder, settle_s, kept
         self.left_alone = 0
-        """Files that were there when the folder was first watched."""
+        """Number of files present when the folder was first watched."""
         self._begun = False
         self._taken: set[tuple[str, int, int]] = set()
         self._refused: dict[str, tuple[_Companion, ...]] = {}
         self._unchanged: dict[str, tuple[tuple[_Companion, ...], float]] = {}
-        """Companions of what is not finished, and since when they are as they are."""
+        """Companions of each unfinished file, and the time since which they are unchanged."""
 
     def files(self) -> Iterator[WatchedFile]:
-        """Every scan file of the folder, one for a scan, the oldest first."""
+        """Iterate over the scan files of the folder, one file per scan, oldest first."""
         found: dict[Path, dict[str, _Stamp]] = {}
         for path, stamp in self._walk():
             found.setdefault(path.parent, {})[path.name] = stamp
@@ -79,11 +80,11 @@ class WatchedFolder:
         return iter(sorted(scans, key=lambda file: (file.stamp[1], file.name)))
 
     def finished(self, now: float) -> list[WatchedFile]:
-        """What is to be taken up. ``now``: seconds of a clock that never goes back.
+        """Return the files to be taken up. ``now``: seconds of a monotonic clock.
 
-        It is true when it is said: what takes its time makes it old, so take one, and ask again.
+        The answer holds only at the time of the call: process one file, then call again.
 
-        Raises OSError for a folder, or a list, that cannot be read now; InputFileError for a list that is none.
+        Raises OSError when the folder or the list cannot be read now; InputFileError when the list is not valid.
         """
         self._begin()
         seen, settled = set(), []
@@ -104,33 +105,33 @@ class WatchedFolder:
         ]
 
     def take(self, file: WatchedFile) -> None:
-        """It has been taken up: never again, unless it changes."""
+        """Mark a file as taken up; it is not reported again unless it changes."""
         size, mtime_ns = file.stamp
         self._taken.add((file.name, size, mtime_ns))
         self._keep(file=file.name, size=size, mtime_ns=mtime_ns)
         self._unchanged.pop(file.name, None)
 
     def postpone(self, file: WatchedFile, now: float) -> None:
-        """It could not be sent: again when it has not changed for as long as before."""
+        """Put off a file that could not be sent; it is reported again after the same time without changes."""
         self._unchanged[file.name] = (file.companions, now)
 
     def forget(self, file: WatchedFile) -> None:
-        """It went away: what comes under its name is a file like any other, with all the time that one is given."""
+        """Forget a file that has disappeared; a file that appears under its name is treated as new."""
         self._unchanged.pop(file.name, None)
 
     def refuse(self, file: WatchedFile) -> None:
-        """It cannot be read: not again before it, or a companion, changes, or the server starts anew."""
+        """Skip a file that cannot be read until it or a companion changes, or the server restarts."""
         self._refused[file.name] = file.companions
 
     def _begin(self) -> None:
-        """Read the list, or begin it with what is there, the first time."""
+        """On the first call, read the list, or start it with the files present now."""
         if self._begun:
             return
         if self._list is None or not self._list.exists() or not self._read_list(self._list):
             there = list(self.files())
             for file in there:
                 self.take(file)
-            self._keep(folder=str(self.folder))  # last: where it is cut off before, it begins anew
+            self._keep(folder=str(self.folder))  # last: if interrupted before, it starts afresh
             self.left_alone = len(there)
         self._begun = True
 
@@ -146,7 +147,7 @@ class WatchedFolder:
                     yield WatchedFile(path, str(path.relative_to(self.folder)), names[name], companions)
 
     def _walk(self) -> Iterator[tuple[Path, _Stamp]]:
-        """Files that a reader may know, with size and time; links to folders are not followed."""
+        """Files whose format may be readable, with size and time; links to folders are not followed."""
         count, waiting = 0, [(self.folder, 0)]
         while waiting:
             folder, depth = waiting.pop()
@@ -161,7 +162,7 @@ class WatchedFolder:
                         return
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
-        """What is in a folder and not hidden; nothing for one within that is gone meanwhile, or not ours to read."""
+        """Return the visible entries of a folder; none for a subfolder that has disappeared or may not be read."""
         try:
             return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
         except OSError:
@@ -179,7 +180,7 @@ class WatchedFolder:
                 os.fsync(lines.fileno())
 
     def _read_list(self, kept: Path) -> bool:
-        """Read what was taken up; whether this folder was watched before."""
+        """Read the list of files taken up; return whether this folder was watched before."""
         watched_before = False
         for line in read_text(kept, MOST_LIST_BYTES).splitlines():
             with suppress(ValueError, KeyError, TypeError):  # half a line: the server was killed while it wrote
@@ -192,16 +193,16 @@ class WatchedFolder:
 
 
 def may_be_a_scan(path: Path) -> bool:
-    """Whether a reader may know a file, by its name."""
+    """Return whether a file may be a readable scan, judged by its name."""
     suffix = path.suffix.lower()
     return suffix not in PICTURES_TOO and suffix in (*SUFFIXES, *HDF5_NAMES)
 
 
 def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
-    """Size and time of an ordinary file that a reader may know; None for anything else."""
+    """Return size and time of an ordinary file that may be a scan; None for anything else."""
     if not may_be_a_scan(Path(entry.name)):
         return None
-    with suppress(OSError):  # gone meanwhile, or a link that leads nowhere
+    with suppress(OSError):  # deleted in the meantime, or a dangling link
         about = entry.stat()
         if stat.S_ISREG(about.st_mode):
             return about.st_size, about.st_mtime_ns
@@ -209,7 +210,7 @@ def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
 
 
 def paths_being_written() -> frozenset[str]:
-    """Files that programs of this machine, as far as they may be looked at, have open for writing."""
+    """Return files open for writing in programs on this machine, as far as those may be inspected."""
     found: set[str] = set()
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -218,7 +219,7 @@ def paths_being_written() -> frozenset[str]:
 
 
 def _scan_name(name: str) -> str:
-    """What the files of one scan have in common."""
+    """Return the part of the name that the files of one scan have in common."""
     stem = Path(name).stem
     if Path(name).suffix.lower() == ".tvips":
         return LATER_PART.sub("_000", stem)
@@ -226,7 +227,7 @@ def _scan_name(name: str) -> str:
 
 
 def _stands_for_a_scan(name: str, together: list[str]) -> bool:
-    """Whether a file is the one to open among those of its scan."""
+    """Return whether a file is the one to open among the files of its scan."""
     path = Path(name)
     if path.stem.endswith(_MADE_HERE):
         return False
@@ -234,7 +235,7 @@ def _stands_for_a_scan(name: str, together: list[str]) -> bool:
         return not any(Path(other).stem.endswith("_master") for other in together)
     suffix = path.suffix.lower()
     if suffix == ".tvips" and LATER_PART.search(path.stem):
-        return False  # it is read with the first part
+        return False  # read together with the first part
     have = {Path(other).suffix.lower() for other in together if Path(other).stem == path.stem}
     if suffix in _DATA_OF:
         return any(data in have for data in _DATA_OF[suffix])
