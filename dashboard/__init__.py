@@ -1,5 +1,5 @@
-"""What the microscopist sees: live maps, the state of the stream, and the refinement, in a browser.
+"""The user interface in the browser: live maps, the state of the stream, and the refinement.
 
-A process of its own (``python -m ptylive.dashboard``). It reaches the server only through
-:mod:`ptylive.server.wire.client`; when it dies, no frame is lost.
+It runs as a separate process (``python -m ptylive.dashboard``) and reaches the server only through
+:mod:`ptylive.server.wire.client`; if it dies, no frame is lost.
 """

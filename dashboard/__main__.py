@@ -1,4 +1,4 @@
-"""``python -m ptylive.dashboard``: the dashboard as a process of its own."""
+"""``python -m ptylive.dashboard``: run the dashboard as a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.server.wire.client import DEFAULT_CONTROL
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the dashboard; 0 when it was asked to stop, 1 when it could not start."""
+    """Run the dashboard; return 0 when it was stopped on request, 1 when it could not start."""
     say_unraisable_in_a_line("ptylive dashboard")
     parser = argparse.ArgumentParser(prog="ptylive.dashboard", description="Live maps and refinement in a browser.")
     parser.add_argument("--control", default=DEFAULT_CONTROL, help="control address of the server (%(default)s)")
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # else it warns of every page that is closed
+    logging.getLogger("bokeh.server.views.ws").setLevel(logging.ERROR)  # otherwise it warns whenever a page is closed
     from ptylive.dashboard.access import Access
     from ptylive.dashboard.app import Dashboard, serve
 

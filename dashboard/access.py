@@ -1,8 +1,8 @@
-"""Who may see the page and who may command: secret tokens, a signed cookie, nothing else.
+"""Who may see the page and who may send commands: secret tokens and a signed cookie, nothing else.
 
-Operators get the page at ``/``, everybody with the viewers' token the read-only one at ``/view``. Operators share a
-token, or have one each with their name, which goes along with their commands. Without tokens (the default on this
-machine's own addresses) both are open.
+Operators get the page at ``/``; everybody with the viewers' token gets the read-only page at ``/view``. Operators share
+a token, or each have a token with their name, which is sent along with their commands. Without tokens (the default on
+loopback addresses) both pages are open.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ QUESTIONS: Mapping[str, frozenset[str]] = {
     "trotter": frozenset({"q_invA"}),
     "tune_status": frozenset(),
 }
-"""Commands that change nothing, with the arguments under which that is so."""
+"""Commands that change nothing, with the arguments they may carry without changing anything."""
 
 
 FETCH = "fetch"
-"""Command and request for files of the library: viewers' where the configuration says so."""
+"""Command and request for files of the library; open to viewers if the configuration says so."""
 READ_ONLY = "this page is read-only: open the operator's address"
 OWN_VIEW = frozenset(
     {
@@ -64,7 +64,7 @@ OWN_VIEW = frozenset(
         "metadata",
     }
 )
-"""Requests of a page that change what this viewer sees, or that come to a command, which is refused as such."""
+"""Requests of a page that change only what this viewer sees, or that lead to a command, which is itself refused."""
 
 
 class Role(StrEnum):
@@ -75,14 +75,14 @@ class Role(StrEnum):
 
 
 class Visitor(NamedTuple):
-    """Who has proved to be whom; ``name`` is empty for the tokens that people share."""
+    """Identity that a visitor has proved; ``name`` is empty for shared tokens."""
 
     role: Role
     name: str = ""
 
     @property
     def words(self) -> bytes:
-        """What a cookie is signed for."""
+        """Bytes that the signature of a cookie covers."""
         return f"{self.role} {self.name}".strip().encode()
 
 
@@ -91,9 +91,9 @@ PATHS: Mapping[Role, str] = {Role.OPERATOR: "/", Role.VIEWER: "/view"}
 
 @dataclass(frozen=True)
 class Access:
-    """The tokens that people share, and those of single operators: (name, token).
+    """The shared tokens, and the tokens of single operators as (name, token).
 
-    Raises PtyliveError when one is too short to be secret, or not its own; or when a name is none.
+    Raises PtyliveError if a token is too short to be secret or is used twice, or if a name is invalid.
     """
 
     operator: str
@@ -122,7 +122,7 @@ class Access:
 
     @classmethod
     def from_environment(cls) -> Access | None:
-        """The tokens this process was given, if any."""
+        """Return the tokens this process was given, if any."""
         words = os.environ.get(TOKENS_VARIABLE, "").split()
         if not words:
             return None
@@ -133,28 +133,28 @@ class Access:
 
     @property
     def secret(self) -> bytes:
-        """Key for signing: the same after a restart with the same tokens, so that nobody has to log in again."""
+        """Signing key: the same after a restart with the same tokens, so that nobody has to log in again."""
         return hashlib.sha256(f"ptylive {self.operator} {self.viewer}".encode()).digest()
 
     def visitor_of_token(self, token: str) -> Visitor | None:
-        """Whose token it is."""
+        """Return the visitor to whom a token belongs."""
         known = (visitor for visitor, own in self._known() if hmac.compare_digest(token.encode(), own.encode()))
         return next(known, None)
 
     def cookie(self, visitor: Visitor) -> str:
-        """What a browser keeps after logging in; it ends with the token that it was given for."""
+        """Value that a browser keeps after logging in; it becomes invalid with the token it was issued for."""
         own = dict(self.named).get(visitor.name, "").encode()
         signed = hmac.new(self.secret + own, visitor.words, hashlib.sha256)
         return f"{visitor.role}.{signed.hexdigest()}"
 
     def visitor_of_cookie(self, cookie: str) -> Visitor | None:
-        """Who a cookie proves to be."""
+        """Return the visitor whose identity a cookie proves."""
         given = cookie.encode()
         return next((v for v, _ in self._known() if hmac.compare_digest(given, self.cookie(v).encode())), None)
 
 
 def may_visit(role: Role, path: str) -> bool:
-    """Whether a role may ask for a path: the read-only page and the scripts are everybody's."""
+    """Whether a role may request a path: the read-only page and the scripts are open to everybody."""
     shared = path == "/view" or path.startswith(("/view/", "/static/")) or path == "/favicon.ico"
     return role is Role.OPERATOR or shared
 
@@ -165,7 +165,7 @@ def is_question(command: str, arguments: Mapping[str, Any]) -> bool:
 
 
 class NamedSender:
-    """Says with every command that changes something who has given it."""
+    """Adds the name of the operator to every command that changes something."""
 
     def __init__(self, sender: CommandSender, name: str) -> None:
         self._sender, self._name = sender, name
@@ -178,16 +178,16 @@ class NamedSender:
 
 
 class ReadOnlySender:
-    """Lets questions through to a sender of commands and refuses every command that changes something.
+    """Passes questions on to a sender of commands and refuses every command that changes something.
 
-    ``may_fetch``: files may be asked for, too.
+    ``may_fetch``: whether files may be requested, too.
     """
 
     def __init__(self, sender: CommandSender, *, may_fetch: bool = False) -> None:
         self._sender, self._may_fetch = sender, may_fetch
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
-        """Send a question; for anything else the future holds a CommandError."""
+        """Send a question; for any other command the future holds a CommandError."""
         fetches = self._may_fetch and command == FETCH and arguments.keys() <= {"recordings"}
         if fetches or is_question(command, arguments):
             return self._sender.submit(command, **arguments)

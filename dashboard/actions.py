@@ -1,4 +1,4 @@
-"""What a viewer has done with refinements of the scan that is shown: start, stop, go on, save."""
+"""What a viewer can do with refinements of the displayed scan: start, stop, resume, save."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ptylive.dashboard.requests import Request, as_plain
 from ptylive.schema import PtyliveError
 
 MOST_BETWEEN = 10_000
-"""Epochs from one picture of a film to the next."""
+"""Largest number of epochs between two pictures of a film."""
 
 
 class RefineActions:
-    """``queues``: whether one that is asked for now waits in line; ``show``: goes to the Refine view.
+    """Starts, stops and resumes refinements. ``queues``: whether a new run would wait in line.
 
-    ``stored``: the stored run that is shown, if one is; ``written``: gets replies that name files.
+    ``show``: switches to the Refine view; ``stored``: the stored run on display, if any; ``written``: gets replies that
+    name files.
     """
 
     def __init__(
@@ -33,14 +34,14 @@ class RefineActions:
         self._orders, self._place, self._queues, self._show = orders, place, queues, show
         self._stored, self._written = stored, written
         self.every = 0
-        """Every how many epochs a picture is kept for a film; 0: never."""
+        """Number of epochs between the pictures kept for a film; 0: no film."""
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Requests of the page."""
+        """Handlers of the page's requests."""
         return {"film": self.film}
 
     def film(self, request: Request) -> None:
-        """How often pictures are kept of the refinements to come; or the film of the one that is shown."""
+        """Set how often pictures of future refinements are kept, or request the film of the displayed run."""
         if request.key == "show":
             self._orders.send("film", "film written", self._written, **self._run())
             return
@@ -54,7 +55,7 @@ class RefineActions:
         return {"run": name} if (name := self._stored()) else {}
 
     def refine(self, values: dict[str, Any]) -> None:
-        """Start one with the settings of the form, or put it in line."""
+        """Start a refinement with the settings of the form, or put it in line."""
         try:
             Preset.from_mapping(values)
         except PtyliveError as error:
@@ -67,11 +68,11 @@ class RefineActions:
             self._orders.send("refine", "refinement started", self._shown, preset=values, **where)
 
     def stop(self) -> None:
-        """Stop the one that runs."""
+        """Stop the running refinement."""
         self._orders.send("refine_stop", "stopping the refinement")
 
     def resume(self, **more: int) -> None:
-        """Go on with the last one, where the page now says."""
+        """Resume the last refinement at the place the page currently selects."""
         where = self._place.arguments()
         self._orders.send("refine_resume", "going on from where it ended", self._shown, **more, **where)
 

@@ -1,4 +1,4 @@
-"""The dashboard's web server: one feed, one queue of commands, and a page for everybody who looks."""
+"""The dashboard's web server: one feed, one command queue, and a page for every viewer."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from ptylive.dashboard.web.page_socket import RefusedMessages
 from ptylive.schema import PtyliveError
 
 MAX_UPLOAD_BYTES = 2**20
-"""A browser has nothing large to say."""
+"""Upper bound; a browser has nothing large to send."""
 UNUSED_SESSION_MS = 3_000
-"""How long a page that nobody looks at any more is kept."""
+"""How long a page is kept after its last viewer has left."""
 PARENT_CHECK_S = 1.0
 FAREWELL_S = 0.4
-"""Some ticks of the pages, which then say that the server was ended; else they would promise to come back."""
+"""A few ticks in which pages report that the server was ended; otherwise they would promise to reconnect."""
 logger = logging.getLogger(__name__)
 
 
 class Dashboard:
     """The web server on ``address``:``port`` (0: any free port) for the ptylive server at ``control``.
 
-    ``names`` are further names (NAME or NAME:PORT) under which browsers may ask for it, ``prefix`` the path under which
-    a proxy serves it. Raises NotLoopbackError for an address that others can reach when there is no ``access``.
+    ``names`` are further names (NAME or NAME:PORT) under which browsers may request it, ``prefix`` the path under which
+    a proxy serves it. Raises NotLoopbackError for an address that others can reach if no ``access`` is given.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Dashboard:
 
     @property
     def refused(self) -> RefusedMessages:
-        """What pages have sent that was not let in."""
+        """Messages of pages that were refused."""
         return self._application.refused
 
     @property
@@ -111,7 +111,7 @@ class Dashboard:
 
     @property
     def open_pages(self) -> int:
-        """How many pages are open."""
+        """Number of open pages."""
         return self._application.open_pages
 
     def _open_page(self, document: Document) -> None:
@@ -133,7 +133,7 @@ class Dashboard:
             self.feed.end()
             await asyncio.sleep(FAREWELL_S if self.open_pages else 0.0)
         finally:
-            # callbacks of pages that wait for their turn are cancelled now, which Bokeh tells as an error
+            # callbacks of pages that are waiting for their turn are cancelled now, which Bokeh logs as an error
             logging.getLogger("bokeh.util.tornado").setLevel(logging.CRITICAL)
             self._server.stop(wait=False)
             await self._web.close_all_connections()
@@ -142,7 +142,7 @@ class Dashboard:
 
 
 async def _end_of(parent: int) -> None:
-    """Return when this process has another parent: the one that started it has ended, maybe long ago."""
+    """Return when this process has a new parent, that is, when the process that started it has ended."""
     while os.getppid() == parent:
         await asyncio.sleep(PARENT_CHECK_S)
 
@@ -151,7 +151,7 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
     stop = asyncio.Event()
     if parent is not None:
         if os.getppid() != parent:
-            return  # before it takes a port that another one may want
+            return  # before it occupies a port that another process may need
         watcher = asyncio.ensure_future(_end_of(parent))
         watcher.add_done_callback(lambda _: stop.set())
     if threading.current_thread() is threading.main_thread():
@@ -159,7 +159,7 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
     running = dashboard()
-    with suppress(BrokenPipeError):  # whoever started it has ended meanwhile, and so will this
+    with suppress(BrokenPipeError):  # the process that started this one has ended meanwhile, and so will this one
         sys.stdout.write(f"dashboard: {running.url}\n")
         sys.stdout.flush()
     await running.run(stop)
@@ -168,8 +168,9 @@ async def _serve(dashboard: Callable[[], Dashboard], parent: int | None) -> None
 def serve(dashboard: Callable[[], Dashboard], parent: int | None = None) -> None:
     """Run the dashboard that ``dashboard`` makes until SIGINT or SIGTERM; prints one line with its address.
 
-    ``parent``: process id of whoever started this process, as that one says; it ends when that one has ended, so that
-    no dashboard is left behind. Asked for here it would be somebody else's where the parent is gone already.
-    Raises PtyliveError when it cannot listen there.
+    ``parent``: process id of the process that started this one, as reported by that process; the dashboard ends with
+    it,
+    so that none is left behind. Queried here, the id would belong to another process if the parent had already gone.
+    Raises PtyliveError when it cannot listen on the port.
     """
     asyncio.run(_serve(dashboard, parent))

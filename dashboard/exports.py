@@ -1,4 +1,4 @@
-"""What leaves the page as files: a map as shown and its floats, and everything side by side."""
+"""What leaves the page as files: a map as shown with its floats, and all maps side by side."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ptylive.dashboard.pictures import OVERWRITING
 
 FORMATS = ("png", "tiff", "hspy")
 MOST_SAID = 3
-"""Maps whose agreement is told, those that agree best."""
+"""Number of maps whose agreement is reported, best agreement first."""
 
 
 class Exports:
-    """Has files written by the server, and lets the browser fetch them. ``offer``: gives the address of a file."""
+    """Has the server write files, and lets the browser fetch them. ``offer``: returns the address of a file."""
 
     def __init__(self, orders: Orders, offer: Callable[[Path], str] | None) -> None:
         self._orders, self._offer = orders, offer
         self.downloads: list[dict[str, str]] = []
-        """Name and address of the files that were written last."""
+        """Names and addresses of the most recently written files."""
 
     @property
     def offers(self) -> bool:
@@ -29,7 +29,7 @@ class Exports:
         return self._offer is not None
 
     def picture(self, name: str, figure: PictureFigure) -> None:
-        """Write a picture of the server as it is shown, and its numbers; of a transform, the map itself."""
+        """Write one of the server's pictures as it is shown, and its numbers; for a transform, the map itself."""
         shown, colours = figure.showing.removesuffix(OVERWRITING) == name, str(figure.colour_map)
         limits = [float(v) for v in figure.limits] if shown else None
         self._orders.send(
@@ -37,7 +37,7 @@ class Exports:
         )
 
     def side_by_side(self) -> None:
-        """Write maps and refined object beside each other."""
+        """Write maps and the refined object side by side."""
         self._orders.send("side_by_side", "", self._compared)
 
     def report(self) -> None:
@@ -45,7 +45,7 @@ class Exports:
         self._orders.send("report", "report written", self.written)
 
     def fetch(self, recordings: list[str]) -> None:
-        """Let the browser fetch recordings, with their results and exports."""
+        """Let the browser fetch recordings with their results and exports."""
         if recordings:
             self._orders.send("fetch", "to be fetched by the links below", self.written, recordings=recordings)
         else:
@@ -63,7 +63,7 @@ class Exports:
 
 
 def agreement(reply: dict[str, Any]) -> str:
-    """How far maps agree with the refinement, best first, in one line."""
+    """How well the maps agree with the refinement, best first, in one line."""
     found = reply.get("correlation")
     known = {str(name): float(value) for name, value in found.items()} if isinstance(found, dict) else {}
     best = sorted(known, key=lambda name: -known[name])[:MOST_SAID]

@@ -1,4 +1,4 @@
-"""The page's help: what each key does, what the views show, and what words mean; tables that it is made from."""
+"""Tables for the page's help: what each key does, what the views show, and what words mean."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptylive.dashboard.panels.maps import MapPanel, Mosaic
 
 @dataclass(frozen=True)
 class Key:
-    """A key and its meaning; those of the browser's own never reach the server."""
+    """A key and its meaning; keys that the browser handles itself never reach the server."""
 
     name: str
     meaning: str
@@ -51,7 +51,7 @@ SHOWN: tuple[tuple[str, str], ...] = (
     ("Tune", "short trials of settings, judged by patterns that were held out"),
     ("Library", "scans of the recording folder, to be found, opened, compared, refined and taken along"),
 )
-"""Views, and what is to be seen there."""
+"""Views, and what they show."""
 WORDS: tuple[tuple[str, str], ...] = (
     (
         "OBF, iDPC, tcBF",
@@ -76,11 +76,11 @@ WORDS: tuple[tuple[str, str], ...] = (
     ("FRC", "correlation of two pictures by spatial frequency; above the half-bit curve they agree"),
     ("epoch", "all patterns once: a sweep in batches, or a step of L-BFGS"),
 )
-"""Words of the page in the sense that they have there."""
+"""Words of the page, with the meaning they have there."""
 
 
 class MapKeys:
-    """Keys that concern the focused map."""
+    """Keys that act on the focused map."""
 
     def __init__(self, mosaic: Mosaic) -> None:
         self._mosaic = mosaic
@@ -92,7 +92,7 @@ class MapKeys:
         }
 
     def press(self, key: str, index: int) -> bool:
-        """Act on the panel with the focus; False when the key means nothing here."""
+        """Act on the panel with the focus; return False if the key has no meaning here."""
         if not 0 <= index < len(self._mosaic.panels):
             return False
         panel = self._mosaic.panels[index]

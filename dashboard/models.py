@@ -1,7 +1,8 @@
-"""The little that travels between a page and its server beside Bokeh's own models.
+"""The few models that travel between a page and its server in addition to Bokeh's own.
 
-Each says it lives in Bokeh's own module: Bokeh looks beside the top package of every other model for JavaScript, and
-ours (``ptylive``) is a namespace without a file, which that search does not survive (bokeh 3.9, embed/bundle.py).
+Each claims to live in Bokeh's own module: for every other model Bokeh looks for JavaScript next to its top-level
+package, and ours (``ptylive``) is a namespace without a file, which makes that search fail (bokeh 3.9,
+embed/bundle.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Shown(DataModel):
 
 
 class Extent(DataModel):
-    """What a figure shows when nobody has zoomed: [left, top, width, height] in the picture's coordinates."""
+    """What a figure shows before anybody zooms: [left, top, width, height] in the picture's coordinates."""
 
     __view_module__ = "bokeh"
 
@@ -33,13 +34,13 @@ class Page(DataModel):
 
     content = String(default="{}")
     cards = String(default="{}")
-    """Scans and files of the library as JSON; apart, because they are large and seldom change."""
+    """Scans and files of the library as JSON; kept separate because they are large and seldom change."""
 
 
 class Asked(DataModel):
-    """What the viewer asked for by a key or by the page's own buttons: JSON {"number", "what", …}.
+    """What the viewer requested by a key or by one of the page's own buttons: JSON {"number", "what", …}.
 
-    The number makes two equal requests differ, so that both are heard.
+    The number makes two equal requests differ, so that both are noticed.
     """
 
     __view_module__ = "bokeh"

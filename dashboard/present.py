@@ -1,7 +1,7 @@
-"""Commands that concern the scan that is shown: sent only while the viewer looks at that scan, and with its identity.
+"""Commands on the displayed scan: sent with its uid, and only while the viewer looks at that scan.
 
-The server works on the scan it shows. A viewer may be looking at an earlier one, and another scan may come on show
-between a click and its command: neither may be refined, changed or saved in its place.
+The server works on the scan it shows. A viewer may be looking at an earlier one, and the server may switch to another
+scan between a click and its command: neither may be refined, changed or saved by mistake.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ OF_THE_SHOWN_SCAN = frozenset(
 
 
 class ShownScanSender:
-    """Adds to commands on the scan that is shown which one that is, and refuses them while an earlier one is seen.
+    """Adds the uid of the displayed scan to commands on it, and refuses them while an earlier scan is viewed.
 
-    ``shown``: uid of the scan that the server shows, as far as this page knows (a command that follows another may know
-    better, and says it); ``seen``: what the viewer looks at
-    instead, in words; empty when it is the scan that is shown.
+    ``shown``: uid of the scan that the server shows, as far as this page knows (a command that follows another one may
+    have a newer uid, and passes it itself); ``seen``: the scan that the viewer looks at instead, in words; empty when
+    it
+    is the scan the server shows.
     """
 
     def __init__(self, sender: CommandSender, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:

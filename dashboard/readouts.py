@@ -1,7 +1,7 @@
-"""Every word and number on the page that is not a picture: from the server's state to texts by field name.
+"""Every word and number on the page outside pictures: maps the server's state to texts by field name.
 
 The page's HTML names its fields (`data-text="rate"`); the browser sets them as plain text, so nothing that came over
-the network is ever read as HTML.
+the network is ever interpreted as HTML.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ from ptylive.schema.detector import Descan
 from ptylive.server.wire.news import news
 
 DATA, CONTROL = "tcp://127.0.0.1:9999", "tcp://127.0.0.1:9998"
-"""Where a server listens that is told nothing else."""
+"""Where a server listens by default."""
 LOG_SHOWN_S = 120.0
-"""A warning of the log is news for so long."""
+"""How long a warning of the log counts as news."""
 CALIBRATION_ROWS: tuple[tuple[str, str, str], ...] = (
     ("rotation_deg", "scan rotation", "°"),
     ("C10", "defocus", ""),
@@ -63,7 +63,7 @@ _SPELLINGS = {
 }
 """Other names under which the value of a row may be pinned."""
 FOUND_OR_ASSUMED: Mapping[str, str] = {Origin.ESTIMATED: "found", Origin.DEFAULT: "assumed"}
-"""Words of the page for where a value comes from, beside who gave it."""
+"""The page's words for the origin of a value that nobody gave."""
 SENDERS = {
     "native": "a script at the microscope, or ptylive replay, sends them",
     "dectris-v1": "a DECTRIS detector sends them (stream interface, version 1)",
@@ -72,12 +72,12 @@ SENDERS = {
     "tpx3-raw": "a Timepix3 detector sends them (raw packets of Serval over TCP)",
     "tpx3": "a Timepix3 detector sends them (ASI, events over TCP)",
 }
-"""Who a server of each protocol listens to."""
+"""Who sends to a server of each protocol."""
 _COEFFICIENT = re.compile(r"^C\d\d[ab]?$")
 
 
 def header_texts(state: ServerState) -> dict[str, str]:
-    """The header line."""
+    """Texts of the header line."""
     return {
         "series": state.series or "no scan yet",
         "beam": " · ".join(_known_of_the_beam(state)),
@@ -95,7 +95,7 @@ def _rows(state: ServerState) -> str:
 
 
 def welcome_texts(state: ServerState) -> dict[str, str]:
-    """What stands over the maps until the first scan comes."""
+    """Texts shown over the maps until the first scan arrives."""
     number = sum(state.rejected.values())
     return {
         "welcome_where": state.data,
@@ -105,13 +105,13 @@ def welcome_texts(state: ServerState) -> dict[str, str]:
 
 
 def _known_of_the_beam(state: ServerState) -> list[str]:
-    """Energy and semi-angle; nothing before anybody has said either."""
+    """Energy and semi-angle; empty before either is known."""
     said = (energy(state.optics.energy_eV), angle(state.optics.convergence_semiangle_mrad))
     return list(said) if any(one != UNKNOWN for one in said) else []
 
 
 def stream_texts(state: ServerState) -> dict[str, str]:
-    """The stream box."""
+    """Texts of the stream box."""
     lag = UNKNOWN if state.lag_s is None else f"{state.lag_s:.2f}{THIN_SPACE}s"
     return {
         "rate": count(state.frames_per_s),
@@ -130,7 +130,7 @@ def stream_texts(state: ServerState) -> dict[str, str]:
 
 
 def dose(value: Dose) -> str:
-    """The mean dose; in counts where nobody said what a count is."""
+    """The mean dose; in counts if the calibration of a count is unknown."""
     if value.per_A2 is None:
         return UNKNOWN
     digits = 10 ** max(0, math.floor(math.log10(value.per_A2)) - 2) if value.per_A2 > 0 else 1
@@ -140,7 +140,7 @@ def dose(value: Dose) -> str:
 
 
 def drift(found: Drift | None) -> str:
-    """How far the scan lies from the first one of its place."""
+    """How far the scan has drifted from the first scan of its place."""
     if found is None:
         return UNKNOWN
     too_much = f" (> {found.bound_A:.3g} Å)" if found.A > found.bound_A else ""
@@ -148,7 +148,7 @@ def drift(found: Drift | None) -> str:
 
 
 def calibration_texts(state: ServerState) -> dict[str, str]:
-    """The calibration table: value and origin of each row."""
+    """Texts of the calibration table: value and origin of each row."""
     out: dict[str, str] = {}
     for name, _, unit in CALIBRATION_ROWS:
         entry = state.calibration.get(name)
@@ -164,24 +164,24 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
 
 
 def origin_word(state: ServerState, name: str) -> str:
-    """Where a value comes from: sent, typed, configured; found in the data; assumed."""
+    """Word for the origin of a value: sent, typed, configured; found in the data; assumed."""
     origin = state.calibration.get(name, CalibrationEntry()).origin
     return state.given.get(name, origin) if origin == Origin.GIVEN else FOUND_OR_ASSUMED.get(origin, origin)
 
 
 def advice(state: ServerState) -> Advice | None:
-    """What to change at the microscope; None before a scan, and where the calibration cannot be read."""
+    """What to change at the microscope; None before a scan, or if the calibration cannot be read."""
     plain = {name: entry.model_dump() for name, entry in state.calibration.items() if entry.origin in list(Origin)}
     return advise(Calibration.from_plain(plain)) if plain else None
 
 
 def is_pinned(state: ServerState, name: str) -> bool:
-    """Whether the value of a row is that of later scans too."""
+    """Whether the value of a row also applies to later scans."""
     return any(spelling in state.pinned for spelling in (name, *_SPELLINGS.get(name, ())))
 
 
 def aberrations(state: ServerState) -> tuple[str, str]:
-    """Astigmatism, coma and the rest that are not zero, in one line, and where they come from."""
+    """Astigmatism, coma and all other non-zero aberrations in one line, and their origin."""
     parts: dict[str, dict[str, float]] = {}
     origins: list[str] = []
     for name, entry in state.calibration.items():
@@ -225,7 +225,7 @@ def quantity(name: str, entry: CalibrationEntry, unit: str) -> str:
 
 
 def marks(view: FeedView) -> dict[str, str]:
-    """What style sheets decide on: state, connection, alarms."""
+    """Values that style sheets depend on: state, connection, alarms."""
     state = view.state
     return {
         "state": state.state,
@@ -244,7 +244,7 @@ def marks(view: FeedView) -> dict[str, str]:
 
 
 def heard(state: ServerState) -> dict[str, Any]:
-    """What the tab says, and what a browser may tell a viewer who looks elsewhere; of the scan that is shown."""
+    """Texts of the tab and of the browser's notifications about the displayed scan."""
     run = state.refinement
     moved = None if state.drift is None else state.drift.model_dump()
     told = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state, moved)
@@ -257,7 +257,7 @@ def heard(state: ServerState) -> dict[str, Any]:
 
 
 def _title(state: ServerState) -> str:
-    """The shortest that says how things are."""
+    """The shortest possible summary of the state."""
     if state.state == "scanning":
         word = f"{100 * state.progress:.0f}% " + ("(frames lost) " if state.lost else "")
     elif state.refinement.state == "running":
@@ -275,7 +275,7 @@ def styles(view: FeedView) -> dict[str, str]:
 
 
 def banner(view: FeedView, control: str) -> str:
-    """The line that says since when the server has been silent, or that it was ended; empty while it speaks."""
+    """The line that reports since when the server has been silent, or that it was ended; empty while it responds."""
     if view.connected and not view.ended:
         return ""
     if view.last_contact is None and not view.ended:
@@ -288,7 +288,7 @@ def banner(view: FeedView, control: str) -> str:
 
 
 def saved(state: ServerState) -> str:
-    """What there is of the last scan, whatever became of the server."""
+    """What is kept of the last scan, whatever happened to the server."""
     if not state.recording:
         return "nothing was being recorded"
     file = file_name(state.recording)
@@ -299,7 +299,7 @@ def saved(state: ServerState) -> str:
 
 
 def start_again(state: ServerState, control: str) -> str:
-    """The command that starts a server with the folder and addresses of this one; the rest is not known here."""
+    """The command that starts a server with this one's folder and addresses; its other options are not known here."""
     folder = str(PurePath(state.recording).parent) if state.recording else ""
     words = ["ptylive", "serve", *(["--record", folder] if folder not in ("", ".") else [])]
     words += ["--protocol", state.protocol] if state.protocol != "native" else []
@@ -309,7 +309,7 @@ def start_again(state: ServerState, control: str) -> str:
 
 
 def shortfall(state: ServerState) -> str:
-    """What is missing of a scan that has ended without all of its frames, and what was refused; empty where nothing."""
+    """Which frames of a scan that has ended are missing, and how many were refused; empty if none."""
     words = []
     if state.state == "incomplete":
         missing = None if state.expected is None or state.frames is None else state.expected - state.frames
@@ -321,14 +321,14 @@ def shortfall(state: ServerState) -> str:
 
 
 def remarks(message: str) -> list[str]:
-    """What a message of the server holds, which puts semicolons between."""
+    """The remarks in a message of the server, which separates them by semicolons."""
     return [one for one in message.split("; ") if one]
 
 
 def sentence(view: FeedView, said: str, said_s_ago: float = 0.0) -> str:
-    """The one line at the bottom: what a command answered, what went wrong since, what needs a person, or the log.
+    """The line at the bottom: a command's reply, what went wrong since, what needs attention, or the log.
 
-    Remarks that have nothing to do with one another stand in lines of their own.
+    Unrelated remarks go on separate lines.
     """
     refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
     if said and view.log is not None and view.log.level != "info" and time.time() - view.log.time < said_s_ago:

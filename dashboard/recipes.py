@@ -1,4 +1,4 @@
-"""What one copies from the page: the refinement that it would start, and how to send a first scan."""
+"""What can be copied from the page: the refinement that it would start, and how to send a first scan."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ with LiveScan(
 
 
 def command_line(preset: Mapping[str, Any], recording: str | None, history: int = 0, beside: Sequence[str] = ()) -> str:
-    """``ptylive refine …`` with the same settings on the recording and those beside it, with pictures for a film."""
+    """``ptylive refine …`` with the same settings on this recording and the ``beside`` ones, with a film's pictures."""
     path = PurePath(recording or "RECORDING.h5")
     others = [str(path.with_name(name)) for name in beside]
     words = ["ptylive", "refine", str(path), *others, "-o", str(path.with_name(f"{path.stem}_results.h5"))]
@@ -48,7 +48,7 @@ def command_line(preset: Mapping[str, Any], recording: str | None, history: int 
 
 
 def python(preset: Mapping[str, Any], control: str, history: int = 0, beside: Sequence[str] = ()) -> str:
-    """A script that asks the running server for it."""
+    """A script that requests the refinement from the running server."""
     more = f", history={history}" if history else ""
     more += f", beside={list(beside)!r}" if beside else ""
     return (
@@ -86,7 +86,7 @@ def clips(
 
 
 def reachable(address: str) -> str:
-    """An address as another computer connects to it: one that listens everywhere by the name of this computer."""
+    """An address as another computer connects to it; a wildcard address is replaced by this computer's name."""
     for anywhere in ("*", "0.0.0.0", "[::]"):  # noqa: S104  (compared with, not bound to)
         address = address.replace(f"//{anywhere}:", f"//{socket.gethostname()}:")
     return address

@@ -1,6 +1,6 @@
-"""What comes back from a page beside Bokeh's widgets: keys, and the page's own small buttons and fields.
+"""What comes back from a page apart from Bokeh's widgets: keys, and the page's own small buttons and fields.
 
-The browser is not believed: a request that is not understood is dropped with a line in the log.
+The browser is not trusted: a request that is not understood is dropped and logged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Request(BaseModel):
-    """One request; ``what`` says which fields count."""
+    """One request; ``what`` determines which fields are used."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
@@ -37,7 +37,7 @@ class Request(BaseModel):
 
 
 def parse_request(content: str) -> Request | None:
-    """A request as it came; None, and a line in the log, when it is not one."""
+    """Parse a request; return None, and write a line to the log, if it is invalid."""
     if not content or len(content) > MAX_REQUEST_CHARACTERS:
         return None
     try:
@@ -51,7 +51,7 @@ def parse_request(content: str) -> Request | None:
 
 
 class RequestDispatcher:
-    """Hands every request to whoever takes its kind."""
+    """Passes every request to the handler of its kind."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class RequestDispatcher:
         self._takers, self._may = takers, may
 
     def take(self, content: str) -> None:
-        """Deal with what came."""
+        """Handle an incoming request."""
         request = parse_request(content)
         if request is not None and not self._may(request):
             return
@@ -72,7 +72,7 @@ class RequestDispatcher:
 
 
 def as_plain(text: str) -> Any:
-    """What was typed as a number, a list of numbers, or the words themselves."""
+    """Typed text as a number, a list of numbers, or the text itself."""
     cleaned = text.strip().replace("−", "-")
     parts = [part for part in cleaned.replace(";", ",").split(",") if part.strip()]
     try:

@@ -1,4 +1,4 @@
-"""One page in one browser: builds it, and a few times a second sends what has changed."""
+"""One page in one browser: builds it, and sends changes a few times a second."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ VIEWS = ("session", "refine", "tune", "library")
 
 
 class Session:
-    """Everything one viewer sees and asks for. Lives as long as the page."""
+    """Everything one viewer sees and requests. Lives as long as the page."""
 
     def __init__(
         self,
@@ -144,11 +144,11 @@ class Session:
 
     def _leave(self, _context: Any) -> None:
         self.feed.watch(self.id, ())
-        gc.collect()  # pages that were closed before are large rings of objects, which Python leaves for long
+        gc.collect()  # closed pages are large reference cycles, which Python would otherwise keep for a long time
 
     @property
     def view_name(self) -> str:
-        """Which of the views is on show."""
+        """Name of the view on display."""
         return VIEWS[self.view_choice.active or 0]
 
     def _watch(self) -> None:
@@ -169,7 +169,7 @@ class Session:
     # -- a few times a second -------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Send what has changed since the last time."""
+        """Send what has changed since the last tick."""
         view = self.feed.view()
         self._complete()
         self.orders.collect()
@@ -209,7 +209,7 @@ class Session:
             self.document.unhold()
 
     def _complete(self) -> None:
-        """Give the browser the figures that nobody has seen yet, as soon as one of them is wanted."""
+        """Send the figures that have not been needed so far, as soon as one of them is wanted."""
         wanted = self.view_name in ("refine", "tune") or self.trotter.on_show or self.profile.active.active
         if (wanted or self.mosaic.layout == SIX) and self._roots.missing:
             more, run = (one.view for one in self.mosaic.more), self.reconstruction
@@ -228,7 +228,7 @@ class Session:
         self.trotter.show()
 
     def _offer_pictures(self, view: FeedView) -> None:
-        """Pictures and their captions, of the view on show only; while one is on its way the last one stays."""
+        """Offer pictures and captions of the displayed view; while a new picture is on its way the last one stays."""
         for panel in self._panels_on_show():
             for figure, name in panel.figures:
                 picture = view.pictures.get(name)
@@ -271,7 +271,7 @@ class Session:
             self.page.cards = cards
 
     def _content(self, view: FeedView, refined: FeedView) -> dict[str, dict[str, Any]]:
-        """Everything of the page that is not a picture or a widget of Bokeh's."""
+        """Everything on the page that is neither a picture nor a Bokeh widget."""
         styles = readouts.styles(view) | self.reconstruction.styles() | self.trotter.styles()
         for panel in self.mosaic.panels:
             styles |= panel.styles()
@@ -331,18 +331,18 @@ class Session:
         }
 
     def _may_ask(self, request: Request) -> bool:
-        """Whether this viewer may ask for that; if not, it is said."""
+        """Whether this viewer may make the request; a refusal is reported."""
         if self.read_only and request.what not in OWN_VIEW and not (request.what == FETCH and self.exports.offers):
             self.orders.say(READ_ONLY)
             return False
         return True
 
     def _looked_at(self) -> str:
-        """The earlier scan that this viewer looks at, in words; empty when it is the one that is shown."""
+        """The earlier scan that this viewer looks at, in words; empty when it is the scan the server shows."""
         return self.past.texts()["past"] if self.past.looking_back else ""
 
     def _beside(self, request: Request) -> None:
-        """Another scan's last run beside that of the scan that is shown, or of the one in ``value``, opened first."""
+        """Show another scan's last run next to the displayed scan, or next to the scan in ``value``, opened first."""
         if request.value:
             self.runs.want_beside(request.name)
             again = request.model_copy(update={"value": ""})
@@ -360,7 +360,7 @@ class Session:
         self._go_to("refine")
 
     def _use_also(self, settings: dict[str, Any]) -> None:
-        """Put settings into the refine form beside those that stand there."""
+        """Add settings to those already in the refine form, and show it."""
         self._use({**self.refine.preset(), **settings})
 
     def _go_to(self, view: str) -> None:

@@ -1,4 +1,4 @@
-"""The page's skeleton: HTML, style and script, kept as files in `templates/`; and what is put into it, and when."""
+"""The page's skeleton: HTML, style and script from `templates/`, what fills them, and when."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TITLE = "ptylive"
 FOLDER = Path(__file__).parent / "templates"
 OF_A_MAP = ("", "_choice", "_colours", "_lock", "_fft")
 SIX_MAPS = frozenset(f"map_{index}{part}" for index in (4, 5) for part in OF_A_MAP)
-"""What belongs to the two panels that only a layout of six has."""
+"""Elements of the two panels that exist only in the layout of six."""
 LATER = (
     SIX_MAPS
     | frozenset(
@@ -31,12 +31,12 @@ LATER = (
     )
     | {"loss_large", "curve_line", "curve_depth", "curve_rings", "landscape"}
 )
-"""Figures that nobody sees when a page opens. A page comes up in half the time without them."""
+"""Figures that are hidden when a page opens. Without them, a page opens in half the time."""
 
 
 @cache
 def read_template(name: str) -> str:
-    """Text of a file in `templates/`."""
+    """Return the text of a file in `templates/`."""
     return (FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def page_template() -> Template:
 
 
 def page_variables() -> dict[str, Any]:
-    """What the template is filled with, beside Bokeh's roots."""
+    """Variables of the template in addition to Bokeh's roots."""
     return {
         "settings": SETTINGS,
         "object_shows": OBJECT_SHOWS,
@@ -63,19 +63,19 @@ def page_variables() -> dict[str, Any]:
 
 
 def place_of(name: str) -> tuple[bool, str]:
-    """Sorts roots by their names into the order of their places: BokehJS gives places to roots by their order."""
+    """Sort key of a root by its name: BokehJS assigns roots to places in their order."""
     return name in LATER, name
 
 
 class PageRoots:
-    """The roots of one page: most come with it, figures of LATER are made when somebody wants to see one of them."""
+    """The roots of one page: most are sent with it, the figures of LATER when one of them is first needed."""
 
     def __init__(self, document: Document, roots: Iterable[Model | LaterFigure]) -> None:
         self._document = document
         ordered = sorted(roots, key=lambda root: place_of(str(root.name)))
         self._later = [root for root in ordered if root.name in LATER]
         self.loaded = False
-        """Whether the browser has said that the page is there: what is added while it is made gets no place."""
+        """Whether the browser has reported that the page is loaded: roots added earlier get no place."""
         self._add(root for root in ordered if root.name not in LATER)
 
     @property
@@ -84,11 +84,11 @@ class PageRoots:
         return self.loaded and bool(self._later)
 
     def complete(self) -> None:
-        """Add them."""
+        """Add the missing figures."""
         later, self._later = self._later, []
         self._add(later)
 
     def _add(self, roots: Iterable[Model | LaterFigure]) -> None:
-        with self._document.models.freeze():  # else Bokeh walks through all models once for every root
+        with self._document.models.freeze():  # otherwise Bokeh walks through all models once per root
             for root in roots:
                 self._document.add_root(root.figure if isinstance(root, LaterFigure) else root)

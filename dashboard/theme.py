@@ -1,4 +1,4 @@
-"""Dark and light: the few colours that live outside the style sheets."""
+"""Dark and light theme: the few colours that are defined outside the style sheets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Theme(StrEnum):
-    """A dark room, or not."""
+    """Dark for a dark room, or light."""
 
     DARK = "dark"
     LIGHT = "light"
@@ -24,4 +24,4 @@ PROFILE_COLOUR = "#4cc2ff"
 DETECTOR_COLOURS = ("#ffd166", "#ef6ad0", "#7ee081", "#6aa8ff")
 """Virtual detectors, in the order they were drawn."""
 COMPARED_COLOUR = "#8d98a7"
-"""Loss of the run that is compared with."""
+"""Loss of the run being compared with."""

@@ -1,4 +1,4 @@
-"""Numbers and states in words, always the same width for the same kind of number."""
+"""Numbers and states as text, always with the same width for the same kind of number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptylive.schema.maps import InformationLimit
 
 UNKNOWN = "–"
 AS_RECORDED = "as recorded"
-"""A detector that neither flips nor turns its patterns."""
+"""A detector whose patterns are neither flipped nor rotated."""
 STATE_WORDS: Mapping[str, str] = {
     "waiting": "WAITING",
     "armed": "ARMED",
@@ -33,14 +33,14 @@ REFINEMENT_WORDS: Mapping[str, str] = {
     "failed": "failed",
 }
 _DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
-"""Unit, its length in Å, and the least defocus that is told in it."""
+"""Unit, its length in Å, and the smallest defocus given in it."""
 _LENGTHS = (("mm", 1e7), ("µm", 1e4), ("nm", 10.0))
 FIGURE_SPACE = "\u2007"
 THIN_SPACE = "\u2009"
 
 
 def state_word(state: str) -> str:
-    """The word beside the state's dot; an unknown state is shown as it came."""
+    """The word next to the state's dot; an unknown state is shown unchanged."""
     return STATE_WORDS.get(state, state.upper() or UNKNOWN)
 
 
@@ -65,14 +65,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def scatter(deviation: float | None, *, at_least: bool = False) -> str:
-    """What stands behind a unit where it is known how far noise scatters a pixel, or how far at least."""
+    """Suffix behind a unit: how far noise scatters a pixel, or at least how far; empty if unknown."""
     if deviation is None:
         return ""
     return f" ± {number(deviation, 2)}{' or more' if at_least else ''}"
 
 
 def file_size(size: float) -> str:
-    """Bytes in the unit in which they are 1 to 1000."""
+    """A size in bytes, in the unit that keeps the number between 1 and 1000."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 999.5:
             return f"{number(size)}{THIN_SPACE}{unit}"
@@ -81,7 +81,7 @@ def file_size(size: float) -> str:
 
 
 def limits(low: float, high: float) -> tuple[str, str]:
-    """The two ends of a colour bar with as many decimals as their distance deserves."""
+    """The two ends of a colour bar, with as many decimals as their difference warrants."""
     span = abs(high - low)
     if not math.isfinite(span) or span == 0 or not 1e-3 <= max(abs(low), abs(high)) < 1e5:
         return number(low), number(high)
@@ -90,7 +90,7 @@ def limits(low: float, high: float) -> tuple[str, str]:
 
 
 def _signed(value: float, decimals: int) -> str:
-    """With a minus of its width; what rounds to nothing has none."""
+    """Format with a minus sign as wide as a digit; a value that rounds to zero has none."""
     return f"{round(value, decimals) + 0.0:.{decimals}f}".replace("-", "−")
 
 
@@ -116,17 +116,17 @@ def percent(fraction: float | None) -> str:
 
 
 def energy(energy_eV: float | None) -> str:
-    """A beam energy in kV."""
+    """A beam energy as an accelerating voltage in kV."""
     return UNKNOWN if energy_eV is None else f"{energy_eV / 1e3:g} kV"
 
 
 def angle(semiangle_mrad: float | None) -> str:
-    """A convergence semi-angle."""
+    """A convergence semi-angle in words."""
     return UNKNOWN if semiangle_mrad is None else f"{semiangle_mrad:.4g} mrad"
 
 
 def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
-    """C10 in words, in Å below 0.1 µm, nm below 1 µm, else µm: negative C10 is underfocus."""
+    """C10 in words, in Å below 0.1 µm, nm below 1 µm, otherwise µm; negative C10 is underfocus."""
     if abs(c10_A) < 0.05 and not uncertainty_A:
         return "in focus"
     unit, size = defocus_unit(c10_A)
@@ -135,7 +135,7 @@ def defocus(c10_A: float, uncertainty_A: float | None = None) -> str:
 
 
 def defocus_unit(c10_A: float) -> tuple[str, float]:
-    """The unit a defocus is told in, and its length in Å."""
+    """The unit in which a defocus is given, and its length in Å."""
     return next(((u, s) for u, s, least in _DEFOCUS_UNITS if abs(c10_A) >= least), ("Å", 1.0))
 
 
@@ -146,7 +146,7 @@ def length(value_A: float, digits: int = 3) -> str:
 
 
 def aberration(name: str, a_A: float, b_A: float = 0.0) -> str:
-    """A Krivanek coefficient from its cartesian parts: `C12 21 Å 30°`, the angle from +row towards +col."""
+    """A Krivanek coefficient from its Cartesian parts: `C12 21 Å 30°`, the angle from +row towards +col."""
     order = int(name[2])
     if not order:
         return f"{name} {length(a_A)}"
@@ -154,7 +154,7 @@ def aberration(name: str, a_A: float, b_A: float = 0.0) -> str:
 
 
 def pair(value: Any, digits: int = 4, *, same_once: bool = False) -> str:
-    """One or two numbers as `a` or `a, b`; equal ones once, where that is clear."""
+    """One or two numbers as `a` or `a, b`; equal numbers are written once if that is unambiguous."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(set(value)) == 1 and len(value) > 1 and same_once:
             return number(float(value[0]), digits)
