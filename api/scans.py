@@ -77,12 +77,12 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
 
 
 def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
-    """Maps of a recording or an array: ``open_scan(source, **metadata).reconstruct(methods)``."""
+    """Make maps of a recording or an array: ``open_scan(source, **metadata).reconstruct(methods)``."""
     return open_scan(source, **metadata).reconstruct(methods)
 
 
 def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None = None, **metadata: Any) -> Refined:
-    """Object and probe of a recording or an array: ``open_scan(source, **metadata).refine(preset)``."""
+    """Refine object and probe of a recording or array: ``open_scan(source, **metadata).refine(preset)``."""
     return open_scan(source, **metadata).refine(preset)
 
 
