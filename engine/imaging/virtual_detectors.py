@@ -117,7 +117,7 @@ class MaskDetector:
 
 @dataclass(frozen=True)
 class LostElectrons:
-    """Electrons that left the detector: counts a pattern lacks compared with the highest sum. A kind of dark field."""
+    """Electrons that left the detector: counts that a pattern lacks to the highest sum. A dark field from the rest."""
 
     name: str
 
