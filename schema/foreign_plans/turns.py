@@ -24,7 +24,7 @@ def ptyrad_turns(value: Mapping[str, Any], name: str, otherwise: int | None = No
 
 
 def phaser_turns(value: Any, name: str) -> bool | str:
-    """Convert a truth value, or ``after``, ``every``, ``before``: on after ``after``, every n-th, until ``before``."""
+    """A truth value, or ``after``, ``every``, ``before``: on after ``after``, every ``every``-th, until ``before``."""
     if isinstance(value, bool):
         return value
     if not isinstance(value, Mapping) or set(value) - {"after", "every", "before"}:
