@@ -21,7 +21,7 @@ AberrationName = Annotated[str, AfterValidator(_known_aberration)]
 
 
 class RefinedSettings(StrictModel):
-    """Which quantities are refined."""
+    """Which quantities move."""
 
     update_obj: bool = Field(default=True, description="refine the object")
     update_probe: bool = Field(default=True, description="refine the probe")
