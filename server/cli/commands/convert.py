@@ -106,7 +106,7 @@ def convert(
 
 
 def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: bool) -> None:
-    """The scan in the form of PyPty, with a preset that opens it."""
+    """Write the scan in PyPty's format, with a preset that opens it."""
     from ptylive.application.pypty_scan import write_for_pypty
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -119,7 +119,7 @@ def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: b
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
-    """Four numbers of pixels. Raises MetadataError."""
+    """Parse four numbers of pixels. Raises MetadataError."""
     try:
         top, bottom, left, right = (int(part) for part in text.split(","))
     except ValueError:
@@ -128,7 +128,7 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_divisor(text: str) -> float | Literal["mean"]:
-    """A number, or ``mean``. Raises MetadataError."""
+    """Parse a number, or ``mean``. Raises MetadataError."""
     if text == "mean":
         return "mean"
     try:
@@ -138,7 +138,7 @@ def parse_divisor(text: str) -> float | Literal["mean"]:
 
 
 def parse_dtype(text: str | None) -> str | None:
-    """A pixel type in numpy's spelling. Raises MetadataError."""
+    """Parse a pixel type in numpy's spelling. Raises MetadataError."""
     if text is None:
         return None
     try:

@@ -61,7 +61,7 @@ def export(
 
 
 def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
-    """Write maps of a results file, each as a file of its own."""
+    """Write maps of a results file, each to a separate file."""
     from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.stored_maps import StoredMaps

@@ -25,7 +25,7 @@ WANTED = {
     "convergence_semiangle_mrad": "phase maps and refinement",
     "scan_step_A": "phase maps and refinement",
 }
-"""What cannot be estimated from the data."""
+"""Metadata that cannot be estimated from the data, and what they are needed for."""
 
 EXAMPLES = """
 ptylive inspect scan.h5
@@ -96,9 +96,9 @@ def inspect(
 
 
 def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels.
+    """Measure the descan in the form used for other scans of the same field, in pixels; zeros if none is seen.
 
-    Jumps between lines, root mean square, belong to this scan.
+    The RMS of jumps between lines belongs to this scan only.
     """
     from ptylive.application.offline import reconstruct_source
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -119,7 +119,7 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
 
 
 def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
-    """As other scans of the same detector take it; pixels."""
+    """Measure the distortion in the form used for other scans with the same detector, in pixels."""
     from ptylive.application.analysis.distortion_files import distortion_of_source
 
     found = distortion_of_source(source, on)
@@ -131,7 +131,7 @@ def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:
-    """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
+    """Describe the numbers of a compressed scan, and the pixels per number; empty for frames."""
     basis = header.basis
     if basis.is_raw:
         return {}
@@ -144,7 +144,7 @@ def _compression(header: ScanHeader) -> dict[str, Any]:
 
 
 def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
-    """What will be estimated from the data because it was not given, and what will be left at a default, and why."""
+    """List what will be estimated from the data because it was not given, and what stays at a default, and why."""
     from ptylive.engine.calibrate.scan import LEAST_POINTS
 
     shape = header.scan.shape or (0, 0)

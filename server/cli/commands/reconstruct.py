@@ -24,7 +24,7 @@ ptylive reconstruct scan.h5 -o maps.h5 --set gain_reference=gain.npy --backend c
 
 
 def certainty(live_map: LiveMap) -> dict[str, float]:
-    """Deviation of a pixel by noise, in its units, and information limit, Å, as far as they are known."""
+    """Return the deviation of a pixel due to noise, in its units, and the information limit in Å, if known."""
     limit = live_map.information_limits().get(1.0)
     known = limit is not None and limit.is_known
     told = {"deviation": live_map.deviation, "information_limit_A": limit.period_A if limit and known else None}
@@ -61,7 +61,7 @@ def reconstruct(
     wanted = check_methods(names_in(methods)) if methods else METHODS
     chosen, values = read_settings(parse_assignments(settings or ()))
     request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
-    read_detectors(request.detectors)  # what is wrong with one is said before minutes of work
+    read_detectors(request.detectors)  # report a faulty detector before minutes of work
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
@@ -98,5 +98,5 @@ def reconstruct(
         },
         as_json=as_json,
     )
-    if methods and made.rendering.missing:  # all that can be made is what is asked for without --methods
+    if methods and made.rendering.missing:  # without --methods the request is for all maps that can be made
         end_partial(f"not made of what was asked for: {', '.join(made.rendering.missing)}")

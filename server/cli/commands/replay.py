@@ -74,7 +74,7 @@ def replay(
         said.update(asdict(kept))
         return seen
 
-    # the sender's core belongs to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
+    # leave the sender's core to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
     kept = "the server keeps what it has received"
     if control is not None:
         kept += "; the same command sends a new scan"
@@ -89,7 +89,7 @@ def replay(
 
 
 def parse_protocol(text: str) -> ProtocolName:
-    """One of the protocols. Raises MetadataError."""
+    """Parse the name of a protocol. Raises MetadataError."""
     for name in get_args(ProtocolName):
         if text == name:
             return name  # type: ignore[no-any-return]
@@ -97,7 +97,7 @@ def parse_protocol(text: str) -> ProtocolName:
 
 
 def parse_rate(text: str) -> Literal["max", "recorded"] | float:
-    """A rate in frames/s, or one of the words. Raises MetadataError."""
+    """Parse a rate in frames/s, or one of the words. Raises MetadataError."""
     if text == "max":
         return "max"
     if text == "recorded":

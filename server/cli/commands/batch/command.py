@@ -32,7 +32,7 @@ ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that fail
 ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
 """
 TOLD = 8
-"""Scans that are named while they run."""
+"""Maximum number of running scans that are named."""
 
 
 def batch(
@@ -113,7 +113,7 @@ def _show(shown: Shown, rows: Sequence[Row]) -> None:
 
 
 def _judge(rows: Sequence[Row], counts: Counter[str], *, stopped: bool) -> None:
-    """End the command otherwise where not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
+    """End the command with an error if not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
     if stopped and counts["done"] + counts["failed"] < len(rows):
         raise Interrupted(f"{counts['done']} of {len(rows)} scans are done; go on with the same command")
     if counts["failed"] == len(rows):

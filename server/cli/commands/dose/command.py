@@ -1,4 +1,4 @@
-"""The command ``dose``: recordings of one place added up, and what more dose would bring."""
+"""The command ``dose``: add up recordings of one place, and predict the effect of more dose."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def dose(
         vet(file, values, *([] if output is None else [output]))
     curves: list[tuple[Path, dict[str, Any]]] = []
     missing: list[str] = []
-    last: DoseStep | None = None  # a step holds what was made of its scan: only one at a time
+    last: DoseStep | None = None  # a step holds everything made from its scan: keep only one
     with bar("adding up", quiet=as_json) as shown:
         for step in added_up(files, values, backend, shown.update):
             if step.curve is None:
@@ -73,7 +73,7 @@ def dose(
 
 
 def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
-    """The curves after each file as one JSON line, or the last one as a table."""
+    """Print the curves after each file as one JSON line, or the last one as a table."""
     if as_json:
         steps = [{"file": str(path), **curve} for path, curve in curves]
         answer({"steps": steps, "line": curves[-1][1]["line"], "missing": missing}, as_json=True)
@@ -82,7 +82,7 @@ def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, 
 
 
 def table(curve: dict[str, Any]) -> str:
-    """The points of a curve as lines of text."""
+    """Return the points of a curve as lines of text."""
     lines = ["scans  dose/Å²      information limit, Å     predicted from the first, Å"]
     predicted = {point["scans"]: point for point in curve["predicted"]}
     for kind in ("measured", "expected"):
@@ -103,7 +103,7 @@ def _limit(point: dict[str, Any]) -> str:
 
 
 def _write(output: Path, step: Any) -> None:
-    """The mean map as a results file."""
+    """Write the mean map to a results file."""
     from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
 

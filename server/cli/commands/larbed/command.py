@@ -84,7 +84,7 @@ def larbed(
 
 
 def _numbers(text: str, count: int, option: str) -> list[float]:
-    """Numbers between commas, ``count`` of them. Raises MetadataError."""
+    """Parse ``count`` numbers separated by commas. Raises MetadataError."""
     try:
         found = [float(word) for word in text.split(",")]
     except ValueError:

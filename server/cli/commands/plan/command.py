@@ -1,4 +1,4 @@
-"""The command ``plan``: the figures of an experiment from options, a scan file, or both."""
+"""The command ``plan``: figures of an experiment from options, a scan file, or both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ptylive plan scan.h5 --step 0.8 --set astigmatism_A=30 --json
 
 
 def _option(short: str, name: str, meaning: str, metavar: str = "VALUE") -> Any:
-    """An option under a short name and under that of its metadata."""
+    """Make an option with a short name and the name of its metadata."""
     return typer.Option(short, f"--{name}", metavar=metavar, help=meaning, show_default=False)
 
 
@@ -89,13 +89,13 @@ def plan(
 
 
 def _pixel_name(text: str | None) -> str:
-    """The name of a detector pixel in its unit: an angle, or a spatial frequency."""
+    """Return the metadata name of a detector pixel in its unit: an angle, or a spatial frequency."""
     read = number_and_unit(text) if text is not None else None
     return "detector_pixel_invA" if read is not None and kind_of_unit(read[1]) == "frequency" else "detector_pixel_mrad"
 
 
 def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
-    """Options and what was set by name. Raises MetadataError for what is given both ways."""
+    """Merge options and values set by name. Raises MetadataError for a value given both ways."""
     both = {**given, **assigned}
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:

@@ -1,4 +1,4 @@
-"""The command ``simulate``: settings from a file and the command line, a bar, and what was written."""
+"""The command ``simulate``: settings from a file and the command line, a progress bar, and what was written."""
 
 from __future__ import annotations
 
