@@ -37,8 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class PickedPoint:
-    """The picked point (or rectangle); ``busy``: whether clicks mean something else; ``picked``: called after a pick.
-    """
+    """The picked point (or rectangle); ``busy``: whether clicks mean something else; ``picked``: called on a pick."""
 
     def __init__(
         self, panels: Sequence[MapPanel], orders: Orders, busy: Callable[[], bool], picked: Callable[[], None]

@@ -46,8 +46,7 @@ class TogetherPanel:
         self._shown = ""
 
     def follow(self, view: FeedView, *, free: bool) -> None:
-        """Follow which recording is displayed and whether a refinement runs; ``free``: whether buttons may be pressed.
-        """
+        """Follow which recording is displayed and whether a refinement runs; ``free``: whether buttons can be used."""
         self._can, self._queues = free, view.state.refinement.state in BUSY
         self._shown = PurePath(view.state.recording or "").name
 
