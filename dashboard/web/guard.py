@@ -88,7 +88,7 @@ class GuardedApplication(BokehTornado):
         super().__init__(
             applications,
             prefix=prefix,
-            sign_sessions=True,  # else a browser could name its page itself, and send a token that unpacks to much
+            sign_sessions=True,  # otherwise a browser could choose its session, and send a token that unpacks to a lot
             secret_key=secret.hex().encode(),
             compress_response=True,
             log_function=_log_faults,
