@@ -49,8 +49,7 @@ def test_what_was_spoilt_is_found_and_nothing_else(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_sound_detector_has_none(seed):
-    """This holds at any dose, with and without scattering outside the disc, also for a beam at the detector's border.
-    """
+    """This holds at any dose, with and without scattering outside the disc, also for a beam at the detector's edge."""
     rng = np.random.default_rng(seed)
     mean = disc(rng.uniform(3.5, 25), rng.uniform(5, 58, 2), 10 ** rng.uniform(-3, 3), 10 ** rng.uniform(-4, 0))
     for pattern in (counted(mean, rng), mean, disc(outside=0.0)):
@@ -93,8 +92,7 @@ def test_a_lattice_of_spots_is_known_by_the_semi_angle():
 
 
 def test_a_detector_without_flat_field_shows_its_hot_pixels_beside_the_disc():
-    """Sensitivity varies by a tenth between pixels, which in the disc hides anything below the noise of 1000 electrons.
-    """
+    """Sensitivity varies by a tenth between pixels, which in the disc hides all below the noise of 1000 electrons."""
     rng = np.random.default_rng(2)
     pattern = counted(disc(outside=0.1) * rng.normal(1, 0.1, (64, 64)), rng, 16384)
     pattern[4, 9] = 1.2
