@@ -96,9 +96,7 @@ def test_brighter_patterns_take_more_of_the_mean(scan):
 
 
 def test_no_centre_of_mass_depends_on_the_mean(scan):
-    """This holds even where the fit absorbs some of the specimen: integrated DPC is the first to show a slow
-    deflection.
-    """
+    """This holds even where the fit absorbs part of the specimen: integrated DPC is sensitive to slow deflections."""
     header, frames, _ = scan
     index, mean = np.arange(POINTS), mean_of(header, frames)
     wrong = replace(mean, coefficients=mean.coefficients * np.linspace(0.8, 1.2, SIDE, dtype=np.float32))
