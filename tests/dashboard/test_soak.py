@@ -151,7 +151,7 @@ class Soak:
     pictures: int = 0
     """Painted on the slowest of the maps, while the page was watched."""
     slowest: float = math.inf
-    """Least pictures a second in INTERVAL_S."""
+    """Least pictures per second in INTERVAL_S."""
     cpu_s: float = 0.0
     memory: list[float] = field(default_factory=list)
 
@@ -211,7 +211,7 @@ def _cpu_s(process: psutil.Process) -> float:
 def test_long_soak(tmp_path: Path, watched: Watched) -> None:
     """Raw frames at 2000 a second for ten minutes, maps of 256 x 256, three viewers, a frozen one, 200 reloads.
 
-    No frame lost, at least 4 pictures a second, less than 60 % of a core, no memory lost. PTYLIVE_SOAK_S and
+    No frame lost, at least 4 pictures per second, less than 60 % of a core, no memory lost. PTYLIVE_SOAK_S and
     PTYLIVE_SOAK_RELOADS: other than 600 s and 200 reloads.
     """
     options = ("--dashboard", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--no-record")
