@@ -290,10 +290,10 @@ class Scan:
         rounds: int = 3,
         near: bool = True,
     ) -> Aligned:
-        """Shifts of the images of a scan of frames, one per part of the bright field, and their aberrations (parallax).
+        """Shifts of images from parts of the bright field, and the aberrations that explain them (parallax).
 
-        Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of ``--free``. Raises
-        MetadataError.
+        For scans of frames. Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of
+        ``--free``. Raises MetadataError.
         """
         from ptylive.application.analysis.image_shifts import align_source
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
