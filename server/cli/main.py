@@ -20,30 +20,30 @@ from ptylive.server.process.exit_codes import ExitCode, epilog
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "demo": "Watch a bundled scan arrive, become maps, and be refined; everything on this machine.",
+        "demo": "Watch a bundled scan arrive, turn into maps and be refined, all on this machine.",
         "serve": "Receive frames, show live maps, record, refine.",
         "replay": "Send a recorded scan to a server, as a microscope would.",
-        "reconstruct": "Make the maps of a recording: the live engine fed from a file.",
-        "refine": "Refine object and probe of a recording by multislice ptychography.",
-        "batch": "Reconstruct and refine many scans, and show them in one table; what is done is not done again.",
-        "tune": "Find settings and optics by trials on patterns held out, and say how sure each is.",
-        "larbed": "Find structure factors and thickness of a crystal in a series of tilted-beam patterns (LARBED).",
-        "inspect": "Say how a file is understood and what is missing.",
-        "convert": "Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis.",
-        "simulate": "Simulate a scan: object, probe, scan and detector computed by the model of refinements.",
-        "plan": "Tell before an experiment what its numbers mean: sampling, overlap, dose, depth, memory and time.",
-        "dose": "Add up scans of one place: the information limit by dose, and what more dose would bring.",
-        "preset": "Check a preset and write it as TOML; without FILE, every setting with its meaning and default.",
+        "reconstruct": "Compute the maps of a recording with the live engine.",
+        "refine": "Refine the object and probe of a recording by multislice ptychography.",
+        "batch": "Reconstruct and refine many scans, and show them in one table; finished scans are skipped.",
+        "tune": "Find settings and optics by trials judged on held-out patterns, each with its uncertainty.",
+        "larbed": "Find structure factors and thickness of a crystal from a series of tilted-beam patterns (LARBED).",
+        "inspect": "Show how a file is understood and what is missing.",
+        "convert": "Write a scan to a new file: patterns prepared, as frames or as coefficients in a detector basis.",
+        "simulate": "Simulate a scan: object, probe, scan and detector, with the forward model of refinements.",
+        "plan": "Show before an experiment what its numbers mean: sampling, overlap, dose, depth, memory and time.",
+        "dose": "Add up scans of the same place: information limit against dose, and what more dose would gain.",
+        "preset": "Check a preset and write it as TOML; without FILE, list every setting with its meaning and default.",
         "export": "Write a refinement in the format of another program, or live maps as pictures.",
-        "align": "Measure how bright-field images are shifted, and the aberrations that explain it (parallax).",
-        "trotters": "Show the 4D data at a spatial frequency, over the detector, before and after compensation.",
-        "compare": "Show maps and refined phase of a scan side by side, and tell how far they agree.",
-        "film": "Show a refinement on its way as a film: phase, probe, loss, and positions where they moved.",
-        "report": "Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print.",
-        "analyse": "Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section.",
+        "align": "Measure the shifts of bright-field images and the aberrations that explain them (parallax).",
+        "trotters": "Show the 4D data at a spatial frequency across the detector, before and after compensation.",
+        "compare": "Show maps and refined phase of a scan side by side, and measure how well they agree.",
+        "film": "Show the progress of a refinement as a film: phase, probe, loss, and positions if they moved.",
+        "report": "Write maps, calibration and refinement of a scan as one HTML page, to keep or to print.",
+        "analyse": "Analyse a reconstruction: resolution, probe, aberrations, atom columns, depth section.",
         "status": "Show the state of a running server.",
-        "advise": "Say what to change at the microscope: defocus, astigmatism and what else was fitted.",
-        "stop": "End a running server; its recording is finished first (20 s at most).",
+        "advise": "Show what to change at the microscope: defocus, astigmatism and the other fitted aberrations.",
+        "stop": "Stop a running server; its recording is finished first (20 s at most).",
         "refine_now": "Refine the current scan of a running server.",
         "call": "Send any command of the control protocol.",
         "bench": "Measure this machine: live maps, the stream, or the refinement.",
@@ -181,10 +181,10 @@ def _not_loaded(error: ImportError) -> str:
     name, told = error.name or "", " ".join(str(error).split())
     if name.partition(".")[0] == "ptylive":
         problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({told})"
-        return f"a part of ptylive {problem}: {name}: install ptylive anew (docs/install.md)"
+        return f"a part of ptylive {problem}: {name}: reinstall ptylive (docs/install.md)"
     if isinstance(error, ModuleNotFoundError):
-        return f"the library {name or told} is not installed beside ptylive: install ptylive anew (docs/install.md)"
-    return f"a library cannot be loaded: {told}: raise the limit of memory (ulimit -v), or install ptylive anew"
+        return f"the library {name or told} is not installed: reinstall ptylive (docs/install.md)"
+    return f"a library cannot be loaded: {told}: raise the memory limit (ulimit -v), or reinstall ptylive"
 
 
 def _fail(line: str, debug: bool, code: ExitCode = ExitCode.FAILED) -> None:

@@ -29,9 +29,13 @@ def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: Prese
     each_once(files)
     others = files[1:]
     if others and shared:
-        raise MetadataError("several scans are refined together on this machine", "leave out --cluster, or refine one")
+        raise MetadataError(
+            "several scans are refined together on this machine", "leave out --cluster, or refine a single scan"
+        )
     if others and loaded.positions_A is not None:
-        raise MetadataError("the preset has positions of one scan", "leave its positions out, or refine one scan")
+        raise MetadataError(
+            "the preset holds positions of one scan", "leave out its positions, or refine a single scan"
+        )
     for file in others:
         vet(file, values)
 

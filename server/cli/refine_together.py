@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 1024
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=MOST_WORKERS, help="workers of the cluster that share this one refinement")
+    int | None, typer.Option(min=1, max=MOST_WORKERS, help="number of cluster workers that share this one refinement")
 ]
 
 
@@ -33,7 +33,7 @@ def shared_by(
         yield None
         return
     if cluster is None:
-        raise MetadataError("--workers are those of a cluster", f"say which, as --cluster local:{workers}")
+        raise MetadataError("--workers needs a cluster", f"choose one, for example --cluster local:{workers}")
     from ptylive.engine.refine.tiles.possible import check_possible
     from ptylive.engine.refine.tiles.shared_run import Shared
     from ptylive.server.cluster.opening import opened

@@ -24,7 +24,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
     for item in items:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
-            raise MetadataError(f"{item!r} is not KEY=VALUE", "write for example --set energy_eV=80e3")
+            raise MetadataError(f"{item!r} is not KEY=VALUE", "for example --set energy_eV=80e3")
         out[key.strip()] = _measured(key.strip(), _read(key.strip(), value.strip()))
     out = in_our_words(out)
     for key, typed_in in out.items():
@@ -82,5 +82,5 @@ def names_in(text: str) -> list[str]:
     """Return the names between commas. Raises MetadataError if there are none."""
     names = [name for part in text.split(",") if (name := part.strip())]
     if not names:
-        raise MetadataError(f"{text!r} names nothing", "write names with commas between them")
+        raise MetadataError(f"{text!r} names nothing", "write names separated by commas")
     return names

@@ -32,26 +32,28 @@ ptylive analyse refined.h5 analysis/ --order 5 --log refined.loss.csv   # aberra
 def analyse(
     results: Annotated[Path, typer.Argument(help="results file")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures")],
-    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     other: Annotated[
-        Path | None, typer.Option("--with", metavar="RESULTS", help="compare by ring and shell correlation")
+        Path | None,
+        typer.Option("--with", metavar="RESULTS", help="compare with this file by ring and shell correlation"),
     ] = None,
     other_run: Annotated[str | None, typer.Option("--with-run", help="which refinement of the other file")] = None,
     line: Annotated[
-        str | None, typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; the middle row")
+        str | None,
+        typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; default: the middle row"),
     ] = None,
-    radius: Annotated[float, typer.Option(min=0.05, help="least distance of atom columns, Å")] = 0.6,
+    radius: Annotated[float, typer.Option(min=0.05, help="smallest distance between atom columns, Å")] = 0.6,
     half_dose: Annotated[
         Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
     ] = None,
-    order: Annotated[int, typer.Option(min=3, max=8, help="of the aberrations fitted to the probe")] = 3,
+    order: Annotated[int, typer.Option(min=3, max=8, help="highest order of the aberrations fitted to the probe")] = 3,
     log: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="log of losses, ours or PyPty's: a chart for each column")
+        Path | None, typer.Option(metavar="CSV", help="log of losses, from ptylive or PyPty: one chart per column")
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section."""
+    """Analyse a reconstruction: resolution, probe, aberrations, atom columns, depth section."""
     from ptylive.application.analysis.figures import STEPS
     from ptylive.application.analysis.figures import analyse as look
     from ptylive.application.analysis.waves import add_log
@@ -115,7 +117,7 @@ def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, step
     try:
         compare(found, stored, second)
     except PtyliveError as error:
-        return [f"no correlation with {second.name}: {error.line()}"]
+        return [f"no comparison with {second.name}: {error.line()}"]
     return []
 
 
@@ -129,7 +131,7 @@ def _half_dosed(
     try:
         add_half_dose(found, _halves(recording, stored, values, steps))
     except PtyliveError as error:
-        return [f"no halves of the dose: {error.line()}"]
+        return [f"halves of the dose were not compared: {error.line()}"]
     return []
 
 

@@ -23,7 +23,9 @@ ptylive call save --json
 
 def call(
     command: Annotated[str, typer.Argument(help="control command, for example status or runs")],
-    arguments: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="its arguments")] = None,
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="arguments of the command")
+    ] = None,
     control: Control = CONTROL,
     keys: Keys = None,
     as_json: AsJson = False,
@@ -36,7 +38,7 @@ def call(
             reply = client.ask(command, given, timeout_s=PATIENCE_S)
         except ServerGoneError:  # it exists: the command may wait for a detector or for earlier commands
             text = f"{command!r} was not answered within {PATIENCE_S:g} s by the server at {control}"
-            raise ServerGoneError(text, "it may still be done: the server's log says what became of it") from None
+            raise ServerGoneError(text, "it may still be carried out: see the server's log") from None
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
 
 

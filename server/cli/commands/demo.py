@@ -37,12 +37,12 @@ ptylive demo --no-browser --exit-when-done --output demo/
 
 
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard, 0: any free one")] = 5006,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port of the dashboard; 0: any free port")] = 5006,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="don't open the dashboard in a browser")] = False,
-    exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="end after the refinement")] = False,
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="where recording and results are kept")] = None,
+    exit_when_done: Annotated[bool, typer.Option("--exit-when-done", help="stop after the refinement")] = False,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="folder for recording and results")] = None,
 ) -> None:
-    """Watch a bundled scan arrive, become maps, and be refined; everything on this machine."""
+    """Watch a bundled scan arrive, turn into maps and be refined, all on this machine."""
     stop_on_signals()
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-demo-")))
@@ -85,7 +85,9 @@ class Watchman:
         if not self._supervisor.running:
             raise PtyliveError("the demo's server ended before the demo did", "see the lines above, then try again")
         if time.monotonic() > self._give_up:
-            raise PtyliveError(f"the demo did not end in {self._timeout_s:.0f} s", "is this machine busy? try again")
+            raise PtyliveError(
+                f"the demo did not finish within {self._timeout_s:.0f} s", "is this machine busy? try again"
+            )
 
 
 def _scan(supervisor: Supervisor, client: ControlClient, check: Callable[[], None]) -> None:

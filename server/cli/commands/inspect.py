@@ -39,21 +39,22 @@ ptylive inspect grating.h5 --distortion --square   # for --set distortion=… of
 def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     descan: Annotated[
-        bool, typer.Option("--descan", help="measure the wander of the pattern too: reads all frames, best of vacuum")
+        bool, typer.Option("--descan", help="also measure the descan of the pattern; reads all frames, best in vacuum")
     ] = False,
     distortion: Annotated[
-        bool, typer.Option("--distortion", help="measure the distortion of patterns on spots, rings or a disc")
+        bool, typer.Option("--distortion", help="measure the distortion of the patterns from spots, rings or the disc")
     ] = False,
     square: Annotated[
-        bool, typer.Option("--square", help="with --distortion: the lattice is a square one, as a cross grating's")
+        bool,
+        typer.Option("--square", help="with --distortion: the spots form a square lattice, as from a cross grating"),
     ] = False,
     rings: Annotated[
-        bool, typer.Option("--rings", help="with --distortion: on the rings of a powder or an amorphous film")
+        bool, typer.Option("--rings", help="with --distortion: use the rings of a powder or an amorphous film")
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how a file is understood and what is missing."""
+    """Show how a file is understood and what is missing."""
     from ptylive.application.offline import without
     from ptylive.application.planning import questioned
     from ptylive.application.remarks import asked_about, remarks
@@ -62,7 +63,7 @@ def inspect(
     from ptylive.streamer.vetting.door import vet
 
     if rings and square:
-        raise MetadataError("--square and --rings are two references", "give one of them")
+        raise MetadataError("--square and --rings exclude each other", "give one of them")
     values = parse_assignments(settings or ())
     vet(file, values)
     with open_source(file, values) as source:
@@ -70,7 +71,7 @@ def inspect(
         told = without(header, values)
         asked = asked_about(told, header)
         if descan and header.detector.descan_px is not None:
-            raise MetadataError(f"{file}: its descan_px is given already, and is taken as it is", "leave out --descan")
+            raise MetadataError(f"{file}: its descan_px is already given, and is used as given", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
         outcome: dict[str, Any] = {
             "file": str(file),

@@ -34,14 +34,14 @@ def certainty(live_map: LiveMap) -> dict[str, float]:
 def reconstruct(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
-    methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
-    basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
+    methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
+    basis: Annotated[str, typer.Option(help="make the maps from coefficients, for example zernike:45+1")] = "pixels",
     detector: Detectors = None,
     settings: Settings = None,
     backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Make the maps of a recording: the live engine fed from a file."""
+    """Compute the maps of a recording with the live engine."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -99,4 +99,4 @@ def reconstruct(
         as_json=as_json,
     )
     if methods and made.rendering.missing:  # without --methods the request is for all maps that can be made
-        end_partial(f"not made of what was asked for: {', '.join(made.rendering.missing)}")
+        end_partial(f"requested but not made: {', '.join(made.rendering.missing)}")

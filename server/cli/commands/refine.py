@@ -55,7 +55,7 @@ ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one re
 
 def refine(
     files: Annotated[
-        list[Path], typer.Argument(help="native HDF5 file; several are scans of one place at different tilts")
+        list[Path], typer.Argument(help="native HDF5 file; several files: scans of the same place at different tilts")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     preset: Annotated[
@@ -63,26 +63,28 @@ def refine(
     ] = None,
     stage: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="settings of a stage; several files are refined one after the other"),
+        typer.Option(metavar="FILE", help="settings of a stage, repeatable; stages are refined one after the other"),
     ] = None,
     settings: Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="continue from the checkpoint next to the output file")
+    ] = False,
     history: Annotated[
         int | None,
-        typer.Option(metavar="EPOCHS", min=1, help="keep object, probe and positions every EPOCHS epochs, for a film"),
+        typer.Option(metavar="EPOCHS", min=1, help="store object, probe and positions every EPOCHS epochs, for a film"),
     ] = None,
     checks: Annotated[
-        bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
+        bool, typer.Option("--checks", help="check the data before the run; compare halves and shuffled data after it")
     ] = False,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refine object and probe of a recording by multislice ptychography."""
+    """Refine the object and probe of a recording by multislice ptychography."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -165,13 +167,13 @@ def _is_elsewhere(
     if cluster is None:
         return False
     if history is not None:
-        raise MetadataError("--history is kept on this machine", "leave out --history, or --cluster")
+        raise MetadataError("--history works on this machine only", "leave out --history, or --cluster")
     if workers is not None:
         return False
     if checks:
-        raise MetadataError("--checks compares on this machine", "leave out --checks, or --cluster")
+        raise MetadataError("--checks works on this machine only", "leave out --checks, or --cluster")
     if loaded.positions_A is not None:
-        raise MetadataError("positions of a preset stay on this machine", "leave out --cluster")
+        raise MetadataError("positions of a preset can be used on this machine only", "leave out --cluster")
     return True
 
 
@@ -224,8 +226,8 @@ def _made(
     from ptylive.server.refinement.warm_refinement import compiling
 
     with (
-        when_interrupted("nothing was written; begin again with the same command"),
-        bar(f"making the start from {file.name}", quiet=as_json) as shown,
+        when_interrupted("nothing was written; start again with the same command"),
+        bar(f"computing the starting object from {file.name}", quiet=as_json) as shown,
         nullcontext() if compiles is None else compiling(compiles, shown.update),
     ):
         methods = (method_of(wanted.start.start_map),)
@@ -271,15 +273,15 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
 @contextmanager
 def _stoppable() -> Iterator[Event]:
     """Make Ctrl-C stop the run after its batch; a run that has not begun yet has nothing to keep."""
-    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again ends at once") as asked:
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as asked:
         try:
             yield asked
         except RefinementError:
             if asked.is_set():
-                raise Interrupted("nothing was written; begin again with the same command") from None
+                raise Interrupted("nothing was written; start again with the same command") from None
             raise
         except KeyboardInterrupt:
-            raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
+            raise Interrupted("the last checkpoint is kept; continue with --resume") from None
 
 
 def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
@@ -288,9 +290,9 @@ def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
     if stored.problem:
         raise PtyliveError(stored.problem)
     if state == "stopped":
-        raise Interrupted(f"{epochs} epochs are in {written}; go on with the same command and --resume")
+        raise Interrupted(f"{epochs} epochs are in {written}; continue with the same command and --resume")
     if state == "failed":
-        raise PtyliveError(f"the refinement failed: {message}", f"what it came to is in {written}")
+        raise PtyliveError(f"the refinement failed: {message}", f"what was reached is in {written}")
 
 
 def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
@@ -322,7 +324,7 @@ def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
     maps = {one.name: one for one in made.rendering.maps}
     if (name := wanted.start.start_map) not in maps:
         reason = made.rendering.missing.get(method_of(name), "see the metadata")
-        say(f"{name} was not made, and the object begins empty: {reason}")
+        say(f"{name} was not made, so the refinement starts from an empty object: {reason}")
     return start_of(maps.get, wanted.start, made.calibration)
 
 

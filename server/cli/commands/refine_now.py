@@ -29,17 +29,21 @@ ptylive refine-now --set num_slices=4 --set total_thickness_A=80
 
 
 def refine_now(
-    wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="wait until the refinement has ended")] = False,
     during_scan: Annotated[
-        bool, typer.Option("--during-scan", help="begin with the rows that have arrived, go on when the scan has ended")
+        bool,
+        typer.Option(
+            "--during-scan", help="start with the rows that have arrived, and continue when the scan has ended"
+        ),
     ] = False,
     preset: Annotated[
-        Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
+        Path | None,
+        typer.Option(help="settings: TOML, JSON, or a PyPty preset; its values about the scan are not used"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,
     settings: Settings = None,
     place: Annotated[
-        str, typer.Option(metavar="PLACE", help="here or cluster, of what the server's configuration allows")
+        str, typer.Option(metavar="PLACE", help="here or cluster, if the server's configuration allows it")
     ] = "",
     control: Control = CONTROL,
     keys: Keys = None,
@@ -60,7 +64,7 @@ def refine_now(
             "refine", preset=chosen, values=values, during_scan=during_scan, place=place, timeout_s=10.0
         )
         if wait:
-            with when_interrupted("the refinement goes on in the server; ptylive status shows it"):
+            with when_interrupted("the refinement continues in the server; ptylive status shows it"):
                 outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)
     if outcome.get("state") == "stopped":

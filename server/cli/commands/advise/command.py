@@ -32,10 +32,12 @@ Answer = dict[str, Any]
 def advise(
     control: Control = CONTROL,
     keys: Keys = None,
-    follow: Annotated[bool, typer.Option("--follow", help="a line each time it changes, until Ctrl-C")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="print a line each time the advice changes, until Ctrl-C")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what to change at the microscope: defocus, astigmatism and what else was fitted."""
+    """Show what to change at the microscope: defocus, astigmatism and the other fitted aberrations."""
     if not follow:
         with ControlClient(control, timeout_s=2.0, keys=keys) as client:
             _tell(_asked(client), as_json=as_json)
@@ -64,7 +66,7 @@ def _asked(client: ControlClient) -> Answer:
         advice = advice_on(Calibration.from_plain(status.get("calibration") or {}))
     except (KeyError, TypeError, ValueError) as error:
         raise ServerGoneError(
-            f"the server's calibration cannot be read: {error}", "is it of another version?"
+            f"the server's calibration cannot be read: {error}", "does the server have another version?"
         ) from None
     return _answer(status, advice)
 

@@ -27,7 +27,7 @@ ptylive dose scan1.h5 scan2.h5 -o sum.h5 --set energy_eV=80e3
 
 
 def dose(
-    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order they were taken")],
+    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order of recording")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="results file for the mean map of the last place")
     ] = None,
@@ -35,7 +35,7 @@ def dose(
     backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Add up scans of one place: the information limit by dose, and what more dose would bring."""
+    """Add up scans of the same place: information limit against dose, and what more dose would gain."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -45,7 +45,7 @@ def dose(
 
     checked_backend(backend)
     if len(files) > MOST_FILES:
-        raise MetadataError(f"{len(files)} files are more than the {MOST_FILES} that are added up", "give fewer")
+        raise MetadataError(f"{len(files)} files: at most {MOST_FILES} can be added up", "give fewer")
     values = parse_assignments(settings or ())
     if output is not None:
         check_hdf5_file(output, files)
@@ -64,7 +64,10 @@ def dose(
             if not as_json:
                 say(f"{step.path.name}: {step.curve.line}")
     if last is None:
-        raise PtyliveError(f"nothing can be told of any of them: {'; '.join(missing)}", "is there a specimen?")
+        raise PtyliveError(
+            f"no information limit could be measured from any of the scans: {'; '.join(missing)}",
+            "is there a specimen?",
+        )
     if output is not None:
         _write(output, last)
     _tell(curves, missing, as_json=as_json)
