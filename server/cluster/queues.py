@@ -1,4 +1,4 @@
-"""Workers as jobs of a batch system (SLURM, PBS, LSF, …), by dask-jobqueue."""
+"""Workers as jobs of a batch system (SLURM, PBS, LSF, …), through dask-jobqueue."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ EVERY_INTERFACE = "0.0.0.0"  # noqa: S104
 
 
 class ServerConfig(StrictModel):
-    """Everything `ptylive serve` can be told. Addresses are loopback only until keys are configured."""
+    """All settings of `ptylive serve`. Addresses are restricted to loopback until keys are configured."""
 
     data: str = Field(
         default="tcp://127.0.0.1:9999", description="where frames arrive: bound; a detector's is connected to"

@@ -1,4 +1,4 @@
-"""The exit codes of every command, in one place (docs/commands.md)."""
+"""The exit codes of all commands (docs/commands.md)."""
 
 from __future__ import annotations
 
