@@ -77,12 +77,12 @@ def open_scan(source: str | Path | Array, **metadata: Any) -> Scan:
 
 
 def reconstruct(source: str | Path | Array, methods: Iterable[str] = METHODS, **metadata: Any) -> Maps:
-    """Maps of a recording or an array: ``open_scan(source, **metadata).reconstruct(methods)``."""
+    """Make maps of a recording or an array: ``open_scan(source, **metadata).reconstruct(methods)``."""
     return open_scan(source, **metadata).reconstruct(methods)
 
 
 def refine(source: str | Path | Array, preset: Preset | Mapping[str, Any] | None = None, **metadata: Any) -> Refined:
-    """Object and probe of a recording or an array: ``open_scan(source, **metadata).refine(preset)``."""
+    """Refine object and probe of a recording or array: ``open_scan(source, **metadata).refine(preset)``."""
     return open_scan(source, **metadata).refine(preset)
 
 
@@ -290,10 +290,10 @@ class Scan:
         rounds: int = 3,
         near: bool = True,
     ) -> Aligned:
-        """Shifts of the images of a scan of frames, one per part of the bright field, and their aberrations (parallax).
+        """Shifts of images from parts of the bright field, and the aberrations that explain them (parallax).
 
-        Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of ``--free``. Raises
-        MetadataError.
+        For scans of frames. Options are those of ``ptylive align`` (docs/maps.md); ``near``: the opposite of
+        ``--free``. Raises MetadataError.
         """
         from ptylive.application.analysis.image_shifts import align_source
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of

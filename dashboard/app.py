@@ -169,8 +169,7 @@ def serve(dashboard: Callable[[], Dashboard], parent: int | None = None) -> None
     """Run the dashboard that ``dashboard`` makes until SIGINT or SIGTERM; prints one line with its address.
 
     ``parent``: process id of the process that started this one, as reported by that process; the dashboard ends with
-    it,
-    so that none is left behind. Queried here, the id would belong to another process if the parent had already gone.
-    Raises PtyliveError when it cannot listen on the port.
+    it, so that none is left behind. Queried here, the id would belong to another process if the parent had already
+    gone. Raises PtyliveError when it cannot listen on the port.
     """
     asyncio.run(_serve(dashboard, parent))

@@ -37,8 +37,7 @@ class ShownScanSender:
 
     ``shown``: uid of the scan that the server shows, as far as this page knows (a command that follows another one may
     have a newer uid, and passes it itself); ``seen``: the scan that the viewer looks at instead, in words; empty when
-    it
-    is the scan the server shows.
+    it is the scan the server shows.
     """
 
     def __init__(self, sender: CommandSender, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:

@@ -106,10 +106,10 @@ def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
 
 
 def _fill_what_is_free(file: h5py.File, end: int) -> list[h5py.Group]:
-    """Use up the space before the end that HDF5 considers free; return the groups that fill it.
+    """Use up space before the end that HDF5 considers free, and return the groups that fill it.
 
-    Groups are the smallest objects that HDF5 makes. These are unlinked and disappear when they are released. Without
-    free space before the end, the link to the new root cannot be written there.
+    Such space is, for instance, a list of names that had no room for the link to the new root. Groups are the smallest
+    objects that HDF5 makes. These are unlinked, and disappear when they are released.
     """
     import h5py
 

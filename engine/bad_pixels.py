@@ -14,7 +14,7 @@ from ptylive.schema.model import BoolArray
 
 
 def bad_pixels(header: ScanHeader) -> BoolArray:
-    """Return the bad-pixel mask (Qy, Qx) in recorded coordinates; all pixels are good unless something sent says no."""
+    """Return the bad-pixel mask (Qy, Qx) in recorded coordinates; all good unless the metadata state otherwise."""
     sent = header.arrays.get("bad_pixel_mask")
     mask = np.zeros(header.detector_shape, dtype=bool) if sent is None else np.asarray(sent, dtype=bool)
     useless = useless_pixels(header.arrays, header.detector.saturation_value)

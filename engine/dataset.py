@@ -14,7 +14,7 @@ from ptylive.schema.detector import undo_transform, undo_transform_of_center
 from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray, IndexArray
 
 RAW = Basis()
-"""Patterns are frames."""
+"""Basis of raw frames."""
 
 
 @dataclass(frozen=True)

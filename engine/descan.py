@@ -57,7 +57,7 @@ def lying_still(header: ScanHeader, descan: Descan | None) -> ScanHeader:
 def moved_back(
     header: ScanHeader, descan: Descan, index: IndexArray, frames: Array, mean: WanderingMean | None = None
 ) -> FloatArray:
-    """Return frames (n, Qy, Qx) by acquisition number (n,), single precision, each moved to where it lies undescanned.
+    """Return frames (n, Qy, Qx) by acquisition number (n,), single precision, each moved to its place without descan.
 
     Values from outside the detector are 0; frames of no scan point stay where they are. ``mean``: the part common to
     all patterns of the scan, which is then not interpolated.

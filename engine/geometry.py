@@ -19,7 +19,7 @@ from ptylive.schema.scan import rotation_matrix
 class DetectorGrid:
     """Spatial frequency of every recorded pixel, beam centre at 0, components along the detector-frame axes.
 
-    k_row, k_col: (Qy, Qx), in ``unit`` (1/Å where the pixel size is known, else pixels).
+    k_row, k_col: (Qy, Qx), in ``unit`` (1/Å if the pixel size is known, otherwise pixels).
     """
 
     k_row: DoubleArray

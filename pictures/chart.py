@@ -1,6 +1,6 @@
 """Charts of measured points: a curve with its band, or a surface seen from above; black on white, for pages and papers.
 
-Places run from 0 to 1 along both axes, from left to right and from the bottom up; what they stand for the ticks say.
+Places run from 0 to 1 along both axes, from left to right and from bottom to top; the ticks give their values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pen = ImageDraw.ImageDraw
 
 @dataclass(frozen=True)
 class Axis:
-    """What stands along an axis. ``ticks``: place and label of each."""
+    """Labels of an axis. ``ticks``: place and label of each."""
 
     title: str
     ticks: tuple[tuple[float, str], ...]
@@ -36,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """(n, 2) places (across, up) of what was measured, and of what was given up on the way (drawn hollow)."""
+    """(n, 2) places (across, up) of measurements, and of those that were abandoned (drawn hollow)."""
 
     full: DoubleArray
     hollow: DoubleArray
@@ -67,7 +67,7 @@ def curve(across: Axis, up: Axis, drawn: Curve, points: Points, mark: float | No
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """A line: (k,) values across and up, in the units of the axes; what is no number leaves a gap."""
+    """A line: (k,) values across and up, in the units of the axes; non-finite values leave a gap."""
 
     name: str
     across: DoubleArray
@@ -75,9 +75,9 @@ class Series:
 
 
 def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) -> Rgb:
-    """RGB (rows, cols, 3) of lines in colours of their own, each with its name; ``log``: decades upwards.
+    """RGB (rows, cols, 3) of lines in different colours, each with its name; ``log``: logarithmic vertical axis.
 
-    Raises ValueError where no line has a point to draw.
+    Raises ValueError if no line has a point to draw.
     """
     shown = [(one, _finite(one, log=log)) for one in series]
     points = [point for _, found in shown for point in (found,) if len(found)]
@@ -103,7 +103,7 @@ def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) 
 
 
 def _finite(one: Series, *, log: bool) -> DoubleArray:
-    """(points, 2) what can be drawn of a line."""
+    """(points, 2) drawable points of a line."""
     with np.errstate(divide="ignore", invalid="ignore"):
         up = np.log10(one.up) if log else np.asarray(one.up, dtype=float)
     both = np.stack([np.asarray(one.across, dtype=float), up], axis=1)
@@ -117,7 +117,7 @@ def _upward(low: float, high: float, *, log: bool) -> tuple[tuple[float, str], .
 
 
 def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: tuple[float, float]) -> Rgb:
-    """RGB of heights (rows, cols), the first row at the bottom, low ones bright; ``best``: where a cross is drawn."""
+    """RGB of heights (rows, cols), the first row at the bottom, low ones bright; ``best``: position of a cross."""
     page, pen = _page()
     size = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
     limits = float(heights.min()), float(max(heights.max(), heights.min() + 1e-12))
@@ -133,7 +133,7 @@ def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: 
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
-    """At most ``most`` round numbers from ``low`` to ``high``. Raises ValueError where there is no range."""
+    """At most ``most`` round numbers from ``low`` to ``high``. Raises ValueError for an empty range."""
     if not high > low:
         raise ValueError("no range")
     rough = (high - low) / most
@@ -149,7 +149,7 @@ def _page() -> tuple[Image.Image, Pen]:
 
 
 def _at(across: float, up: float) -> tuple[float, float]:
-    """Pixels of a place; what lies outside is drawn at the border."""
+    """Pixels of a place; places outside are drawn at the border."""
     x, y = np.clip((across, up), 0, 1)
     return LEFT + float(x) * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - float(y) * (HEIGHT - TOP - BOTTOM)
 

@@ -1,4 +1,4 @@
-"""Films of pictures: GIF by Pillow, MP4 by the program ffmpeg where it is installed."""
+"""Films of pictures: GIF by Pillow, MP4 by the program ffmpeg if it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.schema.files.atomic import replacing
 
 SUFFIXES = (".gif", ".mp4")
 LAST_S = 2.0
-"""How much longer the last picture of a GIF, which begins anew, is shown."""
+"""Additional time for which the last picture of a GIF, which repeats, is shown."""
 FFMPEG_PATIENCE_S = 600.0
 
 
@@ -30,9 +30,9 @@ def check_film(path: Path) -> None:
 
 
 def write_film(pictures: Iterable[Rgb], path: Path, frames_per_s: float = 5.0) -> Path:
-    """A film of RGB pictures (rows, cols, 3) uint8 of one size, by the suffix of ``path``; whole or not at all.
+    """Write a film of RGB pictures (rows, cols, 3) uint8 of one size, by the suffix of ``path``; whole or not at all.
 
-    Raises InputFileError (:func:`check_film`), ValueError for no picture, PtyliveError where ffmpeg fails, OSError.
+    Raises InputFileError (:func:`check_film`), ValueError for no picture, PtyliveError if ffmpeg fails, OSError.
     """
     check_film(path)
     with replacing(path) as place:
@@ -57,7 +57,7 @@ def _write_gif(pictures: Iterable[Rgb], to: Path | BytesIO, frames_per_s: float)
 
 
 def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
-    """H.264 asks for even numbers of rows and columns: an odd one loses its last."""
+    """Write an MP4. H.264 requires even numbers of rows and columns: an odd number loses its last."""
     frames = [picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2] for picture in pictures]
     if not frames:
         raise ValueError("a film needs a picture")

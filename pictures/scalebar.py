@@ -1,4 +1,4 @@
-"""The scale bar: a round length in the unit a microscopist would say."""
+"""The scale bar: a round length in the unit a microscopist would use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS_A = (("µm", 1e4), ("nm", 10.0), ("Å", 1.0), ("pm", 0.01))
 
 @dataclass(frozen=True)
 class ScaleBarLength:
-    """A length in the coordinates of the picture and the words beside it."""
+    """A length in the coordinates of the picture and its label."""
 
     length: float
     text: str

@@ -1,4 +1,4 @@
-"""Arrows over a disc: how far the image of each part of the bright field is shifted, as measured and as explained."""
+"""Arrows over a disc: image shifts of the parts of the bright field, as measured and as explained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.schema.model import DoubleArray
 
 MEASURED, EXPLAINED = (31, 90, 160), (190, 60, 20)
 LONGEST = 0.9
-"""Of the distance between neighbours: the longest arrow."""
+"""Length of the longest arrow relative to the distance between neighbours."""
 HEAD_PX, HEAD_RAD = 7.0, 0.45
 
 Pen = ImageDraw.ImageDraw
@@ -21,9 +21,9 @@ Colour = tuple[int, int, int]
 
 
 def vectors(places: DoubleArray, measured: DoubleArray, explained: DoubleArray, radius: float, unit: str) -> Rgb:
-    """RGB (rows, cols, 3) of arrows (n, 2) (row, col) at places (n, 2) within a disc about 0 of some radius.
+    """RGB (rows, cols, 3) of arrows (n, 2) (row, col) at places (n, 2) within a disc of given radius centred on 0.
 
-    Rows point downwards. What the longest arrow means stands below, in ``unit``.
+    Rows point downwards. The length of the longest arrow is given below, in ``unit``.
     """
     page = Image.new("RGB", (SIDE_PX + 2 * MARGIN_PX, SIDE_PX + 2 * MARGIN_PX + TITLE_PX + 2 * LINE_PX), WHITE)
     pen, middle, half = ImageDraw.Draw(page), MARGIN_PX + SIDE_PX / 2, SIDE_PX / 2 / 1.1

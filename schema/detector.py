@@ -47,7 +47,7 @@ class Detector(Model):
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
     counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
-    saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
+    saturation_value: float | None = Field(default=None, gt=0, description="largest count that a pixel can record")
     cluster_time_us: float | None = Field(
         default=None,
         gt=0,

@@ -1,1 +1,1 @@
-"""Stand-ins for a microscope: replaying recorded scans, and faults to replay them with."""
+"""Substitutes for a microscope: replay of recorded scans, and faults for the replay."""

@@ -1,7 +1,7 @@
 """A DECTRIS detector for tests and demonstrations: binds a PUSH socket and sends stream v1 or stream2.
 
-The messages follow DECTRIS' public descriptions (ptylive.streamer.protocols has the facts). What a scan needs beyond
-them (its shape, step, …) goes into the header appendix or the user data, where the server looks for it.
+The messages follow DECTRIS' public descriptions (see ptylive.streamer.protocols). Further properties of a scan (its
+shape, step, …) are sent in the header appendix or the user data, where the server looks for them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CHANNEL = "threshold_1"
 
 
 class DectrisDetector:
-    """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
+    """Replaces :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience, protocol: DectrisProtocol) -> None:
         """Bind the address (port 0: any). Raises ServerGoneError when it is taken."""
@@ -41,7 +41,7 @@ class DectrisDetector:
         self._series = 0
 
     def arm(self, scan_header: ScanHeader) -> None:
-        """Announce a series. Raises InputFileError for patterns no such detector makes."""
+        """Announce a series. Raises InputFileError for patterns that no such detector makes."""
         if not scan_header.basis.is_raw or scan_header.detector.dtype not in _TAGS:
             data = scan_header.detector.dtype if scan_header.basis.is_raw else "coefficients"
             raise InputFileError(f"a DECTRIS detector cannot send {data}", "replay it with the native protocol")
@@ -59,11 +59,11 @@ class DectrisDetector:
             time.sleep(seconds)
 
     def end(self, message: EndMessage) -> None:
-        """Say that the series is over."""
+        """Announce the end of the series."""
         self._outlet.send(self._spell.end())
 
     def close(self, *, flush: bool = True) -> None:
-        """Close the connection; with ``flush`` once everything has left."""
+        """Close the connection; with ``flush`` once everything has been sent."""
         self._outlet.close(flush=flush)
 
     def __enter__(self) -> Self:
@@ -76,20 +76,20 @@ class DectrisDetector:
 
 
 class _Spelling:
-    """What the messages of one series look like."""
+    """Encoding of the messages of one series."""
 
     layout: FrameLayout
 
     def header(self, series: int, scan_header: ScanHeader) -> list[Buffer]:
-        """The header of a series."""
+        """Return the header of a series."""
         raise NotImplementedError
 
     def image(self, number: int, blob: Buffer) -> list[Buffer]:
-        """One image, compressed with bslz4."""
+        """Return one image, compressed with bslz4."""
         raise NotImplementedError
 
     def end(self) -> list[Buffer]:
-        """The end of the series."""
+        """Return the end of the series."""
         raise NotImplementedError
 
 
@@ -139,7 +139,7 @@ class Stream2(_Spelling):
     """Stream2: one CBOR map for each message."""
 
     def header(self, series: int, scan_header: ScanHeader) -> list[Buffer]:
-        """The start message."""
+        """Return the start message."""
         import cbor2
 
         self.layout = FrameLayout.of(scan_header)
@@ -168,7 +168,7 @@ class Stream2(_Spelling):
         return [cbor2.dumps(fields)]
 
     def image(self, number: int, blob: Buffer) -> list[Buffer]:
-        """An image message."""
+        """Return an image message."""
         import cbor2
 
         body = cbor2.CBORTag(56500, ["bslz4", self.layout.dtype.itemsize, bytes(blob)])
@@ -178,7 +178,7 @@ class Stream2(_Spelling):
         return [cbor2.dumps({**fields, "data": {_CHANNEL: array}})]
 
     def end(self) -> list[Buffer]:
-        """The end message."""
+        """Return the end message."""
         import cbor2
 
         return [cbor2.dumps({"type": "end", **self._identity})]
@@ -189,7 +189,7 @@ def _json(**fields: Any) -> bytes:
 
 
 def _user(scan_header: ScanHeader) -> dict[str, Any]:
-    """What the detector does not know of the scan."""
+    """Properties of the scan that the detector itself does not provide."""
     described = arm_to_map(scan_header)
     return {name: described[name] for name in ("scan", "optics", "detector")}
 

@@ -1,4 +1,4 @@
-"""Faults a sender or a transport may have, made on purpose and repeatably."""
+"""Deliberate, repeatable faults of a sender or a transport."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ptylive.streamer.wire.arrays import Buffer
 
 @dataclass(frozen=True)
 class Faults:
-    """What happens to frames messages on their way. seed: the same seed, the same faults.
+    """Faults applied to frames messages. seed: the same seed, the same faults.
 
-    shuffle: messages within which the order is random (0: kept); duplicate, loss: fractions of messages sent twice,
-    and not at all; corrupt, wrong_shape: fractions of which one pattern is damaged (its frame is lost then), or has a
-    row too many; stall_at, stall_s: so long a pause before the message of that number; abort_at: message before which
-    the sender falls silent, without saying that the scan is over.
+    shuffle: number of messages within which the order is random (0: order kept); duplicate, loss: fractions of messages
+    sent twice, and not at all; corrupt, wrong_shape: fractions in which one pattern is damaged (its frame is then
+    lost), or has one row too many; stall_at, stall_s: a pause of this length before the message of that number;
+    abort_at: message before which the sender falls silent, without announcing the end of the scan.
     """
 
     seed: int = 0
@@ -40,7 +40,7 @@ class Faults:
     def apply(
         self, messages: Iterable[FramesMessage], pause: Callable[[float], None] = time.sleep
     ) -> Iterator[FramesMessage]:
-        """The messages as they arrive: missing, doubled, damaged, out of order within ``shuffle``, or late."""
+        """Yield the messages as they arrive: missing, doubled, damaged, out of order within ``shuffle``, or late."""
         chance = random.Random(self.seed)  # noqa: S311  (repeatable, not secret)
         window: list[FramesMessage] = []
         for number, message in enumerate(messages):
@@ -68,19 +68,19 @@ class Faults:
 
 
 def _with_part(message: FramesMessage, k: int, change: Callable[[FramesMessage, bytes], bytes]) -> FramesMessage:
-    """A message with one part changed."""
+    """Return a message with one part changed."""
     parts: list[Buffer] = list(message.parts)
     parts[k] = change(message, bytes(parts[k]))
     return replace(message, parts=tuple(parts))
 
 
 def _cut(message: FramesMessage, part: bytes) -> bytes:
-    """The first half of a part: what a flipped bit would do nobody would notice, for the codecs carry no checksum."""
+    """The first half of a part: the effect of a flipped bit would go unnoticed, as the codecs carry no checksum."""
     return part[: len(part) // 2]
 
 
 def _one_row_more(message: FramesMessage, part: bytes) -> bytes:
-    """A part as of a larger detector: more bytes, or a framing that announces more."""
+    """A part as from a larger detector: more bytes, or a framing that announces more."""
     if message.codec == "none":
         return part + part[: max(1, len(part) // message.count // 16)]
     (announced,) = struct.unpack_from(">Q", part)

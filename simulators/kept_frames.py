@@ -1,4 +1,4 @@
-"""What a sender has sent and the server has not yet said to be safe, and the questions that tell."""
+"""Frames that a sender has sent and the server has not yet reported as safe, and the queries for this."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class KeptFrames:
         self._messages: dict[int, FramesMessage] = {}
 
     def __iter__(self) -> Iterator[FramesMessage]:
-        """What is kept, as it was sent; what becomes safe meanwhile may be dropped."""
+        """Iterate over the kept messages as they were sent; those that become safe meanwhile may be dropped."""
         return iter(tuple(self._messages.values()))
 
     @property
     def frames(self) -> int:
-        """Frames that are kept."""
+        """Number of frames that are kept."""
         return sum(message.count for message in self._messages.values())
 
     def keep(self, message: FramesMessage) -> None:
-        """Keep a message, whose parts nobody changes. The same frames again take the place of the earlier ones."""
+        """Keep a message whose parts nobody changes. The same frames again replace the earlier ones."""
         before = self._messages.get(message.first)
         if before is not None and before.count > message.count:
-            return  # sent before, with more behind it
+            return  # sent before, followed by more
         self.nbytes += _bytes_of(message) - (0 if before is None else _bytes_of(before))
         self._messages[message.first] = message
 
     def drop(self, safe: BoolArray) -> bool:
-        """Keep no longer what is safe, bool (frames,); whether there was any."""
+        """Drop messages that are safe, bool (frames,); return whether there were any."""
         done = [m for m in self._messages.values() if safe[m.first : m.first + m.count].all()]
         for message in done:
             del self._messages[message.first]
@@ -59,7 +59,7 @@ def _bytes_of(message: FramesMessage) -> int:
 
 
 class SafeFrames:
-    """Asks a server's control socket which frames of a scan are safe (docs/protocol.md: `received`)."""
+    """Queries a server's control socket for the safe frames of a scan (docs/protocol.md: `received`)."""
 
     def __init__(self, control: str, keys: ClientKeys | None = None) -> None:
         self.control = control
@@ -68,18 +68,18 @@ class SafeFrames:
         self._socket: zmq.Socket[bytes] | None = None
 
     def ask(self, header: ScanHeader) -> BoolArray | None:
-        """Which frames are safe, bool (frames,); None when the server does not answer within a second."""
+        """Return which frames are safe, bool (frames,); None when the server does not answer within a second."""
         reply = self._answer(command="received", uid=header.uid)
         return None if reply is None else _mask(header, reply.get("ranges", []))
 
     def rejected(self) -> Mapping[str, int] | None:
-        """How many messages the server has refused since its start, by reason; None when it does not answer."""
+        """Return the numbers of messages refused since the server's start, by reason; None when it does not answer."""
         reply = self._answer(command="status")
         counts = None if reply is None else reply.get("rejected")
         return counts if isinstance(counts, dict) else None
 
     def _answer(self, **question: str) -> dict[str, Any] | None:
-        """What the server says to a question; None when it does not answer within a second, or refuses."""
+        """Return the server's answer to a query; None when it does not answer within a second, or refuses."""
         socket = self._connected()
         wanted = uuid.uuid4().hex
         socket.send(msgpack.packb({"id": wanted, **question}))
@@ -104,7 +104,7 @@ class SafeFrames:
         self.close()
 
     def _connected(self) -> zmq.Socket[bytes]:
-        """The connection; a new one after an unanswered question, so that old answers cannot be mistaken."""
+        """Return the connection; a new one after an unanswered query, so that old answers cannot be mistaken."""
         if self._socket is None:
             self._socket = self._context.socket(zmq.DEALER)
             self._socket.setsockopt(zmq.LINGER, 0)

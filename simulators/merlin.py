@@ -1,8 +1,8 @@
-"""A Merlin detector for tests and demonstrations: listens at a TCP port and sends acquisitions as Merlin's software.
+"""A Merlin detector for tests and demonstrations: listens at a TCP port and sends acquisitions like Merlin's software.
 
-An acquisition header with the number of frames and the shape of the scan, then frames (the facts:
-ptylive.streamer.protocols.merlin). Nothing is said at the end. One client at a time; what is sent while a connection
-breaks is lost with it.
+It sends an acquisition header with the number of frames and the shape of the scan, then frames (see
+ptylive.streamer.protocols.merlin). The end is not announced. It serves one client at a time; data sent while a
+connection breaks are lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DEFAULT_EXPOSURE_US = 100.0
 
 
 def parse_mode(text: str) -> MerlinMode:
-    """One of the modes. Raises MetadataError."""
+    """Return one of the modes. Raises MetadataError."""
     for name in get_args(MerlinMode):
         if text == name:
             return name  # type: ignore[no-any-return]
@@ -39,7 +39,7 @@ def parse_mode(text: str) -> MerlinMode:
 
 
 class MerlinDetector(TcpDetector):
-    """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
+    """Replaces :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience, mode: MerlinMode = "processed") -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
@@ -47,7 +47,7 @@ class MerlinDetector(TcpDetector):
         self._mode = mode
 
     def arm(self, scan_header: ScanHeader) -> None:
-        """Announce an acquisition. Raises InputFileError for patterns no such detector makes."""
+        """Announce an acquisition. Raises InputFileError for patterns that no such detector makes."""
         self._acquisition = _Acquisition(scan_header, self._mode)
         self._line.send(mpx(self._acquisition.header()))
 
@@ -57,16 +57,16 @@ class MerlinDetector(TcpDetector):
             self._line.send(mpx(frame))
 
     def end(self, message: EndMessage) -> None:
-        """Merlin says nothing at the end."""
+        """Do nothing: Merlin does not announce the end."""
 
 
 def mpx(body: bytes) -> bytes:
-    """A message as it is on the wire: the length counts the comma before the body."""
+    """A message as on the wire: the length includes the comma before the body."""
     return b"MPX,%010d," % (len(body) + 1) + body
 
 
 class _Acquisition:
-    """What the messages of one acquisition look like."""
+    """Encoding of the messages of one acquisition."""
 
     def __init__(self, scan_header: ScanHeader, mode: MerlinMode) -> None:
         if not scan_header.basis.is_raw or scan_header.detector.dtype not in _PIXELS:
@@ -86,7 +86,7 @@ class _Acquisition:
         self._depth = self._raw_depth or self._stated_depth()
 
     def header(self) -> bytes:
-        """The acquisition header, filled up to its usual length."""
+        """Return the acquisition header, padded to its usual length."""
         header = self._scan_header
         frames, scan_shape = header.frames, header.scan.shape
         lines = {
@@ -107,7 +107,7 @@ class _Acquisition:
         return text.encode("latin-1").ljust(_HEADER_BYTES)
 
     def frames(self, message: FramesMessage) -> Iterator[bytes]:
-        """Header and pixels of each frame. One that a fault has made shorter or longer stays so."""
+        """Yield header and pixels of each frame. A frame that a fault has made shorter or longer stays so."""
         (part,) = message.parts
         nbytes = self._layout.nbytes
         for k in range(message.count):
@@ -122,7 +122,7 @@ class _Acquisition:
             yield self._frame_header(message.first + k) + pixels
 
     def _stated_depth(self) -> int:
-        """Of processed pixels: the counter whose largest number is the most that the file's pixels tell; 0: unknown."""
+        """For processed pixels: the counter whose largest number is the pixels' largest count; 0: unknown."""
         most = self._scan_header.detector.saturation_value
         return next((depth for depth in (6, 12, 24) if most == 2**depth - 1), 0)
 
@@ -158,7 +158,7 @@ class _Acquisition:
         return _packed(lines, self._raw_depth)
 
     def _lines(self, counts: Array) -> Array:
-        """Four chips (rows, 4, columns): as the lines of a raw frame hold them."""
+        """Four chips (rows, 4, columns), arranged as the lines of a raw frame."""
         upper, lower = counts[:_CHIP], counts[-_CHIP:][::-1]
         left, right = slice(0, _CHIP), slice(-_CHIP, None)
         return np.stack([upper[:, right][:, ::-1], upper[:, left][:, ::-1], lower[:, right], lower[:, left]], axis=1)

@@ -1,12 +1,12 @@
-"""A microscope to close a loop on: aberrations as its state, scans of a simulated specimen, corrections that are
-applied with a gain and after a delay.
+"""A simulated microscope for closed loops: aberrations as its state, scans of a simulated specimen, corrections that
+are applied with a gain and after a delay.
 
     microscope = SimulatedMicroscope({"C10": -300.0, "C12a": 80.0}, gain=0.9, delay_s=2.0)
     patterns, metadata = microscope.scan()
     microscope.correct({"C10": 290.0, "C12a": -78.0})
     microscope.wait(2.0)
 
-Its time is its own: it passes while it scans and where it is told to wait.
+It has its own clock, which advances while it scans and during calls of ``wait``.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from ptylive.schema.optics import ABERRATION_NAMES
 from ptylive.schema.simulation.settings import SimulationSettings, located
 
 MOST_CORRECTION_A = 1e8
-"""No corrector goes farther."""
+"""Limit on corrections: no corrector goes farther."""
 MOST_WAITING = 1000
-"""Corrections that have not taken effect yet."""
+"""Limit on corrections that have not taken effect yet."""
 TOLD = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "rotation_deg", "detector_transform")
-"""What a microscope knows of itself, beside its detector's pixel; its rotation was calibrated once."""
+"""Values a microscope knows about itself, in addition to its detector's pixel; its rotation was calibrated once."""
 OWN_SETTINGS = {*ABERRATION_NAMES, "defocus_A", "astigmatism_A", "astigmatism_deg", "Cs_A", "seed", "tell"}
 """Settings of a simulation that are the microscope's state."""
 MICROSECOND_S = 1e-6
@@ -39,7 +39,7 @@ DEFAULT_DWELL_US = 1000.0
 
 
 class TakenScan(NamedTuple):
-    """Patterns (rows, columns, Qy, Qx) as recorded, and what the microscope tells of them, for `ptylive.open_scan`."""
+    """Patterns (rows, columns, Qy, Qx) as recorded, and the microscope's metadata for them, for `ptylive.open_scan`."""
 
     patterns: Array
     metadata: dict[str, Any]
@@ -52,12 +52,12 @@ class _Correction(NamedTuple):
 
 @dataclass
 class SimulatedMicroscope:
-    """Aberrations that change by what is corrected, and scans made with them.
+    """Aberrations changed by corrections, and scans made with them.
 
-    ``aberrations``: Krivanek coefficients, Å, the state at the start. ``settings`` are those of a simulation
-    (docs/simulate.md) but for its aberrations. ``gain``: the share of a correction that is carried out; ``delay_s``:
-    how long after it was asked for. Every scan has its own noise, and of random specimens another place, by ``seed``.
-    Raises MetadataError for what cannot be.
+    ``aberrations``: Krivanek coefficients, Å, the initial state. ``settings`` are those of a simulation
+    (docs/simulate.md) except its aberrations. ``gain``: the fraction of a correction that is carried out; ``delay_s``:
+    delay after the request. Every scan has its own noise and, for random specimens, another place, according to
+    ``seed``. Raises MetadataError for impossible values.
     """
 
     aberrations: dict[str, float]
@@ -70,7 +70,7 @@ class SimulatedMicroscope:
     _waiting: list[_Correction] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        """Refuse what no scan could be made with."""
+        """Refuse values with which no scan could be made."""
         self.aberrations = {**dict.fromkeys(ABERRATION_NAMES, 0.0), **_checked(self.aberrations)}
         for name, value, least in (("gain", self.gain, -math.inf), ("delay_s", self.delay_s, 0.0)):
             if not (math.isfinite(value) and value >= least):
@@ -79,7 +79,7 @@ class SimulatedMicroscope:
             raise MetadataError(f"{taken[0]} is the microscope's own", "give aberrations and seed beside the settings")
 
     def scan(self) -> TakenScan:
-        """Take a scan with the aberrations of now; the clock runs while it does."""
+        """Take a scan with the current aberrations; the clock advances during the scan."""
         self._settle()
         wanted = self.settings_now()
         self.scans += 1
@@ -96,14 +96,14 @@ class SimulatedMicroscope:
         return TakenScan(patterns.reshape(rows, cols, *patterns.shape[1:]), metadata)
 
     def correct(self, changes: Mapping[str, float]) -> None:
-        """Ask for a change of some coefficients, Å. Raises MetadataError for one that is unknown or cannot be."""
+        """Request a change of some coefficients, Å. Raises MetadataError for an unknown or impossible one."""
         if len(self._waiting) >= MOST_WAITING:
             raise MetadataError(f"{MOST_WAITING} corrections wait already", "wait until they have taken effect")
         self._waiting.append(_Correction(self.clock_s + self.delay_s, _checked(changes)))
         self._settle()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass. Raises MetadataError for time that runs backwards."""
+        """Let time pass. Raises MetadataError for negative times."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise MetadataError(f"a wait of {seconds!r} s cannot be", "wait 0 s or longer")
         self.clock_s += seconds
@@ -125,7 +125,7 @@ class SimulatedMicroscope:
 
 
 def _checked(changes: Mapping[str, float]) -> dict[str, float]:
-    """Coefficients under known names. Raises MetadataError."""
+    """Return coefficients under known names. Raises MetadataError."""
     for name, value in changes.items():
         if name not in ABERRATION_NAMES:
             raise MetadataError(f"no corrector for {name!r}", f"there are {', '.join(ABERRATION_NAMES)}")

@@ -1,4 +1,4 @@
-"""A PUSH socket that never waits for ever: what every simulated sender sends through."""
+"""A PUSH socket that never waits for ever, through which every simulated sender sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _POLL_MS = 100
 
 @dataclass(frozen=True)
 class SendPatience:
-    """How long to wait, s: for a server to be there at first, for one that went away, for one that takes nothing."""
+    """How long to wait, in s: for a server to appear at first, for one that went away, for one that takes nothing."""
 
     first_s: float = 10.0
     away_s: float = 10.0
@@ -33,9 +33,9 @@ class SendPatience:
 class Outlet:
     """Sends messages to a server; raises ServerGoneError when nobody takes one in time. A context manager.
 
-    ``binds``: wait for the server to connect, as a DECTRIS detector does (then ``address`` says where; port 0: any).
-    A server that is there but slow (its ring is full) is given more time than one that is not there. No ZMTP
-    heartbeats: they break connections that are merely slowed down (see ptylive.streamer.receiver).
+    ``binds``: wait for the server to connect, as a DECTRIS detector does (``address`` then gives the bound address;
+    port 0: any). A server that is present but slow (its ring is full) is given more time than one that is absent. No
+    ZMTP heartbeats: they break connections that are merely slowed down (see ptylive.streamer.receiver).
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Outlet:
                 return
 
     def close(self, *, flush: bool = True) -> None:
-        """Close the connection; with ``flush`` wait until everything has left, as long as a server is there."""
+        """Close the connection; with ``flush`` wait until everything has been sent, as long as a server is there."""
         self._watch()
         linger_s = (self._patience.stalled_s if self._connection.peers else self._patience.first_s) if flush else 0.0
         self._connection.close()
@@ -94,7 +94,7 @@ class Outlet:
         self.close(flush=kind is None)
 
     def _watch(self) -> bool:
-        """Take note of connections made and lost; whether there were any."""
+        """Process connections made and lost; return whether there were any."""
         return self._connection.look()
 
     def _check_patience(self, waited_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Patterns compressed one by one with bitshuffle/LZ4, as DECTRIS detectors do and as recordings hold them."""
+"""Patterns compressed one by one with bitshuffle/LZ4, as in DECTRIS detectors and recordings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ptylive.schema.model import Array
 
 
 def packed(patterns: Array) -> tuple[bytes, ...]:
-    """``bslz4`` parts (docs/protocol.md) of patterns (n, Qy, Qx): made by the HDF5 filter, in memory."""
+    """``bslz4`` parts (docs/protocol.md) of patterns (n, Qy, Qx), made in memory by the HDF5 filter."""
     import h5py
     import hdf5plugin
 

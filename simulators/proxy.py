@@ -1,4 +1,4 @@
-"""A TCP proxy that makes the faults networks make, between any two programs (ZeroMQ's protocol is plain TCP).
+"""A TCP proxy that reproduces network faults between any two programs (ZeroMQ's protocol is plain TCP).
 
 ::
 
@@ -24,12 +24,13 @@ _STALL_POLL_S = 0.02
 
 @dataclass(frozen=True)
 class ProxyFaults:
-    """What goes wrong with every connection. seed: the same seed, the same faults.
+    """Faults of every connection. seed: the same seed, the same faults.
 
-    latency_s, jitter_s: delay of each piece, and its random part; bandwidth: bytes/s in each direction, None for no
-    bound; slice_bytes: pieces are cut to this size; reset_after_bytes: after this many from the client the connection
-    is cut, in the middle of whatever comes, each time anew; flip_every_bytes: of this many bytes from the client, one
-    has a bit flipped (on average); stalled: nothing moves, and nobody is told (a half-open connection).
+    latency_s, jitter_s: delay of each piece, and its random part; bandwidth: bytes/s in each direction, None for
+    unlimited; slice_bytes: pieces are cut to this size; reset_after_bytes: the connection is cut after this many bytes
+    from the client, in the middle of any message, each time anew; flip_every_bytes: one of this many bytes from the
+    client has a bit flipped (on average); stalled: nothing moves, and neither side is notified (a half-open
+    connection).
     """
 
     seed: int = 0
@@ -45,8 +46,8 @@ class ProxyFaults:
 class FaultyProxy:
     """Listens on a free loopback port (``address``) and connects each client to ``target``. A context manager.
 
-    ``faults`` may be set at any time and holds for what comes then. connections: made so far; passed: bytes handed
-    from clients to the target; resets: connections cut on purpose.
+    ``faults`` may be set at any time and applies to data that arrive later. connections: made so far; passed: bytes
+    handed from clients to the target; resets: connections cut on purpose.
     """
 
     def __init__(self, target: str, faults: ProxyFaults | None = None) -> None:
@@ -64,7 +65,7 @@ class FaultyProxy:
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start listening."""
         self._thread.start()
         self._ready.wait()
 
@@ -74,7 +75,7 @@ class FaultyProxy:
         self._thread.join()
 
     def reset(self) -> None:
-        """Cut all connections now; clients may come back."""
+        """Cut all connections now; clients may reconnect."""
         self._loop.call_soon_threadsafe(self._cut)
 
     def __enter__(self) -> Self:
@@ -104,7 +105,7 @@ class FaultyProxy:
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()}, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client: two pipes, ended together."""
+        """Serve one client: two pipes, ended together."""
         self.connections += 1
         self._writers.add(writer)
         with suppress(OSError):
@@ -121,7 +122,7 @@ class FaultyProxy:
         self._end(writer)
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: bool) -> None:
-        """Hand bytes on from one side to the other, until it closes or is to be cut."""
+        """Forward bytes from one side to the other, until it closes or is due to be cut."""
         left = self.faults.reset_after_bytes
         while data := await reader.read(self.faults.slice_bytes or _CHUNK_BYTES):
             while self.faults.stalled:
@@ -129,7 +130,7 @@ class FaultyProxy:
             await self._delay(len(data))
             if client:
                 cut = None if self.faults.reset_after_bytes is None else left
-                data = self._flipped(data[:cut])  # what came behind the cut is lost
+                data = self._flipped(data[:cut])  # data behind the cut are lost
                 self.passed += len(data)
                 left = None if left is None else left - len(data)
             writer.write(data)
@@ -147,7 +148,7 @@ class FaultyProxy:
             await asyncio.sleep(seconds)
 
     def _flipped(self, data: bytes) -> bytes:
-        """The bytes, now and then with a bit the other way round."""
+        """Return the bytes, occasionally with a flipped bit."""
         every = self.faults.flip_every_bytes
         if every is None or self._chance.random() >= len(data) / every:
             return data

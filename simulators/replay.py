@@ -1,7 +1,7 @@
-"""Replaying a recorded scan as a microscope, a DECTRIS, Merlin or Timepix3 detector would send it (docs/protocol.md).
+"""Replay a recorded scan as a microscope, a DECTRIS, Merlin or Timepix3 detector would send it (docs/protocol.md).
 
-With a control address nothing is lost even when the server is killed and restarted: what is not yet safe on its disk
-is sent again until everything is, or until nothing moves any more.
+With a control address nothing is lost even when the server is killed and restarted: frames that are not yet safe on its
+disk are sent again until all are, or until there is no more progress.
 """
 
 from __future__ import annotations
@@ -43,17 +43,16 @@ _ASK_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class ReplaySettings:
-    """How to replay. to: the server's data address, or the one a detector binds; protocol: what is spoken;
-    rate: frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a message, None for a
-    sensible number; loops: how often, each time a new scan; control: address to ask what is safe; codec: of native
-    frames, DECTRIS images are always bslz4, Merlin's and Timepix3's never; patterns the file does not store so are
-    compressed here;
-    mode: how a Merlin detector packs its pixels.
+    """How to replay. to: the server's data address, or the one a detector binds; protocol: what is spoken; rate:
+    frames/s, or as fast as possible, or as recorded (dwell_time_us); batch: frames in a message, None for a
+    sensible number; loops: how often, each time as a new scan; control: address to query for safe frames; codec: of
+    native frames (DECTRIS images are always bslz4, Merlin's and Timepix3's never); patterns that the file does not
+    store in this form are compressed here; mode: how a Merlin detector packs its pixels.
 
-    timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or make nothing
-    more safe, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing; uid:
-    identity of the (first) scan, a new one by default; faults: what goes wrong on the way (first pass only); keys: key
-    folder, for a server that asks for keys; values: metadata that win over the file's.
+    timeout_s: how long no server may be there; safe_timeout_s: how long it may be away during a scan, or report no
+    further safe frames, when ``control`` is given; stall_timeout_s: how long a server that is there may take nothing;
+    uid: identity of the (first) scan, a new one by default; faults: transmission faults (first pass only); keys: key
+    folder, for a server that requires keys; values: metadata that override the file's.
     """
 
     to: str = DEFAULT_DATA
@@ -90,13 +89,13 @@ Progress = Callable[[int, int], None]
 """Called with (frames sent so far, frames of all loops)."""
 Scan = FileSource | CompressedSource
 SeenAs = Callable[[FileSource], Scan]
-"""What is made of a file before it is sent: compressed, for example."""
+"""Converts a file before it is sent, for example by compressing it."""
 
 
 def replay(
     source: Path, settings: ReplaySettings, on_progress: Progress | None = None, seen_as: SeenAs | None = None
 ) -> ReplayReport:
-    """Send a scan file to a server, as it is or as ``seen_as`` makes it appear.
+    """Send a scan file to a server, as it is or as converted by ``seen_as``.
 
     Raises InputFileError (the file), MetadataError (rate ``recorded`` without dwell_time_us), ServerGoneError (nobody
     takes the data, or, with ``control``, frames do not become safe). Never waits longer than the settings' time-outs.
@@ -119,7 +118,7 @@ def replay(
 
 
 def _sender(settings: ReplaySettings) -> AnySender:
-    """The sending end. Raises ServerGoneError for an impossible address, MetadataError for contradictory settings."""
+    """Make the sending end. ServerGoneError for an impossible address, MetadataError for contradictory settings."""
     away_s = settings.timeout_s if settings.control is None else max(settings.timeout_s, settings.safe_timeout_s)
     patience = SendPatience(settings.timeout_s, away_s, settings.stall_timeout_s)
     if settings.protocol == "native":
@@ -152,7 +151,7 @@ class _Replay:
         self._batch = _batch_size(self.header, settings, self._fps)
 
     def run(self, sender: AnySender) -> Iterator[int]:
-        """Send the scan; yields how many frames of it have just been sent."""
+        """Send the scan; yields the number of frames just sent."""
         settings, faults = self._settings, self._settings.faults
         sender.arm(self.header)
         messages: Iterable[FramesMessage] = self._messages(self._file.received)
@@ -175,7 +174,7 @@ class _Replay:
             yield message.count
 
     def _make_safe(self, sender: AnySender, control: str) -> None:
-        """Resend what the server has not got, until all of it is on its disk. Raises ServerGoneError."""
+        """Resend frames that the server lacks, until all of them are on its disk. Raises ServerGoneError."""
         wanted = self._file.received
         missing, moved_at, resent_at = self.total, time.monotonic(), time.monotonic()
         with SafeFrames(control, client_keys(self._settings.keys)) as server:
@@ -204,7 +203,7 @@ class _Replay:
         raise ServerGoneError(f"no server answers at {control} {waited}", "start one with ptylive serve")
 
     def _messages(self, wanted: BoolArray) -> Iterator[FramesMessage]:
-        """The wanted frames in acquisition order, in messages of at most a batch."""
+        """Yield the wanted frames in acquisition order, in messages of at most a batch."""
         seq = 0
         for first, last in runs_of(wanted):
             for start in range(first, last, self._batch):
@@ -221,7 +220,7 @@ class _Replay:
 
 
 def _frames_per_s(header: ScanHeader, settings: ReplaySettings, path: Path) -> float | None:
-    """Frames per second to keep to; None for as fast as possible."""
+    """Frames per second to maintain; None for as fast as possible."""
     if settings.rate == "max":
         return None
     if settings.rate == "recorded":

@@ -1,4 +1,4 @@
-"""The sending end of the native stream: what other programs use to send scans, and `replay`."""
+"""The sending end of the native stream, used by other programs to send scans, and by `replay`."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ PING_INTERVAL_S = 1.0
 _ASK_INTERVAL_S = 0.2
 _FIRST_RESEND_S, _SLOWEST_RESEND_S = 1.0, 8.0
 _PATIENT = SendPatience(away_s=30.0)
-"""Of a sender that sends again what a server which was started anew does not have."""
+"""Patience of a sender that resends frames missing on a restarted server."""
 _MESSAGE_BYTES = 2**20
 
 
 class Sender:
-    """Sends one scan after the other to a server's data address, with a ping every second. A context manager: what is
-    open at its end is finished, or after an exception broken off.
+    """Sends one scan after the other to a server's data address, with a ping every second. A context manager: on exit
+    an open scan is finished, or aborted after an exception.
 
     Scans are sent by ``open``, ``send`` or ``send_row``, ``finish``; ``arm``, ``frames``, ``patterns`` and ``end`` are
-    the messages of the protocol one by one. With ``control``, the server's control address, what was sent is kept (at
-    most ``keep_bytes``; with more, ``send`` waits) until the server has it on its disk, and sent again where it has
-    not: a scan is complete although the server was killed and started again. ``safe_s``: how long nothing more may
-    become safe.
+    the single messages of the protocol. With ``control``, the server's control address, sent frames are kept (at most
+    ``keep_bytes``; beyond that, ``send`` waits) until the server has them on its disk, and sent again if it does not: a
+    scan is complete even if the server was killed and restarted. ``safe_s``: how long no further frames may become
+    safe.
 
-    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`), or what was sent does not become
-    safe. patience: as it is by default.
+    Raises ServerGoneError when nobody takes a message in time (see :class:`Outlet`), or when sent frames do not become
+    safe. patience: None for the default.
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class Sender:
             raise ServerGoneError(f"{brief(to)} is no address to send to", "tcp://HOST:PORT")
         self._outlet = Outlet(to, patience or (_PATIENT if control else SendPatience()), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
-        """What every message says that it is of, so that another one's uid may be the same."""
+        """Number that identifies this sender in every message, so that another sender may use the same uid."""
         self._header: ScanHeader | None = None
         self._pinged_at = 0.0
         self._server = SafeFrames(control, keys) if control else None
         self._safe_s, self._keep_bytes = safe_s, keep_bytes
-        self._open = False  # by open(): what is armed by itself is ended by itself
+        self._open = False  # by open(): a scan armed separately is ended separately
         self._closed = False
         self._sent = np.zeros(0, dtype=bool)
         self._kept = KeptFrames()
         self.resent = 0
-        """Frames that were sent again."""
+        """Number of frames that were sent again."""
 
     def open(
         self,
@@ -93,11 +93,12 @@ class Sender:
         sent: Mapping[str, str] | None = None,
         **metadata: Any,
     ) -> str:
-        """Announce a scan of (rows, columns) points, patterns (Qy, Qx) and their type; its uid, a new one by default.
+        """Announce a scan of (rows, columns) points, patterns (Qy, Qx) and their type; return its uid, by default a
+        new one.
 
-        metadata: by the names of docs/conventions.md, as scan_step_A=0.4, energy_eV=300e3, flyback_frames=8. ``sent``:
-        texts by names, 16 kB together: whatever else is to be kept with the scan, for people who look at it. Raises
-        MetadataError for what cannot be, ServerGoneError.
+        metadata: under the names of docs/conventions.md, as scan_step_A=0.4, energy_eV=300e3, flyback_frames=8.
+        ``sent``: texts by names, 16 kB together: further information to be kept with the scan, for people. Raises
+        MetadataError for impossible values, ServerGoneError.
         """
         if self._open or self._closed:
             raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
@@ -114,10 +115,10 @@ class Sender:
         return header.uid
 
     def send(self, first: int, patterns: ArrayLike) -> None:
-        """Send patterns (n, Qy, Qx) or one of them, numbered from ``first`` in the order of acquisition (flyback,
-        repeats and skipped ones count); in any order, as often as you like. The array may be used again at once.
+        """Send patterns (n, Qy, Qx) or one pattern, numbered from ``first`` in acquisition order (flyback, repeats and
+        skipped ones count); in any order, any number of times. The array may be reused at once.
 
-        Raises ValueError where they are not those of the scan that is open, ServerGoneError.
+        Raises ValueError if they do not fit the open scan, ServerGoneError.
         """
         if not self._open:
             raise ValueError("open() a scan first")
@@ -134,16 +135,16 @@ class Sender:
         self.send(scan.skip_first + _whole("row", row) * scan.frames_per_row, array)
 
     def finish(self, *, complete: bool = True) -> None:
-        """Say that the open scan is over, once the server has what was sent; ``complete=False``: it is broken off.
+        """Finish the open scan, once the server has everything that was sent; ``complete=False``: abort it.
 
-        Raises ServerGoneError where frames do not become safe: it may be called again.
+        Raises ServerGoneError if frames do not become safe; it may then be called again.
         """
         if not self._open or self._header is None:
             raise ValueError("no scan is open")
         if complete:
             self._make_safe(0)
         else:
-            self._open = False  # whether or not anybody hears of it
+            self._open = False  # whether or not anybody receives it
         sent = int(np.count_nonzero(self._sent))
         self.end(EndMessage(self._header.uid, sent, "complete" if complete else "aborted"))
         self._open = False
@@ -162,7 +163,7 @@ class Sender:
     def patterns(self, first: int, patterns: Array) -> None:
         """Send patterns (n, Qy, Qx) of the scan announced last, numbered from ``first``, in messages of about 1 MB.
 
-        Raises ValueError where none is announced, its patterns have another shape or type, or it has no such frames.
+        Raises ValueError if none is announced, its patterns have another shape or type, or it has no such frames.
         """
         layout, header = self._layout(), self._header
         if (
@@ -177,30 +178,30 @@ class Sender:
             raise ValueError(f"frames {first} to {first + len(patterns)} of a scan of {header.frames}")
         few = max(1, min(MAX_BATCH, _MESSAGE_BYTES // layout.nbytes))
         for start in range(0, len(patterns), few):
-            # a copy: ZeroMQ sends later, and cameras fill their memory anew
+            # a copy: ZeroMQ sends later, and cameras reuse their memory
             part = np.array(patterns[start : start + few], layout.dtype, order="C")
             self._take(FramesMessage(header.uid, first + start, len(part), "none", (part.data.cast("B"),)))
 
     def ping_if_due(self) -> None:
-        """A ping with the arm map, at most one a second."""
+        """Send a ping with the arm map, at most one a second."""
         if self._header is not None and time.monotonic() - self._pinged_at >= PING_INTERVAL_S:
             self._ping()
 
     def pause(self, seconds: float) -> None:
-        """Wait, pinging."""
+        """Wait, while pinging."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, PING_INTERVAL_S / 4))
             self.ping_if_due()
 
     def end(self, message: EndMessage) -> None:
-        """Say that the scan is over."""
+        """Announce the end of the scan."""
         self._send(message)
         self._header = None
 
     def close(self, *, flush: bool = True) -> None:
-        """Close the connection; with ``flush`` finish the scan that is open, and wait until everything has left, as
-        long as a server is there.
+        """Close the connection; with ``flush`` finish the open scan, and wait until everything has been sent, as long
+        as a server is there.
         """
         if self._closed:
             return
@@ -241,7 +242,7 @@ class Sender:
         self.frames(message)
 
     def _make_safe(self, most_bytes: int) -> None:
-        """Wait until no more than that is kept, sending again what the server does not have. Raises ServerGoneError."""
+        """Wait until at most ``most_bytes`` are kept, resending frames the server lacks. Raises ServerGoneError."""
         if self._server is None or self._header is None or self._kept.nbytes <= most_bytes:
             return
         refused = self._server.rejected() or {}
@@ -267,7 +268,7 @@ class Sender:
             self.resent += message.count
 
     def _not_safe(self, server: SafeFrames, before: Any, *, answered: bool) -> ServerGoneError:
-        """What is wrong with frames that do not become safe."""
+        """Return the error for frames that do not become safe."""
         waited = f"within {self._safe_s:g} s"
         if not answered:
             return ServerGoneError(f"no server answers at {server.control} {waited}", "start one with ptylive serve")
@@ -289,7 +290,7 @@ class Sender:
 
 
 def _whole(name: str, value: Any) -> int:
-    """A number of a pattern or a row as Python's own: numpy's are none that a message can hold."""
+    """Convert the number of a pattern or a row to a Python int: messages cannot hold numpy's."""
     try:
         return index(value)
     except TypeError:
@@ -304,7 +305,7 @@ def _header_of(
     uid: str,
     metadata: dict[str, Any],
 ) -> ScanHeader:
-    """A scan as a server takes it. Raises MetadataError."""
+    """Return the header of a scan as a server accepts it. Raises MetadataError."""
     try:
         pixel = np.dtype(dtype).newbyteorder("<").str
     except TypeError:

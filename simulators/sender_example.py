@@ -1,4 +1,4 @@
-"""A complete sender for the native stream in one file: copy it beside the microscope's script (docs/protocol.md).
+"""A complete sender for the native stream in one file: copy it next to the microscope's script (docs/protocol.md).
 
 Needs Python 3.9, pyzmq and msgpack; nothing of this program. Metadata have the names of docs/conventions.md. ::
 
@@ -67,7 +67,7 @@ class LiveScan:
         self._send(_packed(self._arm))
 
     def send(self, patterns: Any, first: int | None = None, count: int = 1) -> None:
-        """Send ``count`` patterns numbered from ``first``; without it they follow the ones sent before.
+        """Send ``count`` patterns numbered from ``first``; by default they follow the previous ones.
 
         ``patterns``: bytes or a C-contiguous array, one pattern after the other. About 1 MB at once is fastest.
         """
@@ -79,13 +79,13 @@ class LiveScan:
         self.sent = first + count
 
     def ping(self) -> None:
-        """Say that the scan goes on; call it at least every second while there is nothing to send."""
+        """Report that the scan continues; call it at least every second while there is nothing to send."""
         if time.monotonic() - self._pinged >= PING_S:
             self._pinged = time.monotonic()
             self._send(_packed({"type": "ping", "uid": self.uid, "sender": self._sender, "arm": self._arm}))
 
     def close(self, reason: str = "complete") -> None:
-        """Say that the scan is over (``complete`` or ``aborted``), wait until everything has left, disconnect."""
+        """End the scan (``complete`` or ``aborted``), wait until everything has been sent, and disconnect."""
         try:
             end = {"type": "end", "uid": self.uid, "sender": self._sender, "frames": self.sent, "reason": reason}
             self._send(_packed(end))
@@ -111,7 +111,7 @@ def _packed(message: dict[str, Any]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as Python's own."""
+    """Convert numbers and arrays of numpy to Python's own."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{value!r} cannot be sent")

@@ -1,4 +1,4 @@
-"""The TCP port of a simulated detector: one client at a time, and nothing waited for for ever."""
+"""The TCP port of a simulated detector: one client at a time, and every wait has a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLL_S = 0.1
 
 
 class Line:
-    """The port and the one connection to it; never waits longer than patience lasts."""
+    """The port and its single connection; never waits longer than its patience."""
 
     def __init__(self, address: str, patience: SendPatience, protocol: ProtocolName) -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
@@ -35,7 +35,7 @@ class Line:
         self._had_client = False
 
     def send(self, data: bytes) -> None:
-        """Send it, waiting for a client, or for one that takes nothing. Raises ServerGoneError."""
+        """Send data, waiting for a client to connect or to take data. Raises ServerGoneError."""
         left, since = memoryview(data), time.monotonic()
         while left:
             connection = self._connection or self._connected()
@@ -83,7 +83,7 @@ class Line:
 
 
 class TcpDetector:
-    """What simulated detectors share that send over TCP. A context manager."""
+    """Base of simulated detectors that send over TCP. A context manager."""
 
     def __init__(self, address: str, patience: SendPatience, protocol: ProtocolName) -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
@@ -91,11 +91,11 @@ class TcpDetector:
         self.address = self._line.address
 
     def inject(self, data: bytes) -> None:
-        """Send bytes that are none of the detector's."""
+        """Send bytes that are not the detector's."""
         self._line.send(data)
 
     def disconnect(self) -> None:
-        """Break the connection, as detector software that ends does; a client may connect again."""
+        """Break the connection, as detector software does when it ends; a client may reconnect."""
         self._line.disconnect()
 
     def pause(self, seconds: float) -> None:
@@ -104,7 +104,7 @@ class TcpDetector:
             time.sleep(seconds)
 
     def close(self, *, flush: bool = True) -> None:
-        """Close connection and port; what has been sent arrives."""
+        """Close connection and port; data already sent still arrive."""
         self._line.close()
 
     def __enter__(self) -> Self:

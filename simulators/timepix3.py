@@ -1,7 +1,7 @@
-"""A Timepix3 whose raw packets are sent on as they come: listens at a TCP port, as Serval's raw destination does.
+"""A Timepix3 whose raw packets are sent on as they come: listens at a TCP port, like Serval's raw destination.
 
-Patterns lie in the middle of one chip, or of four where they are larger. A line of the scan is sent when all of it has
-been given; its trigger is high as long as the beam is on it.
+Patterns lie in the middle of one chip, or of four if they are larger. A line of the scan is sent when it is complete;
+its trigger is high as long as the beam is on the line.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _FLYBACK_US = 50.0
 
 
 class RawTimepix3(TcpDetector):
-    """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
+    """Replaces :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience) -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
         super().__init__(address, patience, "tpx3-raw")
         self._rng = np.random.default_rng(0)
-        self._now = 0  # ticks, when the next line may begin
+        self._now = 0  # ticks at which the next line may begin
 
     def arm(self, scan_header: ScanHeader) -> None:
-        """A scan. Raises InputFileError for patterns no such detector makes."""
+        """Begin a scan. Raises InputFileError for patterns that no such detector makes."""
         self._layout = layout = FrameLayout.of(scan_header)
         if not scan_header.basis.is_raw or layout.dtype.kind != "u":
             data = scan_header.detector.dtype if scan_header.basis.is_raw else "coefficients"
@@ -63,7 +63,7 @@ class RawTimepix3(TcpDetector):
         self._lines_until(message.first + message.count)
 
     def end(self, message: EndMessage) -> None:
-        """Send what is left, and go on with the time until nothing of it is waited for."""
+        """Send the rest, and advance the time until nothing of it is waited for."""
         self._lines_until(message.frames)
         self._now += 2 * LATE
         self._line.send(chunk(0, np.array([edge_word("2 fall", self._now, 0)], dtype="<u8")))

@@ -1,7 +1,7 @@
-"""Raw packets as a Timepix3 detector sends them, made from patterns: for tests and demonstrations.
+"""Raw packets as sent by a Timepix3 detector, made from patterns: for tests and demonstrations.
 
 The counts of each pattern come at random times while the beam is at its point, a pulse at trigger input 1 is high as
-long as a line lasts, the chips take turns, and a heartbeat tells the time now and then.
+long as a line lasts, the chips take turns, and a heartbeat gives the time occasionally.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _CODES = {text: code for code, text in EDGES.items()}
 
 @dataclass(frozen=True)
 class LineTiming:
-    """Ticks of a raster: each point, the flyback behind each line, and when the first line begins."""
+    """Ticks of a raster: each point, the flyback behind each line, and the beginning of the first line."""
 
     dwell: int
     flyback: int
@@ -29,16 +29,16 @@ class LineTiming:
 
     @classmethod
     def of(cls, dwell_us: float, flyback_us: float, begins_us: float = 0.0) -> LineTiming:
-        """From µs."""
+        """Convert from µs."""
         return cls(*(round(us * 1e3 / TICK_NS) for us in (dwell_us, flyback_us, begins_us)))
 
     def line(self, number: int, columns: int) -> int:
-        """When a line begins."""
+        """Beginning of a line."""
         return self.begins + number * (columns * self.dwell + self.flyback)
 
 
 def line_packets(patterns: Array, number: int, timing: LineTiming, sensor: Sensor, rng: np.random.Generator) -> bytes:
-    """The chunks of one line of the scan: patterns (columns, Qy, Qx) of whole counts; none in the sensor's gap."""
+    """The chunks of one line of the scan: patterns (columns, Qy, Qx) of integer counts; none in the sensor's gap."""
     columns = len(patterns)
     flat = patterns.reshape(columns, -1)
     point, pixel = np.nonzero(flat)
@@ -56,7 +56,7 @@ def packets_of_line(
     sensor: Sensor,
     rng: np.random.Generator,
 ) -> bytes:
-    """The same from hits (n,): points of the line, and flat pixels of the sensor. ``begins``, ``dwell``: ticks."""
+    """Like :func:`line_packets`, from hits (n,): points of the line, and flat pixels. ``begins``, ``dwell``: ticks."""
     times = begins + point * dwell + rng.integers(0, dwell, len(point))
     order = np.argsort(times, kind="stable")
     chip, row, column = chips_of(sensor, pixel[order])
@@ -72,14 +72,14 @@ def packets_of_line(
 
 
 def chips_of(sensor: Sensor, pixels: IndexArray) -> tuple[IndexArray, IndexArray, IndexArray]:
-    """Chip, row and column on it, of flat pixels (n,)."""
+    """Chip of flat pixels (n,), and row and column on it."""
     found = _addresses(sensor)[pixels]
     return found >> 16, (found >> 8) & 0xFF, found & 0xFF
 
 
 @cache
 def _addresses(sensor: Sensor) -> IndexArray:
-    """Of each flat pixel; -1 in the gap."""
+    """Address of each flat pixel; -1 in the gap."""
     address = np.arange((4 if sensor.four else 1) * CHIP_SIDE**2, dtype=np.uint32)
     back = np.full(sensor.shape[0] * sensor.shape[1], -1)
     back[sensor.pixels(address)] = address

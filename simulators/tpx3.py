@@ -1,7 +1,8 @@
-"""A Timepix3 detector for tests and demonstrations: listens at a TCP port and sends scans as the detector's software.
+"""A Timepix3 detector for tests and demonstrations: listens at a TCP port and sends scans like the detector's
+software.
 
-An acquisition of one scan each, its frames sparse, a chunk for each line (the facts:
-ptylive.streamer.protocols.tpx3). One client at a time; what is sent while a connection breaks is lost with it.
+Each acquisition has one scan, with sparse frames, in one chunk per line (see ptylive.streamer.protocols.tpx3). It
+serves one client at a time; data sent while a connection breaks are lost.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from ptylive.streamer.wire import EndMessage, FrameLayout, FramesMessage
 from ptylive.streamer.wire.events import PIXEL_TYPE
 
 _MOST_POINTS = 2**16 - 1
-"""Along each axis of the scan, as its header can say it."""
+"""Limit along each axis of the scan, set by its header."""
 _INDEX_BYTES = PIXEL_TYPE.itemsize
 
 
 class Tpx3Detector(TcpDetector):
-    """Takes the place of :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
+    """Replaces :class:`ptylive.simulators.sender.Sender`: arm, frames, end, for one scan after the other."""
 
     def __init__(self, address: str, patience: SendPatience) -> None:
         """Listen at tcp://HOST:PORT (port 0: any). Raises ServerGoneError when it is taken."""
@@ -37,14 +38,14 @@ class Tpx3Detector(TcpDetector):
         self._sequence = 0
 
     def arm(self, scan_header: ScanHeader) -> None:
-        """Begin an acquisition and its scan. Raises InputFileError for patterns no such detector makes."""
+        """Begin an acquisition and its scan. Raises InputFileError for patterns that no such detector makes."""
         self._sequence += 1
         self._layout = FrameLayout.of(scan_header)
         self._acquisition = _acquisition(scan_header, self._layout, self._sequence)
         self._line.send(pack_header(self._acquisition) + pack_header(ScanStart(1)))
 
     def frames(self, message: FramesMessage) -> None:
-        """Send frames coded ``none`` as one chunk; one that a fault has made shorter or longer is damaged so."""
+        """Send frames coded ``none`` as one chunk; one that a fault has made shorter or longer is damaged thus."""
         (part,) = message.parts
         nbytes = message.count * self._layout.nbytes
         whole = bytes(part).ljust(nbytes, b"\0")[:nbytes]

@@ -1,4 +1,4 @@
-"""Run the tests as other machines would: other processors, busy, in random order, elsewhere, as somebody else.
+"""Run the tests as on other machines: other processors, busy, in random order, other places, another user.
 
     make check-machines
     python tools/check_machines.py --only openblas-nehalem --only random --tests tests/engine
@@ -6,9 +6,9 @@
     python tools/check_machines.py --only openblas-zen+spaces  # both in one run
     python tools/check_machines.py --together                  # all settings in five runs
 
-Each setting is one run of pytest; settings joined by ``+`` share one, which is red where any of them is. Logs stay in
+Each setting is one run of pytest; settings joined by ``+`` share a run, which is red if any of them is. Logs stay in
 build/machines. The last lines are a table of all settings and the tests that failed. Exit status: 0 when every setting
-that this machine has was green, 1 when a test failed, 2 when no setting could be tried. A setting that cannot be had
+that this machine has was green, 1 when a test failed, 2 when no setting could be tried. A setting that is not available
 here is listed with the reason (docs/testing.md).
 """
 
@@ -33,12 +33,12 @@ from machine_settings import ROOT, SETTINGS, NotHereError, Place, Run, Setting, 
 LOGS = ROOT / "build" / "machines"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 AT_A_TIME = 3
-"""Tests at a time, as ``make test`` runs them."""
+"""Tests run in parallel, as by ``make test``."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one setting went."""
+    """Result of one setting."""
 
     name: str
     passed: int = 0
@@ -46,7 +46,7 @@ class Outcome:
     skipped: int = 0
     seconds: float = 0.0
     missing: str = ""
-    """Why it could not be tried; empty where it was."""
+    """Why it could not be tried; empty if it was."""
 
     @property
     def word(self) -> str:
@@ -99,7 +99,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
 
 
 def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
-    """What pytest reported. A run that ended otherwise than with passed or failed tests is a failure itself."""
+    """Parse pytest's report. A run that ends other than with passed or failed tests is itself a failure."""
     failed, skipped, total = [], 0, 0
     cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
     for case in cases:
@@ -126,7 +126,7 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """What the command line says; anything behind ``--`` is pytest's."""
+    """Parse the command line; anything after ``--`` is passed to pytest."""
     names = ", ".join(setting.name for setting in SETTINGS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", type=known, metavar="NAME[+NAME]", help=names)
@@ -146,7 +146,7 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the settings asked for, one after another."""
+    """Run the requested settings, one after another."""
     options = parse(arguments)
     if options.list:
         print("\n".join(f"{setting.name:<18} {setting.about}" for setting in SETTINGS))

@@ -1,8 +1,7 @@
-"""Every error and warning of the program, read from its sources: for docs/troubleshooting.md and its tests.
+"""Every error and warning of the program, collected from its sources for docs/troubleshooting.md and its tests.
 
-What counts: what an exception is made of, what is logged as a warning or error, what is added to a list of problems,
-what commands say, and what functions return that are called after refusals, reasons or remarks. A place where a value
-is put in is "…".
+Collected are texts of exceptions, texts logged as warnings or errors, texts added to a list of problems, replies of
+commands, and return values of functions named after refusals, reasons or remarks. A gap for a value is "…".
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ROOMS = {
     "dashboard": "The page",
     "simulators": "Senders and simulators",
 }
-"""Rooms of the repository, and what a reader takes them for."""
+"""Rooms of the repository, and their descriptions for readers."""
 BUILTIN = {"ValueError", "TypeError", "RuntimeError", "OSError", "TimeoutError", "NotImplementedError", "MemoryError"}
 LISTS = {"problems", "warnings", "notes", "remarks"}
 LOGGERS = {"log", "logger", "_log"}
@@ -33,16 +32,16 @@ LEVELS = (["warning"], ["error"])
 SPEAKERS = {"say", "_say", "_warn"}
 GAP = "…"
 _MOST_FORMS = 12
-"""Of one text: alternatives within alternatives are many."""
+"""Largest number of forms of one text: alternatives within alternatives multiply."""
 _LEAVES = {ast.Name, ast.Constant, ast.Load, ast.Store, ast.Del, ast.alias, ast.arg, ast.Pass}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DEEPEST = 3
-"""Names of names of names that are followed."""
+"""Largest depth of names that refer to other names."""
 
 
 @dataclass(frozen=True, order=True)
 class Message:
-    """A text that somebody may be shown: words with gaps, what it advises, and the room it comes from."""
+    """A text that may be shown to somebody: words with gaps, its advice, and the room it comes from."""
 
     room: str
     text: str
@@ -50,7 +49,7 @@ class Message:
 
 
 def collect(root: Path = ROOT) -> list[Message]:
-    """All messages, without repetitions, in alphabetical order within their rooms."""
+    """All messages without repetitions, in alphabetical order within their rooms."""
     paths = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     errors = _error_classes(trees.values())
@@ -63,7 +62,7 @@ def collect(root: Path = ROOT) -> list[Message]:
 
 
 def table(root: Path = ROOT) -> str:
-    """The messages as Markdown: a heading for each room, a line for each message, its advice behind it."""
+    """The messages as Markdown: a heading for each room, a line for each message, followed by its advice."""
     lines: list[str] = []
     room = ""
     for message in collect(root):
@@ -75,7 +74,7 @@ def table(root: Path = ROOT) -> str:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """What a message looks like when its gaps are filled."""
+    """Pattern that a message matches when its gaps are filled."""
     return re.compile("(.*?)".join(re.escape(part) for part in text.split(GAP)), re.S)
 
 
@@ -98,7 +97,7 @@ def _error_classes(trees: Iterable[ast.Module]) -> set[str]:
 
 
 class _Reader:
-    """The messages of one module."""
+    """Reads the messages of one module."""
 
     def __init__(self, tree: ast.Module, errors: set[str]) -> None:
         self._tree = tree
@@ -106,7 +105,7 @@ class _Reader:
         self._named = _assigned(tree.body)
 
     def messages(self, room: str) -> Iterator[Message]:
-        """Those of the module's own lines, then of each function, which knows its own names."""
+        """Messages of the module's own lines, then of each function, which has its own names."""
         yield from self._spoken(self._tree, room)
 
     def _spoken(self, scope: ast.AST, room: str) -> Iterator[Message]:
@@ -129,7 +128,7 @@ class _Reader:
                 yield from self._answered(node, room)
 
     def _answered(self, reply: ast.Dict, room: str) -> Iterator[Message]:
-        """Of a reply to another process, which makes an exception of it."""
+        """Message of a reply to another process, which turns it into an exception."""
         said = {
             key.value: value
             for key, value in zip(reply.keys, reply.values, strict=True)
@@ -160,7 +159,7 @@ class _Reader:
     def _made(self, texts: list[str], hint: str, room: str) -> Iterator[Message]:
         for text in texts:
             line, told = _tidy(text), _tidy(hint)
-            # a second argument that is one word is a reason for the counters, no advice
+            # a second argument of a single word is a reason for the counters, not advice
             told = told if " " in told else ""
             if _says_something(line) or _says_something(told):
                 yield Message(room, line, told)
@@ -185,7 +184,7 @@ class _Reader:
         )
 
     def _texts(self, node: ast.expr, depth: int = 0) -> list[str]:
-        """The forms that an expression may take as text; none where nothing is known of it."""
+        """The forms that an expression may have as text; none if nothing is known about it."""
         forms: list[str] = []
         if isinstance(node, ast.Constant):
             forms = [node.value] if isinstance(node.value, str) else []
@@ -216,7 +215,7 @@ class _Reader:
         if isinstance(value, ast.IfExp):
             return self._texts(value, depth) or [GAP]
         if isinstance(value, ast.Name) and depth < _DEEPEST:
-            # words that were chosen before; a name or number that was is a value
+            # words chosen before; a name or number chosen before is a value
             named = self._named.get(value.id, [])
             found = [self._texts(one, depth + 1) for one in named]
             if value.id.isupper() and found:
@@ -228,7 +227,7 @@ class _Reader:
 
 
 def _within(scope: ast.AST) -> Iterator[ast.AST]:
-    """Everything below a node, functions themselves but not what is in them."""
+    """Everything below a node, including functions but not their contents."""
     waiting = _below(scope)
     while waiting:
         node = waiting.pop()
@@ -238,7 +237,7 @@ def _within(scope: ast.AST) -> Iterator[ast.AST]:
 
 
 def _below(node: ast.AST) -> list[ast.AST]:
-    """The nodes right below one but for names and numbers, which hold nothing: most of a million."""
+    """The direct children of a node except names and numbers, which contain nothing: most of a million."""
     found: list[ast.AST] = []
     for name in node._fields:
         value = getattr(node, name, None)
@@ -249,7 +248,7 @@ def _below(node: ast.AST) -> list[ast.AST]:
 
 
 def _assigned(body: list[ast.stmt]) -> dict[str, list[ast.expr]]:
-    """What names of a body are given, its branches included and functions in it not."""
+    """Values assigned to names in a body, including its branches but not functions in it."""
     found: dict[str, list[ast.expr]] = {}
     for node in _within(ast.Module(body, [])):
         if isinstance(node, ast.Assign):
@@ -278,7 +277,7 @@ def _tidy(text: str) -> str:
 
 
 def _says_something(text: str) -> bool:
-    """Two words at least, and more than a name."""
+    """Whether a text has at least two words and is more than a name."""
     return len(re.findall(r"[A-Za-z]{2,}", text)) >= 2 and not text.startswith("http")
 
 

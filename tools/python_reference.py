@@ -1,4 +1,4 @@
-"""What `import ptylive` offers, from signatures and docstrings, as Markdown: for docs/python.md."""
+"""The public interface of `import ptylive` as Markdown, from signatures and docstrings: for docs/python.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDER = (
     "open_scan", "Scan", "reconstruct", "Maps", "refine", "Refined", "Preset", "batch", "tune", "simulate", "plan",
     "connect", "Sender", "LiveEngine",
 )  # fmt: skip
-"""From what most people need to what few do."""
+"""Order from what most people need to what few do."""
 
 
 def reference() -> str:
@@ -48,7 +48,7 @@ def _members(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 
 def _argument(one: inspect.Parameter) -> str:
-    """Its name, and a default that is short; what everything is stands in the docstring."""
+    """Name of an argument, and its default if short; the docstring explains all of them."""
     stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
     default = "" if one.default is one.empty or not _short(one.default) else f"={one.default!r}"
     return f"{stars}{one.name}{default}"
@@ -63,7 +63,7 @@ def _signature(thing: Any) -> str:
     if thing is ptylive.Preset:
         return "(**settings)"
     if any(one.name.startswith("_") for one in names) or thing in (ptylive.Maps, ptylive.Refined):
-        return ""  # nobody makes one by hand
+        return ""  # users do not create it directly
     return f"({', '.join(_argument(one) for one in names)})"
 
 

@@ -1,4 +1,4 @@
-"""A release: checks what a program can check, builds what is published, and lists what is left for people.
+"""Prepare a release: make all automatic checks, build what is published, and list what remains for people to do.
 
 make release VERSION=0.2.0
 python tools/release.py 0.2.0 --quick      # without the tests
@@ -30,7 +30,7 @@ Left for people:
 
 
 def problems_of_sources(version: str, root: Path = ROOT) -> list[str]:
-    """What keeps the sources from being released under ``version``, a line each with its remedy."""
+    """What prevents a release of the sources as ``version``, a line each with its remedy."""
     found = []
     if not VERSION.fullmatch(version):
         return [f"{version} is no version: MAJOR.MINOR.PATCH, with rc1 behind it before a release"]
@@ -62,7 +62,7 @@ def problems_of_checkout(version: str, root: Path = ROOT) -> list[str]:
 
 
 def build(root: Path = ROOT) -> list[Path]:
-    """Sdist and wheel in dist/, which is emptied first; what twine says of them has to be nothing."""
+    """Build sdist and wheel in dist/, which is emptied first; twine must have no complaints."""
     shutil.rmtree(root / "dist", ignore_errors=True)
     _run(root, sys.executable, "-m", "build")
     made = sorted((root / "dist").iterdir())
@@ -87,7 +87,7 @@ def _run(root: Path, *command: str) -> None:
 
 
 def main() -> None:
-    """Check, build, say what is left. Exit status 1 where something is not ready."""
+    """Check, build, report what remains. Exit status 1 if something is not ready."""
     options = argparse.ArgumentParser(description="Check and build a release.")
     options.add_argument("version")
     options.add_argument("--quick", action="store_true", help="without the tests and the site")

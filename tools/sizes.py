@@ -1,4 +1,4 @@
-"""What each dependency costs on the disk: writes the table of docs/install.md from the packages of this environment.
+"""Disk space of each dependency: writes the table of docs/install.md from the packages of this environment.
 
 python tools/sizes.py            # prints it
 python tools/sizes.py --write    # writes it into the document
@@ -32,11 +32,11 @@ PURPOSE = {
     "pygments": "of rich: coloured output",
 }
 LEAST_MB = 4.0
-"""Packages below share a line."""
+"""Packages below this size share a line."""
 
 
 def closure(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """Names of what a package needs, itself left out, as this Python resolves the conditions."""
+    """Names of a package's dependencies, without itself, as this Python resolves the conditions."""
     found: set[str] = set()
     waiting = [(name, extras)]
     while waiting:
@@ -55,7 +55,7 @@ def closure(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
 
 
 def megabytes(name: str) -> float:
-    """Of the files of a package, compiled Python that lies beside them included."""
+    """Size of a package's files, including compiled Python stored next to them."""
     files = {Path(str(one.locate())) for one in metadata.files(name) or []}
     files |= {one for path in list(files) for one in path.parent.glob(f"__pycache__/{path.stem}.*.pyc")}
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6

@@ -66,7 +66,7 @@ class CompressionReport:
 
     @property
     def line(self) -> str:
-        """One line for a log."""
+        """The report in one line, for a log."""
         what = f"{self.n_bright} + {self.n_dark} {self.basis} coefficients, compression {self.compression:.3g}"
         angles = f"{self.angle_bright_deg:.1f} and {self.angle_dark_deg:.1f} degrees"
         return f"{what}, intact-information angles {angles}"

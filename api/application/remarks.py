@@ -31,7 +31,7 @@ RIM_SHARE = 16
 def remarks(
     told: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
 ) -> list[str]:
-    """Remarks, one sentence each. ``told``: as in sender or file; ``header``: including a user's values, which are
+    """Remarks, one sentence each. ``told``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
     out = asked_about(told, header)

@@ -1,6 +1,6 @@
 """Several recordings of one place at different tilts of the specimen, combined for one refinement.
 
-The refinement's side of it: :mod:`ptylive.engine.refine.problem.tilt_series`.
+The refinement itself sees them as :mod:`ptylive.engine.refine.problem.tilt_series` describes.
 """
 
 from __future__ import annotations

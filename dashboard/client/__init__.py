@@ -1,1 +1,1 @@
-"""The dashboard as a client of the server: what it is told, and what it orders."""
+"""The dashboard as a client of the server: the events it receives and the commands it sends."""

@@ -1,4 +1,4 @@
-"""Commands to the server, sent from a thread of their own so that no page waits for a reply."""
+"""Commands to the server, sent from a separate thread so that no page waits for a reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMMAND_TIMEOUT_S = 10.0
 
 
 class CommandQueue:
-    """Takes commands and hands back futures; one connection, one thread, in the order given."""
+    """Takes commands and returns futures; uses one connection and one thread, and keeps the given order."""
 
     def __init__(self, control: str) -> None:
         self._control = control
@@ -34,7 +34,7 @@ class CommandQueue:
         return self._client.call(command, **arguments)
 
     def close(self) -> None:
-        """Drop what waits, close the connection."""
+        """Drop the waiting commands and close the connection."""
         self._worker.shutdown(wait=True, cancel_futures=True)
         if self._client is not None:
             self._client.close()

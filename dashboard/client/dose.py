@@ -1,4 +1,4 @@
-"""What the dose of a place brings, and more would: a line for the stream box, and the points of its small plot."""
+"""Resolution gained by the dose of a place, and by more: a line for the stream box, points for a small plot."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptylive.schema.advice.dose_curve import DoseCurve, DosePoint, Verdict
 
 
 def curve_of(state: ServerState) -> DoseCurve | None:
-    """The dose curve of the scan on show; None where there is none, or one that cannot be read."""
+    """The dose curve of the displayed scan; None if it has none or it cannot be parsed."""
     plain = state.dose.curve
     if plain is None:
         return None
@@ -21,7 +21,7 @@ def curve_of(state: ServerState) -> DoseCurve | None:
 
 
 def texts(state: ServerState) -> dict[str, str]:
-    """The row in the stream box, short and as a sentence."""
+    """The row in the stream box, in short form and as a sentence."""
     curve = curve_of(state)
     if curve is None or not curve.measured:
         return {"enough": UNKNOWN, "enough_line": ""}
@@ -40,7 +40,7 @@ def texts(state: ServerState) -> dict[str, str]:
 
 
 def points(state: ServerState) -> dict[str, Any]:
-    """For the plot: scans, limit and its bounds, Å, of what was measured, predicted and is expected."""
+    """Points of the plot: scans, limit and its bounds in Å, for measured, predicted and expected values."""
     curve = curve_of(state)
     if curve is None or curve.scans < 2:
         return {"measured": [], "predicted": [], "expected": []}

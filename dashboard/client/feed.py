@@ -1,7 +1,7 @@
-"""One thread per process listens to the server; every page reads the newest view of what it heard.
+"""One thread per process listens to the server; every page reads the newest view of what was received.
 
-Latest wins: of the events that arrived since the last turn only the newest of each kind is worked on, and pictures are
-prepared only while some page wants them. Nothing queues up here, so a slow page costs the others nothing.
+The latest event wins: of the events that arrived since the last turn only the newest of each kind is processed, and
+pictures are prepared only while some page wants them. Nothing queues up here, so a slow page does not delay the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.server.wire.messages import array_from_plain
 
 GONE_AFTER_S = 4.0
-"""The server speaks about four times a second, less often on a busy machine; after this silence it is gone."""
+"""Silence after which the server counts as gone; it sends about four times a second, less often on a busy machine."""
 UNITS_OF_A_RUN = (
     ("object", "rad"), ("probe", ""), ("slices", "rad"), ("slice_amplitudes", ""),
     ("object_deviation", "rad"), ("object_amplitude", ""),
@@ -39,14 +39,14 @@ TURN_S = 0.1
 SNAPSHOT_TIMEOUT_S = 2.0
 RETRY_S = 1.0
 SETTLE_S = 0.5
-"""After a scan ended, so long until the snapshot that makes up for events lost on the way."""
+"""Delay between the end of a scan and the snapshot that makes up for events lost on the way."""
 OPENED_S = 0.1
-"""After another scan has come on show, so long until the snapshot with what was told of it before."""
+"""Delay between a change of the displayed scan and the snapshot with what was sent about it before."""
 RENEW_S = 1.5
-"""What is shown is told to the server that often; it forgets after five seconds."""
+"""How often the server is told which maps are on display; it forgets after five seconds."""
 EVENTS_PER_TURN = 500
 SCANS_LEFT = 64
-"""Finished scans whose identity is kept: their results may come long after the next scan began."""
+"""Number of finished scans whose uids are kept: their results may arrive long after the next scan began."""
 
 logger = logging.getLogger(__name__)
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -54,25 +54,25 @@ Parsed = TypeVar("Parsed", bound=BaseModel)
 
 @dataclass(frozen=True)
 class FeedView:
-    """What the server last said; immutable, so a page may keep it as long as it likes."""
+    """What the server last reported; immutable, so a page may keep it for any length of time."""
 
     state: ServerState = field(default_factory=ServerState)
     pictures: Mapping[str, Picture] = field(default_factory=lambda: MappingProxyType({}))
     """Pictures that some page wants, by name."""
     available: frozenset[str] = frozenset()
-    """Names of the arrays that have come; a picture made from one of these is at most a turn away."""
+    """Names of the arrays received so far; a picture made from one of them is at most a turn away."""
     refinement: RefinementState | None = None
     log: LogLine | None = None
     connected: bool = False
     last_contact: float | None = None
-    """Unix time of the last word from the server; None before the first."""
+    """Unix time of the last message from the server; None before the first."""
 
     slices: int = 0
-    """Slices of the object that can be looked at one by one."""
+    """Number of slices of the object that can be viewed one by one."""
     kinds: MapKinds = field(default_factory=MapKinds)
-    """What the server says of its maps."""
+    """The server's description of its maps."""
     ended: bool = False
-    """Whether the server is being ended on purpose, and this dashboard with it."""
+    """Whether the server, and this dashboard with it, is being ended on purpose."""
 
     def is_coming(self, wanted: str) -> bool:
         """Whether the picture ``wanted`` exists or is about to."""
@@ -116,11 +116,11 @@ class Feed:
         return replace(self._view, ended=True) if self._ended else self._view
 
     def end(self) -> None:
-        """Somebody ends the server: pages say so from now on."""
+        """Record that the server is being ended on purpose: pages report it from now on."""
         self._ended = True
 
     def watch(self, viewer: str, names: Collection[str]) -> None:
-        """Say which pictures ``viewer`` shows; others are not prepared. No names: the viewer has gone."""
+        """Register which pictures ``viewer`` shows; others are not prepared. No names: the viewer has gone."""
         with self._lock:
             if names:
                 self._wanted[viewer] = frozenset(names)
@@ -138,7 +138,7 @@ class Feed:
                     self._keep_contact(client, linked=events.is_connected())
                     self._tell_what_is_shown(client)
                     self._prepare_wanted()
-                except Exception:  # whatever it was, it must not silence the page for ever
+                except Exception:  # no fault of any kind may silence the page for ever
                     logger.exception("the feed stumbled")
                     self._stopping.wait(RETRY_S)
 
@@ -156,7 +156,7 @@ class Feed:
                 logger.warning("a %s event was not understood: %s", topic, error)
 
     def _heard(self) -> None:
-        """An event came. The first one after a silence: others were lost before the events were connected again."""
+        """Handle an event; the first after a silence requests a snapshot, because others were lost before it."""
         if not self._listening:
             self._listening = True
             self._snapshot_due = 0.0
@@ -180,7 +180,7 @@ class Feed:
         known = self._view.state.uid
         if uid is not None and known is not None and uid != known:
             if uid in self._left:
-                return  # its results are ready; the next scan has begun meanwhile, and that is the one to be seen
+                return  # results of an earlier scan; the next one has begun meanwhile and is the one on display
             self._change_scan(known, uid)
             self._show(state=self._view.state.model_copy(update={"uid": uid}))
         raw = raw_picture(str(payload["name"]), payload)
@@ -198,7 +198,7 @@ class Feed:
         if before is not None and (before.uid, before.run) != (refinement.uid, refinement.run):
             self._forget(*(name for name, _ in UNITS_OF_A_RUN))
         elif payload.get("object") and not payload.get("object_deviation"):
-            self._forget("object_deviation")  # it goes on: the deviation was that of an earlier object
+            self._forget("object_deviation")  # the run continues: the deviation belonged to an earlier object
         self._show(refinement=refinement)
         for name, units in UNITS_OF_A_RUN:
             if payload.get(name):
@@ -217,9 +217,9 @@ class Feed:
     # -- keeping in touch -----------------------------------------------------------------------------------------
 
     def _keep_contact(self, client: ControlClient, *, linked: bool) -> None:
-        """Notice that the server has gone; ask for everything at the start, after a silence and after a scan.
+        """Detect that the server has gone; request a snapshot at the start, after a silence and after a scan.
 
-        ``linked``: whether its events are connected; one that was killed takes the connection with it.
+        ``linked``: whether its events are connected; a killed server takes the connection with it.
         """
         silent_for = time.time() - (self._view.last_contact or 0.0)
         if silent_for > GONE_AFTER_S or (self._listening and not linked):
@@ -243,7 +243,7 @@ class Feed:
             self._take_refinement(reply["refinement"])
 
     def _tell_what_is_shown(self, client: ControlClient) -> None:
-        """The server renews the maps that pages show; without a page it is told nothing, and renews all."""
+        """Tell the server which maps are shown, to be renewed; without a page nothing is sent and it renews all."""
         with self._lock:
             wanted = list(self._wanted.values())
         shown = (
@@ -270,16 +270,16 @@ class Feed:
         self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
 
     def _change_scan(self, before: str, now: str) -> None:
-        """Another scan is shown from now on: a new one, or an old one that was opened."""
+        """Switch to another scan, a new one or an old one that was opened."""
         self._forget_scan()
         self._left.append(before)
         while now in self._left:
             self._left.remove(now)
-        # the maps of a scan that is opened again are told once, perhaps before it was known that it is shown
+        # the maps of a reopened scan are sent once, perhaps before this feed knew that the scan is on display
         self._snapshot_due = time.monotonic() + OPENED_S
 
     def _forget_scan(self) -> None:
-        """A new scan: nothing of the old one may be taken for it; its maps stay for viewers who overwrite them."""
+        """Forget the old scan, so that the new one is not confused with it; viewers who overwrite keep its maps."""
         if self._raw:
             self._before = MappingProxyType(dict(self._raw))
         self._coverage = None
@@ -313,7 +313,7 @@ class Feed:
 
 
 def surroundings_of(state: ServerState, covered: RawPicture | None) -> Surroundings:
-    """What pictures need to know of a scan, from its state and its coverage."""
+    """The context that pictures need, from the state of a scan and its coverage."""
     coverage = None if covered is None else np.asarray(covered.data, dtype=bool)
     shape = state.scan.shape or (None if coverage is None else (coverage.shape[0], coverage.shape[1]))
     rotation = state.calibrated("rotation_deg")
@@ -322,7 +322,7 @@ def surroundings_of(state: ServerState, covered: RawPicture | None) -> Surroundi
 
 
 def _newest(events: EventStream) -> list[tuple[str, dict[str, Any]]]:
-    """Events that have arrived, the newest of each kind only, in order of arrival; waits a turn for the first."""
+    """Events that have arrived, only the newest of each kind, in order of arrival; waits one turn for the first."""
     newest: dict[tuple[Any, ...], tuple[str, dict[str, Any]]] = {}
     event = _next(events, TURN_S)
     for _ in range(EVENTS_PER_TURN):
@@ -345,7 +345,7 @@ def _next(events: EventStream, timeout_s: float) -> tuple[str, dict[str, Any]] |
 
 
 def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
-    """An array of an event or a reply. Raises KeyError, TypeError, ValueError when it is none."""
+    """An array of an event or a reply. Raises KeyError, TypeError, ValueError if it is invalid."""
     sampling, deviation = plain.get("sampling_A"), plain.get("deviation")
     return RawPicture(
         name=name,

@@ -1,4 +1,4 @@
-"""What the server says of its live maps: how they are called, coloured and explained. Others go by their names."""
+"""The server's description of its live maps: labels, colours and explanations. Other maps go by their names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from ptylive.pictures.colours import ColourMap
 
 FIRST_CHOICE = ("obf", "tcbf", "idpc", "adf")
-MORE_CHOICE = ("dpc", "bf")
-"""Of the two panels that are there where six are shown."""
 """Maps of the four panels when the page opens."""
+MORE_CHOICE = ("dpc", "bf")
+"""Maps of the two additional panels in the layout of six."""
 STRONG_CHOICE = ("idpc", "adf", "tcbf", "obf")
-"""The same of a specimen that is not weak."""
+"""Maps of the four panels for a specimen that is not weak."""
 NOT_MAPS = frozenset(
     {"coverage", "pattern", "pattern_mean", "pattern_here", "object", "probe", "slices", "object_deviation"}
     | {"object_amplitude", "slice_amplitudes"}
@@ -28,7 +28,7 @@ MOST_CHARACTERS = 300
 
 @dataclass(frozen=True)
 class MapNumber:
-    """A number of a map that viewers may set; ``name``: METHOD.KEY; ``default``: None where the method chooses."""
+    """A number of a map that viewers may set; ``name``: METHOD.KEY; ``default``: None if the method chooses it."""
 
     name: str
     default: float | None
@@ -38,7 +38,7 @@ class MapNumber:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapNumber:
-        """A number as the server tells it. Raises KeyError, TypeError, ValueError for what is none."""
+        """Parse a number as the server sends it. Raises KeyError, TypeError, ValueError if it is invalid."""
         name, default = _text(plain["name"]), plain.get("default")
         if not name.rpartition(".")[2]:
             raise ValueError("a number without a name")
@@ -47,43 +47,43 @@ class MapNumber:
 
     @property
     def key(self) -> str:
-        """Its name within the method."""
+        """Name of the number within the method."""
         return self.name.rpartition(".")[2]
 
     def shown(self, chosen: Mapping[str, float]) -> str:
-        """Its value as somebody would type it."""
+        """Value of the number as a user would type it."""
         value = chosen.get(self.name, self.default)
         return "auto" if value is None else f"{value:g}"
 
     @property
     def words(self) -> str:
-        """A line: what it does, and what it may be."""
+        """One line with what the number does and its allowed range."""
         default = "auto" if self.default is None else f"{self.default:g}"
         return f"{self.key}: {self.about} ({self.low:g} to {self.high:g}; {default})"
 
 
 @dataclass(frozen=True)
 class MapKind:
-    """A map as the chooser offers it; ``place``: the smaller, the earlier."""
+    """A map as the chooser offers it; a smaller ``place`` comes earlier."""
 
     name: str
     label: str
     colour_map: ColourMap = ColourMap.GRAY
     place: int = LAST_PLACE
     about: str = ""
-    """What it shows, and when to trust it."""
+    """What the map shows, and when to trust it."""
     afterwards: bool = False
-    """Made when a scan has ended: offered once it has come."""
+    """Whether the map is made only when a scan has ended: offered once it has arrived."""
     numbers: tuple[MapNumber, ...] = ()
-    """That may be set of it."""
+    """Numbers of the map that viewers may set."""
     method: str = ""
-    """What it is made by: one method may make several maps."""
+    """Method that makes the map: one method may make several maps."""
     linear: bool = False
-    """Whether it takes the exit wave for linear in the potential of the specimen."""
+    """Whether the map takes the exit wave for linear in the potential of the specimen."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
-        """A kind as the server tells it. Raises KeyError, TypeError, ValueError for what is none."""
+        """Parse a kind as the server sends it. Raises KeyError, TypeError, ValueError if it is invalid."""
         name, colours = _text(plain["name"]), plain.get("colour_map")
         shows, trust = _text(plain.get("shows")), _text(plain.get("trust"))
         if not name:
@@ -104,7 +104,7 @@ class MapKind:
 WHEEL = MapKind(
     "dpc", "DPC colour wheel", place=70, about="the centre of mass: hue its direction, saturation its length"
 )
-"""Made here, of the two components of the centre of mass."""
+"""Made in the dashboard from the two components of the centre of mass."""
 
 
 REFINED = MapKind(
@@ -114,18 +114,18 @@ REFINED = MapKind(
     place=5,
     about="the phase of the refined object, turned and cropped to the scanned field. Trust it: as the refinement",
 )
-"""Made here, of the object; offered once there is one."""
+"""Made in the dashboard from the refined object; offered once there is one."""
 
 
 @dataclass(frozen=True)
 class MapKinds:
-    """All that are known, by name."""
+    """All known maps, by name."""
 
     known: Mapping[str, MapKind] = field(default_factory=lambda: MappingProxyType({}))
 
     @classmethod
     def from_plain(cls, plain: object) -> MapKinds:
-        """Kinds from an answer of the server; what is no kind is left out, and an older server tells none."""
+        """Parse the kinds in a server's reply; invalid ones are left out, and an older server sends none."""
         kinds = {}
         for one in list(plain)[:MOST_KINDS] if isinstance(plain, list | tuple) else ():
             try:
@@ -136,13 +136,13 @@ class MapKinds:
         return cls(MappingProxyType(kinds))
 
     def called(self, name: str) -> MapKind:
-        """The kind of that name; a map nobody told us about goes by its own name."""
+        """The kind of that name; a map that the server did not describe goes by its own name."""
         if name in (WHEEL.name, REFINED.name):
             return WHEEL if name == WHEEL.name else REFINED
         return self.known.get(name) or by_its_name(name)
 
     def offered(self, available: Iterable[str]) -> list[tuple[str, str]]:
-        """(name, label) of every map to choose from: those that every scan has, then whatever else has come."""
+        """(name, label) of every map to choose from: those that every scan has, then any others that have arrived."""
         every = {kind.name for kind in self.known.values() if not kind.afterwards} or set(FIRST_CHOICE)
         refined = {REFINED.name} if "object" in available else set()
         names = every | {WHEEL.name} | refined | set(available) - NOT_MAPS
@@ -151,7 +151,7 @@ class MapKinds:
 
 
 def by_its_name(name: str) -> MapKind:
-    """What can be said of a map that nobody told us about."""
+    """Kind of a map that the server did not describe."""
     if name.startswith(DETECTOR):
         return MapKind(name, f"detector {name.removeprefix(DETECTOR)}")
     place = 10 * (1 + FIRST_CHOICE.index(name)) if name in FIRST_CHOICE else LAST_PLACE

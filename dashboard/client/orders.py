@@ -1,4 +1,4 @@
-"""Commands a page has sent and waits for, and the sentence that says how the last one went."""
+"""Commands that a page has sent and waits for, and the sentence that reports how the last one went."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Reply = dict[str, Any]
 
 
 class CommandSender(Protocol):
-    """Whoever sends commands to the server."""
+    """Anything that sends commands to the server."""
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a command; the future holds the reply, or a PtyliveError."""
@@ -32,7 +32,7 @@ class _Pending:
 
 
 class Orders:
-    """Sends a page's commands; replies are worked on in the page's own turn (:meth:`collect`)."""
+    """Sends a page's commands; replies are handled in the page's own turn (:meth:`collect`)."""
 
     def __init__(self, sender: CommandSender) -> None:
         self._sender = sender
@@ -41,11 +41,11 @@ class Orders:
 
     @property
     def busy(self) -> bool:
-        """Whether the server owes an answer to something the viewer asked for."""
+        """Whether the server still owes a reply to a request of the viewer."""
         return any(not pending.quiet for pending in self._pending)
 
     def send(self, command: str, done: str, on_reply: Callable[[Reply], None] | None = None, **arguments: Any) -> None:
-        """Send a command; ``done`` is said when it succeeded, its error when not."""
+        """Send a command; the page then reports ``done`` on success, or the error."""
         self.say("…")
         self._pending.append(_Pending(done, self._sender.submit(command, **arguments), on_reply, quiet=False))
 
@@ -56,12 +56,12 @@ class Orders:
         on_refusal: Callable[[str], None] | None = None,
         **arguments: Any,
     ) -> None:
-        """Ask for something to show; a failure leaves the page as it is, and is told to ``on_refusal``."""
+        """Request something to show; a failure leaves the page as it is and is passed to ``on_refusal``."""
         future = self._sender.submit(command, **arguments)
         self._pending.append(_Pending("", future, on_reply, quiet=True, on_refusal=on_refusal))
 
     def collect(self) -> None:
-        """Work on the answers that have come."""
+        """Handle the replies that have arrived."""
         for pending in [p for p in self._pending if p.future.done()]:
             self._pending.remove(pending)
             if pending.future.cancelled():
@@ -84,7 +84,7 @@ class Orders:
             pending.on_reply(reply)
 
     def say(self, text: str) -> None:
-        """Put a sentence at the bottom of the page for a while."""
+        """Show a sentence at the bottom of the page for a while."""
         self._said, self._said_at = text, time.monotonic()
 
     @property

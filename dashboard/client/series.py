@@ -1,4 +1,4 @@
-"""Replies about work of many jobs, as the dashboard reads them: typed, and forgiving about what is missing."""
+"""Replies about work with many jobs, as the dashboard reads them: typed, and tolerant of missing fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 class VariedValue(Message):
-    """One of the values that trials vary."""
+    """A value that trials vary."""
 
     name: str
     title: str = ""
@@ -22,12 +22,12 @@ class VariedValue(Message):
 
     @property
     def label(self) -> str:
-        """For an axis or a column."""
+        """Label for an axis or a column."""
         return f"{self.title or self.name} / {self.unit}" if self.unit else self.title or self.name
 
 
 class Trial(Message):
-    """A trial that has ended; ``values`` in the order of those that are varied."""
+    """A finished trial; ``values`` in the order of the varied values."""
 
     number: int
     state: str = ""
@@ -38,7 +38,7 @@ class Trial(Message):
 
 
 class Estimate(Message):
-    """What trials tell of a value."""
+    """What trials reveal about a value."""
 
     name: str
     sentence: str = ""
@@ -46,12 +46,12 @@ class Estimate(Message):
 
 
 class TuneReply(Message):
-    """Of `tune_status` (docs/protocol.md)."""
+    """Reply to `tune_status` (docs/protocol.md)."""
 
     state: str = "none"
     message: str = ""
     other: str = ""
-    """The scan that is being tuned, where that is not the one that is shown."""
+    """The scan that is being tuned, if it is not the displayed one."""
     place: str = ""
     wanted: int = 0
     ended: int = 0
@@ -67,7 +67,7 @@ class TuneReply(Message):
 
 
 class BatchRow(Message):
-    """A scan of a batch."""
+    """One scan of a batch."""
 
     recording: str
     state: str = ""
@@ -80,7 +80,7 @@ class BatchRow(Message):
 
 
 class BatchReply(Message):
-    """Of `batch_status` (docs/protocol.md)."""
+    """Reply to `batch_status` (docs/protocol.md)."""
 
     state: str = "none"
     message: str = ""
@@ -92,7 +92,7 @@ Reply = TypeVar("Reply", bound=Message)
 
 
 def understood(kind: type[Reply], plain: Mapping[str, Any]) -> Reply:
-    """A reply, or one that says nothing, and a line in the log, where it is not understood."""
+    """Parse a reply; if it is invalid, return an empty reply and write a line to the log."""
     try:
         return kind.model_validate(plain)
     except ValidationError as error:

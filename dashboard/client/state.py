@@ -1,4 +1,4 @@
-"""What the server says of itself, as the dashboard reads it: typed, and forgiving about what is missing."""
+"""The server's state as the dashboard reads it: typed, and tolerant of missing fields."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ FINAL_STATES = frozenset({"complete", "incomplete", "aborted", "failed"})
 
 
 class Message(BaseModel):
-    """Unknown keys are ignored, infinities are let through: a status must never fail to be shown."""
+    """Unknown keys are ignored and infinities are accepted: showing a status must never fail."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=True)
 
 
 class WaitingRun(Message):
-    """A refinement in line."""
+    """A refinement waiting in line."""
 
     run: str
     uid: str = ""
@@ -27,7 +27,7 @@ class WaitingRun(Message):
 
 
 class RefinementSummary(Message):
-    """The refinement as the status map tells it."""
+    """The refinement as the status map reports it."""
 
     state: str = "none"
     run: str | int | None = None
@@ -35,13 +35,13 @@ class RefinementSummary(Message):
     loss: float | None = None
     message: str | None = None
     place: str = ""
-    """Where it runs, in words; empty where that is the server's machine as it was asked."""
+    """Where the run is, in words; empty if it is on the server's machine, as requested."""
     workers: int = 0
     waiting: list[WaitingRun] = Field(default_factory=list)
 
 
 class Place(Message):
-    """Where refinements may run, and what people call that."""
+    """A place where refinements may run, and its label."""
 
     name: str
     words: str = ""
@@ -55,14 +55,14 @@ class ScanSummary(Message):
 
 
 class OpticsSummary(Message):
-    """The beam."""
+    """Properties of the beam."""
 
     energy_eV: float | None = None
     convergence_semiangle_mrad: float | None = None
 
 
 class CalibrationEntry(Message):
-    """One calibrated value with its origin."""
+    """A calibrated value with its origin."""
 
     value: Any = None
     origin: str = ""
@@ -76,11 +76,11 @@ class Dose(Message):
     unit: str = "counts"
     saturated_frames: int = 0
     curve: dict[str, Any] | None = None
-    """What it brings, and more would, as `dose` events tell it."""
+    """Resolution gained by the dose, and by more, as `dose` events report it."""
 
 
 class Drift(Message):
-    """Of a scan against the first one of its place, and what is too much; Å."""
+    """Drift of a scan against the first one of its place, and the bound above which it is too large; Å."""
 
     A: float
     bound_A: float
@@ -88,11 +88,11 @@ class Drift(Message):
 
 
 class DetectorEntry(Message):
-    """A virtual detector, pixels of the recorded pattern."""
+    """A virtual detector, in pixels of the recorded pattern."""
 
     name: str
     center_px: tuple[float, float] | None = None
-    """None: one that is told in words."""
+    """None for a detector defined in words."""
     inner_px: float = 0.0
     outer_px: float = 1.0
     what: str = ""
@@ -109,7 +109,7 @@ class ServerState(Message):
     frames: int | None = None
     lost: int | None = None
     refused: int | None = None
-    """Frames or messages of this scan."""
+    """Number of frames or messages of this scan that were refused."""
     late: int | None = None
     duplicates: int | None = None
     rejected: dict[str, int] = Field(default_factory=dict)
@@ -120,19 +120,19 @@ class ServerState(Message):
     results: str | None = None
     record: bool | None = None
     data: str = ""
-    """Where frames are awaited."""
+    """Address at which frames are awaited."""
     protocol: str = "native"
     refinement: RefinementSummary = Field(default_factory=RefinementSummary)
     places: list[Place] = Field(default_factory=list)
-    """The first is the one that is taken where none is asked for."""
+    """The first place is used if none is requested."""
     scan: ScanSummary = Field(default_factory=ScanSummary)
     optics: OpticsSummary = Field(default_factory=OpticsSummary)
     calibration: dict[str, CalibrationEntry] = Field(default_factory=dict)
     pinned: dict[str, Any] = Field(default_factory=dict)
     contradicted: dict[str, Any] = Field(default_factory=dict)
-    """What the header says of values that are pinned otherwise."""
+    """Values of the header that differ from pinned values."""
     given: dict[str, str] = Field(default_factory=dict)
-    """Who gave a value that was given: typed, sent or configured."""
+    """Who gave each given value: typed, sent or configured."""
     map_settings: dict[str, float] = Field(default_factory=dict)
     detectors: list[DetectorEntry] | None = None
     dose: Dose = Field(default_factory=Dose)
@@ -141,7 +141,7 @@ class ServerState(Message):
 
     @property
     def progress(self) -> float:
-        """Part of the scan that is on the maps, 0 to 1."""
+        """Fraction of the scan that is on the maps, 0 to 1."""
         done = self.frames if self.frames is not None else self.received
         if not self.expected or done is None:
             return 0.0
@@ -156,7 +156,7 @@ class ServerState(Message):
 
     @property
     def aperture_invA(self) -> float | None:
-        """Radius of the probe-forming aperture, 1/Å, where energy and semi-angle are known."""
+        """Radius of the probe-forming aperture in 1/Å; None if energy or semi-angle is unknown."""
         energy, angle = self.optics.energy_eV, self.optics.convergence_semiangle_mrad
         return mrad_to_invA(angle, wavelength_A(energy)) if energy and angle else None
 
@@ -167,7 +167,7 @@ class ServerState(Message):
 
 
 class RefinementState(Message):
-    """Progress of a refinement without its pictures, which travel as pictures."""
+    """Progress of a refinement without its arrays, which travel as pictures."""
 
     uid: str | None = None
     run: str | int | None = None
@@ -179,18 +179,18 @@ class RefinementState(Message):
     losses: list[float] = Field(default_factory=list)
     phases: list[str] = Field(default_factory=list)
     stages: list[int] = Field(default_factory=list)
-    """Epochs before each stage that has begun; empty where there is only one."""
+    """Number of epochs before each stage that has begun; empty if there is only one stage."""
     falling: bool = False
-    """Whether a run that is done had not come to rest."""
+    """Whether the loss was still falling when the run ended."""
     seconds: float | None = None
     seconds_left: float | None = None
     evaluations: float | None = None
-    """Passes over the whole data so far, in evaluations of loss and gradient."""
+    """Passes over all data so far, in evaluations of loss and gradient."""
     message: str | None = None
 
 
 class LogLine(Message):
-    """One line of the server's log."""
+    """A line of the server's log."""
 
     time: float = Field(default_factory=time.time)
     level: str = "info"

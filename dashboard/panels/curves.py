@@ -1,4 +1,4 @@
-"""Beside a refinement: its loss, the phase along a line of the object and below it, and the agreement of two runs."""
+"""Curves next to a refinement: loss, phase along and below a line of the object, agreement of two runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 
 
 class RunCurves:
-    """Which curve stands beside the object; two clicks on the object draw the line of ``line`` and ``depth``.
+    """Chooses the curve next to the object; two clicks on the object draw the line of ``line`` and ``depth``.
 
-    Section and ring correlation are asked of the server (`analyse`), once for every line and pair of runs.
+    Section and ring correlation are requested from the server (`analyse`), once for every line and pair of runs.
     """
 
     def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
@@ -54,7 +54,7 @@ class RunCurves:
         self._asked: tuple[object, ...] = ()
         self._shown: tuple[object, ...] = ()
         self._note = self._said = ""
-        self._answer = ("", "")  # note and words that belong to what was asked last
+        self._answer = ("", "")  # note and words of the last request
         self._ends = ColumnDataSource(data={"x": [], "y": []})
         self.plots = {
             "line": AxesFigure("curve_line", self._line_plot),
@@ -103,12 +103,12 @@ class RunCurves:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.choice, *self.plots.values())
 
     @property
     def kind(self) -> str:
-        """Which curve is on show, one of CURVES."""
+        """The displayed curve, one of CURVES."""
         return CURVES[self.choice.active or 0]
 
     def _line_plot(self) -> figure:
@@ -130,17 +130,17 @@ class RunCurves:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         for plot in self.plots.values():
             plot.wear(theme)
 
     def tap(self, x: float | None, y: float | None) -> None:
-        """A click on the object: the start of the line, its end, then a new one."""
+        """Handle a click on the object: the start of the line, its end, then a new line."""
         if self.kind in ("line", "depth") and x is not None and y is not None:
             self.ends = [(y, x)] if len(self.ends) != 1 else [*self.ends, (y, x)]
 
     def follow(self, view: FeedView, picture: Picture | None, compared: str) -> None:
-        """Draw what is chosen; ``picture``: the object as it is shown, ``compared``: the run beside it."""
+        """Draw the chosen curve; ``picture``: the object as displayed, ``compared``: the run shown next to it."""
         self._draw_ends()
         self._note = self._said = ""
         if self.kind in ("line", "depth") and len(self.ends) < 2:
@@ -186,7 +186,7 @@ class RunCurves:
         self._ask(view, ("rings", compared), self._take_rings, other=compared)
 
     def _ask(self, view: FeedView, what: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
-        """Ask the server once; what it answered stays until something else is asked."""
+        """Ask the server once; its reply stays until something else is requested."""
         run = view.state.refinement
         if not run.run or run.state not in ENDED:
             self._note = "when the refinement has ended"
@@ -242,11 +242,11 @@ class RunCurves:
         return f"the two runs agree {agree} (half bit, dashed); they share their frames and so their noise"
 
     def texts(self) -> dict[str, str]:
-        """What stands in the place of a curve that is not there, and what is said of one that is."""
+        """Texts shown in place of a missing curve, and comments on the displayed one."""
         return {"curve_note": self._note, "curve_said": self._said}
 
     def marks(self) -> dict[str, str]:
-        """Which curve is on show."""
+        """Which curve is displayed."""
         return {"curve": self.kind}
 
 

@@ -1,4 +1,4 @@
-"""The loss curve, on a logarithmic axis, sweeps and L-BFGS epochs told apart, a line where a stage began."""
+"""The loss curve on a logarithmic axis: sweeps and L-BFGS epochs distinguished, a line where a stage began."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_POINTS = 2000
 
 
 class LossCurve:
-    """Two figures over the same points: a small one beside the maps, a large one beside the object."""
+    """Two figures of the same points: a small one next to the maps, a large one next to the object."""
 
     def __init__(self, compared: ColumnDataSource) -> None:
         self.sources = {phase: ColumnDataSource(data={"epoch": [], "loss": []}) for phase in PHASE_COLOURS}
@@ -30,7 +30,7 @@ class LossCurve:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return self.small, self.large
 
     def _figure(self, name: str, *, small: bool) -> figure:
@@ -63,12 +63,12 @@ class LossCurve:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         for plot in (self.small, self.large):
             plot.wear(theme)
 
     def show(self, refinement: RefinementState | None) -> None:
-        """Draw the losses of a refinement; nothing changes when they have not."""
+        """Draw the losses of a refinement; nothing is sent if they are unchanged."""
         losses = refinement.losses if refinement else []
         phases = refinement.phases if refinement else []
         beside = [float(v) for v in self._compared.data["loss"]]
@@ -84,7 +84,7 @@ class LossCurve:
             self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
 
     def _fit(self, losses: list[float], beside: list[float]) -> None:
-        """Ranges around the points, those of the run beside included; a fixed range while there are none."""
+        """Fit the ranges to the points, including those of the compared run; use a fixed range while there are none."""
         shown = [v for v in (*losses[-MOST_POINTS:], *beside[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
         low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
         margin = max((high / low) ** 0.06, 1.001)
@@ -98,9 +98,9 @@ class LossCurve:
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most about ``most`` round numbers between two positive ones: steps of 1-2-5, or decades over a wide range.
+    """About ``most`` round numbers at most between two positive ones: steps of 1-2-5, or decades over a wide range.
 
-    Bokeh's own logarithmic ticks leave a range that lies within one decade with a single label or none.
+    Bokeh's own logarithmic ticks leave a range within one decade with a single label or none.
     """
     if high / low > 30:
         first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
@@ -113,9 +113,9 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def split_by_phase(losses: list[float], phases: list[str]) -> dict[str, list[tuple[int, float]]]:
-    """(epoch, loss) of each phase, epochs counted from 1; the line of a phase starts at the end of the one before.
+    """(epoch, loss) of each phase, epochs counted from 1; the line of a phase starts at the end of the previous one.
 
-    Values a logarithmic axis cannot show are left out; of very long runs only the last points are kept.
+    Values that a logarithmic axis cannot show are left out; of very long runs only the last points are kept.
     """
     out: dict[str, list[tuple[int, float]]] = {phase: [] for phase in PHASE_COLOURS}
     before: tuple[str, tuple[int, float]] | None = None

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class PositionsOverlay:
-    """A line from every nominal position to the refined one; asks for them while it is switched on."""
+    """A line from every nominal position to the refined one; requests the positions while it is switched on."""
 
     def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
         self.active = Toggle(
@@ -47,11 +47,11 @@ class PositionsOverlay:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.active,)
 
     def follow(self, view: FeedView) -> None:
-        """Ask for the positions of the run that ended last."""
+        """Request the positions of the run that ended last."""
         run = view.state.refinement
         wanted = (view.state.uid, view.state.results, run.run, run.state)
         if not self.active.active or not view.connected or wanted == self._asked:

@@ -1,4 +1,4 @@
-"""Refinements of the scan: checks before one, the list of those that were, and one beside the present one."""
+"""Refinements of the scan: checks before a run, the list of runs, and a run to compare with the present one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ptylive.schema.model import DoubleArray
 CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
 """Calibration values that the checks depend on."""
 OPENS_WITHIN_S = 20.0
-"""How long a scan that is to be compared is waited for."""
+"""How long to wait for a scan that is opened for comparison."""
 logger = logging.getLogger(__name__)
 
 
 class RunsPanel:
-    """Asks for checks and runs when something they depend on has changed, and shows one run for comparison."""
+    """Requests checks and runs when their input has changed, and shows one run for comparison."""
 
     def __init__(self, orders: Orders, window: Window) -> None:
         self._orders = orders
@@ -42,7 +42,7 @@ class RunsPanel:
         self._versions = count(1)
         self._checks: list[dict[str, str]] = []
         self.findings: list[Mapping[str, Any]] = []
-        """The checks as the server told them."""
+        """The checks as the server reported them."""
         self._runs: dict[str, dict[str, Any]] = {}
         self._waiting: list[dict[str, str]] = []
         self._checked: str = ""
@@ -54,16 +54,16 @@ class RunsPanel:
 
     @property
     def known(self) -> Mapping[str, Any]:
-        """Runs of the scan that is shown, by name."""
+        """Runs of the displayed scan, by name."""
         return self._runs
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.view.plot,)
 
     def follow(self, view: FeedView, preset: Mapping[str, Any]) -> None:
-        """Ask again for what may have changed."""
+        """Request what may have changed."""
         state = view.state
         if not view.connected or not state.uid:
             return
@@ -96,7 +96,7 @@ class RunsPanel:
         self._runs = dict(runs) if isinstance(runs, Mapping) else {}
 
     def compare(self, request: Request) -> None:
-        """Show a run beside the present one, or no longer."""
+        """Show a run next to the present one, or hide it."""
         if request.name == self.compared or request.name not in self._runs:
             self._leave()
             return
@@ -104,13 +104,13 @@ class RunsPanel:
         self._orders.send("runs", f"comparing with {request.name}", self._take_run, pictures=[request.name])
 
     def beside(self, request: Request) -> None:
-        """Show the last run of another scan of the library beside the present one; what it is called is told."""
+        """Show the last run of another scan of the library next to the present one, and report its name."""
         self.compared = f"{PurePath(request.name).stem} last run"
         said = f"{PurePath(request.name).stem} stands beside"
         self._orders.send("runs_of", said, self._take_other, recording=request.name, pictures=["last"])
 
     def want_beside(self, name: str) -> None:
-        """The last run of that scan is to stand beside the run of the scan that is about to come on show."""
+        """Arrange for the last run of that scan to be shown next to the run of the scan about to be displayed."""
         self._wanted, self._wanted_until = name, time.monotonic() + OPENS_WITHIN_S
 
     def _bring_wanted(self) -> None:
@@ -140,7 +140,7 @@ class RunsPanel:
     def show(self, limits: tuple[float, float], present: Picture | None) -> None:
         """Offer the picture of the compared run at the contrast of the ``present`` one.
 
-        A phase is known up to a constant: the contrast is moved by the difference of the medians.
+        A phase is known up to a constant: the contrast is shifted by the difference of the medians.
         """
         if self._picture is None:
             return
@@ -150,23 +150,23 @@ class RunsPanel:
         self.view.measure()
 
     def withdraw(self, request: Request) -> None:
-        """Take a refinement out of the line."""
+        """Remove a refinement from the line."""
         done = f"{request.name} withdrawn"
         self._orders.send("refine_withdraw", done, run=request.name, uid=request.value)
 
     def scans_beside(self, run: str) -> list[str]:
-        """Names of the scans that a run was made of beside the first; empty where it was one."""
+        """Names of the scans that a run used in addition to the first; empty if it used one."""
         scans = self._runs.get(run, {}).get("scans") or []
         return [str(one.get("name", "")) for one in scans[1:] if isinstance(one, Mapping)]
 
     def texts(self) -> dict[str, str]:
-        """The findings in one line for the session view, and what is compared."""
+        """The findings in one line for the session view, and the name of the compared run."""
         worst = [c for c in self._checks if c["state"] in ("warn", "bad")]
         line = " · ".join(f"{c['name']}: {c['text']}" for c in worst) or ("checks ok" if self._checks else "")
         return {"checks_line": line, "compare_name": self.compared, "present_name": self._present * bool(self.compared)}
 
     def lists(self, shown: str = "") -> dict[str, Any]:
-        """Checks and runs for the page to draw; ``shown``: the run that is looked at."""
+        """Checks and runs for the page to draw; ``shown``: the run on display."""
         runs = [
             {
                 "name": name,
@@ -183,7 +183,7 @@ class RunsPanel:
         return {"checks": self._checks, "runs": {"known": runs, "waiting": self._waiting, "scans": scans}}
 
     def marks(self) -> dict[str, str]:
-        """Whether two runs stand side by side, and how the checks went."""
+        """Whether two runs are shown side by side, and how the checks went."""
         states = {c["state"] for c in self._checks}
         return {
             "compare": "on" if self.compared else "off",
@@ -192,10 +192,10 @@ class RunsPanel:
 
 
 def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """How well a run predicts patterns held out: its loss, and by how much it is worse than the best run of the scan.
+    """How well a run predicts held-out patterns: its loss, and by how much it is worse than the best run of the scan.
 
-    Runs are compared group by group of these patterns, which are the same in all of the same scans: what groups have in
-    common is no scatter. Empty where it was not measured.
+    Runs are compared group by group of these patterns, which are the same for all runs of a scan: variations common to
+    the groups are not scatter. Empty if the loss was not measured.
     """
     groups = {run: found for run, told in runs.items() if (found := _groups(told)) is not None}
     if name not in groups:
@@ -217,13 +217,13 @@ def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _per_cent(share: float, digits: int) -> str:
-    """A share in per cent, with ``digits`` figures or as the nearest whole number."""
+    """A fraction in per cent, with ``digits`` figures or as the nearest whole number."""
     value = 100 * share
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def _scan_names(run: Mapping[str, Any]) -> list[str]:
-    """Of a run of several scans; none where it was one."""
+    """Names of the scans of a run; empty for a run of one scan."""
     scans = run.get("scans")
     return [str(one.get("name")) for one in scans if isinstance(one, Mapping)] if isinstance(scans, list) else []
 
@@ -237,7 +237,7 @@ def _groups(run: Mapping[str, Any]) -> DoubleArray | None:
 
 
 def scan_rows(scans: object) -> list[dict[str, str]]:
-    """What a run of several scans found of each: its ``name``, and ``text`` with tilt, shift, current and drift."""
+    """Results of a run for each of several scans: its ``name``, and ``text`` with tilt, shift, current and drift."""
     plain = scans if isinstance(scans, list) else []
     return [
         {"name": PurePath(str(one.get("name", ""))).stem, "text": _found_of(one)}
@@ -259,7 +259,7 @@ def _found_of(scan: Mapping[str, Any]) -> str:
 
 
 def _pair(values: object, digits: int, doubts: object = None) -> str:
-    """Two numbers, row and column, and how uncertain each is where that is known."""
+    """Two numbers, row and column, and the uncertainty of each if known."""
     if not _are_two(values):
         return UNKNOWN
     unsure = [f" ± {one:.{digits}f}" for one in doubts] if _are_two(doubts) else ["", ""]
@@ -273,7 +273,7 @@ def _are_two(values: Any) -> TypeGuard[list[float]]:
 
 
 def _how_far(run: Mapping[str, Any]) -> str:
-    """Epochs of a run, and its state where it was not carried to its end."""
+    """Epochs of a run, and its state if it was not completed."""
     state = str(run.get("state", ""))
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
     word = ", not converged" if state == "done" and run.get("falling") else word
@@ -281,7 +281,7 @@ def _how_far(run: Mapping[str, Any]) -> str:
 
 
 def _how_good(run: Mapping[str, Any]) -> str:
-    """What compares with other runs, whatever their loss is: noise of the phase, agreement of halves of the data."""
+    """Measures that are comparable between runs whatever their loss: phase noise, agreement of halves of the data."""
     noise, halves = run.get("deviation_rad"), run.get("halves")
     least = "at least " if run.get("deviation_is_lower_bound") else ""
     words = [f"noise {least}{number(noise, 2)} rad"] if isinstance(noise, int | float) else []
@@ -290,7 +290,7 @@ def _how_good(run: Mapping[str, Any]) -> str:
 
 
 def _how_made(run: Mapping[str, Any]) -> str:
-    """Slices, their thickness, probe modes and data term, as far as the file says."""
+    """Slices, their thickness, probe modes and data term, as far as the file gives them."""
     slices, thickness, modes = run.get("slices"), run.get("thickness_A"), run.get("modes")
     words = [str(run.get("algorithm") or "").partition(",")[0]]
     if isinstance(modes, int):

@@ -25,9 +25,9 @@ from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap, gradient
 
 ASK_EVERY_S = 1.0
-"""While frames come in, so often at most."""
+"""Shortest time between requests while frames arrive."""
 GUIDES = ("obf", "idpc", "tcbf", "bf")
-"""Maps whose Fourier transform is offered, the first that has come."""
+"""Maps whose Fourier transform is offered; the first available one is used."""
 logger = logging.getLogger(__name__)
 
 
@@ -64,12 +64,12 @@ class TrotterPanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.active, *(view.plot for view in self.views))
 
     @property
     def views(self) -> tuple[PictureFigure, ...]:
-        """Every figure."""
+        """All figures."""
         return self.guide, self.amplitude, self.before, self.after
 
     @property
@@ -87,13 +87,13 @@ class TrotterPanel:
         return next((name for name in GUIDES if name in self._available), GUIDES[0])
 
     def choose(self, x: float | None, y: float | None) -> None:
-        """A click on the Fourier transform, 1/Å."""
+        """Handle a click on the Fourier transform, 1/Å."""
         if x is not None and y is not None and (x, y) != (0.0, 0.0):
             self._q = (float(y), float(x))
             self._asked_at = -math.inf
 
     def follow(self, view: FeedView, available: Collection[str]) -> None:
-        """Ask again when the frequency, the calibration or the frames have changed."""
+        """Request the trotters again when the frequency, the calibration or the frames have changed."""
         if not self.on_show or not view.connected:
             return
         self._available = frozenset(available)
@@ -119,7 +119,7 @@ class TrotterPanel:
         self._asked = ""
 
     def show(self) -> None:
-        """Offer the pictures, or clear the figures where there are none."""
+        """Offer the pictures, or clear the figures if there are none."""
         if not self.on_show:
             return
         found = self._shown

@@ -1,4 +1,4 @@
-"""Pictures as the browser gets them: reduced to what a panel can show, with contrast limits and a version."""
+"""Pictures as the browser gets them: reduced to the resolution of a panel, with contrast limits and a version."""
 
 from ptylive.dashboard.pictures.map_pictures import fft_picture
 from ptylive.dashboard.pictures.picture import (

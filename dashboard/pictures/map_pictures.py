@@ -23,13 +23,13 @@ from ptylive.pictures.sampling import reduced, stretched
 from ptylive.schema.model import FloatArray
 
 SIGNAL_ENDS = "signal ends"
-"""Beside the ring beyond which halves of the data agree in nothing: what is bright there is no lattice."""
+"""Word next to the ring beyond which the halves of the data no longer agree: bright spots there are no lattice."""
 ABOVE_THE_OTHERS, BELOW_THE_OTHERS = 72.0, -45.0
-"""Degrees along their circles at which words stand that may be of nearly the same radius as round resolutions."""
+"""Angles in degrees for labels of rings whose radius may be close to that of a round resolution."""
 
 
 def map_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
-    """A live map on the scan grid or finer; unvisited where no frame has arrived."""
+    """A live map on the scan grid or a finer one; unvisited where no frame has arrived."""
     raw = raws[0]
     data = np.asarray(raw.data, dtype=np.float32)
     visited = None if surroundings.coverage is None else stretched(surroundings.coverage, data.shape)
@@ -104,8 +104,8 @@ def dpc_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
 def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
     """log10 of the amplitude of a map's Fourier transform, in 1/Å (or 1/point), zero frequency at the origin.
 
-    The visited rows only, their mean removed, under a Hann window, so that neither the edge of the scan nor the part
-    that is still to come draws a cross.
+    Only the visited rows are used, with their mean removed and under a Hann window, so that neither the edge of the
+    scan nor the part that is still to come produces a cross.
     """
     picture = map_picture(raws, version, surroundings)
     data, visited = picture.data, picture.visited
@@ -141,14 +141,14 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
 
 
 def _without_gaps(data: FloatArray) -> FloatArray:
-    """A map in double precision whose points without a number, or not visited, have the mean of the others."""
+    """A map in double precision in which missing and unvisited points have the mean of the others."""
     there = np.isfinite(data)
     values = np.where(there, data, 0.0).astype(float)
     return np.where(there, values, values.sum() / max(1, np.count_nonzero(there)))
 
 
 def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tuple[Ring, ...]:
-    """Those of round resolutions, and the one beyond which nothing of a map is signal, where that is known."""
+    """Rings at round resolutions, and the ring beyond which a map contains no signal, if that is known."""
     rings, limit = resolution_rings(highest, aperture_invA), picture.carries.get(1.0)
     if limit is None or not limit.is_known or limit.finer or 1 / limit.period_A > highest:
         return rings
@@ -156,7 +156,7 @@ def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tup
 
 
 def resolution_rings(highest: float, aperture_invA: float | None, most: int = 4) -> tuple[Ring, ...]:
-    """Circles at round resolutions up to the frequency ``highest`` (1/Å), and where the aperture's transfer ends."""
+    """Circles at round resolutions up to the frequency ``highest`` (1/Å), and at the end of the aperture's transfer."""
     steps = [m * 10.0**e for e in range(3, -3, -1) for m in (5, 2, 1)]
     inside = [d for d in steps if 0.12 * highest < 1 / d <= highest]
     rings = [Ring(1 / d, f"{d / 10:g} nm" if d >= 10 else f"{d:g} Å") for d in inside[-most:]]

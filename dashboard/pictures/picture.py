@@ -1,4 +1,4 @@
-"""What a picture is: an array as it came, and what the browser gets of it, with contrast limits and a version."""
+"""Picture types: an array as received, and its form for the browser, with contrast limits and a version."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ PROBE_SIDE = 512
 
 
 FFT = ":fft"
-"""Ending of the name of a map's Fourier transform."""
+"""Suffix of the name of a map's Fourier transform."""
 OVERWRITING = ":over"
-"""Ending of the name of a map that is drawn over the one of the scan before."""
+"""Suffix of the name of a map that is drawn over the previous scan's."""
 SLICE, SLICE_AMPLITUDE, SLICE_WHEEL = "slice:", "slice_amplitude:", "slice_wheel:"
-"""Beginnings of the names of one slice of the object (phase, amplitude, both), followed by its number from 1."""
+"""Prefixes of the names of pictures of one slice of the object (phase, amplitude, both), before its number from 1."""
 
 
 @dataclass(frozen=True)
 class RawPicture:
-    """An array as it came with an event; complex only for the probe."""
+    """An array as received with an event; complex only for the probe."""
 
     name: str
     data: Array
@@ -40,15 +40,15 @@ class RawPicture:
     frames: int = 0
     method: str = ""
     deviation: float | None = None
-    """Standard deviation of a pixel by noise, where it is known."""
+    """Standard deviation of a pixel due to noise, if known."""
     at_least: bool = False
-    """Whether that is a lower bound."""
+    """Whether ``deviation`` is a lower bound."""
     buried: bool = False
-    """Whether two halves of the data agree in nothing."""
+    """Whether two halves of the data agree at no frequency."""
     faint: bool = False
-    """Whether no pixel is sure."""
+    """Whether no pixel is significant."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
-    """Information limits by multiples of the dose, where they are known."""
+    """Information limits by multiples of the dose, if known."""
 
 
 Corner = tuple[float, float]
@@ -57,12 +57,12 @@ Corner = tuple[float, float]
 
 @dataclass(frozen=True)
 class Ring:
-    """A circle with a word beside it; radius in the coordinates of the picture."""
+    """A circle with a word next to it; radius in the coordinates of the picture."""
 
     radius: float
     text: str
     degrees: float = 45.0
-    """Where along the circle the word stands, from the right upwards: words of rings close by must not meet."""
+    """Angle of the word along the circle, anticlockwise from the right; words of nearby rings must not overlap."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Picture:
     """A picture ready to be shown.
 
     ``data`` float32 (ny, nx) reduced, (2, ny, nx) for a ``wheel`` of vectors; ``visited`` bool (ny, nx) or None when
-    every pixel counts; ``origin`` coordinates (row, col) of the centre of pixel (0, 0);
-    ``pixel`` size (row, col) of a reduced pixel and ``size`` (row, col) of the whole, in Å when ``calibrated``, else in
-    scan points or detector pixels; ``indexed`` the colour indices at ``limits``.
+    every pixel counts; ``origin`` coordinates (row, col) of the centre of pixel (0, 0); ``pixel`` size (row, col) of a
+    reduced pixel and ``size`` (row, col) of the whole, in Å when ``calibrated``, otherwise in scan points or detector
+    pixels; ``indexed`` the colour indices at ``limits``.
     """
 
     name: str
@@ -89,17 +89,17 @@ class Picture:
     method: str = ""
     note: str = ""
     deviation: float | None = None
-    """Standard deviation of a pixel by noise, in ``units``, where it is known."""
+    """Standard deviation of a pixel due to noise, in ``units``, if known."""
     at_least: bool = False
-    """Whether that is a lower bound."""
+    """Whether ``deviation`` is a lower bound."""
     buried: bool = False
-    """Whether two halves of the data agree in nothing."""
+    """Whether two halves of the data agree at no frequency."""
     faint: bool = False
-    """Whether no pixel is sure."""
+    """Whether no pixel is significant."""
     carries: Mapping[float, InformationLimit] = field(default_factory=dict)
-    """Information limits by multiples of the dose, where they are known."""
+    """Information limits by multiples of the dose, if known."""
     focus: tuple[float, float] | None = None
-    """Height and width of the middle that matters and is shown first; None: all of it."""
+    """Height and width of the central part that is shown first; None: all of it."""
     origin: tuple[float, float] = (0.0, 0.0)
     wheel: bool = False
     frequencies: bool = False
@@ -107,7 +107,7 @@ class Picture:
     rings: tuple[Ring, ...] = ()
     """Circles around the zero of the coordinates."""
     scanned: tuple[Corner, ...] = ()
-    """Corners of the scanned field, in the coordinates of the picture, where it is a part of what is shown."""
+    """Corners of the scanned field, in the coordinates of the picture, if the field is only a part of the picture."""
 
     @property
     def complete(self) -> bool:
@@ -125,7 +125,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What pictures need to know of the scan to be drawn."""
+    """What drawing a picture requires of the scan."""
 
     coverage: BoolArray | None = None
     scan_shape: tuple[int, int] | None = None
@@ -134,7 +134,7 @@ class Surroundings:
     aperture_invA: float | None = None
     """Radius of the probe-forming aperture, 1/Å."""
     before: Mapping[str, RawPicture] = field(default_factory=lambda: MappingProxyType({}))
-    """Maps of the scan before, by name."""
+    """Maps of the previous scan, by name."""
 
     @property
     def scanned_A(self) -> tuple[float, float] | None:
@@ -147,7 +147,7 @@ class Surroundings:
 
     @property
     def scanned_corners_A(self) -> tuple[Corner, ...]:
-        """Corners of the scanned area in the detector frame, around its middle; Å. Empty where no step is known."""
+        """Corners of the scanned area in the detector frame, relative to its centre; Å. Empty if no step is known."""
         if self.scan_shape is None or self.step_A is None:
             return ()
         height, width = (n * step / 2 for n, step in zip(self.scan_shape, self.step_A, strict=True))
@@ -164,7 +164,7 @@ def whole(
     percentiles: tuple[float, float],
     calibrated: bool,
 ) -> Picture:
-    """A picture without a scan behind it: every pixel counts; coordinates in Å, or in pixels."""
+    """A picture that belongs to no scan: every pixel counts; coordinates in Å, or in pixels."""
     sampling = (raw.sampling_A if calibrated else None) or (1.0, 1.0)
     size = (values.shape[0] * sampling[0], values.shape[1] * sampling[1])
     data, _ = reduced(np.asarray(values, dtype=np.float32), None, side)
@@ -188,5 +188,5 @@ def whole(
 
 
 def with_limits(picture: Picture, limits: Levels, note: str = "") -> Picture:
-    """The picture at other limits of contrast."""
+    """Return the picture at other contrast limits."""
     return replace(picture, limits=limits, indexed=to_indices(picture.data, limits, picture.visited), note=note)

@@ -1,4 +1,4 @@
-"""Which picture is made of which arrays, by name."""
+"""Recipes by name: which picture is made from which arrays."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sources_of(wanted: str) -> tuple[str, ...]:
 
 
 def is_slice(name: str) -> bool:
-    """Whether a picture is one of a single slice."""
+    """Whether a picture shows a single slice."""
     return _of_slices(name) in OF_A_SLICE
 
 
@@ -73,14 +73,14 @@ def _of_slices(name: str) -> str:
 
 
 def _one_slice(raw: RawPicture, number: int) -> RawPicture:
-    """The slice of a number from 1; the last one where there are fewer by now."""
+    """The slice with a number from 1; the last slice if there are now fewer."""
     return replace(raw, data=raw.data[min(number, len(raw.data)) - 1])
 
 
 def overwritten(raw: RawPicture, surroundings: Surroundings) -> RawPicture:
-    """A map over the one of the scan before: where no frame has arrived, the old one is still to be seen.
+    """Draw a map over the one of the previous scan, which stays visible where no frame has arrived.
 
-    The map itself where there is no older one of the same size, or nothing is missing.
+    Returns the map itself if there is no older one of the same size, or if nothing is missing.
     """
     before, coverage = surroundings.before.get(raw.name), surroundings.coverage
     if before is None or coverage is None or before.data.shape != raw.data.shape or coverage.all():
@@ -108,7 +108,7 @@ OF_A_SLICE: Mapping[str, tuple[tuple[str, ...], Recipe]] = {
     SLICE_AMPLITUDE: (("slice_amplitudes",), amplitude_picture),
     SLICE_WHEEL: (("slices", "slice_amplitudes"), object_wheel_picture),
 }
-"""Arrays that pictures of single slices are cut from, and how each is drawn."""
+"""Arrays from which pictures of single slices are cut, and how each is drawn."""
 DERIVED: Mapping[str, tuple[str, ...]] = {
     "pattern_log": ("pattern",),
     "pattern_mean_log": ("pattern_mean",),
@@ -118,4 +118,4 @@ DERIVED: Mapping[str, tuple[str, ...]] = {
     "probe_fourier": ("probe",),
 }
 DERIVED_OF_A_RUN = ("object_wheel", "probe_fourier")
-"""Pictures that are made of others of a refinement."""
+"""Pictures that are derived from others of a refinement."""

@@ -1,4 +1,4 @@
-"""Pictures of a refinement: phase of the object, how far noise scatters it, modes of the probe."""
+"""Pictures of a refinement: phase of the object, its noise, modes of the probe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ptylive.schema.model import FloatArray
 
 
 def object_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
-    """The refined object's phase, rad; shown first, and deciding the contrast: the scanned area in its middle."""
+    """The refined object's phase, rad; its central scanned area is shown first and determines the contrast."""
     raw = raws[0]
     picture = whole(raw, version, raw.data, OBJECT_SIDE, percentiles=(1, 99), calibrated=True)
     scanned = surroundings.scanned_A
@@ -38,7 +38,7 @@ def object_picture(raws: Sequence[RawPicture], version: int, surroundings: Surro
 
 
 def _on_object(picture: Picture, surroundings: Surroundings) -> tuple[Corner, ...]:
-    """Corners of the scanned field on an object, whose middle is that of the scan, as far as they lie on it."""
+    """Corners of the scanned field on an object with the same centre, clipped to the object."""
     first = [origin - 0.5 * pixel for origin, pixel in zip(picture.origin, picture.pixel, strict=True)]
     corners = np.asarray(surroundings.scanned_corners_A) + first + 0.5 * np.asarray(picture.size)
     inside = np.clip(corners, first, np.add(first, picture.size))
@@ -46,19 +46,19 @@ def _on_object(picture: Picture, surroundings: Surroundings) -> tuple[Corner, ..
 
 
 def deviation_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
-    """Standard deviation of the object's phase, rad; empty where hardly any light fell."""
+    """Standard deviation of the object's phase, rad; empty where there was hardly any illumination."""
     picture = object_picture(raws, version, surroundings)
     told = np.isfinite(picture.data)
     return replace(picture, visited=told, indexed=to_indices(picture.data, picture.limits, told))
 
 
 def amplitude_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
-    """The amplitude that the object leaves of a wave: 1 where nothing is lost to the detector."""
+    """Amplitude that the object transmits: 1 where nothing is lost to the detector."""
     return object_picture(raws, version, surroundings)
 
 
 def object_wheel_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
-    """Phase (``raws[0]``) as hue and amplitude (``raws[1]``) as brightness; the note says from where to where."""
+    """Phase (``raws[0]``) as hue and amplitude (``raws[1]``) as brightness; the note gives both ranges."""
     phase = object_picture((raws[0],), version, surroundings)
     amplitude = amplitude_picture((replace(raws[1], data=np.asarray(raws[1].data, np.float32)),), version, surroundings)
     low, high = amplitude.limits
@@ -78,14 +78,14 @@ def object_wheel_picture(raws: Sequence[RawPicture], version: int, surroundings:
 
 
 def probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
-    """The probe modes (modes, y, x) side by side as amplitudes, each on its own scale; the note says their powers."""
+    """The probe modes (modes, y, x) side by side as amplitudes, each on its own scale; the note gives their powers."""
     raw = raws[0]
     modes = np.abs(raw.data if raw.data.ndim == 3 else raw.data[None]).astype(np.float32)
     return _side_by_side(raw, version, modes)
 
 
 def fourier_probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundings) -> Picture:
-    """The probe modes in the plane of the aperture, as amplitudes; coordinates in 1/Å where the sampling is known."""
+    """The probe modes in the aperture plane, as amplitudes; coordinates in 1/Å if the sampling is known."""
     raw = raws[0]
     modes = raw.data if raw.data.ndim == 3 else raw.data[None]
     shifted = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(modes, axes=(1, 2))), axes=(1, 2))
@@ -98,7 +98,7 @@ def fourier_probe_picture(raws: Sequence[RawPicture], version: int, _: Surroundi
 
 
 def _side_by_side(raw: RawPicture, version: int, modes: FloatArray) -> Picture:
-    """Amplitudes (modes, y, x), the middle of each on its own scale; the note says their shares of the power."""
+    """Amplitudes (modes, y, x), the middle of each on its own scale; the note gives their shares of the power."""
     powers = (modes**2).sum(axis=(1, 2))
     modes = middle_that_matters(modes)
     strongest = np.maximum(modes.max(axis=(1, 2), keepdims=True), 1e-30)
@@ -110,7 +110,7 @@ def _side_by_side(raw: RawPicture, version: int, modes: FloatArray) -> Picture:
 
 
 def middle_that_matters(modes: FloatArray, share: float = 0.9, least: int = 16) -> FloatArray:
-    """The square around the centre (pixel n // 2) of modes (n, y, x) that holds ``share`` of their power, and a rim."""
+    """The central square (around pixel n // 2) of modes (n, y, x) that holds ``share`` of their power, and a rim."""
     power = (modes**2).sum(axis=0)
     rows, cols = np.indices(power.shape)
     middle = power.shape[0] // 2, power.shape[1] // 2

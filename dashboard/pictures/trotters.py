@@ -1,4 +1,4 @@
-"""Trotters as pictures: what the command `trotter` answers, drawn over the detector."""
+"""Trotters as pictures: the reply of the command `trotter`, drawn over the detector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptylive.server.wire.messages import array_from_plain
 class TrotterPictures:
     """Amplitude, phase as recorded, and phase with the aberrations taken out; detector pixels.
 
-    q_invA: the spatial frequency (row, col); flatness: of both phases, 0 to 1.
+    q_invA: the spatial frequency (row, col); flatness: that of both phases, 0 to 1.
     """
 
     q_invA: tuple[float, float]
@@ -27,7 +27,7 @@ class TrotterPictures:
 
     @classmethod
     def of(cls, reply: Mapping[str, Any], version: int) -> TrotterPictures:
-        """From the reply of the command. Raises KeyError, TypeError, ValueError when it is none."""
+        """Build from the reply of the command. Raises KeyError, TypeError, ValueError if it is invalid."""
         before, after, area = (array_from_plain(reply[name]) for name in ("before", "after", "area"))
         top, left = (float(v) for v in reply["origin_px"])
         row, col = (float(v) for v in reply["q_invA"])

@@ -1,1 +1,1 @@
-"""HTTP and websocket of the dashboard: who is let in, what a page may send, what it downloads."""
+"""HTTP and websocket of the dashboard: who is admitted, what a page may send, what it may download."""

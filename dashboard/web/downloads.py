@@ -1,4 +1,4 @@
-"""Files that the server has just exported, for the browser to fetch: these only, for a while, at secret addresses."""
+"""Files that the server has just exported: only these can be downloaded, for a while, at secret addresses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CHUNK_BYTES = 2**18
 
 
 class Downloads:
-    """Which files may be fetched: those that replies of the server have named."""
+    """Registry of the files that may be fetched: those that the server's replies have named."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, tuple[Path, float]] = OrderedDict()
 
     def offer(self, path: Path) -> str:
-        """Let a file be fetched for a while; returns its address, relative to the page."""
+        """Make a file downloadable for a while; returns its address, relative to the page."""
         key = secrets.token_urlsafe(16)
         self._files[key] = (path, time.monotonic() + KEPT_S)
         while len(self._files) > MOST:
@@ -36,18 +36,18 @@ class Downloads:
         return f"download/{key}/{quote(safe_name(path.name))}"
 
     def find(self, key: str) -> Path | None:
-        """The file behind a key, while it may be fetched."""
+        """The file behind a key, as long as it may be fetched."""
         path, until = self._files.get(key, (None, 0.0))
         return path if time.monotonic() < until else None
 
 
 def safe_name(name: str) -> str:
-    """A file name that no system stumbles over."""
+    """A file name that is valid on every operating system."""
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)[-120:].lstrip(".") or "export"
 
 
 def open_regular(path: Path) -> IO[bytes]:
-    """A file, opened to be read; no link, no folder, no pipe. Raises OSError."""
+    """Open a regular file for reading; links, folders and pipes are refused. Raises OSError."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
@@ -56,7 +56,7 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 class DownloadHandler(RefusalHandler):
-    """``/download/KEY/NAME``: a file, piece by piece, as fast as the browser takes it."""
+    """``/download/KEY/NAME``: sends a file in pieces, as fast as the browser accepts them."""
 
     def initialize(self, downloads: Downloads, key: str) -> None:  # type: ignore[override]
         """Tornado's constructor."""
@@ -68,10 +68,10 @@ class DownloadHandler(RefusalHandler):
         self._path = downloads.find(key)
 
     async def prepare(self) -> None:
-        """Nothing is refused yet."""
+        """Refuse nothing at this stage."""
 
     async def get(self) -> None:
-        """The file, or 404."""
+        """Send the file, or 404."""
         try:
             file = None if self._path is None else open_regular(self._path)
         except OSError:
@@ -92,4 +92,4 @@ class DownloadHandler(RefusalHandler):
                 self.write(chunk)
                 await self.flush()
         except StreamClosedError:
-            return  # the browser has gone
+            return  # the browser has disconnected

@@ -1,7 +1,7 @@
-"""Who may talk to the dashboard's web server: exact hosts, exact origins, roles, and never inside a frame.
+"""Who may access the dashboard's web server: exact hosts, exact origins, roles, and never inside a frame.
 
-Bokeh checks the origin of a websocket, but lets a client without an Origin header in and answers any Host: a page of
-somebody else's could reach us through DNS rebinding. Here both must be one of our own addresses, on every request.
+Bokeh checks the origin of a websocket, but admits clients without an Origin header and answers any Host: a foreign page
+could reach us through DNS rebinding. Here both must be one of our own addresses, on every request.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from ptylive.schema import PtyliveError
 logger = logging.getLogger(__name__)
 LOGIN, DOWNLOAD, UPLOAD = "/login", "/download/", "/upload"
 MOST_SESSIONS = 40
-"""Pages open at the same time; each costs some megabytes."""
+"""Largest number of pages open at the same time; each costs some megabytes."""
 FOR_OPERATORS = 8
-"""Pages of these that are kept for operators."""
+"""Number of these pages reserved for operators."""
 OURS: Mapping[Any, Any] = {DocHandler: PageHandler, WSHandler: PageSocket}
-"""Handlers of Bokeh's, and ours in their places."""
+"""Bokeh's handlers, and the handlers that replace them."""
 UNUSED = frozenset({AutoloadJsHandler, MetadataHandler, MultiRootStaticHandler, RootHandler})
-"""Doors of Bokeh's that no page of ours goes through."""
+"""Bokeh's handlers that our pages do not use."""
 
 
 class NotLoopbackError(PtyliveError):
@@ -55,7 +55,7 @@ class NotLoopbackError(PtyliveError):
 
 
 def require_loopback(address: str) -> str:
-    """``address`` if it is this machine's own; NotLoopbackError otherwise."""
+    """Return ``address`` if it is a loopback address; raise NotLoopbackError otherwise."""
     if not is_loopback(address):
         raise NotLoopbackError(
             f"the dashboard does not listen on {address!r} without tokens",
@@ -67,7 +67,7 @@ def require_loopback(address: str) -> str:
 class GuardedApplication(BokehTornado):
     """Bokeh's web application behind the guard.
 
-    ``page``: the document that everybody gets. ``prefix``: the path under which a proxy serves the dashboard.
+    ``page``: the document that every visitor gets. ``prefix``: the path under which a proxy serves the dashboard.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class GuardedApplication(BokehTornado):
     ) -> None:
         self.hosts, self.access, self.page = hosts, access, page
         self.viewers_fetch = False
-        """Whether downloads are viewers' too."""
+        """Whether viewers may download, too."""
         self.refused, self.turnstile = RefusedMessages(), Turnstile()
         self.downloads, self.uploads = Downloads(), Uploads()
         secret = secrets.token_bytes(32) if access is None else access.secret
         super().__init__(
             applications,
             prefix=prefix,
-            sign_sessions=True,  # else a browser could name its page itself, and send a token that unpacks to much
+            sign_sessions=True,  # otherwise a browser could choose its session, and send a token that unpacks to a lot
             secret_key=secret.hex().encode(),
             compress_response=True,
             log_function=_log_faults,
@@ -100,7 +100,7 @@ class GuardedApplication(BokehTornado):
         self.add_transform(SecurityHeaders)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> Any:
-        """The handler of a request, or a page that says why there is none."""
+        """Return the handler of a request, or a page that explains why there is none."""
         path = self._within_prefix(request.path)
         visitor = self.visitor_of(request)
         role = None if visitor is None else visitor.role
@@ -121,13 +121,13 @@ class GuardedApplication(BokehTornado):
         return super().find_handler(request, **kwargs)
 
     def _within_prefix(self, path: str) -> str | None:
-        """A path as it is without the prefix; None for the prefix alone, which lacks its slash."""
+        """Return a path without the prefix; None for the bare prefix, which lacks its slash."""
         if not self.prefix or not path.startswith(f"{self.prefix}/"):
             return None if self.prefix and path == self.prefix else path
         return path.removeprefix(self.prefix)
 
     def _refusal(self, request: HTTPServerRequest, path: str | None, role: Role | None) -> dict[str, Any] | None:
-        """What to say to a request that is not let in."""
+        """Return the response to a request that is not admitted; None if it is."""
         host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
         if not self.hosts.admits(host):
             return unknown_host(host)
@@ -146,22 +146,22 @@ class GuardedApplication(BokehTornado):
 
     @property
     def open_pages(self) -> int:
-        """Pages that are open, or were a moment ago."""
+        """Number of pages that are open, or were a moment ago."""
         return sum(len(self.get_sessions(path)) for path in self.app_paths)
 
     def has_room(self, *, read_only: bool) -> bool:
-        """Whether another page may be opened; some are kept for operators."""
+        """Whether another page may be opened; some are reserved for operators."""
         return self.open_pages < MOST_SESSIONS - (FOR_OPERATORS if read_only else 0)
 
     def visitor_of(self, request: HTTPServerRequest) -> Visitor | None:
-        """Who the visitor has proved to be; without tokens everybody is an operator."""
+        """Return the visitor whose identity was proved; without tokens everybody is an operator."""
         if self.access is None:
             return Visitor(Role.OPERATOR)
         cookie = request.cookies.get(cookie_name(request.host))
         return None if cookie is None else self.access.visitor_of_cookie(cookie.value)
 
     def admits(self, headers: HTTPHeaders, *, websocket: bool) -> bool:
-        """Whether Host and Origin are ours; a websocket must name its origin, a page need not."""
+        """Whether Host and Origin are ours; a websocket must send its origin, a page need not."""
         host, origin = headers.get("Host", ""), headers.get("Origin")
         if not self.hosts.admits(host):
             return False
@@ -169,20 +169,20 @@ class GuardedApplication(BokehTornado):
 
 
 def _log_faults(handler: RequestHandler) -> None:
-    """What went wrong here; what was refused is the visitor's affair, and could fill the log."""
+    """Log faults of this server only; refusals are the visitor's affair, and could fill the log."""
     status = handler.get_status()
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status != HTTPStatus.SERVICE_UNAVAILABLE:
         logger.error("%d %s %.80r", status, handler.request.method, handler.request.path)
 
 
 def cookie_name(host: str) -> str:
-    """One for each port: browsers share cookies between the ports of a host."""
+    """Name of the cookie, one per port: browsers share cookies between the ports of a host."""
     asked = Host.parse(host)
     return f"ptylive_{(asked and asked.port) or 'web'}"
 
 
 class LoginHandler(RefusalHandler):
-    """``/login?token=…``: trades a token for a cookie, and goes on to the page of its role."""
+    """``/login?token=…``: exchanges a token for a cookie, and redirects to the page of its role."""
 
     def initialize(self, access: Access | None) -> None:  # type: ignore[override]
         """Tornado's constructor."""
@@ -190,10 +190,10 @@ class LoginHandler(RefusalHandler):
         self._access = access
 
     async def prepare(self) -> None:
-        """Nothing is refused yet."""
+        """Refuse nothing at this stage."""
 
     async def get(self) -> None:
-        """Let in, or 401."""
+        """Admit the visitor, or answer 401."""
         token = self.get_argument("token", "")
         visitor = Visitor(Role.OPERATOR) if self._access is None else self._access.visitor_of_token(token)
         if visitor is None:
@@ -219,7 +219,7 @@ class SecurityHeaders(OutputTransform):
     def transform_first_chunk(
         self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
     ) -> tuple[int, HTTPHeaders, bytes]:
-        """Add the headers to the start of every answer."""
+        """Add the headers to the start of every response."""
         headers["Content-Security-Policy"] = self.POLICY
         headers["X-Content-Type-Options"] = "nosniff"
         headers["X-Frame-Options"] = "DENY"

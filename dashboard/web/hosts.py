@@ -1,8 +1,8 @@
-"""Under which names browsers may ask for the dashboard.
+"""Host names under which browsers may request the dashboard.
 
-A page of somebody else's can point a name of its own at this machine (DNS rebinding), but it cannot make a browser
-send another Host than that name. So the names of this machine itself are trusted on every port, which an ssh tunnel
-may have changed, and any other name only when it was allowed.
+A foreign page can point a name of its own at this machine (DNS rebinding), but it cannot make a browser send a Host
+other than that name. The names of this machine itself are therefore trusted on every port, because an ssh tunnel may
+have changed the port, and any other name only if it was allowed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _HOST = re.compile(r"^(\[[0-9a-f:.%]+\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?$")
 
 
 class HostNameError(PtyliveError):
-    """What was given as a name of this machine is none."""
+    """An invalid name was given for this machine."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """A name, and a port; None: any port of an allowed name, the usual one of a header."""
+    """A name, and a port; a port of None means any port of an allowed name, or the default port of a header."""
 
     name: str
     port: int | None = None
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """From `name`, `name:port`, `[::1]:port`; None for anything else."""
+        """Parse `name`, `name:port`, `[::1]:port`; return None for anything else."""
         match = _HOST.match(text.strip().lower())
         if match is None or int(match[2] or 0) > 65535:
             return None
@@ -41,17 +41,17 @@ class Host:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it names this machine itself, wherever the question comes from."""
+        """Whether the name refers to this machine itself, wherever the request comes from."""
         return is_loopback(self.name)
 
     def covers(self, other: Host) -> bool:
-        """Whether this allowed name is that of a header."""
+        """Whether this allowed name covers the name of a header."""
         usual = other.port is None and self.port in DEFAULT_PORTS.values()
         return self.name == other.name and (self.port in (None, other.port) or usual)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address is this machine's own."""
+    """Whether an address is a loopback address."""
     try:
         return address == "localhost" or ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -60,13 +60,13 @@ def is_loopback(address: str) -> bool:
 
 @dataclass(frozen=True)
 class Hosts:
-    """The names that are answered to: loopback at any port, and ``allowed``."""
+    """The names that are accepted: loopback at any port, and ``allowed``."""
 
     allowed: tuple[Host, ...] = ()
 
     @classmethod
     def of(cls, address: str, port: int, names: Iterable[str] = ()) -> Self:
-        """For a server at ``address``:``port``; ``names``: NAME or NAME:PORT. Raises HostNameError."""
+        """Hosts of a server at ``address``:``port``; ``names``: NAME or NAME:PORT. Raises HostNameError."""
         allowed = [Host(address.strip("[]").lower(), port)]
         for name in names:
             host = Host.parse(name)
@@ -83,9 +83,9 @@ class Hosts:
         return asked is not None and (asked.is_loopback or self._allows(asked))
 
     def admits_origin(self, origin: str, host: str) -> bool:
-        """Whether a page may talk to us: it came from the address it asks now, or from a name that was allowed.
+        """Whether a page may access us: it came from the address it now requests, or from an allowed name.
 
-        A page at another port of this machine is somebody else's, so for loopback the port counts.
+        A page at another port of this machine is a foreign page, so the port counts for loopback addresses.
         """
         try:
             parts = urlsplit(origin.lower())

@@ -1,7 +1,7 @@
-"""The page's document: rendered once, and given out with a token of its own to everybody who asks.
+"""The page's document: rendered once, and sent to every visitor with an individual token.
 
-A browser that has loaded it opens a websocket, and only then the models of a page are made. So whoever merely asks for
-the address costs next to nothing.
+The models of a page are made only when a browser that has loaded it opens a websocket. A request for the address alone
+therefore costs next to nothing.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ COMPONENTS = ("bokeh", "bokeh-widgets")
 """Bundles of BokehJS that the page uses; no tables, no WebGL, and no formulas (1.8 MB)."""
 PLACEHOLDER = "THE-TOKEN-OF-THE-PAGE"
 OPERATOR_NAME = "operator"
-"""In the token of a page, which is signed: whose it is."""
+"""Key of the operator's name in the token of a page, which is signed."""
 
 
 class Places:
-    """Where the page places the roots of a document, by their names; knows which have been asked for."""
+    """Places of a document's roots on the page, by their names; records which have been requested."""
 
     def __init__(self, names: list[str]) -> None:
         self._known, self.asked = names, set[str]()
@@ -51,9 +51,9 @@ class Places:
 
 
 class RenderedPage:
-    """What Bokeh wants to know of a page (its RenderItem), without a document.
+    """What Bokeh needs of a page (its RenderItem), without a document.
 
-    BokehJS gives the places to the roots in their order, whatever their ids (:func:`place_of`).
+    BokehJS assigns roots to places in their order, whatever their ids (:func:`place_of`).
     """
 
     elementid = None
@@ -63,13 +63,13 @@ class RenderedPage:
         self._names = names
 
     def to_json(self) -> dict[str, Any]:
-        """For the script in the page."""
+        """Data for the script in the page."""
         places = {name: f"root-{name}" for name in self._names}
         return {"token": PLACEHOLDER, "roots": places, "root_ids": self._names, "use_for_title": True}
 
 
 def root_names() -> list[str]:
-    """Names of the roots that the page places, in the order in which a document has to have them."""
+    """Names of the roots that the page places, in the order that a document must have."""
     places = Places([])
     page_template().render(
         page_variables() | {"roots": places, "docs": [], "base": FILE, "macros": MACROS, "plot_script": ""}
@@ -98,19 +98,19 @@ class PageDocument:
 
 
 def operator_of(document: Document) -> str:
-    """Name of the operator to whom a page was given out; empty where operators share a token, or need none."""
+    """Name of the operator to whom a page was sent; empty if operators share a token, or need none."""
     context: Any = document.session_context
     return str(context.token_payload.get(OPERATOR_NAME, ""))
 
 
 class PageHandler(RequestHandler):
-    """Gives out the page, each time with a new token for its websocket."""
+    """Serves the page, each time with a new token for its websocket."""
 
     def initialize(self, **_: Any) -> None:
         """Tornado's constructor; Bokeh's arguments are not needed."""
 
     async def get(self) -> None:
-        """The page."""
+        """Send the page."""
         application: Any = self.application
         secret, signed = application.secret_key, application.sign_sessions
         token = generate_jwt_token(

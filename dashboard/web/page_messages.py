@@ -1,4 +1,4 @@
-"""What a browser may change of its page: every message is looked at before Bokeh sees it.
+"""What a browser may change on its page: every message is checked before Bokeh sees it.
 
 Bokeh lets a client set any property of any model, add and remove roots, or replace the whole document. Here a message
 may set the few properties that a person can operate, to values that their widgets offer, and nothing else.
@@ -32,11 +32,11 @@ from ptylive.dashboard.panels.detectors import HANDLES, MOST_HANDLES
 from ptylive.dashboard.requests import MAX_REQUEST_CHARACTERS
 
 MOST_EVENTS = 200
-"""Changes in one message: a page sends one, or a few at once."""
+"""Largest number of changes in one message: a page sends one, or a few at once."""
 MOST_CHARACTERS = 64
-"""Of what is typed into a field that says no other bound (``max_length``)."""
+"""Largest length of the text typed into a field without a bound of its own (``max_length``)."""
 FARTHEST = 1e12
-"""No coordinate of a picture, in Å, 1/Å, scan points or detector pixels, is larger."""
+"""Upper bound of all coordinates of a picture, in Å, 1/Å, scan points or detector pixels."""
 Plain = dict[str, Any]
 Check = Callable[[Any, Any], bool]
 
@@ -46,20 +46,20 @@ class Refused(Exception):
 
 
 class Verdict(StrEnum):
-    """What becomes of a change."""
+    """What is done with a change."""
 
     TAKEN = "taken"
     DROPPED = "dropped"
-    """The browser tells Bokeh of it, and nobody here wants to know: sizes on the screen, what the mouse is over."""
+    """A change that browsers report to Bokeh but nobody here needs: sizes on the screen, what the mouse is over."""
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value is a number that a place on a picture can have."""
+    """Whether a value is a number that can be a coordinate on a picture."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FARTHEST
 
 
 def is_text(value: Any, most: int = MOST_CHARACTERS) -> bool:
-    """Whether a value is a text that can be sent on: not too long, no lone surrogates."""
+    """Whether a value is a text that can be passed on: not too long, no lone surrogates."""
     return isinstance(value, str) and len(value) <= most and value.encode(errors="replace").decode() == value
 
 
@@ -91,7 +91,7 @@ OPERATED: Mapping[type[Model], Mapping[str, Check]] = MappingProxyType(
         Toggle: {"active": lambda _, value: isinstance(value, bool)},
     }
 )
-"""What a person operates, and what it can be set to."""
+"""What a person operates, and the values it may be set to."""
 TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
     {
         Plot: frozenset({"inner_width", "inner_height", "outer_width", "outer_height"}),
@@ -101,19 +101,19 @@ TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
         Selection: frozenset({"indices", "line_indices", "multiline_indices", "image_indices", "view"}),
     }
 )
-"""What a browser tells of by itself, or sets for itself (session.js)."""
+"""What a browser reports or sets automatically (session.js)."""
 
 
 class PageMessages:
-    """Checks the messages of one page; ``read_only``: nothing that concerns others is let through."""
+    """Checks the messages of one page; ``read_only``: nothing that affects others is admitted."""
 
     def __init__(self, document: Document, *, read_only: bool) -> None:
         self._document, self._read_only = document, read_only
 
     def admitted(self, content: Any) -> list[Plain]:
-        """The changes of a patch message that are to be applied, rebuilt from what was checked.
+        """Return the changes of a patch message that are to be applied, rebuilt from what was checked.
 
-        Raises Refused for a message with any other.
+        Raises Refused for a message with any other change.
         """
         events = content.get("events") if isinstance(content, dict) else None
         if not isinstance(events, list) or len(events) > MOST_EVENTS:
@@ -158,7 +158,7 @@ class PageMessages:
         return self._handles(model, event.get("data"))
 
     def _handles(self, model: Model, value: Any) -> Plain:
-        """The handles of virtual detectors were dragged: columns of equal length, places and plain texts."""
+        """Check dragged handles of virtual detectors: columns of equal length, coordinates and plain texts."""
         if self._read_only or not isinstance(model, ColumnDataSource):
             raise Refused("virtual detectors of a read-only page")
         columns = _columns(value)
@@ -173,7 +173,7 @@ class PageMessages:
         return {"kind": "ModelChanged", "model": {"id": model.id}, "attr": "data", "new": new}
 
     def _event(self, event: Plain) -> Plain | None:
-        """An event of Bokeh's: a click on a button or on a picture; others nobody here listens to."""
+        """Admit a click on a button or on a picture; other Bokeh events have no listener here."""
         data = event.get("msg_data")
         if event.get("msg_type") != "bokeh_event" or not isinstance(data, dict):
             raise Refused(f"a message of type {_short(event.get('msg_type'))}")
@@ -211,7 +211,7 @@ def _is_told(model: Model, attribute: Any) -> bool:
 
 
 def _columns(value: Any) -> Plain:
-    """A map as Bokeh writes it, or a plain one; empty for anything else."""
+    """Read a map as Bokeh writes it, or a plain one; empty for anything else."""
     if isinstance(value, dict) and value.get("type") == "map":
         entries = value.get("entries")
         pairs: Iterable[Any] = entries if isinstance(entries, list) else ()
@@ -226,12 +226,12 @@ def _is_pair(pair: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """A number that JSON cannot write, as BokehJS writes it (it does so of -0)."""
+    """Read a number that JSON cannot represent, as BokehJS writes it (it also does so for -0)."""
     if isinstance(value, dict) and value.get("type") == "number" and value.get("value") == "-0":
         return 0.0
     return value
 
 
 def _short(value: Any) -> str:
-    """The beginning of something that came from outside, as one line."""
+    """The beginning of an external value, as one line."""
     return repr(value)[:60] if not isinstance(value, dict | list) else f"a {type(value).__name__}"

@@ -1,7 +1,7 @@
-"""The websocket of a page: what comes in is checked and paced, and pages are made one after the other.
+"""The websocket of a page: incoming messages are checked and paced, and pages are made one after the other.
 
-A browser sends what a person does, and an answer for every picture. Whatever sends more is read more slowly, so that
-its messages pile up on its own side; what is refused is counted, and told in the log now and then.
+A browser sends what a person does, and an answer for every picture. A client that sends more is read more slowly, so
+that its messages pile up on its own side; refused messages are counted, and logged now and then.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
     from ptylive.dashboard.web.guard import GuardedApplication
 
 MESSAGES_PER_S = 200.0
-"""A page with ten pictures at ten a second sends half as many."""
+"""Twice the rate of a page with ten pictures at ten a second."""
 AT_ONCE = 400.0
 COST = {"PULL-DOC-REQ": 40.0}
-"""Of the messages that cost more than others, in messages."""
+"""Cost of the more expensive messages, in units of ordinary messages."""
 REFUSED_COST = 20.0
 FRAGMENTS = 3
-"""Header, metadata and content; nothing a page sends carries more."""
+"""Header, metadata and content; no message of a page has more."""
 LOG_EVERY_S = 30.0
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Close codes of RFC 6455 and its registry."""
 BETWEEN_PAGES_S = 0.02
-"""Between the making of two pages the others have their turn."""
+"""Pause between the making of two pages, in which the others have their turn."""
 logger = logging.getLogger(__name__)
 
 
 class RefusedMessages:
-    """Counts what was refused, by who sent it; says so at once, and then from time to time."""
+    """Counts refused messages by sender; logs the first at once, and later ones from time to time."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._quiet_until, self._unsaid = 0.0, 0
 
     def add(self, role: str, reason: str) -> None:
-        """Count one."""
+        """Count one refused message."""
         self.counts[role] += 1
         self._unsaid += 1
         now = time.monotonic()
@@ -58,14 +58,14 @@ class RefusedMessages:
 
 
 class Pace:
-    """How many messages a connection may send; who has sent too many waits."""
+    """Limits the rate of messages on a connection; a client that has sent too many waits."""
 
     def __init__(self, per_s: float = MESSAGES_PER_S, at_once: float = AT_ONCE) -> None:
         self._per_s, self._at_once = per_s, at_once
         self._left, self._at = at_once, time.monotonic()
 
     def wait_s(self, cost: float = 1.0) -> float:
-        """Take ``cost`` messages, and say how long to wait before the next is read."""
+        """Account for ``cost`` messages, and return how long to wait before the next is read."""
         now = time.monotonic()
         self._left = min(self._at_once, self._left + (now - self._at) * self._per_s) - cost
         self._at = now
@@ -82,7 +82,7 @@ class Turnstile:
 
     @asynccontextmanager
     async def turn(self, *, first: bool) -> AsyncIterator[None]:
-        """Wait for one's turn; ``first``: before all that wait and are not."""
+        """Wait for one's turn; ``first``: ahead of all waiting entries that lack it."""
         if self._busy:
             self._count += 1
             entry = (0 if first else 1, self._count, asyncio.get_running_loop().create_future())
@@ -91,7 +91,7 @@ class Turnstile:
             try:
                 await entry[2]
             except asyncio.CancelledError:
-                if not entry[2].cancelled():  # its turn had come already
+                if not entry[2].cancelled():  # its turn had already come
                     self._pass_on()
                 raise
         self._busy = True
@@ -102,7 +102,7 @@ class Turnstile:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """The turn of the next one; those that were cancelled, as all are when the server ends, are left out."""
+        """Give the turn to the next entry; cancelled entries, which all are when the server ends, are skipped."""
         self._busy = False
         while self._waiting and not self._busy:
             turn = self._waiting.pop(0)[2]
@@ -137,11 +137,11 @@ class PageSocket(WSHandler):
         return "read-only page" if self._read_only else "page of an operator"
 
     def check_origin(self, origin: str) -> bool:
-        """Whether the page that opened the connection is ours: the guard has already looked."""
+        """Whether the page that opened the connection is ours; the guard has already checked it."""
         return self._guard.admits(self.request.headers, websocket=True)
 
     def open(self) -> None:
-        """Open a page for a token that was given out here; anything else is closed without a word."""
+        """Open a page for a token that this server issued; any other connection is closed silently."""
         token, guard = self._token, self._guard
         known = token is not None and self.selected_subprotocol == "bokeh"
         if not known or not check_token_signature(token, secret_key=guard.secret_key, signed=guard.sign_sessions):
@@ -153,30 +153,30 @@ class PageSocket(WSHandler):
             self._refuse(f"a websocket: {error}", POLICY_VIOLATION)
 
     async def _async_open(self, token: str) -> None:
-        """Make the page when it is its turn."""
+        """Make the page when its turn has come."""
         async with self._guard.turnstile.turn(first=not self._read_only):
             if not self._is_open:
-                return  # gone while it waited
+                return  # disconnected while waiting
             if not self._guard.has_room(read_only=self._read_only):
                 self.close(TRY_AGAIN_LATER, "too many pages are open")
                 return
             await super()._async_open(token)
 
     def on_close(self) -> None:
-        """The page is gone. At the end of a dashboard its session went first, and Bokeh would be at a loss."""
-        session = getattr(self.connection, "_session", self)  # Bokeh's own; under another name all is as without this
+        """Handle a closed page. When a dashboard ends its session goes first, which Bokeh's handler does not expect."""
+        session = getattr(self.connection, "_session", self)  # Bokeh's attribute; if it is renamed, this has no effect
         if session is not None:
             super().on_close()
 
     async def on_message(self, fragment: str | bytes) -> None:
-        """Take a part of a message; a complete one is checked, and then handled by Bokeh."""
-        if self.receiver is None or self.connection is None:  # nobody of ours speaks before the page is there
+        """Take a part of a message; a complete message is checked, and then handled by Bokeh."""
+        if self.receiver is None or self.connection is None:  # pages of ours send nothing before they are ready
             self._refuse("a message before the page was there", POLICY_VIOLATION)
             return
         self._fragments += 1
         try:
             message = await self.receiver.consume(fragment)
-        except Exception as error:  # Bokeh's reader is at a loss with much that can be written
+        except Exception as error:  # Bokeh's reader raises various exceptions for malformed input
             self._refuse(f"what is no message: {type(error).__name__}", POLICY_VIOLATION)
             return
         if message is None:
@@ -203,7 +203,7 @@ class PageSocket(WSHandler):
             await asyncio.sleep(pause)
 
     async def _handled(self, message: Any) -> Any:
-        """Bokeh's reply to a message that passed the checks."""
+        """Return Bokeh's reply to a message that passed the checks."""
         if message.msgtype in ("PULL-DOC-REQ", "SERVER-INFO-REQ"):
             return await self.handler.handle(message, self.connection)
         if message.msgtype != "PATCH-DOC" or self.connection is None:
@@ -212,7 +212,7 @@ class PageSocket(WSHandler):
             self._messages = PageMessages(self.connection.session.document, read_only=self._read_only)
         events = self._messages.admitted(message.content)
         if not events:
-            return self._answer(message)  # the mouse has moved
+            return self._answer(message)  # only mouse movements and the like
         message.content = {"events": events}
         return await self.handler.handle(message, self.connection)
 

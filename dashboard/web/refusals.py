@@ -1,4 +1,4 @@
-"""The pages that say why there is nothing to see: what was refused, and what to do about it. No scripts, no secrets."""
+"""Pages that explain why a request was refused, and what to do about it. No scripts, no secrets."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RefusalHandler(RequestHandler):
     """Answers any request with a status and its reason."""
 
     def initialize(self, status: int, title: str, lines: tuple[str, ...], reload: bool = False) -> None:
-        """``lines``: HTML whose changing parts are escaped; ``reload``: try again by itself."""
+        """``lines``: HTML whose variable parts are escaped; ``reload``: whether the page retries automatically."""
         self._status, self._title, self._lines, self._reload = status, title, lines, reload
 
     async def prepare(self) -> None:
-        """Answer, whatever the method."""
+        """Send the refusal, whatever the method."""
         self.set_status(self._status)
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.set_header("Cache-Control", "no-store")
@@ -57,7 +57,7 @@ def unknown_host(host: str) -> dict[str, Any]:
 
 
 def foreign_origin(origin: str) -> dict[str, Any]:
-    """403: a page of somebody else's asked."""
+    """403: the request came from a foreign page."""
     return {
         "status": 403,
         "title": "This page may not talk to the dashboard",
@@ -70,7 +70,7 @@ def foreign_origin(origin: str) -> dict[str, Any]:
 
 
 def not_known(*, token: bool = False) -> dict[str, Any]:
-    """401: no token, or (``token``) one that is not valid."""
+    """401: no token, or (``token``) an invalid one."""
     return {
         "status": 401,
         "title": "This token is none of this server's" if token else "A token is needed",
@@ -84,7 +84,7 @@ def not_known(*, token: bool = False) -> dict[str, Any]:
 
 
 def not_permitted() -> dict[str, Any]:
-    """403: a viewer asked for what only operators have."""
+    """403: a viewer requested something that only operators may have."""
     return {
         "status": 403,
         "title": "This is for operators",

@@ -1,7 +1,7 @@
-"""Files that a browser brings into the folder that may be opened from: one at a time, hidden until they are complete.
+"""Uploads into the folder from which files may be opened: one at a time, hidden until they are complete.
 
-Where a file goes, and whether it may come at all, the server says (command ``upload``). It is read as any file of other
-programs only when it is opened: in a process with limits.
+The server decides where a file goes, and whether it is accepted at all (command ``upload``). Like any file of another
+program it is read only when it is opened: in a process with limits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tornado.web import RequestHandler, stream_request_body
 from ptylive.schema import PtyliveError
 
 Ask = Callable[[str, int], "Future[dict[str, Any]]"]
-"""Asks the server for the place of a file, by its name and size in bytes."""
+"""Requests the destination of a file from the server, by its name and size in bytes."""
 BESIDE_BYTES = 2**20
-"""More than a request may have beside the file that it announces."""
+"""Allowance for the parts of a request other than the file that it announces."""
 
 
 def _nobody(_name: str, _size: int) -> Future[dict[str, Any]]:
@@ -31,21 +31,21 @@ def _nobody(_name: str, _size: int) -> Future[dict[str, Any]]:
 
 
 class Uploads:
-    """``ask``: where files go. One comes at a time: two at once would each count on the same free space."""
+    """State of uploads; ``ask`` returns where files go. One at a time: two would both count on the same free space."""
 
     def __init__(self) -> None:
         self.ask: Ask = _nobody
         self.name = ""
-        """Of the file that is coming; empty: none is."""
+        """Name of the file that is being uploaded; empty if there is none."""
 
 
 def hidden(path: Path) -> Path:
-    """The name of a file until it is complete, which no list of scans shows."""
+    """Name of a file until it is complete; no list of scans shows it."""
     return path.with_name(f".{path.name}.part")
 
 
 def begun(path: Path) -> IO[bytes]:
-    """A new file under its hidden name, in place of what was left of an earlier try. Raises OSError."""
+    """Open a new file under its hidden name, replacing the remains of an earlier attempt. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with suppress(FileNotFoundError):
         hidden(path).unlink()
@@ -53,7 +53,7 @@ def begun(path: Path) -> IO[bytes]:
 
 
 def finished(file: IO[bytes], path: Path) -> None:
-    """On the disk, and under its own name unless somebody else has taken that. Raises OSError."""
+    """Flush a file to the disk and give it its own name, unless that name is taken. Raises OSError."""
     file.flush()
     os.fsync(file.fileno())
     file.close()
@@ -64,9 +64,9 @@ def finished(file: IO[bytes], path: Path) -> None:
 
 @stream_request_body
 class UploadHandler(RequestHandler):
-    """``/upload?name=NAME&bytes=N``: GET asks whether a file may come, POST brings it.
+    """``/upload?name=NAME&bytes=N``: GET asks whether a file is accepted, POST sends it.
 
-    Answers JSON: ``file`` and ``there`` (it was there already), or ``error``, one line.
+    Answers JSON: ``file`` and ``there`` (whether it already existed), or ``error``, one line.
     """
 
     def initialize(self, uploads: Uploads) -> None:
@@ -76,7 +76,7 @@ class UploadHandler(RequestHandler):
         self._path, self._left, self._mine = Path(), 0, False
 
     async def prepare(self) -> None:
-        """Ask the server, whatever the method; open the file where one is about to come."""
+        """Ask the server, whatever the method; open the file if one is about to be sent."""
         self.set_header("Cache-Control", "no-store")
         if self.request.method not in ("GET", "POST"):
             self._refuse(405, "a file is brought by POST")
@@ -114,7 +114,7 @@ class UploadHandler(RequestHandler):
             self.request.connection.set_max_body_size(size + BESIDE_BYTES)
 
     async def data_received(self, chunk: bytes) -> None:
-        """A part of the file; the browser waits while the disk does."""
+        """Write a part of the file; the browser waits for the disk."""
         if self._file is None:
             return
         self._left -= len(chunk)
@@ -125,10 +125,10 @@ class UploadHandler(RequestHandler):
             self._refuse(507, f"{self._path.name} cannot be written: {error.strerror or error}")
 
     def get(self) -> None:
-        """Answered already."""
+        """Do nothing: already answered."""
 
     async def post(self) -> None:
-        """All of it has come: give it its name."""
+        """Give the complete file its name."""
         if self._finished:
             return
         file, self._file = self._file, None
@@ -145,11 +145,11 @@ class UploadHandler(RequestHandler):
         await self.finish({"file": self._path.name, "there": False})
 
     def on_finish(self) -> None:
-        """Another one may come."""
+        """Allow the next upload."""
         self._drop()
 
     def on_connection_close(self) -> None:
-        """The browser has gone in the middle."""
+        """Clean up after a browser that disconnected midway."""
         self._drop()
 
     def _refuse(self, status: int, line: str) -> None:
@@ -158,7 +158,7 @@ class UploadHandler(RequestHandler):
         self.finish({"error": line})
 
     def _drop(self) -> None:
-        """What is not complete is not kept."""
+        """Delete an incomplete file."""
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
@@ -168,6 +168,6 @@ class UploadHandler(RequestHandler):
         self._let_go()
 
     def _let_go(self) -> None:
-        """Another file may come. Before each answer: who has it may ask at once."""
+        """Allow the next upload. Called before each answer, because its recipient may ask again at once."""
         if self._mine:
             self._uploads.name, self._mine = "", False

@@ -1,4 +1,4 @@
-"""Loops that do one thing as fast as the CPU can, for the bounds of ``ptylive bench --bounds``. No GIL."""
+"""GIL-free loops that do one thing as fast as the CPU can, for the bounds of ``ptylive bench --bounds``."""
 
 from __future__ import annotations
 

@@ -347,7 +347,7 @@ def emit_chosen_rows_transposed(
 def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin: Any, target_pitch: int) -> None:
     """Transpose as many rows of a strip as a vector has numbers to columns of the target.
 
-    Parts of 16 bytes are combined as they are read, when loads are not the bottleneck, and then transposed within
+    Parts of 16 bytes are combined as they are read, while loads have capacity to spare, and then transposed within
     themselves: this takes half as many exchanges as whole vectors would, of which Intel CPUs do one per clock.
     """
     part = PART_BYTES // code.dtype.itemsize

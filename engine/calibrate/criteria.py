@@ -269,7 +269,7 @@ class Criteria:
 
 
 def lead(left: DoubleArray, others: DoubleArray) -> float:
-    """Return the lead of optics over others, in standard deviations: positive if most frequencies (nq,) are left less.
+    """Return the lead of optics over others, in standard deviations; positive if they leave less of most frequencies.
 
     Wilcoxon's signed-rank test (1945) on the logarithms of the ratios: a few bright frequencies do not decide.
     """

@@ -221,7 +221,7 @@ def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free
         return None
     with_them, low = problem.at(found)
     if lead(with_them.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
-        return None  # a few bright frequencies make up for the limits of a weak phase object
+        return None  # at a few bright frequencies they mimic what a weak phase object leaves out
     covariance = problem.derivatives(found, free, absorption=True).covariance(int(free.sum()))
     added = slice(-len(names), None)
     try:

@@ -1,4 +1,4 @@
-"""What a network takes of memory and time, from its shape alone; no torch is needed for it."""
+"""Memory and time that a network requires, from its shape alone; torch is not required."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 
 FLOPS_A_SECOND, STEP_S = 5e10, 0.012
-"""Of one core, convolutions of these sizes forth and back, and what a step takes besides (measured on an AMD EPYC):
-about, for what is said before a run only."""
+"""Speed of one core for such convolutions, forward and backward, and overhead of a step (measured on an AMD EPYC):
+rough values, used only for the estimate before a run.
+"""
 ADAM = 4
 """Copies of the weights: themselves, their gradient, its mean and its mean square."""
 KEPT = 1.25
-"""What is held beside activations: gradients on their way back, work memory of the convolutions."""
+"""Factor for memory besides activations: gradients on their way back, work memory of the convolutions."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class NetworkSize:
     levels: int
     filters: int
     shape: tuple[int, int]
-    """Of the images, rows and columns."""
+    """Rows and columns of the images."""
 
     @property
     def weights(self) -> int:
-        """Numbers that are trained."""
+        """Number of trained parameters."""
         total, before = 0, self.channels
         for own in self._widths:
             total += 9 * before * own + 9 * own**2 + 4 * own  # on the way down
@@ -37,18 +38,18 @@ class NetworkSize:
 
     @property
     def bytes(self) -> int:
-        """At the peak of a step, single precision: activations kept for the way back, weights and Adam's copies."""
+        """Peak memory of a step, single precision: activations for the backward pass, weights and Adam's copies."""
         kept = 0.0
         for level, own in enumerate(self._widths):
             pixels = self._pixels / 4.0**level
-            # down: four of convolutions and normalisations, places of the maxima; up: one, the two joined, four
+            # down: four of convolutions and normalisations, indices of the maxima; up: one, the two concatenated, four
             kept += pixels * own * (4 + 0.5 + 1 + 2 + 4)
         kept += self._pixels / 4.0**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
         return int(4 * (KEPT * kept + ADAM * self.weights))
 
     @property
     def flops(self) -> float:
-        """Of a step, forth and back."""
+        """Operations of a step, forward and backward."""
         total, before = 0.0, self.channels
         for level, own in enumerate(self._widths):
             pixels = self._pixels / 4.0**level
@@ -60,7 +61,7 @@ class NetworkSize:
         return 2 * 3 * total
 
     def seconds(self, steps: int, threads: int) -> float:
-        """Of ``steps`` steps on the processor, about."""
+        """Approximate time of ``steps`` steps on the CPU."""
         return steps * (STEP_S + self.flops / (FLOPS_A_SECOND * max(1, threads)))
 
     @property
@@ -69,13 +70,13 @@ class NetworkSize:
 
     @property
     def _pixels(self) -> float:
-        """Carried on to multiples of 2^L."""
+        """Pixels after padding to multiples of 2^L."""
         least = 2**self.levels
         return float(math.prod(math.ceil(size / least) * least for size in self.shape))
 
 
 def in_words(sizes: list[NetworkSize], seconds: float) -> str:
-    """What is said before a run."""
+    """Summary shown before a run."""
     weights, room = sum(size.weights for size in sizes), sum(size.bytes for size in sizes)
     networks = "1 network" if len(sizes) == 1 else f"{len(sizes)} networks"
     return f"{networks} of {weights / 1e3:.0f} thousand weights, {room / 1e9:.2g} GB, about {seconds:.0f} s"

@@ -1,7 +1,7 @@
 """A product of ptychodus (HDF5, SI units); ``save_product`` of 1.7.0.
 
-Its grids are centred between pixels where their size is even: positions move by half a pixel, as ``--to ptychodus``
-moves them. Layers lie ``object_layer_spacing_m`` apart.
+Its grids are centred between pixels if their size is even: positions shift by half a pixel, as with ``--to ptychodus``.
+Layers are ``object_layer_spacing_m`` apart.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""A PtyRAD reconstruction file (HDF5): what its ``load_ptyrad`` and its sources ``PtyRAD`` for object, probe, positions
-read. Pixels and orders of axes are the same as here.
+"""A PtyRAD reconstruction file (HDF5), readable as source ``PtyRAD`` of object, probe and positions.
+
+PtyRAD's ``load_ptyrad`` reads it, too. Pixels and orders of axes are the same as here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ptylive.schema.files.new_hdf5 import for_hdf5
 
 
 def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """Object as amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and rests of the positions."""
+    """Write object amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and sub-pixel shifts."""
     import h5py
 
     path = folder / f"{run.name}_ptyrad.hdf5"

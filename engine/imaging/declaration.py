@@ -30,7 +30,7 @@ NO_MAPS = frozenset({"coverage", "pattern", "pattern_mean", "object", "probe", "
 DETECTOR_PREFIX = "vd_"
 LAST_PLACE = 1000
 DEVIATION_PLACES = 500
-"""Offset in place of deviation maps from the maps they belong to."""
+"""Distance in a chooser between a map and its deviation, in places."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MARK = "__ptylive_live_map__"

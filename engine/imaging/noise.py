@@ -205,7 +205,7 @@ class _Shown(NamedTuple):
 def _shown_further_in(
     near: DoubleArray, seen: DoubleArray, level: DoubleArray, error: DoubleArray, known: BoolArray
 ) -> _Shown:
-    """Compute it from each ring's excess over noise, its error, and the phase ``level`` (rings,) equal to the noise.
+    """Return this from each ring's excess over noise, its error, and the phase ``level`` (rings,) equal to noise.
 
     near (rings, rings): weight of the second ring for the first.
     """

@@ -53,7 +53,7 @@ def own_methods() -> Iterator[Method]:
 
 
 def method_name(word: str) -> str:
-    """Return the method of that name, in any case, or the one so called by other programs; else the word itself."""
+    """Return the method of that name, in any case, or the one so called by other programs, or the word itself."""
     lower = word.strip().lower()
     if lower in methods():
         return lower

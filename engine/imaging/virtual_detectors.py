@@ -117,7 +117,7 @@ class MaskDetector:
 
 @dataclass(frozen=True)
 class LostElectrons:
-    """Electrons that left the detector: counts a pattern lacks compared with the highest sum. A kind of dark field."""
+    """Electrons that left the detector: shortfall of a pattern's sum from the highest. A dark field from the rest."""
 
     name: str
 

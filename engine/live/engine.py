@@ -229,7 +229,7 @@ class LiveEngine:
         return self._refitting is not None and self._refitting[1].done()
 
     def refresh(self, methods: Iterable[str] | None = None, *, deviations: bool = False) -> Rendering:
-        """Make maps of all data so far with the newest filters that are ready; by default for the wanted methods."""
+        """Make maps of all data so far with the newest filters that are ready; by default those of wanted methods."""
         if self.store is None or self.calibration is None:
             return Rendering()
         self.filters.collect()

@@ -32,7 +32,7 @@ def wander_of(store: Store) -> Descan | None:
 
 
 def vectors_at_rest(store: Store) -> Store:
-    """Return the store itself if the patterns lie still or the masks followed them closely; else a corrected one."""
+    """Return the store itself if the patterns lie still or masks followed them closely, otherwise a corrected one."""
     found, reduction = wander_of(store), store.reduction
     if not isinstance(reduction, VectorReduction) or (found is None and store.moved is None):
         return store

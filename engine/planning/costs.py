@@ -1,4 +1,4 @@
-"""What an experiment costs: time of the scan, bytes on wire and disk, memory of live maps and of a refinement."""
+"""Costs of an experiment: time of the scan, bytes on wire and disk, memory of live maps and of a refinement."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
 
 LINE_BYTES_PER_S = 1.25e9
-"""Of 10-Gbit/s Ethernet, the line of most detectors."""
+"""Rate of 10-Gbit/s Ethernet, the link of most detectors."""
 POINT_BYTES = 64
-"""What live maps keep of a point beside its coefficients: four regions, three moments and a count, 8 bytes each."""
+"""Bytes that live maps keep per point besides coefficients: four regions, three moments and a count, 8 bytes each."""
 PROBE_MODES = 4
-"""As the refinement takes for counts that are not few."""
+"""Number of modes that the refinement uses unless there are few counts."""
 SCAN = ("scan_shape", "scan_step_A", *OPTICS, "detector_pixel_mrad", "detector_shape")
 
 
 def store_bytes(points: int, coefficients: float) -> float:
-    """What live maps keep of every point of the scan."""
+    """Return the bytes that live maps keep for all points of the scan."""
     return points * (POINT_BYTES + 4 * coefficients)
 
 
 def transform_bytes(scan_shape: tuple[int, int], padded: tuple[int, int], coefficients: float) -> float:
-    """Transforms of the coefficients along the rows and over the padded scan, half planes of complex64."""
+    """Return the bytes of transforms along the rows and over the padded scan, half planes of complex64."""
     return 8 * (scan_shape[0] + padded[0]) * (padded[1] // 2 + 1) * coefficients
 
 
 def live_bytes(experiment: Experiment) -> float:
-    """Memory of the live maps: coefficients, their transforms, and filters."""
+    """Return the memory of the live maps: coefficients, their transforms, and filters."""
     header, shape = experiment.header, experiment.scan_shape
     padded = padded_shape(shape, experiment.probe().rim_shift_A / min(experiment.steps_A))
     masks = header.basis.n_bright + header.basis.n_dark
@@ -53,7 +53,7 @@ def live_bytes(experiment: Experiment) -> float:
 
 
 def object_shape(experiment: Experiment) -> tuple[int, int]:
-    """Pixels (rows, cols) of the refined object. Raises RefinementError for more than any refinement takes."""
+    """Return the pixels (rows, cols) of the refined object. Raises RefinementError if too many for any refinement."""
     rows, cols = experiment.scan_shape
     corners = np.array([(0, 0), (rows - 1, 0), (0, cols - 1), (rows - 1, cols - 1)], dtype=float)
     turned = rotation_matrix(experiment.header.scan.rotation_deg or 0.0)
@@ -62,7 +62,7 @@ def object_shape(experiment: Experiment) -> tuple[int, int]:
 
 
 def largest_count(experiment: Experiment) -> float:
-    """That a pixel is likely to have; infinite where the beam current is not known."""
+    """Return the largest count that a pixel is likely to have; infinite if the beam current is not known."""
     try:
         mean = counts_per_pixel(experiment)
     except MetadataError:
@@ -71,7 +71,7 @@ def largest_count(experiment: Experiment) -> float:
 
 
 def _fitted(experiment: Experiment) -> int:
-    """Pixels times points that a drift is looked for in."""
+    """Return pixels times points used in the search for a drift."""
     if not experiment.header.basis.is_raw:
         return 0
     return pixels_fitted(round(bright_field_pixels(experiment)), experiment.scan_shape) * math.prod(
@@ -80,9 +80,9 @@ def _fitted(experiment: Experiment) -> int:
 
 
 def refinement_bytes(experiment: Experiment) -> int:
-    """Memory at the peak of a refinement by default settings on one core of the processor.
+    """Return the peak memory of a refinement by default settings on one CPU core.
 
-    Raises RefinementError for an object that no refinement takes.
+    Raises RefinementError for an object too large for any refinement.
     """
     window, slices = window_pixels(experiment), slices_for_plan(experiment)
     patterns = math.prod(experiment.scan_shape)

@@ -1,4 +1,4 @@
-"""Depth: what the aperture resolves along the beam, what the detector does, and how many slices a refinement takes."""
+"""Depth: resolution along the beam by the aperture and by the detector, and the number of slices of a refinement."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ptylive.schema.advice.words import length_text
 from ptylive.schema.preset.object import MOST_SLICES
 
 FULL_WIDTH = 1.772
-"""Of wavelength / semi-angle^2: the width at half height of the intensity on the axis of an unaberrated probe,
-sinc^2(z alpha^2 / (2 lambda)), whose half is at 0.443 of the first zero (docs/planning.md)."""
+"""In units of wavelength / semi-angle^2: full width at half maximum of the on-axis intensity of an unaberrated probe,
+sinc^2(z alpha^2 / (2 lambda)), which falls to half at 0.443 of the first zero (docs/planning.md)."""
 
 
 def depth_of_field_A(wavelength_A: float, semiangle_mrad: float) -> float:
-    """Full width at half maximum of the probe along the beam, Å: 1.77 lambda / alpha^2."""
+    """Return the full width at half maximum of the probe along the beam, Å: 1.77 lambda / alpha^2."""
     return FULL_WIDTH * focal_depth_A(wavelength_A, semiangle_mrad)
 
 
 def ptychographic_depth_A(wavelength_A: float, edge_mrad: float) -> float:
-    """Wavelength / theta^2 of the detector's edge, Å; infinite without a detector around the beam.
+    """Return wavelength / theta^2 of the detector's edge, Å; infinite without a detector around the beam.
 
-    The sphere of Ewald lies theta^2 / (2 lambda) off its tangent plane at the scattering angle theta: spatial
-    frequencies along the beam end there, and half of their period is this.
+    The Ewald sphere deviates by theta^2 / (2 lambda) from its tangent plane at the scattering angle theta. Spatial
+    frequencies along the beam end there, and this is half of their period.
     """
     return wavelength_A / (1e-3 * edge_mrad) ** 2 if edge_mrad > 0 else math.inf
 
 
 def slices_for_plan(experiment: Experiment) -> int:
-    """Slices that a refinement takes for the thickness; one where that is not known."""
+    """Return the number of slices that a refinement uses for the thickness; one if that is not known."""
     if experiment.thickness_A is None:
         return 1
     return slices_of_thickness(

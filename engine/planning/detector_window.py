@@ -1,7 +1,7 @@
-"""Detector and sampling: what a pixel and the edge of the detector mean in real space, and whether the probe fits.
+"""Detector and sampling: real-space meaning of a pixel and of the detector's edge, and whether the probe fits.
 
 A detector of N pixels of angle p samples real space by dx = lambda / (N p) over a window of lambda / p: the discrete
-Fourier transform that the refinement models patterns by.
+Fourier transform by which the refinement models patterns.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from ptylive.schema.advice.words import length_text, plain_number
 
 PIXEL = ("energy_eV", "detector_pixel_mrad")
 GOOD_SHARE = 0.7
-"""Of the window that the probe may take: its tails, and what the specimen scatters out of it, need the rest."""
+"""Share of the window that the probe may fill: its tails, and what the specimen scatters out of it, need the rest."""
 GOOD_SAMPLING, LEAST_SAMPLING = 2.0, math.sqrt(2.0)
-"""Of S = lambda / (p step): from 2 on the step may stand for the width of the window in Nyquist's condition for
+"""Limits on S = lambda / (p step): from 2 on the step may replace the width of the window in Nyquist's condition for
 intensities, pixel <= lambda / (2 step) (Edo et al., Phys. Rev. A 87 (2013) 053850; Batey et al., Phys. Rev. A 89 (2014)
 043812). There are S^2 / 2 intensities for each real number of the object: below sqrt 2 fewer than unknowns."""
 LIVE_REACH = 2.0
-"""Semi-angles: at 2 alpha / lambda the transfer of every live map ends."""
+"""In semi-angles: at 2 alpha / lambda the transfer of every live map ends."""
 NO_DISC_PX = 1.0
-"""A bright field of a smaller radius is no disc."""
+"""Radius below which a bright field is not a disc."""
 
 
 def window_of(experiment: Experiment) -> float:
-    """Width, Å, of the real-space window that a pattern stands for."""
+    """Return the width, Å, of the real-space window of a pattern."""
     return experiment.wavelength_A / (1e-3 * experiment.pixel_mrad)
 
 
 def window_pixels(experiment: Experiment) -> int:
-    """Pixels along a side of the model's window."""
+    """Return the number of pixels along a side of the model's window."""
     return padded_size(max(experiment.detector_shape))
 
 
 def sampling(window_A: float, step_A: float) -> float:
-    """S = window / step = lambda / (pixel step)."""
+    """Return S = window / step = lambda / (pixel step)."""
     return window_A / step_A
 
 
 def widest_probe_A(experiment: Experiment) -> float:
-    """Diameter, Å, where the probe is widest inside the specimen: at its entrance or at its exit."""
+    """Return the largest diameter of the probe inside the specimen, Å: at its entrance or at its exit."""
     return max(diameter_of(experiment), diameter_of(experiment, experiment.thickness_A or 0.0))
 
 
@@ -69,7 +69,7 @@ def _fits(experiment: Experiment) -> Told:
 
 
 def _fitting_defocus_A(experiment: Experiment) -> float | None:
-    """Most defocus, Å, with which a probe without other aberrations fits; None where it does not in focus."""
+    """Return the largest defocus, Å, at which a probe without other aberrations fits; None if not even in focus."""
     wide_A = GOOD_SHARE * window_of(experiment)
     return defocus_for_diameter_A(experiment.wavelength_A, experiment.semiangle_mrad, wide_A)
 
@@ -91,7 +91,7 @@ def _sampling(experiment: Experiment) -> Told:
 
 
 def bright_field_pixels(experiment: Experiment) -> float:
-    """Pixels that the disc covers, were the detector large enough: pi (alpha / p)^2."""
+    """Return the number of pixels covered by the disc on a large enough detector: pi (alpha / p)^2."""
     return math.pi * (experiment.semiangle_mrad / experiment.pixel_mrad) ** 2
 
 
@@ -125,7 +125,7 @@ def _live_finest(experiment: Experiment) -> Told:
 
 
 def finest_period_A(experiment: Experiment) -> float:
-    """Period, Å, of the finest detail that reaches the detector's edge: lambda / edge."""
+    """Return the period, Å, of the finest detail that reaches the detector's edge: lambda / edge."""
     edge_mrad = experiment.half_angle_mrad
     return experiment.wavelength_A / (1e-3 * edge_mrad) if edge_mrad > 0 else math.inf
 

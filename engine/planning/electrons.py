@@ -1,4 +1,4 @@
-"""Electrons: how many each pattern has, and how many each Å² of specimen gets."""
+"""Electrons: how many each pattern has, and how many each Å² of specimen receives."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ptylive.engine.refine.problem.strategy import LOW_DOSE_E_PER_A2, MAP_DOSE_E
 
 CURRENT = ("beam_current_pA",)
 CLIPPING_SIGMAS = 5.0
-"""Standard deviations above its mean up to which a pixel has to count: a Poisson number is beyond once in 3 million."""
+"""Standard deviations above the mean that a pixel must be able to count: exceeded once in 3 million Poisson numbers."""
 
 
 def dose_of(experiment: Experiment) -> float:
-    """Electrons on an Å² of specimen, all patterns of a point together."""
+    """Return the electrons per Å² of specimen, summed over all patterns of a point."""
     return experiment.electrons_per_pattern * experiment.header.scan.repeats / experiment.cell_area_A2
 
 
 def counts_per_pixel(experiment: Experiment) -> float:
-    """Mean electrons on a pixel of the bright field, were all of them there."""
+    """Return the mean electrons per pixel of the bright field, assuming that all electrons are in it."""
     return experiment.electrons_per_pattern / bright_field_pixels(experiment)
 
 

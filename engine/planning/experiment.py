@@ -1,4 +1,4 @@
-"""What is known of an experiment before its first pattern: what its file would say, and what no file says."""
+"""What is known of an experiment before its first pattern: metadata of its future file, and values no file holds."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A scan that may not have been made; names and units are those of docs/conventions.md.
+    """A scan that may not have been made yet; names and units are those of docs/conventions.md.
 
-    What was not given is in :meth:`lacking`, and the property that stands for it raises MetadataError.
+    Values that were not given are listed by :meth:`lacking`, and their properties raise MetadataError.
     """
 
     header: ScanHeader
     beam_current_pA: float | None = None
     """Current of the probe on the specimen."""
     dose_e_per_A2: float | None = None
-    """Electrons on an Å² of specimen, instead of the current."""
+    """Electrons per Å² of specimen, given instead of the current."""
     thickness_A: float | None = None
     free_bytes: float = math.inf
-    """Memory that may be taken."""
+    """Memory that may be used."""
     timed: bool = False
-    """Whether it is measured how long this machine would refine it."""
+    """Whether the duration of a refinement on this machine is measured."""
 
     @cached_property
     def known(self) -> frozenset[str]:
-        """Names of what is known, ``beam_current_pA`` standing for the dose too where that says the same."""
+        """Names of known values; ``beam_current_pA`` counts as known also if it follows from the dose."""
         scan, optics, detector = self.header.scan, self.header.optics, self.header.detector
         values = {
             "energy_eV": optics.energy_eV,
@@ -56,7 +56,7 @@ class Experiment:
         return frozenset(found | ({"beam_current_pA"} if by_current or by_dose else set()))
 
     def lacking(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Those of the names that are not known, and what they in turn follow from."""
+        """Return those of the names that are unknown, or else the values needed to derive them."""
         lacking = [name for name in names if name not in self.known]
         if "beam_current_pA" in lacking and self.beam_current_pA is not None:
             lacking[lacking.index("beam_current_pA")] = "dwell_time_us"
@@ -78,7 +78,7 @@ class Experiment:
 
     @property
     def pixel_mrad(self) -> float:
-        """Angle of a detector pixel, mrad; a pixel given in 1/Å wins, as in calibrations."""
+        """Angle of a detector pixel, mrad; a pixel given in 1/Å takes precedence, as in calibrations."""
         detector = self.header.detector
         if detector.pixel_invA is not None:
             return invA_to_mrad(detector.pixel_invA, self.wavelength_A)
@@ -91,12 +91,12 @@ class Experiment:
 
     @property
     def scan_shape(self) -> tuple[int, int]:
-        """Points (rows, cols)."""
+        """Scan points (rows, cols)."""
         return self.header.scan.require_shape()
 
     @property
     def cell_A(self) -> DoubleArray:
-        """(2, 2): columns are the ways from a point to the next row's and to the next column's, Å."""
+        """(2, 2): columns are the vectors from a point to those in the next row and in the next column, Å."""
         scan = self.header.scan
         if scan.matrix is not None:
             return np.asarray(scan.matrix, dtype=float)
@@ -104,7 +104,7 @@ class Experiment:
 
     @property
     def steps_A(self) -> tuple[float, float]:
-        """Distance of neighbouring rows' points, and of neighbouring columns', Å."""
+        """Distance between points of neighbouring rows, and of neighbouring columns, Å."""
         rows, cols = np.linalg.norm(self.cell_A, axis=0)
         return float(rows), float(cols)
 
@@ -115,24 +115,24 @@ class Experiment:
 
     @property
     def cell_area_A2(self) -> float:
-        """Area that belongs to a point, Å²."""
+        """Area per scan point, Å²."""
         return abs(float(np.linalg.det(self.cell_A)))
 
     @property
     def defocus_A(self) -> float:
-        """Of the specimen's entrance, positive is underfocus; 0 where it was not given."""
+        """Defocus at the specimen's entrance, positive for underfocus; 0 if it was not given."""
         return -self.header.optics.aberrations.get("C10", 0.0)
 
     def probe(self, below_A: float = 0.0) -> Probe:
-        """The probe at some depth below the entrance: in underfocus it converges there first."""
+        """Return the probe at some depth below the entrance: in underfocus it converges there first."""
         aberrations = dict(self.header.optics.aberrations)
         aberrations["C10"] = aberrations.get("C10", 0.0) + below_A
-        edge_invA = 1e-6 * self.semiangle_mrad / self.wavelength_A  # the figures follow from the angle alone
+        edge_invA = 1e-6 * self.semiangle_mrad / self.wavelength_A  # the figures depend on the angle alone
         return Probe.of(self.wavelength_A, self.semiangle_mrad, edge_invA, aberrations)
 
     @property
     def half_angle_mrad(self) -> float:
-        """Angle between the beam and the nearest edge of the detector, mrad; the beam in the middle unless given."""
+        """Angle between the beam and the nearest edge of the detector, mrad; the beam is central unless given."""
         rows, cols = self.detector_shape
         row, col = self.header.detector.beam_center_px or ((rows - 1) / 2, (cols - 1) / 2)
         edges = (row + 0.5, rows - 0.5 - row, col + 0.5, cols - 0.5 - col)
@@ -147,12 +147,12 @@ class Experiment:
 
     @property
     def frame_time_us(self) -> float:
-        """Time of one pattern, µs: detectors tell the exposure of a frame, also where a point has several."""
+        """Time of one pattern, µs: detectors report the exposure of a frame, also if a point has several."""
         return _given("dwell_time_us", self.header.scan.dwell_time_us)
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a pattern as it is recorded, without any codec."""
+        """Bytes of a pattern as recorded, uncompressed."""
         basis = self.header.basis
         if not basis.is_raw:
             return (basis.n_bright + basis.n_dark + len(basis.extra)) * self.header.frame_dtype.itemsize
@@ -161,7 +161,7 @@ class Experiment:
 
 
 def _given(name: str, value: _T | None) -> _T:
-    """A value that is needed. Raises MetadataError where there is none."""
+    """Return a required value. Raises MetadataError if it is None."""
     if value is None:
         raise MetadataError(f"{name} is not known", "give it")
     return value

@@ -1,4 +1,4 @@
-"""One figure of a plan: a value, what is to be thought of it, and what to change."""
+"""One figure of a plan: a value, a verdict, and what to change."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ptylive.engine.planning.experiment import Experiment
 
 
 class Verdict(StrEnum):
-    """What is to be thought of a figure."""
+    """Judgement of a figure."""
 
     GOOD = "good"
     QUESTIONED = "questioned"
     BAD = "bad"
     NONE = "–"
-    """Nothing: a fact that no threshold belongs to."""
+    """No judgement: a fact without a threshold."""
     UNKNOWN = "unknown"
-    """It follows from something that was not given."""
+    """It depends on a value that was not given."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a row computes: the value in the row's unit, the same in words, a verdict, and the remedy."""
+    """Result of a row: the value in the row's unit, the value in words, a verdict, and the remedy."""
 
     value: float
     text: str
@@ -34,7 +34,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Figure:
-    """A row of the table; ``value`` in ``unit``, None where it is not known."""
+    """A row of the table; ``value`` in ``unit``, None if it is not known."""
 
     name: str
     title: str
@@ -45,7 +45,7 @@ class Figure:
     remedy: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "title": self.title,
             "value": self.value,
@@ -58,7 +58,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """How a figure is made: ``needs`` are the names (docs/conventions.md) of the values that it follows from."""
+    """How a figure is computed: ``needs`` are the names (docs/conventions.md) of the values that it depends on."""
 
     name: str
     title: str
@@ -67,7 +67,7 @@ class Row:
     tell: Callable[[Experiment], Told]
 
     def of(self, experiment: Experiment) -> Figure:
-        """The figure of an experiment; where a value is not known, which one is wanted."""
+        """Return the figure of an experiment; if a value is unknown, the remedy names it."""
         lacking = experiment.lacking(self.needs)
         if lacking:
             return Figure(
@@ -79,35 +79,35 @@ class Row:
 
 
 def listed(names: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     return " and ".join((", ".join(names[:-1]), names[-1])) if len(names) > 1 else "".join(names)
 
 
 def graded(*, good: bool, bad: bool = False) -> Verdict:
-    """Good, hopeless, or something to think about."""
+    """Return good, bad, or questioned."""
     return Verdict.GOOD if good else Verdict.BAD if bad else Verdict.QUESTIONED
 
 
 def percent(share: float) -> str:
-    """`72 %`; what is many times as much is told as that, `25 times`."""
+    """Return `72 %`; ten times and more is written as a multiple, `25 times`."""
     return f"{100 * share:.0f} %" if share < 10 else f"{number_text(share)} times"
 
 
 def size_text(size_bytes: float) -> str:
-    """`34.4 GB`, with three digits; 1 GB is 1e9 bytes, as on a disk."""
+    """Return `34.4 GB`, with three digits; 1 GB is 1e9 bytes, as on a disk."""
     units = ("B", 1.0), ("kB", 1e3), ("MB", 1e6), ("GB", 1e9), ("TB", 1e12)
     name, factor = next((unit for unit in reversed(units) if size_bytes >= unit[1]), units[0])
     return f"{size_bytes / factor:.3g} {name}"
 
 
 def time_text(seconds: float) -> str:
-    """`6.55 s`, `43.7 min` from ten minutes on, `5 h` from three hours on, `20 ms` and `3 µs` below a tenth."""
+    """Return `6.55 s`, `43.7 min` from ten minutes on, `5 h` from three hours on, `20 ms` and `3 µs` below a tenth."""
     units = ("µs", 1e-6, 0.0), ("ms", 1e-3, 1e-4), ("s", 1.0, 0.1), ("min", 60.0, 600.0), ("h", 3600.0, 10800.0)
     name, size, _ = next(unit for unit in reversed(units) if seconds >= unit[2])
     return f"{number_text(seconds / size)} {name}"
 
 
 def number_text(number: float) -> str:
-    """Three digits: `6.24e+03` is told as `6240`, from ten million on with an exponent."""
+    """Return three digits: `6.24e+03` is written as `6240`, with an exponent from ten million on."""
     rounded = float(f"{number:.3g}")
     return f"{rounded:.0f}" if 100 <= rounded < 1e7 else f"{rounded:.3g}"

@@ -14,24 +14,23 @@ from ptylive.engine.planning.figure import Figure, Verdict
 from ptylive.engine.planning.suggestions import Suggestion, suggestions
 
 ROWS = (*probe_and_step.ROWS, *detector_window.ROWS, *electrons.ROWS, *depth.ROWS, *costs.ROWS)
-"""Of the table, in its order."""
+"""Rows of the table, in its order."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Mapping[str, Figure]):
     """Figures of an experiment by name; printed, the table of ``ptylive plan``.
 
-    ``plan["overlap"].value`` is a number in ``plan["overlap"].unit``, None where something that it follows from is
-    not known.
+    ``plan["overlap"].value`` is a number in ``plan["overlap"].unit``, None if a value that it depends on is unknown.
     """
 
     figures: tuple[Figure, ...]
     suggestions: tuple[Suggestion, ...] = ()
-    """Steps and defoci that bring 70 and 80 % overlap, where optics and step are known."""
+    """Steps and defoci that give 70 and 80 % overlap, if optics and step are known."""
 
     @classmethod
     def of(cls, experiment: Experiment) -> Self:
-        """Every figure, those too that need what is not known."""
+        """Compute every figure, including those that lack a value."""
         return cls(tuple(row.of(experiment) for row in ROWS), suggestions(experiment))
 
     def __getitem__(self, name: str) -> Figure:
@@ -48,13 +47,13 @@ class Plan(Mapping[str, Figure]):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of all: bad, questioned, or good; unknown where no figure could be judged."""
+        """The worst of all verdicts: bad, questioned, or good; unknown if no figure could be judged."""
         found = {figure.verdict for figure in self.figures}
         order = (Verdict.BAD, Verdict.QUESTIONED, Verdict.GOOD)
         return next((verdict for verdict in order if verdict in found), Verdict.UNKNOWN)
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for JSON: verdict, suggestions, figures {name: {title, value, unit, text, verdict, remedy}}."""
+        """Return plain values: verdict, suggestions, figures {name: {title, value, unit, text, verdict, remedy}}."""
         figures = {figure.name: figure.to_plain() for figure in self.figures}
         for plain in figures.values():
             if plain["value"] is not None and not math.isfinite(plain["value"]):

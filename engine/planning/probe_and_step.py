@@ -1,7 +1,7 @@
-"""The probe on the specimen, and how far neighbouring probes overlap.
+"""The probe on the specimen, and the overlap of neighbouring probes.
 
-Diameter: the geometric disc of the aberrations and the diffraction limit, d = 2 max |grad chi| / 2 pi + 1.22 lambda /
-alpha; with defocus alone 2 |defocus| alpha + 1.22 lambda / alpha (1.22: first zero of Airy's disc, its diameter).
+Diameter: the geometric disc of the aberrations plus the diffraction limit, d = 2 max |grad chi| / 2 pi + 1.22 lambda /
+alpha; with defocus alone 2 |defocus| alpha + 1.22 lambda / alpha (1.22: first zero of the Airy disc, its diameter).
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from ptylive.schema.advice.words import length_text
 OPTICS = ("energy_eV", "convergence_semiangle_mrad")
 AIRY_DIAMETER = 1.22
 GOOD_OVERLAP, LEAST_OVERLAP = 0.5, 0.3
-"""Linear; checks of a recorded scan (the page, ``refine --checks``) ask below the first, too."""
+"""Linear overlap; checks of a recorded scan (the page, ``refine --checks``) also object below the first value."""
 ADVISED_OVERLAP = 0.7
-"""What a remedy brings about: a convergence test of iterative ptychography found 60 % best (Bunk et al.,
-Ultramicroscopy 108 (2008) 481), and steps and defocus are never quite what was set."""
+"""Overlap that a remedy achieves: a convergence test of iterative ptychography found 60 % best (Bunk et al.,
+Ultramicroscopy 108 (2008) 481), and step and defocus are never exactly as set."""
 
 
 def diffraction_limit_A(wavelength_A: float, semiangle_mrad: float) -> float:
-    """Diameter of the first dark ring of an unaberrated probe, Å."""
+    """Return the diameter of the first dark ring of an unaberrated probe, Å."""
     return AIRY_DIAMETER * wavelength_A / (1e-3 * semiangle_mrad)
 
 
 def probe_diameter_A(wavelength_A: float, semiangle_mrad: float, rim_shift_A: float) -> float:
-    """Diameter of the probe, Å; ``rim_shift_A``: radius of the geometric disc, |defocus| semi-angle in the least."""
+    """Return the probe diameter, Å; ``rim_shift_A``: geometric disc radius, |defocus| alpha for defocus alone."""
     return 2 * rim_shift_A + diffraction_limit_A(wavelength_A, semiangle_mrad)
 
 
 def linear_overlap(step_A: float, diameter_A: float) -> float:
-    """1 - step / diameter; below 0 neighbours do not touch."""
+    """Return 1 - step / diameter; below 0 neighbours do not touch."""
     return 1 - step_A / diameter_A
 
 
 def areal_overlap(step_A: float, diameter_A: float) -> float:
-    """Share of a disc's area that a disc one step further covers: 2 / pi (acos s - s sqrt(1 - s^2)), s = step / d."""
+    """Return the share of a disc covered by a disc one step away: 2 / pi (acos s - s sqrt(1 - s^2)), s = step / d."""
     ratio = min(1.0, step_A / diameter_A)
     return 2 / math.pi * (math.acos(ratio) - ratio * math.sqrt(1 - ratio * ratio))
 
 
 def defocus_for_diameter_A(wavelength_A: float, semiangle_mrad: float, diameter_A: float) -> float | None:
-    """Defocus, Å, that makes an otherwise unaberrated probe so wide; None where it is wider in focus."""
+    """Return the defocus, Å, at which an otherwise unaberrated probe has that diameter; None if wider in focus."""
     left_A = diameter_A - diffraction_limit_A(wavelength_A, semiangle_mrad)
     return left_A / (2e-3 * semiangle_mrad) if left_A >= 0 else None
 
 
 def diameter_of(experiment: Experiment, below_A: float = 0.0) -> float:
-    """Diameter of an experiment's probe, Å, at the specimen's entrance or below it."""
+    """Return the diameter of an experiment's probe, Å, at the specimen's entrance or below it."""
     shift_A = experiment.probe(below_A).rim_shift_A
     return probe_diameter_A(experiment.wavelength_A, experiment.semiangle_mrad, shift_A)
 
@@ -71,7 +71,7 @@ def _overlap(experiment: Experiment) -> Told:
 
 
 def _more_overlap(experiment: Experiment) -> str:
-    """Which step, or which defocus, brings the advised overlap."""
+    """Return which step, or which defocus, gives the advised overlap."""
     diameter_A, step_A = diameter_of(experiment), experiment.longer_step_A
     text = f"{percent(ADVISED_OVERLAP)} with a step of {length_text((1 - ADVISED_OVERLAP) * diameter_A)}"
     wide_A = step_A / (1 - ADVISED_OVERLAP)
@@ -90,7 +90,7 @@ def _field(experiment: Experiment) -> Told:
 
 
 def _points(experiment: Experiment) -> Told:
-    """Points of the scan under one probe: how often each part of the specimen is seen."""
+    """Count the scan points under one probe: how often each part of the specimen is seen."""
     seen = math.pi / 4 * diameter_of(experiment) ** 2 / experiment.cell_area_A2
     return Told(seen, number_text(seen))
 

@@ -1,4 +1,4 @@
-"""How long a refinement would take here: a few patterns that nobody has measured are compared with their model."""
+"""Duration of a refinement on this machine: a few synthetic patterns are compared with their model."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ptylive.schema import Calibration, MetadataError, Origin, Quantity
 from ptylive.schema.preset import Preset
 
 SIDE, SMALLEST_SIDE = 8, 3
-"""Points along a side of the small scan that is timed; of large patterns fewer."""
+"""Points along a side of the small scan that is timed; fewer for large patterns."""
 MOST_PIXELS = 2**24
-"""Of all its patterns."""
+"""Limit on the pixels of all its patterns."""
 COUNTS, MOST_COUNTS = 1e4, 1e9
-"""Of a pattern, where the beam current is not known, and at most: the time does not depend on them."""
+"""Counts of a pattern if the beam current is unknown, and their limit: the time does not depend on them."""
 
 
 def refinement_seconds(experiment: Experiment, modes: int) -> float:
-    """Seconds of a refinement by default settings on one core of this machine, without the trials before it.
+    """Return the seconds of a refinement by default settings on one core of this machine, without preceding trials.
 
-    The first of a machine compiles for half a minute besides. Raises MetadataError for patterns that do not fit into
-    memory, RefinementError for what is not refined.
+    The first run on a machine also compiles for half a minute. Raises MetadataError for patterns that do not fit in
+    memory, RefinementError for data that cannot be refined.
     """
     slices = slices_for_plan(experiment)
     depth = {"total_thickness_A": experiment.thickness_A} if slices > 1 else {}
@@ -36,7 +36,7 @@ def refinement_seconds(experiment: Experiment, modes: int) -> float:
 
 
 def small_scan(experiment: Experiment) -> Dataset:
-    """A few points of the scan through an empty specimen, counted. Raises MetadataError where they do not fit."""
+    """Return a few points of the scan through an empty specimen, as counts. Raises MetadataError if too large."""
     rows, columns = experiment.detector_shape
     side = int(np.clip(math.isqrt(MOST_PIXELS // (rows * columns)), SMALLEST_SIDE, SIDE))
     check_fits(16.0 * side**2 * max(rows, columns) ** 2, "the patterns that are timed", "leave out the time")

@@ -1,4 +1,4 @@
-"""Which step, or which defocus, brings the overlap that ptychography wants, at the same field and the same dose."""
+"""Steps and defoci that give the overlap required by ptychography, at the same field and the same dose."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ptylive.engine.planning.probe_and_step import OPTICS, defocus_for_diameter_
 from ptylive.schema.advice.words import length_text
 
 OVERLAPS = (0.8, 0.7)
-"""Linear. A smaller step costs time and data, a larger one convergence (docs/planning.md)."""
+"""Linear overlaps. A smaller step costs time and data, a larger one convergence (docs/planning.md)."""
 NEEDS = (*OPTICS, "scan_step_A")
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """Step and defocus for an overlap; one of them is the experiment's. None is what does not follow from it."""
+    """Step and defocus for an overlap; one of them is the experiment's. None for values that do not follow from it."""
 
     overlap: float
     scan_step_A: float
-    """The longer of both; the other one changes with it."""
+    """The longer of both; the other one changes in proportion."""
     defocus_A: float
     changes: str
-    """The name of the value that is another one."""
+    """Name of the value that changes."""
     scan_shape: tuple[int, int] | None = None
-    """Points of the same field."""
+    """Number of points for the same field."""
     electrons_per_pattern: float | None = None
     """At the same dose."""
     dwell_time_us: float | None = None
     """At the same dose and current."""
     fits: bool | None = None
-    """Whether the probe takes little enough of the real-space window."""
+    """Whether the probe fills little enough of the real-space window."""
 
     @property
     def words(self) -> str:
@@ -52,15 +52,15 @@ class Suggestion:
         return f"{percent(self.overlap)} overlap: {', '.join(parts)}"
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         shape = None if self.scan_shape is None else list(self.scan_shape)
         return {**vars(self), "scan_shape": shape, "words": self.words}
 
 
 def suggestions(experiment: Experiment) -> tuple[Suggestion, ...]:
-    """For each overlap another step, and another defocus where the probe is not already wider in focus.
+    """Return for each overlap another step, and another defocus unless the probe is already wider in focus.
 
-    Empty where optics or step are not known. The defocus keeps its sign; other aberrations are left out of it.
+    Empty if optics or step are not known. The defocus keeps its sign; other aberrations are not included in it.
     """
     if experiment.lacking(NEEDS):
         return ()
@@ -95,7 +95,7 @@ def _with_defocus(experiment: Experiment, overlap: float) -> Suggestion | None:
 
 
 def _fits(experiment: Experiment, diameter_A: float) -> bool | None:
-    """Whether a probe fits the window of the detector; None where that is not known."""
+    """Return whether a probe fits the window of the detector; None if that is unknown."""
     if experiment.lacking(("detector_pixel_mrad",)):
         return None
     return diameter_A < GOOD_SHARE * window_of(experiment)

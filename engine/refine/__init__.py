@@ -52,7 +52,7 @@ __all__ = [*_HOMES]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used. Raises AttributeError for any other."""
+    """Load a public name on first use. Raises AttributeError for any other."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ptylive.engine.refine' has no attribute {name!r}")
     found = getattr(import_module(_HOMES[name]), name)

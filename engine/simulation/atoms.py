@@ -1,4 +1,4 @@
-"""Atoms of specimens: sheets, bilayers, crystals, single atoms; and how they are cut and disordered."""
+"""Atoms of specimens: sheets, bilayers, crystals and single atoms, with cutting and disorder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ptylive.schema.scan import rotation_matrix
 Random = np.random.Generator
 Symbols = npt.NDArray[np.str_]
 BYTES_PER_ATOM = 400
-"""While a specimen is built."""
+"""Memory per atom while a specimen is built."""
 SINGLE_ATOM_A = 1.5
-"""Radius of the disc that counts as covered by an atom on its own."""
+"""Radius of the disc that counts as covered by a single atom."""
 
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """Symbols (n,) and places (n, 3): row, column, depth in Å; depth from the entrance plane on."""
+    """Symbols (n,) and places (n, 3): row, column, depth in Å; depth counts from the entrance plane."""
 
     symbols: Symbols
     positions_A: DoubleArray
@@ -32,30 +32,30 @@ class Atoms:
         return len(self.symbols)
 
     def within(self, extent_A: tuple[float, float]) -> Atoms:
-        """Those in the rectangle from 0 to ``extent_A``."""
+        """The atoms in the rectangle from 0 to ``extent_A``."""
         flat = self.positions_A[:, :2]
         return self.chosen(np.all((flat >= 0) & (flat < np.asarray(extent_A)), axis=1))
 
     def chosen(self, which: npt.NDArray[np.bool_]) -> Atoms:
-        """Some of them."""
+        """The selected atoms."""
         return Atoms(self.symbols[which], self.positions_A[which])
 
     def plus(self, other: Atoms) -> Atoms:
-        """Both together."""
+        """The atoms of both."""
         return Atoms(
             np.concatenate([self.symbols, other.symbols]), np.concatenate([self.positions_A, other.positions_A])
         )
 
     def lowered(self, depth_A: float) -> Atoms:
-        """All of them farther down the beam."""
+        """All atoms moved further down the beam."""
         return replace(self, positions_A=self.positions_A + np.array([0.0, 0.0, depth_A]))
 
     def thinned(self, share: float, rng: Random) -> Atoms:
-        """Without a share of them, drawn at random."""
+        """The atoms without a random fraction ``share`` of them."""
         return self.chosen(rng.random(len(self)) >= share) if share else self
 
     def shaken(self, displacement_A: float, rng: Random) -> Atoms:
-        """Each somewhere else by a normal distribution of that standard deviation along each axis."""
+        """All atoms with random displacements, normally distributed with that standard deviation along each axis."""
         if not displacement_A:
             return self
         return replace(self, positions_A=self.positions_A + rng.normal(0, displacement_A, self.positions_A.shape))
@@ -101,7 +101,7 @@ CRYSTALS: dict[str, tuple[float, tuple[str, ...], tuple[tuple[float, float, floa
 
 
 def sheet_cell(name: str) -> Cell:
-    """The cell of a sheet. Raises MetadataError for one that there is not."""
+    """The cell of a sheet. Raises MetadataError for an unknown one."""
     if name not in SHEETS:
         raise MetadataError(f"there is no sheet {name!r}", f"material is one of {', '.join(SHEETS)}")
     one = SHEETS[name]
@@ -115,7 +115,7 @@ def sheet_cell(name: str) -> Cell:
 
 
 def crystal_cell(name: str) -> Cell:
-    """The cell of a crystal. Raises MetadataError for one that there is not."""
+    """The cell of a crystal. Raises MetadataError for an unknown one."""
     if name not in CRYSTALS:
         raise MetadataError(f"there is no crystal {name!r}", f"material is one of {', '.join(CRYSTALS)}")
     a, symbols, places = CRYSTALS[name]
@@ -123,9 +123,9 @@ def crystal_cell(name: str) -> Cell:
 
 
 def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_deg: float) -> Atoms:
-    """A cell repeated over the field and along the beam, turned about the field's middle.
+    """A cell repeated over the field and along the beam, rotated about the middle of the field.
 
-    Raises MetadataError where that would be more atoms than fit into memory.
+    Raises MetadataError if there would be more atoms than fit into memory.
     """
     across = np.asarray(cell.across_A, dtype=float)
     area = abs(np.linalg.det(across))
@@ -148,7 +148,7 @@ def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_de
 
 
 def bilayer(material: str, extent_A: tuple[float, float], orientation_deg: float, twist_deg: float) -> Atoms:
-    """Two sheets, the second turned against the first. Raises MetadataError for an unknown material."""
+    """Two sheets, the second rotated against the first. Raises MetadataError for an unknown material."""
     cell = sheet_cell(material)
     upper = tiled(cell, 1, extent_A, orientation_deg)
     return upper.plus(tiled(cell, 1, extent_A, orientation_deg + twist_deg).lowered(cell.height_A))
@@ -164,9 +164,9 @@ MOST_PLACES = 50_000
 
 
 def apart(extent_A: tuple[float, float], radius_A: float, coverage: float, rng: Random) -> DoubleArray:
-    """Centres (n, 2) of discs that do not overlap and cover about that share of a field, one at least.
+    """Centres (n, 2) of non-overlapping discs that cover about that fraction of a field, at least one.
 
-    Raises MetadataError where they would be more than can be placed in reasonable time.
+    Raises MetadataError if they are too many to be placed in reasonable time.
     """
     from scipy.spatial import cKDTree
 

@@ -1,9 +1,9 @@
 """From the model's intensities to what a detector records: pixels, distortion, point spread, noise, bad pixels.
 
-In this order: intensities are read at the pixels (distorted ones by linear interpolation), turned and flipped as the
-detector does, spread, multiplied by the electrons of a pattern, drawn as whole electrons, made counts, multiplied by
-each pixel's gain; dark counts and read-out noise are added, bad pixels put in, full pixels cut, and all rounded to the
-type that is recorded. An electron is counted in one pixel; the point spread says in which.
+The steps, in order: intensities are read at the pixels (distorted ones by linear interpolation), rotated and flipped as
+the detector does, spread, multiplied by the electrons of a pattern, drawn as whole electrons, converted to counts,
+multiplied by each pixel's gain; dark counts and read-out noise are added, bad pixels inserted, full pixels clipped, and
+all rounded to the recorded type. An electron is counted in one pixel, which the point spread determines.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ptylive.schema.simulation.settings import SimulationSettings
 SUBPIXELS = 3
 """Points along a distorted pixel at which the model is read."""
 MOST_ELECTRONS = 1e18
-"""Poisson numbers are drawn as integers of 64 bits."""
+"""Upper bound: Poisson numbers are drawn as 64-bit integers."""
 FULL_FLOAT = 65535.0
-"""What a hot pixel of floating numbers shows."""
+"""Value of a hot pixel in a floating-point recording."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Readout:
 
     settings: DetectorSettings
     electrons: float
-    """That enter the specimen for each pattern."""
+    """Electrons that enter the specimen per pattern."""
     poisson: bool
     seed: int
     window: Window
@@ -48,11 +48,11 @@ class Readout:
     dead: BoolArray
     hot: BoolArray
     center_px: tuple[float, float] = field(default=(0.0, 0.0))
-    """Place of the beam without descan, as recorded."""
+    """Position of the beam without descan, as recorded."""
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> Readout:
-        """Its gain and bad pixels drawn. Raises MetadataError for a dose that its type cannot count."""
+        """Draw gain and bad pixels. Raises MetadataError for a dose that the detector's type cannot count."""
         asked, rng = settings.detector, np.random.default_rng([settings.model.seed, 4])
         shape = asked.detector_shape
         gain = np.clip(1 + asked.gain_spread * rng.normal(size=shape), 0.1, None).astype(np.float32)
@@ -80,37 +80,37 @@ class Readout:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of a recorded pixel."""
+        """Type of a recorded pixel."""
         return np.dtype(f"<{self.settings.dtype}")
 
     @property
     def bad_pixels(self) -> BoolArray:
-        """Dead and hot ones."""
+        """Dead and hot pixels."""
         return self.dead | self.hot
 
     @property
     def full(self) -> float:
-        """Most counts a pixel tells; floating numbers tell all, where nothing else was asked for."""
+        """Largest count of a pixel; unlimited for floating-point types unless a saturation value is given."""
         most = math.inf if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
         given = self.settings.saturation_value
         return most if given is None else min(given, most)
 
     def check_descan(self, descan_px: DoubleArray) -> None:
-        """Raise MetadataError where a descan (N, 2) moves the beam off the detector."""
+        """Raise MetadataError if a descan (N, 2) moves the beam off the detector."""
         places = descan_px + np.asarray(self.center_px)
         if (places < 0).any() or (places > np.asarray(self.settings.detector_shape) - 1).any():
             raise MetadataError("the descan moves the beam off the detector", "lower descan_px or descan_jump_px")
 
     def offsets_px(self, descan_px: DoubleArray) -> DoubleArray:
-        """(N, 2) what the model's patterns are moved by, in its pixels, for a descan (N, 2) in pixels as recorded."""
+        """(N, 2) shift of the model's patterns, in its pixels, for a descan (N, 2) in pixels as recorded."""
         times = self.window.oversampling
         turned = turned_to_detector_axes(np.asarray(descan_px).T, self.settings.detector_transform).T
         rest = self._center - self._whole_center
-        half = (times - 1) / 2 - times // 2  # an even number of points has none in its middle
+        half = (times - 1) / 2 - times // 2  # an even number of points has no central one
         return np.asarray(times * (turned + rest) + half)
 
     def expected(self, intensities: FloatArray) -> FloatArray:
-        """Share of the electrons of a pattern in each pixel, (n, Qy, Qx) as recorded.
+        """Fraction of the electrons of a pattern in each pixel, (n, Qy, Qx) as recorded.
 
         intensities: (n, P, P) of the model, zero frequency first, moved by :meth:`offsets_px`.
         """
@@ -126,7 +126,7 @@ class Readout:
         return np.ascontiguousarray(read, dtype=np.float32)
 
     def recorded(self, expected: FloatArray, index: IndexArray) -> Array:
-        """Frames (n, Qy, Qx) of mean patterns; ``index``: their acquisition numbers, on which their noise depends."""
+        """Frames (n, Qy, Qx) of mean patterns; ``index``: their acquisition numbers, which determine their noise."""
         asked = self.settings
         out = np.empty(expected.shape, self.dtype)
         for n, number in enumerate(index.tolist()):
@@ -153,9 +153,9 @@ class Readout:
         return bool(asked.ellipticity or any(asked.distortion_second) or asked.distortion_third)
 
     def scattered_to(self, rows: DoubleArray, cols: DoubleArray) -> DoubleArray:
-        """Where electrons come from that arrive at places of the distorted pattern: (2, …), both in half-widths.
+        """Origin of electrons that arrive at places of the distorted pattern: (2, …), both in half-widths.
 
-        Half-widths of the detector's longer side, in its axes before any transform, from the beam on.
+        The unit is half the detector's longer side; coordinates are along its axes before any transform, from the beam.
         """
         asked = self.settings
         turn = rotation_matrix(asked.ellipse_deg)
@@ -169,14 +169,14 @@ class Readout:
 
     @cached_property
     def _turned_shape(self) -> tuple[int, int]:
-        """Of a pattern before the transform."""
+        """Shape of a pattern before the transform."""
         rows, cols = self.settings.detector_shape
         swapped = parse_transform(self.settings.detector_transform).count("transpose") % 2
         return (cols, rows) if swapped else (rows, cols)
 
     @cached_property
     def _center(self) -> DoubleArray:
-        """Of the beam before the transform."""
+        """Position of the beam before the transform."""
         asked = self.settings
         return undo_transform_of_center(self.center_px, asked.detector_shape, asked.detector_transform)
 
@@ -185,7 +185,7 @@ class Readout:
         return np.rint(self._center)
 
     def _places(self, axis: int) -> IndexArray:
-        """Points of the model, from the zero frequency on, that make up the pixels along an axis."""
+        """Points of the model, counted from the zero frequency, that make up the pixels along an axis."""
         times = self.window.oversampling
         pixels = np.arange(self._turned_shape[axis])[:, None] - int(self._whole_center[axis])
         return np.asarray(times * pixels + np.arange(times) - times // 2).ravel()
@@ -205,13 +205,13 @@ class Readout:
         return np.asarray(read.reshape(shape).sum(axis=(2, 4)))
 
     def _distorted(self, intensities: FloatArray) -> FloatArray:
-        """The same through the distortion, by :attr:`_reading`."""
+        """Like :meth:`_plain`, but through the distortion, by :attr:`_reading`."""
         flat = intensities.reshape(len(intensities), -1)
         return np.asarray((self._reading @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
 
     @cached_property
     def _reading(self) -> Any:
-        """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, with the area they stand for."""
+        """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, weighted by their areas."""
         size, times, (rows, cols) = self.window.size, self.window.oversampling, self._turned_shape
         points = rows * cols * SUBPIXELS**2
         check_fits(points * 4 * 40.0, "the distortion of the detector", "take fewer detector pixels")

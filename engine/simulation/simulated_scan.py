@@ -1,4 +1,4 @@
-"""A scan that is computed frame by frame: what a file of it is written from, and the truth beside it."""
+"""A scan that is computed frame by frame: the source of a scan file, with the ground truth."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ptylive.schema.model import Array, BoolArray, ComplexArray, FloatArray, Ind
 from ptylive.schema.simulation.settings import SimulationSettings
 
 WORK_BYTES = 64 * 2**20
-"""Intensities that are held at a time."""
+"""Intensities held in memory at a time."""
 BYTES_PER_FRAME = 400
-"""Positions and the like."""
+"""Memory per frame for positions and the like."""
 SpecimenMaker = Callable[[SimulationSettings, ObjectGrid, Window], Specimen]
 
 
 @dataclass(eq=False)
 class SimulatedScan:
-    """A scan file that does not exist yet: header, which frames there are, and each frame when it is asked for."""
+    """A scan file that does not exist yet: header, received frames, and each frame computed on request."""
 
     settings: SimulationSettings
     path: Path
@@ -50,12 +50,12 @@ class SimulatedScan:
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
-        """Everything but the frames. Raises MetadataError for what cannot be, InputFileError for a structure."""
+        """Everything but the frames. Raises MetadataError for impossible settings, InputFileError for structures."""
         return cls.with_specimen(settings, path, Specimen.of)
 
     @classmethod
     def with_specimen(cls, settings: SimulationSettings, path: Path, specimen_of: SpecimenMaker) -> SimulatedScan:
-        """The same with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings ask for."""
+        """Like :meth:`of` with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings say."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
@@ -75,27 +75,27 @@ class SimulatedScan:
 
     @property
     def detected_fraction(self) -> float:
-        """Share of the electrons that hit the detector, mean over the frames computed so far."""
+        """Fraction of the electrons that hit the detector, averaged over the frames computed so far."""
         return self._seen["electrons"] / max(self._seen["frames"], 1.0)
 
     @property
     def full_pixels(self) -> int:
-        """How often a pixel that is not bad could not tell more, in the frames computed so far."""
+        """Number of saturated values in good pixels, in the frames computed so far."""
         return int(self._seen["full"])
 
     def frames(self, index: IndexArray) -> Array:
-        """Patterns (n, Qy, Qx) as recorded, by acquisition number; the same whatever else is asked for."""
+        """Patterns (n, Qy, Qx) as recorded, by acquisition number; independent of which others are requested."""
         parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
         good = ~self.readout.bad_pixels
         self._seen["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:
-        """Share of the electrons in each pixel (n, Qy, Qx), without any noise."""
+        """Fraction of the electrons in each pixel (n, Qy, Qx), without noise."""
         return np.concatenate([mean for _, mean in self._means(np.asarray(index, dtype=np.int64))])
 
     def _means(self, index: IndexArray) -> Any:
-        """Mean patterns of a few frames after the other."""
+        """Yield the mean patterns of a few frames at a time."""
         at_a_time = max(1, WORK_BYTES // (12 * self.window.size**2))
         for start in range(0, len(index), at_a_time):
             part = index[start : start + at_a_time]
@@ -169,7 +169,7 @@ class SimulatedScan:
 
 
 def header_of(settings: SimulationSettings, readout: Readout, window: Window) -> ScanHeader:
-    """What the file tells. Raises MetadataError for an impossible scan."""
+    """Metadata of the file. Raises MetadataError for an impossible scan."""
     asked, probe, detector = settings.scan, settings.probe, settings.detector
     blind = settings.model.tell == "microscope"
     scan: dict[str, Any] = {
@@ -210,7 +210,7 @@ def header_of(settings: SimulationSettings, readout: Readout, window: Window) ->
 
 
 def _arrays(readout: Readout) -> Mapping[str, Array]:
-    """Masks and references that a file carries."""
+    """Masks and references stored in a file."""
     arrays: dict[str, Array] = {}
     if readout.bad_pixels.any():
         arrays["bad_pixel_mask"] = readout.bad_pixels
@@ -222,7 +222,7 @@ def _arrays(readout: Readout) -> Mapping[str, Array]:
 
 
 def _propagators(window: Window, specimen: Specimen) -> ComplexArray:
-    """Free space behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
+    """Free-space propagators behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
     count = specimen.slices - 1
     check_fits(48.0 * count * window.size**2, f"{count} propagators", "take thicker slices")
     rows, cols = window.frequencies()

@@ -1,7 +1,8 @@
-"""A tilt series that is computed frame by frame: a parallel beam on a crystal, tilted from point to point of the scan.
+"""A tilt series that is computed frame by frame: a parallel beam on a crystal, tilted from scan point to scan point.
 
-The window is the cell, wrapped, so that every beam lies on a point of its transform. A beam tilted by the tangents tau
-adds 2 q . tau / lam to q^2 in free space. Beams become Gaussian spots on the detector, which is that of any simulation.
+The window is the cell with periodic boundaries, so that every beam is a point of its transform. A beam tilted by the
+tangents tau adds 2 q . tau / lam to q^2 in free space. Beams become Gaussian spots on the detector, which is that of
+any simulation.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ptylive.schema.units import mrad_to_invA
 
 BYTES_PER_FRAME = 400
 BEYOND = 1.5
-"""Times the detector's edge that beams are followed."""
+"""Distance up to which beams are followed, in units of the detector's edge."""
 LEAST_PIXELS, MOST_PIXELS = 16, 256
 TILTS_AT_A_TIME = 64
 FEWEST_SLICES = 1
@@ -47,14 +48,14 @@ class TiltedCrystal:
     potential_VA: ComplexArray
     """(layers, P, P) structure factors of each layer of a cell, over its area, zero frequency first."""
     layers: int
-    """In all."""
+    """Number of layers of the whole crystal."""
     layer_A: float
     energy_eV: float
     wavelength_A: float
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> TiltedCrystal:
-        """Raises MetadataError for a specimen that is no perfect crystal, and for too fine a cell."""
+        """Raises MetadataError for a specimen that is not a perfect crystal, and for too fine a cell."""
         asked = settings.specimen
         if asked.specimen != "crystal" or asked.structure_file or asked.configurations > 1 or asked.vacancies:
             raise MetadataError(
@@ -75,7 +76,7 @@ class TiltedCrystal:
 
     @property
     def pixels(self) -> int:
-        """P."""
+        """Number of pixels P along a side."""
         return int(self.potential_VA.shape[-1])
 
     @cached_property
@@ -86,17 +87,17 @@ class TiltedCrystal:
 
     @cached_property
     def q_invA(self) -> DoubleArray:
-        """(P * P, 2) of the beams."""
+        """(P * P, 2) spatial frequencies of the beams."""
         return np.asarray(self.hk @ np.linalg.inv(self.cell_A).T)
 
     @cached_property
     def inside(self) -> FloatArray:
-        """(P, P) 1 where products of waves and layers do not alias."""
+        """(P, P) mask: 1 where products of waves and layers do not alias."""
         kept = np.abs(self.hk).max(axis=1) <= self.pixels // 3
         return np.asarray(kept.reshape(self.pixels, self.pixels), dtype=np.float32)
 
     def beams(self, tilts_mrad: DoubleArray) -> FloatArray:
-        """(n, P * P) intensities behind the crystal, of 1 before it, for tilts (n, 2) of the beam."""
+        """(n, P * P) intensities behind the crystal for unit incident intensity, for tilts (n, 2) of the beam."""
         sigma = interaction_rad_per_VA(self.energy_eV)
         phases = sigma * np.fft.ifft2(self.potential_VA).real * self.pixels**2
         through = [np.fft.ifft2(np.fft.fft2(np.exp(1j * one)) * self.inside) for one in phases]
@@ -131,15 +132,15 @@ def _layer(cell: Cell, across_A: DoubleArray, pixels: int, part: tuple[int, int]
 
 @dataclass(eq=False)
 class SimulatedTilts(SimulatedScan):
-    """The file of a tilt series that does not exist yet."""
+    """A file of a tilt series that does not exist yet."""
 
     crystal: TiltedCrystal | None = None
     tilts_mrad: DoubleArray | None = None
-    """(frames, 2) of the beam, in the order of acquisition."""
+    """(frames, 2) tilts of the beam, in the order of acquisition."""
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedTilts:
-        """Everything but the frames. Raises MetadataError for what cannot be."""
+        """Everything but the frames. Raises MetadataError for impossible settings."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
@@ -217,7 +218,7 @@ class SimulatedTilts(SimulatedScan):
 
 
 def _tilts(settings: SimulationSettings, trajectory: Trajectory) -> DoubleArray:
-    """Of all frames: the raster's points in steps around its middle, turned from +row towards +column."""
+    """Tilts of all frames: the raster's points in steps around its middle, rotated from +row towards +column."""
     asked, scan = settings.tilts, settings.scan
     steps = trajectory.nominal_A @ rotation_matrix(scan.rotation_deg) / np.asarray(scan.scan_step_A)
     steps = steps - (np.asarray(scan.scan_shape) - 1) / 2
@@ -226,7 +227,7 @@ def _tilts(settings: SimulationSettings, trajectory: Trajectory) -> DoubleArray:
 
 
 def _spots(intensity: FloatArray, places: DoubleArray, wide: float, size: int) -> FloatArray:
-    """(P, P) Gaussians of a sum at places (M, 2) in pixels from zero frequency; what lies beyond the model is lost."""
+    """(P, P) Gaussians of given sums at places (M, 2) in pixels from zero frequency; what lies outside is lost."""
     seen = (np.abs(places) < size / 2 - 1).all(axis=1) & (intensity > 0)
     at = np.fft.fftfreq(size, 1 / size)
     along = [np.exp(-0.5 * ((at - place[:, None]) / wide) ** 2) for place in places[seen].T]

@@ -1,4 +1,4 @@
-"""The specimen of a simulation as transmission functions of slices, once for each arrangement of its atoms."""
+"""The specimen of a simulation as transmission functions of slices, one set for each configuration of its atoms."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ptylive.schema.simulation.groups import SpecimenSettings
 from ptylive.schema.simulation.settings import SimulationSettings
 
 SLICE_A = {"bilayer": 6.2, "monolayer": 6.2, "crystal": 2.0, "atoms": 2.0, "particles": 20.0}
-"""Slices where nothing else is asked for; other specimens have one."""
+"""Default slice thickness; other specimens have a single slice."""
 OF_FILES_A = 2.0
 MARGIN_A = 0.5
-"""Of a specimen of atoms above its first and below its last atom."""
+"""Margin of an atomic specimen above its first and below its last atom."""
 SHEET_VACANCIES = 0.02
 MOST_SLICES = 4096
 PLANES_AT_WORK = 6
-"""Object-sized planes of 4 bytes that are needed besides the result while it is made."""
+"""Object-sized planes of 4 bytes required besides the result while it is made."""
 
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """Transmission functions and mean phases; slices from the entrance on."""
+    """Transmission functions and mean phases; slices counted from the entrance."""
 
     planes: tuple[FloatArray, ...]
-    """Of each configuration (2, slices, rows, cols): real and imaginary part."""
+    """One array per configuration, (2, slices, rows, cols): real and imaginary part."""
     phase: FloatArray
     """(slices, rows, cols), rad, averaged over the configurations, before the band limit."""
     slice_thickness_A: float
@@ -44,12 +44,12 @@ class Specimen:
 
     @property
     def slices(self) -> int:
-        """How many there are."""
+        """Number of slices."""
         return len(self.phase)
 
     @classmethod
     def of(cls, settings: SimulationSettings, grid: ObjectGrid, window: Window) -> Specimen:
-        """Built on a grid. Raises MetadataError for what is not known or does not fit into memory, InputFileError."""
+        """Build on a grid. Raises MetadataError for unknown specimens or lack of memory, InputFileError."""
         asked, seed = settings.specimen, settings.model.seed
         energy, rng = settings.probe.energy_eV, np.random.default_rng([seed, 1])
         if asked.specimen in _CONTINUOUS and not asked.structure_file:
@@ -74,7 +74,7 @@ class Specimen:
 
     @classmethod
     def of_phases(cls, phase: FloatArray, slice_thickness_A: float, grid: ObjectGrid, limit_invA: float) -> Specimen:
-        """Of the phases (slices, rows, cols), rad, of slices on a grid, cut off at ``limit_invA``."""
+        """Build from the phases (slices, rows, cols), rad, of slices on a grid, cut off at ``limit_invA``."""
         return cls((_transmission(phase, grid, limit_invA),), phase, slice_thickness_A)
 
 
@@ -121,7 +121,7 @@ def _check(grid: ObjectGrid, layers: int, configurations: int) -> None:
 
 
 def _wrapped(atoms: Atoms, grid: ObjectGrid, height_A: float) -> Atoms:
-    """Atoms within the box that abTEM is given."""
+    """Atoms wrapped into the box that is passed to abTEM."""
     places = atoms.positions_A.copy()
     places[:, :2] %= grid.extent_A
     places[:, 2] = places[:, 2].clip(1e-3, height_A - 1e-3)
@@ -152,7 +152,7 @@ _CONTINUOUS: dict[str, _Maker] = {
 
 
 def _transmission(phases: FloatArray, grid: ObjectGrid, limit_invA: float | None) -> FloatArray:
-    """exp(i phase) of slices as planes (2, slices, rows, cols), without what is beyond ``limit_invA``."""
+    """exp(i phase) of slices as planes (2, slices, rows, cols), without frequencies beyond ``limit_invA``."""
     out = np.empty((2, *phases.shape), np.float32)
     if limit_invA is not None:
         rows, cols = (np.fft.fftfreq(n, grid.pixel_A) for n in grid.shape)

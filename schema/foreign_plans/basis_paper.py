@@ -1,8 +1,8 @@
-"""Presets that papers give, by name: ``--preset basis-paper:4a-d``.
+"""Presets published in papers, by name: ``--preset basis-paper:4a-d``.
 
 "Lossy compression of electron diffraction patterns for ptychography via change of basis", Table 1: weights of the parts
-of its loss. Only their ratios mean anything here, since its normalisation is another: each is divided by that of the
-main part, which is the data term. Its learning rates are those of another optimiser, and left out.
+of its loss. Only their ratios are meaningful here, since its normalisation differs: each is divided by that of the main
+part, which is the data term. Its learning rates belong to another optimiser, and are left out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PaperRow:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """As settings of a refinement."""
+        """The row as settings of a refinement."""
         parts = {
             "perpendicular_weight": self.bright,
             "perpendicular_weight_dark": self.dark,
@@ -72,12 +72,12 @@ ROWS: tuple[PaperRow, ...] = (
     PaperRow("6b", COUNTS, 2.7e-2, probe=1e-6, l1=3e-6, variation=3e-5, positions=True),
     PaperRow("6c", COUNTS, 2.2e-2, probe=1e-6, l1=3e-6, variation=3e-5, positions=True),
 )
-"""Figures 9 and 10 of the appendices too; of 9 there are two rows, without and with the perpendicular parts."""
+"""Includes figures 9 and 10 of the appendices; figure 9 has two rows, without and with the perpendicular parts."""
 PUBLISHED: Mapping[str, PaperRow] = MappingProxyType({f"{PAPER}:{row.figure}": row for row in ROWS})
 
 
 def published(name: str) -> dict[str, Any] | None:
-    """Settings of a preset by its name; None for what is no such name. Raises MetadataError for an unknown row."""
+    """Settings of a preset by its name; None for other names. Raises MetadataError for an unknown row."""
     if not name.startswith(f"{PAPER}:"):
         return None
     if name not in PUBLISHED:

@@ -60,7 +60,7 @@ SCALES = {"B2": 3.0, "S3": 3.0}
 
 
 def raw_data(value: Any, into: Gathered) -> None:
-    """``raw_data``: high tension, pixel, flips and counts; where the file lies is the FILE argument."""
+    """``raw_data``: high tension, pixel, flips and counts; the path of the file is the FILE argument."""
     said = table_of(value, "raw_data")
     for name, key, factor in (
         ("kv", "energy_eV", 1e3),
@@ -76,7 +76,7 @@ def raw_data(value: Any, into: Gathered) -> None:
 
 
 def wavelength(value: Any, into: Gathered) -> None:
-    """A wavelength in Å as the energy of electrons."""
+    """Convert a wavelength in Å to the energy of electrons."""
     momentum = PLANCK_EV_A / number_of(value, "wavelength")
     into.metadata["energy_eV"] = math.sqrt(momentum**2 + REST_EV**2) - REST_EV
 
@@ -130,7 +130,7 @@ def _coefficients(said: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 
 
 def _pair(value: Any, factor: float) -> tuple[float, float]:
-    """Cartesian, polar (degrees) or a plain number."""
+    """Read a pair given as cartesian, polar (degrees) or a plain number."""
     if not isinstance(value, Mapping):
         return number_of(value, "aberrations") * factor, 0.0
     if "mag" in value:
@@ -176,7 +176,7 @@ def point_spread(value: Any, into: Gathered) -> None:
 
 
 def slices(value: Any, into: Gathered) -> None:
-    """``slices``: a list of thicknesses, or a number with one thickness or that of all."""
+    """``slices``: a list of thicknesses, or a number with the thickness of one slice or of all."""
     said = table_of(value, "slices")
     if "thicknesses" in said:
         each = [number_of(one, "slices.thicknesses") for one in said["thicknesses"]]
@@ -195,19 +195,19 @@ def slices(value: Any, into: Gathered) -> None:
 
 
 def after_loading(value: Any, into: Gathered) -> None:
-    """``post_load``: what is done to the patterns."""
+    """``post_load``: operations on the patterns."""
     for one in value if isinstance(value, list) else [value]:
         kind = one.get("type") if isinstance(one, Mapping) else one
         into.notes.append(f"{kind}: {AFTER_LOADING.get(str(kind), 'not here')}")
 
 
 def whole(key: str) -> Converter:
-    """A whole number under ``key``."""
+    """An integer stored under ``key``."""
     return lambda value, into: into.preset.update({key: int(number_of(value, key))})
 
 
 def flag(key: str) -> Converter:
-    """A flag under ``key``."""
+    """A flag stored under ``key``."""
     return lambda value, into: into.preset.update({key: phaser_turns(value, key)})
 
 
@@ -220,14 +220,14 @@ def window(value: Any, into: Gathered) -> None:
 
 
 def band(value: Any, into: Gathered) -> None:
-    """``bwlim_frac``: 1 is no limit, ours without one."""
+    """``bwlim_frac``: 1 means no limit, which is expressed here by leaving it out."""
     share = number_of(value, "bwlim_frac")
     if share < 1:
         into.preset["damping_cutoff_multislice"] = share
 
 
 def noise(value: Any, into: Gathered) -> None:
-    """``noise_model``: its kind; offsets and floors are chosen here."""
+    """``noise_model``: only its kind; offsets and floors are chosen here."""
     kind = value.get("type") if isinstance(value, Mapping) else value
     terms = {"amplitude": "lsq_sqrt", "anscombe": "lsq_sqrt", "poisson": "ml"}
     if kind not in terms:
@@ -261,7 +261,7 @@ def constraints(value: Any, into: Gathered) -> None:
 
 
 def regularizers(value: Any, into: Gathered) -> None:
-    """``regularizers``: by cost, whose measure is another one."""
+    """``regularizers``: by cost, which is measured differently."""
     for one in value or ():
         kind = one if isinstance(one, str) else table_of(one, "regularizers").get("type")
         ours = COUNTERPARTS.get(str(kind))
@@ -361,12 +361,12 @@ ENGINE_ROWS: tuple[Row, ...] = (
 
 
 def looks_like_phaser(values: Mapping[str, Any]) -> bool:
-    """Whether a table is a plan of phaser, ``engines`` misspelt or not."""
+    """Whether a table is a plan of phaser, with ``engines`` possibly misspelt."""
     return values.get("file_type") == "phaser_plan" or ("raw_data" in values and bool(engines_there(values)))
 
 
 def import_phaser(values: Mapping[str, Any], *, lenient: bool = False) -> PlanImport:
-    """Settings and metadata of a plan; engines are stages where there are several. Raises MetadataError."""
+    """Settings and metadata of a plan; several engines become stages. Raises MetadataError."""
     engines = engines_of(values)
     rest = {name: value for name, value in values.items() if name != "engines"}
     into = Gathered(rest, None)

@@ -1,4 +1,4 @@
-"""What a plan of phaser runs: its list of engines, each of a kind that is known, or a function of the user's own."""
+"""The list of engines in a plan of phaser, each of a known kind, or a function of the user's own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ALIKE = 0.8
 
 
 def engines_there(values: Mapping[str, Any]) -> str | None:
-    """The name under which a plan has its engines, misspelt or not."""
+    """The name under which a plan has its engines, possibly misspelt."""
     return next(iter(get_close_matches(ENGINE, values, 1, _ALIKE)), None)
 
 
 def engines_of(values: Mapping[str, Any]) -> list[Any]:
-    """The engines. Raises MetadataError where there are none, or where a name is misspelt."""
+    """Return the engines. Raises MetadataError where there are none, or where a name is misspelt."""
     there = engines_there(values)
     if there not in (None, ENGINE):
         raise MetadataError(f"{there}: phaser has no such parameter", f"did you mean {ENGINE!r}?")

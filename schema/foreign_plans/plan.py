@@ -1,4 +1,4 @@
-"""A plan of another program as settings of this one: what was taken over, changed, set aside or left out."""
+"""A plan of another program as settings of this one: what was adopted, changed, set aside or left out."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Taken:
 
     name: str
     value: str
-    """As it stands there."""
+    """Value as it is in the plan."""
     fate: str
-    """``mapped``, ``changed`` (mapped with a difference, which the remark says), ``left out`` or ``set aside``."""
+    """``mapped``, ``changed`` (mapped with a difference stated in the remark), ``left out`` or ``set aside``."""
     here: str
-    """What it became."""
+    """Resulting setting or metadata."""
     remark: str
 
     def __str__(self) -> str:
@@ -43,28 +43,28 @@ class Taken:
 
 @dataclass(frozen=True)
 class PlanImport:
-    """What a plan says."""
+    """The contents of a plan."""
 
     program: str
     settings: Mapping[str, Any]
-    """Of the refinement, checked."""
+    """Settings of the refinement, checked."""
     metadata: Mapping[str, Any]
-    """Of the experiment, under metadata names."""
+    """Metadata of the experiment, under metadata names."""
     table: tuple[Taken, ...] = field(default=())
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user has to know: what was left out, and what was taken over with a difference."""
+        """What a user has to know: parameters left out, and those adopted with a difference."""
         return tuple(str(each) for each in self.table if each.fate in ("left out", "changed"))
 
 
 def gathered(
     values: Mapping[str, Any], rows: Iterable[Row], program: str, into: Gathered, *, lenient: bool
 ) -> list[Taken]:
-    """Convert flat names and values into ``into``, row by row; the table of what became of them.
+    """Convert flat names and values into ``into``, row by row; return the table of results.
 
-    Raises MetadataError for unknown names and impossible values, and, unless ``lenient``, for parameters that ask for
-    what is not built or done by another command: then they are left out.
+    Raises MetadataError for unknown names and impossible values, and, unless ``lenient``, for parameters that request
+    something not implemented or done by another command; with ``lenient`` these are left out.
     """
     known = {row.name: row for row in rows}
     table: list[Taken] = []
@@ -96,9 +96,9 @@ def gathered(
 
 
 def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) -> list[Taken]:
-    """What one parameter becomes (``read``: its value, watched); notes of its converter are what is left out of it."""
+    """Convert one parameter (``read``: its value, watched); notes of its converter list the parts left out."""
     before, notes = {**into.preset, **into.metadata}, len(into.notes)
-    assert row.convert is not None  # noqa: S101  (asked before)
+    assert row.convert is not None  # noqa: S101  (checked before)
     refused: MetadataError | None = None
     try:
         row.convert(read, into)
@@ -106,7 +106,7 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
         refused = error
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         refused = MetadataError(f"{row.name} = {brief(value)}: {error}", "correct the file")
-    for theirs, ours in misspelt(read):  # before what follows from it
+    for theirs, ours in misspelt(read):  # before errors that follow from it
         raise MetadataError(f"{row.name}.{theirs}: {program} has no such key", f"did you mean {ours!r}?") from None
     if refused is not None:
         raise refused
@@ -120,7 +120,7 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
 
 
 def _check_sizes(name: str, value: Any, found: Mapping[str, Any]) -> None:
-    """Raise MetadataError for what is of another unit than the program's."""
+    """Raise MetadataError for values in another unit than the program's."""
     for key, one in found.items():
         rule = "thickness_A" if key == "slice_distances_A" and np.any(one) else key
         odd = (refusal(rule, one) or (question(rule, one), "")) if rule in SIZES else ("", "")
@@ -130,7 +130,7 @@ def _check_sizes(name: str, value: Any, found: Mapping[str, Any]) -> None:
 
 
 def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
-    """The import, once its settings are known to be possible. Raises MetadataError."""
+    """Return the import, once its settings are known to be possible. Raises MetadataError."""
     Preset.from_mapping(into.preset)
     return PlanImport(program, dict(into.preset), dict(into.metadata), tuple(table))
 
@@ -143,7 +143,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def number_of(value: Any, name: str) -> float:
-    """A finite number; texts too, since YAML takes 1e-3 for one. Raises MetadataError."""
+    """Return a finite number, also from a text, since YAML reads 1e-3 as text. Raises MetadataError."""
     try:
         found = float(value) if not isinstance(value, bool) else float("nan")
     except (TypeError, ValueError, OverflowError):
@@ -154,14 +154,14 @@ def number_of(value: Any, name: str) -> float:
 
 
 def table_of(value: Any, name: str) -> dict[str, Any]:
-    """A table. Raises MetadataError."""
+    """Return a table. Raises MetadataError."""
     if not isinstance(value, Mapping):
         raise MetadataError(f"{name} = {brief(value)} is no table", "correct the file")
     return value if isinstance(value, Told) else {str(key): one for key, one in value.items()}
 
 
 def transform_of(flips: Any, name: str) -> str | None:
-    """``detector_transform`` of [rows reversed, columns reversed, transposed], done in this order; None for nothing."""
+    """``detector_transform`` of [rows reversed, columns reversed, transposed], applied in this order; None if none."""
     if not isinstance(flips, list | tuple) or len(flips) != 3:
         raise MetadataError(f"{name} = {brief(flips)} is no list of three", "correct the file")
     words = [word for word, on in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if on]
@@ -169,7 +169,7 @@ def transform_of(flips: Any, name: str) -> str | None:
 
 
 def parity(program: str, rows: Iterable[Row]) -> str:
-    """The table of a program's parameters as Markdown, a section for each of its own."""
+    """The table of a program's parameters as Markdown, with a section for each of its own."""
     lines: list[str] = []
     every = tuple(rows)
     for section in dict.fromkeys(row.section for row in every):

@@ -1,4 +1,4 @@
-"""PtyRAD's parameter files: all rows, and how its nested tables become flat (names, units and defaults of 1.0.0)."""
+"""PtyRAD's parameter files: all rows, and the flattening of its nested tables (names, units and defaults of 1.0.0)."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def updated(theirs: str, key: str) -> Converter:
 
 
 def modulus(value: Any, into: Gathered) -> None:
-    """``obja``: an object whose modulus is not refined is one of phases."""
+    """``obja``: an object whose modulus is not refined is a phase object."""
     updated("obja", "update_obj")(value, into)
     if not number_of(table_of(value, "obja").get("lr", 0) or 0, "obja.lr"):
         into.preset["phase_only_obj"] = True
 
 
 def switched(key: str, first: int | None = None, **values: tuple[str, str]) -> Converter:
-    """A constraint with its iterations under ``key``; ``values``: its other entries, by our names.
+    """Convert a constraint with its iterations under ``key``; ``values``: its other entries, by our names.
 
     first: PtyRAD's default of ``start_iter``.
     """
@@ -90,7 +90,7 @@ def blurred(value: Any, into: Gathered) -> None:
 
 
 def along_the_beam(value: Any, into: Gathered) -> None:
-    """``obj_zblur``: a standard deviation in slices, whose thickness makes it a length."""
+    """``obj_zblur``: a standard deviation in slices, converted to a length by their thickness."""
     said = table_of(value, "obj_zblur")
     turns = ptyrad_turns(said, "obj_zblur", 1)
     if turns is False:
@@ -115,7 +115,7 @@ def wedge(value: Any, into: Gathered) -> None:
 
 
 def on_only(remark: str) -> Converter:
-    """A constraint that is not taken over: said where it is on."""
+    """A constraint that is not adopted: reported if it is on."""
 
     def convert(value: Any, into: Gathered) -> None:
         if ptyrad_turns(table_of(value, remark), remark) is not False:
@@ -136,7 +136,7 @@ def single(value: Any, into: Gathered) -> None:
 
 
 def poisson(value: Any, into: Gathered) -> None:
-    """``loss_poissn``: wins over ``loss_single`` where both are on."""
+    """``loss_poissn``: overrides ``loss_single`` where both are on."""
     if table_of(value, "loss_poissn").get("state"):
         if into.preset.get("algorithm"):
             into.notes.append("one data term at a time here: this one alone")
@@ -144,7 +144,7 @@ def poisson(value: Any, into: Gathered) -> None:
 
 
 def weighed(remark: str) -> Converter:
-    """A term of the loss whose weight is of another measure."""
+    """A term of the loss whose weight is measured differently."""
 
     def convert(value: Any, into: Gathered) -> None:
         if table_of(value, remark).get("state"):
@@ -159,7 +159,7 @@ def detector_blur(value: Any, into: Gathered) -> None:
 
 
 def batch(value: Any, into: Gathered) -> None:
-    """``BATCH_SIZE``: patterns behind one step."""
+    """``BATCH_SIZE``: number of patterns for one step."""
     said = table_of(value, "BATCH_SIZE")
     size, times = (number_of(said.get(n, d), f"BATCH_SIZE.{n}") for n, d in (("size", 32), ("grad_accumulation", 1)))
     into.preset["batch_size"] = int(size * times)
@@ -361,7 +361,7 @@ def looks_like_ptyrad(values: Mapping[str, Any]) -> bool:
 
 
 def import_ptyrad(values: Mapping[str, Any], *, lenient: bool = False) -> PlanImport:
-    """Settings and metadata of a parameter file. Raises MetadataError, see ``gathered``; lenient: see there."""
+    """Settings and metadata of a parameter file. Raises MetadataError; see ``gathered``, also for ``lenient``."""
     flat: dict[str, Any] = {}
     table: list[Taken] = []
     for section, held in values.items():

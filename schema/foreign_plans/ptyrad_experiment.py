@@ -26,12 +26,12 @@ def known(key: str, factor: float = 1.0) -> Converter:
 
 
 def setting(key: str) -> Converter:
-    """A whole number of the refinement."""
+    """An integer setting of the refinement."""
     return lambda value, into: into.preset.update({key: int(number_of(value, key))})
 
 
 def probe_aberrations(value: Any, into: Gathered) -> None:
-    """Krivanek's polar (degrees) or cartesian names, Haider's, ``defocus``, ``Cs``; angles from the columns on."""
+    """Krivanek's polar (degrees) or cartesian names, Haider's, ``defocus``, ``Cs``; angles start at the columns."""
     given = {
         name: number_of(one, f"probe_aberrations.{name}") for name, one in table_of(value, "probe_aberrations").items()
     }
@@ -47,7 +47,7 @@ def probe_aberrations(value: Any, into: Gathered) -> None:
 
 
 def _place(name: str, value: float, listed: dict[str, float], polar: dict[str, list[float]]) -> None:
-    """One coefficient where it belongs. Raises MetadataError for those beyond third order."""
+    """Add one coefficient. Raises MetadataError for those beyond third order."""
     if name in ("defocus", "Cs"):
         listed["C10" if name == "defocus" else "C30"] += -value if name == "defocus" else value
         return
@@ -67,7 +67,7 @@ def _place(name: str, value: float, listed: dict[str, float], polar: dict[str, l
 
 
 def calibration(value: Any, into: Gathered) -> None:
-    """``meas_calibration``: seven ways to say a pixel; ``fitRBF`` fits the disc, as is done here."""
+    """``meas_calibration``: seven ways to specify a pixel; ``fitRBF`` fits the disc, as is done here."""
     said = table_of(value, "meas_calibration")
     mode = said.get("mode", "fitRBF")
     if mode == "fitRBF":
@@ -119,7 +119,7 @@ def affine(value: Any, into: Gathered) -> None:
 
 
 def padded_layers(given: Mapping[str, Any]) -> tuple[int, int]:
-    """Layers that ``obj_z_pad`` puts in front of the object and behind it."""
+    """Layers that ``obj_z_pad`` adds in front of and behind the object."""
     said = given.get("obj_z_pad")
     if said is None:
         return 0, 0
@@ -128,7 +128,7 @@ def padded_layers(given: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def in_depth(value: Any, into: Gathered) -> None:
-    """``obj_z_pad``: vacuum, whatever it asks for."""
+    """``obj_z_pad``: always vacuum, whatever type is requested."""
     slices(value, into)
     if set(table_of(value, "obj_z_pad").get("pad_types", ())) - {"vacuum"}:
         into.notes.append("vacuum is put there, no copies or means of layers")
@@ -166,7 +166,7 @@ def slices(value: Any, into: Gathered) -> None:
 
 
 def source(kind: str, key: str) -> Converter:
-    """``…_params`` of a source that is a file of PtyRAD's, fold_slice's or py4DSTEM's."""
+    """``…_params`` of a source that is a file of PtyRAD, fold_slice or py4DSTEM."""
 
     def convert(value: Any, into: Gathered) -> None:
         named = into.given.get(f"{kind}_source", "simu")
@@ -186,14 +186,14 @@ def flips(value: Any, into: Gathered) -> None:
 
 
 def padded(value: Any, into: Gathered) -> None:
-    """``meas_pad``: here what was not measured weighs nothing."""
+    """``meas_pad``: unmeasured frequencies have no weight here."""
     said = table_of(value, "meas_pad")
     if said.get("mode", "on_the_fly") is not None:
         into.preset["window_px"] = int(number_of(said.get("target_Npix", 256), "meas_pad.target_Npix"))
 
 
 def resampled(value: Any, into: Gathered) -> None:
-    """``meas_resample``: whole factors are pixels of the model along one of the detector."""
+    """``meas_resample``: integer factors become pixels of the model along one of the detector."""
     factors = table_of(value, "meas_resample").get("scale_factors", [2, 2])
     factor = number_of(factors[0], "meas_resample.scale_factors")
     if factor != int(factor) or any(number_of(one, "meas_resample") != factor for one in factors) or factor < 1:
@@ -203,9 +203,9 @@ def resampled(value: Any, into: Gathered) -> None:
 
 
 def start_probe_depth(value: Any, into: Gathered) -> None:
-    """``probe_z_shift``: the probe there is propagated by it, which lowers its underfocus.
+    """``probe_z_shift``: PtyRAD propagates the probe by it, which lowers its underfocus.
 
-    One from a file goes along with the vacuum that is put in front of the object anyway.
+    A probe from a file is propagated along with the vacuum in front of the object anyway.
     """
     moved = -number_of(value, "probe_z_shift")
     if into.given.get("probe_params") is not None:

@@ -1,6 +1,6 @@
-"""Metadata under the names that py4DSTEM and PyPty give them, for those who know these: ``force_com_rotation=15``.
+"""Metadata under the names used by py4DSTEM and PyPty, for users of these programs: ``force_com_rotation=15``.
 
-What differs besides the name (a sign, kV, a word) is converted; docs/coming-from says why.
+Differences beyond the name (a sign, kV, a word) are converted; docs/coming-from explains them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ptylive.schema.errors import MetadataError, brief
 
 
 class Meant(NamedTuple):
-    """Our name, and our value of theirs."""
+    """Our name, and the conversion of their value to ours."""
 
     name: str
     value: Callable[[str, Any], Any]
@@ -56,11 +56,11 @@ OTHER_NAMES: Mapping[str, Meant] = {
     "force_com_transpose": Meant("detector_transform", _transposed),
     "vacuum_probe_intensity": Meant("vacuum_pattern", _same),
 }
-"""What other programs call metadata."""
+"""Names of metadata in other programs."""
 
 
 def in_our_words(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under our names. Raises MetadataError where one is given under two, or is no value of its kind."""
+    """Return values under our names. Raises MetadataError for a value given under two names, or of the wrong kind."""
     out: dict[str, Any] = {}
     for name, value in values.items():
         meant = OTHER_NAMES.get(name)

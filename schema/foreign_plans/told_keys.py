@@ -1,6 +1,6 @@
-"""Tables within a parameter of another program's file: a key that was nearly the one that was looked for is misspelt.
+"""Tables within a parameter of another program's file: detect misspelt keys, similar to one that was looked up.
 
-Nothing refuses such a key by itself: the value that was looked for is then that of the other program's default.
+Such a key is not refused otherwise: the value that was looked up then has the other program's default.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from difflib import get_close_matches
 from typing import Any
 
 ALIKE = 0.65
-"""Of two keys, as ``difflib`` measures it: `sdt` and `std` are, `start_iter` and `end_iter` are not."""
+"""Similarity of two keys according to ``difflib``: `sdt` and `std` count, `start_iter` and `end_iter` do not."""
 
 
 class Told(dict[str, Any]):
-    """A table that knows which of its keys were looked for; whoever goes through all of it has looked for all."""
+    """A table that records which of its keys were looked up; iterating over it counts as looking up all."""
 
     def __init__(self, values: Mapping[Any, Any]) -> None:
         super().__init__({str(key): watched(value) for key, value in values.items()})
@@ -34,11 +34,11 @@ class Told(dict[str, Any]):
         return super().__contains__(key)
 
     def never_asked(self) -> set[str]:
-        """Keys nobody looked for."""
+        """Keys that were never looked up."""
         return set(self) - self._asked
 
     def misspelt(self) -> Iterator[tuple[str, str]]:
-        """Keys nobody looked for, and those nearly the same that were looked for in vain; with tables within."""
+        """Keys never looked up, with similar ones that were looked up but missing; includes nested tables."""
         lacking = [key for key in sorted(self._asked) if not super(Told, self).__contains__(key)]
         for key, value in super().items():
             if key not in self._asked:
@@ -47,19 +47,19 @@ class Told(dict[str, Any]):
 
 
 def _alike(key: str, lacking: list[str]) -> list[str]:
-    """The key that was meant, if any: of the same letters (of short ones difflib sees too little), or much the same."""
+    """The intended key, if any: with the same letters (difflib misses short ones), or sufficiently similar."""
     return [ours for ours in lacking if sorted(ours) == sorted(key)][:1] or get_close_matches(key, lacking, 1, ALIKE)
 
 
 def watched(value: Any) -> Any:
-    """The same, with all tables in it watched."""
+    """Return the value with all tables in it watched."""
     if isinstance(value, Mapping):
         return Told(value)
     return [watched(one) for one in value] if isinstance(value, list) else value
 
 
 def misspelt(value: Any) -> Iterator[tuple[str, str]]:
-    """See :meth:`Told.misspelt`, of all tables in a value."""
+    """See :meth:`Told.misspelt`, for all tables in a value."""
     if isinstance(value, Told):
         yield from value.misspelt()
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""When something is on: PtyRAD's iterations and phaser's flags, which count from 1, as expressions in ``epoch``."""
+"""When a feature is on: PtyRAD's iterations and phaser's flags, which count from 1, as expressions in ``epoch``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ptylive.schema.foreign_plans.plan import number_of
 
 
 def ptyrad_turns(value: Mapping[str, Any], name: str, otherwise: int | None = None) -> bool | str:
-    """``start_iter``, ``step`` and ``end_iter``, which is the first one without: never, always, or an expression.
-    ``otherwise``: where ``start_iter`` is not given.
+    """Convert ``start_iter``, ``step`` and ``end_iter``, the first iteration without: never, always, or an expression.
+    ``otherwise``: used where ``start_iter`` is not given.
     """
     start = value.get("start_iter", otherwise)
     if start is None:
@@ -24,7 +24,7 @@ def ptyrad_turns(value: Mapping[str, Any], name: str, otherwise: int | None = No
 
 
 def phaser_turns(value: Any, name: str) -> bool | str:
-    """A truth value, or ``after``, ``every``, ``before``: on beyond ``after``, each ``every``-th, until ``before``."""
+    """A truth value, or ``after``, ``every``, ``before``: on after ``after``, every ``every``-th, until ``before``."""
     if isinstance(value, bool):
         return value
     if not isinstance(value, Mapping) or set(value) - {"after", "every", "before"}:
@@ -37,7 +37,7 @@ def phaser_turns(value: Any, name: str) -> bool | str:
 
 
 def _turns(first: int, step: int, last: int | None, name: str) -> bool | str:
-    """From epoch ``first`` on, each ``step``-th, below ``last``."""
+    """On from epoch ``first``, every ``step``-th, below ``last``."""
     if step < 1:
         raise MetadataError(f"{name}: every {step} iterations is never", "correct the file")
     said = [f"epoch >= {first}"] if first > 0 else []
@@ -48,7 +48,7 @@ def _turns(first: int, step: int, last: int | None, name: str) -> bool | str:
 
 
 def both(first: bool | str, second: bool | str) -> bool | str:
-    """On where either is."""
+    """On where either is on."""
     if first is True or second is True:
         return True
     told = [each for each in (first, second) if isinstance(each, str)]
@@ -58,5 +58,5 @@ def both(first: bool | str, second: bool | str) -> bool | str:
 
 
 def strength(turns: bool | str, value: float) -> float | str:
-    """A number while something is on, 0 while it is off."""
+    """A number while a feature is on, 0 while it is off."""
     return f"{value!r} if {turns} else 0" if isinstance(turns, str) else value if turns else 0.0

@@ -1,4 +1,4 @@
-"""YAML without what it can do beyond values: no tags of Python, no aliases (which can unfold to any size), no depth."""
+"""YAML restricted to values: no Python tags, no aliases (which can unfold to any size), limited depth."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _HINT = "write plain YAML: values, lists and tables"
 
 
 def read_yaml(text: str, name: str) -> dict[str, Any]:
-    """The one table of a file. Raises MetadataError: no YAML, no table, too large, nested too deeply, aliases, tags."""
+    """Read the one table of a file. Raises MetadataError: no YAML, no table, too large, too deep, aliases, tags."""
     import yaml
 
     class PlainLoader(yaml.SafeLoader):  # type: ignore[misc]
-        """Counts how deep it is, and meets no aliases."""
+        """Tracks its depth and refuses aliases."""
 
         deep = 0
 

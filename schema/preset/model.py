@@ -67,7 +67,7 @@ class Preset(StrictModel):
         default={}, description="settings that follow the epoch, each as an expression in epoch"
     )
     stages: tuple[dict[str, Any], ...] = Field(
-        default=(), description="refinements that follow each other, each with settings of its own and a name"
+        default=(), description="successive refinements, each with its own settings and a name"
     )
 
     if TYPE_CHECKING:

@@ -32,37 +32,42 @@ class StartSettings(StrictModel):
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
     start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
-        default="obf", description="live map that the object begins from; of tcbf half the relative contrast is taken"
+        default="obf", description="live map from which the object starts; of tcbf, half the relative contrast is used"
     )
     start_map_amplitude: bool = Field(
         default=False, description="start from the modulus that goes with start_map too: ssb and wdd_phase have one"
     )
     map_settings: dict[str, float] = Field(
         default={},
-        description="settings of start_map by the names that `reconstruct` takes, METHOD.NAME; each may stand by"
-        " itself too: `obf.noise = 3`",
+        description="settings of start_map under the names that `reconstruct` accepts, METHOD.NAME; each may"
+        " also be given"
+        " alone: `obf.noise = 3`",
     )
     start_object: str | None = Field(
         default=None,
-        description="object to start from, brought to these slices, pixels and modes: a results file of ptylive, "
+        description="object to start from, converted to these slices, pixels and modes: a results file of ptylive, "
         "PtyRAD, py4DSTEM, fold_slice, phaser, ptychodus or PyPty, or PyPty's npy",
     )
     start_depth_A: float = Field(
         default=0.0,
         ge=-10_000,
         le=10_000,
-        description="Å of vacuum put in front of what is begun from, start_object or the stage before; below 0: so much"
-        " of its front is cut off. The probe behind it is propagated along",
+        description="Å of vacuum put in front of the initial object (start_object or the previous stage); below"
+        " 0: this much"
+        " of its front is cut off. The probe that goes with it is propagated accordingly",
     )
     start_phase_image: str | None = Field(
         default=None,
         description="npy image of the phase, rad, to start from: any number of pixels on the field of the scan",
     )
     start_amplitude_image: str | None = Field(
-        default=None, description="the same of the modulus, alone or beside start_phase_image"
+        default=None, description="the same for the modulus, alone or in addition to start_phase_image"
     )
     start_phase_noise_rad: float = Field(
-        default=0.0, ge=0, le=10, description="random phases added to each slice and mode to start from, from 0 to this"
+        default=0.0,
+        ge=0,
+        le=10,
+        description="random phases, from 0 to this value, added to each initial slice and mode",
     )
     start_positions: str | None = Field(
         default=None,
@@ -84,7 +89,7 @@ class StartSettings(StrictModel):
     scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
     refine_drift: bool | Auto = Field(
         default="auto",
-        description="look for a drift of regular scans, and take it out; auto: where it is certain",
+        description="detect a drift of regular scans and correct it; auto: only where it is certain",
     )
 
     @field_validator("map_settings", mode="before")

@@ -1,4 +1,4 @@
-"""PyPty's presets: its whole parameter table, what becomes of each row here, and the reading of its files."""
+"""PyPty's presets: its complete parameter table, the fate of each row here, and the reading of its files."""
 
 from ptylive.schema.pypty.convert import PyptyImport, import_preset
 from ptylive.schema.pypty.rows import Fate, Row

@@ -14,7 +14,7 @@ MOST_MODES = 16
 
 
 def numbers(value: Any, name: str) -> Array:
-    """An array of finite numbers. Raises MetadataError."""
+    """Return an array of finite numbers. Raises MetadataError."""
     try:
         values = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
@@ -25,7 +25,7 @@ def numbers(value: Any, name: str) -> Array:
 
 
 def multiplier(into: Gathered) -> float:
-    """What PyPty multiplies recorded counts by; its background is in units of the product."""
+    """PyPty's factor for recorded counts; its background is in units of the product."""
     return number(into.given.get("data_multiplier") or 1, "data_multiplier")
 
 
@@ -51,7 +51,7 @@ def background(value: Any, into: Gathered) -> None:
 
 
 def masks(value: Any, into: Gathered) -> None:
-    """``masks``: virtual detectors (K, Qy, Qx) of a recording of K numbers a pattern, or the npy file of them."""
+    """``masks``: virtual detectors (K, Qy, Qx) of a recording of K numbers per pattern, or the npy file of them."""
     if isinstance(value, str):
         into.metadata["masks"] = value
         return
@@ -62,7 +62,7 @@ def masks(value: Any, into: Gathered) -> None:
 
 
 def first_object(value: Any, into: Gathered) -> None:
-    """``obj``: the name of a file, or ones (Y, X, slices, modes), which only say how many slices and modes there are.
+    """``obj``: the name of a file, or ones (Y, X, slices, modes), which only give the numbers of slices and modes.
 
     Text holds no complex numbers, so any other array is refused.
     """
@@ -79,13 +79,13 @@ def first_object(value: Any, into: Gathered) -> None:
 
 
 def object_modes(value: Any, into: Gathered) -> None:
-    """``num_obj_modes``: PyPty then begins with random phases, between 0 and 1 rad unless ``obj_phase_sigma`` says."""
+    """``num_obj_modes``: PyPty then starts with random phases, 0 to 1 rad unless ``obj_phase_sigma`` is set."""
     into.preset["obj_modes"] = int(number(value, "num_obj_modes"))
     into.preset.setdefault("start_phase_noise_rad", 1.0)
 
 
 def object_noise(value: Any, into: Gathered) -> None:
-    """``obj_phase_sigma``: without ``num_obj_modes`` PyPty does not look at it."""
+    """``obj_phase_sigma``: PyPty ignores it without ``num_obj_modes``."""
     if into.given.get("num_obj_modes") is not None:
         into.preset["start_phase_noise_rad"] = number(value, "obj_phase_sigma")
 

@@ -1,4 +1,4 @@
-"""A PyPty preset as one of ours: settings, metadata, arrays, and what was left behind with the reason."""
+"""Conversion of a PyPty preset to ours: settings, metadata, arrays, and what was not adopted, with the reason."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ptylive.schema.pypty.table import ROWS, row_of
 
 @dataclass(frozen=True)
 class PyptyImport:
-    """What a PyPty preset says."""
+    """The contents of a PyPty preset."""
 
     settings: Mapping[str, Any]
-    """Of the refinement, checked; arrays are not among them yet."""
+    """Settings of the refinement, checked; arrays are not among them yet."""
     metadata: Mapping[str, Any]
-    """Of the experiment, under metadata names."""
+    """Metadata of the experiment, under metadata names."""
     arrays: Mapping[str, Array]
-    """By the setting that names their npy file."""
+    """Arrays by the setting that names their npy file."""
     positions_A: Array | None
     """(N, 2), detector frame, Å."""
     notes: tuple[str, ...]
-    """What was taken over with a difference."""
+    """Values adopted with a difference."""
     left_behind: tuple[str, ...]
-    """What was not taken over, and why."""
+    """Values not adopted, with the reason."""
 
     @property
     def preset(self) -> Preset:
@@ -42,11 +42,11 @@ class PyptyImport:
 def import_preset(
     given: Mapping[str, Any], *, pattern_shape: tuple[int, int] | None = None, lenient: bool = False
 ) -> PyptyImport:
-    """Settings, metadata and arrays of PyPty parameters.
+    """Convert PyPty parameters to settings, metadata and arrays.
 
     ``pattern_shape``: of the recording, for values that PyPty counts in pixels of the padded pattern. Raises
-    MetadataError for unknown names and impossible values, and for parameters that ask for what is not built or done by
-    another command, unless ``lenient``: then they are left behind with their reason.
+    MetadataError for unknown names and impossible values, and for parameters that request something not implemented or
+    done by another command, unless ``lenient``: these are then left behind with their reason.
     """
     into = Gathered(given, pattern_shape)
     left: list[str] = []
@@ -71,7 +71,7 @@ def import_preset(
 
 
 def looks_like_pypty(values: Mapping[str, Any]) -> bool:
-    """Whether names are PyPty's rather than ours: some occur in its table only."""
+    """Whether names are PyPty's rather than ours: some occur only in its table."""
     ours = set(Preset.settings())
     return any(row_of(name) is not None and name not in ours for name in values)
 
@@ -82,7 +82,7 @@ def is_all_pypty(values: Mapping[str, Any]) -> bool:
 
 
 def means_otherwise(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Names that both programs have, and whose values PyPty means in other units or another way."""
+    """Names that both programs have, but whose values PyPty interprets in other units or another way."""
     found = []
     for name, value in values.items():
         row = row_of(name)
@@ -92,14 +92,14 @@ def means_otherwise(values: Mapping[str, Any]) -> tuple[str, ...]:
         try:
             row.convert(value, into)
         except (MetadataError, TypeError, ValueError, IndexError, AttributeError, ArithmeticError):
-            continue  # it is said where the value is taken
+            continue  # reported where the value is used
         if into.notes or into.preset.get(name, value) != value:
             found.append(name)
     return tuple(found)
 
 
 def _step_of(into: Gathered) -> list[float] | None:
-    """The step of a scan that is told by its positions only: the median distance along both axes; None: not known."""
+    """Step of a scan given only by its positions: the median distance along both axes; None: not known."""
     places, shape = into.positions_A, into.metadata.get("scan_shape")
     if places is None or shape is None or len(places) != shape[0] * shape[1] or min(shape) < 2:
         return None
@@ -109,7 +109,7 @@ def _step_of(into: Gathered) -> list[float] | None:
 
 
 def _row_of_added(name: str) -> Row | None:
-    """The row of a parameter that an added setting says is its own in PyPty."""
+    """The row of a parameter that an added setting declares as its PyPty name."""
     found = next((setting for setting in declared().values() if setting.pypty == name), None)
     if found is None:
         return None
@@ -117,16 +117,16 @@ def _row_of_added(name: str) -> Row | None:
 
 
 def _convert(row: Row, value: Any, into: Gathered) -> None:
-    assert row.convert is not None  # noqa: S101  (asked before)
+    assert row.convert is not None  # noqa: S101  (checked before)
     try:
-        with np.errstate(all="ignore"):  # what becomes infinite is refused as a setting
+        with np.errstate(all="ignore"):  # infinite results are refused as settings
             row.convert(value, into)
     except (TypeError, ValueError, IndexError, AttributeError, ArithmeticError) as error:
         raise MetadataError(f"{row.name} = {str(value)[:60]}: {error}", "correct the preset") from None
 
 
 def _says_nothing(row: Row, value: Any) -> bool:
-    """Whether a value is a default that switches something off. Other defaults are a choice where they are written."""
+    """Whether a value is a default that switches something off. Other defaults are deliberate where written out."""
     return _is_default(row, value) and (value is None or isinstance(value, str) or not np.any(value))
 
 

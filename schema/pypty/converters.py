@@ -1,4 +1,4 @@
-"""Rows whose value means something else there than here."""
+"""Rows whose value has another meaning in PyPty than here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TILT_SIGNS = (1, 1, -1, -1, 1, 1)
 
 
 def aberrations(values: Any) -> dict[str, float]:
-    """PyPty's coefficients C10, C12a, C12b, C21a, … (angles from +col) in ours (angles from +row), Å.
+    """Convert PyPty's coefficients C10, C12a, C12b, C21a, … (angles from +col) to ours (angles from +row), Å.
 
     phi = pi/2 - theta: cos(m phi) = cos(m pi/2) cos(m theta) + sin(m pi/2) sin(m theta), and so on.
     """
@@ -57,7 +57,7 @@ def aberrations_array(value: Any, into: Gathered) -> None:
 
 
 def underfocus(key: str) -> Converter:
-    """Distances of propagation: positive ones are overfocus there, and underfocus has the plus sign here."""
+    """Distances of propagation: positive ones are overfocus in PyPty, whereas underfocus is positive here."""
 
     def convert(value: Any, into: Gathered) -> None:
         turned = -np.asarray(value, dtype=float) + 0.0
@@ -110,7 +110,7 @@ def pixel_size(value: Any, into: Gathered) -> None:
 
 
 def algorithm(value: Any, into: Gathered) -> None:
-    """The same names; PyPty's sums of coefficients know no weights of their noise."""
+    """The names are the same; PyPty's sums of coefficients are not weighted by their noise."""
     into.preset["algorithm"] = value
     if str(value).endswith("_compressed"):
         into.preset["noise_weighting"] = False
@@ -126,9 +126,9 @@ def padding(value: Any, into: Gathered) -> None:
 
 
 def slice_distances(value: Any, into: Gathered) -> None:
-    """One distance, or one behind each slice; the last, behind which nothing comes, is dropped.
+    """One distance, or one behind each slice; the last, which nothing follows, is dropped.
 
-    Behind a single slice PyPty writes what it likes, 0 too.
+    For a single slice PyPty writes an arbitrary value, possibly 0.
     """
     distances = [float(distance) for distance in np.atleast_1d(value)]
     gaps = int(into.given.get("num_slices") or 1) - 1
@@ -138,7 +138,7 @@ def slice_distances(value: Any, into: Gathered) -> None:
 
 
 def history(value: Any, into: Gathered) -> None:
-    """``hist_length``: infinite ones are cut."""
+    """``hist_length``: infinite ones are limited."""
     if isinstance(value, str):
         into.preset["hist_length"] = Schedule.parse(f"min({Schedule.parse(value).text}, {MOST_PAIRS})").text
         return
@@ -149,7 +149,7 @@ def history(value: Any, into: Gathered) -> None:
 
 
 def count(value: Any, into: Gathered) -> None:
-    """``max_count``: no limit means 100."""
+    """``max_count``: no limit becomes 100."""
     into.preset["max_count"] = 100 if value is None else int(min(number(value, "max_count"), 100))
 
 
@@ -177,7 +177,7 @@ def probe_part(part: str) -> Converter:
 
 
 def mean_pattern(value: Any, into: Gathered) -> None:
-    """``mean_pattern``: of an array (P, P) the root is the start probe's amplitude; else the recording's own mean."""
+    """``mean_pattern``: the root of an array (P, P) is the start probe's amplitude; otherwise the recording's mean."""
     if not isinstance(value, list):
         into.preset["probe_amplitude"] = "mean_pattern"
         return
@@ -190,7 +190,7 @@ def mean_pattern(value: Any, into: Gathered) -> None:
 
 
 def _within(amplitude: Array, mask: Array) -> Array:
-    """A pattern inside a mask, which PyPty pads by ``data_pad`` and the pattern not. Raises MetadataError."""
+    """A pattern inside a mask; PyPty pads the mask by ``data_pad`` but not the pattern. Raises MetadataError."""
     spare = np.subtract(mask.shape, amplitude.shape) if mask.ndim == 2 else np.array([-1])
     if (spare < 0).any() or (spare % 2).any():
         raise MetadataError(f"mean_pattern {amplitude.shape} and aperture_mask {mask.shape} differ", "leave one out")
@@ -198,7 +198,7 @@ def _within(amplitude: Array, mask: Array) -> Array:
 
 
 def probe_weight(key: str, *, real_space: bool) -> Converter:
-    """Weights of the probe: PyPty's modes are averaged, ours added up; its real-space power is 1 / P^2 of ours."""
+    """Weights of the probe: PyPty averages modes, whereas ours are summed; its real-space power is 1 / P^2 of ours."""
 
     def convert(value: Any, into: Gathered) -> None:
         factor = 1.0
@@ -214,7 +214,7 @@ def probe_weight(key: str, *, real_space: bool) -> Converter:
 
 
 def _modes(into: Gathered) -> int:
-    """Probe modes the preset asks for."""
+    """Number of probe modes that the preset requests."""
     hermite, spread = into.given.get("n_hermite_probe_modes"), into.given.get("defocus_spread_modes")
     if hermite is not None:
         return int(np.prod(hermite))
@@ -222,7 +222,7 @@ def _modes(into: Gathered) -> int:
 
 
 def per_pixel(key: str) -> Converter:
-    """Weights of squared positions: per pixel^2 there, per Å^2 here."""
+    """Weights of squared positions: per pixel^2 in PyPty, per Å^2 here."""
 
     def convert(value: Any, into: Gathered) -> None:
         pixel = into.pixel_A()
@@ -234,7 +234,7 @@ def per_pixel(key: str) -> Converter:
 
 
 def per_pixel_of_rows(key: str) -> Converter:
-    """The same for sums over rows, where means are taken here."""
+    """Like :func:`per_pixel`, for sums over rows, where means are used here."""
 
     def convert(value: Any, into: Gathered) -> None:
         size = into.given.get("scan_size")
@@ -245,7 +245,7 @@ def per_pixel_of_rows(key: str) -> Converter:
 
 
 def per_rad(key: str, *, rows: bool = False) -> Converter:
-    """Weights of squared tilts: per rad^2 there, per mrad^2 here."""
+    """Weights of squared tilts: per rad^2 in PyPty, per mrad^2 here."""
 
     def convert(value: Any, into: Gathered) -> None:
         size = into.given.get("scan_size")
@@ -256,7 +256,7 @@ def per_rad(key: str, *, rows: bool = False) -> Converter:
 
 
 def window(value: Any, into: Gathered) -> None:
-    """``window``: two radii as shares of half the width, or an array of weights."""
+    """``window``: two radii as fractions of half the width, or an array of weights."""
     values = np.asarray(value, dtype=float)
     if values.shape == (2,):
         into.preset["window"] = values.tolist()
@@ -269,14 +269,14 @@ def aperture(value: Any, into: Gathered) -> None:
     values = np.asarray(value, dtype=float)
     if values.ndim == 2:
         into.arrays["probe_constraint_mask"] = values
-        if not isinstance(into.given.get("mean_pattern"), list):  # else that has taken it in
+        if not isinstance(into.given.get("mean_pattern"), list):  # otherwise mean_pattern already includes it
             into.arrays["aperture_mask"] = values
         return
     into.notes.append("aperture_mask: a number is a share of the window; probe_constraint_radius is in semi-angles")
 
 
 def gaussian(key: str) -> Converter:
-    """``apply_gaussian_filter``: true is a pixel, numbers are pixels."""
+    """``apply_gaussian_filter``: true means one pixel, numbers are pixels."""
 
     def convert(value: Any, into: Gathered) -> None:
         into.preset[key] = float(value) if isinstance(value, bool) else followed(value)
@@ -287,7 +287,7 @@ def gaussian(key: str) -> Converter:
 def atomicity(value: Any, into: Gathered) -> None:
     """``fancy_sigma``: ((sharpen, blur) of the phase, (sharpen, blur) of the absorption), either None.
 
-    A radius of sharpening given as text asks for Richardson and Lucy's way.
+    A sharpening radius given as text selects the Richardson–Lucy method.
     """
     if isinstance(value, str):
         raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow it")
@@ -300,7 +300,7 @@ def atomicity(value: Any, into: Gathered) -> None:
 
 
 def marker(key: str) -> Converter:
-    """Whole numbers, one for each measurement."""
+    """Integers, one for each measurement."""
 
     def convert(value: Any, into: Gathered) -> None:
         into.preset[key] = value if isinstance(value, str) else [int(part) for part in np.asarray(value).ravel()]
@@ -319,7 +319,7 @@ def sequence(value: Any, into: Gathered) -> None:
 def field_of_view(value: Any, into: Gathered) -> None:
     """``fov_nm`` along the fast axis to the scan step."""
     size = into.given.get("scan_size")
-    if number(value, "fov_nm") == 0:  # as PyPty writes one that it was not told
+    if number(value, "fov_nm") == 0:  # PyPty writes 0 where none was given
         return
     if size is None:
         raise MetadataError("fov_nm needs scan_size", "add it, or give scan_step_A")
@@ -340,24 +340,24 @@ def transformation(value: Any, into: Gathered) -> None:
 
 
 def rotation(value: Any, into: Gathered) -> None:
-    """``PLRotation_deg``: "auto" is found from the data, as without it."""
+    """``PLRotation_deg``: "auto" is found from the data, as if it were absent."""
     if value != "auto":
         into.metadata["rotation_deg"] = number(value, "PLRotation_deg")
 
 
 def special_positions(value: Any, into: Gathered) -> None:
-    """``special_positions_A``: already Å."""
+    """``special_positions_A``: already in Å."""
     into.positions_A = np.atleast_2d(np.asarray(value, dtype=float))
 
 
 def multiplier(value: Any, into: Gathered) -> None:
-    """``data_multiplier``: counts that one electron leaves are its inverse."""
+    """``data_multiplier``: its inverse is the number of counts per electron."""
     if number(value, "data_multiplier") != 1:
         into.metadata["counts_per_electron"] = 1 / number(value, "data_multiplier")
 
 
 def scan_step(value: Any, into: Gathered) -> None:
-    """``scan_step_A``: 0 is what PyPty writes where positions were given in its place."""
+    """``scan_step_A``: PyPty writes 0 where positions were given instead."""
     steps = np.asarray(value, dtype=float)
     if steps.any():
         into.metadata["scan_step_A"] = float(steps) if steps.ndim == 0 else steps.tolist()

@@ -1,4 +1,4 @@
-"""PyPty's helpers that choose measurements or parts of the scan: what a call in a script puts into the preset."""
+"""PyPty's helpers that choose measurements or parts of the scan: the preset entries made by a call in a script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from ptylive.schema.errors import MetadataError
 
 MOST_POINTS = 2**26
-"""Scan points that a choice may be made of."""
+"""Largest number of scan points in a selection."""
 
 
 def sub_sequence(params: Mapping[str, Any], left: int, top: int, width: int, height: int, sub: int) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def sub_sequence(params: Mapping[str, Any], left: int, top: int, width: int, hei
 def sequence_from_points(
     params: Mapping[str, Any], yf: list[int], xf: list[int], width_roi: int = 20
 ) -> dict[str, Any]:
-    """``create_sequence_from_points``: squares of ``width_roi`` points around places of the scan."""
+    """``create_sequence_from_points``: squares of ``width_roi`` points around positions in the scan."""
     rows, columns = _scan_size(params)
     if len(yf) != len(xf) or len(yf) * width_roi**2 > MOST_POINTS:
         raise MetadataError(f"{len(yf)} rows and {len(xf)} columns of squares", "give one of each for every square")
@@ -40,7 +40,7 @@ def probe_chunks(params: Mapping[str, Any], chop_size: int) -> dict[str, Any]:
 
 
 def aberration_chunks(params: Mapping[str, Any], chop_size: int, n_abs: int) -> dict[str, Any]:
-    """``create_aberrations_chunks``: ``n_abs`` aberrations, 0 to begin with, for each square of the scan."""
+    """``create_aberrations_chunks``: ``n_abs`` aberrations, initially 0, for each square of the scan."""
     rows, columns = _scan_size(params)
     squares = -(-rows // chop_size) * -(-columns // chop_size)
     if squares * n_abs > MOST_POINTS:
@@ -56,11 +56,11 @@ HELPERS: Mapping[str, Callable[..., dict[str, Any]]] = MappingProxyType(
         "create_aberrations_chunks": aberration_chunks,
     }
 )
-"""By PyPty's names. The first argument is the preset, which the others are put into."""
+"""Helpers by PyPty's names. The first argument is the preset that receives the results."""
 
 
 def called(name: str, params: Mapping[str, Any], arguments: list[Any], words: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that a helper would set. Raises MetadataError for arguments it does not take."""
+    """Parameters that a helper would set. Raises MetadataError for arguments it does not accept."""
     whole = {key: _whole(value, f"{name}: {key}") for key, value in words.items()}
     try:
         return HELPERS[name](params, *(_whole(value, name) for value in arguments), **whole)
@@ -69,7 +69,7 @@ def called(name: str, params: Mapping[str, Any], arguments: list[Any], words: Ma
 
 
 def _whole(value: Any, where: str) -> Any:
-    """Whole numbers, or lists of them."""
+    """Return integers, or lists of them."""
     if isinstance(value, list):
         return [_whole(one, where) for one in value]
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > MOST_POINTS:

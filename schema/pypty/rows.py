@@ -1,4 +1,4 @@
-"""A row of PyPty's parameter table, and what an import gathers from it."""
+"""A row of PyPty's parameter table, and the data that an import collects from it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ptylive.schema.schedule import Schedule
 
 
 class Fate(StrEnum):
-    """What becomes of a parameter."""
+    """Fate of a parameter."""
 
     MAPPED = "mapped"
-    """It has a key here that does the same."""
+    """A key here does the same."""
     ELSEWHERE = "elsewhere"
-    """Another command or option does it; a preset that asks for it is not imported without saying so."""
+    """Another command or option does it; importing a preset that requests it is reported."""
     SET_ASIDE = "set aside"
-    """It has no effect here, for the reason given; accepted silently."""
+    """It has no effect here, for the given reason; accepted silently."""
     REFUSED = "refused"
-    """Not built; a preset that asks for it is not imported without saying so."""
+    """Not implemented; importing a preset that requests it is reported."""
 
 
 @dataclass
 class Gathered:
-    """An import under way."""
+    """An import in progress."""
 
     given: Mapping[str, Any]
     """All parameters of the preset."""
@@ -44,7 +44,7 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
     def window(self) -> int | None:
-        """Pixels of PyPty's window: the pattern, binned, padded and upsampled; None where the pattern is not known."""
+        """Pixels of PyPty's window: the pattern, binned, padded and upsampled; None if the pattern is unknown."""
         if self.pattern_shape is None:
             return None
         binned = max(self.pattern_shape) // max(int(self.given.get("data_bin") or 1), 1)
@@ -70,16 +70,16 @@ class Row:
     default: Any
     fate: Fate
     keys: tuple[str, ...]
-    """Where it goes: keys of the preset, or metadata names."""
+    """Destination: keys of the preset, or metadata names."""
     remark: str
     convert: Converter | None = None
-    """Puts a value into an import; None: nothing to put."""
+    """Stores a value in an import; None: there is nothing to store."""
     off_is_said: bool = False
-    """Whether a value that switches off says something here too, where the default is to choose."""
+    """Whether a value that switches the parameter off is significant here too, where the default is to choose."""
 
 
 def number(value: Any, name: str) -> float:
-    """A finite or infinite number. Raises MetadataError."""
+    """Return a finite or infinite number. Raises MetadataError."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -88,7 +88,7 @@ def number(value: Any, name: str) -> float:
 
 
 def followed(value: Any, factor: float = 1.0) -> Any:
-    """A number times ``factor``, or a schedule of the same; lambdas become expressions in ``epoch``."""
+    """A number times ``factor``, or a corresponding schedule; lambdas become expressions in ``epoch``."""
     if isinstance(value, str):
         schedule = Schedule.parse(value)
         return schedule.text if factor == 1 else Schedule.parse(f"({schedule.text}) * {factor!r}").text
@@ -96,7 +96,7 @@ def followed(value: Any, factor: float = 1.0) -> Any:
 
 
 def same(key: str) -> Converter:
-    """The value as it is, under ``key``; lambdas as expressions."""
+    """Store the value unchanged under ``key``; lambdas as expressions."""
 
     def convert(value: Any, into: Gathered) -> None:
         into.preset[key] = followed(value)
@@ -144,7 +144,7 @@ def metadata(key: str, factor: float = 1.0) -> Converter:
 
 
 def array(key: str) -> Converter:
-    """An array, which becomes a npy file that ``key`` names."""
+    """An array, which becomes a npy file named by ``key``."""
 
     def convert(value: Any, into: Gathered) -> None:
         into.arrays[key] = np.asarray(value, dtype=float)

@@ -1,4 +1,4 @@
-"""PyPty's parameter table (its README), row by row, and what becomes of each row."""
+"""PyPty's parameter table (its README), row by row, and the fate of each row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROWS: tuple[Row, ...] = (*EXPERIMENT, *SOLVER, *CONSTRAINTS)
 
 
 def row_of(name: str) -> Row | None:
-    """The row of a parameter; None for one PyPty does not have. Names that occur twice are told apart by nothing."""
+    """The row of a parameter; None for one that PyPty lacks. The first row is used for a name that occurs twice."""
     return next((row for row in ROWS if row.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""Rows: regularisers, and constraints by hand."""
+"""Rows: regularisers and hard constraints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows: data, files, the experiment, the refined arrays, memory, and PyPty's two functions of initialisation."""
+"""Rows: data, files, the experiment, the refined arrays, memory, and PyPty's two initialisation functions."""
 
 from __future__ import annotations
 

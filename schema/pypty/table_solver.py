@@ -1,4 +1,4 @@
-"""Rows: propagation, band limit, optimiser, and what is updated."""
+"""Rows: propagation, band limit, optimiser, and which quantities are updated."""
 
 from __future__ import annotations
 

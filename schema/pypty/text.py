@@ -1,9 +1,9 @@
 """PyPty presets as text: JSON, or the Python in which they are written, read without running any of it.
 
-Of Python only this is understood: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept as
-text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, PyPty's own helpers, ``np.inf``, ``np.pi``, arithmetic of
-numbers, and names assigned before. Other statements are left alone and their lines told; a value of another kind is an
-error that names its line.
+Only a subset of Python is supported: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept
+as text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, PyPty's own helpers, ``np.inf``, ``np.pi``, arithmetic of
+numbers, and previously assigned names. Other statements are ignored and their lines reported; a value of another kind
+is an error that names its line.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ _ARRAY_MAKERS = ("array", "asarray", "float", "int", "list", "tuple")
 
 @dataclass
 class Parsed:
-    """Parameters of a preset, with the statements that were left unread."""
+    """Parameters of a preset, and the statements that were left unread."""
 
     values: dict[str, Any] = field(default_factory=dict)
     unread: list[int] = field(default_factory=list)
     """Their first lines."""
     is_script: bool = False
-    """Whether it was Python: presets of this program are never that."""
+    """Whether it was Python: presets of this program never are."""
 
 
 def parse_text(text: str, name: str) -> Parsed:
-    """Parameters from JSON or Python text; all dictionaries of a script together. Raises MetadataError."""
+    """Parse parameters from JSON or Python text; all dictionaries of a script are merged. Raises MetadataError."""
     if len(text) > LARGEST:
         raise MetadataError(f"{name} is too large for a preset", "leave arrays out, and keep them in npy files")
     try:
@@ -82,7 +82,7 @@ def _parse_python(text: str, name: str) -> Parsed:
 
 
 class _Reader:
-    """Goes through the statements of a script."""
+    """Reads the statements of a script."""
 
     def __init__(self, name: str) -> None:
         self.parsed = Parsed()
@@ -90,7 +90,7 @@ class _Reader:
         self._known: dict[str, Any] = {}
 
     def take(self, statement: ast.stmt) -> None:
-        """A dictionary, an entry of one, or a plain name; anything else is left unread."""
+        """Read a dictionary, an entry of one, or a plain name; anything else is left unread."""
         match statement:
             case ast.Expr(value=ast.Dict() as value):
                 self.parsed.values.update(self._dictionary(value))
@@ -108,7 +108,7 @@ class _Reader:
                 except MetadataError:
                     self.parsed.unread.append(statement.lineno)
             case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
-                pass  # modules and comments say nothing of a parameter
+                pass  # modules and comments set no parameter
             case _:
                 self.parsed.unread.append(statement.lineno)
 
@@ -140,7 +140,7 @@ class _Reader:
         return self._computed(node)
 
     def _result(self, node: ast.Call) -> Any:
-        """Of calls that make arrays, and of the helper that gives a list back."""
+        """Result of calls that make arrays, and of the helper that returns a list."""
         match node:
             case ast.Call(func=function, args=[first, *_]) if _makes_arrays(function):
                 return self._value(first)
@@ -163,13 +163,13 @@ class _Reader:
         return value
 
     def _called(self, call: ast.Call) -> dict[str, Any]:
-        """What one of PyPty's helpers would set."""
+        """Entries that one of PyPty's helpers would set."""
         words = {word.arg: self._value(word.value) for word in call.keywords if word.arg not in (None, "pypty_params")}
         given = [self._value(one) for one in call.args[0 if "pypty_params" in _names(call) else 1 :]]
         return called(_helper(call.func) or "", self.parsed.values, given, {str(key): v for key, v in words.items()})
 
     def _computed(self, node: ast.expr) -> Any:
-        """Arithmetic, and names of numpy."""
+        """Result of arithmetic, and names of numpy."""
         match node:
             case ast.UnaryOp(op=ast.USub() | ast.UAdd() as op, operand=operand):
                 number = self._number(operand)
@@ -197,7 +197,7 @@ class _Reader:
 
 
 def _helper(function: ast.expr) -> str | None:
-    """The name of the helper that is called; None for any other function."""
+    """The name of the called helper; None for any other function."""
     match function:
         case ast.Attribute(attr=name) | ast.Name(id=name) if name in HELPERS:
             return name
@@ -209,7 +209,7 @@ def _names(call: ast.Call) -> list[str | None]:
 
 
 def _fills(function: ast.expr) -> float | None:
-    """What ``np.ones`` or ``np.zeros`` fill an array with; None for any other function."""
+    """The value with which ``np.ones`` or ``np.zeros`` fill an array; None for any other function."""
     match function:
         case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES and name in _FILLED:
             return _FILLED[name]

@@ -1,4 +1,4 @@
-"""Options several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ Detectors = Annotated[
     typer.Option(
         "--detector",
         metavar="NAME=WHAT",
-        help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first where it "
-        "is not the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; map"
-        " vd_NAME",
+        help="virtual detector, repeatable: disc:RADIUS, ring:INNER,OUTER (px or mrad; ROW,COLUMN first "
+        "if not around the beam), above:SHARE or below:SHARE of the brightest pixel, lost, profiles:N or a mask.npy; "
+        "map vd_NAME",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object as the last line")]
 Control = Annotated[str, typer.Option("--control", metavar="ADDRESS", help="control address of the server")]
 Keys = Annotated[
     Path | None,
-    typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that asks for keys"),
+    typer.Option("--keys", metavar="DIR", envvar=KEYS_VARIABLE, help="key folder, for a server that requires keys"),
 ]
 Backend = Annotated[str, typer.Option("--backend", help="auto, cpu or gpu")]
 Cluster = Annotated[
@@ -45,14 +45,14 @@ WhenMissing = Annotated[
     typer.Option(
         "--when-cluster-missing",
         metavar="WAY",
-        help="refuse (end with a line), wait (for it), or here (on this machine); also where it goes in the middle",
+        help="refuse (stop with a message), wait (for the cluster) or here (on this machine); also if lost midway",
     ),
 ]
 CONTROL = DEFAULT_CONTROL
 
 
 def checked_backend(name: str) -> str:
-    """The name of a backend. Raises MetadataError for another word."""
+    """Return the name of a backend. Raises MetadataError for any other word."""
     if name not in NAMES:
         raise MetadataError(f"--backend {name!r} is unknown", "use auto, cpu or gpu")
     return name

@@ -16,28 +16,28 @@ from ptylive.server.refinement.refinements import RunState
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What it came to. ``ended``: the last message of the refinement."""
+    """Outcome of a refinement on a cluster. ``ended``: the last message of the refinement."""
 
     ended: dict[str, Any]
     run: RunState
 
     def outcome(self) -> dict[str, Any]:
-        """As the answer of the command tells it."""
+        """Return the values for the answer of the command."""
         names = ("state", "loss", "algorithm", "reason", "message", "backend")
         said = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
         return {**said, **self.ended.get("outcome", {}), "place": self.run.place}
 
     def sentences(self) -> list[str]:
-        """The same for people; one that was stopped before it began has none."""
+        """Return the outcome as sentences; empty for a refinement stopped before it began."""
         return list(self.ended.get("sentences", ()))
 
 
 def refine_elsewhere(
     job: RefineJob, where: tuple[str, str], shown: Shown, asked: threading.Event, tell: Callable[[str], None]
 ) -> Elsewhere:
-    """Run a job to its end; ``asked`` stops it. ``where``: the cluster, and what to do while it is not there.
+    """Run a job to its end; ``asked`` stops it. ``where``: the cluster, and what to do while it is missing.
 
-    Raises PtyliveError where it failed, or the cluster is not there and not waited for.
+    Raises PtyliveError if the job failed, or if the cluster is missing and not waited for.
     """
     state = RunState(run=job.run)
     cluster, when = where
@@ -59,7 +59,7 @@ def refine_elsewhere(
 
 
 def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Show a message; what is left is the last one."""
+    """Show a message; return it if it is the last one, otherwise an empty map."""
     kind = message["kind"]
     if kind == "progress":
         state.advance(message)
@@ -77,7 +77,7 @@ def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callabl
 
 
 def _pass_on(asked: threading.Event, over: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Ctrl-C here is a stop there."""
+    """Pass Ctrl-C on as a stop message to the worker."""
     while not over.wait(0.1):
         if asked.is_set():
             tell({"stop": True})

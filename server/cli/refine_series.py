@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: PresetFile, *, shared: bool) -> None:
-    """Look through the files beside the first. Raises MetadataError for what is done with one file only, and for a
-    file that is there twice.
+    """Vet the files other than the first. Raises MetadataError for options that work with one file only, and for a
+    file given twice.
     """
     from ptylive.application.tilt_series import each_once
     from ptylive.streamer.vetting.door import vet
@@ -29,15 +29,19 @@ def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: Prese
     each_once(files)
     others = files[1:]
     if others and shared:
-        raise MetadataError("several scans are refined together on this machine", "leave out --cluster, or refine one")
+        raise MetadataError(
+            "several scans are refined together on this machine", "leave out --cluster, or refine a single scan"
+        )
     if others and loaded.positions_A is not None:
-        raise MetadataError("the preset has positions of one scan", "leave its positions out, or refine one scan")
+        raise MetadataError(
+            "the preset holds positions of one scan", "leave out its positions, or refine a single scan"
+        )
     for file in others:
         vet(file, values)
 
 
 def map_of(made: Reconstruction, wanted: Preset) -> LiveMap | None:
-    """The map that a refinement begins from, and by which scans are found."""
+    """Return the map that a refinement starts from and by which scans are located."""
     return next((one for one in made.rendering.maps if one.name == wanted.start.start_map), None)
 
 
@@ -47,9 +51,9 @@ def with_others(
     wanted: Preset,
     mapping: Callable[[Path], Reconstruction],
 ) -> Dataset:
-    """The first scan (name, data set, map) and others, open ones, as one data set; without others as it is.
+    """Combine the first scan (name, data set, map) with other open scans into one data set; alone it stays as it is.
 
-    ``mapping`` makes the map that each is found by. Raises MetadataError, InputFileError.
+    ``mapping`` makes the map by which each scan is located. Raises MetadataError, InputFileError.
     """
     from ptylive.application.tilt_series import Recorded, together
 

@@ -1,4 +1,4 @@
-"""``ptylive refine --cluster --workers``: the run itself shared by the workers of a Dask cluster."""
+"""``ptylive refine --cluster --workers``: one run shared by the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_WORKERS = 1024
 Workers = Annotated[
-    int | None, typer.Option(min=1, max=MOST_WORKERS, help="workers of the cluster that share this one refinement")
+    int | None, typer.Option(min=1, max=MOST_WORKERS, help="number of cluster workers that share this one refinement")
 ]
 
 
@@ -24,16 +24,16 @@ Workers = Annotated[
 def shared_by(
     workers: int | None, cluster: str | None, preset: Preset, backend: str, threads: int, tell: Callable[[str], None]
 ) -> Iterator[Sharing | None]:
-    """Workers that refine together, until the end of the block; None where the run stays on this machine.
+    """Yield workers that refine together until the end of the block; None if the run stays on this machine.
 
-    Raises MetadataError where there is no cluster, RefinementError, before it is asked for anything, for what tiles
-    cannot do, and PtyliveError where it is not there.
+    Raises MetadataError if no cluster is given; RefinementError, before the cluster is contacted, for settings that
+    tiles do not support; and PtyliveError if the cluster cannot be reached.
     """
     if workers is None:
         yield None
         return
     if cluster is None:
-        raise MetadataError("--workers are those of a cluster", f"say which, as --cluster local:{workers}")
+        raise MetadataError("--workers needs a cluster", f"choose one, for example --cluster local:{workers}")
     from ptylive.engine.refine.tiles.possible import check_possible
     from ptylive.engine.refine.tiles.shared_run import Shared
     from ptylive.server.cluster.opening import opened

@@ -1,1 +1,1 @@
-"""Commands of the control protocol, by what they act on."""
+"""Commands of the control protocol, grouped by what they act on."""

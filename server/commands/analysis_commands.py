@@ -1,4 +1,4 @@
-"""Commands on the scan that is shown, besides refining it: detectors, trotters, checks, runs, exports.
+"""Commands on the scan being shown, other than refining it: detectors, trotters, checks, runs, exports.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -39,7 +39,7 @@ from ptylive.server.session.waiting_results import take_in_now
 from ptylive.server.wire.messages import array_from_plain, array_to_plain
 
 MOST_AVERAGED = 1024
-"""Frames of a rectangle whose mean is taken; of more every second, third, …"""
+"""Maximum number of frames averaged over a rectangle; of more, every second, third, … is used."""
 SLICE, SLICE_AMPLITUDE = "slice:", "slice_amplitude:"
 AMPLITUDE, DEVIATION = "object_amplitude", "object_deviation"
 
@@ -63,7 +63,7 @@ class AnalysisCommands:
     # -- detectors ------------------------------------------------------------------------------------------------
 
     def bank(self, header: ScanHeader) -> DetectorBank | None:
-        """The detectors of a new scan; None where no raw frames come."""
+        """Return the detectors of a new scan; None if it sends no raw frames."""
         if header.scan.shape is None or header.detector.shape is None or not header.basis.is_raw:
             return None
         bank = DetectorBank(header)
@@ -71,12 +71,12 @@ class AnalysisCommands:
         return bank
 
     def _have_all(self, bank: DetectorBank) -> None:
-        """Detectors that are drawn or written, and the reflections of a tilt series on this detector."""
+        """Equip a bank with the drawn and written detectors, and the reflections of a tilt series on this detector."""
         here = [one for one in self._reflections if one.weights.shape == bank.header.detector_shape]
         equip(bank, read_detectors(self._written), [*self._detectors, *here])
 
     def command_detectors(self, detectors: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
-        """The virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
+        """Return the virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
         if detectors is not None:
             given = list(detectors)
             found = parse_detectors(one for one in given if "what" not in one)
@@ -96,13 +96,16 @@ class AnalysisCommands:
 
     @property
     def detector_texts(self) -> dict[str, str]:
-        """What is drawn and written, by name, as :func:`ptylive.application.detector_texts.read_detectors` reads it."""
+        """Texts of all drawn and written detectors by name, for
+        :func:`ptylive.application.detector_texts.read_detectors`.
+        """
         return {**{one.name: text_of(one) for one in self._detectors}, **self._written}
 
     def command_reflections(self, cell: Iterable[float] | None = None, number: int = 12) -> dict[str, Any]:
-        """Each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, of this and later scans.
+        """Show each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, for this and later scans.
 
-        ``cell``: a and b in Å, their angle in degrees; ``number`` 0: none from now on; without ``cell`` only asks.
+        ``cell``: a and b in Å and their angle in degrees; ``number`` 0: none from now on; without ``cell`` the current
+        reflections are returned unchanged.
         """
         if cell is not None or number == 0:
             scan = self._scan()
@@ -123,7 +126,7 @@ class AnalysisCommands:
                 raise CommandError("virtual detectors need raw frames, and this scan has none")
             self._have_all(scan.detectors)
             problems = scan.place_detectors()
-        if problems and scan.finished.is_set():  # else it may be known when more has come
+        if problems and scan.finished.is_set():  # otherwise it may be known once more frames have arrived
             raise CommandError(problems[0])
         if scan.finished.is_set():
             self._finisher.fill_detectors(scan)
@@ -131,9 +134,9 @@ class AnalysisCommands:
     # -- trotters -------------------------------------------------------------------------------------------------
 
     def command_trotter(self, q_invA: Iterable[float] | None = None) -> dict[str, Any]:
-        """The 4D data at one spatial frequency (row, col; scan axes), over the detector; default the strongest.
+        """Return the 4D data at one spatial frequency (row, col; scan axes) over the detector; default the strongest.
 
-        ``before`` and ``after`` the aberrations in use are taken out; ``area`` where two discs overlap.
+        ``before`` and ``after`` compensating the aberrations in use; ``area``: where two discs overlap.
         """
         scan = self._scan()
         with scan.lock:
@@ -146,7 +149,7 @@ class AnalysisCommands:
     # -- refinement -----------------------------------------------------------------------------------------------
 
     def command_check(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Look at scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
+        """Check scan and settings before a refinement: [{name, state: ok, warn, bad or unknown, text}]."""
         chosen = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._scan()
         frames = int(np.count_nonzero(scan.coverage))
@@ -158,7 +161,7 @@ class AnalysisCommands:
         return {"checks": [check.to_plain() for check in checked.all()]}
 
     def command_runs(self, pictures: Iterable[str] = ()) -> dict[str, Any]:
-        """Refinements of the current scan; ``pictures`` names runs whose object, losses and preset come along."""
+        """List refinements of the current scan; ``pictures`` names runs to return with object, losses and preset."""
         scan = self._stage.shown
         results = None if scan is None else scan.results
         if scan is None or results is None:
@@ -171,7 +174,7 @@ class AnalysisCommands:
         return {"runs": files.read(read_runs, results), "pictures": pictures}
 
     def command_analyse(self, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
-        """Depth section of a refinement below a line, and its ring correlation with another of the same scan."""
+        """Return the depth section of a refinement along a line, and its ring correlation with another of this scan."""
         results = self._scan().results
         if results is None:
             raise CommandError("this scan has no refinement yet", "start one with refine")
@@ -179,10 +182,10 @@ class AnalysisCommands:
         return dict(self._finisher.files.read(run_curves, results, LARGE, run=run, other=other, line_A=line))
 
     def command_pattern(self, point: Iterable[float], to: Iterable[float] | None = None) -> dict[str, Any]:
-        """Diffraction pattern of a scan point (row, column) of the recording; with ``to`` the mean of a rectangle.
+        """Return the recorded diffraction pattern of a scan point (row, column); with ``to`` the mean of a rectangle.
 
-        While the scan comes, of the patterns that are kept: ``nearest`` is then the point it is of, where that is
-        another one.
+        While the scan arrives, the kept patterns are used: ``nearest`` is then the point of the pattern, if it differs
+        from the requested one.
         """
         scan = self._scan()
         corners = [_point(scan, point), _point(scan, point if to is None else to)]
@@ -197,7 +200,7 @@ class AnalysisCommands:
         rows, cols = np.divmod(np.arange(0, count, -(-count // MOST_AVERAGED)), width)
         points = (top + rows) * scan.header.scan.require_shape()[1] + left + cols
         numbers = scan.header.scan.acquired_at(points).ravel()
-        numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]  # of points that were visited several times
+        numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]  # points may have been visited several times
         found = self._finisher.files.read(mean_pattern, scan.recording, LARGE, numbers=numbers)
         if found["pattern"] is None:
             raise CommandError("there is no pattern of this point", "its frame was lost, or not kept")
@@ -206,7 +209,7 @@ class AnalysisCommands:
     # -- exports --------------------------------------------------------------------------------------------------
 
     def _to_export(self, scan: ScanSession, name: str) -> dict[str, Any]:
-        """An array of the scan that is shown. Raises CommandError where there is none of that name."""
+        """Return a named array of the scan being shown. Raises CommandError if there is none of that name."""
         run = self._refinements.current
         if refined(name):
             if run.uid != scan.uid or run.object is None:
@@ -238,7 +241,7 @@ class AnalysisCommands:
     ) -> dict[str, Any]:
         """Write a map, `object`, its `slice:N`, `object_amplitude`, `slice_amplitude:N` or `object_deviation`.
 
-        `png` as shown, `tiff` and `hspy` floats.
+        `png` is written as shown, `tiff` and `hspy` as floats.
         """
         scan = self._scan()
         payload = self._to_export(scan, map)
@@ -262,22 +265,22 @@ class AnalysisCommands:
         return {"files": [str(path) for path in files], "path": str(files[0]) if files else ""}
 
     def _export_stem(self, scan: ScanSession, name: str) -> Path:
-        """Where a file of a scan goes, without its suffix. Raises CommandError where there is no folder."""
+        """Return the path for a file of a scan, without its suffix. Raises CommandError if there is no folder."""
         folder = self._config.recording_folder if scan.recording is None else scan.recording.parent
         if folder is None:
             raise CommandError("this server has no folder to export to", "start it without --no-record")
         return export_stem(scan.recording, folder, scan.header.series, name)
 
     def command_side_by_side(self) -> dict[str, Any]:
-        """Maps and refined object of the scan as one picture beside the recording, and how far they agree."""
+        """Write maps and refined object as one picture next to the recording, and return how well they agree."""
         return self._drawn(side_by_side, "side_by_side", "png")
 
     def command_report(self) -> dict[str, Any]:
-        """Maps, calibration and refinement of the scan as one page (HTML) beside the recording."""
+        """Write maps, calibration and refinement of the scan as one page (HTML) next to the recording."""
         return self._drawn(report_page, "report", "html")
 
     def command_film(self, run: str = "") -> dict[str, Any]:
-        """A refinement of the scan on its way, as a GIF beside the recording; without ``run``: the last one."""
+        """Write the course of a refinement of the scan as a GIF next to the recording; without ``run``: of the last."""
         scan = self._scan()
         run = run or self._refinements.current.run
         recording = scan.recording
@@ -294,7 +297,7 @@ class AnalysisCommands:
         return {**found, "run": run, "files": [str(path)], "path": str(path)}
 
     def _drawn(self, draw: Callable[[Path], dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
-        """Have a file made of the results; ``kind``: its suffix, and what of the answer goes into it."""
+        """Make a file from the results; ``kind``: its suffix, and the key of its content in what ``draw`` returns."""
         scan = self._scan()
         results = scan.results
         if results is None:
@@ -307,7 +310,7 @@ class AnalysisCommands:
 
 
 def _of_kept(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[str, Any]:
-    """The reply of `pattern` while a scan comes. Raises CommandError for points that nothing is kept of."""
+    """Return the reply of `pattern` while a scan arrives. Raises CommandError for points of which nothing is kept."""
     with scan.lock:
         kept = scan.kept
         found = None if kept is None else kept.mean(corners[0], corners[1])
@@ -318,7 +321,7 @@ def _of_kept(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[str, Any
 
 
 def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
-    """A scan point (row, column) as a command brings it. Raises CommandError for one that the scan has not."""
+    """Parse a scan point (row, column) given with a command. Raises CommandError for a point outside the scan."""
     rows, cols = scan.header.scan.shape or (0, 0)
     try:
         row, col = (float(value) for value in point)
@@ -332,12 +335,12 @@ def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
 
 
 def refined(name: str) -> bool:
-    """Whether a name is that of the refined object, of one of its slices, or of how far noise scatters it."""
+    """Return whether a name is that of the refined object, of one of its slices, or of its deviation due to noise."""
     return name in ("object", AMPLITUDE, DEVIATION) or name.startswith((SLICE, SLICE_AMPLITUDE))
 
 
 def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:
-    """One of the slices (n, y, x) of the object, counted from 1. Raises CommandError."""
+    """Return one of the slices (n, y, x) of the object, counted from 1. Raises CommandError."""
     known = 0 if slices is None else int(slices["shape"][0])
     if slices is None or not number.isdecimal() or not 1 <= int(number) <= known:
         raise CommandError(f"there is no slice {number!r}", f"the object has {known or 'a single one: object'}")
@@ -345,7 +348,7 @@ def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:
 
 
 def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:
-    """Limits of contrast as a command brings them. Raises CommandError."""
+    """Parse contrast limits given with a command. Raises CommandError."""
     if limits is None:
         return None
     span = tuple(float(v) for v in limits)
@@ -355,7 +358,7 @@ def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:
 
 
 def trotter_to_plain(found: Trotter) -> dict[str, Any]:
-    """The reply to `trotter` (docs/protocol.md)."""
+    """Return the reply to `trotter` (docs/protocol.md)."""
     return {
         "q_invA": list(found.q_invA),
         "origin_px": list(found.origin_px),
@@ -367,7 +370,7 @@ def trotter_to_plain(found: Trotter) -> dict[str, Any]:
 
 
 def _frequency(q_invA: Iterable[float] | None) -> tuple[float, float] | None:
-    """A frequency as a command brings it. Raises CommandError."""
+    """Parse a spatial frequency given with a command. Raises CommandError."""
     if q_invA is None:
         return None
     values = [float(v) for v in q_invA]

@@ -31,8 +31,8 @@ SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "informa
 class BatchCommands:
     """The commands of :mod:`ptylive.server.commands.batch_commands`.
 
-    ``find``: the path of a recording by its name. Of ``calibration``, ``maps`` and ``analysis`` it takes what is set
-    when a batch begins: values that win over what recordings say, settings of maps, virtual detectors.
+    ``find`` returns the path of a recording by name. When a batch begins, the current values that override the
+    recordings, map settings and virtual detectors are read from ``calibration``, ``maps`` and ``analysis``.
     """
 
     def __init__(
@@ -52,16 +52,15 @@ class BatchCommands:
         self._state, self._message, self._place = "none", "", ""
         self._scans: list[str] = []
         self._worked = False
-        """Whether there was anything to do."""
+        """Whether the batch had anything to do."""
         self._rows: list[dict[str, Any]] | None = None
 
     def command_batch(
         self, recordings: Iterable[str], preset: Mapping[str, Any] | None = None, place: str = "", retry: bool = False
     ) -> dict[str, Any]:
-        """Refine scans of the recording folder, as many at a time as there is room for; what is done is left alone.
+        """Refine scans of the recording folder, as many in parallel as there is room for, skipping those already done.
 
-        Their maps get the settings and the virtual detectors that this server has now. ``retry``: also those that
-        failed before.
+        Their maps get this server's current settings and virtual detectors. ``retry``: also scans that failed before.
         """
         names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
         if not 1 <= len(names) <= MOST_SCANS:
@@ -94,13 +93,13 @@ class BatchCommands:
         return {"scans": len(paths), "state": "running"}
 
     def command_batch_stop(self) -> dict[str, Any]:
-        """Stop the batch; scans that are under way are gone on with by the next."""
+        """Stop the batch; the next batch resumes scans that were being refined."""
         self._work.stop()
         self._state = "stopping"
         return {}
 
     def command_batch_status(self) -> dict[str, Any]:
-        """The last batch: a row for each scan, with what failed and why; after a restart all that the table has."""
+        """Return the last batch: a row per scan, with failures and reasons; after a restart, all rows of the table."""
         rows = self._rows
         if rows is None:
             folder = self._config.recording_folder
@@ -109,7 +108,7 @@ class BatchCommands:
         return {"state": self._state, "message": self._message, "place": self._place, "rows": shown}
 
     def command_batch_table(self) -> dict[str, Any]:
-        """Write the table of all batches in the recording folder as one page, pictures included."""
+        """Write the table of all batches in the recording folder as one page, including pictures."""
         from ptylive.application.batch.table import write_standalone
 
         folder = self._config.recording_folder
@@ -120,17 +119,17 @@ class BatchCommands:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The part that belongs in `status`. Never waits."""
+        """The part shown in `status`. Never blocks."""
         counts = Counter(str(row["state"]) for row in self._rows or ())
         ended = {"done": counts["done"], "failed": counts["failed"]}
         return {"state": self._state, **ended, "scans": len(self._scans)}
 
     def needs(self, recording: Path) -> bool:
-        """Whether a batch under way reads a recording."""
+        """Return whether a running batch reads a recording."""
         return self._work.runs and recording.name in self._scans
 
     def close(self) -> None:
-        """End the batch that runs."""
+        """End the running batch."""
         self._work.close()
 
     def _hear(self, message: Mapping[str, Any]) -> None:

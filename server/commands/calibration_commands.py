@@ -14,7 +14,7 @@ from ptylive.server.session.scan_session import ScanSession
 
 MOST_STEPS_BACK = 50
 MOST_KEPT = 16
-"""Scans whose own values are remembered."""
+"""Number of scans whose own values are remembered."""
 SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "rotation_deg": ("rotation_deg",),
     "detector_transform": ("detector_transform",),
@@ -27,7 +27,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Quantities that can be estimated, and the metadata names under which they may have been given."""
 _ONE_QUANTITY = (*SPELLINGS.values(), STEP_NAMES)
-"""Names that stand for the same: of several the last one counts."""
+"""Groups of names for the same quantity; of several given, the last one counts."""
 SAID: Mapping[str, Callable[[ScanHeader], Any]] = {
     "energy_eV": lambda header: header.optics.energy_eV,
     "convergence_semiangle_mrad": lambda header: header.optics.convergence_semiangle_mrad,
@@ -35,7 +35,7 @@ SAID: Mapping[str, Callable[[ScanHeader], Any]] = {
     "rotation_deg": lambda header: header.scan.rotation_deg,
     "C10": lambda header: header.optics.aberrations.get("C10"),
 }
-"""Values whose pin is compared with what a header says."""
+"""Values whose pin is compared with the value in a header."""
 ALSO_SENT: Mapping[str, Callable[[ScanHeader], Any]] = {
     "beam_center_px": lambda header: header.detector.beam_center_px,
     "descan_px": lambda header: header.detector.descan_px,
@@ -44,27 +44,27 @@ ALSO_SENT: Mapping[str, Callable[[ScanHeader], Any]] = {
 }
 """Further values that a header may hold."""
 _PLACES = frozenset({"scan_shape", "flyback_frames", "skip_first", "repeats"})
-"""Names that say which frame belongs to which point."""
+"""Names that determine which frame belongs to which point."""
 ESTIMATED_TOGETHER = ("rotation_deg", "detector_transform", "beam_center_px")
-"""What is estimated when nothing is named; a defocus that was given is kept until it is asked for by name."""
+"""Quantities estimated when none is named; a given defocus is kept until it is requested by name."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """Values as they were before a command, to go back to."""
+    """Values before a command, for undo."""
 
     uid: str
-    """Of the scan that was shown; empty: none."""
+    """Uid of the scan that was shown; empty: none."""
     values: Mapping[str, Any]
     pinned: Mapping[str, Any]
 
 
 class CalibrationCommands:
-    """The user's values over those of the stream, with the way back.
+    """The user's values, which override those of the stream, with undo.
 
-    A value belongs to the scan it was given for; the next one is what its own header says. Values that are pinned
-    (the configuration's ``overrides`` are from the start) win over the headers of later scans too, until they are
-    released. ``current`` is the scan that is shown, ``again`` makes the results of one that has finished once more.
+    A value belongs to the scan it was given for; the next scan starts from its own header. Pinned values (the
+    configuration's ``overrides`` are pinned from the start) also override the headers of later scans, until they are
+    released. ``current`` returns the scan being shown, ``again`` remakes the results of a finished scan.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class CalibrationCommands:
         again: Callable[[ScanSession], None],
         tell: Callable[[str, str], None] = lambda level, line: None,
     ) -> None:
-        """``tell``: gets level and line of what has happened to pins."""
+        """``tell``: takes level and line about changes to pins."""
         self._defaults = defaults
         self._configured = _flat(overrides)
         self._pinned = dict(self._configured)
@@ -83,15 +83,15 @@ class CalibrationCommands:
         self._arrived: ScanHeader | None = None
         self._earlier: list[_Step] = []
         self._own: Mapping[str, Mapping[str, Any]] = {}
-        """Values of the last scans that came in, by uid: one that is taken up again keeps them. Never changed."""
+        """Own values of the last scans received, by uid, kept for a scan that is resumed. Replaced, never modified."""
 
     @property
     def pinned(self) -> dict[str, Any]:
-        """Values of this and all later scans."""
+        """Values for this and all later scans."""
         return dict(self._pinned)
 
     def contradicted(self, scan: ScanSession | None) -> dict[str, Any]:
-        """What the sender of a scan said otherwise than the pinned values that the scan has instead, by row names."""
+        """Return values sent with a scan that differ from the pinned values used instead, by row name."""
         if scan is None or scan.stored is not None:
             return {}
         rows = [row for row in SAID if not {row, *SPELLINGS.get(row, ())}.isdisjoint(self._pinned)]
@@ -99,11 +99,11 @@ class CalibrationCommands:
         return {row: said for row, said in found.items() if said is not None and said != SAID[row](scan.header)}
 
     def origins(self, scan: ScanSession | None) -> dict[str, Any]:
-        """``pinned``, ``contradicted`` and ``given``, as the status tells them."""
+        """Return ``pinned``, ``contradicted`` and ``given``, as shown in the status."""
         return {"pinned": self.pinned, "contradicted": self.contradicted(scan), "given": self.given(scan)}
 
     def given(self, scan: ScanSession | None) -> dict[str, str]:
-        """Who gave the values of a scan that were given, by row names: ``typed``, ``sent`` or ``configured``."""
+        """Return the source of each given value of a scan, by row name: ``typed``, ``sent`` or ``configured``."""
         if scan is None:
             return {}
         typed_names = {name for name, value in self._of(scan, scan.values).items() if value is not None}
@@ -120,20 +120,20 @@ class CalibrationCommands:
 
     @property
     def own(self) -> Mapping[str, Mapping[str, Any]]:
-        """Values that were given for one scan alone, by its uid, of the last ones."""
+        """Values given for single scans, by uid, for the most recent scans."""
         return self._own
 
     def restore(self, pinned: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
-        """Go on with the values of a server whose place this one takes."""
+        """Restore the values of the server process that this one replaces."""
         self._pinned = dict(pinned)
         self._own = {uid: dict(values) for uid, values in own.items()}
 
     def prepare(self, header: ScanHeader) -> ScanHeader:
-        """Lay the configuration under, and the pinned and its own values over what a sender said of its scan."""
+        """Complete a header from the configuration, and override it with pinned values and the scan's own values."""
         return overlay(fill_in(header, self._defaults), _laid_over(self._pinned, self._own.get(header.uid, {})))
 
     def arriving(self, header: ScanHeader) -> ScanHeader:
-        """The same of a scan that comes in: another detector or energy drops the pins that people have set."""
+        """Prepare the header of an arriving scan; another detector or energy drops the pins set by users."""
         before, self._arrived = self._arrived, header
         why = "" if before is None else _changed(before, self.prepare(before), header)
         kept = {name: value for name, value in self._pinned.items() if self._configured.get(name) == value}
@@ -145,13 +145,13 @@ class CalibrationCommands:
         return self.prepare(header)
 
     def take_up(self, scan: ScanSession) -> None:
-        """Tell a scan, whose header was prepared, which of its values were given for it alone."""
+        """Set on a scan with a prepared header the values that were given for it alone."""
         scan.values = dict(self._own.get(scan.uid, scan.values))
 
     def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:
-        """Set metadata of this scan; calibration, filters and maps follow. ``pin``: of the following ones too.
+        """Set metadata of this scan; calibration, filters and maps follow. ``pin``: also for all later scans.
 
-        While there is no scan yet, values are pinned.
+        If there is no scan yet, values are pinned.
         """
         if not isinstance(values, Mapping):
             raise CommandError("values must be a map of metadata names to values")
@@ -166,7 +166,7 @@ class CalibrationCommands:
         return self._adopt(_laid_over(own, values), self._pinned)
 
     def command_release(self, names: Iterable[str] = ()) -> dict[str, Any]:
-        """Pinned values (all without ``names``) belong to the scan that is shown, no longer to those that follow."""
+        """Release pinned values (all without ``names``): they stay with the scan being shown, not with later scans."""
         chosen = _spellings_of(dict.fromkeys([names] if isinstance(names, str) else names)) or set(self._pinned)
         released = {name: value for name, value in self._pinned.items() if name in chosen}
         if not released:
@@ -176,7 +176,7 @@ class CalibrationCommands:
         return self._adopt({**released, **({} if scan is None else scan.values)}, kept)
 
     def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
-        """Estimate quantities from the data, whatever was given for them; the given values win again after `undo`."""
+        """Estimate quantities from the data, whatever was given for them; `undo` restores the given values."""
         names = [names] if isinstance(names, str) else list(names)
         unknown = [str(name) for name in names if name not in SPELLINGS]
         if unknown:
@@ -186,14 +186,14 @@ class CalibrationCommands:
         return self._adopt(_laid_over({} if scan is None else scan.values, taken_back), self._pinned)
 
     def command_reset(self) -> dict[str, Any]:
-        """What was typed for this scan, and what is pinned otherwise than its header says, is what was sent again."""
+        """Return typed values, and pinned values that contradict the header, to what was sent with this scan."""
         scan = self._current()
         if scan is None:
             raise CommandError("there is no scan whose values could go back to what was sent")
         return self._adopt({name: _listed(said) for name, said in self.contradicted(scan).items()}, self._pinned)
 
     def command_undo(self) -> dict[str, Any]:
-        """Go back to the values before the last `configure`, `release` or `calibrate` of this scan."""
+        """Restore the values before the last `configure`, `release` or `calibrate` of this scan."""
         scan = self._current()
         uid = "" if scan is None else scan.uid
         while self._earlier:
@@ -215,11 +215,11 @@ class CalibrationCommands:
         return {"overrides": self._of(scan, {} if scan is None else scan.values), "pinned": self.pinned}
 
     def _of(self, scan: ScanSession | None, own: Mapping[str, Any]) -> dict[str, Any]:
-        """What is laid over a scan's header. A past scan of the library has only what is given for it."""
+        """Return the values that override a scan's header. A past scan of the library has only its own values."""
         return dict(own) if scan is not None and scan.stored is not None else _laid_over(self._pinned, own)
 
     def _use(self, own: dict[str, Any], pinned: dict[str, Any]) -> None:
-        """Make the values those of the scan, and of later ones. Raises MetadataError before anything has changed."""
+        """Apply values to the scan and to later scans. Raises MetadataError before anything has changed."""
         if {"distortion", "detector.distortion"} & {*own, *pinned}:
             raise MetadataError(
                 "frames are freed of a distortion as they come", "give it when the server starts: --set"
@@ -248,13 +248,13 @@ class CalibrationCommands:
             scan.configure(header)
 
     def _keep(self, uid: str, own: dict[str, Any]) -> None:
-        """Remember the values of a scan, should it be taken up again."""
+        """Remember the values of a scan in case it is resumed."""
         others = [(name, values) for name, values in self._own.items() if name != uid]
         self._own = dict([*others, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
 
 
 def _changed(before: ScanHeader, used: ScanHeader, now: ScanHeader) -> str:
-    """In what a scan is of another microscope than the one before, whose values were ``used``; empty: in nothing."""
+    """Return how detector or energy differ from the previous scan, whose values were ``used``; empty if they do not."""
     if None not in (before.detector.shape, now.detector.shape) and before.detector.shape != now.detector.shape:
         return "the detector has {} × {} pixels now, {} × {} before".format(*now.detector_shape, *before.detector_shape)
     known = [header.optics.energy_eV for header in (before, used) if header.optics.energy_eV is not None]
@@ -280,7 +280,7 @@ def _check_places(header: ScanHeader) -> None:
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Values that can be told to whoever takes the place of this process. Raises CommandError for bytes."""
+    """Return values that can be passed as JSON to a process replacing this one. Raises CommandError for bytes."""
     for name, value in values.items():
         try:
             json.dumps(value)
@@ -292,12 +292,12 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values under one name each, however they were spelt."""
+    """Return values under flat names, however they were spelt."""
     return {flat_name(name): value for name, value in values.items()}
 
 
 def _spellings_of(values: Iterable[str]) -> set[str]:
-    """The names, and those of the same quantities."""
+    """Return the names together with all other names of the same quantities."""
     names = {name if name in SPELLINGS else flat_name(name) for name in values}
     return (
         names
@@ -307,6 +307,6 @@ def _spellings_of(values: Iterable[str]) -> set[str]:
 
 
 def _laid_over(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Later values win, also over other spellings of the same quantity."""
+    """Merge values; later values win, also over other spellings of the same quantity."""
     said_otherwise = {spelling for spellings in _ONE_QUANTITY if set(spellings) & set(values) for spelling in spellings}
     return {**{name: value for name, value in overrides.items() if name not in said_otherwise}, **values}

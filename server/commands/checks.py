@@ -16,25 +16,25 @@ from ptylive.engine.refine.tuning.parameter_search import focal_depth_A
 from ptylive.schema import Calibration, Origin, ScanHeader
 
 GOOD_ANGLE_DEG, BAD_ANGLE_DEG = 5.0, 20.0
-"""Distance of the rotation in use from the measured one. Measured on the shared scans: below 3 where it is right."""
+"""Distance of the rotation in use from the measured one. On the shared scans it is below 3 if the rotation is right."""
 SECONDS_PER_PIXEL = 5e-9
-"""Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: 2.4e-9 where vectors are 512 bits
-wide, twice that where they are 256."""
+"""Time of a pass over the data, per pattern pixel, probe mode and slice, on one core: 2.4e-9 with 512-bit vectors,
+twice that with 256-bit vectors."""
 USUAL_EPOCHS, USUAL_MODES = 20, 4
 WITH_TRIALS = 2
-"""Times an epoch's work: what decides before the run costs about as much as the run."""
+"""Factor on the work of the epochs: the trials before the run cost about as much as the run."""
 LEAST_S = 3.0
-"""Of a process that starts, and what is measured of the patterns."""
+"""Time to start the process and measure the patterns."""
 MEMORY_SHARE = 0.7
 BYTES_PER_PIXEL = 12
-"""Patterns in single precision, and the working arrays of a batch."""
+"""Memory for patterns in single precision and the working arrays of a batch."""
 
 
 CheckState = Literal["ok", "warn", "bad", "unknown"]
 
 
 def graded(*, ok: bool, bad: bool) -> CheckState:
-    """Good, hopeless, or something to think about."""
+    """Return the state of a check: ok, bad, or otherwise warn."""
     return "ok" if ok else "bad" if bad else "warn"
 
 
@@ -46,16 +46,16 @@ class Check:
     state: CheckState
     text: str
     use: tuple[str, ...] = ()
-    """Quantities that `calibrate` would take from the data instead, where the data contradict what is in use."""
+    """Quantities that `calibrate` would estimate instead, if the data contradict the values in use."""
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for a reply."""
+        """Return plain values for a reply."""
         return asdict(self) | {"use": list(self.use)}
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What the checks look at; ``available_bytes`` memory that is free now, ``saturated`` frames with full pixels."""
+    """Inputs of the checks; ``available_bytes``: memory free now, ``saturated``: frames with saturated pixels."""
 
     header: ScanHeader
     calibration: Calibration
@@ -64,10 +64,10 @@ class Checked:
     available_bytes: int
     saturated: int = 0
     measured: MeasuredRotation | None = None
-    """Rotation as the scan shows it."""
+    """Rotation measured from the scan."""
 
     def all(self) -> list[Check]:
-        """Every check, in the order of importance."""
+        """Return every check, in order of importance."""
         found = [self.overlap(), self.sampling(), self.defocus(), self.rotation(), self.saturation()]
         return [*found, self.thickness(), self.memory(), self.time()]
 
@@ -81,7 +81,7 @@ class Checked:
         return probe_diameter_A(wavelength, float(angle), rim_shift_A)
 
     def overlap(self) -> Check:
-        """Linear overlap of neighbouring probes."""
+        """Check the linear overlap of neighbouring probes."""
         step, diameter = self.header.scan.step_A, self.probe_diameter_A
         if step is None or diameter is None:
             return Check("overlap", "unknown", "needs scan step, energy and semi-angle")
@@ -90,7 +90,7 @@ class Checked:
         return Check("overlap", state, f"{100 * max(share, 0):.0f} %: probe {diameter:.3g} Å, step {max(step):.3g} Å")
 
     def sampling(self) -> Check:
-        """The window of the model, 1 / detector pixel, has to hold the probe."""
+        """Check that the window of the forward model, 1 / detector pixel, holds the probe."""
         pixel, diameter = self.calibration.get("detector_pixel_invA"), self.probe_diameter_A
         if pixel is None or diameter is None:
             return Check("sampling", "unknown", "needs the detector's pixel size")
@@ -99,14 +99,14 @@ class Checked:
         return Check("sampling", state, f"probe {diameter:.3g} Å in a window of {window:.3g} Å")
 
     def defocus(self) -> Check:
-        """Where the defocus comes from."""
+        """Check where the defocus comes from."""
         origin = self.calibration.origin("C10")
         if origin in (None, Origin.DEFAULT, Origin.UNDECIDED):
             return Check("defocus", "warn", "not known: 0 is assumed")
         return Check("defocus", "ok", str(origin))
 
     def rotation(self) -> Check:
-        """What the centre of mass says of the rotation and the detector's orientation that are in use."""
+        """Check the rotation and detector orientation in use against the centre of mass."""
         origin = self.calibration.origin("rotation_deg")
         used = f"{origin or 'not known'}: {self.calibration.rotation_deg:.1f}°"
         if self.measured is None:
@@ -121,7 +121,7 @@ class Checked:
             said = f"{used}, the data say {says} and a transposed detector"
             return Check("rotation", "bad", said, ("rotation_deg", "detector_transform"))
         apart = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
-        along = min(apart, 180 - apart)  # the half turn is told by the dark field only
+        along = min(apart, 180 - apart)  # only the dark field determines the half turn
         state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
         if state == "ok" and apart > 90 and fit.sign_trusted:
             said = f"{used}, half a turn off by the dark field, which errs in thick crystals"
@@ -132,7 +132,7 @@ class Checked:
         )
 
     def thickness(self) -> Check:
-        """How many slices there will be: as given, or as trials at the start of the run find them."""
+        """Check the number of slices: as given, or as found by trials at the start of the run."""
         form = self.preset.object
         angle, wavelength = self.calibration.get("convergence_semiangle_mrad"), self.calibration.wavelength_A
         depth_A = None if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
@@ -157,7 +157,7 @@ class Checked:
         return Check("thickness", state, said)
 
     def saturation(self) -> Check:
-        """Full pixels tell less than they got, and every map is off there."""
+        """Check for saturated pixels, which report fewer counts than they received and falsify every map there."""
         most = self.header.detector.saturation_value
         if most is None:
             return Check("saturation", "unknown", "no saturation_value given")
@@ -172,14 +172,14 @@ class Checked:
         return math.prod(self.header.detector.shape or (0, 0))
 
     def memory(self) -> Check:
-        """Patterns and working arrays against what is free."""
+        """Check the size of patterns and working arrays against the free memory."""
         need = self.frames * self._pattern_pixels * BYTES_PER_PIXEL
         share = need / max(self.available_bytes, 1)
         state = graded(ok=share < MEMORY_SHARE, bad=share >= 1)
         return Check("memory", state, f"about {need / 1e9:.2g} GB of {self.available_bytes / 1e9:.3g} GB free")
 
     def time(self) -> Check:
-        """Expected time on one core of the processor, order of magnitude only; a graphics card is far quicker."""
+        """Estimate the time on one processor core, to an order of magnitude only; a GPU is far quicker."""
         epochs = self.preset.solver.epoch_max if isinstance(self.preset.solver.epoch_max, int) else USUAL_EPOCHS
         modes = self.preset.probe.probe_modes if isinstance(self.preset.probe.probe_modes, int) else USUAL_MODES
         passes = WITH_TRIALS * epochs * modes * self.preset.object.slices
@@ -190,7 +190,7 @@ class Checked:
 
 
 def _spoken(seconds: float) -> str:
-    """One digit, in the unit that people would say it in."""
+    """Return a time rounded to one digit if below a minute, in the unit a person would use."""
     if seconds < 60:
         return f"{float(f'{seconds:.1g}'):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

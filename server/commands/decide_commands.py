@@ -1,4 +1,4 @@
-"""Thickness and slices found before a refinement is begun: its trials alone, in a process of their own.
+"""Commands that find thickness and slices before a refinement: they run only its trials, in a separate process.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -18,12 +18,12 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.tune.side_work import SideWork
 
 OPEN = {"num_slices": "auto", "total_thickness_A": None, "slice_distances_A": None}
-"""What is to be found, whatever stands in the settings."""
+"""Settings to be found, whatever values were given for them."""
 
 
 @dataclass
 class Decision:
-    """Trials, and what they came to."""
+    """Trials and their outcome."""
 
     uid: str = ""
     series: str = ""
@@ -33,7 +33,9 @@ class Decision:
 
 
 class DecideCommands:
-    """``draft``: the job of a scan that has ended under settings; ``busy``: whether a refinement is under way."""
+    """Commands that search for the thickness. ``draft``: makes the job of an ended scan with given settings;
+    ``busy``: whether a refinement is running.
+    """
 
     def __init__(
         self,
@@ -47,9 +49,9 @@ class DecideCommands:
         self._now = Decision()
 
     def command_decide(self, preset: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Find thickness and slices of the current scan, which has ended, by the trials that a refinement begins with.
+        """Find thickness and slices of the current, ended scan by the trials with which a refinement begins.
 
-        ``preset``: all else that is refined; nothing is refined, and `decide_status` tells what was found.
+        ``preset``: all other settings; nothing is refined, and `decide_status` returns what was found.
         """
         wanted = {**self._usual, **(preset or {})}
         checked = Preset.from_mapping({name: value for name, value in wanted.items() if name not in OPEN})
@@ -68,20 +70,20 @@ class DecideCommands:
         return {"state": "running"}
 
     def command_decide_stop(self) -> dict[str, Any]:
-        """Give it up after the trial that is under way."""
+        """Stop the search after the current trial."""
         self._work.stop()
         self._now.state = "stopping"
         return {}
 
     def command_decide_status(self) -> dict[str, Any]:
-        """How far it is for the current scan, and what was found; ``other``: the scan that is looked at, if another."""
+        """Return progress and findings for the current scan; ``other``: the scan being examined, if a different one."""
         scan, now = self._current(), self._now
         if scan is None or now.uid != scan.uid:
             return {"state": "none", "other": now.series if self._work.runs else ""}
         return {"state": now.state, "message": now.message, "other": "", **now.decided}
 
     def close(self) -> None:
-        """End it."""
+        """End the search."""
         self._work.close()
 
     def _ended(self, now: Decision, why: str) -> None:

@@ -1,4 +1,4 @@
-"""Active mode: the commands that drive a DECTRIS or Merlin detector (docs/protocol.md). Passive mode needs none."""
+"""Active mode: commands that drive a DECTRIS or Merlin detector (docs/protocol.md). Passive mode needs none of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptylive.streamer.protocols.simplon import INTERNAL_TRIGGERS, Simplon
 
 
 class DetectorCommands:
-    """Commands `arm`, `trigger`, `disarm` of the control protocol, for the detector at ``detector_api``."""
+    """Commands `arm`, `trigger` and `disarm` of the control protocol, for the detector at ``detector_api``."""
 
     def __init__(self, config: ServerConfig, publisher: Publisher) -> None:
         self._config = config
@@ -24,9 +24,9 @@ class DetectorCommands:
     def command_arm(
         self, frames: int | None = None, settings: Mapping[str, Any] | None = None, trigger: bool = True
     ) -> dict[str, Any]:
-        """Configure the stream and the detector, and arm it; with an internal trigger, start the exposure as well.
+        """Configure the stream and the detector, then arm it; with an internal trigger, also start the exposure.
 
-        frames: images of the series, one for each trigger; settings: further values in SIMPLON's, or Merlin's, names.
+        frames: images of the series, one per trigger; settings: further values under SIMPLON's or Merlin's names.
         """
         if frames is not None and frames < 1:
             raise CommandError(f"arm: frames is the number of images, from 1 on, not {frames}", "or leave it out")
@@ -43,7 +43,7 @@ class DetectorCommands:
         return {"detector_series": series, "trigger_mode": mode}
 
     def command_trigger(self) -> dict[str, Any]:
-        """Start the exposure; the answer does not wait for its end."""
+        """Start the exposure and reply without waiting for its end."""
         if (merlin := self._merlin()) is not None:
             merlin.trigger()
             return {}
@@ -51,12 +51,12 @@ class DetectorCommands:
         return {}
 
     def command_disarm(self) -> dict[str, Any]:
-        """End the series after the image that is being taken."""
+        """End the series after the image being taken."""
         (self._merlin() or self._detector()).disarm()
         return {}
 
     def greet(self) -> None:
-        """Say in the log what a Merlin detector is set to, or that its control port is not there."""
+        """Log the settings of a Merlin detector, or that its control port cannot be reached."""
         try:
             if (merlin := self._merlin()) is not None:
                 known = ", ".join(f"{name} {value}" for name, value in merlin.known().items())
@@ -65,14 +65,14 @@ class DetectorCommands:
             self._publisher.log("warning", error.line())
 
     def _merlin(self) -> MerlinControl | None:
-        """The control port of a Merlin detector, where that is what frames come from and its address is known."""
+        """Return the control port of a Merlin detector, if frames come from one and its address is known."""
         address = self._config.detector_api
         return MerlinControl(address) if self._config.protocol == "merlin" and address is not None else None
 
     def _arm_merlin(
         self, merlin: MerlinControl, frames: int | None, settings: Mapping[str, Any], *, trigger: bool
     ) -> dict[str, Any]:
-        """As many frames as the configured scan has, where nobody says otherwise."""
+        """Arm a Merlin detector, by default for as many frames as the configured scan has."""
         if frames is None and not any(name.upper() == "NUMFRAMESTOACQUIRE" for name in settings):
             header = overlay(ScanHeader("", "", 0, Scan()), {**self._config.defaults, **self._config.overrides})
             frames = header.scan.frames if header.scan.shape is not None else None

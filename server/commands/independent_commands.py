@@ -1,4 +1,4 @@
-"""Commands that ask the data of the scan that is shown, whatever was given: orientation, defocus, pixel, descan.
+"""Commands that estimate quantities of the scan being shown from its data alone: orientation, defocus, pixel, descan.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -25,13 +25,13 @@ from ptylive.server.commands.library_commands import Stage
 from ptylive.server.wire.messages import array_to_plain
 
 THUMBNAIL = 96
-"""Longest side of the picture of an orientation, pixels."""
+"""Longest side of the picture of an orientation, in pixels."""
 DEVIATIONS = 3.0
-"""Standard deviations within which a value and its estimate agree."""
+"""Number of standard deviations within which a value and its estimate agree."""
 SHARE_OF_DEPTH = 0.5
-"""Of the depth of focus: a defocus this near looks the same."""
+"""Fraction of the depth of focus within which two defoci look the same."""
 SHARE_OF_PIXEL = 0.03
-"""A detector pixel this near agrees: a specimen's own contrast moves the edge of its disc."""
+"""Relative difference within which detector pixels agree: the specimen's own contrast shifts the edge of the disc."""
 
 
 class IndependentCommands:
@@ -52,15 +52,15 @@ class IndependentCommands:
             return scan.calibration, store.snapshot()
 
     def command_orientations(self) -> dict[str, Any]:
-        """The eight ways in which scan and detector may lie to each other, the likeliest first, each with its iDPC."""
+        """Return the eight possible relative orientations of scan and detector, likeliest first, each with its iDPC."""
         return {"orientations": [_plain(one) for one in orientations(*self._looked_at())]}
 
     def command_align(
         self, bin_px: float | None = None, order: int = 1, reference: str = "mean", rounds: int = 3, free: bool = False
     ) -> dict[str, Any]:
-        """Shifts of the images that bins of the bright field see, and the aberrations that explain them.
+        """Return shifts of the images seen by bins of the bright field, and the aberrations that explain them.
 
-        As ``ptylive align`` tells them; ``values`` give them to `configure`, ``png`` is the picture.
+        Same as reported by ``ptylive align``; ``values`` are for `configure`, ``png`` is the picture.
         """
         from ptylive.application.analysis.image_shifts import align_store
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
@@ -72,11 +72,11 @@ class IndependentCommands:
         return {**found.told(), "values": found.values, "png": array_to_plain(picture)}
 
     def command_estimates(self) -> dict[str, Any]:
-        """What the data say of values that were given: {name: {value, uncertainty, agrees}}; C10 of the plane seen.
+        """Estimate given values from the data: {name: {value, uncertainty, agrees}}; C10 is that of the plane seen.
 
-        Of descan_px besides ``apart_px``: how far patterns lie from where the given one says, at most over the field.
-        ``modulation``: by how much the bright field changes over the scan; ``explained``: which part of that a phase
-        explains, where that matters; null where they cannot be told.
+        For descan_px also ``apart_px``: the largest distance over the field between patterns and their given positions.
+        ``modulation``: variation of the bright field over the scan; ``explained``: the fraction of it that a phase
+        explains, where that matters; null if they cannot be determined.
         """
         calibration, store = self._looked_at()
         found = {"C10": defocus_beside(calibration, store), "detector_pixel_invA": pixel_beside(calibration)}
@@ -87,7 +87,7 @@ class IndependentCommands:
 
 
 def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:
-    """The defocus that the bright field shows beside one that was given; None where it was not, or nothing is seen."""
+    """Compare a given defocus with the one the bright field shows; None if none was given or nothing is seen."""
     if calibration.origin("C10") is not Origin.GIVEN:
         return None
     seen = independent_defocus(calibration, store)
@@ -101,7 +101,7 @@ def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | N
 
 
 def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
-    """The detector pixel that disc and semi-angle say beside one that was given; None where one of them is missing."""
+    """Compare a given detector pixel with the one from disc and semi-angle; None if any of them is missing."""
     angle, wavelength = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
     disc, given = calibration.entries.get("disc_radius_px"), calibration.entries.get("detector_pixel_invA")
     if given is None or given.origin is not Origin.GIVEN or angle is None or wavelength is None:
@@ -115,9 +115,9 @@ def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
 
 
 def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | None:
-    """The descan that the centre of mass shows beside one that was given; None where it was not, or nothing is seen.
+    """Compare a given descan with the one the centre of mass shows; None if none was given or nothing is seen.
 
-    They agree where what is left of it disturbs no map.
+    They agree if the remaining descan disturbs no map.
     """
     given, radius_px = calibration.entries.get("descan_px"), calibration.get("disc_radius_px")
     if given is None or given.origin is not Origin.GIVEN or radius_px is None:
@@ -132,7 +132,7 @@ def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | No
 
 
 def told(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
-    """One estimate as the reply has it."""
+    """Return one estimate in the form of the reply."""
     return {"value": value, "uncertainty": uncertainty, "agrees": agrees}
 
 

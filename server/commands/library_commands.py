@@ -1,4 +1,4 @@
-"""Commands on past scans: list, open, annotate, replay, put in the trash.
+"""Commands on past scans: list, open, annotate, replay, move to the trash.
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -35,26 +35,26 @@ END_TIMEOUT_S = 3.0
 
 
 class Stage(Protocol):
-    """Whoever decides which scan is shown."""
+    """The object that decides which scan is shown."""
 
     @property
     def shown(self) -> ScanSession | None:
-        """The scan that is shown."""
+        """The scan being shown."""
         ...
 
     def show(self, scan: ScanSession | None) -> None:
-        """Show a past scan; None: the newest live one."""
+        """Show a past scan; None: the newest live scan."""
         ...
 
     def needs(self, recording: Path) -> bool:
-        """Whether somebody still reads a recording."""
+        """Return whether a recording is still being read."""
         ...
 
 
 class LibraryCommands:
     """The commands of :mod:`ptylive.server.commands.library_commands`.
 
-    ``bank`` makes the virtual detectors of a scan that is opened; ``data`` is where this server receives.
+    ``bank`` makes the virtual detectors of an opened scan; ``data`` is the address where this server receives.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LibraryCommands:
         self._replay: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
-        """End a replay that runs."""
+        """End the running replay, if any."""
         if self._replay is not None and self._replay.poll() is None:
             self._replay.terminate()
             try:
@@ -82,11 +82,11 @@ class LibraryCommands:
         self._replay = None
 
     def find(self, recording: str) -> Path:
-        """The path of a recording by its name. Raises CommandError where there is none."""
+        """Return the path of a recording by name. Raises CommandError if there is none."""
         return self._library.find(recording)
 
     def open_quietly(self, recording: str) -> ScanSession:
-        """A past scan that is not shown. Raises CommandError, InputFileError."""
+        """Open a past scan without showing it. Raises CommandError, InputFileError."""
         return self._library.open(recording)
 
     def command_history(
@@ -98,14 +98,15 @@ class LibraryCommands:
         since: str = "",
         until: str = "",
     ) -> dict[str, Any]:
-        """Scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note.
+        """List scans of the recording folder, newest first, each with thumbnail, calibration, refinements and note.
 
-        ``match``: words of name or note (tags are words too); ``refined``: only those; ``since``, ``until``: days.
+        ``match``: words in name or note (tags are words too); ``refined``: only refined scans; ``since``, ``until``:
+        first and last day.
         """
         return self._library.history(limit, offset, Wanted.of(match, since, until, refined=refined))
 
     def command_runs_of(self, recording: str, pictures: Iterable[str] = ()) -> dict[str, Any]:
-        """What `runs` tells, of a scan of the library that is not shown; ``last`` is a name for its newest run."""
+        """Return the reply of `runs` for a scan of the library that is not shown; ``last`` names its newest run."""
         results, files = results_path(self._library.find(recording)), self._finisher.files
         take_in_now(results, self._finisher.tell)
         runs = files.read(read_runs, results)
@@ -116,7 +117,7 @@ class LibraryCommands:
         return {"runs": runs, "pictures": [files.read(read_run, results, LARGE, run=name) for name in names]}
 
     def command_metadata(self, recording: str = "") -> dict[str, Any]:
-        """What was sent with a scan and is stored with it, as texts; default: of the scan that is shown."""
+        """Return what was sent and stored with a scan, as texts; by default of the scan being shown."""
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:
@@ -124,14 +125,14 @@ class LibraryCommands:
         return {"recording": path.name, **self._finisher.files.read(describe_metadata, path)}
 
     def command_fetch(self, recordings: Iterable[str]) -> dict[str, Any]:
-        """Paths of recordings with their results and exports: what a viewer's browser may fetch."""
+        """Return paths of recordings with their results and exports, which a viewer's browser may fetch."""
         names = [recordings] if isinstance(recordings, str) else list(recordings)
         if len(names) > MOST_FETCHED:
             raise CommandError(f"{len(names)} scans at once", f"fetch at most {MOST_FETCHED}")
         return {"files": [str(path) for name in names for path in self._library.files(name)]}
 
     def command_open(self, recording: str = "") -> dict[str, Any]:
-        """Show a past scan, to be looked at, calibrated or refined again; without a name, the newest live one."""
+        """Show a past scan for viewing, calibrating or refining again; without a name, the newest live scan."""
         if not recording:
             self._stage.show(None)
             return {}
@@ -147,9 +148,10 @@ class LibraryCommands:
     def command_note(
         self, text: str | None = None, recording: str = "", author: str = "", sample: str | None = None
     ) -> dict[str, Any]:
-        """Note and sample of a scan (default: the one that is shown); what is given is written. #thin is a tag.
+        """Return note and sample of a scan (default: the scan being shown); given texts are written first. #thin is a
+        tag.
 
-        ``author``: who writes; that of an operator who has given a name comes by itself.
+        ``author``: who writes; filled in automatically for an operator who has given a name.
         """
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
@@ -162,7 +164,7 @@ class LibraryCommands:
     def command_replay(
         self, recording: str = "", rate: float = REPLAY_FRAMES_PER_S, demo: bool = False
     ) -> dict[str, Any]:
-        """Send a past scan to this server again, as a new one, at ``rate`` frames/s; without a name, end the replay.
+        """Send a past scan to this server again as a new scan at ``rate`` frames/s; without a name, end the replay.
 
         ``demo``: send the scan that comes with the program instead.
         """
@@ -184,7 +186,7 @@ class LibraryCommands:
         return {"recording": path.name}
 
     def command_delete(self, recording: str, sure: bool = False) -> dict[str, Any]:
-        """Move a recording and everything that belongs to it to the folder `.trash`; only with ``sure``."""
+        """Move a recording and everything belonging to it to the folder `.trash`; requires ``sure``."""
         path = self._library.find(recording)
         shown = self._stage.shown
         if sure is not True:
@@ -196,5 +198,5 @@ class LibraryCommands:
         return {"path": str(self._library.discard(path))}
 
     def command_restore(self, recording: str) -> dict[str, Any]:
-        """Take a recording that was deleted, and what belongs to it, back out of the folder `.trash`."""
+        """Move a deleted recording and everything belonging to it back from the folder `.trash`."""
         return {"path": str(self._library.restore(recording))}

@@ -1,4 +1,4 @@
-"""The command that sets numbers of live maps: `map_settings` (docs/protocol.md)."""
+"""The command `map_settings`, which sets numbers of live maps (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ptylive.server.session.scan_session import ScanSession
 
 
 class MapCommands:
-    """Settings of live maps: of the scan that is shown, those that are being received, and all that begin later.
+    """Settings of live maps: for the scan being shown, scans being received, and all that begin later.
 
-    ``given``: those of the configuration, checked; ``again`` makes the results of a scan that has finished once more.
+    ``given``: validated settings of the configuration; ``again`` remakes the results of a finished scan.
     """
 
     def __init__(
@@ -28,20 +28,20 @@ class MapCommands:
 
     @property
     def settings(self) -> dict[str, float]:
-        """What is set; everything else is at its default."""
+        """Settings in force; everything else is at its default."""
         return dict(self._settings)
 
     def restore(self, settings: Mapping[str, float]) -> None:
-        """Go on with the settings of a server whose place this one takes."""
+        """Restore the settings of the server process that this one replaces."""
         self._settings = only_settings(dict(settings))
 
     def given_to(self, scan: ScanSession) -> ScanSession:
-        """A scan opened from its files: what is made of it again is made with these."""
+        """Set these settings on a scan opened from its files, for maps made again, and return it."""
         scan.map_settings = self.settings
         return scan
 
     def command_map_settings(self, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Set numbers of live maps, METHOD.NAME (docs/maps.md); null goes back to the default. Without: what is set."""
+        """Set numbers of live maps, METHOD.NAME (docs/maps.md), null for the default, and return the settings."""
         if values is None:
             return {"settings": self.settings}
         if not isinstance(values, Mapping):

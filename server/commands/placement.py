@@ -1,4 +1,4 @@
-"""Where refinements, trials and batches of a server run: on its machine, or on the cluster of its configuration."""
+"""Where refinements, trials and batches of a server run: on its own machine, or on the configured cluster."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from ptylive.server.cluster.fallback import Fallback
 
 HERE, CLUSTER = "here", "cluster"
-"""Places as commands name them; which of them there are is the configuration's to say."""
+"""Names of places in commands; the configuration determines which of them exist."""
 
 
 MOST_BETWEEN = 10_000
-"""Epochs from one picture of a history to the next."""
+"""Maximum number of epochs from one picture of a history to the next."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """Where many jobs run. ``request``: workers, cluster, and what is done without that
+    """Place where many jobs run. ``request``: workers, cluster, and what to do if the cluster is missing
     (:func:`ptylive.server.cluster.places.places`).
     """
 
@@ -36,9 +36,9 @@ class Series:
 
 
 class Placement:
-    """The places that the operator of a server allows, the one that is used where none is named first.
+    """The places that the operator of a server allows, with the default place first.
 
-    Raises MetadataError for a configuration without any, and for a cluster that is none.
+    Raises MetadataError for a configuration without any place, and for an invalid cluster.
     """
 
     def __init__(self, config: ServerConfig) -> None:
@@ -53,19 +53,19 @@ class Placement:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Places that may be asked for."""
+        """Names of the places that may be requested."""
         cluster = () if self._cluster is None else (CLUSTER,)
         return (*cluster, HERE) if self._config.refine_here else cluster
 
     def to_plain(self) -> list[dict[str, str]]:
-        """As `status` tells them."""
+        """Return the places as shown by `status`."""
         words = {HERE: "this machine"}
         if self._cluster is not None:
             words[CLUSTER] = f"cluster {self._cluster.cluster.words}"
         return [{"name": name, "words": words[name]} for name in self.names]
 
     def checked(self, place: str, *, together: bool = False) -> str:
-        """The place that is meant; of several scans ``together`` this machine. Raises CommandError for another."""
+        """Return the place to use; for several scans ``together`` this machine. Raises CommandError if not allowed."""
         if place and place not in self.names:
             raise CommandError(f"{brief(place)} is no place to refine", f"use {' or '.join(self.names)}")
         if together and (place == CLUSTER or HERE not in self.names):
@@ -81,13 +81,13 @@ class Placement:
         return JobProcess(job, process=self._standby.take())
 
     def stand_by(self, header: ScanHeader) -> None:
-        """Have a process ready for the next refinement, of a scan like this, where that will be here and on a GPU."""
+        """Prepare a process for the next refinement of a similar scan, if it will run on this machine and on a GPU."""
         wanted = self.names[0] == HERE and self._config.backend != "cpu" and device.may_be_there()
         if wanted and header.detector.shape is not None:
             self._standby.prepare(max(header.detector.shape))
 
     def series(self, place: str) -> Series:
-        """For many jobs at a time, in a process of their own. Raises CommandError as :meth:`checked`."""
+        """Return the place for many jobs run by a separate process. Raises CommandError like :meth:`checked`."""
         if self._cluster is not None and self.checked(place) == CLUSTER:
             request = (None, self._config.refine_cluster, self._cluster.when)
             return Series(request, f"cluster {self._cluster.cluster.words}")
@@ -97,14 +97,14 @@ class Placement:
         return Series((most, None, REFUSE), "this machine")
 
     def close(self) -> None:
-        """End what was started for the cluster, and what stands by."""
+        """End what was started for the cluster, and the standby process."""
         self._standby.close()
         if self._cluster is not None:
             self._cluster.close()
 
 
 def check_history(history: int, place: str) -> None:
-    """Raise CommandError for no number of epochs, and where nothing is kept of a refinement on its way."""
+    """Raise CommandError for an invalid number of epochs, and for places where no history is kept."""
     if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= MOST_BETWEEN:
         raise CommandError(f"history must be a whole number from 0 to {MOST_BETWEEN}", "every how many epochs")
     if history and place == CLUSTER:

@@ -34,38 +34,38 @@ from ptylive.streamer.vetting.vouched import known_as
 
 MOST_WAITING = 20
 MOST_MORE = 10_000
-"""Epochs that a run may go on for, at a time."""
+"""Maximum number of epochs added when a run is resumed."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a refinement is to do, and where."""
+    """A requested refinement: what it is to do, and where."""
 
     preset: Preset
     place: str
     history: int = 0
-    """Every how many epochs a picture for a film is kept; 0: never."""
+    """Interval in epochs at which a picture for a film is kept; 0: never."""
     beside: tuple[ScanSession, ...] = ()
-    """Scans of the same place that are refined together with it."""
+    """Scans of the same place that are refined together with the scan."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A refinement in line: its scan has ended, everything it needs is on disk."""
+    """A queued refinement whose scan has ended, with everything it needs on disk."""
 
     job: RefineJob
     uid: str
     series: str
 
     def to_plain(self) -> dict[str, Any]:
-        """As `status` tells it."""
+        """Return the entry shown by `status`."""
         return {"run": self.job.run, "uid": self.uid, "series": self.series}
 
 
 class RefineCommands:
     """The commands of :mod:`ptylive.server.commands.refine_commands`, on the scan that ``current`` returns.
 
-    ``configure`` sets metadata that come with the command; ``opened``: a scan of the library by its name.
+    ``configure`` sets metadata given with the command; ``opened`` opens a scan of the library by its name.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class RefineCommands:
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
         self._asked = 0
-        """Results that meet this demand (:attr:`ScanSession.asked`) are those that refinement waits for."""
+        """Request (:attr:`ScanSession.asked`) that the results awaited by that refinement must satisfy."""
         self._name_for_end: tuple[Path, str] | None = None
-        """Results file and name of that refinement."""
+        """Results file and name of the refinement that waits for the end of its scan."""
         self._early: Wanted | None = None
-        """Of the refinement that has begun before its scan has ended."""
+        """Request of the refinement that began before the end of its scan."""
         self._late: dict[str, Wanted] = {}
-        """Of scans that are refined as soon as they have ended, by uid."""
+        """Requests for scans to be refined as soon as they have ended, by uid."""
         self._line: deque[Waiting] = deque()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
@@ -108,12 +108,12 @@ class RefineCommands:
         history: int = 0,
         beside: Iterable[str] = (),
     ) -> dict[str, Any]:
-        """Refine the current scan: at once when it has finished, else as soon as it has.
+        """Refine the current scan: at once if it has finished, otherwise as soon as it has.
 
-        While another refinement runs: refused, or with ``queue`` put in line behind it. ``during_scan``: do not wait
-        for the end of the scan, begin with the rows that have arrived. ``place``: one of ``places`` of `status`.
-        ``history``: every how many epochs something is kept for `film`. ``beside``: recordings of the same place at
-        other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
+        While another refinement runs the command is refused, or queued behind it with ``queue``. ``during_scan``: do
+        not wait for the end of the scan, but begin with the rows that have arrived. ``place``: one of ``places`` in
+        `status`. ``history``: interval in epochs at which pictures are kept for `film`. ``beside``: recordings of the
+        same place at other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
         """
         where = self._placement.checked(place, together=bool(beside))
         check_history(history, where)
@@ -147,20 +147,20 @@ class RefineCommands:
         return {"run": run, "state": "running"}
 
     def command_refine_stop(self) -> dict[str, Any]:
-        """Stop the running refinement after its current batch; what it reached is written, the next in line starts."""
+        """Stop the running refinement after its current batch; its result is written and the next one starts."""
         with self._lock:
             self._for_end = None
         self.refinements.stop()
         run = self.refinements.current
-        if run.state == "stopped":  # it had not started, so nobody will tell that it has ended
+        if run.state == "stopped":  # it had not started, so no end will be reported
             self._release_name()
             self._start_next()
         return {"run": run.run}
 
     def command_refine_resume(self, epochs: int = 0, place: str = "") -> dict[str, Any]:
-        """Go on with the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more.
+        """Resume the last refinement from its checkpoint, on the same trajectory; ``epochs``: how many more.
 
-        ``place``: another than before.
+        ``place``: run it at this place instead of the previous one.
         """
         job = self.refinements.last_job
         if job is None:
@@ -177,7 +177,7 @@ class RefineCommands:
         return {"run": job.run}
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
-        """Take a refinement out of the line; ``uid``: of that scan, where runs of several scans wait."""
+        """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
         with self._lock:
             found = next((w for w in self._line if w.job.run == run and uid in ("", w.uid)), None)
             if found is None:
@@ -186,20 +186,20 @@ class RefineCommands:
         release_run(found.job.results, run)
         return {"run": run}
 
-    # -- what the session tells -----------------------------------------------------------------------------------
+    # -- calls from the session -----------------------------------------------------------------------------------
 
     @property
     def places(self) -> list[dict[str, str]]:
-        """Where refinements may run, as `status` tells it."""
+        """Places where refinements may run, as shown by `status`."""
         return self._placement.to_plain()
 
     @property
     def waiting(self) -> list[dict[str, Any]]:
-        """The line, first first. Never waits: `status` asks."""
+        """The queued refinements in order. Never blocks, since `status` reads it."""
         return [one.to_plain() for one in self._line.copy()]
 
     def scan_begun(self, scan: ScanSession) -> None:
-        """Refine a new scan while it runs, where every scan is to be; after its end, where it cannot begin now."""
+        """Start refining a new scan while it runs, if so configured; if this is not possible yet, after its end."""
         if not self._config.refine_during_scan:
             return
         wanted = Wanted(Preset.from_mapping(self._config.refine), self._placement.checked(""))
@@ -212,7 +212,7 @@ class RefineCommands:
                 self._publisher.log("info", f"scan {scan.header.series} is refined after its end: {error.line()}")
 
     def needs(self, recording: Path) -> bool:
-        """Whether a refinement under way or in line reads a recording."""
+        """Return whether a running or queued refinement reads a recording."""
         with self._lock:
             jobs = [waiting.job for waiting in self._line]
         if self.refinements.busy and self.refinements.last_job is not None:
@@ -220,9 +220,9 @@ class RefineCommands:
         return any(recording in (job.recording, *(one.recording for one in job.beside)) for job in jobs)
 
     def scan_finished(self, scan: ScanSession) -> None:
-        """Start the refinement that waited for the results of this scan, or tell the one that has begun.
+        """Start the refinement that waited for the results of this scan, or hand over to the one that has begun.
 
-        Results with the values of the moment when it was asked for are enough: others may be given without pause.
+        Results with the values at the time of the request suffice: new values may keep arriving without pause.
         """
         wanted, early, late = None, None, None
         with self._lock:
@@ -249,7 +249,7 @@ class RefineCommands:
             self._start_next()
 
     def close(self) -> None:
-        """Forget who waits and end the refinement that runs; its last checkpoint stays."""
+        """Clear the queue and end the running refinement; its last checkpoint stays."""
         with self._lock:
             withdrawn = [waiting.job for waiting in self._line]
             self._line.clear()
@@ -263,7 +263,7 @@ class RefineCommands:
             self._release_name()
 
     def _release_name(self) -> None:
-        """The refinement that waited for results will not begin: its name is free again."""
+        """Release the name of a refinement that waited for results and will not begin."""
         with self._lock:
             name, self._name_for_end = self._name_for_end, None
         if name is not None:
@@ -282,7 +282,7 @@ class RefineCommands:
         return {"run": run, "state": "running"}
 
     def _hand_over(self, scan: ScanSession, wanted: Wanted) -> None:
-        """The scan has ended: its job to the process that began on its first rows."""
+        """Pass the job of a scan that has ended to the process that began on its first rows."""
         try:
             job = self._job(scan, wanted, self.refinements.current.run)
         except PtyliveError as error:
@@ -298,7 +298,7 @@ class RefineCommands:
             self._publisher.log("error", f"scan {scan.header.series} is not refined: {error.line()}")
         self._start_next()
 
-    # -- the line -------------------------------------------------------------------------------------------------
+    # -- the queue ------------------------------------------------------------------------------------------------
 
     def _put_in_line(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         if not scan.finished.is_set():
@@ -320,12 +320,12 @@ class RefineCommands:
             self._stand_by(scan, compiled=run.state == "done")
 
     def _stand_by(self, scan: ScanSession, *, compiled: bool) -> None:
-        """A process for the next refinement, unless one runs: it would begin with a compiler beside it."""
+        """Start a standby process for the next refinement, unless one runs or it would start alongside a compiler."""
         if compiled and not self.refinements.busy:
             self._placement.stand_by(scan.header)
 
     def _start_next(self) -> None:
-        """Start the first of the line that can be started, unless one is under way."""
+        """Start the first queued refinement that can be started, unless one is running."""
         while True:
             with self._lock:
                 following = self._line.popleft() if self._line and not self.refinements.busy else None
@@ -334,7 +334,7 @@ class RefineCommands:
             try:
                 self.refinements.start(following.job, following.uid)
             except PtyliveError as error:
-                if self.refinements.busy:  # another one has just begun: its end starts this one
+                if self.refinements.busy:  # another one has just begun; its end starts this one
                     with self._lock:
                         self._line.appendleft(following)
                     continue
@@ -355,7 +355,7 @@ class RefineCommands:
         return replace(self._job(scan, Wanted(preset, ""), ""), decides=True, checkpoint=None)
 
     def _draft(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
-        """The job of a scan with what is known of it now."""
+        """Return the job of a scan with what is known about it now."""
         recording = recording_of(scan)
         folder = recording.parent
         job = RefineJob(
@@ -379,7 +379,7 @@ class RefineCommands:
 
 
 def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
-    """The preset with more epochs than there were. Raises CommandError."""
+    """Return the preset with ``epochs`` more than ``done``. Raises CommandError."""
     if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 < epochs <= MOST_MORE:
         raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give how many more")
     if preset.stages:

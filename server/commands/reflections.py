@@ -1,4 +1,4 @@
-"""Reflections of a tilt series that is shown, as detectors whose maps are their discs (docs/larbed.md)."""
+"""Reflections of the tilt series being shown, as detectors whose maps are their discs (docs/larbed.md)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 1.0
 
 
 def found_reflections(scan: ScanSession, cell: Iterable[float], number: int) -> tuple[MaskDetector, ...]:
-    """The strongest reflections on the mean pattern so far. Raises CommandError, InputFileError."""
+    """Return the strongest reflections on the mean pattern so far. Raises CommandError, InputFileError."""
     try:
         a_A, b_A, angle_deg = (float(value) for value in cell)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Depth section of a refinement along a line, and its correlation with another: the command `analyse`."""
+"""Depth section of a refinement along a line, and its correlation with another run: the command `analyse`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ptylive.server.wire.messages import array_to_plain
 
 
 def run_curves(results: Path, run: str, other: str = "", line_A: Iterable[float] | None = None) -> dict[str, Any]:
-    """Section of a run below a line, and its ring correlation with another run of the same file.
+    """Return the depth section of a run along a line, and its ring correlation with another run of the same file.
 
     line_A: ROW, COL, ROW, COL in Å from the centre of the object's pixel (0, 0). ``section`` is None for a single
-    slice or without a line, ``ring_correlation`` None without another run. Raises PtyliveError for a run that is not
-    there, a line outside the object, or runs that cannot be compared.
+    slice or without a line, ``ring_correlation`` None without another run. Raises PtyliveError for a missing run, a
+    line outside the object, or runs that cannot be compared.
     """
     first = StoredRun.read(results, run)
     line = parse_line(line_A)
@@ -29,7 +29,7 @@ def run_curves(results: Path, run: str, other: str = "", line_A: Iterable[float]
     if line is not None and first.slices > 1:
         try:
             found = depth_section(first.phase(), first.pixel_A, first.spacing_A, line)
-        except MetadataError as error:  # by the file's own scale: if the line is right, that is damaged
+        except MetadataError as error:  # from the file's own scale: if the line is right, the file is damaged
             raise MetadataError(f"{run} of {results}: {error}", error.hint) from None
         section = {**array_to_plain(found.phase), "sampling_A": list(found.sampling_A)}
     rings = None
@@ -40,7 +40,7 @@ def run_curves(results: Path, run: str, other: str = "", line_A: Iterable[float]
 
 
 def parse_line(line_A: Iterable[float] | None) -> tuple[Point, Point] | None:
-    """Two points as a command brings them. Raises CommandError."""
+    """Parse two points given with a command. Raises CommandError."""
     if line_A is None:
         return None
     values = [float(v) for v in line_A]

@@ -1,4 +1,4 @@
-"""A refinement read from a results file, for the comparison of runs in a viewer."""
+"""A refinement read from a results file, for comparing runs in a viewer."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.wire.messages import array_to_plain
 
 MOST_PROBE_PIXELS = 2**22
-"""Of all modes; a larger probe does not come along."""
+"""Maximum probe pixels over all modes; a larger probe is left out."""
 MOST_SLICE_PIXELS = 2**22
-"""Of all slices; more of them do not come along."""
+"""Maximum pixels over all slices; beyond it slices are left out."""
 MOST_POSITIONS = 1600
-"""Positions of a scan that are shown at most; of larger scans every second, third, …"""
+"""Maximum number of scan positions shown; of larger scans every second, third, …"""
 
 
 def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict[str, Any]:
-    """A refinement as a viewer compares it: losses, preset, the object's phase, summed and by slices, and positions.
+    """Return what a viewer needs to compare a refinement: losses, preset, the object's phase, summed and by slices,
+    and positions.
 
-    nominal_A (N, 2): where the positions were before, in the same order; without it, or where the numbers differ, no
-    positions come along. Positions are relative to the object's pixel (0, 0).
+    nominal_A (N, 2): positions before refinement, in the same order; without it, or if the numbers differ, positions
+    are left out. Positions are relative to the object's pixel (0, 0).
     """
     import h5py
 
@@ -62,7 +63,7 @@ def read_run(path: Path, run: str, nominal_A: DoubleArray | None = None) -> dict
 
 
 def _by_slices(phase: DoubleArray, amplitude: DoubleArray | None, sampling: list[float]) -> dict[str, Any]:
-    """Phase and amplitude (n, Y, X) of each of several slices; nothing of one, or where there is too much."""
+    """Return phase and amplitude (n, Y, X) of each slice; empty for a single slice, or if there are too many pixels."""
     if len(phase) < 2 or phase.size > MOST_SLICE_PIXELS:
         return {}
     told = {"slices": phase} | ({} if amplitude is None else {"slice_amplitudes": amplitude})
@@ -70,7 +71,7 @@ def _by_slices(phase: DoubleArray, amplitude: DoubleArray | None, sampling: list
 
 
 def nominal_positions(scan: ScanSession) -> DoubleArray | None:
-    """Positions (N, 2) in Å of the points that arrived, in acquisition order; None where no step is known."""
+    """Return positions (N, 2) in Å of the points received, in acquisition order; None if the step is unknown."""
     header = scan.header
     rotation = scan.calibration.get("rotation_deg") or 0.0
     given = header.arrays.get("positions_A")
@@ -85,7 +86,7 @@ def nominal_positions(scan: ScanSession) -> DoubleArray | None:
 
 
 def _positions(before_A: DoubleArray | None, after_A: DoubleArray, origin_A: DoubleArray) -> dict[str, Any] | None:
-    """Some positions before and after, relative to ``origin_A``, and how far all of them moved (root mean square)."""
+    """Return some positions before and after, relative to ``origin_A``, and the RMS shift of all positions."""
     if before_A is None or before_A.shape != after_A.shape:
         return None
     moved = after_A - before_A
@@ -98,5 +99,5 @@ def _positions(before_A: DoubleArray | None, after_A: DoubleArray, origin_A: Dou
 
 
 def as_text(value: Any) -> str:
-    """An attribute as text, whether the file holds text or bytes."""
+    """Return an attribute as text, whether the file holds text or bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)

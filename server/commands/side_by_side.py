@@ -1,4 +1,4 @@
-"""Maps and refinement of a stored scan in one picture, page or film, drawn in the process that opens files."""
+"""Maps and refinement of a stored scan as a picture, page or film, drawn in the process that opens files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from ptylive.schema import MetadataError
 
 IN_A_ROW = 4
 MOST_PIXELS = 2**24
-"""Of all slices: some seconds of drawing. A file that takes longer would be taken for a damaged one."""
+"""Maximum pixels over all slices, some seconds of drawing; a file that takes longer would count as damaged."""
 
 
 def side_by_side(path: Path) -> dict[str, Any]:
-    """Of a results file: ``png`` (bytes,) uint8, names ``shown``, ``run``, and each map's ``correlation`` with that.
+    """Return, for a results file, ``png`` (bytes,) uint8, names ``shown``, ``run``, and each map's ``correlation``
+    with that run.
 
     Raises InputFileError, MetadataError.
     """
@@ -32,7 +33,10 @@ def side_by_side(path: Path) -> dict[str, Any]:
 
 
 def report_page(path: Path) -> dict[str, Any]:
-    """Of a results file: ``html`` (bytes,) uint8, titles of the pictures ``shown``, ``runs``. Raises as the other."""
+    """Return, for a results file, ``html`` (bytes,) uint8, titles of pictures ``shown``, and ``runs``.
+
+    Raises InputFileError, MetadataError.
+    """
     from ptylive.application.report import read_report, to_html
 
     check_size(path, f"ptylive report {path.name}")
@@ -45,7 +49,8 @@ def report_page(path: Path) -> dict[str, Any]:
 
 
 def film_of(last: Path) -> dict[str, Any]:
-    """Of the last snapshot of a history: ``gif`` (bytes,) uint8, how many ``pictures``, up to which ``epoch``.
+    """Return, for the last snapshot of a history, ``gif`` (bytes,) uint8, the number of ``pictures`` and the last
+    ``epoch``.
 
     Raises InputFileError, MetadataError.
     """
@@ -56,7 +61,7 @@ def film_of(last: Path) -> dict[str, Any]:
 
 
 def check_size(path: Path, instead: str) -> None:
-    """Raises MetadataError for an object that takes long to draw, which the command ``instead`` does."""
+    """Raise MetadataError for an object that takes too long to draw, naming the command to use ``instead``."""
     import h5py
 
     with h5py.File(path, "r") as file:

@@ -1,4 +1,4 @@
-"""Commands that find settings and optics of the scan that is shown by trials (docs/tune.md).
+"""Commands that find settings and optics of the scan being shown by trials (docs/tune.md).
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -29,26 +29,26 @@ TRIALS, PATTERNS, SWEEPS = 40, 576, 6
 MOST_TRIALS, MOST_PATTERNS, MOST_SWEEPS = 10_000, 10**6, 1000
 ASKED_FILE, MOST_ASKED_BYTES = "asked.json", 2**20
 AGAIN = ("over", "preset", "patterns", "sweeps")
-"""Of what was asked, that is an argument of the command."""
+"""Parts of a request that are arguments of the command."""
 MOST_FOLDERS = 100
-"""Tunings of one scan that ask for different things."""
+"""Maximum number of tuning folders of one scan, one for each different request."""
 
 
 @dataclass
 class Standing:
-    """The tuning that runs, or ran last."""
+    """State of the tuning that is running or ran last."""
 
     recording: Path | None = None
     series: str = ""
     state: str = "none"
     message: str = ""
     trials: int = 0
-    """That are wanted."""
+    """Number of trials requested."""
     place: str = ""
     asked: dict[str, Any] = field(default_factory=dict)
-    """What a call of the same would be."""
+    """Arguments that would repeat the same call."""
     told: dict[str, Any] = field(default_factory=dict)
-    """As :mod:`ptylive.server.tune.tune_process` says it."""
+    """Latest report from :mod:`ptylive.server.tune.tune_process`."""
 
 
 class TuneCommands:
@@ -76,9 +76,9 @@ class TuneCommands:
         patterns: int = PATTERNS,
         sweeps: int = SWEEPS,
     ) -> dict[str, Any]:
-        """Find settings and optics of the current scan by trials; those of an earlier such call are gone on from.
+        """Find settings and optics of the current scan by trials; an identical earlier call is continued.
 
-        ``over``: what is varied, ``NAME``, ``NAME=LOW:HIGH`` or ``NAME=ONE|OTHER``; ``trials``: in all.
+        ``over``: what is varied, ``NAME``, ``NAME=LOW:HIGH`` or ``NAME=ONE|OTHER``; ``trials``: total number.
         """
         from ptylive.application.tuning.ranges import parse_over
         from ptylive.application.tuning.trials import check_optuna
@@ -126,16 +126,16 @@ class TuneCommands:
         return {"folder": request["folder"], "state": "running"}
 
     def command_tune_stop(self) -> dict[str, Any]:
-        """Stop the tuning; trials that have ended are kept, and the same call goes on from them."""
+        """Stop the tuning; completed trials are kept, and the same call continues from them."""
         self._work.stop()
         self._now.state = "stopping"
         return {}
 
     def command_tune_status(self) -> dict[str, Any]:
-        """The tuning of the current scan: its trials, the loss over each value, and what they tell.
+        """Return the tuning of the current scan: its trials, the loss over each value, and the conclusions.
 
-        After a restart of the server what was kept beside the recording; ``other``: the scan that is being tuned,
-        where that is another.
+        After a restart of the server, what was kept next to the recording; ``other``: the scan being tuned, if it is
+        a different one.
         """
         scan, now = self._current(), self._now
         recording = None if scan is None else scan.recording
@@ -148,16 +148,16 @@ class TuneCommands:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """The part that belongs in `status`. Never waits."""
+        """The part shown in `status`. Never blocks."""
         now = self._now
         return {"state": now.state, "series": now.series, "ended": now.told.get("ended", 0), "wanted": now.trials}
 
     def needs(self, recording: Path) -> bool:
-        """Whether a tuning under way reads a recording."""
+        """Return whether a running tuning reads a recording."""
         return self._work.runs and self._now.recording == recording
 
     def close(self) -> None:
-        """End the tuning that runs."""
+        """End the running tuning."""
         self._work.close()
 
     def _scan(self) -> tuple[ScanSession, Path]:
@@ -189,7 +189,7 @@ def _hear(now: Standing, message: Mapping[str, Any]) -> None:
 
 
 def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
-    """Where the trials that answer to the same are, or a new folder beside the recording. Raises CommandError."""
+    """Return the folder with trials of the same request, or a new one next to the recording. Raises CommandError."""
     plain = json.loads(json.dumps(asked))
     for number in range(1, MOST_FOLDERS + 1):
         folder = recording.with_name(f"{recording.stem}_tuning{'' if number == 1 else number}")
@@ -209,7 +209,7 @@ def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
 
 
 def _kept(recording: Path) -> dict[str, Any]:
-    """What the last tuning of a scan came to; empty where there was none."""
+    """Return the outcome of the last tuning of a scan; empty if there was none."""
     from ptylive.application.tuning.told import TOLD_FILE, kept
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
@@ -221,7 +221,7 @@ def _kept(recording: Path) -> dict[str, Any]:
 
 
 def _asked(folder: Path) -> dict[str, Any]:
-    """What the trials of a folder answer to; empty where nobody knows."""
+    """Return the request behind the trials of a folder; empty if unknown."""
     try:
         found = json.loads(read_text(folder / ASKED_FILE, MOST_ASKED_BYTES))
     except (InputFileError, OSError, ValueError, RecursionError):

@@ -19,11 +19,11 @@ class ExitCode(IntEnum):
 
 MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
     {
-        ExitCode.DONE: "everything that was asked for was done",
+        ExitCode.DONE: "everything requested was done",
         ExitCode.FAILED: "it failed; the line on stderr says why and what to do",
         ExitCode.USAGE: "the command line was not understood",
-        ExitCode.PARTIAL: "something was written, but not all that was asked for; stderr says what is missing",
-        ExitCode.INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP; stderr says what is kept and how to go on",
+        ExitCode.PARTIAL: "something was written, but not everything requested; stderr says what is missing",
+        ExitCode.INTERRUPTED: "ended by Ctrl-C, SIGTERM or SIGHUP; stderr says what is kept and how to continue",
     }
 )
 

@@ -1,1 +1,1 @@
-"""Refinements in processes of their own: their queue, their jobs, rows of a scan that still runs."""
+"""Refinements in separate processes: their queue, their jobs, and the rows of a running scan."""

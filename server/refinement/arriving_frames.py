@@ -1,4 +1,4 @@
-"""The frames of a scan that still runs, read from its journal while it is written."""
+"""The frames of a running scan, read from its journal while it is being written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ptylive.streamer.wire import FrameLayout, decode_frames
 class ArrivingFrames:
     """All patterns that have reached the journal so far, in memory. A context manager.
 
-    The open file stays readable when the journal is removed after the scan. Raises InputFileError for what is no
-    journal of frames, FileNotFoundError where it is gone.
+    The open file stays readable when the journal is removed after the scan. Raises InputFileError if the file is not a
+    journal of frames, FileNotFoundError if it is gone.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -31,7 +31,7 @@ class ArrivingFrames:
             self._reader.close()
             raise InputFileError(f"{journal} holds coefficients", "refine when the scan has ended")
         self.received: BoolArray = np.zeros(self.header.frames, dtype=bool)
-        # zeros are mapped when they are first written: memory grows with the scan
+        # zeros are mapped to memory when first written, so memory grows with the scan
         self._frames: Array = np.zeros((self.header.frames, *self.header.detector_shape), self.header.frame_dtype)
 
     @property
@@ -40,7 +40,7 @@ class ArrivingFrames:
         return float(self.received.mean())
 
     def read(self) -> None:
-        """Take in what was written since."""
+        """Read what has been written since the last call."""
         layout = FrameLayout.of(self.header)
         self._reader.look_again()
         for message in self._reader.messages():
@@ -50,10 +50,10 @@ class ArrivingFrames:
             self.received[index] = True
 
     def dataset(self, calibration: Calibration, values: Mapping[str, Any]) -> Dataset:
-        """What has arrived, for the refinement; ``values`` are metadata that win over the sender's."""
+        """Return what has arrived, for the refinement; ``values`` are metadata that override the sender's."""
         header = overlay(self.header, values) if values else self.header
         index = np.flatnonzero(self.received)
-        whole = len(index) == index[-1] + 1  # no copy where nothing is missing
+        whole = len(index) == index[-1] + 1  # no copy if nothing is missing
         return dataset_of(header, calibration, index, self._frames[: len(index)] if whole else self._frames[index])
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a refinement found that the microscope could change, beside aberrations: drift and tilts, with their doubts."""
+"""Refined values, besides aberrations, that could be changed at the microscope: drift and tilts with uncertainties."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult
 
 TILTS = ("tilt_before_mrad", "tilt_inside_mrad", "tilt_behind_mrad")
-"""Of the beam before the specimen, of the specimen, and of the beam behind it."""
+"""Tilts of the beam before the specimen, of the specimen, and of the beam behind it."""
 
 
 def found_values(result: RefineResult) -> dict[str, Any]:
-    """{name: {value, origin, uncertainty}}, empty where neither was looked for.
+    """Return {name: {value, origin, uncertainty}}, empty if neither was refined.
 
-    ``drift_A``: along (slow, fast) axis of the scan over the whole acquisition, Å, undecided where it is not more than
-    chance shows. :data:`TILTS`: (row, column), mrad, the mean of all patterns; nobody knows their uncertainty.
+    ``drift_A``: along the (slow, fast) scan axes over the whole acquisition, in Å, undecided if not larger than by
+    chance. :data:`TILTS`: (row, column) in mrad, the mean over all patterns; their uncertainty is unknown.
     """
     found: dict[str, Any] = {}
     if (drift := result.drift) is not None:

@@ -1,4 +1,4 @@
-"""A refinement job that was given to somebody: to a process of this machine here, or elsewhere by the same protocol."""
+"""A refinement job that has been started: in a process on this machine, or elsewhere through the same protocol."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack
 
 TERMINATE_TIMEOUT_S = 5.0
 NICENESS = 10
-"""Of a refinement during a scan."""
+"""Niceness of a refinement during a scan."""
 _PIPE_BYTES = 2**16
 NO_GPU = 3
-"""How a process ends that was to stand by for a GPU (:class:`Standby`), where there is none to share."""
+"""Exit status of a standby process for a GPU (:class:`Standby`) if there is no GPU to share."""
 REFINE_PROCESS = "ptylive.server.refinement.refine_process"
 
 
@@ -30,28 +30,28 @@ class RunningJob(Protocol):
     """A job that was started. Its methods can be called from any thread, :meth:`messages` from one."""
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """What it says, until it ends; a last one of kind ``ended`` or ``failed`` unless it was killed."""
+        """Iterate over its messages until it ends; the last is of kind ``ended`` or ``failed`` unless it was killed."""
         ...
 
     def tell(self, message: Mapping[str, Any]) -> None:
-        """Say something to it (:mod:`ptylive.server.refinement.refine_inbox`); nothing where it has ended."""
+        """Send it a message (:mod:`ptylive.server.refinement.refine_inbox`); ignored if it has ended."""
         ...
 
     def ending(self) -> str:
-        """After the last message: how it ended, in words, for one that did not say so itself."""
+        """Return in words, after the last message, how it ended, for a job that did not report this itself."""
         ...
 
     def step_back(self) -> None:
-        """A scan arrives on this machine: frames come first."""
+        """Lower its priority because a scan arrives on this machine: frames come first."""
         ...
 
     def end(self) -> None:
-        """End it now, however far it is; its last checkpoint stays."""
+        """End it now in whatever state it is; its last checkpoint stays."""
         ...
 
 
 Launch = Callable[[RefineJob], RunningJob]
-"""Starts a job. Raises PtyliveError where that cannot be done."""
+"""Function that starts a job. Raises PtyliveError if it cannot be started."""
 
 
 def _command(module: str) -> tuple[str, ...]:
@@ -59,9 +59,9 @@ def _command(module: str) -> tuple[str, ...]:
 
 
 class ChildProcess:
-    """``python -m MODULE`` that is given a request, and says and is told things, as a stream of msgpack both ways.
+    """A process ``python -m MODULE`` that receives a request and exchanges msgpack messages in both directions.
 
-    ``own_group``: Ctrl-C at the terminal does not reach it; whoever started it tells it to stop.
+    ``own_group``: Ctrl-C at the terminal does not reach the process; the parent tells it to stop.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class ChildProcess:
         own_group: bool = False,
         process: subprocess.Popen[bytes] | None = None,
     ) -> None:
-        """``process``: one of ``module`` that waits for its request already, instead of a new one."""
+        """``process``: a process of ``module`` that already waits for its request, instead of a new one."""
         self._request = request
         self._talk = threading.Lock()
-        """Held while somebody writes to the process; the request is always written first."""
+        """Held while writing to the process; the request is always written first."""
         self._talk.acquire()
         self._process = process or subprocess.Popen(
             _command(module), stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0 if own_group else None
@@ -84,7 +84,7 @@ class ChildProcess:
     called = "the process"
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """See :class:`RunningJob`; the request is handed over when they are first asked for."""
+        """See :class:`RunningJob`; the request is sent when the first message is requested."""
         stdout = self._process.stdout
         assert stdout is not None  # noqa: S101  (we asked for the pipe)
         try:
@@ -123,7 +123,7 @@ class ChildProcess:
                 self._process.kill()
 
     def kill(self) -> None:
-        """End it without waiting for that."""
+        """Kill the process without waiting for its end."""
         self._process.kill()
 
     def _write(self, message: Mapping[str, Any]) -> None:
@@ -132,11 +132,11 @@ class ChildProcess:
             self._process.stdin.write(pack(message))
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # it has just ended; whoever reads its messages notices
+            pass  # it has just ended; the reader of its messages will notice
 
 
 class JobProcess(ChildProcess):
-    """A job in a process of this machine (:class:`RunningJob`)."""
+    """A job in a process on this machine (:class:`RunningJob`)."""
 
     called = "the refinement process"
 
@@ -147,20 +147,20 @@ class JobProcess(ChildProcess):
 
 
 class Standby:
-    """A process that stands by for the next refinement on a GPU: its modules are imported, the card has its kernels.
+    """A standby process for the next refinement on a GPU, with modules imported and kernels loaded on the card.
 
-    That takes three seconds, as long as many a refinement there. Where there is no GPU it ends by itself, and none
-    is started again. Methods can be called from any thread.
+    This preparation takes three seconds, as long as many refinements there. Without a GPU the process ends
+    automatically and is not started again. Methods can be called from any thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._useless = False
-        """Whether there is no GPU, or none that two processes may share."""
+        """Whether there is no GPU, or none that two processes can share."""
 
     def prepare(self, pixels: int) -> None:
-        """Have a process get ready for detectors of n pixels a side; where one is, for whatever size, it stays."""
+        """Start preparing a process for detectors of n pixels a side; an existing one is kept, whatever its size."""
         with self._lock:
             if self._alive() or self._useless:
                 return
@@ -168,13 +168,13 @@ class Standby:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def take(self) -> subprocess.Popen[bytes] | None:
-        """The process, to be given a job, however far it is; None where there is none."""
+        """Hand out the process for a job, in whatever state it is; None if there is none."""
         with self._lock:
             process, self._process = (self._process if self._alive() else None), None
             return process
 
     def close(self) -> None:
-        """End it. None is started any more."""
+        """End the process and start no more."""
         process = self.take()
         with self._lock:
             self._useless = True
@@ -194,7 +194,7 @@ class Standby:
 
 
 def step_back(pid: int) -> None:
-    """Lower the priority of a process of ours; threads it starts later inherit it."""
+    """Lower the priority of a ptylive process; threads it starts later inherit it."""
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
         if sys.platform != "linux":

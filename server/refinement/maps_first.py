@@ -1,4 +1,4 @@
-"""A scan of which nothing is known yet: its maps are made and stored, then its refinement begins from one of them."""
+"""A scan not processed before: its maps are made and stored, then its refinement begins from one of them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 SHAPE = "scan_shape"
 Tell = Callable[[dict[str, Any]], None]
-"""Takes a message for whoever asked for the job."""
+"""Function that takes a message for the requester of the job."""
 
 
 def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> RefineJob:
-    """The job with calibration, start and metadata, as the maps in its results file have them.
+    """Return the job with calibration, start and metadata of the maps in its results file.
 
-    The maps are made unless they are there with the settings and the values that are asked for and the job is resumed
-    or takes them: what goes on from a checkpoint must have the same calibration to the last digit, which another
-    machine would not find again, so that only the settings of its start count then, and the values. Raises
-    InputFileError for a file that is damaged or no scan, MetadataError for missing optics, PtyliveError where no map
-    can be made, StoppedError for a stop on the way.
+    The maps are made unless they exist with the requested settings and values, and the job is resumed or uses existing
+    maps. A run resumed from a checkpoint needs the same calibration to the last digit, which another machine would not
+    reproduce; then only the values and the settings of its starting map have to match. Raises InputFileError for a file
+    that is damaged or not a scan, MetadataError for missing optics, PtyliveError if no map can be made, StoppedError if
+    stopped in between.
     """
     from ptylive.application.offline import start_of
     from ptylive.application.outputs import check_results_file
@@ -72,16 +72,16 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
 
 
 def _has_maps(results: Path) -> bool:
-    """Whether a results file that was looked through holds maps; ``ptylive refine`` makes files without."""
+    """Return whether a vetted results file holds maps; ``ptylive refine`` writes files without maps."""
     from ptylive.engine.results_file import CALIBRATION, look
 
     return {"maps", CALIBRATION} <= set(look(results).links)
 
 
 def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
-    """Whether stored maps have the settings that are asked for, those of the start where the job is resumed.
+    """Return whether stored maps have the requested settings; for a resumed job only the starting map has to.
 
-    A map that is not there cannot be had. What is neither asked for nor stored is as the method has it.
+    Missing maps are not considered. A setting neither requested nor stored has the method's default.
     """
     from ptylive.application.offline import method_of
     from ptylive.engine.imaging.declaration import UPSAMPLE
@@ -97,16 +97,16 @@ def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
             if its is UPSAMPLE and name not in asked:
                 if name in stored.asked:
                     return False
-                continue  # a factor that the method chose is stored too
+                continue  # a factor chosen by the method is stored as well
             if one.settings.get(name.partition(".")[2], its.default) != asked.get(name, its.default):
                 return False
     return True
 
 
 def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether stored maps were given other values of what is asked for now than those in use, by any of their names.
+    """Return whether stored maps were made with values, under any name, that differ from those requested now.
 
-    Values that are not asked for stay as somebody gave them for the stored maps, whatever the recording says.
+    Values not requested stay as given for the stored maps, whatever the recording says.
     """
     from ptylive.engine.stored_maps import DISTORTION, OF_PLACES
     from ptylive.schema.metadata import beneath
@@ -120,20 +120,20 @@ def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping
 
 
 def _distortion_of(stored: StoredMaps, *, distorts: bool) -> dict[str, Any]:
-    """The distortion that stored maps are free of, none by a 0 where the recording ``distorts``; {}: nothing to say."""
+    """Return the distortion corrected in stored maps, 0 for none if the recording ``distorts``; {} if there is none."""
     if stored.distortion is None or not (stored.distortion or distorts):
         return {}
     return {"distortion": stored.distortion or (0.0,)}
 
 
 def _all_given(stored: StoredMaps) -> dict[str, Any]:
-    """What somebody gave for the maps that are there."""
+    """Return the values given by a user for the existing maps."""
     entries = Calibration.from_attributes(stored.calibration).entries
     return {name: one.value for name, one in entries.items() if one.origin is Origin.GIVEN}
 
 
 def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None:
-    """Store the maps of virtual detectors beside the others; what one cannot be had for is a remark."""
+    """Store the maps of virtual detectors with the others; the reason for a missing one is sent as a remark."""
     from ptylive.application.offline import detector_maps
     from ptylive.engine.results import add_maps
 

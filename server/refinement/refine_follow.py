@@ -15,9 +15,9 @@ POLL_S = 0.2
 
 
 def rounds_until_the_end(job: RefineJob, inbox: Inbox, incremental: IncrementalRefinement) -> Dataset | None:
-    """Make rounds until the scan has ended, or has to be given up; then its patterns under the job of the whole scan.
+    """Refine in rounds until the scan has ended; return its patterns with the values of the job of the whole scan.
 
-    None where there is none to refine: stopped, given up, or no journal to read (the recording is there then).
+    None if there is nothing to refine: stopped, given up, or no journal to read (then the recording exists).
     """
     with ExitStack() as stack:
         arriving = _opened(job, stack)
@@ -35,7 +35,7 @@ def rounds_until_the_end(job: RefineJob, inbox: Inbox, incremental: IncrementalR
             try:
                 incremental.round(arriving.dataset(known.calibration, known.values), share)
             except (MetadataError, RefinementError):
-                refused = known  # something is missing as yet, or somebody wants to stop; the whole scan will tell
+                refused = known  # metadata still missing, or a stop; the whole scan will report it
         if arriving is None or inbox.whole is None or inbox.stop.is_set():
             return None
         arriving.read()
@@ -43,7 +43,7 @@ def rounds_until_the_end(job: RefineJob, inbox: Inbox, incremental: IncrementalR
 
 
 def _opened(job: RefineJob, stack: ExitStack) -> ArrivingFrames | None:
-    """The journal, or None where it is gone already or holds no frames: the recording tells the same later."""
+    """Open the journal; None if it is gone already or holds no frames, in which case the recording is read later."""
     if job.journal is None:
         return None
     try:

@@ -15,22 +15,22 @@ from ptylive.schema.plain_errors import ORPHANED
 from ptylive.server.refinement.refine_job import MAX_JOB_BYTES, RefineJob
 
 GRACE_S = 1.0
-"""After the server has gone, for a refinement that is about to begin."""
+"""Time left, after the server has gone, for a refinement to begin."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a scan that still runs."""
+    """What is known of a running scan."""
 
     calibration: Calibration
     values: Mapping[str, Any]
 
 
 class Inbox:
-    """Messages on a stream, read in a thread of their own.
+    """Messages on a stream, read in a separate thread.
 
     The end of the stream (the server is gone) means stop: a run that has begun ends at its next pause and is written;
-    where there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once.
+    if there is nothing to keep yet (reading, compiling, trials), or the job says so, the process ends at once.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -39,24 +39,24 @@ class Inbox:
         self._changed = threading.Condition()
         self.stop = threading.Event()
         self.begun = threading.Event()
+        """Set once the run has produced something worth keeping."""
         self.compiling = False
-        """Whether the run begins with compiling, and nothing has come of it yet."""
-        """Set once there is something to be kept of the run."""
+        """Whether the run begins with compiling and has produced nothing yet."""
         self._ends_at_once = False
         self.follows = False
-        """Whether the scan still ran when the job was given."""
+        """Whether the scan was still running when the job was given."""
         self.known: Known | None = None
         self.whole: RefineJob | None = None
         """The job of the whole scan, once it has ended."""
         self.problem = ""
         """Why the scan cannot be refined."""
         self._trials: list[Mapping[str, Any]] = []
-        """Asked for and not begun."""
+        """Requested trials that have not begun."""
         self.pruned: set[int] = set()
-        """Numbers of trials that nobody wants to see the end of."""
+        """Numbers of trials to be ended early."""
 
     def first_job(self) -> RefineJob:
-        """The job that every conversation begins with; listening goes on in the background. EOFError without one."""
+        """Return the job that comes first, then listen in the background. Raises EOFError if no job comes."""
         job = RefineJob.from_plain(self._next_message())
         self.follows, self._ends_at_once = job.journal is not None, job.ends_at_once
         threading.Thread(target=self._listen, daemon=True, name="inbox").start()
@@ -64,17 +64,17 @@ class Inbox:
 
     @property
     def settled(self) -> bool:
-        """Whether waiting has an end: the scan is there, will never be, or nobody wants it any more."""
+        """Whether waiting is over: the scan is complete, will never be, or a stop was requested."""
         return self.stop.is_set() or self.whole is not None or bool(self.problem)
 
     def wait(self, timeout_s: float) -> None:
-        """Until something comes, or the time is over."""
+        """Wait until a message comes or the time is over."""
         with self._changed:
             if not self.settled:
                 self._changed.wait(timeout_s)
 
     def next_trial(self) -> Mapping[str, Any] | None:
-        """The next trial that is asked for, waiting for it; None once nobody wants any more."""
+        """Wait for the next requested trial and return it; None once stopped."""
         with self._changed:
             while not self._trials and not self.stop.is_set():
                 self._changed.wait()
@@ -91,7 +91,7 @@ class Inbox:
                 self._take(message)
                 self._changed.notify_all()
         if self._ends_at_once or not self.begun.wait(GRACE_S):
-            os._exit(ORPHANED)  # whatever it is at: a compiler asks nobody whether to stop
+            os._exit(ORPHANED)  # whatever it is doing: a compiler does not check for a stop
 
     def _take(self, message: Mapping[str, Any]) -> None:
         if "whole" in message:
@@ -108,7 +108,7 @@ class Inbox:
             self.stop.set()
 
     def _next_message(self) -> Any:
-        """The next object of the stream; EOFError at its end."""
+        """Return the next object of the stream. Raises EOFError at its end."""
         while True:
             try:
                 return self._unpacker.unpack()

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import Progress
 
 PICTURES = ("object", "probe", "slices", "slice_amplitudes", "object_deviation", "object_amplitude")
-"""Of a run, by the names under which they are told; the last only at its end."""
+"""Pictures of a run, by the names under which they are sent; ``object_deviation`` only at its end."""
 MAX_JOB_BYTES = 2**30
 MOST_SLICE_PIXELS = 16 * 2**20
-"""Objects with more pixels in all their slices travel as their sum only."""
+"""Maximum pixels over all slices; of larger objects only the sum of the slices is sent."""
 
 
 @dataclass(frozen=True)
 class RefineJob:
-    """Everything the refinement process needs; the patterns it reads from the recording itself."""
+    """Everything the refinement process needs, except the patterns, which it reads from the recording."""
 
     recording: Path
     results: Path
@@ -42,52 +42,52 @@ class RefineJob:
     resume: bool = False
     command_line: str = ""
     journal: Path | None = None
-    """Of a scan that still runs: begin with the rows that have arrived, and wait for the job of the whole scan."""
+    """Journal of a running scan: begin with the rows that have arrived, and wait for the job of the whole scan."""
 
     methods: tuple[str, ...] = ()
-    """Maps that are made of the recording and stored first; calibration and start come from them then."""
+    """Maps to make from the recording and store first; calibration and start then come from them."""
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """With ``methods``: metadata where the recording says nothing."""
+    """With ``methods``: metadata used where the recording has none."""
 
     ends_at_once: bool = False
-    """When whoever asked is gone: the last checkpoint is enough, as for somebody who goes on from it elsewhere."""
+    """Whether to end at once when the requester is gone, because the last checkpoint suffices to continue elsewhere."""
 
     trials: Mapping[str, Any] | None = None
-    """Not one refinement but trials of settings, one after the other, as they are told
+    """Makes the job a series of trials of settings, run as they are received, instead of a refinement
     (:mod:`ptylive.server.refinement.trial_worker`)."""
 
     judged: bool = False
     """Whether its quality is measured at its end (:mod:`ptylive.engine.refine.validation.held_out_quality`)."""
 
     decides: bool = False
-    """Not a refinement but the trials before one, which find thickness and slices
+    """Whether to run only the trials before a refinement, which find thickness and slices
     (:func:`ptylive.server.refinement.trial_worker.decided`)."""
 
     place: str = ""
-    """Where the server was asked to run it (:mod:`ptylive.server.commands.placement`); empty: where it runs all."""
+    """Place where the server was asked to run it (:mod:`ptylive.server.commands.placement`); empty: the default."""
 
     takes_maps: bool = False
-    """With ``methods``: maps that are in the results file are taken as they are, and their calibration."""
+    """With ``methods``: whether to use maps already in the results file as they are, with their calibration."""
 
     map_settings: Mapping[str, float] = field(default_factory=dict)
-    """With ``methods``: of all maps that are made; of the map to start from the preset has them too."""
+    """With ``methods``: settings of all maps made; the preset also holds those of the map to start from."""
 
     detectors: Mapping[str, str] = field(default_factory=dict)
     """With ``methods``: virtual detectors, as :mod:`ptylive.application.detector_texts` reads them."""
 
     beside: tuple[RefineJob, ...] = ()
-    """Scans of the same place that are refined together with this one, by the preset's tilts; of each only what says
-    which scan it is and what is known of it counts (:mod:`ptylive.server.refinement.scans_together`)."""
+    """Scans of the same place refined together with this one, at the preset's tilts; only the fields that identify and
+    describe each scan are used (:mod:`ptylive.server.refinement.scans_together`)."""
 
     history: int = 0
-    """Every how many epochs object, probe and positions are kept beside the recording; 0: never."""
+    """Interval in epochs at which object, probe and positions are kept next to the recording; 0: never."""
 
     known: tuple[int, ...] = ()
-    """The state of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
+    """State of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
     def to_plain(self) -> dict[str, Any]:
-        """Plain values for the pipe."""
+        """Return plain values for the pipe."""
         start = self.start
         return {
             "recording": str(self.recording),
@@ -128,7 +128,7 @@ class RefineJob:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> RefineJob:
-        """Inverse of :meth:`to_plain`."""
+        """Make a job from plain values; inverse of :meth:`to_plain`."""
         from ptylive.engine.refine.data.start_guess import StartGuess
 
         start = plain["start"]
@@ -171,14 +171,14 @@ class RefineJob:
 
 
 def history_of(recording: Path, run: str) -> Path:
-    """The folder of what is kept of a refinement on its way. Raises CommandError for a name that is none of a run."""
+    """Return the folder for the history of a refinement. Raises CommandError for an invalid name of a run."""
     if not run.isidentifier():
         raise CommandError(f"{brief(run)} is no refinement", "see the command runs")
     return recording.with_name(f"{recording.stem}_{run}.history")
 
 
 def progress_to_plain(progress: Progress) -> dict[str, Any]:
-    """A step of a refinement as a payload; pictures only where the refinement offers them."""
+    """Return a step of a refinement as a payload; with pictures only if the refinement offers them."""
     plain: dict[str, Any] = {
         "kind": "progress",
         "state": progress.state,

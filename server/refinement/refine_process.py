@@ -1,12 +1,12 @@
-"""``python -m ptylive.server.refinement.refine_process [PIXELS]``: one refinement in a process of its own, killed
-without harm.
+"""``python -m ptylive.server.refinement.refine_process [PIXELS]``: one refinement in a separate process that can be
+killed without harm.
 
-Whoever starts it lowers its priority while a scan runs. With ``PIXELS`` it gets ready for a refinement of such patterns
-on a GPU before there is one (:class:`ptylive.server.refinement.job_process.Standby`).
+The process that starts it lowers its priority while a scan runs. With ``PIXELS`` it prepares for a refinement of such
+patterns on a GPU before it receives a job (:class:`ptylive.server.refinement.job_process.Standby`).
 
-Reads a job from stdin, writes progress to stdout (both msgpack); a stop message, or the end of stdin when the server
-is gone, stops the refinement after the current batch; one that has not begun yet ends within a second of that end. A
-job of a scan that still runs is followed by news of it, and at its end by the job of the whole scan
+It reads a job from stdin and writes progress to stdout (both msgpack). A stop message, or the end of stdin when the
+server is gone, stops the refinement after the current batch; a refinement that has not begun ends within a second of
+the end of stdin. A job of a running scan is followed by news of that scan, and at its end by the job of the whole scan
 (:mod:`ptylive.server.refinement.refine_inbox`). A job of trials is answered trial by trial
 (:mod:`ptylive.server.refinement.trial_worker`).
 """
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Run one job; returns the exit status."""
+    """Run one job; return the exit status."""
     say_unraisable_in_a_line("ptylive refinement")
-    # whatever a library prints must not end up among the messages
+    # output printed by libraries must not mix with the messages
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     inbox = Inbox(sys.stdin.buffer)
-    keep_freed_memory()  # a process of a Dask worker has that worker's environment
+    keep_freed_memory()  # started by a Dask worker, it inherits the worker's environment
     if arguments and not _got_ready(int(arguments[0])):
         return NO_GPU
     try:
         job = inbox.first_job()
-    except EOFError:  # nobody wanted it
+    except EOFError:  # no job came
         return ORPHANED
     try:
         with FileWorker() as files:
@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _got_ready(pixels: int) -> bool:
-    """Do ahead what every refinement on a GPU begins with; whether there is one that other processes may use too."""
+    """Do in advance what every GPU refinement begins with; return whether a GPU exists that processes can share."""
     from ptylive.engine.backend import device
     from ptylive.engine.backend.cache import use_persistent_cache
 
@@ -82,12 +82,12 @@ def _got_ready(pixels: int) -> bool:
 
 
 def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
-    """Do the job; no file that might be damaged is opened here before it was looked through elsewhere."""
+    """Do the job; no file that might be damaged is opened here before it has been vetted in another process."""
     from ptylive.application.presets import files_of
     from ptylive.engine.file_guard import guarded
 
     for one in files_of(job.preset):
-        if is_file(one):  # one that is missing is missed with the name of its setting
+        if is_file(one):  # a missing file is reported later, with the name of its setting
             doorkeeper.admit(one)
     with guarded(doorkeeper):
         if job.decides:
@@ -136,7 +136,7 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
 
 
 def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) -> dict[str, Any]:
-    """Refine a scan that still runs."""
+    """Refine a scan that is still running."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -165,7 +165,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
         }
         return {"kind": "ended", "state": "stopped", "backend": "", "loss": None, "results": "", **words}
     whole = inbox.whole
-    assert whole is not None  # noqa: S101  (nothing else ends the rounds)
+    assert whole is not None  # noqa: S101  (otherwise the rounds do not end)
     if dataset is None:
         return _run(whole, inbox, out, doorkeeper)
     result = incremental.conclude(dataset, whole.start, whole.checkpoint, _kept(whole))
@@ -173,14 +173,14 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
 
 
 def _kept(job: RefineJob) -> History | None:
-    """Where what the run looks like on its way is kept, where it was asked for."""
+    """Return the history in which intermediate states of the run are kept; None if not requested."""
     from ptylive.engine.refine.run.history import History
 
     return History(history_of(job.recording, job.run), job.history) if job.history else None
 
 
 def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
-    """Which scan a job refined without its recording: a result is not lost where that cannot be opened."""
+    """Describe the scan that a job refined without its recording; failing to open that does not lose the result."""
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.results import describe_scan
     from ptylive.streamer.source import open_source
@@ -195,7 +195,7 @@ def _scan_of(job: RefineJob, doorkeeper: Doorkeeper) -> dict[str, Any]:
 
 
 def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: Inbox, out: BinaryIO) -> dict[str, Any]:
-    """The result in its file, with which scan it is of, and what to say of it."""
+    """Write the result with a description of its scan, and return the final message."""
     inbox.begun.set()
     from ptylive.application.offline import stored_at_last
     from ptylive.engine.refine.results.outcome import outcome_of, sentences_of
@@ -227,7 +227,7 @@ def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: 
 
 
 def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> bool:
-    """Say what the first refinement on a machine spends its first minute on; whether there was a need."""
+    """Report that the first refinement on a machine begins with compiling; return whether it does."""
     compiles = job.backend != "gpu" and not is_compiled(header)
     if compiles:
         _send(out, {"kind": "note", "message": COMPILING})
@@ -235,11 +235,11 @@ def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> boo
 
 
 def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
-    """How far the run is; of one on the first rows of a scan, and of trials, nothing is kept."""
+    """Report progress; nothing is kept of runs on the first rows of a scan or of trials."""
     if progress.phase == "trial":
         if not inbox.compiling:
             _send(out, {"kind": "trial", "message": progress.message})
-        inbox.compiling = False  # what the first one spends its time on has been said
+        inbox.compiling = False  # the time of the first trial has been explained
         return
     if inbox.whole is not None or not inbox.follows:
         inbox.begun.set()
@@ -247,7 +247,7 @@ def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
 
 
 def _say(out: BinaryIO, words: str) -> None:
-    """Something that is worth a line in the log, whatever follows."""
+    """Send a remark, which becomes a line in the log whatever follows."""
     _send(out, {"kind": "remark", "message": words})
 
 

@@ -1,4 +1,4 @@
-"""Refinements of a session: one at a time, each in a process of its own, its progress passed on as events."""
+"""Refinements of a session: one at a time, each in its own process, with its progress passed on as events."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAITS = "waits for the end of the scan and its maps"
 
 @dataclass
 class RunState:
-    """Where a refinement stands, as `status` and the events tell it."""
+    """State of a refinement, as reported by `status` and the events."""
 
     state: str = "none"
     run: str = ""
@@ -33,19 +33,19 @@ class RunState:
     evaluations: float = 0.0
     message: str = ""
     place: str = ""
-    """The worker of a cluster that it runs on, or why it runs on this machine; empty where that is as it was asked."""
+    """Cluster worker it runs on, or why it runs on this machine; empty if it runs here as requested."""
     workers: int = 0
-    """How many the cluster has that it runs on."""
+    """Number of workers of the cluster it runs on."""
     falling: bool = False
-    """Whether a run that is done had not come to rest."""
+    """Whether a run that is done had not yet converged."""
     found: dict[str, Any] = field(default_factory=dict)
     """At the end: drift and tilts, see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
-    """What the refinement process worries about now: a checkpoint or a result that cannot be written."""
+    """Current problem of the refinement process: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
     phases: list[str] = field(default_factory=list)
     stages: list[int] = field(default_factory=list)
-    """Epochs before each stage that has begun; empty where there is only one."""
+    """Epochs before each stage that has begun; empty if there is only one stage."""
     object: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
     slices: dict[str, Any] | None = None
@@ -54,14 +54,14 @@ class RunState:
     object_amplitude: dict[str, Any] | None = None
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
-        """The part that belongs in `status`. ``compiling``: what the results that it waits for wait for."""
+        """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
         told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
         if self.state == "queued" and compiling and self.message == WAITS:
             told["message"] = compiling
         return told | ({"place": self.place, "workers": self.workers} if self.place else {})
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
-        """The payload of a `refinement` event."""
+        """Return the payload of a `refinement` event."""
         plain = {name: value for name, value in vars(self).items() if name not in PICTURES}
         plain.update(losses=list(self.losses), phases=list(self.phases), stages=list(self.stages))
         if pictures and self.object is not None:
@@ -69,18 +69,18 @@ class RunState:
         return plain
 
     def try_out(self, words: str) -> None:
-        """A trial before the run."""
+        """Record a trial before the run."""
         self.state, self.phase, self.message = "running", "trial", words
 
     def advance(self, step: dict[str, Any]) -> None:
-        """Take over one progress message of the process."""
+        """Apply one progress message of the process."""
         if self.state == "queued":
             self.state = "running"
         for name in ("phase", "epochs", "seconds", "seconds_left", "evaluations"):
             setattr(self, name, step[name])
         self.stages = [int(first) for first in step.get("stages", ())]
         self.message = "; ".join(words for words in (step["warning"], step["message"]) if words)
-        if step["epoch"] < self.epoch:  # begun anew: what was refined during the scan was of another calibration
+        if step["epoch"] < self.epoch:  # restarted: the calibration changed after refining during the scan
             self.epoch, self.loss, self.losses, self.phases = 0, None, [], []
         if step["epoch"] > self.epoch and step["loss"] is not None:
             self.epoch, self.loss = step["epoch"], step["loss"]
@@ -91,7 +91,10 @@ class RunState:
 
 
 class Refinements:
-    """Starts, watches and stops refinements; ``launch`` starts one. ``on_ended`` is called in the watching thread."""
+    """Manager that starts, watches and stops refinements.
+
+    ``launch`` starts a job; ``on_ended`` is called in the watching thread.
+    """
 
     def __init__(self, publisher: Publisher, on_ended: Callable[[RunState], None], launch: Launch = JobProcess) -> None:
         self._publisher, self._on_ended, self._launch = publisher, on_ended, launch
@@ -101,19 +104,19 @@ class Refinements:
         self.current = RunState()
         self.last_job: RefineJob | None = None
         self.last_uid = ""
-        """Of the scan of the last job."""
+        """Uid of the scan of the last job."""
         self._compiling: dict[tuple[int, int] | None, subprocess.Popen[bytes]] = {}
-        """By the detector's shape: whatever came first, all ways of the kernel are compiled."""
+        """Compiling processes by detector shape; each compiles all variants of the kernel, whichever comes first."""
         self._scan_runs = False
 
     @property
     def busy(self) -> bool:
-        """Whether a refinement runs or is about to."""
+        """Whether a refinement is running or about to run."""
         return self.current.state in ("queued", "running", "stopping")
 
     def prepare(self, header: ScanHeader, *, gpu: bool) -> None:
-        """Have the kernel compiled for a scan that still runs, what it needs first, that of a ``gpu`` last; once for
-        each detector, far from here.
+        """Start compiling the kernel for a running scan, once per detector, in a separate process: the part needed
+        comes first, that of a ``gpu`` last.
         """
         shape = header.detector.shape
         with self._lock:
@@ -124,19 +127,19 @@ class Refinements:
                 self._compiling[shape] = process
 
     def give_way(self) -> None:
-        """A scan arrives: its frames come first on the processor too, until the refinement ends."""
+        """Lower the priority of refinements while a scan arrives: its frames come first on the processor, too."""
         with self._lock:
             self._scan_runs = True
             if self._running is not None:
                 self._running.step_back()
 
     def scan_over(self) -> None:
-        """A refinement that starts now has the processor for itself: niced, it might wait for other programs' sake."""
+        """Let refinements that start from now on run at normal priority: niced, they might wait for other programs."""
         with self._lock:
             self._scan_runs = False
 
     def _end_compiling(self) -> None:
-        """A refinement that begins compiles what it lacks itself: it must not share a core with a niced process."""
+        """End compiling processes: a starting refinement compiles what it lacks and must not share a core with them."""
         while self._compiling:
             warm_refinement.end(self._compiling.popitem()[1])
 
@@ -164,7 +167,7 @@ class Refinements:
         self._publish(pictures=False)
 
     def stop(self) -> None:
-        """Ask the running refinement to stop after its current batch. Raises CommandError when none runs."""
+        """Ask the running refinement to stop after its current batch. Raises CommandError if none is running."""
         with self._lock:
             if not self.busy:
                 raise CommandError("no refinement is running")
@@ -178,7 +181,7 @@ class Refinements:
         self._publish(pictures=False)
 
     def tell(self, uid: str, message: dict[str, Any]) -> None:
-        """Say something to the process, if it still refines this scan."""
+        """Send a message to the process, if it is still refining this scan."""
         running = self._running
         if running is not None and self.current.uid == uid:
             running.tell(message)
@@ -189,14 +192,14 @@ class Refinements:
         self.tell(uid, {"whole": job.to_plain()})
 
     def fail_queued(self, reason: str) -> None:
-        """The scan a refinement waited for cannot be refined."""
+        """Mark the queued refinement as failed, because the scan it waited for cannot be refined."""
         with self._lock:
             if self.current.state == "queued" and self._running is None:
                 self.current.state, self.current.message = "failed", reason
         self._publish(pictures=False)
 
     def close(self) -> None:
-        """End the process, however far it is; its last checkpoint stays."""
+        """End the process in whatever state it is; its last checkpoint stays."""
         running, thread = self._running, self._thread
         with self._lock:
             self._end_compiling()
@@ -210,7 +213,7 @@ class Refinements:
             raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
 
     def _watch(self, running: RunningJob, job: RefineJob) -> None:
-        """Pass on what a job says until it ends, then tell the session."""
+        """Pass on the messages of a job until it ends, then notify the session."""
         ended: dict[str, Any] = {}
         for message in running.messages():
             if message["kind"] == "progress":
@@ -243,7 +246,7 @@ class Refinements:
         self._on_ended(self.current)
 
     def _conclude(self, ended: dict[str, Any], ending: str) -> None:
-        """Last state of a run, also of one whose process was killed."""
+        """Set the final state of a run, including one whose process was killed."""
         run = self.current
         if ended.get("kind") == "ended":
             run.state, run.warning = str(ended["state"]), ended["problem"]
@@ -255,11 +258,11 @@ class Refinements:
         else:
             run.state = "stopped" if ended.get("stopped") else "failed"
             run.message = ended.get("message") or ending
-        run.phase = run.phases[-1] if run.phases else run.phase  # patterns held out were tried after it
+        run.phase = run.phases[-1] if run.phases else run.phase  # held-out patterns were evaluated after it
         run.seconds_left = 0.0
 
     def _warn(self, words: str) -> None:
-        """Say once what the process worries about, and show it as long as it does."""
+        """Log a warning of the process once, and show it as long as it persists."""
         if words and words != self.current.warning:
             self._publisher.log("warning", f"refinement {self.current.run}: {words}")
         self.current.warning = words

@@ -1,4 +1,4 @@
-"""Where a scan and its results lie, and names of its refinements that nobody else has."""
+"""Paths of a scan and its results, and unique names for its refinements."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptylive.server.session.scan_session import ScanSession
 
 @contextmanager
 def reserved(scan: ScanSession) -> Iterator[str]:
-    """A name that no refinement of the scan has or ever had, given back where none begins. Raises ResultsFileError."""
+    """Reserve a run name never used for the scan; it is released if no refinement begins. Raises ResultsFileError."""
     if scan.recording is None:
         yield "run1"
         return
@@ -29,9 +29,9 @@ def reserved(scan: ScanSession) -> Iterator[str]:
 
 
 def release_unused(job: RefineJob) -> None:
-    """Give back the name of a refinement that has ended, unless a checkpoint may be gone on from under that name.
+    """Release the name of a refinement that has ended, unless it left a checkpoint that can be resumed.
 
-    What is in the results file, or waits beside it, holds its name by itself.
+    Runs in the results file, or waiting next to it, keep their names automatically.
     """
     from ptylive.engine.refine.run.checkpoint import exists
 
@@ -40,12 +40,12 @@ def release_unused(job: RefineJob) -> None:
 
 
 def recording_of(scan: ScanSession) -> Path:
-    """Where a scan is recorded. It may be taken back at any moment, as on a full disk: CommandError where it is."""
+    """Return the path of a scan's recording. Raises CommandError if there is none, which a full disk may cause."""
     if (recording := scan.recording) is None:
         raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
     return Path(recording)
 
 
 def results_of(scan: ScanSession) -> Path:
-    """The results file of a scan, whether it is there or not."""
+    """Return the path of the results file of a scan, whether or not it exists."""
     return scan.results or results_path(recording_of(scan))

@@ -1,4 +1,4 @@
-"""Jobs that run at the same time, each followed by a thread of its own; stopped and ended together."""
+"""Jobs that run at the same time, each followed by its own thread; stopped and ended together."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ptylive.server.refinement.job_process import RunningJob
 
 
 class RunningJobs:
-    """By number; ``changed`` is held while they change, and told of it."""
+    """Running jobs by number; ``changed`` is held while they change, and notified of changes."""
 
     def __init__(self, changed: threading.Condition, name: str) -> None:
         self._changed, self._name = changed, name
         self._jobs: dict[int, RunningJob | None] = {}
-        """None while it is being started."""
+        """Jobs by number; None while a job is being started."""
         self._threads: list[threading.Thread] = []
         self.stopping = False
-        """Whether all are to stop: none is begun any more."""
+        """Whether all jobs are to stop and no more are begun."""
 
     def __len__(self) -> int:
-        """How many run, or are being started."""
+        """Return how many jobs are running or being started."""
         return len(self._jobs)
 
     @property
     def begun(self) -> int:
-        """How many have been begun so far."""
+        """Number of jobs begun so far."""
         return len(self._threads)
 
     def begin(self, number: int, follow: Callable[[int], None]) -> None:
@@ -48,31 +48,31 @@ class RunningJobs:
                 self._changed.notify_all()
 
     def messages(self, number: int, job: RunningJob) -> Iterator[dict[str, Any]]:
-        """What a job says that was started under a number, until it ends; from now on it is told to stop with all."""
+        """Iterate over the messages of a job started under a number; from now on it stops together with the others."""
         with self._changed:
             self._jobs[number] = job
             stopping = self.stopping
         for message in job.messages():
-            if stopping:  # asked for before there was somebody to tell
+            if stopping:  # asked to before this job could be told
                 job.tell({"stop": True})
                 stopping = False
             yield message
 
     def stop(self) -> None:
-        """Ask all that run to stop; once."""
+        """Ask all running jobs to stop, once."""
         if not self.stopping:
             for job in self._all():
                 job.tell({"stop": True})
 
     def end(self) -> None:
-        """Leave no process and no thread behind, however far they are."""
+        """End all processes and threads, in whatever state they are."""
         for job in self._all():
             job.end()
         for thread in self._threads:
             thread.join()
 
     def _all(self) -> list[RunningJob]:
-        """Those that run; none is begun after them."""
+        """Return the running jobs; none is begun after this."""
         with self._changed:
             self.stopping = True
             self._changed.notify_all()

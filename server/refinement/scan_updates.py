@@ -1,4 +1,4 @@
-"""Updates of a running scan for the refinement that has begun on its rows."""
+"""Updates about a running scan for the refinement that has begun on its rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INTERVAL_S = 0.5
 
 
 def plain_values(header: ScanHeader) -> dict[str, Any]:
-    """Metadata of a scan as plain values: they win over what its file says."""
+    """Return metadata of a scan as plain values, which override those in its file."""
     return {name: np.asarray(value).tolist() for name, value in to_attributes(header).items()}
 
 
 def check_followable(scan: ScanSession) -> None:
-    """Raise CommandError where rows cannot be refined as they arrive, with the reason."""
+    """Raise CommandError with the reason if rows cannot be refined as they arrive."""
     if scan.recording_error:
         hint = "make room in the recording folder; the scan is refined once it is recorded"
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
@@ -37,7 +37,7 @@ def check_followable(scan: ScanSession) -> None:
 
 
 class ScanNews:
-    """Tells a refinement process what becomes known of its scan, until the scan has finished or nobody listens."""
+    """Thread that sends a refinement process what becomes known of its scan, until either of them has ended."""
 
     def __init__(self, refinements: Refinements, scan: ScanSession) -> None:
         self._refinements, self._scan = refinements, scan

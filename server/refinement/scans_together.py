@@ -1,6 +1,6 @@
-"""Scans of one place at other tilts that are refined together with the scan of a job (docs/how-to/tilt-series.md).
+"""Scans of one place at other tilts, refined together with the scan of a job (docs/how-to/tilt-series.md).
 
-What goes together and where each lies is decided by :mod:`ptylive.application.tilt_series`, as for the command line.
+As for the command line, :mod:`ptylive.application.tilt_series` decides which scans go together and where each lies.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
-    """Raise CommandError where a scan's map to start from has, or will have, other settings than those wanted."""
+    """Raise CommandError if a scan's starting map has, or will have, settings other than those wanted."""
     made = scan.map(start.start_map)
     for name, value in start.map_settings.items():
         used = scan.map_settings.get(name) if made is None else made.settings.get(name.partition(".")[2])
@@ -40,10 +40,11 @@ def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
 def opened_beside(
     names: Iterable[str], first: ScanSession, preset: Preset, opened: Callable[[str], ScanSession]
 ) -> tuple[ScanSession, ...]:
-    """Scans of the library by their names, of which every one has the map that it is found by.
+    """Open scans of the library by name, each of which has the map needed to locate it.
 
-    Raises CommandError for what cannot go beside ``first``: itself, a scan twice, one without frames or without that
-    map; and where the preset has not a tilt for each. Whatever else ``opened`` raises.
+    Raises CommandError for a scan that cannot be combined with ``first``: ``first`` itself, a scan given twice, one
+    without frames or without that map; also if the preset does not have a tilt for each scan. Errors raised by
+    ``opened`` pass through.
     """
     wanted = [names] if isinstance(names, str) else list(names)
     tilts, given = preset.scans.scan_tilts_mrad, preset.scans.scan_shifts_A
@@ -68,13 +69,13 @@ def opened_beside(
 
 
 def with_drafts(job: RefineJob, beside: Iterable[ScanSession]) -> RefineJob:
-    """The job with those of the scans beside it. Raises MetadataError for scans that differ in what was given."""
+    """Return the job with those of the other scans added. Raises MetadataError if given values differ between scans."""
     from ptylive.engine.refine.data.series.joint_scans import under_one_calibration
     from ptylive.server.refinement.scan_updates import plain_values
 
     drafts = []
     for scan in beside:
-        assert scan.recording is not None  # noqa: S101  (scans of the library lie there)
+        assert scan.recording is not None  # noqa: S101  (every scan of the library has one)
         common = under_one_calibration(job.calibration, scan.calibration)
         draft = replace(
             job,
@@ -92,9 +93,9 @@ def with_drafts(job: RefineJob, beside: Iterable[ScanSession]) -> RefineJob:
 def together_with(
     job: RefineJob, first: Dataset, opened: ExitStack, doorkeeper: Doorkeeper, tell: Callable[[str], None]
 ) -> Dataset:
-    """The scan of a job and those beside it as one data set; ``opened`` keeps their files open.
+    """Combine the scan of a job and the other scans into one data set; ``opened`` keeps their files open.
 
-    ``tell`` hears where each was found. Raises MetadataError, InputFileError.
+    ``tell`` receives the position found for each scan. Raises MetadataError, InputFileError.
     """
     if not job.beside:
         return first

@@ -1,8 +1,8 @@
 """The other end of :class:`ptylive.server.refinement.job_process.ChildProcess`, for work of many jobs.
 
-A tuning or a batch runs in a process of its own beside the server, behind everything that has to do with frames: it
-reads a request from stdin, says how far it is on stdout (both msgpack), stops when it is told to, and ends at once when
-whoever asked is gone; its own jobs end with it, and what they had reached is on disk.
+A tuning or a batch runs in a separate process next to the server, at lower priority than everything concerning frames.
+It reads a request from stdin, reports progress on stdout (both msgpack), stops when told to, and ends at once when the
+requester is gone; its own jobs end with it, and their progress is on disk.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ptylive.server.wire.messages import pack
 
 Send = Callable[[Mapping[str, Any]], None]
 Work = Callable[[Mapping[str, Any], Send, threading.Event], None]
-"""Does what a request asks for, until the event is set. Raises PtyliveError, OSError."""
+"""Function that carries out a request until the event is set. Raises PtyliveError, OSError."""
 
 
 def run(work: Work, called: str) -> int:
-    """Do one request; a last message of kind ``ended`` or ``failed`` says how that went. Returns the exit status."""
+    """Carry out one request, ending with a message of kind ``ended`` or ``failed``; return the exit status."""
     say_unraisable_in_a_line(called)
     os.nice(NICENESS)
-    # whatever a library prints must not end up among the messages
+    # output printed by libraries must not mix with the messages
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     talk, stop = threading.Lock(), threading.Event()

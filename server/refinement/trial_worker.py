@@ -1,8 +1,8 @@
-"""Trials of settings in a process of their own: the scan is read once, then tried as often as somebody asks.
+"""Trials of settings in a separate process: the scan is read once, then used for as many trials as requested.
 
 After a job with ``trials`` (``patterns``, ``sweeps``, ``judge``) messages ``{"try": {trial, values, split}}`` are
 answered by ``sweep`` (trial, sweep, groups) after each sweep, and by ``tried`` (trial, state, reason, seconds) at the
-end. ``{"prune": trial}`` ends one early; what is tried already when a message comes again is tried once.
+end. ``{"prune": trial}`` ends a trial early; a trial already made is not repeated when its message comes again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOTHING_TRIED = "one slice: nothing was tried, as of a scan of few patterns"
 
 
 def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
-    """Try what is asked for until nobody asks any more; the last message. Raises PtyliveError for the scan itself."""
+    """Run requested trials until no more come; return the last message. Raises PtyliveError for a faulty scan."""
     from ptylive.application.offline import refinable
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.refine.tuning.held_out import central_part
@@ -34,7 +34,7 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
     use_persistent_cache()
     trust(job.recording, job.known)
     doorkeeper.admit_scan(job.recording)
-    assert job.trials is not None  # noqa: S101  (it is what brought us here)
+    assert job.trials is not None  # noqa: S101  (the caller checked it)
     with open_source(job.recording, job.values) as source:
         part = central_part(refinable(source, job.calibration), int(job.trials["patterns"]))
         send({"kind": "ready"})
@@ -49,10 +49,10 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
 
 
 def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
-    """What trials find before a refinement is begun: a message ``decided``, then the last one.
+    """Run the trials before a refinement: send a message ``decided`` with their findings, and return the last message.
 
-    ``decided``: ``num_slices``, ``total_thickness_A`` (None of one slice), ``range_A`` (None where it was not tried),
-    ``said`` (sentences), ``seconds`` that a refinement takes with it. Raises PtyliveError, also where it is stopped.
+    ``decided``: ``num_slices``, ``total_thickness_A`` (None for one slice), ``range_A`` (None if not tried), ``said``
+    (sentences), ``seconds`` that a refinement with these takes. Raises PtyliveError, also when stopped.
     """
     from ptylive.application.offline import refinable
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -88,11 +88,11 @@ def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) ->
 
 
 class _Unwanted(Exception):
-    """Nobody wants to know any more."""
+    """The result of the trial is no longer wanted."""
 
 
 def _one(job: RefineJob, part: Dataset, wanted: Mapping[str, Any], inbox: Inbox, send: Send) -> tuple[str, str]:
-    """A trial: how it ended, and why where it failed."""
+    """Run one trial; return how it ended, and the reason if it failed."""
     from ptylive.application.tuning.tunables import applied
     from ptylive.engine.refine.tuning.held_out import TrialContext
     from ptylive.engine.refine.validation.settings_trial import Judge, settings_trial

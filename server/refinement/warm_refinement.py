@@ -1,7 +1,7 @@
 """Fill the compile cache: ``python -m ptylive.server.refinement.warm_refinement PIXELS [NICENESS [WAY…] [gpu]]``.
 
-In a process of its own: compiling takes seconds and must not hold up frames, and what the compiler took of memory (130
-to 240 MB) is given back when the process ends. It ends with its parent.
+It runs in a separate process: compiling takes seconds and must not hold up frames, and the compiler's memory (130 to
+240 MB) is released when the process ends. It ends with its parent.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from ptylive.server.process.parent_watch import exit_with_parent
 LOWEST_PRIORITY = 19
 POLL_S = 0.5
 GPU = "gpu"
-"""Beside the ways of the processor's kernel: that of a GPU."""
+"""Name of the GPU kernel, in addition to the variants of the CPU kernel."""
 COMPILING = "compiling the refinement (first run on this machine)"
 
 
 def main(arguments: list[str]) -> int:
-    """Compile for a detector of n pixels a side; returns the exit status."""
+    """Compile for a detector of n pixels a side; return the exit status."""
     say_unraisable_in_a_line("ptylive warm-up")
     exit_with_parent()
     os.nice(int(arguments[1]) if len(arguments) > 1 else 0)
@@ -43,26 +43,26 @@ def main(arguments: list[str]) -> int:
             warm_up_gpu(pixels)
         else:
             warm_up(padded_size(pixels), (Way(piece),))
-        with suppress(OSError):  # a full disk: compiled again next time
+        with suppress(OSError):  # full disk: compile again next time
             _mark(pixels, piece).touch()
     return 0
 
 
 def way_of(header: ScanHeader) -> Way:
-    """What a refinement of such a scan cannot begin without."""
+    """Return the kernel variant that a refinement of such a scan needs to begin."""
     return Way.FRAMES if header.basis.is_raw else Way.COEFFICIENTS
 
 
 def is_compiled(header: ScanHeader) -> bool:
-    """Whether what a refinement of such a scan begins with was compiled before, or cannot be told from the header:
-    coefficients may arrive without the shape of the detector.
+    """Return whether the code that a refinement of such a scan begins with was compiled before; also True if the header
+    does not determine it, since coefficients may arrive without the shape of the detector.
     """
     shape = header.detector.shape
     return shape is None or _mark(max(shape), way_of(header)).exists()
 
 
 def is_compiled_for_gpu(header: ScanHeader) -> bool:
-    """Whether what a refinement of such a scan takes on a GPU was compiled before."""
+    """Return whether the code that a refinement of such a scan needs on a GPU was compiled before."""
     shape = header.detector.shape
     return shape is not None and _mark(max(shape), GPU).exists()
 
@@ -70,9 +70,9 @@ def is_compiled_for_gpu(header: ScanHeader) -> bool:
 def start(
     header: ScanHeader, niceness: int = 0, *, ahead: bool = False, gpu: bool = False
 ) -> subprocess.Popen[bytes] | None:
-    """A process that compiles what a refinement of such a scan begins with, and ``ahead`` of any other wish all ways
-    of the kernel behind that, for a ``gpu`` too where there may be one; None where it was done before, or the
-    detector's shape is not known. Its stdin is its life: it ends when this process does, however that ends.
+    """Start a process that compiles what a refinement of such a scan begins with, followed, with ``ahead``, by all
+    other variants of the kernel, and with ``gpu`` by the GPU kernel. Returns None if all is compiled already, or the
+    detector's shape is unknown. The process ends when its stdin closes, thus when this process ends in whatever way.
     """
     shape = header.detector.shape
     if shape is None:
@@ -85,11 +85,11 @@ def start(
         return None
     module = "ptylive.server.refinement.warm_refinement"
     command = [sys.executable, "-m", module, str(pixels), str(niceness), *missing]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # Ctrl-C is for this process
+    return subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0)  # Ctrl-C reaches only this process
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a process of :func:`start`, if it still runs, and leave nothing of it behind."""
+    """End a process of :func:`start` if it is still running, and release its resources."""
     with suppress(ProcessLookupError):
         process.terminate()
     process.wait()
@@ -99,9 +99,9 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def compiling(header: ScanHeader, tell: Callable[[float, float | None, str | None], None]) -> Iterator[None]:
-    """Have it done by a process of its own while something else is done here, then wait for it, saying so.
+    """Compile in a separate process while the body runs, then wait for it and report so.
 
-    Nothing breaks where that process fails: the refinement compiles for itself then.
+    A failure of that process does no harm: the refinement then compiles the code itself.
     """
     process = start(header)
     if process is None:
@@ -117,7 +117,7 @@ def compiling(header: ScanHeader, tell: Callable[[float, float | None, str | Non
 
 
 def _mark(pixels: int, piece: str) -> Path:
-    """An empty file beside the compiled code that says it is there."""
+    """Return the path of an empty file next to the compiled code that marks its presence."""
     return compiled_mark(f"refinement-{piece}-{padded_size(pixels)}")
 
 

@@ -1,1 +1,1 @@
-"""A scan as the server keeps it: live maps, finishing, library, what viewers show."""
+"""Scans as the server holds them: live maps, finishing, library, what viewers show."""

@@ -1,4 +1,4 @@
-"""Events of the topic `calibration`: what a fit found of a scan, and what to change at the microscope."""
+"""Events of the topic `calibration`: what a fit found for a scan, and what to change at the microscope."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TOPIC = "calibration"
 def tell_calibration(
     publisher: Publisher, scan: ScanSession, *, final: bool = False, refined: Mapping[str, Any] | None = None
 ) -> None:
-    """Publish the calibration of a scan, where it is another than was told of it last.
+    """Publish the calibration of a scan if it differs from the one last published.
 
-    ``final``: the fit on all that arrived, which is always told; ``refined``: what a refinement has found since. Called
-    where maps are published, so that it is said at most as often as they are.
+    ``final``: the fit to all frames received, which is always published; ``refined``: what a refinement has found
+    since. Called where maps are published, so that it is sent at most as often as they are.
     """
     with scan.lock:
         calibration = scan.calibration
@@ -32,7 +32,7 @@ def tell_calibration(
 
 
 def _payload(scan: ScanSession, entries: dict[str, Any], advice: dict[str, Any], *, final: bool) -> dict[str, Any]:
-    """The event (docs/protocol.md)."""
+    """Return the event (docs/protocol.md)."""
     return {
         "uid": scan.uid,
         "series": scan.header.series,

@@ -1,4 +1,4 @@
-"""What the dose of a scan brings: while it comes, of the scan alone; when it has ended, of all scans of its place."""
+"""What the dose of a scan achieves: of the scan alone while it arrives, of all scans of its place once it has ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ptylive.server.wire.publisher import Publisher
 
 TOPIC = "dose"
 SHARE_OF_FIELD = 0.1
-"""Drift that is told of where no bound was given, of the shorter side of the field."""
+"""Drift that is reported if no bound was given, as a fraction of the shorter side of the field."""
 
 
 def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
-    """Publish what a scan carries while it comes; called where maps are published."""
+    """Publish the dose curve of a scan while it arrives; called where maps are published."""
     with scan.lock:
         found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
     if found is None or found.problem:
@@ -26,15 +26,15 @@ def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
 
 
 class DoseCurves:
-    """Of the scans that end one after the other; for the finisher's thread."""
+    """Dose curves of scans as they end, one after the other; used by the finisher's thread."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher, self._places = publisher, Places()
 
     def take(self, scan: ScanSession) -> None:
-        """Add a scan whose maps have been made to the place it shows, and publish the curve of that place."""
+        """Add a scan whose maps have been made to its place, and publish the curve of that place."""
         if scan.stored is not None:
-            return  # opened from its files: it was not scanned now
+            return  # opened from its files, not a new scan
         with scan.lock:
             found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
         curve = None if found is None else self._places.take(found)
@@ -47,9 +47,9 @@ class DoseCurves:
 
 
 def drift_since_first(scan: ScanSession | None, bound_A: float | None) -> dict[str, Any] | None:
-    """How far a scan of a place that was scanned before lies from the first one there: {A, bound_A, since}.
+    """Return the distance of a scan from the first scan of the same place: {A, bound_A, since}.
 
-    None of a place that was scanned once.
+    None if the place was scanned only once.
     """
     curve = None if scan is None else scan.dose_curve
     if scan is None or curve is None or len(curve["series"]) < 2:

@@ -1,6 +1,6 @@
-"""What happens after the last frame: wait for the recording, fit everything afresh, write the results.
+"""The work after the last frame: wait for the recording, fit everything afresh, write the results.
 
-In a thread of its own, so that the next scan can already arrive.
+It runs in a separate thread, so that the next scan can already arrive.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
-"""What reading a file of the library may take."""
+"""Time limits for reading a file of the library."""
 
 log = logging.getLogger(__name__)
 
 
 class Finisher:
-    """Finishes scans one after the other; ``on_finished`` is told of each. ``compression``: of their recordings.
+    """Thread that finishes scans one after the other; ``on_finished`` is called for each.
 
-    It is told as well when results are made while new ones have been asked for (``scan.finished`` is not set then).
+    It is also called when results are made while newer ones have been requested (``scan.finished`` is not set then).
 
-    ``subscriptions``: whose maps are made first. ``compilation``: what is waited for on the first scan of a machine.
-    ``device``: finds what makes maps.
+    ``compression``: of the recordings. ``subscriptions``: viewers whose maps are made first. ``compilation``: awaited
+    before the first scan on a machine. ``device``: finds the device for maps.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Finisher:
         self._compression, self._subscriptions, self._compilation = compression, subscriptions, compilation
         self._device = device
         self.files = FileWorker(LIMITS, modules=("ptylive.server.session.stored_scans",))
-        """Opens files of the library."""
+        """Worker that opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -77,13 +77,13 @@ class Finisher:
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def add(self, scan: ScanSession) -> None:
         """Queue a scan whose last frame has arrived, or whose values have changed since.
 
-        Asked again before it was made, it is made once.
+        A scan queued again before it was processed is processed once.
         """
         with self._lock:
             scan.finished.clear()
@@ -93,12 +93,15 @@ class Finisher:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is being finished."""
+        """Whether no scan is being finished or queued."""
         with self._lock:
             return not self._due
 
     def make_maps(self, scan: ScanSession) -> None:
-        """Maps of a scan that was opened from its files, written beside it; shown to nobody. Raises PtyliveError."""
+        """Make the maps of a scan opened from its files and write them next to it without showing them.
+
+        Raises PtyliveError.
+        """
         if not self._compilation.wait_quietly(pieces_for(scan.header), self._stopping.is_set):
             raise PtyliveError("the server stopped before")
         frames = frames_of(scan, self.files)
@@ -115,7 +118,7 @@ class Finisher:
         self._scans.put((scan, False))
 
     def tell(self, level: str, line: str) -> None:
-        """A line for the log, of files that belong to scans."""
+        """Log a line about the files of a scan."""
         self._publisher.log(level, line)
 
     def stop(self, timeout_s: float) -> None:
@@ -144,12 +147,12 @@ class Finisher:
                 self._conclude(scan, covered)
 
     def _show(self, scan: ScanSession, part: Rendering) -> None:
-        """Publish the maps that are ready while others are still being made."""
+        """Publish the maps that are ready while the others are still being made."""
         for live_map in part.maps:
             self._publisher.publish("maps", map_to_plain(live_map, scan.uid))
 
     def _is_last(self, scan: ScanSession) -> bool:
-        """Whether nobody has asked for the same scan again meanwhile."""
+        """Return whether the same scan has not been queued again in the meantime."""
         with self._lock:
             if self._due[scan.uid] == 1:
                 return True
@@ -177,7 +180,7 @@ class Finisher:
                     frames, lambda part: self._show(scan, part), self._subscriptions.wanted()
                 )
             elif frames is not None and scan.stored is not None:
-                # opened from its files, and changed since
+                # opened from its files and changed since
                 scan.engine, rendering = reconstruct(
                     scan.header, frames, device=self._device(), settings=scan.map_settings
                 )
@@ -194,7 +197,7 @@ class Finisher:
             self._compress(scan, scan.recording)
 
     def _compress(self, scan: ScanSession, recording: Path) -> None:
-        """Coefficients of a recording, where the server was given a basis; a failure costs nothing else."""
+        """Write coefficients of a recording if the server was given a basis; a failure affects nothing else."""
         try:
             Doorkeeper(self.files).admit_scan(recording)
             made = self._compression.apply(recording)
@@ -220,9 +223,9 @@ class Finisher:
 
     @staticmethod
     def _fill_detectors(scan: ScanSession, frames: FrameSource | None) -> list[str]:
-        """Points that a virtual detector missed, and all of one that saw bad pixels, from the recording.
+        """Fill in, from the recording, points a virtual detector missed, and all points of one that saw bad pixels.
 
-        Returns why one of them could not be placed, a line each.
+        Returns one line for each detector that could not be placed, with the reason.
         """
         if scan.detectors is None:
             return []
@@ -233,7 +236,7 @@ class Finisher:
         mean = _mean_of(frames()) if scan.engine is None and scan.detectors.waits else None
         problems = scan.place_detectors(mean)
         coverage = scan.coverage if scan.engine is None else scan.engine.coverage
-        if coverage.size and scan.detectors.incomplete(coverage):  # nothing is known of a scan without an engine
+        if coverage.size and scan.detectors.incomplete(coverage):  # no coverage is known for a scan without an engine
             scan.detectors.fill(coverage, frames())
         return problems
 
@@ -250,7 +253,7 @@ class Finisher:
 
 
 def _mean_of(frames: Iterable[FrameBatch]) -> DoubleArray | None:
-    """Mean pattern (Qy, Qx) as recorded; None without frames."""
+    """Return the mean pattern (Qy, Qx) as recorded; None without frames."""
     total, count = None, 0
     for batch in frames:
         part = np.sum(batch.frames, axis=0, dtype=float)
@@ -259,9 +262,9 @@ def _mean_of(frames: Iterable[FrameBatch]) -> DoubleArray | None:
 
 
 def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
-    """The recorded frames of a scan, to be read again; None when there is no recording of what was received.
+    """Return a source that rereads the recorded frames of a scan; None when there is no recording of them.
 
-    What this server has recorded, and is as it was then, it opens itself; anything else comes from ``files``.
+    A file that this server recorded and that is unchanged is opened directly; any other file through ``files``.
     """
     path = scan.recording
     if path is None or scan.recording_error or not path.exists():
@@ -278,14 +281,14 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
 
 
 def results_path(recording: Path) -> Path:
-    """Name of the results that belong to a recording (docs/conventions.md)."""
+    """Return the path of the results that belong to a recording (docs/conventions.md)."""
     return recording.with_name(f"{recording.stem}_results.h5")
 
 
 def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:
-    """Write the maps of a scan beside its recording; None where nothing is recorded.
+    """Write the maps of a scan next to its recording and return their path; None if nothing is recorded.
 
-    Whoever comes last writes the newest maps. Raises ResultsFileError, InputFileError; FileBusyError after
+    The last caller writes the newest maps. Raises ResultsFileError, InputFileError; FileBusyError after
     ``patience_s``.
     """
     with scan.saving:
@@ -303,10 +306,10 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
 
 
 def _digest(scan: ScanSession, recording: Path) -> str:
-    """Of the patterns as this server has recorded them; empty while it does, and for files that others wrote."""
+    """Return the digest of the patterns recorded by this server; empty during recording and for files of others."""
     from ptylive.streamer.source import open_source
 
     if scan.stored is None and is_known(recording):
-        with suppress(PtyliveError), open_source(recording) as source:  # results are not lost for want of a hash
+        with suppress(PtyliveError), open_source(recording) as source:  # a missing hash must not cost the results
             return source.digest()
     return ""

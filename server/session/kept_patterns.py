@@ -1,6 +1,6 @@
-"""Some patterns of a scan that comes, for looking at them while nothing is in its recording yet.
+"""Some patterns of an arriving scan, for viewing before they are in its recording.
 
-All patterns of a small scan, of a larger one those of every second, third, … row and column: as many as fit.
+All patterns of a small scan; for a larger scan those of every second, third, … row and column, as many as fit.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ptylive.schema import FrameBatch, ScanHeader
 from ptylive.schema.model import Array, FloatArray
 
 MOST_BYTES = 32 * 2**20
-"""Of the patterns that are kept of one scan."""
+"""Maximum size of the patterns kept for one scan."""
 MOST_AVERAGED = 1024
-"""Patterns of a rectangle whose mean is taken; of more every second, third, …"""
+"""Maximum number of patterns averaged over a rectangle; of more, every second, third, … is used."""
 Point = tuple[int, int]
 
 
 class Found(NamedTuple):
-    """A mean pattern, of how many frames, and the point it is of where that was not kept itself."""
+    """A mean pattern, its number of frames, and the nearest kept point if the requested one was not kept."""
 
     pattern: FloatArray
     frames: int
@@ -29,7 +29,7 @@ class Found(NamedTuple):
 
 
 class KeptPatterns:
-    """Takes the batches of a scan as they come; its memory is bounded. Not safe for threads."""
+    """Patterns kept from the batches of a scan as they arrive, in bounded memory. Not thread-safe."""
 
     def __init__(self, header: ScanHeader, most_bytes: int = MOST_BYTES) -> None:
         self._header = header
@@ -37,13 +37,13 @@ class KeptPatterns:
         frame_bytes = math.prod(header.detector.shape or (0, 0)) * header.frame_dtype.itemsize
         fits = header.basis.is_raw and rows * cols > 0 and 0 < frame_bytes <= most_bytes
         self.spacing = 0 if not fits else 1
-        """Rows and columns from one kept point to the next; 0: nothing is kept."""
+        """Spacing of the kept points in rows and columns; 0: nothing is kept."""
         while fits and -(-rows // self.spacing) * -(-cols // self.spacing) * frame_bytes > most_bytes:
             self.spacing += 1
         self._frames: dict[Point, Array] = {}
 
     def add(self, batch: FrameBatch) -> None:
-        """Keep those of its frames that lie on the grid."""
+        """Keep the frames of a batch that lie on the grid of kept points."""
         if not self.spacing:
             return
         cols = self._header.scan.require_shape()[1]
@@ -53,9 +53,10 @@ class KeptPatterns:
             self._frames[int(row[i]), int(col[i])] = np.array(batch.frame(int(i)))
 
     def mean(self, first: Point, last: Point) -> Found | None:
-        """Mean counts of the kept points of a rectangle, corners included; of the nearest one where it holds none.
+        """Return the mean counts of the kept points of a rectangle, corners included; of the nearest point if it
+        contains none.
 
-        None where that has not come yet, or nothing is kept.
+        None if that point has not arrived yet, or nothing is kept.
         """
         if not self.spacing:
             return None

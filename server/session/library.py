@@ -1,4 +1,4 @@
-"""Past scans: the recording folder as a list, one scan opened again, notes, and pictures for elsewhere."""
+"""Past scans: listing the recording folder, reopening a scan, notes, and files for download."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ from ptylive.streamer.wire.armmap import arm_from_map
 log = logging.getLogger(__name__)
 
 PATIENCE_S = 1.5
-"""How long an answer waits for entries that are being read."""
+"""How long an answer waits for entries still being read."""
 LARGE = Limits(cpu_s=20.0, wall_s=60.0)
-"""What reading all maps of a scan may take."""
+"""Time limits for reading all maps of a scan."""
 MOST_ENTRIES = 100
 MAX_NOTE_CHARACTERS = 2000
 MOST_SAMPLE = 80
 MAX_NOTE_BYTES = 64 * 2**10
 MOST_REMEMBERED = 2000
 TRASH = ".trash"
-"""Where deleted scans go, in the recording folder; nothing empties it."""
+"""Subfolder of the recording folder for deleted scans; it is never emptied automatically."""
 _Stamp = tuple[int, ...]
 
 
 class Library:
-    """The scans in a recording folder. Entries are read once and kept until a file changes.
+    """The scans in a recording folder. Entries are read once and cached until a file changes.
 
-    These files are not trusted: ``files`` opens them. Callable from any thread.
+    These files are not trusted: the worker ``files`` opens them. Callable from any thread.
     """
 
     def __init__(
         self, folder: Path | None, files: FileWorker, tell: Callable[[str, str], None] = lambda level, line: None
     ) -> None:
-        """``tell``: gets level and line of what went wrong with a results file."""
+        """``tell``: takes level and line about a problem with a results file."""
         self._folder, self._files, self._tell = folder, files, tell
         self._known: dict[Path, tuple[_Stamp, dict[str, Any]]] = {}
         self._wanted: list[Path] = []
@@ -83,10 +83,10 @@ class Library:
         return self._folder
 
     def history(self, limit: int = 24, offset: int = 0, wanted: Wanted | None = None) -> dict[str, Any]:
-        """Entries of the newest recordings that are wanted, newest first, and how many there are.
+        """Return entries of the newest matching recordings, newest first, and the number of matches.
 
-        What could not be read at once says so; it is read in the background, to be asked for again. ``total``: of all
-        recordings; ``pending``: how many have yet to be looked into.
+        An entry that could not be read at once says so and is read in the background; call again to get it. ``total``:
+        number of all recordings; ``pending``: number of recordings not examined yet.
         """
         every = self._recordings()
         found, pending = self._wanted_of(every, wanted or Wanted())
@@ -102,7 +102,7 @@ class Library:
         return {"scans": entries, "count": len(found), "total": len(every), "pending": pending}
 
     def _wanted_of(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
-        """Recordings that are wanted, and how many could not be looked into in time."""
+        """Return the matching recordings, and how many could not be examined in time."""
         if wanted.everything:
             return paths, 0
         found = [p for p in paths if wanted.dated(_changed_ns(p) / 1e9) and wanted.names(p, remarks)]
@@ -112,7 +112,7 @@ class Library:
         return [path for path in found if results_path(path) in refined], pending
 
     def _has_runs(self, results: Path) -> bool:
-        """Whether a results file holds a refinement; none that cannot be read does."""
+        """Return whether a results file holds a refinement; False if it cannot be read."""
         try:
             return bool(self._files.read(read_runs, results))
         except InputFileError:
@@ -127,7 +127,7 @@ class Library:
         return known is not None and known[0] == _stamp(path)
 
     def _read_wanted(self) -> None:
-        """Read what was asked for last, in a thread of its own: a damaged file takes its time."""
+        """Read the entries last requested, in a separate thread: a damaged file can take long."""
         while True:
             with self._changed:
                 if not self._wanted:
@@ -138,7 +138,7 @@ class Library:
             stamp = _stamp(path)
             try:
                 entry = self._entry(path)
-            except Exception as error:  # whatever one scan does, the others wait for this thread
+            except Exception as error:  # a faulty scan must not end the thread the others wait for
                 log.exception("the entry of %s", path)
                 entry = {**_unread(path), "problem": f"{path.name}: cannot be read: {error!r}"}
             with self._changed:
@@ -148,7 +148,7 @@ class Library:
                 self._wanted = [other for other in self._wanted if other != path]
 
     def _entry(self, path: Path) -> dict[str, Any]:
-        """What the card of a scan shows; a file that cannot be read leaves the reason in its place."""
+        """Return what the card of a scan shows; for a file that cannot be read, the reason instead."""
         results = results_path(path)
         entry = {"recording": path.name, "time": _changed_ns(path) / 1e9, **read_remark(path)}
         try:
@@ -168,7 +168,7 @@ class Library:
         return entry
 
     def _object_of(self, results: Path) -> dict[str, Any] | None:
-        """The thumbnail of the refined object; None where it cannot be read: the rest of the entry can."""
+        """Return the thumbnail of the refined object; None if it cannot be read, which leaves the rest of the entry."""
         try:
             found: dict[str, Any] | None = self._files.read(describe_object, results, LARGE)
         except InputFileError as error:
@@ -177,14 +177,14 @@ class Library:
         return found
 
     def find(self, recording: str) -> Path:
-        """The path of a recording of this folder by its name. Raises CommandError when there is none of that name."""
+        """Return the path of a recording in this folder by name. Raises CommandError if there is no such recording."""
         path = self.folder / Path(recording).name
         if Path(recording).name != recording or path.suffix != ".h5" or not _is_there(path):
             raise CommandError(f"there is no recording {brief(recording)} in {self.folder}", "see the command history")
         return path
 
     def discard(self, path: Path) -> Path:
-        """Move a recording with its results, note, checkpoints and exports to `.trash`; returns where it lies now."""
+        """Move a recording with its results, note, checkpoints and exports to `.trash`; return its new path."""
         trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
         belonging = self._belonging(path)
         try:
@@ -196,9 +196,9 @@ class Library:
         return trash / path.name
 
     def restore(self, recording: str) -> Path:
-        """Take a recording that was moved to `.trash` last back, with what was moved along; returns where it lies.
+        """Move the most recently deleted recording of that name back from `.trash`, with its files; return its path.
 
-        Raises CommandError where there is none, or something of its name has come meanwhile.
+        Raises CommandError if there is none, or if a file of the same name has appeared in the meantime.
         """
         stem = re.escape(Path(recording).stem)
         folders = sorted((self.folder / TRASH).glob("*"), key=lambda one: one.name, reverse=True)
@@ -210,7 +210,7 @@ class Library:
         if there:
             raise CommandError(f"{there[0].name} has come meanwhile", f"move it away, or take files from {trash}")
         try:
-            # the recording last: a scan that is listed has all that belongs to it
+            # the recording last, so that a listed scan has all its files
             for one in sorted(trash.iterdir(), key=lambda one: one.name == recording):
                 one.rename(self.folder / one.name)
             trash.rmdir()
@@ -225,18 +225,18 @@ class Library:
         return [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
 
     def files(self, recording: str) -> list[Path]:
-        """A recording, its results and what was exported of it: regular files only, the recording first."""
+        """Return a recording, its results and its exports: regular files only, the recording first."""
         path = self.find(recording)
         found = [p for p in self._belonging(path) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
         return sorted(found, key=lambda one: (one != path, one.name))
 
     def open(self, recording: str) -> ScanSession:
-        """A past scan with its maps, as if it had just finished; its engine is made when something is changed."""
+        """Open a past scan with its maps, as if it had just finished; its engine is made when a value is changed."""
         path = self.find(recording)
         said = self._files.read(scan_header, path)
         header, _ = arm_from_map(said["arm"], said["parts"])
         ended = "complete" if said["received"] == header.frames else "aborted"
-        flat = Undistorted.of(header)  # its frames are read in place
+        flat = Undistorted.of(header)  # its frames are read corrected for distortion
         header = header if flat is None else flat.header
         scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())
         results = results_path(path)
@@ -252,7 +252,7 @@ class Library:
         return scan
 
     def _give_again(self, scan: ScanSession, results: Path, places: Mapping[str, Any], *, in_place: bool) -> None:
-        """Lay over a past scan what people had given for it when its maps were made: they are of these values."""
+        """Apply to a past scan the values users had given when its maps were made, since the maps depend on them."""
         values = _otherwise(scan, places, in_place=in_place)
         try:
             scan.header, scan.values = overlay(scan.source, values, "values of its results"), values
@@ -261,7 +261,7 @@ class Library:
 
 
 def _otherwise(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) -> dict[str, Any]:
-    """Values that the maps of a past scan were given otherwise than its recording says; None: taken back, estimated."""
+    """Return values used for a past scan's maps that differ from its recording; None: withdrawn and estimated."""
     said = {name: one.value for name, one in given_quantities(scan.source).items()}
     stored, given = scan.calibration, scan.calibration.given(in_place=in_place)
     other = {name: value for name, value in given.items() if name not in said or not np.array_equal(said[name], value)}
@@ -273,7 +273,7 @@ def _otherwise(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) 
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a file of that name can be there at all: names may be too long, or hold what no name holds."""
+    """Return whether the file exists; also False for names that are too long or contain invalid characters."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -281,7 +281,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _unread(path: Path) -> dict[str, Any]:
-    """The entry of a scan that has not been read yet."""
+    """Return the entry of a scan that has not been read yet."""
     return {
         "recording": path.name,
         "time": _changed_ns(path) / 1e9,
@@ -292,22 +292,22 @@ def _unread(path: Path) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> _Stamp:
-    """What changes when a scan has to be read again."""
+    """Return a stamp that changes when a scan has to be read again."""
     return tuple(_changed_ns(p) for p in (path, results_path(path), note_path(path)))
 
 
 def note_path(recording: Path) -> Path:
-    """Where the note of a recording is kept."""
+    """Return the path of a recording's note."""
     return recording.with_name(f"{recording.stem}_note.json")
 
 
 def read_note(recording: Path) -> str:
-    """The note of a recording; empty when there is none."""
+    """Return the note of a recording; empty when there is none."""
     return str(read_remark(recording)["note"])
 
 
 def read_remark(recording: Path) -> dict[str, Any]:
-    """The ``note`` and the ``sample`` of a recording, their ``author`` and when (``noted``, Unix time, 0: nothing)."""
+    """Return ``note``, ``sample`` and ``author`` of a recording, and ``noted``, their Unix time (0: there is none)."""
     try:
         kept = json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))
         said = {"note": str(kept["note"]), "sample": str(kept.get("sample") or "")[:MOST_SAMPLE]}
@@ -317,15 +317,16 @@ def read_remark(recording: Path) -> dict[str, Any]:
 
 
 def remarks(recording: Path) -> str:
-    """Words of note and sample, to be searched."""
+    """Return the searchable text of note and sample."""
     kept = read_remark(recording)
     return f"{kept['note']} {kept['sample']}"
 
 
 def write_note(recording: Path, note: str | None, author: str = "", sample: str | None = None) -> Path:
-    """Keep note and sample beside their recording; None leaves one as it is, and without both the file is removed.
+    """Save note and sample next to their recording; None leaves either unchanged, and if both are empty the file is
+    removed.
 
-    Raises CommandError: too long, cannot be written.
+    Raises CommandError if a text is too long or the file cannot be written.
     """
     before = read_remark(recording)
     note = before["note"] if note is None else note
@@ -349,7 +350,7 @@ def write_note(recording: Path, note: str | None, author: str = "", sample: str 
 
 
 def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
-    """Whether a file is a recording's own: named after it, and not after a longer name of another recording."""
+    """Return whether a file belongs to a recording: named after it, and not after another one with a longer name."""
     if name not in (f"{stem}.h5", f"{stem}.checkpoint") and not name.startswith(f"{stem}_"):
         return False
     return not any(
@@ -358,7 +359,7 @@ def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
 
 
 def _changed_ns(path: Path) -> int:
-    """When a file was last written, ns; 0 for one that is not there."""
+    """Return when a file was last written, in ns; 0 for a missing file."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -1,4 +1,4 @@
-"""Which scans of the library are wanted: by words of name and note, by date, and whether they were refined."""
+"""Selection of scans in the library: by words in name and note, by date, and by whether they were refined."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from ptylive.schema import CommandError
 
 PATIENCE_S = 1.0
-"""How long an answer waits for results files that nobody has looked into yet."""
+"""How long an answer waits for results files that have not been examined yet."""
 MOST_CHARACTERS = 200
 MOST_REMEMBERED = 50_000
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for. ``match``: words that all stand in name or note; ``since``, ``until``: first and last day."""
+    """Selection criteria. ``match``: words that all occur in name or note; ``since``, ``until``: first and last day."""
 
     match: str = ""
     refined: bool = False
@@ -27,18 +27,18 @@ class Wanted:
 
     @classmethod
     def of(cls, match: str, since: str, until: str, *, refined: bool) -> Wanted:
-        """From the arguments of a command. Raises CommandError for what is no day."""
+        """Make the criteria from the arguments of a command. Raises CommandError for an invalid date."""
         if len(match) > MOST_CHARACTERS:
             raise CommandError(f"match has at most {MOST_CHARACTERS} characters")
         return cls(match.casefold(), refined, _day("since", since), _day("until", until))
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether every scan is selected."""
         return self == Wanted()
 
     def names(self, path: Path, note: Callable[[Path], str]) -> bool:
-        """Whether name and note hold every word."""
+        """Return whether name and note contain every word."""
         words = self.match.split()
         if not words:
             return True
@@ -46,7 +46,7 @@ class Wanted:
         return all(word in text for word in words)
 
     def dated(self, changed_s: float) -> bool:
-        """Whether a file that was changed then is of the days that are asked for."""
+        """Return whether the time of a file's last change lies within the selected days."""
         if self.since is None and self.until is None:
             return True
         day = datetime.fromtimestamp(changed_s).date()
@@ -54,14 +54,14 @@ class Wanted:
 
 
 class RefinedScans:
-    """Which results files hold a refinement; each is looked into once until it changes."""
+    """Cache of which results files hold a refinement; each file is examined once until it changes."""
 
     def __init__(self, has_runs: Callable[[Path], bool]) -> None:
         self._has_runs = has_runs
         self._known: dict[Path, tuple[int, bool]] = {}
 
     def among(self, results: Iterable[Path]) -> tuple[set[Path], int]:
-        """Those that hold one, and how many files there was no time to look into."""
+        """Return the files that hold a refinement, and how many files could not be examined in time."""
         found, pending, until = set(), 0, time.monotonic() + PATIENCE_S
         for path in results:
             stamp = _changed_ns(path)

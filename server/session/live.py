@@ -1,7 +1,7 @@
-"""The live thread: takes what the receiver hands over, feeds the engine, and makes pictures at the screen's pace.
+"""The live thread: takes frames from the receiver, feeds the engine, and renews pictures at the screen's pace.
 
-Frames come first: refreshes may use a fifth of the time (half for very large scans), and never more than five a second
-are made. While no frames wait, processor time counts, not the time that others had the processor.
+Frames come first: refreshes may use a fifth of the time (half for very large scans), and at most five are made per
+second. While no frames wait, only this thread's processor time counts, not time when others had the processor.
 """
 
 from __future__ import annotations
@@ -38,36 +38,36 @@ from ptylive.streamer.events import ArmEvent, EndEvent
 LEAST_INTERVAL_S = 0.2
 DUTY, DUTY_LARGE = 0.2, 0.5
 WAIT_S = 2.0
-"""So long maps of a scan with a distortion wait for the frames that hot pixels are sought in."""
+"""How long the maps of a distorted scan wait for the frames in which hot pixels are sought."""
 LARGE_SCAN = 512 * 512
 REST_INTERVAL_S = 10.0
-"""Maps that no viewer shows are renewed that seldom: for those who join late, and for a refinement's start."""
+"""Interval at which maps that no viewer shows are renewed, for late viewers and for the start of a refinement."""
 LOOK_INTERVAL_S = 0.1
-"""How often it is asked which maps are shown: not for every batch."""
+"""Interval between checks of which maps are shown; checking for every batch is not necessary."""
 FRAMES_WAIT = 0.1
-"""Fill of the ring from which on the time by the clock counts: this thread is what frames wait for."""
+"""Ring fill above which wall-clock time counts: frames are then waiting for this thread."""
 TAKE_TIMEOUT_S = 0.1
 BACKGROUND_NICENESS = 10
 TURN_S = 0.0005
-"""How long Python code may keep others waiting (5 ms by default): receiving and reducing need their turn for moments
-only, but many times a second, and a calibration must not keep them from it.
+"""Thread switch interval of Python (5 ms by default): receiving and reducing need very short turns, but many times a
+second, and a calibration must not hold them up.
 """
 MOST_LANES = 8
-"""Threads that may reduce the frames of one batch."""
+"""Maximum number of threads that reduce the frames of one batch."""
 
 log = logging.getLogger(__name__)
 
 
 def step_back() -> None:
-    """Let this thread work only where frames leave time: they come before calibrations and filters."""
-    if sys.platform == "linux":  # elsewhere the priority is the whole process's
+    """Lower this thread's priority: frames come before calibrations and filters."""
+    if sys.platform == "linux":  # elsewhere the priority applies to the whole process
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, max(BACKGROUND_NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
 
 
 class Resources(NamedTuple):
-    """Where arrays go that do not fit the memory, what finds the device that makes maps (seconds, for a GPU), and the
-    settings of maps that a new scan begins with.
+    """Place for arrays that do not fit in memory, function that finds the device for maps (takes seconds for a GPU),
+    and the map settings that a new scan begins with.
     """
 
     scratch: Scratch
@@ -76,7 +76,7 @@ class Resources(NamedTuple):
 
 
 def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
-    """The device for the maps of a server: a missing GPU that was insisted on is a warning, and maps are made."""
+    """Find the device for the maps of a server. A required GPU that is missing is a warning; the CPU is used then."""
     device = open_map_device(backend, least_batch_bytes)
     if backend == "gpu" and device.arrays is None:
         log.warning("no GPU to make maps on: %s; they are made on the processor", device.why)
@@ -84,11 +84,11 @@ def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
 
 
 class LiveThread:
-    """Feeds one engine after the other.
+    """Thread that feeds one engine after the other.
 
-    ``prepare`` lays the user's settings over a header; ``on_scan`` is called for every new scan, with whether it is
-    received beside the one that is shown; ``on_end`` for every one that ended. ``subscriptions``: whose maps are
-    renewed; without viewers all are. ``resources``: what its engines use.
+    ``prepare`` applies the user's settings to a header; ``on_scan`` is called for every new scan, with whether it is
+    received alongside the scan being shown; ``on_end`` for every scan that has ended. ``subscriptions``: viewers whose
+    maps are renewed; without viewers all maps are. ``resources``: what the engines use.
     """
 
     def __init__(
@@ -115,20 +115,20 @@ class LiveThread:
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
 
     def start(self) -> None:
-        """Begin. Threads of this process take turns more often from now on."""
+        """Start the thread; the threads of this process switch more often from now on."""
         sys.setswitchinterval(TURN_S)
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until the ring is closed and read to its end."""
+        """Wait until the ring is closed and has been read to its end."""
         self._thread.join(timeout_s)
         if self._thread.is_alive():
-            return  # it still computes: what it uses must stay
+            return  # still computing: its resources must stay
         self._builders.shutdown(wait=False, cancel_futures=True)
         self._pool.close()
 
     def turn_to(self, scan: ScanSession) -> None:
-        """Renew the maps of a scan that goes on beside one that has ended; called by ``on_end`` of that one."""
+        """Renew the maps of a scan that continues after a parallel one ended; called by ``on_end`` of the latter."""
         if self._open_scans.get(scan.uid) is scan:
             self._scan = scan
             self._dirty, self._next_refresh, self._next_look = True, 0.0, 0.0
@@ -152,7 +152,7 @@ class LiveThread:
                     self._dirty = False
 
     def _open(self, header: ScanHeader, *, beside: bool) -> None:
-        """Begin a scan, and show it unless it goes on ``beside`` another one that is being received."""
+        """Begin a scan, and show it unless it is received ``beside`` another scan."""
         source, engine, flat, problem = header, None, None, ""
         settings: Mapping[str, float] = {}
         try:
@@ -171,10 +171,10 @@ class LiveThread:
             return
         self._scan = scan
         self._dirty, self._next_refresh, self._next_look = False, 0.0, 0.0
-        self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps that are shown come first
+        self._rest_due = time.monotonic() + REST_INTERVAL_S  # filters of the maps being shown come first
 
     def _engine(self, header: ScanHeader, settings: Mapping[str, float]) -> LiveEngine:
-        """Raises PtyliveError."""
+        """Make the engine of a scan. Raises PtyliveError."""
         scratch, device, _ = self._resources
         return LiveEngine(
             header,
@@ -193,7 +193,7 @@ class LiveThread:
             self._take(scan, own)
 
     def _take(self, scan: ScanSession, batch: FrameBatch) -> None:
-        """A batch of frames in place."""
+        """Process a batch of frames corrected for distortion."""
         with scan.lock:
             if scan.engine is not None:
                 scan.engine.add(batch)
@@ -204,10 +204,10 @@ class LiveThread:
         self._dirty |= scan is self._scan
 
     def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
-        """What a batch brings freed of its distortion: nothing before those that hot pixels are sought in.
+        """Return the distortion-corrected batches that are ready; none before enough frames to find hot pixels.
 
-        The first frames wait for each other, so that those pixels are the ones that the recording will show; of a slow
-        scan a while only. What has come by then is shown without the hot pixels that it shows itself.
+        The first frames are held back together, so that the hot pixels found are those the recording will show; in a
+        slow scan only for a while. The frames received by then are shown without the hot pixels found in them.
         """
         if scan.looked_over:
             return [flat.batch(batch)]
@@ -225,9 +225,9 @@ class LiveThread:
         return [scan.early.batch(one) for one in new]
 
     def _looked_over(self, scan: ScanSession, flat: Undistorted) -> list[FrameBatch]:
-        """The frames that have waited, without the hot pixels that they show as they were recorded.
+        """Return the frames that were held back, without the hot pixels found in them as recorded.
 
-        Where fewer of them had shown others, maps begin anew with all of them.
+        If fewer of these frames had shown different hot pixels, the maps start afresh with all of them.
         """
         early, waiting = scan.early, scan.waiting
         clean = self._cleaned(scan, flat, flat if early is None else early)
@@ -240,7 +240,7 @@ class LiveThread:
 
     @staticmethod
     def _cleaned(scan: ScanSession, flat: Undistorted, before: Undistorted) -> Undistorted:
-        """``flat`` without the hot pixels of those that wait, and the scan told; ``before`` where nothing is new."""
+        """Return ``flat`` without the hot pixels of the waiting frames and update the scan; ``before`` if unchanged."""
         index = np.concatenate([one.index for one in scan.waiting])
         frames = np.concatenate([one.frames for one in scan.waiting])
         first = np.argsort(index, kind="stable")[: looked_at(flat.recorded)]
@@ -253,7 +253,7 @@ class LiveThread:
         return clean
 
     def _begin_anew(self, scan: ScanSession) -> None:
-        """Forget the frames of a scan: they come once more, otherwise freed of their distortion."""
+        """Forget the frames of a scan: they are added again with a different distortion correction."""
         with scan.lock:
             scan.engine = self._engine(scan.header, scan.map_settings)
             scan.kept = None if scan.kept is None else KeptPatterns(scan.header)
@@ -265,12 +265,12 @@ class LiveThread:
         if scan is None:
             return
         try:
-            if scan.flat is not None and scan.waiting:  # of a scan that ended early
+            if scan.flat is not None and scan.waiting:  # the scan ended early
                 for batch in self._looked_over(scan, scan.flat):
                     self._take(scan, batch)
             if scan is self._scan:
-                self._refresh(scan)  # the last rows at once; the final fit takes a moment
-        finally:  # whatever the live maps came to: its results are made
+                self._refresh(scan)  # show the last rows at once; the final fit takes a moment
+        finally:  # results are made whatever happened to the live maps
             self._scan = None if scan is self._scan else self._scan
             scan.ended = end.reason
             self._on_end(scan, end.reason)
@@ -284,8 +284,8 @@ class LiveThread:
             self._refresh(self._scan)
 
     def _show_picked(self, scan: ScanSession, engine: LiveEngine) -> None:
-        """Make at once what a viewer has just chosen, or have its filters made: a refresh may not be due for a while,
-        and without new frames never.
+        """Make a map that a viewer has just chosen at once, or start making its filters: a refresh may not be due for
+        a while, and without new frames is never due.
         """
         before = engine.wanted
         engine.want(self._subscriptions.wanted())
@@ -298,7 +298,7 @@ class LiveThread:
             self._publisher.publish("maps", payload)
 
     def _rendered(self, engine: LiveEngine) -> Rendering:
-        """The maps that are shown; now and then the others too."""
+        """Render the maps being shown; now and then the others too."""
         now = time.monotonic()
         if now < self._rest_due:
             return engine.refresh()
@@ -306,7 +306,7 @@ class LiveThread:
         return engine.refresh(engine.live_methods)
 
     def _refresh(self, scan: ScanSession | None) -> None:
-        """Make the pictures of what has arrived, if anything is new, and publish them."""
+        """Renew the pictures from what has arrived, if anything is new, and publish them."""
         now, processor = time.monotonic(), time.thread_time()
         if scan is None or scan.engine is None or not (self._dirty or scan.engine.has_news):
             return

@@ -18,7 +18,7 @@ MOST_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class RecentScan:
-    """A scan as it was shown last: its pictures are payloads of `maps` events, shared, never changed."""
+    """A scan as it was last shown; its pictures are payloads of `maps` events, shared and never changed."""
 
     state: Mapping[str, Any]
     pictures: Mapping[str, Mapping[str, Any]] = field(repr=False)
@@ -26,7 +26,7 @@ class RecentScan:
 
     @classmethod
     def of(cls, scan: ScanSession) -> RecentScan:
-        """What a scan shows now."""
+        """Return what a scan shows now."""
         state = {
             **scan.status(),
             "state": scan.ended or "scanning",
@@ -38,17 +38,17 @@ class RecentScan:
 
     @property
     def bytes(self) -> int:
-        """Memory its pictures take."""
+        """Memory used by its pictures."""
         return sum(len(picture["data"]) for picture in self.pictures.values())
 
     def summary(self) -> dict[str, Any]:
-        """As the command `scans` lists it."""
+        """Return the entry listed by the command `scans`."""
         kept = ("uid", "series", "state", "frames", "expected")
         return {**{name: self.state[name] for name in kept}, "time": self.time, "maps": sorted(self.pictures)}
 
 
 class RecentScans:
-    """The last scans, newest last; bounded in number and memory. Callable from any thread."""
+    """The most recent scans, newest last, bounded in number and memory. Callable from any thread."""
 
     def __init__(self, most_scans: int = MOST_SCANS, most_bytes: int = MOST_BYTES) -> None:
         self._most_scans, self._most_bytes = most_scans, most_bytes
@@ -56,7 +56,7 @@ class RecentScans:
         self._lock = threading.Lock()
 
     def put(self, scan: ScanSession) -> None:
-        """Keep what a scan shows now, in its old place if it has one; the oldest give way."""
+        """Keep what a scan shows now, in its existing place if it has one; the oldest scans are dropped."""
         recent = RecentScan.of(scan)
         with self._lock:
             self._scans[scan.uid] = recent
@@ -68,12 +68,12 @@ class RecentScans:
         return sum(scan.bytes for scan in self._scans.values())
 
     def list(self) -> list[dict[str, Any]]:
-        """Every scan kept, newest first."""
+        """Return summaries of all scans kept, newest first."""
         with self._lock:
             return [scan.summary() for scan in reversed(self._scans.values())]
 
     def snapshot(self, uid: str) -> dict[str, Any]:
-        """State and maps of a scan, as `snapshot` gives them of the present one. Raises CommandError."""
+        """Return state and maps of a scan, in the form `snapshot` gives for the current one. Raises CommandError."""
         with self._lock:
             recent = self._scans.get(uid)
         if recent is None:

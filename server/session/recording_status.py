@@ -1,4 +1,4 @@
-"""The last word on the recording of each scan, kept for scans that begin after it came and for those that wait long."""
+"""The latest status of each scan's recording, kept for scans that begin after it arrived or wait a long time for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTLED = ("complete", "failed", "off")
 
 
 class RecordingStatus:
-    """The last word on every recent recording, and the scans that wait for it. Callable from any thread."""
+    """The latest status of every recent recording, and the scans that wait for it. Callable from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,12 +24,12 @@ class RecordingStatus:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Why recordings failed since the start, one word each for those that still have."""
+        """Messages of the recordings that have failed since the start and have not been completed since."""
         with self._lock:
             return tuple(self._failed.values())
 
     def heard(self, event: RecordingEvent) -> None:
-        """Something changed about a recording."""
+        """Handle a change in the state of a recording."""
         with self._lock:
             if event.state == "failed":
                 self._failed[event.uid] = event.message
@@ -50,7 +50,7 @@ class RecordingStatus:
                 _tell(scan, self._last[scan.uid])
 
     def leave(self, scan: ScanSession) -> None:
-        """A scan is finished."""
+        """Stop following a scan that is finished."""
         with self._lock:
             if self._scans.get(scan.uid) is scan:
                 del self._scans[scan.uid]

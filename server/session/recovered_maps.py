@@ -1,4 +1,4 @@
-"""Maps of recordings that nobody saw arrive: a server was killed, and the next one made them from their journals."""
+"""Maps of recordings whose server was killed; the next server has recovered the recordings from their journals."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ log = logging.getLogger(__name__)
 
 
 class RecoveredMaps:
-    """Makes them one after the other, in a thread of its own, while nothing else is to be done.
+    """Thread that makes these maps one after the other while the server is idle.
 
-    ``opened``: a recording as a scan that has ended; ``make``: its maps, written beside it; ``idle``: whether no scan
-    runs and none is being finished; ``tell``: gets level and line for the log.
+    ``opened``: opens a recording as an ended scan; ``make``: makes its maps and writes them next to it; ``idle``:
+    whether no scan is running or being finished; ``tell``: takes level and line for the log.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RecoveredMaps:
         self._stop = threading.Event()
 
     def add(self, recording: Path) -> None:
-        """A recording is whole; unless it has results, its maps are made when there is time."""
+        """Queue a complete recording; unless it has results, its maps are made when there is time."""
         with self._lock:
             self._waiting.append(recording)
             if self._thread is None:
@@ -46,7 +46,7 @@ class RecoveredMaps:
                 self._thread.start()
 
     def stop(self) -> None:
-        """Begin no more; what is not made is named in the history, with the command that makes it."""
+        """Start no more; the history lists the recordings without maps, with the command that makes them."""
         self._stop.set()
 
     def _run(self) -> None:
@@ -80,5 +80,5 @@ class RecoveredMaps:
 
 
 def how_to_make(recording: Path) -> str:
-    """The command that makes the maps of a recording."""
+    """Return the command that makes the maps of a recording."""
     return f"make them: ptylive reconstruct {recording.name} -o {results_path(recording).name}"

@@ -1,4 +1,4 @@
-"""One scan as the server sees it: its engine, its files, its latest pictures."""
+"""One scan as the server holds it: its engine, its files, its latest pictures."""
 
 from __future__ import annotations
 
@@ -24,71 +24,71 @@ from ptylive.server.session.kept_patterns import KeptPatterns
 from ptylive.server.wire.messages import array_to_plain, map_to_plain
 
 DOSE_PATIENCE_S = 0.05
-"""`status` waits no longer for the frames that are being added up; it then tells the dose of a moment ago."""
+"""Longest wait of `status` for frames being summed; after that it reports the previous dose."""
 
 
 @dataclass(eq=False)
 class ScanSession:
     """A scan from its arm event to its results.
 
-    ``source`` is the header as its sender gave it, ``header`` the same with the user's settings. ``recorded`` is set
-    once the recording exists or is known to have failed. ``engine`` belongs to the live thread while frames arrive and
-    to the finisher afterwards; ``lock`` guards the hand-over.
+    ``source`` is the header as sent, ``header`` the same with the user's settings. ``recorded`` is set once the
+    recording exists or is known to have failed. ``engine`` belongs to the live thread while frames arrive and to the
+    finisher afterwards; ``lock`` guards the hand-over.
     """
 
     header: ScanHeader
     engine: LiveEngine | None
     source: ScanHeader
     flat: Undistorted | None = field(default=None, kw_only=True)
-    """What frees its frames of their distortion; ``source`` is then of counts in place."""
+    """Correction of its frames for distortion; ``source`` then describes the corrected frames."""
     looked_over: bool = False
-    """Whether hot pixels were looked for before frames are put in place."""
+    """Whether hot pixels have been sought, which comes before frames are corrected for distortion."""
     waiting: list[FrameBatch] = field(default_factory=list)
-    """Frames as recorded that wait for that."""
+    """Frames, as recorded, that wait for that search."""
     waits_since: float = 0.0
     early: Undistorted | None = None
-    """What the first of them were freed of their distortion by, that maps need not wait for all of them."""
+    """Correction used for the first of the waiting frames, so that maps need not wait for all of them."""
     early_batches: int = 0
-    """How many batches of those that wait maps were made of."""
+    """Number of waiting batches already used for maps."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     saving: threading.Lock = field(default_factory=threading.Lock)
-    """Held while the results are written; taken before ``lock``, never after it."""
+    """Held while the results are written; acquired before ``lock``, never after it."""
     recorded: threading.Event = field(default_factory=threading.Event)
     recording: Path | None = None
     recording_error: str = ""
     recording_waits: str = ""
-    """Why frames wait for the recording folder; empty: they do not."""
+    """Why frames wait for the recording folder; empty if they do not."""
     compressed: bool = False
     """Whether coefficients of the recording have been written."""
     ended: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
     asked: int = 0
-    """How often the finisher was asked to make its results."""
+    """Number of times the finisher was asked to make its results."""
     made: int = 0
-    """Which of these demands the results meet; values that come without pause never let it be the last one."""
+    """Latest of these requests that the results satisfy; with a steady stream of new values it is never the last."""
     results: Path | None = None
     problem: str = ""
     pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
     rendering: Rendering = field(default_factory=Rendering)
     coverage: BoolArray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
-    """Scan points (rows, cols) that the pictures know."""
+    """Scan points (rows, cols) included in the pictures."""
     kept: KeptPatterns | None = None
-    """Patterns while it comes; none once there is a recording."""
+    """Patterns kept while the scan arrives; None once there is a recording."""
     detectors: DetectorBank | None = None
     told_problems: set[str] = field(default_factory=set)
-    """Of its virtual detectors, a line each, said already."""
+    """Problems of its virtual detectors that have been reported already, one line each."""
     values: dict[str, Any] = field(default_factory=dict)
-    """What a user gave for this scan, under flat names; None: taken back, to be estimated."""
+    """Values a user gave for this scan, under flat names; None: withdrawn, to be estimated."""
     map_settings: Mapping[str, float] = field(default_factory=dict)
-    """Of its live maps, checked."""
+    """Validated settings of its live maps."""
     stored: Calibration | None = None
     """Calibration of a scan that was opened from its files."""
     dose_curve: dict[str, Any] | None = None
-    """What its dose brings, and more would (docs/dose.md)."""
+    """What its dose achieves, and what more dose would (docs/dose.md)."""
     told_calibration: dict[str, Any] = field(default_factory=dict)
-    """What listeners were last told of its calibration."""
+    """Calibration last published to listeners."""
     _remarks: tuple[tuple[Any, ...], list[str]] = ((), [])
-    """What was remarked on it, behind what that is of."""
+    """The objects that the last remarks were derived from, and those remarks."""
 
     @property
     def uid(self) -> str:
@@ -97,26 +97,26 @@ class ScanSession:
 
     @property
     def calibration(self) -> Calibration:
-        """Newest calibration, empty before the first frames."""
+        """Newest calibration; empty before the first frames."""
         calibration = self.stored if self.engine is None else self.engine.calibration
         return calibration if calibration is not None else Calibration()
 
     def configure(self, header: ScanHeader) -> None:
-        """Other values while frames arrive: calibration and filters follow."""
+        """Use other values while frames arrive; calibration and filters follow."""
         with self.lock:
             self.header = header
             if self.engine is not None:
                 self.engine.configure(header)
 
     def remake(self, header: ScanHeader) -> None:
-        """Other values for a scan that has finished: whoever finishes it again works with them."""
+        """Set other values for a finished scan, to be used when it is finished again."""
         with self.lock:
             self.header = header
             if self.engine is not None:
                 self.engine.tell(header)
 
     def use_map_settings(self, settings: Mapping[str, float]) -> None:
-        """Other settings of its maps: while frames arrive from the next refresh on, else when it is finished again."""
+        """Change its map settings, used from the next refresh while frames arrive, otherwise when finished again."""
         with self.lock:
             self.map_settings = dict(settings)
             if self.engine is not None:
@@ -124,7 +124,7 @@ class ScanSession:
 
     @property
     def dose(self) -> dict[str, Any]:
-        """Mean dose of the scan per Å²: in electrons where counts per electron are given, else in counts."""
+        """Mean dose of the scan per Å²: in electrons if counts per electron are given, otherwise in counts."""
         per_A2, unit = dose_per_A2(self.header, self.mean)
         curve = {} if self.dose_curve is None else {"curve": self.dose_curve}
         if per_A2 is None:
@@ -133,33 +133,33 @@ class ScanSession:
 
     @property
     def mean(self) -> DoubleArray | None:
-        """Mean pattern of what has arrived, or of what had a moment ago."""
+        """Mean pattern of the frames received so far, or as of a moment ago."""
         return None if self.engine is None else self.engine.recent_mean(DOSE_PATIENCE_S)
 
     @property
     def saturated_frames(self) -> int:
-        """Frames with full pixels, where the detector says what a pixel can count."""
+        """Number of frames with saturated pixels, if the detector's saturation value is known."""
         store = None if self.engine is None else self.engine.store
         return 0 if store is None else store.saturated_frames
 
     @property
     def memory(self) -> dict[str, int]:
-        """Bytes of coefficients and their transforms, and how many of them did not fit and lie in files."""
+        """Bytes of coefficients and their transforms, and how many of these did not fit in memory and are in files."""
         whole, in_files = (0, 0) if self.engine is None else self.engine.memory
         return {"bytes": whole, "in_files": in_files}
 
     @property
     def computed_on(self) -> dict[str, str]:
-        """Which device does what for the live maps, and why not the GPU; empty for results that were only read."""
+        """Device used for each part of the live maps, and why not the GPU; empty for results that were only read."""
         return {} if self.engine is None else self.engine.computed_on
 
     @property
     def backend(self) -> str:
-        """What made the maps: ``gpu`` where one took any part."""
+        """Backend that made the maps: ``gpu`` if a GPU was used for any part."""
         return backend_of(self.computed_on)
 
     def status(self) -> dict[str, Any]:
-        """What `status` says of a past scan that was opened, instead of the stream."""
+        """Return what `status` reports for an opened past scan, in place of the stream."""
         frames = int(np.count_nonzero(self.coverage))
         expected = int(np.prod(self.header.scan.require_shape())) if self.header.scan.shape else self.header.frames
         return {
@@ -179,7 +179,7 @@ class ScanSession:
 
     @property
     def message(self) -> str:
-        """One sentence when something needs a person."""
+        """One sentence when something needs the user's attention."""
         if self.problem:
             return self.problem
         if self.recording_error:
@@ -198,7 +198,7 @@ class ScanSession:
         return "; ".join(said)
 
     def _remarked(self) -> list[str]:
-        """Remarks on it, looked for once a refresh: its message is asked for four times a second."""
+        """Return remarks on the scan, computed once per refresh, since its message is read four times a second."""
         of = (self.source, self.header, self.rendering)
         before, said = self._remarks
         if len(before) != len(of) or any(a is not b for a, b in zip(before, of, strict=True)):
@@ -207,9 +207,9 @@ class ScanSession:
         return said
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
-        """Keep a rendering and return it as payloads of `maps` events, patterns and coverage included.
+        """Keep a rendering and return it as payloads of `maps` events, including patterns and coverage.
 
-        ``others_stay``: maps of the last rendering that are not in this one are kept as they were.
+        ``others_stay``: keep maps of the last rendering that are not in this one as they were.
         """
         before, self.rendering = self.rendering, rendering
         if self.engine is None:
@@ -229,22 +229,22 @@ class ScanSession:
         return self._keep(extra + [map_to_plain(live_map, self.uid) for live_map in rendering.maps])
 
     def take_stored(self, coverage: BoolArray, rendering: Rendering) -> None:
-        """Take over what a results file holds."""
+        """Adopt the contents of a results file."""
         self.coverage, self.rendering = coverage, rendering
         self._keep([self._picture("coverage", coverage, "")])
         self._keep([map_to_plain(live_map, self.uid) for live_map in rendering.maps])
 
     def take_detectors(self) -> list[dict[str, Any]]:
-        """Renew the maps of the virtual detectors only; payloads of `maps` events."""
+        """Renew only the maps of the virtual detectors; return payloads of `maps` events."""
         fresh = self._detector_maps()
         others = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
         self.rendering = Rendering([*others, *fresh], self.rendering.missing)
         return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
 
     def place_detectors(self, mean_pattern: DoubleArray | None = None) -> list[str]:
-        """Place the written virtual detectors by what is known of the scan; why one could not be, a line each.
+        """Place the written virtual detectors from what is known about the scan; return one line per failure.
 
-        ``mean_pattern`` (Qy, Qx): in place of the engine's; nothing is placed while nothing is known.
+        ``mean_pattern`` (Qy, Qx): used in place of the engine's; nothing is placed while neither is known.
         """
         mean = self.engine.mean_pattern if mean_pattern is None and self.engine is not None else mean_pattern
         if self.detectors is None or mean is None:
@@ -262,13 +262,13 @@ class ScanSession:
 
     @property
     def frames_seen(self) -> int:
-        """Frames that maps and calibration know."""
+        """Number of frames used for maps and calibration."""
         if self.engine is not None and self.engine.store is not None:
             return self.engine.store.total_frames
         return int(np.count_nonzero(self.coverage))
 
     def map(self, name: str) -> LiveMap | None:
-        """The newest map of that name."""
+        """Return the newest map of that name."""
         return next((m for m in self.rendering.maps if m.name == name), None)
 
     def _picture(self, name: str, data: Any, units: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""What a recording says of its scan beside the patterns, as a file worker reads it: names and texts, for the library.
+"""Metadata that a recording holds besides the patterns, as read by a file worker: names and texts, for the library.
 
-These files are not trusted: the number of entries and the length of each are bounded, and all of it is plain text.
+These files are not trusted: the number of entries and the length of each are bounded, and all entries are plain text.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ptylive.streamer.storage.native import DAMAGED_HINT
 
 MOST_ENTRIES = 1000
 MOST_CHARACTERS = 4000
-"""Of one value; of all of them together MOST_TOLD."""
+"""Maximum length of one value; MOST_TOLD is the limit for all together."""
 MOST_TOLD = 200_000
 WRITTEN_OUT = 64
-"""Numbers of an array that are written out; of a larger one its shape, type and range."""
+"""Largest array whose numbers are written out; for larger ones shape, type and range are given."""
 READ_BYTES = 2**24
-"""A larger data set is not read: its shape and type are told."""
+"""Largest data set that is read; for a larger one only shape and type are given."""
 
 
 def describe_metadata(path: Path) -> dict[str, Any]:
-    """Attributes and data sets of a recording: ``entries`` [{name, value}] in the order of the file.
+    """Return attributes and data sets of a recording: ``entries`` [{name, value}] in the order of the file.
 
-    ``left_out``: how many more there are than are told. Raises InputFileError.
+    ``left_out``: number of further entries left out. Raises InputFileError.
     """
     import h5py
 
@@ -44,7 +44,7 @@ def describe_metadata(path: Path) -> dict[str, Any]:
 
 
 class _Told:
-    """Entries within their bounds."""
+    """Entries collected so far, within their bounds."""
 
     def __init__(self) -> None:
         self.entries: list[dict[str, str]] = []
@@ -53,11 +53,11 @@ class _Told:
 
     @property
     def full(self) -> bool:
-        """Whether no more are taken: values need not be read then."""
+        """Whether no more entries are accepted, so that values need not be read."""
         return len(self.entries) >= MOST_ENTRIES or self._characters >= MOST_TOLD
 
     def add(self, name: str, value: str) -> None:
-        """Tell one more, cut where it is too long."""
+        """Add an entry, truncated if it is too long."""
         name, value = plain(name, MOST_CHARACTERS // 10), plain(value, MOST_CHARACTERS)
         self._characters += len(name) + len(value)
         self.entries.append({"name": name, "value": value})
@@ -98,7 +98,7 @@ def _data_set(one: Any) -> str:
 
 
 def as_words(value: Any) -> str:
-    """A value of an attribute or a small data set: texts as they are, numbers so that they are read back the same."""
+    """Return an attribute or small data set as text: texts unchanged, numbers so that they read back the same."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray) and value.ndim:
@@ -113,6 +113,6 @@ def as_words(value: Any) -> str:
 
 
 def plain(text: str, most: int) -> str:
-    """A text without control characters, at most so long; what was cut is told."""
+    """Return a text without control characters, truncated to ``most`` characters with a note of how many were cut."""
     kept = plain_text(text)
     return kept if len(kept) <= most else f"{kept[:most]} … ({len(kept) - most} more characters)"

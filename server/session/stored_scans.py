@@ -1,6 +1,7 @@
-"""Recordings and results files as a file worker reads them: plain values and arrays, for the library.
+"""Recordings and results files as read by a file worker: plain values and arrays, for the library.
 
-Every function takes a path first and is a task of :class:`ptylive.streamer.vetting.worker.FileWorker`.
+Every function takes a path as its first argument and is a task of
+:class:`ptylive.streamer.vetting.worker.FileWorker`.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from ptylive.schema.model import Array, IndexArray
 
 THUMBNAIL_SIDE = 96
 MOST_FINER = 4
-"""Pixels of the object along each axis that a pixel of its thumbnail is the mean of."""
+"""Maximum number of object pixels along each axis that are averaged into one thumbnail pixel."""
 MOST_OBJECT = 2**24
-"""Numbers of an object, all slices and modes; of a larger one there is no thumbnail."""
+"""Maximum size of an object in values, over all slices and modes; a larger object gets no thumbnail."""
 AT_ONCE = 32
-"""Frames that are in memory at a time while a mean is taken."""
+"""Number of frames in memory at a time while a mean is computed."""
 THUMBNAIL_MAPS = ("obf", "idpc", "tcbf", "bf", "adf")
 
 
 def describe_scan(path: Path) -> dict[str, Any]:
-    """What the card of a scan shows of its recording."""
+    """Return what the card of a scan shows of its recording."""
     from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
@@ -42,7 +43,7 @@ def describe_scan(path: Path) -> dict[str, Any]:
 
 
 def describe_results(path: Path) -> dict[str, Any]:
-    """What the card of a scan shows of its results file."""
+    """Return what the card of a scan shows of its results file."""
     from ptylive.engine.results import read_runs
 
     stored = read_results(path, THUMBNAIL_MAPS)
@@ -54,8 +55,8 @@ def describe_results(path: Path) -> dict[str, Any]:
 
 
 def describe_object(path: Path) -> dict[str, Any] | None:
-    """The phase of the last refinement on the scanned field, along the axes of the scan, as a thumbnail; None without
-    one, and of an object that is too large to be read for it.
+    """Return the phase of the last refinement over the scanned field, along the scan axes, as a thumbnail; None without
+    a refinement, or if the object is too large to be read for it.
     """
     import h5py
 
@@ -81,15 +82,15 @@ def describe_object(path: Path) -> dict[str, Any] | None:
 
 
 def run_number(run: str) -> tuple[int, str]:
-    """Runs are called run1, run2, …; others come before them."""
+    """Return a sort key for names of runs: run1, run2, … in numerical order, other names before them."""
     digits = run.removeprefix("run")
     return (int(digits) if digits.isdecimal() else 0, run)
 
 
 def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
-    """Mean of some frames by their numbers: ``pattern`` (Qy, Qx) float32, and how many ``frames`` there were.
+    """Return the mean of the numbered frames as ``pattern`` (Qy, Qx) float32, and how many ``frames`` there were.
 
-    ``pattern`` is None where none of them arrived, or where the recording holds coefficients in place of patterns.
+    ``pattern`` is None if none of them arrived, or if the recording holds coefficients in place of patterns.
     """
     from ptylive.streamer.source import open_source
 
@@ -106,7 +107,7 @@ def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
 
 
 def scan_header(path: Path) -> dict[str, Any]:
-    """Map and arrays of the arm message of a recorded scan, and how many of its frames arrived."""
+    """Return map and arrays of the arm message of a recorded scan, and how many of its frames arrived."""
     from ptylive.streamer.source import open_source
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
@@ -119,9 +120,9 @@ def scan_header(path: Path) -> dict[str, Any]:
 
 
 def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
-    """Maps (all, or those of ``names``) as dictionaries, coverage, and attributes of the calibration.
+    """Return maps (all, or those in ``names``) as dictionaries, coverage, and attributes of the calibration.
 
-    There are neither maps nor coverage (None) where ``ptylive refine`` wrote the file.
+    A file written by ``ptylive refine`` has no maps, and its coverage is None.
     """
     from ptylive.engine.stored_maps import StoredMaps
 
@@ -135,21 +136,21 @@ def read_results(path: Path, names: Iterable[str] | None = None) -> dict[str, An
 
 
 def _plain(live_map: LiveMap) -> dict[str, Any]:
-    """What travels of a map; :func:`map_of` is the inverse."""
+    """Return a map as plain values; :func:`map_of` is the inverse."""
     limit = live_map.limit
     return {**vars(live_map), "limit": None if limit is None else [limit.period_A, limit.uncertainty_A, limit.finer]}
 
 
 def map_of(plain: Mapping[str, Any]) -> LiveMap:
-    """A map as :func:`read_results` tells it."""
+    """Return a map from the plain values given by :func:`read_results`."""
     limit = plain["limit"]
     return LiveMap(**{**plain, "limit": None if limit is None else InformationLimit(*limit)})
 
 
 def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """The best map with finite values as uint8 {shape, dtype, data, map, sampling_A}, 1st to 99th percentile.
+    """Return the best map with finite values as uint8 {shape, dtype, data, map, sampling_A}, 1st to 99th percentile.
 
-    ``sampling_A``: of the map (row, column), None where it is not known.
+    ``sampling_A``: of the map (row, column), None if unknown.
     """
     for name in THUMBNAIL_MAPS:
         if name not in maps:
@@ -163,7 +164,7 @@ def _thumbnail(maps: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _shades(small: Array) -> dict[str, Any]:
-    """As uint8 {shape, dtype, data}, 1st to 99th percentile of what is finite."""
+    """Return values as uint8 {shape, dtype, data}, scaled from 1st to 99th percentile of the finite ones."""
     from ptylive.server.wire.messages import array_to_plain
 
     low, high = np.percentile(small[np.isfinite(small)], (1, 99))

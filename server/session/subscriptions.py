@@ -1,4 +1,4 @@
-"""Which maps the viewers of a server show: only those are renewed at the screen's pace."""
+"""Which maps the viewers of a server show: only these are renewed at the screen's pace."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Callable, Iterable
 from ptylive.schema import CommandError
 
 LEASE_S = 5.0
-"""A viewer who has not repeated what it shows for so long has gone."""
+"""A viewer that has not repeated what it shows for this long counts as gone."""
 MOST_VIEWERS = 256
 MOST_MAPS = 256
-"""Maps that one viewer may name."""
+"""Maximum number of maps that one viewer may name."""
 
 
 class Subscriptions:
-    """Viewers and what they show. Used from several threads; ``clock`` in seconds.
+    """Viewers and the maps they show. Used from several threads; ``clock`` in seconds.
 
-    ``listeners``: how many receive maps at all. More than there are viewers means that somebody receives them without
-    having said which, and wants them all.
+    ``listeners``: number of receivers of maps. If it exceeds the number of viewers, somebody receives maps without
+    having said which, and wants all of them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, listeners: Callable[[], int] = lambda: 0) -> None:
@@ -28,7 +28,7 @@ class Subscriptions:
         self._shown: dict[str, tuple[float, frozenset[str]]] = {}
 
     def shows(self, viewer: str, maps: Iterable[str] | None) -> None:
-        """A viewer shows these maps from now on, for LEASE_S unless it says so again; None: it has gone.
+        """Register the maps a viewer shows, for LEASE_S unless it repeats them; None removes the viewer.
 
         Raises CommandError for too many viewers or maps.
         """
@@ -43,7 +43,7 @@ class Subscriptions:
             self._shown[viewer] = (self._clock() + LEASE_S, names)
 
     def wanted(self) -> frozenset[str] | None:
-        """Names of all maps that somebody shows; None, for all, where somebody listens and has not said what."""
+        """Return the names of all maps shown by viewers; None, meaning all, if a listener has not said which."""
         listeners = self._listeners()
         with self._lock:
             self._forget_silent()

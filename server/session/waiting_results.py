@@ -13,7 +13,7 @@ PATIENCE_S = 3.0
 
 
 def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
-    """Take in what waits in a folder; ``tell`` gets level and line of each results file."""
+    """Merge all waiting refinements in a folder; ``tell`` takes level and line about each results file."""
     for path in sorted({folder / one.name.rsplit(".", 2)[0] for one in folder.glob(f"*.h5.*.{PENDING}")}):
         try:
             if take_in(path, PATIENCE_S):
@@ -24,11 +24,11 @@ def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
 
 
 def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
-    """Take in what waits beside a results file that is to be read, unless somebody writes it just now."""
+    """Merge refinements waiting next to a results file that is about to be read, unless it is being written now."""
     try:
         take_in(path, 0.0)
     except FileBusyError:
-        return  # who writes takes them in
+        return  # the process writing it merges them
     except (PtyliveError, OSError) as error:
         line = error.line() if isinstance(error, PtyliveError) else str(error)
         tell("warning", f"{path.name}: refinements wait beside it: {line}")

@@ -11,7 +11,7 @@ BUNDLED: dict[str, str] = {
     "mos2_svac_80kV_focus": "MoS2 monolayer with S vacancies and a W dopant, 64 x 64 scan in focus, 80 kV",
     "au_ac_300kV_parallax": "Au particles on amorphous carbon, 48 x 48 scan, 400 Å underfocus, 300 kV",
 }
-"""Name -> what it shows."""
+"""Name -> description."""
 
 
 def bundled(name: str) -> Path:

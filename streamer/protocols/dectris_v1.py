@@ -2,8 +2,8 @@
 
 A header (``dheader-1.0``, then the configuration without htype, then tables), images of four parts (``dimage-1.0``,
 ``dimage_d-1.0``, the blob, ``dconfig-1.0``), an end (``dseries_end-1.0``). Detectors and simulators differ in which
-parts they send as one ZeroMQ message, so every part is recognised independently. Shapes on the wire are [x, y]. Facts:
-SIMPLON API documentation; LiberTEM-rs ``libertem_dectris``.
+parts they send as one ZeroMQ message, so every part is recognised independently. Shapes on the wire are [x, y].
+Facts: SIMPLON API documentation; LiberTEM-rs ``libertem_dectris``.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 ``start``, ``image``, ``end``, distinguished by ``type``. Arrays are tag 40 (shape, row-major) around a typed array (RFC
 8746, tags 64 to 87) whose bytes may be compressed (tag 56500: [algorithm, element size, bytes]). Keys that captured
-messages lack (``image_dtype``, ``user_data``) are not needed. Facts: github.com/dectris/documentation ``stream_v2`` and
-``cbor/dectris-compression-tag.md``.
+messages lack (``image_dtype``, ``user_data``) are not needed.
+Facts: github.com/dectris/documentation ``stream_v2`` and ``cbor/dectris-compression-tag.md``.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ def decode_frames(message: FramesMessage, layout: FrameLayout) -> tuple[Array, B
 
 
 def events_of(message: FramesMessage, layout: FrameLayout) -> tuple[EventFrames, BoolArray, list[WireError]]:
-    """Like :func:`decode_frames`, for patterns coded ``events``, kept as events; a bad pattern has none."""
+    """Like :func:`decode_frames` for ``events``, kept as events; a bad pattern has none. :func:`check_size` first."""
     rows, columns = layout.shape
     return event_frames(message.parts, (rows, columns), layout.dtype)
 

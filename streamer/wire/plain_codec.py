@@ -1,8 +1,8 @@
 """LZ4 and bitshuffle/LZ4 in the framing of the HDF5 filters, decoded with Python and numpy only.
 
 Used where the compiled decoder (:mod:`ptylive.streamer.fast.decoder`) is not available, or not yet: about a hundred
-times slower, and unable to read or write outside its buffers. Format:
-https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
+times slower, and unable to read or write outside its buffers.
+Format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Block_format.md
 """
 
 from __future__ import annotations

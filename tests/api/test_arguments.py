@@ -1,4 +1,4 @@
-"""Arguments of public functions that cannot be: each is refused with its name, before anything is begun."""
+"""Invalid arguments of public functions: each is refused by name before any work begins."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def scan() -> ptylive.Scan:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is begun: nothing that is refused."""
+    """Everything that was begun; refused calls add nothing."""
     found: list[object] = []
     monkeypatch.setattr(run, "tune_scan", lambda *given: found.append(given))
     monkeypatch.setattr(coordinator.Batch, "run", lambda self, *given: found.append(self))

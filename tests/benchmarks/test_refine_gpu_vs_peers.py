@@ -1,4 +1,4 @@
-"""Refinement beside others on a card: what is carried there, what is made of seconds and phases, and the table."""
+"""Refinement compared with other programs on a GPU: files carried there, evaluation of time and phases, the table."""
 
 import argparse
 import sys
@@ -110,7 +110,7 @@ def test_the_clock_ends_a_run_whose_seconds_are_spent(tmp_path):
 
 
 def runner(monkeypatch, tmp_path, text):
-    """A program that does what ``text`` says."""
+    """A program that runs ``text``."""
     module = tmp_path / "stands_in.py"
     module.write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

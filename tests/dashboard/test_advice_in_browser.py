@@ -1,4 +1,4 @@
-"""What the page suggests, on the screen: values beside those in use, eight orientations, thickness."""
+"""Advice on the screen: values next to those in use, eight orientations, thickness."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> P
 
 
 def ways() -> list[dict[str, Any]]:
-    """Eight pictures, of which number i has i + 1 bright columns of nine."""
+    """Eight pictures; number i has i + 1 bright columns out of nine."""
     out = []
     for i in range(8):
         shades = np.ones((9, 9), np.uint8)
@@ -76,7 +76,7 @@ def test_what_contradicts_a_value_stands_below_it_with_a_click(
 
 
 def bright_share(page: Page, number: int) -> float:
-    """Part of a small picture that is bright."""
+    """Share of a small picture that is bright."""
     shot = pixels(page, f".way:nth-child({number + 1}) img")
     return float((shot.sum(axis=-1) > 450).mean())
 

@@ -1,4 +1,4 @@
-"""Files for the browser, and how far maps agree."""
+"""Files for the browser, and how well maps agree."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Commands meant for one scan never reach another."""
+"""Commands meant for one scan never affect another."""
 
 import json
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""What the page says, from what the server says."""
+"""What the page displays for what the server reports."""
 
 import time
 from typing import Any, get_args
@@ -163,7 +163,7 @@ def test_what_a_scan_lacks_is_said() -> None:
 
 
 def test_remarks_stand_by_themselves() -> None:
-    """The server puts semicolons between what needs a person, and what a refinement says of itself."""
+    """The server puts semicolons between warnings for the user and what a refinement reports about itself."""
     view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
     assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
     ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")

@@ -144,7 +144,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("convert {full} {out} --bin 0", "--bin is impossible", 1),
     ("convert {full} {out} --divide nan", "--divide is impossible", 1),
     ("convert {full} {out} --divide many", "is no number", 1),
-    ("convert {full} {out} --dtype text", "is no type", 1),
+    ("convert {full} {out} --dtype text", "is not a pixel type", 1),
     ("convert {full} {out} --dtype c8", "is not supported", 1),
     ("convert {full} {out} --rescale 1e9", "--rescale is impossible", 1),
     ("convert {full} {out} --rescale nan", "--rescale is impossible", 1),
@@ -258,7 +258,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("preset {bytes}", "is no text", 1),
     ("preset {broken}", "broken.toml", 1),
     ("bench nonsense", "choose live, stream or refine", 1),
-    ("bench refine --backend cpu", "bench refine takes no --backend: it is for bench live", 1),
+    ("bench refine --backend cpu", "bench refine takes no --backend: --backend is for bench live", 1),
     ("demo nonsense", "unexpected extra argument", 2),
     ("call nothing --control tcp://127.0.0.1:1", "no server", 1),
 )

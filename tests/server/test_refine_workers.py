@@ -130,4 +130,4 @@ def test_what_cannot_be_shared_is_refused_before_any_work(scan, tmp_path):
     assert refused.returncode == 1
     assert "several workers cannot share a refinement with opr_components" in refused.stderr
     refused = ptylive(*command(scan, tmp_path / "r.h5", "--workers", "2")[1:])
-    assert "say which, as --cluster local:2" in refused.stderr
+    assert "choose one, for example --cluster local:2" in refused.stderr

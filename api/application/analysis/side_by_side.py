@@ -48,7 +48,7 @@ def add_comparison(pages: dict[str, Rgb], runs: tuple[StoredRun, StoredRun], pha
 
 
 def resolution_page(found: FourierCorrelation, name: str) -> Rgb:
-    """Ring or shell correlation with the half-bit curve; where they cross is the information limit."""
+    """Ring or shell correlation with the half-bit curve, the information limit below which nothing is known."""
     q = found.frequencies_invA
     return lines(
         "frequency, 1/Å", "correlation", [Series(name, q, found.correlation), Series("half-bit", q, found.half_bit)]
@@ -76,7 +76,7 @@ def prior_page(run: StoredRun) -> Rgb | None:
 
 
 def _names(runs: tuple[StoredRun, StoredRun]) -> tuple[str, str]:
-    """Labels of the lines; how each run was made, if their names are equal."""
+    """Labels of the lines: how the runs were made if that differs, otherwise their names."""
     ways = tuple("networks" if run.prior is not None else "pixels" for run in runs)
     if ways[0] != ways[1]:
         return ways[0], ways[1]

@@ -1,7 +1,7 @@
-"""Estimates from trials: the best of each value and its standard deviation, or that it cannot be told.
+"""Estimates from trials: the best of each value and its standard deviation, or that it is undetermined.
 
 A value is as good as the best one if the loss, minimised over everything else, is higher by less than twice the
-standard deviation of that difference. If such values cover most of the range, the value cannot be told. The reported
+standard deviation of that difference. If such values cover most of the range, the value is undetermined. The reported
 standard deviation is half the width of the equally good values on either side, combined with how far the minimum still
 moved in the second half of the sweeps (a shift that falls as 1 / sweeps would move as far again), and with the
 ambiguity of the model (``Range.blur``).
@@ -25,11 +25,11 @@ from ptylive.schema.model import BoolArray, DoubleArray
 CERTAIN = 2.0
 """Standard deviations by which a loss must be higher to count as worse."""
 MOST = 0.6
-"""Share of the range that may be as good as the best; beyond it the value cannot be told."""
+"""Share of the range that may be as good as the best; beyond it the value is undetermined."""
 POINTS = 25
 """Points of a profile over the range, and again over the equally good values."""
 LEAST_RISE = 1e-3
-"""Least share of the loss by which a value must change it over its range to be told: as much as the two sheets of
+"""Least share of the loss by which a value must change it over its range to be determined: as much as the two sheets of
 sulphur in one layer of MoS2 contribute, and as any model leaves unexplained.
 """
 EDGE = 0.02
@@ -52,7 +52,7 @@ class Profile:
 @dataclass(frozen=True)
 class Estimate:
     """Estimate of one value. ``best``: where the loss is lowest; ``deviation``: None for words, whole numbers, and
-    values that cannot be told; ``alike``: values that are as good, in order (for numbers the two ends of their range).
+    undetermined values; ``alike``: values that are as good, in order (for numbers the two ends of their range).
     """
 
     range: Range
@@ -103,7 +103,7 @@ class Findings:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The best values, rounded to their certainty; those that cannot be told keep their present value."""
+        """The best values, rounded to their certainty; undetermined ones keep their present value."""
         return {one.range.name: _proposed(one) for one in self.estimates}
 
 

@@ -69,7 +69,7 @@ def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[d
 
 
 def findings(found: Outcome) -> dict[str, Any]:
-    """The findings: sentences, and for each value the best, its uncertainty, or that it cannot be told."""
+    """The findings: sentences, and for each value the best, its uncertainty, or that it is undetermined."""
     estimates = () if found.findings is None else found.findings.estimates
     return {
         "sentences": list(found.sentences),

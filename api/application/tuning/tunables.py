@@ -183,7 +183,7 @@ def _calibrated(dataset: Dataset, values: Mapping[str, Any]) -> dict[str, Quanti
         found[SEMIANGLE] = Quantity(float(values[SEMIANGLE]), Origin.GIVEN)
         if (
             calibration.origin(PIXEL) is Origin.ESTIMATED
-        ):  # from the radius of the disc, which is that of the semi-angle
+        ):  # estimated from the radius of the disc, so it scales with the semi-angle
             factor = float(values[SEMIANGLE]) / float(calibration.require(SEMIANGLE, "tuning the semi-angle"))
             found[PIXEL] = Quantity(factor * float(calibration.get(PIXEL)), Origin.ESTIMATED)
     return found

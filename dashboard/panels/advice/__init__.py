@@ -1,1 +1,1 @@
-"""What the page suggests beside what is in use, each with a click that takes it: values, orientation, thickness."""
+"""Suggestions of the page, each accepted by a click: values, orientation, thickness."""

@@ -1,4 +1,4 @@
-"""What every suggestion of the page has in common, and all of them as one."""
+"""The common interface of the page's suggestions, and all of them combined."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Takers = Mapping[str, Callable[[Request], None]]
 
 @dataclass(frozen=True)
 class Seen:
-    """What suggestions are made of: the newest scan as ``view``; whether this viewer looks at an earlier one."""
+    """What suggestions are based on: the newest scan as ``view``; whether this viewer looks at an earlier one."""
 
     view: FeedView
     looking_back: bool = False
     session: bool = True
-    """Whether the Session view is on show."""
+    """Whether the Session view is on display."""
 
 
 class Advisor(Protocol):
-    """One suggestion: follows what is seen, says it, and takes the clicks on it."""
+    """One suggestion: follows the page's state, displays its advice, and handles clicks on it."""
 
     def follow(self, seen: Seen) -> None:
-        """See what there is to suggest."""
+        """Work out what there is to suggest."""
         ...
 
     def texts(self) -> Mapping[str, str]:
@@ -34,61 +34,61 @@ class Advisor(Protocol):
         ...
 
     def marks(self) -> Mapping[str, str]:
-        """What style sheets decide on."""
+        """Values that style sheets depend on."""
         ...
 
     def lists(self) -> Mapping[str, Any]:
-        """What the page's script draws."""
+        """Data that the page's script draws."""
         ...
 
     def takers(self) -> Takers:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         ...
 
 
 class Quiet:
-    """An advisor with nothing to say, from which the others differ."""
+    """Base class of advisors: suggests nothing."""
 
     def texts(self) -> Mapping[str, str]:
-        """None."""
+        """No texts."""
         return {}
 
     def marks(self) -> Mapping[str, str]:
-        """None."""
+        """No marks."""
         return {}
 
     def lists(self) -> Mapping[str, Any]:
-        """None."""
+        """No lists."""
         return {}
 
     def takers(self) -> Takers:
-        """None."""
+        """No handlers."""
         return {}
 
 
 class Advisors:
-    """Several as one."""
+    """Several advisors combined into one."""
 
     def __init__(self, advisors: Iterable[Advisor]) -> None:
         self._advisors = list(advisors)
 
     def follow(self, seen: Seen) -> None:
-        """Let each of them see."""
+        """Pass the state to each of them."""
         for one in self._advisors:
             one.follow(seen)
 
     def texts(self) -> dict[str, str]:
-        """Of all of them."""
+        """Texts of all of them."""
         return {name: text for one in self._advisors for name, text in one.texts().items()}
 
     def marks(self) -> dict[str, str]:
-        """Of all of them."""
+        """Marks of all of them."""
         return {name: mark for one in self._advisors for name, mark in one.marks().items()}
 
     def lists(self) -> dict[str, Any]:
-        """Of all of them."""
+        """Lists of all of them."""
         return {name: drawn for one in self._advisors for name, drawn in one.lists().items()}
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Of all of them."""
+        """Handlers of all of them."""
         return {what: take for one in self._advisors for what, take in one.takers().items()}

@@ -1,4 +1,4 @@
-"""Shifts of the images that parts of the bright field see (parallax): the knobs, the picture, and what is found."""
+"""Shifts of the images formed by parts of the bright field (parallax): the controls, the picture, the result."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INTRODUCTION = "how far the images of the bright field's parts are shifted, and 
 
 
 class AlignmentPanel(Quiet):
-    """Aligns when it is asked to, and gives the scan what was found when that is clicked."""
+    """Aligns on request, and applies the result to the scan when that is clicked."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -35,14 +35,14 @@ class AlignmentPanel(Quiet):
         self._values: dict[str, float] = {}
 
     def follow(self, seen: Seen) -> None:
-        """Another scan has other ones."""
+        """Discard the results when another scan is displayed."""
         self._in_use = seen.view.state.calibration
         if seen.view.state.uid != self._uid or seen.looking_back:
             self._uid, self._open = seen.view.state.uid, False
             self._clear("")
 
     def ask(self, request: Request) -> None:
-        """Open or close the dialog, align, or use what was found."""
+        """Open or close the dialog, align, or use the result."""
         if request.key == "run" and self._open:
             self._align(request)
         elif request.key == "use" and self._values:
@@ -55,7 +55,7 @@ class AlignmentPanel(Quiet):
                 self._said = INTRODUCTION
 
     def _align(self, request: Request) -> None:
-        """``name``: the reference; ``numbers``: bin in pixels (0: chosen), order, rounds, 1 to look anywhere."""
+        """``name``: the reference; ``numbers``: bin in pixels (0: automatic), order, rounds, 1 to search anywhere."""
         if len(request.numbers) != 4:
             return
         bin_px, order, rounds, free = request.numbers
@@ -93,22 +93,22 @@ class AlignmentPanel(Quiet):
         self._said, self._values, self._picture = said, values, f"data:image/png;base64,{picture}"
 
     def _used(self, name: str, unit: str = " Å") -> str:
-        """A value as the maps have it now, to be compared before it is replaced."""
+        """A value as the maps currently use it, for comparison before it is replaced."""
         entry = self._in_use.get(name)
         known = entry is not None and isinstance(entry.value, int | float)
         return f"{number(float(entry.value))}{unit}" if entry is not None and known else UNKNOWN
 
     def lists(self) -> Mapping[str, Any]:
-        """For the page to draw."""
+        """Data for the page to draw."""
         told = {"open": self._open, "said": self._said, "rows": self._rows, "src": self._picture}
         return {"alignment": told}
 
     def takers(self) -> Takers:
-        """Clicks in the dialog."""
+        """Handlers of clicks in the dialog."""
         return {"align": self.ask}
 
 
 def _row(name: str, one: Mapping[str, Any]) -> list[str]:
-    """Name, value, standard error, and what of it is a phase of a quarter of pi at the rim."""
+    """Name, value, standard error, and the amount that gives a phase of a quarter of pi at the rim."""
     value, error, limit = (number(float(one[key])) for key in ("value_A", "error_A", "limit_A"))
     return [name, f"{value} Å", f"± {error} Å", f"{limit} Å"]

@@ -1,4 +1,4 @@
-"""Thickness and slices before a refinement is begun: trials by a click, what they found in the form, and the time."""
+"""Trials of thickness and slices before a refinement: started by a click, their result goes into the form."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ptylive.dashboard.words import number, seconds
 ASK_EVERY_S = 1.0
 RUNS = frozenset({"running", "stopping"})
 MOST_CHARACTERS = 300
-"""Of a sentence that is shown."""
+"""Largest length of a displayed sentence."""
 
 
 class Form(Protocol):
     """The refine form."""
 
     def preset(self) -> dict[str, Any]:
-        """What stands in it."""
+        """Settings in the form."""
         ...
 
     def take_over(self, values: Mapping[str, Any]) -> list[str]:
-        """Fill it."""
+        """Put settings into the form."""
         ...
 
 
 class DecisionAdvice(Quiet):
-    """``form``: the refine form, which is filled with what the trials found that this page has asked for."""
+    """Trials of thickness and slices; ``form``: the refine form, filled with the results that this page requested."""
 
     def __init__(self, orders: Orders, form: Callable[[], Form]) -> None:
         self._orders, self._form = orders, form
@@ -40,7 +40,7 @@ class DecisionAdvice(Quiet):
         self._mine = self._can = False
 
     def follow(self, seen: Seen) -> None:
-        """Ask how far it is, while it runs and once for every scan."""
+        """Request the progress, while trials run and once for every scan."""
         state = seen.view.state
         if state.uid != self._uid:
             self._uid, self._told, self._asked_at, self._mine = state.uid, {}, -ASK_EVERY_S, False
@@ -59,7 +59,7 @@ class DecisionAdvice(Quiet):
             self._fill()
 
     def _fill(self) -> None:
-        """Into the form, beside what stands there."""
+        """Add the results to the settings in the form."""
         slices, thickness_A = self._told.get("num_slices"), self._told.get("total_thickness_A")
         if self._told["state"] != "done" or not isinstance(slices, int):
             return
@@ -70,7 +70,7 @@ class DecisionAdvice(Quiet):
         self._form().take_over({**others, **found})
 
     def press(self, request: Request) -> None:
-        """Begin, or give it up."""
+        """Start the trials, or cancel them."""
         if request.key == "stop":
             self._orders.send("decide_stop", "the trials are given up")
         elif request.key == "start" and self._can:
@@ -80,16 +80,16 @@ class DecisionAdvice(Quiet):
             )
 
     def takers(self) -> Takers:
-        """The button, and its cancel."""
+        """Handlers of the button and its cancel."""
         return {"decide": self.press}
 
     def marks(self) -> Mapping[str, str]:
-        """Whether trials run."""
+        """Whether trials are running."""
         runs = self._told.get("state") in RUNS
         return {"decide": "on" if runs else "off", "decide_start": "on" if self._can and not runs else "off"}
 
     def texts(self) -> Mapping[str, str]:
-        """How far they are, or what they found."""
+        """Progress of the trials, or their results."""
         return {"decide_said": self._said()[:MOST_CHARACTERS]}
 
     def _said(self) -> str:

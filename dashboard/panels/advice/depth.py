@@ -1,4 +1,4 @@
-"""How thick a refinement found the specimen, said before its first epoch, with a click that changes it."""
+"""The specimen thickness that a refinement found, reported before its first epoch, with a click to change it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ IDLE = ("none", "queued")
 
 
 class DepthAdvice(Quiet):
-    """``take_over`` fills settings into the refine form and shows it."""
+    """Reports the thickness; ``take_over`` puts settings into the refine form and shows it."""
 
     def __init__(self, take_over: Callable[[dict[str, Any]], None]) -> None:
         self._take_over = take_over
         self._found: FoundDepth | None = None
 
     def follow(self, seen: Seen) -> None:
-        """Hear it from the refinement of the scan that is shown."""
+        """Read the thickness from the refinement of the displayed scan."""
         told, state = seen.view.refinement, seen.view.state
         other = told is not None and bool(told.uid) and told.uid != state.uid
         if other or state.refinement.state in IDLE or seen.looking_back:
@@ -31,7 +31,7 @@ class DepthAdvice(Quiet):
         self._found = FoundDepth.heard(" ; ".join(filter(None, words)))
 
     def texts(self) -> Mapping[str, str]:
-        """The sentence; empty where nothing was found."""
+        """The sentence; empty if no thickness was found."""
         found = self._found
         if found is None:
             return {"depth_found": ""}
@@ -43,11 +43,11 @@ class DepthAdvice(Quiet):
         return {"depth_found": "off" if self._found is None else "on"}
 
     def change(self, _request: Request) -> None:
-        """Put what was found into the form, to be changed."""
+        """Put the thickness found into the form, to be changed."""
         if self._found is not None:
             slices, thickness_A = self._found.slices, round(self._found.thickness_A, 1)
             self._take_over({"num_slices": slices, "total_thickness_A": thickness_A})
 
     def takers(self) -> Takers:
-        """A click on *change*."""
+        """Handler of a click on *change*."""
         return {"change_depth": self.change}

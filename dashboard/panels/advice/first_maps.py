@@ -1,6 +1,6 @@
-"""Which maps come first: where the specimen is strong, those that do not take it for weak.
+"""Which maps come first: for a strong specimen, those that do not treat it as weak.
 
-How strong it is is decided as for results and the command line (:class:`ptylive.schema.maps.Strength`).
+Whether it is strong is decided as for results and the command line (:class:`ptylive.schema.maps.Strength`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ptylive.schema.maps import TOO_THICK, Strength, scattering
 
 
 class FirstMaps(Quiet):
-    """Orders the maps of a page on which nobody has chosen any yet; ``strength``: of the specimen that is shown."""
+    """Orders the maps of a page until a viewer has chosen any; ``strength``: that of the displayed specimen."""
 
     def __init__(self, panels: Sequence[MapPanel], strength: Callable[[], Strength]) -> None:
         self._all, self._strength = list(panels), strength
@@ -23,7 +23,7 @@ class FirstMaps(Quiet):
         self._strong = False
 
     def follow(self, seen: Seen) -> None:
-        """Choose as soon as it is known what the specimen is; as it was while that is not known."""
+        """Choose as soon as the strength of the specimen is known; change nothing until then."""
         strength = self._strength()
         if strength.modulation is None or seen.looking_back:
             self._strong = False
@@ -36,12 +36,12 @@ class FirstMaps(Quiet):
             self._ours = wanted
 
     def badge(self, kind: str) -> str:
-        """A word on a map that takes a strong specimen for weak; empty on others."""
+        """A word on a map that treats a strong specimen as weak; empty on others."""
         linear = any(panel.kind.linear for panel in self._all if panel.kind.name == kind)
         return TOO_THICK if self._strong and linear else ""
 
     def texts(self) -> Mapping[str, str]:
-        """Why the maps stand as they do."""
+        """Reason for the order of the maps."""
         modulation = self._strength().modulation
         if not self._strong or modulation is None:
             return {"first_maps": ""}

@@ -18,7 +18,7 @@ STEPS = (
 
 
 class Guide(Quiet):
-    """Shown from the moment the demo is asked for; ``picked``: whether a point is."""
+    """Shown once the demo has been requested; ``picked``: whether a point is marked."""
 
     def __init__(self, picked: Callable[[], bool]) -> None:
         self._picked = picked
@@ -28,12 +28,12 @@ class Guide(Quiet):
         self._done = [False] * len(STEPS)
 
     def begin(self, state: ServerState) -> None:
-        """The demo was asked for; the scan that is shown now is not it."""
+        """Start the guide; the scan on display at this moment is not the demo."""
         self._on, self._uid, self._done = True, state.uid, [False] * len(STEPS)
         self._defocus = None
 
     def follow(self, seen: Seen) -> None:
-        """See which steps have been done; of the scan that came after the beginning."""
+        """Check which steps have been done, on the scan that arrived after the start."""
         state = seen.view.state
         if not self._on or state.uid == self._uid:
             return
@@ -50,11 +50,11 @@ class Guide(Quiet):
         self._done = [before or now for before, now in zip(self._done, happened, strict=True)]
 
     def close(self, _request: Request) -> None:
-        """No more of it."""
+        """End the guide."""
         self._on = False
 
     def lists(self) -> Mapping[str, Any]:
-        """For the page to draw: nothing where it is off."""
+        """Data for the page to draw; empty when the guide is off."""
         if not self._on:
             return {"guide": []}
         now = self._done.index(False) if False in self._done else len(STEPS)
@@ -66,5 +66,5 @@ class Guide(Quiet):
         }
 
     def takers(self) -> Takers:
-        """Its ✕."""
+        """Handler of its ✕."""
         return {"guide": self.close}

@@ -1,4 +1,4 @@
-"""The eight ways in which scan and detector may lie to each other, as small pictures, the likeliest first."""
+"""The eight relative orientations of scan and detector as small pictures, the likeliest first."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ptylive.server.wire.messages import array_from_plain
 
 MOST = 8
 UNDECIDED_CURL = 0.2
-"""Of the likeliest: more of it, and the centre of mass tells nothing."""
+"""Curl of the likeliest orientation above which the centre of mass does not distinguish the orientations."""
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Way:
-    """One of them, as it is shown."""
+    """One of the orientations, as displayed."""
 
     rotation_deg: float
     transform: str
     curl: float
     in_use: bool
     picture: str
-    """Address of its data."""
+    """Address of the picture's data."""
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Way:
-        """From the reply of the command. Raises KeyError, TypeError, ValueError where it is none."""
+        """Parse an orientation in the reply of the command. Raises KeyError, TypeError, ValueError if it is invalid."""
         shades = array_from_plain(plain["picture"]).astype(np.float32)
         drawn = png(draw(shades, ColourMap.MAGMA, limits=(1.0, 255.0), least_side=1))
         return cls(
@@ -50,13 +50,13 @@ class Way:
 
     @property
     def text(self) -> str:
-        """What stands below the picture."""
+        """Caption below the picture."""
         turned = AS_RECORDED if self.transform == "none" else self.transform.replace("_", " ").replace("+", " + ")
         return f"{self.rotation_deg:.1f}°, {turned}; curl {100 * self.curl:.0f} %".replace("-", "−")
 
 
 class OrientationChoice(Quiet):
-    """Asks when it is opened, and gives the scan the orientation that is clicked."""
+    """Requests the orientations when opened, and applies the one that is clicked to the scan."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -66,13 +66,13 @@ class OrientationChoice(Quiet):
         self._ways: list[Way] = []
 
     def follow(self, seen: Seen) -> None:
-        """Another scan has other ones."""
+        """Close the dialog when another scan is displayed."""
         if seen.view.state.uid != self._uid or seen.looking_back:
             self._uid = seen.view.state.uid
             self._close()
 
     def ask(self, request: Request) -> None:
-        """Open or close them, or use one of them."""
+        """Open or close the dialog, or use one of the orientations."""
         if request.key == "use":
             self._use(request)
         elif self._open or request.key == "close":
@@ -118,10 +118,10 @@ class OrientationChoice(Quiet):
         self._close()
 
     def lists(self) -> Mapping[str, Any]:
-        """For the page to draw."""
+        """Data for the page to draw."""
         ways = [{"src": one.picture, "text": one.text, "in_use": one.in_use} for one in self._ways]
         return {"orientations": {"open": self._open, "said": self._said, "ways": ways}}
 
     def takers(self) -> Takers:
-        """Clicks in the dialog."""
+        """Handlers of clicks in the dialog."""
         return {"orientations": self.ask}

@@ -18,7 +18,7 @@ from ptylive.dashboard.panels.maps import MapPanel
 
 
 class PageAdvice(Advisors):
-    """``picked``: whether a point of the scan is marked; ``take_over``: puts settings into the refine ``form``."""
+    """All suggestions; ``picked``: whether a point is marked; ``take_over``: puts settings into the refine ``form``."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Beside a value in use: what the header sent instead of a pinned one, and what the data say of one that was given."""
+"""Notes on values in use: what the header sent instead of a pinned value, and what the data say about a given one."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ptylive.dashboard.requests import Request
 from ptylive.schema.maps import Strength
 
 FIRST_LOOK = 0.1
-"""Share of a scan after which the data are asked, and once more at its end, and when a value has changed."""
+"""Fraction of a scan after which the data are evaluated; again at its end, and when a value has changed."""
 ESTIMATED = ("C10", "detector_pixel_invA", "descan_px")
-"""Rows of which the data tell by themselves."""
+"""Rows for which the data yield an independent estimate."""
 DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
 GIVEN = "given"
 AGAIN_S = 5.0
-"""After a refusal."""
+"""Delay before asking again after a refusal."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A line below a value; ``command``: what the button sends, none where there is nothing to take over."""
+    """A line below a value; ``command``: what the button sends, none if there is nothing to take over."""
 
     text: str
     state: str
@@ -39,7 +39,7 @@ class Beside:
 
 
 class ValuesBeside(Quiet):
-    """One line for each row of the calibration of which there is something to say."""
+    """One line for each row of the calibration about which there is something to report."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -47,11 +47,11 @@ class ValuesBeside(Quiet):
         self._not_before = 0.0
         self._estimates: Mapping[str, Any] = {}
         self.strength = Strength()
-        """Of the specimen, as far as it is known."""
+        """Strength of the specimen, as far as it is known."""
         self._rows: dict[str, Beside] = {}
 
     def follow(self, seen: Seen) -> None:
-        """Ask the data; nothing is said of an earlier scan."""
+        """Request the estimates; nothing is reported about an earlier scan."""
         state = seen.view.state
         key = _stage(state) if time.monotonic() >= self._not_before else self._asked
         if key != self._asked:
@@ -64,7 +64,7 @@ class ValuesBeside(Quiet):
         self._rows = {name: said[name] for name, _, _ in CALIBRATION_ROWS if name in said}
 
     def _refused(self, _line: str) -> None:
-        """Ask again: while results are made nobody has its frames."""
+        """Ask again later: while results are being made nobody can access the scan's frames."""
         self._asked, self._not_before = (), time.monotonic() + AGAIN_S
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
@@ -75,27 +75,27 @@ class ValuesBeside(Quiet):
             self.strength = Strength(*(float(one) if isinstance(one, int | float) else None for one in seen))
 
     def use(self, request: Request) -> None:
-        """Take over what stands beside a row."""
+        """Use the value suggested for a row."""
         row = self._rows.get(request.name)
         if row is not None and row.command:
             self._orders.send(row.command, "taken over; undo goes back", **row.arguments)
 
     def texts(self) -> Mapping[str, str]:
-        """A tick in the place of the origin where the data agree with what was given."""
+        """A tick in place of the origin if the data agree with the given value."""
         return {f"cal_{name}_origin": f"{one.who} ✓" for name, one in self._rows.items() if one.state == "agrees"}
 
     def lists(self) -> Mapping[str, Any]:
-        """For the page to draw."""
+        """Data for the page to draw."""
         rows = {name: {"text": one.text, "state": one.state, "label": one.label} for name, one in self._rows.items()}
         return {"beside": rows}
 
     def takers(self) -> Takers:
-        """Clicks on the buttons."""
+        """Handlers of clicks on the buttons."""
         return {"use_row": self.use}
 
 
 def _stage(state: ServerState) -> tuple[object, ...]:
-    """What an answer is good for; empty while there is nothing to ask."""
+    """Key of the state for which an estimate holds; empty while there is nothing to request."""
     ended = state.state in FINAL_STATES
     if not state.uid or not (ended or state.progress >= FIRST_LOOK):
         return ()
@@ -103,7 +103,7 @@ def _stage(state: ServerState) -> tuple[object, ...]:
 
 
 def of_header(state: ServerState) -> dict[str, Beside]:
-    """Values that are pinned otherwise than the header of this scan says."""
+    """Pinned values that differ from those in the header of this scan."""
     rows = {name: unit for name, _, unit in CALIBRATION_ROWS}
     found = {}
     for name, sent in state.contradicted.items():
@@ -117,7 +117,7 @@ def of_header(state: ServerState) -> dict[str, Beside]:
 
 
 def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Beside]:
-    """What the data say, with a button where that is something else."""
+    """What the data say, with a button if that differs from the value in use."""
     units = {name: unit for name, _, unit in CALIBRATION_ROWS}
     found = {}
     for name in ESTIMATED:

@@ -1,4 +1,4 @@
-"""Figures that are made when the page first needs them: most viewers never open what hides the larger part of them."""
+"""Figures that are made when the page first needs them: most viewers never open the parts that show most of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class LaterFigure:
-    """A figure called ``name`` that ``make`` makes when it is asked for; what is to be done to it waits until then."""
+    """A figure called ``name`` that ``make`` makes when it is first needed; additions to it wait until then."""
 
     def __init__(self, name: str, make: Callable[[], Plot]) -> None:
         self.name = name
@@ -22,12 +22,12 @@ class LaterFigure:
 
     @property
     def is_made(self) -> bool:
-        """Whether somebody has asked for the figure."""
+        """Whether the figure has been made."""
         return self._made is not None
 
     @property
     def figure(self) -> Plot:
-        """The figure."""
+        """The figure, made on first access."""
         if self._made is None:
             self._made = self._make()
             for add in self._waiting:
@@ -35,7 +35,7 @@ class LaterFigure:
         return self._made
 
     def adorn(self, add: Callable[[Plot], object]) -> None:
-        """Have ``add`` called with the figure: now where it is there, else when it is made."""
+        """Call ``add`` with the figure: now if it is made, otherwise when it is."""
         if self._made is not None:
             add(self._made)
         else:
@@ -43,7 +43,7 @@ class LaterFigure:
 
 
 class AxesFigure(LaterFigure):
-    """One with axes, whose ink is that of the theme."""
+    """A figure with axes, whose colour follows the theme."""
 
     def __init__(self, name: str, make: Callable[[], Plot]) -> None:
         super().__init__(name, make)
@@ -51,7 +51,7 @@ class AxesFigure(LaterFigure):
         self.adorn(self._ink)
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         self._theme = theme
         if self._made is not None:
             self._ink(self._made)

@@ -1,4 +1,4 @@
-"""A point of the scan that was clicked on a map: marked on all of them, and its diffraction pattern."""
+"""A scan point that was clicked on a map: marked on all maps, with its diffraction pattern."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
 LIVE, AGAIN_FRAMES = "scanning", 256
-"""While a scan comes, a point that it has not reached is asked for again with every 256 frames."""
+"""During a scan, a point that has not been reached is requested again with every 256 frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
 logger = logging.getLogger(__name__)
 
 
 class PickedPoint:
-    """The point (or rectangle) that was picked; ``busy``: whether clicks mean something else; ``picked``: is called."""
+    """The picked point (or rectangle); ``busy``: whether clicks mean something else; ``picked``: called on a pick."""
 
     def __init__(
         self, panels: Sequence[MapPanel], orders: Orders, busy: Callable[[], bool], picked: Callable[[], None]
@@ -54,11 +54,11 @@ class PickedPoint:
         self._said = ""
         self._asked: tuple[object, ...] = ()
         self._owed = False
-        """Whether the server owes a pattern: points that are passed over meanwhile are not asked for."""
+        """Whether the server owes a pattern: points passed over meanwhile are not requested."""
         self._shown: tuple[Point | None, Point | None] = (None, None)
-        """Of which point, or rectangle, the pattern is that is shown."""
+        """Point, or corners of the rectangle, whose pattern is displayed."""
         self._waits = False
-        """Whether the pattern of a point is asked for again when more frames have come."""
+        """Whether the pattern of a point is requested again when more frames have arrived."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
         self._frame = ColumnDataSource(data={"x": [], "y": []})
         self._glyphs: list[list[GlyphRenderer]] = [[] for _ in panels]
@@ -72,7 +72,7 @@ class PickedPoint:
         plot.on_event(Tap, lambda event: self.tap(panel, event.x, event.y))
 
     def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
-        """A click on a map that is no Fourier transform."""
+        """Handle a click on a map that is not a Fourier transform."""
         step, shape = self._steps(panel), self._state.scan.shape
         if self._busy() or panel.shows_fft or x is None or y is None or shape is None:
             return
@@ -86,7 +86,7 @@ class PickedPoint:
         return step if step is not None and panel.view.calibrated else (1.0, 1.0)
 
     def ask(self, request: Request) -> None:
-        """Move the point by (rows, columns), grow it to a rectangle by (rows, columns), or take that of a drag."""
+        """Move the point by (rows, columns), grow it to a rectangle by (rows, columns), or use a dragged rectangle."""
         if request.key == "rectangle":
             self._drag(request)
             return
@@ -105,7 +105,7 @@ class PickedPoint:
         )
 
     def _drag(self, request: Request) -> None:
-        """Two corners (y, x, y, x) in the coordinates of a map that is no Fourier transform, moved into the scan."""
+        """Use two corners (y, x, y, x) in the coordinates of a map (not a Fourier transform), clipped to the scan."""
         shape, numbers = self._state.scan.shape, request.numbers
         if request.panel >= len(self._panels) or len(numbers) != 4 or shape is None:
             return
@@ -119,12 +119,12 @@ class PickedPoint:
         self.choose((top, left), (bottom, right))
 
     def choose(self, point: Point, to: Point | None = None) -> None:
-        """Mark a point or a rectangle, and ask for its pattern."""
+        """Mark a point or a rectangle, and request its pattern."""
         self.point, self.to = point, None if to == point else to
         self._picked()
 
     def follow(self, state: ServerState, *, looking_back: bool, wanted: bool) -> None:
-        """Ask once for what is picked, as soon as somebody wants to see it; ``state``: of the scan that is seen."""
+        """Request the picked pattern once, as soon as somebody wants to see it; ``state``: of the scan on view."""
         if state.uid != self._state.uid:
             self.point = self.to = None
             self._forget("")
@@ -142,7 +142,7 @@ class PickedPoint:
             self._ask(state, self.point, self.to)
 
     def _ask(self, state: ServerState, point: Point, to: Point | None) -> None:
-        """Ask for one pattern. One that comes late is shown too, unless of another scan: arrows are held down."""
+        """Request one pattern. A late reply is shown too, unless it is of another scan: arrow keys are held down."""
         key = self._asked
 
         def is_of_this_scan() -> bool:
@@ -189,7 +189,7 @@ class PickedPoint:
         self._raw, self._pictures, self._said = None, {}, said
 
     def _draw(self) -> None:
-        """The marks, in the coordinates of maps; none on a Fourier transform."""
+        """Draw the marks, in the coordinates of maps; none on a Fourier transform."""
         step = self._steps(self._panels[0])
         mark: dict[str, list[float]] = {"x": [], "y": []}
         frame: dict[str, list[float]] = {"x": [], "y": []}
@@ -209,7 +209,7 @@ class PickedPoint:
                     glyph.visible = not panel.shows_fft
 
     def view(self, seen: FeedView) -> FeedView:
-        """What panels are to show, with the pattern of the point among it."""
+        """What panels are to show, including the pattern of the point."""
         if self._raw is None:
             return seen
         for name in NAMES:
@@ -219,7 +219,7 @@ class PickedPoint:
         return replace(seen, pictures=pictures, available=seen.available | {HERE})
 
     def texts(self, *, shown: bool) -> dict[str, str]:
-        """Which point, and how many counts; ``shown``: its pattern is what the panel shows."""
+        """Which point, and its counts; ``shown``: whether its pattern is on display."""
         if not shown or self.point is None:
             return {"pattern_where": ""}
         place = "row {}, column {}".format(*self.point)

@@ -1,6 +1,4 @@
-"""A run read from the results file, in the place of the one that is told: one that was clicked, or the last one of a
-scan that was opened again.
-"""
+"""A run from the results file in place of the reported one: a clicked run, or the last run of a reopened scan."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ShownRun:
-    """Which stored run is shown, with its pictures, losses and settings; none: the run that the server tells of."""
+    """The stored run on display, with its pictures, losses and settings; none: the run that the server reports."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -44,20 +42,20 @@ class ShownRun:
 
     @property
     def name(self) -> str:
-        """Of the stored run that is shown; empty: there is none."""
+        """Name of the stored run on display; empty if there is none."""
         return str(self._told.get("run", "")) if self._raw else ""
 
     @property
     def preset(self) -> dict[str, Any] | None:
-        """Settings of the stored run that differ from the defaults; None where none is shown."""
+        """Settings of the displayed stored run that differ from the defaults; None if there is none."""
         return changed_settings(self._told.get("preset")) if self._raw else None
 
     def choose(self, request: Request) -> None:
-        """Show a run; once more, or without a name: the one that is told again."""
+        """Show a run; if it is already shown, or without a name, return to the reported run."""
         self._chosen = "" if request.name == self._chosen else request.name
 
     def follow(self, view: FeedView, runs: Mapping[str, Any]) -> None:
-        """Ask for the run that is to be shown; ``runs``: those of the scan that is shown."""
+        """Request the run that is to be shown; ``runs``: those of the displayed scan."""
         uid = view.state.uid or ""
         if uid != self._uid:
             self._uid, self._chosen = uid, ""
@@ -88,9 +86,9 @@ class ShownRun:
         self._told, self._raw, self._signature = told, raw, ()
 
     def view(self, view: FeedView, wanted: Collection[str] = ()) -> FeedView:
-        """What the Refine view shows: the stored run in the place of the one that is told.
+        """What the Refine view shows: the stored run instead of the reported one.
 
-        ``wanted``: names of pictures, of which single slices are made only then.
+        ``wanted``: names of pictures; pictures of single slices are made only if they are among them.
         """
         if not self._raw:
             return without_other_scans(view)
@@ -122,25 +120,25 @@ class ShownRun:
         return replace(view, state=summarised, refinement=run, pictures=pictures_seen, available=there, slices=slices)
 
     def texts(self) -> dict[str, str]:
-        """Which stored run that is, and how it was made."""
+        """Which stored run is displayed, and how it was made."""
         if not self._raw:
             return {"shown_run": "", "shown_settings": ""}
         settings = ", ".join(f"{key} = {_plain(value)}" for key, value in (self.preset or {}).items())
         return {"shown_run": self.name, "shown_settings": settings or "settings as they are by default"}
 
     def marks(self) -> dict[str, str]:
-        """Whether a stored run is shown."""
+        """Whether a stored run is displayed."""
         return {"stored": "on" if self._raw else "off"}
 
 
 def of_another_scan(view: FeedView) -> bool:
-    """Whether the refinement that is told belongs to another scan than the one that is shown."""
+    """Whether the reported refinement belongs to a scan other than the displayed one."""
     told = view.refinement
     return told is not None and bool(told.uid) and told.uid != view.state.uid
 
 
 def without_other_scans(view: FeedView) -> FeedView:
-    """Nothing of a refinement of another scan that has ended; one that runs can be watched, and is so called."""
+    """Hide a finished refinement of another scan; one that runs can be watched, and is labelled as such."""
     if not of_another_scan(view) or view.state.refinement.state in BUSY:
         return view
     pictures = MappingProxyType({name: one for name, one in view.pictures.items() if not _of_a_run(name)})
@@ -150,13 +148,13 @@ def without_other_scans(view: FeedView) -> FeedView:
 
 
 def number_of(run: str) -> tuple[int, str]:
-    """Runs are called run1, run2, …; others come before them."""
+    """Sort key of a run: runs are called run1, run2, …; others come before them."""
     digits = run.removeprefix("run")
     return (int(digits) if digits.isdecimal() else 0, run)
 
 
 def changed_settings(preset: object) -> dict[str, Any]:
-    """Settings as a file holds them, without those that are as they are by default."""
+    """Settings as a file holds them, without those at their defaults."""
     if not isinstance(preset, Mapping):
         return {}
     try:

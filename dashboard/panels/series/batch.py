@@ -31,8 +31,9 @@ WORDS: Mapping[str, str] = {
 
 
 class BatchPanel:
-    """``preset``: the settings of the refine form; ``written``: takes the reply that names a file; ``begun``: shows a
-    refinement of several scans that has begun.
+    """The table of a batch. ``preset``: settings of the refine form; ``written``: gets the reply that names a file.
+
+    ``begun``: shows a refinement of several scans that has begun.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class BatchPanel:
         self._can = False
 
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
-        """Ask for the table while somebody looks at it; ``free``: somebody may press buttons."""
+        """Request the table while it is displayed; ``free``: whether buttons may be pressed."""
         self._can = free
         self.together.follow(view, free=free)
         if on_show and view.connected and time.monotonic() - self._asked_at > ASK_EVERY_S:
@@ -61,11 +62,11 @@ class BatchPanel:
         self._told = understood(BatchReply, reply)
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"batch": self.press, **self.together.takers()}
 
     def press(self, request: Request) -> None:
-        """Refine what was chosen, what failed once more; stop; or have the table written."""
+        """Refine the chosen scans, retry those that failed, stop, or have the table written."""
         if not self._can:
             self._orders.say("not now: wait a moment")
         elif request.key == "start":

@@ -1,4 +1,4 @@
-"""What is to be varied, as somebody fills it in: a line for each of the usual values, and one for all others."""
+"""The form of values to vary: a line for each of the usual values, and one for all others."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ VARIED: tuple[Varied, ...] = (
 
 @dataclass(frozen=True)
 class TuneForm:
-    """``rows``: low and high of each line that is ticked, as typed; both empty: as far as what is known suggests."""
+    """``rows``: low and high of each ticked line, as typed; both empty: the range that existing knowledge suggests."""
 
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     others: str = ""
     trials: str = ""
 
     def number_of_trials(self) -> int | None:
-        """How many; None where that is left to the server, or is no number."""
+        """Number of trials; None if that is left to the server, or is not a number."""
         text = self.trials.strip()
         return int(text) if text.isdecimal() and 1 <= int(text) <= MOST_TRIALS else None
 
     def checked(self) -> tuple[list[str], dict[str, str]]:
-        """What to vary as the server takes it, and what is wrong, by field; empty where nothing is."""
+        """What to vary, as the server accepts it, and what is wrong, by field; empty if nothing is."""
         from ptylive.application.tuning.ranges import parse_over
 
         over, wrong = [], {}
@@ -77,7 +77,7 @@ class TuneForm:
 
 
 def form_of(text: str) -> TuneForm:
-    """The form as the page sends it; a browser is not believed: what is not understood is left out."""
+    """Parse the form that the page sent; the browser is not trusted, so what is not understood is left out."""
     try:
         plain = read_json(text or "{}", "the form")
     except (MetadataError, ValueError):

@@ -1,4 +1,4 @@
-"""The loss of trials against one of the values that are varied, and the curve through them."""
+"""The loss of trials against one of the varied values, and the curve through them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.dashboard.theme import PHASE_COLOURS, Theme
 MARGIN = 0.06
 PERCENT = 100.0
 WITHIN = 0.9
-"""Of the trials that came to their end are shown; far ones would press the others together."""
+"""Fraction of the completed trials that is shown; distant ones would compress the others."""
 
 
 class LandscapeFigure:
@@ -72,11 +72,11 @@ class LandscapeFigure:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         self.plot.wear(theme)
 
     def show(self, label: str, at: Sequence[float], losses: Sequence[float], curve: Mapping[str, Any]) -> None:
-        """Draw trials (``at`` a value, each with its loss), and a curve as the server tells it, or none."""
+        """Draw trials (``at`` a value, each with its loss), and a curve as the server reports it, if any."""
         best = min(losses, default=1.0)
         above = [PERCENT * (loss / best - 1) for loss in losses] if best > 0 else [loss - best for loss in losses]
         self.trials.data = {"at": list(at), "loss": above}

@@ -19,7 +19,7 @@ from ptylive.schema.units import number_and_unit, unit_factor
 
 BUSY = frozenset({"queued", "running", "stopping"})
 FORM = "form"
-"""Where what concerns all scans is said."""
+"""Key of messages that concern all scans."""
 Tilt = tuple[float, float]
 
 
@@ -31,7 +31,7 @@ class TiltedScan:
     tilt: tuple[str, str] = ("0", "0")
 
     def tilt_mrad(self) -> Tilt:
-        """In mrad, whatever angle was typed. Raises ValueError with what is wrong, for the field."""
+        """The tilt in mrad, whatever angle was typed. Raises ValueError with a message for the field."""
         return _angle_mrad(self.tilt[0], "row"), _angle_mrad(self.tilt[1], "column")
 
 
@@ -46,16 +46,16 @@ class TogetherPanel:
         self._shown = ""
 
     def follow(self, view: FeedView, *, free: bool) -> None:
-        """Which recording is shown, and whether a refinement runs; ``free``: somebody may press buttons."""
+        """Follow which recording is displayed and whether a refinement runs; ``free``: whether buttons can be used."""
         self._can, self._queues = free, view.state.refinement.state in BUSY
         self._shown = PurePath(view.state.recording or "").name
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"together": self.press}
 
     def press(self, request: Request) -> None:
-        """Open the form for the scans that are ticked, close it, or begin."""
+        """Open the form for the ticked scans, close it, or begin."""
         lines = scans_of(request.value)
         if request.key == "close":
             self._scans, self._wrong = [], {}
@@ -73,7 +73,7 @@ class TogetherPanel:
         self._scans, self._wrong = lines, {}
 
     def _start(self, lines: list[TiltedScan]) -> None:
-        """The scan that is tilted least is the frame of the others: it is shown, and gets the result."""
+        """Start with the least tilted scan as the frame of the others: it is displayed, and gets the result."""
         tilts, self._wrong = self._checked(lines)
         if self._wrong:
             return
@@ -96,7 +96,7 @@ class TogetherPanel:
             self._orders.send("open", f"{PurePath(first).stem} opened", refine, recording=first)
 
     def _checked(self, lines: list[TiltedScan]) -> tuple[list[Tilt], dict[str, str]]:
-        """Tilts in mrad, and what is wrong by recording; what concerns all of them under :data:`FORM`."""
+        """Tilts in mrad, and what is wrong by recording; faults common to all are under :data:`FORM`."""
         tilts: list[Tilt] = []
         wrong: dict[str, str] = {}
         for one in lines:
@@ -133,7 +133,7 @@ _SAID = (("num_slices", "slices"), ("total_thickness_A", "thickness / Å"), ("ep
 
 
 def scans_of(text: str) -> list[TiltedScan]:
-    """The form as the page sends it: names, or names with tilts. What is not understood is left out."""
+    """Parse the form that the page sent: names, or names with tilts. What is not understood is left out."""
     try:
         plain = read_json(text or "[]", "the form")
     except (PtyliveError, ValueError):
@@ -150,7 +150,7 @@ def _scan(plain: object) -> TiltedScan | None:
 
 
 def _angle_mrad(text: str, which: str) -> float:
-    """What was typed, mrad where no unit stands. Raises ValueError naming which of the two is wrong."""
+    """Typed angle, in mrad unless a unit is given. Raises ValueError naming which of the two is wrong."""
     if not text.strip():
         raise ValueError(f"{which}: give a tilt, 0 where there is none")
     number, unit = number_and_unit(text) or (math.nan, "")

@@ -1,4 +1,4 @@
-"""Trials of settings: what is varied, the trials as they come, what they tell, and its way into the refine form."""
+"""Trials of settings: what is varied, the trials as they arrive, their results, and the way into the refine form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.dashboard.words import UNKNOWN, number, seconds
 
 ASK_EVERY_S = 1.0
 MOST_ROWS = 100
-"""Trials in the table, the last ones."""
+"""Number of trials in the table, the last ones."""
 WORDS: Mapping[str, str] = {
     "none": "no trials yet",
     "kept": "trials of an earlier session",
@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 
 
 class TunePanel:
-    """``preset``: the settings of the refine form; ``use``: puts settings there, and says what it did not know."""
+    """``preset``: the settings of the refine form; ``use``: puts settings there, and reports unknown ones."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class TunePanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.landscape.plot,)
 
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
-        """Ask for the trials while somebody looks at them; ``free``: somebody may press buttons."""
+        """Request the trials while they are displayed; ``free``: whether buttons may be pressed."""
         state = view.state
         self._can = free and bool(state.uid)
         if state.uid != self._uid:
@@ -89,7 +89,7 @@ class TunePanel:
         self.landscape.show(label, [at for at, _ in points], [loss for _, loss in points], curve)
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"tune": self.press, "landscape": self.choose}
 
     def choose(self, request: Request) -> None:
@@ -98,7 +98,7 @@ class TunePanel:
         self._draw()
 
     def press(self, request: Request) -> None:
-        """Start, go on, stop, or take over what was found."""
+        """Start, resume, stop, or adopt the results."""
         if not self._can:
             self._orders.say("no scan to tune yet" if self._uid is None else "not now: wait a moment")
         elif request.key == "start":
@@ -112,7 +112,7 @@ class TunePanel:
             self._take_over()
 
     def _trials(self, form: TuneForm) -> int:
-        """How many are wanted; more than there are where they are all done."""
+        """Number of trials wanted; more than there are if these are all done."""
         wanted = form.number_of_trials()
         return wanted if wanted is not None else max(self._told.wanted, self._told.ended)
 
@@ -130,7 +130,7 @@ class TunePanel:
         self._orders.send("tune", said, **asked, **self._place.arguments())
 
     def _take_over(self) -> None:
-        """Settings into the form, values of the experiment into the calibration of this scan."""
+        """Put settings into the form, and values of the experiment into the calibration of this scan."""
         told = self._told
         self._use(dict(told.settings))
         if told.corrections:
@@ -144,7 +144,7 @@ class TunePanel:
     # -- what the page shows ------------------------------------------------------------------------------------------
 
     def texts(self) -> dict[str, str]:
-        """Where it stands, in words."""
+        """Progress in words."""
         told = self._told
         doing = told.message or (f"{told.under_way} under way" if told.under_way else "")
         count = f"{told.ended} of {told.wanted} trials" if told.wanted else f"{told.ended} trials" if told.ended else ""
@@ -172,7 +172,7 @@ class TunePanel:
         }
 
     def lists(self) -> dict[str, Any]:
-        """The table of trials, what they tell, and what is wrong with the form."""
+        """The table of trials, their results, and what is wrong with the form."""
         told = self._told
         best = min((t.loss for t in told.trials if t.loss is not None), default=None)
         rows = [

@@ -146,7 +146,7 @@ class MultisliceProblem:
     offsets_px: DoubleArray | None = None
     """(N, 2) displacement of each pattern on the detector, in pixels of the window."""
     model: ForwardModel | None = None
-    """What is modelled beyond the plain far field; needs ``phase_per_A``."""
+    """Features modelled beyond the plain far field; needs ``phase_per_A``."""
     precision: Precision = Precision.SINGLE
 
     @property

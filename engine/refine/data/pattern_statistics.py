@@ -36,7 +36,7 @@ class PatternStatistics:
     noise_spread: float
     """Correlation of the noise of neighbouring detector pixels: 0 for independent counting."""
     counting_share: float = 1.0
-    """Variance over mean outside the bright field: 1 for counted electrons, next to 0 for noise-free patterns."""
+    """Variance over mean outside the bright field: 1 for counted electrons, close to 0 for noise-free patterns."""
     patterns: int = 0
     """Number of patterns."""
 

@@ -10,7 +10,7 @@ is not finite. This applies to the first sweep, too.
 The solver is a pure function from state to state, so stopping, saving and going back need no special treatment.
 Batches are drawn at random, with equal shares of the scan. Patterns are sorted by the rows of the object that they
 light; with n batches in a sweep, every n consecutive patterns go to n different batches. Each batch thus covers the
-whole scan, and if the scan is cut by rows into tiles, each tile has its part of every batch, whatever their number.
+whole scan, and if the scan is cut by rows into tiles, every tile has its part of each batch, whatever the cut.
 """
 
 from __future__ import annotations

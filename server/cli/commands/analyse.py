@@ -32,26 +32,28 @@ ptylive analyse refined.h5 analysis/ --order 5 --log refined.loss.csv   # aberra
 def analyse(
     results: Annotated[Path, typer.Argument(help="results file")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder for analysis.json and pictures")],
-    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     other: Annotated[
-        Path | None, typer.Option("--with", metavar="RESULTS", help="compare by ring and shell correlation")
+        Path | None,
+        typer.Option("--with", metavar="RESULTS", help="compare with this file by ring and shell correlation"),
     ] = None,
     other_run: Annotated[str | None, typer.Option("--with-run", help="which refinement of the other file")] = None,
     line: Annotated[
-        str | None, typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; the middle row")
+        str | None,
+        typer.Option(metavar="ROW,COL,ROW,COL", help="depth section below this line, Å; default: the middle row"),
     ] = None,
-    radius: Annotated[float, typer.Option(min=0.05, help="least distance of atom columns, Å")] = 0.6,
+    radius: Annotated[float, typer.Option(min=0.05, help="smallest distance between atom columns, Å")] = 0.6,
     half_dose: Annotated[
         Path | None, typer.Option(metavar="RECORDING", help="refine two halves of the dose and compare them")
     ] = None,
-    order: Annotated[int, typer.Option(min=3, max=8, help="of the aberrations fitted to the probe")] = 3,
+    order: Annotated[int, typer.Option(min=3, max=8, help="highest order of the aberrations fitted to the probe")] = 3,
     log: Annotated[
-        Path | None, typer.Option(metavar="CSV", help="log of losses, ours or PyPty's: a chart for each column")
+        Path | None, typer.Option(metavar="CSV", help="log of losses, from ptylive or PyPty: one chart per column")
     ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a reconstruction holds: resolution, probe, aberrations, atom columns, depth section."""
+    """Analyse a reconstruction: resolution, probe, aberrations, atom columns, depth section."""
     from ptylive.application.analysis.figures import STEPS
     from ptylive.application.analysis.figures import analyse as look
     from ptylive.application.analysis.waves import add_log
@@ -90,23 +92,23 @@ def analyse(
 
 
 class Steps:
-    """Counts what has been done of an analysis for the person at the terminal."""
+    """Counter of the steps of an analysis, for the person at the terminal."""
 
     def __init__(self, shown: Shown, total: int) -> None:
         self._shown, self._total, self._done = shown, total, -1
 
     def __call__(self, words: str) -> None:
-        """What comes next; what came before is done."""
+        """Begin the next step; the previous one is done."""
         self._done += 1
         self._shown.update(self._done, self._total, f"analysing: {words}")
 
     def inside(self, share: float, words: str) -> None:
-        """How far the present step is, 0 to 1."""
+        """Show the progress of the current step, 0 to 1."""
         self._shown.update(round(self._done + share, 3), self._total, f"analysing: {words}")
 
 
 def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, steps: Steps) -> list[str]:
-    """Add the comparison with another run; what is missing where they cannot be compared."""
+    """Add the comparison with another run; return what is missing if they cannot be compared."""
     from ptylive.application.analysis.figures import compare
 
     if second is None:
@@ -115,26 +117,26 @@ def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, step
     try:
         compare(found, stored, second)
     except PtyliveError as error:
-        return [f"no correlation with {second.name}: {error.line()}"]
+        return [f"no comparison with {second.name}: {error.line()}"]
     return []
 
 
 def _half_dosed(
     found: Analysis, stored: StoredRun, recording: Path, values: dict[str, object], steps: Steps
 ) -> list[str]:
-    """Add the agreement of two halves of the dose; what is missing where it cannot be made."""
+    """Add the agreement of two halves of the dose; return what is missing if it cannot be computed."""
     from ptylive.application.analysis.figures import add_half_dose
 
     steps("halves of the dose")
     try:
         add_half_dose(found, _halves(recording, stored, values, steps))
     except PtyliveError as error:
-        return [f"no halves of the dose: {error.line()}"]
+        return [f"halves of the dose were not compared: {error.line()}"]
     return []
 
 
 def parse_line(text: str | None) -> tuple[Point, Point] | None:
-    """Two points of a line. Raises MetadataError."""
+    """Parse the two points of a line. Raises MetadataError."""
     if text is None:
         return None
     try:
@@ -147,7 +149,7 @@ def parse_line(text: str | None) -> tuple[Point, Point] | None:
 
 
 def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps: Steps) -> HalfDose:
-    """Two refinements of half the dose each, with the run's preset and calibration."""
+    """Compare two refinements of half the dose each, with the run's preset and calibration."""
     from ptylive.application.offline import refinable
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -162,7 +164,7 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
 
 
 def tell_of_half(steps: Steps, half: int, progress: Progress) -> None:
-    """How far the refinement of the first (0) or second (1) half of the dose is."""
+    """Show the progress of refining the first (0) or second (1) half of the dose."""
     epochs = max(progress.epochs, 1)
     doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"
     words = f"{('first', 'second')[half]} half of the dose, {doing}"

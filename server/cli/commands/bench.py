@@ -21,10 +21,11 @@ ptylive bench --bounds
 
 
 def bench(
-    what: Annotated[str | None, typer.Argument(help="live, stream or refine; with --bounds all of them")] = None,
+    what: Annotated[str | None, typer.Argument(help="live, stream or refine; --bounds runs all of them")] = None,
     backend: Backend = "auto",
     bounds: Annotated[
-        bool, typer.Option("--bounds", help="what the machine can do at most, and the share that each figure reaches")
+        bool,
+        typer.Option("--bounds", help="the limits of this machine, and the fraction of them that each figure reaches"),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -40,7 +41,7 @@ def bench(
     if what not in (*benches, None) or (what is None and not bounds):
         raise MetadataError(f"unknown benchmark {what!r}", "choose live, stream or refine")
     if what in ("stream", "refine") and backend != "auto":
-        raise MetadataError(f"bench {what} takes no --backend", "it is for bench live")
+        raise MetadataError(f"bench {what} has no option --backend", "--backend is for bench live")
     if not bounds and what is not None:
         answer(benches[what](), as_json=as_json)
         return

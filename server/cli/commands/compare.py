@@ -22,18 +22,20 @@ def compare(
     results: Annotated[Path, typer.Argument(help="results file")],
     picture: Annotated[Path, typer.Argument(metavar="PNG", help="picture to write")],
     maps: Annotated[
-        str | None, typer.Option(help="comma-separated; without it the phases and the tilt-corrected bright field")
+        str | None, typer.Option(help="comma-separated; default: the phases and the tilt-corrected bright field")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; without it the chosen one")] = None,
-    in_a_row: Annotated[int, typer.Option("--in-a-row", min=1, max=12, help="pictures beside each other")] = 4,
+    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; default: the chosen one")] = None,
+    in_a_row: Annotated[int, typer.Option("--in-a-row", min=1, max=12, help="pictures in a row")] = 4,
     as_json: AsJson = False,
 ) -> None:
-    """Show maps and refined phase of a scan side by side, and tell how far they agree."""
+    """Show maps and refined phase of a scan side by side, and measure how well they agree."""
     from ptylive.application.comparison import compare as look
     from ptylive.application.outputs import check_output_file, take_in_waiting
 
     if picture.suffix.lower() != ".png":
-        raise MetadataError(f"{picture} is not the name of a picture", "it becomes a PNG: give a name that ends so")
+        raise MetadataError(
+            f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
+        )
     check_output_file(picture, [results])
     take_in_waiting(results, say)
     found = look(results, None if maps is None else names_in(maps), None if run is None else names_in(run))

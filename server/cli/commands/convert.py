@@ -30,32 +30,36 @@ def convert(
     basis: Annotated[str, typer.Option(help="detector basis, such as zernike:45+1; pixels keeps frames")] = "pixels",
     bin_width: Annotated[int, typer.Option("--bin", metavar="N", help="sum squares of N x N pixels")] = 1,
     crop: Annotated[
-        str, typer.Option(metavar="TOP,BOTTOM,LEFT,RIGHT", help="pixels to take off, as patterns lie after --transform")
+        str, typer.Option(metavar="TOP,BOTTOM,LEFT,RIGHT", help="pixels to crop, counted after --transform")
     ] = "0,0,0,0",
-    pad: Annotated[int, typer.Option(metavar="N", help="put N empty pixels around")] = 0,
+    pad: Annotated[int, typer.Option(metavar="N", help="add N empty pixels on each side")] = 0,
     transform: Annotated[
-        str, typer.Option(metavar="WORDS", help="undo this: transpose, flip_rows, flip_cols joined by +")
+        str, typer.Option(metavar="WORDS", help="undo this transform: transpose, flip_rows, flip_cols joined by +")
     ] = "none",
-    normalize: Annotated[bool, typer.Option("--normalize", help="give every pattern the same sum")] = False,
+    normalize: Annotated[bool, typer.Option("--normalize", help="scale every pattern to the same sum")] = False,
     cutoff: Annotated[
-        float, typer.Option(metavar="FRACTION", help="empty pixels below this share of the maximum")
+        float, typer.Option(metavar="FRACTION", help="set pixels below this fraction of the maximum to zero")
     ] = 0.0,
     cutoff_radius: Annotated[
-        float | None, typer.Option(metavar="FRACTION", help="empty pixels farther from the centre, half widths")
+        float | None,
+        typer.Option(metavar="FRACTION", help="set pixels farther than this from the centre to zero, in half widths"),
     ] = None,
-    divide: Annotated[str, typer.Option(metavar="X", help="divide counts by X; mean: by the mean sum")] = "1",
+    divide: Annotated[str, typer.Option(metavar="X", help="divide counts by X; mean: divide by the mean sum")] = "1",
     flip_scan: Annotated[
         str, typer.Option(metavar="WORDS", help="read the scan backwards: rows, cols joined by +")
     ] = "",
-    rescale: Annotated[float, typer.Option(metavar="X", help="X times as many pixels along each side")] = 1.0,
+    rescale: Annotated[
+        float, typer.Option(metavar="X", help="resample to X times as many pixels along each side")
+    ] = 1.0,
     dtype: Annotated[str | None, typer.Option(metavar="T", help="pixel type, such as u2 or f4")] = None,
     to: Annotated[
-        Literal["ptylive", "pypty"], typer.Option(help="whose file; pypty: patterns as they are, OUT.py its preset")
+        Literal["ptylive", "pypty"],
+        typer.Option(help="format to write; pypty: patterns unchanged, with the preset OUT.py"),
     ] = "ptylive",
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a scan anew: patterns prepared, as frames or as coefficients in a detector basis."""
+    """Write a scan to a new file: patterns prepared, as frames or as coefficients in a detector basis."""
     from ptylive.application.conversion import convert_file
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.preparation import Preparation
@@ -78,11 +82,13 @@ def convert(
     vet(source, values)
     if to == "pypty":
         if not (preparation.changes_nothing and choice.is_raw):
-            raise MetadataError("--to pypty writes patterns as they are", "prepare the scan first, then write that")
+            raise MetadataError(
+                "--to pypty writes patterns unchanged", "prepare the scan first, then convert the result"
+            )
         _for_pypty(source, target, values, as_json=as_json)
         return
     started = time.perf_counter()
-    kept = f"{target} was not written; begin again with the same command"
+    kept = f"{target} was not written; start again with the same command"
     with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
         made = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
@@ -106,12 +112,12 @@ def convert(
 
 
 def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: bool) -> None:
-    """The scan in the form of PyPty, with a preset that opens it."""
+    """Write the scan in PyPty's format, with a preset that opens it."""
     from ptylive.application.pypty_scan import write_for_pypty
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    kept = f"{target} was not written; begin again with the same command"
+    kept = f"{target} was not written; start again with the same command"
     with when_interrupted(kept), bar(f"writing {target.name}", quiet=as_json) as shown:
         made, script = write_for_pypty(source, target, values, shown.update)
     said = {"file": str(source), "output": str(target), "preset": str(script), "frames": made.patterns}
@@ -119,7 +125,7 @@ def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: b
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
-    """Four numbers of pixels. Raises MetadataError."""
+    """Parse four numbers of pixels. Raises MetadataError."""
     try:
         top, bottom, left, right = (int(part) for part in text.split(","))
     except ValueError:
@@ -128,20 +134,20 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_divisor(text: str) -> float | Literal["mean"]:
-    """A number, or ``mean``. Raises MetadataError."""
+    """Parse a number, or ``mean``. Raises MetadataError."""
     if text == "mean":
         return "mean"
     try:
         return float(text)
     except ValueError:
-        raise MetadataError(f"--divide {text!r} is no number", "for example 10, or mean") from None
+        raise MetadataError(f"--divide {text!r} is not a number", "for example 10, or mean") from None
 
 
 def parse_dtype(text: str | None) -> str | None:
-    """A pixel type in numpy's spelling. Raises MetadataError."""
+    """Parse a pixel type in numpy's spelling. Raises MetadataError."""
     if text is None:
         return None
     try:
         return str(np.dtype(text).newbyteorder("<").str)
     except TypeError:
-        raise MetadataError(f"--dtype {text!r} is no type", "for example u2 or f4") from None
+        raise MetadataError(f"--dtype {text!r} is not a pixel type", "for example u2 or f4") from None

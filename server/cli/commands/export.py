@@ -26,13 +26,13 @@ def export(
         str, typer.Option("--to", "--format", help="pypty, nxs, ptyrad, py4dstem, ptychodus, png, tiff or hspy")
     ],
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="folder to write into; without it that of the file")
+        Path | None, typer.Argument(metavar="[DIR]", help="folder to write into; default: the folder of the file")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="which refinement; without it the chosen one")] = None,
+    run: Annotated[str | None, typer.Option(help="which refinement; default: the chosen one")] = None,
     maps: Annotated[
         str | None,
         typer.Option(
-            "--maps", "--map", help="live maps in place of a refinement, comma-separated, or all: png, tiff, hspy"
+            "--maps", "--map", help="live maps instead of a refinement, comma-separated, or all; as png, tiff or hspy"
         ),
     ] = None,
     as_json: AsJson = False,
@@ -48,26 +48,26 @@ def export(
     take_in_waiting(results, say)
     if maps is not None:
         if run is not None:
-            raise MetadataError("--run and --maps are of different things", "give one of them")
+            raise MetadataError("--run and --maps exclude each other", "give one of them")
         _export_maps(results, folder, maps, to, as_json=as_json)
         return
     stored = StoredRun.read(results, run)
     for name in names(stored, to):
         check_output_file(folder / name, [results])
-    kept = f"{folder} may hold some of the files; begin again with the same command"
+    kept = f"{folder} may hold some of the files; start again with the same command"
     with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json) as shown:
         files = write(stored, to, folder, shown.update)
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)
 
 
 def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
-    """Write maps of a results file, each as a file of its own."""
+    """Write maps of a results file, each to a separate file."""
     from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.stored_maps import StoredMaps
 
     if to not in MAP_FORMATS:
-        raise MetadataError(f"no export of maps to {to!r}", f"choose from {', '.join(MAP_FORMATS)}")
+        raise MetadataError(f"maps cannot be exported as {to!r}", f"choose from {', '.join(MAP_FORMATS)}")
     stored = StoredMaps.read(results)
     chosen = chosen_maps(stored, None if wanted == "all" else names_in(wanted), results)
     files = [map_file(live_map, folder, to) for live_map in chosen]
@@ -75,7 +75,7 @@ def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: 
         if files.count(file) > 1:
             raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
         check_output_file(file, [results])
-    kept = f"{folder} may hold some of the files; begin again with the same command"
+    kept = f"{folder} may hold some of the files; start again with the same command"
     written = []
     with when_interrupted(kept), bar("exporting maps", quiet=as_json) as shown:
         for file in export_maps(stored, chosen, to, folder):

@@ -25,7 +25,7 @@ WANTED = {
     "convergence_semiangle_mrad": "phase maps and refinement",
     "scan_step_A": "phase maps and refinement",
 }
-"""What cannot be estimated from the data."""
+"""Metadata that cannot be estimated from the data, and what they are needed for."""
 
 EXAMPLES = """
 ptylive inspect scan.h5
@@ -39,21 +39,22 @@ ptylive inspect grating.h5 --distortion --square   # for --set distortion=… of
 def inspect(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     descan: Annotated[
-        bool, typer.Option("--descan", help="measure the wander of the pattern too: reads all frames, best of vacuum")
+        bool, typer.Option("--descan", help="also measure the descan of the pattern; reads all frames, best in vacuum")
     ] = False,
     distortion: Annotated[
-        bool, typer.Option("--distortion", help="measure the distortion of patterns on spots, rings or a disc")
+        bool, typer.Option("--distortion", help="measure the distortion of the patterns from spots, rings or the disc")
     ] = False,
     square: Annotated[
-        bool, typer.Option("--square", help="with --distortion: the lattice is a square one, as a cross grating's")
+        bool,
+        typer.Option("--square", help="with --distortion: the spots form a square lattice, as from a cross grating"),
     ] = False,
     rings: Annotated[
-        bool, typer.Option("--rings", help="with --distortion: on the rings of a powder or an amorphous film")
+        bool, typer.Option("--rings", help="with --distortion: use the rings of a powder or an amorphous film")
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say how a file is understood and what is missing."""
+    """Show how a file is understood and what is missing."""
     from ptylive.application.offline import without
     from ptylive.application.planning import questioned
     from ptylive.application.remarks import asked_about, remarks
@@ -62,7 +63,7 @@ def inspect(
     from ptylive.streamer.vetting.door import vet
 
     if rings and square:
-        raise MetadataError("--square and --rings are two references", "give one of them")
+        raise MetadataError("--square and --rings exclude each other", "give one of them")
     values = parse_assignments(settings or ())
     vet(file, values)
     with open_source(file, values) as source:
@@ -70,7 +71,7 @@ def inspect(
         told = without(header, values)
         asked = asked_about(told, header)
         if descan and header.detector.descan_px is not None:
-            raise MetadataError(f"{file}: its descan_px is given already, and is taken as it is", "leave out --descan")
+            raise MetadataError(f"{file}: its descan_px is already given, and is used as given", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
         outcome: dict[str, Any] = {
             "file": str(file),
@@ -96,9 +97,9 @@ def inspect(
 
 
 def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels.
+    """Measure the descan in the form used for other scans of the same field, in pixels; zeros if none is seen.
 
-    Jumps between lines, root mean square, belong to this scan.
+    The RMS of jumps between lines belongs to this scan only.
     """
     from ptylive.application.offline import reconstruct_source
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -119,7 +120,7 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
 
 
 def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
-    """As other scans of the same detector take it; pixels."""
+    """Measure the distortion in the form used for other scans with the same detector, in pixels."""
     from ptylive.application.analysis.distortion_files import distortion_of_source
 
     found = distortion_of_source(source, on)
@@ -131,7 +132,7 @@ def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:
-    """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
+    """Describe the numbers of a compressed scan, and the pixels per number; empty for frames."""
     basis = header.basis
     if basis.is_raw:
         return {}
@@ -144,7 +145,7 @@ def _compression(header: ScanHeader) -> dict[str, Any]:
 
 
 def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
-    """What will be estimated from the data because it was not given, and what will be left at a default, and why."""
+    """List what will be estimated from the data because it was not given, and what stays at a default, and why."""
     from ptylive.engine.calibrate.scan import LEAST_POINTS
 
     shape = header.scan.shape or (0, 0)

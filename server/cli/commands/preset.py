@@ -21,15 +21,15 @@ ptylive preset pypty.json -o preset.toml      # a PyPty preset as TOML
 
 def preset(
     file: Annotated[Path | None, typer.Argument(help="preset: TOML or JSON, or PyPty's as JSON or Python text")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="TOML file to write; without it stdout")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="the JSON schema of a preset")] = False,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="TOML file to write; default: stdout")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="print the JSON schema of presets")] = False,
     recording: Annotated[
         Path | None,
-        typer.Option("--for", metavar="FILE", help="recording the preset is for: PyPty counts in its pixels"),
+        typer.Option("--for", metavar="FILE", help="recording that the preset is for: PyPty counts in its pixels"),
     ] = None,
-    lenient: Annotated[bool, typer.Option("--lenient", help="leave behind what cannot be taken over")] = False,
+    lenient: Annotated[bool, typer.Option("--lenient", help="leave out what cannot be converted")] = False,
 ) -> None:
-    """Check a preset and write it as TOML; without FILE, every setting with its meaning and default."""
+    """Check a preset and write it as TOML; without FILE, list every setting with its meaning and default."""
     from ptylive.application.extensions import Preset
     from ptylive.application.outputs import check_text_file
     from ptylive.application.presets import load_preset
@@ -48,7 +48,7 @@ def preset(
         for note in loaded.table or loaded.notes:
             say(note)
         if loaded.positions_A is not None:
-            say("positions are not part of TOML: refine --preset takes them from the file itself")
+            say("positions are not written to TOML; refine --preset reads them from the original file")
         text = loaded.as_toml()
     if output is None:
         sys.stdout.write(text)

@@ -24,7 +24,7 @@ ptylive reconstruct scan.h5 -o maps.h5 --set gain_reference=gain.npy --backend c
 
 
 def certainty(live_map: LiveMap) -> dict[str, float]:
-    """Deviation of a pixel by noise, in its units, and information limit, Å, as far as they are known."""
+    """Return the deviation of a pixel due to noise, in its units, and the information limit in Å, if known."""
     limit = live_map.information_limits().get(1.0)
     known = limit is not None and limit.is_known
     told = {"deviation": live_map.deviation, "information_limit_A": limit.period_A if limit and known else None}
@@ -34,14 +34,14 @@ def certainty(live_map: LiveMap) -> dict[str, float]:
 def reconstruct(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
-    methods: Annotated[str | None, typer.Option(help="comma-separated; all by default")] = None,
-    basis: Annotated[str, typer.Option(help="make them from coefficients, for example zernike:45+1")] = "pixels",
+    methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
+    basis: Annotated[str, typer.Option(help="make the maps from coefficients, for example zernike:45+1")] = "pixels",
     detector: Detectors = None,
     settings: Settings = None,
     backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Make the maps of a recording: the live engine fed from a file."""
+    """Compute the maps of a recording with the live engine."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -61,7 +61,7 @@ def reconstruct(
     wanted = check_methods(names_in(methods)) if methods else METHODS
     chosen, values = read_settings(parse_assignments(settings or ()))
     request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
-    read_detectors(request.detectors)  # what is wrong with one is said before minutes of work
+    read_detectors(request.detectors)  # report a faulty detector before minutes of work
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
@@ -98,5 +98,5 @@ def reconstruct(
         },
         as_json=as_json,
     )
-    if methods and made.rendering.missing:  # all that can be made is what is asked for without --methods
-        end_partial(f"not made of what was asked for: {', '.join(made.rendering.missing)}")
+    if methods and made.rendering.missing:  # without --methods the request is for all maps that can be made
+        end_partial(f"requested but not made: {', '.join(made.rendering.missing)}")

@@ -55,7 +55,7 @@ ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one re
 
 def refine(
     files: Annotated[
-        list[Path], typer.Argument(help="native HDF5 file; several are scans of one place at different tilts")
+        list[Path], typer.Argument(help="native HDF5 file; several files: scans of the same place at different tilts")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     preset: Annotated[
@@ -63,26 +63,28 @@ def refine(
     ] = None,
     stage: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="settings of a stage; several files are refined one after the other"),
+        typer.Option(metavar="FILE", help="settings of a stage, repeatable; stages are refined one after the other"),
     ] = None,
     settings: Settings = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads on the CPU")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="go on from the checkpoint beside the output")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="continue from the checkpoint next to the output file")
+    ] = False,
     history: Annotated[
         int | None,
-        typer.Option(metavar="EPOCHS", min=1, help="keep object, probe and positions every EPOCHS epochs, for a film"),
+        typer.Option(metavar="EPOCHS", min=1, help="store object, probe and positions every EPOCHS epochs, for a film"),
     ] = None,
     checks: Annotated[
-        bool, typer.Option("--checks", help="check before the run; compare halves and shuffled data after it")
+        bool, typer.Option("--checks", help="check the data before the run; compare halves and shuffled data after it")
     ] = False,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Refine object and probe of a recording by multislice ptychography."""
+    """Refine the object and probe of a recording by multislice ptychography."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -152,7 +154,7 @@ def refine(
 
 
 def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], *, as_json: bool) -> None:
-    """Say what it came to. Raises Interrupted, PtyliveError where the run did not get to its end."""
+    """Report the outcome. Raises Interrupted, PtyliveError if the run did not finish."""
     _summarise(result, as_json)
     answer({"file": str(file), "output": str(stored.path), "run": stored.run, **outcome}, as_json=as_json)
     _judge(result.state, len(result.loss), result.message, stored)
@@ -161,17 +163,17 @@ def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[st
 def _is_elsewhere(
     loaded: PresetFile, cluster: str | None, workers: int | None, *, checks: bool, history: int | None
 ) -> bool:
-    """Whether all of it is done on a worker. Raise MetadataError for what is done on this machine only."""
+    """Return whether everything is done on a worker. Raises MetadataError for options that need this machine."""
     if cluster is None:
         return False
     if history is not None:
-        raise MetadataError("--history is kept on this machine", "leave out --history, or --cluster")
+        raise MetadataError("--history works on this machine only", "leave out --history, or --cluster")
     if workers is not None:
         return False
     if checks:
-        raise MetadataError("--checks compares on this machine", "leave out --checks, or --cluster")
+        raise MetadataError("--checks works on this machine only", "leave out --checks, or --cluster")
     if loaded.positions_A is not None:
-        raise MetadataError("positions of a preset stay on this machine", "leave out --cluster")
+        raise MetadataError("positions of a preset can be used on this machine only", "leave out --cluster")
     return True
 
 
@@ -193,7 +195,7 @@ def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
 
 
 def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) -> None:
-    """On a worker of a cluster; its results file also gets the map that the refinement began from."""
+    """Refine on a worker of a cluster; the results file also gets the map that the refinement started from."""
     from ptylive.application.outputs import reserved_run
     from ptylive.engine.results import Stored
     from ptylive.server.cli.refine_elsewhere import refine_elsewhere
@@ -219,13 +221,13 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
 def _made(
     file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, compiles: ScanHeader | None, as_json: bool
 ) -> Reconstruction:
-    """The map that the refinement begins from; meanwhile what a scan such as ``compiles`` needs is compiled."""
+    """Make the map that the refinement starts from while compiling what a scan such as ``compiles`` needs."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.server.refinement.warm_refinement import compiling
 
     with (
-        when_interrupted("nothing was written; begin again with the same command"),
-        bar(f"making the start from {file.name}", quiet=as_json) as shown,
+        when_interrupted("nothing was written; start again with the same command"),
+        bar(f"computing the starting object from {file.name}", quiet=as_json) as shown,
         nullcontext() if compiles is None else compiling(compiles, shown.update),
     ):
         methods = (method_of(wanted.start.start_map),)
@@ -234,7 +236,7 @@ def _made(
 
 
 def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
-    """Where a run keeps its history, if it does; that of an earlier one is moved aside. Raises InputFileError."""
+    """Return the history of a run, if it keeps one; that of an earlier run is moved aside. Raises InputFileError."""
     from ptylive.application.film import history_folder
     from ptylive.engine.refine.run.history import History
 
@@ -244,7 +246,7 @@ def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
 def _checked(
     file: Path, values: dict[str, Any], output: Path, *, resume: bool, shared: bool
 ) -> tuple[dict[str, Any], Path]:
-    """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
+    """Check that the output can be written; return the scan's identity and checkpoint path. Raises InputFileError."""
     from ptylive.application.outputs import beside, check_results_file, check_resumable, scan_settings
     from ptylive.streamer.source import open_source
 
@@ -270,34 +272,31 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[Event]:
-    """Ctrl-C asks the run to stop after its batch; one that had not begun yet has nothing to keep."""
-    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again ends at once") as asked:
+    """Make Ctrl-C stop the run after its batch; a run that has not begun yet has nothing to keep."""
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as asked:
         try:
             yield asked
         except RefinementError:
             if asked.is_set():
-                raise Interrupted("nothing was written; begin again with the same command") from None
+                raise Interrupted("nothing was written; start again with the same command") from None
             raise
         except KeyboardInterrupt:
-            raise Interrupted("what the last checkpoint holds is kept; go on with --resume") from None
+            raise Interrupted("the last checkpoint is kept; continue with --resume") from None
 
 
 def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
-    """End the command otherwise where the run did not get to its end, or into its file.
-
-    Raises Interrupted, PtyliveError.
-    """
+    """Raise Interrupted or PtyliveError if the run did not finish or was not written to its file."""
     written = f"{stored.path} as {stored.run}"
     if stored.problem:
         raise PtyliveError(stored.problem)
     if state == "stopped":
-        raise Interrupted(f"{epochs} epochs are in {written}; go on with the same command and --resume")
+        raise Interrupted(f"{epochs} epochs are in {written}; continue with the same command and --resume")
     if state == "failed":
-        raise PtyliveError(f"the refinement failed: {message}", f"what it came to is in {written}")
+        raise PtyliveError(f"the refinement failed: {message}", f"what was reached is in {written}")
 
 
 def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
-    """What is known of the scan. Raises MetadataError where optics are missing."""
+    """Return what is known of the scan. Raises MetadataError if optics are missing."""
     from ptylive.engine.dataset import check_told
     from ptylive.streamer.source import open_source
 
@@ -307,7 +306,7 @@ def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader
 
 
 def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:
-    """What is known before the run, said."""
+    """Check the run beforehand and print the findings."""
     from ptylive.engine.refine import check
 
     before = check(dataset, wanted, context)
@@ -317,7 +316,7 @@ def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_jso
 
 
 def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
-    """The map to start from; what looks wrong in the file is said, and why there is no such map."""
+    """Return the map to start from; print what looks wrong in the file, and why the map is missing."""
     from ptylive.application.offline import method_of, start_of
 
     for remark in made.remarks:
@@ -325,12 +324,12 @@ def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
     maps = {one.name: one for one in made.rendering.maps}
     if (name := wanted.start.start_map) not in maps:
         reason = made.rendering.missing.get(method_of(name), "see the metadata")
-        say(f"{name} was not made, and the object begins empty: {reason}")
+        say(f"{name} was not made, so the refinement starts from an empty object: {reason}")
     return start_of(maps.get, wanted.start, made.calibration)
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of the preset, and metadata of the recording, told apart by their names."""
+    """Separate settings of the preset from metadata of the recording, by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
     of_maps, plain = read_map_settings(plain) if any("." in name for name in plain) else ({}, plain)
     known = Preset.kind_for(plain).settings()
@@ -342,13 +341,13 @@ def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         except MetadataError:
             if "." in name or name in NAMES:
                 raise
-            Preset.from_mapping({name: value})  # says which setting was meant
+            Preset.from_mapping({name: value})  # its error says which setting was meant
             raise
     return preset, metadata
 
 
 def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path) -> tuple[PresetFile, dict[str, Any]]:
-    """The preset file, and the metadata given with what it adds to the recording's."""
+    """Return the preset file, and the given metadata with what the preset adds to those of the recording."""
     from ptylive.application.presets import PresetFile, load_preset
     from ptylive.streamer.source import open_source
 
@@ -363,7 +362,7 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
 
 
 def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
-    """Settings of all sources together; files that they name are looked through."""
+    """Make the preset from the settings of all sources, and vet the files they name."""
     from ptylive.application.presets import files_of
     from ptylive.streamer.vetting.door import vet_results
 
@@ -376,7 +375,7 @@ def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
 
 
 def show_progress(shown: Shown, progress: Progress) -> None:
-    """Where a run is; how much there is to do is known once trials are over."""
+    """Show the progress of a run; the total is known once trials are over."""
     if progress.phase == "trial":
         shown.update(0, None, progress.message)
         return

@@ -19,7 +19,7 @@ from ptylive.server.wire.client import ControlClient
 
 POLL_S = 0.25
 PATIENCE_S = 60.0
-"""How long a server may be silent: one whose receiving process died is back within seconds, on a busy machine more."""
+"""How long a server may be silent: one whose receiving process died is back within seconds, or longer if busy."""
 ENDED = ("done", "stopped", "failed")
 
 EXAMPLES = """
@@ -29,17 +29,21 @@ ptylive refine-now --set num_slices=4 --set total_thickness_A=80
 
 
 def refine_now(
-    wait: Annotated[bool, typer.Option("--wait", help="return when the refinement has ended")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="wait until the refinement has ended")] = False,
     during_scan: Annotated[
-        bool, typer.Option("--during-scan", help="begin with the rows that have arrived, go on when the scan has ended")
+        bool,
+        typer.Option(
+            "--during-scan", help="start with the rows that have arrived, and continue when the scan has ended"
+        ),
     ] = False,
     preset: Annotated[
-        Path | None, typer.Option(help="settings: TOML, JSON, or a PyPty preset; what it says of the scan is not taken")
+        Path | None,
+        typer.Option(help="settings: TOML, JSON, or a PyPty preset; its values about the scan are not used"),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="epochs in all")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="total number of epochs")] = None,
     settings: Settings = None,
     place: Annotated[
-        str, typer.Option(metavar="PLACE", help="here or cluster, of what the server's configuration allows")
+        str, typer.Option(metavar="PLACE", help="here or cluster, if the server's configuration allows it")
     ] = "",
     control: Control = CONTROL,
     keys: Keys = None,
@@ -60,7 +64,7 @@ def refine_now(
             "refine", preset=chosen, values=values, during_scan=during_scan, place=place, timeout_s=10.0
         )
         if wait:
-            with when_interrupted("the refinement goes on in the server; ptylive status shows it"):
+            with when_interrupted("the refinement continues in the server; ptylive status shows it"):
                 outcome = wait_for_refinement(client, quiet=as_json)
     answer(outcome, as_json=as_json)
     if outcome.get("state") == "stopped":
@@ -70,7 +74,7 @@ def refine_now(
 def wait_for_refinement(
     client: ControlClient, *, quiet: bool, check: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Follow the running refinement to its end. Raises PtyliveError when it failed, and what ``check`` raises."""
+    """Follow the running refinement to its end. Raises PtyliveError if it failed; ``check`` may raise too."""
     with bar("refining", quiet=quiet) as shown:
         while True:
             status = patient_status(client, check)
@@ -85,15 +89,15 @@ def wait_for_refinement(
 
 
 def refinement_words(run: Mapping[str, Any]) -> str:
-    """Where a refinement stands, and what it waits for."""
+    """Return the state of a refinement, and what it waits for."""
     waits = run["message"] if run["state"] == "queued" else ""
     return f"refinement {run['state']}{': ' if waits else ''}{waits}"
 
 
 def patient_status(client: ControlClient, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """The state of a server that is known to be there. Raises ServerGoneError after a long silence.
+    """Return the state of a server that is known to exist. Raises ServerGoneError after a long silence.
 
-    ``check`` is called before each question, and raises where asking has become pointless.
+    ``check`` is called before each request, and raises if further requests are pointless.
     """
     give_up = time.monotonic() + PATIENCE_S
     while True:

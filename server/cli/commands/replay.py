@@ -31,17 +31,23 @@ ptylive replay scan.h5 --protocol tpx3 --to tcp://127.0.0.1:8283
 def replay(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     to: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="data address of the server; of a detector, the one to bind")
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="data address of the server; with a detector protocol, the address to bind"
+        ),
     ] = "tcp://127.0.0.1:9999",
     control: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="keep what isn't yet safe, resend it after a reconnect")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="keep frames that are not yet safe, and resend them after a reconnect"),
     ] = None,
     protocol: Annotated[str, typer.Option(help="native, dectris-v1, dectris-v2, merlin, tpx3 or tpx3-raw")] = "native",
-    mode: Annotated[str, typer.Option(help="pixels of merlin: processed, raw1, raw6, raw12 or raw24")] = "processed",
-    rate: Annotated[str, typer.Option(help="frames/s, max or recorded")] = "max",
-    basis: Annotated[str, typer.Option(help="compress on the way, for example zernike:45+1")] = "pixels",
-    batch: Annotated[int | None, typer.Option(min=1, help="frames in a message")] = None,
-    loops: Annotated[int, typer.Option(min=1, help="how often; each time is a new scan")] = 1,
+    mode: Annotated[
+        str, typer.Option(help="pixel format of merlin: processed, raw1, raw6, raw12 or raw24")
+    ] = "processed",
+    rate: Annotated[str, typer.Option(help="frames per second, max or recorded")] = "max",
+    basis: Annotated[str, typer.Option(help="compress before sending, for example zernike:45+1")] = "pixels",
+    batch: Annotated[int | None, typer.Option(min=1, help="frames per message")] = None,
+    loops: Annotated[int, typer.Option(min=1, help="number of times to send it; each is a new scan")] = 1,
     keys: Keys = None,
     settings: Settings = None,
     as_json: AsJson = False,
@@ -74,7 +80,7 @@ def replay(
         said.update(asdict(kept))
         return seen
 
-    # the sender's core belongs to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
+    # leave the sender's core to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
     kept = "the server keeps what it has received"
     if control is not None:
         kept += "; the same command sends a new scan"
@@ -89,15 +95,15 @@ def replay(
 
 
 def parse_protocol(text: str) -> ProtocolName:
-    """One of the protocols. Raises MetadataError."""
+    """Parse the name of a protocol. Raises MetadataError."""
     for name in get_args(ProtocolName):
         if text == name:
             return name  # type: ignore[no-any-return]
-    raise MetadataError(f"--protocol {text!r} is not known", f"give {', '.join(get_args(ProtocolName))}")
+    raise MetadataError(f"--protocol {text!r} is unknown", f"use {', '.join(get_args(ProtocolName))}")
 
 
 def parse_rate(text: str) -> Literal["max", "recorded"] | float:
-    """A rate in frames/s, or one of the words. Raises MetadataError."""
+    """Parse a rate in frames/s, or one of the words. Raises MetadataError."""
     if text == "max":
         return "max"
     if text == "recorded":

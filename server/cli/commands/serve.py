@@ -29,51 +29,54 @@ ptylive serve --set dark_reference=dark.h5 --set gain_reference=gain.npy --set w
 
 
 def serve(
-    config: Annotated[Path | None, typer.Option(help="configuration, TOML")] = None,
+    config: Annotated[Path | None, typer.Option(help="configuration file, TOML")] = None,
     data: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="where frames arrive: bound; a detector's is connected to")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="where frames arrive: address to bind, or of the detector to connect to"),
     ] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="what the sender speaks: native, dectris-v1, dectris-v2, merlin, tpx3, tpx3-raw")
+        str | None, typer.Option(help="protocol of the sender: native, dectris-v1, dectris-v2, merlin, tpx3, tpx3-raw")
     ] = None,
     control_host: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="control port of a Merlin detector, to see its settings and to arm it"),
+        typer.Option(metavar="HOST:PORT", help="control port of a Merlin detector, to read its settings and to arm it"),
     ] = None,
     basis: Annotated[
         str | None,
-        typer.Option(help="record coefficients (zernike:45+1); beside frames: --set server.keep_frames=true"),
+        typer.Option(help="record coefficients (zernike:45+1); in addition to frames: --set server.keep_frames=true"),
     ] = None,
-    control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are taken")] = None,
+    control: Annotated[str | None, typer.Option(metavar="ADDRESS", help="where commands are received")] = None,
     metrics: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where Prometheus finds metrics")] = None,
     dashboard: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="where the dashboard is served")] = None,
-    headless: Annotated[bool, typer.Option("--headless", help="no dashboard; the log is printed here")] = False,
+    headless: Annotated[bool, typer.Option("--headless", help="no dashboard; print the log here")] = False,
     record: Annotated[str | None, typer.Option(metavar="DIR", help="recording folder")] = None,
     no_record: Annotated[bool, typer.Option("--no-record", help="record nothing")] = False,
     watch: Annotated[
-        str | None, typer.Option(metavar="DIR", help="take up scans that other programs write into a folder")
+        str | None, typer.Option(metavar="DIR", help="load scans that other programs write into this folder")
     ] = None,
     files: Annotated[
         str | None, typer.Option(metavar="DIR", help="folder whose scan files may be opened from the dashboard")
     ] = None,
     detector: Annotated[
         list[str] | None,
-        typer.Option("--detector", metavar="NAME=WHAT", help="virtual detector of every scan, as in reconstruct"),
+        typer.Option("--detector", metavar="NAME=WHAT", help="virtual detector for every scan, as in reconstruct"),
     ] = None,
     keys: Annotated[
-        Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and let in known clients only")
+        Path | None, typer.Option("--keys", metavar="DIR", help="key folder: encrypt, and accept known clients only")
     ] = None,
     token: Annotated[
-        bool, typer.Option("--token", help="the dashboard asks for a token: operator or read-only")
+        bool, typer.Option("--token", help="the dashboard requires a token: operator or read-only")
     ] = False,
     operator: Annotated[
         list[str] | None,
-        typer.Option("--operator", metavar="NAME", help="a token of one's own, and the log says who did what"),
+        typer.Option(
+            "--operator", metavar="NAME", help="give this operator a personal token; the log names who did what"
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-host", metavar="NAME[:PORT]", help="further name of the dashboard, as of a proxy before it"
+            "--allow-host", metavar="NAME[:PORT]", help="additional host name of the dashboard, for example of a proxy"
         ),
     ] = None,
     prefix: Annotated[
@@ -115,13 +118,13 @@ def serve(
         status = supervisor.watch()
     except KeyboardInterrupt:
         say("stopping; the recording is finished first")
-        with when_interrupted("what was not recorded yet is in the journal; the next start takes it up"):
+        with when_interrupted("frames not yet recorded are in the journal; the next start recovers them"):
             status = supervisor.stop()
     raise typer.Exit(status)
 
 
 def report_addresses(supervisor: Supervisor) -> None:
-    """Tell where everything is."""
+    """Print the addresses and folders in use."""
     say(f"frames at {supervisor.data_address}, commands at {supervisor.config.control}")
     folder = supervisor.config.recording_folder
     say("nothing is recorded" if folder is None else f"recordings in {folder}")

@@ -18,7 +18,7 @@ ptylive stop --control tcp://127.0.0.1:9998
 
 
 def stop(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False) -> None:
-    """End a running server; its recording is finished first (20 s at most)."""
+    """Stop a running server; its recording is finished first (20 s at most)."""
     started = time.monotonic()
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         client.call("shutdown")
@@ -29,4 +29,4 @@ def stop(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = False)
                 answer({"stopped": True, "seconds": time.monotonic() - started}, as_json=as_json)
                 return
             time.sleep(0.1)
-    raise PtyliveError(f"the server at {control} did not stop", "look at its terminal")
+    raise PtyliveError(f"the server at {control} did not stop", "see its terminal")

@@ -1,4 +1,4 @@
-"""What is typed into the calibration box, and what the same refinement is called elsewhere."""
+"""Input in the calibration box, and how the same refinement is called elsewhere."""
 
 import shlex
 import tomllib

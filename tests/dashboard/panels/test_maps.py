@@ -1,4 +1,4 @@
-"""What stands beside the colour bar of a map."""
+"""Text next to the colour bar of a map."""
 
 import numpy as np
 from page_in_memory import ask
@@ -39,7 +39,7 @@ def lay_out(session: Session, name: str) -> list[int]:
 
 
 def test_only_panels_of_the_layout_are_made_pictures_for(session: Session) -> None:
-    """Six in one of them; of a browser that says nonsense the four that every page has."""
+    """Six in one of them; a browser that sends nonsense gets the four that every page has."""
     assert [panel.index for panel in session.mosaic.shown] == [0, 1, 2, 3]
     assert lay_out(session, "six") == [0, 1, 2, 3, 4, 5]
     assert {"dpc", "bf"} <= session._wanted()

@@ -18,13 +18,13 @@ CASES = (
     ),
     (
         ModuleNotFoundError("No module named 'ptylive.engine.maps'", name="ptylive.engine.maps"),
-        "a part of ptylive is missing: ptylive.engine.maps: install ptylive anew",
+        "a part of ptylive is missing: ptylive.engine.maps: reinstall ptylive",
     ),
     (
         ImportError("cannot import name 'x' from 'ptylive.schema' (a.py)", name="ptylive.schema"),
         "a part of ptylive does not fit the others (cannot import name 'x' from 'ptylive.schema' (a.py)): ",
     ),
-    (ModuleNotFoundError("No module named 'h5py'", name="h5py"), "the library h5py is not installed beside ptylive: "),
+    (ModuleNotFoundError("No module named 'h5py'", name="h5py"), "the library h5py is not installed: "),
     (ZeroDivisionError("1/0"), "internal error: ZeroDivisionError('1/0') (run again with --debug"),
 )
 

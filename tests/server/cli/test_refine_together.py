@@ -44,7 +44,7 @@ def test_workers_are_those_of_the_cluster(asked):
 def test_workers_of_nowhere_are_a_line(asked):
     with pytest.raises(MetadataError) as refused, shared_by(3, None, Preset(), "cpu", 1, print):
         pass
-    assert refused.value.line() == "--workers are those of a cluster: say which, as --cluster local:3"
+    assert refused.value.line() == "--workers needs a cluster: choose one, for example --cluster local:3"
 
 
 def test_what_cannot_be_shared_is_said_before_a_cluster_is_asked(asked):

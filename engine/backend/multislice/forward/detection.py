@@ -139,7 +139,7 @@ class Detector:
         return total if values.background is None else total + values.background
 
     def counted(self, planes: Any, values: Values) -> Any:
-        """Changes (n, p, p) of the recorded counts, from changes of the intensity in the detector's pixels."""
+        """Changes (n, p, p) of the counts, from changes of the intensity in the detector's pixels."""
         return planes if self._spread is None else self._spread.spread_any(planes, values.spread_px2)
 
     def add_of_counts(self, derivative: Any, intensity: Any, values: Values, total: Corrections) -> None:

@@ -75,7 +75,7 @@ def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple
     """Return the graph of a step, and the arrays of its results; the step's other arrays belong to the pool."""
     import cupy
 
-    stream = cupy.cuda.Stream(non_blocking=True)  # the default one cannot record
+    stream = cupy.cuda.Stream(non_blocking=True)  # the default stream cannot record
     with stream:
         stream.begin_capture()
         try:

@@ -101,7 +101,7 @@ def _pull_window(
 def _through_slice(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int], place: tuple[int, int, int], work: Work
 ) -> None:
-    """From the wave entering a slice to the spectrum behind it: the far field after the last slice, else ``work.b``.
+    """From the wave entering a slice to the spectrum behind it, in ``work.b``, or in the far field after the last one.
 
     With a lens behind the specimen the spectrum is always written to ``work.b``.
 

@@ -52,7 +52,7 @@ class OwnOfPatterns:
         self.group = None if groups is None else xp.asarray(groups.group)
         """(N,) group of aberrations of each pattern."""
         self.known = 0 if groups is None else len(groups.phase_per_A)
-        """Number of refined aberrations."""
+        """Number of these aberrations."""
         self._rates = None if groups is None else order.ordered(groups.phase_per_A, np.float32)
         self._lens: Any = None
         if near is not None:

@@ -18,7 +18,7 @@ from ptylive.server.cli.output import answer
 from ptylive.server.wire.client import ControlClient, EventStream
 
 ASK_S = 2.0
-"""A server that has told nothing for so long is asked whether it is still there; so nothing is missed either."""
+"""A server silent for this long is queried to see whether it still exists; this also ensures that nothing is missed."""
 
 EXAMPLES = """
 ptylive advise
@@ -32,10 +32,12 @@ Answer = dict[str, Any]
 def advise(
     control: Control = CONTROL,
     keys: Keys = None,
-    follow: Annotated[bool, typer.Option("--follow", help="a line each time it changes, until Ctrl-C")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="print a line each time the advice changes, until Ctrl-C")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say what to change at the microscope: defocus, astigmatism and what else was fitted."""
+    """Show what to change at the microscope: defocus, astigmatism and the other fitted aberrations."""
     if not follow:
         with ControlClient(control, timeout_s=2.0, keys=keys) as client:
             _tell(_asked(client), as_json=as_json)
@@ -45,7 +47,7 @@ def advise(
 
 
 def changes(control: str, keys: Path | None = None) -> Iterator[Answer]:
-    """The advice of a server, now and each time it changes; never ends. Raises ServerGoneError when it has gone."""
+    """Yield the advice of a server now and each time it changes, without end. Raises ServerGoneError if it has gone."""
     with EventStream(control, ("calibration",), keys=keys) as events, ControlClient(control, 2.0, keys) as client:
         told: Answer | None = None
         event: tuple[str, dict[str, Any]] | None = None
@@ -58,19 +60,19 @@ def changes(control: str, keys: Path | None = None) -> Iterator[Answer]:
 
 
 def _asked(client: ControlClient) -> Answer:
-    """Advice on the scan on show, from the status of a server."""
+    """Return advice on the scan being shown, from the status of a server."""
     status = client.call("status")
     try:
         advice = advice_on(Calibration.from_plain(status.get("calibration") or {}))
     except (KeyError, TypeError, ValueError) as error:
         raise ServerGoneError(
-            f"the server's calibration cannot be read: {error}", "is it of another version?"
+            f"the server's calibration cannot be read: {error}", "does the server have another version?"
         ) from None
     return _answer(status, advice)
 
 
 def _of_event(payload: Mapping[str, Any]) -> Answer | None:
-    """The same from an event; None for one that cannot be read: the next question tells."""
+    """Return the advice from an event; None for an unreadable event, which the next status request replaces."""
     try:
         return _answer(payload, Advice.from_plain(payload["advice"]))
     except (KeyError, TypeError, ValueError):
@@ -82,7 +84,7 @@ def _answer(scan: Mapping[str, Any], advice: Advice) -> Answer:
 
 
 def _tell(told: Answer, *, as_json: bool) -> None:
-    """One JSON line, or a line for people."""
+    """Print the advice as one JSON line, or as a line for people."""
     if as_json:
         answer(told, as_json=True)
         return

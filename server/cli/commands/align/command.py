@@ -22,23 +22,29 @@ ptylive align scan.h5 --set rotation_deg=-15 --json     # the rotation is forced
 def align(
     file: Annotated[Path, typer.Argument(help="scan file, native or foreign")],
     picture: Annotated[
-        Path | None, typer.Argument(metavar="PNG", help="picture of the shifts, and of Thon rings, to write")
+        Path | None, typer.Argument(metavar="PNG", help="picture to write: shifts and Thon rings")
     ] = None,
     bin_px: Annotated[
-        float | None, typer.Option("--bin", help="detector pixels along the side of the smallest bins; else 1/11 disc")
+        float | None,
+        typer.Option("--bin", help="side of the smallest bins, detector pixels; default: 1/11 of the disc"),
     ] = None,
     order: Annotated[
-        int, typer.Option(help="highest order of aberrations: 1 defocus, astigmatism; 2 and coma; 3 all twelve")
+        int, typer.Option(help="highest order of aberrations: 1 defocus, astigmatism; 2 also coma; 3 all twelve")
     ] = 1,
-    reference: Annotated[str, typer.Option(help="images are compared with: mean of the others, centre")] = "mean",
-    rounds: Annotated[int, typer.Option(help="how often the smallest bins are aligned")] = 3,
+    reference: Annotated[
+        str, typer.Option(help="what images are compared with: mean (of the others) or centre")
+    ] = "mean",
+    rounds: Annotated[int, typer.Option(help="number of times the smallest bins are aligned")] = 3,
     free: Annotated[
-        bool, typer.Option("--free", help="look for shifts anywhere, not near those of the calibration: no crystals")
+        bool,
+        typer.Option(
+            "--free", help="search for shifts anywhere, not only near those of the calibration; not for crystals"
+        ),
     ] = False,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how bright-field images are shifted, and the aberrations that explain it (parallax)."""
+    """Measure the shifts of bright-field images and the aberrations that explain them (parallax)."""
     from ptylive.application.analysis.image_shifts import align_source
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -49,7 +55,9 @@ def align(
     wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
     if picture is not None:
         if picture.suffix.lower() != ".png":
-            raise MetadataError(f"{picture} is not the name of a picture", "it becomes a PNG: give a name that ends so")
+            raise MetadataError(
+                f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
+            )
         check_output_file(picture, [file])
     values = parse_assignments(settings or ())
     vet(file, values)

@@ -32,11 +32,11 @@ ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that fail
 ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
 """
 TOLD = 8
-"""Scans that are named while they run."""
+"""Maximum number of running scans that are named."""
 
 
 def batch(
-    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="scan files, or patterns in quotes")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="scan files, or file name patterns in quotes")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="DIR", help="folder for results and table")],
     preset: Annotated[
         Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset")
@@ -45,16 +45,16 @@ def batch(
     methods: Annotated[str | None, typer.Option(help="maps to make, comma-separated; all by default")] = None,
     detector: Detectors = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="scans at a time on this machine; default: one for each core, or GPU")
+        int | None, typer.Option(min=1, help="scans at a time on this machine; default: one per core, or per GPU")
     ] = None,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each refinement on the CPU")] = 1,
-    retry: Annotated[bool, typer.Option("--retry", help="try scans again that failed in an earlier call")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="retry scans that failed in an earlier call")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct and refine many scans, and show them in one table; what is done is not done again."""
+    """Reconstruct and refine many scans, and show them in one table; finished scans are skipped."""
     from ptylive.application.batch.maps import from_anywhere, of_the_start
     from ptylive.application.batch.scans import find_scans
     from ptylive.application.batch.table import CSV_FILE, PAGE_FILE
@@ -73,7 +73,7 @@ def batch(
     loaded = preset_file(preset, out)
     scans, left_out = find_scans(files, out)
     for path in left_out:
-        say(f"{printable(str(path))} is left out: it is no scan")
+        say(f"{printable(str(path))} is left out: it is not a scan")
     check_output_folder(out)
     wanted = {**loaded.settings, **chosen}
     request = BatchRequest(
@@ -90,8 +90,8 @@ def batch(
         detectors=detectors,
     )
     with (
-        when_interrupted("what is done is kept; the same command goes on"),
-        ctrl_c_asks_to_stop("stopping all; Ctrl-C again ends at once") as asked,
+        when_interrupted("finished scans are kept; run the same command again to continue"),
+        ctrl_c_asks_to_stop("stopping all scans; Ctrl-C again stops at once") as asked,
         places(workers, cluster, backend, threads, say, when_cluster_missing) as (launch, number),
         bar(f"{len(scans)} scans", quiet=as_json) as shown,
     ):
@@ -113,10 +113,10 @@ def _show(shown: Shown, rows: Sequence[Row]) -> None:
 
 
 def _judge(rows: Sequence[Row], counts: Counter[str], *, stopped: bool) -> None:
-    """End the command otherwise where not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
+    """End the command with an error if not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
     if stopped and counts["done"] + counts["failed"] < len(rows):
-        raise Interrupted(f"{counts['done']} of {len(rows)} scans are done; go on with the same command")
+        raise Interrupted(f"{counts['done']} of {len(rows)} scans are done; run the same command again to continue")
     if counts["failed"] == len(rows):
-        raise PtyliveError("none of the scans could be refined", "the reasons are above; --retry tries them again")
+        raise PtyliveError("none of the scans could be refined", "the reasons are above; try them again with --retry")
     if counts["failed"]:
-        end_partial(f"{counts['failed']} of {len(rows)} scans failed: --retry tries them again")
+        end_partial(f"{counts['failed']} of {len(rows)} scans failed; try them again with --retry")

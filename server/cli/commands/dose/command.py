@@ -1,4 +1,4 @@
-"""The command ``dose``: recordings of one place added up, and what more dose would bring."""
+"""The command ``dose``: add up recordings of one place, and predict the effect of more dose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ptylive dose scan1.h5 scan2.h5 -o sum.h5 --set energy_eV=80e3
 
 
 def dose(
-    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order they were taken")],
+    files: Annotated[list[Path], typer.Argument(help="scan files, native or foreign, in the order of recording")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="results file for the mean map of the last place")
     ] = None,
@@ -35,7 +35,7 @@ def dose(
     backend: Backend = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Add up scans of one place: the information limit by dose, and what more dose would bring."""
+    """Add up scans of the same place: information limit against dose, and what more dose would gain."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -45,7 +45,7 @@ def dose(
 
     checked_backend(backend)
     if len(files) > MOST_FILES:
-        raise MetadataError(f"{len(files)} files are more than the {MOST_FILES} that are added up", "give fewer")
+        raise MetadataError(f"{len(files)} files: at most {MOST_FILES} can be added up", "give fewer")
     values = parse_assignments(settings or ())
     if output is not None:
         check_hdf5_file(output, files)
@@ -53,7 +53,7 @@ def dose(
         vet(file, values, *([] if output is None else [output]))
     curves: list[tuple[Path, dict[str, Any]]] = []
     missing: list[str] = []
-    last: DoseStep | None = None  # a step holds what was made of its scan: only one at a time
+    last: DoseStep | None = None  # a step holds everything made from its scan: keep only one
     with bar("adding up", quiet=as_json) as shown:
         for step in added_up(files, values, backend, shown.update):
             if step.curve is None:
@@ -64,7 +64,10 @@ def dose(
             if not as_json:
                 say(f"{step.path.name}: {step.curve.line}")
     if last is None:
-        raise PtyliveError(f"nothing can be told of any of them: {'; '.join(missing)}", "is there a specimen?")
+        raise PtyliveError(
+            f"no information limit could be measured from any of the scans: {'; '.join(missing)}",
+            "is there a specimen?",
+        )
     if output is not None:
         _write(output, last)
     _tell(curves, missing, as_json=as_json)
@@ -73,7 +76,7 @@ def dose(
 
 
 def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
-    """The curves after each file as one JSON line, or the last one as a table."""
+    """Print the curves after each file as one JSON line, or the last one as a table."""
     if as_json:
         steps = [{"file": str(path), **curve} for path, curve in curves]
         answer({"steps": steps, "line": curves[-1][1]["line"], "missing": missing}, as_json=True)
@@ -82,7 +85,7 @@ def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, 
 
 
 def table(curve: dict[str, Any]) -> str:
-    """The points of a curve as lines of text."""
+    """Return the points of a curve as lines of text."""
     lines = ["scans  dose/Å²      information limit, Å     predicted from the first, Å"]
     predicted = {point["scans"]: point for point in curve["predicted"]}
     for kind in ("measured", "expected"):
@@ -103,7 +106,7 @@ def _limit(point: dict[str, Any]) -> str:
 
 
 def _write(output: Path, step: Any) -> None:
-    """The mean map as a results file."""
+    """Write the mean map to a results file."""
     from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
 

@@ -19,12 +19,12 @@ ptylive film refined.history talk.mp4 --fps 10  # where ffmpeg is installed
 def film(
     history: Annotated[Path, typer.Argument(help="folder that refine --history wrote")],
     output: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help=".gif or .mp4; without it a .gif beside the folder")
+        Path | None, typer.Argument(metavar="[FILE]", help=".gif or .mp4; default: a .gif next to the folder")
     ] = None,
-    fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="pictures a second")] = 5.0,
+    fps: Annotated[float, typer.Option(min=0.1, max=60.0, help="pictures per second")] = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show a refinement on its way as a film: phase, probe, loss, and positions where they moved."""
+    """Show the progress of a refinement as a film: phase, probe, loss, and positions if they moved."""
     from ptylive.application.film import film as made
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.refine.run.history import snapshots

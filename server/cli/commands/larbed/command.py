@@ -21,26 +21,33 @@ ptylive larbed sto.h5 -o again.h5 --thickness 180,220    # from the reflections 
 
 def larbed(
     file: Annotated[Path, typer.Argument(help="tilt series: patterns, or reflections (/larbed)")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", help="results; .csv and .png beside it")],
-    cell: Annotated[str | None, typer.Option(metavar="A,B,ANGLE", help="projected cell: Å, Å, degrees")] = None,
-    tilt_step: Annotated[float | None, typer.Option(min=0, help="of the raster of tilts, mrad")] = None,
-    tilt_centre: Annotated[str, typer.Option(metavar="ROW,COL", help="tilt of the raster's middle, mrad")] = "0,0",
-    tilt_rotation: Annotated[float, typer.Option(help="raster to detector, degrees")] = 0.0,
-    tilts: Annotated[Path | None, typer.Option(metavar="CSV", help="tilt of each pattern, mrad: row, column")] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="OUT", help="results file; .csv and .png are written next to it")
+    ],
+    cell: Annotated[str | None, typer.Option(metavar="A,B,ANGLE", help="projected unit cell: Å, Å, degrees")] = None,
+    tilt_step: Annotated[float | None, typer.Option(min=0, help="step of the raster of tilts, mrad")] = None,
+    tilt_centre: Annotated[str, typer.Option(metavar="ROW,COL", help="tilt at the middle of the raster, mrad")] = "0,0",
+    tilt_rotation: Annotated[float, typer.Option(help="rotation from raster to detector, degrees")] = 0.0,
+    tilts: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="file with the tilt of each pattern, mrad: row, column")
+    ] = None,
     follows_tilt: Annotated[
-        bool, typer.Option("--follows-tilt", help="patterns move with the tilt: they are not de-scanned")
+        bool, typer.Option("--follows-tilt", help="patterns move with the tilt (not de-scanned)")
     ] = False,
     thickness: Annotated[
-        str, typer.Option(metavar="LOW,HIGH", help="where starts are spread, Å; the result may lie beside")
+        str,
+        typer.Option(
+            metavar="LOW,HIGH", help="range over which starting thicknesses are spread, Å; the result may lie outside"
+        ),
     ] = "100,400",
-    starts: Annotated[int, typer.Option(min=1, max=1000, help="random potentials to start from")] = 8,
-    iterations: Annotated[int, typer.Option(min=2, max=100000, help="on all tilts, at most")] = 60,
-    background: Annotated[bool, typer.Option("--background", help="refine a background of each reflection")] = False,
-    seed: Annotated[int, typer.Option(min=0, help="of all random numbers")] = 0,
+    starts: Annotated[int, typer.Option(min=1, max=1000, help="number of random starting potentials")] = 8,
+    iterations: Annotated[int, typer.Option(min=2, max=100000, help="largest number of iterations on all tilts")] = 60,
+    background: Annotated[bool, typer.Option("--background", help="refine a background for each reflection")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="seed of all random numbers")] = 0,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find structure factors and thickness of a crystal in a series of tilted-beam patterns (LARBED)."""
+    """Find structure factors and thickness of a crystal from a series of tilted-beam patterns (LARBED)."""
     from ptylive.application.larbed import TiltGeometry
     from ptylive.application.larbed import larbed as made
     from ptylive.application.outputs import beside, check_hdf5_file, check_output_file
@@ -52,7 +59,7 @@ def larbed(
         check_output_file(beside(output, ending), inputs)
     low, high = _numbers(thickness, 2, "--thickness")
     if not 1 <= low <= high <= 1e5:
-        raise MetadataError(f"--thickness {thickness}: no range", "give LOW,HIGH in Å")
+        raise MetadataError(f"--thickness {thickness} is not a range", "give LOW,HIGH in Å")
     row, col = _numbers(tilt_centre, 2, "--tilt-centre")
     known = None
     if cell is not None:
@@ -84,11 +91,11 @@ def larbed(
 
 
 def _numbers(text: str, count: int, option: str) -> list[float]:
-    """Numbers between commas, ``count`` of them. Raises MetadataError."""
+    """Parse ``count`` numbers separated by commas. Raises MetadataError."""
     try:
         found = [float(word) for word in text.split(",")]
     except ValueError:
         found = []
     if len(found) != count:
-        raise MetadataError(f"{option} {text!r} is not {count} numbers", "write them with commas between, in Å or mrad")
+        raise MetadataError(f"{option} {text!r} is not {count} numbers", "separate them with commas, in Å or mrad")
     return found

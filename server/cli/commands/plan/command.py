@@ -1,4 +1,4 @@
-"""The command ``plan``: the figures of an experiment from options, a scan file, or both."""
+"""The command ``plan``: figures of an experiment from options, a scan file, or both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ptylive plan scan.h5 --step 0.8 --set astigmatism_A=30 --json
 
 
 def _option(short: str, name: str, meaning: str, metavar: str = "VALUE") -> Any:
-    """An option under a short name and under that of its metadata."""
+    """Make an option with a short name and the name of its metadata."""
     return typer.Option(short, f"--{name}", metavar=metavar, help=meaning, show_default=False)
 
 
@@ -33,24 +33,25 @@ Value = str | None
 
 
 def plan(
-    file: Annotated[Path | None, typer.Argument(help="scan file whose metadata are taken; options win over it")] = None,
+    file: Annotated[Path | None, typer.Argument(help="scan file to read metadata from; options override it")] = None,
     energy: Annotated[Value, _option("--energy", "energy_eV", "beam energy: '80 keV'")] = None,
     semi_angle: Annotated[
-        Value, _option("--semi-angle", "convergence_semiangle_mrad", "of the probe: '25 mrad'")
+        Value, _option("--semi-angle", "convergence_semiangle_mrad", "convergence semi-angle: '25 mrad'")
     ] = None,
-    step: Annotated[Value, _option("--step", "scan_step_A", "of the scan: '0.4 Å', or rows,columns")] = None,
-    scan: Annotated[Value, _option("--scan", "scan_shape", "points", "ROWS,COLUMNS")] = None,
-    detector: Annotated[Value, _option("--detector", "detector_shape", "pixels", "ROWS,COLUMNS")] = None,
+    step: Annotated[Value, _option("--step", "scan_step_A", "scan step: '0.4 Å', or rows,columns")] = None,
+    scan: Annotated[Value, _option("--scan", "scan_shape", "scan points", "ROWS,COLUMNS")] = None,
+    detector: Annotated[Value, _option("--detector", "detector_shape", "detector pixels", "ROWS,COLUMNS")] = None,
     pixel: Annotated[
-        Value, _option("--pixel", "detector_pixel_mrad", "of the detector: '0.8 mrad', '0.02 1/Å'")
+        Value, _option("--pixel", "detector_pixel_mrad", "detector pixel size: '0.8 mrad', '0.02 1/Å'")
     ] = None,
-    defocus: Annotated[Value, _option("--defocus", "defocus_A", "positive is underfocus: '15 nm'")] = None,
-    current: Annotated[Value, _option("--current", "beam_current_pA", "of the probe: '10 pA'")] = None,
-    dwell: Annotated[Value, _option("--dwell", "dwell_time_us", "of a pattern: '100 us'")] = None,
-    dose: Annotated[Value, _option("--dose", "dose_e_per_A2", "instead of the current: '1e4 e/Å²'")] = None,
-    thickness: Annotated[Value, _option("--thickness", "thickness_A", "of the specimen: '20 nm'")] = None,
+    defocus: Annotated[Value, _option("--defocus", "defocus_A", "defocus, positive for underfocus: '15 nm'")] = None,
+    current: Annotated[Value, _option("--current", "beam_current_pA", "beam current: '10 pA'")] = None,
+    dwell: Annotated[Value, _option("--dwell", "dwell_time_us", "dwell time per pattern: '100 us'")] = None,
+    dose: Annotated[Value, _option("--dose", "dose_e_per_A2", "dose, instead of the current: '1e4 e/Å²'")] = None,
+    thickness: Annotated[Value, _option("--thickness", "thickness_A", "specimen thickness: '20 nm'")] = None,
     suggest: Annotated[
-        bool, typer.Option("--suggest", help="which step or defocus brings 70 to 80 % overlap, at the same dose")
+        bool,
+        typer.Option("--suggest", help="suggest a step or defocus that gives 70 to 80 % overlap, at the same dose"),
     ] = False,
     time: Annotated[
         bool, typer.Option("--time", help="measure on this machine how long a refinement takes (some seconds)")
@@ -58,7 +59,7 @@ def plan(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell before an experiment what its numbers mean: sampling, overlap, dose, depth, memory and time."""
+    """Show before an experiment what its numbers mean: sampling, overlap, dose, depth, memory and time."""
     from ptylive.application.planning import plan as planned
 
     options = {
@@ -89,13 +90,13 @@ def plan(
 
 
 def _pixel_name(text: str | None) -> str:
-    """The name of a detector pixel in its unit: an angle, or a spatial frequency."""
+    """Return the metadata name of a detector pixel in its unit: an angle, or a spatial frequency."""
     read = number_and_unit(text) if text is not None else None
     return "detector_pixel_invA" if read is not None and kind_of_unit(read[1]) == "frequency" else "detector_pixel_mrad"
 
 
 def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
-    """Options and what was set by name. Raises MetadataError for what is given both ways."""
+    """Merge options and values set by name. Raises MetadataError for a value given both ways."""
     both = {**given, **assigned}
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:

@@ -21,20 +21,22 @@ ptylive report results.h5 for_the_group.html --maps obf,adf --run run1,run2
 def report(
     results: Annotated[Path, typer.Argument(help="results file")],
     page: Annotated[
-        Path | None, typer.Argument(metavar="[HTML]", help="file to write; without it beside the other")
+        Path | None, typer.Argument(metavar="[HTML]", help="file to write; default: next to the results file")
     ] = None,
-    maps: Annotated[str | None, typer.Option(help="comma-separated; without it phases, bright and dark field")] = None,
-    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; without it the chosen one")] = None,
+    maps: Annotated[
+        str | None, typer.Option(help="maps, comma-separated; default: phases, bright and dark field")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="refinements, comma-separated; default: the chosen one")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write maps, calibration and refinement of a scan as one page (HTML), to keep or to print."""
+    """Write maps, calibration and refinement of a scan as one HTML page, to keep or to print."""
     from ptylive.application.export import written
     from ptylive.application.outputs import check_output_file, take_in_waiting
     from ptylive.application.report import read_report, to_html
 
     page = results.with_name(f"{results.stem}_report.html") if page is None else page
     if page.suffix.lower() not in (".html", ".htm"):
-        raise MetadataError(f"{page} is not the name of a page", "it becomes HTML: give a name that ends so")
+        raise MetadataError(f"{page} is not the name of a page", "the page is HTML: give a name that ends in .html")
     check_output_file(page, [results])
     take_in_waiting(results, say)
     found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))

@@ -1,4 +1,4 @@
-"""The command ``simulate``: settings from a file and the command line, a bar, and what was written."""
+"""The command ``simulate``: settings from a file and the command line, a progress bar, and what was written."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def simulate(
     config: Annotated[Path | None, typer.Option(help="TOML file of settings (docs/simulate.md)")] = None,
     settings: Settings = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="of all random numbers; default: that of the settings")
+        int | None, typer.Option(min=0, help="seed of all random numbers; default: the seed in the settings")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="write over a file that is there")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="overwrite an existing file")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate a scan: object, probe, scan and detector computed by the model of refinements."""
+    """Simulate a scan: object, probe, scan and detector, with the forward model of refinements."""
     from ptylive.application.outputs import check_hdf5_file
     from ptylive.application.simulation import merged, read_settings, simulate_file
     from ptylive.schema.simulation.settings import SimulationSettings
@@ -47,9 +47,9 @@ def simulate(
         made = simulate_file(output, wanted, shown.update, overwrite=overwrite)
     seconds = time.perf_counter() - started
     if made.missing:
-        say(f"{made.missing} frames are missing, as was asked for")
+        say(f"{made.missing} frames are missing, as requested")
     if made.full_pixels and wanted.detector.saturation_value is None:
-        say(f"pixels were full {made.full_pixels} times: lower the dose, or take a larger dtype")
+        say(f"pixels were saturated {made.full_pixels} times: lower the dose, or use a larger dtype")
     answer(
         {
             "output": str(output),

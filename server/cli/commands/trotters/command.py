@@ -27,14 +27,14 @@ def trotters(
         typer.Option(
             "--at",
             metavar="ROW,COLUMN",
-            help="spatial frequency along the axes of the scan, 1/Å, repeatable; or strongest, as without it",
+            help="spatial frequency along the axes of the scan, 1/Å, repeatable; default: strongest",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="HDF5 file of the arrays to write")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="HDF5 file to write the arrays to")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the 4D data at a spatial frequency, over the detector, before and after compensation."""
+    """Show the 4D data at a spatial frequency across the detector, before and after compensation."""
     from ptylive.application.analysis.trotters import STRONGEST, checked, trotters_of
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -43,7 +43,9 @@ def trotters(
 
     wanted = checked(at or [STRONGEST])
     if picture is not None and picture.suffix.lower() != ".png":
-        raise MetadataError(f"{picture} is not the name of a picture", "it becomes a PNG: give a name that ends so")
+        raise MetadataError(
+            f"{picture} is not the name of a picture", "the picture is a PNG: give a name that ends in .png"
+        )
     for path in (picture, output):
         if path is not None:
             check_output_file(path, [file])

@@ -29,39 +29,40 @@ ptylive tune scan.h5 --over defocus,thickness --set num_slices=5 --set total_thi
 ptylive tune scan.h5 --over 'defocus=-30 nm:30 nm,num_slices=2:8,semi-angle' --trials 60 --out tuned
 ptylive tune scan.h5 --over tilt,thickness=50:200 --cluster tcp://scheduler:8786
 """
-OVER_HELP = "what is varied, with commas: NAME, NAME=LOW:HIGH or NAME=ONE|OTHER (defocus, thickness, num_slices, …)"
-GOES_ON = "trials that have ended are kept; the same command goes on"
+OVER_HELP = "values to vary, comma-separated: NAME, NAME=LOW:HIGH or NAME=ONE|OTHER (defocus, thickness, num_slices, …)"
+GOES_ON = "finished trials are kept; run the same command again to continue"
 
 
 def tune(
     file: Annotated[Path, typer.Argument(help="scan file")],
     over: Annotated[list[str], typer.Option("--over", metavar="NAMES", help=OVER_HELP)],
     trials: Annotated[
-        int, typer.Option(min=1, max=100_000, help="trials in all, those of earlier calls among them")
+        int, typer.Option(min=1, max=100_000, help="total number of trials, including those of earlier calls")
     ] = 40,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="DIR", help="folder; by default SCAN_tuning beside the scan")
+        Path | None,
+        typer.Option("-o", "--out", metavar="DIR", help="output folder; default: SCAN_tuning next to the scan"),
     ] = None,
     preset: Annotated[
         Path | None, typer.Option(help="settings of the refinements: TOML, JSON, or a PyPty preset")
     ] = None,
     settings: Settings = None,
     by: Annotated[
-        str, typer.Option(help="held-out (loss of patterns held out) or halves (correlation of half data)")
+        str, typer.Option(help="held-out (loss of held-out patterns) or halves (correlation of half data)")
     ] = "held-out",
-    patterns: Annotated[int, typer.Option(min=64, help="patterns of a trial, from the middle of the scan")] = 576,
-    sweeps: Annotated[int, typer.Option(min=1, max=1000, help="sweeps of a trial over its patterns")] = 6,
+    patterns: Annotated[int, typer.Option(min=64, help="patterns used by a trial, from the middle of the scan")] = 576,
+    sweeps: Annotated[int, typer.Option(min=1, max=1000, help="sweeps of each trial over its patterns")] = 6,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="trials at a time on this machine; default: one for each core, or GPU")
+        int | None, typer.Option(min=1, help="trials at a time on this machine; default: one per core, or per GPU")
     ] = None,
     cluster: Cluster = None,
     when_cluster_missing: WhenMissing = REFUSE,
     backend: Backend = "auto",
     threads: Annotated[int, typer.Option(min=1, max=256, help="threads of each trial on the CPU")] = 1,
-    seed: Annotated[int, typer.Option(min=0, help="of the values that are drawn")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="seed of the drawn values")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Find settings and optics by trials on patterns held out, and say how sure each is."""
+    """Find settings and optics by trials judged on held-out patterns, each with its uncertainty."""
     from ptylive.application.outputs import check_output_folder
     from ptylive.application.tuning.ranges import parse_over
     from ptylive.application.tuning.trials import check_optuna
@@ -91,7 +92,7 @@ def tune(
         threads,
         " ".join(sys.argv),
     )
-    with when_interrupted(GOES_ON), ctrl_c_asks_to_stop("stopping; Ctrl-C again ends at once") as stop:
+    with when_interrupted(GOES_ON), ctrl_c_asks_to_stop("stopping; Ctrl-C again stops at once") as stop:
         _tuned(wanted, trials, seed, (workers, cluster, when_cluster_missing), stop, as_json=as_json)
 
 
@@ -102,7 +103,7 @@ def _tuned(
     from ptylive.server.tune.run import Listener, tune_scan
 
     there = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
-    with bar(f"looking at {wanted.scan.name}", quiet=as_json) as shown:
+    with bar(f"examining {wanted.scan.name}", quiet=as_json) as shown:
         listener = Listener(
             tell=lambda words: shown.update(0, None, words),
             on_change=partial(_show, shown, number),
@@ -112,9 +113,9 @@ def _tuned(
     found = tuned.outcome
     _answer(found, {name: str(path) for name, path in tuned.files.items()}, as_json=as_json)
     if stop.is_set() and len(found.tried) < number:
-        raise Interrupted(f"{len(found.tried)} of {number} trials have ended; go on with the same command")
+        raise Interrupted(f"{len(found.tried)} of {number} trials have ended; run the same command again to continue")
     if found.values is None:
-        raise PtyliveError("none of the trials came to its end", "the reasons are in trials.csv")
+        raise PtyliveError("none of the trials finished", "the reasons are in trials.csv")
 
 
 def _judge_of(word: str) -> Any:

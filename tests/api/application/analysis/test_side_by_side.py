@@ -1,4 +1,4 @@
-"""Two runs beside each other, and what a run says of its networks."""
+"""Two runs side by side, and what is reported of a run's networks."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from ptylive.engine.stored_run import StoredPrior, StoredRun
 
 
 def with_networks(path, losses, warning=""):
-    """A results file whose run is one of networks, as ``engine/results.py`` writes it."""
+    """A results file whose run used networks, as ``engine/results.py`` writes it."""
     write_results(path)
     with h5py.File(path, "r+") as file:
         group = file["refinements/run1"].create_group("prior")
@@ -46,7 +46,7 @@ def test_pages_of_two_runs(tmp_path):
     assert columns == pytest.approx(2 * rows, rel=0.4)  # two rows of four
     flat = {}
     add_comparison(flat, (one, two), (np.zeros((1, 9, 9)), np.zeros((1, 9, 9))))
-    assert "comparison_power" not in flat  # of nothing there is no power
+    assert "comparison_power" not in flat  # an empty object has no power spectrum
 
 
 def test_on_the_command_line(tmp_path):

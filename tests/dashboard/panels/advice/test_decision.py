@@ -1,4 +1,4 @@
-"""Thickness before the click: the button, how far its trials are, and the form that they fill."""
+"""Thickness search before a refinement: the button, the progress of the trials, and the form that they fill in."""
 
 import pytest
 from bokeh.document import Document
@@ -25,7 +25,7 @@ def decision(page):
 
 
 def told(page, **reply):
-    """The next answer of the server."""
+    """The server's next answer."""
     decision(page)._asked_at = -10.0
     content(page)
     page.sender.answer("decide_status", **reply)

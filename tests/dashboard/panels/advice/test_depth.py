@@ -1,4 +1,4 @@
-"""The thickness that a refinement found, and what a click makes of it."""
+"""The thickness that a refinement found, and what a click does with it."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Scans of the library that are refined together: what is ticked is sent, and the table says what came of it."""
+"""Scans of the library that are refined together: the ticked ones are sent, and the table shows their results."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The Tune view: a form becomes a command, trials a table, and what was found goes into the refine form."""
+"""The Tune view: a form becomes a command, trials become a table, and results go into the refine form."""
 
 import json
 

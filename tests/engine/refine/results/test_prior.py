@@ -22,7 +22,9 @@ def test_what_was_chosen_is_said_with_its_gain():
 
 
 def test_pixels_are_said_to_be_pixels():
-    assert report(epoch=0).sentence.startswith("pixels as refined before the networks, whose gain on 144 held-out patterns")
+    assert report(epoch=0).sentence.startswith(
+        "pixels as refined before the networks, whose gain on 144 held-out patterns"
+    )
     assert not report(epoch=0).taken
     assert report(epoch=0, epochs=0).sentence == "pixels as refined: no epoch of the networks was completed"
 

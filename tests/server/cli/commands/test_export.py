@@ -58,7 +58,7 @@ def test_phases_wear_the_colours_of_the_page_and_points_that_are_missing_none(re
         (("--to", "png", "--maps", "odpc"), "has no map 'odpc': did you mean 'idpc'? it has bf, idpc"),
         (("--to", "png", "--maps", "zz"), "has no map 'zz': it has bf, idpc"),
         (("--to", "png", "--maps", ","), "names nothing"),
-        (("--to", "png", "--maps", "all", "--run", "run1"), "--run and --maps are of different things"),
+        (("--to", "png", "--maps", "all", "--run", "run1"), "--run and --maps exclude each other"),
     ],
 )
 def test_what_cannot_be_is_one_line(results, tmp_path, options, said):

@@ -73,7 +73,7 @@ def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path)
     assert again["descan_px"] == told["descan_px"]
     refused = ptylive_here("inspect", vacuum, "--descan", "--set", f"descan_px={given}")
     assert refused.returncode == 1
-    assert "its descan_px is given already" in refused.stderr
+    assert "its descan_px is already given" in refused.stderr
 
 
 def test_a_beam_that_lies_still_has_none(vacuum, tmp_path):

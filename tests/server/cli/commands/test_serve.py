@@ -35,7 +35,7 @@ class Supervisor:
     ("again", "status", "words"),
     [
         (False, ExitCode.DONE, "stopping; the recording is finished first"),
-        (True, ExitCode.INTERRUPTED, "what was not recorded yet is in the journal; the next start takes it up"),
+        (True, ExitCode.INTERRUPTED, "frames not yet recorded are in the journal; the next start recovers them"),
     ],
 )
 def test_ctrl_c_says_what_is_kept(monkeypatch, capsys, again, status, words) -> None:

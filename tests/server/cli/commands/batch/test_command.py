@@ -72,7 +72,7 @@ def test_failures_are_named_and_tell_in_the_exit_code(scans, monkeypatch, bad, c
     done = ptylive_here("batch", "*.h5", "-o", "out", "--workers", "1")
     assert done.returncode == code
     assert "ptylive: a failed: a.h5 is damaged: restore it" in done.stderr
-    assert "--retry tries them again" in done.stderr
+    assert "try them again with --retry" in done.stderr
     assert f"failed: {bad}" in done.stdout
 
 

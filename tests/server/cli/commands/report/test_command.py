@@ -18,7 +18,7 @@ def test_the_page_lies_beside_the_results(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["r.h5", "page.pdf"], "page.pdf is not the name of a page: it becomes HTML"),
+        (["r.h5", "page.pdf"], "page.pdf is not the name of a page: the page is HTML"),
         (["r.h5", "--run", "run7"], "has no run 'run7'"),
         (["r.h5", "--maps", "obf"], "has no map 'obf'"),
         (["none.h5"], "no such file"),
