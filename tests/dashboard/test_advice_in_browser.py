@@ -131,7 +131,7 @@ def test_of_a_thick_specimen_obf_does_not_come_first(server: FakeServer, page: P
 
 @pytest.mark.slow
 def test_a_thickness_that_was_found_is_changed_by_a_click(server: FakeServer, page: Page, watched: Watched) -> None:
-    message = f"{FoundDepth(5, 102.0, 90.0, 120.0)}: already 20 Å of depth predict patterns held out better"
+    message = f"{FoundDepth(5, 102.0, 90.0, 120.0)}: a depth of 20 Å already predicts held-out patterns better"
     refinement = {"state": "running", "run": "run1", "epoch": 0, "loss": None, "message": message}
     server.publish("state", state_payload(state="complete", refinement=refinement))
     said = page.locator(".refine .depth-found")

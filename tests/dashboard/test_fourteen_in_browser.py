@@ -160,7 +160,7 @@ def test_refinement_library_files_and_the_end(server: FakeServer, page: Page, wa
 
 
 def test_what_a_refinement_could_not_tell_is_a_sentence_without_a_click(server: FakeServer, page: Page) -> None:
-    why = "no value explains the bright field beyond chance, and 0 is assumed"
+    why = "no value explains the bright field better than chance, and 0 is assumed"
     message = f"lsq; {cannot_tell_words('the defocus', why, 'defocus_A')}"
     doubted = {"calibration": CALIBRATION, "refinement": {**RUN, "message": message}}
     server.publish("state", state_payload(state="complete", **doubted))

@@ -40,7 +40,7 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
         assert status["refinement"]["state"] == "done", status["refinement"]
         with h5py.File(status["results"]) as file:
             run = file["refinements/run1"]
-            assert "begun from an earlier refinement" in run.attrs["reason"]
+            assert "started from an earlier refinement" in run.attrs["reason"]
             phases = list(run["loss"].attrs["phase"])
             assert len(run["loss"]) == len(phases)
             assert 8 <= phases.count("sweep") <= 11  # at most 8 in rounds, 3 at the end: as many as time allows

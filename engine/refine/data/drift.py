@@ -81,6 +81,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     drift, covariance, deviations = _taken(strain, fit, lattice, probe)
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
+    fate = "corrected" if applied else "not significant, not corrected"
     numbers = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
@@ -89,7 +90,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         defocus_A=strain.defocus_A,
         focal_spread_A=strain.focal_spread_A,
         applied=applied,
-        reason=f"drift ({numbers}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
+        reason=f"drift ({numbers}) Å along slow and fast axis: {fate}",
         deviations=deviations,
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,

@@ -104,7 +104,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
 
 LEAST_MODULUS = 0.05
 """Least modulus of a start: lower values in a map are noise, not specimen, and their logarithm is unbounded."""
-NO_DRIFT = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
+NO_DRIFT = "drift cannot be measured: it needs a regular, dense scan of at least 16 x 16 points"
 
 
 def measure(dataset: Dataset, preset: Preset) -> Measurement:

@@ -314,7 +314,7 @@ def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if form.slices > 1:
         kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
-        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark field's counts"
+        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark-field counts"
         thick = _thick(statistics, reason, term)
         return _of_few_electrons(thick, statistics, has_start) if are_few(statistics) else thick
     moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
@@ -336,7 +336,7 @@ def _thin(statistics: PatternStatistics, reason: str) -> Strategy:
     return Strategy(
         reason=reason,
         regime=Regime.THIN,
-        data_term=f"a flat background of {BACKGROUND} of the dark field's counts" if counted else "a small offset",
+        data_term=f"a flat background of {BACKGROUND} times the dark-field counts" if counted else "a small offset",
         kind=DataTermKind.POISSON if counted else DataTermKind.AMPLITUDE,
         offset=0.2 * statistics.dark_counts,
         curvature_scale=1.0,
@@ -379,7 +379,7 @@ def _of_few_electrons(thick: Strategy, statistics: PatternStatistics, has_start:
 
 
 def _weak(statistics: PatternStatistics, why: str, has_start: bool) -> Strategy:
-    start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
+    start = "started from the live map" if has_start else "no live map to start from, low frequencies converge slowly"
     return replace(
         _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}"),
         regime=Regime.WEAK,

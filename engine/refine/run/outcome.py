@@ -91,7 +91,7 @@ class Outcome:
         """How the problem was refined, with the refined thickness if there is one."""
         thickness_A = problem.layout.other_blocks(self.vector).get(BlockName.THICKNESS)
         reason = problem.strategy.reason
-        return reason if thickness_A is None else f"{reason}; thickness as refined {float(thickness_A[0]):.3g} Å"
+        return reason if thickness_A is None else f"{reason}; thickness refined to {float(thickness_A[0]):.3g} Å"
 
     def _of_scans(self, problem: Problem) -> Array | None:
         """Refined parameters of joined scans, (scans, 5)."""

@@ -89,7 +89,7 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if depth_A is None or not may_be_tried(dataset, preset):
         return thin
     if FIRST * depth_A > THICKEST_A:
-        return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
+        return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
     begun, why = _seen_from(tuned, context, depth_A)
     if begun is None:
         return _because(thin, why)
@@ -135,7 +135,7 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
     if _slices_of(preset, thickness_A, best.depths) == 1:
-        return _because(thin, f"trials of several come to {thickness_A:.3g} Å, although {why}")
+        return _because(thin, f"trials of several slices find only {thickness_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:
@@ -147,14 +147,14 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
     thick = thick_at(thickness_A)
     gain, several = compared(thin, thick, context)
     if gain is not None and not are_worth_it(gain):
-        slices_of_it = f"{thick.preset.object.slices} slices of {thickness_A:.3g} Å together"
-        no_better = f"would not predict patterns held out far better than one (gain {gain})"
+        slices_of_it = f"{thick.preset.object.slices} slices, {thickness_A:.3g} Å in total,"
+        no_better = f"would not predict held-out patterns much better than one (gain {gain})"
         return _because(thin, f"{slices_of_it} {no_better}, although {why}")
     told = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
-    words = f"{told}: already {why}"
+    words = f"{told}: {why}"
     if thick.dataset is not tuned.dataset:
-        words += f"; defocus of the entrance {_focus_A(thick):.3g} Å"
-    words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
+        words += f"; defocus at the entrance surface {_focus_A(thick):.3g} Å"
+    words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
 
 
@@ -172,7 +172,7 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
     columns = _from_columns(begun or tuned, context, depth_A)
     if columns is None:
         return begun, why
-    return columns, "several slices predict patterns held out better from columns than from nothing"
+    return columns, "several slices predict held-out patterns better from columns than from an empty object"
 
 
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
@@ -236,7 +236,8 @@ def _shown_at_rest(tuned: Tuned, why: str, context: TrialContext, depth_A: float
     gain, depths = max(zip(gains, (LESS, FIRST), strict=True), key=lambda one: one[0].share)
     if not is_worth(gain):
         return None, why
-    return tuned, f"{depths * depth_A:.3g} Å of depth predict patterns held out better by {gain}, in longer trials"
+    seen = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better in longer trials"
+    return tuned, f"{seen}, by {gain}"
 
 
 def _focus_A(tuned: Tuned) -> float:
@@ -252,8 +253,8 @@ def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext,
     trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
     depths = _first(tuned.dataset) if begun is tuned else FIRST
-    least, whole = (f"{one * depth_A:.3g} Å of depth" for one in (depths, FIRST))
-    no_better = "would not predict patterns held out better"
+    least, whole = (f"a depth of {one * depth_A:.3g} Å" for one in (depths, FIRST))
+    no_better = "would not predict held-out patterns better"
     modes = tuned.preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
     gains = [trials.gain(thin, depths, hurried=begun is tuned) for trials in halves]
@@ -274,8 +275,8 @@ def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext,
     thin = thin if begun is tuned else _without_depth(begun, context, depth_A, trials.modes)
     half_of_it = trials.gain_of_half(thin)
     if half_of_it.share <= 0:
-        return False, f"half of {whole} {no_better} (gain {half_of_it}), which the whole does"
-    return True, f"{least} predict patterns held out better by {gain}"
+        return False, f"half of {whole} {no_better} (gain {half_of_it}), although the whole depth does"
+    return True, f"{least} already predicts held-out patterns better, by {gain}"
 
 
 def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> DepthTrials:
@@ -298,7 +299,7 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
     if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
         return ()
     dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
-    words = f"again from the defocus of {moved[0].start:.4g} Å, through a thick specimen"
+    words = f"restarted from a defocus of {moved[0].start:.4g} Å, for a thick specimen"
     return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
 
 
@@ -391,7 +392,7 @@ def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
         slices = max(1, round(thickness_A / distances_A[0]))
     if slices > MOST_SLICES:
         said = f"a thickness of {thickness_A:g} Å would be cut into {slices} slices, at most {MOST_SLICES} are possible"
-        raise MetadataError(said, "look at total_thickness_A and slice_distances_A (Å), or give num_slices")
+        raise MetadataError(said, "check total_thickness_A and slice_distances_A (Å), or give num_slices")
     return slices
 
 

@@ -92,8 +92,8 @@ def with_checked_drift(
     both = trials.over_either(replace(drift, applied=True)) if may_turn and not taken else None
     words = str(seen)
     if both is not None and both.exceeds(WITH_THE_TURN):
-        taken, words = True, f"patterns held out are predicted better with the scan turned besides, by {both}"
-    decided = replace(drift, applied=taken, reason=f"{found}: {'applied' if taken else 'left alone'}, {words}")
+        taken, words = True, f"held-out patterns are predicted better with the scan also rotated, by {both}"
+    decided = replace(drift, applied=taken, reason=f"{found}: {'corrected' if taken else 'not corrected'}, {words}")
     turned = _turned(tuned, decided, trials) if taken and may_turn else tuned
     if turned is tuned and taken == drift.applied:
         return tuned, replace(measured, drift=decided)
@@ -117,10 +117,9 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     rotation = dataset.calibration.entries["rotation_deg"]
     rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
     dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
-    words = (
-        f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, {drift.turn_deg:+.2g}° with the drift: "
-    )
-    words += f"patterns held out are predicted better by {gain}"
+    words = f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, changed by {drift.turn_deg:+.2g}°"
+    words += " along with the drift: "
+    words += f"held-out patterns are predicted better, by {gain}"
     orientation = (tuned.orientation or AS_IT_IS).turned(drift.turn_deg)
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
@@ -157,10 +156,10 @@ class Seen:
     def __str__(self) -> str:
         """Describe the evidence in words."""
         if self.over_none is None or not self.over_opposite.exceeds(BEYOND_DOUBT):
-            return f"patterns held out do not prefer it to its opposite beyond doubt (gain {self.over_opposite})"
+            return f"held-out patterns do not prefer it to the opposite drift beyond doubt (gain {self.over_opposite})"
         if self.is_there:
-            return f"patterns held out are predicted better than by its opposite by {self.over_opposite}"
-        return f"without it patterns held out are not predicted worse (gain {self.over_none})"
+            return f"held-out patterns are predicted better than with the opposite drift, by {self.over_opposite}"
+        return f"held-out patterns are not predicted worse without the correction (gain {self.over_none})"
 
 
 def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Trials]:
@@ -194,7 +193,7 @@ class _Trials:
     def over_opposite(self, drift: Drift) -> Gain:
         """Gain in predicting held-out patterns without the drift over predicting them without its opposite."""
         slow_A, fast_A = drift.drift_A
-        self._context.before("the positions without the opposite drift")
+        self._context.before("positions corrected for the opposite drift")
         opposite = self._losses(self._without(replace(drift, drift_A=(-slow_A, -fast_A))))
         return Gain.over(opposite, self._without_it(drift))
 
@@ -208,7 +207,7 @@ class _Trials:
 
     def over_either(self, drift: Drift) -> Gain:
         """Gain over the positions as they are or over the scan only turned, whichever is less certain."""
-        self._context.before("the scan turned, and no drift")
+        self._context.before("the scan rotated, without correction of the drift")
         turned = self._losses(AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset).positions_A)
         gains = Gain.over(turned, self._of_both(drift)), self._over_as_they_are(self._of_both(drift))
         return min(gains, key=lambda gain: gain.share - WITH_THE_TURN * gain.deviation)
@@ -216,20 +215,20 @@ class _Trials:
     def _of_both(self, drift: Drift) -> tuple[float, ...]:
         """Losses of the scan turned and without the drift."""
         if self._turned is None:
-            self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
+            self._context.before(f"the scan rotated by {drift.turn_deg:.2g}°")
             turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)
             self._turned = self._losses(without_drift(turned, drift).positions_A)
         return self._turned
 
     def _over_as_they_are(self, losses: tuple[float, ...]) -> Gain:
         if self._none is None:
-            self._context.before("the positions as they are")
+            self._context.before("uncorrected positions")
             self._none = self._losses(self._tuned.dataset.positions_A)
         return Gain.over(self._none, losses)
 
     def _without_it(self, drift: Drift) -> tuple[float, ...]:
         if self._taken is None:
-            self._context.before("the positions without drift")
+            self._context.before("positions corrected for the drift")
             self._taken = self._losses(self._without(drift))
         return self._taken
 

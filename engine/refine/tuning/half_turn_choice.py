@@ -52,13 +52,13 @@ def with_half_turn(
         if gain.opposite.certain:
             break
     if not is_worth(gain):
-        words = f"no half turn: trials that have settled do not prefer it (gain {gain})"
+        words = f"no half turn: longer trials do not prefer it (gain {gain})"
         known = tuned.half_turn_settled or is_worth(gain.opposite)
         return replace(tuned, half_turn_settled=known, words=(*tuned.words, words)), False
     dataset = half_turned(tuned.dataset)
     rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
-    words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
-    words += f" better by {gain}"
+    words = f"{half_turn_words(rotation_deg, c10_A)}: for a thick specimen it predicts held-out patterns"
+    words += f" better, by {gain}"
     tuned = replace(tuned, half_turn=not tuned.half_turn, half_turn_settled=True, words=(*tuned.words, words))
     begun = None if tuned.begun is None else tuned.begun.half_turned()
     return replace(tuned, dataset=dataset, begun=begun), True

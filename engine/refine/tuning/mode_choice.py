@@ -58,8 +58,8 @@ class ModeChoice:
     def reason(self) -> str:
         """The choice in words."""
         if self.modes == 1:
-            return f"1 probe mode: it predicts patterns held out better than {self.several}, by {self.gain} in the end"
-        return f"{self.several} probe modes: 1 would not predict patterns held out better (gain {self.gain})"
+            return f"1 probe mode: predicts held-out patterns better than {self.several}, by {self.gain}"
+        return f"{self.several} probe modes: 1 would not predict held-out patterns better (gain {self.gain})"
 
 
 def modes_for_several(preset: Preset) -> int:

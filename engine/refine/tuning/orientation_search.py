@@ -54,7 +54,7 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     transform = replace(transform, origin=Origin.ESTIMATED) if transform.origin in FOUND else transform
     calibration = dataset.calibration.having(rotation_deg=rotation, detector_transform=transform)
     words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {found.uncertainty_deg:.1g}°:"
-    words += f" maps could not tell, and so patterns held out are predicted better by {found.gain}"
+    words += f" the maps left it open, and held-out patterns are predicted better with it, by {found.gain}"
     dataset = replace(dataset, calibration=calibration)
     return replace(tuned, dataset=dataset, orientation=found.orientation, words=(*tuned.words, words))
 
@@ -112,11 +112,11 @@ class _Search:
         first, present = followed[0], self._loss(MORE, AS_IT_IS)
         gain = Gain.over(present.groups, first.loss.groups)
         if not gain.exceeds(BEYOND_DOUBT):
-            return f"rotation and handedness as they are: no others would predict patterns held out better ({gain})"
+            return f"rotation and handedness unchanged: no others would predict held-out patterns better ({gain})"
         if len(followed) > 1:
             over = Gain.over(followed[1].loss.groups, first.loss.groups)
             if not over.certain:
-                return f"rotation and handedness as they are: patterns do not tell the handedness ({over})"
+                return f"rotation and handedness unchanged: the patterns do not determine the handedness ({over})"
         return _Found(first.orientation, first.uncertainty_deg, gain)
 
     def _followed(self, hand: bool) -> _Followed:

@@ -251,9 +251,9 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     applied = not at_end and quantity is not Scanned.SLICES and abs(best - present) > uncertainty
     words = f"{quantity} {best:.4g} ± {uncertainty:.2g} by held-out loss, {present:.4g} before"
     if at_end:
-        words += ": at the end of the scan, left alone"
+        words += ": at the end of the scanned range, unchanged"
     elif not applied:
-        words += ": left alone"
+        words += ": unchanged"
     return Curve(quantity, tuple(values), tuple(mean), present, best, uncertainty, applied, words)
 
 

@@ -58,7 +58,7 @@ class Candidate:
 
     def __str__(self) -> str:
         """Describe the candidate in words."""
-        seen = "the bright field" if self.regime is Regime.WEAK else "all of the pattern"
+        seen = "the bright field" if self.regime is Regime.WEAK else "the whole pattern"
         return f"{seen} from {'the live map' if self.from_map else 'an empty object'}"
 
 
@@ -85,8 +85,8 @@ class RegimeChoice:
         everywhere, bright = self._gains
         gains = f"{everywhere}, in the bright field {bright}"
         if self._taken:
-            return f"{self._ahead}: it predicts patterns held out better than {self.safe}, by {gains}"
-        return f"{self.safe}: {self._ahead} would not predict patterns held out better (gain {gains})"
+            return f"{self._ahead}: predicts held-out patterns better than {self.safe}, by {gains}"
+        return f"{self.safe}: {self._ahead} would not predict held-out patterns better (gain {gains})"
 
     @property
     def settled(self) -> bool:

@@ -34,15 +34,15 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
     part = _middles(dataset, dataset.scan_of, TRIAL_PATTERNS // len(given))
     quick = of_trials(preset, 1, frames=True)
     losses = []
-    for sign, words in ((1, "as they are"), (-1, "reversed")):
+    for sign, words in ((1, "as given"), (-1, "reversed")):
         context.before(f"the tilts {words}")
         tilts = tuple((sign * row, sign * column) for row, column in given)
         losses.append(held_out_loss(part, quick.model_copy(update={"scan_tilts_mrad": tilts}), SWEEPS, context).groups)
     gain = Gain.over(*losses)
     if not gain.exceeds(BEYOND_DOUBT):
         return tuned
-    words = f"the tilts are the wrong way round: reversed they predict patterns held out better by {gain};"
-    return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with the other signs"))
+    words = f"the tilts have the wrong sign: reversed, they predict held-out patterns better, by {gain};"
+    return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with opposite signs"))
 
 
 def _tells(dataset: Dataset, preset: Preset) -> bool:

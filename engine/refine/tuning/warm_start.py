@@ -56,7 +56,7 @@ class WarmStart:
     """Other refined quantities: beam current, background and aberrations carry over where the problem refines them."""
     over_map: bool = False
     """Whether its object is used although the problem starts from a map."""
-    words: str = "begun from an earlier refinement"
+    words: str = "started from an earlier refinement"
     """Remark on a problem that starts here; empty: none."""
     depth_A: float = 0.0
     """Depth of its entrance surface below that of the problem."""
@@ -110,7 +110,7 @@ class WarmStart:
         if self.refined is not None:
             _take_over(self.refined, layout, vector)
         if self._strained(problem):
-            words = f"{strategy.reason}; begun anew: the earlier object is of positions with drift"
+            words = f"{strategy.reason}; started anew: the earlier object belongs to another drift correction"
             strategy = replace(strategy, reason=words)
         elif self.over_map or not strategy.start_from_map:
             layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()

@@ -174,7 +174,8 @@ def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
     bound_A = checks.position_bound_A
     if refined.update_probe_pos and bound_A is not None and bound_A > 0.1 * checks.probe_diameter_A:
         warnings.append(
-            f"one pattern tells its position to {bound_A:.2g} Å at best: give position_prior_A, or refine drift only"
+            f"one pattern determines its position to {bound_A:.2g} Å at best: "
+            "give position_prior_A, or refine drift only"
         )
     available = _available_bytes()
     if checks.memory_bytes > available:

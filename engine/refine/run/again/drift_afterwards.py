@@ -124,14 +124,16 @@ def gone_on(
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
     assert drift is not None and lattice is not None  # noqa: S101  (is_asked)
     scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
-    gained = _scored(scan, measured, context, "the strain of the drift on the refined object")
+    gained = _scored(scan, measured, context, "the drift's strain on the refined object")
     if gained is None:
         return first.result, measured
     seen = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
     if not seen.is_enough:
-        return _left_alone(first, drift, f"{drift.reason}, nor do lattice and refined object show it ({seen})")
+        return _left_alone(
+            first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({seen})"
+        )
     found = drift.reason.split(": ", 1)[0]
-    said = replace(drift, applied=True, reason=f"{found}: applied, lattice and refined object show it ({seen})")
+    said = replace(drift, applied=True, reason=f"{found}: corrected, lattice and refined object show it ({seen})")
     problem = _continued(first.problem, measured, said, preset)
     start = SweepState(scan.on(problem, scan.drifting(said)), sweep=problem.strategy.sweeps, striped=True)
     del scan
@@ -141,15 +143,15 @@ def gone_on(
     )
     if second is not None:
         scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
-        back = _scored(scan, measured, context, "the strain of the drift on the object refined without it")
+        back = _scored(scan, measured, context, "the drift's strain on the object refined without it")
         missed = None if back is None else missed_by(gained, back)
         if back is None or missed is not None:
             undo(observers, first.log, len(first.log.losses))
-            why = "a stop came before the object refined without it was asked"
+            why = "the run was stopped before the object refined without it was tested"
             if missed is not None:
-                why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
+                why = f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
             return _left_alone(
-                first, drift, f"{found}: left alone, lattice and refined object show it ({seen}), but {why}"
+                first, drift, f"{found}: not corrected, lattice and refined object show it ({seen}), but {why}"
             )
     end.forget()
     last.release()

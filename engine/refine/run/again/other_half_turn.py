@@ -126,7 +126,7 @@ def refined_either(
     if not leaves_much(first):
         return first
     try:
-        context.tell("the other half turn, refined to its end")
+        context.tell("the other half turn in a full refinement")
         seen = selected(dataset, preset.patterns)
         middle = central_part(seen, MIDDLE)
         turned = Turned.of(middle, first, still=True)
@@ -137,7 +137,7 @@ def refined_either(
         return first
     ratio = _ratio(other, present)
     if ratio is None or ratio >= FAR_LESS:
-        return first if ratio is None else _told(first, f"the other half turn leaves {ratio:.3g} times as much")
+        return first if ratio is None else _told(first, f"the other half turn ends at {ratio:.3g} times the loss")
     turned = Turned.of(dataset, first)
     settings = turned.preset.model_copy(update={"sequence": preset.patterns.sequence})
     again = held.again()
@@ -172,7 +172,7 @@ def _words(turned: Turned, first: Ended, ratio: float) -> str:
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if first.half_turn else name
     left = float(first.result.loss[-1]) / (first.noise or math.nan)
-    return f"{name}: the other one left {left:.3g} times the counting noise, and this one leaves {ratio:.2g} of that"
+    return f"{name}: the first run ended at {left:.3g} times the counting noise, this half turn at {ratio:.2g} of that"
 
 
 def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset) -> Observers:

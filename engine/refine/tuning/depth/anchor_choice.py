@@ -45,9 +45,11 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
     if not _is_worth(gain):
-        words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
+        words = (
+            f"anchor {strategy.anchor:.2g}: with {weaker:.2g}, the prediction of held-out patterns soon stops improving"
+        )
         return tuned.with_settings(f"{words} (gain {gain})", anchor=strategy.anchor)
-    words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
+    words = f"anchor {weaker:.2g}: the prediction of held-out patterns keeps improving with it, by {gain}"
     return tuned.with_settings(words, anchor=weaker)
 
 

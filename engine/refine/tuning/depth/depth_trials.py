@@ -225,14 +225,14 @@ class DepthTrials:
 
     def settled(self, depths: float, slices: int, sweeps: int, most: int) -> HeldOutLoss:
         """Loss after ``sweeps`` of ``most`` sweeps, which continue those made before."""
-        self._context.before(f"{self._words(depths, slices)}, longer")
+        self._context.before(f"{self._words(depths, slices)}, longer trial")
         trial, state = self._settling.get((depths, slices)) or (self._trial(depths, slices), None)
         state, loss = trial.continued(state, trial.enough(sweeps), trial.enough(most), self._context)
         self._settling[depths, slices] = trial, state
         return loss
 
     def _words(self, depths: float, slices: int) -> str:
-        return f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices"
+        return f"{self._under}a depth of {depths * self._depth_A:.3g} Å in {slices} slices"
 
     def _trial(self, depths: float, slices: int) -> Trial:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)

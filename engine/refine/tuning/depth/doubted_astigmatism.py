@@ -39,11 +39,9 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
     found, without = (_lowest(one, tuned.preset, context, depth_A) for one in (tuned.dataset, plain))
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
-        words = f"astigmatism of {size_A:.3g} Å: with it patterns held out are predicted better by {gain}"
+        words = f"astigmatism of {size_A:.3g} Å: held-out patterns are predicted better with it, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
-    words = (
-        f"no astigmatism: {size_A:.3g} Å, of which the maps were not sure, would not predict patterns held out better"
-    )
+    words = f"no astigmatism: {size_A:.3g} Å, which the maps left in doubt, would not predict held-out patterns better"
     return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))
 
 

@@ -65,7 +65,7 @@ def _led(tuned: Tuned, context: TrialContext) -> float:
     """Natural logarithm of the factor by which a trial changes the thickness."""
     form = tuned.preset.object
     start_A = sum(form.slice_thickness_A)
-    context.before(f"{start_A:.3g} Å of depth in {form.slices} slices, and what they would be led to")
+    context.before(f"{form.slices} slices with refined thickness, starting at {start_A:.3g} Å")
     trial = as_refined(tuned, context, {"update_thickness": True}, PATTERNS)
     sweeps = trial.enough(SWEEPS)
     state, _ = trial.continued(None, sweeps, sweeps, context)

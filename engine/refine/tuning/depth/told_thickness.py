@@ -35,15 +35,17 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: Tr
     if gain is None:
         return tuned
     form = tuned.preset.object
-    several = f"{form.slices} slices of {sum(form.slice_thickness_A):.3g} Å together"
+    several = f"{form.slices} slices, {sum(form.slice_thickness_A):.3g} Å in total"
     if are_worth_it(gain):
-        words = f"{several}, as the given thickness needs: they predict patterns held out better than one, by {gain}"
+        words = f"{several}, as the given thickness requires: they predict held-out patterns better than one, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
     if _is_open_still(gain) and not within_a_focus(tuned):
-        words = f"{several}, as the given thickness needs: neither they nor one predict patterns held out better"
+        words = (
+            f"{several}, as the given thickness requires: neither they nor one slice predict held-out patterns better"
+        )
         return replace(tuned, words=(*tuned.words, f"{words} beyond doubt (gain {gain})"))
-    words = f"one slice: {several} would not predict patterns held out far better than one (gain {gain})"
-    words += "; give num_slices to have them all the same"
+    words = f"one slice: {several}, would not predict held-out patterns much better than one (gain {gain})"
+    words += "; give num_slices to use them nevertheless"
     return replace(thin, words=(*thin.words, words))
 
 

@@ -59,7 +59,7 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
     again = gain_of_slices(thin, counted, context)
     if again is None or not are_worth_it(again):
         return gain, thick
-    words = f"several slices by the likelihood of counts: by amplitudes they would not predict better (gain {gain})"
+    words = f"several slices by the likelihood of counts: with amplitudes they would not predict better (gain {gain})"
     return again, replace(counted, words=(*thick.words, words))
 
 
@@ -111,5 +111,5 @@ def as_refined(
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:
     """Yield the likelihoods after the sweeps and after some further epochs."""
     slices = trial.preset.object.slices
-    context.before("one slice, longer" if slices == 1 else f"{slices} slices, longer")
+    context.before("one slice, longer trial" if slices == 1 else f"{slices} slices, longer trial")
     yield from trial.descended_likelihoods((0, EPOCHS), context)

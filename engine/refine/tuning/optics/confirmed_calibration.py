@@ -41,7 +41,7 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
     if not _was_looked_for(dataset.calibration, preset):
         return tuned
     if dataset.calibration.origin("C10") is Origin.DEFAULT:
-        why = "no value explains the bright field beyond chance, and 0 is assumed"
+        why = "no value explains the bright field better than chance, and 0 is assumed"
         return _doubted(tuned, cannot_tell_words("the defocus", why, "defocus_A"))
     if (words := _contradicted(dataset, preset, replace(context, start=None))) is not None:
         return _doubted(tuned, words)
@@ -50,9 +50,9 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
     if dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
         return tuned
     skewed = tuned.skewed_by
-    shown = "" if skewed is None else f", nor the phase (skewed by {skewed:.1f} standard deviations)"
+    shown = "" if skewed is None else f", nor does the phase (skewed by {skewed:.1f} standard deviations)"
     depth = ", nor does depth" if preset.object.slices > 1 else ""
-    why = f"the dark field does not show it{shown}{depth}, and what is bright may be dark"
+    why = f"the dark field does not show it{shown}{depth}, and contrast may be inverted"
     return _doubted(tuned, cannot_tell_words("the half turn of the scan", why, "rotation_deg or defocus_A"))
 
 
@@ -76,7 +76,7 @@ def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> st
         if rival.orientation is TURNED and gain.exceeds(BEYOND_DOUBT):
             return None
         if gain.opposite.certain if rival.orientation is None else not gain.certain:
-            how = "predicts patterns held out better" if gain.opposite.certain else "predicts patterns held out as well"
+            how = "predicts held-out patterns " + ("better" if gain.opposite.certain else "just as well")
             why = f"{rival.words} {how} (gain {gain.opposite})"
             return cannot_tell_words(_told(dataset.calibration), why, "rotation_deg and defocus_A")
     return None
@@ -116,7 +116,7 @@ class _Trials:
     def gain_over(self, rival: _Rival) -> Gain:
         """Gain of the present calibration over a rival."""
         if self._own is None:
-            self._own = self._loss(self._part, "the calibration as it is")
+            self._own = self._loss(self._part, "the present calibration")
         other = with_optics(self._part, {"C10": 0.0}) if rival.orientation is None else rival.orientation.of(self._part)
         return Gain.over(self._loss(other, rival.words).groups, self._own.groups)
 

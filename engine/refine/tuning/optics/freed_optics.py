@@ -68,7 +68,7 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     found = min((trials.freed(start) for start in _starts(tuned)), key=lambda one: one.loss.mean)
     gain = Gain.over(fixed.groups, found.loss.groups)
     if not gain.certain:
-        words = f"defocus and astigmatism as they are: refined ones would not predict patterns held out better ({gain})"
+        words = f"defocus and astigmatism unchanged: refined values would not predict held-out patterns better ({gain})"
         return replace(tuned, words=(*tuned.words, words))
     for _ in range(ROUNDS - 1):
         if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
@@ -78,8 +78,8 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
             break
         found = further
     c10_A, c12a_A, c12b_A = (float(found.dataset.calibration.aberrations.get(name, 0.0)) for name in OPTICS)
-    words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: patterns held out are predicted "
-    words += f"better by {Gain.over(fixed.groups, found.loss.groups)}"
+    words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: held-out patterns are predicted "
+    words += f"better, by {Gain.over(fixed.groups, found.loss.groups)}"
     return replace(tuned, dataset=found.dataset, words=(*tuned.words, words))
 
 
@@ -157,7 +157,7 @@ class _Trials:
 
     def fixed(self, dataset: Dataset) -> HeldOutLoss:
         """Held-out loss with the optics as they are."""
-        self._context.before("defocus and astigmatism as they are")
+        self._context.before("unchanged defocus and astigmatism")
         trial = self._trial(dataset, self._preset)
         return trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)[1]
 

@@ -40,9 +40,11 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
     usual, smaller = (Trial.of(part, one, context, measured) for one in tried)
     gain = _gain(usual, smaller, context)
     if gain.certain:
-        words = f"source {sizes_A[1]:.2g} Å: it predicts patterns held out better than {sizes_A[0]:.2g} Å, by {gain}"
+        words = f"source size {sizes_A[1]:.2g} Å: predicts held-out patterns better than {sizes_A[0]:.2g} Å, by {gain}"
         return tuned.with_settings(words, source_size_A=sizes_A[1])
-    words = f"source {sizes_A[0]:.2g} Å: {sizes_A[1]:.2g} Å would not predict patterns held out better (gain {gain})"
+    words = (
+        f"source size {sizes_A[0]:.2g} Å: {sizes_A[1]:.2g} Å would not predict held-out patterns better (gain {gain})"
+    )
     return tuned.with_settings(words, source_size_A=sizes_A[0])
 
 

@@ -129,11 +129,11 @@ def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[T
     gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
     if best is None or gain is None:
         return tuned, best is not None and best.gain.certain
-    context.before("columns, of all patterns")
+    context.before("columns from all patterns")
     seen = _one_slice(tuned, best.defocused_A, context, held_out=False)
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
-    words = f"begun from the columns that one slice shows by {best.image}"
-    words += f": so patterns held out are predicted better, by {gain}"
+    words = f"started from the columns that one slice shows in {best.image}"
+    words += f": held-out patterns are predicted better, by {gain}"
     return replace(tuned, begun=replace(start, words=words)), True
 
 
@@ -177,9 +177,9 @@ class _Start:
 
     def settled(self, context: TrialContext) -> Settling:
         """Run both again from their start: neither is ahead of the other, as in the run."""
-        several = f"in {self.trial.preset.object.slices} slices, longer"
+        several = f"in {self.trial.preset.object.slices} slices, longer trial"
         courses = []
-        for trial, what in ((self.empty, "an object"), (self.trial, "columns")):
+        for trial, what in ((self.empty, "an empty object"), (self.trial, "columns")):
             context.before(f"{what} {several}")
             courses.append(trial.descended((0, EPOCHS), context))
         return Settling(*(Gain.over(others.groups, own.groups) for others, own in zip(*courses, strict=True)))
@@ -207,7 +207,7 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
     empty = Trial.of(tuned.dataset, settings, context)
     first = empty.enough(SWEEPS)
-    context.before(f"an object in {several}")
+    context.before(f"an empty object in {several}")
     state: SweepState | None = None
     for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
         state, as_found = empty.continued(state, sweeps, first + STAGES[-1][0], context)
@@ -215,7 +215,7 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
             return None
     starts = _starts(tuned, empty, context)
     for sweeps, hopeless, followed in STAGES:
-        context.before(f"an object in {several}, and from columns")
+        context.before(f"an empty object and columns in {several}")
         state, as_found = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
             start.swept(sweeps, as_found, context)
@@ -240,7 +240,7 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
     thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
     starts: list[_Start] = []
     for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
-        context.before("one slice in place of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
+        context.before("one slice instead of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
         seen = _one_slice(tuned, defocused_A, context)
         for image in Image:
             start = peaks(seen, image.of(seen.transmission), tuned.preset.object.slices)

@@ -25,10 +25,10 @@ def with_networks(path, losses, warning=""):
 
 
 def test_networks_are_told_with_their_null_test(tmp_path):
-    run = with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no picture: 9 patterns")
+    run = with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no image: 9 patterns")
     said = prior_figures(run)
     assert said["losses_held"] == [3.0, 2.0, 2.5]
-    assert said["warning"] == "no picture: 9 patterns"
+    assert said["warning"] == "no image: 9 patterns"
     assert said["gain"] == [0.01, 0.002]
     assert prior_page(run).shape[2] == 3
     pixels = write_results(tmp_path / "p.h5")
@@ -50,7 +50,7 @@ def test_pages_of_two_runs(tmp_path):
 
 
 def test_on_the_command_line(tmp_path):
-    with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no picture: 9 patterns")
+    with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no image: 9 patterns")
     write_results(tmp_path / "p.h5")
     said = last_json(
         ptylive_here("analyse", tmp_path / "r.h5", tmp_path / "out", "--with", tmp_path / "p.h5", "--json")

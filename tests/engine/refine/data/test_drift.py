@@ -60,4 +60,4 @@ def test_drift_of_a_noisy_scan_is_found_within_its_uncertainty(read_dataset):
 def test_scans_without_drift_are_left_alone(read_dataset, name):
     drift = fitted(read_dataset(shared_data(name)))
     assert not drift.applied
-    assert "left alone" in drift.reason
+    assert "not corrected" in drift.reason

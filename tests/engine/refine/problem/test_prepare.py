@@ -68,7 +68,7 @@ def test_where_drift_cannot_be_looked_for_the_reason_says_so(simulated):
     preset = Preset.from_mapping(PLAIN)
     measured = measure(simulated.dataset, preset)
     assert measured.drift is None
-    assert "drift cannot be looked for" in decide(measured, preset, has_start=False).reason
+    assert "drift cannot be measured" in decide(measured, preset, has_start=False).reason
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,8 @@ def test_the_fall_of_patterns_held_out_decides():
     found = convergence(log(np.linspace(100, 80, 5), falling), 100)
     assert found.falling
     assert found.fall == pytest.approx(0.01, abs=4 * found.uncertainty)
-    assert found.sentence.startswith("not converged: the loss of 100 patterns held out is still falling by 0.98 ± ")
-    assert found.sentence.endswith("% an epoch: go on with +20 epochs")
+    assert found.sentence.startswith("not converged: the loss of 100 held-out patterns is still falling by 0.98 ± ")
+    assert found.sentence.endswith("% an epoch: continue with +20 epochs")
     resting = [tuple(100.0 + 0.1 * scatter[epoch]) for epoch in range(5)]
     found = convergence(log(np.linspace(100, 80, 5), resting), 100)
     assert not found.falling
@@ -58,7 +58,7 @@ def test_without_them_the_loss_of_all_patterns_decides():
     found = convergence(log([10.3, 10.2, 10.1, 10.0]), 100)
     assert (found.falling, found.held_out, found.uncertainty) == (True, 0, None)
     assert found.fall == pytest.approx(0.01)
-    assert found.sentence == "not converged: the loss is still falling by 1 % an epoch: go on with +20 epochs"
+    assert found.sentence == "not converged: the loss is still falling by 1 % an epoch: continue with +20 epochs"
     assert (
         convergence(log([10.0, 9.9999, 9.9998, 9.9997]), 100).sentence
         == "converged: the loss falls by 0.001 % an epoch"

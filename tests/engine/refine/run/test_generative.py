@@ -196,7 +196,7 @@ def test_shuffled_patterns_are_warned_of(script, simulated):
     order = np.random.default_rng(6).permutation(144)
     mixed = replace(simulated.dataset, patterns=simulated.dataset.patterns[order])
     result = run(mixed, dgp_held_out=0.25)
-    assert result.message.startswith("no picture: 36 patterns held out are predicted no better at their own places")
+    assert result.message.startswith("no image: 36 held-out patterns are predicted no better at their own positions")
 
 
 def test_loss_table_and_history_go_on(script, simulated, tmp_path):

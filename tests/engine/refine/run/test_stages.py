@@ -41,7 +41,7 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert [end.first_epoch for end in result.stages] == [0, 4, 8]
     assert [end.name for end in result.stages] == ["coarse", "fine", ""]
     assert [used(end).object.slices for end in result.stages] == [1, 3, 3]
-    assert "stage 3 of 3" in result.reason and "begun from an earlier refinement" in result.reason
+    assert "stage 3 of 3" in result.reason and "started from an earlier refinement" in result.reason
     alone = refined(simulated.dataset, Preset.from_mapping({**SHARED, **SLICES}))
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
@@ -139,10 +139,10 @@ def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drift
     one_column = "0:400:20"  # too few to tell a drift, on whatever processor
     hidden = refined(dataset, staged({"sequence": one_column}, {}, **quick))
     assert hidden.drift is not None and hidden.drift.applied
-    assert "begun anew" in hidden.reason  # the object of the first stage is strained
+    assert "started anew" in hidden.reason  # the object of the first stage is strained
     seen = refined(dataset, staged({}, {}, **quick))
     assert seen.drift is not None and seen.drift.applied
-    assert "begun from an earlier refinement" in seen.reason
+    assert "started from an earlier refinement" in seen.reason
     assert [used(one.stages[1]).start.refine_drift for one in (hidden, seen)] == ["auto", False]
     np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # taken out once each
 
@@ -163,7 +163,7 @@ def test_a_refined_thickness_goes_on_and_is_told(simulated):
     assert len(set(distances_A)) == 1 and distances_A[0] != pytest.approx(6.0, abs=1e-4)
     assert alone.slice_thickness_A == pytest.approx((*distances_A, distances_A[0]))
     assert used(result.stages[1]).object.spacings_A == pytest.approx(distances_A)
-    assert f"thickness as refined {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
+    assert f"thickness refined to {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
 
 
 def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):

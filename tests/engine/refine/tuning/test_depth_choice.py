@@ -63,7 +63,7 @@ def test_a_thick_specimen_is_found_thick(thickness_A):
 def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words[0].startswith("one slice: 27.9 Å of depth would not predict patterns held out better")
+    assert tuned.words[0].startswith("one slice: a depth of 27.9 Å would not predict held-out patterns better")
 
 
 def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
@@ -81,7 +81,7 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     curve = Curve(Scanned.DEFOCUS, (25.0, 60.0), (2.0, 1.0), 25.0, 60.0, 1.0, applied=True, reason="found")
     tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
     assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
-    assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
+    assert tuned.words[0] == "restarted from a defocus of 25 Å, for a thick specimen"
     assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach to where one slice has its focus
     left_alone = replace(curve, applied=False)
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
@@ -165,7 +165,7 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
     assert tuned.preset.object.num_slices == slices
     assert tuned.dataset is (moved if slices == 1 else thick.dataset)
     if slices == 1:
-        said = "one slice: 3 slices of 27.9 Å together would not predict patterns held out far better than one (gain"
+        said = "one slice: 3 slices, 27.9 Å in total, would not predict held-out patterns much better than one (gain"
         assert tuned.words[0].startswith(said)
         assert FoundDepth.heard(tuned.words[0]) is None
 
@@ -185,7 +185,7 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
     assert tuned.preset.object.num_slices == slices
     if slices == 1:
         assert tuned.words[0].startswith(
-            "one slice: 27.9 Å of depth would not predict patterns held out better than half"
+            "one slice: a depth of 27.9 Å would not predict held-out patterns better than half"
         )
 
 
@@ -196,7 +196,7 @@ def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[0].startswith(
-        "one slice: half of 27.9 Å of depth would not predict patterns held out better (gain"
+        "one slice: half of a depth of 27.9 Å would not predict held-out patterns better (gain"
     )
 
 
@@ -218,7 +218,7 @@ def test_several_that_come_to_next_to_nothing_are_one_slice_where_it_was(monkeyp
     tuned = found(dataset)
     assert tuned.preset.object.slices == 1
     assert tuned.dataset.calibration.aberrations == dataset.calibration.aberrations
-    assert "one slice: trials of several come to" in tuned.words[-1]
+    assert "one slice: trials of several slices find only" in tuned.words[-1]
 
 
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
@@ -292,7 +292,7 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     )
     tuned = found(tiny)
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words == ("one slice: only 2.51e+04 Å of depth would show",)
+    assert tuned.words == ("one slice: depths below 2.51e+04 Å would not be visible",)
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
@@ -339,7 +339,7 @@ def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
     entrance_A = -tuned.dataset.calibration.aberrations["C10"]
     # what the thickness lacks the plane makes good: nearer than half of it above where the middle was thought to be
     assert abs(entrance_A - 60.0) < abs(25.0 + thickness_A / 2 - 60.0)
-    assert f"; defocus of the entrance {entrance_A:.3g} Å" in tuned.words[0]
+    assert f"; defocus at the entrance surface {entrance_A:.3g} Å" in tuned.words[0]
 
 
 def found_by(monkeypatch, moved_A):

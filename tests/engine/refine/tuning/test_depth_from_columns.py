@@ -126,7 +126,7 @@ def test_columns_of_the_other_half_turn_leave_it_open_again(seen_from):
     begun, why = seen_from(1)
     np.testing.assert_array_equal(begun.begun.object, COLUMNS.half_turned().object)
     assert not begun.half_turn_settled and not begun.half_turn
-    assert "better from columns than from nothing" in why
+    assert "better from columns than from an empty object" in why
 
 
 def test_columns_of_this_half_turn_leave_it_as_it_is(seen_from):

@@ -55,8 +55,10 @@ def test_depth_that_longer_trials_show_is_taken(longer, by, depths):
     asked = longer(by)
     tuned = found(atoms_at_random=True)
     assert tuned.preset.object.num_slices == 3
-    assert f"{depths * DEPTH_A:.3g} Å of depth predict patterns held out better by 2 ± " in tuned.words[0]
-    assert "in longer trials" in tuned.words[0]
+    assert (
+        f"a depth of {depths * DEPTH_A:.3g} Å already predicts held-out patterns better in longer trials, by 2 ± "
+        in tuned.words[0]
+    )
     assert asked == [(one, 2, SETTLED_SWEEPS, SETTLED_SWEEPS, 1) for one in (NOTHING, LESS, FIRST)]
 
 
@@ -65,7 +67,9 @@ def test_what_longer_trials_do_not_show_is_one_slice(longer):
     tuned = found(atoms_at_random=True)
     assert tuned.preset.object.num_slices == 1
     (words,) = tuned.words
-    assert words == f"one slice: {DEPTH_A:.3g} Å of depth would not predict patterns held out better (gain -2 ± 0.1 %)"
+    assert (
+        words == f"one slice: a depth of {DEPTH_A:.3g} Å would not predict held-out patterns better (gain -2 ± 0.1 %)"
+    )
 
 
 def test_of_crystals_short_trials_decide(longer):

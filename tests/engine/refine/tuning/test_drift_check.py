@@ -21,7 +21,7 @@ PRESET = Preset(num_slices=1, probe_modes=1)
 
 
 def found(*, deviations, applied, drift_A=DRIFT_A):
-    words = "applied" if applied else "left alone"
+    words = "corrected" if applied else "not significant, not corrected"
     return Drift(drift_A, (0.5, 0.5), 60.0, 0.0, applied, f"drift Å along slow and fast axis: {words}", deviations)
 
 
@@ -50,14 +50,14 @@ def still(drifted):
 def test_a_drift_that_the_lattice_is_not_sure_of_is_taken_where_patterns_are(moving):
     measured = checked(moving, found(deviations=1.5, applied=False))
     assert measured.drift.applied
-    assert "applied, patterns held out are predicted better than by its opposite by" in measured.drift.reason
+    assert "corrected, held-out patterns are predicted better than with the opposite drift, by" in measured.drift.reason
     np.testing.assert_allclose(measured.dataset.positions_A, without_drift(moving, measured.drift).positions_A)
 
 
 def test_a_drift_that_is_not_there_is_left_alone_however_sure_the_lattice_is(still):
     measured = checked(still, found(deviations=5.0, applied=True))
     assert not measured.drift.applied
-    assert measured.drift.reason.count("left alone") == 1
+    assert measured.drift.reason.count("not corrected") == 1
     np.testing.assert_array_equal(measured.dataset.positions_A, still.positions_A)
 
 
@@ -110,7 +110,7 @@ def test_a_drift_that_is_mostly_not_there_is_left_alone(moving, monkeypatch, ove
     Told(monkeypatch, 12.0, None, over_none)
     drift = checked(moving, found(deviations=2.0, applied=False)).drift
     assert drift.applied == applied
-    assert applied or "left alone, without it patterns held out are not predicted worse" in drift.reason
+    assert applied or "not corrected, held-out patterns are not predicted worse without the correction" in drift.reason
 
 
 def test_the_share_of_a_drift_is_read_from_a_parabola():
@@ -136,7 +136,7 @@ def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices
     preset = Preset(num_slices=slices, total_thickness_A=20.0 if slices > 1 else None, probe_modes=1)
     drift = checked(moving, found(deviations=2.0, applied=False), preset).drift
     assert drift.applied == applied
-    assert ("do not prefer it to its opposite beyond doubt" in drift.reason) == (not applied)
+    assert ("do not prefer it to the opposite drift beyond doubt" in drift.reason) == (not applied)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_rotation_that_was_found_on_the_drift_is_found_with_it(moving):
     assert rotation.value == pytest.approx(moving.calibration.rotation_deg)
     assert (rotation.origin, rotation.uncertainty) == (Origin.ESTIMATED, 0.7)
     assert tuned.orientation == Orientation(False, -4.0)
-    assert f"rotation {rotation.value:.1f} ± 0.7°, -4° with the drift" in tuned.words[-1]
+    assert f"rotation {rotation.value:.1f} ± 0.7°, changed by -4° along with the drift" in tuned.words[-1]
     still = without_drift(moving, replace(drift, applied=True))
     np.testing.assert_allclose(measured.dataset.positions_A, still.positions_A, atol=1e-9)
     assert measured.dataset.calibration is not None
@@ -231,7 +231,7 @@ def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, 
     drift = replace(found(deviations=3.0, applied=True), turn_deg=turn_deg, turn_uncertainty_deg=0.7)
     tuned, measured = tuned_and_checked(off, drift)
     assert measured.drift.applied == applied
-    assert ("predicted better with the scan turned besides, by" in measured.drift.reason) == applied
+    assert ("predicted better with the scan also rotated, by" in measured.drift.reason) == applied
     assert (tuned.orientation is not None) == applied
 
 

@@ -115,7 +115,7 @@ def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(mo
     tuned = with_chosen_form(Tuned(scan_of_columns(points=16), FLAT), CPU)
     form = tuned.preset.object
     assert (form.weakly_damped_obj, form.non_negative_phase) == (True, not freed)
-    assert tuned.words[1].startswith("not held to vacuum:" if freed else "at or above vacuum:")
+    assert tuned.words[1].startswith("phase not bounded by vacuum:" if freed else "phase at or above vacuum:")
 
 
 @pytest.mark.slow

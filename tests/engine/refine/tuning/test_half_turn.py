@@ -118,7 +118,7 @@ def test_a_told_depth_settles_it():
     tuned = with_told_depth(Tuned(wrong, preset), CPU)
     assert tuned.half_turn
     assert tuned.dataset.calibration.aberrations["C10"] == -25.0
-    assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: through a thick specimen")
+    assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: for a thick specimen")
     right = Tuned(tuned.dataset, preset)
     assert with_told_depth(right, CPU) == replace(right, half_turn_settled=True)
     sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1))

@@ -79,7 +79,7 @@ def test_the_lowest_valley_is_found_and_said(plain, monkeypatch):
     assert calibration.entries["rotation_deg"].uncertainty == 0.5  # a quarter of the last step
     assert calibration.entries["detector_transform"] == Quantity("transpose", Origin.ESTIMATED)
     assert calibration.aberrations["C10"] == -60.0
-    assert tuned.words[0].startswith("detector transform transpose, rotation -95.0 ± 0.5°: maps could not tell")
+    assert tuned.words[0].startswith("detector transform transpose, rotation -95.0 ± 0.5°: the maps left it open")
     again = tuned.orientation.of(plain)
     assert np.array_equal(again.positions_A, tuned.dataset.positions_A)
     assert {count for _, _, count in asked} == {144, 256}
@@ -109,14 +109,14 @@ def test_what_scatters_as_much_as_it_gains_changes_nothing(plain, monkeypatch):
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset is plain
     assert tuned.orientation is None
-    assert tuned.words[0].startswith("rotation and handedness as they are: no others would predict")
+    assert tuned.words[0].startswith("rotation and handedness unchanged: no others would predict")
 
 
 def test_two_handednesses_that_are_as_good_change_nothing(plain, monkeypatch):
     judged_by(monkeypatch, lambda transposed, away, group: valley(True, away, group + transposed))
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset is plain
-    assert tuned.words[0].startswith("rotation and handedness as they are: patterns do not tell the handedness")
+    assert tuned.words[0].startswith("rotation and handedness unchanged: the patterns do not determine the handedness")
 
 
 @pytest.mark.slow
@@ -144,6 +144,6 @@ def test_a_scan_that_maps_cannot_orient():
     assert found.calibration is not None
     assert found.calibration.transform == "none"
     assert found.calibration.rotation_deg == pytest.approx(-95.0, abs=2.0)
-    assert "maps could not tell" in found.reason
+    assert "the maps left it open" in found.reason
     best = refine(told, preset, backend="cpu")
     assert agreement(*found_and_true(scan, found)) > agreement(*found_and_true(scan, best)) - 0.01

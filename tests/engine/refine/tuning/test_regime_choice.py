@@ -68,7 +68,7 @@ def context():
 def test_atoms_are_refined_by_all_of_the_pattern(few_electrons, context):
     tuned = with_chosen_regime(Tuned(few_electrons, Preset(num_slices=1, start_from_map=False)), context)
     assert tuned.preset.solver.regime == "thin"
-    assert tuned.words[-1].startswith("all of the pattern from an empty object")
+    assert tuned.words[-1].startswith("the whole pattern from an empty object")
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def test_a_warm_run_goes_on_where_the_first_ended(simulated, form):
     # a sweep more is no worse, but for steps that begin anew; a first sweep from nothing is 0.4 higher
     assert warm.loss[0] < 1.05 * first.loss[-1]
     assert warm.loss[0] < 0.8 * cold.loss[0]
-    assert "begun from an earlier refinement" in warm.reason
+    assert "started from an earlier refinement" in warm.reason
 
 
 def test_sweeps_that_were_made_are_not_made_again(simulated):
@@ -196,6 +196,6 @@ def test_an_object_that_drifts_is_no_start(drifted):
     first = refine(dataset, preset(2, 2, refine_drift=False), backend="cpu")
     warm = refine(dataset, preset(3, 3), backend="cpu", warm=WarmStart.of(first, sweeps=3))
     assert warm.drift is not None and warm.drift.applied
-    assert "begun anew" in warm.reason and len(warm.loss) == 3
+    assert "started anew" in warm.reason and len(warm.loss) == 3
     again = refine(dataset, preset(1, 1), backend="cpu", warm=WarmStart.of(warm))
-    assert "begun from an earlier refinement" in again.reason
+    assert "started from an earlier refinement" in again.reason

@@ -23,7 +23,7 @@ from ptylive.schema.preset import Preset
 SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
 PRESET = Preset.from_mapping(SETTINGS)
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
-LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left alone, trials do not tell", 1.5)
+LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: not corrected, trials do not show it", 1.5)
 
 
 @pytest.fixture
@@ -59,10 +59,10 @@ def test_the_run_goes_on_without_a_drift_that_its_object_shows(moving, gains, tm
     taken = replace(LEFT, applied=True)
     assert result.state == "done" and result.drift.applied
     assert (
-        "applied, lattice and refined object show it (1.5 and 7.0 standard deviations, evidence 15.1 of 10)"
+        "corrected, lattice and refined object show it (1.5 and 7.0 standard deviations, evidence 15.1 of 10)"
         in result.reason
     )
-    assert "left alone" not in result.reason
+    assert "not corrected" not in result.reason
     np.testing.assert_allclose(result.positions_A, without_drift(moving.dataset, taken).positions_A)
     planned = 2 + 6
     assert len(result.loss) >= planned + EPOCHS
@@ -71,7 +71,7 @@ def test_the_run_goes_on_without_a_drift_that_its_object_shows(moving, gains, tm
     assert len(table.read_text().splitlines()) == len(result.loss) + 1
     states = [one.state for one in told]
     assert states.index("done") == len(states) - 1
-    assert any("the strain of the drift" in one.message for one in told)
+    assert any("the drift's strain" in one.message for one in told)
 
 
 def test_what_gains_less_is_left_alone_and_said(moving, gains):
@@ -79,7 +79,7 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     told = []
     result = refined(moving, on_progress=told.append)
     assert not result.drift.applied
-    words = "nor do lattice and refined object show it (1.5 and 2.9 standard deviations, evidence 7.8 of 10)"
+    words = "and lattice and refined object do not show it either (1.5 and 2.9 standard deviations, evidence 7.8 of 10)"
     assert result.reason.count(words) == 1
     assert result.drift.reason in result.reason
     np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
@@ -95,7 +95,7 @@ def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_pat
     told, table, history = [], tmp_path / "loss.csv", History(tmp_path / "epochs")
     result = refined(moving, on_progress=told.append, loss_table=table, history=history)
     assert result.state == "done" and not result.drift.applied
-    why = "evidence 15.1 of 10), but refined without it the object wants it back, by 3.5 standard deviations"
+    why = "evidence 15.1 of 10), but the object refined without it prefers it back, by 3.5 standard deviations"
     assert why in result.drift.reason and result.reason.count(result.drift.reason) == 1
     np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
     np.testing.assert_array_equal(result.loss, alone.loss)
@@ -123,7 +123,7 @@ def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, 
     assert result.state == "done" and not result.drift.applied
     np.testing.assert_array_equal(result.object, alone.object)
     assert len(table.read_text().splitlines()) == len(alone.loss) + 1
-    assert ("a stop came before" in result.reason) is ("without" in when)
+    assert ("was stopped before the object" in result.reason) is ("without" in when)
     assert [one.state for one in told].index("done") == len(told) - 1
 
 

@@ -131,7 +131,7 @@ def test_one_that_leaves_far_less_is_refined_and_stands(asked, tmp_path):
     assert ended.result is second.result
     assert ended.half_turn is False, "the first was turned, and this one is as the data set is"
     dataset, preset, observers, words = asked.scans[0]
-    assert words == "no half turn: the other one left 13 times the counting noise, and this one leaves 0.4 of that"
+    assert words == "no half turn: the first run ended at 13 times the counting noise, this half turn at 0.4 of that"
     assert observers.checkpoint == checkpoints.of_other_half_turn(tmp_path / "run") != tmp_path / "run"
     assert observers.identity.data != "here"
     assert preset.object.slices == 4
@@ -150,7 +150,7 @@ def test_a_turn_is_said_so_that_the_page_hears_it(asked):
 
 def test_one_that_leaves_hardly_less_leaves_the_first_which_says_so(asked):
     ended = asked.ended(Result((0.9 * 13 * NOISE,)))
-    assert ended.result.reason == "4 slices; the other half turn leaves 0.9 times as much"
+    assert ended.result.reason == "4 slices; the other half turn ends at 0.9 times the loss"
     assert ended.result.loss == asked.first.result.loss
     assert (asked.scans, asked.told) == ([], ["first"])
 
@@ -238,7 +238,9 @@ def test_of_terms_where_bright_pixels_leave_more_it_is_not_known():
     assert counting_noise(SimpleNamespace(data_term=DataTerm(DataTermKind.INTENSITY, 0.0))) is None
 
 
-@pytest.mark.parametrize(("far_less", "said"), [(0.0, "; the other half turn leaves "), (1e9, "the other one left ")])
+@pytest.mark.parametrize(
+    ("far_less", "said"), [(0.0, "; the other half turn ends at "), (1e9, "the first run ended at ")]
+)
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
     """Whole runs, of little: the half turn, calibration and checkpoint of what stands go with its result."""
     monkeypatch.setattr(other_half_turn, "LEFT", 0.0)

@@ -18,7 +18,9 @@ DRIFT_A = (0.6, -0.4)
 
 
 def drift(drift_A=DRIFT_A):
-    return Drift(drift_A, (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: left alone", 1.5)
+    return Drift(
+        drift_A, (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: not significant, not corrected", 1.5
+    )
 
 
 def with_object(problem, specimen, back):

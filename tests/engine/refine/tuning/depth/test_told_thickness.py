@@ -64,14 +64,14 @@ def test_in_doubt_what_was_told_decides(monkeypatch, share, depths, slices):
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        (Gain(0.03, 0.01), "8 slices of 70 Å together, as the given thickness needs: they predict patterns held out"),
+        (Gain(0.03, 0.01), "8 slices, 70 Å in total, as the given thickness requires: they predict held-out patterns"),
         (
             Gain(0.03, 0.02),
-            "8 slices of 70 Å together, as the given thickness needs: neither they nor one predict patterns held out",
+            "8 slices, 70 Å in total, as the given thickness requires: neither they nor one slice predict held-out",
         ),
         (
             Gain(-0.03, 0.01),
-            "one slice: 8 slices of 70 Å together would not predict patterns held out far better than one (gain -3",
+            "one slice: 8 slices, 70 Å in total, would not predict held-out patterns much better than one (gain -3",
         ),
     ],
 )

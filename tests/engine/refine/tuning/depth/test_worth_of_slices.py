@@ -133,7 +133,7 @@ def test_slices_that_are_not_worth_it_by_amplitudes_may_be_by_their_counts(
     assert asked == tried
     assert str(several.preset.loss.algorithm) == taken
     assert found == (None if gains[taken] is None else Gain(gains[taken], 0.001))
-    said = "by amplitudes they would not predict better (gain -6 ± 0.1 %)"
+    said = "with amplitudes they would not predict better (gain -6 ± 0.1 %)"
     assert any(said in words for words in several.words) is (taken == "ml")
 
 

@@ -94,14 +94,14 @@ def test_in_focus_has_to_be_no_better(still, monkeypatch):
     judged_by(monkeypatch, turned=1.0, focused=-0.45)
     assert said_of(still)[0] == ()
     judged_by(monkeypatch, turned=1.0, focused=-0.55)
-    assert "a probe in focus predicts patterns held out better" in said_of(still)[0][0]
+    assert "a probe in focus predicts held-out patterns better" in said_of(still)[0][0]
 
 
 def test_a_defocus_that_nothing_showed_is_said(still, monkeypatch):
     asked = judged_by(monkeypatch)
     said, _ = said_of(blind(still, C10=Quantity(0.0, Origin.DEFAULT)))
     assert said == (
-        "calibration: cannot tell the defocus: no value explains the bright field beyond chance, and 0 is assumed "
+        "calibration: cannot tell the defocus: no value explains the bright field better than chance, and 0 is assumed "
         "(give defocus_A)",
     )
     assert asked == []

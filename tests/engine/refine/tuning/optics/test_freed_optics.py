@@ -74,7 +74,7 @@ def test_what_gains_nothing_is_left_alone_and_said(still, ends):
     tuned = with_freed_optics(Tuned(found(still, -50.0), PRESET), CPU)
     assert tuned.dataset.calibration.aberrations["C10"] == -50.0
     assert begun == [-50.0]
-    assert "would not predict patterns held out better" in tuned.words[-1]
+    assert "would not predict held-out patterns better" in tuned.words[-1]
 
 
 def test_what_moved_far_is_tried_again_from_there(still, ends):

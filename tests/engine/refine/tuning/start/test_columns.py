@@ -74,7 +74,7 @@ def loss_after(one, sweeps, context=CONTEXT):
 
 @pytest.mark.slow
 def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
-    assert "begun from the columns that one slice shows by the negative of its" in found.begun.words
+    assert "started from the columns that one slice shows in the negative of its" in found.begun.words
     right = trial(crystal, replace(CONTEXT, begun=found.begun))
     assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
 
@@ -90,7 +90,7 @@ def test_so_it_does_in_another_field_and_detector(tmp_path):
 def test_the_run_begins_from_them_and_says_so(crystal):
     preset = SLICES.model_copy(update={"epoch_max": 8, "sweeps": 8})
     result = refine(crystal, preset, backend="cpu")
-    assert "begun from the columns that one slice shows" in result.reason
+    assert "started from the columns that one slice shows" in result.reason
     assert result.loss[-1] < 0.9 * loss_after(trial(crystal), 16)
 
 
@@ -101,9 +101,9 @@ def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
     no_search = Preset.from_mapping({**OF_SLICES, "optimizer": "epie", "epoch_max": 1})
     earlier = refine(crystal, no_search, backend="cpu")
     result = refine(crystal, preset, backend="cpu", warm=WarmStart.of(earlier))
-    assert "better from columns than from nothing" in result.reason
-    assert "begun from an earlier refinement" in result.reason
-    assert "begun from the columns" not in result.reason
+    assert "better from columns than from an empty object" in result.reason
+    assert "started from an earlier refinement" in result.reason
+    assert "started from the columns" not in result.reason
 
 
 @pytest.mark.slow

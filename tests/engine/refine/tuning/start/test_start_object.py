@@ -48,7 +48,7 @@ def test_an_object_of_other_slices_and_modes_is_brought_over(simulated, tmp_path
     expected = on_pixels(together, (run.pixel_A, problem.grid.pixel_A), tuple(first_px), problem.grid.shape)
     np.testing.assert_allclose(transmission, expected / abs(expected), atol=1e-5)  # of single precision
     assert (transmission == 1).any()
-    assert "begun from an earlier refinement" in problem.strategy.reason
+    assert "started from an earlier refinement" in problem.strategy.reason
 
 
 def test_unfitting_objects_are_refused(simulated, tmp_path):
