@@ -226,7 +226,7 @@ def _crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable
         atoms = _cut(column, side, float(rng.uniform(0, 90)), closest=1.0)
         _change(atoms, vacancy, None, 0.04, rng)
         _change(atoms, *dopant, 0.02, rng)
-        # a few columns with defects where they cross the field
+        # a few columns that cross the field differ from the others
         places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == dopant[0])
         for _ in range(4):
             centre = atoms.positions[rng.choice(places), :2]
