@@ -3,11 +3,11 @@
     python -m benchmarks.aberrations DIR [--kind twelve|one|none] [--seed 0] [--scans 12] [--basis pixels] [--little]
 
 ``twelve``: all aberrations, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism
-and one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Given are energy, semi-angle, step and
-detector pixel. ``--little``: specimens that reveal little, in turn: few electrons (200 to 5000 on each Å²), a crystal
-of SrTiO3 or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once.
-Printed are a line for each scan; then how many values lie within 10 % or one standard deviation, or two of them (95 %),
-and how many of the fitted ones lie within one, two and three: 68, 95 and 99.7 % should.
+and one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Energy, semi-angle, step and detector pixel
+are given. ``--little``: specimens that reveal little, in turn: few electrons (200 to 5000 on each Å²), a crystal of
+SrTiO3 or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once. It
+prints a line for each scan; then how many values lie within 10 % or one standard deviation, or two of them (95 %), and
+how many of the fitted ones lie within one, two and three: 68, 95 and 99.7 % should.
 """
 
 from __future__ import annotations

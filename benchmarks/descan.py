@@ -4,10 +4,10 @@
 
 Each draw of specimen and microscope is simulated for every kind of wander with the same seed: of 2, 4 or 8 detector
 pixels over the field, in a random direction; ``bow``: with a parabola; ``jumps``: with a displacement of every line.
-Given are energy, semi-angle, step and detector pixel; the descan is not given. Maps are made from frames and from 45 +
-1 Zernike coefficients whose masks follow the pattern. A line for each: by how much the correlation of every map with
-the truth differs from that of the scan without wander, and the error of the pattern positions found (pixels, the mean
-of the scan removed).
+Energy, semi-angle, step and detector pixel are given, the descan is not. Maps are made from frames and from 45 + 1
+Zernike coefficients whose masks follow the pattern. It prints a line for each: by how much the correlation of every map
+with the truth differs from that of the scan without wander, and the error of the pattern positions found (pixels, the
+mean of the scan removed).
 """
 
 from __future__ import annotations

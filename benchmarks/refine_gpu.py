@@ -1,7 +1,7 @@
 """The fused GPU kernel: counted costs of a pattern and, with a GPU, measured rates.
 
     python benchmarks/refine_gpu.py          the counts, for any machine
-    python benchmarks/refine_gpu.py --run    beside them patterns/s of the fused kernel and of whole arrays with cuFFT
+    python benchmarks/refine_gpu.py --run    also patterns/s of the fused kernel and of whole arrays with cuFFT
 
 Costs are of one pattern, loss with gradients of object and probe. Fractions of the bound refer to the card's own
 figures.

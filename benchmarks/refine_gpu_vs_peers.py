@@ -10,8 +10,8 @@ Run it from the root of the repository. ``--make`` writes the scans of refine_vs
 2e5 with ``--noisy``) with their truth, a compressed file each; it requires abTEM. ``--run`` requires only these files,
 on a machine with a GPU. Each program runs in a separate process that ends at the limit; it is judged after each
 iteration by the zoo's judge, once it has ended. Set-up, trials and compilation are excluded for all programs: an
-iteration precedes the counted ones. What torch.compile has compiled it compiles again in the first counted iteration,
-which counts as long as the median of the others.
+iteration precedes the counted ones. torch.compile compiles again in the first counted iteration, whose time is
+therefore replaced by the median of the others.
 """
 
 from __future__ import annotations
