@@ -148,7 +148,7 @@ class LiveEngine:
 
     def tell(self, header: ScanHeader) -> None:
         """Adopt values set by a user for all maps made from now on, including values that place the scan points."""
-        previous, self.header = self.header.scan, self.bad_pixels.told(header)
+        previous, self.header = self.header.scan, self.bad_pixels.masked(header)
         if self.store is not None:
             self.store.header = self.header
         if determining_values(previous) != determining_values(header.scan):

@@ -307,7 +307,7 @@ def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, ba
     if store.descan is None or not store.descan.moves:
         return bad.look(header, store.mean_pattern, store.total_frames)
     mean = mean_frame(header, frames) if frames is not None and store.descan_given else None
-    return bad.told(header) if mean is None else bad.look(bad.told(header), mean.frame, mean.frames)
+    return bad.masked(header) if mean is None else bad.look(bad.masked(header), mean.frame, mean.frames)
 
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:
