@@ -58,14 +58,16 @@ class Dataset:
         header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
         bad = beyond_detector(header, descan) if descan is not None and header.basis.is_raw else bad_pixels(header)
         point = header.scan.point_of(index)
-        keep = point >= 0
-        frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
+        on_scan = point >= 0
+        frames, point = (frames, point) if on_scan.all() else (frames[on_scan], point[on_scan])
         transform = calibration.transform
         shape = header.detector_shape
         center = calibration.require("beam_center_px", "the reconstruction")
-        given, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
+        given_positions, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
         positions = (
-            header.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
+            header.scan.positions_A(calibration.rotation_deg)
+            if given_positions is None
+            else np.asarray(given_positions, dtype=float)
         )
         return cls(
             patterns=undo_transform(frames, transform) if header.basis.is_raw else frames,

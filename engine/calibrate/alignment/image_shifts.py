@@ -65,7 +65,7 @@ class Reference(StrEnum):
 
 def reference_of(word: str) -> Reference:
     """Return the reference of that name. Raises MetadataError for any other."""
-    names = [str(one) for one in Reference]
+    names = [str(reference) for reference in Reference]
     if word not in names:
         raise MetadataError(
             f"reference {brief(word)} is none", did_you_mean(str(word), names, f"give {' or '.join(names)}")
@@ -153,8 +153,8 @@ class ImageShifts:
     @property
     def rms_A(self) -> float:
         """Root-mean-square residual of the fitted shifts, weighted by agreement."""
-        away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
-        return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
+        deviation = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
+        return float(np.sqrt(np.average(deviation, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
 
 
 def measure_shifts(
@@ -209,9 +209,9 @@ class _Work:
         k = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], axis=-1) for r in (0.4 * radius, radius)])
         names = tuple(name for name in ABERRATION_NAMES)
         matrix = self._gradients(k, names).reshape(-1, len(names))
-        here = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
+        target = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
         scale = np.abs(matrix).max(axis=0)
-        values, *_ = np.linalg.lstsq(matrix / scale, here, rcond=None)
+        values, *_ = np.linalg.lstsq(matrix / scale, target, rcond=None)
         return dict(zip(names, (values / scale).tolist(), strict=True))
 
     def cells_across(self) -> list[int]:
@@ -223,7 +223,7 @@ class _Work:
         coarse = [] if self._wanted.near else [n for n in CELLS_ACROSS if n < finest]
         return coarse + [finest] * self._wanted.rounds
 
-    def round(self, across: int, names: tuple[str, ...], before: ImageShifts | None) -> ImageShifts:
+    def round(self, across: int, names: tuple[str, ...], previous: ImageShifts | None) -> ImageShifts:
         """Measure shifts relative to those explained so far, and explain them anew by these aberrations."""
         conditions = self._conditions
         radius, step = conditions.probe.semiangle_invA, conditions.step_A
@@ -232,8 +232,8 @@ class _Work:
             raise MetadataError(f"{len(k)} bins are too few for this order", "take a smaller bin_px, or order=1")
         rotation = conditions.rotation_deg if self._forced is None else self._forced
         known = self._known
-        if before is not None:
-            known, rotation = dict(before.aberrations), before.rotation_deg
+        if previous is not None:
+            known, rotation = dict(previous.aberrations), previous.rotation_deg
         expected = self._explained(k, known, rotation)
         measured, agreement = self._measured(k, spectra, expected)
         fitted = self._fit(k, measured, agreement, {name: known.get(name, 0.0) for name in names}, rotation)
@@ -252,22 +252,22 @@ class _Work:
         course = np.cumsum(power[order])
         middle = radius.ravel()[order][int(np.searchsorted(course, 0.5 * course[-1]))]
         expected = self._explained(found.k, found.aberrations, found.rotation_deg)
-        told = []
+        fits = []
         for part in (radius <= middle, radius > middle):
             measured, agreement = self._measured(found.k, found.spectra * part, expected)
-            told.append(self._fit(found.k, measured, agreement, found.aberrations, found.rotation_deg))
-        told.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
+            fits.append(self._fit(found.k, measured, agreement, found.aberrations, found.rotation_deg))
+        fits.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
         names = tuple(found.aberrations)
         per_A = np.abs(self._gradients(found.k, names)).max(axis=(0, 1))
-        coarse, fine, nearer, whole = (np.array(list(one.aberrations.values())) * per_A for one in (*told, found))
-        apart_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - whole))
-        apart_A = np.maximum(apart_A, np.sqrt(((coarse - fine) ** 2).mean()))
-        turned = max(abs(told[0].rotation_deg - told[1].rotation_deg), abs(told[2].rotation_deg - found.rotation_deg))
+        coarse, fine, nearer, final = (np.array(list(fit.aberrations.values())) * per_A for fit in (*fits, found))
+        contradiction_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - final))
+        contradiction_A = np.maximum(contradiction_A, np.sqrt(((coarse - fine) ** 2).mean()))
+        turned = max(abs(fits[0].rotation_deg - fits[1].rotation_deg), abs(fits[2].rotation_deg - found.rotation_deg))
         return replace(
             found,
             errors_A={
-                name: math.hypot(found.errors_A[name], shift / each)
-                for name, shift, each in zip(names, apart_A.tolist(), per_A.tolist(), strict=True)
+                name: math.hypot(found.errors_A[name], shift / scale_per_A)
+                for name, shift, scale_per_A in zip(names, contradiction_A.tolist(), per_A.tolist(), strict=True)
             },
             rotation_error_deg=math.hypot(found.rotation_error_deg, turned) if self._forced is None else 0.0,
         )
@@ -284,9 +284,9 @@ class _Work:
         central = aligned[int(np.argmin(np.hypot(*k.T)))]
         measured, agreement = np.empty_like(expected_A), np.empty(len(k))
         for n, spectrum in enumerate(aligned):
-            other = central if self._wanted.reference is Reference.CENTRE else total - spectrum
-            power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(other) ** 2).sum())
-            cross = spectrum * other.conj() / max(float(power), 1e-30)
+            compared = central if self._wanted.reference is Reference.CENTRE else total - spectrum
+            power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(compared) ** 2).sum())
+            cross = spectrum * compared.conj() / max(float(power), 1e-30)
             if self._wanted.near:
                 peak_A, agreement[n] = near_peak(cross, step, WINDOW / self._conditions.probe.semiangle_invA)
             else:
