@@ -1,13 +1,13 @@
-"""Aberrations to third order, found from scans that nobody has looked at: simulated draws of specimen and microscope.
+"""Accuracy of fitted aberrations to third order on unseen scans: simulated draws of specimen and microscope.
 
     python -m benchmarks.aberrations DIR [--kind twelve|one|none] [--seed 0] [--scans 12] [--basis pixels] [--little]
 
-``twelve``: all of them, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism and
-one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Told are energy, semi-angle, step and detector
-pixel. ``--little``: of specimens that tell little, in turn: few electrons (200 to 5000 on each Å²), a crystal of SrTiO3
-or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once. A line for
-each; then how many values lie within 10 % or one standard deviation, or two of them (95 %), and how many of those that
-were fitted lie within one, two and three: 68, 95 and 99.7 % should.
+``twelve``: all aberrations, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism
+and one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Energy, semi-angle, step and detector pixel
+are given. ``--little``: specimens that reveal little, in turn: few electrons (200 to 5000 on each Å²), a crystal of
+SrTiO3 or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once. It
+prints a line for each scan; then how many values lie within 10 % or one standard deviation, or two of them (95 %), and
+how many of the fitted ones lie within one, two and three: 68, 95 and 99.7 % should.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ptylive.schema.units import wavelength_A
 LOW = ("C10", "C12a", "C12b")
 HIGHER = ("C21a", "C21b", "C23a", "C23b", "C30", "C32a", "C32b", "C34a", "C34b")
 LARGEST = {"C10": 3.0, "C12a": 1.0, "C12b": 1.0}
-"""Phase at the rim, rad; of the others 1.2."""
+"""Phase at the rim, rad; for the other aberrations 1.2."""
 SHAPE = ("coverage", "feature_A", "phase_rad")
-"""Settings of specimens that are no crystals."""
+"""Settings of non-crystalline specimens."""
 
 
 def main() -> None:
@@ -102,7 +102,7 @@ def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def telling_little(settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The same microscope with less to be seen."""
+    """The same microscope with a specimen that reveals less."""
     rng = np.random.default_rng([seed, 78])
     lit = {name: value for name, value in settings.items() if name not in ("specimen", *SHAPE)}
     if seed % 4 == 0:

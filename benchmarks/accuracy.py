@@ -1,14 +1,14 @@
-"""Live maps against the truth of simulated scans, ours and other programs', by default settings.
+"""Live maps by default settings against the truth of simulated scans, ours and other programs'.
 
     python -m benchmarks.accuracy [FILE ...] [--draws 2,3,5] [--abtem-python ABTEM/bin/python]
         [--py4dstem-python P/bin/python] [--ptychography40-python Q/bin/python] [--write docs/accuracy.md]
     python -m benchmarks.accuracy FILE --picture docs/pictures/rotavirus.png
 
-From the root of the repository. Makes the tables of docs/accuracy.md from draws of the zoo and from files with the same
-layout (benchmarks/zoo/map_score.py says which part of it is needed); files alone where only files are given. Ours is
-`ptylive reconstruct FILE`, once with the file's calibration and once blind: with nothing but energy, semi-angle, step,
-scan and detector pixel. The other programs (benchmarks/peers/direct.py says how to install them) are given the true
-calibration; scans and their figures are kept under --cache.
+Run it from the root of the repository. It makes the tables of docs/accuracy.md from draws of the zoo and from files
+with the same layout (benchmarks/zoo/map_score.py says which part of it is needed); from files alone if only files are
+given. Ours is `ptylive reconstruct FILE`, once with the file's calibration and once blind: with nothing but energy,
+semi-angle, step, scan and detector pixel. The other programs (benchmarks/peers/direct.py explains how to install them)
+are given the true calibration; scans and their figures are kept under --cache.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from benchmarks.zoo.ours import one_thread
 from benchmarks.zoo.scans import default_cache, numbers, simulated
 
 DRAWS = "2,3,5,7,12"
-"""Thin specimens among the first development draws: single-scattering maps are made for them."""
+"""Thin specimens among the first development draws, as single-scattering maps are intended for them."""
 MAPS = ("idpc", "tcbf", "ssb", "obf", "wdd_phase")
 BEGIN, END = "<!-- benchmarks/accuracy.py -->", "<!-- end -->"
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Of a scan: program or way of ours, what it reached in ``maps`` (correlation of each) or ``error``."""
+"""Figures of a scan: for each program or way of ours the correlation of each map (``maps``), or ``error``."""
 
 
 def main() -> None:
@@ -79,12 +79,12 @@ def arguments() -> argparse.Namespace:
     if given.picture is not None and len(given.files) != 1:
         parser.error("--picture takes one FILE")
     if given.write is not None:
-        replace_tables(given.write, None)  # before anything is computed
+        replace_tables(given.write, None)  # fail before anything is computed
     return given
 
 
 def scans(given: argparse.Namespace) -> dict[str, Path]:
-    """Name and file of each scan, files first."""
+    """Name and file of each scan, given files first."""
     found = {path.stem: path for path in given.files}
     drawn = given.draws or ("" if found else DRAWS)
     for index in numbers(drawn) if drawn else []:
@@ -94,7 +94,7 @@ def scans(given: argparse.Namespace) -> dict[str, Path]:
 
 
 def ours(scan: Path) -> dict[str, Any]:
-    """Correlation of every map with the truth, given the calibration and blind."""
+    """Correlation of every map with the truth, with the given calibration and blind."""
     truth = MapTruth.read(scan)
     with tempfile.TemporaryDirectory() as folder:
         blind = Path(folder, "blind.h5")
@@ -106,7 +106,7 @@ def ours(scan: Path) -> dict[str, Any]:
 
 
 def scored(truth: MapTruth, scan: Path, out: Path) -> dict[str, Any]:
-    """What the maps of one reconstruction reach."""
+    """Correlations of the maps of one reconstruction."""
     import h5py
 
     error = reconstruct(scan, out)
@@ -127,7 +127,7 @@ def pixel_A(live_map: Any) -> tuple[float, float]:
 
 
 def reconstruct(scan: Path, out: Path) -> str | None:
-    """`ptylive reconstruct` by default settings; why it failed, if it did."""
+    """Run `ptylive reconstruct` with default settings; return the reason if it failed."""
     program = Path(sys.executable).with_name("ptylive")
     command = [str(program), "reconstruct", str(scan), "-o", str(out)]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
@@ -135,7 +135,7 @@ def reconstruct(scan: Path, out: Path) -> str | None:
 
 
 def picture(scan: Path, out: Path) -> None:
-    """OBF and tcBF of a scan calibrated from its own data, side by side, 0.5 to 99.7 % of the grey levels."""
+    """Write OBF and tcBF of a scan calibrated from its own data, side by side, 0.5 to 99.7 % of the grey levels."""
     import h5py
     import numpy as np
     from PIL import Image
@@ -174,14 +174,14 @@ def tables(rows: Mapping[str, Figures]) -> str:
 
 
 def our_row(label: str, found: Mapping[str, Any]) -> str:
-    """One reconstruction of ours."""
+    """Table row of one reconstruction of ours."""
     maps: Mapping[str, float] = found.get("maps", {})
     best = max(maps, key=maps.__getitem__, default="failed")
     return f"| {label} | {' | '.join(figure(maps.get(name)) for name in MAPS)} | {best} |"
 
 
 def peer_row(name: str, found: Figures, programs: Sequence[str], methods: Sequence[str]) -> str:
-    """Every method of the other programs on one scan, beside the best map of ours."""
+    """Table row of every method of the other programs on one scan, next to our best map."""
     reached = {method: corr for program in programs for method, corr in found[program].get("maps", {}).items()}
     mine = [max(found[way].get("maps", {}).values(), default=None) for way in ("given", "blind")]
     cells = [figure(reached.get(method)) for method in methods]
@@ -189,7 +189,7 @@ def peer_row(name: str, found: Figures, programs: Sequence[str], methods: Sequen
 
 
 def left_out(rows: Mapping[str, Figures]) -> list[str]:
-    """Why runs and methods failed; of a program that is not installed once for all scans."""
+    """Why runs and methods failed; once for all scans if a program is not installed."""
     every = [(name, who, figures) for name, found in rows.items() for who, figures in found.items()]
     skipped = dict.fromkeys(f"- {who}: {figures['error']}" for _, who, figures in every if figures.get("skipped"))
     lines = list(skipped)
@@ -205,7 +205,7 @@ def figure(value: float | None) -> str:
 
 
 def replace_tables(path: Path, text: str | None) -> None:
-    """Put the tables between the markers of a document; ``None``: only see that they are there."""
+    """Put the tables between the markers of a document; ``None``: only check that the markers exist."""
     document = path.read_text(encoding="utf-8") if path.is_file() else ""
     before, begun, rest = document.partition(BEGIN)
     _, ended, after = rest.partition(END)

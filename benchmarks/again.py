@@ -1,9 +1,9 @@
-"""A scan with a truth simulated once more, its specimen and its microscope the same, its pattern wandering.
+"""Repeated simulation of a scan with a truth: the same specimen and microscope, but its pattern wanders.
 
-Slices, places of the probe, optics and dose are read from the file; the patterns are those of the product's own
-simulation (docs/simulate.md), so that a descan moves the wave before any electron is counted: nothing is interpolated,
-and no count is cut off. What the file told is told again, but for the descan; the beam centre is that of the mean
-pattern, as a microscope's is.
+Slices, probe positions, optics and dose are read from the file; the patterns are those of ptylive's own simulation
+(docs/simulate.md), so that a descan moves the wave before any electron is counted: nothing is interpolated, and no
+count is cut off. Metadata of the file are kept, except for the descan; the beam centre is that of the mean pattern, as
+for a microscope.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Wander:
-    """A descan: numbers of a plane or a parabola, and the standard deviation of each line's own displacement, px."""
+    """A descan: coefficients of a plane or a parabola, and the standard deviation of each line's displacement, px."""
 
     numbers: tuple[float, ...] = (0.0,)
     jumps_px: float = 0.0
@@ -49,10 +49,10 @@ def simulated_again(
     tell: str = "everything",
     detector: Mapping[str, Any] = NOTHING,
 ) -> Floats:
-    """Write the scan of ``source`` with another wander and other noise; where its patterns lie, (rows, columns, 2) px.
+    """Write the scan of ``source`` with another wander and other noise; return its pattern positions.
 
-    ``tell``: as in a simulation's settings; ``detector``: others of these settings. Raises SystemExit for a file
-    without slices, or of drifting points.
+    These are (rows, columns, 2) in px. ``tell``: as in a simulation's settings; ``detector``: detector settings to
+    override. Raises SystemExit for a file without slices, or with drifting points.
     """
     with h5py.File(source) as file:
         told, truth = dict(file["metadata"].attrs), file["truth"]
@@ -86,7 +86,7 @@ def simulated_again(
 
 
 def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NOTHING) -> SimulationSettings:
-    """What a scan without wander is simulated again by."""
+    """Settings that simulate a scan again without wander."""
     with h5py.File(source) as file:
         told, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
     return _settings(told, shape, Wander(), seed, "everything", detector)
@@ -95,7 +95,7 @@ def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] 
 def _settings(
     told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
 ) -> SimulationSettings:
-    """Of the file's microscope."""
+    """Settings for the file's microscope."""
     center = np.asarray(told["beam_center_px"], dtype=float)
     step = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
     return SimulationSettings.of(

@@ -1,9 +1,8 @@
-"""``ptylive demo`` with an empty compile cache: when the first map is there, how quickly commands are answered
-meanwhile, and what is compiled more than once.
+"""``ptylive demo`` with an empty compile cache: time to the first map, replies meanwhile, repeated compilation.
 
     python benchmarks/cold_start.py [--rounds 3] [--busy 0]
 
-``--busy N``: beside so many processes that reckon. The second start of each round finds the cache filled.
+``--busy N``: next to that many processes that compute. The second start of each round uses the filled cache.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def measure(cache: Path) -> dict[str, Any]:
 
 
 class Kept(threading.Thread):
-    """Watches compiled functions come into the cache; one that is compiled again is written again."""
+    """Watches compiled functions appear in the cache; one that is compiled again is written again."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -89,7 +88,7 @@ class Kept(threading.Thread):
         return found
 
     def run(self) -> None:
-        """Until it is closed: look twice a second, which is quicker than anything is compiled."""
+        """Look twice a second until closed, which is faster than anything is compiled."""
         while not self._ended.wait(0.25):
             self._look()
 
@@ -106,7 +105,7 @@ class Kept(threading.Thread):
 
 
 def address(said: list[str], demo: subprocess.Popen[str]) -> str:
-    """Where commands are taken, from what the demo says."""
+    """Control address of the server, from the demo's output."""
     give_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up and demo.poll() is None:
         for line in said:
@@ -117,7 +116,7 @@ def address(said: list[str], demo: subprocess.Popen[str]) -> str:
 
 
 def follow(control: str, started: float, times: dict[str, float]) -> None:
-    """Ask for the status again and again until the scan has its results, and listen for maps."""
+    """Request the status repeatedly until the scan has its results, and listen for maps."""
     slowest, give_up = 0.0, time.monotonic() + PATIENCE_S
     with ControlClient(control, timeout_s=60.0) as client, EventStream(control, topics=("maps",)) as events:
         while time.monotonic() < give_up:

@@ -1,12 +1,11 @@
-"""Two figures of docs/compression.md, of the kind the paper on compression has: the angle over the number of masks, and
-objects by dose and basis.
+"""Two figures of docs/compression.md, modelled on the compression paper: angle by masks, objects by dose and basis.
 
     python -m benchmarks.compression_figures angles OUT.png
     python -m benchmarks.compression_figures doses OUT.png
 
 A defocused bilayer is simulated with the seed below. Angles: the intact-information angle of the bright field (eq. 18)
-without counting noise and at a low dose. Doses: the phase refined from coefficients of square roots, one mask for the
-dark field, with its correlation with the truth, blurred alike.
+against the number of masks, without counting noise and at a low dose. Doses: the phase refined from coefficients of
+square roots, one mask for the dark field, with its correlation with the truth, blurred alike.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ def main() -> None:
 
 
 def scan(**values: object) -> tuple[Dataset, SimulatedScan]:
-    """A simulated scan as a data set that knows all of its optics."""
+    """A simulated scan as a data set with all of its optics."""
     made = SimulatedScan.of(SimulationSettings.of({**SCAN, **values}), Path("unused.h5"))
     optics, header = made.header.optics, made.header
     known = {
@@ -80,7 +79,7 @@ def scan(**values: object) -> tuple[Dataset, SimulatedScan]:
 
 
 def angles() -> np.ndarray:
-    """Mean angle over the number of masks: without noise, whole lines in the legend, and at 1e4 electrons per Å^2."""
+    """Mean angle against the number of masks: without noise and, as "low dose", at 1e4 electrons per Å^2."""
     series = []
     for noise, values in (("", {"poisson": False, "dtype": "f4"}), (", low dose", {"dose_e_per_A2": 1e4})):
         dataset = scan(**values)[0]
@@ -97,7 +96,7 @@ def angles() -> np.ndarray:
 
 
 def doses(kept: Path) -> np.ndarray:
-    """A row for each basis, a column for each dose; what lies in the folder is not refined again."""
+    """A row for each basis, a column for each dose; results in the folder are not refined again."""
     kept.mkdir(parents=True, exist_ok=True)
     cells = []
     for kind, number in ROWS:
@@ -115,7 +114,7 @@ def doses(kept: Path) -> np.ndarray:
 
 
 def refined(kind: str, number: int, dose: float) -> tuple[np.ndarray, float, str]:
-    """Phase and correlation of one refinement, and what its row is called."""
+    """Phase and correlation of one refinement, and the label of its row."""
     dataset, made = scan(dose_e_per_A2=dose)
     title, begun = NAMES.get(kind, kind).split(" (")[0], time.process_time()
     if kind != "frames":
@@ -132,8 +131,10 @@ def refined(kind: str, number: int, dose: float) -> tuple[np.ndarray, float, str
 
 
 def compared(result: RefineResult, made: SimulatedScan) -> tuple[np.ndarray, float]:
-    """The phase of the scanned field on the truth's pixels, blurred, and its highest correlation with the truth,
-    blurred alike, over common shifts of object and probe, of which the patterns say nothing.
+    """The phase of the scanned field on the truth's pixels, blurred, and its highest correlation with the truth.
+
+    The truth is blurred alike; the maximum is over common shifts of object and probe, to which patterns are
+    insensitive.
     """
     truth, pixel = made.specimen.phase.sum(axis=0).astype(float), made.grid.pixel_A
     origin, places = np.asarray(made.grid.origin_A), made.trajectory.nominal_A

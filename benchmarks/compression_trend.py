@@ -1,15 +1,15 @@
-"""How good an object is found from how many masks of which kind: docs/compression.md.
+"""Quality of an object against number and kind of masks: docs/compression.md.
 
     python -m benchmarks.compression_trend FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
                                            [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]
     python -m benchmarks.compression_trend --picture OUT.png LINES.jsonl …
 
 FILE is a scan of the zoo (`python -m benchmarks.zoo --cache DIR` leaves them there). Its patterns are projected on n
-masks of the bright field and one of the dark field, the object is refined from the coefficients, and judged as the
-zoo judges (benchmarks/zoo/score.py). One JSON line a run: masks, compression C (eq. 17), intact-information angle of
+masks of the bright field and one of the dark field, the object is refined from the coefficients, and judged as in the
+zoo (benchmarks/zoo/score.py). Each run prints one JSON line: masks, compression C (eq. 17), intact-information angle of
 the bright field (eq. 18), correlation with the truth at the zoo's fixed blur. Kind "frames" refines from the frames;
-"patterns" is the paper's own basis, patterns by Gram-Schmidt and nothing else, where ours ("data") begins with flat,
-row and column. Only these depend on the seed.
+"patterns" is the paper's own basis, patterns by Gram-Schmidt and nothing else, whereas ours ("data") begins with flat,
+row and column. Only these two depend on the seed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def measured(path: Path, scan: Dataset, what: tuple[str, int, int], preset: Pres
 
 
 def compressor_of(scan: Dataset, what: tuple[str, int, int], *, root: bool) -> tuple[Compressor, Any]:
-    """The masks of a kind, and the sample of patterns that they are judged (and some learnt) from."""
+    """The masks of a kind, and the sample of patterns by which they are judged (and from which some are learnt)."""
     kind, number, seed = what
     said = scan.calibration
     radius = float(said.get("convergence_semiangle_mrad")) * 1e-3 / float(said.wavelength_A or 0)
@@ -126,7 +126,7 @@ def judged(path: Path, result: RefineResult) -> float:
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    """Correlation over the number of masks, a panel for each data set; seeds as a mean with their range."""
+    """Correlation against the number of masks, a panel for each data set; seeds as a mean with their range."""
     from matplotlib.figure import Figure
 
     sets = list(dict.fromkeys((row["set"], row["root"]) for row in rows if row["kind"] != "frames"))

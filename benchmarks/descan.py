@@ -1,12 +1,13 @@
-"""Maps and refined objects of scans whose patterns wander, beside the same scans without: simulated draws.
+"""Maps and refined objects of scans whose patterns wander, compared with the same scans at rest: simulated draws.
 
     python -m benchmarks.descan DIR [--seed 0] [--scans 4] [--refine] [--wanders none,plane,bow,jumps]
 
 Each draw of specimen and microscope is simulated for every kind of wander with the same seed: of 2, 4 or 8 detector
-pixels over the field, in a drawn direction; ``bow``: with a parabola; ``jumps``: with a displacement of every line.
-Told are energy, semi-angle, step and detector pixel; nothing is told of the descan. From frames and from 45 + 1 Zernike
-coefficients whose masks follow. A line for each: by how much the correlation of every map with the truth differs from
-that of the scan without, and how far the places found are off (pixels, the mean of the scan left out).
+pixels over the field, in a random direction; ``bow``: with a parabola; ``jumps``: with a displacement of every line.
+Energy, semi-angle, step and detector pixel are given, the descan is not. Maps are made from frames and from 45 + 1
+Zernike coefficients whose masks follow the pattern. It prints a line for each: by how much the correlation of every map
+with the truth differs from that of the scan without wander, and the error of the pattern positions found (pixels, the
+mean of the scan removed).
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def drawn(seed: int, kind: str) -> dict[str, Any]:
     }
     over = float(rng.choice([2.0, 4.0, 8.0]))
     turn = float(rng.uniform(0, 2 * np.pi))
-    # a displacement of ``over`` pixels from the first to the last row, of half of that along the rows
+    # a displacement of ``over`` pixels from the first to the last row, and of half of that along the rows
     plane = over * np.array([np.cos(turn), 0.5 * np.sin(turn), np.sin(turn), -0.5 * np.cos(turn)])
     jumps = float(rng.uniform(0.4, 1.5))
     bow = over * rng.uniform(-0.25, 0.25, 6)
@@ -111,7 +112,7 @@ def maps_of(path: Path, basis: str) -> dict[str, float]:
 
 
 def places_off(path: Path) -> float:
-    """How far the places of the patterns that were found are from the true ones, px, rms; both without their mean."""
+    """Error of the pattern positions found, px, rms, each with its mean removed."""
     calibration = reconstruct_file(path, {}, ["bf"], MapRequest()).calibration
     with h5py.File(path) as file:
         true = file["truth/descan_px"][()]

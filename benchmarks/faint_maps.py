@@ -2,9 +2,9 @@
 
     python -m benchmarks.faint_maps [--seed 0] [--scans 6]
 
-Each draw of microscope and dose (10 to 1e5 electrons per Å²) is simulated with a specimen and with none. A line each:
-the maps that are greyed as "nothing but noise" and for want of a pixel that stands out, and how well each map agrees
-with the truth.
+Each draw of microscope and dose (10 to 1e5 electrons per Å²) is simulated with and without a specimen. A line for each:
+the maps that are greyed as "nothing but noise" and for want of a significant pixel, and how well each map agrees with
+the truth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ptylive.application.offline import reconstruct_file
 MAPS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase")
 METHODS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd")
 SEEN = 0.5
-"""Correlation with the truth from which a map shows it."""
+"""Correlation with the truth above which a map shows the specimen."""
 
 
 def main() -> None:

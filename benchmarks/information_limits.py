@@ -1,11 +1,11 @@
-"""The information limit that a map states beside the one that the truth says it has: simulated gold, far out of focus.
+"""The information limit that a map states against that from the truth: simulated gold, far out of focus.
 
     python -m benchmarks.information_limits [--seed 0] [--scans 6] [--maps tcbf,obf] [--upsample 4]
 
 Draws of orientation, rotation, step (1.6 to 2.2 Å, too coarse for the lattice), underfocus (300 to 600 Å) and dose (1e3
-to 1e5 e/Å²). The limit of the truth: the map's correlation with the true phase, ring by ring, C, is that of a map of
-which two halves correlate by C² / (2 - C²), whatever the sign of C (Rosenthal and Henderson 2003), and is read as the
-map reads its own. A line each, then how many limits lie within 15 % of each other.
+to 1e5 e/Å²). The limit of the truth: a correlation C of the map with the true phase, ring by ring, corresponds to a map
+whose two halves correlate by C² / (2 - C²), whatever the sign of C (Rosenthal and Henderson 2003); the limit is read
+from this curve as the map reads its own. A line for each, then how many limits agree within 15 %.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ptylive.schema.maps import LiveMap, RingQuality
 Floats = NDArray[np.floating[Any]]
 NEAR = 0.15
 MARGIN = 1 / 8
-"""Of the field that is left out on each side: what lies beyond the scan is not seen from there."""
+"""Fraction of the field left out on each side, where contributions from beyond the scan are missing."""
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def drawn(seed: int) -> dict[str, Any]:
 
 
 def compared(path: Path, live_map: LiveMap, *, rings: bool = False) -> dict[str, Any]:
-    """Limit that the map states, and that of its correlation with the truth, Å."""
+    """The limit that the map states, and that of its correlation with the truth, Å."""
     limits, quality = live_map.information_limits(), live_map.quality
     if quality is None or live_map.sampling_A is None:
         raise SystemExit(f"{live_map.name} says nothing of its rings")
@@ -118,7 +118,7 @@ def truth_on(path: Path, live_map: LiveMap) -> Floats:
 
 
 def _read(places: Floats, grid: Floats) -> Floats:
-    """A plane of places (rows, cols), continued beyond its last points."""
+    """A plane of positions (rows, cols), extrapolated beyond its last points."""
     first = places[0, 0]
     down, across = places[1, 0] - first, places[0, 1] - first
     return np.asarray(first + grid[0] * down + grid[1] * across)

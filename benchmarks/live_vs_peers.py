@@ -1,12 +1,12 @@
-"""SSB and OBF of a 256 x 256 scan offline: this program beside py4DSTEM and ptychography40, one run, one thread each.
+"""SSB and OBF of a 256 x 256 scan offline: ptylive against py4DSTEM and ptychography40, one run, one thread each.
 
-Every program gets the same patterns as an array in memory, the true optics, and a small scan first so that nothing is
-compiled while the clock runs. The clock runs from the array to the map.
+Every program gets the same patterns as an array in memory, the true optics, and first a small scan, so that nothing is
+compiled during the timing. The time is from the array to the map.
 
     python -m venv /tmp/peers && /tmp/peers/bin/pip install py4DSTEM==0.14.18 ptychography40==0.1.0
     python benchmarks/live_vs_peers.py tiny_mos2_80kV_focus.h5 --peers-python /tmp/peers/bin/python
 
-The patterns of the file given are repeated until the scan has the size; what is timed does not depend on them.
+The patterns of the given file are repeated until the scan has the required size; timings do not depend on them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepare(file: Path, target: Path) -> None:
-    """The patterns and what is known of them, without HDF5 filters, which a peer's environment may lack."""
+    """The patterns and their metadata without HDF5 filters, which a peer's environment may lack."""
     import h5py
     import hdf5plugin  # noqa: F401
 

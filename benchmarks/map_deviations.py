@@ -1,20 +1,20 @@
-"""What maps say of their noise, against the scatter of twenty other scans of the same specimen.
+"""The noise that maps state, against the scatter of twenty other scans of the same specimen.
 
     python -m benchmarks.map_deviations [--first 0] [--draws 8]
 
-Specimen, microscope and dose are drawn from a seed (``benchmarks/repeated_scans.py``); its patterns are simulated once
-without noise and counted 21 times. Each of the 21 scans says a standard deviation for every pixel of each map; the
-other twenty scatter, and their variance is averaged under the window that the one took. Every scan has its turn: the
-filters of OBF and tcBF follow the noise of their own scan, so one scan alone decides by luck. The optics are told, the
-depth of focus too: what a calibration adds by scattering itself is not looked at.
+Specimen, microscope and dose are drawn from a seed (``benchmarks/repeated_scans.py``); the patterns are simulated once
+without noise and counted 21 times. Each of the 21 scans states a standard deviation for every pixel of each map; the
+variance of the other twenty is averaged under the window that the statement used. Every scan takes its turn: the
+filters of OBF and tcBF follow the noise of their own scan, so the result of a single scan is a matter of luck. The
+optics are given, and so is the depth of focus: scatter added by a calibration is not examined.
 
-A line for each draw: of each map the share of field and scans where the two differ by less than 25 %, the median of
-what is said over what is seen, and how many of the 21 maps are greyed (nothing but noise, or no pixel stands out of
-it). Then the same over all draws, of all maps and of those that are not greyed.
+A line for each draw: for each map the share of field and scans where the two differ by less than 25 %, the median of
+the stated over the observed deviation, and how many of the 21 maps are greyed (nothing but noise, or no significant
+pixel). Then the same over all draws, of all maps and of those that are not greyed.
 
-What a perfect map would reach: the scatter of twenty is itself known to 1 / sqrt(2 x 19) = 16 % in one pixel, of which
-86 % of single pixels lie within 25 %. Under a window of 100 independent values it is known to 1.6 %, and what is said,
-the square root of as many squares of one picture, to 7 %: together 7.3 %, and a share of 0.999.
+A perfect map would reach the following: the scatter of twenty is itself known to 1 / sqrt(2 x 19) = 16 % in one pixel,
+so that 86 % of single pixels lie within 25 %. Under a window of 100 independent values it is known to 1.6 %, and the
+stated deviation, the root of as many squares of one picture, to 7 %: together 7.3 %, and a share of 0.999.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAPS = ("idpc", "tcbf", "obf", "wdd_phase")
 METHODS = ("idpc", "tcbf", "obf", "wdd")
 REPEATS, WITHIN = 20, 0.25
 PIXELS_OF_THE_SCAN = {"obf.upsample": 1.0, "tcbf.upsample": 1.0}
-"""They are chosen by what is resolved, which another draw of the noise may say otherwise."""
+"""These are chosen by the resolution, for which another draw of the noise may give a different value."""
 
 
 def main() -> None:
@@ -69,12 +69,12 @@ def main() -> None:
 
 
 def share(ratio: Any) -> float:
-    """Of a field, where what is said is within 25 % of what is seen."""
+    """Share of a field where the stated deviation is within 25 % of the observed one."""
     return float(np.mean(np.abs(ratio - 1) < WITHIN))
 
 
 def judged(seed: int) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
-    """Settings of a draw, and of each map (scans, Y, X) deviation said over scatter seen, (scans,) whether greyed."""
+    """Settings of a draw, and for each map (scans, Y, X) stated over observed deviation, (scans,) whether greyed."""
     settings = drawn(seed)
     step = 2 * settings["scan_step_A"][0]
     settings |= {"scan_shape": (POINTS, POINTS), "scan_step_A": (step, step)}
@@ -97,13 +97,13 @@ def maps_of(header: ScanHeader, counts: Any) -> dict[str, LiveMap]:
 
 
 def judgement(scans: list[dict[str, LiveMap]], name: str) -> tuple[Any, Any]:
-    """Of one map :func:`ratio` of every scan (scans, Y, X), and whether the scan's map is greyed (scans,)."""
+    """For one map :func:`ratio` of every scan (scans, Y, X), and whether the scan's map is greyed (scans,)."""
     ratios = [ratio(one, [*scans[:k], *scans[k + 1 :]], name) for k, one in enumerate(scans)]
     return np.array(ratios), np.array([one[name].buried or one[name].faint for one in scans])
 
 
 def ratio(said_by: dict[str, LiveMap], others: list[dict[str, LiveMap]], name: str) -> Any:
-    """Deviation that one scan says over the scatter of the others; means are free, as phases' are."""
+    """Deviation stated by one scan over the scatter of the others; means are free, as for phases."""
     said = said_by[deviation_of(name)]
     pictures = np.array([one[name].data - one[name].data.mean() for one in others])
     window_px = said.settings["window_px"]

@@ -1,12 +1,12 @@
-"""What refined phases say of their noise, against the scatter of refinements of the same scan counted anew.
+"""The noise that refined phases state, against the scatter of refinements of the same scan counted anew.
 
     python -m benchmarks.phase_deviations --seed 31 --specimen bilayer --doses 1e3,6e3,1e5 [--repeats 20] [--set k=v]
 
 Microscope (energy, semi-angle, focus, a detector of 1.6 to 3.2 semi-angles, step) and specimen are drawn from the seed,
-the optics told, settings left to the program but for ``--set``. Every repeat says a standard deviation for each pixel;
-phases are compared after constants, ramps and shifts are taken out, and both variances are averaged over a Gaussian of
-two pixels. A line for each dose: what is said over the scatter (median, 5 and 95 % of field and repeats), the share
-within 25 %, and how many repeats call theirs a lower bound.
+the optics given, and settings left to the program except for ``--set``. Every repeat states a standard deviation for
+each pixel; phases are compared after constants, ramps and shifts are removed, and both variances are averaged over a
+Gaussian of two pixels. A line for each dose: the stated over the observed deviation (median, 5 and 95 % of field and
+repeats), the share within 25 %, and how many repeats call theirs a lower bound.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ POINTS, PIXELS, WINDOW_PX, WITHIN = 32, 48, 2.0, 0.25
 
 
 def drawn(seed: int, specimen: str, dose_e_per_A2: float) -> dict[str, Any]:
-    """Settings of a simulation; the microscope is that of the seed."""
+    """Settings of a simulation; the microscope depends on the seed."""
     rng = np.random.default_rng([seed, 131])
     energy, semiangle = float(rng.choice([60e3, 80e3, 120e3, 200e3, 300e3])), float(rng.uniform(15, 30))
     wavelength, highest = wavelength_A(energy), semiangle * float(rng.uniform(1.6, 3.2))
     side = wavelength * 1e3 / (2 * highest / PIXELS)
     radius = side * float(rng.uniform(0.05, 0.25))
-    # the field is wider than the window: a ramp taken out of a smaller one would take its lowest frequencies along
+    # the field is wider than the window: removing the ramp of a smaller one would remove its lowest frequencies
     step = max(float(rng.uniform(0.15, 0.35)) * max(radius, 610 * wavelength / semiangle), side / POINTS)
     settings: dict[str, Any] = {
         "specimen": specimen,
@@ -80,7 +80,7 @@ def repeats(settings: dict[str, Any], count: int, preset: Preset) -> list[Refine
 
 
 def apart(phases: Any) -> Any:
-    """By how much phases (n, Y, X) differ from their mean, constants, ramps and shifts taken out."""
+    """Deviations of phases (n, Y, X) from their mean, with constants, ramps and shifts removed."""
     turned = np.exp(1j * phases)
     turned *= np.exp(-1j * np.angle(turned.sum(axis=(1, 2), keepdims=True)))
     mean = turned.mean(axis=0)
@@ -93,7 +93,7 @@ def apart(phases: Any) -> Any:
 
 
 def ratios(results: list[RefineResult]) -> Any:
-    """(n, Y, X) what each result says over the scatter of all, in the scanned area."""
+    """(n, Y, X) stated deviation of each result over the scatter of all, in the scanned area."""
     first, said, phases = results[0], [], []
     rows, cols = first.object.shape[2:]
     area = scanned_area((rows, cols), first.origin_A, first.positions_A, first.object_sampling_A[0])

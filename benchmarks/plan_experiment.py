@@ -1,11 +1,11 @@
-"""What dose, step and defocus do to one specimen: docs/planning.md.
+"""The effect of dose, step and defocus on one specimen: docs/planning.md.
 
     python -m benchmarks.plan_experiment [--seed N] [--only dose step defocus] [--out planning.md]
 
-A twisted bilayer of MoS2 is simulated by `ptylive simulate` (80 keV, 25 mrad, a field of 24 Å), one setting varied at a
-time about the middle of them; live maps and the refinement by default settings are judged against the truth as the zoo
-judges: maps by their correlation at the blur that suits them (benchmarks/zoo/map_score.py), the refinement at the zoo's
-fixed blur and by the period at which its rings fall below 0.5 (benchmarks/zoo/score.py).
+A twisted bilayer of MoS2 is simulated by `ptylive simulate` (80 keV, 25 mrad, a field of 24 Å), with one setting varied
+at a time around their middle values; live maps and the refinement by default settings are judged against the truth as
+in the zoo: maps by their correlation at the blur that suits them (benchmarks/zoo/map_score.py), the refinement at the
+zoo's fixed blur and by the period at which its ring correlation falls below 0.5 (benchmarks/zoo/score.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED = 20261122
 FIELD_A = 24.0
 ENERGY_EV, SEMIANGLE_MRAD = 80e3, 25.0
 MIDDLE = {"dose": 1e4, "step": 0.6, "defocus": 100.0}
-"""Electrons on an Å², Å, Å."""
+"""Electrons per Å², Å, Å."""
 VARIED: dict[str, tuple[float, ...]] = {
     "dose": (1e2, 1e3, 1e4, 1e5),
     "step": (0.3, 0.6, 1.2, 2.0, 3.0),
@@ -99,7 +99,7 @@ def resolution_A() -> float:
 
 
 def refined(scan: ptylive.Scan, path: Path) -> tuple[str, str]:
-    """Correlation of the refined phase, and the period its rings resolve."""
+    """Correlation of the refined phase, and the period that its rings resolve."""
     try:
         result = scan.refine().result
     except ptylive_error() as error:
@@ -112,14 +112,14 @@ def refined(scan: ptylive.Scan, path: Path) -> tuple[str, str]:
 
 
 def ptylive_error() -> type[Exception]:
-    """What a refinement that cannot start raises."""
+    """Exception of a refinement that cannot start."""
     from ptylive.schema import PtyliveError
 
     return PtyliveError
 
 
 def truth_of(path: Path) -> Truth:
-    """The truth of a file of `ptylive simulate`, as the zoo's judge takes it."""
+    """The truth of a file of `ptylive simulate`, in the form of the zoo's judge."""
     with h5py.File(path) as file:
         told, truth = dict(file["metadata"].attrs), file["truth"]
         columns = int(told["scan_shape"][1])

@@ -1,11 +1,11 @@
-"""What memory a refinement takes of its own whose patterns do not fit into it: they lie in a file on the disk.
+"""Own memory of a refinement whose patterns do not fit into memory and are in a file on disk.
 
     python benchmarks/refine_from_disk.py [--pixels 256] [--side 400] [--sweeps 1] [--threads 2] [--folder DIR]
 
-A native recording of side² patterns (64 different ones, bitshuffle and LZ4) is written, then refined with everything
-given in a process of its own: one slice, one mode, sweeps alone. ``own_GB`` is the peak of its anonymous memory: pages
-of the file are the system's, which takes them back when it needs them; ``read_GB`` is what came from the disk. The disk
-must have room for a byte a pixel.
+A native recording of side² patterns (64 different ones, bitshuffle and LZ4) is written, then refined in a separate
+process with all metadata given: one slice, one mode, sweeps only. ``own_GB`` is the peak of its anonymous memory: pages
+of the file belong to the system, which reclaims them when it needs them; ``read_GB`` is the amount read from disk. The
+disk must have room for a byte per pixel.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def write_scan(path: Path, pixels: int, side: int) -> None:
-    """A recording of side² patterns with what a refinement must know."""
+    """Write a recording of side² patterns with the metadata that a refinement requires."""
     count = side * side
     header = ScanHeader(
         str(uuid.uuid4()),
@@ -82,7 +82,7 @@ def write_scan(path: Path, pixels: int, side: int) -> None:
 
 
 def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
-    """Peak of the memory of a refinement's process, GB: its own, and with the pages of files; its time, s."""
+    """Peak memory of a refinement's process, GB: its own, and including pages of files; its time, s."""
     settings = {
         "num_slices": 1,
         "probe_modes": 1,
@@ -115,7 +115,7 @@ def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
 
 
 def memory_of(pid: int) -> dict[str, float]:
-    """What the system says of a process's memory, GB, by its own names; nothing once it has ended."""
+    """Memory figures of a process as the system names them, GB; empty once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -125,7 +125,7 @@ def memory_of(pid: int) -> dict[str, float]:
 
 
 def read_by(pid: int) -> float:
-    """What a process had read from disks, GB; 0 once it has ended."""
+    """GB that a process has read from disk; 0 once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
     except OSError:

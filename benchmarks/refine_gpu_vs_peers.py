@@ -1,4 +1,4 @@
-"""Refinement side by side with other programs on one card, in one run, by the wall clock.
+"""Refinement side by side with other programs on one GPU, in one run, by wall-clock time.
 
     python -m benchmarks.refine_gpu_vs_peers --make FOLDER [--cases thin thick] [--noisy]
         [--abtem-python ABTEM/bin/python]
@@ -6,12 +6,12 @@
         [--only ptylive ptyrad-256 …] [--seconds 8] [--iterations 200] [--limit 60]
         [--ptyrad-python P/bin/python] [--py4dstem-python Q/bin/python]
 
-From the root of the repository. ``--make`` writes the scans of refine_vs_peers.py (1e7 electrons per Å², 2e4 and 2e5
-with ``--noisy``) with their truth, a compressed file each; it needs abTEM. ``--run`` needs these files alone, on a
-machine with a card. Each program is a process of its own that ends at the limit; it is judged after each iteration by
-the zoo's judge, when it has ended. Set-up, trials and compilation are outside for everyone: an iteration goes before
-those that are counted. What torch.compile has compiled it compiles anew in the first of these, which counts as long as
-the median of the others.
+Run it from the root of the repository. ``--make`` writes the scans of refine_vs_peers.py (1e7 electrons per Å², 2e4 and
+2e5 with ``--noisy``) with their truth, a compressed file each; it requires abTEM. ``--run`` requires only these files,
+on a machine with a GPU. Each program runs in a separate process that ends at the limit; it is judged after each
+iteration by the zoo's judge, once it has ended. Set-up, trials and compilation are excluded for all programs: an
+iteration precedes the counted ones. torch.compile compiles again in the first counted iteration, whose time is
+therefore replaced by the median of the others.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from benchmarks.zoo.score import Truth
 from benchmarks.zoo.tables import hardware
 
 LOOKS = 48
-"""Iterations that are judged at most: the first ones all, later ones in growing steps."""
+"""Largest number of iterations that are judged: all of the first ones, later ones in growing steps."""
 POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Program:
-    """One way to run one program."""
+    """One configuration of one program."""
 
     package: str
     batch: int = 0
@@ -58,7 +58,7 @@ class Program:
 
     @property
     def runner(self) -> str:
-        """Module of its process."""
+        """Module that its process runs."""
         return f"benchmarks.peers.run_wall_{self.package.lower()}"
 
 
@@ -71,7 +71,7 @@ PROGRAMS = {
     "ptyrad-32-compiled": Program("ptyrad", 32, compiled=True),
     "ptyrad-256-compiled": Program("ptyrad", 256, compiled=True),
 }
-"""PtyRAD's default does not compile; its documents say that compiling takes less time."""
+"""PtyRAD does not compile by default; its documentation says that compiling takes less time."""
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def make(given: argparse.Namespace) -> None:
 
 
 def carry(source: Path, out: Path, dose: float) -> None:
-    """What programs are handed and the truth they are judged by, in one file; counts stay whole numbers."""
+    """Write the input of the programs and the truth that judges them in one file; counts remain integers."""
     handed = prepared(source)
     counts = np.rint(handed["patterns"])
     if np.abs(counts - handed["patterns"]).max() or counts.max() > np.iinfo(np.uint16).max:
@@ -146,7 +146,7 @@ def truth_of(given: Mapping[str, Any]) -> Truth:
 
 
 def compare(given: argparse.Namespace) -> None:
-    """All programs on all scans; what is known is shown and written at once."""
+    """Run all programs on all scans; available results are shown and written at once."""
     rows = []
     context = get_context("spawn")
     workers = min(LOOKS, os.cpu_count() or 1)
@@ -168,21 +168,21 @@ def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def heading(given: argparse.Namespace) -> str:
-    """Where, and on what."""
+    """Heading with hardware, device and scans."""
     where = (card() or "no card found") if given.device == "cuda" else "the processor"
     scans = "; ".join(f"{name}: {said_of(given.run / f'{name}.npz')}" for name in given.cases)
     return f"{hardware()}; on {where}. {scans}."
 
 
 def on_one_thread() -> None:
-    """A judge's small arrays gain nothing by threads, which wait for one another."""
+    """Limit the judge to one thread: its small arrays gain nothing from threads, which wait for one another."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits=1)
 
 
 def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
-    """Figures of a program on a scan; ``error`` with its last word where it failed."""
+    """Figures of a program on a scan; ``error`` with its last line of output if it failed."""
     program = PROGRAMS[name]
     python = getattr(given, f"{program.package.lower()}_python", Path(sys.executable))
     if not installed(python, program.package):
@@ -206,7 +206,7 @@ def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExe
 
 
 def in_a_process(program: Program, python: Path, handed: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run it; memory of the card meanwhile, and what went wrong."""
+    """Run it; return the GPU memory it used, and what went wrong."""
     told = {"device": given.device, "iterations": given.iterations, "seconds": given.seconds}
     told |= {"batch": program.batch, "compiled": program.compiled}
     command = [str(python.absolute()), "-m", program.runner, str(handed), str(handed.parent), json.dumps(told)]
@@ -225,7 +225,7 @@ def in_a_process(program: Program, python: Path, handed: Path, given: argparse.N
 
 @contextmanager
 def watched_card() -> Iterator[list[float]]:
-    """Memory of the card that is taken, in MB, time and again; nothing where there is none."""
+    """Sample the used GPU memory, in MB, repeatedly; nothing without a GPU."""
     seen: list[float] = []
     ended = threading.Event()
 
@@ -253,7 +253,7 @@ def watched_card() -> Iterator[list[float]]:
 
 
 def card() -> str:
-    """Its name, and its driver's version."""
+    """Name of the GPU, and version of its driver."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -263,21 +263,21 @@ def card() -> str:
 
 
 def looked_at(iterations: int) -> list[int]:
-    """Numbers, from 1, of the iterations that are judged, the last one among them."""
+    """Numbers, from 1, of the iterations that are judged, including the last one."""
     if iterations <= LOOKS:
         return list(range(1, iterations + 1))
     return sorted({round(value) for value in np.geomspace(1, iterations, LOOKS)} | set(range(1, LOOKS // 3)))
 
 
 def judged(truth: Truth, said: Mapping[str, Any], path: Path) -> float:
-    """Correlation with the truth of a phase that was projected."""
+    """Correlation of a projected phase with the truth."""
     return timed.judged(truth, np.load(path)[None], said)
 
 
 def row(
     said: Mapping[str, Any], looks: Sequence[int], corrs: Sequence[float], count: int, *, compiled: bool = False
 ) -> dict[str, Any]:
-    """Figures of a run with ``count`` patterns; ``compiled``: its first iteration counts as the others do."""
+    """Figures of a run with ``count`` patterns; ``compiled``: replace the time of its first iteration by the median."""
     spent = [float(value) for value in said["wall_s"]]
     passes = said.get("passes") or [1.0] * len(spent)
     later = list(zip(spent, passes, strict=True))[1:] or [(spent[0], passes[0])]
@@ -302,7 +302,7 @@ def row(
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line for each program on each case, with the last word of one that failed."""
+    """Markdown: a line for each program on each case, with the last line of output of one that failed."""
     heads = (
         "case",
         "program",

@@ -1,10 +1,10 @@
-"""Loss with gradients of every forward model beside the plain one: how many times its processor time a pattern costs.
+"""Loss with gradients of every forward model relative to the plain one: ratio of CPU time per pattern.
 
     python benchmarks/refine_models.py [--window 64] [--slices 1 4] [--rounds 5] [--arrays] [--double] [--only WORD]
 
 Each model is measured in turn with the plain far field (of as many slices and modes), ``--rounds`` times; the ratio is
-the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before, in the same
-precision. ``--double``: in double precision, beside the plain far field in single. Compilation is outside the figures.
+the median over the rounds. ``--arrays`` also measures whole arrays (scipy), the previous implementation, in the same
+precision. ``--double``: in double precision, against the plain far field in single. Compilation is excluded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Case = tuple[MultisliceProblem, Corrections, int]
 
 
 def plain(window: int, slices: int, count: int) -> MultisliceProblem:
-    """Random patterns of the far field, with a description of what lies beyond it that asks for nothing."""
+    """Random patterns of the far field, with a description of further effects in which all are switched off."""
     rng, q = np.random.default_rng(0), np.fft.fftfreq(window, PIXEL_A)
     phase_per_A = -np.pi * WAVELENGTH_A * (q[:, None] ** 2 + q[None, :] ** 2)
     return MultisliceProblem(
@@ -65,7 +65,7 @@ def plain(window: int, slices: int, count: int) -> MultisliceProblem:
 
 
 def cases(base: MultisliceProblem) -> Iterator[tuple[str, Case]]:
-    """Every path by its name."""
+    """Every code path by its name."""
     rng, count, size = np.random.default_rng(1), base.count, base.window
     model = base.model
     assert model is not None
@@ -130,7 +130,7 @@ def coefficients(count: int, size: int) -> CompressedPatterns:
 
 
 def evaluation(case: Case, opened: Callable[[MultisliceProblem], Any], modes: int = 1) -> Callable[[], Any]:
-    """Loss and gradient of a case, ready to be called."""
+    """Loss and gradient of a case, as a function without arguments."""
     problem, corrections, probes = case
     backend, size = opened(problem), problem.window
     planes = np.zeros((2, *problem.object_shape), problem.precision.real)
@@ -145,7 +145,7 @@ def evaluation(case: Case, opened: Callable[[MultisliceProblem], Any], modes: in
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Processor time of one call."""
+    """CPU time of one call."""
     started = time.process_time()
     run()
     return time.process_time() - started
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace, slices: int) -> None:
-    """A table's rows for one number of slices."""
+    """Rows of the table for one number of slices."""
     count = max(16, int(2048 * 64**2 / (slices * given.window**2)))
     base = plain(given.window, slices, count)
     yardstick = evaluation((replace(base, model=None), HELD, 1), lambda problem: open_backend("cpu", problem))

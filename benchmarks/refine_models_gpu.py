@@ -1,9 +1,9 @@
-"""Every forward model on a GPU: patterns/s of the fused kernel, beside the plain far field and beside whole arrays.
+"""Every forward model on a GPU: patterns/s of the fused kernel, relative to the plain far field and to whole arrays.
 
     python benchmarks/refine_models_gpu.py --run [--window 64] [--slices 1 4] [--count 4096] [--only WORD] [--no-arrays]
 
-Loss with gradients of object and probe, and by what is refined, by the clock on the wall, from arrays on the card to
-the loss on the host; best of some repeats. Compilation is outside the figures. Cases are those of ``refine_models.py``.
+Loss with gradients of object, probe and other refined quantities, by wall-clock time, from arrays on the GPU to the
+loss on the host; best of several repeats. Compilation is excluded. Cases are those of ``refine_models.py``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ REPEATS = 4
 
 
 def rate(backend: MultisliceBackend, case: Case) -> float:
-    """Patterns per second, best of some evaluations."""
+    """Patterns per second, best of several evaluations."""
     xp: Any = backend.xp
     problem, corrections, probes = case
     planes = xp.zeros((2, *problem.object_shape), np.float32)
@@ -41,7 +41,7 @@ def rate(backend: MultisliceBackend, case: Case) -> float:
 
 
 def measure(given: argparse.Namespace, slices: int) -> None:
-    """A table's rows for one number of slices."""
+    """Rows of the table for one number of slices."""
     import cupy
 
     base = plain(given.window, slices, given.count)

@@ -5,10 +5,10 @@
     python -m benchmarks.refine_vs_peers --refining modes positions tilts --ptyrad-python P/bin/python
     python -m benchmarks.refine_vs_peers --wrong --noisy
 
-From the root of the repository. Patterns per CPU second, CPU seconds to correlations of 0.95 and 0.98 with the truth,
-quality and peak memory on one thin and one thick scan, coherent and without accidents, simulated by the zoo
-(benchmarks/zoo/simulate.py) and judged by its judge. Compilation, loading and set-up are outside for everyone; all are
-given the true calibration. benchmarks/peers/timed.py says how to install the other programs.
+Run it from the root of the repository. It measures patterns per CPU second, CPU seconds to correlations of 0.95 and
+0.98 with the truth, quality and peak memory on one thin and one thick scan, coherent and without accidents, simulated
+by the zoo (benchmarks/zoo/simulate.py) and judged by its judge. Compilation, loading and set-up are excluded for all
+programs; all are given the true calibration. benchmarks/peers/timed.py explains how to install the other programs.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from benchmarks.zoo.score import Reconstruction, Truth, score
 from benchmarks.zoo.tables import hardware
 
 CLEAN = 1e7
-"""Electrons per Å² where noise is to play no part: millions of them in a pattern."""
+"""Electrons per Å² for negligible noise: millions of them in a pattern."""
 NOISY = {"thin": 2e4, "thick": 2e5}
 ITERATIONS = {"thin": 12, "thick": 8}
-"""Of other programs."""
+"""Iterations of the other programs."""
 SWEEPS = (1, 2, 3)
-"""Of ours, whose quality is looked at besides that at the end."""
+"""Numbers of our sweeps after which the quality is evaluated, besides the end."""
 WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
 """Error of the defocus (Å), factor on the thickness."""
 REFINING: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ REFINING: dict[str, dict[str, Any]] = {
     "positions": {"update_probe_pos": True},
     "tilts": {"update_tilts": True},
 }
-"""Refined besides object and probe, and what it is in our preset; PtyRAD's runner knows the same words."""
+"""What is refined besides object and probe, as settings of our preset; PtyRAD's runner uses the same words."""
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def iterations(name: str, given: argparse.Namespace) -> int:
 
 
 def case(name: str) -> Draw:
-    """A monolayer of MoS2 at 80 kV, or 4.7 nm of SrTiO3 at 200 kV in four slices; nothing goes wrong."""
+    """A monolayer of MoS2 at 80 kV, or 4.7 nm of SrTiO3 at 200 kV in four slices, without accidents."""
     of_case: dict[str, dict[str, Any]] = {
         "thin": {
             "specimen": "mos2",
@@ -160,7 +160,7 @@ def case(name: str) -> Draw:
 
 
 def case_file(name: str, given: argparse.Namespace, folder: Path) -> Path:
-    """The scan of a case, simulated where it is not there yet; with noise in a file of its own."""
+    """The scan of a case, simulated if it does not exist yet; with noise in a separate file."""
     drawn = case(name)
     clean = simulated(drawn, given.cache.absolute(), given.abtem_python.absolute())
     if not given.noisy:
@@ -170,7 +170,7 @@ def case_file(name: str, given: argparse.Namespace, folder: Path) -> Path:
 
 
 def thinned(source: Path, out: Path, share: float) -> None:
-    """The same scan with a share of its electrons, each kept or not by chance: what is left is Poisson's again."""
+    """The same scan with a fraction of its electrons, each kept at random: the rest is again Poisson-distributed."""
     import h5py
 
     rng = np.random.default_rng([SEED, 11])
@@ -181,7 +181,7 @@ def thinned(source: Path, out: Path, share: float) -> None:
 
 
 def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
-    """Ours in a process of its own, handed what the others are handed, so that its memory is its own."""
+    """Run ours in a separate process with the same input as the others, so that its memory can be measured."""
     with tempfile.TemporaryDirectory() as folder:
         handed = Path(folder, "given.npz")
         np.savez(handed, **prepared(scan))
@@ -196,8 +196,8 @@ def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
 def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     """The default preset on one thread; quality at the end and after 1, 2, 3 sweeps.
 
-    As for the others, the peak of the memory is that of one run, without the judge and without the compiler, which
-    works in a process of its own (as it does beside a server).
+    As for the others, peak memory is that of one run, without the judge and without the compiler, which runs in a
+    separate process (as it does with a server).
     """
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.backend.multislice.warm_up import warm_up
@@ -232,7 +232,7 @@ def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
 def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
     """Evaluations, CPU seconds from the first batch to the last, and the result.
 
-    What is told of the noise afterwards is not counted: no other program tells it.
+    The noise estimate afterwards is not counted, as no other program makes one.
     """
     from ptylive.engine.refine import refine
 
@@ -247,7 +247,7 @@ def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
 
 
 def dataset_of(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """What other programs are handed as the engine takes it, and the preset's slices and thickness."""
+    """The input of the other programs as the engine accepts it, and the preset's slices and thickness."""
     from ptylive.engine.dataset import Dataset
     from ptylive.schema import Calibration, Origin, Quantity
 
@@ -277,7 +277,7 @@ def quality(scan: Path, result: Any) -> float:
 
 
 def compare_rates(name: str, scan: Path, given: argparse.Namespace) -> None:
-    """Patterns per CPU second with more refined than object and probe, ours and PtyRAD's."""
+    """Patterns per CPU second when more is refined than object and probe, ours and PtyRAD's."""
     for more in given.refining:
         mine = run_ours(scan, [more])
         theirs = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [more])
@@ -290,7 +290,7 @@ def compare_rates(name: str, scan: Path, given: argparse.Namespace) -> None:
 
 
 def from_wrong_values(scan: Path) -> None:
-    """Quality from a defocus and a thickness that are wrong, both found by short trials first."""
+    """Quality from a wrong defocus and a wrong thickness, both found by short trials first."""
     from dataclasses import replace
 
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -319,7 +319,7 @@ def from_wrong_values(scan: Path) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line for each program on each case, then why others have none."""
+    """Markdown: a line for each program on each case, then the reasons for missing programs."""
     heads = ("case", "program", "patterns per CPU s", "CPU s to 0.95 / 0.98", "at the end", "best", "peak MB")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:

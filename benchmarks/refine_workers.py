@@ -2,9 +2,9 @@
 
     python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4] [--batch 512]
 
-The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: that changes what
-is seen, not what it takes. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of
-one process, whose messages cost next to nothing. Trials, the cut and compilation are outside the figures. Run it on an
+The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: this changes the
+result, not the cost. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of one
+process, whose messages cost almost nothing. Trials, the division of the scan and compilation are excluded. Run it on an
 idle machine with as many cores as workers.
 """
 
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 def seconds_of(result: RefineResult) -> tuple[float, float]:
-    """Of a sweep and of an L-BFGS epoch: the quickest of each."""
+    """Seconds of a sweep and of an L-BFGS epoch, the fastest of each."""
     phases = np.asarray(result.phases)
     return tuple(float(result.seconds[phases == phase].min()) for phase in ("sweep", "lbfgs"))  # type: ignore[return-value]
 

@@ -1,9 +1,9 @@
-"""Scans of one place repeated: what four carry, against what the first predicted; other places; a specimen that fades.
+"""Repeated scans of one place: the limit of four against the prediction of the first; other places; fading specimens.
 
     python -m benchmarks.repeated_scans --draws 20 [--first 0]
 
 Every draw is a specimen, microscope, dose and shifts from a printed seed, simulated once without noise on a grid of
-half the step and counted anew for each scan, so that places lie half a step apart.
+half the step and counted anew for each scan, so that places may lie half a step apart.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Bench:
         self._scan = SimulatedScan.of(SimulationSettings.of(self.settings), Path("none.h5"))
         fine = self._scan.header
         rows, cols = self.settings["scan_shape"]
-        mean = np.maximum(self._scan.frames(np.arange(fine.frames)), 0) * 4  # electrons of a point of twice the step
+        mean = np.maximum(self._scan.frames(np.arange(fine.frames)), 0) * 4  # electrons of a point at twice the step
         self._mean = mean.reshape(rows, cols, PIXELS, PIXELS)
         scan = fine.scan.model_copy(update={"shape": (POINTS, POINTS), "step_A": self.step_A})
         detector = fine.detector.model_copy(update={"dtype": "<u2"})
@@ -70,11 +70,11 @@ class Bench:
 
     @property
     def step_A(self) -> tuple[float, float]:
-        """Of the scans, twice the simulated one."""
+        """Step of the scans, twice the simulated one."""
         return (2 * self.settings["scan_step_A"][0],) * 2
 
     def take(self, name: str, row: int, col: int, fading: float = 0.0) -> RepeatedScan | None:
-        """A scan whose first point is (row, col) of the fine grid; ``fading``: of its patterns that is their mean."""
+        """A scan whose first point is (row, col) of the fine grid; ``fading``: weight of the mean of its patterns."""
         frames = self._mean[row : row + 2 * POINTS : 2, col : col + 2 * POINTS : 2].reshape(-1, PIXELS, PIXELS)
         counted = self._draws.poisson((1 - fading) * frames + fading * frames.mean(axis=0)).astype(np.uint16)
         header = self.header.renamed(f"{self.seed} {name}", name)
@@ -87,7 +87,7 @@ class Bench:
 
 
 def curve_of(scans: list[RepeatedScan | None]) -> DoseCurve | None:
-    """Of the place of the last one."""
+    """Dose curve of the last scan's place."""
     places, curve = Places(), None
     for scan in scans:
         curve = None if scan is None else places.take(scan)
@@ -95,7 +95,7 @@ def curve_of(scans: list[RepeatedScan | None]) -> DoseCurve | None:
 
 
 def agree(said: DosePoint, found: DosePoint) -> bool:
-    """Whether two limits differ by no more than both their bounds, added as errors are, allow."""
+    """Whether two limits differ by no more than their bounds, added in quadrature, allow."""
     if said.limit_A is None or found.limit_A is None:
         return False
     fine, coarse = (found, said) if found.limit_A < said.limit_A else (said, found)
@@ -106,7 +106,7 @@ def agree(said: DosePoint, found: DosePoint) -> bool:
 
 
 def judged(seed: int) -> tuple[Counter[str], str]:
-    """What came of a draw, and a line."""
+    """Outcome of a draw, and a line about it."""
     bench, found = Bench(seed), Counter[str]()
     shifts = [(0, 0), *np.random.default_rng([seed, 9]).integers(-6, 7, (SCANS - 1, 2))]
     same = [bench.take(f"same{k}", MARGIN + int(a), MARGIN + int(b)) for k, (a, b) in enumerate(shifts)]

@@ -5,11 +5,11 @@
 The sender is LiberTEM-live's own simulator, one for each receiver (two receivers of one simulator would share its
 frames), only one of them at work at a time; the receivers take turns. LiberTEM-live reduces with 2 workers: centre of
 mass (com) or 45 dense masks. This program receives, checks, journals with CRC, decodes and reduces to moments, ring
-sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many pool as there are
-cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
+sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many pool threads as there
+are cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
 times a second; ``ptylive tcbf`` also builds the filters of tilt-corrected bright field and makes that map. Every run is
-from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is
-installed in a temporary environment (minutes, needs a package index).
+timed from arm to the last frame reduced, including set-up, so short scans mean little. Without ``--venv`` LiberTEM-live
+is installed in a temporary environment (takes minutes, requires a package index).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ if __name__ == "__main__":
 
 
 def write_dump(path: Path, size: int, frames: int) -> int:
-    """A series as LiberTEM's simulator replays it (length, message, …); bytes of the longest pattern."""
+    """Write a series as LiberTEM's simulator replays it (length, message, …); return the longest pattern's bytes."""
     blobs = [bslz4(pattern) for pattern in patterns(size)]
     config = {
         "bit_depth_image": 16, "compression": "bslz4", "count_time": 1e-5, "frame_time": 1e-5, "nimages": 1,
@@ -108,7 +108,7 @@ def write_dump(path: Path, size: int, frames: int) -> int:
 
 @contextmanager
 def simulator(python: Path, dump: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """LiberTEM's simulator: ports of its REST interface and of its stream."""
+    """Run LiberTEM's simulator; yields the ports of its REST interface and of its stream."""
     launcher = folder / "detector.py"
     launcher.write_text(SIMULATOR)
     rest, data = free_port(), free_port()
@@ -148,7 +148,7 @@ class Ours:
 
     @property
     def bins(self) -> int:
-        """Coefficients of the live maps."""
+        """Number of coefficients of the live maps."""
         return self._reducing.bins
 
     def close(self) -> None:

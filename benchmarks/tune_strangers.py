@@ -1,9 +1,9 @@
-"""Whether ``ptylive tune`` finds defocus and thickness of crystals that nobody has seen, from starts 40 % wrong.
+"""Whether ``ptylive tune`` finds defocus and thickness of unseen crystals from starting values that are 40 % wrong.
 
     python -m benchmarks.tune_strangers --seeds 1,2,3 --folder DIR [--trials 40] [--patterns 256]
 
 A seed draws a crystal, its thickness, beam energy, semi-angle, defocus of either sign and dose; ``ptylive simulate``
-makes the scan, and the truth is only used to judge (docs/tune.md has what came of it).
+makes the scan, and the truth is only used to judge (results are in docs/tune.md).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def drawn(seed: int) -> dict[str, Any]:
 
 
 def tuned(seed: int, folder: Path, options: list[str]) -> dict[str, Any]:
-    """Simulate and tune; the start is 40 % off, each value to the side that the seed says."""
+    """Simulate and tune; each starting value is 40 % off, in the direction that the seed determines."""
     truth, rng = drawn(seed), np.random.default_rng([seed, 1])
     scan, out = folder / f"stranger{seed}.h5", folder / f"stranger{seed}_tuning"
     given = [word for name, value in truth.items() for word in ("--set", f"{name}={value}")]

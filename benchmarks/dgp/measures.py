@@ -1,4 +1,4 @@
-"""What is measured of pixels and networks on a scan whose truth is known, each as plain figures."""
+"""Measurements of pixels and networks on a scan with a known truth, each as plain figures."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ SURFACE_ZERO = 100.0
 SURFACES: Mapping[str, Any] = {"surface_zero_weight": SURFACE_ZERO}
 RING_INVA, LAST_RING_INVA = 0.1, 1.0
 UNRELATED = 200
-"""Pictures that have nothing in common with the truth."""
+"""Number of pictures unrelated to the truth."""
 Figures = dict[str, Any]
 
 
 def compared(*drawn: Any) -> Figures:
-    """Pixels as by default, and networks, on a drawn scan."""
+    """Pixels with default settings, and networks, on a drawn scan."""
     return compared_file(scan(*drawn))
 
 
 def compared_file(path: Path) -> Figures:
-    """Pixels as by default, and networks."""
+    """Pixels with default settings, and networks, on the scan of a file."""
     truth, figures = truth_of(path), Figures()
     for way, settings in WAYS.items():
         result, seconds = refined(path, **settings)
@@ -51,7 +51,7 @@ def compared_file(path: Path) -> Figures:
 
 
 def halves(*drawn: Any) -> Figures:
-    """Two halves of the dose, each refined anew from an empty object: the information limit and its error, 1/Å."""
+    """Two halves of the dose, each refined from an empty object: the information limit and its error, 1/Å."""
     dataset, _ = loaded(scan(*drawn))
     pair, figures = half_dose_pair(dataset, seed=1), Figures()
     for way, settings in WAYS.items():
@@ -70,14 +70,14 @@ def halves(*drawn: Any) -> Figures:
 
 
 def summed(result: RefineResult, first: RefineResult) -> Any:
-    """The phase of all slices in the scanned field of the first of two results."""
+    """The phase summed over slices, in the scanned field of the first of two results."""
     shape = first.object.shape[-2:]
     area = scanned_area((shape[0], shape[1]), first.origin_A, first.positions_A, first.object_sampling_A[0])
     return np.angle(result.object[0]).astype(float).sum(axis=0)[area]
 
 
 def shuffled(*drawn: Any) -> Figures:
-    """Patterns in a wrong order: the highest ring, and what pictures that have nothing in common come to."""
+    """Patterns in a wrong order: the highest ring, and the values that unrelated pictures reach."""
     path = scan(*drawn)
     truth = truth_of(path)
     order, figures = np.random.default_rng(99).permutation(len(truth.points)), Figures()
@@ -90,10 +90,10 @@ def shuffled(*drawn: Any) -> Figures:
 
 
 def against_chance(truth: Truth, found: Reconstruction) -> Figures:
-    """Correlation with the truth in rings of 0.1 1/Å: the mean of all, weighted by what they hold, and the highest.
+    """Correlation with the truth in rings of 0.1 1/Å: the mean of all, weighted by their power, and the highest.
 
-    Beside it the highest ring of the truth and pictures of the found one's spectrum whose phases were drawn anew: below
-    their 95th hundredth is chance.
+    It is compared with the highest ring of the truth and pictures with the found one's spectrum but random phases: a
+    value below their 95th percentile is chance.
     """
     places, inside = truth.field()
     there = found.at(found.turned(places, truth.rotation_deg))
@@ -123,25 +123,25 @@ def against_chance(truth: Truth, found: Reconstruction) -> Figures:
 
 
 def found_power(picture: Any) -> Any:
-    """Amplitudes of its spectrum."""
+    """Amplitudes of a picture's spectrum."""
     return np.abs(np.fft.fft2(picture))
 
 
 def unrelated(amplitudes: Any, random: np.random.Generator) -> Any:
-    """A picture of these amplitudes (Y, X) and the phases of white noise."""
+    """A picture with these amplitudes (Y, X) and the phases of white noise."""
     white = np.fft.fft2(random.standard_normal(amplitudes.shape))
     return np.fft.ifft2(amplitudes * white / np.maximum(np.abs(white), 1e-30)).real
 
 
 def faded(values: Any, inside: Any) -> Any:
-    """Without its plane, under a Hann window."""
+    """Values without their plane, under a Hann window."""
     flat = np.zeros(inside.shape)
     flat[inside] = level(values, inside)
     return flat * np.outer(*(np.hanning(size + 2)[1:-1] for size in inside.shape))
 
 
 def pace(*drawn: Any) -> Figures:
-    """From the same two sweeps: pixels that go on, and networks."""
+    """From the same two sweeps: continued refinement of pixels, and networks."""
     path, figures = scan(*drawn), Figures()
     common = {"num_slices": 1, "probe_modes": 1, "refine_drift": False, "start_from_map": False, "sweeps": 2}
     truth = low_power_of_truth(path)
@@ -152,7 +152,7 @@ def pace(*drawn: Any) -> Figures:
         with tempfile.TemporaryDirectory() as folder:
             result, seconds = refined(path, None, Path(folder), **common, **settings)
             powers = [low_power(read_snapshot(file)) for file in snapshots(Path(folder))]
-        after = np.asarray(powers[3:])  # behind the start and the two sweeps
+        after = np.asarray(powers[3:])  # after the start and the two sweeps
         figures[way] = {
             "epochs_to_own": first_of(after, after[-1]),
             "epochs_to_truth": first_of(after, truth),
@@ -165,13 +165,13 @@ def pace(*drawn: Any) -> Figures:
 
 
 def first_of(powers: Any, wanted: float) -> int | None:
-    """Epochs until 0.9 of what is wanted is there; None where it never is."""
+    """Epochs until 0.9 of the wanted power is reached; None if it never is."""
     there = np.flatnonzero(powers >= HELD_POWER * wanted)
     return int(there[0]) + 1 if len(there) else None
 
 
 def low_power(state: Any) -> float:
-    """Of the phase below 0.1 1/Å, in the scanned field."""
+    """Power of the phase below 0.1 1/Å, in the scanned field."""
     phase, low, high = np.angle(state.object[0]).sum(0), state.positions_A.min(0), state.positions_A.max(0)
     first, last = ((edge - np.asarray(state.origin_A)) / state.object_sampling_A for edge in (low, high))
     (top, left), (bottom, right) = np.ceil(first).astype(int), np.floor(last).astype(int)
@@ -179,7 +179,7 @@ def low_power(state: Any) -> float:
 
 
 def low_power_of_truth(path: Path) -> float:
-    """The same of the truth."""
+    """Power of the truth below 0.1 1/Å."""
     truth = truth_of(path)
     (top, left) = np.ceil(truth.first_A / truth.sampling_A).astype(int)
     (bottom, right) = np.floor((truth.first_A + truth.points.max(0)) / truth.sampling_A).astype(int)
@@ -187,20 +187,20 @@ def low_power_of_truth(path: Path) -> float:
 
 
 def power_below(phase: Any, sampling_A: float) -> float:
-    """Mean power, so that pictures of different sampling compare."""
+    """Mean power, so that pictures of different sampling are comparable."""
     flat = (phase - phase.mean()) * np.outer(np.hanning(phase.shape[0]), np.hanning(phase.shape[1]))
     q = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, sampling_A) for n in phase.shape), indexing="ij"))
     return float((np.abs(np.fft.fft2(flat, norm="forward")) ** 2)[(q < LOW_INVA) & (q > 0)].sum())
 
 
 def depth(*drawn: Any) -> Figures:
-    """Root mean square of the phase in slices farther than 2 Å from a layer, over that of all."""
+    """Root mean square of the phase in slices farther than 2 Å from a layer, relative to that of all slices."""
     path = scan(*drawn)
     with h5py.File(path) as file:
         slices = np.asarray(file["truth/slices"][()], float)
         thickness = float(file["truth"].attrs["slice_thickness_A"])
     where = np.flatnonzero((slices**2).mean(axis=(1, 2)) > 0.05 * (slices**2).mean(axis=(1, 2)).max()) * thickness
-    offset = (SLICES * SLICE_A - where.max() - where.min()) / 2  # the layers in the middle of what is refined
+    offset = (SLICES * SLICE_A - where.max() - where.min()) / 2  # the layers are in the middle of the refined thickness
     settings = {"num_slices": SLICES, "total_thickness_A": SLICES * SLICE_A, "probe_modes": MODES}
     figures: Figures = {"layers_A": [round(float(v + offset), 1) for v in where]}
     centres = (np.arange(SLICES) + 0.5) * SLICE_A

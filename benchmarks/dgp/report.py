@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""Results of the measurements as Markdown."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ AT_MOST_WORSE = 0.01
 
 
 def tables(found: Figures) -> str:
-    """All that was measured."""
+    """Tables of all results."""
     parts = [compared(found), halves(found), pace(found), sentences(found)]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
 def of_case(found: Figures, *cases: str) -> Iterator[tuple[str, str, Any]]:
-    """Name of the scan, dose and figures of what was measured under these names."""
+    """Scan name, dose and figures of the measurements under these names."""
     for name, one in found.items():
         case, scan_name, dose = name.split("/")
         if case in cases:
@@ -53,7 +53,7 @@ def compared(found: Figures) -> list[str]:
 
 
 def mean(values: Iterable[float]) -> float:
-    """Of some numbers."""
+    """Mean of some numbers."""
     held = list(values)
     return sum(held) / len(held)
 
@@ -95,7 +95,7 @@ def pace(found: Figures) -> list[str]:
 
 
 def sentences(found: Figures) -> list[str]:
-    """What stands in no table."""
+    """Results that are in no table."""
     said = []
     for scan_name, dose, one in of_case(found, "null"):
         pixels, dgp = one["pixels"], one["dgp"]

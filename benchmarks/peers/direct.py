@@ -1,13 +1,13 @@
 """Direct methods of other programs on a simulated scan, given the true calibration.
 
-Each program runs in an environment of its own, named by its interpreter:
+Each program runs in a separate environment, given by its interpreter:
 
     pip install py4DSTEM==0.14.18
     pip install ptychography40==0.1.0
 
-A runner reads an ``.npz`` with patterns that are prepared as its users would (transform undone, bad pixels filled in,
-beam within half a pixel of the middle, its place told) and writes one with a map for each method and setting. The best
-setting of each method counts, chosen on the truth.
+A runner reads an ``.npz`` with patterns prepared as users of the program would (transform undone, bad pixels filled in,
+beam within half a pixel of the middle, its position given) and writes one with a map for each method and setting. The
+best setting of each method counts, chosen by the truth.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class DirectPeer:
 
     package: str
     methods: tuple[str, ...]
-    """As its maps are named, and the heads of the tables."""
+    """Names of its maps, and heads of the tables."""
 
     def runner(self) -> str:
-        """Module beside this one."""
+        """Module in this folder that runs the program."""
         return f"run_direct_{self.package.lower()}"
 
 
@@ -52,14 +52,14 @@ PEERS = {
 
 
 def key(program: str) -> str:
-    """What a result depends on, besides the program's version: settings, what it is handed, the judge."""
+    """Digest of what a result depends on, besides the program's version: settings, input, judge."""
     here, zoo = Path(__file__), Path(__file__).parents[1] / "zoo"
     parts = (here, here.with_name(f"{PEERS[program].runner()}.py"), zoo / "map_score.py", zoo / "peers.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:10]
 
 
 def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
-    """Figures of a program on a scan: those kept from before, or new ones."""
+    """Figures of a program on a scan: kept from an earlier run, or new."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:10]
     path = cache / "results" / f"direct-{program}_{key(program)}" / f"{source.stem}_{digest}.json"
     if path.exists():
@@ -72,7 +72,7 @@ def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[s
 
 
 def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
-    """``maps``: best correlation of each method; ``skipped`` where it is not installed, ``error`` where it failed."""
+    """``maps``: best correlation of each method; ``skipped`` if it is not installed, ``error`` if it failed."""
     peer = PEERS[program]
     if python is None:
         return {
@@ -93,7 +93,7 @@ def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
 
 
 def judged(truth: MapTruth, written: dict[str, Any]) -> dict[str, Any]:
-    """Figures of what a runner wrote: maps named "METHOD, SETTING", ``version`` and ``failed`` (JSON)."""
+    """Figures of the output of a runner: maps named "METHOD, SETTING", ``version`` and ``failed`` (JSON)."""
     said = {"version": str(written.pop("version")), "failed": json.loads(str(written.pop("failed")))}
     every = {name: score_map(truth, np.asarray(values))["corr"] for name, values in written.items()}
     best: dict[str, float] = {}
@@ -133,10 +133,10 @@ def prepared(source: Path) -> dict[str, Any]:
 def in_detector_frame(
     patterns: NDArray[np.float32], words: str, centre: Floats
 ) -> tuple[NDArray[np.float32], list[float]]:
-    """Patterns (N, n, n) in the detector's frame, moved by whole pixels, and where the beam is then.
+    """Patterns (N, n, n) in the detector's frame, shifted by whole pixels, and the resulting position of the beam.
 
-    What is moved in from outside is dark. Whole pixels only, since direct methods are told where the beam is, and
-    interpolation would soften the edge of the disc.
+    Pixels shifted in from outside are dark. Shifts are whole pixels, because direct methods are given the beam
+    position, and interpolation would soften the edge of the disc.
     """
     row, col = undo_transform_of_center(centre, patterns.shape[1:], words)
     patterns, side = undo_transform(patterns, words), patterns.shape[-1]

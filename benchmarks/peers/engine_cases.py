@@ -1,6 +1,6 @@
-"""Problems on which engines are compared: one start, one set of patterns, in arrays that other programs take.
+"""Problems on which engines are compared: one start, one set of patterns, in arrays that other programs accept.
 
-Everything is handed over (patterns, windows, probe, free space between slices), so that what differs is the engine.
+All inputs are given (patterns, windows, probe, free space between slices), so that only the engine differs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Case:
     scan: str
     peer: str
     settings: dict[str, Any]
-    """Of the preset, the engine's among them; what the peer is told follows from them."""
+    """Settings of the preset, including the engine's; the peer's settings follow from them."""
     epochs: int
 
 
@@ -75,16 +75,17 @@ def read(path: Path) -> Dataset:
 
 
 def problem_of(case: Case, dataset: Dataset) -> tuple[Problem, Preset]:
-    """As a refinement of the recording would lay it out, start and all."""
+    """Set up the problem as a refinement of the recording would, including the start."""
     preset = Preset(**case.settings, epoch_max=case.epochs, refine_drift=False)
     problem = prepare(dataset, preset, None)
     return replace(problem, start=problem.layout.start(start_phase(problem.layout.object_shape))), preset
 
 
 def start_phase(shape: tuple[int, ...]) -> np.ndarray:
-    """Phases of the start object (slices, Y, X), rad: some noise.
+    """Phases of the start object (slices, Y, X), rad: weak noise.
 
-    Behind an empty one the dark field holds nothing but rounding, whose phase a program that sets moduli goes by.
+    Behind an empty object the dark field contains only rounding errors, whose phase determines the result of a program
+    that sets moduli.
     """
     return START_RAD * np.random.default_rng(21).standard_normal(shape)
 
@@ -105,7 +106,7 @@ def handed_over(problem: Problem) -> dict[str, Any]:
 
 
 def batches_of(problem: Problem, preset: Preset, epochs: int, seed: int) -> dict[str, np.ndarray]:
-    """The patterns of our batches, one after the other, of every epoch (epochs, N); and how many are in each batch."""
+    """The patterns of our batches, one after the other, of every epoch (epochs, N); and the size of each batch."""
     settings = preset.model_copy(update={"seed": seed}).solver
     places = np.asarray(problem.multislice.corners, np.float64) + problem.multislice.shifts_px
     made = Batches(settings.batch_choice, places, seed)
@@ -115,7 +116,7 @@ def batches_of(problem: Problem, preset: Preset, epochs: int, seed: int) -> dict
 
 
 def our_curve(problem: Problem, preset: Preset, seed: int) -> list[float]:
-    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, evaluated while the parameters change."""
     settings = preset.model_copy(update={"seed": seed}).solver
     counts = float(np.asarray(problem.multislice.patterns, np.float64).sum())
     with closing(open_backend("cpu", problem.multislice, 1)) as backend:

@@ -1,6 +1,6 @@
 """ptychography40's SSB on a prepared scan: INPUT.npz OUTPUT.npz. Runs in its environment.
 
-It corrects no aberrations. Its transformation is tried with the rotation counted either way.
+It corrects no aberrations. Both signs of the rotation in its transformation are tried.
 """
 
 import json

@@ -1,7 +1,7 @@
 """py4DSTEM's direct methods on a prepared scan: INPUT.npz OUTPUT.npz. Runs in py4DSTEM's environment.
 
-DPC, SSB, OBF and WDD with the true defocus, astigmatism, rotation and place of the beam; parallax, which finds the
-defocus by itself, where there is one. A method that fails leaves the others be.
+DPC, SSB, OBF and WDD use the true defocus, astigmatism, rotation and beam position; parallax, which finds the defocus
+on its own, is run if there is one. A method that fails does not affect the others.
 """
 
 import json
@@ -18,9 +18,9 @@ from benchmarks.zoo.draws import wavelength_A
 
 DPC = ({"max_iter": 8}, {"max_iter": 64}, {"max_iter": 8, "q_highpass": 0.05}, {"max_iter": 8, "q_highpass": 0.15})
 WIENER = (0.01, 0.03, 0.1, 0.3)
-"""Of WDD."""
+"""Wiener parameters of WDD."""
 THRESHOLDS = (0.6, 0.8)
-"""Share of the brightest intensity from which parallax takes a pixel for bright field."""
+"""Fraction of the brightest intensity above which parallax counts a pixel as bright field."""
 PADDING_PX = 16
 
 Maps = Iterator[tuple[str, Any]]
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def cube(patterns: Any, told: dict[str, Any]) -> Any:
-    """Patterns with their scales, a copy, since the methods change them."""
+    """A copy of the patterns with their scales, since the methods change them."""
     made = py4DSTEM.DataCube(patterns.copy())
     made.calibration.set_R_pixel_size(told["step_A"])
     made.calibration.set_R_pixel_units("A")
@@ -59,7 +59,7 @@ def cube(patterns: Any, told: dict[str, Any]) -> Any:
 
 
 def known(patterns: Any, told: dict[str, Any]) -> dict[str, Any]:
-    """What all but parallax are told of the geometry; rotation counts the other way."""
+    """Geometry given to all methods but parallax; rotation has the opposite sign."""
     return {
         "plot_center_of_mass": False,
         "plot_rotation": False,
@@ -70,7 +70,7 @@ def known(patterns: Any, told: dict[str, Any]) -> dict[str, Any]:
 
 
 def dpc(patterns: Any, told: dict[str, Any]) -> Maps:
-    """Integrated by its iterations, with and without a high pass."""
+    """Iteratively integrated DPC, with and without a high pass."""
     for setting in DPC:
         made = py4DSTEM.process.phase.DPC(datacube=cube(patterns, told), energy=told["energy_eV"], verbose=False)
         made.preprocess(**known(patterns, told))
@@ -102,7 +102,7 @@ def direct(name: str, patterns: Any, told: dict[str, Any]) -> Maps:
 
 
 def parallax(patterns: Any, told: dict[str, Any]) -> Maps:
-    """Aligned bright field, and its phase by the contrast transfer function that it fits."""
+    """Aligned bright field, and its phase by the contrast transfer function that parallax fits."""
     depth_of_field = wavelength_A(told["energy_eV"]) / (1e-3 * told["semiangle_mrad"]) ** 2
     if abs(told["defocus_A"]) < depth_of_field:
         return  # nothing to align

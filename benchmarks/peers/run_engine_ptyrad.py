@@ -1,6 +1,7 @@
-"""PtyRAD's Adam on a problem that was handed over: INPUT.npz SETTINGS.json OUT.json. Runs in PtyRAD's environment.
+"""PtyRAD's Adam on a given problem: INPUT.npz SETTINGS.json OUT.json. Runs in PtyRAD's environment.
 
-Its model, loss, batches, optimiser and step, without its constraints; object and probe begin where they are told to.
+It uses PtyRAD's model, loss, batches, optimiser and step, without constraints; object and probe start from the given
+arrays.
 """
 
 import json
@@ -25,7 +26,7 @@ def main() -> None:
 
 
 def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float]:
-    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, evaluated while the parameters change."""
     from ptyrad.core.losses import CombinedLoss
     from ptyrad.core.models.ptycho import PtychoModel
     from ptyrad.params.loss_params import LossParams
@@ -63,7 +64,7 @@ def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float
 
 
 def variables(given: dict[str, Any], seed: int) -> dict[str, Any]:
-    """What its initialiser would make: patterns over the largest counts of their mean, the probe with them."""
+    """Variables as from its initialiser: patterns over the largest counts of their mean, and the probe likewise."""
     patterns = np.fft.fftshift(given["patterns"], (1, 2))
     largest = float(patterns.mean(0, dtype=np.float64).max())
     size, count = patterns.shape[-1], len(patterns)

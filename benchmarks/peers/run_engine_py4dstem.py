@@ -1,7 +1,7 @@
-"""py4DSTEM's gradient descent on a problem that was handed over: INPUT.npz SETTINGS.json OUT.json, in its environment.
+"""py4DSTEM's gradient descent on a given problem: INPUT.npz SETTINGS.json OUT.json. Runs in py4DSTEM's environment.
 
-Its ``reconstruct`` with an object of a potential and no constraints; what its preprocessing makes is replaced by what
-was handed over.
+It runs ``reconstruct`` with a potential as object and no constraints; the results of its preprocessing are replaced by
+the given arrays.
 """
 
 import json
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float]:
-    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, evaluated while the parameters change."""
     run, several = prepared(given), int(given["object_shape"][0]) > 1
     none = ("fix_probe_com", "object_positivity", "fix_potential_baseline", "gaussian_filter", "butterworth_filter")
     more = {"kz_regularization_filter": False} if several else {}
@@ -46,7 +46,7 @@ def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float
 
 
 def hand_over_batches(stack: ExitStack, given: dict[str, Any], seed: int, kind: str) -> None:
-    """Have it take our batches in place of those that it would draw."""
+    """Make it use our batches instead of drawing its own."""
     orders, ends = iter(given[f"order_{seed}"]), np.cumsum(given[f"sizes_{seed}"])
 
     def shuffle(indices: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """phaser's gradient engine, its iterations timed: INPUT.npz FOLDER ITERATIONS. Runs in phaser's environment.
 
 Adam with momentum on the Poisson likelihood, batches of 32, the probe from the third iteration on; by JAX on the CPU.
-For raster scans whose axes are the detector's.
+Only for raster scans whose axes are the detector's.
 """
 
 import json
@@ -28,7 +28,7 @@ BATCH = 32
 
 
 class Watch(Observer):  # type: ignore[misc]
-    """Tells the clock of every iteration, and keeps where the object lies."""
+    """Reports every iteration to the clock, and records the position of the object."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,11 +36,11 @@ class Watch(Observer):  # type: ignore[misc]
         self.first_px = np.zeros(2)
 
     def start_engine(self, _: Any) -> None:
-        """Before the first iteration."""
+        """Called before the first iteration."""
         self._clock.start()
 
     def update_iteration(self, state: Any, *_: Any) -> None:
-        """After each."""
+        """Called after each iteration."""
         self._clock.lap(lambda: np.angle(np.asarray(state.object.data)))
         grid = state.object.sampling
         first = np.asarray(state.scan.data).reshape(-1, 2)[0]
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: int) -> dict[str, Any]:
-    """What it is asked to do."""
+    """The plan that it executes."""
     adam = {"type": "adam", "learning_rate": RATE, "nesterov": True}
     engine = {
         "type": "gradient",
@@ -91,7 +91,7 @@ def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: in
         },
         "init": {
             "scan": {"type": "raster", "shape": list(shape), "step_size": told["step_A"]},
-            # its defocus is positive where it is overfocus
+            # its defocus is positive for overfocus
             "probe": {"type": "focused", "conv_angle": told["semiangle_mrad"], "defocus": -told["defocus_A"]},
         },
         "engines": [engine],

@@ -1,6 +1,7 @@
 """PtyRAD, its iterations timed: INPUT.npz FOLDER ITERATIONS [REFINED ...]. Runs in PtyRAD's environment.
 
-As the zoo runs it, with one probe mode and without its positions; REFINED adds modes, positions or tilts.
+Settings are those of the zoo, but with one probe mode and without refining positions; REFINED adds modes, positions or
+tilts.
 """
 
 import sys
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def changed(settings: dict[str, Any], refined: list[str]) -> dict[str, Any]:
-    """Settings of the zoo, refining object and probe and nothing else but what is asked for."""
+    """Settings of the zoo, refining only object, probe and what is requested."""
     settings["init_params"]["probe_pmode_max"] = MODES if "modes" in refined else 1
     update = settings["model_params"]["update_params"]
     if "positions" not in refined:

@@ -1,7 +1,7 @@
-"""PtyRAD on a card, its iterations timed by the wall clock: INPUT.npz FOLDER JSON. Runs in PtyRAD's environment.
+"""PtyRAD on a GPU, its iterations timed by the wall clock: INPUT.npz FOLDER JSON. Runs in PtyRAD's environment.
 
-As run_timed_ptyrad.py has it, on the device that is asked for, chosen as its command does (one GPU, no accelerator).
-An iteration before those that count takes what is loaded and planned at first.
+As run_timed_ptyrad.py, on the requested device, which is selected as PtyRAD's command does (one GPU, no accelerator).
+An iteration before the counted ones includes initial loading and planning.
 """
 
 from importlib.metadata import version
@@ -29,7 +29,7 @@ def main() -> None:
         "BATCH_SIZE": {"size": asked.batch, "grad_accumulation": 1},
         "compiler_configs": {"enable": asked.compiled},
     }
-    device = set_gpu_device(0 if on_card else "cpu")  # the default for new tensors too
+    device = set_gpu_device(0 if on_card else "cpu")  # also the default for new tensors
     if on_card and device.type != "cuda":
         raise SystemExit("torch finds no card")
     solver = PtyRADSolver(PtyRADParams(**settings).model_dump(), device=device, seed=0, acc=None)
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def peak_MB() -> float:
-    """Of arrays on the card, and what is kept for the next ones."""
+    """Peak memory of arrays on the GPU, including what is cached for later ones."""
     return torch.cuda.max_memory_reserved() / 1e6
 
 

@@ -1,7 +1,7 @@
-"""py4DSTEM's ptychography on a card, timed by the wall clock: INPUT.npz FOLDER JSON. Runs in py4DSTEM's environment.
+"""py4DSTEM's ptychography on a GPU, timed by the wall clock: INPUT.npz FOLDER JSON. Runs in py4DSTEM's environment.
 
-As run_timed_py4dstem.py has it, with the batch and the device that are asked for; all iterations in one call, so that
-plans and memory of the card are kept. An iteration before those that count takes what is loaded and planned at first.
+As run_timed_py4dstem.py, with the requested batch and device; all iterations are in one call, so that plans and GPU
+memory are kept. An iteration before the counted ones includes initial loading and planning.
 """
 
 import sys
@@ -48,25 +48,25 @@ def main() -> None:
 
 
 def phase_of(found: Any) -> np.ndarray:
-    """(slices, y, x) of an object that is a potential, on either device."""
+    """Object potential (slices, y, x) as a numpy array, from either device."""
     array = host(found)
     return np.reshape(array, (-1, *array.shape[-2:]))
 
 
 def host(array: Any) -> np.ndarray:
-    """An array of either device."""
+    """A numpy array of an array on either device."""
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def waiting() -> Any:
-    """What waits for the card."""
+    """Function that waits for the GPU."""
     import cupy
 
     return cupy.cuda.Device().synchronize
 
 
 def on_device(phase: Any, device: str) -> None:
-    """Reconstructions of the zoo's settings on another device than theirs; its runner stays as results are kept by."""
+    """Run the zoo's reconstructions on another device, without changing its runner, on which kept results depend."""
     for name in ("SingleslicePtychography", "MultislicePtychography"):
         setattr(phase, name, _on(getattr(phase, name), device))
 
@@ -76,7 +76,7 @@ def _on(made: Any, device: str) -> Any:
 
 
 def stand_in_for_hdf5plugin() -> None:
-    """Only files that nobody reads here need it."""
+    """Stand-in: only files that are not read here require it."""
     if find_spec("hdf5plugin") is None:
         sys.modules["hdf5plugin"] = types.ModuleType("hdf5plugin")
 

@@ -1,8 +1,8 @@
 """Other programs' iterative refinement, timed iteration by iteration on a scan of the zoo, judged after each.
 
-Given the true calibration and patterns prepared as for the zoo (benchmarks/zoo/peers.py), one probe mode, positions
-taken as told. Each runs in an environment of its own, named by its interpreter: py4DSTEM's and PtyRAD's as
-benchmarks/zoo/peers.py says, and
+They are given the true calibration and patterns prepared as for the zoo (benchmarks/zoo/peers.py), one probe mode, and
+positions that are not refined. Each runs in a separate environment, given by its interpreter: for py4DSTEM and PtyRAD
+see benchmarks/zoo/peers.py, and
 
     pip install 'phaserEM[jax]==0.3.1'
 """
@@ -26,13 +26,13 @@ from benchmarks.zoo.score import Reconstruction, Truth, score
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = (0.95, 0.98)
 PEERS = {"py4dstem": "py4DSTEM", "ptyrad": "ptyrad", "phaser": "phaser"}
-"""Programs, and the packages that they are imported as."""
+"""Programs, and the names of their packages."""
 
 
 def run(
     program: str, source: Path, python: Path | None, iterations: int, refined: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A row of figures; ``skipped`` where the program is not installed, ``error`` where it failed."""
+    """A row of figures; ``skipped`` if the program is not installed, ``error`` if it failed."""
     package = PEERS[program]
     if python is None:
         return {
@@ -58,7 +58,7 @@ def run(
 
 
 def judged(truth: Truth, phase: Any, said: Mapping[str, Any]) -> float:
-    """Correlation with the truth of a phase (slices, y, x), placed as the runner says."""
+    """Correlation with the truth of a phase (slices, y, x), positioned as the runner reports."""
     pixel = float(said["pixel_A"])
     row_px, column_px = said["first_px"]
     seen = Reconstruction(np.asarray(phase, float), (pixel, pixel), (-row_px * pixel, -column_px * pixel))
@@ -66,7 +66,7 @@ def judged(truth: Truth, phase: Any, said: Mapping[str, Any]) -> float:
 
 
 def row(name: str, said: Mapping[str, Any], corrs: Sequence[float], count: int) -> dict[str, Any]:
-    """Figures of a run with ``count`` patterns: CPU seconds and correlation of each iteration put together."""
+    """Figures of a run with ``count`` patterns: CPU seconds and correlation of each iteration combined."""
     spent = [float(value) for value in said["cpu_s"]]
     usual = statistics.median(spent[1:] if len(spent) > 2 else spent)  # the first one may compile
     return {
@@ -80,7 +80,7 @@ def row(name: str, said: Mapping[str, Any], corrs: Sequence[float], count: int) 
 
 
 def reached(spent: Iterable[float], corrs: Sequence[float], digits: int = 3) -> dict[str, float | None]:
-    """Seconds, summed from the first iteration on, at each threshold; None where it was never reached."""
+    """Seconds, summed from the first iteration on, at each threshold; None if it was never reached."""
     looks = list(zip(spent, corrs, strict=True))
     found: dict[str, float | None] = {}
     for threshold in THRESHOLDS:

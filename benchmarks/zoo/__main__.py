@@ -1,11 +1,11 @@
-"""The zoo: scans that nobody tuned on, refined by ours and by other programs, judged against the truth.
+"""The zoo: scans on which nothing was tuned, refined by ours and by other programs, judged against the truth.
 
     python -m benchmarks.zoo --list
     python -m benchmarks.zoo --abtem-python ABTEM/bin/python --draws 0-7 --out table.md
     python -m benchmarks.zoo --programs ours ptyrad py4dstem --ptyrad-python ... --py4dstem-python ...
     python -m benchmarks.zoo --closed ...            # for the final report only
 
-From the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
+Run it from the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def arguments() -> argparse.Namespace:
 
 
 def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Figures of a program on a draw: those kept from before, or new ones."""
+    """Figures of a program on a draw: kept from an earlier run, or new."""
     is_ours = program in ours.WAYS
     if is_ours:
         code = ours.code_key()

@@ -1,4 +1,4 @@
-"""Scans of the zoo as native files (docs/conventions.md), with the truth beside them in ``/truth``."""
+"""Scans of the zoo as native files (docs/conventions.md), with the truth in ``/truth``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.zoo.simulate import Scan
 
 LAYOUT = 1
-"""Changes whenever a file of an earlier version must not be used again."""
+"""Changed whenever files of an earlier version must not be reused."""
 BLIND = (
     "energy_eV",
     "convergence_semiangle_mrad",
@@ -23,11 +23,11 @@ BLIND = (
     "flyback_frames",
     "detector_pixel_mrad",
 )
-"""What a blind file still tells."""
+"""Metadata that a blind file still contains."""
 
 
 def write(path: Path, drawn: Draw, scan: Scan) -> None:
-    """A complete file, or none."""
+    """Write a complete file, or none."""
     import h5py
 
     partial = path.with_suffix(".part")
@@ -40,7 +40,7 @@ def write(path: Path, drawn: Draw, scan: Scan) -> None:
         if scan.bad.any():
             told.create_dataset("bad_pixel_mask", data=scan.bad)
         truth = file.create_group("truth")
-        slices = (np.round(scan.slices * 2**14) / 2**14).astype(np.float32)  # 6e-5 rad; packs better
+        slices = (np.round(scan.slices * 2**14) / 2**14).astype(np.float32)  # 6e-5 rad; compresses better
         truth.create_dataset("slices", data=slices, **packed)
         truth.create_dataset("phase", data=slices.sum(0), **packed)
         truth.create_dataset("probe", data=scan.probe)
@@ -51,7 +51,7 @@ def write(path: Path, drawn: Draw, scan: Scan) -> None:
 
 
 def metadata(drawn: Draw, scan: Scan) -> dict[str, Any]:
-    """What an operator who knows the microscope would have written down."""
+    """Metadata that an operator who knows the microscope would have written down."""
     return {
         "name": drawn.name,
         "energy_eV": drawn.energy_eV,
@@ -99,7 +99,7 @@ def usable(path: Path, drawn: Draw) -> bool:
 
 
 def blind_copy(source: Path, out: Path) -> None:
-    """The same scan told nothing but energy, aperture, scan and the detector's pixel."""
+    """The same scan with no metadata but energy, aperture, scan and the detector's pixel."""
     import h5py
 
     with h5py.File(source) as file, h5py.File(out, "w") as copy:
@@ -111,7 +111,7 @@ def blind_copy(source: Path, out: Path) -> None:
 
 
 def half_copy(source: Path, out: Path, parity: int) -> None:
-    """The same scan with the patterns of one colour of the chessboard only."""
+    """The same scan with only the patterns of one colour of the chessboard."""
     import h5py
 
     with h5py.File(source) as file, h5py.File(out, "w") as copy:

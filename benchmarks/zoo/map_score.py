@@ -1,10 +1,10 @@
-"""How well a live map agrees with the truth of a simulated scan, at the scan points.
+"""Agreement of a live map with the truth of a simulated scan, at the scan points.
 
-The true projected phase is blurred by a Gaussian and read at the true positions; map and truth lose a quadratic
-surface and the border of the scan. Of all blurs the one with the largest magnitude of the correlation is taken, and the
-signed value told: a map is a linear picture of its own resolution, and a wrong sign is no success.
+The true projected phase is blurred by a Gaussian and sampled at the true positions; a quadratic surface and the border
+of the scan are removed from map and truth. The blur with the largest magnitude of the correlation is used, and the
+signed value reported: a map is a linear picture of its own resolution, and a wrong sign is no success.
 
-Any native file with a truth will do: ``/truth/phase`` (y, x) in rad with ``object_sampling_A`` in the attributes of
+Any native file with a truth can be used: ``/truth/phase`` (y, x) in rad with ``object_sampling_A`` in the attributes of
 ``/truth``, and ``/truth/positions_A`` (rows, points + flyback, 2) in Å in the frame of that phase, in acquisition
 order; shape, step and pattern of the scan, energy and semi-angle are read from ``/metadata``.
 """
@@ -25,25 +25,25 @@ from benchmarks.zoo.score import correlation
 
 Floats = NDArray[np.floating[Any]]
 BLURS = tuple(np.geomspace(0.24, 12, 28))
-"""Tried for the best one, in units of the aperture's resolution, wavelength over twice the semi-angle."""
+"""Blurs to try, in units of the aperture's resolution, wavelength over twice the semi-angle."""
 BORDER = 0.06
-"""Of the shorter side of the scan that is left out all around; at least two points."""
+"""Fraction of the shorter side of the scan that is left out on all sides; at least two points."""
 
 
 @dataclass(frozen=True)
 class MapTruth:
-    """The truth of a file, and where it is looked at."""
+    """The truth of a file, and the points at which it is evaluated."""
 
     phase: Floats
     sampling_A: float
     positions_A: Floats
-    """True ones, (rows, columns, 2), each row from its first point on."""
+    """True positions, (rows, columns, 2), each row from its first point on."""
     step_A: tuple[float, float]
     resolution_A: float
 
     @classmethod
     def read(cls, path: Path) -> MapTruth:
-        """Of a file that this module's docstring describes; says what is missing."""
+        """Read a file as described in this module's docstring; an error names what is missing."""
         import h5py
 
         with h5py.File(path) as file:
@@ -61,12 +61,12 @@ class MapTruth:
 
     @property
     def border(self) -> int:
-        """Points left out on each side."""
+        """Number of points left out on each side."""
         return max(2, round(BORDER * min(self.positions_A.shape[:2])))
 
     @cached_property
     def targets(self) -> dict[float, Floats]:
-        """Blur in Å: the levelled truth of the points that count."""
+        """For each blur in Å, the levelled truth of the evaluated points."""
         index = self.positions_A.transpose(2, 0, 1) / self.sampling_A
         found = {}
         for blur in BLURS:
@@ -94,10 +94,10 @@ def _names(file: Any) -> list[str]:
 
 
 def score_map(truth: MapTruth, values: Floats, sampling_A: tuple[float, float] | None = None) -> dict[str, float]:
-    """Correlation of a map with the truth, and the blur in Å at which it is best.
+    """Correlation of a map with the truth, and the blur in Å at which it is largest.
 
-    values: (y, x), its first pixel at the first scan point, along the axes of the scan; ``sampling_A`` is its pixel,
-    the scan's step where it is not given.
+    values: (y, x), its first pixel at the first scan point, along the axes of the scan; ``sampling_A`` is its pixel, by
+    default the scan's step.
     """
     shape = truth.positions_A.shape[:2]
     if values.shape != shape:

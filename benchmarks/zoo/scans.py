@@ -1,4 +1,4 @@
-"""Which draws are asked for, and their scans: where they are kept, simulated where they are not there yet."""
+"""Selection of draws, and their scans: where they are kept; they are simulated if they do not exist yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def default_cache() -> Path:
 
 
 def numbers(text: str) -> list[int]:
-    """Numbers and ranges, as 0-7,12."""
+    """Parse numbers and ranges, such as 0-7,12."""
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -32,7 +32,7 @@ def numbers(text: str) -> list[int]:
 
 
 def simulated(one: Draw, cache: Path, python: Path) -> Path:
-    """The file of a draw; simulated where it is not there yet."""
+    """The file of a draw, simulated if it does not exist yet."""
     path = cache / "scans" / f"{one.name}_{one.seed}.h5"
     if usable(path, one):
         return path

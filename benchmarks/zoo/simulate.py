@@ -2,8 +2,8 @@
 
     python -m benchmarks.zoo.simulate OUT.h5 DRAW.json
 
-Runs where abTEM is installed; needs nothing of ptylive. Each probe is propagated in a window of twice the detector's
-real-space window, so that a pixel of the detector is a sum of two by two and nothing wraps around.
+Runs where abTEM is installed, and requires nothing of ptylive. Each probe is propagated in a window of twice the
+detector's real-space window, so that a pixel of the detector is a sum of two by two and nothing wraps around.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from benchmarks.zoo.draws import Draw
 Floats = NDArray[np.floating[Any]]
 BINNING = 2
 OVERSAMPLING = 1.55
-"""Finest frequency of the simulation's grid over that of the detector; abTEM uses two thirds of it."""
+"""Highest frequency of the simulation's grid over that of the detector; abTEM uses two thirds of it."""
 BLOCK_A = 4.0
-"""Probes of a block of this side are propagated in one window."""
+"""Side of a block whose probes are propagated in one window."""
 SLICE_A = {"sheet": 2.0, "particles": 3.0, "crystal": 4.0, "protein": 12.0, "film": 5.0}
 MARGIN_A = 4.0
-"""Truth beyond the outermost positions."""
+"""Margin of the truth beyond the outermost positions."""
 
 
 @dataclass
 class Scan:
-    """What a simulated scan consists of. ``positions``: Å, (rows, points + flyback, 2), in the frame of ``phase``."""
+    """Contents of a simulated scan. ``positions``: Å, (rows, points + flyback, 2), in the frame of ``phase``."""
 
     counts: NDArray[np.uint16]
     """(rows, points + flyback, Qy, Qx), in acquisition order."""
     bad: NDArray[np.bool_]
     centre: tuple[float, float]
-    """Of the beam in recorded coordinates, without descan."""
+    """Position of the beam in recorded coordinates, without descan."""
     positions: Floats
     nominal: Floats
     slices: Floats
@@ -50,7 +50,7 @@ class Scan:
     thickness_A: float
     seconds: float
     detected: float = field(default=1.0)
-    """Share of the electrons that hit the detector."""
+    """Fraction of the electrons that hit the detector."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def simulate(drawn: Draw) -> Scan:
-    """The whole scan of a draw; the same draw makes the same scan."""
+    """The whole scan of a draw; deterministic for a given draw."""
     import abtem
 
     from benchmarks.zoo.specimens import specimen
@@ -139,13 +139,13 @@ def _even_fast(size: int) -> int:
 
 
 def rotation(degrees: float) -> Floats:
-    """From the scan's axes to the detector's."""
+    """Rotation matrix from the scan's axes to the detector's."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[c, -s], [s, c]])
 
 
 def scan_positions(drawn: Draw, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Nominal and true positions in Å, (rows, points + flyback, 2), in acquisition order, about the scan's middle."""
+    """Nominal and true positions in Å, (rows, points + flyback, 2), in acquisition order, from the scan's middle."""
     rows, columns = drawn.shape
     i, j = np.meshgrid(np.arange(rows, dtype=float), np.arange(columns, dtype=float), indexing="ij")
     if drawn.pattern == "snake":
@@ -230,10 +230,10 @@ def _patterns(
 
 
 def layers_of(height: float, about: float) -> tuple[int, float]:
-    """Number of layers of about that thickness, and the thickness to ask abTEM for.
+    """Number of layers of about that thickness, and the thickness to request from abTEM.
 
-    It takes as many as are needed, all the same. The exact share of the height is now and then a rounding error too
-    thin, and would make one more.
+    abTEM uses as many equal layers as necessary. The exact quotient of the height is sometimes too thin by a rounding
+    error, and would add another layer.
     """
     number = max(1, round(height / about))
     return number, height / number * (1 + 1e-9)
@@ -262,7 +262,7 @@ def _built(probe: Any) -> NDArray[np.complex64]:
 
 
 def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, where: Floats) -> Any:
-    """Indices and exit waves of one block of positions after another."""
+    """Yield indices and exit waves of one block of positions after another."""
     import abtem
 
     core = max(1, int(min(BLOCK_A, 0.1 * grid.window_A) / grid.sampling_A))
@@ -281,7 +281,7 @@ def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, where:
 
 
 def _recorded(waves: NDArray[np.complex64], shifts: Floats, grid: Grid, pixels: int) -> Floats:
-    """Intensities on the detector's pixels of exit waves, moved by frequencies in 1/Å; ``pixels`` 0: on all of them."""
+    """Intensities of exit waves on the detector's pixels, shifted by frequencies in 1/Å; ``pixels`` 0: on all."""
     from scipy import fft
 
     along = np.arange(grid.window) * grid.sampling_A
@@ -296,7 +296,7 @@ def _recorded(waves: NDArray[np.complex64], shifts: Floats, grid: Grid, pixels: 
 
 
 def _bad_pixels(drawn: Draw, centre: tuple[float, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Pixels that always tell the highest number, the first of them within the bright-field disc."""
+    """Pixels that always report the highest number, the first of them within the bright-field disc."""
     bad = np.zeros((drawn.pixels, drawn.pixels), bool)
     if drawn.bad_pixels:
         places = rng.integers(0, drawn.pixels, (drawn.bad_pixels, 2))
@@ -307,14 +307,14 @@ def _bad_pixels(drawn: Draw, centre: tuple[float, ...], rng: np.random.Generator
 
 
 def _slabs(phase: Floats, thicknesses: Floats, count: int) -> Floats:
-    """Layers put together to slabs of the same thickness."""
+    """Layers combined into slabs of equal thickness."""
     depth = np.cumsum(thicknesses) - thicknesses / 2
     slab = np.minimum((depth / thicknesses.sum() * count).astype(int), count - 1)
     return np.stack([phase[slab == number].sum(0) for number in range(count)])
 
 
 def _cut(slices: Floats, positions: Floats, sampling: float) -> tuple[Floats, Floats]:
-    """What lies about the positions, and where its first pixel is in Å."""
+    """The part around the positions, and the position of its first pixel in Å."""
     flat = positions.reshape(-1, 2)
     low = np.maximum(np.floor((flat.min(0) - MARGIN_A) / sampling).astype(int), 0)
     high = np.ceil((flat.max(0) + MARGIN_A) / sampling).astype(int) + 1

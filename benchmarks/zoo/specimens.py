@@ -24,11 +24,11 @@ VIBRATION_A = {
     "Ti": 0.07,
     "O": 0.09,
 }
-"""Standard deviation of an atom's position along one axis; 0.08 for elements that are not named."""
+"""Standard deviation of an atom's position along one axis; 0.08 for elements that are not listed."""
 
 
 def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms:
-    """A box of that side; its height is that of the specimen, the beam enters at depth 0."""
+    """A box of that side, as high as the specimen; the beam enters at depth 0."""
     atoms = BUILDERS[name](side, thickness, rng)
     atoms.positions[:, 2] -= atoms.positions[:, 2].min() - 0.5
     atoms.set_cell([side, side, float(atoms.positions[:, 2].max()) + 0.5])
@@ -37,7 +37,7 @@ def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms
 
 
 def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> ase.Atoms:
-    """A square of a turned orthogonal crystal, without atoms that touch each other across the border."""
+    """A square of a rotated orthogonal crystal, without atoms that touch each other across the border."""
     across = unit.cell.lengths()[:2]
     count = [int(np.ceil(1.5 * side / length)) + 1 for length in across]
     sheet = unit * (count[0], count[1], 1)
@@ -51,7 +51,7 @@ def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> as
 
 
 def _apart(places: Points, side: float, closest: float) -> NDArray[np.intp]:
-    """Points that are no closer than that to an earlier one, across the border too."""
+    """Points that are no closer than that to an earlier one, also across the border."""
     tall = float(np.ptp(places[:, 2])) + 10 * closest + 1
     tree = cKDTree(places % [side, side, 2 * tall], boxsize=[side, side, 2 * tall])
     keep = np.ones(len(places), bool)
@@ -69,7 +69,7 @@ def _packed(
     others: Points | None = None,
     where: Callable[[Points], NDArray[np.bool_]] | None = None,
 ) -> Points:
-    """Random points in a box, no two closer than that, none so close to others, periodic across the beam."""
+    """Random points in a box, no two closer than a distance, nor too close to others, periodic across the beam."""
     size = np.array([box[0], box[1], 4 * (box[2] + 10)])
     others = np.zeros((0, 3)) if others is None else others
     held = np.zeros((0, 3))
@@ -90,7 +90,7 @@ def _packed(
 
 
 def _change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Random) -> None:
-    """A share of the atoms of an element replaced by another one, or taken away; at least one."""
+    """Replace a fraction of the atoms of an element by another element, or remove them; at least one."""
     places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == old)
     chosen = rng.choice(places, max(1, round(share * len(places))), replace=False)
     if new is None:
@@ -162,14 +162,14 @@ def _ws2_on_graphene(side: float, _: float, rng: Random) -> ase.Atoms:
 
 
 def _stacked(upper: ase.Atoms, lower: ase.Atoms, gap: float) -> ase.Atoms:
-    """One above the other; the beam meets the upper one first."""
+    """Stack one above the other; the beam meets the upper one first."""
     lower = lower.copy()
     lower.positions[:, 2] += upper.positions[:, 2].max() + gap - lower.positions[:, 2].min()
     return upper + lower
 
 
 def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[float, float, Random], ase.Atoms]:
-    """Builder of an amorphous film: elements with their shares, atoms per cubic Å."""
+    """Builder of an amorphous film: elements with their fractions, atoms per cubic Å."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         places = _packed((side, side, thickness), int(density * side**2 * thickness), closest, rng)
@@ -182,7 +182,7 @@ def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[
 def _particles(
     element: str, a: float, radii: tuple[float, float], coverage: float
 ) -> Callable[[float, float, Random], ase.Atoms]:
-    """Builder of face-centred cubic particles, turned at random, on a film of carbon."""
+    """Builder of face-centred cubic particles in random orientations on a film of carbon."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         film = min(20.0, 0.5 * thickness)
@@ -208,7 +208,7 @@ def _particles(
 
 
 def _ball(element: str, a: float, foot: tuple[float, float, float], radius: float, rng: Random) -> ase.Atoms:
-    """A particle cut flat where it stands."""
+    """A particle with a flat facet where it rests."""
     crystal = bulk(element, "fcc", a=a, cubic=True) * ((int(2 * radius / a) + 3,) * 3)
     places = crystal.positions - crystal.positions.mean(0) + rng.uniform(-1, 1, 3)
     places = places @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -226,7 +226,7 @@ def _crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable
         atoms = _cut(column, side, float(rng.uniform(0, 90)), closest=1.0)
         _change(atoms, vacancy, None, 0.04, rng)
         _change(atoms, *dopant, 0.02, rng)
-        # a few columns differ from the others where they cross the field
+        # a few columns that cross the field differ from the others
         places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == dopant[0])
         for _ in range(4):
             centre = atoms.positions[rng.choice(places), :2]
@@ -258,7 +258,7 @@ def _along_110(cubic: ase.Atoms) -> ase.Atoms:
 def _in_ice(
     shape: Callable[[float, float, Random], Points], element_shares: tuple[float, ...] = (0.62, 0.17, 0.2, 0.01)
 ):
-    """Builder of what is protein-like, atoms without hydrogen, in ice of oxygen atoms."""
+    """Builder of protein-like specimens, atoms without hydrogen, in ice of oxygen atoms."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         protein = shape(side, thickness, rng)
@@ -349,4 +349,4 @@ BUILDERS: dict[str, Callable[[float, float, Random], ase.Atoms]] = {
     "amorphous_silica": _film({"Si": 1, "O": 2}, 0.066, 1.5),
     "amorphous_germanium": _film({"Ge": 1}, 0.044, 2.1),
 }
-"""Side and thickness in Å, and a random generator, to atoms."""
+"""Builders that make atoms from side and thickness in Å and a random generator."""

@@ -79,7 +79,7 @@ class MapKind:
     method: str = ""
     """Method that makes the map: one method may make several maps."""
     linear: bool = False
-    """Whether the map takes the exit wave for linear in the potential of the specimen."""
+    """Whether the map treats the exit wave as linear in the potential of the specimen."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:

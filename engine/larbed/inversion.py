@@ -261,7 +261,7 @@ def _curve(
 
 
 def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held: IndexArray) -> float:
-    """See :class:`Inverted`."""
+    """Fraction of the loss at held-out tilts that the model explains (see :class:`Inverted`)."""
     data = np.sqrt(series.counts[held].clip(0))
     constant = np.sqrt(series.counts[used].clip(0)).mean(axis=0)
     left = float(((np.sqrt(model[held].clip(0)) - data) ** 2).sum(dtype=np.float64))

@@ -1,6 +1,6 @@
 """From patterns to a tilt series: spots on a lattice fitted to the mean pattern, minus the background of a ring.
 
-Patterns that are not de-scanned move over the detector with the tilt; each is first shifted to its own centre.
+Patterns that are not de-scanned move over the detector with the tilt; each is evaluated relative to its own centre.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Illumination:
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> Illumination:
-        """Raises MetadataError for an aperture or a probe that does not fit into the model."""
+        """The modes for some settings. Raises MetadataError if aperture or probe do not fit into the model."""
         asked, aberrations = settings.probe, settings.aberrations
         source = hermite(asked.source_points, asked.source_size_A / FWHM_PER_SIGMA)
         focus = hermite(asked.focal_points, asked.focal_spread_A)

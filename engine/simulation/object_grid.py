@@ -35,7 +35,7 @@ class Window:
 
     @classmethod
     def of(cls, settings: SimulationSettings) -> Window:
-        """Raises MetadataError if the model would have more pixels than the compiled transform."""
+        """The window for some settings. Raises MetadataError if it exceeds the sizes of the compiled transform."""
         wavelength = wavelength_A(settings.probe.energy_eV)
         longest, times = max(settings.detector.detector_shape), settings.model.oversampling
         pixel = mrad_to_invA(detector_pixel_mrad(settings), wavelength)

@@ -55,7 +55,7 @@ class TiltedCrystal:
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> TiltedCrystal:
-        """Raises MetadataError for a specimen that is not a perfect crystal, and for too fine a cell."""
+        """The crystal for some settings. Raises MetadataError if it is not perfect, or its cell too fine."""
         asked = settings.specimen
         if asked.specimen != "crystal" or asked.structure_file or asked.configurations > 1 or asked.vacancies:
             raise MetadataError(

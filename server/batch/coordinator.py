@@ -1,4 +1,4 @@
-"""A batch: which scan is next, what its refinement says, and the table of all of them, kept up to date."""
+"""A batch: choosing the next scan, following its refinement, and keeping the table of all scans up to date."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.running_jobs import RunningJobs
 
 TABLE_S = 2.0
-"""The table is written anew at most so often."""
+"""Minimum interval at which the table is rewritten."""
 POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What is asked of every scan. values: metadata that win over the file's; defaults: where it says nothing."""
+    """What to do with every scan. values: metadata that override the file's; defaults: used where the file has none."""
 
     folder: Path
     preset: Preset
@@ -41,15 +41,17 @@ class BatchRequest:
     """Whether scans that failed before are tried again."""
     command_line: str = ""
     takes_maps: bool = False
-    """Maps that are in the folder's results files are taken as they are, calibrations that people gave with them."""
+    """Whether to use maps in the folder's results files as they are, with the calibrations users gave for them."""
 
     map_settings: Mapping[str, float] = field(default_factory=dict)
-    """Of all maps, METHOD.NAME; those of the map that refinements start from stand in the preset too."""
+    """Settings of all maps, METHOD.NAME; those of the map that refinements start from are in the preset too."""
     detectors: Mapping[str, str] = field(default_factory=dict)
-    """Virtual ones by name, as :mod:`ptylive.application.detector_texts` reads them; masks by whole paths."""
+    """Virtual detectors by name, for :mod:`ptylive.application.detector_texts`; masks are given by full paths."""
 
     def digest(self) -> str:
-        """Of what results depend on; of a refinement alone where maps are taken: it is not done again for a map."""
+        """Return a digest of what results depend on; if maps are reused, only of what the refinement depends on, so
+        that it is not repeated because of a map.
+        """
         asked = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
         of_maps = {} if self.takes_maps else asked
         return digest(
@@ -64,7 +66,7 @@ class BatchRequest:
 
 
 class Batch:
-    """Runs scans through ``launch``; ``places`` says how many at a time, whenever it is asked."""
+    """A batch that runs scans through ``launch``; each call of ``places`` returns how many may run at a time."""
 
     def __init__(self, request: BatchRequest, launch: Launch, places: Callable[[], int]) -> None:
         self._request, self._launch, self._places = request, launch, places
@@ -72,10 +74,10 @@ class Batch:
         """Held while rows and running jobs change."""
         self._rows: list[Row] = []
         self._others: list[Row] = []
-        """Of scans that earlier calls were of, and this one is not."""
+        """Rows of scans in earlier calls that are not in this one."""
         self._writing = threading.Lock()
         self._running = RunningJobs(self._changed, "batch")
-        """By number of the row."""
+        """Running jobs by row number."""
         self._fault: OSError | PtyliveError | None = None
 
     def run(
@@ -84,12 +86,12 @@ class Batch:
         should_stop: Callable[[], bool] = lambda: False,
         on_change: Callable[[Sequence[Row]], None] = lambda rows: None,
     ) -> list[Row]:
-        """Do what is not done yet; the rows as they are in the end.
+        """Process the scans that are not done yet, and return the final rows.
 
-        ``should_stop`` is asked several times a second: what runs is stopped, and gone on with by a later call.
-        ``on_change`` gets the rows whenever one has changed. Raises FileBusyError where another process does the same,
-        InputFileError for a ``batch.json`` that is damaged, OSError where the folder cannot be written, PtyliveError
-        for a cluster that has gone.
+        ``should_stop`` is called several times a second; when true, running scans are stopped, and a later call resumes
+        them. ``on_change`` gets the rows whenever one has changed. Raises FileBusyError if another process runs a batch
+        in the folder, InputFileError for a damaged ``batch.json``, OSError if the folder cannot be written,
+        PtyliveError if a cluster has gone.
         """
         folder = self._request.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -108,7 +110,7 @@ class Batch:
             return list(self._rows)
 
     def _work(self, should_stop: Callable[[], bool], on_change: Callable[[Sequence[Row]], None]) -> None:
-        """Start, wait, write, until nothing is left."""
+        """Start jobs, wait and write, until nothing is left."""
         self._write(ended=False)
         written, shown = time.monotonic(), list(self._rows)
         while True:
@@ -130,7 +132,7 @@ class Batch:
                 written = time.monotonic()
 
     def _next(self) -> int | None:
-        """Number of the first row that waits."""
+        """Return the number of the first waiting row."""
         return next((n for n, row in enumerate(self._rows) if row.state is State.WAITING), None)
 
     def _start_more(self) -> None:
@@ -140,7 +142,7 @@ class Batch:
                 self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
                 self._running.begin(number, self._one)
 
-    # -- one scan, in a thread of its own ---------------------------------------------------------------------------
+    # -- one scan, in its own thread --------------------------------------------------------------------------------
 
     def _one(self, number: int) -> None:
         started, before_s = time.monotonic(), self._rows[number].seconds
@@ -150,7 +152,7 @@ class Batch:
             outcome = {"state": State.FAILED, "reason": error.line()}
         except OSError as error:
             outcome = {"state": State.FAILED, "reason": f"{error.filename or 'a file'}: {error.strerror or error}"}
-        except Exception as error:  # the other scans go on
+        except Exception as error:  # the other scans continue
             outcome = {"state": State.FAILED, "reason": f"the refinement failed: {error!r}"}
         if outcome["state"] is State.FAILED:
             outcome |= self._given_back(self._rows[number])
@@ -158,17 +160,17 @@ class Batch:
             self._change(number, seconds=before_s + time.monotonic() - started, doing="", **outcome)
             self._keep()
             if outcome["state"] is State.DONE:
-                remove(self._rows[number].checkpoint(self._request.folder))  # only now: nobody goes on from it
+                remove(self._rows[number].checkpoint(self._request.folder))  # only now, when it is no longer needed
         except OSError as error:
-            self._fault = error  # the folder takes nothing any more: nothing could be gone on with
+            self._fault = error  # the folder cannot be written: nothing could be resumed
 
     def _refined(self, number: int) -> dict[str, Any]:
-        """Maps and refinement of a scan; what becomes of its row."""
+        """Make maps and refinement of a scan; return the changes to its row."""
         row, folder = self._rows[number], self._request.folder
         resume = bool(row.run)
         if not row.run:
             row = self._change(number, run=reserve_run(row.results(folder)))
-            self._keep()  # the name, so that a call after a crash goes on with this run
+            self._keep()  # the name, so that a call after a crash resumes this run
         running = self._launch(self._job(row, resume=resume))
         ended: dict[str, Any] = {}
         for message in self._running.messages(number, running):
@@ -177,7 +179,7 @@ class Batch:
             else:
                 self._heard(number, message)
         if ended.get("place_gone"):
-            self._fault = PtyliveError(str(ended["message"]))  # it would be so with every other scan
+            self._fault = PtyliveError(str(ended["message"]))  # the same would happen to every other scan
         if ended.get("place_gone") or (self._running.stopping and ended.get("kind") != "ended"):
             return {"state": State.STOPPED}
         return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
@@ -236,7 +238,7 @@ class Batch:
         )
 
     def _given_back(self, row: Row) -> dict[str, Any]:
-        """Of a scan that has failed before there was anything to go on from: its run has no name any more."""
+        """Release the run name of a scan that failed before there was anything to resume from."""
         if not row.run or exists(row.checkpoint(self._request.folder)):
             return {}
         release_run(row.results(self._request.folder), row.run)
@@ -251,17 +253,17 @@ class Batch:
         return row
 
     def _keep(self) -> None:
-        """Write what a later call goes on from. Raises OSError."""
+        """Write what a later call resumes from. Raises OSError."""
         with self._writing:
             write_rows(self._request.folder, (*self._rows, *self._others))
 
     def _write(self, *, ended: bool) -> None:
-        """The same, and the table. Raises OSError."""
+        """Write that and the table. Raises OSError."""
         self._keep()
         write_table(self._request.folder, (*self._rows, *self._others), ended=ended)
 
 
 def _moved(row: Row, folder: Path) -> Row:
-    """The row of a scan that lies in the folder itself, which may have been elsewhere before."""
+    """Return the row with its path updated if the scan is in the folder itself, which may have moved since."""
     here = folder.absolute() / Path(row.scan).name
     return row.having(scan=str(here)) if here.exists() else row

@@ -1,4 +1,4 @@
-"""The workers of a cluster as the crew of one refinement, its tiles on as many of them as are free."""
+"""The workers of a cluster as the crew of one refinement, with its tiles spread over as many workers as are free."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CALL_S, END_S, MADE_S = 60.0, 10.0, 60.0
 GATHER_S = 10.0
-"""That workers who are not all there are waited for, those that a nanny starts again among them; then some have
-several tiles."""
+"""How long to wait for missing workers, including those restarted by a nanny, before some workers take several
+tiles."""
 POLL_S = 0.2
 
 
@@ -54,7 +54,7 @@ class ClusterWorkers:
                 self._cluster.release(address, rest=address in crew.busy)
 
     def _gathered(self) -> list[tuple[str, int]]:
-        """Workers with their threads, one for each tile where there are enough. Raises PtyliveError for none."""
+        """Gather workers with their threads, one per tile if there are enough. Raises PtyliveError if there is none."""
         places: list[tuple[str, int]] = []
         since = time.monotonic()
         while True:
@@ -84,10 +84,10 @@ class ClusterCrew:
         self._futures: list[Any] = []
         self._actors: list[Any] = []
         self.busy: set[str] = set()
-        """Workers that another refinement keeps busy."""
+        """Workers kept busy by another refinement."""
 
     def place(self, places: list[tuple[str, int]]) -> None:
-        """An actor for every tile, neighbours on the same worker where there are fewer workers."""
+        """Create an actor for every tile; with fewer workers than tiles, neighbouring tiles share a worker."""
         self._addresses = [places[tile * len(places) // self._tiles][0] for tile in range(self._tiles)]
         for tile, address in enumerate(self._addresses):
             options = {"workers": [address], "allow_other_workers": False, "actor": True, "pure": False}
@@ -107,12 +107,12 @@ class ClusterCrew:
                 raise CrewBusy(f"{address} is busy")
 
     def send(self, tile: int, kind: str, data: bytes) -> None:
-        """What a tile needs, in pieces."""
+        """Send data that a tile needs, in pieces."""
         for start in range(0, len(data), PIECE_BYTES):
             self._call(tile, "put", kind, data[start : start + PIECE_BYTES])
 
     def start(self, places: list[tuple[str, int]], backend: str, keep_s: float) -> None:
-        """All at work."""
+        """Start all tiles."""
         threads = dict(places)
         for tile, address in enumerate(self._addresses):
             here = max(1, threads[address] // self._addresses.count(address))
@@ -140,7 +140,7 @@ class ClusterCrew:
         self._call(0, "stop")
 
     def end(self) -> None:
-        """End all tiles, those of workers that do not answer with their workers."""
+        """End all tiles; those on workers that do not answer end with their workers."""
         there: Mapping[str, int] = {}
         with suppress(PtyliveError):
             there = self._cluster.workers()
@@ -160,7 +160,7 @@ class ClusterCrew:
         return self._asked(lambda: getattr(self._actors[tile], method)(*arguments).result(timeout=CALL_S))
 
     def _made(self, future: Any, address: str) -> Any:
-        """The actor, once it is there. A worker that dies before would let us wait for ever."""
+        """Wait for the actor and return it, with a time limit in case the worker dies first."""
         give_up = time.monotonic() + MADE_S
         while True:
             try:
@@ -171,7 +171,7 @@ class ClusterCrew:
                     raise CrewLost(str(error)) from error
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
-        """What a worker answers. Raises CrewLost where it does not; LookupError, PtyliveError as they are."""
+        """Return a worker's answer. Raises CrewLost if there is none; LookupError and PtyliveError pass through."""
         try:
             return answered(ask)
         except WorkerLost as error:

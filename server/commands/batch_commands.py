@@ -1,4 +1,4 @@
-"""Commands that refine many scans of the recording folder, one after the other (docs/batch.md).
+"""Commands that refine many scans of the recording folder (docs/batch.md).
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """

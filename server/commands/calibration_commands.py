@@ -145,7 +145,7 @@ class CalibrationCommands:
         return self.prepare(header)
 
     def take_up(self, scan: ScanSession) -> None:
-        """Set on a scan with a prepared header the values that were given for it alone."""
+        """Give a scan, whose header has been prepared, the values set for it alone."""
         scan.values = dict(self._own.get(scan.uid, scan.values))
 
     def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class RefineCommands:
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
         self._asked = 0
-        """Request (:attr:`ScanSession.asked`) that the results awaited by that refinement must satisfy."""
+        """Number of the request (:attr:`ScanSession.asked`) that the results must satisfy for that refinement."""
         self._name_for_end: tuple[Path, str] | None = None
         """Results file and name of the refinement that waits for the end of its scan."""
         self._early: Wanted | None = None

@@ -146,7 +146,7 @@ def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None
 
 
 def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_detectors: bool) -> None:
-    """Make the maps and store them, saying how far that is; stored ones of virtual detectors may stay beside them."""
+    """Make and store the maps, reporting progress; stored maps of virtual detectors can be kept with them."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.imaging.declaration import DETECTOR_PREFIX

@@ -39,7 +39,7 @@ class RunState:
     falling: bool = False
     """Whether a run that is done had not yet converged."""
     found: dict[str, Any] = field(default_factory=dict)
-    """At the end: drift and tilts, see :func:`ptylive.server.refinement.found_values.found_values`."""
+    """Drift and tilts at the end; see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
     """Current problem of the refinement process: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
@@ -144,7 +144,7 @@ class Refinements:
             warm_refinement.end(self._compiling.popitem()[1])
 
     def queue(self, run: str, uid: str) -> None:
-        """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
+        """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
             self._refuse_second()
             self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)

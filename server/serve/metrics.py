@@ -43,7 +43,7 @@ class FrameTotals:
         self._told = dict.fromkeys(_COUNTED, 0)
 
     def on_event(self, event: StreamEvent) -> None:
-        """Remember the numbers of a scan that ended."""
+        """Record the counts of a scan that has ended."""
         if not isinstance(event, EndEvent):
             return
         end = event.summary

@@ -325,5 +325,5 @@ class LiveThread:
             spent = time.monotonic() - now
         rows, cols = scan.header.scan.require_shape()
         duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
-        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # or five a second would be four
+        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # otherwise five a second would become four
         self._next_refresh = now - late + max(LEAST_INTERVAL_S, spent / duty)

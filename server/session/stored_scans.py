@@ -70,7 +70,7 @@ def describe_object(path: Path) -> dict[str, Any] | None:
             return None
     run = StoredRun.read(path, name)
     turned = ScanFrame.turned(float(run.calibration.get("rotation_deg") or 0.0))
-    along_scan = run.positions_A @ turned.matrix  # its inverse, from the right
+    along_scan = run.positions_A @ turned.matrix  # multiplied from the right, it is the inverse
     first, last = along_scan.min(axis=0), along_scan.max(axis=0)
     pixel_A = max(float((last - first).max()) / (THUMBNAIL_SIDE - 1), run.pixel_A)
     rows, cols = (round(float(extent) / pixel_A) + 1 for extent in last - first)

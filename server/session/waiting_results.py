@@ -1,4 +1,4 @@
-"""Finished refinements stored beside their results files, merged when a server starts and before a file is read."""
+"""Finished refinements stored next to their results files, merged when a server starts and before a file is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tuning from a scan to its report: what command line and scripts share."""
+"""A tuning from a scan to its report, shared by command line and scripts."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ptylive.server.tune.coordinator import Standing, TuneRequest, Tuning
 
 
 def _nobody(_now: object) -> None:
-    """Nobody listens."""
+    """Ignore a report."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what is done (``tell``), what is tried (``on_begun``), how far that is (``on_change``), and says when
-    to stop.
+    """Callbacks of a tuning: current activity (``tell``), what is tried (``on_begun``), progress (``on_change``), and
+    when to stop.
     """
 
     tell: Callable[[str], None] = _nobody
@@ -35,7 +35,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning came to. ``files``: those it wrote, by what they are."""
+    """Result of a tuning. ``files``: files it wrote, by kind."""
 
     outcome: Outcome
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -44,11 +44,11 @@ class Tuned:
 def tune_scan(
     wanted: Wanted, trials: int, seed: int, where: AbstractContextManager[Places], listener: Listener
 ) -> Tuned:
-    """Make the trials that are missing, and write what all of them tell; ``where`` they run: see ``places``.
+    """Make the missing trials, and write the conclusions from all of them; ``where`` they run: see ``places``.
 
-    Raises PtyliveError where Optuna is missing, the scan cannot be tried or a cluster has gone; FileBusyError where
+    Raises PtyliveError if Optuna is missing, no trial of the scan is possible or a cluster has gone; FileBusyError if
     another process tunes in the same folder; InputFileError for damaged files and trials of other settings;
-    MetadataError for impossible ranges; OSError where the folder cannot be written.
+    MetadataError for impossible ranges; OSError if the folder cannot be written.
     """
     check_optuna()
     wanted.folder.mkdir(parents=True, exist_ok=True)

@@ -170,9 +170,7 @@ def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningD
     assert box is not None
     scale = min(box["width"], box["height"]) / 64
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    eventually(
-        lambda: share_of(pixels(page, "#canvas-diffraction"), DETECTOR_COLOURS[0]) > 1e-4
-    )  # the detector's handles
+    eventually(lambda: share_of(pixels(page, "#canvas-diffraction"), DETECTOR_COLOURS[0]) > 1e-4)  # its handles
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 2 * scale, y - 3 * scale, steps=4)

@@ -152,9 +152,7 @@ class Place:
                 run(self._of("replay scan.h5", ["--to", self.data, "--control", self.control]), self.folder)
                 self.wait_until_idle()
             arguments = self.addressed(arguments)
-        elif (
-            command == "replay" and self.server is not None
-        ):  # a detector listens at the address to which the server connects
+        elif command == "replay" and self.server is not None:  # the server connects to the detector
             arguments[arguments.index("--to") + 1] = self.data
         if command == "simulate":
             (self.folder / arguments[1]).unlink(missing_ok=True)

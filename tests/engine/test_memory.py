@@ -1,4 +1,4 @@
-"""Memory that a process may still take, and arrays in files where it does not hold them."""
+"""Memory that is still available to a process, and arrays kept in files where memory does not suffice."""
 
 import errno
 import math
@@ -21,7 +21,7 @@ GB = 10**9
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with so much free, and a process that uses so much of a limit."""
+    """A machine with a given amount of free memory, and a process that uses part of a limit."""
 
     def has(free, used=0, limit=resource.RLIM_INFINITY):
         info = SimpleNamespace(memory_info=lambda: SimpleNamespace(vms=used))
@@ -91,7 +91,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, t
 
 
 def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypatch):
-    """A file with holes would end the program where the disk is full when they are filled."""
+    """A sparse file would end the program if the disk were full when its holes are filled."""
     taken = []
     whole = os.posix_fallocate
     monkeypatch.setattr(os, "posix_fallocate", lambda *how: (taken.append(how[2]), whole(*how)))
@@ -158,7 +158,7 @@ print(faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
 def test_freed_memory_is_kept_where_the_environment_says_otherwise():
-    """As on Dask's workers: each of 50 arrays of 1 MiB costs 256 page faults of 4 KiB unless freed memory is kept."""
+    """As on Dask's workers, each of 50 arrays of 1 MiB causes 256 page faults of 4 KiB unless freed memory is kept."""
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
     faults = {}
     for how in ("given back", "kept"):

@@ -1,4 +1,4 @@
-"""Errors in one line, and the hint for a name that nothing has."""
+"""Errors in one line, and the hint for an unknown name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is taken, questioned and refused, and the units values may be written in."""
+"""Values that are accepted, questioned or refused, and the units in which they may be written."""
 
 import math
 from pathlib import Path

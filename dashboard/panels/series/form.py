@@ -36,7 +36,7 @@ VARIED: tuple[Varied, ...] = (
 
 @dataclass(frozen=True)
 class TuneForm:
-    """``rows``: low and high of each ticked line, as typed; both empty: the range that existing knowledge suggests."""
+    """The tune form. ``rows``: low and high of each ticked line, as typed; both empty: the suggested range."""
 
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     others: str = ""

@@ -36,7 +36,7 @@ class TiltedScan:
 
 
 class TogetherPanel:
-    """``preset``: the settings of the refine form; ``begun``: shows the Refine view."""
+    """The form of tilted scans. ``preset``: settings of the refine form; ``begun``: shows the Refine view."""
 
     def __init__(self, orders: Orders, preset: Callable[[], dict[str, Any]], begun: Callable[[], None]) -> None:
         self._orders, self._preset, self._begun = orders, preset, begun

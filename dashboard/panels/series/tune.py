@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 
 
 class TunePanel:
-    """``preset``: the settings of the refine form; ``use``: puts settings there, and reports unknown ones."""
+    """The Tune view. ``preset``: settings of the refine form; ``use``: puts settings there and reports unknown ones."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Rows, verdicts and numbers in words."""
+"""Rows, verdicts and numbers as text."""
 
 import pytest
 from planning import experiment

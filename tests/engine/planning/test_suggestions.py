@@ -1,4 +1,4 @@
-"""What is suggested brings what it promises."""
+"""Suggestions achieve what they promise."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Which values become a correction, and what is said of the others."""
+"""Which values become a correction, and what is said about the others."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Thickness as a refinement says it, and as a page reads it."""
+"""Thickness as a refinement states it, and as a page reads it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The dose curve in words and as a message."""
+"""The dose curve as text and as a message."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Small files: what is none is said in one line, without waiting for it and without reading all of it."""
+"""Small files: anything else is reported in one line, without waiting for it and without reading all of it."""
 
 import os
 
@@ -11,7 +11,7 @@ KIB = 1024
 
 
 def odd(folder, kind):
-    """Something in the place of a file."""
+    """Something in place of a file."""
     path = folder / "it"
     if kind == "folder":
         path.mkdir()

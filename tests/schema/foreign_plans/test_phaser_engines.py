@@ -1,4 +1,4 @@
-"""What a plan of phaser runs."""
+"""Engines that a plan of phaser runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PtyRAD's parameter files: whole ones, constraints, losses, updates."""
+"""PtyRAD's parameter files: complete files, constraints, losses, updates."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def settings(lenient=False, **sections):
 
 
 def added(**sections):
-    """What sections add to the settings of INIT alone."""
+    """The settings that sections add to those of INIT."""
     plain = settings()
     return {name: value for name, value in settings(**sections).items() if name not in plain}
 

@@ -1,4 +1,4 @@
-"""Settings and words that others add to the preset: accepted, checked and documented as its own."""
+"""Settings and choices that extensions add to the preset: accepted, checked and documented like its own."""
 
 import json
 
@@ -20,7 +20,7 @@ SETTINGS = (
 
 @pytest.fixture
 def grain(monkeypatch):
-    """A source of four settings and a word, which counts how often it is asked."""
+    """A source of settings and a choice, which counts how often it is called."""
     calls = []
 
     def source():

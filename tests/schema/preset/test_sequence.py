@@ -1,4 +1,4 @@
-"""Which patterns of a scan are refined: ranges as text are those of Python's slices, files are numbers or a mask."""
+"""Selection of the patterns of a scan that are refined: text ranges as in Python slices, files of numbers or a mask."""
 
 import numpy as np
 import pytest

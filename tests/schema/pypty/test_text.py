@@ -1,4 +1,4 @@
-"""PyPty presets as JSON and as Python, read without running any of it."""
+"""PyPty presets as JSON and as Python, read without executing any of it."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Settings of a simulation: names, units, refusals that name field and remedy, and the table of the document."""
+"""Settings of a simulation: names, units, refusals that name field and remedy, and the documented table."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from ptylive.schema.simulation.settings import GROUPS, HOMES, SimulationSettings
 
 def test_every_name_stands_for_one_setting():
     assert len(HOMES) == sum(len(group.model_fields) for group in GROUPS.values())
-    assert not set(HOMES) & set(GROUPS) - {"specimen"}  # the group of that name is a table, the setting a word
+    assert not set(HOMES) & set(GROUPS) - {"specimen"}  # the group of this name is a table, the setting a word
 
 
 def test_units_groups_and_tables_say_the_same():

@@ -1,4 +1,4 @@
-"""The program started with stdin, stdout and stderr as daemons, full disks and plain terminals have them."""
+"""The program started with stdin, stdout and stderr as found with daemons, full disks and plain terminals."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def run(does: str, redirected: str = "", **environment: str) -> subprocess.Compl
 
 
 CHILD = "import os; [os.fstat(one) for one in range(3)]; print(1)"
-"""A process of the program's: nothing is closed for it either."""
+"""A child process of the program, for which nothing is closed either."""
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -57,7 +57,7 @@ except OSError as error:
     sys.exit(7)
 """
     ended = run(does, ">/dev/full")
-    assert (ended.returncode, ended.stderr) == (7, "said\n")  # and nothing when the program ends
+    assert (ended.returncode, ended.stderr) == (7, "said\n")  # and nothing more at the end of the program
 
 
 def test_characters_that_a_terminal_has_not_are_escaped() -> None:

@@ -1,4 +1,4 @@
-"""What a user types wrong is answered with one line; what he types right is understood."""
+"""A user's invalid input is answered with one line; valid input is understood."""
 
 import json
 import subprocess

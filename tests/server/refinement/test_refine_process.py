@@ -1,4 +1,4 @@
-"""What a refinement process opens, and how it ends."""
+"""Files that a refinement process opens, and how it ends."""
 
 import io
 import math
@@ -46,7 +46,7 @@ def files():
 
 @pytest.fixture
 def keeper(files, monkeypatch):
-    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # of a loop that never ends
+    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # limit for a loop that never ends
     return Doorkeeper(files)
 
 
@@ -154,7 +154,7 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
 
 
 def foreign_scan(path):
-    """Of another program: without a uid, with all that a refinement asks for."""
+    """A scan of another program: without a uid, but with everything that a refinement needs."""
     rows, cols = np.indices((16, 16)) - 7.5
     counts = np.random.default_rng(3).poisson(20.0 * (np.hypot(rows, cols) < 5), (4, 4, 16, 16)).astype(np.uint16)
     with h5py.File(path, "w") as file:
@@ -166,7 +166,7 @@ def foreign_scan(path):
 
 @pytest.fixture
 def foreign(tmp_path):
-    """A job of such a scan, and what its results have to say of it."""
+    """A job for such a scan, and what its results have to say about the scan."""
     path = foreign_scan(tmp_path / "scan.h5")
     with open_source(path) as source:
         told = scan_settings(source, tmp_path / "scan_results.h5")

@@ -1,4 +1,4 @@
-"""The command ``advise``: what to change at the microscope, once or each time it changes."""
+"""The command ``advise``: what to change at the microscope, printed once or each time the advice changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of networks against pixels, and the warning where there is no picture."""
+"""Sentences on networks compared with pixels, and the warning where there is no picture."""
 
 import numpy as np
 import pytest

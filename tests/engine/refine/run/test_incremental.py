@@ -1,4 +1,4 @@
-"""What a refinement begun during its scan shares with one after it; rounds are tested with the server."""
+"""What a refinement begun during its scan shares with one begun afterwards; rounds are tested with the server."""
 
 from columns import scan_of_columns
 

@@ -1,4 +1,4 @@
-"""The earliest state that predicts as well as the best, and the pixels where that one predicts worse."""
+"""Choice of the earliest state that predicts as well as the best, or of the pixels where that state predicts worse."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from ptylive.engine.refine.results.gain import Gain
 from ptylive.engine.refine.run.prior_choice import MOST_KEPT, TOLERATED, PriorChoice
 
 NOTHING = Gain(0.0, 1.0)
-"""Networks that predict patterns no better than at each other's places."""
+"""Networks that predict patterns no better at their own places than at each other's."""
 SCATTER = np.linspace(-1, 1, 16)
-"""Of 16 groups; what groups have in common is no doubt of a difference."""
+"""Scatter of 16 groups; a part that all groups share adds no uncertainty to a difference."""
 
 
 def losses(mean, own=0.0):
-    """Loss of each group: much scatter in common, ``own`` of the state itself, alternating."""
+    """Loss of each group: large common scatter, plus ``own`` scatter of the state itself, alternating."""
     return mean + SCATTER + own * (-1.0) ** np.arange(16)
 
 
@@ -32,7 +32,7 @@ def test_the_best_is_taken_where_it_is_clearly_best():
 
 
 def test_the_earliest_within_a_standard_error_is_taken():
-    """0.04 of own scatter is 0.0103 of standard error: 0.009 behind the best is as good, 0.012 is not."""
+    """An own scatter of 0.04 is a standard error of 0.0103: 0.009 behind the best counts as equal, 0.012 does not."""
     assert after(losses(9.512, 0.04), losses(9.509, 0.04), losses(9.5)).taken(NOTHING).epoch == 2
 
 
@@ -43,7 +43,7 @@ def test_later_states_are_taken_only_for_being_better():
 def test_pixels_stay_where_they_predict_better_beyond_doubt():
     assert after(losses(10.1, 0.01)).taken(NOTHING) is None
     assert after(losses(10.1, 0.01)).best.epoch == 1
-    assert after(losses(10.1, 0.2)).taken(NOTHING).epoch == 1  # 0.1 ± 0.05: no doubt it is not
+    assert after(losses(10.1, 0.2)).taken(NOTHING).epoch == 1  # 0.1 ± 0.05 is not beyond doubt
 
 
 def test_little_of_what_pixels_predict_may_be_lost():

@@ -1,4 +1,4 @@
-"""The whole refinement on a simulated scan: right object in the right place, stoppable, resumable."""
+"""The whole refinement on a simulated scan: the right object in the right place, stoppable and resumable."""
 
 import subprocess
 import sys
@@ -19,11 +19,11 @@ from ptylive.schema import Calibration, MetadataError, Origin, Quantity, Refinem
 from ptylive.schema.preset import Preset
 
 ODD = {"window_px": 24, "probe_modes": 1}
-"""A window without compiled code: nothing to compile, everything else the same."""
+"""A window without compiled code: nothing to compile, everything else is the same."""
 
 
 def correlation(result, specimen):
-    """Of the summed phase with the specimen's, in the scanned area, no shift allowed: found 0.98 to 0.993 below."""
+    """Correlation of the summed phase with the specimen's in the scanned area, without shift: found 0.98 to 0.993."""
     phase = np.angle(result.object[0]).sum(0)
     rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
     low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
@@ -33,7 +33,7 @@ def correlation(result, specimen):
 
 
 def test_default_preset_finds_the_object_where_it_is(simulated):
-    """Padded to the compiled window of 32; rotation, off-centre beam and a bad pixel included."""
+    """Padded to the compiled window of 32, with rotation, an off-centre beam and a bad pixel."""
     result = refine(simulated.dataset, Preset(source_size_A=0.0, focal_spread_A=0.0, probe_modes=1), backend="cpu")
     assert result.state == "done"
     assert result.backend == "cpu"
@@ -68,10 +68,10 @@ def test_arrays_follow_the_contract(simulated):
     assert result.probe.shape == (1, 2, 24, 24)
     assert result.slice_thickness_A == (3.0, 3.0)
     counts = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns).sum((1, 2)).mean()
-    assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)  # a model fits sums of counts
+    assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)  # the model fits sums of counts
     intensity = (np.abs(result.probe[0]) ** 2).sum(0)
     centre = [(intensity * axis).sum() / intensity.sum() for axis in np.indices(intensity.shape)]
-    np.testing.assert_allclose(centre, [12, 12], atol=0.5)  # pixels: in the middle one
+    np.testing.assert_allclose(centre, [12, 12], atol=0.5)  # in pixels: within the middle one
     np.testing.assert_array_equal(result.positions_A, simulated.dataset.positions_A)
     assert len(result.loss) == len(result.seconds) == len(result.phases) == 3
 
@@ -101,7 +101,7 @@ def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
 
 @pytest.mark.parametrize("asked_before_stop", quick_first([3, 14, 20], 2))
 def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_before_stop):
-    """Stopped inside a sweep, or among L-BFGS epochs."""
+    """The run is stopped inside a sweep, or among L-BFGS epochs."""
     preset = Preset.from_mapping({**ODD, "epoch_max": 10, "batch_size": 50})
     whole = refine(simulated.dataset, preset, backend="cpu")
     asked = 0
@@ -203,12 +203,12 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     begun = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
     still, context, _ = run._still(replace(tuned, begun=begun), TrialContext("cpu", start=start), may_turn=True)
     assert context.start.rotation_deg == 32.0
-    assert still.begun is context.begun is None  # an object does not turn: it begins anew
+    assert still.begun is context.begun is None  # an object cannot be rotated, so it is begun anew
 
 
 @pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])
 def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulated, monkeypatch, deviations, doubted):
-    """A shear of the scan looks like astigmatism; the lattice, which is asked once more, must not believe it."""
+    """A shear of the scan looks like astigmatism; the lattice, which is fitted again, must not take it as certain."""
     asked = []
 
     def freed(tuned, context):

@@ -29,7 +29,7 @@ CPU = TrialContext(backend="cpu")
 def no_trial_refines_it(monkeypatch, request):
     """The thickness that trials of several come to is laid out, and none begins from columns, of which
     test_depth_from_columns.py asks; but for whole decisions, which are slow."""
-    if request.node.get_closest_marker("slow") is None:
+    if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_some_depth", lambda candidates, context: None)
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)

@@ -1,4 +1,4 @@
-"""A drift that only the refined object shows: the run goes on without it."""
+"""A drift that only the refined object reveals: the run continues without it."""
 
 import itertools
 import math
@@ -28,8 +28,9 @@ LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: not co
 
 @pytest.fixture
 def gains(monkeypatch):
-    """Says by how many standard deviations the refined object gains, and ``then`` refined without it; trials have left
-    a drift of 1.5 alone.
+    """Set the gains, in standard deviations, of the refined object and, ``then``, of the one refined without the drift.
+
+    Trials have left a drift of 1.5 deviations alone.
     """
 
     def by(deviations, drift=LEFT, then=None):
@@ -40,7 +41,7 @@ def gains(monkeypatch):
         scores = itertools.cycle([deviations, deviations if then is None else then])
 
         def score(self, asked, **_):
-            self._context.pause()  # as it does between the losses of two strains
+            self._context.pause()  # as happens between the losses of two strains
             return StrainScore(next(scores), 1.0, 0.0)
 
         monkeypatch.setattr(StrainedScan, "score", score)
@@ -88,7 +89,7 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
 
 @pytest.mark.slow
 def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_path):
-    """Platinum whose lattice was 5.9 deviations sure of 1.7 Å where there were 0.4 came to 0.75 in place of 0.95."""
+    """A platinum lattice indicated 1.7 Å by 5.9 deviations where 0.4 were present: 0.75 was reached instead of 0.95."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0, then=-12.0)
@@ -110,7 +111,7 @@ def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_pat
 
 @pytest.mark.parametrize("when", quick_first(["on the refined object", "on the object refined without it"]))
 def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, tmp_path, when):
-    """It failed with "stopped on request before the refinement began", and hours of work were gone."""
+    """It failed with "stopped on request before the refinement began", and hours of work were lost."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0)
@@ -148,7 +149,7 @@ def test_the_lattice_of_several_slices_is_trusted_less(moving, gains, changes, a
 
 
 def test_it_goes_on_from_the_object_that_was_refined(moving, gains):
-    """By the loss of its first epoch: an empty object's is far higher."""
+    """Shown by the loss of the first epoch: that of an empty object is far higher."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0)
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gai
     assert place_of_other.read_bytes() != second
     place_of_other.write_bytes(second)
     again = refined(moving, Preset.from_mapping({**SETTINGS, "seed": 1}), checkpoint=place, resume=True)
-    assert again.state == "done"  # begun anew: the other's is of other numbers
+    assert again.state == "done"  # begun anew: the checkpoint belongs to other numbers
 
 
 @pytest.mark.parametrize(
@@ -211,10 +212,10 @@ def test_of_which_runs_it_is_asked(moving, changes, drift):
 
 
 def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
-    """The slope at the end of a run says nothing of what lies farther off than what it resolves."""
+    """The slope at the end of a run reveals nothing about changes beyond the resolution."""
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
     resolution_A = 1 / measured.probe.semiangle_invA
-    for share, asked in ((0.9, True), (1.1, False)):  # root mean square of an even motion from end to end
+    for share, asked in ((0.9, True), (1.1, False)):  # root mean square of a uniform motion from end to end
         drift = replace(LEFT, drift_A=(share * math.sqrt(12) * resolution_A, 0.0))
         assert is_asked(replace(measured, drift=drift), PRESET) is asked
 

@@ -1,4 +1,4 @@
-"""The other half turn: asked where a finished refinement leaves far more than noise, taken where it leaves far less."""
+"""The other half turn: tested where a finished refinement leaves far more than noise, adopted if it leaves far less."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -38,7 +38,7 @@ THICK = Preset(num_slices=4, total_thickness_A=THICKNESS_A, probe_modes=1)
 
 @dataclass(frozen=True)
 class Result:
-    """Stands for a refinement's."""
+    """Stands for a refinement's result."""
 
     loss: tuple[float, ...]
     state: str = "done"
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Came:
-    """Stands for what a refinement came to."""
+    """Stands for the outcome of a refinement."""
 
     result: Result
     calibration: Any
@@ -63,7 +63,7 @@ class Came:
 
 @dataclass
 class Asked:
-    """What was refined, in whose place, and what was told."""
+    """Records what was refined instead, and the messages."""
 
     first: Came
     dataset: Any
@@ -72,7 +72,7 @@ class Asked:
     told: list[str] = field(default_factory=list)
 
     def ended(self, other: Any, second: Any = None, **files: Any) -> Came:
-        """What stands after the question; ``other``: the loss in the middle under the other half turn."""
+        """Outcome after the test of the other half turn, whose loss in the middle is ``other``."""
 
         def of_middle(dataset: Any, preset: Preset) -> Any:
             self.middle.append((dataset, preset))
@@ -135,7 +135,7 @@ def test_one_that_leaves_far_less_is_refined_and_stands(asked, tmp_path):
     assert observers.checkpoint == checkpoints.of_other_half_turn(tmp_path / "run") != tmp_path / "run"
     assert observers.identity.data != "here"
     assert preset.object.slices == 4
-    # the first was under the other half turn than the data set, so that this is as it was, seen from its entrance
+    # the first was under the other half turn than the data set; this one is as recorded, seen from its entrance
     np.testing.assert_allclose(dataset.positions_A, asked.dataset.positions_A)
     assert asked.told == ["second"], "one end is told, that of what stands"
 
@@ -230,7 +230,7 @@ def test_noise_of_counted_electrons_is_what_the_right_model_leaves(kind):
     loss = (np.sqrt(mean) - np.sqrt(counts)) ** 2
     if kind is DataTermKind.POISSON:
         loss = mean - counts + counts * np.log(np.maximum(counts, 1) / mean)
-    # of 300 patterns a pixel's mean is 6 % uncertain, and the noise it leaves far less: 240 pixels of them 0.5 %
+    # with 300 patterns the mean of a pixel is 6 % uncertain, its noise far less: 0.5 % over 240 pixels
     assert counting_noise(problem) == pytest.approx(float((loss * weights).sum() / 300), rel=0.02)
 
 
@@ -242,7 +242,7 @@ def test_of_terms_where_bright_pixels_leave_more_it_is_not_known():
     ("far_less", "said"), [(0.0, "; the other half turn ends at "), (1e9, "the first run ended at ")]
 )
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
-    """Whole runs, of little: the half turn, calibration and checkpoint of what stands go with its result."""
+    """Whole runs on little data: half turn, calibration and checkpoint of the adopted run accompany its result."""
     monkeypatch.setattr(other_half_turn, "LEFT", 0.0)
     monkeypatch.setattr(other_half_turn, "FAR_LESS", far_less)
     found = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity(25.0, Origin.ESTIMATED, 0.5)}

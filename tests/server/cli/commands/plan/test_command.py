@@ -1,4 +1,4 @@
-"""``ptylive plan`` as it is typed."""
+"""``ptylive plan`` on the command line."""
 
 import json
 
