@@ -234,7 +234,7 @@ def _preset(text: str) -> Preset:
     """Read the settings of a run, dropping those of plug-ins no longer installed. Raises ValueError if invalid."""
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError("its preset is no table")
+        raise ValueError("its preset is not a table")
     kind = Preset.kind_for(values)
     known = {name: value for name, value in values.items() if name in kind.settings()}
     if known.get("algorithm", "auto") not in get_args(kind.settings()["algorithm"].annotation):

@@ -65,7 +65,7 @@ class Calibration:
         lacking = [other for other in others if self.get(other) is None]
         if lacking:
             return f", found from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
-        return ", and no bright disc stands out in the mean pattern to tell it from"
+        return ", and the mean pattern shows no bright disc to derive it from"
 
     def origin(self, name: str) -> Origin | None:
         """Where the value came from, or None when it is unknown."""

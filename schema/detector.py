@@ -271,7 +271,7 @@ def array_problem(name: str, array: Array) -> str:
     if array.dtype.kind not in "uif":
         return f"holds {array.dtype}, not numbers"
     if not np.isfinite(array).all():
-        return "holds values that are no numbers"
+        return "holds values that are not numbers"
     return "holds negative factors" if name == "gain_reference" and (array < 0).any() else ""
 
 

@@ -22,7 +22,7 @@ def said_of(problem: Mapping[str, Any]) -> str:
     """Rephrase a pydantic error (one of its ``errors()``) for files and command lines."""
     kind, context = problem.get("type"), problem.get("ctx", {})
     if kind in ("tuple_type", "list_type"):
-        return f"{brief(problem['input'])} is no list: write it in brackets, [1, 2]"
+        return f"{brief(problem['input'])} is not a list: write it in brackets, [1, 2]"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"{brief(problem['input'])} has {context['actual_length']} values: it takes {bound}"

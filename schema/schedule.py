@@ -93,7 +93,7 @@ def expression_in_epoch(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip().rstrip(";"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise MetadataError(f"schedule {text!r} is no expression", f"use {_GRAMMAR}") from None
+        raise MetadataError(f"schedule {text!r} is not an expression", f"use {_GRAMMAR}") from None
     return _body(tree, text) if isinstance(tree, ast.Lambda) else tree
 
 
@@ -168,7 +168,7 @@ def _binary(op: ast.operator, left: float, right: float) -> float:
         raise OverflowError(f"powers up to {LARGEST_POWER:.0f} only")
     value = _BINARY[type(op)](left, right)
     if isinstance(value, complex):
-        raise ValueError(f"{left:g} ** {right:g} is no real number")
+        raise ValueError(f"{left:g} ** {right:g} is not a real number")
     return value
 
 

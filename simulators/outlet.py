@@ -59,7 +59,7 @@ class Outlet:
                 self._socket.connect(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            what = "cannot be bound" if binds else "is no address to send to"
+            what = "cannot be bound" if binds else "is not an address to send to"
             raise ServerGoneError(f"{address!r} {what}: {error.strerror}", "tcp://HOST:PORT") from None
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT)) if binds else address
 

@@ -67,7 +67,7 @@ class Sender:
         keep_bytes: int = 2**30,
     ) -> None:
         if not isinstance(to, str):
-            raise ServerGoneError(f"{brief(to)} is no address to send to", "tcp://HOST:PORT")
+            raise ServerGoneError(f"{brief(to)} is not an address to send to", "tcp://HOST:PORT")
         self._outlet = Outlet(to, patience or (_PATIENT if control else SendPatience()), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """Number that identifies this sender in every message, so that another sender may use the same uid."""
@@ -104,7 +104,7 @@ class Sender:
             raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
         name = str(uuid4()) if uid is None else uid
         if not isinstance(sent, Mapping | None):
-            raise MetadataError(f"sent = {brief(sent)} is no table of texts", "give sent={NAME: TEXT}")
+            raise MetadataError(f"sent = {brief(sent)} is not a table of texts", "give sent={NAME: TEXT}")
         header = _header_of(scan_shape, detector_shape, dtype, series, name, metadata)
         header = replace(header, sent=sent_texts(sent or {}))
         if self._server is not None and self._server.ask(header) is None:
@@ -294,7 +294,7 @@ def _whole(name: str, value: Any) -> int:
     try:
         return index(value)
     except TypeError:
-        raise ValueError(f"{name} = {brief(value)} is no whole number") from None
+        raise ValueError(f"{name} = {brief(value)} is not a whole number") from None
 
 
 def _header_of(
@@ -309,7 +309,7 @@ def _header_of(
     try:
         pixel = np.dtype(dtype).newbyteorder("<").str
     except TypeError:
-        raise MetadataError(f"dtype: {brief(dtype)} is no type of a pixel", "as '<u2' or numpy.uint16") from None
+        raise MetadataError(f"dtype: {brief(dtype)} is not a pixel type", "as '<u2' or numpy.uint16") from None
     scan = build("scan", {"shape": scan_shape}, "open")
     detector = build("detector", {"shape": detector_shape, "dtype": pixel}, "open")
     header = overlay(ScanHeader(uid, series, 1, scan, Optics(), detector), metadata, "open")

@@ -253,5 +253,7 @@ def _mask(name: str, weights: Array, source: str) -> MaskDetector:
         )
     values = np.array(weights, dtype=float)
     if not np.isfinite(values).all() or not values.any():
-        raise MetadataError(f"mask {name} ({source}) is empty, or holds what is no number", "give finite weights")
+        raise MetadataError(
+            f"mask {name} ({source}) is empty, or holds values that are not numbers", "give finite weights"
+        )
     return MaskDetector(name, values, source)

@@ -169,7 +169,7 @@ def history_folder(output: Path, *, resume: bool) -> Path:
     """
     folder = beside(output, ".history")
     if folder.exists() and not folder.is_dir():
-        raise InputFileError(f"{folder} is no folder", "remove it, or choose another output")
+        raise InputFileError(f"{folder} is not a folder", "remove it, or choose another output")
     if resume or not folder.exists():
         return folder
     free = next(place for number in count(1) if not (place := folder.with_name(f"{folder.name}.{number}")).exists())

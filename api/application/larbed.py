@@ -108,7 +108,7 @@ def _reflections(patterns: Array, shifts: DoubleArray, cell_A: DoubleArray, pixe
 def _cell(cell: tuple[float, float, float]) -> DoubleArray:
     a, b, angle = cell
     if not (a > 0 and b > 0 and 0 < angle < 180):
-        raise MetadataError(f"--cell {a:g},{b:g},{angle:g} is no cell", "give A,B,ANGLE in Å, Å and degrees")
+        raise MetadataError(f"--cell {a:g},{b:g},{angle:g} is not a valid cell", "give A,B,ANGLE in Å, Å and degrees")
     gamma = np.deg2rad(angle)
     return np.array([[a, 0.0], [b * np.cos(gamma), b * np.sin(gamma)]])
 

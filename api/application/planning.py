@@ -51,7 +51,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
             "nothing is known of the experiment", "give a scan file, or energy_eV and what else there is"
         )
     if source is not None and not isinstance(source, str | Path):
-        raise MetadataError(f"source = {brief(source)} is no path", "give a file, or numbers alone")
+        raise MetadataError(f"source = {brief(source)} is not a path", "give a file, or numbers alone")
     beside = {name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None}
     if {"beam_current_pA", "dose_e_per_A2"} <= set(beside):
         raise MetadataError("beam_current_pA and dose_e_per_A2 say the same thing twice", "give one of them")

@@ -205,7 +205,7 @@ def _text(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise MetadataError(f"{path} is no text", "save the preset as TOML, JSON or text") from None
+        raise MetadataError(f"{path} is not text", "save the preset as TOML, JSON or text") from None
 
 
 def _ours(values: Mapping[str, Any]) -> PresetFile:

@@ -36,11 +36,11 @@ def remarks(
     """
     out = asked_about(told, header)
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
-        return [*out, "all counts are 0: was the beam blanked, or another data set of the file meant?"]
+        return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     masked = calibration.get("masked_counts")
     if masked:
-        verb = "count is no number" if masked == 1 else "counts are no numbers"
-        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: taken as 0")
+        verb = "count is not a number" if masked == 1 else "counts are not numbers"
+        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
     of_the_disc = _disc_remarks(calibration)
     out += of_the_disc
     if mean_pattern is not None and header.basis.is_raw:
@@ -64,13 +64,13 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
     if calibration.origin("rotation_deg") is Origin.UNDECIDED:
         value = calibration.rotation_deg
         problems.append(
-            f"rotation_deg is undecided and taken as {value:.4g}: phases may be smeared, or dark for bright; "
-            "give rotation_deg, or the sign of the defocus, where you know it"
+            f"rotation_deg is undecided, {value:.4g} is used: phases may be smeared or have the wrong sign; "
+            "give rotation_deg, or the sign of the defocus, if you know it"
         )
     if calibration.origin("detector_transform") is Origin.UNDECIDED:
         problems.append(
-            f"detector_transform is undecided and taken as {calibration.transform}: where patterns are mirrored "
-            "against the scan phases are wrong; give detector_transform where you know it"
+            f"detector_transform is undecided, {calibration.transform} is used: if patterns are mirrored "
+            "with respect to the scan, phases are wrong; give detector_transform if you know it"
         )
     return problems
 
@@ -91,15 +91,17 @@ def given_orientation_remarks(
     apart = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
     along = min(apart, 180 - apart)
     if fit.transposed:
-        problems.append(f"{used} was given, and the data say that the detector is transposed besides: phases are wrong")
+        problems.append(
+            f"{used} was given, but the data show a further transposition of the detector: phases are wrong"
+        )
     elif along >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
         problems.append(
-            f"{used} was given, and the data say {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has the "
-            "other sign; leave it out, and it is found"
+            f"{used} was given, but the data show {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has "
+            "the opposite sign; leave it out, and it is found"
         )
     elif apart > 90 and fit.sign_trusted and not thick:
         problems.append(
-            f"{used} was given, and the dark field says half a turn more: atoms are dark for bright then; "
+            f"{used} was given, but the dark field shows another 180°: atoms then appear dark instead of bright; "
             "leave it out, and it is found"
         )
     return problems
@@ -112,9 +114,9 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
         return []
     radius, pixel = float(calibration.get("disc_radius_px")), float(calibration.get("detector_pixel_invA"))
     return [
-        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), and "
-        f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong where one of them is; a whole angle for "
-        "half of it? binned pixels? another energy or camera length?"
+        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
+        f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
+        "semi-angle? binned pixels? another energy or camera length?"
     ]
 
 
@@ -137,7 +139,7 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
         return []
     given, found = (f"{one[0]:.4g}, {one[1]:.4g}" for one in (center, disc.center_px))
     return [
-        f"beam_center_px {given} was given, and the disc lies around {found} (row, column): maps and phases are wrong; "
+        f"beam_center_px {given} was given, but the disc lies around {found} (row, column): maps and phases are wrong; "
         "rows and columns exchanged? another detector? leave it out, and it is found"
     ]
 
@@ -156,6 +158,6 @@ def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[st
     if share < LEAST_OFFSET_SHARE or middle > EVEN * low:
         return []
     return [
-        f"{100 * min(1.0, share):.0f} % of the counts lie evenly over the detector, {low:.4g} in each pixel: "
-        "an offset of the camera, which weakens phases and may turn their sign? give dark_reference"
+        f"{100 * min(1.0, share):.0f} % of the counts are spread evenly over the detector, {low:.4g} in each pixel: "
+        "a camera offset, which weakens phases and may invert their sign? give dark_reference"
     ]

@@ -44,14 +44,14 @@ class EarlierResult:
             if array.ndim != 4 or not array.size or (name == "probe" and array.shape[2] != array.shape[3]):
                 raise _unusable(path, f"its {name} has the shape {array.shape}")
             if not np.isfinite(array).all() or not array.any():
-                raise _unusable(path, f"its {name} is empty, or holds what is no number")
+                raise _unusable(path, f"its {name} is empty, or holds values that are not numbers")
         if self.pixel_A is not None and not FINEST_A < self.pixel_A < COARSEST_A:
             raise _unusable(path, f"its pixel of {self.pixel_A:.3g} Å is none of an object of electrons")
         if not all(0 <= thickness < np.inf for thickness in self.slice_thickness_A):
             raise _unusable(path, "its slices have no thickness")
         places = self.positions_A
         if places is not None and (places.ndim != 2 or places.shape[1] != 2 or not np.isfinite(places).all()):
-            raise _unusable(path, f"its positions have the shape {places.shape}, or hold what is no number")
+            raise _unusable(path, f"its positions have the shape {places.shape}, or hold values that are not numbers")
         return self
 
     def require_object(self, path: str) -> tuple[ComplexArray, float]:

@@ -147,7 +147,7 @@ class MapSetting:
         ):
             raise MetadataError(f"{name}={brief(value)} is not possible", hint)
         if self.whole and value != int(value):
-            raise MetadataError(f"{name}={value:g} is no whole number", hint)
+            raise MetadataError(f"{name}={value:g} is not a whole number", hint)
         return int(value) if self.whole else float(value)
 
 
@@ -288,6 +288,6 @@ def declared(found: object) -> list[Method]:
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a map: small letters, digits and _, at most 40")
+        raise ValueError(f"{name!r} is not a valid map name: small letters, digits and _, at most 40")
     if name in NO_MAPS or name.startswith(DETECTOR_PREFIX):
         raise ValueError(f"the name {name} means another picture")

@@ -178,5 +178,5 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
 def _finite(name: str, data: Array) -> Array:
     """Return the numbers unchanged. Raises ValueError for anything else."""
     if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
-        raise ValueError(f"{name} holds values that are no finite numbers")
+        raise ValueError(f"{name} holds values that are not finite numbers")
     return data

@@ -90,7 +90,7 @@ def setting(name: str) -> MapSetting:
     """Return the setting METHOD.NAME. Raises MetadataError if there is none."""
     if not is_of_a_map(name):
         near = did_you_mean(name.partition(".")[0], methods(), "write METHOD.NAME, as wdd.epsilon")
-        raise MetadataError(f"{brief(name)} is no setting of a map", near)
+        raise MetadataError(f"{brief(name)} is not a map setting", near)
     full_name = setting_name(name)
     method, _, its_name = full_name.partition(".")
     settings = methods()[method].may_be_set

@@ -87,7 +87,9 @@ def read_series(path: Path) -> TiltSeries:
 def checked(series: TiltSeries, source: str) -> TiltSeries:
     """Return the series if it can be inverted. Raises InputFileError, which names ``source``."""
     if not (np.isfinite(series.counts).all() and np.isfinite(series.tilts_mrad).all()):
-        raise InputFileError(f"{source}: reflections or tilts hold values that are no numbers", "leave those tilts out")
+        raise InputFileError(
+            f"{source}: reflections or tilts hold values that are not numbers", "leave those tilts out"
+        )
     if len(series.hk) < 3 or not (series.hk == 0).all(axis=1).any():
         raise InputFileError(f"{source}: {len(series.hk)} reflections", "give three at least, 0 0 among them")
     if int(np.abs(series.hk).max()) > MOST_ORDER:

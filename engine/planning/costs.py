@@ -113,7 +113,7 @@ def _rate(experiment: Experiment) -> Told:
     frames_per_s = 1e6 / experiment.frame_time_us
     rate = frames_per_s * experiment.frame_bytes
     text = f"{size_text(rate)}/s, {number_text(frames_per_s)} frames/s"
-    remedy = "more than 10-Gbit/s Ethernet carries: let the detector compress, bin it, or dwell longer"
+    remedy = "more than 10-Gbit/s Ethernet carries: let the detector compress or bin, or dwell longer"
     return Told(rate, text, graded(good=rate <= LINE_BYTES_PER_S), remedy)
 
 
@@ -126,7 +126,7 @@ def _recording(experiment: Experiment) -> Told:
 def _live(experiment: Experiment) -> Told:
     size = live_bytes(experiment)
     verdict = graded(good=size <= SHARE_OF_FREE * experiment.free_bytes)
-    remedy = f"{size_text(experiment.free_bytes)} are free: what does not fit goes to files in the recording folder"
+    remedy = f"{size_text(experiment.free_bytes)} are free: the rest goes to files in the recording folder"
     return Told(size, size_text(size), verdict, f"{remedy}, and maps are refreshed slowly")
 
 
@@ -142,8 +142,10 @@ def _refinement(experiment: Experiment) -> Told:
 
 def _refining(experiment: Experiment) -> Told:
     if not experiment.timed:
-        remedy = "measured on this machine with --time, on a scan itself with ptylive refine FILE -o OUT --checks"
-        return Told(math.nan, "not known beforehand", Verdict.UNKNOWN, remedy)
+        remedy = (
+            "measure it on this machine with --time, or on a recorded scan with ptylive refine FILE -o OUT --checks"
+        )
+        return Told(math.nan, "not known in advance", Verdict.UNKNOWN, remedy)
     lacking = experiment.lacking(SCAN)
     if lacking:
         return Told(math.nan, "not known", Verdict.UNKNOWN, f"give {', '.join(lacking)}")

@@ -56,10 +56,10 @@ def _slices(experiment: Experiment) -> Told:
     thickness_A, slices = experiment.thickness_A or 0.0, slices_for_plan(experiment)
     text = f"{slices} of {length_text(thickness_A / slices)}"
     if slices > MOST_SLICES:
-        remedy = f"at most {MOST_SLICES}: give slice_distances_A to the refinement, or take a smaller semi-angle"
+        remedy = f"at most {MOST_SLICES}: give slice_distances_A to the refinement, or use a smaller semi-angle"
         return Told(slices, text, Verdict.BAD, remedy)
     verdict = graded(good=thickness_A <= THICKEST_A)
-    remedy = f"beyond {length_text(THICKEST_A)} no thickness is looked for: few electrons get through without a loss"
+    remedy = f"beyond {length_text(THICKEST_A)} no thickness is searched for: few electrons pass without energy loss"
     return Told(slices, text, verdict, remedy)
 
 

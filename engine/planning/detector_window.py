@@ -64,7 +64,7 @@ def _fits(experiment: Experiment) -> Told:
     finer_mrad = experiment.pixel_mrad * GOOD_SHARE / share
     fitting_A = _fitting_defocus_A(experiment)
     too_much = fitting_A is not None and abs(experiment.defocus_A) > fitting_A
-    less = f"at most {length_text(fitting_A)} of defocus, or " if too_much and fitting_A is not None else ""
+    less = f"a defocus of at most {length_text(fitting_A)}, or " if too_much and fitting_A is not None else ""
     return Told(share, percent(share), verdict, f"{less}detector pixels of {number_text(finer_mrad)} mrad")
 
 
@@ -99,7 +99,7 @@ def _bright(experiment: Experiment) -> Told:
     found = bright_field_pixels(experiment)
     radius_px = experiment.semiangle_mrad / experiment.pixel_mrad
     verdict = graded(good=found >= LEAST_BINS, bad=radius_px < NO_DISC_PX)
-    remedy = f"a longer camera length: live maps want {LEAST_BINS} bins of the disc"
+    remedy = f"a longer camera length: live maps need {LEAST_BINS} bins in the disc"
     return Told(found, f"{number_text(found)}, radius {number_text(radius_px)} px", verdict, remedy)
 
 
@@ -108,9 +108,9 @@ def _edge(experiment: Experiment) -> Told:
     share = edge_mrad / alpha_mrad
     verdict = graded(good=share >= LIVE_REACH, bad=share < 1)
     cut = "cuts the bright field" if share < 1 else f"{plain_number(share, 0.1)} semi-angles"
-    remedy = f"a shorter camera length: from {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad on nothing is cut"
+    remedy = f"a shorter camera length, with the edge at {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad or more"
     if share >= 1:
-        remedy = f"live maps are finer than the refinement's grid; {remedy.replace('nothing is cut', 'it holds them')}"
+        remedy = f"live maps resolve finer detail than the refinement's grid; {remedy}"
     return Told(edge_mrad, f"{plain_number(edge_mrad, 0.1)} mrad, {cut}", verdict, remedy)
 
 
@@ -135,11 +135,11 @@ _EDGE = (*PIXEL, "detector_shape")
 ROWS = (
     Row("object_pixel_A", "real-space pixel", "Å", _EDGE, _pixel),
     Row("window_A", "real-space window", "Å", PIXEL, _window),
-    Row("window_share", "window taken by the probe", "", _ANGLES, _fits),
-    Row("most_defocus_A", "most defocus that fits", "Å", _ANGLES, _most_defocus),
+    Row("window_share", "window filled by the probe", "", _ANGLES, _fits),
+    Row("most_defocus_A", "largest defocus that fits", "Å", _ANGLES, _most_defocus),
     Row("sampling", "ptychographic sampling S", "", (*PIXEL, "scan_step_A"), _sampling),
     Row("bright_field_pixels", "bright-field pixels", "px", _ANGLES, _bright),
-    Row("detector_edge_mrad", "detector reaches to", "mrad", (*_ANGLES, "detector_shape"), _edge),
-    Row("finest_period_A", "finest period at its edge", "Å", _EDGE, _finest),
+    Row("detector_edge_mrad", "extent of the detector", "mrad", (*_ANGLES, "detector_shape"), _edge),
+    Row("finest_period_A", "finest period at the detector's edge", "Å", _EDGE, _finest),
     Row("live_period_A", "finest period of live maps", "Å", OPTICS, _live_finest),
 )

@@ -33,7 +33,7 @@ def _dose(experiment: Experiment) -> Told:
     dose = dose_of(experiment)
     good = dose >= MAP_DOSE_E_PER_A2
     refined = "the bright field only" if dose < LOW_DOSE_E_PER_A2 else "little beyond the live maps"
-    remedy = f"as much as the specimen bears: the refinement gets {refined} below {MAP_DOSE_E_PER_A2:.0f} e/Å²"
+    remedy = f"as much as the specimen tolerates: the refinement uses {refined} below {MAP_DOSE_E_PER_A2:.0f} e/Å²"
     if dose < LOW_DOSE_E_PER_A2:
         remedy = remedy.replace(f"{MAP_DOSE_E_PER_A2:.0f}", f"{LOW_DOSE_E_PER_A2:.0f}")
     return Told(dose, f"{number_text(dose)} e/Å²", graded(good=good), remedy)
@@ -48,7 +48,7 @@ def _per_pixel(experiment: Experiment) -> Told:
     gain = detector.counts_per_electron or 1.0
     most = gain * (mean + CLIPPING_SIGMAS * math.sqrt(mean))
     verdict = graded(good=most <= detector.saturation_value, bad=gain * mean >= detector.saturation_value)
-    remedy = f"pixels are full at {detector.saturation_value:g} counts: less current, less dwell or a longer camera"
+    remedy = f"pixels saturate at {detector.saturation_value:g} counts: less current, shorter dwell or a longer camera"
     return Told(mean, text, verdict, f"{remedy} length")
 
 

@@ -163,5 +163,5 @@ class Experiment:
 def _given(name: str, value: _T | None) -> _T:
     """Return a required value. Raises MetadataError if it is None."""
     if value is None:
-        raise MetadataError(f"{name} is not known", "give it")
+        raise MetadataError(f"{name} is not known", f"give {name}")
     return value

@@ -99,7 +99,7 @@ ROWS = (
     Row("wavelength_A", "electron wavelength", "Å", ("energy_eV",), _wavelength),
     Row("probe_diameter_A", "probe diameter", "Å", OPTICS, _diameter),
     Row("overlap", "overlap of neighbouring probes", "", (*OPTICS, "scan_step_A"), _overlap),
-    Row("areal_overlap", "the same of their areas", "", (*OPTICS, "scan_step_A"), _areal),
+    Row("areal_overlap", "overlap of their areas", "", (*OPTICS, "scan_step_A"), _areal),
     Row("points_per_probe", "points under one probe", "", (*OPTICS, "scan_step_A"), _points),
     Row("field_of_view_A", "field of view", "Å", ("scan_shape", "scan_step_A"), _field),
 )

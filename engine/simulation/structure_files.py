@@ -65,7 +65,7 @@ def _read(path: Path) -> Any:
     """The structure of a file as ase's Atoms."""
     check_is_file(path, "name the file of the structure itself")
     if path.suffix.lower() not in FORMATS:
-        raise InputFileError(f"{path} is no file of a structure", f"give one that ends in {', '.join(FORMATS)}")
+        raise InputFileError(f"{path} is not a structure file", f"give one that ends in {', '.join(FORMATS)}")
     if path.stat().st_size > MOST_BYTES:
         raise InputFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB", "is it the right file?")
     reader = _optional("ase.io", "structure_file")

@@ -124,7 +124,7 @@ class Advice:
     @property
     def line(self) -> str:
         """The complete advice in one line."""
-        return "; ".join(item.words for item in self.items) or "nothing to tell: defocus and astigmatism were given"
+        return "; ".join(item.words for item in self.items) or "no advice: defocus and astigmatism were given"
 
     @property
     def brief(self) -> str:
@@ -172,7 +172,7 @@ def _item(name: str, calibration: Calibration, significant: float) -> Item | Non
         if Origin.UNDECIDED in origins and name == "C10":
             rest = "cannot tell under- from overfocus (give the scan rotation)"
     elif abs(measured.value) <= significant * measured.uncertainty:
-        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not above its uncertainty"
+        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not larger than its uncertainty"
     else:
         verdict = Verdict.CORRECT
         rest = focus_text(-measured.value) if name == "C10" else ""

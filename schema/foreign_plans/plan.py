@@ -149,21 +149,21 @@ def number_of(value: Any, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not np.isfinite(found):
-        raise MetadataError(f"{name} = {brief(value)} is no number", "correct the file")
+        raise MetadataError(f"{name} = {brief(value)} is not a number", "correct the file")
     return found
 
 
 def table_of(value: Any, name: str) -> dict[str, Any]:
     """Return a table. Raises MetadataError."""
     if not isinstance(value, Mapping):
-        raise MetadataError(f"{name} = {brief(value)} is no table", "correct the file")
+        raise MetadataError(f"{name} = {brief(value)} is not a table", "correct the file")
     return value if isinstance(value, Told) else {str(key): one for key, one in value.items()}
 
 
 def transform_of(flips: Any, name: str) -> str | None:
     """``detector_transform`` of [rows reversed, columns reversed, transposed], applied in this order; None if none."""
     if not isinstance(flips, list | tuple) or len(flips) != 3:
-        raise MetadataError(f"{name} = {brief(flips)} is no list of three", "correct the file")
+        raise MetadataError(f"{name} = {brief(flips)} is not a list of three", "correct the file")
     words = [word for word, on in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if on]
     return "+".join(reversed(words)) or None  # ours is undone last word first
 

@@ -100,7 +100,7 @@ def scan(value: Any, into: Gathered) -> None:
 def affine(value: Any, into: Gathered) -> None:
     """``pos_scan_affine``: [scale, asymmetry, rotation, shear], rotation and shear in degrees."""
     if not isinstance(value, list) or len(value) != 4:
-        raise MetadataError(f"pos_scan_affine = {brief(value)} is no list of four", "correct the file")
+        raise MetadataError(f"pos_scan_affine = {brief(value)} is not a list of four", "correct the file")
     scale, asymmetry, rotation, shear = (number_of(one, "pos_scan_affine") for one in value)
     into.metadata["rotation_deg"] = rotation
     if (scale, asymmetry, shear) == (1, 0, 0):

@@ -24,7 +24,7 @@ def _same(_name: str, value: Any) -> Any:
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MetadataError(f"{name} = {brief(value)} is no number", f"give a number, or {OTHER_NAMES[name].name}")
+        raise MetadataError(f"{name} = {brief(value)} is not a number", f"give a number, or {OTHER_NAMES[name].name}")
     return float(value)
 
 

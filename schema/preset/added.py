@@ -126,7 +126,9 @@ def _had_their_turn(*, ask: bool) -> None:
 
 def _check(owner: str, setting: Setting) -> None:
     if not _NAME.fullmatch(setting.name):
-        raise MetadataError(f"{owner}: {brief(setting.name)} is no name for a setting", "letters, digits and _ only")
+        raise MetadataError(
+            f"{owner}: {brief(setting.name)} is not a valid name for a setting", "letters, digits and _ only"
+        )
     if setting.choices and setting.default not in setting.choices:
         raise MetadataError(f"{owner}: the default of {setting.name} is none of its choices", "correct one of them")
     if not isinstance(setting.default, bool | int | float | str) or not setting.help.strip():

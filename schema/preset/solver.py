@@ -33,7 +33,7 @@ class SolverSettings(StrictModel):
     )
     early_stop: bool = Field(
         default=False,
-        description="8 to 16 sweeps: stop them when the loss of the 5 % of patterns held out falls by < 0.05 % in one",
+        description="8 to 16 sweeps: stop them when the loss of the 5 % of held-out patterns falls by < 0.05 % in one",
     )
     probe_sweeps: Repeats | Auto = Field(
         default="auto", description="number of first sweeps that update only the probe"

@@ -73,7 +73,7 @@ def _whole(value: Any, where: str) -> Any:
     if isinstance(value, list):
         return [_whole(one, where) for one in value]
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > MOST_POINTS:
-        raise MetadataError(f"{where}: {str(value)[:40]} is no whole number", "write the number itself")
+        raise MetadataError(f"{where}: {str(value)[:40]} is not a whole number", "write the number itself")
     return int(value)
 
 

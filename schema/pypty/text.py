@@ -61,7 +61,7 @@ def parse_text(text: str, name: str) -> Parsed:
 
 def _parse_python(text: str, name: str) -> Parsed:
     if len(text) > LARGEST_SCRIPT:
-        raise MetadataError(f"{name} is no JSON, and too large to be read as Python", "save the preset as JSON")
+        raise MetadataError(f"{name} is not JSON, and too large to be read as Python", "save the preset as JSON")
     try:
         before = text[: len(text) - len(text.lstrip())].count("\n")  # kept, so that lines have their numbers
         module = ast.parse("\n" * before + text.strip())
@@ -119,7 +119,7 @@ class _Reader:
         found = {}
         for key, value in zip(node.keys, node.values, strict=True):
             if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
-                raise self._refusal(value, "a key that is no text")
+                raise self._refusal(value, "a key that is not text")
             found[key.value] = self._value(value)
         return found
 

@@ -153,9 +153,9 @@ class ProbeSettings(StrictModel):
         if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
             raise ValueError("astigmatism_A and C12a, C12b say the same thing twice: give one of them")
         if self.source_size_A and self.source_points == 1:
-            raise ValueError("source_points = 1 is no source size: take at least 2")
+            raise ValueError("source_points = 1 gives no source size: take at least 2")
         if self.focal_spread_A and self.focal_points == 1:
-            raise ValueError("focal_points = 1 is no focal spread: take at least 2")
+            raise ValueError("focal_points = 1 gives no focal spread: take at least 2")
         return self
 
 

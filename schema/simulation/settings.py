@@ -140,7 +140,7 @@ def _known(key: str) -> str:
     if name in HOMES and group in ("", HOMES[name]):
         return name
     if name in HOMES:
-        raise MetadataError(f"{brief(key)} is no setting of a simulation", f"{name} belongs to [{HOMES[name]}]")
+        raise MetadataError(f"{brief(key)} is not a simulation setting", f"{name} belongs to [{HOMES[name]}]")
     hint = did_you_mean(name, HOMES, "see docs/simulate.md")
     raise MetadataError(f"unknown setting {brief(key)} of a simulation", hint)
 
@@ -166,7 +166,7 @@ def _quantity(name: str, value: Any) -> Any:
     if kind == "number":
         return value  # a word that begins with a digit, or a number with a misplaced unit: the field reports it
     if factor is None:
-        raise MetadataError(f"{name}: {written[:20]!r} is no unit of this setting", f"write it in {unit}")
+        raise MetadataError(f"{name}: {written[:20]!r} is not a unit of this setting", f"write it in {unit}")
     return number * factor / (unit_factor(kind, unit) or 1.0)
 
 

@@ -104,7 +104,7 @@ def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(sessio
         session.mosaic.panels[0].view.shown.number = made.version - 1
         texts = content(session)["texts"]
         said.append((texts["map_0_units"], texts["map_0_note"]))
-    faint = "no pixel stands 3 standard deviations out of the noise"
+    faint = "no pixel stands out of the noise by 3 standard deviations"
     assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad ± 0.012", faint), ("rad", "")]
 
 

@@ -56,9 +56,9 @@ def test_numbers_of_numpy_are_numbers_and_others_are_refused_by_name():
                 sender.send(number, FRAMES[number])
             sender.send_row(np.int16(0), FRAMES[:4])
             for first in (2.5, "0", None):
-                with pytest.raises(ValueError, match=r"^first = .* is no whole number"):
+                with pytest.raises(ValueError, match=r"^first = .* is not a whole number"):
                     sender.send(first, FRAMES[:1])
-            with pytest.raises(ValueError, match="row = '1' is no whole number"):
+            with pytest.raises(ValueError, match="row = '1' is not a whole number"):
                 sender.send_row("1", FRAMES[:4])
         lossy.wait_for_end()
         assert lossy.patterns() == AS_BYTES

@@ -130,7 +130,7 @@ def test_a_file_with_an_impossible_reference_is_refused(tmp_path):
         del file["metadata/dark_reference"]
         file["metadata/dark_reference"] = np.full((8, 8), np.nan)
     with (
-        pytest.raises(InputFileError, match="/metadata/dark_reference holds values that are no numbers"),
+        pytest.raises(InputFileError, match="/metadata/dark_reference holds values that are not numbers"),
         open_source(path),
     ):
         pass

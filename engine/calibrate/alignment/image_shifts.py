@@ -93,7 +93,7 @@ class Alignment:
         """Refuse impossible values; MetadataError names the option."""
         size = self.bin_px
         if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
-            raise MetadataError(f"bin_px={brief(size)} is no size of a bin", "give detector pixels, 1 or more")
+            raise MetadataError(f"bin_px={brief(size)} is not a valid bin size", "give detector pixels, 1 or more")
         if self.order not in (1, 2, 3):
             raise MetadataError(f"order={brief(self.order)} is not fitted", "give 1, 2 or 3")
         if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:

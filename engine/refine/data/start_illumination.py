@@ -164,7 +164,7 @@ def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     try:
         stored = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
+        raise MetadataError(f"start_probe {path}: {error}", "give an npy file, or a results file") from None
     stored = stored[None] if stored.ndim == 2 else stored
     if stored.ndim == 4 and stored.shape[:2] == (size, size):
         stored = stored[..., 0]
@@ -196,7 +196,7 @@ def centred_array(name: str, path: str, size: int) -> DoubleArray:
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] > size:
         raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     before = size // 2 - values.shape[0] // 2

@@ -54,7 +54,7 @@ def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
     """Register a data term. Raises MetadataError for a name in use, and for an incomplete declaration."""
     own = get_args(LossSettings.model_fields["algorithm"].annotation)
     if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
-        raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")
+        raise MetadataError(f"{brief(found.name)} is not a valid name for a data term", "letters, digits and _ only")
     if found.name in own or found.name in into:
         raise MetadataError(f"the name {found.name} is taken", "give it another")
     if not callable(found.compare) or not callable(found.curvature):

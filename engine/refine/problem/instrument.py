@@ -152,13 +152,13 @@ def _image(name: str, path: str, size: int) -> FloatArray:
         usable = len(shape) == 2 and 0 < min(shape) <= max(shape) <= size and kind in "fiub"
         values = np.array(stored, dtype=np.float64) if usable else np.zeros((0, 0))
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
     if not usable:
         raise MetadataError(
             f"{name} {path} holds {kind} of shape {shape}", f"give real numbers, at most {size} x {size} pixels"
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
-        raise MetadataError(f"{name} {path} is no point spread", "its values must be at or above 0, and not all 0")
+        raise MetadataError(f"{name} {path} is not a point spread", "its values must be at or above 0, and not all 0")
     image = np.zeros((size, size))
     image[: shape[0], : shape[1]] = values / values.sum()
     return np.roll(image, (-(shape[0] // 2), -(shape[1] // 2)), (0, 1)).astype(np.float32)

@@ -91,7 +91,7 @@ def _read(path: str, size: int) -> DoubleArray:
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{path}: {error}", "give an npy file of numbers") from None
     if values.shape != (size, size):
         raise MetadataError(f"{path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     return values

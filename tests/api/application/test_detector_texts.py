@@ -79,7 +79,7 @@ def test_a_drawn_one_is_the_same_in_words(inner: float) -> None:
         ({"a" * 25: "disc:3"}, "detector name"),
         ({str(k): "disc:3" for k in range(9)}, "9 virtual detectors"),
         ({"a": np.zeros((16, 16))}, "is empty"),
-        ({"a": np.full((16, 16), np.nan)}, "holds what is no number"),
+        ({"a": np.full((16, 16), np.nan)}, "holds values that are not numbers"),
         ({"a": np.ones(16)}, "is 16 of float64"),
         ({"a": np.ones((2, 2), complex)}, "complex128"),
     ],
@@ -165,7 +165,7 @@ def test_settings_of_maps_in_a_notebook(scan: Path) -> None:
     damped = opened.reconstruct(["idpc"], settings={"idpc.lowpass_invA": 0.1})["idpc"]
     assert damped.settings == {"lowpass_invA": 0.1}
     assert damped.data.std() < opened.reconstruct(["idpc"])["idpc"].data.std()
-    with pytest.raises(MetadataError, match="'energy_eV' is no setting of a map"):
+    with pytest.raises(MetadataError, match="'energy_eV' is not a map setting"):
         opened.reconstruct(["idpc"], settings={"energy_eV": 1})
 
 

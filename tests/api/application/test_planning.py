@@ -86,7 +86,7 @@ def test_an_impossible_value_of_a_file_can_be_replaced(tmp_path):
         ({}, "nothing is known"),
         ({"energy_eV": 80}, "did you mean 80 keV"),
         ({"energy": 80e3}, "unknown setting 'energy'"),
-        ({"beam_current_pA": "10 nm"}, "is no unit of a current"),
+        ({"beam_current_pA": "10 nm"}, "is not a unit for a current"),
         ({"beam_current_pA": -1}, "is impossible"),
         ({"beam_current_pA": 1e7}, "did you mean"),
         ({"thickness_A": 1e6}, "thickness_A = 1e\\+06 Å"),

@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
         ("none.toml", "no such file: check the path"),
         ("wrong.toml", "correct the TOML"),
         ("section.toml", "optics.voltage"),
-        ("bytes.json", "is no text"),
+        ("bytes.json", "is not text"),
     ):
         with pytest.raises(MetadataError) as error:
             load_preset(tmp_path / name)

@@ -73,7 +73,7 @@ def pattern(background=0.0):
 def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
     assert remarks(header(), header(), Calibration(), pattern()) == []
     (said,) = remarks(header(), header(), Calibration(), pattern(background=10.0))
-    assert said.startswith("69 % of the counts lie evenly over the detector, 10.14 in each pixel")
+    assert said.startswith("69 % of the counts are spread evenly over the detector, 10.14 in each pixel")
     assert said.endswith("give dark_reference")
 
 
@@ -121,8 +121,8 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
         rotation_deg=Quantity(179.8, Origin.UNDECIDED, 0.4), detector_transform=Quantity("none", Origin.UNDECIDED)
     )
     rotation, transform = orientation_remarks(open_)
-    assert rotation.startswith("rotation_deg is undecided and taken as 179.8")
-    assert transform.startswith("detector_transform is undecided and taken as none")
+    assert rotation.startswith("rotation_deg is undecided, 179.8")
+    assert transform.startswith("detector_transform is undecided, none is used")
 
 
 def measured(rotation_deg=10.0, *, transposed=False, sign_trusted=True, curl=0.01):

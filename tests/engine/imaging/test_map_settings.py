@@ -129,7 +129,7 @@ def test_idpc_is_damped_as_butterworth_has_it(scan: WeakPhaseScan, plain: dict[s
         ({"wdd.epsilon": "much"}, "wdd.epsilon='much' is not possible"),
         ({"wdd.epsilon": float("nan")}, "is not possible"),
         ({"wdd.epsilon": True}, "is not possible"),
-        ({"tcbf.flip": 0.5}, "is no whole number"),
+        ({"tcbf.flip": 0.5}, "is not a whole number"),
         ({"tcbf.upsample": 0.5}, "tcbf.upsample=0.5 is not possible"),
         ({"tcbf.upsample": 9}, "tcbf.upsample=9 is not possible"),
         ({"tcbf.upsample": [2]}, "is not possible"),
@@ -238,7 +238,7 @@ def test_that_the_method_is_right_makes_no_setting_the_nearest(name: str) -> Non
 def test_a_mistyped_method_is_told_among_metadata_too() -> None:
     with pytest.raises(MetadataError) as refused:
         registry.read_settings({"energy_eV": 80e3, "wddd.epsilon": 0.1})
-    assert refused.value.line() == "'wddd.epsilon' is no setting of a map: did you mean 'wdd'?"
+    assert refused.value.line() == "'wddd.epsilon' is not a map setting: did you mean 'wdd'?"
     assert registry.read_settings({"optics.energy_eV": 80e3, "nothing.alike": 1}) == (
         {},
         {"optics.energy_eV": 80e3, "nothing.alike": 1},

@@ -234,7 +234,7 @@ def test_a_map_that_tells_its_noise_gets_a_deviation(engine, monkeypatch):
     [
         (lambda: 1 / 0, "ZeroDivisionError"),
         (draws((12, 11)), "the noise of mine has shape (12, 11), the map (12, 12)"),
-        (lambda: np.full((12, 12), np.inf), "the noise of mine holds values that are no finite numbers"),
+        (lambda: np.full((12, 12), np.inf), "the noise of mine holds values that are not finite numbers"),
     ],
 )
 def test_noise_that_cannot_be_used_costs_the_deviation_only(engine, monkeypatch, noise, reason):

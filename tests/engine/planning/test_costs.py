@@ -113,7 +113,7 @@ def test_a_line_of_10_gbit_per_s(dwell_us, verdict):
 
 def test_the_time_of_a_refinement_is_not_invented():
     figure = Plan.of(experiment())["refinement_s"]
-    assert (figure.verdict, figure.text) == (Verdict.UNKNOWN, "not known beforehand")
+    assert (figure.verdict, figure.text) == (Verdict.UNKNOWN, "not known in advance")
     assert "--checks" in figure.remedy
 
 

@@ -47,7 +47,7 @@ def test_the_window_holds_the_probe(defocus_A, verdict):
     """The probe fills 0.7 of 52.2 Å at 798 Å of defocus, and all of it at 1164 Å."""
     figure = Plan.of(experiment(defocus_A=defocus_A, thickness_A=None))["window_share"]
     assert figure.verdict is verdict
-    assert verdict is Verdict.GOOD or figure.remedy.startswith("at most 79.8 nm of defocus, or detector pixels of 0.")
+    assert verdict is Verdict.GOOD or figure.remedy.startswith("a defocus of at most 79.8 nm, or detector pixels of 0.")
 
 
 def test_the_most_defocus_is_the_one_that_just_fits():

@@ -54,7 +54,7 @@ def test_the_table():
     made = Plan.of(experiment())
     lines = repr(made).splitlines()
     assert len(lines) == len(ROWS)
-    (line,) = (line for line in lines if line.startswith("overlap"))
+    (line,) = (line for line in lines if line.startswith("overlap of neighbouring"))
     assert "95 %" in line and line.endswith("good")
     assert "<td style='text-align:left'>electron wavelength</td>" in made._repr_html_()
     with pytest.raises(KeyError):

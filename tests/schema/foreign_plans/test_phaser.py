@@ -110,13 +110,13 @@ def test_costs_of_another_measure_are_left_out_and_said():
     ("change", "said"),
     [
         ({"engines": []}, "has no engines"),
-        ({"engines": [3]}, "is no table"),
-        ({"engines": [{**ENGINE, "mtf": {"type": "gaussian"}}]}, "mtf.sigma = None is no number"),
+        ({"engines": [3]}, "is not a table"),
+        ({"engines": [{**ENGINE, "mtf": {"type": "gaussian"}}]}, "mtf.sigma = None is not a number"),
         ({"engines": [{**ENGINE, "nitr": 3}]}, "did you mean 'niter'"),
         ({"engines": [{**ENGINE, "sim_shape": [128, 96]}]}, "is not square"),
         ({"engines": [{**ENGINE, "noise_model": "cauchy"}]}, "is unknown"),
         ({"init": {"probe": {"aberrations": [{"c5": 1e7}]}}}, "is not modelled"),
-        ({"slices": {"n": "ten"}}, "is no number"),
+        ({"slices": {"n": "ten"}}, "is not a number"),
     ],
 )
 def test_what_cannot_be_is_one_line(change, said):

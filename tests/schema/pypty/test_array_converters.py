@@ -37,8 +37,8 @@ def test_constants_of_its_line_search_bring_its_optimiser(name):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"beam_current": ["a"]}, "beam_current is no array"),
-        ({"beam_current": [float("nan")]}, "no number"),
+        ({"beam_current": ["a"]}, "beam_current is not an array"),
+        ({"beam_current": [float("nan")]}, "not numbers"),
         ({"static_background": [[1.0, 2.0]]}, "static_background has the shape"),
         ({"masks": [[1.0]]}, "masks have the shape"),
         ({"obj": [[[[2.0]]]]}, "an array cannot stand"),

@@ -38,11 +38,11 @@ def _image(name: str, path: str) -> DoubleArray:
     try:
         image = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of an image") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of an image") from None
     if image.ndim != 2 or min(image.shape) < 2 or image.dtype.kind not in "buif":
         raise MetadataError(f"{name} {path} is {image.dtype} {image.shape}", "give an image of numbers, rows x columns")
     if not np.isfinite(image).all():
-        raise MetadataError(f"{name} {path} holds what is no number", "give finite ones")
+        raise MetadataError(f"{name} {path} holds values that are not numbers", "give finite ones")
     return np.asarray(image, dtype=np.float64)
 
 

@@ -90,7 +90,7 @@ def _from_npy(path: str) -> ComplexArray:
     try:
         stored = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"start_object {path}: {error}", "give a npy file, or a results file") from None
+        raise MetadataError(f"start_object {path}: {error}", "give an npy file, or a results file") from None
     if stored.ndim != 4:
         raise MetadataError(f"start_object {path} has shape {stored.shape}", "PyPty's order is (Y, X, slices, modes)")
     return np.asarray(stored.transpose(3, 2, 0, 1), dtype=np.complex64)

@@ -154,7 +154,7 @@ def test_a_sequence_chooses_patterns(simulated):
     with pytest.raises(MetadataError, match="chooses none"):
         selected(dataset, Preset.from_mapping({"sequence": "200:300"}).patterns)
     for wrong in ("a", "1:2:0", "1,,2", "0:5;"):
-        with pytest.raises(MetadataError, match="is no range"):
+        with pytest.raises(MetadataError, match="is not a range"):
             Preset.from_mapping({"sequence": wrong})
 
 

@@ -124,7 +124,7 @@ def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
     [
         (TERM, "the name my_amplitudes is taken"),
         (replace(TERM, name="lsq_compressed"), "the name lsq_compressed is taken"),
-        (replace(TERM, name="two words"), "'two words' is no name for a data term"),
+        (replace(TERM, name="two words"), "'two words' is not a valid name for a data term"),
         (replace(TERM, name="other", curvature=0.5), "other needs two functions"),
         (replace(TERM, name="other", constant="floor"), "other: constant = 'floor'"),
         (replace(TERM, name="other", pixel="of_pixel"), "other: pixel = 'of_pixel'"),

@@ -68,9 +68,9 @@ def test_a_measured_spread_lies_where_the_file_has_it(simulated, tmp_path):
     [
         (np.ones((25, 3)), "detector_psf"),
         (np.ones(5), "detector_psf"),
-        (np.zeros((3, 3)), "is no point spread"),
-        (np.diag([9.0, -1.0, 1.0]), "is no point spread"),
-        (np.full((3, 3), np.nan), "is no point spread"),
+        (np.zeros((3, 3)), "is not a point spread"),
+        (np.diag([9.0, -1.0, 1.0]), "is not a point spread"),
+        (np.full((3, 3), np.nan), "is not a point spread"),
         (np.ones((3, 3), complex), "holds c"),
     ],
 )

@@ -38,10 +38,10 @@ def test_what_a_plan_would_question_is_told():
     assert last_json(ptylive_here("inspect", bundled("mos2_svac_80kV_focus"), "--json"))["questioned"] == []
     asked = last_json(ptylive_here("inspect", bundled("au_ac_300kV_parallax"), "--json"))["questioned"]
     assert [line.split(" (")[0] for line in asked] == [
-        "window taken by the probe 75 %",
-        "detector reaches to 34.0 mrad, 1.7 semi-angles",
+        "window filled by the probe 75 %",
+        "extent of the detector 34.0 mrad, 1.7 semi-angles",
     ]
-    assert asked[0].endswith("(questioned): at most 37.3 nm of defocus, or detector pixels of 0.801 mrad")
+    assert asked[0].endswith("(questioned): a defocus of at most 37.3 nm, or detector pixels of 0.801 mrad")
 
 
 def test_implausible_values_of_a_file_are_questioned_a_line_each(tmp_path):
