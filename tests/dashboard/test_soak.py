@@ -1,6 +1,6 @@
 """Hours in minutes: viewers that look, reload, freeze and stall while maps keep coming.
 
-A short form uses a fake server; the long form streams raw frames through a real server.
+The short form has a fake server; the long one streams raw frames through a real server.
 """
 
 import json
