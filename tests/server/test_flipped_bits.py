@@ -106,7 +106,7 @@ def test_two_thousand_of_each(kind, tmp_path):
 
 
 def flip(kind, folder, count):
-    """n flips of a file of one kind; returns the time of the slowest, s."""
+    """Try n flips of a file of one kind; return the time of the slowest, s."""
     print(f"PTYLIVE_FLIPS_SEED={SEED}: {count} flips of a {kind.__name__}")
     rng = random.Random(f"{SEED} {kind.__name__}")
     path = kind(folder)

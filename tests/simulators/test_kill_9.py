@@ -85,8 +85,7 @@ def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *
     """Start a server, kill -9 it after a while; return which frames of which scans it had last acknowledged.
 
     ``early``: the while begins when the server is ready and still reads what its predecessor left; otherwise when it
-    first
-    acknowledges something.
+    first acknowledges something.
     """
     with child(CHILD, folder, data, control, loop) as server:
         assert server.stdout is not None

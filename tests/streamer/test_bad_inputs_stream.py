@@ -1,5 +1,5 @@
-"""Bad messages at the data port, one per row, through a real socket: each is refused with a reason and a line that
-says what is wrong with it, and a scan that comes between them arrives whole.
+"""Bad messages at the data port, one per row, through a real socket: each is refused with a reason and a line that says
+what is wrong with it, and a scan that comes between them arrives whole.
 
 The possible content of messages is tested in wire/test_messages.py and protocols/; here it is what reaches a server.
 """

@@ -197,7 +197,7 @@ def test_many_frames_come_in_messages_that_may_be_decoded_at_once() -> None:
 
 
 def fuzzed(count: int, seed: int) -> Counter[str]:
-    """Damage this many headers of chunks: no frame takes another place; whole chunks that are missing were refused."""
+    """Damage this many headers of chunks: no frame is misplaced; whole chunks that are missing were refused."""
     chance, refused = random.Random(seed), Counter[str]()
     frames = np.random.default_rng(seed).integers(0, 3, (32, 4, 4)).astype("<u2")
     truth, damaged = as_scan(frames), 0
