@@ -1,4 +1,4 @@
-"""A scan without any results: its maps are made and stored, and their calibration starts a refinement."""
+"""A scan not processed before: its maps are made and stored, and what they were made with starts a refinement."""
 
 import itertools
 import shutil
