@@ -29,7 +29,7 @@ def several(thickness_A, **settings):
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("start_A", [70.0, 150.0, 210.0, 400.0])
 def test_it_settles_where_trials_lead_nowhere(monkeypatch, start_A, share):
-    """Sweeps cover any part of the distance: AT_REST limits the remainder, from half the thickness to twice as much."""
+    """Sweeps cover any share of the distance; from half the thickness to twice as much, AT_REST limits what is left."""
     tried = []
 
     def led(tuned, context):
