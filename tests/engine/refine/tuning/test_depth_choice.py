@@ -27,10 +27,8 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch, request):
-    """Use the thickness found by trials of several slices, without a start from columns.
-
-    Columns are tested in test_depth_from_columns.py. Whole decisions, which are slow, are not affected.
-    """
+    """The thickness that trials of several come to is laid out, and none begins from columns, of which
+    test_depth_from_columns.py asks; but for whole decisions, which are slow."""
     if request.node.get_closest_marker("slow") is None:
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_some_depth", lambda candidates, context: None)
@@ -84,7 +82,7 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
     assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
     assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
-    assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach the focus of one slice
+    assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach to where one slice has its focus
     left_alone = replace(curve, applied=False)
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
 
