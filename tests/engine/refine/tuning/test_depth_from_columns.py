@@ -1,4 +1,4 @@
-"""A thickness that is left open is asked again where columns of what was found lead to a better minimum."""
+"""An open thickness is determined again if columns of the result lead to a better minimum."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def scan():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the thickness is asked from; the first time it is 60 angstrom in three slices, from columns 90."""
+    """Starts used to determine the thickness: 60 angstrom in three slices at first, 90 from columns."""
     from_where = []
 
     def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True):
@@ -99,7 +99,7 @@ def test_no_depth_and_no_columns_are_one_slice(scan, asked):
 
 @pytest.fixture
 def seen_from(scan, monkeypatch):
-    """What depth is seen from where an empty object shows it and columns are seen under one half turn (None: asked)."""
+    """Result if an empty object shows depth and columns appear under one half turn only (None: must not be tried)."""
 
     def seen(under, *, is_open=True, **known):
         def of_some_depth(candidates, context):
@@ -122,7 +122,7 @@ def seen_from(scan, monkeypatch):
 
 
 def test_columns_of_the_other_half_turn_leave_it_open_again(seen_from):
-    """The skewness that settled it was that of a phase in the wrong minimum."""
+    """The skewness that settled it belonged to a phase in the wrong minimum."""
     begun, why = seen_from(1)
     np.testing.assert_array_equal(begun.begun.object, COLUMNS.half_turned().object)
     assert not begun.half_turn_settled and not begun.half_turn

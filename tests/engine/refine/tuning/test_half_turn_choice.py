@@ -1,4 +1,4 @@
-"""The half turn taken where settled trials through a thick specimen prefer it."""
+"""The half turn adopted if converged trials through a thick specimen prefer it."""
 
 from dataclasses import replace
 
