@@ -25,7 +25,7 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import Finished, Held, continued_without_drift, drift_is_tested
+from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
 from ptylive.engine.refine.run.again.other_half_turn import Runs, counting_noise, half_turn_is_tested, refined_either
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
@@ -179,7 +179,7 @@ def _refined(
     """One refinement, from data set to result, under the half turn that trials found or under the other one."""
     if warm is not None or options.sharing is not None or not half_turn_is_tested(dataset, preset):
         return _refined_once(context, options, dataset, preset, observers, warm)
-    end = Held(observers.on_progress)
+    end = HeldEnd(observers.on_progress)
     first = _refined_once(context, options, dataset, preset, replace(observers, on_progress=end), None)
     context = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
@@ -236,7 +236,7 @@ def _refined_once(
         )
     noise = counting_noise(problem.multislice) if half_turn_is_tested(dataset, preset) else None
     drift_tested = drift_is_tested(measured, tuned.preset)
-    end = Held(observers.on_progress)
+    end = HeldEnd(observers.on_progress)
     observers = replace(observers, on_progress=end) if drift_tested else observers
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":

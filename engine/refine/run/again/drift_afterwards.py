@@ -85,7 +85,7 @@ class Finished:
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result)
 
 
-class Held:
+class HeldEnd:
     """Progress of a run that may continue: its end is reported only once it is known to be final."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
@@ -99,9 +99,9 @@ class Held:
             progress = replace(progress, state="running")
         self._report(progress)
 
-    def again(self) -> Held:
+    def another(self) -> HeldEnd:
         """Return another holder for the run that continues, separate from the end of the first."""
-        return Held(self._report)
+        return HeldEnd(self._report)
 
     def forget(self) -> None:
         """Discard the held end because another one replaces it."""
@@ -114,7 +114,7 @@ class Held:
 
 
 def continued_without_drift(
-    first: Finished, preset: Preset, observers: Observers, end: Held, context: TrialContext, *, resume: bool
+    first: Finished, preset: Preset, observers: Observers, end: HeldEnd, context: TrialContext, *, resume: bool
 ) -> tuple[RefineResult, Measurement]:
     """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
@@ -139,7 +139,7 @@ def continued_without_drift(
     problem = _continued(first.problem, measured, corrected, preset)
     start = SweepState(scan.on(problem, scan.drifting(corrected)), sweep=problem.strategy.sweeps, striped=True)
     del scan
-    last = end.again()
+    last = end.another()
     result, second = _refined(
         first, problem, start, preset, replace(observers, on_progress=last), context, resume=resume
     )

@@ -23,7 +23,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import Held, undo
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import Ended
@@ -117,7 +117,13 @@ class Runs:
 
 
 def refined_either(
-    first: Ended, dataset: Dataset, preset: Preset, observers: Observers, end: Held, context: TrialContext, runs: Runs
+    first: Ended,
+    dataset: Dataset,
+    preset: Preset,
+    observers: Observers,
+    end: HeldEnd,
+    context: TrialContext,
+    runs: Runs,
 ) -> Ended:
     """Return ``first``, or the refinement under the other half turn if that leaves far less.
 
@@ -140,7 +146,7 @@ def refined_either(
         return first if ratio is None else _with_words(first, f"the other half turn ends at {ratio:.3g} times the loss")
     turned = Turned.of(dataset, first)
     settings = turned.preset.model_copy(update={"sequence": preset.patterns.sequence})
-    last = end.again()
+    last = end.another()
     try:
         second = runs.of_scan(
             turned.other,
@@ -178,7 +184,7 @@ def _words(turned: Turned, first: Ended, ratio: float) -> str:
     return f"{name}: the first run ended at {times:.3g} times the counting noise, this half turn at {ratio:.2g} of that"
 
 
-def _second_observers(observers: Observers, end: Held, dataset: Dataset, preset: Preset) -> Observers:
+def _second_observers(observers: Observers, end: HeldEnd, dataset: Dataset, preset: Preset) -> Observers:
     """Observers of the second run, with its own checkpoint; its snapshots replace those of the first."""
     path = None if observers.checkpoint is None else checkpoints.of_other_half_turn(observers.checkpoint)
     if observers.history is not None:

@@ -15,7 +15,7 @@ from ptylive.engine.refine.validation.block_response import (
     RingVariance,
     between_positions,
     compared,
-    in_the_middle,
+    middle_patterns,
     solved,
     unevenness,
 )
@@ -124,9 +124,9 @@ def test_several_slices_and_strengths_are_left_to_rings(simulated):
 
 def test_a_square_of_patterns_in_the_middle(counted, monkeypatch):
     problem, _, _ = counted
-    assert len(in_the_middle(problem)) == problem.multislice.count
+    assert len(middle_patterns(problem)) == problem.multislice.count
     monkeypatch.setattr(module, "FEWEST", 16)
-    chosen = in_the_middle(problem)
+    chosen = middle_patterns(problem)
     assert len(np.unique(chosen)) == 16
     spread = np.ptp(problem.positions_A[chosen], axis=0)
     assert (spread < 0.5 * np.ptp(problem.positions_A, axis=0)).all()

@@ -15,7 +15,7 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn
-from ptylive.engine.refine.run.again.drift_afterwards import Held
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
 from ptylive.engine.refine.run.again.other_half_turn import (
     LEFT,
     Runs,
@@ -91,7 +91,7 @@ class Asked:
             if one.state == "done":
                 self.told.append(one.message)
 
-        held = Held(tell)
+        held = HeldEnd(tell)
         held(progress("first", "done"))
         identity = checkpoints.Identity("here")
         observers = Observers(tell, lambda: False, files.get("checkpoint"), identity, files.get("loss_table"))
