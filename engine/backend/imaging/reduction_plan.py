@@ -100,7 +100,7 @@ def _neighbours(
 
 
 def _runs(region_of: LabelArray, skipped_region: int) -> IndexArray:
-    """Return runs of pixels in a row in one region other than ``skipped_region``; bad pixels in a run are zero anyway."""
+    """Return runs of pixels in a row in a region other than ``skipped_region``; bad pixels in a run are zero anyway."""
     runs = []
     cols = region_of.shape[1]
     for r, line in enumerate(region_of):
