@@ -174,12 +174,12 @@ def _summit(criteria: Criteria, joint: JointCriteria, search: Search, own: Itera
     starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in peaks]
     starts += [climb(criteria.aligned_power, start, search, astigmatic=False) for start in starts[:POLISHED]]
     starts += own
-    quick = _on_few(joint)
+    quick = _by_few_frequencies(joint)
     starts.sort(key=quick, reverse=True)
     return plain_summit(quick, search, starts[:CLIMBED])
 
 
-def _on_few(joint: JointCriteria) -> Callable[[DoubleArray], float]:
+def _by_few_frequencies(joint: JointCriteria) -> Callable[[DoubleArray], float]:
     """Return J4 as a function of the parameters, on few frequencies."""
     few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
     return lambda parameters: joint.evenly_explained(parameters, few)
@@ -190,7 +190,7 @@ def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Searc
     first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
     residuals = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
     return {
-        hand: Together(fit_from(joint, _on_few(joint), search, top)[0], joint, hand)
+        hand: Together(fit_from(joint, _by_few_frequencies(joint), search, top)[0], joint, hand)
         for hand, (joint, top) in plain.items()
         if hand == first or lead(residuals[first], residuals[hand]) < OUT_OF_REACH
     }

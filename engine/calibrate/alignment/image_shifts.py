@@ -298,17 +298,17 @@ class _Work:
     def _gradients(self, k: DoubleArray, names: tuple[str, ...]) -> DoubleArray:
         """Return the shifts (c, 2, names), detector frame, due to one Å of each aberration."""
         probe = self._conditions.probe
-        each = [
+        probes = [
             Probe.of(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A, probe.edge_invA, {name: 1.0})
             for name in names
         ]
-        return np.stack([one.gradient(k[:, 0], k[:, 1]).T for one in each], axis=-1) / (2 * np.pi)
+        return np.stack([single.gradient(k[:, 0], k[:, 1]).T for single in probes], axis=-1) / (2 * np.pi)
 
     def _explained(self, k: DoubleArray, aberrations: Mapping[str, float], rotation_deg: float) -> DoubleArray:
         """Return the shifts (c, 2), Å, frame of the scan."""
         names = tuple(aberrations)
-        seen = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
-        return np.asarray(seen @ rotation_matrix(-rotation_deg).T)
+        shift_A = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
+        return np.asarray(shift_A @ rotation_matrix(-rotation_deg).T)
 
     def _fit(
         self,
@@ -342,22 +342,22 @@ class _Work:
             starts = [np.append(start, rotation_deg + turn) for turn in (0.0, 60.0, -60.0)]
         scale = np.ones(len(starts[0]))
         scale[len(names) :] = 30.0
-        found: Any = min(
-            (optimize.least_squares(residual, one, x_scale=scale, method="lm") for one in starts),
-            key=lambda one: float(one.cost),
+        best: Any = min(
+            (optimize.least_squares(residual, candidate, x_scale=scale, method="lm") for candidate in starts),
+            key=lambda candidate: float(candidate.cost),
         )
-        left = 2 * found.cost / max(2 * np.count_nonzero(used) - len(found.x), 1)
-        errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(found.jac.T @ found.jac)) * left, 0))
-        values = found.x[: len(names)] * unit
+        variance = 2 * best.cost / max(2 * np.count_nonzero(used) - len(best.x), 1)
+        errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(best.jac.T @ best.jac)) * variance, 0))
+        values = best.x[: len(names)] * unit
         return ImageShifts(
             k,
             measured,
-            shifts(found.x),
+            shifts(best.x),
             agreement,
             used,
             dict(zip(names, values.tolist(), strict=True)),
             dict(zip(names, (errors[: len(names)] * unit).tolist(), strict=True)),
-            180.0 - (180.0 - float(found.x[-1])) % 360.0 if free else rotation_deg,
+            180.0 - (180.0 - float(best.x[-1])) % 360.0 if free else rotation_deg,
             float(errors[-1]) if free else 0.0,
             self._conditions.probe.semiangle_invA,
             np.zeros((0, 0, 0), dtype=complex),
@@ -373,27 +373,27 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     """
     fine = max(min(float(min(step)), width_A), width_A / FINE) / FINE  # a finer scan does not make correlations finer
     half = math.ceil(REACH * width_A / fine)
-    away = np.arange(-half, half + 1) * fine
+    offset = np.arange(-half, half + 1) * fine
     rows, cols = (
-        np.exp(2j * np.pi * np.outer(away / one, fft.fftfreq(n))) for one, n in zip(step, cross.shape, strict=True)
+        np.exp(2j * np.pi * np.outer(offset / size, fft.fftfreq(n))) for size, n in zip(step, cross.shape, strict=True)
     )
     field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
-    window = np.exp(-0.5 * (away / width_A) ** 2)
+    window = np.exp(-0.5 * (offset / width_A) ** 2)
     row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
     for _ in range(4 * half):  # climb to the unwindowed maximum
         low = max(row - 1, 0), max(col - 1, 0)
-        around = field[low[0] : row + 2, low[1] : col + 2]
-        up = divmod(int(np.argmax(around)), around.shape[1])
+        neighbours = field[low[0] : row + 2, low[1] : col + 2]
+        up = divmod(int(np.argmax(neighbours)), neighbours.shape[1])
         if (low[0] + up[0], low[1] + up[1]) == (row, col):
             break
         row, col = low[0] + up[0], low[1] + up[1]
-    place = [away[at] + fine * _vertex(line, at) for line, at in ((field[:, col], int(row)), (field[row], int(col)))]
+    place = [offset[i] + fine * _vertex(line, i) for line, i in ((field[:, col], int(row)), (field[row], int(col)))]
     return np.array(place), float(field[row, col])
 
 
-def _vertex(line: DoubleArray, at: int) -> float:
+def _vertex(line: DoubleArray, i: int) -> float:
     """Return the offset in points of the vertex of the parabola through a maximum and its neighbours."""
-    if not 0 < at < len(line) - 1:
+    if not 0 < i < len(line) - 1:
         return 0.0
-    curvature = line[at - 1] - 2 * line[at] + line[at + 1]
-    return float(0.5 * (line[at - 1] - line[at + 1]) / curvature) if curvature < 0 else 0.0
+    curvature = line[i - 1] - 2 * line[i] + line[i + 1]
+    return float(0.5 * (line[i - 1] - line[i + 1]) / curvature) if curvature < 0 else 0.0
