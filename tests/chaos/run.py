@@ -278,7 +278,7 @@ class Run:
         return [path.name for path in self.folder.glob("*.journal") if not path.name.startswith("damaged_")]
 
     def _finish(self) -> None:
-        """End the server; processes that remain are orphans. Start and end it once more, to check that this tidies up."""
+        """End the server; processes that remain are orphans. Start and end it again, to check that this tidies up."""
         for _ in range(2):
             status = self.server.end()
             give_up = time.monotonic() + LEAVE_S
