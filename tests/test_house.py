@@ -161,7 +161,7 @@ def test_the_tests_that_guard_other_modules_exist():
 
 
 def test_one_of_the_tests_that_guard_a_module_has_to_do_with_it():
-    """It notices the module's planted bugs, imports it directly or not, or mentions the name by which it is loaded."""
+    """Such a test notices the module's planted bugs, imports it directly or not, or mentions the name that loads it."""
     table = tomllib.loads((ROOT / "tests" / "modules_without_tests.toml").read_text())
     strangers = [
         module

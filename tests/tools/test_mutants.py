@@ -80,7 +80,7 @@ def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
     ("slow", "word"), [("double(3) == 6", "noticed"), pytest.param("double(3) != 6", "BROKE", marks=pytest.mark.slow)]
 )
 def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
-    """And are trusted only if they pass without the mutant."""
+    """The named tests are trusted only if they pass without the mutant."""
     path = tree.folder / "tests" / "test_arithmetic.py"
     path.write_text(f"import pytest\n{TESTS}\n@pytest.mark.slow\ndef test_slow():\n    assert {slow}\n")
     config = '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-m \'not slow\'"\nmarkers = ["slow", "peers"]\n'

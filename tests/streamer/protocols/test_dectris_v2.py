@@ -192,7 +192,7 @@ def test_arrays_decode_as_dectris_does() -> None:
 
 
 def test_a_series_whose_start_was_missed_has_its_number_for_a_name() -> None:
-    """Its unique id distinguishes it from others, and means nothing to people."""
+    """A unique id only distinguishes it from other series, and means nothing to people."""
     notes: list[str] = []
     out = taken(inlet("dectris-v2", notes, {"scan.shape": (4, 6)}), series(unique="01GRXWT80JSDY2FNW8SGCCDZD9")[3:])
     (arm,) = (message for message in out if isinstance(message, ArmMessage))

@@ -334,7 +334,7 @@ def test_threads_that_cannot_be_started_cost_recordings(
 def test_a_scan_that_is_opened_again_waits_until_its_failed_journal_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its file is claimed until then: if reopened at once, it could not be written, and nothing would be recorded."""
+    """The journal is claimed until then: if opened at once it could not be written, and nothing would be recorded."""
     acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
     known = acquisition.senders.known
     acquisition.handle(ArmMessage(TOLD), known(20))

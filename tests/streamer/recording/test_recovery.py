@@ -234,7 +234,7 @@ def test_what_a_killed_recorder_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_was_never_begun_is_removed(tmp_path: Path) -> None:
-    """Its name was claimed, but nothing written: the process was killed in between."""
+    """The journal's name was claimed, but nothing written: the process was killed in between."""
     empty, claimed, begun = (tmp_path / f"{name}.journal" for name in ("empty", "claimed", "begun"))
     link, held = tmp_path / "link.journal", JournalFile(claimed, 0)
     begun.write_bytes(b"P")
@@ -276,7 +276,7 @@ def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path:
 
 
 def test_a_journal_whose_process_is_done_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its recording then identifies itself; a scan whose recording was removed is to be recorded again."""
+    """The recording then identifies itself; a scan whose recording was removed is to be recorded again."""
     header = make_header()
     path = interrupted(tmp_path, header, messages_of(header, make_frames(header)))
     held = HeldJournals()

@@ -137,7 +137,7 @@ def test_a_peer_that_goes_and_comes_is_left_to_libzmq(address: str | None) -> No
 
 
 def test_a_detector_is_heard_after_another_program_had_its_address(tmp_path: Path) -> None:
-    """It is switched on after the server, and until then another program has its address."""
+    """The detector is switched on after the server; until then another program has its address."""
     images = patterns(12)
     spoken = ProtocolSettings("dectris-v1", lambda header: overlay(header, {"scan_shape": (3, 4)}))
     with zmq.Context() as context, context.socket(zmq.SUB) as stranger:

@@ -172,7 +172,7 @@ def test_a_killed_writer_is_no_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["payload", "head", "zeros"])
 def test_a_last_record_that_is_damaged_and_not_torn_is_kept(tmp_path: Path, lost: str) -> None:
-    """It has all its bytes, but some differ from those written: nobody knows which others are right."""
+    """The record has all its bytes, but some are wrong, and nobody knows which of the others are right."""
     path, target = tmp_path / "a.journal", tmp_path / "a.h5"
     data = written(path, end=False)
     last = heads_of(data)[-1]
@@ -201,7 +201,7 @@ def test_a_record_that_was_cut_short_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_path: Path) -> None:
-    """It is not trusted: it is opened in a process with limits, and never overwritten."""
+    """The recording is not trusted: it is opened in a process with limits, and never overwritten."""
     written(tmp_path / "a.journal", batch=4, end=False)
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
     with running(tmp_path) as run, connected(run.address) as socket:

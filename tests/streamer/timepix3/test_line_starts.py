@@ -80,7 +80,7 @@ def test_points_of_a_scan_that_was_ended_and_double_ones():
 
 @pytest.mark.parametrize("gap", [200, 240, 250, 730, 1000])
 def test_the_last_line_has_its_place_before_another_scan(gap):
-    """Its edge is lost; the other scan begins at an arbitrary time."""
+    """The last line's edge is lost; the other scan begins at an arbitrary time."""
     edges = np.concatenate([100 * np.arange(11), 1000 + gap + 100 * np.arange(12)])
     found = line_starts(edges, None, 12)
     np.testing.assert_array_equal(found.starts[:12], 100 * np.arange(12))

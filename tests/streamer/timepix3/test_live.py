@@ -155,7 +155,7 @@ def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
 
 @pytest.mark.parametrize("apart", [0, 0.4, 3, 3.4])
 def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
-    """Whenever these begin: after a whole number of lines, or not. ``apart``: periods between the scans."""
+    """The next scans may begin after a whole number of lines, or not. ``apart``: periods between the scans."""
     rng = np.random.default_rng(5)
     sent, data = [], b""
     for scan in range(3):

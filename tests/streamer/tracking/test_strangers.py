@@ -125,7 +125,7 @@ def test_a_sender_that_comes_back_may_find_its_uid_taken() -> None:
 
 
 def test_frames_of_a_sender_that_comes_back_are_not_those_of_whoever_took_its_uid(tmp_path: Path) -> None:
-    """Its connection is gone when the other one announces a scan of its own under the same uid."""
+    """The connection is gone when the other sender announces a scan of its own under the same uid."""
     other = replace(make_header((6, 8)), uid="test")
     frames = make_frames(other, seed=3)
     theirs = messages_of(other, frames, 8)
@@ -238,7 +238,7 @@ def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_se
 
 
 def test_a_sender_that_is_taken_for_that_of_an_unfinished_scan_is_noted_in_it(tmp_path: Path) -> None:
-    """Its own scan is complete; unaware of that, it once more sends the frames not yet reported to it as safe."""
+    """Unaware that its own scan is complete, a sender repeats the frames not yet reported to it as safe."""
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
             sending.other(who, ArmMessage(HEADER))
