@@ -92,7 +92,7 @@ OPERATED: Mapping[type[Model], Mapping[str, Check]] = MappingProxyType(
     }
 )
 """What a person operates, and the values it may be set to."""
-TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
+REPORTED: Mapping[type[Model], frozenset[str]] = MappingProxyType(
     {
         Plot: frozenset({"inner_width", "inner_height", "outer_width", "outer_height"}),
         TextInput: frozenset({"value_input"}),
@@ -140,7 +140,7 @@ class PageMessages:
 
     def _change(self, event: Plain) -> Plain | None:
         model, attribute, value = self._model(event.get("model")), event.get("attr"), _number(event.get("new"))
-        if _is_told(model, attribute):
+        if _is_reported(model, attribute):
             return None
         if model.name == HANDLES and attribute == "data":
             return self._handles(model, value)
@@ -206,8 +206,8 @@ class PageMessages:
         return [["model", {"id": model.id}], *([name, value] for name, value in places.items())]
 
 
-def _is_told(model: Model, attribute: Any) -> bool:
-    return any(isinstance(model, kind) and attribute in names for kind, names in TOLD.items())
+def _is_reported(model: Model, attribute: Any) -> bool:
+    return any(isinstance(model, kind) and attribute in names for kind, names in REPORTED.items())
 
 
 def _columns(value: Any) -> Plain:
