@@ -99,16 +99,16 @@ class CodedFrames:
     """Frames as received, back to back, checked, and the compiled function that decodes one of them.
 
     data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
-    target, target_bytes, work, told), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs; told
-    (m,) int64: further parameters common to all frames; in_bytes: address of a similar function that makes one byte of
-    each pixel, less than 0 if a pixel exceeds it; 0 if there is no such function.
+    target, target_bytes, work, parameters), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs;
+    parameters (m,) int64: further ones, common to all frames; in_bytes: address of a similar function that makes one
+    byte of each pixel, less than 0 if a pixel exceeds it; 0 if there is no such function.
     """
 
     data: ByteArray
     ends: IndexArray
     decode: int
     work_bytes: int
-    told: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    parameters: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     in_bytes: int = 0
 
 
