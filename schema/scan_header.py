@@ -21,17 +21,17 @@ MOST_SENT_BYTES = 2**14
 MOST_SENT_NAME = 64
 
 
-def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
+def sent_texts(texts: Mapping[Any, Any]) -> dict[str, str]:
     """Clean texts for storage: no control characters except line breaks and tabs, within MOST_SENT_BYTES."""
-    kept: dict[str, str] = {}
-    left = MOST_SENT_BYTES
-    for name, text in said.items():
-        if not (isinstance(name, str) and isinstance(text, str) and left > 0):
+    accepted: dict[str, str] = {}
+    bytes_left = MOST_SENT_BYTES
+    for name, text in texts.items():
+        if not (isinstance(name, str) and isinstance(text, str) and bytes_left > 0):
             continue
         key = "".join(c if c.isprintable() and c not in "/\ufffd" else "_" for c in name[:MOST_SENT_NAME]) or "_"
-        kept[key] = plain_text(text[:left]).encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
-        left -= len(key.encode()) + len(kept[key].encode())
-    return kept
+        accepted[key] = plain_text(text[:bytes_left]).encode("utf-8", "replace")[:bytes_left].decode("utf-8", "ignore")
+        bytes_left -= len(key.encode()) + len(accepted[key].encode())
+    return accepted
 
 
 def plain_text(text: str) -> str:

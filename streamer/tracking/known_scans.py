@@ -170,10 +170,10 @@ class KnownScans:
         uid = header.uid
         candidates = self._scans_of_uid(uid, opened)
         agreeing = [scan for scan in candidates if _agrees(scan, header)]
-        pending = [(name, other_header) for name, (other_header, sent_as) in waiting.items() if sent_as == uid]
+        pending = [(name, armed) for name, (armed, sent_as) in waiting.items() if sent_as == uid]
         names = [
             *(scan.uid for scan in agreeing),
-            *(name for name, other_header in pending if same_header(other_header, header)),
+            *(name for name, armed in pending if same_header(armed, header)),
         ]
         own = self.senders.of(source, uid)
         if names:

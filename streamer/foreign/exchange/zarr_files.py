@@ -49,10 +49,8 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
     found = [folder for folder in _arrays(path) if len(_described(folder)["shape"]) in (3, 4)]
     if len(found) != 1:
         newer = (path / "zarr.json").is_file()
-        content = f"{len(found)} arrays of three or four axes" + (
-            " (it is of zarr 3, which is not read)" if newer else ""
-        )
-        raise InputFileError(f"{path} holds {content}", "save the patterns alone, with zarr_format=2")
+        what = f"{len(found)} arrays of three or four axes" + (" (it is of zarr 3, which is not read)" if newer else "")
+        raise InputFileError(f"{path} holds {what}", "save the patterns alone, with zarr_format=2")
     _check(found[0], _described(found[0]))
     try:
         import zarr
@@ -78,11 +76,9 @@ def _arrays(path: Path) -> list[Path]:
             found.append(folder)
         elif depth < _DEEPEST:
             inside = [
-                subfolder
-                for subfolder in sorted(folder.iterdir())[:MOST_ARRAYS]
-                if subfolder.is_dir() and not subfolder.is_symlink()
+                child for child in sorted(folder.iterdir())[:MOST_ARRAYS] if child.is_dir() and not child.is_symlink()
             ]
-            waiting += [(subfolder, depth + 1) for subfolder in inside]
+            waiting += [(child, depth + 1) for child in inside]
     return found
 
 
