@@ -174,8 +174,8 @@ def _binary(op: ast.operator, left: float, right: float) -> float:
 
 def _comparison(node: ast.Compare, epoch: float) -> float:
     left = _value(node.left, epoch)
-    for op, other in zip(node.ops, node.comparators, strict=True):
-        right = _value(other, epoch)
+    for op, comparator in zip(node.ops, node.comparators, strict=True):
+        right = _value(comparator, epoch)
         if not _COMPARED[type(op)](left, right):
             return 0.0
         left = right

@@ -190,8 +190,8 @@ class Sender:
     def pause(self, seconds: float) -> None:
         """Wait, while pinging."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, PING_INTERVAL_S / 4))
+        while (seconds_left := until - time.monotonic()) > 0:
+            time.sleep(min(seconds_left, PING_INTERVAL_S / 4))
             self.ping_if_due()
 
     def end(self, message: EndMessage) -> None:
@@ -220,12 +220,12 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        told = kind is None
-        if self._open and not told and not isinstance(error, ServerGoneError):
+        completed = kind is None
+        if self._open and not completed and not isinstance(error, ServerGoneError):
             with suppress(ServerGoneError):
                 self.finish(complete=False)
-                told = True
-        self.close(flush=told)
+                completed = True
+        self.close(flush=completed)
 
     def _layout(self) -> FrameLayout:
         if self._header is None:

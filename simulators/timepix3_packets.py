@@ -67,7 +67,7 @@ def packets_of_line(
     parts = [chunk(0, opening)]
     for start in range(0, len(words), _CHUNK_WORDS):
         part = slice(start, start + _CHUNK_WORDS)
-        parts += [chunk(one, words[part][chip[part] == one]) for one in np.unique(chip[part]).tolist()]
+        parts += [chunk(number, words[part][chip[part] == number]) for number in np.unique(chip[part]).tolist()]
     return b"".join([*parts, chunk(0, closing)])
 
 

@@ -164,10 +164,10 @@ class Preset(StrictModel):
         shared = self.model_dump(exclude_unset=True, exclude={"stages"})
         found = []
         for number, table in enumerate(self.stages, 1):
-            said = {name: value for name, value in table.items() if name != NAME}
+            own_values = {name: value for name, value in table.items() if name != NAME}
             name = str(table.get(NAME, ""))
             try:
-                found.append(Stage(name, Preset.from_mapping({**shared, **said}), frozenset(said)))
+                found.append(Stage(name, Preset.from_mapping({**shared, **own_values}), frozenset(own_values)))
             except MetadataError as error:
                 raise MetadataError(f"{titled(number, name)}: {error}", error.hint) from None
         return tuple(found)
@@ -270,15 +270,15 @@ def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
     """Sort settings into their groups; a whole group contributes the values set in it. Other names stay."""
     homes, groups = _homes(kind), _groups(kind)
     found: dict[str, dict[str, Any]] = {}
-    others: dict[str, Any] = {}
+    remaining: dict[str, Any] = {}
     for name, value in values.items():
         if name in homes:
             found.setdefault(homes[name], {})[name] = value
         elif name in groups and isinstance(value, StrictModel):
             found.setdefault(name, {}).update({each: getattr(value, each) for each in value.model_fields_set})
         else:
-            others[name] = value
-    return {**others, **found}
+            remaining[name] = value
+    return {**remaining, **found}
 
 
 def _by_setting(error: ValidationError, kind: type[Preset]) -> ValidationError:

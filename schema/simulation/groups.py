@@ -149,7 +149,7 @@ class ProbeSettings(StrictModel):
     focal_points: int = Field(default=3, ge=1, le=MOST_POINTS, description="defoci that represent the focal spread")
 
     @model_validator(mode="after")
-    def _heeded(self) -> Self:
+    def _is_consistent(self) -> Self:
         if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
             raise ValueError("astigmatism_A and C12a, C12b say the same thing twice: give one of them")
         if self.source_size_A and self.source_points == 1:

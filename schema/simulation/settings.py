@@ -176,6 +176,6 @@ def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *(str(part) for part in first["loc"][:1])])
-        said = said_of(first)
+        text = said_of(first)
         shown = f" = {brief(first['input'])}" if first["loc"] else ""
-        raise MetadataError(f"{place}{shown}: {said}", "correct the value or leave it out (docs/simulate.md)") from None
+        raise MetadataError(f"{place}{shown}: {text}", "correct the value or leave it out (docs/simulate.md)") from None

@@ -203,10 +203,10 @@ class ServerConfig(StrictModel):
             "dashboard": _host_and_port(self.dashboard),
             "metrics": _host_and_port(self.metrics),
         }
-        for (one, (host, port)), (other, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
+        for (first, (host, port)), (second, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
             same_host = host == its_host or EVERY_INTERFACE in (host, its_host)
             if port and port == its_port and same_host:
-                raise ValueError(f"{one} and {other} both want port {port}: give one of them another")
+                raise ValueError(f"{first} and {second} both want port {port}: give one of them another")
         return self
 
     @model_validator(mode="after")
@@ -226,8 +226,8 @@ class ServerConfig(StrictModel):
         if self.protocol != "native":
             raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
         watched, recorded = Path(self.watch).resolve(), self.recording_folder
-        kept = None if recorded is None else recorded.resolve()
-        if kept is not None and (kept == watched or watched in kept.parents or kept in watched.parents):
+        folder = None if recorded is None else recorded.resolve()
+        if folder is not None and (folder == watched or watched in folder.parents or folder in watched.parents):
             raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
         return self
 

@@ -55,10 +55,10 @@ class RunState:
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
-        told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+        described = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
         if self.state == "queued" and compiling and self.message == WAITS:
-            told["message"] = compiling
-        return told | ({"place": self.place, "workers": self.workers} if self.place else {})
+            described["message"] = compiling
+        return described | ({"place": self.place, "workers": self.workers} if self.place else {})
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """Return the payload of a `refinement` event."""

@@ -40,7 +40,7 @@ def run(work: Work, called: str) -> int:
             out.write(pack(message))
             out.flush()
 
-    heard = _heard()
+    heard = _messages()
     request = next(heard)
     threading.Thread(target=_listen, args=(heard, stop), name="told", daemon=True).start()
     last: dict[str, Any] = {"kind": "ended"}
@@ -56,7 +56,7 @@ def run(work: Work, called: str) -> int:
     return 0 if last["kind"] == "ended" else 1
 
 
-def _heard() -> Iterator[Any]:
+def _messages() -> Iterator[Any]:
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
     while chunk := os.read(sys.stdin.fileno(), 2**16):
         unpacker.feed(chunk)

@@ -200,14 +200,14 @@ class Finisher:
         """Write coefficients of a recording if the server was given a basis; a failure affects nothing else."""
         try:
             Doorkeeper(self.files).admit_scan(recording)
-            made = self._compression.apply(recording)
+            compressed = self._compression.apply(recording)
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"
             self._publisher.log("error", f"no coefficients: {line}")
             return
-        if made is None:
+        if compressed is None:
             return
-        target, report = made
+        target, report = compressed
         scan.compressed = True
         self._publisher.log("info", f"{target.name}: {report.line}")
         if report.warning:
@@ -294,12 +294,12 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
     with scan.saving:
         with scan.lock:
             maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
-            asked = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
+            described = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
         about = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
-        settings = {**describe_run(command_line, scan.backend), **about, **asked}
+        settings = {**describe_run(command_line, scan.backend), **about, **described}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

@@ -90,8 +90,8 @@ def pattern_arrays(file: Any) -> list[str]:
     return names
 
 
-def _elsewhere(file: Any, name: str, what: str) -> InputFileError:
-    return InputFileError(f"{file.file.filename}: {name} is {what}", "copy the data into one file (h5repack)")
+def _elsewhere(file: Any, name: str, location: str) -> InputFileError:
+    return InputFileError(f"{file.file.filename}: {name} is {location}", "copy the data into one file (h5repack)")
 
 
 def _check_filters(file: Any, name: str, found: Any) -> None:

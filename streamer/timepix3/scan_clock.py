@@ -155,8 +155,8 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
             notes.append(f"{UNTIL_THE_NEXT}: check it")
     elif long := too_long(columns, dwell, period):
         raise InputFileError(f"{name}: {long}", "correct scan_shape or dwell_time_us with --set")
-    elif other := not_as_long(columns, dwell, active):
-        notes.append(f"{other}: check it")
+    elif remark := not_as_long(columns, dwell, active):
+        notes.append(f"{remark}: check it")
     if len(starts) > rows:
         notes.append(f"the first {rows} of them are taken")
     elif len(starts) < rows:
@@ -197,8 +197,8 @@ def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
     ends = np.sort(edges.times[edges.kinds == codes[f"{channel} {'fall' if edge == 'rise' else 'rise'}"]])
     starts = np.sort(edges.times[edges.kinds == kind])
     after = np.searchsorted(ends, starts, side="right")
-    there = after < len(ends)
-    lengths = ends[after[there]] - starts[there]
+    has_end = after < len(ends)
+    lengths = ends[after[has_end]] - starts[has_end]
     length = float(np.median(lengths)) if len(lengths) else 0.0
     return length if _ACTIVE * period <= length < period else None
 

@@ -104,7 +104,7 @@ class PixelAccumulator:
             if len(self._work) < coded.work_bytes:
                 self._work = np.empty(coded.work_bytes, dtype=np.uint8)
             in_bytes = coded.in_bytes if self._may_be_bytes and not self._wide_batches else 0
-            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.told.ctypes.data)
+            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.parameters.ctypes.data)
         single = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
         space = (self._group, self._bytes, *self._lines, single.bins, single.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)

@@ -97,11 +97,11 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
     if len(fields) < _LEAST_FIELDS:
         raise WireError(f"frame header of {len(fields)} fields", "bad_image")
     number = _field(fields, 1, "sequence number", 0, 2**32)
-    what = f"frame {number}"
-    offset = _field(fields, 2, f"{what}: data offset", 16, min(MAX_FRAME_HEADER_BYTES, len(message)))
-    chips = _field(fields, 3, f"{what}: number of chips", 1, 64)
-    columns = _field(fields, 4, f"{what}: width", 1, 64 * MAX_DETECTOR_SIDE)
-    rows = _field(fields, 5, f"{what}: height", 1, MAX_DETECTOR_SIDE)
+    label = f"frame {number}"
+    offset = _field(fields, 2, f"{label}: data offset", 16, min(MAX_FRAME_HEADER_BYTES, len(message)))
+    chips = _field(fields, 3, f"{label}: number of chips", 1, 64)
+    columns = _field(fields, 4, f"{label}: width", 1, 64 * MAX_DETECTOR_SIDE)
+    rows = _field(fields, 5, f"{label}: height", 1, MAX_DETECTOR_SIDE)
     fields = str(message[:offset], "latin-1").rstrip("\0 \r\n").split(",")
     fields += [""] * (_THRESHOLD + 1 - len(fields))
     exposure_s, depth = _number(fields[_EXPOSURE]), None

@@ -40,7 +40,7 @@ def handed_on(layout: PixelLayout, rows: Array, offset: int, wanted: bytes) -> N
         pattern = np.full(nbytes + 1, 0xAA, np.uint8)
         begin, end = int(coded.ends[0]), int(coded.ends[1])
         where = coded.data.ctypes.data + begin, end - begin + size
-        outcome = decode(*where, 1, pattern.ctypes.data, nbytes + room, 0, coded.told.ctypes.data)
+        outcome = decode(*where, 1, pattern.ctypes.data, nbytes + room, 0, coded.parameters.ctypes.data)
         assert (outcome == 0) == (size == room == 0)
         assert pattern[:-1].tobytes() == (b"\xaa" * nbytes if outcome else wanted[nbytes : 2 * nbytes])
         assert pattern[-1] == 0xAA

@@ -192,8 +192,8 @@ def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
         senders.says(source, f"uid-{source}", "a")
         senders.says(source + 100, f"uid-{source}", "b")
     assert [senders.took_early(source, "test") for source in range(4)] == [None, None, "early-2", "early-3"]
-    assert len(senders._meant) == len(senders._disputed) == 2
-    assert senders._doubtful <= senders._meant.keys()
+    assert len(senders._scan_meant) == len(senders._disputed) == 2
+    assert senders._doubtful <= senders._scan_meant.keys()
 
 
 def test_both_announced_a_scan_that_is_not_open(tmp_path: Path) -> None:

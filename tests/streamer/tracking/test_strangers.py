@@ -188,7 +188,7 @@ def test_senders_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     senders = Senders()
     first = [senders.known(7, number) for number in (1, 2, 3)]
     assert len({*first, senders.known(7, 1)}) == 4
-    assert len(senders._named) == 2
+    assert len(senders._number_of) == 2
 
 
 def test_frames_that_come_by_the_connection_of_another_sender_are_of_who_says_so(tmp_path: Path) -> None:

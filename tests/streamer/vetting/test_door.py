@@ -66,7 +66,7 @@ def test_the_worker_goes_when_nobody_has_used_it_for_a_while(asked):
     reader = door.Reader(kept_s=0.0)
     with reader.worker() as worker, reader.worker() as again:
         assert worker is again
-        reader._rest()
+        reader._close_idle()
         assert not worker.closed
     give_up = time.monotonic() + 60
     while not worker.closed:
