@@ -94,18 +94,18 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if begun is None:
         return _because(thin, why)
     found = _of_some_thickness(tuned, begun, why, context, depth_A)
-    return found if found.begun is not None else _again_from_columns(found, begun, why, context, depth_A)
+    return found if found.warm_start is not None else _again_from_columns(found, begun, why, context, depth_A)
 
 
 def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
     """Return ``found``, or the thickness found from columns of that thickness if they lead to a better minimum."""
     turned = found.half_turn != begun.half_turn
     columns = with_columns(found, replace(context, start=start_half_turned(context.start)) if turned else context)
-    if columns.begun is None:
+    if columns.warm_start is None:
         return found
-    start = columns.begun.half_turned() if turned else columns.begun
-    again = _of_some_thickness(begun, replace(begun, begun=start), why, context, depth_A)
-    return columns if again.begun is None else again
+    start = columns.warm_start.half_turned() if turned else columns.warm_start
+    again = _of_some_thickness(begun, replace(begun, warm_start=start), why, context, depth_A)
+    return columns if again.warm_start is None else again
 
 
 def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
@@ -115,7 +115,7 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
     """
     dataset, preset = tuned.dataset, tuned.preset
     thin = replace(tuned, preset=_with_slices(preset, 1))
-    context, modes = replace(context, begun=begun.begun), preset.probe.probe_modes
+    context, modes = replace(context, warm_start=begun.warm_start), preset.probe.probe_modes
     halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
     either = not (begun.atoms_at_random or begun.half_turn_settled)
     found = [trials.coarse() for trials in (halves if either else halves[:1])]
@@ -185,9 +185,9 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
     for turned, one in enumerate(halves):
         begun = columns_of_some_depth((_through(one, depths, depth_A) for depths in COLUMN_DEPTHS), context)
         if begun is not None and turned:
-            return replace(tuned, begun=begun.half_turned(), half_turn_settled=False)
+            return replace(tuned, warm_start=begun.half_turned(), half_turn_settled=False)
         if begun is not None:
-            return replace(tuned, begun=begun)
+            return replace(tuned, warm_start=begun)
     return None
 
 
@@ -311,7 +311,7 @@ def _in_focus(begun: Tuned) -> Tuned:
     return next(iter(_before_the_scan(begun)), begun)
 
 
-def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
+def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     """Settle an open half turn by depth, if the preset says how thick the specimen is."""
     form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
     if (
@@ -352,12 +352,12 @@ def _of_halves(
     tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
 ) -> list[DepthTrials]:
     """Trials on the middle of a scan as it is, and also under the other half turn if that is open."""
-    part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
+    part, preset = context.cache.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
     if is_open(part, preset):
-        begun = None if context.begun is None else context.begun.half_turned()
-        turned = replace(context, start=start_half_turned(context.start), begun=begun)
+        begun = None if context.warm_start is None else context.warm_start.half_turned()
+        turned = replace(context, start=start_half_turned(context.start), warm_start=begun)
         under = "the other half turn, "
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
     return trials

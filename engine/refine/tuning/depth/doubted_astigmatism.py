@@ -47,7 +47,7 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
 
 def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:
     """Lowest loss of two adjacent slices, and of two a depth of focus apart under either half turn."""
-    part = context.seen.central_part(dataset, PATTERNS)
+    part = context.cache.central_part(dataset, PATTERNS)
     preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
     context = replace(context, start=None)
     here = DepthTrials(part, preset, context, depth_A)

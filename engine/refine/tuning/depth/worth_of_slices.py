@@ -104,8 +104,8 @@ def as_refined(
     if are_freed(tuned):
         preset = freeing_optics(tuned.dataset, preset)
     preset = preset.model_copy(update=more)
-    part = context.seen.central_part(tuned.dataset, patterns)
-    return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
+    part = context.cache.central_part(tuned.dataset, patterns)
+    return Trial.of(part, preset, replace(context, start=None, warm_start=tuned.warm_start))
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:

@@ -110,7 +110,7 @@ class _Trials:
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
         self._preset = of_trials(preset.model_copy(update=ONE_SLICE), modes, frames=True)
-        self._part, self._context = context.seen.central_part(dataset, PATTERNS), context
+        self._part, self._context = context.cache.central_part(dataset, PATTERNS), context
         self._own: HeldOutLoss | None = None
 
     def gain_over(self, rival: _Rival) -> Gain:

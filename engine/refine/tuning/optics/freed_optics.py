@@ -170,4 +170,4 @@ class _Trials:
         return Freed(with_optics_moved(dataset, moved_A), loss, float(np.abs(list(moved_A.values())).max()))
 
     def _trial(self, dataset: Dataset, preset: Preset) -> Trial:
-        return Trial.of(self._context.seen.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)
+        return Trial.of(self._context.cache.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)

@@ -169,7 +169,7 @@ def _still_undecided(calibration: Calibration) -> Calibration:
 
 def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
     """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
-    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
     problem = trial.problem

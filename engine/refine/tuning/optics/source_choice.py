@@ -29,9 +29,9 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
     """State the source size, a smaller one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
-    part = context.seen.central_part(tuned.dataset, MODE_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, MODE_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
-    measured = context.seen.measure(part, settings)
+    measured = context.cache.measure(part, settings)
     coherence = decide(measured, settings, has_start=context.start is not None).coherence
     if coherence.modes == 1:
         return tuned

@@ -113,8 +113,8 @@ def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) ->
     """
     for one in candidates:
         found, ahead = _looked_for(one, context, sooner=True)
-        if found.begun is not None:
-            return found.begun
+        if found.warm_start is not None:
+            return found.warm_start
         if not ahead:
             break
     return None
@@ -124,7 +124,7 @@ def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[T
     """See :func:`with_columns`; also return whether columns lead an empty object at all."""
     if not _is_open(tuned):
         return tuned, False
-    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    part = context.cache.central_part(tuned.dataset, PATTERNS)
     best = _best(Tuned(part, tuned.preset), context)
     gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
     if best is None or gain is None:
@@ -134,7 +134,7 @@ def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[T
     start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
     words = f"started from the columns that one slice shows in {best.image}"
     words += f": held-out patterns are predicted better, by {gain}"
-    return replace(tuned, begun=replace(start, words=words)), True
+    return replace(tuned, warm_start=replace(start, words=words)), True
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
 def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_out: bool = True) -> _Slice:
     """One complex slice after some sweeps, at the entrance surface or defocused in front of it."""
     dataset = with_optics_moved(tuned.dataset, {"C10": -defocused_A}) if defocused_A else tuned.dataset
-    alone = replace(context, start=None, begun=None)
+    alone = replace(context, start=None, warm_start=None)
     trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
     problem = trial.problem
     trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))

@@ -20,7 +20,7 @@ MOST_APART = 20.0
 """Maximum ratio between the pixels of an earlier object and this one: beyond it, a unit is wrong."""
 
 
-def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
+def with_start(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
     """Start from an earlier refinement, or from a given object or images; otherwise leave the problem as it is."""
     if earlier is None and settings.start_object is not None:
         earlier = given_object(settings.start_object, problem)
