@@ -49,7 +49,7 @@ def asked(monkeypatch):
             return columns
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
-        monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
+        monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
         monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
         return from_where
@@ -116,7 +116,7 @@ def seen_from(scan, monkeypatch):
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))
-        return depth_choice._seen_from(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
+        return depth_choice._depth_base(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
 
     return seen
 
