@@ -34,7 +34,7 @@ from ptylive.engine.refine.run.stages import Ended, Staged, dataset_after, refin
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
@@ -51,7 +51,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
 from ptylive.engine.refine.tuning.start.columns import with_columns
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -219,14 +219,14 @@ def _refined_once(
     tuned, context, measured = _drift_checked(tuned, context, may_turn=warm is None)
     if warm is None:
         tuned, context, measured = _with_optics(tuned, context, measured)
-        tuned = with_confirmed_calibration(tuned, replace(context, begun=None))
+        tuned = with_confirmed_calibration(tuned, replace(context, warm_start=None))
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
-    problem = begun(
+    problem = with_start(
         problem.after(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
         preset.start,
-        warm or tuned.begun,
+        warm or tuned.warm_start,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
@@ -269,7 +269,7 @@ def _settled(
         tuned = with_found_orientation(tuned, context)
         tuned = with_confirmed_astigmatism(tuned, context)
         tuned = with_atoms_as_peaks(tuned, _under(tuned, context))
-    before = with_told_depth(tuned, _under(tuned, context))
+    before = with_half_turn_by_depth(tuned, _under(tuned, context))
     tuned = tune(before, _under(before, context))
     tuned = with_slices_worth_it(tuned, before, preset, _under(tuned, context))
     if tuned.preset.object.num_slices == "auto":
@@ -298,19 +298,19 @@ def _settled(
 def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
     """Context with its start turned by the half turn found; under another orientation the start is dropped."""
     context = context if tuned.orientation is None else replace(context, start=None)
-    context = replace(context, begun=tuned.begun)
+    context = replace(context, warm_start=tuned.warm_start)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 
 def _drift_checked(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
     """Remove a drift that the trials agree on, and turn the scan if they find that the rotation was fitted to it."""
-    measured = context.seen.measure(tuned.dataset, tuned.preset)
+    measured = context.cache.measure(tuned.dataset, tuned.preset)
     corrected, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
     before, after = (state.orientation or AS_IT_IS for state in (tuned, corrected))
     turn_deg = after.turn_deg - before.turn_deg
     if turn_deg:
-        corrected = replace(corrected, begun=None)
-    context = replace(context, start=start_turned(context.start, turn_deg), begun=corrected.begun)
+        corrected = replace(corrected, warm_start=None)
+    context = replace(context, start=start_turned(context.start, turn_deg), warm_start=corrected.warm_start)
     return corrected, context, measured
 
 
@@ -334,7 +334,7 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
             found = replace(found, dataset=replace(found.dataset, calibration=doubted))
         return _drift_checked(found, context, may_turn=True)
     plain = found.preset.model_copy(update={"refine_drift": False})
-    remeasured = context.seen.measure(without_drift(found.dataset, applied), plain)
+    remeasured = context.cache.measure(without_drift(found.dataset, applied), plain)
     return found, context, replace(remeasured, drift=applied)
 
 

@@ -18,7 +18,7 @@ from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import potentials, projected
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch
 from ptylive.engine.refine.solvers.descent import Descent
-from ptylive.engine.refine.tuning.parameter_search import Scanned, wanted_scans
+from ptylive.engine.refine.tuning.parameter_search import Scanned, requested_scans
 from ptylive.schema.preset import Preset
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -182,5 +182,5 @@ def test_update_extra_cut(simulated):
 def test_scans_asked_for(simulated):
     thick = {"num_slices": 3, "total_thickness_A": 30.0}
     asked = Preset.from_mapping({**thick, "scan_thickness": True, "scan_rotation": True, "scan_defocus": False})
-    assert set(wanted_scans(simulated.dataset, asked)) == {Scanned.THICKNESS, Scanned.ROTATION}
-    assert wanted_scans(simulated.dataset, Preset.from_mapping({**thick, "scan_defocus": False})) == []
+    assert set(requested_scans(simulated.dataset, asked)) == {Scanned.THICKNESS, Scanned.ROTATION}
+    assert requested_scans(simulated.dataset, Preset.from_mapping({**thick, "scan_defocus": False})) == []

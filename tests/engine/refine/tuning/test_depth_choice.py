@@ -276,7 +276,7 @@ def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
     dataset = replace(dataset, calibration=dataset.calibration.having(**estimated))
     if told:
         thick = Preset(num_slices=3, total_thickness_A=DEPTH_A, probe_modes=1)
-        depth_choice.with_told_depth(Tuned(dataset, thick, **known), CPU)
+        depth_choice.with_half_turn_by_depth(Tuned(dataset, thick, **known), CPU)
         assert len(asked) == (2 if halves == 2 else 0)
     else:
         with_found_depth(Tuned(dataset, ONE_MODE, **known), CPU)

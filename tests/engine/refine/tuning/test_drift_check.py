@@ -118,7 +118,7 @@ def test_the_share_of_a_drift_is_read_from_a_parabola():
         return 3 * (t - 0.7) ** 2 + 100
 
     over_opposite, over_none = (Gain((loss(t) - loss(1)) / 100, 0.0) for t in (-1, 0))
-    assert drift_check.Seen(over_opposite, over_none).share == pytest.approx(0.7)
+    assert drift_check.HeldOutEvidence(over_opposite, over_none).share == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("slices", [1, 3])

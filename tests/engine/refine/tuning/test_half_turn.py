@@ -11,7 +11,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.problem.prepare import Problem, prepare
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_told_depth
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -115,14 +115,14 @@ def wrong_half() -> Dataset:
 
 def test_a_told_depth_settles_it():
     wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0)
-    tuned = with_told_depth(Tuned(wrong, preset), CPU)
+    tuned = with_half_turn_by_depth(Tuned(wrong, preset), CPU)
     assert tuned.half_turn
     assert tuned.dataset.calibration.aberrations["C10"] == -25.0
     assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: for a thick specimen")
     right = Tuned(tuned.dataset, preset)
-    assert with_told_depth(right, CPU) == replace(right, half_turn_settled=True)
+    assert with_half_turn_by_depth(right, CPU) == replace(right, half_turn_settled=True)
     sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1))
-    assert with_told_depth(sheet, CPU) is sheet
+    assert with_half_turn_by_depth(sheet, CPU) is sheet
 
 
 @pytest.mark.slow

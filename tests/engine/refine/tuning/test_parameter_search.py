@@ -11,7 +11,7 @@ from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
-from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans, with_best
+from ptylive.engine.refine.tuning.parameter_search import present_value, requested_scans, varied, with_best
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -77,9 +77,9 @@ def test_the_same_scan_gives_the_same_numbers(simulated):
 
 
 def test_auto_scans_only_what_was_estimated(simulated):
-    assert wanted_scans(simulated.dataset, Preset()) == []
-    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset()) == [Scanned.DEFOCUS]
-    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
+    assert requested_scans(simulated.dataset, Preset()) == []
+    assert requested_scans(with_defocus(simulated.dataset, 0.0), Preset()) == [Scanned.DEFOCUS]
+    assert requested_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
 
 
 @pytest.mark.slow

@@ -100,7 +100,7 @@ def test_more_sweeps_where_starts_are_not_told_apart():
 def test_what_is_tried_from_nothing_is_kept_for_the_drift(few_electrons, context):
     choice = choose_regime(few_electrons, Preset(num_slices=1), context)
     assert set(choice.losses) == {WEAK, EMPTY, MAP}
-    kept = context.kept[str(EMPTY)]
+    kept = context.kept_trials[str(EMPTY)]
     assert kept.patterns is few_electrons.patterns
     assert kept.fits(kept.trial, few_electrons.patterns)
     assert not kept.fits(replace(kept.trial, batches=1), few_electrons.patterns)

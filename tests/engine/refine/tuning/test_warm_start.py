@@ -14,7 +14,7 @@ from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -77,11 +77,11 @@ def test_vacuum_in_front_changes_no_pattern(simulated):
     same = prepare(simulated.dataset, preset(1, 1, **thin), None)
     padded = preset(1, 1, num_slices=5, slice_distances_A=[10.0], start_depth_A=20.0)
     wider = prepare(simulated.dataset, padded, None)
-    before = loss_of(begun(same, preset(1, 1, **thin).start, WarmStart.of(first)))
-    assert loss_of(begun(wider, padded.start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
-    assert loss_of(begun(wider, preset(1, 1).start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    before = loss_of(with_start(same, preset(1, 1, **thin).start, WarmStart.of(first)))
+    assert loss_of(with_start(wider, padded.start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    assert loss_of(with_start(wider, preset(1, 1).start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
     unmoved = replace(WarmStart.of(first), probe=None)
-    assert loss_of(begun(wider, padded.start, unmoved)) > 1.02 * before, "the probe stayed where it was"
+    assert loss_of(with_start(wider, padded.start, unmoved)) > 1.02 * before, "the probe stayed where it was"
 
 
 def loss_of(problem: Problem) -> float:

@@ -105,7 +105,7 @@ def test_what_is_held_fast_goes_on_to_nothing():
     gains = []
     for anchor in (100.0, 0.03):
         settings = THICK.model_copy(update={"anchor": anchor, "sweeps": 1})
-        gains.append(anchor_choice._gain(dataset, settings, CPU.seen.measure(dataset, settings), CPU))
+        gains.append(anchor_choice._gain(dataset, settings, CPU.cache.measure(dataset, settings), CPU))
     held, freer = gains
     assert freer.certain
     assert freer.share > 10 * abs(held.share)
@@ -113,7 +113,7 @@ def test_what_is_held_fast_goes_on_to_nothing():
 
 def test_what_is_let_go_may_go_on():
     dataset = scan_of_columns(points=16)
-    measured = CPU.seen.measure(dataset, THICK)
+    measured = CPU.cache.measure(dataset, THICK)
     held, freer = (
         decide(measured, THICK.model_copy(update={"anchor": anchor}), has_start=False) for anchor in ("auto", 0.03)
     )

@@ -74,8 +74,8 @@ def loss_after(one, sweeps, context=CONTEXT):
 
 @pytest.mark.slow
 def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
-    assert "started from the columns that one slice shows in the negative of its" in found.begun.words
-    right = trial(crystal, replace(CONTEXT, begun=found.begun))
+    assert "started from the columns that one slice shows in the negative of its" in found.warm_start.words
+    right = trial(crystal, replace(CONTEXT, warm_start=found.warm_start))
     assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
 
 
@@ -83,7 +83,7 @@ def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, 
 def test_so_it_does_in_another_field_and_detector(tmp_path):
     """After one sweep the right start for this data set predicts worse by half."""
     dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))
-    assert with_columns(Tuned(dataset, SLICES), CONTEXT).begun is not None
+    assert with_columns(Tuned(dataset, SLICES), CONTEXT).warm_start is not None
 
 
 @pytest.mark.slow
@@ -108,7 +108,7 @@ def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
 
 @pytest.mark.slow
 def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, found):
-    begun = replace(CONTEXT, begun=found.begun)
+    begun = replace(CONTEXT, warm_start=found.warm_start)
     best = columns._best(Tuned(crystal, SLICES), begun)
     assert best is None or not is_better(best.gain)
 
@@ -234,7 +234,7 @@ def judged(crystal, monkeypatch):
         monkeypatch.setattr(columns, "_best", lambda *_: start)
         monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: seen)
         monkeypatch.setattr(columns, "peaks", lambda *_: begun)
-        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).begun
+        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).warm_start
 
     return taken
 
@@ -338,4 +338,4 @@ def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
     from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 
     tuned = with_found_depth(Tuned(crystal, Preset.from_mapping({"refine_drift": False, "probe_modes": 1})), CONTEXT)
-    assert tuned.begun is not None
+    assert tuned.warm_start is not None

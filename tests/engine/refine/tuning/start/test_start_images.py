@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
@@ -15,7 +15,7 @@ ROTATION_DEG, STEP_A, POINTS = 25.0, 0.8, 12  # of the simulated scan
 
 def started(dataset, **values):
     preset = Preset.from_mapping({**VALUES, **values})
-    problem = begun(prepare(dataset, preset, None), preset.start, None)
+    problem = with_start(prepare(dataset, preset, None), preset.start, None)
     return problem, problem.layout.to_complex(problem.start)[0]
 
 

@@ -12,7 +12,7 @@ from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.object_resampling import on_pixels
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.results import Run, add_refinement, describe_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -40,7 +40,7 @@ def test_an_object_of_other_slices_and_modes_is_brought_over(simulated, tmp_path
     run = write_results(tmp_path / "results.h5")
     preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5"), "non_negative_phase": False})
     plain = prepare(simulated.dataset, preset, None)
-    problem = begun(plain, preset.start, None)
+    problem = with_start(plain, preset.start, None)
     transmission = problem.layout.to_complex(problem.start)[0]
     assert transmission.shape[:2] == (1, 1)
     first_px = (np.asarray(problem.grid.origin_A) - run.origin_A) / run.pixel_A
@@ -83,4 +83,4 @@ def test_an_object_of_other_units_is_refused(simulated, tmp_path):
         file["refinements/run1/positions_A"][...] *= 100
     preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5")})
     with pytest.raises(MetadataError, match="has pixels of 25 Å"):
-        begun(prepare(simulated.dataset, preset, None), preset.start, None)
+        with_start(prepare(simulated.dataset, preset, None), preset.start, None)
