@@ -121,7 +121,7 @@ def _still_recorded(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
 
 
 def _as_recorded(header: ScanHeader) -> ScanHeader:
-    """Header of the frames described by :func:`_going_on`: their mask is not that of corrected patterns."""
+    """Header of the frames described by :func:`_still_recorded`: their mask is not that of corrected patterns."""
     return replace(header, arrays={name: header.arrays[name] for name in REFERENCES if name in header.arrays})
 
 
