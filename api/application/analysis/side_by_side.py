@@ -61,7 +61,7 @@ def prior_figures(run: StoredRun) -> dict[str, Any] | None:
     """Results of networks, if they made the run: loss of the held-out patterns, the choice, and the null test."""
     if run.prior is None:
         return None
-    return {"losses_held": run.prior.losses_held.tolist(), **run.prior.said}
+    return {"losses_held": run.prior.losses_held.tolist(), **run.prior.attributes}
 
 
 def prior_page(run: StoredRun) -> Rgb | None:
