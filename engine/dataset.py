@@ -131,6 +131,6 @@ def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
     missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
         values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)
-        neither = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # no convergent beam was scanned
-        tilted = "; a series of tilted parallel beams: ptylive larbed" if neither else ""
+        without_probe = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # no convergent beam was scanned
+        tilted = "; a series of tilted parallel beams: ptylive larbed" if without_probe else ""
         raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}{tilted}")

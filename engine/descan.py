@@ -211,8 +211,8 @@ def _overlap(shift: int, size: int) -> tuple[slice, slice]:
 
 def _outside(shift: float, size: int) -> slice:
     """Return the pixels of a line that would be read from beyond its ends."""
-    whole = min(math.ceil(abs(shift)), size)
-    return slice(size - whole, size) if shift > 0 else slice(0, whole)
+    count = min(math.ceil(abs(shift)), size)
+    return slice(size - count, size) if shift > 0 else slice(0, count)
 
 
 def _filled(frame: Array, bad: BoolArray) -> FloatArray:

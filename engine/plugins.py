@@ -45,10 +45,10 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
         except (Exception, SystemExit) as error:  # third-party code: whatever it raises, it is not used
             left_out(source, f"{type(error).__name__}: {error}")
             continue
-        found = [Found(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
-        if not found:
+        parts = [Found(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
+        if not parts:
             left_out(source, f"{point.value} brings nothing for {group}")
-        yield from found
+        yield from parts
 
 
 def register_all(folder: str, group: str, mark: str, add: Callable[[Any], None]) -> None:

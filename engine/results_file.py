@@ -163,7 +163,7 @@ def created(path: Path) -> Iterator[h5py.File]:
     """Open a new HDF5 file. Raises OSError, also if the disk is full."""
     import h5py
 
-    with for_hdf5(path) as whole, h5py.File(whole, "w", libver=LIBVER) as file:
+    with for_hdf5(path) as plain_path, h5py.File(plain_path, "w", libver=LIBVER) as file:
         yield file
 
 

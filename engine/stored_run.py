@@ -37,7 +37,7 @@ class StoredPrior:
 
     losses_held: DoubleArray
     """(1 + epochs,) loss per held-out pattern: first of the pixels, then after each epoch."""
-    said: dict[str, Any]
+    attributes: dict[str, Any]
     """``epoch`` (the chosen one; 0: the pixels), ``warning`` of the null test, ``sentence``, … as plain values."""
 
 

@@ -167,15 +167,15 @@ class Band:
 
         coarse, response = _CoarsePlane.of(self), np.empty(len(self.index))
         if coarse is None:
-            both = np.ascontiguousarray(pair(self.q).T, dtype=np.complex64).reshape(len(response), 2, -1)
-            responses(both, response)
-            return np.ascontiguousarray(both[:, 0]), response
+            results = np.ascontiguousarray(pair(self.q).T, dtype=np.complex64).reshape(len(response), 2, -1)
+            responses(results, response)
+            return np.ascontiguousarray(results[:, 0]), response
         coarse_values = coarse.values(pair)
-        both = np.empty((AT_A_TIME, 2, coarse_values.shape[-1] // 2), dtype=np.complex64)
-        weights = np.empty((len(response), both.shape[2]), dtype=np.complex64)
+        results = np.empty((AT_A_TIME, 2, coarse_values.shape[-1] // 2), dtype=np.complex64)
+        weights = np.empty((len(response), results.shape[2]), dtype=np.complex64)
         for first in range(0, len(weights), AT_A_TIME):
             block = slice(first, min(first + AT_A_TIME, len(weights)))
-            part = both[: block.stop - block.start]
+            part = results[: block.stop - block.start]
             coarse.interpolate(coarse_values, self, block, part.reshape(len(part), -1))
             responses(part, response[block])
             weights[block] = part[:, 0]

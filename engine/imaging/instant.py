@@ -124,7 +124,7 @@ class Instant:
 
         ``settings``: in addition to the picture's own.
         """
-        plain = replace(self._as_map(picture, settings), buried=self._is_buried(picture))
+        plain = replace(self._as_map(picture, settings), buried=self._is_all_noise(picture))
         if picture.noise is None or not self._deviations:
             yield plain
             return
@@ -162,7 +162,7 @@ class Instant:
         )
         return picture_quality(live_map.quality, picture, noise, live_map.sampling_A, finer.pop() if is_whole else 1)
 
-    def _is_buried(self, picture: Picture) -> bool:
+    def _is_all_noise(self, picture: Picture) -> bool:
         """Return whether its halves agree nowhere; False while too little of the scan has arrived to decide."""
         if picture.quality is None or not picture.quality.is_noise:
             return False

@@ -178,9 +178,9 @@ def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) ->
         found = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
         if found is None:
             break
-        before, disc = descan, found
+        previous, disc = descan, found
         descan = sharpened(descan, means, store.shape, disc)
-        if descan.minus(before).extent_px < LARGE_PX or bool(descan.lines) != bool(before.lines):
+        if descan.minus(previous).extent_px < LARGE_PX or bool(descan.lines) != bool(previous.lines):
             break
     return descan
 

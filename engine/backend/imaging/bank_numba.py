@@ -130,7 +130,8 @@ def responses(pairs, out):
 def spread(values, position, weight, width, beta, grid):
     """Add weighted values (points, n) to a periodic grid (rows, cols, n), each spread over width x width pixels.
 
-    at (points, 2) float64: in pixels; the kernel along each axis is exp(beta (sqrt(1 - x^2) - 1)), |x| <= 1 at its rim.
+    position (points, 2) float64: in pixels; the kernel along each axis is exp(beta (sqrt(1 - x^2) - 1)), |x| <= 1 at
+    its rim.
     """
     rows = grid.shape[0]
     cols = grid.shape[1]

@@ -195,11 +195,11 @@ def _limit(frame, most, bad):
 
 
 @nb.jit(**INNER)
-def _gather(frames, source, decode, span, point, points, work):
-    """Fill frames (group, pixels) from those of a batch's ``span`` that have a point, written to ``points`` (group,).
+def _gather(frames, source, decode, span, point, gathered_points, work):
+    """Fill frames (group, pixels) from those of a batch's ``span`` that have a point.
 
-    Returns how many were filled, the next frame, how many do not decode, and whether the next frame does not fit the
-    type of ``frames``.
+    The points are written to ``gathered_points`` (group,). Returns how many were filled, the next frame, how many do
+    not decode, and whether the next frame does not fit the type of ``frames``.
     """
     _, _, data, ends, itemsize, told = source
     frame_bytes = frames.shape[1] * frames.itemsize
@@ -228,7 +228,7 @@ def _gather(frames, source, decode, span, point, points, work):
             if outcome < 0:
                 return gathered, n, failed, True
             if outcome == 0:
-                points[gathered] = point[n]
+                gathered_points[gathered] = point[n]
                 gathered += 1
             else:
                 failed += 1
@@ -237,7 +237,7 @@ def _gather(frames, source, decode, span, point, points, work):
 
 
 @nb.jit(**INNER)
-def _reduce_group(frames, gathered, points, plan, most, sums, space, adds):
+def _reduce_group(frames, gathered, gathered_points, plan, most, sums, space, adds):
     """Reduce the first ``gathered`` of frames (group, pixels); return in how many of them a good pixel saturated."""
     bins, regions, moments, pattern = sums
     band, column, one_bins, numbers = space
@@ -250,7 +250,7 @@ def _reduce_group(frames, gathered, points, plan, most, sums, space, adds):
         frame = frames[g]
         for k in range(plan.bad.size):
             frame[plan.bad[k]] = 0
-        p = points[g]
+        p = gathered_points[g]
         if adds:
             _reduce_frame(frame, plan, band, column, one_bins[0], numbers[0], numbers[1])
             for k in range(bins.shape[1]):
@@ -280,18 +280,18 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
     decode, in_bytes = source[0], source[1]
     frames, narrow, band, column, one_bins, numbers, work = space
     lines = (band, column, one_bins, numbers)
-    points = np.empty(max(len(frames), len(narrow)), np.int64)
+    gathered_points = np.empty(max(len(frames), len(narrow)), np.int64)
     failed = 0
     full = np.int64(0)
     wide = in_bytes == 0
     n = start
     while n < stop:
         if not wide:
-            gathered, n, undecoded, wide = _gather(narrow, source, in_bytes, (n, stop), point, points, work)
-            full += _reduce_group(narrow, gathered, points, plan, most, sums, lines, adds)
+            gathered, n, undecoded, wide = _gather(narrow, source, in_bytes, (n, stop), point, gathered_points, work)
+            full += _reduce_group(narrow, gathered, gathered_points, plan, most, sums, lines, adds)
         else:
-            gathered, n, undecoded, _ = _gather(frames, source, decode, (n, stop), point, points, work)
-            full += _reduce_group(frames, gathered, points, plan, most, sums, lines, adds)
+            gathered, n, undecoded, _ = _gather(frames, source, decode, (n, stop), point, gathered_points, work)
+            full += _reduce_group(frames, gathered, gathered_points, plan, most, sums, lines, adds)
         failed += undecoded
     return failed, full, wide
 

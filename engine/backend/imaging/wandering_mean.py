@@ -284,7 +284,7 @@ def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
 
 
 def _slow(field_place: DoubleArray, size: int) -> DoubleArray:
-    """Return cosines along both axes of the scan (n, along^2 - 1), without the constant."""
+    """Return cosines along both axes of the scan (n, size^2 - 1), without the constant."""
     row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(size)) for axis in field_place.T)
     return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), -1)[:, 1:])
 

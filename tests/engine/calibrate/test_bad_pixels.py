@@ -226,7 +226,7 @@ def test_coefficients_have_no_pixels():
     scan, bad = WeakPhaseScan.make({}, n=8).header(), BadPixels()
     compressed = replace(scan, basis=scan.basis.model_copy(update={"kind": "zernike", "n_bright": 3}))
     assert bad.look(compressed, np.ones(5), 10) is compressed
-    assert bad.told(compressed) is compressed
+    assert bad.masked(compressed) is compressed
     nothing = Calibration()
     assert bad.noted(nothing) is nothing
 
