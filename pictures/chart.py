@@ -79,7 +79,7 @@ def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) 
 
     Raises ValueError if no line has a point to draw.
     """
-    shown = [(one, _finite(one, log=log)) for one in series]
+    shown = [(line, _finite(line, log=log)) for line in series]
     points = [point for _, found in shown for point in (found,) if len(found)]
     if not points:
         raise ValueError("there is nothing to draw")
@@ -88,7 +88,7 @@ def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) 
     right, high = (right if right > left else left + 1), (high if high > low else low + (abs(low) or 1.0))
     span = np.array([right - left, high - low])
     page, pen = _page()
-    for number, (one, found) in enumerate(shown):
+    for number, (line, found) in enumerate(shown):
         colour = COLOURS[number % len(COLOURS)]
         places = [_at(*place) for place in (found - (left, low)) / span]
         if len(places) > 1:
@@ -96,17 +96,17 @@ def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) 
         for x, y in places if len(places) <= FEW_POINTS else []:
             pen.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), fill=colour)
         if len(series) > 1:
-            write_line(pen, (WIDTH - LEGEND_PX, TOP + 6 + number * FONT_PX), one.name, colour, font_of(FONT_PX))
+            write_line(pen, (WIDTH - LEGEND_PX, TOP + 6 + number * FONT_PX), line.name, colour, font_of(FONT_PX))
     ticks = tuple(((value - left) / (right - left), f"{value:g}") for value in nice_ticks(left, right))
     _axes(pen, Axis(across, ticks), Axis(up, _upward(low, high, log=log)))
     return np.asarray(page, dtype=np.uint8)
 
 
-def _finite(one: Series, *, log: bool) -> DoubleArray:
+def _finite(line: Series, *, log: bool) -> DoubleArray:
     """(points, 2) drawable points of a line."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        up = np.log10(one.up) if log else np.asarray(one.up, dtype=float)
-    both = np.stack([np.asarray(one.across, dtype=float), up], axis=1)
+        up = np.log10(line.up) if log else np.asarray(line.up, dtype=float)
+    both = np.stack([np.asarray(line.across, dtype=float), up], axis=1)
     return np.asarray(both[np.isfinite(both).all(axis=1)])
 
 

@@ -115,13 +115,13 @@ def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
 
 def table(outcomes: list[Outcome]) -> str:
     """All settings, and below them the tests that failed in each."""
-    wide = max((len(one.name) for one in outcomes), default=18)
+    wide = max((len(outcome.name) for outcome in outcomes), default=18)
     lines = [f"{'setting':<{wide}} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
-    for one in outcomes:
-        numbers = f"{one.passed:>6} {len(one.failed):>6} {one.skipped:>7} {one.seconds:>7.0f}"
-        lines.append(f"{one.name:<{wide}} {one.word:<9} {one.missing or numbers}")
-    for one in outcomes:
-        lines += [f"{one.name}: {test}" for test in one.failed]
+    for outcome in outcomes:
+        numbers = f"{outcome.passed:>6} {len(outcome.failed):>6} {outcome.skipped:>7} {outcome.seconds:>7.0f}"
+        lines.append(f"{outcome.name:<{wide}} {outcome.word:<9} {outcome.missing or numbers}")
+    for outcome in outcomes:
+        lines += [f"{outcome.name}: {test}" for test in outcome.failed]
     return "\n".join(lines)
 
 
@@ -134,15 +134,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tests", action="append", default=[], metavar="PATH", help="default: the whole suite")
     parser.add_argument("--seed", type=int, default=None, help="of the random order; drawn and printed by default")
     parser.add_argument("--list", action="store_true", help="say what each setting is, and run nothing")
-    own, more = (arguments, []) if "--" not in arguments else _split(arguments)
-    found = parser.parse_args(own)
-    found.more = more
+    own_arguments, pytest_arguments = (arguments, []) if "--" not in arguments else _split(arguments)
+    found = parser.parse_args(own_arguments)
+    found.more = pytest_arguments
     return found
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    at = arguments.index("--")
-    return arguments[:at], arguments[at + 1 :]
+    index = arguments.index("--")
+    return arguments[:index], arguments[index + 1 :]
 
 
 def main(arguments: list[str]) -> int:
