@@ -105,8 +105,8 @@ def measure(size: int, pool: int, shown_only: bool = False) -> dict[str, float]:
         return costs
     engine.want(None)
     engine.refresh()
-    everything = best(tenth, REPEATS)
-    return {**costs, "all_s": everything[0], "all_cpu_s": everything[1], **memory(engine)}
+    all_maps = best(tenth, REPEATS)
+    return {**costs, "all_s": all_maps[0], "all_cpu_s": all_maps[1], **memory(engine)}
 
 
 def memory(engine: LiveEngine) -> dict[str, float]:

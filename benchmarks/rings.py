@@ -101,12 +101,12 @@ def left_px(found: Floats, true: Floats) -> float:
     places = places[np.hypot(*(places - (np.array(SHAPE) - 1) / 2).T) < 60]
     back = true_places(recorded_at(places, true, SHAPE), found, SHAPE)
     row, col = (places - CENTER_PX).T
-    one, nothing = np.ones_like(row), np.zeros_like(row)
-    sides = ((row, col, one, nothing), (col, -row, nothing, one))
+    ones, zeros = np.ones_like(row), np.zeros_like(row)
+    sides = ((row, col, ones, zeros), (col, -row, zeros, ones))
     design = np.concatenate([np.stack(side, axis=1) for side in sides])
     target = back.T.ravel()
-    left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
-    return round(float(np.sqrt(2 * np.mean(left**2))), 4)
+    residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return round(float(np.sqrt(2 * np.mean(residual**2))), 4)
 
 
 if __name__ == "__main__":

@@ -71,8 +71,8 @@ def refined(source: Path, out: Path, settings: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"cpu_s": round(spent, 1)}
     if done.returncode not in (0, 3):
         return found | {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    said = json.loads(done.stdout.splitlines()[-1])
-    return found | {name: said[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in said}
+    report = json.loads(done.stdout.splitlines()[-1])
+    return found | {name: report[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in report}
 
 
 def _halves(source: Path, given: Path, folder: Path, settings: Sequence[str]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def test_the_clock_ends_a_run_and_leaves_what_it_knew(tmp_path):
         clock.lap(lambda: np.full((2, 3, 4), 3.0))
     phases = [np.load(path) for path in sorted(tmp_path.glob("phase_*.npy"))]
     assert [phase[0, 0] for phase in phases] == [2, 4, 6] and phases[0].shape == (3, 4)
-    assert len(clock.said["wall_s"]) == 3 and len(waits) == 6 and clock.said["arrays_MB"] == 12.0
+    assert len(clock.report["wall_s"]) == 3 and len(waits) == 6 and clock.report["arrays_MB"] == 12.0
 
 
 def test_the_clock_ends_a_run_whose_seconds_are_spent(tmp_path):
