@@ -48,7 +48,7 @@ def main() -> None:
     for name, path in scans(given).items():
         rows[name] = ours(path)
         for program in direct.PEERS:
-            rows[name][program] = direct.kept(program, path, getattr(given, f"{program}_python"), given.cache)
+            rows[name][program] = direct.cached_figures(program, path, getattr(given, f"{program}_python"), given.cache)
         figures = {program: found.get("maps", found.get("error")) for program, found in rows[name].items()}
         print(f"{name}: {figures}", flush=True)
     text = tables(rows)
@@ -130,8 +130,8 @@ def reconstruct(scan: Path, out: Path) -> str | None:
     """Run `ptylive reconstruct` with default settings; return the reason if it failed."""
     program = Path(sys.executable).with_name("ptylive")
     command = [str(program), "reconstruct", str(scan), "-o", str(out)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
-    return None if done.returncode in (0, 3) else (done.stderr.strip().splitlines() or ["no word"])[-1][:300]
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
+    return None if completed.returncode in (0, 3) else (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]
 
 
 def picture(scan: Path, out: Path) -> None:

@@ -109,12 +109,12 @@ def interpreter(name: str, given: argparse.Namespace) -> Path:
         return Path(stated).absolute()
     folder = (given.environments / name).absolute()
     python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.exists():
+    marker = folder / "installed"
+    if not marker.exists():
         print(f"installing {', '.join(PACKAGES[name])} into {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
-        done.touch()
+        marker.touch()
     return python
 
 

@@ -145,9 +145,9 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
             spread = np.array([[np.ptp([mean, edge(found[n])]) for n, mean in zip(numbers, means, strict=True)]
                                for edge in (min, max)])  # fmt: skip
             axes.errorbar(numbers, means, spread, marker="o", markersize=4, capsize=2, label=label)
-        whole = [row["corr"] for row in rows if (row["set"], row["kind"]) == (name, "frames")]
-        if whole:
-            axes.axhline(whole[0], color="grey", linestyle=":", label="frames")
+        frames_corr = [row["corr"] for row in rows if (row["set"], row["kind"]) == (name, "frames")]
+        if frames_corr:
+            axes.axhline(frames_corr[0], color="grey", linestyle=":", label="frames")
         axes.set(
             title=name + (", square roots" if root else ""), xlabel="masks in the bright field", ylabel="correlation"
         )

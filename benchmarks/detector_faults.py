@@ -70,10 +70,10 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for scan in given.scans:
         for seed in (int(text) for text in given.seeds.split(",")):
-            references = {kind: maps_of(seen(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
-            cases = [("none", "noise", seen(scan, given.folder, "", seed + OTHER_NOISE), {})]
+            references = {kind: maps_of(recorded_scan(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
+            cases = [("none", "noise", recorded_scan(scan, given.folder, "", seed + OTHER_NOISE), {})]
             for fault in given.faults.split(","):
-                path = seen(scan, given.folder, fault, seed)
+                path = recorded_scan(scan, given.folder, fault, seed)
                 cases += [(fault, way, path, values) for way, values in ways(scan, path, fault, seed)]
             for fault, way, path, values in cases:
                 found, best = maps_of(path, values), references["straight" if fault in BY_INTERPOLATION else ""]
@@ -82,7 +82,7 @@ def main() -> None:
                 print(json.dumps(line | {"faultless": best}), flush=True)
 
 
-def seen(scan: Path, folder: Path, fault: str, seed: int) -> Path:
+def recorded_scan(scan: Path, folder: Path, fault: str, seed: int) -> Path:
     """The scan recorded by a detector with a fault, or without any; kept in ``folder`` between calls."""
     path = folder / f"{scan.stem}_{fault or 'faultless'}_{seed}.h5"
     if path.exists():
@@ -117,7 +117,7 @@ def ways(scan: Path, path: Path, fault: str, seed: int) -> Iterator[tuple[str, d
     """Settings that may be given about a fault, with their names."""
     settings = simulation_settings(scan, seed, detector=DISTORTED)
     readout = Readout.of(settings, Window.of(settings))
-    plain = seen(scan, path.parent, "distortion" if fault == "all" else "", seed)
+    plain = recorded_scan(scan, path.parent, "distortion" if fault == "all" else "", seed)
     with h5py.File(plain) as file:
         faults = drawn(file["data"][()], seed)
     told: dict[str, Any] = {}

@@ -65,9 +65,9 @@ def peer_curves(
         settings.write_text(json.dumps(settings_plain), encoding="utf-8")
         runner = f"benchmarks.peers.run_engine_{case.peer}"
         command = [str(python.absolute()), "-m", runner, str(source), str(settings), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            raise SystemExit(done.stderr.strip()[-1500:])
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            raise SystemExit(completed.stderr.strip()[-1500:])
         report = json.loads(out.read_text(encoding="utf-8"))
     return {"version": report["version"], "curves": rounded(report["curves"])}
 

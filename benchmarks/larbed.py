@@ -71,13 +71,13 @@ def stranger(rng: np.random.Generator) -> Case:
     places: list[Any] = []
     while len(places) < rng.integers(3, 6):
         place = rng.uniform(size=3)
-        distances = [np.linalg.norm((((place - one) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for one in places]
+        distances = [np.linalg.norm((((place - each) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for each in places]
         if all(distance > 1.0 for distance in distances):
             places.append(place)
-    symbols = tuple(str(one) for one in rng.choice(SYMBOLS, len(places)))
+    symbols = tuple(str(each) for each in rng.choice(SYMBOLS, len(places)))
     energy = float(rng.choice([80e3, 120e3, 200e3, 300e3]))
     cells = int(rng.uniform(80, 250) / cell[2])
-    return Case(cell, symbols, tuple(tuple(one) for one in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
+    return Case(cell, symbols, tuple(tuple(each) for each in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
 
 
 def tilts_of(case: Case) -> Any:

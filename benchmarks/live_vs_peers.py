@@ -48,11 +48,11 @@ def main() -> None:
             if python is None:
                 continue
             command = [python, __file__, str(data), "--size", str(options.size), "--program", program]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"{program:20} failed: {done.stderr.strip().splitlines()[-1:]}")
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+            if completed.returncode:
+                print(f"{program:20} failed: {completed.stderr.strip().splitlines()[-1:]}")
                 continue
-            results[program] = json.loads(done.stdout.strip().splitlines()[-1])
+            results[program] = json.loads(completed.stdout.strip().splitlines()[-1])
             print(f"{program:20} {results[program]['seconds']:8.2f} s   CPU {results[program]['cpu_s']:8.2f} s")
     for peer, ours in (("py4DSTEM ssb", "ssb"), ("py4DSTEM obf", "obf"), ("ptychography40 ssb", "ssb")):
         if peer in results and f"ptylive {ours}" in results:

@@ -79,7 +79,7 @@ def repeats(settings: dict[str, Any], count: int, preset: Preset) -> list[Refine
     return found
 
 
-def apart(phases: Any) -> Any:
+def aligned_deviations(phases: Any) -> Any:
     """Deviations of phases (n, Y, X) from their mean, with constants, ramps and shifts removed."""
     turned = np.exp(1j * phases)
     turned *= np.exp(-1j * np.angle(turned.sum(axis=(1, 2), keepdims=True)))
@@ -102,7 +102,7 @@ def ratios(results: list[RefineResult]) -> Any:
             raise SystemExit("a run says nothing of its noise")
         stated.append(_averaged(result.phase_deviation.map_rad[area].astype(float) ** 2))
         phases.append(np.angle(result.object.mean(axis=0)).sum(axis=0)[area])
-    scatter = _averaged(apart(np.array(phases)).var(axis=0, ddof=1))
+    scatter = _averaged(aligned_deviations(np.array(phases)).var(axis=0, ddof=1))
     return np.sqrt(np.array(stated) / scatter)
 
 

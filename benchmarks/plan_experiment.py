@@ -46,15 +46,15 @@ def main() -> None:
     given = parser.parse_args()
     print(f"seed {given.seed}")
     text = f"{hardware()}; seed {given.seed}.\n"
-    done: dict[tuple[float, ...], str] = {}
+    measured: dict[tuple[float, ...], str] = {}
     for name in given.only:
         text += f"\n{HEAD.format(name)}\n{RULE}\n"
         for value in VARIED[name]:
             chosen = {**MIDDLE, name: value}
             key = tuple(chosen.values())
-            done[key] = done.get(key) or figures(chosen, given.seed)
-            text += f"| {value:g} | {done[key]} |\n"
-            print(f"{name} {value:g}: {done[key]}", flush=True)
+            measured[key] = measured.get(key) or figures(chosen, given.seed)
+            text += f"| {value:g} | {measured[key]} |\n"
+            print(f"{name} {value:g}: {measured[key]}", flush=True)
     print(text)
     if given.out is not None:
         given.out.write_text(text, encoding="utf-8")

@@ -101,19 +101,19 @@ def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    anonymous = whole = read = 0.0
+    anonymous = resident = read = 0.0
     started = time.perf_counter()
     with subprocess.Popen(list(map(str, command)), env=environment) as process:
         while process.poll() is None:
             found = memory_of(process.pid)
-            anonymous, whole = max(anonymous, found.get("RssAnon", 0.0)), max(whole, found.get("VmRSS", 0.0))
+            anonymous, resident = max(anonymous, found.get("RssAnon", 0.0)), max(resident, found.get("VmRSS", 0.0))
             read = max(read, read_by(process.pid))
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit(f"the refinement ended with {process.returncode}")
     return {
         "own_GB": anonymous,
-        "with_file_pages_GB": whole,
+        "with_file_pages_GB": resident,
         "read_GB": read,
         "refined_s": time.perf_counter() - started,
     }

@@ -116,7 +116,7 @@ def make(given: argparse.Namespace) -> None:
             source = case_file(name, given, Path(folder))
             out = given.make / f"{name}.npz"
             carry(source, out, NOISY[name] if given.noisy else CLEAN)
-            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {said_of(out)}")
+            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {dose_and_shape(out)}")
 
 
 def carry(source: Path, out: Path, dose: float) -> None:
@@ -131,7 +131,7 @@ def carry(source: Path, out: Path, dose: float) -> None:
     np.savez_compressed(out, **handed, **truth, dose=dose)
 
 
-def said_of(path: Path) -> str:
+def dose_and_shape(path: Path) -> str:
     """Dose and shape of a scan that was written."""
     with np.load(path) as given:
         patterns = given["patterns"]
@@ -153,15 +153,15 @@ def compare(given: argparse.Namespace) -> None:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=on_one_thread) as judges:
         for name in given.cases:
             for program in given.only:
-                row = {"case": name, "name": program, **one(program, given.run / f"{name}.npz", given, judges)}
+                row = {"case": name, "name": program, **figures_of(program, given.run / f"{name}.npz", given, judges)}
                 rows.append(row)
                 print(table([row]).splitlines()[-1], flush=True)
                 if given.out is not None:
-                    keep(given, rows)
+                    save_figures(given, rows)
     print(f"\n{heading(given)}\n\n{table(rows)}")
 
 
-def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+def save_figures(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
     record = {"hardware": hardware(), "card": card(), "device": given.device, "rows": rows}
     given.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
     given.out.with_suffix(".md").write_text(f"{heading(given)}\n\n{table(rows)}\n", encoding="utf-8")
@@ -170,7 +170,7 @@ def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 def heading(given: argparse.Namespace) -> str:
     """Heading with hardware, device and scans."""
     hardware_name = (card() or "no card found") if given.device == "cuda" else "the processor"
-    scans = "; ".join(f"{name}: {said_of(given.run / f'{name}.npz')}" for name in given.cases)
+    scans = "; ".join(f"{name}: {dose_and_shape(given.run / f'{name}.npz')}" for name in given.cases)
     return f"{hardware()}; on {hardware_name}. {scans}."
 
 
@@ -181,7 +181,7 @@ def on_one_thread() -> None:
     threadpool_limits(limits=1)
 
 
-def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
+def figures_of(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
     """Figures of a program on a scan; ``error`` with its last line of output if it failed."""
     program = PROGRAMS[name]
     python = getattr(given, f"{program.package.lower()}_python", Path(sys.executable))
@@ -199,7 +199,7 @@ def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExe
         report["wall_s"] = report["wall_s"][: len(list(Path(folder).glob("phase_*.npy")))]
         if not report["wall_s"]:
             return {"error": ran.get("error", "no iteration ended"), **ran}
-        judged_epochs = looked_at(len(report["wall_s"]))
+        judged_epochs = judged_iterations(len(report["wall_s"]))
         paths = [Path(folder, f"phase_{number:04d}.npy") for number in judged_epochs]
         corrs = list(judges.map(partial(judged, truth, report), paths))
     return row(report, judged_epochs, corrs, len(truth.points), compiled=program.compiled) | ran
@@ -213,10 +213,10 @@ def in_a_process(program: Program, python: Path, handed: Path, given: argparse.N
     environment = dict(os.environ) if given.device == "cuda" else one_thread()
     with watched_card() as samples:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=given.limit
             )
-            wrong = (done.stderr.strip().splitlines() or ["no word"])[-1][:300] if done.returncode else ""
+            wrong = (completed.stderr.strip().splitlines() or ["no word"])[-1][:300] if completed.returncode else ""
         except subprocess.TimeoutExpired:
             wrong = f"broken off after {given.limit:g} s"
     memory = {"card_MB": round(max(samples) - min(samples))} if samples else {}
@@ -256,13 +256,13 @@ def card() -> str:
     """Name of the GPU, and version of its driver."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        completed = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError:
         return ""
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
+    return completed.stdout.strip().splitlines()[0] if completed.returncode == 0 and completed.stdout.strip() else ""
 
 
-def looked_at(iterations: int) -> list[int]:
+def judged_iterations(iterations: int) -> list[int]:
     """Numbers, from 1, of the iterations that are judged, including the last one."""
     if iterations <= LOOKS:
         return list(range(1, iterations + 1))
@@ -286,7 +286,7 @@ def row(
     spent = [float(value) for value in report["wall_s"]]
     passes = report.get("passes") or [1.0] * len(spent)
     later = list(zip(spent, passes, strict=True))[1:] or [(spent[0], passes[0])]
-    usual = statistics.median(seconds / many for seconds, many in later)
+    usual = statistics.median(seconds / evaluations for seconds, evaluations in later)
     counted = [usual * passes[0] if compiled else spent[0], *spent[1:]]
     totals = np.cumsum(counted)
     times = [float(totals[number - 1]) for number in judged_epochs]

@@ -187,10 +187,10 @@ def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
         np.savez(handed, **prepared(scan))
         command = [sys.executable, "-m", "benchmarks.refine_vs_peers", "--ours", str(scan), str(handed)]
         command += ["--refining", *refining] if refining else []
-        done = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        return {"name": "ptylive", "error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    return {"name": "ptylive", **json.loads(done.stdout.splitlines()[-1])}
+        completed = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
+    if completed.returncode:
+        return {"name": "ptylive", "error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    return {"name": "ptylive", **json.loads(completed.stdout.splitlines()[-1])}
 
 
 def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:

@@ -139,12 +139,12 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
     options = parser.parse_args()
-    whole = Counter[str]()
+    totals = Counter[str]()
     for seed in range(options.first, options.first + options.draws):
         found, line = judged(seed)
-        whole += found
+        totals += found
         print(line, flush=True)
-    print(dict(whole))
+    print(dict(totals))
 
 
 if __name__ == "__main__":

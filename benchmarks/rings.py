@@ -85,8 +85,8 @@ def recorded(coefficients: Floats, radii: tuple[float, ...], width_px: float, se
 
 def of_peer(python: str, path: Path) -> Floats:
     """Coefficients (9, 2) of the ellipse that py4DSTEM finds."""
-    done = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
-    _, _, long, short, turn = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
+    _, _, long, short, turn = json.loads(completed.stdout.splitlines()[-1])
     along = np.array([np.cos(turn), np.sin(turn)])
     mean = np.sqrt(long * short)
     stretch = np.outer(along, along) * (long / mean - short / mean) + np.eye(2) * (short / mean - 1)

@@ -183,10 +183,10 @@ def prototype(folder: Path, kind: str, batch: int, seconds: float) -> dict[str, 
         path = os.pathsep.join([shims, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         command = [sys.executable, str(folder / "native.py"), prototype_kind, str(batch), str(seconds)]
         environment = {**os.environ, "PYTHONPATH": path}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    row = json.loads(done.stdout.strip().splitlines()[-1])
+        completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise SystemExit(completed.stderr)
+    row = json.loads(completed.stdout.strip().splitlines()[-1])
     return {"prototype": float(row["nb"].split()[0]), "prototype CURVE": float(row["nb_curve"].split()[0])}
 
 

@@ -59,8 +59,8 @@ def tuned(seed: int, folder: Path, options: list[str]) -> dict[str, Any]:
 
 
 def run(*words: object) -> str:
-    done = subprocess.run([PTYLIVE, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    completed = subprocess.run([PTYLIVE, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
+    return completed.stdout
 
 
 def main() -> None:

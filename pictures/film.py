@@ -66,9 +66,9 @@ def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None
     command = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
     data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
     try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)
+        completed = subprocess.run(command, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
         raise PtyliveError(f"ffmpeg did not end within {FFMPEG_PATIENCE_S:.0f} s", "write a .gif") from None
-    if done.returncode:
-        stderr = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+    if completed.returncode:
+        stderr = completed.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
         raise PtyliveError(f"ffmpeg failed: {stderr[0][:200]}", "write a .gif")

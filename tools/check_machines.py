@@ -67,7 +67,7 @@ def check(setting: Setting, run: Run) -> Outcome:
         return Outcome(setting.name, missing=str(error))
     except subprocess.CalledProcessError as error:
         return Outcome(setting.name, failed=(f"could not be prepared: {error}",), seconds=took())
-    return _read(setting.name, status, report, took())
+    return _outcome(setting.name, status, report, took())
 
 
 def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
@@ -83,7 +83,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
     if SHARED_DATA.is_dir():
         environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
     with log.open("wb") as out:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, *setting.arguments, *seed, *run.more, *run.tests],
             cwd=place.root,
             env=environment,
@@ -95,10 +95,10 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
             extra_groups=None if place.user is None else [],
             check=False,
         )
-    return done.returncode, report
+    return completed.returncode, report
 
 
-def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
+def _outcome(name: str, status: int, report: Path, seconds: float) -> Outcome:
     """Parse pytest's report. A run that ends other than with passed or failed tests is itself a failure."""
     failed, skipped, total = [], 0, 0
     cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()

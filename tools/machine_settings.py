@@ -170,10 +170,10 @@ def _runs_as(user: int, python: str) -> bool:
     """Whether a user can run an interpreter, and it is new enough to make an environment."""
     code = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
     try:
-        done = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
+        completed = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
     except OSError:
         return False
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 def _clone(folder: Path, python: str) -> Place:

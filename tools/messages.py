@@ -109,7 +109,7 @@ class _Reader:
         yield from self._spoken(self._tree, room)
 
     def _spoken(self, scope: ast.AST, room: str) -> Iterator[Message]:
-        for node in _within(scope):
+        for node in _nodes_of_scope(scope):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 outer = self._values_by_name
                 parameters = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
@@ -139,7 +139,7 @@ class _Reader:
             yield from self._messages_of(self._texts(entries["error"]), hint, room)
 
     def _returned(self, function: ast.AST, room: str) -> Iterator[Message]:
-        for node in _within(function):
+        for node in _nodes_of_scope(function):
             value = node.value if isinstance(node, ast.Return | ast.Yield) else None
             if value is None:
                 continue
@@ -226,7 +226,7 @@ class _Reader:
         return [GAP]
 
 
-def _within(scope: ast.AST) -> Iterator[ast.AST]:
+def _nodes_of_scope(scope: ast.AST) -> Iterator[ast.AST]:
     """Everything below a node, including functions but not their contents."""
     waiting = _below(scope)
     while waiting:
@@ -250,7 +250,7 @@ def _below(node: ast.AST) -> list[ast.AST]:
 def _assigned(body: list[ast.stmt]) -> dict[str, list[ast.expr]]:
     """Values assigned to names in a body, including its branches but not functions in it."""
     found: dict[str, list[ast.expr]] = {}
-    for node in _within(ast.Module(body, [])):
+    for node in _nodes_of_scope(ast.Module(body, [])):
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
         elif isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.AugAssign) and node.value is not None:

@@ -37,8 +37,8 @@ def problems_of_sources(version: str, root: Path = ROOT) -> list[str]:
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     versions = {
         "pyproject.toml": project["version"],
-        "CITATION.cff": _after("version", root / "CITATION.cff"),
-        "packaging/conda/recipe.yaml": _after("  version", root / "packaging" / "conda" / "recipe.yaml"),
+        "CITATION.cff": _value_of("version", root / "CITATION.cff"),
+        "packaging/conda/recipe.yaml": _value_of("  version", root / "packaging" / "conda" / "recipe.yaml"),
     }
     found += [f"{name} says {stated}: write {version}" for name, stated in versions.items() if stated != version]
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -70,14 +70,14 @@ def build(root: Path = ROOT) -> list[Path]:
     return files
 
 
-def _after(key: str, path: Path) -> str:
+def _value_of(key: str, path: Path) -> str:
     line = re.search(rf"^{key}: *(.+)$", path.read_text(encoding="utf-8"), re.M)
     return line[1].strip().strip("\"'") if line else "nothing"
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return completed.stdout.strip()
 
 
 def _run(root: Path, *command: str) -> None:

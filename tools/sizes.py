@@ -86,8 +86,8 @@ def _key(name: str) -> str:
 
 
 if __name__ == "__main__":
-    made = table()
-    print(made)
+    text = table()
+    print(text)
     if "--write" in sys.argv:
         head, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-        DOCUMENT.write_text(f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        DOCUMENT.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

@@ -111,7 +111,7 @@ def against_chance(truth: Truth, found: Reconstruction) -> Figures:
 
     rings_of_result, random = correlation(spectra[0]), np.random.default_rng(3)
     noise = [
-        np.abs(correlation(np.fft.fft2(faded(unrelated(found_power(faded_phase), random), inside)))).max()
+        np.abs(correlation(np.fft.fft2(faded(unrelated(spectrum_amplitudes(faded_phase), random), inside)))).max()
         for _ in range(UNRELATED)
     ]
     return {
@@ -122,7 +122,7 @@ def against_chance(truth: Truth, found: Reconstruction) -> Figures:
     }
 
 
-def found_power(picture: Any) -> Any:
+def spectrum_amplitudes(picture: Any) -> Any:
     """Amplitudes of a picture's spectrum."""
     return np.abs(np.fft.fft2(picture))
 

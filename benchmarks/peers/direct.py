@@ -58,7 +58,7 @@ def key(program: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:10]
 
 
-def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
+def cached_figures(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
     """Figures of a program on a scan: kept from an earlier run, or new."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:10]
     path = cache / "results" / f"direct-{program}_{key(program)}" / f"{source.stem}_{digest}.json"
@@ -85,9 +85,9 @@ def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
         given, out = Path(folder, "given.npz"), Path(folder, "maps.npz")
         np.savez(given, **prepared(source))
         command = [str(python.absolute()), "-m", f"benchmarks.peers.{peer.runner()}", str(given), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            return {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            return {"error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
         with np.load(out) as maps:
             return judged(MapTruth.read(source), dict(maps))
 

@@ -68,10 +68,10 @@ def waiting() -> Any:
 def on_device(phase: Any, device: str) -> None:
     """Run the zoo's reconstructions on another device, without changing its runner, on which kept results depend."""
     for name in ("SingleslicePtychography", "MultislicePtychography"):
-        setattr(phase, name, _on(getattr(phase, name), device))
+        setattr(phase, name, _on_chosen_device(getattr(phase, name), device))
 
 
-def _on(factory: Any, device: str) -> Any:
+def _on_chosen_device(factory: Any, device: str) -> Any:
     return lambda **options: factory(**{**options, "device": device})
 
 

@@ -47,9 +47,9 @@ def run(
         np.savez(given, **prepared(source))
         command = [str(python.absolute()), "-m", f"benchmarks.peers.run_timed_{program}", str(given), folder]
         command += [str(iterations), *refined]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            return {"name": program, "error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            return {"name": program, "error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
         report = json.loads(Path(folder, "run.json").read_text(encoding="utf-8"))
         phases = (np.load(path) for path in sorted(Path(folder).glob("phase_*.npy")))
         truth = Truth.read(source)

@@ -81,11 +81,11 @@ def of_scan(scan: Path, way: str, settings: list[str], seeds: int) -> list[dict[
 def _row(scan: Path, source: Path, way: str, name: str, settings: list[str]) -> dict[str, Any]:
     """Row of a separate process with one thread."""
     command = [sys.executable, "-m", "benchmarks.zoo.decisions", "--one", str(source), *settings]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
+    completed = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
     row: dict[str, Any] = {"scan": scan.stem, "way": way, "run": name}
-    if done.returncode:
-        return row | {"error": done.returncode}
-    row |= json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        return row | {"error": completed.returncode}
+    row |= json.loads(completed.stdout.splitlines()[-1])
     results = Path(row.pop("results"))
     row |= {"corr": score(Truth.read(scan), Reconstruction.read(results))["corr"]}
     results.unlink()

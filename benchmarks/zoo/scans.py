@@ -41,8 +41,8 @@ def simulated(drawn: Draw, cache: Path, python: Path) -> Path:
     settings_path.write_text(json.dumps(drawn.as_dict()), encoding="utf-8")
     print(f"{drawn.name}: simulating {drawn.line()}", flush=True)
     command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(settings_path)]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
-    if done.returncode:
+    completed = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
+    if completed.returncode:
         raise SystemExit(
             f"{drawn.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
         )

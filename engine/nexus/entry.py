@@ -255,11 +255,11 @@ def _text(data: Any, name: str) -> str:
     return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME else ""
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
+def _free_name(name: str, used: Iterable[str]) -> str:
     """A name that NeXus allows (letters, digits, underscores) and no other group has."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
-    found, number = plain, 1
-    while found in taken or found in _OWN_FIELDS:
+    candidate, number = plain, 1
+    while candidate in used or candidate in _OWN_FIELDS:
         number += 1
-        found = f"{plain}_{number}"
-    return found
+        candidate = f"{plain}_{number}"
+    return candidate

@@ -114,16 +114,16 @@ class Readout:
 
         intensities: (n, P, P) of the model, zero frequency first, moved by :meth:`offsets_px`.
         """
-        read = self._distorted(intensities) if self.distorts else self._plain(intensities)
+        fractions = self._distorted(intensities) if self.distorts else self._plain(intensities)
         for word in parse_transform(self.settings.detector_transform):
             if word == "transpose":
-                read = read.swapaxes(-1, -2)
+                fractions = fractions.swapaxes(-1, -2)
             else:
-                read = read[..., ::-1, :] if word == "flip_rows" else read[..., ::-1]
+                fractions = fractions[..., ::-1, :] if word == "flip_rows" else fractions[..., ::-1]
         if self.settings.point_spread_px:
             sigma = (0.0, self.settings.point_spread_px, self.settings.point_spread_px)
-            read = ndimage.gaussian_filter(read, sigma, mode="constant")
-        return np.ascontiguousarray(read, dtype=np.float32)
+            fractions = ndimage.gaussian_filter(fractions, sigma, mode="constant")
+        return np.ascontiguousarray(fractions, dtype=np.float32)
 
     def recorded(self, expected: FloatArray, index: IndexArray) -> Array:
         """Frames (n, Qy, Qx) of mean patterns; ``index``: their acquisition numbers, which determine their noise."""
@@ -194,15 +194,15 @@ class Readout:
         """Sums (n, rows, cols) of the points of each pixel; 0 beyond the model."""
         size, times = self.window.size, self.window.oversampling
         rows, cols = self._places(0), self._places(1)
-        read = intensities[:, (rows % size)[:, None], (cols % size)[None, :]]
+        sums = intensities[:, (rows % size)[:, None], (cols % size)[None, :]]
         for axis, places in ((1, rows), (2, cols)):
             outside = (places < -size // 2) | (places >= size // 2)
             if outside.any():
-                read[(slice(None),) * axis + (outside,)] = 0
+                sums[(slice(None),) * axis + (outside,)] = 0
         if times == 1:
-            return np.asarray(read)
-        shape = (len(read), len(rows) // times, times, len(cols) // times, times)
-        return np.asarray(read.reshape(shape).sum(axis=(2, 4)))
+            return np.asarray(sums)
+        shape = (len(sums), len(rows) // times, times, len(cols) // times, times)
+        return np.asarray(sums.reshape(shape).sum(axis=(2, 4)))
 
     def _distorted(self, intensities: FloatArray) -> FloatArray:
         """Like :meth:`_plain`, but through the distortion, by :attr:`_reading`."""

@@ -46,7 +46,7 @@ class SimulatedScan:
     specimen: Specimen
     readout: Readout
     _propagators: ComplexArray
-    _seen: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
+    _totals: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
@@ -76,18 +76,18 @@ class SimulatedScan:
     @property
     def detected_fraction(self) -> float:
         """Fraction of the electrons that hit the detector, averaged over the frames computed so far."""
-        return self._seen["electrons"] / max(self._seen["frames"], 1.0)
+        return self._totals["electrons"] / max(self._totals["frames"], 1.0)
 
     @property
     def full_pixels(self) -> int:
         """Number of saturated values in good pixels, in the frames computed so far."""
-        return int(self._seen["full"])
+        return int(self._totals["full"])
 
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) as recorded, by acquisition number; independent of which others are requested."""
         parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
         good = ~self.readout.bad_pixels
-        self._seen["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
+        self._totals["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:
@@ -100,8 +100,8 @@ class SimulatedScan:
         for start in range(0, len(index), at_a_time):
             part = index[start : start + at_a_time]
             mean = self.readout.expected(self._intensities(part))
-            self._seen["frames"] += len(part)
-            self._seen["electrons"] += float(mean.sum(dtype=np.float64))
+            self._totals["frames"] += len(part)
+            self._totals["electrons"] += float(mean.sum(dtype=np.float64))
             yield part, mean
 
     def _intensities(self, index: IndexArray) -> FloatArray:
