@@ -97,8 +97,8 @@ class Hosts:
             return False
         usual = DEFAULT_PORTS[parts.scheme]
         sender = Host(parts.hostname, port or usual)
-        same = sender == Host(requested.name, requested.port or usual)
-        return same or self._allows(sender) or (port is None and self._allows(Host(parts.hostname)))
+        same_host = sender == Host(requested.name, requested.port or usual)
+        return same_host or self._allows(sender) or (port is None and self._allows(Host(parts.hostname)))
 
     def _allows(self, host: Host) -> bool:
         return any(allowed.covers(host) for allowed in self.allowed)

@@ -165,8 +165,8 @@ class PageMessages:
         lengths = {len(column) for column in columns.values()}
         places = [*columns.get("x", []), *columns.get("y", [])]
         words = [*columns.get("key", []), *columns.get("colour", [])]
-        whole = columns.keys() == {"x", "y", "key", "colour"} and len(lengths) == 1 and max(lengths) <= MOST_HANDLES
-        if not (whole and all(map(is_finite, places)) and all(map(is_text, words))):
+        complete = columns.keys() == {"x", "y", "key", "colour"} and len(lengths) == 1 and max(lengths) <= MOST_HANDLES
+        if not (complete and all(map(is_finite, places)) and all(map(is_text, words))):
             raise Refused("handles of virtual detectors that are none")
         entries = [[name, list(column)] for name, column in columns.items()]
         new = {"type": "map", "entries": entries}

@@ -85,8 +85,8 @@ class UploadHandler(RequestHandler):
             self._refuse(403, "files are taken from the page of this dashboard only")
             return
         name, size = self.get_query_argument("name", ""), self.get_query_argument("bytes", "")
-        sent = self.request.headers.get("Content-Length", "")
-        if not size.isdecimal() or (self.request.method == "POST" and sent != size):
+        content_length = self.request.headers.get("Content-Length", "")
+        if not size.isdecimal() or (self.request.method == "POST" and content_length != size):
             self._refuse(400, f"{name or 'a file'} does not say how large it is: load the page again")
             return
         if self._uploads.name:

@@ -64,10 +64,10 @@ class DecisionAdvice(Quiet):
         if self._status["state"] != "done" or not isinstance(slices, int):
             return
         settings = {name: value for name, value in self._form().preset().items() if name != "total_thickness_A"}
-        found: dict[str, Any] = {"num_slices": slices}
+        results: dict[str, Any] = {"num_slices": slices}
         if isinstance(thickness_A, int | float):
-            found["total_thickness_A"] = round(thickness_A, 1)
-        self._form().take_over({**settings, **found})
+            results["total_thickness_A"] = round(thickness_A, 1)
+        self._form().take_over({**settings, **results})
 
     def press(self, request: Request) -> None:
         """Start the trials, or cancel them."""
