@@ -22,13 +22,13 @@ class _LinearAlgebra:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limits: list[int] = []
-        self._before: list[tuple[LibController, int]] = []
+        self._previous_counts: list[tuple[LibController, int]] = []
 
     def begin(self, threads: int) -> None:
         with self._lock:
             if not self._limits:
                 found = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, count) for library in found if (count := library.get_num_threads())]
+                self._previous_counts = [(library, count) for library in found if (count := library.get_num_threads())]
             self._limits.append(threads)
             self._set()
 
@@ -38,7 +38,7 @@ class _LinearAlgebra:
             self._set()
 
     def _set(self) -> None:
-        for library, before in self._before:
+        for library, before in self._previous_counts:
             library.set_num_threads(min([before, *self._limits]))
 
 

@@ -26,10 +26,10 @@ def use_whole_vectors() -> None:
 
 def _change(code: ModuleType) -> None:
     """Extend the features that numba reports to LLVM for this CPU."""
-    ask = code.get_host_cpu_features
+    host_features = code.get_host_cpu_features
 
     def features() -> str:
-        found = str(ask())
-        return f"{found},{HALVES}" if WIDE in found.split(",") else found
+        names = str(host_features())
+        return f"{names},{HALVES}" if WIDE in names.split(",") else names
 
     code.get_host_cpu_features = features  # type: ignore[attr-defined]

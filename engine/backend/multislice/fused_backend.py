@@ -129,9 +129,9 @@ class FusedMultislice:
         self._scratch = self.xp.empty(0, np.complex64)
 
     def _launch(self, name: str, blocks: int, arguments: list[Any]) -> None:
-        given = tuple(NOTHING if value is None else value for value in arguments)
-        assert all(value.flags.c_contiguous for value in given)  # noqa: S101  (the kernel sees addresses only)
-        self._kernels.launch(name, blocks, given)
+        arrays = tuple(NOTHING if value is None else value for value in arguments)
+        assert all(value.flags.c_contiguous for value in arrays)  # noqa: S101  (the kernel sees addresses only)
+        self._kernels.launch(name, blocks, arrays)
 
     def _chosen(self, indices: Any) -> Any:
         """Numbers of the requested patterns, which may be on the device."""
@@ -172,13 +172,13 @@ class FusedMultislice:
             return None
         return self._single(corrections.background).ravel()[self._order.gather]
 
-    def _corrections(self, asked: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
+    def _corrections(self, requested: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
         """Gradients of the requested corrections, in double precision and in the shapes of those corrections."""
         size = self._problem.window
         double: Any = None if of_patterns is None else of_patterns.astype(np.float64)
         return Corrections(
-            shifts_px=None if asked.shifts_px is None else double[:, :2],
-            current=None if asked.current is None else double[:, 2],
+            shifts_px=None if requested.shifts_px is None else double[:, :2],
+            current=None if requested.current is None else double[:, 2],
             background=None if background is None else background[self._order.restore].reshape(size, size),
             distances_A=distances,
         )

@@ -58,8 +58,8 @@ class Masks:
         for span in self._spans:
             elsewhere[:, span] = 0
         few = np.flatnonzero((elsewhere != 0).any(axis=1))
-        in_one = kit.xp is not np  # a device is faster with one product than with several
-        if in_one or len(few) * FEW_MASKS > len(masks):
+        single_product = kit.xp is not np  # a device is faster with one product than with several
+        if single_product or len(few) * FEW_MASKS > len(masks):
             self._spans, few = [slice(0, masks.shape[1])], few[:0]
         xp, real = kit.xp, kit.real
         self._few, self._rest = xp.asarray(few), xp.asarray(elsewhere[few], dtype=real)
@@ -68,28 +68,28 @@ class Masks:
 
     def forward(self, planes: Any) -> Any:
         """(n, K) from planes (n, P * P)."""
-        made = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
+        coefficients = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
         if len(self._few):
-            made[:, self._few] += planes @ self._rest.T
-        return made
+            coefficients[:, self._few] += planes @ self._rest.T
+        return coefficients
 
     def adjoint(self, coefficients: Any) -> Any:
         """(n, P * P) from coefficients (n, K)."""
         if not len(self._few) and len(self._spans) == 1:
             return coefficients @ self._masks[0]
-        made = coefficients[:, self._few] @ self._rest
+        planes = coefficients[:, self._few] @ self._rest
         for span, masks in zip(self._spans, self._masks, strict=True):
-            made[:, span] = coefficients @ masks  # here the few masks are among the many
-        return made
+            planes[:, span] = coefficients @ masks  # here the few masks are among the many
+        return planes
 
 
-def _spans(here: Array) -> list[slice]:
+def _spans(selected: Array) -> list[slice]:
     """Runs of the given pixels, with nearby runs merged; all pixels if none are given."""
-    where = np.flatnonzero(here)
-    if not len(where):
-        return [slice(0, len(here))]
-    cuts = np.flatnonzero(np.diff(where) > len(here) // SPANS) + 1
-    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(where, cuts)]
+    indices = np.flatnonzero(selected)
+    if not len(indices):
+        return [slice(0, len(selected))]
+    cuts = np.flatnonzero(np.diff(indices) > len(selected) // SPANS) + 1
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(indices, cuts)]
 
 
 class Coefficients:
@@ -114,7 +114,7 @@ class Coefficients:
         seen = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
         products = self._masks.forward(seen)
         coefficients, scattered = products[:, : self._count], products[:, self._count :]
-        loss, derivative = self._of_coefficients(coefficients, self._values[batch].astype(self._kit.real))
+        loss, derivative = self._coefficient_loss(coefficients, self._values[batch].astype(self._kit.real))
         pulls, insides = [], []
         for number, term in enumerate(self._perpendicular):
             of_scatter = scattered[:, number] if term.scatter is not None else 0.0
@@ -133,7 +133,7 @@ class Coefficients:
             total = total + self._edge
         return loss, total.reshape(intensity.shape)
 
-    def _of_coefficients(self, s: Any, measured: Any) -> tuple[Any, Any]:
+    def _coefficient_loss(self, s: Any, measured: Any) -> tuple[Any, Any]:
         """Loss and dL/ds, (n, K)."""
         xp, kind = self._kit.xp, self._term.kind
         if kind is CoefficientTermKind.GAUSS:
