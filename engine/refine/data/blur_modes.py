@@ -37,10 +37,10 @@ def blur_modes(
     than ``MOST_MODES`` are needed.
     """
     nodes, weights = _nodes(source_A, path_A, float(np.hypot(k_row, k_col)[power > 0].max(initial=0.0)))
-    lit = np.flatnonzero(power > 0)
-    few = lit[:: max(1, len(lit) // LOOKED_PIXELS)]
-    amplitude = np.sqrt(power.ravel()[few] / power.ravel()[few].sum())
-    waves = _waves(nodes, weights, k_row.ravel()[few], k_col.ravel()[few]) * amplitude
+    bright = np.flatnonzero(power > 0)
+    sampled = bright[:: max(1, len(bright) // LOOKED_PIXELS)]
+    amplitude = np.sqrt(power.ravel()[sampled] / power.ravel()[sampled].sum())
+    waves = _waves(nodes, weights, k_row.ravel()[sampled], k_col.ravel()[sampled]) * amplitude
     shares, vectors = np.linalg.eigh(waves @ waves.T)
     shares, vectors = shares[::-1], vectors[:, ::-1]
     count = int(np.searchsorted(np.cumsum(shares), (1 - NEGLECTED) * shares.sum())) + 1

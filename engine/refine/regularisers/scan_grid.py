@@ -48,12 +48,12 @@ class SmoothGrid:
             "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
             "tilts_mrad": np.array([getattr(settings, name) for name in OF_TILTS]),
         }
-        found: list[SmoothGrid] = []
+        penalties: list[SmoothGrid] = []
         for block in asked.layout.blocks:
-            wanted = share * weights.get(block.name, np.zeros(3))
-            if wanted.any() and len(block.start) == len(asked.scan.row):
-                found.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in wanted)))
-        return tuple(found)
+            strengths = share * weights.get(block.name, np.zeros(3))
+            if strengths.any() and len(block.start) == len(asked.scan.row):
+                penalties.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in strengths)))
+        return tuple(penalties)
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:

@@ -46,5 +46,5 @@ def rows_of_three(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
     order = np.arange(len(point) - 2)
     row, column = np.divmod(point, scan_shape[1])
     step = np.diff(column)
-    together = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
-    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[together])
+    consecutive = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
+    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[consecutive])

@@ -145,11 +145,11 @@ class Objective:
         size = self._portion
         to_probe = self.move_probe or layout.probe.phase_per_A is not None
         total: LossGradient | None = None
-        for first in range(0, len(chosen), size):
+        for start in range(0, len(chosen), size):
             part = self.backend.loss_and_gradient(
                 physical.object,
                 physical.probe,
-                chosen[first : first + size],
+                chosen[start : start + size],
                 probe_gradient=to_probe,
                 corrections=physical.corrections,
             )
