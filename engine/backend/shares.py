@@ -30,14 +30,14 @@ class _LinearAlgebra:
                 found = ThreadpoolController().select(user_api="blas").lib_controllers
                 self._previous_counts = [(library, count) for library in found if (count := library.get_num_threads())]
             self._limits.append(threads)
-            self._set()
+            self._apply_limits()
 
     def end(self, threads: int) -> None:
         with self._lock:
             self._limits.remove(threads)
-            self._set()
+            self._apply_limits()
 
-    def _set(self) -> None:
+    def _apply_limits(self) -> None:
         for library, before in self._previous_counts:
             library.set_num_threads(min([before, *self._limits]))
 

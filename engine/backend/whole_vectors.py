@@ -21,10 +21,10 @@ def use_whole_vectors() -> None:
 
     Call before anything is compiled: a process keeps the setting it started with.
     """
-    change_at_import(CODE, _change)
+    change_at_import(CODE, _extend_features)
 
 
-def _change(code: ModuleType) -> None:
+def _extend_features(code: ModuleType) -> None:
     """Extend the features that numba reports to LLVM for this CPU."""
     host_features = code.get_host_cpu_features
 

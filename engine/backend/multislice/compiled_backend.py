@@ -83,7 +83,7 @@ class CompiledMultislice:
         expect_rows(self._recorded, chosen)
         model = self._model(object_planes, probe_planes, corrections)
         shifts, amplitudes = self._shifts_now(corrections), self._amplitudes(corrections)
-        parts = self._in_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)
+        parts = self._evaluate_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)
         loss, total = parts[0]
         for part_loss, gradient in parts[1:]:
             loss += part_loss
@@ -181,7 +181,7 @@ class CompiledMultislice:
         """Stop the threads."""
         self._shares.close()
 
-    def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
+    def _evaluate_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends only on the number of threads."""
         if not self._work:
             self._work = self._buffers_for(task.model)

@@ -63,9 +63,9 @@ def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     design = np.column_stack([np.ones(len(row)), row, column])
     solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)
-    away = np.hypot(*(design @ solution - dataset.positions_A).T)
+    distances = np.hypot(*(design @ solution - dataset.positions_A).T)
     step = np.asarray(solution[2])
-    if rank < 3 or not np.median(away) < 0.5 * math.hypot(*step):
+    if rank < 3 or not np.median(distances) < 0.5 * math.hypot(*step):
         raise MetadataError(f"{setting} needs a scan in rows", "leave it out: these points have no fast axis")
     return step
 

@@ -163,7 +163,7 @@ class OverlapFit:
         """
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
-        return self._strain(self._highest(np.eye(6 if stated else 8)))
+        return self._strain(self._maximum(np.eye(6 if stated else 8)))
 
     def share_of(self, strain: Strain, ends: DoubleArray) -> float:
         """Loss of likelihood when the ends are confined to directions (4, k), relative to the expected loss.
@@ -176,27 +176,27 @@ class OverlapFit:
         free[:4, : ends.shape[1]], free[4:, ends.shape[1] :] = ends, np.eye(count - 4)
         bent = -strain.hessian @ np.concatenate([strain.ends_A, np.zeros(count - 4)])
         inner = bent[:4] @ strain.ends_A - bent @ free @ np.linalg.pinv(free.T @ -strain.hessian @ free) @ (bent @ free)
-        loss = self._likelihood(strain.values) - self._likelihood(self._highest(free))
+        loss = self._likelihood(strain.values) - self._likelihood(self._maximum(free))
         return 2 * loss / inner if inner > 0 else 1.0
 
-    def _highest(self, directions: DoubleArray) -> DoubleArray:
+    def _maximum(self, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from the nominal ones along directions (m, k)."""
         values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(directions)]
         if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
-            values = max(values, self._highest_of_few(values, directions), key=self._likelihood)
-        return self._highest_from(values, directions)
+            values = max(values, self._maximum_of_few(values, directions), key=self._likelihood)
+        return self._maximum_from(values, directions)
 
-    def _highest_of_few(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
+    def _maximum_of_few(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from there with some of the frequencies, weak and strong."""
         everything = self._orders, self._spectra, self._totals
         self._orders, self._spectra, self._totals = (array[::EVERY] for array in everything)
         try:
-            values = self._highest_from(values, directions)
+            values = self._maximum_from(values, directions)
         finally:
             self._orders, self._spectra, self._totals = everything
         return values
 
-    def _highest_from(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
+    def _maximum_from(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):

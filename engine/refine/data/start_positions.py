@@ -38,11 +38,11 @@ def with_start_positions(dataset: Dataset, path: str | None) -> Dataset:
         )
     if not earlier.in_our_frame:
         placed = placed + (nominal - placed).mean(axis=0)
-    away = float(np.sqrt(((placed - nominal) ** 2).sum(axis=1).mean()))
+    distance_A = float(np.sqrt(((placed - nominal) ** 2).sum(axis=1).mean()))
     extent = float(np.hypot(*np.ptp(nominal, axis=0)))
-    if away > MOST_AWAY * extent:
+    if distance_A > MOST_AWAY * extent:
         raise MetadataError(
-            f"start_positions {path} ({earlier.program}) lie {away:.3g} Å from the nominal ones, in the mean",
+            f"start_positions {path} ({earlier.program}) lie {distance_A:.3g} Å from the nominal ones, in the mean",
             "are they of this scan, with its rotation?",
         )
     return replace(dataset, positions_A=np.asarray(placed, dtype=float))

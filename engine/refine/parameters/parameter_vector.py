@@ -266,7 +266,7 @@ class ParameterLayout:
         return planes if planes is None or self.mixture is None else self.mixture.mixed(planes, xp)
 
     def _probe_adjoint(self, gradient: Any, xp: Any) -> Any:
-        """The adjoint of :meth:`_as_seen`; real factors are self-adjoint."""
+        """The adjoint of :meth:`_as_modelled`; real factors are self-adjoint."""
         if gradient is not None and self.mixture is not None:
             gradient = self.mixture.gathered(gradient, xp)
         return gradient if gradient is None or self.cleaning is None else self.cleaning.clean_probe(gradient, xp)

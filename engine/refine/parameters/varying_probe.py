@@ -53,11 +53,11 @@ def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array
     """Express the same probes by orthogonal components, strongest first, with their mean in the first mode."""
     mean_coefficients = coefficients.mean(axis=0, dtype=np.float64)
     mean = wave + np.tensordot(mean_coefficients, components, 1)
-    away = coefficients - mean_coefficients
+    deviations = coefficients - mean_coefficients
     number = len(components)
     flat = components.reshape(number, -1)
     real = np.concatenate([flat.real, flat.imag], axis=1)  # coefficients are real
-    coefficient_qr, component_qr = np.linalg.qr(away), np.linalg.qr(real.T)
+    coefficient_qr, component_qr = np.linalg.qr(deviations), np.linalg.qr(real.T)
     turned, sizes, directions = np.linalg.svd(coefficient_qr[1] @ component_qr[1].T)
     size = np.sqrt((np.abs(mean) ** 2).sum())
     rotated = (component_qr[0] @ directions[: len(sizes)].T).T.reshape(len(sizes), 2, -1)

@@ -54,7 +54,7 @@ class Regularisation:
         instances: list[tuple[Registration, Any]] = []
         for registration in registered():
             if registration.kind == kind and registration.on(settings):
-                instances += [(registration, each) for each in _of_preset(registration, context)]
+                instances += [(registration, each) for each in _instances(registration, context)]
         return instances
 
     @staticmethod
@@ -74,7 +74,7 @@ class Regularisation:
         return wedge_between(self.spacings_A, shape, self.grid.pixel_A, beta)
 
 
-def _of_preset(registration: Registration, context: Asked) -> tuple[Any, ...]:
+def _instances(registration: Registration, context: Asked) -> tuple[Any, ...]:
     """The instances that a regulariser creates for an epoch's settings."""
     with registration.at_work():
         created = registration.made_by.of_preset(context)

@@ -39,7 +39,7 @@ def layout_of(layout: ParameterLayout, tile: Tile) -> ParameterLayout:
     """The layout of a tile's vector; ``layout``: that of the whole."""
     slices, _, columns = layout.object_shape
     shape = (slices, tile.rows[1] - tile.rows[0], columns)
-    return replace(layout, object_shape=shape, blocks=tuple(_of_tile(block, tile) for block in layout.blocks))
+    return replace(layout, object_shape=shape, blocks=tuple(_tile_block(block, tile) for block in layout.blocks))
 
 
 def part_of_vector(layout: ParameterLayout, vector: Array, tile: Tile) -> Array:
@@ -70,7 +70,7 @@ def rows_of(flat: Array, layout: ParameterLayout, rows: Rows) -> Array:
     return flat.reshape(-1, *layout.object_shape[1:])[:, slice(*rows)].ravel()
 
 
-def _of_tile(block: Block, tile: Tile) -> Block:
+def _tile_block(block: Block, tile: Tile) -> Block:
     indices = _tile_indices(block, tile)
     return replace(block, start=block.start[indices], curvature=block.curvature[indices])
 

@@ -102,24 +102,24 @@ class Coefficients:
         self._whitening = None if compressed.whitening is None else xp.asarray(compressed.whitening, dtype=real)
         self._edge = None if compressed.edge is None else xp.asarray(compressed.edge, dtype=real)
         masks = np.asarray(compressed.masks, dtype=real)
-        self._perpendicular = [_Perpendicular(kit, term, masks, each) for each in compressed.perpendicular]
+        self._perpendicular = [_Perpendicular(kit, term, masks, length) for length in compressed.perpendicular]
         # the contribution of scattered counts to each length is one more mask: no second pass over the planes
-        scatters = [one.scatter[None] for one in self._perpendicular if one.scatter is not None]
+        scatters = [length_term.scatter[None] for length_term in self._perpendicular if length_term.scatter is not None]
         self._count, self._masks = len(masks), Masks(kit, np.concatenate([masks, *scatters]))
 
     def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
         xp, flat = self._kit.xp, intensity.reshape(len(intensity), -1)
         rooted = self._term.kind is CoefficientTermKind.ROOT
-        seen = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
-        products = self._masks.forward(seen)
+        signal = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
+        products = self._masks.forward(signal)
         coefficients, scattered = products[:, : self._count], products[:, self._count :]
         loss, derivative = self._coefficient_loss(coefficients, self._values[batch].astype(self._kit.real))
         pulls, insides = [], []
         for number, term in enumerate(self._perpendicular):
             of_scatter = scattered[:, number] if term.scatter is not None else 0.0
-            more, pull, inside = term.compare(seen, coefficients, of_scatter, batch)
-            loss, derivative = loss + more, term.taken_out(derivative, pull, coefficients)
+            length_loss, pull, inside = term.compare(signal, coefficients, of_scatter, batch)
+            loss, derivative = loss + length_loss, term.taken_out(derivative, pull, coefficients)
             insides.append(inside)
             if term.scatter is not None:
                 pulls.append(pull)
@@ -127,7 +127,7 @@ class Coefficients:
         for inside in insides:
             total += inside
         if rooted:
-            total = total / (2 * seen)
+            total = total / (2 * signal)
         if self._edge is not None:
             loss = loss + (flat @ self._edge).sum(dtype=np.float64)
             total = total + self._edge
@@ -141,14 +141,14 @@ class Coefficients:
             difference = root - xp.sqrt(measured)
             loss, derivative = difference**2, difference / root
         elif kind is CoefficientTermKind.POISSON:
-            safe = s + (self._term.offset + TINY_COUNTS)
-            loss = safe - measured - measured * (xp.log(safe) - xp.log(xp.where(measured > 0, measured, 1)))
-            derivative = 1 - measured / safe
+            model = s + (self._term.offset + TINY_COUNTS)
+            loss = model - measured - measured * (xp.log(model) - xp.log(xp.where(measured > 0, measured, 1)))
+            derivative = 1 - measured / model
         elif kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT):
-            away = s - measured
+            residual = s - measured
             if self._whitening is not None:
-                away = away @ self._whitening.T
-            loss, derivative = away**2, 2 * away
+                residual = residual @ self._whitening.T
+            loss, derivative = residual**2, 2 * residual
             if self._whitening is not None:
                 derivative = derivative @ self._whitening
         else:
@@ -170,15 +170,15 @@ class _Perpendicular:
         self.scatter = None if rooted else region - (masks[perpendicular.masks] ** 2).sum(axis=0)
         """(P * P,) derivative by the intensity of what scattered counts add to the square; None for roots."""
 
-    def compare(self, seen: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
+    def compare(self, signal: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
         """Loss, its derivative by the length (n, 1), and the derivative by the planes seen by the region (n, P * P)."""
         s = coefficients[:, self._rows]
-        inside = seen * self._region
-        length = self._xp.einsum("nk,nk->n", inside, seen) - (s**2).sum(axis=1) + of_scatter
-        away = length - self._measured[batch].astype(self._real)
-        pull = (2 * self._weight * away)[:, None]
+        inside = signal * self._region
+        length = self._xp.einsum("nk,nk->n", inside, signal) - (s**2).sum(axis=1) + of_scatter
+        residual = length - self._measured[batch].astype(self._real)
+        pull = (2 * self._weight * residual)[:, None]
         inside *= 2 * pull
-        return self._weight * (away**2).sum(dtype=np.float64), pull, inside
+        return self._weight * (residual**2).sum(dtype=np.float64), pull, inside
 
     def taken_out(self, derivative: Any, pull: Any, coefficients: Any) -> Any:
         """Derivative by the coefficients (n, K), minus the contribution of the length."""

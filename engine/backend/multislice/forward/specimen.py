@@ -162,10 +162,10 @@ class Specimen:
         key = length if isinstance(length, float) else step.shares
         if key not in place.ramps:
             place.ramps.clear()
-            place.ramps[key] = propagator * self._beyond_common(length, values, place.batch)
+            place.ramps[key] = propagator * self._pattern_factor(length, values, place.batch)
         return place.ramps[key]
 
-    def _beyond_common(self, length: Any, values: Values, batch: Any) -> Any:
+    def _pattern_factor(self, length: Any, values: Values, batch: Any) -> Any:
         """(n or 1, 1, P, P) factor of each pattern's free space relative to the untilted one over a length."""
         factor: Any = None
         if self._tilted:
@@ -178,7 +178,7 @@ class Specimen:
         return stretched if factor is None else factor * stretched
 
     def own_space(self, step: Propagate, values: Values, batch: Any) -> Any:
-        """Phases (n or 1, 2, P) along rows and columns that make up :meth:`_beyond_common`; None if there are none.
+        """Phases (n or 1, 2, P) along rows and columns that make up :meth:`_pattern_factor`; None if there are none.
 
         For free space whose phase is the sum of a row phase and a column phase.
         """

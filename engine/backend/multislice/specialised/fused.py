@@ -194,32 +194,31 @@ class SpecialisedFused(GeneralMultislice):
         )
         if self._compares:
             return max(1, OWN_BYTES // argument_bytes)
-        pattern_bytes = (
-            argument_bytes + 8 * self._kept_each(task) + 24 * size**2
-        )  # intensities and the arrays made from them
+        # the last part: intensities and the arrays made from them
+        pattern_bytes = argument_bytes + 8 * self._scratch_size(task) + 24 * size**2
         limit_bytes = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
         return max(1, int(limit_bytes) // pattern_bytes)
 
-    def _kept_each(self, task: _Task) -> int:
+    def _scratch_size(self, task: _Task) -> int:
         """Complex numbers kept per block or, in two stages, per pattern (``kernel.cu``: place_scratch)."""
         pixels, slices = self._problem.window**2, len(self._program.slices)
         pairs = task.values.modes * len(task.values.objects)
-        each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
-        each += pairs * (slices - 1) * pixels if _needs_moments(task.requested) else 0
-        each += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
-        return each + (pixels + pixels // 2 if _needs_aperture(task.requested) else 0)
+        size = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
+        size += pairs * (slices - 1) * pixels if _needs_moments(task.requested) else 0
+        size += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
+        return size + (pixels + pixels // 2 if _needs_aperture(task.requested) else 0)
 
-    def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
-        """Number of blocks to start, and the result of :meth:`_kept_each`."""
-        each = self._kept_each(task)
+    def _allocate_scratch(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
+        """Number of blocks to start, and the result of :meth:`_scratch_size`."""
+        size = self._scratch_size(task)
         blocks = min(kernels.resident, patterns)
         spaces = blocks if self._compares else patterns
-        if spaces * each > len(self._scratch):
+        if spaces * size > len(self._scratch):
             self._scratch = self.xp.empty(0, np.complex64)  # freed before more is allocated
             if self._compares:
-                spaces = max(1, min(spaces, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
-            self._scratch = self.xp.empty(spaces * each, np.complex64)
-        return min(blocks, len(self._scratch) // each), each
+                spaces = max(1, min(spaces, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * size)))
+            self._scratch = self.xp.empty(spaces * size, np.complex64)
+        return min(blocks, len(self._scratch) // size), size
 
     def _add(self, task: _Task, batch: Any, of_light: Any, total: Corrections) -> Any:
         """Loss of some patterns; their gradients are added to the sums of the task and to ``total``."""
@@ -271,7 +270,7 @@ class SpecialisedFused(GeneralMultislice):
         """Launch the kernel on some patterns; return their losses, if it compares."""
         xp, values, model, order = self.xp, task.values, self._model, self._order
         kernels = self._compiled(replace(self._plan, features=self._features_now(sums, stage)))
-        blocks, each = self._room(task, kernels, len(batch))
+        blocks, each = self._allocate_scratch(task, kernels, len(batch))
         losses = xp.empty(len(batch), np.float32)
         _, rows, columns = self._problem.object_shape
         term = self._problem.data_term

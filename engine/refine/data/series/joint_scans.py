@@ -77,10 +77,10 @@ def _check(first: Dataset, scan: Dataset, name: str) -> None:
             "crop or bin them alike: ptylive convert --help",
         )
     under_one_calibration(first.calibration, scan.calibration)
-    away = np.abs(scan.beam_center_px - first.beam_center_px).max()
-    if away > FARTHEST_CENTRE * min(shape):
+    distance_px = np.abs(scan.beam_center_px - first.beam_center_px).max()
+    if distance_px > FARTHEST_CENTRE * min(shape):
         raise MetadataError(
-            f"the beam of {name} lies {away:.3g} px from that of the first scan", "centre the patterns first"
+            f"the beam of {name} lies {distance_px:.3g} px from that of the first scan", "centre the patterns first"
         )
 
 

@@ -105,8 +105,8 @@ def _nearest_peak(
     """Among maxima about as high as the highest, the one with the smallest displacement."""
     peaks = (correlation == maximum_filter(correlation, 3)) & (correlation >= AS_GOOD * correlation.max())
     places = np.argwhere(peaks)
-    away = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
-    row, column = places[np.argmin(away)]
+    distances = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
+    row, column = places[np.argmin(distances)]
     return int(row), int(column)
 
 
