@@ -82,8 +82,10 @@ def main() -> None:
         assert sharing.last is not None
         times = seconds_of(result)
         first = first or times
-        talk = sum(one["talk_seconds"] for one in sharing.last.talk) / sum(one["seconds"] for one in sharing.last.talk)
-        sent = sum(one["sent_bytes"] for one in sharing.last.talk) / 1e6
+        talk = sum(one["talk_seconds"] for one in sharing.last.tile_statistics) / sum(
+            one["seconds"] for one in sharing.last.tile_statistics
+        )
+        sent = sum(one["sent_bytes"] for one in sharing.last.tile_statistics) / 1e6
         ups = f"{first[0] / times[0]:9.2f} {first[1] / times[1]:9.2f}"
         print(
             f"{workers:7d}  {times[0]:7.2f}  {times[1]:14.2f}  {ups:>24}  {100 * talk:14.1f} %  {sent:8.0f}"

@@ -49,9 +49,9 @@ class Adam:
     published = Published(epochs=200, batch_size=32)
 
     @classmethod
-    def of(cls, given: Given) -> Adam:
+    def of(cls, inputs: Given) -> Adam:
         """Create from the settings."""
-        problem, settings = given.problem, given.settings
+        problem, settings = inputs.problem, inputs.settings
         amplitude, largest = _units(problem)
         rates = (settings.adam_object_rate, settings.adam_probe_rate, settings.adam_position_rate)
         kind = problem.data_term.kind

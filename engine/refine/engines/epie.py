@@ -39,11 +39,11 @@ class Epie:
     published = Published(epochs=50, batch_size=1)
 
     @classmethod
-    def of(cls, given: Given, xp: Any = np) -> Epie:
+    def of(cls, inputs: Given, xp: Any = np) -> Epie:
         """Create from the settings, for arrays of the module ``xp``."""
-        multislice = given.problem.object_shape[0] > 1
-        model = GeneralMultislice(given.problem, xp, "complex64", "waves") if multislice else None
-        return cls(given.problem.corners, given.object_step, given.probe_step, model)
+        multislice = inputs.problem.object_shape[0] > 1
+        model = GeneralMultislice(inputs.problem, xp, "complex64", "waves") if multislice else None
+        return cls(inputs.problem.corners, inputs.object_step, inputs.probe_step, model)
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
         """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`. Changes the gradient of ``batch``."""

@@ -50,10 +50,10 @@ class LsqMl:
     published = Published(epochs=50, batch_size=64)
 
     @classmethod
-    def of(cls, given: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
+    def of(cls, inputs: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
         """Create from the settings, for arrays of the module ``xp``."""
-        model = GeneralMultislice(given.problem, xp, dtype, "waves")
-        return cls(model, given.problem.corners, given.settings.lsq_damping, given.object_step, given.probe_step)
+        model = GeneralMultislice(inputs.problem, xp, dtype, "waves")
+        return cls(model, inputs.problem.corners, inputs.settings.lsq_damping, inputs.object_step, inputs.probe_step)
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
         """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""

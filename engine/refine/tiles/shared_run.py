@@ -59,11 +59,11 @@ class SharedRun:
         self._log, self._message, self._warning = Log(), "", ""
         self._held_out: tuple[IndexArray, ...] = ()
         """Groups of held-out patterns."""
-        self._ended: dict[int, Mapping[str, Any]] = {}
+        self._end_messages: dict[int, Mapping[str, Any]] = {}
         self._final: dict[int, int] = {}
         self._announced: dict[int, set[int]] = {}
         """Serial number of a saved state -> tiles that have announced it."""
-        self.talk: tuple[Mapping[str, Any], ...] = ()
+        self.tile_statistics: tuple[Mapping[str, Any], ...] = ()
         """Statistics of each tile: total seconds, seconds spent on messages, bytes sent."""
 
     def run(self, *, resume: bool) -> RefineResult:
@@ -104,18 +104,18 @@ class SharedRun:
 
     def _run_crew(self, sets: TileSets) -> None:
         """Work with one crew until the end of the run. Raises CrewLost."""
-        self._ended, self._final, self._announced = {}, {}, {}
+        self._end_messages, self._final, self._announced = {}, {}, {}
         saved = None if sets.newest is None else sets.newest.read
         with self._workers.crew(self._part, saved) as crew:
             stop_requested = False
-            while len(self._ended) < len(self._tiles):
+            while len(self._end_messages) < len(self._tiles):
                 for tile, message in crew.heard():
                     self._handle(tile, message, crew, sets)
                 if not stop_requested and self._observers.should_stop():
                     crew.stop()
                     stop_requested = True
                 time.sleep(crew.poll_s)
-            self.talk = tuple(self._ended[tile] for tile in range(len(self._tiles)))
+            self.tile_statistics = tuple(self._end_messages[tile] for tile in range(len(self._tiles)))
             self._save(crew, sets, max(self._final.values()))
 
     def _part(self, tile: int) -> bytes:
@@ -132,10 +132,10 @@ class SharedRun:
             serial = int(message["serial"])
             self._final[tile] = serial
             self._announced.setdefault(serial, set()).add(tile)
-            if len(self._announced[serial]) == len(self._tiles) and not self._ended:
+            if len(self._announced[serial]) == len(self._tiles) and not self._end_messages:
                 self._save(crew, sets, serial)
         elif kind == "ended":
-            self._ended[tile] = message
+            self._end_messages[tile] = message
         elif kind == "lost":
             raise CrewLost(str(message["message"]))
         else:
@@ -186,7 +186,7 @@ class SharedRun:
 
     def _result(self, newest: TileSet) -> RefineResult:
         """Combine the tiles to a result."""
-        layout, first_end = self._problem.layout, self._ended[0]
+        layout, first_end = self._problem.layout, self._end_messages[0]
         combined = np.zeros(layout.size, np.float32)
         gradient: Array | None = np.zeros(layout.size, np.float32)
         for tile in self._tiles:

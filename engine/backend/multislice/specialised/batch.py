@@ -56,7 +56,7 @@ class Blocks(NamedTuple):
             recorded.weights,
             recorded.corners[batch],
             np.ascontiguousarray(values.shifts_px[batch], dtype=np.float64),
-            self._in_precision(amplitudes),
+            self._cast(amplitudes),
             self._phasors_or_none(self.detector.exit_phases(values, batch), count),
             np.ascontiguousarray(marker * values.modes, dtype=np.int64),
             self._phasors_or_none(self.illumination.tilt_phases(values, batch), count),
@@ -64,9 +64,7 @@ class Blocks(NamedTuple):
             self._phasors(self.detector.lens_phases(values, batch)[:, ::-1], count) if is_near_field else NONE_4,
             self._aberrations(values, batch),
             self._plates(batch),
-            self._in_precision(
-                values.varied.coefficients[batch] if values.varied is not None else np.zeros((count, 0))
-            ),
+            self._cast(values.varied.coefficients[batch] if values.varied is not None else np.zeros((count, 0))),
         )
         return in_precision(patterns, self.real)
 
@@ -85,7 +83,7 @@ class Blocks(NamedTuple):
 
     def _aberrations(self, values: Values, batch: IndexArray) -> Array:
         groups = self.model.aberrations
-        return NONE_2 if groups is None else self._in_precision(values.aberrations_A[groups.group[batch]])
+        return NONE_2 if groups is None else self._cast(values.aberrations_A[groups.group[batch]])
 
     def _plates(self, batch: IndexArray) -> Array:
         if self.model.phase_plates is None:
@@ -93,7 +91,7 @@ class Blocks(NamedTuple):
         plates = np.swapaxes(np.asarray(self.model.phase_plates[batch]), 1, 2)
         return laid_out(np.stack([plates.real, plates.imag], axis=1), self.real)
 
-    def _in_precision(self, values: Any) -> Array:
+    def _cast(self, values: Any) -> Array:
         return np.ascontiguousarray(values, dtype=self.real)
 
     def _phasors_or_none(self, phases: DoubleArray | None, count: int) -> Array:
