@@ -85,10 +85,12 @@ def main() -> None:
         assert sharing.last is not None
         times = seconds_of(result)
         first = first or times
-        talk = sum(worker["talk_seconds"] for worker in sharing.last.talk) / sum(
-            worker["seconds"] for worker in sharing.last.talk
+        talk = sum(worker["talk_seconds"] for worker in sharing.last.tile_statistics) / sum(
+            
+            worker["seconds"] for worker in sharing.last.tile_statistics
+        
         )
-        sent = sum(worker["sent_bytes"] for worker in sharing.last.talk) / 1e6
+        sent = sum(worker["sent_bytes"] for worker in sharing.last.tile_statistics) / 1e6
         ups = f"{first[0] / times[0]:9.2f} {first[1] / times[1]:9.2f}"
         print(
             f"{workers:7d}  {times[0]:7.2f}  {times[1]:14.2f}  {ups:>24}  {100 * talk:14.1f} %  {sent:8.0f}"

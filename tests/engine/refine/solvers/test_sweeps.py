@@ -243,9 +243,9 @@ def test_a_sweep_that_an_earlier_version_kept_halfway_begins_anew():
     solver = sweeps(Told([4.0, 3.0]), batch_size=PATTERNS)
     old = SweepState(START + 1, sweep=1, batch=1, running_loss=9.0, start=START, losses=(5.0,), lowest=1.0)
     fresh = SweepState(START, sweep=1, losses=(5.0,), lowest=1.0, striped=True)
-    assert solver._taken_up(old) == replace(fresh, vector=old.start)
-    assert solver._taken_up(fresh) is fresh
+    assert solver._with_stripes(old) == replace(fresh, vector=old.start)
+    assert solver._with_stripes(fresh) is fresh
     ended = solver.step(old)
     assert (ended.sweep, ended.losses) == (2, (5.0, 4.0))
     begun = SweepState(START + 1, sweep=1, losses=(5.0,))
-    assert solver._taken_up(begun).vector is begun.vector
+    assert solver._with_stripes(begun).vector is begun.vector
