@@ -298,8 +298,8 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
-        about = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
-        settings = {**describe_run(command_line, scan.backend), **about, **described}
+        scan_description = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
+        settings = {**describe_run(command_line, scan.backend), **scan_description, **described}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

@@ -61,9 +61,9 @@ def journals(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
-                found.append((about.st_mtime_ns, path))
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime_ns, path))
     return [path for _, path in sorted(found)]
 
 
@@ -84,10 +84,10 @@ def remove_never_begun(folder: Path) -> None:
 def age_and_size(path: Path) -> tuple[float, int]:
     """Time in s since a file last changed, and its bytes; infinite if the file cannot be examined."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError:
         return float("inf"), 0
-    return time.time() - about.st_mtime, about.st_size
+    return time.time() - status.st_mtime, status.st_size
 
 
 def read_leftover(worker: FileWorker, path: Path) -> Leftover:
