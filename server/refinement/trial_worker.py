@@ -40,7 +40,7 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
         send({"kind": "ready"})
         while (wanted := inbox.next_trial()) is not None:
             began = time.monotonic()
-            state, reason = _one(job, part, wanted, inbox, send)
+            state, reason = _run_trial(job, part, wanted, inbox, send)
             inbox.pruned.discard(int(wanted["trial"]))
             report = {"trial": int(wanted["trial"]), "state": state, "reason": reason}
             send({"kind": "tried", **report, "seconds": time.monotonic() - began})
@@ -91,7 +91,7 @@ class _Unwanted(Exception):
     """The result of the trial is no longer wanted."""
 
 
-def _one(job: RefineJob, part: Dataset, wanted: Mapping[str, Any], inbox: Inbox, send: Send) -> tuple[str, str]:
+def _run_trial(job: RefineJob, part: Dataset, wanted: Mapping[str, Any], inbox: Inbox, send: Send) -> tuple[str, str]:
     """Run one trial; return how it ended, and the reason if it failed."""
     from ptylive.application.tuning.tunables import applied
     from ptylive.engine.refine.tuning.held_out import TrialContext

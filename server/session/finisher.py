@@ -186,7 +186,7 @@ class Finisher:
                 )
             else:
                 return
-            self._say_of(scan, self._fill_detectors(scan, frames))
+            self._report_problems(scan, self._fill_detectors(scan, frames))
             payloads = scan.take(rendering)
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -215,7 +215,7 @@ class Finisher:
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:
-            self._say_of(scan, self._fill_detectors(scan, frames_of(scan, self.files)))
+            self._report_problems(scan, self._fill_detectors(scan, frames_of(scan, self.files)))
             payloads = scan.take_detectors()
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -240,7 +240,7 @@ class Finisher:
             scan.detectors.fill(coverage, frames())
         return problems
 
-    def _say_of(self, scan: ScanSession, problems: Iterable[str]) -> None:
+    def _report_problems(self, scan: ScanSession, problems: Iterable[str]) -> None:
         for line in problems:
             if line not in scan.told_problems:
                 scan.told_problems.add(line)
