@@ -62,9 +62,9 @@ class Calibration:
         if name != "detector_pixel_invA":
             return ""
         inputs = ("energy_eV", "convergence_semiangle_mrad")
-        lacking = [needed for needed in inputs if self.get(needed) is None]
-        if lacking:
-            return f", found from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
+        missing = [needed for needed in inputs if self.get(needed) is None]
+        if missing:
+            return f", found from the disc once {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} known"
         return ", and the mean pattern shows no bright disc to derive it from"
 
     def origin(self, name: str) -> Origin | None:

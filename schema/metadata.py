@@ -179,9 +179,9 @@ def build(section: str, values: Mapping[str, Any], source: str) -> Any:
 def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a section in the units of their fields; impossible ones are refused, odd ones not questioned."""
     found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
-    inner = values.get("aberrations") if section == "optics" else None
-    if isinstance(inner, Mapping):
-        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in inner.items()}
+    coefficients = values.get("aberrations") if section == "optics" else None
+    if isinstance(coefficients, Mapping):
+        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in coefficients.items()}
     return found
 
 
@@ -254,12 +254,12 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if missing(name)}
 
 
-def beneath(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata whose quantity ``over`` does not give, under this name or another.
+def beneath(values: Mapping[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata whose quantity ``overriding`` does not give, under this name or another.
 
     Raises MetadataError for unknown names.
     """
-    covered = {quantity for name in over for quantity in _quantities_of(name)}
+    covered = {quantity for name in overriding for quantity in _quantities_of(name)}
     return {name: value for name, value in values.items() if not covered & _quantities_of(name)}
 
 

@@ -51,7 +51,7 @@ def say_unraisable_in_a_line(program: str) -> None:
         count = counts.count(about.exc_type.__name__, place)
         if count == 10 ** (len(str(count)) - 1):
             text = " ".join(str(about.exc_value).split())[:_LONGEST]
-            problem = f"{place}: {about.exc_type.__name__}: {text}{_times(count)}"
+            problem = f"{place}: {about.exc_type.__name__}: {text}{_count_text(count)}"
             _write(f"{program}: WARNING: nobody could take this error, {problem}")
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -74,7 +74,7 @@ def tell_parent(line: str) -> None:
         os._exit(ORPHANED)
 
 
-def _times(count: int) -> str:
+def _count_text(count: int) -> str:
     return f" ({count} so far)" if count > 1 else ""
 
 

@@ -118,7 +118,7 @@ class Scan(Model):
         return {**data, "step_A": float(view) / int(np.ravel(shape)[-1])}
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         if self.shape is not None:
             rows, cols = self.shape
             if rows < 1 or cols < 1 or rows * cols > MAX_SCAN_POSITIONS:

@@ -115,8 +115,8 @@ def _check(node: ast.AST, text: str, depth: int) -> None:
         raise MetadataError(f"schedule {text!r} is nested too deeply", "write it simpler")
     if not _allowed(node):
         raise MetadataError(f"schedule {text!r}: {ast.unparse(node)!r} is not allowed", f"use {_GRAMMAR}")
-    inner = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
-    for child in inner:
+    children = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+    for child in children:
         if isinstance(child, ast.expr):
             _check(child, text, depth + 1)
 

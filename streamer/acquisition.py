@@ -108,9 +108,9 @@ class Acquisition:
         elif isinstance(message, EndMessage):
             self._on_end(replace(message, uid=self._known.meant(message.uid, source)))
         else:
-            self._on_named(message if source is None else replace(message, source=source), message.uid)
+            self._on_frames_of(message if source is None else replace(message, source=source), message.uid)
 
-    def _on_named(self, message: FramesMessage, uid: str) -> None:
+    def _on_frames_of(self, message: FramesMessage, uid: str) -> None:
         """Process frames under their sender's ``uid``, or under the name their scan had when they arrived."""
         name = self._known.meant(uid, message.source)
         if name != message.uid:
@@ -394,6 +394,6 @@ class Acquisition:
                     self.handle(message, source)
                     continue
                 scan = self._known.closed.get(message.uid)
-                self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
+                self._on_frames_of(message, message.uid if scan is None else scan.progress.sent_as)
             except WireError as error:
                 self.reject(error)

@@ -148,8 +148,8 @@ def _owner(lock: Path) -> str:
     """Name the holder of a lock, for people."""
     guard = _exclusive(lock)
     words = _words(guard) or _words(lock)
-    who, _, since = words.strip().partition(" ")
-    owner = ProcessName.parse(who)
+    name, _, since = words.strip().partition(" ")
+    owner = ProcessName.parse(name)
     if owner is None:
         return "another process"
     if owner.is_here:

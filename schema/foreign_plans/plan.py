@@ -164,7 +164,7 @@ def transform_of(flips: Any, name: str) -> str | None:
     """``detector_transform`` of [rows reversed, columns reversed, transposed], applied in this order; None if none."""
     if not isinstance(flips, list | tuple) or len(flips) != 3:
         raise MetadataError(f"{name} = {brief(flips)} is not a list of three", "correct the file")
-    words = [word for word, on in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if on]
+    words = [word for word, is_set in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if is_set]
     return "+".join(reversed(words)) or None  # ours is undone last word first
 
 

@@ -84,8 +84,8 @@ def blurred(value: Any, into: Gathered) -> None:
     if turns is False:
         return
     size = strength(turns, number_of(table.get("std", 0.4), "obj_rblur.std"))
-    for key, but in (("apply_gaussian_filter_px", "amplitude"), ("apply_gaussian_filter_amplitude_px", "phase")):
-        if part != but:
+    for key, excluded in (("apply_gaussian_filter_px", "amplitude"), ("apply_gaussian_filter_amplitude_px", "phase")):
+        if part != excluded:
             into.preset[key] = size
 
 

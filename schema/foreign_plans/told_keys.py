@@ -42,11 +42,11 @@ class Told(dict[str, Any]):
         missing = [key for key in sorted(self._looked_up) if not super(Told, self).__contains__(key)]
         for key, value in super().items():
             if key not in self._looked_up:
-                yield from ((key, ours) for ours in _alike(key, missing))
+                yield from ((key, ours) for ours in _similar(key, missing))
             yield from ((f"{key}.{theirs}", ours) for theirs, ours in misspelt(value))
 
 
-def _alike(key: str, missing: list[str]) -> list[str]:
+def _similar(key: str, missing: list[str]) -> list[str]:
     """The intended key, if any: with the same letters (difflib misses short ones), or sufficiently similar."""
     return [ours for ours in missing if sorted(ours) == sorted(key)][:1] or get_close_matches(key, missing, 1, ALIKE)
 

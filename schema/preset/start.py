@@ -101,7 +101,7 @@ class StartSettings(StrictModel):
             raise ValueError(error.line()) from None
 
     @model_validator(mode="after")
-    def _of_its_map(self) -> Self:
+    def _check_map_settings(self) -> Self:
         method = MADE_BY.get(self.start_map, self.start_map)
         for name in self.map_settings:
             if name.partition(".")[0] != method:

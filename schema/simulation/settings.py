@@ -127,7 +127,7 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     out = []
     for key, value in values.items():
         if key in GROUPS and isinstance(value, Mapping):
-            out += [(key, _known(f"{key}.{name}"), inner) for name, inner in value.items()]
+            out += [(key, _known(f"{key}.{name}"), setting) for name, setting in value.items()]
         else:
             name = _known(str(key))
             out.append((HOMES[name], name, value))
@@ -149,7 +149,7 @@ def _quantity(name: str, value: Any) -> Any:
     """A value in the unit of its name. MetadataError for another unit, or a missing one where the value looks wrong."""
     if name in PLAUSIBLE:
         return understood(name, value)
-    kind, unit = next((both for ending, both in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
+    kind, unit = next((pair for ending, pair in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
     if isinstance(value, list | tuple):
         return [_quantity(name, part) for part in value]
     if not isinstance(value, str):

@@ -140,11 +140,11 @@ class Batch:
         with self._changed:
             while not self._running.stopping and len(self._running) < places and (number := self._next()) is not None:
                 self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
-                self._running.begin(number, self._one)
+                self._running.begin(number, self._run_one)
 
     # -- one scan, in its own thread --------------------------------------------------------------------------------
 
-    def _one(self, number: int) -> None:
+    def _run_one(self, number: int) -> None:
         started, before_s = time.monotonic(), self._rows[number].seconds
         try:
             outcome = self._refined(number)

@@ -43,14 +43,14 @@ def refine_elsewhere(
     cluster, when = where
     with places(None, cluster, job.backend, job.threads, tell, when) as (launch, _):
         running = launch(job)
-        over = threading.Event()
-        threading.Thread(target=_pass_on, args=(stop, over, running.tell), name="stop", daemon=True).start()
+        finished = threading.Event()
+        threading.Thread(target=_pass_on, args=(stop, finished, running.tell), name="stop", daemon=True).start()
         ended: dict[str, Any] = {}
         try:
             for message in running.messages():
                 ended = _handle(message, state, shown, tell) or ended
         finally:
-            over.set()
+            finished.set()
             running.end()
     if ended.get("kind") != "ended":
         reason = str(ended.get("message") or running.ending())
@@ -76,9 +76,9 @@ def _handle(message: dict[str, Any], state: RunState, shown: Shown, tell: Callab
     return {}
 
 
-def _pass_on(stop: threading.Event, over: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
+def _pass_on(stop: threading.Event, finished: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
     """Pass Ctrl-C on as a stop message to the worker."""
-    while not over.wait(0.1):
+    while not finished.wait(0.1):
         if stop.is_set():
             tell({"stop": True})
             return

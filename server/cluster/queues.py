@@ -101,18 +101,18 @@ def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
 @contextmanager
 def _problems() -> Iterator[list[str]]:
     """Collect problems with submitting jobs, which dask-jobqueue only writes to a log, with a traceback."""
-    heard: list[str] = []
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
             text = str(error or record.getMessage())
-            heard.append(" ".join((text.rpartition("stderr:")[2].strip() or text).split()))
+            messages.append(" ".join((text.rpartition("stderr:")[2].strip() or text).split()))
 
     log, listener = logging.getLogger("tornado.application"), Listener()
     handlers, propagate = log.handlers, log.propagate
     log.handlers, log.propagate = [listener], False
     try:
-        yield heard
+        yield messages
     finally:
         log.handlers, log.propagate = handlers, propagate

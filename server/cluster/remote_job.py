@@ -266,11 +266,11 @@ class RemoteJob:
             while self._outgoing:
                 runner.tell(self._outgoing[0])
                 self._outgoing.popleft()
-            heard = runner.hear()
-            for message in heard["messages"]:
+            reply = runner.hear()
+            for message in reply["messages"]:
                 yield message if home is None else home.brought(message)
-            if heard["ended"] is not None:
-                self._ending = str(heard["ended"])
+            if reply["ended"] is not None:
+                self._ending = str(reply["ended"])
                 return
             if home is not None and time.monotonic() - looked > CHECKPOINTS_S:
                 home.fetch_checkpoints()

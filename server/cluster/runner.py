@@ -107,8 +107,8 @@ class Runner:
         for message in shown[:-1]:
             for name in PICTURES:
                 message.pop(name, None)
-        over = self._ended[0] if ended and not self._heard else None
-        return pack({"messages": messages, "ended": over})
+        ending = self._ended[0] if ended and not self._heard else None
+        return pack({"messages": messages, "ended": ending})
 
     def changed(self, names: list[str]) -> list[str]:
         """Return which of the named files have been written since the last call, oldest first."""
@@ -161,10 +161,10 @@ class Runner:
             self._reading = None
 
 
-def _listen(process: JobProcess, heard: deque[dict[str, Any]], ended: list[str]) -> None:
+def _listen(process: JobProcess, messages: deque[dict[str, Any]], ended: list[str]) -> None:
     """Collect the messages of a refinement until it has ended, without a reference that keeps the runner alive."""
     for message in process.messages():
-        heard.append(message)
+        messages.append(message)
     ended.append(process.ending())
 
 

@@ -63,9 +63,9 @@ class ClusterWorkers:
             waited = time.monotonic() - since
             if len(places) == self.tiles or (places and waited > GATHER_S):
                 present = self._cluster.workers()
-                for gone in [entry for entry in places if entry[0] not in present]:
-                    places.remove(gone)
-                    self._cluster.release(gone[0])
+                for lost in [entry for entry in places if entry[0] not in present]:
+                    places.remove(lost)
+                    self._cluster.release(lost[0])
                 if places:
                     return places
             self._cluster.check_patience(waited)
@@ -120,9 +120,9 @@ class ClusterCrew:
 
     def heard(self) -> list[tuple[int, Mapping[str, Any]]]:
         """See Crew."""
-        gone = [address for address in self._addresses if address not in self._answer_of(self._cluster.workers)]
-        if gone:
-            raise CrewLost(f"{gone[0]} has gone")
+        lost = [address for address in self._addresses if address not in self._answer_of(self._cluster.workers)]
+        if lost:
+            raise CrewLost(f"{lost[0]} has gone")
         found = []
         for tile in range(self._tiles):
             found += [(tile, message) for message in unpack(self._call(tile, "hear"))["messages"]]

@@ -89,7 +89,7 @@ class BatchCommands:
             raise CommandError("a batch is running", "stop it first, or wait for its end")
         self._scans, self._rows = [path.name for path in paths], []
         self._state, self._message, self._place, self._worked = "running", "", placement.words, False
-        self._work.begin(request, self._hear, self._ended)
+        self._work.begin(request, self._hear, self._note_ended)
         return {"scans": len(paths), "state": "running"}
 
     def command_batch_stop(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class BatchCommands:
         else:
             self._message = str(message.get("message", ""))
 
-    def _ended(self, why: str) -> None:
+    def _note_ended(self, why: str) -> None:
         self._state = "failed" if why else "stopped" if self._work.stopping else "done"
         self._message = why or ("" if self._worked else NOTHING_LEFT)
         line = f"batch {self._state}"

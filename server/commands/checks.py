@@ -116,9 +116,9 @@ class Checked:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not tell ({remark})")
         spread = self.measured.spread_deg or 0.0
-        says = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
+        angle = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
         if fit.transposed:
-            text = f"{used}, the data say {says} and a transposed detector"
+            text = f"{used}, the data say {angle} and a transposed detector"
             return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))
         apart_deg = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
         along = min(apart_deg, 180 - apart_deg)  # only the dark field determines the half turn
@@ -128,7 +128,7 @@ class Checked:
             return Check("rotation", "warn", text, ("rotation_deg",))
         alternative = "" if fit.sign_trusted else " or half a turn more"
         return Check(
-            "rotation", state, f"{used}, the data say {says}{alternative}", () if state == "ok" else ("rotation_deg",)
+            "rotation", state, f"{used}, the data say {angle}{alternative}", () if state == "ok" else ("rotation_deg",)
         )
 
     def thickness(self) -> Check:

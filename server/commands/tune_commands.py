@@ -122,7 +122,7 @@ class TuneCommands:
         again = {name: requested[name] for name in AGAIN}
         now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, placement.words, again)
         self._now = now
-        self._work.begin(request, lambda message: _hear(now, message), lambda why: self._ended(now, why))
+        self._work.begin(request, lambda message: _hear(now, message), lambda why: self._note_ended(now, why))
         return {"folder": request["folder"], "state": "running"}
 
     def command_tune_stop(self) -> dict[str, Any]:
@@ -170,7 +170,7 @@ class TuneCommands:
             raise CommandError("tuning needs the recording, and this scan has none", "start without --no-record")
         return scan, scan.recording
 
-    def _ended(self, now: Standing, why: str) -> None:
+    def _note_ended(self, now: Standing, why: str) -> None:
         now.state = "failed" if why else "stopped" if self._work.stopping else "done"
         now.message = why
         self._publisher.log(

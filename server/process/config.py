@@ -193,7 +193,7 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _a_port_each(self) -> Self:
+    def _check_ports(self) -> Self:
         """Refuse sockets of one server that use the same port of one address; port 0 is any free port."""
         host, control = _host_and_port(self.control)
         wanted = {
@@ -217,7 +217,7 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _watch_elsewhere(self) -> Self:
+    def _check_watched_folder(self) -> Self:
         """Keep the watched folder apart from recordings, which would otherwise be taken up again and again, and require
         the native protocol, the only one with several senders.
         """

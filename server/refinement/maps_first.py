@@ -93,12 +93,12 @@ def _have_requested_settings(stored: StoredMaps, job: RefineJob) -> bool:
         method = methods().get(method_of(live_map.name))
         if method is None or (job.resume and method.name != start):
             continue
-        for name, its in method.may_be_set.items():
-            if its is UPSAMPLE and name not in requested:
+        for name, spec in method.may_be_set.items():
+            if spec is UPSAMPLE and name not in requested:
                 if name in stored.asked:
                     return False
                 continue  # a factor chosen by the method is stored as well
-            if live_map.settings.get(name.partition(".")[2], its.default) != requested.get(name, its.default):
+            if live_map.settings.get(name.partition(".")[2], spec.default) != requested.get(name, spec.default):
                 return False
     return True
 
@@ -166,8 +166,8 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_
         nonlocal said
         if should_stop():
             raise StoppedError("stopped on request before the maps were made")
-        doing = words.removeprefix(f"{job.recording.name}: ")
-        so_far = f"{doing}, {10 * (10 * done // max(total, 1))} %" if done < total else doing
+        step = words.removeprefix(f"{job.recording.name}: ")
+        so_far = f"{step}, {10 * (10 * done // max(total, 1))} %" if done < total else step
         if so_far != said:
             said = so_far
             tell({"kind": "note", "message": so_far})

@@ -146,7 +146,7 @@ class Refinements:
     def queue(self, run: str, uid: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
-            self._refuse_second()
+            self._require_idle()
             self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)
         self._publish(pictures=False)
 
@@ -155,7 +155,7 @@ class Refinements:
         with self._lock:
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
-                self._refuse_second()
+                self._require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
             self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
@@ -208,7 +208,7 @@ class Refinements:
         if thread is not None:
             thread.join(TERMINATE_TIMEOUT_S)
 
-    def _refuse_second(self) -> None:
+    def _require_idle(self) -> None:
         if self.busy:
             raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
 

@@ -30,9 +30,9 @@ def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
     for name, value in start.map_settings.items():
         used = scan.map_settings.get(name) if live_map is None else live_map.settings.get(name.partition(".")[2])
         if used != value:
-            was = "its default" if used is None else f"{used:g}"
+            used_text = "its default" if used is None else f"{used:g}"
             raise CommandError(
-                f"{name} = {value:g} is wanted, and {start.start_map} is made with {was}",
+                f"{name} = {value:g} is wanted, and {start.start_map} is made with {used_text}",
                 "the map that is shown is the start: set it there, or with map_settings, and refine again",
             )
 

@@ -40,9 +40,9 @@ def run(work: Work, called: str) -> int:
             out.write(pack(message))
             out.flush()
 
-    heard = _messages()
-    request = next(heard)
-    threading.Thread(target=_listen, args=(heard, stop), name="told", daemon=True).start()
+    messages = _messages()
+    request = next(messages)
+    threading.Thread(target=_listen, args=(messages, stop), name="told", daemon=True).start()
     last: dict[str, Any] = {"kind": "ended"}
     try:
         work(request, send, stop)
@@ -63,7 +63,7 @@ def _messages() -> Iterator[Any]:
         yield from unpacker
 
 
-def _listen(heard: Iterator[Any], stop: threading.Event) -> None:
-    for _ in heard:
+def _listen(messages: Iterator[Any], stop: threading.Event) -> None:
+    for _ in messages:
         stop.set()
     os._exit(ORPHANED)

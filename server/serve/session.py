@@ -217,12 +217,12 @@ class Session:
         self._running.pop(scan.uid, None)
         current = self._running.get(self.receiver.status().uid)
         if current is not None and scan is self._newest:
-            self._return_to(current)
+            self._show_again(current)
         if current is None:
             self.refine.refinements.scan_over()
         self._finisher.add(scan)
 
-    def _return_to(self, scan: ScanSession) -> None:
+    def _show_again(self, scan: ScanSession) -> None:
         """Show a scan that is still being received now that the scan shown until now has ended."""
         with self._lock:
             ended, self._newest = self._newest, scan

@@ -139,10 +139,10 @@ class WatchedFolder:
         stems: dict[str, list[str]] = {}
         for name in names:
             stems.setdefault(_scan_name(name), []).append(name)
-        for together in stems.values():
-            companions = tuple(sorted((name, *names[name]) for name in together))
-            for name in together:
-                if _stands_for_a_scan(name, together):
+        for group in stems.values():
+            companions = tuple(sorted((name, *names[name]) for name in group))
+            for name in group:
+                if _stands_for_a_scan(name, group):
                     path = parent / name
                     yield WatchedFile(path, str(path.relative_to(self.folder)), names[name], companions)
 
@@ -203,9 +203,9 @@ def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
     if not may_be_a_scan(Path(entry.name)):
         return None
     with suppress(OSError):  # deleted in the meantime, or a dangling link
-        about = entry.stat()
-        if stat.S_ISREG(about.st_mode):
-            return about.st_size, about.st_mtime_ns
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size, status.st_mtime_ns
     return None
 
 
@@ -226,17 +226,17 @@ def _scan_name(name: str) -> str:
     return _DECTRIS_DATA.sub("", stem).removesuffix("_master")
 
 
-def _stands_for_a_scan(name: str, together: list[str]) -> bool:
+def _stands_for_a_scan(name: str, group: list[str]) -> bool:
     """Return whether a file is the one to open among the files of its scan."""
     path = Path(name)
     if path.stem.endswith(_MADE_HERE):
         return False
     if _DECTRIS_DATA.search(path.stem):
-        return not any(Path(sibling).stem.endswith("_master") for sibling in together)
+        return not any(Path(sibling).stem.endswith("_master") for sibling in group)
     suffix = path.suffix.lower()
     if suffix == ".tvips" and LATER_PART.search(path.stem):
         return False  # read together with the first part
-    have = {Path(sibling).suffix.lower() for sibling in together if Path(sibling).stem == path.stem}
+    suffixes = {Path(sibling).suffix.lower() for sibling in group if Path(sibling).stem == path.stem}
     if suffix in _DATA_OF:
-        return any(data in have for data in _DATA_OF[suffix])
-    return not any(header in have and suffix in data for header, data in _DATA_OF.items())
+        return any(data in suffixes for data in _DATA_OF[suffix])
+    return not any(header in suffixes and suffix in data for header, data in _DATA_OF.items())

@@ -89,7 +89,7 @@ class Library:
         number of all recordings; ``pending``: number of recordings not examined yet.
         """
         every = self._recordings()
-        found, pending = self._wanted_of(every, wanted or Wanted())
+        found, pending = self._matching(every, wanted or Wanted())
         offset, limit = max(0, int(offset)), min(MOST_ENTRIES, max(1, int(limit)))
         page = found[offset : offset + limit]
         with self._changed:
@@ -98,10 +98,10 @@ class Library:
                 self._reader = threading.Thread(target=self._read_wanted, name="library", daemon=True)
                 self._reader.start()
             self._changed.wait_for(lambda: not self._wanted, PATIENCE_S)
-        entries = [self._known[path][1] if path in self._known else _unread(path) for path in page]
+        entries = [self._known[path][1] if path in self._known else _unread_entry(path) for path in page]
         return {"scans": entries, "count": len(found), "total": len(every), "pending": pending}
 
-    def _wanted_of(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
+    def _matching(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
         """Return the matching recordings, and how many could not be examined in time."""
         if wanted.everything:
             return paths, 0
@@ -140,7 +140,7 @@ class Library:
                 entry = self._entry(path)
             except Exception as error:  # a faulty scan must not end the thread the others wait for
                 log.exception("the entry of %s", path)
-                entry = {**_unread(path), "problem": f"{path.name}: cannot be read: {error!r}"}
+                entry = {**_unread_entry(path), "problem": f"{path.name}: cannot be read: {error!r}"}
             with self._changed:
                 if len(self._known) >= MOST_REMEMBERED:
                     self._known.clear()
@@ -286,7 +286,7 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _unread(path: Path) -> dict[str, Any]:
+def _unread_entry(path: Path) -> dict[str, Any]:
     """Return the entry of a scan that has not been read yet."""
     return {
         "recording": path.name,

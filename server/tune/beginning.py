@@ -150,7 +150,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         thick, notes = _with_slices(part, preset, wanted.over)
         over = ranges(wanted.over, part, thick)
         base = _of_trials(part, thick, over)
-    about = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
+    trial_settings = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
     identity = FileIdentity.of(job.recording)
     plan = {
         "format": FORMAT,
@@ -158,9 +158,9 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         "over": [varied.to_plain() for varied in over],
         SETTINGS: base.model_dump(mode="json"),
         "calibration": job.calibration.to_plain(),
-        **about,
+        **trial_settings,
     }
-    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=about)
+    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=trial_settings)
     return Begun(wanted, job, over, part, plan, tuple(notes), thick)
 
 

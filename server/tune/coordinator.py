@@ -95,7 +95,7 @@ class Tuning:
                     self._running.stop()
                 with self._changed:
                     self._start_more()
-                    if not self._running and (self._running.stopping or not self._missing()):
+                    if not self._running and (self._running.stopping or not self._has_tasks()):
                         break
                     self._changed.wait(POLL_S)
                     fault, now = self._fault, self._standing()
@@ -117,7 +117,7 @@ class Tuning:
 
     # -- what is to be done -------------------------------------------------------------------------------------------
 
-    def _missing(self) -> bool:
+    def _has_tasks(self) -> bool:
         """Return whether any task is left to assign, or is with a worker."""
         if self._waiting or self._tasks or len(self._trials.ended()) < self._request.trials:
             return True
@@ -175,7 +175,7 @@ class Tuning:
         """Return whether another worker would have something to do."""
         idle = len(self._running) - len(self._tasks)
         remaining = self._request.trials - len(self._trials.ended()) - len(self._tasks)
-        return max(remaining, len(self._waiting)) > idle or (not self._running and self._missing())
+        return max(remaining, len(self._waiting)) > idle or (not self._running and self._has_tasks())
 
     def _worker(self, number: int) -> None:
         """Run a worker from start to end, in its own thread, restarting it if it was killed."""

@@ -185,9 +185,9 @@ def _recordings(folder: Path) -> dict[str, _Stamp]:
             if suffix != ".h5" or stem.startswith(".") or stem.endswith(_MADE_OF_ONE):
                 continue
             with contextlib.suppress(OSError):  # gone meanwhile, or a dangling or circular link
-                about = entry.stat()
-                if stat.S_ISREG(about.st_mode):
-                    found[entry.name] = (about.st_size, about.st_mtime_ns)
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    found[entry.name] = (status.st_size, status.st_mtime_ns)
     newest = sorted(found, key=lambda name: found[name][1], reverse=True)[:NEWEST]
     return {name: found[name] for name in newest}
 

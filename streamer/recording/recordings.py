@@ -75,7 +75,7 @@ class Recordings:
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
             return
         folder, header = self.folder, scan.progress.header
-        self._go_on(scan, partial(self._new_journal, folder, header), keep_bytes=0)
+        self._write_journal(scan, partial(self._new_journal, folder, header), keep_bytes=0)
 
     def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
         """Continue the journal of a scan that is opened again, or start a new one next to its recording.
@@ -95,7 +95,7 @@ class Recordings:
             except FAULTS as error:
                 self._fail(scan, f"{path}: {line_of(error)}; the journal is kept")
                 return
-        self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
+        self._write_journal(scan, lambda: path, keep_bytes=keep_bytes)
         if scan.progress.senders > 1:  # what was written of it may be lost with what a full disk did not take
             self.note_senders(scan)
 
@@ -129,10 +129,10 @@ class Recordings:
             text = f"what is recorded of scan {header.series} cannot be read: {line_of(error)}"
             self._announcer.log("warning", text)
 
-    def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
+    def _write_journal(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
         """Write the scan to a journal, opened in a separate thread; frames wait for a folder that is slow."""
         hangs = any(journal.stalled for journal in self._journals)
-        if not self._has_handle(0 if hangs else OPEN_PATIENCE_S):
+        if not self._may_open_journal(0 if hangs else OPEN_PATIENCE_S):
             self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
             return
         try:
@@ -145,7 +145,7 @@ class Recordings:
         journal.opened.wait(0 if hangs else OPEN_PATIENCE_S)
         self.look(scan)
 
-    def _has_handle(self, patience_s: float) -> bool:
+    def _may_open_journal(self, patience_s: float) -> bool:
         """Whether one more journal may be opened: at once, or once a slow disk has let another one be closed."""
         give_up = time.monotonic() + patience_s
         while True:

@@ -61,9 +61,9 @@ def journals(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
-                found.append((about.st_mtime_ns, path))
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime_ns, path))
     return [path for _, path in sorted(found)]
 
 
@@ -84,10 +84,10 @@ def remove_never_begun(folder: Path) -> None:
 def age_and_size(path: Path) -> tuple[float, int]:
     """Time in s since a file last changed, and its bytes; infinite if the file cannot be examined."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError:
         return float("inf"), 0
-    return time.time() - about.st_mtime, about.st_size
+    return time.time() - status.st_mtime, status.st_size
 
 
 def read_leftover(worker: FileWorker, path: Path) -> Leftover:
@@ -97,8 +97,8 @@ def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     header, _ = arm_from_map(description["arm"], description["parts"])
     recorded = _recorded(worker, path.with_suffix(".h5"))
     if recorded is not None:
-        header = _as_recorded(header, recorded[0])
-    received = (np.unpackbits(description["received"])[: header.frames] > 0) | _earlier(header, recorded)
+        header = _with_recorded_name(header, recorded[0])
+    received = (np.unpackbits(description["received"])[: header.frames] > 0) | _recorded_frames(header, recorded)
     end = None if description["end"] is None else EndMessage(header.uid, *description["end"])
     return Leftover(
         path,
@@ -121,7 +121,7 @@ def stored_batches(
     """
     covered = np.zeros(header.frames, dtype=bool)
     target = journal.with_suffix(".h5")
-    if _earlier(header, _recorded(worker, target)).any():
+    if _recorded_frames(header, _recorded(worker, target)).any():
         try:
             for batch in read_frames(worker, target):
                 yield from _unseen(header, batch.index, batch.frames, covered)
@@ -155,7 +155,7 @@ def _recorded(worker: FileWorker, target: Path) -> tuple[ScanHeader, BoolArray] 
     return header, np.unpackbits(description["received"])[: header.frames] > 0
 
 
-def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
+def _with_recorded_name(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
     """Rename the scan of a journal to the name in the recording next to it: it may have been renamed since the journal
     began, and the process that was to remove the journal was killed.
     """
@@ -167,7 +167,7 @@ def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
     return header.renamed(recorded.uid, header.series) if like else header
 
 
-def _earlier(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
+def _recorded_frames(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
     """Frames of a scan that the recording next to its journal holds; none if that is of another scan."""
     same = recorded is not None and (recorded[0].uid, recorded[0].frames) == (header.uid, header.frames)
     return recorded[1] if recorded is not None and same else np.zeros(header.frames, dtype=bool)

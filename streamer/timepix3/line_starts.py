@@ -62,7 +62,7 @@ def line_starts(
     turns = np.rint(steps / period).astype(np.int64)
     whole = (turns > 1) & (turns <= _MOST_MISSING + 1) & (np.abs(steps - turns * period) <= _NEAR * period)
     turns[~whole] = 1
-    gap = _before_the_last(steps, turns, period, len(before), most)
+    gap = _step_before_last(steps, turns, period, len(before), most)
     paused = gap is not None and not _followed(starts, int(starts[gap + 1]), period)
     waits = gap is not None and paused and until is not None and until < starts[gap + 1] + (1 + _NEAR) * period
     if gap is not None and paused:
@@ -81,7 +81,7 @@ def line_starts(
     return Mended(every, put_in, of_these - len(reported) + put_in, waits)
 
 
-def _before_the_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
+def _step_before_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
     """Index of the step, among those with room for lines, that follows the last line but one; None if there is none.
     ``before``: lines that stay, from the last of which the steps are counted.
 

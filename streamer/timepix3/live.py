@@ -134,7 +134,7 @@ class LivePackets:
         if len(packets.opened):
             self._opened = int(packets.opened[-1])
         if self._open is None:
-            self._look_for_the_first(known.times)
+            self._find_first_hit(known.times)
         self._waited = 0
         if latest is not None:
             self._now = latest if self._now is None else max(self._now, latest)
@@ -158,7 +158,7 @@ class LivePackets:
         """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
         yield from self.wait(_ENOUGH_S)
         if self._open is not None:
-            yield self._ended(whole=False)
+            yield self._end_event(whole=False)
         self._clear()
 
     def _advanced(self) -> Iterator[Begun | Frames | Ended]:
@@ -176,9 +176,9 @@ class LivePackets:
             scan.begin_lines(self._edges, self._complete_until())
             yield from self._ended_lines(scan)
             if scan.done == scan.lines:
-                yield self._ended(whole=True)
+                yield self._end_event(whole=True)
             elif scan.is_left(self._complete_until()):
-                yield self._ended(whole=False)
+                yield self._end_event(whole=False)
             else:
                 self._forget()
                 return
@@ -208,7 +208,7 @@ class LivePackets:
         scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
         return scan
 
-    def _look_for_the_first(self, times: IndexArray) -> None:
+    def _find_first_hit(self, times: IndexArray) -> None:
         """Find the first hit of the next scan without triggers, among new hits: the very first one, or the first after
         a pause or an opened shutter.
         """
@@ -241,7 +241,7 @@ class LivePackets:
             return
         until = int(ends[ended - 1])
         hits = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
-        self._keep_from(until)
+        self._drop_before(until)
         found = Found.of(hits, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
@@ -250,17 +250,17 @@ class LivePackets:
         scan.hand_on(ended, clock.dwell)
         yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
-    def _ended(self, *, whole: bool) -> Ended:
+    def _end_event(self, *, whole: bool) -> Ended:
         scan, self._open = self._open, None
         late, dropped, self._late, self._dropped = self._late, self._dropped, 0, 0
         if scan is not None and len(scan.starts):
             self._forget_edges(scan)
-            self._keep_from(scan.end)
+            self._drop_before(scan.end)
             self._first_hit, self._last_hit = None, scan.end
-            self._look_for_the_first(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
+            self._find_first_hit(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
         return Ended(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
 
-    def _keep_from(self, begins: int) -> None:
+    def _drop_before(self, begins: int) -> None:
         """Drop earlier hits."""
         later_parts = (part.kept(part.times >= begins) for part in self._parts)
         self._parts = [part for part in later_parts if len(part.times)]
@@ -277,16 +277,16 @@ class LivePackets:
     def _forget(self) -> None:
         """Drop hits that can belong to no line, and those beyond the limit."""
         if self._now is not None and self._open is None:
-            self._forget_alone(self._now - ALONE)
+            self._drop_unfollowed_edges(self._now - ALONE)
             if not self._has_hits():
-                self._keep_from(self._now - LATE)
+                self._drop_before(self._now - LATE)
         if (held := self.held) > MOST_HELD:  # to half, or each packet would be one too many
             times = np.concatenate([part.times for part in self._parts])
             last = held - MOST_HELD // 2 - 1
-            self._keep_from(int(np.partition(times, last)[last]) + 1)
+            self._drop_before(int(np.partition(times, last)[last]) + 1)
             self._dropped += held - self.held
 
-    def _forget_alone(self, before: int) -> None:
+    def _drop_unfollowed_edges(self, before: int) -> None:
         """Drop edges that no other has followed."""
         keep = self._edges.times >= before
         if not keep.all():

@@ -342,8 +342,10 @@ def _hits(words: Array, chips: Array, times: IndexArray) -> Hits:
     column = ((address >> np.uint32(8)) & np.uint32(0xFE)) + (pixel >> np.uint32(2))
     row = ((address >> np.uint32(1)) & np.uint32(0xFC)) + (pixel & np.uint32(3))
     fine = ((words >> np.uint64(16)) & np.uint64(0xF)).astype(np.int64)
-    over = ((words >> np.uint64(20)) & np.uint64(0x3FF)).astype(np.uint16)
-    return Hits(chips.astype(np.uint32) << np.uint32(16) | row << np.uint32(8) | column, times * TICKS - fine, over)
+    over_threshold = ((words >> np.uint64(20)) & np.uint64(0x3FF)).astype(np.uint16)
+    return Hits(
+        chips.astype(np.uint32) << np.uint32(16) | row << np.uint32(8) | column, times * TICKS - fine, over_threshold
+    )
 
 
 def _edges(words: Array, kind: Array, times: IndexArray) -> Edges:

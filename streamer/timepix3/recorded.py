@@ -180,12 +180,12 @@ class TimedFrames:
         low, high = int(numbers.min()), int(numbers.max())
         at = np.full(high - low + 1, -1)
         at[numbers - low] = np.arange(len(numbers))
-        parts = [self._in_selection(block, low, at) for block in self._touched(low, high)]
+        parts = [self._in_selection(block, low, at) for block in self._blocks_between(low, high)]
         pixels = np.concatenate([np.zeros(0, np.uint32), *(part.pixels for part in parts)])
         places = np.concatenate([np.zeros(0, np.int64), *(part.frames for part in parts)])
         return counted(pixels, places, len(numbers), self.sensor.shape)
 
-    def _touched(self, low: int, high: int) -> Iterator[int]:
+    def _blocks_between(self, low: int, high: int) -> Iterator[int]:
         """Numbers of the blocks with hits that may belong to some frames."""
         if not len(self.clock.starts):
             return

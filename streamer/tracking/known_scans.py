@@ -336,7 +336,7 @@ class KnownScans:
         open_scans = list(opened)
         names = {scan.uid for scan in open_scans}
         if uid not in self._looked_up:
-            self._learn_earlier(uid, names)
+            self._count_earlier(uid, names)
         closed = []
         for name in self.names.newest(uid, _SCANS_OF_A_UID):
             if name not in names and (scan := self.find(name)) is not None:
@@ -346,7 +346,7 @@ class KnownScans:
         closed += [scan for scan in late if scan not in closed and self.names.is_new(uid, scan.uid)]  # found late
         return [scan for scan in open_scans if scan.progress.sent_as == uid][::-1] + closed
 
-    def _learn_earlier(self, uid: str, opened: Collection[str]) -> None:
+    def _count_earlier(self, uid: str, opened: Collection[str]) -> None:
         """Find out, once, how many scans of a uid earlier runs have recorded."""
         self._looked_up[uid] = None
         while len(self._looked_up) > _LOOKED_UP:

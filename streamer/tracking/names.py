@@ -93,8 +93,8 @@ def _position(uid: str, name: str) -> int:
 
 def _number(name: str) -> int:
     """Ordinal of the scan of its uid that a name stands for."""
-    _, again, number = name.rpartition(_AGAIN)
-    return int(number) if again and number.isdecimal() else 1
+    _, mark, number = name.rpartition(_AGAIN)
+    return int(number) if mark and number.isdecimal() else 1
 
 
 def same_header(first: ScanHeader, second: ScanHeader) -> bool:

@@ -81,8 +81,8 @@ def reconstruct(
             say(f"{live_map.name}: {live_map.caveat}")
     if not mapped.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
-    about = {**describe_run(" ".join(sys.argv), backend_of(mapped.engine.computed_on)), **scan}
-    write_maps(output, mapped.rendering.maps, mapped.engine.coverage, mapped.calibration, about)
+    description = {**describe_run(" ".join(sys.argv), backend_of(mapped.engine.computed_on)), **scan}
+    write_maps(output, mapped.rendering.maps, mapped.engine.coverage, mapped.calibration, description)
     answer(
         {
             "file": str(file),

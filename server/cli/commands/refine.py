@@ -146,9 +146,9 @@ def refine(
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, context))
-        finished, under = Run(name, wanted, result), result.calibration or mapped.calibration
-        about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
-        stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
+        finished, calibration = Run(name, wanted, result), result.calibration or mapped.calibration
+        description = {**describe_run(" ".join(sys.argv), result.backend), **scan}
+        stored = stored_at_last(lambda: add_refinement(output, finished, calibration, description), Event(), say)
     outcome = whole_outcome_of(result, frames, before, kept_history)
     _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
 
@@ -212,8 +212,8 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
     for sentence in () if as_json else remote.sentences():
         say(sentence)
     seconds = time.perf_counter() - started
-    about = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
-    answer({**about, **outcome}, as_json=as_json)
+    summary = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
+    answer({**summary, **outcome}, as_json=as_json)
     stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
     _judge(ended["state"], remote.run.epoch, ended["message"], stored)
 

@@ -78,11 +78,11 @@ def parse_acquisition_header(message: Buffer) -> AcquisitionHeader:
             break
         if found:
             values.setdefault(name.strip(), value.strip())
-    rows, columns = (_whole(values.get(name)) for name in ("ScanY", "ScanX"))
+    rows, columns = (_positive_integer(values.get(name)) for name in ("ScanY", "ScanX"))
     gap_filled = _is_set(values.get("Gap Fill Mode"))
     return AcquisitionHeader(
-        frames=_whole(values.get("Frames in Acquisition (Number)")),
-        frames_per_trigger=_whole(values.get("Frames per Trigger (Number)")),
+        frames=_positive_integer(values.get("Frames in Acquisition (Number)")),
+        frames_per_trigger=_positive_integer(values.get("Frames per Trigger (Number)")),
         scan_shape=(rows, columns) if rows and columns else None,
         counter_depth=_depth(values.get("Counter Depth (number)")),
         corrected=gap_filled or _is_set(values.get("Flat Field File")),
@@ -150,7 +150,7 @@ def _field(fields: list[str], place: int, name: str, least: int, most: int) -> i
     return value
 
 
-def _whole(text: str | None) -> int | None:
+def _positive_integer(text: str | None) -> int | None:
     """Return a positive integer; None for 0 and for other text."""
     text = (text or "").strip()
     return (int(text) or None) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
@@ -158,7 +158,7 @@ def _whole(text: str | None) -> int | None:
 
 def _depth(text: str | None) -> int | None:
     """Bits of a counter; None for depths that Medipix3 does not have."""
-    return depth if (depth := _whole(text)) in COUNTER_DEPTHS else None
+    return depth if (depth := _positive_integer(text)) in COUNTER_DEPTHS else None
 
 
 def _number(text: str) -> float | None:

@@ -71,7 +71,7 @@ class Tpx3Splitter(ReceivedBytes):
                 if self._skipping:
                     return
             try:
-                header = self._whole(wait=wait)
+                header = self._complete_header(wait=wait)
             except WireError as error:
                 self._skipping, self._header, self._problem = True, None, error
                 self._searched = self._first + 1
@@ -80,7 +80,7 @@ class Tpx3Splitter(ReceivedBytes):
                 return
             yield from self._handed_on(header)
 
-    def _whole(self, *, wait: bool) -> Tpx3Header | None:
+    def _complete_header(self, *, wait: bool) -> Tpx3Header | None:
         """Header of the message that begins here, once all of it has arrived; None before. Raises WireError."""
         available = self._last - self._first
         if available < HEADER_BYTES:
@@ -127,7 +127,7 @@ class Tpx3Splitter(ReceivedBytes):
 
     def _check_counts(self, header: Chunk) -> None:
         """Raise WireError where the first array of a chunk does not count its events."""
-        if not self._ends_are_there(header, self._first):
+        if not self._ends_fit(header, self._first):
             raise WireError(f"chunk of {header.frames} frames whose first array does not count its events", "bad_chunk")
 
     def _check_text(self, header: ScanStart) -> None:
@@ -136,7 +136,7 @@ class Tpx3Splitter(ReceivedBytes):
         if _NO_TEXT.search(self._view, start, min(self._last, start + header.nbytes)) is not None:
             raise WireError(f"{header.nbytes} bytes of metadata that are no text", "bad_header")
 
-    def _ends_are_there(self, header: Chunk, at: int) -> bool:
+    def _ends_fit(self, header: Chunk, at: int) -> bool:
         arrays = self._view[at + HEADER_BYTES : at + HEADER_BYTES + header.indices_offset]
         return self._acquisition is not None and frame_ends(header, self._acquisition, arrays) is not None
 
@@ -255,7 +255,7 @@ class Tpx3Splitter(ReceivedBytes):
             return self._is_scan_or_end(next_at) if next_at + HEADER_BYTES <= self._last else None
         if not isinstance(header, Chunk):
             return True
-        return self._ends_are_there(header, at) if next_at + header.indices_offset <= self._last else None
+        return self._ends_fit(header, at) if next_at + header.indices_offset <= self._last else None
 
     def _is_scan_or_end(self, at: int) -> bool:
         """Whether a header that may follow the start of an acquisition stands at ``at``."""

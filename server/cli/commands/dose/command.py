@@ -111,5 +111,5 @@ def _write(output: Path, step: Any) -> None:
     from ptylive.engine.results import describe_run, write_maps
 
     engine = step.made.engine
-    about = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
-    write_maps(output, [step.mean], engine.coverage, step.made.calibration, about)
+    description = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
+    write_maps(output, [step.mean], engine.coverage, step.made.calibration, description)

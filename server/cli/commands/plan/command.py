@@ -97,9 +97,9 @@ def _pixel_name(text: str | None) -> str:
 
 def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
     """Merge options and values set by name. Raises MetadataError for a value given both ways."""
-    both = {**given, **assigned}
+    merged = {**given, **assigned}
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:
         raise MetadataError(f"{twice} is given twice", f"give the option or --set {twice}=…")
-    check_given_once(both)
-    return both
+    check_given_once(merged)
+    return merged
