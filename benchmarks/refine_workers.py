@@ -86,9 +86,7 @@ def main() -> None:
         times = seconds_of(result)
         first = first or times
         talk = sum(worker["talk_seconds"] for worker in sharing.last.tile_statistics) / sum(
-            
             worker["seconds"] for worker in sharing.last.tile_statistics
-        
         )
         sent = sum(worker["sent_bytes"] for worker in sharing.last.tile_statistics) / 1e6
         ups = f"{first[0] / times[0]:9.2f} {first[1] / times[1]:9.2f}"
