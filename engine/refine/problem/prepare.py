@@ -31,7 +31,7 @@ from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
 from ptylive.engine.refine.problem.start_counts import start_background
-from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, of_counts
+from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, for_counts
 from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
@@ -81,7 +81,9 @@ class Problem:
         """Statistics of the patterns."""
         return self.measured.statistics
 
-    def after(self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False) -> Problem:
+    def with_findings(
+        self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False
+    ) -> Problem:
         """Return a copy that holds the parameter scans that led to it and states them, and ``words``, in its reason.
 
         tilt_found: the tilt inside the specimen was found before the run and is not measured on the result again.
@@ -136,7 +138,7 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must be free to move against each other
     elif preset.object.slices == 1:
-        chosen = of_counts(chosen, preset.solver, measured.statistics)
+        chosen = for_counts(chosen, preset.solver, measured.statistics)
     if preset.instrument.source_blur_A:  # the source is modelled by the blur: the modes are for the focal spread only
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:

@@ -43,7 +43,7 @@ def test_a_problem_is_measured_decided_and_laid_out(simulated):
 
 def test_what_led_to_a_problem_is_told_in_its_reason(simulated):
     problem = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
-    after = problem.after((), ("one thing", "another"), tilt_found=True)
+    after = problem.with_findings((), ("one thing", "another"), tilt_found=True)
     assert after.strategy.reason == f"{problem.strategy.reason}; one thing; another"
     assert (problem.forward.tilt_found, after.forward.tilt_found) == (False, True)
 
