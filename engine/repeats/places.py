@@ -61,7 +61,7 @@ class Places:
                 return place, "not added: it is a recording that is there already"
             registration = place.compare(scan)
             if registration is None or not registration.is_same_place:
-                reason = reason or _reason_apart(registration)
+                reason = reason or _not_added(registration)
                 continue
             place.add(scan, registration)
             self._places.remove(place)
@@ -70,7 +70,7 @@ class Places:
         return None, reason
 
 
-def _reason_apart(registration: Registration | None) -> str:
+def _not_added(registration: Registration | None) -> str:
     """Return why a scan is not added to the previous ones."""
     if registration is None or not registration.is_sure:
         return "not added to the scan before: another place, or too little signal to tell"
