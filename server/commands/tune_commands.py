@@ -214,10 +214,10 @@ def _stored_outcome(recording: Path) -> dict[str, Any]:
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)
-    told = {} if newest is None else kept(newest.parent)
-    if newest is None or not told:
+    outcome = {} if newest is None else kept(newest.parent)
+    if newest is None or not outcome:
         return {}
-    return {**told, "asked": {n: v for n, v in _stored_request(newest.parent).items() if n in AGAIN}}
+    return {**outcome, "asked": {n: v for n, v in _stored_request(newest.parent).items() if n in AGAIN}}
 
 
 def _stored_request(folder: Path) -> dict[str, Any]:

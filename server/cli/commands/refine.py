@@ -123,8 +123,8 @@ def refine(
         guess, context = _start_guess(mapped, wanted), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, mapped.calibration))
         other_sources = (opened.enter_context(open_source(each, values)) for each in files[1:])
-        first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
-        dataset = with_others(first, other_sources, wanted, rest)
+        first, map_others = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
+        dataset = with_others(first, other_sources, wanted, map_others)
         frames, kept_history = len(dataset.patterns), _history_of(output, history, resume=resume)
         before = _told_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
         with bar("refining", quiet=as_json) as shown, _stoppable() as stop:
