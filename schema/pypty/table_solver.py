@@ -90,7 +90,7 @@ SOLVER: tuple[Row, ...] = (
         ("phase_only_obj",),
         "the same; by epoch the modulus is held as it is then",
         switch("phase_only_obj"),
-        off_is_said=True,
+        off_is_deliberate=True,
     ),
     Row("tune_only_probe_phase", OPTIMISER, False, M, ("probe_part",), "phase", into.probe_part("phase")),
     Row(
