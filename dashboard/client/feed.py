@@ -149,13 +149,13 @@ class Feed:
             taker = self._takers.get(topic)
             if taker is None:
                 continue
-            self._heard()
+            self._note_contact()
             try:
                 taker(self, payload)
             except (KeyError, TypeError, ValueError) as error:
                 logger.warning("a %s event was not understood: %s", topic, error)
 
-    def _heard(self) -> None:
+    def _note_contact(self) -> None:
         """Handle an event; the first after a silence requests a snapshot, because others were lost before it."""
         if not self._listening:
             self._listening = True

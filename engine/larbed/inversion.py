@@ -177,11 +177,13 @@ def invert(
     curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
     model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
     explained = _explained(series, model, used, held_out)
-    starts = tuple(replace(start, correlation=_alike(minimum, crystal, series.energy_eV)) for minimum, start in minima)
+    starts = tuple(
+        replace(start, correlation=_correlation(minimum, crystal, series.energy_eV)) for minimum, start in minima
+    )
     return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
 
 
-def _alike(first: Crystal, second: Crystal, energy_eV: float) -> float:
+def _correlation(first: Crystal, second: Crystal, energy_eV: float) -> float:
     maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (first, second)]
     return best_correlation(*maps)
 

@@ -91,7 +91,7 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     no_shift = np.zeros((1, 2))
     for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
         turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
-        pixels = np.rint(turned.places(_near(turned, mean.shape, no_shift))).astype(int)
+        pixels = np.rint(turned.places(_reflections(turned, mean.shape, no_shift))).astype(int)
         mean_amplitude = float(root[pixels[:, 0], pixels[:, 1]].mean()) if len(pixels) else 0.0
         if mean_amplitude > CLEARLY * most:
             best, most = turned, mean_amplitude
@@ -105,7 +105,7 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     return best
 
 
-def _near(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
+def _reflections(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
     hk = lattice.inside((shape[0], shape[1]), shift)
     return np.asarray(hk[np.abs(hk).max(axis=1) > 0])
 

@@ -205,12 +205,12 @@ class Readout:
         return np.asarray(sums.reshape(shape).sum(axis=(2, 4)))
 
     def _distorted(self, intensities: FloatArray) -> FloatArray:
-        """Like :meth:`_plain`, but through the distortion, by :attr:`_reading`."""
+        """Like :meth:`_plain`, but through the distortion, by :attr:`_distortion_matrix`."""
         flat = intensities.reshape(len(intensities), -1)
-        return np.asarray((self._reading @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
+        return np.asarray((self._distortion_matrix @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
 
     @cached_property
-    def _reading(self) -> Any:
+    def _distortion_matrix(self) -> Any:
         """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, weighted by their areas."""
         size, times, (rows, cols) = self.window.size, self.window.oversampling, self._turned_shape
         points = rows * cols * SUBPIXELS**2

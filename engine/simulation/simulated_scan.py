@@ -85,16 +85,18 @@ class SimulatedScan:
 
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) as recorded, by acquisition number; independent of which others are requested."""
-        parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
+        parts = [
+            self.readout.recorded(mean, part) for part, mean in self._mean_patterns(np.asarray(index, dtype=np.int64))
+        ]
         good = ~self.readout.bad_pixels
         self._totals["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:
         """Fraction of the electrons in each pixel (n, Qy, Qx), without noise."""
-        return np.concatenate([mean for _, mean in self._means(np.asarray(index, dtype=np.int64))])
+        return np.concatenate([mean for _, mean in self._mean_patterns(np.asarray(index, dtype=np.int64))])
 
-    def _means(self, index: IndexArray) -> Any:
+    def _mean_patterns(self, index: IndexArray) -> Any:
         """Yield the mean patterns of a few frames at a time."""
         at_a_time = max(1, WORK_BYTES // (12 * self.window.size**2))
         for start in range(0, len(index), at_a_time):
