@@ -325,7 +325,7 @@ class Scan:
             self._starts[key] = self.reconstruct([name], settings=wanted.map_settings)
         made = self._starts[key]
         if name not in made:
-            log.warning("%s was not made, and the object begins empty: %s", name, "; ".join(made.missing.values()))
+            log.warning("%s was not made, so the object starts empty: %s", name, "; ".join(made.missing.values()))
         return made
 
     def refine(
@@ -390,5 +390,5 @@ def _scans(beside: Iterable[Scan]) -> list[Scan]:
     listed = list(beside) if isinstance(beside, Iterable) else [beside]
     for one in listed:
         if not isinstance(one, Scan):
-            raise MetadataError(f"beside has {brief(one)}", "give scans, each opened with open_scan")
+            raise MetadataError(f"beside contains {brief(one)}", "give scans, each opened with open_scan")
     return listed

@@ -36,7 +36,7 @@ def descan_of(calibration: Calibration) -> Descan | None:
     try:
         found = None if numbers is None else Descan.of(numbers)
     except (TypeError, ValueError) as error:
-        why = error if isinstance(error, ValueError) else "descan_px holds no numbers"
+        why = error if isinstance(error, ValueError) else "descan_px does not hold numbers"
         raise MetadataError(f"the calibration cannot be used: {why}", "estimate descan_px again, or give 0") from None
     return found if found is not None and found.moves else None
 

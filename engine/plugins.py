@@ -47,7 +47,7 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
             continue
         found = [Found(loaded, source)] if mark in _own(loaded) else list(_marked(loaded, mark, source))
         if not found:
-            left_out(source, f"{point.value} brings nothing for {group}")
+            left_out(source, f"{point.value} provides nothing for {group}")
         yield from found
 
 
@@ -88,7 +88,7 @@ def at_work(part: Any) -> Iterator[None]:
             raise
         what = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise RefinementError(f"{what} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
+        raise RefinementError(f"{what} failed: {text}", "fix the plug-in, or leave it out of the settings") from error
 
 
 def is_own(part: Any) -> bool:

@@ -89,8 +89,8 @@ class WrittenDetector:
             )
         except ValidationError:
             found = ", ".join(f"{radius:.4g}" for radius in radii)
-            problem = f"detector {self.name}={self.text} has radii of {found} pixels"
-            raise MetadataError(problem, "give rising ones between 0 and 8192 pixels") from None
+            problem = f"detector {self.name}={self.text}: radii of {found} pixels are impossible"
+            raise MetadataError(problem, "give increasing radii between 0 and 8192 pixels") from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ThresholdDetector:
         inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
         word = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
         if not inside.any():
-            raise MetadataError(f"detector {self.name}: no pixel is {word}", "give another share")
+            raise MetadataError(f"detector {self.name}: no pixel is {word}", "give a different share")
         return MaskDetector(self.name, inside.astype(float), word)
 
 
@@ -149,7 +149,7 @@ def named(texts: Iterable[str]) -> dict[str, str]:
         if not equals:
             raise MetadataError(f"detector {text!r} has no name", HINT)
         if name.strip() in found:
-            raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a name of its own")
+            raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a different name")
         found[name.strip()] = what.strip()
     return found
 
@@ -166,15 +166,17 @@ def written_detectors(
     for one in plain:
         name, what = one.get("name"), one.get("what")
         if not isinstance(name, str) or not isinstance(what, str) or one.keys() > {"name", "what"}:
-            raise CommandError("a written detector has a name and what it is, as text", HINT)
+            raise CommandError("a detector needs a name and a description, both as text", HINT)
         if what.strip().endswith(".npy") and known.get(name) != what:
-            raise CommandError(f"detector {name}={what!r}: a mask is taken when the server starts: --detector", HINT)
+            raise CommandError(
+                f"detector {name}={what!r}: masks are given at the start of the server: --detector", HINT
+            )
         if name in found or name in taken:
-            raise CommandError(f"two detectors are called {name!r}", "give each a name of its own")
+            raise CommandError(f"two detectors are called {name!r}", "give each a different name")
         found[name] = what.strip()
     read_detectors(found)
     if len(found) + len(taken) > MOST_DETECTORS:
-        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
+        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with its own name")
     return found
 
 
@@ -211,7 +213,7 @@ def _read(name: str, what: str | Array) -> Written:
 
 def _profiles(name: str, text: str, rest: str) -> WrittenProfiles:
     if not (rest.strip().isdecimal() and 1 <= int(rest) <= MOST_COMPONENTS):
-        problem = f"detector {name}={text!r}: profiles take a number of components, 1 to {MOST_COMPONENTS}"
+        problem = f"detector {name}={text!r}: profiles need a number of components, 1 to {MOST_COMPONENTS}"
         raise MetadataError(problem, HINT)
     return WrittenProfiles(name, int(rest))
 
@@ -219,7 +221,7 @@ def _profiles(name: str, text: str, rest: str) -> WrittenProfiles:
 def _threshold(name: str, text: str, kind: str, rest: str) -> ThresholdDetector:
     read = number_and_unit(rest)
     if read is None or read[1] or not 0 < read[0] <= 1:
-        raise MetadataError(f"detector {name}={text!r}: {kind} takes a share of the brightest pixel, 0 to 1", HINT)
+        raise MetadataError(f"detector {name}={text!r}: {kind} needs a share of the brightest pixel, 0 to 1", HINT)
     return ThresholdDetector(name, float(read[0]), kind == "above")
 
 
@@ -229,7 +231,7 @@ def _written(name: str, text: str, kind: str, rest: str) -> WrittenDetector:
     radii = RADII[kind]
     if len(known) < len(lengths) or len(known) not in (radii, radii + 2):
         wanted = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
-        raise MetadataError(f"detector {name}={text!r}: a {kind} takes {wanted}", HINT)
+        raise MetadataError(f"detector {name}={text!r}: a {kind} needs {wanted}", HINT)
     return WrittenDetector(name, text, known[:-radii], known[-radii:])
 
 

@@ -56,8 +56,8 @@ def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
     """
     end = read_snapshot(last)
     if end.object.size > SHORT_PIXELS // 2:
-        said = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw here"
-        raise MetadataError(said, f"ptylive film {last.parent} does")
+        said = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw on this page"
+        raise MetadataError(said, f"use ptylive film {last.parent}")
     most = min(SHORT_PICTURES, SHORT_PIXELS // end.object.size)
     chosen = _thinned([one for one in snapshots(last.parent) if one.name <= last.name], most)
     return gif_bytes(_pictures(chosen, lambda done, total: None), frames_per_s), len(chosen), end.epoch

@@ -161,7 +161,7 @@ def without_hot_pixels(flat: Undistorted, frames: Array, before: Undistorted | N
     if before is not None and np.array_equal(clean.weights, before.weights):
         return before
     if hot.any():
-        log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _places(hot))
+        log.warning("scan %s: recorded pixels that differ from all their neighbours: %s", recorded.series, _places(hot))
     return clean
 
 
@@ -190,7 +190,9 @@ class BadPixels:
         self.found = find_bad_pixels(mean_frame, frames, known, told_radius_px=_told_radius_px(header), dead=dead)
         new = self.found & ~before
         if new.any():
-            log.warning("scan %s: pixels unlike all around them are left out: %s", header.series, _places(new))
+            log.warning(
+                "scan %s: pixels that differ from all their neighbours are left out: %s", header.series, _places(new)
+            )
         if not before.any() and not self.found.any():
             return header
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})

@@ -83,7 +83,9 @@ class FilterStock:
             size = self.sizes.get(method, 0.0)
             if fitting and taken + size > self.most_bytes:
                 beside = " and ".join(fitting)
-                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {beside}: show fewer maps"
+                self.crowded[method] = (
+                    f"{size / 1e9:.1f} GB of filters do not fit into memory next to {beside}: show fewer maps"
+                )
                 continue
             fitting.append(method)
             taken += size

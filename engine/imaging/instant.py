@@ -136,7 +136,7 @@ class Instant:
         faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
         yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, picture))
         window = {"window_px": round(found.window_px, 2)}
-        words = f"standard deviation of {picture.name} by noise, measured"
+        words = f"standard deviation of {picture.name} due to noise, measured"
         deviation = Picture(
             deviation_of(picture.name),
             found.data,

@@ -190,7 +190,7 @@ def _levelled(one: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
 
 def _quality(one: LiveMap) -> RingQuality:
     if one.quality is None:
-        raise ValueError(f"what the map {one.name} carries was not measured")
+        raise ValueError(f"the quality of the map {one.name} was not measured")
     return one.quality
 
 

@@ -169,5 +169,5 @@ def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:
     """Return the quality of a scan's map, as measured on its two halves, and its area, Å²."""
     one = scan.live_map
     if one.quality is None or one.sampling_A is None:
-        raise ValueError(f"what the map {one.name} carries was not measured")
+        raise ValueError(f"the quality of the map {one.name} was not measured")
     return one.quality, float(np.prod(one.sampling_A)) * one.data.size * one.visited

@@ -47,10 +47,10 @@ class RepeatedScan:
         """Why its place cannot be determined; empty if it can."""
         one = self.live_map
         if one.quality is None or one.sampling_A is None or len(one.quality.frequency_invA) < 3:
-            return "what its map carries is not known"
+            return "the quality of its map is not known"
         if min(one.data.shape) < LEAST_SIDE_PX or one.data.size > MOST_PIXELS:
-            return f"a map of {one.data.shape[0]} x {one.data.shape[1]} pixels is not compared"
-        return "its map is nothing but noise" if one.buried else ""
+            return f"a map of {one.data.shape[0]} x {one.data.shape[1]} pixels is too large to compare"
+        return "its map shows only noise" if one.buried else ""
 
     def is_like(self, other: RepeatedScan) -> bool:
         """Return whether map, step, size and optics are the same."""

@@ -59,7 +59,7 @@ class TiltedCrystal:
         asked = settings.specimen
         if asked.specimen != "crystal" or asked.structure_file or asked.configurations > 1 or asked.vacancies:
             raise MetadataError(
-                "beam=parallel is of a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
+                "beam=parallel needs a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
             )
         cell = crystal_cell(asked.material or "SrTiO3")
         across = np.asarray(cell.across_A, dtype=float) @ rotation_matrix(asked.orientation_deg).T
@@ -149,7 +149,7 @@ class SimulatedTilts(SimulatedScan):
             scan=header.scan.model_copy(update={"step_A": None}),
             optics=header.optics.model_copy(update={"convergence_semiangle_mrad": None, "aberrations": {}}),
         )
-        check_fits(float(header.frames) * BYTES_PER_FRAME, f"{header.frames} frames", "take fewer tilts")
+        check_fits(float(header.frames) * BYTES_PER_FRAME, f"{header.frames} frames", "use fewer tilts")
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
         crystal = TiltedCrystal.of(settings, window)

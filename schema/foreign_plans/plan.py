@@ -89,7 +89,7 @@ def gathered(
             read = watched(value)
             table += _converted(row, value, read, into, program)
             for one in sorted(read.never_asked() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
-                raise MetadataError(f"{name}.{one}: {program} has no {one} in {name}", f"it stands beside {name}")
+                raise MetadataError(f"{name}.{one}: {program} has no {one} in {name}", f"it belongs next to {name}")
     if refused and not lenient:
         raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
     return table

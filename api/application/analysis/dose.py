@@ -46,7 +46,7 @@ def added_up(
             header = made.engine.header.renamed(f"{number}", path.stem)
         scan = RepeatedScan.of(header, made.rendering.maps, made.engine.recent_mean(PATIENCE_S))
         if scan is None:
-            yield DoseStep(path, made, None, None, made.rendering.missing.get(METHOD, "no map was made of it"))
+            yield DoseStep(path, made, None, None, made.rendering.missing.get(METHOD, "no map was made of this scan"))
             continue
         curve = places.take(scan)
         yield DoseStep(path, made, curve, None if curve is None else places.mean(), scan.problem)

@@ -76,7 +76,7 @@ class Aligned:
         if found is None or in_use is None or abs(found - in_use) <= DOUBTFUL * error_A:
             return ""
         apart = f"{abs(found - in_use) / error_A:.1f} standard errors from" if error_A else "not"
-        return f"C10 is {apart} the one in use, {in_use:.4g} Å: near focus shifts mislead, compare the maps of both"
+        return f"C10 is {apart} the value in use, {in_use:.4g} Å: shifts mislead near focus, compare the maps of both"
 
     @property
     def values(self) -> dict[str, float]:
@@ -122,7 +122,7 @@ class Aligned:
         half = both.shape[1] // 2
         both[:, :half] = _logarithm(model)[:, :half]
         edge = 0.5 * self.upsample / max(one.step_A)
-        lines = ["left: transfer of the optics found", f"right: aligned bright field, to {edge:.3g} 1/Å"]
+        lines = ["left: transfer function of the optics found", f"right: aligned bright field, to {edge:.3g} 1/Å"]
         rings = sheet([Cell(both, "Thon rings", lines, ColourMap.GRAY)])
         rows = max(arrows.shape[0], rings.shape[0])
         page = np.full((rows, arrows.shape[1] + rings.shape[1], 3), 255, dtype=np.uint8)

@@ -87,8 +87,8 @@ def trotters_of(
     found = tuple(trotter(made.engine.store, made.calibration, one) for one in wanted)
     for one, asked in zip(found, wanted, strict=True):
         if one.q_invA == (0.0, 0.0):
-            what = "no frequency stands out" if asked is None else f"frequency {asked} is that of the mean"
-            raise MetadataError(what, "give one that a lattice has, in 1/Å")
+            what = "no frequency stands out" if asked is None else f"frequency {asked} is zero, the mean"
+            raise MetadataError(what, "give a frequency of the lattice, in 1/Å")
     return Trotters(found, made.calibration)
 
 
@@ -101,7 +101,7 @@ def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
     )
     listed = [frequencies] if isinstance(frequencies, str) or one_pair else list(frequencies)
     if not 0 < len(listed) <= MOST:
-        raise MetadataError(f"{len(listed)} frequencies are asked for", f"give 1 to {MOST}")
+        raise MetadataError(f"{len(listed)} frequencies are requested", f"give 1 to {MOST}")
     return tuple(None if one is None or _is_strongest(one) else _pair(one) for one in listed)
 
 
@@ -117,7 +117,7 @@ def _pair(one: Any) -> Frequency:
         row = col = np.nan
     if not np.isfinite([row, col]).all():
         hint = f"give ROW,COLUMN in 1/Å along the axes of the scan, or {STRONGEST}"
-        raise MetadataError(f"frequency {brief(one)} is none", hint)
+        raise MetadataError(f"{brief(one)} is not a frequency", hint)
     return row, col
 
 

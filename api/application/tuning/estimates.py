@@ -69,7 +69,7 @@ class Estimate:
         """The estimate in words."""
         one = self.range
         if not self.told:
-            return f"{one.title} cannot be told ({self._alike()} predict alike)"
+            return f"{one.title} cannot be determined ({self._alike()} predict equally well)"
         if self.beyond:
             end, side = (one.low, "less") if self.beyond == "low" else (one.high, "more")
             return f"{one.title} {one.spoken(end)} or {side}: the best lies at the end of its range"
@@ -77,7 +77,7 @@ class Estimate:
             digits = digits_of(self.deviation)
             return f"{one.title} {self.best:.{digits}f} ± {self.deviation:.{digits}f} {one.unit}".strip()
         others = [value for value in self.alike if value != self.best]
-        also = f" ({', '.join(one.spoken(value) for value in others)} predict as well)" if others else ""
+        also = f" ({', '.join(one.spoken(value) for value in others)} predict equally well)" if others else ""
         return f"{one.title} {one.spoken(self.best)}{also}"
 
     def _alike(self) -> str:

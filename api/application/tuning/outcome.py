@@ -54,16 +54,16 @@ class Outcome:
         """Summary in sentences, the values first."""
         said = [] if self.findings is None else [self.findings.sentence]
         if self.findings is None:
-            said.append("too few trials came to their end to tell how sure the best values are")
+            said.append("too few trials were completed to determine the uncertainty of the best values")
         if self.gain is not None:
             said.append(_compared(self.gain))
         agreement = None if self.findings is None else self.findings.agreement
         if agreement is not None and agreement < AGREE:
             longer = f"give --sweeps {2 * self.sweeps}"
-            said.append(f"half the sweeps rank the trials otherwise (rank correlation {agreement:.2f}): {longer}")
+            said.append(f"half the sweeps rank the trials differently (rank correlation {agreement:.2f}): {longer}")
         failed = [one for one in self.tried if one.state == "failed"]
         if failed:
-            said.append(f"{len(failed)} trials failed, the last: {failed[-1].reason}")
+            said.append(f"{len(failed)} trials failed, most recently: {failed[-1].reason}")
         return (*said, *self.notes)
 
 
@@ -109,5 +109,5 @@ def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None
 
 def _compared(gain: Gain) -> str:
     if gain.certain:
-        return f"on patterns that no trial was judged by the best values do better than the start by {gain}"
-    return f"on patterns that no trial was judged by the best values do no better than the start (gain {gain})"
+        return f"on patterns not used by any trial, the best values predict better than the start, by {gain}"
+    return f"on patterns not used by any trial, the best values predict no better than the start (gain {gain})"

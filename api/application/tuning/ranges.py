@@ -116,9 +116,9 @@ def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Ask
     names = [one.tunable.name for one in asked]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise MetadataError(f"--over names {twice} twice", "name each value once")
+        raise MetadataError(f"--over lists {twice} twice", "name each value once")
     if not 1 <= len(asked) <= MOST:
-        raise MetadataError(f"--over names {len(asked)} values to tune", f"name 1 to {MOST}: {EXAMPLE}")
+        raise MetadataError(f"--over lists {len(asked)} values to tune", f"name 1 to {MOST}: {EXAMPLE}")
     return tuple(asked)
 
 
@@ -133,7 +133,9 @@ def _one(tunable: Tunable, said: str, text: str) -> Asked:
         words = {str(choice).lower(): choice for choice in tunable.choices}
         chosen = tuple(words.get(word.strip().lower()) for word in said.split("|"))
         if None in chosen or len(set(chosen)) < 2:
-            raise MetadataError(f"--over {text}: two or more of {', '.join(words)}", f"write {tunable.name}=ONE|OTHER")
+            raise MetadataError(
+                f"--over {text}: give two or more of {', '.join(words)}", f"write {tunable.name}=ONE|OTHER"
+            )
         return Asked(tunable, choices=chosen)
     low, colon, high = said.partition(":")
     if not colon:
@@ -228,7 +230,7 @@ def _around(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[float, floa
         half = max(known or 0.0, fixed[name])
         return start - half, start + half
     if not isinstance(start, int | float) or start <= 0:
-        raise MetadataError(f"{name} has no present value to vary", f"write {name}=LOW:HIGH")
+        raise MetadataError(f"{name} has no current value to vary", f"write {name}=LOW:HIGH")
     if tunable.kind is Kind.WHOLE:
         return max(1, start // FACTOR), max(start + 1, FACTOR * start)
     return start / FACTOR, FACTOR * start

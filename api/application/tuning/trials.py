@@ -106,7 +106,8 @@ class Trials:
                 self._study.set_user_attr(PLAN, dict(plan))
             elif differs := _difference(known, json.loads(json.dumps(plan))):
                 raise InputFileError(
-                    f"{path} is of a tuning that differs in {differs}", "give another --out, or ask for the same again"
+                    f"{path} belongs to a tuning that differs in {differs}",
+                    "give another --out, or repeat the same request",
                 )
             self._open: dict[int, Any] = {}
             self._take_up_again()
@@ -206,7 +207,7 @@ def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
     A setting that did not exist when the trials were made is assumed to have had its default.
     """
-    words = {"over": "what is varied", "scan": "the scan"}
+    words = {"over": "the varied values", "scan": "the scan"}
     apart = [name for name in {**known, **plan} if name != SETTINGS and known.get(name) != plan.get(name)]
     said = [words.get(name, name) for name in apart]
     now = plan.get(SETTINGS, {})
@@ -238,7 +239,7 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:
         said = " ".join(str(error).split())[:120]
         raise InputFileError(
-            f"{path} is damaged: {said or type(error).__name__}", "begin anew with another --out"
+            f"{path} is damaged: {said or type(error).__name__}", "start again with another --out"
         ) from None
 
 

@@ -191,7 +191,7 @@ class Store:
             self._on_device.add(batch, slice(0, len(point)), point, into, repeats=self.header.scan.repeats > 1)
         except arrays.failures as error:
             self._device = self._device.given_up(error)
-            log.warning("frames are reduced on the processor from here on: %s", self._device.why)
+            log.warning("frames are reduced on the CPU from now on: %s", self._device.why)
             return False
         self._reduced["gpu"] += len(point)
         return True
@@ -213,7 +213,7 @@ class Store:
         here, there = self._reduced["cpu"], self._reduced["gpu"]
         if not there or self._lost:
             return self._device.words if self._device.arrays is None or not here else f"cpu ({self._refused})"
-        why = self._device.why or self._refused or "to compare"
+        why = self._device.why or self._refused or "for comparison"
         return f"gpu, {here} of {here + there} frames on the cpu ({why})" if here else "gpu"
 
     @property

@@ -46,7 +46,7 @@ def python_term(name: str) -> PythonTerm:
     """Return a data term by name. Raises RefinementError for an unknown name."""
     found = python_terms().get(name)
     if found is None:
-        raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that brings it installed?")
+        raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that provides it installed?")
     return found
 
 
@@ -56,9 +56,9 @@ def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
     if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
         raise MetadataError(f"{brief(found.name)} is not a valid name for a data term", "letters, digits and _ only")
     if found.name in own or found.name in into:
-        raise MetadataError(f"the name {found.name} is taken", "give it another")
+        raise MetadataError(f"the name {found.name} is already used", "give it another")
     if not callable(found.compare) or not callable(found.curvature):
-        raise MetadataError(f"{found.name} needs two functions: itself, and its curvature", "give both")
+        raise MetadataError(f"{found.name} needs two functions: the term itself, and its curvature", "give both")
     if found.pixel is not None and not callable(found.pixel):
         raise MetadataError(f"{found.name}: pixel = {brief(found.pixel)}", "give a function of one pixel, or none")
     if found.constant not in ("", "loss_offset", "loss_floor"):

@@ -47,13 +47,15 @@ def switched_on(settings: RegulariserSettings) -> frozenset[str]:
 def add(into: dict[str, Registration], found: Registration) -> None:
     """Register a regulariser. Raises MetadataError for a name or setting in use, and for an incomplete declaration."""
     if found.name in into:
-        raise MetadataError(f"the name {found.name} is taken", "give it another")
+        raise MetadataError(f"the name {found.name} is already used", "give it another")
     if found.kind == "projection" and found.acts_on == "parameters":
-        raise MetadataError(f"{found.name}: projections change object or probe", "say which")
+        raise MetadataError(f"{found.name}: projections change object or probe", "choose one")
     if found.kind == "held" and found.acts_on != "parameters":
-        raise MetadataError(f"{found.name}: what is held acts on parameters", "say acts_on='parameters'")
+        raise MetadataError(f"{found.name}: a constraint that is held acts on parameters", "set acts_on='parameters'")
     if found.kind == "penalty" and found.acts_on == "both":
-        raise MetadataError(f"{found.name}: a penalty is on object or probe", "say which, or acts_on='parameters'")
+        raise MetadataError(
+            f"{found.name}: a penalty acts on object or probe", "choose one, or set acts_on='parameters'"
+        )
     if found.missing:
         raise MetadataError(f"{found.name} has no {' and no '.join(found.missing)}", "see docs/extensions.md")
     known = {setting.name for setting in found.settings} | declared(ask=False).keys()

@@ -41,7 +41,7 @@ from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.preset import Preset
 
-ALL_PATTERNS = "pixels refined anew with all patterns"
+ALL_PATTERNS = "pixels refined again with all patterns"
 
 if TYPE_CHECKING:
     from ptylive.engine.dgp.training import Training
@@ -178,7 +178,7 @@ class _PriorRun:
     def _pretrain(self, training: Training, vector: Any) -> None:
         for step, share in training.pretrained():
             self._pause()
-            self._tell(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not given back")
+            self._tell(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not yet reproduced")
 
     def _train(self, training: Training, objective: Objective, choice: PriorChoice) -> None:
         """Run all epochs on the patterns."""
@@ -208,7 +208,7 @@ class _PriorRun:
         chosen = self._to_numpy(vector if taken is None else taken.vector)
         problem, shown = self.problem, None
         if taken is not None and ended == "done":
-            self._tell(vector, "how strongly each band of frequencies is shown")
+            self._tell(vector, "strength of each frequency band")
             chosen, shown = self._in_balance(chosen)
         report = PriorReport(
             first_epoch=len(pixels.loss),

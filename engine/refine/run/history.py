@@ -97,7 +97,7 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
-                raise InputFileError(f"{path} is of another version", "read it with that version of ptylive")
+                raise InputFileError(f"{path} is of another version", "read it with the version that wrote it")
             sampling, origin = (tuple(float(each) for each in file[name]) for name in ("object_sampling_A", "origin_A"))
             found = Snapshot(
                 int(file["epoch"]),

@@ -229,7 +229,7 @@ def _refined_once(
         warm or tuned.begun,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
-        raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
+        raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=way.resume), tuned, problem.measured

@@ -81,7 +81,7 @@ class TileRun:
         except PtyliveError as error:
             tell({"kind": "failed", "message": error.line()})
         except MemoryError:
-            tell({"kind": "failed", "message": "not enough memory for this tile: take more workers"})
+            tell({"kind": "failed", "message": "not enough memory for this tile: use more workers"})
         except Exception as error:
             tell({"kind": "failed", "message": f"a tile failed: {error!r}"})
 

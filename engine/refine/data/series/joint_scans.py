@@ -32,7 +32,7 @@ def under_one_calibration(first: Calibration, other: Calibration) -> Calibration
             continue
         if abs(float(two) - float(one)) > tolerated * abs(float(one)):
             raise MetadataError(
-                f"scans of different {name}: {float(one):.6g} and {float(two):.6g}", "refine them apart"
+                f"the scans have different {name}: {float(one):.6g} and {float(two):.6g}", "refine them separately"
             )
     kept = {n: q for n, q in other.entries.items() if n in OWN or q.origin is Origin.GIVEN}
     return Calibration({**first.entries, **kept})
@@ -67,20 +67,21 @@ def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray
 
 def _check(first: Dataset, scan: Dataset, name: str) -> None:
     if scan.masks is not None:
-        raise MetadataError(f"{name} holds coefficients", "several scans are refined together from frames only")
+        raise MetadataError(f"{name} holds coefficients", "only scans of frames can be refined together")
     if scan.scan_of is not None:
-        raise MetadataError(f"{name} is several scans already", "join them all at once")
+        raise MetadataError(f"{name} already consists of several scans", "join all of them in one step")
     shape, own = first.patterns.shape[1:], scan.patterns.shape[1:]
     if own != shape:
         raise MetadataError(
             f"{name} has patterns of {own[0]} x {own[1]} pixels, the first scan of {shape[0]} x {shape[1]}",
-            "crop or bin them alike: ptylive convert --help",
+            "crop or bin them to the same size: ptylive convert --help",
         )
     under_one_calibration(first.calibration, scan.calibration)
     away = np.abs(scan.beam_center_px - first.beam_center_px).max()
     if away > FARTHEST_CENTRE * min(shape):
         raise MetadataError(
-            f"the beam of {name} lies {away:.3g} px from that of the first scan", "centre the patterns first"
+            f"the beam of {name} is {away:.3g} px away from that of the first scan",
+            "centre the patterns first (ptylive convert)",
         )
 
 

@@ -36,7 +36,10 @@ def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
         return None
     low, high = settings.value("obja_thresh_min"), settings.value("obja_thresh_max")
     if low >= high:
-        raise MetadataError("obja_thresh_min and obja_thresh_max leave no room", "set phase_only_obj=true, or move one")
+        raise MetadataError(
+            "obja_thresh_min and obja_thresh_max exclude every modulus",
+            "set phase_only_obj=true, or change one of them",
+        )
     return float(low), float(high)
 
 
