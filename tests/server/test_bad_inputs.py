@@ -118,7 +118,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("plan {full} --detector 64,x", "is not two whole numbers", 1),
     ("plan {full} --detector 0,64", "0 x 64 is impossible", 1),
     ("plan {full} --scan 0,5", "impossible scan shape", 1),
-    ("plan {full} --current 1 --dose 1", "the same thing twice", 1),
+    ("plan {full} --current 1 --dose 1", "have the same meaning", 1),
     ("plan {full} --energy_eV", "requires an argument", 2),
     ("plan {full} --json --nonsense", "No such option", 2),
     ("trotters {full} --at 0.3", "frequency '0.3' is none", 1),

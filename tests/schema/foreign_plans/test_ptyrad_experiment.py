@@ -110,7 +110,7 @@ def test_slices(more, slices, distance):
 def test_vacuum_around_the_object_and_what_is_cut_off(more, slices, depth_A):
     taken = found(obj_Nlayer=6, obj_params="model.hdf5", obj_source="PtyRAD", **more)
     assert (taken.settings["num_slices"], taken.settings.get("start_depth_A")) == (slices, depth_A)
-    assert any("vacuum is put there" in note for note in taken.notes) == ("edge" in str(more))
+    assert any("vacuum is added there" in note for note in taken.notes) == ("edge" in str(more))
 
 
 @pytest.mark.parametrize(
