@@ -48,9 +48,9 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     """Several words: a list, or one text separated by commas, as typed by users."""
     given = value.split(",") if isinstance(value, str) else value
     listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else (given,)
-    if not all(isinstance(one, str) for one in listed):
+    if not all(isinstance(item, str) for item in listed):
         raise MetadataError(f"{name} = {brief(value)} is not a list of names", "give a list of texts")
-    return tuple(str(one) for one in listed)
+    return tuple(str(item) for item in listed)
 
 
 def cluster(value: object) -> str | None:
@@ -62,7 +62,7 @@ def cluster(value: object) -> str | None:
 
 def table(name: str, value: object) -> dict[str, Any]:
     """A table of names and values."""
-    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
+    if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value):
         raise MetadataError(
             f"{name} = {brief(value)} is not a table of names and values", f"give {name}={{NAME: VALUE}}"
         )
@@ -83,7 +83,7 @@ def places(name: str, value: object) -> list[Path]:
     """One or several paths and patterns."""
     if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
         return [place(name, value)]
-    return [place(name, one) for one in value]
+    return [place(name, item) for item in value]
 
 
 def settings(value: object) -> Any:
@@ -100,7 +100,7 @@ def metadata(value: object) -> dict[str, Any]:
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
     check_given_once(numbers, ONE_COEFFICIENT)  # attributes of a file, which repeat some, may be passed on
-    return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}
+    return {**typed(numbers), **{name: item for name, item in given.items() if name not in numbers}}
 
 
 def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--little", action="store_true", help="specimens that tell little")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    within = within_two = total = invented = 0
+    within_one = within_two = total = invented = 0
     errors: list[float] = []
     for seed in range(given.seed, given.seed + given.scans):
         settings, aberrations = drawn(given.kind, seed)
@@ -56,15 +56,17 @@ def main() -> None:
             ptylive.simulate(path, seed=seed, tell="microscope", **settings)
         request = MapRequest(basis=parse_basis(given.basis))
         found = reconstruct_file(path, {}, ["bf"], request).calibration
-        line = {name: told(name, aberrations[name], found, settings) for name in aberrations}
-        within += sum(value["within"] for value in line.values())
+        line = {name: comparison(name, aberrations[name], found, settings) for name in aberrations}
+        within_one += sum(value["within"] for value in line.values())
         within_two += sum(value["within_two"] for value in line.values())
         invented += sum(value["invented"] for value in line.values())
         total += len(line)
         fitted = [value for value in line.values() if value["uncertainty"]]
         errors += [abs(value["value"] - value["truth"]) / value["uncertainty"] for value in fitted]
         print(json.dumps({"seed": seed, "specimen": settings["specimen"], **line}), flush=True)
-    print(f"within 10 % or one, two uncertainties {within}, {within_two} of {total}; {invented} above two of nothing")
+    print(
+        f"within 10 % or one, two uncertainties {within_one}, {within_two} of {total}; {invented} above two of nothing"
+    )
     shares = [100 * float(np.mean(np.array(errors) <= times)) for times in (1, 2, 3)] if errors else []
     print(f"{len(errors)} fitted, within one, two, three uncertainties: {', '.join(f'{s:.1f} %' for s in shares)}")
 
@@ -81,8 +83,8 @@ def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
     aberrations = {}
     for name in (*LOW, *HIGHER):
         rim = LARGEST.get(name, 1.2) * float(rng.choice([-1, 1]) * rng.uniform(0.4, 1.0))
-        there = kind == "twelve" or name in LOW or (kind == "one" and name.startswith(chosen))
-        aberrations[name] = rim * per_radian(name, energy_eV, semiangle_mrad) if there else 0.0
+        present = kind == "twelve" or name in LOW or (kind == "one" and name.startswith(chosen))
+        aberrations[name] = rim * per_radian(name, energy_eV, semiangle_mrad) if present else 0.0
     settings: dict[str, Any] = {
         "specimen": specimen,
         "energy_eV": energy_eV,
@@ -120,7 +122,7 @@ def per_radian(name: str, energy_eV: float, semiangle_mrad: float) -> float:
     return quarter_pi_limit_A(name[:3], wavelength_A(energy_eV), semiangle_mrad) / (math.pi / 4)
 
 
-def told(name: str, truth_A: float, found: Calibration, settings: dict[str, Any]) -> dict[str, Any]:
+def comparison(name: str, truth_A: float, found: Calibration, settings: dict[str, Any]) -> dict[str, Any]:
     """Truth, value and uncertainty in radians at the rim; a value that was not fitted is 0 without uncertainty."""
     scale = per_radian(name, settings["energy_eV"], settings["convergence_semiangle_mrad"])
     entry = found.entries.get(name)

@@ -55,11 +55,14 @@ def simulated_again(
     override. Raises SystemExit for a file without slices, or with drifting points.
     """
     with h5py.File(source) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        if "slices" not in truth or np.any(told.get("drift_A", 0)) or np.any(told.get("position_jitter_A", 0)):
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        if "slices" not in truth or np.any(metadata.get("drift_A", 0)) or np.any(metadata.get("position_jitter_A", 0)):
             raise SystemExit(f"{source}: needs truth/slices and points without drift and jitter")
         slices, sampling = truth["slices"][()], float(truth.attrs["object_sampling_A"])
-        first, thickness = truth["positions_A"][0, 0].astype(float), float(told.get("thickness_A", 0.0)) / len(slices)
+        first, thickness = (
+            truth["positions_A"][0, 0].astype(float),
+            float(metadata.get("thickness_A", 0.0)) / len(slices),
+        )
         shape = file["data"].shape[-2:]
 
     def specimen(_: SimulationSettings, grid: ObjectGrid, window: Window) -> Specimen:
@@ -67,11 +70,14 @@ def simulated_again(
             (first[axis] + grid.origin_A[axis] + np.arange(grid.shape[axis]) * grid.pixel_A) / sampling
             for axis in (0, 1)
         ]
-        at = np.meshgrid(*places, indexing="ij")
-        phases = [ndimage.map_coordinates(one.astype(float), at, order=3, mode="grid-wrap") for one in slices]
+        coordinates = np.meshgrid(*places, indexing="ij")
+        phases = [
+            ndimage.map_coordinates(slice_phase.astype(float), coordinates, order=3, mode="grid-wrap")
+            for slice_phase in slices
+        ]
         return Specimen.of_phases(np.asarray(phases, np.float32), thickness, grid, window.limit_invA)
 
-    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell, detector), target, specimen)
+    scan = SimulatedScan.with_specimen(_settings(metadata, shape, wander, seed, tell, detector), target, specimen)
     rows, cols = scan.header.scan.require_shape()
     places = scan.trajectory.descan_px.reshape(rows, -1, 2)[:, :cols]
     center = scan.header.detector.beam_center_px
@@ -88,40 +94,40 @@ def simulated_again(
 def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NOTHING) -> SimulationSettings:
     """Settings that simulate a scan again without wander."""
     with h5py.File(source) as file:
-        told, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
-    return _settings(told, shape, Wander(), seed, "everything", detector)
+        metadata, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
+    return _settings(metadata, shape, Wander(), seed, "everything", detector)
 
 
 def _settings(
-    told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
+    metadata: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
 ) -> SimulationSettings:
     """Settings for the file's microscope."""
-    center = np.asarray(told["beam_center_px"], dtype=float)
-    step = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
+    center = np.asarray(metadata["beam_center_px"], dtype=float)
+    step = np.broadcast_to(np.asarray(metadata["scan_step_A"], float), 2)
     return SimulationSettings.of(
         {
             "specimen": "vacuum",
-            "energy_eV": float(told["energy_eV"]),
-            "convergence_semiangle_mrad": float(told["convergence_semiangle_mrad"]),
-            "defocus_A": float(told["defocus_A"]),
-            "astigmatism_A": float(told.get("astigmatism_A", 0)),
-            "astigmatism_deg": float(told.get("astigmatism_deg", 0)),
-            "Cs_A": float(told.get("Cs_A", 0)),
-            "source_size_A": float(told.get("source_sigma_A", 0)) * FWHM_PER_SIGMA,
+            "energy_eV": float(metadata["energy_eV"]),
+            "convergence_semiangle_mrad": float(metadata["convergence_semiangle_mrad"]),
+            "defocus_A": float(metadata["defocus_A"]),
+            "astigmatism_A": float(metadata.get("astigmatism_A", 0)),
+            "astigmatism_deg": float(metadata.get("astigmatism_deg", 0)),
+            "Cs_A": float(metadata.get("Cs_A", 0)),
+            "source_size_A": float(metadata.get("source_sigma_A", 0)) * FWHM_PER_SIGMA,
             "source_points": SOURCE_POINTS,
-            "focal_spread_A": float(told.get("focal_spread_sigma_A", 0)),
+            "focal_spread_A": float(metadata.get("focal_spread_sigma_A", 0)),
             "focal_points": FOCAL_POINTS,
-            "scan_shape": tuple(int(n) for n in told["scan_shape"]),
+            "scan_shape": tuple(int(n) for n in metadata["scan_shape"]),
             "scan_step_A": (float(step[0]), float(step[1])),
-            "scan_pattern": str(told["scan_pattern"]),
-            "rotation_deg": float(told["rotation_deg"]),
+            "scan_pattern": str(metadata["scan_pattern"]),
+            "rotation_deg": float(metadata["rotation_deg"]),
             "detector_shape": shape,
-            "detector_pixel_mrad": float(told["detector_pixel_mrad"]),
+            "detector_pixel_mrad": float(metadata["detector_pixel_mrad"]),
             "beam_offset_px": (float(center[0] - shape[0] // 2), float(center[1] - shape[1] // 2)),
-            "detector_transform": str(told["detector_transform"]),
+            "detector_transform": str(metadata["detector_transform"]),
             "descan_px": wander.numbers,
             "descan_jump_px": wander.jumps_px,
-            "dose_e_per_A2": float(told["dose_e_per_A2"]),
+            "dose_e_per_A2": float(metadata["dose_e_per_A2"]),
             "seed": seed,
             "tell": tell,
             **detector,

@@ -101,20 +101,20 @@ class Reducing:
         self._thread.start()
 
     def _run(self) -> None:
-        made: Made = None
+        target: Made = None
         pool, due = ThreadPool(self._threads), 0.0
         with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
-                    made = self._make(item.header, builders, pool)
+                    target = self._make(item.header, builders, pool)
                     due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, FrameBatch) and made is not None:
-                    made.add(item)
-                    if isinstance(made, LiveEngine) and time.perf_counter() >= due:
-                        made.refresh()
+                elif isinstance(item, FrameBatch) and target is not None:
+                    target.add(item)
+                    if isinstance(target, LiveEngine) and time.perf_counter() >= due:
+                        target.refresh()
                         due = time.perf_counter() + REFRESH_S
                 elif isinstance(item, EndEvent):
-                    self._note(made.store if isinstance(made, LiveEngine) else made)
+                    self._note(target.store if isinstance(target, LiveEngine) else target)
                     self.reduced.set()
         pool.close()
 

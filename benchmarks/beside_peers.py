@@ -94,8 +94,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-peers")
     for name in PACKAGES:
-        told = os.environ.get(f"PTYLIVE_{name.upper()}_PYTHON")
-        parser.add_argument(f"--{name}-python", type=Path, default=told, help=f"an interpreter that has {name}")
+        python = os.environ.get(f"PTYLIVE_{name.upper()}_PYTHON")
+        parser.add_argument(f"--{name}-python", type=Path, default=python, help=f"an interpreter that has {name}")
     given = parser.parse_args()
     if given.runs < 1:
         parser.error("--runs must be at least 1")
@@ -104,17 +104,17 @@ def arguments() -> argparse.Namespace:
 
 def interpreter(name: str, given: argparse.Namespace) -> Path:
     """Interpreter of a program's environment, which is made if none is given."""
-    told = getattr(given, f"{name}_python")
-    if told is not None:
-        return Path(told).absolute()
+    stated = getattr(given, f"{name}_python")
+    if stated is not None:
+        return Path(stated).absolute()
     folder = (given.environments / name).absolute()
     python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.exists():
+    marker = folder / "installed"
+    if not marker.exists():
         print(f"installing {', '.join(PACKAGES[name])} into {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
-        done.touch()
+        marker.touch()
     return python
 
 
@@ -189,8 +189,8 @@ def _kernel_shares(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
     found = []
     for window, wanted in WANTED_SHARES.items():
         flops = pattern_flops(window, 1, 1) / FLOPS_PER_MULTIPLY_ADD
-        with_both = [run for run in runs if "fma" in run["bounds"] and str(window) in run.get("kernel", {})]
-        values = tuple(run["kernel"][str(window)] * flops / run["bounds"]["fma"] for run in with_both)
+        measured_runs = [run for run in runs if "fma" in run["bounds"] and str(window) in run.get("kernel", {})]
+        values = tuple(run["kernel"][str(window)] * flops / run["bounds"]["fma"] for run in measured_runs)
         if values:
             found.append(Ratio(f"kernel, {window}²: share of multiply-adds", values, wanted))
     return found
@@ -211,10 +211,10 @@ def _refinement_ratios(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
                 for row in rows
                 if row["name"].startswith("ptyrad")
             ]
-            mine = ours["cpu_s_to"]["0.98"]
-            others = [row["cpu_s_to"]["0.98"] for row in rows if row is not ours and row["cpu_s_to"]["0.98"]]
-            if mine and others:
-                times.append(min(others) / mine)
+            our_time = ours["cpu_s_to"]["0.98"]
+            peer_times = [row["cpu_s_to"]["0.98"] for row in rows if row is not ours and row["cpu_s_to"]["0.98"]]
+            if our_time and peer_times:
+                times.append(min(peer_times) / our_time)
         if rates:
             found.append(Ratio(f"refinement, {case}: patterns per CPU s over PtyRAD's", tuple(rates), wanted))
         if times:
@@ -232,8 +232,8 @@ def _stream_ratios(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
         quiet = statistics.median(row["load"] for row in rows) < QUIET_LOAD
         for word, wanted in (("com", WANTED_COM[quiet]), ("masks", WANTED_MASKS)):
             values = tuple(row[f"ptylive / {word}"] for row in rows)
-            whose = "centre of mass" if word == "com" else "45 masks"
-            found.append(Ratio(f"stream, {size}²: frames/s over LiberTEM-live's {whose}", values, wanted))
+            reduction = "centre of mass" if word == "com" else "45 masks"
+            found.append(Ratio(f"stream, {size}²: frames/s over LiberTEM-live's {reduction}", values, wanted))
     return found
 
 

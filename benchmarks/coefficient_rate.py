@@ -82,16 +82,16 @@ class Maps(threading.Thread):
 
     def run(self) -> None:
         """Run until every position is in an engine."""
-        engine, due, taken = None, time.perf_counter() + self.interval, 0
+        engine, due, added = None, time.perf_counter() + self.interval, 0
         for item in self.reader:
             if isinstance(item, ArmEvent):
                 engine = LiveEngine(item.header, methods=self.methods, background=self.background)
             if not isinstance(item, FrameBatch) or engine is None:
                 continue
             engine.add(item)
-            taken += len(item.index)
+            added += len(item.index)
             now = time.perf_counter()
-            if taken == self.positions:
+            if added == self.positions:
                 self.done_at = now
                 break
             if now >= due:

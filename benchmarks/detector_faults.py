@@ -70,10 +70,10 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for scan in given.scans:
         for seed in (int(text) for text in given.seeds.split(",")):
-            references = {kind: maps_of(seen(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
-            cases = [("none", "noise", seen(scan, given.folder, "", seed + OTHER_NOISE), {})]
+            references = {kind: maps_of(recorded_scan(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
+            cases = [("none", "noise", recorded_scan(scan, given.folder, "", seed + OTHER_NOISE), {})]
             for fault in given.faults.split(","):
-                path = seen(scan, given.folder, fault, seed)
+                path = recorded_scan(scan, given.folder, fault, seed)
                 cases += [(fault, way, path, values) for way, values in ways(scan, path, fault, seed)]
             for fault, way, path, values in cases:
                 found, best = maps_of(path, values), references["straight" if fault in BY_INTERPOLATION else ""]
@@ -82,7 +82,7 @@ def main() -> None:
                 print(json.dumps(line | {"faultless": best}), flush=True)
 
 
-def seen(scan: Path, folder: Path, fault: str, seed: int) -> Path:
+def recorded_scan(scan: Path, folder: Path, fault: str, seed: int) -> Path:
     """The scan recorded by a detector with a fault, or without any; kept in ``folder`` between calls."""
     path = folder / f"{scan.stem}_{fault or 'faultless'}_{seed}.h5"
     if path.exists():
@@ -117,7 +117,7 @@ def ways(scan: Path, path: Path, fault: str, seed: int) -> Iterator[tuple[str, d
     """Settings that may be given about a fault, with their names."""
     settings = simulation_settings(scan, seed, detector=DISTORTED)
     readout = Readout.of(settings, Window.of(settings))
-    plain = seen(scan, path.parent, "distortion" if fault == "all" else "", seed)
+    plain = recorded_scan(scan, path.parent, "distortion" if fault == "all" else "", seed)
     with h5py.File(plain) as file:
         faults = drawn(file["data"][()], seed)
     told: dict[str, Any] = {}
@@ -147,8 +147,8 @@ def true_numbers(readout: Readout) -> tuple[float, ...]:
     shape, half = readout.settings.detector_shape, max(readout.settings.detector_shape) / 2
     center, middle = np.asarray(readout.center_px), (np.asarray(shape) - 1) / 2
     recorded = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")).reshape(2, -1)
-    away = (recorded - np.rint(center)[:, None]) / half
-    true = readout.scattered_to(*away) * half + np.rint(center)[:, None]
+    from_center = (recorded - np.rint(center)[:, None]) / half
+    true = readout.scattered_to(*from_center) * half + np.rint(center)[:, None]
     u = ((true - middle[:, None]) / half).T
     moved = (recorded - true).T / half
     plane = np.column_stack([terms(u), np.ones(len(u))])
@@ -158,21 +158,21 @@ def true_numbers(readout: Readout) -> tuple[float, ...]:
 def grating(readout: Readout) -> Floats:
     """Intensity (P, P) of a square lattice of spots, zero frequency first, of the model."""
     size, times = readout.window.size, readout.window.oversampling
-    at = np.fft.fftfreq(size, 1 / size) / times
+    frequencies = np.fft.fftfreq(size, 1 / size) / times
     turn = np.deg2rad(7.0)
-    rows, cols = np.meshgrid(at, at, indexing="ij")
+    rows, cols = np.meshgrid(frequencies, frequencies, indexing="ij")
     a, b = np.cos(turn) * rows + np.sin(turn) * cols, -np.sin(turn) * rows + np.cos(turn) * cols
-    off = [(axis / SPOTS_PX - np.rint(axis / SPOTS_PX)) * SPOTS_PX for axis in (a, b)]
-    return np.exp(-(off[0] ** 2 + off[1] ** 2) / (2 * SPOT_SIGMA_PX**2))
+    offsets = [(axis / SPOTS_PX - np.rint(axis / SPOTS_PX)) * SPOTS_PX for axis in (a, b)]
+    return np.exp(-(offsets[0] ** 2 + offsets[1] ** 2) / (2 * SPOT_SIGMA_PX**2))
 
 
 def disc(readout: Readout, semiangle_mrad: float) -> Floats:
     """Intensity (P, P) of the disc of a vacuum scan."""
     size, times = readout.window.size, readout.window.oversampling
-    at = np.fft.fftfreq(size, 1 / size) / times * float(readout.settings.detector_pixel_mrad or 1.0)
-    away = np.hypot(at[:, None], at[None, :]) / float(readout.settings.detector_pixel_mrad or 1.0)
+    frequencies = np.fft.fftfreq(size, 1 / size) / times * float(readout.settings.detector_pixel_mrad or 1.0)
+    radii = np.hypot(frequencies[:, None], frequencies[None, :]) / float(readout.settings.detector_pixel_mrad or 1.0)
     radius = semiangle_mrad / float(readout.settings.detector_pixel_mrad or 1.0)
-    return np.clip(radius - away + 0.5, 0, 1)
+    return np.clip(radius - radii + 0.5, 0, 1)
 
 
 def of_pattern(readout: Readout, intensity: Floats, seed: int, on: Reference = "any") -> tuple[float, ...]:
@@ -184,8 +184,8 @@ def of_pattern(readout: Readout, intensity: Floats, seed: int, on: Reference = "
 
 def maps_of(path: Path, values: dict[str, Any]) -> dict[str, float]:
     """Correlation of each map with the truth."""
-    made = reconstruct_file(path, values, ["idpc", "obf", "tcbf", "ssb", "wdd"])
-    true, pictures = MapTruth.read(path), {one.name: one for one in made.rendering.maps}
+    reconstruction = reconstruct_file(path, values, ["idpc", "obf", "tcbf", "ssb", "wdd"])
+    true, pictures = MapTruth.read(path), {live_map.name: live_map for live_map in reconstruction.rendering.maps}
     return {name: score_map(true, pictures[name].data, pictures[name].sampling_A)["corr"] for name in MAPS}
 
 

@@ -51,7 +51,7 @@ def peer_curves(
     """Curves of the other program, and its version. SystemExit if it is missing or fails."""
     if python is None:
         raise SystemExit(f"--{case.peer}-python PATH names an interpreter that has {case.peer}")
-    asked = {
+    settings_plain = {
         "epochs": case.epochs,
         "seeds": seeds,
         "own_batches": own_batches,
@@ -62,14 +62,14 @@ def peer_curves(
     with tempfile.TemporaryDirectory() as folder:
         source, settings, out = (Path(folder, name) for name in ("given.npz", "asked.json", "out.json"))
         np.savez(source, **arrays)
-        settings.write_text(json.dumps(asked), encoding="utf-8")
+        settings.write_text(json.dumps(settings_plain), encoding="utf-8")
         runner = f"benchmarks.peers.run_engine_{case.peer}"
         command = [str(python.absolute()), "-m", runner, str(source), str(settings), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            raise SystemExit(done.stderr.strip()[-1500:])
-        said = json.loads(out.read_text(encoding="utf-8"))
-    return {"version": said["version"], "curves": rounded(said["curves"])}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            raise SystemExit(completed.stderr.strip()[-1500:])
+        report = json.loads(out.read_text(encoding="utf-8"))
+    return {"version": report["version"], "curves": rounded(report["curves"])}
 
 
 def rounded(curves: list[list[float]]) -> list[list[float]]:
@@ -79,13 +79,13 @@ def rounded(curves: list[list[float]]) -> list[list[float]]:
 
 def row(name: str, theirs: dict[str, Any], ours: list[list[float]]) -> str:
     """Table row with start, end and largest difference of the mean curves."""
-    peer, own = np.mean(theirs["curves"], axis=0), np.mean(ours, axis=0)
-    away = np.abs(own - peer)
-    apart, of_fall = (away / peer).max(), away.max() / (peer[0] - peer[-1])
+    peer, ours_mean = np.mean(theirs["curves"], axis=0), np.mean(ours, axis=0)
+    difference = np.abs(ours_mean - peer)
+    largest, of_fall = (difference / peer).max(), difference.max() / (peer[0] - peer[-1])
     scatter = (np.std(theirs["curves"], axis=0) / peer).max()
     return (
-        f"{name}: {theirs['version']} {peer[0]:.4f} to {peer[-1]:.4f}, here {own[0]:.4f} to {own[-1]:.4f};"
-        f" at most {apart:.2%} apart, {of_fall:.2%} of the fall (seeds scatter by {scatter:.2%})"
+        f"{name}: {theirs['version']} {peer[0]:.4f} to {peer[-1]:.4f}, here {ours_mean[0]:.4f} to {ours_mean[-1]:.4f};"
+        f" at most {largest:.2%} apart, {of_fall:.2%} of the fall (seeds scatter by {scatter:.2%})"
     )
 
 

@@ -48,19 +48,19 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "scan.h5"
                 ptylive.simulate(path, seed=seed, specimen=specimen, **settings)
-                made = {one.name: one for one in reconstruct_file(path, {}, METHODS).rendering.maps}
+                maps = {live_map.name: live_map for live_map in reconstruct_file(path, {}, METHODS).rendering.maps}
                 truth = MapTruth.read(path)
             line = {}
             for name in MAPS:
-                if name not in made:
+                if name not in maps:
                     continue
-                one = made[name]
-                corr = score_map(truth, one.data, one.sampling_A)["corr"] if specimen != "vacuum" else 0.0
-                seen = "nothing there" if specimen == "vacuum" else "seen" if corr > SEEN else "not seen"
-                count[f"{seen}: {'noise' if one.buried else 'faint' if one.faint else 'shown'}"] += 1
-                line[name] = [round(corr, 2), one.buried, one.faint]
-            told = {"seed": seed, "specimen": specimen, "dose": round(settings["dose_e_per_A2"])}
-            print(json.dumps(told | line), flush=True)
+                live_map = maps[name]
+                corr = score_map(truth, live_map.data, live_map.sampling_A)["corr"] if specimen != "vacuum" else 0.0
+                outcome = "nothing there" if specimen == "vacuum" else "seen" if corr > SEEN else "not seen"
+                count[f"{outcome}: {'noise' if live_map.buried else 'faint' if live_map.faint else 'shown'}"] += 1
+                line[name] = [round(corr, 2), live_map.buried, live_map.faint]
+            draw = {"seed": seed, "specimen": specimen, "dose": round(settings["dose_e_per_A2"])}
+            print(json.dumps(draw | line), flush=True)
     print(json.dumps(count))
 
 

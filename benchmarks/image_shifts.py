@@ -59,9 +59,9 @@ def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str,
         ptylive.simulate(path, seed=seed, **settings)
     scan = ptylive.open_scan(path)
     with scan._open() as source:  # noqa: SLF001  (as in a notebook)
-        none_told = {name: 0.0 for name in aberrations if name not in LOW}
-        made = reconstruct_source(source, {**scan.values, **none_told}, ["bf"])
-    aligned = align_store(made.engine.store, made.calibration, Alignment(order=3)).told()["aberrations"]
+        assumed = {name: 0.0 for name in aberrations if name not in LOW}
+        rendered = reconstruct_source(source, {**scan.values, **assumed}, ["bf"])
+    aligned = align_store(rendered.engine.store, rendered.calibration, Alignment(order=3)).told()["aberrations"]
     rows: dict[str, dict[str, float]] = {}
     for name, found in aligned.items():
         truth = float(aberrations.get(name, 0.0))

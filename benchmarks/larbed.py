@@ -71,13 +71,13 @@ def stranger(rng: np.random.Generator) -> Case:
     places: list[Any] = []
     while len(places) < rng.integers(3, 6):
         place = rng.uniform(size=3)
-        apart = [np.linalg.norm((((place - one) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for one in places]
-        if all(distance > 1.0 for distance in apart):
+        distances = [np.linalg.norm((((place - each) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for each in places]
+        if all(distance > 1.0 for distance in distances):
             places.append(place)
-    symbols = tuple(str(one) for one in rng.choice(SYMBOLS, len(places)))
+    symbols = tuple(str(each) for each in rng.choice(SYMBOLS, len(places)))
     energy = float(rng.choice([80e3, 120e3, 200e3, 300e3]))
     cells = int(rng.uniform(80, 250) / cell[2])
-    return Case(cell, symbols, tuple(tuple(one) for one in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
+    return Case(cell, symbols, tuple(tuple(each) for each in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
 
 
 def tilts_of(case: Case) -> Any:
@@ -142,14 +142,14 @@ def judge(case: Case, path: Path, seed: int, starts: int) -> dict[str, Any]:
     found = invert(series, LarbedSettings(starts=starts, seed=seed))
     spent = time.perf_counter() - began, time.process_time() - cpu
     true = reduced(np.fft.fft2(mean_V) / mean_V.size, found.grid.pixels)
-    ours = on_highest_column(coefficients(found.crystal, case.energy_eV), found.grid)
+    our_V = on_highest_column(coefficients(found.crystal, case.energy_eV), found.grid)
     correlation = best_correlation(potential_V(found, 96), potential_map(true, 96))
     table = structure_factors(true, found.grid, case.energy_eV)
     strong = np.abs(table.V[:STRONGEST])
-    mine = np.abs(ours[table.hk[:STRONGEST, 0], table.hk[:STRONGEST, 1]])
+    found_V = np.abs(our_V[table.hk[:STRONGEST, 0], table.hk[:STRONGEST, 1]])
     return {
         "correlation": correlation,
-        "R": float(np.abs(mine - strong).sum() / strong.sum()),
+        "R": float(np.abs(found_V - strong).sum() / strong.sum()),
         "thickness_A": found.crystal.thickness_A,
         "true_A": case.thickness_A,
         "explained": found.explained,

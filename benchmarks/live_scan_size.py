@@ -55,8 +55,8 @@ def main() -> None:
     for size in options.sizes:
         command = [sys.executable, __file__, "--one", str(size), "--pool", str(options.pool)]
         command += ["--shown-only"] if options.shown_only else []
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(completed.stdout.strip().splitlines()[-1]))
         print(json.dumps(rows[-1]))
     if options.plot:
         plot(rows, options.plot)
@@ -105,8 +105,8 @@ def measure(size: int, pool: int, shown_only: bool = False) -> dict[str, float]:
         return costs
     engine.want(None)
     engine.refresh()
-    everything = best(tenth, REPEATS)
-    return {**costs, "all_s": everything[0], "all_cpu_s": everything[1], **memory(engine)}
+    all_maps = best(tenth, REPEATS)
+    return {**costs, "all_s": all_maps[0], "all_cpu_s": all_maps[1], **memory(engine)}
 
 
 def memory(engine: LiveEngine) -> dict[str, float]:

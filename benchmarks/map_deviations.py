@@ -53,19 +53,23 @@ def main() -> None:
         settings, judgements = judged(seed)
         dose = settings["dose_e_per_A2"]
         line = {
-            name: [round(share(one), 3), round(float(np.median(one)), 3), int(greyed.sum())]
-            for name, (one, greyed) in judgements.items()
+            name: [round(share(ratios_of_map), 3), round(float(np.median(ratios_of_map)), 3), int(greyed.sum())]
+            for name, (ratios_of_map, greyed) in judgements.items()
         }
-        about = {"seed": seed, "specimen": settings["specimen"], "dose_e_per_A2": round(dose)}
-        print(json.dumps(about | line), flush=True)
+        draw = {"seed": seed, "specimen": settings["specimen"], "dose_e_per_A2": round(dose)}
+        print(json.dumps(draw | line), flush=True)
         for name, judgement in judgements.items():
             found[name].append(judgement)
     for name, judgements in found.items():
         shares = [share(ratios) for ratios, _ in judgements]
         shown = [ratios[~greyed] for ratios, greyed in judgements if not greyed.all()]
-        told = f"{np.mean(shares):.3f} of all within 25 %, the worst draw {min(shares):.3f}"
-        some = f"{np.mean([share(one) for one in shown]):.3f} in {len(shown)} draws" if shown else "none"
-        print(f"{name}: {told}; of maps not greyed {some}")
+        summary = f"{np.mean(shares):.3f} of all within 25 %, the worst draw {min(shares):.3f}"
+        ungreyed = (
+            f"{np.mean([share(ratios_of_map) for ratios_of_map in shown]):.3f} in {len(shown)} draws"
+            if shown
+            else "none"
+        )
+        print(f"{name}: {summary}; of maps not greyed {ungreyed}")
 
 
 def share(ratio: Any) -> float:
@@ -85,7 +89,7 @@ def judged(seed: int) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:
     header = replace(scan.header, detector=detector, optics=optics)
     counts = np.random.default_rng([seed, 41])
     scans = [maps_of(header, counts.poisson(mean)) for _ in range(REPEATS + 1)]
-    return settings, {name: judgement(scans, name) for name in MAPS if all(name in one for one in scans)}
+    return settings, {name: judgement(scans, name) for name in MAPS if all(name in maps for maps in scans)}
 
 
 def maps_of(header: ScanHeader, counts: Any) -> dict[str, LiveMap]:
@@ -93,21 +97,21 @@ def maps_of(header: ScanHeader, counts: Any) -> dict[str, LiveMap]:
     frames = counts.astype(np.uint16).reshape(-1, PIXELS, PIXELS)
     batch = FrameBatch(header.uid, np.arange(len(frames)), frames)
     _, rendering = reconstruct(header, lambda: iter([batch]), METHODS, settings=PIXELS_OF_THE_SCAN)
-    return {one.name: one for one in rendering.maps}
+    return {live_map.name: live_map for live_map in rendering.maps}
 
 
 def judgement(scans: list[dict[str, LiveMap]], name: str) -> tuple[Any, Any]:
     """For one map :func:`ratio` of every scan (scans, Y, X), and whether the scan's map is greyed (scans,)."""
-    ratios = [ratio(one, [*scans[:k], *scans[k + 1 :]], name) for k, one in enumerate(scans)]
-    return np.array(ratios), np.array([one[name].buried or one[name].faint for one in scans])
+    ratios = [ratio(maps, [*scans[:k], *scans[k + 1 :]], name) for k, maps in enumerate(scans)]
+    return np.array(ratios), np.array([maps[name].buried or maps[name].faint for maps in scans])
 
 
-def ratio(said_by: dict[str, LiveMap], others: list[dict[str, LiveMap]], name: str) -> Any:
+def ratio(stated_by: dict[str, LiveMap], others: list[dict[str, LiveMap]], name: str) -> Any:
     """Deviation stated by one scan over the scatter of the others; means are free, as for phases."""
-    said = said_by[deviation_of(name)]
-    pictures = np.array([one[name].data - one[name].data.mean() for one in others])
-    window_px = said.settings["window_px"]
-    return said.data / np.sqrt(gaussian_filter(pictures.var(axis=0, ddof=1), window_px, mode="reflect"))
+    stated = stated_by[deviation_of(name)]
+    pictures = np.array([maps[name].data - maps[name].data.mean() for maps in others])
+    window_px = stated.settings["window_px"]
+    return stated.data / np.sqrt(gaussian_filter(pictures.var(axis=0, ddof=1), window_px, mode="reflect"))
 
 
 if __name__ == "__main__":

@@ -151,11 +151,11 @@ def write_set(folder: Path, kind: Kind) -> Path:
     bodies = [body(kind, pattern) for pattern in stored_patterns(kind)]
     with (folder / "scan.mib").open("wb") as file:
         for k in range(kind.frames):
-            now = began + timedelta(microseconds=50 * k)
+            stamp = began + timedelta(microseconds=50 * k)
             head = f"MQ1,{k + 1:06d},{offset:05d},{kind.chips:02d},{shape[1]:04d},{shape[0]:04d},{pixels},{layout:>6},"
-            head += f"{2**kind.chips - 1:02X},{now.isoformat(' ', 'microseconds')},0.000050,0,0,0,3.400000E+1,"
+            head += f"{2**kind.chips - 1:02X},{stamp.isoformat(' ', 'microseconds')},0.000050,0,0,0,3.400000E+1,"
             head += "5.110000E+2," + "0.000000E+0," * 6 + chip * kind.chips
-            head += f"MQ1A,{now.isoformat(timespec='microseconds')}000Z,50000ns,{kind.depth},"
+            head += f"MQ1A,{stamp.isoformat(timespec='microseconds')}000Z,50000ns,{kind.depth},"
             file.write(head.encode("latin-1").ljust(offset, b"\0") + bodies[k % DIFFERENT])
     return folder / "scan.hdr"
 
@@ -181,15 +181,15 @@ def simulator(python: Path, scan: Path, kind: Kind) -> Iterator[Simulator]:
     command += ["--cached", "memfd", "--wait-trigger"]
     command += ["--data-port", data, "--control-port", control, "--trigger-port", trigger]
     with process(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        made = Simulator(control, data, running.pid)
+        simulator_handle = Simulator(control, data, running.pid)
         for _ in range(600):
             with suppress(DetectorError, OSError):
-                made.detector().get("COUNTERDEPTH")
+                simulator_handle.detector().get("COUNTERDEPTH")
                 socket.create_connection(("127.0.0.1", data), 2).close()
                 break
             assert running.poll() is None, "the simulator ended"
             time.sleep(0.2)
-        yield made
+        yield simulator_handle
 
 
 def processor_s(pid: int) -> float:
@@ -305,7 +305,7 @@ def compare(python: Path, kind: Kind, ways: list[str], rounds: int) -> dict[str,
     shown |= {"sender_us": 1e6 * float(np.median(sender))} if sender else {}
     for name in ways:
         pairs = zip(rates[name], rates["libertem"], strict=True)
-        shown[f"{name} / libertem"] = float(np.median([one / other for one, other in pairs]))
+        shown[f"{name} / libertem"] = float(np.median([rate / peer_rate for rate, peer_rate in pairs]))
         shown[f"libertem_us / {name}_us"] = busy["libertem"] / busy[name]
     return shown
 

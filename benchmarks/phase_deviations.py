@@ -68,7 +68,7 @@ def repeats(settings: dict[str, Any], count: int, preset: Preset) -> list[Refine
         "energy_eV": optics.energy_eV,
         "convergence_semiangle_mrad": optics.convergence_semiangle_mrad,
         "detector_pixel_invA": settings["detector_pixel_mrad"] * 1e-3 / scan.window.wavelength_A,
-        "beam_center_px": tuple(float(at) for at in scan.readout.center_px),
+        "beam_center_px": tuple(float(coordinate) for coordinate in scan.readout.center_px),
         "C10": -settings["defocus_A"],
     }
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
@@ -79,14 +79,14 @@ def repeats(settings: dict[str, Any], count: int, preset: Preset) -> list[Refine
     return found
 
 
-def apart(phases: Any) -> Any:
+def aligned_deviations(phases: Any) -> Any:
     """Deviations of phases (n, Y, X) from their mean, with constants, ramps and shifts removed."""
     turned = np.exp(1j * phases)
     turned *= np.exp(-1j * np.angle(turned.sum(axis=(1, 2), keepdims=True)))
     mean = turned.mean(axis=0)
     rows, cols = np.indices(mean.shape)
     down, across = np.gradient(gaussian_filter(np.angle(mean), 1.0))
-    design = np.column_stack([one.ravel() for one in (np.ones(mean.shape), rows, cols, down, across)])
+    design = np.column_stack([term.ravel() for term in (np.ones(mean.shape), rows, cols, down, across)])
     flat = np.angle(turned * mean.conj()).reshape(len(phases), -1).T
     rest = flat - design @ np.linalg.lstsq(design, flat, rcond=None)[0]
     return (rest - rest.mean(axis=1, keepdims=True)).T.reshape(phases.shape)
@@ -94,16 +94,16 @@ def apart(phases: Any) -> Any:
 
 def ratios(results: list[RefineResult]) -> Any:
     """(n, Y, X) stated deviation of each result over the scatter of all, in the scanned area."""
-    first, said, phases = results[0], [], []
+    first, stated, phases = results[0], [], []
     rows, cols = first.object.shape[2:]
     area = scanned_area((rows, cols), first.origin_A, first.positions_A, first.object_sampling_A[0])
-    for one in results:
-        if one.phase_deviation is None:
+    for result in results:
+        if result.phase_deviation is None:
             raise SystemExit("a run says nothing of its noise")
-        said.append(_averaged(one.phase_deviation.map_rad[area].astype(float) ** 2))
-        phases.append(np.angle(one.object.mean(axis=0)).sum(axis=0)[area])
-    seen = _averaged(apart(np.array(phases)).var(axis=0, ddof=1))
-    return np.sqrt(np.array(said) / seen)
+        stated.append(_averaged(result.phase_deviation.map_rad[area].astype(float) ** 2))
+        phases.append(np.angle(result.object.mean(axis=0)).sum(axis=0)[area])
+    scatter = _averaged(aligned_deviations(np.array(phases)).var(axis=0, ddof=1))
+    return np.sqrt(np.array(stated) / scatter)
 
 
 def _averaged(variance: Any) -> Any:
@@ -124,7 +124,7 @@ def main() -> None:
         results = repeats(drawn(given.seed, given.specimen, dose), given.repeats, preset)
         found = ratios(results)
         low, middle, high = np.percentile(found, (5, 50, 95))
-        bounds = sum(one.phase_deviation is not None and one.phase_deviation.lower_bound for one in results)
+        bounds = sum(result.phase_deviation is not None and result.phase_deviation.lower_bound for result in results)
         print(
             f"seed {given.seed} {given.specimen}, {dose:g} e/Å²: {middle:.2f} ({low:.2f} to {high:.2f}),"
             f" {np.mean(np.abs(found - 1) < WITHIN):.0%} within {WITHIN:.0%}; lower bounds: {bounds}",

@@ -46,15 +46,15 @@ def main() -> None:
     given = parser.parse_args()
     print(f"seed {given.seed}")
     text = f"{hardware()}; seed {given.seed}.\n"
-    done: dict[tuple[float, ...], str] = {}
+    measured: dict[tuple[float, ...], str] = {}
     for name in given.only:
         text += f"\n{HEAD.format(name)}\n{RULE}\n"
         for value in VARIED[name]:
             chosen = {**MIDDLE, name: value}
             key = tuple(chosen.values())
-            done[key] = done.get(key) or figures(chosen, given.seed)
-            text += f"| {value:g} | {done[key]} |\n"
-            print(f"{name} {value:g}: {done[key]}", flush=True)
+            measured[key] = measured.get(key) or figures(chosen, given.seed)
+            text += f"| {value:g} | {measured[key]} |\n"
+            print(f"{name} {value:g}: {measured[key]}", flush=True)
     print(text)
     if given.out is not None:
         given.out.write_text(text, encoding="utf-8")
@@ -79,10 +79,10 @@ def figures(chosen: dict[str, float], seed: int) -> str:
             defocus_A=chosen["defocus"],
             dose_e_per_A2=chosen["dose"],
         )
-        made, looked = scan.reconstruct(list(MAPS)), MapTruth.read(path)
+        maps_found, truth = scan.reconstruct(list(MAPS)), MapTruth.read(path)
         maps = [
-            f"{score_map(looked, np.asarray(made[name].data), made[name].sampling_A)['corr']:.2f}"
-            if name in made
+            f"{score_map(truth, np.asarray(maps_found[name].data), maps_found[name].sampling_A)['corr']:.2f}"
+            if name in maps_found
             else "–"
             for name in MAPS
         ]
@@ -121,8 +121,8 @@ def ptylive_error() -> type[Exception]:
 def truth_of(path: Path) -> Truth:
     """The truth of a file of `ptylive simulate`, in the form of the zoo's judge."""
     with h5py.File(path) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        columns = int(told["scan_shape"][1])
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        columns = int(metadata["scan_shape"][1])
         places = truth["positions_A"][:, :columns].reshape(-1, 2).astype(float)
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
     aperture = resolution_A() / 2

@@ -76,8 +76,8 @@ def write_scan(path: Path, pixels: int, side: int) -> None:
     parts = [np.frombuffer(bslz4(pattern), np.uint8) for pattern in patterns(pixels)]
     with created_scan(path, header) as writer:
         for first in range(0, count, BATCH):
-            some = [parts[number % DIFFERENT_PATTERNS] for number in range(first, min(first + BATCH, count))]
-            writer.add(FramesMessage(header.uid, first, len(some), "bslz4", tuple(some)))
+            chunk = [parts[number % DIFFERENT_PATTERNS] for number in range(first, min(first + BATCH, count))]
+            writer.add(FramesMessage(header.uid, first, len(chunk), "bslz4", tuple(chunk)))
         writer.finish(marks=False)
 
 
@@ -101,17 +101,22 @@ def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    own = whole = read = 0.0
+    anonymous = resident = read = 0.0
     started = time.perf_counter()
     with subprocess.Popen(list(map(str, command)), env=environment) as process:
         while process.poll() is None:
             found = memory_of(process.pid)
-            own, whole = max(own, found.get("RssAnon", 0.0)), max(whole, found.get("VmRSS", 0.0))
+            anonymous, resident = max(anonymous, found.get("RssAnon", 0.0)), max(resident, found.get("VmRSS", 0.0))
             read = max(read, read_by(process.pid))
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit(f"the refinement ended with {process.returncode}")
-    return {"own_GB": own, "with_file_pages_GB": whole, "read_GB": read, "refined_s": time.perf_counter() - started}
+    return {
+        "own_GB": anonymous,
+        "with_file_pages_GB": resident,
+        "read_GB": read,
+        "refined_s": time.perf_counter() - started,
+    }
 
 
 def memory_of(pid: int) -> dict[str, float]:

@@ -103,9 +103,9 @@ def measure() -> None:
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
     device = cupy.cuda.Device()
-    has = device.attributes
-    chips, clock_Hz = has["MultiProcessorCount"], has["ClockRate"] * 1e3
-    of_card = (chips * 128 * 2 * clock_Hz, chips * 128 * clock_Hz)  # fused multiply-adds; bytes of shared memory a tick
+    attributes = device.attributes
+    chips, clock_Hz = attributes["MultiProcessorCount"], attributes["ClockRate"] * 1e3
+    limits = (chips * 128 * 2 * clock_Hz, chips * 128 * clock_Hz)  # fused multiply-adds; bytes of shared memory a tick
     print(cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode())
     print("window  slices  modes  fused/s  cuFFT/s  ratio  share of arithmetic, of shared memory")
     for window, slices, modes in CASES:
@@ -119,7 +119,7 @@ def measure() -> None:
             continue
         fused = rate(FusedMultislice(problem, plan, CudaKernels(plan, "uint16")), slices, modes, window, problem.count)
         cost = fused_cost(plan, slices, modes)
-        shares = (fused * cost.operations / of_card[0], fused * cost.shared / of_card[1])
+        shares = (fused * cost.operations / limits[0], fused * cost.shared / limits[1])
         print(
             f"{window:6d}  {slices:6d}  {modes:5d}  {fused:7.0f}  {arrays:7.0f}  {fused / arrays:5.1f}"
             f"  {shares[0]:.2f}, {shares[1]:.2f}"

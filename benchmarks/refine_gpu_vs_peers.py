@@ -116,7 +116,7 @@ def make(given: argparse.Namespace) -> None:
             source = case_file(name, given, Path(folder))
             out = given.make / f"{name}.npz"
             carry(source, out, NOISY[name] if given.noisy else CLEAN)
-            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {said_of(out)}")
+            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {dose_and_shape(out)}")
 
 
 def carry(source: Path, out: Path, dose: float) -> None:
@@ -131,7 +131,7 @@ def carry(source: Path, out: Path, dose: float) -> None:
     np.savez_compressed(out, **handed, **truth, dose=dose)
 
 
-def said_of(path: Path) -> str:
+def dose_and_shape(path: Path) -> str:
     """Dose and shape of a scan that was written."""
     with np.load(path) as given:
         patterns = given["patterns"]
@@ -153,15 +153,15 @@ def compare(given: argparse.Namespace) -> None:
     with ProcessPoolExecutor(workers, mp_context=context, initializer=on_one_thread) as judges:
         for name in given.cases:
             for program in given.only:
-                row = {"case": name, "name": program, **one(program, given.run / f"{name}.npz", given, judges)}
+                row = {"case": name, "name": program, **figures_of(program, given.run / f"{name}.npz", given, judges)}
                 rows.append(row)
                 print(table([row]).splitlines()[-1], flush=True)
                 if given.out is not None:
-                    keep(given, rows)
+                    save_figures(given, rows)
     print(f"\n{heading(given)}\n\n{table(rows)}")
 
 
-def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+def save_figures(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
     record = {"hardware": hardware(), "card": card(), "device": given.device, "rows": rows}
     given.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
     given.out.with_suffix(".md").write_text(f"{heading(given)}\n\n{table(rows)}\n", encoding="utf-8")
@@ -169,9 +169,9 @@ def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def heading(given: argparse.Namespace) -> str:
     """Heading with hardware, device and scans."""
-    where = (card() or "no card found") if given.device == "cuda" else "the processor"
-    scans = "; ".join(f"{name}: {said_of(given.run / f'{name}.npz')}" for name in given.cases)
-    return f"{hardware()}; on {where}. {scans}."
+    hardware_name = (card() or "no card found") if given.device == "cuda" else "the processor"
+    scans = "; ".join(f"{name}: {dose_and_shape(given.run / f'{name}.npz')}" for name in given.cases)
+    return f"{hardware()}; on {hardware_name}. {scans}."
 
 
 def on_one_thread() -> None:
@@ -181,7 +181,7 @@ def on_one_thread() -> None:
     threadpool_limits(limits=1)
 
 
-def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
+def figures_of(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
     """Figures of a program on a scan; ``error`` with its last line of output if it failed."""
     program = PROGRAMS[name]
     python = getattr(given, f"{program.package.lower()}_python", Path(sys.executable))
@@ -195,38 +195,38 @@ def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExe
         place = Path(folder, "run.json")
         if not place.exists():
             return {"error": ran.get("error", "it left no figures"), **ran}
-        said = json.loads(place.read_text(encoding="utf-8"))
-        said["wall_s"] = said["wall_s"][: len(list(Path(folder).glob("phase_*.npy")))]
-        if not said["wall_s"]:
+        report = json.loads(place.read_text(encoding="utf-8"))
+        report["wall_s"] = report["wall_s"][: len(list(Path(folder).glob("phase_*.npy")))]
+        if not report["wall_s"]:
             return {"error": ran.get("error", "no iteration ended"), **ran}
-        looks = looked_at(len(said["wall_s"]))
-        paths = [Path(folder, f"phase_{number:04d}.npy") for number in looks]
-        corrs = list(judges.map(partial(judged, truth, said), paths))
-    return row(said, looks, corrs, len(truth.points), compiled=program.compiled) | ran
+        judged_epochs = judged_iterations(len(report["wall_s"]))
+        paths = [Path(folder, f"phase_{number:04d}.npy") for number in judged_epochs]
+        corrs = list(judges.map(partial(judged, truth, report), paths))
+    return row(report, judged_epochs, corrs, len(truth.points), compiled=program.compiled) | ran
 
 
 def in_a_process(program: Program, python: Path, handed: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Run it; return the GPU memory it used, and what went wrong."""
-    told = {"device": given.device, "iterations": given.iterations, "seconds": given.seconds}
-    told |= {"batch": program.batch, "compiled": program.compiled}
-    command = [str(python.absolute()), "-m", program.runner, str(handed), str(handed.parent), json.dumps(told)]
+    request = {"device": given.device, "iterations": given.iterations, "seconds": given.seconds}
+    request |= {"batch": program.batch, "compiled": program.compiled}
+    command = [str(python.absolute()), "-m", program.runner, str(handed), str(handed.parent), json.dumps(request)]
     environment = dict(os.environ) if given.device == "cuda" else one_thread()
-    with watched_card() as seen:
+    with watched_card() as samples:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=given.limit
             )
-            wrong = (done.stderr.strip().splitlines() or ["no word"])[-1][:300] if done.returncode else ""
+            wrong = (completed.stderr.strip().splitlines() or ["no word"])[-1][:300] if completed.returncode else ""
         except subprocess.TimeoutExpired:
             wrong = f"broken off after {given.limit:g} s"
-    memory = {"card_MB": round(max(seen) - min(seen))} if seen else {}
+    memory = {"card_MB": round(max(samples) - min(samples))} if samples else {}
     return memory | ({"error": wrong} if wrong else {})
 
 
 @contextmanager
 def watched_card() -> Iterator[list[float]]:
     """Sample the used GPU memory, in MB, repeatedly; nothing without a GPU."""
-    seen: list[float] = []
+    samples: list[float] = []
     ended = threading.Event()
 
     def watch() -> None:
@@ -237,16 +237,16 @@ def watched_card() -> Iterator[list[float]]:
         try:
             pynvml.nvmlInit()
             handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            seen.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
+            samples.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
             while not ended.wait(POLL_S):
-                seen.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
+                samples.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
         except pynvml.NVMLError:
             return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield seen
+        yield samples
     finally:
         ended.set()
         thread.join()
@@ -256,36 +256,41 @@ def card() -> str:
     """Name of the GPU, and version of its driver."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        completed = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError:
         return ""
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
+    return completed.stdout.strip().splitlines()[0] if completed.returncode == 0 and completed.stdout.strip() else ""
 
 
-def looked_at(iterations: int) -> list[int]:
+def judged_iterations(iterations: int) -> list[int]:
     """Numbers, from 1, of the iterations that are judged, including the last one."""
     if iterations <= LOOKS:
         return list(range(1, iterations + 1))
     return sorted({round(value) for value in np.geomspace(1, iterations, LOOKS)} | set(range(1, LOOKS // 3)))
 
 
-def judged(truth: Truth, said: Mapping[str, Any], path: Path) -> float:
+def judged(truth: Truth, report: Mapping[str, Any], path: Path) -> float:
     """Correlation of a projected phase with the truth."""
-    return timed.judged(truth, np.load(path)[None], said)
+    return timed.judged(truth, np.load(path)[None], report)
 
 
 def row(
-    said: Mapping[str, Any], looks: Sequence[int], corrs: Sequence[float], count: int, *, compiled: bool = False
+    report: Mapping[str, Any],
+    judged_epochs: Sequence[int],
+    corrs: Sequence[float],
+    count: int,
+    *,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Figures of a run with ``count`` patterns; ``compiled``: replace the time of its first iteration by the median."""
-    spent = [float(value) for value in said["wall_s"]]
-    passes = said.get("passes") or [1.0] * len(spent)
+    spent = [float(value) for value in report["wall_s"]]
+    passes = report.get("passes") or [1.0] * len(spent)
     later = list(zip(spent, passes, strict=True))[1:] or [(spent[0], passes[0])]
-    usual = statistics.median(seconds / many for seconds, many in later)
+    usual = statistics.median(seconds / evaluations for seconds, evaluations in later)
     counted = [usual * passes[0] if compiled else spent[0], *spent[1:]]
     totals = np.cumsum(counted)
-    times = [float(totals[number - 1]) for number in looks]
-    told = ("version", "whole_run_s", "first_run_s", "reason", "host_MB", "arrays_MB")
+    times = [float(totals[number - 1]) for number in judged_epochs]
+    copied = ("version", "whole_run_s", "first_run_s", "reason", "host_MB", "arrays_MB")
     return {
         "iterations": len(spent),
         "first_s": round(spent[0], 4),
@@ -295,9 +300,11 @@ def row(
         "total_s": round(float(totals[-1]), 4),
         "last": corrs[-1],
         "best": max(corrs),
-        "looks": [[number, round(when, 4), corr] for number, when, corr in zip(looks, times, corrs, strict=True)],
+        "looks": [
+            [number, round(time, 4), corr] for number, time, corr in zip(judged_epochs, times, corrs, strict=True)
+        ],
         "wall_s": [round(value, 5) for value in spent],
-        **{name: said[name] for name in told if said.get(name) is not None},
+        **{name: report[name] for name in copied if report.get(name) is not None},
     }
 
 
@@ -319,13 +326,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         if "iterations" not in found:
             lines.append(f"| {found['case']} | {found['name']} |" + " |" * (len(heads) - 3) + f" {wrong} |")
             continue
-        to = " / ".join("–" if value is None else f"{value:.3g}" for value in found["wall_s_to"].values())
+        thresholds = " / ".join("–" if value is None else f"{value:.3g}" for value in found["wall_s_to"].values())
         after = {number: corr for number, _, corr in found["looks"]}
         memory = f"{found.get('card_MB', '–')} ({found.get('arrays_MB', 0):.0f})"
         cells = (
             f"{1e3 * found['iteration_s']:.3g} ({1e3 * found['first_s']:.3g})",
             f"{found['patterns_per_s']:,}".replace(",", " "),
-            to,
+            thresholds,
             ", ".join(f"{after[number]:.3f}" for number in (1, 2, 3, 5, 10, 20) if number in after),
             f"{found['last']:.4f}",
             f"{found['best']:.4f}",

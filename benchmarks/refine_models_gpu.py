@@ -30,11 +30,11 @@ def rate(backend: MultisliceBackend, case: Case) -> float:
     planes = xp.zeros((2, *problem.object_shape), np.float32)
     planes[0], planes[1] = 0.9, 0.1
     probe = xp.asarray(np.random.default_rng(1).normal(size=(2, probes, problem.window, problem.window)), np.float32)
-    asked = Corrections(*(None if at is None else xp.asarray(at) for at in vars(corrections).values()))
+    on_device = Corrections(*(None if value is None else xp.asarray(value) for value in vars(corrections).values()))
     best = np.inf
     for _ in range(REPEATS + 1):
         started = time.perf_counter()
-        float(backend.loss_and_gradient(planes, probe, corrections=asked).loss)  # waits for the device
+        float(backend.loss_and_gradient(planes, probe, corrections=on_device).loss)  # waits for the device
         best = min(best, time.perf_counter() - started)
     backend.close()
     return problem.count / best

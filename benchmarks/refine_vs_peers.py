@@ -187,10 +187,10 @@ def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
         np.savez(handed, **prepared(scan))
         command = [sys.executable, "-m", "benchmarks.refine_vs_peers", "--ours", str(scan), str(handed)]
         command += ["--refining", *refining] if refining else []
-        done = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        return {"name": "ptylive", "error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    return {"name": "ptylive", **json.loads(done.stdout.splitlines()[-1])}
+        completed = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
+    if completed.returncode:
+        return {"name": "ptylive", "error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    return {"name": "ptylive", **json.loads(completed.stdout.splitlines()[-1])}
 
 
 def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
@@ -216,8 +216,8 @@ def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     spent, corrs = list[float](), list[float]()
     for sweeps in () if refining else SWEEPS:
-        _, so_far, early = one_run(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
-        spent.append(so_far)
+        _, sweep_s, early = one_run(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
+        spent.append(sweep_s)
         corrs.append(quality(scan, early))
     return {
         "patterns_per_cpu_s": round(len(dataset.patterns) * evaluations / seconds),
@@ -251,22 +251,22 @@ def dataset_of(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     from ptylive.engine.dataset import Dataset
     from ptylive.schema import Calibration, Origin, Quantity
 
-    told, patterns = json.loads(str(given["calibration"])), given["patterns"]
+    known, patterns = json.loads(str(given["calibration"])), given["patterns"]
     rows, columns, side, _ = patterns.shape
     values = {
-        "energy_eV": told["energy_eV"],
-        "convergence_semiangle_mrad": told["semiangle_mrad"],
-        "detector_pixel_invA": told["pixel_invA"],
-        "C10": -told["defocus_A"],
-        "rotation_deg": told["rotation_deg"],
+        "energy_eV": known["energy_eV"],
+        "convergence_semiangle_mrad": known["semiangle_mrad"],
+        "detector_pixel_invA": known["pixel_invA"],
+        "C10": -known["defocus_A"],
+        "rotation_deg": known["rotation_deg"],
     }
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
     stack = patterns.reshape(rows * columns, side, side)
     bad, centre = np.zeros((side, side), bool), np.full(2, side // 2, float)
-    where = given["positions_A"]
-    dataset = Dataset(stack, np.arange(rows * columns), where, bad, centre, (rows, columns), calibration)
-    slices = told["slices"]
-    return dataset, {"num_slices": slices, "total_thickness_A": slices * told["slice_A"] if slices > 1 else None}
+    positions = given["positions_A"]
+    dataset = Dataset(stack, np.arange(rows * columns), positions, bad, centre, (rows, columns), calibration)
+    slices = known["slices"]
+    return dataset, {"num_slices": slices, "total_thickness_A": slices * known["slice_A"] if slices > 1 else None}
 
 
 def quality(scan: Path, result: Any) -> float:
@@ -278,15 +278,16 @@ def quality(scan: Path, result: Any) -> float:
 
 def compare_rates(name: str, scan: Path, given: argparse.Namespace) -> None:
     """Patterns per CPU second when more is refined than object and probe, ours and PtyRAD's."""
-    for more in given.refining:
-        mine = run_ours(scan, [more])
-        theirs = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [more])
-        rates = [found.get("patterns_per_cpu_s") for found in (mine, theirs)]
-        said = [
-            found.get("error", f"{rate} patterns per CPU s") for found, rate in zip((mine, theirs), rates, strict=True)
+    for extra in given.refining:
+        ours_row = run_ours(scan, [extra])
+        peer_row = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [extra])
+        rates = [found.get("patterns_per_cpu_s") for found in (ours_row, peer_row)]
+        words = [
+            found.get("error", f"{rate} patterns per CPU s")
+            for found, rate in zip((ours_row, peer_row), rates, strict=True)
         ]
         ratio = f", ratio {rates[0] / rates[1]:.1f}" if rates[0] and rates[1] else ""
-        print(f"{name}, {more} refined too: {said[0]}; PtyRAD {said[1]}{ratio}", flush=True)
+        print(f"{name}, {extra} refined too: {words[0]}; PtyRAD {words[1]}{ratio}", flush=True)
 
 
 def from_wrong_values(scan: Path) -> None:
@@ -299,14 +300,14 @@ def from_wrong_values(scan: Path) -> None:
     from ptylive.schema.preset import Preset
 
     use_persistent_cache()
-    dataset, told = dataset_of(prepared(scan))
+    dataset, slicing = dataset_of(prepared(scan))
     true = float(dataset.calibration.aberrations["C10"])
-    thick = told["num_slices"] > 1
+    thick = slicing["num_slices"] > 1
     for error, factor in WRONG if thick else [(error, factor) for error, factor in WRONG if factor == 1]:
         calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
-        known = {**told, "scan_defocus": True}
+        known = {**slicing, "scan_defocus": True}
         if thick:
-            known |= {"total_thickness_A": factor * told["total_thickness_A"], "scan_thickness": True}
+            known |= {"total_thickness_A": factor * slicing["total_thickness_A"], "scan_thickness": True}
         began = time.process_time()
         result = refine(replace(dataset, calibration=calibration), Preset.from_mapping(known), backend="cpu")
         seconds = time.process_time() - began
@@ -325,9 +326,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if "error" in row:
             continue
-        to = " / ".join("–" if value is None else f"{value:g}" for value in row["cpu_s_to"].values())
+        thresholds = " / ".join("–" if value is None else f"{value:g}" for value in row["cpu_s_to"].values())
         best = f"{row['best']:.4f}" if "best" in row else ""
-        cells = (f"{row['patterns_per_cpu_s']:,}".replace(",", " "), to, f"{row['last']:.4f}", best)
+        cells = (f"{row['patterns_per_cpu_s']:,}".replace(",", " "), thresholds, f"{row['last']:.4f}", best)
         lines.append(f"| {row['case']} | {row['name']} | {' | '.join(cells)} | {row['peak_MB']:.0f} |")
     skipped = dict.fromkeys(f"- {row['name']}: {row['error']}" for row in rows if row.get("skipped"))
     failed = [

@@ -82,8 +82,8 @@ class Bench:
         def read() -> Iterator[FrameBatch]:
             yield FrameBatch(header.uid, np.arange(len(counted)), counted)
 
-        made, rendering = reconstruct(header, read, ["obf"])
-        return RepeatedScan.of(header, rendering.maps, made.recent_mean(60.0))
+        live, rendering = reconstruct(header, read, ["obf"])
+        return RepeatedScan.of(header, rendering.maps, live.recent_mean(60.0))
 
 
 def curve_of(scans: list[RepeatedScan | None]) -> DoseCurve | None:
@@ -94,11 +94,11 @@ def curve_of(scans: list[RepeatedScan | None]) -> DoseCurve | None:
     return curve
 
 
-def agree(said: DosePoint, found: DosePoint) -> bool:
+def agree(predicted: DosePoint, found: DosePoint) -> bool:
     """Whether two limits differ by no more than their bounds, added in quadrature, allow."""
-    if said.limit_A is None or found.limit_A is None:
+    if predicted.limit_A is None or found.limit_A is None:
         return False
-    fine, coarse = (found, said) if found.limit_A < said.limit_A else (said, found)
+    fine, coarse = (found, predicted) if found.limit_A < predicted.limit_A else (predicted, found)
     if None in (fine.coarsest_A, coarse.finest_A):
         return False
     room = np.hypot(fine.coarsest_A - fine.limit_A, coarse.limit_A - coarse.finest_A)
@@ -116,19 +116,19 @@ def judged(seed: int) -> tuple[Counter[str], str]:
     found["draws"] += 1
     line = f"{seed} {bench.settings['specimen']}: "
     if curve is not None and curve.scans == SCANS:
-        now, said = curve.measured[-1], curve.predicted[-1]
+        measured, predicted = curve.measured[-1], curve.predicted[-1]
         found["added"] += 1
         found["steady"] += curve.verdict is Verdict.STEADY
-        found["told"] += said.finest_A is not None
-        found["held"] += agree(said, now)
-        line += f"predicted {said.words or 'nothing'}, measured {now.words or 'nothing'}"
-    elsewhere = bench.take("other", MARGIN, 2 * POINTS + 2 * MARGIN)
-    other = curve_of([same[0], elsewhere])
+        found["told"] += predicted.finest_A is not None
+        found["held"] += agree(predicted, measured)
+        line += f"predicted {predicted.words or 'nothing'}, measured {measured.words or 'nothing'}"
+    other_place = bench.take("other", MARGIN, 2 * POINTS + 2 * MARGIN)
+    other_curve = curve_of([same[0], other_place])
     kind = "lattice" if bench.settings["specimen"] == "monolayer" else "others"
-    found[f"other place added ({kind})"] += other is not None and other.scans > 1
+    found[f"other place added ({kind})"] += other_curve is not None and other_curve.scans > 1
     faded = curve_of([bench.take(f"fade{k}", MARGIN, MARGIN, 1 - (1 - FADING) ** k) for k in range(6)])
     found["fading said"] += faded is not None and faded.verdict is Verdict.CHANGES
-    if other is not None and other.scans > 1:
+    if other_curve is not None and other_curve.scans > 1:
         line += "; OTHER PLACE ADDED"
     return found, f"{line}; {'' if faded is None else faded.line}"
 
@@ -138,13 +138,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
-    asked = parser.parse_args()
-    whole = Counter[str]()
-    for seed in range(asked.first, asked.first + asked.draws):
+    options = parser.parse_args()
+    totals = Counter[str]()
+    for seed in range(options.first, options.first + options.draws):
         found, line = judged(seed)
-        whole += found
+        totals += found
         print(line, flush=True)
-    print(dict(whole))
+    print(dict(totals))
 
 
 if __name__ == "__main__":

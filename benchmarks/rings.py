@@ -85,8 +85,8 @@ def recorded(coefficients: Floats, radii: tuple[float, ...], width_px: float, se
 
 def of_peer(python: str, path: Path) -> Floats:
     """Coefficients (9, 2) of the ellipse that py4DSTEM finds."""
-    done = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
-    _, _, long, short, turn = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
+    _, _, long, short, turn = json.loads(completed.stdout.splitlines()[-1])
     along = np.array([np.cos(turn), np.sin(turn)])
     mean = np.sqrt(long * short)
     stretch = np.outer(along, along) * (long / mean - short / mean) + np.eye(2) * (short / mean - 1)
@@ -101,12 +101,12 @@ def left_px(found: Floats, true: Floats) -> float:
     places = places[np.hypot(*(places - (np.array(SHAPE) - 1) / 2).T) < 60]
     back = true_places(recorded_at(places, true, SHAPE), found, SHAPE)
     row, col = (places - CENTER_PX).T
-    one, nothing = np.ones_like(row), np.zeros_like(row)
-    sides = ((row, col, one, nothing), (col, -row, nothing, one))
+    ones, zeros = np.ones_like(row), np.zeros_like(row)
+    sides = ((row, col, ones, zeros), (col, -row, zeros, ones))
     design = np.concatenate([np.stack(side, axis=1) for side in sides])
     target = back.T.ravel()
-    left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
-    return round(float(np.sqrt(2 * np.mean(left**2))), 4)
+    residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return round(float(np.sqrt(2 * np.mean(residual**2))), 4)
 
 
 if __name__ == "__main__":

@@ -110,13 +110,13 @@ def table() -> list[str]:
     ]
     for patterns in PATTERNS:
         for workers in WORKERS:
-            here = cost(patterns, workers)
+            costs = cost(patterns, workers)
             small = cost(patterns, workers, Case(batch=SMALL_BATCH))
             lines.append(
-                f"| 10^{math.log10(patterns):.0f} | {workers} | {short(here.patterns_B / 1e9)}"
-                f" | {short(here.object_B / 1e9)} | {short(here.order_B / 1e9)} | {short(here.seam_B / 1e6)}"
-                f" | {time_of(here.sweep_s)} | {time_of(small.sweep_s)} | {time_of(here.epoch_s)}"
-                f" | {short(here.tile_rows)} |"
+                f"| 10^{math.log10(patterns):.0f} | {workers} | {short(costs.patterns_B / 1e9)}"
+                f" | {short(costs.object_B / 1e9)} | {short(costs.order_B / 1e9)} | {short(costs.seam_B / 1e6)}"
+                f" | {time_of(costs.sweep_s)} | {time_of(small.sweep_s)} | {time_of(costs.epoch_s)}"
+                f" | {short(costs.tile_rows)} |"
             )
     return lines
 

@@ -177,16 +177,16 @@ def encode(frame, codec): return bslz4(frame), ""
 
 def prototype(folder: Path, kind: str, batch: int, seconds: float) -> dict[str, float]:
     """Rates of the prototype's compiled loop from its own benchmark, in the clear and with CURVE (frames/s)."""
-    named = "coef46" if kind == "coefficients" else kind
+    prototype_kind = "coef46" if kind == "coefficients" else kind
     with TemporaryDirectory() as shims:
         Path(shims, "make_dectris_dump.py").write_text(SHIM)
         path = os.pathsep.join([shims, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, str(folder / "native.py"), named, str(batch), str(seconds)]
+        command = [sys.executable, str(folder / "native.py"), prototype_kind, str(batch), str(seconds)]
         environment = {**os.environ, "PYTHONPATH": path}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    row = json.loads(done.stdout.strip().splitlines()[-1])
+        completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise SystemExit(completed.stderr)
+    row = json.loads(completed.stdout.strip().splitlines()[-1])
     return {"prototype": float(row["nb"].split()[0]), "prototype CURVE": float(row["nb_curve"].split()[0])}
 
 
@@ -215,8 +215,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         ServerKeys.open(Path(folder))
         context = multiprocessing.get_context("spawn")
-        pipe, theirs = context.Pipe()
-        sender = context.Process(target=send, args=(theirs,), daemon=True)
+        pipe, sender_pipe = context.Pipe()
+        sender = context.Process(target=send, args=(sender_pipe,), daemon=True)
         sender.start()
         for kind in options.kinds.split(","):
             for batch in map(int, options.batches.split(",")):

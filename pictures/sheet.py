@@ -76,10 +76,10 @@ def font_of(height_px: int) -> Font:
 
 
 def write_line(
-    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, ...], font: Font
+    pen: ImageDraw.ImageDraw, position: tuple[float, float], text: str, colour: tuple[int, ...], font: Font
 ) -> None:
     """Write a line. Pillow's built-in font has no Å, which is composed of an A and a ring, and no ±."""
-    left, top = at
+    left, top = position
     for number, part in enumerate(text.replace("±", "+/-").split("Å")):
         if number:
             box = pen.textbbox((left, top), "A", font)

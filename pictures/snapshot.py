@@ -79,7 +79,7 @@ def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
     if bar is None:
         return
     zoom = max(1, min(rows, cols) // 256)
-    word = _written(bar.text, zoom)
+    word = _text_pixels(bar.text, zoom)
     length, gap = max(1, round(bar.length / pixel_A)), 3 * zoom
     height = word.shape[0] + 3 * gap + 2 * zoom
     width = max(length, word.shape[1]) + 2 * gap
@@ -92,7 +92,7 @@ def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
     picture[top + gap : top + gap + word.shape[0], middle : middle + word.shape[1]][word] = 255
 
 
-def _written(text: str, zoom: int) -> BoolArray:
+def _text_pixels(text: str, zoom: int) -> BoolArray:
     """A text as pixels."""
     letters = []
     for letter in text:

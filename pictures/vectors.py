@@ -29,11 +29,11 @@ def vectors(places: DoubleArray, measured: DoubleArray, explained: DoubleArray, 
     pen, middle, half = ImageDraw.Draw(page), MARGIN_PX + SIDE_PX / 2, SIDE_PX / 2 / 1.1
     pen.ellipse((middle - half, middle - half, middle + half, middle + half), outline=GREY)
     longest = max(float(np.hypot(*explained.T).max()), float(np.quantile(np.hypot(*measured.T), 0.95)), 1e-12)
-    apart = 2 * half / max(math.sqrt(4 / math.pi * len(places)), 1)
+    spacing = 2 * half / max(math.sqrt(4 / math.pi * len(places)), 1)
     for arrows, colour, width in ((explained, EXPLAINED, 4), (measured, MEASURED, 1)):
         for place, arrow in zip(places, arrows, strict=True):
             row, col = middle + half * np.asarray(place) / radius
-            along = np.asarray(arrow) / longest * LONGEST * apart
+            along = np.asarray(arrow) / longest * LONGEST * spacing
             _arrow(pen, (float(col), float(row)), (float(col + along[1]), float(row + along[0])), colour, width)
     below = SIDE_PX + MARGIN_PX + 4
     write_line(pen, (MARGIN_PX, below), "shifts of bright-field images", BLACK, font_of(TITLE_PX))
@@ -46,9 +46,9 @@ def vectors(places: DoubleArray, measured: DoubleArray, explained: DoubleArray, 
 
 def _arrow(pen: Pen, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int) -> None:
     pen.line([start, end], fill=colour, width=width)
-    away = (end[0] - start[0], end[1] - start[1])
-    length = math.hypot(*away)
-    angle, size = math.atan2(away[1], away[0]), min(HEAD_PX, 0.5 * length)
+    shaft = (end[0] - start[0], end[1] - start[1])
+    length = math.hypot(*shaft)
+    angle, size = math.atan2(shaft[1], shaft[0]), min(HEAD_PX, 0.5 * length)
     for side in (-HEAD_RAD, HEAD_RAD):
         tip = (end[0] - size * math.cos(angle + side), end[1] - size * math.sin(angle + side))
         pen.line([end, tip], fill=colour, width=width)

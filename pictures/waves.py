@@ -16,7 +16,7 @@ def _hues() -> DoubleArray:
     import colorcet
 
     colours = colorcet.palette["colorwheel"]
-    return np.array([[int(one[at : at + 2], 16) / 255 for at in (1, 3, 5)] for one in colours])
+    return np.array([[int(colour[digit : digit + 2], 16) / 255 for digit in (1, 3, 5)] for colour in colours])
 
 
 def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
@@ -49,8 +49,8 @@ def draw_wave(
 
 def wheel(side: int = 256) -> Rgb:
     """The colours of all waves up to modulus 1: real part to the right, imaginary part up; white around."""
-    at = np.linspace(-1, 1, side)
-    wave = at[None, :] + 1j * at[::-1, None]
+    axis = np.linspace(-1, 1, side)
+    wave = axis[None, :] + 1j * axis[::-1, None]
     picture = wave_colours(wave, 1.0)
     picture[np.abs(wave) > 1] = 255
     return picture

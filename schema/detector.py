@@ -154,8 +154,8 @@ class Descan:
         """Return the sum with another descan."""
         if other is None:
             return self
-        both = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
-        return Descan.of([a + b for a, b in both])
+        pairs = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
+        return Descan.of([a + b for a, b in pairs])
 
     def undone(self, words: str) -> Descan:
         """Return the descan of patterns whose transform has been undone."""

@@ -35,7 +35,7 @@ def printable(text: str) -> str:
     """Escape everything in a text that acts on a terminal or cannot be encoded, as file names may contain anything."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

@@ -200,9 +200,9 @@ class LiveMap:
 
     def certainty(self) -> list[str]:
         """Certainty of the map in words: scatter of a pixel by noise, finest period; unknown values are left out."""
-        said = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
+        statements = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
         limit = self.information_limits().get(1.0)
-        return said if limit is None else [*said, f"information limit: {limit.words}"]
+        return statements if limit is None else [*statements, f"information limit: {limit.words}"]
 
     @property
     def is_placed(self) -> bool:

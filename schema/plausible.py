@@ -116,9 +116,9 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
     refused = refusal(name, found)
     if refused:
         raise MetadataError(*refused)
-    asked = question(name, found) if ask and not any(written_out) else ""
-    if asked:
-        raise MetadataError(asked, _answers(rule, found))
+    doubt = question(name, found) if ask and not any(written_out) else ""
+    if doubt:
+        raise MetadataError(doubt, _answers(rule, found))
     return found
 
 
@@ -144,8 +144,8 @@ def question(name: str, value: Any) -> str:
         if name == "scan_step_A" and len(numbers) == 2 and max(numbers) > UNEQUAL_STEPS * min(numbers):
             return f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: intended?"
         return ""
-    other = _meant(odd, rule)
-    return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {other}?" if other else " this is unusual")
+    unit = _likelier_unit(odd, rule)
+    return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {unit}?" if unit else " this is unusual")
 
 
 def spoken(value: float, rule: Plausible) -> str:
@@ -157,7 +157,7 @@ def _flat(value: Any) -> list[float]:
     return [float(v) for v in np.asarray(value, dtype=float).ravel()]
 
 
-def _meant(value: float, rule: Plausible) -> str:
+def _likelier_unit(value: float, rule: Plausible) -> str:
     """The unit in which the same number would be the most ordinary value; empty where there is none."""
     if rule.signed:
         return ""
@@ -172,8 +172,8 @@ def _answers(rule: Plausible, value: Any) -> str:
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), numbers[0])
     if not rule.unit:
         return "correct the value"
-    other = _meant(odd, rule)
-    meant = f"'{odd:g} {other}', or " if other else ""
+    unit = _likelier_unit(odd, rule)
+    meant = f"'{odd:g} {unit}', or " if unit else ""
     return f"write the unit: {meant}'{odd:g} {rule.unit}' if that is right"
 
 
@@ -187,7 +187,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
         value = value.tolist()
     if isinstance(value, list | tuple):
         if name in _LISTS:
-            value = [part for one in value for part in (one if isinstance(one, list | tuple) else (one,))]
+            value = [part for item in value for part in (item if isinstance(item, list | tuple) else (item,))]
         _check_comma(name, value)
         return [_converted(name, rule, part, written_out) for part in value]
     try:

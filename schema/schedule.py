@@ -115,8 +115,8 @@ def _check(node: ast.AST, text: str, depth: int) -> None:
         raise MetadataError(f"schedule {text!r} is nested too deeply", "simplify it")
     if not _allowed(node):
         raise MetadataError(f"schedule {text!r}: {ast.unparse(node)!r} is not allowed", f"use {_GRAMMAR}")
-    inner = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
-    for child in inner:
+    children = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+    for child in children:
         if isinstance(child, ast.expr):
             _check(child, text, depth + 1)
 
@@ -174,8 +174,8 @@ def _binary(op: ast.operator, left: float, right: float) -> float:
 
 def _comparison(node: ast.Compare, epoch: float) -> float:
     left = _value(node.left, epoch)
-    for op, other in zip(node.ops, node.comparators, strict=True):
-        right = _value(other, epoch)
+    for op, comparator in zip(node.ops, node.comparators, strict=True):
+        right = _value(comparator, epoch)
         if not _COMPARED[type(op)](left, right):
             return 0.0
         left = right

@@ -77,9 +77,9 @@ class SimulatedMicroscope:
                 raise MetadataError(
                     f"{name} = {value!r} is impossible", f"give a {name} of at least {max(least, 0.0):g}"
                 )
-        if taken := sorted(OWN_SETTINGS & set(located(self.settings))):
+        if owned := sorted(OWN_SETTINGS & set(located(self.settings))):
             raise MetadataError(
-                f"{taken[0]} is controlled by the microscope", "give aberrations and seed separately from the settings"
+                f"{owned[0]} is controlled by the microscope", "give aberrations and seed separately from the settings"
             )
 
     def scan(self) -> TakenScan:
@@ -119,7 +119,7 @@ class SimulatedMicroscope:
             if correction.due_s <= self.clock_s:
                 for name, change in correction.changes.items():
                     self.aberrations[name] += self.gain * change
-        self._waiting = [one for one in self._waiting if one.due_s > self.clock_s]
+        self._waiting = [pending for pending in self._waiting if pending.due_s > self.clock_s]
 
     def settings_now(self) -> SimulationSettings:
         """Settings of a scan taken now."""

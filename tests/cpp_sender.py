@@ -88,8 +88,7 @@ class LossyServer:
     """Accepts scans and reports what it has, but loses messages, and sends other things first. A context manager.
 
     ``noise``: sent before each reply. ``refuses``: reason under which it counts what was lost. ``about``: further
-    content of its
-    replies. ``follows``: a server that has ended; this one takes over its addresses and its data.
+    content of its replies. ``follows``: a server that has ended; this one takes over its addresses and its data.
     """
 
     def __init__(

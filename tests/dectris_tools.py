@@ -27,8 +27,7 @@ def free_port() -> int:
     """A free TCP port below the ephemeral ports.
 
     A receiver that keeps trying to connect to an ephemeral port while nobody listens may be assigned that very port,
-    and
-    is then connected to itself.
+    and is then connected to itself.
     """
     for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):

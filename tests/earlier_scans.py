@@ -39,9 +39,7 @@ def described() -> str:
 
 
 def judge(path: Path, truth: "Truth") -> None:
-    """Check that object, positions and probe of a file match the simulation, whatever axes and origin its program
-    uses.
-    """
+    """Check object, positions and probe of a file against the simulation, whatever axes and origin its program has."""
     from ptylive.engine.earlier_results.formats import read_earlier
 
     program, modes, probe_modes, thickness, away, likeness = MADE[path.name]
@@ -91,9 +89,7 @@ class Truth:
         return float(np.corrcoef(*fine)[0, 1])
 
     def overlap(self, probe: np.ndarray, pixel_A: float) -> float:
-        """Overlap of a probe (P, P), centred on pixel P // 2, with the true one in the aperture; 1 for the same
-        wave.
-        """
+        """Overlap of a probe (P, P), centred on pixel P // 2, with the true one in the aperture; 1 for equal waves."""
         theirs, true = _aperture(probe, pixel_A), _aperture(self.probe, self.probe_pixel_A)
         lit = abs(true) > 0.3 * abs(true).max()
         a, b = theirs[lit], true[lit]

@@ -49,7 +49,7 @@ class Case:
     """Function from a seed to a simulated scan and its data set."""
     told: dict[str, Any]
     without: tuple[dict[str, Any], ...] = ({}, {"probe_modes": 4})
-    """Settings of the refinements that are not told."""
+    """Settings of the refinements for comparison, which are not told."""
     known: Mapping[str, Any] = field(default_factory=dict)
     """Settings of every refinement of the scan, in addition to ``KNOWN``."""
 

@@ -9,7 +9,7 @@ from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
 
 ENERGY_EV, CELL_A, PIXELS, ELECTRONS = 120e3, np.array([[4.0, 0.0], [0.4, 3.6]]), 8, 1e6
 ATOMS = ((0.0, 0.0, 12.0), (0.45, 0.55, 7.0), (0.5, 0.1, 4.0))
-"""Fractional coordinates in the cell, and structure factors in volts over 0.1, blurred by 0.2 Å."""
+"""Fractional coordinates in the cell, and volts of the structure factors divided by 0.1, blurred by 0.2 Å."""
 GRID = CrystalGrid(CELL_A, PIXELS)
 
 

@@ -11,9 +11,7 @@ from ptylive.streamer.wire import Message
 
 
 def of_stream(inlet: Inlet, stream: bytes, chance: random.Random) -> tuple[list[Message], list[str]]:
-    """Messages from bytes read in pieces, taking together all that the splitter passes on together; reasons of
-    refusals.
-    """
+    """Messages from bytes read in pieces, handled together as the splitter passes them on; reasons of refusals."""
     splitter = MpxSplitter()
     out: list[Message] = []
     reasons, at = [], 0

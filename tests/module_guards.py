@@ -1,6 +1,4 @@
-"""Which tests reach which modules: through imports, through the helpers they use, or by the name that loads a
-module.
-"""
+"""Which tests reach which modules: through imports, through helpers, or by the name that loads a module."""
 
 import ast
 import re

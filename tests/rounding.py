@@ -19,7 +19,6 @@ DOUBLE, DOUBLE_SIGNED = (2 * share * 2.0**-53 / U for share in (SINGLE, SINGLE_S
 """As :data:`SINGLE` (1.1e-13) and :data:`SINGLE_SIGNED`, in double precision; the reference rounds as much."""
 MAP_ROUNDING = 1e-5
 """Allowed difference, relative to the largest value of a map, between two ways to the same map (live and offline,
-frames
-in another order, with or without a device). Coefficients then differ by about 2e-7, and filters amplify differences by
-at most their dynamic range, some tens.
+frames in another order, with or without a device). Coefficients then differ by about 2e-7, and filters amplify
+differences by at most their dynamic range, some tens.
 """

@@ -67,7 +67,7 @@ def check(setting: Setting, run: Run) -> Outcome:
         return Outcome(setting.name, missing=str(error))
     except subprocess.CalledProcessError as error:
         return Outcome(setting.name, failed=(f"could not be prepared: {error}",), seconds=took())
-    return _read(setting.name, status, report, took())
+    return _outcome(setting.name, status, report, took())
 
 
 def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
@@ -83,7 +83,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
     if SHARED_DATA.is_dir():
         environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
     with log.open("wb") as out:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, *setting.arguments, *seed, *run.more, *run.tests],
             cwd=place.root,
             env=environment,
@@ -95,10 +95,10 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
             extra_groups=None if place.user is None else [],
             check=False,
         )
-    return done.returncode, report
+    return completed.returncode, report
 
 
-def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
+def _outcome(name: str, status: int, report: Path, seconds: float) -> Outcome:
     """Parse pytest's report. A run that ends other than with passed or failed tests is itself a failure."""
     failed, skipped, total = [], 0, 0
     cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
@@ -115,13 +115,13 @@ def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
 
 def table(outcomes: list[Outcome]) -> str:
     """All settings, and below them the tests that failed in each."""
-    wide = max((len(one.name) for one in outcomes), default=18)
+    wide = max((len(outcome.name) for outcome in outcomes), default=18)
     lines = [f"{'setting':<{wide}} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
-    for one in outcomes:
-        numbers = f"{one.passed:>6} {len(one.failed):>6} {one.skipped:>7} {one.seconds:>7.0f}"
-        lines.append(f"{one.name:<{wide}} {one.word:<9} {one.missing or numbers}")
-    for one in outcomes:
-        lines += [f"{one.name}: {test}" for test in one.failed]
+    for outcome in outcomes:
+        numbers = f"{outcome.passed:>6} {len(outcome.failed):>6} {outcome.skipped:>7} {outcome.seconds:>7.0f}"
+        lines.append(f"{outcome.name:<{wide}} {outcome.word:<9} {outcome.missing or numbers}")
+    for outcome in outcomes:
+        lines += [f"{outcome.name}: {test}" for test in outcome.failed]
     return "\n".join(lines)
 
 
@@ -134,15 +134,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tests", action="append", default=[], metavar="PATH", help="default: the whole suite")
     parser.add_argument("--seed", type=int, default=None, help="of the random order; drawn and printed by default")
     parser.add_argument("--list", action="store_true", help="say what each setting is, and run nothing")
-    own, more = (arguments, []) if "--" not in arguments else _split(arguments)
-    found = parser.parse_args(own)
-    found.more = more
+    own_arguments, pytest_arguments = (arguments, []) if "--" not in arguments else _split(arguments)
+    found = parser.parse_args(own_arguments)
+    found.more = pytest_arguments
     return found
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    at = arguments.index("--")
-    return arguments[:at], arguments[at + 1 :]
+    index = arguments.index("--")
+    return arguments[:index], arguments[index + 1 :]
 
 
 def main(arguments: list[str]) -> int:

@@ -93,13 +93,13 @@ def plain_numpy(run: Run) -> Iterator[Place]:
 def busy(run: Run) -> Iterator[Place]:
     """Two processes that compute all the time."""
     del run
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
     try:
         yield Place()
     finally:
-        for other in others:
-            other.kill()
-            other.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -144,7 +144,7 @@ def clone_with_spaces(run: Run) -> Iterator[Place]:
     """A clean clone, with its environment and temporary files in paths with blanks and an accent."""
     folder = run.scratch / "path with spaces é"
     place = _clone(folder, sys.executable)
-    yield Place(place.python, place.root, {"TMPDIR": str(_made(folder / "tmp files"))})
+    yield Place(place.python, place.root, {"TMPDIR": str(_created(folder / "tmp files"))})
 
 
 @contextmanager
@@ -158,8 +158,8 @@ def ordinary_user(run: Run) -> Iterator[Place]:
         raise NotHereError(f"user nobody can run neither {sys.executable} nor /usr/bin/python3")
     folder = run.scratch / "ordinary"
     place = _clone(folder, python)
-    home = _made(folder / "home")
-    environment = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody", "TMPDIR": str(_made(folder / "tmp"))}
+    home = _created(folder / "home")
+    environment = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody", "TMPDIR": str(_created(folder / "tmp"))}
     environment |= {"XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
     for path in (folder, *folder.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
@@ -170,26 +170,26 @@ def _runs_as(user: int, python: str) -> bool:
     """Whether a user can run an interpreter, and it is new enough to make an environment."""
     code = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
     try:
-        done = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
+        completed = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
     except OSError:
         return False
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 def _clone(folder: Path, python: str) -> Place:
     """The last commit in ``folder/ptylive``, installed there as described in README."""
-    root = _made(folder) / "ptylive"
+    root = _created(folder) / "ptylive"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(root)], check=True)
     if subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False).returncode:
         print("  (a clone: changes that are not committed are not in it)", flush=True)
     subprocess.run([python, "-m", "venv", str(root / ".venv")], check=True)
-    own = str(root / ".venv" / "bin" / "python")
-    install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
+    clone_python = str(root / ".venv" / "bin" / "python")
+    install = [clone_python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
     subprocess.run(install, cwd=root, check=True)
-    return Place(own, root)
+    return Place(clone_python, root)
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -233,15 +233,15 @@ def joined(names: Iterable[str]) -> Setting:
     def prepare(run: Run) -> Iterator[Place]:
         with ExitStack() as stack:
             places = [stack.enter_context(part.prepare(run)) for part in parts]
-            own = next((place for place in places if place.root != ROOT), Place())
+            clone = next((place for place in places if place.root != ROOT), Place())
             limits = [place.limit for place in places if place.limit]
             environment = {name: value for place in places for name, value in place.environment.items()}
 
             def limit() -> None:
-                for one in limits:
-                    one()
+                for set_limit in limits:
+                    set_limit()
 
-            yield Place(own.python, own.root, environment, own.user, limit)
+            yield Place(clone.python, clone.root, environment, clone.user, limit)
 
     arguments = tuple(argument for part in parts for argument in part.arguments)
     return Setting("+".join(part.name for part in parts), "; ".join(part.about for part in parts), prepare, arguments)
@@ -251,7 +251,7 @@ def chosen(only: Iterable[str] | None, together: bool) -> list[Setting]:
     """The settings to run, in the order of SETTINGS or as they were requested."""
     if together:
         return [joined(names) for names in TOGETHER]
-    return list(SETTINGS) if only is None else [joined(one.split("+")) for one in only]
+    return list(SETTINGS) if only is None else [joined(name.split("+")) for name in only]
 
 
 def known(text: str) -> str:

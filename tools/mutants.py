@@ -101,8 +101,8 @@ def _problems(root: Path, mutant: Mutant) -> list[str]:
         problems.append("old and new are one line each, and differ")
     if not mutant.tests:
         problems.append("no tests are named")
-    gone = [test for test in mutant.tests if not (root / test.partition("::")[0]).is_file()]
-    return problems + [f"no such tests: {name}" for name in gone]
+    missing = [test for test in mutant.tests if not (root / test.partition("::")[0]).is_file()]
+    return problems + [f"no such tests: {name}" for name in missing]
 
 
 class Copy:
@@ -140,16 +140,16 @@ class Copy:
         started = time.monotonic()
         compiled_anew = "numba" in text
         try:
-            status, said = self.run(mutant.tests, compiled_anew)
+            status, output = self.run(mutant.tests, compiled_anew)
             if slow := status in (GREEN, NONE_RAN):
-                status, said = self.run((*SLOW, *mutant.tests), compiled_anew)
+                status, output = self.run((*SLOW, *mutant.tests), compiled_anew)
         finally:
             path.write_text(text)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # compiled code of the original remains valid
-        if slow and status == RED and self.run((*SLOW, _first_failure(said)))[0] != GREEN:
+        if slow and status == RED and self.run((*SLOW, _first_failure(output)))[0] != GREEN:
             status = -1  # red without the mutant, too
         word = {GREEN: "SURVIVED", NONE_RAN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
-        return Outcome(mutant, word, time.monotonic() - started, _first_failure(said))
+        return Outcome(mutant, word, time.monotonic() - started, _first_failure(output))
 
     def run(
         self, tests: tuple[str, ...], compiled_anew: bool = False, patience_s: float = PATIENCE_S
@@ -171,10 +171,10 @@ class Copy:
 
 
 def _ended(
-    command: list[str], folder: Path, environment: dict[str, str], said: Path, patience_s: float
+    command: list[str], folder: Path, environment: dict[str, str], output: Path, patience_s: float
 ) -> tuple[int, str]:
     """Exit status and output of a command; processes that it leaves behind are ended with it without waiting."""
-    with said.open("wb") as out:
+    with output.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -186,12 +186,12 @@ def _ended(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return status, said.read_text(errors="replace")
+    return status, output.read_text(errors="replace")
 
 
-def _first_failure(said: str) -> str:
+def _first_failure(output: str) -> str:
     """The test that failed first, or the last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(("FAILED ", "ERROR ")):
             return line.partition(" ")[2].partition(" - ")[0]
@@ -241,8 +241,8 @@ def _judged(copies: queue.Queue[Copy], mutants: list[Mutant], jobs: int) -> int:
 def _unchanged(copy: Copy, mutants: list[Mutant]) -> str:
     """The test that fails in the unchanged copy, or the empty string."""
     every = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-    status, said = copy.run(every, patience_s=OF_ALL_S)
-    return "" if status == GREEN else _first_failure(said) or f"pytest ended with {status}"
+    status, output = copy.run(every, patience_s=OF_ALL_S)
+    return "" if status == GREEN else _first_failure(output) or f"pytest ended with {status}"
 
 
 def _table(outcomes: list[Outcome]) -> None:
@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ListError as error:
         print(error)
         return 2
-    chosen = [one for one in mutants if not options.only or any(part in one.name for part in options.only)]
+    chosen = [mutant for mutant in mutants if not options.only or any(part in mutant.name for part in options.only)]
     if not chosen:
         print(f"no mutant's name holds {' or '.join(options.only)}")
         return 2

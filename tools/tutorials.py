@@ -75,10 +75,10 @@ def _type(line: str) -> None:
     program, *words = shlex.split(line, comments=True)
     if program != "ptylive":
         raise RuntimeError(f"tutorials run ptylive only: {line}")
-    done = subprocess.run([sys.executable, "-m", "ptylive", *words], check=False, capture_output=True, text=True)
-    print(done.stdout, end="")
-    if done.returncode:
-        raise RuntimeError(f"{line}\n{done.stderr}")
+    completed = subprocess.run([sys.executable, "-m", "ptylive", *words], check=False, capture_output=True, text=True)
+    print(completed.stdout, end="")
+    if completed.returncode:
+        raise RuntimeError(f"{line}\n{completed.stderr}")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ RIM_SHARE = 16
 
 
 def remarks(
-    told: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
+    given: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
 ) -> list[str]:
-    """Remarks, one sentence each. ``told``: as stated by sender or file; ``header``: with a user's values, which are
+    """Remarks, one sentence each. ``given``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
-    out = asked_about(told, header)
+    out = asked_about(given, header)
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
         return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     masked = calibration.get("masked_counts")
@@ -52,10 +52,10 @@ def remarks(
     return out
 
 
-def asked_about(told: ScanHeader, header: ScanHeader) -> list[str]:
+def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
     """Values that are implausible and were not given by a user, one sentence each."""
-    asked = set(questions(header))
-    return [f"is this right? {text}" for text in questions(told) if text in asked]
+    open_questions = set(questions(header))
+    return [f"is this right? {text}" for text in questions(given) if text in open_questions]
 
 
 def orientation_remarks(calibration: Calibration) -> list[str]:
@@ -88,18 +88,18 @@ def given_orientation_remarks(
         return []
     fit, problems = measured.fit, []
     used = f"rotation_deg {calibration.rotation_deg:.4g} with detector_transform {calibration.transform}"
-    apart = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
-    along = min(apart, 180 - apart)
+    distance = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
+    axis_distance = min(distance, 180 - distance)
     if fit.transposed:
         problems.append(
             f"{used} was given, but the data show a further transposition of the detector: phases are wrong"
         )
-    elif along >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
+    elif axis_distance >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
         problems.append(
             f"{used} was given, but the data show {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has "
             "the opposite sign; leave it out, and it is found"
         )
-    elif apart > 90 and fit.sign_trusted and not thick:
+    elif distance > 90 and fit.sign_trusted and not thick:
         problems.append(
             f"{used} was given, but the dark field shows another 180°: atoms then appear dark instead of bright; "
             "leave it out, and it is found"
@@ -130,14 +130,14 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
     center = np.asarray(calibration.get("beam_center_px"), dtype=float)
     rows, columns = np.indices(mean_pattern.shape) - center[:, None, None]
     good = np.isfinite(mean_pattern) & ~np.asarray(bad, dtype=bool)
-    around = mean_pattern[good & (np.hypot(rows, columns) < float(radius))]
-    brightest = np.partition(mean_pattern[good], -around.size)[-around.size :] if around.size else mean_pattern[good]
-    if around.size and around.sum() > LEAST_AROUND * brightest.sum():
+    inside = mean_pattern[good & (np.hypot(rows, columns) < float(radius))]
+    brightest = np.partition(mean_pattern[good], -inside.size)[-inside.size :] if inside.size else mean_pattern[good]
+    if inside.size and inside.sum() > LEAST_AROUND * brightest.sum():
         return []
     disc = find_disc(mean_pattern, np.asarray(bad, dtype=bool))
     if disc is None or math.dist(disc.center_px, center) < OFF_CENTER * disc.radius_px:
         return []
-    given, found = (f"{one[0]:.4g}, {one[1]:.4g}" for one in (center, disc.center_px))
+    given, found = (f"{place[0]:.4g}, {place[1]:.4g}" for place in (center, disc.center_px))
     return [
         f"beam_center_px {given} was given, but the disc lies around {found} (row, column): maps and phases are wrong; "
         "rows and columns exchanged? another detector? leave it out, and it is found"

@@ -41,17 +41,17 @@ def main() -> None:
     """Measure requested cases that have not been measured, and write the tables of all results."""
     given = arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
-    kept = given.folder / "figures.json"
+    stored = given.folder / "figures.json"
     for name, make in jobs(given):
-        found = json.loads(kept.read_text()) if kept.exists() else {}
+        found = json.loads(stored.read_text()) if stored.exists() else {}
         if name in found:
             continue
         figures = make()
-        found = json.loads(kept.read_text()) if kept.exists() else {}  # another run may have added its results
+        found = json.loads(stored.read_text()) if stored.exists() else {}  # another run may have added its results
         found[name] = figures
-        kept.write_text(json.dumps(found, indent=1))
+        stored.write_text(json.dumps(found, indent=1))
         print(f"{name}: {figures}", flush=True)
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    found = json.loads(stored.read_text()) if stored.exists() else {}
     text = f"{hardware()}; load {os.getloadavg()[0]:.0f}.\n\n{tables(found)}"
     print(text)
     if given.write is not None:
@@ -109,8 +109,8 @@ def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
         ],
         "size": [("size/64 x 64/10000", partial(measures.compared, folder, "size", large, 1e4))],
     }
-    made = [job for case in given.cases for job in of_case[case]]
-    return made + [(f"dose/{path.stem}/as recorded", partial(measures.compared_file, path)) for path in given.files]
+    chosen = [job for case in given.cases for job in of_case[case]]
+    return chosen + [(f"dose/{path.stem}/as recorded", partial(measures.compared_file, path)) for path in given.files]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ptylive.engine.analysis.half_dose import half_dose_pair
 from ptylive.engine.refine import RefineResult
 from ptylive.engine.refine.run.history import read_snapshot, snapshots
 
-WAYS: Mapping[str, Mapping[str, Any]] = {"pixels": {}, "dgp": {"method": "dgp"}}
+METHODS: Mapping[str, Mapping[str, Any]] = {"pixels": {}, "dgp": {"method": "dgp"}}
 SLICES, SLICE_A, MODES = 16, 1.0, 6
 LOW_INVA, HELD_POWER = 0.1, 0.9
 PACE_EPOCHS, PIXEL_EPOCHS = 40, 120
@@ -38,11 +38,11 @@ def compared(*drawn: Any) -> Figures:
 def compared_file(path: Path) -> Figures:
     """Pixels with default settings, and networks, on the scan of a file."""
     truth, figures = truth_of(path), Figures()
-    for way, settings in WAYS.items():
+    for method, settings in METHODS.items():
         result, seconds = refined(path, **settings)
         found = score(truth, seen(result))
-        figures[way] = {name: found[name] for name in ("corr", "corr_best_blur", "frc_half_A")}
-        figures[way] |= {"cpu_s": round(seconds, 1)}
+        figures[method] = {name: found[name] for name in ("corr", "corr_best_blur", "frc_half_A")}
+        figures[method] |= {"cpu_s": round(seconds, 1)}
     figures["dgp"] |= {"epoch": result.prior.epoch, "gain": str(result.prior.over_pixels)}
     figures["dgp"] |= {"bands": "" if result.prior.bands is None else str(result.prior.bands)}
     figures["dgp"] |= {"warning": result.prior.warning, "reason": result.reason.rpartition("; ")[2]}
@@ -54,13 +54,13 @@ def halves(*drawn: Any) -> Figures:
     """Two halves of the dose, each refined from an empty object: the information limit and its error, 1/Å."""
     dataset, _ = loaded(scan(*drawn))
     pair, figures = half_dose_pair(dataset, seed=1), Figures()
-    for way, settings in WAYS.items():
+    for method, settings in METHODS.items():
         results = [timed(half, None, start_from_map=False, **settings)[0] for half in pair]
         rings = ring_correlation(*(summed(result, results[0]) for result in results), results[0].object_sampling_A[0])
         limits = [rings.resolution_A(deviations=deviations) for deviations in (0, -1, 1)]
         limit, low, high = (round(1 / (each or 1 / rings.frequencies_invA[-1]), 3) for each in limits)
         below = rings.frequencies_invA < LAST_RING_INVA
-        figures[way] = {
+        figures[method] = {
             "limit_invA": limit,
             "from_to_invA": [low, high],
             "mean_to_1_invA": round(float(np.average(rings.correlation[below], weights=rings.points[below])), 3),
@@ -81,10 +81,10 @@ def shuffled(*drawn: Any) -> Figures:
     path = scan(*drawn)
     truth = truth_of(path)
     order, figures = np.random.default_rng(99).permutation(len(truth.points)), Figures()
-    for way, settings in WAYS.items():
+    for method, settings in METHODS.items():
         result, _ = refined(path, order, num_slices=1, refine_drift=False, **settings)
-        figures[way] = against_chance(truth, seen(result)) | {"message": result.message}
-        figures[way] |= {"corr": score(truth, seen(result))["corr"]}
+        figures[method] = against_chance(truth, seen(result)) | {"message": result.message}
+        figures[method] |= {"corr": score(truth, seen(result))["corr"]}
     figures["dgp"]["warned"] = bool(result.prior.warning)
     return figures
 
@@ -96,11 +96,11 @@ def against_chance(truth: Truth, found: Reconstruction) -> Figures:
     value below their 95th percentile is chance.
     """
     places, inside = truth.field()
-    there = found.at(found.turned(places, truth.rotation_deg))
-    looked, true = (faded(values, inside) for values in (there, truth.blurred(0.0, places)))
+    sampled = found.at(found.turned(places, truth.rotation_deg))
+    faded_phase, true = (faded(values, inside) for values in (sampled, truth.blurred(0.0, places)))
     axes = [np.fft.fftfreq(size, truth.sampling_A) for size in inside.shape]
     ring = (np.hypot(*np.meshgrid(*axes, indexing="ij")) / RING_INVA).astype(int).ravel()
-    spectra = [np.fft.fft2(values) for values in (looked, true)]
+    spectra = [np.fft.fft2(values) for values in (faded_phase, true)]
     counts = np.bincount(ring)
     rings = slice(0, int(LAST_RING_INVA / RING_INVA))
 
@@ -109,20 +109,20 @@ def against_chance(truth: Truth, found: Reconstruction) -> Figures:
         power = [np.bincount(ring, (np.abs(each) ** 2).ravel()) for each in (first, spectra[1])]
         return (cross / np.sqrt(np.maximum(power[0] * power[1], 1e-300)))[rings]
 
-    own, random = correlation(spectra[0]), np.random.default_rng(3)
+    rings_of_result, random = correlation(spectra[0]), np.random.default_rng(3)
     noise = [
-        np.abs(correlation(np.fft.fft2(faded(unrelated(found_power(looked), random), inside)))).max()
+        np.abs(correlation(np.fft.fft2(faded(unrelated(spectrum_amplitudes(faded_phase), random), inside)))).max()
         for _ in range(UNRELATED)
     ]
     return {
-        "rings": [round(float(value), 3) for value in own],
-        "highest_ring": round(float(np.abs(own).max()), 3),
-        "mean_of_rings": round(float(np.average(own, weights=counts[rings])), 4),
+        "rings": [round(float(value), 3) for value in rings_of_result],
+        "highest_ring": round(float(np.abs(rings_of_result).max()), 3),
+        "mean_of_rings": round(float(np.average(rings_of_result, weights=counts[rings])), 4),
         "chance_95": round(float(np.quantile(noise, 0.95)), 3),
     }
 
 
-def found_power(picture: Any) -> Any:
+def spectrum_amplitudes(picture: Any) -> Any:
     """Amplitudes of a picture's spectrum."""
     return np.abs(np.fft.fft2(picture))
 
@@ -145,7 +145,7 @@ def pace(*drawn: Any) -> Figures:
     path, figures = scan(*drawn), Figures()
     common = {"num_slices": 1, "probe_modes": 1, "refine_drift": False, "start_from_map": False, "sweeps": 2}
     truth = low_power_of_truth(path)
-    for way, settings in (
+    for method, settings in (
         ("pixels", {"epoch_max": 2 + PIXEL_EPOCHS}),
         ("dgp", {"epoch_max": 2, "method": "dgp", "dgp_epochs": PACE_EPOCHS}),
     ):
@@ -153,7 +153,7 @@ def pace(*drawn: Any) -> Figures:
             result, seconds = refined(path, None, Path(folder), **common, **settings)
             powers = [low_power(read_snapshot(file)) for file in snapshots(Path(folder))]
         after = np.asarray(powers[3:])  # after the start and the two sweeps
-        figures[way] = {
+        figures[method] = {
             "epochs_to_own": first_of(after, after[-1]),
             "epochs_to_truth": first_of(after, truth),
             "begun_over_truth": round(float(powers[2] / truth), 3),
@@ -166,8 +166,8 @@ def pace(*drawn: Any) -> Figures:
 
 def first_of(powers: Any, wanted: float) -> int | None:
     """Epochs until 0.9 of the wanted power is reached; None if it never is."""
-    there = np.flatnonzero(powers >= HELD_POWER * wanted)
-    return int(there[0]) + 1 if len(there) else None
+    reached = np.flatnonzero(powers >= HELD_POWER * wanted)
+    return int(reached[0]) + 1 if len(reached) else None
 
 
 def low_power(state: Any) -> float:
@@ -199,20 +199,25 @@ def depth(*drawn: Any) -> Figures:
     with h5py.File(path) as file:
         slices = np.asarray(file["truth/slices"][()], float)
         thickness = float(file["truth"].attrs["slice_thickness_A"])
-    where = np.flatnonzero((slices**2).mean(axis=(1, 2)) > 0.05 * (slices**2).mean(axis=(1, 2)).max()) * thickness
-    offset = (SLICES * SLICE_A - where.max() - where.min()) / 2  # the layers are in the middle of the refined thickness
+    layers_A = np.flatnonzero((slices**2).mean(axis=(1, 2)) > 0.05 * (slices**2).mean(axis=(1, 2)).max()) * thickness
+    offset = (
+        SLICES * SLICE_A - layers_A.max() - layers_A.min()
+    ) / 2  # the layers are in the middle of the refined thickness
     settings = {"num_slices": SLICES, "total_thickness_A": SLICES * SLICE_A, "probe_modes": MODES}
-    figures: Figures = {"layers_A": [round(float(v + offset), 1) for v in where]}
+    figures: Figures = {"layers_A": [round(float(v + offset), 1) for v in layers_A]}
     centres = (np.arange(SLICES) + 0.5) * SLICE_A
-    outside = np.abs(centres[:, None] - (where + offset)[None]).min(axis=1) > 2 * SLICE_A
+    outside = np.abs(centres[:, None] - (layers_A + offset)[None]).min(axis=1) > 2 * SLICE_A
     figures["slices_without_layer"] = int(outside.sum())
-    told = {f"{way} with surface_zero_weight={SURFACE_ZERO:g}": {**more, **SURFACES} for way, more in WAYS.items()}
-    for way, more in {**WAYS, **told}.items():
-        result, seconds = refined(path, **settings, **more)
+    weighted = {
+        f"{method} with surface_zero_weight={SURFACE_ZERO:g}": {**options, **SURFACES}
+        for method, options in METHODS.items()
+    }
+    for method, options in {**METHODS, **weighted}.items():
+        result, seconds = refined(path, **settings, **options)
         phase = np.angle(result.object[0]).astype(float)
         inner = phase[:, 32:-32, 32:-32] - phase[:, 32:-32, 32:-32].mean(axis=(1, 2), keepdims=True)
         power = (inner**2).mean(axis=(1, 2))
-        figures[way] = {
+        figures[method] = {
             "outside": round(float(np.sqrt(power[outside].sum() / power.sum())), 3),
             "corr": score(truth_of(path), seen(result))["corr"],
             "message": result.message,

@@ -69,9 +69,9 @@ def stranger(number: int, seed: int) -> tuple[str, Drawn]:
         drawn["coverage"] = float(random.choice((0.05, 0.15)))
     if kind == "crystal":
         drawn |= {"thickness_A": float(random.choice((20.0, 40.0))), "slice_thickness_A": 4}
-    told = f"{drawn.get('material', kind)}{'' if kind in ('gaussians', 'circles') else ' ' + kind}"
+    title = f"{drawn.get('material', kind)}{'' if kind in ('gaussians', 'circles') else ' ' + kind}"
     optics = f"{drawn['energy_eV'] / 1e3:g} kV, {drawn['convergence_semiangle_mrad']:g} mrad"
-    return f"stranger {number}: {told}, {optics}, seed {drawn['seed']}", drawn
+    return f"stranger {number}: {title}, {optics}, seed {drawn['seed']}", drawn
 
 
 def scan(folder: Path, name: str, settings: Drawn, dose: float) -> Path:
@@ -106,24 +106,24 @@ def timed(
 ) -> tuple[RefineResult, float]:
     """A refinement on one thread, and its CPU seconds."""
     before = time.process_time()
-    kept = None if history is None else History(history)
-    result = refine(dataset, Preset.from_mapping(settings), start=start, backend="cpu", history=kept)
+    stored = None if history is None else History(history)
+    result = refine(dataset, Preset.from_mapping(settings), start=start, backend="cpu", history=stored)
     return result, time.process_time() - before
 
 
 def truth_of(path: Path) -> Truth:
     """The truth of a file of `ptylive simulate`, blurred as in the zoo."""
     with h5py.File(path) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        columns = int(told["scan_shape"][1])
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        columns = int(metadata["scan_shape"][1])
         names = "positions_A", "nominal_positions_A" if "nominal_positions_A" in truth else "positions_A"
         true, nominal = (truth[n][:, :columns].reshape(-1, 2) for n in names)
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
-        energy, angle = float(told["energy_eV"]), float(told["convergence_semiangle_mrad"])
+        energy, angle = float(metadata["energy_eV"]), float(metadata["convergence_semiangle_mrad"])
     wavelength = 12.2643 / np.sqrt(energy * (1 + 0.978476e-6 * energy))
     resolution = wavelength / (2e-3 * angle)
     first = nominal[0] + (true - nominal).mean(0)
-    turn, search = float(told["rotation_deg"]), max(1.2, resolution / 2)
+    turn, search = float(metadata["rotation_deg"]), max(1.2, resolution / 2)
     return Truth(phase, sampling, first, nominal - nominal[0], BLUR * resolution, search, turn)
 
 

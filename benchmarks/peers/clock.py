@@ -30,11 +30,11 @@ class Clock:
 
     def finish(self, version: str, pixel_A: float, first_px: Any) -> None:
         """Finish; ``first_px``: position of the first scan point in the phase."""
-        said = {
+        report = {
             "version": version,
             "pixel_A": pixel_A,
             "first_px": [float(value) for value in first_px],
             "cpu_s": self.cpu_s,
             "peak_MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-        (self._folder / "run.json").write_text(json.dumps(said), encoding="utf-8")
+        (self._folder / "run.json").write_text(json.dumps(report), encoding="utf-8")

@@ -58,7 +58,7 @@ def key(program: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:10]
 
 
-def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
+def cached_figures(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
     """Figures of a program on a scan: kept from an earlier run, or new."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:10]
     path = cache / "results" / f"direct-{program}_{key(program)}" / f"{source.stem}_{digest}.json"
@@ -85,22 +85,22 @@ def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
         given, out = Path(folder, "given.npz"), Path(folder, "maps.npz")
         np.savez(given, **prepared(source))
         command = [str(python.absolute()), "-m", f"benchmarks.peers.{peer.runner()}", str(given), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            return {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            return {"error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
         with np.load(out) as maps:
             return judged(MapTruth.read(source), dict(maps))
 
 
 def judged(truth: MapTruth, written: dict[str, Any]) -> dict[str, Any]:
     """Figures of the output of a runner: maps named "METHOD, SETTING", ``version`` and ``failed`` (JSON)."""
-    said = {"version": str(written.pop("version")), "failed": json.loads(str(written.pop("failed")))}
+    report = {"version": str(written.pop("version")), "failed": json.loads(str(written.pop("failed")))}
     every = {name: score_map(truth, np.asarray(values))["corr"] for name, values in written.items()}
     best: dict[str, float] = {}
     for name, corr in every.items():
         method = name.split(",")[0]
         best[method] = max(best.get(method, -1.0), corr)
-    return said | {"maps": best, "settings": every}
+    return report | {"maps": best, "settings": every}
 
 
 def prepared(source: Path) -> dict[str, Any]:
@@ -109,22 +109,22 @@ def prepared(source: Path) -> dict[str, Any]:
     import hdf5plugin  # noqa: F401  (registers filters that recordings are packed with)
 
     with h5py.File(source) as file:
-        told = dict(file["metadata"].attrs)
+        metadata = dict(file["metadata"].attrs)
         counts = file["data"][()]
         bad = file["metadata/bad_pixel_mask"][()].astype(bool) if "bad_pixel_mask" in file["metadata"] else None
-    rows, columns = (int(n) for n in told["scan_shape"])
+    rows, columns = (int(n) for n in metadata["scan_shape"])
     counts = counts[:, :columns]
-    if told["scan_pattern"] == "snake":
+    if metadata["scan_pattern"] == "snake":
         counts[1::2] = counts[1::2, ::-1].copy()
     flat = counts.reshape(-1, *counts.shape[2:]).astype(np.float32)
     patterns, centre = in_detector_frame(
-        flat if bad is None else filled(flat, bad), str(told["detector_transform"]), told["beam_center_px"]
+        flat if bad is None else filled(flat, bad), str(metadata["detector_transform"]), metadata["beam_center_px"]
     )
     names = ("energy_eV", "defocus_A", "astigmatism_A", "astigmatism_deg", "rotation_deg")
-    calibration = {name: float(told[name]) for name in names} | {
-        "step_A": float(told["scan_step_A"]),
-        "semiangle_mrad": float(told["convergence_semiangle_mrad"]),
-        "pixel_mrad": float(told["detector_pixel_mrad"]),
+    calibration = {name: float(metadata[name]) for name in names} | {
+        "step_A": float(metadata["scan_step_A"]),
+        "semiangle_mrad": float(metadata["convergence_semiangle_mrad"]),
+        "pixel_mrad": float(metadata["detector_pixel_mrad"]),
         "centre_px": centre,
     }
     return {"patterns": patterns.reshape(rows, columns, *flat.shape[1:]), "calibration": json.dumps(calibration)}
@@ -142,7 +142,7 @@ def in_detector_frame(
     patterns, side = undo_transform(patterns, words), patterns.shape[-1]
     moves = [round(side // 2 - place) for place in (row, col)]
     out = np.zeros_like(patterns, order="C")
-    into = tuple(slice(max(0, move), side + min(0, move)) for move in moves)
-    taken = tuple(slice(max(0, -move), side - max(0, move)) for move in moves)
-    out[:, into[0], into[1]] = patterns[:, taken[0], taken[1]]
+    target = tuple(slice(max(0, move), side + min(0, move)) for move in moves)
+    source = tuple(slice(max(0, -move), side - max(0, move)) for move in moves)
+    out[:, target[0], target[1]] = patterns[:, source[0], source[1]]
     return out, [row + moves[0], col + moves[1]]

@@ -60,9 +60,9 @@ def read(path: Path) -> Dataset:
     scan = Scan(shape=shape, step_A=values["scan_step_A"], pattern=values["scan_pattern"], rotation_deg=rotation)
     point = scan.point_of(np.arange(shape[0] * shape[1]))
     center = tuple(float(value) for value in values["beam_center_px"])
-    told = {name: float(values[name]) for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA")}
-    told |= {"rotation_deg": rotation, "C10": -float(values["defocus_A"]), "beam_center_px": center}
-    told |= {"detector_transform": str(values["detector_transform"])}
+    given = {name: float(values[name]) for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA")}
+    given |= {"rotation_deg": rotation, "C10": -float(values["defocus_A"]), "beam_center_px": center}
+    given |= {"detector_transform": str(values["detector_transform"])}
     return Dataset(
         patterns=frames.reshape(-1, *frames.shape[2:]),
         point=point,
@@ -70,7 +70,7 @@ def read(path: Path) -> Dataset:
         bad_pixels=np.zeros(frames.shape[2:], bool),
         beam_center_px=np.asarray(center),
         scan_shape=shape,
-        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in told.items()}),
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in given.items()}),
     )
 
 
@@ -109,10 +109,13 @@ def batches_of(problem: Problem, preset: Preset, epochs: int, seed: int) -> dict
     """The patterns of our batches, one after the other, of every epoch (epochs, N); and the size of each batch."""
     settings = preset.model_copy(update={"seed": seed}).solver
     places = np.asarray(problem.multislice.corners, np.float64) + problem.multislice.shifts_px
-    made = Batches(settings.batch_choice, places, seed)
-    each = [made.of(epoch, problem.strategy.batch_size) for epoch in range(epochs)]
+    batches = Batches(settings.batch_choice, places, seed)
+    each = [batches.of(epoch, problem.strategy.batch_size) for epoch in range(epochs)]
     sizes = np.array([len(batch) for batch in each[0]])
-    return {f"order_{seed}": np.array([np.concatenate(one) for one in each]), f"sizes_{seed}": sizes}
+    return {
+        f"order_{seed}": np.array([np.concatenate(batches_of_epoch) for batches_of_epoch in each]),
+        f"sizes_{seed}": sizes,
+    }
 
 
 def our_curve(problem: Problem, preset: Preset, seed: int) -> list[float]:

@@ -51,17 +51,17 @@ class Watch(Observer):  # type: ignore[misc]
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     with np.load(sys.argv[1]) as given:
-        patterns, told = given["patterns"], json.loads(str(given["calibration"]))
+        patterns, calibration = given["patterns"], json.loads(str(given["calibration"]))
     watch = Watch(clock := Clock(Path(sys.argv[2])))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "patterns.npy")
         np.save(raw, patterns)
-        asked = plan(raw, patterns.shape[:2], told, int(sys.argv[3]))
-        execute_plan(ReconsPlan.from_data(asked), seed=1, override_observers=[watch])
+        plan_plain = plan(raw, patterns.shape[:2], calibration, int(sys.argv[3]))
+        execute_plan(ReconsPlan.from_data(plan_plain), seed=1, override_observers=[watch])
     clock.finish(version("phaserEM"), watch.pixel_A, watch.first_px)
 
 
-def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: int) -> dict[str, Any]:
+def plan(raw: Path, shape: tuple[int, int], calibration: dict[str, Any], iterations: int) -> dict[str, Any]:
     """The plan that it executes."""
     adam = {"type": "adam", "learning_rate": RATE, "nesterov": True}
     engine = {
@@ -78,27 +78,34 @@ def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: in
         "iter_constraints": [],
         "group_constraints": [],
     }
-    asked = {
+    plain = {
         "name": "bench",
         "backend": "jax",
         "dtype": "float32",
         "raw_data": {
             "type": "manual",
             "path": str(raw),
-            "diff_step": told["pixel_mrad"],
-            "kv": told["energy_eV"] / 1e3,
+            "diff_step": calibration["pixel_mrad"],
+            "kv": calibration["energy_eV"] / 1e3,
             "adu": 1.0,
         },
         "init": {
-            "scan": {"type": "raster", "shape": list(shape), "step_size": told["step_A"]},
+            "scan": {"type": "raster", "shape": list(shape), "step_size": calibration["step_A"]},
             # its defocus is positive for overfocus
-            "probe": {"type": "focused", "conv_angle": told["semiangle_mrad"], "defocus": -told["defocus_A"]},
+            "probe": {
+                "type": "focused",
+                "conv_angle": calibration["semiangle_mrad"],
+                "defocus": -calibration["defocus_A"],
+            },
         },
         "engines": [engine],
     }
-    if told["slices"] > 1:
-        asked["slices"] = {"n": told["slices"], "total_thickness": told["slices"] * told["slice_A"]}
-    return asked
+    if calibration["slices"] > 1:
+        plain["slices"] = {
+            "n": calibration["slices"],
+            "total_thickness": calibration["slices"] * calibration["slice_A"],
+        }
+    return plain
 
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ def main() -> None:
     from ptyrad.params import PtyRADParams
     from ptyrad.solver import PtyRADSolver
 
-    asked, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
-    asked = changed(asked, sys.argv[4:])
+    settings, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
+    settings = changed(settings, sys.argv[4:])
     clock, step = Clock(Path(sys.argv[2])), loop.recon_step
 
-    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **more: Any) -> Any:
+    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **options: Any) -> Any:
         clock.start()
-        losses = step(batches, grad, model, *rest, **more)
+        losses = step(batches, grad, model, *rest, **options)
         clock.lap(lambda: model.opt_objp.detach().numpy()[0])
         return losses
 
     loop.recon_step = timed
-    PtyRADSolver(PtyRADParams(**asked).model_dump(), device="cpu", seed=0, acc=None).reconstruct()
+    PtyRADSolver(PtyRADParams(**settings).model_dump(), device="cpu", seed=0, acc=None).reconstruct()
     clock.finish(version("ptyrad"), pixel, first)
 
 

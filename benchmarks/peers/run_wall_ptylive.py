@@ -46,30 +46,30 @@ class Marks:
 
 
 def main() -> None:
-    asked = Asked.read()
+    request = Asked.read()
     use_persistent_cache()
-    with np.load(asked.given) as given:
+    with np.load(request.given) as given:
         dataset, known = dataset_of(given)
     preset = Preset.from_mapping(known | {"probe_modes": 1})  # the data are coherent, and the peers use one mode, too
-    backend, wait, peak_MB = backend_of(asked.device)
-    clock = WallClock(asked, wait, peak_MB, own_version())
-    kept = Kept(asked.folder)
+    backend, wait, peak_MB = backend_of(request.device)
+    clock = WallClock(request, wait, peak_MB, own_version())
+    kept = Kept(request.folder)
     began = time.perf_counter()
     first = refine(dataset, preset, backend=backend, history=kept)
-    clock.said["first_run_s"] = time.perf_counter() - began
+    clock.report["first_run_s"] = time.perf_counter() - began
     marks = Marks(wait)
     began = time.perf_counter()
     result = refine(dataset, preset, backend=backend, on_progress=marks)
-    clock.said["whole_run_s"] = time.perf_counter() - began
-    clock.said |= {"reason": result.reason, "first_is_as_long": first.evaluations == result.evaluations}
+    clock.report["whole_run_s"] = time.perf_counter() - began
+    clock.report |= {"reason": result.reason, "first_is_as_long": first.evaluations == result.evaluations}
     rows, _ = result.object_sampling_A
     clock.place(rows, [-value / rows for value in result.origin_A])
     epochs = sorted(set(kept.phases) & set(marks.ends))
     before = [marks.ends[epoch - 1] for epoch in epochs]
-    clock.said["wall_s"] = [marks.ends[epoch][0] - start for epoch, (start, _) in zip(epochs, before, strict=True)]
-    clock.said["passes"] = [marks.ends[epoch][1] - passes for epoch, (_, passes) in zip(epochs, before, strict=True)]
+    clock.report["wall_s"] = [marks.ends[epoch][0] - start for epoch, (start, _) in zip(epochs, before, strict=True)]
+    clock.report["passes"] = [marks.ends[epoch][1] - passes for epoch, (_, passes) in zip(epochs, before, strict=True)]
     for number, epoch in enumerate(epochs, 1):
-        np.save(asked.folder / f"phase_{number:04d}.npy", kept.phases[epoch])
+        np.save(request.folder / f"phase_{number:04d}.npy", kept.phases[epoch])
     clock.write()
 
 

@@ -21,13 +21,13 @@ def main() -> None:
     from ptyrad.runtime.device import set_gpu_device
     from ptyrad.solver import PtyRADSolver
 
-    asked = Asked.read()
-    on_card = asked.device == "cuda"
-    settings, pixel, first = prepared(asked.given, asked.iterations)
+    request = Asked.read()
+    on_card = request.device == "cuda"
+    settings, pixel, first = prepared(request.given, request.iterations)
     settings = changed(settings, [])
     settings["recon_params"] |= {
-        "BATCH_SIZE": {"size": asked.batch, "grad_accumulation": 1},
-        "compiler_configs": {"enable": asked.compiled},
+        "BATCH_SIZE": {"size": request.batch, "grad_accumulation": 1},
+        "compiler_configs": {"enable": request.compiled},
     }
     device = set_gpu_device(0 if on_card else "cpu")  # also the default for new tensors
     if on_card and device.type != "cuda":
@@ -35,15 +35,15 @@ def main() -> None:
     solver = PtyRADSolver(PtyRADParams(**settings).model_dump(), device=device, seed=0, acc=None)
     solver.params["recon_params"]["NITER"] = 1
     solver.reconstruct()
-    solver.params["recon_params"]["NITER"] = asked.iterations
+    solver.params["recon_params"]["NITER"] = request.iterations
     wait = torch.cuda.synchronize if on_card else lambda: None
-    clock = WallClock(asked, wait, peak_MB if on_card else lambda: None, version("ptyrad"))
+    clock = WallClock(request, wait, peak_MB if on_card else lambda: None, version("ptyrad"))
     clock.place(pixel, first)
     step = loop.recon_step
 
-    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **more: Any) -> Any:
+    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **options: Any) -> Any:
         clock.start()
-        losses = step(batches, grad, model, *rest, **more)
+        losses = step(batches, grad, model, *rest, **options)
         clock.lap(lambda: model.opt_objp.detach().cpu().numpy()[0])
         return losses
 

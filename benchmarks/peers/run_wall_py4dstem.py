@@ -16,33 +16,33 @@ from benchmarks.peers.wall_clock import Asked, Enough, WallClock, cupy_peak_MB
 
 
 def main() -> None:
-    asked = Asked.read()
+    request = Asked.read()
     stand_in_for_hdf5plugin()
     import py4DSTEM
 
     from benchmarks.zoo.run_py4dstem import STEP, prepared
 
-    on_card = asked.device == "cuda"
+    on_card = request.device == "cuda"
     on_device(py4DSTEM.process.phase, "gpu" if on_card else "cpu")
-    run = prepared(asked.given)
-    settings = {"reset": True, "max_batch_size": asked.batch, "step_size": STEP, "seed_random": 0}
+    run = prepared(request.given)
+    settings = {"reset": True, "max_batch_size": request.batch, "step_size": STEP, "seed_random": 0}
     settings |= {"progress_bar": False, "store_iterations": False}
     run.reconstruct(num_iter=1, **settings)
     clock = WallClock(
-        asked, waiting() if on_card else lambda: None, cupy_peak_MB if on_card else lambda: None, version("py4DSTEM")
+        request, waiting() if on_card else lambda: None, cupy_peak_MB if on_card else lambda: None, version("py4DSTEM")
     )
     clock.place(float(run.sampling[0]), host(run._positions_px[0]))  # noqa: SLF001
     constrain = run._constraints  # noqa: SLF001  (the last thing that an iteration does)
 
-    def timed(*given: Any, **more: Any) -> Any:
-        found = constrain(*given, **more)
+    def timed(*arguments: Any, **options: Any) -> Any:
+        found = constrain(*arguments, **options)
         clock.lap(lambda: phase_of(found[0]))
         return found
 
     run._constraints = timed  # noqa: SLF001
     clock.start()
     try:
-        run.reconstruct(num_iter=asked.iterations, **settings)
+        run.reconstruct(num_iter=request.iterations, **settings)
     except Enough:
         pass
 
@@ -68,11 +68,11 @@ def waiting() -> Any:
 def on_device(phase: Any, device: str) -> None:
     """Run the zoo's reconstructions on another device, without changing its runner, on which kept results depend."""
     for name in ("SingleslicePtychography", "MultislicePtychography"):
-        setattr(phase, name, _on(getattr(phase, name), device))
+        setattr(phase, name, _on_chosen_device(getattr(phase, name), device))
 
 
-def _on(made: Any, device: str) -> Any:
-    return lambda **options: made(**{**options, "device": device})
+def _on_chosen_device(factory: Any, device: str) -> Any:
+    return lambda **options: factory(**{**options, "device": device})
 
 
 def stand_in_for_hdf5plugin() -> None:

@@ -40,16 +40,16 @@ class WallClock:
     """Seconds of iterations only, including work pending on the GPU; writing results is not counted."""
 
     def __init__(
-        self, asked: Asked, wait: Callable[[], object], peak_MB: Callable[[], float | None], version: str
+        self, request: Asked, wait: Callable[[], object], peak_MB: Callable[[], float | None], version: str
     ) -> None:
         """``wait``: returns when the GPU is idle; ``peak_MB``: peak memory of arrays on it so far."""
-        self._asked, self._wait, self._peak_MB = asked, wait, peak_MB
-        self.said: dict[str, Any] = {"version": version, "wall_s": []}
+        self._request, self._wait, self._peak_MB = request, wait, peak_MB
+        self.report: dict[str, Any] = {"version": version, "wall_s": []}
         self._began = 0.0
 
     def place(self, pixel_A: float, first_px: Any) -> None:
         """Record the side of the phase's pixels, and the position of the first scan point in it."""
-        self.said |= {"pixel_A": pixel_A, "first_px": [float(value) for value in first_px]}
+        self.report |= {"pixel_A": pixel_A, "first_px": [float(value) for value in first_px]}
 
     def start(self) -> None:
         """Start an iteration."""
@@ -59,21 +59,21 @@ class WallClock:
     def lap(self, phase: Callable[[], Any]) -> None:
         """End an iteration, and start the next; ``phase``: (slices, y, x) in rad. Raises Enough."""
         self._wait()
-        spent: list[float] = self.said["wall_s"]
+        spent: list[float] = self.report["wall_s"]
         spent.append(time.perf_counter() - self._began)
         projected = np.asarray(phase(), np.float32).sum(0)
-        np.save(self._asked.folder / f"phase_{len(spent):04d}.npy", projected)
+        np.save(self._request.folder / f"phase_{len(spent):04d}.npy", projected)
         self.write()
-        if len(spent) >= self._asked.iterations or sum(spent) >= self._asked.seconds:
+        if len(spent) >= self._request.iterations or sum(spent) >= self._request.seconds:
             raise Enough
         self.start()
 
     def write(self) -> None:
         """Write the results so far, so that an interrupted run leaves them, too."""
-        self.said["host_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.said["arrays_MB"] = self._peak_MB()
-        place = self._asked.folder / "run.json"
-        place.with_suffix(".part").write_text(json.dumps(self.said), encoding="utf-8")
+        self.report["host_MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        self.report["arrays_MB"] = self._peak_MB()
+        place = self._request.folder / "run.json"
+        place.with_suffix(".part").write_text(json.dumps(self.report), encoding="utf-8")
         place.with_suffix(".part").replace(place)
 
 

@@ -66,26 +66,26 @@ def of_scan(scan: Path, way: str, settings: list[str], seeds: int) -> list[dict[
     settings = settings + ours.thickness_settings(way, scan)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        told = scan
+        source = scan
         if way == "ours-blind":
-            told = Path(folder) / scan.name
-            blind_copy(scan, told)
+            source = Path(folder) / scan.name
+            blind_copy(scan, source)
         for seed in SEEDS[:seeds]:
-            rows.append(_row(scan, told, way, f"seed {seed}", [*settings, f"seed={seed}"]))
+            rows.append(_row(scan, source, way, f"seed {seed}", [*settings, f"seed={seed}"]))
         for name, factor in BATCHES.items() if seeds > 1 and "batch" in rows[0] else ():
             batch = f"batch_size={round(factor * rows[0]['batch'])}"
-            rows.append(_row(scan, told, way, f"{name} the batch", [*settings, batch]))
+            rows.append(_row(scan, source, way, f"{name} the batch", [*settings, batch]))
     return rows
 
 
-def _row(scan: Path, told: Path, way: str, name: str, settings: list[str]) -> dict[str, Any]:
+def _row(scan: Path, source: Path, way: str, name: str, settings: list[str]) -> dict[str, Any]:
     """Row of a separate process with one thread."""
-    command = [sys.executable, "-m", "benchmarks.zoo.decisions", "--one", str(told), *settings]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
+    command = [sys.executable, "-m", "benchmarks.zoo.decisions", "--one", str(source), *settings]
+    completed = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
     row: dict[str, Any] = {"scan": scan.stem, "way": way, "run": name}
-    if done.returncode:
-        return row | {"error": done.returncode}
-    row |= json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        return row | {"error": completed.returncode}
+    row |= json.loads(completed.stdout.splitlines()[-1])
     results = Path(row.pop("results"))
     row |= {"corr": score(Truth.read(scan), Reconstruction.read(results))["corr"]}
     results.unlink()
@@ -110,19 +110,21 @@ def refined(scan: Path, settings: list[str]) -> dict[str, Any]:
 
     use_persistent_cache()
     preset = Preset.from_mapping(parse_assignments(settings))
-    made = reconstruct_file(scan, {}, (method_of(preset.start.start_map),))
-    first = next((one for one in made.rendering.maps if one.name == preset.start.start_map), None)
+    reconstruction = reconstruct_file(scan, {}, (method_of(preset.start.start_map),))
+    first = next(
+        (live_map for live_map in reconstruction.rendering.maps if live_map.name == preset.start.start_map), None
+    )
     with open_source(scan, {}) as source:
-        dataset = refinable(source, made.calibration)
+        dataset = refinable(source, reconstruction.calibration)
         warm_up(padded_size(max(source.header.detector_shape)))  # read from disk if it was compiled before
         clock = _Clock()
         with planned_batches() as sizes:
-            result = refine(dataset, preset, start=start_guess(first, made.calibration), on_progress=clock)
+            result = refine(dataset, preset, start=start_guess(first, reconstruction.calibration), on_progress=clock)
         clock.end()
     descriptor, name = tempfile.mkstemp(suffix=".h5")
     os.close(descriptor)
     Path(name).unlink()
-    add_refinement(Path(name), Run("refinement", preset, result), result.calibration or made.calibration, {})
+    add_refinement(Path(name), Run("refinement", preset, result), result.calibration or reconstruction.calibration, {})
     return {"results": name, "reason": result.reason, **clock.told(), **decisions(result), "batch": sizes[-1]}
 
 
@@ -134,8 +136,8 @@ def planned_batches() -> Iterator[list[int]]:
     sizes: list[int] = []
     plan_of = CoursePlan.of
 
-    def planned(*of: Any, **named: Any) -> CoursePlan:
-        plan = plan_of(*of, **named)
+    def planned(*positional: Any, **named: Any) -> CoursePlan:
+        plan = plan_of(*positional, **named)
         sizes.append(plan.batch_size)
         return plan
 
@@ -194,10 +196,10 @@ class _Clock:
 
     def told(self) -> dict[str, Any]:
         """Rounded seconds, by kind and in total."""
-        by = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
+        by_kind = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
         before = sum(spent for doing, spent in self.seconds.items() if doing != "run")
         return {
-            "by": by,
+            "by": by_kind,
             "trials": dict(self.trials),
             "before_s": round(before, 2),
             "run_s": round(self.seconds["run"], 2),

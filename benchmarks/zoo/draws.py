@@ -146,7 +146,7 @@ class Draw:
 
     def line(self) -> str:
         """The draw as a line for readers."""
-        said = [
+        words = [
             f"{self.specimen}" + (f" {self.thickness_A:.0f} Å" if self.thickness_A else ""),
             f"{self.energy_eV / 1e3:.0f} kV",
             f"{self.semiangle_mrad:.1f} mrad",
@@ -157,17 +157,17 @@ class Draw:
             f"{self.electrons:.3g} e/pattern",
             f"rotation {self.rotation_deg:.0f}°",
         ]
-        said += [self.transform] if self.transform != "none" else []
-        said += ["snake"] if self.pattern == "snake" else []
-        said += [f"source {self.source_A:.2f} Å"] if self.source_A else []
-        said += [f"focal spread {self.focal_spread_A:.0f} Å"] if self.focal_spread_A else []
-        said += [f"astigmatism {self.astigmatism_A:.0f} Å"] if self.astigmatism_A else []
-        said += [f"drift {math.hypot(*self.drift_A):.1f} Å"] if any(self.drift_A) else []
-        said += [f"jitter {self.jitter_A:.2f} Å"] if self.jitter_A else []
-        said += [f"descan {max(map(abs, self.descan_px)):.1f} px"] if any(self.descan_px) else []
-        said += [f"{self.bad_pixels} bad pixels"] if self.bad_pixels else []
-        said += [f"{self.flyback} flyback frames"] if self.flyback else []
-        return ", ".join(said)
+        words += [self.transform] if self.transform != "none" else []
+        words += ["snake"] if self.pattern == "snake" else []
+        words += [f"source {self.source_A:.2f} Å"] if self.source_A else []
+        words += [f"focal spread {self.focal_spread_A:.0f} Å"] if self.focal_spread_A else []
+        words += [f"astigmatism {self.astigmatism_A:.0f} Å"] if self.astigmatism_A else []
+        words += [f"drift {math.hypot(*self.drift_A):.1f} Å"] if any(self.drift_A) else []
+        words += [f"jitter {self.jitter_A:.2f} Å"] if self.jitter_A else []
+        words += [f"descan {max(map(abs, self.descan_px)):.1f} px"] if any(self.descan_px) else []
+        words += [f"{self.bad_pixels} bad pixels"] if self.bad_pixels else []
+        words += [f"{self.flyback} flyback frames"] if self.flyback else []
+        return ", ".join(words)
 
 
 def wavelength_A(energy_eV: float) -> float:
@@ -267,8 +267,8 @@ def _accidents(rng: np.random.Generator, optics: dict[str, Any], scan: dict[str,
     transform = str(rng.choice(("transpose", "transpose", "flip_rows"))) if chance(0.3) else "none"
     drift = np.zeros(2)
     if chance(0.45):
-        way, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9) * blur
-        drift = length * np.array([np.cos(way), np.sin(way)])
+        direction, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9) * blur
+        drift = length * np.array([np.cos(direction), np.sin(direction)])
     return {
         "rotation_deg": round(angle, 2),
         "transform": transform,

@@ -35,10 +35,10 @@ def write(path: Path, drawn: Draw, scan: Scan) -> None:
     with h5py.File(partial, "w") as file:
         chunks = (1, min(16, scan.counts.shape[1]), *scan.counts.shape[2:])
         file.create_dataset("data", data=scan.counts, chunks=chunks, **packed)
-        told = file.create_group("metadata")
-        told.attrs.update(metadata(drawn, scan))
+        group = file.create_group("metadata")
+        group.attrs.update(metadata(drawn, scan))
         if scan.bad.any():
-            told.create_dataset("bad_pixel_mask", data=scan.bad)
+            group.create_dataset("bad_pixel_mask", data=scan.bad)
         truth = file.create_group("truth")
         slices = (np.round(scan.slices * 2**14) / 2**14).astype(np.float32)  # 6e-5 rad; compresses better
         truth.create_dataset("slices", data=slices, **packed)
@@ -104,10 +104,10 @@ def blind_copy(source: Path, out: Path) -> None:
 
     with h5py.File(source) as file, h5py.File(out, "w") as copy:
         file.copy("data", copy)
-        told = copy.create_group("metadata")
-        told.attrs.update({name: file["metadata"].attrs[name] for name in BLIND})
+        group = copy.create_group("metadata")
+        group.attrs.update({name: file["metadata"].attrs[name] for name in BLIND})
         if "bad_pixel_mask" in file["metadata"]:
-            file.copy("metadata/bad_pixel_mask", told)
+            file.copy("metadata/bad_pixel_mask", group)
 
 
 def half_copy(source: Path, out: Path, parity: int) -> None:

@@ -50,13 +50,13 @@ class MapTruth:
             missing = {"truth/phase", "truth/positions_A", "metadata"} - {n for n in _names(file)}
             if missing:
                 raise SystemExit(f"{path}: there is no {sorted(missing)[0]!r}, so there is nothing to compare with")
-            told, truth = dict(file["metadata"].attrs), file["truth"]
+            metadata, truth = dict(file["metadata"].attrs), file["truth"]
             phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
-            positions = truth["positions_A"][()].astype(float)[:, : int(told["scan_shape"][1])]
-        if told["scan_pattern"] == "snake":
+            positions = truth["positions_A"][()].astype(float)[:, : int(metadata["scan_shape"][1])]
+        if metadata["scan_pattern"] == "snake":
             positions[1::2] = positions[1::2, ::-1].copy()
-        rows, columns = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
-        resolution = wavelength_A(float(told["energy_eV"])) / (2e-3 * float(told["convergence_semiangle_mrad"]))
+        rows, columns = np.broadcast_to(np.asarray(metadata["scan_step_A"], float), 2)
+        resolution = wavelength_A(float(metadata["energy_eV"])) / (2e-3 * float(metadata["convergence_semiangle_mrad"]))
         return cls(phase, sampling, positions, (float(rows), float(columns)), resolution)
 
     @property
@@ -78,12 +78,12 @@ class MapTruth:
     def levelled(self, values: Floats) -> Floats:
         """Values (rows, columns) without border and quadratic surface."""
         trim = self.border
-        kept = values[trim:-trim, trim:-trim]
-        rows, columns = (axis.ravel() for axis in np.mgrid[-1 : 1 : kept.shape[0] * 1j, -1 : 1 : kept.shape[1] * 1j])
-        surface = np.stack([np.ones(kept.size), rows, columns, rows**2, rows * columns, columns**2], 1)
-        flat = kept.ravel()
-        left: Floats = flat - surface @ np.linalg.lstsq(surface, flat, rcond=None)[0]
-        return left
+        inner = values[trim:-trim, trim:-trim]
+        rows, columns = (axis.ravel() for axis in np.mgrid[-1 : 1 : inner.shape[0] * 1j, -1 : 1 : inner.shape[1] * 1j])
+        surface = np.stack([np.ones(inner.size), rows, columns, rows**2, rows * columns, columns**2], 1)
+        flat = inner.ravel()
+        residual: Floats = flat - surface @ np.linalg.lstsq(surface, flat, rcond=None)[0]
+        return residual
 
 
 def _names(file: Any) -> list[str]:
@@ -104,8 +104,8 @@ def score_map(truth: MapTruth, values: Floats, sampling_A: tuple[float, float] |
         sampling = truth.step_A if sampling_A is None else sampling_A
         grid = np.indices(shape) * np.reshape(np.divide(truth.step_A, sampling), (2, 1, 1))
         values = ndimage.map_coordinates(values.astype(float), grid, order=3, mode="nearest")
-    seen = truth.levelled(values) if np.isfinite(values).all() else np.zeros(1)
-    if not seen.any():
+    levelled = truth.levelled(values) if np.isfinite(values).all() else np.zeros(1)
+    if not levelled.any():
         return {"corr": 0.0, "blur_A": 0.0}
-    best = max(truth.targets, key=lambda blur: abs(correlation(seen, truth.targets[blur])))
-    return {"corr": round(correlation(seen, truth.targets[best]), 4), "blur_A": round(best, 3)}
+    best = max(truth.targets, key=lambda blur: abs(correlation(levelled, truth.targets[blur])))
+    return {"corr": round(correlation(levelled, truth.targets[best]), 4), "blur_A": round(best, 3)}

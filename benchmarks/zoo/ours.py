@@ -65,14 +65,14 @@ def refined(source: Path, out: Path, settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         command += ["--set", setting]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found: dict[str, Any] = {"cpu_s": round(spent, 1)}
-    if done.returncode not in (0, 3):
-        return found | {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    said = json.loads(done.stdout.splitlines()[-1])
-    return found | {name: said[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in said}
+    if completed.returncode not in (0, 3):
+        return found | {"error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    report = json.loads(completed.stdout.splitlines()[-1])
+    return found | {name: report[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in report}
 
 
 def _halves(source: Path, given: Path, folder: Path, settings: Sequence[str]) -> dict[str, Any]:

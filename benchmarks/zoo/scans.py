@@ -31,20 +31,20 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def simulated(one: Draw, cache: Path, python: Path) -> Path:
+def simulated(drawn: Draw, cache: Path, python: Path) -> Path:
     """The file of a draw, simulated if it does not exist yet."""
-    path = cache / "scans" / f"{one.name}_{one.seed}.h5"
-    if usable(path, one):
+    path = cache / "scans" / f"{drawn.name}_{drawn.seed}.h5"
+    if usable(path, drawn):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = path.with_suffix(".json")
-    told.write_text(json.dumps(one.as_dict()), encoding="utf-8")
-    print(f"{one.name}: simulating {one.line()}", flush=True)
-    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(told)]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
-    if done.returncode:
+    settings_path = path.with_suffix(".json")
+    settings_path.write_text(json.dumps(drawn.as_dict()), encoding="utf-8")
+    print(f"{drawn.name}: simulating {drawn.line()}", flush=True)
+    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(settings_path)]
+    completed = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
+    if completed.returncode:
         raise SystemExit(
-            f"{one.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
+            f"{drawn.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
         )
-    told.unlink()
+    settings_path.unlink()
     return path

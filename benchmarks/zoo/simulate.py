@@ -56,8 +56,8 @@ class Scan:
 def main() -> None:
     from benchmarks.zoo.files import write
 
-    out, told = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    drawn = Draw(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+    out, settings = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    drawn = Draw(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
     write(out, drawn, simulate(drawn))
 
 
@@ -155,8 +155,8 @@ def scan_positions(drawn: Draw, rng: np.random.Generator) -> tuple[Floats, Float
         last = j[:, -1:] + back * (np.roll(j[:, :1], -1, axis=0) - j[:, -1:])
         i, j = np.concatenate([i, i[:, -1:] + back], 1), np.concatenate([j, last], 1)
     nominal = np.stack([i - (rows - 1) / 2, j - (columns - 1) / 2], -1) * drawn.step_A @ rotation(drawn.rotation_deg).T
-    when = np.linspace(-0.5, 0.5, i.size).reshape(*i.shape, 1)
-    moved = when * np.asarray(drawn.drift_A) + rng.normal(0, 1, nominal.shape) * drawn.jitter_A
+    progress = np.linspace(-0.5, 0.5, i.size).reshape(*i.shape, 1)
+    moved = progress * np.asarray(drawn.drift_A) + rng.normal(0, 1, nominal.shape) * drawn.jitter_A
     return nominal, nominal + moved
 
 
@@ -190,7 +190,7 @@ def transformed(
 
 
 def _patterns(
-    drawn: Draw, grid: Grid, atoms: Any, where: Floats, rng: np.random.Generator
+    drawn: Draw, grid: Grid, atoms: Any, positions: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Mean intensities (N, n, n) of unit sum before the specimen; phase (slices, y, x) in rad; thicknesses in Å."""
     import abtem
@@ -202,12 +202,12 @@ def _patterns(
     count = drawn.configurations
     spread = norm.ppf((np.arange(count) + 0.5) / count)
     spread = rng.permutation(spread / (spread.std() or 1)) * drawn.focal_spread_A
-    start = rng.random(len(where)) * 2 * np.pi
+    start = rng.random(len(positions)) * 2 * np.pi
     vibration = np.array([VIBRATION_A.get(symbol, 0.08) for symbol in atoms.get_chemical_symbols()])[:, None]
     height = float(atoms.cell.lengths()[2])
     number, layer = layers_of(height, SLICE_A[drawn.kind])
     shifts = (descan(drawn).reshape(-1, 2) + drawn.beam_offset_px + 0.5 / BINNING) / drawn.window_A
-    intensity = np.zeros((len(where), drawn.pixels, drawn.pixels), np.float32)
+    intensity = np.zeros((len(positions), drawn.pixels, drawn.pixels), np.float32)
     mean = np.zeros((number, grid.pixels, grid.pixels), np.float32)
     for turn in range(count):
         moved = atoms.copy()
@@ -222,20 +222,20 @@ def _patterns(
         probe = abtem_probe(drawn, grid, drawn.defocus_A + float(spread[turn]))
         angle = start + 2 * np.pi * turn / count
         source = drawn.source_A * np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], 1)
-        for chosen, waves in _exit_waves(probe, grid, layers, potential.slice_thickness, where + source):
+        for chosen, waves in _exit_waves(probe, grid, layers, potential.slice_thickness, positions + source):
             intensity[chosen] += _recorded(waves, shifts[chosen], grid, drawn.pixels) / count
     blank = _recorded(_built(abtem_probe(drawn, grid, 0.0))[None], np.zeros((1, 2)), grid, 0).sum()
     phase = mean * np.float32(energy2sigma(drawn.energy_eV))
     return intensity / blank, phase, np.asarray(potential.slice_thickness, float)
 
 
-def layers_of(height: float, about: float) -> tuple[int, float]:
+def layers_of(height: float, target: float) -> tuple[int, float]:
     """Number of layers of about that thickness, and the thickness to request from abTEM.
 
     abTEM uses as many equal layers as necessary. The exact quotient of the height is sometimes too thin by a rounding
     error, and would add another layer.
     """
-    number = max(1, round(height / about))
+    number = max(1, round(height / target))
     return number, height / number * (1 + 1e-9)
 
 
@@ -261,23 +261,23 @@ def _built(probe: Any) -> NDArray[np.complex64]:
     return built.reshape(built.shape[-2:])
 
 
-def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, where: Floats) -> Any:
+def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, positions: Floats) -> Any:
     """Yield indices and exit waves of one block of positions after another."""
     import abtem
 
     core = max(1, int(min(BLOCK_A, 0.1 * grid.window_A) / grid.sampling_A))
-    block = np.floor(where / grid.sampling_A / core).astype(int)
+    block = np.floor(positions / grid.sampling_A / core).astype(int)
     for key in np.unique(block, axis=0):
         chosen = np.flatnonzero((block == key).all(1))
         corner = key * core + core // 2 - grid.window // 2
         rows, columns = ((c + np.arange(grid.window)) % grid.pixels for c in corner)
         cut = np.ascontiguousarray(layers[:, rows][:, :, columns])
         potential = abtem.PotentialArray(cut, slice_thickness=thicknesses, extent=(grid.window_A,) * 2)
-        local = where[chosen] - corner * grid.sampling_A
+        local = positions[chosen] - corner * grid.sampling_A
         for first in range(0, len(chosen), 64):
-            some = slice(first, first + 64)
-            waves = probe.multislice(potential, scan=abtem.CustomScan(local[some]), lazy=False)
-            yield chosen[some], np.asarray(waves.array)
+            chunk = slice(first, first + 64)
+            waves = probe.multislice(potential, scan=abtem.CustomScan(local[chunk]), lazy=False)
+            yield chosen[chunk], np.asarray(waves.array)
 
 
 def _recorded(waves: NDArray[np.complex64], shifts: Floats, grid: Grid, pixels: int) -> Floats:
@@ -327,8 +327,8 @@ def detector_probe(drawn: Draw, grid: Grid) -> NDArray[np.complex64]:
     half, pixels = BINNING * drawn.pixels // 2, drawn.pixels
     middle = slice(grid.window // 2 - half, grid.window // 2 + half)
     wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(spectrum[middle, middle])))
-    kept = slice(half - pixels // 2, half - pixels // 2 + pixels)
-    wave = wave[kept, kept]
+    inner = slice(half - pixels // 2, half - pixels // 2 + pixels)
+    wave = wave[inner, inner]
     return (wave / np.sqrt((np.abs(wave) ** 2).sum())).astype(np.complex64)
 
 

@@ -67,26 +67,26 @@ def _packed(
     closest: float,
     rng: Random,
     others: Points | None = None,
-    where: Callable[[Points], NDArray[np.bool_]] | None = None,
+    allowed: Callable[[Points], NDArray[np.bool_]] | None = None,
 ) -> Points:
     """Random points in a box, no two closer than a distance, nor too close to others, periodic across the beam."""
     size = np.array([box[0], box[1], 4 * (box[2] + 10)])
     others = np.zeros((0, 3)) if others is None else others
-    held = np.zeros((0, 3))
+    placed = np.zeros((0, 3))
     for _ in range(24):
-        missing = count - len(held)
+        missing = count - len(placed)
         if missing <= 0:
             break
         new = rng.random((int(1.4 * missing) + 8, 3)) * box
-        if where is not None:
-            new = new[where(new)]
-        for before in (held, others):
+        if allowed is not None:
+            new = new[allowed(new)]
+        for before in (placed, others):
             if len(before) and len(new):
-                far = cKDTree(before % size, boxsize=size).query(new, distance_upper_bound=closest)[0]
-                new = new[np.isinf(far)]
+                distances = cKDTree(before % size, boxsize=size).query(new, distance_upper_bound=closest)[0]
+                new = new[np.isinf(distances)]
         if len(new):
-            held = np.concatenate([held, new[_apart(new, box[0], closest)]])
-    return held[:count]
+            placed = np.concatenate([placed, new[_apart(new, box[0], closest)]])
+    return placed[:count]
 
 
 def _change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Random) -> None:
@@ -131,9 +131,9 @@ def _graphene(side: float, _: float, rng: Random) -> ase.Atoms:
 
 def _ws2_edge(side: float, _: float, rng: Random) -> ase.Atoms:
     atoms = _cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
-    way = rng.uniform(0, 2 * np.pi)
+    direction = rng.uniform(0, 2 * np.pi)
     x, y = (atoms.positions[:, :2] - side / 2).T
-    along, across = np.cos(way) * x + np.sin(way) * y, np.cos(way) * y - np.sin(way) * x
+    along, across = np.cos(direction) * x + np.sin(direction) * y, np.cos(direction) * y - np.sin(direction) * x
     del atoms[np.flatnonzero(across > 1.5 + 1.5 * np.sin(along / 4))]
     _change(atoms, "S", None, 0.05, rng)
     return atoms
@@ -142,10 +142,10 @@ def _ws2_edge(side: float, _: float, rng: Random) -> ase.Atoms:
 def _mose2_boundary(side: float, _: float, rng: Random) -> ase.Atoms:
     unit, first = _dichalcogenide("MoSe2", 3.29, 3.34), rng.uniform(0, 60)
     grains = [_cut(unit, side, angle) for angle in (first, first + rng.uniform(10, 50))]
-    way = rng.uniform(0, 2 * np.pi)
-    for grain, keeps in zip(grains, (1, -1), strict=True):
+    direction = rng.uniform(0, 2 * np.pi)
+    for grain, side_sign in zip(grains, (1, -1), strict=True):
         x, y = (grain.positions[:, :2] - side / 2).T
-        del grain[np.flatnonzero(keeps * (np.cos(way) * x + np.sin(way) * y) < 0.3)]
+        del grain[np.flatnonzero(side_sign * (np.cos(direction) * x + np.sin(direction) * y) < 0.3)]
     both = grains[0] + grains[1]
     return both[_apart(both.positions, side, 1.8)]
 
@@ -191,10 +191,10 @@ def _particles(
         for _ in range(400):
             radius = min(rng.uniform(*radii), 0.6 * (thickness - film))
             x, y = (side / 2 + rng.uniform(-2, 2, 2)) if len(centres) == 1 else rng.uniform(0, side, 2)
-            apart = [
+            gaps = [
                 np.hypot(*((np.array([x - q, y - r]) + side / 2) % side - side / 2)) - radius - s for q, r, s in centres
             ]
-            if min(apart[1:], default=1.0) < 0.5:
+            if min(gaps[1:], default=1.0) < 0.5:
                 continue
             centres.append((x, y, radius))
             atoms += _ball(element, a, (x, y, film + 1.5), radius, rng)
@@ -300,9 +300,9 @@ def _shells(side: float, thickness: float, rng: Random) -> Points:
         if len(centres) and np.hypot(*((centres - centre[:2] + side / 2) % side - side / 2).T).min() < 2 * radius:
             continue
         centres = np.vstack([centres, centre[:2]])
-        ways = rng.normal(size=(int(4 * np.pi * radius**2 / 320), 3))
-        ways *= (radius - 9) / np.linalg.norm(ways, axis=1, keepdims=True)
-        found.extend(_helix(centre + way, rng) for way in ways)
+        directions = rng.normal(size=(int(4 * np.pi * radius**2 / 320), 3))
+        directions *= (radius - 9) / np.linalg.norm(directions, axis=1, keepdims=True)
+        found.extend(_helix(centre + direction, rng) for direction in directions)
     return np.concatenate(found)
 
 

@@ -71,22 +71,22 @@ def summary(rows: Rows, programs: Sequence[str]) -> list[str]:
             corr = statistics.median(f["corr"] for f in found)
             spent = statistics.median(f["cpu_s"] for f in found)
             lines.append(f"- {program}: median correlation {corr:.3f} over {len(found)} draws, {spent:.0f} CPU s")
-    others = [program for program in programs[1:] if not program.startswith("ours")]
-    gains = gains_over(rows, programs[0], others)
+    peer_names = [program for program in programs[1:] if not program.startswith("ours")]
+    gains = gains_over(rows, programs[0], peer_names)
     if gains:
         ahead = sum(gain > 0 for gain in gains)
         lines.append(
-            f"- {programs[0]} against the best of {', '.join(others)}: ahead on {ahead} of {len(gains)}, "
+            f"- {programs[0]} against the best of {', '.join(peer_names)}: ahead on {ahead} of {len(gains)}, "
             f"median gain {statistics.median(gains):+.3f}, worst {min(gains):+.3f}"
         )
     return lines
 
 
-def gains_over(rows: Rows, program: str, others: Sequence[str]) -> list[float]:
+def gains_over(rows: Rows, program: str, peer_names: Sequence[str]) -> list[float]:
     """Correlation of a program minus that of the best other one, if both have one; a failed run counts as 0."""
     gains = []
     for row in rows.values():
-        theirs = [row[other]["corr"] for other in others if "corr" in row.get(other, {})]
-        if theirs and program in row:
-            gains.append(row[program].get("corr", 0.0) - max(theirs))
+        peer_corrs = [row[peer_name]["corr"] for peer_name in peer_names if "corr" in row.get(peer_name, {})]
+        if peer_corrs and program in row:
+            gains.append(row[program].get("corr", 0.0) - max(peer_corrs))
     return gains

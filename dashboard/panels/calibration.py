@@ -96,8 +96,8 @@ class CalibrationPanel:
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
         """Handlers of requests, by kind."""
-        own = (self.set, self.estimate, self.pin, self.undo, self.reset, self.depth)
-        return {taker.__name__: taker for taker in own}
+        handlers = (self.set, self.estimate, self.pin, self.undo, self.reset, self.depth)
+        return {taker.__name__: taker for taker in handlers}
 
     def set(self, request: Request) -> None:
         """Set a value."""

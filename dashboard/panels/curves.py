@@ -51,9 +51,9 @@ class RunCurves:
         )
         self.ends: list[Point] = []
         self._orders = orders
-        self._asked: tuple[object, ...] = ()
+        self._requested: tuple[object, ...] = ()
         self._shown: tuple[object, ...] = ()
-        self._note = self._said = ""
+        self._note = self._words = ""
         self._answer = ("", "")  # note and words of the last request
         self._ends = ColumnDataSource(data={"x": [], "y": []})
         self.plots = {
@@ -142,7 +142,7 @@ class RunCurves:
     def follow(self, view: FeedView, picture: Picture | None, compared: str) -> None:
         """Draw the chosen curve; ``picture``: the object as displayed, ``compared``: the run shown next to it."""
         self._draw_ends()
-        self._note = self._said = ""
+        self._note = self._words = ""
         if self.kind in ("line", "depth") and len(self.ends) < 2:
             self._note = "click the end of the line" if self.ends else "click the object where a line starts"
         elif self.kind == "line":
@@ -177,36 +177,36 @@ class RunCurves:
             self._note = "one slice has no depth: refine with more slices"
             return
         line = [value for end in self.ends for value in end]
-        self._ask(view, ("depth", *line), self._take_section, line_A=line)
+        self._request(view, ("depth", *line), self._take_section, line_A=line)
 
     def _follow_rings(self, view: FeedView, compared: str) -> None:
         if not compared or compared == str(view.state.refinement.run):
             self._note = "compare with another run of this scan first"
             return
-        self._ask(view, ("rings", compared), self._take_rings, other=compared)
+        self._request(view, ("rings", compared), self._take_rings, other=compared)
 
-    def _ask(self, view: FeedView, what: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
+    def _request(self, view: FeedView, key: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
         """Ask the server once; its reply stays until something else is requested."""
         run = view.state.refinement
         if not run.run or run.state not in ENDED:
             self._note = "when the refinement has ended"
             return
-        wanted = (*what, view.state.uid, run.run, run.state, view.state.results)
-        if wanted == self._asked:
-            self._note, self._said = self._answer
+        signature = (*key, view.state.uid, run.run, run.state, view.state.results)
+        if signature == self._requested:
+            self._note, self._words = self._answer
             return
-        self._asked, self._answer = wanted, ("…", "")
+        self._requested, self._answer = signature, ("…", "")
 
-        def taken(reply: Reply) -> None:
-            if wanted == self._asked:
+        def accept(reply: Reply) -> None:
+            if signature == self._requested:
                 self._take(take, reply)
 
-        def refused(line: str) -> None:
-            if wanted == self._asked:
+        def refuse(line: str) -> None:
+            if signature == self._requested:
                 self._answer = (line, "")
 
         self._note = "…"
-        self._orders.ask("analyse", taken, on_refusal=refused, run=str(run.run), **arguments)
+        self._orders.ask("analyse", accept, on_refusal=refuse, run=str(run.run), **arguments)
 
     def _take(self, take: Callable[[Reply], str], reply: Reply) -> None:
         try:
@@ -214,7 +214,7 @@ class RunCurves:
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("an analysis was not understood: %s", error)
             self._answer = ("the answer was not understood", "")
-        self._shown = self._asked
+        self._shown = self._requested
 
     def _take_section(self, reply: Reply) -> str:
         section = reply["section"]
@@ -243,7 +243,7 @@ class RunCurves:
 
     def texts(self) -> dict[str, str]:
         """Texts shown in place of a missing curve, and comments on the displayed one."""
-        return {"curve_note": self._note, "curve_said": self._said}
+        return {"curve_note": self._note, "curve_said": self._words}
 
     def marks(self) -> dict[str, str]:
         """Which curve is displayed."""

@@ -93,8 +93,8 @@ class DetectorHandles:
         elif request.key == "write" and len(self.drawn) + len(self.written) < MOST:
             self._use(self.drawn, {**self.written, request.name.strip(): request.value.strip()})
         elif request.key == "remove":
-            rest = {name: what for name, what in self.written.items() if name != request.name}
-            self._use([one for one in self.drawn if one.name != request.name], rest)
+            written = {name: definition for name, definition in self.written.items() if name != request.name}
+            self._use([detector for detector in self.drawn if detector.name != request.name], written)
         elif request.key == "move" and len(request.numbers) == 2 and self.drawn:
             name = self._chosen or self.drawn[-1].name
             moved = [
@@ -106,8 +106,8 @@ class DetectorHandles:
     def _add(self, kind: str, disc: Sequence[float]) -> None:
         """Add a detector on the bright field: a disc of half its radius, or a ring around it."""
         row, col, radius = disc if len(disc) == 3 and disc[2] > 0 else (0.0, 0.0, 10.0)
-        taken = {drawn.name for drawn in self.drawn} | set(self.written)
-        name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in taken)
+        used = {drawn.name for drawn in self.drawn} | set(self.written)
+        name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in used)
         inner, outer = (0.0, 0.5 * radius) if kind == "disc" else (1.15 * radius, 1.8 * radius)
         self._chosen = name
         self._use([*self.drawn, Drawn(name, row, col, inner, outer)])
@@ -143,31 +143,31 @@ class DetectorHandles:
             self._sent = list(self.drawn), dict(self.written)
             self._orders.send("detectors", text, detectors=self._plain())
         elif rested > TOUCHED_S and state.detectors is not None:
-            theirs = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors if d.center_px]
+            reported = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors if d.center_px]
             words = {d.name: d.what for d in state.detectors if d.what}
-            if [d.to_plain() for d in theirs] != [d.to_plain() for d in self.drawn] or words != self.written:
-                self.drawn, self.written = theirs, words
-                self._sent = list(theirs), dict(words)
+            if [d.to_plain() for d in reported] != [d.to_plain() for d in self.drawn] or words != self.written:
+                self.drawn, self.written = reported, words
+                self._sent = list(reported), dict(words)
                 self._draw()
 
     def _plain(self) -> list[dict[str, Any]]:
         """All detectors as the command `detectors` expects them."""
-        words = [{"name": name, "what": what} for name, what in self.written.items()]
+        words = [{"name": name, "what": definition} for name, definition in self.written.items()]
         return [*(drawn.to_plain() for drawn in self.drawn), *words]
 
     def lists(self) -> dict[str, Any]:
         """All detectors for the page's script to draw: name, and definition in words."""
-        rows = [[one.name, f"{_span(one)} px, drawn"] for one in self.drawn]
-        return {"detectors": [*rows, *([name, what] for name, what in self.written.items())]}
+        rows = [[detector.name, f"{_span(detector)} px, drawn"] for detector in self.drawn]
+        return {"detectors": [*rows, *([name, definition] for name, definition in self.written.items())]}
 
     def _text(self) -> str:
-        new = [name for name, what in self.written.items() if self._sent[1].get(name) != what]
+        new = [name for name, definition in self.written.items() if self._sent[1].get(name) != definition]
         if new:
             return f"map vd_{new[-1]}: {self.written[new[-1]]}"
-        one = next((d for d in self.drawn if d.name == self._chosen), None)
-        if one is None:
+        detector = next((d for d in self.drawn if d.name == self._chosen), None)
+        if detector is None:
             return "virtual detectors kept" if self.drawn or self.written else "virtual detectors removed"
-        return f"map vd_{one.name}: {_span(one)} px"
+        return f"map vd_{detector.name}: {_span(detector)} px"
 
     def _draw(self) -> None:
         circles: dict[str, list[Any]] = {"x": [], "y": [], "radius": [], "colour": []}
@@ -183,8 +183,8 @@ class DetectorHandles:
             self._handles.data = handles
 
 
-def _span(one: Drawn) -> str:
-    return f"{number(one.inner)}–{number(one.outer)}" if one.inner else number(one.outer)
+def _span(detector: Drawn) -> str:
+    return f"{number(detector.inner)}–{number(detector.outer)}" if detector.inner else number(detector.outer)
 
 
 def _append(columns: dict[str, list[Any]], **values: Any) -> None:

@@ -41,15 +41,15 @@ class LibraryPanel:
         self._orders, self._on_open, self._on_refine, self._on_demo = orders, on_open, on_refine, on_demo
         self._cards: list[dict[str, Any]] = []
         self._text = ""
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         self._files: dict[str, Any] | None = None
         self._match = ""
         self._search: dict[str, Any] = {}
         self._offset = self._count = 0
         self._deleted = ""
         """The recording that this page most recently moved to the trash."""
-        self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
-        self._sent: dict[str, Any] | None = None
+        self._note, self._note_recording, self._note_request_time = "", "", -ASK_EVERY_S
+        self._sent_metadata: dict[str, Any] | None = None
         """Metadata sent with the scan whose metadata are displayed."""
         self._thumbnails: dict[tuple[bytes, str, ColourMap], str] = {}
         self._kinds = MapKinds()
@@ -60,13 +60,13 @@ class LibraryPanel:
             return
         self._kinds = view.kinds
         recording = view.state.recording or ""
-        if recording != self._note_of:
-            self._note_of, self._note, self._note_asked_at = recording, "", -ASK_EVERY_S
-        if recording and time.monotonic() - self._note_asked_at > ASK_EVERY_S:
-            self._note_asked_at = time.monotonic()
+        if recording != self._note_recording:
+            self._note_recording, self._note, self._note_request_time = recording, "", -ASK_EVERY_S
+        if recording and time.monotonic() - self._note_request_time > ASK_EVERY_S:
+            self._note_request_time = time.monotonic()
             self._orders.ask("note", self._take_note)
-        if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
-            self._asked_at = time.monotonic()
+        if on_show and time.monotonic() - self._request_time > ASK_EVERY_S:
+            self._request_time = time.monotonic()
             self._orders.ask("history", self._take_history, limit=PAGE, offset=self._offset, **self._search)
             self._orders.ask("files", self._take_files, on_refusal=self._no_files, match=self._match)
 
@@ -83,7 +83,7 @@ class LibraryPanel:
 
     def match_files(self, request: Request) -> None:
         """List files whose names contain this text."""
-        self._match, self._asked_at = request.value, -ASK_EVERY_S
+        self._match, self._request_time = request.value, -ASK_EVERY_S
 
     def search(self, request: Request) -> None:
         """List scans with these words, refined scans, or scans of these days; or older or newer ones of the list."""
@@ -95,7 +95,7 @@ class LibraryPanel:
             self._narrow({**self._search, "refined": value == "on"})
         elif name in ("match", "since", "until"):
             self._narrow({**self._search, name: value[:MOST_TYPED]})
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
 
     def _narrow(self, search: dict[str, Any]) -> None:
         self._search = {name: value for name, value in search.items() if value}
@@ -105,7 +105,7 @@ class LibraryPanel:
         """Have a file of another program sent as a scan; with the key `sent`, the one of several uploaded files."""
         if request.key == "sent":
             names = request.value.split("\n")
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             self._orders.ask("files", lambda reply: self._take_sent(names, reply), on_refusal=self._orders.say)
             return
         name = request.value
@@ -114,7 +114,7 @@ class LibraryPanel:
     def _take_sent(self, names: list[str], reply: Reply) -> None:
         """Open the one of several uploaded files that represents the scan: only that one is listed."""
         listed = [str(file["name"]) for file in reply["files"]]
-        scans = [one for one in listed if one.rpartition("/")[2] in names]
+        scans = [listed_name for listed_name in listed if listed_name.rpartition("/")[2] in names]
         if not scans:
             self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; bring both at once")
             return
@@ -128,10 +128,10 @@ class LibraryPanel:
         scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
         self._cards = [self._card(scan) for scan in scans]
         self._count = int(reply.get("count") or len(scans))
-        self._text = _how_many(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
+        self._text = _count_text(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
         self._offset = min(self._offset, PAGE * ((max(self._count, 1) - 1) // PAGE))
         for scan in scans:
-            if scan.get("recording") == file_name(self._note_of):
+            if scan.get("recording") == file_name(self._note_recording):
                 self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,21 +158,21 @@ class LibraryPanel:
             "sample": str(scan.get("sample") or ""),
             "noted": _noted(scan),
             "refined": bool(scan.get("runs")),
-            "picture": self._map_of(scan),
-            "object": self._object_of(scan),
+            "picture": self._map_thumbnail(scan),
+            "object": self._object_thumbnail(scan),
         }
 
-    def _map_of(self, scan: Mapping[str, Any]) -> str:
+    def _map_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of a map as a data address."""
         plain = scan.get("thumbnail")
-        return self._drawn(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
+        return self._data_address(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
 
-    def _object_of(self, scan: Mapping[str, Any]) -> str:
+    def _object_thumbnail(self, scan: Mapping[str, Any]) -> str:
         """The thumbnail of the phase of the last refinement, as a data address."""
         plain = scan.get("object")
-        return self._drawn(plain, ColourMap.MAGMA) if plain else ""
+        return self._data_address(plain, ColourMap.MAGMA) if plain else ""
 
-    def _drawn(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
+    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
         """Shades as a data address; each is drawn once."""
         key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"))), colours)
         if key not in self._thumbnails:
@@ -216,48 +216,48 @@ class LibraryPanel:
 
     def metadata(self, request: Request) -> None:
         """Show the metadata sent with a scan; without a name, hide them."""
-        self._sent = None
+        self._sent_metadata = None
         if request.name:
             self._orders.ask("metadata", self._take_metadata, on_refusal=self._orders.say, recording=request.name)
 
     def _take_metadata(self, reply: Reply) -> None:
-        entries = [one for one in reply.get("entries", []) if isinstance(one, Mapping)]
+        entries = [entry for entry in reply.get("entries", []) if isinstance(entry, Mapping)]
         left_out = int(reply.get("left_out") or 0)
-        self._sent = {
+        self._sent_metadata = {
             "recording": str(reply.get("recording")),
-            "entries": [{"name": str(one.get("name")), "value": str(one.get("value"))} for one in entries],
+            "entries": [{"name": str(entry.get("name")), "value": str(entry.get("value"))} for entry in entries],
             "said": f"{count(left_out)} more are not listed: see the file" if left_out else "",
         }
 
     def replay(self, request: Request) -> None:
         """Send a past scan again; with the key `demo`, the scan supplied with the program."""
-        which = {"demo": True} if request.key == "demo" else {"recording": request.name}
+        source = {"demo": True} if request.key == "demo" else {"recording": request.name}
         if request.key == "demo":
             self._on_demo()
-        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **which)
+        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **source)
 
     def delete(self, request: Request) -> None:
         """Move a scan to the trash; the page has asked twice."""
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         deleted = lambda _reply: setattr(self, "_deleted", request.name)  # noqa: E731
         self._orders.send("delete", "moved to the trash", deleted, recording=request.name, sure=True)
 
     def restore(self, _request: Request) -> None:
         """Restore what this page most recently moved to the trash."""
         if self._deleted:
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             back = lambda _reply: setattr(self, "_deleted", "")  # noqa: E731
             self._orders.send("restore", "taken back", back, recording=self._deleted)
 
     def note(self, request: Request) -> None:
         """Write the note of a scan (of the displayed one if none is named), or with the key `sample`, the sample."""
         if request.key == "sample":
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             self._orders.send("note", "sample kept", sample=request.value, recording=request.name)
             return
         if not request.name:
             self._note = request.value
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         self._orders.send("note", "note kept", text=request.value, recording=request.name)
 
     def texts(self) -> dict[str, str]:
@@ -278,11 +278,11 @@ class LibraryPanel:
 
     def cards(self) -> str:
         """Scans and files as JSON, and the metadata sent with one of them."""
-        listed = {"scans": self._cards, "files": self._files, "sent": self._sent}
+        listed = {"scans": self._cards, "files": self._files, "sent": self._sent_metadata}
         return json.dumps(listed, ensure_ascii=False)
 
 
-def _how_many(found: int, total: int, pending: int) -> str:
+def _count_text(found: int, total: int, pending: int) -> str:
     """How many scans there are, and how many of them match."""
     if not total:
         return "no recordings yet"
@@ -299,8 +299,8 @@ def _noted(scan: Mapping[str, Any]) -> str:
 
 def _file_text(file: Mapping[str, Any]) -> str:
     """Size and time of last modification."""
-    when = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
-    return f"{file_size(float(file['bytes']))} · {when}"
+    modified = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
+    return f"{file_size(float(file['bytes']))} · {modified}"
 
 
 def _runs(runs: Mapping[str, Any]) -> str:

@@ -48,8 +48,8 @@ class LossCurve:
             plot.add_glyph(self.sources[phase], Line(x="epoch", y="loss", line_color=colour, line_width=2))
             points = Scatter(x="epoch", y="loss", size=4 if small else 6, fill_color=colour, line_color=colour)
             plot.add_glyph(self.sources[phase], points)
-        beside = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
-        plot.add_glyph(self._compared, beside)
+        compared = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
+        plot.add_glyph(self._compared, compared)
         plot.add_glyph(self.stages, VSpan(x="epoch", line_color=COMPARED_COLOUR, line_dash="dotted"))
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
@@ -71,21 +71,21 @@ class LossCurve:
         """Draw the losses of a refinement; nothing is sent if they are unchanged."""
         losses = refinement.losses if refinement else []
         phases = refinement.phases if refinement else []
-        beside = [float(v) for v in self._compared.data["loss"]]
+        compared = [float(v) for v in self._compared.data["loss"]]
         stages = refinement.stages if refinement else []
         last = losses[-1] if losses else None
-        signature = (refinement and refinement.run, len(losses), last, tuple(stages), *beside[-1:])
+        signature = (refinement and refinement.run, len(losses), last, tuple(stages), *compared[-1:])
         if signature == self._last:
             return
         self._last = signature
-        self._fit(losses, beside)
+        self._fit(losses, compared)
         self.stages.data = {"epoch": [first + 0.5 for first in stages if first > 0]}
         for phase, points in split_by_phase(losses, phases).items():
             self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
 
-    def _fit(self, losses: list[float], beside: list[float]) -> None:
+    def _fit(self, losses: list[float], compared: list[float]) -> None:
         """Fit the ranges to the points, including those of the compared run; use a fixed range while there are none."""
-        shown = [v for v in (*losses[-MOST_POINTS:], *beside[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
+        shown = [v for v in (*losses[-MOST_POINTS:], *compared[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
         low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
         margin = max((high / low) ** 0.06, 1.001)
         self.range.update(start=low / margin, end=high * margin)
@@ -94,7 +94,7 @@ class LossCurve:
             if plot.is_made:
                 plot.figure.yaxis.ticker.ticks = ticks
         first = max(0, len(losses) - MOST_POINTS)
-        self.epochs.update(start=first + 0.5, end=max(len(losses), len(beside), first + 9) + 0.7)
+        self.epochs.update(start=first + 0.5, end=max(len(losses), len(compared), first + 9) + 0.7)
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:

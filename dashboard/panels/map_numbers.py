@@ -24,7 +24,7 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
 
     Values with a unit stay texts. None: back to the default. Raises UnclearNumberError.
     """
-    known = {one.key: one for one in kind.numbers}
+    known = {map_number.key: map_number for map_number in kind.numbers}
     found: dict[str, float | str | None] = {}
     text = text.replace("−", "-").strip()
     parts = [text.replace(",", ".")] if len(known) == 1 else text.replace(";", ",").split(",")  # here 0,5 is a half
@@ -74,9 +74,13 @@ class MapNumbers:
         """The numbers set for each map, and, as a title, those that may be set."""
         texts = {}
         for panel in self._panels:
-            given = [f"{one.key} {chosen[one.name]:g}" for one in panel.kind.numbers if one.name in chosen]
+            given = [
+                f"{map_number.key} {chosen[map_number.name]:g}"
+                for map_number in panel.kind.numbers
+                if map_number.name in chosen
+            ]
             texts[f"map_{panel.index}_numbers"] = " · ".join(given)
-            texts[f"map_{panel.index}_numbers_about"] = "\n".join(one.words for one in panel.kind.numbers)
+            texts[f"map_{panel.index}_numbers_about"] = "\n".join(map_number.words for map_number in panel.kind.numbers)
         return texts
 
     def clips(self, chosen: Mapping[str, float]) -> dict[str, str]:
@@ -85,4 +89,4 @@ class MapNumbers:
 
 
 def _as_typed(kind: MapKind, chosen: Mapping[str, float]) -> str:
-    return ", ".join(f"{one.key} = {one.shown(chosen)}" for one in kind.numbers)
+    return ", ".join(f"{map_number.key} = {map_number.shown(chosen)}" for map_number in kind.numbers)

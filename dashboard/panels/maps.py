@@ -94,21 +94,21 @@ class MapPanel:
         self.kind = self._kinds.called(new)
         self._forbid()
         self.colours.value = str(self._colours.get(new, self.kind.colour_map))
-        self._start_again()
+        self._reset_picture()
 
     def _forbid(self) -> None:
         """Disable colours and transform for vector maps, which have colours of their own and no transform."""
         self.colours.disabled = self.fft.disabled = self.kind.name == "dpc"
 
     def _transform(self, _attr: str, _old: bool, _new: bool) -> None:
-        self._start_again()
+        self._reset_picture()
 
     def hold(self, limits: Levels | None) -> None:
         """Fix the contrast between two values; None: let it follow the data."""
         self.lock.active = limits is not None
         self.view.locked = limits
 
-    def _start_again(self) -> None:
+    def _reset_picture(self) -> None:
         """Prepare for another picture, with its own contrast."""
         self.view.bend(1.0)
         self.lock.active = False
@@ -134,7 +134,7 @@ class MapPanel:
             f"{key}_high": high,
             f"{key}_units": _units(picture) if picture else "",
             f"{key}_limit": _limit(picture) if picture else "",
-            f"{key}_units_about": _about_units(picture) if picture else "",
+            f"{key}_units_about": _units_title(picture) if picture else "",
             f"{key}_method": picture.method if picture else "",
             f"{key}_note": _note(picture) if picture else "no data yet",
             f"{key}_about": self.kind.about,
@@ -162,16 +162,16 @@ def _units(picture: Picture) -> str:
 
 def _limit(picture: Picture) -> str:
     """The finest period that a map carries, if that is known."""
-    now = picture.carries.get(1.0)
-    return "" if now is None or not now.is_known else f"{number(now.period_A, 3)} Å"
+    limit = picture.carries.get(1.0)
+    return "" if limit is None or not limit.is_known else f"{number(limit.period_A, 3)} Å"
 
 
-def _about_units(picture: Picture) -> str:
+def _units_title(picture: Picture) -> str:
     """Unit and limit in words, and what more dose would bring."""
     lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel by noise"]
-    for dose, one in picture.carries.items():
-        what = "information limit" if dose == 1 else f"with {dose:g} × the dose"
-        lines.append(f"{what}: {carried(one)}")
+    for dose, limit in picture.carries.items():
+        label = "information limit" if dose == 1 else f"with {dose:g} × the dose"
+        lines.append(f"{label}: {carried(limit)}")
     return "\n".join(lines)
 
 
@@ -196,7 +196,7 @@ class Mosaic:
         self.first, self.more = self.panels[: len(FIRST_CHOICE)], self.panels[len(FIRST_CHOICE) :]
         self.on_layout: Callable[[], None] = lambda: None
         self.layout = ""
-        self._before = ""
+        self._replaced = ""
         """Map that the second panel showed before the object replaced it."""
         self._offered: tuple[frozenset[str], MapKinds] | None = None
         self._share_cursor()
@@ -214,10 +214,10 @@ class Mosaic:
             and second.value != REFINED.name
             and REFINED.name in [name for name, _ in second.options]
         ):
-            self._before, second.value = second.value, REFINED.name
-        elif request.key != PAIR and self._before:
-            second.value = self._before if second.value == REFINED.name else second.value
-            self._before = ""
+            self._replaced, second.value = second.value, REFINED.name
+        elif request.key != PAIR and self._replaced:
+            second.value = self._replaced if second.value == REFINED.name else second.value
+            self._replaced = ""
         self.layout = request.key
         self.on_layout()
 
@@ -240,14 +240,14 @@ class Mosaic:
             Span(dimension=dimension, line_color="#ffffff", line_alpha=0.45, line_width=1)
             for dimension in ("width", "height")
         ]
-        told = {  # attached to no figure, like extents: the browser finds figures by name
+        handlers = {  # attached to no figure, like extents: the browser finds figures by name
             event: CustomJS(code=f"window.ptylive?.cursor({event!r}, cb_obj)") for event in ("mousemove", "mouseleave")
         }
 
         def share(plot: figure) -> None:
             plot.add_tools(CrosshairTool(overlay=spans))
-            for event, tell in told.items():
-                plot.js_on_event(event, tell)
+            for event, handler in handlers.items():
+                plot.js_on_event(event, handler)
 
         for panel in self.panels:
             panel.view.plot.adorn(share)

@@ -52,9 +52,9 @@ class PastScans:
             self._orders.ask("scans", lambda reply: self._take_list(reply, view.state.uid))
 
     def _take_list(self, reply: Reply, present: str | None) -> None:
-        listed = [one for one in reply.get("scans", []) if isinstance(one, Mapping) and one.get("uid") != present]
+        listed = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping) and scan.get("uid") != present]
         self._scans = listed[:MOST_BACK]
-        if self._uid and self._uid not in (one.get("uid") for one in self._scans):
+        if self._uid and self._uid not in (scan.get("uid") for scan in self._scans):
             self.leave()
 
     def choose(self, request: Request) -> None:
@@ -116,12 +116,12 @@ class PastScans:
         """Which scan is viewed."""
         if not self._raw:
             return {"past": "newest"}
-        when = next((float(one.get("time") or 0) for one in self._scans if one.get("uid") == self._uid), 0.0)
-        return {"past": f"{self._state.series} {clock(when)}"}
+        scan_time = next((float(scan.get("time") or 0) for scan in self._scans if scan.get("uid") == self._uid), 0.0)
+        return {"past": f"{self._state.series} {clock(scan_time)}"}
 
     def lists(self) -> dict[str, Any]:
         """How far one can go back, and how far this viewer has gone."""
-        uids = [one.get("uid") for one in self._scans]
+        uids = [scan.get("uid") for scan in self._scans]
         return {"past": {"most": len(uids), "back": uids.index(self._uid) + 1 if self._uid in uids else 0}}
 
     def marks(self) -> dict[str, str]:

@@ -63,8 +63,8 @@ class Meaning:
     @classmethod
     def of(cls, picture: Picture, limits: Levels) -> Meaning:
         """Meaning of a picture at given contrast limits."""
-        where = "Å" if picture.calibrated else "px"
-        return cls(limits, picture.units, f"1/{where}" if picture.frequencies else where)
+        unit = "Å" if picture.calibrated else "px"
+        return cls(limits, picture.units, f"1/{unit}" if picture.frequencies else unit)
 
 
 class Window:
@@ -154,8 +154,8 @@ class PictureFigure:
     @cached_property
     def source(self) -> ColumnDataSource:
         """The picture in the browser."""
-        nothing = np.zeros((1, 1), np.uint8)
-        return ColumnDataSource(data=_columns(nothing, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
+        blank = np.zeros((1, 1), np.uint8)
+        return ColumnDataSource(data=_columns(blank, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
 
     @cached_property
     def rings(self) -> ColumnDataSource:
@@ -211,7 +211,7 @@ class PictureFigure:
         words = Text(x="x", y="y", text="text", text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
         plot.add_glyph(self.rings, words)
 
-    def _look_through(self, window: Window) -> None:
+    def _switch_window(self, window: Window) -> None:
         """Switch to another coordinate system, together with the picture that belongs to it."""
         if window is not self.window:
             self.window = window
@@ -270,7 +270,7 @@ class PictureFigure:
         self.limits = limits
         self.showing = picture.name
         self.calibrated = picture.calibrated
-        self._look_through(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
+        self._switch_window(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
         self.window.frame(picture)
         self._dim(picture)
         self._take_wheel(picture.wheel)
@@ -293,13 +293,13 @@ class PictureFigure:
     def _rows_to_send(self, indices: Indexed, place: Place, meaning: Meaning) -> slice | None:
         """Range from the first to the last changed row; None if a whole picture costs as little."""
         data = self.source.data
-        there = data["image"][0]
-        if there.shape != indices.shape or there.dtype != indices.dtype:
+        present = data["image"][0]
+        if present.shape != indices.shape or present.dtype != indices.dtype:
             return None
-        now = _columns(there, place, meaning, self._number)
-        if any(now[name] != data[name] for name in now.keys() - {"image", "number"}):
+        columns = _columns(present, place, meaning, self._number)
+        if any(columns[name] != data[name] for name in columns.keys() - {"image", "number"}):
             return None
-        changed = np.flatnonzero((there != indices).any(axis=1))
+        changed = np.flatnonzero((present != indices).any(axis=1))
         first, last = (int(changed[0]), int(changed[-1])) if len(changed) else (0, 0)
         return slice(first, last + 1) if last + 1 - first < PATCH_SHARE * len(indices) else None
 
@@ -315,11 +315,11 @@ class PictureFigure:
         self._number += 1
         self._sent, self._blank, self.showing = None, list(extent), ""
         left, top, width, height = extent
-        nothing = np.zeros((1, 1), np.uint8)
+        blank = np.zeros((1, 1), np.uint8)
         self._mark(())
         if self.outside:
             self.outside.data = {"xs": [], "ys": []}
-        self.source.data = _columns(nothing, (left, top, width, height), Meaning(self.limits), self._number)
+        self.source.data = _columns(blank, (left, top, width, height), Meaning(self.limits), self._number)
         return True
 
     def place(self) -> None:

@@ -133,8 +133,8 @@ class ProfilePanel:
 
 def around(values: DoubleArray) -> dict[str, float]:
     """Start and end of a range with a small margin around the values."""
-    seen = values[np.isfinite(values)]
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or abs(low) * 0.01 or 0.5
     return {"start": low - margin, "end": high + margin}
 

@@ -91,19 +91,19 @@ class ReconstructionPanel:
         elif len(request.numbers) == 1:
             self.choose_slice(int(request.numbers[0]), slices)
 
-    def _show(self, what: str) -> None:
+    def _show(self, quantity: str) -> None:
         """Show phase, amplitude, both, or the standard deviation of the phase; each with its own contrast."""
-        if what != self.shows:
-            self._phase_limits, self.shows = self.phase_limits, what
+        if quantity != self.shows:
+            self._phase_limits, self.shows = self.phase_limits, quantity
             self.object.locked = None
             self.object.forget()
 
     def marks(self, available: frozenset[str]) -> dict[str, str]:
         """What can be chosen, and what is chosen: standard deviation, amplitude, the probe in Fourier space."""
         deviates = self.shows == DEVIATION
-        there = "on" if deviates else "off"
+        deviation = "on" if deviates else "off"
         return {
-            "deviation": there if deviates or "object_deviation" in available else "none",
+            "deviation": deviation if deviates or "object_deviation" in available else "none",
             "amplitude": "on" if "object_amplitude" in available else "off",
             "object_shows": self.shows,
             "entire": "on" if self.object.window.entire else "off",
@@ -127,13 +127,13 @@ class ReconstructionPanel:
         low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
         noise = "" if picture is None else scatter(picture.deviation, at_least=picture.at_least)
         wheel = self.shows == WHEEL
-        nothing = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
+        note = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
         return {
             "object_low": "" if wheel else low,
             "object_high": "" if wheel else high,
             "object_title": TITLES[self.shows],
             "object_units": "" if picture is None else picture.note if wheel else f"{picture.units}{noise}",
-            "object_note": "" if picture else nothing,
+            "object_note": "" if picture else note,
         }
 
     def styles(self) -> dict[str, str]:

@@ -320,10 +320,10 @@ def refinement_texts(
     word = REFINEMENT_WORDS.get(summary.state, summary.state)
     if summary.state == "done" and refinement is not None and refinement.falling:
         word = "not converged"
-    told = [summary.message, None if refinement is None else refinement.message]
-    if summary.state == "queued" and any((words or "").startswith("compiling") for words in told):
+    messages = [summary.message, None if refinement is None else refinement.message]
+    if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"
-    where = summary.place.removeprefix("on ").replace("tcp://", "") or (
+    place = summary.place.removeprefix("on ").replace("tcp://", "") or (
         "this machine" if summary.state != "none" else UNKNOWN
     )
     if refinement is not None and refinement.uid and shown and refinement.uid != shown:
@@ -331,7 +331,7 @@ def refinement_texts(
     if refinement is None or summary.state == "none":
         return {
             "refine_state": word,
-            "refine_where": where,
+            "refine_where": place,
             "refine_phase": UNKNOWN,
             "refine_epoch": UNKNOWN,
             "refine_loss": UNKNOWN,
@@ -346,7 +346,7 @@ def refinement_texts(
         epoch += f" of {refinement.epochs}"
     return {
         "refine_state": word,
-        "refine_where": where,
+        "refine_where": place,
         "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),

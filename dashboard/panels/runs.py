@@ -50,7 +50,7 @@ class RunsPanel:
         self._uid: str | None = None
         self._present = ""
         self._around = Surroundings()
-        self._wanted, self._wanted_until = "", 0.0
+        self._awaited, self._awaited_until = "", 0.0
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -70,11 +70,11 @@ class RunsPanel:
         if state.uid != self._uid:
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
-            self._bring_wanted()
+            self._show_awaited()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
-            {"run": one.run, "uid": one.uid, "series": "" if one.uid == state.uid else one.series}
-            for one in state.refinement.waiting
+            {"run": queued.run, "uid": queued.uid, "series": "" if queued.uid == state.uid else queued.series}
+            for queued in state.refinement.waiting
         ]
         self._around = surroundings_of(state, None)
         values = [state.calibrated(name) for name in CHECKED]
@@ -106,16 +106,16 @@ class RunsPanel:
     def beside(self, request: Request) -> None:
         """Show the last run of another scan of the library next to the present one, and report its name."""
         self.compared = f"{PurePath(request.name).stem} last run"
-        said = f"{PurePath(request.name).stem} stands beside"
-        self._orders.send("runs_of", said, self._take_other, recording=request.name, pictures=["last"])
+        message = f"{PurePath(request.name).stem} stands beside"
+        self._orders.send("runs_of", message, self._take_other, recording=request.name, pictures=["last"])
 
     def want_beside(self, name: str) -> None:
         """Arrange for the last run of that scan to be shown next to the run of the scan about to be displayed."""
-        self._wanted, self._wanted_until = name, time.monotonic() + OPENS_WITHIN_S
+        self._awaited, self._awaited_until = name, time.monotonic() + OPENS_WITHIN_S
 
-    def _bring_wanted(self) -> None:
-        name, self._wanted = self._wanted, ""
-        if name and time.monotonic() < self._wanted_until:
+    def _show_awaited(self) -> None:
+        name, self._awaited = self._awaited, ""
+        if name and time.monotonic() < self._awaited_until:
             self.beside(Request(what="beside", name=name))
 
     def _take_other(self, reply: Reply) -> None:
@@ -144,8 +144,8 @@ class RunsPanel:
         """
         if self._picture is None:
             return
-        apart = 0.0 if present is None else float(np.median(self._picture.data) - np.median(present.data))
-        self.view.locked = (limits[0] + apart, limits[1] + apart)
+        offset = 0.0 if present is None else float(np.median(self._picture.data) - np.median(present.data))
+        self.view.locked = (limits[0] + offset, limits[1] + offset)
         self.view.offer(self._picture)
         self.view.measure()
 
@@ -157,7 +157,7 @@ class RunsPanel:
     def scans_beside(self, run: str) -> list[str]:
         """Names of the scans that a run used in addition to the first; empty if it used one."""
         scans = self._runs.get(run, {}).get("scans") or []
-        return [str(one.get("name", "")) for one in scans[1:] if isinstance(one, Mapping)]
+        return [str(scan.get("name", "")) for scan in scans[1:] if isinstance(scan, Mapping)]
 
     def texts(self) -> dict[str, str]:
         """The findings in one line for the session view, and the name of the compared run."""
@@ -170,10 +170,10 @@ class RunsPanel:
         runs = [
             {
                 "name": name,
-                "text": _how_far(run),
-                "made": _how_made(run),
+                "text": _progress_text(run),
+                "made": _method_text(run),
                 "loss": number(run.get("loss"), 5),
-                "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _how_good(run)])),
+                "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _quality_text(run)])),
                 "shown": name == shown,
                 "on": name == self.compared,
             }
@@ -200,18 +200,20 @@ def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     groups = {run: found for run, told in runs.items() if (found := _groups(told)) is not None}
     if name not in groups:
         return ""
-    own = groups[name]
-    loss = f"held out {number(float(own.mean()), 5)}"
-    made_of = _scan_names(runs[name])
-    alike = {run: one for run, one in groups.items() if one.size == own.size and _scan_names(runs[run]) == made_of}
+    losses = groups[name]
+    loss = f"held out {number(float(losses.mean()), 5)}"
+    scans = _scan_names(runs[name])
+    alike = {
+        run: group for run, group in groups.items() if group.size == losses.size and _scan_names(runs[run]) == scans
+    }
     best = min(alike, key=lambda run: float(alike[run].mean()))
     if len(alike) == 1:
         return loss
     if best == name:
         return f"{loss} (best)"
-    away = own - alike[best]
+    excess = losses - alike[best]
     scale = abs(float(alike[best].mean())) or 1.0
-    share, deviation = float(away.mean()) / scale, float(away.std(ddof=1)) / math.sqrt(own.size) / scale
+    share, deviation = float(excess.mean()) / scale, float(excess.std(ddof=1)) / math.sqrt(losses.size) / scale
     told = f"{_per_cent(share, 2)} ± {_per_cent(deviation, 1)} %"
     return f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (as {best}, {told})"
 
@@ -225,13 +227,13 @@ def _per_cent(share: float, digits: int) -> str:
 def _scan_names(run: Mapping[str, Any]) -> list[str]:
     """Names of the scans of a run; empty for a run of one scan."""
     scans = run.get("scans")
-    return [str(one.get("name")) for one in scans if isinstance(one, Mapping)] if isinstance(scans, list) else []
+    return [str(scan.get("name")) for scan in scans if isinstance(scan, Mapping)] if isinstance(scans, list) else []
 
 
 def _groups(run: Mapping[str, Any]) -> DoubleArray | None:
     held_out = run.get("held_out")
     groups = held_out.get("groups") if isinstance(held_out, Mapping) else None
-    if not isinstance(groups, list) or len(groups) < 2 or not all(isinstance(one, int | float) for one in groups):
+    if not isinstance(groups, list) or len(groups) < 2 or not all(isinstance(value, int | float) for value in groups):
         return None
     return np.asarray(groups, dtype=np.float64)
 
@@ -240,13 +242,13 @@ def scan_rows(scans: object) -> list[dict[str, str]]:
     """Results of a run for each of several scans: its ``name``, and ``text`` with tilt, shift, current and drift."""
     plain = scans if isinstance(scans, list) else []
     return [
-        {"name": PurePath(str(one.get("name", ""))).stem, "text": _found_of(one)}
-        for one in plain
-        if isinstance(one, Mapping)
+        {"name": PurePath(str(scan.get("name", ""))).stem, "text": _scan_text(scan)}
+        for scan in plain
+        if isinstance(scan, Mapping)
     ]
 
 
-def _found_of(scan: Mapping[str, Any]) -> str:
+def _scan_text(scan: Mapping[str, Any]) -> str:
     words = [
         f"tilt {_pair(scan.get('tilt_mrad'), 1)} mrad",
         f"moved by {_pair(scan.get('shift_A'), 2)} Å",
@@ -260,19 +262,19 @@ def _found_of(scan: Mapping[str, Any]) -> str:
 
 def _pair(values: object, digits: int, doubts: object = None) -> str:
     """Two numbers, row and column, and the uncertainty of each if known."""
-    if not _are_two(values):
+    if not _is_pair(values):
         return UNKNOWN
-    unsure = [f" ± {one:.{digits}f}" for one in doubts] if _are_two(doubts) else ["", ""]
+    unsure = [f" ± {doubt:.{digits}f}" for doubt in doubts] if _is_pair(doubts) else ["", ""]
     rounded = [f"{value:.{digits}f}" for value in values]
     tidy = ["0" if float(word) == 0 else word.replace("-", "\N{MINUS SIGN}") for word in rounded]
-    return ", ".join(f"{word}{more}" for word, more in zip(tidy, unsure, strict=True))
+    return ", ".join(f"{word}{suffix}" for word, suffix in zip(tidy, unsure, strict=True))
 
 
-def _are_two(values: Any) -> TypeGuard[list[float]]:
-    return isinstance(values, list) and len(values) == 2 and all(isinstance(one, int | float) for one in values)
+def _is_pair(values: Any) -> TypeGuard[list[float]]:
+    return isinstance(values, list) and len(values) == 2 and all(isinstance(value, int | float) for value in values)
 
 
-def _how_far(run: Mapping[str, Any]) -> str:
+def _progress_text(run: Mapping[str, Any]) -> str:
     """Epochs of a run, and its state if it was not completed."""
     state = str(run.get("state", ""))
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
@@ -280,7 +282,7 @@ def _how_far(run: Mapping[str, Any]) -> str:
     return f"{run.get('epochs', 0)} epochs{word}"
 
 
-def _how_good(run: Mapping[str, Any]) -> str:
+def _quality_text(run: Mapping[str, Any]) -> str:
     """Measures that are comparable between runs whatever their loss: phase noise, agreement of halves of the data."""
     noise, halves = run.get("deviation_rad"), run.get("halves")
     least = "at least " if run.get("deviation_is_lower_bound") else ""
@@ -289,7 +291,7 @@ def _how_good(run: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _how_made(run: Mapping[str, Any]) -> str:
+def _method_text(run: Mapping[str, Any]) -> str:
     """Slices, their thickness, probe modes and data term, as far as the file gives them."""
     slices, thickness, modes = run.get("slices"), run.get("thickness_A"), run.get("modes")
     words = [str(run.get("algorithm") or "").partition(",")[0]]

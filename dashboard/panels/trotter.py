@@ -49,7 +49,7 @@ class TrotterPanel:
         self._q: tuple[float, float] | None = None
         self._shown: TrotterPictures | None = None
         self._refusal = ""
-        self._asked, self._asked_at, self._waiting = "", -math.inf, False
+        self._requested, self._request_time, self._waiting = "", -math.inf, False
         self._available: frozenset[str] = frozenset()
         self._versions = count(1)
 
@@ -90,7 +90,7 @@ class TrotterPanel:
         """Handle a click on the Fourier transform, 1/Å."""
         if x is not None and y is not None and (x, y) != (0.0, 0.0):
             self._q = (float(y), float(x))
-            self._asked_at = -math.inf
+            self._request_time = -math.inf
 
     def follow(self, view: FeedView, available: Collection[str]) -> None:
         """Request the trotters again when the frequency, the calibration or the frames have changed."""
@@ -100,10 +100,10 @@ class TrotterPanel:
         state = view.state
         values = {name: entry.value for name, entry in state.calibration.items()}
         signature = json.dumps([state.uid, state.state, state.frames, values, self._q], default=str)
-        due = time.monotonic() - self._asked_at > ASK_EVERY_S
-        if signature == self._asked or self._waiting or not due or not state.frames:
+        due = time.monotonic() - self._request_time > ASK_EVERY_S
+        if signature == self._requested or self._waiting or not due or not state.frames:
             return
-        self._asked, self._asked_at, self._waiting = signature, time.monotonic(), True
+        self._requested, self._request_time, self._waiting = signature, time.monotonic(), True
         self._orders.ask("trotter", self._take, on_refusal=self.refuse, q_invA=self._q)
 
     def _take(self, reply: Reply) -> None:
@@ -116,7 +116,7 @@ class TrotterPanel:
     def refuse(self, reason: str) -> None:
         """Show why there is nothing to show."""
         self._waiting, self._shown, self._refusal = False, None, reason
-        self._asked = ""
+        self._requested = ""
 
     def show(self) -> None:
         """Offer the pictures, or clear the figures if there are none."""

@@ -177,8 +177,8 @@ def _log_faults(handler: RequestHandler) -> None:
 
 def cookie_name(host: str) -> str:
     """Name of the cookie, one per port: browsers share cookies between the ports of a host."""
-    asked = Host.parse(host)
-    return f"ptylive_{(asked and asked.port) or 'web'}"
+    parsed = Host.parse(host)
+    return f"ptylive_{(parsed and parsed.port) or 'web'}"
 
 
 class LoginHandler(RefusalHandler):

@@ -39,15 +39,15 @@ class Generator(nn.Module):
         if noise is not None and self.plan.input_noise > 0:
             drawn = torch.empty(given.shape, dtype=given.dtype).normal_(generator=noise)
             given = given + self.plan.input_noise * drawn.to(given.device)
-        made: Tensor = self.network(given)
+        images: Tensor = self.network(given)
         activation = self.plan.activation
         if activation == "softplus":
-            return functional.softplus(made, beta=STEEPNESS)
+            return functional.softplus(images, beta=STEEPNESS)
         if activation == "sigmoid":
-            return self._top * torch.sigmoid(made)
+            return self._top * torch.sigmoid(images)
         if activation != "identity":
             raise KeyError(activation)
-        return made
+        return images
 
     def block(self, noise: torch.Generator | None) -> Tensor:
         """The parameters, flattened."""
@@ -75,8 +75,8 @@ class Generators:
 
     def vector(self, noise: torch.Generator | None) -> Tensor:
         """All parameters (n,)."""
-        pieces, at = [], 0
-        for one in self.each:
-            pieces += [self._start[at : one.images.first], one.block(noise)]
-            at = one.images.first + one.images.size
-        return torch.cat([*pieces, self._start[at:]])
+        pieces, first = [], 0
+        for generator in self.each:
+            pieces += [self._start[first : generator.images.first], generator.block(noise)]
+            first = generator.images.first + generator.images.size
+        return torch.cat([*pieces, self._start[first:]])

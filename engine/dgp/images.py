@@ -44,8 +44,8 @@ class Images:
         zero = above or self.waves
         offset = np.zeros((len(images), 1, 1), np.float32) if zero else images.mean(axis=(1, 2), keepdims=True)
         unit = max(FLAT, float(np.sqrt(((images - offset) ** 2).mean())))
-        found = Images(self.first, self.shape, self.waves, self.centred, offset, unit)
-        return found, np.asarray((images - offset) / unit, dtype=np.float32)
+        standardised = Images(self.first, self.shape, self.waves, self.centred, offset, unit)
+        return standardised, np.asarray((images - offset) / unit, dtype=np.float32)
 
     def _turned(self, block: FloatArray) -> FloatArray:
         """The block's values in the order of images."""

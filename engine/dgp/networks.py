@@ -24,11 +24,11 @@ class UNet(nn.Module):
         widths = [filters * 2**level for level in range(levels)]
         self.levels = levels
         self.down = nn.ModuleList(
-            _blocks(before, own) for before, own in zip([channels, *widths], widths, strict=False)
+            _blocks(before, width) for before, width in zip([channels, *widths], widths, strict=False)
         )
         self.bottom = _blocks(widths[-1], 2 * widths[-1])
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * own, own, 2, stride=2) for own in reversed(widths))
-        self.joined = nn.ModuleList(_blocks(2 * own, own) for own in reversed(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in reversed(widths))
+        self.joined = nn.ModuleList(_blocks(2 * width, width) for width in reversed(widths))
         self.last = nn.Conv2d(filters, channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -36,16 +36,16 @@ class UNet(nn.Module):
         rows, columns = images.shape[-2:]
         least = 2**self.levels
         padded = functional.pad(images, (0, -columns % least, 0, -rows % least), mode="replicate")
-        found, skipped = padded.contiguous(memory_format=torch.channels_last), []
+        features, skipped = padded.contiguous(memory_format=torch.channels_last), []
         for blocks in self.down:
-            found = blocks(found)
-            skipped.append(found)
-            found = functional.max_pool2d(found, 2)
-        found = self.bottom(found)
+            features = blocks(features)
+            skipped.append(features)
+            features = functional.max_pool2d(features, 2)
+        features = self.bottom(features)
         for up, blocks in zip(self.up, self.joined, strict=True):
-            found = blocks(torch.cat([skipped.pop(), up(found)], dim=1))
-        made: Tensor = self.last(found)
-        return made[..., :rows, :columns]
+            features = blocks(torch.cat([skipped.pop(), up(features)], dim=1))
+        output: Tensor = self.last(features)
+        return output[..., :rows, :columns]
 
 
 def _blocks(before: int, after: int) -> nn.Sequential:

@@ -81,33 +81,33 @@ def planned(settings: PriorSettings, specimen: Specimen, seed: int) -> Plan:
         activation = settings.dgp_activation
     batch = min(MOST_BATCH, max(LEAST_BATCH, math.ceil(specimen.patterns / STEPS_AN_EPOCH)))
     of_object = NetworkPlan(
-        levels=_given(settings.dgp_levels, 2 if low else 3),
-        filters=_given(settings.dgp_filters, 8 if low else 16),
+        levels=_setting_or(settings.dgp_levels, 2 if low else 3),
+        filters=_setting_or(settings.dgp_filters, 8 if low else 16),
         activation=activation,
-        input_noise=_given(settings.dgp_input_noise, LOW_DOSE_NOISE if low else NOISE),
-        pretraining=_given(settings.dgp_pretraining, 300 if thick else 50),
-        pretraining_rate=_given(settings.dgp_pretraining_rate, 5e-3 if thick else 1e-3),
-        rate=_given(settings.dgp_object_rate, 1e-4 if low else 1e-3),
+        input_noise=_setting_or(settings.dgp_input_noise, LOW_DOSE_NOISE if low else NOISE),
+        pretraining=_setting_or(settings.dgp_pretraining, 300 if thick else 50),
+        pretraining_rate=_setting_or(settings.dgp_pretraining_rate, 5e-3 if thick else 1e-3),
+        rate=_setting_or(settings.dgp_object_rate, 1e-4 if low else 1e-3),
     )
     of_probe = NetworkPlan(
-        levels=_given(settings.dgp_levels, 3),
-        filters=_given(settings.dgp_filters, 16),
+        levels=_setting_or(settings.dgp_levels, 3),
+        filters=_setting_or(settings.dgp_filters, 16),
         activation="identity",
         input_noise=NOISE,
         pretraining=PROBE_PRETRAINING if of_object.pretraining else 0,
         pretraining_rate=PROBE_PRETRAINING_RATE,
-        rate=_given(settings.dgp_probe_rate, 1e-3),
+        rate=_setting_or(settings.dgp_probe_rate, 1e-3),
     )
-    with_probe = specimen.probe_refined and _given(settings.dgp_probe, not low)
+    with_probe = specimen.probe_refined and _setting_or(settings.dgp_probe, not low)
     return Plan(
         of_object,
         of_probe if with_probe else None,
-        epochs=_given(settings.dgp_epochs, 20 if low else 40),
-        batch=_given(settings.dgp_batch, batch),
+        epochs=_setting_or(settings.dgp_epochs, 20 if low else 40),
+        batch=_setting_or(settings.dgp_batch, batch),
         seed=seed,
     )
 
 
-def _given(value: _T | str, otherwise: _T) -> _T:
+def _setting_or(value: _T | str, otherwise: _T) -> _T:
     """The setting's value, or the planned one for ``auto``."""
     return otherwise if isinstance(value, str) else value

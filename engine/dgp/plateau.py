@@ -34,9 +34,9 @@ class Plateau:
         For groups, a gain is a decrease beyond its standard error over them: at few electrons nearly all of the loss is
         noise, the same in every epoch, and a fraction of it means nothing. A loss that is not finite is no gain.
         """
-        now = np.atleast_1d(np.asarray(losses, np.float64))
-        if np.isfinite(now).all() and (self.lowest is None or _fell(self.lowest, now)):
-            return Plateau(now, 0, self.rate)
+        current = np.atleast_1d(np.asarray(losses, np.float64))
+        if np.isfinite(current).all() and (self.lowest is None or _fell(self.lowest, current)):
+            return Plateau(current, 0, self.rate)
         if self.waited + 1 < PATIENCE:
             return Plateau(self.lowest, self.waited + 1, self.rate)
         return Plateau(self.lowest, 0, self.rate * FACTOR)
@@ -47,9 +47,9 @@ class Plateau:
         return self.rate < SMALLEST
 
 
-def _fell(before: DoubleArray, now: DoubleArray) -> bool:
+def _fell(before: DoubleArray, after: DoubleArray) -> bool:
     """Whether losses (groups,) decreased by more than chance."""
-    falls = before - now
+    falls = before - after
     if len(falls) == 1:
-        return bool(falls[0] > GAIN * abs(now[0]))
+        return bool(falls[0] > GAIN * abs(after[0]))
     return bool(falls.mean() > falls.std(ddof=1) / math.sqrt(len(falls)))

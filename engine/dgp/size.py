@@ -29,32 +29,34 @@ class NetworkSize:
     def weights(self) -> int:
         """Number of trained parameters."""
         total, before = 0, self.channels
-        for own in self._widths:
-            total += 9 * before * own + 9 * own**2 + 4 * own  # on the way down
-            total += (4 * 2 * own * own + own) + 9 * 2 * own * own + 9 * own**2 + 4 * own  # on the way up
-            before = own
+        for width in self._widths:
+            total += 9 * before * width + 9 * width**2 + 4 * width  # on the way down
+            total += (4 * 2 * width * width + width) + 9 * 2 * width * width + 9 * width**2 + 4 * width  # on the way up
+            before = width
         bottom = 2 * self._widths[-1]
         return total + 9 * before * bottom + 9 * bottom**2 + 4 * bottom + self.filters * self.channels + self.channels
 
     @property
     def bytes(self) -> int:
         """Peak memory of a step, single precision: activations for the backward pass, weights and Adam's copies."""
-        kept = 0.0
-        for level, own in enumerate(self._widths):
+        stored = 0.0
+        for level, width in enumerate(self._widths):
             pixels = self._pixels / 4.0**level
             # down: four of convolutions and normalisations, indices of the maxima; up: one, the two concatenated, four
-            kept += pixels * own * (4 + 0.5 + 1 + 2 + 4)
-        kept += self._pixels / 4.0**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
-        return int(4 * (KEPT * kept + ADAM * self.weights))
+            stored += pixels * width * (4 + 0.5 + 1 + 2 + 4)
+        stored += self._pixels / 4.0**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
+        return int(4 * (KEPT * stored + ADAM * self.weights))
 
     @property
     def flops(self) -> float:
         """Operations of a step, forward and backward."""
         total, before = 0.0, self.channels
-        for level, own in enumerate(self._widths):
+        for level, width in enumerate(self._widths):
             pixels = self._pixels / 4.0**level
-            total += pixels * (9 * before * own + 9 * own**2 + 2 * own * own + 9 * 2 * own * own + 9 * own**2)
-            before = own
+            total += pixels * (
+                9 * before * width + 9 * width**2 + 2 * width * width + 9 * 2 * width * width + 9 * width**2
+            )
+            before = width
         bottom = 2 * self._widths[-1]
         total += self._pixels / 4.0**self.levels * 9 * (before * bottom + bottom**2)
         total += self._pixels * self.filters * self.channels

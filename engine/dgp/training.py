@@ -48,19 +48,19 @@ class Training:
 
     def pretrained(self) -> Iterator[tuple[int, float]]:
         """Train each network to reproduce the pixels; after each step yield the steps done and the relative error."""
-        for one in self.generators.each:
-            optimiser, schedule, total = _adam(one, one.plan.pretraining_rate), Plateau(), 0.0
-            for step in range(1, one.plan.pretraining + 1):
+        for generator in self.generators.each:
+            optimiser, schedule, total = _adam(generator, generator.plan.pretraining_rate), Plateau(), 0.0
+            for step in range(1, generator.plan.pretraining + 1):
                 with self._threaded():
-                    loss = functional.mse_loss(one.output(self._noise), one.input)
+                    loss = functional.mse_loss(generator.output(self._noise), generator.input)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
-                share = float(loss.detach() / one.input.square().mean().clamp_min(1e-12))
+                share = float(loss.detach() / generator.input.square().mean().clamp_min(1e-12))
                 total += share
                 if step % PRETRAINING_EPOCH == 0:
                     schedule, total = schedule.after(total), 0.0
-                    _set_rate(optimiser, one.plan.pretraining_rate * schedule.rate)
+                    _set_rate(optimiser, generator.plan.pretraining_rate * schedule.rate)
                 yield step, share
                 if share < FAITHFUL or schedule.finished:
                     break
@@ -90,8 +90,8 @@ class Training:
             for optimiser in optimisers:
                 optimiser.zero_grad()
             (loss / (scale * len(batch))).backward()
-            for one, optimiser in zip(self.generators.each, optimisers, strict=True):
-                torch.nn.utils.clip_grad_norm_(one.parameters(), LARGEST_GRADIENT)
+            for generator, optimiser in zip(self.generators.each, optimisers, strict=True):
+                torch.nn.utils.clip_grad_norm_(generator.parameters(), LARGEST_GRADIENT)
                 optimiser.step()
         return float(loss.detach())
 
@@ -114,7 +114,8 @@ class OnPatterns:
         self._training, self._evaluate, self._patterns, self._scale = training, evaluate, patterns, scale
         plan = training.plan
         self._optimisers = [
-            _adam(one, network.rate) for one, network in zip(training.generators.each, plan.networks, strict=True)
+            _adam(generator, network.rate)
+            for generator, network in zip(training.generators.each, plan.networks, strict=True)
         ]
         self._random, self._schedule = np.random.default_rng(plan.seed), Plateau()
         self.loss = float("nan")
@@ -139,8 +140,8 @@ class OnPatterns:
         return not self._schedule.finished and bool(np.isfinite(self.loss))
 
 
-def _adam(one: Generator, rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(one.parameters(), lr=rate)
+def _adam(generator: Generator, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(generator.parameters(), lr=rate)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

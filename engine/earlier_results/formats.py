@@ -50,10 +50,10 @@ def read_earlier(path: Path) -> EarlierResult:
         if NATIVE not in file:
             known = ", ".join(each.program for each in FORMATS)
             raise InputFileError(f"{path} holds no result in a known format", f"known formats: ptylive, {known}")
-    return _ours(StoredRun.read(path))
+    return _own_run(StoredRun.read(path))
 
 
-def _ours(run: StoredRun) -> EarlierResult:
+def _own_run(run: StoredRun) -> EarlierResult:
     return EarlierResult(
         "ptylive",
         run.object,

@@ -71,15 +71,15 @@ def array_or_none(file: Any, name: str) -> Array | None:
         raise InputFileError(f"{path}: {name} has the shape {found.shape}", "a reconstruction has fewer values")
     check_fits(COPIES * size * found.dtype.itemsize, f"{name} of {path}", "use a machine with more memory")
     values = np.asarray(found[()])
-    return _complex_of(values) if pairs else values
+    return _complex_array(values) if pairs else values
 
 
-def _complex_of(pairs: Array) -> ComplexArray:
+def _complex_array(pairs: Array) -> ComplexArray:
     """MATLAB's complex numbers, stored as pairs."""
     first, second = sorted(pairs.dtype.names or (), key=lambda word: word.lower().startswith("i"))
-    made = np.empty(pairs.shape, np.complex64 if pairs.dtype[0].itemsize <= 4 else np.complex128)
-    made.real, made.imag = pairs[first], pairs[second]
-    return made
+    values = np.empty(pairs.shape, np.complex64 if pairs.dtype[0].itemsize <= 4 else np.complex128)
+    values.real, values.imag = pairs[first], pairs[second]
+    return values
 
 
 def number_or_none(file: Any, name: str) -> float | None:

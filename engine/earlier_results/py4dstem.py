@@ -55,11 +55,11 @@ def read_py4dstem(file: Any, path: Path) -> EarlierResult:
 
 def _thickness(group: Any, slices: int) -> tuple[float, ...]:
     """Thickness of each slice, from the distances between slices; empty if the file does not give them."""
-    found = hdf5.array_or_none(group, f"{INSTANCE}/slice_thicknesses")
-    if slices == 1 or found is None or found.size == 0:
+    stored = hdf5.array_or_none(group, f"{INSTANCE}/slice_thicknesses")
+    if slices == 1 or stored is None or stored.size == 0:
         return ()
-    told: Array = found.ravel()[: slices - 1].astype(float)
-    return (*told.tolist(), *[float(told[-1])] * (slices - len(told)))
+    distances: Array = stored.ravel()[: slices - 1].astype(float)
+    return (*distances.tolist(), *[float(distances[-1])] * (slices - len(distances)))
 
 
 def _group(file: Any) -> Any:
@@ -72,7 +72,7 @@ def _group(file: Any) -> Any:
             continue
         names = list(outer)[:_MOST_GROUPS]
         inside = [outer[name] for name in names if isinstance(outer.get(name, getlink=True), h5py.HardLink)]
-        for group in (outer, *(one for one in inside if isinstance(one, h5py.Group))):
+        for group in (outer, *(member for member in inside if isinstance(member, h5py.Group))):
             if OBJECT in group and PROBE in group:
                 return group
     return None

@@ -91,8 +91,8 @@ def _parameters(path: Path) -> tuple[float, tuple[float, ...]]:
         problem = f"{path.parent} has no {PARAMETERS}, and PyPty's params.pkl is pickled"
         raise InputFileError(problem, f'write {{"pixel_size_y_A": …, "slice_distances": […]}} into {path}')
     try:
-        said = json.loads(read_bytes(path, _MOST_TEXT))
-        pixel_A, gaps = float(said["pixel_size_y_A"]), np.atleast_1d(said.get("slice_distances") or [])
+        parameters = json.loads(read_bytes(path, _MOST_TEXT))
+        pixel_A, gaps = float(parameters["pixel_size_y_A"]), np.atleast_1d(parameters.get("slice_distances") or [])
         return pixel_A, tuple(float(gap) for gap in gaps)
     except (*FAULTS, RecursionError) as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -33,7 +33,7 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
 
 def names(run: StoredRun, kind: str) -> list[str]:
     """Names of the files that an export writes. Raises MetadataError."""
-    named: Mapping[str, Callable[[], list[str]]] = {
+    by_kind: Mapping[str, Callable[[], list[str]]] = {
         "pypty": lambda: pypty_files(run),
         "nxs": lambda: [f"{run.name}.nxs"],
         "ptyrad": lambda: [f"{run.name}_ptyrad.hdf5"],
@@ -43,9 +43,9 @@ def names(run: StoredRun, kind: str) -> list[str]:
         "tiff": lambda: [f"{run.name}_{picture.name}.tiff" for picture in pictures(run)],
         "hspy": lambda: [f"{run.name}.hspy"],
     }
-    if kind not in named:
+    if kind not in by_kind:
         raise MetadataError(f"no export to {kind!r}", f"choose from {', '.join(EXPORTERS)}")
-    return named[kind]()
+    return by_kind[kind]()
 
 
 def export(

@@ -23,7 +23,7 @@ def pictures(run: StoredRun) -> list[LiveMap]:
     if run.phase_deviation is not None:
         found["object_phase_deviation"] = run.phase_deviation, "rad"
     if run.slices > 1:
-        found.update({f"slice_{number:03d}_phase": (one, "rad") for number, one in enumerate(phase)})
+        found.update({f"slice_{number:03d}_phase": (slice_phase, "rad") for number, slice_phase in enumerate(phase)})
     found.update({f"probe_mode_{number}": (np.abs(mode) ** 2, "counts") for number, mode in enumerate(run.probe[0])})
     return [
         LiveMap(name, np.asarray(data, dtype=np.float32), units, sampling, len(run.positions_A), "refinement")
@@ -36,8 +36,8 @@ def write_pngs(run: StoredRun, folder: Path) -> Iterator[Path]:
     for picture in pictures(run):
         path = folder / f"{run.name}_{picture.name}.png"
         colours = ColourMap.MAGMA if picture.units == "rad" else ColourMap.GRAY
-        told = np.isfinite(picture.data)
-        drawn = png(draw(np.where(told, picture.data, 0), colours, visited=told, sampling_A=picture.sampling_A))
+        finite = np.isfinite(picture.data)
+        drawn = png(draw(np.where(finite, picture.data, 0), colours, visited=finite, sampling_A=picture.sampling_A))
         with replacing(path) as temporary:
             temporary.write_bytes(drawn)
         yield path

@@ -102,8 +102,8 @@ def write_pypty_dataset(
             on_progress(min(first + BATCH, count), count)
     with replacing(script) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    off = middle - whole
-    return PyptyScan(count, size, int(dataset.bad_pixels.sum()), (float(off[0]), float(off[1])))
+    offset = middle - whole
+    return PyptyScan(count, size, int(dataset.bad_pixels.sum()), (float(offset[0]), float(offset[1])))
 
 
 def centred(counts: Array, middle: IndexArray, size: int) -> Array:
@@ -173,10 +173,10 @@ def _experiment(dataset: Dataset, data: str) -> dict[str, Any]:
 
 
 def _lines(values: dict[str, Any]) -> str:
-    return "\n".join(f'    "{name}": {_written(value)},' for name, value in values.items())
+    return "\n".join(f'    "{name}": {_literal(value)},' for name, value in values.items())
 
 
-def _written(value: Any) -> str:
+def _literal(value: Any) -> str:
     """A value as a Python literal, text in double quotes."""
     return json.dumps(value) if isinstance(value, str) else repr(value)
 

@@ -117,7 +117,7 @@ class Inverted:
     @property
     def agreeing(self) -> int:
         """Number of starts that ended in about the same potential as the result."""
-        return sum(one.correlation >= AGREEING for one in self.starts)
+        return sum(start.correlation >= AGREEING for start in self.starts)
 
     def warning(self) -> str:
         """Evidence against the result, in words; empty if there is none."""
@@ -164,11 +164,11 @@ def invert(
     grid, rng = grid_of(series), np.random.default_rng(settings.seed)
     _check_fits(series, grid, settings)
     order = rng.permutation(len(series.tilts_mrad))
-    held = np.sort(order[: max(1, round(HELD_OUT * len(order)))])
-    used = np.sort(order[len(held) :])
+    held_out = np.sort(order[: max(1, round(HELD_OUT * len(order)))])
+    used = np.sort(order[len(held_out) :])
     counter = _Counter(on_step, settings)
-    found = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
-    best = min(found, key=lambda pair: (pair[1].ran_away, pair[1].loss))[0]
+    minima = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
+    best = min(minima, key=lambda pair: (pair[1].ran_away, pair[1].loss))[0]
     moving = REFINED | (OPTIONAL if settings.refine_background else frozenset())
     crystal, loss, rest = best, math.inf, series.part(used)
     for _ in range(ROUNDS):
@@ -176,13 +176,13 @@ def invert(
         crystal, loss = objective.minimised(settings.last_iterations // ROUNDS, counter.step("all tilts"))
     curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
     model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
-    explained = _explained(series, model, used, held)
-    starts = tuple(replace(one, correlation=_alike(of, crystal, series.energy_eV)) for of, one in found)
+    explained = _explained(series, model, used, held_out)
+    starts = tuple(replace(start, correlation=_alike(minimum, crystal, series.energy_eV)) for minimum, start in minima)
     return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
 
 
-def _alike(one: Crystal, other: Crystal, energy_eV: float) -> float:
-    maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (one, other)]
+def _alike(first: Crystal, second: Crystal, energy_eV: float) -> float:
+    maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (first, second)]
     return best_correlation(*maps)
 
 
@@ -209,21 +209,21 @@ class _Counter:
     """Progress over all stages."""
 
     def __init__(self, on_step: Callable[[int, int, str], None], settings: LarbedSettings) -> None:
-        self._on_step, self._done = on_step, 0
+        self._on_step, self._iterations = on_step, 0
         curve = len(CURVE) * CURVE_ITERATIONS
         self._total = settings.starts * settings.first_iterations + settings.last_iterations + curve
 
     def step(self, text: str) -> Callable[[float], None]:
-        def told(loss: float) -> None:
-            self._done = min(self._done + 1, self._total)
-            self._on_step(self._done, self._total, f"{text}, loss {loss:.4g}")
+        def advance(loss: float) -> None:
+            self._iterations = min(self._iterations + 1, self._total)
+            self._on_step(self._iterations, self._total, f"{text}, loss {loss:.4g}")
 
-        return told
+        return advance
 
 
 def _outer(series: TiltSeries, used: IndexArray, rng: np.random.Generator) -> IndexArray:
-    away = np.hypot(*(series.tilts_mrad[used] - series.tilts_mrad[used].mean(axis=0)).T)
-    outer = used[np.argsort(away)[round((1 - OUTER_SHARE) * len(used)) :]]
+    distance_mrad = np.hypot(*(series.tilts_mrad[used] - series.tilts_mrad[used].mean(axis=0)).T)
+    outer = used[np.argsort(distance_mrad)[round((1 - OUTER_SHARE) * len(used)) :]]
     return np.sort(rng.permutation(outer)[:OUTER_TILTS])
 
 
@@ -260,12 +260,12 @@ def _curve(
     return np.array(curve)
 
 
-def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held: IndexArray) -> float:
+def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held_out: IndexArray) -> float:
     """Fraction of the loss at held-out tilts that the model explains (see :class:`Inverted`)."""
-    data = np.sqrt(series.counts[held].clip(0))
+    data = np.sqrt(series.counts[held_out].clip(0))
     constant = np.sqrt(series.counts[used].clip(0)).mean(axis=0)
-    left = float(((np.sqrt(model[held].clip(0)) - data) ** 2).sum(dtype=np.float64))
-    return 1 - left / max(float(((constant - data) ** 2).sum(dtype=np.float64)), 1e-12)
+    residual = float(((np.sqrt(model[held_out].clip(0)) - data) ** 2).sum(dtype=np.float64))
+    return 1 - residual / max(float(((constant - data) ** 2).sum(dtype=np.float64)), 1e-12)
 
 
 def _check_fits(series: TiltSeries, grid: CrystalGrid, settings: LarbedSettings) -> None:

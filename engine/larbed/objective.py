@@ -143,17 +143,17 @@ class TiltObjective:
         gradient, parts = np.zeros(self.layout.size), self.layout.blocks
         by_plane = result.object.sum(axis=1, dtype=np.float64)
         gradient[parts["phase"]] = (by_plane[1] * np.cos(crystal.phase) - by_plane[0] * np.sin(crystal.phase)).ravel()
-        of = result.corrections
+        derivatives = result.corrections
         if "thickness" in moving:
-            gradient[parts["thickness"]] = of.distances_A.sum() * self.start.thickness_A / crystal.slices
+            gradient[parts["thickness"]] = derivatives.distances_A.sum() * self.start.thickness_A / crystal.slices
         if "centre" in moving:
             tangents = np.tan(1e-3 * (self.series.tilts_mrad - crystal.centre_mrad))
-            by_tangent = of.tilts[:, 2:4] @ self.grid.reciprocal_invA
+            by_tangent = derivatives.tilts[:, 2:4] @ self.grid.reciprocal_invA
             gradient[parts["centre"]] = 1e-3 * (by_tangent * (1 + tangents**2)).sum(axis=0)
         if "brightness" in moving:
-            gradient[parts["brightness"]] = of.current.sum()
+            gradient[parts["brightness"]] = derivatives.current.sum()
         if "background" in moving:
-            gradient[parts["background"]] = of.background.ravel()[self._places]
+            gradient[parts["background"]] = derivatives.background.ravel()[self._places]
         return Evaluation(float(result.loss), gradient)
 
     def beams(self, crystal: Crystal) -> FloatArray:

@@ -53,15 +53,17 @@ def reflection_masks(
     pattern = np.where(usable, mean, 0).astype(np.float32)
     lattice = fit_lattice(pattern, reciprocal, pixel_invA)
     hk = lattice.inside((mean.shape[0], mean.shape[1]), np.zeros((1, 2)))
-    masks = [_mask(lattice, one, usable, pattern) for one in hk]
-    return sorted(masks, key=lambda one: -one.mean)[: max(1, number)]
+    masks = [_mask(lattice, each, usable, pattern) for each in hk]
+    return sorted(masks, key=lambda each: -each.mean)[: max(1, number)]
 
 
 def _mask(lattice: Lattice, hk: IndexArray, usable: BoolArray, pattern: FloatArray) -> ReflectionMask:
     row, column = lattice.places(hk[None])[0]
     rows, columns = np.indices(usable.shape)
-    away = np.hypot(rows - row, columns - column)
-    spot = (away <= SPOT_SHARE * lattice.spacing_px) & usable
-    ring = (away >= RING_SHARES[0] * lattice.spacing_px) & (away <= RING_SHARES[1] * lattice.spacing_px) & usable
+    distance = np.hypot(rows - row, columns - column)
+    spot = (distance <= SPOT_SHARE * lattice.spacing_px) & usable
+    ring = (
+        (distance >= RING_SHARES[0] * lattice.spacing_px) & (distance <= RING_SHARES[1] * lattice.spacing_px) & usable
+    )
     weights = spot.astype(np.float64) - ring * (spot.sum() / max(int(ring.sum()), 1))
     return ReflectionMask((int(hk[0]), int(hk[1])), weights, float((weights * pattern).sum()))

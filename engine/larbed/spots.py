@@ -62,9 +62,9 @@ def mean_at_rest(patterns: Array, shifts_px: DoubleArray) -> FloatArray:
     total = np.zeros(patterns.shape[1:], np.float64)
     count = np.zeros(patterns.shape[1:], np.float64)
     for pattern, shift in zip(patterns, np.rint(shifts_px).astype(int), strict=True):
-        to, of = zip(*(_overlap(n, s) for n, s in zip(pattern.shape, shift, strict=True)), strict=True)
-        total[to] += pattern[of]
-        count[to] += 1
+        target, source = zip(*(_overlap(n, s) for n, s in zip(pattern.shape, shift, strict=True)), strict=True)
+        total[target] += pattern[source]
+        count[target] += 1
     return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
 
 
@@ -88,13 +88,13 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
         )
     start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
     root, best, most = np.sqrt(mean.clip(0)), start, 0.0
-    still = np.zeros((1, 2))
+    no_shift = np.zeros((1, 2))
     for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
         turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
-        at = np.rint(turned.places(_near(turned, mean.shape, still))).astype(int)
-        seen = float(root[at[:, 0], at[:, 1]].mean()) if len(at) else 0.0
-        if seen > CLEARLY * most:
-            best, most = turned, seen
+        pixels = np.rint(turned.places(_near(turned, mean.shape, no_shift))).astype(int)
+        mean_amplitude = float(root[pixels[:, 0], pixels[:, 1]].mean()) if len(pixels) else 0.0
+        if mean_amplitude > CLEARLY * most:
+            best, most = turned, mean_amplitude
     for _ in range(FITS):
         best = _fitted(mean, best)
     stretch = np.linalg.norm(best.basis_px, axis=1) / np.linalg.norm(basis, axis=1)
@@ -105,8 +105,8 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     return best
 
 
-def _near(lattice: Lattice, shape: tuple[int, ...], still: DoubleArray) -> IndexArray:
-    hk = lattice.inside((shape[0], shape[1]), still)
+def _near(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
+    hk = lattice.inside((shape[0], shape[1]), shift)
     return np.asarray(hk[np.abs(hk).max(axis=1) > 0])
 
 
@@ -115,15 +115,15 @@ def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:
     hk = lattice.inside((mean.shape[0], mean.shape[1]), np.zeros((1, 2)))
     places = lattice.places(hk)
     centroids = np.array([_centroid(mean, place, SPOT_SHARE * lattice.spacing_px) for place in places])
-    at = np.rint(places).astype(int)
-    light = mean[at[:, 0], at[:, 1]].clip(0)
+    pixels = np.rint(places).astype(int)
+    light = mean[pixels[:, 0], pixels[:, 1]].clip(0)
     near = np.abs(centroids - places).max(axis=1) < SPOT_SHARE * lattice.spacing_px
-    seen = near & (light > SEEN * light.max())
-    if np.linalg.matrix_rank(hk[seen] - hk[seen].mean(axis=0)) < 2:
+    visible = near & (light > SEEN * light.max())
+    if np.linalg.matrix_rank(hk[visible] - hk[visible].mean(axis=0)) < 2:
         return lattice
-    design = np.column_stack([np.ones(len(hk)), hk])[seen]
-    weight = np.sqrt(light[seen])[:, None]
-    found, *_ = np.linalg.lstsq(design * weight, centroids[seen] * weight, rcond=None)
+    design = np.column_stack([np.ones(len(hk)), hk])[visible]
+    weight = np.sqrt(light[visible])[:, None]
+    found, *_ = np.linalg.lstsq(design * weight, centroids[visible] * weight, rcond=None)
     return Lattice(found[0], found[1:])
 
 
@@ -159,10 +159,10 @@ def integrate(patterns: Array, lattice: Lattice, hk: IndexArray, shifts_px: Doub
         middle = np.rint(places).astype(int)
         at_row = (middle[:, 0, None, None] + rows).clip(0, limits[0])
         at_col = (middle[:, 1, None, None] + cols).clip(0, limits[1])
-        away = np.hypot(at_row - places[:, 0, None, None], at_col - places[:, 1, None, None])
+        distance = np.hypot(at_row - places[:, 0, None, None], at_col - places[:, 1, None, None])
         values = pattern[at_row, at_col].astype(np.float64)
-        spot = away <= SPOT_SHARE * spacing
-        ring = (away >= RING_SHARES[0] * spacing) & (away <= RING_SHARES[1] * spacing)
+        spot = distance <= SPOT_SHARE * spacing
+        ring = (distance >= RING_SHARES[0] * spacing) & (distance <= RING_SHARES[1] * spacing)
         level = (values * ring).sum(axis=(1, 2)) / np.maximum(ring.sum(axis=(1, 2)), 1)
         out[number] = (values * spot).sum(axis=(1, 2)) - level * spot.sum(axis=(1, 2))
     return out

@@ -74,9 +74,9 @@ def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray
     return np.asarray(spectrum * np.exp(2j * np.pi * (h * row + k * col) / pixels))
 
 
-def best_correlation(one: DoubleArray, other: DoubleArray) -> float:
+def best_correlation(first: DoubleArray, second: DoubleArray) -> float:
     """Highest correlation of two periodic maps (n, n) over all shifts by whole pixels: a cell's origin is free."""
-    a, b = (np.fft.fft2(each - each.mean()) for each in (one, other))
+    a, b = (np.fft.fft2(each - each.mean()) for each in (first, second))
     power = np.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum())
     return float(np.fft.ifft2(a * b.conj()).real.max() * a.size / max(power, 1e-300))
 

@@ -139,12 +139,12 @@ def write_entry(root: h5py.Group, plots: Plots) -> None:
 
 def _write_identity(entry: h5py.Group, root: h5py.Group) -> None:
     """Record which scan the entry is of and what wrote it last, from ``/settings``."""
-    said = {key: str(value) for key, value in root["settings"].attrs.items()} if "settings" in root else {}
-    entry["title"] = said.get("scan_file", "") or "results"
-    if said.get("scan_uid"):
-        entry["entry_identifier"] = said["scan_uid"]
-    if said.get("version"):
-        entry["program_name"].attrs["version"] = said["version"]
+    attributes = {key: str(value) for key, value in root["settings"].attrs.items()} if "settings" in root else {}
+    entry["title"] = attributes.get("scan_file", "") or "results"
+    if attributes.get("scan_uid"):
+        entry["entry_identifier"] = attributes["scan_uid"]
+    if attributes.get("version"):
+        entry["program_name"].attrs["version"] = attributes["version"]
 
 
 def _write_plot(group: h5py.Group, plot: Plot, axes: dict[Axis, h5py.Dataset]) -> None:
@@ -179,14 +179,14 @@ def _maps(group: Any) -> Iterator[Plot]:
 
 
 def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
-    where = f"/{RUNS}/{run}"
+    group_path = f"/{RUNS}/{run}"
     transmission, probe, loss = (group.get(name) for name in ("object", "probe", "loss"))
     for name in ("phase", "phase_deviation"):
         picture = group.get(name)
         if _has_axes(picture, 2):
             origin = _numbers(picture, "origin_A", 2) or (0.0, 0.0)
             plane = _plane(picture.shape, _numbers(picture, "sampling_A", 2), origin)
-            yield Plot(f"{run}_{name}", f"{where}/{name}", plane, _text(picture, "long_name"))
+            yield Plot(f"{run}_{name}", f"{group_path}/{name}", plane, _text(picture, "long_name"))
     if _has_axes(transmission, 4):
         modes, slices, *size = transmission.shape
         origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
@@ -194,7 +194,7 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         axes = (_counted("mode", "object mode", modes), depth)
         yield Plot(
             f"{run}_object",
-            f"{where}/object",
+            f"{group_path}/object",
             (*axes, *_plane(size, _numbers(transmission, "sampling_A", 2), origin)),
             _text(transmission, "long_name"),
         )
@@ -204,13 +204,13 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (size[0] // 2), -sampling[1] * (size[1] // 2))
         axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
         plane = _plane(size, sampling, centre)
-        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *plane), _text(probe, "long_name"))
+        yield Plot(f"{run}_probe", f"{group_path}/probe", (*axes, *plane), _text(probe, "long_name"))
     columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
     if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
-        yield ScanPath(f"{run}_positions", where, int(columns[0].shape[0]))
+        yield ScanPath(f"{run}_positions", group_path, int(columns[0].shape[0]))
     if _has_axes(loss, 1):
         epochs = _counted("epoch", "epoch", loss.shape[0])
-        yield Plot(f"{run}_loss", f"{where}/loss", (epochs,), _text(loss, "long_name"))
+        yield Plot(f"{run}_loss", f"{group_path}/loss", (epochs,), _text(loss, "long_name"))
 
 
 def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tuple[float, ...]) -> tuple[Axis, Axis]:
@@ -255,11 +255,11 @@ def _text(data: Any, name: str) -> str:
     return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME else ""
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
+def _free_name(name: str, used: Iterable[str]) -> str:
     """A name that NeXus allows (letters, digits, underscores) and no other group has."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
-    found, number = plain, 1
-    while found in taken or found in _OWN_FIELDS:
+    candidate, number = plain, 1
+    while candidate in used or candidate in _OWN_FIELDS:
         number += 1
-        found = f"{plain}_{number}"
-    return found
+        candidate = f"{plain}_{number}"
+    return candidate

@@ -75,7 +75,7 @@ def _plain(value: Any) -> Any:
     """Numbers, text and lists of them; values that JSON cannot represent (NaN, infinity) as text."""
     value = np.asarray(value).tolist()
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value

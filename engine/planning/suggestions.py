@@ -64,9 +64,9 @@ def suggestions(experiment: Experiment) -> tuple[Suggestion, ...]:
     """
     if experiment.lacking(NEEDS):
         return ()
-    found = [_with_step(experiment, overlap) for overlap in OVERLAPS]
+    by_step = [_with_step(experiment, overlap) for overlap in OVERLAPS]
     defoci = [_with_defocus(experiment, overlap) for overlap in OVERLAPS]
-    return (*found, *(one for one in defoci if one is not None))
+    return (*by_step, *(suggestion for suggestion in defoci if suggestion is not None))
 
 
 def _with_step(experiment: Experiment, overlap: float) -> Suggestion:

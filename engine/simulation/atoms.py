@@ -36,9 +36,9 @@ class Atoms:
         flat = self.positions_A[:, :2]
         return self.chosen(np.all((flat >= 0) & (flat < np.asarray(extent_A)), axis=1))
 
-    def chosen(self, which: npt.NDArray[np.bool_]) -> Atoms:
+    def chosen(self, mask: npt.NDArray[np.bool_]) -> Atoms:
         """The selected atoms."""
-        return Atoms(self.symbols[which], self.positions_A[which])
+        return Atoms(self.symbols[mask], self.positions_A[mask])
 
     def plus(self, other: Atoms) -> Atoms:
         """The atoms of both."""
@@ -104,14 +104,14 @@ def sheet_cell(name: str) -> Cell:
     """The cell of a sheet. Raises MetadataError for an unknown one."""
     if name not in SHEETS:
         raise MetadataError(f"unknown sheet {name!r}", f"material must be one of {', '.join(SHEETS)}")
-    one = SHEETS[name]
-    a, half = one.lattice_A, one.thickness_A / 2
+    sheet = SHEETS[name]
+    a, half = sheet.lattice_A, sheet.thickness_A / 2
     across = ((a, 0.0), (-a / 2, a * math.sqrt(3) / 2))
     second = (0.0, a / math.sqrt(3))
     if not half:
-        return Cell(across, one.distance_A, (one.centre, one.outer), ((0.0, 0.0, 0.0), (*second, 0.0)))
+        return Cell(across, sheet.distance_A, (sheet.centre, sheet.outer), ((0.0, 0.0, 0.0), (*second, 0.0)))
     places = ((0.0, 0.0, half), (*second, 0.0), (*second, 2 * half))
-    return Cell(across, one.distance_A, (one.centre, one.outer, one.outer), places)
+    return Cell(across, sheet.distance_A, (sheet.centre, sheet.outer, sheet.outer), places)
 
 
 def crystal_cell(name: str) -> Cell:
@@ -140,11 +140,11 @@ def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_de
     flat = (corners[:, None, :] + inner[None, :, :2]) @ rotation_matrix(orientation_deg).T + np.asarray(extent_A) / 2
     depth = np.broadcast_to(inner[:, 2], flat.shape[:2])
     symbols = np.broadcast_to(np.asarray(cell.symbols), flat.shape[:2]).ravel()
-    one = Atoms(symbols, np.concatenate([flat.reshape(-1, 2), depth.reshape(-1, 1)], axis=1)).within(extent_A)
-    heights = np.repeat(np.arange(layers) * cell.height_A, len(one))
-    places = np.tile(one.positions_A, (layers, 1))
+    layer = Atoms(symbols, np.concatenate([flat.reshape(-1, 2), depth.reshape(-1, 1)], axis=1)).within(extent_A)
+    heights = np.repeat(np.arange(layers) * cell.height_A, len(layer))
+    places = np.tile(layer.positions_A, (layers, 1))
     places[:, 2] += heights
-    return Atoms(np.tile(one.symbols, layers), places)
+    return Atoms(np.tile(layer.symbols, layers), places)
 
 
 def bilayer(material: str, extent_A: tuple[float, float], orientation_deg: float, twist_deg: float) -> Atoms:
@@ -173,16 +173,16 @@ def apart(extent_A: tuple[float, float], radius_A: float, coverage: float, rng: 
     count = max(1, round(coverage * extent_A[0] * extent_A[1] / (math.pi * radius_A**2)))
     if count > MOST_PLACES:
         raise MetadataError(f"the field would hold {count} features", "use a larger feature_A or a lower coverage")
-    held = np.zeros((0, 2))
+    centres = np.zeros((0, 2))
     for _ in range(40):
-        if len(held) >= count:
+        if len(centres) >= count:
             break
-        new = rng.random((2 * (count - len(held)) + 4, 2)) * extent_A
-        if len(held):
-            new = new[cKDTree(held).query(new)[0] >= 2 * radius_A]
+        new = rng.random((2 * (count - len(centres)) + 4, 2)) * extent_A
+        if len(centres):
+            new = new[cKDTree(centres).query(new)[0] >= 2 * radius_A]
         keep = np.ones(len(new), dtype=bool)
-        for one, other in sorted(cKDTree(new).query_pairs(2 * radius_A)) if len(new) else ():
-            if keep[one]:
-                keep[other] = False
-        held = np.concatenate([held, new[keep]])
-    return held[:count]
+        for first, second in sorted(cKDTree(new).query_pairs(2 * radius_A)) if len(new) else ():
+            if keep[first]:
+                keep[second] = False
+        centres = np.concatenate([centres, new[keep]])
+    return centres[:count]

@@ -46,8 +46,8 @@ def gaussians(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> Floa
     """Gaussians of phase (rows, cols) of ``phase_rad``, no two closer than two standard deviations."""
     sigma = feature_A(settings)
     out = np.zeros(grid.shape, np.float32)
-    for where, distance in _near(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
-        out[where] += np.float32(settings.phase_rad) * np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
+    for region, distance in _near(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
+        out[region] += np.float32(settings.phase_rad) * np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
     return out
 
 
@@ -55,9 +55,9 @@ def circles(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> FloatA
     """Non-overlapping discs (rows, cols) of the phase ``phase_rad``, with edges one pixel wide."""
     radius, pixel = feature_A(settings), grid.pixel_A
     out = np.zeros(grid.shape, np.float32)
-    for where, distance in _near(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
+    for region, distance in _near(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
         share = np.clip((radius - distance) / pixel + 0.5, 0.0, 1.0).astype(np.float32)
-        out[where] += np.float32(settings.phase_rad) * share
+        out[region] += np.float32(settings.phase_rad) * share
     return out
 
 
@@ -73,10 +73,10 @@ def particles(
     for layer in range(layers):
         phase = sigma * settings.ice_potential_V * depth * (1 + settings.ice_texture * _texture(grid, depth, rng))
         top, bottom = layer * depth, (layer + 1) * depth
-        for (where, distance), height in zip(_near(places, radius, grid), heights.tolist(), strict=True):
+        for (region, distance), height in zip(_near(places, radius, grid), heights.tolist(), strict=True):
             half = np.sqrt(np.clip(radius**2 - distance**2, 0, None))
             inside = np.clip(np.minimum(height + half, bottom) - np.maximum(height - half, top), 0, None)
-            phase[where] += sigma * contrast * inside * (half > 0)
+            phase[region] += sigma * contrast * inside * (half > 0)
         yield phase.astype(np.float32)
 
 
@@ -98,5 +98,5 @@ def _near(
         low = np.maximum(np.floor((place - radius_A) / grid.pixel_A).astype(int), 0)
         high = np.minimum(np.ceil((place + radius_A) / grid.pixel_A).astype(int) + 1, grid.shape)
         rows, cols = (np.arange(a, b) * grid.pixel_A - p for a, b, p in zip(low, high, place, strict=True))
-        where = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
-        yield where, np.hypot(rows[:, None], cols[None, :])
+        region = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        yield region, np.hypot(rows[:, None], cols[None, :])

@@ -40,6 +40,6 @@ def warm_up_gpu(pixels: int) -> None:
 
 def made_up_scan() -> Dataset:
     """A scan of 144 patterns of 64 x 64 pixels."""
-    made = SimulatedScan.of(SimulationSettings.of(SETTINGS), Path())
-    index = np.arange(made.header.frames)
-    return Dataset.of(made.header, Calibration(given_quantities(made.header)), index, made.frames(index))
+    scan = SimulatedScan.of(SimulationSettings.of(SETTINGS), Path())
+    index = np.arange(scan.header.frames)
+    return Dataset.of(scan.header, Calibration(given_quantities(scan.header)), index, scan.frames(index))

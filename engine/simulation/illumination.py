@@ -33,9 +33,9 @@ class Illumination:
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> Illumination:
         """The modes for some settings. Raises MetadataError if aperture or probe do not fit into the model."""
-        asked, aberrations = settings.probe, settings.aberrations
-        source = hermite(asked.source_points, asked.source_size_A / FWHM_PER_SIGMA)
-        focus = hermite(asked.focal_points, asked.focal_spread_A)
+        probe, aberrations = settings.probe, settings.aberrations
+        source = hermite(probe.source_points, probe.source_size_A / FWHM_PER_SIGMA)
+        focus = hermite(probe.focal_points, probe.focal_spread_A)
         count = len(focus[0]) * len(source[0]) ** 2
         check_fits(16.0 * count * window.size**2, f"{count} modes of the probe", "use fewer points for source or focus")
         rows, cols = window.frequencies()

@@ -104,9 +104,9 @@ class ObjectGrid:
 
     def placed(self, positions_A: DoubleArray, window: Window) -> tuple[IndexArray, DoubleArray]:
         """Corners (N, 2) of the windows whose pixel P // 2 is nearest to each position, and the rests in pixels."""
-        at = (positions_A - np.asarray(self.origin_A)) / self.pixel_A
-        nearest = np.rint(at).astype(np.int64)
-        return nearest - window.size // 2, at - nearest
+        pixels = (positions_A - np.asarray(self.origin_A)) / self.pixel_A
+        nearest = np.rint(pixels).astype(np.int64)
+        return nearest - window.size // 2, pixels - nearest
 
     def frequencies(self) -> tuple[DoubleArray, DoubleArray]:
         """Frequencies of the rows (rows,) and of the half of the columns that a real transform keeps, 1/Å."""

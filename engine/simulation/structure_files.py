@@ -83,8 +83,8 @@ def abtem_layers(atoms: Atoms, grid: ObjectGrid, energy_eV: float, height_A: flo
     abtem.config.set({"precision": "float32", "device": "cpu", "diagnostics.progress_bar": False})
     box = ase.Atoms(list(atoms.symbols), atoms.positions_A, cell=[*grid.extent_A, height_A], pbc=True)
     thick = height_A / layers * (1 + 1e-9)  # the exact quotient is sometimes too thin by a rounding error
-    made = abtem.Potential(box, gpts=grid.shape, slice_thickness=thick, projection="infinite").build(lazy=False)
-    values = np.asarray(made.array, np.float32).reshape(-1, *grid.shape)
+    potential = abtem.Potential(box, gpts=grid.shape, slice_thickness=thick, projection="infinite").build(lazy=False)
+    values = np.asarray(potential.array, np.float32).reshape(-1, *grid.shape)
     if len(values) != layers or not math.isfinite(float(values.sum())):
         raise MetadataError("abTEM made a different number of slices", "use potential = lobato")
     return values * np.float32(interaction_rad_per_VA(energy_eV))

@@ -28,20 +28,20 @@ class Trajectory:
     @classmethod
     def of(cls, settings: SimulationSettings, scan: Scan) -> Trajectory:
         """Trajectory of a scan; the same seed gives the same trajectory."""
-        asked, rng = settings.scan, np.random.default_rng([settings.model.seed, 3])
+        scan_settings, rng = settings.scan, np.random.default_rng([settings.model.seed, 3])
         rows, cols = scan.require_shape()
         i, j = _steps(scan)
         index = np.stack([i, j], axis=-1)
-        nominal = (index * np.asarray(asked.scan_step_A)) @ rotation_matrix(asked.rotation_deg).T
-        when = np.linspace(0.0, 1.0, i.size).reshape(*i.shape, 1)
-        moved = rng.normal(0.0, 1.0, nominal.shape) * asked.position_jitter_A
-        moved += when * np.asarray(asked.drift_A)
-        moved += rng.normal(0.0, 1.0, (rows, 1, 2)) * asked.line_jump_A
+        nominal = (index * np.asarray(scan_settings.scan_step_A)) @ rotation_matrix(scan_settings.rotation_deg).T
+        time = np.linspace(0.0, 1.0, i.size).reshape(*i.shape, 1)
+        moved = rng.normal(0.0, 1.0, nominal.shape) * scan_settings.position_jitter_A
+        moved += time * np.asarray(scan_settings.drift_A)
+        moved += rng.normal(0.0, 1.0, (rows, 1, 2)) * scan_settings.line_jump_A
         half = [max(n - 1, 1) / 2 for n in (rows, cols)]
         u, v = i / half[0] - min(rows - 1, 1), j / half[1] - min(cols - 1, 1)
         wander = Descan.of(settings.detector.descan_px).at(u.ravel(), v.ravel()).reshape(nominal.shape)
         wander = wander + rng.normal(0.0, 1.0, (rows, 1, 2)) * settings.detector.descan_jump_px
-        received = _received(i.size, asked.missing_share, asked.gap_frames, rng)
+        received = _received(i.size, scan_settings.missing_share, scan_settings.gap_frames, rng)
         return cls(nominal.reshape(-1, 2), (nominal + moved).reshape(-1, 2), wander.reshape(-1, 2), received)
 
 

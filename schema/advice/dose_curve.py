@@ -132,7 +132,7 @@ class DoseCurve:
         }
         return cls(
             map=str(plain["map"]),
-            series=tuple(str(one) for one in list(plain["series"])[:MOST_POINTS]),
+            series=tuple(str(label) for label in list(plain["series"])[:MOST_POINTS]),
             unit=str(plain["unit"]),
             **points,
             verdict=Verdict(plain["verdict"]),

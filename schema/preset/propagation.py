@@ -18,14 +18,14 @@ MOST_PSF_PX = 20.0
 TILTS, THICKNESS = "tilts", "thickness"
 
 
-def _known(name: str) -> str:
+def _known_field_term(name: str) -> str:
     if name not in (TILTS, THICKNESS, *ABERRATION_NAMES):
-        known = ", ".join((TILTS, THICKNESS, *ABERRATION_NAMES))
-        raise ValueError(f"{name!r} cannot vary over the field; known are {known}")
+        allowed = ", ".join((TILTS, THICKNESS, *ABERRATION_NAMES))
+        raise ValueError(f"{name!r} cannot vary over the field; known are {allowed}")
     return name
 
 
-FieldTerm = Annotated[str, AfterValidator(_known)]
+FieldTerm = Annotated[str, AfterValidator(_known_field_term)]
 
 
 class PropagationSettings(StrictModel):

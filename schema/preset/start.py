@@ -101,7 +101,7 @@ class StartSettings(StrictModel):
             raise ValueError(error.line()) from None
 
     @model_validator(mode="after")
-    def _of_its_map(self) -> Self:
+    def _check_map_settings(self) -> Self:
         method = MADE_BY.get(self.start_map, self.start_map)
         for name in self.map_settings:
             if name.partition(".")[0] != method:
@@ -138,13 +138,13 @@ def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, 
         if "." in name:
             alone[name] = value
         elif isinstance(value, Mapping) and name not in settings:
-            alone |= {f"{name}.{key}": one for key, one in value.items()}
+            alone |= {f"{name}.{key}": item for key, item in value.items()}
             tables |= {f"{name}.{key}": name for key in value}
-    of_maps, others = _reads[0](alone) if _reads else ({}, alone)
-    strangers = {tables.get(name, name) for name in others}
-    kept = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
-    kept |= {name: values[name] for name in strangers}
-    return {**kept, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else kept
+    of_maps, remaining = _reads[0](alone) if _reads else ({}, alone)
+    strangers = {tables.get(name, name) for name in remaining}
+    result = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
+    result |= {name: values[name] for name in strangers}
+    return {**result, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else result
 
 
 def checked_map_settings(values: Any) -> dict[str, Any]:
@@ -153,8 +153,8 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
         raise MetadataError(f"{NAME} is {str(values)[:40]!r}", "write METHOD.NAME = NUMBER for each, as obf.noise = 3")
     if not values or not _reads:
         return dict(values)
-    of_maps, others = _reads[0](_flat(values))
-    for name in others:
+    of_maps, remaining = _reads[0](_flat(values))
+    for name in remaining:
         raise MetadataError(
             f"{NAME} has {str(name)[:40]!r}, which is not a map setting", "write METHOD.NAME, as wdd.epsilon"
         )
@@ -164,5 +164,5 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat

@@ -154,8 +154,8 @@ class _Reader:
 
     def _filled(self, node: ast.expr, filling: float) -> Any:
         """``np.ones`` and ``np.zeros`` of a shape."""
-        said = self._value(node)
-        shape = said if isinstance(said, list) else [said]
+        lengths = self._value(node)
+        shape = lengths if isinstance(lengths, list) else [lengths]
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
         if not whole or len(shape) > MOST_AXES or math.prod(shape) > MOST_FILLED:
             raise self._refusal(node, ast.unparse(node)[:60])
@@ -167,7 +167,7 @@ class _Reader:
     def _called(self, call: ast.Call) -> dict[str, Any]:
         """Entries that one of PyPty's helpers would set."""
         words = {word.arg: self._value(word.value) for word in call.keywords if word.arg not in (None, "pypty_params")}
-        given = [self._value(one) for one in call.args[0 if "pypty_params" in _names(call) else 1 :]]
+        given = [self._value(argument) for argument in call.args[0 if "pypty_params" in _names(call) else 1 :]]
         return called(_helper(call.func) or "", self.parsed.values, given, {str(key): v for key, v in words.items()})
 
     def _computed(self, node: ast.expr) -> Any:
@@ -194,8 +194,10 @@ class _Reader:
         except ArithmeticError:
             raise self._refusal(node, ast.unparse(node)[:60]) from None
 
-    def _refusal(self, node: ast.expr, what: str) -> MetadataError:
-        return MetadataError(f"{self._name}, line {node.lineno}: {what!r} cannot be read", "write the value directly")
+    def _refusal(self, node: ast.expr, expression: str) -> MetadataError:
+        return MetadataError(
+            f"{self._name}, line {node.lineno}: {expression!r} cannot be read", "write the value directly"
+        )
 
 
 def _helper(function: ast.expr) -> str | None:

@@ -105,7 +105,7 @@ class SpecimenSettings(StrictModel):
     )
 
     @model_validator(mode="after")
-    def _meaningful(self) -> Self:
+    def _check_effective(self) -> Self:
         """Refuse settings without effect: they must be at their defaults."""
         kind = "structure_file" if self.structure_file else self.specimen
         if kind == "particles" and (self.feature_A or 0) > self.thickness_A / 2:
@@ -151,7 +151,7 @@ class ProbeSettings(StrictModel):
     focal_points: int = Field(default=3, ge=1, le=MOST_POINTS, description="defoci that represent the focal spread")
 
     @model_validator(mode="after")
-    def _heeded(self) -> Self:
+    def _check_consistent(self) -> Self:
         if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
             raise ValueError("astigmatism_A and C12a, C12b have the same meaning: give one of them")
         if self.source_size_A and self.source_points == 1:
@@ -194,7 +194,7 @@ class ScanSettings(StrictModel):
         return _pair(value, float)
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         if min(self.scan_shape) < 1:
             raise ValueError("scan_shape has no points: give ROWS,COLUMNS above 0")
         if min(self.scan_step_A) <= 0:
@@ -305,7 +305,7 @@ class DetectorSettings(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         rows, cols = self.detector_shape
         if min(rows, cols) < 4:
             raise ValueError("detector_shape must have at least 4 pixels along each side")

@@ -127,7 +127,7 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     out = []
     for key, value in values.items():
         if key in GROUPS and isinstance(value, Mapping):
-            out += [(key, _known(f"{key}.{name}"), inner) for name, inner in value.items()]
+            out += [(key, _known(f"{key}.{name}"), setting) for name, setting in value.items()]
         else:
             name = _known(str(key))
             out.append((HOMES[name], name, value))
@@ -149,7 +149,7 @@ def _quantity(name: str, value: Any) -> Any:
     """A value in the unit of its name. MetadataError for another unit, or a missing one where the value looks wrong."""
     if name in PLAUSIBLE:
         return understood(name, value)
-    kind, unit = next((both for ending, both in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
+    kind, unit = next((pair for ending, pair in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
     if isinstance(value, list | tuple):
         return [_quantity(name, part) for part in value]
     if not isinstance(value, str):
@@ -176,6 +176,6 @@ def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *(str(part) for part in first["loc"][:1])])
-        said = said_of(first)
+        text = said_of(first)
         shown = f" = {brief(first['input'])}" if first["loc"] else ""
-        raise MetadataError(f"{place}{shown}: {said}", "correct the value or leave it out (docs/simulate.md)") from None
+        raise MetadataError(f"{place}{shown}: {text}", "correct the value or leave it out (docs/simulate.md)") from None

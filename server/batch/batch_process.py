@@ -43,7 +43,7 @@ def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None
 
     workers, cluster, when = request["where"]
     with places(workers, cluster, wanted.backend, wanted.threads, tell, when) as (launch, number):
-        scans = [Path(one) for one in request["scans"]]
+        scans = [Path(path) for path in request["scans"]]
         show(Batch(wanted, launch, number).run(scans, stop.is_set, show))
 
 

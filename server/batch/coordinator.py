@@ -52,15 +52,15 @@ class BatchRequest:
         """Return a digest of what results depend on; if maps are reused, only of what the refinement depends on, so
         that it is not repeated because of a map.
         """
-        asked = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
-        of_maps = {} if self.takes_maps else asked
+        settings = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
+        of_maps = {} if self.takes_maps else settings
         return digest(
             {
                 "preset": self.preset.model_dump(mode="json"),
                 "methods": sorted(self.methods),
                 "values": dict(self.values),
                 "defaults": dict(self.defaults),
-                **{name: asked for name, asked in of_maps.items() if asked},  # earlier batches had none
+                **{name: settings for name, settings in of_maps.items() if settings},  # earlier batches had none
             }
         )
 
@@ -73,7 +73,7 @@ class Batch:
         self._changed = threading.Condition()
         """Held while rows and running jobs change."""
         self._rows: list[Row] = []
-        self._others: list[Row] = []
+        self._other_rows: list[Row] = []
         """Rows of scans in earlier calls that are not in this one."""
         self._writing = threading.Lock()
         self._running = RunningJobs(self._changed, "batch")
@@ -101,7 +101,7 @@ class Batch:
                 earlier = [_moved(row, folder) for row in earlier]
             self._rows = rows_of(scans, earlier, self._request.digest(), retry=self._request.retry)
             named = {row.scan for row in self._rows}
-            self._others = [row for row in earlier if row.scan not in named]
+            self._other_rows = [row for row in earlier if row.scan not in named]
             try:
                 self._work(should_stop, on_change)
             finally:
@@ -140,11 +140,11 @@ class Batch:
         with self._changed:
             while not self._running.stopping and len(self._running) < places and (number := self._next()) is not None:
                 self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
-                self._running.begin(number, self._one)
+                self._running.begin(number, self._run_one)
 
     # -- one scan, in its own thread --------------------------------------------------------------------------------
 
-    def _one(self, number: int) -> None:
+    def _run_one(self, number: int) -> None:
         started, before_s = time.monotonic(), self._rows[number].seconds
         try:
             outcome = self._refined(number)
@@ -177,19 +177,19 @@ class Batch:
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
-                self._heard(number, message)
+                self._handle(number, message)
         if ended.get("place_gone"):
             self._fault = PtyliveError(str(ended["message"]))  # the same would happen to every other scan
         if ended.get("place_gone") or (self._running.stopping and ended.get("kind") != "ended"):
             return {"state": State.STOPPED}
         return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
 
-    def _heard(self, number: int, message: Mapping[str, Any]) -> None:
+    def _handle(self, number: int, message: Mapping[str, Any]) -> None:
         row = self._rows[number]
         if message["kind"] == "progress":
-            said: dict[str, Any] = {"doing": f"epoch {message['epoch']} of {message['epochs']}"}
-            said.update(epoch=message["epoch"], epochs=message["epochs"], loss=message["loss"])
-            self._change(number, **said)
+            progress: dict[str, Any] = {"doing": f"epoch {message['epoch']} of {message['epochs']}"}
+            progress.update(epoch=message["epoch"], epochs=message["epochs"], loss=message["loss"])
+            self._change(number, **progress)
         elif message["kind"] == "remark":
             if message["message"] not in row.remarks:
                 self._change(number, remarks=(*row.remarks, message["message"]))
@@ -205,15 +205,15 @@ class Batch:
             return {"state": State.FAILED, "reason": str(ended["problem"] or ended["message"])}
         row, folder = self._rows[number], self._request.folder
         remarks = [*row.remarks, ended["message"]]
-        seen = figures.Figures("", None)
+        pictures = figures.Figures("", None)
         try:
             start_map = self._request.preset.start.start_map
-            seen = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
+            pictures = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
         except PtyliveError as error:
             remarks.append(f"no pictures: {error.line()}")
-        found = {"information_limit_A": seen.information_limit_A, "map_shown": seen.map_shown}
-        said = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
-        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **said}
+        found = {"information_limit_A": pictures.information_limit_A, "map_shown": pictures.map_shown}
+        notes = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
+        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **notes}
 
     def _job(self, row: Row, *, resume: bool) -> RefineJob:
         request = self._request
@@ -255,15 +255,15 @@ class Batch:
     def _keep(self) -> None:
         """Write what a later call resumes from. Raises OSError."""
         with self._writing:
-            write_rows(self._request.folder, (*self._rows, *self._others))
+            write_rows(self._request.folder, (*self._rows, *self._other_rows))
 
     def _write(self, *, ended: bool) -> None:
         """Write that and the table. Raises OSError."""
         self._keep()
-        write_table(self._request.folder, (*self._rows, *self._others), ended=ended)
+        write_table(self._request.folder, (*self._rows, *self._other_rows), ended=ended)
 
 
 def _moved(row: Row, folder: Path) -> Row:
     """Return the row with its path updated if the scan is in the folder itself, which may have moved since."""
-    here = folder.absolute() / Path(row.scan).name
-    return row.having(scan=str(here)) if here.exists() else row
+    local = folder.absolute() / Path(row.scan).name
+    return row.having(scan=str(local)) if local.exists() else row

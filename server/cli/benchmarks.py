@@ -82,9 +82,9 @@ def refine() -> dict[str, Any]:
 
     path = bundled(DATA_SET)
     with threadpool_limits(limits=1):
-        made = reconstruct_file(path, {}, ("bf",), MapRequest(backend="cpu"))
+        mapped = reconstruct_file(path, {}, ("bf",), MapRequest(backend="cpu"))
         with open_source(path) as source:
-            dataset = read_dataset(source, made.calibration)
+            dataset = read_dataset(source, mapped.calibration)
         run(dataset, Preset(epoch_max=2), threads=1)  # compiles
         result = run(dataset, Preset(), threads=1)
     seconds = float(result.seconds.sum())

@@ -27,9 +27,9 @@ def ended_as_by_ctrl_c() -> None:
         else:
             raise KeyboardInterrupt
 
-    for one in ENDING:
-        if signal.getsignal(one) is signal.SIG_DFL:
-            signal.signal(one, interrupt)
+    for signal_number in ENDING:
+        if signal.getsignal(signal_number) is signal.SIG_DFL:
+            signal.signal(signal_number, interrupt)
 
 
 @contextmanager
@@ -38,19 +38,19 @@ def ctrl_c_asks_to_stop(word: str) -> Iterator[threading.Event]:
 
     Outside the main thread signals cannot be handled, and the event is never set.
     """
-    asked = threading.Event()
+    requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield requested
         return
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
+        if requested.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        requested.set()
         say(word)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield asked
+        yield requested
     finally:
         signal.signal(signal.SIGINT, before)

@@ -108,8 +108,8 @@ def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*arguments, **options)
         except KeyboardInterrupt as stop:
-            kept = str(stop) if isinstance(stop, Interrupted) else "nothing was written"
-            sys.stderr.write(f"ptylive: interrupted: {kept}\n")
+            remark = str(stop) if isinstance(stop, Interrupted) else "nothing was written"
+            sys.stderr.write(f"ptylive: interrupted: {remark}\n")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
     return run
@@ -170,21 +170,21 @@ def _explained(error: Exception) -> str:
     if isinstance(error, PtyliveError):
         return error.line()
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        told = " ".join((error.strerror or str(error)).split())  # libraries write several lines
-        return f"{where}{told}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
+        prefix = f"{error.filename}: " if error.filename else ""
+        reason = " ".join((error.strerror or str(error)).split())  # libraries write several lines
+        return f"{prefix}{reason}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
     return f"internal error: {error!r} (run again with --debug for the traceback)"
 
 
 def _not_loaded(error: ImportError) -> str:
     """Explain why a module does not load: it is missing, does not fit the others, or its library lacks memory."""
-    name, told = error.name or "", " ".join(str(error).split())
+    name, reason = error.name or "", " ".join(str(error).split())
     if name.partition(".")[0] == "ptylive":
-        problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({told})"
+        problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({reason})"
         return f"a part of ptylive {problem}: {name}: reinstall ptylive (docs/install.md)"
     if isinstance(error, ModuleNotFoundError):
-        return f"the library {name or told} is not installed: reinstall ptylive (docs/install.md)"
-    return f"a library cannot be loaded: {told}: raise the memory limit (ulimit -v), or reinstall ptylive"
+        return f"the library {name or reason} is not installed: reinstall ptylive (docs/install.md)"
+    return f"a library cannot be loaded: {reason}: raise the memory limit (ulimit -v), or reinstall ptylive"
 
 
 def _fail(line: str, debug: bool, code: ExitCode = ExitCode.FAILED) -> None:

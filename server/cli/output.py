@@ -43,8 +43,8 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
     else:
         for name, value in values.items():
-            for one in _lines(value):
-                sys.stdout.write(f"{name}: {_readable(one)}\n")
+            for line in _lines(value):
+                sys.stdout.write(f"{name}: {_readable(line)}\n")
     sys.stdout.flush()
 
 
@@ -52,7 +52,7 @@ def _lines(value: Any) -> list[Any]:
     """Return a value, or the sentences of a list one per line, since they contain commas."""
     if not isinstance(value, list | tuple):
         return [value]
-    sentences = any(isinstance(one, str) and ", " in one and len(one) > LONGEST_WORDS for one in value)
+    sentences = any(isinstance(item, str) and ", " in item and len(item) > LONGEST_WORDS for item in value)
     return list(value) if sentences else [value]
 
 
@@ -77,14 +77,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def when_interrupted(kept: str) -> Iterator[None]:
-    """Make Ctrl-C in this block report ``kept`` to the user."""
+def when_interrupted(remark: str) -> Iterator[None]:
+    """Make Ctrl-C in this block report ``remark`` to the user."""
     try:
         yield
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        raise Interrupted(kept) from None
+        raise Interrupted(remark) from None
 
 
 class Shown(Protocol):

@@ -24,8 +24,8 @@ class Elsewhere:
     def outcome(self) -> dict[str, Any]:
         """Return the values for the answer of the command."""
         names = ("state", "loss", "algorithm", "reason", "message", "backend")
-        said = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
-        return {**said, **self.ended.get("outcome", {}), "place": self.run.place}
+        summary = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
+        return {**summary, **self.ended.get("outcome", {}), "place": self.run.place}
 
     def sentences(self) -> list[str]:
         """Return the outcome as sentences; empty for a refinement stopped before it began."""
@@ -33,9 +33,9 @@ class Elsewhere:
 
 
 def refine_elsewhere(
-    job: RefineJob, where: tuple[str, str], shown: Shown, asked: threading.Event, tell: Callable[[str], None]
+    job: RefineJob, where: tuple[str, str], shown: Shown, stop: threading.Event, tell: Callable[[str], None]
 ) -> Elsewhere:
-    """Run a job to its end; ``asked`` stops it. ``where``: the cluster, and what to do while it is missing.
+    """Run a job to its end; ``stop`` ends it. ``where``: the cluster, and what to do while it is missing.
 
     Raises PtyliveError if the job failed, or if the cluster is missing and not waited for.
     """
@@ -43,22 +43,22 @@ def refine_elsewhere(
     cluster, when = where
     with places(None, cluster, job.backend, job.threads, tell, when) as (launch, _):
         running = launch(job)
-        over = threading.Event()
-        threading.Thread(target=_pass_on, args=(asked, over, running.tell), name="stop", daemon=True).start()
+        finished = threading.Event()
+        threading.Thread(target=_pass_on, args=(stop, finished, running.tell), name="stop", daemon=True).start()
         ended: dict[str, Any] = {}
         try:
             for message in running.messages():
-                ended = _heard(message, state, shown, tell) or ended
+                ended = _handle(message, state, shown, tell) or ended
         finally:
-            over.set()
+            finished.set()
             running.end()
     if ended.get("kind") != "ended":
-        said = str(ended.get("message") or running.ending())
-        raise RefinementError(said) if asked.is_set() else PtyliveError(said)
+        reason = str(ended.get("message") or running.ending())
+        raise RefinementError(reason) if stop.is_set() else PtyliveError(reason)
     return Elsewhere(ended, state)
 
 
-def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
+def _handle(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
     """Show a message; return it if it is the last one, otherwise an empty map."""
     kind = message["kind"]
     if kind == "progress":
@@ -76,9 +76,9 @@ def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callabl
     return {}
 
 
-def _pass_on(asked: threading.Event, over: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
+def _pass_on(stop: threading.Event, finished: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
     """Pass Ctrl-C on as a stop message to the worker."""
-    while not over.wait(0.1):
-        if asked.is_set():
+    while not finished.wait(0.1):
+        if stop.is_set():
             tell({"stop": True})
             return

@@ -27,22 +27,22 @@ def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: Prese
     from ptylive.streamer.vetting.door import vet
 
     each_once(files)
-    others = files[1:]
-    if others and shared:
+    further = files[1:]
+    if further and shared:
         raise MetadataError(
             "several scans are refined together on this machine", "leave out --cluster, or refine a single scan"
         )
-    if others and loaded.positions_A is not None:
+    if further and loaded.positions_A is not None:
         raise MetadataError(
             "the preset holds positions of one scan", "leave out its positions, or refine a single scan"
         )
-    for file in others:
+    for file in further:
         vet(file, values)
 
 
-def map_of(made: Reconstruction, wanted: Preset) -> LiveMap | None:
+def map_of(mapped: Reconstruction, wanted: Preset) -> LiveMap | None:
     """Return the map that a refinement starts from and by which scans are located."""
-    return next((one for one in made.rendering.maps if one.name == wanted.start.start_map), None)
+    return next((live_map for live_map in mapped.rendering.maps if live_map.name == wanted.start.start_map), None)
 
 
 def with_others(
@@ -59,8 +59,8 @@ def with_others(
 
     scans = [Recorded(*first)]
     for source in others:
-        made = mapping(source.path)
-        for remark in made.remarks:
+        mapped = mapping(source.path)
+        for remark in mapped.remarks:
             say(f"{source.path.name}: {remark}")
-        scans.append(Recorded.beside(scans[0], source, made.calibration, map_of(made, wanted)))
+        scans.append(Recorded.beside(scans[0], source, mapped.calibration, map_of(mapped, wanted)))
     return scans[0].dataset if len(scans) == 1 else together(scans, wanted, say)

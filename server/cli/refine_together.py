@@ -40,5 +40,5 @@ def shared_by(
     from ptylive.server.cluster.tile_crew import ClusterWorkers
 
     check_possible(preset)
-    with opened(cluster, threads, tell) as there:
-        yield Shared(ClusterWorkers(there, workers, backend))
+    with opened(cluster, threads, tell) as opened_cluster:
+        yield Shared(ClusterWorkers(opened_cluster, workers, backend))

@@ -28,8 +28,8 @@ def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, k
 def describe_checks(checks: Checks) -> list[str]:
     """Return what is known before the run, as lines."""
     rows, columns = checks.object_shape[1:]
-    told = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
-    bound = f"; a pattern determines its position to {checks.position_bound_A:.2g} Å at best" if told else ""
+    known = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
+    bound = f"; a pattern determines its position to {checks.position_bound_A:.2g} Å at best" if known else ""
     return [
         f"{checks.patterns} patterns, window {checks.window_px} px,"
         f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",

@@ -21,9 +21,9 @@ def prepare() -> None:
     """Set up the streams; call this first. Processes started later inherit the streams, but none of them closed."""
     _open_closed()
     if sys.stdout is None or sys.stdout is sys.__stdout__:
-        sys.stdout = _over(1, _Results)
+        sys.stdout = _rewrapped(1, _Results)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = _over(2, _Messages)
+        sys.stderr = _rewrapped(2, _Messages)
 
 
 def _open_closed() -> None:
@@ -70,7 +70,7 @@ def _named(act: Callable[[], _Result]) -> _Result:
         raise
 
 
-def _over(number: int, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
+def _rewrapped(number: int, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
     """Return a stream in the encoding of the old one; characters missing from the encoding are escaped."""
     old = sys.__stdout__ if number == 1 else sys.__stderr__
     encoding = "utf-8" if old is None else old.encoding

@@ -41,10 +41,10 @@ class Fallback:
 
     def places(self) -> int:
         """Return how many jobs can run at a time now, at least 1, so that one of them waits."""
-        there = self.cluster.workers()
-        if there is None and self.when == HERE:
+        workers = self.cluster.workers()
+        if workers is None and self.when == HERE:
             return self._most if self.cluster.is_missing else 1
-        return max(1, there or 0)
+        return max(1, workers or 0)
 
 
 class FallbackJob:

@@ -39,8 +39,8 @@ class Home:
         self._job, self._far = job, far
         number = len(job.preset.in_stages())
         place = job.checkpoint
-        kept = [] if place is None else [checkpoints.of_stage(place, stage) for stage in range(1, number + 1)]
-        self._checkpoints = {path.name: path for path in kept}
+        paths = [] if place is None else [checkpoints.of_stage(place, stage) for stage in range(1, number + 1)]
+        self._checkpoints = {path.name: path for path in paths}
 
     def send(self) -> None:
         """Send maps and checkpoints of a resumed job."""
@@ -64,7 +64,7 @@ class Home:
         elif message["kind"] == "ended":
             self.fetch_checkpoints()
             if message["results"]:
-                return {**message, **self._taken_in(str(message["run"]))}
+                return {**message, **self._merge(str(message["run"]))}
         return message
 
     def fetch_checkpoints(self) -> None:
@@ -73,7 +73,7 @@ class Home:
             with replacing(self._checkpoints[name]) as temporary:
                 self._fetch(name, temporary)
 
-    def _taken_in(self, run: str) -> dict[str, Any]:
+    def _merge(self, run: str) -> dict[str, Any]:
         """Merge the refinement from the worker's results file into the local one, or leave it complete next to it."""
         results = self._job.results
         pending = results_file.pending_path(results, run)

@@ -72,9 +72,9 @@ class LaterOpened:
 
     def launch(self, job: RefineJob) -> RemoteJob:
         """Start a job."""
-        return RemoteJob(job, self._found)
+        return RemoteJob(job, self._connection)
 
-    def _found(self) -> Cluster:
+    def _connection(self) -> Cluster:
         """Return the cluster, reconnecting if its scheduler has gone. Raises PtyliveError."""
         with self._lock:
             if self._missed is not None and time.monotonic() - self._missed[0] < self._remember_s:
@@ -208,8 +208,8 @@ def _await_first_worker(cluster: Cluster, tell: Tell) -> None:
     """Wait for the first worker, but not for one from a batch system. Raises PtyliveError if none comes."""
     since = time.monotonic()
     if cluster.where.kind in QUEUES:
-        asked = f"{cluster.where.workers} jobs are asked of {cluster.where.kind}; scans begin as they start"
-        tell(f"{asked}. If none does, its list of jobs, and the output of those that have ended, say why")
+        request = f"{cluster.where.workers} jobs are asked of {cluster.where.kind}; scans begin as they start"
+        tell(f"{request}. If none does, its list of jobs, and the output of those that have ended, say why")
     while not cluster.workers() and cluster.where.kind not in QUEUES:
         cluster.check_patience(time.monotonic() - since)
         time.sleep(RECENT_S)
@@ -237,11 +237,11 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
             f"no Dask scheduler answers at {where.words} within {CONNECT_S:g} s ({brief(str(error))})",
             "check the address, or start one there: dask scheduler",
         ) from None
-    stack.callback(_closed, client)
+    stack.callback(_close_quietly, client)
     return client
 
 
-def _closed(client: Any) -> None:
+def _close_quietly(client: Any) -> None:
     with suppress(Exception):  # the scheduler may have gone already
         client.close(timeout=CONNECT_S)
 

@@ -51,11 +51,11 @@ def places(
     if when == REFUSE or parse_where(cluster).kind == LOCAL:
         from ptylive.server.cluster.opening import opened
 
-        with opened(cluster, threads, tell) as there:
-            yield there.launch, there.places
+        with opened(cluster, threads, tell) as offered:
+            yield offered.launch, offered.places
         return
-    with closing(fallback_of(cluster, when, process_of_its_own, threads, default_workers(backend, threads))) as there:
-        yield there.launch, there.places
+    with closing(fallback_of(cluster, when, process_of_its_own, threads, default_workers(backend, threads))) as offered:
+        yield offered.launch, offered.places
 
 
 def fallback_of(cluster: str, when: str, here: Launch, threads: int, most: int) -> Fallback:

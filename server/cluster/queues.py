@@ -77,11 +77,11 @@ def ended_jobs(cluster: Any, kind: str) -> tuple[str, ...]:
         return ()
     try:
         words = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=CLOSE_S, check=False)
+        reply = subprocess.run(words, capture_output=True, text=True, timeout=CLOSE_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return ()
-    forgotten = said.returncode != 0 and "Invalid job id" in said.stderr
-    return jobs if forgotten or (said.returncode == 0 and not said.stdout.strip()) else ()
+    forgotten = reply.returncode != 0 and "Invalid job id" in reply.stderr
+    return jobs if forgotten or (reply.returncode == 0 and not reply.stdout.strip()) else ()
 
 
 def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
@@ -92,27 +92,27 @@ def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
         if len(jobs) >= where.workers and all(getattr(job, "job_id", None) for job in jobs):
             return
         time.sleep(POLL_S)
-    said = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
+    reason = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
     raise PtyliveError(
-        f"{where.kind} took no job: {said}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
+        f"{where.kind} took no job: {reason}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
     )
 
 
 @contextmanager
 def _problems() -> Iterator[list[str]]:
     """Collect problems with submitting jobs, which dask-jobqueue only writes to a log, with a traceback."""
-    heard: list[str] = []
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
-            said = str(error or record.getMessage())
-            heard.append(" ".join((said.rpartition("stderr:")[2].strip() or said).split()))
+            text = str(error or record.getMessage())
+            messages.append(" ".join((text.rpartition("stderr:")[2].strip() or text).split()))
 
     log, listener = logging.getLogger("tornado.application"), Listener()
     handlers, propagate = log.handlers, log.propagate
     log.handlers, log.propagate = [listener], False
     try:
-        yield heard
+        yield messages
     finally:
         log.handlers, log.propagate = handlers, propagate

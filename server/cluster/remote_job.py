@@ -108,7 +108,7 @@ class RemoteJob:
         self._stopped, self._abandoned = threading.Event(), threading.Event()
         self._ending = "the refinement was ended"
         self._epoch = -1
-        self._kept_before = self._kept()
+        self._checkpoints_before = self._checkpoint_times()
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """See RunningJob; files are fetched before the message that announces them.
@@ -125,8 +125,8 @@ class RemoteJob:
         try:
             yield from self._everywhere(cluster)
         except PtyliveError as error:
-            there = not isinstance(error, ClusterMissing) and cluster.is_there()
-            gone = not there and not self._abandoned.is_set()
+            cluster_up = not isinstance(error, ClusterMissing) and cluster.is_there()
+            gone = not cluster_up and not self._abandoned.is_set()
             missing = str(error) if gone else ""
             yield {"kind": "failed", "message": error.line(), "place_gone": gone, "missing": missing}
         except OSError as error:
@@ -135,7 +135,7 @@ class RemoteJob:
     @property
     def rest(self) -> RefineJob:
         """The remaining job, which continues from the last checkpoint that was fetched."""
-        return replace(self._job, resume=self._job.resume or self._kept() != self._kept_before)
+        return replace(self._job, resume=self._job.resume or self._checkpoint_times() != self._checkpoints_before)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """See RunningJob."""
@@ -191,7 +191,7 @@ class RemoteJob:
 
         Raises PtyliveError if the scheduler has gone or gets no worker.
         """
-        said = -SAID_S
+        reported_at = -SAID_S
         since = time.monotonic()
         while not self._stopped.is_set():
             found = cluster.take()
@@ -199,8 +199,8 @@ class RemoteJob:
                 return found
             now = time.monotonic()
             cluster.check_patience(now - since)
-            if now - said > SAID_S:
-                said = now
+            if now - reported_at > SAID_S:
+                reported_at = now
                 yield {"kind": "note", "message": f"waits for a worker ({len(cluster.workers())} there)"}
             time.sleep(POLL_S)
         return None
@@ -212,8 +212,8 @@ class RemoteJob:
         future = answered(lambda: cluster.client.submit(Runner, name, **options))
         runner: FarRunner | None = None
         try:
-            runner = FarRunner(self._made(cluster, future, address))
-            yield from self._with(runner, threads)
+            runner = FarRunner(self._actor_of(cluster, future, address))
+            yield from self._running_on(runner, threads)
         finally:
             with suppress(Exception):
                 if runner is not None:
@@ -221,7 +221,7 @@ class RemoteJob:
             with suppress(Exception):
                 future.cancel()
 
-    def _made(self, cluster: Cluster, future: Any, address: str) -> Any:
+    def _actor_of(self, cluster: Cluster, future: Any, address: str) -> Any:
         """Wait for the actor and return it, with a time limit in case the worker dies first."""
         give_up = time.monotonic() + CALL_S
         while not self._abandoned.is_set():
@@ -234,7 +234,7 @@ class RemoteJob:
                     raise
         raise _ended_here()
 
-    def _with(self, runner: FarRunner, threads: int) -> Iterator[dict[str, Any]]:
+    def _running_on(self, runner: FarRunner, threads: int) -> Iterator[dict[str, Any]]:
         identity = FileIdentity.of(self._job.recording)
         sight = self._sight(runner, identity)
         home = Home(self._job, runner)
@@ -243,9 +243,9 @@ class RemoteJob:
             self._send_recording(runner, identity)
         if not sight.folder:
             home.send()
-        where = {"sees_recording": sight.recording, "sees_folder": sight.folder, "identity": identity.to_plain()}
-        runner.start(replace(self._job, threads=threads), where)
-        for message in self._heard(runner, None if sight.folder else home):
+        access = {"sees_recording": sight.recording, "sees_folder": sight.folder, "identity": identity.to_plain()}
+        runner.start(replace(self._job, threads=threads), access)
+        for message in self._messages_of(runner, None if sight.folder else home):
             if message["kind"] == "progress":
                 self._epoch = max(self._epoch, int(message["epoch"]))
             elif message["kind"] == "tried":
@@ -259,18 +259,18 @@ class RemoteJob:
             runner.put_recording(identity, path, start, piece)
         runner.put_recording(identity, path, identity.file_bytes, b"")
 
-    def _heard(self, runner: FarRunner, home: Home | None) -> Iterator[dict[str, Any]]:
+    def _messages_of(self, runner: FarRunner, home: Home | None) -> Iterator[dict[str, Any]]:
         """Iterate over the refinement's messages until it ends; ``home`` fetches its files from the worker."""
         looked = time.monotonic()
         while True:
             while self._outgoing:
                 runner.tell(self._outgoing[0])
                 self._outgoing.popleft()
-            said = runner.hear()
-            for message in said["messages"]:
+            reply = runner.hear()
+            for message in reply["messages"]:
                 yield message if home is None else home.brought(message)
-            if said["ended"] is not None:
-                self._ending = str(said["ended"])
+            if reply["ended"] is not None:
+                self._ending = str(reply["ended"])
                 return
             if home is not None and time.monotonic() - looked > CHECKPOINTS_S:
                 home.fetch_checkpoints()
@@ -306,7 +306,7 @@ class RemoteJob:
             )
         return Sight(answer["sees_recording"], answer["sees_folder"], answer["has_recording"])
 
-    def _kept(self) -> tuple[int, ...]:
+    def _checkpoint_times(self) -> tuple[int, ...]:
         """Return when the local checkpoints were written: once this changes, there is something to resume from."""
         place = self._job.checkpoint
         if place is None:
@@ -356,8 +356,8 @@ def _with_workers(
 
 def _place(address: str, cluster: Cluster) -> dict[str, Any]:
     number = len(cluster.workers())
-    which = f"one of {number} workers" if number > 1 else "the only worker"
-    return {"kind": "place", "message": f"on {address}, {which}", "workers": number}
+    words = f"one of {number} workers" if number > 1 else "the only worker"
+    return {"kind": "place", "message": f"on {address}, {words}", "workers": number}
 
 
 def stopped_before(job: RefineJob) -> dict[str, Any]:

@@ -46,17 +46,17 @@ class Runner:
 
     def begin(self, offer: bytes) -> bytes:
         """Report whether this worker is free, its version, and whether it sees the recording and the results folder."""
-        said = unpack(offer)
-        busy = any(one is not self for one in _active)
-        identity = FileIdentity.from_plain(said["identity"])
-        marker = Path(said["folder"]) / said["marker"]
-        sent = self._sent(identity, said["recording"])
+        request = unpack(offer)
+        busy = any(active is not self for active in _active)
+        identity = FileIdentity.from_plain(request["identity"])
+        marker = Path(request["folder"]) / request["marker"]
+        sent = self._sent(identity, request["recording"])
         answer = {
             "busy": busy,
             "version": version("ptylive"),
-            "sees_recording": identity.is_of(Path(said["recording"])),
+            "sees_recording": identity.is_of(Path(request["recording"])),
             "has_recording": sent.exists() and sent.stat().st_size == identity.file_bytes,
-            "sees_folder": _text(marker) == said["marker"],
+            "sees_folder": _text(marker) == request["marker"],
         }
         if not busy:
             _active.add(self)
@@ -81,11 +81,11 @@ class Runner:
 
     def start(self, job: bytes, where: bytes) -> None:
         """Start. ``where``: which of the job's files cannot be seen from here and are therefore in the job's folder."""
-        given, said = RefineJob.from_plain(unpack(job)), unpack(where)
-        if not said["sees_recording"]:
-            sent = self._sent(FileIdentity.from_plain(said["identity"]), str(given.recording))
+        given, access = RefineJob.from_plain(unpack(job)), unpack(where)
+        if not access["sees_recording"]:
+            sent = self._sent(FileIdentity.from_plain(access["identity"]), str(given.recording))
             given = replace(given, recording=sent, known=())
-        if not said["sees_folder"]:
+        if not access["sees_folder"]:
             checkpoint = None if given.checkpoint is None else self._folder / given.checkpoint.name
             given = replace(given, results=self._folder / given.results.name, checkpoint=checkpoint)
         process = JobProcess(replace(given, ends_at_once=True), own_group=True)
@@ -107,8 +107,8 @@ class Runner:
         for message in shown[:-1]:
             for name in PICTURES:
                 message.pop(name, None)
-        over = self._ended[0] if ended and not self._heard else None
-        return pack({"messages": messages, "ended": over})
+        ending = self._ended[0] if ended and not self._heard else None
+        return pack({"messages": messages, "ended": ending})
 
     def changed(self, names: list[str]) -> list[str]:
         """Return which of the named files have been written since the last call, oldest first."""
@@ -161,10 +161,10 @@ class Runner:
             self._reading = None
 
 
-def _listen(process: JobProcess, heard: deque[dict[str, Any]], ended: list[str]) -> None:
+def _listen(process: JobProcess, messages: deque[dict[str, Any]], ended: list[str]) -> None:
     """Collect the messages of a refinement until it has ended, without a reference that keeps the runner alive."""
     for message in process.messages():
-        heard.append(message)
+        messages.append(message)
     ended.append(process.ending())
 
 

@@ -100,12 +100,12 @@ class WorkerLink:
         """Send queued messages for a tile, one after the other, over a separate connection."""
         from distributed.core import connect
 
-        said = {"op": OPERATION, "reply": False, "run": self._run, "tile": to, "source": self._tile}
+        header = {"op": OPERATION, "reply": False, "run": self._run, "tile": to, "source": self._tile}
         try:
             comm = await connect(self._addresses[to], **self._worker.connection_args)
             try:
                 while True:
-                    await comm.write({**said, "data": await waiting.get()})
+                    await comm.write({**header, "data": await waiting.get()})
             finally:
                 comm.abort()
         except (OSError, TimeoutError) as error:
@@ -132,8 +132,8 @@ class TileActor:
 
     def offer(self) -> bytes:
         """Return whether this worker is free for the run, and its version of the program."""
-        others = any(run != self._name[0] for run, _ in _boxes)
-        return pack({"busy": others or runner.is_busy(), "version": version("ptylive")})
+        other_runs = any(run != self._name[0] for run, _ in _boxes)
+        return pack({"busy": other_runs or runner.is_busy(), "version": version("ptylive")})
 
     def put(self, kind: str, piece: bytes) -> None:
         """Receive the next piece of the ``part`` of this tile, or of the ``state`` it resumes from."""

@@ -62,10 +62,10 @@ class ClusterWorkers:
                 places.append(found)
             waited = time.monotonic() - since
             if len(places) == self.tiles or (places and waited > GATHER_S):
-                there = self._cluster.workers()
-                for gone in [one for one in places if one[0] not in there]:
-                    places.remove(gone)
-                    self._cluster.release(gone[0])
+                present = self._cluster.workers()
+                for lost in [entry for entry in places if entry[0] not in present]:
+                    places.remove(lost)
+                    self._cluster.release(lost[0])
                 if places:
                     return places
             self._cluster.check_patience(waited)
@@ -92,11 +92,11 @@ class ClusterCrew:
         for tile, address in enumerate(self._addresses):
             options = {"workers": [address], "allow_other_workers": False, "actor": True, "pure": False}
             begin = partial(self._cluster.client.submit, TileActor, self._run, tile, self._tiles)
-            self._futures.append(self._asked(partial(begin, key=f"{self._run}-{tile}", **options)))
+            self._futures.append(self._answer_of(partial(begin, key=f"{self._run}-{tile}", **options)))
         for future, address in zip(self._futures, self._addresses, strict=True):
-            actor = self._made(future, address)
+            actor = self._actor_of(future, address)
             self._actors.append(actor)
-            answer = unpack(self._asked(actor.offer().result))
+            answer = unpack(self._answer_of(actor.offer().result))
             if answer["version"] != version("ptylive"):
                 raise PtyliveError(
                     f"the worker has ptylive {answer['version']}, this machine {version('ptylive')}",
@@ -115,14 +115,14 @@ class ClusterCrew:
         """Start all tiles."""
         threads = dict(places)
         for tile, address in enumerate(self._addresses):
-            here = max(1, threads[address] // self._addresses.count(address))
-            self._call(tile, "start", self._addresses, here, backend, keep_s)
+            share = max(1, threads[address] // self._addresses.count(address))
+            self._call(tile, "start", self._addresses, share, backend, keep_s)
 
     def heard(self) -> list[tuple[int, Mapping[str, Any]]]:
         """See Crew."""
-        gone = [address for address in self._addresses if address not in self._asked(self._cluster.workers)]
-        if gone:
-            raise CrewLost(f"{gone[0]} has gone")
+        lost = [address for address in self._addresses if address not in self._answer_of(self._cluster.workers)]
+        if lost:
+            raise CrewLost(f"{lost[0]} has gone")
         found = []
         for tile in range(self._tiles):
             found += [(tile, message) for message in unpack(self._call(tile, "hear"))["messages"]]
@@ -141,25 +141,25 @@ class ClusterCrew:
 
     def end(self) -> None:
         """End all tiles; those on workers that do not answer end with their workers."""
-        there: Mapping[str, int] = {}
+        present: Mapping[str, int] = {}
         with suppress(PtyliveError):
-            there = self._cluster.workers()
-        asked = []
+            present = self._cluster.workers()
+        ending = []
         for address, actor in zip(self._addresses, self._actors, strict=False):
-            if address in there:
+            if address in present:
                 with suppress(Exception):
-                    asked.append(actor.end())
-        for one in asked:
+                    ending.append(actor.end())
+        for reply in ending:
             with suppress(Exception):
-                one.result(timeout=END_S)
+                reply.result(timeout=END_S)
         for future in self._futures:
             with suppress(Exception):
                 future.cancel()
 
     def _call(self, tile: int, method: str, *arguments: Any) -> Any:
-        return self._asked(lambda: getattr(self._actors[tile], method)(*arguments).result(timeout=CALL_S))
+        return self._answer_of(lambda: getattr(self._actors[tile], method)(*arguments).result(timeout=CALL_S))
 
-    def _made(self, future: Any, address: str) -> Any:
+    def _actor_of(self, future: Any, address: str) -> Any:
         """Wait for the actor and return it, with a time limit in case the worker dies first."""
         give_up = time.monotonic() + MADE_S
         while True:
@@ -170,7 +170,7 @@ class ClusterCrew:
                 if not slow or address not in self._cluster.workers() or time.monotonic() > give_up:
                     raise CrewLost(str(error)) from error
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
+    def _answer_of(self, ask: Callable[[], Any]) -> Any:
         """Return a worker's answer. Raises CrewLost if there is none; LookupError and PtyliveError pass through."""
         try:
             return answered(ask)

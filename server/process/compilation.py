@@ -86,7 +86,7 @@ class Compilation:
         self._changed = threading.Condition(threading.RLock())
         self._settled: set[str] = set()
         """Pieces that are compiled and loaded."""
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         self._compiled: list[str] = []
         """Pieces that wait to be loaded."""
         self._needed: frozenset[str] = frozenset()
@@ -114,10 +114,10 @@ class Compilation:
             return True
         self._needed, self._wanted_since = pieces, self._wanted_since or time.monotonic()
         self._hurry(pieces)
-        there = self.wait_quietly(pieces, given_up)
-        if there or self._closed:
+        compiled = self.wait_quietly(pieces, given_up)
+        if compiled or self._closed:
             self._wanted_since = None
-        return there
+        return compiled
 
     def wait_quietly(self, pieces: frozenset[str], given_up: Callable[[], bool] = lambda: False) -> bool:
         """Wait likewise for pieces that delay nobody, without reporting it."""
@@ -154,10 +154,10 @@ class Compilation:
 
     def _ask(self, pieces: Sequence[str]) -> None:
         with self._changed:
-            fresh = [piece for piece in pieces if piece not in self._asked]
+            fresh = [piece for piece in pieces if piece not in self._requested]
             if self._closed or not fresh:
                 return
-            self._asked.update(fresh)
+            self._requested.update(fresh)
             missing = [piece for piece in fresh if not compiled_mark(piece).exists()]
             self._load(piece for piece in fresh if piece not in missing)
             if not missing:
@@ -174,19 +174,19 @@ class Compilation:
         with self._changed:
             slow = pieces & set(LATER_GROUP) - self._hurried - self._settled
             self._hurried |= slow
-            self._asked -= slow
+            self._requested -= slow
         self._ask(tuple(sorted(slow)))
 
     def _follow(self, process: subprocess.Popen[str], pieces: Sequence[str]) -> None:
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
-        left = list(pieces)
+        remaining = list(pieces)
         for line in process.stdout:
-            if (piece := line.strip()) in left:
-                left.remove(piece)
+            if (piece := line.strip()) in remaining:
+                remaining.remove(piece)
                 self._load((piece,))
         if process.wait() != 0 and not self._closed:
             log.warning("a compiling process ended with status %d: compiling here", process.returncode)
-        self._load(left)
+        self._load(remaining)
 
     def _load(self, pieces: Iterable[str]) -> None:
         """Load pieces, or compile them if necessary, in a thread of this process."""

@@ -193,7 +193,7 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _a_port_each(self) -> Self:
+    def _check_ports(self) -> Self:
         """Refuse sockets of one server that use the same port of one address; port 0 is any free port."""
         host, control = _host_and_port(self.control)
         wanted = {
@@ -203,10 +203,10 @@ class ServerConfig(StrictModel):
             "dashboard": _host_and_port(self.dashboard),
             "metrics": _host_and_port(self.metrics),
         }
-        for (one, (host, port)), (other, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
+        for (first, (host, port)), (second, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
             same_host = host == its_host or EVERY_INTERFACE in (host, its_host)
             if port and port == its_port and same_host:
-                raise ValueError(f"{one} and {other} both want port {port}: give one of them another")
+                raise ValueError(f"{first} and {second} both want port {port}: give one of them another")
         return self
 
     @model_validator(mode="after")
@@ -217,7 +217,7 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _watch_elsewhere(self) -> Self:
+    def _check_watched_folder(self) -> Self:
         """Keep the watched folder apart from recordings, which would otherwise be taken up again and again, and require
         the native protocol, the only one with several senders.
         """
@@ -226,8 +226,8 @@ class ServerConfig(StrictModel):
         if self.protocol != "native":
             raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
         watched, recorded = Path(self.watch).resolve(), self.recording_folder
-        kept = None if recorded is None else recorded.resolve()
-        if kept is not None and (kept == watched or watched in kept.parents or kept in watched.parents):
+        folder = None if recorded is None else recorded.resolve()
+        if folder is not None and (folder == watched or watched in folder.parents or folder in watched.parents):
             raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
         return self
 

@@ -184,8 +184,8 @@ def _refused(error: ValidationError, sources: _Sources) -> MetadataError:
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     message = said_of(first)
-    what = f"{'.'.join(place)}: {message}" if place else message
-    return MetadataError(f"{sources.of(place[0] if place else '')}: {what}", CORRECT)
+    problem = f"{'.'.join(place)}: {message}" if place else message
+    return MetadataError(f"{sources.of(place[0] if place else '')}: {problem}", CORRECT)
 
 
 def is_map_setting(name: str) -> bool:
@@ -210,7 +210,7 @@ def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Flatten tables: ``[maps.wdd] epsilon`` becomes the same as ``[maps] "wdd.epsilon"``."""
     flat: dict[str, Any] = {}
     for name, value in tables.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
 
 

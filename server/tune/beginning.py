@@ -72,25 +72,25 @@ class Begun:
     @property
     def start(self) -> dict[str, Any] | None:
         """Current values, if every one exists and lies inside its range."""
-        values = {one.name: one.start for one in self.over}
-        return values if all(one.holds(one.start) for one in self.over) else None
+        values = {varied.name: varied.start for varied in self.over}
+        return values if all(varied.holds(varied.start) for varied in self.over) else None
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a refinement with these values: those of the preset, updated."""
-        said = self.wanted.preset.model_dump(exclude_unset=True, mode="json")
+        explicit = self.wanted.preset.model_dump(exclude_unset=True, mode="json")
         own = {name: value for name, value in settings_of(self.thick, values).items() if value is not None}
         if THICKNESS in own or SLICES in own:
-            said.pop("slice_distances_A", None)
+            explicit.pop("slice_distances_A", None)
             own.setdefault(SLICES, self.thick.object.slices)
         searches = {"defocus_A": "scan_defocus", THICKNESS: "scan_thickness", "rotation_deg": "scan_rotation"}
-        return {**said, **own, **{search: False for name, search in searches.items() if name in values}}
+        return {**explicit, **own, **{search: False for name, search in searches.items() if name in values}}
 
     @property
     def details(self) -> dict[str, str]:
         """How the result was found, for people."""
         wanted = self.wanted
         judged = "loss of patterns held out" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
-        varied = [f"{one.title} {_spoken(one)}" for one in self.over]
+        varied = [f"{varied_range.title} {_spoken(varied_range)}" for varied_range in self.over]
         preset = self.job.preset
         return {
             "scan": str(wanted.scan),
@@ -107,12 +107,12 @@ class Begun:
         return metadata_of(self.part, values)
 
 
-def _spoken(one: Range) -> str:
+def _spoken(varied: Range) -> str:
     """Return in words how far a value is varied, and where it starts."""
-    if one.choices:
-        return " or ".join(str(choice) for choice in one.choices)
-    begins = "" if one.start is None else f", {one.spoken(one.start)} before"
-    return f"from {one.low:.4g} to {one.spoken(one.high)}{begins}"
+    if varied.choices:
+        return " or ".join(str(choice) for choice in varied.choices)
+    begins = "" if varied.start is None else f", {varied.spoken(varied.start)} before"
+    return f"from {varied.low:.4g} to {varied.spoken(varied.high)}{begins}"
 
 
 def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[], bool]) -> Begun:
@@ -150,35 +150,35 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         thick, notes = _with_slices(part, preset, wanted.over)
         over = ranges(wanted.over, part, thick)
         base = _of_trials(part, thick, over)
-    about = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
+    trial_settings = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
     identity = FileIdentity.of(job.recording)
     plan = {
         "format": FORMAT,
         "scan": [identity.file_bytes, identity.sampled],
-        "over": [one.to_plain() for one in over],
+        "over": [varied.to_plain() for varied in over],
         SETTINGS: base.model_dump(mode="json"),
         "calibration": job.calibration.to_plain(),
-        **about,
+        **trial_settings,
     }
-    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=about)
+    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=trial_settings)
     return Begun(wanted, job, over, part, plan, tuple(notes), thick)
 
 
 def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[Preset, list[str]]:
     """Return the preset with a number of slices, which trials share unless it is tuned, and notes about it."""
-    asked = {one.tunable.name: one for one in over}
-    thickness = asked.get(THICKNESS)
+    requested = {varied.tunable.name: varied for varied in over}
+    thickness = requested.get(THICKNESS)
     known = preset.object.total_thickness_A is not None or preset.object.slice_distances_A is not None
     if thickness is not None and not known and thickness.low is not None and thickness.high is not None:
         middle = (max(thickness.low, thickness.high / 10) * thickness.high) ** 0.5
         preset = preset.model_copy(update={THICKNESS: middle})
         known = True
-    if not known and (thickness is not None or SLICES in asked):
+    if not known and (thickness is not None or SLICES in requested):
         raise MetadataError(
             "no thickness is known to begin with", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
         )
     if thickness is not None and preset.object.num_slices == "auto" and preset.object.slice_distances_A is None:
-        return _for_what_may_be_found(part, preset, thickness), []
+        return _with_slices_for_range(part, preset, thickness), []
     preset = with_given_depth(part, preset)
     if preset.object.num_slices == "auto":
         note = "one slice is taken: give num_slices and total_thickness_A, or tune the thickness, where it is thick"
@@ -188,7 +188,7 @@ def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[
     return preset, []
 
 
-def _for_what_may_be_found(part: Dataset, preset: Preset, thickness: Asked) -> Preset:
+def _with_slices_for_range(part: Dataset, preset: Preset, thickness: Asked) -> Preset:
     """Return the preset with slices for a thickness halfway up the range: too few would fit at another defocus."""
     (found,) = ranges((thickness,), part, preset.model_copy(update={SLICES: 2}))
     thick = with_given_depth(part, preset.model_copy(update={THICKNESS: (found.start * found.high) ** 0.5}))
@@ -199,6 +199,6 @@ def _of_trials(part: Dataset, preset: Preset, over: Sequence[Range]) -> Preset:
     """Return the settings of every trial: no refined quantity hides an error, no step depends on the run length."""
     quick = preset.model_copy(update=TRIAL_SETTINGS)
     modes = preset.probe.probe_modes
-    if modes == "auto" and all(one.name != "probe_modes" for one in over):
+    if modes == "auto" and all(varied.name != "probe_modes" for varied in over):
         modes = decide(measure(part, quick), quick, has_start=False).coherence.modes
     return of_trials(quick, modes, frames=part.masks is None)

@@ -95,7 +95,7 @@ class Tuning:
                     self._running.stop()
                 with self._changed:
                     self._start_more()
-                    if not self._running and (self._running.stopping or not self._missing()):
+                    if not self._running and (self._running.stopping or not self._has_tasks()):
                         break
                     self._changed.wait(POLL_S)
                     fault, now = self._fault, self._standing()
@@ -112,12 +112,12 @@ class Tuning:
 
     def _standing(self) -> Standing:
         tried = tuple(self._trials.ended())
-        done = [one.last for one in tried if one.state == "done" and one.last is not None]
+        done = [trial.last for trial in tried if trial.state == "done" and trial.last is not None]
         return Standing(tried, len(self._tasks), min(done, default=None), self._doing)
 
     # -- what is to be done -------------------------------------------------------------------------------------------
 
-    def _missing(self) -> bool:
+    def _has_tasks(self) -> bool:
         """Return whether any task is left to assign, or is with a worker."""
         if self._waiting or self._tasks or len(self._trials.ended()) < self._request.trials:
             return True
@@ -129,8 +129,8 @@ class Tuning:
             return self._waiting.pop(0)
         under_way = sum(task.number < CONFIRM for task in self._tasks.values())
         if len(self._trials.ended()) + under_way < self._request.trials:
-            asked = self._ask(under_way)
-            return _Task(asked.number, asked.values)
+            trial = self._ask(under_way)
+            return _Task(trial.number, trial.values)
         if not self._tasks and self._begin_to_confirm():
             return self._waiting.pop(0)
         return None
@@ -167,15 +167,15 @@ class Tuning:
             not self._running.stopping
             and self._fault is None
             and len(self._running) < self._places()
-            and self._wanting()
+            and self._needs_worker()
         ):
             self._running.begin(self._running.begun, self._worker)
 
-    def _wanting(self) -> bool:
+    def _needs_worker(self) -> bool:
         """Return whether another worker would have something to do."""
         idle = len(self._running) - len(self._tasks)
-        left = self._request.trials - len(self._trials.ended()) - len(self._tasks)
-        return max(left, len(self._waiting)) > idle or (not self._running and self._missing())
+        remaining = self._request.trials - len(self._trials.ended()) - len(self._tasks)
+        return max(remaining, len(self._waiting)) > idle or (not self._running and self._has_tasks())
 
     def _worker(self, number: int) -> None:
         """Run a worker from start to end, in its own thread, restarting it if it was killed."""
@@ -206,12 +206,12 @@ class Tuning:
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
-                self._heard(number, running, message)
+                self._handle(number, running, message)
         if ended.get("kind") == "failed" and not self._running.stopping:
             raise PtyliveError(str(ended["message"]))
         return bool(ended)
 
-    def _heard(self, number: int, running: RunningJob, message: Mapping[str, Any]) -> None:
+    def _handle(self, number: int, running: RunningJob, message: Mapping[str, Any]) -> None:
         kind = message["kind"]
         with self._changed:
             task = self._tasks.get(number)
@@ -222,10 +222,10 @@ class Tuning:
                 self._hand_out(number, running)
             elif task is not None and message.get("trial") == task.number:
                 if kind == "sweep":
-                    self._swept(task, running, message)
+                    self._note_sweep(task, running, message)
                 elif kind == "tried":
                     del self._tasks[number]
-                    self._kept(task, message)
+                    self._note_end(task, message)
                     self._hand_out(number, running)
             elif kind == "note":
                 self._doing = str(message["message"])
@@ -244,18 +244,18 @@ class Tuning:
             self._changed.wait(POLL_S)
         running.tell({"stop": True})
 
-    def _swept(self, task: _Task, running: RunningJob, message: Mapping[str, Any]) -> None:
-        sweep, groups = int(message["sweep"]), tuple(float(one) for one in message["groups"])
+    def _note_sweep(self, task: _Task, running: RunningJob, message: Mapping[str, Any]) -> None:
+        sweep, groups = int(message["sweep"]), tuple(float(loss) for loss in message["groups"])
         if sweep in task.groups:
             return
         task.groups[sweep] = groups
         if task.number < CONFIRM and self._trials.report(task.number, sweep, groups):
             running.tell({"prune": task.number})
 
-    def _kept(self, task: _Task, message: Mapping[str, Any]) -> None:
+    def _note_end(self, task: _Task, message: Mapping[str, Any]) -> None:
         state = str(message["state"])
         if state == "stopped":
-            self._given_up(task)
+            self._give_up_task(task)
             return
         tried = Tried(task.number, task.values, state, task.groups, float(message["seconds"]), str(message["reason"]))
         if task.number < CONFIRM:
@@ -264,7 +264,7 @@ class Tuning:
         assert self._confirming is not None  # noqa: S101  (its number comes from there)
         self._confirming[(START, BEST)[task.number - CONFIRM]] = tried
         if None not in self._confirming.values():
-            self._trials.confirm({name: _plain(one, self._request.sweeps) for name, one in self._confirming.items()})
+            self._trials.confirm({name: _plain(item, self._request.sweeps) for name, item in self._confirming.items()})
 
     def _give_back(self, number: int) -> None:
         """Put the task of a lost worker back into the queue."""
@@ -272,19 +272,19 @@ class Tuning:
         if task is None:
             return
         if self._running.stopping or self._fault is not None:
-            self._given_up(task)
+            self._give_up_task(task)
         else:
             task.groups.clear()
             self._waiting.insert(0, task)
 
-    def _given_up(self, task: _Task) -> None:
+    def _give_up_task(self, task: _Task) -> None:
         if task.number < CONFIRM:
             self._trials.give_up(task.number)
 
 
 def _lowest(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> dict[str, Any]:
-    there, groups = filled(tried, sweeps)
-    landscape = Landscape.of(over, [one.values for one in there], groups)
+    with_groups, groups = filled(tried, sweeps)
+    landscape = Landscape.of(over, [trial.values for trial in with_groups], groups)
     return landscape.values(landscape.lowest())
 
 

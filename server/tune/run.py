@@ -17,7 +17,7 @@ from ptylive.server.tune.beginning import Begun, Wanted, begin
 from ptylive.server.tune.coordinator import Standing, TuneRequest, Tuning
 
 
-def _nobody(_now: object) -> None:
+def _ignore(_now: object) -> None:
     """Ignore a report."""
 
 
@@ -27,9 +27,9 @@ class Listener:
     when to stop.
     """
 
-    tell: Callable[[str], None] = _nobody
-    on_begun: Callable[[Begun], None] = _nobody
-    on_change: Callable[[Standing], None] = _nobody
+    tell: Callable[[str], None] = _ignore
+    on_begun: Callable[[Begun], None] = _ignore
+    on_change: Callable[[Standing], None] = _ignore
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -55,12 +55,12 @@ def tune_scan(
     with locked(wanted.folder / JOURNAL, 0.0):
         begun = begin(wanted, listener.tell, listener.should_stop)
         listener.on_begun(begun)
-        kept = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
+        stored = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
         request = TuneRequest(begun.over, trials, wanted.sweeps, begun.start, begun.job)
         with where as (launch, number):
-            tried = Tuning(request, kept, launch, number).run(listener.should_stop, listener.on_change)
+            tried = Tuning(request, stored, launch, number).run(listener.should_stop, listener.on_change)
         listener.tell("looking at the trials")
-        found = outcome(begun.over, tried, wanted.sweeps, kept.confirmed, begun.notes)
+        found = outcome(begun.over, tried, wanted.sweeps, stored.confirmed, begun.notes)
         return Tuned(found, _written(begun, found))
 
 

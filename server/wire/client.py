@@ -63,8 +63,8 @@ class ControlClient:
 
     def ask(self, command: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         """Like :meth:`call`, for arguments of any name, as typed. Raises CommandError for names of the envelope."""
-        if taken := {"id", "command"} & set(arguments):
-            raise CommandError(f"no command takes {min(taken)!r}", "leave it out")
+        if reserved := {"id", "command"} & set(arguments):
+            raise CommandError(f"no command takes {min(reserved)!r}", "leave it out")
         wanted = uuid.uuid4().hex
         self._socket.send(pack({"id": wanted, "command": command, **arguments}))
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))

@@ -69,7 +69,7 @@ def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
         "faint": live_map.faint,
         "modulation": live_map.modulation,
         "information_limits": [
-            [dose, one.period_A, one.uncertainty_A, one.finer] for dose, one in live_map.information_limits().items()
+            [dose, at.period_A, at.uncertainty_A, at.finer] for dose, at in live_map.information_limits().items()
         ],
     }
 

@@ -22,13 +22,13 @@ def news(
     Arguments are those of `status` (docs/protocol.md). A sentence that was not returned last time is news.
     """
     scan = f"scan {series}" if series else "the scan"
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     if state in SCAN_ENDS:
-        told["scan"] = f"{scan} {SCAN_ENDS[state]}"
+        texts["scan"] = f"{scan} {SCAN_ENDS[state]}"
     elif lost > 0:
-        told["lost"] = f"{scan} is losing frames"
+        texts["lost"] = f"{scan} is losing frames"
     if run and run_state in REFINEMENT_ENDS:
-        told["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
+        texts["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
     if drift is not None and drift["A"] > drift["bound_A"]:
-        told["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
-    return told
+        texts["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
+    return texts

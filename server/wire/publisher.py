@@ -81,19 +81,19 @@ class Publisher:
         Messages are read before the list of connections, so that the connections of all messages read are known. A
         closed connection loses its subscriptions, however often it had sent them.
         """
-        said: list[tuple[int, bytes]] = []
+        received: list[tuple[int, bytes]] = []
         with suppress(zmq.Again):
             for _ in range(_WORDS_AT_ONCE):
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
                 with suppress(zmq.ZMQError, ValueError):  # libzmq's own message about a closed connection
-                    said.append((int(str(frame.get(_CONNECTION))), frame.bytes))
+                    received.append((int(str(frame.get(_CONNECTION))), frame.bytes))
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._subscriptions[int(event["value"])] = set()
             else:
                 self._subscriptions.pop(int(event["value"]), None)
-        for connection, word in said:
+        for connection, word in received:
             begins = self._subscriptions.get(connection, set())
             if word[:1] == _UNSUBSCRIBED:
                 begins.discard(word[1:])

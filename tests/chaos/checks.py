@@ -20,9 +20,8 @@ BACK_S = 60.0
 """Likewise, a killed server answers again within this time: imports, recovery, pauses between restarts."""
 ALLOWED = {"memory_MB": (1.3, 120.0), "threads": (1.0, 8.0), "handles": (1.0, 24.0)}
 """Limits on the median of the last third relative to that of the first: a factor, and an allowance. Memory: caches of
-24
-shown scans, thread arenas. Threads and handles: whatever happens to be at work at that time (a recorder, a refinement:
-pipes and a thread each; viewers and senders: a socket each)."""
+24 shown scans, thread arenas. Threads and handles: whatever happens to be at work at that time (a recorder, a
+refinement: pipes and a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(
     r"Traceback|internal error|Segmentation|core dumped|Fatal Python|signal SIG(SEGV|BUS|ABRT|FPE|ILL)", re.IGNORECASE
 )
@@ -77,12 +76,10 @@ def unmixed_recordings(evidence: Evidence) -> list[str]:
     """No file holds frames of two scans, frames nobody sent, or frames in another's place.
 
     Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can only be told
-    apart
-    where both send the same number. A file may therefore hold frames of both if all of this is true: it has their uid,
-    their senders were at work at the same time, it was reported that this uid is used twice, the recording itself says
-    so, and no frame of a later scan replaces one of an earlier scan that was safe before the later one began. A
-    replayed
-    recording is another one with the same frames: its problems are reported for the first.
+    apart where both send the same number. A file may therefore hold frames of both if all of this is true: it has their
+    uid, their senders were at work at the same time, it was reported that this uid is used twice, the recording itself
+    says so, and no frame of a later scan replaces one of an earlier scan that was safe before the later one began. A
+    replayed recording is another one with the same frames: its problems are reported for the first.
     """
     problems = []
     replayed = _replayed(evidence)

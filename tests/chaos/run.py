@@ -1,6 +1,4 @@
-"""A plan carried out on a real server; then all faults are removed, and the server is stopped as a person would stop
-it.
-"""
+"""A plan carried out on a real server; then faults are removed, and the server is ended as a person would end it."""
 
 import json
 import os
@@ -280,9 +278,7 @@ class Run:
         return [path.name for path in self.folder.glob("*.journal") if not path.name.startswith("damaged_")]
 
     def _finish(self) -> None:
-        """End the server; processes that remain are orphans. Then start and end it once more, to see that a start
-        tidies up.
-        """
+        """End the server; processes that remain are orphans. Start and end it again, to check that this tidies up."""
         for _ in range(2):
             status = self.server.end()
             give_up = time.monotonic() + LEAVE_S

@@ -32,8 +32,7 @@ def known_patterns(tokens: Iterable[int]) -> Known:
 
 def files(folder: Path, dropped: Collection[str] = ()) -> Iterator[Path]:
     """Regular files of a recording folder and of its trash, except those that were ``dropped`` there; and refinements
-    for
-    which there was no room, which lie in the folder for temporary files.
+    for which there was no room, which lie in the folder for temporary files.
 
     What the server made of a dropped journal counts: a copy of a scan's own journal is as good as that journal, and its
     sender's frames are appended to it.

@@ -96,7 +96,7 @@ def test_a_read_only_page_asks_but_never_commands() -> None:
     page.orders.send("shutdown", "")
     page.tick()
     assert sent == before
-    assert page.orders.said.startswith("this page is read-only")
+    assert page.orders.sentence.startswith("this page is read-only")
     assert '"role": "viewer"' in page.page.content
 
 

@@ -37,9 +37,7 @@ def test_it_runs_without_a_server_and_ends_when_asked() -> None:
 
 @pytest.mark.parametrize("wait", quick_first(["p.stdout.readline()", "None"]), ids=["serving", "not yet begun"])
 def test_it_ends_with_its_parent(wait: str) -> None:
-    """Even if the parent is gone before the dashboard can check for it: on a busy machine Python takes seconds to
-    start.
-    """
+    """Even if the parent is gone before the dashboard can check: on a busy machine Python takes seconds to start."""
     script = (
         "import os, subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'ptylive.dashboard', '--control',"
         " 'tcp://127.0.0.1:9', '--port', '0', '--exit-with-parent', str(os.getpid())], stdout=subprocess.PIPE,"

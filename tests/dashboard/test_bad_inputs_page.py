@@ -1,6 +1,4 @@
-"""Bad inputs to the page's server, in a table: each is answered with its status and a reason, and none causes a
-fault.
-"""
+"""Bad inputs to the page's server, in a table: each is answered with status and reason, and none causes a fault."""
 
 import json
 import logging

@@ -295,7 +295,7 @@ def test_every_control_can_be_reached(server: FakeServer, dashboard: RunningDash
 
 
 def test_a_change_that_comes_while_the_page_is_built_is_shown(chromium: Browser) -> None:
-    """Only the browser's own part: Bokeh may pass on a change before it reports that the document is ready."""
+    """Tests only the browser's own part: Bokeh may pass on a change before it reports that the document is ready."""
     page = chromium.new_page()
     page.set_content('<span data-text="state"></span>')
     page.add_script_tag(content=read_template("session.js"))

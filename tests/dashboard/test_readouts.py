@@ -146,8 +146,8 @@ def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
     assert readouts.sentence(view, "saved") == "saved"
     assert readouts.sentence(view, "") == "12 frames lost"
     assert "disk nearly full" in readouts.sentence(FeedView(log=log), "")
-    assert readouts.sentence(FeedView(log=log), "opening a.mib", said_s_ago=60.0) == log.message
-    assert readouts.sentence(FeedView(log=log), "opening a.mib", said_s_ago=0.0) == "opening a.mib"
+    assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=60.0) == log.message
+    assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=0.0) == "opening a.mib"
     old = log.model_copy(update={"time": time.time() - 1e4})
     assert readouts.sentence(FeedView(log=old), "") == ""
 

@@ -179,9 +179,8 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
 
 @pytest.mark.slow
 def test_an_acquisition_that_is_killed_is_said_within_two_seconds(tmp_path: Path, watched: Watched) -> None:
-    """With its last saved state; it is restarted, and the page goes on. The promise of two seconds is about noticing,
-    not
-    about restarting."""
+    """The banner says what was saved; after the restart the page goes on. The two seconds are promised for noticing,
+    not for the restart."""
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
         eventually(lambda: answers(url))

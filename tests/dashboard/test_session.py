@@ -226,7 +226,7 @@ def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: S
 @pytest.mark.slow
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
     """Each model costs every opened page about a millisecond of the server and of the browser: pictures have no axes,
-    and marks that cannot be selected have no glyphs for being selected or not."""
+    and marks that cannot be selected have no second and third glyph."""
     show_all(session)
     kinds = Counter(type(model).__name__ for model in session.document.models)
     assert sum(bool(plot.axis) for plot in session.document.select({"type": figure})) == WITH_AXES

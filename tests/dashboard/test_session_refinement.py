@@ -53,7 +53,7 @@ def test_what_is_typed_becomes_numbers(session: Session) -> None:
 
 
 def test_every_other_setting_can_be_typed(session: Session) -> None:
-    """Also that of another package; the server accepts or refuses it."""
+    """Including settings of other packages, which the server accepts or refuses."""
     refine = session.refine
     refine.further.value = 'wavelet = 0.1,phase_only_obj=false, sequence = [1, 2], note="a, b", reg = epoch >= 3, odd'
     assert refine.preset() | {"odd": ""} == refine.preset()

@@ -1,6 +1,6 @@
 """Hours in minutes: viewers that look, reload, freeze and stall while maps keep coming.
 
-A short form uses a fake server; the long form streams raw frames through a real server.
+The short form has a fake server; the long one streams raw frames through a real server.
 """
 
 import json
@@ -212,8 +212,7 @@ def test_long_soak(tmp_path: Path, watched: Watched) -> None:
     """Raw frames at 2000 a second for ten minutes, maps of 256 x 256, three viewers, a frozen viewer, 200 reloads.
 
     Requires no frame lost, at least 4 pictures a second, less than 60 % of a core, and no memory lost. PTYLIVE_SOAK_S
-    and
-    PTYLIVE_SOAK_RELOADS override the 600 s and 200 reloads.
+    and PTYLIVE_SOAK_RELOADS override the 600 s and 200 reloads.
     """
     options = ("--dashboard", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--no-record")
     with real_server(tmp_path, *options) as running:

@@ -51,7 +51,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, np
 
 
 def type_into(page: Page, label: str, value: str) -> None:
-    """Click the button that an empty panel offers, and type a value."""
+    """Click the button that an empty panel offers, and type a value; it is offered until the value is known."""
     page.locator("#canvas-map-0 .needs").get_by_role("button", name=label, exact=True).click()
     field = page.locator(".calibration input.field")
     field.fill(value)

@@ -154,7 +154,7 @@ def upload_to(server: FakeServer, folder: Path, *, there: bool = False) -> None:
 def test_a_file_that_is_dropped_is_brought_and_opened(
     server: FakeServer, page: Page, watched: Watched, tmp_path: Path, there: bool
 ) -> None:
-    """From any view; a file that is already in the folder is opened from there."""
+    """This works in any view; a file that is already in the folder is opened from there."""
     upload_to(server, tmp_path, there=there)
     page.evaluate(DROP, "grain.mib")
     eventually(lambda: bool(server.received("take")))

@@ -70,9 +70,7 @@ def test_every_line_of_the_shell_can_be_typed(program):
 
 
 def test_what_is_typed_while_a_server_runs_stands_in_another_block():
-    """A block is pasted as a whole: what follows `serve`, which keeps running, would be typed after the server has
-    ended.
-    """
+    """A block is pasted as a whole: what follows `serve`, which stays, would be typed after the server's end."""
     wrong = []
     for block in BLOCKS:
         names = [words(line)[1] for line in block.commands if words(line)[:1] == ["ptylive"]]

@@ -1,6 +1,4 @@
-"""Links of the documents: pages, headings, order of the site, and the distance of newcomers' questions from the
-start.
-"""
+"""Links of the documents: pages, headings, order of the site, distance of newcomers' questions from the start."""
 
 import re
 from functools import cache

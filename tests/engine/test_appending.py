@@ -89,7 +89,7 @@ class unlocked:
 
 def test_what_does_not_read_back_is_written_anew(path, monkeypatch):
     node = path.stat().st_ino
-    monkeypatch.setattr(appending, "_look_again", lambda *_arguments: b"something else")
+    monkeypatch.setattr(appending, "_reread", lambda *_arguments: b"something else")
     writers.refine(path, 2.0)
     assert numbers(path) == [1.0, 2.0] and path.stat().st_ino != node
 

@@ -125,7 +125,7 @@ def test_a_refinement_gets_patterns_that_lie_still():
 def test_filled_counts_are_rounded():
     frames, mask = np.full((1, 8, 8), 2, np.uint16), np.eye(8) > 7
     mask[4, 4], frames[0, 3:6, 3:6] = True, 3
-    frames[0, 2], frames[0, :, 2] = 3, 3  # a square of five pixels has 16 threes and 8 twos
+    frames[0, 2], frames[0, :, 2] = 3, 3  # a square of five pixels has 16 times 3 and 8 times 2
     frames[0, 4, 4] = 60_000
     found = moved_by_whole_pixels(
         replace(header(), arrays={"bad_pixel_mask": mask}), Descan.of([0]), np.zeros(1, int), frames

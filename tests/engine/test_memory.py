@@ -104,15 +104,15 @@ def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypat
 def test_files_go_to_tmpdir_or_beside_what_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr(memory.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert memory._usual_folder() == tmp_path
+    assert memory._default_folder() == tmp_path
     monkeypatch.delenv("TMPDIR")
     cache = tmp_path / "cache"
     monkeypatch.setattr(memory.platformdirs, "user_cache_dir", lambda name: str(cache / name))
-    assert memory._usual_folder() == cache / "ptylive"
+    assert memory._default_folder() == cache / "ptylive"
     assert (cache / "ptylive").is_dir()
     cache = tmp_path / "file"
     cache.write_bytes(b"")
-    assert memory._usual_folder() == tmp_path
+    assert memory._default_folder() == tmp_path
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def spilled(monkeypatch, tmp_path):
 @pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="a system that takes no such advice")
 def test_rows_of_a_file_are_asked_for_in_whole_pages_neighbours_together(spilled):
     several, page = np.array([9, 2, 1, 2, 63]), mmap.PAGESIZE
-    places = memory._places(spilled, several, 0)
+    places = memory._byte_ranges(spilled, several, 0)
     expected = [(3000 // page * page, 9000), (27000 // page * page, 30000), (189000 // page * page, 192000)]
     assert places == expected
     assert memory.expect_rows(spilled, several) == sum(stop - start for start, stop in expected)

@@ -31,7 +31,7 @@ createRoot(document.getElementById('root')).render(
 PAGE = """<!doctype html><link rel="stylesheet" href="out/main.css"><style>html,body,#root{height:100%;margin:0}</style>
 <div id="root"></div><script type="module" src="out/main.js"></script>"""
 BUNDLED = ("--bundle", "--format=esm", "--outdir=out", "--jsx=automatic", '--define:process.env.NODE_ENV="production"')
-"""Entry point for esbuild."""
+"""Options for esbuild."""
 
 
 @pytest.fixture(scope="module")

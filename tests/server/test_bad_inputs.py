@@ -1,8 +1,8 @@
-"""Bad inputs, a row each: where it comes in, what, and the words and exit status that answer it.
+"""Bad inputs, one per row: where it comes in, what it is, and the words and exit status of the answer.
 
-Every answer is one line that names the thing and the remedy; nothing ends in a traceback or an internal error. To add
-rows: a command's go to COMMANDS (``{name}`` is a file of ``files``), values that every place must refuse alike to
-VALUES, what a file may say of itself to FILES.
+Every answer is one line that names the problem and the remedy; nothing ends in a traceback or an internal error. To add
+rows: those of a command go to COMMANDS (``{name}`` is a file of ``files``), values that every place must refuse alike
+to VALUES, metadata of a file to FILES.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ VALUES: tuple[tuple[str, str, str], ...] = (
     ("detector_transform", "sideways", "unknown detector transform"),
     ("energie_eV", "80e3", "did you mean"),
 )
-"""Metadata name, what is typed, and words of the answer."""
+"""Metadata name, typed text, and words of the answer."""
 
 FILES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"energy_eV": -1.0}, "energy_eV = -1 eV is impossible"),
@@ -273,20 +273,20 @@ def worker() -> Iterator[FileWorker]:
 
 @pytest.fixture(autouse=True)
 def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line, and the process that reads files, are the same for all rows."""
+    """Use one command line, and one process that reads files, for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
     monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache
 def assembled(named: tuple[str, ...]) -> click.Command:
-    """What typer makes of the commands anew whenever the program starts."""
+    """The commands as built by typer, which the program does anew at every start."""
     return get_command(BUILD(named))
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A scan with optics, one without, a text that is no scan, and names to write to."""
+    """A scan with optics, one without, a text file, and names to write to."""
     folder = tmp_path_factory.mktemp("bad")
     names = {name: folder / f"{name}.h5" for name in ("full", "bare", "text", "out")}
     scan_file(names["full"], **OPTICS)
@@ -311,7 +311,7 @@ def scan_file(path: Path, **metadata: Any) -> Path:
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit status and what is said on stderr, the program run in this process."""
+    """Exit status and stderr of the program run in this process."""
     monkeypatch.setattr(sys, "argv", ["ptylive", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -323,7 +323,7 @@ def check_said(said: str, words: str) -> None:
     assert "internal error" not in said
     assert "Traceback" not in said
     of_parser = "\nError: " in said or said.startswith(("Usage: ", "Error: "))
-    if not of_parser:  # which has words of its own
+    if not of_parser:  # which uses its own words
         assert is_on_the_page(said), "python tools/write_tables.py"
 
 
@@ -363,7 +363,7 @@ def test_a_file_that_says_what_cannot_be_is_refused_with_its_name(metadata, word
     assert str(path) in refused.value.line()
     name = next(iter(metadata))
     good = {**OPTICS, "scan_shape": (4, 4), "detector_transform": "none"}.get(name)
-    with open_source(path, {name: good}) as source:  # the remedy that is told works
+    with open_source(path, {name: good}) as source:  # the suggested remedy works
         assert source.header.scan.shape == (4, 4)
 
 

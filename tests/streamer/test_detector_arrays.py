@@ -24,7 +24,7 @@ def test_an_image_and_a_scan_whose_mean_counts(tmp_path, monkeypatch):
     header = make_header()
     frames = make_frames(header)
     recording = stored_recording(tmp_path, header, frames, missing=slice(5, 30))
-    with h5py.File(recording, "r+") as file:  # of another program's file nobody knows what stands there
+    with h5py.File(recording, "r+") as file:  # the content of another program's file is unknown
         file["data"][0, 5] = 9
     monkeypatch.setattr("ptylive.streamer.detector_arrays.READ_BYTES", 1000)
     given = {"dark_reference": str(saved(tmp_path, IMAGE)), "vacuum_pattern": recording, "gain_reference": None}

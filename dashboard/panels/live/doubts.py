@@ -40,9 +40,9 @@ class Doubts:
 
     def follow(self, view: FeedView, checks: Iterable[Mapping[str, Any]]) -> None:
         """Check what contradicts the values in use."""
-        told = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
-        said = " ".join(filter(None, told))
-        self._doubt = of_refinement(view.state, said) or of_data(checks) or Doubt("")
+        messages = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
+        message = " ".join(filter(None, messages))
+        self._doubt = of_refinement(view.state, message) or of_data(checks) or Doubt("")
 
     def use(self, _request: Request) -> None:
         """Adopt the contradicting values."""
@@ -63,8 +63,8 @@ class Doubts:
 
     def marks(self) -> dict[str, str]:
         """Whether there is a doubt, and a click that removes it."""
-        there = {"doubt": self._doubt.text, "remedy": self._doubt.command}
-        return {name: "on" if words else "off" for name, words in there.items()}
+        contents = {"doubt": self._doubt.text, "remedy": self._doubt.command}
+        return {name: "on" if words else "off" for name, words in contents.items()}
 
 
 def turns(kind: str) -> bool:
@@ -72,20 +72,22 @@ def turns(kind: str) -> bool:
     return kind not in FREE_OF_ROTATION and not kind.startswith("vd_")
 
 
-def of_refinement(state: ServerState, said: str) -> Doubt | None:
+def of_refinement(state: ServerState, message: str) -> Doubt | None:
     """Doubt if a refinement of the displayed scan found the other half turn than the maps, or could not tell."""
     if state.refinement.state not in ("done", "stopped"):
         return None
-    return _of_half_turn(state, said) or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(said)), None)
+    return _half_turn_doubt(state, message) or next(
+        (Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None
+    )
 
 
-def _of_half_turn(state: ServerState, said: str) -> Doubt | None:
-    found, used = heard_half_turn(said), state.calibrated("rotation_deg")
+def _half_turn_doubt(state: ServerState, message: str) -> Doubt | None:
+    found, used = heard_half_turn(message), state.calibrated("rotation_deg")
     if found is None:
         return None
     rotation_deg, c10_A = found
-    apart = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
-    if apart < 90.0:
+    difference_deg = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
+    if difference_deg < 90.0:
         return None
     text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
     text += "; the maps show it reversed"

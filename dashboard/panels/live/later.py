@@ -17,27 +17,27 @@ class LaterFigure:
     def __init__(self, name: str, make: Callable[[], Plot]) -> None:
         self.name = name
         self._make = make
-        self._made: Plot | None = None
+        self._built: Plot | None = None
         self._waiting: list[Callable[[Plot], object]] = []
 
     @property
     def is_made(self) -> bool:
         """Whether the figure has been made."""
-        return self._made is not None
+        return self._built is not None
 
     @property
     def figure(self) -> Plot:
         """The figure, made on first access."""
-        if self._made is None:
-            self._made = self._make()
+        if self._built is None:
+            self._built = self._make()
             for add in self._waiting:
-                add(self._made)
-        return self._made
+                add(self._built)
+        return self._built
 
     def adorn(self, add: Callable[[Plot], object]) -> None:
         """Call ``add`` with the figure: now if it is made, otherwise when it is."""
-        if self._made is not None:
-            add(self._made)
+        if self._built is not None:
+            add(self._built)
         else:
             self._waiting.append(add)
 
@@ -53,8 +53,8 @@ class AxesFigure(LaterFigure):
     def wear(self, theme: Theme) -> None:
         """Set the colour of axes and labels."""
         self._theme = theme
-        if self._made is not None:
-            self._ink(self._made)
+        if self._built is not None:
+            self._ink(self._built)
 
     def _ink(self, plot: Plot) -> None:
         ink = INK[self._theme]

@@ -35,4 +35,4 @@ def explained(state: ServerState, panels: Iterable[MapPanel]) -> tuple[dict[str,
     """For panels that are empty only for lack of metadata: their notes, and the values to be given in each."""
     lacks = [[] if panel.view.showing else lacking(state, panel.kind) for panel in panels]
     notes = {f"map_{index}_note": "" for index, names in enumerate(lacks) if names}
-    return notes, {"needs": [[{"name": name, "label": label} for name, label in one] for one in lacks]}
+    return notes, {"needs": [[{"name": name, "label": label} for name, label in missing] for missing in lacks]}

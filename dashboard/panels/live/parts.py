@@ -32,4 +32,4 @@ class PicturePanel(Part, Protocol):
 
 def gathered(kind: str, *parts: object) -> dict[str, Any]:
     """Merge the outputs of several parts: ``kind`` is ``texts``, ``marks``, ``lists``, ``takers``."""
-    return {name: said for part in parts for name, said in getattr(part, kind)().items()}
+    return {name: value for part in parts for name, value in getattr(part, kind)().items()}

@@ -51,8 +51,8 @@ class PickedPoint:
         self._raw: RawPicture | None = None
         self._pictures: dict[str, Picture] = {}
         self._versions = count(1)
-        self._said = ""
-        self._asked: tuple[object, ...] = ()
+        self._words = ""
+        self._requested: tuple[object, ...] = ()
         self._owed = False
         """Whether the server owes a pattern: points passed over meanwhile are not requested."""
         self._shown: tuple[Point | None, Point | None] = (None, None)
@@ -92,12 +92,12 @@ class PickedPoint:
             return
         if self.point is None or len(request.numbers) != 2 or self._state.scan.shape is None:
             return
-        if not all(abs(one) < FARTHEST for one in request.numbers):
+        if not all(abs(component) < FARTHEST for component in request.numbers):
             return
         start = self.to or self.point if request.key == "grow" else self.point
         moved = [
-            min(max(place + round(by), 0), most - 1)
-            for place, by, most in zip(start, request.numbers, self._state.scan.shape, strict=True)
+            min(max(place + round(step), 0), most - 1)
+            for place, step, most in zip(start, request.numbers, self._state.scan.shape, strict=True)
         ]
         self.choose(
             self.point if request.key == "grow" else (moved[0], moved[1]),
@@ -110,7 +110,7 @@ class PickedPoint:
         if request.panel >= len(self._panels) or len(numbers) != 4 or shape is None:
             return
         panel = self._panels[request.panel]
-        if panel.shows_fft or not all(abs(one) < FARTHEST for one in numbers):
+        if panel.shows_fft or not all(abs(component) < FARTHEST for component in numbers):
             return
         places = (np.reshape(numbers, (2, 2)) / self._steps(panel) + 0.5) // 1
         (top, left), (bottom, right) = (
@@ -132,18 +132,18 @@ class PickedPoint:
         self._draw()
         arrived = (state.frames or 0) // AGAIN_FRAMES if self._waits else -1
         key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
-        if not wanted or self.point is None or key == self._asked:
+        if not wanted or self.point is None or key == self._requested:
             return
         if looking_back:
-            self._asked = key
+            self._requested = key
             self._forget("open this scan to see its patterns")
         elif not self._owed:
-            self._asked, self._owed = key, True
-            self._ask(state, self.point, self.to)
+            self._requested, self._owed = key, True
+            self._request(state, self.point, self.to)
 
-    def _ask(self, state: ServerState, point: Point, to: Point | None) -> None:
+    def _request(self, state: ServerState, point: Point, to: Point | None) -> None:
         """Request one pattern. A late reply is shown too, unless it is of another scan: arrow keys are held down."""
-        key = self._asked
+        key = self._requested
 
         def is_of_this_scan() -> bool:
             self._owed = False
@@ -153,11 +153,11 @@ class PickedPoint:
             if is_of_this_scan():
                 self._shown = (point, to)
                 self._take(reply)
-            if key == self._asked:
-                self._waits, self._asked = False, (*key[:-1], -1)
+            if key == self._requested:
+                self._waits, self._requested = False, (*key[:-1], -1)
 
         def refused(line: str) -> None:
-            if is_of_this_scan() and key == self._asked:
+            if is_of_this_scan() and key == self._requested:
                 self._shown = (point, to)
                 self._waits = state.state == LIVE
                 self._forget(line)
@@ -174,7 +174,7 @@ class PickedPoint:
             self._forget("the answer was not understood")
             return
         self._raw, self._pictures = raw, {}
-        what = (
+        amount = (
             f"mean of {frames} frames"
             if self._shown[1] is not None
             else "1 frame"
@@ -183,10 +183,10 @@ class PickedPoint:
         )
         nearest = reply.get("nearest")
         near = f" of row {nearest[0]}, column {nearest[1]}" if isinstance(nearest, list | tuple) else ""
-        self._said = f"{what}{near}, {counted(total) if total >= 10 else number(total)} counts"
+        self._words = f"{amount}{near}, {counted(total) if total >= 10 else number(total)} counts"
 
-    def _forget(self, said: str) -> None:
-        self._raw, self._pictures, self._said = None, {}, said
+    def _forget(self, message: str) -> None:
+        self._raw, self._pictures, self._words = None, {}, message
 
     def _draw(self) -> None:
         """Draw the marks, in the coordinates of maps; none on a Fourier transform."""
@@ -208,15 +208,15 @@ class PickedPoint:
                 if glyph.visible == panel.shows_fft:
                     glyph.visible = not panel.shows_fft
 
-    def view(self, seen: FeedView) -> FeedView:
+    def view(self, displayed: FeedView) -> FeedView:
         """What panels are to show, including the pattern of the point."""
         if self._raw is None:
-            return seen
+            return displayed
         for name in NAMES:
             if name not in self._pictures:
                 self._pictures[name] = prepare(self._raw, -next(self._versions), Surroundings(), wanted=name)
-        pictures = MappingProxyType({**seen.pictures, **self._pictures})
-        return replace(seen, pictures=pictures, available=seen.available | {HERE})
+        pictures = MappingProxyType({**displayed.pictures, **self._pictures})
+        return replace(displayed, pictures=pictures, available=displayed.available | {HERE})
 
     def texts(self, *, shown: bool) -> dict[str, str]:
         """Which point, and its counts; ``shown``: whether its pattern is on display."""
@@ -225,5 +225,5 @@ class PickedPoint:
         place = "row {}, column {}".format(*self.point)
         if self.to is not None:
             place += " to {}, {}".format(*self.to)
-        said = self._said if self._back or self._shown == (self.point, self.to) else ""
-        return {"pattern_where": f"{place}: {said or '…'}"}
+        words = self._words if self._back or self._shown == (self.point, self.to) else ""
+        return {"pattern_where": f"{place}: {words or '…'}"}

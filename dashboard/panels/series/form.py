@@ -60,7 +60,7 @@ class TuneForm:
                 parse_over([text])
                 over.append(text)
             except MetadataError as error:
-                wrong[name] = _said(error)
+                wrong[name] = _message(error)
         try:
             if self.others.strip():
                 parse_over([self.others])
@@ -70,7 +70,7 @@ class TuneForm:
             if not wrong and over:
                 parse_over(over)
         except MetadataError as error:
-            wrong[OTHERS] = _said(error)
+            wrong[OTHERS] = _message(error)
         if self.trials.strip() and self.number_of_trials() is None:
             wrong[TRIALS] = f"a whole number from 1 to {MOST_TRIALS}"
         return over, wrong
@@ -84,11 +84,11 @@ def form_of(text: str) -> TuneForm:
         return TuneForm()
     if not isinstance(plain, dict):
         return TuneForm()
-    known = {one.name for one in VARIED}
+    known = {varied.name for varied in VARIED}
     rows = plain.get("rows")
-    kept = {name: ends for name, ends in rows.items() if name in known} if isinstance(rows, dict) else {}
+    known_rows = {name: ends for name, ends in rows.items() if name in known} if isinstance(rows, dict) else {}
     return TuneForm(
-        {name: (ends[0], ends[1]) for name, ends in kept.items() if _is_pair(ends)},
+        {name: (ends[0], ends[1]) for name, ends in known_rows.items() if _is_pair(ends)},
         _text(plain.get(OTHERS)),
         _text(plain.get(TRIALS)),
     )
@@ -102,5 +102,5 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _said(error: MetadataError) -> str:
+def _message(error: MetadataError) -> str:
     return error.line().removeprefix("--over ")

@@ -36,10 +36,10 @@ class TiltedScan:
 
 
 class TogetherPanel:
-    """The form of tilted scans. ``preset``: settings of the refine form; ``begun``: shows the Refine view."""
+    """The form of tilted scans. ``preset``: settings of the refine form; ``started``: shows the Refine view."""
 
-    def __init__(self, orders: Orders, preset: Callable[[], dict[str, Any]], begun: Callable[[], None]) -> None:
-        self._orders, self._preset, self._begun = orders, preset, begun
+    def __init__(self, orders: Orders, preset: Callable[[], dict[str, Any]], started: Callable[[], None]) -> None:
+        self._orders, self._preset, self._started = orders, preset, started
         self._scans: list[TiltedScan] = []
         self._wrong: dict[str, str] = {}
         self._can = self._queues = False
@@ -83,12 +83,12 @@ class TogetherPanel:
         self._scans = []
 
         def refine(reply: Reply) -> None:
-            self._begun()
-            more: dict[str, Any] = {"if_shown": str(reply["uid"])} if reply.get("uid") else {}
+            self._started()
+            options: dict[str, Any] = {"if_shown": str(reply["uid"])} if reply.get("uid") else {}
             if self._queues:
-                more["queue"] = True
-            said = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the frame of the others"
-            self._orders.send("refine", said, preset=preset, beside=others, **more)
+                options["queue"] = True
+            message = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the frame of the others"
+            self._orders.send("refine", message, preset=preset, beside=others, **options)
 
         if first == self._shown:
             refine({})
@@ -99,11 +99,11 @@ class TogetherPanel:
         """Tilts in mrad, and what is wrong by recording; faults common to all are under :data:`FORM`."""
         tilts: list[Tilt] = []
         wrong: dict[str, str] = {}
-        for one in lines:
+        for scan in lines:
             try:
-                tilts.append(one.tilt_mrad())
+                tilts.append(scan.tilt_mrad())
             except ValueError as error:
-                wrong[one.recording] = str(error)
+                wrong[scan.recording] = str(error)
         if wrong:
             return tilts, wrong
         if len(set(tilts)) == 1:
@@ -122,14 +122,14 @@ class TogetherPanel:
 
     def lists(self) -> dict[str, Any]:
         """The form: which scans, and what is wrong."""
-        rows = [{"recording": one.recording, "title": PurePath(one.recording).stem} for one in self._scans]
+        rows = [{"recording": scan.recording, "title": PurePath(scan.recording).stem} for scan in self._scans]
         form = self._preset() if rows else {}
-        words = [f"{label} {form.get(key, 'not given')}" for key, label in _SAID]
-        said = f"All else is as in the Refine view: {', '.join(words)}." if rows else ""
-        return {"together": {"rows": rows, "said": said}, "together_wrong": self._wrong}
+        words = [f"{label} {form.get(key, 'not given')}" for key, label in _SHOWN_SETTINGS]
+        sentence = f"All else is as in the Refine view: {', '.join(words)}." if rows else ""
+        return {"together": {"rows": rows, "said": sentence}, "together_wrong": self._wrong}
 
 
-_SAID = (("num_slices", "slices"), ("total_thickness_A", "thickness / Å"), ("epoch_max", "epochs"))
+_SHOWN_SETTINGS = (("num_slices", "slices"), ("total_thickness_A", "thickness / Å"), ("epoch_max", "epochs"))
 
 
 def scans_of(text: str) -> list[TiltedScan]:
@@ -138,7 +138,7 @@ def scans_of(text: str) -> list[TiltedScan]:
         plain = read_json(text or "[]", "the form")
     except (PtyliveError, ValueError):
         return []
-    return [scan for one in plain if (scan := _scan(one)) is not None] if isinstance(plain, list) else []
+    return [scan for entry in plain if (scan := _scan(entry)) is not None] if isinstance(plain, list) else []
 
 
 def _scan(plain: object) -> TiltedScan | None:
@@ -149,16 +149,16 @@ def _scan(plain: object) -> TiltedScan | None:
     return None
 
 
-def _angle_mrad(text: str, which: str) -> float:
+def _angle_mrad(text: str, axis: str) -> float:
     """Typed angle, in mrad unless a unit is given. Raises ValueError naming which of the two is wrong."""
     if not text.strip():
-        raise ValueError(f"{which}: give a tilt, 0 where there is none")
+        raise ValueError(f"{axis}: give a tilt, 0 where there is none")
     number, unit = number_and_unit(text) or (math.nan, "")
     factor = unit_factor("angle", unit) if unit else 1.0
     if factor is None or not math.isfinite(number):
-        raise ValueError(f"{which}: {text.strip()[:20]} is no angle; 20, 20 mrad or 1.15° is one")
+        raise ValueError(f"{axis}: {text.strip()[:20]} is no angle; 20, 20 mrad or 1.15° is one")
     if abs(number * factor) > LARGEST_TILT_MRAD:
         raise ValueError(
-            f"{which}: up to {LARGEST_TILT_MRAD:g} mrad, which are {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
+            f"{axis}: up to {LARGEST_TILT_MRAD:g} mrad, which are {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
         )
     return number * factor

@@ -103,7 +103,7 @@ def _gain_without_the_bound(damped: Tuned, context: TrialContext) -> Gain:
 
     The trials start from an empty object: a map has seen the held-out patterns.
     """
-    part = context.seen.central_part(damped.dataset, MODE_PATTERNS)
+    part = context.cache.central_part(damped.dataset, MODE_PATTERNS)
     modes = modes_for_several(damped.preset)
     settings = damped.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes})
     losses: list[HeldOutLoss] = []
@@ -122,13 +122,13 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _of_few_electrons(tuned: Tuned, context: TrialContext) -> bool:
-    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
-    return are_few(context.seen.measure(part, tuned.preset).statistics)
+    part = context.cache.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    return are_few(context.cache.measure(part, tuned.preset).statistics)
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:
     """Gain of a phase over a complex object, by the data term of the run; after the first sweeps if they suffice."""
-    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, CONFIRMING_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
     forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})
     trials = [Trial.of(part, settings.model_copy(update=form), context) for form in forms]

@@ -29,7 +29,7 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
     """Add a warning that the tilts have the wrong sign, if held-out patterns show it beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
     given = preset.scans.scan_tilts_mrad
-    if dataset.scan_of is None or given is None or not _tells(dataset, preset):
+    if dataset.scan_of is None or given is None or not _is_testable(dataset, preset):
         return tuned
     part = _middles(dataset, dataset.scan_of, TRIAL_PATTERNS // len(given))
     quick = of_trials(preset, 1, frames=True)
@@ -45,7 +45,7 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with opposite signs"))
 
 
-def _tells(dataset: Dataset, preset: Preset) -> bool:
+def _is_testable(dataset: Dataset, preset: Preset) -> bool:
     """Whether tilts make a difference, and there are enough patterns to test them."""
     tilted = bool(np.ptp(preset.scans.scan_tilts_mrad, axis=0).any())  # type: ignore[arg-type]
     return tilted and preset.object.slices > 1 and preset.refined.update_obj and len(dataset.point) >= LEAST_PATTERNS
@@ -55,6 +55,6 @@ def _middles(dataset: Dataset, scan_of: IndexArray, most: int) -> Dataset:
     """The middle of each scan."""
     chosen = []
     for scan in np.unique(scan_of):
-        own = np.flatnonzero(scan_of == scan)
-        chosen.append(own[central(replace(dataset, positions_A=dataset.positions_A[own]), most)])
+        indices = np.flatnonzero(scan_of == scan)
+        chosen.append(indices[central(replace(dataset, positions_A=dataset.positions_A[indices]), most)])
     return dataset.part(np.concatenate(chosen))

@@ -69,9 +69,9 @@ def _memory() -> dict[str, float]:
     read(values[:16], 1)
     found = {}
     for name, count in (("", 1), ("_all_threads", threads())):
-        own, other = np.array_split(values, count), np.array_split(copies, count)
-        reading = seconds(_at_once(partial(_read_part, read, own), count))
-        copying = seconds(_at_once(partial(_copy_part, own, other), count))
+        sources, targets = np.array_split(values, count), np.array_split(copies, count)
+        reading = seconds(_at_once(partial(_read_part, read, sources), count))
+        copying = seconds(_at_once(partial(_copy_part, sources, targets), count))
         found[f"memory_read{name}"] = values.nbytes / reading
         found[f"memory_copy{name}"] = values.nbytes / copying
     return found

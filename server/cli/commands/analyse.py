@@ -63,14 +63,14 @@ def analyse(
 
     line_A = parse_line(line)
     check_output_folder(folder)
-    for one in (results, *([] if other is None else [other])):
-        take_in_waiting(one, say)
+    for file in (results, *([] if other is None else [other])):
+        take_in_waiting(file, say)
     if half_dose is not None:
         vet(half_dose, parse_assignments(settings or ()))
     stored = StoredRun.read(results, run)
     second = None if other is None and other_run is None else StoredRun.read(other or results, other_run)
-    kept = f"nothing was written to {folder}; begin again with the same command"
-    with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
+    when_stopped = f"nothing was written to {folder}; begin again with the same command"
+    with when_interrupted(when_stopped), bar(f"analysing {stored.name}", quiet=as_json) as shown:
         steps = Steps(shown, STEPS + (second is not None) + (half_dose is not None) + 1)
         found = look(stored, line_A=line_A, radius_A=radius, order=order, on_step=steps)
         if log is not None:

@@ -47,7 +47,7 @@ def _short(value: object) -> object:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, dict):
-        return {key: _short(inner) for key, inner in value.items()}
+        return {key: _short(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_short(inner) for inner in value]
+        return [_short(item) for item in value]
     return value

@@ -118,16 +118,16 @@ def refine(
         open_source(file, values) as source,
         ExitStack() as opened,
     ):
-        mapping = partial(_made, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
-        made = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
-        guess, context = _told_start(made, wanted), TrialContext(backend, threads)
-        dataset = loaded.placed(refinable(source, made.calibration))
-        others = (opened.enter_context(open_source(each, values)) for each in files[1:])
+        mapping = partial(_mapped, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
+        mapped = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
+        guess, context = _start_guess(mapped, wanted), TrialContext(backend, threads)
+        dataset = loaded.placed(refinable(source, mapped.calibration))
+        other_sources = (opened.enter_context(open_source(each, values)) for each in files[1:])
         first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
-        dataset = with_others(first, others, wanted, rest)
-        frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
+        dataset = with_others(first, other_sources, wanted, rest)
+        frames, kept_history = len(dataset.patterns), _history_of(output, history, resume=resume)
         before = _told_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
-        with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
+        with bar("refining", quiet=as_json) as shown, _stoppable() as stop:
             result = run(
                 dataset,
                 wanted,
@@ -135,21 +135,21 @@ def refine(
                 backend=backend,
                 threads=threads,
                 on_progress=partial(show_progress, shown),
-                should_stop=asked.is_set,
+                should_stop=stop.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
                 loss_table=beside(output, ".loss.csv"),
-                history=kept,
+                history=kept_history,
                 judge=checks,
                 sharing=sharing,
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, context))
-        finished, under = Run(name, wanted, result), result.calibration or made.calibration
-        about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
-        stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
-    outcome = whole_outcome_of(result, frames, before, kept)
+        finished, calibration = Run(name, wanted, result), result.calibration or mapped.calibration
+        description = {**describe_run(" ".join(sys.argv), result.backend), **scan}
+        stored = stored_at_last(lambda: add_refinement(output, finished, calibration, description), Event(), say)
+    outcome = whole_outcome_of(result, frames, before, kept_history)
     _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
 
 
@@ -205,20 +205,20 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
     with (
         reserved_run(job.results, job.checkpoint) as name,
         bar("refining", quiet=as_json) as shown,
-        _stoppable() as asked,
+        _stoppable() as stop,
     ):
-        there = refine_elsewhere(replace(job, run=name), where, shown, asked, say)
-    ended, outcome = there.ended, there.outcome()
-    for sentence in () if as_json else there.sentences():
+        remote = refine_elsewhere(replace(job, run=name), where, shown, stop, say)
+    ended, outcome = remote.ended, remote.outcome()
+    for sentence in () if as_json else remote.sentences():
         say(sentence)
     seconds = time.perf_counter() - started
-    about = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
-    answer({**about, **outcome}, as_json=as_json)
+    summary = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
+    answer({**summary, **outcome}, as_json=as_json)
     stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
-    _judge(ended["state"], there.run.epoch, ended["message"], stored)
+    _judge(ended["state"], remote.run.epoch, ended["message"], stored)
 
 
-def _made(
+def _mapped(
     file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, compiles: ScanHeader | None, as_json: bool
 ) -> Reconstruction:
     """Make the map that the refinement starts from while compiling what a scan such as ``compiles`` needs."""
@@ -235,7 +235,7 @@ def _made(
         return reconstruct_file(file, values, methods, request, shown.update)
 
 
-def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
+def _history_of(output: Path, epochs: int | None, *, resume: bool) -> History | None:
     """Return the history of a run, if it keeps one; that of an earlier run is moved aside. Raises InputFileError."""
     from ptylive.application.film import history_folder
     from ptylive.engine.refine.run.history import History
@@ -273,11 +273,11 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
 @contextmanager
 def _stoppable() -> Iterator[Event]:
     """Make Ctrl-C stop the run after its batch; a run that has not begun yet has nothing to keep."""
-    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as asked:
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as stop:
         try:
-            yield asked
+            yield stop
         except RefinementError:
-            if asked.is_set():
+            if stop.is_set():
                 raise Interrupted("nothing was written; start again with the same command") from None
             raise
         except KeyboardInterrupt:
@@ -315,17 +315,17 @@ def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_jso
     return before
 
 
-def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
+def _start_guess(mapped: Reconstruction, wanted: Preset) -> StartGuess | None:
     """Return the map to start from; print what looks wrong in the file, and why the map is missing."""
     from ptylive.application.offline import method_of, start_of
 
-    for remark in made.remarks:
+    for remark in mapped.remarks:
         say(remark)
-    maps = {one.name: one for one in made.rendering.maps}
+    maps = {live_map.name: live_map for live_map in mapped.rendering.maps}
     if (name := wanted.start.start_map) not in maps:
-        reason = made.rendering.missing.get(method_of(name), "see the metadata")
+        reason = mapped.rendering.missing.get(method_of(name), "see the metadata")
         say(f"{name} was not made, so the refinement starts from an empty object: {reason}")
-    return start_of(maps.get, wanted.start, made.calibration)
+    return start_of(maps.get, wanted.start, mapped.calibration)
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

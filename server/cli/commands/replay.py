@@ -73,12 +73,12 @@ def replay(
     )
     choice = parse_basis(basis)
     vet(file, chosen.values)
-    said: dict[str, Any] = {}
+    compression_report: dict[str, Any] = {}
 
     def compress(opened: FileSource) -> CompressedSource:
-        seen, kept = compressed(opened, choice)
-        said.update(asdict(kept))
-        return seen
+        compressed_source, kept = compressed(opened, choice)
+        compression_report.update(asdict(kept))
+        return compressed_source
 
     # leave the sender's core to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
     kept = "the server keeps what it has received"
@@ -90,7 +90,7 @@ def replay(
         bar(f"replaying {file.name}", quiet=as_json) as shown,
     ):
         report = send(file, chosen, shown.update, None if choice.is_raw else compress)
-    outcome: dict[str, Any] = {"file": str(file), **asdict(report), **said}
+    outcome: dict[str, Any] = {"file": str(file), **asdict(report), **compression_report}
     answer(outcome, as_json=as_json)
 
 

@@ -213,9 +213,7 @@ def test_two_refinements_never_share_a_checkpoint(tmp_path):
     ],
 )
 def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expected, tmp_path):
-    """Regression: `refine -o run.v1` and `-o run.v2` shared a checkpoint, so the second began where the first had
-    stopped.
-    """
+    """Regression: `refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first stopped."""
     assert beside(tmp_path / output, ".checkpoint") == tmp_path / expected
 
 

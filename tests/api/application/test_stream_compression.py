@@ -101,9 +101,7 @@ DISTORTION = numbers_of(np.random.default_rng(2).uniform(-0.01, 0.01, (9, 2)).ro
 
 @pytest.mark.slow
 def test_patterns_are_put_in_place_before_they_are_compressed(tmp_path: Path) -> None:
-    """Same result as ``convert``, which corrects counts as it reads; the result is recorded and kept when a scan
-    resumes.
-    """
+    """Same result as ``convert``, which corrects counts in place; the header says so, and a resumed scan keeps it."""
     source = scan_with_references(tmp_path / "scan.h5")
     path, _ = recorded(tmp_path / "recordings", source, parse_basis("zernike:21+1"), DISTORTION)
     convert_file(

@@ -77,7 +77,7 @@ def test_the_best_setting_of_a_method_counts(tmp_path):
 def test_a_program_that_is_not_there_is_left_out_with_a_reason_and_asked_for_again(tmp_path):
     path, _ = written_scan(tmp_path, small_draw())
     for python, word in ((None, "--py4dstem-python"), (tmp_path / "nowhere" / "python", "cannot be imported")):
-        found = direct.kept("py4dstem", path, python, tmp_path / "cache")
+        found = direct.cached_figures("py4dstem", path, python, tmp_path / "cache")
         assert found["skipped"] and word in found["error"]
     assert not (tmp_path / "cache").exists()
 
@@ -95,7 +95,7 @@ def test_figures_are_kept_for_the_file_as_it_is(tmp_path, monkeypatch):
     path = tmp_path / "scan.h5"
     for content in (b"one", b"one", b"two"):
         path.write_bytes(content)
-        assert direct.kept("py4dstem", path, None, tmp_path)["maps"] == {"DPC": 0.5}
+        assert direct.cached_figures("py4dstem", path, None, tmp_path)["maps"] == {"DPC": 0.5}
     assert len(runs) == 2
 
 

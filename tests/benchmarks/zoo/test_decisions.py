@@ -1,4 +1,4 @@
-"""What a refinement decides and what it costs: CPU seconds per search, and the table."""
+"""What a refinement decides and what it costs: CPU seconds by kind of trial, and the table."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Scores of the zoo: shifts are found, signs count, noise and blur cost; shifts never reach a lattice spacing."""
+"""Scores of the zoo: shifts are found, signs count, noise and blur cost; no shift by a lattice spacing is tried."""
 
 import numpy as np
 import pytest

@@ -69,9 +69,7 @@ def test_the_ring_beyond_which_nothing_is_signal_is_marked(limit: InformationLim
 
 
 def test_words_of_rings_of_one_radius_do_not_meet() -> None:
-    """Like the MoS2 scan at 1280 px: the signal ends at 1.1 Å, next to the ring of 1 Å, and 2 alpha may lie there
-    too.
-    """
+    """Like the MoS2 scan at 1280 px: signal ends at 1.1 Å, next to the ring of 1 Å, and 2 alpha may lie there too."""
     raw = RawPicture(
         "obf", np.ones((64, 64), np.float32), sampling_A=(0.4, 0.4), carries={1.0: InformationLimit(1.0, 0.0)}
     )

@@ -88,9 +88,7 @@ def test_what_people_do_passes(operator: Opened, viewer: Opened) -> None:
 
 
 def test_a_field_takes_as_much_as_it_lets_people_type(operator: Opened) -> None:
-    """Regression: settings longer than 64 characters, such as a path, were dropped, and the refinement began without
-    them.
-    """
+    """Regression: settings longer than 64 characters, such as a path, were dropped, and the refinement ran without."""
     others = operator.page.refine.further
     path = f"start_phase_image = /{'x' * 200}.npy"
     operator.set("setting_further", "value", path)

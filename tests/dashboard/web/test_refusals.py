@@ -27,9 +27,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def served():
-    """Address of a server in a thread (a browser test may have left a loop in this one), with a number on every
-    page.
-    """
+    """Address of a server with a page per number, in a thread, as a browser test may have left a loop in this one."""
     started, stop = threading.Event(), asyncio.Event()
     found = {}
 

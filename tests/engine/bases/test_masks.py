@@ -64,8 +64,7 @@ def test_masks_learnt_from_intensities_begin_with_the_plane_and_those_from_roots
     for root in ("", ":sqrt"):
         masks = make_basis(parse_basis(f"data:15+1{root}"), field, patterns).masks[:15, field.bright]
         outside = np.linalg.norm(plane - plane @ masks.T @ masks, axis=1) / np.linalg.norm(plane, axis=1)
-        # masks learnt from roots leave out a third of the plane; in single precision 1e-7 remains of a plane that they
-        # contain
+        # masks learnt from roots leave out a third of the plane, others 1e-7 of it in single precision
         assert (outside.max() < 1e-4) == (not root)
 
 
@@ -139,8 +138,7 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
 
 def test_intact_angles(field, patterns):
     whole = Compressor(make_basis(BasisChoice("data", 63, 1), field, patterns), field)
-    # 63 masks span all 60 patterns; a cosine in single precision leaves the angle uncertain by sqrt(2 eps), 0.03
-    # degrees
+    # 63 masks span all 60 patterns; a single-precision cosine leaves the angle open by sqrt(2 eps), 0.03 degrees
     assert whole.intact_angles_deg(patterns)[0] < 0.1
     few = Compressor(make_basis(parse_basis("zernike:3+1"), field), field)
     more = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)

@@ -80,7 +80,7 @@ def test_gaps_are_left_to_a_mask():
     assert not find_bad_pixels(modules, FRAMES, NONE_KNOWN).any()
     none = np.zeros(lattice.shape, dtype=bool)
     for told in (None, 10.0):
-        assert not find_bad_pixels(lattice, FRAMES, none, told_radius_px=told).any()
+        assert not find_bad_pixels(lattice, FRAMES, none, given_radius_px=told).any()
 
 
 def test_a_lattice_of_spots_is_known_by_the_semi_angle():
@@ -88,7 +88,7 @@ def test_a_lattice_of_spots_is_known_by_the_semi_angle():
     pattern = disc(25.0, inside=1.0)
     pattern[4::20, 4::20] = 300.0
     assert find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
-    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN, told_radius_px=1.2).any()
+    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN, given_radius_px=1.2).any()
 
 
 def test_a_detector_without_flat_field_shows_its_hot_pixels_beside_the_disc():
@@ -226,7 +226,7 @@ def test_coefficients_have_no_pixels():
     scan, bad = WeakPhaseScan.make({}, n=8).header(), BadPixels()
     compressed = replace(scan, basis=scan.basis.model_copy(update={"kind": "zernike", "n_bright": 3}))
     assert bad.look(compressed, np.ones(5), 10) is compressed
-    assert bad.told(compressed) is compressed
+    assert bad.masked(compressed) is compressed
     nothing = Calibration()
     assert bad.noted(nothing) is nothing
 

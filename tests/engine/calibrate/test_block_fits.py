@@ -160,7 +160,7 @@ def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, term
     places = rng.normal(size=(blocks_of(points, shape)[1], 2))
     places[3] += 20  # an outlier
     blocks = placed(places, points, shape)
-    found = list(block_fits._left_out(blocks, terms))
+    found = list(block_fits._held_out(blocks, terms))
     assert len(found) == len(np.unique(blocks.tile))
     design = block_fits._design(blocks, terms)
     for here, errors in found:

@@ -148,7 +148,7 @@ def test_a_film_that_deflects_the_whole_disc_is_told_by_its_dark_field():
         for sums in (None, PointSums(moments, dark, 0.0), PointSums(2 * moments, 2 * dark, 0.0))
     ]
     assert away[0].max() > 0.02
-    assert away[1].max() < 0.002  # error of taking differences of points rather than of blocks
+    assert away[1].max() < 0.002  # differences of points against those of blocks
     assert np.allclose(away[2], away[1])  # a beam with twice the counts
 
 

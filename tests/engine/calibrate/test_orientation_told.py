@@ -115,7 +115,7 @@ def told(
     curl: RotationFit | None = None,
     explained: float = 0.8,
 ) -> tuple[AberrationFit, str, Origin, Present | None]:
-    """State after a verdict: fit, handedness and its origin, and the fit that the verdict was asked about."""
+    """State after a verdict: fit, handedness and its origin, and the present fit that was passed to the verdict."""
     asked: list[Present] = []
 
     def verdict(_question: Any, present: Present) -> Verdict:

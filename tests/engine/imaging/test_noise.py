@@ -69,7 +69,7 @@ def test_what_nothing_further_in_lets_expect_has_to_be_surer() -> None:
 def test_a_filter_is_more_cautious_than_what_is_said_of_its_noise() -> None:
     seen = np.array([0.2])
     signal = signal_of(seen, 1.0)
-    true, likely = signal._behind(seen, CAUTION * signal.plausible)
+    true, likely = signal._underlying(seen, CAUTION * signal.plausible)
     assert signal.believed(seen) == pytest.approx((true * likely).sum())
     repeats = signal.repeats()
     assert (repeats.true * repeats.likely).sum() > 1.3 * signal.believed(seen)[0]
@@ -85,9 +85,9 @@ def test_what_is_plausible_comes_from_further_in() -> None:
     rings, error = rings_of([2.0, 1.0, 0.05]), np.sqrt(2 / COUNT)
     floor, excess = np.array([1.0, 1.5, 2.0]) * COUNT, np.array([4.0, 0.9, 7.0]) * COUNT
     found = rings.signal(excess, floor, 1.0)
-    np.testing.assert_allclose(found.seen, [4.0, 0.6, 3.5])
+    np.testing.assert_allclose(found.observed, [4.0, 0.6, 3.5])
     level = floor / rings.variance
-    power, unsure = level * found.seen, level * error
+    power, unsure = level * found.observed, level * error
     assert found.plausible[0] == pytest.approx(UNTOLD * error)
     assert found.plausible[1] == pytest.approx(PLAUSIBLE * (power[0] + unsure[0]) / level[1])
     near = np.exp(-0.5 * (np.array([2, 1]) / NEAR) ** 2) / unsure[:2] ** 2
@@ -108,7 +108,7 @@ def test_rings_without_noise_or_without_frequencies_tell_nothing() -> None:
     floor, excess = np.array([1.0, 0.0, 0.0, 1.0]) * COUNT, np.array([1.0, 5.0, 0.0, 0.0]) * COUNT
     found = rings_of([1.0, 1.0, 1.0, 1.0]).signal(excess, floor, 1.0)
     assert found.measured.tolist() == [True, False, False, True] and found.pure.tolist() == [False, True, False, False]
-    assert np.isfinite(found.believed(found.seen)).all()
+    assert np.isfinite(found.believed(found.observed)).all()
     error = np.sqrt(2 / COUNT)
     assert found.plausible[3] == pytest.approx(PLAUSIBLE * (1.0 + error))
 

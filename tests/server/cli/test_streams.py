@@ -18,7 +18,7 @@ SAYS = 'sys.stderr.write("said\\n"); sys.stderr.flush(); print("told \\u00c5"); 
 
 
 def run(does: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """A program that prepares its streams, opens a file, and does that; 3: the file took a standard stream's number."""
+    """Run a program that prepares its streams, opens a file and does that; 3: the file took a stream's number."""
     program = PROGRAM.format(path=__file__, does=does)
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$0" -c "$1" {redirected}', sys.executable, program],

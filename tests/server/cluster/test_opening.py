@@ -91,7 +91,7 @@ def test_without_dask_there_is_a_remedy(monkeypatch):
         pass
     assert raised.value.line().endswith("pip install 'ptylive[cluster]'")
     with pytest.raises(PtyliveError, match="needs Dask distributed, which is not installed"):
-        LaterOpened("tcp://a:1", 1)._found()
+        LaterOpened("tcp://a:1", 1)._connection()
 
 
 def test_an_address_where_nothing_answers_is_a_line(monkeypatch):

@@ -108,7 +108,7 @@ def test_a_refresh_of_one_map_leaves_the_others_to_be_shown(scan):
 
 @pytest.mark.parametrize("background", [None, ThreadPoolExecutor(1)])
 def test_a_number_that_does_not_suit_a_scan_costs_that_map_only(background):
-    """As for a scan along a list of positions."""
+    """For example, upsampling does not suit a scan along a list of positions."""
     made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
     at = made.header().scan.positions_A(0.0)
     header = replace(made.header(), arrays={"positions_A": at + np.random.default_rng(0).normal(0, 0.05, at.shape)})

@@ -1,4 +1,4 @@
-"""A scan without any results: its maps are made and stored, and their calibration starts a refinement."""
+"""A scan not processed before: its maps are made and stored, and what they were made with starts a refinement."""
 
 import itertools
 import shutil
@@ -137,7 +137,7 @@ def test_all_maps_have_their_settings_and_virtual_detectors_are_among_them(job):
 
 
 def test_stored_maps_of_other_settings_are_made_again_with_what_people_gave(job):
-    """This holds for all maps, not only the one to start from: the file holds what a server is asked for."""
+    """This holds for all maps, not only the one to start from: the file holds what was requested of a server."""
     made(replace(job, methods=("wdd",)))
     asked = replace(job, methods=("wdd",), values={}, takes_maps=True, map_settings={"wdd.epsilon": 0.2})
     again, said = made(asked)

@@ -146,10 +146,10 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
     swept = Progress("running", "sweep", 1, 8, 3.0, 1.0, 7.0, 1.0)
     inbox = refine_inbox.Inbox(io.BytesIO())
     inbox.follows = True
-    refine_process._tell(swept, inbox, io.BytesIO())
+    refine_process._report(swept, inbox, io.BytesIO())
     assert not inbox.begun.is_set()
     inbox.whole = job(tmp_path)
-    refine_process._tell(swept, inbox, io.BytesIO())
+    refine_process._report(swept, inbox, io.BytesIO())
     assert inbox.begun.is_set()
 
 
@@ -198,7 +198,7 @@ def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.whole = job(tmp_path)
     trial = Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, "trying 4 probe modes")
-    refine_process._tell(trial, inbox, out)
+    refine_process._report(trial, inbox, out)
     assert msgpack.unpackb(out.getvalue()) == {"kind": "trial", "message": "trying 4 probe modes"}
     assert not inbox.begun.is_set()
 
@@ -207,7 +207,7 @@ def test_the_first_trial_leaves_the_word_to_the_compiler():
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.compiling = True
     for words in ("trying 1 probe mode", "trying 4 probe modes"):
-        refine_process._tell(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
+        refine_process._report(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
     assert list(msgpack.Unpacker(io.BytesIO(out.getvalue()))) == [{"kind": "trial", "message": "trying 4 probe modes"}]
 
 

@@ -57,7 +57,7 @@ def test_the_kernel_of_a_gpu_comes_last_where_there_may_be_one(commands: list[li
 
 
 def test_ctrl_c_at_the_terminal_ends_it_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It belongs to another process group than the one that the terminal signals."""
+    """The compiling process is not in the process group to which the terminal sends signals."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     process = warm_refinement.start(FRAMES)
     assert process is not None

@@ -14,7 +14,7 @@ SETTLE_S = 5.0
 
 
 class Sender:
-    """Sends nothing, and answers as it is told."""
+    """Sends nothing, and gives prepared answers."""
 
     def __init__(self, answers: dict[str, Sent]) -> None:
         self.answers, self.sent, self.closed = answers, [], False

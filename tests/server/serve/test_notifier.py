@@ -115,7 +115,7 @@ def test_a_server_of_the_web_gets_json(monkeypatch: pytest.MonkeyPatch) -> None:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """The secret is not shown on the screen."""
+            """Keep the log of requests off the screen."""
 
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.handle_request)

@@ -30,7 +30,7 @@ def scan(tmp_path):
 
 
 def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
-    """It needs the values at the time of the request, not a pause."""
+    """A refinement needs the values at the time of the request, not a pause."""
     begun = threading.Event()
 
     class Processes:

@@ -36,9 +36,9 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     """State the anchor, a weaker one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
-    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    part = context.cache.central_part(tuned.dataset, PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
-    measured = context.seen.measure(part, settings)
+    measured = context.cache.measure(part, settings)
     strategy = decide(measured, settings, has_start=context.start is not None)
     weaker = WEAKER * strategy.anchor
     if weaker == 0 or not strategy.sweeps or strategy.epochs == strategy.sweeps:

@@ -40,7 +40,7 @@ def _is_open(choice: ModeChoice) -> bool:
 
 def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
     """Gain of one mode over several, by the data term of the run."""
-    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
     losses = []
     for modes in (several, 1):

@@ -40,26 +40,26 @@ def advise(
     """Show what to change at the microscope: defocus, astigmatism and the other fitted aberrations."""
     if not follow:
         with ControlClient(control, timeout_s=2.0, keys=keys) as client:
-            _tell(_asked(client), as_json=as_json)
+            _print(_from_status(client), as_json=as_json)
         return
-    for told in changes(control, keys):
-        _tell(told, as_json=as_json)
+    for advice in changes(control, keys):
+        _print(advice, as_json=as_json)
 
 
 def changes(control: str, keys: Path | None = None) -> Iterator[Answer]:
     """Yield the advice of a server now and each time it changes, without end. Raises ServerGoneError if it has gone."""
     with EventStream(control, ("calibration",), keys=keys) as events, ControlClient(control, 2.0, keys) as client:
-        told: Answer | None = None
+        shown: Answer | None = None
         event: tuple[str, dict[str, Any]] | None = None
         while True:
-            fresh = _asked(client) if event is None else _of_event(event[1])
-            if fresh is not None and fresh != told:
-                told = fresh
+            fresh = _from_status(client) if event is None else _of_event(event[1])
+            if fresh is not None and fresh != shown:
+                shown = fresh
                 yield fresh
             event = events.next(ASK_S)
 
 
-def _asked(client: ControlClient) -> Answer:
+def _from_status(client: ControlClient) -> Answer:
     """Return advice on the scan being shown, from the status of a server."""
     status = client.call("status")
     try:
@@ -83,12 +83,12 @@ def _answer(scan: Mapping[str, Any], advice: Advice) -> Answer:
     return {"series": scan.get("series") or "", "uid": scan.get("uid") or "", **advice.to_plain()}
 
 
-def _tell(told: Answer, *, as_json: bool) -> None:
+def _print(advice: Answer, *, as_json: bool) -> None:
     """Print the advice as one JSON line, or as a line for people."""
     if as_json:
-        answer(told, as_json=True)
+        answer(advice, as_json=True)
         return
-    scan = f"{told['series']}: " if told["series"] else ""
-    line = told["line"] if told["uid"] else "no scan yet"
+    scan = f"{advice['series']}: " if advice["series"] else ""
+    line = advice["line"] if advice["uid"] else "no scan yet"
     sys.stdout.write(f"{scan}{line}{'; ±: one standard deviation' if '±' in line else ''}\n")
     sys.stdout.flush()

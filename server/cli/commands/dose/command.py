@@ -70,12 +70,12 @@ def dose(
         )
     if output is not None:
         _write(output, last)
-    _tell(curves, missing, as_json=as_json)
+    _print(curves, missing, as_json=as_json)
     if missing:
         end_partial("; ".join(missing))
 
 
-def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
+def _print(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
     """Print the curves after each file as one JSON line, or the last one as a table."""
     if as_json:
         steps = [{"file": str(path), **curve} for path, curve in curves]
@@ -91,9 +91,9 @@ def table(curve: dict[str, Any]) -> str:
     for kind in ("measured", "expected"):
         for point in curve[kind]:
             name = f"{point['scans']:g}" + ("" if kind == "measured" else " *")
-            beside = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
+            expected = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
             dose_text = "–" if point["dose"] is None else f"{point['dose']:.3g}"
-            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {beside}".rstrip())
+            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {expected}".rstrip())
     return "\n".join([*lines, *(["* expected if nothing changes"] if curve["expected"] else [])])
 
 
@@ -111,5 +111,5 @@ def _write(output: Path, step: Any) -> None:
     from ptylive.engine.results import describe_run, write_maps
 
     engine = step.made.engine
-    about = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
-    write_maps(output, [step.mean], engine.coverage, step.made.calibration, about)
+    description = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
+    write_maps(output, [step.mean], engine.coverage, step.made.calibration, description)

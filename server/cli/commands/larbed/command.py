@@ -84,7 +84,7 @@ def larbed(
             "median_residual": float(sorted(found.residual)[len(found.residual) // 2]),
             "agreeing_starts": f"{found.agreeing} of {len(found.starts)}",
             "warning": found.warning(),
-            "files": [str(one) for one in files],
+            "files": [str(path) for path in files],
         },
         as_json=as_json,
     )

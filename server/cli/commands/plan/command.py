@@ -76,17 +76,17 @@ def plan(
         "thickness_A": thickness,
     }
     given = {name: parse_value(text.strip()) for name, text in options.items() if text is not None}
-    made = planned(file, measure_time=time, **_merged(given, parse_assignments(settings or ())))
-    if suggest and not made.suggestions:
+    table = planned(file, measure_time=time, **_merged(given, parse_assignments(settings or ())))
+    if suggest and not table.suggestions:
         needed = "energy_eV, convergence_semiangle_mrad and scan_step_A"
         raise MetadataError(
             f"nothing can be suggested without {needed}", "give what is missing, or leave out --suggest"
         )
     if as_json:
-        answer(made.to_plain(), as_json=True)
+        answer(table.to_plain(), as_json=True)
         return
-    suggested = [one.words for one in made.suggestions] if suggest else []
-    sys.stdout.write("\n".join([repr(made), *([""] if suggested else []), *suggested]) + "\n")
+    suggested = [suggestion.words for suggestion in table.suggestions] if suggest else []
+    sys.stdout.write("\n".join([repr(table), *([""] if suggested else []), *suggested]) + "\n")
 
 
 def _pixel_name(text: str | None) -> str:
@@ -97,9 +97,9 @@ def _pixel_name(text: str | None) -> str:
 
 def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
     """Merge options and values set by name. Raises MetadataError for a value given both ways."""
-    both = {**given, **assigned}
+    merged = {**given, **assigned}
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:
         raise MetadataError(f"{twice} is given twice", f"give the option or --set {twice}=…")
-    check_given_once(both)
-    return both
+    check_given_once(merged)
+    return merged

@@ -50,7 +50,7 @@ def test_what_was_under_way_is_tried_again_and_first(tmp_path):
 
 def test_a_trial_that_ended_while_the_program_was_killed_is_not_tried_again(tmp_path, monkeypatch):
     first = opened(tmp_path)
-    monkeypatch.setattr(Trials, "_tell", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Trials, "_report_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         done(first, START)
     monkeypatch.undo()

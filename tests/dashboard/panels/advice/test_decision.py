@@ -26,7 +26,7 @@ def decision(page):
 
 def told(page, **reply):
     """The server's next answer."""
-    decision(page)._asked_at = -10.0
+    decision(page)._request_time = -10.0
     content(page)
     page.sender.answer("decide_status", **reply)
     return content(page)

@@ -82,9 +82,7 @@ def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sende
 
 
 def test_arrows_held_down_while_a_pattern_is_awaited_lose_no_step(session: Session, sender: Sender) -> None:
-    """The first and the last point are requested, those between are skipped, and the answer that comes late is
-    shown.
-    """
+    """The first and last points are requested, those between are skipped, and the answer that comes late is shown."""
     click(session, x_A=0.0, y_A=0.0)
     for _ in range(20):
         content(session)

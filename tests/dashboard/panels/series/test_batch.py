@@ -32,7 +32,7 @@ def page(tmp_path):
 
 
 def told(page, reply):
-    page.batch._asked_at = -10.0
+    page.batch._request_time = -10.0
     content(page)
     page.sender.answer("batch_status", **reply)
     return content(page)

@@ -37,7 +37,7 @@ def page():
 
 
 def told(page, reply):
-    page.tune._asked_at = -10.0
+    page.tune._request_time = -10.0
     content(page)
     page.sender.answer("tune_status", **reply)
     return content(page)

@@ -275,7 +275,7 @@ REFUSED = "stream_file: the server refuses the header of the scan (impossible_va
 
 @pytest.mark.slow
 def test_the_recording_of_a_server_is_bit_for_bit(program, raw, tmp_path):
-    """And a header that it refuses is reported."""
+    """A header that the server refuses is reported, too."""
     with server(tmp_path) as running:
         addresses = (running.data, running.control)
         assert run(program, raw, *addresses, *MOS2, "--type", "<c2") == (1, "", REFUSED)

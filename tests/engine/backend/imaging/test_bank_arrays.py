@@ -77,10 +77,10 @@ def test_filters_leave_with_their_owner():
         found = arrays.contract(weights, planes, reads, 1.0)
         expected = CompiledContraction().contract(weights, planes.get(), reads, 1.0)
         assert (np.abs(found - expected) <= bound(weights, planes.get(), reads, 1.0)).all(), "never an older filter's"
-    assert len(arrays._kept) == 3  # these weights, their index and sign
+    assert len(arrays._copies) == 3  # these weights, their index and sign
     del weights, reads
     gc.collect()
-    assert not arrays._kept
+    assert not arrays._copies
 
 
 class Watched:

@@ -1,4 +1,4 @@
-"""The mean pattern of a scan whose beam wanders is sampled between pixels, so that shifting it causes no ringing."""
+"""The mean pattern of a scan whose beam wanders is known between pixels, so that shifting it causes no ringing."""
 
 from dataclasses import replace
 

@@ -163,7 +163,7 @@ def test_astigmatism_is_looked_for_where_a_handedness_is_within_reach(
 ) -> None:
     """The result does not depend on which handedness comes first."""
     monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
-    monkeypatch.setattr(together, "_on_few", lambda _joint: None)
+    monkeypatch.setattr(together, "_by_few_frequencies", lambda _joint: None)
     search: Any = None
     for best in (False, True):
         plain: Any = {

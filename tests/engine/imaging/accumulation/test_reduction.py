@@ -205,7 +205,7 @@ def test_of_large_frames_few_wake_a_helper(shape, pieces):
 
 @pytest.mark.parametrize(("frame_bytes", "held"), [(96 * 96 * 2, 20), (2**16, 4), (2**17, 4), (2**19, 4), (2**21, 2)])
 def test_groups_are_several_times_as_many_as_are_added_together(frame_bytes, held):
-    assert accumulators._held(frame_bytes) == held
+    assert accumulators._frames_at_a_time(frame_bytes) == held
 
 
 def test_full_pixels_add_up_exactly():

@@ -65,7 +65,7 @@ def test_the_single_sidebands_tell_amplitude_from_phase(aberrations):
 
 @pytest.mark.slow
 def test_one_sideband_tells_the_phase_alone():
-    """One sideband has half of the information of both: the same phase without absorption, a different one with it."""
+    """One sideband shows half of what both show: the same phase without absorption, a different one with it."""
     both, truth = maps({}, ["ssb"])
     one, _ = maps({}, ["ssb"], {"ssb.sidebands": 1})
     assert correlation(one["ssb"], truth) > 0.9

@@ -29,7 +29,7 @@ def likeness(dataset: Dataset, specimen: Any) -> float:
 
 
 def test_the_model_is_moved_and_not_the_counts(simulated, wandering):
-    """Over seeds: 0.993, 0.988, 0.993 for patterns in place; 0.993, 0.992, 0.993 told, 0.953, 0.929, 0.947 untold."""
+    """Over seeds: 0.993, 0.988, 0.993 in place; displaced 0.993, 0.992, 0.993, without offsets 0.953, 0.929, 0.947."""
     moved = wandering(0.5)
     in_place, told = (likeness(one.dataset, one.specimen) for one in (simulated, moved))
     assert told > in_place - 0.01
@@ -37,7 +37,7 @@ def test_the_model_is_moved_and_not_the_counts(simulated, wandering):
 
 
 def test_coefficients_may_wander_by_pixels(simulated, wandering):
-    """Over seeds: 0.962, 0.947, 0.962 for patterns in place; 0.963, 0.945, 0.963 told, 0.46 to 0.56 untold."""
+    """Over seeds: 0.962, 0.947, 0.962 in place; displaced 0.963, 0.945, 0.963, without offsets 0.46 to 0.56."""
     moved = wandering(1.5)
     (still, _), (coefficients, _) = (compressed(one.dataset, "zernike:28+1") for one in (simulated, moved))
     in_place, told = (likeness(one, simulated.specimen) for one in (still, coefficients))

@@ -232,7 +232,7 @@ def test_noise_spread_sees_a_detector_that_smears_electrons():
     smeared = independent + np.roll(independent, 1, 1) + np.roll(independent, 1, 2)
     assert (
         abs(_noise_spread(_second_differences(independent), interior)) < 0.05
-    )  # of 400 patterns of 400 pixels: 1 / 400 by chance
+    )  # 400 patterns of 400 pixels: 1 / 400 by chance
     assert _noise_spread(_second_differences(smeared), interior) > 0.25  # neighbours share one of three
 
 

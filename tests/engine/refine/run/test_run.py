@@ -201,9 +201,11 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     tuned = Tuned(simulated.dataset, Preset(num_slices=1), orientation=Orientation(True, 10.0))
     start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
     begun = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
-    still, context, _ = run._still(replace(tuned, begun=begun), TrialContext("cpu", start=start), may_turn=True)
+    still, context, _ = run._drift_checked(
+        replace(tuned, warm_start=begun), TrialContext("cpu", start=start), may_turn=True
+    )
     assert context.start.rotation_deg == 32.0
-    assert still.begun is context.begun is None  # an object cannot be rotated, so it is begun anew
+    assert still.warm_start is context.warm_start is None  # an object cannot be rotated, so it is begun anew
 
 
 @pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])
@@ -216,10 +218,12 @@ def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulate
         return replace(tuned, dataset=replace(tuned.dataset, calibration=tuned.dataset.calibration.having(**optics)))
 
     monkeypatch.setattr(run, "with_freed_optics", freed)
-    monkeypatch.setattr(run, "_still", lambda found, context, *, may_turn: asked.append(found.dataset.calibration))
+    monkeypatch.setattr(
+        run, "_drift_checked", lambda found, context, *, may_turn: asked.append(found.dataset.calibration)
+    )
     drift = Drift((1.0, 1.0), (0.3, 0.3), 60.0, 0.0, False, "left alone", deviations)
     context, tuned = TrialContext("cpu"), Tuned(simulated.dataset, Preset(num_slices=1))
-    run._with_optics(tuned, context, replace(context.seen.measure(tuned.dataset, tuned.preset), drift=drift))
+    run._with_optics(tuned, context, replace(context.cache.measure(tuned.dataset, tuned.preset), drift=drift))
     assert asked[0].astigmatism_is_doubted is doubted
     assert (asked[0].get("C12a"), asked[0].get("C12b")) == (3.0, -4.0)
     assert asked[0].entries["C12a"].uncertainty == (5.0 if doubted else None)

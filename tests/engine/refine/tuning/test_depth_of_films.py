@@ -1,4 +1,4 @@
-"""Depth of atoms at random, which is asked of longer trials where short ones show none."""
+"""Depth of randomly placed atoms, determined by longer trials if short ones show none."""
 
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
@@ -20,13 +20,13 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch):
-    """The thickness that is laid out is the one that trials of several come to."""
+    """Use the thickness found by trials of several slices."""
     monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
 @pytest.fixture
 def longer(monkeypatch):
-    """Short trials show no depth; longer ones gain these shares by it. What they were asked for."""
+    """Make short trials show no depth and longer ones gain these shares by it; return the settings of longer trials."""
 
     def gains(by):
         asked = []
@@ -51,7 +51,7 @@ def found(**known):
 
 @pytest.mark.parametrize(("by", "depths"), [({LESS: 0.02, FIRST: 0.01}, LESS), ({LESS: -0.01, FIRST: 0.02}, FIRST)])
 def test_depth_that_longer_trials_show_is_taken(longer, by, depths):
-    """Half of a depth of focus or a whole one, whichever predicts better; in one half turn."""
+    """Half of a depth of focus or a whole one is used, whichever predicts better; in one half turn."""
     asked = longer(by)
     tuned = found(atoms_at_random=True)
     assert tuned.preset.object.num_slices == 3

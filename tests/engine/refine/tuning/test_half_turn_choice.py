@@ -1,4 +1,4 @@
-"""The half turn taken where settled trials through a thick specimen prefer it."""
+"""The half turn adopted if converged trials through a thick specimen prefer it."""
 
 from dataclasses import replace
 
@@ -82,6 +82,6 @@ def test_longer_trials_end_half_way_where_they_prefer_what_there_is(tuned):
 
 def test_what_it_begins_from_turns_with_it(tuned):
     begun = WarmStart(np.exp([[[[0.1j, 0.2j]]]]), 0.5, (1.0, 2.0))
-    found, _ = with_half_turn(replace(tuned, begun=begun), [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
-    np.testing.assert_allclose(np.angle(found.begun.object), [[[[-0.2, -0.1]]]])
-    assert found.begun.origin_A == (-1.0, -2.5)
+    found, _ = with_half_turn(replace(tuned, warm_start=begun), [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
+    np.testing.assert_allclose(np.angle(found.warm_start.object), [[[[-0.2, -0.1]]]])
+    assert found.warm_start.origin_A == (-1.0, -2.5)

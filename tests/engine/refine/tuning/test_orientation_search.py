@@ -1,4 +1,4 @@
-"""Rotation and handedness by patterns held out, where the calibration could not tell."""
+"""Rotation and handedness by held-out patterns, where the calibration could not decide."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def blind(dataset: Dataset, **entries: Quantity) -> Dataset:
 
 @pytest.fixture(scope="module")
 def plain() -> Dataset:
-    """256 patterns without anything to see."""
+    """256 patterns without any content."""
     row, column = np.divmod(np.arange(256), 16)
     scan = simulated(scan_shape=(16, 16), detector_shape=(16, 16), specimen="circles")
     patterns = np.zeros((256, 16, 16), np.uint8)
@@ -42,7 +42,7 @@ def test_open_is_what_was_looked_for_and_not_found(plain):
     assert is_open(plain, Preset())
     assert not is_open(blind(plain, detector_transform=Quantity("none", Origin.ESTIMATED)), Preset())
     assert is_open(blind(plain, **NOTHING), Preset())
-    half_turn_open = Quantity(10.0, Origin.UNDECIDED, 0.5)  # which one slice cannot tell
+    half_turn_open = Quantity(10.0, Origin.UNDECIDED, 0.5)  # one slice cannot determine it
     assert not is_open(blind(plain, **NOTHING | {"rotation_deg": half_turn_open}), Preset())
     assert not is_open(blind(plain, rotation_deg=Quantity(10.0, Origin.GIVEN)), Preset())
     assert not is_open(plain.part(np.arange(255)), Preset())
@@ -51,7 +51,7 @@ def test_open_is_what_was_looked_for_and_not_found(plain):
 
 
 def judged_by(monkeypatch, loss_of):
-    """Losses of sixteen groups in place of trials: loss_of(transposed, degrees from the true angle, group)."""
+    """Replace trials by losses of sixteen groups: loss_of(transposed, degrees from the true angle, group)."""
     asked = []
 
     def loss(dataset, preset, sweeps, context, **_):
@@ -87,7 +87,7 @@ def test_the_lowest_valley_is_found_and_said(plain, monkeypatch):
 
 @pytest.mark.parametrize("moved", [1e-13, -1e-13, *np.random.default_rng(5).uniform(-7.5, 7.5, 10)])
 def test_the_valley_is_found_wherever_it_lies_between_the_angles(plain, monkeypatch, moved):
-    """Also next to an angle that was tried: two that differ by rounding tell no parabola."""
+    """This includes a valley next to a tried angle: two angles that differ by rounding do not determine a parabola."""
     judged_by(monkeypatch, lambda transposed, away, group: valley(transposed, away - moved, group))
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset.calibration.rotation_deg == pytest.approx(-95.0 + moved, abs=0.2)
@@ -121,7 +121,7 @@ def test_two_handednesses_that_are_as_good_change_nothing(plain, monkeypatch):
 
 @pytest.mark.slow
 def test_a_scan_that_maps_cannot_orient():
-    """A bilayer at a step that its maps do not resolve, read the wrong way round under an angle that says nothing."""
+    """A bilayer at a step that its maps do not resolve, read with the wrong handedness and an arbitrary angle."""
     scan = simulated(
         scan_shape=(20, 20),
         scan_step_A=(1.4, 1.4),

@@ -1,4 +1,4 @@
-"""Decisions about several scans of one place: a drift for each, one orientation for all."""
+"""Decisions for several scans of one place: a drift for each, one orientation for all."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ PRESET = Preset(num_slices=1, probe_modes=1, scan_tilts_mrad=((0, 0), (0, 0), (0
 
 @pytest.fixture(scope="module")
 def scans(drifted):
-    """The first drifts, the second does not, and the beam of the second lies elsewhere; of the third half is there."""
+    """The first scan drifts; the second does not, and its beam lies elsewhere; of the third only half exists."""
     moving, still = drifted(DRIFT_A, 5), drifted((0.0, 0.0), 5)
     half = still.part(np.arange(len(still.point) // 2))
     return [moving, replace(still, beam_center_px=still.beam_center_px + np.array([0.3, 0.0])), half]

@@ -1,4 +1,4 @@
-"""Tilts of several scans that are the wrong way round are told."""
+"""Tilts of several scans with the wrong sign are reported."""
 
 import numpy as np
 import pytest

@@ -239,7 +239,7 @@ def test_how_raw_packets_were_understood_is_told(tmp_path):
     begins = {number: edge_word("1 rise", timing.line(number, 4), 0) for number in range(12)}
     lines = [line_packets(line, number, timing, sensor, rng) for number, line in enumerate(patterns)]
     words = np.frombuffer(b"".join(lines), "<u8").copy()
-    words[words >> np.uint64(56) == 0x6A] = 0  # pulses' falling edges
+    words[words >> np.uint64(56) == 0x6A] = 0  # where the pulses end
     words[words == begins[5]] = 0
     (tmp_path / "scan.tpx3").write_bytes(words.tobytes())
     source, target = str(tmp_path / "scan.tpx3"), str(tmp_path / "scan.h5")

@@ -20,7 +20,7 @@ class Supervisor:
         self.data_address = config.data
 
     def start(self) -> None:
-        """It has nothing to start."""
+        """There is nothing to start."""
 
     def watch(self) -> int:
         raise KeyboardInterrupt

@@ -88,7 +88,7 @@ def test_what_a_detector_does_besides_is_outside_the_kernel():
 
 @pytest.mark.parametrize("kind", SIGNED)
 def test_nothing_is_left_to_what_memory_held_before(kind):
-    """Sums are not cleared first: a row without a derivative must be 0, as a mask of zeros turns stale NaN into NaN."""
+    """Sums are not cleared first: a row without a derivative must be set to 0, as 0 times a stale NaN is NaN."""
     problem = problem_of(kind, bright_and_dark(kind))
     made = projection.projection_of(problem, problem.model)
     sums = np.full((3, len(made.many)), np.nan, np.float32)

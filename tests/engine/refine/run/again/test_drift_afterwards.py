@@ -14,7 +14,7 @@ from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
-from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
+from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, drift_is_tested
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema import Origin
@@ -206,9 +206,9 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gai
 def test_of_which_runs_it_is_asked(moving, changes, drift):
     preset = Preset.from_mapping({**SETTINGS, **changes})
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
-    assert is_asked(replace(measured, drift=LEFT), PRESET)
-    assert is_asked(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
-    assert not is_asked(replace(measured, drift=drift), preset)
+    assert drift_is_tested(replace(measured, drift=LEFT), PRESET)
+    assert drift_is_tested(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
+    assert not drift_is_tested(replace(measured, drift=drift), preset)
 
 
 def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
@@ -217,7 +217,7 @@ def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
     resolution_A = 1 / measured.probe.semiangle_invA
     for share, asked in ((0.9, True), (1.1, False)):  # root mean square of a uniform motion from end to end
         drift = replace(LEFT, drift_A=(share * math.sqrt(12) * resolution_A, 0.0))
-        assert is_asked(replace(measured, drift=drift), PRESET) is asked
+        assert drift_is_tested(replace(measured, drift=drift), PRESET) is asked
 
 
 @pytest.mark.parametrize("origin", quick_first([Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED]))
@@ -239,7 +239,7 @@ def test_of_a_rotation_that_maps_have_found_the_turn_is_left_aside(moving, gains
 
 def test_few_patterns_are_not_asked(simulated):
     measured = prepare(simulated.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
-    assert not is_asked(replace(measured, drift=LEFT), PRESET)
+    assert not drift_is_tested(replace(measured, drift=LEFT), PRESET)
 
 
 @pytest.mark.slow
@@ -252,6 +252,6 @@ def test_a_run_that_refines_its_thickness_is_asked(moving, gains):
 
 def test_runs_that_refine_more_than_object_and_probe_are_not_asked(moving, gains, monkeypatch):
     gains(7.0)
-    monkeypatch.setattr(drift_afterwards, "gone_on", None)
+    monkeypatch.setattr(drift_afterwards, "continued_without_drift", None)
     result = refined(moving, Preset.from_mapping({**SETTINGS, "update_beam_current": True}))
     assert result.state == "done" and not result.drift.applied

@@ -15,15 +15,15 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn
-from ptylive.engine.refine.run.again.drift_afterwards import Held
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
 from ptylive.engine.refine.run.again.other_half_turn import (
     LEFT,
     Runs,
     Turned,
     counting_noise,
-    leaves_much,
-    may_be_asked,
+    half_turn_is_tested,
     refined_either,
+    residual_is_large,
 )
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.parameter_search import present_value
@@ -91,7 +91,7 @@ class Asked:
             if one.state == "done":
                 self.told.append(one.message)
 
-        held = Held(tell)
+        held = HeldEnd(tell)
         held(progress("first", "done"))
         identity = checkpoints.Identity("here")
         observers = Observers(tell, lambda: False, files.get("checkpoint"), identity, files.get("loss_table"))
@@ -121,8 +121,8 @@ def test_a_refinement_that_leaves_little_is_not_asked(asked):
 
 @pytest.mark.parametrize("changed", [{"slices": 1}, {"noise": None}, {"result": Result((9000.0, 9000.0), "stopped")}])
 def test_nor_one_slice_nor_what_has_no_noise_nor_a_stopped_one(asked, changed):
-    assert leaves_much(asked.first)
-    assert not leaves_much(replace(asked.first, **changed))
+    assert residual_is_large(asked.first)
+    assert not residual_is_large(replace(asked.first, **changed))
 
 
 def test_one_that_leaves_far_less_is_refined_and_stands(asked, tmp_path):
@@ -210,12 +210,12 @@ def test_what_was_the_exit_is_the_entrance(asked, monkeypatch):
     ],
 )
 def test_a_refinement_of_several_slices_that_ends_by_itself_may_be_asked(asked, changed, expected):
-    assert may_be_asked(asked.dataset, THICK.model_copy(update=changed)) is expected
+    assert half_turn_is_tested(asked.dataset, THICK.model_copy(update=changed)) is expected
 
 
 def test_nobody_asks_where_the_half_turn_was_stated(asked):
     given = asked.dataset.calibration.having(rotation_deg=Quantity(25.0, Origin.GIVEN))
-    assert not may_be_asked(replace(asked.dataset, calibration=given), THICK)
+    assert not half_turn_is_tested(replace(asked.dataset, calibration=given), THICK)
 
 
 @pytest.mark.parametrize("kind", [DataTermKind.AMPLITUDE, DataTermKind.POISSON])

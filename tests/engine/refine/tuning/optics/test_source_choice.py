@@ -1,4 +1,4 @@
-"""The source that probe modes begin with, by held-out loss."""
+"""The source from which probe modes begin, chosen by held-out loss."""
 
 import pytest
 from columns import scan_of_columns
