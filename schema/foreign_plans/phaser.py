@@ -172,7 +172,7 @@ def point_spread(value: Any, into: Gathered) -> None:
     if table.get("type") == "gaussian" and not isinstance(sigma, list | tuple):
         into.preset["detector_psf_px"] = number_of(sigma, "mtf.sigma")
     else:
-        into.notes.append("--set detector_psf takes any point spread as an image")
+        into.notes.append("--set detector_psf accepts any point spread as an image")
 
 
 def slices(value: Any, into: Gathered) -> None:

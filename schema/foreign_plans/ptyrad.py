@@ -339,7 +339,7 @@ REST: tuple[Row, ...] = (
         setting("epoch_max"),
     ),
     Row("INDICES_MODE", RECON, {"mode": "full"}, E, (), "`--set sequence`"),
-    Row("BATCH_SIZE", RECON, None, M, ("batch_size",), "of the sweeps; L-BFGS takes all", batch),
+    Row("BATCH_SIZE", RECON, None, M, ("batch_size",), "of the sweeps; L-BFGS uses all patterns", batch),
     Row("GROUP_MODE", RECON, "random", S, (), "sweeps draw their batches at random; `batch_choice` of optimizer=adam"),
     *(
         Row(name, RECON, None, S, (), FIGURES)
