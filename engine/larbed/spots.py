@@ -83,8 +83,8 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     start = Lattice(np.array(np.unravel_index(int(mean.argmax()), mean.shape), dtype=np.float64), basis)
     if start.spacing_px < LEAST_SPACING_PX:
         raise InputFileError(
-            f"spots lie {start.spacing_px:.1f} pixels apart, {LEAST_SPACING_PX:.0f} are needed",
-            "check cell, energy_eV and detector_pixel_mrad, or take a longer camera length",
+            f"spots are {start.spacing_px:.1f} pixels apart, {LEAST_SPACING_PX:.0f} are needed",
+            "check cell, energy_eV and detector_pixel_mrad, or use a longer camera length",
         )
     start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
     root, best, most = np.sqrt(mean.clip(0)), start, 0.0
@@ -100,7 +100,7 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     stretch = np.linalg.norm(best.basis_px, axis=1) / np.linalg.norm(basis, axis=1)
     if np.abs(stretch - 1).max() > 0.1:
         raise InputFileError(
-            "no lattice of this cell is seen on the mean pattern", "check cell, energy_eV and detector_pixel_mrad"
+            "the mean pattern shows no lattice of this cell", "check cell, energy_eV and detector_pixel_mrad"
         )
     return best
 

@@ -59,7 +59,7 @@ class SimulatedScan:
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
-        check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "take fewer points")
+        check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "use fewer points")
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
         grid = ObjectGrid.around(trajectory.positions_A, window)
@@ -226,7 +226,7 @@ def _arrays(readout: Readout) -> Mapping[str, Array]:
 def _propagators(window: Window, specimen: Specimen) -> ComplexArray:
     """Free-space propagators behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
     count = specimen.slices - 1
-    check_fits(48.0 * count * window.size**2, f"{count} propagators", "take thicker slices")
+    check_fits(48.0 * count * window.size**2, f"{count} propagators", "use thicker slices")
     rows, cols = window.frequencies()
     q2 = rows**2 + cols**2
     free = np.exp(-1j * np.pi * window.wavelength_A * specimen.slice_thickness_A * q2) * (q2 <= window.limit_invA**2)

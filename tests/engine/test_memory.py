@@ -83,7 +83,9 @@ def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(MetadataError, match=f"fit neither the memory nor the disk .*{tmp_path}: No space") as refused:
+    with pytest.raises(
+        MetadataError, match=f"fit neither into memory nor on the disk .*{tmp_path}: No space"
+    ) as refused:
         memory.Scratch(tmp_path).zeros((600,), np.uint8, "patterns")
     assert "TMPDIR" in refused.value.hint
     with pytest.raises(MetadataError, match="No such file"):

@@ -223,8 +223,8 @@ def _without_background(modes: ComplexPlane, measured: Measurement, preset: Pres
     remaining = 1 - float(background.sum()) / counts
     if remaining <= 0:
         raise MetadataError(
-            f"start_background has {background.sum():.4g} counts, a pattern {counts:.4g} in the mean",
-            "give the counts that are in every pattern",
+            f"start_background has {background.sum():.4g} counts, a pattern has {counts:.4g} on average",
+            "give the counts that every pattern contains",
         )
     return np.asarray(modes * np.sqrt(remaining))
 
@@ -258,7 +258,7 @@ def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None
     check_fits(
         OBJECT_BYTES * pixels,
         f"the object of {' x '.join(map(str, shape))} pixels of {pixel_A:.3g} Å",
-        "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
+        "check scan_step_A, detector_pixel_mrad and energy_eV, or use fewer slices",
     )
 
 
@@ -311,5 +311,5 @@ def _start_modulus(
 def _no_modulus(strategy: Strategy) -> str:
     """Why the modulus of a map cannot be used as a start; empty if it can."""
     if not strategy.start_from_map:
-        return "the run does not start from it"
-    return "the object has phases only" if strategy.object_form is ObjectForm.PHASE else ""
+        return "the run does not start from that map"
+    return "the object has only a phase" if strategy.object_form is ObjectForm.PHASE else ""

@@ -229,7 +229,7 @@ def _refined_once(
         warm or tuned.warm_start,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
-        raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
+        raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured

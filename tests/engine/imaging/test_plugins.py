@@ -127,8 +127,8 @@ def test_the_example_s_map_is_a_curl(example):
         ("raise RuntimeError('no\\nlicence')", "RuntimeError: no licence"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("import no_such_thing", "No module named 'no_such_thing'"),
-        ("x = 1", "nothing there is declared with @live_map"),
-        ("from ptylive.engine.imaging.declaration import Method\nMethod('X', '', None, ())", "no name of a map"),
+        ("x = 1", "it declares nothing with @live_map"),
+        ("from ptylive.engine.imaging.declaration import Method\nMethod('X', '', None, ())", "not a valid map name"),
     ],
 )
 def test_a_package_that_cannot_be_loaded_costs_a_line(tmp_path, monkeypatch, caplog, code, reason):
@@ -189,8 +189,8 @@ def pictures(data, name="mine", **more):
         (pictures(np.zeros((12, 11))), "has shape"),
         (pictures(np.zeros(144)), "has shape"),
         (pictures(np.zeros((1200, 1200))), "has shape"),
-        (pictures(np.full((12, 12), np.nan)), "no finite numbers"),
-        (pictures(np.zeros((12, 12), complex)), "no finite numbers"),
+        (pictures(np.full((12, 12), np.nan)), "not finite numbers"),
+        (pictures(np.zeros((12, 12), complex)), "not finite numbers"),
         (pictures(np.zeros((12, 12)), settings={"self": object()}), "texts and numbers"),
     ],
 )

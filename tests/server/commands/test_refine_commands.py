@@ -360,7 +360,7 @@ def test_scans_beside_go_along_with_what_is_known_of_each(commands: RefineComman
 @pytest.mark.parametrize(
     ("beside", "more", "said"),
     [
-        (["left.h5"], {}, "2 scans, and scan_tilts_mrad speaks of 3"),
+        (["left.h5"], {}, "2 scans, and scan_tilts_mrad lists 3"),
         (["left.h5", "left.h5"], {}, "there twice"),
         (["left.h5", "grain.h5"], {}, "there twice"),
         (["left.h5", "sums.h5"], {}, "holds coefficients"),

@@ -118,7 +118,7 @@ def test_a_stop_while_pixels_are_refined_anew_leaves_those_that_were_kept(script
     once = run(simulated.dataset, dgp_held_out=0.1)
 
     def progress(now):
-        if now.message == "pixels refined anew with all patterns":
+        if now.message == "pixels refined again with all patterns":
             asked.append(now)
 
     preset = Preset.from_mapping({**ODD, "dgp_epochs": 3, "dgp_held_out": 0.1})
