@@ -168,7 +168,7 @@ def _limit(picture: Picture) -> str:
 
 def _about_units(picture: Picture) -> str:
     """Both in words, and what more dose would bring."""
-    lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel by noise"]
+    lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel from noise"]
     for dose, one in picture.carries.items():
         what = "information limit" if dose == 1 else f"with {dose:g} × the dose"
         lines.append(f"{what}: {carried(one)}")

@@ -122,7 +122,7 @@ class ClusterCrew:
         """See Crew."""
         gone = [address for address in self._addresses if address not in self._asked(self._cluster.workers)]
         if gone:
-            raise CrewLost(f"{gone[0]} has gone")
+            raise CrewLost(f"{gone[0]} is gone")
         found = []
         for tile in range(self._tiles):
             found += [(tile, message) for message in unpack(self._call(tile, "hear"))["messages"]]

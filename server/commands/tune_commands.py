@@ -120,7 +120,7 @@ class TuneCommands:
             "where": list(where.request),
         }
         again = {name: asked[name] for name in AGAIN}
-        now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, where.words, again)
+        now = Standing(recording, scan.header.series, "running", "examining the scan", trials, where.words, again)
         self._now = now
         self._work.begin(request, lambda message: _hear(now, message), lambda why: self._ended(now, why))
         return {"folder": request["folder"], "state": "running"}
@@ -167,7 +167,9 @@ class TuneCommands:
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
         if scan.recording is None or not scan.recording.exists():
-            raise CommandError("tuning needs the recording, and this scan has none", "start without --no-record")
+            raise CommandError(
+                "tuning needs the recording, but this scan was not recorded", "start without --no-record"
+            )
         return scan, scan.recording
 
     def _ended(self, now: Standing, why: str) -> None:

@@ -89,14 +89,14 @@ class Begun:
     def details(self) -> dict[str, str]:
         """How it was found, for people."""
         wanted = self.wanted
-        judged = "loss of patterns held out" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
+        judged = "loss of held-out patterns" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
         varied = [f"{one.title} {_spoken(one)}" for one in self.over]
         preset = self.job.preset
         return {
             "scan": str(wanted.scan),
             "varied": "; ".join(varied),
             "judged by": judged,
-            "a trial": f"{len(self.part.patterns)} patterns of the middle of the scan, {wanted.sweeps} sweeps",
+            "a trial": f"{len(self.part.patterns)} patterns from the middle of the scan, {wanted.sweeps} sweeps",
             "slices": str(preset.object.slices),
             "probe modes": str(preset.probe.probe_modes),
             "command": wanted.command_line,
@@ -111,7 +111,7 @@ def _spoken(one: Range) -> str:
     """How far a value is varied, and where it begins."""
     if one.choices:
         return " or ".join(str(choice) for choice in one.choices)
-    begins = "" if one.start is None else f", {one.spoken(one.start)} before"
+    begins = "" if one.start is None else f", starting at {one.spoken(one.start)}"
     return f"from {one.low:.4g} to {one.spoken(one.high)}{begins}"
 
 
@@ -175,13 +175,15 @@ def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[
         known = True
     if not known and (thickness is not None or SLICES in asked):
         raise MetadataError(
-            "no thickness is known to begin with", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
+            "no thickness is known to start from", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
         )
     if thickness is not None and preset.object.num_slices == "auto" and preset.object.slice_distances_A is None:
         return _for_what_may_be_found(part, preset, thickness), []
     preset = with_given_depth(part, preset)
     if preset.object.num_slices == "auto":
-        note = "one slice is taken: give num_slices and total_thickness_A, or tune the thickness, where it is thick"
+        note = (
+            "one slice is used: if the specimen is thick, give num_slices and total_thickness_A, or tune the thickness"
+        )
         return preset.model_copy(update={SLICES: 1}), [note]
     if thickness is not None and preset.object.slices == 1:
         preset = preset.model_copy(update={SLICES: 2})

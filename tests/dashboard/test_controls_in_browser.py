@@ -275,7 +275,7 @@ def test_refine_and_stop_by_keyboard(server: FakeServer, dashboard: RunningDashb
     page.keyboard.press("/")
     page.keyboard.type("rs")
     page.keyboard.press("Escape")
-    expect(page.locator(".sentence")).to_have_text("note kept")  # until then nothing else can be asked for
+    expect(page.locator(".sentence")).to_have_text("note saved")  # until then nothing else can be asked for
     page.keyboard.press("s")
     page.keyboard.press("r")
     eventually(lambda: len(server.received("refine")) == 1)

@@ -72,11 +72,11 @@ class DecisionAdvice(Quiet):
     def press(self, request: Request) -> None:
         """Start the trials, or cancel them."""
         if request.key == "stop":
-            self._orders.send("decide_stop", "the trials are given up")
+            self._orders.send("decide_stop", "the trials were cancelled")
         elif request.key == "start" and self._can:
             self._mine, self._told, self._asked_at = True, {"state": "running", "message": "…"}, time.monotonic()
             self._orders.send(
-                "decide", "trials have begun, the form is filled at their end", preset=self._form().preset()
+                "decide", "trials have started; they fill in the form when they end", preset=self._form().preset()
             )
 
     def takers(self) -> Takers:

@@ -94,17 +94,17 @@ class OrientationChoice(Quiet):
         try:
             ways = [Way.of(one) for one in list(reply["orientations"])[:MOST]]
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("orientations were not understood: %s", error)
-            self._said = "the answer was not understood"
+            logger.warning("orientations could not be read: %s", error)
+            self._said = "the answer could not be read"
             return
         if not ways:
-            self._said = "too few points, or no scan step, to tell orientations apart"
+            self._said = "too few points, or no scan step, to distinguish orientations"
             return
         certain = ways[0].curl < UNDECIDED_CURL
         self._said = (
-            "the first has the least curl; of two that differ by half a turn atoms are bright in the first"
+            "the first has the least curl; of two that differ by half a turn, atoms are bright in the first"
             if certain
-            else "the centre of mass does not tell them apart: choose by what you know of the specimen"
+            else "the centre of mass does not distinguish them: choose by what you know about the specimen"
         )
         self._ways = ways
 
@@ -114,7 +114,7 @@ class OrientationChoice(Quiet):
             return
         way = self._ways[index]
         values = {"rotation_deg": round(way.rotation_deg, 3), "detector_transform": way.transform}
-        self._orders.send("configure", f"orientation: {way.text}; undo goes back", values=values)
+        self._orders.send("configure", f"orientation: {way.text}; undo reverts it", values=values)
         self._close()
 
     def lists(self) -> Mapping[str, Any]:

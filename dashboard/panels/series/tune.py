@@ -105,9 +105,9 @@ class TunePanel:
             self._start(form_of(request.value))
         elif request.key == "resume" and self._told.asked:
             asked = {**self._told.asked, "trials": self._trials(form_of(request.value))}
-            self._send("going on with the trials", asked)
+            self._send("continuing the trials", asked)
         elif request.key == "stop":
-            self._orders.send("tune_stop", "stopping the trials: those that have ended are kept")
+            self._orders.send("tune_stop", "stopping; finished trials are kept")
         elif request.key == "use" and self._told.settings:
             self._take_over()
 
@@ -119,7 +119,7 @@ class TunePanel:
     def _start(self, form: TuneForm) -> None:
         over, self._wrong = form.checked()
         if self._wrong:
-            self._orders.say("not started: see the fields that are marked")
+            self._orders.say("not started: see the marked fields")
             return
         asked = {"over": over, "preset": self._preset()}
         trials = form.number_of_trials()
@@ -136,20 +136,20 @@ class TunePanel:
         if told.corrections:
             titles = {one.name: one.title for one in told.values}
             names = ", ".join(titles.get(name) or name for name in told.corrections)
-            said = f"the best settings are in the form, {names} in the calibration of this scan (undo takes it back)"
+            said = f"best settings copied to the form, and {names} to the calibration of this scan (undo reverts it)"
             self._orders.send("configure", said, values=dict(told.corrections))
         else:
-            self._orders.say("the best settings are in the form")
+            self._orders.say("best settings copied to the form")
 
     # -- what the page shows ------------------------------------------------------------------------------------------
 
     def texts(self) -> dict[str, str]:
         """Where it stands, in words."""
         told = self._told
-        doing = told.message or (f"{told.under_way} under way" if told.under_way else "")
+        doing = told.message or (f"{told.under_way} running" if told.under_way else "")
         count = f"{told.ended} of {told.wanted} trials" if told.wanted else f"{told.ended} trials" if told.ended else ""
         if told.other:
-            doing = f"scan {told.other} is being tuned: stop that first, or wait"
+            doing = f"scan {told.other} is being tuned: stop it first, or wait"
         return {
             "tune_state": WORDS.get(told.state, told.state),
             "tune_count": count,
@@ -196,7 +196,7 @@ class TunePanel:
 
 
 def _how(trial: Trial) -> tuple[str, str]:
-    word = {"done": "", "pruned": "given up: worse than others"}.get(trial.state, trial.reason or trial.state)
+    word = {"done": "", "pruned": "stopped early: worse than others"}.get(trial.state, trial.reason or trial.state)
     return seconds(trial.seconds), word
 
 
