@@ -48,29 +48,31 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     """Several words: a list, or one text separated by commas, as typed by users."""
     given = value.split(",") if isinstance(value, str) else value
     listed = tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else (given,)
-    if not all(isinstance(one, str) for one in listed):
-        raise MetadataError(f"{name} = {brief(value)} is no list of names", "give a list of texts")
-    return tuple(str(one) for one in listed)
+    if not all(isinstance(item, str) for item in listed):
+        raise MetadataError(f"{name} = {brief(value)} is not a list of names", "give a list of texts")
+    return tuple(str(item) for item in listed)
 
 
 def cluster(value: object) -> str | None:
     """Address of a cluster; None: no cluster."""
     if not isinstance(value, str | None):
-        raise MetadataError(f"cluster = {brief(value)} is no text", "write where it is, as tcp://SCHEDULER:8786")
+        raise MetadataError(f"cluster = {brief(value)} is not text", "write where it is, as tcp://SCHEDULER:8786")
     return value
 
 
 def table(name: str, value: object) -> dict[str, Any]:
     """A table of names and values."""
-    if not isinstance(value, Mapping) or not all(isinstance(one, str) for one in value):
-        raise MetadataError(f"{name} = {brief(value)} is no table of names and values", f"give {name}={{NAME: VALUE}}")
+    if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value):
+        raise MetadataError(
+            f"{name} = {brief(value)} is not a table of names and values", f"give {name}={{NAME: VALUE}}"
+        )
     return dict(value)
 
 
 def place(name: str, value: object) -> Path:
     """A path, which may begin with a home folder (``~/scan.h5``)."""
     if not isinstance(value, str | os.PathLike):
-        raise MetadataError(f"{name} = {brief(value)} is no path", "give a text or a pathlib.Path")
+        raise MetadataError(f"{name} = {brief(value)} is not a path", "give a text or a pathlib.Path")
     try:
         return Path(os.fsdecode(value)).expanduser()
     except RuntimeError as error:
@@ -81,7 +83,7 @@ def places(name: str, value: object) -> list[Path]:
     """One or several paths and patterns."""
     if isinstance(value, str | os.PathLike) or not isinstance(value, Iterable):
         return [place(name, value)]
-    return [place(name, one) for one in value]
+    return [place(name, item) for item in value]
 
 
 def settings(value: object) -> Any:
@@ -98,7 +100,7 @@ def metadata(value: object) -> dict[str, Any]:
     given = in_our_words(table("metadata", value))
     numbers = arrays_and_numbers(given)[1]
     check_given_once(numbers, ONE_COEFFICIENT)  # attributes of a file, which repeat some, may be passed on
-    return {**typed(numbers), **{name: one for name, one in given.items() if name not in numbers}}
+    return {**typed(numbers), **{name: item for name, item in given.items() if name not in numbers}}
 
 
 def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, Any]]:
@@ -106,7 +108,9 @@ def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, 
     try:
         counts, values = np.asarray(value), dict(given)
     except ValueError as error:  # rows of different lengths
-        raise MetadataError(f"source is no array: {error}", "give patterns of one size, as many in each row") from None
+        raise MetadataError(
+            f"source is not an array: {error}", "give patterns of one size, as many in each row"
+        ) from None
     if counts.ndim == 0:
         raise MetadataError(f"source = {brief(value)} is neither a path nor an array", "give one of them")
     if counts.ndim < 3 or not (isinstance(value, np.ma.MaskedArray) and value.mask.any()):

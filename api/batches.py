@@ -59,13 +59,13 @@ def batch(  # noqa: PLR0913  (the public call: every keyword has a default)
     workers = None if workers is None else arguments.whole("workers", workers, 1)
     loaded = preset_of(arguments.settings(preset), folder)
     of_maps, settings = read_map_settings(settings)
-    wanted = {**loaded.settings, **settings}
+    resolved = {**loaded.settings, **settings}
     drawn = from_anywhere(arguments.table("detectors", {} if detectors is None else detectors))
     read_detectors(drawn)
     scans, _ = find_scans(arguments.places("files", files), folder)
     request = BatchRequest(
         folder,
-        Preset.from_mapping({**wanted, **of_the_start(wanted, of_maps)}),
+        Preset.from_mapping({**resolved, **of_the_start(resolved, of_maps)}),
         METHODS,
         {**loaded.corrections, **arguments.metadata(metadata or {})},
         loaded.metadata,

@@ -120,9 +120,9 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
 class Maps(Mapping[str, LiveMap]):
     """Maps of a scan by name; ``maps["obf"].data`` is the array (rows, cols), in ``maps["obf"].units``."""
 
-    def __init__(self, made: Reconstruction) -> None:
-        self._made = made
-        self._maps = {live_map.name: live_map for live_map in made.rendering.maps}
+    def __init__(self, reconstruction: Reconstruction) -> None:
+        self._reconstruction = reconstruction
+        self._maps = {live_map.name: live_map for live_map in reconstruction.rendering.maps}
 
     def __getitem__(self, name: str) -> LiveMap:
         if name not in self._maps:
@@ -137,7 +137,7 @@ class Maps(Mapping[str, LiveMap]):
 
     def __repr__(self) -> str:
         shapes = {" x ".join(map(str, live_map.data.shape)) for live_map in self._maps.values()}
-        return f"Maps({', '.join(self)}; {' and '.join(sorted(shapes))} pixels, {self._made.frames} frames)"
+        return f"Maps({', '.join(self)}; {' and '.join(sorted(shapes))} pixels, {self._reconstruction.frames} frames)"
 
     def _repr_html_(self) -> str:
         return self.show()._repr_html_()
@@ -145,7 +145,7 @@ class Maps(Mapping[str, LiveMap]):
     @property
     def calibration(self) -> Calibration:
         """The values that the maps were made with, and the origin of each."""
-        return self._made.calibration
+        return self._reconstruction.calibration
 
     @property
     def advice(self) -> Advice:
@@ -155,12 +155,12 @@ class Maps(Mapping[str, LiveMap]):
     @property
     def missing(self) -> Mapping[str, str]:
         """Maps that could not be made, with the reason."""
-        return self._made.rendering.missing
+        return self._reconstruction.rendering.missing
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Suspicious findings about the data, one sentence each."""
-        return self._made.remarks
+        return self._reconstruction.remarks
 
     def show(self, *names: str) -> Gallery:
         """Pictures of the named maps, or of all without names. Raises MetadataError for a map that was not made."""
@@ -169,7 +169,8 @@ class Maps(Mapping[str, LiveMap]):
                 raise MetadataError(f"no map {brief(name)}{self._why(name)}", f"made: {', '.join(self) or 'none'}")
         shown = {f"{name}, {self[name].units}": self[name] for name in names or self}
         return Gallery(
-            {title: one.data for title, one in shown.items()}, {title: one.sampling_A for title, one in shown.items()}
+            {title: live_map.data for title, live_map in shown.items()},
+            {title: live_map.sampling_A for title, live_map in shown.items()},
         )
 
     def _why(self, name: object) -> str:
@@ -197,8 +198,8 @@ class Refined:
     @property
     def phase_deviation(self) -> FloatArray | None:
         """Standard deviation (y, x) of the phase summed over slices, rad; NaN where it is unknown."""
-        found = self.result.phase_deviation
-        return None if found is None else found.map_rad
+        deviation = self.result.phase_deviation
+        return None if deviation is None else deviation.map_rad
 
     @property
     def probe(self) -> ComplexArray:
@@ -249,12 +250,14 @@ class Scan:
         with self._open() as source:
             shape = source.header.scan.shape
             points = f"{shape[0]} x {shape[1]} points" if shape else f"{source.frame_count} frames"
-            known = to_attributes(source.header)
-            said = ", ".join(f"{name} {known[name]:g}" for name in DESCRIBED if known.get(name))
+            attributes = to_attributes(source.header)
+            optics = ", ".join(f"{name} {attributes[name]:g}" for name in DESCRIBED if attributes.get(name))
             raw = source.header.basis.is_raw
             kind = np.dtype(source.header.detector.dtype).name if raw else f"coefficients ({source.header.basis.kind})"
             rows, cols = source.header.detector_shape
-            return f"{source.path.name!r}: {points} of {rows} x {cols} pixels, {kind}" + (f"; {said}" if said else "")
+            return f"{source.path.name!r}: {points} of {rows} x {cols} pixels, {kind}" + (
+                f"; {optics}" if optics else ""
+            )
 
     def __repr__(self) -> str:
         return f"Scan({self._described})"
@@ -298,9 +301,9 @@ class Scan:
         from ptylive.application.analysis.image_shifts import align_source
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
 
-        wanted = Alignment(bin_px, order, reference_of(reference), rounds, near)
+        alignment = Alignment(bin_px, order, reference_of(reference), rounds, near)
         with self._open() as source:
-            return align_source(source, self.values, wanted)
+            return align_source(source, self.values, alignment)
 
     def trotters(self, *frequencies: Iterable[float] | None) -> Trotters:
         """The 4D data over the detector at frequencies (row, col; 1/Å, scan axes); None or no argument: the strongest.
@@ -310,23 +313,23 @@ class Scan:
         """
         from ptylive.application.analysis.trotters import checked, trotters_of
 
-        wanted = checked(list(frequencies or [None]))
+        requested = checked(list(frequencies or [None]))
         with self._open() as source:
-            return trotters_of(source, self.values, wanted)
+            return trotters_of(source, self.values, requested)
 
     @cached_property
     def _starts(self) -> dict[tuple[Any, ...], Maps]:
         return {}
 
-    def _start(self, wanted: StartSettings) -> Maps:
+    def _start(self, settings: StartSettings) -> Maps:
         """The map from which a refinement starts, made once; logs the reason if it cannot be made."""
-        key = (name := wanted.start_map, *sorted(wanted.map_settings.items()))
+        key = (name := settings.start_map, *sorted(settings.map_settings.items()))
         if key not in self._starts:
-            self._starts[key] = self.reconstruct([name], settings=wanted.map_settings)
-        made = self._starts[key]
-        if name not in made:
-            log.warning("%s was not made, and the object begins empty: %s", name, "; ".join(made.missing.values()))
-        return made
+            self._starts[key] = self.reconstruct([name], settings=settings.map_settings)
+        maps = self._starts[key]
+        if name not in maps:
+            log.warning("%s was not made, and the object begins empty: %s", name, "; ".join(maps.missing.values()))
+        return maps
 
     def refine(
         self,
@@ -356,39 +359,39 @@ class Scan:
         from ptylive.engine.refine.run.history import History
 
         epochs, threads = arguments.whole("history_epochs", history_epochs, 1), arguments.threads(threads)
-        kept = None if history is None else History(arguments.place("history", history), epochs)
-        if kept is not None:
-            check_output_folder(kept.folder)
+        recorder = None if history is None else History(arguments.place("history", history), epochs)
+        if recorder is not None:
+            check_output_folder(recorder.folder)
         others = _scans(beside)
         if isinstance(preset, Preset):
             preset = preset.model_dump(exclude_unset=True)
         given = arguments.table("preset", preset or {})
-        wanted = Preset.from_mapping({**given, **settings})
-        maps = self._start(wanted.start)
-        start = start_of(maps.get, wanted.start, maps.calibration)
+        resolved = Preset.from_mapping({**given, **settings})
+        maps = self._start(resolved.start)
+        start = start_of(maps.get, resolved.start, maps.calibration)
         with ExitStack() as opened:
             source = opened.enter_context(self._open())
             dataset = refinable(source, maps.calibration)
             scans = [Recorded(source.path.name, dataset, start, source.path)]
             for other in others:
-                scans.append(other._beside(scans[0], wanted.start, opened))  # noqa: SLF001  (same class)
-            dataset = together(scans, wanted, log.info) if len(scans) > 1 else dataset
-            result = refine(dataset, wanted, start=start, backend=backend, threads=threads, history=kept)
+                scans.append(other._beside(scans[0], resolved.start, opened))  # noqa: SLF001  (same class)
+            dataset = together(scans, resolved, log.info) if len(scans) > 1 else dataset
+            result = refine(dataset, resolved, start=start, backend=backend, threads=threads, history=recorder)
         if result.message:
             log.warning("%s", result.message)
         return Refined(result)
 
-    def _beside(self, first: Recorded, wanted: StartSettings, opened: ExitStack) -> Recorded:
+    def _beside(self, first: Recorded, settings: StartSettings, opened: ExitStack) -> Recorded:
         """One of several scans: this one, with its file open as long as ``opened`` is."""
         from ptylive.application.tilt_series import Recorded
 
-        source, maps = opened.enter_context(self._open()), self._start(wanted)
-        return Recorded.beside(first, source, maps.calibration, maps.get(wanted.start_map))
+        source, maps = opened.enter_context(self._open()), self._start(settings)
+        return Recorded.beside(first, source, maps.calibration, maps.get(settings.start_map))
 
 
 def _scans(beside: Iterable[Scan]) -> list[Scan]:
     listed = list(beside) if isinstance(beside, Iterable) else [beside]
-    for one in listed:
-        if not isinstance(one, Scan):
-            raise MetadataError(f"beside has {brief(one)}", "give scans, each opened with open_scan")
+    for item in listed:
+        if not isinstance(item, Scan):
+            raise MetadataError(f"beside has {brief(item)}", "give scans, each opened with open_scan")
     return listed

@@ -61,7 +61,7 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
     loaded = preset_of(arguments.settings(preset), folder)
     whole, threads = arguments.whole, arguments.threads(threads)
     workers = None if workers is None else whole("workers", workers, 1)
-    wanted = Wanted(
+    request = Wanted(
         scan,
         folder,
         parse_over(arguments.texts("over", over), judge),
@@ -75,6 +75,8 @@ def tune(  # noqa: PLR0913  (the public call: every keyword has a default)
         threads,
         " ".join(sys.argv),
     )
-    where = places(workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing)
+    workers_available = places(
+        workers, arguments.cluster(cluster), backend, threads, lambda line: None, when_cluster_missing
+    )
     number = whole("trials", trials, 1, MOST_TRIALS)
-    return tune_scan(wanted, number, whole("seed", seed, 0), where, Listener(should_stop=should_stop))
+    return tune_scan(request, number, whole("seed", seed, 0), workers_available, Listener(should_stop=should_stop))

@@ -1,13 +1,13 @@
-"""Aberrations to third order, found from scans that nobody has looked at: simulated draws of specimen and microscope.
+"""Accuracy of fitted aberrations to third order on unseen scans: simulated draws of specimen and microscope.
 
     python -m benchmarks.aberrations DIR [--kind twelve|one|none] [--seed 0] [--scans 12] [--basis pixels] [--little]
 
-``twelve``: all of them, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism and
-one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Told are energy, semi-angle, step and detector
-pixel. ``--little``: of specimens that tell little, in turn: few electrons (200 to 5000 on each Å²), a crystal of SrTiO3
-or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once. A line for
-each; then how many values lie within 10 % or one standard deviation, or two of them (95 %), and how many of those that
-were fitted lie within one, two and three: 68, 95 and 99.7 % should.
+``twelve``: all aberrations, 0.4 to 1.2 rad at the rim of the aperture (defocus 1.2 to 3); ``one``: defocus, astigmatism
+and one of C21, C23, C30, C32, C34; ``none``: defocus and astigmatism only. Energy, semi-angle, step and detector pixel
+are given. ``--little``: specimens that reveal little, in turn: few electrons (200 to 5000 on each Å²), a crystal of
+SrTiO3 or silicon, 20 to 80 Å thick, a sheet of graphene, gold of 20 to 60 Å. Scans are kept in DIR and made once. It
+prints a line for each scan; then how many values lie within 10 % or one standard deviation, or two of them (95 %), and
+how many of the fitted ones lie within one, two and three: 68, 95 and 99.7 % should.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ptylive.schema.units import wavelength_A
 LOW = ("C10", "C12a", "C12b")
 HIGHER = ("C21a", "C21b", "C23a", "C23b", "C30", "C32a", "C32b", "C34a", "C34b")
 LARGEST = {"C10": 3.0, "C12a": 1.0, "C12b": 1.0}
-"""Phase at the rim, rad; of the others 1.2."""
+"""Phase at the rim, rad; for the other aberrations 1.2."""
 SHAPE = ("coverage", "feature_A", "phase_rad")
-"""Settings of specimens that are no crystals."""
+"""Settings of non-crystalline specimens."""
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--little", action="store_true", help="specimens that tell little")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    within = within_two = total = invented = 0
+    within_one = within_two = total = invented = 0
     errors: list[float] = []
     for seed in range(given.seed, given.seed + given.scans):
         settings, aberrations = drawn(given.kind, seed)
@@ -56,15 +56,17 @@ def main() -> None:
             ptylive.simulate(path, seed=seed, tell="microscope", **settings)
         request = MapRequest(basis=parse_basis(given.basis))
         found = reconstruct_file(path, {}, ["bf"], request).calibration
-        line = {name: told(name, aberrations[name], found, settings) for name in aberrations}
-        within += sum(value["within"] for value in line.values())
+        line = {name: comparison(name, aberrations[name], found, settings) for name in aberrations}
+        within_one += sum(value["within"] for value in line.values())
         within_two += sum(value["within_two"] for value in line.values())
         invented += sum(value["invented"] for value in line.values())
         total += len(line)
         fitted = [value for value in line.values() if value["uncertainty"]]
         errors += [abs(value["value"] - value["truth"]) / value["uncertainty"] for value in fitted]
         print(json.dumps({"seed": seed, "specimen": settings["specimen"], **line}), flush=True)
-    print(f"within 10 % or one, two uncertainties {within}, {within_two} of {total}; {invented} above two of nothing")
+    print(
+        f"within 10 % or one, two uncertainties {within_one}, {within_two} of {total}; {invented} above two of nothing"
+    )
     shares = [100 * float(np.mean(np.array(errors) <= times)) for times in (1, 2, 3)] if errors else []
     print(f"{len(errors)} fitted, within one, two, three uncertainties: {', '.join(f'{s:.1f} %' for s in shares)}")
 
@@ -81,8 +83,8 @@ def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
     aberrations = {}
     for name in (*LOW, *HIGHER):
         rim = LARGEST.get(name, 1.2) * float(rng.choice([-1, 1]) * rng.uniform(0.4, 1.0))
-        there = kind == "twelve" or name in LOW or (kind == "one" and name.startswith(chosen))
-        aberrations[name] = rim * per_radian(name, energy_eV, semiangle_mrad) if there else 0.0
+        present = kind == "twelve" or name in LOW or (kind == "one" and name.startswith(chosen))
+        aberrations[name] = rim * per_radian(name, energy_eV, semiangle_mrad) if present else 0.0
     settings: dict[str, Any] = {
         "specimen": specimen,
         "energy_eV": energy_eV,
@@ -102,7 +104,7 @@ def drawn(kind: str, seed: int) -> tuple[dict[str, Any], dict[str, float]]:
 
 
 def telling_little(settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The same microscope with less to be seen."""
+    """The same microscope with a specimen that reveals less."""
     rng = np.random.default_rng([seed, 78])
     lit = {name: value for name, value in settings.items() if name not in ("specimen", *SHAPE)}
     if seed % 4 == 0:
@@ -120,7 +122,7 @@ def per_radian(name: str, energy_eV: float, semiangle_mrad: float) -> float:
     return quarter_pi_limit_A(name[:3], wavelength_A(energy_eV), semiangle_mrad) / (math.pi / 4)
 
 
-def told(name: str, truth_A: float, found: Calibration, settings: dict[str, Any]) -> dict[str, Any]:
+def comparison(name: str, truth_A: float, found: Calibration, settings: dict[str, Any]) -> dict[str, Any]:
     """Truth, value and uncertainty in radians at the rim; a value that was not fitted is 0 without uncertainty."""
     scale = per_radian(name, settings["energy_eV"], settings["convergence_semiangle_mrad"])
     entry = found.entries.get(name)

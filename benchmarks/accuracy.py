@@ -1,14 +1,14 @@
-"""Live maps against the truth of simulated scans, ours and other programs', by default settings.
+"""Live maps by default settings against the truth of simulated scans, ours and other programs'.
 
     python -m benchmarks.accuracy [FILE ...] [--draws 2,3,5] [--abtem-python ABTEM/bin/python]
         [--py4dstem-python P/bin/python] [--ptychography40-python Q/bin/python] [--write docs/accuracy.md]
     python -m benchmarks.accuracy FILE --picture docs/pictures/rotavirus.png
 
-From the root of the repository. Makes the tables of docs/accuracy.md from draws of the zoo and from files with the same
-layout (benchmarks/zoo/map_score.py says which part of it is needed); files alone where only files are given. Ours is
-`ptylive reconstruct FILE`, once with the file's calibration and once blind: with nothing but energy, semi-angle, step,
-scan and detector pixel. The other programs (benchmarks/peers/direct.py says how to install them) are given the true
-calibration; scans and their figures are kept under --cache.
+Run it from the root of the repository. It makes the tables of docs/accuracy.md from draws of the zoo and from files
+with the same layout (benchmarks/zoo/map_score.py says which part of it is needed); from files alone if only files are
+given. Ours is `ptylive reconstruct FILE`, once with the file's calibration and once blind: with nothing but energy,
+semi-angle, step, scan and detector pixel. The other programs (benchmarks/peers/direct.py explains how to install them)
+are given the true calibration; scans and their figures are kept under --cache.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from benchmarks.zoo.ours import one_thread
 from benchmarks.zoo.scans import default_cache, numbers, simulated
 
 DRAWS = "2,3,5,7,12"
-"""Thin specimens among the first development draws: single-scattering maps are made for them."""
+"""Thin specimens among the first development draws, as single-scattering maps are intended for them."""
 MAPS = ("idpc", "tcbf", "ssb", "obf", "wdd_phase")
 BEGIN, END = "<!-- benchmarks/accuracy.py -->", "<!-- end -->"
 
 Figures = Mapping[str, Mapping[str, Any]]
-"""Of a scan: program or way of ours, what it reached in ``maps`` (correlation of each) or ``error``."""
+"""Figures of a scan: for each program or way of ours the correlation of each map (``maps``), or ``error``."""
 
 
 def main() -> None:
@@ -48,9 +48,9 @@ def main() -> None:
     for name, path in scans(given).items():
         rows[name] = ours(path)
         for program in direct.PEERS:
-            rows[name][program] = direct.kept(program, path, getattr(given, f"{program}_python"), given.cache)
-        said = {program: found.get("maps", found.get("error")) for program, found in rows[name].items()}
-        print(f"{name}: {said}", flush=True)
+            rows[name][program] = direct.cached_figures(program, path, getattr(given, f"{program}_python"), given.cache)
+        figures = {program: found.get("maps", found.get("error")) for program, found in rows[name].items()}
+        print(f"{name}: {figures}", flush=True)
     text = tables(rows)
     print(text)
     if given.write is not None:
@@ -79,22 +79,22 @@ def arguments() -> argparse.Namespace:
     if given.picture is not None and len(given.files) != 1:
         parser.error("--picture takes one FILE")
     if given.write is not None:
-        replace_tables(given.write, None)  # before anything is computed
+        replace_tables(given.write, None)  # fail before anything is computed
     return given
 
 
 def scans(given: argparse.Namespace) -> dict[str, Path]:
-    """Name and file of each scan, files first."""
+    """Name and file of each scan, given files first."""
     found = {path.stem: path for path in given.files}
     drawn = given.draws or ("" if found else DRAWS)
     for index in numbers(drawn) if drawn else []:
-        one = draw("development", index, given.seed)
-        found[one.name] = simulated(one, given.cache.absolute(), given.abtem_python.absolute())
+        chosen = draw("development", index, given.seed)
+        found[chosen.name] = simulated(chosen, given.cache.absolute(), given.abtem_python.absolute())
     return found
 
 
 def ours(scan: Path) -> dict[str, Any]:
-    """Correlation of every map with the truth, given the calibration and blind."""
+    """Correlation of every map with the truth, with the given calibration and blind."""
     truth = MapTruth.read(scan)
     with tempfile.TemporaryDirectory() as folder:
         blind = Path(folder, "blind.h5")
@@ -106,7 +106,7 @@ def ours(scan: Path) -> dict[str, Any]:
 
 
 def scored(truth: MapTruth, scan: Path, out: Path) -> dict[str, Any]:
-    """What the maps of one reconstruction reach."""
+    """Correlations of the maps of one reconstruction."""
     import h5py
 
     error = reconstruct(scan, out)
@@ -114,8 +114,8 @@ def scored(truth: MapTruth, scan: Path, out: Path) -> dict[str, Any]:
         return {"error": error}
     with h5py.File(out) as file:
         found = {name: file["maps"][name] for name in MAPS if name in file["maps"]}
-        pixels = {name: pixel_A(made) for name, made in found.items()}
-        return {"maps": {name: score_map(truth, made[()], pixels[name])["corr"] for name, made in found.items()}}
+        pixels = {name: pixel_A(stored) for name, stored in found.items()}
+        return {"maps": {name: score_map(truth, stored[()], pixels[name])["corr"] for name, stored in found.items()}}
 
 
 def pixel_A(live_map: Any) -> tuple[float, float]:
@@ -127,15 +127,15 @@ def pixel_A(live_map: Any) -> tuple[float, float]:
 
 
 def reconstruct(scan: Path, out: Path) -> str | None:
-    """`ptylive reconstruct` by default settings; why it failed, if it did."""
+    """Run `ptylive reconstruct` with default settings; return the reason if it failed."""
     program = Path(sys.executable).with_name("ptylive")
     command = [str(program), "reconstruct", str(scan), "-o", str(out)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
-    return None if done.returncode in (0, 3) else (done.stderr.strip().splitlines() or ["no word"])[-1][:300]
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
+    return None if completed.returncode in (0, 3) else (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]
 
 
 def picture(scan: Path, out: Path) -> None:
-    """OBF and tcBF of a scan calibrated from its own data, side by side, 0.5 to 99.7 % of the grey levels."""
+    """Write OBF and tcBF of a scan calibrated from its own data, side by side, 0.5 to 99.7 % of the grey levels."""
     import h5py
     import numpy as np
     from PIL import Image
@@ -162,7 +162,7 @@ def tables(rows: Mapping[str, Figures]) -> str:
     lines = [f"{date.today()}, {platform.machine()}, Python {platform.python_version()}.", ""]
     lines += [f"| scan | {' | '.join(MAPS)} | best |", "|---" * (len(MAPS) + 2) + "|"]
     for name, found in rows.items():
-        lines += [our_row(label, found[way]) for label, way in ((name, "given"), ("– blind", "blind"))]
+        lines += [our_row(label, found[calibration]) for label, calibration in ((name, "given"), ("– blind", "blind"))]
     ran = [program for program in direct.PEERS if any("maps" in found[program] for found in rows.values())]
     methods = [method for program in ran for method in direct.PEERS[program].methods]
     if methods:
@@ -174,29 +174,31 @@ def tables(rows: Mapping[str, Figures]) -> str:
 
 
 def our_row(label: str, found: Mapping[str, Any]) -> str:
-    """One reconstruction of ours."""
+    """Table row of one reconstruction of ours."""
     maps: Mapping[str, float] = found.get("maps", {})
     best = max(maps, key=maps.__getitem__, default="failed")
     return f"| {label} | {' | '.join(figure(maps.get(name)) for name in MAPS)} | {best} |"
 
 
 def peer_row(name: str, found: Figures, programs: Sequence[str], methods: Sequence[str]) -> str:
-    """Every method of the other programs on one scan, beside the best map of ours."""
+    """Table row of every method of the other programs on one scan, next to our best map."""
     reached = {method: corr for program in programs for method, corr in found[program].get("maps", {}).items()}
-    mine = [max(found[way].get("maps", {}).values(), default=None) for way in ("given", "blind")]
+    our_best = [max(found[calibration].get("maps", {}).values(), default=None) for calibration in ("given", "blind")]
     cells = [figure(reached.get(method)) for method in methods]
-    return f"| {name} | {' | '.join([*cells, figure(max(reached.values(), default=None)), *map(figure, mine)])} |"
+    return f"| {name} | {' | '.join([*cells, figure(max(reached.values(), default=None)), *map(figure, our_best)])} |"
 
 
 def left_out(rows: Mapping[str, Figures]) -> list[str]:
-    """Why runs and methods failed; of a program that is not installed once for all scans."""
-    every = [(name, who, figures) for name, found in rows.items() for who, figures in found.items()]
-    skipped = dict.fromkeys(f"- {who}: {figures['error']}" for _, who, figures in every if figures.get("skipped"))
+    """Why runs and methods failed; once for all scans if a program is not installed."""
+    every = [(name, program, figures) for name, found in rows.items() for program, figures in found.items()]
+    skipped = dict.fromkeys(
+        f"- {program}: {figures['error']}" for _, program, figures in every if figures.get("skipped")
+    )
     lines = list(skipped)
-    for name, who, figures in every:
+    for name, program, figures in every:
         if "error" in figures and not figures.get("skipped"):
-            lines.append(f"- {name}, {who}: {figures['error']}")
-        lines += [f"- {name}, {who}, {method}: {why}" for method, why in figures.get("failed", {}).items()]
+            lines.append(f"- {name}, {program}: {figures['error']}")
+        lines += [f"- {name}, {program}, {method}: {reason}" for method, reason in figures.get("failed", {}).items()]
     return lines
 
 
@@ -205,11 +207,11 @@ def figure(value: float | None) -> str:
 
 
 def replace_tables(path: Path, text: str | None) -> None:
-    """Put the tables between the markers of a document; ``None``: only see that they are there."""
+    """Put the tables between the markers of a document; ``None``: only check that the markers exist."""
     document = path.read_text(encoding="utf-8") if path.is_file() else ""
-    before, begun, rest = document.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not (begun and ended):
+    before, begin_marker, rest = document.partition(BEGIN)
+    _, end_marker, after = rest.partition(END)
+    if not (begin_marker and end_marker):
         raise SystemExit(f"{path}: there is no {BEGIN} with an {END} behind it for the tables to stand between")
     if text is not None:
         path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")

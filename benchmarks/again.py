@@ -1,9 +1,9 @@
-"""A scan with a truth simulated once more, its specimen and its microscope the same, its pattern wandering.
+"""Repeated simulation of a scan with a truth: the same specimen and microscope, but its pattern wanders.
 
-Slices, places of the probe, optics and dose are read from the file; the patterns are those of the product's own
-simulation (docs/simulate.md), so that a descan moves the wave before any electron is counted: nothing is interpolated,
-and no count is cut off. What the file told is told again, but for the descan; the beam centre is that of the mean
-pattern, as a microscope's is.
+Slices, probe positions, optics and dose are read from the file; the patterns are those of ptylive's own simulation
+(docs/simulate.md), so that a descan moves the wave before any electron is counted: nothing is interpolated, and no
+count is cut off. Metadata of the file are kept, except for the descan; the beam centre is that of the mean pattern, as
+for a microscope.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Wander:
-    """A descan: numbers of a plane or a parabola, and the standard deviation of each line's own displacement, px."""
+    """A descan: coefficients of a plane or a parabola, and the standard deviation of each line's displacement, px."""
 
     numbers: tuple[float, ...] = (0.0,)
     jumps_px: float = 0.0
@@ -49,17 +49,20 @@ def simulated_again(
     tell: str = "everything",
     detector: Mapping[str, Any] = NOTHING,
 ) -> Floats:
-    """Write the scan of ``source`` with another wander and other noise; where its patterns lie, (rows, columns, 2) px.
+    """Write the scan of ``source`` with another wander and other noise; return its pattern positions.
 
-    ``tell``: as in a simulation's settings; ``detector``: others of these settings. Raises SystemExit for a file
-    without slices, or of drifting points.
+    These are (rows, columns, 2) in px. ``tell``: as in a simulation's settings; ``detector``: detector settings to
+    override. Raises SystemExit for a file without slices, or with drifting points.
     """
     with h5py.File(source) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        if "slices" not in truth or np.any(told.get("drift_A", 0)) or np.any(told.get("position_jitter_A", 0)):
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        if "slices" not in truth or np.any(metadata.get("drift_A", 0)) or np.any(metadata.get("position_jitter_A", 0)):
             raise SystemExit(f"{source}: needs truth/slices and points without drift and jitter")
         slices, sampling = truth["slices"][()], float(truth.attrs["object_sampling_A"])
-        first, thickness = truth["positions_A"][0, 0].astype(float), float(told.get("thickness_A", 0.0)) / len(slices)
+        first, thickness = (
+            truth["positions_A"][0, 0].astype(float),
+            float(metadata.get("thickness_A", 0.0)) / len(slices),
+        )
         shape = file["data"].shape[-2:]
 
     def specimen(_: SimulationSettings, grid: ObjectGrid, window: Window) -> Specimen:
@@ -67,11 +70,14 @@ def simulated_again(
             (first[axis] + grid.origin_A[axis] + np.arange(grid.shape[axis]) * grid.pixel_A) / sampling
             for axis in (0, 1)
         ]
-        at = np.meshgrid(*places, indexing="ij")
-        phases = [ndimage.map_coordinates(one.astype(float), at, order=3, mode="grid-wrap") for one in slices]
+        coordinates = np.meshgrid(*places, indexing="ij")
+        phases = [
+            ndimage.map_coordinates(slice_phase.astype(float), coordinates, order=3, mode="grid-wrap")
+            for slice_phase in slices
+        ]
         return Specimen.of_phases(np.asarray(phases, np.float32), thickness, grid, window.limit_invA)
 
-    scan = SimulatedScan.with_specimen(_settings(told, shape, wander, seed, tell, detector), target, specimen)
+    scan = SimulatedScan.with_specimen(_settings(metadata, shape, wander, seed, tell, detector), target, specimen)
     rows, cols = scan.header.scan.require_shape()
     places = scan.trajectory.descan_px.reshape(rows, -1, 2)[:, :cols]
     center = scan.header.detector.beam_center_px
@@ -86,42 +92,42 @@ def simulated_again(
 
 
 def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NOTHING) -> SimulationSettings:
-    """What a scan without wander is simulated again by."""
+    """Settings that simulate a scan again without wander."""
     with h5py.File(source) as file:
-        told, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
-    return _settings(told, shape, Wander(), seed, "everything", detector)
+        metadata, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]
+    return _settings(metadata, shape, Wander(), seed, "everything", detector)
 
 
 def _settings(
-    told: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
+    metadata: dict[str, Any], shape: tuple[int, int], wander: Wander, seed: int, tell: str, detector: Mapping[str, Any]
 ) -> SimulationSettings:
-    """Of the file's microscope."""
-    center = np.asarray(told["beam_center_px"], dtype=float)
-    step = np.broadcast_to(np.asarray(told["scan_step_A"], float), 2)
+    """Settings for the file's microscope."""
+    center = np.asarray(metadata["beam_center_px"], dtype=float)
+    step = np.broadcast_to(np.asarray(metadata["scan_step_A"], float), 2)
     return SimulationSettings.of(
         {
             "specimen": "vacuum",
-            "energy_eV": float(told["energy_eV"]),
-            "convergence_semiangle_mrad": float(told["convergence_semiangle_mrad"]),
-            "defocus_A": float(told["defocus_A"]),
-            "astigmatism_A": float(told.get("astigmatism_A", 0)),
-            "astigmatism_deg": float(told.get("astigmatism_deg", 0)),
-            "Cs_A": float(told.get("Cs_A", 0)),
-            "source_size_A": float(told.get("source_sigma_A", 0)) * FWHM_PER_SIGMA,
+            "energy_eV": float(metadata["energy_eV"]),
+            "convergence_semiangle_mrad": float(metadata["convergence_semiangle_mrad"]),
+            "defocus_A": float(metadata["defocus_A"]),
+            "astigmatism_A": float(metadata.get("astigmatism_A", 0)),
+            "astigmatism_deg": float(metadata.get("astigmatism_deg", 0)),
+            "Cs_A": float(metadata.get("Cs_A", 0)),
+            "source_size_A": float(metadata.get("source_sigma_A", 0)) * FWHM_PER_SIGMA,
             "source_points": SOURCE_POINTS,
-            "focal_spread_A": float(told.get("focal_spread_sigma_A", 0)),
+            "focal_spread_A": float(metadata.get("focal_spread_sigma_A", 0)),
             "focal_points": FOCAL_POINTS,
-            "scan_shape": tuple(int(n) for n in told["scan_shape"]),
+            "scan_shape": tuple(int(n) for n in metadata["scan_shape"]),
             "scan_step_A": (float(step[0]), float(step[1])),
-            "scan_pattern": str(told["scan_pattern"]),
-            "rotation_deg": float(told["rotation_deg"]),
+            "scan_pattern": str(metadata["scan_pattern"]),
+            "rotation_deg": float(metadata["rotation_deg"]),
             "detector_shape": shape,
-            "detector_pixel_mrad": float(told["detector_pixel_mrad"]),
+            "detector_pixel_mrad": float(metadata["detector_pixel_mrad"]),
             "beam_offset_px": (float(center[0] - shape[0] // 2), float(center[1] - shape[1] // 2)),
-            "detector_transform": str(told["detector_transform"]),
+            "detector_transform": str(metadata["detector_transform"]),
             "descan_px": wander.numbers,
             "descan_jump_px": wander.jumps_px,
-            "dose_e_per_A2": float(told["dose_e_per_A2"]),
+            "dose_e_per_A2": float(metadata["dose_e_per_A2"]),
             "seed": seed,
             "tell": tell,
             **detector,

@@ -1,6 +1,6 @@
-"""What the comparisons with LiberTEM-live share: its environment and processes, and this program's receiver and engine.
+"""Shared parts of the comparisons with LiberTEM-live: its environment and processes, and our receiver and engine.
 
-Not run by itself: see merlin_rate.py and stream_vs_libertem.py.
+Not run on its own: see merlin_rate.py and stream_vs_libertem.py.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ Make = Callable[[ScanHeader, Executor, ThreadPool], Made]
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens at."""
+    """A port of this machine on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 @contextmanager
 def process(*command: object, **options: object) -> Iterator[subprocess.Popen[str]]:
-    """A process, ended at the end."""
+    """A process that is ended on leaving the context."""
     running = subprocess.Popen(list(map(str, command)), text=True, **options)  # type: ignore[call-overload]
     try:
         yield running
     finally:
-        # LiberTEM-live ends its workers only when it ends by itself
+        # LiberTEM-live ends its workers only when it ends on its own
         running.terminate() if running.stdin is None else running.stdin.close()
         try:
             running.wait(20)
@@ -71,7 +71,7 @@ def libertem_python(venv: Path | None, *packages: str) -> Iterator[Path]:
 
 
 def get_ready() -> None:
-    """Threads take turns as in the server's live thread, and everything is compiled."""
+    """Set up thread switching as in the server's live thread, and compile everything."""
     use_persistent_cache()
     sys.setswitchinterval(TURN_S)
     with threadpool_limits(limits=1):
@@ -79,7 +79,7 @@ def get_ready() -> None:
 
 
 def described(shape: tuple[int, int], side: int) -> Callable[[ScanHeader], ScanHeader]:
-    """What the server's configuration would say of a scan of (rows, columns) points and patterns of side² pixels."""
+    """Metadata that the server's configuration would have for (rows, columns) points, patterns of side² pixels."""
 
     def prepare(header: ScanHeader) -> ScanHeader:
         optics = Optics.model_validate({"energy_eV": 80e3, "convergence_semiangle_mrad": 25.0, "defocus_A": 50.0})
@@ -91,7 +91,7 @@ def described(shape: tuple[int, int], side: int) -> Callable[[ScanHeader], ScanH
 
 
 class Reducing:
-    """A thread that reduces what a ring holds; ``make``: with what, None for nothing; ``reduced`` is set at an end."""
+    """A thread that reduces what a ring holds; ``make`` returns the reducer or None; ``reduced`` is set at an end."""
 
     def __init__(self, reader: RingReader, make: Make, threads: int) -> None:
         self._reader, self._make, self._threads = reader, make, threads
@@ -101,20 +101,20 @@ class Reducing:
         self._thread.start()
 
     def _run(self) -> None:
-        made: Made = None
+        target: Made = None
         pool, due = ThreadPool(self._threads), 0.0
         with threadpool_limits(limits=1), ThreadPoolExecutor(1, initializer=step_back) as builders:
             for item in self._reader:
                 if isinstance(item, ArmEvent):
-                    made = self._make(item.header, builders, pool)
+                    target = self._make(item.header, builders, pool)
                     due = time.perf_counter() + REFRESH_S
-                elif isinstance(item, FrameBatch) and made is not None:
-                    made.add(item)
-                    if isinstance(made, LiveEngine) and time.perf_counter() >= due:
-                        made.refresh()
+                elif isinstance(item, FrameBatch) and target is not None:
+                    target.add(item)
+                    if isinstance(target, LiveEngine) and time.perf_counter() >= due:
+                        target.refresh()
                         due = time.perf_counter() + REFRESH_S
                 elif isinstance(item, EndEvent):
-                    self._note(made.store if isinstance(made, LiveEngine) else made)
+                    self._note(target.store if isinstance(target, LiveEngine) else target)
                     self.reduced.set()
         pool.close()
 
@@ -123,7 +123,7 @@ class Reducing:
             self.points, self.bins = store.total_frames, store.reduction.basis.count
 
     def measured(self, start: Callable[[], None], receiver: Receiver) -> tuple[float, float]:
-        """A scan from ``start`` to its last frame reduced: wall and processor time; every frame must have come."""
+        """Measure a scan from ``start`` to its last frame reduced: wall and CPU time; every frame must have arrived."""
         self.reduced.clear()
         busy, started = time.process_time(), time.perf_counter()
         start()
@@ -131,8 +131,8 @@ class Reducing:
         seconds, busy = time.perf_counter() - started, time.process_time() - busy
         status = receiver.status()
         assert (status.lost, status.rejected, status.duplicates) == (0, {}, 0), status
-        assert self.points in (0, status.expected), (self.points, status)  # 0: nothing reduces
-        while receiver.status().state != "complete":  # the recording is no part of the time
+        assert self.points in (0, status.expected), (self.points, status)  # 0: there is no reduction
+        while receiver.status().state != "complete":  # the recording is not timed
             time.sleep(0.05)
         return seconds, busy
 
@@ -142,5 +142,5 @@ class Reducing:
 
 
 def cores() -> int:
-    """Processors of this machine."""
+    """Number of CPU cores of this machine."""
     return os.cpu_count() or 1

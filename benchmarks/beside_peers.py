@@ -1,15 +1,15 @@
-"""Every comparison with other programs, several times over, beside what the machine can do at most.
+"""All comparisons with other programs, repeated several times, next to the bounds of the machine.
 
     make bench-peers
     python -m benchmarks.beside_peers [--runs 3] [--only kernel refinement stream] [--out DIR]
         [--environments DIR] [--ptyrad-python P/bin/python] …
 
-From the root of the repository, on a machine that does nothing else. Each program has an environment of its own: the
-interpreter that is named (here or by $PTYLIVE_PTYRAD_PYTHON and the like), or a new one under --environments, which
-needs a package index and, for PtyRAD's torch, some GB of disk. A run measures the machine's bounds, then the kernel
-(refine_speed.py), refinement beside PtyRAD and py4DSTEM (refine_vs_peers.py) and the stream beside LiberTEM-live
-(stream_vs_libertem.py). What counts is the median over the runs of ratios within a run. DIR gets record.json with
-everything and table.md for readers; figures short of what is wanted are no error.
+Run it from the root of the repository, on an otherwise idle machine. Each program has its own environment: the
+interpreter that is given (here or by $PTYLIVE_PTYRAD_PYTHON and the like), or a new one under --environments, which
+requires a package index and, for PtyRAD's torch, some GB of disk. A run measures the machine's bounds, then the kernel
+(refine_speed.py), refinement next to PtyRAD and py4DSTEM (refine_vs_peers.py) and the stream next to LiberTEM-live
+(stream_vs_libertem.py). The result is the median over the runs of ratios within a run. DIR receives record.json with
+everything and table.md for readers; figures below the target are not an error.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ PACKAGES = {
     "py4dstem": ("py4DSTEM==0.14.18",),
     "libertem": ("libertem-live[sim]",),
 }
-"""What is installed into the environment of each program."""
+"""Packages installed into the environment of each program."""
 PARTS = {"kernel": (), "refinement": ("abtem", "ptyrad", "py4dstem"), "stream": ("libertem",)}
-"""Comparisons, and the environments that they need."""
+"""Comparisons, and the environments that they require."""
 SIZES = (96, 192, 256, 512)
 """Sides of the stream's patterns in pixels."""
 WIDE_LANES = 24
-"""Multiply-adds a clock beyond which a machine's vectors count as 512 bits wide."""
+"""Multiply-adds per clock above which a machine's vectors count as 512 bits wide."""
 WANTED_SHARES = {64: 0.6, 96: 0.6, 128: 0.5, 256: 0.5}
-"""Of the multiply-add bound, by window."""
+"""Target fractions of the multiply-add bound, by window."""
 WANTED_RATES = {False: {"thin": 13.0, "thick": 9.0}, True: {"thin": 18.0, "thick": 11.0}}
-"""Refinement beside PtyRAD, by whether vectors are 512 bits wide."""
+"""Targets for refinement relative to PtyRAD, by whether vectors are 512 bits wide."""
 WANTED_TIME, WANTED_MASKS = 15.0, 4.0
 QUIET_LOAD, WANTED_COM = 3.0, {True: 1.7, False: 1.4}
-"""Stream beside the centre of mass, by whether the load stayed below this: the comparison alone makes up to 3."""
+"""Stream targets for the centre of mass, by whether the load stayed below this: the comparison alone makes up to 3."""
 
 
 class Ratio(NamedTuple):
-    """One figure of all runs, and what is wanted of it."""
+    """One figure of all runs, and its target."""
 
     name: str
     values: tuple[float, ...]
@@ -94,8 +94,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--environments", type=Path, default=ROOT / "build" / "peers")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "bench-peers")
     for name in PACKAGES:
-        told = os.environ.get(f"PTYLIVE_{name.upper()}_PYTHON")
-        parser.add_argument(f"--{name}-python", type=Path, default=told, help=f"an interpreter that has {name}")
+        python = os.environ.get(f"PTYLIVE_{name.upper()}_PYTHON")
+        parser.add_argument(f"--{name}-python", type=Path, default=python, help=f"an interpreter that has {name}")
     given = parser.parse_args()
     if given.runs < 1:
         parser.error("--runs must be at least 1")
@@ -103,23 +103,23 @@ def arguments() -> argparse.Namespace:
 
 
 def interpreter(name: str, given: argparse.Namespace) -> Path:
-    """Of a program's environment, which is made where nobody named one."""
-    told = getattr(given, f"{name}_python")
-    if told is not None:
-        return Path(told).absolute()
+    """Interpreter of a program's environment, which is made if none is given."""
+    stated = getattr(given, f"{name}_python")
+    if stated is not None:
+        return Path(stated).absolute()
     folder = (given.environments / name).absolute()
     python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.exists():
+    marker = folder / "installed"
+    if not marker.exists():
         print(f"installing {', '.join(PACKAGES[name])} into {folder}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES[name]], check=True)
-        done.touch()
+        marker.touch()
     return python
 
 
 def one_run(given: argparse.Namespace, pythons: Mapping[str, Path]) -> dict[str, Any]:
-    """Bounds, then every comparison that was asked for; load before and afterwards."""
+    """Measure bounds, then every requested comparison; record the load before and afterwards."""
     before = os.getloadavg()[0]
     bounds, missing = measured.measure()
     run: dict[str, Any] = {"bounds": bounds, "not_measured": missing}
@@ -189,8 +189,8 @@ def _kernel_shares(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
     found = []
     for window, wanted in WANTED_SHARES.items():
         flops = pattern_flops(window, 1, 1) / FLOPS_PER_MULTIPLY_ADD
-        with_both = [run for run in runs if "fma" in run["bounds"] and str(window) in run.get("kernel", {})]
-        values = tuple(run["kernel"][str(window)] * flops / run["bounds"]["fma"] for run in with_both)
+        measured_runs = [run for run in runs if "fma" in run["bounds"] and str(window) in run.get("kernel", {})]
+        values = tuple(run["kernel"][str(window)] * flops / run["bounds"]["fma"] for run in measured_runs)
         if values:
             found.append(Ratio(f"kernel, {window}²: share of multiply-adds", values, wanted))
     return found
@@ -211,10 +211,10 @@ def _refinement_ratios(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
                 for row in rows
                 if row["name"].startswith("ptyrad")
             ]
-            mine = ours["cpu_s_to"]["0.98"]
-            others = [row["cpu_s_to"]["0.98"] for row in rows if row is not ours and row["cpu_s_to"]["0.98"]]
-            if mine and others:
-                times.append(min(others) / mine)
+            our_time = ours["cpu_s_to"]["0.98"]
+            peer_times = [row["cpu_s_to"]["0.98"] for row in rows if row is not ours and row["cpu_s_to"]["0.98"]]
+            if our_time and peer_times:
+                times.append(min(peer_times) / our_time)
         if rates:
             found.append(Ratio(f"refinement, {case}: patterns per CPU s over PtyRAD's", tuple(rates), wanted))
         if times:
@@ -232,8 +232,8 @@ def _stream_ratios(runs: Sequence[Mapping[str, Any]]) -> list[Ratio]:
         quiet = statistics.median(row["load"] for row in rows) < QUIET_LOAD
         for word, wanted in (("com", WANTED_COM[quiet]), ("masks", WANTED_MASKS)):
             values = tuple(row[f"ptylive / {word}"] for row in rows)
-            whose = "centre of mass" if word == "com" else "45 masks"
-            found.append(Ratio(f"stream, {size}²: frames/s over LiberTEM-live's {whose}", values, wanted))
+            reduction = "centre of mass" if word == "com" else "45 masks"
+            found.append(Ratio(f"stream, {size}²: frames/s over LiberTEM-live's {reduction}", values, wanted))
     return found
 
 

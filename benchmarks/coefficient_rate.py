@@ -2,9 +2,9 @@
 
     python benchmarks/coefficient_rate.py [--scan 256] [--scans 16] [--batch 64] [--methods bf,com,idpc] [--record]
 
-45 + 1 float32 coefficients (Zernike) of every position, no extras; scans follow one another. Maps are made at
+Each position has 45 + 1 float32 coefficients (Zernike), no extras; scans follow one another. Maps are made at
 ``--refresh`` per second (5) while positions arrive, filters in the background; the rate counts until the last position
-is in its engine. With --record every scan is journalled, and its file made and read back meanwhile.
+is in its engine. With --record every scan is journalled, and its file made and read back at the same time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def announced(side: int) -> ScanHeader:
 
 
 def send(address: str, side: int, batch: int, scans: int) -> None:
-    """The sending process: waits for a line on stdin, then sends scans as fast as they are taken."""
+    """The sending process: waits for a line on stdin, then sends scans as fast as they are accepted."""
     headers = [announced(side) for _ in range(scans)]
     field = np.abs(np.random.default_rng(0).normal(30, 3, (batch, 46))).astype("<f4").tobytes()
     starts = range(0, side * side, batch)
@@ -81,17 +81,17 @@ class Maps(threading.Thread):
         self.background = ThreadPoolExecutor(1)
 
     def run(self) -> None:
-        """Until every position is in an engine."""
-        engine, due, taken = None, time.perf_counter() + self.interval, 0
+        """Run until every position is in an engine."""
+        engine, due, added = None, time.perf_counter() + self.interval, 0
         for item in self.reader:
             if isinstance(item, ArmEvent):
                 engine = LiveEngine(item.header, methods=self.methods, background=self.background)
             if not isinstance(item, FrameBatch) or engine is None:
                 continue
             engine.add(item)
-            taken += len(item.index)
+            added += len(item.index)
             now = time.perf_counter()
-            if taken == self.positions:
+            if added == self.positions:
                 self.done_at = now
                 break
             if now >= due:

@@ -1,9 +1,8 @@
-"""``ptylive demo`` with an empty compile cache: when the first map is there, how quickly commands are answered
-meanwhile, and what is compiled more than once.
+"""``ptylive demo`` with an empty compile cache: time to the first map, replies meanwhile, repeated compilation.
 
     python benchmarks/cold_start.py [--rounds 3] [--busy 0]
 
-``--busy N``: beside so many processes that reckon. The second start of each round finds the cache filled.
+``--busy N``: next to that many processes that compute. The second start of each round uses the filled cache.
 """
 
 from __future__ import annotations
@@ -34,16 +33,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--busy", type=int, default=0)
     given = parser.parse_args()
-    others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(given.busy)]
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(given.busy)]
     try:
         for _ in range(given.rounds):
             with tempfile.TemporaryDirectory() as cache:
                 for kind in ("cold", "warm"):
                     print(json.dumps({"start": kind, "busy": given.busy, **measure(Path(cache))}), flush=True)
     finally:
-        for other in others:
-            other.kill()
-            other.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 def measure(cache: Path) -> dict[str, Any]:
@@ -54,11 +53,11 @@ def measure(cache: Path) -> dict[str, Any]:
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as demo:
-        said: list[str] = []
-        threading.Thread(target=lambda: said.extend(demo.stdout or ()), daemon=True).start()
+        output: list[str] = []
+        threading.Thread(target=lambda: output.extend(demo.stdout or ()), daemon=True).start()
         times: dict[str, float] = {}
         try:
-            follow(address(said, demo), started, times)
+            follow(address(output, demo), started, times)
         finally:
             demo.wait(PATIENCE_S)
             kept.close()
@@ -72,12 +71,12 @@ def measure(cache: Path) -> dict[str, Any]:
 
 
 class Kept(threading.Thread):
-    """Watches compiled functions come into the cache; one that is compiled again is written again."""
+    """Watches compiled functions appear in the cache; one that is compiled again is written again."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self._folder, self._ended = folder, threading.Event()
-        self._known = self._files()
+        self._stamps = self._files()
         self.written: Counter[Path] = Counter()
         self.start()
 
@@ -89,14 +88,14 @@ class Kept(threading.Thread):
         return found
 
     def run(self) -> None:
-        """Until it is closed: look twice a second, which is quicker than anything is compiled."""
+        """Look twice a second until closed, which is faster than anything is compiled."""
         while not self._ended.wait(0.25):
             self._look()
 
     def _look(self) -> None:
-        now = self._files()
-        self.written.update(path for path, at in now.items() if self._known.get(path) != at)
-        self._known = now
+        stamps = self._files()
+        self.written.update(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
+        self._stamps = stamps
 
     def close(self) -> None:
         """Look once more."""
@@ -105,30 +104,30 @@ class Kept(threading.Thread):
         self._look()
 
 
-def address(said: list[str], demo: subprocess.Popen[str]) -> str:
-    """Where commands are taken, from what the demo says."""
+def address(output: list[str], demo: subprocess.Popen[str]) -> str:
+    """Control address of the server, from the demo's output."""
     give_up = time.monotonic() + PATIENCE_S
     while time.monotonic() < give_up and demo.poll() is None:
-        for line in said:
+        for line in output:
             if found := re.search(r"commands at (\S+)", line):
                 return found[1]
         time.sleep(0.01)
-    raise SystemExit("the demo did not say where it takes commands:\n" + "".join(said))
+    raise SystemExit("the demo did not say where it takes commands:\n" + "".join(output))
 
 
 def follow(control: str, started: float, times: dict[str, float]) -> None:
-    """Ask for the status again and again until the scan has its results, and listen for maps."""
+    """Request the status repeatedly until the scan has its results, and listen for maps."""
     slowest, give_up = 0.0, time.monotonic() + PATIENCE_S
     with ControlClient(control, timeout_s=60.0) as client, EventStream(control, topics=("maps",)) as events:
         while time.monotonic() < give_up:
-            asked = time.monotonic()
+            request_time = time.monotonic()
             try:
                 status = client.call("status")
             except PtyliveError:
                 continue
             now = time.monotonic()
             if "first_answer_s" in times:
-                slowest = max(slowest, now - asked)
+                slowest = max(slowest, now - request_time)
                 times["slowest_answer_s"] = slowest
             times.setdefault("first_answer_s", now - started)
             if status["frames"]:

@@ -1,12 +1,11 @@
-"""Two figures of docs/compression.md, of the kind the paper on compression has: the angle over the number of masks, and
-objects by dose and basis.
+"""Two figures of docs/compression.md, modelled on the compression paper: angle by masks, objects by dose and basis.
 
     python -m benchmarks.compression_figures angles OUT.png
     python -m benchmarks.compression_figures doses OUT.png
 
 A defocused bilayer is simulated with the seed below. Angles: the intact-information angle of the bright field (eq. 18)
-without counting noise and at a low dose. Doses: the phase refined from coefficients of square roots, one mask for the
-dark field, with its correlation with the truth, blurred alike.
+against the number of masks, without counting noise and at a low dose. Doses: the phase refined from coefficients of
+square roots, one mask for the dark field, with its correlation with the truth, blurred alike.
 """
 
 from __future__ import annotations
@@ -63,24 +62,24 @@ def main() -> None:
 
 
 def scan(**values: object) -> tuple[Dataset, SimulatedScan]:
-    """A simulated scan as a data set that knows all of its optics."""
-    made = SimulatedScan.of(SimulationSettings.of({**SCAN, **values}), Path("unused.h5"))
-    optics, header = made.header.optics, made.header
+    """A simulated scan as a data set with all of its optics."""
+    simulated = SimulatedScan.of(SimulationSettings.of({**SCAN, **values}), Path("unused.h5"))
+    optics, header = simulated.header.optics, simulated.header
     known = {
         "energy_eV": optics.energy_eV,
         "convergence_semiangle_mrad": optics.convergence_semiangle_mrad,
-        "detector_pixel_invA": made.window.detector_pixel_invA,
+        "detector_pixel_invA": simulated.window.detector_pixel_invA,
         "beam_center_px": header.detector.beam_center_px,
         "rotation_deg": 0.0,
-        **made.settings.aberrations,
+        **simulated.settings.aberrations,
     }
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in known.items()})
     numbers = np.arange(header.frames)
-    return Dataset.of(header, calibration, numbers, made.frames(numbers)), made
+    return Dataset.of(header, calibration, numbers, simulated.frames(numbers)), simulated
 
 
 def angles() -> np.ndarray:
-    """Mean angle over the number of masks: without noise, whole lines in the legend, and at 1e4 electrons per Å^2."""
+    """Mean angle against the number of masks: without noise and, as "low dose", at 1e4 electrons per Å^2."""
     series = []
     for noise, values in (("", {"poisson": False, "dtype": "f4"}), (", low dose", {"dose_e_per_A2": 1e4})):
         dataset = scan(**values)[0]
@@ -90,19 +89,19 @@ def angles() -> np.ndarray:
                 compressor, sample = compressor_of(dataset, (kind, number, 0), root=True)
                 found.append((compressor.basis.n_bright, compressor.intact_angles_deg(sample)[0]))
             masks, degrees = np.array(found).T
-            said = {"kind": kind, "noise": noise, "masks": masks.tolist(), "deg": np.round(degrees, 1).tolist()}
-            print(json.dumps(said), flush=True)
+            row = {"kind": kind, "noise": noise, "masks": masks.tolist(), "deg": np.round(degrees, 1).tolist()}
+            print(json.dumps(row), flush=True)
             series.append(Series(f"{NAMES[kind].split(' (')[0]}{noise}", masks, degrees))
     return lines("masks in the bright field", "intact-information angle, degrees", series)
 
 
-def doses(kept: Path) -> np.ndarray:
-    """A row for each basis, a column for each dose; what lies in the folder is not refined again."""
-    kept.mkdir(parents=True, exist_ok=True)
+def doses(folder: Path) -> np.ndarray:
+    """A row for each basis, a column for each dose; results in the folder are not refined again."""
+    folder.mkdir(parents=True, exist_ok=True)
     cells = []
     for kind, number in ROWS:
         for dose in DOSES:
-            file = kept / f"{kind}-{number}-{dose:.0e}.npz"
+            file = folder / f"{kind}-{number}-{dose:.0e}.npz"
             if not file.exists():
                 phase, correlation, title = refined(kind, number, dose)
                 np.savez(file, phase=phase, correlation=correlation, title=title)
@@ -115,9 +114,9 @@ def doses(kept: Path) -> np.ndarray:
 
 
 def refined(kind: str, number: int, dose: float) -> tuple[np.ndarray, float, str]:
-    """Phase and correlation of one refinement, and what its row is called."""
-    dataset, made = scan(dose_e_per_A2=dose)
-    title, begun = NAMES.get(kind, kind).split(" (")[0], time.process_time()
+    """Phase and correlation of one refinement, and the label of its row."""
+    dataset, simulated = scan(dose_e_per_A2=dose)
+    title, start = NAMES.get(kind, kind).split(" (")[0], time.process_time()
     if kind != "frames":
         compressor, _ = compressor_of(dataset, (kind, number, 0), root=True)
         vectors = compressor.vectors(dataset.patterns)
@@ -125,27 +124,29 @@ def refined(kind: str, number: int, dose: float) -> tuple[np.ndarray, float, str
         title = f"{compressor.basis.n_bright} {title}"
     preset = Preset.from_mapping({"probe_modes": 1, "num_slices": 1, "epoch_max": 20, "scan_defocus": False})
     result = refine(dataset, preset, backend="cpu")
-    phase, correlation = compared(result, made)
-    spent = round(time.process_time() - begun, 1)
+    phase, correlation = compared(result, simulated)
+    spent = round(time.process_time() - start, 1)
     print(json.dumps({"kind": kind, "dose": dose, "corr": round(correlation, 4), "cpu_s": spent}), flush=True)
     return phase, correlation, title
 
 
-def compared(result: RefineResult, made: SimulatedScan) -> tuple[np.ndarray, float]:
-    """The phase of the scanned field on the truth's pixels, blurred, and its highest correlation with the truth,
-    blurred alike, over common shifts of object and probe, of which the patterns say nothing.
+def compared(result: RefineResult, simulated: SimulatedScan) -> tuple[np.ndarray, float]:
+    """The phase of the scanned field on the truth's pixels, blurred, and its highest correlation with the truth.
+
+    The truth is blurred alike; the maximum is over common shifts of object and probe, to which patterns are
+    insensitive.
     """
-    truth, pixel = made.specimen.phase.sum(axis=0).astype(float), made.grid.pixel_A
-    origin, places = np.asarray(made.grid.origin_A), made.trajectory.nominal_A
+    truth, pixel = simulated.specimen.phase.sum(axis=0).astype(float), simulated.grid.pixel_A
+    origin, places = np.asarray(simulated.grid.origin_A), simulated.trajectory.nominal_A
     low, high = (np.ceil((edge - origin) / pixel).astype(int) for edge in (places.min(axis=0), places.max(axis=0)))
     rows, cols = np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij")
     fine = np.reshape(result.object_sampling_A, (2, 1, 1))
-    at = (np.stack([rows, cols]) * pixel + origin[:, None, None] - np.reshape(result.origin_A, (2, 1, 1))) / fine
+    pixels = (np.stack([rows, cols]) * pixel + origin[:, None, None] - np.reshape(result.origin_A, (2, 1, 1))) / fine
     phase = gaussian_filter(np.angle(result.object[0]).sum(axis=0).astype(float), BLUR_A / result.object_sampling_A[0])
     wanted = gaussian_filter(truth, BLUR_A / pixel)[rows, cols].ravel()
     shifts = np.arange(-8, 9) * 0.1 / result.object_sampling_A[0]
-    tried = [map_coordinates(phase, at + np.reshape((y, x), (2, 1, 1)), order=1) for y in shifts for x in shifts]
-    scores = [float(np.corrcoef(one.ravel(), wanted)[0, 1]) for one in tried]
+    tried = [map_coordinates(phase, pixels + np.reshape((y, x), (2, 1, 1)), order=1) for y in shifts for x in shifts]
+    scores = [float(np.corrcoef(candidate.ravel(), wanted)[0, 1]) for candidate in tried]
     best = int(np.argmax(scores))
     return tried[best], scores[best]
 

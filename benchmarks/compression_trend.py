@@ -1,15 +1,15 @@
-"""How good an object is found from how many masks of which kind: docs/compression.md.
+"""Quality of an object against number and kind of masks: docs/compression.md.
 
     python -m benchmarks.compression_trend FILE [--kinds data zernike …] [--numbers 6 15 28 45] [--seeds 0 1 2]
                                            [--root] [--set KEY=VALUE …] [--lines OUT.jsonl]
     python -m benchmarks.compression_trend --picture OUT.png LINES.jsonl …
 
 FILE is a scan of the zoo (`python -m benchmarks.zoo --cache DIR` leaves them there). Its patterns are projected on n
-masks of the bright field and one of the dark field, the object is refined from the coefficients, and judged as the
-zoo judges (benchmarks/zoo/score.py). One JSON line a run: masks, compression C (eq. 17), intact-information angle of
+masks of the bright field and one of the dark field, the object is refined from the coefficients, and judged as in the
+zoo (benchmarks/zoo/score.py). Each run prints one JSON line: masks, compression C (eq. 17), intact-information angle of
 the bright field (eq. 18), correlation with the truth at the zoo's fixed blur. Kind "frames" refines from the frames;
-"patterns" is the paper's own basis, patterns by Gram-Schmidt and nothing else, where ours ("data") begins with flat,
-row and column. Only these depend on the seed.
+"patterns" is the paper's own basis, patterns by Gram-Schmidt and nothing else, whereas ours ("data") begins with flat,
+row and column. Only these two depend on the seed.
 """
 
 from __future__ import annotations
@@ -83,29 +83,29 @@ def read(path: Path) -> Dataset:
         return read_dataset(source, calibration)
 
 
-def measured(path: Path, scan: Dataset, what: tuple[str, int, int], preset: Preset, *, root: bool) -> dict[str, Any]:
+def measured(path: Path, scan: Dataset, choice: tuple[str, int, int], preset: Preset, *, root: bool) -> dict[str, Any]:
     """One refinement, scored."""
-    kind, number, seed = what
+    kind, number, seed = choice
     row: dict[str, Any] = {"set": path.stem, "kind": kind, "masks": number, "seed": seed, "root": root}
     dataset = scan
     if kind != "frames":
-        compressor, sample = compressor_of(scan, what, root=root)
+        compressor, sample = compressor_of(scan, choice, root=root)
         vectors = np.concatenate([compressor.vectors(part) for part in np.array_split(scan.patterns, 16)])
         dataset = replace(scan, patterns=vectors, masks=compressor.basis.masks, basis=compressor.words)
         row |= {"masks": compressor.basis.n_bright, "C": round(compressor.ratio, 1)}
         row["angle_deg"] = round(compressor.intact_angles_deg(sample)[0], 2)
-    begun = time.process_time()
+    start = time.process_time()
     result = refine(dataset, preset, backend="cpu")
-    return row | {"corr": round(judged(path, result), 4), "cpu_s": round(time.process_time() - begun, 1)}
+    return row | {"corr": round(judged(path, result), 4), "cpu_s": round(time.process_time() - start, 1)}
 
 
-def compressor_of(scan: Dataset, what: tuple[str, int, int], *, root: bool) -> tuple[Compressor, Any]:
-    """The masks of a kind, and the sample of patterns that they are judged (and some learnt) from."""
-    kind, number, seed = what
-    said = scan.calibration
-    radius = float(said.get("convergence_semiangle_mrad")) * 1e-3 / float(said.wavelength_A or 0)
+def compressor_of(scan: Dataset, choice: tuple[str, int, int], *, root: bool) -> tuple[Compressor, Any]:
+    """The masks of a kind, and the sample of patterns by which they are judged (and from which some are learnt)."""
+    kind, number, seed = choice
+    calibration = scan.calibration
+    radius = float(calibration.get("convergence_semiangle_mrad")) * 1e-3 / float(calibration.wavelength_A or 0)
     centre = (float(scan.beam_center_px[0]), float(scan.beam_center_px[1]))
-    field = DetectorField(centre, radius / float(said.get("detector_pixel_invA")), ~scan.bad_pixels)
+    field = DetectorField(centre, radius / float(calibration.get("detector_pixel_invA")), ~scan.bad_pixels)
     drawn = np.random.default_rng([7, seed]).choice(len(scan.patterns), min(SAMPLE, len(scan.patterns)), replace=False)
     sample = scan.patterns[drawn]
     if kind != "patterns":
@@ -126,7 +126,7 @@ def judged(path: Path, result: RefineResult) -> float:
 
 
 def draw(rows: list[dict[str, Any]], picture: Path) -> None:
-    """Correlation over the number of masks, a panel for each data set; seeds as a mean with their range."""
+    """Correlation against the number of masks, a panel for each data set; seeds as a mean with their range."""
     from matplotlib.figure import Figure
 
     sets = list(dict.fromkeys((row["set"], row["root"]) for row in rows if row["kind"] != "frames"))
@@ -145,9 +145,9 @@ def draw(rows: list[dict[str, Any]], picture: Path) -> None:
             spread = np.array([[np.ptp([mean, edge(found[n])]) for n, mean in zip(numbers, means, strict=True)]
                                for edge in (min, max)])  # fmt: skip
             axes.errorbar(numbers, means, spread, marker="o", markersize=4, capsize=2, label=label)
-        whole = [row["corr"] for row in rows if (row["set"], row["kind"]) == (name, "frames")]
-        if whole:
-            axes.axhline(whole[0], color="grey", linestyle=":", label="frames")
+        frames_corr = [row["corr"] for row in rows if (row["set"], row["kind"]) == (name, "frames")]
+        if frames_corr:
+            axes.axhline(frames_corr[0], color="grey", linestyle=":", label="frames")
         axes.set(
             title=name + (", square roots" if root else ""), xlabel="masks in the bright field", ylabel="correlation"
         )

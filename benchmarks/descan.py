@@ -1,12 +1,13 @@
-"""Maps and refined objects of scans whose patterns wander, beside the same scans without: simulated draws.
+"""Maps and refined objects of scans whose patterns wander, compared with the same scans at rest: simulated draws.
 
     python -m benchmarks.descan DIR [--seed 0] [--scans 4] [--refine] [--wanders none,plane,bow,jumps]
 
 Each draw of specimen and microscope is simulated for every kind of wander with the same seed: of 2, 4 or 8 detector
-pixels over the field, in a drawn direction; ``bow``: with a parabola; ``jumps``: with a displacement of every line.
-Told are energy, semi-angle, step and detector pixel; nothing is told of the descan. From frames and from 45 + 1 Zernike
-coefficients whose masks follow. A line for each: by how much the correlation of every map with the truth differs from
-that of the scan without, and how far the places found are off (pixels, the mean of the scan left out).
+pixels over the field, in a random direction; ``bow``: with a parabola; ``jumps``: with a displacement of every line.
+Energy, semi-angle, step and detector pixel are given, the descan is not. Maps are made from frames and from 45 + 1
+Zernike coefficients whose masks follow the pattern. It prints a line for each: by how much the correlation of every map
+with the truth differs from that of the scan without wander, and the error of the pattern positions found (pixels, the
+mean of the scan removed).
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     for seed in range(given.seed, given.seed + given.scans):
-        still: dict[str, dict[str, float]] = {}
+        without_wander: dict[str, dict[str, float]] = {}
         for kind in given.wanders.split(","):
             settings = drawn(seed, kind)
             path = given.folder / f"{kind}{seed}.h5"
@@ -57,10 +58,16 @@ def main() -> None:
                 found = maps_of(path, basis)
                 if given.refine:
                     found |= {"object": object_of(path, basis)}
-                off = {} if basis != "pixels" else {"places_px": places_off(path)}
-                still.setdefault(basis, found)
-                worse = {name: round(value - still[basis][name], 4) for name, value in found.items()}
-                line = {"seed": seed, "specimen": settings["specimen"], "wander": kind, "basis": basis, **off}
+                position_errors = {} if basis != "pixels" else {"places_px": places_off(path)}
+                without_wander.setdefault(basis, found)
+                worse = {name: round(value - without_wander[basis][name], 4) for name, value in found.items()}
+                line = {
+                    "seed": seed,
+                    "specimen": settings["specimen"],
+                    "wander": kind,
+                    "basis": basis,
+                    **position_errors,
+                }
                 print(
                     json.dumps(line | {"differs": worse, "corr": {n: round(v, 4) for n, v in found.items()}}),
                     flush=True,
@@ -84,12 +91,12 @@ def drawn(seed: int, kind: str) -> dict[str, Any]:
         "defocus_A": float(rng.choice([0.0, 1.0, -1.0]) * rng.uniform(40, 150)),
         "dose_e_per_A2": float(10 ** rng.uniform(4, 5.5)),
     }
-    over = float(rng.choice([2.0, 4.0, 8.0]))
+    span_px = float(rng.choice([2.0, 4.0, 8.0]))
     turn = float(rng.uniform(0, 2 * np.pi))
-    # a displacement of ``over`` pixels from the first to the last row, of half of that along the rows
-    plane = over * np.array([np.cos(turn), 0.5 * np.sin(turn), np.sin(turn), -0.5 * np.cos(turn)])
+    # a displacement of ``over`` pixels from the first to the last row, and of half of that along the rows
+    plane = span_px * np.array([np.cos(turn), 0.5 * np.sin(turn), np.sin(turn), -0.5 * np.cos(turn)])
     jumps = float(rng.uniform(0.4, 1.5))
-    bow = over * rng.uniform(-0.25, 0.25, 6)
+    bow = span_px * rng.uniform(-0.25, 0.25, 6)
     if kind in ("plane", "jumps"):
         settings["descan_px"] = plane.tolist()
     if kind == "jumps":
@@ -105,13 +112,13 @@ def maps_of(path: Path, basis: str) -> dict[str, float]:
     """Correlation of each map with the truth."""
     truth = MapTruth.read(path)
     request = replace(MapRequest(), basis=parse_basis(basis))
-    made = reconstruct_file(path, {}, ["idpc", "obf", "tcbf", "ssb", "wdd"], request)
-    pictures = {one.name: one for one in made.rendering.maps}
+    reconstruction = reconstruct_file(path, {}, ["idpc", "obf", "tcbf", "ssb", "wdd"], request)
+    pictures = {live_map.name: live_map for live_map in reconstruction.rendering.maps}
     return {name: score_map(truth, pictures[name].data, pictures[name].sampling_A)["corr"] for name in MAPS}
 
 
 def places_off(path: Path) -> float:
-    """How far the places of the patterns that were found are from the true ones, px, rms; both without their mean."""
+    """Error of the pattern positions found, px, rms, each with its mean removed."""
     calibration = reconstruct_file(path, {}, ["bf"], MapRequest()).calibration
     with h5py.File(path) as file:
         true = file["truth/descan_px"][()]
@@ -122,8 +129,8 @@ def places_off(path: Path) -> float:
         if numbers is None
         else (Descan.of(numbers).at_points(np.arange(rows * columns), (rows, columns)).reshape(true.shape))
     )
-    away = (found - true).reshape(-1, 2)
-    return round(float(np.sqrt(((away - away.mean(0)) ** 2).sum(1).mean())), 4)
+    error = (found - true).reshape(-1, 2)
+    return round(float(np.sqrt(((error - error.mean(0)) ** 2).sum(1).mean())), 4)
 
 
 def object_of(path: Path, basis: str) -> float:
@@ -134,19 +141,19 @@ def object_of(path: Path, basis: str) -> float:
         source.unlink(missing_ok=True)
         convert_file(path, source, parse_basis(basis), Preparation(), {})
     out.unlink(missing_ok=True)
-    said = refined(source, out, ["num_slices=1"])
-    if "error" in said:
-        raise SystemExit(f"{source}: {said['error']}")
+    report = refined(source, out, ["num_slices=1"])
+    if "error" in report:
+        raise SystemExit(f"{source}: {report['error']}")
     return float(score(_truth(path), Reconstruction.read(out))["corr"])
 
 
 def _truth(path: Path) -> Truth:
     with h5py.File(path) as file:
-        truth, told = file["truth"], dict(file["metadata"].attrs)
+        truth, metadata = file["truth"], dict(file["metadata"].attrs)
         settings = json.loads(truth.attrs["settings"])
         true, nominal = (truth[name][()].reshape(-1, 2) for name in ("positions_A", "nominal_positions_A"))
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
-    resolution = wavelength_A(float(told["energy_eV"])) / (2e-3 * float(told["convergence_semiangle_mrad"]))
+    resolution = wavelength_A(float(metadata["energy_eV"])) / (2e-3 * float(metadata["convergence_semiangle_mrad"]))
     first = nominal[0] + (true - nominal).mean(0)
     turn = float(settings["scan"]["rotation_deg"])
     return Truth(phase, sampling, first, nominal - nominal[0], BLUR * resolution, max(1.2, resolution / 2), turn)

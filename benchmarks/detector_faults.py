@@ -1,20 +1,21 @@
-"""Maps of scans with a truth seen by a detector as it is: distorted, with hot pixels, with pixels of unlike gain.
+"""Maps of scans with a truth recorded by a realistic detector: distorted, with hot pixels, with unequal pixel gains.
 
     python -m benchmarks.detector_faults DIR SCAN.h5 [SCAN.h5 ...] [--seeds 1,2] [--faults distortion,hot,gain,all]
 
-Every scan is simulated again (``benchmarks/again.py``) from the slices and the microscope in its truth, seen by a
+Every scan is simulated again (``benchmarks/again.py``) from the slices and the microscope in its truth, recorded by a
 faultless detector and by one whose pattern is distorted by 2 % (an ellipse, a quadratic and a cubic term of 2 % each at
-the edge of the detector), in which one of a thousand pixels is hot (a dark current of half to three hundred times what
-a pixel of the disc counts), and whose pixels differ by 5 % rms. Each fault alone, and all together:
+the edge of the detector), in which one of a thousand pixels is hot (a dark current of half to three hundred times the
+counts of a pixel of the disc), and whose pixels differ by 5 % rms. Each fault alone, and all together:
 
-``nothing``   nothing is told;
-``found``     what can be found is: the distortion on a cross grating (``ptylive inspect --distortion --square``), gain
-              by a flat field of a thousand electrons in each pixel; hot pixels are looked for as always;
-``ellipse``   of the distortion, only the ellipse, on the disc of a vacuum scan;
-``told``      the truth is told.
+``nothing``   nothing is given;
+``found``     what can be measured is given: the distortion on a cross grating (``ptylive inspect --distortion
+              --square``), gain by a flat field of a thousand electrons in each pixel; hot pixels are searched for as
+              always;
+``ellipse``   of the distortion, only the ellipse, measured on the disc of a vacuum scan;
+``told``      the truth is given.
 
-A line each: by how much the correlation of every map with the truth differs from that of the faultless detector.
-``noise``: by how much another draw of the counts differs, which says what a difference means.
+A line for each: by how much the correlation of every map with the truth differs from that of the faultless detector.
+``noise``: the same difference for another draw of the counts, which shows what differences are significant.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ FAULTS = ("distortion", "hot", "gain", "all")
 OTHER_NOISE = 1000
 DISTORTED = {"ellipticity": 0.02, "ellipse_deg": 25.0, "distortion_second": (0.016, -0.012), "distortion_third": 0.02}
 BY_INTERPOLATION, STRAIGHT = ("distortion", "all"), {"ellipticity": 1e-9}
-"""A distorted detector is simulated by interpolation, which blurs: it is compared with one that is distorted by
-nothing, in the same way."""
+"""A distorted detector is simulated by interpolation, which blurs: it is compared with a detector of zero distortion
+that is interpolated in the same way.
+"""
 HOT_SHARE, GAIN_RMS = 1e-3, 0.05
 HOT_FROM, HOT_TO = 0.5, 300.0
 FLAT_ELECTRONS = 1000.0
@@ -52,7 +54,7 @@ SPOTS_PX, SPOT_SIGMA_PX, GRATING_COUNTS = 8.0, 0.8, 400.0
 
 @dataclass(frozen=True, eq=False)
 class Faults:
-    """Of one detector. gain (Qy, Qx), a factor near 1; dark_current (Qy, Qx), counts in each frame."""
+    """Faults of one detector. gain (Qy, Qx), a factor near 1; dark_current (Qy, Qx), counts in each frame."""
 
     gain: Floats
     dark_current: Floats
@@ -68,10 +70,10 @@ def main() -> None:
     given.folder.mkdir(parents=True, exist_ok=True)
     for scan in given.scans:
         for seed in (int(text) for text in given.seeds.split(",")):
-            references = {kind: maps_of(seen(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
-            cases = [("none", "noise", seen(scan, given.folder, "", seed + OTHER_NOISE), {})]
+            references = {kind: maps_of(recorded_scan(scan, given.folder, kind, seed), {}) for kind in ("", "straight")}
+            cases = [("none", "noise", recorded_scan(scan, given.folder, "", seed + OTHER_NOISE), {})]
             for fault in given.faults.split(","):
-                path = seen(scan, given.folder, fault, seed)
+                path = recorded_scan(scan, given.folder, fault, seed)
                 cases += [(fault, way, path, values) for way, values in ways(scan, path, fault, seed)]
             for fault, way, path, values in cases:
                 found, best = maps_of(path, values), references["straight" if fault in BY_INTERPOLATION else ""]
@@ -80,8 +82,8 @@ def main() -> None:
                 print(json.dumps(line | {"faultless": best}), flush=True)
 
 
-def seen(scan: Path, folder: Path, fault: str, seed: int) -> Path:
-    """The scan by a detector with a fault, or without any; kept in ``folder`` from call to call."""
+def recorded_scan(scan: Path, folder: Path, fault: str, seed: int) -> Path:
+    """The scan recorded by a detector with a fault, or without any; kept in ``folder`` between calls."""
     path = folder / f"{scan.stem}_{fault or 'faultless'}_{seed}.h5"
     if path.exists():
         return path
@@ -112,10 +114,10 @@ def drawn(counts: Any, seed: int) -> Faults:
 
 
 def ways(scan: Path, path: Path, fault: str, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What may be told of a fault, and what it is called."""
+    """Settings that may be given about a fault, with their names."""
     settings = simulation_settings(scan, seed, detector=DISTORTED)
     readout = Readout.of(settings, Window.of(settings))
-    plain = seen(scan, path.parent, "distortion" if fault == "all" else "", seed)
+    plain = recorded_scan(scan, path.parent, "distortion" if fault == "all" else "", seed)
     with h5py.File(plain) as file:
         faults = drawn(file["data"][()], seed)
     told: dict[str, Any] = {}
@@ -141,12 +143,12 @@ def ways(scan: Path, path: Path, fault: str, seed: int) -> Iterator[tuple[str, d
 
 
 def true_numbers(readout: Readout) -> tuple[float, ...]:
-    """The 18 numbers nearest to the simulated distortion, over the detector. Needs a detector without transform."""
+    """The 18 numbers closest to the simulated distortion, over the detector. Requires a detector without transform."""
     shape, half = readout.settings.detector_shape, max(readout.settings.detector_shape) / 2
     center, middle = np.asarray(readout.center_px), (np.asarray(shape) - 1) / 2
     recorded = np.stack(np.meshgrid(*(np.arange(n) for n in shape), indexing="ij")).reshape(2, -1)
-    away = (recorded - np.rint(center)[:, None]) / half
-    true = readout.scattered_to(*away) * half + np.rint(center)[:, None]
+    from_center = (recorded - np.rint(center)[:, None]) / half
+    true = readout.scattered_to(*from_center) * half + np.rint(center)[:, None]
     u = ((true - middle[:, None]) / half).T
     moved = (recorded - true).T / half
     plane = np.column_stack([terms(u), np.ones(len(u))])
@@ -156,25 +158,25 @@ def true_numbers(readout: Readout) -> tuple[float, ...]:
 def grating(readout: Readout) -> Floats:
     """Intensity (P, P) of a square lattice of spots, zero frequency first, of the model."""
     size, times = readout.window.size, readout.window.oversampling
-    at = np.fft.fftfreq(size, 1 / size) / times
+    frequencies = np.fft.fftfreq(size, 1 / size) / times
     turn = np.deg2rad(7.0)
-    rows, cols = np.meshgrid(at, at, indexing="ij")
+    rows, cols = np.meshgrid(frequencies, frequencies, indexing="ij")
     a, b = np.cos(turn) * rows + np.sin(turn) * cols, -np.sin(turn) * rows + np.cos(turn) * cols
-    off = [(axis / SPOTS_PX - np.rint(axis / SPOTS_PX)) * SPOTS_PX for axis in (a, b)]
-    return np.exp(-(off[0] ** 2 + off[1] ** 2) / (2 * SPOT_SIGMA_PX**2))
+    offsets = [(axis / SPOTS_PX - np.rint(axis / SPOTS_PX)) * SPOTS_PX for axis in (a, b)]
+    return np.exp(-(offsets[0] ** 2 + offsets[1] ** 2) / (2 * SPOT_SIGMA_PX**2))
 
 
 def disc(readout: Readout, semiangle_mrad: float) -> Floats:
-    """The same of a vacuum scan."""
+    """Intensity (P, P) of the disc of a vacuum scan."""
     size, times = readout.window.size, readout.window.oversampling
-    at = np.fft.fftfreq(size, 1 / size) / times * float(readout.settings.detector_pixel_mrad or 1.0)
-    away = np.hypot(at[:, None], at[None, :]) / float(readout.settings.detector_pixel_mrad or 1.0)
+    frequencies = np.fft.fftfreq(size, 1 / size) / times * float(readout.settings.detector_pixel_mrad or 1.0)
+    radii = np.hypot(frequencies[:, None], frequencies[None, :]) / float(readout.settings.detector_pixel_mrad or 1.0)
     radius = semiangle_mrad / float(readout.settings.detector_pixel_mrad or 1.0)
-    return np.clip(radius - away + 0.5, 0, 1)
+    return np.clip(radius - radii + 0.5, 0, 1)
 
 
 def of_pattern(readout: Readout, intensity: Floats, seed: int, on: Reference = "any") -> tuple[float, ...]:
-    """The distortion that is found on a pattern of the detector, with noise."""
+    """The distortion found on a pattern of the detector, with noise."""
     mean = readout.expected(np.asarray(intensity, np.float32)[None])[0]
     counts = np.random.default_rng([seed, 10]).poisson(mean / mean.max() * GRATING_COUNTS).astype(float)
     return find_distortion(counts, np.zeros(counts.shape, dtype=bool), on).numbers
@@ -182,8 +184,8 @@ def of_pattern(readout: Readout, intensity: Floats, seed: int, on: Reference = "
 
 def maps_of(path: Path, values: dict[str, Any]) -> dict[str, float]:
     """Correlation of each map with the truth."""
-    made = reconstruct_file(path, values, ["idpc", "obf", "tcbf", "ssb", "wdd"])
-    true, pictures = MapTruth.read(path), {one.name: one for one in made.rendering.maps}
+    reconstruction = reconstruct_file(path, values, ["idpc", "obf", "tcbf", "ssb", "wdd"])
+    true, pictures = MapTruth.read(path), {live_map.name: live_map for live_map in reconstruction.rendering.maps}
     return {name: score_map(true, pictures[name].data, pictures[name].sampling_A)["corr"] for name in MAPS}
 
 

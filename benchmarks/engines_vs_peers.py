@@ -1,12 +1,12 @@
-"""Engines by name beside the programs that they come from: the loss of every epoch, from one start on one recording.
+"""Named engines against the programs they come from: the loss of every epoch, from one start on one recording.
 
     python -m benchmarks.engines_vs_peers --data DIR [--ptyrad-python P/bin/python] [--py4dstem-python Q/bin/python]
         [--cases adam ...] [--seeds 1] [--own-batches] [--out curves.json]
 
-From the root of the repository. DIR holds the recordings (``mos2_edge_80kV_defocus.h5``, ...). Both programs are handed
-the same patterns, windows, start and batches; with --own-batches the other draws its own, so that it takes the mean of
-several seeds to compare. benchmarks/zoo/peers.py says how to install the other programs.
-tests/engine/refine/engines/peer_curves.json is written by it; benchmarks/peers/plot_engines.py makes the picture.
+Run it from the root of the repository. DIR holds the recordings (``mos2_edge_80kV_defocus.h5``, ...). Both programs are
+given the same patterns, windows, start and batches; with --own-batches the other program draws its own, so that the
+mean of several seeds must be compared. benchmarks/zoo/peers.py explains how to install the other programs. This
+benchmark writes tests/engine/refine/engines/peer_curves.json; benchmarks/peers/plot_engines.py makes the picture.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def main() -> None:
 def peer_curves(
     case: Case, arrays: dict[str, Any], python: Path | None, seeds: list[int], *, own_batches: bool
 ) -> dict[str, Any]:
-    """Curves of the other program, and its version. SystemExit where it is not there or fails."""
+    """Curves of the other program, and its version. SystemExit if it is missing or fails."""
     if python is None:
         raise SystemExit(f"--{case.peer}-python PATH names an interpreter that has {case.peer}")
-    asked = {
+    settings_plain = {
         "epochs": case.epochs,
         "seeds": seeds,
         "own_batches": own_batches,
@@ -62,35 +62,35 @@ def peer_curves(
     with tempfile.TemporaryDirectory() as folder:
         source, settings, out = (Path(folder, name) for name in ("given.npz", "asked.json", "out.json"))
         np.savez(source, **arrays)
-        settings.write_text(json.dumps(asked), encoding="utf-8")
+        settings.write_text(json.dumps(settings_plain), encoding="utf-8")
         runner = f"benchmarks.peers.run_engine_{case.peer}"
         command = [str(python.absolute()), "-m", runner, str(source), str(settings), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            raise SystemExit(done.stderr.strip()[-1500:])
-        said = json.loads(out.read_text(encoding="utf-8"))
-    return {"version": said["version"], "curves": rounded(said["curves"])}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            raise SystemExit(completed.stderr.strip()[-1500:])
+        report = json.loads(out.read_text(encoding="utf-8"))
+    return {"version": report["version"], "curves": rounded(report["curves"])}
 
 
 def rounded(curves: list[list[float]]) -> list[list[float]]:
-    """To five digits."""
+    """Round to five digits."""
     return [[float(f"{value:.5g}") for value in curve] for curve in curves]
 
 
 def row(name: str, theirs: dict[str, Any], ours: list[list[float]]) -> str:
-    """Start, end and largest difference of the mean curves."""
-    peer, own = np.mean(theirs["curves"], axis=0), np.mean(ours, axis=0)
-    away = np.abs(own - peer)
-    apart, of_fall = (away / peer).max(), away.max() / (peer[0] - peer[-1])
+    """Table row with start, end and largest difference of the mean curves."""
+    peer, ours_mean = np.mean(theirs["curves"], axis=0), np.mean(ours, axis=0)
+    difference = np.abs(ours_mean - peer)
+    largest, of_fall = (difference / peer).max(), difference.max() / (peer[0] - peer[-1])
     scatter = (np.std(theirs["curves"], axis=0) / peer).max()
     return (
-        f"{name}: {theirs['version']} {peer[0]:.4f} to {peer[-1]:.4f}, here {own[0]:.4f} to {own[-1]:.4f};"
-        f" at most {apart:.2%} apart, {of_fall:.2%} of the fall (seeds scatter by {scatter:.2%})"
+        f"{name}: {theirs['version']} {peer[0]:.4f} to {peer[-1]:.4f}, here {ours_mean[0]:.4f} to {ours_mean[-1]:.4f};"
+        f" at most {largest:.2%} apart, {of_fall:.2%} of the fall (seeds scatter by {scatter:.2%})"
     )
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))

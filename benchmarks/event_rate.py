@@ -3,9 +3,9 @@
     python benchmarks/event_rate.py [--pixels 256] [--electrons 50] [--frames 16384] [--record]
 
 `reduced`: frames in memory become bins, regions and moments, on one thread, once as events and once as patterns.
-`received`: a Timepix3 stream from a process of its own over loopback becomes those numbers (and a journal with
---record), as sparse frames (`events`) and as raw packets of single hits with line triggers (`packets`), and the same
-frames sent as patterns with the native protocol do. `_us`: processor time a frame of the receiving program.
+`received`: a Timepix3 stream from a separate process over loopback becomes these numbers (and a journal with --record),
+as sparse frames (`events`) and as raw packets of single hits with line triggers (`packets`), and so do the same frames
+sent as patterns with the native protocol. `_us`: CPU time per frame of the receiving program.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def patterns(options: argparse.Namespace) -> Array:
 
 
 def sparse(frames: Array) -> Csr:
-    """The pixels that counted something."""
+    """The pixels with counts."""
     number, pixels = np.nonzero(frames.reshape(len(frames), -1))
     ends = np.cumsum(np.bincount(number, minlength=len(frames)))
     return Csr(ends, pixels.astype("<u4"), frames.reshape(len(frames), -1)[number, pixels])
@@ -138,7 +138,7 @@ def send(options: argparse.Namespace) -> None:
 
 
 def sender_of_packets(options: argparse.Namespace, frames: Array, header: ScanHeader) -> None:
-    """Raw packets out of memory: hits at random times within 10 us, a pulse at trigger input 1 for each line."""
+    """Send raw packets from memory: hits at random times within 10 us, a pulse at trigger input 1 for each line."""
     rng, timing = np.random.default_rng(0), LineTiming.of(10.0, 50.0)
     sensor = Sensor(four=False)
     rows = header.frames // LINE
@@ -155,7 +155,7 @@ def sender_of_packets(options: argparse.Namespace, frames: Array, header: ScanHe
 
 
 def received(options: argparse.Namespace, protocol: str, folder: Path | None) -> tuple[float, float]:
-    """Rate of one scan from a socket into a store, frames/s, and processor time a frame, us."""
+    """Rate of one scan from a socket into a store, frames/s, and CPU time per frame, us."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     header = header_of(options)

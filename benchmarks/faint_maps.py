@@ -2,9 +2,9 @@
 
     python -m benchmarks.faint_maps [--seed 0] [--scans 6]
 
-Each draw of microscope and dose (10 to 1e5 electrons per Å²) is simulated with a specimen and with none. A line each:
-the maps that are greyed as "nothing but noise" and for want of a pixel that stands out, and how well each map agrees
-with the truth.
+Each draw of microscope and dose (10 to 1e5 electrons per Å²) is simulated with and without a specimen. A line for each:
+the maps that are greyed as "nothing but noise" and for want of a significant pixel, and how well each map agrees with
+the truth.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ptylive.application.offline import reconstruct_file
 MAPS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase")
 METHODS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd")
 SEEN = 0.5
-"""Correlation with the truth from which a map shows it."""
+"""Correlation with the truth above which a map shows the specimen."""
 
 
 def main() -> None:
@@ -48,19 +48,19 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / "scan.h5"
                 ptylive.simulate(path, seed=seed, specimen=specimen, **settings)
-                made = {one.name: one for one in reconstruct_file(path, {}, METHODS).rendering.maps}
+                maps = {live_map.name: live_map for live_map in reconstruct_file(path, {}, METHODS).rendering.maps}
                 truth = MapTruth.read(path)
             line = {}
             for name in MAPS:
-                if name not in made:
+                if name not in maps:
                     continue
-                one = made[name]
-                corr = score_map(truth, one.data, one.sampling_A)["corr"] if specimen != "vacuum" else 0.0
-                seen = "nothing there" if specimen == "vacuum" else "seen" if corr > SEEN else "not seen"
-                count[f"{seen}: {'noise' if one.buried else 'faint' if one.faint else 'shown'}"] += 1
-                line[name] = [round(corr, 2), one.buried, one.faint]
-            told = {"seed": seed, "specimen": specimen, "dose": round(settings["dose_e_per_A2"])}
-            print(json.dumps(told | line), flush=True)
+                live_map = maps[name]
+                corr = score_map(truth, live_map.data, live_map.sampling_A)["corr"] if specimen != "vacuum" else 0.0
+                outcome = "nothing there" if specimen == "vacuum" else "seen" if corr > SEEN else "not seen"
+                count[f"{outcome}: {'noise' if live_map.buried else 'faint' if live_map.faint else 'shown'}"] += 1
+                line[name] = [round(corr, 2), live_map.buried, live_map.faint]
+            draw = {"seed": seed, "specimen": specimen, "dose": round(settings["dose_e_per_A2"])}
+            print(json.dumps(draw | line), flush=True)
     print(json.dumps(count))
 
 

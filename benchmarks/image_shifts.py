@@ -1,10 +1,10 @@
-"""``ptylive align`` on scans that nobody has looked at: what is invented, and how far values lie from the truth.
+"""``ptylive align`` on unseen scans: spurious aberrations, and errors of the values found.
 
     python -m benchmarks.image_shifts DIR [--kind none|one] [--seed 0] [--scans 10]
 
-The draws of benchmarks/aberrations.py, five times as far out of focus, 40 x 40 points, steps 1.5 times as wide. All is
-told but aberrations above second order, which are given as 0. A value is invented where there is none and it lies
-above two of its errors. Scans are kept in DIR.
+The draws are those of benchmarks/aberrations.py, five times as far out of focus, 40 x 40 points, steps 1.5 times as
+wide. Everything is given except aberrations above second order, which are given as 0. A value counts as spurious if the
+aberration is absent and the value exceeds twice its error. Scans are kept in DIR.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
-    """What a draw shows, and each aberration found: its value and error, Å, the truth, and its distance in errors."""
+    """What a draw shows, and each aberration found: its value and error, Å, the truth, and the deviation in errors."""
     settings, aberrations = drawn(kind, seed)
     settings["defocus_A"] *= FARTHER
     aberrations["C10"] *= FARTHER
@@ -58,14 +58,14 @@ def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str,
     if not path.exists():
         ptylive.simulate(path, seed=seed, **settings)
     scan = ptylive.open_scan(path)
-    with scan._open() as source:  # noqa: SLF001  (a notebook's own way to read it)
-        none_told = {name: 0.0 for name in aberrations if name not in LOW}
-        made = reconstruct_source(source, {**scan.values, **none_told}, ["bf"])
-    aligned = align_store(made.engine.store, made.calibration, Alignment(order=3)).told()["aberrations"]
+    with scan._open() as source:  # noqa: SLF001  (as in a notebook)
+        assumed = {name: 0.0 for name in aberrations if name not in LOW}
+        rendered = reconstruct_source(source, {**scan.values, **assumed}, ["bf"])
+    aligned = align_store(rendered.engine.store, rendered.calibration, Alignment(order=3)).told()["aberrations"]
     rows: dict[str, dict[str, float]] = {}
     for name, found in aligned.items():
         truth = float(aberrations.get(name, 0.0))
-        value, error = float(found["value_A"]), max(float(found["error_A"]), 0.05)  # told to a tenth
+        value, error = float(found["value_A"]), max(float(found["error_A"]), 0.05)  # reported to a tenth
         rows[name] = {
             "value_A": value,
             "error_A": error,

@@ -1,11 +1,11 @@
-"""The information limit that a map states beside the one that the truth says it has: simulated gold, far out of focus.
+"""The information limit that a map states against that from the truth: simulated gold, far out of focus.
 
     python -m benchmarks.information_limits [--seed 0] [--scans 6] [--maps tcbf,obf] [--upsample 4]
 
 Draws of orientation, rotation, step (1.6 to 2.2 Å, too coarse for the lattice), underfocus (300 to 600 Å) and dose (1e3
-to 1e5 e/Å²). The limit of the truth: the map's correlation with the true phase, ring by ring, C, is that of a map of
-which two halves correlate by C² / (2 - C²), whatever the sign of C (Rosenthal and Henderson 2003), and is read as the
-map reads its own. A line each, then how many limits lie within 15 % of each other.
+to 1e5 e/Å²). The limit of the truth: a correlation C of the map with the true phase, ring by ring, corresponds to a map
+whose two halves correlate by C² / (2 - C²), whatever the sign of C (Rosenthal and Henderson 2003); the limit is read
+from this curve as the map reads its own. A line for each, then how many limits agree within 15 %.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ptylive.schema.maps import LiveMap, RingQuality
 Floats = NDArray[np.floating[Any]]
 NEAR = 0.15
 MARGIN = 1 / 8
-"""Of the field that is left out on each side: what lies beyond the scan is not seen from there."""
+"""Fraction of the field left out on each side, where contributions from beyond the scan are missing."""
 
 
 def main() -> None:
@@ -52,8 +52,8 @@ def main() -> None:
             maps = scan.reconstruct(names, settings={f"{name}.upsample": given.upsample for name in names})
             for name in names:
                 line = compared(path, maps[name], rings=given.rings)
-                told = {k: settings[k] for k in ("defocus_A", "scan_step_A", "dose_e_per_A2")}
-                print(json.dumps({"seed": seed, "map": name, **told, **line}), flush=True)
+                shown = {k: settings[k] for k in ("defocus_A", "scan_step_A", "dose_e_per_A2")}
+                print(json.dumps({"seed": seed, "map": name, **shown, **line}), flush=True)
                 if line["stated_A"] is not None:
                     ratios.setdefault(name, []).append(line["stated_A"] / line["true_A"])
     for name, found in ratios.items():
@@ -83,7 +83,7 @@ def drawn(seed: int) -> dict[str, Any]:
 
 
 def compared(path: Path, live_map: LiveMap, *, rings: bool = False) -> dict[str, Any]:
-    """Limit that the map states, and that of its correlation with the truth, Å."""
+    """The limit that the map states, and that of its correlation with the truth, Å."""
     limits, quality = live_map.information_limits(), live_map.quality
     if quality is None or live_map.sampling_A is None:
         raise SystemExit(f"{live_map.name} says nothing of its rings")
@@ -99,8 +99,10 @@ def compared(path: Path, live_map: LiveMap, *, rings: bool = False) -> dict[str,
     }
     if rings:
         out["rings"] = [
-            [round(float(1 / f), 2), round(float(one), 2), round(float(other), 2)]
-            for f, one, other in zip(quality.frequency_invA, quality.half_data_correlation, correlation, strict=True)
+            [round(float(1 / f), 2), round(float(stated), 2), round(float(true_ring), 2)]
+            for f, stated, true_ring in zip(
+                quality.frequency_invA, quality.half_data_correlation, correlation, strict=True
+            )
         ]
     return out
 
@@ -113,26 +115,26 @@ def truth_on(path: Path, live_map: LiveMap) -> Floats:
     rows, cols = live_map.data.shape
     finer = rows / positions.shape[0]
     grid = np.stack(np.meshgrid(np.arange(rows) / finer, np.arange(cols) / finer, indexing="ij"))
-    at = [_read(positions[..., axis], grid) / sampling for axis in (0, 1)]
-    return np.asarray(ndimage.map_coordinates(phase, at, order=3, mode="grid-wrap"))
+    coordinates = [_interpolated(positions[..., axis], grid) / sampling for axis in (0, 1)]
+    return np.asarray(ndimage.map_coordinates(phase, coordinates, order=3, mode="grid-wrap"))
 
 
-def _read(places: Floats, grid: Floats) -> Floats:
-    """A plane of places (rows, cols), continued beyond its last points."""
+def _interpolated(places: Floats, grid: Floats) -> Floats:
+    """A plane of positions (rows, cols), extrapolated beyond its last points."""
     first = places[0, 0]
     down, across = places[1, 0] - first, places[0, 1] - first
     return np.asarray(first + grid[0] * down + grid[1] * across)
 
 
-def with_truth(seen: Floats, true: Floats, pixel_A: tuple[float, float], quality: RingQuality) -> Floats:
+def with_truth(shown: Floats, true: Floats, pixel_A: tuple[float, float], quality: RingQuality) -> Floats:
     """Correlation of the frequencies of two pictures in each ring of ``quality``."""
-    window = np.outer(*(np.hanning(n) for n in seen.shape))
-    first, second = (np.fft.fft2((one - one.mean()) * window) for one in (seen, true))
-    axes = [np.fft.fftfreq(n, size) for n, size in zip(seen.shape, pixel_A, strict=True)]
-    away = np.hypot(*np.meshgrid(*axes, indexing="ij"))
+    window = np.outer(*(np.hanning(n) for n in shown.shape))
+    first, second = (np.fft.fft2((picture - picture.mean()) * window) for picture in (shown, true))
+    axes = [np.fft.fftfreq(n, size) for n, size in zip(shown.shape, pixel_A, strict=True)]
+    radii = np.hypot(*np.meshgrid(*axes, indexing="ij"))
     width = quality.frequency_invA[1] - quality.frequency_invA[0]
     count = len(quality.frequency_invA)
-    ring = np.minimum((away / width).astype(int), count).ravel()
+    ring = np.minimum((radii / width).astype(int), count).ravel()
 
     def summed(values: Any) -> Floats:
         return np.bincount(ring, np.real(values).ravel(), minlength=count + 1)[:count]

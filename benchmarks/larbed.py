@@ -2,10 +2,10 @@
 
     python -m benchmarks.larbed [--cases sto-40 sto-20 shuffled faint stranger-0 …] [--abtem-python ABTEM/bin/python]
 
-SrTiO3 [001] at 120 kV, 20 nm, 21 x 21 tilts to 20 and 40 mrad, 10^6 electrons a pattern; the same at tilts that are not
-its own; the same with 10^6 electrons for the whole series; and strangers, cells of random atoms at random energy and
-thickness, all from a printed seed. Atoms lie still; their potentials are blurred by a Debye-Waller factor. Where abTEM
-is not there the program says so and ends.
+SrTiO3 [001] at 120 kV, 20 nm, 21 x 21 tilts to 20 and 40 mrad, 10^6 electrons per pattern; the same assigned to other
+tilts; the same with 10^6 electrons for the whole series; and strangers, cells of random atoms at random energy and
+thickness, all from a printed seed. Atoms are at rest; their potentials are blurred by a Debye-Waller factor. Without
+abTEM the program reports this and ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 SEED = 20261123
 TILTS = 21
 Q_MAX_INVA = 1.8
-"""Reflections up to here along each axis are recorded."""
+"""Highest frequency of recorded reflections along each axis."""
 BLUR_A = 0.08
 """Root mean square displacement along each axis."""
 STRONGEST = 50
@@ -34,22 +34,22 @@ SYMBOLS = ("C", "O", "Al", "Si", "Ti", "Fe", "Ga", "As", "Sr", "Mo")
 
 @dataclass(frozen=True)
 class Case:
-    """One crystal and how it is looked at."""
+    """One crystal and its imaging conditions."""
 
     cell_A: tuple[float, float, float]
     symbols: tuple[str, ...]
     places: tuple[tuple[float, float, float], ...]
-    """Fractions of the cell."""
+    """Fractional coordinates in the cell."""
     energy_eV: float
     cells: int
-    """Along the beam."""
+    """Number of cells along the beam."""
     tilt_mrad: float
     electrons: float
     shuffled: bool = False
 
     @property
     def thickness_A(self) -> float:
-        """Of the crystal."""
+        """Thickness of the crystal."""
         return self.cells * self.cell_A[2]
 
 
@@ -57,7 +57,7 @@ STO = ("Sr", "Ti", "O", "O", "O"), ((0, 0, 0), (0.5, 0.5, 0.5), (0.5, 0.5, 0), (
 
 
 def case_of(name: str, seed: int) -> Case:
-    """By name: sto-20, sto-40, shuffled, faint, stranger-N."""
+    """A case by name: sto-20, sto-40, shuffled, faint, stranger-N."""
     kind, _, number = name.partition("-")
     if kind == "stranger":
         return stranger(np.random.default_rng([seed, int(number)]))
@@ -66,28 +66,28 @@ def case_of(name: str, seed: int) -> Case:
 
 
 def stranger(rng: np.random.Generator) -> Case:
-    """Random atoms in a random rectangular cell, no two nearer than 1 Å in projection."""
+    """Random atoms in a random rectangular cell, no two closer than 1 Å in projection."""
     cell = (*rng.uniform(3.5, 5.5, 2), float(rng.uniform(3.0, 4.5)))
     places: list[Any] = []
     while len(places) < rng.integers(3, 6):
         place = rng.uniform(size=3)
-        apart = [np.linalg.norm((((place - one) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for one in places]
-        if all(distance > 1.0 for distance in apart):
+        distances = [np.linalg.norm((((place - each) + 0.5) % 1 - 0.5)[:2] * cell[:2]) for each in places]
+        if all(distance > 1.0 for distance in distances):
             places.append(place)
-    symbols = tuple(str(one) for one in rng.choice(SYMBOLS, len(places)))
+    symbols = tuple(str(each) for each in rng.choice(SYMBOLS, len(places)))
     energy = float(rng.choice([80e3, 120e3, 200e3, 300e3]))
     cells = int(rng.uniform(80, 250) / cell[2])
-    return Case(cell, symbols, tuple(tuple(one) for one in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
+    return Case(cell, symbols, tuple(tuple(each) for each in places), energy, cells, 40.0, 1e6)  # type: ignore[arg-type]
 
 
 def tilts_of(case: Case) -> Any:
-    """(N, 2) mrad."""
+    """Tilts (N, 2) in mrad."""
     along = np.linspace(-case.tilt_mrad, case.tilt_mrad, TILTS)
     return np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def simulate(case: Case, path: Path) -> None:
-    """Write intensities (N, M), orders (M, 2), and the mean potential (Y, X) in volts. Needs abTEM and ase only."""
+    """Write intensities (N, M), orders (M, 2), and the mean potential (Y, X) in volts. Requires only abTEM and ase."""
     import abtem
     from ase import Atoms
 
@@ -118,7 +118,7 @@ def simulate(case: Case, path: Path) -> None:
 
 
 def judge(case: Case, path: Path, seed: int, starts: int) -> dict[str, Any]:
-    """Invert what was simulated and compare with what it was simulated from."""
+    """Invert a simulated series and compare the result with the simulated crystal."""
     from ptylive.engine.larbed.inversion import LarbedSettings, invert
     from ptylive.engine.larbed.larbed_file import potential_V
     from ptylive.engine.larbed.structure_factors import (
@@ -142,14 +142,14 @@ def judge(case: Case, path: Path, seed: int, starts: int) -> dict[str, Any]:
     found = invert(series, LarbedSettings(starts=starts, seed=seed))
     spent = time.perf_counter() - began, time.process_time() - cpu
     true = reduced(np.fft.fft2(mean_V) / mean_V.size, found.grid.pixels)
-    ours = on_highest_column(coefficients(found.crystal, case.energy_eV), found.grid)
+    our_V = on_highest_column(coefficients(found.crystal, case.energy_eV), found.grid)
     correlation = best_correlation(potential_V(found, 96), potential_map(true, 96))
     table = structure_factors(true, found.grid, case.energy_eV)
     strong = np.abs(table.V[:STRONGEST])
-    mine = np.abs(ours[table.hk[:STRONGEST, 0], table.hk[:STRONGEST, 1]])
+    found_V = np.abs(our_V[table.hk[:STRONGEST, 0], table.hk[:STRONGEST, 1]])
     return {
         "correlation": correlation,
-        "R": float(np.abs(mine - strong).sum() / strong.sum()),
+        "R": float(np.abs(found_V - strong).sum() / strong.sum()),
         "thickness_A": found.crystal.thickness_A,
         "true_A": case.thickness_A,
         "explained": found.explained,
@@ -162,7 +162,7 @@ def judge(case: Case, path: Path, seed: int, starts: int) -> dict[str, Any]:
 
 
 def reduced(spectrum: Any, pixels: int) -> Any:
-    """The orders that a grid of P x P pixels tells apart, as it has them; the mean is 0."""
+    """The orders that a grid of P x P pixels distinguishes, in its order; the mean is 0."""
     reach = (pixels - 1) // 2
     orders = np.arange(-reach, reach + 1)
     out = np.zeros((pixels, pixels), np.complex128)

@@ -1,12 +1,12 @@
-"""Cost of the live engine as the scan grows: per frame, per refresh, and in memory; 45 + 1 coefficients.
+"""Cost of the live engine against scan size: per frame, per refresh, and in memory; 45 + 1 coefficients.
 
     python benchmarks/live_scan_size.py [--sizes 128 256 512 1024] [--pool 2] [--plot docs/pictures/live-scan-size.png]
     python benchmarks/live_scan_size.py --sizes 2048 --pool 2 --shown-only
 
-Frames are synthetic coefficients; the cost does not depend on what they show. A frame's cost is the processor time of
-the thread that adds it, so that other jobs do not count: the median over stretches of the scan, and beside it that of
-the first frames, for which the system has to hand out the store's memory. Refreshes are the best of several, in wall
-time and in processor time of all pool; the plot shows processor time, and needs pillow.
+Frames are synthetic coefficients; the cost does not depend on their values. A frame's cost is the CPU time of the
+thread that adds it, so that other jobs do not count: the median over stretches of the scan, and separately that of the
+first frames, for which the system must provide the store's memory. Refreshes are the best of several, in wall time and
+in CPU time of the whole pool; the plot shows CPU time, and requires pillow.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ BATCH = 1024
 SHOWN = ("obf", "idpc")
 REPEATS = 5
 STRETCH = 16384
-"""Frames timed together."""
+"""Number of frames timed together."""
 PASSES = 3
-"""Times that every frame is sent, once its memory has been written."""
+"""Number of times that every frame is sent, once its memory has been written."""
 
 
 def main() -> None:
@@ -55,8 +55,8 @@ def main() -> None:
     for size in options.sizes:
         command = [sys.executable, __file__, "--one", str(size), "--pool", str(options.pool)]
         command += ["--shown-only"] if options.shown_only else []
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.strip().splitlines()[-1]))
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows.append(json.loads(completed.stdout.strip().splitlines()[-1]))
         print(json.dumps(rows[-1]))
     if options.plot:
         plot(rows, options.plot)
@@ -85,7 +85,7 @@ def measure(size: int, pool: int, shown_only: bool = False) -> dict[str, float]:
     with_filters = best(engine.refresh, 1)
 
     def tenth() -> None:
-        engine.store.frames[: count // 10] += 1  # as if their frames had come again
+        engine.store.frames[: count // 10] += 1  # as if their frames had arrived again
         engine.refresh()
 
     tenth()
@@ -105,12 +105,12 @@ def measure(size: int, pool: int, shown_only: bool = False) -> dict[str, float]:
         return costs
     engine.want(None)
     engine.refresh()
-    everything = best(tenth, REPEATS)
-    return {**costs, "all_s": everything[0], "all_cpu_s": everything[1], **memory(engine)}
+    all_maps = best(tenth, REPEATS)
+    return {**costs, "all_s": all_maps[0], "all_cpu_s": all_maps[1], **memory(engine)}
 
 
 def memory(engine: LiveEngine) -> dict[str, float]:
-    """What lies in memory now, and what did at most."""
+    """Current and peak memory."""
     return {
         "store_MiB": engine.store.bytes / 2**20,
         "transforms_MiB": engine.evaluation.rows.bytes / 2**20,
@@ -129,7 +129,7 @@ def add(engine: LiveEngine, vectors: FloatArray, first: int, last: int) -> None:
 
 
 def per_frame(engine: LiveEngine, vectors: FloatArray, count: int) -> list[float]:
-    """Processor seconds a frame, of every stretch of a scan."""
+    """CPU seconds per frame, for every stretch of a scan."""
     costs = []
     for first in range(0, count, STRETCH):
         last = min(first + STRETCH, count)
@@ -140,7 +140,7 @@ def per_frame(engine: LiveEngine, vectors: FloatArray, count: int) -> list[float
 
 
 def best(work: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Seconds of wall clock and of processor time, the least of some runs each."""
+    """Seconds of wall and CPU time, the minimum of several runs each."""
     wall, processor = np.inf, np.inf
     for _ in range(repeats):
         started, used = time.perf_counter(), time.process_time()
@@ -156,7 +156,7 @@ def peak_MiB() -> float:
 
 
 def plot(rows: list[dict[str, float]], target: Path) -> None:
-    """Microseconds per frame, and per point of the scan for a refresh, over the size of the scan."""
+    """Microseconds per frame, and per scan point for a refresh, against the size of the scan."""
     from PIL import Image, ImageDraw, ImageFont
 
     width, height, left, bottom, top = 900, 480, 90, 70, 50

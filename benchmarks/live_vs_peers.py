@@ -1,12 +1,12 @@
-"""SSB and OBF of a 256 x 256 scan offline: this program beside py4DSTEM and ptychography40, one run, one thread each.
+"""SSB and OBF of a 256 x 256 scan offline: ptylive against py4DSTEM and ptychography40, one run, one thread each.
 
-Every program gets the same patterns as an array in memory, the true optics, and a small scan first so that nothing is
-compiled while the clock runs. The clock runs from the array to the map.
+Every program gets the same patterns as an array in memory, the true optics, and first a small scan, so that nothing is
+compiled during the timing. The time is from the array to the map.
 
     python -m venv /tmp/peers && /tmp/peers/bin/pip install py4DSTEM==0.14.18 ptychography40==0.1.0
     python benchmarks/live_vs_peers.py tiny_mos2_80kV_focus.h5 --peers-python /tmp/peers/bin/python
 
-The patterns of the file given are repeated until the scan has the size; what is timed does not depend on them.
+The patterns of the given file are repeated until the scan has the required size; timings do not depend on them.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ def main() -> None:
             if python is None:
                 continue
             command = [python, __file__, str(data), "--size", str(options.size), "--program", program]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(f"{program:20} failed: {done.stderr.strip().splitlines()[-1:]}")
+            completed = subprocess.run(command, capture_output=True, text=True, check=False)
+            if completed.returncode:
+                print(f"{program:20} failed: {completed.stderr.strip().splitlines()[-1:]}")
                 continue
-            results[program] = json.loads(done.stdout.strip().splitlines()[-1])
+            results[program] = json.loads(completed.stdout.strip().splitlines()[-1])
             print(f"{program:20} {results[program]['seconds']:8.2f} s   CPU {results[program]['cpu_s']:8.2f} s")
     for peer, ours in (("py4DSTEM ssb", "ssb"), ("py4DSTEM obf", "obf"), ("ptychography40 ssb", "ssb")):
         if peer in results and f"ptylive {ours}" in results:
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepare(file: Path, target: Path) -> None:
-    """The patterns and what is known of them, without HDF5 filters, which a peer's environment may lack."""
+    """The patterns and their metadata without HDF5 filters, which a peer's environment may lack."""
     import h5py
     import hdf5plugin  # noqa: F401
 
@@ -131,7 +131,7 @@ def py4dstem(patterns: np.ndarray, known: dict[str, np.ndarray], method: str) ->
     cube.calibration.set_Q_pixel_units("mrad")
     kind = {"ssb": py4DSTEM.process.phase.SSB, "obf": py4DSTEM.process.phase.OBF}[method]
     center = tuple(np.full(patterns.shape[:2], c, np.float32) for c in known["beam_center_px"])
-    made = kind(
+    reconstruction = kind(
         energy=float(known["energy_eV"]),
         datacube=cube,
         semiangle_cutoff=float(known["convergence_semiangle_mrad"]),
@@ -146,8 +146,8 @@ def py4dstem(patterns: np.ndarray, known: dict[str, np.ndarray], method: str) ->
         crop_around_bf_disk=True,
         bf_disk_padding_px=2,
     )
-    made.reconstruct(progress_bar=False, num_jobs=1)
-    return np.angle(np.asarray(made.object))
+    reconstruction.reconstruct(progress_bar=False, num_jobs=1)
+    return np.angle(np.asarray(reconstruction.object))
 
 
 def ptychography40(patterns: np.ndarray, known: dict[str, np.ndarray], _method: str) -> np.ndarray:

@@ -1,19 +1,19 @@
-"""Merlin frames beside LiberTEM-live in one run: frames/s and processor time a frame, from trigger to the last one.
+"""Merlin frames next to LiberTEM-live in one run: frames/s and CPU time per frame, from trigger to the last frame.
 
     python benchmarks/merlin_rate.py [--kinds u16,raw12,raw6,quad] [--rounds 3] [--venv DIR]
 
-LiberTEM-live's own simulator sends a made `.mib` set out of memory to one receiver after the other: they take turns
-within a round. LiberTEM-live computes the centre of mass with 2 workers and
-stores nothing. This program receives, checks and
+LiberTEM-live's own simulator sends a generated `.mib` set from memory to one receiver after the other: they take turns
+within a round. LiberTEM-live computes the centre of mass with 2 workers and stores nothing. This program receives,
+checks and
 
-- ``frames``: hands the frames on, to be decoded by whoever looks at them, and reduces nothing, stores nothing;
+- ``frames``: hands the frames on, to be decoded by their consumers, and reduces nothing, stores nothing;
 - ``com``: reduces on two threads to moments (the centre of mass), ring sums and bins of the bright field;
-- ``maps``: finds disc and centre by itself, reduces to the same, and shows bright field and centre of mass five times a
-  second, as a server does: some of it costs the same for a short scan and a long one; stores nothing;
+- ``maps``: finds disc and centre on its own, reduces to the same, and shows bright field and centre of mass five times
+  a second, as a server does: part of this costs the same for a short scan and a long one; stores nothing;
 - ``recorded``: the same, with a journal on the disk.
 
-Processor time is that of the receiving program with all its threads and workers; ``sender`` is the simulator's beside
-the first of these. Without ``--venv`` LiberTEM-live is installed in a temporary environment (minutes, needs a
+CPU time is that of the receiving program with all its threads and workers; ``sender`` is the simulator's during the
+first of these. Without ``--venv`` LiberTEM-live is installed in a temporary environment (takes minutes, requires a
 package index).
 """
 
@@ -87,7 +87,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Kind:
-    """Frames of one sort. depth: of the counter; raw: R64; chips: 1 or 4; scan: (rows, columns)."""
+    """Frames of one kind. depth: of the counter; raw: R64; chips: 1 or 4; scan: (rows, columns)."""
 
     depth: int
     raw: bool
@@ -101,7 +101,7 @@ class Kind:
 
     @property
     def frames(self) -> int:
-        """Points of the scan."""
+        """Number of scan points."""
         return self.scan[0] * self.scan[1]
 
 
@@ -114,7 +114,7 @@ KINDS = {
 
 
 def stored_patterns(kind: Kind) -> Array:
-    """Poisson counts in a disc of a quarter of the width, of the counter's type."""
+    """Poisson counts in a disc of a quarter of the width, in the counter's type."""
     y, x = np.indices((kind.side, kind.side)) - kind.side / 2
     disc = (np.hypot(y, x) < kind.side / 4).astype(float)
     mean = ELECTRONS * disc / disc.sum()
@@ -123,7 +123,7 @@ def stored_patterns(kind: Kind) -> Array:
 
 
 def body(kind: Kind, pattern: Array) -> bytes:
-    """Pixels as Merlin stores them: processed ones big-endian, raw ones in words of 64 bits, chips side by side."""
+    """Pixels as Merlin stores them: processed ones big-endian, raw ones in 64-bit words, chips side by side."""
     if not kind.raw:
         return pattern.astype(pattern.dtype.newbyteorder(">")).tobytes()
     if kind.chips == 4:
@@ -151,11 +151,11 @@ def write_set(folder: Path, kind: Kind) -> Path:
     bodies = [body(kind, pattern) for pattern in stored_patterns(kind)]
     with (folder / "scan.mib").open("wb") as file:
         for k in range(kind.frames):
-            now = began + timedelta(microseconds=50 * k)
+            stamp = began + timedelta(microseconds=50 * k)
             head = f"MQ1,{k + 1:06d},{offset:05d},{kind.chips:02d},{shape[1]:04d},{shape[0]:04d},{pixels},{layout:>6},"
-            head += f"{2**kind.chips - 1:02X},{now.isoformat(' ', 'microseconds')},0.000050,0,0,0,3.400000E+1,"
+            head += f"{2**kind.chips - 1:02X},{stamp.isoformat(' ', 'microseconds')},0.000050,0,0,0,3.400000E+1,"
             head += "5.110000E+2," + "0.000000E+0," * 6 + chip * kind.chips
-            head += f"MQ1A,{now.isoformat(timespec='microseconds')}000Z,50000ns,{kind.depth},"
+            head += f"MQ1A,{stamp.isoformat(timespec='microseconds')}000Z,50000ns,{kind.depth},"
             file.write(head.encode("latin-1").ljust(offset, b"\0") + bodies[k % DIFFERENT])
     return folder / "scan.hdr"
 
@@ -169,31 +169,31 @@ class Simulator:
     pid: int
 
     def detector(self) -> MerlinControl:
-        """Its control port."""
+        """Client of its control port."""
         return MerlinControl(f"tcp://127.0.0.1:{self.control}")
 
 
 @contextmanager
 def simulator(python: Path, scan: Path, kind: Kind) -> Iterator[Simulator]:
-    """Started, with the scan in its memory."""
+    """A running simulator, with the scan in its memory."""
     control, data, trigger = free_port(), free_port(), free_port()
     command = [python.with_name("libertem-live-mib-sim"), scan, "--nav-shape", *kind.scan, "--host", "127.0.0.1"]
     command += ["--cached", "memfd", "--wait-trigger"]
     command += ["--data-port", data, "--control-port", control, "--trigger-port", trigger]
     with process(*command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
-        made = Simulator(control, data, running.pid)
+        simulator_handle = Simulator(control, data, running.pid)
         for _ in range(600):
             with suppress(DetectorError, OSError):
-                made.detector().get("COUNTERDEPTH")
+                simulator_handle.detector().get("COUNTERDEPTH")
                 socket.create_connection(("127.0.0.1", data), 2).close()
                 break
             assert running.poll() is None, "the simulator ended"
             time.sleep(0.2)
-        yield made
+        yield simulator_handle
 
 
 def processor_s(pid: int) -> float:
-    """Processor time of a process and those it has started, seconds."""
+    """CPU time of a process and its children, seconds."""
     total = 0.0
     with suppress(FileNotFoundError, ProcessLookupError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -229,7 +229,7 @@ class Ours:
         self._reducing = Reducing(self._receiver.ring.reader(), make, cores())
 
     def seconds(self) -> tuple[float, float]:
-        """The acquisition from the trigger to its last frame: wall and processor time."""
+        """The acquisition from the trigger to its last frame: wall and CPU time."""
         self._receiver.start()
         try:
             arm(self._detector)
@@ -240,7 +240,7 @@ class Ours:
 
 
 class Theirs:
-    """LiberTEM-live in a process of its own."""
+    """LiberTEM-live in a separate process."""
 
     def __init__(self, running: subprocess.Popen[str], source: Simulator) -> None:
         self._running, self._detector = running, source.detector()
@@ -256,7 +256,7 @@ class Theirs:
         self._running.stdin.flush()
 
     def seconds(self) -> tuple[float, float]:
-        """One acquisition from the trigger to the result: wall and processor time."""
+        """One acquisition from the trigger to the result: wall and CPU time."""
         self._say("connect")
         assert self._answer() == "connected"
         arm(self._detector)
@@ -267,7 +267,7 @@ class Theirs:
 
 
 def arm(detector: MerlinControl) -> None:
-    """Once the simulator has noticed that the connection before this one is gone: it looks ten times a second."""
+    """Arm once the simulator has noticed that the previous connection is gone: it checks ten times a second."""
     time.sleep(1)
     detector.arm(None, {})
     time.sleep(0.5)
@@ -305,7 +305,7 @@ def compare(python: Path, kind: Kind, ways: list[str], rounds: int) -> dict[str,
     shown |= {"sender_us": 1e6 * float(np.median(sender))} if sender else {}
     for name in ways:
         pairs = zip(rates[name], rates["libertem"], strict=True)
-        shown[f"{name} / libertem"] = float(np.median([one / other for one, other in pairs]))
+        shown[f"{name} / libertem"] = float(np.median([rate / peer_rate for rate, peer_rate in pairs]))
         shown[f"libertem_us / {name}_us"] = busy["libertem"] / busy[name]
     return shown
 

@@ -1,11 +1,11 @@
-"""What dose, step and defocus do to one specimen: docs/planning.md.
+"""The effect of dose, step and defocus on one specimen: docs/planning.md.
 
     python -m benchmarks.plan_experiment [--seed N] [--only dose step defocus] [--out planning.md]
 
-A twisted bilayer of MoS2 is simulated by `ptylive simulate` (80 keV, 25 mrad, a field of 24 Å), one setting varied at a
-time about the middle of them; live maps and the refinement by default settings are judged against the truth as the zoo
-judges: maps by their correlation at the blur that suits them (benchmarks/zoo/map_score.py), the refinement at the zoo's
-fixed blur and by the period at which its rings fall below 0.5 (benchmarks/zoo/score.py).
+A twisted bilayer of MoS2 is simulated by `ptylive simulate` (80 keV, 25 mrad, a field of 24 Å), with one setting varied
+at a time around their middle values; live maps and the refinement by default settings are judged against the truth as
+in the zoo: maps by their correlation at the blur that suits them (benchmarks/zoo/map_score.py), the refinement at the
+zoo's fixed blur and by the period at which its ring correlation falls below 0.5 (benchmarks/zoo/score.py).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SEED = 20261122
 FIELD_A = 24.0
 ENERGY_EV, SEMIANGLE_MRAD = 80e3, 25.0
 MIDDLE = {"dose": 1e4, "step": 0.6, "defocus": 100.0}
-"""Electrons on an Å², Å, Å."""
+"""Electrons per Å², Å, Å."""
 VARIED: dict[str, tuple[float, ...]] = {
     "dose": (1e2, 1e3, 1e4, 1e5),
     "step": (0.3, 0.6, 1.2, 2.0, 3.0),
@@ -46,15 +46,15 @@ def main() -> None:
     given = parser.parse_args()
     print(f"seed {given.seed}")
     text = f"{hardware()}; seed {given.seed}.\n"
-    done: dict[tuple[float, ...], str] = {}
+    measured: dict[tuple[float, ...], str] = {}
     for name in given.only:
         text += f"\n{HEAD.format(name)}\n{RULE}\n"
         for value in VARIED[name]:
             chosen = {**MIDDLE, name: value}
             key = tuple(chosen.values())
-            done[key] = done.get(key) or figures(chosen, given.seed)
-            text += f"| {value:g} | {done[key]} |\n"
-            print(f"{name} {value:g}: {done[key]}", flush=True)
+            measured[key] = measured.get(key) or figures(chosen, given.seed)
+            text += f"| {value:g} | {measured[key]} |\n"
+            print(f"{name} {value:g}: {measured[key]}", flush=True)
     print(text)
     if given.out is not None:
         given.out.write_text(text, encoding="utf-8")
@@ -79,10 +79,10 @@ def figures(chosen: dict[str, float], seed: int) -> str:
             defocus_A=chosen["defocus"],
             dose_e_per_A2=chosen["dose"],
         )
-        made, looked = scan.reconstruct(list(MAPS)), MapTruth.read(path)
+        maps_found, truth = scan.reconstruct(list(MAPS)), MapTruth.read(path)
         maps = [
-            f"{score_map(looked, np.asarray(made[name].data), made[name].sampling_A)['corr']:.2f}"
-            if name in made
+            f"{score_map(truth, np.asarray(maps_found[name].data), maps_found[name].sampling_A)['corr']:.2f}"
+            if name in maps_found
             else "–"
             for name in MAPS
         ]
@@ -99,7 +99,7 @@ def resolution_A() -> float:
 
 
 def refined(scan: ptylive.Scan, path: Path) -> tuple[str, str]:
-    """Correlation of the refined phase, and the period its rings resolve."""
+    """Correlation of the refined phase, and the period that its rings resolve."""
     try:
         result = scan.refine().result
     except ptylive_error() as error:
@@ -112,17 +112,17 @@ def refined(scan: ptylive.Scan, path: Path) -> tuple[str, str]:
 
 
 def ptylive_error() -> type[Exception]:
-    """What a refinement that cannot start raises."""
+    """Exception of a refinement that cannot start."""
     from ptylive.schema import PtyliveError
 
     return PtyliveError
 
 
 def truth_of(path: Path) -> Truth:
-    """The truth of a file of `ptylive simulate`, as the zoo's judge takes it."""
+    """The truth of a file of `ptylive simulate`, in the form of the zoo's judge."""
     with h5py.File(path) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        columns = int(told["scan_shape"][1])
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        columns = int(metadata["scan_shape"][1])
         places = truth["positions_A"][:, :columns].reshape(-1, 2).astype(float)
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
     aperture = resolution_A() / 2

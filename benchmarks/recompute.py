@@ -2,8 +2,8 @@
 
     python benchmarks/recompute.py FILE.h5 [--side 256] [--changes 3] [--watch wdd_phase ...]
 
-Repeats the patterns of a file over a square scan, replays it, and when its results are there sends `configure` with
-other defocus values. ``--watch``: maps that a viewer shows.
+The patterns of a file are repeated over a square scan and replayed; when its results are there, `configure` is sent
+with other defocus values. ``--watch``: maps that a viewer shows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PATIENCE_S = 30.0
 
 
 def repeated(source: Path, target: Path, side: int) -> None:
-    """The field of a file again and again, as a scan of side x side points."""
+    """Write a scan of side x side points that repeats the field of a file."""
     with h5py.File(source) as old, h5py.File(target, "w") as new:
         old.copy("metadata", new)
         new["metadata"].attrs["scan_shape"] = [side, side]
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def followed(control: str, defocus_A: float, watch: list[str] | None) -> dict[str, float]:
-    """Seconds until each map came that was made with this value; `fitted`: until everything was fitted again."""
+    """Seconds until each map made with this value arrived; `fitted`: until everything was fitted again."""
     with ControlClient(control, timeout_s=30.0) as client, EventStream(control, topics=("maps",)) as events:
         while events.next(timeout_s=0.5) is not None:
             pass

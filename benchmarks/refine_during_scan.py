@@ -1,9 +1,9 @@
-"""How soon after the last frame a refined object is there, when refining begins with the first rows.
+"""Time from the last frame to a refined object, when the refinement begins with the first rows.
 
     python benchmarks/refine_during_scan.py FILE.h5 [--rate 200] [--after] [--streams RATE]
 
-Replays a recording to a server of its own. ``--after``: refine after the scan instead, for comparison. ``--streams``:
-a second test, frames/s of a stream of small patterns that arrives while a long refinement runs; are any lost?
+Replays a recording to a separate server. ``--after``: refine after the scan instead, for comparison. ``--streams``: a
+second test, frames/s of a stream of small patterns that arrives during a long refinement, to see whether any are lost.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def refined(given: argparse.Namespace, data: str, control: str) -> dict[str, Any
 
 
 def streams(given: argparse.Namespace, data: str, control: str) -> dict[str, Any]:
-    """Frames lost while a refinement runs beside a stream."""
+    """Frames lost when a refinement runs during a stream."""
     replay(given.file, ReplaySettings(to=data))
     status = wait(control, lambda s: bool(s["results"]) and s["state"] == "complete")
     with ControlClient(control, timeout_s=10.0) as client:
@@ -89,7 +89,7 @@ def streams(given: argparse.Namespace, data: str, control: str) -> dict[str, Any
 
 
 def totals(url: str) -> dict[str, int]:
-    """What the server counted in all scans, the one before the stream included."""
+    """Totals of the server over all scans, including the one before the stream."""
     with urlopen(url, timeout=10) as reply:
         lines = reply.read().decode().splitlines()
     values = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))

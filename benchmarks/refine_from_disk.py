@@ -1,11 +1,11 @@
-"""What memory a refinement takes of its own whose patterns do not fit into it: they lie in a file on the disk.
+"""Own memory of a refinement whose patterns do not fit into memory and are in a file on disk.
 
     python benchmarks/refine_from_disk.py [--pixels 256] [--side 400] [--sweeps 1] [--threads 2] [--folder DIR]
 
-A native recording of side² patterns (64 different ones, bitshuffle and LZ4) is written, then refined with everything
-given in a process of its own: one slice, one mode, sweeps alone. ``own_GB`` is the peak of its anonymous memory: pages
-of the file are the system's, which takes them back when it needs them; ``read_GB`` is what came from the disk. The disk
-must have room for a byte a pixel.
+A native recording of side² patterns (64 different ones, bitshuffle and LZ4) is written, then refined in a separate
+process with all metadata given: one slice, one mode, sweeps only. ``own_GB`` is the peak of its anonymous memory: pages
+of the file belong to the system, which reclaims them when it needs them; ``read_GB`` is the amount read from disk. The
+disk must have room for a byte per pixel.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def write_scan(path: Path, pixels: int, side: int) -> None:
-    """A recording of side² patterns with what a refinement must know."""
+    """Write a recording of side² patterns with the metadata that a refinement requires."""
     count = side * side
     header = ScanHeader(
         str(uuid.uuid4()),
@@ -76,13 +76,13 @@ def write_scan(path: Path, pixels: int, side: int) -> None:
     parts = [np.frombuffer(bslz4(pattern), np.uint8) for pattern in patterns(pixels)]
     with created_scan(path, header) as writer:
         for first in range(0, count, BATCH):
-            some = [parts[number % DIFFERENT_PATTERNS] for number in range(first, min(first + BATCH, count))]
-            writer.add(FramesMessage(header.uid, first, len(some), "bslz4", tuple(some)))
+            chunk = [parts[number % DIFFERENT_PATTERNS] for number in range(first, min(first + BATCH, count))]
+            writer.add(FramesMessage(header.uid, first, len(chunk), "bslz4", tuple(chunk)))
         writer.finish(marks=False)
 
 
 def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
-    """Peak of the memory of a refinement's process, GB: its own, and with the pages of files; its time, s."""
+    """Peak memory of a refinement's process, GB: its own, and including pages of files; its time, s."""
     settings = {
         "num_slices": 1,
         "probe_modes": 1,
@@ -101,21 +101,26 @@ def refined(folder: Path, given: argparse.Namespace) -> dict[str, float]:
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    own = whole = read = 0.0
+    anonymous = resident = read = 0.0
     started = time.perf_counter()
     with subprocess.Popen(list(map(str, command)), env=environment) as process:
         while process.poll() is None:
             found = memory_of(process.pid)
-            own, whole = max(own, found.get("RssAnon", 0.0)), max(whole, found.get("VmRSS", 0.0))
+            anonymous, resident = max(anonymous, found.get("RssAnon", 0.0)), max(resident, found.get("VmRSS", 0.0))
             read = max(read, read_by(process.pid))
             time.sleep(LOOK_S)
     if process.returncode:
         sys.exit(f"the refinement ended with {process.returncode}")
-    return {"own_GB": own, "with_file_pages_GB": whole, "read_GB": read, "refined_s": time.perf_counter() - started}
+    return {
+        "own_GB": anonymous,
+        "with_file_pages_GB": resident,
+        "read_GB": read,
+        "refined_s": time.perf_counter() - started,
+    }
 
 
 def memory_of(pid: int) -> dict[str, float]:
-    """What the system says of a process's memory, GB, by its own names; nothing once it has ended."""
+    """Memory figures of a process as the system names them, GB; empty once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -125,7 +130,7 @@ def memory_of(pid: int) -> dict[str, float]:
 
 
 def read_by(pid: int) -> float:
-    """What a process had read from disks, GB; 0 once it has ended."""
+    """GB that a process has read from disk; 0 once it has ended."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,9 +1,10 @@
-"""The fused GPU kernel: what a pattern costs by count, and, where there is a GPU, what is measured.
+"""The fused GPU kernel: counted costs of a pattern and, with a GPU, measured rates.
 
     python benchmarks/refine_gpu.py          the counts, for any machine
-    python benchmarks/refine_gpu.py --run    beside them patterns/s of the fused kernel and of whole arrays with cuFFT
+    python benchmarks/refine_gpu.py --run    also patterns/s of the fused kernel and of whole arrays with cuFFT
 
-Counted is one pattern, loss with gradients of object and probe. Shares of the bound are against the card's own figures.
+Costs are of one pattern, loss with gradients of object and probe. Fractions of the bound refer to the card's own
+figures.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ CASES = [
 COMPLEX_BYTES, PLANE_BYTES, COUNT_BYTES = 8, 4, 2
 FLOPS_A_PRODUCT = 6
 FLOPS_A_PIXEL = 20
-"""Data term and bookkeeping of a pixel of the detector, about."""
+"""Approximate operations of data term and bookkeeping per detector pixel."""
 REPEATS = 5
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one pattern: floating-point operations, and bytes."""
+    """Cost of one pattern: floating-point operations, and bytes."""
 
     operations: float
     shared: float
@@ -42,13 +43,13 @@ class Cost:
     cached: float
     """To and from the caches and the card's memory."""
     memory: float
-    """Those of them that no cache holds: waves kept for the way back, the pattern."""
+    """Those of the cached bytes that no cache holds: waves kept for the backward pass, the pattern."""
 
 
 def fused_cost(plan: Plan, slices: int, modes: int) -> Cost:
     """Count the passes of ``kernel.cu``."""
     pixels = plan.window**2
-    transforms = 2 * (2 * slices)  # there and back: into real space, twice for each propagation, out again
+    transforms = 2 * (2 * slices)  # there and back: into real space, twice for each propagation, and out again
     butterflies = 5 * pixels * log2(plan.window**2)
     products = 2 * (2 + slices + (slices - 1)) + slices  # ramps, slices, propagators both ways; conj(wave) g
     between = 2 * (len(plan.radices) - 1)
@@ -102,9 +103,9 @@ def measure() -> None:
     from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
     device = cupy.cuda.Device()
-    has = device.attributes
-    chips, clock_Hz = has["MultiProcessorCount"], has["ClockRate"] * 1e3
-    of_card = (chips * 128 * 2 * clock_Hz, chips * 128 * clock_Hz)  # fused multiply-adds; bytes of shared memory a tick
+    attributes = device.attributes
+    chips, clock_Hz = attributes["MultiProcessorCount"], attributes["ClockRate"] * 1e3
+    limits = (chips * 128 * 2 * clock_Hz, chips * 128 * clock_Hz)  # fused multiply-adds; bytes of shared memory a tick
     print(cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode())
     print("window  slices  modes  fused/s  cuFFT/s  ratio  share of arithmetic, of shared memory")
     for window, slices, modes in CASES:
@@ -118,7 +119,7 @@ def measure() -> None:
             continue
         fused = rate(FusedMultislice(problem, plan, CudaKernels(plan, "uint16")), slices, modes, window, problem.count)
         cost = fused_cost(plan, slices, modes)
-        shares = (fused * cost.operations / of_card[0], fused * cost.shared / of_card[1])
+        shares = (fused * cost.operations / limits[0], fused * cost.shared / limits[1])
         print(
             f"{window:6d}  {slices:6d}  {modes:5d}  {fused:7.0f}  {arrays:7.0f}  {fused / arrays:5.1f}"
             f"  {shares[0]:.2f}, {shares[1]:.2f}"

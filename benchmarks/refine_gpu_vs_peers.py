@@ -1,4 +1,4 @@
-"""Refinement side by side with other programs on one card, in one run, by the wall clock.
+"""Refinement side by side with other programs on one GPU, in one run, by wall-clock time.
 
     python -m benchmarks.refine_gpu_vs_peers --make FOLDER [--cases thin thick] [--noisy]
         [--abtem-python ABTEM/bin/python]
@@ -6,12 +6,12 @@
         [--only ptylive ptyrad-256 …] [--seconds 8] [--iterations 200] [--limit 60]
         [--ptyrad-python P/bin/python] [--py4dstem-python Q/bin/python]
 
-From the root of the repository. ``--make`` writes the scans of refine_vs_peers.py (1e7 electrons per Å², 2e4 and 2e5
-with ``--noisy``) with their truth, a compressed file each; it needs abTEM. ``--run`` needs these files alone, on a
-machine with a card. Each program is a process of its own that ends at the limit; it is judged after each iteration by
-the zoo's judge, when it has ended. Set-up, trials and compilation are outside for everyone: an iteration goes before
-those that are counted. What torch.compile has compiled it compiles anew in the first of these, which counts as long as
-the median of the others.
+Run it from the root of the repository. ``--make`` writes the scans of refine_vs_peers.py (1e7 electrons per Å², 2e4 and
+2e5 with ``--noisy``) with their truth, a compressed file each; it requires abTEM. ``--run`` requires only these files,
+on a machine with a GPU. Each program runs in a separate process that ends at the limit; it is judged after each
+iteration by the zoo's judge, once it has ended. Set-up, trials and compilation are excluded for all programs: an
+iteration precedes the counted ones. torch.compile compiles again in the first counted iteration, whose time is
+therefore replaced by the median of the others.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from benchmarks.zoo.score import Truth
 from benchmarks.zoo.tables import hardware
 
 LOOKS = 48
-"""Iterations that are judged at most: the first ones all, later ones in growing steps."""
+"""Largest number of iterations that are judged: all of the first ones, later ones in growing steps."""
 POLL_S = 0.05
 
 
 @dataclass(frozen=True)
 class Program:
-    """One way to run one program."""
+    """One configuration of one program."""
 
     package: str
     batch: int = 0
@@ -58,7 +58,7 @@ class Program:
 
     @property
     def runner(self) -> str:
-        """Module of its process."""
+        """Module that its process runs."""
         return f"benchmarks.peers.run_wall_{self.package.lower()}"
 
 
@@ -71,7 +71,7 @@ PROGRAMS = {
     "ptyrad-32-compiled": Program("ptyrad", 32, compiled=True),
     "ptyrad-256-compiled": Program("ptyrad", 256, compiled=True),
 }
-"""PtyRAD's default does not compile; its documents say that compiling takes less time."""
+"""PtyRAD does not compile by default; its documentation says that compiling takes less time."""
 
 
 def main() -> None:
@@ -116,11 +116,11 @@ def make(given: argparse.Namespace) -> None:
             source = case_file(name, given, Path(folder))
             out = given.make / f"{name}.npz"
             carry(source, out, NOISY[name] if given.noisy else CLEAN)
-            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {said_of(out)}")
+            print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {dose_and_shape(out)}")
 
 
 def carry(source: Path, out: Path, dose: float) -> None:
-    """What programs are handed and the truth they are judged by, in one file; counts stay whole numbers."""
+    """Write the input of the programs and the truth that judges them in one file; counts remain integers."""
     handed = prepared(source)
     counts = np.rint(handed["patterns"])
     if np.abs(counts - handed["patterns"]).max() or counts.max() > np.iinfo(np.uint16).max:
@@ -131,7 +131,7 @@ def carry(source: Path, out: Path, dose: float) -> None:
     np.savez_compressed(out, **handed, **truth, dose=dose)
 
 
-def said_of(path: Path) -> str:
+def dose_and_shape(path: Path) -> str:
     """Dose and shape of a scan that was written."""
     with np.load(path) as given:
         patterns = given["patterns"]
@@ -146,43 +146,43 @@ def truth_of(given: Mapping[str, Any]) -> Truth:
 
 
 def compare(given: argparse.Namespace) -> None:
-    """All programs on all scans; what is known is shown and written at once."""
+    """Run all programs on all scans; available results are shown and written at once."""
     rows = []
     context = get_context("spawn")
     workers = min(LOOKS, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=on_one_thread) as judges:
         for name in given.cases:
             for program in given.only:
-                row = {"case": name, "name": program, **one(program, given.run / f"{name}.npz", given, judges)}
+                row = {"case": name, "name": program, **figures_of(program, given.run / f"{name}.npz", given, judges)}
                 rows.append(row)
                 print(table([row]).splitlines()[-1], flush=True)
                 if given.out is not None:
-                    keep(given, rows)
+                    save_figures(given, rows)
     print(f"\n{heading(given)}\n\n{table(rows)}")
 
 
-def keep(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
+def save_figures(given: argparse.Namespace, rows: Sequence[Mapping[str, Any]]) -> None:
     record = {"hardware": hardware(), "card": card(), "device": given.device, "rows": rows}
     given.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
     given.out.with_suffix(".md").write_text(f"{heading(given)}\n\n{table(rows)}\n", encoding="utf-8")
 
 
 def heading(given: argparse.Namespace) -> str:
-    """Where, and on what."""
-    where = (card() or "no card found") if given.device == "cuda" else "the processor"
-    scans = "; ".join(f"{name}: {said_of(given.run / f'{name}.npz')}" for name in given.cases)
-    return f"{hardware()}; on {where}. {scans}."
+    """Heading with hardware, device and scans."""
+    hardware_name = (card() or "no card found") if given.device == "cuda" else "the processor"
+    scans = "; ".join(f"{name}: {dose_and_shape(given.run / f'{name}.npz')}" for name in given.cases)
+    return f"{hardware()}; on {hardware_name}. {scans}."
 
 
 def on_one_thread() -> None:
-    """A judge's small arrays gain nothing by threads, which wait for one another."""
+    """Limit the judge to one thread: its small arrays gain nothing from threads, which wait for one another."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(limits=1)
 
 
-def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
-    """Figures of a program on a scan; ``error`` with its last word where it failed."""
+def figures_of(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExecutor) -> dict[str, Any]:
+    """Figures of a program on a scan; ``error`` with its last line of output if it failed."""
     program = PROGRAMS[name]
     python = getattr(given, f"{program.package.lower()}_python", Path(sys.executable))
     if not installed(python, program.package):
@@ -195,38 +195,38 @@ def one(name: str, scan: Path, given: argparse.Namespace, judges: ProcessPoolExe
         place = Path(folder, "run.json")
         if not place.exists():
             return {"error": ran.get("error", "it left no figures"), **ran}
-        said = json.loads(place.read_text(encoding="utf-8"))
-        said["wall_s"] = said["wall_s"][: len(list(Path(folder).glob("phase_*.npy")))]
-        if not said["wall_s"]:
+        report = json.loads(place.read_text(encoding="utf-8"))
+        report["wall_s"] = report["wall_s"][: len(list(Path(folder).glob("phase_*.npy")))]
+        if not report["wall_s"]:
             return {"error": ran.get("error", "no iteration ended"), **ran}
-        looks = looked_at(len(said["wall_s"]))
-        paths = [Path(folder, f"phase_{number:04d}.npy") for number in looks]
-        corrs = list(judges.map(partial(judged, truth, said), paths))
-    return row(said, looks, corrs, len(truth.points), compiled=program.compiled) | ran
+        judged_epochs = judged_iterations(len(report["wall_s"]))
+        paths = [Path(folder, f"phase_{number:04d}.npy") for number in judged_epochs]
+        corrs = list(judges.map(partial(judged, truth, report), paths))
+    return row(report, judged_epochs, corrs, len(truth.points), compiled=program.compiled) | ran
 
 
 def in_a_process(program: Program, python: Path, handed: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Run it; memory of the card meanwhile, and what went wrong."""
-    told = {"device": given.device, "iterations": given.iterations, "seconds": given.seconds}
-    told |= {"batch": program.batch, "compiled": program.compiled}
-    command = [str(python.absolute()), "-m", program.runner, str(handed), str(handed.parent), json.dumps(told)]
+    """Run it; return the GPU memory it used, and what went wrong."""
+    request = {"device": given.device, "iterations": given.iterations, "seconds": given.seconds}
+    request |= {"batch": program.batch, "compiled": program.compiled}
+    command = [str(python.absolute()), "-m", program.runner, str(handed), str(handed.parent), json.dumps(request)]
     environment = dict(os.environ) if given.device == "cuda" else one_thread()
-    with watched_card() as seen:
+    with watched_card() as samples:
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command, check=False, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=given.limit
             )
-            wrong = (done.stderr.strip().splitlines() or ["no word"])[-1][:300] if done.returncode else ""
+            wrong = (completed.stderr.strip().splitlines() or ["no word"])[-1][:300] if completed.returncode else ""
         except subprocess.TimeoutExpired:
             wrong = f"broken off after {given.limit:g} s"
-    memory = {"card_MB": round(max(seen) - min(seen))} if seen else {}
+    memory = {"card_MB": round(max(samples) - min(samples))} if samples else {}
     return memory | ({"error": wrong} if wrong else {})
 
 
 @contextmanager
 def watched_card() -> Iterator[list[float]]:
-    """Memory of the card that is taken, in MB, time and again; nothing where there is none."""
-    seen: list[float] = []
+    """Sample the used GPU memory, in MB, repeatedly; nothing without a GPU."""
+    samples: list[float] = []
     ended = threading.Event()
 
     def watch() -> None:
@@ -237,55 +237,60 @@ def watched_card() -> Iterator[list[float]]:
         try:
             pynvml.nvmlInit()
             handle = pynvml.nvmlDeviceGetHandleByIndex(0)
-            seen.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
+            samples.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
             while not ended.wait(POLL_S):
-                seen.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
+                samples.append(pynvml.nvmlDeviceGetMemoryInfo(handle).used / 1e6)
         except pynvml.NVMLError:
             return
 
     thread = threading.Thread(target=watch)
     thread.start()
     try:
-        yield seen
+        yield samples
     finally:
         ended.set()
         thread.join()
 
 
 def card() -> str:
-    """Its name, and its driver's version."""
+    """Name of the GPU, and version of its driver."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        completed = subprocess.run(command, check=False, capture_output=True, text=True)
     except OSError:
         return ""
-    return done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else ""
+    return completed.stdout.strip().splitlines()[0] if completed.returncode == 0 and completed.stdout.strip() else ""
 
 
-def looked_at(iterations: int) -> list[int]:
-    """Numbers, from 1, of the iterations that are judged, the last one among them."""
+def judged_iterations(iterations: int) -> list[int]:
+    """Numbers, from 1, of the iterations that are judged, including the last one."""
     if iterations <= LOOKS:
         return list(range(1, iterations + 1))
     return sorted({round(value) for value in np.geomspace(1, iterations, LOOKS)} | set(range(1, LOOKS // 3)))
 
 
-def judged(truth: Truth, said: Mapping[str, Any], path: Path) -> float:
-    """Correlation with the truth of a phase that was projected."""
-    return timed.judged(truth, np.load(path)[None], said)
+def judged(truth: Truth, report: Mapping[str, Any], path: Path) -> float:
+    """Correlation of a projected phase with the truth."""
+    return timed.judged(truth, np.load(path)[None], report)
 
 
 def row(
-    said: Mapping[str, Any], looks: Sequence[int], corrs: Sequence[float], count: int, *, compiled: bool = False
+    report: Mapping[str, Any],
+    judged_epochs: Sequence[int],
+    corrs: Sequence[float],
+    count: int,
+    *,
+    compiled: bool = False,
 ) -> dict[str, Any]:
-    """Figures of a run with ``count`` patterns; ``compiled``: its first iteration counts as the others do."""
-    spent = [float(value) for value in said["wall_s"]]
-    passes = said.get("passes") or [1.0] * len(spent)
+    """Figures of a run with ``count`` patterns; ``compiled``: replace the time of its first iteration by the median."""
+    spent = [float(value) for value in report["wall_s"]]
+    passes = report.get("passes") or [1.0] * len(spent)
     later = list(zip(spent, passes, strict=True))[1:] or [(spent[0], passes[0])]
-    usual = statistics.median(seconds / many for seconds, many in later)
+    usual = statistics.median(seconds / evaluations for seconds, evaluations in later)
     counted = [usual * passes[0] if compiled else spent[0], *spent[1:]]
     totals = np.cumsum(counted)
-    times = [float(totals[number - 1]) for number in looks]
-    told = ("version", "whole_run_s", "first_run_s", "reason", "host_MB", "arrays_MB")
+    times = [float(totals[number - 1]) for number in judged_epochs]
+    copied = ("version", "whole_run_s", "first_run_s", "reason", "host_MB", "arrays_MB")
     return {
         "iterations": len(spent),
         "first_s": round(spent[0], 4),
@@ -295,14 +300,16 @@ def row(
         "total_s": round(float(totals[-1]), 4),
         "last": corrs[-1],
         "best": max(corrs),
-        "looks": [[number, round(when, 4), corr] for number, when, corr in zip(looks, times, corrs, strict=True)],
+        "looks": [
+            [number, round(time, 4), corr] for number, time, corr in zip(judged_epochs, times, corrs, strict=True)
+        ],
         "wall_s": [round(value, 5) for value in spent],
-        **{name: said[name] for name in told if said.get(name) is not None},
+        **{name: report[name] for name in copied if report.get(name) is not None},
     }
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line for each program on each case, with the last word of one that failed."""
+    """Markdown: a line for each program on each case, with the last line of output of one that failed."""
     heads = (
         "case",
         "program",
@@ -319,13 +326,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         if "iterations" not in found:
             lines.append(f"| {found['case']} | {found['name']} |" + " |" * (len(heads) - 3) + f" {wrong} |")
             continue
-        to = " / ".join("–" if value is None else f"{value:.3g}" for value in found["wall_s_to"].values())
+        thresholds = " / ".join("–" if value is None else f"{value:.3g}" for value in found["wall_s_to"].values())
         after = {number: corr for number, _, corr in found["looks"]}
         memory = f"{found.get('card_MB', '–')} ({found.get('arrays_MB', 0):.0f})"
         cells = (
             f"{1e3 * found['iteration_s']:.3g} ({1e3 * found['first_s']:.3g})",
             f"{found['patterns_per_s']:,}".replace(",", " "),
-            to,
+            thresholds,
             ", ".join(f"{after[number]:.3f}" for number in (1, 2, 3, 5, 10, 20) if number in after),
             f"{found['last']:.4f}",
             f"{found['best']:.4f}",

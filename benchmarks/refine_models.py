@@ -1,10 +1,10 @@
-"""Loss with gradients of every forward model beside the plain one: how many times its processor time a pattern costs.
+"""Loss with gradients of every forward model relative to the plain one: ratio of CPU time per pattern.
 
     python benchmarks/refine_models.py [--window 64] [--slices 1 4] [--rounds 5] [--arrays] [--double] [--only WORD]
 
 Each model is measured in turn with the plain far field (of as many slices and modes), ``--rounds`` times; the ratio is
-the median over the rounds. ``--arrays`` measures whole arrays (scipy) too, which is what ran before, in the same
-precision. ``--double``: in double precision, beside the plain far field in single. Compilation is outside the figures.
+the median over the rounds. ``--arrays`` also measures whole arrays (scipy), the previous implementation, in the same
+precision. ``--double``: in double precision, against the plain far field in single. Compilation is excluded.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Case = tuple[MultisliceProblem, Corrections, int]
 
 
 def plain(window: int, slices: int, count: int) -> MultisliceProblem:
-    """Random patterns of the far field, with a description of what lies beyond it that asks for nothing."""
+    """Random patterns of the far field, with a description of further effects in which all are switched off."""
     rng, q = np.random.default_rng(0), np.fft.fftfreq(window, PIXEL_A)
     phase_per_A = -np.pi * WAVELENGTH_A * (q[:, None] ** 2 + q[None, :] ** 2)
     return MultisliceProblem(
@@ -65,46 +65,46 @@ def plain(window: int, slices: int, count: int) -> MultisliceProblem:
 
 
 def cases(base: MultisliceProblem) -> Iterator[tuple[str, Case]]:
-    """Every path by its name."""
+    """Every code path by its name."""
     rng, count, size = np.random.default_rng(1), base.count, base.window
     model = base.model
     assert model is not None
 
-    def of(**parts: Any) -> MultisliceProblem:
+    def variant(**parts: Any) -> MultisliceProblem:
         return replace(base, model=replace(model, **parts))
 
     tangents = 2e-3 * rng.normal(size=(count, 6))
     yield "descan", (replace(base, model=None, offsets_px=rng.normal(size=(count, 2))), HELD, 1)
     for name, mode in (("before", 2), ("inside", 0), ("behind", 1), ("of all kinds", 4)):
-        problem = of(tilts=Tilts(tangents, mode))
+        problem = variant(tilts=Tilts(tangents, mode))
         yield f"tilts {name}, given", (problem, HELD, 1)
         yield f"tilts {name}, refined", (problem, Corrections(tilts=tangents), 1)
-    groups = of(aberrations=aberrations(count, size))
+    groups = variant(aberrations=aberrations(count, size))
     assert groups.model is not None and groups.model.aberrations is not None
     yield "aberrations of each pattern, given", (groups, HELD, 1)
     yield "the same, refined", (groups, Corrections(aberrations_A=groups.model.aberrations.values_A), 1)
-    yield "two probes", (of(probe_marker=np.arange(count) % 2, probes=2), HELD, 2)
+    yield "two probes", (variant(probe_marker=np.arange(count) % 2, probes=2), HELD, 2)
     varying = Corrections(
         opr_components=rng.normal(size=(2, 4, size, size)).astype(np.float32),
         opr_coefficients=rng.normal(size=(count, 4)).astype(np.float32),
     )
-    yield "a probe that varies, 4 components", (of(varying_modes=1), varying, 1)
+    yield "a probe that varies, 4 components", (variant(varying_modes=1), varying, 1)
     yield (
         "phase plates",
-        (of(phase_plates=np.exp(1j * rng.normal(size=(count, size, size))).astype(np.complex64)), HELD, 1),
+        (variant(phase_plates=np.exp(1j * rng.normal(size=(count, size, size))).astype(np.complex64)), HELD, 1),
     )
     stretch = Corrections(stretch=0.1 * rng.normal(size=count))
-    yield "a thickness that varies, refined", (of(stretched=True), stretch, 1)
+    yield "a thickness that varies, refined", (variant(stretched=True), stretch, 1)
     image = NearField(rng.normal(size=count) * 100, 1e4, 0.0)
-    yield "near field", (of(near_field=image), HELD, 1)
-    yield "near field, incident angles", (of(near_field=replace(image, alpha_rad=1e-3)), HELD, 1)
+    yield "near field", (variant(near_field=image), HELD, 1)
+    yield "near field, incident angles", (variant(near_field=replace(image, alpha_rad=1e-3)), HELD, 1)
     q = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size)))
-    yield "a band limit", (of(band=np.clip((0.33 - q) * 20, 0, 1).astype(np.float32)), HELD, 1)
-    yield "better_multislice", (of(split=SplitStep.SECOND_ORDER), HELD, 1)
-    yield "yoshida", (of(split=SplitStep.FOURTH_ORDER), HELD, 1)
-    yield "the detector's point spread", (of(spread=PointSpread(0.5)), HELD, 1)
+    yield "a band limit", (variant(band=np.clip((0.33 - q) * 20, 0, 1).astype(np.float32)), HELD, 1)
+    yield "better_multislice", (variant(split=SplitStep.SECOND_ORDER), HELD, 1)
+    yield "yoshida", (variant(split=SplitStep.FOURTH_ORDER), HELD, 1)
+    yield "the detector's point spread", (variant(spread=PointSpread(0.5)), HELD, 1)
     for kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT):
-        problem = of(compressed=coefficients(count, size))
+        problem = variant(compressed=coefficients(count, size))
         yield f"45 + 1 coefficients, {kind}", (replace(problem, data_term=DataTerm(kind, 0.05)), HELD, 1)
 
 
@@ -130,7 +130,7 @@ def coefficients(count: int, size: int) -> CompressedPatterns:
 
 
 def evaluation(case: Case, opened: Callable[[MultisliceProblem], Any], modes: int = 1) -> Callable[[], Any]:
-    """Loss and gradient of a case, ready to be called."""
+    """Loss and gradient of a case, as a function without arguments."""
     problem, corrections, probes = case
     backend, size = opened(problem), problem.window
     planes = np.zeros((2, *problem.object_shape), problem.precision.real)
@@ -145,7 +145,7 @@ def evaluation(case: Case, opened: Callable[[MultisliceProblem], Any], modes: in
 
 
 def seconds(run: Callable[[], Any]) -> float:
-    """Processor time of one call."""
+    """CPU time of one call."""
     started = time.process_time()
     run()
     return time.process_time() - started
@@ -173,7 +173,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace, slices: int) -> None:
-    """A table's rows for one number of slices."""
+    """Rows of the table for one number of slices."""
     count = max(16, int(2048 * 64**2 / (slices * given.window**2)))
     base = plain(given.window, slices, count)
     yardstick = evaluation((replace(base, model=None), HELD, 1), lambda problem: open_backend("cpu", problem))

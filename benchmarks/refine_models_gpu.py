@@ -1,9 +1,9 @@
-"""Every forward model on a GPU: patterns/s of the fused kernel, beside the plain far field and beside whole arrays.
+"""Every forward model on a GPU: patterns/s of the fused kernel, relative to the plain far field and to whole arrays.
 
     python benchmarks/refine_models_gpu.py --run [--window 64] [--slices 1 4] [--count 4096] [--only WORD] [--no-arrays]
 
-Loss with gradients of object and probe, and by what is refined, by the clock on the wall, from arrays on the card to
-the loss on the host; best of some repeats. Compilation is outside the figures. Cases are those of ``refine_models.py``.
+Loss with gradients of object, probe and other refined quantities, by wall-clock time, from arrays on the GPU to the
+loss on the host; best of several repeats. Compilation is excluded. Cases are those of ``refine_models.py``.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ REPEATS = 4
 
 
 def rate(backend: MultisliceBackend, case: Case) -> float:
-    """Patterns per second, best of some evaluations."""
+    """Patterns per second, best of several evaluations."""
     xp: Any = backend.xp
     problem, corrections, probes = case
     planes = xp.zeros((2, *problem.object_shape), np.float32)
     planes[0], planes[1] = 0.9, 0.1
     probe = xp.asarray(np.random.default_rng(1).normal(size=(2, probes, problem.window, problem.window)), np.float32)
-    asked = Corrections(*(None if at is None else xp.asarray(at) for at in vars(corrections).values()))
+    on_device = Corrections(*(None if value is None else xp.asarray(value) for value in vars(corrections).values()))
     best = np.inf
     for _ in range(REPEATS + 1):
         started = time.perf_counter()
-        float(backend.loss_and_gradient(planes, probe, corrections=asked).loss)  # waits for the device
+        float(backend.loss_and_gradient(planes, probe, corrections=on_device).loss)  # waits for the device
         best = min(best, time.perf_counter() - started)
     backend.close()
     return problem.count / best
 
 
 def measure(given: argparse.Namespace, slices: int) -> None:
-    """A table's rows for one number of slices."""
+    """Rows of the table for one number of slices."""
     import cupy
 
     base = plain(given.window, slices, given.count)

@@ -2,7 +2,7 @@
 
     python benchmarks/refine_speed.py [--threads N]
 
-Compilation is outside the figures. Run it on an idle machine: CPU seconds forgive neighbours, but not all they do.
+Compilation is excluded. Run it on an idle machine: CPU seconds hide most effects of other processes, but not all.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ REPEATS = 5
 
 
 def random_problem(window: int, slices: int, kind: DataTermKind, count: int = 0) -> MultisliceProblem:
-    """About a third of a second of work for a core, or ``count`` patterns: the values do not matter to the speed."""
+    """About a third of a second of work for a core, or ``count`` patterns: the speed does not depend on the values."""
     count = count or max(32, 2048 * 64**2 // (slices * window**2))
     rng = np.random.default_rng(0)
     return MultisliceProblem(
@@ -45,7 +45,7 @@ def random_problem(window: int, slices: int, kind: DataTermKind, count: int = 0)
 
 
 def measure(window: int, slices: int, modes: int, kind: DataTermKind, threads: int) -> tuple[float, float]:
-    """Patterns per CPU second and per second of wall clock, best of some repeats."""
+    """Patterns per CPU second and per second of wall-clock time, best of several repeats."""
     problem = random_problem(window, slices, kind)
     backend = open_backend("cpu", problem, threads)
     planes = np.zeros((2, *problem.object_shape), np.float32)

@@ -5,10 +5,10 @@
     python -m benchmarks.refine_vs_peers --refining modes positions tilts --ptyrad-python P/bin/python
     python -m benchmarks.refine_vs_peers --wrong --noisy
 
-From the root of the repository. Patterns per CPU second, CPU seconds to correlations of 0.95 and 0.98 with the truth,
-quality and peak memory on one thin and one thick scan, coherent and without accidents, simulated by the zoo
-(benchmarks/zoo/simulate.py) and judged by its judge. Compilation, loading and set-up are outside for everyone; all are
-given the true calibration. benchmarks/peers/timed.py says how to install the other programs.
+Run it from the root of the repository. It measures patterns per CPU second, CPU seconds to correlations of 0.95 and
+0.98 with the truth, quality and peak memory on one thin and one thick scan, coherent and without accidents, simulated
+by the zoo (benchmarks/zoo/simulate.py) and judged by its judge. Compilation, loading and set-up are excluded for all
+programs; all are given the true calibration. benchmarks/peers/timed.py explains how to install the other programs.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from benchmarks.zoo.score import Reconstruction, Truth, score
 from benchmarks.zoo.tables import hardware
 
 CLEAN = 1e7
-"""Electrons per Å² where noise is to play no part: millions of them in a pattern."""
+"""Electrons per Å² for negligible noise: millions of them in a pattern."""
 NOISY = {"thin": 2e4, "thick": 2e5}
 ITERATIONS = {"thin": 12, "thick": 8}
-"""Of other programs."""
+"""Iterations of the other programs."""
 SWEEPS = (1, 2, 3)
-"""Of ours, whose quality is looked at besides that at the end."""
+"""Numbers of our sweeps after which the quality is evaluated, besides the end."""
 WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
 """Error of the defocus (Å), factor on the thickness."""
 REFINING: dict[str, dict[str, Any]] = {
@@ -49,7 +49,7 @@ REFINING: dict[str, dict[str, Any]] = {
     "positions": {"update_probe_pos": True},
     "tilts": {"update_tilts": True},
 }
-"""Refined besides object and probe, and what it is in our preset; PtyRAD's runner knows the same words."""
+"""What is refined besides object and probe, as settings of our preset; PtyRAD's runner uses the same words."""
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def iterations(name: str, given: argparse.Namespace) -> int:
 
 
 def case(name: str) -> Draw:
-    """A monolayer of MoS2 at 80 kV, or 4.7 nm of SrTiO3 at 200 kV in four slices; nothing goes wrong."""
+    """A monolayer of MoS2 at 80 kV, or 4.7 nm of SrTiO3 at 200 kV in four slices, without accidents."""
     of_case: dict[str, dict[str, Any]] = {
         "thin": {
             "specimen": "mos2",
@@ -160,7 +160,7 @@ def case(name: str) -> Draw:
 
 
 def case_file(name: str, given: argparse.Namespace, folder: Path) -> Path:
-    """The scan of a case, simulated where it is not there yet; with noise in a file of its own."""
+    """The scan of a case, simulated if it does not exist yet; with noise in a separate file."""
     drawn = case(name)
     clean = simulated(drawn, given.cache.absolute(), given.abtem_python.absolute())
     if not given.noisy:
@@ -170,7 +170,7 @@ def case_file(name: str, given: argparse.Namespace, folder: Path) -> Path:
 
 
 def thinned(source: Path, out: Path, share: float) -> None:
-    """The same scan with a share of its electrons, each kept or not by chance: what is left is Poisson's again."""
+    """The same scan with a fraction of its electrons, each kept at random: the rest is again Poisson-distributed."""
     import h5py
 
     rng = np.random.default_rng([SEED, 11])
@@ -181,23 +181,23 @@ def thinned(source: Path, out: Path, share: float) -> None:
 
 
 def run_ours(scan: Path, refining: Sequence[str] = ()) -> dict[str, Any]:
-    """Ours in a process of its own, handed what the others are handed, so that its memory is its own."""
+    """Run ours in a separate process with the same input as the others, so that its memory can be measured."""
     with tempfile.TemporaryDirectory() as folder:
         handed = Path(folder, "given.npz")
         np.savez(handed, **prepared(scan))
         command = [sys.executable, "-m", "benchmarks.refine_vs_peers", "--ours", str(scan), str(handed)]
         command += ["--refining", *refining] if refining else []
-        done = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        return {"name": "ptylive", "error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    return {"name": "ptylive", **json.loads(done.stdout.splitlines()[-1])}
+        completed = subprocess.run(command, check=False, env=one_thread(), cwd=ROOT, capture_output=True, text=True)
+    if completed.returncode:
+        return {"name": "ptylive", "error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    return {"name": "ptylive", **json.loads(completed.stdout.splitlines()[-1])}
 
 
 def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     """The default preset on one thread; quality at the end and after 1, 2, 3 sweeps.
 
-    As for the others, the peak of the memory is that of one run, without the judge and without the compiler, which
-    works in a process of its own (as it does beside a server).
+    As for the others, peak memory is that of one run, without the judge and without the compiler, which runs in a
+    separate process (as it does with a server).
     """
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.backend.multislice.warm_up import warm_up
@@ -216,8 +216,8 @@ def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     spent, corrs = list[float](), list[float]()
     for sweeps in () if refining else SWEEPS:
-        _, so_far, early = one_run(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
-        spent.append(so_far)
+        _, sweep_s, early = one_run(dataset, Preset.from_mapping({**known, "sweeps": sweeps, "epoch_max": sweeps}))
+        spent.append(sweep_s)
         corrs.append(quality(scan, early))
     return {
         "patterns_per_cpu_s": round(len(dataset.patterns) * evaluations / seconds),
@@ -232,7 +232,7 @@ def ours(scan: Path, handed: Path, refining: Sequence[str]) -> dict[str, Any]:
 def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
     """Evaluations, CPU seconds from the first batch to the last, and the result.
 
-    What is told of the noise afterwards is not counted: no other program tells it.
+    The noise estimate afterwards is not counted, as no other program makes one.
     """
     from ptylive.engine.refine import refine
 
@@ -247,26 +247,26 @@ def one_run(dataset: Any, preset: Any) -> tuple[float, float, Any]:
 
 
 def dataset_of(given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """What other programs are handed as the engine takes it, and the preset's slices and thickness."""
+    """The input of the other programs as the engine accepts it, and the preset's slices and thickness."""
     from ptylive.engine.dataset import Dataset
     from ptylive.schema import Calibration, Origin, Quantity
 
-    told, patterns = json.loads(str(given["calibration"])), given["patterns"]
+    known, patterns = json.loads(str(given["calibration"])), given["patterns"]
     rows, columns, side, _ = patterns.shape
     values = {
-        "energy_eV": told["energy_eV"],
-        "convergence_semiangle_mrad": told["semiangle_mrad"],
-        "detector_pixel_invA": told["pixel_invA"],
-        "C10": -told["defocus_A"],
-        "rotation_deg": told["rotation_deg"],
+        "energy_eV": known["energy_eV"],
+        "convergence_semiangle_mrad": known["semiangle_mrad"],
+        "detector_pixel_invA": known["pixel_invA"],
+        "C10": -known["defocus_A"],
+        "rotation_deg": known["rotation_deg"],
     }
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
     stack = patterns.reshape(rows * columns, side, side)
     bad, centre = np.zeros((side, side), bool), np.full(2, side // 2, float)
-    where = given["positions_A"]
-    dataset = Dataset(stack, np.arange(rows * columns), where, bad, centre, (rows, columns), calibration)
-    slices = told["slices"]
-    return dataset, {"num_slices": slices, "total_thickness_A": slices * told["slice_A"] if slices > 1 else None}
+    positions = given["positions_A"]
+    dataset = Dataset(stack, np.arange(rows * columns), positions, bad, centre, (rows, columns), calibration)
+    slices = known["slices"]
+    return dataset, {"num_slices": slices, "total_thickness_A": slices * known["slice_A"] if slices > 1 else None}
 
 
 def quality(scan: Path, result: Any) -> float:
@@ -277,20 +277,21 @@ def quality(scan: Path, result: Any) -> float:
 
 
 def compare_rates(name: str, scan: Path, given: argparse.Namespace) -> None:
-    """Patterns per CPU second with more refined than object and probe, ours and PtyRAD's."""
-    for more in given.refining:
-        mine = run_ours(scan, [more])
-        theirs = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [more])
-        rates = [found.get("patterns_per_cpu_s") for found in (mine, theirs)]
-        said = [
-            found.get("error", f"{rate} patterns per CPU s") for found, rate in zip((mine, theirs), rates, strict=True)
+    """Patterns per CPU second when more is refined than object and probe, ours and PtyRAD's."""
+    for extra in given.refining:
+        ours_row = run_ours(scan, [extra])
+        peer_row = timed.run("ptyrad", scan, given.ptyrad_python, iterations(name, given), [extra])
+        rates = [found.get("patterns_per_cpu_s") for found in (ours_row, peer_row)]
+        words = [
+            found.get("error", f"{rate} patterns per CPU s")
+            for found, rate in zip((ours_row, peer_row), rates, strict=True)
         ]
         ratio = f", ratio {rates[0] / rates[1]:.1f}" if rates[0] and rates[1] else ""
-        print(f"{name}, {more} refined too: {said[0]}; PtyRAD {said[1]}{ratio}", flush=True)
+        print(f"{name}, {extra} refined too: {words[0]}; PtyRAD {words[1]}{ratio}", flush=True)
 
 
 def from_wrong_values(scan: Path) -> None:
-    """Quality from a defocus and a thickness that are wrong, both found by short trials first."""
+    """Quality from a wrong defocus and a wrong thickness, both found by short trials first."""
     from dataclasses import replace
 
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -299,14 +300,14 @@ def from_wrong_values(scan: Path) -> None:
     from ptylive.schema.preset import Preset
 
     use_persistent_cache()
-    dataset, told = dataset_of(prepared(scan))
+    dataset, slicing = dataset_of(prepared(scan))
     true = float(dataset.calibration.aberrations["C10"])
-    thick = told["num_slices"] > 1
+    thick = slicing["num_slices"] > 1
     for error, factor in WRONG if thick else [(error, factor) for error, factor in WRONG if factor == 1]:
         calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
-        known = {**told, "scan_defocus": True}
+        known = {**slicing, "scan_defocus": True}
         if thick:
-            known |= {"total_thickness_A": factor * told["total_thickness_A"], "scan_thickness": True}
+            known |= {"total_thickness_A": factor * slicing["total_thickness_A"], "scan_thickness": True}
         began = time.process_time()
         result = refine(replace(dataset, calibration=calibration), Preset.from_mapping(known), backend="cpu")
         seconds = time.process_time() - began
@@ -319,15 +320,15 @@ def from_wrong_values(scan: Path) -> None:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a line for each program on each case, then why others have none."""
+    """Markdown: a line for each program on each case, then the reasons for missing programs."""
     heads = ("case", "program", "patterns per CPU s", "CPU s to 0.95 / 0.98", "at the end", "best", "peak MB")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in rows:
         if "error" in row:
             continue
-        to = " / ".join("–" if value is None else f"{value:g}" for value in row["cpu_s_to"].values())
+        thresholds = " / ".join("–" if value is None else f"{value:g}" for value in row["cpu_s_to"].values())
         best = f"{row['best']:.4f}" if "best" in row else ""
-        cells = (f"{row['patterns_per_cpu_s']:,}".replace(",", " "), to, f"{row['last']:.4f}", best)
+        cells = (f"{row['patterns_per_cpu_s']:,}".replace(",", " "), thresholds, f"{row['last']:.4f}", best)
         lines.append(f"| {row['case']} | {row['name']} | {' | '.join(cells)} | {row['peak_MB']:.0f} |")
     skipped = dict.fromkeys(f"- {row['name']}: {row['error']}" for row in rows if row.get("skipped"))
     failed = [

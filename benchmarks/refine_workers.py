@@ -2,9 +2,9 @@
 
     python benchmarks/refine_workers.py SCAN.h5 [--side 256] [--workers 1 2 4] [--sweeps 2] [--epochs 4] [--batch 512]
 
-The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: that changes what
-is seen, not what it takes. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of
-one process, whose messages cost next to nothing. Trials, the cut and compilation are outside the figures. Run it on an
+The scan is made from a recording of a regular scan, by repeating its patterns on SIDE x SIDE points: this changes the
+result, not the cost. Workers are processes of this machine (Dask), of one thread each; --threads-only: threads of one
+process, whose messages cost almost nothing. Trials, the division of the scan and compilation are excluded. Run it on an
 idle machine with as many cores as workers.
 """
 
@@ -36,14 +36,17 @@ def enlarged(dataset: Dataset, side: int) -> Dataset:
     if len(dataset.patterns) != rows * columns:
         raise SystemExit("every point of the recording must have one pattern")
     order = np.argsort(dataset.point)
-    at = dataset.positions_A[order].reshape(rows, columns, 2)
-    down, right = (at[-1, 0] - at[0, 0]) / (rows - 1), (at[0, -1] - at[0, 0]) / (columns - 1)
+    positions = dataset.positions_A[order].reshape(rows, columns, 2)
+    down, right = (
+        (positions[-1, 0] - positions[0, 0]) / (rows - 1),
+        (positions[0, -1] - positions[0, 0]) / (columns - 1),
+    )
     row, column = (axis.ravel() for axis in np.indices((side, side)))
     return replace(
         dataset,
         patterns=dataset.patterns[order][(row % rows) * columns + column % columns],
         point=np.arange(side * side),
-        positions_A=at[0, 0] + row[:, None] * down + column[:, None] * right,
+        positions_A=positions[0, 0] + row[:, None] * down + column[:, None] * right,
         scan_shape=(side, side),
     )
 
@@ -63,8 +66,8 @@ def main() -> None:
     args = parser.parse_args()
     use_persistent_cache()
     with open_source(args.scan, {}) as source:
-        made = reconstruct_file(args.scan, {}, ("com",), MapRequest(backend="cpu"))
-        dataset = enlarged(refinable(source, made.calibration), args.side)
+        reconstruction = reconstruct_file(args.scan, {}, ("com",), MapRequest(backend="cpu"))
+        dataset = enlarged(refinable(source, reconstruction.calibration), args.side)
     settings = {"num_slices": 1, "probe_modes": args.modes, "refine_drift": False, "phase_deviation": False}
     if args.epochs <= args.sweeps:
         raise SystemExit("more epochs than sweeps: the rest are L-BFGS")
@@ -82,8 +85,10 @@ def main() -> None:
         assert sharing.last is not None
         times = seconds_of(result)
         first = first or times
-        talk = sum(one["talk_seconds"] for one in sharing.last.talk) / sum(one["seconds"] for one in sharing.last.talk)
-        sent = sum(one["sent_bytes"] for one in sharing.last.talk) / 1e6
+        talk = sum(worker["talk_seconds"] for worker in sharing.last.tile_statistics) / sum(
+            worker["seconds"] for worker in sharing.last.tile_statistics
+        )
+        sent = sum(worker["sent_bytes"] for worker in sharing.last.tile_statistics) / 1e6
         ups = f"{first[0] / times[0]:9.2f} {first[1] / times[1]:9.2f}"
         print(
             f"{workers:7d}  {times[0]:7.2f}  {times[1]:14.2f}  {ups:>24}  {100 * talk:14.1f} %  {sent:8.0f}"
@@ -92,7 +97,7 @@ def main() -> None:
 
 
 def seconds_of(result: RefineResult) -> tuple[float, float]:
-    """Of a sweep and of an L-BFGS epoch: the quickest of each."""
+    """Seconds of a sweep and of an L-BFGS epoch, the fastest of each."""
     phases = np.asarray(result.phases)
     return tuple(float(result.seconds[phases == phase].min()) for phase in ("sweep", "lbfgs"))  # type: ignore[return-value]
 

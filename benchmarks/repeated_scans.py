@@ -1,9 +1,9 @@
-"""Scans of one place repeated: what four carry, against what the first predicted; other places; a specimen that fades.
+"""Repeated scans of one place: the limit of four against the prediction of the first; other places; fading specimens.
 
     python -m benchmarks.repeated_scans --draws 20 [--first 0]
 
 Every draw is a specimen, microscope, dose and shifts from a printed seed, simulated once without noise on a grid of
-half the step and counted anew for each scan, so that places lie half a step apart.
+half the step and counted anew for each scan, so that places may lie half a step apart.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Bench:
         self._scan = SimulatedScan.of(SimulationSettings.of(self.settings), Path("none.h5"))
         fine = self._scan.header
         rows, cols = self.settings["scan_shape"]
-        mean = np.maximum(self._scan.frames(np.arange(fine.frames)), 0) * 4  # electrons of a point of twice the step
+        mean = np.maximum(self._scan.frames(np.arange(fine.frames)), 0) * 4  # electrons of a point at twice the step
         self._mean = mean.reshape(rows, cols, PIXELS, PIXELS)
         scan = fine.scan.model_copy(update={"shape": (POINTS, POINTS), "step_A": self.step_A})
         detector = fine.detector.model_copy(update={"dtype": "<u2"})
@@ -70,11 +70,11 @@ class Bench:
 
     @property
     def step_A(self) -> tuple[float, float]:
-        """Of the scans, twice the simulated one."""
+        """Step of the scans, twice the simulated one."""
         return (2 * self.settings["scan_step_A"][0],) * 2
 
     def take(self, name: str, row: int, col: int, fading: float = 0.0) -> RepeatedScan | None:
-        """A scan whose first point is (row, col) of the fine grid; ``fading``: of its patterns that is their mean."""
+        """A scan whose first point is (row, col) of the fine grid; ``fading``: weight of the mean of its patterns."""
         frames = self._mean[row : row + 2 * POINTS : 2, col : col + 2 * POINTS : 2].reshape(-1, PIXELS, PIXELS)
         counted = self._draws.poisson((1 - fading) * frames + fading * frames.mean(axis=0)).astype(np.uint16)
         header = self.header.renamed(f"{self.seed} {name}", name)
@@ -82,23 +82,23 @@ class Bench:
         def read() -> Iterator[FrameBatch]:
             yield FrameBatch(header.uid, np.arange(len(counted)), counted)
 
-        made, rendering = reconstruct(header, read, ["obf"])
-        return RepeatedScan.of(header, rendering.maps, made.recent_mean(60.0))
+        live, rendering = reconstruct(header, read, ["obf"])
+        return RepeatedScan.of(header, rendering.maps, live.recent_mean(60.0))
 
 
 def curve_of(scans: list[RepeatedScan | None]) -> DoseCurve | None:
-    """Of the place of the last one."""
+    """Dose curve of the last scan's place."""
     places, curve = Places(), None
     for scan in scans:
         curve = None if scan is None else places.take(scan)
     return curve
 
 
-def agree(said: DosePoint, found: DosePoint) -> bool:
-    """Whether two limits differ by no more than both their bounds, added as errors are, allow."""
-    if said.limit_A is None or found.limit_A is None:
+def agree(predicted: DosePoint, found: DosePoint) -> bool:
+    """Whether two limits differ by no more than their bounds, added in quadrature, allow."""
+    if predicted.limit_A is None or found.limit_A is None:
         return False
-    fine, coarse = (found, said) if found.limit_A < said.limit_A else (said, found)
+    fine, coarse = (found, predicted) if found.limit_A < predicted.limit_A else (predicted, found)
     if None in (fine.coarsest_A, coarse.finest_A):
         return False
     room = np.hypot(fine.coarsest_A - fine.limit_A, coarse.limit_A - coarse.finest_A)
@@ -106,7 +106,7 @@ def agree(said: DosePoint, found: DosePoint) -> bool:
 
 
 def judged(seed: int) -> tuple[Counter[str], str]:
-    """What came of a draw, and a line."""
+    """Outcome of a draw, and a line about it."""
     bench, found = Bench(seed), Counter[str]()
     shifts = [(0, 0), *np.random.default_rng([seed, 9]).integers(-6, 7, (SCANS - 1, 2))]
     same = [bench.take(f"same{k}", MARGIN + int(a), MARGIN + int(b)) for k, (a, b) in enumerate(shifts)]
@@ -116,19 +116,19 @@ def judged(seed: int) -> tuple[Counter[str], str]:
     found["draws"] += 1
     line = f"{seed} {bench.settings['specimen']}: "
     if curve is not None and curve.scans == SCANS:
-        now, said = curve.measured[-1], curve.predicted[-1]
+        measured, predicted = curve.measured[-1], curve.predicted[-1]
         found["added"] += 1
         found["steady"] += curve.verdict is Verdict.STEADY
-        found["told"] += said.finest_A is not None
-        found["held"] += agree(said, now)
-        line += f"predicted {said.words or 'nothing'}, measured {now.words or 'nothing'}"
-    elsewhere = bench.take("other", MARGIN, 2 * POINTS + 2 * MARGIN)
-    other = curve_of([same[0], elsewhere])
+        found["told"] += predicted.finest_A is not None
+        found["held"] += agree(predicted, measured)
+        line += f"predicted {predicted.words or 'nothing'}, measured {measured.words or 'nothing'}"
+    other_place = bench.take("other", MARGIN, 2 * POINTS + 2 * MARGIN)
+    other_curve = curve_of([same[0], other_place])
     kind = "lattice" if bench.settings["specimen"] == "monolayer" else "others"
-    found[f"other place added ({kind})"] += other is not None and other.scans > 1
+    found[f"other place added ({kind})"] += other_curve is not None and other_curve.scans > 1
     faded = curve_of([bench.take(f"fade{k}", MARGIN, MARGIN, 1 - (1 - FADING) ** k) for k in range(6)])
     found["fading said"] += faded is not None and faded.verdict is Verdict.CHANGES
-    if other is not None and other.scans > 1:
+    if other_curve is not None and other_curve.scans > 1:
         line += "; OTHER PLACE ADDED"
     return found, f"{line}; {'' if faded is None else faded.line}"
 
@@ -138,13 +138,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
-    asked = parser.parse_args()
-    whole = Counter[str]()
-    for seed in range(asked.first, asked.first + asked.draws):
+    options = parser.parse_args()
+    totals = Counter[str]()
+    for seed in range(options.first, options.first + options.draws):
         found, line = judged(seed)
-        whole += found
+        totals += found
         print(line, flush=True)
-    print(dict(whole))
+    print(dict(totals))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Distortion found on simulated rings with noise, beside the ellipse that py4DSTEM fits to the same patterns.
+"""Distortion found on simulated rings with noise, compared with the ellipse that py4DSTEM fits to the same patterns.
 
     python -m benchmarks.rings DIR [--seeds 0,1,2,3,4] [--py4dstem-python PYTHON]
 
-Rings of a powder (four), one ring, and one of an amorphous film; each distorted by an ellipse of up to 2 %, and the
-same with terms of second and third order of up to 1 %, without curl, in half-widths of the detector. A line each: how
-far patterns are off within 60 pixels of the middle (pixels, root mean square; size, turn and place left out), as they
-were recorded, freed of what is found here, and of py4DSTEM's ellipse (``fit_ellipse_amorphous_ring`` on the brightest
-ring; its annulus and middle are those of the truth, and it is told nothing of higher terms, which it does not know).
+Rings of a powder (four), one ring, and one of an amorphous film; each distorted by an ellipse of up to 2 %, and also
+with terms of second and third order of up to 1 %, without curl, in half-widths of the detector. A line for each: the
+remaining error of patterns within 60 pixels of the middle (pixels, root mean square; size, rotation and position
+removed), as recorded, corrected by the distortion found here, and by py4DSTEM's ellipse (``fit_ellipse_amorphous_ring``
+on the brightest ring; it is given the true annulus and centre, and does not model higher terms).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def drawn(seed: int, kind: str) -> Floats:
 
 
 def recorded(coefficients: Floats, radii: tuple[float, ...], width_px: float, seed: int) -> Floats:
-    """Counts (Qy, Qx), each pixel by its area, of rings on a background, beside a bright beam."""
+    """Counts (Qy, Qx), each pixel by its area, of rings on a background, next to a bright beam."""
     inside = (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5
     mean = np.zeros(SHAPE)
     for offset in np.stack(np.meshgrid(inside, inside, indexing="ij"), axis=-1).reshape(-1, 2):
@@ -85,8 +85,8 @@ def recorded(coefficients: Floats, radii: tuple[float, ...], width_px: float, se
 
 def of_peer(python: str, path: Path) -> Floats:
     """Coefficients (9, 2) of the ellipse that py4DSTEM finds."""
-    done = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
-    _, _, long, short, turn = json.loads(done.stdout.splitlines()[-1])
+    completed = subprocess.run([python, "-c", PEER, str(path)], capture_output=True, text=True, check=True)
+    _, _, long, short, turn = json.loads(completed.stdout.splitlines()[-1])
     along = np.array([np.cos(turn), np.sin(turn)])
     mean = np.sqrt(long * short)
     stretch = np.outer(along, along) * (long / mean - short / mean) + np.eye(2) * (short / mean - 1)
@@ -96,17 +96,17 @@ def of_peer(python: str, path: Path) -> Floats:
 
 
 def left_px(found: Floats, true: Floats) -> float:
-    """How far places stay from where they belong, but for size, turn and place, which rings do not tell."""
+    """Remaining error of positions apart from size, rotation and position, which rings do not reveal."""
     places = np.argwhere(np.ones(SHAPE))[::3].astype(float)
     places = places[np.hypot(*(places - (np.array(SHAPE) - 1) / 2).T) < 60]
     back = true_places(recorded_at(places, true, SHAPE), found, SHAPE)
     row, col = (places - CENTER_PX).T
-    one, nothing = np.ones_like(row), np.zeros_like(row)
-    sides = ((row, col, one, nothing), (col, -row, nothing, one))
+    ones, zeros = np.ones_like(row), np.zeros_like(row)
+    sides = ((row, col, ones, zeros), (col, -row, zeros, ones))
     design = np.concatenate([np.stack(side, axis=1) for side in sides])
     target = back.T.ravel()
-    left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
-    return round(float(np.sqrt(2 * np.mean(left**2))), 4)
+    residual = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+    return round(float(np.sqrt(2 * np.mean(residual**2))), 4)
 
 
 if __name__ == "__main__":

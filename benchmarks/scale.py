@@ -1,9 +1,9 @@
-"""Memory, traffic and time of one refinement on many workers, reckoned from a few constants (docs/scale.md).
+"""Memory, traffic and time of one refinement on many workers, calculated from a few constants (docs/scale.md).
 
     python benchmarks/scale.py
 
-Nothing is measured here. Sizes follow from the code (tests/benchmarks/test_scale.py holds two of them against it);
-times from constants that are marked as assumptions, since no GPU and no network were at hand.
+Nothing is measured here. Sizes follow from the code (tests/benchmarks/test_scale.py checks two of them against it);
+times from constants that are marked as assumptions, since no GPU and no network were available.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from dataclasses import dataclass
 PATTERNS = (1e6, 1e8, 1e9)
 WORKERS = (1, 8, 64, 1024)
 SMALL_BATCH, LEAST_BATCHES = 128, 128
-"""Patterns of a batch of small scans, and batches in a sweep of large ones, as ``auto`` has them."""
+"""Patterns per batch of small scans, and batches per sweep of large ones, as for ``auto``."""
 NUMBER = 4
 """Bytes of a number in single precision."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Assumptions, all of them: a GPU as docs/gpu.md reckons with, and a network between."""
+    """Assumptions only: a GPU as in the calculation of docs/gpu.md, and a network between workers."""
 
     pattern_s: float = 0.4e-6
     """Loss and gradient of a pattern of 64 x 64 pixels, one slice, four modes: three times the bound of docs/gpu.md."""
@@ -41,13 +41,13 @@ class Case:
     step_px: float = 4.0
     pixel_bytes: int = 2
     batch: int | None = None
-    """Patterns; None: as many as ``auto`` takes."""
+    """Patterns; None: as many as ``auto`` uses."""
     vectors: int = 30
-    """As large as the object that L-BFGS with a history of ten holds."""
+    """Vectors as large as the object that L-BFGS with a history of ten holds."""
     passes: int = 20
-    """Of a batch through vectors as large as the object, counted in the sweeps."""
+    """Passes of a batch through vectors as large as the object, counted in the sweeps."""
     sums: int = 45
-    """Of an L-BFGS epoch with ten pairs."""
+    """Sums over workers in an L-BFGS epoch with ten pairs."""
 
     def batch_of(self, patterns: float) -> float:
         """Patterns of a batch of a scan."""
@@ -56,7 +56,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of each worker; bytes and seconds."""
+    """Cost for each worker; bytes and seconds."""
 
     patterns_B: float
     object_B: float
@@ -66,15 +66,15 @@ class Cost:
     probe_B: float
     """Sent in one sum of the probe's gradient."""
     batch_s: float
-    """One batch but for its patterns."""
+    """One batch without its patterns."""
     sweep_s: float
     epoch_s: float
     tile_rows: float
-    """Rows of a tile without its halo: below the window, tiles reach beyond their neighbours."""
+    """Rows of a tile without its halo: if less than the window, tiles reach beyond their neighbours."""
 
 
 def cost(patterns: float, workers: int, case: Case = Case(), machine: Machine = Machine()) -> Cost:
-    """Of a square scan."""
+    """Cost of a square scan."""
     side = math.sqrt(patterns) * case.step_px
     columns, tile_rows = side + case.window, side / workers
     planes, rounds = case.slices * case.parts, math.ceil(math.log2(workers))
@@ -102,7 +102,7 @@ def cost(patterns: float, workers: int, case: Case = Case(), machine: Machine = 
 
 
 def table() -> list[str]:
-    """As docs/scale.md has it."""
+    """The table of docs/scale.md."""
     lines = [
         "| patterns | workers | patterns, GB | object, GB | order, GB | seam, MB | sweep | sweep of batches of 128"
         " | L-BFGS epoch | rows of a tile |",
@@ -110,24 +110,24 @@ def table() -> list[str]:
     ]
     for patterns in PATTERNS:
         for workers in WORKERS:
-            here = cost(patterns, workers)
+            costs = cost(patterns, workers)
             small = cost(patterns, workers, Case(batch=SMALL_BATCH))
             lines.append(
-                f"| 10^{math.log10(patterns):.0f} | {workers} | {short(here.patterns_B / 1e9)}"
-                f" | {short(here.object_B / 1e9)} | {short(here.order_B / 1e9)} | {short(here.seam_B / 1e6)}"
-                f" | {time_of(here.sweep_s)} | {time_of(small.sweep_s)} | {time_of(here.epoch_s)}"
-                f" | {short(here.tile_rows)} |"
+                f"| 10^{math.log10(patterns):.0f} | {workers} | {short(costs.patterns_B / 1e9)}"
+                f" | {short(costs.object_B / 1e9)} | {short(costs.order_B / 1e9)} | {short(costs.seam_B / 1e6)}"
+                f" | {time_of(costs.sweep_s)} | {time_of(small.sweep_s)} | {time_of(costs.epoch_s)}"
+                f" | {short(costs.tile_rows)} |"
             )
     return lines
 
 
 def short(number: float) -> str:
-    """Two digits that matter."""
+    """Format with two significant digits."""
     return f"{number:.2g}" if number < 100 else f"{number:.0f}"
 
 
 def time_of(seconds: float) -> str:
-    """With a unit that suits it."""
+    """Format with a suitable unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         if seconds >= 2 * size:
             return f"{short(seconds / size)} {unit}"

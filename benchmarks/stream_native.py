@@ -3,8 +3,9 @@
     python benchmarks/stream_native.py [--kinds 96-bslz4,coefficients] [--batches 1,32] [--curve] [--prototype DIR]
 
 A process with a compiled sender (so that the sender is not the limit) pushes one scan after the other over tcp
-loopback; a receiver without recording takes it, one reader empties the ring. ``--prototype`` names a folder with
-native.py and rx.py of the receiver prototype, measured in turn with ours in the same run. Medians, frames/s.
+loopback; a receiver without recording accepts it, and one reader empties the ring. ``--prototype`` gives a folder with
+native.py and rx.py of the receiver prototype, measured in turn with ours in the same run. Results are medians,
+frames/s.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def send_part(socket: Any, message: Any, data: Any, more: Any) -> Any:
 def send_all(
     socket: Any, headers: Any, header_at: Any, payload: Any, record_at: Any, batch: Any, split: Any, store: Any
 ) -> Any:
-    """Message m: header m, then ``batch`` records in one part or each in its own; records are cycled.
+    """Send message m: header m, then ``batch`` records in one part or each in its own; records are cycled.
 
     store (MESSAGE_WORDS,) uint64: libzmq's message; the caller keeps it.
     """
@@ -83,7 +84,7 @@ def send_all(
 
 @cache
 def payload_of(kind: str) -> tuple[Array, IndexArray]:
-    """Records back to back (uint8) and where each starts and the last ends."""
+    """Contiguous records (uint8), the start of each and the end of the last."""
     if kind == "coefficients":
         records = [row.tobytes() for row in np.random.default_rng(0).random((1024, COEFFICIENTS), np.float32)]
     else:
@@ -107,7 +108,7 @@ def header_of(kind: str, frames: int) -> ScanHeader:
 
 
 def high_water(kind: str, batch: int) -> int:
-    """Messages a sender may hold: 64 MiB, as the prototype does it."""
+    """Number of messages a sender may hold: 64 MiB, as in the prototype."""
     nbytes = 3000 if "bslz4" in kind else int(payload_of(kind)[1][1])
     return max(2, min(1000, 2**26 // (batch * nbytes)))
 
@@ -140,7 +141,7 @@ def send(pipe: Any) -> None:
 
 
 def measure(pipe: Any, kind: str, batch: int, *, compiled: bool, keys: Path | None, frames: int) -> tuple[float, float]:
-    """frames/s, and us of processor time per frame of the receiving process."""
+    """Frames/s, and us of CPU time per frame of the receiving process."""
     header = header_of(kind, frames // batch * batch)
     settings = ReceiverSettings("tcp://127.0.0.1:0", keys=None if keys is None else ServerKeys.open(keys))
     receiver = Receiver(settings, on_event=lambda event: None)
@@ -175,22 +176,22 @@ def encode(frame, codec): return bslz4(frame), ""
 
 
 def prototype(folder: Path, kind: str, batch: int, seconds: float) -> dict[str, float]:
-    """What the prototype's own benchmark says of its compiled loop, in the clear and with CURVE (frames/s)."""
-    named = "coef46" if kind == "coefficients" else kind
+    """Rates of the prototype's compiled loop from its own benchmark, in the clear and with CURVE (frames/s)."""
+    prototype_kind = "coef46" if kind == "coefficients" else kind
     with TemporaryDirectory() as shims:
         Path(shims, "make_dectris_dump.py").write_text(SHIM)
         path = os.pathsep.join([shims, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-        command = [sys.executable, str(folder / "native.py"), named, str(batch), str(seconds)]
+        command = [sys.executable, str(folder / "native.py"), prototype_kind, str(batch), str(seconds)]
         environment = {**os.environ, "PYTHONPATH": path}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    row = json.loads(done.stdout.strip().splitlines()[-1])
+        completed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise SystemExit(completed.stderr)
+    row = json.loads(completed.stdout.strip().splitlines()[-1])
     return {"prototype": float(row["nb"].split()[0]), "prototype CURVE": float(row["nb_curve"].split()[0])}
 
 
 def ours(pipe: Any, kind: str, batch: int, *, seconds: float, repeat: int, keys: Path) -> dict[str, float]:
-    """Medians of both loops, in turn; those with CURVE of the compiled one only."""
+    """Medians of both loops, measured in turn; with CURVE for the compiled loop only."""
     base = FRAMES[kind] * (min(batch, 8) if kind == "coefficients" else 1)
     frames = max(int(base * seconds), batch)
     ways = {"plain": (False, None), "compiled": (True, None), "compiled CURVE": (True, keys)}
@@ -214,8 +215,8 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         ServerKeys.open(Path(folder))
         context = multiprocessing.get_context("spawn")
-        pipe, theirs = context.Pipe()
-        sender = context.Process(target=send, args=(theirs,), daemon=True)
+        pipe, sender_pipe = context.Pipe()
+        sender = context.Process(target=send, args=(sender_pipe,), daemon=True)
         sender.start()
         for kind in options.kinds.split(","):
             for batch in map(int, options.batches.split(",")):

@@ -1,10 +1,10 @@
-"""How many frames per second go the whole way: sender process, tcp loopback, checks, journal, ring, one reader.
+"""Frames per second over the whole way: sender process, tcp loopback, checks, journal, ring, one reader.
 
     python benchmarks/stream_rate.py [--pixels 64] [--frames 16384] [--codec bslz4] [--basis BASIS] [--no-record]
 
-Patterns are 64 different ones of about 1000 electrons, uint16, cycled. `durable` is the rate up to the moment when
-every frame is synced to disk, `recorded` up to the finished, read-back HDF5 file. With `--basis` frames become
-coefficients before they are journalled.
+There are 64 different patterns of about 1000 electrons, uint16, cycled. `durable` is the rate until every frame is
+synced to disk, `recorded` until the HDF5 file is finished and read back. With `--basis` frames become coefficients
+before they are journalled.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def send(address: str, pixels: int, frames: int, codec: str) -> None:
 
 
 def compression_to(basis: str) -> StreamCompression | None:
-    """What a server started with this basis does to frames."""
+    """The compression that a server started with this basis applies to frames."""
     choice = parse_basis(basis)
     return None if choice.is_raw else StreamCompression(choice, lambda header: header, lambda level, text: None)
 

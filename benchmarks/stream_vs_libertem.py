@@ -5,11 +5,11 @@
 The sender is LiberTEM-live's own simulator, one for each receiver (two receivers of one simulator would share its
 frames), only one of them at work at a time; the receivers take turns. LiberTEM-live reduces with 2 workers: centre of
 mass (com) or 45 dense masks. This program receives, checks, journals with CRC, decodes and reduces to moments, ring
-sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many pool as there are
-cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
+sums and the coefficients of its live maps (more than 45 bins of the bright field), with as many pool threads as there
+are cores. ``ptylive`` calibrates itself in the background meanwhile and refreshes bright field and centre of mass five
 times a second; ``ptylive tcbf`` also builds the filters of tilt-corrected bright field and makes that map. Every run is
-from arm to the last frame reduced, set-up included: short scans say little. Without ``--venv`` LiberTEM-live is
-installed in a temporary environment (minutes, needs a package index).
+timed from arm to the last frame reduced, including set-up, so short scans mean little. Without ``--venv`` LiberTEM-live
+is installed in a temporary environment (takes minutes, requires a package index).
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ if __name__ == "__main__":
 
 
 def write_dump(path: Path, size: int, frames: int) -> int:
-    """A series as LiberTEM's simulator replays it (length, message, …); bytes of the longest pattern."""
+    """Write a series as LiberTEM's simulator replays it (length, message, …); return the longest pattern's bytes."""
     blobs = [bslz4(pattern) for pattern in patterns(size)]
     config = {
         "bit_depth_image": 16, "compression": "bslz4", "count_time": 1e-5, "frame_time": 1e-5, "nimages": 1,
@@ -90,25 +90,25 @@ def write_dump(path: Path, size: int, frames: int) -> int:
 
     with path.open("wb") as file:
 
-        def put(message: bytes) -> None:
+        def write_message(message: bytes) -> None:
             file.write(struct.pack("<q", len(message)) + message)
 
-        put(text(htype="dheader-1.0", header_detail="basic", series=SERIES))
-        put(text(**config))
+        write_message(text(htype="dheader-1.0", header_detail="basic", series=SERIES))
+        write_message(text(**config))
         for k in range(frames):
             blob = blobs[k % len(blobs)]
-            put(text(htype="dimage-1.0", series=SERIES, frame=k, hash="0" * 32))
+            write_message(text(htype="dimage-1.0", series=SERIES, frame=k, hash="0" * 32))
             layout = {"shape": [size, size], "type": "uint16", "encoding": "bs16-lz4<", "size": len(blob)}
-            put(text(htype="dimage_d-1.0", **layout))
-            put(blob)
-            put(text(htype="dconfig-1.0", start_time=k, stop_time=k + 1, real_time=1))
-        put(text(htype="dseries_end-1.0", series=SERIES))
+            write_message(text(htype="dimage_d-1.0", **layout))
+            write_message(blob)
+            write_message(text(htype="dconfig-1.0", start_time=k, stop_time=k + 1, real_time=1))
+        write_message(text(htype="dseries_end-1.0", series=SERIES))
     return max(map(len, blobs))
 
 
 @contextmanager
 def simulator(python: Path, dump: Path, folder: Path) -> Iterator[tuple[int, int]]:
-    """LiberTEM's simulator: ports of its REST interface and of its stream."""
+    """Run LiberTEM's simulator; yields the ports of its REST interface and of its stream."""
     launcher = folder / "detector.py"
     launcher.write_text(SIMULATOR)
     rest, data = free_port(), free_port()
@@ -148,7 +148,7 @@ class Ours:
 
     @property
     def bins(self) -> int:
-        """Coefficients of the live maps."""
+        """Number of coefficients of the live maps."""
         return self._reducing.bins
 
     def close(self) -> None:
@@ -163,14 +163,16 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         longest = write_dump(folder / "dump.bin", size, scan * scan)
-        theirs, mine = (stack.enter_context(simulator(python, folder / "dump.bin", folder)) for _ in range(2))
+        libertem_simulator, our_simulator = (
+            stack.enter_context(simulator(python, folder / "dump.bin", folder)) for _ in range(2)
+        )
         script = folder / "live_com.py"
         script.write_text(LIBERTEM)
-        command = (python, script, *theirs, size, scan, int(1.2 * longest))
+        command = (python, script, *libertem_simulator, size, scan, int(1.2 * longest))
         libertem = stack.enter_context(process(*command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert libertem.stdin is not None and libertem.stdout is not None
         assert libertem.stdout.readline().strip() == "ready"
-        ours = Ours(mine, scan, size, folder / "recordings")
+        ours = Ours(our_simulator, scan, size, folder / "recordings")
         stack.callback(ours.close)
         for number in range(rounds + 1):
             for name, row in runs.items():
@@ -186,7 +188,7 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
     for way in WAYS:
         for name in ("com", "masks"):
             pairs = zip(runs[way], runs[f"libertem {name}"], strict=True)
-            rates[f"{way} / {name}"] = float(np.median([one / other for one, other in pairs]))
+            rates[f"{way} / {name}"] = float(np.median([rate / libertem_rate for rate, libertem_rate in pairs]))
     return {**rates, "bins": ours.bins}
 
 

@@ -1,9 +1,9 @@
-"""Whether ``ptylive tune`` finds defocus and thickness of crystals that nobody has seen, from starts 40 % wrong.
+"""Whether ``ptylive tune`` finds defocus and thickness of unseen crystals from starting values that are 40 % wrong.
 
     python -m benchmarks.tune_strangers --seeds 1,2,3 --folder DIR [--trials 40] [--patterns 256]
 
 A seed draws a crystal, its thickness, beam energy, semi-angle, defocus of either sign and dose; ``ptylive simulate``
-makes the scan, and the truth is only used to judge (docs/tune.md has what came of it).
+makes the scan, and the truth is only used to judge (results are in docs/tune.md).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def drawn(seed: int) -> dict[str, Any]:
 
 
 def tuned(seed: int, folder: Path, options: list[str]) -> dict[str, Any]:
-    """Simulate and tune; the start is 40 % off, each value to the side that the seed says."""
+    """Simulate and tune; each starting value is 40 % off, in the direction that the seed determines."""
     truth, rng = drawn(seed), np.random.default_rng([seed, 1])
     scan, out = folder / f"stranger{seed}.h5", folder / f"stranger{seed}_tuning"
     given = [word for name, value in truth.items() for word in ("--set", f"{name}={value}")]
@@ -52,15 +52,15 @@ def tuned(seed: int, folder: Path, options: list[str]) -> dict[str, Any]:
     start = {name: truth[name] * (1 + WRONG * float(rng.choice([-1, 1]))) for name in ("defocus_A", "thickness_A")}
     wrong = ["--set", f"defocus_A={start['defocus_A']:.1f}", "--set", f"total_thickness_A={start['thickness_A']:.1f}"]
     began = time.perf_counter()
-    said = json.loads(
+    report = json.loads(
         run("tune", scan, "--over", "defocus,thickness", "--out", out, "--json", *wrong, *options).splitlines()[-1]
     )
-    return {"seed": seed, "truth": truth, "start": start, "said": said, "seconds": time.perf_counter() - began}
+    return {"seed": seed, "truth": truth, "start": start, "said": report, "seconds": time.perf_counter() - began}
 
 
 def run(*words: object) -> str:
-    done = subprocess.run([PTYLIVE, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    completed = subprocess.run([PTYLIVE, *map(str, words)], stdout=subprocess.PIPE, text=True, check=True)
+    return completed.stdout
 
 
 def main() -> None:
@@ -74,10 +74,10 @@ def main() -> None:
         found = tuned(seed, known.folder, options)
         truth, start = found["truth"], found["start"]
         scan = f"{truth['material']}, {truth['energy_eV'] / 1e3:g} kV, {truth['convergence_semiangle_mrad']:g} mrad"
-        said = found["said"]["sentences"][0]
+        sentence = found["said"]["sentences"][0]
         print(
             f"| {seed} | {scan} | {start['defocus_A']:.0f}, {start['thickness_A']:.0f} "
-            f"| {truth['defocus_A']:.0f}, {truth['thickness_A']:.0f} | {said} | {found['seconds']:.0f} |",
+            f"| {truth['defocus_A']:.0f}, {truth['thickness_A']:.0f} | {sentence} | {found['seconds']:.0f} |",
             flush=True,
         )
 

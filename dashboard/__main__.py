@@ -40,15 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ptylive.dashboard.access import Access
     from ptylive.dashboard.app import Dashboard, serve
 
-    def made() -> Dashboard:
-        where = (options.control, options.address, options.port)
-        dashboard = Dashboard(*where, access, options.allow_host, options.prefix)
+    def make_dashboard() -> Dashboard:
+        endpoints = (options.control, options.address, options.port)
+        dashboard = Dashboard(*endpoints, access, options.allow_host, options.prefix)
         dashboard.viewers_fetch = options.viewers_fetch
         return dashboard
 
     try:
         access = Access.from_environment()
-        serve(made, options.exit_with_parent)
+        serve(make_dashboard, options.exit_with_parent)
     except PtyliveError as error:
         sys.stderr.write(f"ptylive.dashboard: {error.line()}\n")
         return 1

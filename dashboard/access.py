@@ -102,7 +102,7 @@ class Access:
 
     def __post_init__(self) -> None:
         """Refuse tokens that could be guessed."""
-        tokens = [token for _, token in self._known()]
+        tokens = [token for _, token in self._issued()]
         if min(map(len, tokens)) < LEAST_TOKEN_CHARACTERS or len(set(tokens)) < len(tokens):
             raise PtyliveError(
                 f"{TOKENS_VARIABLE}: two different tokens of at least {LEAST_TOKEN_CHARACTERS} characters are needed, "
@@ -114,7 +114,7 @@ class Access:
             hint = "use letters, digits, dots and dashes"
             raise PtyliveError(f"{TOKENS_VARIABLE}: a name in NAME:TOKEN is not valid, or is given twice", hint)
 
-    def _known(self) -> Iterator[tuple[Visitor, str]]:
+    def _issued(self) -> Iterator[tuple[Visitor, str]]:
         yield Visitor(Role.OPERATOR), self.operator
         yield Visitor(Role.VIEWER), self.viewer
         for name, token in self.named:
@@ -138,19 +138,21 @@ class Access:
 
     def visitor_of_token(self, token: str) -> Visitor | None:
         """Return the visitor to whom a token belongs."""
-        known = (visitor for visitor, own in self._known() if hmac.compare_digest(token.encode(), own.encode()))
-        return next(known, None)
+        matches = (
+            visitor for visitor, issued in self._issued() if hmac.compare_digest(token.encode(), issued.encode())
+        )
+        return next(matches, None)
 
     def cookie(self, visitor: Visitor) -> str:
         """Value that a browser keeps after logging in; it becomes invalid with the token it was issued for."""
-        own = dict(self.named).get(visitor.name, "").encode()
-        signed = hmac.new(self.secret + own, visitor.words, hashlib.sha256)
+        token = dict(self.named).get(visitor.name, "").encode()
+        signed = hmac.new(self.secret + token, visitor.words, hashlib.sha256)
         return f"{visitor.role}.{signed.hexdigest()}"
 
     def visitor_of_cookie(self, cookie: str) -> Visitor | None:
         """Return the visitor whose identity a cookie proves."""
         given = cookie.encode()
-        return next((v for v, _ in self._known() if hmac.compare_digest(given, self.cookie(v).encode())), None)
+        return next((v for v, _ in self._issued() if hmac.compare_digest(given, self.cookie(v).encode())), None)
 
 
 def may_visit(role: Role, path: str) -> bool:

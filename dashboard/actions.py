@@ -61,24 +61,24 @@ class RefineActions:
         except PtyliveError as error:
             self._orders.say(error.line())
             return
-        where = self._place.arguments() | ({"history": self.every} if self.every else {})
+        place = self._place.arguments() | ({"history": self.every} if self.every else {})
         if self._queues():
-            self._orders.send("refine", "refinement queued", preset=values, queue=True, **where)
+            self._orders.send("refine", "refinement queued", preset=values, queue=True, **place)
         else:
-            self._orders.send("refine", "refinement started", self._shown, preset=values, **where)
+            self._orders.send("refine", "refinement started", self._on_started, preset=values, **place)
 
     def stop(self) -> None:
         """Stop the running refinement."""
         self._orders.send("refine_stop", "stopping the refinement")
 
-    def resume(self, **more: int) -> None:
+    def resume(self, **options: int) -> None:
         """Resume the last refinement at the place the page currently selects."""
-        where = self._place.arguments()
-        self._orders.send("refine_resume", "continuing from where it ended", self._shown, **more, **where)
+        place = self._place.arguments()
+        self._orders.send("refine_resume", "continuing from where it ended", self._on_started, **options, **place)
 
     def save(self) -> None:
         """Write maps and calibration."""
         self._orders.send("save", "saved")
 
-    def _shown(self, _reply: dict[str, Any]) -> None:
+    def _on_started(self, _reply: dict[str, Any]) -> None:
         self._show()

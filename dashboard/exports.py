@@ -69,4 +69,6 @@ def agreement(reply: dict[str, Any]) -> str:
     best = sorted(known, key=lambda name: -known[name])[:MOST_SAID]
     if not best:
         return "side by side: link below"
-    return f"correlation with {reply.get('run', 'the object')}: " + ", ".join(f"{one} {known[one]:.3f}" for one in best)
+    return f"correlation with {reply.get('run', 'the object')}: " + ", ".join(
+        f"{map_name} {known[map_name]:.3f}" for map_name in best
+    )

@@ -36,24 +36,24 @@ class ShownScanSender:
     """Adds the uid of the displayed scan to commands on it, and refuses them while an earlier scan is viewed.
 
     ``shown``: uid of the scan that the server shows, as far as this page knows (a command that follows another one may
-    have a newer uid, and passes it itself); ``seen``: the scan that the viewer looks at instead, in words; empty when
-    it is the scan the server shows.
+    have a newer uid, and passes it itself); ``looked_at``: the scan that the viewer looks at instead, in words; empty
+    when it is the scan the server shows.
     """
 
-    def __init__(self, sender: CommandSender, shown: Callable[[], str | None], seen: Callable[[], str]) -> None:
-        self._sender, self._shown, self._seen = sender, shown, seen
+    def __init__(self, sender: CommandSender, shown: Callable[[], str | None], looked_at: Callable[[], str]) -> None:
+        self._sender, self._shown, self._looked_at = sender, shown, looked_at
 
     def submit(self, command: str, **arguments: Any) -> Future[Reply]:
         """Send a command; the future holds the reply, or a PtyliveError."""
-        asks = not {"text", "sample"} & arguments.keys()
-        elsewhere = command == "note" and (arguments.get("recording") or asks)
-        if command not in OF_THE_SHOWN_SCAN or elsewhere:
+        is_query = not {"text", "sample"} & arguments.keys()
+        exempt = command == "note" and (arguments.get("recording") or is_query)
+        if command not in OF_THE_SHOWN_SCAN or exempt:
             return self._sender.submit(command, **arguments)
-        if self._seen():
+        if self._looked_at():
             refused: Future[Reply] = Future()
             refused.set_exception(
                 CommandError(
-                    f"you are viewing the earlier scan {self._seen()}, but this would act on the newest",
+                    f"you are viewing the earlier scan {self._looked_at()}, but this would act on the newest",
                     "open the earlier scan for everybody (its button open), or go back to the newest",
                 )
             )

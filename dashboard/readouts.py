@@ -80,7 +80,7 @@ def header_texts(state: ServerState) -> dict[str, str]:
     """Texts of the header line."""
     return {
         "series": state.series or "no scan yet",
-        "beam": " · ".join(_known_of_the_beam(state)),
+        "beam": " · ".join(_beam_words(state)),
         "state": state_word(state.state),
         "rows": _rows(state),
         "left": f"{seconds(state.seconds_left)} left" if state.seconds_left is not None else "",
@@ -104,10 +104,10 @@ def welcome_texts(state: ServerState) -> dict[str, str]:
     }
 
 
-def _known_of_the_beam(state: ServerState) -> list[str]:
+def _beam_words(state: ServerState) -> list[str]:
     """Energy and semi-angle; empty before either is known."""
-    said = (energy(state.optics.energy_eV), angle(state.optics.convergence_semiangle_mrad))
-    return list(said) if any(one != UNKNOWN for one in said) else []
+    words = (energy(state.optics.energy_eV), angle(state.optics.convergence_semiangle_mrad))
+    return list(words) if any(word != UNKNOWN for word in words) else []
 
 
 def stream_texts(state: ServerState) -> dict[str, str]:
@@ -247,12 +247,12 @@ def heard(state: ServerState) -> dict[str, Any]:
     """Texts of the tab and of the browser's notifications about the displayed scan."""
     run = state.refinement
     moved = None if state.drift is None else state.drift.model_dump()
-    told = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state, moved)
+    announcements = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state, moved)
     return {
         "title": _title(state),
         "of": state.uid or "",
         "live": state.state in ("scanning", "finishing"),
-        "told": told,
+        "told": announcements,
     }
 
 
@@ -280,11 +280,11 @@ def banner(view: FeedView, control: str) -> str:
         return ""
     if view.last_contact is None and not view.ended:
         return f"no server at {control} yet: start one with ptylive serve; this page then connects automatically"
-    when, kept, command = clock(view.last_contact or time.time()), saved(view.state), start_again(view.state, control)
+    last, kept, command = clock(view.last_contact or time.time()), saved(view.state), restart_line(view.state, control)
     if view.ended:
-        return f"the server was stopped at {when}: {kept}; restart it with {command}, then this page reconnects"
-    again = f"ptylive serve restarts it automatically; if it does not: {command}"
-    return f"server lost at {when} ({control}): {kept}; {again}. This page then reconnects"
+        return f"the server was stopped at {last}: {kept}; restart it with {command}, then this page reconnects"
+    hint = f"ptylive serve restarts it automatically; if it does not: {command}"
+    return f"server lost at {last} ({control}): {kept}; {hint}. This page then reconnects"
 
 
 def saved(state: ServerState) -> str:
@@ -294,11 +294,11 @@ def saved(state: ServerState) -> str:
     file = file_name(state.recording)
     if state.state not in ("armed", "scanning", "finishing"):
         return f"{file} holds the last scan"
-    came = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had arrived"
-    return f"{came} and are on disk; the next start writes them to {file}"
+    arrived = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had arrived"
+    return f"{arrived} and are on disk; the next start writes them to {file}"
 
 
-def start_again(state: ServerState, control: str) -> str:
+def restart_line(state: ServerState, control: str) -> str:
     """The command that starts a server with this one's folder and addresses; its other options are not known here."""
     folder = str(PurePath(state.recording).parent) if state.recording else ""
     words = ["ptylive", "serve", *(["--record", folder] if folder not in ("", ".") else [])]
@@ -313,8 +313,8 @@ def shortfall(state: ServerState) -> str:
     words = []
     if state.state == "incomplete":
         missing = None if state.expected is None or state.frames is None else state.expected - state.frames
-        what = "frames" if missing is None else f"{count(missing)} of {count(state.expected)} frames"
-        words.append(f"this scan is incomplete: {what} did not arrive")
+        frames = "frames" if missing is None else f"{count(missing)} of {count(state.expected)} frames"
+        words.append(f"this scan is incomplete: {frames} did not arrive")
     if state.refused:
         words.append(f"{count(state.refused)} {'was' if state.refused == 1 else 'were'} refused, see “rejected”")
     return ", ".join(words)
@@ -322,19 +322,19 @@ def shortfall(state: ServerState) -> str:
 
 def remarks(message: str) -> list[str]:
     """The remarks in a message of the server, which separates them by semicolons."""
-    return [one for one in message.split("; ") if one]
+    return [remark for remark in message.split("; ") if remark]
 
 
-def sentence(view: FeedView, said: str, said_s_ago: float = 0.0) -> str:
+def sentence(view: FeedView, reply: str, reply_age_s: float = 0.0) -> str:
     """The line at the bottom: a command's reply, what went wrong since, what needs attention, or the log.
 
     Unrelated remarks go on separate lines.
     """
     refinement = "\n".join(remarks(view.refinement.message or "")) if view.refinement else None
-    if said and view.log is not None and view.log.level != "info" and time.time() - view.log.time < said_s_ago:
+    if reply and view.log is not None and view.log.level != "info" and time.time() - view.log.time < reply_age_s:
         return view.log.message
-    if said:
-        return said
+    if reply:
+        return reply
     if words := [*filter(None, (shortfall(view.state),)), *remarks(view.state.message or "")]:
         return "\n".join(words)
     if view.state.refinement.state in ("queued", "running", "failed", "stopping") and refinement:

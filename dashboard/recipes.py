@@ -39,8 +39,8 @@ with LiveScan(
 def command_line(preset: Mapping[str, Any], recording: str | None, history: int = 0, beside: Sequence[str] = ()) -> str:
     """``ptylive refine …`` with the same settings on this recording and the ``beside`` ones, with a film's pictures."""
     path = PurePath(recording or "RECORDING.h5")
-    others = [str(path.with_name(name)) for name in beside]
-    words = ["ptylive", "refine", str(path), *others, "-o", str(path.with_name(f"{path.stem}_results.h5"))]
+    paths = [str(path.with_name(name)) for name in beside]
+    words = ["ptylive", "refine", str(path), *paths, "-o", str(path.with_name(f"{path.stem}_results.h5"))]
     for name, value in preset.items():
         written = json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list | tuple) else value
         words += ["--set", f"{name}={written}"]
@@ -49,12 +49,12 @@ def command_line(preset: Mapping[str, Any], recording: str | None, history: int 
 
 def python(preset: Mapping[str, Any], control: str, history: int = 0, beside: Sequence[str] = ()) -> str:
     """A script that requests the refinement from the running server."""
-    more = f", history={history}" if history else ""
-    more += f", beside={list(beside)!r}" if beside else ""
+    options = f", history={history}" if history else ""
+    options += f", beside={list(beside)!r}" if beside else ""
     return (
         "from ptylive.server.wire.client import ControlClient\n\n"
         f"with ControlClient({control!r}) as client:\n"
-        f'    print(client.call("refine", preset={dict(preset)!r}{more}))\n'
+        f'    print(client.call("refine", preset={dict(preset)!r}{options}))\n'
     )
 
 
@@ -87,8 +87,8 @@ def clips(
 
 def reachable(address: str) -> str:
     """An address as another computer connects to it; a wildcard address is replaced by this computer's name."""
-    for anywhere in ("*", "0.0.0.0", "[::]"):  # noqa: S104  (compared with, not bound to)
-        address = address.replace(f"//{anywhere}:", f"//{socket.gethostname()}:")
+    for wildcard in ("*", "0.0.0.0", "[::]"):  # noqa: S104  (compared with, not bound to)
+        address = address.replace(f"//{wildcard}:", f"//{socket.gethostname()}:")
     return address
 
 

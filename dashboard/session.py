@@ -118,7 +118,7 @@ class Session:
         common = {"height": 26, "margin": 0, "stylesheets": [style]}
         self.view_choice = RadioButtonGroup(name="view", labels=labels, active=0, **common)
         self.light = Toggle(name="light", label="light", width=52, **common)
-        self._requests = RequestDispatcher(self._takers(), self._may_ask)
+        self._requests = RequestDispatcher(self._takers(), self._allows)
         self._texts: dict[str, str] = {}
         self._build(document)
         self._watch()
@@ -175,22 +175,22 @@ class Session:
         self.orders.collect()
         self.past.follow(view)
         wanted = self._wanted()
-        here = any(name.startswith(HERE) for name in wanted)
-        self.picked.follow(self.past.state or view.state, looking_back=self.past.looking_back, wanted=here)
+        pattern = any(name.startswith(HERE) for name in wanted)
+        self.picked.follow(self.past.state or view.state, looking_back=self.past.looking_back, wanted=pattern)
         refined = self.shown_run.view(view, wanted)
-        seen = self.picked.view(self.past.view(view, wanted))
-        seen = seen if self.past.looking_back else self.refined_map.view(seen, refined, wanted)
+        shown = self.picked.view(self.past.view(view, wanted))
+        shown = shown if self.past.looking_back else self.refined_map.view(shown, refined, wanted)
         self.document.hold("combine")
         try:
-            self.mosaic.offer(seen.available, view.kinds)
-            self._offer_pictures(refined if self.view_name == "refine" else seen)
-            self.contrast.follow(seen, refined, self.reconstruction.figures[0][1])
-            self.profile.show(seen.pictures.get(self.profile.source))
+            self.mosaic.offer(shown.available, view.kinds)
+            self._offer_pictures(refined if self.view_name == "refine" else shown)
+            self.contrast.follow(shown, refined, self.reconstruction.figures[0][1])
+            self.profile.show(shown.pictures.get(self.profile.source))
             self.loss.show(refined.refinement)
             self.diffraction.draw_disc(self.past.state or view.state)
             self.diffraction.detectors.follow(view.state)
             if self.view_name == "session":
-                self._follow_trotter(view, seen)
+                self._follow_trotter(view, shown)
             self.runs.follow(view, self.refine.preset())
             self.shown_run.follow(view, self.runs.known)
             self.doubts.follow(view, self.runs.findings)
@@ -212,19 +212,19 @@ class Session:
         """Send the figures that have not been needed so far, as soon as one of them is wanted."""
         wanted = self.view_name in ("refine", "tune") or self.trotter.on_show or self.profile.active.active
         if (wanted or self.mosaic.layout == SIX) and self._roots.missing:
-            more, run = (one.view for one in self.mosaic.more), self.reconstruction
-            for view in (*self.trotter.views, *more, run.object, run.probe, self.runs.view):
+            further, run = (panel.view for panel in self.mosaic.more), self.reconstruction
+            for view in (*self.trotter.views, *further, run.object, run.probe, self.runs.view):
                 view.place()
             self._roots.complete()
 
     def _loaded(self, _request: Request) -> None:
         self._roots.loaded = True
 
-    def _follow_trotter(self, view: FeedView, seen: FeedView) -> None:
+    def _follow_trotter(self, view: FeedView, shown: FeedView) -> None:
         if self.past.looking_back:
             self.trotter.refuse("trotters are available for the newest scan only")
         else:
-            self.trotter.follow(view, seen.available)
+            self.trotter.follow(view, shown.available)
         self.trotter.show()
 
     def _offer_pictures(self, view: FeedView) -> None:
@@ -255,9 +255,9 @@ class Session:
         self._texts.update(refinement_texts(refined.state.refinement, refined.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
         guide = self.profile.text()
-        self._texts["sentence"] = guide or readouts.sentence(view, self.orders.said, self.orders.said_s_ago)
-        said = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advice)
-        self._texts |= gathered("texts", *said)
+        self._texts["sentence"] = guide or readouts.sentence(view, self.orders.sentence, self.orders.sentence_age_s)
+        parts = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advice)
+        self._texts |= gathered("texts", *parts)
         kinds = [panel.kind.name for panel in self.mosaic.panels]
         self._texts |= self.doubts.texts(kinds, self.advice.first_maps.badge)
         self._texts |= self.picked.texts(shown=any(name.startswith(HERE) for _, name in self.diffraction.figures))
@@ -295,12 +295,12 @@ class Session:
         self._texts |= notes
         lists |= needs
         preset, state = self.shown_run.preset or self.refine.preset(), view.state
-        told = (state.recording, self.feed.control, state.data, state.protocol, self.actions.every)
+        server = (state.recording, self.feed.control, state.data, state.protocol, self.actions.every)
         clips = {
             **self.calibration.clips(self.past.state or view.state),
             **self.map_numbers.clips(view.state.map_settings),
             **self.diffraction.clips(),
-            **recipes.clips(preset, *told, self.runs.scans_beside(self.shown_run.name)),
+            **recipes.clips(preset, *server, self.runs.scans_beside(self.shown_run.name)),
         }
         return {"texts": self._texts, "marks": marks, "styles": styles, "lists": lists, "clips": clips}
 
@@ -330,7 +330,7 @@ class Session:
             "detector": self.diffraction.detectors.ask,
         }
 
-    def _may_ask(self, request: Request) -> bool:
+    def _allows(self, request: Request) -> bool:
         """Whether this viewer may make the request; a refusal is reported."""
         if self.read_only and request.what not in OWN_VIEW and not (request.what == FETCH and self.exports.offers):
             self.orders.say(READ_ONLY)
@@ -345,8 +345,8 @@ class Session:
         """Show another scan's last run next to the displayed scan, or next to the scan in ``value``, opened first."""
         if request.value:
             self.runs.want_beside(request.name)
-            again = request.model_copy(update={"value": ""})
-            self.library.open_then(request.value, "opened", lambda: self._beside(again))
+            request_again = request.model_copy(update={"value": ""})
+            self.library.open_then(request.value, "opened", lambda: self._beside(request_again))
             return
         self.runs.beside(request)
         self._go_to("refine")

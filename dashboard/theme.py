@@ -24,4 +24,4 @@ PROFILE_COLOUR = "#4cc2ff"
 DETECTOR_COLOURS = ("#ffd166", "#ef6ad0", "#7ee081", "#6aa8ff")
 """Virtual detectors, in the order they were drawn."""
 COMPARED_COLOUR = "#8d98a7"
-"""Loss of the run being compared with."""
+"""Loss of the compared run."""

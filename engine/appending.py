@@ -31,7 +31,7 @@ NEXT = ".next"
 _BEGINNING = b"\x89HDF\r\n\x1a\n" + bytes([0, 0, 0, 0, 0, 8, 8, 0])
 """Signature, version 0 throughout, eight-byte addresses and lengths."""
 _END_AT, _ROOT_AT, _SUPERBLOCK_BYTES = 40, 56, 96
-_NOWHERE = b"\xff" * 8
+_UNDEFINED_ADDRESS = b"\xff" * 8
 
 
 class NotAppendableError(Exception):
@@ -51,7 +51,7 @@ def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, s
             root, digest = _write(tail, build)
             superblock = _superblock(handle, tail, root)
             os.fsync(handle)
-            if _look_again(handle, superblock, end) != digest:
+            if _reread(handle, superblock, end) != digest:
                 raise NotAppendableError(f"{path} did not read back as it was written")
         except BaseException as error:
             os.ftruncate(handle, end)
@@ -81,7 +81,7 @@ def _end_of(handle: int) -> int:
     """Return the end of the file as its superblock states it; anything behind was left by a process that was killed."""
     head = os.pread(handle, _SUPERBLOCK_BYTES, 0)
     end = int.from_bytes(head[_END_AT : _END_AT + 8], "little")
-    plain = head[:16] == _BEGINNING and head[24:32] == bytes(8) and head[48:56] == _NOWHERE
+    plain = head[:16] == _BEGINNING and head[24:32] == bytes(8) and head[48:56] == _UNDEFINED_ADDRESS
     if not plain or not _SUPERBLOCK_BYTES <= end <= os.fstat(handle).st_size:
         raise NotAppendableError("the file is of another form")
     return end
@@ -93,7 +93,7 @@ def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
 
     with h5py.File(tail, "r+", libver=("earliest", "v110")) as file:
         root = file.create_group(NEXT)
-        filled = _fill_what_is_free(file, tail.end)
+        filled = _fill_free_space(file, tail.end)
 
         def link(source: str, group: h5py.Group, name: str) -> None:
             group[name] = file[source]
@@ -105,7 +105,7 @@ def _write(tail: Tail, build: Callable[..., None]) -> tuple[int, bytes]:
         return address, digest
 
 
-def _fill_what_is_free(file: h5py.File, end: int) -> list[h5py.Group]:
+def _fill_free_space(file: h5py.File, end: int) -> list[h5py.Group]:
     """Use up space before the end that HDF5 considers free, and return the groups that fill it.
 
     Such space is, for instance, a list of names that had no room for the link to the new root. Groups are the smallest
@@ -133,13 +133,13 @@ def _superblock(handle: int, tail: Tail, root: int) -> bytes:
     return bytes(head)
 
 
-def _look_again(handle: int, superblock: bytes, end: int) -> bytes:
+def _reread(handle: int, superblock: bytes, end: int) -> bytes:
     """Return the digest of the new file as any reader would see it."""
     import h5py
 
-    seen = Tail(handle, os.fstat(handle).st_size)
-    seen.write(superblock)
-    with h5py.File(seen, "r") as file:
+    tail = Tail(handle, os.fstat(handle).st_size)
+    tail.write(superblock)
+    with h5py.File(tail, "r") as file:
         return _digest(file["/"], end)
 
 
@@ -150,11 +150,11 @@ def _digest(root: h5py.Group, end: int) -> bytes:
 
     digest = hashlib.sha256()
 
-    def attributes(name: str, item: Any) -> None:
+    def add_attributes(name: str, item: Any) -> None:
         digest.update(repr((name, [(key, np.asarray(value).tolist()) for key, value in item.attrs.items()])).encode())
 
-    def look(name: str, item: Any) -> None:
-        attributes(name, item)
+    def add_item(name: str, item: Any) -> None:
+        add_attributes(name, item)
         if isinstance(item, h5py.Dataset):
             digest.update(repr((item.shape, item.dtype.str)).encode())
             if h5py.h5o.get_info(item.id).addr >= end and item.shape is not None:
@@ -165,6 +165,6 @@ def _digest(root: h5py.Group, end: int) -> bytes:
             links = {key: item.get(key, getlink=True) for key in item}
             digest.update(repr([(k, getattr(link, "path", "")) for k, link in links.items()]).encode())
 
-    look("/", root)
-    root.visititems(look)
+    add_item("/", root)
+    root.visititems(add_item)
     return digest.digest()

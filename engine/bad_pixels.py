@@ -15,8 +15,8 @@ from ptylive.schema.model import BoolArray
 
 def bad_pixels(header: ScanHeader) -> BoolArray:
     """Return the bad-pixel mask (Qy, Qx) in recorded coordinates; all good unless the metadata state otherwise."""
-    sent = header.arrays.get("bad_pixel_mask")
-    mask = np.zeros(header.detector_shape, dtype=bool) if sent is None else np.asarray(sent, dtype=bool)
+    given = header.arrays.get("bad_pixel_mask")
+    mask = np.zeros(header.detector_shape, dtype=bool) if given is None else np.asarray(given, dtype=bool)
     useless = useless_pixels(header.arrays, header.detector.saturation_value)
     return mask if useless is None else mask | useless
 

@@ -145,17 +145,17 @@ def centred_sample(header: ScanHeader, wander: Wander, index: IndexArray, sample
     seen.
     """
     sample = at_place(header, wander, index, sample)
-    center, usual = mean_center(header, sample), np.zeros(2)
+    center, usual_offset = mean_center(header, sample), np.zeros(2)
     if center is None:
-        return sample, usual
+        return sample, usual_offset
     disc = find_disc(np.mean(header.readout.counts(sample)[0], axis=0, dtype=float), bad_pixels(header))
     if disc is not None:
-        usual = np.subtract(center, disc.center_px)
+        usual_offset = np.subtract(center, disc.center_px)
     given = header.detector.beam_center_px
     if given is not None and isinstance(wander, HeardWander):
-        row, col = np.rint(center - usual - given).astype(int).tolist()
+        row, col = np.rint(center - usual_offset - given).astype(int).tolist()
         sample = read_at_pixels(sample, row, col)
-    return sample, usual
+    return sample, usual_offset
 
 
 def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None, int | None]:
@@ -176,7 +176,7 @@ def resolution(compressor: Compressor, header: ScanHeader) -> tuple[float | None
 
 
 @dataclass(frozen=True, eq=False)
-class _SeenAs:
+class _DerivedSource:
     """An open scan read as another kind of scan, which ``header`` describes."""
 
     source: PatternSource
@@ -194,7 +194,7 @@ class _SeenAs:
 
 
 @dataclass(frozen=True, eq=False)
-class StillSource(_SeenAs):
+class StillSource(_DerivedSource):
     """An open scan whose patterns are moved back by a descan, which can hardly be removed from coefficients later."""
 
     descan: Descan
@@ -208,9 +208,9 @@ class StillSource(_SeenAs):
         if descan is None or not descan.moves:
             return source
         plain = lying_still(source.header.of_counts, descan)
-        none = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
-        still = replace(plain, detector=plain.detector.model_copy(update=none))
-        return cls(source, still, descan, _wandering(source, descan))
+        update = {"descan_px": Descan.of([0]).numbers, "dtype": "<f4"}
+        at_rest = replace(plain, detector=plain.detector.model_copy(update=update))
+        return cls(source, at_rest, descan, _wandering(source, descan))
 
     def frames(self, index: IndexArray) -> FloatArray:
         """Return patterns (n, Qy, Qx) by acquisition number, references applied, 0 outside the detector."""
@@ -230,7 +230,7 @@ def _wandering(source: PatternSource, descan: Descan) -> WanderingMean | None:
 
 
 @dataclass(frozen=True, eq=False)
-class CompressedSource(_SeenAs):
+class CompressedSource(_DerivedSource):
     """An open scan seen through its compressor; read like any other."""
 
     compressor: Compressor

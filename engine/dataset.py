@@ -58,14 +58,16 @@ class Dataset:
         header, descan = with_noted_pixels(header, calibration), descan_of(calibration)
         bad = beyond_detector(header, descan) if descan is not None and header.basis.is_raw else bad_pixels(header)
         point = header.scan.point_of(index)
-        keep = point >= 0
-        frames, point = (frames, point) if keep.all() else (frames[keep], point[keep])
+        on_scan = point >= 0
+        frames, point = (frames, point) if on_scan.all() else (frames[on_scan], point[on_scan])
         transform = calibration.transform
         shape = header.detector_shape
         center = calibration.require("beam_center_px", "the reconstruction")
-        given, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
+        given_positions, vacuum = header.arrays.get("positions_A"), header.arrays.get("vacuum_pattern")
         positions = (
-            header.scan.positions_A(calibration.rotation_deg) if given is None else np.asarray(given, dtype=float)
+            header.scan.positions_A(calibration.rotation_deg)
+            if given_positions is None
+            else np.asarray(given_positions, dtype=float)
         )
         return cls(
             patterns=undo_transform(frames, transform) if header.basis.is_raw else frames,
@@ -129,6 +131,6 @@ def check_told(header: ScanHeader, *, far_field: bool = True) -> None:
     missing += ([] if placed else ["scan_step_A"]) + [name for name, value in optics.items() if value is None]
     if missing:
         values = " ".join(f"--set {name}={'ROWS,COLUMNS' if name == 'scan_shape' else '…'}" for name in missing)
-        neither = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # no convergent beam was scanned
-        tilted = "; a series of tilted parallel beams: ptylive larbed" if neither else ""
+        without_probe = {"scan_step_A", "convergence_semiangle_mrad"} <= set(missing)  # no convergent beam was scanned
+        tilted = "; a series of tilted parallel beams: ptylive larbed" if without_probe else ""
         raise MetadataError(f"the refinement needs {', '.join(missing)}", f"give {values}{tilted}")

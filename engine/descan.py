@@ -36,8 +36,10 @@ def descan_of(calibration: Calibration) -> Descan | None:
     try:
         found = None if numbers is None else Descan.of(numbers)
     except (TypeError, ValueError) as error:
-        why = error if isinstance(error, ValueError) else "descan_px holds no numbers"
-        raise MetadataError(f"the calibration cannot be used: {why}", "estimate descan_px again, or give 0") from None
+        reason = error if isinstance(error, ValueError) else "descan_px holds no numbers"
+        raise MetadataError(
+            f"the calibration cannot be used: {reason}", "estimate descan_px again, or give 0"
+        ) from None
     return found if found is not None and found.moves else None
 
 
@@ -64,13 +66,13 @@ def moved_back(
     """
     if mean is None:
         return moved(_without_bad_pixels(header, frames), _displacement(header, descan, index))
-    near, rest = nearly_moved_back(header, descan, index, frames)
-    common = mean.strength(near)[:, None, None]
-    out = moved(near - common * mean.at(rest), rest, round_the_edge=True) + common * mean.still
+    near, remainder = nearly_moved_back(header, descan, index, frames)
+    strength = mean.strength(near)[:, None, None]
+    out = moved(near - strength * mean.at(remainder), remainder, round_the_edge=True) + strength * mean.still
     moments = moments_of(near)
-    moments[:, 1:] -= rest * moments[:, :1]
+    moments[:, 1:] -= remainder * moments[:, :1]
     out = mean.with_moments(out, moments)
-    return _emptied_from_outside(out, _displacement(header, descan, index))
+    return _outside_zeroed(out, _displacement(header, descan, index))
 
 
 def nearly_moved_back(
@@ -95,29 +97,29 @@ def _without_bad_pixels(header: ScanHeader, frames: Array) -> Array:
     return np.stack([_filled(frame, bad) for frame in frames]) if bad.any() and len(frames) else frames
 
 
-def _emptied_from_outside(frames: FloatArray, displacement_px: DoubleArray) -> FloatArray:
+def _outside_zeroed(frames: FloatArray, displacement_px: DoubleArray) -> FloatArray:
     """Set frames to 0, in place, where they would be read from beyond the edges of the detector."""
     rows, cols = frames.shape[1:]
     for n, (row, col) in enumerate(displacement_px.tolist()):
-        frames[n, _from_outside(row, rows)] = 0.0
-        frames[n, :, _from_outside(col, cols)] = 0.0
+        frames[n, _outside(row, rows)] = 0.0
+        frames[n, :, _outside(col, cols)] = 0.0
     return frames
 
 
 def seen_everywhere(shape: tuple[int, int], displacement_px: DoubleArray) -> BoolArray:
     """Return the pixels (Qy, Qx) that lie on the detector in all patterns moved back by displacements (n, 2)."""
     farthest = np.stack([displacement_px.min(axis=0), displacement_px.max(axis=0)])
-    on_detector = _emptied_from_outside(np.ones((2, *shape), dtype=np.float32), farthest)
+    on_detector = _outside_zeroed(np.ones((2, *shape), dtype=np.float32), farthest)
     return np.asarray(on_detector.all(axis=0))
 
 
 def beyond_detector(header: ScanHeader, descan: Descan) -> BoolArray:
     """Return the pixels (Qy, Qx) that have no counts in too many patterns once these are moved back by whole pixels."""
     shape, (rows, columns) = header.scan.require_shape(), header.detector_shape
-    every = np.rint(descan.at_points(np.arange(math.prod(shape)), shape)).astype(np.int64)
-    whole, points = np.unique(every, axis=0, return_counts=True)
-    read = [whole[:, axis, None] + np.arange(size) for axis, size in enumerate((rows, columns))]
-    seen_rows, seen_columns = ((at >= 0) & (at < at.shape[1]) for at in read)
+    displacements = np.rint(descan.at_points(np.arange(math.prod(shape)), shape)).astype(np.int64)
+    whole, points = np.unique(displacements, axis=0, return_counts=True)
+    pixels_read = [whole[:, axis, None] + np.arange(size) for axis, size in enumerate((rows, columns))]
+    seen_rows, seen_columns = ((pixels >= 0) & (pixels < pixels.shape[1]) for pixels in pixels_read)
     missed = points.sum() - (seen_rows.T * points) @ seen_columns
     return np.asarray(missed > MOST_MISSED * points.sum())
 
@@ -148,33 +150,33 @@ def offsets_px(header: ScanHeader, descan: Descan | None, point: IndexArray, tra
     For frames it is the remainder left by :func:`moved_by_whole_pixels`. Coefficients (N, coefficients + extras) cannot
     be moved, so for them it is all displacement that their masks did not follow.
     """
-    words, shape = header.basis, header.scan.require_shape()
-    if words.is_raw:
-        every = None if descan is None else descan.undone(transform).at_points(point, shape)
-        return None if every is None else every - np.rint(every)
-    if descan is None and not words.follows:
+    basis, shape = header.basis, header.scan.require_shape()
+    if basis.is_raw:
+        displacement = None if descan is None else descan.undone(transform).at_points(point, shape)
+        return None if displacement is None else displacement - np.rint(displacement)
+    if descan is None and not basis.follows:
         return None
     wander = (descan or Descan.of([0])).at_points(point, shape)
-    sums = words.columns(frames, MOMENTS) if words.follows else np.zeros((len(point), 3))
-    left = beside_masks(words, wander, words.moved_px(frames), sums)
-    return undo_transform_of_displacement(left, transform)
+    sums = basis.columns(frames, MOMENTS) if basis.follows else np.zeros((len(point), 3))
+    offset = beside_masks(basis, wander, basis.moved_px(frames), sums)
+    return undo_transform_of_displacement(offset, transform)
 
 
-def beside_masks(words: Basis, wander: DoubleArray, moved_px: DoubleArray, moments: DoubleArray) -> DoubleArray:
+def beside_masks(basis: Basis, wander: DoubleArray, moved_px: DoubleArray, moments: DoubleArray) -> DoubleArray:
     """Return how far patterns lie from their masks, (n, 2) in pixels.
 
     wander: the descan; moved_px: the part that the masks followed, both (n, 2). moments (n, 3): if masks followed, the
     mean centre of mass determines the offset that neither contains. Fixed masks were made for the mean place.
     """
-    if not words.follows:
+    if not basis.follows:
         return wander
-    usual = np.zeros(2)
-    if words.com_px is not None and words.center_px is not None:
-        usual = np.subtract(words.com_px, words.center_px)
+    usual_offset = np.zeros(2)
+    if basis.com_px is not None and basis.center_px is not None:
+        usual_offset = np.subtract(basis.com_px, basis.center_px)
     counts = max(float(moments[:, 0].sum()), 1e-12)
-    place = moments[:, 1:].sum(axis=0) / counts - usual
-    left: DoubleArray = wander - moments[:, 0] @ wander / counts + place - moved_px
-    return left
+    place = moments[:, 1:].sum(axis=0) / counts - usual_offset
+    offset: DoubleArray = wander - moments[:, 0] @ wander / counts + place - moved_px
+    return offset
 
 
 def _displacement(header: ScanHeader, descan: Descan, index: IndexArray) -> DoubleArray:
@@ -195,10 +197,10 @@ def moved(frames: Array, displacement_px: DoubleArray, *, round_the_edge: bool =
         if not row and not col:
             out[n] = frames[n]
             continue
-        turn = np.exp(2j * np.pi * row * k_row) * np.exp(2j * np.pi * col * k_col)
-        spectrum = fft.rfft2(frames[n].astype(np.float32)) * turn.astype(np.complex64)
+        ramp = np.exp(2j * np.pi * row * k_row) * np.exp(2j * np.pi * col * k_col)
+        spectrum = fft.rfft2(frames[n].astype(np.float32)) * ramp.astype(np.complex64)
         out[n] = fft.irfft2(spectrum, s=(rows, cols))
-    return out if round_the_edge else _emptied_from_outside(out, displacement_px)
+    return out if round_the_edge else _outside_zeroed(out, displacement_px)
 
 
 def _overlap(shift: int, size: int) -> tuple[slice, slice]:
@@ -207,16 +209,16 @@ def _overlap(shift: int, size: int) -> tuple[slice, slice]:
     return (slice(first - shift, stop - shift) if stop > first else slice(0, 0)), slice(first, max(stop, first))
 
 
-def _from_outside(shift: float, size: int) -> slice:
+def _outside(shift: float, size: int) -> slice:
     """Return the pixels of a line that would be read from beyond its ends."""
-    whole = min(math.ceil(abs(shift)), size)
-    return slice(size - whole, size) if shift > 0 else slice(0, whole)
+    count = min(math.ceil(abs(shift)), size)
+    return slice(size - count, size) if shift > 0 else slice(0, count)
 
 
 def _filled(frame: Array, bad: BoolArray) -> FloatArray:
     """Return a frame with bad pixels replaced by the mean of good ones around them, 0 if there are none."""
     good = (~bad).astype(np.float32)
     counts = np.where(bad, 0, frame).astype(np.float32)
-    near = ndimage.uniform_filter(good, NEAR_PX, mode="constant")
-    around = ndimage.uniform_filter(counts, NEAR_PX, mode="constant") / np.maximum(near, 1e-6)
-    return np.where(bad, around, counts)
+    good_share = ndimage.uniform_filter(good, NEAR_PX, mode="constant")
+    neighbours = ndimage.uniform_filter(counts, NEAR_PX, mode="constant") / np.maximum(good_share, 1e-6)
+    return np.where(bad, neighbours, counts)

@@ -47,10 +47,10 @@ class DetectorGrid:
 def turned_to_detector_axes(vectors: DoubleArray, transform: str) -> DoubleArray:
     """Turn vectors (2, …) from the recorded axes to the detector axes; the words are undone in reverse order."""
     row, col = np.asarray(vectors[0], dtype=float), np.asarray(vectors[1], dtype=float)
-    for word in reversed(parse_transform(transform)):
-        if word == "transpose":
+    for operation in reversed(parse_transform(transform)):
+        if operation == "transpose":
             row, col = col, row
-        elif word == "flip_rows":
+        elif operation == "flip_rows":
             row = -row
         else:
             col = -col

@@ -54,10 +54,10 @@ def keep_freed_memory() -> bool:
 
 def available_bytes() -> float:
     """Return the memory that this process may still allocate: what is free, within the limit set for it."""
-    return min(float(psutil.virtual_memory().available), _left_of_limit())
+    return min(float(psutil.virtual_memory().available), _free_under_limit())
 
 
-def _left_of_limit() -> float:
+def _free_under_limit() -> float:
     if sys.platform == "win32":
         return math.inf
     import resource
@@ -87,24 +87,24 @@ class Scratch:
         size = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
         if fits(size):
             return np.zeros(shape, dtype=dtype)
-        where = _usual_folder() if self.folder is None else self.folder
-        log.warning("%.1f GB of %s do not fit the memory and go to a file in %s: slow", size / 1e9, what, where)
+        folder = _default_folder() if self.folder is None else self.folder
+        log.warning("%.1f GB of %s do not fit the memory and go to a file in %s: slow", size / 1e9, what, folder)
         try:
-            with tempfile.TemporaryFile(prefix="ptylive-", dir=where) as file:
+            with tempfile.TemporaryFile(prefix="ptylive-", dir=folder) as file:
                 _reserve(file, size)
                 return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
         except OSError as error:
-            why = f"{where}: {error.strerror or error}"
+            reason = f"{folder}: {error.strerror or error}"
             raise MetadataError(
-                f"{size / 1e9:.1f} GB of {what} fit neither the memory nor the disk ({why})",
+                f"{size / 1e9:.1f} GB of {what} fit neither the memory nor the disk ({reason})",
                 "make room, have TMPDIR name a folder with room, or crop or bin the patterns (ptylive convert)",
             ) from None
 
     def copy(self, array: Array, what: str) -> Array:
         """Return a copy, allocated by the same rule."""
-        made = self.zeros(array.shape, array.dtype.type, what)
-        made[...] = array
-        return made
+        duplicate = self.zeros(array.shape, array.dtype.type, what)
+        duplicate[...] = array
+        return duplicate
 
 
 def fits(nbytes: float) -> bool:
@@ -112,7 +112,7 @@ def fits(nbytes: float) -> bool:
     return nbytes <= ALWAYS_IN_MEMORY_BYTES or nbytes <= SHARE_OF_FREE * available_bytes()
 
 
-def _usual_folder() -> Path:
+def _default_folder() -> Path:
     """Return a folder for temporary files that does not itself lie in memory, as ``/tmp`` often does."""
     if os.environ.get("TMPDIR"):
         return Path(tempfile.gettempdir())
@@ -146,31 +146,31 @@ def expect_rows(array: Array, rows: IndexArray) -> int:
     spilled, will_need = _spilled(array), getattr(mmap, "MADV_WILLNEED", None)
     if spilled is None or will_need is None or len(rows) == 0:
         return 0
-    asked = 0
-    for start, stop in _places(array, rows, _address(array) - _address(spilled)):
+    requested = 0
+    for start, stop in _byte_ranges(array, rows, _address(array) - _address(spilled)):
         spilled._mmap.madvise(will_need, start, stop - start)  # type: ignore[attr-defined]  # noqa: SLF001
-        asked += stop - start
-    return asked
+        requested += stop - start
+    return requested
 
 
 def _spilled(array: Array) -> np.memmap[Any, Any] | None:
     """Return the mapped file that an array is a view of, or None."""
     owner: Any = array
     while isinstance(owner, np.ndarray):
-        below: Any = owner.base
-        if isinstance(owner, np.memmap) and isinstance(below, mmap.mmap):
+        base: Any = owner.base
+        if isinstance(owner, np.memmap) and isinstance(base, mmap.mmap):
             return owner
-        owner = below
+        owner = base
     return None
 
 
-def _places(array: Array, rows: IndexArray, offset: int) -> list[tuple[int, int]]:
+def _byte_ranges(array: Array, rows: IndexArray, offset: int) -> list[tuple[int, int]]:
     """Return the byte ranges in the file, in whole pages, of runs of neighbouring rows; ``offset``: of the array."""
-    several, step = np.unique(rows), array.strides[0]
-    first = np.flatnonzero(np.diff(several, prepend=several[0] - 2) > 1)
-    last = np.append(first[1:], len(several)) - 1
-    starts = (offset + several[first] * step) // mmap.PAGESIZE * mmap.PAGESIZE
-    stops = offset + (several[last] + 1) * step
+    ordered, step = np.unique(rows), array.strides[0]
+    first = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 2) > 1)
+    last = np.append(first[1:], len(ordered)) - 1
+    starts = (offset + ordered[first] * step) // mmap.PAGESIZE * mmap.PAGESIZE
+    stops = offset + (ordered[last] + 1) * step
     return list(zip(starts.tolist(), stops.tolist(), strict=True))
 
 

@@ -45,10 +45,10 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
         except (Exception, SystemExit) as error:  # third-party code: whatever it raises, it is not used
             left_out(source, f"{type(error).__name__}: {error}")
             continue
-        found = [Found(loaded, source)] if mark in _own(loaded) else list(_marked(loaded, mark, source))
-        if not found:
+        parts = [Found(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
+        if not parts:
             left_out(source, f"{point.value} brings nothing for {group}")
-        yield from found
+        yield from parts
 
 
 def register_all(folder: str, group: str, mark: str, add: Callable[[Any], None]) -> None:
@@ -86,9 +86,9 @@ def at_work(part: Any) -> Iterator[None]:
         kind = _kind(part)
         if is_own(part):
             raise
-        what = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
+        name = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise RefinementError(f"{what} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
+        raise RefinementError(f"{name} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
 
 
 def is_own(part: Any) -> bool:
@@ -101,11 +101,11 @@ def _kind(part: Any) -> Any:
 
 
 def _marked(module: Any, mark: str, source: str) -> Iterator[Found]:
-    for value in _own(module).values():
-        if getattr(value, "__module__", None) == getattr(module, "__name__", "") and mark in _own(value):
+    for value in _namespace(module).values():
+        if getattr(value, "__module__", None) == getattr(module, "__name__", "") and mark in _namespace(value):
             yield Found(value, source)
 
 
-def _own(value: Any) -> dict[str, Any]:
+def _namespace(value: Any) -> dict[str, Any]:
     """Return the object's own attributes, without inherited ones: a subclass of an extension is not marked itself."""
     return dict(getattr(value, "__dict__", {}))

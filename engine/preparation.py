@@ -59,7 +59,7 @@ class Preparation:
             raise MetadataError(f"--transform: {error}") from None
         if self.dtype is not None and np.dtype(self.dtype).str not in ALLOWED_DTYPES:
             raise MetadataError(f"--dtype {self.dtype} is not supported", f"one of {', '.join(ALLOWED_DTYPES)}")
-        possible = {
+        checks = {
             "--crop": min(self.crop) >= 0,
             "--bin": 1 <= self.bin <= MOST_BIN,
             "--rescale": 0.01 <= self.rescale <= 100,
@@ -69,8 +69,8 @@ class Preparation:
             "--divide": isinstance(self.divide, str) or 0 < self.divide < math.inf,
             "--flip-scan": set(self.flip_scan.split("+")) <= {"rows", "cols", ""},
         }
-        for option, holds in possible.items():
-            if not holds:
+        for option, valid in checks.items():
+            if not valid:
                 raise MetadataError(f"{option} is impossible", "ptylive convert --help")
 
     @property
@@ -114,7 +114,7 @@ class PreparedSource:
             floor = self.preparation.cutoff * out.max(axis=(1, 2), keepdims=True)
             out = np.where(out < floor, 0, out)
         if self.preparation.cutoff_radius is not None:
-            out = np.where(self._near, out, 0)
+            out = np.where(self._within_cutoff, out, 0)
         if self.preparation.divide != 1:
             out = out / (self._mean_sum if isinstance(self.preparation.divide, str) else self.preparation.divide)
         if self.preparation.normalize:
@@ -144,13 +144,13 @@ class PreparedSource:
         return np.asarray(row * cols + (cols - 1 - col if "cols" in words else col), dtype=np.int64)
 
     @cached_property
-    def _near(self) -> BoolArray:
+    def _within_cutoff(self) -> BoolArray:
         """Pixels (Qy, Qx) within the cut-off radius."""
         shape = self.header.detector_shape
         center = self.header.detector.beam_center_px or ((shape[0] - 1) / 2, (shape[1] - 1) / 2)
         rows, cols = np.indices(shape)
-        away = np.hypot(rows - center[0], cols - center[1])
-        return np.asarray(away <= (self.preparation.cutoff_radius or 0.0) * max(shape) / 2)
+        distance = np.hypot(rows - center[0], cols - center[1])
+        return np.asarray(distance <= (self.preparation.cutoff_radius or 0.0) * max(shape) / 2)
 
     @cached_property
     def _mean_sum(self) -> float:
@@ -197,8 +197,8 @@ def _reshaped(patterns: Array, preparation: Preparation) -> Array:
     if preparation.rescale != 1.0:
         rows, cols = (_overlaps(n, preparation.rescale) for n in patterns.shape[1:])
         patterns = rows @ patterns.astype(np.float32) @ cols.T
-    around = (preparation.pad, preparation.pad)
-    return np.pad(patterns, ((0, 0), around, around)) if preparation.pad else patterns
+    padding = (preparation.pad, preparation.pad)
+    return np.pad(patterns, ((0, 0), padding, padding)) if preparation.pad else patterns
 
 
 def _binned(patterns: Array, width: int) -> Array:
@@ -207,8 +207,8 @@ def _binned(patterns: Array, width: int) -> Array:
         return patterns
     rows, cols = patterns.shape[1] // width, patterns.shape[2] // width
     blocks = patterns[:, : rows * width, : cols * width].reshape(len(patterns), rows, width, cols, width)
-    kind = np.uint64 if patterns.dtype.kind == "u" else np.int64 if patterns.dtype.kind == "i" else np.float64
-    return np.asarray(blocks.sum(axis=(2, 4), dtype=kind))
+    sum_dtype = np.uint64 if patterns.dtype.kind == "u" else np.int64 if patterns.dtype.kind == "i" else np.float64
+    return np.asarray(blocks.sum(axis=(2, 4), dtype=sum_dtype))
 
 
 def _overlaps(pixels: int, scale: float) -> Any:
@@ -243,12 +243,12 @@ def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader
             detector = detector.model_copy(update={name: getattr(detector, name) / factor})
     if detector.beam_center_px is not None:
         turned = undo_transform_of_center(detector.beam_center_px, header.detector_shape, preparation.transform)
-        center = _moved(turned, preparation)
+        center = _moved_center(turned, preparation)
         detector = detector.model_copy(update={"beam_center_px": (float(center[0]), float(center[1]))})
     if detector.descan_px is not None:
-        seen = Descan.of(detector.descan_px).undone(preparation.transform).scaled(factor)
-        seen = seen.read_backwards(preparation.flip_scan)
-        detector = detector.model_copy(update={"descan_px": seen.numbers})
+        descan = Descan.of(detector.descan_px).undone(preparation.transform).scaled(factor)
+        descan = descan.read_backwards(preparation.flip_scan)
+        detector = detector.model_copy(update={"descan_px": descan.numbers})
     arrays = dict(header.arrays)
     if "bad_pixel_mask" in arrays:
         arrays["bad_pixel_mask"] = _reshaped(arrays["bad_pixel_mask"][None].astype(np.uint8), preparation)[0] > 0
@@ -258,7 +258,7 @@ def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader
     return header if preparation.transform == "none" else overlay(header, {"detector_transform": "none"})
 
 
-def _moved(center_px: DoubleArray, preparation: Preparation) -> DoubleArray:
+def _moved_center(center_px: DoubleArray, preparation: Preparation) -> DoubleArray:
     """Return the beam centre after cropping, binning, rescaling and padding."""
     center = center_px - np.array([preparation.crop[0], preparation.crop[2]])
     return np.asarray((center + 0.5) / preparation.bin * preparation.rescale - 0.5 + preparation.pad)

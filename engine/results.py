@@ -127,13 +127,13 @@ def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Map
 def _stored_elsewhere(
     path: Path, problem: OSError, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]
 ) -> Stored:
-    words = f"{path.parent} could not be written: {problem.strerror or problem}"
+    message = f"{path.parent} could not be written: {problem.strerror or problem}"
     name = results_file.pending_path(path, run.name).name
     try:
         pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
     except OSError:
-        raise ResultsFileError(words, "make room, and resume: the last checkpoint has what was reached") from None
-    return Stored(pending, run.name, f"{words}; the refinement is complete in {pending}: move it beside {path.name}")
+        raise ResultsFileError(message, "make room, and resume: the last checkpoint has what was reached") from None
+    return Stored(pending, run.name, f"{message}; the refinement is complete in {pending}: move it beside {path.name}")
 
 
 def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Path:
@@ -175,10 +175,10 @@ def describe_scan(uid: str, file: Path | None, results: Path | None = None, dige
     They are its uid, the name of its file, the path to it from the folder of ``results``, and the ``digest`` of its
     patterns.
     """
-    said = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name, SCAN_SHA256: digest}
+    description = {SCAN_UID: uid, SCAN_FILE: "" if file is None else file.name, SCAN_SHA256: digest}
     if file is not None and results is not None:
-        said[SCAN_PATH] = Path(os.path.relpath(file.resolve(), results.resolve().parent)).as_posix()
-    return {name: value for name, value in said.items() if value}
+        description[SCAN_PATH] = Path(os.path.relpath(file.resolve(), results.resolve().parent)).as_posix()
+    return {name: value for name, value in description.items() if value}
 
 
 def describe_run(command_line: str, backend: str) -> dict[str, str]:
@@ -231,8 +231,8 @@ def _write_calibration(file: h5py.Group, calibration: Calibration) -> None:
 
 def _write_refinement(group: h5py.Group, run: Run) -> None:
     result = run.result
-    pictures = {"object": result.object, "probe": result.probe}
-    for name, array in pictures.items():
+    arrays = {"object": result.object, "probe": result.probe}
+    for name, array in arrays.items():
         group.create_dataset(name, data=array, **COMPRESSION)
     group["object"].attrs.update(
         {
@@ -255,8 +255,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         _write_calibration(group, result.calibration)
     write_judged(group, result)
     group["loss"] = np.asarray(result.loss, dtype=np.float64)
-    for name, units, says in _SIGNALS:  # for programs that read NeXus: docs/files.md
-        group[name].attrs.update(units=units, long_name=says)
+    for name, units, meaning in _SIGNALS:  # for programs that read NeXus: docs/files.md
+        group[name].attrs.update(units=units, long_name=meaning)
     group["loss"].attrs["phase"] = [str(phase) for phase in result.phases]
     if result.stages:
         group["loss"].attrs["stages"] = [stage.first_epoch for stage in result.stages]
@@ -271,8 +271,10 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
             "backend": result.backend,
         }
     )
-    if (rest := result.convergence) is not None:
-        group.attrs.update(converged=not rest.falling, fall_per_epoch=rest.fall, convergence=rest.sentence)
+    if (convergence := result.convergence) is not None:
+        group.attrs.update(
+            converged=not convergence.falling, fall_per_epoch=convergence.fall, convergence=convergence.sentence
+        )
 
 
 def _write_phase(group: h5py.Group, transmission: ComplexArray) -> None:
@@ -329,7 +331,7 @@ def _write_refined(group: h5py.Group, refined: Refined) -> None:
         group["aberrations"].attrs["meaning"] = "added to the calibration, Å"
     if refined.tilts_mrad is not None:
         group["tilts"].attrs["names"] = [
-            f"{at}_{along}" for at in ("before", "inside", "after") for along in ("row", "col")
+            f"{place}_{along}" for place in ("before", "inside", "after") for along in ("row", "col")
         ]
         group["tilts"].attrs["units"] = "mrad"
 
@@ -338,13 +340,13 @@ def _write_scan_drifts(group: h5py.Group, drifts: Sequence[Drift | None]) -> Non
     """Write the drift of each of several scans; NaN for a scan that shows no lattice."""
     if not drifts or "tilt_series" not in group:
         return
-    nothing = (np.nan, np.nan)
-    series, found = group["tilt_series"], [nothing if one is None else one.drift_A for one in drifts]
-    doubts = [nothing if one is None else one.uncertainty_A for one in drifts]
-    series["drift_A"] = np.asarray(found, dtype=np.float64)
+    unknown = (np.nan, np.nan)
+    series, drifts_A = group["tilt_series"], [unknown if drift is None else drift.drift_A for drift in drifts]
+    uncertainties_A = [unknown if drift is None else drift.uncertainty_A for drift in drifts]
+    series["drift_A"] = np.asarray(drifts_A, dtype=np.float64)
     series["drift_A"].attrs.update(units="angstrom", meaning="along slow and fast axis, over the whole acquisition")
-    series["drift_uncertainty_A"] = np.asarray(doubts, dtype=np.float64)
-    series["drift_applied"] = np.array([one is not None and one.applied for one in drifts])
+    series["drift_uncertainty_A"] = np.asarray(uncertainties_A, dtype=np.float64)
+    series["drift_applied"] = np.array([drift is not None and drift.applied for drift in drifts])
 
 
 def _soft_link(target: str) -> Any:

@@ -134,21 +134,21 @@ def _resolved(path: Path) -> Path:
 def pending_files(path: Path) -> list[Path]:
     """Return the files of refinements that wait next to a results file, oldest first."""
     found = []
-    for one in path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"):
+    for candidate in path.parent.glob(f"{glob.escape(path.name)}.*.{PENDING}"):
         with suppress(FileNotFoundError):  # moved into the results file meanwhile
-            found.append((one.stat().st_mtime_ns, one))
-    return [one for _, one in sorted(found)]
+            found.append((candidate.stat().st_mtime_ns, candidate))
+    return [candidate for _, candidate in sorted(found)]
 
 
 def waiting(path: Path) -> list[Pending]:
     """Return the refinements that wait next to a results file, oldest first; unreadable ones are logged and skipped."""
     found = []
-    for one in pending_files(path):
+    for candidate in pending_files(path):
         try:
-            file_guard.admit(one)
-            found.append(Pending.read(one))
+            file_guard.admit(candidate)
+            found.append(Pending.read(candidate))
         except (OSError, KeyError, IndexError, InputFileError) as error:
-            log.warning("%s is left alone: %s", one, error)
+            log.warning("%s is left alone: %s", candidate, error)
     return found
 
 
@@ -163,7 +163,7 @@ def created(path: Path) -> Iterator[h5py.File]:
     """Open a new HDF5 file. Raises OSError, also if the disk is full."""
     import h5py
 
-    with for_hdf5(path) as whole, h5py.File(whole, "w", libver=LIBVER) as file:
+    with for_hdf5(path) as plain_path, h5py.File(plain_path, "w", libver=LIBVER) as file:
         yield file
 
 
@@ -209,16 +209,16 @@ class Change:
         kept = {path: plots for path, plots in before.plots.items() if path not in self.replaced}  # not read again
         fresh = entry.described(root, new)
         layout.mark(root)
-        entry.write_entry(root, {**kept, **fresh, **self._beside_added(root, before, keep, fresh)})
+        entry.write_entry(root, {**kept, **fresh, **self._plots_of_kept_maps(root, before, keep, fresh)})
 
-    def _beside_added(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
+    def _plots_of_kept_maps(self, root: h5py.Group, before: Before, keep: Keep, fresh: entry.Plots) -> entry.Plots:
         """Keep maps next to those that are added; return the plots of all maps, reading only the added ones."""
         if not self.adds_maps:
             return {}
-        shown = [one for one in before.plots.get(entry.MAPS, ()) if one.name not in root[entry.MAPS]]
+        kept = [plot for plot in before.plots.get(entry.MAPS, ()) if plot.name not in root[entry.MAPS]]
         for name in set(before.maps) - set(root[entry.MAPS]):
             keep(f"{entry.MAPS}/{name}", root[entry.MAPS], name)
-        return {entry.MAPS: tuple(sorted((*shown, *fresh[entry.MAPS]), key=lambda one: one.name))}
+        return {entry.MAPS: tuple(sorted((*kept, *fresh[entry.MAPS]), key=lambda plot: plot.name))}
 
 
 def _take_in(root: h5py.Group, name: str, pending: Pending) -> dict[str, Any]:
@@ -382,11 +382,11 @@ def _highest(path: Path, names: Iterable[str]) -> int:
 
     The file is read last: a run no longer reserved or waiting is in it by then.
     """
-    stem, taken = glob.escape(path.name), list(names)
+    stem, names_in_use = glob.escape(path.name), list(names)
     for pattern in (f".{stem}.*.{RESERVED}", f"{stem}.*.{PENDING}"):
-        taken += [found.name.split(".")[-2] for found in path.parent.glob(pattern)]
-    taken += _stored_names(path)
-    return max((int(found[1]) for name in taken if (found := _NUMBERED.fullmatch(name))), default=0)
+        names_in_use += [found.name.split(".")[-2] for found in path.parent.glob(pattern)]
+    names_in_use += _stored_names(path)
+    return max((int(found[1]) for name in names_in_use if (found := _NUMBERED.fullmatch(name))), default=0)
 
 
 def _stored_names(path: Path) -> list[str]:

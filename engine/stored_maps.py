@@ -78,18 +78,18 @@ class StoredMaps:
                     coverage,
                     calibration,
                     float(Calibration.from_attributes(calibration).rotation_deg),
-                    *_asked(file["settings"].attrs if "settings" in file else {}),
+                    *_reconstruction_settings(file["settings"].attrs if "settings" in file else {}),
                 )
         except FAULTS as error:
             raise damaged(path, error) from None
 
     def step_A(self, live_map: LiveMap) -> tuple[float, float]:
         """Return the scan step, Å: from the calibration, or otherwise as a whole number of pixels of the map."""
-        told = np.ravel(self.calibration.get("scan_step_A", ()))
-        if live_map.is_placed or self.coverage is None or told.size != 2:
+        step = np.ravel(self.calibration.get("scan_step_A", ()))
+        if live_map.is_placed or self.coverage is None or step.size != 2:
             points = live_map.data.shape if live_map.is_placed or self.coverage is None else self.coverage.shape
-            told = np.multiply(live_map.sampling_A or (1.0, 1.0), np.divide(live_map.data.shape, points))
-        return float(told[0]), float(told[1])
+            step = np.multiply(live_map.sampling_A or (1.0, 1.0), np.divide(live_map.data.shape, points))
+        return float(step[0]), float(step[1])
 
     def visited(self, live_map: LiveMap) -> BoolArray | None:
         """Return the pixels of a map visited by the scan; None: all, or unknown because points lie off the grid."""
@@ -102,13 +102,13 @@ def describe_maps(settings: Mapping[str, float], flat: Undistorted | None, scan:
     """Return attributes of `/settings`, in JSON, that record how maps were requested: the given settings, the
     distortion removed from patterns (empty: none), and the order in which frames were assigned to scan points.
     """
-    said = {MAP_SETTINGS: dict(settings), DISTORTION: list(distortion_in_use(flat)), PLACES: places_of(scan)}
-    return {name: json.dumps(value) for name, value in said.items()}
+    described = {MAP_SETTINGS: dict(settings), DISTORTION: list(distortion_in_use(flat)), PLACES: places_of(scan)}
+    return {name: json.dumps(value) for name, value in described.items()}
 
 
 def places_of(scan: Scan) -> dict[str, Any]:
     """Return the order of the frames by names of metadata."""
-    return {name: getattr(scan, its) for name, its in OF_PLACES.items()}
+    return {name: getattr(scan, attribute) for name, attribute in OF_PLACES.items()}
 
 
 def other_places(places: Mapping[str, Any], points: tuple[int, ...] | None, scan: Scan) -> dict[str, Any]:
@@ -116,9 +116,9 @@ def other_places(places: Mapping[str, Any], points: tuple[int, ...] | None, scan
 
     places: their order, as far as it is known; points: rows and columns, None if unknown.
     """
-    said = places_of(scan)
-    other = {name: value for name, value in places.items() if value != said[name]}
-    return other if points in (None, scan.shape) else {**other, "scan_shape": list(points or ())}
+    current = places_of(scan)
+    different = {name: value for name, value in places.items() if value != current[name]}
+    return different if points in (None, scan.shape) else {**different, "scan_shape": list(points or ())}
 
 
 def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
@@ -153,7 +153,9 @@ def _stored(name: str, data: Any) -> LiveMap:
     )
 
 
-def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float, ...] | None, dict[str, Any]]:
+def _reconstruction_settings(
+    attributes: Mapping[str, Any],
+) -> tuple[dict[str, float], tuple[float, ...] | None, dict[str, Any]]:
     """Read how maps were requested (`describe_maps`). Raises ValueError or TypeError for anything else."""
     settings = json.loads(_text(attributes.get(MAP_SETTINGS, "{}")))
     distortion = None
@@ -161,18 +163,18 @@ def _asked(attributes: Mapping[str, Any]) -> tuple[dict[str, float], tuple[float
         numbers = json.loads(_text(attributes[DISTORTION]))
         if not isinstance(numbers, list):
             raise ValueError(f"its {DISTORTION} is {numbers!r:.40}")
-        distortion = numbers_of(distortion_of([float(one) for one in numbers])) if numbers else ()
+        distortion = numbers_of(distortion_of([float(number) for number in numbers])) if numbers else ()
     places = json.loads(_text(attributes.get(PLACES, "{}")))
     scan = Scan(**{OF_PLACES[name]: value for name, value in places.items()})
-    read = {name: value for name, value in places_of(scan).items() if name in places}
-    return {name: float(value) for name, value in settings.items()}, distortion, read
+    stored_places = {name: value for name, value in places_of(scan).items() if name in places}
+    return {name: float(value) for name, value in settings.items()}, distortion, stored_places
 
 
 def _limit(attributes: Mapping[str, Any]) -> InformationLimit | None:
     if not {"information_limit_A", "information_limit_uncertainty_A"} <= set(attributes):
         return None  # the earliest files lack the uncertainty
-    period, doubt = float(attributes["information_limit_A"]), float(attributes["information_limit_uncertainty_A"])
-    return InformationLimit(period, doubt, bool(attributes.get("information_limit_finer", False)))
+    period, uncertainty = float(attributes["information_limit_A"]), float(attributes["information_limit_uncertainty_A"])
+    return InformationLimit(period, uncertainty, bool(attributes.get("information_limit_finer", False)))
 
 
 def _text(value: Any) -> Any:

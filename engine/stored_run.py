@@ -37,7 +37,7 @@ class StoredPrior:
 
     losses_held: DoubleArray
     """(1 + epochs,) loss per held-out pattern: first of the pixels, then after each epoch."""
-    said: dict[str, Any]
+    attributes: dict[str, Any]
     """``epoch`` (the chosen one; 0: the pixels), ``warning`` of the null test, ``sentence``, … as plain values."""
 
 
@@ -98,8 +98,10 @@ class StoredRun:
                 chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
                 date = str(file["settings"].attrs.get("date", "")) if "settings" in file else ""
                 group = file[f"refinements/{chosen}"]
-                own = group.get("calibration", file["calibration"])  # in files of earlier versions all runs share one
-                return cls._of(chosen, group, Calibration.from_attributes(dict(own.attrs)), date)
+                calibration_group = group.get(
+                    "calibration", file["calibration"]
+                )  # in files of earlier versions all runs share one
+                return cls._of(chosen, group, Calibration.from_attributes(dict(calibration_group.attrs)), date)
         except FAULTS as error:
             raise damaged(path, error) from None
 
@@ -132,9 +134,9 @@ class StoredRun:
         if not 0 < pixel_A < np.inf:
             raise ValueError(f"impossible sampling_A of the object, {pixel_A:g} Å")
         arrays = {name: np.asarray(group[name][()], dtype=np.complex64) for name in ("object", "probe")}
-        for what, array in arrays.items():
+        for dataset, array in arrays.items():
             if array.ndim != 4 or not array.size:
-                raise ValueError(f"its {what} has the shape {array.shape}")
+                raise ValueError(f"its {dataset} has the shape {array.shape}")
         positions_A = np.asarray(group["positions_A"][()], dtype=np.float64)
         _check_positions(positions_A, (float(origin[0]), float(origin[1])), pixel_A, arrays["object"].shape[2:])
         deviation, median_rad = _deviation(group, arrays["object"].shape[2:])
@@ -202,8 +204,8 @@ def _prior(group: Any) -> StoredPrior | None:
     """Read what the run records of its networks; None if it has none."""
     if "prior/losses_held" not in group:
         return None
-    said = {name: np.asarray(value).tolist() for name, value in group["prior"].attrs.items()}
-    return StoredPrior(np.atleast_1d(np.asarray(group["prior/losses_held"][()], dtype=np.float64)), said)
+    attributes = {name: np.asarray(value).tolist() for name, value in group["prior"].attrs.items()}
+    return StoredPrior(np.atleast_1d(np.asarray(group["prior/losses_held"][()], dtype=np.float64)), attributes)
 
 
 def _deviation(group: Any, shape: tuple[int, ...]) -> tuple[FloatArray | None, float | None]:
@@ -232,7 +234,7 @@ def _preset(text: str) -> Preset:
     """Read the settings of a run, dropping those of plug-ins no longer installed. Raises ValueError if invalid."""
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError("its preset is no table")
+        raise ValueError("its preset is not a table")
     kind = Preset.kind_for(values)
     known = {name: value for name, value in values.items() if name in kind.settings()}
     if known.get("algorithm", "auto") not in get_args(kind.settings()["algorithm"].annotation):
@@ -280,8 +282,8 @@ def _held_out(group: Any) -> dict[str, Any] | None:
     if not groups.size or not np.isfinite(groups).all():
         return None
     attributes = group["held_out"].attrs
-    about = {name: int(attributes.get(name, 0)) for name in ("patterns", "sweeps")}
-    return {"loss": float(groups.mean()), "groups": groups.tolist(), **about}
+    counts = {name: int(attributes.get(name, 0)) for name in ("patterns", "sweeps")}
+    return {"loss": float(groups.mean()), "groups": groups.tolist(), **counts}
 
 
 def scans_of(group: Any) -> list[dict[str, Any]]:
@@ -295,12 +297,12 @@ def scans_of(group: Any) -> list[dict[str, Any]]:
         return []
     series = group["tilt_series"]
     names = [str(name) for name in np.atleast_1d(series.attrs.get("scans", ()))][:MOST_SCANS]
-    read = {name: np.asarray(series[stored][()]) for name, stored in OF_SCANS.items() if stored in series}
-    if any(len(values) < len(names) for values in read.values()):
+    columns = {name: np.asarray(series[stored][()]) for name, stored in OF_SCANS.items() if stored in series}
+    if any(len(values) < len(names) for values in columns.values()):
         return []
-    found = []
+    scans = []
     for number, name in enumerate(names):
-        one = {"name": name, **{key: values[number].tolist() for key, values in read.items()}}
-        seen = "drift_A" in one and np.isfinite(np.asarray(one["drift_A"], dtype=float)).all()
-        found.append(one if seen else one | dict.fromkeys(OF_DRIFT))
-    return found
+        scan = {"name": name, **{key: values[number].tolist() for key, values in columns.items()}}
+        has_drift = "drift_A" in scan and np.isfinite(np.asarray(scan["drift_A"], dtype=float)).all()
+        scans.append(scan if has_drift else scan | dict.fromkeys(OF_DRIFT))
+    return scans

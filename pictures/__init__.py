@@ -1,1 +1,1 @@
-"""Colour maps, pictures as PNG, scale bars: what dashboard, front door and exports draw with."""
+"""Colour maps, PNG pictures and scale bars used by the dashboard, the Python interface and exports."""

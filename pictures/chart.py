@@ -1,6 +1,6 @@
 """Charts of measured points: a curve with its band, or a surface seen from above; black on white, for pages and papers.
 
-Places run from 0 to 1 along both axes, from left to right and from the bottom up; what they stand for the ticks say.
+Places run from 0 to 1 along both axes, from left to right and from bottom to top; the ticks give their values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pen = ImageDraw.ImageDraw
 
 @dataclass(frozen=True)
 class Axis:
-    """What stands along an axis. ``ticks``: place and label of each."""
+    """Labels of an axis. ``ticks``: place and label of each."""
 
     title: str
     ticks: tuple[tuple[float, str], ...]
@@ -36,7 +36,7 @@ class Axis:
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """(n, 2) places (across, up) of what was measured, and of what was given up on the way (drawn hollow)."""
+    """(n, 2) places (across, up) of measurements, and of those that were abandoned (drawn hollow)."""
 
     full: DoubleArray
     hollow: DoubleArray
@@ -56,10 +56,10 @@ def curve(across: Axis, up: Axis, drawn: Curve, points: Points, mark: float | No
     """RGB (rows, cols, 3) of a curve among its points; ``mark``: a place across to draw a line at."""
     page, pen = _page()
     band = [*zip(drawn.across, drawn.high, strict=True), *zip(drawn.across[::-1], drawn.low[::-1], strict=True)]
-    pen.polygon([_at(x, y) for x, y in band], fill=BAND)
+    pen.polygon([_to_pixels(x, y) for x, y in band], fill=BAND)
     if mark is not None:
-        pen.line([_at(mark, 0), _at(mark, 1)], fill=MARK, width=1)
-    pen.line([_at(x, y) for x, y in zip(drawn.across, drawn.line, strict=True)], fill=LINE, width=2)
+        pen.line([_to_pixels(mark, 0), _to_pixels(mark, 1)], fill=MARK, width=1)
+    pen.line([_to_pixels(x, y) for x, y in zip(drawn.across, drawn.line, strict=True)], fill=LINE, width=2)
     _dots(pen, points, BLACK, WHITE)
     _axes(pen, across, up)
     return np.asarray(page, dtype=np.uint8)
@@ -67,7 +67,7 @@ def curve(across: Axis, up: Axis, drawn: Curve, points: Points, mark: float | No
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """A line: (k,) values across and up, in the units of the axes; what is no number leaves a gap."""
+    """A line: (k,) values across and up, in the units of the axes; non-finite values leave a gap."""
 
     name: str
     across: DoubleArray
@@ -75,11 +75,11 @@ class Series:
 
 
 def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) -> Rgb:
-    """RGB (rows, cols, 3) of lines in colours of their own, each with its name; ``log``: decades upwards.
+    """RGB (rows, cols, 3) of lines in different colours, each with its name; ``log``: logarithmic vertical axis.
 
-    Raises ValueError where no line has a point to draw.
+    Raises ValueError if no line has a point to draw.
     """
-    shown = [(one, _finite(one, log=log)) for one in series]
+    shown = [(line, _finite(line, log=log)) for line in series]
     points = [point for _, found in shown for point in (found,) if len(found)]
     if not points:
         raise ValueError("there is nothing to draw")
@@ -88,25 +88,25 @@ def lines(across: str, up: str, series: Sequence[Series], *, log: bool = False) 
     right, high = (right if right > left else left + 1), (high if high > low else low + (abs(low) or 1.0))
     span = np.array([right - left, high - low])
     page, pen = _page()
-    for number, (one, found) in enumerate(shown):
+    for number, (line, found) in enumerate(shown):
         colour = COLOURS[number % len(COLOURS)]
-        places = [_at(*place) for place in (found - (left, low)) / span]
+        places = [_to_pixels(*place) for place in (found - (left, low)) / span]
         if len(places) > 1:
             pen.line(places, fill=colour, width=2)
         for x, y in places if len(places) <= FEW_POINTS else []:
             pen.ellipse((x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX), fill=colour)
         if len(series) > 1:
-            write_line(pen, (WIDTH - LEGEND_PX, TOP + 6 + number * FONT_PX), one.name, colour, font_of(FONT_PX))
+            write_line(pen, (WIDTH - LEGEND_PX, TOP + 6 + number * FONT_PX), line.name, colour, font_of(FONT_PX))
     ticks = tuple(((value - left) / (right - left), f"{value:g}") for value in nice_ticks(left, right))
     _axes(pen, Axis(across, ticks), Axis(up, _upward(low, high, log=log)))
     return np.asarray(page, dtype=np.uint8)
 
 
-def _finite(one: Series, *, log: bool) -> DoubleArray:
-    """(points, 2) what can be drawn of a line."""
+def _finite(line: Series, *, log: bool) -> DoubleArray:
+    """(points, 2) drawable points of a line."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        up = np.log10(one.up) if log else np.asarray(one.up, dtype=float)
-    both = np.stack([np.asarray(one.across, dtype=float), up], axis=1)
+        up = np.log10(line.up) if log else np.asarray(line.up, dtype=float)
+    both = np.stack([np.asarray(line.across, dtype=float), up], axis=1)
     return np.asarray(both[np.isfinite(both).all(axis=1)])
 
 
@@ -117,7 +117,7 @@ def _upward(low: float, high: float, *, log: bool) -> tuple[tuple[float, str], .
 
 
 def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: tuple[float, float]) -> Rgb:
-    """RGB of heights (rows, cols), the first row at the bottom, low ones bright; ``best``: where a cross is drawn."""
+    """RGB of heights (rows, cols), the first row at the bottom, low ones bright; ``best``: position of a cross."""
     page, pen = _page()
     size = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM)
     limits = float(heights.min()), float(max(heights.max(), heights.min() + 1e-12))
@@ -125,7 +125,7 @@ def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: 
     indices = to_indices((limits[0] + limits[1] - heights[::-1]).astype(np.float32), limits)
     page.paste(Image.fromarray(colours[indices]).resize(size, Image.Resampling.BILINEAR), (LEFT, TOP))
     _dots(pen, points, WHITE, None)
-    x, y = _at(*best)
+    x, y = _to_pixels(*best)
     for dx, dy in ((9, 0), (0, 9)):
         pen.line([(x - dx, y - dy), (x + dx, y + dy)], fill=MARK, width=3)
     _axes(pen, across, up)
@@ -133,7 +133,7 @@ def surface(across: Axis, up: Axis, heights: DoubleArray, points: Points, best: 
 
 
 def nice_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
-    """At most ``most`` round numbers from ``low`` to ``high``. Raises ValueError where there is no range."""
+    """At most ``most`` round numbers from ``low`` to ``high``. Raises ValueError for an empty range."""
     if not high > low:
         raise ValueError("no range")
     rough = (high - low) / most
@@ -148,8 +148,8 @@ def _page() -> tuple[Image.Image, Pen]:
     return page, ImageDraw.Draw(page)
 
 
-def _at(across: float, up: float) -> tuple[float, float]:
-    """Pixels of a place; what lies outside is drawn at the border."""
+def _to_pixels(across: float, up: float) -> tuple[float, float]:
+    """Pixels of a place; places outside are drawn at the border."""
     x, y = np.clip((across, up), 0, 1)
     return LEFT + float(x) * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - float(y) * (HEIGHT - TOP - BOTTOM)
 
@@ -157,20 +157,20 @@ def _at(across: float, up: float) -> tuple[float, float]:
 def _dots(pen: Pen, points: Points, colour: tuple[int, int, int], inside: tuple[int, int, int] | None) -> None:
     for places, fill in ((points.hollow, inside), (points.full, colour)):
         for place in places:
-            x, y = _at(*place)
+            x, y = _to_pixels(*place)
             box = (x - DOT_PX, y - DOT_PX, x + DOT_PX, y + DOT_PX)
             pen.ellipse(box, fill=fill, outline=colour if fill == inside else GREY)
 
 
 def _axes(pen: Pen, across: Axis, up: Axis) -> None:
     font = font_of(FONT_PX)
-    pen.rectangle([*_at(0, 1), *_at(1, 0)], outline=BLACK)
+    pen.rectangle([*_to_pixels(0, 1), *_to_pixels(1, 0)], outline=BLACK)
     for place, label in across.ticks:
-        x, y = _at(place, 0)
+        x, y = _to_pixels(place, 0)
         pen.line([(x, y), (x, y + TICK_PX)], fill=BLACK)
         write_line(pen, (x - pen.textlength(label, font) / 2, y + TICK_PX + 2), label, BLACK, font)
     for place, label in up.ticks:
-        x, y = _at(0, place)
+        x, y = _to_pixels(0, place)
         pen.line([(x - TICK_PX, y), (x, y)], fill=BLACK)
         write_line(pen, (x - TICK_PX - 3 - pen.textlength(label, font), y - FONT_PX / 2), label, BLACK, font)
     middle = LEFT + (WIDTH - LEFT - RIGHT - pen.textlength(across.title, font)) / 2

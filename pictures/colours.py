@@ -1,7 +1,7 @@
-"""Colours: from numbers to 8-bit indices, and from indices to what the screen shows.
+"""Colours: from numbers to 8-bit indices, and from indices to colours on the screen.
 
-Pictures travel as uint8. Index 0 means *not visited yet* and has a flat colour that no colour map contains; indices 1
-to 255 are the colour map. So the browser's colour mapper never changes its limits, only its palette.
+Pictures are sent as uint8. Index 0 means *not visited yet* and has a flat colour that no colour map contains; indices 1
+to 255 are the colour map. The browser's colour mapper therefore never changes its limits, only its palette.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ SHADES = 255
 """Shades of a colour map; index 0 is taken by :data:`UNVISITED`."""
 
 WHEEL_HUES, WHEEL_STEPS = 64, 31
-"""Directions and lengths that the colour wheel of a vector map tells apart."""
+"""Numbers of directions and lengths that the colour wheel of a vector map distinguishes."""
 WHEEL_CENTRE = "#3c3c3c"
-"""Colour of a vector of no length; not black, whose way to cyan would pass by :data:`UNVISITED`."""
+"""Colour of a vector of zero length; not black, because the way from black to cyan passes :data:`UNVISITED`."""
 
 Indexed = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Levels = tuple[float, float]
-"""Contrast limits: what the first and the last shade of a colour map stand for."""
+"""Contrast limits: the values of the first and the last shade of a colour map."""
 
 
 class ColourMap(StrEnum):
@@ -57,7 +57,7 @@ def shades(colour_map: ColourMap) -> tuple[str, ...]:
 
 
 def palette(colour_map: ColourMap, gamma: float = 1.0) -> list[str]:
-    """256 colours for the browser: the unvisited colour, then the map; ``gamma`` below 1 lifts what is dark."""
+    """256 colours for the browser: the unvisited colour, then the map; ``gamma`` below 1 brightens dark shades."""
     colours = shades(colour_map)
     if gamma == 1.0:
         return [UNVISITED, *colours]
@@ -90,7 +90,7 @@ def levels(data: Array, visited: BoolArray | None = None, percentiles: tuple[flo
 def to_indices(data: Array, limits: Levels, visited: BoolArray | None = None) -> Indexed:
     """Numbers (ny, nx) as colour indices: 1 at or below the lower limit, 255 at or above the upper, 0 unvisited."""
     low, high = limits
-    with np.errstate(invalid="ignore", over="ignore"):  # what is no number, or too small to be told apart
+    with np.errstate(invalid="ignore", over="ignore"):  # non-finite numbers, and differences below rounding
         scaled = (data - np.float32(low)) * np.float32((SHADES - 1) / (high - low))
         np.clip(scaled, 0, SHADES - 1, out=scaled)
     indices: npt.NDArray[np.uint8] = np.nan_to_num(scaled, copy=False).round().astype(np.uint8) + np.uint8(1)
@@ -107,7 +107,7 @@ def moved(new: Levels, old: Levels, tolerance: float = 0.01) -> bool:
 
 @cache
 def wheel_hues() -> tuple[str, ...]:
-    """Colours of the directions, from +column clockwise on the screen (over +row)."""
+    """Colours of the directions, from +column clockwise on the screen (towards +row)."""
     import colorcet
 
     full = list(colorcet.palette["colorwheel"])
@@ -116,7 +116,7 @@ def wheel_hues() -> tuple[str, ...]:
 
 @cache
 def wheel_palette() -> list[str]:
-    """The unvisited colour, then for every direction the steps from no length to the longest vector."""
+    """The unvisited colour, then for every direction the steps from zero length to the longest vector."""
     centre = _rgb(WHEEL_CENTRE)
     steps = np.linspace(0, 1, WHEEL_STEPS)[:, None]
     out = [UNVISITED]
@@ -126,7 +126,7 @@ def wheel_palette() -> list[str]:
 
 
 def wheel_gradient() -> str:
-    """The legend of the wheel as CSS: directions around, no length in the middle."""
+    """The legend of the wheel as CSS: directions around, zero length in the middle."""
     hues = wheel_hues()
     around = ", ".join((*hues[::4], hues[0]))
     return f"radial-gradient(circle, {WHEEL_CENTRE} 12%, transparent 75%), conic-gradient(from 90deg, {around})"

@@ -1,4 +1,4 @@
-"""Films of pictures: GIF by Pillow, MP4 by the program ffmpeg where it is installed."""
+"""Films of pictures: GIF by Pillow, MP4 by the program ffmpeg if it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.schema.files.atomic import replacing
 
 SUFFIXES = (".gif", ".mp4")
 LAST_S = 2.0
-"""How much longer the last picture of a GIF, which begins anew, is shown."""
+"""Additional time for which the last picture of a GIF, which repeats, is shown."""
 FFMPEG_PATIENCE_S = 600.0
 
 
@@ -30,9 +30,9 @@ def check_film(path: Path) -> None:
 
 
 def write_film(pictures: Iterable[Rgb], path: Path, frames_per_s: float = 5.0) -> Path:
-    """A film of RGB pictures (rows, cols, 3) uint8 of one size, by the suffix of ``path``; whole or not at all.
+    """Write a film of RGB pictures (rows, cols, 3) uint8 of one size, by the suffix of ``path``; whole or not at all.
 
-    Raises InputFileError (:func:`check_film`), ValueError for no picture, PtyliveError where ffmpeg fails, OSError.
+    Raises InputFileError (:func:`check_film`), ValueError for no picture, PtyliveError if ffmpeg fails, OSError.
     """
     check_film(path)
     with replacing(path) as place:
@@ -42,33 +42,33 @@ def write_film(pictures: Iterable[Rgb], path: Path, frames_per_s: float = 5.0) -
 
 def gif_bytes(pictures: Iterable[Rgb], frames_per_s: float = 5.0) -> bytes:
     """A GIF of RGB pictures (rows, cols, 3) uint8 of one size. Raises ValueError for no picture."""
-    made = BytesIO()
-    _write_gif(pictures, made, frames_per_s)
-    return made.getvalue()
+    buffer = BytesIO()
+    _write_gif(pictures, buffer, frames_per_s)
+    return buffer.getvalue()
 
 
-def _write_gif(pictures: Iterable[Rgb], to: Path | BytesIO, frames_per_s: float) -> None:
+def _write_gif(pictures: Iterable[Rgb], target: Path | BytesIO, frames_per_s: float) -> None:
     images = [Image.fromarray(picture).quantize(256, dither=Image.Dither.NONE) for picture in pictures]
     if not images:
         raise ValueError("a film needs a picture")
     times_ms = [round(1000 / frames_per_s)] * len(images)
     times_ms[-1] += round(1000 * LAST_S)
-    images[0].save(to, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
+    images[0].save(target, "GIF", save_all=True, append_images=images[1:], duration=times_ms, loop=0, disposal=1)
 
 
 def _write_mp4(pictures: Iterable[Rgb], path: Path, frames_per_s: float) -> None:
-    """H.264 asks for even numbers of rows and columns: an odd one loses its last."""
+    """Write an MP4. H.264 requires even numbers of rows and columns: an odd number loses its last."""
     frames = [picture[: len(picture) // 2 * 2, : picture.shape[1] // 2 * 2] for picture in pictures]
     if not frames:
         raise ValueError("a film needs a picture")
     rows, cols = frames[0].shape[:2]
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{cols}x{rows}", "-r", f"{frames_per_s:g}", "-i", "-"]
-    asked = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
+    command = ["ffmpeg", "-loglevel", "error", "-y", *raw, "-pix_fmt", "yuv420p", "-f", "mp4", str(path)]
     data = b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames)
     try:
-        done = subprocess.run(asked, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)
+        completed = subprocess.run(command, input=data, capture_output=True, timeout=FFMPEG_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired:
         raise PtyliveError(f"ffmpeg did not end within {FFMPEG_PATIENCE_S:.0f} s", "write a .gif") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
-        raise PtyliveError(f"ffmpeg failed: {said[0][:200]}", "write a .gif")
+    if completed.returncode:
+        stderr = completed.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+        raise PtyliveError(f"ffmpeg failed: {stderr[0][:200]}", "write a .gif")

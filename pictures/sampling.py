@@ -1,4 +1,4 @@
-"""Pixels of maps that are finer or coarser than what they are shown with."""
+"""Conversion of maps that are finer or coarser than the display."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scale bar: a round length in the unit a microscopist would say."""
+"""The scale bar: a round length in the unit a microscopist would use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNITS_A = (("µm", 1e4), ("nm", 10.0), ("Å", 1.0), ("pm", 0.01))
 
 @dataclass(frozen=True)
 class ScaleBarLength:
-    """A length in the coordinates of the picture and the words beside it."""
+    """A length in the coordinates of the picture and its label."""
 
     length: float
     text: str
@@ -26,14 +26,14 @@ def nice_length(extent: float, fraction: float = 0.22, *, calibrated: bool = Tru
     if not math.isfinite(most) or most <= 0:
         return None
     if not calibrated:
-        length = max(_one_two_five(most), 1.0)
+        length = max(_round_step(most), 1.0)
         return ScaleBarLength(length, f"{length:.0f} point{'' if length == 1 else 's'}")
-    length = _one_two_five(most)
+    length = _round_step(most)
     name, size = next(((n, s) for n, s in UNITS_A if length >= 0.9999 * s), UNITS_A[-1])
     return ScaleBarLength(length, f"{length / size:g} {name}")
 
 
-def _one_two_five(most: float) -> float:
+def _round_step(most: float) -> float:
     decade = 10.0 ** math.floor(math.log10(most))
     step = next((s for s in (5, 2, 1) if s * decade <= most * (1 + 1e-9)), 1)
     return float(f"{step * decade:.6g}")

@@ -21,14 +21,14 @@ MARGIN_PX, TITLE_PX, LINE_PX = 16, 22, 17
 MOST_IN_A_ROW = 4
 WHITE, BLACK, GREY = (255, 255, 255), (0, 0, 0), (96, 96, 96)
 VEIL, VEIL_COLOUR, VEIL_WORDS = 0.69, (13, 16, 20), (184, 196, 207)
-"""How opaque what lies over a map in doubt is, its colour and that of its words, as on the page (``.note``)."""
+"""Opacity of the veil over a doubtful map, its colour and that of its words, as on the page (``.note``)."""
 FULL_LINE = 0.9
-"""Of a picture's width that a line of words may take."""
+"""Fraction of a picture's width that a line of words may occupy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture (rows, cols), of waves in colours, and what stands below it. pixel_A: (row, col), None: not known."""
+    """A picture (rows, cols), waves as colours, and its caption. pixel_A: (row, col), None if unknown."""
 
     data: Array
     title: str
@@ -37,14 +37,15 @@ class Cell:
     visited: BoolArray | None = None
     pixel_A: tuple[float, float] | None = None
     limits: Levels | None = None
-    """Values that are darkest and brightest; None: as the data have them."""
+    """Values of the darkest and brightest shade; None: from the data."""
     doubt: str = ""
-    """Why it is drawn greyed; empty: it is not."""
+    """Reason for greying the picture; empty if it is not greyed."""
 
 
 def sheet(cells: Sequence[Cell], in_a_row: int = MOST_IN_A_ROW) -> Rgb:
-    """RGB (rows, cols, 3) of all cells in reading order, at most ``in_a_row`` beside each other; each is drawn as large
-    as the others, with a scale bar where its scale is known. Raises ValueError for no cell.
+    """RGB (rows, cols, 3) of all cells in reading order, at most ``in_a_row`` per row.
+
+    All are drawn at the same size, with a scale bar if the scale is known. Raises ValueError for no cell.
     """
     if not cells:
         raise ValueError("a sheet needs a picture")
@@ -75,10 +76,10 @@ def font_of(height_px: int) -> Font:
 
 
 def write_line(
-    pen: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: tuple[int, ...], font: Font
+    pen: ImageDraw.ImageDraw, position: tuple[float, float], text: str, colour: tuple[int, ...], font: Font
 ) -> None:
-    """A line. The font that every Pillow brings has no Å, which is an A with a ring above it, and no ±."""
-    left, top = at
+    """Write a line. Pillow's built-in font has no Å, which is composed of an A and a ring, and no ±."""
+    left, top = position
     for number, part in enumerate(text.replace("±", "+/-").split("Å")):
         if number:
             box = pen.textbbox((left, top), "A", font)
@@ -91,7 +92,7 @@ def write_line(
 
 
 def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
-    """The picture alone, its longer side ``side_px``: pixels of small ones stay squares, of large ones are averaged."""
+    """The picture alone, its longer side ``side_px``: pixels of small ones stay squares, large ones are averaged."""
     if np.iscomplexobj(cell.data):
         plain = Image.fromarray(wave_colours(cell.data, None if cell.limits is None else cell.limits[1]))
     else:
@@ -110,7 +111,7 @@ def drawn(cell: Cell, side_px: int = SIDE_PX) -> Rgb:
 
 
 def greyed(picture: Rgb, words: str) -> Rgb:
-    """RGB (rows, cols, 3) under a dark veil, with words in its middle: what the page does with a map in doubt."""
+    """RGB (rows, cols, 3) under a dark veil, with words in its middle, as the page shows a doubtful map."""
     veiled = picture * (1 - VEIL) + VEIL * np.asarray(VEIL_COLOUR)
     page = Image.fromarray(np.rint(veiled).astype(np.uint8))
     pen, (width, height) = ImageDraw.Draw(page), page.size

@@ -13,16 +13,16 @@ from ptylive.pictures.scalebar import nice_length
 from ptylive.schema.model import Array, BoolArray, IndexArray
 
 LEAST_SIDE = 768
-"""Small maps are drawn with whole-numbered pixels until they are about this large."""
+"""Small maps are enlarged by whole factors until they have about this size."""
 MOST_SIDE = 8192
-"""Of a picture that its pixels' shape makes longer than its map."""
+"""Upper bound of the side of a picture that is longer than its map because its pixels are not square."""
 Rgb = npt.NDArray[np.uint8]
 _GLYPHS = {
     "0": "69999996", "1": "26222227", "2": "6911248f", "3": "69161196", "4": "1359f111", "5": "f88e1196",
     "6": "688e9996", "7": "f1122444", "8": "69969996", "9": "69997116", ".": "00000066", "n": "000e9999",
     "m": "000fbbbb", "p": "00e99e88", "µ": "009999e8", "Å": "6069f999", " ": "00000000",
 }  # fmt: skip
-"""4 × 8 pixels each, one hexadecimal digit a row."""
+"""4 × 8 pixels each, one hexadecimal digit per row."""
 
 
 def draw(
@@ -35,9 +35,9 @@ def draw(
     least_side: int = LEAST_SIDE,
     scale_bar: bool = True,
 ) -> Rgb:
-    """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with its scale bar where its scale is known.
+    """RGB (rows, cols, 3) of a map as the dashboard shows it, enlarged, with a scale bar if its scale is known.
 
-    Lengths along rows and columns are alike then, whatever the steps of the scan are.
+    Lengths along rows and columns then have the same scale, whatever the scan steps are.
     """
     limits = limits or levels(data, visited)
     indices = to_indices(np.asarray(data, dtype=np.float32), limits, visited)
@@ -49,7 +49,7 @@ def draw(
 
 
 def in_proportion(data: Array, sampling_A: tuple[float, float] | None, least_side: int = 1) -> Array:
-    """Pixels (rows, cols) repeated until the longer side has ``least_side``, those of a longer step more often."""
+    """Pixels (rows, cols) repeated until the longer side has ``least_side``, more often along the longer step."""
     sides = _sides(data.shape, sampling_A, least_side)
     rows, cols = (_spread(n, side) for n, side in zip(data.shape, sides, strict=True))
     spread: Array = data[np.ix_(rows, cols)]
@@ -57,7 +57,7 @@ def in_proportion(data: Array, sampling_A: tuple[float, float] | None, least_sid
 
 
 def _sides(shape: tuple[int, ...], sampling_A: tuple[float, float] | None, least_side: int) -> tuple[int, int]:
-    """Rows and columns of the picture of a map: whole-numbered pixels, longer along the axis of the longer step."""
+    """Rows and columns of the picture of a map: whole pixels, more of them along the axis of the longer step."""
     factor = max(1, least_side // max(shape))
     rows, cols = shape[0] * factor, shape[1] * factor
     if sampling_A is None or not min(sampling_A) > 0:
@@ -68,18 +68,18 @@ def _sides(shape: tuple[int, ...], sampling_A: tuple[float, float] | None, least
 
 
 def _spread(count: int, side: int) -> IndexArray:
-    """Which of ``count`` pixels each of ``side`` shows."""
+    """Index of the pixel, of ``count``, that each of ``side`` pixels shows."""
     return (np.arange(side) * count) // side
 
 
 def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
-    """Draw a white bar with its length on a dark ground at the lower left; none where its length is not known."""
+    """Draw a white bar with its length on a dark background at the lower left; nothing if its length is unknown."""
     rows, cols = picture.shape[:2]
     bar = nice_length(cols * pixel_A)
     if bar is None:
         return
     zoom = max(1, min(rows, cols) // 256)
-    word = _written(bar.text, zoom)
+    word = _text_pixels(bar.text, zoom)
     length, gap = max(1, round(bar.length / pixel_A)), 3 * zoom
     height = word.shape[0] + 3 * gap + 2 * zoom
     width = max(length, word.shape[1]) + 2 * gap
@@ -92,7 +92,7 @@ def draw_scale_bar(picture: Rgb, pixel_A: float) -> None:
     picture[top + gap : top + gap + word.shape[0], middle : middle + word.shape[1]][word] = 255
 
 
-def _written(text: str, zoom: int) -> BoolArray:
+def _text_pixels(text: str, zoom: int) -> BoolArray:
     """A text as pixels."""
     letters = []
     for letter in text:

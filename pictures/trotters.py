@@ -1,4 +1,4 @@
-"""Trotters as they are drawn, on the page and offline: amplitude, phase as recorded, phase without the aberrations."""
+"""Trotters as drawn on the page and offline: amplitude, phase as recorded, phase without the aberrations."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOTH = 3
 
 @dataclass(frozen=True, eq=False)
 class TrotterView:
-    """One picture over the detector's pixels; where it is not ``visited`` it shows nothing, None: everywhere shown."""
+    """One picture over the detector's pixels; unvisited pixels show nothing; ``visited`` None: everything is shown."""
 
     name: str
     title: str

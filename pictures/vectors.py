@@ -1,4 +1,4 @@
-"""Arrows over a disc: how far the image of each part of the bright field is shifted, as measured and as explained."""
+"""Arrows over a disc: image shifts of the parts of the bright field, as measured and as explained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptylive.schema.model import DoubleArray
 
 MEASURED, EXPLAINED = (31, 90, 160), (190, 60, 20)
 LONGEST = 0.9
-"""Of the distance between neighbours: the longest arrow."""
+"""Length of the longest arrow relative to the distance between neighbours."""
 HEAD_PX, HEAD_RAD = 7.0, 0.45
 
 Pen = ImageDraw.ImageDraw
@@ -21,19 +21,19 @@ Colour = tuple[int, int, int]
 
 
 def vectors(places: DoubleArray, measured: DoubleArray, explained: DoubleArray, radius: float, unit: str) -> Rgb:
-    """RGB (rows, cols, 3) of arrows (n, 2) (row, col) at places (n, 2) within a disc about 0 of some radius.
+    """RGB (rows, cols, 3) of arrows (n, 2) (row, col) at places (n, 2) within a disc of given radius centred on 0.
 
-    Rows point downwards. What the longest arrow means stands below, in ``unit``.
+    Rows point downwards. The length of the longest arrow is given below, in ``unit``.
     """
     page = Image.new("RGB", (SIDE_PX + 2 * MARGIN_PX, SIDE_PX + 2 * MARGIN_PX + TITLE_PX + 2 * LINE_PX), WHITE)
     pen, middle, half = ImageDraw.Draw(page), MARGIN_PX + SIDE_PX / 2, SIDE_PX / 2 / 1.1
     pen.ellipse((middle - half, middle - half, middle + half, middle + half), outline=GREY)
     longest = max(float(np.hypot(*explained.T).max()), float(np.quantile(np.hypot(*measured.T), 0.95)), 1e-12)
-    apart = 2 * half / max(math.sqrt(4 / math.pi * len(places)), 1)
+    spacing = 2 * half / max(math.sqrt(4 / math.pi * len(places)), 1)
     for arrows, colour, width in ((explained, EXPLAINED, 4), (measured, MEASURED, 1)):
         for place, arrow in zip(places, arrows, strict=True):
             row, col = middle + half * np.asarray(place) / radius
-            along = np.asarray(arrow) / longest * LONGEST * apart
+            along = np.asarray(arrow) / longest * LONGEST * spacing
             _arrow(pen, (float(col), float(row)), (float(col + along[1]), float(row + along[0])), colour, width)
     below = SIDE_PX + MARGIN_PX + 4
     write_line(pen, (MARGIN_PX, below), "shifts of bright-field images", BLACK, font_of(TITLE_PX))
@@ -46,9 +46,9 @@ def vectors(places: DoubleArray, measured: DoubleArray, explained: DoubleArray, 
 
 def _arrow(pen: Pen, start: tuple[float, float], end: tuple[float, float], colour: Colour, width: int) -> None:
     pen.line([start, end], fill=colour, width=width)
-    away = (end[0] - start[0], end[1] - start[1])
-    length = math.hypot(*away)
-    angle, size = math.atan2(away[1], away[0]), min(HEAD_PX, 0.5 * length)
+    shaft = (end[0] - start[0], end[1] - start[1])
+    length = math.hypot(*shaft)
+    angle, size = math.atan2(shaft[1], shaft[0]), min(HEAD_PX, 0.5 * length)
     for side in (-HEAD_RAD, HEAD_RAD):
         tip = (end[0] - size * math.cos(angle + side), end[1] - size * math.sin(angle + side))
         pen.line([end, tip], fill=colour, width=width)

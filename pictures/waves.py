@@ -1,4 +1,4 @@
-"""Waves in colours: the hue is the phase, the brightness the modulus; and the wheel that explains them."""
+"""Waves in colours: hue is the phase, brightness the modulus; and the wheel that explains them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ def _hues() -> DoubleArray:
     import colorcet
 
     colours = colorcet.palette["colorwheel"]
-    return np.array([[int(one[at : at + 2], 16) / 255 for at in (1, 3, 5)] for one in colours])
+    return np.array([[int(colour[digit : digit + 2], 16) / 255 for digit in (1, 3, 5)] for colour in colours])
 
 
 def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
-    """RGB (rows, cols, 3) of a complex picture: black where it is 0, in full colour from the modulus ``largest`` on.
+    """RGB (rows, cols, 3) of a complex picture: black where it is 0, full colour from the modulus ``largest`` on.
 
-    ``largest`` None: the largest that there is. What is no number is black.
+    ``largest`` None: the largest modulus present. Non-finite values are black.
     """
     wave = np.where(np.isfinite(wave), wave, 0)
     modulus = np.abs(wave)
@@ -39,7 +39,7 @@ def wave_colours(wave: Array, largest: float | None = None) -> Rgb:
 def draw_wave(
     wave: Array, pixel_A: float | None = None, largest: float | None = None, least_side: int = LEAST_SIDE
 ) -> Rgb:
-    """The same, enlarged, with a scale bar where the pixel is known."""
+    """Like :func:`wave_colours`, but enlarged, with a scale bar if the pixel size is known."""
     factor = max(1, least_side // max(wave.shape))
     picture = np.repeat(np.repeat(wave_colours(wave, largest), factor, axis=0), factor, axis=1)
     if pixel_A is not None:
@@ -48,9 +48,9 @@ def draw_wave(
 
 
 def wheel(side: int = 256) -> Rgb:
-    """The colours of all waves up to the modulus 1: real part to the right, imaginary part up; white around."""
-    at = np.linspace(-1, 1, side)
-    wave = at[None, :] + 1j * at[::-1, None]
+    """The colours of all waves up to modulus 1: real part to the right, imaginary part up; white around."""
+    axis = np.linspace(-1, 1, side)
+    wave = axis[None, :] + 1j * axis[::-1, None]
     picture = wave_colours(wave, 1.0)
     picture[np.abs(wave) > 1] = 255
     return picture

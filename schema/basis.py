@@ -22,7 +22,7 @@ class Basis(Model):
     n_bright: int = Field(default=0, ge=0, description="masks inside the bright field")
     n_dark: int = Field(default=0, ge=0, description="masks outside it")
     of: Literal["intensity", "sqrt_intensity"] = Field(default="intensity", description="what was projected")
-    extra: tuple[str, ...] = Field(default=(), description="names of the exact numbers sent beside the coefficients")
+    extra: tuple[str, ...] = Field(default=(), description="names of the exact numbers sent with the coefficients")
     center_px: tuple[float, float] | None = Field(default=None, description="beam centre the masks were made for")
     radius_px: float | None = Field(default=None, gt=0, description="radius of the disc they were made for, pixels")
 

@@ -61,11 +61,11 @@ class Calibration:
         """Explain why a value that follows from others is not known."""
         if name != "detector_pixel_invA":
             return ""
-        others = ("energy_eV", "convergence_semiangle_mrad")
-        lacking = [other for other in others if self.get(other) is None]
-        if lacking:
-            return f", found from the disc once {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} known"
-        return ", and no bright disc stands out in the mean pattern to tell it from"
+        inputs = ("energy_eV", "convergence_semiangle_mrad")
+        missing = [needed for needed in inputs if self.get(needed) is None]
+        if missing:
+            return f", found from the disc once {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} known"
+        return ", and the mean pattern shows no bright disc to derive it from"
 
     def origin(self, name: str) -> Origin | None:
         """Where the value came from, or None when it is unknown."""
@@ -103,7 +103,7 @@ class Calibration:
         Without the beam centre where patterns were put ``in_place``: the stored centre is not a position in a recorded
         pattern. Also without the pixel in 1/Å derived from its angle: the angle is what was given, at any energy.
         """
-        found = {name: one.value for name, one in self.entries.items() if one.origin is Origin.GIVEN}
+        found = {name: quantity.value for name, quantity in self.entries.items() if quantity.origin is Origin.GIVEN}
         left_out = {"beam_center_px"} if in_place else set()
         if "detector_pixel_mrad" in found:
             left_out.add("detector_pixel_invA")

@@ -47,7 +47,7 @@ class Detector(Model):
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
     counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
-    saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
+    saturation_value: float | None = Field(default=None, gt=0, description="largest count that a pixel can record")
     cluster_time_us: float | None = Field(
         default=None,
         gt=0,
@@ -154,8 +154,8 @@ class Descan:
         """Return the sum with another descan."""
         if other is None:
             return self
-        both = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
-        return Descan.of([a + b for a, b in both])
+        pairs = zip_longest(self.numbers, other.numbers, fillvalue=0.0)
+        return Descan.of([a + b for a, b in pairs])
 
     def undone(self, words: str) -> Descan:
         """Return the descan of patterns whose transform has been undone."""
@@ -271,7 +271,7 @@ def array_problem(name: str, array: Array) -> str:
     if array.dtype.kind not in "uif":
         return f"holds {array.dtype}, not numbers"
     if not np.isfinite(array).all():
-        return "holds values that are no numbers"
+        return "holds values that are not numbers"
     return "holds negative factors" if name == "gain_reference" and (array < 0).any() else ""
 
 

@@ -22,7 +22,7 @@ def said_of(problem: Mapping[str, Any]) -> str:
     """Rephrase a pydantic error (one of its ``errors()``) for files and command lines."""
     kind, context = problem.get("type"), problem.get("ctx", {})
     if kind in ("tuple_type", "list_type"):
-        return f"{brief(problem['input'])} is no list: write it in brackets, [1, 2]"
+        return f"{brief(problem['input'])} is not a list: write it in brackets, [1, 2]"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
         return f"{brief(problem['input'])} has {context['actual_length']} values: it takes {bound}"
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
     """Escape everything in a text that acts on a terminal or cannot be encoded, as file names may contain anything."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:

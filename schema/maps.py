@@ -23,7 +23,7 @@ raise. Of maps with a hundred rings of noise, one in 30 000 has such a ring.
 FAINT = 3.0
 """Standard deviations of the noise by which a pixel must differ from the median of its map to be significant."""
 NOTHING_BUT_NOISE = "nothing but noise"
-NO_PIXEL_SURE = f"no pixel stands {FAINT:g} standard deviations out of the noise"
+NO_PIXEL_SURE = f"no pixel stands out of the noise by {FAINT:g} standard deviations"
 STRONG_MODULATION, ASKED_MODULATION, LEAST_EXPLAINED = 0.55, 0.4, 0.37
 """Thresholds above which a specimen is not weak (:class:`Strength`)."""
 TOO_THICK = "too thick for this map"
@@ -200,9 +200,9 @@ class LiveMap:
 
     def certainty(self) -> list[str]:
         """Certainty of the map in words: scatter of a pixel by noise, finest period; unknown values are left out."""
-        said = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
+        statements = [] if self.deviation is None else [f"± {self.deviation:.2g} {self.units} (a pixel, by noise)"]
         limit = self.information_limits().get(1.0)
-        return said if limit is None else [*said, f"information limit: {limit.words}"]
+        return statements if limit is None else [*statements, f"information limit: {limit.words}"]
 
     @property
     def is_placed(self) -> bool:

@@ -87,8 +87,8 @@ def nearest_name(name: str) -> str | None:
     """The flat name that an unknown name nearly is (``scan_stepA``) or abbreviates (``defocus``); None for others."""
     if name in NAMES:
         return None
-    begun = [known for known in NAMES if len(name) >= LEAST_BEGINNING and known.lower().startswith(name.lower())]
-    return next(iter([*begun, *get_close_matches(name, NAMES, n=1, cutoff=ALIKE)]), None)
+    beginnings = [known for known in NAMES if len(name) >= LEAST_BEGINNING and known.lower().startswith(name.lower())]
+    return next(iter([*beginnings, *get_close_matches(name, NAMES, n=1, cutoff=ALIKE)]), None)
 
 
 def array_name(name: str) -> str | None:
@@ -130,9 +130,9 @@ def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]]
         if flat in given:
             raise MetadataError(f"{flat} is given twice", f"give {given[flat]} or {name}")
         given[flat] = name
-    for one, other in pairs:
-        if one in given and other in given:
-            raise MetadataError(f"{one} and {other} say the same thing twice", "give one of them")
+    for first, second in pairs:
+        if first in given and second in given:
+            raise MetadataError(f"{first} and {second} say the same thing twice", "give one of them")
 
 
 def _flat_or_none(name: str) -> str | None:
@@ -179,9 +179,9 @@ def build(section: str, values: Mapping[str, Any], source: str) -> Any:
 def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of a section in the units of their fields; impossible ones are refused, odd ones not questioned."""
     found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
-    inner = values.get("aberrations") if section == "optics" else None
-    if isinstance(inner, Mapping):
-        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in inner.items()}
+    coefficients = values.get("aberrations") if section == "optics" else None
+    if isinstance(coefficients, Mapping):
+        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in coefficients.items()}
     return found
 
 
@@ -214,8 +214,8 @@ def overlay(header: ScanHeader, values: Mapping[str, Any], source: str = "settin
         if section == "optics":
             # an alias (defocus_A) must replace the coefficient it stands for, not be outvoted by it
             taken_back = aberrations_from({name: 1.0 for name, value in new.items() if value is None})
-            kept = {name: value for name, value in header.optics.aberrations.items() if name not in taken_back}
-            new = {**new, "aberrations": {**kept, **aberrations_from(new)}}
+            remaining = {name: value for name, value in header.optics.aberrations.items() if name not in taken_back}
+            new = {**new, "aberrations": {**remaining, **aberrations_from(new)}}
         return build(section, {**current.model_dump(), **new}, source) if new else current
 
     return replace(header, scan=laid_over("scan"), optics=laid_over("optics"), detector=laid_over("detector"))
@@ -254,16 +254,16 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if missing(name)}
 
 
-def beneath(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata whose quantity ``over`` does not give, under this name or another.
+def beneath(values: Mapping[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata whose quantity ``overriding`` does not give, under this name or another.
 
     Raises MetadataError for unknown names.
     """
-    taken = {one for name in over for one in _meant(name)}
-    return {name: value for name, value in values.items() if not taken & _meant(name)}
+    covered = {quantity for name in overriding for quantity in _quantities_of(name)}
+    return {name: value for name, value in values.items() if not covered & _quantities_of(name)}
 
 
-def _meant(name: str) -> set[str]:
+def _quantities_of(name: str) -> set[str]:
     """Quantities that a name gives, the same for all names of one quantity."""
     if (array := array_name(name)) is not None:
         return {array}
@@ -276,5 +276,5 @@ def _meant(name: str) -> set[str]:
 
 def questions(header: ScanHeader) -> tuple[str, ...]:
     """Questions to ask about the values of a scan."""
-    asked = (question(name, value) for name, value in to_attributes(header).items() if name in PLAUSIBLE)
-    return tuple(text for text in asked if text)
+    found = (question(name, value) for name, value in to_attributes(header).items() if name in PLAUSIBLE)
+    return tuple(text for text in found if text)

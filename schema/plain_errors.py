@@ -25,33 +25,33 @@ _COMPILED = (".pyx", ".pxi", ".pxd")
 _LONGEST = 300
 
 
-class _Said:
+class _ErrorCounts:
     """Counts of each error seen; any thread may destroy objects."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._lock = threading.Lock()
 
-    def count(self, kind: str, where: str) -> int:
+    def count(self, kind: str, place: str) -> int:
         """Count an error of a kind at a location; return the number so far."""
         with self._lock:
-            self._counts[kind, where] += 1
-            return self._counts[kind, where]
+            self._counts[kind, place] += 1
+            return self._counts[kind, place]
 
 
 def say_unraisable_in_a_line(program: str) -> None:
     """From now on, in this process: print the first error of a kind at a location, then every tenth, hundredth, …, in
     one line that begins with ``program``.
     """
-    said = _Said()
+    counts = _ErrorCounts()
 
     def unraisable(about: UnraisableHookArgs) -> None:
-        where = about.object if isinstance(about.object, str) else getattr(about.object, "__qualname__", "")
-        where = str(where or about.err_msg or _place(about.exc_traceback))
-        count = said.count(about.exc_type.__name__, where)
+        place = about.object if isinstance(about.object, str) else getattr(about.object, "__qualname__", "")
+        place = str(place or about.err_msg or _place(about.exc_traceback))
+        count = counts.count(about.exc_type.__name__, place)
         if count == 10 ** (len(str(count)) - 1):
             text = " ".join(str(about.exc_value).split())[:_LONGEST]
-            problem = f"{where}: {about.exc_type.__name__}: {text}{_times(count)}"
+            problem = f"{place}: {about.exc_type.__name__}: {text}{_count_text(count)}"
             _write(f"{program}: WARNING: nobody could take this error, {problem}")
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -74,7 +74,7 @@ def tell_parent(line: str) -> None:
         os._exit(ORPHANED)
 
 
-def _times(count: int) -> str:
+def _count_text(count: int) -> str:
     return f" ({count} so far)" if count > 1 else ""
 
 

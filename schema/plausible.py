@@ -116,9 +116,9 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
     refused = refusal(name, found)
     if refused:
         raise MetadataError(*refused)
-    asked = question(name, found) if ask and not any(written_out) else ""
-    if asked:
-        raise MetadataError(asked, _answers(rule, found))
+    doubt = question(name, found) if ask and not any(written_out) else ""
+    if doubt:
+        raise MetadataError(doubt, _answers(rule, found))
     return found
 
 
@@ -142,12 +142,10 @@ def question(name: str, value: Any) -> str:
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
     if odd is None:
         if name == "scan_step_A" and len(numbers) == 2 and max(numbers) > UNEQUAL_STEPS * min(numbers):
-            return (
-                f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: are they meant?"
-            )
+            return f"{name} = {numbers[0]:g}, {numbers[1]:g} Å are very unequal steps of rows and columns: intended?"
         return ""
-    other = _meant(odd, rule)
-    return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {other}?" if other else " that is unusual")
+    unit = _likelier_unit(odd, rule)
+    return f"{name} = {spoken(odd, rule)}?" + (f" did you mean {odd:g} {unit}?" if unit else " this is unusual")
 
 
 def spoken(value: float, rule: Plausible) -> str:
@@ -159,7 +157,7 @@ def _flat(value: Any) -> list[float]:
     return [float(v) for v in np.asarray(value, dtype=float).ravel()]
 
 
-def _meant(value: float, rule: Plausible) -> str:
+def _likelier_unit(value: float, rule: Plausible) -> str:
     """The unit in which the same number would be the most ordinary value; empty where there is none."""
     if rule.signed:
         return ""
@@ -174,8 +172,8 @@ def _answers(rule: Plausible, value: Any) -> str:
     odd = next((v for v in numbers if not rule.holds(v, rule.usual)), numbers[0])
     if not rule.unit:
         return "correct the value"
-    other = _meant(odd, rule)
-    meant = f"'{odd:g} {other}', or " if other else ""
+    unit = _likelier_unit(odd, rule)
+    meant = f"'{odd:g} {unit}', or " if unit else ""
     return f"write the unit: {meant}'{odd:g} {rule.unit}' if that is right"
 
 
@@ -189,7 +187,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
         value = value.tolist()
     if isinstance(value, list | tuple):
         if name in _LISTS:
-            value = [part for one in value for part in (one if isinstance(one, list | tuple) else (one,))]
+            value = [part for item in value for part in (item if isinstance(item, list | tuple) else (item,))]
         _check_comma(name, value)
         return [_converted(name, rule, part, written_out) for part in value]
     try:
@@ -197,7 +195,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
             raise TypeError
         numbers = np.asarray(value, dtype=float)
     except (TypeError, ValueError, OverflowError):
-        raise MetadataError(f"{name} = {str(value)[:60]} is no number", f"for example {_example(rule)}") from None
+        raise MetadataError(f"{name} = {str(value)[:60]} is not a number", f"for example {_example(rule)}") from None
     written_out.append(False)
     if rule.kind == "number" and numbers.ndim == 0:
         return value if math.isfinite(numbers) else float(numbers)
@@ -216,7 +214,7 @@ def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
         hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
         if thousands(",".join(parts)):
             hint = f"write {''.join(parts)} without a comma" + (f", or {hint}" if comma else "")
-        raise MetadataError(f"{name} = {','.join(parts)[:60]} is no single number", hint)
+        raise MetadataError(f"{name} = {','.join(parts)[:60]} is not a single number", hint)
 
 
 def takes_one_number(name: str) -> bool:
@@ -239,14 +237,16 @@ def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> 
         plain = " ".join(words[:-1])
     read = number_and_unit(plain)
     if read is None:
-        raise MetadataError(f"{name} = {text[:60]!r} is no number", f"for example {_example(rule)}")
+        raise MetadataError(f"{name} = {text[:60]!r} is not a number", f"for example {_example(rule)}")
     number, unit = read
     factor = unit_factor(rule.kind, unit) if unit else rule.factor
     if factor is None:
         known = kind_of_unit(unit)
-        belongs = f"; it is one of {_KIND_WORDS[known]}" if known else ""
+        belongs = f"; it is one for {_KIND_WORDS[known]}" if known else ""
         choices = ", ".join(list(UNITS[rule.kind])[:8]) or "no unit"
-        raise MetadataError(f"{name}: {unit[:20]!r} is no unit of {_KIND_WORDS[rule.kind]}{belongs}", f"use {choices}")
+        raise MetadataError(
+            f"{name}: {unit[:20]!r} is not a unit for {_KIND_WORDS[rule.kind]}{belongs}", f"use {choices}"
+        )
     written_out.append(bool(unit))
     return sign * number * factor / rule.factor
 
@@ -259,7 +259,7 @@ _KIND_WORDS = {
     "time": "a time",
     "current": "a current",
     "dose": "a dose",
-    "pixels": "a place on the detector",
+    "pixels": "a position on the detector",
     "number": "a plain number",
 }
 _EXAMPLES = {

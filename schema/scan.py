@@ -30,11 +30,11 @@ def two_whole_numbers(value: Any) -> tuple[int, int] | None:
     """Rows and columns from a list, an array, or a text with a comma between them; None for other values."""
     listed = value if isinstance(value, list | tuple) else np.ravel(value)
     try:
-        numbers = [float(one) for one in (value.split(",") if isinstance(value, str) else listed)]
+        numbers = [float(number) for number in (value.split(",") if isinstance(value, str) else listed)]
     except (TypeError, ValueError):
         return None
-    truths = any(isinstance(one, bool | np.bool_) for one in listed)
-    if truths or len(numbers) != 2 or not all(one.is_integer() for one in numbers):
+    truths = any(isinstance(number, bool | np.bool_) for number in listed)
+    if truths or len(numbers) != 2 or not all(number.is_integer() for number in numbers):
         return None
     return int(numbers[0]), int(numbers[1])
 
@@ -118,7 +118,7 @@ class Scan(Model):
         return {**data, "step_A": float(view) / int(np.ravel(shape)[-1])}
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         if self.shape is not None:
             rows, cols = self.shape
             if rows < 1 or cols < 1 or rows * cols > MAX_SCAN_POSITIONS:

@@ -21,17 +21,17 @@ MOST_SENT_BYTES = 2**14
 MOST_SENT_NAME = 64
 
 
-def sent_texts(said: Mapping[Any, Any]) -> dict[str, str]:
+def sent_texts(texts: Mapping[Any, Any]) -> dict[str, str]:
     """Clean texts for storage: no control characters except line breaks and tabs, within MOST_SENT_BYTES."""
-    kept: dict[str, str] = {}
-    left = MOST_SENT_BYTES
-    for name, text in said.items():
-        if not (isinstance(name, str) and isinstance(text, str) and left > 0):
+    accepted: dict[str, str] = {}
+    bytes_left = MOST_SENT_BYTES
+    for name, text in texts.items():
+        if not (isinstance(name, str) and isinstance(text, str) and bytes_left > 0):
             continue
         key = "".join(c if c.isprintable() and c not in "/\ufffd" else "_" for c in name[:MOST_SENT_NAME]) or "_"
-        kept[key] = plain_text(text[:left]).encode("utf-8", "replace")[:left].decode("utf-8", "ignore")
-        left -= len(key.encode()) + len(kept[key].encode())
-    return kept
+        accepted[key] = plain_text(text[:bytes_left]).encode("utf-8", "replace")[:bytes_left].decode("utf-8", "ignore")
+        bytes_left -= len(key.encode()) + len(accepted[key].encode())
+    return accepted
 
 
 def plain_text(text: str) -> str:
@@ -99,16 +99,16 @@ class CodedFrames:
     """Frames as received, back to back, checked, and the compiled function that decodes one of them.
 
     data (bytes,) uint8; ends (n,) int64: where each ends; decode: address of a C function int64 (data, size, itemsize,
-    target, target_bytes, work, told), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs; told
-    (m,) int64: further parameters common to all frames; in_bytes: address of a similar function that makes one byte of
-    each pixel, less than 0 if a pixel exceeds it; 0 if there is no such function.
+    target, target_bytes, work, parameters), every argument 64 bits wide, 0 when it has decoded; work_bytes it needs;
+    parameters (m,) int64: further ones, common to all frames; in_bytes: address of a similar function that makes one
+    byte of each pixel, less than 0 if a pixel exceeds it; 0 if there is no such function.
     """
 
     data: ByteArray
     ends: IndexArray
     decode: int
     work_bytes: int
-    told: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    parameters: IndexArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     in_bytes: int = 0
 
 

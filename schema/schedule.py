@@ -93,7 +93,7 @@ def expression_in_epoch(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip().rstrip(";"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise MetadataError(f"schedule {text!r} is no expression", f"use {_GRAMMAR}") from None
+        raise MetadataError(f"schedule {text!r} is not an expression", f"use {_GRAMMAR}") from None
     return _body(tree, text) if isinstance(tree, ast.Lambda) else tree
 
 
@@ -115,8 +115,8 @@ def _check(node: ast.AST, text: str, depth: int) -> None:
         raise MetadataError(f"schedule {text!r} is nested too deeply", "write it simpler")
     if not _allowed(node):
         raise MetadataError(f"schedule {text!r}: {ast.unparse(node)!r} is not allowed", f"use {_GRAMMAR}")
-    inner = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
-    for child in inner:
+    children = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)
+    for child in children:
         if isinstance(child, ast.expr):
             _check(child, text, depth + 1)
 
@@ -168,14 +168,14 @@ def _binary(op: ast.operator, left: float, right: float) -> float:
         raise OverflowError(f"powers up to {LARGEST_POWER:.0f} only")
     value = _BINARY[type(op)](left, right)
     if isinstance(value, complex):
-        raise ValueError(f"{left:g} ** {right:g} is no real number")
+        raise ValueError(f"{left:g} ** {right:g} is not a real number")
     return value
 
 
 def _comparison(node: ast.Compare, epoch: float) -> float:
     left = _value(node.left, epoch)
-    for op, other in zip(node.ops, node.comparators, strict=True):
-        right = _value(other, epoch)
+    for op, comparator in zip(node.ops, node.comparators, strict=True):
+        right = _value(comparator, epoch)
         if not _COMPARED[type(op)](left, right):
             return 0.0
         left = right

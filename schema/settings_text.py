@@ -34,7 +34,7 @@ def read_toml(text: str, name: str) -> dict[str, Any]:
     except ValueError as error:  # also numbers of too many digits
         line = _faulty_line(text, error)
         quoted = f": {brief(line)}" if line else ""
-        raise MetadataError(f"{name} is no TOML: {_first_line(error)}{quoted}", _remedy(line, str(error))) from None
+        raise MetadataError(f"{name} is not TOML: {_first_line(error)}{quoted}", _remedy(line, str(error))) from None
 
 
 def _faulty_line(text: str, error: ValueError) -> str:

@@ -84,13 +84,13 @@ def _word(node: ast.expr, epoch: int) -> str:
             return _word(inner, epoch)
         case ast.Call(func=function, args=[_, *_] as bounds, keywords=[]) if _name(function) in _RANGES:
             return _range([_whole(bound, epoch) for bound in bounds], ast.unparse(node))
-    raise MetadataError(f"{ast.unparse(node)[:60]!r} is no word", _GRAMMAR)
+    raise MetadataError(f"{ast.unparse(node)[:60]!r} is not a word", _GRAMMAR)
 
 
 def _range(bounds: list[int], text: str) -> str:
     first, last, step = {1: (0, bounds[0], 1), 2: (*bounds[:2], 1)}.get(len(bounds), (*bounds, 1)[:3])
     if len(bounds) > 3 or first < 0 or last < 0 or step < 1:
-        raise MetadataError(f"{text[:60]!r} is no range", "first and last at or above 0, a step of at least 1")
+        raise MetadataError(f"{text[:60]!r} is not a range", "first and last at or above 0, a step of at least 1")
     return f"{first}:{last}:{step}"
 
 

@@ -63,7 +63,7 @@ class Faults:
         if self.corrupt and chance.random() < self.corrupt:
             return _with_part(message, chance.randrange(len(message.parts)), _cut)
         if self.wrong_shape and chance.random() < self.wrong_shape:
-            return _with_part(message, chance.randrange(len(message.parts)), _one_row_more)
+            return _with_part(message, chance.randrange(len(message.parts)), _enlarged)
         return message
 
 
@@ -79,7 +79,7 @@ def _cut(message: FramesMessage, part: bytes) -> bytes:
     return part[: len(part) // 2]
 
 
-def _one_row_more(message: FramesMessage, part: bytes) -> bytes:
+def _enlarged(message: FramesMessage, part: bytes) -> bytes:
     """A part as from a larger detector: more bytes, or a framing that announces more."""
     if message.codec == "none":
         return part + part[: max(1, len(part) // message.count // 16)]

@@ -114,7 +114,7 @@ class SafeFrames:
             try:
                 self._socket.connect(self.control)
             except zmq.ZMQError as error:
-                raise ServerGoneError(f"{self.control!r} is no control address: {error.strerror}") from None
+                raise ServerGoneError(f"{self.control!r} is not a control address: {error.strerror}") from None
         return self._socket
 
     def _drop(self) -> None:

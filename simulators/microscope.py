@@ -75,8 +75,8 @@ class SimulatedMicroscope:
         for name, value, least in (("gain", self.gain, -math.inf), ("delay_s", self.delay_s, 0.0)):
             if not (math.isfinite(value) and value >= least):
                 raise MetadataError(f"{name} = {value!r} cannot be", f"give a {name} of at least {max(least, 0.0):g}")
-        if taken := sorted(OWN_SETTINGS & set(located(self.settings))):
-            raise MetadataError(f"{taken[0]} is the microscope's own", "give aberrations and seed beside the settings")
+        if owned := sorted(OWN_SETTINGS & set(located(self.settings))):
+            raise MetadataError(f"{owned[0]} is the microscope's own", "give aberrations and seed beside the settings")
 
     def scan(self) -> TakenScan:
         """Take a scan with the current aberrations; the clock advances during the scan."""
@@ -115,7 +115,7 @@ class SimulatedMicroscope:
             if correction.due_s <= self.clock_s:
                 for name, change in correction.changes.items():
                     self.aberrations[name] += self.gain * change
-        self._waiting = [one for one in self._waiting if one.due_s > self.clock_s]
+        self._waiting = [pending for pending in self._waiting if pending.due_s > self.clock_s]
 
     def settings_now(self) -> SimulationSettings:
         """Settings of a scan taken now."""

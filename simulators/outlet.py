@@ -59,8 +59,8 @@ class Outlet:
                 self._socket.connect(address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            what = "cannot be bound" if binds else "is no address to send to"
-            raise ServerGoneError(f"{address!r} {what}: {error.strerror}", "tcp://HOST:PORT") from None
+            problem = "cannot be bound" if binds else "is not an address to send to"
+            raise ServerGoneError(f"{address!r} {problem}: {error.strerror}", "tcp://HOST:PORT") from None
         self.address = str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT)) if binds else address
 
     def send(self, parts: Sequence[Buffer]) -> None:

@@ -109,9 +109,9 @@ class FaultyProxy:
         self.connections += 1
         self._writers.add(writer)
         with suppress(OSError):
-            there, back = await asyncio.open_connection(*self._target)
+            forward, back = await asyncio.open_connection(*self._target)
             self._writers.add(back)
-            pipes = {asyncio.create_task(self._pipe(*way)) for way in ((reader, back, True), (there, writer, False))}
+            pipes = {asyncio.create_task(self._pipe(*way)) for way in ((reader, back, True), (forward, writer, False))}
             self._pipes |= pipes
             await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
             for pipe in pipes:
@@ -123,19 +123,19 @@ class FaultyProxy:
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: bool) -> None:
         """Forward bytes from one side to the other, until it closes or is due to be cut."""
-        left = self.faults.reset_after_bytes
+        bytes_left = self.faults.reset_after_bytes
         while data := await reader.read(self.faults.slice_bytes or _CHUNK_BYTES):
             while self.faults.stalled:
                 await asyncio.sleep(_STALL_POLL_S)
             await self._delay(len(data))
             if client:
-                cut = None if self.faults.reset_after_bytes is None else left
+                cut = None if self.faults.reset_after_bytes is None else bytes_left
                 data = self._flipped(data[:cut])  # data behind the cut are lost
                 self.passed += len(data)
-                left = None if left is None else left - len(data)
+                bytes_left = None if bytes_left is None else bytes_left - len(data)
             writer.write(data)
             await writer.drain()
-            if left is not None and left <= 0 and self.faults.reset_after_bytes is not None:
+            if bytes_left is not None and bytes_left <= 0 and self.faults.reset_after_bytes is not None:
                 self.resets += 1
                 writer.transport.abort()
                 return

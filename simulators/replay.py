@@ -102,8 +102,8 @@ def replay(
     """
     started = time.monotonic()
     with open_source(Path(source), settings.values) as file:
-        seen = file if seen_as is None else seen_as(file)
-        scans = [_Replay(seen, settings, loop) for loop in range(settings.loops)]
+        scan_source = file if seen_as is None else seen_as(file)
+        scans = [_Replay(scan_source, settings, loop) for loop in range(settings.loops)]
         total = sum(scan.total for scan in scans)
         sent = resent = 0
         with _sender(settings) as sender:
@@ -180,8 +180,8 @@ class _Replay:
         with SafeFrames(control, client_keys(self._settings.keys)) as server:
             while True:
                 safe = server.ask(self.header)
-                left = wanted if safe is None else wanted & ~safe
-                now, count = time.monotonic(), int(np.count_nonzero(left))
+                unsafe = wanted if safe is None else wanted & ~safe
+                now, count = time.monotonic(), int(np.count_nonzero(unsafe))
                 if count == 0:
                     return
                 if count < missing:
@@ -189,7 +189,7 @@ class _Replay:
                 if now - moved_at > self._settings.safe_timeout_s:
                     self._give_up(count, answered=safe is not None, control=control)
                 if safe is not None and now - max(moved_at, resent_at) > 5 * _ASK_INTERVAL_S:
-                    for message in self._messages(left):
+                    for message in self._messages(unsafe):
                         sender.frames(message)
                         self.resent += message.count
                     resent_at = time.monotonic()

@@ -67,7 +67,7 @@ class Sender:
         keep_bytes: int = 2**30,
     ) -> None:
         if not isinstance(to, str):
-            raise ServerGoneError(f"{brief(to)} is no address to send to", "tcp://HOST:PORT")
+            raise ServerGoneError(f"{brief(to)} is not an address to send to", "tcp://HOST:PORT")
         self._outlet = Outlet(to, patience or (_PATIENT if control else SendPatience()), keys=keys)
         self._number = secrets.randbelow(2**62) + 1
         """Number that identifies this sender in every message, so that another sender may use the same uid."""
@@ -104,7 +104,7 @@ class Sender:
             raise ValueError("a scan is open: finish() it first" if self._open else "this sender is closed")
         name = str(uuid4()) if uid is None else uid
         if not isinstance(sent, Mapping | None):
-            raise MetadataError(f"sent = {brief(sent)} is no table of texts", "give sent={NAME: TEXT}")
+            raise MetadataError(f"sent = {brief(sent)} is not a table of texts", "give sent={NAME: TEXT}")
         header = _header_of(scan_shape, detector_shape, dtype, series, name, metadata)
         header = replace(header, sent=sent_texts(sent or {}))
         if self._server is not None and self._server.ask(header) is None:
@@ -132,7 +132,7 @@ class Sender:
         scan, array = self._header.scan, np.asarray(patterns)
         if len(array) != scan.frames_per_row:
             raise ValueError(f"a row of {len(array)} patterns: those of this scan have {scan.frames_per_row}")
-        self.send(scan.skip_first + _whole("row", row) * scan.frames_per_row, array)
+        self.send(scan.skip_first + _integer("row", row) * scan.frames_per_row, array)
 
     def finish(self, *, complete: bool = True) -> None:
         """Finish the open scan, once the server has everything that was sent; ``complete=False``: abort it.
@@ -173,7 +173,7 @@ class Sender:
         ):
             announced = f"{layout.shape} {layout.dtype.str}"
             raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}: announced were {announced}")
-        first = _whole("first", first)
+        first = _integer("first", first)
         if not 0 <= first <= header.frames - len(patterns):
             raise ValueError(f"frames {first} to {first + len(patterns)} of a scan of {header.frames}")
         few = max(1, min(MAX_BATCH, _MESSAGE_BYTES // layout.nbytes))
@@ -190,8 +190,8 @@ class Sender:
     def pause(self, seconds: float) -> None:
         """Wait, while pinging."""
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, PING_INTERVAL_S / 4))
+        while (seconds_left := until - time.monotonic()) > 0:
+            time.sleep(min(seconds_left, PING_INTERVAL_S / 4))
             self.ping_if_due()
 
     def end(self, message: EndMessage) -> None:
@@ -220,12 +220,12 @@ class Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        told = kind is None
-        if self._open and not told and not isinstance(error, ServerGoneError):
+        completed = kind is None
+        if self._open and not completed and not isinstance(error, ServerGoneError):
             with suppress(ServerGoneError):
                 self.finish(complete=False)
-                told = True
-        self.close(flush=told)
+                completed = True
+        self.close(flush=completed)
 
     def _layout(self) -> FrameLayout:
         if self._header is None:
@@ -289,12 +289,12 @@ class Sender:
         self._outlet.send(encode(replace(message, sender=self._number)))
 
 
-def _whole(name: str, value: Any) -> int:
+def _integer(name: str, value: Any) -> int:
     """Convert the number of a pattern or a row to a Python int: messages cannot hold numpy's."""
     try:
         return index(value)
     except TypeError:
-        raise ValueError(f"{name} = {brief(value)} is no whole number") from None
+        raise ValueError(f"{name} = {brief(value)} is not a whole number") from None
 
 
 def _header_of(
@@ -309,7 +309,7 @@ def _header_of(
     try:
         pixel = np.dtype(dtype).newbyteorder("<").str
     except TypeError:
-        raise MetadataError(f"dtype: {brief(dtype)} is no type of a pixel", "as '<u2' or numpy.uint16") from None
+        raise MetadataError(f"dtype: {brief(dtype)} is not a pixel type", "as '<u2' or numpy.uint16") from None
     scan = build("scan", {"shape": scan_shape}, "open")
     detector = build("detector", {"shape": detector_shape, "dtype": pixel}, "open")
     header = overlay(ScanHeader(uid, series, 1, scan, Optics(), detector), metadata, "open")

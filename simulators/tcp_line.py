@@ -36,20 +36,20 @@ class Line:
 
     def send(self, data: bytes) -> None:
         """Send data, waiting for a client to connect or to take data. Raises ServerGoneError."""
-        left, since = memoryview(data), time.monotonic()
-        while left:
+        remaining, since = memoryview(data), time.monotonic()
+        while remaining:
             connection = self._connection or self._connected()
             try:
-                sent = connection.send(left)
+                sent = connection.send(remaining)
             except TimeoutError:
                 if time.monotonic() - since > self._patience.stalled_s:
                     text = f"the client of {self.address} has taken nothing for {self._patience.stalled_s:g} s"
                     raise ServerGoneError(text, "look at its log") from None
             except OSError:
                 self.disconnect()
-                left, since = memoryview(data), time.monotonic()
+                remaining, since = memoryview(data), time.monotonic()
             else:
-                left, since = left[sent:], time.monotonic()
+                remaining, since = remaining[sent:], time.monotonic()
 
     def disconnect(self) -> None:
         """Close the connection."""

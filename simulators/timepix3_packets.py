@@ -60,14 +60,14 @@ def packets_of_line(
     times = begins + point * dwell + rng.integers(0, dwell, len(point))
     order = np.argsort(times, kind="stable")
     chip, row, column = chips_of(sensor, pixel[order])
-    over = rng.integers(1, 200, len(order))
-    words = hit_words(row, column, times[order], over)
+    over_threshold = rng.integers(1, 200, len(order))
+    words = hit_words(row, column, times[order], over_threshold)
     opening = np.array([edge_word("1 rise", begins, 0), *beat_words(begins)], dtype="<u8")
     closing = np.array([edge_word("1 fall", begins + columns * dwell, 0)], dtype="<u8")
     parts = [chunk(0, opening)]
     for start in range(0, len(words), _CHUNK_WORDS):
         part = slice(start, start + _CHUNK_WORDS)
-        parts += [chunk(one, words[part][chip[part] == one]) for one in np.unique(chip[part]).tolist()]
+        parts += [chunk(number, words[part][chip[part] == number]) for number in np.unique(chip[part]).tolist()]
     return b"".join([*parts, chunk(0, closing)])
 
 
@@ -81,9 +81,9 @@ def chips_of(sensor: Sensor, pixels: IndexArray) -> tuple[IndexArray, IndexArray
 def _addresses(sensor: Sensor) -> IndexArray:
     """Address of each flat pixel; -1 in the gap."""
     address = np.arange((4 if sensor.four else 1) * CHIP_SIDE**2, dtype=np.uint32)
-    back = np.full(sensor.shape[0] * sensor.shape[1], -1)
-    back[sensor.pixels(address)] = address
-    return back
+    addresses = np.full(sensor.shape[0] * sensor.shape[1], -1)
+    addresses[sensor.pixels(address)] = address
+    return addresses
 
 
 def hit_words(row: IndexArray, column: IndexArray, ticks: IndexArray, over_threshold: IndexArray) -> Array:

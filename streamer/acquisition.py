@@ -108,9 +108,9 @@ class Acquisition:
         elif isinstance(message, EndMessage):
             self._on_end(replace(message, uid=self._known.meant(message.uid, source)))
         else:
-            self._on_named(message if source is None else replace(message, source=source), message.uid)
+            self._on_frames_of(message if source is None else replace(message, source=source), message.uid)
 
-    def _on_named(self, message: FramesMessage, uid: str) -> None:
+    def _on_frames_of(self, message: FramesMessage, uid: str) -> None:
         """Process frames under their sender's ``uid``, or under the name their scan had when they arrived."""
         name = self._known.meant(uid, message.source)
         if name != message.uid:
@@ -171,7 +171,7 @@ class Acquisition:
         cut_off = [leftover for leftover in found if leftover.end is None and leftover.received.any()]
         last = cut_off[-1] if cut_off else None
         self._known.expect(found)
-        self._known.take_in([one for one in found if one is not last], self._open, self._waiting)
+        self._known.take_in([earlier for earlier in found if earlier is not last], self._open, self._waiting)
         header = None if last is None else self._known.name_of(last, self._open, self._waiting)
         if last is not None and header is not None:
             self._announcer.log("info", f"resuming the scan of {last.path.name}")
@@ -273,9 +273,9 @@ class Acquisition:
         if message.header is not None:
             self._on_arm(message.header, message.problems, source, by_ping=True)
         elif (scan := self._open.get(self._known.meant(message.uid, source))) is not None:
-            self._heard(scan, by_ping=True)
+            self._note_heard(scan, by_ping=True)
 
-    def _heard(self, scan: ScanRecord, *, by_ping: bool) -> None:
+    def _note_heard(self, scan: ScanRecord, *, by_ping: bool) -> None:
         scan.progress.heard = True
         if scan.progress.end is None or not by_ping:
             scan.progress.active_at = time.monotonic()
@@ -287,7 +287,7 @@ class Acquisition:
         if (scan := self._open.get(header.uid)) is not None:
             self._known.armed_again(scan, by_ping=by_ping)
             self._known.count_senders(scan)
-            self._heard(scan, by_ping=by_ping)
+            self._note_heard(scan, by_ping=by_ping)
             return
         current, known = self._current, self._known.find(header.uid)
         if known is not None and (known.progress.complete or self._recordings.is_converting(header.uid)):
@@ -322,11 +322,11 @@ class Acquisition:
         if by_frames and current is not None and current.progress.placed == 0 and self._is_silent(current):
             self._waiting[current.uid] = (current.progress.header, current.progress.sent_as)
             by_frames = False
-        for other in [] if by_frames else list(self._open.values()):
-            if self._one_sender or other.progress.placed == 0:
-                self._close(other, "aborted")
+        for opened in [] if by_frames else list(self._open.values()):
+            if self._one_sender or opened.progress.placed == 0:
+                self._close(opened, "aborted")
         while len(self._open) >= MOST_OPEN:
-            self._close(min(self._open.values(), key=lambda one: one.progress.active_at), "aborted")
+            self._close(min(self._open.values(), key=lambda candidate: candidate.progress.active_at), "aborted")
         known = self._known.find(header.uid)
         stored = known is not None and known.target is not None
         scan = ScanRecord.new(known.progress.header if known and stored else header, resumed=stored, sent_as=sent_as)
@@ -388,12 +388,12 @@ class Acquisition:
 
     def _take_held(self, name: str, *behind: FramesMessage) -> None:
         """Process held messages, then the frames ``behind`` them: of their scan, or of what its uid now means."""
-        for message, source in (*self._known.held.take(name), *((one, one.source) for one in behind)):
+        for message, source in (*self._known.held.take(name), *((frames, frames.source) for frames in behind)):
             try:
                 if not isinstance(message, FramesMessage):
                     self.handle(message, source)
                     continue
                 scan = self._known.closed.get(message.uid)
-                self._on_named(message, message.uid if scan is None else scan.progress.sent_as)
+                self._on_frames_of(message, message.uid if scan is None else scan.progress.sent_as)
             except WireError as error:
                 self.reject(error)

@@ -92,7 +92,7 @@ class BlockMemory:
         for k in range(len(self._blocks)):
             if sys.getrefcount(self._blocks[k]) == 2:  # the list and the argument of this call
                 return self._blocks[k]
-        made = np.empty(self._nbytes, np.uint8)
+        array = np.empty(self._nbytes, np.uint8)
         if len(self._blocks) < _KEPT_BLOCKS:
-            self._blocks.append(made)
-        return made
+            self._blocks.append(array)
+        return array

@@ -145,14 +145,14 @@ class CompressingInlet:
         yield from self._converted(self._inlet.flush())
         for scan in list(self._scans.values()):
             if scan.ripe:
-                yield from self._learnt(scan)
+                yield from self._finish_learning(scan)
 
     def finish(self) -> Iterator[Message]:
         """Hand on everything that is held; nothing more will come."""
         yield from self.flush()
         for scan in list(self._scans.values()):
             if scan.held:
-                yield from self._learnt(scan)
+                yield from self._finish_learning(scan)
 
     def template(self) -> None:
         """Return None: the compiled loop cannot project, so frames are taken one message at a time."""
@@ -163,8 +163,8 @@ class CompressingInlet:
         self._inlet.advance(number)
 
     def _converted(self, messages: Iterable[Taken]) -> Iterator[Message]:
-        for taken in messages:
-            message = taken.decoded() if isinstance(taken, FrameBlock) else taken
+        for received in messages:
+            message = received.decoded() if isinstance(received, FrameBlock) else received
             if isinstance(message, FramesMessage):
                 yield from self._on_frames(message)
             elif isinstance(message, ArmMessage):
@@ -181,9 +181,9 @@ class CompressingInlet:
             if not scan.learning:
                 yield self._armed(scan)
             return
-        for other in list(self._scans.values()):
-            if other.held:
-                yield from self._learnt(other)
+        for pending in list(self._scans.values()):
+            if pending.held:
+                yield from self._finish_learning(pending)
         if message.header.basis.is_raw:
             yield from self._begin(message.header, message.problems)
         else:
@@ -191,15 +191,15 @@ class CompressingInlet:
 
     def _begin(self, header: ScanHeader, problems: tuple[WireError, ...] = ()) -> Iterator[Message]:
         """Begin a scan of frames; one that was stored before continues in its stored form."""
-        scan = self._kept(_Scan(header, self._compression.sample_frames(header), problems))
+        scan = self._remember(_Scan(header, self._compression.sample_frames(header), problems))
         earlier = self._stored.header_of(header)
         if earlier is not None:
             self._take_up(scan, earlier)
             yield self._armed(scan)
         elif scan.needed == 0:
-            yield from self._learnt(scan)
+            yield from self._finish_learning(scan)
 
-    def _kept(self, scan: _Scan) -> _Scan:
+    def _remember(self, scan: _Scan) -> _Scan:
         """Keep a scan that begins, along with those heard recently, whose senders may go on."""
         self._scans[scan.header.uid] = scan
         self._scans.move_to_end(scan.header.uid)
@@ -229,7 +229,7 @@ class CompressingInlet:
         else:
             scan.hold(message)
             if scan.ripe:
-                yield from self._learnt(scan)
+                yield from self._finish_learning(scan)
 
     def _resumed(self, message: FramesMessage) -> _Scan | None:
         """After a restart, resume the scan taken up from its journal when frames arrive before their sender's ping."""
@@ -242,7 +242,7 @@ class CompressingInlet:
         except WireError:
             return None  # its sender compresses the frames
         self._take_up(scan, earlier)
-        return self._kept(scan)
+        return self._remember(scan)
 
     def _on_end(self, message: EndMessage) -> Iterator[Message]:
         if (scan := self._scans.get(message.uid)) is not None:
@@ -264,12 +264,12 @@ class CompressingInlet:
         if not scan.learning:
             return
         if scan.held:
-            yield from self._learnt(scan)
+            yield from self._finish_learning(scan)
         else:
             scan.plain = True
             yield self._armed(scan)
 
-    def _learnt(self, scan: _Scan) -> Iterator[Message]:
+    def _finish_learning(self, scan: _Scan) -> Iterator[Message]:
         """Make the masks, arm the scan, and hand on the held frames."""
         index, frames = _decoded(scan)
         try:
@@ -308,9 +308,9 @@ def _decoded(scan: _Scan) -> tuple[IndexArray, Array]:
     patterns: list[Array] = [np.zeros((0, *scan.layout.shape), dtype=scan.layout.dtype)]
     for message in scan.held:
         frames, good, _ = decode_frames(message, scan.layout)
-        kept = np.flatnonzero(good)
-        numbers.append(message.first + kept)
-        patterns.append(frames[kept])
+        indices = np.flatnonzero(good)
+        numbers.append(message.first + indices)
+        patterns.append(frames[indices])
     return np.concatenate(numbers), np.concatenate(patterns)
 
 

@@ -31,7 +31,7 @@ class DescribingInlet:
     ) -> None:
         """``arrays``: images by name, (Qy, Qx); ``distortion``: of every pattern, in place of what senders announce."""
         self._inlet, self._arrays, self._note, self._distortion = inlet, arrays, note, distortion
-        self._told = ""
+        self._described_uid = ""
 
     @property
     def holding(self) -> bool:
@@ -67,7 +67,7 @@ class DescribingInlet:
         try:
             return with_arrays(header, self._arrays)
         except MetadataError as error:
-            if header.uid != self._told:
+            if header.uid != self._described_uid:
                 self._note(f"scan {header.series} is taken without the images of the detector: {error.line()}")
-            self._told = header.uid
+            self._described_uid = header.uid
             return header

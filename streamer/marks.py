@@ -82,11 +82,11 @@ def marks_of_events(frames: EventFrames) -> Array:
     return _finished(sum_over_frames(words, frames.ends), lengths, KIND["events"])
 
 
-def agree(one: Array, other: Array, *, exact: bool = True) -> Array:
+def agree(first: Array, second: Array, *, exact: bool = True) -> Array:
     """Bool (n,): which pairs of marks belong to equal frames."""
     if exact:
-        return np.asarray(one == other)
-    a, b = one.view(np.float32).astype(float), other.view(np.float32).astype(float)
+        return np.asarray(first == second)
+    a, b = first.view(np.float32).astype(float), second.view(np.float32).astype(float)
     return np.asarray(np.abs(a - b) <= COEFFICIENT_TOLERANCE * np.maximum(np.abs(a), np.abs(b)))
 
 

@@ -300,13 +300,13 @@ class Receiver:
             if not message.sender or meant == scan.header.uid:
                 loop.expect(message.codec, message.sender)
 
-    def _hand_on(self, taken: Taken, source: int) -> None:
+    def _hand_on(self, received: Taken, source: int) -> None:
         """Hand on a message that has been read; ``source``: descriptor of its connection, -1 where unknown."""
         scan = self._acquisition.open_scan
-        if isinstance(taken, FrameBlock) and scan is not None and scan.lacks(taken):
-            self._guarded(partial(self._acquisition.take_block, taken))
+        if isinstance(received, FrameBlock) and scan is not None and scan.lacks(received):
+            self._guarded(partial(self._acquisition.take_block, received))
             return
-        message = taken.decoded() if isinstance(taken, FrameBlock) else taken
+        message = received.decoded() if isinstance(received, FrameBlock) else received
         if not self._native:
             self._guarded(partial(self._acquisition.handle, message))
             return

@@ -13,7 +13,7 @@ class SharedStreamWatch:
         self._next: int | None = None
         self._gap = 0
         self._streak = 0
-        self._said = False
+        self._reported = False
 
     def observe(self, first: int, count: int) -> str | None:
         """Note ``count`` frames from ``first``; return a line for the log, once, when their numbers have a stride."""
@@ -21,9 +21,9 @@ class SharedStreamWatch:
         self._next = first + count
         self._streak = self._streak + 1 if gap == self._gap and gap > 0 else min(gap, 1)
         self._gap = gap
-        if self._said or self._streak < _STREAK:
+        if self._reported or self._streak < _STREAK:
             return None
-        self._said = True
+        self._reported = True
         return (
             f"of every {gap + count} frames only {count} arrive{'s' if count == 1 else ''}: "
             "does another program receive from the same sender?"

@@ -107,14 +107,14 @@ class FileSource:
 
         It does not depend on names, containers or copies. Empty where one of these patterns cannot be read.
         """
-        there = np.flatnonzero(self.received)
+        indices = np.flatnonzero(self.received)
         data = self._file.frames
         kind, size = data.dtype, data.shape[len(self._stored.shape) :]
-        most = min(DIGESTED, max(DIGESTED_BYTES // max(kind.itemsize * math.prod(size), 1), 1), len(there))
+        most = min(DIGESTED, max(DIGESTED_BYTES // max(kind.itemsize * math.prod(size), 1), 1), len(indices))
         found = hashlib.sha256(repr((self.frame_count, size, kind.kind, kind.itemsize)).encode())
         read = self.frames if self.flat is None else self.recorded
         try:
-            for number in there[np.linspace(0, len(there) - 1, most).astype(np.int64)] if most else ():
+            for number in indices[np.linspace(0, len(indices) - 1, most).astype(np.int64)] if most else ():
                 found.update(read(np.array([number])).astype(kind.newbyteorder("<"), copy=False).tobytes())
         except InputFileError:
             return ""
@@ -210,13 +210,13 @@ def _opened(
         if values:
             header = overlay(header, values)
         notes = list(file.notes)
-        told = any(locate(name) == ("scan", "shape") for name, value in values.items() if value is not None)
-        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, told=told))
+        shape_given = any(locate(name) == ("scan", "shape") for name, value in values.items() if value is not None)
+        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, told=shape_given))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
         flat = Undistorted.of(header) if in_place else None
-        seen = header if flat is None else flat.header
-        yield FileSource(path, seen, received, tuple(notes), stored, file, flat)
+        file_header = header if flat is None else flat.header
+        yield FileSource(path, file_header, received, tuple(notes), stored, file, flat)
 
 
 def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str, Any]) -> ScanHeader:
@@ -277,8 +277,8 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
     rows, columns = stored.shape
     if scan.shape is None:
         if scan.flyback_frames >= columns or scan.skip_first or scan.repeats > 1:
-            said = f"flyback_frames {scan.flyback_frames}, skip_first {scan.skip_first}, repeats {scan.repeats}"
-            raise InputFileError(f"{path}: impossible for {rows} x {columns} patterns: {said}", hint)
+            stated = f"flyback_frames {scan.flyback_frames}, skip_first {scan.skip_first}, repeats {scan.repeats}"
+            raise InputFileError(f"{path}: impossible for {rows} x {columns} patterns: {stated}", hint)
         notes.append(f"scan_shape is not given: taken from the frames, {rows} x {columns - scan.flyback_frames}")
         return scan.with_shape((rows, columns - scan.flyback_frames))
     if scan.flyback_frames == 0 and scan.shape[0] == rows and scan.shape[1] < columns and scan.repeats == 1:
@@ -293,8 +293,8 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
             f"frames stored as {rows} x {columns} are taken one after the other, for {points} points: check it"
         )
         return scan
-    said = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
-    raise InputFileError(f"{path}: {said} for {rows} x {columns} patterns", hint)
+    stated = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
+    raise InputFileError(f"{path}: {stated} for {rows} x {columns} patterns", hint)
 
 
 def _arrays(path: Path, file: ScanFile, header: ScanHeader) -> dict[str, Array]:

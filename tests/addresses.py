@@ -1,4 +1,4 @@
-"""An address that somebody else has had."""
+"""Binding to an address that another socket has used before."""
 
 import time
 
@@ -6,7 +6,7 @@ import zmq
 
 
 def bind_when_free(server: zmq.Socket[bytes], address: str) -> None:
-    """Bind to it; it is free when the other's socket has closed, which happens in another thread."""
+    """Bind to the address, retrying until the previous socket has closed, which happens in another thread."""
     give_up = time.monotonic() + 60
     while True:
         try:

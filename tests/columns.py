@@ -1,4 +1,4 @@
-"""A scan of columns of atoms, upright or sheared, simulated by plain numpy through many thin slices."""
+"""A scan of atomic columns, upright or sheared, simulated in plain numpy through many thin slices."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ SPACING_A = 2.6
 
 
 def specimen(margin_px: int, tilt_mrad: tuple[float, float], thickness_A: float, points: int) -> np.ndarray:
-    """Phases (THIN, Y, X) of sheared columns of atoms, some of them missing."""
+    """Phases (THIN, Y, X) of sheared atomic columns, with some atoms missing."""
     rng = np.random.default_rng(8)
     size = WINDOW + round((points - 1) * STEP_A / PIXEL_A) + 2 * margin_px
     at = np.arange(size) * PIXEL_A
@@ -41,7 +41,7 @@ def scan_of_columns(
     counts: float = 1e5,
     noise: int = 9,
 ) -> Dataset:
-    """A scan of the specimen; ``counts``: of a pattern; ``noise``: seed of what counting adds."""
+    """A scan of the specimen; ``counts``: per pattern; ``noise``: seed of the counting noise."""
     patterns = means(tilt_mrad, thickness_A, points) * counts
     values = {
         "energy_eV": ENERGY_EV,
@@ -63,7 +63,7 @@ def scan_of_columns(
 
 @cache
 def means(tilt_mrad: tuple[float, float], thickness_A: float, points: int) -> np.ndarray:
-    """Patterns (points^2, WINDOW, WINDOW) without noise, of sum 1 in the mean."""
+    """Noise-free patterns (points^2, WINDOW, WINDOW), with a mean sum of 1."""
     wavelength, margin = wavelength_A(ENERGY_EV), 4
     transmission = np.exp(1j * specimen(margin, tilt_mrad, thickness_A, points))
     q = np.fft.fftfreq(WINDOW, PIXEL_A)

@@ -1,4 +1,4 @@
-"""Combinations of parameters: every two values together in a fast test, all of them in slow ones."""
+"""Combinations of parameters: every pair of values in fast tests, all combinations in slow ones."""
 
 from collections.abc import Sequence
 from itertools import combinations, product
@@ -8,7 +8,7 @@ import pytest
 
 
 def every_two(*axes: Sequence[Any]) -> list[Any]:
-    """Every combination of one value of each axis, for ``parametrize``; slow but for the few that hold every pair."""
+    """Every combination of one value per axis, for ``parametrize``; all but a few that cover every pair are slow."""
     pairs = list(combinations(range(len(axes)), 2))
     every = list(product(*(range(len(axis)) for axis in axes)))
     missing = {(i, j, each[i], each[j]) for each in every for i, j in pairs}

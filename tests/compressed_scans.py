@@ -1,4 +1,4 @@
-"""Scans of frames as compressed recordings would bring them."""
+"""Scans of frames as compressed recordings deliver them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Settings for every test: one thread per kernel, one store of compiled code, tests/ importable, no deadlines."""
+"""Settings for every test: one thread per kernel, one cache of compiled code, tests/ importable, no deadlines."""
 
 import gc
 import hashlib
@@ -15,22 +15,22 @@ from ptylive.engine.backend.cache import use_persistent_cache
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
-# before anything compiled is imported, which would keep its code beside its source: servers would compile it again
+# before any compiled code is imported: it would be cached next to its source, and servers would compile it again
 use_persistent_cache()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-# how long an example takes is the machine's affair
+# the duration of an example depends on the machine
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("anywhere")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--card``: the tests of a device run on cupy and its GPU in the place of the stand-in."""
+    """Add ``--card``: device tests then run on cupy and its GPU instead of the stand-in."""
     parser.addoption("--card", action="store_true", help="tests of a device on the GPU of this machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before anything is collected that imports the stand-in, or set up that several tests share."""
+    """Runs before collection imports the stand-in, and before shared fixtures are set up."""
     config.pluginmanager.register(importlib.import_module("shared_values"))
     if config.getoption("--card"):
         sys.modules["strict_device"] = importlib.import_module("real_card")
@@ -38,19 +38,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files in an order that is the same everywhere and has nothing to do with their names; within a file as they are.
+    """Shuffle files into an order that is the same everywhere and independent of their names; keep the order within a
+    file.
 
-    Tests of sockets, browsers and recordings wait, those of the engine compute: beside each other they take less time
-    than one kind after the other.
+    Tests of sockets, browsers and recordings wait, while those of the engine compute: mixed, they take less time than
+    one kind after the other.
     """
     items.sort(key=lambda item: hashlib.sha256(item.nodeid.split("::")[0].encode()).digest())
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Ten thousand tests, each of many objects, stay to the end: nobody looks for garbage among them.
+    """Exclude collected tests from garbage collection: ten thousand of them, each of many objects, stay to the end.
 
-    Nor often among what tests make: a page has a hundred thousand objects, all of which are of use.
+    Objects made by tests are collected less often, too: a page has a hundred thousand objects, all of them in use.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Scans of one specimen that was simulated once and counted several times."""
+"""Scans of one specimen, simulated once and counted several times."""
 
 import shutil
 from pathlib import Path

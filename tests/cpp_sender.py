@@ -1,4 +1,4 @@
-"""The C++ sender of docs/examples, compiled against the libzmq that pyzmq brings; and servers that lose frames."""
+"""The C++ sender of docs/examples, compiled against the libzmq included in pyzmq; and servers that lose frames."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ STRICT = ("-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconvers
 
 
 def compiler() -> str:
-    """g++; skips where there is none."""
+    """Path of g++; skips the test if there is none."""
     found = shutil.which("g++")
     if found is None:
         pytest.skip("no C++ compiler (g++): the C++ sender cannot be tried")
@@ -47,7 +47,7 @@ def compiler() -> str:
 
 
 def libzmq() -> Path:
-    """The library in pyzmq's wheel; skips where pyzmq is of another kind."""
+    """The library in pyzmq's wheel; skips the test if pyzmq is built differently."""
     packages = Path(zmq.__file__).parents[1]
     found = sorted([*packages.glob("pyzmq.libs/libzmq*"), *packages.glob("zmq/.dylibs/libzmq*")])
     if not found:
@@ -58,15 +58,15 @@ def libzmq() -> Path:
 def stream_file(*flags: str) -> Path:
     """The compiled example, kept from run to run.
 
-    The lines of docs/senders.md are compiled with it: that is cheaper than by themselves.
+    The lines of docs/senders.md are compiled with it, which takes less time than compiling them separately.
     """
     command = [compiler(), *STRICT, *flags, f"-I{FOLDER}"]
     sources = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.iterdir())]
     (lines,) = re.findall(r"^```cpp\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    # the old kind of path: libraries that an older pyzmq's libzmq needs are looked for along it too
+    # the old kind of run path: libraries needed by an older pyzmq's libzmq are also searched along it
     link = [libzmq(), f"-Wl,-rpath,{libzmq().parent},--disable-new-dtags"]
     key = hashlib.sha256(repr((command, link, sources, lines)).encode()).hexdigest()[:16]
-    # each user has one: what another made may not be readable, and nobody should run it
+    # one per user: a file made by somebody else may be unreadable, and should not be run
     built = Path(tempfile.gettempdir()) / f"ptylive-stream-file-{os.getuid()}-{key}"
     if not built.exists():
         with tempfile.TemporaryDirectory() as work:
@@ -78,17 +78,17 @@ def stream_file(*flags: str) -> Path:
 
 
 PATIENCE_S = 90.0
-"""A machine that does ten other things; nothing is decided by it."""
+"""Allows for a machine that is busy with ten other things; no result depends on it."""
 
 Loses = Callable[[FramesMessage, int], bool]
-"""Whether a message that comes for the n-th time (from 1) is lost."""
+"""Whether a message is lost when it comes for the n-th time (from 1)."""
 
 
 class LossyServer:
-    """Takes scans and answers what it has, but loses messages, and says other things first. A context manager.
+    """Accepts scans and reports what it has, but loses messages, and sends other things first. A context manager.
 
-    ``noise``: what is sent before each reply. ``refuses``: reasons that it counts for what it has lost. ``about``: what
-    else its replies hold. ``follows``: a server that has ended, at whose addresses this one has what that one had.
+    ``noise``: sent before each reply. ``refuses``: reason under which it counts what was lost. ``about``: further
+    content of its replies. ``follows``: a server that has ended; this one takes over its addresses and its data.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class LossyServer:
         return found[0]
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so. Raises AssertionError where that takes too long, or the server has a problem."""
+        """Wait until a condition holds. Raises AssertionError if that takes too long or the server has a problem."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.problem is None
@@ -135,12 +135,12 @@ class LossyServer:
             time.sleep(0.005)
 
     def wait_for_end(self) -> EndMessage:
-        """The message that ends a scan, once it is there."""
+        """The message that ends a scan, once it has arrived."""
         self.wait(lambda: any(isinstance(message, EndMessage) for message in self.messages))
         return next(message for message in self.messages if isinstance(message, EndMessage))
 
     def patterns(self) -> list[bytes]:
-        """Those that are there, by their numbers."""
+        """Frames that have arrived, by number."""
         return [self.frames[number] for number in sorted(self.frames)]
 
     def _announced(self) -> list[ScanHeader]:
@@ -213,11 +213,11 @@ ODDITIES = {
     "many": list(range(20)) + list(range(70_000)),
     "wide": {str(n): n for n in range(70_000)},
 }
-"""Every form that msgpack has, which a client must be able to pass over."""
+"""Every form that msgpack has, which a client must be able to skip."""
 
 
 def damaged(packed: bytes, chance: random.Random) -> bytes:
-    """A reply with something wrong: cut, bits flipped, a huge count, deep nesting, or no msgpack at all."""
+    """A faulty reply: cut off, with flipped bits, a huge count, deep nesting, or no msgpack at all."""
     kind = chance.randrange(5)
     if kind == 0:
         return packed[: chance.randrange(len(packed))]
@@ -226,7 +226,7 @@ def damaged(packed: bytes, chance: random.Random) -> bytes:
     if kind == 2:
         return packed[:1] + b"\xa2id" + bytes([chance.choice((0x91, 0x81))]) * chance.randrange(100_000)
     changed = bytearray(packed)
-    where = 200 if chance.random() < 0.7 else len(changed)  # most of a reply is long lists
+    where = 200 if chance.random() < 0.7 else len(changed)  # long lists make up most of a reply
     for _ in range(chance.randrange(1, 6)):
         changed[chance.randrange(min(where, len(changed)))] = chance.randrange(256)
     if kind == 4:

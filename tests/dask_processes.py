@@ -1,4 +1,4 @@
-"""A Dask scheduler and workers as processes of their own, as somebody would start them by hand."""
+"""A Dask scheduler and workers as separate processes, as somebody would start them by hand."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ END_S = 20.0
 
 
 def free_port() -> int:
-    """A port that nobody has now."""
+    """A port that is currently free."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
 
 
 class Dask:
-    """One scheduler and its workers, in a folder; killed and started again as a test likes."""
+    """One scheduler and its workers, in a folder; tests kill and restart them."""
 
     def __init__(self, folder: Path) -> None:
         self.address = f"tcp://127.0.0.1:{free_port()}"
@@ -31,19 +31,19 @@ class Dask:
         self._workers: list[subprocess.Popen[bytes]] = []
 
     def start(self, workers: int = 1) -> None:
-        """The scheduler, and workers of one thread."""
+        """Start the scheduler, and workers with one thread each."""
         port = self.address.rpartition(":")[2]
         self._scheduler = self._dask("scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
         for _ in range(workers):
             self.add_worker()
 
     def add_worker(self) -> None:
-        """One more."""
+        """Start another worker."""
         options = ("--nworkers", "1", "--nthreads", "1", "--no-dashboard", "--local-directory", str(self._folder))
         self._workers.append(self._dask("worker", self.address, *options))
 
     def kill(self) -> None:
-        """All of it, as by a power cut."""
+        """Kill everything, as in a power cut."""
         for process in (*self._workers, self._scheduler):
             if process is not None:
                 with contextlib.suppress(ProcessLookupError):
@@ -59,7 +59,7 @@ class Dask:
 
 @contextlib.contextmanager
 def dask(folder: Path, workers: int = 1) -> Iterator[Dask]:
-    """Until the end of the block."""
+    """Keep them running until the end of the block."""
     one = Dask(folder)
     one.start(workers)
     try:

@@ -1,4 +1,4 @@
-"""DECTRIS messages as detectors and simulators spell them, made here from the public descriptions."""
+"""DECTRIS messages as detectors and simulators write them, made here from the public descriptions."""
 
 import contextlib
 import json
@@ -24,10 +24,10 @@ TAGS = {"|u1": 64, "<u2": 69, "<u4": 70, ">u2": 65, ">u4": 66}
 
 
 def free_port() -> int:
-    """A TCP port nobody listens at, below those the system deals out.
+    """A free TCP port below the ephemeral ports.
 
-    A receiver that keeps trying to connect to one of those while nobody listens may be dealt that very port, and is
-    then connected to itself.
+    A receiver that keeps trying to connect to an ephemeral port while nobody listens may be assigned that very port,
+    and is then connected to itself.
     """
     for port in random.sample(range(20000, 32000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
@@ -37,12 +37,12 @@ def free_port() -> int:
 
 
 def patterns(count: int = 24, shape: tuple[int, int] = (16, 12), dtype: str = "<u2", seed: int = 0) -> Array:
-    """Poisson patterns (count, rows, columns); not square, so that a transposed shape shows."""
+    """Poisson patterns (count, rows, columns); not square, so that a transposed shape is noticed."""
     return np.random.default_rng(seed).poisson(3, (count, *shape)).astype(dtype)
 
 
 def chunk(pattern: Array, codec: str) -> bytes:
-    """One pattern in the framing of the HDF5 filters, made by the filter itself."""
+    """One pattern in the framing of the HDF5 filters, written by the filter itself."""
     options = hdf5plugin.Bitshuffle(cname="lz4") if codec == "bslz4" else hdf5plugin.LZ4()
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         stored = file.create_dataset("x", pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
@@ -51,7 +51,7 @@ def chunk(pattern: Array, codec: str) -> bytes:
 
 
 def bare_lz4(pattern: Array) -> bytes:
-    """One pattern as a single LZ4 block without framing, as stream v1 has it."""
+    """One pattern as a single LZ4 block without framing, as in stream v1."""
     return chunk(pattern, "lz4")[16:]
 
 
@@ -63,12 +63,12 @@ def v1_blob(pattern: Array, encoding: str) -> bytes:
 
 
 def text(**fields: Any) -> bytes:
-    """A part of text."""
+    """A text part."""
     return json.dumps(fields).encode()
 
 
 def v1_config(frames: int, shape: tuple[int, int], depth: int = 16, **more: Any) -> bytes:
-    """The configuration part of a header: no htype."""
+    """The configuration part of a header, which has no htype."""
     sizes = {"x_pixels_in_detector": shape[1], "y_pixels_in_detector": shape[0], "bit_depth_image": depth}
     return text(**{"nimages": 1, "ntrigger": frames, "trigger_mode": "exte", "frame_time": 1e-4, **sizes, **more})
 
@@ -98,7 +98,7 @@ def v1_end(series: int) -> Parts:
 
 
 def v1_series(number: int = 34, encoding: str = "bs16-lz4<", **config: Any) -> list[Parts]:
-    """A whole series of :func:`patterns`, each header, image and end one ZeroMQ message."""
+    """A whole series of :func:`patterns`; each header, image and end is one ZeroMQ message."""
     frames = patterns()
     images = [v1_image(number, k, frame, encoding) for k, frame in enumerate(frames)]
     return [v1_header(number, len(frames), frames.shape[1:], **config), *images, v1_end(number)]
@@ -148,7 +148,7 @@ def inlet(
 
 
 def taken(inlet: Inlet, messages: Iterable[Sequence[bytes]]) -> list[Message]:
-    """Everything messages become."""
+    """All messages that an inlet makes of some parts."""
     out = [message for parts in messages for message in inlet.take(parts)]
     return [*out, *inlet.flush()]
 
@@ -170,13 +170,13 @@ def scans_of(messages: Iterable[Message]) -> dict[str, dict[int, bytes]]:
 
 
 def as_scan(frames: Array) -> dict[int, bytes]:
-    """What :func:`scans_of` must give for these patterns."""
+    """The result of :func:`scans_of` expected for these patterns."""
     native = frames.astype(frames.dtype.newbyteorder("="))
     return {number: frame.tobytes() for number, frame in enumerate(native)}
 
 
 def dump(path: Any, messages: Iterable[Parts]) -> None:
-    """A file of messages as LiberTEM's simulator replays it: length (8 bytes, little-endian), part."""
+    """Write a file of messages as LiberTEM's simulator replays it: length (8 bytes, little-endian), part."""
     with path.open("wb") as file:
         for parts in messages:
             for part in parts:

@@ -1,4 +1,4 @@
-"""The fused kernel, run on the CPU, on arrays of the strict device."""
+"""The fused kernel, run on the CPU on arrays of the strict device."""
 
 from dataclasses import astuple, replace
 
@@ -15,7 +15,7 @@ from ptylive.engine.backend.multislice.specialised.fused import SpecialisedFused
 
 
 class DeviceKernels(EmulatedKernels):
-    """Takes arrays of the device and numpy scalars, as cupy's launch does."""
+    """Accepts arrays of the device and numpy scalars only, as cupy's launch does."""
 
     xp = device
 
@@ -26,7 +26,7 @@ class DeviceKernels(EmulatedKernels):
         super().launch(name, blocks, tuple(getattr(value, "_host", value) for value in arguments))
 
     def record(self, step, arrays, uses):
-        """Call it again each time, on the same arrays; numbers of the host must not change. What cupy refuses is."""
+        """Call the step anew each time, on the same arrays; host numbers must not change. Refuses what cupy refuses."""
         given = [device.asarray(array).copy() for array in arrays]
 
         def repeat(*arrays):
@@ -71,7 +71,7 @@ def fused_general(
     free_bytes: int | None = None,
     **cut: int,
 ) -> SpecialisedFused:
-    """The fused backend of a problem with a forward model; cut: of the window, other than the best."""
+    """The fused backend of a problem with a forward model; cut: of the window, instead of the best one."""
     on_card, counts = ON_CARD and kernels is DeviceKernels, counts_type(problem.patterns)
     plan = Plan.of(problem.window, None if on_card else 8)
     assert plan is not None

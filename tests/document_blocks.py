@@ -1,4 +1,4 @@
-"""Code blocks of the documents, and what is to be done with each: for tests that run them."""
+"""Code blocks of the documents, and how each is to be treated, for tests that run them."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ FENCE = re.compile(r"^```(\S*)(?: .*)?$")
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code: where it stands, its language ("" for a shell's), and why it is not run ("" if it is)."""
+    """A code block: its location, its language ("" for the shell), and why it is not run ("" if it is)."""
 
     path: Path
     line: int
@@ -26,18 +26,18 @@ class Block:
 
     @property
     def place(self) -> str:
-        """As a test's message names it."""
+        """Location as test messages name it."""
         return f"{self.path.relative_to(ROOT)}:{self.line}"
 
     @property
     def commands(self) -> list[str]:
-        """Lines of a shell's block, continued lines joined."""
+        """Lines of a shell block, with continued lines joined."""
         lines = self.text.replace("\\\n", " ").splitlines()
         return [line.strip() for line in lines if line.strip()] if self.language == "" else []
 
 
 def blocks(path: Path) -> list[Block]:
-    """Fenced blocks, and blocks that are indented by four."""
+    """Fenced blocks, and blocks indented by four."""
     lines = path.read_text(encoding="utf-8").split("\n")
     found: list[Block] = []
     at = 0
@@ -64,7 +64,7 @@ def _in_a_list(lines: list[str], at: int) -> bool:
 
 
 def _reason(lines: list[str], at: int) -> str:
-    """What the comment above a block says; it may stand an empty line higher."""
+    """Text of the comment above a block, which may be separated from it by an empty line."""
     above = [line for line in lines[max(0, at - 2) : at] if line.strip()]
     marked = NOT_RUN.fullmatch(above[-1].strip()) if above else None
     return marked[1] if marked else ""

@@ -1,4 +1,4 @@
-"""The scan of which other programs made results (tests/fixtures/earlier), and how such a result is judged."""
+"""The scan for which other programs produced results (tests/fixtures/earlier), and how such a result is judged."""
 
 import json
 from pathlib import Path
@@ -18,12 +18,12 @@ MADE = {
     "py4dstem_transposed.h5": ("py4DSTEM", (1, 1), 2, (), 1e-5, 0.7),
     "phaser.h5": ("phaser", (1, 1), 2, (), 1e-5, 0.75),
 }
-"""Of each file: program, object modes and slices, probe modes, thickness of slices, Å that positions may be away
-(PtyRAD refined its own), likeness at least."""
+"""For each file: program, object modes and slices, probe modes, thickness of slices, allowed error of positions in Å
+(PtyRAD refined its own), lowest likeness."""
 
 
 def simulated(path: Path) -> Path:
-    """Atoms under a defocused probe, the scan turned by -15 degrees; seed 1."""
+    """Atoms under a defocused probe, with the scan rotated by -15 degrees; seed 1."""
     ptylive.simulate(
         path, specimen="atoms", convergence_semiangle_mrad=SEMIANGLE_MRAD, scan_shape=(ROWS, COLUMNS),
         scan_step_A=STEP_A, rotation_deg=ROTATION_DEG, dose_e_per_A2=1e5, energy_eV=ENERGY_EV, defocus_A=DEFOCUS_A,
@@ -33,13 +33,13 @@ def simulated(path: Path) -> Path:
 
 
 def described() -> str:
-    """What write_earlier_results.py is told of it."""
+    """The description passed to write_earlier_results.py."""
     names = ("ROWS", "COLUMNS", "STEP_A", "ROTATION_DEG", "PIXELS", "PIXEL_MRAD", "SEMIANGLE_MRAD", "ENERGY_EV")
     return json.dumps({name: globals()[name] for name in (*names, "DEFOCUS_A")})
 
 
 def judge(path: Path, truth: "Truth") -> None:
-    """Object, positions and probe of a file as in the simulation, whatever axes and origin its program has."""
+    """Check object, positions and probe of a file against the simulation, whatever axes and origin its program has."""
     from ptylive.engine.earlier_results.formats import read_earlier
 
     program, modes, probe_modes, thickness, away, likeness = MADE[path.name]
@@ -57,7 +57,7 @@ def judge(path: Path, truth: "Truth") -> None:
 
 
 class Truth:
-    """What the simulation says of itself."""
+    """The truth stored with the simulation."""
 
     def __init__(self, path: Path) -> None:
         with h5py.File(path) as file:
@@ -68,14 +68,15 @@ class Truth:
             self.probe_pixel_A = float(file["truth"].attrs["probe_sampling_A"])
 
     def away_A(self, positions_A: np.ndarray) -> float:
-        """Root mean square of how far positions lie from the true ones, but for where they begin."""
+        """RMS distance of positions from the true ones, apart from a common offset."""
         away = positions_A - self.positions_A
         return float(np.sqrt(((away - away.mean(axis=0)) ** 2).sum(axis=1).mean()))
 
     def likeness(self, phase: np.ndarray, pixel_A: float, origin_A: tuple[float, float], at_A: np.ndarray) -> float:
-        """Correlation of a phase with the true one over the scan, both where positions ``at_A`` say it lies.
+        """Correlation of a phase with the true one over the scan, each located by its positions (``at_A`` for the
+        phase).
 
-        Of what is finer than 2 Å: a wedge of phase is as good a solution as none.
+        Only detail finer than 2 Å counts, since the solution is determined only up to a wedge of phase.
         """
         from scipy.ndimage import gaussian_filter, map_coordinates
 
@@ -88,7 +89,7 @@ class Truth:
         return float(np.corrcoef(*fine)[0, 1])
 
     def overlap(self, probe: np.ndarray, pixel_A: float) -> float:
-        """Of a probe (P, P), centred on pixel P // 2, with the true one in the aperture; 1 is the same wave."""
+        """Overlap of a probe (P, P), centred on pixel P // 2, with the true one in the aperture; 1 for equal waves."""
         theirs, true = _aperture(probe, pixel_A), _aperture(self.probe, self.probe_pixel_A)
         lit = abs(true) > 0.3 * abs(true).max()
         a, b = theirs[lit], true[lit]
@@ -96,7 +97,7 @@ class Truth:
 
 
 def _aperture(probe: np.ndarray, pixel_A: float) -> np.ndarray:
-    """A probe at frequencies up to 1 / Å, at the same ones whatever its window."""
+    """A probe at frequencies up to 1 / Å, the same frequencies whatever its window."""
     at = (np.arange(len(probe)) - len(probe) // 2) * pixel_A
     wave = np.exp(-2j * np.pi * np.outer(np.linspace(-1, 1, 41), at))
     return wave @ probe @ wave.T

@@ -1,7 +1,7 @@
-"""The fused CUDA kernel compiled for the CPU: what it computes can be tested where there is no GPU.
+"""The fused CUDA kernel compiled for the CPU, so that it can be tested without a GPU.
 
-Blocks run one after the other, the threads of a block in turns between barriers (``emulated/cuda.h``). Skips where
-there is no C++ compiler.
+Blocks run one after the other, the threads of a block in turns between barriers (``emulated/cuda.h``). Skips the test
+if there is no C++ compiler.
 """
 
 import ctypes
@@ -27,9 +27,9 @@ NO_COMPILER = "no C++ compiler (g++): the CUDA kernel cannot be run on the CPU"
 
 
 def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp", text: str = "") -> Path:
-    """Compile the kernel (or ``text`` in its place); flags: for the compiler, ``-shared`` among them for a library.
+    """Compile the kernel (or ``text`` in its place); flags: for the compiler, including ``-shared`` for a library.
 
-    A general kernel is one for all features, of which a launch says which it has.
+    A general kernel is compiled for all features; each launch says which of them apply.
     """
     plan = plan if plan.features is PLAIN else replace(plan, features=Feature.ANY)
     text = text or source()
@@ -39,10 +39,10 @@ def compile_kernel(plan: Plan, counts: str, *flags: str, main: str = "kernel.cpp
     key = hashlib.sha256(
         repr((text, plan, counts, flags, main, [p.read_text() for p in sorted(FOLDER.iterdir())])).encode()
     )
-    # each user has one: what another made may not be readable, and nobody should run it
+    # one per user: a file made by somebody else may be unreadable, and should not be run
     built = Path(tempfile.gettempdir()) / f"ptylive-emulated-{os.getuid()}-{key.hexdigest()[:16]}"
     with built.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be at it: a general kernel takes ten seconds
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be compiling: a general kernel takes ten seconds
         if not built.exists():
             with tempfile.TemporaryDirectory() as work:
                 (Path(work) / "kernel.cu").write_text(text)
@@ -63,19 +63,19 @@ def _library(plan: Plan, counts: str) -> ctypes.CDLL:
 
 
 class EmulatedKernels:
-    """As ``CudaKernels``, on numpy arrays."""
+    """Like ``CudaKernels``, on numpy arrays."""
 
     xp: ModuleType = np
 
     def __init__(self, plan: Plan, counts: str, resident: int = 3) -> None:
         self.resident = resident
         self.launched: list[tuple[str, int]] = []
-        # one library, and one compilation, for all features
+        # one library, hence one compilation, for all features
         self._plan = plan
         self._library = _library(plan if plan.features is PLAIN else replace(plan, features=Feature.ANY), counts)
 
     def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
-        """Run it and wait."""
+        """Run a kernel and wait for its end."""
         self.launched.append((name, blocks))
         kept = [np.asarray(_address(value) if isinstance(value, np.ndarray) else value) for value in arguments]
         if self._plan.features:
@@ -84,11 +84,11 @@ class EmulatedKernels:
         getattr(self._library, f"run_{name}")(blocks, self._plan.threads, pointers)
 
     def record(self, *_: Any) -> Any:
-        """Nothing here repeats by itself."""
+        """Refuse: launches cannot be recorded here."""
         raise RuntimeError("no device")
 
     def free_bytes(self) -> int:
-        """Plenty."""
+        """Report plenty of memory."""
         return 1 << 30
 
 

@@ -1,6 +1,6 @@
-"""ePIE and LSQ-ML as their papers have them, pattern by pattern in double precision: references of the engines.
+"""Reference implementations of ePIE and LSQ-ML after their papers, pattern by pattern in double precision.
 
-Nothing here is shared with the engines but the numbers that they begin with.
+They share nothing with the engines but the numbers with which they start.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ RIDGE = 0.1
 
 
 def laid_out(dataset, *, absorbing=False, **settings):
-    """A problem whose object begins with some noise: behind an empty one the dark field is rounding.
+    """A problem whose object starts with some noise: behind an empty object the dark field is only rounding.
 
-    absorbing: its modulus is anything from 0.4 to 1.
+    absorbing: its modulus has any value from 0.4 to 1.
     """
     values = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", **settings}
     preset = Preset.from_mapping(values)
@@ -36,7 +36,7 @@ def laid_out(dataset, *, absorbing=False, **settings):
 
 
 def engine(problem, preset, dtype="complex64"):
-    """The engine that a preset names, on arrays in the processor's memory."""
+    """The engine that a preset names, on arrays in host memory."""
     backend = GeneralMultislice(problem.multislice, np, dtype, "arrays")
     layout, scale = problem.layout, problem.strategy.curvature_scale
     objective = Objective(backend, layout, problem.multislice.count, curvature_scale=scale)
@@ -44,7 +44,7 @@ def engine(problem, preset, dtype="complex64"):
 
 
 def finished(solver, state):
-    """The state at the end."""
+    """The state after the last step."""
     while not solver.finished(state):
         state = solver.step(state)
     return state
@@ -52,7 +52,7 @@ def finished(solver, state):
 
 @dataclass
 class Reference:
-    """One slice; object (Y, X), probe (modes, P, P) in real space."""
+    """A reconstruction of one slice; object (Y, X), probe (modes, P, P) in real space."""
 
     problem: object
     object: np.ndarray
@@ -61,26 +61,26 @@ class Reference:
 
     @classmethod
     def of(cls, problem, start):
-        """As a vector of parameters has it, one state of the object."""
+        """Build it from a vector of parameters, with a single object state."""
         transmission, modes = problem.layout.to_complex(start)
         probe = np.fft.ifft2(modes.astype(complex), norm="ortho")
         return cls(problem, transmission[0, 0].astype(complex), probe)
 
     def window(self, n):
-        """Of pattern n in the object."""
+        """Window of pattern n in the object."""
         row, column = self.problem.multislice.corners[n]
         size = self.probe.shape[-1]
         return slice(row, row + size), slice(column, column + size)
 
     def moved(self, waves, n, back=1):
-        """Waves moved by the rest of position n, or back."""
+        """Waves moved by the subpixel part of position n, or back."""
         frequency = np.fft.fftfreq(waves.shape[-1])
         row, column = back * self.problem.multislice.shifts_px[n]
         ramp = np.exp(-2j * np.pi * (frequency[:, None] * row + frequency * column))
         return np.fft.ifft2(np.fft.fft2(waves) * ramp)
 
     def correction(self, n):
-        """The probe there, the object's window, and what takes the exit wave to the measured moduli."""
+        """The probe there, the object's window, and the change of the exit wave towards the measured moduli."""
         given = self.problem.multislice
         probe, window = self.moved(self.probe, n), self.object[self.window(n)]
         far = np.fft.fft2(probe * window, norm="ortho")
@@ -90,7 +90,7 @@ class Reference:
         return probe, window, np.fft.ifft2(far * to_counts, norm="ortho"), loss
 
     def epie(self, batches, object_step=1.0, probe_step=1.0):
-        """An epoch of ePIE; of its parallel form where batches hold several patterns."""
+        """One epoch of ePIE; in its parallel form if batches hold several patterns."""
         total = 0.0
         for batch in batches:
             of_object, of_probe = np.zeros_like(self.object), np.zeros_like(self.probe)
@@ -107,7 +107,7 @@ class Reference:
         self.curve.append(total / self.problem.multislice.count)
 
     def lsq_ml(self, batches, damping=0.1):
-        """An epoch of LSQ-ML."""
+        """One epoch of LSQ-ML."""
         total = 0.0
         for batch in batches:
             of_object, of_probe = np.zeros_like(self.object), np.zeros_like(self.probe)
@@ -133,7 +133,7 @@ class Reference:
         self.curve.append(total / self.problem.multislice.count)
 
     def lengths(self, kept, of_object, of_probe):
-        """Of both steps for each pattern, by least squares on the exit wave."""
+        """Lengths of both steps for each pattern, by least squares on the exit wave."""
         systems, right = [], []
         for n, probe, window, chi in kept:
             changes = np.stack(
@@ -146,5 +146,5 @@ class Reference:
 
 
 def apart(found, reference):
-    """Largest difference of two curves, as a share."""
+    """Largest relative difference of two curves."""
     return float(np.abs(np.asarray(found) / np.asarray(reference) - 1).max())

@@ -23,5 +23,5 @@ def csr(frames: Array) -> tuple[Array, Array, Array]:
 
 
 def event_message(uid: str, first: int, frames: Array) -> FramesMessage:
-    """Patterns (n, Qy, Qx) as a message coded ``events``."""
+    """Patterns (n, Qy, Qx) as a message encoded as ``events``."""
     return FramesMessage(uid, first, len(frames), "events", event_parts(*csr(frames)))

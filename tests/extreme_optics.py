@@ -1,6 +1,6 @@
 """A child process that makes maps, live and from a file, and refines under random optics, with bounded memory.
 
-``python extreme_optics.py FIRST LAST [refine]``: seeds. A line for each; what is no clear refusal ends it.
+``python extreme_optics.py FIRST LAST [refine]``: seeds. Prints a line for each; any error but a clear refusal ends it.
 """
 
 import resource
@@ -29,7 +29,7 @@ SIGNED = {"C10": 50.0, "C12a": 10.0, "C21a": 1e3, "C30": 1e5, "depth_A": 20.0}
 
 
 def values_of(seed: int) -> dict[str, float]:
-    """Optics within six decades of ordinary ones, as far as they are possible; now and then without the pixel size."""
+    """Optics within six decades of ordinary values, as far as they are valid; now and then without the pixel size."""
     chance = np.random.default_rng(seed)
     found = {name: value * 10 ** chance.uniform(-6, 6) for name, value in POSITIVE.items()}
     found |= {name: value * 10 ** chance.uniform(-6, 6) * chance.choice([-1, 1]) for name, value in SIGNED.items()}

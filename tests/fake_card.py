@@ -1,6 +1,6 @@
-"""A cupy with one or more cards on it that are this CPU: the strict device, and the fused kernel compiled by g++.
+"""A cupy whose one or more GPUs are this CPU: the strict device, and the fused kernel compiled by g++.
 
-Stands for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/multislice/fused/cuda.py`` uses them.
+Stands in for cupy's ``RawModule`` and ``cuda`` as far as ``engine/backend/multislice/fused/cuda.py`` uses them.
 """
 
 from collections.abc import Iterator
@@ -25,29 +25,29 @@ HOPPER = {
 
 
 class CompileException(Exception):
-    """What cupy raises where NVRTC refuses."""
+    """The exception that cupy raises if NVRTC refuses."""
 
 
 @dataclass
 class FakeCards:
-    """``module``: to be imported as cupy. refuses: the compiler takes nothing."""
+    """``module``: to be imported as cupy. refuses: the compiler accepts nothing."""
 
     attributes: dict[str, int] = field(default_factory=lambda: dict(HOPPER))
     count: int = 1
     refuses: bool = False
     free_bytes: int = 1 << 30
     kept_bytes: int = 0
-    """By cupy's pool, of arrays that are gone."""
+    """Memory that cupy's pool keeps of arrays that no longer exist."""
     compiled: list[str] = field(default_factory=list)
     """Types of counts for which the kernel was compiled."""
     launches: list[tuple[str, int, int]] = field(default_factory=list)
-    """Name, blocks, threads."""
+    """Name, blocks and threads of each launch."""
 
     pools: list["MemoryPool"] = field(default_factory=list)
-    """Made for recordings."""
+    """Pools made for recordings."""
     graphs: list["Graph"] = field(default_factory=list)
     allocators: list[Any] = field(default_factory=list)
-    """Of the pools in use, the last one first."""
+    """Allocators of the pools in use, in order of use."""
     capturing: bool = False
 
     def _free_all_blocks(self) -> None:
@@ -109,7 +109,7 @@ class MemoryPool:
 
 
 class Graph:
-    """What was captured; it is not done again."""
+    """What was captured; launches are counted, not executed."""
 
     launches = 0
 

@@ -1,4 +1,4 @@
-"""One small file of each kind that the program keeps, and a bit of it turned over."""
+"""One small file of each kind that the program keeps, and a way to flip one of its bits."""
 
 import os
 
@@ -17,12 +17,12 @@ LOG = Log((3.0, 2.5), ("sweep", "lbfgs"), (0.1, 0.2), 2.25)
 
 
 def crowd():
-    """How many times longer everything may take here, because others want the cores as well: 1 on a quiet machine."""
+    """How many times longer everything may take because other programs want the cores as well: 1 on a quiet machine."""
     return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def flipped(content, rng):
-    """The bytes with one bit of them turned over, and which."""
+    """The bytes with one bit flipped, and the place of this bit."""
     at, bit = rng.randrange(len(content)), rng.randrange(8)
     damaged = bytearray(content)
     damaged[at] ^= 1 << bit

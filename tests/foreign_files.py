@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 
 ELEMENTS = {"<u2": (4, 10), "<f4": (6, 2), "<i4": (3, 7)}
-"""Code of the elements of an array in the tags, code of the type of an image."""
+"""Code of an array's elements in the tags, and code of an image's type."""
 
 
 def dm_bytes(tags, version=4):
-    """A file of DigitalMicrograph from nested dictionaries: numbers, text, arrays; names "" for lists of groups."""
+    """A DigitalMicrograph file from nested dictionaries: numbers, text, arrays; names "" for lists of groups."""
     number = ">q" if version == 4 else ">l"
     size = len(struct.pack(number, 0))
 
@@ -61,7 +61,7 @@ def dm_image(data, units, scales, tags=None):
 
 
 def velox(path, images):
-    """A file of Velox: name -> (data (frames, y, x), metadata)."""
+    """A Velox file: name -> (data (frames, y, x), metadata)."""
     with h5py.File(path, "w") as file:
         file["Version"] = np.array([json.dumps({"format": "Velox", "version": "1.0"}).encode()], dtype=object)
         for name, (data, metadata) in images.items():
@@ -72,7 +72,7 @@ def velox(path, images):
 
 
 def velox_metadata(unit="1/m", size=2e8):
-    """What Velox says of a series of a camera."""
+    """Velox's metadata for a camera series."""
     return {
         "BinaryResult": {
             "PixelSize": {"width": str(size), "height": str(size)},

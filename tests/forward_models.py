@@ -1,4 +1,4 @@
-"""Every forward model by its name, for tests of the backends, and how far two of them may be apart."""
+"""Every forward model by name, for tests of the backends, and how much two of them may differ."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def compressed(size, kind, extra=True):
 
 
 def models(size):
-    """Every forward model, for windows of a size."""
+    """Every forward model, for windows of one size."""
     spread = np.zeros((size, size), np.float32)
     spread[:2, :3] = [[0.6, 0.1, 0.05], [0.2, 0.05, 0]]
     return {

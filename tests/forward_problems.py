@@ -26,7 +26,7 @@ P, COUNT, PIXEL_A, WAVELENGTH_A = 8, 3, 0.8, 0.03
 
 
 def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, window=P, **parts):
-    """Random counts (or coefficients) of a window of P pixels or others, upsampled where asked for."""
+    """Random counts (or coefficients) of a window of P pixels or another size, upsampled if requested."""
     rng = np.random.default_rng(3 + slices)
     size = window * parts.get("upsampling", 1)
     q = np.fft.fftfreq(size, PIXEL_A)
@@ -47,7 +47,7 @@ def make_problem(kind=DataTermKind.AMPLITUDE, slices=1, offset=0.1, window=P, **
 
 
 def moved_patterns(problem):
-    """The same patterns, each said to lie elsewhere on the detector, by some pixels and parts of one."""
+    """The same patterns, each assigned another place on the detector, off by whole and fractional pixels."""
     offsets = np.random.default_rng(9).normal(scale=1.5, size=(problem.count, 2))
     return replace(problem, offsets_px=offsets)
 
@@ -66,7 +66,7 @@ def make_planes(problem, modes, object_modes, probes=1):
 
 
 def every_correction(problem):
-    """All of them, away from the model's values; those that the model has a place for."""
+    """All corrections that the model supports, away from the model's values."""
     rng, model = np.random.default_rng(8), problem.model
     tilts, groups = model.tilts, model.aberrations
     return Corrections(
@@ -102,7 +102,7 @@ def near_field():
 
 
 def masks(signed, size=P):
-    """Four masks, orthonormal; products of modelled counts with unsigned ones are at or above 0."""
+    """Four orthonormal masks; unsigned masks keep products with modelled counts at or above 0."""
     rng = np.random.default_rng(5)
     if signed:
         return np.linalg.qr(rng.normal(size=(size * size, 4)))[0].T.astype(np.float32)
@@ -134,11 +134,11 @@ def coefficients(kind, extra_terms=True, size=P):
 
 
 STEPS = {"tilts": 1e-3, "aberrations_A": 5.0, "distances_A": 2.0}
-"""Size of a random change along which a derivative is taken; 0.3 for all others."""
+"""Size of the random change along which a derivative is taken; 0.3 for all others."""
 
 
 def check_gradients(problem, modes, object_modes, probes=1, without=()):
-    """Object, probe and every correction, each along a random direction."""
+    """Check derivatives by object, probe and every correction, each along a random direction."""
     backend = GeneralMultislice(problem, np, "complex128", "double")
     planes, probe = make_planes(problem, modes, object_modes, probes)
     corrections = replace(every_correction(problem), **dict.fromkeys(without))
@@ -159,5 +159,5 @@ def check_gradients(problem, modes, object_modes, probes=1, without=()):
         h = 2e-3
         values = [loss(**{name: at + k * h * direction}) for k in (-2, -1, 1, 2)]
         expected = (values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * h)
-        # fourth order: truncation leaves some 1e-8 at these steps; a derivative near 0 is measured against the loss
+        # fourth order: truncation leaves about 1e-8 at these steps; a derivative near 0 is judged relative to the loss
         assert (derivative * direction).sum() == pytest.approx(expected, rel=1e-6, abs=1e-8 * abs(values[0])), name

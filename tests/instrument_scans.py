@@ -1,9 +1,9 @@
-"""Scans under an imperfect instrument, each beside settings that know of it: tested, and drawn for the document.
+"""Scans with an imperfect instrument, each with settings that model it: tested, and drawn for the document.
 
     python tests/instrument_scans.py docs/pictures/instrument.png     # with tests and checkout on the path
 
-One sheet of MoS2 at 80 kV and 25 mrad from ``ptylive simulate``, a detector of 32 pixels of 2.4 mrad; the seed of a
-case draws vacancies and counts.
+One sheet of MoS2 at 80 kV and 25 mrad from ``ptylive simulate``, with a detector of 32 pixels of 2.4 mrad; the seed of
+a case draws vacancies and counts.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ KNOWN: dict[str, Any] = {
 SOURCE_A = 1.0
 """Full width at half maximum."""
 MOMENTS = 8
-"""Of a pattern that is exposed while the beam moves."""
+"""Number of moments that approximate the exposure of a pattern while the beam moves."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scan and what a refinement is told of it."""
+    """A scan and what a refinement is told about it."""
 
     name: str
     make: Any
-    """Seed to simulated scan and data set."""
+    """Function from a seed to a simulated scan and its data set."""
     told: dict[str, Any]
     without: tuple[dict[str, Any], ...] = ({}, {"probe_modes": 4})
-    """What is refined without being told."""
+    """Settings of the refinements for comparison, which are not told."""
     known: Mapping[str, Any] = field(default_factory=dict)
-    """What every refinement of it is told besides ``KNOWN``."""
+    """Settings of every refinement of the scan, in addition to ``KNOWN``."""
 
 
 def spread(seed):
-    """Counted one pixel away (standard deviation along each axis)."""
+    """Counts spread by one pixel (standard deviation along each axis)."""
     scan = simulated(
         **SHEET, seed=seed, scan_shape=20, scan_step_A=0.8, defocus_A=150, electrons_per_pattern=2e5, point_spread_px=1
     )
@@ -63,7 +63,7 @@ def spread(seed):
 
 
 def varying(seed):
-    """Defocus and astigmatism change from row to row."""
+    """Defocus and astigmatism vary from row to row."""
     rows = 20
     given = {**SHEET, "seed": seed, "scan_shape": rows, "scan_step_A": 0.8, "electrons_per_pattern": 2e4}
     scan = simulated(**given, defocus_A=60)
@@ -76,7 +76,7 @@ def varying(seed):
 
 
 def on_a_slope(seed):
-    """The specimen is inclined: its defocus changes along rows and columns."""
+    """The specimen is inclined: its defocus varies along rows and columns."""
     points = 20
     given = {**SHEET, "seed": seed, "scan_shape": points, "scan_step_A": 0.8, "electrons_per_pattern": 2e4}
     scan = simulated(**given, defocus_A=80)
@@ -90,7 +90,7 @@ def on_a_slope(seed):
 
 
 def of_a_wedge(seed):
-    """SrTiO3 in four slices, 80 Å thick in the middle, 40 % less in the first row and more in the last."""
+    """SrTiO3 in four slices, 80 Å thick in the middle, 40 % less in the first row and 40 % more in the last."""
     rows = 20
     scan = simulated(
         specimen="crystal",
@@ -118,7 +118,7 @@ def of_a_wedge(seed):
 
 
 def moving(seed):
-    """Each pattern is exposed over the whole step, by eight moments of it."""
+    """Each pattern is exposed over the whole step, approximated by eight moments."""
     step_A = 1.2
     scan = simulated(**SHEET, seed=seed, scan_shape=18, scan_step_A=step_A, defocus_A=50, electrons_per_pattern=2e4)
     every, middle, mean = np.arange(scan.header.frames), scan.trajectory.positions_A.copy(), 0.0
@@ -130,7 +130,7 @@ def moving(seed):
 
 
 def of_a_wide_source(seed):
-    """A source of 1 Å (full width at half maximum), five places along each axis."""
+    """A source of 1 Å (full width at half maximum), sampled at five places along each axis."""
     scan = simulated(
         **SHEET,
         seed=seed,
@@ -161,7 +161,7 @@ CASES = (
 
 
 def refined(scan, dataset, **settings):
-    """Result, phases found and true, and figures: correlation, rms error in rad."""
+    """Result, found and true phases, and figures: correlation, rms error in rad."""
     result = refine(dataset, Preset.from_mapping({**KNOWN, **settings}), backend="cpu")
     found, true = found_and_true(scan, result)
     figures = {"correlation": agreement(found, true), "error": float(np.sqrt(((found - true) ** 2).mean()))}
@@ -169,7 +169,7 @@ def refined(scan, dataset, **settings):
 
 
 def draw(path: str, seed: int = 1) -> None:
-    """A picture of all cases: truth, not told, told."""
+    """Draw a picture of all cases: truth, not told, told."""
     cells = []
     for case in CASES:
         scan, dataset = case.make(seed)

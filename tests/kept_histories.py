@@ -1,4 +1,4 @@
-"""Histories of a refinement that nobody made: an object that grows brighter, positions that move."""
+"""Made-up histories of a refinement: an object that grows brighter, positions that move."""
 
 import numpy as np
 

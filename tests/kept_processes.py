@@ -1,4 +1,4 @@
-"""Processes that record and that read files, for many tests: fixtures for folders whose tests start some."""
+"""Recorder and file-reader processes shared by many tests: fixtures for folders whose tests start such processes."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from ptylive.streamer.recording.converter import RecorderProcess
 from ptylive.streamer.vetting.worker import FileWorker
 
 SPARE: list[tuple[dict[str, str], subprocess.Popen[str]]] = []
-"""Recorders that nobody uses, and the environment that each was started in."""
+"""Idle recorders, and the environment in which each was started."""
 READERS: list[tuple[object, subprocess.Popen[bytes]]] = []
-"""Readers of files that nobody uses, and what each was started with."""
+"""Idle file readers, and what each was started with."""
 MOST_READERS = 4
 
 
@@ -21,9 +21,9 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def a_recorder_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second of imports for each of some hundred tests: an idle recorder serves the next test too.
+    """Keep an idle recorder for the next test: each start costs half a second of imports, in some hundred tests.
 
-    It knows nothing of what it has recorded. Marked ``own_recorder``: tests that look at the process itself.
+    It remembers nothing of what it has recorded. Marked ``own_recorder``: tests that examine the process itself.
     """
     if request.node.get_closest_marker("own_recorder") is not None:
         return
@@ -56,7 +56,8 @@ def a_recorder_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.Mo
 
 @pytest.fixture(autouse=True)
 def a_reader_that_stays(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for the process that opens files, of which a receiver may have three. It keeps nothing of a file either.
+    """The same for the process that opens files, of which a receiver may have three. It remembers nothing of a file
+    either.
 
     Tests of that process itself, in the folder ``vetting``, have their own.
     """

@@ -1,4 +1,4 @@
-"""A small crystal and the tilt series that the product's own model gives of it."""
+"""A small crystal and its tilt series, computed with the product's own model."""
 
 import numpy as np
 
@@ -9,18 +9,18 @@ from ptylive.engine.larbed.tilt_series import TiltSeries, raster_tilts
 
 ENERGY_EV, CELL_A, PIXELS, ELECTRONS = 120e3, np.array([[4.0, 0.0], [0.4, 3.6]]), 8, 1e6
 ATOMS = ((0.0, 0.0, 12.0), (0.45, 0.55, 7.0), (0.5, 0.1, 4.0))
-"""Fractions of the cell, and volts of its structure factors over 0.1, blurred by 0.2 Å."""
+"""Fractional coordinates in the cell, and volts of the structure factors divided by 0.1, blurred by 0.2 Å."""
 GRID = CrystalGrid(CELL_A, PIXELS)
 
 
 def reflections():
-    """(49, 2) all that 8 pixels tell apart."""
+    """(49, 2): all reflections that 8 pixels distinguish."""
     orders = np.arange(-3, 4)
     return np.stack(np.meshgrid(orders, orders, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 def potential_V():
-    """(P, P) of Gaussian columns, its mean 0."""
+    """Potential (P, P) of Gaussian columns with mean 0."""
     h, k = np.meshgrid(GRID.orders, GRID.orders, indexing="ij")
     spectrum = np.zeros((PIXELS, PIXELS), complex)
     for row, col, volts in ATOMS:
@@ -31,14 +31,14 @@ def potential_V():
 
 
 def crystal(thickness_A=96.0, slices=24, centre_mrad=(0.0, 0.0), brightness=1.0, background=0.0):
-    """What the series below are of."""
+    """The crystal of the series below."""
     phase = potential_V() * interaction_rad_per_VA(ENERGY_EV) * thickness_A / slices
     beams = len(reflections())
     return Crystal(phase, thickness_A, slices, np.array(centre_mrad), brightness, np.full(beams, background))
 
 
 def series_of(specimen, tilts=11, most_mrad=40.0, seed=None):
-    """Expected counts, or counts drawn with a seed."""
+    """A series of expected counts, or of counts drawn with a seed."""
     step = 2 * most_mrad / (tilts - 1)
     hk = reflections()
     nothing = np.zeros((tilts**2, len(hk)), np.float32)

@@ -22,7 +22,7 @@ class Layered:
     """A specimen of layers ``distance_A`` apart, and how it is scanned."""
 
     transmission: np.ndarray
-    """(slices, Y, X) complex."""
+    """Complex transmissions (slices, Y, X)."""
     distance_A: float
     points: int
     step_px: int = 2
@@ -31,21 +31,21 @@ class Layered:
     counts: float = 1000.0
     seed: int = 0
     current: float = 0.0
-    """Share by which the beam current rises and falls along the rows, once over the scan."""
+    """Fraction by which the beam current rises and falls along the rows, once over the scan."""
 
     @property
     def given(self) -> dict:
-        """Settings of a refinement that knows slices and thickness."""
+        """Settings of a refinement that knows the number of slices and the thickness."""
         slices = len(self.transmission)
         return {"num_slices": slices, "slice_distances_A": [self.distance_A]} if slices > 1 else {"num_slices": 1}
 
     def scan(self) -> Dataset:
-        """Counted electrons."""
+        """The scan with counted electrons."""
         k = (np.arange(PIXELS) - PIXELS // 2) * PIXEL_INVA
         radius = np.hypot(k[:, None], k[None, :])
         aperture = np.clip((SEMIANGLE_MRAD * 1e-3 / LAMBDA_A - radius) / PIXEL_INVA + 0.5, 0, 1)
         wave = np.fft.ifftshift(aperture * np.exp(1j * np.pi * LAMBDA_A * self.defocus_A * radius**2))
-        probe = np.fft.fftshift(np.fft.ifft2(wave))  # on pixel P // 2
+        probe = np.fft.fftshift(np.fft.ifft2(wave))  # centred on pixel P // 2
         between = np.exp(-1j * np.pi * LAMBDA_A * self.distance_A * np.fft.ifftshift(radius) ** 2)
         corner = self.step_px * np.stack(np.meshgrid(*2 * [np.arange(self.points)], indexing="ij"), -1).reshape(-1, 2)
         patterns = np.empty((len(corner), PIXELS, PIXELS))
@@ -80,7 +80,7 @@ class Layered:
         )
 
     def found(self, result) -> np.ndarray:
-        """The refined transmission (slices, Y, X) on the pixels of the specimen between the outermost points."""
+        """The refined transmission (slices, Y, X) on the specimen's pixels between the outermost points."""
         first = np.rint(np.asarray(result.origin_A) / PIXEL_A).astype(int)
         low, high = PIXELS // 2, PIXELS // 2 + self.step_px * (self.points - 1) + 1
         rows, columns = (slice(low - at, high - at) for at in first)
@@ -93,7 +93,7 @@ class Layered:
 
 
 def side(points: int, step_px: int = 2) -> int:
-    """Pixels along a side of a specimen that a scan of so many points needs."""
+    """Pixels along a side of a specimen for a scan with this many points."""
     return step_px * (points - 1) + PIXELS
 
 
@@ -105,16 +105,16 @@ def atoms(shape: tuple[int, int], places_px: np.ndarray, height: float, sigma_A:
 
 
 def column_places(size_px: int, spacing_A: float, rng: np.random.Generator) -> np.ndarray:
-    """A square lattice of columns, a tenth of them missing."""
+    """Places of a square lattice of columns, with a tenth of them missing."""
     at = np.arange(0, size_px, spacing_A / PIXEL_A)
     places = np.stack(np.meshgrid(at, at, indexing="ij"), -1).reshape(-1, 2)
     return places[rng.random(len(places)) > 0.1]
 
 
 def errors(found: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """Root mean square errors over all slices: of phases and moduli; correlation of the phases.
+    """Root mean square errors over all slices of phases and moduli, and the correlation of the phases.
 
-    The mean phase of a slice says nothing, and the mean modulus is that of the probe's normalisation.
+    The mean phase of a slice is arbitrary, and its mean modulus follows from the normalisation of the probe.
     """
     phase, wanted = (np.angle(each) - np.angle(each).mean(axis=(-2, -1), keepdims=True) for each in (found, true))
     size, size_wanted = (np.abs(each) / np.abs(each).mean() for each in (found, true))

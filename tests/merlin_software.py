@@ -12,7 +12,7 @@ KNOWN = {"SOFTWAREVERSION": "1.6.1.217", "COUNTERDEPTH": "12", "TRIGGERSTART": "
 
 
 class Software:
-    """Answers by a table; ``answers`` win: bytes, None for no answer at all."""
+    """Answers from a table, which ``answers`` overrides: bytes, or None for no answer at all."""
 
     def __init__(self, *, counts_comma: bool) -> None:
         self.counts_comma = counts_comma
@@ -32,7 +32,7 @@ class Software:
                 return
             with connection:
                 connection.settimeout(PATIENCE_S)
-                with contextlib.suppress(OSError):  # a client that has seen enough
+                with contextlib.suppress(OSError):  # a client that has disconnected
                     while prefix := connection.recv(15, socket.MSG_WAITALL):
                         self._answer(connection, connection.recv(int(prefix[4:14]) - 1, socket.MSG_WAITALL).decode())
 

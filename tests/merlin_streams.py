@@ -11,7 +11,7 @@ from ptylive.streamer.wire import Message
 
 
 def of_stream(inlet: Inlet, stream: bytes, chance: random.Random) -> tuple[list[Message], list[str]]:
-    """What bytes become that are read in pieces, with all that the splitter hands on together; reasons of refusals."""
+    """Messages from bytes read in pieces, handled together as the splitter passes them on; reasons of refusals."""
     splitter = MpxSplitter()
     out: list[Message] = []
     reasons, at = [], 0
@@ -35,5 +35,5 @@ def of_stream(inlet: Inlet, stream: bytes, chance: random.Random) -> tuple[list[
 
 
 def as_message(taken: Taken) -> Message:
-    """Frames that are handed on as they came, decoded."""
+    """Frames that are passed on as they came, decoded."""
     return taken.decoded() if isinstance(taken, FrameBlock) else taken

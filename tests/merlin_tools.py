@@ -1,4 +1,4 @@
-"""Merlin's messages as its software spells them, made here from the public descriptions, byte by byte."""
+"""Merlin's messages as its software writes them, made here from the public descriptions, byte by byte."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,19 +10,19 @@ from ptylive.schema.model import Array
 CHIP = 256
 DTYPES = {"U08": ">u1", "U16": ">u2", "U32": ">u4"}
 GROUPS = {6: (8, 1), 12: (4, 2)}
-"""Bits of a counter -> pixels in a group, bytes of each."""
+"""Bits of a counter -> pixels in a group, bytes of each group."""
 HEADER_BYTES = {1: 384, 4: 768}
 CHIP_FIELDS = ",3RX" + ",068,511,000" * 9
 START = datetime(2024, 4, 25, 15, 50, 41, 49778)
 
 
 def mpx(body: bytes) -> bytes:
-    """A message as it is on the wire: the length counts the comma before the body."""
+    """A message as sent: the length includes the comma before the body."""
     return b"MPX,%010d," % (len(body) + 1) + body
 
 
 def acquisition_header(frames: int, depth: int = 12, **more: Any) -> bytes:
-    """``HDR,`` as Merlin writes it, filled up to 2048 bytes; further lines by their names with _ for blanks."""
+    """``HDR,`` as Merlin writes it, padded to 2048 bytes; further lines by their names with _ for blanks."""
     lines = [
         "HDR,\t",
         "Time and Date Stamp (day, mnth, yr, hr, min, s):\t25/04/2024 15:50:40",
@@ -40,7 +40,7 @@ def acquisition_header(frames: int, depth: int = 12, **more: Any) -> bytes:
 
 
 def frame_header(number: int, pixels: str, shape: tuple[int, int], **fields: Any) -> bytes:
-    """``MQ1,`` with sequence number ``number`` (from 1), a microsecond after the one before it; depth None: without the
+    """``MQ1,`` with sequence number ``number`` (from 1), a microsecond after the one before; depth None: without the
     extension.
     """
     chips, depth = fields.get("chips", 1), fields.get("depth", 12)
@@ -55,7 +55,7 @@ def frame_header(number: int, pixels: str, shape: tuple[int, int], **fields: Any
 
 
 def frame(number: int, pixels: str, stored: Array, **fields: Any) -> bytes:
-    """A frame of processed pixels (rows, columns) as Merlin stores them: its first row is the lowest of the picture."""
+    """A frame of processed pixels (rows, columns) as Merlin stores them: its first row is the bottom of the picture."""
     return frame_header(number, pixels, stored.shape, **fields) + stored.astype(DTYPES[pixels]).tobytes()
 
 
@@ -68,7 +68,7 @@ def packed_line(line: Array, depth: int) -> bytes:
 
 
 def raw_frame(number: int, stored: Array, depth: int, layout: str = "1x1", **fields: Any) -> bytes:
-    """A raw frame of a pattern as Merlin would store it processed (gaps included)."""
+    """A raw frame of a pattern that Merlin would store like this if processed (gaps included)."""
     if depth == 24:
         body = b"".join(_raw_pixels(part, 12, layout) for part in (stored >> 12, stored & 0xFFF))
         columns = 2 * _raw_columns(stored, layout)

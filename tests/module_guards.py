@@ -1,4 +1,4 @@
-"""Which tests reach which modules: through what they import, the helpers they use, or a name by which it is loaded."""
+"""Which tests reach which modules: through imports, through helpers, or by the name that loads a module."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ REGISTERED = (
     "engine/refine/data_terms/",
 )
 STEPS = 3
-"""A guard imports the module (1), or what imports it (2); one of the module's own room may be a step farther (3)."""
+"""A guard imports the module (1), or what imports it (2); in the module's own room, one step more is allowed (3)."""
 
 
 def dotted(path: Path) -> str:
@@ -29,7 +29,7 @@ def dotted(path: Path) -> str:
 
 @cache
 def sources() -> dict[str, Path]:
-    """Every module of the program by its name."""
+    """Every module of the program by name."""
     return {dotted(p.relative_to(ROOT)): p for room in ROOMS for p in sorted((ROOT / room).rglob("*.py"))}
 
 
@@ -50,7 +50,7 @@ def _imported(path: Path) -> frozenset[str]:
 
 @cache
 def _files(test: Path) -> frozenset[Path]:
-    """A test file, the helpers in tests/ that it imports, and theirs; and the conftest.py of its folders."""
+    """A test file, the helpers in tests/ that it imports, directly or not; and the conftest.py of its folders."""
     found, waiting = set(), [test, *(f / "conftest.py" for f in test.parents if f != TESTS and f.is_relative_to(TESTS))]
     while waiting:
         path = waiting.pop()
@@ -62,12 +62,12 @@ def _files(test: Path) -> frozenset[Path]:
 
 @cache
 def _named(test: Path) -> frozenset[str]:
-    """Words in the code of a test and its helpers: names of commands, maps and terms that are loaded by them."""
+    """Words in the code of a test and its helpers: names of commands, maps and terms that are loaded by name."""
     return frozenset(word for path in _files(test) for word in re.findall(r"[A-Za-z_]\w*", path.read_text()))
 
 
 def _known(names: Iterable[str]) -> set[str]:
-    """Modules of the program among names, and what packages among them hand on of their own modules."""
+    """Modules of the program among names, including modules that packages among them re-export."""
     found, waiting = set(), set(names) & sources().keys()
     while waiting:
         found |= waiting
@@ -77,7 +77,7 @@ def _known(names: Iterable[str]) -> set[str]:
 
 
 def steps_to(test: Path, module: str) -> int:
-    """How far a module is: 1, the test imports it; 2, it imports what imports it; …; STEPS + 1: farther, or never."""
+    """Import steps to a module: 1, the test imports it; 2, it imports what imports it; …; STEPS + 1: more, or never."""
     seen = front = _known(name for path in _files(test) for name in _imported(path))
     for step in range(1, STEPS + 1):
         if module in seen:
@@ -89,7 +89,7 @@ def steps_to(test: Path, module: str) -> int:
 
 @cache
 def _mutants() -> dict[str, frozenset[str]]:
-    """Tests that notice a bug planted in a file (tests/mutants.toml)."""
+    """Tests that notice bugs planted in a file (tests/mutants.toml)."""
     table = tomllib.loads((TESTS / "mutants.toml").read_text())
     return {
         file: frozenset([*entry["tests"], *(t for one in entry["mutants"].values() for t in one.get("tests", ()))])
@@ -98,7 +98,7 @@ def _mutants() -> dict[str, frozenset[str]]:
 
 
 def guards(test: str, file: str) -> bool:
-    """Whether a test file (relative to tests/) has to do with a module: notices its bugs, reaches or names it."""
+    """Whether a test file (relative to tests/) concerns a module: notices its bugs, reaches it or names it."""
     if f"tests/{test}" in _mutants().get(file, ()):
         return True
     path = TESTS / test
@@ -107,7 +107,7 @@ def guards(test: str, file: str) -> bool:
 
 
 def _names_of(file: str) -> set[str]:
-    """Of a module: its own, those of its classes, and the settings it speaks of."""
+    """Names belonging to a module: its own, those of its classes, and the settings it mentions."""
     found = {Path(file).stem}
     for node in ast.walk(ast.parse((ROOT / file).read_text())):
         if isinstance(node, ast.ClassDef):
@@ -118,7 +118,7 @@ def _names_of(file: str) -> set[str]:
 
 
 def loaded_by_name(file: str) -> bool:
-    """Whether a module is loaded by its name and imported by none: a command, a map, a term."""
+    """Whether a module is loaded by name and imported by none: a command, a map, a term."""
     name = dotted(Path(file))
     folders = (
         "server/cli/commands/",

@@ -1,4 +1,4 @@
-"""What the manual of NeXus asks of a file that can be plotted: the rules as a list of breaches."""
+"""Requirements of the NeXus manual for plottable files, returned as a list of violations."""
 
 import re
 
@@ -23,7 +23,7 @@ def breaches(file):
 
 
 def plot_breaches(group):
-    """Of one NXdata group."""
+    """Violations in one NXdata group."""
     if group.attrs.get("NX_class") != "NXdata":
         return ["is no NXdata"]
     signal = group.get(group.attrs.get("signal", "-"))

@@ -1,15 +1,15 @@
-"""Folders as they are found: among good files, everything that is none."""
+"""Folders as found in practice: good files among all sorts of things that are not."""
 
 import os
 import shutil
 from pathlib import Path
 
 LOOP = Path(__file__).parent / "damaged" / "attribute_loop.h5"
-"""A recording with one flipped bit: reading its attributes never ends. Open it only where that is stopped."""
+"""A recording with one flipped bit: reading its attributes never ends. Only open it where reading is time-limited."""
 
 
 def fill_with_odd_things(folder: Path, suffix: str = ".h5") -> list[str]:
-    """Put things that are no files of ``suffix`` into a folder under such names; their names."""
+    """Put things that are not files of kind ``suffix`` into a folder under such names; return their names."""
     made = {
         name: folder / f"{name}{suffix}" for name in ("dir", "fifo", "nowhere", "circle", "empty", "sparse", "text")
     }

@@ -13,7 +13,7 @@ import pytest
 
 
 def pip(*arguments: object, timeout_s: float = 600) -> None:
-    """pip of the running Python; skips when there is no package index."""
+    """pip of the running Python; skips the test if there is no package index."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s)
     if done.returncode:
@@ -21,7 +21,7 @@ def pip(*arguments: object, timeout_s: float = 600) -> None:
 
 
 def python_with(variable: str, folder: Path, *packages: str) -> Path:
-    """A Python with packages: that which the environment's ``variable`` names, or a new one in ``folder``."""
+    """A Python with packages: the one that the environment's ``variable`` names, or a new one in ``folder``."""
     if variable in os.environ:
         return Path(os.environ[variable])
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -32,7 +32,7 @@ def python_with(variable: str, folder: Path, *packages: str) -> Path:
 
 @contextmanager
 def process(*command: object) -> Iterator["subprocess.Popen[str]"]:
-    """A process and those it starts itself, ended at the end."""
+    """A process and its own children, ended at the end."""
     running = subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""Experiments for tests of `ptylive plan`: that of its documentation, with what is changed."""
+"""Experiments for tests of `ptylive plan`: the documented experiment with changes."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ DOCUMENTED = {
     "dwell_time_us": 100.0,
 }
 LAMBDA_A = 0.04175716056489365
-"""80 keV, by abTEM 1.0.11."""
+"""At 80 keV, from abTEM 1.0.11."""
 
 
 def experiment(pixels: tuple[int, int] | None = (256, 256), **values: Any) -> Experiment:
-    """The documented experiment; values with None are not known; those of no metadata go to the experiment."""
+    """The documented experiment; values that are None are unknown; values other than metadata go to the experiment."""
     own = {"beam_current_pA": 10.0, "thickness_A": 200.0}
     own.update(
         {name: values.pop(name) for name in ("beam_current_pA", "dose_e_per_A2", "thickness_A") if name in values}

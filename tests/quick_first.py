@@ -1,4 +1,4 @@
-"""Parameters of which some are asked by every run of the tests, and the others by ``-m slow``."""
+"""Parameters of which some are tested in every run, and the others with ``-m slow``."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,9 +8,7 @@ from _pytest.mark import ParameterSet
 
 
 def quick_first(values: Iterable[Any], quick: int = 1) -> list[Any]:
-    """The values of ``parametrize``, all but the first ``quick`` of them marked ``slow``; a tuple is one of several
-    arguments.
-    """
+    """Values for ``parametrize``, with all but the first ``quick`` marked ``slow``; a tuple holds several arguments."""
     return [value if number < quick else _slow(value) for number, value in enumerate(values)]
 
 

@@ -1,6 +1,6 @@
-"""cupy in the place of ``strict_device``: with ``pytest --card`` the tests of a device run on a GPU.
+"""cupy in place of ``strict_device``: with ``pytest --card`` device tests run on a GPU.
 
-How often the host waits cannot be counted there: counts compare as expected.
+Waits of the host cannot be counted there, so counts compare equal to anything expected.
 """
 
 from types import ModuleType
@@ -14,7 +14,7 @@ Ufunc = cupy.ufunc
 
 
 class Uncounted:
-    """A count that nobody took: no comparison with it fails."""
+    """A count that was not measured: every comparison with it succeeds."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -30,11 +30,11 @@ class Traffic:
     to_host = to_device = Uncounted()
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: there is nothing to reset."""
 
 
 class Card(ModuleType):
-    """cupy, and ``traffic``."""
+    """cupy, with ``traffic``."""
 
     traffic = Traffic()
 

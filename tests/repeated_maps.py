@@ -1,4 +1,4 @@
-"""Maps of scans of drawn places, made without any scan: a smooth random field, shifted, with noise."""
+"""Maps of scans of random places, made without a scan: a smooth random field, shifted, with noise."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ SIDE, STEP_A, RINGS = 64, 0.5, 14
 
 
 def place(seed: int, side: int = 3 * SIDE, blur_A: float = 0.6) -> np.ndarray:
-    """A field (side, side) that is periodic, of standard deviation 1."""
+    """A periodic field (side, side) with standard deviation 1."""
     made = _filtered(np.random.default_rng(seed).normal(size=(side, side)), blur_A)
     return made / made.std()
 
 
 def lattice(period_px: float, side: int = 3 * SIDE) -> np.ndarray:
-    """A square lattice of standard deviation 1."""
+    """A square lattice of cosines."""
     turned = np.cos(2 * np.pi * np.arange(side) / period_px)
     return turned[:, None] + turned
 

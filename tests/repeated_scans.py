@@ -1,4 +1,4 @@
-"""Scans of one drawn specimen that are counted again and again, and how far their refinements scatter."""
+"""Repeated scans of one random specimen with new counting noise, and how much their refinements scatter."""
 
 from pathlib import Path
 
@@ -20,14 +20,14 @@ POINTS, PIXELS, WINDOW_PX = 32, 48, 2.0
 
 
 def drawn(seed: int) -> dict:
-    """Specimen, microscope and dose of a seed, as settings of a simulation; kinds in turn."""
+    """Specimen, microscope and dose of a seed, as settings of a simulation; the kinds alternate."""
     rng = np.random.default_rng([seed, 77])
     kind, energy = KINDS[seed % len(KINDS)], float(rng.choice([60e3, 80e3, 120e3, 200e3, 300e3]))
     semiangle, wavelength = float(rng.uniform(12, 30)), wavelength_A(energy)
     highest = semiangle * float(rng.uniform(1.5, 2.2))
     side = wavelength * 1e3 / (2 * highest / PIXELS)
     radius = side * float(rng.uniform(0.05, 0.25))
-    # the field is wider than the window: a ramp taken out of a smaller one would take its lowest frequencies along
+    # the field is larger than the window: a ramp fitted to a smaller one would remove its lowest frequencies
     step = max(float(rng.uniform(0.15, 0.35)) * max(radius, 610 * wavelength / semiangle), side / POINTS)
     settings = {
         "specimen": kind,
@@ -49,7 +49,7 @@ def drawn(seed: int) -> dict:
 
 
 def repeats(settings: dict, count: int, **preset: object) -> list:
-    """Refinements of scans that differ by their counting noise alone."""
+    """Refinements of scans that differ only in their counting noise."""
     scan = SimulatedScan.of(SimulationSettings.of(settings), Path("none.h5"))
     every = np.arange(scan.header.frames)
     mean = np.maximum(scan.frames(every), 0)
@@ -64,7 +64,7 @@ def repeats(settings: dict, count: int, **preset: object) -> list:
     calibration = Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
     thick = settings["specimen"] == "crystal"
     depth = {"num_slices": 3, "total_thickness_A": settings["thickness_A"]} if thick else {"num_slices": 1}
-    depth["refine_drift"] = False  # whether there is any is decided anew for each repeat, and moves what it shows
+    depth["refine_drift"] = False  # it would be decided anew for each repeat, and it moves the object
     wanted = Preset.from_mapping({**depth, **preset})
     found = []
     for number in range(count):
@@ -74,11 +74,11 @@ def repeats(settings: dict, count: int, **preset: object) -> list:
 
 
 def scatter(results: list) -> tuple[np.ndarray, np.ndarray]:
-    """Deviation of the phase that the first of some results tells, and that with which all of them scatter."""
+    """Deviation of the phase reported by the first result, and that with which all results scatter."""
     first = results[0]
     area = scanned_area(first.object.shape[2:], first.origin_A, first.positions_A, first.object_sampling_A[0])
     turned = np.array([np.exp(1j * np.angle(one.object.mean(axis=0)).sum(axis=0)[area]) for one in results])
-    turned *= np.exp(-1j * np.angle(turned.sum(axis=(1, 2), keepdims=True)))  # the constant phase is nobody's
+    turned *= np.exp(-1j * np.angle(turned.sum(axis=(1, 2), keepdims=True)))  # the constant phase is arbitrary
     apart = np.angle(turned * turned.mean(axis=0).conj())
     apart = np.array([without_ramp(one) for one in apart])
     apart -= apart.mean(axis=0)

@@ -1,4 +1,4 @@
-"""What tests of replaying share: a small file, and a control socket that knows one command."""
+"""Shared by tests of replaying: a small file, and a control socket that knows one command."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def native(path: Path, **attributes: object) -> Path:
 def control_of(
     safe_ranges: Callable[[str], list[tuple[int, int]]], address: str = "tcp://127.0.0.1:*"
 ) -> Iterator[str]:
-    """A control socket that knows one command, `received`."""
+    """A control socket that only supports `received`."""
     context = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.linger = 0

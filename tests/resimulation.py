@@ -1,7 +1,7 @@
-"""New scans of the specimens of the shared sets: the same projected phase seen by another probe, in another geometry.
+"""New scans of the specimens in the shared sets: the same projected phase with another probe, in another geometry.
 
-Single slice, source size and focal spread by four samples, Poisson noise. What is made this way was never looked at
-when the calibration was written: it judges it.
+Single slice, source size and focal spread by four samples, Poisson noise. These scans were never used while the
+calibration was written, so they can judge it.
 """
 
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ FOCAL_SAMPLES = np.array([-1.34, -0.45, 0.45, 1.34])
 
 @dataclass(frozen=True)
 class Microscope:
-    """How a specimen is looked at. Lengths in Å, dose in electrons per Å^2."""
+    """How a specimen is imaged. Lengths in Å, dose in electrons per Å^2."""
 
     energy_eV: float
     semiangle_mrad: float
@@ -41,13 +41,13 @@ class Microscope:
     window: int = 64
     """Detector pixels along a side; the pixel is 1/(window x sampling of the phase)."""
     binning: int = 2
-    """Pixels of the specimen's phase that are put together first."""
+    """Pixels of the specimen's phase that are averaged first, along each side."""
     seed: int = 0
 
 
 @dataclass
 class Resimulation:
-    """Frames (N, n, n) uint16 of which only energy, semi-angle, step and detector pixel are told."""
+    """Frames (N, n, n) uint16 with only energy, semi-angle, step and detector pixel stated."""
 
     microscope: Microscope
     header: ScanHeader
@@ -88,11 +88,11 @@ class Resimulation:
             yield FrameBatch("resimulated", index, self.frames[index])
 
     def knowing(self, **values) -> "Resimulation":
-        """The same scan with some values told."""
+        """The same scan with further values stated."""
         return replace(self, header=overlay(self.header, values), _store=None)
 
     def calibrate(self, share: float = 1.0) -> Calibration:
-        """Calibration when that share of the rows has arrived."""
+        """Calibration when this fraction of the rows has arrived."""
         if self._store is None:
             self._store = reconstruct(self.header, self.batches, methods=["bf"])[0].store
         rows = round(share * self.microscope.shape[0])

@@ -1,4 +1,4 @@
-"""Writers of one results file, to be run in processes of their own."""
+"""Writers of one results file, to be run in separate processes."""
 
 import time
 from pathlib import Path
@@ -15,7 +15,7 @@ SETTINGS = {"version": "test"}
 
 
 def small_result(number: float, side: int = 16) -> RefineResult:
-    """A refinement whose object says which one it is."""
+    """A refinement whose object identifies it."""
     return RefineResult(
         object=np.full((1, 1, side, side), number, np.complex64),
         object_sampling_A=(0.2, 0.2),
@@ -58,7 +58,7 @@ def save_until(path: Path, stop: Path) -> None:
 
 
 def append_for_ever(path: Path, ready: Path, side: int) -> None:
-    """Until it is killed."""
+    """Write until killed."""
     ready.touch()
     for number in range(10**6):
         refine(path, number, side=side)

@@ -20,7 +20,7 @@ PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
 
 
 class Server:
-    """A `ptylive serve` process and the ways to talk to it."""
+    """A `ptylive serve` process and ways to communicate with it."""
 
     def __init__(self, folder: Path, *options: str, data: str = "", control: str = "") -> None:
         free_data, free_control = free_addresses()
@@ -100,7 +100,7 @@ def ptylive(*arguments: object, timeout_s: float = 250.0) -> subprocess.Complete
 
 
 def ptylive_here(*arguments: object) -> subprocess.CompletedProcess:
-    """The same within this process, for commands that neither stay nor set up signals: no second for its start."""
+    """Run a command in this process, which saves a second; for commands that neither stay nor set up signals."""
     command, out, err = ["ptylive", *map(str, arguments)], io.StringIO(), io.StringIO()
     status = 0
     with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", command):
@@ -112,6 +112,6 @@ def ptylive_here(*arguments: object) -> subprocess.CompletedProcess:
 
 
 def last_json(done: subprocess.CompletedProcess) -> dict:
-    """The JSON object of a command that must have succeeded."""
+    """The JSON object printed by a command, which must have succeeded."""
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -1,4 +1,4 @@
-"""A corner of a scan that comes with the program: quicker to replay, convert and distort than all of it."""
+"""A corner of a bundled scan: faster to replay, convert and distort than the whole."""
 
 from pathlib import Path
 

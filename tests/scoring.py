@@ -1,4 +1,4 @@
-"""How well a refined object agrees with the truth of a shared data set: the zoo's judge, at a blur of 0.15 Å."""
+"""How well a refined object agrees with the truth of a shared data set: the zoo's scoring, at a blur of 0.15 Å."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.zoo.score import Reconstruction, Truth, correlation, level, scor
 
 BLUR_A = 0.15
 SEARCH_A = 1.2
-"""Less than the distance of neighbouring columns in any of these sets."""
+"""Less than the distance between neighbouring columns in any of these sets."""
 
 
 def object_correlation(path: Path, result) -> float:
@@ -21,7 +21,7 @@ def object_correlation(path: Path, result) -> float:
 
 
 def object_score(path: Path, result) -> dict[str, Any]:
-    """All figures of a refinement's object; ``slice_corr``, slice by slice, where the truth has as many."""
+    """All scores of a refinement's object; ``slice_corr``: slice by slice, if the truth has the same number."""
     truth, slices = read_truth(path)
     phase = np.angle(result.object[0]).astype(float)
     found = Reconstruction(phase, tuple(result.object_sampling_A), tuple(result.origin_A))
@@ -44,7 +44,7 @@ def read_truth(path: Path) -> tuple[Truth, np.ndarray]:
 
 
 def slice_correlations(truth: Truth, slices: np.ndarray, found: Reconstruction, shift_A) -> list[float]:
-    """Each slice by itself, moved as their sum was."""
+    """Correlation of each slice alone, shifted as their sum was."""
     places, inside = truth.field()
     where = places + np.reshape(shift_A, (2, 1, 1))
     return [

@@ -1,4 +1,4 @@
-"""A refinement process that says what it is told to, for tests of whoever starts one."""
+"""A refinement process that follows a script, for tests of code that starts one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def progress(epoch: int, **more) -> dict:
 class Scripted:
     """Stands in for :class:`ptylive.server.refinement.job_process.JobProcess`.
 
-    ``script`` holds messages, functions of the job that are called, and ``"wait"``: until it is told something.
+    ``script`` holds messages, functions that are called with the job, and ``"wait"``: until a message is sent to it.
     """
 
     script: ClassVar[list] = []

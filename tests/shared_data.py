@@ -1,4 +1,4 @@
-"""Where tests find the data sets that are not in the repository; they skip with a reason where those are absent."""
+"""Paths of the data sets that are not in the repository; tests skip with a reason if these are absent."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ ROOTS.append(Path(__file__).resolve().parents[2] / "shared" / "data")
 
 
 def shared_data(name: str) -> Path:
-    """Path of ``<name>.h5`` among the shared data sets; skips the calling test where it isn't there."""
+    """Path of ``<name>.h5`` among the shared data sets; skips the calling test if it is missing."""
     for root in ROOTS:
         for folder in ("simulated", "real"):
             path = root / folder / f"{name}.h5"
@@ -20,7 +20,7 @@ def shared_data(name: str) -> Path:
 
 
 def vendor_file(name: str) -> Path:
-    """Path of a sample of somebody's detector; skips the calling test where it isn't there."""
+    """Path of a sample from somebody's detector; skips the calling test if it is missing."""
     for root in ROOTS:
         if (path := root / "vendor" / name).exists():
             return path

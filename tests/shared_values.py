@@ -1,4 +1,4 @@
-"""What several tests share nobody writes to: arrays that a fixture makes once are read-only for all who get them."""
+"""Values shared by several tests are not written to: arrays that a fixture makes once are read-only for all tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
-    """What is made once is the same for every test, whichever came before."""
+    """A fixture value made once is the same for every test, whichever came before."""
     value = yield
     if fixturedef.scope != "function":
         freeze(value)
@@ -20,7 +20,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[Non
 
 
 def freeze(value: object) -> None:
-    """Arrays in frozen records, containers and namespaces become read-only; whatever else changes as it will."""
+    """Make arrays in frozen records, containers and namespaces read-only; other objects stay as they are."""
     _freeze(value, set())
 
 
@@ -30,7 +30,7 @@ def _freeze(value: object, seen: set[int]) -> None:
     seen.add(id(value))
     if isinstance(value, np.ndarray):
         while isinstance(value, np.ndarray):
-            value.flags.writeable = False  # of a view, what it looks at
+            value.flags.writeable = False  # and the array behind a view
             value = value.base
         return
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a command tells the person at the terminal, kept for tests."""
+"""Progress that a command shows to the user at the terminal, kept for tests."""
 
 import math
 
@@ -6,7 +6,7 @@ from ptylive.engine.refine.results.refinement_result import Progress
 
 
 class Updates:
-    """Keeps what a bar was told."""
+    """Keeps what a progress bar was told."""
 
     def __init__(self):
         self.updates = []

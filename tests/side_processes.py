@@ -1,4 +1,4 @@
-"""A process beside the server that says what it is told to, for tests of whoever starts one."""
+"""A process next to the server that follows a script, for tests of code that starts one."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ BLUR_A = 0.15
 
 
 def simulated(**values) -> SimulatedScan:
-    """A scan, computed when its frames are asked for."""
+    """A scan whose frames are computed on request."""
     return SimulatedScan.of(SimulationSettings.of(values), Path("unused.h5"))
 
 
 def dataset_of(scan: SimulatedScan, patterns: np.ndarray | None = None, **told) -> Dataset:
-    """All frames of a raster scan (or ``patterns`` in their place) and what a file would tell; ``told`` otherwise."""
+    """All frames of a raster scan (or ``patterns`` in their place) with a file's metadata, overridden by ``told``."""
     header = scan.header
     shape = header.scan.require_shape()
     center = header.detector.beam_center_px
@@ -47,7 +47,7 @@ def dataset_of(scan: SimulatedScan, patterns: np.ndarray | None = None, **told) 
 
 
 def found_and_true(scan: SimulatedScan, result) -> tuple[np.ndarray, np.ndarray]:
-    """Phases of all slices on the truth's pixels between the outermost points, a plane taken off, best shift applied.
+    """Phases of all slices on the truth's pixels between the outermost points, without a plane, with the best shift.
 
     Both blurred by 0.15 Å.
     """
@@ -63,7 +63,7 @@ def found_and_true(scan: SimulatedScan, result) -> tuple[np.ndarray, np.ndarray]
     own = BLUR_A / np.asarray(result.object_sampling_A)
     smooth = ndimage.gaussian_filter(phase, own)
     wanted = _level(ndimage.gaussian_filter(truth, BLUR_A / pixel)[rows, cols])
-    shifts = np.arange(-6, 7) * 0.05  # a common shift of object and probe says nothing
+    shifts = np.arange(-6, 7) * 0.05  # a common shift of object and probe is arbitrary
     tried = [
         _level(ndimage.map_coordinates(smooth, at + np.reshape((dy, dx), (2, 1, 1)) / result.object_sampling_A[0]))
         for dy in shifts
@@ -85,7 +85,7 @@ def _level(plane: np.ndarray) -> np.ndarray:
 
 
 def shown(title: str, figures: dict[str, float]) -> None:
-    """One line of figures, also where output is not captured."""
+    """Print one line of figures, visible even if output is captured."""
     print(f"{title}: " + ", ".join(f"{name} {value:.4g}" for name, value in figures.items()), file=sys.stdout)
 
 

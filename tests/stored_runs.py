@@ -1,4 +1,4 @@
-"""A refinement as a results file holds it, small and made up."""
+"""A small made-up refinement as a results file holds it."""
 
 from pathlib import Path
 

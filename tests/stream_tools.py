@@ -1,4 +1,4 @@
-"""What the streamer's tests share: small scans, an encoder, a receiver whose frames are collected."""
+"""Shared by the streamer's tests: small scans, an encoder, a receiver whose frames are collected."""
 
 import hashlib
 import threading
@@ -27,11 +27,11 @@ from ptylive.streamer.wire import FramesMessage, Message, encode
 
 LOOPBACK = "tcp://127.0.0.1:0"
 PATIENCE_S = 90.0
-"""A machine that does ten other things; nothing is decided by it."""
+"""Allows for a machine that is busy with ten other things; no result depends on it."""
 
 
 def make_header(scan: tuple[int, int] = (6, 7), pixels: tuple[int, int] = (8, 8), **scan_keys: Any) -> ScanHeader:
-    """A small scan with everything a sender may know."""
+    """A small scan with all metadata that a sender may know."""
     geometry = Scan(shape=scan, step_A=0.5, rotation_deg=10.0, **scan_keys)
     optics = Optics(energy_eV=80e3, convergence_semiangle_mrad=25.0, defocus_A=100.0)
     return ScanHeader(str(uuid.uuid4()), "test", geometry.frames, geometry, optics, Detector(shape=pixels))
@@ -54,7 +54,7 @@ def messages_of(header: ScanHeader, frames: Array, batch: int = 5) -> list[Frame
 
 
 def compressed(pattern: Array, codec: str = "bslz4") -> bytes:
-    """One pattern in the framing of the HDF5 filters, made by the filter itself."""
+    """One pattern in the framing of the HDF5 filters, written by the filter itself."""
     options = hdf5plugin.Bitshuffle(cname="lz4") if codec == "bslz4" else hdf5plugin.LZ4()
     with h5py.File("memory", "w", driver="core", backing_store=False) as file:
         stored = file.create_dataset("x", pattern.shape, pattern.dtype, chunks=pattern.shape, **options)
@@ -68,7 +68,7 @@ def digest(frame: Array) -> bytes:
 
 
 def digests_of_file(path: Path) -> dict[int, bytes]:
-    """Acquisition number -> SHA-256 of every pattern a native file holds."""
+    """Acquisition number -> SHA-256 of every pattern in a native file."""
     with open_source(path) as source:
         return {
             int(number): digest(frame)
@@ -79,7 +79,7 @@ def digests_of_file(path: Path) -> dict[int, bytes]:
 
 @dataclass
 class Running:
-    """A receiver at work, what its ring handed over, and what it said."""
+    """A running receiver, the content that its ring passed on, and its messages."""
 
     receiver: Receiver
     items: list[Any] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Running:
             time.sleep(0.005)
 
     def wait_for_state(self, *states: str, timeout_s: float = PATIENCE_S) -> None:
-        """Wait for a state; for the end of a scan, also until the ring's reader has come to it."""
+        """Wait for a state; for the end of a scan, also until the ring's reader has reached it."""
         self.wait(lambda: self.receiver.status().state in states and self._caught_up(), timeout_s)
 
     def wait_for_whole(self, uid: str) -> None:
@@ -109,9 +109,9 @@ class Running:
         return self.ends()
 
     def _caught_up(self) -> bool:
-        """Whether the reader, which lags behind the receiver, has seen the end that the status speaks of.
+        """Whether the reader, which lags behind the receiver, has seen the end that the status reports.
 
-        A scan known from its recording only was never in the ring.
+        A scan known only from its recording was never in the ring.
         """
         status = self.receiver.status()
         was_announced = any(event.header.uid == status.uid for event in self.announced())
@@ -125,7 +125,7 @@ class Running:
         return [item for item in list(self.items) if isinstance(item, ArmEvent)]
 
     def announced(self) -> list[ArmEvent]:
-        """Scans the receiver has told its listener of: the ring hands them over later."""
+        """Scans announced by the receiver to its listener; the ring passes them on later."""
         return [event for event in list(self.events) if isinstance(event, ArmEvent)]
 
     def recordings(self) -> list[RecordingEvent]:
@@ -173,7 +173,7 @@ def running(
 
 @contextmanager
 def connected(address: str) -> Iterator["zmq.Socket[bytes]"]:
-    """A bare PUSH socket, for sending anything at all."""
+    """A bare PUSH socket, for sending arbitrary bytes."""
     context = zmq.Context()
     socket = context.socket(zmq.PUSH)
     socket.setsockopt(zmq.LINGER, 3000)
@@ -187,7 +187,7 @@ def connected(address: str) -> Iterator["zmq.Socket[bytes]"]:
 
 
 def send(socket: "zmq.Socket[bytes]", *messages: Message) -> None:
-    """Send messages as the protocol spells them."""
+    """Send messages as the protocol encodes them."""
     for message in messages:
         socket.send_multipart(encode(message))
 

@@ -1,12 +1,12 @@
-"""A stand-in for cupy that needs no GPU and is as strict: what would fail on a device fails here.
+"""A stand-in for cupy that needs no GPU and is as strict: whatever would fail on a device fails here.
 
-Arrays are numpy arrays in a wrapper. What mixes host and device is refused as cupy (14, read in its source) refuses it,
-reductions stay on the device, and every passage between host and device is counted in ``device.traffic``.
+Arrays are numpy arrays in a wrapper. Mixing host and device is refused as cupy (14, read in its source) refuses it,
+reductions stay on the device, and every transfer between host and device is counted in ``device.traffic``.
 
-Transforms are scipy's, as those of the CPU path, so that both take the same course to the last bit or nearly.
+Transforms are scipy's, like those of the CPU path, so that both take the same course to the last bit or nearly.
 
-It is stricter in three things that cupy lets pass in silence: indices out of bounds (cupy wraps them around), repeated
-indices in ``a[index] = values`` (cupy leaves open which value stays), and functions that this list does not have.
+It is stricter in three things that cupy silently accepts: indices out of bounds (cupy wraps them around), repeated
+indices in ``a[index] = values`` (in cupy it is undefined which value stays), and functions missing from this list.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def _host(value):
-    """The numpy array in a device array; scalars as they are. Anything else is refused, as cupy does."""
+    """The numpy array in a device array; scalars unchanged. Anything else is refused, as cupy does."""
     if isinstance(value, DeviceArray):
         return value._host
     if value is None or _is_scalar(value):
@@ -43,7 +43,7 @@ def _host(value):
 
 
 def _device(value):
-    """What numpy made, back on the device: numbers become 0-d arrays."""
+    """Put numpy's result back on the device: numbers become 0-d arrays."""
     if isinstance(value, tuple):
         return tuple(_device(each) for each in value)
     return DeviceArray(np.asarray(value))
@@ -62,13 +62,13 @@ def _index(key) -> tuple[tuple, bool]:
     for part in key if isinstance(key, tuple) else (key,):
         if isinstance(part, DeviceArray | np.ndarray | list):
             if not isinstance(part, DeviceArray):
-                device.traffic.to_device += 1  # cupy sends it in silence
+                device.traffic.to_device += 1  # cupy sends it silently
             chosen = part._host if isinstance(part, DeviceArray) else np.asarray(part)
             if chosen.dtype.kind not in "biu":
                 raise IndexError("arrays used as indices must be of integer or boolean type")
             if chosen.dtype.kind == "b":
                 masks += 1
-                device.traffic.to_host += 1  # the size of the result is needed on the host
+                device.traffic.to_host += 1  # the host needs the size of the result
             parts.append(chosen)
             copies = True
             continue
@@ -199,7 +199,7 @@ class DeviceArray(np.lib.mixins.NDArrayOperatorsMixin):
         if isinstance(value, DeviceArray):
             value = value._host
         elif isinstance(value, np.ndarray | list) and scatters:
-            device.traffic.to_device += 1  # cupy sends it in silence
+            device.traffic.to_device += 1  # cupy sends it silently
         elif isinstance(value, np.ndarray) and value.ndim:
             raise ValueError("non-scalar numpy.ndarray cannot be used for fill")
         elif not isinstance(value, np.ndarray) and not _is_scalar(value):
@@ -246,7 +246,7 @@ class Ufunc:
 
     def __call__(self, *args, **kwargs):
         out = kwargs.get("out")
-        if out is None and len(args) > self._ufunc.nin:  # cupy takes it as a further argument
+        if out is None and len(args) > self._ufunc.nin:  # cupy treats it as a further argument
             *args, out = args
         if out is not None and not isinstance(out, DeviceArray):
             raise TypeError("Output arguments type must be cupy.ndarray")
@@ -264,7 +264,7 @@ class Ufunc:
 
 
 class Function:
-    """A function of arrays that is no ufunc: arrays of the device, alone or in a sequence, and plain settings."""
+    """A function of arrays that is not a ufunc: arrays of the device, alone or in a sequence, and plain settings."""
 
     def __init__(self, function) -> None:
         self._function = function
@@ -277,7 +277,7 @@ class Function:
 
     @staticmethod
     def _argument(arg):
-        """Arrays out of their wrappers; ints, axes and shapes as they are."""
+        """Arrays out of their wrappers; ints, axes and shapes unchanged."""
         if isinstance(arg, list | tuple) and any(isinstance(x, DeviceArray | np.ndarray) for x in arg):
             if not all(isinstance(x, DeviceArray) for x in arg):
                 raise TypeError("Only cupy arrays can be concatenated")
@@ -289,7 +289,7 @@ class Function:
 
 class _Bincount(Function):
     def __call__(self, *args, **kwargs):
-        device.traffic.to_host += 2  # it looks for the smallest and for the largest
+        device.traffic.to_host += 2  # it reads the smallest and the largest value
         return super().__call__(*args, **kwargs)
 
 
@@ -397,4 +397,4 @@ def _strict_device() -> ModuleType:
 
 
 device = _strict_device()
-"""Hand this where cupy would be handed."""
+"""Use this where cupy would be used."""

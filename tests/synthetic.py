@@ -1,4 +1,4 @@
-"""Small exact data for tests: weak phase objects seen by known probes, and arms that describe them."""
+"""Small exact data for tests: weak phase objects seen by known probes, and arm messages that describe them."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,7 +16,8 @@ ENERGY_EV = 80e3
 class WeakPhaseScan:
     """A periodic weak phase object scanned by an aberrated probe: every pattern computed without approximation.
 
-    They are of single precision, as the header says: of others live maps would have to be compiled for them alone.
+    Patterns are in single precision, as the header says: for other types live maps would have to be compiled
+    separately.
 
     The scan has ``n`` x ``n`` points over one period; the detector samples multiples of 1/period.
     """
@@ -39,9 +40,9 @@ class WeakPhaseScan:
         seed: int = 1,
         absorption: np.ndarray | None = None,
     ):
-        """``absorption`` (n, n): what the modulus of the object lacks to 1, nothing by default.
+        """``absorption`` (n, n): by how much the modulus of the object is below 1, nothing by default.
 
-        The same scan is computed once; whoever asks has patterns of his own.
+        The same scan is computed once; every caller gets a copy of its patterns.
         """
         if absorption is not None:
             return _computed(aberrations, n, step_A, strength, seed, absorption)
@@ -49,7 +50,7 @@ class WeakPhaseScan:
         return replace(known, phase=known.phase.copy(), patterns=known.patterns.copy(), aberrations=aberrations)
 
     def header(self, *, frames: int | None = None, dtype: str = "<f4", lies_still: bool = False, **scan) -> ScanHeader:
-        """``lies_still``: told of the patterns, so that nobody looks for a descan, which takes half of the time."""
+        """``lies_still``: states that patterns do not move, which saves the search for a descan, half of the time."""
         wavelength = wavelength_A(ENERGY_EV)
         return ScanHeader(
             uid="synthetic",
@@ -100,7 +101,7 @@ def _computed(
 
 
 def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50):
-    """Frames as batches in the given order of acquisition numbers; in single precision where they are in double."""
+    """Frames as batches in the given order of acquisition numbers; double precision becomes single."""
     frames = frames.astype(np.float32) if frames.dtype == np.float64 else frames
     order = np.arange(len(frames)) if order is None else order
     for start in range(0, len(order), size):
@@ -109,7 +110,7 @@ def batches(frames: np.ndarray, order: np.ndarray | None = None, size: int = 50)
 
 
 def spoilt(scan: WeakPhaseScan) -> tuple[np.ndarray, set[tuple[int, int]]]:
-    """Frames with a stuck pixel in the dark field and a dead one in the disc, and where they are."""
+    """Frames with a stuck pixel in the dark field and a dead one in the disc, and the places of both."""
     frames, header = np.array(scan.patterns), scan.header()
     row, col = np.asarray(header.detector.beam_center_px).astype(int)
     hot, dead = (1, 2), (int(row) + 1, int(col) - 1)

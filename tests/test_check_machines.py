@@ -1,4 +1,4 @@
-"""The tool behind `make check-machines`: what it runs, what it reads from pytest, what it tells."""
+"""The tool behind `make check-machines`: what it runs, what it reads from pytest, what it reports."""
 
 import importlib
 from pathlib import Path
@@ -21,7 +21,7 @@ def settings(tool):
 
 @pytest.fixture
 def run(tool, tmp_path, monkeypatch):
-    """A run whose logs and files stay in tmp_path; its tests are one green, one red and one skipped."""
+    """A run whose logs and files stay in tmp_path; of its tests one passes, one fails and one is skipped."""
     monkeypatch.setattr(tool, "LOGS", tmp_path / "logs")
     tests = tmp_path / "test_three.py"
     tests.write_text(

@@ -1,4 +1,4 @@
-"""Lines of the documents that need something around them to be run; all others are run by tests/docs."""
+"""Lines of the documents that need something around them to run; tests/docs runs all others."""
 
 import re
 from pathlib import Path

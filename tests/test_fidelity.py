@@ -10,7 +10,7 @@ from shared_data import ROOTS, shared_data
 
 @pytest.fixture(scope="module")
 def score():
-    """The scorer that lies beside the shared data; skips where it isn't there."""
+    """The scorer next to the shared data; skips the test if it is missing."""
     for root in ROOTS:
         path = root.parent / "tools" / "score.py"
         if path.exists():
@@ -33,12 +33,12 @@ MAPS = [
     pytest.param("au_ac_300kV_parallax", "obf", 0.985, marks=pytest.mark.slow),
     pytest.param("sto_10nm_200kV_defocus", "wdd_phase", 0.96, marks=pytest.mark.slow),
 ]
-"""Set, map, least correlation: the targets of docs/accuracy.md, all by default settings."""
+"""Set, map, lowest correlation: the targets of docs/accuracy.md, all with default settings."""
 
 
 @pytest.fixture(scope="module")
 def reconstructed(tmp_path_factory):
-    """Results of a shared set, made once."""
+    """Results of a shared set, computed once."""
     folder, made = tmp_path_factory.mktemp("maps"), {}
 
     def make(name, source=None):

@@ -1,4 +1,4 @@
-"""The rules of the house, checked: layers, light imports, listed packages, nothing that evaluates, tests found."""
+"""Rules for the source tree: layers, light imports, listed packages, nothing that evaluates code, tests in place."""
 
 import ast
 import re
@@ -13,7 +13,7 @@ from module_guards import guards
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_MODULES = 16
-"""In one folder; more are grouped."""
+"""Limit for a folder; more modules are grouped into subfolders."""
 ROOMS = ("schema", "pictures", "streamer", "engine", "api", "dashboard", "simulators", "server")
 
 
@@ -32,11 +32,11 @@ LIGHT = (
     ("ptylive.streamer.wire", ("numba", "cupy", "bokeh", "h5py")),
     ("ptylive.server.serve.acquire", ("numba", "cupy", "bokeh", "scipy.stats", "scipy.optimize", "scipy.spatial")),
 )
-"""Modules, each with what it does without; one may have what those above it have."""
+"""Modules and the packages each must not import; in order, since a module may import what those above it may."""
 
 
 def test_imports_stay_light():
-    """One process imports them one after the other: what comes in is of the first that finds it."""
+    """One process imports them one after the other: a package is attributed to the first module that imports it."""
     code = f"""
 import importlib, sys
 for module, forbidden in {LIGHT!r}:
@@ -73,7 +73,7 @@ def sources():
 
 @cache
 def parsed(path):
-    """What Python makes of a source, once for all tests that look at it."""
+    """Syntax tree of a source, parsed once for all tests that use it."""
     return ast.parse(path.read_text())
 
 
@@ -105,7 +105,7 @@ def test_folders_fit_on_a_screen():
 
 
 def modules():
-    """Every module but packages and ``__main__``, as paths relative to the repository."""
+    """Every module except packages and ``__main__``, as paths relative to the repository."""
     named = [path.relative_to(ROOT) for path in sources()]
     return [path for path in named if path.name not in ("__init__.py", "__main__.py")]
 
@@ -122,7 +122,7 @@ RETIRED_MODULES = RETIRED | set("arm choices lanes quantities setting steady str
 
 
 def identifiers(tree):
-    """Every name that a module gives or uses."""
+    """Every name that a module defines or uses."""
     for node in ast.walk(tree):
         yield from (getattr(node, field, None) for field in ("id", "name", "attr", "arg", "asname"))
 
@@ -131,7 +131,7 @@ def test_retired_names_do_not_come_back():
     found = [str(path) for path in modules() if path.stem in RETIRED_MODULES or path.stem.endswith("_desk")]
     for path in sources():
         text = path.read_text()
-        used = RETIRED.intersection(re.findall(r"\w+", text))  # in comments too, where they may stand
+        used = RETIRED.intersection(re.findall(r"\w+", text))  # in comments too, where they are allowed
         used = used and used.intersection(identifiers(parsed(path)))
         used |= set(re.findall("[Ss]o many", text))
         found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(used)]
@@ -161,7 +161,7 @@ def test_the_tests_that_guard_other_modules_exist():
 
 
 def test_one_of_the_tests_that_guard_a_module_has_to_do_with_it():
-    """It notices the module's planted bugs, imports it or what imports it, or names what is loaded by its name."""
+    """Such a test notices the module's planted bugs, imports it directly or not, or mentions the name that loads it."""
     table = tomllib.loads((ROOT / "tests" / "modules_without_tests.toml").read_text())
     strangers = [
         module
@@ -172,7 +172,7 @@ def test_one_of_the_tests_that_guard_a_module_has_to_do_with_it():
 
 
 def imported(tree):
-    """Modules that a module imports, lazily or not, but for what only type checkers see."""
+    """Modules that a module imports, lazily or not, except for type checkers only."""
     found = set()
     waiting = [tree]
     while waiting:

@@ -1,4 +1,4 @@
-"""What earlier versions of the program wrote still opens, and says the same (tests/fixtures/old/README.md)."""
+"""Files written by earlier versions still open, with the same content (tests/fixtures/old/README.md)."""
 
 import hashlib
 import json
@@ -31,17 +31,17 @@ FOLDERS = sorted(path.name for path in OLD.iterdir() if path.is_dir())
 FIRST, WITH_LBFGS = "2026-11-20-08h57", "2026-11-20-20h11"
 DEFAULTS = json.loads(Preset().model_dump_json())
 DEFAULTS_THEN = {"source_size_A": 0.3}
-"""Of settings that are decided by trials now: what these files were written with is what they say."""
+"""Former defaults of settings that trials now decide: these files state the values with which they were written."""
 
 
 def found(pattern):
-    """Files of every version by a pattern."""
+    """Files of every version that match a pattern."""
     files = sorted(OLD.glob(f"*/{pattern}"))
     return pytest.mark.parametrize("path", files, ids=[f"{path.parent.name}-{path.name}" for path in files])
 
 
 def expected(path):
-    """What the version that wrote a file read in it."""
+    """What the version that wrote a file read from it."""
     return json.loads((path.parent / "expected.json").read_text())[path.name]
 
 
@@ -55,7 +55,7 @@ def frames_of(path):
 
 
 def not_default(preset):
-    """Settings that somebody asked for."""
+    """Settings that a user chose."""
     plain = json.loads(preset.model_dump_json())
     return {name: value for name, value in plain.items() if value not in (DEFAULTS[name], DEFAULTS_THEN.get(name))}
 
@@ -105,11 +105,11 @@ def test_journals(path, tmp_path):
 
 
 OTHER_DEFAULTS = {"refine_drift": False, "num_slices": 1}
-"""What was the default then and no longer is: a run's settings are those it had."""
+"""Former defaults: a run's settings are those with which it was made."""
 
 
 def of_old(runs, was):
-    """What is told of runs, as far as it was told then: more may be told of them now."""
+    """What is reported about runs, restricted to what was reported then: more may be reported now."""
     assert runs.keys() == was.keys()
     return {name: {key: runs[name].get(key) for key in told} for name, told in was.items()}
 
@@ -130,7 +130,7 @@ def test_results(path):
 
 @RESULTS
 def test_results_take_another_run(path, tmp_path):
-    """The earlier runs and the maps stay as they are."""
+    """The earlier runs and the maps stay unchanged."""
     target = Path(shutil.copy(path, tmp_path))
     was, run = expected(path), StoredRun.read(path)
     with open_source(next(path.parent.glob("*_source.h5"))) as source:
@@ -152,8 +152,8 @@ def files():
 
 @found("*_source.h5")
 def test_the_recording_folder(path, tmp_path, files, monkeypatch):
-    """The history of a server, and a scan opened from it. Two of the results are of `ptylive refine`: no maps."""
-    monkeypatch.setattr(library_module, "PATIENCE_S", 120.0)  # it is read, however busy the machine is
+    """The history of a server, and a scan opened from it. Two of the results, of `ptylive refine`, have no maps."""
+    monkeypatch.setattr(library_module, "PATIENCE_S", 120.0)  # until it has been read, however busy the machine is
     for one in path.parent.glob(f"{path.stem}*"):
         shutil.copy(one, tmp_path)
     library = Library(tmp_path, files)
@@ -168,7 +168,7 @@ def test_the_recording_folder(path, tmp_path, files, monkeypatch):
 
 
 def taken_up(folder, tmp_path, **settings):
-    """The refinement of which a version left a checkpoint, with those settings."""
+    """The refinement resumed from a version's checkpoint, with these settings."""
     path = Path(shutil.copy(OLD / folder / "refined.checkpoint", tmp_path))
     run = StoredRun.read(next((OLD / folder).glob("*_results.h5")))
     with open_source(next((OLD / folder).glob("*_source.h5"))) as source:

@@ -1,4 +1,4 @@
-"""Arrays of what several tests share are read-only, views and what they look at; others are not."""
+"""Arrays of values shared by several tests are read-only, including views and their bases; others are not."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace

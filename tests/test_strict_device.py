@@ -1,4 +1,4 @@
-"""The stand-in for cupy refuses and takes what cupy does; where there is a GPU, cupy is asked the same."""
+"""The stand-in for cupy refuses and accepts what cupy does; if there is a GPU, cupy itself is tested the same way."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_refused(xp, mixed):
     ],
 )
 def test_taken(xp, plain):
-    """With the values and types of numpy, and as an array of the device, also where numpy has a number."""
+    """With the values and types of numpy, and as a device array, even where numpy returns a number."""
     there, here = plain(xp, xp.asarray(HOST)), plain(np, HOST)
     assert isinstance(there, xp.ndarray)
     assert there.dtype == here.dtype

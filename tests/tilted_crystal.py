@@ -2,8 +2,8 @@
 
     python tests/tilted_crystal.py docs/pictures/tilt-series.png     # with tests and checkout on the path
 
-Atoms are moved for each tilt, in slices of 4 Å (tests/tilted_scans.py); the product refines 24 slices of 8.3 Å from an
-empty object, phases only, with the same settings for one scan and for three.
+For each tilt the atoms are moved, in slices of 4 Å (tests/tilted_scans.py); the product refines 24 slices of 8.3 Å from
+an empty object, phases only, with the same settings for one scan and for three.
 """
 
 import sys
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 def crystal(seed):
-    """Columns along the beam, 0.12 rad an atom, 0.45 in the layers, 0.06 Å of disorder."""
+    """Columns along the beam, 0.12 rad per atom, 0.45 rad in the layers, 0.06 Å of disorder."""
     places = np.stack(np.meshgrid(COLUMNS_A, COLUMNS_A, np.arange(51) * CELL_A + 2, indexing="ij"), -1).reshape(-1, 3)
     heavy = np.any([np.abs(places[:, 2] - depth) < CELL_A / 2 for depth in LAYERS_A], axis=0)
     places[:, :2] += np.random.default_rng(seed).normal(scale=0.06, size=(len(places), 2))
@@ -39,7 +39,7 @@ def crystal(seed):
 
 
 def depth_profile(result):
-    """(slices,) phase on the columns between the outermost positions."""
+    """Phase (slices,) on the columns between the outermost positions."""
     phase, weights = np.angle(result.object[0]), []
     for axis, pixels in enumerate(phase.shape[1:]):
         places = np.arange(pixels) * result.object_sampling_A[axis] + result.origin_A[axis]
@@ -50,8 +50,8 @@ def depth_profile(result):
 
 
 def dip(profile):
-    """How far the phase falls between the layers, as a share of what it rises by: 0 for one maximum, 1 for two."""
-    inner = profile[3:-3]  # what the probe cannot tell from the object lies at the faces
+    """Fall of the phase between the layers as a fraction of its rise: 0 for one maximum, 1 for two."""
+    inner = profile[3:-3]  # at the faces, object and probe cannot be separated
     depths = (np.arange(SLICES)[3:-3] + 0.5) * THICKNESS_A / SLICES
     near = [inner[np.abs(depths - layer) < 12].max() for layer in LAYERS_A]
     between = inner[(depths > LAYERS_A[0]) & (depths < LAYERS_A[1])].min()
@@ -59,14 +59,14 @@ def dip(profile):
 
 
 def refined(specimen):
-    """Of one scan, and of three."""
+    """Refinements of one scan, and of three."""
     one = refine(specimen.scan(), Preset.from_mapping(SETTINGS), backend="cpu")
     asked = Preset.from_mapping({**SETTINGS, "scan_tilts_mrad": TILTS})
     return one, refine(specimen.together(TILTS), asked, backend="cpu")
 
 
 def section(result):
-    """(slices, columns) phase in the planes of the rows of columns, their mean."""
+    """Phase (slices, columns) in the planes of the rows of columns, averaged."""
     phase, low, high = np.angle(result.object[0]), *(result.positions_A[:, 0].min(), result.positions_A[:, 0].max())
     rows = COLUMNS_A[(COLUMNS_A > low - 0.5) & (COLUMNS_A < high + 0.5)]
     at = np.rint((rows - result.origin_A[0]) / result.object_sampling_A[0]).astype(int)
@@ -80,7 +80,7 @@ def true_section(specimen):
     fine = replace(specimen, slice_A=thin).slices(np.array([0.0, CELL_A, 2 * CELL_A]), columns).mean(axis=1)
     blurred = gaussian_filter1d(
         fine, 6, axis=0, mode="nearest"
-    )  # atoms of a column lie 3.9 Å apart: no slice has as many
+    )  # atoms of a column are 3.9 Å apart, so no slice has the same number
     return blurred.reshape(SLICES, 8, -1).sum(axis=1)
 
 

@@ -1,6 +1,6 @@
 """Scans of one thick specimen at several tilts, computed from slices that are really sheared.
 
-Nothing here knows of tilted free space: atoms move, slices are thin, and the product's model has fewer of them.
+Nothing here uses tilted free-space propagation: atoms are moved, slices are thin, and the product's model has fewer.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ LAMBDA_A = wavelength_A(ENERGY_EV)
 
 @dataclass(frozen=True)
 class TiltedScans:
-    """Gaussian atoms (n, 3: row, column, depth) of so much phase (n,), and how they are looked at."""
+    """Gaussian atoms (n, 3: row, column, depth) with their phase (n,), and how they are imaged."""
 
     atoms_A: np.ndarray
     phase_rad: np.ndarray
@@ -51,7 +51,7 @@ class TiltedScans:
         return Calibration({name: Quantity(value, Origin.GIVEN) for name, value in values.items()})
 
     def slices(self, rows_A, columns_A) -> np.ndarray:
-        """(slices, rows, columns) phase of the straight specimen."""
+        """Phase (slices, rows, columns) of the untilted specimen."""
         count = max(1, round(self.thickness_A / self.slice_A))
         which, found = np.minimum((self.atoms_A[:, 2] / self.slice_A).astype(int), count - 1), []
         for z in range(count):
@@ -64,7 +64,7 @@ class TiltedScans:
         return np.stack(found)
 
     def scan(self, tilt_mrad=(0.0, 0.0), first_A=(0.0, 0.0), current=1.0, seed=0) -> Dataset:
-        """Counted electrons of a specimen tilted about the middle of its depth; point (0, 0) lies at ``first_A``."""
+        """A scan with counted electrons, tilted about the middle of the depth; point (0, 0) lies at ``first_A``."""
         n, pixel_A = self.pixels, LAMBDA_A / (self.pixels * self.pixel_mrad * 1e-3)
         middle, q = self.thickness_A / 2, np.fft.fftfreq(n, pixel_A)
         tangent = 1e-3 * np.asarray(tilt_mrad)
@@ -108,7 +108,7 @@ class TiltedScans:
         )
 
     def together(self, tilts_mrad, shifts_A=None, currents=None) -> Dataset:
-        """A scan for each tilt, joined; shifts are the true ones, in a frame in which the first has none."""
+        """One scan per tilt, joined; shifts are the true ones, in a frame in which the first has none."""
         shifts_A = np.zeros((len(tilts_mrad), 2)) if shifts_A is None else np.asarray(shifts_A)
         currents = np.ones(len(tilts_mrad)) if currents is None else currents
         scans = [

@@ -1,4 +1,4 @@
-"""The Timepix3 stream spelt here from the public description (LiberTEM-rs ``libertem_asi_tpx3``), byte by byte."""
+"""The Timepix3 stream, written here from the public description (LiberTEM-rs ``libertem_asi_tpx3``), byte by byte."""
 
 import struct
 from typing import Any
@@ -8,7 +8,7 @@ from event_tools import csr
 from ptylive.schema.model import Array
 
 CODES = {1: 2, 2: 3, 4: 4, 8: 5}
-"""Bytes of a number -> code of its type."""
+"""Size of a number in bytes -> code of its type."""
 
 
 def acquisition_start(nav: tuple[int, int], sig: tuple[int, int], **fields: Any) -> bytes:
@@ -30,7 +30,7 @@ def acquisition_end(sequence: int = 1) -> bytes:
 
 
 def chunk(frames: Array, **fields: Any) -> bytes:
-    """Patterns (n, Qy, Qx) as one chunk; align: arrays begin at multiples of so many bytes."""
+    """Patterns (n, Qy, Qx) as one chunk; align: arrays begin at multiples of this many bytes."""
     lengths, pixels, counts = csr(frames)
     ends = [0, *lengths.cumsum().tolist()]
     sizes = fields.get("indptr", 4), fields.get("index", 4), fields.get("value", 2)
@@ -47,7 +47,7 @@ def chunk(frames: Array, **fields: Any) -> bytes:
 
 
 def scan(frames: Array, lines: int, sequence: int = 1, **fields: Any) -> list[bytes]:
-    """A scan of patterns (n, Qy, Qx) as messages, a chunk for each of ``lines`` lines."""
+    """A scan of patterns (n, Qy, Qx) as messages, with a chunk for every ``lines`` lines."""
     each = len(frames) // lines
     chunks = [chunk(frames[k : k + each], **fields) for k in range(0, len(frames), each)]
     return [scan_start(sequence, fields.get("text", b"")), *chunks, scan_end(sequence)]

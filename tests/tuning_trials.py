@@ -1,4 +1,4 @@
-"""Trials of a loss that is known, for tests of what is made of them."""
+"""Trials with known losses, for tests of their evaluation."""
 
 import numpy as np
 
@@ -14,9 +14,9 @@ GROUPS, SWEEPS = 16, 4
 
 
 def tried(number, values, *, scatter=0.002, tilt=0.0, depth=1.0, state="done"):
-    """A trial whose loss is a parabola around BEST; ``tilt``: how far a whole number moves it; ``depth``: of the bowl.
+    """A trial whose loss is a parabola around BEST; ``tilt``: effect of a whole number; ``depth``: of the bowl.
 
-    Each group of patterns has a level and a minimum of its own, a little off, the same in every trial.
+    Each group of patterns has its own level and its own, slightly displaced minimum, the same in every trial.
     """
     rng = np.random.default_rng(1)
     level, off = 100 * (1 + 0.1 * rng.normal(size=GROUPS)), scatter * rng.normal(size=(GROUPS, 2))
@@ -31,6 +31,6 @@ def tried(number, values, *, scatter=0.002, tilt=0.0, depth=1.0, state="done"):
 
 
 def drawn(over, count, seed=0, **more):
-    """So many trials at random."""
+    """A number of random trials."""
     rng = np.random.default_rng(seed)
     return [tried(k, {one.name: one.value(float(rng.random())) for one in over}, **more) for k in range(count)]

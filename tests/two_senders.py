@@ -1,4 +1,4 @@
-"""Two senders that say the same uid, their frames, and what recordings hold of them."""
+"""Two senders that use the same uid, their frames, and what recordings hold of them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ def _uid(path: Path) -> str:
 
 
 def said_senders(folder: Path) -> dict[str, int]:
-    """How many senders each recording tells of, by the name of its scan."""
+    """Number of senders that each recording states, by the name of its scan."""
     found = {}
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:
@@ -60,7 +60,7 @@ def warned(run: Running) -> list[str]:
 
 
 class Sending:
-    """Two connections whose messages are taken in one after the other."""
+    """Two connections whose messages are handled one after the other."""
 
     def __init__(self, run: Running, sockets: tuple[Any, Any]) -> None:
         self.run, self.sockets, self.placed = run, sockets, 0
@@ -71,7 +71,7 @@ class Sending:
         self.run.wait(lambda: sum(map(len, self.run.frames.values())) == self.placed)
 
     def other(self, who: int, *messages: Message) -> None:
-        """Messages that leave no trace of their own; the refused one behind them does."""
+        """Messages that leave no trace; the refused one after them does."""
         before = self.run.receiver.status().rejected.get("unknown_scan", 0)
         send(self.sockets[who], *messages, replace(ONE[0], uid="nobody"))
         self.run.wait(lambda: self.run.receiver.status().rejected.get("unknown_scan", 0) == before + 1)

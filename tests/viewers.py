@@ -1,4 +1,4 @@
-"""Viewers without a browser: they take whatever a dashboard sends and never say that they have shown it."""
+"""Viewers without a browser: they accept whatever a dashboard sends and never report that they have shown it."""
 
 import asyncio
 import re

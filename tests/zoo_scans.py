@@ -1,4 +1,4 @@
-"""Made-up scans of the zoo, without abTEM: the benchmarks lie at the repository's root, put on the path here."""
+"""Made-up scans of the zoo, without abTEM. The benchmarks, at the repository's root, are put on the path here."""
 
 import sys
 from dataclasses import replace
@@ -9,7 +9,7 @@ from scipy import ndimage
 
 ROOT = str(Path(__file__).resolve().parents[1])
 if ROOT not in sys.path:
-    sys.path.append(ROOT)  # behind everything else: names there are common ones
+    sys.path.append(ROOT)  # after everything else, since its names are common ones
 
 from benchmarks.zoo.draws import draw  # noqa: E402
 from benchmarks.zoo.files import write  # noqa: E402
@@ -19,7 +19,7 @@ SAMPLING_A = 0.2
 
 
 def small_draw(**changes):
-    """A draw of few points and pixels."""
+    """A draw with few points and pixels."""
     usual = {
         "shape": (10, 12),
         "step_A": 1.5,
@@ -37,7 +37,7 @@ def small_draw(**changes):
 
 
 def made_scan(drawn, seed=0):
-    """Blobs for a phase, and patterns of one electron a pixel with a brighter corner."""
+    """Phase blobs, and patterns of one electron per pixel with a brighter corner."""
     rng = np.random.default_rng(seed)
     nominal, positions = scan_positions(drawn, rng)
     corner = positions.reshape(-1, 2).min(0) - 4

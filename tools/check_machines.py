@@ -1,4 +1,4 @@
-"""Run the tests as other machines would: other processors, busy, in random order, elsewhere, as somebody else.
+"""Run the tests as on other machines: other processors, busy, in random order, other places, another user.
 
     make check-machines
     python tools/check_machines.py --only openblas-nehalem --only random --tests tests/engine
@@ -6,9 +6,9 @@
     python tools/check_machines.py --only openblas-zen+spaces  # both in one run
     python tools/check_machines.py --together                  # all settings in five runs
 
-Each setting is one run of pytest; settings joined by ``+`` share one, which is red where any of them is. Logs stay in
+Each setting is one run of pytest; settings joined by ``+`` share a run, which is red if any of them is. Logs stay in
 build/machines. The last lines are a table of all settings and the tests that failed. Exit status: 0 when every setting
-that this machine has was green, 1 when a test failed, 2 when no setting could be tried. A setting that cannot be had
+that this machine has was green, 1 when a test failed, 2 when no setting could be tried. A setting that is not available
 here is listed with the reason (docs/testing.md).
 """
 
@@ -33,12 +33,12 @@ from machine_settings import ROOT, SETTINGS, NotHereError, Place, Run, Setting, 
 LOGS = ROOT / "build" / "machines"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 AT_A_TIME = 3
-"""Tests at a time, as ``make test`` runs them."""
+"""Tests run in parallel, as by ``make test``."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one setting went."""
+    """Result of one setting."""
 
     name: str
     passed: int = 0
@@ -46,7 +46,7 @@ class Outcome:
     skipped: int = 0
     seconds: float = 0.0
     missing: str = ""
-    """Why it could not be tried; empty where it was."""
+    """Why it could not be tried; empty if it was."""
 
     @property
     def word(self) -> str:
@@ -67,7 +67,7 @@ def check(setting: Setting, run: Run) -> Outcome:
         return Outcome(setting.name, missing=str(error))
     except subprocess.CalledProcessError as error:
         return Outcome(setting.name, failed=(f"could not be prepared: {error}",), seconds=took())
-    return _read(setting.name, status, report, took())
+    return _outcome(setting.name, status, report, took())
 
 
 def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
@@ -83,7 +83,7 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
     if SHARED_DATA.is_dir():
         environment.setdefault("PTYLIVE_SHARED_DATA", str(SHARED_DATA))
     with log.open("wb") as out:
-        done = subprocess.run(
+        completed = subprocess.run(
             [*command, *setting.arguments, *seed, *run.more, *run.tests],
             cwd=place.root,
             env=environment,
@@ -95,11 +95,11 @@ def _pytest(setting: Setting, run: Run, place: Place) -> tuple[int, Path]:
             extra_groups=None if place.user is None else [],
             check=False,
         )
-    return done.returncode, report
+    return completed.returncode, report
 
 
-def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
-    """What pytest reported. A run that ended otherwise than with passed or failed tests is a failure itself."""
+def _outcome(name: str, status: int, report: Path, seconds: float) -> Outcome:
+    """Parse pytest's report. A run that ends other than with passed or failed tests is itself a failure."""
     failed, skipped, total = [], 0, 0
     cases = ET.parse(report).getroot().iter("testcase") if report.exists() else ()
     for case in cases:
@@ -115,18 +115,18 @@ def _read(name: str, status: int, report: Path, seconds: float) -> Outcome:
 
 def table(outcomes: list[Outcome]) -> str:
     """All settings, and below them the tests that failed in each."""
-    wide = max((len(one.name) for one in outcomes), default=18)
+    wide = max((len(outcome.name) for outcome in outcomes), default=18)
     lines = [f"{'setting':<{wide}} {'':<9} {'passed':>6} {'failed':>6} {'skipped':>7} {'seconds':>7}"]
-    for one in outcomes:
-        numbers = f"{one.passed:>6} {len(one.failed):>6} {one.skipped:>7} {one.seconds:>7.0f}"
-        lines.append(f"{one.name:<{wide}} {one.word:<9} {one.missing or numbers}")
-    for one in outcomes:
-        lines += [f"{one.name}: {test}" for test in one.failed]
+    for outcome in outcomes:
+        numbers = f"{outcome.passed:>6} {len(outcome.failed):>6} {outcome.skipped:>7} {outcome.seconds:>7.0f}"
+        lines.append(f"{outcome.name:<{wide}} {outcome.word:<9} {outcome.missing or numbers}")
+    for outcome in outcomes:
+        lines += [f"{outcome.name}: {test}" for test in outcome.failed]
     return "\n".join(lines)
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """What the command line says; anything behind ``--`` is pytest's."""
+    """Parse the command line; anything after ``--`` is passed to pytest."""
     names = ", ".join(setting.name for setting in SETTINGS)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", action="append", type=known, metavar="NAME[+NAME]", help=names)
@@ -134,19 +134,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--tests", action="append", default=[], metavar="PATH", help="default: the whole suite")
     parser.add_argument("--seed", type=int, default=None, help="of the random order; drawn and printed by default")
     parser.add_argument("--list", action="store_true", help="say what each setting is, and run nothing")
-    own, more = (arguments, []) if "--" not in arguments else _split(arguments)
-    found = parser.parse_args(own)
-    found.more = more
+    own_arguments, pytest_arguments = (arguments, []) if "--" not in arguments else _split(arguments)
+    found = parser.parse_args(own_arguments)
+    found.more = pytest_arguments
     return found
 
 
 def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    at = arguments.index("--")
-    return arguments[:at], arguments[at + 1 :]
+    index = arguments.index("--")
+    return arguments[:index], arguments[index + 1 :]
 
 
 def main(arguments: list[str]) -> int:
-    """Run the settings asked for, one after another."""
+    """Run the requested settings, one after another."""
     options = parse(arguments)
     if options.list:
         print("\n".join(f"{setting.name:<18} {setting.about}" for setting in SETTINGS))

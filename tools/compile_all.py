@@ -1,8 +1,8 @@
-"""Compile into the user's cache what tests and servers share: once, instead of in each of their processes.
+"""Compile the code that tests and servers share into the user's cache: once, instead of in each of their processes.
 
     python tools/compile_all.py
 
-About a minute and a half on a machine that has never run this version, nothing on others.
+Takes about a minute and a half on a machine that has never run this version, no time on others.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from ptylive.engine.backend.cache import use_persistent_cache
 from ptylive.server.process.compilation import EVERYTHING, compile_missing
 
 WINDOWS = (32, 48, 64, 128)
-"""Pixels along a side of the models of most tests: transforms are compiled for each. Double precision is compiled where
-it is asked for, by slow tests: the kernel takes as long as all of this."""
+"""Pixels along a side of the models of most tests: transforms are compiled for each. Double precision is compiled on
+demand by slow tests: its kernel takes as long as all of this.
+"""
 BANDED = (32,)
-"""Whose filters are compiled too."""
+"""Sizes whose filters are compiled too."""
 
 
 def compile_piece(piece: str) -> None:
-    """What live maps or receivers need."""
+    """Compile what live maps or receivers require."""
     use_persistent_cache()
     compile_missing(piece)
 
 
 def compile_kernel() -> None:
-    """What refinements need."""
+    """Compile what refinements require."""
     use_persistent_cache()
     from ptylive.engine.backend.multislice.planes_fft import compiled_filters
     from ptylive.engine.backend.multislice.warm_up import warm_up
@@ -39,7 +40,7 @@ def compile_kernel() -> None:
 
 
 def main() -> None:
-    """Compile everything that is missing, on two cores; several workers would compile the same at a time."""
+    """Compile everything that is missing, on two cores; several workers would compile the same code simultaneously."""
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         kernel = pool.submit(compile_kernel)
         for waiting in [kernel, *(pool.submit(compile_piece, piece) for piece in sorted(EVERYTHING))]:

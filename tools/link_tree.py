@@ -1,6 +1,6 @@
-"""The rooms under their installed names, as links in build/ns: for tools that cannot see editable package-dir maps.
+"""The rooms under their installed names, as links in build/ns, for tools that do not support editable package-dir maps.
 
-mypy, pyright, import-linter and editors read ``build/ns/ptylive/engine`` for ``ptylive.engine``, which lies in
+mypy, pyright, import-linter and editors read ``build/ns/ptylive/engine`` for ``ptylive.engine``, which is in
 ``engine``.
 """
 
@@ -15,13 +15,13 @@ ROOMS = ("schema", "pictures", "streamer", "engine", "dashboard", "simulators", 
 
 
 def make() -> Path:
-    """Links for all rooms and for what lies in ``api``, the package's own folder; the folder to search."""
+    """Make links for all rooms and for what lies in ``api``, the package's own folder; return the folder to search."""
     package = NAMESPACE / "ptylive"
     package.mkdir(parents=True, exist_ok=True)
     wanted = {room: ROOT / room for room in ROOMS}
     wanted |= {path.name: path for path in (ROOT / "api").iterdir() if path.name != "__pycache__"}
     for link in package.iterdir():
-        if link.name == "__pycache__":  # where somebody has imported by these links
+        if link.name == "__pycache__":  # left by an import through these links
             continue
         if link.name not in wanted or not link.is_symlink() or link.readlink() != wanted[link.name]:
             link.unlink()

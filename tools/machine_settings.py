@@ -1,4 +1,4 @@
-"""The kinds of machine that ``check_machines.py`` runs the tests as, and how each is made here."""
+"""The kinds of machine on which ``check_machines.py`` runs the tests, and how each is imitated here."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BUSY = 2
-"""Processes that compute beside the tests: as many as the smallest machine has cores."""
+"""Number of processes that compute during the tests: as many as the smallest machine has cores."""
 FEW_FILES = 256
-"""Open files: what macOS allows by default, a quarter of what Linux does."""
+"""Open files: the default limit of macOS, a quarter of that of Linux."""
 OTHER_LOCALE = "de_DE"
 """Decimal comma, points between thousands."""
 OTHER_ZONE = "Pacific/Chatham"
-"""12 h 45 min (13 h 45 min in summer) before UTC: neither the date nor the minutes agree."""
+"""12 h 45 min (13 h 45 min in summer) ahead of UTC: neither the date nor the minutes agree."""
 
 
 class NotHereError(Exception):
@@ -31,7 +31,7 @@ class NotHereError(Exception):
 
 @dataclass
 class Place:
-    """Where and as what a run of pytest is started."""
+    """Where and as which user a run of pytest is started."""
 
     python: str = sys.executable
     root: Path = ROOT
@@ -42,7 +42,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Run:
-    """What all settings share: the first word of a temporary folder's life, a seed, and what to test."""
+    """What all settings share: a temporary folder, a seed, and what to test."""
 
     scratch: Path
     seed: int
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of machine: ``prepare`` makes the place and takes it away again."""
+    """One kind of machine: ``prepare`` makes the place and removes it again."""
 
     name: str
     about: str
@@ -61,7 +61,7 @@ class Setting:
 
 
 def in_environment(environment: Mapping[str, str]) -> Callable[[Run], AbstractContextManager[Place]]:
-    """A place that differs by environment variables alone."""
+    """A place that differs only by environment variables."""
 
     @contextmanager
     def prepare(run: Run) -> Iterator[Place]:
@@ -73,13 +73,13 @@ def in_environment(environment: Mapping[str, str]) -> Callable[[Run], AbstractCo
 
 @contextmanager
 def generic_numba(run: Run) -> Iterator[Place]:
-    """Compiled loops for any x86-64 or ARM, in a cache of their own."""
+    """Compiled loops for any x86-64 or ARM, in a separate cache."""
     yield Place(environment={"NUMBA_CPU_NAME": "generic", "NUMBA_CACHE_DIR": str(run.scratch / "numba")})
 
 
 @contextmanager
 def plain_numpy(run: Run) -> Iterator[Place]:
-    """Numpy's loops for the oldest processor it supports: everything that it chooses while it runs is switched off."""
+    """Numpy's loops for the oldest processor it supports: all run-time dispatch is switched off."""
     del run
     from numpy._core._multiarray_umath import __cpu_dispatch__, __cpu_features__  # not public, and nowhere else
 
@@ -93,13 +93,13 @@ def plain_numpy(run: Run) -> Iterator[Place]:
 def busy(run: Run) -> Iterator[Place]:
     """Two processes that compute all the time."""
     del run
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY)]
     try:
         yield Place()
     finally:
-        for other in others:
-            other.kill()
-            other.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def shuffled(run: Run) -> Iterator[Place]:
 
 @contextmanager
 def elsewhere(run: Run) -> Iterator[Place]:
-    """Another time zone, and a locale with a decimal comma: made here where the system has none."""
+    """Another time zone, and a locale with a decimal comma, made here if the system has none."""
     folder = run.scratch / "locales"
     folder.mkdir(exist_ok=True)
     command = ["localedef", "-i", OTHER_LOCALE, "-f", "UTF-8", str(folder / f"{OTHER_LOCALE}.UTF-8")]
@@ -128,7 +128,7 @@ def elsewhere(run: Run) -> Iterator[Place]:
 
 @contextmanager
 def narrow(run: Run) -> Iterator[Place]:
-    """Files that nobody else may read, and few of them open at a time."""
+    """Files that nobody else may read, and a low limit of open files."""
     del run
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
@@ -141,15 +141,15 @@ def narrow(run: Run) -> Iterator[Place]:
 
 @contextmanager
 def clone_with_spaces(run: Run) -> Iterator[Place]:
-    """A clean clone, its environment and its temporary files where paths have blanks and an accent."""
+    """A clean clone, with its environment and temporary files in paths with blanks and an accent."""
     folder = run.scratch / "path with spaces é"
     place = _clone(folder, sys.executable)
-    yield Place(place.python, place.root, {"TMPDIR": str(_made(folder / "tmp files"))})
+    yield Place(place.python, place.root, {"TMPDIR": str(_created(folder / "tmp files"))})
 
 
 @contextmanager
 def ordinary_user(run: Run) -> Iterator[Place]:
-    """A clean clone that belongs to an ordinary user, with a home of its own."""
+    """A clean clone that belongs to an ordinary user, with a home directory of its own."""
     if os.geteuid() != 0:
         raise NotHereError("these tests run as an ordinary user already")
     nobody = pwd.getpwnam("nobody")
@@ -158,8 +158,8 @@ def ordinary_user(run: Run) -> Iterator[Place]:
         raise NotHereError(f"user nobody can run neither {sys.executable} nor /usr/bin/python3")
     folder = run.scratch / "ordinary"
     place = _clone(folder, python)
-    home = _made(folder / "home")
-    environment = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody", "TMPDIR": str(_made(folder / "tmp"))}
+    home = _created(folder / "home")
+    environment = {"HOME": str(home), "USER": "nobody", "LOGNAME": "nobody", "TMPDIR": str(_created(folder / "tmp"))}
     environment |= {"XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
     for path in (folder, *folder.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
@@ -170,26 +170,26 @@ def _runs_as(user: int, python: str) -> bool:
     """Whether a user can run an interpreter, and it is new enough to make an environment."""
     code = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))"
     try:
-        done = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
+        completed = subprocess.run([python, "-c", code], user=user, cwd="/", capture_output=True, check=False)
     except OSError:
         return False
-    return done.returncode == 0
+    return completed.returncode == 0
 
 
 def _clone(folder: Path, python: str) -> Place:
-    """The last commit in ``folder/ptylive``, installed there as README says."""
-    root = _made(folder) / "ptylive"
+    """The last commit in ``folder/ptylive``, installed there as described in README."""
+    root = _created(folder) / "ptylive"
     subprocess.run(["git", "clone", "--quiet", "--no-hardlinks", str(ROOT), str(root)], check=True)
     if subprocess.run(["git", "diff", "--quiet", "HEAD"], cwd=ROOT, check=False).returncode:
         print("  (a clone: changes that are not committed are not in it)", flush=True)
     subprocess.run([python, "-m", "venv", str(root / ".venv")], check=True)
-    own = str(root / ".venv" / "bin" / "python")
-    install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
+    clone_python = str(root / ".venv" / "bin" / "python")
+    install = [clone_python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", ".[dev]"]
     subprocess.run(install, cwd=root, check=True)
-    return Place(own, root)
+    return Place(clone_python, root)
 
 
-def _made(folder: Path) -> Path:
+def _created(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -220,11 +220,11 @@ TOGETHER = (
     ("openblas-nehalem", "numpy-baseline", "elsewhere"),
     ("busy",),
 )
-"""Settings that do not touch each other, in as few runs as that takes."""
+"""Independent settings combined into as few runs as possible."""
 
 
 def joined(names: Iterable[str]) -> Setting:
-    """One setting that is all of those named; at most one of them has a clone of its own."""
+    """One setting that combines all those named; at most one of them has a clone of its own."""
     parts = [next(setting for setting in SETTINGS if setting.name == name) for name in names]
     if len(parts) == 1:
         return parts[0]
@@ -233,29 +233,29 @@ def joined(names: Iterable[str]) -> Setting:
     def prepare(run: Run) -> Iterator[Place]:
         with ExitStack() as stack:
             places = [stack.enter_context(part.prepare(run)) for part in parts]
-            own = next((place for place in places if place.root != ROOT), Place())
+            clone = next((place for place in places if place.root != ROOT), Place())
             limits = [place.limit for place in places if place.limit]
             environment = {name: value for place in places for name, value in place.environment.items()}
 
             def limit() -> None:
-                for one in limits:
-                    one()
+                for set_limit in limits:
+                    set_limit()
 
-            yield Place(own.python, own.root, environment, own.user, limit)
+            yield Place(clone.python, clone.root, environment, clone.user, limit)
 
     arguments = tuple(argument for part in parts for argument in part.arguments)
     return Setting("+".join(part.name for part in parts), "; ".join(part.about for part in parts), prepare, arguments)
 
 
 def chosen(only: Iterable[str] | None, together: bool) -> list[Setting]:
-    """The settings to run, in the order of SETTINGS or as they were asked for."""
+    """The settings to run, in the order of SETTINGS or as they were requested."""
     if together:
         return [joined(names) for names in TOGETHER]
-    return list(SETTINGS) if only is None else [joined(one.split("+")) for one in only]
+    return list(SETTINGS) if only is None else [joined(name.split("+")) for name in only]
 
 
 def known(text: str) -> str:
-    """Names of settings joined by ``+``, as argparse wants them checked."""
+    """Check names of settings joined by ``+``, as a type for argparse."""
     names = [setting.name for setting in SETTINGS]
     if unknown := [name for name in text.split("+") if name not in names]:
         raise argparse.ArgumentTypeError(f"no such setting: {', '.join(unknown)}; there are {', '.join(names)}")

@@ -1,8 +1,7 @@
-"""Every error and warning of the program, read from its sources: for docs/troubleshooting.md and its tests.
+"""Every error and warning of the program, collected from its sources for docs/troubleshooting.md and its tests.
 
-What counts: what an exception is made of, what is logged as a warning or error, what is added to a list of problems,
-what commands say, and what functions return that are called after refusals, reasons or remarks. A place where a value
-is put in is "…".
+Collected are texts of exceptions, texts logged as warnings or errors, texts added to a list of problems, replies of
+commands, and return values of functions named after refusals, reasons or remarks. A gap for a value is "…".
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ ROOMS = {
     "dashboard": "The page",
     "simulators": "Senders and simulators",
 }
-"""Rooms of the repository, and what a reader takes them for."""
+"""Rooms of the repository, and their descriptions for readers."""
 BUILTIN = {"ValueError", "TypeError", "RuntimeError", "OSError", "TimeoutError", "NotImplementedError", "MemoryError"}
 LISTS = {"problems", "warnings", "notes", "remarks"}
 LOGGERS = {"log", "logger", "_log"}
@@ -33,16 +32,16 @@ LEVELS = (["warning"], ["error"])
 SPEAKERS = {"say", "_say", "_warn"}
 GAP = "…"
 _MOST_FORMS = 12
-"""Of one text: alternatives within alternatives are many."""
+"""Largest number of forms of one text: alternatives within alternatives multiply."""
 _LEAVES = {ast.Name, ast.Constant, ast.Load, ast.Store, ast.Del, ast.alias, ast.arg, ast.Pass}
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _DEEPEST = 3
-"""Names of names of names that are followed."""
+"""Largest depth of names that refer to other names."""
 
 
 @dataclass(frozen=True, order=True)
 class Message:
-    """A text that somebody may be shown: words with gaps, what it advises, and the room it comes from."""
+    """A text that may be shown to somebody: words with gaps, its advice, and the room it comes from."""
 
     room: str
     text: str
@@ -50,7 +49,7 @@ class Message:
 
 
 def collect(root: Path = ROOT) -> list[Message]:
-    """All messages, without repetitions, in alphabetical order within their rooms."""
+    """All messages without repetitions, in alphabetical order within their rooms."""
     paths = [path for room in ROOMS for path in sorted((root / room).rglob("*.py"))]
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
     errors = _error_classes(trees.values())
@@ -58,12 +57,12 @@ def collect(root: Path = ROOT) -> list[Message]:
     for path, tree in trees.items():
         room = path.relative_to(root).parts[0]
         for message in _Reader(tree, errors).messages(room):
-            found.setdefault((room, message.text, "" if _says_something(message.text) else message.hint), message)
-    return sorted(found.values(), key=lambda one: (list(ROOMS).index(one.room), one.text.lstrip(f"{GAP} :").lower()))
+            found.setdefault((room, message.text, "" if _is_sentence(message.text) else message.hint), message)
+    return sorted(found.values(), key=lambda each: (list(ROOMS).index(each.room), each.text.lstrip(f"{GAP} :").lower()))
 
 
 def table(root: Path = ROOT) -> str:
-    """The messages as Markdown: a heading for each room, a line for each message, its advice behind it."""
+    """The messages as Markdown: a heading for each room, a line for each message, followed by its advice."""
     lines: list[str] = []
     room = ""
     for message in collect(root):
@@ -75,7 +74,7 @@ def table(root: Path = ROOT) -> str:
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """What a message looks like when its gaps are filled."""
+    """Pattern that a message matches when its gaps are filled."""
     return re.compile("(.*?)".join(re.escape(part) for part in text.split(GAP)), re.S)
 
 
@@ -98,72 +97,72 @@ def _error_classes(trees: Iterable[ast.Module]) -> set[str]:
 
 
 class _Reader:
-    """The messages of one module."""
+    """Reads the messages of one module."""
 
     def __init__(self, tree: ast.Module, errors: set[str]) -> None:
         self._tree = tree
         self._errors = errors
-        self._named = _assigned(tree.body)
+        self._values_by_name = _assigned(tree.body)
 
     def messages(self, room: str) -> Iterator[Message]:
-        """Those of the module's own lines, then of each function, which knows its own names."""
+        """Messages of the module's own lines, then of each function, which has its own names."""
         yield from self._spoken(self._tree, room)
 
     def _spoken(self, scope: ast.AST, room: str) -> Iterator[Message]:
-        for node in _within(scope):
+        for node in _nodes_of_scope(scope):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                outer = self._named
-                parameters = {one.arg for one in (*node.args.args, *node.args.kwonlyargs)}
+                outer = self._values_by_name
+                parameters = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
                 known = {name: values for name, values in outer.items() if name not in parameters}
-                own = _assigned(node.body if isinstance(node.body, list) else [])
+                local = _assigned(node.body if isinstance(node.body, list) else [])
                 unknown: list[ast.expr] = [ast.Constant(None)]
-                own = {name: values + (unknown if name in parameters else []) for name, values in own.items()}
-                self._named = known | own
+                local = {name: values + (unknown if name in parameters else []) for name, values in local.items()}
+                self._values_by_name = known | local
                 yield from self._spoken(node, room)
                 if not isinstance(node, ast.Lambda) and RETURNERS.search(node.name):
                     yield from self._returned(node, room)
-                self._named = outer
+                self._values_by_name = outer
             elif isinstance(node, ast.Call) and node.args and self._speaks(node):
-                yield from self._of(node, room)
+                yield from self._of_call(node, room)
             elif isinstance(node, ast.Dict):
                 yield from self._answered(node, room)
 
     def _answered(self, reply: ast.Dict, room: str) -> Iterator[Message]:
-        """Of a reply to another process, which makes an exception of it."""
-        said = {
+        """Message of a reply to another process, which turns it into an exception."""
+        entries = {
             key.value: value
             for key, value in zip(reply.keys, reply.values, strict=True)
             if isinstance(key, ast.Constant)
         }
-        if "error" in said:
-            hint = max(self._texts(said["hint"]), key=len, default="") if "hint" in said else ""
-            yield from self._made(self._texts(said["error"]), hint, room)
+        if "error" in entries:
+            hint = max(self._texts(entries["hint"]), key=len, default="") if "hint" in entries else ""
+            yield from self._messages_of(self._texts(entries["error"]), hint, room)
 
     def _returned(self, function: ast.AST, room: str) -> Iterator[Message]:
-        for node in _within(function):
+        for node in _nodes_of_scope(function):
             value = node.value if isinstance(node, ast.Return | ast.Yield) else None
             if value is None:
                 continue
             pair = value.elts if isinstance(value, ast.Tuple) and len(value.elts) == 2 else [value]
             several = value.elts if isinstance(value, ast.List) else pair[:1]
             hint = max(self._texts(pair[1]), key=len, default="") if len(pair) == 2 else ""
-            for one in several:
-                yield from self._made(self._texts(one), hint, room)
+            for element in several:
+                yield from self._messages_of(self._texts(element), hint, room)
 
-    def _of(self, call: ast.Call, room: str) -> Iterator[Message]:
+    def _of_call(self, call: ast.Call, room: str) -> Iterator[Message]:
         hints = call.args[1:2] if self._is_error(call) else []
         hints += [word.value for word in call.keywords if word.arg == "hint"]
-        hint = max((text for one in hints for text in self._texts(one)), key=len, default="")
+        hint = max((text for expression in hints for text in self._texts(expression)), key=len, default="")
         logged = isinstance(call.func, ast.Attribute) and call.func.attr == "log"
-        yield from self._made(self._texts(call.args[1 if logged else 0]), hint, room)
+        yield from self._messages_of(self._texts(call.args[1 if logged else 0]), hint, room)
 
-    def _made(self, texts: list[str], hint: str, room: str) -> Iterator[Message]:
+    def _messages_of(self, texts: list[str], hint: str, room: str) -> Iterator[Message]:
         for text in texts:
-            line, told = _tidy(text), _tidy(hint)
-            # a second argument that is one word is a reason for the counters, no advice
-            told = told if " " in told else ""
-            if _says_something(line) or _says_something(told):
-                yield Message(room, line, told)
+            line, advice = _tidy(text), _tidy(hint)
+            # a second argument of a single word is a reason for the counters, not advice
+            advice = advice if " " in advice else ""
+            if _is_sentence(line) or _is_sentence(advice):
+                yield Message(room, line, advice)
 
     def _is_error(self, call: ast.Call) -> bool:
         return isinstance(call.func, ast.Name) and call.func.id in self._errors
@@ -185,14 +184,14 @@ class _Reader:
         )
 
     def _texts(self, node: ast.expr, depth: int = 0) -> list[str]:
-        """The forms that an expression may take as text; none where nothing is known of it."""
+        """The forms that an expression may have as text; none if nothing is known about it."""
         forms: list[str] = []
         if isinstance(node, ast.Constant):
             forms = [node.value] if isinstance(node.value, str) else []
         elif isinstance(node, ast.JoinedStr):
             parts = [self._part(part, depth) for part in node.values]
             forms = (
-                ["".join(one) for one in product(*parts)]
+                ["".join(head) for head in product(*parts)]
                 if _size(parts) <= _MOST_FORMS
                 else ["".join(part[0] if len(part) == 1 else GAP for part in parts)]
             )
@@ -200,9 +199,9 @@ class _Reader:
             forms = self._texts(node.body, depth) + self._texts(node.orelse, depth)
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
             left, right = self._texts(node.left, depth) or [GAP], self._texts(node.right, depth) or [GAP]
-            forms = [one + other for one in left for other in right]
+            forms = [head + tail for head in left for tail in right]
         elif isinstance(node, ast.Name) and depth < _DEEPEST:
-            forms = [text for value in self._named.get(node.id, []) for text in self._texts(value, depth + 1)]
+            forms = [text for value in self._values_by_name.get(node.id, []) for text in self._texts(value, depth + 1)]
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "did_you_mean":
             forms = [form for otherwise in node.args[2:] for form in self._texts(otherwise, depth)]
         elif isinstance(node, ast.Dict) and depth == 0:
@@ -216,19 +215,19 @@ class _Reader:
         if isinstance(value, ast.IfExp):
             return self._texts(value, depth) or [GAP]
         if isinstance(value, ast.Name) and depth < _DEEPEST:
-            # words that were chosen before; a name or number that was is a value
-            named = self._named.get(value.id, [])
-            found = [self._texts(one, depth + 1) for one in named]
+            # words chosen before; a name or number chosen before is a value
+            assigned = self._values_by_name.get(value.id, [])
+            found = [self._texts(expression, depth + 1) for expression in assigned]
             if value.id.isupper() and found:
                 return found[0] or [GAP]
             words = [text for texts in found for text in texts if " " in text.strip(f"{GAP} ")]
-            whole = all(texts and all(text in words for text in texts) for texts in found)
-            return words if words and whole else [*words, GAP]
+            all_words = all(texts and all(text in words for text in texts) for texts in found)
+            return words if words and all_words else [*words, GAP]
         return [GAP]
 
 
-def _within(scope: ast.AST) -> Iterator[ast.AST]:
-    """Everything below a node, functions themselves but not what is in them."""
+def _nodes_of_scope(scope: ast.AST) -> Iterator[ast.AST]:
+    """Everything below a node, including functions but not their contents."""
     waiting = _below(scope)
     while waiting:
         node = waiting.pop()
@@ -238,20 +237,20 @@ def _within(scope: ast.AST) -> Iterator[ast.AST]:
 
 
 def _below(node: ast.AST) -> list[ast.AST]:
-    """The nodes right below one but for names and numbers, which hold nothing: most of a million."""
+    """The direct children of a node except names and numbers, which contain nothing: most of a million."""
     found: list[ast.AST] = []
     for name in node._fields:
         value = getattr(node, name, None)
-        for one in value if type(value) is list else (value,):
-            if isinstance(one, ast.AST) and type(one) not in _LEAVES:
-                found.append(one)
+        for child in value if type(value) is list else (value,):
+            if isinstance(child, ast.AST) and type(child) not in _LEAVES:
+                found.append(child)
     return found
 
 
 def _assigned(body: list[ast.stmt]) -> dict[str, list[ast.expr]]:
-    """What names of a body are given, its branches included and functions in it not."""
+    """Values assigned to names in a body, including its branches but not functions in it."""
     found: dict[str, list[ast.expr]] = {}
-    for node in _within(ast.Module(body, [])):
+    for node in _nodes_of_scope(ast.Module(body, [])):
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
         elif isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.AugAssign) and node.value is not None:
@@ -277,8 +276,8 @@ def _tidy(text: str) -> str:
     return text
 
 
-def _says_something(text: str) -> bool:
-    """Two words at least, and more than a name."""
+def _is_sentence(text: str) -> bool:
+    """Whether a text has at least two words and is more than a name."""
     return len(re.findall(r"[A-Za-z]{2,}", text)) >= 2 and not text.startswith("http")
 
 

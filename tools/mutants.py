@@ -1,11 +1,11 @@
-"""Plant one bug at a time in a copy of the tree and see whether the tests that should notice do.
+"""Plant one bug at a time in a copy of the tree and check whether the tests that should notice it do.
 
     make mutants
     python tools/mutants.py --jobs 3 --only lbfgs --only journal
     python tools/mutants.py --check          # only whether the list still fits the sources
 
 The list (tests/mutants.toml) names for each source file the tests that guard it, and exact replacements of text that
-stands there once. First the named tests run on an unchanged copy, where all must be green; then once for each mutant.
+occurs there once. First the named tests run on an unchanged copy, where all must be green; then once for each mutant.
 Nothing in the checkout is changed: copies, and what numba compiles for them, are in build/mutants. Exit status: 0 every
 mutant was noticed, 1 one survived (or its tests broke down instead of failing), 2 the list is out of date or the tests
 are red without any mutant.
@@ -34,9 +34,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LIST = Path("tests") / "mutants.toml"
 SHARED_DATA = ROOT.parent / "shared" / "data"
 PATIENCE_S, OF_A_TEST_S = 900.0, 120.0
-"""For one run of a mutant's tests, and for one of them: some mutants make a loop endless. Each takes seconds."""
+"""Time limits of a run of a mutant's tests, and of one test: some mutants make a loop endless. Each takes seconds."""
 OF_ALL_S = 7200.0
-"""For the tests of all mutants, one after the other, before anything is planted."""
+"""Time limit of the tests of all mutants, one after the other, before anything is planted."""
 GREEN, RED, NONE_RAN = 0, 1, 5
 """Exit statuses of pytest."""
 SLOW = ("-m", "slow and not peers")
@@ -63,18 +63,18 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tests said of a mutant."""
+    """Result of a mutant's tests."""
 
     mutant: Mutant
     word: str
     """noticed, SURVIVED or BROKE DOWN (pytest ended otherwise than with passed or failed tests)."""
     seconds: float
     by: str = ""
-    """The test that failed, or the last line of pytest where none did."""
+    """The test that failed, or the last line of pytest if none did."""
 
 
 def read_list(root: Path) -> list[Mutant]:
-    """Every mutant of the list. ListError where an entry is incomplete or does not fit the sources."""
+    """Every mutant of the list. Raises ListError if an entry is incomplete or does not fit the sources."""
     table = tomllib.loads((root / LIST).read_text())
     mutants, wrong = [], []
     for file, entry in table.items():
@@ -101,14 +101,14 @@ def _problems(root: Path, mutant: Mutant) -> list[str]:
         problems.append("old and new are one line each, and differ")
     if not mutant.tests:
         problems.append("no tests are named")
-    gone = [test for test in mutant.tests if not (root / test.partition("::")[0]).is_file()]
-    return problems + [f"no such tests: {name}" for name in gone]
+    missing = [test for test in mutant.tests if not (root / test.partition("::")[0]).is_file()]
+    return problems + [f"no such tests: {name}" for name in missing]
 
 
 class Copy:
-    """A copy of what git knows or would add, importable as ``ptylive`` by way of its own links.
+    """A copy of all files that git tracks or would add, importable as ``ptylive`` through its own links.
 
-    Always in the same place, with the times of the sources: what numba compiled there stays valid.
+    It is always in the same place, with the times of the sources, so that what numba compiled there stays valid.
     """
 
     def __init__(self, source: Path, folder: Path) -> None:
@@ -118,7 +118,7 @@ class Copy:
         known = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(known, cwd=source, capture_output=True, check=True).stdout.decode().split("\0")
         for name in sorted(set(names) - {""}):
-            if not (source / name).is_file():  # deleted, but still known
+            if not (source / name).is_file():  # deleted, but still tracked
                 continue
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source / name, folder / name)
@@ -133,34 +133,34 @@ class Copy:
             subprocess.run([sys.executable, str(links)], cwd=folder, capture_output=True, check=True)
 
     def judge(self, mutant: Mutant) -> Outcome:
-        """Plant a mutant, run its tests, the slow ones only where the others stay green, and put the source back."""
+        """Plant a mutant, run its tests (the slow ones only if the others stay green), and restore the source."""
         path = self.folder / mutant.file
         text, stat = path.read_text(), path.stat()
         path.write_text(mutant.planted(text))
         started = time.monotonic()
         compiled_anew = "numba" in text
         try:
-            status, said = self.run(mutant.tests, compiled_anew)
+            status, output = self.run(mutant.tests, compiled_anew)
             if slow := status in (GREEN, NONE_RAN):
-                status, said = self.run((*SLOW, *mutant.tests), compiled_anew)
+                status, output = self.run((*SLOW, *mutant.tests), compiled_anew)
         finally:
             path.write_text(text)
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # compiled code of the original remains valid
-        if slow and status == RED and self.run((*SLOW, _first_failure(said)))[0] != GREEN:
-            status = -1  # red without the mutant too
+        if slow and status == RED and self.run((*SLOW, _first_failure(output)))[0] != GREEN:
+            status = -1  # red without the mutant, too
         word = {GREEN: "SURVIVED", NONE_RAN: "SURVIVED", RED: "noticed"}.get(status, "BROKE DOWN")
-        return Outcome(mutant, word, time.monotonic() - started, _first_failure(said))
+        return Outcome(mutant, word, time.monotonic() - started, _first_failure(output))
 
     def run(
         self, tests: tuple[str, ...], compiled_anew: bool = False, patience_s: float = PATIENCE_S
     ) -> tuple[int, str]:
-        """Exit status and output of pytest on some tests, up to the first failure."""
+        """Run pytest on some tests up to the first failure; return exit status and output."""
         command = [sys.executable, "-m", "pytest", "-q", "-x", "--tb=no", "-p", "no:cacheprovider", *tests]
         with tempfile.TemporaryDirectory(prefix="ptylive-mutant-", ignore_cleanup_errors=True) as scratch:
             environment = {
                 **os.environ,
                 "PYTHONPATH": str(self.folder / "build" / "ns"),
-                "PYTHONDONTWRITEBYTECODE": "1",  # two sources within one second look the same to a .pyc
+                "PYTHONDONTWRITEBYTECODE": "1",  # a .pyc cannot distinguish two sources written within one second
                 "NUMBA_CACHE_DIR": scratch if compiled_anew else str(self.compiled),
                 "TMPDIR": scratch,
                 "PYTEST_TIMEOUT": f"{OF_A_TEST_S:g}",
@@ -171,10 +171,10 @@ class Copy:
 
 
 def _ended(
-    command: list[str], folder: Path, environment: dict[str, str], said: Path, patience_s: float
+    command: list[str], folder: Path, environment: dict[str, str], output: Path, patience_s: float
 ) -> tuple[int, str]:
-    """Exit status and output of a command; processes that it leaves behind are ended with it, and wait for nothing."""
-    with said.open("wb") as out:
+    """Exit status and output of a command; processes that it leaves behind are ended with it without waiting."""
+    with output.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -186,12 +186,12 @@ def _ended(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return status, said.read_text(errors="replace")
+    return status, output.read_text(errors="replace")
 
 
-def _first_failure(said: str) -> str:
+def _first_failure(output: str) -> str:
     """The test that failed first, or the last line."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     for line in lines:
         if line.startswith(("FAILED ", "ERROR ")):
             return line.partition(" ")[2].partition(" - ")[0]
@@ -199,7 +199,7 @@ def _first_failure(said: str) -> str:
 
 
 def run(root: Path, mutants: list[Mutant], jobs: int) -> int:
-    """Judge all mutants in ``jobs`` copies at a time; prints a line for each, a table, and returns the exit status."""
+    """Judge all mutants in ``jobs`` copies in parallel; print a line for each and a table, return the exit status."""
     folder = root / "build" / "mutants"
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -215,7 +215,7 @@ def run(root: Path, mutants: list[Mutant], jobs: int) -> int:
 
 
 def _judged(copies: queue.Queue[Copy], mutants: list[Mutant], jobs: int) -> int:
-    """As :func:`run`, with the copies made."""
+    """Like :func:`run`, with existing copies."""
     first = copies.get()
     red = _unchanged(first, mutants)
     copies.put(first)
@@ -239,10 +239,10 @@ def _judged(copies: queue.Queue[Copy], mutants: list[Mutant], jobs: int) -> int:
 
 
 def _unchanged(copy: Copy, mutants: list[Mutant]) -> str:
-    """The test that fails in the copy as it is, or the empty string."""
+    """The test that fails in the unchanged copy, or the empty string."""
     every = tuple(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
-    status, said = copy.run(every, patience_s=OF_ALL_S)
-    return "" if status == GREEN else _first_failure(said) or f"pytest ended with {status}"
+    status, output = copy.run(every, patience_s=OF_ALL_S)
+    return "" if status == GREEN else _first_failure(output) or f"pytest ended with {status}"
 
 
 def _table(outcomes: list[Outcome]) -> None:
@@ -256,7 +256,7 @@ def _table(outcomes: list[Outcome]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     parser.add_argument("--only", action="append", default=[], help="part of a mutant's file or name; may be repeated")
@@ -268,7 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ListError as error:
         print(error)
         return 2
-    chosen = [one for one in mutants if not options.only or any(part in one.name for part in options.only)]
+    chosen = [mutant for mutant in mutants if not options.only or any(part in mutant.name for part in options.only)]
     if not chosen:
         print(f"no mutant's name holds {' or '.join(options.only)}")
         return 2

@@ -1,4 +1,4 @@
-"""What `import ptylive` offers, from signatures and docstrings, as Markdown: for docs/python.md."""
+"""The public interface of `import ptylive` as Markdown, from signatures and docstrings: for docs/python.md."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDER = (
     "open_scan", "Scan", "reconstruct", "Maps", "refine", "Refined", "Preset", "batch", "tune", "simulate", "plan",
     "connect", "Sender", "LiveEngine",
 )  # fmt: skip
-"""From what most people need to what few do."""
+"""Order from what most people need to what few do."""
 
 
 def reference() -> str:
@@ -25,10 +25,10 @@ def reference() -> str:
 
 
 def _entry(name: str) -> str:
-    thing = getattr(ptylive, name)
-    lines = [f"## {name}", f"`ptylive.{name}{_signature(thing)}`", _text(thing)]
-    if inspect.isclass(thing):
-        members = list(_members(thing))
+    exported = getattr(ptylive, name)
+    lines = [f"## {name}", f"`ptylive.{name}{_signature(exported)}`", _text(exported)]
+    if inspect.isclass(exported):
+        members = list(_members(exported))
         if members:
             rows = [f"| `{label}` | {_first_sentence(member)} |" for label, member in members]
             lines.append("\n".join(["| member | what it is |", "| --- | --- |", *rows]))
@@ -43,34 +43,38 @@ def _members(kind: type) -> Iterator[tuple[str, Callable[..., Any]]]:
             yield name, value.fget
         elif inspect.isfunction(value) or isinstance(value, classmethod | staticmethod):
             function = value if inspect.isfunction(value) else value.__func__
-            names = [one for one in inspect.signature(function).parameters.values() if one.name not in ("self", "cls")]
-            yield f"{name}({', '.join(_argument(one) for one in names)})", function
+            names = [
+                parameter
+                for parameter in inspect.signature(function).parameters.values()
+                if parameter.name not in ("self", "cls")
+            ]
+            yield f"{name}({', '.join(_argument(parameter) for parameter in names)})", function
 
 
-def _argument(one: inspect.Parameter) -> str:
-    """Its name, and a default that is short; what everything is stands in the docstring."""
-    stars = {one.VAR_POSITIONAL: "*", one.VAR_KEYWORD: "**"}.get(one.kind, "")
-    default = "" if one.default is one.empty or not _short(one.default) else f"={one.default!r}"
-    return f"{stars}{one.name}{default}"
+def _argument(parameter: inspect.Parameter) -> str:
+    """Name of an argument, and its default if short; the docstring explains all of them."""
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    default = "" if parameter.default is parameter.empty or not _short(parameter.default) else f"={parameter.default!r}"
+    return f"{stars}{parameter.name}{default}"
 
 
 def _short(default: object) -> bool:
     return default is None or isinstance(default, bool | int | float | str)
 
 
-def _signature(thing: Any) -> str:
-    names = list(inspect.signature(thing).parameters.values())
-    if thing is ptylive.Preset:
+def _signature(exported: Any) -> str:
+    names = list(inspect.signature(exported).parameters.values())
+    if exported is ptylive.Preset:
         return "(**settings)"
-    if any(one.name.startswith("_") for one in names) or thing in (ptylive.Maps, ptylive.Refined):
-        return ""  # nobody makes one by hand
-    return f"({', '.join(_argument(one) for one in names)})"
+    if any(parameter.name.startswith("_") for parameter in names) or exported in (ptylive.Maps, ptylive.Refined):
+        return ""  # users do not create it directly
+    return f"({', '.join(_argument(parameter) for parameter in names)})"
 
 
-def _text(thing: Any) -> str:
+def _text(documented: Any) -> str:
     """A docstring as Markdown: its paragraphs, and its examples in a block."""
     paragraphs = []
-    for part in (inspect.getdoc(thing) or "").split("\n\n"):
+    for part in (inspect.getdoc(documented) or "").split("\n\n"):
         if part.startswith(">>>"):
             paragraphs.append(f"```python\n{part}\n```")
         else:
@@ -78,8 +82,8 @@ def _text(thing: Any) -> str:
     return "\n\n".join(paragraphs)
 
 
-def _first_sentence(thing: Any) -> str:
-    text = _inline(" ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split()))
+def _first_sentence(documented: Any) -> str:
+    text = _inline(" ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split()))
     return text.replace("|", "\\|")
 
 

@@ -1,4 +1,4 @@
-"""A release: checks what a program can check, builds what is published, and lists what is left for people.
+"""Prepare a release: make all automatic checks, build what is published, and list what remains for people to do.
 
 make release VERSION=0.2.0
 python tools/release.py 0.2.0 --quick      # without the tests
@@ -30,17 +30,17 @@ Left for people:
 
 
 def problems_of_sources(version: str, root: Path = ROOT) -> list[str]:
-    """What keeps the sources from being released under ``version``, a line each with its remedy."""
+    """What prevents a release of the sources as ``version``, a line each with its remedy."""
     found = []
     if not VERSION.fullmatch(version):
         return [f"{version} is no version: MAJOR.MINOR.PATCH, with rc1 behind it before a release"]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    said = {
+    versions = {
         "pyproject.toml": project["version"],
-        "CITATION.cff": _after("version", root / "CITATION.cff"),
-        "packaging/conda/recipe.yaml": _after("  version", root / "packaging" / "conda" / "recipe.yaml"),
+        "CITATION.cff": _value_of("version", root / "CITATION.cff"),
+        "packaging/conda/recipe.yaml": _value_of("  version", root / "packaging" / "conda" / "recipe.yaml"),
     }
-    found += [f"{name} says {other}: write {version}" for name, other in said.items() if other != version]
+    found += [f"{name} says {stated}: write {version}" for name, stated in versions.items() if stated != version]
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
     heading = re.search(rf"^## {re.escape(version)} \((.+)\)$", changelog, re.M)
     if heading is None:
@@ -62,22 +62,22 @@ def problems_of_checkout(version: str, root: Path = ROOT) -> list[str]:
 
 
 def build(root: Path = ROOT) -> list[Path]:
-    """Sdist and wheel in dist/, which is emptied first; what twine says of them has to be nothing."""
+    """Build sdist and wheel in dist/, which is emptied first; twine must have no complaints."""
     shutil.rmtree(root / "dist", ignore_errors=True)
     _run(root, sys.executable, "-m", "build")
-    made = sorted((root / "dist").iterdir())
-    _run(root, sys.executable, "-m", "twine", "check", "--strict", *map(str, made))
-    return made
+    files = sorted((root / "dist").iterdir())
+    _run(root, sys.executable, "-m", "twine", "check", "--strict", *map(str, files))
+    return files
 
 
-def _after(key: str, path: Path) -> str:
+def _value_of(key: str, path: Path) -> str:
     line = re.search(rf"^{key}: *(.+)$", path.read_text(encoding="utf-8"), re.M)
     return line[1].strip().strip("\"'") if line else "nothing"
 
 
 def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    completed = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True)
+    return completed.stdout.strip()
 
 
 def _run(root: Path, *command: str) -> None:
@@ -87,7 +87,7 @@ def _run(root: Path, *command: str) -> None:
 
 
 def main() -> None:
-    """Check, build, say what is left. Exit status 1 where something is not ready."""
+    """Check, build, report what remains. Exit status 1 if something is not ready."""
     options = argparse.ArgumentParser(description="Check and build a release.")
     options.add_argument("version")
     options.add_argument("--quick", action="store_true", help="without the tests and the site")
@@ -97,10 +97,10 @@ def main() -> None:
         raise SystemExit("\n".join(["not released:", *(f"  {line}" for line in found)]))
     if not given.quick:
         _run(ROOT, "make", "check-all")
-    made = build()
-    for path in made:
+    files = build()
+    for path in files:
         print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(ROOT)}")
-    (sdist,) = [path for path in made if path.name.endswith(".tar.gz")]
+    (sdist,) = [path for path in files if path.name.endswith(".tar.gz")]
     print(LEFT.format(version=given.version, sha256=hashlib.sha256(sdist.read_bytes()).hexdigest()))
 
 

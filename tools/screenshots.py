@@ -81,7 +81,7 @@ def take(supervisor: Supervisor, source: Path, folder: Path) -> None:
 
 
 def look_back(pages: dict[str, Page], folder: Path) -> None:
-    """The scan before, while the newest stays where it is."""
+    """Show the previous scan, while the newest stays where it is."""
     for page in pages.values():
         page.wait_for_selector("#past:enabled")
         page.locator("#past").fill("0")
@@ -93,7 +93,7 @@ def look_back(pages: dict[str, Page], folder: Path) -> None:
 
 
 def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
-    """The session view with Fourier transform, colour wheel, detectors and profile."""
+    """Show the session view with Fourier transform, colour wheel, detectors and profile."""
     status = client.call("status")["calibration"]
     center, radius = status["beam_center_px"]["value"], status["disc_radius_px"]["value"]
     ring = {"name": "ring1", "center_px": center, "inner_px": 1.15 * radius, "outer_px": 2.2 * radius}
@@ -118,7 +118,7 @@ def show_tools(pages: dict[str, Page], client: ControlClient, folder: Path) -> N
 
 
 def show_trotters(pages: dict[str, Page], folder: Path) -> None:
-    """Overlaps at the strongest spatial frequency."""
+    """Show overlaps at the strongest spatial frequency."""
     press(pages, "o")
     time.sleep(4)
     both_themes(pages, folder, "trotters")
@@ -126,7 +126,7 @@ def show_trotters(pages: dict[str, Page], folder: Path) -> None:
 
 
 def show_trials(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
-    """Trials of a defocus that have ended."""
+    """Show finished trials of a defocus."""
     client.call("tune", over=["defocus"], trials=24, preset={"probe_modes": 1})
     view(pages, "Tune")
     while client.call("tune_status")["state"] == "running":
@@ -136,7 +136,7 @@ def show_trials(pages: dict[str, Page], client: ControlClient, folder: Path) -> 
 
 
 def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path) -> None:
-    """Two refinements, side by side, and one that waits."""
+    """Show two refinements side by side, and one that waits."""
     client.call("refine", preset={"epoch_max": 5, "sweeps": 5})
     wait_for_refinement(client, quiet=True)
     client.call("refine", preset={"epoch_max": 12, "sweeps": 6, "update_probe_pos": 1})
@@ -162,7 +162,7 @@ def show_refinement(pages: dict[str, Page], client: ControlClient, folder: Path)
 
 
 def show_refined_map(pages: dict[str, Page], folder: Path) -> None:
-    """The refined object among the maps, the pattern of a point, and a histogram."""
+    """Show the refined object among the maps, the pattern of a point, and a histogram."""
     view(pages, "Session")
     for page in pages.values():
         page.locator("[data-panel='1'] select").first.select_option("refined phase")
@@ -178,7 +178,7 @@ def show_refined_map(pages: dict[str, Page], folder: Path) -> None:
 
 
 def draw_line(page: Page, selector: str) -> None:
-    """Two clicks on a picture; slowly: two quick ones are a double click."""
+    """Click twice on a picture, slowly: two quick clicks are a double click."""
     box = page.locator(selector).bounding_box()
     for x, y in ((0.35, 0.4), (0.65, 0.6)):
         page.locator(selector).click(position={"x": x * box["width"], "y": y * box["height"]})
@@ -208,7 +208,7 @@ def view(pages: dict[str, Page], name: str) -> None:
 
 
 def both_themes(pages: dict[str, Page], folder: Path, name: str) -> None:
-    """The same in the dark and in the light."""
+    """Keep pictures in the dark and in the light theme."""
     keep(pages, folder, name)
     press(pages, "d")
     keep(pages, folder, f"{name}-light")
@@ -216,7 +216,7 @@ def both_themes(pages: dict[str, Page], folder: Path, name: str) -> None:
 
 
 def keep(pages: dict[str, Page], folder: Path, name: str) -> None:
-    """One picture per size."""
+    """Keep one picture per size."""
     for size, page in pages.items():
         page.screenshot(path=str(folder / f"{name}-{size}.png"))
 

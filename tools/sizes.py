@@ -1,4 +1,4 @@
-"""What each dependency costs on the disk: writes the table of docs/install.md from the packages of this environment.
+"""Disk space of each dependency: writes the table of docs/install.md from the packages of this environment.
 
 python tools/sizes.py            # prints it
 python tools/sizes.py --write    # writes it into the document
@@ -32,16 +32,16 @@ PURPOSE = {
     "pygments": "of rich: coloured output",
 }
 LEAST_MB = 4.0
-"""Packages below share a line."""
+"""Packages below this size share a line."""
 
 
 def closure(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
-    """Names of what a package needs, itself left out, as this Python resolves the conditions."""
+    """Names of a package's dependencies, without itself, as this Python resolves the conditions."""
     found: set[str] = set()
     waiting = [(name, extras)]
     while waiting:
-        at, wanted = waiting.pop()
-        for line in metadata.requires(at) or []:
+        package, wanted = waiting.pop()
+        for line in metadata.requires(package) or []:
             need = Requirement(line)
             if need.marker and not any(need.marker.evaluate({"extra": extra}) for extra in (wanted or {""})):
                 continue
@@ -55,9 +55,9 @@ def closure(name: str, extras: frozenset[str] = frozenset()) -> set[str]:
 
 
 def megabytes(name: str) -> float:
-    """Of the files of a package, compiled Python that lies beside them included."""
-    files = {Path(str(one.locate())) for one in metadata.files(name) or []}
-    files |= {one for path in list(files) for one in path.parent.glob(f"__pycache__/{path.stem}.*.pyc")}
+    """Size of a package's files, including compiled Python stored next to them."""
+    files = {Path(str(file.locate())) for file in metadata.files(name) or []}
+    files |= {file for path in list(files) for file in path.parent.glob(f"__pycache__/{path.stem}.*.pyc")}
     return sum(path.stat().st_size for path in files if path.is_file()) / 1e6
 
 
@@ -67,7 +67,7 @@ def table() -> str:
     sizes = {name: megabytes(name) for name in needed}
     rows = [f"Python {platform.python_version()}, {platform.machine()}, {datetime.date.today()}.", ""]
     rows += ["| package | MB | what for |", "| --- | --- | --- |"]
-    for name, size in sorted(sizes.items(), key=lambda one: -one[1]):
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
         if size >= LEAST_MB:
             rows.append(f"| {name} | {size:.0f} | {PURPOSE.get(name, '')} |")
     rest = sorted(name for name, size in sizes.items() if size < LEAST_MB)
@@ -76,8 +76,8 @@ def table() -> str:
     try:
         added = closure("ptylive", frozenset({"import"})) - needed
         rows.append(f"| `[import]` | + {sum(map(megabytes, added)):.0f} | files of other programs |")
-    except metadata.PackageNotFoundError as gone:
-        rows.append(f"| `[import]` | | {gone.name} is not installed here |")
+    except metadata.PackageNotFoundError as missing:
+        rows.append(f"| `[import]` | | {missing.name} is not installed here |")
     return "\n".join(rows) + "\n"
 
 
@@ -86,8 +86,8 @@ def _key(name: str) -> str:
 
 
 if __name__ == "__main__":
-    made = table()
-    print(made)
+    text = table()
+    print(text)
     if "--write" in sys.argv:
         head, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(BEGIN)
-        DOCUMENT.write_text(f"{head}{BEGIN}\n{made}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        DOCUMENT.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")

@@ -2,8 +2,8 @@
 
     python tools/tutorials.py [NAME …] [--pictures FOLDER]      default: all of them, docs/pictures/tutorials
 
-A page is run as it stands there, from top to bottom, in an empty folder: lines of the shell as commands, blocks of
-Python one after the other with their names in common, as in a notebook. What a page shows as a picture it has made.
+A page is run as written, from top to bottom, in an empty folder: shell lines as commands, Python blocks one after the
+other with shared names, as in a notebook. The pictures that a page shows are those that it made.
 """
 
 import argparse
@@ -40,12 +40,12 @@ def main() -> None:
 
 
 def pages() -> list[Path]:
-    """The tutorials, but for the page that lists them."""
+    """The tutorials, without the page that lists them."""
     return [page for page in sorted(PAGES.glob("*.md")) if page.stem != "README"]
 
 
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
-    """Language ("" for the shell's) and text of each block."""
+    """Language ("" for the shell) and text of each block."""
     return ((language, text) for language, text in FENCE.findall(page.read_text(encoding="utf-8")))
 
 
@@ -55,7 +55,7 @@ def shown(page: Path) -> list[str]:
 
 
 def run_page(page: Path, folder: Path) -> dict[str, Any]:
-    """Run a page in a folder; names that its Python has defined. Raises what its Python raises, RuntimeError."""
+    """Run a page in a folder; return the names its Python has defined. Raises what its Python raises, RuntimeError."""
     names: dict[str, Any] = {"__name__": "tutorial"}
     before = Path.cwd()
     os.chdir(folder)
@@ -75,10 +75,10 @@ def _type(line: str) -> None:
     program, *words = shlex.split(line, comments=True)
     if program != "ptylive":
         raise RuntimeError(f"tutorials run ptylive only: {line}")
-    done = subprocess.run([sys.executable, "-m", "ptylive", *words], check=False, capture_output=True, text=True)
-    print(done.stdout, end="")
-    if done.returncode:
-        raise RuntimeError(f"{line}\n{done.stderr}")
+    completed = subprocess.run([sys.executable, "-m", "ptylive", *words], check=False, capture_output=True, text=True)
+    print(completed.stdout, end="")
+    if completed.returncode:
+        raise RuntimeError(f"{line}\n{completed.stderr}")
 
 
 if __name__ == "__main__":

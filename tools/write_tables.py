@@ -5,7 +5,7 @@ from pathlib import Path
 import messages
 import python_reference
 
-import ptylive.application.extensions  # noqa: F401  (settings that stand with what they belong to)
+import ptylive.application.extensions  # noqa: F401  (settings declared with what they belong to)
 from ptylive.engine.imaging import registry
 from ptylive.schema.foreign_plans.basis_paper import published_table
 from ptylive.schema.foreign_plans.phaser import phaser_parity
@@ -19,7 +19,7 @@ START = "<!-- from the code: tools/write_tables.py -->\n"
 
 
 def write(name: str, text: str) -> None:
-    """Put ``text`` behind the mark in a document."""
+    """Put ``text`` after the mark in a document."""
     path = DOCS / name
     head, mark, _ = path.read_text(encoding="utf-8").partition(START)
     path.write_text(f"{head}{mark}\n{text}", encoding="utf-8")

@@ -52,14 +52,14 @@ class Shown:
 
     def lines(self, first_run: str | None) -> list[str]:
         """The caption."""
-        said = [f"{self.limits[0]:.3g} to {self.limits[1]:.3g} {self.units}"]
-        said += self.sure
-        said += [part for part in self.caveat.split(": ") if part]
+        text_lines = [f"{self.limits[0]:.3g} to {self.limits[1]:.3g} {self.units}"]
+        text_lines += self.sure
+        text_lines += [part for part in self.caveat.split(": ") if part]
         if self.doubt:
-            said.append(self.doubt)
+            text_lines.append(self.doubt)
         elif self.correlation is not None:
-            said.append(f"correlation with {first_run}: {self.correlation:.3f}")
-        return said
+            text_lines.append(f"correlation with {first_run}: {self.correlation:.3f}")
+        return text_lines
 
 
 @dataclass(frozen=True)
@@ -71,21 +71,21 @@ class Comparison:
 
     def correlations(self) -> dict[str, float]:
         """Correlations with the first refinement, by name of the map."""
-        return {one.name: round(one.correlation, 4) for one in self.shown if one.correlation is not None}
+        return {shown.name: round(shown.correlation, 4) for shown in self.shown if shown.correlation is not None}
 
     def picture(self, in_a_row: int) -> bytes:
         """Render as a PNG."""
         cells = [
             Cell(
-                one.data,
-                one.label,
-                one.lines(self.first_run),
-                one.colour_map,
-                one.visited,
-                one.pixel_A,
-                doubt=one.doubt,
+                shown.data,
+                shown.label,
+                shown.lines(self.first_run),
+                shown.colour_map,
+                shown.visited,
+                shown.pixel_A,
+                doubt=shown.doubt,
             )
-            for one in self.shown
+            for shown in self.shown
         ]
         return png(sheet(cells, in_a_row))
 
@@ -107,20 +107,20 @@ def compare(results: Path, names: Sequence[str] | None = None, runs: Sequence[st
     usual = [name for name in USUAL if name in stored.maps] or list(stored.maps)
     maps = chosen_maps(stored, usual if names is None else names, results)
     if runs is None and not StoredRun.is_in(results):
-        return Comparison([shown_map(one, stored.visited(one)) for one in maps], None)
+        return Comparison([shown_map(live_map, stored.visited(live_map)) for live_map in maps], None)
     refined = [StoredRun.read(results)] if runs is None else [StoredRun.read(results, run) for run in runs]
-    field = next((one for one in maps if one.sampling_A is not None), None)
+    field = next((live_map for live_map in maps if live_map.sampling_A is not None), None)
     if field is None:
         raise MetadataError(f"{results}: the scale of its maps is not known", "make them with --set scan_step_A=…")
     first = Beside(refined[0], stored)
-    shown = [shown_map(one, stored.visited(one), first) for one in maps]
+    shown = [shown_map(live_map, stored.visited(live_map), first) for live_map in maps]
     shown += [Beside(run, stored).shown(field) for run in refined]
     return Comparison(shown, refined[0].name)
 
 
 def shown_map(live_map: LiveMap, visited: BoolArray | None, beside: Beside | None = None) -> Shown:
     """A map, and its agreement with a refinement, if both are phases."""
-    kind = next((one for one in registry.describe() if one["name"] == live_map.name), {})
+    kind = next((description for description in registry.describe() if description["name"] == live_map.name), {})
     is_phase = live_map.units == PHASE and not is_deviation(live_map.name)
     correlation = beside.correlation(live_map, visited) if beside is not None and is_phase else None
     return Shown(
@@ -165,13 +165,13 @@ class Beside:
         """
         if live_map.sampling_A is None or self._wraps:
             return None
-        phase, there = self._phase(live_map)
-        there = there & np.isfinite(live_map.data) & (True if visited is None else visited)
-        if np.count_nonzero(there) < LEAST_POINTS:
+        phase, common = self._phase(live_map)
+        common = common & np.isfinite(live_map.data) & (True if visited is None else visited)
+        if np.count_nonzero(common) < LEAST_POINTS:
             return None
-        one = np.where(there, live_map.data, 0)
-        other = averaged(phase, phase.shape[0] // live_map.data.shape[0])
-        first, second = (without_ramp(each, there)[there] for each in (one, other))
+        map_values = np.where(common, live_map.data, 0)
+        phase_values = averaged(phase, phase.shape[0] // live_map.data.shape[0])
+        first, second = (without_ramp(values, common)[common] for values in (map_values, phase_values))
         if not (first.std() > 0 and second.std() > 0):
             return None
         return float(np.corrcoef(first, second)[0, 1])
@@ -192,8 +192,8 @@ class Beside:
 
     def _frame(self, live_map: LiveMap, points: tuple[int, int], step: tuple[float, float]) -> ScanFrame:
         """Frame of the maps: from the refined positions if possible, otherwise from the file."""
-        known = self._stored.rotation_deg
+        rotation_deg = self._stored.rotation_deg
         if live_map.is_placed:
-            origin_A, axes_deg = live_map.frame(known)
+            origin_A, axes_deg = live_map.frame(rotation_deg)
             return ScanFrame.turned(axes_deg, origin_A)
-        return ScanFrame.of_positions(self._run.positions_A, points, step) or ScanFrame.turned(known)
+        return ScanFrame.of_positions(self._run.positions_A, points, step) or ScanFrame.turned(rotation_deg)

@@ -67,9 +67,9 @@ class CompressionReport:
     @property
     def line(self) -> str:
         """The report in one line, for a log."""
-        what = f"{self.n_bright} + {self.n_dark} {self.basis} coefficients, compression {self.compression:.3g}"
+        coefficients = f"{self.n_bright} + {self.n_dark} {self.basis} coefficients, compression {self.compression:.3g}"
         angles = f"{self.angle_bright_deg:.1f} and {self.angle_dark_deg:.1f} degrees"
-        return f"{what}, intact-information angles {angles}"
+        return f"{coefficients}, intact-information angles {angles}"
 
     @classmethod
     def of(cls, compressor: Compressor, header: ScanHeader, sample: Any, more: int = 0) -> CompressionReport:
@@ -223,18 +223,18 @@ def convert_file(
     with open_source(path, values) as opened:
         source = cleaned(opened)
         check_recording(target, source)
-        meant = {name.rpartition(".")[2] for name in values} & {"rotation_deg", "transform", "detector_transform"}
-        asked = "" if meant else kept_orientation(source.header, preparation)
-        seen: PatternSource = source
+        restated = {name.rpartition(".")[2] for name in values} & {"rotation_deg", "transform", "detector_transform"}
+        orientation = "" if restated else kept_orientation(source.header, preparation)
+        converted: PatternSource = source
         if not preparation.changes_nothing or source.header.readout.corrects:
-            seen = PreparedSource.of(source, preparation)
+            converted = PreparedSource.of(source, preparation)
         header, report = source.header, None
         raw = header.frames * header.detector_shape[0] * header.detector_shape[1] * header.frame_dtype.itemsize
         if not choice.is_raw:
-            seen, report = compressed(seen, choice)
-        written = write_scan(target, seen, on_progress, leave_out=True)
+            converted, report = compressed(converted, choice)
+        written = write_scan(target, converted, on_progress, leave_out=True)
     ratio = raw / stored_bytes(target)
-    return Conversion(written.frames, ratio, report, written.unreadable, written.problem, asked, source.doubts)
+    return Conversion(written.frames, ratio, report, written.unreadable, written.problem, orientation, source.doubts)
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ class RecordingCompression:
             source = cleaned(opened)
             if not source.header.basis.is_raw or not source.received.any():
                 return None
-            seen, report = compressed(source, self.choice)
+            coefficients, report = compressed(source, self.choice)
             target = recording.with_name(f"{recording.stem}{COEFFICIENTS_SUFFIX}.h5")
-            write_scan(target, seen)
+            write_scan(target, coefficients)
         return target, report

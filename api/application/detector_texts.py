@@ -78,18 +78,18 @@ class WrittenDetector:
         """Place it on the recorded pattern. Raises MetadataError."""
         calibration, needed_for = by.calibration, f"detector {self.name}"
         if self.center:
-            row, column = (one.pixels(calibration, needed_for) for one in self.center)
+            row, column = (length.pixels(calibration, needed_for) for length in self.center)
         else:
             row, column = calibration.require("beam_center_px", needed_for)
-        radii = [one.pixels(calibration, needed_for) for one in self.radii]
+        radii = [length.pixels(calibration, needed_for) for length in self.radii]
         inner, outer = (0.0, *radii)[-2:]
         try:
             return VirtualDetector(
                 name=self.name, center_px=(float(row), float(column)), inner_px=inner, outer_px=outer
             )
         except ValidationError:
-            found = ", ".join(f"{radius:.4g}" for radius in radii)
-            problem = f"detector {self.name}={self.text} has radii of {found} pixels"
+            written_radii = ", ".join(f"{radius:.4g}" for radius in radii)
+            problem = f"detector {self.name}={self.text} has radii of {written_radii} pixels"
             raise MetadataError(problem, "give rising ones between 0 and 8192 pixels") from None
 
 
@@ -106,10 +106,10 @@ class ThresholdDetector:
         mean_pattern, bad = by.mean_pattern, by.bad_pixels
         good = np.ones(mean_pattern.shape, dtype=bool) if bad is None else ~np.asarray(bad, dtype=bool)
         inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
-        word = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
+        description = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
         if not inside.any():
-            raise MetadataError(f"detector {self.name}: no pixel is {word}", "give another share")
-        return MaskDetector(self.name, inside.astype(float), word)
+            raise MetadataError(f"detector {self.name}: no pixel is {description}", "give another share")
+        return MaskDetector(self.name, inside.astype(float), description)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def read_detectors(asked: Mapping[str, str | Array]) -> list[Written]:
     """Parse detectors by name, each given as text or as weights (Qy, Qx). Raises MetadataError, InputFileError."""
     if len(asked) > MOST_DETECTORS:
         raise MetadataError(f"{len(asked)} virtual detectors", f"at most {MOST_DETECTORS} at a time")
-    return [_read(name, what) for name, what in asked.items()]
+    return [_read(name, text) for name, text in asked.items()]
 
 
 def text_of(drawn: VirtualDetector) -> str:
@@ -143,15 +143,15 @@ def text_of(drawn: VirtualDetector) -> str:
 
 def named(texts: Iterable[str]) -> dict[str, str]:
     """{name: what} from NAME=WHAT texts. Raises MetadataError."""
-    found: dict[str, str] = {}
+    texts_by_name: dict[str, str] = {}
     for text in texts:
-        name, equals, what = text.partition("=")
+        name, equals, description = text.partition("=")
         if not equals:
             raise MetadataError(f"detector {text!r} has no name", HINT)
-        if name.strip() in found:
+        if name.strip() in texts_by_name:
             raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a name of its own")
-        found[name.strip()] = what.strip()
-    return found
+        texts_by_name[name.strip()] = description.strip()
+    return texts_by_name
 
 
 def written_detectors(
@@ -161,19 +161,19 @@ def written_detectors(
 
     Files are not opened on behalf of a client, except those already ``known``.
     """
-    taken = [one.name for one in drawn]
+    drawn_names = [entry.name for entry in drawn]
     found: dict[str, str] = {}
-    for one in plain:
-        name, what = one.get("name"), one.get("what")
-        if not isinstance(name, str) or not isinstance(what, str) or one.keys() > {"name", "what"}:
+    for entry in plain:
+        name, text = entry.get("name"), entry.get("what")
+        if not isinstance(name, str) or not isinstance(text, str) or entry.keys() > {"name", "what"}:
             raise CommandError("a written detector has a name and what it is, as text", HINT)
-        if what.strip().endswith(".npy") and known.get(name) != what:
-            raise CommandError(f"detector {name}={what!r}: a mask is taken when the server starts: --detector", HINT)
-        if name in found or name in taken:
+        if text.strip().endswith(".npy") and known.get(name) != text:
+            raise CommandError(f"detector {name}={text!r}: a mask is taken when the server starts: --detector", HINT)
+        if name in found or name in drawn_names:
             raise CommandError(f"two detectors are called {name!r}", "give each a name of its own")
-        found[name] = what.strip()
+        found[name] = text.strip()
     read_detectors(found)
-    if len(found) + len(taken) > MOST_DETECTORS:
+    if len(found) + len(drawn_names) > MOST_DETECTORS:
         raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
     return found
 
@@ -182,55 +182,55 @@ def equip(bank: DetectorBank, detectors: Iterable[Written], drawn: Iterable[Dete
     """Add these detectors, and ``drawn`` ones, to a bank. Raises MetadataError for an unsuitable one."""
     fixed: list[Detecting] = []
     waiting: list[Placeable] = []
-    for one in detectors:
-        if isinstance(one, MaskDetector | LostElectrons):
-            fixed.append(one)
+    for detector in detectors:
+        if isinstance(detector, MaskDetector | LostElectrons):
+            fixed.append(detector)
         else:
-            waiting.append(one)
+            waiting.append(detector)
     bank.use([*drawn, *fixed], waiting)
 
 
-def _read(name: str, what: str | Array) -> Written:
+def _read(name: str, text: str | Array) -> Written:
     if not re.fullmatch(NAME_PATTERN, name):
         raise MetadataError(f"detector name {name!r}", "use 1 to 24 letters, digits, _ and -")
-    if not isinstance(what, str):
-        return _mask(name, np.asarray(what), "array")
-    kind, colon, rest = what.partition(":")
+    if not isinstance(text, str):
+        return _mask(name, np.asarray(text), "array")
+    kind, colon, arguments = text.partition(":")
     if colon and kind in RADII:
-        return _written(name, what, kind, rest)
+        return _written(name, text, kind, arguments)
     if colon and kind in BY_THRESHOLD:
-        return _threshold(name, what, kind, rest)
+        return _threshold(name, text, kind, arguments)
     if colon and kind == PROFILES:
-        return _profiles(name, what, rest)
-    if what == LOST:
+        return _profiles(name, text, arguments)
+    if text == LOST:
         return LostElectrons(name)
-    if what.endswith(".npy"):
-        return _mask(name, mapped_array(Path(what)), Path(what).name)
-    raise MetadataError(f"detector {name}={what!r} is neither a disc, a ring nor a mask", HINT)
+    if text.endswith(".npy"):
+        return _mask(name, mapped_array(Path(text)), Path(text).name)
+    raise MetadataError(f"detector {name}={text!r} is neither a disc, a ring nor a mask", HINT)
 
 
-def _profiles(name: str, text: str, rest: str) -> WrittenProfiles:
-    if not (rest.strip().isdecimal() and 1 <= int(rest) <= MOST_COMPONENTS):
+def _profiles(name: str, text: str, arguments: str) -> WrittenProfiles:
+    if not (arguments.strip().isdecimal() and 1 <= int(arguments) <= MOST_COMPONENTS):
         problem = f"detector {name}={text!r}: profiles take a number of components, 1 to {MOST_COMPONENTS}"
         raise MetadataError(problem, HINT)
-    return WrittenProfiles(name, int(rest))
+    return WrittenProfiles(name, int(arguments))
 
 
-def _threshold(name: str, text: str, kind: str, rest: str) -> ThresholdDetector:
-    read = number_and_unit(rest)
+def _threshold(name: str, text: str, kind: str, arguments: str) -> ThresholdDetector:
+    read = number_and_unit(arguments)
     if read is None or read[1] or not 0 < read[0] <= 1:
         raise MetadataError(f"detector {name}={text!r}: {kind} takes a share of the brightest pixel, 0 to 1", HINT)
     return ThresholdDetector(name, float(read[0]), kind == "above")
 
 
-def _written(name: str, text: str, kind: str, rest: str) -> WrittenDetector:
-    lengths = [_length(part) for part in rest.split(",")]
-    known = tuple(length for length in lengths if length is not None)
+def _written(name: str, text: str, kind: str, arguments: str) -> WrittenDetector:
+    lengths = [_length(part) for part in arguments.split(",")]
+    valid = tuple(length for length in lengths if length is not None)
     radii = RADII[kind]
-    if len(known) < len(lengths) or len(known) not in (radii, radii + 2):
-        wanted = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
-        raise MetadataError(f"detector {name}={text!r}: a {kind} takes {wanted}", HINT)
-    return WrittenDetector(name, text, known[:-radii], known[-radii:])
+    if len(valid) < len(lengths) or len(valid) not in (radii, radii + 2):
+        expected = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
+        raise MetadataError(f"detector {name}={text!r}: a {kind} takes {expected}", HINT)
+    return WrittenDetector(name, text, valid[:-radii], valid[-radii:])
 
 
 def _length(text: str) -> Length | None:
@@ -253,5 +253,7 @@ def _mask(name: str, weights: Array, source: str) -> MaskDetector:
         )
     values = np.array(weights, dtype=float)
     if not np.isfinite(values).all() or not values.any():
-        raise MetadataError(f"mask {name} ({source}) is empty, or holds what is no number", "give finite weights")
+        raise MetadataError(
+            f"mask {name} ({source}) is empty, or holds values that are not numbers", "give finite weights"
+        )
     return MaskDetector(name, values, source)

@@ -31,16 +31,16 @@ class Export:
             "tiff": self._tiff,
             "hspy": self._hspy,
         }
-        wanted = [str(one) for one in formats]
-        for one in wanted:
-            if one not in writers:
+        chosen = [str(name) for name in formats]
+        for name in chosen:
+            if name not in writers:
                 raise CommandError(
-                    f"cannot export {one!r}", f"choose from {', '.join(writers)}; save writes every map as HDF5"
+                    f"cannot export {name!r}", f"choose from {', '.join(writers)}; save writes every map as HDF5"
                 )
         try:
-            return [writers[one](stem) for one in wanted]
+            return [writers[name](stem) for name in chosen]
         except OSError as error:
-            raise _not_written(f"{stem.name}.{'/'.join(wanted)}", stem.parent, error) from None
+            raise _not_written(f"{stem.name}.{'/'.join(chosen)}", stem.parent, error) from None
 
     def _png(self, stem: Path) -> Path:
         from ptylive.pictures.colours import ColourMap
@@ -103,9 +103,9 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
     chosen = list(stored.maps) if names is None else list(names)
     for name in chosen:
         if name not in stored.maps:
-            near = did_you_mean(name, stored.maps)
+            suggestion = did_you_mean(name, stored.maps)
             hint = f"it has {', '.join(stored.maps) or 'none'}"
-            raise MetadataError(f"{file} has no map {name!r}", f"{near} {hint}" if near else hint)
+            raise MetadataError(f"{file} has no map {name!r}", f"{suggestion} {hint}" if suggestion else hint)
     if not chosen:
         raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct RECORDING -o {file} adds them")
     return [stored.maps[name] for name in chosen]
@@ -123,7 +123,7 @@ def export_maps(stored: StoredMaps, maps: Iterable[LiveMap], kind: str, folder: 
     """
     from ptylive.engine.imaging import registry
 
-    colours = {one["name"]: str(one["colour_map"]) for one in registry.describe()}
+    colours = {description["name"]: str(description["colour_map"]) for description in registry.describe()}
     folder.mkdir(parents=True, exist_ok=True)
     for live_map in maps:
         stem = folder / _plain(live_map.name)

@@ -56,79 +56,83 @@ def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
     """
     end = read_snapshot(last)
     if end.object.size > SHORT_PIXELS // 2:
-        said = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw here"
-        raise MetadataError(said, f"ptylive film {last.parent} does")
+        message = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw here"
+        raise MetadataError(message, f"ptylive film {last.parent} does")
     most = min(SHORT_PICTURES, SHORT_PIXELS // end.object.size)
-    chosen = _thinned([one for one in snapshots(last.parent) if one.name <= last.name], most)
+    chosen = _thinned(
+        [snapshot_file for snapshot_file in snapshots(last.parent) if snapshot_file.name <= last.name], most
+    )
     return gif_bytes(_pictures(chosen, lambda done, total: None), frames_per_s), len(chosen), end.epoch
 
 
-def _thinned(found: list[Path], most: int) -> list[Path]:
+def _thinned(snapshot_files: list[Path], most: int) -> list[Path]:
     """The first, the last, and evenly spaced snapshots between."""
-    if len(found) <= most:
-        return found
-    return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))]
+    if len(snapshot_files) <= most:
+        return snapshot_files
+    return [
+        snapshot_files[index] for index in np.unique(np.linspace(0, len(snapshot_files) - 1, most).round().astype(int))
+    ]
 
 
-def _pictures(found: list[Path], on_progress: Callable[[int, int], None]) -> Iterator[Rgb]:
-    first, last = read_snapshot(found[0]), read_snapshot(found[-1])
-    moved = [_moved(first, last)] if len(first.positions_A) == len(last.positions_A) else []
-    longest = max((float(each.max()) for each in moved if each.size), default=0.0)
+def _pictures(snapshot_files: list[Path], on_progress: Callable[[int, int], None]) -> Iterator[Rgb]:
+    first, last = read_snapshot(snapshot_files[0]), read_snapshot(snapshot_files[-1])
+    displacements = [_displacement(first, last)] if len(first.positions_A) == len(last.positions_A) else []
+    longest = max((float(displacement.max()) for displacement in displacements if displacement.size), default=0.0)
     limits = {"phase": levels(_phase(last)[0]), "probe": levels(_light(last), percentiles=(0, 99.9))}
     size: tuple[int, ...] | None = None
-    for number, path in enumerate(found, 1):
-        one = read_snapshot(path)
-        page = sheet(_cells(one, first, last, limits, longest if longest > MOVED_A else None))
+    for number, path in enumerate(snapshot_files, 1):
+        snapshot = read_snapshot(path)
+        page = sheet(_cells(snapshot, first, last, limits, longest if longest > MOVED_A else None))
         size = page.shape if size is None else size
         if page.shape != size:  # a stage with another window
             page = np.asarray(Image.fromarray(page).resize((size[1], size[0])), dtype=np.uint8)
         yield page
-        on_progress(number, len(found))
+        on_progress(number, len(snapshot_files))
 
 
 def _cells(
-    one: Snapshot, first: Snapshot, last: Snapshot, limits: dict[str, Levels], longest_A: float | None
+    snapshot: Snapshot, first: Snapshot, last: Snapshot, limits: dict[str, Levels], longest_A: float | None
 ) -> list[Cell]:
-    phase, zoom = _phase(one)
-    pixel_A = (one.object_sampling_A[0] * zoom, one.object_sampling_A[1] * zoom)
-    slices = one.object.shape[1]
-    of = "object, phase" if slices == 1 else f"object, phase of {slices} slices"
-    told = f"loss {one.loss[-1]:.5g}" if len(one.loss) else "the start"
+    phase, zoom = _phase(snapshot)
+    pixel_A = (snapshot.object_sampling_A[0] * zoom, snapshot.object_sampling_A[1] * zoom)
+    slices = snapshot.object.shape[1]
+    title = "object, phase" if slices == 1 else f"object, phase of {slices} slices"
+    loss_text = f"loss {snapshot.loss[-1]:.5g}" if len(snapshot.loss) else "the start"
     cells = [
-        Cell(phase, of, (f"after {one.epoch} epochs",), pixel_A=pixel_A, limits=limits["phase"]),
-        Cell(_light(one), "probe", (), ColourMap.GRAY, limits=limits["probe"]),
-        Cell(_curve(one.loss, last.loss), "loss", (told,), limits=(0.0, 1.0)),
+        Cell(phase, title, (f"after {snapshot.epoch} epochs",), pixel_A=pixel_A, limits=limits["phase"]),
+        Cell(_light(snapshot), "probe", (), ColourMap.GRAY, limits=limits["probe"]),
+        Cell(_curve(snapshot.loss, last.loss), "loss", (loss_text,), limits=(0.0, 1.0)),
     ]
     if longest_A is not None:
         shown = f"white: {longest_A:.2g} Å"
-        cells.append(Cell(_plot(one, first), "positions, moved by", (shown,), limits=(0.0, longest_A)))
+        cells.append(Cell(_plot(snapshot, first), "positions, moved by", (shown,), limits=(0.0, longest_A)))
     return cells
 
 
-def _phase(one: Snapshot) -> tuple[FloatArray, float]:
+def _phase(snapshot: Snapshot) -> tuple[FloatArray, float]:
     """Phase summed over slices (Y, X), averaged over object modes, and how many object pixels a drawn pixel covers."""
-    total = sum(wrapped_phase(each) for each in one.object.mean(axis=0))
+    total = sum(wrapped_phase(transmission) for transmission in snapshot.object.mean(axis=0))
     phase = np.asarray(total, dtype=np.float32)
     small, _ = reduced(phase, None, LARGEST_PX)
     return small, phase.shape[0] / small.shape[0]
 
 
-def _light(one: Snapshot) -> FloatArray:
+def _light(snapshot: Snapshot) -> FloatArray:
     """Intensity (P, P) of the first probe, summed over its modes."""
-    return np.asarray((np.abs(one.probe[0]) ** 2).sum(axis=0), dtype=np.float32)
+    return np.asarray((np.abs(snapshot.probe[0]) ** 2).sum(axis=0), dtype=np.float32)
 
 
-def _curve(loss: DoubleArray, whole: DoubleArray) -> FloatArray:
+def _curve(loss: DoubleArray, whole_loss: DoubleArray) -> FloatArray:
     """The loss up to an epoch as a white line on black, with the axes of the whole run; logarithmic if it is > 0."""
     rows, cols = CURVE_PX
     picture = Image.new("L", (cols, rows), 0)
-    finite = whole[np.isfinite(whole)]
+    finite = whole_loss[np.isfinite(whole_loss)]
     if len(finite) and len(loss):
         scale = np.log if finite.min() > 0 else np.asarray
         low, high = float(scale(finite).min()), float(scale(finite).max())
-        known = np.isfinite(loss)
-        across = np.arange(len(loss))[known] / max(len(whole) - 1, 1)
-        up = (scale(loss[known]) - low) / max(high - low, 1e-12)
+        is_finite = np.isfinite(loss)
+        across = np.arange(len(loss))[is_finite] / max(len(whole_loss) - 1, 1)
+        up = (scale(loss[is_finite]) - low) / max(high - low, 1e-12)
         points = [
             (12 + x * (cols - 24), rows - 12 - y * (rows - 24)) for x, y in zip(across, np.clip(up, 0, 1), strict=True)
         ]
@@ -141,15 +145,15 @@ def _curve(loss: DoubleArray, whole: DoubleArray) -> FloatArray:
     return np.asarray(np.asarray(picture) / 255, dtype=np.float32)
 
 
-def _moved(first: Snapshot, one: Snapshot) -> Array:
+def _displacement(first: Snapshot, snapshot: Snapshot) -> Array:
     """Distances (N,) of the positions from the start, without their common shift, Å."""
-    away = one.positions_A - first.positions_A
-    return np.asarray(np.linalg.norm(away - away.mean(axis=0), axis=1))
+    displacement = snapshot.positions_A - first.positions_A
+    return np.asarray(np.linalg.norm(displacement - displacement.mean(axis=0), axis=1))
 
 
-def _plot(one: Snapshot, first: Snapshot) -> FloatArray:
+def _plot(snapshot: Snapshot, first: Snapshot) -> FloatArray:
     """Map of the distances that positions have moved: the mean in the cells of a grid, Å."""
-    if len(one.positions_A) != len(first.positions_A):
+    if len(snapshot.positions_A) != len(first.positions_A):
         return np.zeros((2, 2), np.float32)
     places = first.positions_A - first.positions_A.min(axis=0)
     extent = float(places.max()) or 1.0
@@ -157,7 +161,7 @@ def _plot(one: Snapshot, first: Snapshot) -> FloatArray:
     cell = np.minimum((places / extent * side).astype(int), side - 1)
     index = cell[:, 0] * side + cell[:, 1]
     count = np.bincount(index, minlength=side * side)
-    total = np.bincount(index, _moved(first, one), minlength=side * side)
+    total = np.bincount(index, _displacement(first, snapshot), minlength=side * side)
     return np.asarray((total / np.maximum(count, 1)).reshape(side, side), dtype=np.float32)
 
 
@@ -169,7 +173,7 @@ def history_folder(output: Path, *, resume: bool) -> Path:
     """
     folder = beside(output, ".history")
     if folder.exists() and not folder.is_dir():
-        raise InputFileError(f"{folder} is no folder", "remove it, or choose another output")
+        raise InputFileError(f"{folder} is not a folder", "remove it, or choose another output")
     if resume or not folder.exists():
         return folder
     free = next(place for number in count(1) if not (place := folder.with_name(f"{folder.name}.{number}")).exists())

@@ -71,8 +71,8 @@ def _from_patterns(source: FileSource, geometry: TiltGeometry) -> TiltSeries:
     pixel = header.detector.pixel_invA
     if pixel is None and header.detector.pixel_mrad is not None and wavelength is not None:
         pixel = mrad_to_invA(header.detector.pixel_mrad, wavelength)
-    needed = {"energy_eV": energy, "detector_pixel_mrad": pixel}
-    if missing := [name for name, value in needed.items() if value is None]:
+    values = {"energy_eV": energy, "detector_pixel_mrad": pixel}
+    if missing := [name for name, value in values.items() if value is None]:
         raise MetadataError(
             f"a tilt series needs {', '.join(missing)}", f"give {' '.join(f'--set {n}=…' for n in missing)}"
         )
@@ -100,15 +100,15 @@ def _reflections(patterns: Array, shifts: DoubleArray, cell_A: DoubleArray, pixe
     mean = mean_at_rest(patterns, shifts)
     lattice: Lattice = fit_lattice(mean, nominal, pixel)
     u, _, v = np.linalg.svd(nominal.T @ lattice.basis_px)
-    turn = u @ v  # lengths as given, direction as measured
+    rotation = u @ v  # lengths as given, direction as measured
     hk = lattice.inside((patterns.shape[1], patterns.shape[2]), shifts)
-    return integrate(patterns, lattice, hk, shifts), hk, np.linalg.inv(nominal @ turn).T
+    return integrate(patterns, lattice, hk, shifts), hk, np.linalg.inv(nominal @ rotation).T
 
 
 def _cell(cell: tuple[float, float, float]) -> DoubleArray:
     a, b, angle = cell
     if not (a > 0 and b > 0 and 0 < angle < 180):
-        raise MetadataError(f"--cell {a:g},{b:g},{angle:g} is no cell", "give A,B,ANGLE in Å, Å and degrees")
+        raise MetadataError(f"--cell {a:g},{b:g},{angle:g} is not a valid cell", "give A,B,ANGLE in Å, Å and degrees")
     gamma = np.deg2rad(angle)
     return np.array([[a, 0.0], [b * np.cos(gamma), b * np.sin(gamma)]])
 
@@ -130,17 +130,17 @@ def _tilts(
 
 def read_tilts(path: Path) -> DoubleArray:
     """Read (N, 2) from lines of two numbers, mrad, between commas or blanks; # is a comment. Raises InputFileError."""
-    found = []
+    tilts = []
     for number, line in enumerate(read_text(path, MOST_TABLE).splitlines(), 1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if not words:
+        numbers = line.partition("#")[0].replace(",", " ").split()
+        if not numbers:
             continue
         try:
-            row, col = (float(word) for word in words)
+            row, col = (float(text) for text in numbers)
         except ValueError:
             raise InputFileError(f"{path}, line {number}: no two numbers", "give row and column tilt, mrad") from None
-        found.append((row, col))
-    return np.array(found, dtype=np.float64).reshape(-1, 2)
+        tilts.append((row, col))
+    return np.array(tilts, dtype=np.float64).reshape(-1, 2)
 
 
 def larbed(
@@ -155,35 +155,37 @@ def larbed(
 
     Raises InputFileError, MetadataError, RefinementError, MemoryError, OSError.
     """
-    found = invert(read(path, geometry, values), settings, on_step)
+    inverted = invert(read(path, geometry, values), settings, on_step)
     attributes = {"seed": settings.seed, "starts_asked": settings.starts, "source": path.name}
-    larbed_file.write(output, found, attributes)
+    larbed_file.write(output, inverted, attributes)
     table, picture = beside(output, ".csv"), beside(output, ".png")
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(larbed_file.COLUMNS)
-        writer.writerows([*row[:3], *(f"{value:.6g}" for value in row[3:])] for row in larbed_file.table(found))
-    draw(found, picture)
-    return found, [output, table, picture]
+        writer.writerows([*row[:3], *(f"{value:.6g}" for value in row[3:])] for row in larbed_file.table(inverted))
+    draw(inverted, picture)
+    return inverted, [output, table, picture]
 
 
-def draw(found: Inverted, path: Path) -> None:
+def draw(inverted: Inverted, path: Path) -> None:
     """Write a PNG: the potential, residuals over the tilts, and discs of data above those of the model."""
     from PIL import Image
 
-    series, crystal = found.series, found.crystal
-    potential = larbed_file.potential_V(found)
+    series, crystal = inverted.series, inverted.crystal
+    potential = larbed_file.potential_V(inverted)
     lengths = np.linalg.norm(series.cell_A, axis=1) / len(potential)
     title = f"potential, {crystal.thickness_A:.1f} Å thick"
-    cells = [Cell(potential.astype(np.float32), title, (f"explained {found.explained:.1%}",), pixel_A=tuple(lengths))]
+    cells = [
+        Cell(potential.astype(np.float32), title, (f"explained {inverted.explained:.1%}",), pixel_A=tuple(lengths))
+    ]
     if series.raster is not None:
-        residual = found.residual.reshape(series.raster)
+        residual = inverted.residual.reshape(series.raster)
         cells.append(Cell(residual, "residual of each tilt", (f"median {np.median(residual):.2%}",), ColourMap.MAGMA))
-        data, model = series.discs(series.counts), series.discs(found.model)
+        data, model = series.discs(series.counts), series.discs(inverted.model)
         for number in np.argsort(-series.counts.mean(axis=0))[:SHOWN_DISCS]:
             limits = (0.0, float(data[number].max()) or 1.0)
-            both = np.concatenate([data[number], np.full((1, data.shape[2]), limits[1]), model[number]])
+            discs = np.concatenate([data[number], np.full((1, data.shape[2]), limits[1]), model[number]])
             h, k = series.hk[number]
-            cells.append(Cell(both, f"{h} {k}", ("data above, model below",), ColourMap.VIRIDIS, limits=limits))
+            cells.append(Cell(discs, f"{h} {k}", ("data above, model below",), ColourMap.VIRIDIS, limits=limits))
     with replacing(path) as temporary:
         Image.fromarray(sheet(cells)).save(temporary, "PNG")

@@ -124,32 +124,34 @@ def reconstruct_source(
         raise MetadataError(
             f"{path} does not say scan_shape ({source.frame_count} frames)", "give --set scan_shape=ROWS,COLUMNS"
         )
-    seen = source if basis.is_raw else compressed(source, basis)[0]
+    reduced_source = source if basis.is_raw else compressed(source, basis)[0]
     count = int(source.received.sum())
-    words = iter(("mean pattern", "coefficients"))
+    passes = iter(("mean pattern", "coefficients"))
 
     def frames() -> Iterator[FrameBatch]:
-        doing, done = next(words, "maps"), 0
-        for batch in seen.batches(BATCH_FRAMES):
+        doing, done = next(passes, "maps"), 0
+        for batch in reduced_source.batches(BATCH_FRAMES):
             yield batch
             done += len(batch.index)
             if on_progress is not None:
                 on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
 
-    engine, rendering = reconstruct(seen.header, frames, methods, device, settings, request.needed)
+    engine, rendering = reconstruct(reduced_source.header, frames, methods, device, settings, request.needed)
     rendering = replace(rendering, missing={**rendering.missing, **engine.filters.refused})
     calibration = engine.calibration or Calibration()
     if drawn and engine.store is not None:
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
-    said = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
-    said += [f"{one.name}: {one.method}" for one in rendering.maps if one.method.endswith(SEES_NOTHING)]
-    if any(one.units != COUNTS for one in rendering.maps):
-        said += orientation_remarks(calibration)
+    notes = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    notes += [
+        f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
+    ]
+    if any(live_map.units != COUNTS for live_map in rendering.maps):
+        notes += orientation_remarks(calibration)
         measured = None if engine.store is None else measured_rotation(calibration, engine.store)
-        thick = any(one.caveat.startswith(TOO_THICK) for one in rendering.maps)
-        said += given_orientation_remarks(calibration, measured, thick=thick)
-    return Reconstruction(engine, rendering, count, (*source.doubts, *said))
+        thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
+        notes += given_orientation_remarks(calibration, measured, thick=thick)
+    return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
 
 
 def summed(
@@ -184,20 +186,20 @@ def detector_maps(
         bank = DetectorBank(with_noted_pixels(source.header, calibration))
         fit: list[Written] = []
         problems: list[str] = []
-        for name, what in detectors.items():
+        for name, text in detectors.items():
             try:
-                (one,) = read_detectors({name: what})
-                equip(bank, [*fit, one])
-                fit.append(one)
+                (detector,) = read_detectors({name: text})
+                equip(bank, [*fit, detector])
+                fit.append(detector)
             except PtyliveError as error:
                 problems.append(error.line())
         equip(bank, fit)
         mean = None
-        if any(isinstance(one, ThresholdDetector) for one in fit):
+        if any(isinstance(detector, ThresholdDetector) for detector in fit):
             mean = mean_frame(source.header, partial(source.batches, BATCH_FRAMES))
         pattern = np.zeros(source.header.detector_shape) if mean is None else mean.frame
-        by = Placing(calibration, pattern, bank.header.arrays.get("bad_pixel_mask"))
-        problems += bank.place(by)
+        placing = Placing(calibration, pattern, bank.header.arrays.get("bad_pixel_mask"))
+        problems += bank.place(placing)
         for batch in source.batches(BATCH_FRAMES):
             bank.add(batch)
         return bank.maps(int(source.received.sum())), problems
@@ -235,16 +237,16 @@ def refinable(source: FileSource, calibration: Calibration) -> Dataset:
     if not source.header.basis.is_raw or len(index) * rows * columns < STREAMED_PIXELS:
         return read_dataset(source, calibration)
 
-    def still(chosen: IndexArray) -> Array:
+    def at_rest(chosen: IndexArray) -> Array:
         return counts_at_rest(source.header, calibration, chosen, source.frames(chosen))
 
-    first = still(index[:1])
+    first = at_rest(index[:1])
     outline = Dataset.of(
         source.header.of_counts, calibration, index, np.broadcast_to(first, (len(index), rows, columns))
     )
 
     def read(chosen: IndexArray) -> Array:
-        return undo_transform(still(index[chosen]), calibration.transform)
+        return undo_transform(at_rest(index[chosen]), calibration.transform)
 
     shape = (len(index), int(outline.patterns.shape[1]), int(outline.patterns.shape[2]))
     return replace(outline, patterns=PatternView(shape, first.dtype, read).as_array())

@@ -30,11 +30,11 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
     try:
         exists = path.exists()
         if exists and not path.is_file():
-            what = "a folder" if path.is_dir() else "no ordinary file"
-            raise InputFileError(f"{path} is {what}", "give the name of a file")
-        for one in inputs:
-            if exists and one.exists() and path.samefile(one):
-                raise InputFileError(f"{path} would be written over the input {one}", OTHER_NAME)
+            kind = "a folder" if path.is_dir() else "no ordinary file"
+            raise InputFileError(f"{path} is {kind}", "give the name of a file")
+        for input_file in inputs:
+            if exists and input_file.exists() and path.samefile(input_file):
+                raise InputFileError(f"{path} would be written over the input {input_file}", OTHER_NAME)
         _probe(real_path(path).parent)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -90,14 +90,14 @@ def check_results_file(path: Path, source: FileSource) -> None:
     from ptylive.engine.results_file import look
 
     check_hdf5_file(path, [source.path])
-    said = look(real_path(path)).settings
-    uid, file, digest = (str(said.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
+    stored = look(real_path(path)).settings
+    uid, file, digest = (str(stored.get(name, "")) for name in (SCAN_UID, SCAN_FILE, SCAN_SHA256))
     named = file in ("", source.path.name)
     if uid and source.stored_uid:
         named = same = uid == source.stored_uid
     else:
-        found = source.digest() if digest else ""
-        same = digest == found if found else named
+        present_digest = source.digest() if digest else ""
+        same = digest == present_digest if present_digest else named
     if named and not same:
         raise InputFileError(f"{path} holds the results of other patterns than {source.path} has now", OTHER_NAME)
     if not same:
@@ -118,10 +118,10 @@ def check_recording(path: Path, source: FileSource) -> None:
     check_hdf5_file(path, [source.path])
     if not path.exists():
         return
-    with open_recording(path) as there:
-        same = there.stored_uid == source.stored_uid
+    with open_recording(path) as recording:
+        same = recording.stored_uid == source.stored_uid
         if not source.stored_uid:  # files of other programs get a new one whenever they are opened
-            same = (there.header.series, there.frame_count) == (source.header.series, source.frame_count)
+            same = (recording.header.series, recording.frame_count) == (source.header.series, source.frame_count)
         if not same:
             raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
 
@@ -162,12 +162,12 @@ def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
     """Raise RefinementError if there is no checkpoint to resume; ``shared``: that of a run on several workers."""
     from ptylive.engine.refine.run.checkpoint import exists, of_tiles
 
-    alone, tiles = exists(checkpoint), of_tiles(checkpoint).exists()
-    if shared and alone and not tiles:
+    single, tiles = exists(checkpoint), of_tiles(checkpoint).exists()
+    if shared and single and not tiles:
         raise RefinementError(f"checkpoint {checkpoint} is of a run on one machine", "resume without --workers")
-    if tiles and not shared and not alone:
+    if tiles and not shared and not single:
         raise RefinementError(f"checkpoint {of_tiles(checkpoint)} is of several workers", "resume with --workers N")
-    if not (alone or tiles):
+    if not (single or tiles):
         raise RefinementError(f"there is no checkpoint {checkpoint} to go on from", "begin without --resume")
 
 
@@ -179,9 +179,9 @@ def reserved_run(results: Path, checkpoint: Path) -> Iterator[str]:
     """
     from ptylive.engine.results_file import release_run, reserve_run
 
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(locked(checkpoint.resolve(), 0.0))
+            stack.enter_context(locked(checkpoint.resolve(), 0.0))
             name = reserve_run(results)
         except OSError as error:
             raise PtyliveError(f"{checkpoint} cannot be written: {error.strerror or error}", OTHER_NAME) from None

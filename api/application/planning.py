@@ -51,9 +51,11 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
             "nothing is known of the experiment", "give a scan file, or energy_eV and what else there is"
         )
     if source is not None and not isinstance(source, str | Path):
-        raise MetadataError(f"source = {brief(source)} is no path", "give a file, or numbers alone")
-    beside = {name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None}
-    if {"beam_current_pA", "dose_e_per_A2"} <= set(beside):
+        raise MetadataError(f"source = {brief(source)} is not a path", "give a file, or numbers alone")
+    conditions = {
+        name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None
+    }
+    if {"beam_current_pA", "dose_e_per_A2"} <= set(conditions):
         raise MetadataError("beam_current_pA and dose_e_per_A2 say the same thing twice", "give one of them")
     shape = values.get("detector_shape")
     named = {name: value for name, value in values.items() if name not in (*PLANNED, "detector_shape")}
@@ -62,7 +64,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
     header = overlay(header, numbers, "plan") if numbers else header
     if shape is not None:
         header = _with_detector(header, _two_pixels(shape), centred="beam_center_px" not in numbers)
-    return Plan.of(Experiment(header, **beside, free_bytes=available_bytes(), timed=measure_time))
+    return Plan.of(Experiment(header, **conditions, free_bytes=available_bytes(), timed=measure_time))
 
 
 def questioned(header: ScanHeader) -> list[str]:
@@ -72,9 +74,9 @@ def questioned(header: ScanHeader) -> list[str]:
     from ptylive.engine.planning.figure import Verdict
     from ptylive.engine.planning.plan import Plan
 
-    made = Plan.of(Experiment(header, free_bytes=available_bytes()))
-    asked = (figure for figure in made.figures if figure.verdict in (Verdict.QUESTIONED, Verdict.BAD))
-    return [f"{figure.title} {figure.text} ({figure.verdict}): {figure.remedy}" for figure in asked]
+    planned = Plan.of(Experiment(header, free_bytes=available_bytes()))
+    doubtful = (figure for figure in planned.figures if figure.verdict in (Verdict.QUESTIONED, Verdict.BAD))
+    return [f"{figure.title} {figure.text} ({figure.verdict}): {figure.remedy}" for figure in doubtful]
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,22 +97,22 @@ def _of_file(path: Path, numbers: Mapping[str, Any]) -> ScanHeader:
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
-    told = {name: value for name, value in numbers.items() if name not in OF_THE_SCAN}
-    vet(path, told)
-    with open_source(path, told) as source:
+    settings = {name: value for name, value in numbers.items() if name not in OF_THE_SCAN}
+    vet(path, settings)
+    with open_source(path, settings) as source:
         return source.header
 
 
 def _two_pixels(value: Any) -> tuple[int, int]:
     """Rows and columns of a detector. Raises MetadataError."""
-    found = two_whole_numbers(value if isinstance(value, str) or np.ndim(value) else (value, value))
-    if found is None:
+    shape = two_whole_numbers(value if isinstance(value, str) or np.ndim(value) else (value, value))
+    if shape is None:
         raise MetadataError(f"detector_shape {brief(value)} is not two whole numbers", "give ROWS,COLUMNS")
-    if not all(1 <= side <= MOST_DETECTOR_PX for side in found):
+    if not all(1 <= side <= MOST_DETECTOR_PX for side in shape):
         raise MetadataError(
-            f"detector_shape = {found[0]} x {found[1]} is impossible", f"it can be from 1 to {MOST_DETECTOR_PX} pixels"
+            f"detector_shape = {shape[0]} x {shape[1]} is impossible", f"it can be from 1 to {MOST_DETECTOR_PX} pixels"
         )
-    return found
+    return shape
 
 
 def _with_detector(header: ScanHeader, shape: tuple[int, int], *, centred: bool) -> ScanHeader:

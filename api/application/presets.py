@@ -69,8 +69,8 @@ class PresetFile:
         """Format as TOML: section [refine], and those of a configuration file."""
         parts = [to_toml(Preset.from_mapping(self.settings))]
         for section in SECTIONS:
-            said = {NAMES[n][1]: value for n, value in self.metadata.items() if NAMES[n][0] == section}
-            parts.append(toml_section(section, said))
+            values = {NAMES[n][1]: value for n, value in self.metadata.items() if NAMES[n][0] == section}
+            parts.append(toml_section(section, values))
         parts.append(toml_section(CORRECTIONS, self.corrections))
         return "\n".join(part for part in parts if part)
 
@@ -83,8 +83,8 @@ def load_preset(
     ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
     path; ``lenient``: ignore PyPty settings that this program does not support. Raises MetadataError.
     """
-    if (known := published(str(path))) is not None:
-        return PresetFile(known)
+    if (settings := published(str(path))) is not None:
+        return PresetFile(settings)
     text = _text(path)
     if path.suffix == ".toml":
         return _ours(read_toml(text, str(path)))
@@ -95,24 +95,24 @@ def load_preset(
         return _of_plan(parsed.values, path, lenient=lenient)
     if not looks_like_pypty(parsed.values) and not (parsed.is_script and is_all_pypty(parsed.values)):
         otherwise = means_otherwise(parsed.values)
-        said = f"{path}: read as settings of ptylive; PyPty means something else by {', '.join(otherwise)}"
+        message = f"{path}: read as settings of ptylive; PyPty means something else by {', '.join(otherwise)}"
         hint = "a preset of PyPty needs a name of its own, acc_voltage for example"
-        return replace(_ours(parsed.values), notes=(f"{said}: {hint}",) if otherwise else ())
-    found = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
-    files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in found.arrays}
-    described = dict(found.metadata)
+        return replace(_ours(parsed.values), notes=(f"{message}: {hint}",) if otherwise else ())
+    imported = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
+    files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in imported.arrays}
+    described = dict(imported.metadata)
     masks = described.pop(MASKS, None)
     for name, file in files.items():
-        with replacing(Path(file)) as temporary, temporary.open("wb") as out:
-            np.save(out, found.arrays[name], allow_pickle=False)
+        with replacing(Path(file)) as temporary, temporary.open("wb") as stream:
+            np.save(stream, imported.arrays[name], allow_pickle=False)
     unread = (f"{path}: not read: {_lines(parsed.unread)}",) if parsed.unread else ()
     masks = files.pop(MASKS, masks)
     opened = (f"the recording holds readings of virtual detectors: --set masks={masks}",) if masks is not None else ()
     return PresetFile(
-        with_modes_of({**found.settings, **files}),
+        with_modes_of({**imported.settings, **files}),
         described,
-        found.positions_A,
-        (*unread, *found.notes, *opened, *(f"left behind: {words}" for words in found.left_behind)),
+        imported.positions_A,
+        (*unread, *imported.notes, *opened, *(f"left behind: {item}" for item in imported.left_behind)),
         masks=masks,
     )
 
@@ -158,10 +158,12 @@ def _of_plan(values: Mapping[str, Any], path: Path, *, lenient: bool) -> PresetF
         raise MetadataError(f"{path} is neither a parameter file of PtyRAD nor a plan of phaser", "presets are TOML")
     reading = import_ptyrad if looks_like_ptyrad(values) else import_phaser
     try:
-        found = reading(values, lenient=lenient)
+        imported = reading(values, lenient=lenient)
     except MetadataError as error:
         raise MetadataError(f"{path}: {error}", error.hint) from None
-    return PresetFile(found.settings, found.metadata, notes=found.notes, table=tuple(str(one) for one in found.table))
+    return PresetFile(
+        imported.settings, imported.metadata, notes=imported.notes, table=tuple(str(row) for row in imported.table)
+    )
 
 
 def files_of(preset: Preset) -> list[Path]:
@@ -205,7 +207,7 @@ def _text(path: Path) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise MetadataError(f"{path} is no text", "save the preset as TOML, JSON or text") from None
+        raise MetadataError(f"{path} is not text", "save the preset as TOML, JSON or text") from None
 
 
 def _ours(values: Mapping[str, Any]) -> PresetFile:
@@ -218,22 +220,22 @@ def _ours(values: Mapping[str, Any]) -> PresetFile:
 
 def _corrections(values: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata in the corrections section. Raises MetadataError for an unknown name."""
-    said = as_table(values.get(CORRECTIONS) or {}, CORRECTIONS)
-    for name in said:
+    corrections = as_table(values.get(CORRECTIONS) or {}, CORRECTIONS)
+    for name in corrections:
         if name not in NAMES:
             hint = did_you_mean(name, NAMES, "see docs/conventions.md")
             raise MetadataError(f"unknown setting {CORRECTIONS}.{name}", hint)
-    return dict(said)
+    return dict(corrections)
 
 
 def _metadata(values: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata names and values from the sections that contain them."""
     by_place = {place: name for name, place in NAMES.items()}
-    found: dict[str, Any] = {}
+    metadata: dict[str, Any] = {}
     for section in SECTIONS:
         for key, value in as_table(values.get(section) or {}, section).items():
             name = key if key in NAMES else by_place.get((section, key))
             if name is None:
                 raise MetadataError(f"unknown setting {section}.{key}", "see docs/conventions.md")
-            found[name] = value
-    return found
+            metadata[name] = value
+    return metadata

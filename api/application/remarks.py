@@ -29,18 +29,18 @@ RIM_SHARE = 16
 
 
 def remarks(
-    told: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
+    given: ScanHeader, header: ScanHeader, calibration: Calibration, mean_pattern: DoubleArray | None = None
 ) -> list[str]:
-    """Remarks, one sentence each. ``told``: as stated by sender or file; ``header``: with a user's values, which are
+    """Remarks, one sentence each. ``given``: as stated by sender or file; ``header``: with a user's values, which are
     intended; ``mean_pattern``: as recorded, if it is known.
     """
-    out = asked_about(told, header)
+    out = asked_about(given, header)
     if mean_pattern is not None and header.basis.is_raw and not np.nan_to_num(mean_pattern).any():
-        return [*out, "all counts are 0: was the beam blanked, or another data set of the file meant?"]
+        return [*out, "all counts are 0: was the beam blanked, or is the wrong data set of the file used?"]
     masked = calibration.get("masked_counts")
     if masked:
-        verb = "count is no number" if masked == 1 else "counts are no numbers"
-        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: taken as 0")
+        verb = "count is not a number" if masked == 1 else "counts are not numbers"
+        out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
     of_the_disc = _disc_remarks(calibration)
     out += of_the_disc
     if mean_pattern is not None and header.basis.is_raw:
@@ -52,10 +52,10 @@ def remarks(
     return out
 
 
-def asked_about(told: ScanHeader, header: ScanHeader) -> list[str]:
+def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
     """Values that are implausible and were not given by a user, one sentence each."""
-    asked = set(questions(header))
-    return [f"is this right? {text}" for text in questions(told) if text in asked]
+    open_questions = set(questions(header))
+    return [f"is this right? {text}" for text in questions(given) if text in open_questions]
 
 
 def orientation_remarks(calibration: Calibration) -> list[str]:
@@ -64,13 +64,13 @@ def orientation_remarks(calibration: Calibration) -> list[str]:
     if calibration.origin("rotation_deg") is Origin.UNDECIDED:
         value = calibration.rotation_deg
         problems.append(
-            f"rotation_deg is undecided and taken as {value:.4g}: phases may be smeared, or dark for bright; "
-            "give rotation_deg, or the sign of the defocus, where you know it"
+            f"rotation_deg is undecided, {value:.4g} is used: phases may be smeared or have the wrong sign; "
+            "give rotation_deg, or the sign of the defocus, if you know it"
         )
     if calibration.origin("detector_transform") is Origin.UNDECIDED:
         problems.append(
-            f"detector_transform is undecided and taken as {calibration.transform}: where patterns are mirrored "
-            "against the scan phases are wrong; give detector_transform where you know it"
+            f"detector_transform is undecided, {calibration.transform} is used: if patterns are mirrored "
+            "with respect to the scan, phases are wrong; give detector_transform if you know it"
         )
     return problems
 
@@ -88,18 +88,20 @@ def given_orientation_remarks(
         return []
     fit, problems = measured.fit, []
     used = f"rotation_deg {calibration.rotation_deg:.4g} with detector_transform {calibration.transform}"
-    apart = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
-    along = min(apart, 180 - apart)
+    distance = abs((fit.rotation_deg - calibration.rotation_deg + 180) % 360 - 180)
+    axis_distance = min(distance, 180 - distance)
     if fit.transposed:
-        problems.append(f"{used} was given, and the data say that the detector is transposed besides: phases are wrong")
-    elif along >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
         problems.append(
-            f"{used} was given, and the data say {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has the "
-            "other sign; leave it out, and it is found"
+            f"{used} was given, but the data show a further transposition of the detector: phases are wrong"
         )
-    elif apart > 90 and fit.sign_trusted and not thick:
+    elif axis_distance >= max(BAD_ANGLE_DEG, SPREADS * (measured.spread_deg or 0.0)):
         problems.append(
-            f"{used} was given, and the dark field says half a turn more: atoms are dark for bright then; "
+            f"{used} was given, but the data show {fit.rotation_deg:.4g}°: phases are smeared; py4DSTEM's angle has "
+            "the opposite sign; leave it out, and it is found"
+        )
+    elif distance > 90 and fit.sign_trusted and not thick:
+        problems.append(
+            f"{used} was given, but the dark field shows another 180°: atoms then appear dark instead of bright; "
             "leave it out, and it is found"
         )
     return problems
@@ -112,9 +114,9 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
         return []
     radius, pixel = float(calibration.get("disc_radius_px")), float(calibration.get("detector_pixel_invA"))
     return [
-        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), and "
-        f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong where one of them is; a whole angle for "
-        "half of it? binned pixels? another energy or camera length?"
+        f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
+        f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
+        "semi-angle? binned pixels? another energy or camera length?"
     ]
 
 
@@ -128,16 +130,16 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
     center = np.asarray(calibration.get("beam_center_px"), dtype=float)
     rows, columns = np.indices(mean_pattern.shape) - center[:, None, None]
     good = np.isfinite(mean_pattern) & ~np.asarray(bad, dtype=bool)
-    around = mean_pattern[good & (np.hypot(rows, columns) < float(radius))]
-    brightest = np.partition(mean_pattern[good], -around.size)[-around.size :] if around.size else mean_pattern[good]
-    if around.size and around.sum() > LEAST_AROUND * brightest.sum():
+    inside = mean_pattern[good & (np.hypot(rows, columns) < float(radius))]
+    brightest = np.partition(mean_pattern[good], -inside.size)[-inside.size :] if inside.size else mean_pattern[good]
+    if inside.size and inside.sum() > LEAST_AROUND * brightest.sum():
         return []
     disc = find_disc(mean_pattern, np.asarray(bad, dtype=bool))
     if disc is None or math.dist(disc.center_px, center) < OFF_CENTER * disc.radius_px:
         return []
-    given, found = (f"{one[0]:.4g}, {one[1]:.4g}" for one in (center, disc.center_px))
+    given, found = (f"{place[0]:.4g}, {place[1]:.4g}" for place in (center, disc.center_px))
     return [
-        f"beam_center_px {given} was given, and the disc lies around {found} (row, column): maps and phases are wrong; "
+        f"beam_center_px {given} was given, but the disc lies around {found} (row, column): maps and phases are wrong; "
         "rows and columns exchanged? another detector? leave it out, and it is found"
     ]
 
@@ -156,6 +158,6 @@ def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[st
     if share < LEAST_OFFSET_SHARE or middle > EVEN * low:
         return []
     return [
-        f"{100 * min(1.0, share):.0f} % of the counts lie evenly over the detector, {low:.4g} in each pixel: "
-        "an offset of the camera, which weakens phases and may turn their sign? give dark_reference"
+        f"{100 * min(1.0, share):.0f} % of the counts are spread evenly over the detector, {low:.4g} in each pixel: "
+        "a camera offset, which weakens phases and may invert their sign? give dark_reference"
     ]

@@ -103,7 +103,7 @@ def write_truth(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str
 
     import h5py
 
-    with for_hdf5(path, "r+") as whole, h5py.File(whole, "r+", libver=LIBVER) as file:
+    with for_hdf5(path, "r+") as plain_path, h5py.File(plain_path, "r+", libver=LIBVER) as file:
         group = file.create_group(TRUTH)
         for name, array in arrays.items():
             packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True}

@@ -56,8 +56,8 @@ class StreamCompression:
 
     def sample_frames(self, header: ScanHeader) -> int:
         """See :class:`~ptylive.streamer.compressing.Compression`."""
-        known = self._saved is not None and self._saved.disc is not None
-        return 0 if known else min(SAMPLE_FRAMES, header.frames)
+        disc_known = self._saved is not None and self._saved.disc is not None
+        return 0 if disc_known else min(SAMPLE_FRAMES, header.frames)
 
     def learn(self, header: ScanHeader, index: IndexArray, frames: Array) -> ScanCompressor:
         """Learn masks for a scan from its first frames (n, Qy, Qx), and log what they keep. Raises MetadataError."""
@@ -69,39 +69,43 @@ class StreamCompression:
         prepared = self._prepare(header)
         index, sample = _sample(header, index, frames)
         wander = wander_of(prepared)
-        moved, usual = centred_sample(prepared, wander, index, sample)
-        if not np.array_equal(moved, sample):  # hot pixels do not move, and would be smeared
-            seen = np.mean(prepared.readout.counts(sample)[0], axis=0, dtype=float)
-            prepared, sample = BadPixels().look(prepared, seen, len(sample), dead=False), moved
+        centred, usual_offset = centred_sample(prepared, wander, index, sample)
+        if not np.array_equal(centred, sample):  # hot pixels do not move, and would be smeared
+            mean = np.mean(prepared.readout.counts(sample)[0], axis=0, dtype=float)
+            prepared, sample = BadPixels().look(prepared, mean, len(sample), dead=False), centred
         compressor = compressor_for(prepared, self._choice, sample, self._saved, whole=False)
-        row, col = (usual + compressor.field.center_px).tolist()
+        row, col = (usual_offset + compressor.field.center_px).tolist()
         following = FollowingCompressor.of(replace(compressor, com_px=(row, col)), prepared.scan, wander)
-        more = len(following.words.extra) - len(compressor.extras)
-        report = CompressionReport.of(compressor, prepared, sample[:: max(1, len(sample) // JUDGED_FRAMES)], more)
+        extra_numbers = len(following.words.extra) - len(compressor.extras)
+        report = CompressionReport.of(
+            compressor, prepared, sample[:: max(1, len(sample) // JUDGED_FRAMES)], extra_numbers
+        )
         self._say("info", f"{header.series}: {report.line}")
         if report.warning:
             self._say("warning", report.warning)
         described = following.described(header)
-        return ScanCompressor(described if flat is None else _going_on(described, sent), following, flat)
+        return ScanCompressor(described if flat is None else _still_recorded(described, sent), following, flat)
 
     def resume(self, header: ScanHeader) -> ScanCompressor:
         """Recreate the compressor that produced the vectors of a stored scan. Raises MetadataError."""
-        words = header.basis
-        saved = SavedBasis(words, np.asarray(header.arrays["masks"], dtype=np.float32))
-        none = np.zeros((0, *header.detector_shape), dtype=np.float32)
+        basis = header.basis
+        saved = SavedBasis(basis, np.asarray(header.arrays["masks"], dtype=np.float32))
+        no_frames = np.zeros((0, *header.detector_shape), dtype=np.float32)
         frames = replace(header, basis=Basis())
         flat = Undistorted.of(_as_recorded(frames))
         if flat is not None:
             frames = _in_place(frames)
-        made = compressor_for(frames, self._choice, none, saved)
-        made = replace(made, extras=tuple(name for name in words.extra if name not in MOVED), com_px=words.com_px)
-        if not words.follows:
-            return ScanCompressor(header, made, flat)
+        compressor = compressor_for(frames, self._choice, no_frames, saved)
+        compressor = replace(
+            compressor, extras=tuple(name for name in basis.extra if name not in MOVED), com_px=basis.com_px
+        )
+        if not basis.follows:
+            return ScanCompressor(header, compressor, flat)
         prepared = self._prepare(header)
-        return ScanCompressor(header, FollowingCompressor.of(made, prepared.scan, wander_of(prepared)), flat)
+        return ScanCompressor(header, FollowingCompressor.of(compressor, prepared.scan, wander_of(prepared)), flat)
 
 
-def _going_on(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
+def _still_recorded(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
     """Header of a scan of coefficients, with everything needed for its later frames, which arrive as ``sent``.
 
     Distortion and references are kept, as for other scans; nothing is corrected with them. Pixels that were bad as
@@ -112,26 +116,26 @@ def _going_on(described: ScanHeader, sent: ScanHeader) -> ScanHeader:
     if bad.any():
         gain = np.array(arrays.get("gain_reference", np.ones(sent.detector_shape)), dtype=np.float32)
         arrays["gain_reference"] = np.where(bad, np.float32(0), gain)
-    kept = {"beam_center_px": described.detector.beam_center_px}
-    return replace(described, detector=sent.detector.model_copy(update=kept), arrays=arrays)
+    changes = {"beam_center_px": described.detector.beam_center_px}
+    return replace(described, detector=sent.detector.model_copy(update=changes), arrays=arrays)
 
 
 def _as_recorded(header: ScanHeader) -> ScanHeader:
-    """Header of the frames described by :func:`_going_on`: their mask is not that of corrected patterns."""
+    """Header of the frames described by :func:`_still_recorded`: their mask is not that of corrected patterns."""
     return replace(header, arrays={name: header.arrays[name] for name in REFERENCES if name in header.arrays})
 
 
 def _in_place(header: ScanHeader) -> ScanHeader:
     """Header for corrected patterns, which need no further correction."""
-    told = {"dtype": "<f4", "saturation_value": None, "distortion": None}
+    changes = {"dtype": "<f4", "saturation_value": None, "distortion": None}
     arrays = {name: array for name, array in header.arrays.items() if name not in REFERENCES}
-    return replace(header, detector=header.detector.model_copy(update=told), arrays=arrays)
+    return replace(header, detector=header.detector.model_copy(update=changes), arrays=arrays)
 
 
 def _sample(header: ScanHeader, index: IndexArray, frames: Array) -> tuple[IndexArray, Array]:
     """At most SAMPLE_FRAMES of the frames, without flyback if there are others; the choice is reproducible."""
-    if header.scan.shape is not None and (seen := header.scan.point_of(index) >= 0).any():
-        index, frames = index[seen], frames[seen]
+    if header.scan.shape is not None and (on_scan := header.scan.point_of(index) >= 0).any():
+        index, frames = index[on_scan], frames[on_scan]
     drawn = np.random.default_rng(SAMPLE_SEED).choice(len(frames), min(SAMPLE_FRAMES, len(frames)), replace=False)
     drawn = np.sort(drawn)
     return (index[drawn], frames[drawn]) if len(frames) else (index, frames)

@@ -84,8 +84,8 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
             raise MetadataError(
                 f"no map {preset.start.start_map} to find {scan.name} by", "give scan_shifts_A, or another start_map"
             )
-        found = registered(scans[0].guess, scan.guess)
-        shifts_A[number] = found.shift_A
-        row, column = found.shift_A
-        tell(f"{scan.name} lies {row:.2f}, {column:.2f} Å from {names[0]} (correlation {found.correlation:.2f})")
+        registration = registered(scans[0].guess, scan.guess)
+        shifts_A[number] = registration.shift_A
+        row, column = registration.shift_A
+        tell(f"{scan.name} lies {row:.2f}, {column:.2f} Å from {names[0]} (correlation {registration.correlation:.2f})")
     return joined([scan.dataset for scan in scans], names, shifts_A)

@@ -1,1 +1,1 @@
-"""Deep generative priors beside the refinement of pixels."""
+"""Deep generative priors compared with the refinement of pixels."""

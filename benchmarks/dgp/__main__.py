@@ -1,17 +1,17 @@
-"""Deep generative priors beside the refinement of pixels, on scans that `ptylive simulate` draws.
+"""Deep generative priors compared with the refinement of pixels, on scans that `ptylive simulate` draws.
 
     python -m benchmarks.dgp [--cases dose strangers …] [--files FILE ...] [--folder FOLDER] [--write docs/dgp.md]
 
-From the root of the repository, with PyTorch installed (`pip install 'ptylive[dgp]'`). One thread, CPU seconds. Scans
-and figures are kept in the folder, so that a run goes on where it was interrupted; a file given is a simulated scan
-with a /truth. The truth is looked at here only.
+Run it from the root of the repository, with PyTorch installed (`pip install 'ptylive[dgp]'`). It uses one thread and
+reports CPU seconds. Scans and figures are kept in the folder, so that an interrupted run can be resumed; a given file
+is a simulated scan with a /truth. The truth is used only in this benchmark.
 
     dose       correlation with the truth of three specimens at 10^2, 10^3 and 10^4 electrons per square ångström
-    strangers  the same of specimens that nothing was tuned on, drawn from a seed
-    halves     two halves of the dose of some of them: information limit, with its error
-    pace       epochs until frequencies below 0.1 1/Å hold 0.9 of their power, from the same two sweeps
-    depth      a bilayer in 16 slices of 1 Å and 6 probe modes: phase in slices where no layer is
-    null       patterns in a wrong order on a field of 77 Å: rings of the correlation with the truth, and what is said
+    strangers  the same for specimens on which nothing was tuned, drawn from a seed
+    halves     two halves of the dose for some of them: information limit, with its error
+    pace       epochs until frequencies below 0.1 1/Å have 0.9 of their power, from the same two sweeps
+    depth      a bilayer in 16 slices of 1 Å and 6 probe modes: phase in slices without a layer
+    null       patterns in a wrong order on a field of 77 Å: rings of the correlation with the truth, and the report
     size       64 x 64 patterns of 64 x 64 pixels: CPU seconds and memory
 """
 
@@ -38,20 +38,20 @@ BEGIN, END = "<!-- benchmarks/dgp -->", "<!-- end -->"
 
 
 def main() -> None:
-    """Measure what is asked for and has not been, and write the tables of all there is."""
+    """Measure requested cases that have not been measured, and write the tables of all results."""
     given = arguments()
     given.folder.mkdir(parents=True, exist_ok=True)
-    kept = given.folder / "figures.json"
+    stored = given.folder / "figures.json"
     for name, make in jobs(given):
-        found = json.loads(kept.read_text()) if kept.exists() else {}
+        found = json.loads(stored.read_text()) if stored.exists() else {}
         if name in found:
             continue
         figures = make()
-        found = json.loads(kept.read_text()) if kept.exists() else {}  # another run may have added its own
+        found = json.loads(stored.read_text()) if stored.exists() else {}  # another run may have added its results
         found[name] = figures
-        kept.write_text(json.dumps(found, indent=1))
+        stored.write_text(json.dumps(found, indent=1))
         print(f"{name}: {figures}", flush=True)
-    found = json.loads(kept.read_text()) if kept.exists() else {}
+    found = json.loads(stored.read_text()) if stored.exists() else {}
     text = f"{hardware()}; load {os.getloadavg()[0]:.0f}.\n\n{tables(found)}"
     print(text)
     if given.write is not None:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Of the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.dgp", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
 
 
 def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
-    """Name and function of everything that is measured, in the order of the cases asked for."""
+    """Name and function of every measurement, in the order of the requested cases."""
     folder, first = given.folder, next(iter(SPECIMENS))
     strangers = [stranger(number, given.seed) for number in range(given.strangers)]
     thin = {**SPECIMENS[first], "slice_thickness_A": 1.0, "scan_shape": (24, 24), "detector_shape": (48, 48)}
@@ -109,8 +109,8 @@ def jobs(given: argparse.Namespace) -> list[tuple[str, Any]]:
         ],
         "size": [("size/64 x 64/10000", partial(measures.compared, folder, "size", large, 1e4))],
     }
-    made = [job for case in given.cases for job in of_case[case]]
-    return made + [(f"dose/{path.stem}/as recorded", partial(measures.compared_file, path)) for path in given.files]
+    chosen = [job for case in given.cases for job in of_case[case]]
+    return chosen + [(f"dose/{path.stem}/as recorded", partial(measures.compared_file, path)) for path in given.files]
 
 
 if __name__ == "__main__":

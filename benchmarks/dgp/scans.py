@@ -1,4 +1,4 @@
-"""Scans that `ptylive simulate` draws, the truth of them, and their refinement."""
+"""Scans that `ptylive simulate` draws, their truth, and their refinement."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMOOTH: Mapping[str, Drawn] = {
     "circles, seed 6": {"specimen": "circles", "seed": 6},
     "particles, seed 7": {"specimen": "particles", "seed": 7},
 }
-"""Specimens that have something at low frequencies."""
+"""Specimens with structure at low frequencies."""
 KINDS = ("monolayer", "bilayer", "atoms", "crystal", "gaussians", "circles")
 MATERIALS: Mapping[str, tuple[str, ...]] = {
     "monolayer": ("MoS2", "WS2", "MoSe2", "graphene"),
@@ -48,7 +48,7 @@ MATERIALS: Mapping[str, tuple[str, ...]] = {
 
 
 def stranger(number: int, seed: int) -> tuple[str, Drawn]:
-    """Name and settings of a specimen that nothing was tuned on, one kind after the other."""
+    """Name and settings of a specimen on which nothing was tuned, one kind after the other."""
     random = np.random.default_rng([seed, number])
     kind = KINDS[number % len(KINDS)]
     drawn: dict[str, Any] = {
@@ -69,13 +69,13 @@ def stranger(number: int, seed: int) -> tuple[str, Drawn]:
         drawn["coverage"] = float(random.choice((0.05, 0.15)))
     if kind == "crystal":
         drawn |= {"thickness_A": float(random.choice((20.0, 40.0))), "slice_thickness_A": 4}
-    told = f"{drawn.get('material', kind)}{'' if kind in ('gaussians', 'circles') else ' ' + kind}"
+    title = f"{drawn.get('material', kind)}{'' if kind in ('gaussians', 'circles') else ' ' + kind}"
     optics = f"{drawn['energy_eV'] / 1e3:g} kV, {drawn['convergence_semiangle_mrad']:g} mrad"
-    return f"stranger {number}: {told}, {optics}, seed {drawn['seed']}", drawn
+    return f"stranger {number}: {title}, {optics}, seed {drawn['seed']}", drawn
 
 
 def scan(folder: Path, name: str, settings: Drawn, dose: float) -> Path:
-    """A drawn scan, made where it is not there."""
+    """A drawn scan, made if it does not exist."""
     plain = "".join(letter if letter.isalnum() else "_" for letter in name)
     path = folder / f"{plain}_{dose:g}.h5"
     if not path.exists():
@@ -84,7 +84,7 @@ def scan(folder: Path, name: str, settings: Drawn, dose: float) -> Path:
 
 
 def loaded(path: Path) -> tuple[Dataset, StartGuess]:
-    """A scan as refinements take it, and the live map that they begin with."""
+    """A scan in the form that refinements accept, and the live map that they start from."""
     opened = ptylive.open_scan(path)
     maps = opened.reconstruct(["obf"])
     with open_source(path, {}) as source:
@@ -94,7 +94,7 @@ def loaded(path: Path) -> tuple[Dataset, StartGuess]:
 
 
 def refined(path: Path, order: Any = None, history: Path | None = None, **settings: Any) -> tuple[RefineResult, float]:
-    """A refinement from the live map, and its CPU seconds; ``order``: of the patterns, where it is not theirs."""
+    """A refinement from the live map, and its CPU seconds; ``order``: of the patterns, if not their own."""
     dataset, start = loaded(path)
     if order is None:
         return timed(dataset, start, history, **settings)
@@ -106,28 +106,28 @@ def timed(
 ) -> tuple[RefineResult, float]:
     """A refinement on one thread, and its CPU seconds."""
     before = time.process_time()
-    kept = None if history is None else History(history)
-    result = refine(dataset, Preset.from_mapping(settings), start=start, backend="cpu", history=kept)
+    stored = None if history is None else History(history)
+    result = refine(dataset, Preset.from_mapping(settings), start=start, backend="cpu", history=stored)
     return result, time.process_time() - before
 
 
 def truth_of(path: Path) -> Truth:
-    """The truth of a file of `ptylive simulate`, blurred as the zoo blurs its own."""
+    """The truth of a file of `ptylive simulate`, blurred as in the zoo."""
     with h5py.File(path) as file:
-        told, truth = dict(file["metadata"].attrs), file["truth"]
-        columns = int(told["scan_shape"][1])
+        metadata, truth = dict(file["metadata"].attrs), file["truth"]
+        columns = int(metadata["scan_shape"][1])
         names = "positions_A", "nominal_positions_A" if "nominal_positions_A" in truth else "positions_A"
         true, nominal = (truth[n][:, :columns].reshape(-1, 2) for n in names)
         phase, sampling = truth["phase"][()].astype(float), float(truth.attrs["object_sampling_A"])
-        energy, angle = float(told["energy_eV"]), float(told["convergence_semiangle_mrad"])
+        energy, angle = float(metadata["energy_eV"]), float(metadata["convergence_semiangle_mrad"])
     wavelength = 12.2643 / np.sqrt(energy * (1 + 0.978476e-6 * energy))
     resolution = wavelength / (2e-3 * angle)
     first = nominal[0] + (true - nominal).mean(0)
-    turn, search = float(told["rotation_deg"]), max(1.2, resolution / 2)
+    turn, search = float(metadata["rotation_deg"]), max(1.2, resolution / 2)
     return Truth(phase, sampling, first, nominal - nominal[0], BLUR * resolution, search, turn)
 
 
 def seen(result: RefineResult) -> Reconstruction:
-    """A result as the judge sees it."""
+    """A result in the form that the judge accepts."""
     sampling, origin = result.object_sampling_A, result.origin_A
     return Reconstruction(np.angle(result.object[0]).astype(float), sampling, origin)

@@ -1,1 +1,1 @@
-"""Other programs beside ours: their direct methods (accuracy.py) and the speed of their refinement."""
+"""Comparison with other programs: their direct methods (accuracy.py) and the speed of their refinement."""

@@ -1,13 +1,13 @@
 """Direct methods of other programs on a simulated scan, given the true calibration.
 
-Each program runs in an environment of its own, named by its interpreter:
+Each program runs in a separate environment, given by its interpreter:
 
     pip install py4DSTEM==0.14.18
     pip install ptychography40==0.1.0
 
-A runner reads an ``.npz`` with patterns that are prepared as its users would (transform undone, bad pixels filled in,
-beam within half a pixel of the middle, its place told) and writes one with a map for each method and setting. The best
-setting of each method counts, chosen on the truth.
+A runner reads an ``.npz`` with patterns prepared as users of the program would (transform undone, bad pixels filled in,
+beam within half a pixel of the middle, its position given) and writes one with a map for each method and setting. The
+best setting of each method counts, chosen by the truth.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class DirectPeer:
 
     package: str
     methods: tuple[str, ...]
-    """As its maps are named, and the heads of the tables."""
+    """Names of its maps, and heads of the tables."""
 
     def runner(self) -> str:
-        """Module beside this one."""
+        """Module in this folder that runs the program."""
         return f"run_direct_{self.package.lower()}"
 
 
@@ -52,14 +52,14 @@ PEERS = {
 
 
 def key(program: str) -> str:
-    """What a result depends on, besides the program's version: settings, what it is handed, the judge."""
+    """Digest of what a result depends on, besides the program's version: settings, input, judge."""
     here, zoo = Path(__file__), Path(__file__).parents[1] / "zoo"
     parts = (here, here.with_name(f"{PEERS[program].runner()}.py"), zoo / "map_score.py", zoo / "peers.py")
     return hashlib.sha256(b"".join(path.read_bytes() for path in parts)).hexdigest()[:10]
 
 
-def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
-    """Figures of a program on a scan: those kept from before, or new ones."""
+def cached_figures(program: str, source: Path, python: Path | None, cache: Path) -> dict[str, Any]:
+    """Figures of a program on a scan: kept from an earlier run, or new."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:10]
     path = cache / "results" / f"direct-{program}_{key(program)}" / f"{source.stem}_{digest}.json"
     if path.exists():
@@ -72,7 +72,7 @@ def kept(program: str, source: Path, python: Path | None, cache: Path) -> dict[s
 
 
 def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
-    """``maps``: best correlation of each method; ``skipped`` where it is not installed, ``error`` where it failed."""
+    """``maps``: best correlation of each method; ``skipped`` if it is not installed, ``error`` if it failed."""
     peer = PEERS[program]
     if python is None:
         return {
@@ -85,22 +85,22 @@ def run(program: str, source: Path, python: Path | None) -> dict[str, Any]:
         given, out = Path(folder, "given.npz"), Path(folder, "maps.npz")
         np.savez(given, **prepared(source))
         command = [str(python.absolute()), "-m", f"benchmarks.peers.{peer.runner()}", str(given), str(out)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
-        if done.returncode:
-            return {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+        completed = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT, env=one_thread())
+        if completed.returncode:
+            return {"error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
         with np.load(out) as maps:
             return judged(MapTruth.read(source), dict(maps))
 
 
 def judged(truth: MapTruth, written: dict[str, Any]) -> dict[str, Any]:
-    """Figures of what a runner wrote: maps named "METHOD, SETTING", ``version`` and ``failed`` (JSON)."""
-    said = {"version": str(written.pop("version")), "failed": json.loads(str(written.pop("failed")))}
+    """Figures of the output of a runner: maps named "METHOD, SETTING", ``version`` and ``failed`` (JSON)."""
+    report = {"version": str(written.pop("version")), "failed": json.loads(str(written.pop("failed")))}
     every = {name: score_map(truth, np.asarray(values))["corr"] for name, values in written.items()}
     best: dict[str, float] = {}
     for name, corr in every.items():
         method = name.split(",")[0]
         best[method] = max(best.get(method, -1.0), corr)
-    return said | {"maps": best, "settings": every}
+    return report | {"maps": best, "settings": every}
 
 
 def prepared(source: Path) -> dict[str, Any]:
@@ -109,22 +109,22 @@ def prepared(source: Path) -> dict[str, Any]:
     import hdf5plugin  # noqa: F401  (registers filters that recordings are packed with)
 
     with h5py.File(source) as file:
-        told = dict(file["metadata"].attrs)
+        metadata = dict(file["metadata"].attrs)
         counts = file["data"][()]
         bad = file["metadata/bad_pixel_mask"][()].astype(bool) if "bad_pixel_mask" in file["metadata"] else None
-    rows, columns = (int(n) for n in told["scan_shape"])
+    rows, columns = (int(n) for n in metadata["scan_shape"])
     counts = counts[:, :columns]
-    if told["scan_pattern"] == "snake":
+    if metadata["scan_pattern"] == "snake":
         counts[1::2] = counts[1::2, ::-1].copy()
     flat = counts.reshape(-1, *counts.shape[2:]).astype(np.float32)
     patterns, centre = in_detector_frame(
-        flat if bad is None else filled(flat, bad), str(told["detector_transform"]), told["beam_center_px"]
+        flat if bad is None else filled(flat, bad), str(metadata["detector_transform"]), metadata["beam_center_px"]
     )
     names = ("energy_eV", "defocus_A", "astigmatism_A", "astigmatism_deg", "rotation_deg")
-    calibration = {name: float(told[name]) for name in names} | {
-        "step_A": float(told["scan_step_A"]),
-        "semiangle_mrad": float(told["convergence_semiangle_mrad"]),
-        "pixel_mrad": float(told["detector_pixel_mrad"]),
+    calibration = {name: float(metadata[name]) for name in names} | {
+        "step_A": float(metadata["scan_step_A"]),
+        "semiangle_mrad": float(metadata["convergence_semiangle_mrad"]),
+        "pixel_mrad": float(metadata["detector_pixel_mrad"]),
         "centre_px": centre,
     }
     return {"patterns": patterns.reshape(rows, columns, *flat.shape[1:]), "calibration": json.dumps(calibration)}
@@ -133,16 +133,16 @@ def prepared(source: Path) -> dict[str, Any]:
 def in_detector_frame(
     patterns: NDArray[np.float32], words: str, centre: Floats
 ) -> tuple[NDArray[np.float32], list[float]]:
-    """Patterns (N, n, n) in the detector's frame, moved by whole pixels, and where the beam is then.
+    """Patterns (N, n, n) in the detector's frame, shifted by whole pixels, and the resulting position of the beam.
 
-    What is moved in from outside is dark. Whole pixels only, since direct methods are told where the beam is, and
-    interpolation would soften the edge of the disc.
+    Pixels shifted in from outside are dark. Shifts are whole pixels, because direct methods are given the beam
+    position, and interpolation would soften the edge of the disc.
     """
     row, col = undo_transform_of_center(centre, patterns.shape[1:], words)
     patterns, side = undo_transform(patterns, words), patterns.shape[-1]
     moves = [round(side // 2 - place) for place in (row, col)]
     out = np.zeros_like(patterns, order="C")
-    into = tuple(slice(max(0, move), side + min(0, move)) for move in moves)
-    taken = tuple(slice(max(0, -move), side - max(0, move)) for move in moves)
-    out[:, into[0], into[1]] = patterns[:, taken[0], taken[1]]
+    target = tuple(slice(max(0, move), side + min(0, move)) for move in moves)
+    source = tuple(slice(max(0, -move), side - max(0, move)) for move in moves)
+    out[:, target[0], target[1]] = patterns[:, source[0], source[1]]
     return out, [row + moves[0], col + moves[1]]

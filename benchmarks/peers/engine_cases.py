@@ -1,6 +1,6 @@
-"""Problems on which engines are compared: one start, one set of patterns, in arrays that other programs take.
+"""Problems on which engines are compared: one start, one set of patterns, in arrays that other programs accept.
 
-Everything is handed over (patterns, windows, probe, free space between slices), so that what differs is the engine.
+All inputs are given (patterns, windows, probe, free space between slices), so that only the engine differs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Case:
     scan: str
     peer: str
     settings: dict[str, Any]
-    """Of the preset, the engine's among them; what the peer is told follows from them."""
+    """Settings of the preset, including the engine's; the peer's settings follow from them."""
     epochs: int
 
 
@@ -60,9 +60,9 @@ def read(path: Path) -> Dataset:
     scan = Scan(shape=shape, step_A=values["scan_step_A"], pattern=values["scan_pattern"], rotation_deg=rotation)
     point = scan.point_of(np.arange(shape[0] * shape[1]))
     center = tuple(float(value) for value in values["beam_center_px"])
-    told = {name: float(values[name]) for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA")}
-    told |= {"rotation_deg": rotation, "C10": -float(values["defocus_A"]), "beam_center_px": center}
-    told |= {"detector_transform": str(values["detector_transform"])}
+    given = {name: float(values[name]) for name in ("energy_eV", "convergence_semiangle_mrad", "detector_pixel_invA")}
+    given |= {"rotation_deg": rotation, "C10": -float(values["defocus_A"]), "beam_center_px": center}
+    given |= {"detector_transform": str(values["detector_transform"])}
     return Dataset(
         patterns=frames.reshape(-1, *frames.shape[2:]),
         point=point,
@@ -70,21 +70,22 @@ def read(path: Path) -> Dataset:
         bad_pixels=np.zeros(frames.shape[2:], bool),
         beam_center_px=np.asarray(center),
         scan_shape=shape,
-        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in told.items()}),
+        calibration=Calibration({name: Quantity(value, Origin.GIVEN) for name, value in given.items()}),
     )
 
 
 def problem_of(case: Case, dataset: Dataset) -> tuple[Problem, Preset]:
-    """As a refinement of the recording would lay it out, start and all."""
+    """Set up the problem as a refinement of the recording would, including the start."""
     preset = Preset(**case.settings, epoch_max=case.epochs, refine_drift=False)
     problem = prepare(dataset, preset, None)
     return replace(problem, start=problem.layout.start(start_phase(problem.layout.object_shape))), preset
 
 
 def start_phase(shape: tuple[int, ...]) -> np.ndarray:
-    """Phases of the start object (slices, Y, X), rad: some noise.
+    """Phases of the start object (slices, Y, X), rad: weak noise.
 
-    Behind an empty one the dark field holds nothing but rounding, whose phase a program that sets moduli goes by.
+    Behind an empty object the dark field contains only rounding errors, whose phase determines the result of a program
+    that sets moduli.
     """
     return START_RAD * np.random.default_rng(21).standard_normal(shape)
 
@@ -105,17 +106,20 @@ def handed_over(problem: Problem) -> dict[str, Any]:
 
 
 def batches_of(problem: Problem, preset: Preset, epochs: int, seed: int) -> dict[str, np.ndarray]:
-    """The patterns of our batches, one after the other, of every epoch (epochs, N); and how many are in each batch."""
+    """The patterns of our batches, one after the other, of every epoch (epochs, N); and the size of each batch."""
     settings = preset.model_copy(update={"seed": seed}).solver
     places = np.asarray(problem.multislice.corners, np.float64) + problem.multislice.shifts_px
-    made = Batches(settings.batch_choice, places, seed)
-    each = [made.of(epoch, problem.strategy.batch_size) for epoch in range(epochs)]
+    batches = Batches(settings.batch_choice, places, seed)
+    each = [batches.of(epoch, problem.strategy.batch_size) for epoch in range(epochs)]
     sizes = np.array([len(batch) for batch in each[0]])
-    return {f"order_{seed}": np.array([np.concatenate(one) for one in each]), f"sizes_{seed}": sizes}
+    return {
+        f"order_{seed}": np.array([np.concatenate(batches_of_epoch) for batches_of_epoch in each]),
+        f"sizes_{seed}": sizes,
+    }
 
 
 def our_curve(problem: Problem, preset: Preset, seed: int) -> list[float]:
-    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, evaluated while the parameters change."""
     settings = preset.model_copy(update={"seed": seed}).solver
     counts = float(np.asarray(problem.multislice.patterns, np.float64).sum())
     with closing(open_backend("cpu", problem.multislice, 1)) as backend:

@@ -1,4 +1,4 @@
-"""A picture of the curves that benchmarks/engines_vs_peers.py wrote: CURVES.json PICTURE.png. Needs matplotlib."""
+"""Plot the curves that benchmarks/engines_vs_peers.py wrote: CURVES.json PICTURE.png. Requires matplotlib."""
 
 import json
 import sys

@@ -1,7 +1,7 @@
-"""py4DSTEM's gradient descent on a problem that was handed over: INPUT.npz SETTINGS.json OUT.json, in its environment.
+"""py4DSTEM's gradient descent on a given problem: INPUT.npz SETTINGS.json OUT.json. Runs in py4DSTEM's environment.
 
-Its ``reconstruct`` with an object of a potential and no constraints; what its preprocessing makes is replaced by what
-was handed over.
+It runs ``reconstruct`` with a potential as object and no constraints; the results of its preprocessing are replaced by
+the given arrays.
 """
 
 import json
@@ -17,36 +17,36 @@ import py4DSTEM
 
 
 def main() -> None:
-    asked = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    settings = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
     with np.load(sys.argv[1]) as file:
         given = dict(file)
-    curves = [curve(given, asked, seed) for seed in asked["seeds"]]
+    curves = [curve(given, settings, seed) for seed in settings["seeds"]]
     Path(sys.argv[3]).write_text(json.dumps({"version": f"py4DSTEM {version('py4DSTEM')}", "curves": curves}))
 
 
-def curve(given: dict[str, Any], asked: dict[str, Any], seed: int) -> list[float]:
-    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, taken while the parameters move."""
+def curve(given: dict[str, Any], settings: dict[str, Any], seed: int) -> list[float]:
+    """Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, evaluated while the parameters change."""
     run, several = prepared(given), int(given["object_shape"][0]) > 1
     none = ("fix_probe_com", "object_positivity", "fix_potential_baseline", "gaussian_filter", "butterworth_filter")
-    more = {"kz_regularization_filter": False} if several else {}
+    options = {"kz_regularization_filter": False} if several else {}
     with ExitStack() as stack:
-        if not asked["own_batches"]:
+        if not settings["own_batches"]:
             hand_over_batches(stack, given, seed, "multislice" if several else "singleslice")
         run.reconstruct(
-            num_iter=asked["epochs"],
+            num_iter=settings["epochs"],
             reconstruction_method="gradient-descent",
-            max_batch_size=asked["batch_size"],
-            step_size=asked["step"],
+            max_batch_size=settings["batch_size"],
+            step_size=settings["step"],
             seed_random=seed,
             progress_bar=False,
             **dict.fromkeys(none, False),
-            **more,
+            **options,
         )
     return [float(error) for error in run.error_iterations]
 
 
 def hand_over_batches(stack: ExitStack, given: dict[str, Any], seed: int, kind: str) -> None:
-    """Have it take our batches in place of those that it would draw."""
+    """Make it use our batches instead of drawing its own."""
     orders, ends = iter(given[f"order_{seed}"]), np.cumsum(given[f"sizes_{seed}"])
 
     def shuffle(indices: np.ndarray) -> None:

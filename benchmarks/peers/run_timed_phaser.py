@@ -1,7 +1,7 @@
 """phaser's gradient engine, its iterations timed: INPUT.npz FOLDER ITERATIONS. Runs in phaser's environment.
 
 Adam with momentum on the Poisson likelihood, batches of 32, the probe from the third iteration on; by JAX on the CPU.
-For raster scans whose axes are the detector's.
+Only for raster scans whose axes are the detector's.
 """
 
 import json
@@ -28,7 +28,7 @@ BATCH = 32
 
 
 class Watch(Observer):  # type: ignore[misc]
-    """Tells the clock of every iteration, and keeps where the object lies."""
+    """Reports every iteration to the clock, and records the position of the object."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -36,11 +36,11 @@ class Watch(Observer):  # type: ignore[misc]
         self.first_px = np.zeros(2)
 
     def start_engine(self, _: Any) -> None:
-        """Before the first iteration."""
+        """Called before the first iteration."""
         self._clock.start()
 
     def update_iteration(self, state: Any, *_: Any) -> None:
-        """After each."""
+        """Called after each iteration."""
         self._clock.lap(lambda: np.angle(np.asarray(state.object.data)))
         grid = state.object.sampling
         first = np.asarray(state.scan.data).reshape(-1, 2)[0]
@@ -51,18 +51,18 @@ class Watch(Observer):  # type: ignore[misc]
 def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     with np.load(sys.argv[1]) as given:
-        patterns, told = given["patterns"], json.loads(str(given["calibration"]))
+        patterns, calibration = given["patterns"], json.loads(str(given["calibration"]))
     watch = Watch(clock := Clock(Path(sys.argv[2])))
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "patterns.npy")
         np.save(raw, patterns)
-        asked = plan(raw, patterns.shape[:2], told, int(sys.argv[3]))
-        execute_plan(ReconsPlan.from_data(asked), seed=1, override_observers=[watch])
+        plan_plain = plan(raw, patterns.shape[:2], calibration, int(sys.argv[3]))
+        execute_plan(ReconsPlan.from_data(plan_plain), seed=1, override_observers=[watch])
     clock.finish(version("phaserEM"), watch.pixel_A, watch.first_px)
 
 
-def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: int) -> dict[str, Any]:
-    """What it is asked to do."""
+def plan(raw: Path, shape: tuple[int, int], calibration: dict[str, Any], iterations: int) -> dict[str, Any]:
+    """The plan that it executes."""
     adam = {"type": "adam", "learning_rate": RATE, "nesterov": True}
     engine = {
         "type": "gradient",
@@ -78,27 +78,34 @@ def plan(raw: Path, shape: tuple[int, int], told: dict[str, Any], iterations: in
         "iter_constraints": [],
         "group_constraints": [],
     }
-    asked = {
+    plain = {
         "name": "bench",
         "backend": "jax",
         "dtype": "float32",
         "raw_data": {
             "type": "manual",
             "path": str(raw),
-            "diff_step": told["pixel_mrad"],
-            "kv": told["energy_eV"] / 1e3,
+            "diff_step": calibration["pixel_mrad"],
+            "kv": calibration["energy_eV"] / 1e3,
             "adu": 1.0,
         },
         "init": {
-            "scan": {"type": "raster", "shape": list(shape), "step_size": told["step_A"]},
-            # its defocus is positive where it is overfocus
-            "probe": {"type": "focused", "conv_angle": told["semiangle_mrad"], "defocus": -told["defocus_A"]},
+            "scan": {"type": "raster", "shape": list(shape), "step_size": calibration["step_A"]},
+            # its defocus is positive for overfocus
+            "probe": {
+                "type": "focused",
+                "conv_angle": calibration["semiangle_mrad"],
+                "defocus": -calibration["defocus_A"],
+            },
         },
         "engines": [engine],
     }
-    if told["slices"] > 1:
-        asked["slices"] = {"n": told["slices"], "total_thickness": told["slices"] * told["slice_A"]}
-    return asked
+    if calibration["slices"] > 1:
+        plain["slices"] = {
+            "n": calibration["slices"],
+            "total_thickness": calibration["slices"] * calibration["slice_A"],
+        }
+    return plain
 
 
 if __name__ == "__main__":

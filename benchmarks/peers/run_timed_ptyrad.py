@@ -1,6 +1,7 @@
 """PtyRAD, its iterations timed: INPUT.npz FOLDER ITERATIONS [REFINED ...]. Runs in PtyRAD's environment.
 
-As the zoo runs it, with one probe mode and without its positions; REFINED adds modes, positions or tilts.
+Settings are those of the zoo, but with one probe mode and without refining positions; REFINED adds modes, positions or
+tilts.
 """
 
 import sys
@@ -20,23 +21,23 @@ def main() -> None:
     from ptyrad.params import PtyRADParams
     from ptyrad.solver import PtyRADSolver
 
-    asked, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
-    asked = changed(asked, sys.argv[4:])
+    settings, pixel, first = prepared(sys.argv[1], int(sys.argv[3]))
+    settings = changed(settings, sys.argv[4:])
     clock, step = Clock(Path(sys.argv[2])), loop.recon_step
 
-    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **more: Any) -> Any:
+    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **options: Any) -> Any:
         clock.start()
-        losses = step(batches, grad, model, *rest, **more)
+        losses = step(batches, grad, model, *rest, **options)
         clock.lap(lambda: model.opt_objp.detach().numpy()[0])
         return losses
 
     loop.recon_step = timed
-    PtyRADSolver(PtyRADParams(**asked).model_dump(), device="cpu", seed=0, acc=None).reconstruct()
+    PtyRADSolver(PtyRADParams(**settings).model_dump(), device="cpu", seed=0, acc=None).reconstruct()
     clock.finish(version("ptyrad"), pixel, first)
 
 
 def changed(settings: dict[str, Any], refined: list[str]) -> dict[str, Any]:
-    """Settings of the zoo, refining object and probe and nothing else but what is asked for."""
+    """Settings of the zoo, refining only object, probe and what is requested."""
     settings["init_params"]["probe_pmode_max"] = MODES if "modes" in refined else 1
     update = settings["model_params"]["update_params"]
     if "positions" not in refined:

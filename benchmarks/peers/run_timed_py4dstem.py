@@ -1,6 +1,6 @@
 """py4DSTEM's ptychography, its iterations timed: INPUT.npz FOLDER ITERATIONS. Runs in py4DSTEM's environment.
 
-As the zoo runs it: object of a potential, step 0.5, batches of 32, single slice or multislice.
+Settings are those of the zoo: a potential as object, step 0.5, batches of 32, single slice or multislice.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""PtyRAD on a card, its iterations timed by the wall clock: INPUT.npz FOLDER JSON. Runs in PtyRAD's environment.
+"""PtyRAD on a GPU, its iterations timed by the wall clock: INPUT.npz FOLDER JSON. Runs in PtyRAD's environment.
 
-As run_timed_ptyrad.py has it, on the device that is asked for, chosen as its command does (one GPU, no accelerator).
-An iteration before those that count takes what is loaded and planned at first.
+As run_timed_ptyrad.py, on the requested device, which is selected as PtyRAD's command does (one GPU, no accelerator).
+An iteration before the counted ones includes initial loading and planning.
 """
 
 from importlib.metadata import version
@@ -21,29 +21,29 @@ def main() -> None:
     from ptyrad.runtime.device import set_gpu_device
     from ptyrad.solver import PtyRADSolver
 
-    asked = Asked.read()
-    on_card = asked.device == "cuda"
-    settings, pixel, first = prepared(asked.given, asked.iterations)
+    request = Asked.read()
+    on_card = request.device == "cuda"
+    settings, pixel, first = prepared(request.given, request.iterations)
     settings = changed(settings, [])
     settings["recon_params"] |= {
-        "BATCH_SIZE": {"size": asked.batch, "grad_accumulation": 1},
-        "compiler_configs": {"enable": asked.compiled},
+        "BATCH_SIZE": {"size": request.batch, "grad_accumulation": 1},
+        "compiler_configs": {"enable": request.compiled},
     }
-    device = set_gpu_device(0 if on_card else "cpu")  # the default for new tensors too
+    device = set_gpu_device(0 if on_card else "cpu")  # also the default for new tensors
     if on_card and device.type != "cuda":
         raise SystemExit("torch finds no card")
     solver = PtyRADSolver(PtyRADParams(**settings).model_dump(), device=device, seed=0, acc=None)
     solver.params["recon_params"]["NITER"] = 1
     solver.reconstruct()
-    solver.params["recon_params"]["NITER"] = asked.iterations
+    solver.params["recon_params"]["NITER"] = request.iterations
     wait = torch.cuda.synchronize if on_card else lambda: None
-    clock = WallClock(asked, wait, peak_MB if on_card else lambda: None, version("ptyrad"))
+    clock = WallClock(request, wait, peak_MB if on_card else lambda: None, version("ptyrad"))
     clock.place(pixel, first)
     step = loop.recon_step
 
-    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **more: Any) -> Any:
+    def timed(batches: Any, grad: Any, model: Any, *rest: Any, **options: Any) -> Any:
         clock.start()
-        losses = step(batches, grad, model, *rest, **more)
+        losses = step(batches, grad, model, *rest, **options)
         clock.lap(lambda: model.opt_objp.detach().cpu().numpy()[0])
         return losses
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def peak_MB() -> float:
-    """Of arrays on the card, and what is kept for the next ones."""
+    """Peak memory of arrays on the GPU, including what is cached for later ones."""
     return torch.cuda.max_memory_reserved() / 1e6
 
 

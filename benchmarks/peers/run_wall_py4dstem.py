@@ -1,7 +1,7 @@
-"""py4DSTEM's ptychography on a card, timed by the wall clock: INPUT.npz FOLDER JSON. Runs in py4DSTEM's environment.
+"""py4DSTEM's ptychography on a GPU, timed by the wall clock: INPUT.npz FOLDER JSON. Runs in py4DSTEM's environment.
 
-As run_timed_py4dstem.py has it, with the batch and the device that are asked for; all iterations in one call, so that
-plans and memory of the card are kept. An iteration before those that count takes what is loaded and planned at first.
+As run_timed_py4dstem.py, with the requested batch and device; all iterations are in one call, so that plans and GPU
+memory are kept. An iteration before the counted ones includes initial loading and planning.
 """
 
 import sys
@@ -16,67 +16,67 @@ from benchmarks.peers.wall_clock import Asked, Enough, WallClock, cupy_peak_MB
 
 
 def main() -> None:
-    asked = Asked.read()
+    request = Asked.read()
     stand_in_for_hdf5plugin()
     import py4DSTEM
 
     from benchmarks.zoo.run_py4dstem import STEP, prepared
 
-    on_card = asked.device == "cuda"
+    on_card = request.device == "cuda"
     on_device(py4DSTEM.process.phase, "gpu" if on_card else "cpu")
-    run = prepared(asked.given)
-    settings = {"reset": True, "max_batch_size": asked.batch, "step_size": STEP, "seed_random": 0}
+    run = prepared(request.given)
+    settings = {"reset": True, "max_batch_size": request.batch, "step_size": STEP, "seed_random": 0}
     settings |= {"progress_bar": False, "store_iterations": False}
     run.reconstruct(num_iter=1, **settings)
     clock = WallClock(
-        asked, waiting() if on_card else lambda: None, cupy_peak_MB if on_card else lambda: None, version("py4DSTEM")
+        request, waiting() if on_card else lambda: None, cupy_peak_MB if on_card else lambda: None, version("py4DSTEM")
     )
     clock.place(float(run.sampling[0]), host(run._positions_px[0]))  # noqa: SLF001
     constrain = run._constraints  # noqa: SLF001  (the last thing that an iteration does)
 
-    def timed(*given: Any, **more: Any) -> Any:
-        found = constrain(*given, **more)
+    def timed(*arguments: Any, **options: Any) -> Any:
+        found = constrain(*arguments, **options)
         clock.lap(lambda: phase_of(found[0]))
         return found
 
     run._constraints = timed  # noqa: SLF001
     clock.start()
     try:
-        run.reconstruct(num_iter=asked.iterations, **settings)
+        run.reconstruct(num_iter=request.iterations, **settings)
     except Enough:
         pass
 
 
 def phase_of(found: Any) -> np.ndarray:
-    """(slices, y, x) of an object that is a potential, on either device."""
+    """Object potential (slices, y, x) as a numpy array, from either device."""
     array = host(found)
     return np.reshape(array, (-1, *array.shape[-2:]))
 
 
 def host(array: Any) -> np.ndarray:
-    """An array of either device."""
+    """A numpy array of an array on either device."""
     return np.asarray(array.get() if hasattr(array, "get") else array)
 
 
 def waiting() -> Any:
-    """What waits for the card."""
+    """Function that waits for the GPU."""
     import cupy
 
     return cupy.cuda.Device().synchronize
 
 
 def on_device(phase: Any, device: str) -> None:
-    """Reconstructions of the zoo's settings on another device than theirs; its runner stays as results are kept by."""
+    """Run the zoo's reconstructions on another device, without changing its runner, on which kept results depend."""
     for name in ("SingleslicePtychography", "MultislicePtychography"):
-        setattr(phase, name, _on(getattr(phase, name), device))
+        setattr(phase, name, _on_chosen_device(getattr(phase, name), device))
 
 
-def _on(made: Any, device: str) -> Any:
-    return lambda **options: made(**{**options, "device": device})
+def _on_chosen_device(factory: Any, device: str) -> Any:
+    return lambda **options: factory(**{**options, "device": device})
 
 
 def stand_in_for_hdf5plugin() -> None:
-    """Only files that nobody reads here need it."""
+    """Stand-in: only files that are not read here require it."""
     if find_spec("hdf5plugin") is None:
         sys.modules["hdf5plugin"] = types.ModuleType("hdf5plugin")
 

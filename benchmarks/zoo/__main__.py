@@ -1,11 +1,11 @@
-"""The zoo: scans that nobody tuned on, refined by ours and by other programs, judged against the truth.
+"""The zoo: scans on which nothing was tuned, refined by ours and by other programs, judged against the truth.
 
     python -m benchmarks.zoo --list
     python -m benchmarks.zoo --abtem-python ABTEM/bin/python --draws 0-7 --out table.md
     python -m benchmarks.zoo --programs ours ptyrad py4dstem --ptyrad-python ... --py4dstem-python ...
     python -m benchmarks.zoo --closed ...            # for the final report only
 
-From the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
+Run it from the root of the repository. Scans are simulated once, by abTEM, and kept under --cache with all results.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ PROGRAMS = (*ours.WAYS, *peers.PEERS)
 
 def main() -> None:
     given = arguments()
-    which = "closed" if given.closed else "development"
-    chosen = [draw(which, index, given.seed) for index in numbers(given.draws)]
-    print(f"seed {given.seed}, {which} draws {given.draws}")
+    draw_set = "closed" if given.closed else "development"
+    chosen = [draw(draw_set, index, given.seed) for index in numbers(given.draws)]
+    print(f"seed {given.seed}, {draw_set} draws {given.draws}")
     if given.list:
-        for one in chosen:
-            print(f"{one.name}: {one.line()}")
+        for drawn in chosen:
+            print(f"{drawn.name}: {drawn.line()}")
         return
     rows: dict[str, dict[str, Any]] = {}
-    windows = {one.pixels for one in chosen} if any(p in ours.WAYS for p in given.programs) else set()
+    windows = {drawn.pixels for drawn in chosen} if any(p in ours.WAYS for p in given.programs) else set()
     ours.warm(sorted(windows))
-    for one in chosen:
-        scan = simulated(one, given.cache, given.abtem_python)
-        rows[one.name] = {}
+    for drawn in chosen:
+        scan = simulated(drawn, given.cache, given.abtem_python)
+        rows[drawn.name] = {}
         for program in given.programs:
-            rows[one.name][program] = found = result(program, one, scan, given)
+            rows[drawn.name][program] = found = result(program, drawn, scan, given)
             print(
-                f"{one.name}, {program}: {found.get('corr', found.get('error'))}, {found.get('cpu_s')} CPU s",
+                f"{drawn.name}, {program}: {found.get('corr', found.get('error'))}, {found.get('cpu_s')} CPU s",
                 flush=True,
             )
-    text = f"{hardware()}; seed {given.seed}, {which} draws.\n\n{table(rows, given.programs)}\n"
+    text = f"{hardware()}; seed {given.seed}, {draw_set} draws.\n\n{table(rows, given.programs)}\n"
     print(text)
     if given.out is not None:
         given.out.write_text(text, encoding="utf-8")
-        record = {"hardware": hardware(), "seed": given.seed, "set": which, "settings": given.set, "rows": rows}
+        record = {"hardware": hardware(), "seed": given.seed, "set": draw_set, "settings": given.set, "rows": rows}
         given.out.with_suffix(".json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -74,8 +74,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Figures of a program on a draw: those kept from before, or new ones."""
+def result(program: str, drawn: Draw, scan: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Figures of a program on a draw: kept from an earlier run, or new."""
     is_ours = program in ours.WAYS
     if is_ours:
         code = ours.code_key()
@@ -83,18 +83,18 @@ def result(program: str, one: Draw, scan: Path, given: argparse.Namespace) -> di
     else:
         key = f"{program}_{peers.key(program, given.iterations)}"
     folder = given.cache / "results" / key.replace(os.sep, "-")
-    kept = folder / f"{scan.stem}.json"
-    if kept.exists():
-        return json.loads(kept.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    stored = folder / f"{scan.stem}.json"
+    if stored.exists():
+        return json.loads(stored.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     if is_ours:
         found = ours.run(program, scan, folder, given.set, halves=given.halves)
         if ours.code_key() != code:
-            raise SystemExit(f"{one.name}: the code changed while it ran, so the result is nobody's; run it again")
+            raise SystemExit(f"{drawn.name}: the code changed while it ran, so the result is nobody's; run it again")
     else:
         found = peers.run(program, scan, folder, getattr(given, f"{program}_python"), given.iterations)
     if not found.get("skipped"):
         folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps(found, indent=1), encoding="utf-8")
+        stored.write_text(json.dumps(found, indent=1), encoding="utf-8")
     return found
 
 

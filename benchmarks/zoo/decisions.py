@@ -1,10 +1,10 @@
-"""What a default refinement decides by itself, whether another seed or batch decides otherwise, and what it costs.
+"""What a default refinement decides on its own, whether it depends on seed or batch, and its cost.
 
     python -m benchmarks.zoo.decisions SCAN.h5 [MORE.h5 ...] [--ways ours ours-blind] [--out decisions.md]
 
 Scans are files of the zoo (``python -m benchmarks.zoo`` keeps them under its --cache). Each is refined with seeds 0, 1
-and 2 and with half and twice the batch that the first run took; CPU seconds are of one thread, those before the first
-epoch (trials, and the patterns laid out) apart from those of the run. Compilation is outside.
+and 2 and with half and twice the batch of the first run; CPU seconds are of one thread, and those before the first
+epoch (trials, and laying out the patterns) are separate from those of the run. Compilation is excluded.
 """
 
 from __future__ import annotations
@@ -62,30 +62,30 @@ def arguments() -> argparse.Namespace:
 
 
 def of_scan(scan: Path, way: str, settings: list[str], seeds: int) -> list[dict[str, Any]]:
-    """A row for each seed and batch, of a process each."""
+    """A row for each seed and batch, each from a separate process."""
     settings = settings + ours.thickness_settings(way, scan)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        told = scan
+        source = scan
         if way == "ours-blind":
-            told = Path(folder) / scan.name
-            blind_copy(scan, told)
+            source = Path(folder) / scan.name
+            blind_copy(scan, source)
         for seed in SEEDS[:seeds]:
-            rows.append(_row(scan, told, way, f"seed {seed}", [*settings, f"seed={seed}"]))
+            rows.append(_row(scan, source, way, f"seed {seed}", [*settings, f"seed={seed}"]))
         for name, factor in BATCHES.items() if seeds > 1 and "batch" in rows[0] else ():
             batch = f"batch_size={round(factor * rows[0]['batch'])}"
-            rows.append(_row(scan, told, way, f"{name} the batch", [*settings, batch]))
+            rows.append(_row(scan, source, way, f"{name} the batch", [*settings, batch]))
     return rows
 
 
-def _row(scan: Path, told: Path, way: str, name: str, settings: list[str]) -> dict[str, Any]:
-    """Of a process of its own, with one thread."""
-    command = [sys.executable, "-m", "benchmarks.zoo.decisions", "--one", str(told), *settings]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
+def _row(scan: Path, source: Path, way: str, name: str, settings: list[str]) -> dict[str, Any]:
+    """Row of a separate process with one thread."""
+    command = [sys.executable, "-m", "benchmarks.zoo.decisions", "--one", str(source), *settings]
+    completed = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=ours.one_thread())
     row: dict[str, Any] = {"scan": scan.stem, "way": way, "run": name}
-    if done.returncode:
-        return row | {"error": done.returncode}
-    row |= json.loads(done.stdout.splitlines()[-1])
+    if completed.returncode:
+        return row | {"error": completed.returncode}
+    row |= json.loads(completed.stdout.splitlines()[-1])
     results = Path(row.pop("results"))
     row |= {"corr": score(Truth.read(scan), Reconstruction.read(results))["corr"]}
     results.unlink()
@@ -94,7 +94,7 @@ def _row(scan: Path, told: Path, way: str, name: str, settings: list[str]) -> di
 
 
 def refined(scan: Path, settings: list[str]) -> dict[str, Any]:
-    """Refine as the command does; CPU seconds of what comes before the first epoch, by what was tried, and of the rest.
+    """Refine as the command does; return CPU seconds before the first epoch, by kind of trial, and of the run.
 
     ``NUMBA_NUM_THREADS`` and the like must be 1.
     """
@@ -110,32 +110,34 @@ def refined(scan: Path, settings: list[str]) -> dict[str, Any]:
 
     use_persistent_cache()
     preset = Preset.from_mapping(parse_assignments(settings))
-    made = reconstruct_file(scan, {}, (method_of(preset.start.start_map),))
-    first = next((one for one in made.rendering.maps if one.name == preset.start.start_map), None)
+    reconstruction = reconstruct_file(scan, {}, (method_of(preset.start.start_map),))
+    first = next(
+        (live_map for live_map in reconstruction.rendering.maps if live_map.name == preset.start.start_map), None
+    )
     with open_source(scan, {}) as source:
-        dataset = refinable(source, made.calibration)
-        warm_up(padded_size(max(source.header.detector_shape)))  # read from the disk where it was compiled before
+        dataset = refinable(source, reconstruction.calibration)
+        warm_up(padded_size(max(source.header.detector_shape)))  # read from disk if it was compiled before
         clock = _Clock()
         with planned_batches() as sizes:
-            result = refine(dataset, preset, start=start_guess(first, made.calibration), on_progress=clock)
+            result = refine(dataset, preset, start=start_guess(first, reconstruction.calibration), on_progress=clock)
         clock.end()
     descriptor, name = tempfile.mkstemp(suffix=".h5")
     os.close(descriptor)
     Path(name).unlink()
-    add_refinement(Path(name), Run("refinement", preset, result), result.calibration or made.calibration, {})
+    add_refinement(Path(name), Run("refinement", preset, result), result.calibration or reconstruction.calibration, {})
     return {"results": name, "reason": result.reason, **clock.told(), **decisions(result), "batch": sizes[-1]}
 
 
 @contextmanager
 def planned_batches() -> Iterator[list[int]]:
-    """Patterns in a batch of each course that is planned meanwhile; the last one is that of the run."""
+    """Batch sizes of the courses planned within the context; the last one is that of the run."""
     from ptylive.engine.refine.run.course import CoursePlan
 
     sizes: list[int] = []
     plan_of = CoursePlan.of
 
-    def planned(*of: Any, **named: Any) -> CoursePlan:
-        plan = plan_of(*of, **named)
+    def planned(*positional: Any, **named: Any) -> CoursePlan:
+        plan = plan_of(*positional, **named)
         sizes.append(plan.batch_size)
         return plan
 
@@ -144,7 +146,7 @@ def planned_batches() -> Iterator[list[int]]:
 
 
 def decisions(result: Any) -> dict[str, Any]:
-    """What was decided, in short."""
+    """The decisions, in short form."""
     slices, drift, calibration = int(result.object.shape[1]), result.drift, result.calibration
     weak, thickness = "bright field only" in result.reason, re.search(r"thickness ([\d.]+)", result.reason)
     decided = {
@@ -164,13 +166,13 @@ def decisions(result: Any) -> dict[str, Any]:
 
 
 def _from_map(reason: str) -> bool:
-    """Whether it began from the live map: as the trials chose, whose words name what was not taken too, or the dose."""
+    """Whether it started from the live map: chosen by trials, whose text also names rejected options, or by dose."""
     chosen = re.search(r"from (the live map|an empty object): ", reason)
     return "started from the live map" in reason if chosen is None else chosen.group(1) == "the live map"
 
 
 class _Clock:
-    """CPU seconds of what was told as tried, until the next word."""
+    """CPU seconds of each reported trial, until the next report."""
 
     def __init__(self) -> None:
         self._since, self._doing = time.process_time(), "laying out"
@@ -193,11 +195,11 @@ class _Clock:
         self._since, self._doing = now, doing
 
     def told(self) -> dict[str, Any]:
-        """Rounded, apart and together."""
-        by = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
+        """Rounded seconds, by kind and in total."""
+        by_kind = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
         before = sum(spent for doing, spent in self.seconds.items() if doing != "run")
         return {
-            "by": by,
+            "by": by_kind,
             "trials": dict(self.trials),
             "before_s": round(before, 2),
             "run_s": round(self.seconds["run"], 2),
@@ -205,12 +207,12 @@ class _Clock:
 
 
 def kind_of(words: str) -> str:
-    """What kind of a trial is meant by "trying ...", without its numbers."""
+    """Kind of the trial in a message "trying ...", without its numbers."""
     return " ".join(NUMBER.sub("", words).removeprefix("trying ").split()).replace("modes", "mode")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Of each scan: what was decided, by how many of the runs, and the spread of the correlation."""
+    """For each scan: decisions, the number of runs that made each, and the spread of the correlation."""
     head = "| scan | told | decisions (runs) | correlation | spread | CPU s before / of the run | of it |"
     lines = [head, "|" + " --- |" * 7]
     for scan, way in dict.fromkeys((row["scan"], row["way"]) for row in rows):

@@ -1,4 +1,4 @@
-"""What is drawn: specimen, microscope and accidents of one scan, from a seed, a set and a number."""
+"""Draws: specimen, microscope and accidents of one scan, from a seed, a set and a number."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 SEED = 20261121
-"""The seed that the tables of the documents were made with."""
+"""The seed with which the tables of the documents were made."""
 SETS = ("development", "closed")
 COUNT = 40
-"""Draws of each set."""
+"""Number of draws per set."""
 SPECIMENS = {
     "mos2": "sheet",
     "graphene": "sheet",
@@ -38,7 +38,7 @@ SPECIMENS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """Between what a microscope is drawn for specimens of a kind: pairs are ranges, other tuples choices."""
+    """Ranges and choices for the microscope of a kind of specimen: pairs are ranges, other tuples choices."""
 
     energies_kV: tuple[int, ...]
     semiangle_mrad: tuple[float, float]
@@ -49,11 +49,11 @@ class Kind:
     dose: tuple[float, float]
     thickness_A: tuple[float, float]
     defocus_radius: tuple[float, float]
-    """Radius of the defocused probe in sides of the detector's real-space window."""
+    """Radius of the defocused probe relative to the side of the detector's real-space window."""
     in_focus: float = 0.25
-    """Share of scans in focus."""
+    """Fraction of scans in focus."""
     finest_A: float = 0.0
-    """The detector reaches at least this period; 0: whatever it is."""
+    """The detector reaches at least this period; 0: no requirement."""
 
 
 KINDS = {
@@ -88,9 +88,9 @@ class Draw:
     index: int
     specimen: str
     thickness_A: float
-    """Asked for; 0 where the specimen has its own."""
+    """Requested thickness; 0 if the specimen has its own."""
     slices: int
-    """Slices that programs are told to take."""
+    """Number of slices that programs are told to use."""
     energy_eV: float
     semiangle_mrad: float
     defocus_A: float
@@ -137,7 +137,7 @@ class Draw:
 
     @property
     def electrons(self) -> float:
-        """Electrons of a pattern."""
+        """Electrons per pattern."""
         return self.dose * self.step_A**2
 
     def as_dict(self) -> dict[str, Any]:
@@ -145,8 +145,8 @@ class Draw:
         return asdict(self)
 
     def line(self) -> str:
-        """The draw in a line for readers."""
-        said = [
+        """The draw as a line for readers."""
+        words = [
             f"{self.specimen}" + (f" {self.thickness_A:.0f} Å" if self.thickness_A else ""),
             f"{self.energy_eV / 1e3:.0f} kV",
             f"{self.semiangle_mrad:.1f} mrad",
@@ -157,17 +157,17 @@ class Draw:
             f"{self.electrons:.3g} e/pattern",
             f"rotation {self.rotation_deg:.0f}°",
         ]
-        said += [self.transform] if self.transform != "none" else []
-        said += ["snake"] if self.pattern == "snake" else []
-        said += [f"source {self.source_A:.2f} Å"] if self.source_A else []
-        said += [f"focal spread {self.focal_spread_A:.0f} Å"] if self.focal_spread_A else []
-        said += [f"astigmatism {self.astigmatism_A:.0f} Å"] if self.astigmatism_A else []
-        said += [f"drift {math.hypot(*self.drift_A):.1f} Å"] if any(self.drift_A) else []
-        said += [f"jitter {self.jitter_A:.2f} Å"] if self.jitter_A else []
-        said += [f"descan {max(map(abs, self.descan_px)):.1f} px"] if any(self.descan_px) else []
-        said += [f"{self.bad_pixels} bad pixels"] if self.bad_pixels else []
-        said += [f"{self.flyback} flyback frames"] if self.flyback else []
-        return ", ".join(said)
+        words += [self.transform] if self.transform != "none" else []
+        words += ["snake"] if self.pattern == "snake" else []
+        words += [f"source {self.source_A:.2f} Å"] if self.source_A else []
+        words += [f"focal spread {self.focal_spread_A:.0f} Å"] if self.focal_spread_A else []
+        words += [f"astigmatism {self.astigmatism_A:.0f} Å"] if self.astigmatism_A else []
+        words += [f"drift {math.hypot(*self.drift_A):.1f} Å"] if any(self.drift_A) else []
+        words += [f"jitter {self.jitter_A:.2f} Å"] if self.jitter_A else []
+        words += [f"descan {max(map(abs, self.descan_px)):.1f} px"] if any(self.descan_px) else []
+        words += [f"{self.bad_pixels} bad pixels"] if self.bad_pixels else []
+        words += [f"{self.flyback} flyback frames"] if self.flyback else []
+        return ", ".join(words)
 
 
 def wavelength_A(energy_eV: float) -> float:
@@ -186,7 +186,7 @@ def draws(which: str, seed: int = SEED, count: int = COUNT) -> list[Draw]:
 
 
 def draw(which: str, index: int, seed: int = SEED) -> Draw:
-    """One draw. Specimens come in shuffled rounds, so that a few draws show many of them."""
+    """One draw. Specimens come in shuffled rounds, so that a few draws include many of them."""
     if which not in SETS:
         raise ValueError(f"there is no set {which!r}: {', '.join(SETS)}")
     number = SETS.index(which)
@@ -201,7 +201,7 @@ def draw(which: str, index: int, seed: int = SEED) -> Draw:
 
 
 def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
-    """Energy, aperture, detector, defocus and thickness that fit each other."""
+    """Compatible energy, aperture, detector, defocus and thickness."""
     energy = 1e3 * float(rng.choice(kind.energies_kV))
     wavelength, angle = wavelength_A(energy), float(rng.uniform(*kind.semiangle_mrad))
     cutoff, pixels = float(rng.uniform(*kind.cutoff)), int(rng.choice(kind.pixels))
@@ -212,7 +212,7 @@ def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
     thickness = round(float(_log_uniform(rng, *kind.thickness_A)), 1) if kind.thickness_A[1] else 0.0
     while True:
         window = window_A(energy, angle, cutoff, pixels)
-        # the beam has to leave the specimen well inside the window, wherever it was in focus
+        # the beam must leave the specimen well inside the window, wherever it was in focus
         if 1e-3 * angle * thickness < 0.25 * window or angle <= kind.semiangle_mrad[0]:
             break
         angle *= 0.95
@@ -236,7 +236,7 @@ def _optics(rng: np.random.Generator, kind: Kind) -> dict[str, Any]:
 
 
 def _slices(thickness_A: float, wavelength: float, semiangle_mrad: float, *, always: bool) -> int:
-    """One where the depth of field is larger than the specimen, else a third of it each, 10 to 20 Å."""
+    """One slice if the depth of field exceeds the thickness, otherwise a third of it each, 10 to 20 Å."""
     depth = wavelength / (1e-3 * semiangle_mrad) ** 2
     if thickness_A < depth and not always:
         return 1
@@ -260,15 +260,15 @@ def _scan(rng: np.random.Generator, kind: Kind, optics: dict[str, Any]) -> dict[
 
 
 def _accidents(rng: np.random.Generator, optics: dict[str, Any], scan: dict[str, Any]) -> dict[str, Any]:
-    """Everything that goes wrong, and how detector and scan stand to each other."""
+    """All accidents, and the relative orientation of detector and scan."""
     blur = wavelength_A(optics["energy_eV"]) / (1e-3 * optics["semiangle_mrad"])
     chance: Callable[[float], bool] = lambda share: bool(rng.random() < share)  # noqa: E731
     angle = float(rng.uniform(-180, 180)) if chance(0.65) else 0.0
     transform = str(rng.choice(("transpose", "transpose", "flip_rows"))) if chance(0.3) else "none"
     drift = np.zeros(2)
     if chance(0.45):
-        way, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9) * blur
-        drift = length * np.array([np.cos(way), np.sin(way)])
+        direction, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.2, 0.9) * blur
+        drift = length * np.array([np.cos(direction), np.sin(direction)])
     return {
         "rotation_deg": round(angle, 2),
         "transform": transform,

@@ -1,4 +1,4 @@
-"""Scans of the zoo as native files (docs/conventions.md), with the truth beside them in ``/truth``."""
+"""Scans of the zoo as native files (docs/conventions.md), with the truth in ``/truth``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.zoo.simulate import Scan
 
 LAYOUT = 1
-"""Changes whenever a file of an earlier version must not be used again."""
+"""Changed whenever files of an earlier version must not be reused."""
 BLIND = (
     "energy_eV",
     "convergence_semiangle_mrad",
@@ -23,11 +23,11 @@ BLIND = (
     "flyback_frames",
     "detector_pixel_mrad",
 )
-"""What a blind file still tells."""
+"""Metadata that a blind file still contains."""
 
 
 def write(path: Path, drawn: Draw, scan: Scan) -> None:
-    """A complete file, or none."""
+    """Write a complete file, or none."""
     import h5py
 
     partial = path.with_suffix(".part")
@@ -35,12 +35,12 @@ def write(path: Path, drawn: Draw, scan: Scan) -> None:
     with h5py.File(partial, "w") as file:
         chunks = (1, min(16, scan.counts.shape[1]), *scan.counts.shape[2:])
         file.create_dataset("data", data=scan.counts, chunks=chunks, **packed)
-        told = file.create_group("metadata")
-        told.attrs.update(metadata(drawn, scan))
+        group = file.create_group("metadata")
+        group.attrs.update(metadata(drawn, scan))
         if scan.bad.any():
-            told.create_dataset("bad_pixel_mask", data=scan.bad)
+            group.create_dataset("bad_pixel_mask", data=scan.bad)
         truth = file.create_group("truth")
-        slices = (np.round(scan.slices * 2**14) / 2**14).astype(np.float32)  # 6e-5 rad; packs better
+        slices = (np.round(scan.slices * 2**14) / 2**14).astype(np.float32)  # 6e-5 rad; compresses better
         truth.create_dataset("slices", data=slices, **packed)
         truth.create_dataset("phase", data=slices.sum(0), **packed)
         truth.create_dataset("probe", data=scan.probe)
@@ -51,7 +51,7 @@ def write(path: Path, drawn: Draw, scan: Scan) -> None:
 
 
 def metadata(drawn: Draw, scan: Scan) -> dict[str, Any]:
-    """What an operator who knows the microscope would have written down."""
+    """Metadata that an operator who knows the microscope would have written down."""
     return {
         "name": drawn.name,
         "energy_eV": drawn.energy_eV,
@@ -99,19 +99,19 @@ def usable(path: Path, drawn: Draw) -> bool:
 
 
 def blind_copy(source: Path, out: Path) -> None:
-    """The same scan told nothing but energy, aperture, scan and the detector's pixel."""
+    """The same scan with no metadata but energy, aperture, scan and the detector's pixel."""
     import h5py
 
     with h5py.File(source) as file, h5py.File(out, "w") as copy:
         file.copy("data", copy)
-        told = copy.create_group("metadata")
-        told.attrs.update({name: file["metadata"].attrs[name] for name in BLIND})
+        group = copy.create_group("metadata")
+        group.attrs.update({name: file["metadata"].attrs[name] for name in BLIND})
         if "bad_pixel_mask" in file["metadata"]:
-            file.copy("metadata/bad_pixel_mask", told)
+            file.copy("metadata/bad_pixel_mask", group)
 
 
 def half_copy(source: Path, out: Path, parity: int) -> None:
-    """The same scan with the patterns of one colour of the chessboard only."""
+    """The same scan with only the patterns of one colour of the chessboard."""
     import h5py
 
     with h5py.File(source) as file, h5py.File(out, "w") as copy:

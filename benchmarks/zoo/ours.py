@@ -1,4 +1,4 @@
-"""ptylive on a scan of the zoo: its command, by default settings."""
+"""ptylive on a scan of the zoo: its command, with default settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ WAYS = {
     "ours-untold": "the true calibration; thickness and slices not told",
     "ours-blind": "nothing but energy, semi-angle, scan and the detector's pixel",
 }
-"""How ours is asked."""
+"""Ways to run ours, by the information that it is given."""
 PACKAGES = ("schema", "streamer", "engine", "application")
-"""Whose code decides what a refinement gives."""
+"""Packages whose code determines the result of a refinement."""
 
 
 def run(way: str, source: Path, folder: Path, settings: Sequence[str] = (), *, halves: bool = False) -> dict[str, Any]:
-    """Refine a scan, score it; a refusal or a crash is told in ``error``."""
+    """Refine a scan and score it; a refusal or a crash is reported in ``error``."""
     folder.mkdir(parents=True, exist_ok=True)
     told, given = list(settings), source
     told += thickness_settings(way, source)
@@ -46,7 +46,7 @@ def run(way: str, source: Path, folder: Path, settings: Sequence[str] = (), *, h
 
 
 def thickness_settings(way: str, source: Path) -> list[str]:
-    """What a way tells of the depth: slices and thickness of what is thicker than a slice, or the thickness alone."""
+    """Settings that give the depth: slices and thickness of a specimen thicker than a slice, or the thickness alone."""
     import h5py
 
     if way not in ("ours", "ours-thickness"):
@@ -59,24 +59,24 @@ def thickness_settings(way: str, source: Path) -> list[str]:
 
 
 def refined(source: Path, out: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """What the command says of its run, and its CPU seconds, reading and writing included."""
+    """The command's report of its run, and its CPU seconds, including reading and writing."""
     program = Path(sys.executable).with_name("ptylive")
     command = [str(program), "refine", str(source), "-o", str(out), "--json"]
     for setting in settings:
         command += ["--set", setting]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread())
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     found: dict[str, Any] = {"cpu_s": round(spent, 1)}
-    if done.returncode not in (0, 3):
-        return found | {"error": (done.stderr.strip().splitlines() or ["no word"])[-1][:300]}
-    said = json.loads(done.stdout.splitlines()[-1])
-    return found | {name: said[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in said}
+    if completed.returncode not in (0, 3):
+        return found | {"error": (completed.stderr.strip().splitlines() or ["no word"])[-1][:300]}
+    report = json.loads(completed.stdout.splitlines()[-1])
+    return found | {name: report[name] for name in ("epochs", "loss", "algorithm", "reason", "state") if name in report}
 
 
 def _halves(source: Path, given: Path, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """Each colour of the chessboard refined by itself, both compared."""
+    """Refine each colour of the chessboard separately, and compare both."""
     parts = []
     for parity in (0, 1):
         half, out = folder / f"{source.stem}_half{parity}_input.h5", folder / f"{source.stem}_half{parity}.h5"
@@ -91,7 +91,7 @@ def _halves(source: Path, given: Path, folder: Path, settings: Sequence[str]) ->
 
 
 def warm(windows: Sequence[int]) -> None:
-    """Compile what windows of these sizes need, so that no run's CPU seconds hold it."""
+    """Compile for windows of these sizes, so that compilation is not in any run's CPU seconds."""
     for window in windows:
         command = [sys.executable, "-m", "ptylive.server.refinement.warm_refinement", str(window)]
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=one_thread()) as process:
@@ -99,7 +99,7 @@ def warm(windows: Sequence[int]) -> None:
 
 
 def code_key() -> str:
-    """Digest of the code that a result depends on, the judge included: results of other code are not reused."""
+    """Digest of the code that a result depends on, including the judge: results of other code are not reused."""
     import ptylive.engine
 
     rooms = Path(next(iter(ptylive.engine.__path__))).parent

@@ -1,4 +1,4 @@
-"""Which draws are asked for, and their scans: where they are kept, simulated where they are not there yet."""
+"""Selection of draws, and their scans: where they are kept; they are simulated if they do not exist yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def default_cache() -> Path:
 
 
 def numbers(text: str) -> list[int]:
-    """Numbers and ranges, as 0-7,12."""
+    """Parse numbers and ranges, such as 0-7,12."""
     found: list[int] = []
     for part in text.split(","):
         first, _, last = part.partition("-")
@@ -31,20 +31,20 @@ def numbers(text: str) -> list[int]:
     return found
 
 
-def simulated(one: Draw, cache: Path, python: Path) -> Path:
-    """The file of a draw; simulated where it is not there yet."""
-    path = cache / "scans" / f"{one.name}_{one.seed}.h5"
-    if usable(path, one):
+def simulated(drawn: Draw, cache: Path, python: Path) -> Path:
+    """The file of a draw, simulated if it does not exist yet."""
+    path = cache / "scans" / f"{drawn.name}_{drawn.seed}.h5"
+    if usable(path, drawn):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = path.with_suffix(".json")
-    told.write_text(json.dumps(one.as_dict()), encoding="utf-8")
-    print(f"{one.name}: simulating {one.line()}", flush=True)
-    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(told)]
-    done = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
-    if done.returncode:
+    settings_path = path.with_suffix(".json")
+    settings_path.write_text(json.dumps(drawn.as_dict()), encoding="utf-8")
+    print(f"{drawn.name}: simulating {drawn.line()}", flush=True)
+    command = [str(python), "-m", "benchmarks.zoo.simulate", str(path), str(settings_path)]
+    completed = subprocess.run(command, check=False, cwd=ROOT, env=one_thread())
+    if completed.returncode:
         raise SystemExit(
-            f"{one.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
+            f"{drawn.name}: the simulation failed; --abtem-python PATH names an interpreter that has abTEM and h5py"
         )
-    told.unlink()
+    settings_path.unlink()
     return path

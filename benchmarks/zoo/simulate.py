@@ -2,8 +2,8 @@
 
     python -m benchmarks.zoo.simulate OUT.h5 DRAW.json
 
-Runs where abTEM is installed; needs nothing of ptylive. Each probe is propagated in a window of twice the detector's
-real-space window, so that a pixel of the detector is a sum of two by two and nothing wraps around.
+Runs where abTEM is installed, and requires nothing of ptylive. Each probe is propagated in a window of twice the
+detector's real-space window, so that a pixel of the detector is a sum of two by two and nothing wraps around.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from benchmarks.zoo.draws import Draw
 Floats = NDArray[np.floating[Any]]
 BINNING = 2
 OVERSAMPLING = 1.55
-"""Finest frequency of the simulation's grid over that of the detector; abTEM uses two thirds of it."""
+"""Highest frequency of the simulation's grid over that of the detector; abTEM uses two thirds of it."""
 BLOCK_A = 4.0
-"""Probes of a block of this side are propagated in one window."""
+"""Side of a block whose probes are propagated in one window."""
 SLICE_A = {"sheet": 2.0, "particles": 3.0, "crystal": 4.0, "protein": 12.0, "film": 5.0}
 MARGIN_A = 4.0
-"""Truth beyond the outermost positions."""
+"""Margin of the truth beyond the outermost positions."""
 
 
 @dataclass
 class Scan:
-    """What a simulated scan consists of. ``positions``: Å, (rows, points + flyback, 2), in the frame of ``phase``."""
+    """Contents of a simulated scan. ``positions``: Å, (rows, points + flyback, 2), in the frame of ``phase``."""
 
     counts: NDArray[np.uint16]
     """(rows, points + flyback, Qy, Qx), in acquisition order."""
     bad: NDArray[np.bool_]
     centre: tuple[float, float]
-    """Of the beam in recorded coordinates, without descan."""
+    """Position of the beam in recorded coordinates, without descan."""
     positions: Floats
     nominal: Floats
     slices: Floats
@@ -50,19 +50,19 @@ class Scan:
     thickness_A: float
     seconds: float
     detected: float = field(default=1.0)
-    """Share of the electrons that hit the detector."""
+    """Fraction of the electrons that hit the detector."""
 
 
 def main() -> None:
     from benchmarks.zoo.files import write
 
-    out, told = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
-    drawn = Draw(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+    out, settings = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    drawn = Draw(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
     write(out, drawn, simulate(drawn))
 
 
 def simulate(drawn: Draw) -> Scan:
-    """The whole scan of a draw; the same draw makes the same scan."""
+    """The whole scan of a draw; deterministic for a given draw."""
     import abtem
 
     from benchmarks.zoo.specimens import specimen
@@ -139,13 +139,13 @@ def _even_fast(size: int) -> int:
 
 
 def rotation(degrees: float) -> Floats:
-    """From the scan's axes to the detector's."""
+    """Rotation matrix from the scan's axes to the detector's."""
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return np.array([[c, -s], [s, c]])
 
 
 def scan_positions(drawn: Draw, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Nominal and true positions in Å, (rows, points + flyback, 2), in acquisition order, about the scan's middle."""
+    """Nominal and true positions in Å, (rows, points + flyback, 2), in acquisition order, from the scan's middle."""
     rows, columns = drawn.shape
     i, j = np.meshgrid(np.arange(rows, dtype=float), np.arange(columns, dtype=float), indexing="ij")
     if drawn.pattern == "snake":
@@ -155,8 +155,8 @@ def scan_positions(drawn: Draw, rng: np.random.Generator) -> tuple[Floats, Float
         last = j[:, -1:] + back * (np.roll(j[:, :1], -1, axis=0) - j[:, -1:])
         i, j = np.concatenate([i, i[:, -1:] + back], 1), np.concatenate([j, last], 1)
     nominal = np.stack([i - (rows - 1) / 2, j - (columns - 1) / 2], -1) * drawn.step_A @ rotation(drawn.rotation_deg).T
-    when = np.linspace(-0.5, 0.5, i.size).reshape(*i.shape, 1)
-    moved = when * np.asarray(drawn.drift_A) + rng.normal(0, 1, nominal.shape) * drawn.jitter_A
+    progress = np.linspace(-0.5, 0.5, i.size).reshape(*i.shape, 1)
+    moved = progress * np.asarray(drawn.drift_A) + rng.normal(0, 1, nominal.shape) * drawn.jitter_A
     return nominal, nominal + moved
 
 
@@ -190,7 +190,7 @@ def transformed(
 
 
 def _patterns(
-    drawn: Draw, grid: Grid, atoms: Any, where: Floats, rng: np.random.Generator
+    drawn: Draw, grid: Grid, atoms: Any, positions: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
     """Mean intensities (N, n, n) of unit sum before the specimen; phase (slices, y, x) in rad; thicknesses in Å."""
     import abtem
@@ -202,12 +202,12 @@ def _patterns(
     count = drawn.configurations
     spread = norm.ppf((np.arange(count) + 0.5) / count)
     spread = rng.permutation(spread / (spread.std() or 1)) * drawn.focal_spread_A
-    start = rng.random(len(where)) * 2 * np.pi
+    start = rng.random(len(positions)) * 2 * np.pi
     vibration = np.array([VIBRATION_A.get(symbol, 0.08) for symbol in atoms.get_chemical_symbols()])[:, None]
     height = float(atoms.cell.lengths()[2])
     number, layer = layers_of(height, SLICE_A[drawn.kind])
     shifts = (descan(drawn).reshape(-1, 2) + drawn.beam_offset_px + 0.5 / BINNING) / drawn.window_A
-    intensity = np.zeros((len(where), drawn.pixels, drawn.pixels), np.float32)
+    intensity = np.zeros((len(positions), drawn.pixels, drawn.pixels), np.float32)
     mean = np.zeros((number, grid.pixels, grid.pixels), np.float32)
     for turn in range(count):
         moved = atoms.copy()
@@ -222,20 +222,20 @@ def _patterns(
         probe = abtem_probe(drawn, grid, drawn.defocus_A + float(spread[turn]))
         angle = start + 2 * np.pi * turn / count
         source = drawn.source_A * np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], 1)
-        for chosen, waves in _exit_waves(probe, grid, layers, potential.slice_thickness, where + source):
+        for chosen, waves in _exit_waves(probe, grid, layers, potential.slice_thickness, positions + source):
             intensity[chosen] += _recorded(waves, shifts[chosen], grid, drawn.pixels) / count
     blank = _recorded(_built(abtem_probe(drawn, grid, 0.0))[None], np.zeros((1, 2)), grid, 0).sum()
     phase = mean * np.float32(energy2sigma(drawn.energy_eV))
     return intensity / blank, phase, np.asarray(potential.slice_thickness, float)
 
 
-def layers_of(height: float, about: float) -> tuple[int, float]:
-    """Number of layers of about that thickness, and the thickness to ask abTEM for.
+def layers_of(height: float, target: float) -> tuple[int, float]:
+    """Number of layers of about that thickness, and the thickness to request from abTEM.
 
-    It takes as many as are needed, all the same. The exact share of the height is now and then a rounding error too
-    thin, and would make one more.
+    abTEM uses as many equal layers as necessary. The exact quotient of the height is sometimes too thin by a rounding
+    error, and would add another layer.
     """
-    number = max(1, round(height / about))
+    number = max(1, round(height / target))
     return number, height / number * (1 + 1e-9)
 
 
@@ -261,27 +261,27 @@ def _built(probe: Any) -> NDArray[np.complex64]:
     return built.reshape(built.shape[-2:])
 
 
-def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, where: Floats) -> Any:
-    """Indices and exit waves of one block of positions after another."""
+def _exit_waves(probe: Any, grid: Grid, layers: Floats, thicknesses: Any, positions: Floats) -> Any:
+    """Yield indices and exit waves of one block of positions after another."""
     import abtem
 
     core = max(1, int(min(BLOCK_A, 0.1 * grid.window_A) / grid.sampling_A))
-    block = np.floor(where / grid.sampling_A / core).astype(int)
+    block = np.floor(positions / grid.sampling_A / core).astype(int)
     for key in np.unique(block, axis=0):
         chosen = np.flatnonzero((block == key).all(1))
         corner = key * core + core // 2 - grid.window // 2
         rows, columns = ((c + np.arange(grid.window)) % grid.pixels for c in corner)
         cut = np.ascontiguousarray(layers[:, rows][:, :, columns])
         potential = abtem.PotentialArray(cut, slice_thickness=thicknesses, extent=(grid.window_A,) * 2)
-        local = where[chosen] - corner * grid.sampling_A
+        local = positions[chosen] - corner * grid.sampling_A
         for first in range(0, len(chosen), 64):
-            some = slice(first, first + 64)
-            waves = probe.multislice(potential, scan=abtem.CustomScan(local[some]), lazy=False)
-            yield chosen[some], np.asarray(waves.array)
+            chunk = slice(first, first + 64)
+            waves = probe.multislice(potential, scan=abtem.CustomScan(local[chunk]), lazy=False)
+            yield chosen[chunk], np.asarray(waves.array)
 
 
 def _recorded(waves: NDArray[np.complex64], shifts: Floats, grid: Grid, pixels: int) -> Floats:
-    """Intensities on the detector's pixels of exit waves, moved by frequencies in 1/Å; ``pixels`` 0: on all of them."""
+    """Intensities of exit waves on the detector's pixels, shifted by frequencies in 1/Å; ``pixels`` 0: on all."""
     from scipy import fft
 
     along = np.arange(grid.window) * grid.sampling_A
@@ -296,7 +296,7 @@ def _recorded(waves: NDArray[np.complex64], shifts: Floats, grid: Grid, pixels: 
 
 
 def _bad_pixels(drawn: Draw, centre: tuple[float, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Pixels that always tell the highest number, the first of them within the bright-field disc."""
+    """Pixels that always report the highest number, the first of them within the bright-field disc."""
     bad = np.zeros((drawn.pixels, drawn.pixels), bool)
     if drawn.bad_pixels:
         places = rng.integers(0, drawn.pixels, (drawn.bad_pixels, 2))
@@ -307,14 +307,14 @@ def _bad_pixels(drawn: Draw, centre: tuple[float, ...], rng: np.random.Generator
 
 
 def _slabs(phase: Floats, thicknesses: Floats, count: int) -> Floats:
-    """Layers put together to slabs of the same thickness."""
+    """Layers combined into slabs of equal thickness."""
     depth = np.cumsum(thicknesses) - thicknesses / 2
     slab = np.minimum((depth / thicknesses.sum() * count).astype(int), count - 1)
     return np.stack([phase[slab == number].sum(0) for number in range(count)])
 
 
 def _cut(slices: Floats, positions: Floats, sampling: float) -> tuple[Floats, Floats]:
-    """What lies about the positions, and where its first pixel is in Å."""
+    """The part around the positions, and the position of its first pixel in Å."""
     flat = positions.reshape(-1, 2)
     low = np.maximum(np.floor((flat.min(0) - MARGIN_A) / sampling).astype(int), 0)
     high = np.ceil((flat.max(0) + MARGIN_A) / sampling).astype(int) + 1
@@ -327,8 +327,8 @@ def detector_probe(drawn: Draw, grid: Grid) -> NDArray[np.complex64]:
     half, pixels = BINNING * drawn.pixels // 2, drawn.pixels
     middle = slice(grid.window // 2 - half, grid.window // 2 + half)
     wave = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(spectrum[middle, middle])))
-    kept = slice(half - pixels // 2, half - pixels // 2 + pixels)
-    wave = wave[kept, kept]
+    inner = slice(half - pixels // 2, half - pixels // 2 + pixels)
+    wave = wave[inner, inner]
     return (wave / np.sqrt((np.abs(wave) ** 2).sum())).astype(np.complex64)
 
 

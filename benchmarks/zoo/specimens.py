@@ -24,11 +24,11 @@ VIBRATION_A = {
     "Ti": 0.07,
     "O": 0.09,
 }
-"""Standard deviation of an atom's position along one axis; 0.08 for elements that are not named."""
+"""Standard deviation of an atom's position along one axis; 0.08 for elements that are not listed."""
 
 
 def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms:
-    """A box of that side; its height is that of the specimen, the beam enters at depth 0."""
+    """A box of that side, as high as the specimen; the beam enters at depth 0."""
     atoms = BUILDERS[name](side, thickness, rng)
     atoms.positions[:, 2] -= atoms.positions[:, 2].min() - 0.5
     atoms.set_cell([side, side, float(atoms.positions[:, 2].max()) + 0.5])
@@ -37,7 +37,7 @@ def specimen(name: str, side: float, thickness: float, rng: Random) -> ase.Atoms
 
 
 def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> ase.Atoms:
-    """A square of a turned orthogonal crystal, without atoms that touch each other across the border."""
+    """A square of a rotated orthogonal crystal, without atoms that touch each other across the border."""
     across = unit.cell.lengths()[:2]
     count = [int(np.ceil(1.5 * side / length)) + 1 for length in across]
     sheet = unit * (count[0], count[1], 1)
@@ -51,7 +51,7 @@ def _cut(unit: ase.Atoms, side: float, angle: float, closest: float = 0.9) -> as
 
 
 def _apart(places: Points, side: float, closest: float) -> NDArray[np.intp]:
-    """Points that are no closer than that to an earlier one, across the border too."""
+    """Points that are no closer than that to an earlier one, also across the border."""
     tall = float(np.ptp(places[:, 2])) + 10 * closest + 1
     tree = cKDTree(places % [side, side, 2 * tall], boxsize=[side, side, 2 * tall])
     keep = np.ones(len(places), bool)
@@ -67,30 +67,30 @@ def _packed(
     closest: float,
     rng: Random,
     others: Points | None = None,
-    where: Callable[[Points], NDArray[np.bool_]] | None = None,
+    allowed: Callable[[Points], NDArray[np.bool_]] | None = None,
 ) -> Points:
-    """Random points in a box, no two closer than that, none so close to others, periodic across the beam."""
+    """Random points in a box, no two closer than a distance, nor too close to others, periodic across the beam."""
     size = np.array([box[0], box[1], 4 * (box[2] + 10)])
     others = np.zeros((0, 3)) if others is None else others
-    held = np.zeros((0, 3))
+    placed = np.zeros((0, 3))
     for _ in range(24):
-        missing = count - len(held)
+        missing = count - len(placed)
         if missing <= 0:
             break
         new = rng.random((int(1.4 * missing) + 8, 3)) * box
-        if where is not None:
-            new = new[where(new)]
-        for before in (held, others):
+        if allowed is not None:
+            new = new[allowed(new)]
+        for before in (placed, others):
             if len(before) and len(new):
-                far = cKDTree(before % size, boxsize=size).query(new, distance_upper_bound=closest)[0]
-                new = new[np.isinf(far)]
+                distances = cKDTree(before % size, boxsize=size).query(new, distance_upper_bound=closest)[0]
+                new = new[np.isinf(distances)]
         if len(new):
-            held = np.concatenate([held, new[_apart(new, box[0], closest)]])
-    return held[:count]
+            placed = np.concatenate([placed, new[_apart(new, box[0], closest)]])
+    return placed[:count]
 
 
 def _change(atoms: ase.Atoms, old: str, new: str | None, share: float, rng: Random) -> None:
-    """A share of the atoms of an element replaced by another one, or taken away; at least one."""
+    """Replace a fraction of the atoms of an element by another element, or remove them; at least one."""
     places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == old)
     chosen = rng.choice(places, max(1, round(share * len(places))), replace=False)
     if new is None:
@@ -131,9 +131,9 @@ def _graphene(side: float, _: float, rng: Random) -> ase.Atoms:
 
 def _ws2_edge(side: float, _: float, rng: Random) -> ase.Atoms:
     atoms = _cut(_dichalcogenide("WS2", 3.153, 3.14), side, rng.uniform(0, 60))
-    way = rng.uniform(0, 2 * np.pi)
+    direction = rng.uniform(0, 2 * np.pi)
     x, y = (atoms.positions[:, :2] - side / 2).T
-    along, across = np.cos(way) * x + np.sin(way) * y, np.cos(way) * y - np.sin(way) * x
+    along, across = np.cos(direction) * x + np.sin(direction) * y, np.cos(direction) * y - np.sin(direction) * x
     del atoms[np.flatnonzero(across > 1.5 + 1.5 * np.sin(along / 4))]
     _change(atoms, "S", None, 0.05, rng)
     return atoms
@@ -142,10 +142,10 @@ def _ws2_edge(side: float, _: float, rng: Random) -> ase.Atoms:
 def _mose2_boundary(side: float, _: float, rng: Random) -> ase.Atoms:
     unit, first = _dichalcogenide("MoSe2", 3.29, 3.34), rng.uniform(0, 60)
     grains = [_cut(unit, side, angle) for angle in (first, first + rng.uniform(10, 50))]
-    way = rng.uniform(0, 2 * np.pi)
-    for grain, keeps in zip(grains, (1, -1), strict=True):
+    direction = rng.uniform(0, 2 * np.pi)
+    for grain, side_sign in zip(grains, (1, -1), strict=True):
         x, y = (grain.positions[:, :2] - side / 2).T
-        del grain[np.flatnonzero(keeps * (np.cos(way) * x + np.sin(way) * y) < 0.3)]
+        del grain[np.flatnonzero(side_sign * (np.cos(direction) * x + np.sin(direction) * y) < 0.3)]
     both = grains[0] + grains[1]
     return both[_apart(both.positions, side, 1.8)]
 
@@ -162,14 +162,14 @@ def _ws2_on_graphene(side: float, _: float, rng: Random) -> ase.Atoms:
 
 
 def _stacked(upper: ase.Atoms, lower: ase.Atoms, gap: float) -> ase.Atoms:
-    """One above the other; the beam meets the upper one first."""
+    """Stack one above the other; the beam meets the upper one first."""
     lower = lower.copy()
     lower.positions[:, 2] += upper.positions[:, 2].max() + gap - lower.positions[:, 2].min()
     return upper + lower
 
 
 def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[float, float, Random], ase.Atoms]:
-    """Builder of an amorphous film: elements with their shares, atoms per cubic Å."""
+    """Builder of an amorphous film: elements with their fractions, atoms per cubic Å."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         places = _packed((side, side, thickness), int(density * side**2 * thickness), closest, rng)
@@ -182,7 +182,7 @@ def _film(symbols: dict[str, int], density: float, closest: float) -> Callable[[
 def _particles(
     element: str, a: float, radii: tuple[float, float], coverage: float
 ) -> Callable[[float, float, Random], ase.Atoms]:
-    """Builder of face-centred cubic particles, turned at random, on a film of carbon."""
+    """Builder of face-centred cubic particles in random orientations on a film of carbon."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         film = min(20.0, 0.5 * thickness)
@@ -191,10 +191,10 @@ def _particles(
         for _ in range(400):
             radius = min(rng.uniform(*radii), 0.6 * (thickness - film))
             x, y = (side / 2 + rng.uniform(-2, 2, 2)) if len(centres) == 1 else rng.uniform(0, side, 2)
-            apart = [
+            gaps = [
                 np.hypot(*((np.array([x - q, y - r]) + side / 2) % side - side / 2)) - radius - s for q, r, s in centres
             ]
-            if min(apart[1:], default=1.0) < 0.5:
+            if min(gaps[1:], default=1.0) < 0.5:
                 continue
             centres.append((x, y, radius))
             atoms += _ball(element, a, (x, y, film + 1.5), radius, rng)
@@ -208,7 +208,7 @@ def _particles(
 
 
 def _ball(element: str, a: float, foot: tuple[float, float, float], radius: float, rng: Random) -> ase.Atoms:
-    """A particle cut flat where it stands."""
+    """A particle with a flat facet where it rests."""
     crystal = bulk(element, "fcc", a=a, cubic=True) * ((int(2 * radius / a) + 3,) * 3)
     places = crystal.positions - crystal.positions.mean(0) + rng.uniform(-1, 1, 3)
     places = places @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
@@ -226,7 +226,7 @@ def _crystal(unit: ase.Atoms, dopant: tuple[str, str], vacancy: str) -> Callable
         atoms = _cut(column, side, float(rng.uniform(0, 90)), closest=1.0)
         _change(atoms, vacancy, None, 0.04, rng)
         _change(atoms, *dopant, 0.02, rng)
-        # a few columns differ from the others where they cross the field
+        # a few columns that cross the field differ from the others
         places = np.flatnonzero(np.array(atoms.get_chemical_symbols()) == dopant[0])
         for _ in range(4):
             centre = atoms.positions[rng.choice(places), :2]
@@ -258,7 +258,7 @@ def _along_110(cubic: ase.Atoms) -> ase.Atoms:
 def _in_ice(
     shape: Callable[[float, float, Random], Points], element_shares: tuple[float, ...] = (0.62, 0.17, 0.2, 0.01)
 ):
-    """Builder of what is protein-like, atoms without hydrogen, in ice of oxygen atoms."""
+    """Builder of protein-like specimens, atoms without hydrogen, in ice of oxygen atoms."""
 
     def build(side: float, thickness: float, rng: Random) -> ase.Atoms:
         protein = shape(side, thickness, rng)
@@ -300,9 +300,9 @@ def _shells(side: float, thickness: float, rng: Random) -> Points:
         if len(centres) and np.hypot(*((centres - centre[:2] + side / 2) % side - side / 2).T).min() < 2 * radius:
             continue
         centres = np.vstack([centres, centre[:2]])
-        ways = rng.normal(size=(int(4 * np.pi * radius**2 / 320), 3))
-        ways *= (radius - 9) / np.linalg.norm(ways, axis=1, keepdims=True)
-        found.extend(_helix(centre + way, rng) for way in ways)
+        directions = rng.normal(size=(int(4 * np.pi * radius**2 / 320), 3))
+        directions *= (radius - 9) / np.linalg.norm(directions, axis=1, keepdims=True)
+        found.extend(_helix(centre + direction, rng) for direction in directions)
     return np.concatenate(found)
 
 
@@ -349,4 +349,4 @@ BUILDERS: dict[str, Callable[[float, float, Random], ase.Atoms]] = {
     "amorphous_silica": _film({"Si": 1, "O": 2}, 0.066, 1.5),
     "amorphous_germanium": _film({"Ge": 1}, 0.044, 2.1),
 }
-"""Side and thickness in Å, and a random generator, to atoms."""
+"""Builders that make atoms from side and thickness in Å and a random generator."""

@@ -26,7 +26,7 @@ def hardware() -> str:
 
 
 def table(rows: Rows, programs: Sequence[str]) -> str:
-    """Markdown: a line for each draw, then what all of them say together."""
+    """Markdown: a line for each draw, then a summary of all of them."""
     heads = [f"{program} | at best blur | FRC ½, Å | CPU s" for program in programs]
     halves = any("halves_corr" in found for row in rows.values() for found in row.values())
     heads += ["halves: correlation, FRC 0.143 Å"] if halves else []
@@ -39,7 +39,7 @@ def table(rows: Rows, programs: Sequence[str]) -> str:
 
 
 def reasons(rows: Rows, programs: Sequence[str]) -> list[str]:
-    """Why runs failed; of a program that is not installed once for all draws."""
+    """Why runs failed; once for all draws if a program is not installed."""
     lines = []
     for program in programs:
         found = {draw: row[program] for draw, row in rows.items() if "error" in row.get(program, {})}
@@ -63,7 +63,7 @@ def _half_cell(row: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def summary(rows: Rows, programs: Sequence[str]) -> list[str]:
-    """Medians, and how the first program stands to the best of the others that ran on the same draw."""
+    """Medians, and the first program relative to the best of the others that ran on the same draw."""
     lines = []
     for program in programs:
         found = [row[program] for row in rows.values() if "corr" in row.get(program, {})]
@@ -71,22 +71,22 @@ def summary(rows: Rows, programs: Sequence[str]) -> list[str]:
             corr = statistics.median(f["corr"] for f in found)
             spent = statistics.median(f["cpu_s"] for f in found)
             lines.append(f"- {program}: median correlation {corr:.3f} over {len(found)} draws, {spent:.0f} CPU s")
-    others = [program for program in programs[1:] if not program.startswith("ours")]
-    gains = gains_over(rows, programs[0], others)
+    peer_names = [program for program in programs[1:] if not program.startswith("ours")]
+    gains = gains_over(rows, programs[0], peer_names)
     if gains:
         ahead = sum(gain > 0 for gain in gains)
         lines.append(
-            f"- {programs[0]} against the best of {', '.join(others)}: ahead on {ahead} of {len(gains)}, "
+            f"- {programs[0]} against the best of {', '.join(peer_names)}: ahead on {ahead} of {len(gains)}, "
             f"median gain {statistics.median(gains):+.3f}, worst {min(gains):+.3f}"
         )
     return lines
 
 
-def gains_over(rows: Rows, program: str, others: Sequence[str]) -> list[float]:
-    """Correlation of a program less that of the best other one, where both have one; a failed run counts as 0."""
+def gains_over(rows: Rows, program: str, peer_names: Sequence[str]) -> list[float]:
+    """Correlation of a program minus that of the best other one, if both have one; a failed run counts as 0."""
     gains = []
     for row in rows.values():
-        theirs = [row[other]["corr"] for other in others if "corr" in row.get(other, {})]
-        if theirs and program in row:
-            gains.append(row[program].get("corr", 0.0) - max(theirs))
+        peer_corrs = [row[peer_name]["corr"] for peer_name in peer_names if "corr" in row.get(peer_name, {})]
+        if peer_corrs and program in row:
+            gains.append(row[program].get("corr", 0.0) - max(peer_corrs))
     return gains

@@ -25,13 +25,13 @@ def texts(state: ServerState) -> dict[str, str]:
     curve = curve_of(state)
     if curve is None or not curve.measured:
         return {"enough": UNKNOWN, "enough_line": ""}
-    now, further = curve.measured[-1], [point for point in curve.expected if point.limit_A is not None]
-    short = f"{number(now.limit_A)} Å" if now.limit_A is not None else "cannot tell"
+    latest, further = curve.measured[-1], [point for point in curve.expected if point.limit_A is not None]
+    short = f"{number(latest.limit_A)} Å" if latest.limit_A is not None else "cannot tell"
     if curve.scans > 1:
         short = f"{curve.scans} scans: {short}"
     if curve.verdict is Verdict.CHANGES:
         short = f"{short}; the specimen changes"
-    elif now.finer:
+    elif latest.finer:
         short = f"{short}, the limit of the scan step"
     elif further:
         last = further[-1]
@@ -44,8 +44,8 @@ def points(state: ServerState) -> dict[str, Any]:
     curve = curve_of(state)
     if curve is None or curve.scans < 2:
         return {"measured": [], "predicted": [], "expected": []}
-    named = {"measured": curve.measured, "predicted": curve.predicted, "expected": curve.expected}
-    return {name: [_plain(point) for point in kind if point.limit_A is not None] for name, kind in named.items()}
+    by_kind = {"measured": curve.measured, "predicted": curve.predicted, "expected": curve.expected}
+    return {name: [_plain(point) for point in kind if point.limit_A is not None] for name, kind in by_kind.items()}
 
 
 def _plain(point: DosePoint) -> list[float | None]:

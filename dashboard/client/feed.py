@@ -93,13 +93,13 @@ class Feed:
         self._raw: dict[str, RawPicture] = {}
         self._stale: set[str] = set()
         self._coverage: RawPicture | None = None
-        self._before: Mapping[str, RawPicture] = MappingProxyType({})
-        self._left: deque[str] = deque(maxlen=SCANS_LEFT)
+        self._previous: Mapping[str, RawPicture] = MappingProxyType({})
+        self._past_uids: deque[str] = deque(maxlen=SCANS_LEFT)
         self._snapshot_due: float | None = 0.0
         self._listening = self._ended = False
         self._name = f"dashboard-{uuid.uuid4().hex}"
-        self._told: list[str] | None = None
-        self._tell_due = 0.0
+        self._reported: list[str] | None = None
+        self._report_due = 0.0
 
     def start(self) -> None:
         """Begin listening."""
@@ -136,7 +136,7 @@ class Feed:
                 try:
                     self._take_all(_newest(events))
                     self._keep_contact(client, linked=events.is_connected())
-                    self._tell_what_is_shown(client)
+                    self._report_shown_maps(client)
                     self._prepare_wanted()
                 except Exception:  # no fault of any kind may silence the page for ever
                     logger.exception("the feed was interrupted by an error")
@@ -179,7 +179,7 @@ class Feed:
         uid = payload.get("uid")
         known = self._view.state.uid
         if uid is not None and known is not None and uid != known:
-            if uid in self._left:
+            if uid in self._past_uids:
                 return  # results of an earlier scan; the next one has begun meanwhile and is the one on display
             self._change_scan(known, uid)
             self._show(state=self._view.state.model_copy(update={"uid": uid}))
@@ -188,7 +188,7 @@ class Feed:
             self._coverage = raw
             self._stale.update(self._raw)
         else:
-            self._keep(raw)
+            self._store(raw)
 
     def _take_refinement(self, payload: Mapping[str, Any]) -> None:
         refinement = _parsed(RefinementState, payload)
@@ -202,7 +202,7 @@ class Feed:
         self._show(refinement=refinement)
         for name, units in UNITS_OF_A_RUN:
             if payload.get(name):
-                self._keep(replace(raw_picture(name, payload[name]), units=units))
+                self._store(replace(raw_picture(name, payload[name]), units=units))
         self._show(slices=len(self._raw["slices"].data) if "slices" in self._raw else 0)
 
     def _take_log(self, payload: Mapping[str, Any]) -> None:
@@ -242,7 +242,7 @@ class Feed:
         if reply.get("refinement"):
             self._take_refinement(reply["refinement"])
 
-    def _tell_what_is_shown(self, client: ControlClient) -> None:
+    def _report_shown_maps(self, client: ControlClient) -> None:
         """Tell the server which maps are shown, to be renewed; without a page nothing is sent and it renews all."""
         with self._lock:
             wanted = list(self._wanted.values())
@@ -250,14 +250,14 @@ class Feed:
             sorted({source for names in wanted for name in names for source in sources_of(name)}) if wanted else None
         )
         now = time.monotonic()
-        if not self._view.connected or (shown == self._told and (shown is None or now < self._tell_due)):
+        if not self._view.connected or (shown == self._reported and (shown is None or now < self._report_due)):
             return
         client.tell("watch", viewer=self._name, maps=shown)
-        self._told, self._tell_due = shown, now + RENEW_S
+        self._reported, self._report_due = shown, now + RENEW_S
 
     # -- pictures -------------------------------------------------------------------------------------------------
 
-    def _keep(self, raw: RawPicture) -> None:
+    def _store(self, raw: RawPicture) -> None:
         self._raw[raw.name] = raw
         self._stale.add(raw.name)
         self._show(available=frozenset(self._raw))
@@ -266,22 +266,22 @@ class Feed:
         for name in names:
             self._raw.pop(name, None)
             self._stale.discard(name)
-        kept = {k: v for k, v in self._view.pictures.items() if not set(names) & set(sources_of(k))}
-        self._show(pictures=MappingProxyType(kept), available=frozenset(self._raw))
+        remaining = {k: v for k, v in self._view.pictures.items() if not set(names) & set(sources_of(k))}
+        self._show(pictures=MappingProxyType(remaining), available=frozenset(self._raw))
 
-    def _change_scan(self, before: str, now: str) -> None:
+    def _change_scan(self, old: str, new: str) -> None:
         """Switch to another scan, a new one or an old one that was opened."""
         self._forget_scan()
-        self._left.append(before)
-        while now in self._left:
-            self._left.remove(now)
+        self._past_uids.append(old)
+        while new in self._past_uids:
+            self._past_uids.remove(new)
         # the maps of a reopened scan are sent once, perhaps before this feed knew that the scan is on display
         self._snapshot_due = time.monotonic() + OPENED_S
 
     def _forget_scan(self) -> None:
         """Forget the old scan, so that the new one is not confused with it; viewers who overwrite keep its maps."""
         if self._raw:
-            self._before = MappingProxyType(dict(self._raw))
+            self._previous = MappingProxyType(dict(self._raw))
         self._coverage = None
         self._forget(*self._raw)
         self._show(refinement=None)
@@ -291,7 +291,7 @@ class Feed:
             wanted = frozenset().union(*self._wanted.values())
         shown = dict(self._view.pictures)
         changed = False
-        surroundings = replace(surroundings_of(self._view.state, self._coverage), before=self._before)
+        surroundings = replace(surroundings_of(self._view.state, self._coverage), before=self._previous)
         for name in sorted(wanted):
             sources = sources_of(name)
             if not all(source in self._raw for source in sources):
@@ -351,7 +351,7 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
         name=name,
         data=array_from_plain(plain),
         units=str(plain.get("units") or ""),
-        sampling_A=None if sampling is None else _both(sampling),
+        sampling_A=None if sampling is None else _per_axis(sampling),
         frames=int(plain.get("frames") or 0),
         method=str(plain.get("method") or ""),
         deviation=None if deviation is None else float(deviation),
@@ -365,7 +365,7 @@ def raw_picture(name: str, plain: Mapping[str, Any]) -> RawPicture:
     )
 
 
-def _both(sampling: Any) -> tuple[float, float]:
+def _per_axis(sampling: Any) -> tuple[float, float]:
     """Sampling (row, col) from one number or two."""
     values = np.broadcast_to(np.asarray(sampling, dtype=float), 2)
     return float(values[0]), float(values[1])

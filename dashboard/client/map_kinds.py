@@ -79,7 +79,7 @@ class MapKind:
     method: str = ""
     """Method that makes the map: one method may make several maps."""
     linear: bool = False
-    """Whether the map takes the exit wave for linear in the potential of the specimen."""
+    """Whether the map treats the exit wave as linear in the potential of the specimen."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> MapKind:
@@ -95,7 +95,7 @@ class MapKind:
             int(plain.get("place", LAST_PLACE)),
             f"{shows}. Trust it: {trust}" if shows and trust else shows,
             bool(plain.get("afterwards")),
-            tuple(MapNumber.from_plain(one) for one in list(plain.get("settings") or ())[:MOST_NUMBERS]),
+            tuple(MapNumber.from_plain(entry) for entry in list(plain.get("settings") or ())[:MOST_NUMBERS]),
             _text(plain.get("method")) or name,
             bool(plain.get("linear")),
         )
@@ -127,9 +127,9 @@ class MapKinds:
     def from_plain(cls, plain: object) -> MapKinds:
         """Parse the kinds in a server's reply; invalid ones are left out, and an older server sends none."""
         kinds = {}
-        for one in list(plain)[:MOST_KINDS] if isinstance(plain, list | tuple) else ():
+        for entry in list(plain)[:MOST_KINDS] if isinstance(plain, list | tuple) else ():
             try:
-                kind = MapKind.from_plain(one)
+                kind = MapKind.from_plain(entry)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
                 continue
             kinds[kind.name] = kind

@@ -37,7 +37,7 @@ class Orders:
     def __init__(self, sender: CommandSender) -> None:
         self._sender = sender
         self._pending: list[_Pending] = []
-        self._said, self._said_at = "", 0.0
+        self._sentence, self._sentence_time = "", 0.0
 
     @property
     def busy(self) -> bool:
@@ -78,21 +78,21 @@ class Orders:
 
     def _succeeded(self, pending: _Pending, reply: Reply) -> None:
         if not pending.quiet:
-            where = reply.get("path") or reply.get("results")
-            self.say(f"{pending.done}: {where}" if isinstance(where, str) and where else pending.done)
+            path = reply.get("path") or reply.get("results")
+            self.say(f"{pending.done}: {path}" if isinstance(path, str) and path else pending.done)
         if pending.on_reply is not None:
             pending.on_reply(reply)
 
     def say(self, text: str) -> None:
         """Show a sentence at the bottom of the page for a while."""
-        self._said, self._said_at = text, time.monotonic()
+        self._sentence, self._sentence_time = text, time.monotonic()
 
     @property
-    def said_s_ago(self) -> float:
+    def sentence_age_s(self) -> float:
         """Age of the sentence."""
-        return time.monotonic() - self._said_at
+        return time.monotonic() - self._sentence_time
 
     @property
-    def said(self) -> str:
+    def sentence(self) -> str:
         """The sentence, while it is fresh."""
-        return self._said if self.said_s_ago < REPLY_SHOWN_S else ""
+        return self._sentence if self.sentence_age_s < REPLY_SHOWN_S else ""

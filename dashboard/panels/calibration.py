@@ -1,4 +1,4 @@
-"""The calibration box: values with their origin, a pencil to change one, estimate, undo, and the depth in focus."""
+"""The calibration box: values with their origin, edit, estimate and undo, and the depth in focus."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
 EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius_px")
 ESTIMABLE = ("rotation_deg", "C10", "C12", "beam_center_px", "descan_px", "detector_pixel_invA", "detector_transform")
-"""Rows with a button that takes the given value back and estimates it from the data."""
+"""Rows with a button that discards the given value and estimates it from the data."""
 MOST_DEPTH_A = 2000.0
 _LABELS = {**{name: label for name, label, _ in CALIBRATION_ROWS}, "C12": "astigmatism"}
 _ROW_UNITS = {**{name: unit.strip() for name, _, unit in CALIBRATION_ROWS}, "energy_eV": "keV", "C10": "Å"}
-"""Unit that a bare number has: the one the row shows. The defocus is shown in the unit that suits it."""
+"""Unit of a bare number: the one the row shows. The defocus is shown in a unit that suits its size."""
 
 
 class UnclearValueError(ValueError):
-    """What was typed cannot be read; the text says what would be."""
+    """The typed text cannot be read; the message says what is accepted."""
 
 
 def parse_defocus(text: str, unit: str = "Å") -> float:
     """C10 in Å from what a microscopist types: `150`, `15 nm underfocus`, `-200 Å`; positive is underfocus.
 
-    ``unit``: of a bare number.
+    ``unit``: unit of a bare number.
     """
     cleaned = as_written(text).lower().replace(",", ".").split("±")[0].strip()
     if cleaned in ("in focus", "focus"):
@@ -50,9 +50,9 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
 
 
 def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str, Any]:
-    """Metadata values from what was typed into the row ``name``; in the row `other` it is NAME = VALUE.
+    """Metadata values from the text typed into the row ``name``; in the row `other` it is NAME = VALUE.
 
-    A bare number has the unit the row shows. Raises UnclearValueError for what is no value, or an odd one.
+    A bare number has the unit the row shows. Raises UnclearValueError for an invalid or implausible value.
     """
     if name == "C10":
         return {"C10": parse_defocus(text, defocus_unit)}
@@ -77,7 +77,7 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
 
 
 def _in_row_unit(name: str, text: str) -> str:
-    """What was typed into a row: a bare number in the unit of the field, where the row shows another one."""
+    """Text typed into a row, with a bare number converted to the field's unit if the row shows another one."""
     cleaned = as_written(text).split("±")[0].strip()
     read, rule = number_and_unit(cleaned), PLAUSIBLE[name]
     shown = unit_factor(rule.kind, _ROW_UNITS[name])
@@ -87,7 +87,7 @@ def _in_row_unit(name: str, text: str) -> str:
 
 
 class CalibrationPanel:
-    """Takes the requests of the calibration box and sends them as commands."""
+    """Handles the requests of the calibration box and sends them as commands."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -95,12 +95,12 @@ class CalibrationPanel:
         self._state: ServerState | None = None
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
-        own = (self.set, self.estimate, self.pin, self.undo, self.reset, self.depth)
-        return {taker.__name__: taker for taker in own}
+        """Handlers of requests, by kind."""
+        handlers = (self.set, self.estimate, self.pin, self.undo, self.reset, self.depth)
+        return {taker.__name__: taker for taker in handlers}
 
     def set(self, request: Request) -> None:
-        """Give a value."""
+        """Set a value."""
         if request.name != "other" and request.name not in EDITABLE:
             return
         try:
@@ -111,14 +111,14 @@ class CalibrationPanel:
         self._orders.send("configure", f"{', '.join(_LABELS.get(n, n) for n in values)} set", values=values)
 
     def estimate(self, request: Request) -> None:
-        """Estimate one quantity, or those that always can be."""
+        """Estimate one quantity, or all those that can always be estimated."""
         if request.name in ESTIMABLE:
             self._orders.send("calibrate", f"{_LABELS[request.name]} estimated", names=[request.name])
         else:
             self._orders.send("calibrate", "calibration estimated from the data")
 
     def pin(self, request: Request) -> None:
-        """Keep the value of a row for later scans too; where it is kept already, no longer."""
+        """Keep the value of a row for later scans too, or release a value that is already kept."""
         name, state = request.name, self._state
         if name not in EDITABLE or state is None:
             return
@@ -133,7 +133,7 @@ class CalibrationPanel:
             self._orders.send("configure", f"{_LABELS[name]} pinned: later scans use it too", values=values, pin=True)
 
     def reset(self, _request: Request) -> None:
-        """Back to what was sent."""
+        """Return to the values that were sent."""
         self._orders.send("reset", "the sent values are restored; undo reverts this")
 
     def undo(self, _request: Request) -> None:
@@ -146,7 +146,7 @@ class CalibrationPanel:
             self._orders.send("configure", f"depth {request.numbers[0]:g} Å", values={"depth_A": request.numbers[0]})
 
     def clips(self, state: ServerState) -> dict[str, str]:
-        """What stands in the field when the pencil is pressed: the value in the unit of its row; and what is copied."""
+        """Texts put into the fields by the pencil, values in the units of their rows; and texts to copy."""
         self._state, shown = state, state.calibrated("C10")
         self._defocus_unit = defocus_unit(float(shown))[0] if isinstance(shown, int | float) else "Å"
         found = advice(state)
@@ -155,7 +155,7 @@ class CalibrationPanel:
 
     @staticmethod
     def lists(state: ServerState) -> Mapping[str, Any]:
-        """Where the depth slider stands."""
+        """Position of the depth slider."""
         depth = state.calibrated("depth_A")
         return {"depth": float(depth) if isinstance(depth, int | float) else 0.0}
 

@@ -1,4 +1,4 @@
-"""Beside a refinement: its loss, the phase along a line of the object and below it, and the agreement of two runs."""
+"""Curves next to a refinement: loss, phase along and below a line of the object, agreement of two runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ logger = logging.getLogger(__name__)
 
 
 class RunCurves:
-    """Which curve stands beside the object; two clicks on the object draw the line of ``line`` and ``depth``.
+    """Chooses the curve next to the object; two clicks on the object draw the line of ``line`` and ``depth``.
 
-    Section and ring correlation are asked of the server (`analyse`), once for every line and pair of runs.
+    Section and ring correlation are requested from the server (`analyse`), once for every line and pair of runs.
     """
 
     def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
@@ -51,10 +51,10 @@ class RunCurves:
         )
         self.ends: list[Point] = []
         self._orders = orders
-        self._asked: tuple[object, ...] = ()
+        self._requested: tuple[object, ...] = ()
         self._shown: tuple[object, ...] = ()
-        self._note = self._said = ""
-        self._answer = ("", "")  # note and words that belong to what was asked last
+        self._note = self._words = ""
+        self._answer = ("", "")  # note and words of the last request
         self._ends = ColumnDataSource(data={"x": [], "y": []})
         self.plots = {
             "line": AxesFigure("curve_line", self._line_plot),
@@ -103,12 +103,12 @@ class RunCurves:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.choice, *self.plots.values())
 
     @property
     def kind(self) -> str:
-        """Which curve is on show, one of CURVES."""
+        """The displayed curve, one of CURVES."""
         return CURVES[self.choice.active or 0]
 
     def _line_plot(self) -> figure:
@@ -130,19 +130,19 @@ class RunCurves:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         for plot in self.plots.values():
             plot.wear(theme)
 
     def tap(self, x: float | None, y: float | None) -> None:
-        """A click on the object: the start of the line, its end, then a new one."""
+        """Handle a click on the object: the start of the line, its end, then a new line."""
         if self.kind in ("line", "depth") and x is not None and y is not None:
             self.ends = [(y, x)] if len(self.ends) != 1 else [*self.ends, (y, x)]
 
     def follow(self, view: FeedView, picture: Picture | None, compared: str) -> None:
-        """Draw what is chosen; ``picture``: the object as it is shown, ``compared``: the run beside it."""
+        """Draw the chosen curve; ``picture``: the object as displayed, ``compared``: the run shown next to it."""
         self._draw_ends()
-        self._note = self._said = ""
+        self._note = self._words = ""
         if self.kind in ("line", "depth") and len(self.ends) < 2:
             self._note = "click the end of the line" if self.ends else "click the object at the start of the line"
         elif self.kind == "line":
@@ -177,36 +177,36 @@ class RunCurves:
             self._note = "one slice has no depth: refine with more slices"
             return
         line = [value for end in self.ends for value in end]
-        self._ask(view, ("depth", *line), self._take_section, line_A=line)
+        self._request(view, ("depth", *line), self._take_section, line_A=line)
 
     def _follow_rings(self, view: FeedView, compared: str) -> None:
         if not compared or compared == str(view.state.refinement.run):
             self._note = "compare with another run of this scan first"
             return
-        self._ask(view, ("rings", compared), self._take_rings, other=compared)
+        self._request(view, ("rings", compared), self._take_rings, other=compared)
 
-    def _ask(self, view: FeedView, what: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
-        """Ask the server once; what it answered stays until something else is asked."""
+    def _request(self, view: FeedView, key: tuple[object, ...], take: Callable[[Reply], str], **arguments: Any) -> None:
+        """Ask the server once; its reply stays until something else is requested."""
         run = view.state.refinement
         if not run.run or run.state not in ENDED:
             self._note = "available when the refinement has ended"
             return
-        wanted = (*what, view.state.uid, run.run, run.state, view.state.results)
-        if wanted == self._asked:
-            self._note, self._said = self._answer
+        signature = (*key, view.state.uid, run.run, run.state, view.state.results)
+        if signature == self._requested:
+            self._note, self._words = self._answer
             return
-        self._asked, self._answer = wanted, ("…", "")
+        self._requested, self._answer = signature, ("…", "")
 
-        def taken(reply: Reply) -> None:
-            if wanted == self._asked:
+        def accept(reply: Reply) -> None:
+            if signature == self._requested:
                 self._take(take, reply)
 
-        def refused(line: str) -> None:
-            if wanted == self._asked:
+        def refuse(line: str) -> None:
+            if signature == self._requested:
                 self._answer = (line, "")
 
         self._note = "…"
-        self._orders.ask("analyse", taken, on_refusal=refused, run=str(run.run), **arguments)
+        self._orders.ask("analyse", accept, on_refusal=refuse, run=str(run.run), **arguments)
 
     def _take(self, take: Callable[[Reply], str], reply: Reply) -> None:
         try:
@@ -214,7 +214,7 @@ class RunCurves:
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("an analysis could not be read: %s", error)
             self._answer = ("the answer could not be read", "")
-        self._shown = self._asked
+        self._shown = self._requested
 
     def _take_section(self, reply: Reply) -> str:
         section = reply["section"]
@@ -242,11 +242,11 @@ class RunCurves:
         return f"the two runs agree {agree} (half bit, dashed); they share their frames and so their noise"
 
     def texts(self) -> dict[str, str]:
-        """What stands in the place of a curve that is not there, and what is said of one that is."""
-        return {"curve_note": self._note, "curve_said": self._said}
+        """Texts shown in place of a missing curve, and comments on the displayed one."""
+        return {"curve_note": self._note, "curve_said": self._words}
 
     def marks(self) -> dict[str, str]:
-        """Which curve is on show."""
+        """Which curve is displayed."""
         return {"curve": self.kind}
 
 

@@ -18,9 +18,9 @@ from ptylive.dashboard.theme import DETECTOR_COLOURS
 from ptylive.dashboard.words import number
 
 REST_S = 0.35
-"""A detector is sent when its handle has rested so long."""
+"""A detector is sent when its handle has not moved for this long."""
 TOUCHED_S = 2.0
-"""So long what the viewer draws is not overruled by what the server says."""
+"""For this long, the server does not overrule what the viewer draws."""
 MOST = 8
 HANDLES = "detector_handles"
 """Name of the source whose points a viewer drags."""
@@ -29,7 +29,7 @@ MOST_HANDLES = 3 * MOST
 
 @dataclass(frozen=True)
 class Drawn:
-    """A disc (``inner`` 0) or ring, pixels of the recorded pattern."""
+    """A disc (``inner`` 0) or ring, in pixels of the recorded pattern."""
 
     name: str
     row: float
@@ -38,18 +38,18 @@ class Drawn:
     outer: float
 
     def to_plain(self) -> dict[str, Any]:
-        """As the command `detectors` wants it."""
+        """Plain values as the command `detectors` expects them."""
         shape = {"inner_px": round(self.inner, 2), "outer_px": round(self.outer, 2)}
         return {"name": self.name, "center_px": [round(self.row, 2), round(self.col, 2)], **shape}
 
     @property
     def handles(self) -> list[tuple[str, float, float]]:
-        """(kind, x, y) of the points to drag: the centre, and a point of every edge."""
+        """(kind, x, y) of the draggable points: the centre, and a point on every edge."""
         edges = [("outer", self.outer)] + ([("inner", self.inner)] if self.inner else [])
         return [("center", self.col, self.row), *((kind, self.col + radius, self.row) for kind, radius in edges)]
 
     def dragged(self, kind: str, x: float, y: float) -> Drawn:
-        """With one handle elsewhere; radii stay in order and at least one pixel apart."""
+        """Return a copy with one handle moved; radii stay in order and at least one pixel apart."""
         if kind == "center":
             return replace(self, row=y, col=x)
         radius = math.hypot(x - self.col, y - self.row)
@@ -65,7 +65,7 @@ class DetectorHandles:
         self._orders = orders
         self.drawn: list[Drawn] = []
         self.written: dict[str, str] = {}
-        """Those that are told in words: what they are, by name."""
+        """Detectors defined in words: their definitions by name."""
         self._chosen = ""
         self._touched = -math.inf
         self._sent: tuple[list[Drawn], dict[str, str]] = ([], {})
@@ -85,7 +85,7 @@ class DetectorHandles:
     # -- what the viewer does -------------------------------------------------------------------------------------
 
     def ask(self, request: Request) -> None:
-        """A new disc or ring, none any more, or a step of the chosen one."""
+        """Add a disc or ring, remove all, or move the selected one by a step."""
         if request.key in ("disc", "ring") and len(self.drawn) < MOST:
             self._add(request.key, request.numbers)
         elif request.key == "clear":
@@ -93,8 +93,8 @@ class DetectorHandles:
         elif request.key == "write" and len(self.drawn) + len(self.written) < MOST:
             self._use(self.drawn, {**self.written, request.name.strip(): request.value.strip()})
         elif request.key == "remove":
-            rest = {name: what for name, what in self.written.items() if name != request.name}
-            self._use([one for one in self.drawn if one.name != request.name], rest)
+            written = {name: definition for name, definition in self.written.items() if name != request.name}
+            self._use([detector for detector in self.drawn if detector.name != request.name], written)
         elif request.key == "move" and len(request.numbers) == 2 and self.drawn:
             name = self._chosen or self.drawn[-1].name
             moved = [
@@ -104,16 +104,16 @@ class DetectorHandles:
             self._use(moved)
 
     def _add(self, kind: str, disc: Sequence[float]) -> None:
-        """Where the bright field is: a disc of half its radius, or a ring around it."""
+        """Add a detector on the bright field: a disc of half its radius, or a ring around it."""
         row, col, radius = disc if len(disc) == 3 and disc[2] > 0 else (0.0, 0.0, 10.0)
-        taken = {drawn.name for drawn in self.drawn} | set(self.written)
-        name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in taken)
+        used = {drawn.name for drawn in self.drawn} | set(self.written)
+        name = next(n for i in range(1, MOST + 2) if (n := f"{kind}{i}") not in used)
         inner, outer = (0.0, 0.5 * radius) if kind == "disc" else (1.15 * radius, 1.8 * radius)
         self._chosen = name
         self._use([*self.drawn, Drawn(name, row, col, inner, outer)])
 
     def _drag(self, _attr: str, _old: Any, new: Mapping[str, Sequence[Any]]) -> None:
-        """A handle has moved, or was removed with its detector (backspace)."""
+        """Handle a handle that was moved, or removed with its detector (backspace)."""
         placed = {str(key): (float(x), float(y)) for key, x, y in zip(new["key"], new["x"], new["y"], strict=True)}
         after = []
         for drawn in self.drawn:
@@ -136,38 +136,38 @@ class DetectorHandles:
     # -- a few times a second -------------------------------------------------------------------------------------
 
     def follow(self, state: ServerState) -> None:
-        """Send what has come to rest; else show what the server has, which another viewer may have drawn."""
+        """Send a detector that has come to rest; otherwise show the server's, which another viewer may have drawn."""
         rested = time.monotonic() - self._touched
         if (self.drawn, self.written) != self._sent and rested > REST_S and self._touched > 0:
             text = self._text()
             self._sent = list(self.drawn), dict(self.written)
             self._orders.send("detectors", text, detectors=self._plain())
         elif rested > TOUCHED_S and state.detectors is not None:
-            theirs = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors if d.center_px]
+            reported = [Drawn(d.name, *d.center_px, d.inner_px, d.outer_px) for d in state.detectors if d.center_px]
             words = {d.name: d.what for d in state.detectors if d.what}
-            if [d.to_plain() for d in theirs] != [d.to_plain() for d in self.drawn] or words != self.written:
-                self.drawn, self.written = theirs, words
-                self._sent = list(theirs), dict(words)
+            if [d.to_plain() for d in reported] != [d.to_plain() for d in self.drawn] or words != self.written:
+                self.drawn, self.written = reported, words
+                self._sent = list(reported), dict(words)
                 self._draw()
 
     def _plain(self) -> list[dict[str, Any]]:
-        """All of them, as the command `detectors` wants them."""
-        words = [{"name": name, "what": what} for name, what in self.written.items()]
+        """All detectors as the command `detectors` expects them."""
+        words = [{"name": name, "what": definition} for name, definition in self.written.items()]
         return [*(drawn.to_plain() for drawn in self.drawn), *words]
 
     def lists(self) -> dict[str, Any]:
-        """All of them, for the page's script to draw: name, and what it is in words."""
-        rows = [[one.name, f"{_span(one)} px, drawn"] for one in self.drawn]
-        return {"detectors": [*rows, *([name, what] for name, what in self.written.items())]}
+        """All detectors for the page's script to draw: name, and definition in words."""
+        rows = [[detector.name, f"{_span(detector)} px, drawn"] for detector in self.drawn]
+        return {"detectors": [*rows, *([name, definition] for name, definition in self.written.items())]}
 
     def _text(self) -> str:
-        new = [name for name, what in self.written.items() if self._sent[1].get(name) != what]
+        new = [name for name, definition in self.written.items() if self._sent[1].get(name) != definition]
         if new:
             return f"map vd_{new[-1]}: {self.written[new[-1]]}"
-        one = next((d for d in self.drawn if d.name == self._chosen), None)
-        if one is None:
+        detector = next((d for d in self.drawn if d.name == self._chosen), None)
+        if detector is None:
             return "virtual detectors saved" if self.drawn or self.written else "virtual detectors removed"
-        return f"map vd_{one.name}: {_span(one)} px"
+        return f"map vd_{detector.name}: {_span(detector)} px"
 
     def _draw(self) -> None:
         circles: dict[str, list[Any]] = {"x": [], "y": [], "radius": [], "colour": []}
@@ -183,8 +183,8 @@ class DetectorHandles:
             self._handles.data = handles
 
 
-def _span(one: Drawn) -> str:
-    return f"{number(one.inner)}–{number(one.outer)}" if one.inner else number(one.outer)
+def _span(detector: Drawn) -> str:
+    return f"{number(detector.inner)}–{number(detector.outer)}" if detector.inner else number(detector.outer)
 
 
 def _append(columns: dict[str, list[Any]], **values: Any) -> None:

@@ -42,16 +42,16 @@ class DiffractionPanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return self.view.plot, self.which, self.log
 
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
-        """The figure and the picture it shows."""
+        """The figure and the name of the picture it shows."""
         return ((self.view, PATTERNS[self.which.active or 0] + ("_log" if self.log.active else "")),)
 
     def show_here(self) -> None:
-        """The pattern of the point that was clicked."""
+        """Show the pattern of the point that was clicked."""
         self.which.active = PATTERNS.index(HERE)
 
     def _choose(self, _attr: str, _old: object, _new: object) -> None:
@@ -59,7 +59,7 @@ class DiffractionPanel:
         self._on_choice()
 
     def draw_disc(self, state: ServerState) -> None:
-        """The bright-field disc where the calibration puts it, if it does."""
+        """Draw the bright-field disc at its calibrated position, if there is one."""
         center, radius = state.calibrated("beam_center_px"), state.calibrated("disc_radius_px")
         known = isinstance(center, list | tuple) and len(center) == 2 and isinstance(radius, int | float)
         data = {"x": [center[1]], "y": [center[0]], "radius": [radius]} if known else {"x": [], "y": [], "radius": []}
@@ -67,13 +67,13 @@ class DiffractionPanel:
             self.disc.data = data
 
     def clips(self) -> dict[str, str]:
-        """Row, column and radius of the bright field, where a new detector is put."""
+        """Row, column and radius of the bright field, where a new detector is placed."""
         data = self.disc.data
         known = len(data["x"]) == 1
         return {"disc": json.dumps([data["y"][0], data["x"][0], data["radius"][0]] if known else [])}
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
-        """Brightest shade in counts, and why there is no pattern."""
+        """Brightest shade in counts, and the reason if there is no pattern."""
         if picture is None:
             note = "click a map: the pattern of that point" if name.startswith(HERE) else "no pattern yet"
             return {"pattern_high": UNKNOWN, "pattern_note": note}

@@ -1,4 +1,4 @@
-"""The library: past scans as cards, to be opened again; and the note of the scan that is shown."""
+"""The library: past scans as cards that can be opened again, and the note of the displayed scan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARD_VALUES = (("rotation_deg", "rotation", "°"), ("C10", "defocus", ""))
 
 
 class LibraryPanel:
-    """Asks for the history while it is looked at."""
+    """Requests the history while the library is displayed."""
 
     def __init__(
         self,
@@ -41,32 +41,32 @@ class LibraryPanel:
         self._orders, self._on_open, self._on_refine, self._on_demo = orders, on_open, on_refine, on_demo
         self._cards: list[dict[str, Any]] = []
         self._text = ""
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         self._files: dict[str, Any] | None = None
         self._match = ""
         self._search: dict[str, Any] = {}
         self._offset = self._count = 0
         self._deleted = ""
-        """The recording that this page has moved to the trash last."""
-        self._note, self._note_of, self._note_asked_at = "", "", -ASK_EVERY_S
-        self._sent: dict[str, Any] | None = None
-        """What was sent with the scan whose metadata are on show."""
+        """The recording that this page most recently moved to the trash."""
+        self._note, self._note_recording, self._note_request_time = "", "", -ASK_EVERY_S
+        self._sent_metadata: dict[str, Any] | None = None
+        """Metadata sent with the scan whose metadata are displayed."""
         self._thumbnails: dict[tuple[bytes, str, ColourMap], str] = {}
         self._kinds = MapKinds()
 
     def follow(self, view: FeedView, *, on_show: bool) -> None:
-        """Ask for the note of a scan that is new here, and every few seconds for the history while it is on show."""
+        """Request the note of a new scan, and every few seconds the history while the library is displayed."""
         if not view.connected:
             return
         self._kinds = view.kinds
         recording = view.state.recording or ""
-        if recording != self._note_of:
-            self._note_of, self._note, self._note_asked_at = recording, "", -ASK_EVERY_S
-        if recording and time.monotonic() - self._note_asked_at > ASK_EVERY_S:
-            self._note_asked_at = time.monotonic()
+        if recording != self._note_recording:
+            self._note_recording, self._note, self._note_request_time = recording, "", -ASK_EVERY_S
+        if recording and time.monotonic() - self._note_request_time > ASK_EVERY_S:
+            self._note_request_time = time.monotonic()
             self._orders.ask("note", self._take_note)
-        if on_show and time.monotonic() - self._asked_at > ASK_EVERY_S:
-            self._asked_at = time.monotonic()
+        if on_show and time.monotonic() - self._request_time > ASK_EVERY_S:
+            self._request_time = time.monotonic()
             self._orders.ask("history", self._take_history, limit=PAGE, offset=self._offset, **self._search)
             self._orders.ask("files", self._take_files, on_refusal=self._no_files, match=self._match)
 
@@ -82,11 +82,11 @@ class LibraryPanel:
         self._files = None
 
     def match_files(self, request: Request) -> None:
-        """List files whose names have this in them."""
-        self._match, self._asked_at = request.value, -ASK_EVERY_S
+        """List files whose names contain this text."""
+        self._match, self._request_time = request.value, -ASK_EVERY_S
 
     def search(self, request: Request) -> None:
-        """List scans with these words, refined ones, of these days; or the older or newer ones of the list."""
+        """List scans with these words, refined scans, or scans of these days; or older or newer ones of the list."""
         name, value = request.key, request.value
         if name in ("older", "newer"):
             self._offset = max(0, self._offset + (PAGE if name == "older" else -PAGE))
@@ -95,26 +95,26 @@ class LibraryPanel:
             self._narrow({**self._search, "refined": value == "on"})
         elif name in ("match", "since", "until"):
             self._narrow({**self._search, name: value[:MOST_TYPED]})
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
 
     def _narrow(self, search: dict[str, Any]) -> None:
         self._search = {name: value for name, value in search.items() if value}
         self._offset = 0
 
     def take(self, request: Request) -> None:
-        """Have a file of another program sent as a scan; with the key `sent` the one of some that were just brought."""
+        """Have a file of another program sent as a scan; with the key `sent`, the one of several uploaded files."""
         if request.key == "sent":
             names = request.value.split("\n")
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             self._orders.ask("files", lambda reply: self._take_sent(names, reply), on_refusal=self._orders.say)
             return
         name = request.value
         self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
 
     def _take_sent(self, names: list[str], reply: Reply) -> None:
-        """Of several that belong together one stands for the scan, and is listed."""
+        """Open the one of several uploaded files that represents the scan: only that one is listed."""
         listed = [str(file["name"]) for file in reply["files"]]
-        scans = [one for one in listed if one.rpartition("/")[2] in names]
+        scans = [listed_name for listed_name in listed if listed_name.rpartition("/")[2] in names]
         if not scans:
             self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; upload both at once")
             return
@@ -128,10 +128,10 @@ class LibraryPanel:
         scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
         self._cards = [self._card(scan) for scan in scans]
         self._count = int(reply.get("count") or len(scans))
-        self._text = _how_many(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
+        self._text = _count_text(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
         self._offset = min(self._offset, PAGE * ((max(self._count, 1) - 1) // PAGE))
         for scan in scans:
-            if scan.get("recording") == file_name(self._note_of):
+            if scan.get("recording") == file_name(self._note_recording):
                 self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,22 +158,22 @@ class LibraryPanel:
             "sample": str(scan.get("sample") or ""),
             "noted": _noted(scan),
             "refined": bool(scan.get("runs")),
-            "picture": self._map_of(scan),
-            "object": self._object_of(scan),
+            "picture": self._map_thumbnail(scan),
+            "object": self._object_thumbnail(scan),
         }
 
-    def _map_of(self, scan: Mapping[str, Any]) -> str:
-        """The small picture of a map as a data address."""
+    def _map_thumbnail(self, scan: Mapping[str, Any]) -> str:
+        """The thumbnail of a map as a data address."""
         plain = scan.get("thumbnail")
-        return self._drawn(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
+        return self._data_address(plain, self._kinds.called(str(plain.get("map"))).colour_map) if plain else ""
 
-    def _object_of(self, scan: Mapping[str, Any]) -> str:
-        """That of the phase of the last refinement."""
+    def _object_thumbnail(self, scan: Mapping[str, Any]) -> str:
+        """The thumbnail of the phase of the last refinement, as a data address."""
         plain = scan.get("object")
-        return self._drawn(plain, ColourMap.MAGMA) if plain else ""
+        return self._data_address(plain, ColourMap.MAGMA) if plain else ""
 
-    def _drawn(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
-        """Shades as a data address; drawn once."""
+    def _data_address(self, plain: Mapping[str, Any], colours: ColourMap) -> str:
+        """Shades as a data address; each is drawn once."""
         key = (bytes(plain["data"]), str((plain.get("shape"), plain.get("sampling_A"))), colours)
         if key not in self._thumbnails:
             shades, steps = array_from_plain(plain).astype(np.float32), plain.get("sampling_A")
@@ -191,7 +191,7 @@ class LibraryPanel:
         return self._thumbnails[key]
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {
             "open": self.open,
             "replay": self.replay,
@@ -205,85 +205,85 @@ class LibraryPanel:
         }
 
     def open(self, request: Request) -> None:
-        """Show a past scan; without a name, the newest live one. With the key `refine` go on to the Refine view."""
+        """Show a past scan; without a name, the newest live one. With the key `refine`, go on to the Refine view."""
         done = "opened" if request.name else "showing the newest scan"
         go_on = self._on_refine if request.key == "refine" else self._on_open
         self.open_then(request.name, done, go_on)
 
     def open_then(self, recording: str, done: str, go_on: Callable[[], None]) -> None:
-        """Show a past scan, say so, and go on."""
+        """Show a past scan, report it, and go on."""
         self._orders.send("open", done, lambda _reply: go_on(), recording=recording)
 
     def metadata(self, request: Request) -> None:
-        """Show what was sent with a scan; without a name, no longer."""
-        self._sent = None
+        """Show the metadata sent with a scan; without a name, hide them."""
+        self._sent_metadata = None
         if request.name:
             self._orders.ask("metadata", self._take_metadata, on_refusal=self._orders.say, recording=request.name)
 
     def _take_metadata(self, reply: Reply) -> None:
-        entries = [one for one in reply.get("entries", []) if isinstance(one, Mapping)]
+        entries = [entry for entry in reply.get("entries", []) if isinstance(entry, Mapping)]
         left_out = int(reply.get("left_out") or 0)
-        self._sent = {
+        self._sent_metadata = {
             "recording": str(reply.get("recording")),
-            "entries": [{"name": str(one.get("name")), "value": str(one.get("value"))} for one in entries],
+            "entries": [{"name": str(entry.get("name")), "value": str(entry.get("value"))} for entry in entries],
             "said": f"{count(left_out)} more are not listed: see the file" if left_out else "",
         }
 
     def replay(self, request: Request) -> None:
-        """Send a past scan again; with the key `demo` the one that comes with the program."""
-        which = {"demo": True} if request.key == "demo" else {"recording": request.name}
+        """Send a past scan again; with the key `demo`, the scan supplied with the program."""
+        source = {"demo": True} if request.key == "demo" else {"recording": request.name}
         if request.key == "demo":
             self._on_demo()
-        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **which)
+        self._orders.send("replay", "replay started", lambda _reply: self._on_open(), **source)
 
     def delete(self, request: Request) -> None:
         """Move a scan to the trash; the page has asked twice."""
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         deleted = lambda _reply: setattr(self, "_deleted", request.name)  # noqa: E731
         self._orders.send("delete", "moved to the trash", deleted, recording=request.name, sure=True)
 
     def restore(self, _request: Request) -> None:
-        """Take back what this page has moved to the trash last."""
+        """Restore what this page most recently moved to the trash."""
         if self._deleted:
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             back = lambda _reply: setattr(self, "_deleted", "")  # noqa: E731
             self._orders.send("restore", "restored from the trash", back, recording=self._deleted)
 
     def note(self, request: Request) -> None:
-        """Write the note of a scan (of the one that is shown where none is named), or with the key `sample` that."""
+        """Write the note of a scan (of the displayed one if none is named), or with the key `sample`, the sample."""
         if request.key == "sample":
-            self._asked_at = -ASK_EVERY_S
+            self._request_time = -ASK_EVERY_S
             self._orders.send("note", "sample saved", sample=request.value, recording=request.name)
             return
         if not request.name:
             self._note = request.value
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         self._orders.send("note", "note saved", text=request.value, recording=request.name)
 
     def texts(self) -> dict[str, str]:
-        """How many there are, and which of them are listed."""
+        """How many scans there are, and which of them are listed."""
         last = min(self._offset + PAGE, self._count)
         page = f"{count(self._offset + 1)} to {count(last)}" if self._count > PAGE else ""
         return {"library_count": self._text, "library_page": page}
 
     def marks(self) -> dict[str, str]:
-        """Whether there are older and newer scans than those that are listed, and one to be taken back."""
+        """Whether there are older and newer scans than the listed ones, and one that can be restored."""
         older = "on" if self._offset + PAGE < self._count else "off"
         undo = "on" if self._deleted else "off"
         return {"older": older, "newer": "on" if self._offset else "off", "restore": undo}
 
     def lists(self) -> dict[str, Any]:
-        """The note of the scan that is shown."""
+        """The note of the displayed scan."""
         return {"note": self._note}
 
     def cards(self) -> str:
-        """Scans and files as JSON, and what was sent with one of them."""
-        listed = {"scans": self._cards, "files": self._files, "sent": self._sent}
+        """Scans and files as JSON, and the metadata sent with one of them."""
+        listed = {"scans": self._cards, "files": self._files, "sent": self._sent_metadata}
         return json.dumps(listed, ensure_ascii=False)
 
 
-def _how_many(found: int, total: int, pending: int) -> str:
-    """How many scans there are, and how many of them are wanted."""
+def _count_text(found: int, total: int, pending: int) -> str:
+    """How many scans there are, and how many of them match."""
     if not total:
         return "no recordings yet"
     scans = f"{count(total)} scan{'' if total == 1 else 's'}"
@@ -298,9 +298,9 @@ def _noted(scan: Mapping[str, Any]) -> str:
 
 
 def _file_text(file: Mapping[str, Any]) -> str:
-    """Size and time of the last change."""
-    when = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
-    return f"{file_size(float(file['bytes']))} · {when}"
+    """Size and time of last modification."""
+    modified = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
+    return f"{file_size(float(file['bytes']))} · {modified}"
 
 
 def _runs(runs: Mapping[str, Any]) -> str:

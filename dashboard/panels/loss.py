@@ -1,4 +1,4 @@
-"""The loss curve, on a logarithmic axis, sweeps and L-BFGS epochs told apart, a line where a stage began."""
+"""The loss curve on a logarithmic axis: sweeps and L-BFGS epochs distinguished, a line where a stage began."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_POINTS = 2000
 
 
 class LossCurve:
-    """Two figures over the same points: a small one beside the maps, a large one beside the object."""
+    """Two figures of the same points: a small one next to the maps, a large one next to the object."""
 
     def __init__(self, compared: ColumnDataSource) -> None:
         self.sources = {phase: ColumnDataSource(data={"epoch": [], "loss": []}) for phase in PHASE_COLOURS}
@@ -30,7 +30,7 @@ class LossCurve:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return self.small, self.large
 
     def _figure(self, name: str, *, small: bool) -> figure:
@@ -48,8 +48,8 @@ class LossCurve:
             plot.add_glyph(self.sources[phase], Line(x="epoch", y="loss", line_color=colour, line_width=2))
             points = Scatter(x="epoch", y="loss", size=4 if small else 6, fill_color=colour, line_color=colour)
             plot.add_glyph(self.sources[phase], points)
-        beside = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
-        plot.add_glyph(self._compared, beside)
+        compared = Line(x="epoch", y="loss", line_color=COMPARED_COLOUR, line_width=2, line_dash="dashed")
+        plot.add_glyph(self._compared, compared)
         plot.add_glyph(self.stages, VSpan(x="epoch", line_color=COMPARED_COLOUR, line_dash="dotted"))
         plot.grid.grid_line_alpha = 0.15
         plot.axis.minor_tick_line_color = None
@@ -63,29 +63,29 @@ class LossCurve:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         for plot in (self.small, self.large):
             plot.wear(theme)
 
     def show(self, refinement: RefinementState | None) -> None:
-        """Draw the losses of a refinement; nothing changes when they have not."""
+        """Draw the losses of a refinement; nothing is sent if they are unchanged."""
         losses = refinement.losses if refinement else []
         phases = refinement.phases if refinement else []
-        beside = [float(v) for v in self._compared.data["loss"]]
+        compared = [float(v) for v in self._compared.data["loss"]]
         stages = refinement.stages if refinement else []
         last = losses[-1] if losses else None
-        signature = (refinement and refinement.run, len(losses), last, tuple(stages), *beside[-1:])
+        signature = (refinement and refinement.run, len(losses), last, tuple(stages), *compared[-1:])
         if signature == self._last:
             return
         self._last = signature
-        self._fit(losses, beside)
+        self._fit(losses, compared)
         self.stages.data = {"epoch": [first + 0.5 for first in stages if first > 0]}
         for phase, points in split_by_phase(losses, phases).items():
             self.sources[phase].data = {"epoch": [e for e, _ in points], "loss": [v for _, v in points]}
 
-    def _fit(self, losses: list[float], beside: list[float]) -> None:
-        """Ranges around the points, those of the run beside included; a fixed range while there are none."""
-        shown = [v for v in (*losses[-MOST_POINTS:], *beside[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
+    def _fit(self, losses: list[float], compared: list[float]) -> None:
+        """Fit the ranges to the points, including those of the compared run; use a fixed range while there are none."""
+        shown = [v for v in (*losses[-MOST_POINTS:], *compared[-MOST_POINTS:]) if math.isfinite(v) and v > 0]
         low, high = (min(shown), max(shown)) if shown else (0.1, 10.0)
         margin = max((high / low) ** 0.06, 1.001)
         self.range.update(start=low / margin, end=high * margin)
@@ -94,13 +94,13 @@ class LossCurve:
             if plot.is_made:
                 plot.figure.yaxis.ticker.ticks = ticks
         first = max(0, len(losses) - MOST_POINTS)
-        self.epochs.update(start=first + 0.5, end=max(len(losses), len(beside), first + 9) + 0.7)
+        self.epochs.update(start=first + 0.5, end=max(len(losses), len(compared), first + 9) + 0.7)
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:
-    """At most about ``most`` round numbers between two positive ones: steps of 1-2-5, or decades over a wide range.
+    """About ``most`` round numbers at most between two positive ones: steps of 1-2-5, or decades over a wide range.
 
-    Bokeh's own logarithmic ticks leave a range that lies within one decade with a single label or none.
+    Bokeh's own logarithmic ticks leave a range within one decade with a single label or none.
     """
     if high / low > 30:
         first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
@@ -113,9 +113,9 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def split_by_phase(losses: list[float], phases: list[str]) -> dict[str, list[tuple[int, float]]]:
-    """(epoch, loss) of each phase, epochs counted from 1; the line of a phase starts at the end of the one before.
+    """(epoch, loss) of each phase, epochs counted from 1; the line of a phase starts at the end of the previous one.
 
-    Values a logarithmic axis cannot show are left out; of very long runs only the last points are kept.
+    Values that a logarithmic axis cannot show are left out; of very long runs only the last points are kept.
     """
     out: dict[str, list[tuple[int, float]]] = {phase: [] for phase in PHASE_COLOURS}
     before: tuple[str, tuple[int, float]] | None = None

@@ -1,4 +1,4 @@
-"""Numbers of live maps that viewers may set, below each map: what is set, a pencil, and what was typed."""
+"""Numbers of live maps that viewers may set, below each map: current values, a pencil, and typed input."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ptylive.dashboard.requests import Request
 from ptylive.schema.errors import did_you_mean
 
 BY_ITSELF = ("auto", "default", "")
-"""What is typed for the value that the method has by itself."""
+"""What to type for the method's default value."""
 
 
 class UnclearNumberError(ValueError):
-    """What was typed cannot be read; the text says what would be."""
+    """The typed text cannot be read; the message says what is accepted."""
 
 
 def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
-    """Settings METHOD.NAME from what was typed: ``epsilon = 0.1, upsample = auto``; a bare value where there is one.
+    """Settings METHOD.NAME from typed text: ``epsilon = 0.1, upsample = auto``; a bare value if there is only one.
 
     Values with a unit stay texts. None: back to the default. Raises UnclearNumberError.
     """
-    known = {one.key: one for one in kind.numbers}
+    known = {map_number.key: map_number for map_number in kind.numbers}
     found: dict[str, float | str | None] = {}
     text = text.replace("−", "-").strip()
-    parts = [text.replace(",", ".")] if len(known) == 1 else text.replace(";", ",").split(",")  # 0,5 is a half
+    parts = [text.replace(",", ".")] if len(known) == 1 else text.replace(";", ",").split(",")  # here 0,5 is a half
     for part in parts:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals and len(known) == 1 and part:
@@ -51,13 +51,13 @@ def _value(text: str) -> float | str | None:
 
 
 class MapNumbers:
-    """Takes what is typed below the maps, and says what is set."""
+    """Handles the text typed below the maps, and shows which numbers are set."""
 
     def __init__(self, panels: Sequence[MapPanel], orders: Orders) -> None:
         self._panels, self._orders = panels, orders
 
     def set(self, request: Request) -> None:
-        """Give numbers of the map in a panel."""
+        """Set numbers of the map in a panel."""
         if not 0 <= request.panel < len(self._panels):
             return
         kind = self._panels[request.panel].kind
@@ -71,18 +71,22 @@ class MapNumbers:
         self._orders.send("map_settings", f"{kind.label}: {', '.join(values)} set", values=values)
 
     def texts(self, chosen: Mapping[str, float]) -> dict[str, str]:
-        """Below every map what is set of it; and, as a title, what may be."""
+        """The numbers set for each map, and, as a title, those that may be set."""
         texts = {}
         for panel in self._panels:
-            given = [f"{one.key} {chosen[one.name]:g}" for one in panel.kind.numbers if one.name in chosen]
+            given = [
+                f"{map_number.key} {chosen[map_number.name]:g}"
+                for map_number in panel.kind.numbers
+                if map_number.name in chosen
+            ]
             texts[f"map_{panel.index}_numbers"] = " · ".join(given)
-            texts[f"map_{panel.index}_numbers_about"] = "\n".join(one.words for one in panel.kind.numbers)
+            texts[f"map_{panel.index}_numbers_about"] = "\n".join(map_number.words for map_number in panel.kind.numbers)
         return texts
 
     def clips(self, chosen: Mapping[str, float]) -> dict[str, str]:
-        """What stands in the field when the pencil is pressed."""
+        """Texts put into the fields by the pencil."""
         return {f"edit_map_{panel.index}": _as_typed(panel.kind, chosen) for panel in self._panels}
 
 
 def _as_typed(kind: MapKind, chosen: Mapping[str, float]) -> str:
-    return ", ".join(f"{one.key} = {one.shown(chosen)}" for one in kind.numbers)
+    return ", ".join(f"{map_number.key} = {map_number.shown(chosen)}" for map_number in kind.numbers)

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class PastScans:
-    """Which of the last scans is looked at, and its pictures."""
+    """Which of the last scans is viewed, and its pictures."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
@@ -36,25 +36,25 @@ class PastScans:
 
     @property
     def looking_back(self) -> bool:
-        """Whether pictures of a past scan are shown."""
+        """Whether pictures of a past scan are displayed."""
         return bool(self._raw)
 
     @property
     def state(self) -> ServerState | None:
-        """What is known of the past scan that is shown."""
+        """State of the past scan on display."""
         return self._state if self._raw else None
 
     def follow(self, view: FeedView) -> None:
-        """Ask which scans there are when that may have changed."""
+        """Request the list of scans when it may have changed."""
         signature = (view.state.uid, view.state.state, view.connected)
         if view.connected and signature != self._listed:
             self._listed = signature
             self._orders.ask("scans", lambda reply: self._take_list(reply, view.state.uid))
 
     def _take_list(self, reply: Reply, present: str | None) -> None:
-        listed = [one for one in reply.get("scans", []) if isinstance(one, Mapping) and one.get("uid") != present]
+        listed = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping) and scan.get("uid") != present]
         self._scans = listed[:MOST_BACK]
-        if self._uid and self._uid not in (one.get("uid") for one in self._scans):
+        if self._uid and self._uid not in (scan.get("uid") for scan in self._scans):
             self.leave()
 
     def choose(self, request: Request) -> None:
@@ -70,7 +70,7 @@ class PastScans:
         self._orders.ask("snapshot", self._take_scan, on_refusal=lambda _: self.leave(), uid=self._uid)
 
     def _open(self) -> None:
-        """Show the scan that is looked at to everybody, so that it can be worked on."""
+        """Show the viewed scan to everybody, so that it can be worked on."""
         if not self._raw:
             return
         if recording := self._state.recording:
@@ -80,7 +80,7 @@ class PastScans:
             self._orders.say("this scan was not recorded: it can be viewed only")
 
     def record(self, *, on: bool) -> None:
-        """Record the scans to come, or no longer."""
+        """Switch recording of future scans on or off."""
         self._orders.send("record", f"later scans are {'' if on else 'not '}recorded", on=on)
 
     def leave(self) -> None:
@@ -99,7 +99,7 @@ class PastScans:
             self._state, self._raw, self._pictures = state, raw, {}
 
     def view(self, live: FeedView, wanted: Collection[str]) -> FeedView:
-        """What the panels are to show: the live view, or the past scan's pictures in it."""
+        """What the panels are to show: the live view, with the past scan's pictures if one is viewed."""
         if not self._raw:
             return live
         around = surroundings_of(self._state, self._raw.get("coverage"))
@@ -108,20 +108,20 @@ class PastScans:
             if name not in self._pictures and len(sources) == len(sources_of(name)):
                 self._pictures[name] = prepare(
                     sources[0], -next(self._versions), around, wanted=name, more=sources[1:]
-                )  # a negative version: never taken for one of the feed's
+                )  # a negative version: never equal to one of the feed's
         shown = {name: picture for name, picture in self._pictures.items() if name in wanted}
         return replace(live, pictures=MappingProxyType(shown), available=frozenset(self._raw))
 
     def texts(self) -> dict[str, str]:
-        """Which scan is looked at."""
+        """Which scan is viewed."""
         if not self._raw:
             return {"past": "newest"}
-        when = next((float(one.get("time") or 0) for one in self._scans if one.get("uid") == self._uid), 0.0)
-        return {"past": f"{self._state.series} {clock(when)}"}
+        scan_time = next((float(scan.get("time") or 0) for scan in self._scans if scan.get("uid") == self._uid), 0.0)
+        return {"past": f"{self._state.series} {clock(scan_time)}"}
 
     def lists(self) -> dict[str, Any]:
-        """How far one can go back, and how far one has."""
-        uids = [one.get("uid") for one in self._scans]
+        """How far one can go back, and how far this viewer has gone."""
+        uids = [scan.get("uid") for scan in self._scans]
         return {"past": {"most": len(uids), "back": uids.index(self._uid) + 1 if self._uid in uids else 0}}
 
     def marks(self) -> dict[str, str]:

@@ -40,21 +40,21 @@ BARE: Mapping[str, Any] = MappingProxyType(
         "border_fill_color": None,
     }
 )
-"""Nothing around a picture but the page."""
+"""Style without any decoration around the picture."""
 
 DIMMED: Mapping[str, Any] = MappingProxyType(
     {"fill_color": "#000000", "fill_alpha": 0.55, "line_color": SCALE_BAR_INK, "line_alpha": 0.4}
 )
-"""How a picture looks outside of the scanned field."""
+"""Appearance of a picture outside the scanned field."""
 PATCH_SHARE = 0.6
-"""Of a picture whose changed rows span less than this share, only they travel."""
+"""If the changed rows span less than this fraction of a picture, only they are sent."""
 Place = tuple[float, float, float, float]
 """Left, top, width, height in the coordinates of the figure."""
 
 
 @dataclass(frozen=True)
 class Meaning:
-    """What shades and places stand for: limits of the contrast, unit of the values, unit of the coordinates."""
+    """Meaning of shades and coordinates: contrast limits, unit of the values, unit of the coordinates."""
 
     limits: Levels
     units: str = ""
@@ -62,44 +62,44 @@ class Meaning:
 
     @classmethod
     def of(cls, picture: Picture, limits: Levels) -> Meaning:
-        """Of a picture at limits of contrast."""
-        where = "Å" if picture.calibrated else "px"
-        return cls(limits, picture.units, f"1/{where}" if picture.frequencies else where)
+        """Meaning of a picture at given contrast limits."""
+        unit = "Å" if picture.calibrated else "px"
+        return cls(limits, picture.units, f"1/{unit}" if picture.frequencies else unit)
 
 
 class Window:
-    """Ranges and extent that one figure has for itself or several share, so that zooming one zooms all."""
+    """Ranges and extent of one figure, or shared by several, so that zooming one zooms all."""
 
     def __init__(self) -> None:
         self.entire = False
-        """Whether all of a picture is framed, of which only a part matters."""
+        """Whether all of a picture is framed rather than only its relevant part."""
 
     @cached_property
     def x_range(self) -> Range1d:
-        """What is visible, from left to right."""
+        """Visible range, from left to right."""
         return Range1d(0, 1)
 
     @cached_property
     def y_range(self) -> Range1d:
-        """What is visible, from below to above."""
+        """Visible range, from bottom to top."""
         return Range1d(1, 0)
 
     @cached_property
     def extent(self) -> Extent:
-        """What is visible when nobody has zoomed."""
+        """Visible area when nobody has zoomed."""
         extent = Extent()
-        # told of no figure: with its figures, each of them would refer to all others, and Bokeh would walk through all
-        # of them for every one
+        # not attached to any figure: with its figures, each of them would refer to all others, and Bokeh would walk
+        # through all of them for each one
         extent.js_on_change("box", CustomJS(code="window.ptylive?.refit(cb_obj)"))
         return extent
 
     @property
     def width(self) -> float:
-        """Width of what is visible now."""
+        """Width of the visible area."""
         return abs(float(self.x_range.end) - float(self.x_range.start))
 
     def frame(self, picture: Picture) -> None:
-        """Make what matters of the picture the extent; the browser fits the ranges to the shape of the panel."""
+        """Make the relevant part of the picture the extent; the browser fits the ranges to the shape of the panel."""
         height, width = picture.size if self.entire else picture.focus or picture.size
         top, left = (
             origin - 0.5 * pixel + 0.5 * (whole - part)
@@ -115,7 +115,7 @@ class Window:
 class PictureFigure:
     """One figure with an indexed image, a colour palette, a scale bar and the browser's acknowledgement.
 
-    Pixel (0, 0) of a picture is at the upper left; ``windows`` are the coordinate systems it can be looked at through.
+    Pixel (0, 0) of a picture is at the upper left; ``windows`` are the coordinate systems it can be viewed in.
     """
 
     def __init__(
@@ -147,15 +147,15 @@ class PictureFigure:
 
     @cached_property
     def mapper(self) -> LinearColorMapper:
-        """Colours of the shades."""
+        """Maps shades to colours."""
         with unchecked():
             return LinearColorMapper(palette=palette(self.colour_map, self.gamma), low=-0.5, high=255.5)
 
     @cached_property
     def source(self) -> ColumnDataSource:
-        """The picture that the browser has."""
-        nothing = np.zeros((1, 1), np.uint8)
-        return ColumnDataSource(data=_columns(nothing, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
+        """The picture in the browser."""
+        blank = np.zeros((1, 1), np.uint8)
+        return ColumnDataSource(data=_columns(blank, (0.0, 0.0, 1.0, 1.0), Meaning((0.0, 1.0)), 0))
 
     @cached_property
     def rings(self) -> ColumnDataSource:
@@ -164,7 +164,7 @@ class PictureFigure:
 
     @cached_property
     def outside(self) -> ColumnDataSource | None:
-        """What lies outside of the scanned field: it is dimmed."""
+        """The area outside the scanned field, which is dimmed."""
         return ColumnDataSource(data={"xs": [], "ys": []}) if self._dims else None
 
     @cached_property
@@ -205,34 +205,34 @@ class PictureFigure:
         return plot
 
     def _draw_rings(self, plot: figure) -> None:
-        """Resolution rings of a Fourier transform, each with its word on the circle."""
+        """Draw the resolution rings of a Fourier transform, each with its label on the circle."""
         line = {"line_color": SCALE_BAR_INK, "line_alpha": 0.55, "line_width": 1, "line_dash": [4, 4]}
         plot.add_glyph(self.rings, Circle(x=0, y=0, radius="radius", fill_color=None, **line))
         words = Text(x="x", y="y", text="text", text_color=SCALE_BAR_INK, text_font_size="12px", x_offset=3)
         plot.add_glyph(self.rings, words)
 
-    def _look_through(self, window: Window) -> None:
-        """Use another of the coordinate systems, together with the picture that belongs to it."""
+    def _switch_window(self, window: Window) -> None:
+        """Switch to another coordinate system, together with the picture that belongs to it."""
         if window is not self.window:
             self.window = window
             self.plot.figure.update(x_range=window.x_range, y_range=window.y_range)
 
     def wear(self, colour_map: ColourMap) -> None:
-        """Change the colour map: the palette of the same mapper."""
+        """Change the colour map by changing the palette of the same mapper."""
         if colour_map is not self.colour_map:
             self.colour_map = colour_map
             if not self._wheel:
                 self.mapper.palette = palette(colour_map, self.gamma)
 
     def bend(self, gamma: float) -> None:
-        """Another gamma: shades below 1 are lifted."""
+        """Change gamma; values below 1 brighten dark shades."""
         if gamma != self.gamma:
             self.gamma = gamma
             if not self._wheel:
                 self.mapper.palette = palette(self.colour_map, gamma)
 
     def _take_wheel(self, wheel: bool) -> None:
-        """Colours of a vector map, or of the chosen colour map."""
+        """Use the colours of a vector map, or of the chosen colour map."""
         if wheel is not self._wheel:
             self._wheel = wheel
             colours = wheel_palette() if wheel else palette(self.colour_map, self.gamma)
@@ -261,7 +261,7 @@ class PictureFigure:
             self.outside.data = data
 
     def offer(self, picture: Picture) -> bool:
-        """Send the picture unless it has been sent or the browser has yet to show the last one; True when sent."""
+        """Send the picture unless it was sent already or the browser has yet to show the last one; True when sent."""
         limits = self.locked or self._steady(picture.limits)
         if self._sent == (picture.version, limits) or self.shown.number != self._number:
             return False
@@ -270,7 +270,7 @@ class PictureFigure:
         self.limits = limits
         self.showing = picture.name
         self.calibrated = picture.calibrated
-        self._look_through(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
+        self._switch_window(self.windows[1 if picture.frequencies and len(self.windows) > 1 else 0])
         self.window.frame(picture)
         self._dim(picture)
         self._take_wheel(picture.wheel)
@@ -281,57 +281,57 @@ class PictureFigure:
         return True
 
     def _send(self, indices: Indexed, place: Place, meaning: Meaning) -> None:
-        """Send a picture; of one that differs in some rows only, and has the same place and contrast, those rows."""
+        """Send a picture, or only the changed rows if place and contrast are the same."""
         rows = self._rows_to_send(indices, place, meaning)
         if rows is None:
-            # a copy, since patches change what lies in the source, and pictures are shared with other viewers
+            # a copy, because patches change the source's data, and pictures are shared with other viewers
             self.source.data = _columns(indices.copy(), place, meaning, self._number)
             return
         band = np.ascontiguousarray(indices[rows]).ravel()
         self.source.patch({"image": [((0, rows, slice(None)), band)], "number": [(0, self._number)]})
 
     def _rows_to_send(self, indices: Indexed, place: Place, meaning: Meaning) -> slice | None:
-        """The rows from the first to the last that has changed; None where a whole picture costs as little."""
+        """Range from the first to the last changed row; None if a whole picture costs as little."""
         data = self.source.data
-        there = data["image"][0]
-        if there.shape != indices.shape or there.dtype != indices.dtype:
+        present = data["image"][0]
+        if present.shape != indices.shape or present.dtype != indices.dtype:
             return None
-        now = _columns(there, place, meaning, self._number)
-        if any(now[name] != data[name] for name in now.keys() - {"image", "number"}):
+        columns = _columns(present, place, meaning, self._number)
+        if any(columns[name] != data[name] for name in columns.keys() - {"image", "number"}):
             return None
-        changed = np.flatnonzero((there != indices).any(axis=1))
+        changed = np.flatnonzero((present != indices).any(axis=1))
         first, last = (int(changed[0]), int(changed[-1])) if len(changed) else (0, 0)
         return slice(first, last + 1) if last + 1 - first < PATCH_SHARE * len(indices) else None
 
     def _steady(self, limits: Levels) -> Levels:
-        """Automatic limits, held while they move by less than a percent."""
+        """Automatic limits, held while they change by less than a percent."""
         return limits if self._sent is None or moved(limits, self.limits) else self.limits
 
     def clear(self) -> bool:
-        """No picture: the unvisited colour over the whole extent; True when that was sent."""
+        """Fill the whole extent with the colour of unvisited pixels; True when that was sent."""
         extent = self.window.extent.box
         if (self._sent is None and self._blank == extent) or self.shown.number != self._number:
             return False
         self._number += 1
         self._sent, self._blank, self.showing = None, list(extent), ""
         left, top, width, height = extent
-        nothing = np.zeros((1, 1), np.uint8)
+        blank = np.zeros((1, 1), np.uint8)
         self._mark(())
         if self.outside:
             self.outside.data = {"xs": [], "ys": []}
-        self.source.data = _columns(nothing, (left, top, width, height), Meaning(self.limits), self._number)
+        self.source.data = _columns(blank, (left, top, width, height), Meaning(self.limits), self._number)
         return True
 
     def place(self) -> None:
-        """The browser gets this figure only now: with the picture that it has, which it need not acknowledge."""
+        """Record that the browser gets this figure only now, with its picture, which it need not acknowledge."""
         self.shown.number = self._number
 
     def forget(self) -> None:
-        """Send the next picture even if it is the one that is shown (the panel has got another job)."""
+        """Send the next picture even if it is the displayed one (the panel now shows something else)."""
         self._sent = self._sent and (-1, self._sent[1])
 
     def measure(self) -> None:
-        """Choose the scale bar for what is visible now; none before the first picture."""
+        """Choose the scale bar for the visible area; none before the first picture."""
         if self.scale_bar is None:
             return
         in_space = self.window is self.windows[0]

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class PositionsOverlay:
-    """A line from every nominal position to the refined one; asks for them while it is switched on."""
+    """A line from every nominal position to the refined one; requests the positions while it is switched on."""
 
     def __init__(self, plot: LaterFigure, style: InlineStyleSheet, orders: Orders) -> None:
         self.active = Toggle(
@@ -30,7 +30,7 @@ class PositionsOverlay:
         )
         self.active.on_change("active", lambda _attr, _old, _new: self._draw())
         self._orders = orders
-        self._asked: tuple[object, ...] = ()
+        self._requested: tuple[object, ...] = ()
         self._before = self._after = np.zeros((0, 2), dtype=np.float32)
         plot.adorn(self._draw_on)
 
@@ -39,24 +39,24 @@ class PositionsOverlay:
         return ColumnDataSource(data={"x0": [], "y0": [], "x1": [], "y1": []})
 
     def _draw_on(self, plot: figure) -> None:
-        way = Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=DISC_COLOUR, line_width=1.5)
+        segment = Segment(x0="x0", y0="y0", x1="x1", y1="y1", line_color=DISC_COLOUR, line_width=1.5)
         before = Scatter(x="x0", y="y0", size=2.5, fill_color=BEFORE_COLOUR, fill_alpha=0.7, line_color=None)
         after = Scatter(x="x1", y="y1", size=3.5, fill_color=DISC_COLOUR, line_color=None)
-        for glyph in (way, before, after):
+        for glyph in (segment, before, after):
             plot.add_glyph(self._source, glyph)
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.active,)
 
     def follow(self, view: FeedView) -> None:
-        """Ask for the positions of the run that ended last."""
+        """Request the positions of the run that ended last."""
         run = view.state.refinement
         wanted = (view.state.uid, view.state.results, run.run, run.state)
-        if not self.active.active or not view.connected or wanted == self._asked:
+        if not self.active.active or not view.connected or wanted == self._requested:
             return
-        self._asked = wanted
+        self._requested = wanted
         if run.run and run.state in ENDED:
             self._orders.ask("runs", self._take, on_refusal=self._refused, pictures=[str(run.run)])
         else:

@@ -56,7 +56,7 @@ class ProfilePanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return self.active, self.plot
 
     def _figure(self) -> figure:
@@ -78,16 +78,16 @@ class ProfilePanel:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         self.plot.wear(theme)
 
     @property
     def source(self) -> str:
-        """The picture whose values are drawn; none of a Fourier transform."""
+        """Name of the picture whose values are drawn; none for a Fourier transform."""
         return "" if self.panel.shows_fft else self.panel.figures[0][1]
 
     def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
-        """A click on a map: the first is the start of the line, the second its end, the third starts again."""
+        """Handle a click on a map: the first starts the line, the second ends it, the third starts a new one."""
         if not self.active.active or x is None or y is None or panel.shows_fft:
             return
         self.panel = panel
@@ -95,7 +95,7 @@ class ProfilePanel:
         self._draw()
 
     def show(self, picture: Picture | None) -> None:
-        """The curve of the map that was clicked last; nothing changes when neither map nor line has."""
+        """Draw the curve of the map that was clicked last; nothing is sent if map and line are unchanged."""
         drawn = self.active.active and len(self.ends) == 2 and picture is not None and not picture.wheel
         if picture is None or not drawn:
             if self._shown is not None:
@@ -132,15 +132,15 @@ class ProfilePanel:
 
 
 def around(values: DoubleArray) -> dict[str, float]:
-    """Start and end of a range with a little room around the values."""
-    seen = values[np.isfinite(values)]
-    low, high = (float(seen.min()), float(seen.max())) if seen.size else (0.0, 1.0)
+    """Start and end of a range with a small margin around the values."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     margin = 0.06 * (high - low) or abs(low) * 0.01 or 0.5
     return {"start": low - margin, "end": high + margin}
 
 
 def along_line(picture: Picture, start: Point, end: Point) -> tuple[DoubleArray, DoubleArray]:
-    """Distance from the start and bilinear values (POINTS each) of a picture along a line; NaN outside of it."""
+    """Distance from the start and bilinear values (POINTS each) of a picture along a line; NaN outside the picture."""
     share = np.linspace(0.0, 1.0, POINTS)
     rows, cols = (
         (first + share * (last - first) - origin) / pixel

@@ -1,4 +1,4 @@
-"""Object phase, how far noise scatters it, and probe of the running or last refinement."""
+"""Object phase, its noise, and the probe of the running or last refinement."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ptylive.pictures.colours import ColourMap, gradient, wheel_gradient
 
 PHASE, AMPLITUDE, WHEEL, DEVIATION = "phase", "amplitude", "phase and amplitude", "standard deviation"
 SHOWS = {PHASE: "object", AMPLITUDE: "object_amplitude", WHEEL: "object_wheel", DEVIATION: "object_deviation"}
-"""What the object can be shown as, and the picture of it."""
+"""What the object can be shown as, and the name of the picture."""
 OF_SLICES = {PHASE: SLICE, AMPLITUDE: SLICE_AMPLITUDE, WHEEL: SLICE_WHEEL}
-"""The same of a single slice, where there is one."""
+"""Prefixes of the same pictures for a single slice, where these exist."""
 OBJECT_SHOWS = (PHASE, AMPLITUDE, WHEEL)
-"""Those of the chooser; the standard deviation has a button."""
+"""Entries of the chooser; the standard deviation has a button."""
 TITLES = {
     PHASE: "Object phase",
     AMPLITUDE: "Object amplitude",
@@ -35,7 +35,7 @@ class ReconstructionPanel:
         self.shows = PHASE
         """One of SHOWS."""
         self.in_fourier_space = False
-        """Whether the probe is shown in the plane of the aperture."""
+        """Whether the probe is shown in the aperture plane."""
         self._phase_limits = (0.0, 1.0)
         self.colours = Select(
             name="object_colours",
@@ -50,12 +50,12 @@ class ReconstructionPanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return self.object.plot, self.probe.plot, self.colours
 
     @property
     def figures(self) -> tuple[tuple[PictureFigure, str], ...]:
-        """The figures and what they show."""
+        """The figures and the names of the pictures they show."""
         return (self.object, self._shown), (self.probe, "probe_fourier" if self.in_fourier_space else "probe")
 
     @property
@@ -66,18 +66,18 @@ class ReconstructionPanel:
 
     @property
     def exported(self) -> str:
-        """The name of what is shown, for the server to write; of phase and amplitude as one picture the phase."""
+        """Name of the picture that the server is to write; for phase and amplitude as one picture, the phase."""
         return self._shown if self.shows != WHEEL else f"{SLICE}{self.slice}" if self.slice else SHOWS[PHASE]
 
     @property
     def phase_limits(self) -> tuple[float, float]:
-        """Contrast of the phase, as it is shown or was last."""
+        """Contrast of the phase, as it is or was last displayed."""
         if self.shows == PHASE:
             self._phase_limits = self.object.limits
         return self._phase_limits
 
     def choose(self, request: Request, slices: int) -> None:
-        """What a page asks to see."""
+        """Handle a choice made on the page."""
         if request.key == "fourier":
             self.in_fourier_space = not self.in_fourier_space
             self.probe.forget()
@@ -91,19 +91,19 @@ class ReconstructionPanel:
         elif len(request.numbers) == 1:
             self.choose_slice(int(request.numbers[0]), slices)
 
-    def _show(self, what: str) -> None:
-        """Phase, amplitude, both, or how far noise scatters the phase; each with a contrast of its own."""
-        if what != self.shows:
-            self._phase_limits, self.shows = self.phase_limits, what
+    def _show(self, quantity: str) -> None:
+        """Show phase, amplitude, both, or the standard deviation of the phase; each with its own contrast."""
+        if quantity != self.shows:
+            self._phase_limits, self.shows = self.phase_limits, quantity
             self.object.locked = None
             self.object.forget()
 
     def marks(self, available: frozenset[str]) -> dict[str, str]:
-        """What is there to be chosen, and what is: standard deviation, amplitude, the probe in Fourier space."""
+        """What can be chosen, and what is chosen: standard deviation, amplitude, the probe in Fourier space."""
         deviates = self.shows == DEVIATION
-        there = "on" if deviates else "off"
+        deviation = "on" if deviates else "off"
         return {
-            "deviation": there if deviates or "object_deviation" in available else "none",
+            "deviation": deviation if deviates or "object_deviation" in available else "none",
             "amplitude": "on" if "object_amplitude" in available else "off",
             "object_shows": self.shows,
             "entire": "on" if self.object.window.entire else "off",
@@ -111,14 +111,14 @@ class ReconstructionPanel:
         }
 
     def choose_slice(self, number: int, slices: int) -> None:
-        """Show one slice of ``slices``, or all of them in projection (0); the deviation is known of the latter only."""
+        """Show one of ``slices`` slices, or their projection (0), for which alone the standard deviation is known."""
         if self.shows == DEVIATION:
             self._show(PHASE)
         self.slice = number if 0 <= number <= slices else 0
         self.object.forget()
 
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
-        """Limits of the colour bar, powers of the modes, and why there is nothing."""
+        """Limits of the colour bar, powers of the modes, and the reason if there is nothing."""
         if name.startswith("probe"):
             return {
                 "probe_powers": picture.note if picture else UNKNOWN,
@@ -127,13 +127,13 @@ class ReconstructionPanel:
         low, high = limits(*self.object.limits) if picture else (UNKNOWN, UNKNOWN)
         noise = "" if picture is None else scatter(picture.deviation, at_least=picture.at_least)
         wheel = self.shows == WHEEL
-        nothing = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
+        note = "no refinement yet" if self.shows == PHASE else f"no {self.shows} of this refinement"
         return {
             "object_low": "" if wheel else low,
             "object_high": "" if wheel else high,
             "object_title": TITLES[self.shows],
             "object_units": "" if picture is None else picture.note if wheel else f"{picture.units}{noise}",
-            "object_note": "" if picture else nothing,
+            "object_note": "" if picture else note,
         }
 
     def styles(self) -> dict[str, str]:

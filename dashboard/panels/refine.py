@@ -35,12 +35,12 @@ class Setting:
 
     @property
     def help(self) -> str:
-        """What it means."""
+        """Description of the setting."""
         return Preset.settings()[self.key].description or ""
 
     @property
     def default(self) -> str:
-        """Its default as typed; empty when there is none, or the server's counts."""
+        """Default as typed; empty if there is none, or if the server's default applies."""
         if self.left_to_the_server:
             return ""
         value = Preset.settings()[self.key].default
@@ -48,7 +48,7 @@ class Setting:
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is on or off."""
+        """Whether the setting is on or off."""
         return Preset.settings()[self.key].annotation is bool
 
     def word(self, value: Any) -> str:
@@ -56,7 +56,7 @@ class Setting:
         return SWITCH[bool(value)] if self.is_switch else str(value)
 
     def fits(self, value: Any) -> bool:
-        """Whether the field can show a value: a switch knows no schedule over the epochs."""
+        """Whether the field can show a value: a switch does not support a schedule over the epochs."""
         return not self.is_switch or isinstance(value, bool | int)
 
     @property
@@ -80,16 +80,16 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 FURTHER = "further"
-"""The field for every other setting, also those that packages of the user's add."""
+"""The field for every other setting, including those that the user's packages add."""
 FURTHER_HELP = "other settings, NAME = VALUE, separated by commas; ptylive preset lists them all"
 FURTHER_LENGTH = 2000
 _MARKS = set(',"[]{}\\')
 
 
 def parse_further(text: str) -> dict[str, Any]:
-    """Settings as typed, ``NAME = VALUE, NAME = VALUE``; what has no value is left to the server to refuse by name.
+    """Settings as typed, ``NAME = VALUE, NAME = VALUE``; names without a value are left to the server to refuse.
 
-    Lists are JSON; commas inside of them and of quotes separate nothing.
+    Lists are JSON; commas inside lists and quotes do not separate settings.
     """
     found = {}
     for pair in _parts(text):
@@ -99,7 +99,7 @@ def parse_further(text: str) -> dict[str, Any]:
 
 
 def further_text(values: Mapping[str, Any]) -> str:
-    """Settings as the field shows them; words stand without quotes where they can."""
+    """Settings as the field shows them; words are not quoted unless necessary."""
 
     def word(value: Any) -> str:
         bare = isinstance(value, str) and not _MARKS & set(value) and parse_further(f"x={value}") == {"x": value}
@@ -109,7 +109,7 @@ def further_text(values: Mapping[str, Any]) -> str:
 
 
 def _value(text: str) -> Any:
-    """What JSON says where a preset file could say it too; else a number or the words as they are."""
+    """Parse JSON that a preset file could contain too; otherwise return a number or the text itself."""
     try:
         value = read_json(text, "the setting")
         toml_value(value)
@@ -119,7 +119,7 @@ def _value(text: str) -> Any:
 
 
 def _parts(text: str) -> list[str]:
-    """The text between commas that stand in no bracket and no quotes; nothing for nothing."""
+    """The parts between commas outside brackets and quotes; empty for an empty text."""
     parts, depth, quoted, escaped = [""], 0, False, False
     for sign in text:
         if sign == '"' and not escaped:
@@ -135,7 +135,7 @@ def _parts(text: str) -> list[str]:
 
 
 def parse(text: str) -> Any:
-    """What was typed as a number where it is one, else the word itself."""
+    """Typed text as a number if it is one, otherwise the text itself."""
     text = text.strip().replace("−", "-").replace(",", ".")
     for kind in (int, float):
         try:
@@ -157,7 +157,7 @@ class RefinePanel:
         on_resume: Callable[..., None],
     ) -> None:
         self.queues = False
-        """Whether a refinement that is asked for now waits in line."""
+        """Whether a newly requested refinement would wait in line."""
         self._judged: dict[str, Any] = {}
         self._wrong: dict[str, str] = {}
         self.fields = {setting.key: _field(setting, style) for setting in SETTINGS}
@@ -196,28 +196,28 @@ class RefinePanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (*self.fields.values(), self.further, *(b for buttons in self._buttons.values() for b in buttons))
 
     def press(self, action: str) -> None:
-        """Press a button from the keyboard: nothing happens when it can't be pressed."""
+        """Press a button from the keyboard; do nothing if it is disabled."""
         able = self._can[action] if action in self._can else not self._buttons[action][0].disabled
         if able:
             self._pressed[action]()
 
     def marks(self) -> dict[str, str]:
-        """Whether there is something to resume, or to go on with."""
+        """Whether there is a run to resume or to extend."""
         return {action: "on" if can else "off" for action, can in self._can.items()}
 
     def lists(self) -> dict[str, Any]:
-        """What is wrong with the settings as they stand, by the field."""
+        """What is wrong with the current settings, by field."""
         preset = self.preset()
         if preset != self._judged:
             self._judged, self._wrong = preset, wrong_settings(preset)
         return {"wrong": self._wrong}
 
     def preset(self) -> dict[str, Any]:
-        """The settings as they stand; empty fields are left to the server."""
+        """The current settings; empty fields are left to the server."""
         typed = {key: parse(field.value) for key, field in self.fields.items() if field.value.strip()}
         for setting in SETTINGS:
             if setting.is_switch and typed.pop(setting.key) == SWITCH[True]:
@@ -225,7 +225,7 @@ class RefinePanel:
         return {**parse_further(self.further.value), **typed}
 
     def load(self, text: str) -> str:
-        """Take over a preset file (TOML); returns what to say. What has no field of its own is told."""
+        """Adopt a preset file (TOML); return what to report, including settings without a field of their own."""
         try:
             values = settings_in(read_toml(text, "the file"))
             Preset.from_mapping(values)
@@ -235,7 +235,7 @@ class RefinePanel:
         return "preset loaded" + (f", with {', '.join(further)}" if further else "")
 
     def take_over(self, values: Mapping[str, Any]) -> list[str]:
-        """Fill the form with settings; names of those that have no field of their own."""
+        """Fill the form with settings; return the names of those without a field of their own."""
         fitting = {s.key: values[s.key] for s in SETTINGS if s.key in values and s.fits(values[s.key])}
         for setting in SETTINGS:
             empty = SWITCH[False] if setting.is_switch else ""
@@ -245,7 +245,7 @@ class RefinePanel:
         return list(further)
 
     def enable(self, state: ServerState, refinement: RefinementState | None, *, free: bool) -> None:
-        """Only buttons that can do something can be pressed; ``free``: the server is there and owes no reply."""
+        """Enable only buttons that can have an effect; ``free``: the server is connected and owes no reply."""
         running = state.refinement.state in RUNNING_STATES
         has_frames = bool(state.frames or state.received)
         self.queues = running and state.state in FINAL_STATES
@@ -271,9 +271,9 @@ class RefinePanel:
 
 
 def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with each setting, in a few words; what concerns several stands at the first that is named.
+    """What is wrong with each setting, in a few words; a fault of several settings goes to the first one named.
 
-    A setting without a field of its own is told at the field for all others.
+    A fault of a setting without a field of its own is reported at the field for all others.
     """
     found: dict[str, str] = {}
     every = {setting.key for setting in SETTINGS}
@@ -287,7 +287,7 @@ def wrong_settings(preset: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refused(preset: Mapping[str, Any], *, alone: bool) -> str:
-    """Why settings are refused; of one setting ``alone`` not that it needs another one."""
+    """Why settings are refused; for a single setting (``alone``), leaving out that it requires another one."""
     try:
         Preset.from_mapping(preset)
     except PtyliveError as error:
@@ -316,14 +316,14 @@ def _field(setting: Setting, style: InlineStyleSheet) -> TextInput | Select:
 def refinement_texts(
     summary: RefinementSummary, refinement: RefinementState | None, shown: str | None = None
 ) -> dict[str, str]:
-    """Progress of the refinement in words; ``shown``: uid of the scan that is shown."""
+    """Progress of the refinement in words; ``shown``: uid of the displayed scan."""
     word = REFINEMENT_WORDS.get(summary.state, summary.state)
     if summary.state == "done" and refinement is not None and refinement.falling:
         word = "not converged"
-    told = [summary.message, None if refinement is None else refinement.message]
-    if summary.state == "queued" and any((words or "").startswith("compiling") for words in told):
+    messages = [summary.message, None if refinement is None else refinement.message]
+    if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"
-    where = summary.place.removeprefix("on ").replace("tcp://", "") or (
+    place = summary.place.removeprefix("on ").replace("tcp://", "") or (
         "this machine" if summary.state != "none" else UNKNOWN
     )
     if refinement is not None and refinement.uid and shown and refinement.uid != shown:
@@ -331,7 +331,7 @@ def refinement_texts(
     if refinement is None or summary.state == "none":
         return {
             "refine_state": word,
-            "refine_where": where,
+            "refine_where": place,
             "refine_phase": UNKNOWN,
             "refine_epoch": UNKNOWN,
             "refine_loss": UNKNOWN,
@@ -346,7 +346,7 @@ def refinement_texts(
         epoch += f" of {refinement.epochs}"
     return {
         "refine_state": word,
-        "refine_where": where,
+        "refine_where": place,
         "refine_phase": PHASE_WORDS.get(refinement.phase or "", UNKNOWN),
         "refine_epoch": epoch,
         "refine_loss": number(refinement.loss, 5),

@@ -1,4 +1,4 @@
-"""Refinements of the scan: checks before one, the list of those that were, and one beside the present one."""
+"""Refinements of the scan: checks before a run, the list of runs, and a run to compare with the present one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from ptylive.schema.model import DoubleArray
 CHECKED = ("C10", "rotation_deg", "scan_step_A", "detector_pixel_invA", "convergence_semiangle_mrad", "energy_eV")
 """Calibration values that the checks depend on."""
 OPENS_WITHIN_S = 20.0
-"""How long a scan that is to be compared is waited for."""
+"""How long to wait for a scan that is opened for comparison."""
 logger = logging.getLogger(__name__)
 
 
 class RunsPanel:
-    """Asks for checks and runs when something they depend on has changed, and shows one run for comparison."""
+    """Requests checks and runs when their input has changed, and shows one run for comparison."""
 
     def __init__(self, orders: Orders, window: Window) -> None:
         self._orders = orders
@@ -42,7 +42,7 @@ class RunsPanel:
         self._versions = count(1)
         self._checks: list[dict[str, str]] = []
         self.findings: list[Mapping[str, Any]] = []
-        """The checks as the server told them."""
+        """The checks as the server reported them."""
         self._runs: dict[str, dict[str, Any]] = {}
         self._waiting: list[dict[str, str]] = []
         self._checked: str = ""
@@ -50,31 +50,31 @@ class RunsPanel:
         self._uid: str | None = None
         self._present = ""
         self._around = Surroundings()
-        self._wanted, self._wanted_until = "", 0.0
+        self._awaited, self._awaited_until = "", 0.0
 
     @property
     def known(self) -> Mapping[str, Any]:
-        """Runs of the scan that is shown, by name."""
+        """Runs of the displayed scan, by name."""
         return self._runs
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.view.plot,)
 
     def follow(self, view: FeedView, preset: Mapping[str, Any]) -> None:
-        """Ask again for what may have changed."""
+        """Request what may have changed."""
         state = view.state
         if not view.connected or not state.uid:
             return
         if state.uid != self._uid:
             self._uid, self._runs, self._checks, self.findings = state.uid, {}, [], []
             self._leave()
-            self._bring_wanted()
+            self._show_awaited()
         self._present = "" if view.refinement is None else str(view.refinement.run or "")
         self._waiting = [
-            {"run": one.run, "uid": one.uid, "series": "" if one.uid == state.uid else one.series}
-            for one in state.refinement.waiting
+            {"run": queued.run, "uid": queued.uid, "series": "" if queued.uid == state.uid else queued.series}
+            for queued in state.refinement.waiting
         ]
         self._around = surroundings_of(state, None)
         values = [state.calibrated(name) for name in CHECKED]
@@ -96,7 +96,7 @@ class RunsPanel:
         self._runs = dict(runs) if isinstance(runs, Mapping) else {}
 
     def compare(self, request: Request) -> None:
-        """Show a run beside the present one, or no longer."""
+        """Show a run next to the present one, or hide it."""
         if request.name == self.compared or request.name not in self._runs:
             self._leave()
             return
@@ -104,18 +104,18 @@ class RunsPanel:
         self._orders.send("runs", f"comparing with {request.name}", self._take_run, pictures=[request.name])
 
     def beside(self, request: Request) -> None:
-        """Show the last run of another scan of the library beside the present one; what it is called is told."""
+        """Show the last run of another scan of the library next to the present one, and report its name."""
         self.compared = f"{PurePath(request.name).stem} last run"
-        said = f"{PurePath(request.name).stem} is shown next to it"
-        self._orders.send("runs_of", said, self._take_other, recording=request.name, pictures=["last"])
+        message = f"{PurePath(request.name).stem} is shown next to it"
+        self._orders.send("runs_of", message, self._take_other, recording=request.name, pictures=["last"])
 
     def want_beside(self, name: str) -> None:
-        """The last run of that scan is to stand beside the run of the scan that is about to come on show."""
-        self._wanted, self._wanted_until = name, time.monotonic() + OPENS_WITHIN_S
+        """Arrange for the last run of that scan to be shown next to the run of the scan about to be displayed."""
+        self._awaited, self._awaited_until = name, time.monotonic() + OPENS_WITHIN_S
 
-    def _bring_wanted(self) -> None:
-        name, self._wanted = self._wanted, ""
-        if name and time.monotonic() < self._wanted_until:
+    def _show_awaited(self) -> None:
+        name, self._awaited = self._awaited, ""
+        if name and time.monotonic() < self._awaited_until:
             self.beside(Request(what="beside", name=name))
 
     def _take_other(self, reply: Reply) -> None:
@@ -140,40 +140,40 @@ class RunsPanel:
     def show(self, limits: tuple[float, float], present: Picture | None) -> None:
         """Offer the picture of the compared run at the contrast of the ``present`` one.
 
-        A phase is known up to a constant: the contrast is moved by the difference of the medians.
+        A phase is known up to a constant: the contrast is shifted by the difference of the medians.
         """
         if self._picture is None:
             return
-        apart = 0.0 if present is None else float(np.median(self._picture.data) - np.median(present.data))
-        self.view.locked = (limits[0] + apart, limits[1] + apart)
+        offset = 0.0 if present is None else float(np.median(self._picture.data) - np.median(present.data))
+        self.view.locked = (limits[0] + offset, limits[1] + offset)
         self.view.offer(self._picture)
         self.view.measure()
 
     def withdraw(self, request: Request) -> None:
-        """Take a refinement out of the line."""
+        """Remove a refinement from the line."""
         done = f"{request.name} withdrawn"
         self._orders.send("refine_withdraw", done, run=request.name, uid=request.value)
 
     def scans_beside(self, run: str) -> list[str]:
-        """Names of the scans that a run was made of beside the first; empty where it was one."""
+        """Names of the scans that a run used in addition to the first; empty if it used one."""
         scans = self._runs.get(run, {}).get("scans") or []
-        return [str(one.get("name", "")) for one in scans[1:] if isinstance(one, Mapping)]
+        return [str(scan.get("name", "")) for scan in scans[1:] if isinstance(scan, Mapping)]
 
     def texts(self) -> dict[str, str]:
-        """The findings in one line for the session view, and what is compared."""
+        """The findings in one line for the session view, and the name of the compared run."""
         worst = [c for c in self._checks if c["state"] in ("warn", "bad")]
         line = " · ".join(f"{c['name']}: {c['text']}" for c in worst) or ("checks ok" if self._checks else "")
         return {"checks_line": line, "compare_name": self.compared, "present_name": self._present * bool(self.compared)}
 
     def lists(self, shown: str = "") -> dict[str, Any]:
-        """Checks and runs for the page to draw; ``shown``: the run that is looked at."""
+        """Checks and runs for the page to draw; ``shown``: the run on display."""
         runs = [
             {
                 "name": name,
-                "text": _how_far(run),
-                "made": _how_made(run),
+                "text": _progress_text(run),
+                "made": _method_text(run),
                 "loss": number(run.get("loss"), 5),
-                "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _how_good(run)])),
+                "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _quality_text(run)])),
                 "shown": name == shown,
                 "on": name == self.compared,
             }
@@ -183,7 +183,7 @@ class RunsPanel:
         return {"checks": self._checks, "runs": {"known": runs, "waiting": self._waiting, "scans": scans}}
 
     def marks(self) -> dict[str, str]:
-        """Whether two runs stand side by side, and how the checks went."""
+        """Whether two runs are shown side by side, and how the checks went."""
         states = {c["state"] for c in self._checks}
         return {
             "compare": "on" if self.compared else "off",
@@ -192,26 +192,28 @@ class RunsPanel:
 
 
 def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
-    """How well a run predicts patterns held out: its loss, and by how much it is worse than the best run of the scan.
+    """How well a run predicts held-out patterns: its loss, and by how much it is worse than the best run of the scan.
 
-    Runs are compared group by group of these patterns, which are the same in all of the same scans: what groups have in
-    common is no scatter. Empty where it was not measured.
+    Runs are compared group by group of these patterns, which are the same for all runs of a scan: variations common to
+    the groups are not scatter. Empty if the loss was not measured.
     """
     groups = {run: found for run, told in runs.items() if (found := _groups(told)) is not None}
     if name not in groups:
         return ""
-    own = groups[name]
-    loss = f"held out {number(float(own.mean()), 5)}"
-    made_of = _scan_names(runs[name])
-    alike = {run: one for run, one in groups.items() if one.size == own.size and _scan_names(runs[run]) == made_of}
+    losses = groups[name]
+    loss = f"held out {number(float(losses.mean()), 5)}"
+    scans = _scan_names(runs[name])
+    alike = {
+        run: group for run, group in groups.items() if group.size == losses.size and _scan_names(runs[run]) == scans
+    }
     best = min(alike, key=lambda run: float(alike[run].mean()))
     if len(alike) == 1:
         return loss
     if best == name:
         return f"{loss} (best)"
-    away = own - alike[best]
+    excess = losses - alike[best]
     scale = abs(float(alike[best].mean())) or 1.0
-    share, deviation = float(away.mean()) / scale, float(away.std(ddof=1)) / math.sqrt(own.size) / scale
+    share, deviation = float(excess.mean()) / scale, float(excess.std(ddof=1)) / math.sqrt(losses.size) / scale
     told = f"{_per_cent(share, 2)} ± {_per_cent(deviation, 1)} %"
     return (
         f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (no worse than {best}, {told})"
@@ -219,36 +221,36 @@ def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _per_cent(share: float, digits: int) -> str:
-    """A share in per cent, with ``digits`` figures or as the nearest whole number."""
+    """A fraction in per cent, with ``digits`` figures or as the nearest whole number."""
     value = 100 * share
     return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def _scan_names(run: Mapping[str, Any]) -> list[str]:
-    """Of a run of several scans; none where it was one."""
+    """Names of the scans of a run; empty for a run of one scan."""
     scans = run.get("scans")
-    return [str(one.get("name")) for one in scans if isinstance(one, Mapping)] if isinstance(scans, list) else []
+    return [str(scan.get("name")) for scan in scans if isinstance(scan, Mapping)] if isinstance(scans, list) else []
 
 
 def _groups(run: Mapping[str, Any]) -> DoubleArray | None:
     held_out = run.get("held_out")
     groups = held_out.get("groups") if isinstance(held_out, Mapping) else None
-    if not isinstance(groups, list) or len(groups) < 2 or not all(isinstance(one, int | float) for one in groups):
+    if not isinstance(groups, list) or len(groups) < 2 or not all(isinstance(value, int | float) for value in groups):
         return None
     return np.asarray(groups, dtype=np.float64)
 
 
 def scan_rows(scans: object) -> list[dict[str, str]]:
-    """What a run of several scans found of each: its ``name``, and ``text`` with tilt, shift, current and drift."""
+    """Results of a run for each of several scans: its ``name``, and ``text`` with tilt, shift, current and drift."""
     plain = scans if isinstance(scans, list) else []
     return [
-        {"name": PurePath(str(one.get("name", ""))).stem, "text": _found_of(one)}
-        for one in plain
-        if isinstance(one, Mapping)
+        {"name": PurePath(str(scan.get("name", ""))).stem, "text": _scan_text(scan)}
+        for scan in plain
+        if isinstance(scan, Mapping)
     ]
 
 
-def _found_of(scan: Mapping[str, Any]) -> str:
+def _scan_text(scan: Mapping[str, Any]) -> str:
     words = [
         f"tilt {_pair(scan.get('tilt_mrad'), 1)} mrad",
         f"moved by {_pair(scan.get('shift_A'), 2)} Å",
@@ -261,29 +263,29 @@ def _found_of(scan: Mapping[str, Any]) -> str:
 
 
 def _pair(values: object, digits: int, doubts: object = None) -> str:
-    """Two numbers, row and column, and how uncertain each is where that is known."""
-    if not _are_two(values):
+    """Two numbers, row and column, and the uncertainty of each if known."""
+    if not _is_pair(values):
         return UNKNOWN
-    unsure = [f" ± {one:.{digits}f}" for one in doubts] if _are_two(doubts) else ["", ""]
+    unsure = [f" ± {doubt:.{digits}f}" for doubt in doubts] if _is_pair(doubts) else ["", ""]
     rounded = [f"{value:.{digits}f}" for value in values]
     tidy = ["0" if float(word) == 0 else word.replace("-", "\N{MINUS SIGN}") for word in rounded]
-    return ", ".join(f"{word}{more}" for word, more in zip(tidy, unsure, strict=True))
+    return ", ".join(f"{word}{suffix}" for word, suffix in zip(tidy, unsure, strict=True))
 
 
-def _are_two(values: Any) -> TypeGuard[list[float]]:
-    return isinstance(values, list) and len(values) == 2 and all(isinstance(one, int | float) for one in values)
+def _is_pair(values: Any) -> TypeGuard[list[float]]:
+    return isinstance(values, list) and len(values) == 2 and all(isinstance(value, int | float) for value in values)
 
 
-def _how_far(run: Mapping[str, Any]) -> str:
-    """Epochs of a run, and its state where it was not carried to its end."""
+def _progress_text(run: Mapping[str, Any]) -> str:
+    """Epochs of a run, and its state if it was not completed."""
     state = str(run.get("state", ""))
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
     word = ", not converged" if state == "done" and run.get("falling") else word
     return f"{run.get('epochs', 0)} epochs{word}"
 
 
-def _how_good(run: Mapping[str, Any]) -> str:
-    """What compares with other runs, whatever their loss is: noise of the phase, agreement of halves of the data."""
+def _quality_text(run: Mapping[str, Any]) -> str:
+    """Measures that are comparable between runs whatever their loss: phase noise, agreement of halves of the data."""
     noise, halves = run.get("deviation_rad"), run.get("halves")
     least = "at least " if run.get("deviation_is_lower_bound") else ""
     words = [f"noise {least}{number(noise, 2)} rad"] if isinstance(noise, int | float) else []
@@ -291,8 +293,8 @@ def _how_good(run: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _how_made(run: Mapping[str, Any]) -> str:
-    """Slices, their thickness, probe modes and data term, as far as the file says."""
+def _method_text(run: Mapping[str, Any]) -> str:
+    """Slices, their thickness, probe modes and data term, as far as the file gives them."""
     slices, thickness, modes = run.get("slices"), run.get("thickness_A"), run.get("modes")
     words = [str(run.get("algorithm") or "").partition(",")[0]]
     if isinstance(modes, int):

@@ -25,9 +25,9 @@ from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap, gradient
 
 ASK_EVERY_S = 1.0
-"""While frames come in, so often at most."""
+"""Shortest time between requests while frames arrive."""
 GUIDES = ("obf", "idpc", "tcbf", "bf")
-"""Maps whose Fourier transform is offered, the first that has come."""
+"""Maps whose Fourier transform is offered; the first available one is used."""
 logger = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class TrotterPanel:
         self._q: tuple[float, float] | None = None
         self._shown: TrotterPictures | None = None
         self._refusal = ""
-        self._asked, self._asked_at, self._waiting = "", -math.inf, False
+        self._requested, self._request_time, self._waiting = "", -math.inf, False
         self._available: frozenset[str] = frozenset()
         self._versions = count(1)
 
@@ -64,12 +64,12 @@ class TrotterPanel:
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.active, *(view.plot for view in self.views))
 
     @property
     def views(self) -> tuple[PictureFigure, ...]:
-        """Every figure."""
+        """All figures."""
         return self.guide, self.amplitude, self.before, self.after
 
     @property
@@ -87,23 +87,23 @@ class TrotterPanel:
         return next((name for name in GUIDES if name in self._available), GUIDES[0])
 
     def choose(self, x: float | None, y: float | None) -> None:
-        """A click on the Fourier transform, 1/Å."""
+        """Handle a click on the Fourier transform, 1/Å."""
         if x is not None and y is not None and (x, y) != (0.0, 0.0):
             self._q = (float(y), float(x))
-            self._asked_at = -math.inf
+            self._request_time = -math.inf
 
     def follow(self, view: FeedView, available: Collection[str]) -> None:
-        """Ask again when the frequency, the calibration or the frames have changed."""
+        """Request the trotters again when the frequency, the calibration or the frames have changed."""
         if not self.on_show or not view.connected:
             return
         self._available = frozenset(available)
         state = view.state
         values = {name: entry.value for name, entry in state.calibration.items()}
         signature = json.dumps([state.uid, state.state, state.frames, values, self._q], default=str)
-        due = time.monotonic() - self._asked_at > ASK_EVERY_S
-        if signature == self._asked or self._waiting or not due or not state.frames:
+        due = time.monotonic() - self._request_time > ASK_EVERY_S
+        if signature == self._requested or self._waiting or not due or not state.frames:
             return
-        self._asked, self._asked_at, self._waiting = signature, time.monotonic(), True
+        self._requested, self._request_time, self._waiting = signature, time.monotonic(), True
         self._orders.ask("trotter", self._take, on_refusal=self.refuse, q_invA=self._q)
 
     def _take(self, reply: Reply) -> None:
@@ -116,10 +116,10 @@ class TrotterPanel:
     def refuse(self, reason: str) -> None:
         """Show why there is nothing to show."""
         self._waiting, self._shown, self._refusal = False, None, reason
-        self._asked = ""
+        self._requested = ""
 
     def show(self) -> None:
-        """Offer the pictures, or clear the figures where there are none."""
+        """Offer the pictures, or clear the figures if there are none."""
         if not self.on_show:
             return
         found = self._shown

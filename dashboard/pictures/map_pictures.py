@@ -142,9 +142,9 @@ def fft_picture(raws: Sequence[RawPicture], version: int, surroundings: Surround
 
 def _without_gaps(data: FloatArray) -> FloatArray:
     """A map in double precision in which missing and unvisited points have the mean of the others."""
-    there = np.isfinite(data)
-    values = np.where(there, data, 0.0).astype(float)
-    return np.where(there, values, values.sum() / max(1, np.count_nonzero(there)))
+    finite = np.isfinite(data)
+    values = np.where(finite, data, 0.0).astype(float)
+    return np.where(finite, values, values.sum() / max(1, np.count_nonzero(finite)))
 
 
 def _rings(picture: Picture, highest: float, aperture_invA: float | None) -> tuple[Ring, ...]:

@@ -44,13 +44,13 @@ def prepare(
     name = wanted or raw.name
     if name.endswith(OVERWRITING):
         plain = name.removesuffix(OVERWRITING)
-        raws = [overwritten(one, surroundings) for one in (raw, *more)]
-        if all(merged is not one for merged, one in zip(raws, (raw, *more), strict=True)):
+        raws = [overwritten(source, surroundings) for source in (raw, *more)]
+        if all(merged is not source for merged, source in zip(raws, (raw, *more), strict=True)):
             surroundings = replace(surroundings, coverage=None)
         return replace(prepare(raws[0], version, surroundings, wanted=plain, more=raws[1:]), name=name)
     if is_slice(name):
-        recipe, number = OF_A_SLICE[_of_slices(name)][1], int(name.partition(":")[2])
-        return replace(recipe([_one_slice(each, number) for each in (raw, *more)], version, surroundings), name=name)
+        recipe, number = OF_A_SLICE[_slice_prefix(name)][1], int(name.partition(":")[2])
+        return replace(recipe([_single_slice(each, number) for each in (raw, *more)], version, surroundings), name=name)
     recipe = fft_picture if name.endswith(FFT) else RECIPES.get(name, map_picture)
     return recipe((raw, *more), version, surroundings)
 
@@ -58,21 +58,21 @@ def prepare(
 def sources_of(wanted: str) -> tuple[str, ...]:
     """Names of the arrays that a picture is made from."""
     if is_slice(wanted):
-        return OF_A_SLICE[_of_slices(wanted)][0]
+        return OF_A_SLICE[_slice_prefix(wanted)][0]
     wanted = wanted.removesuffix(OVERWRITING)
     return DERIVED.get(wanted, (wanted.removesuffix(FFT),))
 
 
 def is_slice(name: str) -> bool:
     """Whether a picture shows a single slice."""
-    return _of_slices(name) in OF_A_SLICE
+    return _slice_prefix(name) in OF_A_SLICE
 
 
-def _of_slices(name: str) -> str:
+def _slice_prefix(name: str) -> str:
     return f"{name.partition(':')[0]}:"
 
 
-def _one_slice(raw: RawPicture, number: int) -> RawPicture:
+def _single_slice(raw: RawPicture, number: int) -> RawPicture:
     """The slice with a number from 1; the last slice if there are now fewer."""
     return replace(raw, data=raw.data[min(number, len(raw.data)) - 1])
 

@@ -48,8 +48,8 @@ def _on_object(picture: Picture, surroundings: Surroundings) -> tuple[Corner, ..
 def deviation_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:
     """Standard deviation of the object's phase, rad; empty where there was hardly any illumination."""
     picture = object_picture(raws, version, surroundings)
-    told = np.isfinite(picture.data)
-    return replace(picture, visited=told, indexed=to_indices(picture.data, picture.limits, told))
+    finite = np.isfinite(picture.data)
+    return replace(picture, visited=finite, indexed=to_indices(picture.data, picture.limits, finite))
 
 
 def amplitude_picture(raws: Sequence[RawPicture], version: int, surroundings: Surroundings) -> Picture:

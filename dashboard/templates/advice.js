@@ -1,4 +1,4 @@
-// What the page suggests beside what is in use: lines below values, eight orientations, thickness.
+// The page's suggestions in addition to the values in use: lines below values, eight orientations, thickness.
 // Everything that came over the network is set as text, never as HTML; pictures are drawn by the page's own server.
 "use strict";
 (() => {
@@ -7,7 +7,7 @@
   painters.beside = rows => {
     for (const line of document.querySelectorAll("[data-beside]")) {
       const {text = "", state = "", label = ""} = rows[line.dataset.beside] ?? {};
-      line.hidden = text === "" || state === "agrees";  // a tick beside the value says that, and the words when asked
+      line.hidden = text === "" || state === "agrees";  // a tick next to the value already says that; its title has the words
       const origin = document.querySelector(`tr[data-row="${line.dataset.beside}"] .origin`);
       origin?.classList.toggle("agrees", state === "agrees");
       if (origin && state === "agrees") origin.title = text;
@@ -40,7 +40,7 @@
     box.querySelector(".said").textContent = steps.length && steps.every(({state}) => state === "done") ? "That was all. This scan is in the Library; ? lists the keys." : "";
   };
 
-  // The field of a setting lies in the shadow of a widget; it is there once the view has been shown.
+  // The field of a setting is in the shadow root of a widget, which exists once the view has been shown.
   function focus_setting(label, patience = 20) {
     const hosts = [...document.querySelectorAll(`[data-label="${label}"] *`)];
     const field = hosts.map(host => host.shadowRoot?.querySelector("input")).find(Boolean);

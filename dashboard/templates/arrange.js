@@ -1,5 +1,5 @@
-// Panels where one wants them: a drag by the upper edge puts a panel in another's place, the strips between panels set their
-// shares. Keys do the same (Shift + arrows, + and −, 0), and a strip that has the focus follows the arrows. A browser keeps it.
+// Arranging panels: dragging a panel by its upper edge swaps it with another one, the strips between panels set their
+// shares. Keys do the same (Shift + arrows, + and −, 0), and a focused strip follows the arrows. The browser stores the result.
 "use strict";
 (() => {
   const GAP = 8, LEAST = .15, LEAST_ASIDE = 300, NAME = "ptylive.arranged";
@@ -14,7 +14,7 @@
   const panel_of = number => maps().querySelector(`.panel[data-panel="${number}"]`);
   const total = shares => shares.reduce((sum, one) => sum + one, 0);
 
-  // What is kept may be of another version, or somebody's own: only what fits is taken.
+  // Stored values may be from another version, or edited by hand: only valid ones are used.
   function read() {
     try {
       const {order, shares = {}, aside = 0} = JSON.parse(localStorage.getItem(NAME)) ?? {};
@@ -25,10 +25,10 @@
         if (fits("cols") && fits("rows")) kept.shares[name] = {cols: shares[name].cols, rows: shares[name].rows};
       }
       if (Number.isFinite(aside) && aside > 0) kept.aside = aside;
-    } catch { /* as it is by default */ }
+    } catch { /* keep the defaults */ }
   }
 
-  const keep = () => { try { localStorage.setItem(NAME, JSON.stringify(kept)); } catch { /* then not */ } };
+  const keep = () => { try { localStorage.setItem(NAME, JSON.stringify(kept)); } catch { /* then it is not stored */ } };
   const shares_of = kind => (kept.shares[layout()] ?? SHARES[layout()])[kind];
 
   function paint() {
@@ -36,7 +36,7 @@
     for (const kind of ["cols", "rows"]) style.setProperty(`--${kind}`, shares_of(kind).map(share => `minmax(0, ${share}fr)`).join(" "));
     if (kept.aside) document.body.style.setProperty("--aside", `clamp(${LEAST_ASIDE}px, ${kept.aside}px, 50vw)`);
     else document.body.style.removeProperty("--aside");
-    // the order of the document is the order in which the focus moves, so panels change places in it
+    // focus follows the order of the document, so panels change places in the document
     for (const [place, number] of kept.order.entries()) {
       const panel = panel_of(number);
       if (maps().children[place] !== panel) maps().insertBefore(panel, maps().children[place]);
@@ -87,7 +87,7 @@
     return [...tracks, GAP * (count - 1)];
   }
 
-  // Give `by` of all shares from one side of a border to the other.
+  // Move the fraction `by` of all shares from one side of a border to the other.
   function shift(kind, index, by) {
     const shares = [...shares_of(kind)], sum = total(shares), least = LEAST * sum;
     const step = Math.max(least - shares[index], Math.min(by * sum, shares[index + 1] - least));
@@ -113,7 +113,7 @@
     keep();
   }
 
-  // -- panels that are carried ------------------------------------------------------------------------------------------
+  // -- dragged panels ---------------------------------------------------------------------------------------------------
 
   function swap(one, other) {
     const [first, second] = [one, other].map(panel => kept.order.indexOf(Number(panel.dataset.panel)));
@@ -191,7 +191,7 @@
     keep();
   }, true);
 
-  // Larger or smaller, where there is another beside it, and above or below it.
+  // Enlarge or shrink a panel at the cost of its neighbours, if it has any beside, above or below it.
   function grow(panel, by) {
     const place = shown().indexOf(panel), columns = shares_of("cols").length;
     if (place < 0) return;

@@ -1,5 +1,5 @@
-// How pictures are drawn. The histogram of a panel: two handles, gamma, percentiles; what it shows comes from the server, what
-// is dragged goes there. And smooth or pixel by pixel, which concerns this browser alone.
+// How pictures are drawn. The histogram of a panel: two handles, gamma, percentiles; the server sends the histogram and receives
+// what is dragged. And smooth or pixel-by-pixel drawing, which concerns this browser alone.
 "use strict";
 (() => {
   const {painters, ask} = window.ptylive;
@@ -53,8 +53,8 @@
 
   // -- smooth, or pixel by pixel -----------------------------------------------------------------------------------------
 
-  // Bokeh draws pixels and asks nobody; patterns, probes and trotters stay so. Colours are what is interpolated: shades stay
-  // those of the data, and so do the values under the cursor.
+  // Bokeh draws pixels and offers no choice; patterns, probes and trotters stay so. Colours are interpolated, not values: shades
+  // remain those of the data, and so do the values under the cursor.
   const SMOOTHED = /^(map_\d|object|compare)$/;
   let smooth = false;
 
@@ -63,7 +63,7 @@
 
   function paint_smoothly(glyph) {
     const plain = Object.getPrototypeOf(glyph)._paint;
-    if (typeof plain !== "function") return;  // another release of Bokeh: pixels, rather than nothing
+    if (typeof plain !== "function") return;  // another release of Bokeh: draw pixels rather than nothing
     glyph._paint = function (context, ...rest) {
       const {drawImage} = context;
       context.drawImage = function (...picture) {
@@ -74,7 +74,7 @@
     };
   }
 
-  // Figures come one after the other; those that have been taught are left alone.
+  // Figures appear one after the other; those already patched are left alone.
   function draw() {
     document.querySelector('[data-act="smooth"]').setAttribute("aria-pressed", String(smooth));
     for (const {glyph, parent} of images()) {
@@ -85,13 +85,13 @@
 
   window.ptylive.smooth = () => {
     smooth = !smooth;
-    try { localStorage.setItem("ptylive.smooth", smooth ? "on" : "off"); } catch { /* then not kept */ }
+    try { localStorage.setItem("ptylive.smooth", smooth ? "on" : "off"); } catch { /* then it is not stored */ }
     draw();
   };
 
   const {fit} = window.ptylive;
   window.ptylive.fit = (figure, windows) => {
-    if (smooth) draw();  // of this figure too, which may be new
+    if (smooth) draw();  // this figure too, which may be new
     fit(figure, windows);
   };
 

@@ -19,7 +19,7 @@
     return svg;
   }
 
-  // Where the pointer is on the page, in its canvas, and in the coordinates of the picture.
+  // Position of the pointer on the page, in its canvas, and in the coordinates of the picture.
   function place(event, {canvas, figure}) {
     const box = canvas.getBoundingClientRect();
     const px = Math.min(Math.max(event.clientX - box.left, 0), box.width), py = Math.min(Math.max(event.clientY - box.top, 0), box.height);
@@ -44,7 +44,7 @@
     held = null;
   }
 
-  // Degrees from the horizontal, counter-clockwise as one sees it; a line has no direction.
+  // Degrees from the horizontal, counter-clockwise as seen on the screen; a line has no direction.
   const angle = ({from, to}) => (Math.atan2(from.y - to.y, to.x - from.x) * 180 / Math.PI + 360) % 180;
   const length = ({from, to}) => Math.hypot(to.x - from.x, to.y - from.y);
 

@@ -14,7 +14,7 @@
 
   window.ptylive.make = make;
 
-  // A field in the place of a value: Enter gives it, Escape and leaving it change nothing.
+  // A field in place of a value: Enter submits it, Escape and leaving it change nothing.
   function edit(name) {
     const cell = document.querySelector(`[data-cell="${name}"]`);
     if (cell.querySelector("input")) return;
@@ -54,7 +54,7 @@
     setTimeout(() => URL.revokeObjectURL(address), 1000);
   }
 
-  // What cannot be taken back is done at the second click, which has to come within a few seconds.
+  // Irreversible actions require a second click within a few seconds.
   function twice(button, act) {
     if (button.dataset.sure) { delete button.dataset.sure; act(); return; }
     const before = button.textContent;
@@ -63,7 +63,7 @@
     setTimeout(() => { delete button.dataset.sure; button.textContent = before; }, 4000);
   }
 
-  // The tab's title always says how things are; a viewer who looks elsewhere is told once, if the browser may.
+  // The tab's title always shows the state; a viewer of another tab gets one notification, if the browser permits it.
   let watched = "", before = null;
   painters.heard = ({title, of, live, told}) => {
     document.title = title ? `${title} · ptylive` : "ptylive";
@@ -81,7 +81,7 @@
     setTimeout(() => { button.textContent = before; }, 2400);
   }
 
-  // A line for each scan, or a card: a browser keeps which.
+  // A line for each scan, or a card: the browser stores which.
   function cards_as(shape) {
     document.body.dataset.cards = shape;
     document.querySelector('[data-act="cards"]').setAttribute("aria-pressed", String(shape === "list"));
@@ -89,7 +89,7 @@
 
   function other_cards() {
     cards_as(document.body.dataset.cards === "list" ? "grid" : "list");
-    try { localStorage.setItem("ptylive.cards", document.body.dataset.cards); } catch { /* then not kept */ }
+    try { localStorage.setItem("ptylive.cards", document.body.dataset.cards); } catch { /* then it is not stored */ }
   }
 
   const actions = {
@@ -183,7 +183,7 @@
     painters.note = text => { if (document.activeElement !== note) note.value = text; };
   });
 
-  // Links to what was exported last; the address is ours, whatever the name.
+  // Links to the most recent exports; the address is ours, whatever the name.
   painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
     make("a", {href: `./${href}`, download: name, title: name, text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`})));
 
@@ -191,7 +191,7 @@
     for (const place of document.querySelectorAll("[data-wrong]")) place.textContent = lines[place.dataset.wrong] ?? "";
   };
 
-  // What is not known of the scan, where its map would be: the button opens the field in the calibration.
+  // Missing metadata of the scan, in the place of its map: the button opens the field in the calibration.
   painters.needs = panels => panels.forEach((lacking, i) => {
     const place = document.querySelector(`#canvas-map-${i} .needs`);
     place.hidden = lacking.length === 0;
@@ -199,8 +199,8 @@
       ...lacking.map(({name, label}) => make("button", {class: "small", "data-act": "edit", "data-name": name, text: label})));
   });
 
-  // Information limit by dose, both on logarithmic axes: bars what was measured and is expected, the line what the first
-  // scan alone lets expect.
+  // Information limit against dose, both on logarithmic axes: bars for measured and expected values, a line for the prediction
+  // from the first scan alone.
   painters.dose = ({measured, predicted, expected}) => {
     const plot = document.getElementById("dose-curve"), all = [...measured, ...predicted, ...expected];
     plot.replaceChildren();
@@ -232,7 +232,7 @@
   painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
     make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
 
-  // What a run of several scans of one place found of each.
+  // Results of a run of several scans of one place, for each of them.
   function run_scans(rows) {
     document.getElementById("run-scans").replaceChildren(...rows.map(({name, text}) =>
       make("li", {}, make("b", {text: name, title: name}), make("span", {text, title: text}))));
@@ -272,7 +272,7 @@
       ...lines.map(text => make("span", {text, title: text})), of, remark, make("small", {text: noted}), buttons);
   }
 
-  // Files of other programs that this server may open; null: it was not told of a folder.
+  // Files of other programs that this server may open; null: no folder is configured.
   painters.files = found => {
     document.body.dataset.files = found ? "on" : "off";
     if (!found) return;

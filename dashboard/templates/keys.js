@@ -1,4 +1,4 @@
-// Keyboard, focus and full screen: what needs no server happens here, the rest is asked for.
+// Keyboard, focus and full screen: what needs no server happens here, the rest is requested from it.
 "use strict";
 (() => {
   const panels = () => [...document.querySelectorAll("[data-panel]")].filter(e => e.offsetParent !== null
@@ -20,10 +20,10 @@
     }
   }
 
-  // What a browser keeps: the layout of the maps, and the theme. One that keeps nothing is no reason to stop.
+  // Settings that the browser stores: the layout of the maps, and the theme. A browser that cannot store them is no error.
   const LAYOUTS = ["four", "six", "pair", "large", "one"];
   const kept = name => { try { return localStorage.getItem(`ptylive.${name}`); } catch { return null; } };
-  const keep = (name, value) => { try { localStorage.setItem(`ptylive.${name}`, value); } catch { /* then not */ } };
+  const keep = (name, value) => { try { localStorage.setItem(`ptylive.${name}`, value); } catch { /* then it is not stored */ } };
 
   function layout(name) {
     document.body.dataset.layout = name;
@@ -49,7 +49,7 @@
   function help(on) {
     document.body.dataset.help = on ? "on" : "off";
     const text = document.querySelector(".help");
-    if (on) text.focus(); else text.blur();  // arrows scroll it while it is there, and are the page's at once when it is not
+    if (on) text.focus(); else text.blur();  // arrows scroll the help while it is open, then act on the page again
   }
 
   // The nearest panel in the direction of the arrow.
@@ -89,7 +89,7 @@
       return;
     }
     if (event.ctrlKey || event.metaKey || (event.key in arrows && document.activeElement?.matches(".help"))) return;
-    if (event.altKey && event.key in arrows) {  // the point that was picked; with Shift the rectangle grows
+    if (event.altKey && event.key in arrows) {  // move the picked point; with Shift the rectangle grows
       const [dx, dy] = arrows[event.key];
       window.ptylive.ask("pick", {key: event.shiftKey ? "grow" : "move", numbers: [dy, dx]});
     } else if (event.altKey) {
@@ -104,7 +104,7 @@
     event.preventDefault();
   });
 
-  // What was chosen with the mouse gives the keyboard back to the page.
+  // A choice made with the mouse returns the keyboard focus to the page.
   function release() {
     let element = document.activeElement;
     while (element?.shadowRoot?.activeElement) element = element.shadowRoot.activeElement;

@@ -1,4 +1,4 @@
-// What was sent with a scan and is stored with it: a table of names and values, to be searched and copied. Text, never HTML.
+// Metadata sent with a scan and stored with it: a table of names and values that can be searched and copied. Text, never HTML.
 "use strict";
 (() => {
   const {painters, ask, make, clips} = window.ptylive;

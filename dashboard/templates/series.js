@@ -1,4 +1,4 @@
-// Work of many jobs: where it runs, trials of settings, batches of scans.
+// Work with many jobs: where it runs, trials of settings, batches of scans.
 // Everything that came over the network is set as text, never as HTML.
 "use strict";
 (() => {
@@ -68,7 +68,7 @@
   const history = painters.history;
   painters.history = entries => {
     shown = entries.map(({recording}) => recording);
-    count();  // what was ticked stays so on other pages of the list
+    count();  // ticks are kept on other pages of the list
     history(entries);
   };
 

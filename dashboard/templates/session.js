@@ -1,4 +1,4 @@
-// What the browser does by itself: paints texts, fits pictures to their panels, answers for what it has shown.
+// What the browser does on its own: paints texts, fits pictures to their panels, acknowledges what it has shown.
 "use strict";
 window.ptylive = (() => {
   const fields = new Map();
@@ -13,7 +13,7 @@ window.ptylive = (() => {
     }
   }
 
-  // Remarks that have nothing to do with one another: each by itself.
+  // Unrelated remarks, each on its own line.
   function tell(element, remarks) {
     element.replaceChildren(...remarks.flatMap((text, place) => {
       const remark = document.createElement("span");
@@ -23,7 +23,7 @@ window.ptylive = (() => {
   }
 
   function render(content) {
-    if (!asked) return;  // a change on its way while the page is built: it is in what ready() renders
+    if (!asked) return;  // a change that arrives while the page is built: ready() renders it
     const {texts = {}, marks = {}, styles = {}, lists = {}, clips = {}} = JSON.parse(content);
     differing("texts", texts, (key, value) => {
       for (const element of fields.get(key) ?? []) {
@@ -44,13 +44,13 @@ window.ptylive = (() => {
   // To the server: {what, …}; the number makes equal requests differ.
   function ask(what, more = {}) { if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more}); }
 
-  // The server sends the next picture only after this answer; a hidden page paints nothing and so gets nothing.
+  // The server sends the next picture only after this answer; a hidden page paints nothing and so receives nothing.
   function acknowledge(source, shown) {
     const number = source.data.number[0];
     requestAnimationFrame(() => requestAnimationFrame(() => { shown.number = number; }));
   }
 
-  // A large figure is looked at from further away: its scale bar grows.
+  // A large figure is viewed from further away: its scale bar grows.
   function letter(figure) {
     const size = figure.inner_height > 560 ? 26 : 13;
     for (const bar of figure.center.filter(item => item.type === "ScaleBar")) {
@@ -58,15 +58,15 @@ window.ptylive = (() => {
     }
   }
 
-  // Figures that have a place on the page, each with the windows that it looks through.
+  // Figures placed on the page, each with its windows.
   const placed = new Map();
 
   function fit(figure, windows) {
     placed.set(figure.id, [figure, windows]);
-    // the ranges of one window, not the figure's: between two windows it has one of each
+    // the ranges of one window, not the figure's: while switching windows it has one range of each
     const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
-    if (["inner_width", "inner_height"].some(name => figure.properties[name].is_unset)) return;  // no place on the page yet
+    if (["inner_width", "inner_height"].some(name => figure.properties[name].is_unset)) return;  // not placed on the page yet
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
     letter(figure);
@@ -77,7 +77,7 @@ window.ptylive = (() => {
     y_range.setv({start: y + half_height, end: y - half_height});
   }
 
-  // What is seen through a window has another extent.
+  // The extent of a window has changed.
   function refit(extent) {
     for (const [figure, windows] of placed.values()) {
       if (windows.some(([, , one]) => one.id === extent.id)) fit(figure, windows);
@@ -102,14 +102,14 @@ window.ptylive = (() => {
     return shade === 0 ? "–" : `${tidy((low + share * (high - low)).toPrecision(3))}${units && units !== "log" ? ` ${units}` : ""}`;
   }
 
-  // A model of the page by its name; those of what is hidden come later.
+  // A model of the page by its name; models of hidden parts are created later.
   const models = new Map();
   function named(name, document) {
     if (!models.get(name)) models.set(name, document.get_model_by_name(name));
     return models.get(name);
   }
 
-  // Where the mouse is, row before column, and what all maps say there that look through the same window; each name once.
+  // Position of the mouse, row before column, and the values there of all maps in the same window; each name once.
   function cursor(kind, event) {
     const element = document.getElementById("cursor");
     if (kind === "mouseleave") { element.textContent = ""; return; }
@@ -139,7 +139,7 @@ window.ptylive = (() => {
 
   function light(on) { document.body.dataset.theme = on ? "light" : "dark"; if (asked) window.ptylive.theme_kept?.(on); }
 
-  // Fields of Bokeh have no names for those who listen to a page; ours stand in the page around them.
+  // Bokeh's fields have no names for screen readers; ours are in the elements around them.
   function name_fields() {
     for (const slot of document.querySelectorAll("[data-label]")) {
       for (const host of slot.querySelectorAll("*")) {
@@ -159,12 +159,12 @@ window.ptylive = (() => {
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
     name_fields();
-    document.addEventListener("focusin", name_fields);  // some fields come later
+    document.addEventListener("focusin", name_fields);  // some fields are created later
     ask("ready");
     window.ptylive.as_kept?.();
   }
 
-  // The dashboard itself has gone: say so, and load the page again as soon as it answers.
+  // The dashboard itself has gone: report it, and reload the page as soon as it responds.
   function disconnected() {
     const since = new Date().toLocaleTimeString("en-GB");
     const ended = document.body.dataset.ended === "on";
@@ -181,7 +181,7 @@ window.ptylive = (() => {
     }, 1000);
   }
 
-  // A page whose first connection fails, on a machine that is busy or just starting, would stay empty for ever.
+  // If the first connection fails, on a machine that is busy or just starting, the page would stay empty for ever.
   function come_up() {
     view("session");
     light(false);

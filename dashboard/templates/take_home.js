@@ -1,4 +1,4 @@
-// What a browser takes along by itself: a picture for the clipboard, a report for the printer; and files dropped on the page.
+// What the browser does with results: a picture for the clipboard, a report for the printer; and files dropped on the page.
 "use strict";
 (() => {
   const {painters, ask, make} = window.ptylive;
@@ -12,7 +12,7 @@
     setTimeout(() => { button.textContent = before; }, 1600);
   }
 
-  // Browsers give the clipboard to pages of this machine and over https only.
+  // Browsers allow access to the clipboard only for pages of this machine and over https.
   async function copy_picture(button) {
     const panel = Number(button.closest("[data-panel]").dataset.panel);
     try {
@@ -24,7 +24,7 @@
     }
   }
 
-  // The printer of the browser makes a PDF too; the report brings a style sheet for paper.
+  // The browser can also print to PDF; the report contains a style sheet for paper.
   async function print(button) {
     const text = await (await fetch(button.dataset.href)).text();
     document.getElementById("printed")?.remove();
@@ -42,7 +42,7 @@
     }
   };
 
-  // A film is looked at before it is taken along; what the server gives out is a file to be saved, and so it is fetched.
+  // A film is viewed before it is saved; the server marks its response as a download, so the film is fetched by script.
   function show_film(address) {
     const film = document.getElementById("film"), moving = film.querySelector("img");
     URL.revokeObjectURL(moving.src);
@@ -64,8 +64,8 @@
   });
   document.addEventListener("keydown", event => { if (event.key === "Escape") show_film(); });
 
-  // Files of this machine go into the folder that the server may open from, one after the other; then the scan is opened.
-  // What is there already is not sent again. The server is asked before anything is sent: it says why in one line.
+  // Local files go into the folder from which the server may open files, one after the other; then the scan is opened.
+  // Files that exist already are not sent again. The server is asked before anything is sent: it gives any reason in one line.
   let request = null;
 
   function upload_says(text, {share = null, goes_on = false} = {}) {

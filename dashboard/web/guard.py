@@ -88,7 +88,7 @@ class GuardedApplication(BokehTornado):
         super().__init__(
             applications,
             prefix=prefix,
-            sign_sessions=True,  # else a browser could name its page itself, and send a token that unpacks to much
+            sign_sessions=True,  # otherwise a browser could choose its session, and send a token that unpacks to a lot
             secret_key=secret.hex().encode(),
             compress_response=True,
             log_function=_log_faults,
@@ -177,8 +177,8 @@ def _log_faults(handler: RequestHandler) -> None:
 
 def cookie_name(host: str) -> str:
     """Name of the cookie, one per port: browsers share cookies between the ports of a host."""
-    asked = Host.parse(host)
-    return f"ptylive_{(asked and asked.port) or 'web'}"
+    parsed = Host.parse(host)
+    return f"ptylive_{(parsed and parsed.port) or 'web'}"
 
 
 class LoginHandler(RefusalHandler):

@@ -80,8 +80,8 @@ class Hosts:
 
     def admits(self, host: str) -> bool:
         """Whether a Host header is one of ours."""
-        asked = Host.parse(host)
-        return asked is not None and (asked.is_loopback or self._allows(asked))
+        requested = Host.parse(host)
+        return requested is not None and (requested.is_loopback or self._allows(requested))
 
     def admits_origin(self, origin: str, host: str) -> bool:
         """Whether a page may access us: it came from the address it now requests, or from an allowed name.
@@ -93,13 +93,13 @@ class Hosts:
             port = parts.port
         except ValueError:
             return False
-        asked = Host.parse(host)
-        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or asked is None:
+        requested = Host.parse(host)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname or requested is None:
             return False
         usual = DEFAULT_PORTS[parts.scheme]
-        came = Host(parts.hostname, port or usual)
-        same = came == Host(asked.name, asked.port or usual)
-        return same or self._allows(came) or (port is None and self._allows(Host(parts.hostname)))
+        sender = Host(parts.hostname, port or usual)
+        same_host = sender == Host(requested.name, requested.port or usual)
+        return same_host or self._allows(sender) or (port is None and self._allows(Host(parts.hostname)))
 
     def _allows(self, host: Host) -> bool:
-        return any(one.covers(host) for one in self.allowed)
+        return any(allowed.covers(host) for allowed in self.allowed)

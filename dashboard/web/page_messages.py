@@ -92,7 +92,7 @@ OPERATED: Mapping[type[Model], Mapping[str, Check]] = MappingProxyType(
     }
 )
 """What a person operates, and the values it may be set to."""
-TOLD: Mapping[type[Model], frozenset[str]] = MappingProxyType(
+REPORTED: Mapping[type[Model], frozenset[str]] = MappingProxyType(
     {
         Plot: frozenset({"inner_width", "inner_height", "outer_width", "outer_height"}),
         TextInput: frozenset({"value_input"}),
@@ -140,7 +140,7 @@ class PageMessages:
 
     def _change(self, event: Plain) -> Plain | None:
         model, attribute, value = self._model(event.get("model")), event.get("attr"), _number(event.get("new"))
-        if _is_told(model, attribute):
+        if _is_reported(model, attribute):
             return None
         if model.name == HANDLES and attribute == "data":
             return self._handles(model, value)
@@ -165,8 +165,8 @@ class PageMessages:
         lengths = {len(column) for column in columns.values()}
         places = [*columns.get("x", []), *columns.get("y", [])]
         words = [*columns.get("key", []), *columns.get("colour", [])]
-        whole = columns.keys() == {"x", "y", "key", "colour"} and len(lengths) == 1 and max(lengths) <= MOST_HANDLES
-        if not (whole and all(map(is_finite, places)) and all(map(is_text, words))):
+        complete = columns.keys() == {"x", "y", "key", "colour"} and len(lengths) == 1 and max(lengths) <= MOST_HANDLES
+        if not (complete and all(map(is_finite, places)) and all(map(is_text, words))):
             raise Refused("handles of virtual detectors that do not exist")
         entries = [[name, list(column)] for name, column in columns.items()]
         new = {"type": "map", "entries": entries}
@@ -206,8 +206,8 @@ class PageMessages:
         return [["model", {"id": model.id}], *([name, value] for name, value in places.items())]
 
 
-def _is_told(model: Model, attribute: Any) -> bool:
-    return any(isinstance(model, kind) and attribute in names for kind, names in TOLD.items())
+def _is_reported(model: Model, attribute: Any) -> bool:
+    return any(isinstance(model, kind) and attribute in names for kind, names in REPORTED.items())
 
 
 def _columns(value: Any) -> Plain:

@@ -62,14 +62,14 @@ class Pace:
 
     def __init__(self, per_s: float = MESSAGES_PER_S, at_once: float = AT_ONCE) -> None:
         self._per_s, self._at_once = per_s, at_once
-        self._left, self._at = at_once, time.monotonic()
+        self._credit, self._credit_time = at_once, time.monotonic()
 
     def wait_s(self, cost: float = 1.0) -> float:
         """Account for ``cost`` messages, and return how long to wait before the next is read."""
         now = time.monotonic()
-        self._left = min(self._at_once, self._left + (now - self._at) * self._per_s) - cost
-        self._at = now
-        return max(0.0, -self._left / self._per_s)
+        self._credit = min(self._at_once, self._credit + (now - self._credit_time) * self._per_s) - cost
+        self._credit_time = now
+        return max(0.0, -self._credit / self._per_s)
 
 
 class Turnstile:
@@ -87,7 +87,7 @@ class Turnstile:
             self._count += 1
             entry = (0 if first else 1, self._count, asyncio.get_running_loop().create_future())
             self._waiting.append(entry)
-            self._waiting.sort(key=lambda one: one[:2])
+            self._waiting.sort(key=lambda queued: queued[:2])
             try:
                 await entry[2]
             except asyncio.CancelledError:

@@ -33,20 +33,20 @@ class RefusalHandler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
         if self._reload:
             self.set_header("Retry-After", str(RELOAD_S))
-        again = f'<meta http-equiv="refresh" content="{RELOAD_S}">' if self._reload else ""
+        refresh = f'<meta http-equiv="refresh" content="{RELOAD_S}">' if self._reload else ""
         paragraphs = "".join(f"<p>{line}</p>" for line in self._lines)
-        await self.finish(_PAGE.format(title=escape(self._title), reload=again, paragraphs=paragraphs))
+        await self.finish(_PAGE.format(title=escape(self._title), reload=refresh, paragraphs=paragraphs))
 
 
 def unknown_host(host: str) -> dict[str, Any]:
     """403: the name in the address is not one of ours."""
-    asked = escape(host[:100]) or "no name"
+    requested = escape(host[:100]) or "no name"
     name = escape(host[:100].partition(":")[0])
     return {
         "status": 403,
         "title": "This address is not allowed",
         "lines": (
-            f"The browser asked for <code>{asked}</code>, and this server does not answer to that name: "
+            f"The browser asked for <code>{requested}</code>, and this server does not answer to that name: "
             "it could be somebody else's page that points at this machine.",
             f"If it is a name of this machine, or of a proxy before it, start the server with "
             f"<code>--allow-host {name}</code>, or forward a port with "

@@ -44,7 +44,7 @@ def hidden(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
-def begun(path: Path) -> IO[bytes]:
+def open_hidden(path: Path) -> IO[bytes]:
     """Open a new file under its hidden name, replacing the remains of an earlier attempt. Raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     with suppress(FileNotFoundError):
@@ -73,7 +73,7 @@ class UploadHandler(RequestHandler):
         """Tornado's constructor."""
         self._uploads = uploads
         self._file: IO[bytes] | None = None
-        self._path, self._left, self._mine = Path(), 0, False
+        self._path, self._remaining, self._holds_slot = Path(), 0, False
 
     async def prepare(self) -> None:
         """Ask the server, whatever the method; open the file if one is about to be sent."""
@@ -85,25 +85,25 @@ class UploadHandler(RequestHandler):
             self._refuse(403, "files are accepted from the page of this dashboard only")
             return
         name, size = self.get_query_argument("name", ""), self.get_query_argument("bytes", "")
-        sent = self.request.headers.get("Content-Length", "")
-        if not size.isdecimal() or (self.request.method == "POST" and sent != size):
+        content_length = self.request.headers.get("Content-Length", "")
+        if not size.isdecimal() or (self.request.method == "POST" and content_length != size):
             self._refuse(400, f"{name or 'a file'} has no stated size: reload the page")
             return
         if self._uploads.name:
             self._refuse(409, f"{self._uploads.name} is being uploaded: wait until it has arrived")
             return
-        self._uploads.name, self._mine = name, True
+        self._uploads.name, self._holds_slot = name, True
         await self._place(name, int(size))
 
     async def _place(self, name: str, size: int) -> None:
         try:
-            told = await asyncio.wrap_future(self._uploads.ask(name, size))
-            self._path, there = Path(str(told["path"])), bool(told["there"])
-            if self.request.method == "GET" or there:
+            reply = await asyncio.wrap_future(self._uploads.ask(name, size))
+            self._path, present = Path(str(reply["path"])), bool(reply["there"])
+            if self.request.method == "GET" or present:
                 self._let_go()
-                await self.finish({"file": name, "there": there})
+                await self.finish({"file": name, "there": present})
                 return
-            self._file, self._left = begun(self._path), size
+            self._file, self._remaining = open_hidden(self._path), size
         except PtyliveError as error:
             self._refuse(409, error.line())
         except KeyError:
@@ -117,7 +117,7 @@ class UploadHandler(RequestHandler):
         """Write a part of the file; the browser waits for the disk."""
         if self._file is None:
             return
-        self._left -= len(chunk)
+        self._remaining -= len(chunk)
         try:
             await asyncio.to_thread(self._file.write, chunk)
         except OSError as error:
@@ -133,7 +133,7 @@ class UploadHandler(RequestHandler):
             return
         file, self._file = self._file, None
         try:
-            if file is None or self._left:
+            if file is None or self._remaining:
                 raise OSError(0, "it has not arrived completely")
             await asyncio.to_thread(finished, file, self._path)
         except OSError as error:
@@ -169,5 +169,5 @@ class UploadHandler(RequestHandler):
 
     def _let_go(self) -> None:
         """Allow the next upload. Called before each answer, because its recipient may ask again at once."""
-        if self._mine:
-            self._uploads.name, self._mine = "", False
+        if self._holds_slot:
+            self._uploads.name, self._holds_slot = "", False

@@ -78,22 +78,22 @@ def report(
     names = aberration_names(order)
     rates = np.stack([_chi(name, wavelength_A, k_row[lit], k_col[lit]) for name in names])
     design = np.vstack([rates, 2 * np.pi * k_row[lit], 2 * np.pi * k_col[lit], np.ones(int(lit.sum()))]).T
-    found = np.array([given.get(name, 0.0) for name in names] + [0.0, 0.0, 0.0])
+    solution = np.array([given.get(name, 0.0) for name in names] + [0.0, 0.0, 0.0])
     root = np.sqrt(weights[lit])
-    found[-1] = -np.angle((wave[lit] * np.exp(1j * (design @ found))).sum())
+    solution[-1] = -np.angle((wave[lit] * np.exp(1j * (design @ solution))).sum())
     scale = np.maximum(np.abs(design).max(axis=0), 1e-12)  # with few pixels a coefficient may have no effect at all
     for _ in range(ROUNDS):
-        residual = np.angle(wave[lit] * np.exp(1j * (design @ found)))
+        residual = np.angle(wave[lit] * np.exp(1j * (design @ solution)))
         step = np.linalg.lstsq(design / scale * root[:, None], -residual * root, rcond=1e-6)[0] / scale
-        found = found + step
-    residual = np.angle(wave[lit] * np.exp(1j * (design @ found)))
-    left = float(np.sqrt((weights[lit] * residual**2).sum() / weights[lit].sum()))
+        solution = solution + step
+    residual = np.angle(wave[lit] * np.exp(1j * (design @ solution)))
+    residual_rms = float(np.sqrt((weights[lit] * residual**2).sum() / weights[lit].sum()))
     angle = semiangle_mrad * 1e-3
     coefficients = tuple(
         Aberration(name, float(value), float(given.get(name, 0.0)), _at_rim(name, float(value), wavelength_A, angle))
-        for name, value in zip(names, found[:-3], strict=True)
+        for name, value in zip(names, solution[:-3], strict=True)
     )
-    return AberrationReport(coefficients, (float(found[-3]), float(found[-2])), left)
+    return AberrationReport(coefficients, (float(solution[-3]), float(solution[-2])), residual_rms)
 
 
 def double_overlap_transfer(frequencies_invA: DoubleArray, semiangle_invA: float) -> DoubleArray:

@@ -65,9 +65,9 @@ def _disc(reach: int) -> Array:
     return np.asarray(np.hypot(y, x) <= reach)
 
 
-def _parabola(before: DoubleArray, here: DoubleArray, after: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+def _parabola(before: DoubleArray, center: DoubleArray, after: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """Return vertex and second derivative of the parabola through three neighbours, pixels."""
-    curvature = before - 2 * here + after
+    curvature = before - 2 * center + after
     return np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature == 0, -1, curvature), 0.0), curvature
 
 
@@ -87,5 +87,5 @@ def _radial_profile(flat: DoubleArray, rows: Array, cols: Array, reach: int) -> 
 def _through_slices(phase: FloatArray, rows: Array, cols: Array, reach: int) -> DoubleArray:
     """Return the mean (n, slices) over the disc around each column, less the mean of the slice."""
     y, x = np.nonzero(_disc(reach))
-    around = phase[:, rows[:, None] + y - reach, cols[:, None] + x - reach]
-    return np.asarray((around.mean(axis=2) - phase.mean(axis=(1, 2))[:, None]).T, dtype=np.float64)
+    discs = phase[:, rows[:, None] + y - reach, cols[:, None] + x - reach]
+    return np.asarray((discs.mean(axis=2) - phase.mean(axis=(1, 2))[:, None]).T, dtype=np.float64)

@@ -34,11 +34,11 @@ def principal_components(waves: ComplexArray, most: int | None = None) -> Princi
     flat = waves.reshape(len(waves), -1).astype(np.complex128)
     mean = flat.mean(axis=0)
     left, values, right = np.linalg.svd(flat - mean, full_matrices=False)
-    kept = max(1, min(len(waves) - 1, most or len(waves)))
+    count = max(1, min(len(waves) - 1, most or len(waves)))
     total = float((values**2).sum())
     return PrincipalComponents(
         mean.reshape(waves.shape[1:]).astype(np.complex64),
-        right[:kept].reshape(-1, *waves.shape[1:]).astype(np.complex64),
-        (left * values)[:, :kept].astype(np.complex64),
-        np.asarray(values[:kept] ** 2 / total if total > 0 else np.zeros(kept)),
+        right[:count].reshape(-1, *waves.shape[1:]).astype(np.complex64),
+        (left * values)[:, :count].astype(np.complex64),
+        np.asarray(values[:count] ** 2 / total if total > 0 else np.zeros(count)),
     )

@@ -73,7 +73,7 @@ def shell_correlation(first: Array, second: Array, pixel_A: float, spacing_A: fl
     if spacing_A <= 0:
         raise MetadataError("shells need the distance between slices", "refine with total_thickness_A")
     taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape[1:]))
-    stacks = [np.stack([without_ramp(one) * taper for one in stack]) for stack in (first, second)]
+    stacks = [np.stack([without_ramp(plane) * taper for plane in stack]) for stack in (first, second)]
     q = _radius(first.shape, (spacing_A, pixel_A, pixel_A))
     return _binned(stacks[0], stacks[1], q, 1 / (min(first.shape[1:]) * pixel_A), 0.5 / pixel_A)
 
@@ -96,9 +96,9 @@ def _binned(first: DoubleArray, second: DoubleArray, q: DoubleArray, width: floa
     power = [np.bincount(ring.ravel(), (np.abs(spectrum) ** 2).ravel()) for spectrum in spectra]
     points = np.bincount(ring.ravel()).astype(np.float64)
     correlation = cross / np.sqrt(np.maximum(power[0] * power[1], 1e-300))
-    kept = slice(1, rings)
+    chosen = slice(1, rings)
     middles = np.asarray((np.arange(len(cross)) + 0.5) * width, dtype=np.float64)
-    return FourierCorrelation(middles[kept], np.asarray(correlation[kept]), points[kept])
+    return FourierCorrelation(middles[chosen], np.asarray(correlation[chosen]), points[chosen])
 
 
 def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
@@ -106,8 +106,8 @@ def without_ramp(picture: Array, where: BoolArray | None = None) -> DoubleArray:
     rows, cols = np.indices(picture.shape)
     design = np.column_stack([np.ones(picture.size), rows.ravel(), cols.ravel()])
     values = np.asarray(picture, dtype=np.float64).ravel()
-    kept = slice(None) if where is None else where.ravel()
-    ramp = design @ np.linalg.lstsq(design[kept], values[kept], rcond=None)[0]
+    chosen = slice(None) if where is None else where.ravel()
+    ramp = design @ np.linalg.lstsq(design[chosen], values[chosen], rcond=None)[0]
     return np.asarray(values - ramp).reshape(picture.shape)
 
 

@@ -63,15 +63,15 @@ def compare_half_doses(
 
     ``on_progress`` receives which half (0 or 1) is being refined, and its progress.
     """
-    where = context or TrialContext()
+    trial = context or TrialContext()
 
     def refined(number: int, half: Dataset, settings: Preset) -> RefineResult:
         return refine(
             half,
             settings,
-            start=where.start,
-            backend=where.backend,
-            threads=where.threads,
+            start=trial.start,
+            backend=trial.backend,
+            threads=trial.threads,
             on_progress=partial(on_progress, number),
         )
 
@@ -92,4 +92,4 @@ def compare_half_doses(
 
 def _phases(result: RefineResult) -> FloatArray:
     """Return the phases (slices, Y, X), rad."""
-    return np.stack([wrapped_phase(one) for one in result.object.mean(axis=0)])
+    return np.stack([wrapped_phase(transmission) for transmission in result.object.mean(axis=0)])

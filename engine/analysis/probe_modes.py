@@ -30,8 +30,8 @@ class ProbeModes:
     def of(cls, probe: ComplexArray, pixel_A: float) -> ProbeModes:
         """Analyse a probe (modes, P, P) in real space."""
         flat = probe.reshape(len(probe), -1).astype(np.complex128)
-        _, turned = np.linalg.eigh(flat @ flat.conj().T)  # ascending
-        modes = (turned[:, ::-1].conj().T @ flat).reshape(probe.shape)
+        _, eigenvectors = np.linalg.eigh(flat @ flat.conj().T)  # ascending
+        modes = (eigenvectors[:, ::-1].conj().T @ flat).reshape(probe.shape)
         intensity = np.abs(modes) ** 2
         powers = intensity.sum(axis=(1, 2))
         shares = powers / powers.sum()

@@ -36,12 +36,12 @@ def object_power(phase: FloatArray, pixel_A: float) -> RadialMean:
 def probe_intensity(probe: ComplexArray, pixel_A: float) -> RadialMean:
     """Return the intensity of all modes of a probe (modes, P, P) around its centre of mass, relative to the maximum."""
     intensity = (np.abs(probe) ** 2).sum(axis=0, dtype=np.float64)
-    at = np.arange(intensity.shape[-1])
+    pixel = np.arange(intensity.shape[-1])
     total = max(float(intensity.sum()), 1e-300)
-    middle = [(intensity.sum(axis=1 - axis) * at).sum() / total for axis in (0, 1)]
-    away = np.hypot((at - middle[0])[:, None], at - middle[1]) * pixel_A
-    found = _rings(intensity, away, pixel_A, (len(at) // 2) * pixel_A)
-    return RadialMean(found.radius, found.mean / max(float(found.mean.max()), 1e-300))
+    middle = [(intensity.sum(axis=1 - axis) * pixel).sum() / total for axis in (0, 1)]
+    distance_A = np.hypot((pixel - middle[0])[:, None], pixel - middle[1]) * pixel_A
+    profile = _rings(intensity, distance_A, pixel_A, (len(pixel) // 2) * pixel_A)
+    return RadialMean(profile.radius, profile.mean / max(float(profile.mean.max()), 1e-300))
 
 
 def _rings(values: Array, radius: Array, step: float, largest: float) -> RadialMean:

@@ -38,16 +38,20 @@ def refined_grid(positions_A: DoubleArray) -> RefinedGrid | None:
         return None
     jumps = np.flatnonzero(np.hypot(*(steps - first).T) > TURNED * length)
     columns = int(jumps[0]) + 1 if len(jumps) else 0
-    rows, left = divmod(len(positions_A), columns) if columns else (0, 0)
-    if left or rows < 2 or columns < 2 or not np.array_equal(jumps, columns * np.arange(1, rows) - 1):
+    rows, remainder = divmod(len(positions_A), columns) if columns else (0, 0)
+    if remainder or rows < 2 or columns < 2 or not np.array_equal(jumps, columns * np.arange(1, rows) - 1):
         return None
     row, column = np.divmod(np.arange(rows * columns), columns)
     model = np.stack([np.ones(rows * columns), row, column], axis=1)
     fit, *_ = np.linalg.lstsq(model, positions_A, rcond=None)
     slow, fast = fit[1], fit[2]
-    turned = np.degrees(np.arctan2(slow[1], slow[0]))
-    sheared = (np.degrees(np.arctan2(fast[1], fast[0])) - turned - 90 + 180) % 360 - 180
-    away = float(np.sqrt(((model @ fit - positions_A) ** 2).sum(axis=1).mean()))
+    rotation_deg = np.degrees(np.arctan2(slow[1], slow[0]))
+    shear_deg = (np.degrees(np.arctan2(fast[1], fast[0])) - rotation_deg - 90 + 180) % 360 - 180
+    deviation_A = float(np.sqrt(((model @ fit - positions_A) ** 2).sum(axis=1).mean()))
     return RefinedGrid(
-        (rows, columns), (float(np.hypot(*slow)), float(np.hypot(*fast))), float(turned), float(sheared), away
+        (rows, columns),
+        (float(np.hypot(*slow)), float(np.hypot(*fast))),
+        float(rotation_deg),
+        float(shear_deg),
+        deviation_A,
     )

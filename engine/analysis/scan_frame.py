@@ -65,9 +65,9 @@ class ScanFrame:
 
 def finer_by(run: StoredRun, shape: tuple[int, int], sampling_A: tuple[float, float]) -> int:
     """Return into how many pixels per axis those of a map are divided to show all detail of the object."""
-    wanted = math.ceil(max(sampling_A) / run.pixel_A - 1e-6)
+    factor = math.ceil(max(sampling_A) / run.pixel_A - 1e-6)
     most = math.isqrt(MOST_PIXELS // max(1, shape[0] * shape[1]))
-    return max(1, min(wanted, most))
+    return max(1, min(factor, most))
 
 
 def phase_on_scan(
@@ -85,8 +85,8 @@ def phase_on_scan(
     for first in range(0, len(rows), band):
         along_scan = np.stack(np.meshgrid(rows[first : first + band], cols, indexing="ij"), axis=-1)
         at = np.moveaxis((frame.place(along_scan) - np.asarray(run.origin_A)) / run.pixel_A, -1, 0)
-        for one in slices:
-            real, imaginary = (map_coordinates(part, at, order=1, mode="nearest") for part in (one.real, one.imag))
+        for plane in slices:
+            real, imaginary = (map_coordinates(part, at, order=1, mode="nearest") for part in (plane.real, plane.imag))
             total[first : first + band] += np.arctan2(imaginary, real)
     return total
 
@@ -97,8 +97,8 @@ def lit(
     """Return the map pixels (Y, X) next to a refined position; ``step_A``: diagonal of a scan step."""
     rows, cols = (middle * step for middle, step in zip(_middles(shape, 1), sampling_A, strict=True))
     places = frame.place(np.stack(np.meshgrid(rows, cols, indexing="ij"), axis=-1))
-    away = cKDTree(run.positions_A).query(places.reshape(-1, 2), distance_upper_bound=REACH * step_A)[0]
-    return np.isfinite(away).reshape(shape)
+    distance_A = cKDTree(run.positions_A).query(places.reshape(-1, 2), distance_upper_bound=REACH * step_A)[0]
+    return np.isfinite(distance_A).reshape(shape)
 
 
 def wraps(run: StoredRun) -> bool:

@@ -39,14 +39,14 @@ def depth_section(
     if np.any(np.minimum(start, end) < 0) or np.any(np.maximum(start, end) > limits + 1e-9):
         raise MetadataError(f"the line leaves the object of {limits[0]:.4g} x {limits[1]:.4g} Å", "choose it inside")
     count = int(length / pixel_A) + 1
-    along = (end - start) / length
-    across = np.array([-along[1], along[0]])
+    direction = (end - start) / length
+    across = np.array([-direction[1], direction[0]])
     lines = max(1, 2 * round(width_A / pixel_A / 2) + 1)
     offsets = (np.arange(lines) - lines // 2) * pixel_A
-    points = start + np.arange(count)[:, None] * pixel_A * along
-    where = (points[None] + offsets[:, None, None] * across) / pixel_A
+    points = start + np.arange(count)[:, None] * pixel_A * direction
+    pixels = (points[None] + offsets[:, None, None] * across) / pixel_A
     sections = [
-        map_coordinates(one.astype(np.float64), np.moveaxis(where, -1, 0), order=3, mode="nearest").mean(axis=0)
-        for one in phase
+        map_coordinates(plane.astype(np.float64), np.moveaxis(pixels, -1, 0), order=3, mode="nearest").mean(axis=0)
+        for plane in phase
     ]
     return DepthSection(np.asarray(sections, dtype=np.float32), (spacing_A, pixel_A))

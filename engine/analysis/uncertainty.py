@@ -39,10 +39,10 @@ class PhaseUncertainty:
 
 def phase_uncertainty(first: Array, second: Array, pixel_A: float) -> PhaseUncertainty:
     """Determine it from two pictures (Y, X) in rad of half the dose. Raises MetadataError if unequal or tiny."""
-    found = local_deviation(without_ramp(np.subtract(first, second, dtype=np.float64)) / 2)
+    deviation = local_deviation(without_ramp(np.subtract(first, second, dtype=np.float64)) / 2)
     tile = min(*first.shape, TILE_PX)
     limits = _limits(first, second, pixel_A, tile)
-    return PhaseUncertainty(found.data, found.window_px * pixel_A, limits, tile * pixel_A)
+    return PhaseUncertainty(deviation.data, deviation.window_px * pixel_A, limits, tile * pixel_A)
 
 
 def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArray:
@@ -52,11 +52,11 @@ def _limits(first: Array, second: Array, pixel_A: float, tile: int) -> DoubleArr
     for i, top in enumerate(starts[0]):
         for j, left in enumerate(starts[1]):
             part = slice(top, top + tile), slice(left, left + tile)
-            found = ring_correlation(first[part], second[part], pixel_A)
-            excess = np.convolve(found.correlation - found.half_bit, np.ones(RINGS) / RINGS, mode="valid")
+            rings = ring_correlation(first[part], second[part], pixel_A)
+            excess = np.convolve(rings.correlation - rings.half_bit, np.ones(RINGS) / RINGS, mode="valid")
             first_below = int(np.argmax(excess < 0)) if (excess < 0).any() else len(excess)
             if first_below > 0:
-                limits[i, j] = 1 / found.frequencies_invA[first_below - 1]
+                limits[i, j] = 1 / rings.frequencies_invA[first_below - 1]
     return limits
 
 

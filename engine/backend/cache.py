@@ -39,8 +39,8 @@ def use_persistent_cache() -> Path:
     """
     forgive()
     use_whole_vectors()
-    given = os.environ.get("NUMBA_CACHE_DIR")
-    folder = Path(given) if given else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()
+    configured = os.environ.get("NUMBA_CACHE_DIR")
+    folder = Path(configured) if configured else Path(platformdirs.user_cache_dir("ptylive")) / "numba" / source_hash()
     if not _takes_files(folder):
         folder = _temporary(folder)
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
@@ -64,8 +64,8 @@ def _temporary(instead_of: Path) -> Path:
     try:
         folder = Path(tempfile.gettempdir()) / f"ptylive-compiled-{os.geteuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022:
+        status = folder.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022:
             inside = folder / source_hash()
             if _takes_files(inside):
                 return inside

@@ -43,17 +43,17 @@ class ArrayDevice:
     release: Callable[[], None] = lambda: None
     """Returns memory of deleted arrays to other users, including other processes."""
 
-    def check_room(self, needed_bytes: float, what: str) -> None:
-        """Raise NoRoom if ``what`` would take more memory than there is."""
+    def check_room(self, needed_bytes: float, items: str) -> None:
+        """Raise NoRoom if ``items`` would take more memory than there is."""
         free = SHARE * self.free_bytes()
         if needed_bytes > free:
-            raise NoRoom(f"{what} need {needed_bytes / 1e9:.3g} GB of its memory, {free / 1e9:.3g} GB are to be had")
+            raise NoRoom(f"{items} need {needed_bytes / 1e9:.3g} GB of its memory, {free / 1e9:.3g} GB are to be had")
 
-    def portion(self, bytes_each: float, what: str) -> int:
+    def portion(self, bytes_each: float, items: str) -> int:
         """Return how many items of this size are processed at a time. Raises NoRoom if not even one fits."""
         room = min(float(WORK_BYTES), WORK_SHARE * self.free_bytes())
         if bytes_each > room:
-            self.check_room(bytes_each, what)
+            self.check_room(bytes_each, items)
         return max(1, int(room // max(bytes_each, 1.0)))
 
     def to_host(self, array: Any) -> Array:

@@ -17,10 +17,10 @@ CACHING = "numba.core.caching"
 
 def forgive() -> None:
     """Make numba work without files that it cannot write or read."""
-    change_at_import(CACHING, _change)
+    change_at_import(CACHING, _make_forgiving)
 
 
-def _change(caching: ModuleType) -> None:
+def _make_forgiving(caching: ModuleType) -> None:
     """Let the class that writes and reads a function's files continue after an error."""
     files = caching.IndexDataCacheFile
     save, load = files.save, files.load

@@ -20,14 +20,14 @@ NAMED = ("avx512f", "avx512bf16", "avx2", "avx", "fma", "f16c", "sse4.2", "neon"
 
 def features() -> list[str]:
     """Return the vector instructions available to the compiler here, by LLVM's names."""
-    known = llvm.get_host_cpu_features()
-    return [name for name in NAMED if known.get(name)]
+    available = llvm.get_host_cpu_features()
+    return [name for name in NAMED if available.get(name)]
 
 
 def lanes() -> int:
     """Return the number of single-precision values in the widest vectors."""
-    known = features()
-    return 16 if "avx512f" in known else 8 if "avx" in known else 4
+    available = features()
+    return 16 if "avx512f" in available else 8 if "avx" in available else 4
 
 
 @intrinsic
@@ -38,10 +38,10 @@ def _multiply_add_rounds(_context: Any, rounds: Any, factor: Any, term: Any) -> 
         kind = ir.VectorType(ir.FloatType(), lanes())
 
         def vector(value: Any) -> Any:
-            made = ir.Constant(kind, ir.Undefined)
+            filled = ir.Constant(kind, ir.Undefined)
             for lane in range(kind.count):
-                made = builder.insert_element(made, value, ir.Constant(ir.IntType(32), lane))
-            return made
+                filled = builder.insert_element(filled, value, ir.Constant(ir.IntType(32), lane))
+            return filled
 
         by, plus = vector(arguments[1]), vector(arguments[2])
         chains = [cgutils.alloca_once_value(builder, plus) for _ in range(CHAINS)]

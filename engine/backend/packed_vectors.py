@@ -22,18 +22,18 @@ def pack(vector, numbers, scales):
     """Fill numbers (n,) int16 and scales (n / BLOCK, rounded up) float32 from a vector (n,) float32."""
     for block in range(scales.size):
         part = vector[block * BLOCK : (block + 1) * BLOCK]
-        into = numbers[block * BLOCK : (block + 1) * BLOCK]
+        target = numbers[block * BLOCK : (block + 1) * BLOCK]
         largest = np.float32(0.0)
         for k in range(part.size):
             largest = max(largest, abs(part[k]))
         if largest <= NOTHING:
             scales[block] = np.float32(0.0)
-            into[:] = 0
+            target[:] = 0
             continue
         scales[block] = largest / np.float32(LARGEST)
         factor = np.float32(LARGEST) / largest
         for k in range(part.size):
-            into[k] = np.int16(np.rint(part[k] * factor))
+            target[k] = np.int16(np.rint(part[k] * factor))
 
 
 @nb.jit(**FAST)
@@ -41,10 +41,10 @@ def unpack(numbers, scales, vector):
     """Fill the vector (n,) float32 represented by numbers and scales."""
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
-        into = vector[block * BLOCK : (block + 1) * BLOCK]
+        target = vector[block * BLOCK : (block + 1) * BLOCK]
         scale = scales[block]
         for k in range(part.size):
-            into[k] = scale * np.float32(part[k])
+            target[k] = scale * np.float32(part[k])
 
 
 @nb.jit(**FAST)
@@ -53,10 +53,10 @@ def product(numbers, scales, vector):
     total = 0.0
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
-        other = vector[block * BLOCK : (block + 1) * BLOCK]
+        segment = vector[block * BLOCK : (block + 1) * BLOCK]
         sums = np.float32(0.0)
         for k in range(part.size):
-            sums += np.float32(part[k]) * other[k]
+            sums += np.float32(part[k]) * segment[k]
         total += np.float64(scales[block]) * np.float64(sums)
     return total
 
@@ -67,10 +67,10 @@ def product_of_packed(numbers, scales, other_numbers, other_scales):
     total = 0.0
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
-        other = other_numbers[block * BLOCK : (block + 1) * BLOCK]
+        other_part = other_numbers[block * BLOCK : (block + 1) * BLOCK]
         sums = np.float32(0.0)
         for k in range(part.size):
-            sums += np.float32(part[k]) * np.float32(other[k])
+            sums += np.float32(part[k]) * np.float32(other_part[k])
         total += np.float64(scales[block]) * np.float64(other_scales[block]) * np.float64(sums)
     return total
 
@@ -80,7 +80,7 @@ def add_scaled(vector, factor, numbers, scales):
     """Vector (n,) float32 += factor * a packed vector."""
     for block in range(scales.size):
         part = numbers[block * BLOCK : (block + 1) * BLOCK]
-        into = vector[block * BLOCK : (block + 1) * BLOCK]
+        target = vector[block * BLOCK : (block + 1) * BLOCK]
         by = np.float32(factor * scales[block])
         for k in range(part.size):
-            into[k] += by * np.float32(part[k])
+            target[k] += by * np.float32(part[k])

@@ -102,9 +102,9 @@ class Code:
     def everywhere(self, scalar: Any) -> Any:
         """Return a vector filled with one number."""
         undefined, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        one = self.builder.insert_element(undefined, scalar, first)
+        single = self.builder.insert_element(undefined, scalar, first)
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, undefined, mask)
+        return self.builder.shuffle_vector(single, undefined, mask)
 
     def constant(self, value: float) -> Any:
         """Return a vector filled with one constant."""
@@ -117,8 +117,8 @@ class Code:
 
     def minus(self, a: Number, b: Number) -> Number:
         """Return the difference."""
-        take = self.builder.fsub
-        return Number(take(a.re, b.re, flags=FLAGS), take(a.im, b.im, flags=FLAGS))
+        subtract = self.builder.fsub
+        return Number(subtract(a.re, b.re, flags=FLAGS), subtract(a.im, b.im, flags=FLAGS))
 
     def scaled(self, a: Number, factor: Any) -> Number:
         """Return the product with a real vector."""
@@ -127,8 +127,8 @@ class Code:
 
     def times(self, a: Number, b: Number) -> Number:
         """Return the complex product."""
-        mul, add, take = self.builder.fmul, self.builder.fadd, self.builder.fsub
-        re = take(mul(a.re, b.re, flags=FLAGS), mul(a.im, b.im, flags=FLAGS), flags=FLAGS)
+        mul, add, subtract = self.builder.fmul, self.builder.fadd, self.builder.fsub
+        re = subtract(mul(a.re, b.re, flags=FLAGS), mul(a.im, b.im, flags=FLAGS), flags=FLAGS)
         return Number(re, add(mul(a.re, b.im, flags=FLAGS), mul(a.im, b.re, flags=FLAGS), flags=FLAGS))
 
     def turned(self, a: Number, eighths: int) -> Number:
@@ -136,9 +136,9 @@ class Code:
         eighths %= 8
         if eighths % 2:
             c = self.constant(math.sqrt(0.5))
-            add, take = self.builder.fadd, self.builder.fsub
-            both = Number(take(a.re, a.im, flags=FLAGS), add(a.re, a.im, flags=FLAGS))
-            return self.turned(self.scaled(both, c), eighths - 1)
+            add, subtract = self.builder.fadd, self.builder.fsub
+            rotated = Number(subtract(a.re, a.im, flags=FLAGS), add(a.re, a.im, flags=FLAGS))
+            return self.turned(self.scaled(rotated, c), eighths - 1)
         if eighths == 0:
             return a
         negated = self.builder.fneg
@@ -174,10 +174,10 @@ def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
 
 def _three(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
     a, b, c = x
-    both, apart = code.plus(b, c), code.turned(code.minus(b, c), 2)
-    middle = code.minus(a, code.scaled(both, code.constant(0.5)))
-    aside = code.scaled(apart, code.constant(sign * math.sqrt(3) / 2))
-    return [code.plus(a, both), code.plus(middle, aside), code.minus(middle, aside)]
+    total, difference = code.plus(b, c), code.turned(code.minus(b, c), 2)
+    middle = code.minus(a, code.scaled(total, code.constant(0.5)))
+    aside = code.scaled(difference, code.constant(sign * math.sqrt(3) / 2))
+    return [code.plus(a, total), code.plus(middle, aside), code.minus(middle, aside)]
 
 
 class Pass(NamedTuple):
@@ -217,7 +217,7 @@ _table_numbers = numbers()
 
 def emit_pass(
     code: Code,
-    one: Pass,
+    fft_pass: Pass,
     source: Strip,
     target: Strip,
     factor: Factor | None = None,
@@ -227,42 +227,42 @@ def emit_pass(
 
     places: location of each row in the source of a first pass, if rows are not consecutive.
     """
-    radix, count = one.radix, one.groups
-    lying = (
+    radix, count = fft_pass.radix, fft_pass.groups
+    row_places = (
         None
         if places is None
         else _row_table(code, [places[p + k * count] for p in range(count) for k in range(radix)])
     )
-    table = _twiddle_table(code, one.twiddles()) if count > 1 else None
+    table = _twiddle_table(code, fft_pass.twiddles()) if count > 1 else None
     with code.loop(count) as outer:
         factors = [_twiddle(code, table, outer.index, k, radix) for k in range(1, radix)] if table is not None else []
-        with code.loop(one.done) as inner:
+        with code.loop(fft_pass.done) as inner:
             row = code.sum(code.product(inner.index, radix * count), outer.index)
             for column in range(0, code.columns, code.lanes):
-                if lying is None:
+                if row_places is None:
                     legs = [_read(code, source, factor, row, k * count, column) for k in range(radix)]
                 else:
                     first = code.product(outer.index, radix)
-                    at = [code.builder.load(code.at(lying, code.sum(first, code.whole(k)))) for k in range(radix)]
+                    at = [code.builder.load(code.at(row_places, code.sum(first, code.whole(k)))) for k in range(radix)]
                     legs = [_read(code, source, factor, place, 0, column) for place in at]
-                for k, value in enumerate(butterfly(code, legs, one.sign)):
+                for k, value in enumerate(butterfly(code, legs, fft_pass.sign)):
                     result = code.times(value, factors[k - 1]) if factors and k else value
                     _write(code, result, target, row, k * count, column)
 
 
 def emit_last_pass(
-    code: Code, one: Pass, order: Sequence[int], source: Strip, target: Strip, *, add: bool = False
+    code: Code, fft_pass: Pass, order: Sequence[int], source: Strip, target: Strip, *, add: bool = False
 ) -> None:
     """Transform rows of the source into ordered rows (:func:`rows_in_order`) of another strip, or add them to it."""
-    begins = _row_table(code, order[: one.done])
-    with code.loop(one.done) as loop:
+    begins = _row_table(code, order[: fft_pass.done])
+    with code.loop(fft_pass.done) as loop:
         row = code.builder.load(code.at(begins, loop.index))
         for column in range(0, code.columns, code.lanes):
-            legs = [_read(code, source, None, row, k, column) for k in range(one.radix)]
-            for k, value in enumerate(butterfly(code, legs, one.sign)):
-                before = _read(code, target, None, loop.index, k * one.done, column) if add else None
-                result = value if before is None else code.plus(before, value)
-                _write(code, result, target, loop.index, k * one.done, column)
+            legs = [_read(code, source, None, row, k, column) for k in range(fft_pass.radix)]
+            for k, value in enumerate(butterfly(code, legs, fft_pass.sign)):
+                present = _read(code, target, None, loop.index, k * fft_pass.done, column) if add else None
+                result = value if present is None else code.plus(present, value)
+                _write(code, result, target, loop.index, k * fft_pass.done, column)
 
 
 def _place(code: Code, strip: Strip, row: Any, further: int, column: int) -> Any:
@@ -286,13 +286,16 @@ def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: i
     value = Number(code.load(source.re, at), code.load(source.im, at))
     if factor is None:
         return value
-    here, legs = code.sum(code.builder.mul(row, factor.pitch), code.whole(column)), code.product(factor.pitch, further)
-    re = code.load(code.at(factor.re, here), legs)
+    position, legs = (
+        code.sum(code.builder.mul(row, factor.pitch), code.whole(column)),
+        code.product(factor.pitch, further),
+    )
+    re = code.load(code.at(factor.re, position), legs)
     if factor.im is None:
         return code.scaled(value, re)
     sign = code.everywhere(factor.conjugate)
     return code.times(
-        value, Number(re, code.builder.fmul(code.load(code.at(factor.im, here), legs), sign, flags=FLAGS))
+        value, Number(re, code.builder.fmul(code.load(code.at(factor.im, position), legs), sign, flags=FLAGS))
     )
 
 
@@ -307,10 +310,10 @@ def _row_table(code: Code, rows: Sequence[int]) -> Any:
 
 def _constants(code: Code, kind: Any, values: Sequence[float]) -> Any:
     row = ir.ArrayType(kind, len(values))
-    made = cgutils.add_global_variable(code.builder.module, row, f".constants.{next(_table_numbers)}")
-    made.linkage, made.global_constant = "internal", True
-    made.initializer = ir.Constant(row, values)
-    return code.builder.bitcast(made, kind.as_pointer())
+    table = cgutils.add_global_variable(code.builder.module, row, f".constants.{next(_table_numbers)}")
+    table.linkage, table.global_constant = "internal", True
+    table.initializer = ir.Constant(row, values)
+    return code.builder.bitcast(table, kind.as_pointer())
 
 
 def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
@@ -322,12 +325,12 @@ def _twiddle(code: Code, table: Any, p: Any, k: int, radix: int) -> Number:
 def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, target: Any, target_pitch: int) -> None:
     """target[c target_pitch + r] = source[order[r] pitch + c] for rows of a strip's columns."""
     n = code.lanes
-    begins, within = _row_table(code, order[::n]), [row - order[0] for row in order[:n]]
-    if any(order[first + r] - order[first] != within[r] for first in range(0, len(order), n) for r in range(n)):
+    begins, row_offsets = _row_table(code, order[::n]), [row - order[0] for row in order[:n]]
+    if any(order[first + r] - order[first] != row_offsets[r] for first in range(0, len(order), n) for r in range(n)):
         raise ValueError(f"rows of a block lie otherwise than those of the first: {order}")
     with code.loop(len(order) // n) as loop:
         start = code.product(code.builder.load(code.at(begins, loop.index)), pitch)
-        rows = [code.sum(start, code.whole(row * pitch)) for row in within]
+        rows = [code.sum(start, code.whole(row * pitch)) for row in row_offsets]
         _transpose(code, source, rows, target, code.product(loop.index, n), target_pitch)
 
 
@@ -335,11 +338,12 @@ def emit_chosen_rows_transposed(
     code: Code, rows: Sequence[int], blocks: Any, source: Any, pitch: int, target: Any, target_pitch: int
 ) -> None:
     """Transpose like :func:`emit_transpose`, for arbitrary rows: the first ``blocks`` times the length of a vector."""
-    n, lying = code.lanes, _row_table(code, rows)
+    n, row_places = code.lanes, _row_table(code, rows)
     with code.loop(blocks) as loop:
         begin = code.product(loop.index, n)
         begins = [
-            code.product(code.builder.load(code.at(lying, code.sum(begin, code.whole(k)))), pitch) for k in range(n)
+            code.product(code.builder.load(code.at(row_places, code.sum(begin, code.whole(k)))), pitch)
+            for k in range(n)
         ]
         _transpose(code, source, begins, target, begin, target_pitch)
 
@@ -359,29 +363,29 @@ def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin:
 
 def _parts_of_rows(code: Code, source: Any, rows: Sequence[Any], column: int, part: int) -> Any:
     """Return a vector of the same ``part`` numbers of some rows."""
-    n, short, places = code.lanes, ir.VectorType(code.real, part), ir.VectorType(ir.IntType(32), code.lanes)
-    everywhere, undefined = ir.Constant(places, [k % part for k in range(n)]), ir.Constant(short, ir.Undefined)
-    whole = ir.Constant(code.vector, ir.Undefined)
+    n, part_type, places = code.lanes, ir.VectorType(code.real, part), ir.VectorType(ir.IntType(32), code.lanes)
+    everywhere, undefined = ir.Constant(places, [k % part for k in range(n)]), ir.Constant(part_type, ir.Undefined)
+    vector = ir.Constant(code.vector, ir.Undefined)
     for place, row in enumerate(rows):
         address = code.at(source, code.sum(row, code.whole(column)))
-        read = code.builder.load(code.builder.bitcast(address, short.as_pointer()))
+        read = code.builder.load(code.builder.bitcast(address, part_type.as_pointer()))
         read.align = code.dtype.itemsize
         wide = code.builder.shuffle_vector(read, undefined, everywhere)
-        taken = ir.Constant(places, [n + k if k // part == place else k for k in range(n)])
-        whole = code.builder.shuffle_vector(whole, wide, taken)
-    return whole
+        mask = ir.Constant(places, [n + k if k // part == place else k for k in range(n)])
+        vector = code.builder.shuffle_vector(vector, wide, mask)
+    return vector
 
 
 def _transposed_parts(code: Code, rows: Sequence[Any]) -> list[Any]:
     """Transpose vectors within each part (as many as a part has numbers), exchanging off-diagonal blocks of 1, 2 …"""
-    n, swapped, distance = code.lanes, list(rows), 1
+    n, vectors, distance = code.lanes, list(rows), 1
     while distance < len(rows):
         low = [k if not k & distance else n + k - distance for k in range(n)]
         high = [k + distance if not k & distance else n + k for k in range(n)]
-        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), taken) for taken in (low, high)]
+        masks = [ir.Constant(ir.VectorType(ir.IntType(32), n), lanes) for lanes in (low, high)]
         for i in (i for i in range(len(rows)) if not i & distance):
-            first, second = swapped[i], swapped[i + distance]
-            swapped[i] = code.builder.shuffle_vector(first, second, masks[0])
-            swapped[i + distance] = code.builder.shuffle_vector(first, second, masks[1])
+            first, second = vectors[i], vectors[i + distance]
+            vectors[i] = code.builder.shuffle_vector(first, second, masks[0])
+            vectors[i + distance] = code.builder.shuffle_vector(first, second, masks[1])
         distance *= 2
-    return swapped
+    return vectors

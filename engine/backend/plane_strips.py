@@ -35,8 +35,8 @@ def emit_first_passes(
 ) -> None:
     """Emit all passes but the last one; the first one reads the source."""
     emit_pass(code, passes[0], source, strip, factor)
-    for one in passes[1:-1]:
-        emit_pass(code, one, strip, strip)
+    for fft_pass in passes[1:-1]:
+        emit_pass(code, fft_pass, strip, strip)
 
 
 def scratch(code: Code, size: int) -> Strip:
@@ -55,12 +55,20 @@ class Filter:
     Along the other axis only the strips whose frequencies A transmits are processed.
     """
 
-    def __init__(self, code: Code, there: list[Pass], back: list[Pass], pitch: int, turn: int) -> None:
+    def __init__(
+        self, code: Code, forward_passes: list[Pass], inverse_passes: list[Pass], pitch: int, turn: int
+    ) -> None:
         """Take passes of both directions, the pitch of planes, and the cyclic shift of the factor's columns."""
-        self.code, self.there, self.back, self.pitch, self.turn = code, there, back, pitch, turn
-        self.size = there[0].size
-        self.order = rows_in_order([one.radix for one in there])
-        self.strip, self.other = scratch(code, self.size), scratch(code, self.size)
+        self.code, self.forward_passes, self.inverse_passes, self.pitch, self.turn = (
+            code,
+            forward_passes,
+            inverse_passes,
+            pitch,
+            turn,
+        )
+        self.size = forward_passes[0].size
+        self.order = rows_in_order([fft_pass.radix for fft_pass in forward_passes])
+        self.strip, self.second_strip = scratch(code, self.size), scratch(code, self.size)
 
     def real(self, plane: Any) -> Factor:
         """Return a real plane as a factor."""
@@ -74,31 +82,35 @@ class Filter:
         turned = [self.order[(place - self.turn) % self.size] for place in range(self.size)]
         with code.loop(self.size // columns) as loop:
             first = code.product(loop.index, columns)
-            here = None if factor is None else moved(code, factor, first)
-            emit_first_passes(code, self.there, columns_of(code, (x.re, x.im), first, x.pitch), self.strip, here)
-            emit_pass(code, self.there[-1], self.strip, self.strip)
+            shifted_factor = None if factor is None else moved(code, factor, first)
+            emit_first_passes(
+                code, self.forward_passes, columns_of(code, (x.re, x.im), first, x.pitch), self.strip, shifted_factor
+            )
+            emit_pass(code, self.forward_passes[-1], self.strip, self.strip)
             begin, blocks = code.product(first, self.pitch), code.product(strips, columns // code.lanes)
             for source, target in zip(self.strip[:2], t, strict=True):
-                to = code.at(target, begin)
-                emit_chosen_rows_transposed(code, turned, blocks, source, self.strip.pitch, to, self.pitch)
+                address = code.at(target, begin)
+                emit_chosen_rows_transposed(code, turned, blocks, source, self.strip.pitch, address, self.pitch)
         with code.loop(strips) as loop:
             first = code.product(loop.index, columns)
-            emit_first_passes(code, self.there, columns_of(code, t, first, self.pitch), self.strip)
-            emit_last_pass(code, self.there[-1], self.order, self.strip, self.other)
-            emit_first_passes(code, self.back, self.other, self.other, moved(code, band[0], first))
-            emit_pass(code, self.back[-1], self.other, self.other)
+            emit_first_passes(code, self.forward_passes, columns_of(code, t, first, self.pitch), self.strip)
+            emit_last_pass(code, self.forward_passes[-1], self.order, self.strip, self.second_strip)
+            emit_first_passes(
+                code, self.inverse_passes, self.second_strip, self.second_strip, moved(code, band[0], first)
+            )
+            emit_pass(code, self.inverse_passes[-1], self.second_strip, self.second_strip)
             begin = code.product(first, self.pitch)
-            for source, target in zip(self.other[:2], u, strict=True):
-                emit_transpose(code, self.order, source, self.other.pitch, code.at(target, begin), self.pitch)
+            for source, target in zip(self.second_strip[:2], u, strict=True):
+                emit_transpose(code, self.order, source, self.second_strip.pitch, code.at(target, begin), self.pitch)
         self._clear(u, code.product(strips, columns))
         with code.loop(self.size // columns) as loop:
             first = code.product(loop.index, columns)
             places = [(row + self.turn) % self.size for row in range(self.size)]
-            emit_pass(code, self.back[0], columns_of(code, u, first, self.pitch), self.strip, None, places)
-            for one in self.back[1:-1]:
-                emit_pass(code, one, self.strip, self.strip)
+            emit_pass(code, self.inverse_passes[0], columns_of(code, u, first, self.pitch), self.strip, None, places)
+            for fft_pass in self.inverse_passes[1:-1]:
+                emit_pass(code, fft_pass, self.strip, self.strip)
             out = columns_of(code, (y.re, y.im), first, y.pitch)
-            emit_last_pass(code, self.back[-1], self.order, self.strip, out, add=add)
+            emit_last_pass(code, self.inverse_passes[-1], self.order, self.strip, out, add=add)
 
     def _clear(self, planes: tuple[Any, Any], first: Any) -> None:
         """Clear the rows from ``first`` on."""

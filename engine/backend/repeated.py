@@ -40,17 +40,17 @@ class Repeated:
     def __init__(self, record: Recorder | None) -> None:
         """``record``: None if nothing can be recorded; steps are then called directly."""
         self._record = record
-        self._known: dict[Hashable, Step | None] = {}
+        self._steps: dict[Hashable, Step | None] = {}
         """The value is None after a single call."""
 
     def __call__(self, key: Hashable, step: Step, *arrays: Any) -> tuple[Any, ...]:
         """Apply ``step`` to the arrays. Steps of one key must be identical except for the arrays' values."""
         if self._record is None or sum(array.nbytes for array in arrays) > MOST_BYTES:
             return step(*arrays)
-        if key not in self._known:  # the first call compiles, plans, and allocates permanent memory
+        if key not in self._steps:  # the first call compiles, plans, and allocates permanent memory
             self._keep(key, None)
             return step(*arrays)
-        repeat = self._known.pop(key)
+        repeat = self._steps.pop(key)
         if repeat is None:
             try:
                 repeat = self._record(step, arrays)
@@ -62,6 +62,6 @@ class Repeated:
         return repeat(*arrays)
 
     def _keep(self, key: Hashable, step: Step | None) -> None:
-        self._known[key] = step
-        while len(self._known) > KEPT:
-            del self._known[next(iter(self._known))]
+        self._steps[key] = step
+        while len(self._steps) > KEPT:
+            del self._steps[next(iter(self._steps))]

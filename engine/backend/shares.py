@@ -22,23 +22,23 @@ class _LinearAlgebra:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limits: list[int] = []
-        self._before: list[tuple[LibController, int]] = []
+        self._previous_counts: list[tuple[LibController, int]] = []
 
     def begin(self, threads: int) -> None:
         with self._lock:
             if not self._limits:
                 found = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [(library, count) for library in found if (count := library.get_num_threads())]
+                self._previous_counts = [(library, count) for library in found if (count := library.get_num_threads())]
             self._limits.append(threads)
-            self._set()
+            self._apply_limits()
 
     def end(self, threads: int) -> None:
         with self._lock:
             self._limits.remove(threads)
-            self._set()
+            self._apply_limits()
 
-    def _set(self) -> None:
-        for library, before in self._before:
+    def _apply_limits(self) -> None:
+        for library, before in self._previous_counts:
             library.set_num_threads(min([before, *self._limits]))
 
 

@@ -8,10 +8,10 @@ import numba
 
 def features() -> dict[str, bool]:
     """Return vector instructions by LLVM's names, of this CPU or of the one that numba is set to compile for."""
-    told = numba.config.CPU_FEATURES
-    if told is None:
+    configured = numba.config.CPU_FEATURES
+    if configured is None:
         return dict(llvm.get_host_cpu_features())
-    return {each[1:]: each[0] == "+" for each in told.split(",") if each[:1] in ("+", "-")}
+    return {each[1:]: each[0] == "+" for each in configured.split(",") if each[:1] in ("+", "-")}
 
 
 def lanes() -> int:

@@ -21,15 +21,15 @@ def use_whole_vectors() -> None:
 
     Call before anything is compiled: a process keeps the setting it started with.
     """
-    change_at_import(CODE, _change)
+    change_at_import(CODE, _extend_features)
 
 
-def _change(code: ModuleType) -> None:
+def _extend_features(code: ModuleType) -> None:
     """Extend the features that numba reports to LLVM for this CPU."""
-    ask = code.get_host_cpu_features
+    host_features = code.get_host_cpu_features
 
     def features() -> str:
-        found = str(ask())
-        return f"{found},{HALVES}" if WIDE in found.split(",") else found
+        names = str(host_features())
+        return f"{names},{HALVES}" if WIDE in names.split(",") else names
 
     code.get_host_cpu_features = features  # type: ignore[attr-defined]

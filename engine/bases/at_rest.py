@@ -47,10 +47,10 @@ class AtRest:
         """Make the operators for the masks of a basis; ``radius_px`` of the disc."""
         gram = basis.flat.astype(float) @ basis.flat.T.astype(float)
         values, vectors = np.linalg.eigh(gram)
-        kept = values > RANK_TOLERANCE * values.max()
-        root = np.sqrt(np.where(kept, values, 1.0))
-        whiten = (vectors * np.where(kept, 1.0 / root, 0.0)) @ vectors.T
-        colour = (vectors * np.where(kept, root, 0.0)) @ vectors.T
+        usable = values > RANK_TOLERANCE * values.max()
+        root = np.sqrt(np.where(usable, values, 1.0))
+        whiten = (vectors * np.where(usable, 1.0 / root, 0.0)) @ vectors.T
+        colour = (vectors * np.where(usable, root, 0.0)) @ vectors.T
         masks = np.tensordot(whiten, basis.masks.astype(float), axes=1).astype(np.float32)
         number = next(nodes for most, nodes in NODES if reach_px <= most * radius_px)
         nodes = reach_px * np.cos(np.pi * (np.arange(number) + 0.5) / number)
@@ -59,9 +59,9 @@ class AtRest:
         for n, place in enumerate((row, col) for row in nodes for col in nodes):
             displaced = moved(masks, np.tile(np.negative(place), (len(masks), 1)), round_the_edge=True)
             overlap[n] = flat @ displaced.reshape(len(masks), -1).T
-        back, one = np.empty_like(overlap), np.eye(len(masks))
-        for n, at in enumerate(overlap):
-            back[n] = np.linalg.solve(at.T @ at + RIDGE * one, at.T + RIDGE * one)
+        back, identity = np.empty_like(overlap), np.eye(len(masks))
+        for n, operator in enumerate(overlap):
+            back[n] = np.linalg.solve(operator.T @ operator + RIDGE * identity, operator.T + RIDGE * identity)
         return cls(reach_px, nodes, overlap, back, whiten, colour)
 
     def coefficients(self, seen: Array, displacement_px: DoubleArray) -> DoubleArray:
@@ -70,10 +70,10 @@ class AtRest:
         mean = self._mean(white, displacement_px)
         out = np.empty_like(white)
         for start in range(0, len(white), CHUNK):
-            own = slice(start, start + CHUNK)
-            terms = self._terms(displacement_px[own])
-            deviation = white[own] - terms @ (self.overlap @ mean)
-            out[own] = mean + self._applied(self.back, terms, deviation)
+            part = slice(start, start + CHUNK)
+            terms = self._terms(displacement_px[part])
+            deviation = white[part] - terms @ (self.overlap @ mean)
+            out[part] = mean + self._applied(self.back, terms, deviation)
         return out @ self.colour
 
     def _mean(self, white: DoubleArray, displacement_px: DoubleArray) -> DoubleArray:
@@ -81,27 +81,29 @@ class AtRest:
         cell = np.rint((displacement_px / max(self.reach_px, 1e-9) + 1) * (CELLS - 1) / 2).astype(int)
         number = (cell.clip(0, CELLS - 1) @ [CELLS, 1]).astype(int)
         count = np.bincount(number, minlength=CELLS**2)
-        there = np.flatnonzero(count)
+        occupied = np.flatnonzero(count)
         order = np.argsort(number, kind="stable")
-        first = np.concatenate([[0], np.cumsum(count[there])[:-1]])
-        means = np.add.reduceat(white[order], first, axis=0) / count[there, None]
-        places = np.add.reduceat(displacement_px[order], first, axis=0) / count[there, None]
-        at = np.tensordot(self._terms(places), self.overlap, axes=1)
-        weight = count[there, None, None] / len(white)
-        normal = (weight * at.transpose(0, 2, 1) @ at).sum(axis=0) + RIDGE_OF_MEAN * np.eye(white.shape[1])
-        right = (weight[..., 0] * np.einsum("cjn,cj->cn", at, means)).sum(axis=0) + RIDGE_OF_MEAN * white.mean(axis=0)
+        first = np.concatenate([[0], np.cumsum(count[occupied])[:-1]])
+        means = np.add.reduceat(white[order], first, axis=0) / count[occupied, None]
+        places = np.add.reduceat(displacement_px[order], first, axis=0) / count[occupied, None]
+        operator = np.tensordot(self._terms(places), self.overlap, axes=1)
+        weight = count[occupied, None, None] / len(white)
+        normal = (weight * operator.transpose(0, 2, 1) @ operator).sum(axis=0) + RIDGE_OF_MEAN * np.eye(white.shape[1])
+        right = (weight[..., 0] * np.einsum("cjn,cj->cn", operator, means)).sum(axis=0) + RIDGE_OF_MEAN * white.mean(
+            axis=0
+        )
         return np.asarray(np.linalg.solve(normal, right))
 
     def _terms(self, displacement_px: DoubleArray) -> DoubleArray:
         """Return the weight (n, nodes^2) of each node: Lagrange polynomials along both axes."""
-        along = [self._lagrange(axis) for axis in displacement_px.T]
-        return np.asarray(np.einsum("na,nb->nab", *along).reshape(len(displacement_px), -1))
+        weights = [self._lagrange(axis) for axis in displacement_px.T]
+        return np.asarray(np.einsum("na,nb->nab", *weights).reshape(len(displacement_px), -1))
 
     def _lagrange(self, place: DoubleArray) -> DoubleArray:
         out = np.ones((len(place), len(self.nodes)))
         for n, node in enumerate(self.nodes):
-            for other in np.delete(self.nodes, n):
-                out[:, n] *= (place - other) / (node - other)
+            for other_node in np.delete(self.nodes, n):
+                out[:, n] *= (place - other_node) / (node - other_node)
         return out
 
     @staticmethod

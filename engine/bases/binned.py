@@ -92,18 +92,18 @@ class BinnedPixels:
         """
         most = mean.max()
         if mean.min() < DIM * most:
-            mean = np.maximum(mean, LEAST_OF_NEIGHBOURS * self._around(mean))
+            mean = np.maximum(mean, LEAST_OF_NEIGHBOURS * self._local_mean(mean))
         return np.asarray(np.maximum(mean, LEAST_VARIANCE * most))
 
-    def _around(self, mean: DoubleArray) -> DoubleArray:
+    def _local_mean(self, mean: DoubleArray) -> DoubleArray:
         """Return the mean (count,) over each bin and the bins that touch it."""
         inside = self.bin_of >= 0
         pattern = np.zeros(self.bin_of.shape)
         pattern[inside] = np.maximum(mean / self.pixels_per_bin, 0)[self.bin_of[inside]]
         side = 2 * self.width + 1
-        near = ndimage.uniform_filter(pattern, side, mode="constant")
-        near /= np.maximum(ndimage.uniform_filter(inside.astype(float), side, mode="constant"), 1e-12)
-        return np.asarray(np.bincount(self.bin_of[inside], weights=near[inside], minlength=self.count), dtype=float)
+        smoothed = ndimage.uniform_filter(pattern, side, mode="constant")
+        smoothed /= np.maximum(ndimage.uniform_filter(inside.astype(float), side, mode="constant"), 1e-12)
+        return np.asarray(np.bincount(self.bin_of[inside], weights=smoothed[inside], minlength=self.count), dtype=float)
 
     def bright_sum(self, mean: DoubleArray) -> float:
         """Return the intensity in all bins."""

@@ -58,17 +58,17 @@ def parse_basis(text: str) -> BasisChoice:
     path = Path(text)
     if path.suffix in (".h5", ".hdf5", ".nxs") or path.is_file():
         return BasisChoice("file", file=path)
-    found = _PATTERN.fullmatch(text)
-    if found is None or found["kind"] not in USUAL:
+    matched = _PATTERN.fullmatch(text)
+    if matched is None or matched["kind"] not in USUAL:
         raise MetadataError(
             f"unknown basis {text!r}",
             f"pixels, {', '.join(f'{kind}:{b}+{d}' for kind, (b, d) in USUAL.items())}, or a file with /basis",
         )
-    usual = USUAL[found["kind"]]
-    bright, dark = (int(found["bright"]), int(found["dark"])) if found["bright"] else usual
+    usual = USUAL[matched["kind"]]
+    bright, dark = (int(matched["bright"]), int(matched["dark"])) if matched["bright"] else usual
     if not 1 <= bright <= MOST_MASKS or dark > MOST_MASKS:
         raise MetadataError(f"basis {text!r} is impossible", f"1 to {MOST_MASKS} bright-field masks")
-    return BasisChoice(found["kind"], bright, dark, bool(found["root"]))
+    return BasisChoice(matched["kind"], bright, dark, bool(matched["root"]))
 
 
 def make_basis(choice: BasisChoice, field: DetectorField, patterns: Array | None = None) -> MaskBasis:

@@ -69,7 +69,7 @@ class Compressor:
         flat = np.ascontiguousarray(frames, dtype=np.float32).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
         n, linear = self.basis.n_bright, len(LINEAR_EXTRAS)
-        bright = values[:, self._seen]
+        bright = values[:, self._bright_pixels]
         wide = flat @ self._wide
         dark = values @ self._wide[:, linear:] if self.square_root else wide[:, linear:]
         coefficients = np.concatenate([bright @ self._gathered, dark], axis=1)
@@ -78,8 +78,8 @@ class Compressor:
         columns = {name: wide[:, column] for column, name in enumerate(LINEAR_EXTRAS)}
         if {"perp_bright", "perp_dark"} & set(self.extras):
             squares = (values * values) @ self._regions
-            columns["perp_bright"] = _left_out(squares[:, 0], coefficients[:, :n])
-            columns["perp_dark"] = _left_out(squares[:, 1], coefficients[:, n:])
+            columns["perp_bright"] = _residual_energy(squares[:, 0], coefficients[:, :n])
+            columns["perp_dark"] = _residual_energy(squares[:, 1], coefficients[:, n:])
         return np.concatenate([coefficients, np.stack([columns[name] for name in self.extras], 1)], axis=1)
 
     def intact_angles_deg(self, frames: Array) -> tuple[float, float]:
@@ -90,9 +90,9 @@ class Compressor:
         flat = np.ascontiguousarray(self.readout.counts(frames)[0], dtype=float).reshape(len(frames), -1)
         values = np.sqrt(np.maximum(flat, 0)) if self.square_root else flat
         squares = values**2 @ self._regions
-        kept = (values @ self.basis.flat.T.astype(float)) ** 2
+        captured = (values @ self.basis.flat.T.astype(float)) ** 2
         n = self.basis.n_bright
-        return _mean_angle(kept[:, :n], squares[:, 0]), _mean_angle(kept[:, n:], squares[:, 1])
+        return _mean_angle(captured[:, :n], squares[:, 0]), _mean_angle(captured[:, n:], squares[:, 1])
 
     @property
     def ratio(self) -> float:
@@ -100,14 +100,14 @@ class Compressor:
         return float(self.basis.masks[0].size / (self.basis.count + len(self.extras)))
 
     @cached_property
-    def _seen(self) -> IndexArray:
+    def _bright_pixels(self) -> IndexArray:
         """Pixels covered by a bright-field mask."""
         return np.flatnonzero(self.basis.bright_pixels)
 
     @cached_property
     def _gathered(self) -> FloatArray:
         """(seen pixels, n_bright): the bright-field masks there."""
-        return np.ascontiguousarray(self.basis.flat[: self.basis.n_bright, self._seen].T)
+        return np.ascontiguousarray(self.basis.flat[: self.basis.n_bright, self._bright_pixels].T)
 
     @cached_property
     def _wide(self) -> FloatArray:
@@ -124,13 +124,13 @@ class Compressor:
         return np.ascontiguousarray(planes.reshape(-1, 2), dtype=np.float32)
 
 
-def _left_out(squared_length: Array, coefficients: Array) -> Array:
+def _residual_energy(squared_length: Array, coefficients: Array) -> Array:
     return np.asarray(np.maximum(squared_length - (coefficients**2).sum(axis=1), 0))
 
 
-def _mean_angle(kept: Array, whole: Array) -> float:
-    seen = whole > 0
-    if not seen.any():
+def _mean_angle(captured: Array, total: Array) -> float:
+    nonzero = total > 0
+    if not nonzero.any():
         return 0.0
-    share = np.clip(kept[seen].sum(axis=1) / whole[seen], 0.0, 1.0)
+    share = np.clip(captured[nonzero].sum(axis=1) / total[nonzero], 0.0, 1.0)
     return float(np.degrees(np.arccos(np.sqrt(share))).mean())

@@ -80,12 +80,12 @@ class HeardWander:
         """See :class:`Wander`; points outside the scan (-1) and empty patterns are ignored."""
         if self.reference_px is None:
             return
-        heard = (point >= 0) & (counts > 0) & np.isfinite(place_px).all(axis=1)
-        if not heard.any():
+        usable = (point >= 0) & (counts > 0) & np.isfinite(place_px).all(axis=1)
+        if not usable.any():
             return
-        terms = self._terms(point[heard])
-        forget = 0.5 ** (heard.sum() / (HALF_LIFE_LINES * self.scan.require_shape()[1]))
-        place = place_px[heard] - self.reference_px
+        terms = self._terms(point[usable])
+        forget = 0.5 ** (usable.sum() / (HALF_LIFE_LINES * self.scan.require_shape()[1]))
+        place = place_px[usable] - self.reference_px
         self._normal = forget * self._normal + terms.T @ terms
         self._right = forget * self._right + terms.T @ place
         self._squares = forget * self._squares + (place**2).sum(axis=0)
@@ -105,8 +105,8 @@ class HeardWander:
         place = terms @ course
         scatter = float((self._squares - (course * self._right).sum(axis=0)).sum()) / max(self._normal[0, 0], 1.0)
         error = np.sqrt(max(scatter, 0.0) * np.einsum("na,ab,nb->n", terms, inverse, terms))
-        still = np.hypot(*place.T) < np.maximum(self.least_px, BELIEVED * error)
-        return np.where(still[:, None], 0.0, place)
+        insignificant = np.hypot(*place.T) < np.maximum(self.least_px, BELIEVED * error)
+        return np.where(insignificant[:, None], 0.0, place)
 
     def _terms(self, point: IndexArray) -> DoubleArray:
         u, v = scan_places(point, self.scan.require_shape())
@@ -131,11 +131,11 @@ def at_place(header: ScanHeader, wander: Wander, index: IndexArray, frames: Arra
         counts, place = centers_of_mass(header, frames)
         wander.reference_px = mean_center(header, frames)
         wander.take(point, counts, place)
-    whole = np.rint(wander.places(point.clip(min=0))).astype(np.int64) * (point >= 0)[:, None]
+    shift = np.rint(wander.places(point.clip(min=0))).astype(np.int64) * (point >= 0)[:, None]
     out = np.array(frames)
-    for row, col in np.unique(whole[whole.any(axis=1)], axis=0).tolist():
-        own = (whole == (row, col)).all(axis=1)
-        out[own] = read_at_pixels(out[own], row, col)
+    for row, col in np.unique(shift[shift.any(axis=1)], axis=0).tolist():
+        same_shift = (shift == (row, col)).all(axis=1)
+        out[same_shift] = read_at_pixels(out[same_shift], row, col)
     return out
 
 
@@ -156,7 +156,7 @@ def mean_center(header: ScanHeader, frames: Array) -> tuple[float, float] | None
     return row, col
 
 
-def _told(vectors: FloatArray, compressor: Compressor) -> tuple[DoubleArray, DoubleArray]:
+def _center_of_mass(vectors: FloatArray, compressor: Compressor) -> tuple[DoubleArray, DoubleArray]:
     first = compressor.basis.count
     total, *sums = (vectors[:, first + compressor.extras.index(name)].astype(float) for name in MOMENTS)
     place = np.stack(sums, axis=1) / np.where(total > 0, total, 1.0)[:, None]
@@ -170,7 +170,7 @@ class FollowingCompressor:
     still: Compressor
     scan: Scan
     wander: Wander
-    _moved: dict[tuple[int, int], Compressor] = field(default_factory=dict)
+    _displaced: dict[tuple[int, int], Compressor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, compressor: Compressor, scan: Scan, wander: Wander) -> FollowingCompressor | Compressor:
@@ -197,15 +197,15 @@ class FollowingCompressor:
         counts = self.still.readout.counts(frames)[0]
         plain = self._at(0, 0).vectors(counts)
         point = self.scan.point_of(index)
-        self.wander.take(point, *_told(plain, self.still))
+        self.wander.take(point, *_center_of_mass(plain, self.still))
         steps = np.rint(STEPS_PER_PX * self.wander.places(point.clip(min=0))).astype(np.int64) * (point >= 0)[:, None]
         for row, col in np.unique(steps[steps.any(axis=1)], axis=0).tolist():
-            own = np.flatnonzero((steps == (row, col)).all(axis=1))
-            exact = plain[np.ix_(own, self._exact)]
+            same_steps = np.flatnonzero((steps == (row, col)).all(axis=1))
+            exact = plain[np.ix_(same_steps, self._exact)]
             whole_row, whole_col = (round(step / STEPS_PER_PX) for step in (row, col))
             rest = row - STEPS_PER_PX * whole_row, col - STEPS_PER_PX * whole_col
-            plain[own] = self._at(*rest).vectors(read_at_pixels(counts[own], whole_row, whole_col))
-            plain[np.ix_(own, self._exact)] = exact  # moments of the frame as it was recorded
+            plain[same_steps] = self._at(*rest).vectors(read_at_pixels(counts[same_steps], whole_row, whole_col))
+            plain[np.ix_(same_steps, self._exact)] = exact  # moments of the frame as it was recorded
         return np.concatenate([plain, (steps / STEPS_PER_PX).astype(np.float32)], axis=1)
 
     @property
@@ -214,18 +214,18 @@ class FollowingCompressor:
 
     def _at(self, row: int, col: int) -> Compressor:
         """Return the compressor of counts with masks moved by quarters of a pixel."""
-        if (row, col) not in self._moved:
+        if (row, col) not in self._displaced:
             basis = self.still.basis
             if row or col:
                 basis = displaced(basis, row / STEPS_PER_PX, col / STEPS_PER_PX)
-            self._moved[row, col] = replace(self.still, basis=basis, readout=AS_RECORDED)
-        return self._moved[row, col]
+            self._displaced[row, col] = replace(self.still, basis=basis, readout=AS_RECORDED)
+        return self._displaced[row, col]
 
 
 def displaced(basis: MaskBasis, row_px: float, col_px: float) -> MaskBasis:
     """Return masks displaced by a fraction of a pixel by the shift theorem, without the ringing beyond their edge."""
     masks = moved(basis.masks, np.tile([-row_px, -col_px], (basis.count, 1)), round_the_edge=True)
-    for own in (slice(0, basis.n_bright), slice(basis.n_bright, None)):
-        if len(basis.masks[own]):
-            masks[own] *= ndimage.binary_dilation((basis.masks[own] != 0).any(axis=0))
+    for region in (slice(0, basis.n_bright), slice(basis.n_bright, None)):
+        if len(basis.masks[region]):
+            masks[region] *= ndimage.binary_dilation((basis.masks[region] != 0).any(axis=0))
     return MaskBasis(basis.kind, masks, basis.n_bright)

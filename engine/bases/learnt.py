@@ -26,11 +26,11 @@ def from_random_patterns(
     masks = np.zeros((0, patterns.shape[1]))
     drawn = patterns[np.random.default_rng(seed).permutation(len(patterns))]
     for pattern in drawn if first is None else np.concatenate([first, drawn]):
-        rest = np.asarray(pattern, dtype=float)
+        residual = np.asarray(pattern, dtype=float)
         for _ in range(2):  # twice is enough (Kahan, Parlett): the second removes what rounding left
-            rest = rest - (rest @ masks.T) @ masks
-        if np.linalg.norm(rest) > SAME_SHARE * np.linalg.norm(pattern):
-            masks = np.vstack([masks, rest / np.linalg.norm(rest)])
+            residual = residual - (residual @ masks.T) @ masks
+        if np.linalg.norm(residual) > SAME_SHARE * np.linalg.norm(pattern):
+            masks = np.vstack([masks, residual / np.linalg.norm(residual)])
         if len(masks) == count:
             break
     return masks
@@ -42,5 +42,5 @@ def principal_components(patterns: DoubleArray, count: int) -> DoubleArray:
     directions = np.linalg.svd(patterns - mean, full_matrices=False)[2][: count - 1]
     first = mean / max(float(np.linalg.norm(mean)), 1e-30)
     masks, triangle = np.linalg.qr(np.vstack([first, directions]).T)
-    kept = np.abs(np.diag(triangle)) > SAME_SHARE
-    return np.asarray((masks * np.sign(np.diag(triangle)))[:, kept].T)
+    independent = np.abs(np.diag(triangle)) > SAME_SHARE
+    return np.asarray((masks * np.sign(np.diag(triangle)))[:, independent].T)

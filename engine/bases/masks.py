@@ -141,8 +141,8 @@ def _inverse(matrix: DoubleArray) -> DoubleArray:
     """Invert a symmetric, positive matrix, whatever the scale of its rows; null directions stay null."""
     diagonal = np.diag(matrix)
     scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-    found = np.linalg.pinv(matrix * scale[:, None] * scale, rcond=RANK_TOLERANCE, hermitian=True)
-    return np.asarray(found * scale[:, None] * scale)
+    inverse = np.linalg.pinv(matrix * scale[:, None] * scale, rcond=RANK_TOLERANCE, hermitian=True)
+    return np.asarray(inverse * scale[:, None] * scale)
 
 
 def _times(real: FloatArray, complex_values: ComplexArray) -> ComplexArray:

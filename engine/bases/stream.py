@@ -25,8 +25,8 @@ def stream_disc(header: ScanHeader) -> tuple[tuple[float, float], float] | None:
         return None
     if header.basis.center_px is not None and header.basis.radius_px is not None:
         return header.basis.center_px, header.basis.radius_px
-    seen = stream_basis(header).bright_pixels.reshape(header.detector_shape)
-    if not seen.any():
-        return ((seen.shape[0] - 1) / 2, (seen.shape[1] - 1) / 2), min(seen.shape) / 4
-    row, col = (float(np.mean(axis)) for axis in np.nonzero(seen))
-    return (row, col), max(math.sqrt(float(seen.sum()) / math.pi) - 0.5, 1.0)
+    covered = stream_basis(header).bright_pixels.reshape(header.detector_shape)
+    if not covered.any():
+        return ((covered.shape[0] - 1) / 2, (covered.shape[1] - 1) / 2), min(covered.shape) / 4
+    row, col = (float(np.mean(axis)) for axis in np.nonzero(covered))
+    return (row, col), max(math.sqrt(float(covered.sum()) / math.pi) - 0.5, 1.0)

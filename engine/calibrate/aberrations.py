@@ -177,9 +177,11 @@ def trial_values(
 def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: bool) -> AberrationFit:
     """Make the two-stage fit from the best points of a grid, as described in the module docstring."""
     by_power, by_energy = _in_two_stages(criteria, search, grid.starts)
-    surely = math.inf
+    certainty = math.inf
     if search.c12_A is None and search.c10_A is None:
-        (by_power, by_energy), surely = _round_unless_told(criteria, search, grid, (by_power, by_energy), sparse=sparse)
+        (by_power, by_energy), certainty = _round_unless_significant(
+            criteria, search, grid, (by_power, by_energy), sparse=sparse
+        )
     chosen = search.between(by_power, by_energy, sparse=sparse)
     spread = 0.5 * np.abs(by_power - by_energy)
     c10, c12a, c12b, rotation = (float(v) for v in chosen)
@@ -190,7 +192,7 @@ def fit_aberrations(criteria: Criteria, search: Search, grid: Grid, *, sparse: b
         rotation_uncertainty_deg=math.degrees(float(spread[3])),
         explained=criteria.explained_share(chosen),
         runner_up=grid.runner_up,
-        uncertainties_A=_doubt_of_astigmatism(chosen, surely),
+        uncertainties_A=_astigmatism_uncertainty(chosen, certainty),
     )
 
 
@@ -203,7 +205,7 @@ def _in_two_stages(
     return by_power, climb(criteria.explained_energy, by_power, search, astigmatic=astigmatic)
 
 
-def _round_unless_told(
+def _round_unless_significant(
     criteria: Criteria, search: Search, grid: Grid, found: tuple[DoubleArray, DoubleArray], *, sparse: bool
 ) -> tuple[tuple[DoubleArray, DoubleArray], float]:
     """Return what J1 and J2 ``found``, or the fit without astigmatism if most frequencies prefer it; and the lead.
@@ -213,21 +215,21 @@ def _round_unless_told(
     by_power, by_energy = found
     if sparse:
         starts = [start * ROUND for start in (by_energy, *grid.starts)]
-        without = _in_two_stages(criteria, search, starts, astigmatic=False)
+        round_fits = _in_two_stages(criteria, search, starts, astigmatic=False)
     else:
-        without = by_power, climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
-        gain = criteria.explained_energy(by_energy) / criteria.explained_energy(without[1]) - 1
+        round_fits = by_power, climb(criteria.explained_energy, by_energy * ROUND, search, astigmatic=False)
+        gain = criteria.explained_energy(by_energy) / criteria.explained_energy(round_fits[1]) - 1
         if gain < least_gain(criteria):
-            return without, math.inf
-    chosen, plain = (search.between(*one, sparse=sparse) for one in (found, without))
-    surely = lead(criteria.left(chosen), criteria.left(plain))
-    return (found, surely) if surely > 0 else (without, math.inf)
+            return round_fits, math.inf
+    chosen, plain = (search.between(*pair, sparse=sparse) for pair in (found, round_fits))
+    certainty = lead(criteria.left(chosen), criteria.left(plain))
+    return (found, certainty) if certainty > 0 else (round_fits, math.inf)
 
 
-def _doubt_of_astigmatism(low: DoubleArray, surely: float) -> dict[str, float]:
-    """Return an uncertainty equal to its size for an astigmatism whose lead over none (``surely``) leaves doubt."""
+def _astigmatism_uncertainty(low: DoubleArray, certainty: float) -> dict[str, float]:
+    """Return an uncertainty equal to its size for an astigmatism whose lead over none (``certainty``) leaves doubt."""
     size_A = math.hypot(float(low[1]), float(low[2]))
-    return {name: size_A for name in LOW[1:]} if 0 < size_A and surely <= CERTAIN else {}
+    return {name: size_A for name in LOW[1:]} if 0 < size_A and certainty <= CERTAIN else {}
 
 
 def fit_aliased(criteria: Criteria, search: Search, least: float) -> tuple[AberrationFit, float] | None:
@@ -268,9 +270,9 @@ def plain_summit(
     criterion: Callable[[DoubleArray], float], search: Search, starts: Sequence[DoubleArray]
 ) -> DoubleArray:
     """Return the highest summit climbed to from the best of some starts, keeping their astigmatism."""
-    begun = [criterion(start) for start in starts]
-    near = [start for start, height in zip(starts, begun, strict=True) if height >= IN_REACH * max(begun)]
-    return max((climb(criterion, start, search, astigmatic=False) for start in near), key=criterion)
+    heights = [criterion(start) for start in starts]
+    in_reach = [start for start, height in zip(starts, heights, strict=True) if height >= IN_REACH * max(heights)]
+    return max((climb(criterion, start, search, astigmatic=False) for start in in_reach), key=criterion)
 
 
 def fit_from(
@@ -284,31 +286,36 @@ def fit_from(
     """Return the fit at a summit, with astigmatism only if that is beyond doubt, and its height."""
     best = climb(criterion, plain, search)
     gains = criterion(best) >= (1 + least_gain(criteria)) * criterion(plain)
-    surely = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
-    if surely <= 0:
+    certainty = lead(criteria.left(best), criteria.left(plain)) if gains else 0.0
+    if certainty <= 0:
         best = plain
     height, step = criterion(best), search.defocus_step_A
     c10, c12a, c12b, rotation = (float(v) for v in best)
-    aside, turned = np.array([0.25 * step, 0.0, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, math.radians(1.0)])
+    defocus_offset, rotation_offset = (
+        np.array([0.25 * step, 0.0, 0.0, 0.0]),
+        np.array([0.0, 0.0, 0.0, math.radians(1.0)]),
+    )
     fit = AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
         rotation_deg=math.degrees(rotation),
-        uncertainty_A=_doubt(criteria, criterion, best, aside) * 0.25 * step,
-        rotation_uncertainty_deg=_doubt(criteria, criterion, best, turned) if search.rotation_deg is None else 0.0,
+        uncertainty_A=_uncertainty(criteria, criterion, best, defocus_offset) * 0.25 * step,
+        rotation_uncertainty_deg=_uncertainty(criteria, criterion, best, rotation_offset)
+        if search.rotation_deg is None
+        else 0.0,
         explained=criteria.explained_share(best),
         runner_up=runner_up,
-        uncertainties_A=_doubt_of_astigmatism(best, surely),
+        uncertainties_A=_astigmatism_uncertainty(best, certainty),
     )
     return fit, height
 
 
-def _doubt(
-    criteria: Criteria, criterion: Callable[[DoubleArray], float], best: DoubleArray, aside: DoubleArray
+def _uncertainty(
+    criteria: Criteria, criterion: Callable[[DoubleArray], float], best: DoubleArray, offset: DoubleArray
 ) -> float:
-    """Return the multiple of ``aside`` from a maximum at which the criterion drops by the least believable gain."""
-    here = criterion(best)
-    drop = here - 0.5 * (criterion(best - aside) + criterion(best + aside))
-    return math.sqrt(least_gain(criteria) * here / drop) if drop > 0 else math.inf
+    """Return the multiple of ``offset`` from a maximum at which the criterion drops by the least believable gain."""
+    height = criterion(best)
+    drop = height - 0.5 * (criterion(best - offset) + criterion(best + offset))
+    return math.sqrt(least_gain(criteria) * height / drop) if drop > 0 else math.inf
 
 
 def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> AberrationFit:
@@ -317,15 +324,15 @@ def fit_near(criteria: Criteria, search: Search, start: DoubleArray) -> Aberrati
     Its uncertainty is the change of C10 at which J2 drops by the least believable gain.
     """
     step = search.defocus_step_A
-    known = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
-    best = climb(criteria.explained_energy, start, known)
-    aside = np.array([0.5 * step, 0.0, 0.0, 0.0])
-    doubt = 0.5 * step * _doubt(criteria, criteria.explained_energy, best, aside)
+    restricted = replace(search, rotation_deg=math.degrees(float(start[3])), c12_A=(float(start[1]), float(start[2])))
+    best = climb(criteria.explained_energy, start, restricted)
+    offset = np.array([0.5 * step, 0.0, 0.0, 0.0])
+    uncertainty_A = 0.5 * step * _uncertainty(criteria, criteria.explained_energy, best, offset)
     c10, c12a, c12b, rotation = (float(v) for v in best)
     return AberrationFit(
         aberrations={"C10": c10, "C12a": c12a, "C12b": c12b},
         rotation_deg=math.degrees(rotation),
-        uncertainty_A=doubt,
+        uncertainty_A=uncertainty_A,
         rotation_uncertainty_deg=0.0,
         explained=criteria.explained_share(best),
         runner_up=0.0,
@@ -350,10 +357,10 @@ def is_below(criteria: Criteria, in_focus: DoubleArray, depth_A: float) -> bool:
     For a sheet in focus J2 has two summits of equal height, one on either side, and with few electrons any number: they
     are due to a few bright frequencies.
     """
-    there, entrance, above = (
-        criteria.left(in_focus - np.array([times * depth_A, 0.0, 0.0, 0.0])) for times in (0.0, 1.0, 2.0)
+    at_depth, entrance, above = (
+        criteria.left(in_focus - np.array([multiple * depth_A, 0.0, 0.0, 0.0])) for multiple in (0.0, 1.0, 2.0)
     )
-    return lead(there, above) > CERTAIN and lead(there, entrance) > 0
+    return lead(at_depth, above) > CERTAIN and lead(at_depth, entrance) > 0
 
 
 def least_gain(criteria: Criteria) -> float:
@@ -385,7 +392,7 @@ def climb(
     simplex = np.vstack([origin, origin + np.eye(len(origin))])
     height = abs(criterion(start))
     options: Any = {"initial_simplex": simplex, "xatol": 0.01, "fatol": FLAT * height, "maxfev": 220}
-    found = optimize.minimize(cost, np.asarray(origin, dtype=float), method="Nelder-Mead", options=options)
+    result = optimize.minimize(cost, np.asarray(origin, dtype=float), method="Nelder-Mead", options=options)
     best = start.copy()
-    best[free] = np.asarray(found.x) * sizes[free]
+    best[free] = np.asarray(result.x) * sizes[free]
     return best

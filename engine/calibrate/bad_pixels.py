@@ -42,7 +42,7 @@ LEAST_WITNESSES = 30
 """Number of pixels next to the disc required to estimate noise there."""
 LOOKED_AT, LOOKED_AT_BYTES = 512, 2**26
 """Number and size of frames in which hot pixels are looked for before a distortion is removed."""
-SAID = 8
+MOST_LISTED = 8
 """Number of places named in a warning."""
 INSIDE, BESIDE = 0.8, 1.2
 """Shares of the radius within which the disc is flat, and beyond which it has ended."""
@@ -60,32 +60,34 @@ def find_bad_pixels(
     frames: int,
     known: BoolArray,
     *,
-    told_radius_px: float | None = None,
+    given_radius_px: float | None = None,
     dead: bool = True,
 ) -> BoolArray:
     """Return hot and dead pixels (Qy, Qx) of the mean (Qy, Qx) of some frames, not counting those already ``known``.
 
-    ``told_radius_px``: radius from semi-angle and pixel size; the disc seen may be several touching ones.
+    ``given_radius_px``: radius from semi-angle and pixel size; the disc seen may be several touching ones.
     """
-    nothing, total = np.zeros(known.shape, dtype=bool), np.where(known, np.nan, mean_pattern) * frames
+    none_found, total = np.zeros(known.shape, dtype=bool), np.where(known, np.nan, mean_pattern) * frames
     filled = np.nan_to_num(total)
     stands_out = (filled > HOT * _neighbour(filled, -2)) & (filled >= np.percentile(filled, BRIGHTEST_PERCENT))
     disc = find_disc(filled, known | stands_out)
     if disc is None:
-        return nothing
-    radius = disc.radius_px if told_radius_px is None else min(told_radius_px, disc.radius_px)
+        return none_found
+    radius = disc.radius_px if given_radius_px is None else min(given_radius_px, disc.radius_px)
     if radius < LEAST_RADIUS_PX:
-        return nothing
-    away = np.hypot(*(np.indices(total.shape) - np.reshape(disc.center_px, (2, 1, 1)))) / radius
-    noise = _noise(total, away)
+        return none_found
+    distance = np.hypot(*(np.indices(total.shape) - np.reshape(disc.center_px, (2, 1, 1)))) / radius
+    noise = _noise(total, distance)
     if noise.inside == 0:
-        return nothing
+        return none_found
     total, floor = np.maximum(total, 0), noise.floor
-    hot = np.where(away > BESIDE, _hot(total / noise.beside, floor), _hot(total / noise.inside, floor))
-    found = hot | (_dead(np.where(hot, np.nan, total / noise.inside), floor) & (away < INSIDE) if dead else nothing)
+    hot = np.where(distance > BESIDE, _hot(total / noise.beside, floor), _hot(total / noise.inside, floor))
+    found = hot | (
+        _dead(np.where(hot, np.nan, total / noise.inside), floor) & (distance < INSIDE) if dead else none_found
+    )
     found &= ~known
-    few = found.sum() <= max(ALWAYS, min(MOST, MOST_SHARE * found.size))
-    return found if few else nothing
+    plausible = found.sum() <= max(ALWAYS, min(MOST, MOST_SHARE * found.size))
+    return found if plausible else none_found
 
 
 class Noise(NamedTuple):
@@ -99,22 +101,22 @@ class Noise(NamedTuple):
     """Variance next to the disc, in units of ``beside`` squared."""
 
 
-def _noise(total: DoubleArray, away: DoubleArray) -> Noise:
-    """Estimate noise by medians, robust against bad pixels; ``away``: distance from the disc's centre, in radii."""
-    between = [(np.roll(total, 1, axis) + np.roll(total, -1, axis)) / 2 for axis in (0, 1)]
-    squares = [(total - middle) ** 2 / DIFFERENCE for middle in between]
+def _noise(total: DoubleArray, distance: DoubleArray) -> Noise:
+    """Estimate noise by medians, robust against bad pixels; ``distance``: distance from the disc's centre, in radii."""
+    neighbour_mean = [(np.roll(total, 1, axis) + np.roll(total, -1, axis)) / 2 for axis in (0, 1)]
+    squares = [(total - middle) ** 2 / DIFFERENCE for middle in neighbour_mean]
     with np.errstate(invalid="ignore", divide="ignore"):
-        over_mean = np.minimum(*(square / middle for square, middle in zip(squares, between, strict=True)))
-    inside = total[away < INSIDE]
+        over_mean = np.minimum(*(square / middle for square, middle in zip(squares, neighbour_mean, strict=True)))
+    inside = total[distance < INSIDE]
     brightest = float(np.median(inside[np.isfinite(inside)])) if np.isfinite(inside).any() else 0.0
     least = brightest / MOST_COUNTS
-    unit = outside = max(_median(over_mean[away < INSIDE]), least)
-    beside = away > BESIDE
-    if np.isfinite(over_mean[beside]).sum() >= LEAST_WITNESSES:
-        found = max(_median(over_mean[beside]), least)
-        if np.nanmedian(total[beside]) >= LEAST_COUNTS * found:  # with fewer, squared differences are unreliable
-            outside = min(unit, found)
-    return Noise(unit, outside, _median(np.minimum(*squares)[beside]) / outside**2 if outside else 0.0)
+    unit = outside = max(_median(over_mean[distance < INSIDE]), least)
+    off_disc = distance > BESIDE
+    if np.isfinite(over_mean[off_disc]).sum() >= LEAST_WITNESSES:
+        outer = max(_median(over_mean[off_disc]), least)
+        if np.nanmedian(total[off_disc]) >= LEAST_COUNTS * outer:  # with fewer, squared differences are unreliable
+            outside = min(unit, outer)
+    return Noise(unit, outside, _median(np.minimum(*squares)[off_disc]) / outside**2 if outside else 0.0)
 
 
 def _median(smaller: DoubleArray) -> float:
@@ -138,9 +140,9 @@ def _hot(counts: DoubleArray, floor: float) -> BoolArray:
 
 def _dead(counts: DoubleArray, floor: float) -> BoolArray:
     """Find dead pixels likewise; pixels without a known value are not used for comparison."""
-    here, second = np.nan_to_num(counts, nan=np.inf), _neighbour(np.nan_to_num(counts, nan=np.inf), 1)
+    own_counts, second = np.nan_to_num(counts, nan=np.inf), _neighbour(np.nan_to_num(counts, nan=np.inf), 1)
     second = np.where(np.isinf(second), 0.0, second)
-    return DEAD * second - here > STANDARD_DEVIATIONS * np.sqrt(here + floor + DEAD**2 * (second + floor))
+    return DEAD * second - own_counts > STANDARD_DEVIATIONS * np.sqrt(own_counts + floor + DEAD**2 * (second + floor))
 
 
 def looked_at(header: ScanHeader) -> int:
@@ -149,27 +151,27 @@ def looked_at(header: ScanHeader) -> int:
     return max(1, min(LOOKED_AT, of_memory, header.frames))
 
 
-def without_hot_pixels(flat: Undistorted, frames: Array, before: Undistorted | None = None) -> Undistorted:
+def without_hot_pixels(flat: Undistorted, frames: Array, previous: Undistorted | None = None) -> Undistorted:
     """Return the distortion correction without hot pixels that frames (n, Qy, Qx) as recorded show.
 
-    ``before``: an earlier result from fewer frames, returned if nothing has changed.
+    ``previous``: an earlier result from fewer frames, returned if nothing has changed.
     """
     counts, recorded = flat.readout.counts(frames)[0], flat.recorded
     mean, known = np.mean(counts, axis=0, dtype=float), bad_pixels(recorded.of_counts)
-    hot = find_bad_pixels(mean, len(frames), known, told_radius_px=_told_radius_px(recorded), dead=False)
+    hot = find_bad_pixels(mean, len(frames), known, given_radius_px=_given_radius_px(recorded), dead=False)
     clean = flat.leaving_out(hot) if hot.any() else flat
-    if before is not None and np.array_equal(clean.weights, before.weights):
-        return before
+    if previous is not None and np.array_equal(clean.weights, previous.weights):
+        return previous
     if hot.any():
-        log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _places(hot))
+        log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _listed(hot))
     return clean
 
 
-def _places(found: BoolArray) -> str:
+def _listed(found: BoolArray) -> str:
     """Return some of the places in words."""
     new = np.argwhere(found).tolist()
-    more = f" and {len(new) - SAID} more" if len(new) > SAID else ""
-    return ", ".join(f"({row}, {col})" for row, col in new[:SAID]) + more
+    more = f" and {len(new) - MOST_LISTED} more" if len(new) > MOST_LISTED else ""
+    return ", ".join(f"({row}, {col})" for row, col in new[:MOST_LISTED]) + more
 
 
 class BadPixels:
@@ -185,17 +187,17 @@ class BadPixels:
         """
         if not header.basis.is_raw:
             return header
-        before = np.zeros(header.detector_shape, dtype=bool) if self.found is None else self.found
-        known = bad_pixels(header) & ~before
-        self.found = find_bad_pixels(mean_frame, frames, known, told_radius_px=_told_radius_px(header), dead=dead)
-        new = self.found & ~before
+        previous = np.zeros(header.detector_shape, dtype=bool) if self.found is None else self.found
+        known = bad_pixels(header) & ~previous
+        self.found = find_bad_pixels(mean_frame, frames, known, given_radius_px=_given_radius_px(header), dead=dead)
+        new = self.found & ~previous
         if new.any():
-            log.warning("scan %s: pixels unlike all around them are left out: %s", header.series, _places(new))
-        if not before.any() and not self.found.any():
+            log.warning("scan %s: pixels unlike all around them are left out: %s", header.series, _listed(new))
+        if not previous.any() and not self.found.any():
             return header
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})
 
-    def told(self, header: ScanHeader) -> ScanHeader:
+    def masked(self, header: ScanHeader) -> ScanHeader:
         """Return the header with the pixels found so far added to its mask."""
         if self.found is None or not self.found.any():
             return header
@@ -209,7 +211,7 @@ class BadPixels:
         return calibration.having(bad_pixels_px=Quantity(places, Origin.ESTIMATED))
 
 
-def _told_radius_px(header: ScanHeader) -> float | None:
+def _given_radius_px(header: ScanHeader) -> float | None:
     """Return the radius of the disc, if semi-angle and pixel size are given."""
     angle, pixel_mrad = header.optics.convergence_semiangle_mrad, header.detector.pixel_mrad
     if pixel_mrad is None and header.detector.pixel_invA is not None and header.optics.wavelength_A is not None:

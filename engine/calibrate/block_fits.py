@@ -74,29 +74,29 @@ def blocks_of(point: IndexArray, scan_shape: tuple[int, int]) -> tuple[IndexArra
     return (row // side) * across + col // side, down * across
 
 
-def placed(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
-    """Return values (blocks, 2) of blocks more than half ``seen``, with their coordinates; None if too few."""
-    block, count = blocks_of(seen, scan_shape)
-    every = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
+def placed(value: DoubleArray, visited: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
+    """Return values (blocks, 2) of blocks more than half ``visited``, with their coordinates; None if too few."""
+    block, count = blocks_of(visited, scan_shape)
+    sizes = np.bincount(blocks_of(np.arange(scan_shape[0] * scan_shape[1]), scan_shape)[0], minlength=count)
     points = np.bincount(block, minlength=count)
-    full = points > every / 2
+    full = points > sizes / 2
     if full.sum() < LEAST_BLOCKS:
         return None
-    u, v = (np.bincount(block, axis, count)[full] / points[full] for axis in scan_places(seen, scan_shape))
+    u, v = (np.bincount(block, axis, count)[full] / points[full] for axis in scan_places(visited, scan_shape))
     return Blocks(value[full], u, v, TILES_ALONG * _quarter(u) + _quarter(v), np.zeros((int(full.sum()), 0)))
 
 
-def slopes(value: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
-    """Return the gradient (n, 2) of values (points,) along the axes of the scan, at the points ``seen`` (n,), flat.
+def slopes(value: DoubleArray, visited: IndexArray, scan_shape: tuple[int, int]) -> DoubleArray:
+    """Return the gradient (n, 2) of values (points,) along the axes of the scan, at the points ``visited`` (n,), flat.
 
     Unvisited points take the value of the nearest visited one; along an axis of one point the gradient is 0.
     """
     missing = np.ones(scan_shape, dtype=bool)
-    missing.flat[seen] = False
+    missing.flat[visited] = False
     nearest = ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
     image = value.reshape(scan_shape)[tuple(nearest)]
     along = [np.gradient(image, axis=axis) if n > 1 else np.zeros(scan_shape) for axis, n in enumerate(scan_shape)]
-    return np.stack(along, axis=-1).reshape(-1, 2)[seen]
+    return np.stack(along, axis=-1).reshape(-1, 2)[visited]
 
 
 def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
@@ -106,12 +106,12 @@ def told_by_specimen(edge: Blocks, mass: Blocks) -> Blocks:
     centre of mass is used only if it does, and has smaller errors of the mean positions of tiles. Its counting noise is
     not counted as an error, since a map of the same centre of mass contains it, too; that of the edge is.
     """
-    beside = replace(edge, gradient=mass.gradient)
-    edge = beside if _foretells(beside, edge) else edge
-    if not _foretells(mass, mass.plain):
+    with_gradient = replace(edge, gradient=mass.gradient)
+    edge = with_gradient if _predicts(with_gradient, edge) else edge
+    if not _predicts(mass, mass.plain):
         return edge
-    errors, noise = _unseen_means(mass)
-    return mass if errors - noise < _unseen_means(edge)[0] else edge
+    errors, noise = _held_out_means(mass)
+    return mass if errors - noise < _held_out_means(edge)[0] else edge
 
 
 def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
@@ -120,7 +120,7 @@ def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
     It could if two standard errors of a plane's extent exceed the least extent that counts. For a squared error e² of a
     block, a coefficient has 3 e² / 2n, and the extent is twice their root sum of squares.
     """
-    errors = _unseen(blocks, MODELS[0])
+    errors = _held_out_errors(blocks, MODELS[0])
     if not len(errors):
         return False
     extent = 2 * math.sqrt(4 * 1.5 * float(errors.mean()) / len(blocks.u))
@@ -129,29 +129,29 @@ def hides_wander(blocks: Blocks, disc_radius_px: float) -> bool:
 
 def changes_slowly(blocks: Blocks) -> bool:
     """Return whether a parabola seems to predict tiles that it was not fitted to, if only by one standard error."""
-    nothing = np.zeros(0, dtype=np.int64)
-    return _believed(_unseen(blocks, nothing) - _unseen(blocks, MODELS[-1]), SUSPECTED)
+    no_terms = np.zeros(0, dtype=np.int64)
+    return _is_significant(_held_out_errors(blocks, no_terms) - _held_out_errors(blocks, MODELS[-1]), SUSPECTED)
 
 
-def _foretells(one: Blocks, other: Blocks) -> bool:
+def _predicts(candidate: Blocks, reference: Blocks) -> bool:
     """Return whether one has significantly smaller errors than the other on tiles that it was not fitted to."""
-    return _believed(_unseen(other, MODELS[-1]) - _unseen(one, MODELS[-1]))
+    return _is_significant(_held_out_errors(reference, MODELS[-1]) - _held_out_errors(candidate, MODELS[-1]))
 
 
-def _believed(gain: DoubleArray, errors: float = BELIEVED) -> bool:
+def _is_significant(gain: DoubleArray, errors: float = BELIEVED) -> bool:
     """Return whether the mean gain of tiles (n,) exceeds zero by that number of standard errors."""
     return len(gain) > 2 and float(gain.mean()) > errors * float(gain.std(ddof=1)) / math.sqrt(len(gain))
 
 
-def _unseen_means(blocks: Blocks) -> tuple[float, float]:
+def _held_out_means(blocks: Blocks) -> tuple[float, float]:
     """Return the squared error of a tile's mean position, px², in parabolas fitted to all others; and its noise part.
 
     The noise is that of the tile's own blocks, and that of the others propagated through the fit.
     """
     errors, noise = [], []
-    for here, error in _left_out(blocks, MODELS[-1]):
+    for is_held_out, error in _held_out(blocks, MODELS[-1]):
         design = _design(blocks, MODELS[-1])
-        mean, rest = design[here].mean(axis=0), design[~here]
+        mean, rest = design[is_held_out].mean(axis=0), design[~is_held_out]
         errors.append(float((error.mean(axis=0) ** 2).sum()))
         noise.append(blocks.noise_px2 * (1 / len(error) + float(((mean @ np.linalg.pinv(rest)) ** 2).sum())))
     return (float(np.mean(errors)), float(np.mean(noise))) if errors else (math.inf, 0.0)
@@ -165,21 +165,28 @@ def _quarter(place: DoubleArray) -> IndexArray:
 
 def fitted(blocks: Blocks, disc_radius_px: float) -> tuple[Descan, float] | None:
     """Return the simplest model that the left-out parts of the field require, and the standard error of places."""
-    best: tuple[IndexArray, DoubleArray] = (np.zeros(0, dtype=np.int64), _unseen(blocks, np.zeros(0, dtype=np.int64)))
+    best: tuple[IndexArray, DoubleArray] = (
+        np.zeros(0, dtype=np.int64),
+        _held_out_errors(blocks, np.zeros(0, dtype=np.int64)),
+    )
     for terms in MODELS:
-        errors = _unseen(blocks, terms)
-        if _believed(best[1] - errors):
+        errors = _held_out_errors(blocks, terms)
+        if _is_significant(best[1] - errors):
             best = (terms, errors)
     terms = best[0]
     if not len(terms):
         return None
     fit = _fits(_design(blocks, terms), blocks.place, np.ones((1, len(blocks.u)), bool))[0]
-    doubt = math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
+    uncertainty = math.sqrt(float(best[1].mean()) * _unknowns(blocks, terms) / len(blocks.u))
     coefficients = np.zeros((2, 5))
     coefficients[:, terms] = fit[1 : 1 + len(terms)].T
-    found = Descan.of(coefficients.ravel().tolist())
-    seen = found.at(blocks.u, blocks.v)
-    return (found, doubt) if np.linalg.norm(np.ptp(seen, axis=0)) > least_extent_px(disc_radius_px) else None
+    descan = Descan.of(coefficients.ravel().tolist())
+    displacement = descan.at(blocks.u, blocks.v)
+    return (
+        (descan, uncertainty)
+        if np.linalg.norm(np.ptp(displacement, axis=0)) > least_extent_px(disc_radius_px)
+        else None
+    )
 
 
 def least_extent_px(disc_radius_px: float) -> float:
@@ -187,18 +194,18 @@ def least_extent_px(disc_radius_px: float) -> float:
     return max(LEAST_EXTENT_PX, LEAST_SHARE * disc_radius_px)
 
 
-def _unseen(blocks: Blocks, terms: IndexArray) -> DoubleArray:
+def _held_out_errors(blocks: Blocks, terms: IndexArray) -> DoubleArray:
     """Return the median squared error (tiles,), px², in each tile of the field of a fit to all others."""
-    return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _left_out(blocks, terms)])
+    return np.asarray([float(np.median((error**2).sum(axis=1))) for _, error in _held_out(blocks, terms)])
 
 
-def _left_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
+def _held_out(blocks: Blocks, terms: IndexArray) -> Iterator[tuple[BoolArray, DoubleArray]]:
     """Yield for each tile its blocks (blocks,), and their errors (n, 2), px, in a fit to all others."""
     tiles = np.unique(blocks.tile)[:, None] == blocks.tile
     tiles = tiles[(~tiles).sum(axis=1) >= LEAST_LEFT + blocks.gradient.shape[1]]
     design = _design(blocks, terms)
-    for here, fit in zip(tiles, _fits(design, blocks.place, ~tiles), strict=True):
-        yield here, blocks.place[here] - design[here] @ fit
+    for is_held_out, fit in zip(tiles, _fits(design, blocks.place, ~tiles), strict=True):
+        yield is_held_out, blocks.place[is_held_out] - design[is_held_out] @ fit
 
 
 def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
@@ -206,22 +213,22 @@ def _unknowns(blocks: Blocks, terms: IndexArray) -> int:
     return 1 + len(terms) + int(blocks.gradient.shape[1])
 
 
-def _fits(design: DoubleArray, place: DoubleArray, seen: BoolArray) -> DoubleArray:
-    """Return coefficients (m, unknowns, 2) of least squares with Huber weights; each fit uses blocks ``seen`` (m, n).
+def _fits(design: DoubleArray, place: DoubleArray, used: BoolArray) -> DoubleArray:
+    """Return coefficients (m, unknowns, 2) of least squares with Huber weights; each fit uses blocks ``used`` (m, n).
 
     All fits are solved together by their normal equations; the minimum-norm solution is used if blocks determine some
     coefficients only jointly, as in a scan of one line.
     """
-    weight, count, every = seen.astype(np.float64), seen.sum(axis=1), np.arange(len(seen))
-    fits = np.zeros((len(seen), design.shape[1], 2))
+    weight, count, number = used.astype(np.float64), used.sum(axis=1), np.arange(len(used))
+    fits = np.zeros((len(used), design.shape[1], 2))
     for _ in range(ROUNDS):
         weighted = np.swapaxes(weight[:, :, None] * design, 1, 2)
         fits = np.linalg.pinv(weighted @ design, rcond=RESOLVED, hermitian=True) @ (weighted @ place)
         error = np.linalg.norm(place - design @ fits, axis=2)
-        ordered = np.sort(np.where(seen, error, np.inf), axis=1)
-        median = (ordered[every, (count - 1) // 2] + ordered[every, count // 2]) / 2
+        ordered = np.sort(np.where(used, error, np.inf), axis=1)
+        median = (ordered[number, (count - 1) // 2] + ordered[number, count // 2]) / 2
         scale = np.maximum(1.4826 * median, 1e-9)[:, None]
-        weight = np.where(seen, np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12)), 0.0)
+        weight = np.where(used, np.minimum(1.0, HUBER * scale / np.maximum(error, 1e-12)), 0.0)
     return fits
 
 

@@ -58,16 +58,16 @@ class Aliases:
         """Return all aliases of frequencies (nq, 2) below a limit (1/Å), at least the frequency itself."""
         most = [math.ceil(limit_invA * step) for step in step_A]
         offsets = [np.arange(-n, n + 1) / step for n, step in zip(most, step_A, strict=True)]
-        moved = q_scan[:, None] + np.stack(np.meshgrid(*offsets, indexing="ij"), -1).reshape(1, -1, 2)
-        itself = np.arange(moved.shape[1]) == moved.shape[1] // 2
-        owner, which = np.nonzero((np.hypot(moved[..., 0], moved[..., 1]) < limit_invA) | itself)
-        return cls(moved[owner, which], owner, np.searchsorted(owner, np.arange(len(q_scan))))
+        shifted = q_scan[:, None] + np.stack(np.meshgrid(*offsets, indexing="ij"), -1).reshape(1, -1, 2)
+        is_own = np.arange(shifted.shape[1]) == shifted.shape[1] // 2
+        owner, alias = np.nonzero((np.hypot(shifted[..., 0], shifted[..., 1]) < limit_invA) | is_own)
+        return cls(shifted[owner, alias], owner, np.searchsorted(owner, np.arange(len(q_scan))))
 
     @classmethod
     def none(cls, q_scan: DoubleArray) -> Aliases:
         """Return an instance in which every frequency has no alias but itself."""
-        each = np.arange(len(q_scan))
-        return cls(q_scan, each, each)
+        number = np.arange(len(q_scan))
+        return cls(q_scan, number, number)
 
     @cached_property
     def chance(self) -> float:
@@ -146,9 +146,9 @@ class Criteria:
 
     def with_fixed(self, fixed: Mapping[str, float]) -> Criteria:
         """Return the criteria with other higher aberrations."""
-        other = copy(self)
-        other.fixed = dict(fixed)
-        return other
+        changed = copy(self)
+        changed.fixed = dict(fixed)
+        return changed
 
     @property
     def has_aliases(self) -> bool:
@@ -164,9 +164,9 @@ class Criteria:
     def among(cls, criteria: Criteria, aliases: Aliases, most: int, least: int) -> Self:
         """Return criteria of the brightest frequencies with about ``most`` aliases, at least ``least`` frequencies."""
         modulation = criteria.modulation.brightest(max(least, round(most / aliases.each)))
-        other = cls(modulation, criteria.conditions, criteria.fixed)
-        other.aliases = aliases.of_first(len(modulation.q_scan))
-        return other
+        selected = cls(modulation, criteria.conditions, criteria.fixed)
+        selected.aliases = aliases.of_first(len(modulation.q_scan))
+        return selected
 
     def possible_aliases(self, too_many: float) -> Aliases | None:
         """Return the possible aliases of the frequencies; None if there are hardly any, or too many."""
@@ -179,9 +179,9 @@ class Criteria:
     def transposed(self) -> Self:
         """Return the criteria with the detector's axes swapped."""
         grid = self.conditions.grid
-        other = copy(self)
-        other.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
-        return other
+        mirrored = copy(self)
+        mirrored.conditions = replace(self.conditions, grid=DetectorGrid(grid.k_col, grid.k_row, grid.pixel))
+        return mirrored
 
     def _trial(self, parameters: DoubleArray, q_scan: DoubleArray) -> tuple[ImagingConditions, DoubleArray]:
         """Return trial optics, and frequencies (n, 2) along the scan axes rotated into the detector frame."""
@@ -268,11 +268,11 @@ class Criteria:
         return self.explained_energy(parameters) / max(float(total), 1e-30)
 
 
-def lead(left: DoubleArray, others: DoubleArray) -> float:
+def lead(residual: DoubleArray, other_residual: DoubleArray) -> float:
     """Return the lead of optics over others, in standard deviations; positive if they leave less of most frequencies.
 
     Wilcoxon's signed-rank test (1945) on the logarithms of the ratios: a few bright frequencies do not decide.
     """
-    ratios = np.log(others / left)
+    ratios = np.log(other_residual / residual)
     n = len(ratios)
     return float((np.sign(ratios) * ranked(np.abs(ratios))).sum()) / math.sqrt(n * (n + 1) * (2 * n + 1) / 6)

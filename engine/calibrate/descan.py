@@ -82,11 +82,11 @@ def may_be_hidden(store: Store, disc_radius_px: float) -> bool:
     blocks = _blocks(store, None)
     if blocks is None or not hides_wander(blocks, disc_radius_px):
         return False
-    seen = _seen(store)
-    block, count = blocks_of(seen, store.shape)
-    dark = np.bincount(block, store.regions[seen, REGIONS.index("dark")], count)
-    share = dark / np.maximum(np.bincount(block, store.moments[seen, 0], count), 1e-12)
-    thickness = placed(np.stack([share, share], axis=1), seen, store.shape)
+    visited = _visited(store)
+    block, count = blocks_of(visited, store.shape)
+    dark = np.bincount(block, store.regions[visited, REGIONS.index("dark")], count)
+    share = dark / np.maximum(np.bincount(block, store.moments[visited, 0], count), 1e-12)
+    thickness = placed(np.stack([share, share], axis=1), visited, store.shape)
     return thickness is not None and not changes_slowly(thickness)
 
 
@@ -94,15 +94,15 @@ def _jumps(store: Store, disc_radius_px: float) -> LineJumps | None:
     """Return the jumps between lines shown by the centre of mass."""
     if not may_jump(store.shape):
         return None
-    seen = _seen(store)
-    half, count = halves_of(seen, store.shape), 2 * store.shape[0]
-    weight = np.maximum(np.bincount(half, store.moments[seen, 0], count), 1e-12)
-    place = np.stack([np.bincount(half, store.moments[seen, k], count) / weight for k in (1, 2)], axis=1)
+    visited = _visited(store)
+    half, count = halves_of(visited, store.shape), 2 * store.shape[0]
+    weight = np.maximum(np.bincount(half, store.moments[visited, 0], count), 1e-12)
+    place = np.stack([np.bincount(half, store.moments[visited, k], count) / weight for k in (1, 2)], axis=1)
     points, limits = np.bincount(half, minlength=count), StepLimits.of(store.header, disc_radius_px)
     return line_offsets(place, points, store.shape, disc_radius_px, limits)
 
 
-def _seen(store: Store) -> IndexArray:
+def _visited(store: Store) -> IndexArray:
     """Return the scan points, flat, that have frames with counts."""
     return np.flatnonzero((store.frames > 0) & (store.moments[:, 0] > 0))
 
@@ -114,22 +114,22 @@ def _joined(smooth: tuple[Descan, float] | None, jumps: LineJumps | None) -> Des
     coefficients = np.zeros((2, 5))
     coefficients[:, [0, 3]] = jumps.slow[1:].T  # of u and of u^2
     offsets = np.round(jumps.offset_px, 4)
-    found, doubt = Descan.of([*coefficients.ravel().tolist(), *offsets.ravel().tolist()]), jumps.uncertainty_px
+    descan, uncertainty = Descan.of([*coefficients.ravel().tolist(), *offsets.ravel().tolist()]), jumps.uncertainty_px
     if smooth is not None:
-        found, doubt = found.plus(smooth[0]), math.hypot(doubt, smooth[1])
-    return replace(found, uncertainty_px=doubt)
+        descan, uncertainty = descan.plus(smooth[0]), math.hypot(uncertainty, smooth[1])
+    return replace(descan, uncertainty_px=uncertainty)
 
 
 def _blocks(store: Store, jumps: LineJumps | None) -> Blocks | None:
     """Return blocks more than half visited, corrected for jumps between lines; None if they are too few."""
-    seen = _seen(store)
-    block, count = blocks_of(seen, store.shape)
-    weight = store.moments[seen, 0]
-    every = np.maximum(np.bincount(block, weight, count), 1e-12)[:, None]
-    offset = np.zeros((len(seen), 2)) if jumps is None else jumps.place_px[seen // store.shape[1]]
-    moments = store.moments[seen, 1:] - weight[:, None] * offset
+    visited = _visited(store)
+    block, count = blocks_of(visited, store.shape)
+    weight = store.moments[visited, 0]
+    total = np.maximum(np.bincount(block, weight, count), 1e-12)[:, None]
+    offset = np.zeros((len(visited), 2)) if jumps is None else jumps.place_px[visited // store.shape[1]]
+    moments = store.moments[visited, 1:] - weight[:, None] * offset
     sums = np.stack([np.bincount(block, moments[:, k], count) for k in (0, 1)], axis=1)
-    return placed(sums / every, seen, store.shape)
+    return placed(sums / total, visited, store.shape)
 
 
 @dataclass(frozen=True)
@@ -183,48 +183,52 @@ def sharpened(descan: Descan, means: MeansAtRest, scan_shape: tuple[int, int], d
     Returns a zero descan if none is left, and no line offsets unless the edge shows them, too.
     """
     mean, seen, wandering, lines = means.mean, means.seen, means.wandering, means.lines
-    where = descan.at_points(seen, scan_shape)
-    rest, field = where - np.rint(where), np.stack(scan_places(seen, scan_shape), axis=1)
-    apart = wandering is not None and (wandering.tells(rest, np.hstack([where, field])) < MOST_TOLD).all()
+    displacement = descan.at_points(seen, scan_shape)
+    remainder, field = displacement - np.rint(displacement), np.stack(scan_places(seen, scan_shape), axis=1)
+    separable = (
+        wandering is not None and (wandering.tells(remainder, np.hstack([displacement, field])) < MOST_TOLD).all()
+    )
 
-    def places(counts: DoubleArray, of: Disc, group: IndexArray, number: int) -> DoubleArray:
-        edge, ring = DiscEdge.of(mean, of), edge_of(of, mean.shape)
-        found = edge.shifts(counts)
-        if wandering is None or not apart:
-            return found
-        return found - _means(interpolation_bias(wandering, edge, ring, rest), group, number)
+    def places(counts: DoubleArray, reference: Disc, group: IndexArray, number: int) -> DoubleArray:
+        edge, ring = DiscEdge.of(mean, reference), edge_of(reference, mean.shape)
+        shifted = edge.shifts(counts)
+        if wandering is None or not separable:
+            return shifted
+        return shifted - _means(interpolation_bias(wandering, edge, ring, remainder), group, number)
 
     block, count = blocks_of(seen, scan_shape)
     shifts = places(means.patterns[:, edge_of(disc, mean.shape)], disc, block, count)
-    taken = np.zeros((len(seen), 2))
+    removed = np.zeros((len(seen), 2))
     jumps = None
     if lines is not None:
         half, halves = halves_of(seen, scan_shape), 2 * scan_shape[0]
-        place = _means(where, half, halves) + places(lines.counts, lines.disc, half, halves)
+        place = _means(displacement, half, halves) + places(lines.counts, lines.disc, half, halves)
         jumps = line_offsets(place, lines.points, scan_shape, disc.radius_px, lines.limits)
-        taken = where - descan.smooth.at_points(seen, scan_shape)
+        removed = displacement - descan.smooth.at_points(seen, scan_shape)
         if jumps is not None:
-            taken = taken - jumps.place_px[seen // scan_shape[1]]
-    taken_here = _means(taken, block, count)
-    left = placed(shifts + taken_here, seen, scan_shape)
-    if left is None:
+            removed = removed - jumps.place_px[seen // scan_shape[1]]
+    removed_by_block = _means(removed, block, count)
+    blocks = placed(shifts + removed_by_block, seen, scan_shape)
+    if blocks is None:
         return descan.smooth
-    mass = None if means.sums is None else _by_mass(means.sums, taken_here, seen, scan_shape)
+    mass = None if means.sums is None else _by_mass(means.sums, removed_by_block, seen, scan_shape)
     if mass is not None:
-        left = told_by_specimen(left, mass)
-    smooth = fitted(replace(left, place=left.place + descan.at(left.u, left.v)), disc.radius_px)
+        blocks = told_by_specimen(blocks, mass)
+    smooth = fitted(replace(blocks, place=blocks.place + descan.at(blocks.u, blocks.v)), disc.radius_px)
     return _joined(smooth, jumps) or Descan.of([0])
 
 
-def _by_mass(sums: PointSums, taken: DoubleArray, seen: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
-    """Return mean centres of mass of blocks, ``taken`` (blocks, 2) added, with their dark-field gradient."""
-    block, count = blocks_of(seen, scan_shape)
+def _by_mass(sums: PointSums, removed: DoubleArray, visited: IndexArray, scan_shape: tuple[int, int]) -> Blocks | None:
+    """Return mean centres of mass of blocks, ``removed`` (blocks, 2) added, with their dark-field gradient."""
+    block, count = blocks_of(visited, scan_shape)
     weight = np.maximum(sums.moments[:, 0], 1e-12)
-    mass = placed(_means(sums.moments[seen, 1:] / weight[seen, None], block, count) + taken, seen, scan_shape)
-    of_dark = placed(_means(slopes(sums.dark / weight, seen, scan_shape), block, count), seen, scan_shape)
-    if mass is None or of_dark is None:
+    mass = placed(
+        _means(sums.moments[visited, 1:] / weight[visited, None], block, count) + removed, visited, scan_shape
+    )
+    dark_blocks = placed(_means(slopes(sums.dark / weight, visited, scan_shape), block, count), visited, scan_shape)
+    if mass is None or dark_blocks is None:
         return None
-    return replace(mass, gradient=of_dark.place, noise_px2=sums.noise_px2 * len(mass.u) / len(seen))
+    return replace(mass, gradient=dark_blocks.place, noise_px2=sums.noise_px2 * len(mass.u) / len(visited))
 
 
 def _means(value: DoubleArray, group: IndexArray, count: int) -> DoubleArray:
@@ -244,6 +248,8 @@ def interpolation_bias(mean: WanderingMean, edge: DiscEdge, ring: BoolArray, res
     nodes = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
     moved_back = moved(mean.at(nodes), nodes, round_the_edge=True)
     bias = edge.shifts(moved_back[:, ring]) - edge.shifts(mean.still[None, ring])
-    at = (rest_px + 0.5).T * (BIAS_NODES - 1)
-    between = [ndimage.map_coordinates(of.reshape(BIAS_NODES, -1), at, mode="nearest") for of in bias.T]
-    return np.stack(between, axis=1)
+    position = (rest_px + 0.5).T * (BIAS_NODES - 1)
+    values = [
+        ndimage.map_coordinates(component.reshape(BIAS_NODES, -1), position, mode="nearest") for component in bias.T
+    ]
+    return np.stack(values, axis=1)

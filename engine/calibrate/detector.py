@@ -15,7 +15,7 @@ from ptylive.schema.units import mrad_to_invA, wavelength_A
 
 MOVED_BEAM_PX = 1.0
 """Distance of the disc from its place on the vacuum pattern that only a moved beam, not a specimen, can explain."""
-SAID_ONLY = frozenset({"detector_pixel_mrad"})
+STATED_ONLY = frozenset({"detector_pixel_mrad"})
 """Values that are never estimated: if they are no longer given, they are dropped."""
 
 
@@ -33,12 +33,12 @@ def calibrate_detector(header: ScanHeader, mean_pattern: DoubleArray) -> Calibra
     return Calibration(entries)
 
 
-def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, before: Calibration) -> Calibration:
+def with_given_values(header: ScanHeader, mean_pattern: DoubleArray, previous: Calibration) -> Calibration:
     """Return the values now given in a scan's header, completed by earlier estimates; mean_pattern (Qy, Qx)."""
-    said = calibrate_detector(header, mean_pattern).entries
-    known = {name: quantity for name, quantity in said.items() if quantity.origin is not Origin.DEFAULT}
-    kept = {name: quantity for name, quantity in before.entries.items() if name not in SAID_ONLY}
-    return Calibration({**said, **kept, **known})
+    stated = calibrate_detector(header, mean_pattern).entries
+    known = {name: quantity for name, quantity in stated.items() if quantity.origin is not Origin.DEFAULT}
+    kept = {name: quantity for name, quantity in previous.entries.items() if name not in STATED_ONLY}
+    return Calibration({**stated, **kept, **known})
 
 
 def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None:
@@ -54,8 +54,8 @@ def _measured_disc(header: ScanHeader, mean_pattern: DoubleArray) -> Disc | None
     aperture = find_disc(np.asarray(vacuum, dtype=float), bad_pixels(header))
     if aperture is None or found is None:
         return aperture or found
-    moved = math.dist(aperture.center_px, found.center_px)
-    return Disc(found.center_px, aperture.radius_px) if moved > MOVED_BEAM_PX else aperture
+    distance_px = math.dist(aperture.center_px, found.center_px)
+    return Disc(found.center_px, aperture.radius_px) if distance_px > MOVED_BEAM_PX else aperture
 
 
 def given_quantities(header: ScanHeader) -> dict[str, Quantity]:

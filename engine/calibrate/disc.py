@@ -50,8 +50,8 @@ class DiscEdge:
         design = np.stack([part[ring] for part in (*slopes, mean, *tilt)], axis=1)
         images = np.zeros((design.shape[1], *shape))
         images[:, ring] = np.linalg.pinv(design)
-        read = edge_of(disc, shape)
-        return cls(np.stack([_smooth(image)[read] for image in images]))  # a Gaussian is its own transpose
+        edge = edge_of(disc, shape)
+        return cls(np.stack([_smooth(image)[edge] for image in images]))  # a Gaussian is its own transpose
 
     def shifts(self, counts: Array) -> DoubleArray:
         """Return the displacement (n, 2), pixels, from counts (n, pixels) of the pixels of :func:`edge_of`."""
@@ -122,8 +122,8 @@ def _patched(pattern: DoubleArray, bad: BoolArray) -> DoubleArray:
     if not bad.any():
         return pattern
     good = ndimage.uniform_filter((~bad).astype(float), 5)
-    around = ndimage.uniform_filter(np.where(bad, 0.0, pattern), 5) / np.maximum(good, 1e-6)
-    return np.where(bad, around, pattern)
+    neighbours = ndimage.uniform_filter(np.where(bad, 0.0, pattern), 5) / np.maximum(good, 1e-6)
+    return np.where(bad, neighbours, pattern)
 
 
 def _largest_part(mask: BoolArray) -> BoolArray:

@@ -64,13 +64,15 @@ class _Derivatives(NamedTuple):
     def jackknife(self) -> DoubleArray:
         """Return the jackknife covariance of a maximum: leaving out each frequency moves it by one Newton step."""
         count = self.each.shape[1]
-        moved = np.linalg.pinv(self.curvature - self.curvatures, hermitian=True) @ self.each.T[:, :, None]
-        moved = moved[:, :, 0] - moved[:, :, 0].mean(axis=0)
-        return np.asarray((count - 1) / count * moved.T @ moved)
+        deviation = np.linalg.pinv(self.curvature - self.curvatures, hermitian=True) @ self.each.T[:, :, None]
+        deviation = deviation[:, :, 0] - deviation[:, :, 0].mean(axis=0)
+        return np.asarray((count - 1) / count * deviation.T @ deviation)
 
-    def part(self, which: list[int]) -> _Derivatives:
+    def part(self, parameters: list[int]) -> _Derivatives:
         """Return the derivatives with respect to some parameters only."""
-        return _Derivatives(self.each[which], self.curvatures[np.ix_(range(len(self.curvatures)), which, which)])
+        return _Derivatives(
+            self.each[parameters], self.curvatures[np.ix_(range(len(self.curvatures)), parameters, parameters)]
+        )
 
     def shift(self, first: int, others: list[int]) -> DoubleArray:
         """Return the change of a Newton step of the ``first`` parameters when others are free as well."""
@@ -88,9 +90,9 @@ class _Derivatives(NamedTuple):
         shown by a fitted absorption and by the aberrations left out.
         """
         absorbed = self.shift(fitted, [len(self.each) - 1])
-        untold = self.shift(fitted, list(range(fitted, len(self.each) - 1)))
+        neglected = self.shift(fitted, list(range(fitted, len(self.each) - 1)))
         scatter = self.part(list(range(fitted))).jackknife()
-        return np.asarray(SHARED_ERROR**2 * (scatter + np.outer(absorbed, absorbed) + np.outer(untold, untold)))
+        return np.asarray(SHARED_ERROR**2 * (scatter + np.outer(absorbed, absorbed) + np.outer(neglected, neglected)))
 
 
 @dataclass(frozen=True)
@@ -130,18 +132,18 @@ class _Problem:
     def direction(self, name: str) -> DoubleArray:
         """Return a step along one aberration, with the low aberration that compensates it, if there is one."""
         step = np.zeros(4 + len(self.names))
-        own = 4 + self.names.index(name)
-        step[own] = 1.0
+        number = 4 + self.names.index(name)
+        step[number] = 1.0
         if (low := BALANCED_BY.get(name)) is not None:
-            step[low] = -0.5 * self.units[own] * self.criteria.semiangle_rad**2 / self.units[low]
+            step[low] = -0.5 * self.units[number] * self.criteria.semiangle_rad**2 / self.units[low]
         return step
 
     def gain_along(self, x: DoubleArray, name: str) -> float:
         """Return the possible gain in J2 along a direction, by the parabola through three values."""
         step = self.direction(name)
-        here, before, after = self.energy(x), self.energy(x - step), self.energy(x + step)
-        curvature = here - 0.5 * (before + after)
-        return max(before, after) - here if curvature <= 0 else (after - before) ** 2 / (16 * curvature)
+        center, before, after = self.energy(x), self.energy(x - step), self.energy(x + step)
+        curvature = center - 0.5 * (before + after)
+        return max(before, after) - center if curvature <= 0 else (after - before) ** 2 / (16 * curvature)
 
     def derivatives(self, x: DoubleArray, free: BoolArray, *, absorption: bool = False) -> _Derivatives:
         """Return derivatives by variable projection (Kaufman, BIT 15 (1975) 49): the phase of each frequency follows.
@@ -151,22 +153,22 @@ class _Problem:
         """
         criteria, low = self.at(x)
         q = criteria.seen_as(low)
-        here, spectra = criteria.transfer(low, q), criteria.modulation.spectra[:, : len(q)]
+        transfer, spectra = criteria.transfer(low, q), criteria.modulation.spectra[:, : len(q)]
         per_noise = criteria.per_noise
-        weighted = per_noise(here)
-        information = np.einsum("nq,nq->q", weighted.conj(), here).real + REGULARISATION
+        weighted = per_noise(transfer)
+        information = np.einsum("nq,nq->q", weighted.conj(), transfer).real + REGULARISATION
         phase = np.einsum("nq,nq->q", weighted.conj(), spectra) / information
-        left = per_noise(spectra - here * phase)
-        turned = []
+        residual = per_noise(spectra - transfer * phase)
+        columns = []
         for k in np.flatnonzero(free):
-            aside = np.zeros(len(x))
-            aside[k] = DIFFERENCE
-            above, below = (self.transfer(x + sign * aside, q) for sign in (1, -1))
-            turned.append((above - below) / (2 * DIFFERENCE) * phase)
+            offset = np.zeros(len(x))
+            offset[k] = DIFFERENCE
+            above, below = (self.transfer(x + sign * offset, q) for sign in (1, -1))
+            columns.append((above - below) / (2 * DIFFERENCE) * phase)
         if absorption:
-            turned.append(criteria.transfer(low, q, Part.AMPLITUDE) * phase)
-        changes = np.array(turned)
-        each = 2 * np.einsum("knq,nq->kq", changes.conj(), left).real
+            columns.append(criteria.transfer(low, q, Part.AMPLITUDE) * phase)
+        changes = np.array(columns)
+        each = 2 * np.einsum("knq,nq->kq", changes.conj(), residual).real
         along = np.einsum("nq,knq->qk", weighted.conj(), changes)
         noisy = np.array([per_noise(change) for change in changes])
         across = np.transpose(changes.conj(), (2, 0, 1)) @ np.transpose(noisy, (2, 1, 0))
@@ -177,18 +179,18 @@ class _Problem:
         """Return the maximum of J2 reached by Levenberg-Marquardt steps from a start."""
         energy, damping = self.energy(x), 1e-2
         for _ in range(MOST_STEPS):
-            found = self.derivatives(x, free)
-            scale = np.diag(np.maximum(np.diag(found.curvature), 1e-12 * found.curvature.max()))
+            derivatives = self.derivatives(x, free)
+            scale = np.diag(np.maximum(np.diag(derivatives.curvature), 1e-12 * derivatives.curvature.max()))
             while damping < 1e4:
-                step = np.linalg.solve(found.curvature + damping * scale, found.total)
-                promised = step @ found.total - 0.5 * step @ found.curvature @ step
-                if promised < ENOUGH * energy:
+                step = np.linalg.solve(derivatives.curvature + damping * scale, derivatives.total)
+                expected_gain = step @ derivatives.total - 0.5 * step @ derivatives.curvature @ step
+                if expected_gain < ENOUGH * energy:
                     return x
-                further = x.copy()
-                further[free] += step
-                reached = self.energy(further)
-                if reached > energy:
-                    x, energy, damping = further, reached, damping / 5
+                trial = x.copy()
+                trial[free] += step
+                trial_energy = self.energy(trial)
+                if trial_energy > energy:
+                    x, energy, damping = trial, trial_energy, damping / 5
                     break
                 damping *= 5
             else:
@@ -213,33 +215,33 @@ def fit_higher(criteria: Criteria, fit: AberrationFit, given: Mapping[str, float
 def _with_higher(problem: _Problem, fit: AberrationFit, start: DoubleArray, free: BoolArray) -> AberrationFit | None:
     """Return a fit with the higher aberrations added, or None if they add nothing."""
     criteria, names = problem.criteria, problem.names
-    before, least = problem.energy(start), least_gain(criteria)
-    if sum(problem.gain_along(start, name) for name in names) < PROMISING * least * before:
+    start_energy, least = problem.energy(start), least_gain(criteria)
+    if sum(problem.gain_along(start, name) for name in names) < PROMISING * least * start_energy:
         return None
-    found = problem.climbed(start, free)
-    if problem.energy(found) < (1 + least) * before:
+    solution = problem.climbed(start, free)
+    if problem.energy(solution) < (1 + least) * start_energy:
         return None
-    with_them, low = problem.at(found)
-    if lead(with_them.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
+    extended, low = problem.at(solution)
+    if lead(extended.left(low), criteria.left(fit.low)) < BEYOND_DOUBT:
         return None  # at a few bright frequencies they mimic what a weak phase object leaves out
-    covariance = problem.derivatives(found, free, absorption=True).covariance(int(free.sum()))
+    covariance = problem.derivatives(solution, free, absorption=True).covariance(int(free.sum()))
     added = slice(-len(names), None)
     try:
-        significance = found[added] @ np.linalg.solve(covariance[added, added], found[added])
+        significance = solution[added] @ np.linalg.solve(covariance[added, added], solution[added])
     except np.linalg.LinAlgError:  # some of them have no effect on the data
         return None
     if not significance >= LEAST_SIGNIFICANCE:
         return None
-    values = found * problem.units
-    doubt = np.zeros(len(values))
-    doubt[free] = np.sqrt(np.diag(covariance)) * problem.units[free]
-    named = (*LOW, "", *names)
+    values = solution * problem.units
+    deviation = np.zeros(len(values))
+    deviation[free] = np.sqrt(np.diag(covariance)) * problem.units[free]
+    all_names = (*LOW, "", *names)
     return replace(
         fit,
-        aberrations={name: float(value) for name, value in zip(named, values, strict=True) if name},
+        aberrations={name: float(value) for name, value in zip(all_names, values, strict=True) if name},
         rotation_deg=math.degrees(float(values[3])),
-        rotation_uncertainty_deg=math.degrees(float(doubt[3])),
-        uncertainties_A={name: float(value) for name, value in zip(named, doubt, strict=True) if name},
+        rotation_uncertainty_deg=math.degrees(float(deviation[3])),
+        uncertainties_A={name: float(value) for name, value in zip(all_names, deviation, strict=True) if name},
     )
 
 
@@ -252,16 +254,16 @@ def _with_deviations(problem: _Problem, fit: AberrationFit, start: DoubleArray, 
     fitted = free.copy()
     fitted[4:] = False
     covariance = problem.derivatives(start, free, absorption=True).covariance(int(fitted.sum()))
-    doubt = np.zeros(len(start))
-    doubt[fitted] = np.sqrt(np.diag(covariance))
-    doubt *= problem.units
+    deviation = np.zeros(len(start))
+    deviation[fitted] = np.sqrt(np.diag(covariance))
+    deviation *= problem.units
     stated = {name: fit.uncertainties_A.get(name, fit.uncertainty_A) for name in LOW[1:]}
     for k, name in enumerate(LOW[1:], start=1):
         if fitted[k] and stated[name] < astigmatism_A:
-            stated[name] = float(doubt[k])
+            stated[name] = float(deviation[k])
     return replace(
         fit,
-        uncertainty_A=float(doubt[0]) if fitted[0] else fit.uncertainty_A,
-        rotation_uncertainty_deg=math.degrees(float(doubt[3])),
+        uncertainty_A=float(deviation[0]) if fitted[0] else fit.uncertainty_A,
+        rotation_uncertainty_deg=math.degrees(float(deviation[3])),
         uncertainties_A=stated,
     )

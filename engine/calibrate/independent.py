@@ -77,8 +77,8 @@ def measured_rotation(calibration: Calibration, store: Store) -> MeasuredRotatio
         highest = highest_frequency(calibration)
         return fit_rotation(np.where(part, com, 0.0), dark, part, step_A, highest, transposed=transposed)
 
-    whole = fitted(visited, None)
-    return MeasuredRotation(whole, spread_deg(lambda half: fitted(half, whole.transposed), visited))
+    fit = fitted(visited, None)
+    return MeasuredRotation(fit, spread_deg(lambda half: fitted(half, fit.transposed), visited))
 
 
 def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
@@ -89,9 +89,9 @@ def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
     visited, step_A = store.visited, store.header.scan.step_A
     if visited.sum() < LEAST_POINTS or min(visited.shape) <= 2 or step_A is None:
         return []
-    words = calibration.transform
+    transform = calibration.transform
     moments = center_of_mass(store.moments_without(descan_of(calibration)), visited)
-    com = np.where(visited, turned_to_detector_axes(moments, words), 0.0)
+    com = np.where(visited, turned_to_detector_axes(moments, transform), 0.0)
     dark = _dark_field(store)
     found = []
     for transposed in (False, True):
@@ -103,14 +103,14 @@ def orientations(calibration: Calibration, store: Store) -> list[Candidate]:
             found.append(
                 Candidate(
                     angle_deg,
-                    with_transposition(words) if transposed else words,
+                    with_transposition(transform) if transposed else transform,
                     fit.curl if quarter % 2 == 0 else 1.0 - fit.curl,
                     detail_correlation(phase, dark, visited),
                     not transposed and abs(wrapped(angle_deg - calibration.rotation_deg)) <= SAME_DEG,
                     phase.astype(np.float32),
                 )
             )
-    return sorted(found, key=lambda one: (round(one.curl, 6), -one.correlation))
+    return sorted(found, key=lambda candidate: (round(candidate.curl, 6), -candidate.correlation))
 
 
 def independent_defocus(calibration: Calibration, store: Store) -> Quantity | None:
@@ -118,14 +118,14 @@ def independent_defocus(calibration: Calibration, store: Store) -> Quantity | No
 
     None if it cannot be determined. For a specimen that is not thin, this plane lies below the entrance.
     """
-    kept = {
+    entries = {
         name: quantity
         for name, quantity in calibration.entries.items()
         if name not in ("C10", "C12a", "C12b", "depth_A")
     }
     for name, value in (("rotation_deg", calibration.rotation_deg), ("detector_transform", calibration.transform)):
-        kept[name] = Quantity(value, Origin.GIVEN)
-    found = calibrate_scan(Calibration(kept), store).entries.get("C10")
+        entries[name] = Quantity(value, Origin.GIVEN)
+    found = calibrate_scan(Calibration(entries), store).entries.get("C10")
     return found if found is not None and found.origin is Origin.ESTIMATED else None
 
 
@@ -139,8 +139,8 @@ def wrapped(angle_deg: float) -> float:
     return 180.0 - (180.0 - angle_deg) % 360.0
 
 
-def with_transposition(words: str) -> str:
+def with_transposition(transform: str) -> str:
     """Return the transform of a detector whose patterns are additionally transposed, in the frame it leads to."""
-    known: Sequence[str] = parse_transform(words)
-    known = known[1:] if known[:1] == ("transpose",) else ("transpose", *known)
-    return "+".join(known) or "none"
+    operations: Sequence[str] = parse_transform(transform)
+    operations = operations[1:] if operations[:1] == ("transpose",) else ("transpose", *operations)
+    return "+".join(operations) or "none"

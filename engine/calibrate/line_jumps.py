@@ -65,38 +65,40 @@ def line_jumps(
     points (2 rows,): number of scan points in each half's measurement; halves visited by half or less are ignored.
     """
     left, right = place_px[::2], place_px[1::2]
-    seen = lines_seen(points, scan_shape)
-    both = seen[1:] & seen[:-1]
-    if both.sum() < LEAST_LINES - 1:
+    visited = lines_seen(points, scan_shape)
+    adjacent = visited[1:] & visited[:-1]
+    if adjacent.sum() < LEAST_LINES - 1:
         return None
     place = (left + right) / 2
     terms = _course(len(place))
-    slow = slow_course(place, seen)
-    step = [np.diff(half - terms @ slow, axis=0)[both] for half in (left, right)]
+    slow = slow_course(place, visited)
+    step = [np.diff(half - terms @ slow, axis=0)[adjacent] for half in (left, right)]
     product = (step[0] * step[1]).sum(axis=1)
     shared = float(product.mean()) / 2
     # for noise s along each axis, a half errs by 2 s^2 in total, the difference of two steps by 8 s^2, a line by s^2
-    apart = float(((step[0] - step[1]) ** 2).sum(axis=1).mean()) / 8
-    alike = shared / max(shared + 2 * apart, 1e-12)  # correlation of the halves' steps; two neighbours share a line
-    certainty = math.atanh(min(alike, 1 - 1e-9)) / math.sqrt(0.75 / len(step[0]))
+    unshared = float(((step[0] - step[1]) ** 2).sum(axis=1).mean()) / 8
+    correlation = shared / max(
+        shared + 2 * unshared, 1e-12
+    )  # correlation of the halves' steps; two neighbours share a line
+    certainty = math.atanh(min(correlation, 1 - 1e-9)) / math.sqrt(0.75 / len(step[0]))
     least = max(LEAST_JUMP_PX, LEAST_SHARE * disc_radius_px)
-    if shared < least**2 or shared < apart or certainty < BELIEVED:
+    if shared < least**2 or shared < unshared or certainty < BELIEVED:
         return None
-    offset = np.where(seen[:, None], place - terms @ slow, 0.0)
-    if float(np.median(product)) < USUAL_SHARE * 2 * shared or not _white(offset[seen]):
+    offset = np.where(visited[:, None], place - terms @ slow, 0.0)
+    if float(np.median(product)) < USUAL_SHARE * 2 * shared or not _white(offset[visited]):
         return None
-    return LineJumps(offset, slow, math.sqrt(apart))
+    return LineJumps(offset, slow, math.sqrt(unshared))
 
 
 def lines_seen(points: IndexArray, scan_shape: tuple[int, int]) -> BoolArray:
     """Return the lines (rows,) of which more than half was visited on either side; points (2 rows,): in the halves."""
-    every = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
-    return np.asarray((2 * points.reshape(-1, 2) > every).all(axis=1))
+    points_per_half = np.array([(scan_shape[1] + 1) // 2, scan_shape[1] // 2])
+    return np.asarray((2 * points.reshape(-1, 2) > points_per_half).all(axis=1))
 
 
-def slow_course(place_px: DoubleArray, seen: BoolArray) -> DoubleArray:
+def slow_course(place_px: DoubleArray, visited: BoolArray) -> DoubleArray:
     """Return the parabola (3, 2) through the places (rows, 2) of lines that were seen (rows,)."""
-    return np.asarray(np.linalg.lstsq(_course(len(place_px))[seen], place_px[seen], rcond=None)[0])
+    return np.asarray(np.linalg.lstsq(_course(len(place_px))[visited], place_px[visited], rcond=None)[0])
 
 
 def _course(rows: int) -> DoubleArray:
@@ -109,5 +111,5 @@ def _white(offset: DoubleArray) -> bool:
     """Return whether offsets (n, 2) have equal power at all periods: a specimen has long periods, or a few."""
     power = (np.abs(np.fft.rfft(offset, axis=0)[1:]) ** 2).sum(axis=1)
     share = np.cumsum(power) / max(float(power.sum()), 1e-30)
-    even = np.arange(1, len(power) + 1) / len(power)
-    return float(np.abs(share - even).max()) * math.sqrt(len(power)) < WHITE
+    uniform = np.arange(1, len(power) + 1) / len(power)
+    return float(np.abs(share - uniform).max()) * math.sqrt(len(power)) < WHITE

@@ -64,18 +64,20 @@ def line_offsets(
     limits: StepLimits,
 ) -> LineJumps | None:
     """Return steps, snake offsets and jumps of single lines combined; see :func:`line_jumps`."""
-    seen = lines_seen(points, scan_shape)
-    if seen.sum() < LEAST_LINES:
+    visited = lines_seen(points, scan_shape)
+    if visited.sum() < LEAST_LINES:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
-    halves = _Halves(place_px[::2], place_px[1::2], seen)
-    found = _found(halves, limits, max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px))
-    if found is None:
+    halves = _Halves(place_px[::2], place_px[1::2], visited)
+    steps = _step_offsets(halves, limits, max(LEAST_STEP_PX, LEAST_SHARE * disc_radius_px))
+    if steps is None:
         return line_jumps(place_px, points, scan_shape, disc_radius_px)
-    offset, doubt = found
-    rest = line_jumps(place_px - np.repeat(offset, 2, axis=0), points, scan_shape, disc_radius_px)
-    if rest is None:
-        return LineJumps(offset, slow_course(halves.without(offset).place, seen), doubt)
-    return replace(rest, offset_px=rest.offset_px + offset, uncertainty_px=math.hypot(rest.uncertainty_px, doubt))
+    offset, uncertainty_px = steps
+    jumps = line_jumps(place_px - np.repeat(offset, 2, axis=0), points, scan_shape, disc_radius_px)
+    if jumps is None:
+        return LineJumps(offset, slow_course(halves.without(offset).place, visited), uncertainty_px)
+    return replace(
+        jumps, offset_px=jumps.offset_px + offset, uncertainty_px=math.hypot(jumps.uncertainty_px, uncertainty_px)
+    )
 
 
 @dataclass(frozen=True)
@@ -84,44 +86,46 @@ class _Halves:
 
     left: DoubleArray
     right: DoubleArray
-    seen: BoolArray
+    visited: BoolArray
 
     @property
     def place(self) -> DoubleArray:
         return (self.left + self.right) / 2
 
     def without(self, offset: DoubleArray) -> _Halves:
-        return _Halves(self.left - offset, self.right - offset, self.seen)
+        return _Halves(self.left - offset, self.right - offset, self.visited)
 
 
-def _found(halves: _Halves, limits: StepLimits, least_way_px: float) -> tuple[DoubleArray, float] | None:
+def _step_offsets(halves: _Halves, limits: StepLimits, least_way_px: float) -> tuple[DoubleArray, float] | None:
     """Return offsets (rows, 2) of lines about their mean, and their standard error; None if there are none."""
-    rows = len(halves.seen)
-    offset, doubts = np.zeros((rows, 2)), list[float]()
+    rows = len(halves.visited)
+    offset, uncertainties_px = np.zeros((rows, 2)), list[float]()
     if limits.both_ways and (way := _way_back(halves, least_way_px)) is not None:
         offset[1::2] += way[0]
-        doubts.append(way[1])
+        uncertainties_px.append(way[1])
     steps = _steps(halves.without(offset), limits.least_px)
-    for line, height, doubt in steps:
+    for line, height, uncertainty_px in steps:
         offset[line:] += height
-        doubts.append(doubt)
-    if not doubts:
+        uncertainties_px.append(uncertainty_px)
+    if not uncertainties_px:
         return None
-    return offset - offset[halves.seen].mean(axis=0), math.hypot(*doubts)
+    return offset - offset[halves.visited].mean(axis=0), math.hypot(*uncertainties_px)
 
 
 def _way_back(halves: _Halves, least_px: float) -> tuple[DoubleArray, float] | None:
     """Return the displacement (2,) of odd lines relative to their neighbours, and its standard error."""
-    whole = halves.seen[1:-1] & halves.seen[:-2] & halves.seen[2:]
-    sign = np.where(np.arange(1, len(whole) + 1) % 2, 1.0, -1.0)[whole, None]
+    has_neighbours = halves.visited[1:-1] & halves.visited[:-2] & halves.visited[2:]
+    sign = np.where(np.arange(1, len(has_neighbours) + 1) % 2, 1.0, -1.0)[has_neighbours, None]
 
-    def apart(place: DoubleArray) -> DoubleArray:
-        return sign * (place[1:-1] - (place[:-2] + place[2:]) / 2)[whole]
+    def deviation(place: DoubleArray) -> DoubleArray:
+        return sign * (place[1:-1] - (place[:-2] + place[2:]) / 2)[has_neighbours]
 
-    every = apart(halves.place)
-    error = math.sqrt(float(every.var(axis=0).sum()) / (len(every) / 3))  # three lines in each, shared with neighbours
-    way, left, right = (apart(one).mean(axis=0) for one in (halves.place, halves.left, halves.right))
-    return (way, error) if _believed(way, left, right, error, least_px) else None
+    deviations = deviation(halves.place)
+    error = math.sqrt(
+        float(deviations.var(axis=0).sum()) / (len(deviations) / 3)
+    )  # three lines in each, shared with neighbours
+    way, left, right = (deviation(values).mean(axis=0) for values in (halves.place, halves.left, halves.right))
+    return (way, error) if _is_significant(way, left, right, error, least_px) else None
 
 
 def _steps(halves: _Halves, least_px: float) -> list[_Step]:
@@ -129,31 +133,31 @@ def _steps(halves: _Halves, least_px: float) -> list[_Step]:
     found = list[_Step]()
     while len(found) < MOST_STEPS and (step := _step(halves, least_px)) is not None:
         found.append(step)
-        halves = halves.without(np.outer(np.arange(len(halves.seen)) >= step[0], step[1]))
+        halves = halves.without(np.outer(np.arange(len(halves.visited)) >= step[0], step[1]))
     if not found:
         return []
-    left = np.linalg.norm(_heights(halves.place[halves.seen]), axis=1).max()
-    return found if left < LEFT * min(np.linalg.norm(height) for _, height, _ in found) else []
+    remaining = np.linalg.norm(_heights(halves.place[halves.visited]), axis=1).max()
+    return found if remaining < LEFT * min(np.linalg.norm(height) for _, height, _ in found) else []
 
 
 def _step(halves: _Halves, least_px: float) -> _Step | None:
     """Return the largest step, or None if no step is believed."""
-    lines = np.flatnonzero(halves.seen)
-    place, left, right = (one[lines] for one in (halves.place, halves.left, halves.right))
+    lines = np.flatnonzero(halves.visited)
+    place, left, right = (values[lines] for values in (halves.place, halves.left, halves.right))
     height = _heights(place)
     size = np.linalg.norm(height, axis=1)
     best = int(size.argmax())
-    apart = np.abs(np.arange(len(size)) - best) >= AROUND
-    if not apart.any():
+    distant = np.abs(np.arange(len(size)) - best) >= AROUND
+    if not distant.any():
         return None
-    here = slice(best, best + 2 * AROUND)
-    rest = place[here] - DESIGN @ (SOLVED @ place[here])
-    scatter = float((rest**2).sum()) / (2 * AROUND - 3)
+    window = slice(best, best + 2 * AROUND)
+    remainder = place[window] - DESIGN @ (SOLVED @ place[window])
+    scatter = float((remainder**2).sum()) / (2 * AROUND - 3)
     error = math.sqrt(scatter * float(SOLVED[2] @ SOLVED[2]))
-    on_left, on_right = SOLVED[2] @ left[here], SOLVED[2] @ right[here]
-    if size[best] < STANDS_OUT * float(np.median(size[apart])):
+    on_left, on_right = SOLVED[2] @ left[window], SOLVED[2] @ right[window]
+    if size[best] < STANDS_OUT * float(np.median(size[distant])):
         return None
-    if not _believed(height[best], on_left, on_right, error, least_px):
+    if not _is_significant(height[best], on_left, on_right, error, least_px):
         return None
     return int(lines[best + AROUND]), np.asarray(height[best]), error
 
@@ -163,7 +167,9 @@ def _heights(place: DoubleArray) -> DoubleArray:
     return np.asarray(np.lib.stride_tricks.sliding_window_view(place, 2 * AROUND, axis=0) @ SOLVED[2])
 
 
-def _believed(offset: DoubleArray, left: DoubleArray, right: DoubleArray, error_px: float, least_px: float) -> bool:
+def _is_significant(
+    offset: DoubleArray, left: DoubleArray, right: DoubleArray, error_px: float, least_px: float
+) -> bool:
     """Return whether an offset is large and significant, and both halves of lines have it."""
     size = float(np.linalg.norm(offset))
     return size > max(least_px, BELIEVED * error_px) and float(np.linalg.norm(left - right)) < APART * size

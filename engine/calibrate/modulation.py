@@ -92,20 +92,20 @@ def _tapered(store: Store, visited: BoolArray, rows: slice) -> FloatArray:
     """
     scale, mean = np.float32(1.0 / mean_intensity(store)), mean_bins(store).astype(np.float32)
     bins = store.per_frame(store.bins).reshape(*visited.shape, -1)[rows]
-    seen, fade = visited[rows, :, None], edge_taper(bins.shape[1])[:, None]
+    seen, col_taper = visited[rows, :, None], edge_taper(bins.shape[1])[:, None]
     cube = np.empty((bins.shape[2], *bins.shape[:2]), np.float32)
-    for row, faded in enumerate(edge_taper(len(bins))):
-        cube[:, row] = (np.where(seen[row], bins[row] * scale - mean, 0) * (faded * fade)).T
+    for row, row_taper in enumerate(edge_taper(len(bins))):
+        cube[:, row] = (np.where(seen[row], bins[row] * scale - mean, 0) * (row_taper * col_taper)).T
     return cube
 
 
 def _mean_power(cube: FloatArray, shape: tuple[int, int]) -> FloatArray:
     """Return the mean power spectrum (rows, cols) of planes (N, ...) padded to a shape, computed plane by plane."""
-    kept = shape[1] // 2 + 1
-    half = np.zeros((shape[0], kept), np.float32)
+    half_cols = shape[1] // 2 + 1
+    half = np.zeros((shape[0], half_cols), np.float32)
     for plane in cube:
         half += np.abs(fft.rfft2(plane, s=shape)) ** 2
-    mirrored = np.roll(half[::-1], 1, axis=0)[:, shape[1] - kept : 0 : -1]
+    mirrored = np.roll(half[::-1], 1, axis=0)[:, shape[1] - half_cols : 0 : -1]
     return np.asarray(np.concatenate([half, mirrored], axis=1) / np.float32(len(cube)))
 
 

@@ -98,14 +98,14 @@ def fit_rotation(
     return RotationFit(180.0 - (180.0 - angle) % 360.0, transposed, curl, curl_other, sign, other_deg)
 
 
-def apart_deg(one_deg: float, other_deg: float) -> float:
+def apart_deg(first_deg: float, second_deg: float) -> float:
     """Return the angle between two directions, degrees."""
-    return abs((one_deg - other_deg + 180.0) % 360.0 - 180.0)
+    return abs((first_deg - second_deg + 180.0) % 360.0 - 180.0)
 
 
-def same_angle(one_deg: float, other_deg: float) -> bool:
+def same_angle(first_deg: float, second_deg: float) -> bool:
     """Return whether two rotations are the same, up to half a turn."""
-    return apart_deg(2 * one_deg, 2 * other_deg) <= 2 * SAME_ANGLE_DEG
+    return apart_deg(2 * first_deg, 2 * second_deg) <= 2 * SAME_ANGLE_DEG
 
 
 def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, angle_deg: float | None) -> AberrationFit:
@@ -117,8 +117,8 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     """
     if angle_deg is None or search.rotation_deg is not None or same_angle(fit.rotation_deg, angle_deg):
         return fit
-    there = Grid.of(criteria, replace(search, rotation_deg=angle_deg))
-    found = climbed_from(criteria, criteria.explained_energy, search, there, 0.0)
+    grid = Grid.of(criteria, replace(search, rotation_deg=angle_deg))
+    found = climbed_from(criteria, criteria.explained_energy, search, grid, 0.0)
     if found is None or not same_angle(found[0].rotation_deg, angle_deg):
         return fit
     return found[0] if lead(criteria.left(found[0].low), criteria.left(fit.low)) > 0 else fit
@@ -175,6 +175,6 @@ def _least_curl(com: DoubleArray, visited: BoolArray, step_A: tuple[float, float
     c = float((curl * divergence.conj()).real.sum())
     if a + b == 0.0:
         return 0.0, 1.0
-    turn = 0.5 * math.atan2(-c, 0.5 * (a - b)) + math.pi / 2
-    left = 0.5 * (a + b) + 0.5 * (a - b) * math.cos(2 * turn) - c * math.sin(2 * turn)
-    return math.degrees(turn) % 180.0, left / (a + b)
+    angle = 0.5 * math.atan2(-c, 0.5 * (a - b)) + math.pi / 2
+    remaining = 0.5 * (a + b) + 0.5 * (a - b) * math.cos(2 * angle) - c * math.sin(2 * angle)
+    return math.degrees(angle) % 180.0, remaining / (a + b)

@@ -115,21 +115,21 @@ class _Work:
         visited = self.store.visited
         moments = self.store.moments_without(descan_of(Calibration(self.entries)))
         com = turned_to_detector_axes(center_of_mass(moments, visited), self._hand)
-        handed = None if not self.given("detector_transform") else False
-        whole = self.curl(com, visited, handed)
+        transposed = None if not self.given("detector_transform") else False
+        fit = self.curl(com, visited, transposed)
         if self.given("rotation_deg"):
             known = float(self.entries["rotation_deg"].value)
-            if whole.angle_trusted and whole.transposed and apart_deg(whole.rotation_deg, known) < SAME_ANGLE_DEG:
+            if fit.angle_trusted and fit.transposed and apart_deg(fit.rotation_deg, known) < SAME_ANGLE_DEG:
                 self.entries["detector_transform"] = Quantity("transpose", Origin.ESTIMATED)
-            return whole
-        if whole.angle_trusted:
-            origin = Origin.ESTIMATED if whole.sign_trusted else Origin.UNDECIDED
-            self.entries["rotation_deg"] = Quantity(whole.rotation_deg, origin, self.spread(com, whole))
-            if handed is None:
-                self.entries["detector_transform"] = Quantity(_word(whole.transposed), Origin.ESTIMATED)
+            return fit
+        if fit.angle_trusted:
+            origin = Origin.ESTIMATED if fit.sign_trusted else Origin.UNDECIDED
+            self.entries["rotation_deg"] = Quantity(fit.rotation_deg, origin, self.spread(com, fit))
+            if transposed is None:
+                self.entries["detector_transform"] = Quantity(_word(fit.transposed), Origin.ESTIMATED)
         else:
             self.entries["rotation_deg"] = Quantity(0.0, Origin.UNDECIDED)
-        return whole
+        return fit
 
     def curl(self, com: DoubleArray, visited: BoolArray, transposed: bool | None) -> RotationFit:
         """Return the rotation with the least curl; with ``transposed`` given, only the angle is fitted."""
@@ -137,9 +137,9 @@ class _Work:
         field, highest = np.where(visited, com, 0.0), highest_frequency(Calibration(self.entries))
         return fit_rotation(field, self._dark_field, visited, step, highest, transposed=transposed)
 
-    def spread(self, com: DoubleArray, whole: RotationFit) -> float | None:
+    def spread(self, com: DoubleArray, fit: RotationFit) -> float | None:
         """Return half the difference between the angles of both halves of the scan."""
-        return spread_deg(lambda half: self.curl(com, half, whole.transposed), self.store.visited)
+        return spread_deg(lambda half: self.curl(com, half, fit.transposed), self.store.visited)
 
     @property
     def _dark_field(self) -> DoubleArray:
@@ -197,9 +197,9 @@ class _Work:
             alignment = align(self.store, criteria.conditions)
             grid = grid if alignment is None else replace(grid, starts=[*grid.starts, alignment.start])
         fit = fit_aberrations(criteria, search, grid, sparse=sparse)
-        if ordered or self._tells_little(criteria, fit):
+        if ordered or self._is_uninformative(criteria, fit):
             criteria, fit = self._among_aliases(criteria, search, fit, curl)
-        by_energy = not criteria.has_aliases and self._tells_little(criteria, fit)
+        by_energy = not criteria.has_aliases and self._is_uninformative(criteria, fit)
         if by_energy:
             criteria, fit = self._by_energy(criteria, search, fit)
         compared = by_energy or (criteria.has_aliases and not sparse)
@@ -229,15 +229,15 @@ class _Work:
 
     def _question(self, criteria: Criteria, search: Search, curl: RotationFit | None) -> Question:
         """Return the question for the fit by all aliases, with the handednesses that are possible."""
-        own = {False: None if curl is None else curl.rotation_deg}
-        angles = own if curl is None or not self._hand_is_open(curl) else curl.angles_deg
+        given_hand = {False: None if curl is None else curl.rotation_deg}
+        angles = given_hand if curl is None or not self._hand_is_open(curl) else curl.angles_deg
         return Question(criteria, search, angles, self._hand, curl)
 
     @property
     def _hand(self) -> str:
         return str(self.value("detector_transform", "none"))
 
-    def _hand_is_told(self) -> bool:
+    def _hand_is_settled(self) -> bool:
         transform = self.entries.get("detector_transform")
         return transform is None or transform.origin is not Origin.UNDECIDED
 
@@ -249,7 +249,7 @@ class _Work:
         mirrored = self._hand != base
         believed = self._beyond_chance(*present, compared=compared)
         aligned = self.aligned == self._hand
-        fit = Present(present[1], mirrored, believed, self._hand_is_told(), aligned)
+        fit = Present(present[1], mirrored, believed, self._hand_is_settled(), aligned)
         # two measurements that agree are believed: for strong objects, aliases explain too much
         agreed = believed and curl is not None and curl.confirms(fit.fit.rotation_deg)
         verdict = verdict_on(question, fit) if self._has_ended and not agreed else None
@@ -278,9 +278,9 @@ class _Work:
             self.entries["detector_transform"] = Quantity(word, origin)
         return found.criteria, found.fit
 
-    def _tells_little(self, criteria: Criteria, fit: AberrationFit) -> bool:
+    def _is_uninformative(self, criteria: Criteria, fit: AberrationFit) -> bool:
         """Return whether J1 is lost in noise, for a scan that has ended."""
-        undecided = not self._hand_is_told() and fit.explained < WELL_EXPLAINED
+        undecided = not self._hand_is_settled() and fit.explained < WELL_EXPLAINED
         lost = criteria.over_chance(fit.explained) < LEAST_EXPLAINED
         return (lost or undecided) and self._has_ended
 
@@ -290,14 +290,14 @@ class _Work:
 
     def _by_energy(self, criteria: Criteria, search: Search, fit: AberrationFit) -> tuple[Criteria, AberrationFit]:
         """Return the fit and the handedness that explain most, if they explain more than noise."""
-        open_ = not self._hand_is_told()
-        handed = [criteria, criteria.transposed()] if open_ else [criteria]
-        fits = [(made, one) for one in handed if (made := fit_by_energy(one, search)) is not None]
+        hand_open = not self._hand_is_settled()
+        handed = [criteria, criteria.transposed()] if hand_open else [criteria]
+        fits = [(fitted, candidate) for candidate in handed if (fitted := fit_by_energy(candidate, search)) is not None]
         if not fits:
             return criteria, fit
-        found, chosen = max(fits, key=lambda one: one[0].explained)
-        if open_:
-            rivals = [one.over_chance(made.explained) for made, one in fits if one is not chosen]
+        found, chosen = max(fits, key=lambda candidate: candidate[0].explained)
+        if hand_open:
+            rivals = [candidate.over_chance(fitted.explained) for fitted, candidate in fits if candidate is not chosen]
             lead = criteria.over_chance(found.explained) - max(rivals, default=1.0)
             word = _word((chosen is handed[1]) != (self._hand == "transpose"))
             origin = Origin.ESTIMATED if lead > criteria.above_chance - 1 else Origin.UNDECIDED
@@ -316,18 +316,18 @@ class _Work:
 
     def _turn_to_defocus(self, criteria: Criteria, search: Search) -> None:
         """Settle the half turn by a known defocus, unless a depth is consistent with the dark field as well."""
-        found = self.entries["rotation_deg"]
-        here = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(found.value))])
-        turned = here + np.array([0.0, 0.0, 0.0, math.pi])
-        if criteria.explained_energy(turned) <= HALF_TURN_RATIO * criteria.explained_energy(here):
+        rotation = self.entries["rotation_deg"]
+        present = np.array([self._in_focus(), 0.0, 0.0, math.radians(float(rotation.value))])
+        turned = present + np.array([0.0, 0.0, 0.0, math.pi])
+        if criteria.explained_energy(turned) <= HALF_TURN_RATIO * criteria.explained_energy(present):
             return
-        settled = found.origin is Origin.ESTIMATED and not self.given("depth_A")
+        settled = rotation.origin is Origin.ESTIMATED and not self.given("depth_A")
         depth = -fit_near(criteria, search, turned).aberrations["C10"] - float(self.entries["C10"].value)
         if settled and LEAST_DEPTH_A < depth < MIDDLE_DEPTH_A:
             self.entries["depth_A"] = Quantity(depth, Origin.ESTIMATED)  # start of the depth search
             return
         angle = 180.0 - (180.0 - math.degrees(float(turned[3]))) % 360.0
-        self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, found.uncertainty)
+        self.entries["rotation_deg"] = Quantity(angle, Origin.ESTIMATED, rotation.uncertainty)
 
     def _find_depth(self, criteria: Criteria, search: Search) -> None:
         """Find the plane in focus of a thick specimen, below the entrance plane that the given defocus refers to.
@@ -335,14 +335,14 @@ class _Work:
         A thin specimen, or an impossible thickness, indicates a wrong given defocus, which is left to the user.
         """
         entrance = float(self.entries["C10"].value)
-        turn = math.radians(float(self.value("rotation_deg", 0.0)))
-        start = np.array([self._in_focus(), *(search.c12_A or (0.0, 0.0)), turn])
+        rotation = math.radians(float(self.value("rotation_deg", 0.0)))
+        start = np.array([self._in_focus(), *(search.c12_A or (0.0, 0.0)), rotation])
         fit = fit_near(criteria, search, start)
         depth = fit.aberrations["C10"] - entrance
         clear = LEAST_DEPTH_A < depth < MOST_DEPTH_A and depth > fit.uncertainty_A
-        found = clear and is_below(criteria, fit.low, depth)
-        found_A, origin = (depth, Origin.ESTIMATED) if found else (0.0, Origin.DEFAULT)
-        self.entries["depth_A"] = Quantity(found_A, origin, fit.uncertainty_A if found else None)
+        is_below_surface = clear and is_below(criteria, fit.low, depth)
+        depth_A, origin = (depth, Origin.ESTIMATED) if is_below_surface else (0.0, Origin.DEFAULT)
+        self.entries["depth_A"] = Quantity(depth_A, origin, fit.uncertainty_A if is_below_surface else None)
 
     def _higher(self) -> dict[str, float]:
         """Return known aberrations beyond defocus and astigmatism."""
@@ -359,14 +359,14 @@ class _Work:
 
     def _handed(self, criteria: Criteria, grid: Grid, search: Search) -> tuple[Criteria, Grid]:
         """Return the handedness that aligns the bright field clearly better, and set its entry."""
-        other = criteria.transposed()
-        mirrored = Grid.of(other, search)
+        mirrored_criteria = criteria.transposed()
+        mirrored = Grid.of(mirrored_criteria, search)
         ratio = max(grid.best, mirrored.best) / max(min(grid.best, mirrored.best), 1e-30)
-        told = ratio >= HANDEDNESS_RATIO
-        transposed = told and mirrored.best > grid.best
-        self.aligned = _word(transposed) if told else ""
-        self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if told else Origin.UNDECIDED)
-        return (other, mirrored) if transposed else (criteria, grid)
+        sure = ratio >= HANDEDNESS_RATIO
+        transposed = sure and mirrored.best > grid.best
+        self.aligned = _word(transposed) if sure else ""
+        self.entries["detector_transform"] = Quantity(_word(transposed), Origin.ESTIMATED if sure else Origin.UNDECIDED)
+        return (mirrored_criteria, mirrored) if transposed else (criteria, grid)
 
     def _adopt(self, fit: AberrationFit, curl: RotationFit | None, criteria: Criteria) -> None:
         """Settle the half turn and enter the results; the bright field's angle is the better one of the two."""
@@ -381,16 +381,16 @@ class _Work:
             for name, value in fit.aberrations.items():
                 if not self.given(name):
                     entrance = value - depth if name == "C10" else value
-                    doubt = fit.uncertainties_A.get(name, fit.uncertainty_A)
-                    self.entries[name] = Quantity(entrance, origin, doubt)
+                    uncertainty = fit.uncertainties_A.get(name, fit.uncertainty_A)
+                    self.entries[name] = Quantity(entrance, origin, uncertainty)
 
     def _upright(
         self, fit: AberrationFit, curl: RotationFit | None, *, undersampled: bool
     ) -> tuple[AberrationFit, Origin]:
         """Return the member of the indistinguishable pair with denser matter positive."""
-        found = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
+        aberrations = {name: Quantity(value, Origin.ESTIMATED) for name, value in fit.aberrations.items()}
         rotation, no_depth = Quantity(fit.rotation_deg, Origin.ESTIMATED), Quantity(0.0, Origin.DEFAULT)
-        entries = {**self.entries, **found, "rotation_deg": rotation, "depth_A": no_depth}
+        entries = {**self.entries, **aberrations, "rotation_deg": rotation, "depth_A": no_depth}
         conditions = _Work(entries, self.store).conditions()
         correlation = phase_correlation(self.store, conditions, self._dark_field, undersampled=undersampled)
         return with_denser_positive(fit, correlation, int(self.store.visited.sum()), curl)

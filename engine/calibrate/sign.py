@@ -39,8 +39,8 @@ def phase_correlation(
     phase = OptimumBrightField.build(conditions, mean_bins(store), upsample=finer).image(spectra)
     size = conditions.scan_grid(finer).size
     blur = conditions.probe_transfer(conditions.frequencies(finer)).reshape(size)
-    near = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)
-    centred = np.where(near, phase - phase[near].mean(), 0.0)
+    visited = spectra.visited.repeat(finer, axis=0).repeat(finer, axis=1)
+    centred = np.where(visited, phase - phase[visited].mean(), 0.0)
     blurred = fft.ifft2(fft.fft2(centred, s=size) * blur).real[: phase.shape[0] : finer, : phase.shape[1] : finer]
     return detail_correlation(blurred, dark_field, spectra.visited)
 
@@ -82,5 +82,5 @@ def detail_correlation(phase: DoubleArray, dark_field: DoubleArray, visited: Boo
 
 def ranked(values: DoubleArray) -> DoubleArray:
     """Return ranks from 1 for the smallest; ties share their mean. Importing scipy.stats would take half a second."""
-    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[which])
+    _, position, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[position])

@@ -1,7 +1,7 @@
-"""The loss of a refinement as a function that torch can go back through: no second physics.
+"""The loss of a refinement as a function that torch can differentiate, without a second forward model.
 
-A backend of ptylive gives loss and gradient of a vector of parameters; torch is handed both, and takes the gradient on
-to the weights of the networks. On the processor arrays and tensors share their memory.
+A backend of ptylive computes loss and gradient for a vector of parameters; torch receives both, and backpropagates the
+gradient to the weights of the networks. On the CPU, arrays and tensors share their memory.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from torch import Tensor
 from ptylive.schema.model import IndexArray
 
 Evaluate = Callable[[Any, IndexArray], tuple[float, Any]]
-"""Loss, summed over the patterns asked for, and its gradient (n,), at a vector (n,) of the backend's module."""
+"""Loss, summed over the requested patterns, and its gradient (n,), at a vector (n,) of the backend's module."""
 
 
 def to_tensor(array: Any, device: torch.device) -> Tensor:
-    """An array of numpy, or of cupy, as a tensor on a device; shared where it lies there already."""
+    """A numpy or cupy array as a tensor on a device; memory is shared if it is there already."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
     return torch.from_dlpack(array).to(device)
 
 
 def to_array(tensor: Tensor, xp: Any) -> Any:
-    """A tensor as an array of ``xp``, numpy or cupy; shared where it can be."""
+    """A tensor as an array of ``xp``, numpy or cupy; memory is shared if possible."""
     found = tensor.detach()
     if xp is np:
         return found.cpu().numpy()
@@ -50,6 +50,6 @@ class _Loss(torch.autograd.Function):
 
 
 def loss_of(vector: Tensor, evaluate: Evaluate, patterns: IndexArray, xp: Any = np) -> Tensor:
-    """The loss (a scalar) of some patterns at a vector (n,), differentiable by the vector."""
+    """The loss (a scalar) of some patterns at a vector (n,), differentiable with respect to the vector."""
     found: Tensor = _Loss.apply(vector, evaluate, patterns, xp)
     return found

@@ -16,16 +16,16 @@ from ptylive.engine.dgp.networks import UNet
 from ptylive.engine.dgp.plan import NetworkPlan
 
 TOP = 1.5
-"""Of the largest value there was: what a sigmoid can reach."""
+"""Upper limit of a sigmoid, relative to the largest value of the images."""
 STEEPNESS = 4.0
-"""Of softplus, in units of the image: below a quarter of the unit it is bent, above it all but straight."""
+"""Steepness of softplus in units of the image: curved below a quarter of the unit, almost linear above."""
 
 
 class Generator(nn.Module):
-    """One network, what goes into it, and how its output becomes a block of the vector."""
+    """A network, its input, and the conversion of its output to a block of the vector."""
 
     def __init__(self, images: Images, values: Any, plan: NetworkPlan, device: torch.device) -> None:
-        """``values`` (channels, Y, X): images that pixels were refined to, normalised as ``images`` says."""
+        """``values`` (channels, Y, X): the refined pixels as images, normalised as ``images`` specifies."""
         super().__init__()
         self.images, self.plan = images, plan
         self.network = UNet(len(values), plan.levels, plan.filters).to(device)
@@ -34,23 +34,23 @@ class Generator(nn.Module):
         self._top = TOP * float(max(values.max(), 1e-6))
 
     def output(self, noise: torch.Generator | None) -> Tensor:
-        """Images (1, channels, Y, X) of the network, its input with fresh noise; None: without."""
+        """Images (1, channels, Y, X) of the network, with fresh noise added to its input; None: without noise."""
         given = self.input
         if noise is not None and self.plan.input_noise > 0:
             drawn = torch.empty(given.shape, dtype=given.dtype).normal_(generator=noise)
             given = given + self.plan.input_noise * drawn.to(given.device)
-        made: Tensor = self.network(given)
+        images: Tensor = self.network(given)
         activation = self.plan.activation
         if activation == "softplus":
-            return functional.softplus(made, beta=STEEPNESS)
+            return functional.softplus(images, beta=STEEPNESS)
         if activation == "sigmoid":
-            return self._top * torch.sigmoid(made)
+            return self._top * torch.sigmoid(images)
         if activation != "identity":
             raise KeyError(activation)
-        return made
+        return images
 
     def block(self, noise: torch.Generator | None) -> Tensor:
-        """The parameters, flat."""
+        """The parameters, flattened."""
         values = self.output(noise)[0] * self.images.unit
         values = values if self._offset is None else values + self._offset
         if self.images.centred or self.images.waves:
@@ -63,10 +63,10 @@ class Generator(nn.Module):
 
 
 class Generators:
-    """The generators of a run and the vector that they make; what none of them makes stays as it was."""
+    """The generators of a run and the vector that they produce; all other parameters keep their values."""
 
     def __init__(self, parts: Sequence[tuple[Images, NetworkPlan]], vector: Any, device: torch.device) -> None:
-        """``parts``: blocks of the vector, in their order there, with the network of each."""
+        """``parts``: blocks of the vector, in the order of the vector, with the network of each."""
         self._start = to_tensor(np.array(vector, np.float32), device)
         self.each = []
         for images, plan in parts:
@@ -75,8 +75,8 @@ class Generators:
 
     def vector(self, noise: torch.Generator | None) -> Tensor:
         """All parameters (n,)."""
-        pieces, at = [], 0
-        for one in self.each:
-            pieces += [self._start[at : one.images.first], one.block(noise)]
-            at = one.images.first + one.images.size
-        return torch.cat([*pieces, self._start[at:]])
+        pieces, first = [], 0
+        for generator in self.each:
+            pieces += [self._start[first : generator.images.first], generator.block(noise)]
+            first = generator.images.first + generator.images.size
+        return torch.cat([*pieces, self._start[first:]])

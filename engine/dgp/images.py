@@ -1,7 +1,8 @@
-"""Parameters of a refinement as images that a network can make: real channels of about unit size.
+"""Parameters of a refinement as images that a network can produce: real channels of about unit size.
 
-The object's parameters are images as they are. The probe lies in Fourier space, zero frequency at [0, 0]; where its
-real and imaginary parts are refined the network makes it in real space, centred, else its parameters, centred.
+The object's parameters are used as images directly. The probe is stored in Fourier space, zero frequency at [0, 0]; if
+its real and imaginary parts are refined the network produces it in real space, centred, otherwise its parameters,
+centred.
 """
 
 from __future__ import annotations
@@ -13,41 +14,41 @@ import numpy as np
 from ptylive.schema.model import Array, FloatArray
 
 FLAT = 1e-6
-"""Smallest unit of an image, so that one without contrast is none to divide by."""
+"""Smallest unit of an image, so that an image without contrast does not cause a division by zero."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A block of the vector of parameters, and how it becomes images and back: values = offset + unit * image."""
+    """A block of the vector of parameters, and its conversion to images and back: values = offset + unit * image."""
 
     first: int
-    """Place of the block in the vector."""
+    """Start of the block in the vector."""
     shape: tuple[int, int, int]
     """Channels, rows, columns."""
     waves: bool = False
-    """A complex field in Fourier space, real parts before imaginary parts, made in real space."""
+    """Whether it is a complex field in Fourier space, real before imaginary parts, produced in real space."""
     centred: bool = False
-    """Zero frequency in the middle of the image, [0, 0] in the block."""
+    """Whether zero frequency is in the middle of the image, but at [0, 0] in the block."""
     offset: FloatArray | None = None
     """(channels, 1, 1)."""
     unit: float = 1.0
 
     @property
     def size(self) -> int:
-        """Parameters."""
+        """Number of parameters."""
         return int(np.prod(self.shape))
 
     def of(self, vector: Array, *, above: bool = False) -> tuple[Images, FloatArray]:
-        """Offset and unit set from a vector, and its images (channels, Y, X). above: values lie at or above 0."""
+        """Set offset and unit from a vector, and return its images (channels, Y, X). above: values at or above 0."""
         images = self._turned(np.asarray(vector[self.first : self.first + self.size], np.float32).reshape(self.shape))
         zero = above or self.waves
         offset = np.zeros((len(images), 1, 1), np.float32) if zero else images.mean(axis=(1, 2), keepdims=True)
         unit = max(FLAT, float(np.sqrt(((images - offset) ** 2).mean())))
-        found = Images(self.first, self.shape, self.waves, self.centred, offset, unit)
-        return found, np.asarray((images - offset) / unit, dtype=np.float32)
+        standardised = Images(self.first, self.shape, self.waves, self.centred, offset, unit)
+        return standardised, np.asarray((images - offset) / unit, dtype=np.float32)
 
     def _turned(self, block: FloatArray) -> FloatArray:
-        """The block's values as images lie."""
+        """The block's values in the order of images."""
         if self.waves:
             half = len(block) // 2
             field = np.fft.ifft2(block[:half] + 1j * block[half:], norm="ortho")

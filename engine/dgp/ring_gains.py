@@ -1,9 +1,9 @@
-"""How strongly each band of frequencies of a picture is shown: gains that held-out patterns ask for.
+"""Gains of the frequency bands of a picture, fitted to held-out patterns.
 
-Networks that are stopped early give some frequencies too weakly and leave the noise of others, of the lowest above all,
-where it is: patterns held out are predicted better, and the picture is none the less a worse one. A gain for each band
-of frequencies is what those patterns can tell, as they took no part in the fit: that of least loss is the one of least
-squares against the truth, band by band (a Wiener filter whose noise is measured).
+Networks that are stopped early reproduce some frequencies too weakly and retain the noise of others, above all of the
+lowest: they predict held-out patterns better, and still the picture is worse. Those patterns took no part in the fit,
+and can therefore determine a gain for each band of frequencies: the gain of least loss is the least-squares gain
+against the truth, band by band (a Wiener filter whose noise is measured).
 """
 
 from __future__ import annotations
@@ -16,40 +16,41 @@ import numpy as np
 from ptylive.schema.model import DoubleArray, FloatArray
 
 BANDS = 20
-"""Up to the object pixel's Nyquist frequency along an axis; the corners beyond are the last one's."""
+"""Number of bands up to the object pixel's Nyquist frequency along an axis; the last one includes the corners."""
 PRIOR = 1.0
-"""Standard deviation of a gain beforehand: from nothing at all to twice as much."""
+"""Prior standard deviation of a gain: from zero to twice the amplitude."""
 NEIGHBOURS = 0.22
-"""Standard deviation of the difference of two neighbouring bands' gains beforehand: what a few patterns say of a band
-of few frequencies is mostly chance, of all bands together it is not."""
+"""Prior standard deviation of the difference of neighbouring bands' gains: what a few patterns say about a band of few
+frequencies is mostly chance, but not what they say about all bands together.
+"""
 HIGHEST = 4.0
 STEP = 0.25
-"""Change of a gain for the difference of two gradients."""
+"""Change of a gain in the finite difference of two gradients."""
 HALVES = 2
 Gradient = Callable[[FloatArray], tuple[DoubleArray, FloatArray]]
-"""Of images (channels, Y, X): losses (groups,) and gradients (groups, channels, Y, X)."""
+"""For images (channels, Y, X): losses (groups,) and gradients (groups, channels, Y, X)."""
 
 
 @dataclass(frozen=True)
 class Bands:
-    """Bands of frequency of images (Y, X), each a triangle that overlaps its neighbours by half; their sum is 1."""
+    """Frequency bands of images (Y, X), each a triangle that overlaps its neighbours by half; their sum is 1."""
 
     shape: tuple[int, int]
     count: int = BANDS
 
     def _places(self) -> DoubleArray:
-        """(Y, X) which band, between two of them: frequency over that of a band."""
+        """(Y, X) fractional band index: frequency in units of the width of a band."""
         axes = np.meshgrid(*(np.fft.fftfreq(size) for size in self.shape), indexing="ij")
         return np.asarray(np.minimum(2 * self.count * np.hypot(*axes), self.count), dtype=np.float64)
 
     def scaled(self, images: FloatArray, gains: DoubleArray) -> FloatArray:
-        """Images (channels, Y, X) times a gain (count + 1,) at each frequency; their means stay."""
+        """Images (channels, Y, X) times a gain (count + 1,) at each frequency; their means are unchanged."""
         factors = np.interp(self._places(), np.arange(self.count + 1), gains)
         factors[0, 0] = 1.0
         return np.asarray(np.fft.ifft2(np.fft.fft2(images) * factors).real, dtype=np.float32)
 
     def slopes(self, gradients: FloatArray, images: FloatArray) -> DoubleArray:
-        """(…, count + 1) derivative of the loss by each gain, at gains of 1, of gradients (…, channels, Y, X)."""
+        """(…, count + 1) derivative of the loss by each gain, at gains of 1, from gradients (…, channels, Y, X)."""
         cross = (np.fft.fft2(gradients).conj() * np.fft.fft2(images)).real.sum(axis=-3) / np.prod(self.shape)
         cross[..., 0, 0] = 0.0
         place = self._places().ravel()
@@ -65,16 +66,16 @@ class Bands:
 
 @dataclass(frozen=True)
 class Response:
-    """What groups of patterns say of gains."""
+    """First and second derivatives of the loss of groups of patterns by the gains."""
 
     slopes: DoubleArray
     """(groups, n) derivative of the loss by each gain, at gains of 1."""
     curvatures: DoubleArray
-    """(groups, n, n)."""
+    """(groups, n, n) second derivatives."""
 
     @classmethod
     def measured(cls, bands: Bands, images: FloatArray, gradient: Gradient) -> Response:
-        """By differences of gradients."""
+        """Measure by differences of gradients."""
         slopes = bands.slopes(gradient(images)[1], images)
         curvatures = np.empty((*slopes.shape, bands.count + 1))
         for band in range(bands.count + 1):
@@ -85,9 +86,9 @@ class Response:
         return cls(slopes, curvatures)
 
     def gains(self, groups: Sequence[int]) -> DoubleArray:
-        """(n,) that some groups ask for, drawn to 1 and to each other where these say little.
+        """(n,) gains fitted to some groups, drawn to 1 and to each other where these groups say little.
 
-        The scatter of the slopes from group to group over the curvature is what a unit of loss is worth.
+        The scatter of the slopes between groups, divided by the curvature, sets the weight of a unit of loss.
         """
         slopes, curvature = self.slopes[groups], self.curvatures[groups].sum(axis=0)
         count = slopes.shape[1]
@@ -100,9 +101,9 @@ class Response:
 
 
 def fitted_gains(bands: Bands, images: FloatArray, gradient: Gradient) -> tuple[DoubleArray, DoubleArray, DoubleArray]:
-    """(count + 1,) gains that all groups ask for; (groups,) losses without gains, and with such gains.
+    """(count + 1,) gains fitted to all groups; (groups,) losses without gains, and with cross-fitted gains.
 
-    With such as took no part in them: each half is predicted with what the other half asks for.
+    Each half of the groups is predicted with the gains fitted to the other half.
     """
     response, before = Response.measured(bands, images, gradient), gradient(images)[0]
     after, numbers = np.empty_like(before), np.arange(len(before))

@@ -1,7 +1,7 @@
-"""The stages of training: networks that give back refined pixels, then networks that explain the patterns.
+"""The stages of training: first the networks reproduce refined pixels, then they explain the patterns.
 
-Both are iterators, so that whoever runs them can report, judge and stop between steps and epochs. Random numbers are
-the plan's seed's: the same seed on the same machine with as many threads trains the same networks.
+Both are iterators, so that the caller can report, judge and stop between steps and epochs. Random numbers follow from
+the plan's seed: the same seed on the same machine with as many threads trains the same networks.
 """
 
 from __future__ import annotations
@@ -22,58 +22,58 @@ from ptylive.engine.dgp.plateau import Plateau
 from ptylive.schema.model import DoubleArray, IndexArray
 
 FAITHFUL = 1e-3
-"""Mean square of what is not given back, over that of the images, at which pre-training ends."""
+"""Mean square error relative to the images' mean square at which pre-training ends."""
 PRETRAINING_EPOCH = 25
 """Steps of pre-training that its plateau counts as an epoch."""
 LARGEST_GRADIENT = 10.0
-"""Norm of the gradient of a network's weights beyond which it is shortened: one odd batch spoils nothing."""
+"""Norm beyond which the gradient of a network's weights is clipped, so that one odd batch does no harm."""
 
 
 class Training:
     """Networks and their optimisers."""
 
     def __init__(self, plan: Plan, parts: Sequence[Images], vector: Any, xp: Any = np, threads: int = 1) -> None:
-        """``parts``: images of each network of the plan, as they lie in ``vector`` (n,), the refined pixels."""
+        """``parts``: images of each network of the plan, in the order of ``vector`` (n,), the refined pixels."""
         self.plan, self._xp, self._threads = plan, xp, threads
         self._device = torch.device("cpu" if xp is np or not torch.cuda.is_available() else "cuda")
         with self._threaded(), torch.random.fork_rng():
-            torch.manual_seed(plan.seed)  # the weights to begin with; all later noise is of a generator of its own
+            torch.manual_seed(plan.seed)  # the initial weights; all later noise comes from a separate generator
             self.generators = Generators(list(zip(parts, plan.networks, strict=True)), vector, self._device)
         self._noise = torch.Generator().manual_seed(plan.seed)
 
     @property
     def where(self) -> str:
-        """What the networks run on."""
+        """Device that the networks run on."""
         return "GPU" if self._device.type == "cuda" else "processor"
 
     def pretrained(self) -> Iterator[tuple[int, float]]:
-        """Train each network to give back the pixels; steps done and the share that it does not, after each step."""
-        for one in self.generators.each:
-            optimiser, schedule, total = _adam(one, one.plan.pretraining_rate), Plateau(), 0.0
-            for step in range(1, one.plan.pretraining + 1):
+        """Train each network to reproduce the pixels; after each step yield the steps done and the relative error."""
+        for generator in self.generators.each:
+            optimiser, schedule, total = _adam(generator, generator.plan.pretraining_rate), Plateau(), 0.0
+            for step in range(1, generator.plan.pretraining + 1):
                 with self._threaded():
-                    loss = functional.mse_loss(one.output(self._noise), one.input)
+                    loss = functional.mse_loss(generator.output(self._noise), generator.input)
                     optimiser.zero_grad()
                     loss.backward()
                     optimiser.step()
-                share = float(loss.detach() / one.input.square().mean().clamp_min(1e-12))
+                share = float(loss.detach() / generator.input.square().mean().clamp_min(1e-12))
                 total += share
                 if step % PRETRAINING_EPOCH == 0:
                     schedule, total = schedule.after(total), 0.0
-                    _set_rate(optimiser, one.plan.pretraining_rate * schedule.rate)
+                    _set_rate(optimiser, generator.plan.pretraining_rate * schedule.rate)
                 yield step, share
                 if share < FAITHFUL or schedule.finished:
                     break
 
     def on_patterns(self, evaluate: Evaluate, patterns: IndexArray, scale: float) -> OnPatterns:
-        """All networks on patterns, in batches.
+        """Train all networks on patterns, in batches.
 
-        ``scale``: a loss per pattern that counts as 1, so that rates mean the same whatever the counts are.
+        ``scale``: a loss per pattern that counts as 1, so that rates mean the same at any number of counts.
         """
         return OnPatterns(self, evaluate, patterns, scale)
 
     def vector(self) -> Any:
-        """The parameters that the networks make without noise, as an array of its own."""
+        """The parameters that the networks produce without noise, as a new array."""
         with self._threaded(), torch.no_grad():
             return to_array(self.generators.vector(None).clone(), self._xp)
 
@@ -84,20 +84,20 @@ class Training:
         batch: IndexArray,
         scale: float,
     ) -> float:
-        """One step of all networks; the loss of its patterns."""
+        """One step of all networks; returns the loss of its patterns."""
         with self._threaded():
             loss = loss_of(self.generators.vector(self._noise), evaluate, batch, self._xp)
             for optimiser in optimisers:
                 optimiser.zero_grad()
             (loss / (scale * len(batch))).backward()
-            for one, optimiser in zip(self.generators.each, optimisers, strict=True):
-                torch.nn.utils.clip_grad_norm_(one.parameters(), LARGEST_GRADIENT)
+            for generator, optimiser in zip(self.generators.each, optimisers, strict=True):
+                torch.nn.utils.clip_grad_norm_(generator.parameters(), LARGEST_GRADIENT)
                 optimiser.step()
         return float(loss.detach())
 
     @contextmanager
     def _threaded(self) -> Iterator[None]:
-        """Threads of ours while networks are made and trained; torch is left as it was found."""
+        """Use our number of threads while networks are made and trained; torch's setting is restored afterwards."""
         before = torch.get_num_threads()
         torch.set_num_threads(self._threads)
         try:
@@ -107,21 +107,22 @@ class Training:
 
 
 class OnPatterns:
-    """Epochs of training on patterns. Whoever asks for them says what came of each: the rate follows from it."""
+    """Epochs of training on patterns. The caller reports the losses after each, which determine the rate."""
 
     def __init__(self, training: Training, evaluate: Evaluate, patterns: IndexArray, scale: float) -> None:
-        """As :meth:`Training.on_patterns`."""
+        """See :meth:`Training.on_patterns`."""
         self._training, self._evaluate, self._patterns, self._scale = training, evaluate, patterns, scale
         plan = training.plan
         self._optimisers = [
-            _adam(one, network.rate) for one, network in zip(training.generators.each, plan.networks, strict=True)
+            _adam(generator, network.rate)
+            for generator, network in zip(training.generators.each, plan.networks, strict=True)
         ]
         self._random, self._schedule = np.random.default_rng(plan.seed), Plateau()
         self.loss = float("nan")
-        """Per pattern, of the running batches of the last epoch that was finished, regularisers included."""
+        """Loss per pattern, of the running batches of the last finished epoch, regularisers included."""
 
     def epoch(self) -> Iterator[int]:
-        """One epoch; steps done, after each of them."""
+        """Run one epoch; yields the number of steps done after each step."""
         order, steps = self._random.permutation(self._patterns), self._training.plan.steps(len(self._patterns))
         total = 0.0
         for step in range(steps):
@@ -132,15 +133,15 @@ class OnPatterns:
             yield step + 1
 
     def after(self, losses: DoubleArray) -> bool:
-        """Take note of the losses (groups,) of patterns held out after an epoch; whether another is worth it."""
+        """Record the losses (groups,) of held-out patterns after an epoch; return whether another one is worthwhile."""
         self._schedule = self._schedule.after(losses)
         for optimiser, network in zip(self._optimisers, self._training.plan.networks, strict=True):
             _set_rate(optimiser, network.rate * self._schedule.rate)
         return not self._schedule.finished and bool(np.isfinite(self.loss))
 
 
-def _adam(one: Generator, rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(one.parameters(), lr=rate)
+def _adam(generator: Generator, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.Adam(generator.parameters(), lr=rate)
 
 
 def _set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

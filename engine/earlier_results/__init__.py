@@ -1,1 +1,1 @@
-"""Results of earlier refinements, of this program and of others, to begin from (docs/starting-points.md)."""
+"""Results of earlier refinements, of this and other programs, as starting points (docs/starting-points.md)."""

@@ -1,7 +1,7 @@
 """``Niter….mat`` of fold_slice, and of PtychoShelves engines that save alike: MATLAB v7.3, which is HDF5.
 
-MATLAB's axes lie reversed in HDF5: object (y, x, layers), probe (y, x, modes, variable modes), positions (N, 2) as
-column and row in pixels from the middle. Lengths are Å where the beam is one of electrons, else m; the wavelength tells
+MATLAB's axes are reversed in HDF5: object (y, x, layers), probe (y, x, modes, variable modes), positions (N, 2) as
+column and row in pixels from the middle. Lengths are in Å for electron beams, otherwise in m; the wavelength shows
 which. The first variable mode is the mean probe.
 """
 
@@ -18,16 +18,16 @@ from ptylive.schema import InputFileError
 from ptylive.schema.model import Array, DoubleArray
 
 LEAST_WAVELENGTH_A = 1e-3
-"""Of electrons; in m it is far below."""
+"""Lower bound of electron wavelengths; in m a wavelength is far smaller."""
 
 
 def recognises(file: Any) -> bool:
-    """Whether an open HDF5 file is MATLAB's with what these programs save."""
+    """Whether an open HDF5 file is a MATLAB file with the variables that these programs save."""
     return all(name in file for name in ("object", "probe", "outputs", "p"))
 
 
 def read_fold_slice(file: Any, path: Path) -> EarlierResult:
-    """Object, probe and positions. Raises InputFileError: something missing, a result of x-rays."""
+    """Object, probe and positions. Raises InputFileError if something is missing, or for a result of x-rays."""
     transmission, probe = (_matlab(hdf5.array(file, name)) for name in ("object", "probe"))
     scale = _angstrom(file, path)
     pixel_A = float(hdf5.array(file, "p/dx_spec").ravel()[0]) * scale
@@ -49,7 +49,7 @@ def read_fold_slice(file: Any, path: Path) -> EarlierResult:
 
 
 def _positions_px(places: Array, planes: Array, modes: Array) -> DoubleArray:
-    """Positions (N, 2) row and column in object pixels; windows lie where fold_slice cuts them, on whole pixels."""
+    """Positions (N, 2) row and column in object pixels; fold_slice cuts windows at whole pixels."""
     size = modes.shape[-1]
     first = np.ceil(np.asarray(planes.shape[1:]) / 2 - size / 2) - 1  # MATLAB counts from 1
     return np.asarray(places[:, ::-1] + first + size // 2, dtype=np.float64)
@@ -60,7 +60,7 @@ def _matlab(values: Array) -> Array:
 
 
 def _angstrom(file: Any, path: Path) -> float:
-    """Å in a unit of length of this file."""
+    """Å per unit of length of this file."""
     wavelength = hdf5.number_or_none(file, "p/lambda")
     if wavelength is None:
         raise InputFileError(f"{path} has no p/lambda", "it tells the unit of lengths: save the whole of p")

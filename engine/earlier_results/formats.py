@@ -1,4 +1,4 @@
-"""Which program a result is of, by what is in its file; to add one: a module with ``recognises`` and a reader."""
+"""Detection of the program that made a result; to add one, write a module with ``recognises`` and a reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Format(NamedTuple):
 
     program: str
     recognises: Callable[[Any], bool]
-    """From an open HDF5 file."""
+    """Whether an open HDF5 file is of this program."""
     read: Callable[[Any, Path], EarlierResult]
 
 
@@ -37,7 +37,7 @@ _PICKLED = (".pt", ".pkl", ".pickle")
 def read_earlier(path: Path) -> EarlierResult:
     """The result in a file of this program or of one of FORMATS, or in a folder of PyPty's.
 
-    Raises InputFileError: no such file, of no known program, damaged, larger than memory, pickled.
+    Raises InputFileError for files that are missing, of an unknown program, damaged, larger than memory, or pickled.
     """
     if pypty.is_folder(path):
         return pypty.read_pypty_folder(path).checked(path)
@@ -50,10 +50,10 @@ def read_earlier(path: Path) -> EarlierResult:
         if NATIVE not in file:
             known = ", ".join(each.program for each in FORMATS)
             raise InputFileError(f"{path} holds no result that is known here", f"known are ptylive, {known}")
-    return _ours(StoredRun.read(path))
+    return _own_run(StoredRun.read(path))
 
 
-def _ours(run: StoredRun) -> EarlierResult:
+def _own_run(run: StoredRun) -> EarlierResult:
     return EarlierResult(
         "ptylive",
         run.object,

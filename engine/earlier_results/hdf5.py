@@ -1,4 +1,4 @@
-"""Reading arrays of other programs' HDF5 files: nothing outside the file, nothing larger than fits into memory."""
+"""Reading arrays of other programs' HDF5 files: nothing from other files, nothing larger than fits into memory."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ptylive.schema.files.small_files import check_is_file
 from ptylive.schema.model import Array, ComplexArray
 
 MOST_NUMBERS = 2**31
-"""In one array: 16 GiB of complex numbers in single precision."""
+"""Largest number of values in an array: 16 GiB of complex numbers in single precision."""
 COPIES = 3
-"""Of an array in memory while it is brought into shape."""
+"""Copies of an array in memory while it is converted."""
 _COMPLEX_NAMES = ({"real", "imag"}, {"r", "i"})
 _HINT = "is it whole, and written by the program it seems to be of?"
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An HDF5 file, read-only; whatever goes wrong within the block is one line that names it (InputFileError)."""
+    """Open an HDF5 file read-only; any fault within the block becomes one line that names it (InputFileError)."""
     import h5py
     import hdf5plugin  # noqa: F401  (registers the compression filters)
 
@@ -44,7 +44,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def array(file: Any, name: str) -> Array:
-    """A data set of numbers, complex ones also as pairs. Raises InputFileError: missing, elsewhere, too large."""
+    """A numeric data set, complex numbers also as pairs. Raises InputFileError: missing, in another file, too large."""
     found = array_or_none(file, name)
     if found is None:
         raise InputFileError(f"{file.file.filename} has no {name}", _HINT)
@@ -52,7 +52,7 @@ def array(file: Any, name: str) -> Array:
 
 
 def array_or_none(file: Any, name: str) -> Array | None:
-    """The same; None where there is no such data set."""
+    """Like :func:`array`, but None if there is no such data set."""
     import h5py
 
     path = file.file.filename
@@ -71,25 +71,25 @@ def array_or_none(file: Any, name: str) -> Array | None:
         raise InputFileError(f"{path}: {name} has the shape {found.shape}", "that is more than a reconstruction has")
     check_fits(COPIES * size * found.dtype.itemsize, f"{name} of {path}", "use a machine with more")
     values = np.asarray(found[()])
-    return _complex_of(values) if pairs else values
+    return _complex_array(values) if pairs else values
 
 
-def _complex_of(pairs: Array) -> ComplexArray:
+def _complex_array(pairs: Array) -> ComplexArray:
     """MATLAB's complex numbers, stored as pairs."""
     first, second = sorted(pairs.dtype.names or (), key=lambda word: word.lower().startswith("i"))
-    made = np.empty(pairs.shape, np.complex64 if pairs.dtype[0].itemsize <= 4 else np.complex128)
-    made.real, made.imag = pairs[first], pairs[second]
-    return made
+    values = np.empty(pairs.shape, np.complex64 if pairs.dtype[0].itemsize <= 4 else np.complex128)
+    values.real, values.imag = pairs[first], pairs[second]
+    return values
 
 
 def number_or_none(file: Any, name: str) -> float | None:
-    """A data set of one number; None where there is none."""
+    """A data set of one number; None if there is none."""
     found = array_or_none(file, name)
     return float(found.ravel()[0]) if found is not None and found.size == 1 and found.dtype.kind in "biuf" else None
 
 
 def text_or_none(file: Any, name: str) -> str | None:
-    """A data set of one text; None where there is none."""
+    """A data set of one text; None if there is none."""
     import h5py
 
     found = file.get(name)

@@ -1,7 +1,7 @@
 """A state of phaser (HDF5, ``phaser_state`` 0.1 and 0.2; phaserEM 0.3.1).
 
-Lengths are Å. The grid of an object is told by its corner; a window of P pixels around a position begins
-(P - 1) / 2 pixels before it, and a probe's middle lies between its pixels where P is even: half a pixel from ours.
+Lengths are in Å. The grid of an object is given by its corner; a window of P pixels around a position begins (P - 1) /
+2 pixels before it, and a probe is centred between pixels if P is even: half a pixel from ours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A product of ptychodus (HDF5, SI units); ``save_product`` of 1.7.0.
 
-Its grids are centred between pixels where their size is even: positions move by half a pixel, as ``--to ptychodus``
-moves them. Layers lie ``object_layer_spacing_m`` apart.
+Its grids are centred between pixels if their size is even: positions shift by half a pixel, as with ``--to ptychodus``.
+Layers are ``object_layer_spacing_m`` apart.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def recognises(file: Any) -> bool:
 def read_ptychodus(file: Any, path: Path) -> EarlierResult:
     """Object, first probe and positions of a product. Raises InputFileError."""
     stored, probe = hdf5.array(file, "object"), hdf5.array(file, "probe")
-    told = file["object"].attrs
-    pixel_A = square_pixel(path, [float(told[name]) * A_PER_M for name in ("pixel_height_m", "pixel_width_m")])
-    centre = np.array([float(told[name]) * A_PER_M for name in ("center_y_m", "center_x_m")])
+    attributes = file["object"].attrs
+    pixel_A = square_pixel(path, [float(attributes[name]) * A_PER_M for name in ("pixel_height_m", "pixel_width_m")])
+    centre = np.array([float(attributes[name]) * A_PER_M for name in ("center_y_m", "center_x_m")])
     planes = stored.reshape(-1, *stored.shape[-2:])
     modes = probe.reshape(-1, *probe.shape[-3:]) if probe.ndim > 2 else probe[None, None]
     origin = centre - (np.asarray(planes.shape[1:]) - 1) / 2 * pixel_A

@@ -1,4 +1,4 @@
-"""PtyRAD's model file (``model_iter….hdf5``): its ``make_save_dict`` of 1.0.0, and of 0.1.0b7 on.
+"""PtyRAD's model file (``model_iter….hdf5``), written by ``make_save_dict`` of 1.0.0, and from 0.1.0b7 on.
 
 Object, probe and axes are as here. A pattern's window begins at ``crop_pos`` plus ``probe_pos_shifts``, in pixels; its
 probe is centred on pixel P // 2.
@@ -27,7 +27,7 @@ def read_ptyrad(file: Any, path: Path) -> EarlierResult:
     phase, modulus = (hdf5.array(file, f"{TENSORS}/{name}") for name in ("objp", "obja"))
     transmission = hdf5.waves(modulus * np.exp(1j * phase.astype(np.float32)))
     probe = hdf5.array(file, f"{TENSORS}/probe")
-    if probe.dtype.kind != "c" and probe.shape[-1:] == (2,):  # as torch.view_as_real has it
+    if probe.dtype.kind != "c" and probe.shape[-1:] == (2,):  # the layout of torch.view_as_real
         probe = probe[..., 0] + 1j * probe[..., 1]
     pixel_A = float(hdf5.array(file, f"{MODEL}/dx"))
     corners = hdf5.array_or_none(file, f"{MODEL}/crop_pos")

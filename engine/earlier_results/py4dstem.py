@@ -1,8 +1,8 @@
 """A ptychographic reconstruction that py4DSTEM saved (EMD 1.0, ``py4DSTEM.save``), with its class's own metadata.
 
-Compared with 0.14.18. Objects of type ``potential`` hold a phase. Probes are centred on pixel (0, 0); positions, in
-pixels, are of their centres. Where the data were transposed, py4DSTEM turns the positions and leaves the patterns: its
-object lies transposed to the one that ``detector_transform = "transpose"`` gives here.
+Checked against 0.14.18. Objects of type ``potential`` hold a phase. Probes are centred on pixel (0, 0); positions, in
+pixels, are those of their centres. For transposed data, py4DSTEM transposes the positions and leaves the patterns: its
+object is the transpose of the one that ``detector_transform = "transpose"`` gives here.
 """
 
 from __future__ import annotations
@@ -54,16 +54,16 @@ def read_py4dstem(file: Any, path: Path) -> EarlierResult:
 
 
 def _thickness(group: Any, slices: int) -> tuple[float, ...]:
-    """Of each slice, from the distances between them; empty where they are not told."""
-    found = hdf5.array_or_none(group, f"{INSTANCE}/slice_thicknesses")
-    if slices == 1 or found is None or found.size == 0:
+    """Thickness of each slice, from the distances between slices; empty if the file does not give them."""
+    stored = hdf5.array_or_none(group, f"{INSTANCE}/slice_thicknesses")
+    if slices == 1 or stored is None or stored.size == 0:
         return ()
-    told: Array = found.ravel()[: slices - 1].astype(float)
-    return (*told.tolist(), *[float(told[-1])] * (slices - len(told)))
+    distances: Array = stored.ravel()[: slices - 1].astype(float)
+    return (*distances.tolist(), *[float(distances[-1])] * (slices - len(distances)))
 
 
 def _group(file: Any) -> Any:
-    """The group of a reconstruction, in the root or one or two levels below it; None where there is none."""
+    """The group of a reconstruction, in the root or one or two levels below it; None if there is none."""
     import h5py
 
     for first in list(file)[:_MOST_GROUPS]:
@@ -72,7 +72,7 @@ def _group(file: Any) -> Any:
             continue
         names = list(outer)[:_MOST_GROUPS]
         inside = [outer[name] for name in names if isinstance(outer.get(name, getlink=True), h5py.HardLink)]
-        for group in (outer, *(one for one in inside if isinstance(one, h5py.Group))):
+        for group in (outer, *(member for member in inside if isinstance(member, h5py.Group))):
             if OBJECT in group and PROBE in group:
                 return group
     return None

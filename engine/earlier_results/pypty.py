@@ -1,8 +1,8 @@
 """PyPty's NeXus file (``convert_to_nxs``, and ours of ``--to nxs``) and its checkpoint folder.
 
-Rows of the arrays lie in reverse order in the file, so that y points up; positions are the windows' corners, Å, with y
+Rows of the arrays are in reverse order in the file, so that y points up; positions are the windows' corners, Å, with y
 pointing down. A folder has ``co.npy``, ``cp.npy`` and ``cg.npy``; its ``params.pkl`` is pickled and never opened: the
-pixel is that of a ``params.json``.
+pixel size is read from a ``params.json``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def is_folder(path: Path) -> bool:
 
 
 def read_pypty_folder(path: Path) -> EarlierResult:
-    """Arrays of a folder; each may be missing. Raises InputFileError: damaged, no pixel size."""
+    """Arrays of a folder; each may be missing. Raises InputFileError if damaged, or without pixel size."""
     pixel_A, gaps = _parameters(path / PARAMETERS)
     stored = {name: _npy(path / f"{name}.npy") for name in ("co", "cp", "cg") if (path / f"{name}.npy").is_file()}
     transmission, probe, corners = stored.get("co"), stored.get("cp"), stored.get("cg")
@@ -86,13 +86,13 @@ def read_pypty_folder(path: Path) -> EarlierResult:
 
 
 def _parameters(path: Path) -> tuple[float, tuple[float, ...]]:
-    """Pixel and distances of slices, Å."""
+    """Pixel size and distances of slices, Å."""
     if not path.is_file():
         problem = f"{path.parent} has no {PARAMETERS}, and PyPty's params.pkl is pickled"
         raise InputFileError(problem, f'write {{"pixel_size_y_A": …, "slice_distances": […]}} into {path}')
     try:
-        said = json.loads(read_bytes(path, _MOST_TEXT))
-        pixel_A, gaps = float(said["pixel_size_y_A"]), np.atleast_1d(said.get("slice_distances") or [])
+        parameters = json.loads(read_bytes(path, _MOST_TEXT))
+        pixel_A, gaps = float(parameters["pixel_size_y_A"]), np.atleast_1d(parameters.get("slice_distances") or [])
         return pixel_A, tuple(float(gap) for gap in gaps)
     except (*FAULTS, RecursionError) as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The formats a refinement can be exported to, each by one function of a run and a folder."""
+"""Export formats of a refinement, each a function of a run and a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 
 Exporter = Callable[[StoredRun, Path], Iterator[Path]]
-"""Writes a run into a folder, and yields each file when it is whole."""
+"""Writes a run into a folder, and yields each file when it is complete."""
 EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
     {
         "pypty": write_pypty,
@@ -28,12 +28,12 @@ EXPORTERS: Mapping[str, Exporter] = MappingProxyType(
         "hspy": write_hspy_run,
     }
 )
-"""What ``ptylive export --to`` takes."""
+"""Formats that ``ptylive export --to`` accepts."""
 
 
 def names(run: StoredRun, kind: str) -> list[str]:
-    """Names that the files of an export has. Raises MetadataError."""
-    named: Mapping[str, Callable[[], list[str]]] = {
+    """Names of the files that an export writes. Raises MetadataError."""
+    by_kind: Mapping[str, Callable[[], list[str]]] = {
         "pypty": lambda: pypty_files(run),
         "nxs": lambda: [f"{run.name}.nxs"],
         "ptyrad": lambda: [f"{run.name}_ptyrad.hdf5"],
@@ -43,17 +43,17 @@ def names(run: StoredRun, kind: str) -> list[str]:
         "tiff": lambda: [f"{run.name}_{picture.name}.tiff" for picture in pictures(run)],
         "hspy": lambda: [f"{run.name}.hspy"],
     }
-    if kind not in named:
+    if kind not in by_kind:
         raise MetadataError(f"no export to {kind!r}", f"choose from {', '.join(EXPORTERS)}")
-    return named[kind]()
+    return by_kind[kind]()
 
 
 def export(
     run: StoredRun, kind: str, folder: Path, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[Path]:
-    """Write a run in a format; the files written. Raises MetadataError for unknown formats, OSError.
+    """Write a run in a format; return the files written. Raises MetadataError for unknown formats, OSError.
 
-    ``on_progress`` is called with files written and files to write.
+    ``on_progress`` is called with the number of files written and the total.
     """
     total = len(names(run, kind))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Maps as a HyperSpy file (`.hspy`, format 3.3): plain HDF5 in the layout that HyperSpy and RosettaSciIO read.
 
-Layout: RosettaSciIO, `rsciio/_hierarchical.py` (one group per signal below `Experiments`). Written here with h5py, so
-that exporting needs no GPL library.
+Layout: RosettaSciIO, `rsciio/_hierarchical.py` (one group per signal below `Experiments`). It is written with h5py
+here, so that exporting does not require a GPL library.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ptylive.schema.files.new_hdf5 import for_hdf5
 
 FORMAT_VERSION = "3.3"
 UNSCALED = "px"
-"""Unit of the axes of a map whose sampling is not known."""
+"""Unit of the axes of a map whose sampling is unknown."""
 
 
 def write_hspy(path: Path, maps: Sequence[LiveMap]) -> None:
-    """Write maps (rows, cols) float32, one signal each, named after them; axes y and x in Å where the step is known."""
+    """Write maps (rows, cols) float32, one signal each, named after them; axes y and x in Å if the step is known."""
     import h5py
 
     with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
@@ -34,7 +34,7 @@ def write_hspy(path: Path, maps: Sequence[LiveMap]) -> None:
 
 
 def _write_signal(group: Any, live_map: LiveMap) -> None:
-    # no @package: HyperSpy imports it, and warns where it cannot
+    # no @package: HyperSpy imports it, and warns if it cannot
     group.create_dataset("data", data=np.asarray(live_map.data, dtype=np.float32), compression="gzip", shuffle=True)
     sampling = live_map.sampling_A or (1.0, 1.0)
     for index, (name, scale) in enumerate(zip("yx", sampling, strict=True)):

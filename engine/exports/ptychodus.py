@@ -1,7 +1,8 @@
 """A ptychodus product file (HDF5, SI units), the bridge to pty-chi and others.
 
-ptychodus thinks of photons: its energy is that of a photon of the electrons' wavelength, on which all else rests. Its
-grids are centred between pixels, ours on pixel P // 2: positions move by half a pixel where the probe's size is even.
+ptychodus is written for photons: its energy is that of a photon with the electrons' wavelength, and all other
+quantities follow from it. Its grids are centred between pixels, ours on pixel P // 2, so positions shift by half a
+pixel if the probe's size is even.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from ptylive.schema.files.new_hdf5 import for_hdf5
 
 PLANCK_TIMES_LIGHT_EV_A = 12398.419843320026
 DETECTOR_DISTANCE_M = 1.0
-"""Of no meaning without lenses; pixels follow from the object's."""
+"""Nominal value, meaningless without lenses; pixel sizes follow from the object's."""
 M_PER_A = 1e-10
 
 
 def write_ptychodus(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """One file: probe (probes, modes, P, P), the mean of the object's modes (layers, Y, X), positions, loss."""
+    """Write one file: probe (probes, modes, P, P), the mean of the object's modes (layers, Y, X), positions, loss."""
     import h5py
 
     path = folder / f"{run.name}_ptychodus.h5"

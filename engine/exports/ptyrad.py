@@ -1,5 +1,6 @@
-"""A PtyRAD reconstruction file (HDF5): what its ``load_ptyrad`` and its sources ``PtyRAD`` for object, probe, positions
-read. Pixels and orders of axes are the same as here.
+"""A PtyRAD reconstruction file (HDF5), readable as source ``PtyRAD`` of object, probe and positions.
+
+PtyRAD's ``load_ptyrad`` reads it, too. Pixels and orders of axes are the same as here.
 """
 
 from __future__ import annotations
@@ -15,23 +16,23 @@ from ptylive.schema.files.new_hdf5 import for_hdf5
 
 
 def write_ptyrad(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """Object as amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and rests of the positions."""
+    """Write object amplitude and phase (modes, slices, Y, X), probe (modes, P, P), corners and sub-pixel shifts."""
     import h5py
 
     path = folder / f"{run.name}_ptyrad.hdf5"
     corners = run.corners_px()
-    whole = np.floor(corners + 0.5)
+    whole_px = np.floor(corners + 0.5)
     probe = run.probe[0]
     with replacing(path) as temporary, for_hdf5(temporary) as stream, h5py.File(stream, "w") as file:
         tensors = file.create_group("optimizable_tensors")
         tensors["obja"] = np.abs(run.object).astype(np.float32)
         tensors["objp"] = np.angle(run.object).astype(np.float32)
         tensors["probe"] = probe
-        tensors["probe_pos_shifts"] = (corners - whole).astype(np.float32)
+        tensors["probe_pos_shifts"] = (corners - whole_px).astype(np.float32)
         tensors["slice_thickness"] = np.float32(run.spacing_A)
         tensors["obj_tilts"] = np.zeros((1, 2), np.float32)
         model = file.create_group("model_attributes")
-        model["crop_pos"] = whole.astype(np.int32)
+        model["crop_pos"] = whole_px.astype(np.int32)
         model["slice_thickness"] = np.float32(run.spacing_A)
         model["dx"] = np.float32(run.pixel_A)
         model["dk"] = np.float32(1 / (run.window * run.pixel_A))

@@ -26,11 +26,10 @@ class Dim(NamedTuple):
 
 
 def write_py4dstem(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """One file with ``object`` (slices, row, col) complex, ``object_phase``, ``probe``, ``positions`` as arrays.
+    """Write ``object`` (slices, row, col) complex, ``object_phase``, ``probe`` and ``positions`` as arrays of one file.
 
-    ``phase_deviation`` (row, col), standard deviation of the summed phase, where the run knows it.
-
-    The object is the mean of its modes; the probe the first of several, (modes, row, col).
+    ``phase_deviation`` (row, col) is the standard deviation of the summed phase, written if the run has it. The object
+    is the mean of its modes; the probe the first of several, (modes, row, col).
     """
     import h5py
 

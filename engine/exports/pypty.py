@@ -1,7 +1,7 @@
 """PyPty's arrays (``co.npy``, ``cp.npy``, ``cg.npy``, …) and its NeXus file.
 
-PyPty's probe is such that its unnormalised transform holds the counts, and its modes are averaged: it is ours times
-sqrt(modes) / P. Axes come last: object (y, x, slices, modes), probe (y, x, modes[, probes]).
+PyPty scales the probe so that its unnormalised transform holds the counts, and averages over modes: its probe is ours
+times sqrt(modes) / P. Axes come last: object (y, x, slices, modes), probe (y, x, modes[, probes]).
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _UNITS = {
 
 
 def pypty_object(run: StoredRun) -> ComplexArray:
-    """(y, x, slices, modes)."""
+    """Object as (y, x, slices, modes)."""
     return np.ascontiguousarray(run.object.transpose(2, 3, 1, 0))
 
 
 def pypty_probe(run: StoredRun) -> ComplexArray:
-    """(y, x, modes), or (y, x, modes, probes) where there are several."""
+    """Probe as (y, x, modes), or (y, x, modes, probes) if there are several."""
     scaled = run.probe * np.float32(np.sqrt(run.probe.shape[1]) / run.window)
     probe = scaled.transpose(2, 3, 1, 0)
     return np.ascontiguousarray(probe[..., 0] if probe.shape[-1] == 1 else probe)
 
 
 def pypty_files(run: StoredRun) -> list[str]:
-    """Names of what :func:`write_pypty` writes."""
+    """Names of the files that :func:`write_pypty` writes."""
     return [*(f"{name}.npy" for name in _arrays(run)), PARAMETERS]
 
 
@@ -52,12 +52,12 @@ def _arrays(run: StoredRun) -> dict[str, Array]:
     if "background" in run.refined:
         arrays["cs"] = np.sqrt(run.refined["background"])
     if "tilts" in run.refined:
-        arrays["ct"] = 1e-3 * run.refined["tilts"] * (1, 1, -1, -1, 1, 1)  # inside tilts have the other sign there
+        arrays["ct"] = 1e-3 * run.refined["tilts"] * (1, 1, -1, -1, 1, 1)  # inside tilts have the opposite sign there
     return arrays
 
 
 def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
+    """Write co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
     for name, array in _arrays(run).items():
         path = folder / f"{name}.npy"
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -70,10 +70,11 @@ def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
 
 
 def write_nxs(run: StoredRun, folder: Path) -> Iterator[Path]:
-    """The groups of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å.
+    """Write the groups of PyPty's ``convert_to_nxs``: rows in reverse order, so that y points up; lengths in Å.
 
-    Probe and positions are NXdata groups of the entry, links to which lie where PyPty has them. There is no
-    ``definition``: no application definition of NeXus is for reconstructions (NXem asks when the specimen was made).
+    Probe and positions are NXdata groups of the entry; links in PyPty's places refer to them. There is no
+    ``definition``: no NeXus application definition covers reconstructions (NXem requires the time at which the specimen
+    was made).
     """
     import h5py
 
@@ -120,7 +121,7 @@ def _write_probe(entry: Any, run: StoredRun) -> None:
 
 
 def _write_positions(entry: Any, run: StoredRun) -> None:
-    """PyPty's ``positions``, and the path of the beam that they are as a curve y(x)."""
+    """Write PyPty's ``positions``, and the same path of the beam as a curve y(x)."""
     corners_A = run.corners_px() * run.pixel_A
     scan = _group(entry, "positions", "NXdata", signal="y", axes=["x"])
     scan["positions"] = corners_A
@@ -138,14 +139,14 @@ def _group(parent: Any, name: str, kind: str, **attributes: Any) -> Any:
 
 
 def _axes(group: Any, names: tuple[str, ...], shape: tuple[int, ...], steps: tuple[float, ...]) -> None:
-    """A data set of coordinates for each axis."""
+    """Write a data set of coordinates for each axis."""
     for name, length, step in zip(names, shape, steps, strict=True):
         group[name] = np.arange(length) * step
         group[name].attrs["units"] = "angstrom" if name in "zyx" else "1"
 
 
 def _parameters(run: StoredRun) -> dict[str, Any]:
-    """What a PyPty preset would say of the run."""
+    """Settings of the run as in a PyPty preset."""
     energy = run.calibration.get("energy_eV")
     return {
         "acc_voltage": None if energy is None else float(energy) / 1e3,

@@ -1,8 +1,8 @@
-"""A scan as PyPty takes it: its ``.h5`` of patterns, and the script with the preset that opens it.
+"""A scan as PyPty reads it: its ``.h5`` of patterns, and the script with the preset that opens it.
 
-PyPty's frequency 0 is pixel P // 2 of square patterns, and it knows neither bad pixels nor frames that never arrived:
-patterns are turned into the detector frame, moved by whole pixels, and the mean of its good neighbours stands in for a
-bad pixel. Positions lie in the file too, so that scans of any kind are opened.
+PyPty's frequency 0 is pixel P // 2 of square patterns, and it supports neither bad pixels nor missing frames: patterns
+are turned into the detector frame and shifted by whole pixels, and bad pixels are replaced by the mean of their good
+neighbours. Positions are in the file too, so that scans of any kind can be opened.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class PyptyScan:
-    """What was written. patterns: how many; size: pixels along a side; filled: bad pixels that neighbours stand for."""
+    """Summary of what was written: number of patterns, pixels along a side, bad pixels filled from neighbours."""
 
     patterns: int
     size: int
     filled: int
     off_px: tuple[float, float]
-    """How far the beam is from pixel P // 2, (row, column): below half a pixel, which PyPty does not know."""
+    """Offset of the beam from pixel P // 2, (row, column): below half a pixel, which PyPty does not represent."""
 
 
 def write_pypty_dataset(
@@ -73,8 +73,8 @@ def write_pypty_dataset(
 ) -> PyptyScan:
     """Write the patterns of a data set to ``data`` (HDF5) and the preset to ``script``; each whole or not at all.
 
-    ``scan``: ``uid`` and ``series``, by which it is known when it is written anew.
-    Raises MetadataError where the scan holds coefficients, or energy, detector pixel or semi-angle are not known.
+    ``scan``: ``uid`` and ``series``, which identify it when it is written again. Raises MetadataError if the scan holds
+    coefficients, or if energy, detector pixel or semi-angle are unknown.
     """
     import h5py
 
@@ -102,8 +102,8 @@ def write_pypty_dataset(
             on_progress(min(first + BATCH, count), count)
     with replacing(script) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    off = middle - whole
-    return PyptyScan(count, size, int(dataset.bad_pixels.sum()), (float(off[0]), float(off[1])))
+    offset = middle - whole
+    return PyptyScan(count, size, int(dataset.bad_pixels.sum()), (float(offset[0]), float(offset[1])))
 
 
 def centred(counts: Array, middle: IndexArray, size: int) -> Array:
@@ -117,13 +117,13 @@ def centred(counts: Array, middle: IndexArray, size: int) -> Array:
 
 
 def _overlap(length: int, size: int, shift: int) -> tuple[slice, slice]:
-    """Where a row of ``length`` pixels lies in one of ``size`` when it is moved by ``shift``: there, and in it."""
+    """Coinciding slices of a side of ``size`` pixels and of a row of ``length`` pixels that is moved by ``shift``."""
     first, last = max(0, shift), min(size, length + shift)
     return slice(first, max(first, last)), slice(first - shift, max(first, last) - shift)
 
 
 def neighbours(bad: BoolArray) -> list[tuple[IndexArray, IndexArray]]:
-    """For each bad pixel, row by row, its good neighbours (rows, columns); none where all are bad."""
+    """For each bad pixel, row by row, its good neighbours (rows, columns); none if all are bad."""
     found = []
     for row, column in np.argwhere(bad):
         y, x = (axis.ravel() for axis in np.mgrid[row - 1 : row + 2, column - 1 : column + 2])
@@ -135,14 +135,14 @@ def neighbours(bad: BoolArray) -> list[tuple[IndexArray, IndexArray]]:
 
 
 def filled(counts: Array, bad: BoolArray, near: list[tuple[IndexArray, IndexArray]]) -> Array:
-    """Patterns with the mean of good neighbours in the place of bad pixels, 0 where there is none."""
+    """Patterns with bad pixels replaced by the mean of good neighbours, or 0 if there are none."""
     for (row, column), (y, x) in zip(np.argwhere(bad), near, strict=True):
         counts[:, row, column] = counts[:, y, x].mean(axis=1) if len(y) else 0
     return counts
 
 
 def pypty_aberrations(values: dict[str, float]) -> list[float]:
-    """Our coefficients (angles from +row) in PyPty's order, angles from +col: the conversion is its own inverse."""
+    """Our coefficients (angles from +row) in PyPty's order, angles from +col; the conversion is its own inverse."""
     found = dict.fromkeys(ABERRATION_NAMES, 0.0)
     for name, (_, m) in KRIVANEK_ORDERS.items():
         if m == 0:
@@ -173,14 +173,14 @@ def _experiment(dataset: Dataset, data: str) -> dict[str, Any]:
 
 
 def _lines(values: dict[str, Any]) -> str:
-    return "\n".join(f'    "{name}": {_written(value)},' for name, value in values.items())
+    return "\n".join(f'    "{name}": {_literal(value)},' for name, value in values.items())
 
 
-def _written(value: Any) -> str:
-    """As Python writes it, text in double quotes."""
+def _literal(value: Any) -> str:
+    """A value as a Python literal, text in double quotes."""
     return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 def script_of(data: Path) -> Path:
-    """Where the preset goes: beside the patterns, under their name."""
+    """Path of the preset: next to the patterns, under their name."""
     return data.with_suffix(".py")

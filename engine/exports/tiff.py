@@ -16,7 +16,7 @@ _MOST = 2**32 - 1
 
 
 def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) -> None:
-    """Write float32 (rows, cols); ``sampling_A`` distance of its pixels (row, col), told to ImageJ in nm."""
+    """Write float32 (rows, cols); ``sampling_A``: pixel spacing (row, col), recorded for ImageJ in nm."""
     pixels = np.ascontiguousarray(data, dtype="<f4")
     text = b"ImageJ=1.53\nunit=nm\n\0" if sampling_A is not None else b"ImageJ=1.53\n\0"
     offset = 8 + pixels.nbytes
@@ -47,12 +47,12 @@ def write_tiff(path: Path, data: Array, sampling_A: tuple[float, float] | None) 
 
 
 def _rational(value: float) -> tuple[int, int]:
-    """A positive number below 2^32 as the quotient of two whole numbers of 32 bits, the second a power of ten."""
+    """A positive number below 2^32 as the quotient of two 32-bit integers, the second a power of ten."""
     denominator = 10 ** min(9, max(0, math.floor(math.log10(_MOST / value))))
     return min(_MOST, max(1, round(value * denominator))), denominator
 
 
 def _entry(tag: int, kind: int, count: int, value: int) -> bytes:
-    """One line of the table; the fields of a 16-bit value stand first."""
+    """One entry of the tag table; a 16-bit value occupies the first bytes of its field."""
     packed = struct.pack("<HH", value, 0) if kind == _SHORT else struct.pack("<I", value)
     return struct.pack("<HHI", tag, kind, count) + packed

@@ -95,7 +95,7 @@ class Band:
     """(nb,) indices in the flattened plane, (cols, rows)."""
     q: DoubleArray = field(init=False)
     """(nb, 2) frequencies in the detector frame, 1/Å."""
-    _moved: dict[tuple[int, int], Reads] = field(init=False, repr=False, default_factory=dict)
+    _shifted_reads: dict[tuple[int, int], Reads] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Select the frequencies in the band."""
@@ -125,15 +125,15 @@ class Band:
     @cached_property
     def kept(self) -> Reads:
         """Kept coefficient that each frequency reads, and the sign of its imaginary part."""
-        return self._kept((0, 0))
+        return self._reads((0, 0))
 
     def kept_away(self, quarters: tuple[int, int]) -> Reads:
         """Return :attr:`kept` with frequencies shifted by quarters of the sampling frequency along rows and columns."""
-        if quarters not in self._moved:
-            self._moved[quarters] = self._kept(quarters)
-        return self._moved[quarters]
+        if quarters not in self._shifted_reads:
+            self._shifted_reads[quarters] = self._reads(quarters)
+        return self._shifted_reads[quarters]
 
-    def _kept(self, quarters: tuple[int, int]) -> Reads:
+    def _reads(self, quarters: tuple[int, int]) -> Reads:
         """Find the coefficients: c_hat repeats with 1/step, and its other half plane is the conjugate at -Q."""
         rows, cols = self.grid.padded
         col, row = np.divmod(self.index, self.plane[0])
@@ -150,9 +150,9 @@ class Band:
         coarse = _CoarsePlane.of(self)
         if coarse is None:
             return np.ascontiguousarray(function(self.q).T, dtype=np.complex64)
-        found = coarse.values(function)
-        out = np.empty((len(self.index), found.shape[-1]), dtype=np.complex64)
-        coarse.interpolate(found, self, slice(None), out)
+        values = coarse.values(function)
+        out = np.empty((len(self.index), values.shape[-1]), dtype=np.complex64)
+        coarse.interpolate(values, self, slice(None), out)
         return out
 
     def evaluate_with_response(self, weights_and_transfer: EvaluatePair) -> tuple[ComplexArray, DoubleArray]:
@@ -167,18 +167,18 @@ class Band:
 
         coarse, response = _CoarsePlane.of(self), np.empty(len(self.index))
         if coarse is None:
-            both = np.ascontiguousarray(pair(self.q).T, dtype=np.complex64).reshape(len(response), 2, -1)
-            responses(both, response)
-            return np.ascontiguousarray(both[:, 0]), response
-        found = coarse.values(pair)
-        both = np.empty((AT_A_TIME, 2, found.shape[-1] // 2), dtype=np.complex64)
-        weights = np.empty((len(response), both.shape[2]), dtype=np.complex64)
+            results = np.ascontiguousarray(pair(self.q).T, dtype=np.complex64).reshape(len(response), 2, -1)
+            responses(results, response)
+            return np.ascontiguousarray(results[:, 0]), response
+        coarse_values = coarse.values(pair)
+        results = np.empty((AT_A_TIME, 2, coarse_values.shape[-1] // 2), dtype=np.complex64)
+        weights = np.empty((len(response), results.shape[2]), dtype=np.complex64)
         for first in range(0, len(weights), AT_A_TIME):
-            at = slice(first, min(first + AT_A_TIME, len(weights)))
-            part = both[: at.stop - at.start]
-            coarse.interpolate(found, self, at, part.reshape(len(part), -1))
-            responses(part, response[at])
-            weights[at] = part[:, 0]
+            block = slice(first, min(first + AT_A_TIME, len(weights)))
+            part = results[: block.stop - block.start]
+            coarse.interpolate(coarse_values, self, block, part.reshape(len(part), -1))
+            responses(part, response[block])
+            weights[block] = part[:, 0]
         return weights, response
 
 
@@ -212,9 +212,9 @@ class _CoarsePlane:
 
     def values(self, function: Evaluate) -> ComplexArray:
         """Return values (cols, rows, M) of a function on the grid, 0 at points that do not contribute."""
-        found = function(self.q)
-        values = np.zeros((self.shape[0] * self.shape[1], len(found)), dtype=np.complex64)
-        values[self.needed] = found.T
+        evaluated = function(self.q)
+        values = np.zeros((self.shape[0] * self.shape[1], len(evaluated)), dtype=np.complex64)
+        values[self.needed] = evaluated.T
         return values.reshape(*self.shape, -1)
 
     def interpolate(self, values: ComplexArray, band: Band, part: slice, out: ComplexArray) -> None:
@@ -232,13 +232,13 @@ def _points(fine: DoubleArray, spacing: float) -> float:
 
 def _lagrange(fine: DoubleArray, spacing: float) -> tuple[DoubleArray, Taps]:
     """Return coarse points that cover the ``fine`` ones, and the weights that interpolate between them."""
-    at = fine / spacing
-    first = np.floor(at).astype(np.int64) - (TAPS // 2 - 1)
+    position = fine / spacing
+    first = np.floor(position).astype(np.int64) - (TAPS // 2 - 1)
     weights = np.ones((len(fine), TAPS))
     for tap in range(TAPS):
-        for other in range(TAPS):
-            if other != tap:
-                weights[:, tap] *= (at - first - other) / (tap - other)
+        for node in range(TAPS):
+            if node != tap:
+                weights[:, tap] *= (position - first - node) / (tap - node)
     lowest, count = int(first.min()), int(first.max() - first.min()) + TAPS
     points = np.asarray((lowest + np.arange(count)) * spacing, dtype=np.float64)
     return points, (first - lowest, weights.astype(np.float32))

@@ -87,22 +87,22 @@ class Spectra:
 
         ``rows`` caches whatever has not changed since its last use; ``contraction``: on a GPU, or compiled.
         """
-        how = CompiledContraction() if contraction is None else contraction
+        contractor = CompiledContraction() if contraction is None else contraction
         scale, visited = 1.0 / mean_intensity(store), store.visited
         if conditions.placement is not None:
-            mean, seen = mean_bins(store), visited.ravel()
-            on_grid = conditions.placement.gridded(np.zeros((len(seen), 0)), seen)[1]
-            signs = (None, conditions.placement.alternating(seen))
+            mean, is_visited = mean_bins(store), visited.ravel()
+            on_grid = conditions.placement.gridded(np.zeros((len(is_visited), 0)), is_visited)[1]
+            signs = (None, conditions.placement.alternating(is_visited))
             planes, shifted = (
                 spread_planes(store, conditions.placement, conditions.padded, mean / scale, sign) for sign in signs
             )
             pair = (planes.reshape(-1, len(mean)), shifted.reshape(-1, len(mean)))
-            return cls(conditions, on_grid, mean, pair[0], scale, how, pair[1])
-        kept = RowTransforms() if rows is None else rows
-        mean = kept.update(store, conditions.padded)
-        planes = kept.planes(mean, visited.astype(np.float32))
+            return cls(conditions, on_grid, mean, pair[0], scale, contractor, pair[1])
+        transforms = RowTransforms() if rows is None else rows
+        mean = transforms.update(store, conditions.padded)
+        planes = transforms.planes(mean, visited.astype(np.float32))
         flat = planes.reshape(-1, planes.shape[-1])
-        return cls(conditions, visited, mean * scale, flat, scale, how)
+        return cls(conditions, visited, mean * scale, flat, scale, contractor)
 
     def contract(self, band: Band, weights: ComplexArray) -> ComplexArray:
         """Return sum_n W_n(Q) c_hat_n(Q) at the frequencies of a band: (nb,), weights (nb, N)."""
@@ -122,16 +122,16 @@ class Spectra:
         """
         if self.shifted_planes is not None:
             return self.contract(band, weights), self.contract_noise(band, weights)
-        moved = band.kept_away(quiet_shift(self.visited))
-        return self.contraction.contract_pair(weights, self.planes, band.kept, moved, self.scale)
+        shifted = band.kept_away(quiet_shift(self.visited))
+        return self.contraction.contract_pair(weights, self.planes, band.kept, shifted, self.scale)
 
     def image(self, band: Band, spectrum: ComplexArray) -> FloatArray:
         """Return a real map from half-plane values (nb,): (rows, cols) times ``band.grid.finer``, rounded up."""
         rows, cols = self.visited.shape
         finer = band.grid.finer
-        height, width = (math.ceil(n * times - WHOLE) for n, times in zip((rows, cols), finer, strict=True))
-        made = fft.irfft2(band.spread(spectrum), s=band.grid.size)[:height, :width]
-        return np.asarray(made * np.float32(math.prod(finer)), dtype=np.float32)
+        height, width = (math.ceil(n * factor - WHOLE) for n, factor in zip((rows, cols), finer, strict=True))
+        values = fft.irfft2(band.spread(spectrum), s=band.grid.size)[:height, :width]
+        return np.asarray(values * np.float32(math.prod(finer)), dtype=np.float32)
 
     def complex_image(self, band: Band, spectrum: ComplexArray) -> ComplexArray:
         """Return a complex map (rows, cols) from values (nb,) on a whole plane."""
@@ -163,24 +163,24 @@ def density(visited: BoolArray) -> float:
     """
     if visited.all() or not visited.any():
         return 1.0
-    near = ndimage.maximum_filter(visited.astype(np.uint8), 3, mode="constant", cval=0)
-    been = ndimage.minimum_filter(near, 3, mode="constant", cval=1)
-    return float(visited.sum() / np.maximum(been, visited).sum())
+    dilated = ndimage.maximum_filter(visited.astype(np.uint8), 3, mode="constant", cval=0)
+    closed = ndimage.minimum_filter(dilated, 3, mode="constant", cval=1)
+    return float(visited.sum() / np.maximum(closed, visited).sum())
 
 
 def mean_intensity(store: Store) -> float:
     """Return the mean pattern sum of the visited points, counts."""
-    seen = store.visited.ravel()
-    return max(float(store.per_frame(store.moments)[seen, 0].mean()), 1e-12) if seen.any() else 1.0
+    visited = store.visited.ravel()
+    return max(float(store.per_frame(store.moments)[visited, 0].mean()), 1e-12) if visited.any() else 1.0
 
 
 def mean_bins(store: Store) -> DoubleArray:
     """Return the mean coefficients (N,) of the visited points, for patterns of unit sum."""
-    seen, count = store.visited.ravel(), store.reduction.basis.count
-    if not seen.any():
+    visited, count = store.visited.ravel(), store.reduction.basis.count
+    if not visited.any():
         return np.zeros(count)
     bins, total = store.per_frame(store.bins), np.zeros(count)
     for first in range(0, len(bins), POINTS_AT_ONCE):
         part = slice(first, first + POINTS_AT_ONCE)
-        total += bins[part][seen[part]].sum(axis=0, dtype=np.float64)
-    return np.asarray(total / (np.count_nonzero(seen) * mean_intensity(store)))
+        total += bins[part][visited[part]].sum(axis=0, dtype=np.float64)
+    return np.asarray(total / (np.count_nonzero(visited) * mean_intensity(store)))

@@ -147,7 +147,7 @@ class MapSetting:
         ):
             raise MetadataError(f"{name}={brief(value)} is not possible", hint)
         if self.whole and value != int(value):
-            raise MetadataError(f"{name}={value:g} is no whole number", hint)
+            raise MetadataError(f"{name}={value:g} is not a whole number", hint)
         return int(value) if self.whole else float(value)
 
 
@@ -236,13 +236,13 @@ class Method:
     @property
     def outputs(self) -> tuple[str, ...]:
         """Names of its maps."""
-        return tuple(one.name for one in self.maps)
+        return tuple(words.name for words in self.maps)
 
     @property
     def may_be_set(self) -> dict[str, MapSetting]:
         """Its settings under their full names, ``METHOD.NAME``."""
-        of_users = {name: one for name, one in self.settings.items() if isinstance(one, MapSetting)}
-        return {f"{self.name}.{name}": one for name, one in of_users.items()}
+        settable = {name: setting for name, setting in self.settings.items() if isinstance(setting, MapSetting)}
+        return {f"{self.name}.{name}": setting for name, setting in settable.items()}
 
     @property
     def rank(self) -> tuple[bool, int, str]:
@@ -256,22 +256,22 @@ def live_map(method: Method) -> Callable[[Made], Made]:
     Raises ValueError if the method needs the other kind.
     """
 
-    def declare(made: Made) -> Made:
-        setattr(made, _MARK, _made_by(method, made))
-        return made
+    def declare(maker: Made) -> Made:
+        setattr(maker, _MARK, _with_maker(method, maker))
+        return maker
 
     return declare
 
 
-def _made_by(method: Method, made: Any) -> Method:
+def _with_maker(method: Method, maker: Any) -> Method:
     if method.needs is Needs.FILTERS:
-        build = getattr(made, "build", None)
-        if not isinstance(made, type) or not callable(build):
+        build = getattr(maker, "build", None)
+        if not isinstance(maker, type) or not callable(build):
             raise ValueError(f"{method.name} needs filters: declare a class with a class method `build`")
         return replace(method, build=build)
-    if isinstance(made, type) or not callable(made):
+    if isinstance(maker, type) or not callable(maker):
         raise ValueError(f"{method.name} needs no filters: declare a function")
-    return replace(method, make=made)
+    return replace(method, make=maker)
 
 
 def declared(found: object) -> list[Method]:
@@ -282,12 +282,12 @@ def declared(found: object) -> list[Method]:
     for value in vars(found).values():
         home = str(getattr(value, "__module__", ""))
         if home == found.__name__ or home.startswith(f"{found.__name__}."):
-            methods |= {id(one): one for one in declared(value)}
+            methods |= {id(method): method for method in declared(value)}
     return list(methods.values())
 
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name of a map: small letters, digits and _, at most 40")
+        raise ValueError(f"{name!r} is not a valid map name: small letters, digits and _, at most 40")
     if name in NO_MAPS or name.startswith(DETECTOR_PREFIX):
         raise ValueError(f"the name {name} means another picture")

@@ -83,8 +83,8 @@ def is_faint(values: Array, deviation: Array, independent: float) -> bool:
     """
     if not len(values):
         return False
-    most = max(FAINT, float(-special.ndtri(CHANCE / 2 / max(independent, 1.0))))
-    return bool((np.abs(values - np.median(values)) < most * deviation).all())
+    threshold = max(FAINT, float(-special.ndtri(CHANCE / 2 / max(independent, 1.0))))
+    return bool((np.abs(values - np.median(values)) < threshold * deviation).all())
 
 
 def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> float:
@@ -93,12 +93,12 @@ def _correlated_px(power: FloatArray, shape: tuple[int, ...], count: int) -> flo
     power: mean of the periodograms (half planes) of ``count`` pictures. The mean square of a periodogram is twice the
     square of the spectrum; for the mean of n periodograms it is 1 + 1/n times.
     """
-    twice = np.full(power.shape[1], 2.0)
-    twice[0] = 1.0
+    weights = np.full(power.shape[1], 2.0)
+    weights[0] = 1.0
     if shape[1] % 2 == 0:
-        twice[-1] = 1.0
+        weights[-1] = 1.0
     relative = power / max(float(power.max()), 1e-30)
-    total, squares = ((relative**n).sum(axis=0, dtype=float) @ twice for n in (1, 2))
+    total, squares = ((relative**n).sum(axis=0, dtype=float) @ weights for n in (1, 2))
     return float(math.prod(shape) * squares / max((1 + 1 / count) * total**2, 1e-30))
 
 
@@ -108,10 +108,10 @@ def _scale_beams_down(spectrum: ComplexArray, ring: IndexArray) -> None:
     Noise power is exponentially distributed, with mean = median / ln 2; a beam exceeds ten times that.
     """
     power = np.abs(spectrum) ** 2
-    passed = power > EMPTY * power.max()
-    mean = _ring_medians(ring[passed], power[passed], int(ring.max()) + 1) / math.log(2)
-    high = passed & (power > OUTSTANDING * mean[ring]) & (mean[ring] > 0)
-    spectrum[high] *= np.sqrt(mean[ring[high]] / power[high])
+    nonzero = power > EMPTY * power.max()
+    mean = _ring_medians(ring[nonzero], power[nonzero], int(ring.max()) + 1) / math.log(2)
+    bright = nonzero & (power > OUTSTANDING * mean[ring]) & (mean[ring] > 0)
+    spectrum[bright] *= np.sqrt(mean[ring[bright]] / power[bright])
 
 
 def _ring_medians(ring: IndexArray, values: FloatArray, count: int) -> FloatArray:

@@ -77,22 +77,22 @@ class FilterStock:
 
     def _with_room(self, methods: Iterable[str]) -> list[str]:
         """Return the methods that fit together, quickest first, at least one; discard unneeded filters if necessary."""
-        wanted, fitting, taken = set(methods), list[str](), 0.0
+        wanted, fitting, used_bytes = set(methods), list[str](), 0.0
         self.crowded = {}
         for method in (name for name in self.methods if name in wanted):
             size = self.sizes.get(method, 0.0)
-            if fitting and taken + size > self.most_bytes:
-                beside = " and ".join(fitting)
-                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {beside}: show fewer maps"
+            if fitting and used_bytes + size > self.most_bytes:
+                crowding = " and ".join(fitting)
+                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {crowding}: show fewer maps"
                 continue
             fitting.append(method)
-            taken += size
-        others = [name for name in (*self.ready, *self._coming) if name not in fitting]
-        if taken + sum(self.sizes.get(name, 0.0) for name in others) > self.most_bytes:
-            for name in others:
+            used_bytes += size
+        unneeded = [name for name in (*self.ready, *self._coming) if name not in fitting]
+        if used_bytes + sum(self.sizes.get(name, 0.0) for name in unneeded) > self.most_bytes:
+            for name in unneeded:
                 self.ready.pop(name, None)
-                if (coming := self._coming.pop(name, None)) is not None:
-                    coming.cancel()
+                if (future := self._coming.pop(name, None)) is not None:
+                    future.cancel()
         return fitting
 
     def _use(self, method: str, make: Callable[[], Filter]) -> None:
@@ -111,9 +111,9 @@ class FilterStock:
     def _missing(self, methods: Iterable[str]) -> list[str]:
         """Return those of the methods whose filters are neither ready nor being made."""
         wanted, newest = set(methods), self.ordered[0] if self.ordered else None
-        ready = {method for method, made in self.ready.items() if made.ordered is newest}
-        without = ready | self._coming.keys() | self.refused.keys()
-        return [method for method in self.methods if method in wanted - without]
+        ready = {method for method, filter_made in self.ready.items() if filter_made.ordered is newest}
+        settled = ready | self._coming.keys() | self.refused.keys()
+        return [method for method in self.methods if method in wanted - settled]
 
     def collect(self) -> None:
         """Put filters that have become ready into use."""

@@ -138,18 +138,18 @@ class ImagingConditions:
         Raises MetadataError for a factor whose filters (weights and transfer together) do not fit in memory, or that
         is set for points off a regular grid.
         """
-        given = self.settings.get(f"{method}.upsample", 0)
-        if not given:
+        factor = self.settings.get(f"{method}.upsample", 0)
+        if not factor:
             return self.upsample
-        asked = f"{method}.upsample={given:g}"
+        setting = f"{method}.upsample={factor:g}"
         if self.placement is not None:
-            raise MetadataError(f"{asked} needs points on a regular grid", f"leave {method}.upsample out")
+            raise MetadataError(f"{setting} needs points on a regular grid", f"leave {method}.upsample out")
         rows, cols = self.padded
         field_A2 = rows * self.step_A[0] * cols * self.step_A[1]
         half_disc = 0.5 * math.pi * (2.0 * self.probe.semiangle_invA + self.probe.edge_invA) ** 2 * field_A2
-        frequencies = min(half_disc, 0.5 * rows * cols * given**2)
-        check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {asked}", "take a smaller factor")
-        return given
+        frequencies = min(half_disc, 0.5 * rows * cols * factor**2)
+        check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {setting}", "take a smaller factor")
+        return factor
 
     @cached_property
     def padded(self) -> tuple[int, int]:
@@ -186,11 +186,11 @@ class ImagingConditions:
         """Sum of |A|^2 over the detector: the number of pixels over which a pattern of unit sum is spread."""
         return float((self.probe.aperture(self.grid.k_row, self.grid.k_col) ** 2).sum())
 
-    def transfer(self, q: DoubleArray, part: Part = Part.WHOLE, used: BoolArray | None = None) -> ComplexArray:
+    def transfer(self, q: DoubleArray, part: Part = Part.WHOLE, is_used: BoolArray | None = None) -> ComplexArray:
         """Return the weak-phase transfer B of each coefficient, (N, nq): c_hat = phi_hat B, patterns of unit mean sum.
 
         B_n = sum_k M_n(k) Gamma(k, Q), Gamma = i [P*(k) P(k-Q) - P(k) P*(k+Q)]; k runs over the samples (s,) that are
-        ``used``, by default all. Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
+        ``is_used``, by default all. Rodenburg, McCallum & Nellist 1993; docs/theory/live-maps.md.
         """
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
@@ -198,7 +198,7 @@ class ImagingConditions:
         k, aperture = self.samples.k.astype(np.float32), self._aperture
 
         def gamma(weights: Array, offsets: Array, q_row: Array, q_col: Array, out: Array) -> None:
-            weights = weights if used is None else weights * used
+            weights = weights if is_used is None else weights * is_used
             kernels.overlaps(k, weights, offsets, q_row, q_col, *aperture, kind, out)
 
         out = self.samples.sums(gamma, q)
@@ -221,13 +221,13 @@ class ImagingConditions:
 
     def with_probe(self, probe: Probe) -> ImagingConditions:
         """Return the same detector and scan with another probe; the detector samples are shared."""
-        other = object.__new__(ImagingConditions)
-        for one in fields(self):
-            object.__setattr__(other, one.name, getattr(self, one.name))
-        object.__setattr__(other, "probe", probe)
+        changed = object.__new__(ImagingConditions)
+        for attribute in fields(self):
+            object.__setattr__(changed, attribute.name, getattr(self, attribute.name))
+        object.__setattr__(changed, "probe", probe)
         if (probe.semiangle_invA, probe.edge_invA) == (self.probe.semiangle_invA, self.probe.edge_invA):
-            object.__setattr__(other, "disc_pixels", self.disc_pixels)  # depends on the aperture only
-        return other
+            object.__setattr__(changed, "disc_pixels", self.disc_pixels)  # depends on the aperture only
+        return changed
 
     def focused_for(self, method: str) -> ImagingConditions:
         """Return the conditions with the optics specific to a method, or the conditions themselves.
@@ -239,9 +239,9 @@ class ImagingConditions:
         depth = self.settings.get(f"{method}.depth_A", self.depth_A)
         if depth == self.depth_A:
             return self
-        other = self.with_probe(self.probe.refocused(depth - self.depth_A))
-        object.__setattr__(other, "depth_A", depth)
-        return other
+        focused = self.with_probe(self.probe.refocused(depth - self.depth_A))
+        object.__setattr__(focused, "depth_A", depth)
+        return focused
 
     def is_aligned(self, method: str) -> bool:
         """Return whether a method uses the shifts of images, that is, whether any of its align settings is given."""
@@ -256,11 +256,11 @@ class ImagingConditions:
             raise MetadataError(f"{method}.depth_A and aligned images exclude each other", "leave one of them out")
         if self.align is None:
             raise MetadataError("there are no images to align", f"leave {method}.align_… out")
-        found = self.align(self)
-        other = self.with_probe(found.probe)
-        object.__setattr__(other, "rotation_deg", found.rotation_deg)
-        object.__setattr__(other, "told", found.told)
-        return other
+        alignment = self.align(self)
+        aligned = self.with_probe(alignment.probe)
+        object.__setattr__(aligned, "rotation_deg", alignment.rotation_deg)
+        object.__setattr__(aligned, "told", alignment.told)
+        return aligned
 
     def aligned_shifts(self, q: DoubleArray) -> ComplexArray:
         """Return exp(-i Q . grad chi(k)) on the basis, (N, nq): weights that move every pixel's image back in place."""
@@ -287,10 +287,10 @@ class ImagingConditions:
         """Return P*(k) P(k - Q) at arbitrary detector points, (len(k), nq), for patterns of unit mean sum."""
         from ptylive.engine.backend.imaging import filters_numba as kernels
 
-        each = np.arange(len(k) + 1, dtype=np.int64)
+        offsets = np.arange(len(k) + 1, dtype=np.int64)
         out = np.empty((len(k), len(q)), dtype=np.complex64)
         samples, weights = np.ascontiguousarray(k, dtype=np.float32), np.ones(len(k), dtype=np.float32)
-        kernels.overlaps(samples, weights, each, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
+        kernels.overlaps(samples, weights, offsets, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
         out *= np.float32(1) / np.float32(self.disc_pixels)
         return out
 
@@ -300,9 +300,9 @@ class ImagingConditions:
 
         k = self.samples.k.astype(np.float32)
         out = np.empty((1, len(q)), dtype=np.complex64)
-        every = np.array([0, len(k)], dtype=np.int64)
+        offsets = np.array([0, len(k)], dtype=np.int64)
         weights = np.ones(len(k), dtype=np.float32)
-        kernels.overlaps(k, weights, every, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
+        kernels.overlaps(k, weights, offsets, *single_columns(q), *self._aperture, kernels.PRODUCT, out)
         return np.asarray(out[0] / np.float32(max(np.abs(out[0]).max(), 1e-12)))
 
     @property
@@ -339,6 +339,6 @@ def padded_shape(scan_shape: tuple[int, int], shift_in_steps: float) -> tuple[in
 
 def _even_fast_length(n: float) -> int:
     size = math.ceil(n)
-    while (found := fft.next_fast_len(size)) % 2:
-        size = found + 1
-    return int(found)
+    while (length := fft.next_fast_len(size)) % 2:
+        size = length + 1
+    return int(length)

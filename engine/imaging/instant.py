@@ -67,13 +67,17 @@ class Instant:
         self.visited: BoolArray = store.visited
         self.sampling, self.rotation_deg = store.header.scan.step_A, calibration.rotation_deg
         self._deviations, self._strength = choices.deviations, choices.strength
-        self._where: dict[str, Any] = {}
+        self._placed_settings: dict[str, Any] = {}
         if placement is not None:
             values = np.concatenate([regions, moments], axis=1)
             values, self.visited = placement.gridded(values, store.visited.ravel())
             regions, moments = np.split(values, [regions.shape[1]], axis=1)
             self.sampling, self.rotation_deg = placement.step_A, placement.rotation_deg
-            self._where = {"origin_A": list(placement.origin_A), "points": "placed", "axes_deg": self.rotation_deg}
+            self._placed_settings = {
+                "origin_A": list(placement.origin_A),
+                "points": "placed",
+                "axes_deg": self.rotation_deg,
+            }
         self.regions: DoubleArray = _read_only(regions)
         self.moments: DoubleArray = _read_only(moments)
         self._frames = store.total_frames
@@ -103,60 +107,62 @@ class Instant:
         """Modulation of the bright field if the specimen is not weak; determined only when the scan has ended."""
         if not self._deviations:
             return None
-        found = self._strength.of(self._store, self.calibration)
-        return found.modulation if found.is_strong else None
+        strength = self._strength.of(self._store, self.calibration)
+        return strength.modulation if strength.is_strong else None
 
     def spectra(self, conditions: ImagingConditions) -> Spectra:
         """Return the transformed coefficients, shared by all filters of one padded size."""
-        made = self._transformed.get(conditions.padded)
-        if made is None:
-            made = self._transformed[conditions.padded] = Spectra.of(
+        transformed = self._transformed.get(conditions.padded)
+        if transformed is None:
+            transformed = self._transformed[conditions.padded] = Spectra.of(
                 self._store, conditions, self._rows, self._contraction
             )
-        return replace(made, conditions=conditions)
+        return replace(transformed, conditions=conditions)
 
     def as_maps(self, picture: Picture, settings: Mapping[str, Any] | None = None) -> Iterator[LiveMap]:
         """Yield a picture with this instant's scale and, if requested and measured, its standard deviation by noise.
 
         ``settings``: in addition to the picture's own.
         """
-        plain = replace(self._as_map(picture, settings), buried=self._is_buried(picture))
+        plain = replace(self._as_map(picture, settings), buried=self._is_all_noise(picture))
         if picture.noise is None or not self._deviations:
             yield plain
             return
         try:
             noise = picture.noise()
-            found = local_deviation(noise, beams=False)
+            local = local_deviation(noise, beams=False)
         except MetadataError:
             yield plain  # the map itself does not depend on its deviation
             raise
-        there = stretched(self.visited, found.data.shape)
-        deviations = found.data[there]
+        visited = stretched(self.visited, local.data.shape)
+        deviations = local.data[visited]
         median = float(np.median(deviations))
-        faint = is_faint(plain.data[there], deviations, len(deviations) / max(found.correlated_px, 1.0))
+        faint = is_faint(plain.data[visited], deviations, len(deviations) / max(local.correlated_px, 1.0))
         yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, picture))
-        window = {"window_px": round(found.window_px, 2)}
-        words = f"standard deviation of {picture.name} by noise, measured"
+        window = {"window_px": round(local.window_px, 2)}
+        method = f"standard deviation of {picture.name} by noise, measured"
         deviation = Picture(
             deviation_of(picture.name),
-            found.data,
+            local.data,
             picture.units,
-            words,
+            method,
             {**picture.settings, **window},
             finer=picture.finer,
         )
         yield self._as_map(deviation, settings)
 
-    def _quality(self, one: LiveMap, made: Picture) -> RingQuality | None:
+    def _quality(self, live_map: LiveMap, source: Picture) -> RingQuality | None:
         """Return what its rings carry, from pictures of the map and of its noise; unchanged without a scale."""
-        if one.quality is None or one.sampling_A is None or made.even is None:
-            return one.quality
-        picture, noise = made.even()
-        finer = {n // m for n, m in zip(one.data.shape, self.visited.shape, strict=True)}
-        whole = len(finer) == 1 and all(n % m == 0 for n, m in zip(one.data.shape, self.visited.shape, strict=True))
-        return picture_quality(one.quality, picture, noise, one.sampling_A, finer.pop() if whole else 1)
+        if live_map.quality is None or live_map.sampling_A is None or source.even is None:
+            return live_map.quality
+        picture, noise = source.even()
+        finer = {n // m for n, m in zip(live_map.data.shape, self.visited.shape, strict=True)}
+        is_whole = len(finer) == 1 and all(
+            n % m == 0 for n, m in zip(live_map.data.shape, self.visited.shape, strict=True)
+        )
+        return picture_quality(live_map.quality, picture, noise, live_map.sampling_A, finer.pop() if is_whole else 1)
 
-    def _is_buried(self, picture: Picture) -> bool:
+    def _is_all_noise(self, picture: Picture) -> bool:
         """Return whether its halves agree nowhere; False while too little of the scan has arrived to decide."""
         if picture.quality is None or not picture.quality.is_noise:
             return False
@@ -166,11 +172,11 @@ class Instant:
         finer = picture.finer or (picture.data.shape[0] / self.visited.shape[0],) * 2
         step = self.sampling
         sampling = None if step is None else (step[0] / finer[0], step[1] / finer[1])
-        plain = np.ascontiguousarray(picture.data, dtype=np.float32)
-        said = {**picture.settings, **(settings or {}), **self._where}
+        data = np.ascontiguousarray(picture.data, dtype=np.float32)
+        all_settings = {**picture.settings, **(settings or {}), **self._placed_settings}
         name, units, method, quality = picture.name, picture.units, picture.method, picture.quality
         return LiveMap(
-            name, plain, units, sampling, self._frames, method, said, quality, visited=float(self.visited.mean())
+            name, data, units, sampling, self._frames, method, all_settings, quality, visited=float(self.visited.mean())
         )
 
 

@@ -41,16 +41,16 @@ def normalised(
     ``weights`` (nb, N): the weights of that sum, for patterns of unit mean; ``kernel_steps``: standard deviation of the
     Gaussian, in scan steps.
     """
-    damped = _damping(band, kernel_steps)
+    damping = _damping(band, kernel_steps)
     rows, cols = spectra.visited.shape
     points = np.zeros(band.grid.padded, np.float32)
     points[:rows, :cols] = spectra.visited
     index, sign = band.kept
-    read = fft.rfft2(points).T.reshape(-1)[index]
-    counted = (weights @ spectra.mean.astype(np.float32)) * np.where(sign < 0, read.conj(), read)
-    total, density = (_image(band, one * damped) for one in (spectrum, counted))
-    enough = density > LEAST_DENSITY * density.max()
-    picture = np.where(enough, total / np.where(enough, density, np.float32(1)), np.float32(0))
+    transform = fft.rfft2(points).T.reshape(-1)[index]
+    density_spectrum = (weights @ spectra.mean.astype(np.float32)) * np.where(sign < 0, transform.conj(), transform)
+    total, density = (_image(band, values * damping) for values in (spectrum, density_spectrum))
+    dense = density > LEAST_DENSITY * density.max()
+    picture = np.where(dense, total / np.where(dense, density, np.float32(1)), np.float32(0))
     return np.asarray(band.gather(fft.rfft2(picture)) / np.float32(math.prod(band.grid.finer)))
 
 

@@ -62,8 +62,8 @@ def quiet_shift(visited: BoolArray, shifts: tuple[Shift, ...] = SHIFTS) -> Shift
     Half the sampling frequency along both axes is preferred, being the furthest from the signal.
     """
     counts = np.array([[visited[i::4, j::4].sum() for j in range(4)] for i in range(4)], dtype=float)
-    turn = np.exp(0.5j * np.pi * np.arange(4))
-    leaks = {shift: abs(turn ** shift[0] @ counts @ turn ** shift[1]) for shift in shifts}
+    phase = np.exp(0.5j * np.pi * np.arange(4))
+    leaks = {shift: abs(phase ** shift[0] @ counts @ phase ** shift[1]) for shift in shifts}
     quiet = [shift for shift in shifts if leaks[shift] <= LEAK * counts.sum()]
     return quiet[0] if quiet else min(shifts, key=lambda shift: leaks[shift])
 
@@ -154,11 +154,11 @@ class WeightedRings:
         transfer, where it is weak, a ring would need many times that power to show above its noise.
         """
         known, count = (floor > 0) & (self.count > 0), np.maximum(self.count * independent, 1.0)
-        seen, error = _over(excess, floor, known), _error(0.0, count)
-        shown = _shown_further_in(self._near, seen, floor / np.maximum(self.variance, 1e-30), error, known)
-        plausible = np.where(shown.told, PLAUSIBLE * (shown.power + shown.error), UNTOLD * error)
+        excess_ratio, error = _relative_excess(excess, floor, known), _error(0.0, count)
+        inner = _inner_signal(self._near, excess_ratio, floor / np.maximum(self.variance, 1e-30), error, known)
+        plausible = np.where(inner.known, PLAUSIBLE * (inner.power + inner.error), UNTOLD * error)
         pure = (floor <= 0) & (self.count > 0) & (excess > 0)
-        return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
+        return RingSignal(excess_ratio, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, pure)
 
     def noise(self, noise: DoubleArray, floor: DoubleArray) -> DoubleArray:
         """Return the noise power of each ring, given the floor of noise / variance; noise (nq,) power."""
@@ -172,9 +172,9 @@ class WeightedRings:
         capped beam leaks into neighbouring frequencies.
         """
         even = power_of(shifted) * self._inverse
-        kept = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])
-        level = floor / np.maximum(ring_sum(self.ring, kept), 1e-30)
-        scale = np.where(even > 0, kept / np.where(even > 0, even, 1.0) * level[self.ring], 1.0)
+        limited = np.minimum(even, BEAM * (floor / np.maximum(self.count, 1))[self.ring])
+        level = floor / np.maximum(ring_sum(self.ring, limited), 1e-30)
+        scale = np.where(even > 0, limited / np.where(even > 0, even, 1.0) * level[self.ring], 1.0)
         return np.asarray(shifted * np.sqrt(scale).astype(np.float32))
 
 
@@ -187,24 +187,24 @@ def passed_signal(
     scale the plausible signal from rings further in.
     """
     known, count = (floor > 0) & (response > 0), np.maximum(independent, 1.0)
-    seen, error = _over(excess, floor, known), _error(0.0, count)
+    excess_ratio, error = _relative_excess(excess, floor, known), _error(0.0, count)
     level = floor / np.maximum(response, 1e-30)
-    shown = _shown_further_in(_nearness(len(floor)), seen, level, error, known)
-    plausible = np.where(shown.told, SURELY_PLAUSIBLE * (shown.power - shown.error), UNTOLD * error)
-    return RingSignal(seen, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, np.zeros_like(known))
+    inner = _inner_signal(_nearness(len(floor)), excess_ratio, level, error, known)
+    plausible = np.where(inner.known, SURELY_PLAUSIBLE * (inner.power - inner.error), UNTOLD * error)
+    return RingSignal(excess_ratio, count, np.maximum(plausible, LEAST_PLAUSIBLE * error), known, np.zeros_like(known))
 
 
-class _Shown(NamedTuple):
+class _InnerSignal(NamedTuple):
     """Phase power shown by rings further in, in units of each ring's noise; its error; and where it is known."""
 
     power: DoubleArray
     error: DoubleArray
-    told: BoolArray
+    known: BoolArray
 
 
-def _shown_further_in(
-    near: DoubleArray, seen: DoubleArray, level: DoubleArray, error: DoubleArray, known: BoolArray
-) -> _Shown:
+def _inner_signal(
+    near: DoubleArray, excess_ratio: DoubleArray, level: DoubleArray, error: DoubleArray, known: BoolArray
+) -> _InnerSignal:
     """Return this from each ring's excess over noise, its error, and the phase ``level`` (rings,) equal to noise.
 
     near (rings, rings): weight of the second ring for the first.
@@ -212,18 +212,18 @@ def _shown_further_in(
     near = np.where(known, near, 0.0) / np.where(known, level * error, 1.0) ** 2
     total = near.sum(axis=1)
     share = near / np.where(total > 0, total, 1.0)[:, None]
-    here = np.where(known, level, 1.0)
-    power, doubt = np.maximum(share @ (level * seen), 0.0), np.sqrt(share**2 @ (level * error) ** 2)
-    return _Shown(power / here, doubt / here, known & (total > 0))
+    own_level = np.where(known, level, 1.0)
+    power, deviation = np.maximum(share @ (level * excess_ratio), 0.0), np.sqrt(share**2 @ (level * error) ** 2)
+    return _InnerSignal(power / own_level, deviation / own_level, known & (total > 0))
 
 
 def _nearness(count: int) -> DoubleArray:
     """Return the weight of rings further in for each ring, largest for the nearest: (count, count)."""
-    apart = np.subtract.outer(np.arange(count), np.arange(count))
-    return np.where(apart > 0, np.exp(-0.5 * (apart / NEAR) ** 2), 0.0)
+    distance = np.subtract.outer(np.arange(count), np.arange(count))
+    return np.where(distance > 0, np.exp(-0.5 * (distance / NEAR) ** 2), 0.0)
 
 
-def _over(excess: DoubleArray, floor: DoubleArray, known: BoolArray) -> DoubleArray:
+def _relative_excess(excess: DoubleArray, floor: DoubleArray, known: BoolArray) -> DoubleArray:
     """Return the excess over the floor, 0 for rings without a floor."""
     return np.where(known, excess / np.maximum(floor, 1e-30), 0.0)
 
@@ -232,48 +232,48 @@ def _over(excess: DoubleArray, floor: DoubleArray, known: BoolArray) -> DoubleAr
 class RingSignal:
     """Excess of rings over their noise, and the part believed to be signal. Powers are relative to each ring's noise.
 
-    seen (rings,); count (rings,): number of independent frequencies; plausible (rings,): median signal of such rings;
-    measured (rings,): where there is noise; pure (rings,): where there is signal alone.
+    observed (rings,): the excess; count (rings,): number of independent frequencies; plausible (rings,): median signal
+    of such rings; measured (rings,): where there is noise; pure (rings,): where there is signal alone.
     """
 
-    seen: DoubleArray
+    observed: DoubleArray
     count: DoubleArray
     plausible: DoubleArray
     measured: BoolArray
     pure: BoolArray
 
-    def believed(self, seen: DoubleArray) -> DoubleArray:
+    def believed(self, observed: DoubleArray) -> DoubleArray:
         """Return the mean of the signal that may underlie the observed excess (rings, ...).
 
         A certain signal is unchanged and chance is reduced to almost nothing. A filter that followed the measured
         signal would pass the noise of a ring with weak transfer as the strongest detail of the picture.
         """
-        true, likely = self._behind(seen, CAUTION * self.plausible)
+        true, likely = self._underlying(observed, CAUTION * self.plausible)
         return np.asarray((true * likely).sum(axis=-1))
 
     def believed_of(self, repeats: Repeats) -> DoubleArray:
         """Return that mean (rings, J, K) for findings of other scans, from a table that is finest at small values."""
-        found = repeats.found.reshape(len(self.seen), -1)
+        found = repeats.found.reshape(len(self.observed), -1)
         low, high = found.min(axis=1, keepdims=True), found.max(axis=1, keepdims=True)
         places = low + (high - low) * np.linspace(0.0, 1.0, TABLE) ** 3
-        told = map(np.interp, found, places, self.believed(places))
-        return np.array(list(told)).reshape(repeats.found.shape)
+        believed = map(np.interp, found, places, self.believed(places))
+        return np.array(list(believed)).reshape(repeats.found.shape)
 
     def repeats(self) -> Repeats:
         """Return what other scans of the same specimen would find."""
-        return Repeats.around(*self._behind(self.seen, self.plausible), self.count)
+        return Repeats.around(*self._underlying(self.observed, self.plausible), self.count)
 
-    def _behind(self, seen: DoubleArray, scale: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    def _underlying(self, observed: DoubleArray, scale: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
         """Return signals (..., J) that may underlie the observed excess (rings, ...), and their probabilities.
 
         The prior density at x is s / (s^2 + x^2), s the scale (rings,): half of all signals are below s, with a long
         tail above.
         """
-        rings = (-1, *[1] * seen.ndim)
+        rings = (-1, *[1] * observed.ndim)
         scale, count = scale.reshape(rings), self.count.reshape(rings)
         parts = scale * np.tan(0.5 * np.pi * (np.arange(PLACES) + 0.5) / PLACES)
-        true, told = _places(seen, count, parts)
-        likely = told * scale / (scale**2 + true**2)
+        true, likelihood = _signals_tried(observed, count, parts)
+        likely = likelihood * scale / (scale**2 + true**2)
         return true, likely / likely.sum(axis=-1, keepdims=True)
 
 
@@ -285,18 +285,18 @@ def _error(true: DoubleArray | float, count: DoubleArray) -> DoubleArray:
     return np.asarray(np.sqrt((2.0 + 2.0 * true) / count))
 
 
-def _places(seen: DoubleArray, count: DoubleArray, low: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Return signals (..., J) around the seen excess (...,) and at ``low`` (..., K), and the likelihood of each.
+def _signals_tried(observed: DoubleArray, count: DoubleArray, low: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
+    """Return signals (..., J) around the observed excess (...,) and at ``low`` (..., K), and the likelihood of each.
 
     count (..., 1): independent frequencies. The likelihood includes the interval that each signal represents.
     """
-    found = np.maximum(seen, 0.0)[..., None]
+    found = np.maximum(observed, 0.0)[..., None]
     around = np.maximum(found + np.linspace(-REACH, REACH, PLACES) * _error(found, count), 0.0)
     true = np.sort(np.concatenate([np.broadcast_to(low, around.shape), around], axis=-1), axis=-1)
     errors = _error(true, count)
-    told = -0.5 * ((seen[..., None] - true) / errors) ** 2
-    told -= told.max(axis=-1, keepdims=True)
-    return true, np.asarray(np.exp(told) / errors * np.gradient(true, axis=-1))
+    log_likelihood = -0.5 * ((observed[..., None] - true) / errors) ** 2
+    log_likelihood -= log_likelihood.max(axis=-1, keepdims=True)
+    return true, np.asarray(np.exp(log_likelihood) / errors * np.gradient(true, axis=-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -342,13 +342,13 @@ def ring_quality(
     the two. ``noise``: power of each ring, if known from :class:`WeightedRings`; lattice beams that reach the shifted
     map then do not count as noise.
     """
-    whole, alias = spectrum.ravel(), shifted.ravel()
-    power = ring_sum(ring, power_of(whole))
+    flat, alias = spectrum.ravel(), shifted.ravel()
+    power = ring_sum(ring, power_of(flat))
     frequency = (np.arange(len(power)) + 0.5) * 0.5 / min(step_A) / RINGS
     if noise is not None:
         share = np.clip(1.0 - noise / np.maximum(power, 1e-30), 0.0, 1.0)
         return RingQuality(frequency, share, (power - noise) / np.maximum(power + noise, 1e-30))
-    even, odd = whole + alias, whole - alias
+    even, odd = flat + alias, flat - alias
     share = np.clip(1.0 - ring_sum(ring, np.abs(alias) ** 2) / np.maximum(power, 1e-30), 0.0, 1.0)
     halves = ring_sum(ring, np.abs(even) ** 2) * ring_sum(ring, np.abs(odd) ** 2)
     correlation = ring_sum(ring, (even * odd.conj()).real) / np.sqrt(np.maximum(halves, 1e-30))
@@ -369,20 +369,22 @@ def picture_quality(
     count, width = len(quality.frequency_invA), 2 * quality.frequency_invA[0]
     ring = np.minimum(np.hypot(*np.meshgrid(*axes, indexing="ij")) / width, count).astype(np.int64).ravel()
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in picture.shape)).astype(np.float32)
-    seen = (np.bincount(ring, minlength=count)[:count] / 2) * float((window**2).mean() ** 2 / (window**4).mean())
-    seen[quality.frequency_invA >= 0.5 / max(pixel_A)] = 0.0  # corners: no whole rings
-    power, floor = (np.abs(fft.fft2((one - np.average(one, weights=window)) * window)) ** 2 for one in (picture, noise))
+    independent = (np.bincount(ring, minlength=count)[:count] / 2) * float((window**2).mean() ** 2 / (window**4).mean())
+    independent[quality.frequency_invA >= 0.5 / max(pixel_A)] = 0.0  # corners: no whole rings
+    power, floor = (
+        np.abs(fft.fft2((image - np.average(image, weights=window)) * window)) ** 2 for image in (picture, noise)
+    )
     level = ring_floor(ring, floor.ravel().astype(float), np.ones(ring.size, dtype=bool))
     alias = np.zeros(picture.shape, dtype=bool)
     if finer > 1:
-        each = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
+        noise_level = np.maximum(level / np.maximum(np.bincount(ring, minlength=len(level)), 1), 1e-30)[ring]
         rows, cols = (n // finer for n in picture.shape)
-        to_noise = (power / each.reshape(power.shape)).reshape(finer, rows, finer, cols)
-        most = to_noise.max(axis=(0, 2), keepdims=True)
-        alias = ((to_noise < ALIASED * most) & (most > OUTSTANDING)).reshape(picture.shape)
-    whole, wrong = (
+        to_noise = (power / noise_level.reshape(power.shape)).reshape(finer, rows, finer, cols)
+        strongest = to_noise.max(axis=(0, 2), keepdims=True)
+        alias = ((to_noise < ALIASED * strongest) & (strongest > OUTSTANDING)).reshape(picture.shape)
+    whole, aliased = (
         ring_sum(ring, values.ravel().astype(float))[:count] for values in (power, np.where(alias, power, 0))
     )
-    lost = level[:count] + wrong
+    lost = level[:count] + aliased
     correlation = (whole - lost) / np.maximum(whole + lost, 1e-30)
-    return replace(quality, half_data_correlation=correlation, independent=seen)
+    return replace(quality, half_data_correlation=correlation, independent=independent)

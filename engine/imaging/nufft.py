@@ -33,26 +33,26 @@ def spread_planes(
     """
     from ptylive.engine.backend.imaging.bank_numba import spread
 
-    rows, kept = padded[0], padded[1] // 2 + 1
+    rows, cols = padded[0], padded[1] // 2 + 1
     weight = placement.weight if sign is None else placement.weight * sign
     weight = np.where(store.visited.ravel(), weight, np.float32(0)).astype(np.float32)
     coefficients = store.per_frame(store.bins)
     count = coefficients.shape[1]
     fine = (FINER * padded[0], FINER * padded[1])
     step = max(1, GRID_BYTES // (4 * fine[0] * fine[1]))
-    even_out = (_spectrum_of_kernel(fine[0])[:, None, None], _spectrum_of_kernel(fine[1])[None, :kept, None])
+    deconvolution = (_spectrum_of_kernel(fine[0])[:, None, None], _spectrum_of_kernel(fine[1])[None, :cols, None])
     below = rows // 2
-    chosen = np.concatenate([np.arange(below), np.arange(fine[0] - (rows - below), fine[0])])
-    out: ComplexArray = Scratch().zeros((kept, rows, count), np.complex64, "transforms")
-    at = placement.at * FINER
+    retained = np.concatenate([np.arange(below), np.arange(fine[0] - (rows - below), fine[0])])
+    out: ComplexArray = Scratch().zeros((cols, rows, count), np.complex64, "transforms")
+    points = placement.at * FINER
     for first in range(0, count, step):
         part = slice(first, min(first + step, count))
         values = np.ascontiguousarray(coefficients[:, part]) - mean[part].astype(np.float32)
         grid = np.zeros((*fine, values.shape[1]), dtype=np.float32)
-        spread(values, at, weight, WIDTH, np.float32(BETA), grid)
-        lines = fft.rfft(grid, axis=1)[:, :kept]
-        made = fft.fft(lines, axis=0)[chosen] * even_out[0][chosen] * even_out[1]
-        out[..., part] = made.transpose(1, 0, 2)
+        spread(values, points, weight, WIDTH, np.float32(BETA), grid)
+        lines = fft.rfft(grid, axis=1)[:, :cols]
+        transform = fft.fft(lines, axis=0)[retained] * deconvolution[0][retained] * deconvolution[1]
+        out[..., part] = transform.transpose(1, 0, 2)
     return out
 
 

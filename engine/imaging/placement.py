@@ -82,22 +82,22 @@ class Placement:
         step_A = (float(step[0]), float(step[1]))
         return cls(at, _cells(at), (rows, cols), step_A, 0.0, origin, is_list=True)
 
-    def alternating(self, seen: BoolArray) -> FloatArray:
-        """Return 1 or -1 for every point, about as many of each among the points ``seen`` (points,).
+    def alternating(self, measured: BoolArray) -> FloatArray:
+        """Return 1 or -1 for every point, about as many of each among the points ``measured`` (points,).
 
         The halves of a checkerboard, or rows or columns of the nominal grid; in a list, every other point or pair.
         """
         if self.is_list:
             number = np.arange(len(self.at))
-            order = number if abs((1 - 2 * (number % 2))[seen].sum()) <= LEAK * seen.sum() else number // 2
+            order = number if abs((1 - 2 * (number % 2))[measured].sum()) <= LEAK * measured.sum() else number // 2
         else:
             row, col = np.divmod(np.arange(len(self.at)), self.shape[1])
-            along = quiet_shift(seen.reshape(self.shape), HALVES)
-            order = along[0] // 2 * row + along[1] // 2 * col
+            shift = quiet_shift(measured.reshape(self.shape), HALVES)
+            order = shift[0] // 2 * row + shift[1] // 2 * col
         return np.asarray(1 - 2 * (order % 2), dtype=np.float32)
 
-    def gridded(self, values: DoubleArray, seen: Array) -> tuple[DoubleArray, Array]:
-        """Return weighted means (pixels, k) of values (points, k) of the points ``seen``, and visited (rows, cols).
+    def gridded(self, values: DoubleArray, measured: Array) -> tuple[DoubleArray, Array]:
+        """Return weighted means (pixels, k) of values (points, k) of the points ``measured``, and visited (rows, cols).
 
         Every point is shared among the four pixels around it.
         """
@@ -108,7 +108,7 @@ class Placement:
         for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
             row, col = low[:, 0] + down, low[:, 1] + right
             share = np.abs(1 - down - part[:, 0]) * np.abs(1 - right - part[:, 1]) * self.weight
-            use = np.flatnonzero(seen & (row >= 0) & (row < rows) & (col >= 0) & (col < cols) & (share > 0))
+            use = np.flatnonzero(measured & (row >= 0) & (row < rows) & (col >= 0) & (col < cols) & (share > 0))
             pixel = row[use] * cols + col[use]
             weight += np.bincount(pixel, share[use], minlength=rows * cols)
             for k in range(values.shape[1]):
@@ -118,12 +118,12 @@ class Placement:
         return total, visited.reshape(rows, cols)
 
 
-def told_by(scan: Scan) -> tuple[object, ...]:
-    """Return the header values that determine where points lie: if one changes, so does :func:`told_placement`."""
+def determining_values(scan: Scan) -> tuple[object, ...]:
+    """Return the header values that determine where points lie: if one changes, so does :func:`given_placement`."""
     return scan.step_A, scan.matrix, scan.shape, scan.rotation_deg if scan.matrix is not None else None
 
 
-def told_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray | None, Placement | None]:
+def given_placement(header: ScanHeader, rotation_deg: float) -> tuple[DoubleArray | None, Placement | None]:
     """Return the positions (points, 2) given by a scan's header and their placement; None, None for a regular grid.
 
     ``rotation_deg``: of the scan's axes, as far as it is known.

@@ -46,8 +46,8 @@ def from_packages(own: Iterable[Method], entries: Iterable[EntryPoint] | None = 
             names = (method.name, *method.outputs)
             clash = next((name for name in names if name in owner), None)
             if clash is not None:
-                what = f"the live map {method.name} of package {package} is left out"
-                problems.append(f"{what}: the name {clash} is taken by {owner[clash]}")
+                subject = f"the live map {method.name} of package {package} is left out"
+                problems.append(f"{subject}: the name {clash} is taken by {owner[clash]}")
                 continue
             owner.update(dict.fromkeys(names, package))
             accepted.append(guarded(replace(method, source=package)))
@@ -91,22 +91,22 @@ def guarded(method: Method) -> Method:
 
 
 def _guarded_make(method: Method, make: Make) -> Make:
-    def made(now: Instant) -> list[Picture]:
-        with _at_its_own_cost(method):
+    def make_checked(now: Instant) -> list[Picture]:
+        with _failures_contained(method):
             return [_checked(method, picture, now.visited.shape) for picture in make(now)]
 
-    return made
+    return make_checked
 
 
 def _guarded_build(method: Method, build: Build) -> Build:
-    def built(conditions: ImagingConditions, mean: DoubleArray) -> LinearMap:
+    def build_guarded(conditions: ImagingConditions, mean: DoubleArray) -> LinearMap:
         try:
-            with _at_its_own_cost(method):
+            with _failures_contained(method):
                 return _GuardedFilters(method, build(conditions, mean))
         except MetadataError as error:
             return _NoFilters(error)
 
-    return built
+    return build_guarded
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,14 +130,14 @@ class _GuardedFilters:
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """Make the maps. Raises MetadataError for any failure."""
-        with _at_its_own_cost(self.method):
+        with _failures_contained(self.method):
             shape = spectra.visited.shape
-            made = [_checked(self.method, picture, shape) for picture in self.inner.pictures(spectra)]
-        yield from made
+            checked = [_checked(self.method, picture, shape) for picture in self.inner.pictures(spectra)]
+        yield from checked
 
 
 @contextmanager
-def _at_its_own_cost(method: Method) -> Iterator[None]:
+def _failures_contained(method: Method) -> Iterator[None]:
     """Turn errors of third-party code into a MetadataError with the name of the package."""
     try:
         yield
@@ -151,8 +151,8 @@ def _at_its_own_cost(method: Method) -> Iterator[None]:
 def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Picture:
     """Return a picture that all later code can handle. Raises ValueError with the reason if it is unusable."""
     if not isinstance(picture, Picture) or picture.name not in method.outputs:
-        named = getattr(picture, "name", type(picture).__name__)
-        raise ValueError(f"it made {named!r}, and declares {', '.join(method.outputs)}")
+        given_name = getattr(picture, "name", type(picture).__name__)
+        raise ValueError(f"it made {given_name!r}, and declares {', '.join(method.outputs)}")
     data: Array = np.asarray(picture.data)
     finer = data.shape[0] // shape[0] if data.ndim == 2 else 0
     if data.ndim != 2 or data.shape != (finer * shape[0], finer * shape[1]) or not 1 <= finer <= FINEST:
@@ -164,19 +164,19 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
     noise = picture.noise
 
     def checked_noise() -> Array:
-        with _at_its_own_cost(method):
-            found: Array = np.asarray(noise() if noise else ())
-            if found.ndim not in (2, 3) or found.shape[-2:] != data.shape:
-                raise ValueError(f"the noise of {picture.name} has shape {found.shape}, the map {data.shape}")
-            return _finite(f"the noise of {picture.name}", found)
+        with _failures_contained(method):
+            values: Array = np.asarray(noise() if noise else ())
+            if values.ndim not in (2, 3) or values.shape[-2:] != data.shape:
+                raise ValueError(f"the noise of {picture.name} has shape {values.shape}, the map {data.shape}")
+            return _finite(f"the noise of {picture.name}", values)
 
-    known = noise is not None and deviation_of(picture.name) in method.outputs
+    has_deviation = noise is not None and deviation_of(picture.name) in method.outputs
     # results files and viewers rely on ring qualities, so third-party ones are dropped
-    return replace(picture, data=data, quality=None, noise=checked_noise if known else None)
+    return replace(picture, data=data, quality=None, noise=checked_noise if has_deviation else None)
 
 
 def _finite(name: str, data: Array) -> Array:
     """Return the numbers unchanged. Raises ValueError for anything else."""
     if data.dtype.kind not in "fiub" or not np.isfinite(data).all():
-        raise ValueError(f"{name} holds values that are no finite numbers")
+        raise ValueError(f"{name} holds values that are not finite numbers")
     return data

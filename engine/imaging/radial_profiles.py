@@ -72,9 +72,9 @@ class RadialProfiles:
         self.counts = np.zeros((points, count))
         self.frames = np.zeros(points, dtype=np.int64)
         flat = self.ring_of.ravel()
-        used = np.flatnonzero(flat >= 0)
+        usable = np.flatnonzero(flat >= 0)
         shape = (flat.size, self.counts.shape[1])
-        self._sum = sparse.csr_array((np.ones(used.size), (used, flat[used])), shape=shape)
+        self._sum = sparse.csr_array((np.ones(usable.size), (usable, flat[usable])), shape=shape)
 
     @property
     def pixels(self) -> DoubleArray:
@@ -91,42 +91,42 @@ class RadialProfiles:
 
     def components(self, count: int) -> Components:
         """Return the ``count`` strongest components of the visited points; scores of other points are 0."""
-        seen = self.frames > 0
-        per_frame = self.counts[seen] / self.frames[seen, None]
+        visited = self.frames > 0
+        per_frame = self.counts[visited] / self.frames[visited, None]
         mean = per_frame.mean(axis=0)
         rings = np.flatnonzero(mean * len(per_frame) >= LEAST_COUNTS)
         deviation = np.sqrt(mean[rings])
-        alike = (per_frame[:, rings] - mean[rings]) / deviation
-        values, vectors = np.linalg.eigh(alike.T @ alike / max(len(alike), 1))
+        whitened = (per_frame[:, rings] - mean[rings]) / deviation
+        values, vectors = np.linalg.eigh(whitened.T @ whitened / max(len(whitened), 1))
         order = np.argsort(values)[::-1][: min(count, len(rings))]
-        shapes, scores = np.zeros((len(order), self.counts.shape[1])), np.zeros((len(order), len(seen)))
-        for n, which in enumerate(order):
-            vector, size = vectors[:, which], math.sqrt(max(float(values[which]), 1e-30))
+        shapes, scores = np.zeros((len(order), self.counts.shape[1])), np.zeros((len(order), len(visited)))
+        for n, component in enumerate(order):
+            vector, size = vectors[:, component], math.sqrt(max(float(values[component]), 1e-30))
             vector = vector * (1.0 if vector[np.abs(vector).argmax()] >= 0 else -1.0)
             shapes[n, rings] = vector * deviation * size / np.maximum(self.pixels[rings], 1.0)
-            scores[n, seen] = alike @ vector / size
-        noise = (1 + math.sqrt(len(rings) / max(len(alike), 1))) ** 2  # edge of the Marchenko-Pastur distribution
+            scores[n, visited] = whitened @ vector / size
+        noise = (1 + math.sqrt(len(rings) / max(len(whitened), 1))) ** 2  # edge of the Marchenko-Pastur distribution
         return Components(shapes, scores, values[order], noise)
 
     def maps(self, name: str, count: int) -> Iterator[LiveMap]:
         """Yield a map ``vd_<name>_<n>`` for each component: its score at every point, with the shape as a setting."""
-        found, shape = self.components(count), self.header.scan.require_shape()
-        for n in range(len(found.scores)):
-            strength = float(found.strength[n])
+        components, shape = self.components(count), self.header.scan.require_shape()
+        for n in range(len(components.scores)):
+            strength = float(components.strength[n])
             settings = {
-                "shape_counts": [float(f"{value:.4g}") for value in found.shapes[n]],
+                "shape_counts": [float(f"{value:.4g}") for value in components.shapes[n]],
                 "strength": round(strength, 3),
-                "noise": round(found.noise, 3),
+                "noise": round(components.noise, 3),
             }
             yield LiveMap(
                 f"{DETECTOR_PREFIX}{name}_{n + 1}",
-                found.scores[n].reshape(shape).astype(np.float32),
+                components.scores[n].reshape(shape).astype(np.float32),
                 "score",
                 self.header.scan.step_A,
                 int(self.frames.sum()),
                 f"radial profiles, principal component {n + 1}",
                 settings,
-                buried=strength < found.noise,
+                buried=strength < components.noise,
             )
 
 
@@ -144,9 +144,9 @@ class ProfileSums:
 
     @classmethod
     def of(
-        cls, header: ScanHeader, asked: Iterable[PlacedProfiles], before: ProfileSums | None = None
+        cls, header: ScanHeader, asked: Iterable[PlacedProfiles], previous: ProfileSums | None = None
     ) -> ProfileSums | None:
-        """Return the sums of a scan, reusing ``before`` if its rings are the same; None if nothing is requested.
+        """Return the sums of a scan, reusing ``previous`` if its rings are the same; None if nothing is requested.
 
         Raises MetadataError if there is not enough memory.
         """
@@ -154,13 +154,13 @@ class ProfileSums:
         if not wanted:
             return None
         rings = RadialProfiles(header, wanted[0].center_px)
-        if before is not None and np.array_equal(before.rings.ring_of, rings.ring_of):
-            rings = before.rings
+        if previous is not None and np.array_equal(previous.rings.ring_of, rings.ring_of):
+            rings = previous.rings
         return cls(wanted, rings)
 
     def only(self, names: Collection[str]) -> ProfileSums | None:
         """Return the profiles of the named detectors only."""
-        kept = tuple(one for one in self.asked if one.name in names)
+        kept = tuple(profiles for profiles in self.asked if profiles.name in names)
         return ProfileSums(kept, self.rings) if kept else None
 
     @property
@@ -179,9 +179,12 @@ class ProfileSums:
     def maps(self) -> list[LiveMap]:
         """Return the maps of all requested profiles; while frames arrive, recomputed after every quarter more."""
         frames = int(self.rings.frames.sum())
-        whole = bool((self.rings.frames > 0).all())
+        complete = bool((self.rings.frames > 0).all())
         if frames == 0:
             return []
-        if self._made is None or (frames != self._made[0] and (whole or frames >= GROWN * self._made[0])):
-            self._made = frames, [one for asked in self.asked for one in self.rings.maps(asked.name, asked.count)]
+        if self._made is None or (frames != self._made[0] and (complete or frames >= GROWN * self._made[0])):
+            self._made = (
+                frames,
+                [live_map for profiles in self.asked for live_map in self.rings.maps(profiles.name, profiles.count)],
+            )
         return list(self._made[1])

@@ -29,10 +29,10 @@ class Found:
 @cache
 def found() -> Found:
     """Return all methods, looked up once per process."""
-    own = list(own_methods())
-    others, problems = from_packages(own)
-    every = sorted((*own, *others), key=lambda method: method.rank)
-    return Found(MappingProxyType({method.name: method for method in every}), tuple(problems))
+    own_maps = list(own_methods())
+    from_plugins, problems = from_packages(own_maps)
+    all_methods = sorted((*own_maps, *from_plugins), key=lambda method: method.rank)
+    return Found(MappingProxyType({method.name: method for method in all_methods}), tuple(problems))
 
 
 def methods() -> Mapping[str, Method]:
@@ -42,13 +42,13 @@ def methods() -> Mapping[str, Method]:
 
 def own_methods() -> Iterator[Method]:
     """Yield the methods of the files in `maps`. Raises ValueError if two have the same name."""
-    taken: set[str] = set()
-    for module in sorted(one.name for one in pkgutil.iter_modules(maps.__path__)):
+    names_used: set[str] = set()
+    for module in sorted(module_info.name for module_info in pkgutil.iter_modules(maps.__path__)):
         for method in declared(import_module(f"{maps.__name__}.{module}")):
             names = {method.name, *method.outputs}
-            if names & taken:
-                raise ValueError(f"{module}: the name {min(names & taken)} is taken by another map")
-            taken |= names
+            if names & names_used:
+                raise ValueError(f"{module}: the name {min(names & names_used)} is taken by another map")
+            names_used |= names
             yield method
 
 
@@ -62,12 +62,12 @@ def method_name(word: str) -> str:
 
 def setting_name(name: str) -> str:
     """Return METHOD.NAME of a setting, also from other programs' words: ``parallax.kde_upsample_factor``."""
-    word, dot, its_name = name.partition(".")
-    method = methods().get(method_name(word))
+    prefix, dot, its_name = name.partition(".")
+    method = methods().get(method_name(prefix))
     if not dot or method is None:
         return name
-    also = {other: whole for whole, one in method.may_be_set.items() for other in one.also}
-    return also.get(its_name, f"{method.name}.{its_name}")
+    aliases = {alias: full_name for full_name, map_setting in method.may_be_set.items() for alias in map_setting.also}
+    return aliases.get(its_name, f"{method.name}.{its_name}")
 
 
 def read_settings(values: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
@@ -90,26 +90,28 @@ def setting(name: str) -> MapSetting:
     """Return the setting METHOD.NAME. Raises MetadataError if there is none."""
     if not is_of_a_map(name):
         near = did_you_mean(name.partition(".")[0], methods(), "write METHOD.NAME, as wdd.epsilon")
-        raise MetadataError(f"{brief(name)} is no setting of a map", near)
-    whole = setting_name(name)
-    method, _, its_name = whole.partition(".")
-    its = methods()[method].may_be_set
-    if whole not in its:
-        known = f"it has {', '.join(its) or 'none'}"
-        alike = did_you_mean(its_name, [one.partition(".")[2] for one in its])  # the shared method does not count
-        hint = did_you_mean(whole, its, known) if alike else known
+        raise MetadataError(f"{brief(name)} is not a map setting", near)
+    full_name = setting_name(name)
+    method, _, its_name = full_name.partition(".")
+    settings = methods()[method].may_be_set
+    if full_name not in settings:
+        known = f"it has {', '.join(settings) or 'none'}"
+        similar = did_you_mean(
+            its_name, [known_name.partition(".")[2] for known_name in settings]
+        )  # the shared method does not count
+        hint = did_you_mean(full_name, settings, known) if similar else known
         raise MetadataError(f"{method} has no setting {brief(its_name)}", hint)
-    return its[whole]
+    return settings[full_name]
 
 
 def only_settings(values: Mapping[str, Any]) -> dict[str, float]:
     """Validate map settings, by their full names. Raises MetadataError for others, and for one given twice."""
     chosen: dict[str, float] = {}
     for name, value in values.items():
-        whole, its = setting_name(name), setting(name)
-        if whole in chosen:
-            raise MetadataError(f"{whole} is given twice", f"leave {brief(name)} or its other name out")
-        chosen[whole] = its.checked(whole, value)
+        full_name, declaration = setting_name(name), setting(name)
+        if full_name in chosen:
+            raise MetadataError(f"{full_name} is given twice", f"leave {brief(name)} or its other name out")
+        chosen[full_name] = declaration.checked(full_name, value)
     return chosen
 
 
@@ -127,21 +129,23 @@ def settings_table() -> str:
 
 def describe(chosen: Iterable[Method] | None = None) -> list[dict[str, Any]]:
     """Return the description of every map for viewers, plain values, in the order of a chooser (docs/protocol.md)."""
-    pairs = [(method, one) for method in (methods().values() if chosen is None else chosen) for one in method.maps]
-    return [_described(method, one) for method, one in sorted(pairs, key=lambda pair: (pair[1].place, pair[1].name))]
+    pairs = [(method, words) for method in (methods().values() if chosen is None else chosen) for words in method.maps]
+    return [
+        _described(method, words) for method, words in sorted(pairs, key=lambda pair: (pair[1].place, pair[1].name))
+    ]
 
 
-def _described(method: Method, one: MapWords) -> dict[str, Any]:
+def _described(method: Method, words: MapWords) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "label": one.label,
-        "units": one.units,
-        "colour_map": str(one.colours),
-        "place": one.place,
-        "shows": one.shows,
-        "trust": one.trust,
+        "name": words.name,
+        "label": words.label,
+        "units": words.units,
+        "colour_map": str(words.colours),
+        "place": words.place,
+        "shows": words.shows,
+        "trust": words.trust,
         "method": method.name,
-        "afterwards": method.afterwards or bool(one.deviation_of),
+        "afterwards": method.afterwards or bool(words.deviation_of),
         "linear": method.linear,
         "source": method.source,
         "settings": [
@@ -177,10 +181,10 @@ def _value(value: MapSetting | float | str) -> str:
 
 
 def _made_from(method: Method) -> str:
-    words = [str(method.needs)]
+    parts = [str(method.needs)]
     if method.optics and method.needs is not Needs.FILTERS:
-        words.append("with " + ", ".join(method.optics))
-    words += [f"{name} = {_value(value)}" for name, value in method.settings.items()]
-    words += ["when the scan has ended"] if method.afterwards else []
-    words += [f"by {method.source}"] if method.source != PTYLIVE else []
-    return "; ".join(words)
+        parts.append("with " + ", ".join(method.optics))
+    parts += [f"{name} = {_value(value)}" for name, value in method.settings.items()]
+    parts += ["when the scan has ended"] if method.afterwards else []
+    parts += [f"by {method.source}"] if method.source != PTYLIVE else []
+    return "; ".join(parts)

@@ -37,10 +37,10 @@ class Rendering:
 def check_methods(names: Iterable[str]) -> tuple[str, ...]:
     """Return the requested methods, given by method or map names, in the engine's order. Raises MetadataError."""
     maker = {name: method for method in METHODS for name in (method, *OUTPUTS.get(method, ()))}
-    wanted = [one if (one := name.strip()) in maker else registry.method_name(one) for name in names]
+    wanted = [word if (word := name.strip()) in maker else registry.method_name(word) for name in names]
     for name in wanted:
         if name not in maker:
-            otherwise = f"choose from {', '.join(one for one in maker if not is_deviation(one))}"
+            otherwise = f"choose from {', '.join(word for word in maker if not is_deviation(word))}"
             raise MetadataError(f"unknown method {name!r}", did_you_mean(name.lower(), maker, otherwise))
     chosen = {maker[name] for name in wanted}
     return tuple(name for name in METHODS if name in chosen)
@@ -72,20 +72,20 @@ def render(
     for name in check_methods(methods):
         try:
             method = registry.methods()[name]
-            made = _made(method, now, filters.get(name))
-            out.maps.extend(_told_too_strong(made, now) if method.linear else made)
+            maps = _maps_of(method, now, filters.get(name))
+            out.maps.extend(_with_modulation(maps, now) if method.linear else maps)
         except MetadataError as error:
             out.missing[name] = str(error)
     return out
 
 
-def _told_too_strong(made: Iterable[LiveMap], now: Instant) -> Iterator[LiveMap]:
+def _with_modulation(maps: Iterable[LiveMap], now: Instant) -> Iterator[LiveMap]:
     """Mark maps that assume a weak specimen if it is not weak; their deviations remain valid."""
-    for one in made:
-        yield one if is_deviation(one.name) else replace(one, modulation=now.too_strong)
+    for live_map in maps:
+        yield live_map if is_deviation(live_map.name) else replace(live_map, modulation=now.too_strong)
 
 
-def _made(method: Method, now: Instant, filters: Filter | None) -> Iterator[LiveMap]:
+def _maps_of(method: Method, now: Instant, filters: Filter | None) -> Iterator[LiveMap]:
     """Yield the maps of a method; none while its filters are missing. Raises MetadataError naming missing values."""
     if method.make is not None:
         for value in method.optics:

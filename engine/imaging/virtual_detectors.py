@@ -138,12 +138,12 @@ def _usable(inside: BoolArray, bad: BoolArray | None) -> IndexArray:
 def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector, ...]:
     """Return detectors as given in a command. Raises CommandError naming what is wrong."""
     try:
-        found = tuple(VirtualDetector.model_validate(dict(one)) for one in plain)
+        found = tuple(VirtualDetector.model_validate(dict(detector)) for detector in plain)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "detector"
-        raise CommandError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-    if len(found) > MOST_DETECTORS or len({one.name for one in found}) < len(found):
+        place = ".".join(map(str, first["loc"])) or "detector"
+        raise CommandError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+    if len(found) > MOST_DETECTORS or len({detector.name for detector in found}) < len(found):
         raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
     return found
 
@@ -158,12 +158,12 @@ class _Sums:
 
     def moved_to(self, other: _Sums) -> _Sums:
         """Return the other one, with these sums if it sees the same pixels."""
-        alike = np.array_equal(self.pixels, other.pixels) and _equal(self.weights, other.weights)
-        return replace(other, counts=self.counts, frames=self.frames) if alike else other
+        same_pixels = np.array_equal(self.pixels, other.pixels) and _equal(self.weights, other.weights)
+        return replace(other, counts=self.counts, frames=self.frames) if same_pixels else other
 
 
-def _equal(one: DoubleArray | None, other: DoubleArray | None) -> bool:
-    return one is other if one is None or other is None else bool(np.array_equal(one, other))
+def _equal(first: DoubleArray | None, second: DoubleArray | None) -> bool:
+    return first is second if first is None or second is None else bool(np.array_equal(first, second))
 
 
 @dataclass(eq=False)
@@ -180,7 +180,7 @@ class DetectorBank:
     _profiles: ProfileSums | None = None
     waits: bool = False
     """Whether one of the detectors has not been placed yet."""
-    _tried_by: frozenset[str] | None = None
+    _tried_entries: frozenset[str] | None = None
     """Names of the calibrated values known when a detector could not be placed."""
 
     @property
@@ -190,18 +190,22 @@ class DetectorBank:
 
     def use(self, detectors: Iterable[Detecting], written: Iterable[Placeable] = ()) -> None:
         """Use exactly these detectors, keeping sums of unchanged ones. Raises MetadataError for an unsuitable one."""
-        before = {one.name: one for one in self._written}
+        previous = {detector.name: detector for detector in self._written}
         self._drawn, self._written = tuple(detectors), tuple(written)
-        kept = [one.name for one in self._written if before.get(one.name) == one and one.name in self._sums]
-        self.waits, self._tried_by = len(kept) < len(self._written), None
+        kept = [
+            detector.name
+            for detector in self._written
+            if previous.get(detector.name) == detector and detector.name in self._sums
+        ]
+        self.waits, self._tried_entries = len(kept) < len(self._written), None
         self._sum_over([*self._drawn, *(self._sums[name].detector for name in kept)])
         if self._profiles is not None:
             self.waits = True
-            self._profiles = self._profiles.only([one.name for one in self._written])
+            self._profiles = self._profiles.only([detector.name for detector in self._written])
 
     def may_be_placed(self, calibration: Calibration) -> bool:
         """Return whether a detector waits, and more is known than when it could not be placed."""
-        return self.waits and self._tried_by != frozenset(calibration.entries)
+        return self.waits and self._tried_entries != frozenset(calibration.entries)
 
     def place(self, by: Placing) -> list[str]:
         """Place the detectors given in words by what is known now; those that do not move keep their sums.
@@ -211,47 +215,47 @@ class DetectorBank:
         found: list[Detecting] = []
         profiles: list[PlacedProfiles] = []
         problems = []
-        for one in self._written:
+        for detector in self._written:
             try:
-                here = one.placed(by)
+                placed = detector.placed(by)
             except MetadataError as error:
                 problems.append(error.line())
                 continue
-            if isinstance(here, PlacedProfiles):
-                profiles.append(here)
+            if isinstance(placed, PlacedProfiles):
+                profiles.append(placed)
             else:
-                found.append(here)
+                found.append(placed)
         self._sum_over([*self._drawn, *found])
         self._profiles = ProfileSums.of(self.header, profiles, self._profiles)
-        self.waits, self._tried_by = bool(problems), frozenset(by.calibration.entries)
+        self.waits, self._tried_entries = bool(problems), frozenset(by.calibration.entries)
         return problems
 
     def _sum_over(self, detectors: Iterable[Detecting]) -> None:
         points = math.prod(self.header.scan.require_shape())
-        before, self._sums = self._sums, {}
-        for one in detectors:
-            known = before.get(one.name)
-            if known is not None and known.detector == one:
-                self._sums[one.name] = known
+        previous, self._sums = self._sums, {}
+        for detector in detectors:
+            existing = previous.get(detector.name)
+            if existing is not None and existing.detector == detector:
+                self._sums[detector.name] = existing
                 continue
-            on_pixels = one.weighted(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
-            sums = _Sums(one, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
-            self._sums[one.name] = known.moved_to(sums) if known is not None else sums
+            on_pixels = detector.weighted(self.header.detector_shape, self.header.arrays.get("bad_pixel_mask"))
+            sums = _Sums(detector, *on_pixels, np.zeros(points), np.zeros(points, dtype=np.int64))
+            self._sums[detector.name] = existing.moved_to(sums) if existing is not None else sums
 
     def begin_anew(self, header: ScanHeader) -> None:
         """Prepare for all frames to arrive again, described by ``header``: sums are reset, and profiles wait."""
-        before, self._sums = self._sums, {}
+        previous, self._sums = self._sums, {}
         self.header = header
-        self._sum_over([sums.detector for sums in before.values()])
+        self._sum_over([sums.detector for sums in previous.values()])
         if self._profiles is not None:
-            self._profiles, self.waits, self._tried_by = None, True, None
+            self._profiles, self.waits, self._tried_entries = None, True, None
 
     def leave_out(self, bad: BoolArray) -> None:
         """Exclude bad pixels (Qy, Qx) found since: detectors whose pixels change start again."""
-        before, self._sums = self._sums, {}
+        previous, self._sums = self._sums, {}
         self.header = replace(self.header, arrays={**self.header.arrays, "bad_pixel_mask": bad})
-        self._sum_over([sums.detector for sums in before.values()])
-        kept = {name: sums for name, sums in before.items() if np.array_equal(sums.pixels, self._sums[name].pixels)}
+        self._sum_over([sums.detector for sums in previous.values()])
+        kept = {name: sums for name, sums in previous.items() if np.array_equal(sums.pixels, self._sums[name].pixels)}
         self._sums |= kept
         if self._profiles is not None:
             self._profiles = ProfileSums.of(self.header, self._profiles.asked, self._profiles)
@@ -263,24 +267,26 @@ class DetectorBank:
         if self._profiles is not None:
             self._profiles.add(batch)
 
-    def _add(self, batch: FrameBatch, to: Iterable[_Sums]) -> None:
+    def _add(self, batch: FrameBatch, targets: Iterable[_Sums]) -> None:
         point = self.header.scan.point_of(batch.index)
         keep = np.flatnonzero(point >= 0)
         if batch.events is not None and not self.header.readout.corrects:
-            self._add_events(batch.events.kept(point >= 0), point[keep], to)
+            self._add_events(batch.events.kept(point >= 0), point[keep], targets)
             return
         frames = self.header.readout.counts(batch.frames)[0]
         flat = frames.reshape(len(frames), -1)
-        for sums in to:
-            seen = flat[keep][:, sums.pixels]
-            totals = seen.sum(axis=1, dtype=float) if sums.weights is None else seen.astype(float) @ sums.weights
+        for sums in targets:
+            selected = flat[keep][:, sums.pixels]
+            totals = (
+                selected.sum(axis=1, dtype=float) if sums.weights is None else selected.astype(float) @ sums.weights
+            )
             np.add.at(sums.counts, point[keep], totals)
             np.add.at(sums.frames, point[keep], 1)
 
-    def _add_events(self, events: EventFrames, point: IndexArray, to: Iterable[_Sums]) -> None:
+    def _add_events(self, events: EventFrames, point: IndexArray, targets: Iterable[_Sums]) -> None:
         """Sum events, at a cost proportional to their number."""
         events = events.at_most(self.header.readout.saturation_value)
-        for sums in to:
+        for sums in targets:
             weights = np.zeros(events.shape[0] * events.shape[1])
             weights[sums.pixels] = 1.0 if sums.weights is None else sums.weights
             np.add.at(sums.counts, point, events.weighted(weights))
@@ -288,14 +294,14 @@ class DetectorBank:
 
     def incomplete(self, visited: BoolArray) -> bool:
         """Return whether a detector misses points that the scan has."""
-        seen = [sums.frames for sums in self._sums.values()]
-        seen += [self._profiles.frames] if self._profiles is not None else []
-        return any(bool((visited.ravel() & (frames == 0)).any()) for frames in seen)
+        frame_counts = [sums.frames for sums in self._sums.values()]
+        frame_counts += [self._profiles.frames] if self._profiles is not None else []
+        return any(bool((visited.ravel() & (frames == 0)).any()) for frames in frame_counts)
 
     def fill(self, visited: BoolArray, frames: Iterable[FrameBatch]) -> None:
         """Recompute the sums of detectors that miss points, over all frames."""
-        wanting = [s for s in self._sums.values() if (visited.ravel() & (s.frames == 0)).any()]
-        for sums in wanting:
+        lacking = [s for s in self._sums.values() if (visited.ravel() & (s.frames == 0)).any()]
+        for sums in lacking:
             sums.counts[:], sums.frames[:] = 0.0, 0
         rings = self._profiles
         if rings is not None and (visited.ravel() & (rings.frames == 0)).any():
@@ -303,7 +309,7 @@ class DetectorBank:
         else:
             rings = None
         for batch in frames:
-            self._add(batch, wanting)
+            self._add(batch, lacking)
             if rings is not None:
                 rings.add(batch)
 
@@ -311,18 +317,18 @@ class DetectorBank:
         """Return one map for each detector that has seen something, counts per frame."""
         out = []
         for name, sums in self._sums.items():
-            seen = sums.frames > 0
-            if not seen.any():
+            visited = sums.frames > 0
+            if not visited.any():
                 continue
             values = sums.counts / np.maximum(sums.frames, 1)
             if isinstance(sums.detector, LostElectrons):
-                values = values - values[seen].min()
-            image = np.where(seen, values, values[seen].mean()).reshape(self.header.scan.require_shape())
-            words, settings = sums.detector.described()
+                values = values - values[visited].min()
+            image = np.where(visited, values, values[visited].mean()).reshape(self.header.scan.require_shape())
+            method, settings = sums.detector.described()
             if not len(sums.pixels):
-                words = f"{words}, {SEES_NOTHING}"
+                method = f"{method}, {SEES_NOTHING}"
             step = self.header.scan.step_A
             out.append(
-                LiveMap(DETECTOR_PREFIX + name, image.astype(np.float32), "counts", step, frames, words, settings)
+                LiveMap(DETECTOR_PREFIX + name, image.astype(np.float32), "counts", step, frames, method, settings)
             )
         return [*out, *(() if self._profiles is None else self._profiles.maps())]

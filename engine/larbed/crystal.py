@@ -1,10 +1,9 @@
-"""The periodic specimen: cell, beams, and the multislice problem of one cell lit by tilted plane waves.
+"""The periodic specimen: cell, beams, and the multislice problem of one cell illuminated by tilted plane waves.
 
-The window is the cell, so every pixel of its transform is a beam, and waves that leave it on one side come in on the
-other, as they do in a crystal. Coordinates are those of the cell: q = h b1 + k b2, with b1, b2 the rows of
-``reciprocal_invA``; a beam tilted by the tangents tau adds 2 q . tau / lam to q^2 in free space, which is what the
-backend does for a specimen tilted by -tau. Nothing but numbers is handed to the backend: any cell will do, oblique ones
-included.
+The window is the cell, so every pixel of its transform is a beam, and waves that leave it on one side enter on the
+other, as in a crystal. Coordinates are those of the cell: q = h b1 + k b2, with b1, b2 the rows of ``reciprocal_invA``;
+a beam tilted by the tangents tau adds 2 q . tau / lam to q^2 in free space, just as the backend does for a specimen
+tilted by -tau. The backend receives only numbers, so that any cell is possible, including oblique ones.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ptylive.engine.larbed.tilt_series import TiltSeries
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 INSIDE = 0
-"""``tilt_mode`` of tilts of the specimen."""
+"""``tilt_mode`` for tilts of the specimen."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class CrystalGrid:
 
     @property
     def reciprocal_invA(self) -> DoubleArray:
-        """(2, 2) rows b1, b2: a_i . b_j = 1 where i = j, else 0."""
+        """(2, 2) rows b1, b2: a_i . b_j is 1 for i = j, otherwise 0."""
         return np.asarray(np.linalg.inv(self.cell_A).T, dtype=np.float64)
 
     @property
@@ -46,17 +45,17 @@ class CrystalGrid:
         return np.asarray(np.rint(np.fft.fftfreq(self.pixels, 1 / self.pixels)), dtype=np.int64)
 
     def q_squared(self) -> DoubleArray:
-        """(P, P) of every beam, 1/Å^2."""
+        """(P, P) squared frequency of every beam, 1/Å^2."""
         h, k = np.meshgrid(self.orders, self.orders, indexing="ij")
         q = h[..., None] * self.reciprocal_invA[0] + k[..., None] * self.reciprocal_invA[1]
         return np.asarray((q**2).sum(axis=-1))
 
     def places(self, hk: IndexArray) -> IndexArray:
-        """(M,) flat pixel of each beam (M, 2)."""
+        """(M,) flat pixel index of each beam (M, 2)."""
         return np.asarray((hk[:, 0] % self.pixels) * self.pixels + hk[:, 1] % self.pixels)
 
     def holds(self, hk: IndexArray) -> bool:
-        """Whether the grid tells all these beams from each other."""
+        """Whether the grid distinguishes all these beams."""
         return bool(np.abs(hk).max() <= (self.pixels - 1) // 2)
 
 
@@ -71,17 +70,17 @@ def reduced_tilts(grid: CrystalGrid, tilts_mrad: DoubleArray, centre_mrad: Doubl
 def problem_of(
     series: TiltSeries, grid: CrystalGrid, slices: int, thickness_A: float, loss_offset: float
 ) -> MultisliceProblem:
-    """What the backend is asked: patterns are beams, one position for all of them, ``slices`` slices.
+    """The problem for the backend: patterns are beams, one position for all of them, ``slices`` slices.
 
-    ``loss_offset``: counts below which differences of amplitudes count less. ValueError where beams do not fit the
-    grid.
+    ``loss_offset``: counts below which differences of amplitudes have less weight. Raises ValueError if the beams do
+    not fit the grid.
     """
     if not grid.holds(series.hk):
         raise ValueError(f"beams up to {int(np.abs(series.hk).max())} on {grid.pixels} pixels")
     size, count = grid.pixels, len(series.tilts_mrad)
     places = grid.places(series.hk)
     patterns = np.zeros((count, size * size), np.float32)
-    patterns[:, places] = series.counts.clip(0)  # a ring may take off more than a dark spot holds
+    patterns[:, places] = series.counts.clip(0)  # the ring's background may exceed what a dark spot holds
     weights: FloatArray = np.zeros(size * size, np.float32)
     weights[places] = 1
     distance = thickness_A / slices

@@ -1,11 +1,11 @@
-"""From a tilt series to potential and thickness, from no start.
+"""From a tilt series to potential and thickness, without a starting model.
 
-Random weak potentials at thicknesses spread over the range are refined on the tilts far from the zone axis, with the
-thickness; the best goes on, on all tilts. Far from the axis no Bloch wave is bound to a column, and few beams are
-strong at a time: there starts end in the same minimum, where on all tilts most of them end in one of those in which
-the phase of a column's bound wave is out by a full turn (docs/larbed.md). Method and data after Koch, Ultramicroscopy
-111 (2011) 828; the inversion of rocking-beam patterns by gradients after Wang, Pennington and Koch, Phys. Rev. Lett.
-117 (2016) 015501.
+Random weak potentials at thicknesses spread over the range are refined on the tilts far from the zone axis, together
+with the thickness; the best one is refined further on all tilts. Far from the axis no Bloch wave is bound to a column,
+and few beams are strong at a time: there, starts end in the same minimum, whereas on all tilts most of them end in
+minima in which the phase of a column's bound wave is wrong by a full turn (docs/larbed.md). Method and data after Koch,
+Ultramicroscopy 111 (2011) 828; the inversion of rocking-beam patterns by gradients after Wang, Pennington and Koch,
+Phys. Rev. Lett. 117 (2016) 015501.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from ptylive.schema.errors import RefinementError
 from ptylive.schema.model import DoubleArray, FloatArray, IndexArray
 
 OUTER_SHARE = 0.55
-"""Of the tilts, those furthest from the centre, on which starts are refined."""
+"""Fraction of the tilts, those furthest from the centre, on which starts are refined."""
 OUTER_TILTS = 100
-"""Of these, at most, drawn at random."""
+"""Largest number of these tilts, drawn at random."""
 OUTER_OFFSET = 0.03
-"""Loss offset of the starts, of the electrons of a pattern: strong reflections count, all alike."""
+"""Loss offset of the starts, as a fraction of a pattern's electrons: strong reflections count, all alike."""
 START_RAD = 1.0
-"""Standard deviation of the phase of all slices of a start together."""
+"""Standard deviation of the total phase of all slices of a start."""
 START_WIDTH_INVA = 1.0
-"""Of the Gaussian that filters starts."""
+"""Width of the Gaussian that filters starts."""
 HELD_OUT = 0.1
-"""Share of the tilts that nothing is refined on."""
+"""Fraction of the tilts that are held out from all refinement."""
 ROUNDS = 2
-"""Of refinement on all tilts, the slices cut anew before each."""
+"""Rounds of refinement on all tilts; the crystal is resliced before each."""
 CURVE = np.linspace(0.8, 1.2, 9)
-"""Thicknesses of the curve, over the one found."""
+"""Thicknesses of the curve, relative to the result."""
 CURVE_ITERATIONS = 15
 MOST_RESIDUAL = 0.1
-"""Median of the tilts, beyond what counting noise leaves: a model that leaves more is not the crystal's yet."""
+"""Bound on the median over the tilts, beyond counting noise: a model with a larger residual is not the crystal yet."""
 AGREEING = 0.9
-"""Correlation of potentials from which on two starts have found the same."""
+"""Correlation of potentials above which two starts have found the same."""
 LEAST_EXPLAINED = 0.5
-"""Of the loss that the mean of each reflection leaves at tilts held out: less is no model of the crystal."""
+"""Least fraction explained of the loss that each reflection's mean leaves at held-out tilts; less is no model."""
 REFINED = frozenset({"phase", "thickness", "centre", "brightness"})
 OPTIONAL = frozenset({"background"})
 LEAST_TILTS = 20
@@ -54,34 +54,34 @@ LEAST_TILTS = 20
 
 @dataclass(frozen=True)
 class LarbedSettings:
-    """How the inversion goes about it."""
+    """Settings of the inversion."""
 
     thickness_A: tuple[float, float] = (100.0, 400.0)
-    """Starts are spread over this range; the result may lie beside it."""
+    """Range over which starts are spread; the result may lie outside."""
     starts: int = 8
     first_iterations: int = 60
     last_iterations: int = 60
     slice_A: float = 4.0
-    """Slices are no thicker."""
+    """Upper bound of the slice thickness."""
     refine_background: bool = False
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Start:
-    """One beginning and where it led."""
+    """One start and its result."""
 
     seed: int
     from_A: float
     thickness_A: float
     loss: float
-    """Of each pattern and reflection, on the outer tilts."""
+    """Loss per pattern and reflection, on the outer tilts."""
     correlation: float
-    """Of its potential with the result's, wherever their cells begin."""
+    """Correlation of its potential with the result's, whatever the origins of their cells."""
 
     @property
     def ran_away(self) -> bool:
-        """Whether the thickness came to rest on a bound."""
+        """Whether the thickness ended on a bound."""
         return not THINNEST < self.thickness_A / self.from_A < THICKEST
 
 
@@ -93,14 +93,14 @@ class Inverted:
     grid: CrystalGrid
     series: TiltSeries
     model: FloatArray
-    """(N, M) counts expected."""
+    """(N, M) expected counts."""
     loss: float
-    """Of each pattern and reflection refined on; counting noise alone leaves 0.25."""
+    """Loss per pattern and reflection used in refinement; counting noise alone leaves 0.25."""
     explained: float
-    """1 - loss over the loss of the mean of each reflection, at tilts held out: 1 is everything, 0 nothing."""
+    """1 - loss over the loss of the mean of each reflection, at held-out tilts: 1 is everything, 0 nothing."""
     starts: tuple[Start, ...]
     curve: DoubleArray
-    """(K, 2) thickness, loss after the potential was refined at it."""
+    """(K, 2) thickness, and loss after refining the potential at it."""
 
     @property
     def residual(self) -> FloatArray:
@@ -110,17 +110,17 @@ class Inverted:
 
     @property
     def noise_residual(self) -> float:
-        """What counting noise alone would leave of the median residual: sum sqrt(2 D / pi) / sum D."""
+        """Median residual that counting noise alone would leave: sum sqrt(2 D / pi) / sum D."""
         data = self.series.counts.clip(0)
         return float(np.median(np.sqrt(2 * data / np.pi).sum(axis=1) / np.maximum(data.sum(axis=1), 1)))
 
     @property
     def agreeing(self) -> int:
-        """How many starts ended in about the potential that is the result."""
-        return sum(one.correlation >= AGREEING for one in self.starts)
+        """Number of starts that ended in about the same potential as the result."""
+        return sum(start.correlation >= AGREEING for start in self.starts)
 
     def warning(self) -> str:
-        """What speaks against the result, in words; empty where nothing does."""
+        """Evidence against the result, in words; empty if there is none."""
         if not self.explained >= LEAST_EXPLAINED:
             return (
                 f"the model explains {max(self.explained, 0):.0%} of how reflections change with the tilt, at tilts it"
@@ -154,20 +154,21 @@ def invert(
     settings: LarbedSettings,
     on_step: Callable[[int, int, str], None] = lambda done, total, text: None,
 ) -> Inverted:
-    """Potential and thickness of the crystal a series is of. Raises RefinementError for a series too short.
+    """Potential and thickness of the crystal of a series. Raises RefinementError for too short a series.
 
-    ``on_step`` is told iterations done, all of them at most, and what goes on. MemoryError where it does not fit.
+    ``on_step`` is called with the iterations done, their maximum, and the current stage. MemoryError if it does not
+    fit.
     """
     if len(series.tilts_mrad) < LEAST_TILTS:
         raise RefinementError(f"{len(series.tilts_mrad)} tilts", f"a tilt series has {LEAST_TILTS} at least")
     grid, rng = grid_of(series), np.random.default_rng(settings.seed)
     _check_fits(series, grid, settings)
     order = rng.permutation(len(series.tilts_mrad))
-    held = np.sort(order[: max(1, round(HELD_OUT * len(order)))])
-    used = np.sort(order[len(held) :])
+    held_out = np.sort(order[: max(1, round(HELD_OUT * len(order)))])
+    used = np.sort(order[len(held_out) :])
     counter = _Counter(on_step, settings)
-    found = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
-    best = min(found, key=lambda pair: (pair[1].ran_away, pair[1].loss))[0]
+    minima = _from_starts(series.part(_outer(series, used, rng)), grid, settings, counter)
+    best = min(minima, key=lambda pair: (pair[1].ran_away, pair[1].loss))[0]
     moving = REFINED | (OPTIONAL if settings.refine_background else frozenset())
     crystal, loss, rest = best, math.inf, series.part(used)
     for _ in range(ROUNDS):
@@ -175,18 +176,18 @@ def invert(
         crystal, loss = objective.minimised(settings.last_iterations // ROUNDS, counter.step("all tilts"))
     curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
     model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
-    explained = _explained(series, model, used, held)
-    starts = tuple(replace(one, correlation=_alike(of, crystal, series.energy_eV)) for of, one in found)
+    explained = _explained(series, model, used, held_out)
+    starts = tuple(replace(start, correlation=_alike(minimum, crystal, series.energy_eV)) for minimum, start in minima)
     return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
 
 
-def _alike(one: Crystal, other: Crystal, energy_eV: float) -> float:
-    maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (one, other)]
+def _alike(first: Crystal, second: Crystal, energy_eV: float) -> float:
+    maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (first, second)]
     return best_correlation(*maps)
 
 
 def resliced(crystal: Crystal, slice_A: float, thickness_A: float | None = None) -> Crystal:
-    """The same potential in slices no thicker than ``slice_A``, of another thickness where one is given."""
+    """The same potential in slices no thicker than ``slice_A``, optionally with another thickness."""
     thickness = crystal.thickness_A if thickness_A is None else thickness_A
     slices = max(2, math.ceil(thickness / slice_A))
     factor = thickness / slices * crystal.slices / crystal.thickness_A
@@ -208,21 +209,21 @@ class _Counter:
     """Progress over all stages."""
 
     def __init__(self, on_step: Callable[[int, int, str], None], settings: LarbedSettings) -> None:
-        self._on_step, self._done = on_step, 0
+        self._on_step, self._iterations = on_step, 0
         curve = len(CURVE) * CURVE_ITERATIONS
         self._total = settings.starts * settings.first_iterations + settings.last_iterations + curve
 
     def step(self, text: str) -> Callable[[float], None]:
-        def told(loss: float) -> None:
-            self._done = min(self._done + 1, self._total)
-            self._on_step(self._done, self._total, f"{text}, loss {loss:.4g}")
+        def advance(loss: float) -> None:
+            self._iterations = min(self._iterations + 1, self._total)
+            self._on_step(self._iterations, self._total, f"{text}, loss {loss:.4g}")
 
-        return told
+        return advance
 
 
 def _outer(series: TiltSeries, used: IndexArray, rng: np.random.Generator) -> IndexArray:
-    away = np.hypot(*(series.tilts_mrad[used] - series.tilts_mrad[used].mean(axis=0)).T)
-    outer = used[np.argsort(away)[round((1 - OUTER_SHARE) * len(used)) :]]
+    distance_mrad = np.hypot(*(series.tilts_mrad[used] - series.tilts_mrad[used].mean(axis=0)).T)
+    outer = used[np.argsort(distance_mrad)[round((1 - OUTER_SHARE) * len(used)) :]]
     return np.sort(rng.permutation(outer)[:OUTER_TILTS])
 
 
@@ -230,7 +231,7 @@ def _from_starts(
     series: TiltSeries, grid: CrystalGrid, settings: LarbedSettings, counter: _Counter
 ) -> list[tuple[Crystal, Start]]:
     low, high = settings.thickness_A
-    # from the middle of equal shares of the range, so that one start begins in the middle of it
+    # at the middle of equal parts of the range, so that a single start begins in its middle
     shares = (np.arange(settings.starts) + 0.5) / settings.starts
     found = []
     for number, thickness in enumerate(low * (high / low) ** shares):
@@ -251,7 +252,7 @@ def _curve(
     curve = []
     for factor in CURVE:
         start = resliced(found, settings.slice_A, found.thickness_A * float(factor))
-        # the phase of all slices together is what thin crystals show: it is kept
+        # thin crystals reveal the total phase of all slices, which is therefore kept
         start = replace(start, phase=start.phase / factor)
         objective = TiltObjective(series, grid, start, frozenset({"phase"}))
         _, loss = objective.minimised(CURVE_ITERATIONS, counter.step("thickness curve"))
@@ -259,12 +260,12 @@ def _curve(
     return np.array(curve)
 
 
-def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held: IndexArray) -> float:
-    """See :class:`Inverted`."""
-    data = np.sqrt(series.counts[held].clip(0))
+def _explained(series: TiltSeries, model: FloatArray, used: IndexArray, held_out: IndexArray) -> float:
+    """Fraction of the loss at held-out tilts that the model explains (see :class:`Inverted`)."""
+    data = np.sqrt(series.counts[held_out].clip(0))
     constant = np.sqrt(series.counts[used].clip(0)).mean(axis=0)
-    left = float(((np.sqrt(model[held].clip(0)) - data) ** 2).sum(dtype=np.float64))
-    return 1 - left / max(float(((constant - data) ** 2).sum(dtype=np.float64)), 1e-12)
+    residual = float(((np.sqrt(model[held_out].clip(0)) - data) ** 2).sum(dtype=np.float64))
+    return 1 - residual / max(float(((constant - data) ** 2).sum(dtype=np.float64)), 1e-12)
 
 
 def _check_fits(series: TiltSeries, grid: CrystalGrid, settings: LarbedSettings) -> None:

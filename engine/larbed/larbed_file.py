@@ -1,6 +1,6 @@
-"""Tilt series and what was found in them as HDF5, group ``/larbed`` (docs/larbed.md).
+"""Tilt series and their results as HDF5, group ``/larbed`` (docs/larbed.md).
 
-A file that one inversion wrote is a series for the next: reflections over tilts are read from ``measured``.
+The output of one inversion is a valid input series for the next: reflections over tilts are read from ``measured``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ptylive.schema.model import DoubleArray
 
 GROUP = "larbed"
 MAP_PIXELS = 128
-"""Of the potential map along each side of the cell."""
+"""Pixels of the potential map along each side of the cell."""
 MOST_ORDER = 64
-"""Of a reflection: an inversion of more would take days."""
+"""Highest order of a reflection: an inversion with higher ones would take days."""
 
 
 def has_series(path: Path) -> bool:
@@ -46,7 +46,7 @@ def has_series(path: Path) -> bool:
 
 
 def read_series(path: Path) -> TiltSeries:
-    """Reflections over tilts. Raises InputFileError where a part is missing, of another shape or no number."""
+    """Reflections over tilts. Raises InputFileError if a part is missing, has a wrong shape or is not finite."""
     import h5py
 
     file_guard.admit(path)
@@ -85,9 +85,11 @@ def read_series(path: Path) -> TiltSeries:
 
 
 def checked(series: TiltSeries, source: str) -> TiltSeries:
-    """The same where it can be inverted. Raises InputFileError, which names ``source``."""
+    """Return the series if it can be inverted. Raises InputFileError, which names ``source``."""
     if not (np.isfinite(series.counts).all() and np.isfinite(series.tilts_mrad).all()):
-        raise InputFileError(f"{source}: reflections or tilts hold values that are no numbers", "leave those tilts out")
+        raise InputFileError(
+            f"{source}: reflections or tilts hold values that are not numbers", "leave those tilts out"
+        )
     if len(series.hk) < 3 or not (series.hk == 0).all(axis=1).any():
         raise InputFileError(f"{source}: {len(series.hk)} reflections", "give three at least, 0 0 among them")
     if int(np.abs(series.hk).max()) > MOST_ORDER:
@@ -127,7 +129,7 @@ COLUMNS = ("h", "k", "l", "q_invA", "U_invA2", "V_V", "phase_rad")
 
 
 def write(path: Path, found: Inverted, attributes: dict[str, Any]) -> None:
-    """All of it, whole or not at all. Raises OSError."""
+    """Write the result, whole or not at all. Raises OSError."""
     import h5py
 
     series, crystal = found.series, found.crystal

@@ -1,7 +1,7 @@
 """The loss of a tilt series as a function of one vector, for the optimiser of refinements.
 
-Slices are identical: one phase map (P, P) is repeated, its gradient is the sum over the slices. Behind it in the vector
-come thickness, centre of the tilts, brightness and background; those that are not refined have gradient 0.
+Slices are identical: one phase map (P, P) is repeated, and its gradient is the sum over the slices. In the vector it is
+followed by thickness, centre of the tilts, brightness and background; blocks that are not refined have gradient 0.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 
 THINNEST, THICKEST = 0.3, 1.8
-"""Bounds of a thickness, over that of the start: slices stretched further are no longer slices of the crystal."""
+"""Bounds of the thickness relative to the start's: slices stretched further no longer represent the crystal."""
 SEARCH = WolfeSearch(1e-4, 0.9, 20)
 HISTORY = 20
 LEAST_BACKGROUND = 0.25
-"""Of a curvature: counts of a reflection, so that none that is dark makes it infinite."""
+"""Least background in a curvature, in counts of a reflection, so that dark reflections do not make it infinite."""
 
 
 @dataclass(frozen=True, eq=False)
 class Crystal:
-    """What is refined."""
+    """The parameters that are refined."""
 
     phase: DoubleArray
-    """(P, P) rad of one slice."""
+    """(P, P) phase of one slice, rad."""
     thickness_A: float
     slices: int
     centre_mrad: DoubleArray
     """(2,) tilt at which the beam runs along the zone axis."""
     brightness: float
-    """Electrons of a pattern over those of the series."""
+    """Electrons of a pattern relative to those of the series."""
     background: DoubleArray
-    """(M,) counts of each reflection that no tilt changes, not below 0."""
+    """(M,) counts of each reflection that do not depend on the tilt, not below 0."""
 
 
 @dataclass(frozen=True)
 class CrystalLayout:
-    """Where things lie in the vector: phase, thickness over the first one, centre (2), brightness, background."""
+    """Order of the vector: phase, thickness relative to the first one, centre (2), brightness, background."""
 
     pixels: int
     beams: int
 
     @property
     def size(self) -> int:
-        """Numbers in the vector."""
+        """Length of the vector."""
         return self.pixels**2 + 4 + self.beams
 
     @property
     def blocks(self) -> dict[str, slice]:
-        """By name."""
+        """Blocks by name."""
         n = self.pixels**2
         return {
             "phase": slice(0, n),
@@ -75,11 +75,11 @@ class CrystalLayout:
         return vector[self.blocks["phase"]]
 
     def quantities(self) -> list[tuple[slice, bool]]:
-        """Where every quantity lies, the phase first; none is complex."""
+        """Block of every quantity, the phase first; none is complex."""
         return [(part, False) for part in self.blocks.values()]
 
     def lower_bounds(self) -> list[tuple[slice, float]]:
-        """Parts of the vector and the least they may be: backgrounds are counts; a thickness does not vanish."""
+        """Blocks with a lower bound: backgrounds are counts; a thickness does not vanish."""
         return [
             (self.blocks["background"], 0.0),
             (self.blocks["thickness"], THINNEST),
@@ -88,7 +88,7 @@ class CrystalLayout:
 
 
 class TiltObjective:
-    """Loss and gradient at vectors of :class:`CrystalLayout`, as the solver asks for them."""
+    """Loss and gradient at vectors of :class:`CrystalLayout`, in the form that the solver expects."""
 
     xp: Any = np
 
@@ -101,7 +101,7 @@ class TiltObjective:
         loss_offset: float = 0.0,
         dtype: str = "complex64",
     ) -> None:
-        """moving: names of the blocks that are refined; loss_offset: counts of a reflection (``DataTerm.offset``)."""
+        """moving: names of the refined blocks; loss_offset: counts of a reflection (``DataTerm.offset``)."""
         self.series, self.grid, self.start, self.moving = series, grid, start, moving
         self.layout = CrystalLayout(grid.pixels, len(series.hk))
         problem = problem_of(series, grid, start.slices, start.thickness_A, loss_offset)
@@ -114,13 +114,13 @@ class TiltObjective:
         self._wave[0, 0, 0, 0] = np.sqrt(series.electrons)
 
     def vector(self) -> DoubleArray:
-        """The start."""
+        """The starting vector."""
         start = self.start
         parts = [start.phase.ravel(), [1.0], start.centre_mrad, [start.brightness], start.background]
         return np.concatenate([np.asarray(part, dtype=np.float64) for part in parts])
 
     def crystal(self, vector: DoubleArray) -> Crystal:
-        """What a vector says."""
+        """The crystal that a vector describes."""
         phase, thickness, centre, brightness, background = (vector[part] for part in self.layout.blocks.values())
         size = self.grid.pixels
         return Crystal(
@@ -133,7 +133,7 @@ class TiltObjective:
         )
 
     def evaluate(self, vector: DoubleArray, indices: IndexArray | None = None) -> Evaluation:
-        """Loss and its gradient, of all tilts. ValueError where some are asked for."""
+        """Loss and its gradient, of all tilts. ValueError if a subset is requested."""
         if indices is not None:
             raise ValueError("a tilt series is refined as a whole")
         moving, crystal = self.moving, self.crystal(vector)
@@ -143,21 +143,21 @@ class TiltObjective:
         gradient, parts = np.zeros(self.layout.size), self.layout.blocks
         by_plane = result.object.sum(axis=1, dtype=np.float64)
         gradient[parts["phase"]] = (by_plane[1] * np.cos(crystal.phase) - by_plane[0] * np.sin(crystal.phase)).ravel()
-        of = result.corrections
+        derivatives = result.corrections
         if "thickness" in moving:
-            gradient[parts["thickness"]] = of.distances_A.sum() * self.start.thickness_A / crystal.slices
+            gradient[parts["thickness"]] = derivatives.distances_A.sum() * self.start.thickness_A / crystal.slices
         if "centre" in moving:
             tangents = np.tan(1e-3 * (self.series.tilts_mrad - crystal.centre_mrad))
-            by_tangent = of.tilts[:, 2:4] @ self.grid.reciprocal_invA
+            by_tangent = derivatives.tilts[:, 2:4] @ self.grid.reciprocal_invA
             gradient[parts["centre"]] = 1e-3 * (by_tangent * (1 + tangents**2)).sum(axis=0)
         if "brightness" in moving:
-            gradient[parts["brightness"]] = of.current.sum()
+            gradient[parts["brightness"]] = derivatives.current.sum()
         if "background" in moving:
-            gradient[parts["background"]] = of.background.ravel()[self._places]
+            gradient[parts["background"]] = derivatives.background.ravel()[self._places]
         return Evaluation(float(result.loss), gradient)
 
     def beams(self, crystal: Crystal) -> FloatArray:
-        """(N, M) counts the model expects, background included."""
+        """(N, M) counts that the model expects, background included."""
         planes, model = self._planes(crystal), self.backend
         tilted = TiltObjective(
             _on_axis(self.series, crystal), self.grid, crystal, frozenset(), dtype=self._dtype
@@ -167,7 +167,7 @@ class TiltObjective:
         return np.asarray(found * crystal.brightness + crystal.background, dtype=np.float32)
 
     def inverse_curvature(self, vector: DoubleArray, probe_step: float) -> DoubleArray:
-        """(size,) one over the curvature of each parameter, roughly: how the solver scales its steps."""
+        """(size,) approximate inverse curvature of each parameter, by which the solver scales its steps."""
         del probe_step
         series, start = self.series, self.start
         total = 2 * self.count * series.electrons
@@ -191,12 +191,12 @@ class TiltObjective:
         return bool(np.isfinite(vector).all())
 
     def anchored(self, reference: Any, inverse_curvature: Any, share: float) -> TiltObjective:
-        """None: a crystal has no pixels that the series tells nothing of. ValueError."""
+        """Not supported: a crystal has no pixels about which the series says nothing. Raises ValueError."""
         del inverse_curvature
         raise ValueError(f"a tilt series has no anchor ({np.size(reference)} parameters, a share of {share})")
 
     def project(self, vector: Any) -> Any:
-        """The nearest allowed vector. Changes ``vector``."""
+        """Project ``vector`` onto the allowed range, in place."""
         for part, lowest in self.layout.lower_bounds():
             np.maximum(vector[part], lowest, out=vector[part])
         thickness = self.layout.blocks["thickness"]
@@ -204,7 +204,7 @@ class TiltObjective:
         return vector
 
     def at_bound(self, vector: Any, gradient: Any) -> Any:
-        """Parameters that rest on their bound and would be pushed through it."""
+        """Parameters at a bound that a step would push through it."""
         mask = np.zeros(vector.shape, bool)
         for part, lowest in self.layout.lower_bounds():
             mask[part] = (vector[part] <= lowest) & (gradient[part] > 0)
@@ -213,7 +213,7 @@ class TiltObjective:
         return mask
 
     def minimised(self, iterations: int, on_step: Callable[[float], None] = lambda loss: None) -> tuple[Crystal, float]:
-        """Where L-BFGS comes to in a number of steps, and the loss there for each pattern and reflection."""
+        """Result of L-BFGS after a number of steps, and its loss per pattern and reflection."""
         solver = Lbfgs(self, iterations, HISTORY, Descent(SEARCH), 1.0, 0.0)
         state, scale = solver.init(self.vector()), self.count * self.layout.beams
         while not solver.finished(state):
@@ -226,7 +226,7 @@ class TiltObjective:
         return np.stack([np.cos(phase), np.sin(phase)])[:, None].repeat(crystal.slices, axis=1).astype(self._real)
 
     def _corrections(self, crystal: Crystal) -> Corrections:
-        """What the backend takes in place of the problem's own, and gives gradients of: only what moves."""
+        """Corrections that the backend applies and differentiates; only what is refined."""
         moving, start = self.moving, self.start
         length = crystal.thickness_A / crystal.slices
         moved = "centre" in moving or bool(start.centre_mrad.any())

@@ -1,7 +1,7 @@
-"""Reflections as masks on the detector, so that each one's disc is a live map while a tilt series runs.
+"""Reflections as masks on the detector, so that the disc of each is a live map while a tilt series runs.
 
-A mask adds up a spot and takes off the mean of the ring around it, as :mod:`spots` integrates; it stands still, so the
-series has to be de-scanned.
+A mask adds up a spot and subtracts the mean of the ring around it, as :mod:`spots` integrates; it does not move, so the
+series must be de-scanned.
 """
 
 from __future__ import annotations
@@ -17,23 +17,25 @@ from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
 
 @dataclass(frozen=True, eq=False)
 class ReflectionMask:
-    """Weights (Qy, Qx) of one reflection: their sum over a pattern is its strength, background taken off."""
+    """Weights (Qy, Qx) of one reflection: the weighted sum of a pattern is its strength, background subtracted."""
 
     hk: tuple[int, int]
     weights: DoubleArray
     mean: float
-    """Of the mean pattern."""
+    """Strength in the mean pattern."""
 
     @property
     def name(self) -> str:
-        """As a map is called: ``g0_0``, ``g-1_2``."""
+        """Name of the map: ``g0_0``, ``g-1_2``."""
         return f"g{self.hk[0]}_{self.hk[1]}"
 
 
 def cell_of(a_A: float, b_A: float, angle_deg: float) -> DoubleArray:
-    """(2, 2) rows a1, a2 of a cell in no particular orientation. Raises InputFileError for what is none."""
+    """(2, 2) rows a1, a2 of a cell in no particular orientation. Raises InputFileError for an invalid cell."""
     if not (a_A > 0 and b_A > 0 and 0 < angle_deg < 180):
-        raise InputFileError(f"{a_A:g}, {b_A:g}, {angle_deg:g} is no cell", "give a and b in Å, their angle in degrees")
+        raise InputFileError(
+            f"{a_A:g}, {b_A:g}, {angle_deg:g} is not a valid cell", "give a and b in Å, their angle in degrees"
+        )
     angle = np.deg2rad(angle_deg)
     return np.array([[a_A, 0.0], [b_A * np.cos(angle), b_A * np.sin(angle)]])
 
@@ -43,23 +45,25 @@ def reflection_masks(
 ) -> list[ReflectionMask]:
     """Masks of the ``number`` strongest reflections of a mean pattern (Qy, Qx), the strongest first.
 
-    ``cell_A``: in any orientation; the lattice is fitted to the pattern. Bad pixels weigh nothing. Raises
-    InputFileError where no such lattice is seen.
+    ``cell_A``: in any orientation; the lattice is fitted to the pattern. Bad pixels have weight 0. Raises
+    InputFileError if no such lattice is found.
     """
     reciprocal = np.asarray(np.linalg.inv(cell_A).T, dtype=np.float64)
     usable = np.ones(mean.shape, bool) if bad is None else ~np.asarray(bad, bool)
     pattern = np.where(usable, mean, 0).astype(np.float32)
     lattice = fit_lattice(pattern, reciprocal, pixel_invA)
     hk = lattice.inside((mean.shape[0], mean.shape[1]), np.zeros((1, 2)))
-    masks = [_mask(lattice, one, usable, pattern) for one in hk]
-    return sorted(masks, key=lambda one: -one.mean)[: max(1, number)]
+    masks = [_mask(lattice, each, usable, pattern) for each in hk]
+    return sorted(masks, key=lambda each: -each.mean)[: max(1, number)]
 
 
 def _mask(lattice: Lattice, hk: IndexArray, usable: BoolArray, pattern: FloatArray) -> ReflectionMask:
     row, column = lattice.places(hk[None])[0]
     rows, columns = np.indices(usable.shape)
-    away = np.hypot(rows - row, columns - column)
-    spot = (away <= SPOT_SHARE * lattice.spacing_px) & usable
-    ring = (away >= RING_SHARES[0] * lattice.spacing_px) & (away <= RING_SHARES[1] * lattice.spacing_px) & usable
+    distance = np.hypot(rows - row, columns - column)
+    spot = (distance <= SPOT_SHARE * lattice.spacing_px) & usable
+    ring = (
+        (distance >= RING_SHARES[0] * lattice.spacing_px) & (distance <= RING_SHARES[1] * lattice.spacing_px) & usable
+    )
     weights = spot.astype(np.float64) - ring * (spot.sum() / max(int(ring.sum()), 1))
     return ReflectionMask((int(hk[0]), int(hk[1])), weights, float((weights * pattern).sum()))

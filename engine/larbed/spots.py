@@ -1,6 +1,6 @@
-"""From patterns to a tilt series: spots on a lattice fitted to the mean pattern, the background of a ring taken off.
+"""From patterns to a tilt series: spots on a lattice fitted to the mean pattern, minus the background of a ring.
 
-Patterns that are not de-scanned move over the detector with the tilt; each is first seen from its own centre.
+Patterns that are not de-scanned move over the detector with the tilt; each is evaluated relative to its own centre.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 ROTATIONS = 360
 """Directions of the lattice that are tried, over half a turn."""
 SPOT_SHARE, RING_SHARES = 0.3, (0.35, 0.5)
-"""Radius of a spot, and of the ring around it, over the distance of neighbours."""
+"""Radii of a spot and of the ring around it, relative to the distance of neighbours."""
 LEAST_SPACING_PX = 5.0
-"""Of spots: nearer ones have no ring between them."""
+"""Least distance of spots: closer ones have no ring between them."""
 FITS = 4
 CLEARLY = 1.02
-"""How much better a direction is than an earlier one: of the equal ones of a symmetric lattice the first is taken."""
+"""Factor by which a direction must beat earlier ones: among the equal ones of a symmetric lattice the first wins."""
 SEEN = 1e-3
-"""Spots of the mean pattern that the lattice is fitted to are above this share of the brightest."""
+"""Spots used to fit the lattice to the mean pattern are above this fraction of the brightest."""
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Where the spots of a pattern are: centre + h b1 + k b2."""
+    """Positions of the spots of a pattern: centre + h b1 + k b2."""
 
     centre_px: DoubleArray
-    """(2,)."""
+    """(2,) position of the central spot."""
     basis_px: DoubleArray
     """(2, 2) rows b1, b2."""
 
@@ -41,11 +41,11 @@ class Lattice:
         return float(min(np.linalg.norm(v) for v in (a, b, a + b, a - b)))
 
     def places(self, hk: IndexArray) -> DoubleArray:
-        """(M, 2) pixels."""
+        """(M, 2) positions in pixels."""
         return np.asarray(self.centre_px + hk @ self.basis_px)
 
     def inside(self, shape: tuple[int, int], shifts_px: DoubleArray) -> IndexArray:
-        """(M, 2) orders whose spots and rings lie on the detector in every pattern."""
+        """(M, 2) orders whose spots and rings are on the detector in every pattern."""
         reach = int(np.ceil(max(shape) / self.spacing_px)) + 1
         orders = np.arange(-reach, reach + 1)
         hk = np.stack(np.meshgrid(orders, orders, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -58,26 +58,26 @@ class Lattice:
 
 
 def mean_at_rest(patterns: Array, shifts_px: DoubleArray) -> FloatArray:
-    """(Qy, Qx) mean of patterns (N, Qy, Qx), each moved back by whole pixels; what moves out of sight is lost."""
+    """(Qy, Qx) mean of patterns (N, Qy, Qx), each shifted back by whole pixels; what leaves the frame is lost."""
     total = np.zeros(patterns.shape[1:], np.float64)
     count = np.zeros(patterns.shape[1:], np.float64)
     for pattern, shift in zip(patterns, np.rint(shifts_px).astype(int), strict=True):
-        to, of = zip(*(_overlap(n, s) for n, s in zip(pattern.shape, shift, strict=True)), strict=True)
-        total[to] += pattern[of]
-        count[to] += 1
+        target, source = zip(*(_overlap(n, s) for n, s in zip(pattern.shape, shift, strict=True)), strict=True)
+        total[target] += pattern[source]
+        count[target] += 1
     return np.asarray(total / np.maximum(count, 1), dtype=np.float32)
 
 
 def _overlap(size: int, shift: int) -> tuple[slice, slice]:
-    """Where pixels of a side land when they are moved by -shift, and which these are."""
+    """Target and source pixels along a side that is shifted by -shift."""
     return slice(max(0, -shift), size - max(0, shift)), slice(max(0, shift), size - max(0, -shift))
 
 
 def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: float) -> Lattice:
-    """The lattice on the mean pattern, its centre on the brightest spot.
+    """Fit the lattice to the mean pattern, its centre on the brightest spot.
 
-    reciprocal_invA: rows b1, b2 in any orientation. Raises InputFileError where spots lie too close, or where no
-    lattice of these lengths is seen.
+    reciprocal_invA: rows b1, b2 in any orientation. Raises InputFileError if spots are too close, or if no lattice of
+    these lengths is found.
     """
     basis = reciprocal_invA / pixel_invA
     start = Lattice(np.array(np.unravel_index(int(mean.argmax()), mean.shape), dtype=np.float64), basis)
@@ -88,13 +88,13 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
         )
     start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
     root, best, most = np.sqrt(mean.clip(0)), start, 0.0
-    still = np.zeros((1, 2))
+    no_shift = np.zeros((1, 2))
     for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
         turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
-        at = np.rint(turned.places(_near(turned, mean.shape, still))).astype(int)
-        seen = float(root[at[:, 0], at[:, 1]].mean()) if len(at) else 0.0
-        if seen > CLEARLY * most:
-            best, most = turned, seen
+        pixels = np.rint(turned.places(_near(turned, mean.shape, no_shift))).astype(int)
+        mean_amplitude = float(root[pixels[:, 0], pixels[:, 1]].mean()) if len(pixels) else 0.0
+        if mean_amplitude > CLEARLY * most:
+            best, most = turned, mean_amplitude
     for _ in range(FITS):
         best = _fitted(mean, best)
     stretch = np.linalg.norm(best.basis_px, axis=1) / np.linalg.norm(basis, axis=1)
@@ -105,25 +105,25 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     return best
 
 
-def _near(lattice: Lattice, shape: tuple[int, ...], still: DoubleArray) -> IndexArray:
-    hk = lattice.inside((shape[0], shape[1]), still)
+def _near(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
+    hk = lattice.inside((shape[0], shape[1]), shift)
     return np.asarray(hk[np.abs(hk).max(axis=1) > 0])
 
 
 def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:
-    """Least squares through the centroids of the spots that are seen."""
+    """Least-squares fit to the centroids of the visible spots."""
     hk = lattice.inside((mean.shape[0], mean.shape[1]), np.zeros((1, 2)))
     places = lattice.places(hk)
     centroids = np.array([_centroid(mean, place, SPOT_SHARE * lattice.spacing_px) for place in places])
-    at = np.rint(places).astype(int)
-    light = mean[at[:, 0], at[:, 1]].clip(0)
+    pixels = np.rint(places).astype(int)
+    light = mean[pixels[:, 0], pixels[:, 1]].clip(0)
     near = np.abs(centroids - places).max(axis=1) < SPOT_SHARE * lattice.spacing_px
-    seen = near & (light > SEEN * light.max())
-    if np.linalg.matrix_rank(hk[seen] - hk[seen].mean(axis=0)) < 2:
+    visible = near & (light > SEEN * light.max())
+    if np.linalg.matrix_rank(hk[visible] - hk[visible].mean(axis=0)) < 2:
         return lattice
-    design = np.column_stack([np.ones(len(hk)), hk])[seen]
-    weight = np.sqrt(light[seen])[:, None]
-    found, *_ = np.linalg.lstsq(design * weight, centroids[seen] * weight, rcond=None)
+    design = np.column_stack([np.ones(len(hk)), hk])[visible]
+    weight = np.sqrt(light[visible])[:, None]
+    found, *_ = np.linalg.lstsq(design * weight, centroids[visible] * weight, rcond=None)
     return Lattice(found[0], found[1:])
 
 
@@ -145,9 +145,9 @@ def _turn(angle: float) -> DoubleArray:
 
 
 def integrate(patterns: Array, lattice: Lattice, hk: IndexArray, shifts_px: DoubleArray) -> FloatArray:
-    """(N, M) counts in spots; the mean of the ring around each, taken off each of its pixels.
+    """(N, M) counts in spots, after subtracting the mean of the ring around each from its pixels.
 
-    shifts_px: (N, 2) how far each pattern lies from the first lattice.
+    shifts_px: (N, 2) shift of each pattern from the first lattice.
     """
     spacing = lattice.spacing_px
     reach = int(np.ceil(RING_SHARES[1] * spacing)) + 1
@@ -159,10 +159,10 @@ def integrate(patterns: Array, lattice: Lattice, hk: IndexArray, shifts_px: Doub
         middle = np.rint(places).astype(int)
         at_row = (middle[:, 0, None, None] + rows).clip(0, limits[0])
         at_col = (middle[:, 1, None, None] + cols).clip(0, limits[1])
-        away = np.hypot(at_row - places[:, 0, None, None], at_col - places[:, 1, None, None])
+        distance = np.hypot(at_row - places[:, 0, None, None], at_col - places[:, 1, None, None])
         values = pattern[at_row, at_col].astype(np.float64)
-        spot = away <= SPOT_SHARE * spacing
-        ring = (away >= RING_SHARES[0] * spacing) & (away <= RING_SHARES[1] * spacing)
+        spot = distance <= SPOT_SHARE * spacing
+        ring = (distance >= RING_SHARES[0] * spacing) & (distance <= RING_SHARES[1] * spacing)
         level = (values * ring).sum(axis=(1, 2)) / np.maximum(ring.sum(axis=(1, 2)), 1)
         out[number] = (values * spot).sum(axis=(1, 2)) - level * spot.sum(axis=(1, 2))
     return out

@@ -1,6 +1,6 @@
-"""Structure factors of the potential found, with the origin on its highest column.
+"""Structure factors of the refined potential, with the origin on its highest column.
 
-A tilt series of a periodic specimen looks the same wherever the cell begins, so the origin is free. Potentials are
+The tilt series of a periodic specimen does not depend on where the cell begins, so the origin is free. Potentials are
 means along the beam:
 
     V(r) = phase / (sigma d) = sum V_hk exp(2 pi i (h x + k y))     sigma: rad/(V Å), d: thickness of the slice
@@ -22,15 +22,15 @@ U_PER_V = 0.0066484
 """2 m0 e / h^2, 1/(V Å^2)."""
 REST_EV = 510998.95
 FINE = 8
-"""Points between two pixels where the origin is looked for."""
+"""Points per pixel in the search for the origin."""
 
 
 @dataclass(frozen=True, eq=False)
 class StructureFactors:
-    """One of each pair h k, -h -k, which are conjugate; the mean potential, which changes no pattern, is left out."""
+    """One of each conjugate pair h k, -h -k; the mean potential, which changes no pattern, is left out."""
 
     hk: IndexArray
-    """(K, 2)."""
+    """(K, 2) orders."""
     q_invA: DoubleArray
     """(K,)."""
     V: ComplexArray
@@ -40,7 +40,7 @@ class StructureFactors:
 
 
 def interaction_rad_per_VA(energy_eV: float) -> float:
-    """Phase an electron of this energy is given by 1 V over 1 Å, relativistic."""
+    """Relativistic phase shift of an electron of this energy by 1 V over 1 Å."""
     return 2 * np.pi / (wavelength_A(energy_eV) * energy_eV) * (REST_EV + energy_eV) / (2 * REST_EV + energy_eV)
 
 
@@ -66,7 +66,7 @@ def potential_map(spectrum: ComplexArray, pixels: int) -> DoubleArray:
 
 
 def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray:
-    """The same with the highest point of the map at the origin."""
+    """Shift the origin of a spectrum to the highest point of its map."""
     pixels = FINE * grid.pixels
     fine = potential_map(spectrum, pixels)
     row, col = np.unravel_index(int(fine.argmax()), fine.shape)
@@ -74,15 +74,15 @@ def on_highest_column(spectrum: ComplexArray, grid: CrystalGrid) -> ComplexArray
     return np.asarray(spectrum * np.exp(2j * np.pi * (h * row + k * col) / pixels))
 
 
-def best_correlation(one: DoubleArray, other: DoubleArray) -> float:
-    """Of two maps (n, n) of a periodic thing, over all shifts by whole pixels: nobody knows where the cell begins."""
-    a, b = (np.fft.fft2(each - each.mean()) for each in (one, other))
+def best_correlation(first: DoubleArray, second: DoubleArray) -> float:
+    """Highest correlation of two periodic maps (n, n) over all shifts by whole pixels: a cell's origin is free."""
+    a, b = (np.fft.fft2(each - each.mean()) for each in (first, second))
     power = np.sqrt((np.abs(a) ** 2).sum() * (np.abs(b) ** 2).sum())
     return float(np.fft.ifft2(a * b.conj()).real.max() * a.size / max(power, 1e-300))
 
 
 def structure_factors(spectrum: ComplexArray, grid: CrystalGrid, energy_eV: float) -> StructureFactors:
-    """The list, strongest first."""
+    """List of structure factors, strongest first."""
     h, k = np.meshgrid(grid.orders, grid.orders, indexing="ij")
     half = ((h > 0) | ((h == 0) & (k > 0))) & (np.maximum(np.abs(h), np.abs(k)) <= (grid.pixels - 1) // 2)
     order = np.argsort(-np.abs(spectrum[half]), kind="stable")

@@ -25,18 +25,20 @@ def with_images(conditions: ImagingConditions, store: Store, *, copied: bool) ->
         return conditions
     from ptylive.engine.calibrate.alignment.image_shifts import measure_shifts
 
-    kept = store.snapshot() if copied else store
+    snapshot = store.snapshot() if copied else store
 
-    def align(here: ImagingConditions) -> ImagesAligned:
-        if here.placement is not None:
+    def align(focused: ImagingConditions) -> ImagesAligned:
+        if focused.placement is not None:
             raise MetadataError("images are aligned on a regular grid of points", f"leave {METHOD}.align_… out")
-        found = measure_shifts(kept, here, alignment_of(here), kept.header.scan.rotation_deg)
-        probe = here.probe
+        alignment = measure_shifts(snapshot, focused, alignment_of(focused), snapshot.header.scan.rotation_deg)
+        probe = focused.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
-        fitted = Probe.of(probe.wavelength_A, mrad, probe.edge_invA, found.aberrations)
-        errors = {f"{name}_error": error for name, error in found.errors_A.items()}
-        told = {**found.aberrations, **errors, "rotation_deg": found.rotation_deg}
-        return ImagesAligned(fitted, found.rotation_deg, {name: float(f"{one:.5g}") for name, one in told.items()})
+        fitted = Probe.of(probe.wavelength_A, mrad, probe.edge_invA, alignment.aberrations)
+        errors = {f"{name}_error": error for name, error in alignment.errors_A.items()}
+        reported = {**alignment.aberrations, **errors, "rotation_deg": alignment.rotation_deg}
+        return ImagesAligned(
+            fitted, alignment.rotation_deg, {name: float(f"{value:.5g}") for name, value in reported.items()}
+        )
 
     return replace(conditions, align=align)
 
@@ -45,15 +47,15 @@ def alignment_of(conditions: ImagingConditions) -> Alignment:
     """Return how images are to be aligned according to the settings. Raises MetadataError."""
     from ptylive.engine.calibrate.alignment.image_shifts import Alignment, Reference
 
-    said = {
+    options = {
         name.partition(".align_")[2]: value
         for name, value in conditions.settings.items()
         if name.startswith(f"{METHOD}.align_")
     }
     return Alignment(
-        said.get("bin_px"),
-        int(said.get("order", 1)),
-        list(Reference)[int(said.get("reference", 0))],
-        int(said.get("rounds", 3)),
-        near=not said.get("free", 0),
+        options.get("bin_px"),
+        int(options.get("order", 1)),
+        list(Reference)[int(options.get("reference", 0))],
+        int(options.get("rounds", 3)),
+        near=not options.get("free", 0),
     )

@@ -23,14 +23,14 @@ from ptylive.engine.imaging.bank import mean_bins
 from ptylive.engine.imaging.filters import BUILDERS
 from ptylive.engine.imaging.imaging_conditions import ImagingConditions
 from ptylive.engine.imaging.instant import MapChoices
-from ptylive.engine.imaging.placement import Placement, told_by, told_placement
+from ptylive.engine.imaging.placement import Placement, determining_values, given_placement
 from ptylive.engine.imaging.render import AFTERWARDS, METHODS, Rendering, check_methods, methods_for
 from ptylive.engine.live import reading
 from ptylive.engine.live.aligned_images import with_images
 from ptylive.engine.live.evaluation import Evaluation
 from ptylive.engine.live.fit_times import FitTimes
 from ptylive.engine.live.plan import Plan, filter_stock, left_out
-from ptylive.engine.live.reading import FrameSource, Where
+from ptylive.engine.live.reading import FrameSource, Workspace
 from ptylive.engine.memory import Scratch
 from ptylive.schema import Calibration, FrameBatch, MetadataError, ScanHeader
 from ptylive.schema.model import Array, BoolArray, DoubleArray
@@ -79,11 +79,11 @@ class LiveEngine:
         self._pool, self._scratch = pool or ThreadPool(), scratch or Scratch()
         self.device = device
         self.evaluation = Evaluation(device, self._pool, self._scratch)
-        self._positions, self._placement = told_placement(header, 0.0)
+        self._positions, self._placement = given_placement(header, 0.0)
         self._waiting: list[FrameBatch] = []
         self._fit_times = FitTimes() if background is not None else FitTimes(clock=None)
         self._refitting: tuple[ScanHeader, Future[Calibration]] | None = None
-        self._concluded = self._told_of_descan = False
+        self._concluded = self._descan_reported = False
         self._with_other_settings: frozenset[str] = frozenset()
         self.bad_pixels = BadPixels()
 
@@ -103,19 +103,19 @@ class LiveEngine:
 
     def _begin(self) -> None:
         """Locate the disc on the frames held back so far, then reduce them."""
-        held, self._waiting = self._waiting, []
-        if not held:
+        batches, self._waiting = self._waiting, []
+        if not batches:
             return
-        frames = self.header.readout.counts(np.concatenate([b.frames for b in held]))[0]
+        frames = self.header.readout.counts(np.concatenate([waiting.frames for waiting in batches]))[0]
         mean = np.mean(frames, axis=0, dtype=float)
         self.header = self.bad_pixels.look(self.header, mean, len(frames), dead=False)
         descan = given_descan(self.header)
         if descan is not None:
-            index = np.concatenate([b.index for b in held])
+            index = np.concatenate([waiting.index for waiting in batches])
             mean = np.mean(moved_back(self.header, descan, index, frames), axis=0, dtype=float)
         plan = Plan.of(lying_still(self.header, descan), mean)
         self.store = Store(self.header, plan.reduction, self._pool, self._scratch, self.device, descan)
-        for batch in held:
+        for batch in batches:
             self.store.add(batch)
         self.calibration = self.bad_pixels.noted(plan.calibration)
 
@@ -148,12 +148,12 @@ class LiveEngine:
 
     def tell(self, header: ScanHeader) -> None:
         """Adopt values set by a user for all maps made from now on, including values that place the scan points."""
-        before, self.header = self.header.scan, self.bad_pixels.told(header)
+        previous, self.header = self.header.scan, self.bad_pixels.masked(header)
         if self.store is not None:
             self.store.header = self.header
-        if told_by(before) != told_by(header.scan):
+        if determining_values(previous) != determining_values(header.scan):
             rotation = 0.0 if self.calibration is None else self.calibration.rotation_deg
-            self._positions, self._placement = told_placement(self.header, rotation)
+            self._positions, self._placement = given_placement(self.header, rotation)
 
     def configure(self, header: ScanHeader) -> None:
         """Adopt values set by a user: the scan stays, calibration and filters are made again.
@@ -169,8 +169,8 @@ class LiveEngine:
             self.filters.need(self._wanted)
         self._refit()
 
-    def _with_given_values(self, before: Calibration, store: Store) -> Calibration:
-        return with_given_values(lying_still(self.header, store.descan), store.mean_pattern, before)
+    def _with_given_values(self, previous: Calibration, store: Store) -> Calibration:
+        return with_given_values(lying_still(self.header, store.descan), store.mean_pattern, previous)
 
     def use_settings(self, settings: Mapping[str, float]) -> None:
         """Use other map settings from now on, validated by :func:`ptylive.engine.imaging.registry.read_settings`."""
@@ -238,8 +238,8 @@ class LiveEngine:
         self._with_other_settings -= set(wanted)
         self.filters.need(wanted)
         self.filters.collect()
-        made = (self.store, self.calibration, self.filters.ready, wanted)
-        rendering = self.evaluation.render(*made, MapChoices(self._placement, self.settings, deviations))
+        inputs = (self.store, self.calibration, self.filters.ready, wanted)
+        rendering = self.evaluation.render(*inputs, MapChoices(self._placement, self.settings, deviations))
         rendering.missing.update({**self.missing, **self.impossible, **self.filters.refused, **self.filters.crowded})
         return rendering
 
@@ -256,23 +256,23 @@ class LiveEngine:
         it is made, those being viewed (``shown``) first. If a scan is finished again because values were changed, maps
         with the given values and the earlier estimates come first.
         """
-        where = Where(self._scratch, self.device)
+        workspace = Workspace(self._scratch, self.device)
         if self.store is None:
             self._begin()
         if self.store is None and frames is not None:  # the values given earlier did not allow a start
-            self.store = reading.first_read(self.header, frames, self.bad_pixels, where)
+            self.store = reading.first_read(self.header, frames, self.bad_pixels, workspace)
         if self.store is None:
             return Rendering()
         self.header = self.store.header = reading.looked_over(self.header, self.store, frames, self.bad_pixels)
         if self._concluded and self.calibration is not None:
             self._adopt(self._with_given_values(self.calibration, self.store))
-            self._render_in_turn(self._in_turn(shown)[:-1], show)
-        self.store = reading.brought_to_rest(self.store, frames, where)
+            self._render_groups(self._method_groups(shown)[:-1], show)
+        self.store = reading.brought_to_rest(self.store, frames, workspace)
         header = lying_still(self.header, self.store.descan)
         plan = Plan.of_pattern(header, self.store.mean_pattern)
         if not plan.reduction.same_as(self.store.reduction):
             if frames is not None:
-                self.store = reading.reduced_again(self.store, plan.reduction, frames, where)
+                self.store = reading.reduced_again(self.store, plan.reduction, frames, workspace)
             else:
                 log.warning("no recording to read again: the maps keep the disc found on the first frames")
         return self.conclude(plan.calibration, show, shown)
@@ -288,34 +288,34 @@ class LiveEngine:
         self.filters = filter_stock(self.header, self.methods)
         self.evaluation.start_afresh()
         self._adopt(calibrate_scan(calibration, self.store))
-        whole = self._render_in_turn(self._in_turn(shown), show, deviations=True)
+        rendering = self._render_groups(self._method_groups(shown), show, deviations=True)
         self.evaluation.leave(self.store)
         self.live_methods, self._wanted = self.methods, frozenset(self.methods)
         self._concluded = True
-        return whole
+        return rendering
 
-    def _in_turn(self, shown: Iterable[str] | None) -> list[list[str]]:
+    def _method_groups(self, shown: Iterable[str] | None) -> list[list[str]]:
         """Return methods in the order of the final rendering, grouped by those made together; the slow ones last."""
-        looked_at = frozenset(self.methods if shown is None else methods_for(shown))
+        visible = frozenset(self.methods if shown is None else methods_for(shown))
         filtered = [[name] for name in BUILDERS if name in self.methods]
-        filtered.sort(key=looked_at.isdisjoint)
+        filtered.sort(key=visible.isdisjoint)
         quick = [name for name in self.methods if name not in (*BUILDERS, *AFTERWARDS)]
         last = [name for name in self.methods if name in AFTERWARDS and name not in BUILDERS]
         return [quick, *filtered, last]
 
-    def _render_in_turn(self, parts: list[list[str]], show: Show, *, deviations: bool = False) -> Rendering:
+    def _render_groups(self, parts: list[list[str]], show: Show, *, deviations: bool = False) -> Rendering:
         """Render part after part; while one is rendered, a second thread makes the filters of the next."""
-        whole = Rendering(missing=dict(self.impossible))
+        combined = Rendering(missing=dict(self.impossible))
         with ThreadPoolExecutor(1, "filters ahead") as helper:
-            for part, following in zip(parts, [*parts[1:], []], strict=True):
+            for part, next_part in zip(parts, [*parts[1:], []], strict=True):
                 if self.coverage.size <= AHEAD_POINTS:
-                    self.filters.make_ahead(following, helper)
-                made = self.refresh(part, deviations=deviations) if part else Rendering()
-                whole.maps.extend(made.maps)
-                whole.missing.update(made.missing)
-                show(made)
+                    self.filters.make_ahead(next_part, helper)
+                rendering = self.refresh(part, deviations=deviations) if part else Rendering()
+                combined.maps.extend(rendering.maps)
+                combined.missing.update(rendering.missing)
+                show(rendering)
                 self.filters.ready.clear()  # the next method needs the memory more than anything needs these filters
-        return whole
+        return combined
 
     def _refit_when_due(self) -> None:
         """Adopt a calibration that is ready; start another one when enough rows have arrived."""
@@ -344,8 +344,8 @@ class LiveEngine:
         While the scan runs, coefficients refer to the disc found at its start, so the filters must describe that disc.
         """
         self.calibration = calibration = self.bad_pixels.noted(calibration)
-        if self.store is not None and not (self._told_of_descan or self._concluded):
-            self._told_of_descan = reading.told_of_descan(self.store, descan_of(calibration))
+        if self.store is not None and not (self._descan_reported or self._concluded):
+            self._descan_reported = reading.report_descan(self.store, descan_of(calibration))
         if self._placement is not None and self._positions is not None:
             self._placement = self._placement.turned(self._positions, calibration.rotation_deg)
         self.missing = {}
@@ -387,12 +387,14 @@ def reconstruct(
     Reads the frames twice, three times with a given descan, and several times more if one is found. Unlike the live
     engine, raises MetadataError if this scan does not allow a setting of one of the ``needed`` methods (None: all).
     """
-    engine, where = LiveEngine(header, methods=methods, device=device, settings=settings), Where(device=device)
-    store = reading.first_read(header, frames, engine.bad_pixels, where)
+    engine, workspace = LiveEngine(header, methods=methods, device=device, settings=settings), Workspace(device=device)
+    store = reading.first_read(header, frames, engine.bad_pixels, workspace)
     if store is None:
         return engine, Rendering()
-    engine.store = store = reading.brought_to_rest(store, frames, where)
+    engine.store = store = reading.brought_to_rest(store, frames, workspace)
     engine.header = store.header
-    made = engine.conclude(Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration)
+    rendering = engine.conclude(
+        Plan.of_pattern(lying_still(store.header, store.descan), store.mean_pattern).calibration
+    )
     engine.filters.check(needed)
-    return engine, made
+    return engine, rendering

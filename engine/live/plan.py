@@ -37,8 +37,8 @@ def filter_bytes(header: ScanHeader) -> float:
 
     Filters of other packages do not count: the data kept of a scan must not depend on what else is installed.
     """
-    own = (name for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
-    return sum(_bytes_of(header, name) for name in own)
+    own_methods = (name for name in BUILDERS if registry.methods()[name].source == PTYLIVE)
+    return sum(_bytes_of(header, name) for name in own_methods)
 
 
 def _bytes_of(header: ScanHeader, name: str) -> float:
@@ -69,11 +69,11 @@ def left_out(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:
     masks = header.basis.n_bright + header.basis.n_dark
     if masks > MOST_MASKS:
         raise MetadataError(f"no live maps from {masks} masks", f"at most {MOST_MASKS} masks make maps")
-    out = _not_from_roots(header, methods) if header.basis.of == "sqrt_intensity" else {}
+    excluded = _not_from_roots(header, methods) if header.basis.of == "sqrt_intensity" else {}
     for name, size in filter_sizes(header).items():
         if name in methods and size > MOST_FILTER_BYTES:
-            out[name] = f"needs {size / 1e9:.0f} GB for filters: send fewer masks"
-    return out
+            excluded[name] = f"needs {size / 1e9:.0f} GB for filters: send fewer masks"
+    return excluded
 
 
 def _not_from_roots(header: ScanHeader, methods: Iterable[str]) -> dict[str, str]:

@@ -49,39 +49,43 @@ LARGE_PX = 0.05
 FrameSource = Callable[[], Iterable[FrameBatch]]
 
 
-class Where(NamedTuple):
+class Workspace(NamedTuple):
     """Device that reduces frames, and storage for arrays that do not fit in memory."""
 
     scratch: Scratch | None = None
     device: MapDevice = PROCESSOR
 
 
-HERE = Where()
+DEFAULT_WORKSPACE = Workspace()
 
 
-def first_read(header: ScanHeader, frames: FrameSource, bad: BadPixels, where: Where = HERE) -> Store | None:
+def first_read(
+    header: ScanHeader, frames: FrameSource, bad: BadPixels, workspace: Workspace = DEFAULT_WORKSPACE
+) -> Store | None:
     """Read all frames into a store, moved back by a given descan, looking for bad pixels on the way."""
     mean, descan = mean_frame(header, frames), given_descan(header)
     if mean is None:
         return None
     header = bad.look(header, mean.frame, mean.frames)
     if descan is not None:
-        return read(header, frames, descan, where)
-    return reduced(header, Plan.of(header, mean.frame).reduction, frames, where=where)
+        return read(header, frames, descan, workspace)
+    return reduced(header, Plan.of(header, mean.frame).reduction, frames, workspace=workspace)
 
 
-def read(header: ScanHeader, frames: FrameSource, descan: Descan | None = None, where: Where = HERE) -> Store | None:
+def read(
+    header: ScanHeader, frames: FrameSource, descan: Descan | None = None, workspace: Workspace = DEFAULT_WORKSPACE
+) -> Store | None:
     """Read all frames, twice, into a store, moved back by a descan; return None if there are none."""
     mean = mean_frame(header, frames, descan)
     if mean is None:
         return None
     plan = Plan.of(lying_still(header, descan), mean.frame)
-    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), where)
+    store = reduced(header, plan.reduction, frames, Rest(descan, mean.wandering), workspace)
     store.compared = True
     return store
 
 
-def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HERE) -> Store:
+def brought_to_rest(store: Store, frames: FrameSource | None, workspace: Workspace = DEFAULT_WORKSPACE) -> Store:
     """Return a store of patterns at rest: the same one, or one read again with the descan given or found.
 
     A found descan is measured once more on the edge of the disc. For coefficients only the centre of mass is available,
@@ -89,41 +93,41 @@ def brought_to_rest(store: Store, frames: FrameSource | None, where: Where = HER
     """
     header = store.header
     if not header.basis.is_raw:
-        return _vectors_brought_to_rest(store, frames, where)
+        return _vectors_brought_to_rest(store, frames, workspace)
     if frames is None:
         return store
     if header.detector.descan_px is not None:
         wanted = Descan.of(header.detector.descan_px)
-        same = wanted == store.descan or not (wanted.moves or store.descan is not None)
-        if same and (store.compared or not wanted.moves):
+        unchanged = wanted == store.descan or not (wanted.moves or store.descan is not None)
+        if unchanged and (store.compared or not wanted.moves):
             return store
-        return read(header, frames, given_descan(header), where) or store
+        return read(header, frames, given_descan(header), workspace) or store
     if store.descan_given:  # and withdrawn since: measure it on patterns as they were recorded
-        store = read(header, frames, None, where) or store
-    descan = None if store.descan is not None else _found(store, frames)
+        store = read(header, frames, None, workspace) or store
+    descan = None if store.descan is not None else _measured_descan(store, frames)
     if descan is None:
         return store
     if descan.moves:
-        return read(header, frames, descan, where) or store
+        return read(header, frames, descan, workspace) or store
     store.descan = descan  # the specimen moved the centre of mass
     return store
 
 
-def _found(store: Store, frames: FrameSource) -> Descan | None:
+def _measured_descan(store: Store, frames: FrameSource) -> Descan | None:
     """Find the descan of unmoved patterns; zero descan if the specimen moved the centre of mass, None if unknown."""
     disc = find_disc(store.mean_pattern, bad_pixels(store.header))
     if disc is None:
         return None
     first = first_look(store, disc.radius_px, lines=True)
     if first is None:
-        return _smooth(store, frames, disc)
+        return _smooth_descan(store, frames, disc)
     descan = _sharpened(first, store, frames, disc)
     if first.lines and not descan.lines:  # specimen features lie along the lines: use the smooth part alone
-        descan = _smooth(store, frames, disc) or Descan.of([0])
+        descan = _smooth_descan(store, frames, disc) or Descan.of([0])
     return descan
 
 
-def _smooth(store: Store, frames: FrameSource, disc: Disc) -> Descan | None:
+def _smooth_descan(store: Store, frames: FrameSource, disc: Disc) -> Descan | None:
     """Find the descan without jumps between lines; None if the centre of mass shows none and none may be hidden."""
     first = first_look(store, disc.radius_px, lines=False)
     if first is None and not may_be_hidden(store, disc.radius_px):
@@ -144,25 +148,27 @@ def found_descan(source: PatternSource) -> Descan | None:
             yield FrameBatch(header.uid, index, source.frames(index))
 
     store = first_read(header, frames, BadPixels())
-    return None if store is None else _found(store, frames)
+    return None if store is None else _measured_descan(store, frames)
 
 
-def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, where: Where) -> Store:
+def _vectors_brought_to_rest(store: Store, frames: FrameSource | None, workspace: Workspace) -> Store:
     """Bring coefficients to rest: correct them once, and again from the recording if the given descan has changed."""
     if store.descan is None:
         return vectors_at_rest(store)
     given = store.header.detector.descan_px
-    same = not store.descan_given if given is None else Descan.of(given) == store.descan
-    return store if same or frames is None else reduced_again(store, store.reduction, frames, where)
+    unchanged = not store.descan_given if given is None else Descan.of(given) == store.descan
+    return store if unchanged or frames is None else reduced_again(store, store.reduction, frames, workspace)
 
 
-def reduced_again(store: Store, reduction: Reduction, frames: FrameSource, where: Where = HERE) -> Store:
+def reduced_again(
+    store: Store, reduction: Reduction, frames: FrameSource, workspace: Workspace = DEFAULT_WORKSPACE
+) -> Store:
     """Return the frames of a store reduced in another way, with patterns at rest."""
     if store.header.basis.is_raw:
-        again = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), where)
-        again.compared = store.compared
-        return again
-    return vectors_at_rest(reduced(store.header, reduction, frames, where=where))
+        reduced_store = reduced(store.header, reduction, frames, Rest(store.descan, store.wandering), workspace)
+        reduced_store.compared = store.compared
+        return reduced_store
+    return vectors_at_rest(reduced(store.header, reduction, frames, workspace=workspace))
 
 
 def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) -> Descan:
@@ -172,9 +178,9 @@ def _sharpened(descan: Descan, store: Store, frames: FrameSource, disc: Disc) ->
         found = find_disc(means.mean, np.zeros(means.mean.shape, dtype=bool))
         if found is None:
             break
-        before, disc = descan, found
+        previous, disc = descan, found
         descan = sharpened(descan, means, store.shape, disc)
-        if descan.minus(before).extent_px < LARGE_PX or bool(descan.lines) != bool(before.lines):
+        if descan.minus(previous).extent_px < LARGE_PX or bool(descan.lines) != bool(previous.lines):
             break
     return descan
 
@@ -190,35 +196,35 @@ def means_at_rest(header: ScanHeader, frames: FrameSource, descan: Descan, disc:
         "crop or bin the patterns",
     )
     sums, edges, number = np.zeros((blocks, *size)), np.zeros((halves, np.count_nonzero(ring))), np.zeros(blocks)
-    seen = np.zeros(shape[0] * shape[1], dtype=bool)
+    visited = np.zeros(shape[0] * shape[1], dtype=bool)
     points, wandering = np.zeros(halves, dtype=np.int64), WanderingSums(header.detector.counts_per_electron or 1.0)
-    moments, dark = np.zeros((len(seen), 3)), np.zeros(len(seen))
+    moments, dark = np.zeros((len(visited), 3)), np.zeros(len(visited))
     scattered = beyond(disc, size, max(DARK_FROM * disc.radius_px, disc.radius_px + CLEAR_PX))
-    scattered &= seen_everywhere(size, descan.at_points(np.arange(len(seen)), shape))
+    scattered &= seen_everywhere(size, descan.at_points(np.arange(len(visited)), shape))
     for batch in frames():
         point = header.scan.point_of(batch.index)
         keep = point >= 0
         counts = header.readout.counts(batch.frames[keep])[0]
-        near, rest = nearly_moved_back(header, descan, batch.index[keep], counts)
+        near, remainder = nearly_moved_back(header, descan, batch.index[keep], counts)
         if descan.moves:  # otherwise nothing moves by a fraction of a pixel, and there is nothing to learn
-            wandering.add(near, rest, places_in_scan(header.scan, batch.index[keep]))
-        still = moved_back(header, descan, batch.index[keep], counts)
+            wandering.add(near, remainder, places_in_scan(header.scan, batch.index[keep]))
+        at_rest = moved_back(header, descan, batch.index[keep], counts)
         block = blocks_of(point[keep], shape)[0]
-        np.add.at(sums, block, still)
+        np.add.at(sums, block, at_rest)
         number += np.bincount(block, minlength=blocks)
-        seen[point[keep]] = True
-        np.add.at(moments, point[keep], moments_of(still))
+        visited[point[keep]] = True
+        np.add.at(moments, point[keep], moments_of(at_rest))
         np.add.at(dark, point[keep], near[:, scattered].sum(axis=1, dtype=float))
         if halves:
             half = halves_of(point[keep], shape)
-            np.add.at(edges, half, still[:, ring])
+            np.add.at(edges, half, at_rest[:, ring])
             points += np.bincount(half, minlength=halves)
     mean = sums.sum(axis=0) / max(number.sum(), 1)
     per_point = edges / np.maximum(points, 1)[:, None]
     lines = LineEdges(per_point, points, disc, StepLimits.of(header, disc.radius_px)) if halves else None
     per_block, common = sums / np.maximum(number, 1)[:, None, None], wandering.mean(slowly=False)
     spread_px2 = counting_noise_px2(mean, header.detector.counts_per_electron or 1.0)
-    return MeansAtRest(per_block, np.flatnonzero(seen), lines, common, PointSums(moments, dark, spread_px2))
+    return MeansAtRest(per_block, np.flatnonzero(visited), lines, common, PointSums(moments, dark, spread_px2))
 
 
 class Rest(NamedTuple):
@@ -228,14 +234,18 @@ class Rest(NamedTuple):
     wandering: WanderingMean | None = None
 
 
-LYING = Rest()
+AT_REST = Rest()
 
 
 def reduced(
-    header: ScanHeader, reduction: Reduction, frames: FrameSource, rest: Rest = LYING, where: Where = HERE
+    header: ScanHeader,
+    reduction: Reduction,
+    frames: FrameSource,
+    rest: Rest = AT_REST,
+    workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> Store:
     """Return a store filled from a source of frames."""
-    store = Store(header, reduction, None, where.scratch, where.device, *rest)
+    store = Store(header, reduction, None, workspace.scratch, workspace.device, *rest)
     for batch in frames():
         store.add(batch)
     return store
@@ -261,20 +271,20 @@ def mean_frame(header: ScanHeader, frames: FrameSource, descan: Descan | None = 
             frame_sum = frame_sum + batch.events.kept(keep).at_most(header.readout.saturation_value).total()
             count += int(keep.sum())
             continue
-        chosen = header.readout.counts(batch.frames[keep])[0]
+        counts = header.readout.counts(batch.frames[keep])[0]
         if descan is not None:
-            near = nearly_moved_back(header, descan, batch.index[keep], chosen)
+            near = nearly_moved_back(header, descan, batch.index[keep], counts)
             wandering.add(*near, places_in_scan(header.scan, batch.index[keep]))
-            chosen = moved_back(header, descan, batch.index[keep], chosen)
-        frame_sum = frame_sum + chosen.sum(axis=0, dtype=float)
+            counts = moved_back(header, descan, batch.index[keep], counts)
+        frame_sum = frame_sum + counts.sum(axis=0, dtype=float)
         count += int(keep.sum())
     if not count:
         return None
-    found = wandering.mean()
-    return MeanFrame(np.asarray(frame_sum / count) if found is None else found.still.astype(float), count, found)
+    common = wandering.mean()
+    return MeanFrame(np.asarray(frame_sum / count) if common is None else common.still.astype(float), count, common)
 
 
-def told_of_descan(store: Store, descan: Descan | None) -> bool:
+def report_descan(store: Store, descan: Descan | None) -> bool:
     """Warn that some maps are corrected only at the end of the scan, if that applies; return whether it did."""
     header = store.header
     if descan is None or not header.basis.is_raw or descan.minus(store.descan).extent_px <= LEAST_EXTENT_PX:
@@ -297,7 +307,7 @@ def looked_over(header: ScanHeader, store: Store, frames: FrameSource | None, ba
     if store.descan is None or not store.descan.moves:
         return bad.look(header, store.mean_pattern, store.total_frames)
     mean = mean_frame(header, frames) if frames is not None and store.descan_given else None
-    return bad.told(header) if mean is None else bad.look(bad.told(header), mean.frame, mean.frames)
+    return bad.masked(header) if mean is None else bad.look(bad.masked(header), mean.frame, mean.frames)
 
 
 def recalibrated(header: ScanHeader, store: Store) -> Calibration:

@@ -99,15 +99,15 @@ def overlap_areas(probe: Probe, grid: DetectorGrid, q: DoubleArray) -> LabelArra
         radius = np.hypot(grid.k_row + sign * q[0], grid.k_col + sign * q[1])
         return np.asarray(radius < probe.semiangle_invA - 0.5 * probe.edge_invA)
 
-    here = inside(0.0)
-    return (MINUS * (here & inside(-1.0)) + PLUS * (here & inside(1.0))).astype(np.int32)
+    direct = inside(0.0)
+    return (MINUS * (direct & inside(-1.0)) + PLUS * (direct & inside(1.0))).astype(np.int32)
 
 
 def aberration_phase(probe: Probe, grid: DetectorGrid, q: DoubleArray, area: LabelArray) -> DoubleArray:
     """Return the phase of the product of probe waves, rad: chi(k) - chi(k - Q), chi(k + Q) - chi(k); NaN elsewhere."""
-    here = probe.chi(grid.k_row, grid.k_col)
-    minus = here - probe.chi(grid.k_row - q[0], grid.k_col - q[1])
-    plus = probe.chi(grid.k_row + q[0], grid.k_col + q[1]) - here
+    direct = probe.chi(grid.k_row, grid.k_col)
+    minus = direct - probe.chi(grid.k_row - q[0], grid.k_col - q[1])
+    plus = probe.chi(grid.k_row + q[0], grid.k_col + q[1]) - direct
     return np.where(area == MINUS, minus, np.where(area == PLUS, plus, np.nan))
 
 
@@ -142,12 +142,12 @@ def _at_frequency(store: Store, q: Frequency, step_A: Frequency) -> ComplexArray
     rows, cols = store.shape
     ramp = q[0] * step_A[0] * np.arange(rows)[:, None] + q[1] * step_A[1] * np.arange(cols)[None, :]
     wave = np.exp(-2j * np.pi * ramp).ravel()
-    seen = store.frames > 0
-    share = np.where(seen, 1.0 / np.maximum(store.frames, 1), 0.0)  # bins hold sums over repeated frames
+    visited = store.frames > 0
+    share = np.where(visited, 1.0 / np.maximum(store.frames, 1), 0.0)  # bins hold sums over repeated frames
     weights = np.stack([share, share * wave.real, share * wave.imag]).astype(np.float32)
     total, real, imaginary = (weights @ store.bins).astype(float)
-    mean = total / max(int(seen.sum()), 1)
-    return np.asarray(real + 1j * imaginary - mean * wave[seen].sum())
+    mean = total / max(int(visited.sum()), 1)
+    return np.asarray(real + 1j * imaginary - mean * wave[visited].sum())
 
 
 def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
@@ -162,17 +162,17 @@ def _over_detector(store: Store, coefficients: ComplexArray) -> ComplexArray:
 
 def _window(conditions: ImagingConditions) -> tuple[slice, slice]:
     """Return rows and columns of the detector around the bright field."""
-    near = conditions.grid.radius < _MARGIN * conditions.probe.semiangle_invA
-    rows, cols = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+    inside = conditions.grid.radius < _MARGIN * conditions.probe.semiangle_invA
+    rows, cols = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     if not len(rows) or not len(cols):
-        return slice(0, near.shape[0]), slice(0, near.shape[1])
+        return slice(0, inside.shape[0]), slice(0, inside.shape[1])
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
 
 
 def _flatness(values: ComplexArray, area: LabelArray) -> float:
     """Return |sum G| / sum |G|, numerator and denominator summed over both areas; 0 if there is no area."""
-    flat = whole = 0.0
-    for kind in (MINUS, PLUS):
-        inside = values[area == kind]
-        flat, whole = flat + float(abs(inside.sum())), whole + float(np.abs(inside).sum())
-    return flat / whole if whole else 0.0
+    coherent = total = 0.0
+    for side in (MINUS, PLUS):
+        inside = values[area == side]
+        coherent, total = coherent + float(abs(inside.sum())), total + float(np.abs(inside).sum())
+    return coherent / total if total else 0.0

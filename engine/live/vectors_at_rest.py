@@ -33,21 +33,21 @@ def wander_of(store: Store) -> Descan | None:
 
 def vectors_at_rest(store: Store) -> Store:
     """Return the store itself if the patterns lie still or masks followed them closely, otherwise a corrected one."""
-    found, reduction = wander_of(store), store.reduction
-    if not isinstance(reduction, VectorReduction) or (found is None and store.moved is None):
+    wander, reduction = wander_of(store), store.reduction
+    if not isinstance(reduction, VectorReduction) or (wander is None and store.moved is None):
         return store
-    descan = Descan.of([0]) if found is None else found
-    left, seen = left_px(store, descan), store.frames > 0
-    reach = float(np.abs(left[seen]).max(initial=0.0))
+    descan = Descan.of([0]) if wander is None else wander
+    offset, visited = left_px(store, descan), store.frames > 0
+    reach = float(np.abs(offset[visited]).max(initial=0.0))
     if reach < LEAST_PX and not descan.moves:
         return store
     bins = store.bins.copy()
     disc = stream_disc(store.header)
     if reach >= LEAST_PX and disc is not None:
-        _tell(store, reach, disc[1])
-        frames = store.frames[seen, None]
-        still = AtRest.of(reduction.basis, disc[1], reach).coefficients(store.bins[seen] / frames, left[seen])
-        bins[seen] = still * frames
+        _warn_of_reach(store, reach, disc[1])
+        frames = store.frames[visited, None]
+        at_rest = AtRest.of(reduction.basis, disc[1], reach).coefficients(store.bins[visited] / frames, offset[visited])
+        bins[visited] = at_rest * frames
     return store.at_rest(descan, bins, store.regions + reduction.change_of_regions(store.bins, bins))
 
 
@@ -60,7 +60,7 @@ def left_px(store: Store, descan: Descan) -> DoubleArray:
     return beside_masks(store.header.basis, wander, moved, store.moments)
 
 
-def _tell(store: Store, reach_px: float, radius_px: float) -> None:
+def _warn_of_reach(store: Store, reach_px: float, radius_px: float) -> None:
     if reach_px > MOST_SHARE * radius_px:
         log.warning(
             "scan %s: the pattern lay up to %.1f detector pixels beside the masks of its coefficients (descan): maps of"

@@ -31,8 +31,8 @@ def warm_up_reduction(dtype: str) -> None:
     store = Store(header, Plan.of(header, _pattern()).reduction)
     frames = np.broadcast_to(_pattern(), (header.frames, *header.detector_shape)).astype(dtype)
     store.add(FrameBatch(header.uid, np.arange(header.frames), frames))
-    one = EventFrames(np.ones(1, dtype=np.int64), np.zeros(1, np.uint32), np.ones(1, dtype), header.detector_shape)
-    store.add(EventBatch(header.uid, np.zeros(1, dtype=np.int64), one))
+    events = EventFrames(np.ones(1, dtype=np.int64), np.zeros(1, np.uint32), np.ones(1, dtype), header.detector_shape)
+    store.add(EventBatch(header.uid, np.zeros(1, dtype=np.int64), events))
 
 
 def warm_up_vectors() -> None:

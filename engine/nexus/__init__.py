@@ -1,1 +1,1 @@
-"""Results files as programs of the NeXus convention read them."""
+"""Results files in the form that NeXus programs read."""

@@ -1,9 +1,9 @@
-"""The NeXus entry of a results file: every map, object, probe and loss as something that can be plotted.
+"""The NeXus entry of a results file, which makes every map, object, probe and loss plottable.
 
-Programs that know NeXus (h5web, silx, NeXpy) follow ``@default`` from the root to ``/entry`` (NXentry) and from there
-to an NXdata group: ``@signal`` names what is shown, ``@axes`` the vectors beside it, with their units. The signals are
-soft links to the data sets, which stay where they are; the entry is written anew with every change of the file.
-Rules: manual of NeXus, "NXdata" and "Rules for storing data items".
+Programs that support NeXus (h5web, silx, NeXpy) follow ``@default`` from the root to ``/entry`` (NXentry) and from
+there to an NXdata group: ``@signal`` names what is shown, ``@axes`` the vectors along it, with their units. The signals
+are soft links to the data sets, which stay where they are; the entry is rewritten with every change of the file. Rules:
+manual of NeXus, "NXdata" and "Rules for storing data items".
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ ENTRY, MAPS, RUNS = "entry", "maps", "refinements"
 PROGRAM = "ptylive"
 SHOWN_FIRST = ("obf", "idpc", "bf")
 MOST_POINTS, MOST_PLOTS, LONGEST_NAME = 2**20, 2000, 200
-"""Of an axis, and in an entry: what is beyond belongs to a file that is no results file of ours."""
+"""Limits of an axis, an entry and a text; a file that exceeds them is not a results file of ours."""
 POSITION = "position_"
-"""Of a run: ``position_y``, ``position_x`` (N,), what ``positions_A`` holds, as vectors that can be axes."""
+"""Prefix of ``position_y``, ``position_x`` (N,) of a run: the values of ``positions_A`` as vectors usable as axes."""
 _SIGNAL = "data"
 _OWN_FIELDS = ("program_name", "title", "entry_identifier")
 _OWN_DEFAULTS = (MAPS, ENTRY)
-"""What earlier versions and this one let the root's ``@default`` say; anything else is somebody's choice."""
+"""Values of the root's ``@default`` written by earlier versions and this one; any other is a user's choice."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A vector of ``count`` numbers from ``start`` by ``step``, or of ``values`` where there are any."""
+    """A vector of ``count`` numbers from ``start`` by ``step``, or of ``values`` if there are any."""
 
     name: str
     units: str
@@ -44,7 +44,7 @@ class Axis:
     values: tuple[float, ...] = ()
 
     def points(self) -> Any:
-        """(count,) float64."""
+        """Coordinates (count,) float64."""
         if self.values:
             return np.asarray(self.values, dtype=np.float64)
         return self.start + self.step * np.arange(self.count, dtype=np.float64)
@@ -52,7 +52,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ScanPath:
-    """Where the beam went: a curve y(x) of the group's ``position_y``, ``position_x``, in the order of the points."""
+    """The path of the beam: a curve y(x) of the group's ``position_y``, ``position_x``, in the order of the points."""
 
     name: str
     target: str
@@ -61,7 +61,7 @@ class ScanPath:
 
     @property
     def caption(self) -> str:
-        """The words above the curve."""
+        """Caption above the curve."""
         return self.name
 
 
@@ -74,22 +74,22 @@ class Plot:
     """Path of the data set."""
     axes: tuple[Axis, ...]
     long_name: str = ""
-    """Of the data: what it is, and in which unit."""
+    """What the data are, and their unit."""
 
     @property
     def caption(self) -> str:
-        """The words above a picture, such as "obf, rad": viewers write no unit at their scale of colours."""
+        """Caption above a picture, such as "obf, rad": viewers show no unit at their colour scale."""
         if self.long_name.startswith(self.name):
             return self.long_name
         return ": ".join(filter(None, (self.name, self.long_name)))
 
 
 Plots = Mapping[str, tuple[Plot | ScanPath, ...]]
-"""By the group whose data they show: ``maps``, ``refinements/<run>``."""
+"""Plots by the group whose data they show: ``maps``, ``refinements/<run>``."""
 
 
 def described(root: h5py.Group, groups: Iterable[str] | None = None) -> dict[str, tuple[Plot | ScanPath, ...]]:
-    """What can be plotted of the maps and runs in a file, or of ``groups`` alone; what has another form is left out."""
+    """What can be plotted of the maps and runs in a file, or of ``groups`` alone; data of another form are left out."""
     if groups is None:
         groups = [MAPS, *(f"{RUNS}/{name}" for name in root.get(RUNS, {}))]
     found = {}
@@ -106,13 +106,13 @@ def _longest(plot: Plot | ScanPath) -> int:
 
 
 def is_entry(group: Any) -> bool:
-    """Whether an object of a file is an entry that was written here."""
+    """Whether an object of a file is an entry that ptylive wrote."""
     name: Any = group.get("program_name") if hasattr(group, "keys") else None
     return getattr(name, "shape", None) == () and bool(name[()] == PROGRAM.encode())
 
 
 def write_entry(root: h5py.Group, plots: Plots) -> None:
-    """Make ``/entry``, and let ``@default`` lead to it. Where somebody else's object has that name nothing is done."""
+    """Make ``/entry``, and point ``@default`` to it. Do nothing if another object has that name."""
     if ENTRY in root or not any(plots.values()):
         return
 
@@ -138,17 +138,17 @@ def write_entry(root: h5py.Group, plots: Plots) -> None:
 
 
 def _write_identity(entry: h5py.Group, root: h5py.Group) -> None:
-    """Which scan all this is of, and what wrote it last: from ``/settings``."""
-    said = {key: str(value) for key, value in root["settings"].attrs.items()} if "settings" in root else {}
-    entry["title"] = said.get("scan_file", "") or "results"
-    if said.get("scan_uid"):
-        entry["entry_identifier"] = said["scan_uid"]
-    if said.get("version"):
-        entry["program_name"].attrs["version"] = said["version"]
+    """Record which scan the entry is of and what wrote it last, from ``/settings``."""
+    attributes = {key: str(value) for key, value in root["settings"].attrs.items()} if "settings" in root else {}
+    entry["title"] = attributes.get("scan_file", "") or "results"
+    if attributes.get("scan_uid"):
+        entry["entry_identifier"] = attributes["scan_uid"]
+    if attributes.get("version"):
+        entry["program_name"].attrs["version"] = attributes["version"]
 
 
 def _write_plot(group: h5py.Group, plot: Plot, axes: dict[Axis, h5py.Dataset]) -> None:
-    """``axes``: those that are in the entry already; maps of one scan have theirs in common."""
+    """``axes``: those already in the entry; maps of one scan share theirs."""
     import h5py
 
     group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=[axis.name for axis in plot.axes])
@@ -162,7 +162,7 @@ def _write_plot(group: h5py.Group, plot: Plot, axes: dict[Axis, h5py.Dataset]) -
 
 
 def _write_path(group: h5py.Group, plot: ScanPath) -> None:
-    """One dimension with one axis, as all readers show it; the axis does not rise."""
+    """One dimension with one axis, as all readers show it; the axis is not monotonic."""
     import h5py
 
     group.attrs.update(NX_class="NXdata", signal=_SIGNAL, axes=["x"])
@@ -179,14 +179,14 @@ def _maps(group: Any) -> Iterator[Plot]:
 
 
 def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
-    where = f"/{RUNS}/{run}"
+    group_path = f"/{RUNS}/{run}"
     transmission, probe, loss = (group.get(name) for name in ("object", "probe", "loss"))
     for name in ("phase", "phase_deviation"):
         picture = group.get(name)
         if _has_axes(picture, 2):
             origin = _numbers(picture, "origin_A", 2) or (0.0, 0.0)
             plane = _plane(picture.shape, _numbers(picture, "sampling_A", 2), origin)
-            yield Plot(f"{run}_{name}", f"{where}/{name}", plane, _text(picture, "long_name"))
+            yield Plot(f"{run}_{name}", f"{group_path}/{name}", plane, _text(picture, "long_name"))
     if _has_axes(transmission, 4):
         modes, slices, *size = transmission.shape
         origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
@@ -194,7 +194,7 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         axes = (_counted("mode", "object mode", modes), depth)
         yield Plot(
             f"{run}_object",
-            f"{where}/object",
+            f"{group_path}/object",
             (*axes, *_plane(size, _numbers(transmission, "sampling_A", 2), origin)),
             _text(transmission, "long_name"),
         )
@@ -204,17 +204,17 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (size[0] // 2), -sampling[1] * (size[1] // 2))
         axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
         plane = _plane(size, sampling, centre)
-        yield Plot(f"{run}_probe", f"{where}/probe", (*axes, *plane), _text(probe, "long_name"))
+        yield Plot(f"{run}_probe", f"{group_path}/probe", (*axes, *plane), _text(probe, "long_name"))
     columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
     if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
-        yield ScanPath(f"{run}_positions", where, int(columns[0].shape[0]))
+        yield ScanPath(f"{run}_positions", group_path, int(columns[0].shape[0]))
     if _has_axes(loss, 1):
         epochs = _counted("epoch", "epoch", loss.shape[0])
-        yield Plot(f"{run}_loss", f"{where}/loss", (epochs,), _text(loss, "long_name"))
+        yield Plot(f"{run}_loss", f"{group_path}/loss", (epochs,), _text(loss, "long_name"))
 
 
 def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tuple[float, ...]) -> tuple[Axis, Axis]:
-    """Rows and columns in Å where the sampling is known, else counted in pixels."""
+    """Rows and columns in Å if the sampling is known, otherwise counted in pixels."""
     rows, cols = (int(n) for n in shape)
     if sampling is None or min(sampling) <= 0:
         return Axis("y", "pixel", "row", rows), Axis("x", "pixel", "column", cols)
@@ -223,7 +223,7 @@ def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tupl
 
 
 def _depth(slices: int, thickness: tuple[float, ...] | None) -> Axis:
-    """Where each slice lies behind the first, Å; their numbers where that is not known."""
+    """Depth of each slice behind the first, Å; slice numbers if that is unknown."""
     if thickness is None or len(thickness) < slices - 1 or slices > MOST_POINTS:
         return _counted("z", "slice", slices)
     values = np.cumsum([0.0, *thickness[: slices - 1]])
@@ -231,18 +231,18 @@ def _depth(slices: int, thickness: tuple[float, ...] | None) -> Axis:
 
 
 def _counted(name: str, long_name: str, count: int) -> Axis:
-    """Numbers from 1; a unit of 1 is NeXus' way to say that there is none."""
+    """Numbers from 1; a unit of 1 means dimensionless in NeXus."""
     return Axis(name, "1", long_name, int(count), 1.0)
 
 
 def _has_axes(data: Any, count: int) -> bool:
-    """Whether it is a data set of numbers with that count of axes, none of them empty."""
+    """Whether it is a numeric data set with that number of axes, none of them empty."""
     shape = getattr(data, "shape", None)
     return shape is not None and len(shape) == count and 0 not in shape and data.dtype.kind in "biufc"
 
 
 def _numbers(data: Any, name: str, count: int | None = None) -> tuple[float, ...] | None:
-    """An attribute of finite numbers; None where there is none, or another count of them."""
+    """An attribute of finite numbers; None if there is none, or another number of them."""
     value = np.asarray(data.attrs.get(name, ()))
     if value.ndim != 1 or not value.size or value.dtype.kind not in "iuf" or not np.isfinite(value).all():
         return None
@@ -250,16 +250,16 @@ def _numbers(data: Any, name: str, count: int | None = None) -> tuple[float, ...
 
 
 def _text(data: Any, name: str) -> str:
-    """An attribute of one short line of text; empty where there is none."""
+    """An attribute of one short line of text; empty if there is none."""
     value = data.attrs.get(name, "")
     return value if isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_NAME else ""
 
 
-def _free_name(name: str, taken: Iterable[str]) -> str:
-    """A name that NeXus allows (letters, digits, underscores), of no other group."""
+def _free_name(name: str, used: Iterable[str]) -> str:
+    """A name that NeXus allows (letters, digits, underscores) and no other group has."""
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name) or "_"
-    found, number = plain, 1
-    while found in taken or found in _OWN_FIELDS:
+    candidate, number = plain, 1
+    while candidate in used or candidate in _OWN_FIELDS:
         number += 1
-        found = f"{plain}_{number}"
-    return found
+        candidate = f"{plain}_{number}"
+    return candidate

@@ -1,6 +1,6 @@
 """Version of the layout of results files, and its JSON schema (docs/files.md).
 
-A change that only adds members keeps the version: who reads a file passes over what it does not know. One that moves or
+A change that only adds members keeps the version: readers ignore members they do not recognise. A change that moves or
 renames something raises it.
 """
 
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
     import h5py
 
 LAYOUT, ATTRIBUTE = 1, "layout"
-"""Of what is written here, in ``/settings``; files of earlier versions have the same layout and do not say so."""
+"""Layout that is written, in ``/settings``; files of earlier versions have the same layout but do not record it."""
 _SCHEMA = "results.schema.json"
 
 
 def mark(root: h5py.Group) -> None:
-    """Say what this is: a NeXus file at the root, the version in ``/settings``, which is there."""
+    """Mark the root as a NeXus file, and record the version in the existing ``/settings``."""
     root.attrs.update(NX_class="NXroot", creator="ptylive")
     root["settings"].attrs[ATTRIBUTE] = np.int32(LAYOUT)
 
 
 def admit(settings: Mapping[str, Any], name: str) -> None:
-    """Raise InputFileError for a file whose ``/settings`` tell a layout of a later version."""
+    """Raise InputFileError for a file whose ``/settings`` have a layout of a later version."""
     found = np.asarray(settings.get(ATTRIBUTE, LAYOUT))
     if found.shape == () and found.dtype.kind in "iu" and found > LAYOUT:
         raise InputFileError(f"{name} has layout {found}, of a later version of ptylive", "update ptylive")
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema that the :func:`outline` of a results file keeps."""
+    """The JSON schema that the :func:`outline` of a results file satisfies."""
     text = resources.files(__package__).joinpath(_SCHEMA).read_text(encoding="utf-8")
     return dict(json.loads(text))
 
 
 def outline(group: h5py.Group) -> dict[str, Any]:
-    """What a file holds, as JSON has it: no data, but names, shapes, types and attributes.
+    """Contents of a file as JSON: no data, but names, shapes, types and attributes.
 
     A group is ``{"attributes": {…}, "members": {…}}``, a data set ``{"attributes", "shape", "dtype"}``, a soft link
     ``{"link": path}``.
@@ -72,10 +72,10 @@ def _attributes(item: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numbers, text and lists of them; what JSON has no word for (NaN, infinity) as text."""
+    """Numbers, text and lists of them; values that JSON cannot represent (NaN, infinity) as text."""
     value = np.asarray(value).tolist()
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     return str(value) if isinstance(value, float) and not np.isfinite(value) else value

@@ -13,7 +13,7 @@ from ptylive.engine.planning.depth import slices_for_plan
 from ptylive.engine.planning.detector_window import bright_field_pixels, window_of, window_pixels
 from ptylive.engine.planning.electrons import CLIPPING_SIGMAS, counts_per_pixel
 from ptylive.engine.planning.experiment import Experiment
-from ptylive.engine.planning.figure import Row, Told, Verdict, graded, number_text, size_text, time_text
+from ptylive.engine.planning.figure import Rating, Row, Verdict, graded, number_text, size_text, time_text
 from ptylive.engine.planning.probe_and_step import OPTICS
 from ptylive.engine.planning.run_time import refinement_seconds
 from ptylive.engine.refine.data.overlap_fit import pixels_fitted
@@ -48,17 +48,17 @@ def live_bytes(experiment: Experiment) -> float:
     padded = padded_shape(shape, experiment.probe().rim_shift_A / min(experiment.steps_A))
     masks = header.basis.n_bright + header.basis.n_dark
     bins = min(max_bins(header), bright_field_pixels(experiment)) if header.basis.is_raw else masks
-    kept = store_bytes(math.prod(shape), bins) + transform_bytes(shape, padded, bins)
-    return kept + min(filter_bytes(header) * bins, MOST_FILTER_BYTES)
+    stored_bytes = store_bytes(math.prod(shape), bins) + transform_bytes(shape, padded, bins)
+    return stored_bytes + min(filter_bytes(header) * bins, MOST_FILTER_BYTES)
 
 
 def object_shape(experiment: Experiment) -> tuple[int, int]:
     """Return the pixels (rows, cols) of the refined object. Raises RefinementError if too many for any refinement."""
     rows, cols = experiment.scan_shape
     corners = np.array([(0, 0), (rows - 1, 0), (0, cols - 1), (rows - 1, cols - 1)], dtype=float)
-    turned = rotation_matrix(experiment.header.scan.rotation_deg or 0.0)
+    rotation = rotation_matrix(experiment.header.scan.rotation_deg or 0.0)
     window = window_pixels(experiment)
-    return ObjectGrid.of(corners @ experiment.cell_A.T @ turned.T, window_of(experiment) / window, window).shape
+    return ObjectGrid.of(corners @ experiment.cell_A.T @ rotation.T, window_of(experiment) / window, window).shape
 
 
 def largest_count(experiment: Experiment) -> float:
@@ -104,54 +104,56 @@ def refinement_bytes(experiment: Experiment) -> int:
     return size.peak_bytes(Preset().solver.hist_length, threads=1)
 
 
-def _duration(experiment: Experiment) -> Told:
+def _duration(experiment: Experiment) -> Rating:
     seconds = experiment.header.scan.frames * experiment.frame_time_us * 1e-6
-    return Told(seconds, time_text(seconds))
+    return Rating(seconds, time_text(seconds))
 
 
-def _rate(experiment: Experiment) -> Told:
+def _rate(experiment: Experiment) -> Rating:
     frames_per_s = 1e6 / experiment.frame_time_us
     rate = frames_per_s * experiment.frame_bytes
     text = f"{size_text(rate)}/s, {number_text(frames_per_s)} frames/s"
-    remedy = "more than 10-Gbit/s Ethernet carries: let the detector compress, bin it, or dwell longer"
-    return Told(rate, text, graded(good=rate <= LINE_BYTES_PER_S), remedy)
+    remedy = "more than 10-Gbit/s Ethernet carries: let the detector compress or bin, or dwell longer"
+    return Rating(rate, text, graded(good=rate <= LINE_BYTES_PER_S), remedy)
 
 
-def _recording(experiment: Experiment) -> Told:
+def _recording(experiment: Experiment) -> Rating:
     size = float(experiment.header.scan.frames) * experiment.frame_bytes
     kind = experiment.header.frame_dtype.name
-    return Told(size, f"{size_text(size)} uncompressed ({kind})")
+    return Rating(size, f"{size_text(size)} uncompressed ({kind})")
 
 
-def _live(experiment: Experiment) -> Told:
+def _live(experiment: Experiment) -> Rating:
     size = live_bytes(experiment)
     verdict = graded(good=size <= SHARE_OF_FREE * experiment.free_bytes)
-    remedy = f"{size_text(experiment.free_bytes)} are free: what does not fit goes to files in the recording folder"
-    return Told(size, size_text(size), verdict, f"{remedy}, and maps are refreshed slowly")
+    remedy = f"{size_text(experiment.free_bytes)} are free: the rest goes to files in the recording folder"
+    return Rating(size, size_text(size), verdict, f"{remedy}, and maps are refreshed slowly")
 
 
-def _refinement(experiment: Experiment) -> Told:
+def _refinement(experiment: Experiment) -> Rating:
     try:
         size = refinement_bytes(experiment)
     except RefinementError as error:
-        return Told(math.inf, "too large", Verdict.BAD, str(error))
+        return Rating(math.inf, "too large", Verdict.BAD, str(error))
     verdict = graded(good=size <= experiment.free_bytes, bad=True)
     remedy = f"{size_text(experiment.free_bytes)} are free: bin or crop (ptylive convert), or refine a part of the scan"
-    return Told(size, size_text(size), verdict, remedy)
+    return Rating(size, size_text(size), verdict, remedy)
 
 
-def _refining(experiment: Experiment) -> Told:
+def _refining(experiment: Experiment) -> Rating:
     if not experiment.timed:
-        remedy = "measured on this machine with --time, on a scan itself with ptylive refine FILE -o OUT --checks"
-        return Told(math.nan, "not known beforehand", Verdict.UNKNOWN, remedy)
+        remedy = (
+            "measure it on this machine with --time, or on a recorded scan with ptylive refine FILE -o OUT --checks"
+        )
+        return Rating(math.nan, "not known in advance", Verdict.UNKNOWN, remedy)
     lacking = experiment.lacking(SCAN)
     if lacking:
-        return Told(math.nan, "not known", Verdict.UNKNOWN, f"give {', '.join(lacking)}")
+        return Rating(math.nan, "not known", Verdict.UNKNOWN, f"give {', '.join(lacking)}")
     try:
         seconds = refinement_seconds(experiment, PROBE_MODES)
     except (RefinementError, MetadataError) as error:
-        return Told(math.nan, "not measured", Verdict.UNKNOWN, error.line())
-    return Told(seconds, f"{time_text(seconds)} on one core of this machine")
+        return Rating(math.nan, "not measured", Verdict.UNKNOWN, error.line())
+    return Rating(seconds, f"{time_text(seconds)} on one core of this machine")
 
 
 ROWS = (

@@ -6,7 +6,7 @@ import math
 
 from ptylive.engine.planning.detector_window import PIXEL
 from ptylive.engine.planning.experiment import Experiment
-from ptylive.engine.planning.figure import Row, Told, Verdict, graded
+from ptylive.engine.planning.figure import Rating, Row, Verdict, graded
 from ptylive.engine.planning.probe_and_step import OPTICS
 from ptylive.engine.refine.tuning.depth.depth_trials import THICKEST_A
 from ptylive.engine.refine.tuning.depth_choice import slices_of_thickness
@@ -42,25 +42,25 @@ def slices_for_plan(experiment: Experiment) -> int:
     )
 
 
-def _of_aperture(experiment: Experiment) -> Told:
+def _of_aperture(experiment: Experiment) -> Rating:
     depth_A = depth_of_field_A(experiment.wavelength_A, experiment.semiangle_mrad)
-    return Told(depth_A, length_text(depth_A))
+    return Rating(depth_A, length_text(depth_A))
 
 
-def _of_detector(experiment: Experiment) -> Told:
+def _of_detector(experiment: Experiment) -> Rating:
     depth_A = ptychographic_depth_A(experiment.wavelength_A, experiment.half_angle_mrad)
-    return Told(depth_A, f"{length_text(depth_A)} at best" if math.isfinite(depth_A) else "none")
+    return Rating(depth_A, f"{length_text(depth_A)} at best" if math.isfinite(depth_A) else "none")
 
 
-def _slices(experiment: Experiment) -> Told:
+def _slices(experiment: Experiment) -> Rating:
     thickness_A, slices = experiment.thickness_A or 0.0, slices_for_plan(experiment)
     text = f"{slices} of {length_text(thickness_A / slices)}"
     if slices > MOST_SLICES:
-        remedy = f"at most {MOST_SLICES}: give slice_distances_A to the refinement, or take a smaller semi-angle"
-        return Told(slices, text, Verdict.BAD, remedy)
+        remedy = f"at most {MOST_SLICES}: give slice_distances_A to the refinement, or use a smaller semi-angle"
+        return Rating(slices, text, Verdict.BAD, remedy)
     verdict = graded(good=thickness_A <= THICKEST_A)
-    remedy = f"beyond {length_text(THICKEST_A)} no thickness is looked for: few electrons get through without a loss"
-    return Told(slices, text, verdict, remedy)
+    remedy = f"beyond {length_text(THICKEST_A)} no thickness is searched for: few electrons pass without energy loss"
+    return Rating(slices, text, verdict, remedy)
 
 
 ROWS = (

@@ -11,7 +11,7 @@ import math
 from ptylive.engine.backend.multislice.fast_sizes import padded_size
 from ptylive.engine.live.plan import LEAST_BINS
 from ptylive.engine.planning.experiment import Experiment
-from ptylive.engine.planning.figure import Row, Told, graded, number_text, percent
+from ptylive.engine.planning.figure import Rating, Row, graded, number_text, percent
 from ptylive.engine.planning.probe_and_step import OPTICS, defocus_for_diameter_A, diameter_of
 from ptylive.schema.advice.words import length_text, plain_number
 
@@ -48,24 +48,24 @@ def widest_probe_A(experiment: Experiment) -> float:
     return max(diameter_of(experiment), diameter_of(experiment, experiment.thickness_A or 0.0))
 
 
-def _pixel(experiment: Experiment) -> Told:
+def _pixel(experiment: Experiment) -> Rating:
     size_A = window_of(experiment) / max(experiment.detector_shape)
-    return Told(size_A, length_text(size_A))
+    return Rating(size_A, length_text(size_A))
 
 
-def _window(experiment: Experiment) -> Told:
-    return Told(window_of(experiment), length_text(window_of(experiment)))
+def _window(experiment: Experiment) -> Rating:
+    return Rating(window_of(experiment), length_text(window_of(experiment)))
 
 
-def _fits(experiment: Experiment) -> Told:
+def _fits(experiment: Experiment) -> Rating:
     window_A, widest_A = window_of(experiment), widest_probe_A(experiment)
     share = widest_A / window_A
     verdict = graded(good=share < GOOD_SHARE, bad=share >= 1)
     finer_mrad = experiment.pixel_mrad * GOOD_SHARE / share
     fitting_A = _fitting_defocus_A(experiment)
     too_much = fitting_A is not None and abs(experiment.defocus_A) > fitting_A
-    less = f"at most {length_text(fitting_A)} of defocus, or " if too_much and fitting_A is not None else ""
-    return Told(share, percent(share), verdict, f"{less}detector pixels of {number_text(finer_mrad)} mrad")
+    alternative = f"a defocus of at most {length_text(fitting_A)}, or " if too_much and fitting_A is not None else ""
+    return Rating(share, percent(share), verdict, f"{alternative}detector pixels of {number_text(finer_mrad)} mrad")
 
 
 def _fitting_defocus_A(experiment: Experiment) -> float | None:
@@ -74,20 +74,20 @@ def _fitting_defocus_A(experiment: Experiment) -> float | None:
     return defocus_for_diameter_A(experiment.wavelength_A, experiment.semiangle_mrad, wide_A)
 
 
-def _most_defocus(experiment: Experiment) -> Told:
+def _most_defocus(experiment: Experiment) -> Rating:
     fitting_A = _fitting_defocus_A(experiment)
     if fitting_A is None:
         remedy = "smaller detector pixels, or a larger semi-angle"
-        return Told(math.nan, "none: too wide in focus", graded(good=False, bad=True), remedy)
-    return Told(fitting_A, length_text(fitting_A))
+        return Rating(math.nan, "none: too wide in focus", graded(good=False, bad=True), remedy)
+    return Rating(fitting_A, length_text(fitting_A))
 
 
-def _sampling(experiment: Experiment) -> Told:
+def _sampling(experiment: Experiment) -> Rating:
     step_A = experiment.longer_step_A
-    found = sampling(window_of(experiment), step_A)
-    verdict = graded(good=found >= GOOD_SAMPLING, bad=found < LEAST_SAMPLING)
+    samples = sampling(window_of(experiment), step_A)
+    verdict = graded(good=samples >= GOOD_SAMPLING, bad=samples < LEAST_SAMPLING)
     remedy = f"a step below {length_text(window_of(experiment) / GOOD_SAMPLING)}, or smaller detector pixels"
-    return Told(found, number_text(found), verdict, remedy)
+    return Rating(samples, number_text(samples), verdict, remedy)
 
 
 def bright_field_pixels(experiment: Experiment) -> float:
@@ -95,33 +95,33 @@ def bright_field_pixels(experiment: Experiment) -> float:
     return math.pi * (experiment.semiangle_mrad / experiment.pixel_mrad) ** 2
 
 
-def _bright(experiment: Experiment) -> Told:
-    found = bright_field_pixels(experiment)
+def _bright(experiment: Experiment) -> Rating:
+    pixels = bright_field_pixels(experiment)
     radius_px = experiment.semiangle_mrad / experiment.pixel_mrad
-    verdict = graded(good=found >= LEAST_BINS, bad=radius_px < NO_DISC_PX)
-    remedy = f"a longer camera length: live maps want {LEAST_BINS} bins of the disc"
-    return Told(found, f"{number_text(found)}, radius {number_text(radius_px)} px", verdict, remedy)
+    verdict = graded(good=pixels >= LEAST_BINS, bad=radius_px < NO_DISC_PX)
+    remedy = f"a longer camera length: live maps need {LEAST_BINS} bins in the disc"
+    return Rating(pixels, f"{number_text(pixels)}, radius {number_text(radius_px)} px", verdict, remedy)
 
 
-def _edge(experiment: Experiment) -> Told:
+def _edge(experiment: Experiment) -> Rating:
     edge_mrad, alpha_mrad = experiment.half_angle_mrad, experiment.semiangle_mrad
     share = edge_mrad / alpha_mrad
     verdict = graded(good=share >= LIVE_REACH, bad=share < 1)
     cut = "cuts the bright field" if share < 1 else f"{plain_number(share, 0.1)} semi-angles"
-    remedy = f"a shorter camera length: from {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad on nothing is cut"
+    remedy = f"a shorter camera length, with the edge at {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad or more"
     if share >= 1:
-        remedy = f"live maps are finer than the refinement's grid; {remedy.replace('nothing is cut', 'it holds them')}"
-    return Told(edge_mrad, f"{plain_number(edge_mrad, 0.1)} mrad, {cut}", verdict, remedy)
+        remedy = f"live maps resolve finer detail than the refinement's grid; {remedy}"
+    return Rating(edge_mrad, f"{plain_number(edge_mrad, 0.1)} mrad, {cut}", verdict, remedy)
 
 
-def _finest(experiment: Experiment) -> Told:
+def _finest(experiment: Experiment) -> Rating:
     period_A = finest_period_A(experiment)
-    return Told(period_A, length_text(period_A) if math.isfinite(period_A) else "none: no detector around the beam")
+    return Rating(period_A, length_text(period_A) if math.isfinite(period_A) else "none: no detector around the beam")
 
 
-def _live_finest(experiment: Experiment) -> Told:
+def _live_finest(experiment: Experiment) -> Rating:
     period_A = experiment.wavelength_A / (LIVE_REACH * 1e-3 * experiment.semiangle_mrad)
-    return Told(period_A, length_text(period_A))
+    return Rating(period_A, length_text(period_A))
 
 
 def finest_period_A(experiment: Experiment) -> float:
@@ -135,11 +135,11 @@ _EDGE = (*PIXEL, "detector_shape")
 ROWS = (
     Row("object_pixel_A", "real-space pixel", "Å", _EDGE, _pixel),
     Row("window_A", "real-space window", "Å", PIXEL, _window),
-    Row("window_share", "window taken by the probe", "", _ANGLES, _fits),
-    Row("most_defocus_A", "most defocus that fits", "Å", _ANGLES, _most_defocus),
+    Row("window_share", "window filled by the probe", "", _ANGLES, _fits),
+    Row("most_defocus_A", "largest defocus that fits", "Å", _ANGLES, _most_defocus),
     Row("sampling", "ptychographic sampling S", "", (*PIXEL, "scan_step_A"), _sampling),
     Row("bright_field_pixels", "bright-field pixels", "px", _ANGLES, _bright),
-    Row("detector_edge_mrad", "detector reaches to", "mrad", (*_ANGLES, "detector_shape"), _edge),
-    Row("finest_period_A", "finest period at its edge", "Å", _EDGE, _finest),
+    Row("detector_edge_mrad", "extent of the detector", "mrad", (*_ANGLES, "detector_shape"), _edge),
+    Row("finest_period_A", "finest period at the detector's edge", "Å", _EDGE, _finest),
     Row("live_period_A", "finest period of live maps", "Å", OPTICS, _live_finest),
 )

@@ -6,7 +6,7 @@ import math
 
 from ptylive.engine.planning.detector_window import bright_field_pixels
 from ptylive.engine.planning.experiment import Experiment
-from ptylive.engine.planning.figure import Row, Told, graded, number_text
+from ptylive.engine.planning.figure import Rating, Row, graded, number_text
 from ptylive.engine.planning.probe_and_step import OPTICS
 from ptylive.engine.refine.problem.strategy import LOW_DOSE_E_PER_A2, MAP_DOSE_E_PER_A2
 
@@ -25,31 +25,31 @@ def counts_per_pixel(experiment: Experiment) -> float:
     return experiment.electrons_per_pattern / bright_field_pixels(experiment)
 
 
-def _electrons(experiment: Experiment) -> Told:
-    return Told(experiment.electrons_per_pattern, number_text(experiment.electrons_per_pattern))
+def _electrons(experiment: Experiment) -> Rating:
+    return Rating(experiment.electrons_per_pattern, number_text(experiment.electrons_per_pattern))
 
 
-def _dose(experiment: Experiment) -> Told:
+def _dose(experiment: Experiment) -> Rating:
     dose = dose_of(experiment)
     good = dose >= MAP_DOSE_E_PER_A2
     refined = "the bright field only" if dose < LOW_DOSE_E_PER_A2 else "little beyond the live maps"
-    remedy = f"as much as the specimen bears: the refinement gets {refined} below {MAP_DOSE_E_PER_A2:.0f} e/Å²"
+    remedy = f"as much as the specimen tolerates: the refinement uses {refined} below {MAP_DOSE_E_PER_A2:.0f} e/Å²"
     if dose < LOW_DOSE_E_PER_A2:
         remedy = remedy.replace(f"{MAP_DOSE_E_PER_A2:.0f}", f"{LOW_DOSE_E_PER_A2:.0f}")
-    return Told(dose, f"{number_text(dose)} e/Å²", graded(good=good), remedy)
+    return Rating(dose, f"{number_text(dose)} e/Å²", graded(good=good), remedy)
 
 
-def _per_pixel(experiment: Experiment) -> Told:
+def _per_pixel(experiment: Experiment) -> Rating:
     mean = counts_per_pixel(experiment)
     detector = experiment.header.detector
     text = f"{number_text(mean)} in the bright field"
     if detector.saturation_value is None:
-        return Told(mean, text)
+        return Rating(mean, text)
     gain = detector.counts_per_electron or 1.0
     most = gain * (mean + CLIPPING_SIGMAS * math.sqrt(mean))
     verdict = graded(good=most <= detector.saturation_value, bad=gain * mean >= detector.saturation_value)
-    remedy = f"pixels are full at {detector.saturation_value:g} counts: less current, less dwell or a longer camera"
-    return Told(mean, text, verdict, f"{remedy} length")
+    remedy = f"pixels saturate at {detector.saturation_value:g} counts: less current, shorter dwell or a longer camera"
+    return Rating(mean, text, verdict, f"{remedy} length")
 
 
 ROWS = (

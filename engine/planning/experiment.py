@@ -50,10 +50,10 @@ class Experiment:
             "dwell_time_us": scan.dwell_time_us,
             "thickness_A": self.thickness_A,
         }
-        found = {name for name, value in values.items() if value is not None}
-        by_current = self.beam_current_pA is not None and "dwell_time_us" in found
-        by_dose = self.dose_e_per_A2 is not None and "scan_step_A" in found
-        return frozenset(found | ({"beam_current_pA"} if by_current or by_dose else set()))
+        names = {name for name, value in values.items() if value is not None}
+        by_current = self.beam_current_pA is not None and "dwell_time_us" in names
+        by_dose = self.dose_e_per_A2 is not None and "scan_step_A" in names
+        return frozenset(names | ({"beam_current_pA"} if by_current or by_dose else set()))
 
     def lacking(self, names: Iterable[str]) -> tuple[str, ...]:
         """Return those of the names that are unknown, or else the values needed to derive them."""
@@ -163,5 +163,5 @@ class Experiment:
 def _given(name: str, value: _T | None) -> _T:
     """Return a required value. Raises MetadataError if it is None."""
     if value is None:
-        raise MetadataError(f"{name} is not known", "give it")
+        raise MetadataError(f"{name} is not known", f"give {name}")
     return value

@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Told:
+class Rating:
     """Result of a row: the value in the row's unit, the value in words, a verdict, and the remedy."""
 
     value: float
@@ -64,7 +64,7 @@ class Row:
     title: str
     unit: str
     needs: tuple[str, ...]
-    tell: Callable[[Experiment], Told]
+    rate: Callable[[Experiment], Rating]
 
     def of(self, experiment: Experiment) -> Figure:
         """Return the figure of an experiment; if a value is unknown, the remedy names it."""
@@ -73,9 +73,9 @@ class Row:
             return Figure(
                 self.name, self.title, self.unit, None, "not known", Verdict.UNKNOWN, f"give {listed(lacking)}"
             )
-        told = self.tell(experiment)
-        remedy = told.remedy if told.verdict not in (Verdict.GOOD, Verdict.NONE) else ""
-        return Figure(self.name, self.title, self.unit, told.value, told.text, told.verdict, remedy)
+        rating = self.rate(experiment)
+        remedy = rating.remedy if rating.verdict not in (Verdict.GOOD, Verdict.NONE) else ""
+        return Figure(self.name, self.title, self.unit, rating.value, rating.text, rating.verdict, remedy)
 
 
 def listed(names: Sequence[str]) -> str:

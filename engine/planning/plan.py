@@ -48,9 +48,9 @@ class Plan(Mapping[str, Figure]):
     @property
     def verdict(self) -> Verdict:
         """The worst of all verdicts: bad, questioned, or good; unknown if no figure could be judged."""
-        found = {figure.verdict for figure in self.figures}
+        verdicts = {figure.verdict for figure in self.figures}
         order = (Verdict.BAD, Verdict.QUESTIONED, Verdict.GOOD)
-        return next((verdict for verdict in order if verdict in found), Verdict.UNKNOWN)
+        return next((verdict for verdict in order if verdict in verdicts), Verdict.UNKNOWN)
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values: verdict, suggestions, figures {name: {title, value, unit, text, verdict, remedy}}."""
@@ -58,7 +58,7 @@ class Plan(Mapping[str, Figure]):
         for plain in figures.values():
             if plain["value"] is not None and not math.isfinite(plain["value"]):
                 plain["value"] = None
-        suggested = [one.to_plain() for one in self.suggestions]
+        suggested = [suggestion.to_plain() for suggestion in self.suggestions]
         return {"verdict": str(self.verdict), "figures": figures, "suggestions": suggested}
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ptylive.engine.planning.experiment import Experiment
-from ptylive.engine.planning.figure import Row, Told, graded, number_text, percent
+from ptylive.engine.planning.figure import Rating, Row, graded, number_text, percent
 from ptylive.schema.advice.words import length_text
 
 OPTICS = ("energy_eV", "convergence_semiangle_mrad")
@@ -54,20 +54,20 @@ def diameter_of(experiment: Experiment, below_A: float = 0.0) -> float:
     return probe_diameter_A(experiment.wavelength_A, experiment.semiangle_mrad, shift_A)
 
 
-def _wavelength(experiment: Experiment) -> Told:
-    return Told(experiment.wavelength_A, f"{experiment.wavelength_A:.5f} Å")
+def _wavelength(experiment: Experiment) -> Rating:
+    return Rating(experiment.wavelength_A, f"{experiment.wavelength_A:.5f} Å")
 
 
-def _diameter(experiment: Experiment) -> Told:
+def _diameter(experiment: Experiment) -> Rating:
     diameter_A = diameter_of(experiment)
-    return Told(diameter_A, f"{length_text(diameter_A)} at a defocus of {length_text(experiment.defocus_A)}")
+    return Rating(diameter_A, f"{length_text(diameter_A)} at a defocus of {length_text(experiment.defocus_A)}")
 
 
-def _overlap(experiment: Experiment) -> Told:
+def _overlap(experiment: Experiment) -> Rating:
     diameter_A, step_A = diameter_of(experiment), experiment.longer_step_A
     share = linear_overlap(step_A, diameter_A)
     verdict = graded(good=share >= GOOD_OVERLAP, bad=share < LEAST_OVERLAP)
-    return Told(share, percent(share) if share >= 0 else "none", verdict, _more_overlap(experiment))
+    return Rating(share, percent(share) if share >= 0 else "none", verdict, _more_overlap(experiment))
 
 
 def _more_overlap(experiment: Experiment) -> str:
@@ -79,27 +79,27 @@ def _more_overlap(experiment: Experiment) -> str:
     return text if defocus_A is None else f"{text}, or a defocus of {length_text(defocus_A)}"
 
 
-def _areal(experiment: Experiment) -> Told:
+def _areal(experiment: Experiment) -> Rating:
     share = areal_overlap(experiment.longer_step_A, diameter_of(experiment))
-    return Told(share, percent(share))
+    return Rating(share, percent(share))
 
 
-def _field(experiment: Experiment) -> Told:
+def _field(experiment: Experiment) -> Rating:
     rows, cols = (n * step for n, step in zip(experiment.scan_shape, experiment.steps_A, strict=True))
-    return Told(cols, f"{length_text(rows)} x {length_text(cols)}")
+    return Rating(cols, f"{length_text(rows)} x {length_text(cols)}")
 
 
-def _points(experiment: Experiment) -> Told:
+def _points(experiment: Experiment) -> Rating:
     """Count the scan points under one probe: how often each part of the specimen is seen."""
-    seen = math.pi / 4 * diameter_of(experiment) ** 2 / experiment.cell_area_A2
-    return Told(seen, number_text(seen))
+    points = math.pi / 4 * diameter_of(experiment) ** 2 / experiment.cell_area_A2
+    return Rating(points, number_text(points))
 
 
 ROWS = (
     Row("wavelength_A", "electron wavelength", "Å", ("energy_eV",), _wavelength),
     Row("probe_diameter_A", "probe diameter", "Å", OPTICS, _diameter),
     Row("overlap", "overlap of neighbouring probes", "", (*OPTICS, "scan_step_A"), _overlap),
-    Row("areal_overlap", "the same of their areas", "", (*OPTICS, "scan_step_A"), _areal),
+    Row("areal_overlap", "overlap of their areas", "", (*OPTICS, "scan_step_A"), _areal),
     Row("points_per_probe", "points under one probe", "", (*OPTICS, "scan_step_A"), _points),
     Row("field_of_view_A", "field of view", "Å", ("scan_shape", "scan_step_A"), _field),
 )

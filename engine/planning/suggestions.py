@@ -45,10 +45,10 @@ class Suggestion:
             parts = [f"step {length_text(self.scan_step_A)}"]
             parts += [] if self.scan_shape is None else [f"{self.scan_shape[0]} x {self.scan_shape[1]} points"]
             if self.dwell_time_us is not None:
-                parts.append(f"{time_text(1e-6 * self.dwell_time_us)} a pattern at the same dose")
+                parts.append(f"{time_text(1e-6 * self.dwell_time_us)} per pattern at the same dose")
             elif self.electrons_per_pattern is not None:
-                parts.append(f"{number_text(self.electrons_per_pattern)} electrons a pattern at the same dose")
-        parts += ["but the probe does not fit the window"] if self.fits is False else []
+                parts.append(f"{number_text(self.electrons_per_pattern)} electrons per pattern at the same dose")
+        parts += ["but the probe does not fit into the window"] if self.fits is False else []
         return f"{percent(self.overlap)} overlap: {', '.join(parts)}"
 
     def to_plain(self) -> dict[str, Any]:
@@ -64,9 +64,9 @@ def suggestions(experiment: Experiment) -> tuple[Suggestion, ...]:
     """
     if experiment.lacking(NEEDS):
         return ()
-    found = [_with_step(experiment, overlap) for overlap in OVERLAPS]
+    by_step = [_with_step(experiment, overlap) for overlap in OVERLAPS]
     defoci = [_with_defocus(experiment, overlap) for overlap in OVERLAPS]
-    return (*found, *(one for one in defoci if one is not None))
+    return (*by_step, *(suggestion for suggestion in defoci if suggestion is not None))
 
 
 def _with_step(experiment: Experiment, overlap: float) -> Suggestion:

@@ -55,6 +55,6 @@ def __getattr__(name: str) -> Any:
     """Load a public name on first use. Raises AttributeError for any other."""
     if name not in _HOMES:
         raise AttributeError(f"module 'ptylive.engine.refine' has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+    attribute = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = attribute
+    return attribute

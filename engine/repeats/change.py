@@ -31,13 +31,13 @@ def pair_products(powers: RingPowers) -> tuple[DoubleArray, DoubleArray]:
     signal[0] = 0.0  # the shape of the field
     spread = np.maximum(2 * signal * noise + noise**2, 1e-300) / (2 * powers.independent)
     weight = signal / spread
-    whole = max(float(weight @ signal), 1e-300)
+    total = max(float(weight @ signal), 1e-300)
     pairs = list(combinations(range(powers.products.shape[1]), 2))
-    found = np.array([weight @ powers.products[:, j, k] for j, k in pairs]) / whole
-    shared = float(weight**2 @ (signal * noise / (2 * powers.independent))) / whole**2
-    own = float(weight**2 @ (noise**2 / (2 * powers.independent))) / whole**2
-    common = np.array([[len({*one} & {*other}) for other in pairs] for one in pairs], dtype=float)
-    return found, shared * common + own * np.eye(len(pairs))
+    values = np.array([weight @ powers.products[:, j, k] for j, k in pairs]) / total
+    shared = float(weight**2 @ (signal * noise / (2 * powers.independent))) / total**2
+    unshared = float(weight**2 @ (noise**2 / (2 * powers.independent))) / total**2
+    common = np.array([[len({*pair} & {*second_pair}) for second_pair in pairs] for pair in pairs], dtype=float)
+    return values, shared * common + unshared * np.eye(len(pairs))
 
 
 def change(powers: RingPowers) -> tuple[Value, Value]:
@@ -45,13 +45,13 @@ def change(powers: RingPowers) -> tuple[Value, Value]:
     count = powers.products.shape[1]
     if count < 3 or not (powers.signal[1:] > 0).any():
         return UNKNOWN, UNKNOWN
-    found, covariance = pair_products(powers)
+    values, covariance = pair_products(powers)
     pairs = np.array(list(combinations(range(count), 2)), dtype=float)
-    middle, apart = pairs.mean(axis=1), pairs[:, 1] - pairs[:, 0]
-    design = np.column_stack([np.ones(len(pairs)), -middle, -apart])
+    middle, distance = pairs.mean(axis=1), pairs[:, 1] - pairs[:, 0]
+    design = np.column_stack([np.ones(len(pairs)), -middle, -distance])
     weighted = np.linalg.solve(covariance, design)
     inverse = np.linalg.inv(design.T @ weighted)
-    value = inverse @ (weighted.T @ found)
+    value = inverse @ (weighted.T @ values)
     scale = max(float(value[0]), 1e-3)  # the value of the first scan alone
     errors = np.sqrt(np.diag(inverse))
     return (float(value[1] / scale), float(errors[1] / scale)), (float(value[2] / scale), float(errors[2] / scale))

@@ -52,7 +52,7 @@ def ring_of(shape: tuple[int, int], sampling_A: tuple[float, float], quality: Ri
 
 def common_rings(maps: Sequence[LiveMap]) -> int:
     """Return how many rings all maps can show; beyond, there is only leakage, equal in all of them."""
-    return min(_quality(one).rings_shown for one in maps)
+    return min(_quality(live_map).rings_shown for live_map in maps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +93,8 @@ class RingPowers:
         scans it is their Fourier ring correlation.
         """
         signal, count = self.products.shape[1] * self.signal, self.products.shape[1]
-        both = np.maximum(count * self.signal + 2 * self.noise, 1e-30)
-        correlation = np.where(self.noise > 0, signal / both, 0.0)
+        total = np.maximum(count * self.signal + 2 * self.noise, 1e-30)
+        correlation = np.where(self.noise > 0, signal / total, 0.0)
         share = np.clip(signal / np.maximum(signal + self.noise, 1e-30), 0.0, 1.0)
         return RingQuality(self.frequency_invA, share, correlation)
 
@@ -119,28 +119,28 @@ class CommonField:
 
         Whole pixels are cropped, fractions are removed in Fourier space. None if the common field is too small.
         """
-        whole = [np.rint(shift).astype(int) for shift in shifts_px]
-        start = -np.min([*whole, np.zeros(2, int)], axis=0)
-        stop = np.asarray(maps[0].data.shape) - np.max([*whole, np.zeros(2, int)], axis=0)
+        rounded = [np.rint(shift).astype(int) for shift in shifts_px]
+        start = -np.min([*rounded, np.zeros(2, int)], axis=0)
+        stop = np.asarray(maps[0].data.shape) - np.max([*rounded, np.zeros(2, int)], axis=0)
         if (stop - start < LEAST_SIDE_PX).any():
             return None
         shape = (int(stop[0] - start[0]), int(stop[1] - start[1]))
         first, taper = _quality(maps[0]), window(shape)
         rings = common_rings(maps)
         ring = np.minimum(ring_of(shape, _sampling(maps[0]), first), rings).ravel()
-        kept = np.flatnonzero(ring < rings)
+        chosen = np.flatnonzero(ring < rings)
         q = np.stack(np.broadcast_arrays(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])), -1).reshape(-1, 2)
         spectra, white = [], _whitening(maps[0], rings)
-        for one, cut, shift in zip(maps, whole, shifts_px, strict=True):
+        for live_map, cut, shift in zip(maps, rounded, shifts_px, strict=True):
             corner = start + cut
-            flat = _flattened(one, white * _levelled(one, first, rings), first.frequency_invA[:rings])
+            flat = _flattened(live_map, white * _levelled(live_map, first, rings), first.frequency_invA[:rings])
             part = flat[corner[0] : corner[0] + shape[0], corner[1] : corner[1] + shape[1]]
-            turned = np.exp(2j * np.pi * (q[kept] @ (np.asarray(shift) - cut)))
-            found = fft.rfft2(without_ramp(part) * taper).ravel()[kept]
-            spectra.append(found * turned)
+            ramp = np.exp(2j * np.pi * (q[chosen] @ (np.asarray(shift) - cut)))
+            spectrum = fft.rfft2(without_ramp(part) * taper).ravel()[chosen]
+            spectra.append(spectrum * ramp)
         share = float((taper**2).mean() ** 2 / (taper**4).mean())
         area = float(np.prod(_sampling(maps[0]))) * taper.size * share
-        return cls(np.stack(spectra), ring[kept], q[kept], first.frequency_invA[:rings], area, share)
+        return cls(np.stack(spectra), ring[chosen], q[chosen], first.frequency_invA[:rings], area, share)
 
     def powers(self) -> RingPowers:
         """Return the products of the spectra, ring by ring."""
@@ -154,47 +154,49 @@ class CommonField:
         return RingPowers(products, independent, self.frequency_invA, self.area_A2)
 
 
-def _whitening(one: LiveMap, rings: int) -> DoubleArray:
+def _whitening(live_map: LiveMap, rings: int) -> DoubleArray:
     """Return factors (rings,) that equalise the noise of all rings of a map.
 
     The map's filter suppresses rings that carry little; without these factors, leakage from strong beams, which are cut
     off at the border of the field like everything else, would exceed their content.
     """
-    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in one.data.shape))
-    ring = np.minimum(ring_of((int(taper.shape[0]), int(taper.shape[1])), _sampling(one), _quality(one)), rings).ravel()
-    power = np.bincount(ring, np.abs(fft.rfft2(without_ramp(one.data) * taper)).ravel() ** 2, minlength=rings + 1)
+    taper = np.outer(*(np.hanning(n + 2)[1:-1] for n in live_map.data.shape))
+    ring = np.minimum(
+        ring_of((int(taper.shape[0]), int(taper.shape[1])), _sampling(live_map), _quality(live_map)), rings
+    ).ravel()
+    power = np.bincount(ring, np.abs(fft.rfft2(without_ramp(live_map.data) * taper)).ravel() ** 2, minlength=rings + 1)
     mean = power[:rings] / np.maximum(np.bincount(ring, minlength=rings + 1)[:rings], 1)
-    noise = mean * np.clip(1.0 - _quality(one).signal_share[:rings], 0.02, 1.0)
+    noise = mean * np.clip(1.0 - _quality(live_map).signal_share[:rings], 0.02, 1.0)
     return np.asarray(1 / np.sqrt(np.maximum(noise, 1e-8 * noise.max() + 1e-300)))
 
 
-def _flattened(one: LiveMap, factor: DoubleArray, frequency_invA: DoubleArray) -> DoubleArray:
+def _flattened(live_map: LiveMap, factor: DoubleArray, frequency_invA: DoubleArray) -> DoubleArray:
     """Return a map (rows, cols) with its frequencies multiplied by a factor given ring by ring.
 
     By a cosine transform, so that the map continues beyond its border as its mirror image, without a jump.
     """
-    (rows, cols), step = one.data.shape, _sampling(one)
+    (rows, cols), step = live_map.data.shape, _sampling(live_map)
     q = np.hypot(np.arange(rows)[:, None] / (2 * rows * step[0]), np.arange(cols) / (2 * cols * step[1]))
     smooth = np.exp(np.interp(q, frequency_invA, np.log(factor)))
-    return np.asarray(fft.idctn(fft.dctn(without_ramp(one.data)) * smooth))
+    return np.asarray(fft.idctn(fft.dctn(without_ramp(live_map.data)) * smooth))
 
 
-def _levelled(one: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
+def _levelled(live_map: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
     """Return factors (rings,) that equalise a map's transfer of the phase with that of the first map."""
-    own = _quality(one).transfer
-    if own is not None and first.transfer is not None:
-        gain = first.transfer[:rings] / np.maximum(own[:rings], 1e-12)
+    transfer = _quality(live_map).transfer
+    if transfer is not None and first.transfer is not None:
+        gain = first.transfer[:rings] / np.maximum(transfer[:rings], 1e-12)
         return np.asarray(np.clip(gain, 1 / MOST_GAIN, MOST_GAIN))
     return np.ones(rings)
 
 
-def _quality(one: LiveMap) -> RingQuality:
-    if one.quality is None:
-        raise ValueError(f"what the map {one.name} carries was not measured")
-    return one.quality
+def _quality(live_map: LiveMap) -> RingQuality:
+    if live_map.quality is None:
+        raise ValueError(f"what the map {live_map.name} carries was not measured")
+    return live_map.quality
 
 
-def _sampling(one: LiveMap) -> tuple[float, float]:
-    if one.sampling_A is None:
-        raise ValueError(f"the step of the map {one.name} is not known")
-    return one.sampling_A
+def _sampling(live_map: LiveMap) -> tuple[float, float]:
+    if live_map.sampling_A is None:
+        raise ValueError(f"the step of the map {live_map.name} is not known")
+    return live_map.sampling_A

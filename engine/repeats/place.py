@@ -43,32 +43,34 @@ class Place:
         """Register a scan with the mean of the last scans, in the frame of the first."""
         recent = list(zip(self.scans, self.shifts_px, strict=True))[-LAST_SCANS:]
         whole = np.rint(recent[-1][1])
-        rests = [shift - whole for _, shift in recent]
-        low = np.max([np.ceil(np.maximum(-rest, 0)) for rest in rests], axis=0).astype(int)
-        high = np.asarray(scan.live_map.data.shape) - np.max([np.ceil(np.maximum(rest, 0)) for rest in rests], axis=0)
+        offsets = [shift - whole for _, shift in recent]
+        low = np.max([np.ceil(np.maximum(-offset, 0)) for offset in offsets], axis=0).astype(int)
+        high = np.asarray(scan.live_map.data.shape) - np.max(
+            [np.ceil(np.maximum(offset, 0)) for offset in offsets], axis=0
+        )
         if (high - low < LEAST_SIDE_PX).any():
             return None
-        seen = slice(low[0], int(high[0])), slice(low[1], int(high[1]))  # field common to all of them
+        common = slice(low[0], int(high[0])), slice(low[1], int(high[1]))  # field common to all of them
         pictures = [without_ramp(one.live_map.data) for one, _ in recent]
-        moved = [ndimage.shift(one, -rest)[seen] for one, rest in zip(pictures, rests, strict=True)]
+        moved = [ndimage.shift(one, -offset)[common] for one, offset in zip(pictures, offsets, strict=True)]
         mean = replace(recent[-1][0].live_map, data=np.mean(moved, axis=0, dtype=np.float32))
-        found = register(mean, replace(scan.live_map, data=scan.live_map.data[seen]), len(recent))
-        if found is None:
+        registration = register(mean, replace(scan.live_map, data=scan.live_map.data[common]), len(recent))
+        if registration is None:
             return None
         maps = [*(one.live_map for one, _ in recent), scan.live_map]
-        together = CommonField.of(maps, [*rests, found.shift_px])
+        together = CommonField.of(maps, [*offsets, registration.shift_px])
         if together is None:
             return None
         powers = together.powers()
         shares = [signal_share(_single(one)[0])[: len(powers.products)] for one in (*(one for one, _ in recent), scan)]
-        sure = agreement(powers, [np.sqrt(share * shares[-1]) for share in shares[:-1]])
-        return Registration(found.shift_px + whole, *sure)
+        agreed = agreement(powers, [np.sqrt(share * shares[-1]) for share in shares[:-1]])
+        return Registration(registration.shift_px + whole, *agreed)
 
-    def add(self, scan: RepeatedScan, found: Registration) -> None:
+    def add(self, scan: RepeatedScan, registration: Registration) -> None:
         """Add a scan; the oldest are dropped beyond MOST_SCANS, and if they share no field with it."""
         self.scans.append(scan)
-        self.shifts_px.append(found.shift_px)
-        self.last = found
+        self.shifts_px.append(registration.shift_px)
+        self.last = registration
         while len(self.scans) > 1 and (len(self.scans) > MOST_SCANS or self._powers() is None):
             self.scans.pop(0)
             self.shifts_px = [shift - self.shifts_px[1] for shift in self.shifts_px[1:]]
@@ -88,15 +90,15 @@ class Place:
         if len(self.scans) == 1 or powers is None:
             return first
         maps = [scan.live_map for scan in self.scans]
-        moved = np.zeros((2, *first.data.shape))
+        sums = np.zeros((2, *first.data.shape))
         for one, shift in zip(maps, self.shifts_px, strict=True):
-            seen = ndimage.shift(np.ones(first.data.shape), -shift, order=0)
-            moved += np.stack([ndimage.shift(one.data.astype(float), -shift, mode="nearest") * seen, seen])
+            covered = ndimage.shift(np.ones(first.data.shape), -shift, order=0)
+            sums += np.stack([ndimage.shift(one.data.astype(float), -shift, mode="nearest") * covered, covered])
         settings = {**first.settings, "scans": len(maps), "shifts_px": np.round(self.shifts_px, 3).tolist()}
-        words = f"{first.method}, mean of {len(maps)} scans of one place"
-        data, frames = (moved[0] / moved[1]).astype(np.float32), sum(one.frames for one in maps)  # the first saw all
-        whole = replace(first, data=data, frames=frames, method=words, settings=settings, deviation=None)
-        return replace(whole, quality=replace(powers.quality, transfer=None))
+        method = f"{first.method}, mean of {len(maps)} scans of one place"
+        data, frames = (sums[0] / sums[1]).astype(np.float32), sum(one.frames for one in maps)  # the first saw all
+        mean_map = replace(first, data=data, frames=frames, method=method, settings=settings, deviation=None)
+        return replace(mean_map, quality=replace(powers.quality, transfer=None))
 
     def _powers(self) -> RingPowers | None:
         """Return the powers of all scans on their common field; None if that is too small."""
@@ -105,18 +107,18 @@ class Place:
 
     def curve(self) -> DoseCurve:
         """Return the information in successive sums of the scans, and what more scans would add."""
-        first, many = self.scans[0], len(self.scans)
-        powers = None if many == 1 else self._powers()
+        first, count_of_scans = self.scans[0], len(self.scans)
+        powers = None if count_of_scans == 1 else self._powers()
         measured = [self._point(1, 1.0, _single(first), BY_MEDIAN)]
-        firsts = [] if powers is None else [powers.of_first(count) for count in range(2, many + 1)]
+        firsts = [] if powers is None else [powers.of_first(count) for count in range(2, count_of_scans + 1)]
         measured += [self._point(len(one.products[0]), 1.0, (one.quality, one.area_A2)) for one in firsts]
-        counts = range(1, many + 1)
+        counts = range(1, count_of_scans + 1)
         predicted = [self._point(count, self._multiple(count), _single(first), BY_MEDIAN) for count in counts]
         fading, drifting = (UNKNOWN, UNKNOWN) if powers is None else change(powers)
         verdict = self._verdict(fading, drifting)
         newest = _single(first) if powers is None else (powers.quality, powers.area_A2)
         wider = BY_MEDIAN if powers is None else 1.0
-        expected = [self._point(many * more, more, newest, wider) for more in FURTHER]
+        expected = [self._point(count_of_scans * factor, factor, newest, wider) for factor in FURTHER]
         sampling = first.live_map.sampling_A or (1.0, 1.0)
         return DoseCurve(
             map=first.live_map.name,
@@ -137,8 +139,8 @@ class Place:
             return Verdict.ONE_SCAN
         if isfinite(fading[1]):
             return Verdict.CHANGES if is_change(fading) or is_change(drifting) else Verdict.STEADY
-        apart = 1.0 - self.last.agreement > LEAST_OF_TWO * self.last.uncertainty
-        return Verdict.CHANGES if apart else Verdict.STEADY
+        differs = 1.0 - self.last.agreement > LEAST_OF_TWO * self.last.uncertainty
+        return Verdict.CHANGES if differs else Verdict.STEADY
 
     def _multiple(self, count: int) -> float:
         """Return the dose of the first scans relative to that of the first one."""
@@ -152,22 +154,22 @@ class Place:
         known = [dose for dose in doses if dose]
         if len(known) < len(doses):
             return None
-        there = min(int(scans), len(known))
-        return sum(known[:there]) + (scans - there) * sum(known) / len(known)
+        recorded = min(int(scans), len(known))
+        return sum(known[:recorded]) + (scans - recorded) * sum(known) / len(known)
 
-    def _point(self, scans: float, more: float, carried: tuple[RingQuality, float], wider: float = 1.0) -> DosePoint:
-        """Return the limit at ``more`` times the dose of a quality, on an area; ``wider``: factor on its bounds."""
+    def _point(self, scans: float, factor: float, carried: tuple[RingQuality, float], wider: float = 1.0) -> DosePoint:
+        """Return the limit at ``factor`` times the dose of a quality, on an area; ``wider``: factor on its bounds."""
         quality, area_A2 = carried
-        found, low, high = quality.crossings(more, area_A2, wider * ERRORS)
+        best, low, high = quality.crossings(factor, area_A2, wider * ERRORS)
         dose = self._dose(scans)
-        if found <= float(quality.frequency_invA[0]):  # no information
+        if best <= float(quality.frequency_invA[0]):  # no information
             return DosePoint(scans, dose)
-        return DosePoint(scans, dose, 1 / found, 1 / high, 1 / low, low >= quality.finest_invA)
+        return DosePoint(scans, dose, 1 / best, 1 / high, 1 / low, low >= quality.finest_invA)
 
 
 def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:
     """Return the quality of a scan's map, as measured on its two halves, and its area, Å²."""
-    one = scan.live_map
-    if one.quality is None or one.sampling_A is None:
-        raise ValueError(f"what the map {one.name} carries was not measured")
-    return one.quality, float(np.prod(one.sampling_A)) * one.data.size * one.visited
+    live_map = scan.live_map
+    if live_map.quality is None or live_map.sampling_A is None:
+        raise ValueError(f"what the map {live_map.name} carries was not measured")
+    return live_map.quality, float(np.prod(live_map.sampling_A)) * live_map.data.size * live_map.visited

@@ -39,12 +39,12 @@ class Places:
             self._places = [one for one in self._places if one.scans]
         if scan.problem:
             return None
-        place, words = self._find(scan)
+        place, reason = self._find(scan)
         if place is None:
             place = Place([scan])
             self._places.append(place)
             del self._places[:-MOST_PLACES]
-        return replace(place.curve(), apart=words)
+        return replace(place.curve(), apart=reason)
 
     def mean(self) -> LiveMap | None:
         """Return the aligned mean of the scans of the newest place; None before the first scan."""
@@ -52,27 +52,27 @@ class Places:
 
     def _find(self, scan: RepeatedScan) -> tuple[Place | None, str]:
         """Add a scan to its place and return that, or return why it does not show the previous place."""
-        words = ""
+        reason = ""
         for place in reversed(self._places):
             if not scan.is_like(place.scans[0]):
-                words = words or "not added to the scan before: map, step, size or optics are others"
+                reason = reason or "not added to the scan before: map, step, size or optics are others"
                 continue
-            if any(np.array_equal(one.live_map.data, scan.live_map.data) for one in place.scans):
+            if any(np.array_equal(scan_there.live_map.data, scan.live_map.data) for scan_there in place.scans):
                 return place, "not added: it is a recording that is there already"
-            found = place.compare(scan)
-            if found is None or not found.is_same_place:
-                words = words or _apart(found)
+            registration = place.compare(scan)
+            if registration is None or not registration.is_same_place:
+                reason = reason or _reason_apart(registration)
                 continue
-            place.add(scan, found)
+            place.add(scan, registration)
             self._places.remove(place)
             self._places.append(place)
             return place, ""
-        return None, words
+        return None, reason
 
 
-def _apart(found: Registration | None) -> str:
+def _reason_apart(registration: Registration | None) -> str:
     """Return why a scan is not added to the previous ones."""
-    if found is None or not found.is_sure:
+    if registration is None or not registration.is_sure:
         return "not added to the scan before: another place, or too little signal to tell"
-    agreement = f"{100 * found.agreement:.0f} ± {100 * found.uncertainty:.0f} %"
+    agreement = f"{100 * registration.agreement:.0f} ± {100 * registration.uncertainty:.0f} %"
     return f"not added to the scan before, with which it agrees by {agreement} only: another place, or much changed"

@@ -86,17 +86,17 @@ def register(first: LiveMap, second: LiveMap, scans: int = 1) -> Registration | 
     weight = np.sqrt(shares[0] * shares[1])
     if not weight[1:].any():
         return None
-    pair = [_filtered(one, first.quality, np.append(np.sqrt(weight), 0.0)) for one in (first, second)]
+    pair = [_filtered(live_map, first.quality, np.append(np.sqrt(weight), 0.0)) for live_map in (first, second)]
     return _best((first, second), shares, _peaks(*pair))
 
 
-def _filtered(one: LiveMap, quality: RingQuality, weight: DoubleArray) -> DoubleArray:
+def _filtered(live_map: LiveMap, quality: RingQuality, weight: DoubleArray) -> DoubleArray:
     """Return a map (rows, cols) with rings of equal power times ``weight`` (rings + 1,) and bright beams limited."""
-    if one.sampling_A is None:
+    if live_map.sampling_A is None:
         raise ValueError("maps without a scale cannot be registered")
-    shape = (int(one.data.shape[0]), int(one.data.shape[1]))
-    spectrum = fft.rfft2(without_ramp(one.data) * window(shape, 2 * BORDER))
-    ring = np.minimum(ring_of(shape, one.sampling_A, quality), len(weight) - 1)
+    shape = (int(live_map.data.shape[0]), int(live_map.data.shape[1]))
+    spectrum = fft.rfft2(without_ramp(live_map.data) * window(shape, 2 * BORDER))
+    ring = np.minimum(ring_of(shape, live_map.sampling_A, quality), len(weight) - 1)
     count = np.maximum(np.bincount(ring.ravel(), minlength=len(weight)), 1)
     level = np.sqrt(np.bincount(ring.ravel(), np.abs(spectrum.ravel()) ** 2, minlength=len(weight)) / count)
     spectrum = spectrum / np.maximum(level, 1e-300)[ring] * weight[ring]
@@ -115,25 +115,31 @@ def _peaks(first: DoubleArray, second: DoubleArray) -> list[DoubleArray]:
     inside[border[0] : shape[0] - border[0], border[1] : shape[1] - border[1]] = 1.0
     size = [fft.next_fast_len(2 * n, real=True) for n in shape]
 
-    def seen(values: DoubleArray) -> DoubleArray:
+    def spectrum_of_inside(values: DoubleArray) -> DoubleArray:
         return np.asarray(fft.rfft2(values * inside, s=size))
 
-    def by_shift(one: DoubleArray, other: DoubleArray) -> DoubleArray:
-        return np.asarray(fft.irfft2(one.conj() * other, s=size))
+    def by_shift(first_spectrum: DoubleArray, second_spectrum: DoubleArray) -> DoubleArray:
+        return np.asarray(fft.irfft2(first_spectrum.conj() * second_spectrum, s=size))
 
-    mask, powers = seen(np.ones(shape)), (seen(first**2), seen(second**2))
+    mask, powers = spectrum_of_inside(np.ones(shape)), (spectrum_of_inside(first**2), spectrum_of_inside(second**2))
     common = np.maximum(by_shift(mask, mask), 1.0)
     norm = np.sqrt(np.maximum(by_shift(powers[0], mask), 0) * np.maximum(by_shift(mask, powers[1]), 0))
-    alike = by_shift(seen(first), seen(second)) / np.maximum(norm, 1e-12 * norm.max()) * np.sqrt(common)
+    correlation = (
+        by_shift(spectrum_of_inside(first), spectrum_of_inside(second))
+        / np.maximum(norm, 1e-12 * norm.max())
+        * np.sqrt(common)
+    )
     lags = [np.rint(fft.fftfreq(n) * n).astype(int) for n in size]
-    near = np.outer(*(np.abs(lag) <= FARTHEST * n for lag, n in zip(lags, shape, strict=True)))
-    alike = np.where(near, alike, -np.inf)
-    high = (alike >= LOWEST_PEAK * alike.max()) & (alike >= ndimage.maximum_filter(alike, 3, mode="wrap"))
-    places = np.flatnonzero(high)
-    places = places[np.argsort(-alike.ravel()[places], kind="stable")][:MOST_PEAKS]
+    in_range = np.outer(*(np.abs(lag) <= FARTHEST * n for lag, n in zip(lags, shape, strict=True)))
+    correlation = np.where(in_range, correlation, -np.inf)
+    is_peak = (correlation >= LOWEST_PEAK * correlation.max()) & (
+        correlation >= ndimage.maximum_filter(correlation, 3, mode="wrap")
+    )
+    places = np.flatnonzero(is_peak)
+    places = places[np.argsort(-correlation.ravel()[places], kind="stable")][:MOST_PEAKS]
     return [
         np.array([lags[0][row], lags[1][col]], float)
-        for row, col in zip(*np.unravel_index(places, alike.shape), strict=True)
+        for row, col in zip(*np.unravel_index(places, correlation.shape), strict=True)
     ]
 
 
@@ -142,22 +148,24 @@ def _best(
 ) -> Registration | None:
     """Return the shift at which both differ least beyond their noise; among almost equal ones the shortest."""
     tried = []
-    for whole in shifts:
-        shift, powers = _between_pixels(pair, shares, whole)
+    for start in shifts:
+        shift, powers = _between_pixels(pair, shares, start)
         if powers is None:
             continue
-        own = np.diagonal(powers.products, axis1=1, axis2=2)
-        noise = np.maximum(own[:, 0] * (1 - shares[0]) + own[:, 1] * (1 - shares[1]), 1e-300)
-        rest = (own.sum(axis=1) - 2 * powers.products[:, 0, 1]) / noise
+        powers_of_maps = np.diagonal(powers.products, axis1=1, axis2=2)
+        noise = np.maximum(powers_of_maps[:, 0] * (1 - shares[0]) + powers_of_maps[:, 1] * (1 - shares[1]), 1e-300)
+        misfit = (powers_of_maps.sum(axis=1) - 2 * powers.products[:, 0, 1]) / noise
         counted = np.where((shares[0] > 0) & (shares[1] > 0), powers.independent, 0.0)
-        many = max(float(counted[1:].sum()), 1e-300)
-        found = Registration(shift, *agreement(powers, [np.sqrt(shares[0] * shares[1])]))
-        tried.append((float(counted[1:] @ rest[1:]) / many, many, found))
+        count = max(float(counted[1:].sum()), 1e-300)
+        registration = Registration(shift, *agreement(powers, [np.sqrt(shares[0] * shares[1])]))
+        tried.append((float(counted[1:] @ misfit[1:]) / count, count, registration))
     if not tried:
         return None
-    least = min(left for left, _, _ in tried)
-    equal = [found for left, many, found in tried if left <= least * (1 + 3 / np.sqrt(many))]
-    return min(equal, key=lambda found: float(np.hypot(*found.shift_px)))
+    least = min(mean_misfit for mean_misfit, _, _ in tried)
+    equal = [
+        registration for mean_misfit, count, registration in tried if mean_misfit <= least * (1 + 3 / np.sqrt(count))
+    ]
+    return min(equal, key=lambda registration: float(np.hypot(*registration.shift_px)))
 
 
 def _between_pixels(
@@ -169,21 +177,21 @@ def _between_pixels(
     """
     powers = None
     for step in range(STEPS + 1):
-        seen = CommonField.of(pair, [np.zeros(2), shift])
-        if seen is None:
+        common = CommonField.of(pair, [np.zeros(2), shift])
+        if common is None:
             return shift, None
-        powers = seen.powers()
+        powers = common.powers()
         if step == STEPS:
             break
-        own = np.diagonal(powers.products, axis1=1, axis2=2)
-        noise = np.maximum(own[:, 0] * (1 - shares[0]) + own[:, 1] * (1 - shares[1]), 1e-300)
-        weight = np.where(np.arange(len(noise)) > 0, np.sqrt(shares[0] * shares[1]) / noise, 0.0)[seen.ring]
-        product = seen.spectra[0].conj() * seen.spectra[1] * weight
-        turn = 2 * np.pi * seen.frequency_px
-        bend = (turn * product.real[:, None]).T @ turn
-        if np.linalg.eigvalsh(bend)[0] <= 1e-9 * np.abs(bend).max():
+        powers_of_maps = np.diagonal(powers.products, axis1=1, axis2=2)
+        noise = np.maximum(powers_of_maps[:, 0] * (1 - shares[0]) + powers_of_maps[:, 1] * (1 - shares[1]), 1e-300)
+        weight = np.where(np.arange(len(noise)) > 0, np.sqrt(shares[0] * shares[1]) / noise, 0.0)[common.ring]
+        product = common.spectra[0].conj() * common.spectra[1] * weight
+        phase = 2 * np.pi * common.frequency_px
+        hessian = (phase * product.real[:, None]).T @ phase
+        if np.linalg.eigvalsh(hessian)[0] <= 1e-9 * np.abs(hessian).max():
             break  # no maximum
-        shift = shift - np.clip(np.linalg.solve(bend, turn.T @ product.imag), -1.0, 1.0)
+        shift = shift - np.clip(np.linalg.solve(hessian, phase.T @ product.imag), -1.0, 1.0)
     return shift, powers
 
 
@@ -194,11 +202,11 @@ def agreement(powers: RingPowers, common: Sequence[DoubleArray]) -> tuple[float,
     Rings are weighted by it; the first one, which holds little but the shape of the field, is left out.
     """
     products, independent = powers.products[1:], powers.independent[1:]
-    found = expected = 0.0
-    for other, wanted in enumerate(common):
-        power = np.sqrt(np.maximum(products[:, other, other] * products[:, -1, -1], 1e-300))
-        weight = independent * np.minimum(wanted[1:], MOST_EXPECTED)
-        found += float(weight @ (products[:, other, -1] / power))
-        expected += float(weight @ np.minimum(wanted[1:], MOST_EXPECTED))
+    measured = expected = 0.0
+    for number, expected_correlation in enumerate(common):
+        power = np.sqrt(np.maximum(products[:, number, number] * products[:, -1, -1], 1e-300))
+        weight = independent * np.minimum(expected_correlation[1:], MOST_EXPECTED)
+        measured += float(weight @ (products[:, number, -1] / power))
+        expected += float(weight @ np.minimum(expected_correlation[1:], MOST_EXPECTED))
     spread = np.sqrt(expected / 2)  # of chance correlations, whose variance is 1 / 2n for n frequencies
-    return found / max(expected, 1e-300), float(spread / max(expected, 1e-300))
+    return measured / max(expected, 1e-300), float(spread / max(expected, 1e-300))

@@ -34,23 +34,23 @@ class RepeatedScan:
     @classmethod
     def of(cls, header: ScanHeader, maps: Iterable[LiveMap], mean: DoubleArray | None = None) -> Self | None:
         """Make it from a scan's header, maps and mean pattern; None if no map can identify the place."""
-        by_name = {one.name: one for one in maps}
+        by_name = {candidate.name: candidate for candidate in maps}
         live_map = next((by_name[name] for name in MAPS if name in by_name), None)
         if live_map is None:
             return None
-        known = (header.optics.energy_eV, header.optics.convergence_semiangle_mrad, *(header.scan.step_A or ()))
+        values = (header.optics.energy_eV, header.optics.convergence_semiangle_mrad, *(header.scan.step_A or ()))
         dose, unit = dose_per_A2(header, mean)
-        return cls(header.uid, header.series, live_map, tuple(float(v or 0.0) for v in known), dose, unit)
+        return cls(header.uid, header.series, live_map, tuple(float(v or 0.0) for v in values), dose, unit)
 
     @property
     def problem(self) -> str:
         """Why its place cannot be determined; empty if it can."""
-        one = self.live_map
-        if one.quality is None or one.sampling_A is None or len(one.quality.frequency_invA) < 3:
+        live_map = self.live_map
+        if live_map.quality is None or live_map.sampling_A is None or len(live_map.quality.frequency_invA) < 3:
             return "what its map carries is not known"
-        if min(one.data.shape) < LEAST_SIDE_PX or one.data.size > MOST_PIXELS:
-            return f"a map of {one.data.shape[0]} x {one.data.shape[1]} pixels is not compared"
-        return "its map is nothing but noise" if one.buried else ""
+        if min(live_map.data.shape) < LEAST_SIDE_PX or live_map.data.size > MOST_PIXELS:
+            return f"a map of {live_map.data.shape[0]} x {live_map.data.shape[1]} pixels is not compared"
+        return "its map is nothing but noise" if live_map.buried else ""
 
     def is_like(self, other: RepeatedScan) -> bool:
         """Return whether map, step, size and optics are the same."""

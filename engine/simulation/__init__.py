@@ -1,1 +1,1 @@
-"""Scans that are computed: object, probe, scan and detector, through the forward model of refinements."""
+"""Simulated scans: object, probe, scan and detector, through the forward model of refinements."""

@@ -1,8 +1,8 @@
 """Potentials of isolated atoms projected along the beam (Lobato and Van Dyck, Acta Cryst. A70 (2014) 636).
 
-The projected potential of an atom is the two-dimensional transform of its electron scattering factor,
-V(r) = h^2 / (2 pi m e) int f(g) exp(2 pi i g r) d2g, and the phase it gives an electron sigma V. Atoms are summed in
-Fourier space, at their very places: no atom is moved to a pixel, and nothing is interpolated.
+The projected potential of an atom is the two-dimensional Fourier transform of its electron scattering factor, V(r) =
+h^2 / (2 pi m e) int f(g) exp(2 pi i g r) d2g, and it shifts the phase of an electron by sigma V. Atoms are summed in
+Fourier space at their exact positions: no atom is moved to a pixel, and nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from ptylive.schema.units import ELECTRON_REST_ENERGY_EV, wavelength_A
 SCATTERING_VA2 = 47.87800
 """h^2 / (2 pi m e) in V Å²."""
 WORK_NUMBERS = 2**21
-"""Complex numbers of one product of matrices."""
+"""Complex numbers per matrix product."""
 
 
 def interaction_rad_per_VA(energy_eV: float) -> float:
-    """Sigma = 2 pi / (lambda E) (E + m c^2) / (E + 2 m c^2), the phase of a volt over an ångström, relativistic."""
+    """Sigma = 2 pi / (lambda E) (E + m c^2) / (E + 2 m c^2), the relativistic phase shift per volt and ångström."""
     rest = ELECTRON_REST_ENERGY_EV
     return 2 * math.pi / (wavelength_A(energy_eV) * energy_eV) * (energy_eV + rest) / (energy_eV + 2 * rest)
 
 
 def check_known(symbols: set[str]) -> None:
-    """Raise MetadataError for a symbol of which there is no scattering factor."""
+    """Raise MetadataError for a symbol without scattering factor."""
     unknown = sorted(symbols - set(_coefficients()))
     if unknown:
         raise MetadataError(f"there is no element {unknown[0]!r} in the table of potentials", "use H to Lr")
 
 
 def scattering_factor_A(symbol: str, g2: DoubleArray) -> DoubleArray:
-    """F(g) in Å for squares of the frequency in 1/Å². Raises KeyError for what is no element."""
+    """F(g) in Å for squares of the frequency in 1/Å². Raises KeyError for an unknown element."""
     a, b = _coefficients()[symbol][:, :, None]
     flat = np.ravel(g2)
     return np.asarray((a * (2 + b * flat) / (1 + b * flat) ** 2).sum(axis=0)).reshape(np.shape(g2))
 
 
 def layer_phase(atoms: Atoms, grid: ObjectGrid, energy_eV: float) -> FloatArray:
-    """Phase (rows, cols), rad, of all atoms seen along the beam; places relative to pixel (0, 0), periodic."""
+    """Phase (rows, cols), rad, of all atoms projected along the beam; places relative to pixel (0, 0), periodic."""
     rows, cols = grid.frequencies()
     g2 = rows[:, None] ** 2 + cols[None, :] ** 2
     total = np.zeros(g2.shape, np.complex64)

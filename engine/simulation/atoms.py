@@ -1,4 +1,4 @@
-"""Atoms of specimens: sheets, bilayers, crystals, single atoms; and how they are cut and disordered."""
+"""Atoms of specimens: sheets, bilayers, crystals and single atoms, with cutting and disorder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ptylive.schema.scan import rotation_matrix
 Random = np.random.Generator
 Symbols = npt.NDArray[np.str_]
 BYTES_PER_ATOM = 400
-"""While a specimen is built."""
+"""Memory per atom while a specimen is built."""
 SINGLE_ATOM_A = 1.5
-"""Radius of the disc that counts as covered by an atom on its own."""
+"""Radius of the disc that counts as covered by a single atom."""
 
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
-    """Symbols (n,) and places (n, 3): row, column, depth in Å; depth from the entrance plane on."""
+    """Symbols (n,) and places (n, 3): row, column, depth in Å; depth counts from the entrance plane."""
 
     symbols: Symbols
     positions_A: DoubleArray
@@ -32,30 +32,30 @@ class Atoms:
         return len(self.symbols)
 
     def within(self, extent_A: tuple[float, float]) -> Atoms:
-        """Those in the rectangle from 0 to ``extent_A``."""
+        """The atoms in the rectangle from 0 to ``extent_A``."""
         flat = self.positions_A[:, :2]
         return self.chosen(np.all((flat >= 0) & (flat < np.asarray(extent_A)), axis=1))
 
-    def chosen(self, which: npt.NDArray[np.bool_]) -> Atoms:
-        """Some of them."""
-        return Atoms(self.symbols[which], self.positions_A[which])
+    def chosen(self, mask: npt.NDArray[np.bool_]) -> Atoms:
+        """The selected atoms."""
+        return Atoms(self.symbols[mask], self.positions_A[mask])
 
     def plus(self, other: Atoms) -> Atoms:
-        """Both together."""
+        """The atoms of both."""
         return Atoms(
             np.concatenate([self.symbols, other.symbols]), np.concatenate([self.positions_A, other.positions_A])
         )
 
     def lowered(self, depth_A: float) -> Atoms:
-        """All of them farther down the beam."""
+        """All atoms moved further down the beam."""
         return replace(self, positions_A=self.positions_A + np.array([0.0, 0.0, depth_A]))
 
     def thinned(self, share: float, rng: Random) -> Atoms:
-        """Without a share of them, drawn at random."""
+        """The atoms without a random fraction ``share`` of them."""
         return self.chosen(rng.random(len(self)) >= share) if share else self
 
     def shaken(self, displacement_A: float, rng: Random) -> Atoms:
-        """Each somewhere else by a normal distribution of that standard deviation along each axis."""
+        """All atoms with random displacements, normally distributed with that standard deviation along each axis."""
         if not displacement_A:
             return self
         return replace(self, positions_A=self.positions_A + rng.normal(0, displacement_A, self.positions_A.shape))
@@ -101,21 +101,21 @@ CRYSTALS: dict[str, tuple[float, tuple[str, ...], tuple[tuple[float, float, floa
 
 
 def sheet_cell(name: str) -> Cell:
-    """The cell of a sheet. Raises MetadataError for one that there is not."""
+    """The cell of a sheet. Raises MetadataError for an unknown one."""
     if name not in SHEETS:
         raise MetadataError(f"there is no sheet {name!r}", f"material is one of {', '.join(SHEETS)}")
-    one = SHEETS[name]
-    a, half = one.lattice_A, one.thickness_A / 2
+    sheet = SHEETS[name]
+    a, half = sheet.lattice_A, sheet.thickness_A / 2
     across = ((a, 0.0), (-a / 2, a * math.sqrt(3) / 2))
     second = (0.0, a / math.sqrt(3))
     if not half:
-        return Cell(across, one.distance_A, (one.centre, one.outer), ((0.0, 0.0, 0.0), (*second, 0.0)))
+        return Cell(across, sheet.distance_A, (sheet.centre, sheet.outer), ((0.0, 0.0, 0.0), (*second, 0.0)))
     places = ((0.0, 0.0, half), (*second, 0.0), (*second, 2 * half))
-    return Cell(across, one.distance_A, (one.centre, one.outer, one.outer), places)
+    return Cell(across, sheet.distance_A, (sheet.centre, sheet.outer, sheet.outer), places)
 
 
 def crystal_cell(name: str) -> Cell:
-    """The cell of a crystal. Raises MetadataError for one that there is not."""
+    """The cell of a crystal. Raises MetadataError for an unknown one."""
     if name not in CRYSTALS:
         raise MetadataError(f"there is no crystal {name!r}", f"material is one of {', '.join(CRYSTALS)}")
     a, symbols, places = CRYSTALS[name]
@@ -123,9 +123,9 @@ def crystal_cell(name: str) -> Cell:
 
 
 def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_deg: float) -> Atoms:
-    """A cell repeated over the field and along the beam, turned about the field's middle.
+    """A cell repeated over the field and along the beam, rotated about the middle of the field.
 
-    Raises MetadataError where that would be more atoms than fit into memory.
+    Raises MetadataError if there would be more atoms than fit into memory.
     """
     across = np.asarray(cell.across_A, dtype=float)
     area = abs(np.linalg.det(across))
@@ -140,15 +140,15 @@ def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_de
     flat = (corners[:, None, :] + inner[None, :, :2]) @ rotation_matrix(orientation_deg).T + np.asarray(extent_A) / 2
     depth = np.broadcast_to(inner[:, 2], flat.shape[:2])
     symbols = np.broadcast_to(np.asarray(cell.symbols), flat.shape[:2]).ravel()
-    one = Atoms(symbols, np.concatenate([flat.reshape(-1, 2), depth.reshape(-1, 1)], axis=1)).within(extent_A)
-    heights = np.repeat(np.arange(layers) * cell.height_A, len(one))
-    places = np.tile(one.positions_A, (layers, 1))
+    layer = Atoms(symbols, np.concatenate([flat.reshape(-1, 2), depth.reshape(-1, 1)], axis=1)).within(extent_A)
+    heights = np.repeat(np.arange(layers) * cell.height_A, len(layer))
+    places = np.tile(layer.positions_A, (layers, 1))
     places[:, 2] += heights
-    return Atoms(np.tile(one.symbols, layers), places)
+    return Atoms(np.tile(layer.symbols, layers), places)
 
 
 def bilayer(material: str, extent_A: tuple[float, float], orientation_deg: float, twist_deg: float) -> Atoms:
-    """Two sheets, the second turned against the first. Raises MetadataError for an unknown material."""
+    """Two sheets, the second rotated against the first. Raises MetadataError for an unknown material."""
     cell = sheet_cell(material)
     upper = tiled(cell, 1, extent_A, orientation_deg)
     return upper.plus(tiled(cell, 1, extent_A, orientation_deg + twist_deg).lowered(cell.height_A))
@@ -164,25 +164,25 @@ MOST_PLACES = 50_000
 
 
 def apart(extent_A: tuple[float, float], radius_A: float, coverage: float, rng: Random) -> DoubleArray:
-    """Centres (n, 2) of discs that do not overlap and cover about that share of a field, one at least.
+    """Centres (n, 2) of non-overlapping discs that cover about that fraction of a field, at least one.
 
-    Raises MetadataError where they would be more than can be placed in reasonable time.
+    Raises MetadataError if they are too many to be placed in reasonable time.
     """
     from scipy.spatial import cKDTree
 
     count = max(1, round(coverage * extent_A[0] * extent_A[1] / (math.pi * radius_A**2)))
     if count > MOST_PLACES:
         raise MetadataError(f"the field would hold {count} features", "take a larger feature_A or a lower coverage")
-    held = np.zeros((0, 2))
+    centres = np.zeros((0, 2))
     for _ in range(40):
-        if len(held) >= count:
+        if len(centres) >= count:
             break
-        new = rng.random((2 * (count - len(held)) + 4, 2)) * extent_A
-        if len(held):
-            new = new[cKDTree(held).query(new)[0] >= 2 * radius_A]
+        new = rng.random((2 * (count - len(centres)) + 4, 2)) * extent_A
+        if len(centres):
+            new = new[cKDTree(centres).query(new)[0] >= 2 * radius_A]
         keep = np.ones(len(new), dtype=bool)
-        for one, other in sorted(cKDTree(new).query_pairs(2 * radius_A)) if len(new) else ():
-            if keep[one]:
-                keep[other] = False
-        held = np.concatenate([held, new[keep]])
-    return held[:count]
+        for first, second in sorted(cKDTree(new).query_pairs(2 * radius_A)) if len(new) else ():
+            if keep[first]:
+                keep[second] = False
+        centres = np.concatenate([centres, new[keep]])
+    return centres[:count]

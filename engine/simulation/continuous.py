@@ -18,13 +18,13 @@ FEATURE_A = {"gaussians": 2.0, "circles": 5.0, "particles": 30.0, "gradient": 10
 TEXTURE_A = 3.0
 """Side of the cubes in which the potential of ice differs from its mean."""
 STEEPEST = math.pi / 2
-"""Phase from pixel to pixel: half of the frequencies of the model."""
+"""Largest phase difference between pixels: half of the frequencies of the model."""
 TAILS = 5.0
-"""Standard deviations at which a gaussian ends."""
+"""Number of standard deviations at which a Gaussian is cut off."""
 
 
 def feature_A(settings: SpecimenSettings) -> float:
-    """Size of the features, as given or as usual."""
+    """Size of the features, as given or by default."""
     return settings.feature_A if settings.feature_A is not None else FEATURE_A[settings.specimen]
 
 
@@ -46,25 +46,25 @@ def gaussians(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> Floa
     """Gaussians of phase (rows, cols) of ``phase_rad``, no two closer than two standard deviations."""
     sigma = feature_A(settings)
     out = np.zeros(grid.shape, np.float32)
-    for where, distance in _near(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
-        out[where] += np.float32(settings.phase_rad) * np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
+    for region, distance in _near(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
+        out[region] += np.float32(settings.phase_rad) * np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
     return out
 
 
 def circles(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> FloatArray:
-    """Discs (rows, cols) of the phase ``phase_rad`` that do not overlap, with edges one pixel wide."""
+    """Non-overlapping discs (rows, cols) of the phase ``phase_rad``, with edges one pixel wide."""
     radius, pixel = feature_A(settings), grid.pixel_A
     out = np.zeros(grid.shape, np.float32)
-    for where, distance in _near(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
+    for region, distance in _near(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
         share = np.clip((radius - distance) / pixel + 0.5, 0.0, 1.0).astype(np.float32)
-        out[where] += np.float32(settings.phase_rad) * share
+        out[region] += np.float32(settings.phase_rad) * share
     return out
 
 
 def particles(
     settings: SpecimenSettings, grid: ObjectGrid, energy_eV: float, layers: int, rng: Random
 ) -> Iterator[FloatArray]:
-    """Phases (rows, cols) of one layer after the other: balls of one mean inner potential in textured ice."""
+    """Phases (rows, cols) of one layer after the other: spheres of one mean inner potential in textured ice."""
     radius, thickness = min(feature_A(settings), settings.thickness_A / 2), settings.thickness_A
     sigma, depth = interaction_rad_per_VA(energy_eV), thickness / layers
     places = apart(grid.extent_A, radius, settings.coverage, rng)
@@ -73,10 +73,10 @@ def particles(
     for layer in range(layers):
         phase = sigma * settings.ice_potential_V * depth * (1 + settings.ice_texture * _texture(grid, depth, rng))
         top, bottom = layer * depth, (layer + 1) * depth
-        for (where, distance), height in zip(_near(places, radius, grid), heights.tolist(), strict=True):
+        for (region, distance), height in zip(_near(places, radius, grid), heights.tolist(), strict=True):
             half = np.sqrt(np.clip(radius**2 - distance**2, 0, None))
             inside = np.clip(np.minimum(height + half, bottom) - np.maximum(height - half, top), 0, None)
-            phase[where] += sigma * contrast * inside * (half > 0)
+            phase[region] += sigma * contrast * inside * (half > 0)
         yield phase.astype(np.float32)
 
 
@@ -93,10 +93,10 @@ def _texture(grid: ObjectGrid, depth_A: float, rng: Random) -> DoubleArray:
 def _near(
     places_A: DoubleArray, radius_A: float, grid: ObjectGrid
 ) -> Iterator[tuple[tuple[slice, slice], DoubleArray]]:
-    """For each place the pixels within ``radius_A``, as slices, and their distances."""
+    """For each place, the pixels within ``radius_A`` as slices, and their distances."""
     for place in places_A:
         low = np.maximum(np.floor((place - radius_A) / grid.pixel_A).astype(int), 0)
         high = np.minimum(np.ceil((place + radius_A) / grid.pixel_A).astype(int) + 1, grid.shape)
         rows, cols = (np.arange(a, b) * grid.pixel_A - p for a, b, p in zip(low, high, place, strict=True))
-        where = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
-        yield where, np.hypot(rows[:, None], cols[None, :])
+        region = (slice(int(low[0]), int(high[0])), slice(int(low[1]), int(high[1])))
+        yield region, np.hypot(rows[:, None], cols[None, :])

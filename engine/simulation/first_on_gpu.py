@@ -1,7 +1,7 @@
-"""A refinement of a scan that nobody recorded, on a GPU, so that a first one there does not wait for compilers.
+"""Warm-up of the GPU with a refinement of a made-up scan, so that the first real one does not wait for compilers.
 
-cupy compiles each of its kernels when it is first asked for, and keeps it on disk: of a refinement about a hundred, a
-quarter of a minute in all, whatever its size. A small one asks for most of them.
+cupy compiles each of its kernels at first use, and keeps it on disk: about a hundred for a refinement, a quarter of a
+minute in all, whatever its size. A small refinement uses most of them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SETTINGS = {"scan_shape": (12, 12), "detector_shape": (64, 64), "defocus_A": 60.
 
 
 def warm_up_gpu(pixels: int) -> None:
-    """Have compiled what a refinement of patterns of n x n pixels asks of a GPU; nothing where there is none.
+    """Compile what a refinement of patterns of n x n pixels requires of a GPU; do nothing if there is none.
 
-    Half a minute the first time. Where it fails nothing is said: whoever refines there is told.
+    Takes half a minute the first time. A failure is not reported: the refinement itself will report it.
     """
     if device.missing():
         return
@@ -39,7 +39,7 @@ def warm_up_gpu(pixels: int) -> None:
 
 
 def made_up_scan() -> Dataset:
-    """144 patterns of 64 x 64 pixels."""
-    made = SimulatedScan.of(SimulationSettings.of(SETTINGS), Path())
-    index = np.arange(made.header.frames)
-    return Dataset.of(made.header, Calibration(given_quantities(made.header)), index, made.frames(index))
+    """A scan of 144 patterns of 64 x 64 pixels."""
+    scan = SimulatedScan.of(SimulationSettings.of(SETTINGS), Path())
+    index = np.arange(scan.header.frames)
+    return Dataset.of(scan.header, Calibration(given_quantities(scan.header)), index, scan.frames(index))

@@ -1,8 +1,8 @@
-"""The beam as incoherent modes: the nominal probe at the places and defoci that stand for source and focal spread.
+"""The beam as incoherent modes: probes at the displacements and defoci that sample source and focal spread.
 
-Source and focal spread are Gaussians, replaced by the nodes and weights of Gauss and Hermite: n nodes integrate
-polynomials of the displacement up to order 2 n - 1 exactly. What is summed are intensities of patterns, each computed
-with the whole probe displaced or defocused; nothing is taken for a convolution of the scan.
+Source and focal spread are Gaussian and integrated by Gauss-Hermite quadrature: n nodes integrate polynomials of the
+displacement up to order 2 n - 1 exactly. Intensities of patterns are summed, each computed with the whole probe
+displaced or defocused; nothing is approximated by a convolution over the scan.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 @dataclass(frozen=True, eq=False)
 class Illumination:
-    """Modes (n, P, P) in Fourier space, zero frequency first, the probe on pixel P // 2; |.|^2 sums to 1 in all."""
+    """Modes (n, P, P) in Fourier space, zero frequency first, probe on pixel P // 2; |.|^2 sums to 1 over all modes."""
 
     modes: ComplexArray
     nominal: ComplexArray
@@ -32,10 +32,10 @@ class Illumination:
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> Illumination:
-        """Raises MetadataError for an aperture or a probe that does not fit into the model."""
-        asked, aberrations = settings.probe, settings.aberrations
-        source = hermite(asked.source_points, asked.source_size_A / FWHM_PER_SIGMA)
-        focus = hermite(asked.focal_points, asked.focal_spread_A)
+        """The modes for some settings. Raises MetadataError if aperture or probe do not fit into the model."""
+        probe, aberrations = settings.probe, settings.aberrations
+        source = hermite(probe.source_points, probe.source_size_A / FWHM_PER_SIGMA)
+        focus = hermite(probe.focal_points, probe.focal_spread_A)
         count = len(focus[0]) * len(source[0]) ** 2
         check_fits(16.0 * count * window.size**2, f"{count} modes of the probe", "take fewer points of source or focus")
         rows, cols = window.frequencies()
@@ -52,7 +52,7 @@ class Illumination:
 
 
 def hermite(points: int, sigma: float) -> tuple[DoubleArray, DoubleArray]:
-    """Nodes and weights (n,) of a normal distribution of that standard deviation; one node where it is 0."""
+    """Gauss-Hermite nodes and weights (n,) of a normal distribution of that standard deviation; one node if it is 0."""
     if not sigma or points == 1:
         return np.zeros(1), np.ones(1)
     nodes, weights = np.polynomial.hermite_e.hermegauss(points)

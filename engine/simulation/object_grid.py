@@ -1,4 +1,4 @@
-"""The grid on which a simulated object lies: the pixels of the model, and room for a window around every position."""
+"""The grid of a simulated object: the pixels of the model, with room for a window around every position."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ptylive.schema.units import mrad_to_invA, wavelength_A
 MARGIN_PX = 4
 """Pixels around the outermost windows."""
 SEMIANGLES = 2.0
-"""What a detector reaches where its pixel is not given."""
+"""Semi-angles that a detector covers if its pixel is not given."""
 LIMIT = 2 / 3
-"""Of the model's highest frequency: where products of object and wave alias no farther than to what is cut off."""
+"""Fraction of the model's highest frequency at which products of object and wave alias only to what is cut off."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Window:
     oversampling: int
     wavelength_A: float
     detector_edge_invA: float
-    """Frequency at the middle of the detector's longer side's end."""
+    """Frequency at the edge of the detector, in the middle of the end of its longer side."""
 
     @classmethod
     def of(cls, settings: SimulationSettings) -> Window:
-        """Raises MetadataError where the model would have more pixels than the compiled transform."""
+        """The window for some settings. Raises MetadataError if it exceeds the sizes of the compiled transform."""
         wavelength = wavelength_A(settings.probe.energy_eV)
         longest, times = max(settings.detector.detector_shape), settings.model.oversampling
         pixel = mrad_to_invA(detector_pixel_mrad(settings), wavelength)
@@ -50,17 +50,17 @@ class Window:
 
     @property
     def pixel_A(self) -> float:
-        """Of the object."""
+        """Pixel of the object."""
         return self.side_A / self.size
 
     @property
     def detector_pixel_invA(self) -> float:
-        """Of the detector."""
+        """Pixel of the detector."""
         return self.oversampling / self.side_A
 
     @property
     def limit_invA(self) -> float:
-        """Beyond it waves are cut off: two thirds of the model's highest frequency, but what the detector sees."""
+        """Frequency at which waves are cut off: two thirds of the model's highest, but never inside the detector."""
         highest = self.size / (2 * self.side_A)
         return max(LIMIT * highest, min(highest, self.detector_edge_invA))
 
@@ -72,7 +72,7 @@ class Window:
 
 
 def detector_pixel_mrad(settings: SimulationSettings) -> float:
-    """Angle of a detector pixel: as given, or so that the shorter side reaches two semi-angles."""
+    """Angle of a detector pixel: as given, or such that the shorter side reaches two semi-angles."""
     given = settings.detector.detector_pixel_mrad
     if given is not None:
         return given
@@ -81,7 +81,7 @@ def detector_pixel_mrad(settings: SimulationSettings) -> float:
 
 @dataclass(frozen=True)
 class ObjectGrid:
-    """Pixels of the object. ``origin_A``: place of pixel (0, 0) relative to the first nominal scan point."""
+    """Pixels of the object. ``origin_A``: position of pixel (0, 0) relative to the first nominal scan point."""
 
     shape: tuple[int, int]
     pixel_A: float
@@ -103,10 +103,10 @@ class ObjectGrid:
         return self.shape[0] * self.pixel_A, self.shape[1] * self.pixel_A
 
     def placed(self, positions_A: DoubleArray, window: Window) -> tuple[IndexArray, DoubleArray]:
-        """Corners (N, 2) of the windows whose pixel P // 2 is next to each position, and the rests in pixels."""
-        at = (positions_A - np.asarray(self.origin_A)) / self.pixel_A
-        nearest = np.rint(at).astype(np.int64)
-        return nearest - window.size // 2, at - nearest
+        """Corners (N, 2) of the windows whose pixel P // 2 is nearest to each position, and the rests in pixels."""
+        pixels = (positions_A - np.asarray(self.origin_A)) / self.pixel_A
+        nearest = np.rint(pixels).astype(np.int64)
+        return nearest - window.size // 2, pixels - nearest
 
     def frequencies(self) -> tuple[DoubleArray, DoubleArray]:
         """Frequencies of the rows (rows,) and of the half of the columns that a real transform keeps, 1/Å."""

@@ -1,9 +1,9 @@
 """From the model's intensities to what a detector records: pixels, distortion, point spread, noise, bad pixels.
 
-In this order: intensities are read at the pixels (distorted ones by linear interpolation), turned and flipped as the
-detector does, spread, multiplied by the electrons of a pattern, drawn as whole electrons, made counts, multiplied by
-each pixel's gain; dark counts and read-out noise are added, bad pixels put in, full pixels cut, and all rounded to the
-type that is recorded. An electron is counted in one pixel; the point spread says in which.
+The steps, in order: intensities are read at the pixels (distorted ones by linear interpolation), rotated and flipped as
+the detector does, spread, multiplied by the electrons of a pattern, drawn as whole electrons, converted to counts,
+multiplied by each pixel's gain; dark counts and read-out noise are added, bad pixels inserted, full pixels clipped, and
+all rounded to the recorded type. An electron is counted in one pixel, which the point spread determines.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ptylive.schema.simulation.settings import SimulationSettings
 SUBPIXELS = 3
 """Points along a distorted pixel at which the model is read."""
 MOST_ELECTRONS = 1e18
-"""Poisson numbers are drawn as integers of 64 bits."""
+"""Upper bound: Poisson numbers are drawn as 64-bit integers."""
 FULL_FLOAT = 65535.0
-"""What a hot pixel of floating numbers shows."""
+"""Value of a hot pixel in a floating-point recording."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Readout:
 
     settings: DetectorSettings
     electrons: float
-    """That enter the specimen for each pattern."""
+    """Electrons that enter the specimen per pattern."""
     poisson: bool
     seed: int
     window: Window
@@ -48,26 +48,26 @@ class Readout:
     dead: BoolArray
     hot: BoolArray
     center_px: tuple[float, float] = field(default=(0.0, 0.0))
-    """Place of the beam without descan, as recorded."""
+    """Position of the beam without descan, as recorded."""
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> Readout:
-        """Its gain and bad pixels drawn. Raises MetadataError for a dose that its type cannot count."""
-        asked, rng = settings.detector, np.random.default_rng([settings.model.seed, 4])
-        shape = asked.detector_shape
-        gain = np.clip(1 + asked.gain_spread * rng.normal(size=shape), 0.1, None).astype(np.float32)
+        """Draw gain and bad pixels. Raises MetadataError for a dose that the detector's type cannot count."""
+        detector, rng = settings.detector, np.random.default_rng([settings.model.seed, 4])
+        shape = detector.detector_shape
+        gain = np.clip(1 + detector.gain_spread * rng.normal(size=shape), 0.1, None).astype(np.float32)
         order = rng.permutation(shape[0] * shape[1])
         dead, hot = np.zeros(order.size, dtype=bool), np.zeros(order.size, dtype=bool)
-        dead[order[: asked.dead_pixels]] = True
-        hot[order[asked.dead_pixels : asked.dead_pixels + asked.hot_pixels]] = True
-        row, col = (n // 2 + offset for n, offset in zip(shape, asked.beam_offset_px, strict=True))
+        dead[order[: detector.dead_pixels]] = True
+        hot[order[detector.dead_pixels : detector.dead_pixels + detector.hot_pixels]] = True
+        row, col = (n // 2 + offset for n, offset in zip(shape, detector.beam_offset_px, strict=True))
         if not (0 <= row <= shape[0] - 1 and 0 <= col <= shape[1] - 1):
             raise MetadataError("beam_offset_px puts the beam beside the detector", "take a smaller offset")
         electrons = settings.electrons_per_pattern
-        if not max(electrons, electrons * asked.counts_per_electron) < MOST_ELECTRONS:
+        if not max(electrons, electrons * detector.counts_per_electron) < MOST_ELECTRONS:
             raise MetadataError(f"{electrons:.3g} electrons of a pattern cannot be counted", "lower the dose")
         return cls(
-            asked,
+            detector,
             electrons,
             settings.dose.poisson,
             settings.model.seed,
@@ -80,66 +80,66 @@ class Readout:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of a recorded pixel."""
+        """Type of a recorded pixel."""
         return np.dtype(f"<{self.settings.dtype}")
 
     @property
     def bad_pixels(self) -> BoolArray:
-        """Dead and hot ones."""
+        """Dead and hot pixels."""
         return self.dead | self.hot
 
     @property
     def full(self) -> float:
-        """Most counts a pixel tells; floating numbers tell all, where nothing else was asked for."""
+        """Largest count of a pixel; unlimited for floating-point types unless a saturation value is given."""
         most = math.inf if self.dtype.kind == "f" else float(np.iinfo(self.dtype).max)
         given = self.settings.saturation_value
         return most if given is None else min(given, most)
 
     def check_descan(self, descan_px: DoubleArray) -> None:
-        """Raise MetadataError where a descan (N, 2) moves the beam off the detector."""
+        """Raise MetadataError if a descan (N, 2) moves the beam off the detector."""
         places = descan_px + np.asarray(self.center_px)
         if (places < 0).any() or (places > np.asarray(self.settings.detector_shape) - 1).any():
             raise MetadataError("the descan moves the beam off the detector", "lower descan_px or descan_jump_px")
 
     def offsets_px(self, descan_px: DoubleArray) -> DoubleArray:
-        """(N, 2) what the model's patterns are moved by, in its pixels, for a descan (N, 2) in pixels as recorded."""
+        """(N, 2) shift of the model's patterns, in its pixels, for a descan (N, 2) in pixels as recorded."""
         times = self.window.oversampling
         turned = turned_to_detector_axes(np.asarray(descan_px).T, self.settings.detector_transform).T
-        rest = self._center - self._whole_center
-        half = (times - 1) / 2 - times // 2  # an even number of points has none in its middle
+        rest = self._center - self._rounded_center
+        half = (times - 1) / 2 - times // 2  # an even number of points has no central one
         return np.asarray(times * (turned + rest) + half)
 
     def expected(self, intensities: FloatArray) -> FloatArray:
-        """Share of the electrons of a pattern in each pixel, (n, Qy, Qx) as recorded.
+        """Fraction of the electrons of a pattern in each pixel, (n, Qy, Qx) as recorded.
 
         intensities: (n, P, P) of the model, zero frequency first, moved by :meth:`offsets_px`.
         """
-        read = self._distorted(intensities) if self.distorts else self._plain(intensities)
+        fractions = self._distorted(intensities) if self.distorts else self._plain(intensities)
         for word in parse_transform(self.settings.detector_transform):
             if word == "transpose":
-                read = read.swapaxes(-1, -2)
+                fractions = fractions.swapaxes(-1, -2)
             else:
-                read = read[..., ::-1, :] if word == "flip_rows" else read[..., ::-1]
+                fractions = fractions[..., ::-1, :] if word == "flip_rows" else fractions[..., ::-1]
         if self.settings.point_spread_px:
             sigma = (0.0, self.settings.point_spread_px, self.settings.point_spread_px)
-            read = ndimage.gaussian_filter(read, sigma, mode="constant")
-        return np.ascontiguousarray(read, dtype=np.float32)
+            fractions = ndimage.gaussian_filter(fractions, sigma, mode="constant")
+        return np.ascontiguousarray(fractions, dtype=np.float32)
 
     def recorded(self, expected: FloatArray, index: IndexArray) -> Array:
-        """Frames (n, Qy, Qx) of mean patterns; ``index``: their acquisition numbers, on which their noise depends."""
-        asked = self.settings
+        """Frames (n, Qy, Qx) of mean patterns; ``index``: their acquisition numbers, which determine their noise."""
+        detector = self.settings
         out = np.empty(expected.shape, self.dtype)
         for n, number in enumerate(index.tolist()):
             rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, int(number)]))
             mean = np.clip(expected[n], 0, None).astype(np.float64) * self.electrons
             counts = rng.poisson(mean).astype(np.float64) if self.poisson else mean
-            counts *= asked.counts_per_electron
-            if asked.gain_spread:
+            counts *= detector.counts_per_electron
+            if detector.gain_spread:
                 counts *= self.gain
-            if asked.dark_counts:
-                counts += asked.dark_counts
-            if asked.read_noise_counts:
-                counts += rng.normal(0.0, asked.read_noise_counts, counts.shape)
+            if detector.dark_counts:
+                counts += detector.dark_counts
+            if detector.read_noise_counts:
+                counts += rng.normal(0.0, detector.read_noise_counts, counts.shape)
             counts[self.dead] = 0.0
             counts[self.hot] = self.full if math.isfinite(self.full) else FULL_FLOAT
             counts = np.minimum(counts, self.full)
@@ -149,76 +149,76 @@ class Readout:
     @property
     def distorts(self) -> bool:
         """Whether patterns are distorted."""
-        asked = self.settings
-        return bool(asked.ellipticity or any(asked.distortion_second) or asked.distortion_third)
+        detector = self.settings
+        return bool(detector.ellipticity or any(detector.distortion_second) or detector.distortion_third)
 
     def scattered_to(self, rows: DoubleArray, cols: DoubleArray) -> DoubleArray:
-        """Where electrons come from that arrive at places of the distorted pattern: (2, …), both in half-widths.
+        """Origin of electrons that arrive at places of the distorted pattern: (2, …), both in half-widths.
 
-        Half-widths of the detector's longer side, in its axes before any transform, from the beam on.
+        The unit is half the detector's longer side; coordinates are along its axes before any transform, from the beam.
         """
-        asked = self.settings
-        turn = rotation_matrix(asked.ellipse_deg)
-        long = math.sqrt(1 + asked.ellipticity)
+        detector = self.settings
+        turn = rotation_matrix(detector.ellipse_deg)
+        long = math.sqrt(1 + detector.ellipticity)
         shape = turn @ np.diag([1 / long, long]) @ turn.T
-        a, b = asked.distortion_second
+        a, b = detector.distortion_second
         squared = rows**2 + cols**2
-        y = shape[0, 0] * rows + shape[0, 1] * cols + a * squared + asked.distortion_third * squared * rows
-        x = shape[1, 0] * rows + shape[1, 1] * cols + b * squared + asked.distortion_third * squared * cols
+        y = shape[0, 0] * rows + shape[0, 1] * cols + a * squared + detector.distortion_third * squared * rows
+        x = shape[1, 0] * rows + shape[1, 1] * cols + b * squared + detector.distortion_third * squared * cols
         return np.stack([y, x])
 
     @cached_property
     def _turned_shape(self) -> tuple[int, int]:
-        """Of a pattern before the transform."""
+        """Shape of a pattern before the transform."""
         rows, cols = self.settings.detector_shape
         swapped = parse_transform(self.settings.detector_transform).count("transpose") % 2
         return (cols, rows) if swapped else (rows, cols)
 
     @cached_property
     def _center(self) -> DoubleArray:
-        """Of the beam before the transform."""
-        asked = self.settings
-        return undo_transform_of_center(self.center_px, asked.detector_shape, asked.detector_transform)
+        """Position of the beam before the transform."""
+        detector = self.settings
+        return undo_transform_of_center(self.center_px, detector.detector_shape, detector.detector_transform)
 
     @cached_property
-    def _whole_center(self) -> DoubleArray:
+    def _rounded_center(self) -> DoubleArray:
         return np.rint(self._center)
 
     def _places(self, axis: int) -> IndexArray:
-        """Points of the model, from the zero frequency on, that make up the pixels along an axis."""
+        """Points of the model, counted from the zero frequency, that make up the pixels along an axis."""
         times = self.window.oversampling
-        pixels = np.arange(self._turned_shape[axis])[:, None] - int(self._whole_center[axis])
+        pixels = np.arange(self._turned_shape[axis])[:, None] - int(self._rounded_center[axis])
         return np.asarray(times * pixels + np.arange(times) - times // 2).ravel()
 
     def _plain(self, intensities: FloatArray) -> FloatArray:
         """Sums (n, rows, cols) of the points of each pixel; 0 beyond the model."""
         size, times = self.window.size, self.window.oversampling
         rows, cols = self._places(0), self._places(1)
-        read = intensities[:, (rows % size)[:, None], (cols % size)[None, :]]
+        sums = intensities[:, (rows % size)[:, None], (cols % size)[None, :]]
         for axis, places in ((1, rows), (2, cols)):
             outside = (places < -size // 2) | (places >= size // 2)
             if outside.any():
-                read[(slice(None),) * axis + (outside,)] = 0
+                sums[(slice(None),) * axis + (outside,)] = 0
         if times == 1:
-            return np.asarray(read)
-        shape = (len(read), len(rows) // times, times, len(cols) // times, times)
-        return np.asarray(read.reshape(shape).sum(axis=(2, 4)))
+            return np.asarray(sums)
+        shape = (len(sums), len(rows) // times, times, len(cols) // times, times)
+        return np.asarray(sums.reshape(shape).sum(axis=(2, 4)))
 
     def _distorted(self, intensities: FloatArray) -> FloatArray:
-        """The same through the distortion, by :attr:`_reading`."""
+        """Like :meth:`_plain`, but through the distortion, by :attr:`_reading`."""
         flat = intensities.reshape(len(intensities), -1)
         return np.asarray((self._reading @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
 
     @cached_property
     def _reading(self) -> Any:
-        """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, with the area they stand for."""
+        """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, weighted by their areas."""
         size, times, (rows, cols) = self.window.size, self.window.oversampling, self._turned_shape
         points = rows * cols * SUBPIXELS**2
         check_fits(points * 4 * 40.0, "the distortion of the detector", "take fewer detector pixels")
         half = max(self.settings.detector_shape) / 2
         inside = (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5
         y, x = (
-            ((np.arange(n)[:, None] + inside).ravel() - self._whole_center[axis]) / half
+            ((np.arange(n)[:, None] + inside).ravel() - self._rounded_center[axis]) / half
             for axis, n in enumerate((rows, cols))
         )
         grid = np.meshgrid(y, x, indexing="ij")
@@ -240,10 +240,10 @@ class Readout:
         parts = []
         for dy in (0, 1):
             for dx in (0, 1):
-                at = (low[0] + dy, low[1] + dx)
+                corner = (low[0] + dy, low[1] + dx)
                 share = (rest[0] if dy else 1 - rest[0]) * (rest[1] if dx else 1 - rest[1]) * weight
-                seen = (np.abs(at[0]) < size // 2) & (np.abs(at[1]) < size // 2)
-                parts.append((share[seen], pixel[seen], (at[0][seen] % size) * size + at[1][seen] % size))
+                valid = (np.abs(corner[0]) < size // 2) & (np.abs(corner[1]) < size // 2)
+                parts.append((share[valid], pixel[valid], (corner[0][valid] % size) * size + corner[1][valid] % size))
         values, target, source = (np.concatenate(column) for column in zip(*parts, strict=True))
         return sparse.csr_array((values.astype(np.float32), (target, source)), shape=(rows * cols, size * size))
 

@@ -1,4 +1,4 @@
-"""A scan that is computed frame by frame: what a file of it is written from, and the truth beside it."""
+"""A scan that is computed frame by frame: the source of a scan file, with the ground truth."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from ptylive.schema.model import Array, BoolArray, ComplexArray, FloatArray, Ind
 from ptylive.schema.simulation.settings import SimulationSettings
 
 WORK_BYTES = 64 * 2**20
-"""Intensities that are held at a time."""
+"""Intensities held in memory at a time."""
 BYTES_PER_FRAME = 400
-"""Positions and the like."""
+"""Memory per frame for positions and the like."""
 SpecimenMaker = Callable[[SimulationSettings, ObjectGrid, Window], Specimen]
 
 
 @dataclass(eq=False)
 class SimulatedScan:
-    """A scan file that does not exist yet: header, which frames there are, and each frame when it is asked for."""
+    """A scan file that does not exist yet: header, received frames, and each frame computed on request."""
 
     settings: SimulationSettings
     path: Path
@@ -46,16 +46,16 @@ class SimulatedScan:
     specimen: Specimen
     readout: Readout
     _propagators: ComplexArray
-    _seen: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
+    _totals: dict[str, float] = field(default_factory=lambda: {"frames": 0.0, "electrons": 0.0, "full": 0.0})
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedScan:
-        """Everything but the frames. Raises MetadataError for what cannot be, InputFileError for a structure."""
+        """Everything but the frames. Raises MetadataError for impossible settings, InputFileError for structures."""
         return cls.with_specimen(settings, path, Specimen.of)
 
     @classmethod
     def with_specimen(cls, settings: SimulationSettings, path: Path, specimen_of: SpecimenMaker) -> SimulatedScan:
-        """The same with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings ask for."""
+        """Like :meth:`of` with a specimen that ``specimen_of`` makes on the model's grid, whatever the settings say."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
@@ -75,33 +75,33 @@ class SimulatedScan:
 
     @property
     def detected_fraction(self) -> float:
-        """Share of the electrons that hit the detector, mean over the frames computed so far."""
-        return self._seen["electrons"] / max(self._seen["frames"], 1.0)
+        """Fraction of the electrons that hit the detector, averaged over the frames computed so far."""
+        return self._totals["electrons"] / max(self._totals["frames"], 1.0)
 
     @property
     def full_pixels(self) -> int:
-        """How often a pixel that is not bad could not tell more, in the frames computed so far."""
-        return int(self._seen["full"])
+        """Number of saturated values in good pixels, in the frames computed so far."""
+        return int(self._totals["full"])
 
     def frames(self, index: IndexArray) -> Array:
-        """Patterns (n, Qy, Qx) as recorded, by acquisition number; the same whatever else is asked for."""
+        """Patterns (n, Qy, Qx) as recorded, by acquisition number; independent of which others are requested."""
         parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
         good = ~self.readout.bad_pixels
-        self._seen["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
+        self._totals["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:
-        """Share of the electrons in each pixel (n, Qy, Qx), without any noise."""
+        """Fraction of the electrons in each pixel (n, Qy, Qx), without noise."""
         return np.concatenate([mean for _, mean in self._means(np.asarray(index, dtype=np.int64))])
 
     def _means(self, index: IndexArray) -> Any:
-        """Mean patterns of a few frames after the other."""
+        """Yield the mean patterns of a few frames at a time."""
         at_a_time = max(1, WORK_BYTES // (12 * self.window.size**2))
         for start in range(0, len(index), at_a_time):
             part = index[start : start + at_a_time]
             mean = self.readout.expected(self._intensities(part))
-            self._seen["frames"] += len(part)
-            self._seen["electrons"] += float(mean.sum(dtype=np.float64))
+            self._totals["frames"] += len(part)
+            self._totals["electrons"] += float(mean.sum(dtype=np.float64))
             yield part, mean
 
     def _intensities(self, index: IndexArray) -> FloatArray:
@@ -169,22 +169,22 @@ class SimulatedScan:
 
 
 def header_of(settings: SimulationSettings, readout: Readout, window: Window) -> ScanHeader:
-    """What the file tells. Raises MetadataError for an impossible scan."""
-    asked, probe, detector = settings.scan, settings.probe, settings.detector
+    """Metadata of the file. Raises MetadataError for an impossible scan."""
+    scan_settings, probe, detector = settings.scan, settings.probe, settings.detector
     blind = settings.model.tell == "microscope"
     scan: dict[str, Any] = {
-        "shape": asked.scan_shape,
-        "step_A": asked.scan_step_A,
-        "pattern": asked.scan_pattern,
-        "flyback_frames": asked.flyback_frames,
-        "dwell_time_us": asked.dwell_time_us,
-        "rotation_deg": None if blind else asked.rotation_deg,
+        "shape": scan_settings.scan_shape,
+        "step_A": scan_settings.scan_step_A,
+        "pattern": scan_settings.scan_pattern,
+        "flyback_frames": scan_settings.flyback_frames,
+        "dwell_time_us": scan_settings.dwell_time_us,
+        "rotation_deg": None if blind else scan_settings.rotation_deg,
     }
     optics: dict[str, Any] = {
         "energy_eV": probe.energy_eV,
         "convergence_semiangle_mrad": probe.convergence_semiangle_mrad,
     }
-    shown: dict[str, Any] = {
+    detector_part: dict[str, Any] = {
         "shape": detector.detector_shape,
         "dtype": readout.dtype.str,
         "pixel_mrad": detector_pixel_mrad(settings),
@@ -192,7 +192,7 @@ def header_of(settings: SimulationSettings, readout: Readout, window: Window) ->
     }
     if not blind:
         optics |= {"C10": 0.0, **settings.aberrations}
-        shown |= {
+        detector_part |= {
             "beam_center_px": readout.center_px,
             "transform": detector.detector_transform,
             "descan_px": detector.descan_px,
@@ -203,14 +203,14 @@ def header_of(settings: SimulationSettings, readout: Readout, window: Window) ->
     uid = f"simulated-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     parts = {
         name: build(name, values, "simulation")
-        for name, values in (("scan", scan), ("optics", optics), ("detector", shown))
+        for name, values in (("scan", scan), ("optics", optics), ("detector", detector_part))
     }
-    made: tuple[Scan, Optics, Detector] = (parts["scan"], parts["optics"], parts["detector"])
-    return ScanHeader(uid, "simulated", made[0].frames, *made, arrays=arrays)
+    built: tuple[Scan, Optics, Detector] = (parts["scan"], parts["optics"], parts["detector"])
+    return ScanHeader(uid, "simulated", built[0].frames, *built, arrays=arrays)
 
 
 def _arrays(readout: Readout) -> Mapping[str, Array]:
-    """Masks and references that a file carries."""
+    """Masks and references stored in a file."""
     arrays: dict[str, Array] = {}
     if readout.bad_pixels.any():
         arrays["bad_pixel_mask"] = readout.bad_pixels
@@ -222,13 +222,13 @@ def _arrays(readout: Readout) -> Mapping[str, Array]:
 
 
 def _propagators(window: Window, specimen: Specimen) -> ComplexArray:
-    """Free space behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
+    """Free-space propagators behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
     count = specimen.slices - 1
     check_fits(48.0 * count * window.size**2, f"{count} propagators", "take thicker slices")
     rows, cols = window.frequencies()
     q2 = rows**2 + cols**2
-    one = np.exp(-1j * np.pi * window.wavelength_A * specimen.slice_thickness_A * q2) * (q2 <= window.limit_invA**2)
-    return np.asarray(np.broadcast_to(one, (count, *one.shape)))
+    free = np.exp(-1j * np.pi * window.wavelength_A * specimen.slice_thickness_A * q2) * (q2 <= window.limit_invA**2)
+    return np.asarray(np.broadcast_to(free, (count, *free.shape)))
 
 
 def _real_space(wave: ComplexArray) -> ComplexArray:

@@ -1,7 +1,8 @@
-"""A tilt series that is computed frame by frame: a parallel beam on a crystal, tilted from point to point of the scan.
+"""A tilt series that is computed frame by frame: a parallel beam on a crystal, tilted from scan point to scan point.
 
-The window is the cell, wrapped, so that every beam lies on a point of its transform. A beam tilted by the tangents tau
-adds 2 q . tau / lam to q^2 in free space. Beams become Gaussian spots on the detector, which is that of any simulation.
+The window is the cell with periodic boundaries, so that every beam is a point of its transform. A beam tilted by the
+tangents tau adds 2 q . tau / lam to q^2 in free space. Beams become Gaussian spots on the detector, which is that of
+any simulation.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from ptylive.schema.units import mrad_to_invA
 
 BYTES_PER_FRAME = 400
 BEYOND = 1.5
-"""Times the detector's edge that beams are followed."""
+"""Distance up to which beams are followed, in units of the detector's edge."""
 LEAST_PIXELS, MOST_PIXELS = 16, 256
 TILTS_AT_A_TIME = 64
 FEWEST_SLICES = 1
@@ -47,35 +48,42 @@ class TiltedCrystal:
     potential_VA: ComplexArray
     """(layers, P, P) structure factors of each layer of a cell, over its area, zero frequency first."""
     layers: int
-    """In all."""
+    """Number of layers of the whole crystal."""
     layer_A: float
     energy_eV: float
     wavelength_A: float
 
     @classmethod
     def of(cls, settings: SimulationSettings, window: Window) -> TiltedCrystal:
-        """Raises MetadataError for a specimen that is no perfect crystal, and for too fine a cell."""
-        asked = settings.specimen
-        if asked.specimen != "crystal" or asked.structure_file or asked.configurations > 1 or asked.vacancies:
+        """The crystal for some settings. Raises MetadataError if it is not perfect, or its cell too fine."""
+        specimen = settings.specimen
+        if (
+            specimen.specimen != "crystal"
+            or specimen.structure_file
+            or specimen.configurations > 1
+            or specimen.vacancies
+        ):
             raise MetadataError(
                 "beam=parallel is of a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
             )
-        cell = crystal_cell(asked.material or "SrTiO3")
-        across = np.asarray(cell.across_A, dtype=float) @ rotation_matrix(asked.orientation_deg).T
+        cell = crystal_cell(specimen.material or "SrTiO3")
+        across = np.asarray(cell.across_A, dtype=float) @ rotation_matrix(specimen.orientation_deg).T
         reach = BEYOND * window.detector_edge_invA
         orders = math.ceil(reach * float(np.linalg.norm(across, axis=1).max()))
         pixels = max(LEAST_PIXELS, 2 * math.ceil(1.5 * (orders + 1)))
         if pixels > MOST_PIXELS:
             raise MetadataError(f"the cell would have {pixels} pixels", "lower detector_pixel_mrad")
-        per_cell = max(FEWEST_SLICES, round(cell.height_A / (asked.slice_thickness_A or OF_FILES_A)))
-        cells = max(1, round(asked.thickness_A / cell.height_A))
-        layers = np.stack([_layer(cell, across, pixels, (k, per_cell), asked.displacement_A) for k in range(per_cell)])
+        per_cell = max(FEWEST_SLICES, round(cell.height_A / (specimen.slice_thickness_A or OF_FILES_A)))
+        cells = max(1, round(specimen.thickness_A / cell.height_A))
+        layers = np.stack(
+            [_layer(cell, across, pixels, (k, per_cell), specimen.displacement_A) for k in range(per_cell)]
+        )
         energy = settings.probe.energy_eV
         return cls(across, layers, cells * per_cell, cell.height_A / per_cell, energy, window.wavelength_A)
 
     @property
     def pixels(self) -> int:
-        """P."""
+        """Number of pixels P along a side."""
         return int(self.potential_VA.shape[-1])
 
     @cached_property
@@ -86,20 +94,20 @@ class TiltedCrystal:
 
     @cached_property
     def q_invA(self) -> DoubleArray:
-        """(P * P, 2) of the beams."""
+        """(P * P, 2) spatial frequencies of the beams."""
         return np.asarray(self.hk @ np.linalg.inv(self.cell_A).T)
 
     @cached_property
     def inside(self) -> FloatArray:
-        """(P, P) 1 where products of waves and layers do not alias."""
-        kept = np.abs(self.hk).max(axis=1) <= self.pixels // 3
-        return np.asarray(kept.reshape(self.pixels, self.pixels), dtype=np.float32)
+        """(P, P) mask: 1 where products of waves and layers do not alias."""
+        unaliased = np.abs(self.hk).max(axis=1) <= self.pixels // 3
+        return np.asarray(unaliased.reshape(self.pixels, self.pixels), dtype=np.float32)
 
     def beams(self, tilts_mrad: DoubleArray) -> FloatArray:
-        """(n, P * P) intensities behind the crystal, of 1 before it, for tilts (n, 2) of the beam."""
+        """(n, P * P) intensities behind the crystal for unit incident intensity, for tilts (n, 2) of the beam."""
         sigma = interaction_rad_per_VA(self.energy_eV)
         phases = sigma * np.fft.ifft2(self.potential_VA).real * self.pixels**2
-        through = [np.fft.ifft2(np.fft.fft2(np.exp(1j * one)) * self.inside) for one in phases]
+        through = [np.fft.ifft2(np.fft.fft2(np.exp(1j * phase)) * self.inside) for phase in phases]
         tangents = np.tan(1e-3 * np.asarray(tilts_mrad))
         q2 = (self.q_invA**2).sum(axis=1) + 2 * tangents @ self.q_invA.T / self.wavelength_A
         free = np.exp(-1j * np.pi * self.wavelength_A * self.layer_A * q2).reshape(-1, self.pixels, self.pixels)
@@ -123,23 +131,23 @@ def _layer(cell: Cell, across_A: DoubleArray, pixels: int, part: tuple[int, int]
     number, count = part
     inside = np.clip((places[:, 2] / cell.height_A * count + 1e-9).astype(int), 0, count - 1) == number
     total = np.zeros((pixels, pixels), np.complex128)
-    for (u, v), symbol, taken in zip(share, cell.symbols, inside, strict=True):
-        if taken:
+    for (u, v), symbol, in_layer in zip(share, cell.symbols, inside, strict=True):
+        if in_layer:
             total += scattering_factor_A(symbol, q2) * np.exp(-2j * np.pi * (h * u + k * v))
     return np.asarray(total * np.exp(-2 * np.pi**2 * blur_A**2 * q2) * SCATTERING_VA2 / abs(np.linalg.det(across_A)))
 
 
 @dataclass(eq=False)
 class SimulatedTilts(SimulatedScan):
-    """The file of a tilt series that does not exist yet."""
+    """A file of a tilt series that does not exist yet."""
 
     crystal: TiltedCrystal | None = None
     tilts_mrad: DoubleArray | None = None
-    """(frames, 2) of the beam, in the order of acquisition."""
+    """(frames, 2) tilts of the beam, in the order of acquisition."""
 
     @classmethod
     def of(cls, settings: SimulationSettings, path: Path) -> SimulatedTilts:
-        """Everything but the frames. Raises MetadataError for what cannot be."""
+        """Everything but the frames. Raises MetadataError for impossible settings."""
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
@@ -152,7 +160,7 @@ class SimulatedTilts(SimulatedScan):
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
         crystal = TiltedCrystal.of(settings, window)
-        nothing = np.zeros((1, 1, 1), np.complex64)
+        empty = np.zeros((1, 1, 1), np.complex64)
         return cls(
             settings,
             path,
@@ -160,10 +168,10 @@ class SimulatedTilts(SimulatedScan):
             window,
             ObjectGrid((1, 1), window.pixel_A, (0.0, 0.0)),
             trajectory,
-            Illumination(nothing, nothing[0]),
+            Illumination(empty, empty[0]),
             Specimen((), np.zeros((crystal.layers, 1, 1), np.float32), crystal.layer_A),
             readout,
-            nothing,
+            empty,
             crystal=crystal,
             tilts_mrad=_tilts(settings, trajectory),
         )
@@ -179,14 +187,17 @@ class SimulatedTilts(SimulatedScan):
         offsets = self.readout.offsets_px(self.trajectory.descan_px[index])
         if self.settings.tilts.follows_tilt:
             offsets = offsets + mrad_to_invA(1.0, self.window.wavelength_A) * tilts[index] * self.window.side_A
-        parts = [crystal.beams(tilts[index[at : at + TILTS_AT_A_TIME]]) for at in range(0, len(index), TILTS_AT_A_TIME)]
+        parts = [
+            crystal.beams(tilts[index[first : first + TILTS_AT_A_TIME]])
+            for first in range(0, len(index), TILTS_AT_A_TIME)
+        ]
         wide = self.settings.tilts.spot_px * self.window.oversampling
         places = crystal.q_invA * self.window.side_A
-        made = [
-            _spots(one, places + offset, wide, self.window.size)
-            for one, offset in zip(np.concatenate(parts), offsets, strict=True)
+        patterns = [
+            _spots(intensity, places + offset, wide, self.window.size)
+            for intensity, offset in zip(np.concatenate(parts), offsets, strict=True)
         ]
-        return np.stack(made)
+        return np.stack(patterns)
 
     def truth(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Arrays and attributes of the group ``/truth``: tilts, and the structure factors of the mean potential."""
@@ -194,11 +205,11 @@ class SimulatedTilts(SimulatedScan):
         scan = self.header.scan
         rows, columns = scan.require_shape()[0], scan.frames_per_row
         mean_V = crystal.potential_VA.sum(axis=0) / (crystal.layer_A * len(crystal.potential_VA))
-        seen = crystal.inside.ravel() > 0
+        inside = crystal.inside.ravel() > 0
         arrays: dict[str, Array] = {
             "tilts_mrad": tilts.reshape(rows, columns, 2),
-            "hk": crystal.hk[seen],
-            "structure_factors_V": mean_V.ravel()[seen],
+            "hk": crystal.hk[inside],
+            "structure_factors_V": mean_V.ravel()[inside],
             "descan_px": self.trajectory.descan_px.reshape(rows, columns, 2),
         }
         attributes: dict[str, Any] = {
@@ -217,18 +228,18 @@ class SimulatedTilts(SimulatedScan):
 
 
 def _tilts(settings: SimulationSettings, trajectory: Trajectory) -> DoubleArray:
-    """Of all frames: the raster's points in steps around its middle, turned from +row towards +column."""
-    asked, scan = settings.tilts, settings.scan
+    """Tilts of all frames: the raster's points in steps around its middle, rotated from +row towards +column."""
+    tilts, scan = settings.tilts, settings.scan
     steps = trajectory.nominal_A @ rotation_matrix(scan.rotation_deg) / np.asarray(scan.scan_step_A)
     steps = steps - (np.asarray(scan.scan_shape) - 1) / 2
-    turn = rotation_matrix(asked.tilt_rotation_deg)
-    return np.asarray(asked.tilt_step_mrad * steps @ turn.T + np.asarray(asked.tilt_centre_mrad))
+    turn = rotation_matrix(tilts.tilt_rotation_deg)
+    return np.asarray(tilts.tilt_step_mrad * steps @ turn.T + np.asarray(tilts.tilt_centre_mrad))
 
 
 def _spots(intensity: FloatArray, places: DoubleArray, wide: float, size: int) -> FloatArray:
-    """(P, P) Gaussians of a sum at places (M, 2) in pixels from zero frequency; what lies beyond the model is lost."""
-    seen = (np.abs(places) < size / 2 - 1).all(axis=1) & (intensity > 0)
-    at = np.fft.fftfreq(size, 1 / size)
-    along = [np.exp(-0.5 * ((at - place[:, None]) / wide) ** 2) for place in places[seen].T]
-    rows, cols = (one / one.sum(axis=1, keepdims=True) for one in along)
-    return np.asarray((rows * intensity[seen][:, None]).T @ cols, dtype=np.float32)
+    """(P, P) Gaussians of given sums at places (M, 2) in pixels from zero frequency; what lies outside is lost."""
+    visible = (np.abs(places) < size / 2 - 1).all(axis=1) & (intensity > 0)
+    coordinates = np.fft.fftfreq(size, 1 / size)
+    along = [np.exp(-0.5 * ((coordinates - place[:, None]) / wide) ** 2) for place in places[visible].T]
+    rows, cols = (profile / profile.sum(axis=1, keepdims=True) for profile in along)
+    return np.asarray((rows * intensity[visible][:, None]).T @ cols, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Atoms from files of structures, by ase, and potentials of abTEM: both optional, loaded when they are asked for."""
+"""Atoms from structure files by ase, and potentials by abTEM: both optional, imported when needed."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from ptylive.schema.model import FloatArray
 from ptylive.schema.scan import rotation_matrix
 
 FORMATS = {".cif": "cif", ".xyz": "extxyz", ".extxyz": "extxyz", ".pdb": "proteindatabank", ".vasp": "vasp"}
-"""Endings that are read, and ase's name of the format: text only, nothing that could be unpickled."""
+"""Suffixes that are accepted, and ase's name of the format: text only, nothing that could be unpickled."""
 MOST_BYTES = 64 * 2**20
 UPRIGHT = 1e-3
-"""Share of a cell's height that its first two vectors may lie along the beam."""
+"""Fraction of a cell's height by which its first two vectors may extend along the beam."""
 
 
 def structure_atoms(
     path: Path, extent_A: tuple[float, float], thickness_A: float, orientation_deg: float
 ) -> tuple[Atoms, float]:
-    """Atoms of a file, and the height they take along the beam, the file's z.
+    """Atoms of a file, and their height along the beam, the file's z.
 
-    A periodic cell is repeated over the field and up to ``thickness_A`` along the beam; what is not periodic stands
-    once in the field's middle. The file's x runs along the rows' axis, y along the columns'. Raises InputFileError for
-    what cannot be read, MetadataError where ase is missing or the cell does not lie across the beam.
+    A periodic cell is repeated over the field and up to ``thickness_A`` along the beam; a non-periodic structure is
+    placed once in the middle of the field. The file's x runs along the rows' axis, y along the columns'. Raises
+    InputFileError for unreadable files, MetadataError if ase is missing or the cell does not lie across the beam.
     """
     found = _read(path)
     symbols = np.asarray(found.get_chemical_symbols())
@@ -65,13 +65,13 @@ def _read(path: Path) -> Any:
     """The structure of a file as ase's Atoms."""
     check_is_file(path, "name the file of the structure itself")
     if path.suffix.lower() not in FORMATS:
-        raise InputFileError(f"{path} is no file of a structure", f"give one that ends in {', '.join(FORMATS)}")
+        raise InputFileError(f"{path} is not a structure file", f"give one that ends in {', '.join(FORMATS)}")
     if path.stat().st_size > MOST_BYTES:
         raise InputFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB", "is it the right file?")
     reader = _optional("ase.io", "structure_file")
     try:
         return reader.read(path, format=FORMATS[path.suffix.lower()])
-    except Exception as error:  # whatever a reader makes of a file that is none
+    except Exception as error:  # whatever a reader raises for an invalid file
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputFileError(f"{path} cannot be read: {reason}", "give a file that ase reads") from None
 
@@ -81,16 +81,16 @@ def abtem_layers(atoms: Atoms, grid: ObjectGrid, energy_eV: float, height_A: flo
     abtem, ase = _optional("abtem", "potential = abtem"), _optional("ase", "potential = abtem")
     abtem.config.set({"precision": "float32", "device": "cpu", "diagnostics.progress_bar": False})
     box = ase.Atoms(list(atoms.symbols), atoms.positions_A, cell=[*grid.extent_A, height_A], pbc=True)
-    thick = height_A / layers * (1 + 1e-9)  # the exact share is now and then a rounding error too thin
-    made = abtem.Potential(box, gpts=grid.shape, slice_thickness=thick, projection="infinite").build(lazy=False)
-    values = np.asarray(made.array, np.float32).reshape(-1, *grid.shape)
+    thick = height_A / layers * (1 + 1e-9)  # the exact quotient is sometimes too thin by a rounding error
+    potential = abtem.Potential(box, gpts=grid.shape, slice_thickness=thick, projection="infinite").build(lazy=False)
+    values = np.asarray(potential.array, np.float32).reshape(-1, *grid.shape)
     if len(values) != layers or not math.isfinite(float(values.sum())):
         raise MetadataError("abTEM made another number of slices", "take potential = lobato")
     return values * np.float32(interaction_rad_per_VA(energy_eV))
 
 
 def _optional(name: str, setting: str) -> ModuleType:
-    """A module of an optional package. Raises MetadataError with the way to get it."""
+    """A module of an optional package. Raises MetadataError with installation instructions."""
     from importlib import import_module
 
     try:

@@ -69,7 +69,7 @@ class Item:
         value = self.value or 0.0
         if self.name == "C10":
             return focus_text(-value)
-        return f"{self.title} {length_text(value, self.uncertainty)}{_at(self.angle_deg)}"
+        return f"{self.title} {length_text(value, self.uncertainty)}{_at_angle(self.angle_deg)}"
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values for messages."""
@@ -124,14 +124,14 @@ class Advice:
     @property
     def line(self) -> str:
         """The complete advice in one line."""
-        return "; ".join(item.words for item in self.items) or "nothing to tell: defocus and astigmatism were given"
+        return "; ".join(item.words for item in self.items) or "no advice: defocus and astigmatism were given"
 
     @property
     def brief(self) -> str:
         """The advice in as few words as possible: only what matters, or why there is nothing."""
-        told = [item.brief for item in self.items if item.matters]
-        if told or not self.items:
-            return "; ".join(told)
+        briefs = [item.brief for item in self.items if item.matters]
+        if briefs or not self.items:
+            return "; ".join(briefs)
         return str(Verdict.CANNOT_TELL if self.verdict is Verdict.CANNOT_TELL else Verdict.NOTHING_TO_CORRECT)
 
     def to_plain(self) -> dict[str, Any]:
@@ -159,8 +159,8 @@ def _item(name: str, calibration: Calibration, significant: float) -> Item | Non
     """Advice on one aberration; None where there is none to give."""
     parts = [name + part for part in (("a", "b") if KRIVANEK_ORDERS[name][1] else ("",))]
     found = [calibration.entries.get(part) for part in parts]
-    quantities = [one for one in found if one is not None and _is_number(one.value)]
-    origins = {one.origin for one in quantities}
+    quantities = [quantity for quantity in found if quantity is not None and _is_number(quantity.value)]
+    origins = {quantity.origin for quantity in quantities}
     if Origin.GIVEN in origins or (name not in LOW_ORDERS and origins <= {Origin.DEFAULT}):
         return None
     title, limit = ABERRATION_TITLES[name], _limit(name, calibration)
@@ -172,7 +172,7 @@ def _item(name: str, calibration: Calibration, significant: float) -> Item | Non
         if Origin.UNDECIDED in origins and name == "C10":
             rest = "cannot tell under- from overfocus (give the scan rotation)"
     elif abs(measured.value) <= significant * measured.uncertainty:
-        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not above its uncertainty"
+        verdict, rest = Verdict.NOTHING_TO_CORRECT, "not larger than its uncertainty"
     else:
         verdict = Verdict.CORRECT
         rest = focus_text(-measured.value) if name == "C10" else ""
@@ -191,7 +191,7 @@ def _item(name: str, calibration: Calibration, significant: float) -> Item | Non
     )
 
 
-def _at(angle_deg: float | None) -> str:
+def _at_angle(angle_deg: float | None) -> str:
     return "" if angle_deg is None else f" at {angle_text(angle_deg)}"
 
 
@@ -219,8 +219,8 @@ class _Measured:
     @classmethod
     def of(cls, name: str, quantities: list[Quantity]) -> Self:
         """Combine cartesian parts; the uncertainty is that along its direction, or the larger of both without one."""
-        values = tuple(float(one.value) for one in quantities)
-        found = [one.uncertainty for one in quantities]
+        values = tuple(float(quantity.value) for quantity in quantities)
+        found = [quantity.uncertainty for quantity in quantities]
         doubts = [float(doubt) for doubt in found if doubt is not None and _is_number(doubt)]
         if len(doubts) < len(values):
             return cls(name, values, None)
@@ -244,7 +244,7 @@ class _Measured:
     @property
     def opposite(self) -> tuple[float, ...]:
         """Change that makes every component 0."""
-        return tuple(-one for one in self.components)
+        return tuple(-component for component in self.components)
 
     def words(self, title: str, rest: str) -> str:
         """`defocus −145 ± 11 Å: focus up 14.5 nm`."""
@@ -252,4 +252,4 @@ class _Measured:
             text = defocus_text(-self.value, self.uncertainty)
         else:
             text = with_doubt(self.value, self.uncertainty)
-        return f"{title} {text}{_at(self.angle_deg)}{': ' if rest else ''}{rest}"
+        return f"{title} {text}{_at_angle(self.angle_deg)}{': ' if rest else ''}{rest}"

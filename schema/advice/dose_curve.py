@@ -87,13 +87,13 @@ class DoseCurve:
         """The dose curve in one sentence."""
         now = self.measured[-1] if self.measured else DosePoint(0)
         many = "one scan" if self.scans == 1 else f"{self.scans} scans of one place"
-        limit = f"information limit {now.words}" if now.words else "the information limit cannot be told"
+        limit = f"information limit {now.words}" if now.words else "the information limit cannot be determined"
         further = [f"{point.scans / self.scans:g} × the dose {point.words}" for point in self.expected if point.words]
         more = f"with {', '.join(further)}" if further else ""
         if now.finer:
-            more = "all that the scan step can show: more dose brings nothing"
+            more = "all that the scan step can show: more dose gains nothing"
         if self.verdict is Verdict.CHANGES:
-            more = f"{self._change}: damage, contamination or another focus, and more dose brings less than it should"
+            more = f"{self._change}: damage, contamination or another focus, and more dose gains less than it should"
         return "; ".join(filter(None, (f"{many}: {limit}", more, self.apart)))
 
     @property
@@ -105,7 +105,7 @@ class DoseCurve:
             return f"the signal {word} by {_percent(*fading)} a scan"
         if math.isfinite(drifting[1]):
             return f"scans differ by {_percent(*drifting)} more with every scan between them"
-        return f"the scans agree by {_percent(*self.agreement)} only"
+        return f"the scans agree only by {_percent(*self.agreement)}"
 
     def to_plain(self) -> dict[str, Any]:
         """Return plain values for events and JSON, including the sentence; unknown values are None."""
@@ -132,7 +132,7 @@ class DoseCurve:
         }
         return cls(
             map=str(plain["map"]),
-            series=tuple(str(one) for one in list(plain["series"])[:MOST_POINTS]),
+            series=tuple(str(label) for label in list(plain["series"])[:MOST_POINTS]),
             unit=str(plain["unit"]),
             **points,
             verdict=Verdict(plain["verdict"]),

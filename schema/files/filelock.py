@@ -146,13 +146,13 @@ def _words(lock: Path) -> str:
 
 def _owner(lock: Path) -> str:
     """Name the holder of a lock, for people."""
-    kept = _exclusive(lock)
-    words = _words(kept) or _words(lock)
-    who, _, since = words.strip().partition(" ")
-    owner = ProcessName.parse(who)
+    guard = _exclusive(lock)
+    words = _words(guard) or _words(lock)
+    name, _, since = words.strip().partition(" ")
+    owner = ProcessName.parse(name)
     if owner is None:
         return "another process"
     if owner.is_here:
         return f"process {owner.number} of this machine, since {since}"
-    left = f" (if that is gone, remove {kept})" if kept.exists() else ""
-    return f"process {owner.number} on {owner.host}, since {since}{left}"
+    remedy = f" (if that is gone, remove {guard})" if guard.exists() else ""
+    return f"process {owner.number} on {owner.host}, since {since}{remedy}"

@@ -15,7 +15,7 @@ def read_text(path: Path, most_bytes: int) -> str:
     try:
         return read_bytes(path, most_bytes).decode("utf-8")
     except UnicodeDecodeError:
-        raise InputFileError(f"{path} is no text", "save it as UTF-8") from None
+        raise InputFileError(f"{path} is not text", "save it as UTF-8") from None
 
 
 def real_path(path: Path) -> Path:

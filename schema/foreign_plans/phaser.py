@@ -61,17 +61,17 @@ SCALES = {"B2": 3.0, "S3": 3.0}
 
 def raw_data(value: Any, into: Gathered) -> None:
     """``raw_data``: high tension, pixel, flips and counts; the path of the file is the FILE argument."""
-    said = table_of(value, "raw_data")
+    table = table_of(value, "raw_data")
     for name, key, factor in (
         ("kv", "energy_eV", 1e3),
         ("diff_step", "detector_pixel_mrad", 1.0),
         ("adu", "counts_per_electron", 1.0),
     ):
-        if said.get(name) is not None:
-            into.metadata[key] = number_of(said[name], f"raw_data.{name}") * factor
-    if said.get("wavelength") is not None:
-        wavelength(said["wavelength"], into)
-    if said.get("det_flips") is not None and (words := transform_of(said["det_flips"], "raw_data.det_flips")):
+        if table.get(name) is not None:
+            into.metadata[key] = number_of(table[name], f"raw_data.{name}") * factor
+    if table.get("wavelength") is not None:
+        wavelength(table["wavelength"], into)
+    if table.get("det_flips") is not None and (words := transform_of(table["det_flips"], "raw_data.det_flips")):
         into.metadata["detector_transform"] = words
 
 
@@ -83,27 +83,27 @@ def wavelength(value: Any, into: Gathered) -> None:
 
 def start(value: Any, into: Gathered) -> None:
     """``init``: probe, scan, tilt, or a state of an earlier run."""
-    said = table_of(value, "init")
-    if said.get("state") is not None:
-        into.preset |= dict.fromkeys(("start_object", "start_probe", "start_positions"), str(said["state"]))
-    if said.get("probe"):
-        _probe(table_of(said["probe"], "init.probe"), into)
-    if said.get("scan"):
-        _scan(table_of(said["scan"], "init.scan"), into)
-    if said.get("tilt"):
-        _tilt(table_of(said["tilt"], "init.tilt"), into)
+    table = table_of(value, "init")
+    if table.get("state") is not None:
+        into.preset |= dict.fromkeys(("start_object", "start_probe", "start_positions"), str(table["state"]))
+    if table.get("probe"):
+        _probe(table_of(table["probe"], "init.probe"), into)
+    if table.get("scan"):
+        _scan(table_of(table["scan"], "init.scan"), into)
+    if table.get("tilt"):
+        _tilt(table_of(table["tilt"], "init.tilt"), into)
 
 
-def _probe(said: Mapping[str, Any], into: Gathered) -> None:
-    if said.get("conv_angle") is not None:
-        into.metadata["convergence_semiangle_mrad"] = number_of(said["conv_angle"], "init.probe.conv_angle")
+def _probe(table: Mapping[str, Any], into: Gathered) -> None:
+    if table.get("conv_angle") is not None:
+        into.metadata["convergence_semiangle_mrad"] = number_of(table["conv_angle"], "init.probe.conv_angle")
     names = [
         f"{name}{part}" if m else name for name, (_, m) in KRIVANEK_ORDERS.items() for part in ("ab" if m else " ")
     ]
     listed = dict.fromkeys(names, 0.0)
-    listed["C10"] = number_of(said.get("defocus") or 0.0, "init.probe.defocus")
-    for one in said.get("aberrations") or ():
-        for name, (real, imaginary) in _coefficients(table_of(one, "aberrations")).items():
+    listed["C10"] = number_of(table.get("defocus") or 0.0, "init.probe.defocus")
+    for aberration in table.get("aberrations") or ():
+        for name, (real, imaginary) in _coefficients(table_of(aberration, "aberrations")).items():
             m = KRIVANEK_ORDERS[name][1]
             sign = -1 if m % 2 else 1
             if m:
@@ -114,19 +114,19 @@ def _probe(said: Mapping[str, Any], into: Gathered) -> None:
     into.metadata.update({name: value for name, value in aberrations(list(listed.values())).items() if value})
 
 
-def _coefficients(said: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+def _coefficients(table: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     """Real and imaginary part of coefficients, by Krivanek's names. Raises MetadataError beyond third order."""
-    if {"n", "m"} <= set(said):
-        name = f"C{said['n']}{said['m']}"
-        given: dict[str, Any] = {name: {key: one for key, one in said.items() if key not in ("n", "m")}}
+    if {"n", "m"} <= set(table):
+        name = f"C{table['n']}{table['m']}"
+        given: dict[str, Any] = {name: {key: pair for key, pair in table.items() if key not in ("n", "m")}}
         scales: Mapping[str, float] = {}
     else:
-        given = {HAIDER.get(str(key).upper(), str(key)): one for key, one in said.items()}
+        given = {HAIDER.get(str(key).upper(), str(key)): pair for key, pair in table.items()}
         scales = {HAIDER[name]: factor for name, factor in SCALES.items()}
     unknown = [name for name in given if name not in KRIVANEK_ORDERS]
     if unknown:
         raise MetadataError(f"aberration {brief(unknown[0])} is not modelled", "up to third order")
-    return {name: _pair(one, scales.get(name, 1.0)) for name, one in given.items()}
+    return {name: _pair(pair, scales.get(name, 1.0)) for name, pair in given.items()}
 
 
 def _pair(value: Any, factor: float) -> tuple[float, float]:
@@ -143,23 +143,23 @@ def _pair(value: Any, factor: float) -> tuple[float, float]:
     return real * factor, imaginary * factor
 
 
-def _scan(said: Mapping[str, Any], into: Gathered) -> None:
-    if said.get("shape") is not None:
-        into.metadata["scan_shape"] = [int(number_of(n, "init.scan.shape")) for n in said["shape"]]
-    step = said.get("step_size")
+def _scan(table: Mapping[str, Any], into: Gathered) -> None:
+    if table.get("shape") is not None:
+        into.metadata["scan_shape"] = [int(number_of(n, "init.scan.shape")) for n in table["shape"]]
+    step = table.get("step_size")
     if step is not None:
         each = step if isinstance(step, list) else [step]
-        numbers = [number_of(one, "init.scan.step_size") for one in each]
+        numbers = [number_of(number, "init.scan.step_size") for number in each]
         into.metadata["scan_step_A"] = numbers[0] if len(numbers) == 1 else numbers
-    if said.get("rotation") is not None:
-        into.metadata["rotation_deg"] = number_of(said["rotation"], "init.scan.rotation")
-    if said.get("affine") is not None:
+    if table.get("rotation") is not None:
+        into.metadata["rotation_deg"] = number_of(table["rotation"], "init.scan.rotation")
+    if table.get("affine") is not None:
         into.notes.append("an affine scan is not taken over: --set scan_matrix")
 
 
-def _tilt(said: Mapping[str, Any], into: Gathered) -> None:
-    if said.get("type") == "global":
-        row, column = (number_of(one, "init.tilt.tilt") for one in said["tilt"])
+def _tilt(table: Mapping[str, Any], into: Gathered) -> None:
+    if table.get("type") == "global":
+        row, column = (number_of(number, "init.tilt.tilt") for number in table["tilt"])
         into.preset["tilts_mrad"] = [[0.0, 0.0, row, column, 0.0, 0.0]]
     else:
         into.notes.append("tilts of a file are not taken over: --set tilts_mrad")
@@ -167,9 +167,9 @@ def _tilt(said: Mapping[str, Any], into: Gathered) -> None:
 
 def point_spread(value: Any, into: Gathered) -> None:
     """``mtf``: a Gaussian of the detector, its standard deviation in pixels."""
-    said = {"type": value} if isinstance(value, str) else table_of(value, "mtf")
-    sigma = said.get("sigma")
-    if said.get("type") == "gaussian" and not isinstance(sigma, list | tuple):
+    table = {"type": value} if isinstance(value, str) else table_of(value, "mtf")
+    sigma = table.get("sigma")
+    if table.get("type") == "gaussian" and not isinstance(sigma, list | tuple):
         into.preset["detector_psf_px"] = number_of(sigma, "mtf.sigma")
     else:
         into.notes.append("--set detector_psf takes any point spread as an image")
@@ -177,18 +177,18 @@ def point_spread(value: Any, into: Gathered) -> None:
 
 def slices(value: Any, into: Gathered) -> None:
     """``slices``: a list of thicknesses, or a number with the thickness of one slice or of all."""
-    said = table_of(value, "slices")
-    if "thicknesses" in said:
-        each = [number_of(one, "slices.thicknesses") for one in said["thicknesses"]]
+    table = table_of(value, "slices")
+    if "thicknesses" in table:
+        each = [number_of(thickness, "slices.thicknesses") for thickness in table["thicknesses"]]
     else:
-        number = int(number_of(said.get("n"), "slices.n"))
-        total = said.get("total_thickness")
-        one = (
-            number_of(said.get("slice_thickness"), "slices")
+        number = int(number_of(table.get("n"), "slices.n"))
+        total = table.get("total_thickness")
+        thickness = (
+            number_of(table.get("slice_thickness"), "slices")
             if total is None
             else number_of(total, "slices") / max(number, 1)
         )
-        each = [one] * number
+        each = [thickness] * number
     into.preset["num_slices"] = len(each)
     if len(each) > 1:
         into.preset["slice_distances_A"] = each[:1] if len(set(each)) == 1 else each[:-1]
@@ -196,8 +196,8 @@ def slices(value: Any, into: Gathered) -> None:
 
 def after_loading(value: Any, into: Gathered) -> None:
     """``post_load``: operations on the patterns."""
-    for one in value if isinstance(value, list) else [value]:
-        kind = one.get("type") if isinstance(one, Mapping) else one
+    for step in value if isinstance(value, list) else [value]:
+        kind = step.get("type") if isinstance(step, Mapping) else step
         into.notes.append(f"{kind}: {AFTER_LOADING.get(str(kind), 'not here')}")
 
 
@@ -213,7 +213,7 @@ def flag(key: str) -> Converter:
 
 def window(value: Any, into: Gathered) -> None:
     """``sim_shape``: square windows."""
-    sizes = {int(number_of(one, "sim_shape")) for one in value}
+    sizes = {int(number_of(size, "sim_shape")) for size in value}
     if len(sizes) != 1:
         raise MetadataError(f"sim_shape = {brief(value)} is not square", "square windows only")
     into.preset["window_px"] = sizes.pop()
@@ -241,29 +241,29 @@ def noise(value: Any, into: Gathered) -> None:
 
 def constraints(value: Any, into: Gathered) -> None:
     """``iter_constraints`` and ``group_constraints``."""
-    for one in value or ():
-        said = {"type": one} if isinstance(one, str) else table_of(one, "constraints")
-        kind, weight = said.get("type"), number_of(said.get("weight", 0.9), "weight")
+    for constraint in value or ():
+        table = {"type": constraint} if isinstance(constraint, str) else table_of(constraint, "constraints")
+        kind, weight = table.get("type"), number_of(table.get("weight", 0.9), "weight")
         if kind == "clamp_object_amplitude":
-            limits = said.get("amplitude", 1.1)
+            limits = table.get("amplitude", 1.1)
             low, high = (limits[0], limits[1]) if isinstance(limits, list) else (None, limits)
             into.preset["obja_thresh"] = True
             into.preset["obja_thresh_min"] = 0.0 if low is None else number_of(low, "amplitude")
             into.preset["obja_thresh_max"] = 1e6 if high is None else max(number_of(high, "amplitude"), 1.0)
         elif kind == "layers":
-            into.preset["obj_zblur_A"] = number_of(said.get("sigma", 50.0), "layers.sigma")
+            into.preset["obj_zblur_A"] = number_of(table.get("sigma", 50.0), "layers.sigma")
             into.preset["obj_zblur_weight"] = weight
         elif kind == "nonneg_object_phase":
             into.preset["objp_postiv"] = True
-            into.preset["objp_postiv_relax"] = 1 - number_of(said.get("weight", 1.0), "weight")
+            into.preset["objp_postiv_relax"] = 1 - number_of(table.get("weight", 1.0), "weight")
         elif kind != "remove_phase_ramp":
             into.notes.append(f"{kind}: {CONSTRAINED.get(str(kind), 'not here')}")
 
 
 def regularizers(value: Any, into: Gathered) -> None:
     """``regularizers``: by cost, which is measured differently."""
-    for one in value or ():
-        kind = one if isinstance(one, str) else table_of(one, "regularizers").get("type")
+    for regularizer in value or ():
+        kind = regularizer if isinstance(regularizer, str) else table_of(regularizer, "regularizers").get("type")
         ours = COUNTERPARTS.get(str(kind))
         into.notes.append(f"{kind}: {ours}, but {OTHER_MEASURE}" if ours else f"{kind}: not here")
 
@@ -373,11 +373,11 @@ def import_phaser(values: Mapping[str, Any], *, lenient: bool = False) -> PlanIm
     table = gathered(rest, PLAN_ROWS, "phaser", into, lenient=lenient)
     stages: list[dict[str, Any]] = []
     for number, engine in enumerate(engines, 1):
-        said = table_of(engine, "engines")
-        stage = Gathered(said, None)
-        found = gathered(said, ENGINE_ROWS, "phaser", stage, lenient=lenient)
+        options = table_of(engine, "engines")
+        stage = Gathered(options, None)
+        found = gathered(options, ENGINE_ROWS, "phaser", stage, lenient=lenient)
         prefix = f"engine {number}: " if len(engines) > 1 else ""
-        table += [Taken(f"{prefix}{one.name}", one.value, one.fate, one.here, one.remark) for one in found]
+        table += [Taken(f"{prefix}{taken.name}", taken.value, taken.fate, taken.here, taken.remark) for taken in found]
         stages.append(stage.preset)
     if len(stages) == 1:
         into.preset |= stages[0]

@@ -21,9 +21,9 @@ def engines_there(values: Mapping[str, Any]) -> str | None:
 
 def engines_of(values: Mapping[str, Any]) -> list[Any]:
     """Return the engines. Raises MetadataError where there are none, or where a name is misspelt."""
-    there = engines_there(values)
-    if there not in (None, ENGINE):
-        raise MetadataError(f"{there}: phaser has no such parameter", f"did you mean {ENGINE!r}?")
+    engine_name = engines_there(values)
+    if engine_name not in (None, ENGINE):
+        raise MetadataError(f"{engine_name}: phaser has no such parameter", f"did you mean {ENGINE!r}?")
     engines = values.get(ENGINE)
     if not isinstance(engines, list) or not engines:
         raise MetadataError("the plan has no engines", "a plan of phaser lists what it runs")

@@ -78,7 +78,7 @@ def gathered(
             refused.append(f"{name}: {program} has no such parameter" + (f"; {near}" if near else ""))
             table.append(Taken(name, brief(value, LONGEST), "left out", "", "unknown"))
             continue
-        if _same(value, row.default):
+        if _is_equal(value, row.default):
             continue
         if row.fate in (Fate.REFUSED, Fate.ELSEWHERE):
             refused.append(f"{name}: {row.remark}")
@@ -88,8 +88,8 @@ def gathered(
         else:
             read = watched(value)
             table += _converted(row, value, read, into, program)
-            for one in sorted(read.never_asked() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
-                raise MetadataError(f"{name}.{one}: {program} has no {one} in {name}", f"it stands beside {name}")
+            for key in sorted(read.unused_keys() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
+                raise MetadataError(f"{name}.{key}: {program} has no {key} in {name}", f"it stands beside {name}")
     if refused and not lenient:
         raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
     return table
@@ -111,7 +111,7 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
     if refused is not None:
         raise refused
     now = {**into.preset, **into.metadata}
-    _check_sizes(row.name, value, {key: one for key, one in now.items() if key not in before or before[key] != one})
+    _check_sizes(row.name, value, {key: item for key, item in now.items() if key not in before or before[key] != item})
     changed = [f"{key} = {brief(now[key], LONGEST)}" for key in now if key not in before or before[key] != now[key]]
     shown = brief(value, LONGEST)
     fate = "changed" if row.remark else "mapped"
@@ -121,12 +121,12 @@ def _converted(row: Row, value: Any, read: Any, into: Gathered, program: str) ->
 
 def _check_sizes(name: str, value: Any, found: Mapping[str, Any]) -> None:
     """Raise MetadataError for values in another unit than the program's."""
-    for key, one in found.items():
-        rule = "thickness_A" if key == "slice_distances_A" and np.any(one) else key
-        odd = (refusal(rule, one) or (question(rule, one), "")) if rule in SIZES else ("", "")
+    for key, size in found.items():
+        rule = "thickness_A" if key == "slice_distances_A" and np.any(size) else key
+        odd = (refusal(rule, size) or (question(rule, size), "")) if rule in SIZES else ("", "")
         if odd[0]:
-            said = odd[0].replace(rule, key, 1)
-            raise MetadataError(f"{name} = {brief(value, LONGEST)}: {said}", "correct it, or its unit")
+            problem = odd[0].replace(rule, key, 1)
+            raise MetadataError(f"{name} = {brief(value, LONGEST)}: {problem}", "correct it, or its unit")
 
 
 def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
@@ -135,7 +135,7 @@ def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
     return PlanImport(program, dict(into.preset), dict(into.metadata), tuple(table))
 
 
-def _same(value: Any, default: Any) -> bool:
+def _is_equal(value: Any, default: Any) -> bool:
     try:
         return bool(np.array_equal(value, default)) if isinstance(value, list | tuple) else bool(value == default)
     except (TypeError, ValueError):
@@ -149,22 +149,22 @@ def number_of(value: Any, name: str) -> float:
     except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if not np.isfinite(found):
-        raise MetadataError(f"{name} = {brief(value)} is no number", "correct the file")
+        raise MetadataError(f"{name} = {brief(value)} is not a number", "correct the file")
     return found
 
 
 def table_of(value: Any, name: str) -> dict[str, Any]:
     """Return a table. Raises MetadataError."""
     if not isinstance(value, Mapping):
-        raise MetadataError(f"{name} = {brief(value)} is no table", "correct the file")
-    return value if isinstance(value, Told) else {str(key): one for key, one in value.items()}
+        raise MetadataError(f"{name} = {brief(value)} is not a table", "correct the file")
+    return value if isinstance(value, Told) else {str(key): item for key, item in value.items()}
 
 
 def transform_of(flips: Any, name: str) -> str | None:
     """``detector_transform`` of [rows reversed, columns reversed, transposed], applied in this order; None if none."""
     if not isinstance(flips, list | tuple) or len(flips) != 3:
-        raise MetadataError(f"{name} = {brief(flips)} is no list of three", "correct the file")
-    words = [word for word, on in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if on]
+        raise MetadataError(f"{name} = {brief(flips)} is not a list of three", "correct the file")
+    words = [word for word, is_set in zip(("flip_rows", "flip_cols", "transpose"), flips, strict=True) if is_set]
     return "+".join(reversed(words)) or None  # ours is undone last word first
 
 
@@ -179,7 +179,7 @@ def parity(program: str, rows: Iterable[Row]) -> str:
             f"| {program} | default | fate | here | remark |",
             "| --- | --- | --- | --- | --- |",
         ]
-        for row in (one for one in every if one.section == section):
+        for row in (entry for entry in every if entry.section == section):
             keys = ", ".join(f"`{key}`" for key in row.keys) or "—"
             default = "—" if row.default is None else f"`{row.default}`"
             lines.append(f"| `{row.name}` | {default} | {row.fate} | {keys} | {row.remark} |")

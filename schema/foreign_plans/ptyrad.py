@@ -23,10 +23,10 @@ def updated(theirs: str, key: str) -> Converter:
     """Convert a tensor's rate and iterations to a switch: ptylive finds rates itself. No ``start_iter`` means never."""
 
     def convert(value: Any, into: Gathered) -> None:
-        said, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
-        if "lr" not in said and said.get("start_iter") is not None:
+        table, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
+        if "lr" not in table and table.get("start_iter") is not None:
             raise MetadataError(f"{name} has start_iter and no lr", "give lr, or start_iter: null for what stays")
-        rate, turns = number_of(said.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(said, name)
+        rate, turns = number_of(table.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(table, name)
         turns = turns if rate else False
         if key == "update_obj":
             turns = both(turns, into.preset.get(key, False))
@@ -49,14 +49,14 @@ def switched(key: str, first: int | None = None, **values: tuple[str, str]) -> C
     """
 
     def convert(value: Any, into: Gathered) -> None:
-        said = table_of(value, key)
-        turns = ptyrad_turns(said, key, first)
+        table = table_of(value, key)
+        turns = ptyrad_turns(table, key, first)
         if turns is False:
             return
         into.preset[key] = turns
         for ours, (theirs, _) in values.items():
-            if theirs in said:
-                into.preset[ours] = number_of(said[theirs], f"{key}.{theirs}")
+            if theirs in table:
+                into.preset[ours] = number_of(table[theirs], f"{key}.{theirs}")
 
     return convert
 
@@ -79,39 +79,39 @@ def limits(value: Any, into: Gathered) -> None:
 
 def blurred(value: Any, into: Gathered) -> None:
     """``obj_rblur``: a standard deviation in pixels."""
-    said = table_of(value, "obj_rblur")
-    turns, part = ptyrad_turns(said, "obj_rblur", 1), said.get("obj_type", "both")
+    table = table_of(value, "obj_rblur")
+    turns, part = ptyrad_turns(table, "obj_rblur", 1), table.get("obj_type", "both")
     if turns is False:
         return
-    size = strength(turns, number_of(said.get("std", 0.4), "obj_rblur.std"))
-    for key, but in (("apply_gaussian_filter_px", "amplitude"), ("apply_gaussian_filter_amplitude_px", "phase")):
-        if part != but:
+    size = strength(turns, number_of(table.get("std", 0.4), "obj_rblur.std"))
+    for key, excluded in (("apply_gaussian_filter_px", "amplitude"), ("apply_gaussian_filter_amplitude_px", "phase")):
+        if part != excluded:
             into.preset[key] = size
 
 
 def along_the_beam(value: Any, into: Gathered) -> None:
     """``obj_zblur``: a standard deviation in slices, converted to a length by their thickness."""
-    said = table_of(value, "obj_zblur")
-    turns = ptyrad_turns(said, "obj_zblur", 1)
+    table = table_of(value, "obj_zblur")
+    turns = ptyrad_turns(table, "obj_zblur", 1)
     if turns is False:
         return
     if not into.given.get("obj_slice_thickness") or int(into.given.get("obj_Nlayer", 1)) < 2:
         into.notes.append("its width is in slices, of which there are not several")
         return
     thickness = number_of(into.given["obj_slice_thickness"], "obj_slice_thickness")
-    into.preset["obj_zblur_A"] = strength(turns, number_of(said.get("std", 1.0), "obj_zblur.std") * thickness)
-    into.preset["obj_zblur_part"] = PARTS[said.get("obj_type", "both")]
+    into.preset["obj_zblur_A"] = strength(turns, number_of(table.get("std", 1.0), "obj_zblur.std") * thickness)
+    into.preset["obj_zblur_part"] = PARTS[table.get("obj_type", "both")]
 
 
 def wedge(value: Any, into: Gathered) -> None:
     """``kz_filter``."""
-    said = table_of(value, "kz_filter")
-    turns = ptyrad_turns(said, "kz_filter")
+    table = table_of(value, "kz_filter")
+    turns = ptyrad_turns(table, "kz_filter")
     if turns is False:
         return
-    into.preset["kz_filter_beta"] = strength(turns, number_of(said.get("beta", 1.0), "kz_filter.beta"))
-    into.preset["kz_filter_alpha"] = number_of(said.get("alpha", 1.0), "kz_filter.alpha")
-    into.preset["kz_filter_part"] = PARTS[said.get("obj_type", "both")]
+    into.preset["kz_filter_beta"] = strength(turns, number_of(table.get("beta", 1.0), "kz_filter.beta"))
+    into.preset["kz_filter_alpha"] = number_of(table.get("alpha", 1.0), "kz_filter.alpha")
+    into.preset["kz_filter_part"] = PARTS[table.get("obj_type", "both")]
 
 
 def on_only(remark: str) -> Converter:
@@ -126,10 +126,10 @@ def on_only(remark: str) -> Converter:
 
 def single(value: Any, into: Gathered) -> None:
     """``loss_single``: a power of the intensities, 0.5 or 1."""
-    said = table_of(value, "loss_single")
-    if not said.get("state", True):
+    table = table_of(value, "loss_single")
+    if not table.get("state", True):
         return
-    power = number_of(said.get("dp_pow", 0.5), "loss_single.dp_pow")
+    power = number_of(table.get("dp_pow", 0.5), "loss_single.dp_pow")
     if power not in (0.5, 1.0):
         raise MetadataError(f"loss_single.dp_pow = {power:g} has no counterpart", "use 0.5 or 1")
     into.preset["algorithm"] = "lsq_sqrt" if power == 0.5 else "lsq"
@@ -160,8 +160,8 @@ def detector_blur(value: Any, into: Gathered) -> None:
 
 def batch(value: Any, into: Gathered) -> None:
     """``BATCH_SIZE``: number of patterns for one step."""
-    said = table_of(value, "BATCH_SIZE")
-    size, times = (number_of(said.get(n, d), f"BATCH_SIZE.{n}") for n, d in (("size", 32), ("grad_accumulation", 1)))
+    table = table_of(value, "BATCH_SIZE")
+    size, times = (number_of(table.get(n, d), f"BATCH_SIZE.{n}") for n, d in (("size", 32), ("grad_accumulation", 1)))
     into.preset["batch_size"] = int(size * times)
 
 

@@ -33,17 +33,18 @@ def setting(key: str) -> Converter:
 def probe_aberrations(value: Any, into: Gathered) -> None:
     """Krivanek's polar (degrees) or cartesian names, Haider's, ``defocus``, ``Cs``; angles start at the columns."""
     given = {
-        name: number_of(one, f"probe_aberrations.{name}") for name, one in table_of(value, "probe_aberrations").items()
+        name: number_of(term, f"probe_aberrations.{name}")
+        for name, term in table_of(value, "probe_aberrations").items()
     }
     listed = dict.fromkeys(ABERRATION_NAMES, 0.0)
     polar: dict[str, list[float]] = {}
-    for name, one in given.items():
-        _place(name, one, listed, polar)
+    for name, term in given.items():
+        _place(name, term, listed, polar)
     for name, (size, degrees) in polar.items():
         turned = math.radians(degrees) * KRIVANEK_ORDERS[name][1]
         listed[f"{name}a"] += size * math.cos(turned)
         listed[f"{name}b"] += size * math.sin(turned)
-    into.metadata.update({name: one for name, one in aberrations(list(listed.values())).items() if one})
+    into.metadata.update({name: term for name, term in aberrations(list(listed.values())).items() if term})
 
 
 def _place(name: str, value: float, listed: dict[str, float], polar: dict[str, list[float]]) -> None:
@@ -68,12 +69,12 @@ def _place(name: str, value: float, listed: dict[str, float], polar: dict[str, l
 
 def calibration(value: Any, into: Gathered) -> None:
     """``meas_calibration``: seven ways to specify a pixel; ``fitRBF`` fits the disc, as is done here."""
-    said = table_of(value, "meas_calibration")
-    mode = said.get("mode", "fitRBF")
+    table = table_of(value, "meas_calibration")
+    mode = table.get("mode", "fitRBF")
     if mode == "fitRBF":
         return
     size, pixels = (
-        number_of(said.get("value"), "meas_calibration.value"),
+        number_of(table.get("value"), "meas_calibration.value"),
         number_of(into.given.get("meas_Npix"), "meas_Npix"),
     )
     semiangle = into.given.get("probe_conv_angle")
@@ -100,8 +101,8 @@ def scan(value: Any, into: Gathered) -> None:
 def affine(value: Any, into: Gathered) -> None:
     """``pos_scan_affine``: [scale, asymmetry, rotation, shear], rotation and shear in degrees."""
     if not isinstance(value, list) or len(value) != 4:
-        raise MetadataError(f"pos_scan_affine = {brief(value)} is no list of four", "correct the file")
-    scale, asymmetry, rotation, shear = (number_of(one, "pos_scan_affine") for one in value)
+        raise MetadataError(f"pos_scan_affine = {brief(value)} is not a list of four", "correct the file")
+    scale, asymmetry, rotation, shear = (number_of(number, "pos_scan_affine") for number in value)
     into.metadata["rotation_deg"] = rotation
     if (scale, asymmetry, shear) == (1, 0, 0):
         return
@@ -112,18 +113,18 @@ def affine(value: Any, into: Gathered) -> None:
         ]
     )
     stretch = scale * np.diag([1 + asymmetry / 2, 1 - asymmetry / 2])
-    lean = np.array([[1, 0], [math.tan(math.radians(shear)), 1]])
-    whole = (stretch @ turn.T @ lean).T  # PtyRAD: positions, as rows, times this product
+    shearing = np.array([[1, 0], [math.tan(math.radians(shear)), 1]])
+    matrix = (stretch @ turn.T @ shearing).T  # PtyRAD: positions, as rows, times this product
     step = number_of(into.given.get("pos_scan_step_size"), "pos_scan_step_size")
-    into.metadata["scan_matrix"] = (turn.T @ whole * step).tolist()
+    into.metadata["scan_matrix"] = (turn.T @ matrix * step).tolist()
 
 
 def padded_layers(given: Mapping[str, Any]) -> tuple[int, int]:
     """Layers that ``obj_z_pad`` adds in front of and behind the object."""
-    said = given.get("obj_z_pad")
-    if said is None:
+    padding = given.get("obj_z_pad")
+    if padding is None:
         return 0, 0
-    front, back = (int(number_of(n, "obj_z_pad.pad_layers")) for n in table_of(said, "obj_z_pad")["pad_layers"])
+    front, back = (int(number_of(n, "obj_z_pad.pad_layers")) for n in table_of(padding, "obj_z_pad")["pad_layers"])
     return front, back
 
 
@@ -139,7 +140,7 @@ def tilts(value: Any, into: Gathered) -> None:
     each = table_of(value, "tilt_params").get("init_tilts", [[0, 0]])
     if len(each) != 1:
         into.notes.append("tilts of single patterns are not taken over: --set tilts_mrad")
-    elif any(row_column := [number_of(one, "tilt_params.init_tilts") for one in each[0]]):
+    elif any(row_column := [number_of(tilt, "tilt_params.init_tilts") for tilt in each[0]]):
         into.preset["tilts_mrad"] = [[0.0, 0.0, *row_column, 0.0, 0.0]]
 
 
@@ -147,17 +148,17 @@ def slices(value: Any, into: Gathered) -> None:
     """``obj_Nlayer`` with ``obj_slice_thickness``; ``obj_z_crop``, ``obj_z_pad``, ``obj_z_resample`` applied."""
     number = int(number_of(into.given.get("obj_Nlayer", 1), "obj_Nlayer"))
     thickness = number_of(into.given.get("obj_slice_thickness", 0), "obj_slice_thickness")
-    first, last = (int(number_of(one, "obj_z_crop")) for one in into.given.get("obj_z_crop") or (0, number))
+    first, last = (int(number_of(index, "obj_z_crop")) for index in into.given.get("obj_z_crop") or (0, number))
     front, back = padded_layers(into.given)
     number = max(1, last - first) + front + back
     if front != first:
         into.preset["start_depth_A"] = (front - first) * thickness
     resample = into.given.get("obj_z_resample")
     if resample is not None:
-        said = table_of(resample, "obj_z_resample")
-        amount, total = number_of(said.get("value"), "obj_z_resample.value"), number * thickness
+        table = table_of(resample, "obj_z_resample")
+        amount, total = number_of(table.get("value"), "obj_z_resample.value"), number * thickness
         ways = {"scale_Nlayer": number * amount, "target_Nlayer": amount, "scale_slice_thickness": number / amount}
-        layers = ways.get(str(said.get("mode")), total / amount)
+        layers = ways.get(str(table.get("mode")), total / amount)
         number = max(1, round(layers))
         thickness = total / number
     into.preset["num_slices"] = number
@@ -187,16 +188,16 @@ def flips(value: Any, into: Gathered) -> None:
 
 def padded(value: Any, into: Gathered) -> None:
     """``meas_pad``: unmeasured frequencies have no weight here."""
-    said = table_of(value, "meas_pad")
-    if said.get("mode", "on_the_fly") is not None:
-        into.preset["window_px"] = int(number_of(said.get("target_Npix", 256), "meas_pad.target_Npix"))
+    table = table_of(value, "meas_pad")
+    if table.get("mode", "on_the_fly") is not None:
+        into.preset["window_px"] = int(number_of(table.get("target_Npix", 256), "meas_pad.target_Npix"))
 
 
 def resampled(value: Any, into: Gathered) -> None:
     """``meas_resample``: integer factors become pixels of the model along one of the detector."""
     factors = table_of(value, "meas_resample").get("scale_factors", [2, 2])
     factor = number_of(factors[0], "meas_resample.scale_factors")
-    if factor != int(factor) or any(number_of(one, "meas_resample") != factor for one in factors) or factor < 1:
+    if factor != int(factor) or any(number_of(entry, "meas_resample") != factor for entry in factors) or factor < 1:
         into.notes.append("only whole factors above 1 are taken: ptylive convert --bin makes patterns smaller")
         return
     into.preset["upsample_pattern"] = int(factor)

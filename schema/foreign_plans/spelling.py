@@ -18,13 +18,13 @@ class Meant(NamedTuple):
     value: Callable[[str, Any], Any]
 
 
-def _same(_name: str, value: Any) -> Any:
+def _unchanged(_name: str, value: Any) -> Any:
     return value
 
 
 def _number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MetadataError(f"{name} = {brief(value)} is no number", f"give a number, or {OTHER_NAMES[name].name}")
+        raise MetadataError(f"{name} = {brief(value)} is not a number", f"give a number, or {OTHER_NAMES[name].name}")
     return float(value)
 
 
@@ -43,18 +43,18 @@ def _transposed(name: str, value: Any) -> str:
 
 
 OTHER_NAMES: Mapping[str, Meant] = {
-    "energy": Meant("energy_eV", _same),
+    "energy": Meant("energy_eV", _unchanged),
     "acc_voltage": Meant("energy_eV", _from_kilovolts),
-    "semiangle_cutoff": Meant("convergence_semiangle_mrad", _same),
-    "conv_semiangle_mrad": Meant("convergence_semiangle_mrad", _same),
-    "rez_pixel_size_A": Meant("detector_pixel_invA", _same),
-    "rez_pixel_size_mrad": Meant("detector_pixel_mrad", _same),
-    "scan_size": Meant("scan_shape", _same),
-    "PLRotation_deg": Meant("rotation_deg", _same),
+    "semiangle_cutoff": Meant("convergence_semiangle_mrad", _unchanged),
+    "conv_semiangle_mrad": Meant("convergence_semiangle_mrad", _unchanged),
+    "rez_pixel_size_A": Meant("detector_pixel_invA", _unchanged),
+    "rez_pixel_size_mrad": Meant("detector_pixel_mrad", _unchanged),
+    "scan_size": Meant("scan_shape", _unchanged),
+    "PLRotation_deg": Meant("rotation_deg", _unchanged),
     "force_com_rotation": Meant("rotation_deg", _opposite),
     "force_rotation_deg": Meant("rotation_deg", _opposite),
     "force_com_transpose": Meant("detector_transform", _transposed),
-    "vacuum_probe_intensity": Meant("vacuum_pattern", _same),
+    "vacuum_probe_intensity": Meant("vacuum_pattern", _unchanged),
 }
 """Names of metadata in other programs."""
 

@@ -18,44 +18,44 @@ class Told(dict[str, Any]):
 
     def __init__(self, values: Mapping[Any, Any]) -> None:
         super().__init__({str(key): watched(value) for key, value in values.items()})
-        self._asked: set[str] = set()
+        self._looked_up: set[str] = set()
 
     def get(self, key: str, default: Any = None) -> Any:
         """See dict."""
-        self._asked.add(key)
+        self._looked_up.add(key)
         return super().get(key, default)
 
     def __getitem__(self, key: str) -> Any:
-        self._asked.add(key)
+        self._looked_up.add(key)
         return super().__getitem__(key)
 
     def __contains__(self, key: object) -> bool:
-        self._asked.add(str(key))
+        self._looked_up.add(str(key))
         return super().__contains__(key)
 
-    def never_asked(self) -> set[str]:
+    def unused_keys(self) -> set[str]:
         """Keys that were never looked up."""
-        return set(self) - self._asked
+        return set(self) - self._looked_up
 
     def misspelt(self) -> Iterator[tuple[str, str]]:
         """Keys never looked up, with similar ones that were looked up but missing; includes nested tables."""
-        lacking = [key for key in sorted(self._asked) if not super(Told, self).__contains__(key)]
+        missing = [key for key in sorted(self._looked_up) if not super(Told, self).__contains__(key)]
         for key, value in super().items():
-            if key not in self._asked:
-                yield from ((key, ours) for ours in _alike(key, lacking))
+            if key not in self._looked_up:
+                yield from ((key, ours) for ours in _similar(key, missing))
             yield from ((f"{key}.{theirs}", ours) for theirs, ours in misspelt(value))
 
 
-def _alike(key: str, lacking: list[str]) -> list[str]:
+def _similar(key: str, missing: list[str]) -> list[str]:
     """The intended key, if any: with the same letters (difflib misses short ones), or sufficiently similar."""
-    return [ours for ours in lacking if sorted(ours) == sorted(key)][:1] or get_close_matches(key, lacking, 1, ALIKE)
+    return [ours for ours in missing if sorted(ours) == sorted(key)][:1] or get_close_matches(key, missing, 1, ALIKE)
 
 
 def watched(value: Any) -> Any:
     """Return the value with all tables in it watched."""
     if isinstance(value, Mapping):
         return Told(value)
-    return [watched(one) for one in value] if isinstance(value, list) else value
+    return [watched(item) for item in value] if isinstance(value, list) else value
 
 
 def misspelt(value: Any) -> Iterator[tuple[str, str]]:
@@ -63,5 +63,5 @@ def misspelt(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, Told):
         yield from value.misspelt()
     elif isinstance(value, list):
-        for one in value:
-            yield from misspelt(one)
+        for item in value:
+            yield from misspelt(item)

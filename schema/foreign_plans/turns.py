@@ -40,21 +40,21 @@ def _turns(first: int, step: int, last: int | None, name: str) -> bool | str:
     """On from epoch ``first``, every ``step``-th, below ``last``."""
     if step < 1:
         raise MetadataError(f"{name}: every {step} iterations is never", "correct the file")
-    said = [f"epoch >= {first}"] if first > 0 else []
-    said += [] if last is None else [f"epoch < {last}"]
+    conditions = [f"epoch >= {first}"] if first > 0 else []
+    conditions += [] if last is None else [f"epoch < {last}"]
     if step > 1:
-        said.append(f"(epoch - {first}) % {step} == 0" if first > 0 else f"epoch % {step} == 0")
-    return " and ".join(said) or True
+        conditions.append(f"(epoch - {first}) % {step} == 0" if first > 0 else f"epoch % {step} == 0")
+    return " and ".join(conditions) or True
 
 
 def both(first: bool | str, second: bool | str) -> bool | str:
     """On where either is on."""
     if first is True or second is True:
         return True
-    told = [each for each in (first, second) if isinstance(each, str)]
-    if len(set(told)) == 2:
-        return f"({told[0]}) or ({told[1]})"
-    return told[0] if told else False
+    conditions = [each for each in (first, second) if isinstance(each, str)]
+    if len(set(conditions)) == 2:
+        return f"({conditions[0]}) or ({conditions[1]})"
+    return conditions[0] if conditions else False
 
 
 def strength(turns: bool | str, value: float) -> float | str:

@@ -37,9 +37,9 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
         found = yaml.load(text, Loader=PlainLoader)  # noqa: S506  (a SafeLoader, narrowed)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f", line {mark.line + 1}"
+        line = "" if mark is None else f", line {mark.line + 1}"
         problem = getattr(error, "problem", None) or str(error).split("\n")[0]
-        raise MetadataError(f"{name}{where}: {' '.join(str(problem).split())[:200]}", _HINT) from None
+        raise MetadataError(f"{name}{line}: {' '.join(str(problem).split())[:200]}", _HINT) from None
     if not isinstance(found, dict):
         raise MetadataError(f"{name} holds no table of parameters", _HINT)
     return {str(key): value for key, value in found.items()}

@@ -82,8 +82,8 @@ def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray
         ]  # derivatives of the recorded position
         area[n] = along[0][:, 0] * along[1][:, 1] - along[0][:, 1] * along[1][:, 0]
         nearest = np.rint(at).astype(np.int64)
-        there = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
-        every[n] = np.where(there, nearest[:, 0] * cols + nearest[:, 1], -1)
+        on_detector = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
+        every[n] = np.where(on_detector, nearest[:, 0] * cols + nearest[:, 1], -1)
     if area.min() <= 0:
         raise MetadataError("the distortion folds the pattern over itself", "measure it again, or give a smaller one")
     return _merged(every, area / len(offsets))

@@ -61,8 +61,8 @@ class Undistorted:
     def leaving_out(self, bad: BoolArray) -> Undistorted:
         """Return it without further pixels (Qy, Qx), as recorded: a hot one would be spread over its neighbours."""
         arrays = {**self.recorded.arrays, "bad_pixel_mask": bad | _bad_pixels(self.recorded.of_counts)}
-        made = Undistorted.of(replace(self.recorded, arrays=arrays))
-        return self if made is None else made
+        reduced = Undistorted.of(replace(self.recorded, arrays=arrays))
+        return self if reduced is None else reduced
 
     def frames(self, recorded: Array) -> FloatArray:
         """Return corrected counts (n, Qy, Qx) of frames as recorded."""

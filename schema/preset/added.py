@@ -109,24 +109,26 @@ def declare_choice(owner: str, setting: str, word: str, meaning: str) -> None:
 
 def declared(*, ask: bool = True) -> Mapping[str, Setting]:
     """The added settings by name; with ``ask`` the sources are called first."""
-    _had_their_turn(ask=ask)
+    _load_sources(ask=ask)
     return dict(_declared.settings)
 
 
 def added_words(setting: str) -> Mapping[str, str]:
     """The words that were added to a setting, and their meanings."""
-    _had_their_turn(ask=True)
+    _load_sources(ask=True)
     return dict(_declared.choices.get(setting, {}))
 
 
-def _had_their_turn(*, ask: bool) -> None:
+def _load_sources(*, ask: bool) -> None:
     for source in tuple(_declared.sources) if ask else ():
         source()
 
 
 def _check(owner: str, setting: Setting) -> None:
     if not _NAME.fullmatch(setting.name):
-        raise MetadataError(f"{owner}: {brief(setting.name)} is no name for a setting", "letters, digits and _ only")
+        raise MetadataError(
+            f"{owner}: {brief(setting.name)} is not a valid name for a setting", "letters, digits and _ only"
+        )
     if setting.choices and setting.default not in setting.choices:
         raise MetadataError(f"{owner}: the default of {setting.name} is none of its choices", "correct one of them")
     if not isinstance(setting.default, bool | int | float | str) or not setting.help.strip():

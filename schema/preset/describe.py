@@ -75,10 +75,10 @@ def _schema_of(kind: type[Preset]) -> dict[str, Any]:
     for name, described in schema["properties"].items():
         described["unit"] = unit_of(name)
         if name in schedulable() | WORDS:
-            kept = {
+            rules = {
                 key: described.pop(key) for key in tuple(described) if key not in ("description", "default", "unit")
             }
-            described["anyOf"] = [*kept.pop("anyOf", [kept]), {"type": "string", "title": "expression in epoch"}]
+            described["anyOf"] = [*rules.pop("anyOf", [rules]), {"type": "string", "title": "expression in epoch"}]
     return schema
 
 
@@ -93,8 +93,8 @@ def table() -> str:
     """All settings as Markdown tables, one for each group."""
     kind = Preset.full()
     parts = [_table(name, inspect.getdoc(group) or "", group.model_fields) for name, group in kind.groups().items()]
-    beside = {name: kind.settings()[name] for name in BESIDE_GROUPS}
-    return "\n".join([*parts, _table("schedules and stages", "", beside)])
+    ungrouped = {name: kind.settings()[name] for name in BESIDE_GROUPS}
+    return "\n".join([*parts, _table("schedules and stages", "", ungrouped)])
 
 
 def _table(title: str, words: str, fields: Mapping[str, FieldInfo]) -> str:
@@ -174,7 +174,7 @@ def _ranges(described: Mapping[str, Any]) -> Iterator[str]:
     elif kind in ("number", "integer"):
         yield _interval(described)
     elif kind == "array":
-        yield _several(described)
+        yield _list_words(described)
     elif kind == "string":
         yield described.get("title", "text") if described.get("title") == "expression in epoch" else "text"
     elif kind == "object":
@@ -190,7 +190,7 @@ def _interval(described: Mapping[str, Any]) -> str:
     return " ".join([whole, ", ".join(part for part in (low, high) if part)]).strip()
 
 
-def _several(described: Mapping[str, Any]) -> str:
+def _list_words(described: Mapping[str, Any]) -> str:
     inside = described.get("prefixItems", [described.get("items", {})])
     words = " and ".join(dict.fromkeys(word for item in inside for word in _ranges(item)))
     return f"list of {words}"

@@ -21,5 +21,5 @@ def listed(value: object) -> object:
 
 def rows_listed(value: object) -> object:
     """Accept one row of numbers in place of a list of rows: return a list of it alone."""
-    rows = isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(one, int | float) for one in value)
+    rows = isinstance(value, list | tuple) and len(value) > 0 and all(isinstance(item, int | float) for item in value)
     return (value,) if rows else value

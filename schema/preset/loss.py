@@ -38,14 +38,16 @@ class LossSettings(StrictModel):
         default="auto", description="compare inside the bright-field disc only (up to 1.05 semi-angles)"
     )
     noise_weighting: bool = Field(
-        default=True, description="lsq_compressed: weigh coefficients by the noise that counting gives them"
+        default=True, description="lsq_compressed: weight coefficients by their counting noise"
     )
     perpendicular_weight: float = Field(
-        default=0.0, ge=0, description="weight of the squared length the masks leave out, where it was recorded"
+        default=0.0,
+        ge=0,
+        description="weight of the squared length that the masks do not capture, where it was recorded",
     )
     perpendicular_weight_dark: Annotated[float, Field(ge=0)] | None = Field(
-        default=None, description="the same of the dark field alone; none: as perpendicular_weight"
+        default=None, description="the same for the dark field alone; none: as perpendicular_weight"
     )
     edge_weight: float = Field(
-        default=0.0, ge=0, description="weight of modelled counts where no mask looks (compressed data)"
+        default=0.0, ge=0, description="weight of modelled counts outside all masks (compressed data)"
     )

@@ -67,7 +67,7 @@ class Preset(StrictModel):
         default={}, description="settings that follow the epoch, each as an expression in epoch"
     )
     stages: tuple[dict[str, Any], ...] = Field(
-        default=(), description="refinements that follow each other, each with settings of its own and a name"
+        default=(), description="successive refinements, each with its own settings and a name"
     )
 
     if TYPE_CHECKING:
@@ -93,16 +93,16 @@ class Preset(StrictModel):
             return handler(values)
         try:
             plain, schedules = taken_apart(values)
-            starts = {name: cls._standing_in(name, schedule) for name, schedule in schedules.items()}
+            starts = {name: cls._initial_value(name, schedule) for name, schedule in schedules.items()}
             if "stages" in plain:
                 plain["stages"] = checked_tables(plain["stages"])
         except MetadataError as error:
             raise ValueError(error.line()) from None
         texts = {name: schedule.text for name, schedule in schedules.items()}
         try:
-            return handler({**_in_groups(cls, {**plain, **starts}), "schedules": texts})
+            return handler({**_grouped(cls, {**plain, **starts}), "schedules": texts})
         except ValidationError as error:
-            raise _by_setting(error, cls) from None
+            raise _relocated(error, cls) from None
 
     @model_serializer(mode="plain")
     def _as_written(self, info: SerializationInfo) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Preset(StrictModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other values, given by their own names, unchecked. Raises KeyError for unknown names."""
         changed: dict[str, Any] = {}
-        for name, value in _in_groups(type(self), update or {}).items():
+        for name, value in _grouped(type(self), update or {}).items():
             if name not in type(self).model_fields:
                 raise KeyError(name)
             in_group = name in _groups(type(self)) and isinstance(value, dict)
@@ -164,10 +164,10 @@ class Preset(StrictModel):
         shared = self.model_dump(exclude_unset=True, exclude={"stages"})
         found = []
         for number, table in enumerate(self.stages, 1):
-            said = {name: value for name, value in table.items() if name != NAME}
+            own_values = {name: value for name, value in table.items() if name != NAME}
             name = str(table.get(NAME, ""))
             try:
-                found.append(Stage(name, Preset.from_mapping({**shared, **said}), frozenset(said)))
+                found.append(Stage(name, Preset.from_mapping({**shared, **own_values}), frozenset(own_values)))
             except MetadataError as error:
                 raise MetadataError(f"{titled(number, name)}: {error}", error.hint) from None
         return tuple(found)
@@ -188,7 +188,7 @@ class Preset(StrictModel):
             raise MetadataError(f"epoch {epoch}: {error}", error.hint) from None
 
     @classmethod
-    def _standing_in(cls, name: str, schedule: Schedule | WordSchedule) -> Any:
+    def _initial_value(cls, name: str, schedule: Schedule | WordSchedule) -> Any:
         """Own value of a setting that follows a schedule: the value of epoch 0; a switch is on."""
         if name in NARROWING:
             return NARROWING[name]
@@ -266,22 +266,22 @@ def _settings(kind: type[Preset]) -> Mapping[str, FieldInfo]:
     return MappingProxyType({**found, **{name: kind.model_fields[name] for name in BESIDE_GROUPS}})
 
 
-def _in_groups(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
+def _grouped(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
     """Sort settings into their groups; a whole group contributes the values set in it. Other names stay."""
     homes, groups = _homes(kind), _groups(kind)
     found: dict[str, dict[str, Any]] = {}
-    others: dict[str, Any] = {}
+    remaining: dict[str, Any] = {}
     for name, value in values.items():
         if name in homes:
             found.setdefault(homes[name], {})[name] = value
         elif name in groups and isinstance(value, StrictModel):
             found.setdefault(name, {}).update({each: getattr(value, each) for each in value.model_fields_set})
         else:
-            others[name] = value
-    return {**others, **found}
+            remaining[name] = value
+    return {**remaining, **found}
 
 
-def _by_setting(error: ValidationError, kind: type[Preset]) -> ValidationError:
+def _relocated(error: ValidationError, kind: type[Preset]) -> ValidationError:
     """The same errors located at the settings' own names, without their group."""
     groups = _groups(kind)
     return ValidationError.from_exception_data(

@@ -17,8 +17,8 @@ class ObjectSettings(StrictModel):
 
     num_slices: Annotated[int, Field(ge=1, le=MOST_SLICES)] | Auto = Field(
         default="auto",
-        description="slices of the object along the beam; auto: as a given thickness needs, or one that trials find;"
-        " one where several would not predict held-out patterns better",
+        description="slices of the object along the beam; auto: as a given thickness requires, or one found by trials;"
+        " one slice if several would not predict held-out patterns better",
     )
     total_thickness_A: float | None = Field(
         default=None, gt=0, description="thickness of the object, Å: num_slices times the distance between slices"
@@ -35,7 +35,7 @@ class ObjectSettings(StrictModel):
         default="auto", description="hold the phase at or above 0, the vacuum (phase_only_obj or weakly_damped_obj)"
     )
     extra_space_on_side_px: int = Field(
-        default=0, ge=0, le=10_000, description="object pixels around those that the patterns see"
+        default=0, ge=0, le=10_000, description="object pixels added around the area that the patterns cover"
     )
     phase_deviation: bool = Field(
         default=True, description="estimate the standard deviation of the phase at the end of the run, pixel by pixel"

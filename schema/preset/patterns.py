@@ -23,17 +23,20 @@ class PatternSettings(StrictModel):
         default="auto", description="pixels of the modelled pattern; auto: the detector, padded to a fast size"
     )
     upsample_pattern: int = Field(
-        default=1, ge=1, le=8, description="pixels of the model along a pixel of the detector, for probes too wide"
+        default=1,
+        ge=1,
+        le=8,
+        description="model pixels per detector pixel along each axis, for probes that are too wide",
     )
     data_shift_vector_px: tuple[float, float] = Field(
-        default=(0.0, 0.0), description="shift (row, column) given to every pattern, pixels; fractions allowed"
+        default=(0.0, 0.0), description="shift (row, column) applied to every pattern, pixels; fractions allowed"
     )
     flip_ky: bool = Field(default=False, description="mirror every pattern: its rows in reverse order")
     sequence: str | None = Field(
         default=None, description="patterns used, in acquisition order: ranges such as 0:1000:2, 1500; or an npy file"
     )
     use_full_FOV: bool = Field(
-        default=True, description="the object holds all patterns, also those that sequence leaves out"
+        default=True, description="the object covers all patterns, including those that sequence leaves out"
     )
 
     @field_validator("sequence", mode="before")
@@ -51,11 +54,12 @@ class ScansSettings(StrictModel):
     )
     scan_shifts_A: Annotated[tuple[Pair, ...], Field(min_length=2, max_length=MOST_SCANS)] | None = Field(
         default=None,
-        description="where scan point (0, 0) of each of these scans lies (row, column), Å; left out: from their maps",
+        description="position (row, column) of scan point (0, 0) of each of these scans, Å; if left out, found"
+        " from their maps",
     )
     update_scans: tuple[OfScan, ...] = Field(
         default=("shifts", "currents"),
-        description="what is refined of each of these scans but the first: shifts, tilts, currents",
+        description="quantities refined for each of these scans except the first: shifts, tilts, currents",
     )
 
     _lists = field_validator("update_scans", mode="before")(listed)
@@ -63,7 +67,7 @@ class ScansSettings(StrictModel):
     @model_validator(mode="after")
     def _small_and_as_many(self) -> Self:
         tilts, shifts = self.scan_tilts_mrad, self.scan_shifts_A
-        if tilts is not None and max(abs(one) for pair in tilts for one in pair) > LARGEST_TILT_MRAD:
+        if tilts is not None and max(abs(tilt) for pair in tilts for tilt in pair) > LARGEST_TILT_MRAD:
             raise ValueError(f"scan_tilts_mrad: tilts above {LARGEST_TILT_MRAD:g} mrad are no shears any more")
         if shifts is not None and (tilts is None or len(tilts) != len(shifts)):
             raise ValueError("scan_shifts_A needs scan_tilts_mrad of as many scans")

@@ -33,11 +33,12 @@ class ProbeSettings(StrictModel):
     )
     focal_spread_A: float = Field(default=20.0, ge=0, description="Gaussian focal spread, standard deviation, Å")
     probe_part: Literal["both", "phase", "amplitude"] = Field(
-        default="both", description="what of the probe is refined, in the aperture plane"
+        default="both", description="part of the probe that is refined, in the aperture plane"
     )
     probe_marker: Marker | None = Field(
         default=None,
-        description="probe of each scan point, from 0, or rows:4, columns:4, squares:20 (points a side), scans",
+        description="number of each scan point's probe, from 0, or rows:4, columns:4, squares:20 (points a"
+        " side), scans",
     )
     aberrations_array_A: Annotated[tuple[Coefficients, ...], Field(min_length=1)] | None = Field(
         default=None,
@@ -76,13 +77,13 @@ class ProbeSettings(StrictModel):
     )
     beam_ctf: str | None = Field(
         default=None,
-        description="npy file of a phase chi (window_px, window_px), rad: the start probe is turned by exp(-i chi)",
+        description="npy file of a phase chi (window_px, window_px), rad: the start probe is multiplied by exp(-i chi)",
     )
     n_hermite_probe_modes: tuple[Order, Order] | None = Field(
-        default=None, description="probe modes by Hermite polynomials: orders along rows and columns"
+        default=None, description="probe modes made of Hermite polynomials: orders along rows and columns"
     )
     defocus_spread_modes_A: Annotated[tuple[float, ...], Field(min_length=1, max_length=16)] | None = Field(
-        default=None, description="probe modes by defoci added to the start probe, Å, underfocus positive"
+        default=None, description="probe modes made by defoci added to the start probe, Å, underfocus positive"
     )
 
     _lists = field_validator("defocus_spread_modes_A", mode="before")(listed)

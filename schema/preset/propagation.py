@@ -18,14 +18,14 @@ MOST_PSF_PX = 20.0
 TILTS, THICKNESS = "tilts", "thickness"
 
 
-def _known(name: str) -> str:
+def _known_field_term(name: str) -> str:
     if name not in (TILTS, THICKNESS, *ABERRATION_NAMES):
-        known = ", ".join((TILTS, THICKNESS, *ABERRATION_NAMES))
-        raise ValueError(f"{name!r} cannot vary over the field; known are {known}")
+        allowed = ", ".join((TILTS, THICKNESS, *ABERRATION_NAMES))
+        raise ValueError(f"{name!r} cannot vary over the field; known are {allowed}")
     return name
 
 
-FieldTerm = Annotated[str, AfterValidator(_known)]
+FieldTerm = Annotated[str, AfterValidator(_known_field_term)]
 
 
 class PropagationSettings(StrictModel):
@@ -43,11 +43,17 @@ class PropagationSettings(StrictModel):
         default=0, ge=0, le=4, description="tilts used: inside (0, 3, 4), before (2, 4), behind the specimen (1, 3, 4)"
     )
     damping_cutoff_multislice: float | None = Field(
-        default=None, gt=0, le=1, description="band limit of waves and object, share of the largest frequency; none"
+        default=None,
+        gt=0,
+        le=1,
+        description="band limit of waves and object, as a fraction of the largest frequency; none: no limit",
     )
     smooth_rolloff: float = Field(default=0.0, ge=0, le=1, description="width of the band limit's edge, same unit")
     update_extra_cut: float = Field(
-        default=0.005, ge=0, lt=1, description="the whole object and probe are limited so much closer, same unit"
+        default=0.005,
+        ge=0,
+        lt=1,
+        description="amount by which the limit of the whole object and probe is lower, same unit",
     )
     lazy_clean: bool = Field(default=False, description="limit waves and windows only, not the whole object and probe")
     recon_type: Literal["far_field", "near_field"] = Field(
@@ -92,14 +98,14 @@ class InstrumentSettings(StrictModel):
         default=0.0,
         ge=0,
         le=1e3,
-        description="Gaussian source, standard deviation, Å: every mode of the probe is blurred by it, whatever it is"
+        description="Gaussian source, standard deviation, Å: blurs every mode of the probe, however it is"
         " refined to (source_size_A only shapes the start)",
     )
     fly_scan_share: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="way of the beam while a pattern is exposed, as a share of the step along the fast axis; 1: a beam"
+        description="distance the beam moves while a pattern is exposed, as a fraction of the fast axis step; 1: a beam"
         " that never stops",
     )
     opr_components: int = Field(
@@ -113,7 +119,7 @@ class InstrumentSettings(StrictModel):
         default=0,
         ge=0,
         le=4,
-        description="order of the polynomials of the position by which field_terms vary, refined; 0: they do not",
+        description="order of the refined polynomials in the position by which field_terms vary; 0: they do not vary",
     )
     field_terms: Annotated[tuple[FieldTerm, ...], Field(min_length=1)] = Field(
         default=("C10",),

@@ -21,18 +21,19 @@ AberrationName = Annotated[str, AfterValidator(_known_aberration)]
 
 
 class RefinedSettings(StrictModel):
-    """Which quantities are refined."""
+    """Which quantities move."""
 
     update_obj: bool = Field(default=True, description="refine the object")
     update_probe: bool = Field(default=True, description="refine the probe")
     update_probe_pos: bool = Field(
-        default=False, description="refine every position; position_bound_A in the result says whether the data can"
+        default=False,
+        description="refine every position; position_bound_A in the result shows whether the data allow it",
     )
     update_beam_current: bool = Field(default=False, description="refine the beam current of every pattern")
     update_static_background: bool = Field(default=False, description="refine counts common to all patterns")
     update_slice_distances: bool = Field(default=False, description="refine the distances between slices")
     update_thickness: bool | Auto = Field(
-        default="auto", description="refine the thickness of equal slices; auto: where nobody stated it"
+        default="auto", description="refine the thickness of equal slices; auto: unless it was stated"
     )
     update_aberrations: bool = Field(
         default=False, description="refine aberrations of the probe, in each part of the scan where parts are marked"

@@ -28,10 +28,10 @@ class HardConstraints(StrictModel):
         default=0.0, ge=0, le=1000, description="blur the object's absorption, standard deviation in pixels; 0: never"
     )
     beta_wedge: float = Field(
-        default=0.0, ge=0, le=1000, description="take the missing wedge out of the object: its steepness; 0: never"
+        default=0.0, ge=0, le=1000, description="remove the missing wedge from the object: its steepness; 0: never"
     )
     keep_probe_states_orthogonal: bool = Field(default=False, description="make the probe modes orthogonal")
-    do_charge_flip: bool = Field(default=False, description="flip what is weak in phase and absorption of each slice")
+    do_charge_flip: bool = Field(default=False, description="flip weak phases and absorptions of each slice")
     cf_delta_phase: float = Field(default=0.1, ge=0, le=1, description="phases below this share of the largest flip")
     cf_delta_abs: float = Field(
         default=0.01, ge=0, le=1, description="absorptions below this share of the largest flip"
@@ -57,7 +57,9 @@ class Penalties(StrictModel):
     """Weights of unwanted features, and the parameters of the weighted terms."""
 
     loss_weight: float = Field(
-        default=1.0, gt=0, description="weight of the patterns beside the regularisers, whose weights are divided by it"
+        default=1.0,
+        gt=0,
+        description="weight of the patterns relative to the regularisers, whose weights are divided by it",
     )
     phase_norm_weight: Weight = Field(
         default=0.0, description="weight of the sum of the absolute phases of the object, 1/rad"
@@ -97,7 +99,9 @@ class Penalties(StrictModel):
         description="radii where the window of window_weight begins and ends, half widths; or npy file of weights",
     )
     position_prior_A: float | None = Field(
-        default=None, gt=0, description="expected deviation of a position from nominal, Å: holds refined positions near"
+        default=None,
+        gt=0,
+        description="expected deviation of a position from nominal, Å: keeps refined positions near it",
     )
     fast_axis_reg_weight_positions: Weight = Field(
         default=0.0, description="weight of squared second differences of the positions along rows, 1/Å²"

@@ -81,10 +81,10 @@ PLAIN_WORDS = ("auto", "true", "false", "yes", "no", "on", "off", "t", "f", "y",
 def taken_apart(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Schedule | WordSchedule]]:
     """Separate plain settings from those that follow the epoch. Raises MetadataError for text that is neither."""
     plain: dict[str, Any] = {}
-    said = values.get("schedules") or {}
-    if not isinstance(said, Mapping):
-        raise MetadataError(f"schedules is {str(said)[:40]!r}", "write NAME = 'EXPRESSION' for each")
-    schedules = {str(name): parsed(str(name), text) for name, text in said.items()}
+    expressions = values.get("schedules") or {}
+    if not isinstance(expressions, Mapping):
+        raise MetadataError(f"schedules is {str(expressions)[:40]!r}", "write NAME = 'EXPRESSION' for each")
+    schedules = {str(name): parsed(str(name), text) for name, text in expressions.items()}
     for name, value in values.items():
         if name == "schedules":
             continue

@@ -28,7 +28,7 @@ def check_sequence(value: object) -> object:
         for part in value.split(","):
             match = _RANGE.match(part.strip())
             if match is None or not part.strip() or (match[4] is not None and int(match[4]) < 1):
-                raise ValueError(f"{part.strip()!r} is no range: write 5, 0:100 or 0:100:2, joined by commas")
+                raise ValueError(f"{part.strip()!r} is not a range: write 5, 0:100 or 0:100:2, joined by commas")
     return value
 
 
@@ -47,7 +47,7 @@ def _from_text(sequence: str, count: int) -> IndexArray:
     for part in sequence.split(","):
         match = _RANGE.match(part.strip())
         if match is None:
-            raise MetadataError(f"sequence: {part.strip()!r} is no range", "write 5, 0:100 or 0:100:2")
+            raise MetadataError(f"sequence: {part.strip()!r} is not a range", "write 5, 0:100 or 0:100:2")
         first, colon, last, step = match.groups()
         if colon is None:
             chosen.append(everything[[int(first)]] if -count <= int(first) < count else everything[:0])
@@ -64,9 +64,9 @@ def _from_file(path: str) -> IndexArray:
     try:
         values = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"sequence {path}: {error}", "give a npy file of whole numbers") from None
+        raise MetadataError(f"sequence {path}: {error}", "give an npy file of whole numbers") from None
     if values.dtype == bool:
         return np.flatnonzero(values)
     if values.dtype.kind not in "iu":
-        raise MetadataError(f"sequence {path} holds {values.dtype}", "give a npy file of whole numbers")
+        raise MetadataError(f"sequence {path} holds {values.dtype}", "give an npy file of whole numbers")
     return np.asarray(values, dtype=np.int64).ravel()

@@ -22,8 +22,8 @@ class SolverSettings(StrictModel):
 
     regime: Literal["auto", "thin", "weak"] = Field(
         default="auto",
-        description="what is taken for a thin specimen where other settings are auto: all of the pattern, or the bright"
-        " field in small steps; auto: by the dose, and at low ones by short trials on patterns held out",
+        description="treatment of a thin specimen where other settings are auto: the whole pattern, or the bright"
+        " field in small steps; auto: by the dose, and at low dose by short trials on held-out patterns",
     )
     epoch_max: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
         default="auto", description="epochs in all: mini-batch sweeps first, L-BFGS steps after them"
@@ -33,9 +33,11 @@ class SolverSettings(StrictModel):
     )
     early_stop: bool = Field(
         default=False,
-        description="8 to 16 sweeps: end them when the loss of 5 % of the patterns, held out, falls by < 0.05 % in one",
+        description="8 to 16 sweeps: stop them when the loss of the 5 % of held-out patterns falls by < 0.05 % in one",
     )
-    probe_sweeps: Repeats | Auto = Field(default="auto", description="first sweeps that move the probe only")
+    probe_sweeps: Repeats | Auto = Field(
+        default="auto", description="number of first sweeps that update only the probe"
+    )
     batch_size: Annotated[int, Field(ge=1)] | Auto = Field(default="auto", description="patterns in a mini-batch")
     sweep_step: StepFactor | Auto = Field(
         default="auto", description="step of the object in a sweep, as a fraction of the Newton step"
@@ -60,7 +62,7 @@ class SolverSettings(StrictModel):
     )
     batch_choice: BatchChoice = Field(
         default="random",
-        description="patterns of a batch: by chance, anew in every epoch; neighbours (compact); spread over the scan"
+        description="patterns of a batch: random, anew in every epoch; neighbours (compact); spread over the scan"
         " (sparse) (optimizer=epie, lsq_ml, adam)",
     )
     adam_object_rate: Rate = Field(
@@ -72,25 +74,26 @@ class SolverSettings(StrictModel):
         " (optimizer=adam)",
     )
     adam_position_rate: Rate = Field(
-        default=5e-4, description="rate of positions that are refined, pixels of the object (optimizer=adam)"
+        default=5e-4, description="rate of refined positions, object pixels (optimizer=adam)"
     )
     lsq_damping: float = Field(
         default=0.1,
         ge=0,
         le=10,
-        description="added to the illumination that steps are divided by, as a share of its maximum (optimizer=lsq_ml)",
+        description="added to the illumination by which steps are divided, as a fraction of its maximum"
+        " (optimizer=lsq_ml)",
     )
     update_step_bfgs: float = Field(default=1.0, gt=0, le=1e6, description="first step tried (optimizer=pypty)")
     reduce_factor: float = Field(default=0.1, gt=0, lt=1, description="factor of a step too long (optimizer=pypty)")
     optimism: float = Field(default=3.0, gt=1, le=100, description="factor of a step too short (optimizer=pypty)")
     min_step: float = Field(default=1e-20, ge=0, lt=1, description="shortest step tried (optimizer=pypty)")
-    wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease asked of a step")
+    wolfe_c1_constant: float = Field(default=1e-4, gt=0, lt=0.5, description="sufficient decrease required of a step")
     wolfe_c2_constant: float = Field(default=0.9, gt=0, lt=1, description="weak curvature condition on a step")
     max_count: int = Field(default=8, ge=1, le=100, description="evaluations in one line search, at most")
     precision: Literal["single", "double"] = Field(
         default="single",
-        description="of parameters, waves and gradients; double takes two to three times as long, and more memory, and"
-        " tells what rounding does; sums over patterns are in double in any case",
+        description="of parameters, waves and gradients; double takes two to three times as long and more memory, and"
+        " shows the effect of rounding; sums over patterns are always in double",
     )
     seed: int = Field(default=0, ge=0, description="seed of the order of the patterns in the sweeps, and of networks")
 
@@ -100,29 +103,33 @@ class PriorSettings(StrictModel):
 
     method: Literal["pixels", "dgp"] = Field(
         default="pixels",
-        description="pixels: every pixel by itself; dgp: then the weights of a network for the object and of one for"
+        description="pixels: every pixel independently; dgp: then the weights of a network for the object and of"
+        " one for"
         " the probe (docs/dgp.md; pip install 'ptylive[dgp]')",
     )
     dgp_levels: Annotated[int, Field(ge=1, le=6)] | Auto = Field(
-        default="auto", description="times that the images are halved on their way through a network"
+        default="auto", description="number of times that images are halved in size inside a network"
     )
     dgp_filters: Annotated[int, Field(ge=1, le=256)] | Auto = Field(
         default="auto", description="channels of a network at full size; twice as many at each level below"
     )
     dgp_activation: Literal["auto", "identity", "softplus", "sigmoid"] = Field(
         default="auto",
-        description="behind the last layer of the object's network; auto: softplus for phases held at or above 0, else"
-        " identity; sigmoid: between 0 and 1.5 times the largest value there was",
+        description="activation after the object network's last layer; auto: softplus for phases held at or"
+        " above 0, otherwise"
+        " identity; sigmoid: between 0 and 1.5 times the largest previous value",
     )
     dgp_probe: bool | Auto = Field(
         default="auto", description="a network for the probe too; auto: not at low dose, where it stays as refined"
     )
     dgp_input_noise: Annotated[float, Field(ge=0, le=10)] | Auto = Field(
         default="auto",
-        description="standard deviation of the noise added to what the object's network sees, over that of it",
+        description="standard deviation of the noise added to the input of the object's network, relative to"
+        " that of the input",
     )
     dgp_pretraining: Repeats | Auto = Field(
-        default="auto", description="most steps in which the object's network learns to give back the refined pixels"
+        default="auto",
+        description="largest number of steps in which the object's network learns to reproduce the refined pixels",
     )
     dgp_pretraining_rate: Rate | Auto = Field(default="auto", description="rate of those steps (Adam)")
     dgp_epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
@@ -135,5 +142,5 @@ class PriorSettings(StrictModel):
         default=0.0625,
         ge=0.01,
         le=0.5,
-        description="share of the patterns that neither pixels nor networks are fitted to",
+        description="fraction of the patterns to which neither pixels nor networks are fitted",
     )

@@ -33,9 +33,9 @@ class Stage:
 
 def settings_in(document: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a document: its section [refine], or all of it, and its tables [[stage]]. Raises MetadataError."""
-    said = as_table(document["refine"], "refine") if "refine" in document else dict(document)
-    said.pop("stage", None)
-    return {**said, **({"stages": document["stage"]} if "stage" in document else {})}
+    values = as_table(document["refine"], "refine") if "refine" in document else dict(document)
+    values.pop("stage", None)
+    return {**values, **({"stages": document["stage"]} if "stage" in document else {})}
 
 
 def checked_tables(value: object) -> tuple[dict[str, Any], ...]:
@@ -50,20 +50,20 @@ def checked_tables(value: object) -> tuple[dict[str, Any], ...]:
 def _checked(number: int, table: object) -> dict[str, Any]:
     if not isinstance(table, Mapping):
         raise MetadataError(f"stage {number} is {str(table)[:40]!r}", "write a table [[stage]] with its settings")
-    said = {str(name): value for name, value in table.items()}
-    name = said.get(NAME, "")
+    values = {str(name): value for name, value in table.items()}
+    name = values.get(NAME, "")
     if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
         raise MetadataError(f"stage {number} has the name {str(name)[:40]!r}", f"use up to {LONGEST_NAME} letters")
-    if "stages" in said or "stage" in said:
+    if "stages" in values or "stage" in values:
         raise MetadataError(f"stage {number} holds stages", "write one list of them")
-    if "start_map" in said:
+    if "start_map" in values:
         raise MetadataError(f"stage {number} has start_map", "write it with the settings of all stages")
     for name in FIRST_ONLY:
-        if number > 1 and said.get(name) is not None:
+        if number > 1 and values.get(name) is not None:
             raise MetadataError(
                 f"stage {number} has {name}, and it begins where stage {number - 1} ends", f"leave {name} to stage 1"
             )
-    return said
+    return values
 
 
 def titled(number: int, name: str) -> str:

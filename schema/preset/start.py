@@ -32,37 +32,42 @@ class StartSettings(StrictModel):
 
     start_from_map: bool | Auto = Field(default="auto", description="start from the live phase map, where one is given")
     start_map: Literal["obf", "ssb", "wdd_phase", "tcbf", "idpc"] = Field(
-        default="obf", description="live map that the object begins from; of tcbf half the relative contrast is taken"
+        default="obf", description="live map from which the object starts; of tcbf, half the relative contrast is used"
     )
     start_map_amplitude: bool = Field(
         default=False, description="start from the modulus that goes with start_map too: ssb and wdd_phase have one"
     )
     map_settings: dict[str, float] = Field(
         default={},
-        description="settings of start_map by the names that `reconstruct` takes, METHOD.NAME; each may stand by"
-        " itself too: `obf.noise = 3`",
+        description="settings of start_map under the names that `reconstruct` accepts, METHOD.NAME; each may"
+        " also be given"
+        " alone: `obf.noise = 3`",
     )
     start_object: str | None = Field(
         default=None,
-        description="object to start from, brought to these slices, pixels and modes: a results file of ptylive, "
+        description="object to start from, converted to these slices, pixels and modes: a results file of ptylive, "
         "PtyRAD, py4DSTEM, fold_slice, phaser, ptychodus or PyPty, or PyPty's npy",
     )
     start_depth_A: float = Field(
         default=0.0,
         ge=-10_000,
         le=10_000,
-        description="Å of vacuum put in front of what is begun from, start_object or the stage before; below 0: so much"
-        " of its front is cut off. The probe behind it is propagated along",
+        description="Å of vacuum put in front of the initial object (start_object or the previous stage); below"
+        " 0: this much"
+        " of its front is cut off. The probe that goes with it is propagated accordingly",
     )
     start_phase_image: str | None = Field(
         default=None,
         description="npy image of the phase, rad, to start from: any number of pixels on the field of the scan",
     )
     start_amplitude_image: str | None = Field(
-        default=None, description="the same of the modulus, alone or beside start_phase_image"
+        default=None, description="the same for the modulus, alone or in addition to start_phase_image"
     )
     start_phase_noise_rad: float = Field(
-        default=0.0, ge=0, le=10, description="random phases added to each slice and mode to start from, from 0 to this"
+        default=0.0,
+        ge=0,
+        le=10,
+        description="random phases, from 0 to this value, added to each initial slice and mode",
     )
     start_positions: str | None = Field(
         default=None,
@@ -84,7 +89,7 @@ class StartSettings(StrictModel):
     scan_rotation: bool = Field(default=False, description="find a rotation of the scan by short trials first")
     refine_drift: bool | Auto = Field(
         default="auto",
-        description="look for a drift of regular scans, and take it out; auto: where it is certain",
+        description="detect a drift of regular scans and correct it; auto: only where it is certain",
     )
 
     @field_validator("map_settings", mode="before")
@@ -96,7 +101,7 @@ class StartSettings(StrictModel):
             raise ValueError(error.line()) from None
 
     @model_validator(mode="after")
-    def _of_its_map(self) -> Self:
+    def _check_map_settings(self) -> Self:
         method = MADE_BY.get(self.start_map, self.start_map)
         for name in self.map_settings:
             if name.partition(".")[0] != method:
@@ -131,13 +136,13 @@ def gathered(values: Mapping[str, Any], settings: Collection[str]) -> dict[str, 
         if "." in name:
             alone[name] = value
         elif isinstance(value, Mapping) and name not in settings:
-            alone |= {f"{name}.{key}": one for key, one in value.items()}
+            alone |= {f"{name}.{key}": item for key, item in value.items()}
             tables |= {f"{name}.{key}": name for key in value}
-    of_maps, others = _reads[0](alone) if _reads else ({}, alone)
-    strangers = {tables.get(name, name) for name in others}
-    kept = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
-    kept |= {name: values[name] for name in strangers}
-    return {**kept, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else kept
+    of_maps, remaining = _reads[0](alone) if _reads else ({}, alone)
+    strangers = {tables.get(name, name) for name in remaining}
+    result = {name: value for name, value in values.items() if name not in tables.values() and name not in alone}
+    result |= {name: values[name] for name in strangers}
+    return {**result, NAME: {**dict(values.get(NAME) or {}), **of_maps}} if of_maps else result
 
 
 def checked_map_settings(values: Any) -> dict[str, Any]:
@@ -146,8 +151,8 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
         raise MetadataError(f"{NAME} is {str(values)[:40]!r}", "write METHOD.NAME = NUMBER for each, as obf.noise = 3")
     if not values or not _reads:
         return dict(values)
-    of_maps, others = _reads[0](_flat(values))
-    for name in others:
+    of_maps, remaining = _reads[0](_flat(values))
+    for name in remaining:
         raise MetadataError(
             f"{NAME} has {str(name)[:40]!r}, which is none of a map", "write METHOD.NAME, as wdd.epsilon"
         )
@@ -157,5 +162,5 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat

@@ -18,9 +18,9 @@ def numbers(value: Any, name: str) -> Array:
     try:
         values = np.asarray(value, dtype=float)
     except (TypeError, ValueError):
-        raise MetadataError(f"{name} is no array of numbers", "give numbers, or leave it out") from None
+        raise MetadataError(f"{name} is not an array of numbers", "give numbers, or leave it out") from None
     if not values.size or not np.isfinite(values).all():
-        raise MetadataError(f"{name} holds what is no number", "give numbers, or leave it out")
+        raise MetadataError(f"{name} holds values that are not numbers", "give numbers, or leave it out")
     return values
 
 

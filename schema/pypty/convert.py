@@ -49,25 +49,25 @@ def import_preset(
     done by another command, unless ``lenient``: these are then left behind with their reason.
     """
     into = Gathered(given, pattern_shape)
-    left: list[str] = []
+    left_out: list[str] = []
     for name, value in given.items():
         row = row_of(name) or _row_of_added(name)
         if row is None:
             near = did_you_mean(name, [each.name for each in ROWS])
-            left.append(f"{name}: PyPty has no such parameter" + (f"; {near}" if near else ""))
+            left_out.append(f"{name}: PyPty has no such parameter" + (f"; {near}" if near else ""))
         elif row.fate in (Fate.REFUSED, Fate.ELSEWHERE) and not _is_default(row, value):
-            left.append(f"{name}: {row.remark}")
-        elif row.convert is not None and (row.off_is_said or not _says_nothing(row, value)):
+            left_out.append(f"{name}: {row.remark}")
+        elif row.convert is not None and (row.off_is_said or not _is_switched_off(row, value)):
             _convert(row, value, into)
-    if left and not lenient:
-        raise MetadataError(f"not imported: {'; '.join(left)}", "take it out, or import leniently")
+    if left_out and not lenient:
+        raise MetadataError(f"not imported: {'; '.join(left_out)}", "take it out, or import leniently")
     if "scan_step_A" not in into.metadata and (step_A := _step_of(into)) is not None:
         into.metadata["scan_step_A"] = step_A
     settings = dict(into.preset)
     if settings.get("num_slices", 1) == 1 and "total_thickness_A" in settings:
         settings.pop("slice_distances_A", None)
     Preset.from_mapping(settings)
-    return PyptyImport(settings, into.metadata, into.arrays, into.positions_A, tuple(into.notes), tuple(left))
+    return PyptyImport(settings, into.metadata, into.arrays, into.positions_A, tuple(into.notes), tuple(left_out))
 
 
 def looks_like_pypty(values: Mapping[str, Any]) -> bool:
@@ -125,7 +125,7 @@ def _convert(row: Row, value: Any, into: Gathered) -> None:
         raise MetadataError(f"{row.name} = {str(value)[:60]}: {error}", "correct the preset") from None
 
 
-def _says_nothing(row: Row, value: Any) -> bool:
+def _is_switched_off(row: Row, value: Any) -> bool:
     """Whether a value is a default that switches something off. Other defaults are deliberate where written out."""
     return _is_default(row, value) and (value is None or isinstance(value, str) or not np.any(value))
 

@@ -183,7 +183,7 @@ def mean_pattern(value: Any, into: Gathered) -> None:
         return
     counts = np.asarray(value, dtype=float)
     if counts.ndim != 2 or not np.isfinite(counts).all() or not (counts > 0).any():
-        raise MetadataError("mean_pattern is no pattern of counts", "give rows of finite numbers, or leave it out")
+        raise MetadataError("mean_pattern is not a pattern of counts", "give rows of finite numbers, or leave it out")
     amplitude = np.sqrt(np.maximum(counts, 0) / counts.max())
     mask = into.given.get("aperture_mask")
     into.arrays["aperture_mask"] = _within(amplitude, np.asarray(mask, float)) if isinstance(mask, list) else amplitude

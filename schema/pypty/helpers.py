@@ -68,12 +68,12 @@ def called(name: str, params: Mapping[str, Any], arguments: list[Any], words: Ma
         raise MetadataError(f"{name} is called with other arguments than PyPty's", "write its result instead") from None
 
 
-def _whole(value: Any, where: str) -> Any:
+def _whole(value: Any, place: str) -> Any:
     """Return integers, or lists of them."""
     if isinstance(value, list):
-        return [_whole(one, where) for one in value]
+        return [_whole(item, place) for item in value]
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or abs(value) > MOST_POINTS:
-        raise MetadataError(f"{where}: {str(value)[:40]} is no whole number", "write the number itself")
+        raise MetadataError(f"{place}: {str(value)[:40]} is not a whole number", "write the number itself")
     return int(value)
 
 

@@ -83,7 +83,7 @@ def number(value: Any, name: str) -> float:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise MetadataError(f"{name} = {value!r} is no number", "correct it")
+        raise MetadataError(f"{name} = {value!r} is not a number", "correct it")
     return float(value)
 
 

@@ -26,7 +26,7 @@ CONSTRAINTS: tuple[Row, ...] = (
         None,
         M,
         ("probe_constraint_mask",),
-        "an array becomes a npy file; without one the radius of the aperture counts",
+        "an array becomes an npy file; without one the radius of the aperture counts",
         array("probe_constraint_mask"),
     ),
     Row(
@@ -47,7 +47,7 @@ CONSTRAINTS: tuple[Row, ...] = (
         "over the window's P², times the probe modes: unitary transforms here",
         into.probe_weight("window_weight", real_space=True),
     ),
-    Row("window", LOSS, None, M, ("window",), "two radii, or an array that becomes a npy file", into.window),
+    Row("window", LOSS, None, M, ("window",), "two radii, or an array that becomes an npy file", into.window),
     Row("abs_norm_weight", LOSS, 0, M, ("abs_norm_weight",), "the same", same("abs_norm_weight")),
     Row("phase_norm_weight", LOSS, 0, M, ("phase_norm_weight",), "the same", same("phase_norm_weight")),
     Row("atv_weight", LOSS, 0, M, ("atv_weight",), "the same", same("atv_weight")),

@@ -61,7 +61,7 @@ def parse_text(text: str, name: str) -> Parsed:
 
 def _parse_python(text: str, name: str) -> Parsed:
     if len(text) > LARGEST_SCRIPT:
-        raise MetadataError(f"{name} is no JSON, and too large to be read as Python", "save the preset as JSON")
+        raise MetadataError(f"{name} is not JSON, and too large to be read as Python", "save the preset as JSON")
     try:
         before = text[: len(text) - len(text.lstrip())].count("\n")  # kept, so that lines have their numbers
         module = ast.parse("\n" * before + text.strip())
@@ -119,7 +119,7 @@ class _Reader:
         found = {}
         for key, value in zip(node.keys, node.values, strict=True):
             if not isinstance(key, ast.Constant) or not isinstance(key.value, str):
-                raise self._refusal(value, "a key that is no text")
+                raise self._refusal(value, "a key that is not text")
             found[key.value] = self._value(value)
         return found
 
@@ -152,8 +152,8 @@ class _Reader:
 
     def _filled(self, node: ast.expr, filling: float) -> Any:
         """``np.ones`` and ``np.zeros`` of a shape."""
-        said = self._value(node)
-        shape = said if isinstance(said, list) else [said]
+        lengths = self._value(node)
+        shape = lengths if isinstance(lengths, list) else [lengths]
         whole = all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in shape)
         if not whole or len(shape) > MOST_AXES or math.prod(shape) > MOST_FILLED:
             raise self._refusal(node, ast.unparse(node)[:60])
@@ -165,7 +165,7 @@ class _Reader:
     def _called(self, call: ast.Call) -> dict[str, Any]:
         """Entries that one of PyPty's helpers would set."""
         words = {word.arg: self._value(word.value) for word in call.keywords if word.arg not in (None, "pypty_params")}
-        given = [self._value(one) for one in call.args[0 if "pypty_params" in _names(call) else 1 :]]
+        given = [self._value(argument) for argument in call.args[0 if "pypty_params" in _names(call) else 1 :]]
         return called(_helper(call.func) or "", self.parsed.values, given, {str(key): v for key, v in words.items()})
 
     def _computed(self, node: ast.expr) -> Any:
@@ -192,8 +192,8 @@ class _Reader:
         except ArithmeticError:
             raise self._refusal(node, ast.unparse(node)[:60]) from None
 
-    def _refusal(self, node: ast.expr, what: str) -> MetadataError:
-        return MetadataError(f"{self._name}, line {node.lineno}: {what!r} is not read", "write the value itself")
+    def _refusal(self, node: ast.expr, expression: str) -> MetadataError:
+        return MetadataError(f"{self._name}, line {node.lineno}: {expression!r} is not read", "write the value itself")
 
 
 def _helper(function: ast.expr) -> str | None:

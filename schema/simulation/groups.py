@@ -59,19 +59,25 @@ class SpecimenSettings(StrictModel):
         default="",
         description="sheets: MoS2, WS2, MoSe2, graphene; crystals: SrTiO3, Si, Au; atoms: an element; empty: the first",
     )
-    orientation_deg: float = Field(default=10.0, description="turn of the lattice about the beam")
-    twist_deg: float = Field(default=6.0, description="turn of the second sheet of a bilayer against the first")
+    orientation_deg: float = Field(default=10.0, description="rotation of the lattice about the beam")
+    twist_deg: float = Field(default=6.0, description="rotation of the second sheet of a bilayer relative to the first")
     vacancies: float | None = Field(
-        default=None, ge=0, le=0.9, description="share of the atoms that are left out; none: 0.02 of sheets, else 0"
+        default=None,
+        ge=0,
+        le=0.9,
+        description="fraction of the atoms that are left out; none: 0.02 for sheets, otherwise 0",
     )
-    thickness_A: float = Field(default=100.0, gt=0, le=1e5, description="of crystals and of the ice around particles")
+    thickness_A: float = Field(
+        default=100.0, gt=0, le=1e5, description="thickness of crystals and of the ice around particles"
+    )
     slice_thickness_A: float | None = Field(
         default=None,
         gt=0.1,
-        description="along the beam; none: 6 for sheets, 2 for other atoms, 20 for particles, one slice for the rest",
+        description="slice thickness along the beam; none: 6 for sheets, 2 for other atoms, 20 for particles,"
+        " one slice for the rest",
     )
     phase_rad: float = Field(
-        default=0.5, ge=-100, le=100, description="of one gaussian or circle; of a gradient over feature_A"
+        default=0.5, ge=-100, le=100, description="phase of one gaussian or circle; of a gradient over feature_A"
     )
     feature_A: float | None = Field(
         default=None,
@@ -89,15 +95,17 @@ class SpecimenSettings(StrictModel):
     )
     potential: Literal["lobato", "abtem"] = Field(
         default="lobato",
-        description="of atoms: the table that is built in, or as abTEM makes it, where it is installed",
+        description="potential of atoms: the built-in table, or abTEM's, where it is installed",
     )
-    configurations: int = Field(default=1, ge=1, le=256, description="frozen phonons: arrangements that are averaged")
+    configurations: int = Field(
+        default=1, ge=1, le=256, description="frozen phonons: number of averaged configurations"
+    )
     displacement_A: float = Field(
         default=0.0, ge=0, le=1, description="frozen phonons: standard deviation of an atom's place along each axis"
     )
 
     @model_validator(mode="after")
-    def _meaningful(self) -> Self:
+    def _check_effective(self) -> Self:
         """Refuse settings without effect: they must be at their defaults."""
         kind = "structure_file" if self.structure_file else self.specimen
         if kind == "particles" and (self.feature_A or 0) > self.thickness_A / 2:
@@ -135,19 +143,19 @@ class ProbeSettings(StrictModel):
         default=0.0, ge=0, description="effective source on the specimen, full width at half maximum of a Gaussian"
     )
     source_points: int = Field(
-        default=3, ge=1, le=MOST_POINTS, description="positions along each axis that stand for the source"
+        default=3, ge=1, le=MOST_POINTS, description="positions along each axis that represent the source"
     )
     focal_spread_A: float = Field(default=0.0, ge=0, description="standard deviation of the defocus")
-    focal_points: int = Field(default=3, ge=1, le=MOST_POINTS, description="defoci that stand for the focal spread")
+    focal_points: int = Field(default=3, ge=1, le=MOST_POINTS, description="defoci that represent the focal spread")
 
     @model_validator(mode="after")
-    def _heeded(self) -> Self:
+    def _check_consistent(self) -> Self:
         if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
             raise ValueError("astigmatism_A and C12a, C12b say the same thing twice: give one of them")
         if self.source_size_A and self.source_points == 1:
-            raise ValueError("source_points = 1 is no source size: take at least 2")
+            raise ValueError("source_points = 1 gives no source size: take at least 2")
         if self.focal_spread_A and self.focal_points == 1:
-            raise ValueError("focal_points = 1 is no focal spread: take at least 2")
+            raise ValueError("focal_points = 1 gives no focal spread: take at least 2")
         return self
 
 
@@ -159,13 +167,13 @@ class ScanSettings(StrictModel):
     scan_pattern: Literal["raster", "snake"] = Field(default="raster", description="order of the points within rows")
     flyback_frames: int = Field(default=0, ge=0, le=1000, description="frames of each row while the beam returns")
     rotation_deg: float = Field(default=0.0, description="scan axes to detector axes")
-    dwell_time_us: float | None = Field(default=None, gt=0, description="time at each point; told, nothing else")
+    dwell_time_us: float | None = Field(default=None, gt=0, description="time at each point; stored as metadata only")
     position_jitter_A: float = Field(
         default=0.0, ge=0, le=1e6, description="standard deviation of each position along each axis"
     )
     drift_A: tuple[float, float] = Field(
         default=(0.0, 0.0),
-        description="what the scan wanders over the specimen from first to last frame, detector axes, steadily",
+        description="steady drift of the scan over the specimen from first to last frame, detector axes",
     )
     line_jump_A: float = Field(
         default=0.0, ge=0, le=1e6, description="standard deviation of a line's displacement along each axis"
@@ -184,7 +192,7 @@ class ScanSettings(StrictModel):
         return _pair(value, float)
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         if min(self.scan_shape) < 1:
             raise ValueError("scan_shape has no points: give ROWS,COLUMNS above 0")
         if min(self.scan_step_A) <= 0:
@@ -222,9 +230,9 @@ class DetectorSettings(StrictModel):
         default=None, gt=0, description="angle of a pixel; none: the shorter side reaches two semi-angles"
     )
     beam_offset_px: tuple[float, float] = Field(
-        default=(0.0, 0.0), description="beam from the pixel (rows // 2, columns // 2)"
+        default=(0.0, 0.0), description="offset of the beam from the pixel (rows // 2, columns // 2)"
     )
-    detector_transform: str = Field(default="none", description="what is done to a pattern before it is recorded")
+    detector_transform: str = Field(default="none", description="transform applied to a pattern before it is recorded")
     descan_px: tuple[float, ...] = Field(
         default=(0.0,),
         validate_default=True,
@@ -237,14 +245,18 @@ class DetectorSettings(StrictModel):
         description="standard deviation of a line's displacement on the detector along each axis",
     )
     ellipticity: float = Field(
-        default=0.0, gt=-0.5, lt=0.5, description="distortion: long over short axis of a circle, less 1"
+        default=0.0, gt=-0.5, lt=0.5, description="distortion: long over short axis of a circle, minus 1"
     )
     ellipse_deg: float = Field(default=0.0, description="its long axis, from the rows' axis to the columns'")
     distortion_second: tuple[float, float] = Field(
-        default=(0.0, 0.0), description="of second order (row, column), share of half the detector at its edge"
+        default=(0.0, 0.0),
+        description="distortion of second order (row, column), as a fraction of half the detector at its edge",
     )
     distortion_third: float = Field(
-        default=0.0, gt=-0.3, lt=0.3, description="of third order (barrel, pincushion), share at the detector's edge"
+        default=0.0,
+        gt=-0.3,
+        lt=0.3,
+        description="distortion of third order (barrel, pincushion), fraction at the detector's edge",
     )
     point_spread_px: float = Field(
         default=0.0, ge=0, le=20, description="standard deviation of the place where an electron is counted"
@@ -257,8 +269,8 @@ class DetectorSettings(StrictModel):
         default=0.0, ge=0, le=1e9, description="counts of every pixel without a beam; written as dark_reference"
     )
     read_noise_counts: float = Field(default=0.0, ge=0, le=1e9, description="standard deviation of read-out noise")
-    saturation_value: float | None = Field(default=None, gt=0, description="most counts a pixel can tell")
-    dead_pixels: int = Field(default=0, ge=0, description="pixels that tell 0; in the bad-pixel mask")
+    saturation_value: float | None = Field(default=None, gt=0, description="largest count that a pixel can record")
+    dead_pixels: int = Field(default=0, ge=0, description="pixels that read 0; in the bad-pixel mask")
     hot_pixels: int = Field(default=0, ge=0, description="pixels that are always full; in the bad-pixel mask")
     dtype: Literal["u1", "u2", "u4", "f4"] = Field(default="u2", description="type of a recorded pixel")
 
@@ -291,7 +303,7 @@ class DetectorSettings(StrictModel):
         return value
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_possible(self) -> Self:
         rows, cols = self.detector_shape
         if min(rows, cols) < 4:
             raise ValueError("detector_shape must have at least 4 pixels along each side")
@@ -319,11 +331,16 @@ class DoseSettings(StrictModel):
 class ModelSettings(StrictModel):
     """Accuracy of the computation, random numbers, and contents of the file's metadata."""
 
-    seed: int = Field(default=1, ge=0, lt=2**63, description="of all random numbers: the same seed, the same file")
+    seed: int = Field(default=1, ge=0, lt=2**63, description="seed of all random numbers: the same seed, the same file")
     oversampling: int = Field(
-        default=1, ge=1, le=8, description="points of the model along a pixel; its real-space window grows as much"
+        default=1,
+        ge=1,
+        le=8,
+        description="model points per pixel along each axis; its real-space window grows accordingly",
     )
-    reach: float = Field(default=2.0, ge=1, le=8, description="highest frequency of the model over the detector's edge")
+    reach: float = Field(
+        default=2.0, ge=1, le=8, description="highest frequency of the model relative to the detector's edge"
+    )
     tell: Literal["everything", "microscope"] = Field(
         default="everything",
         description="metadata of the file: all nominal values, or only energy, aperture, scan and the detector's pixel",

@@ -127,7 +127,7 @@ def _flat(values: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
     out = []
     for key, value in values.items():
         if key in GROUPS and isinstance(value, Mapping):
-            out += [(key, _known(f"{key}.{name}"), inner) for name, inner in value.items()]
+            out += [(key, _known(f"{key}.{name}"), setting) for name, setting in value.items()]
         else:
             name = _known(str(key))
             out.append((HOMES[name], name, value))
@@ -140,7 +140,7 @@ def _known(key: str) -> str:
     if name in HOMES and group in ("", HOMES[name]):
         return name
     if name in HOMES:
-        raise MetadataError(f"{brief(key)} is no setting of a simulation", f"{name} belongs to [{HOMES[name]}]")
+        raise MetadataError(f"{brief(key)} is not a simulation setting", f"{name} belongs to [{HOMES[name]}]")
     hint = did_you_mean(name, HOMES, "see docs/simulate.md")
     raise MetadataError(f"unknown setting {brief(key)} of a simulation", hint)
 
@@ -149,7 +149,7 @@ def _quantity(name: str, value: Any) -> Any:
     """A value in the unit of its name. MetadataError for another unit, or a missing one where the value looks wrong."""
     if name in PLAUSIBLE:
         return understood(name, value)
-    kind, unit = next((both for ending, both in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
+    kind, unit = next((pair for ending, pair in _ENDINGS.items() if name.endswith(ending)), ("number", ""))
     if isinstance(value, list | tuple):
         return [_quantity(name, part) for part in value]
     if not isinstance(value, str):
@@ -166,7 +166,7 @@ def _quantity(name: str, value: Any) -> Any:
     if kind == "number":
         return value  # a word that begins with a digit, or a number with a misplaced unit: the field reports it
     if factor is None:
-        raise MetadataError(f"{name}: {written[:20]!r} is no unit of this setting", f"write it in {unit}")
+        raise MetadataError(f"{name}: {written[:20]!r} is not a unit of this setting", f"write it in {unit}")
     return number * factor / (unit_factor(kind, unit) or 1.0)
 
 
@@ -176,6 +176,6 @@ def _checked(group: str, kind: type[StrictModel], given: Mapping[str, Any]) -> A
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join([group, *(str(part) for part in first["loc"][:1])])
-        said = said_of(first)
+        text = said_of(first)
         shown = f" = {brief(first['input'])}" if first["loc"] else ""
-        raise MetadataError(f"{place}{shown}: {said}", "correct the value or leave it out (docs/simulate.md)") from None
+        raise MetadataError(f"{place}{shown}: {text}", "correct the value or leave it out (docs/simulate.md)") from None

@@ -1,1 +1,1 @@
-"""Many scans, each in a refinement process of its own, as many at a time as there are places for them."""
+"""Many scans, each in its own refinement process, as many at a time as there are places for them."""

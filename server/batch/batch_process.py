@@ -1,5 +1,5 @@
-"""``python -m ptylive.server.batch.batch_process``: a batch in a process of its own, for a server
-(:mod:`ptylive.server.refinement.side_process`). It says ``rows``, whenever one has changed.
+"""``python -m ptylive.server.batch.batch_process``: a batch in a separate process, for a server
+(:mod:`ptylive.server.refinement.side_process`). It sends ``rows`` whenever one has changed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ptylive.server.refinement.side_process import Send, run
 
 
 def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
-    """Do the scans of a request (:class:`ptylive.server.commands.batch_commands.BatchCommands`)."""
+    """Process the scans of a request (:class:`ptylive.server.commands.batch_commands.BatchCommands`)."""
     wanted = BatchRequest(
         Path(request["folder"]),
         Preset.from_mapping(request["preset"]),
@@ -43,7 +43,7 @@ def batch(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None
 
     workers, cluster, when = request["where"]
     with places(workers, cluster, wanted.backend, wanted.threads, tell, when) as (launch, number):
-        scans = [Path(one) for one in request["scans"]]
+        scans = [Path(path) for path in request["scans"]]
         show(Batch(wanted, launch, number).run(scans, stop.is_set, show))
 
 

@@ -1,4 +1,4 @@
-"""A batch: which scan is next, what its refinement says, and the table of all of them, kept up to date."""
+"""A batch: choosing the next scan, following its refinement, and keeping the table of all scans up to date."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.server.refinement.running_jobs import RunningJobs
 
 TABLE_S = 2.0
-"""The table is written anew at most so often."""
+"""Minimum interval at which the table is rewritten."""
 POLL_S = 0.2
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What is asked of every scan. values: metadata that win over the file's; defaults: where it says nothing."""
+    """What to do with every scan. values: metadata that override the file's; defaults: used where the file has none."""
 
     folder: Path
     preset: Preset
@@ -41,41 +41,43 @@ class BatchRequest:
     """Whether scans that failed before are tried again."""
     command_line: str = ""
     takes_maps: bool = False
-    """Maps that are in the folder's results files are taken as they are, calibrations that people gave with them."""
+    """Whether to use maps in the folder's results files as they are, with the calibrations users gave for them."""
 
     map_settings: Mapping[str, float] = field(default_factory=dict)
-    """Of all maps, METHOD.NAME; those of the map that refinements start from stand in the preset too."""
+    """Settings of all maps, METHOD.NAME; those of the map that refinements start from are in the preset too."""
     detectors: Mapping[str, str] = field(default_factory=dict)
-    """Virtual ones by name, as :mod:`ptylive.application.detector_texts` reads them; masks by whole paths."""
+    """Virtual detectors by name, for :mod:`ptylive.application.detector_texts`; masks are given by full paths."""
 
     def digest(self) -> str:
-        """Of what results depend on; of a refinement alone where maps are taken: it is not done again for a map."""
-        asked = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
-        of_maps = {} if self.takes_maps else asked
+        """Return a digest of what results depend on; if maps are reused, only of what the refinement depends on, so
+        that it is not repeated because of a map.
+        """
+        settings = {"map_settings": dict(self.map_settings), "detectors": dict(self.detectors)}
+        of_maps = {} if self.takes_maps else settings
         return digest(
             {
                 "preset": self.preset.model_dump(mode="json"),
                 "methods": sorted(self.methods),
                 "values": dict(self.values),
                 "defaults": dict(self.defaults),
-                **{name: asked for name, asked in of_maps.items() if asked},  # earlier batches had none
+                **{name: settings for name, settings in of_maps.items() if settings},  # earlier batches had none
             }
         )
 
 
 class Batch:
-    """Runs scans through ``launch``; ``places`` says how many at a time, whenever it is asked."""
+    """A batch that runs scans through ``launch``; each call of ``places`` returns how many may run at a time."""
 
     def __init__(self, request: BatchRequest, launch: Launch, places: Callable[[], int]) -> None:
         self._request, self._launch, self._places = request, launch, places
         self._changed = threading.Condition()
         """Held while rows and running jobs change."""
         self._rows: list[Row] = []
-        self._others: list[Row] = []
-        """Of scans that earlier calls were of, and this one is not."""
+        self._other_rows: list[Row] = []
+        """Rows of scans in earlier calls that are not in this one."""
         self._writing = threading.Lock()
         self._running = RunningJobs(self._changed, "batch")
-        """By number of the row."""
+        """Running jobs by row number."""
         self._fault: OSError | PtyliveError | None = None
 
     def run(
@@ -84,12 +86,12 @@ class Batch:
         should_stop: Callable[[], bool] = lambda: False,
         on_change: Callable[[Sequence[Row]], None] = lambda rows: None,
     ) -> list[Row]:
-        """Do what is not done yet; the rows as they are in the end.
+        """Process the scans that are not done yet, and return the final rows.
 
-        ``should_stop`` is asked several times a second: what runs is stopped, and gone on with by a later call.
-        ``on_change`` gets the rows whenever one has changed. Raises FileBusyError where another process does the same,
-        InputFileError for a ``batch.json`` that is damaged, OSError where the folder cannot be written, PtyliveError
-        for a cluster that has gone.
+        ``should_stop`` is called several times a second; when true, running scans are stopped, and a later call resumes
+        them. ``on_change`` gets the rows whenever one has changed. Raises FileBusyError if another process runs a batch
+        in the folder, InputFileError for a damaged ``batch.json``, OSError if the folder cannot be written,
+        PtyliveError if a cluster has gone.
         """
         folder = self._request.folder
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +101,7 @@ class Batch:
                 earlier = [_moved(row, folder) for row in earlier]
             self._rows = rows_of(scans, earlier, self._request.digest(), retry=self._request.retry)
             named = {row.scan for row in self._rows}
-            self._others = [row for row in earlier if row.scan not in named]
+            self._other_rows = [row for row in earlier if row.scan not in named]
             try:
                 self._work(should_stop, on_change)
             finally:
@@ -108,7 +110,7 @@ class Batch:
             return list(self._rows)
 
     def _work(self, should_stop: Callable[[], bool], on_change: Callable[[Sequence[Row]], None]) -> None:
-        """Start, wait, write, until nothing is left."""
+        """Start jobs, wait and write, until nothing is left."""
         self._write(ended=False)
         written, shown = time.monotonic(), list(self._rows)
         while True:
@@ -130,7 +132,7 @@ class Batch:
                 written = time.monotonic()
 
     def _next(self) -> int | None:
-        """Number of the first row that waits."""
+        """Return the number of the first waiting row."""
         return next((n for n, row in enumerate(self._rows) if row.state is State.WAITING), None)
 
     def _start_more(self) -> None:
@@ -138,11 +140,11 @@ class Batch:
         with self._changed:
             while not self._running.stopping and len(self._running) < places and (number := self._next()) is not None:
                 self._rows[number] = self._rows[number].having(state=State.RUNNING, doing="starting")
-                self._running.begin(number, self._one)
+                self._running.begin(number, self._run_one)
 
-    # -- one scan, in a thread of its own ---------------------------------------------------------------------------
+    # -- one scan, in its own thread --------------------------------------------------------------------------------
 
-    def _one(self, number: int) -> None:
+    def _run_one(self, number: int) -> None:
         started, before_s = time.monotonic(), self._rows[number].seconds
         try:
             outcome = self._refined(number)
@@ -150,7 +152,7 @@ class Batch:
             outcome = {"state": State.FAILED, "reason": error.line()}
         except OSError as error:
             outcome = {"state": State.FAILED, "reason": f"{error.filename or 'a file'}: {error.strerror or error}"}
-        except Exception as error:  # the other scans go on
+        except Exception as error:  # the other scans continue
             outcome = {"state": State.FAILED, "reason": f"the refinement failed: {error!r}"}
         if outcome["state"] is State.FAILED:
             outcome |= self._given_back(self._rows[number])
@@ -158,36 +160,36 @@ class Batch:
             self._change(number, seconds=before_s + time.monotonic() - started, doing="", **outcome)
             self._keep()
             if outcome["state"] is State.DONE:
-                remove(self._rows[number].checkpoint(self._request.folder))  # only now: nobody goes on from it
+                remove(self._rows[number].checkpoint(self._request.folder))  # only now, when it is no longer needed
         except OSError as error:
-            self._fault = error  # the folder takes nothing any more: nothing could be gone on with
+            self._fault = error  # the folder cannot be written: nothing could be resumed
 
     def _refined(self, number: int) -> dict[str, Any]:
-        """Maps and refinement of a scan; what becomes of its row."""
+        """Make maps and refinement of a scan; return the changes to its row."""
         row, folder = self._rows[number], self._request.folder
         resume = bool(row.run)
         if not row.run:
             row = self._change(number, run=reserve_run(row.results(folder)))
-            self._keep()  # the name, so that a call after a crash goes on with this run
+            self._keep()  # the name, so that a call after a crash resumes this run
         running = self._launch(self._job(row, resume=resume))
         ended: dict[str, Any] = {}
         for message in self._running.messages(number, running):
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
-                self._heard(number, message)
+                self._handle(number, message)
         if ended.get("place_gone"):
-            self._fault = PtyliveError(str(ended["message"]))  # it would be so with every other scan
+            self._fault = PtyliveError(str(ended["message"]))  # the same would happen to every other scan
         if ended.get("place_gone") or (self._running.stopping and ended.get("kind") != "ended"):
             return {"state": State.STOPPED}
         return self._outcome(number, ended or {"kind": "failed", "message": running.ending()})
 
-    def _heard(self, number: int, message: Mapping[str, Any]) -> None:
+    def _handle(self, number: int, message: Mapping[str, Any]) -> None:
         row = self._rows[number]
         if message["kind"] == "progress":
-            said: dict[str, Any] = {"doing": f"epoch {message['epoch']} of {message['epochs']}"}
-            said.update(epoch=message["epoch"], epochs=message["epochs"], loss=message["loss"])
-            self._change(number, **said)
+            progress: dict[str, Any] = {"doing": f"epoch {message['epoch']} of {message['epochs']}"}
+            progress.update(epoch=message["epoch"], epochs=message["epochs"], loss=message["loss"])
+            self._change(number, **progress)
         elif message["kind"] == "remark":
             if message["message"] not in row.remarks:
                 self._change(number, remarks=(*row.remarks, message["message"]))
@@ -203,15 +205,15 @@ class Batch:
             return {"state": State.FAILED, "reason": str(ended["problem"] or ended["message"])}
         row, folder = self._rows[number], self._request.folder
         remarks = [*row.remarks, ended["message"]]
-        seen = figures.Figures("", None)
+        pictures = figures.Figures("", None)
         try:
             start_map = self._request.preset.start.start_map
-            seen = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
+            pictures = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
         except PtyliveError as error:
             remarks.append(f"pictures could not be drawn: {error.line()}")
-        found = {"information_limit_A": seen.information_limit_A, "map_shown": seen.map_shown}
-        said = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
-        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **said}
+        found = {"information_limit_A": pictures.information_limit_A, "map_shown": pictures.map_shown}
+        notes = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
+        return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **notes}
 
     def _job(self, row: Row, *, resume: bool) -> RefineJob:
         request = self._request
@@ -236,7 +238,7 @@ class Batch:
         )
 
     def _given_back(self, row: Row) -> dict[str, Any]:
-        """Of a scan that has failed before there was anything to go on from: its run has no name any more."""
+        """Release the run name of a scan that failed before there was anything to resume from."""
         if not row.run or exists(row.checkpoint(self._request.folder)):
             return {}
         release_run(row.results(self._request.folder), row.run)
@@ -251,17 +253,17 @@ class Batch:
         return row
 
     def _keep(self) -> None:
-        """Write what a later call goes on from. Raises OSError."""
+        """Write what a later call resumes from. Raises OSError."""
         with self._writing:
-            write_rows(self._request.folder, (*self._rows, *self._others))
+            write_rows(self._request.folder, (*self._rows, *self._other_rows))
 
     def _write(self, *, ended: bool) -> None:
-        """The same, and the table. Raises OSError."""
+        """Write that and the table. Raises OSError."""
         self._keep()
-        write_table(self._request.folder, (*self._rows, *self._others), ended=ended)
+        write_table(self._request.folder, (*self._rows, *self._other_rows), ended=ended)
 
 
 def _moved(row: Row, folder: Path) -> Row:
-    """The row of a scan that lies in the folder itself, which may have been elsewhere before."""
-    here = folder.absolute() / Path(row.scan).name
-    return row.having(scan=str(here)) if here.exists() else row
+    """Return the row with its path updated if the scan is in the folder itself, which may have moved since."""
+    local = folder.absolute() / Path(row.scan).name
+    return row.having(scan=str(local)) if local.exists() else row

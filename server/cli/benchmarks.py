@@ -1,4 +1,4 @@
-"""What ``ptylive bench`` measures, on data it makes or brings itself; figures with the machine they were taken on."""
+"""Benchmarks of ``ptylive bench``, on generated or bundled data; figures come with the machine they were taken on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STREAM_LOOPS, FRAMES_OF_LAST = 4, 4096
 
 
 def machine() -> dict[str, Any]:
-    """The machine, in words."""
+    """Return a description of the machine."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -25,14 +25,14 @@ def machine() -> dict[str, Any]:
 
 
 def live(backend: str = "auto") -> dict[str, Any]:
-    """Cost per frame of the reduction, of a refresh of all maps and of new filters: 256 x 256 scan, one thread."""
+    """Measure the reduction per frame, a refresh of all maps and new filters: 256 x 256 scan, one thread."""
     from ptylive.server.cli.live_benchmark import measure
 
     return {"bench": "live", **measure(backend), **machine()}
 
 
 def stream() -> dict[str, Any]:
-    """Frames/s of a replay through socket and journal, live maps on, until the last frame of four scans is placed."""
+    """Measure frames/s of a replay through socket and journal with live maps, until four scans are placed."""
     from ptylive.server.cli.commands.demo import DATA_SET, free_addresses, wait_for_results
     from ptylive.server.process.config import ServerConfig
     from ptylive.server.serve.supervisor import Supervisor
@@ -69,7 +69,7 @@ def stream() -> dict[str, Any]:
 
 
 def refine() -> dict[str, Any]:
-    """Seconds per epoch and patterns/s of the default refinement of a bundled scan, one thread."""
+    """Measure seconds per epoch and patterns/s of the default refinement of a bundled scan, on one thread."""
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
@@ -82,9 +82,9 @@ def refine() -> dict[str, Any]:
 
     path = bundled(DATA_SET)
     with threadpool_limits(limits=1):
-        made = reconstruct_file(path, {}, ("bf",), MapRequest(backend="cpu"))
+        mapped = reconstruct_file(path, {}, ("bf",), MapRequest(backend="cpu"))
         with open_source(path) as source:
-            dataset = read_dataset(source, made.calibration)
+            dataset = read_dataset(source, mapped.calibration)
         run(dataset, Preset(epoch_max=2), threads=1)  # compiles
         result = run(dataset, Preset(), threads=1)
     seconds = float(result.seconds.sum())

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first is noted, the second interrupts. Other signals to end are taken for Ctrl-C."""
+"""Ctrl-C as a request: the first is noted, the second interrupts. Other ending signals are treated like Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ptylive.server.process.ending_signals import ENDING
 
 
 def ended_as_by_ctrl_c() -> None:
-    """Have SIGTERM (of a scheduler, of ``kill``) and SIGHUP (of a terminal that goes) end the program as Ctrl-C does.
+    """Make SIGTERM (from a scheduler or ``kill``) and SIGHUP (from a closed terminal) end the program as Ctrl-C does.
 
-    What is kept then is kept. A signal that is ignored stays so: ``nohup``.
+    The same results are kept. A signal that is ignored stays ignored, as under ``nohup``.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -27,30 +27,30 @@ def ended_as_by_ctrl_c() -> None:
         else:
             raise KeyboardInterrupt
 
-    for one in ENDING:
-        if signal.getsignal(one) is signal.SIG_DFL:
-            signal.signal(one, interrupt)
+    for signal_number in ENDING:
+        if signal.getsignal(signal_number) is signal.SIG_DFL:
+            signal.signal(signal_number, interrupt)
 
 
 @contextmanager
 def ctrl_c_asks_to_stop(word: str) -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets, with a word for the user; the second raises KeyboardInterrupt.
+    """Yield an event that the first Ctrl-C sets, printing ``word``; the second raises KeyboardInterrupt.
 
-    Outside the main thread signals are nobody's: the event is then never set.
+    Outside the main thread signals cannot be handled, and the event is never set.
     """
-    asked = threading.Event()
+    requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield requested
         return
 
     def ask(_number: int, _frame: FrameType | None) -> None:
-        if asked.is_set():
+        if requested.is_set():
             raise KeyboardInterrupt
-        asked.set()
+        requested.set()
         say(word)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield asked
+        yield requested
     finally:
         signal.signal(signal.SIGINT, before)

@@ -1,4 +1,4 @@
-"""``ptylive bench live``: what the live engine costs, on a scan it makes itself, on one core."""
+"""``ptylive bench live``: computing cost of the live engine, for a generated scan, on one core."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BASIS_PATTERNS = 64
 
 
 def measure(backend: str = "auto") -> dict[str, Any]:
-    """Costs of a 256 x 256 scan of raw 64 x 64 frames, and of the same scan sent as 45 + 1 Zernike coefficients.
+    """Measure the cost of a 256 x 256 scan of raw 64 x 64 frames, and of the same scan as 45 + 1 Zernike coefficients.
 
-    Batches of frames here are smaller than a GPU takes by default; it is given them all the same.
+    The batches of frames are smaller than those sent to a GPU by default; here they are sent to it anyway.
     """
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.backend.imaging.open import open_map_device
@@ -41,13 +41,13 @@ def measure(backend: str = "auto") -> dict[str, Any]:
         coefficients_header, vectors = compressed(header, frames)
         _engine_costs(
             scan_header((32, 32), coefficients_header), vectors, device
-        )  # compiles what only coefficients use
+        )  # compiles the code used only for coefficients
         coefficients = _engine_costs(coefficients_header, vectors, device)
     return {**raw, **{f"coefficients_{name}": value for name, value in coefficients.items()}}
 
 
 def scan_header(shape: tuple[int, int], like: ScanHeader | None = None) -> ScanHeader:
-    """A scan of discs, 50 Å underfocus; with the basis of another header where one is given."""
+    """Return the header of a scan of discs, 50 Å underfocus; with the basis of the header ``like``, if given."""
     scan = Scan(shape=shape, step_A=(0.5, 0.5), rotation_deg=0.0)
     if like is not None:
         return ScanHeader("bench", "bench", scan.frames, scan, like.optics, like.detector, like.basis, like.arrays)
@@ -62,7 +62,7 @@ def scan_header(shape: tuple[int, int], like: ScanHeader | None = None) -> ScanH
 
 
 def compressed(header: ScanHeader, frames: Array) -> tuple[ScanHeader, FloatArray]:
-    """The same scan, and its frames, as coefficients with extras."""
+    """Return the header and frames of the same scan as coefficients with extras."""
     from ptylive.engine.bases.choice import make_basis, parse_basis
     from ptylive.engine.bases.compressor import Compressor
     from ptylive.engine.bases.field import DetectorField
@@ -75,7 +75,7 @@ def compressed(header: ScanHeader, frames: Array) -> tuple[ScanHeader, FloatArra
 
 
 def _engine_costs(header: ScanHeader, frames: Array, device: MapDevice) -> dict[str, Any]:
-    """Frames in, then refreshes of all maps with every row new and with a tenth of the rows new, then new filters."""
+    """Time adding frames, refreshing all maps with every row new and with a tenth of the rows new, and new filters."""
     from ptylive.engine.imaging.filters import BUILDERS, Filter
     from ptylive.engine.live.engine import LiveEngine
 
@@ -90,7 +90,7 @@ def _engine_costs(header: ScanHeader, frames: Array, device: MapDevice) -> dict[
 
     add(0, batch)
     adding = _seconds(lambda: add(batch, rows * cols), 1)
-    engine.refresh()  # filters of the last calibration are made here
+    engine.refresh()  # makes the filters of the last calibration
     spectra_rows = engine.evaluation.rows
 
     def all_rows() -> None:
@@ -102,7 +102,7 @@ def _engine_costs(header: ScanHeader, frames: Array, device: MapDevice) -> dict[
     refresh_all = _seconds(all_rows, REPEATS)
 
     def some_rows() -> None:
-        store.frames[: rows * cols // 10] += 1  # as if their frames had come again
+        store.frames[: rows * cols // 10] += 1  # as if their frames had arrived again
         engine.refresh()
 
     refresh_some = _seconds(some_rows, REPEATS)
@@ -124,7 +124,7 @@ def _engine_costs(header: ScanHeader, frames: Array, device: MapDevice) -> dict[
 
 
 def _seconds(work: Callable[[], object], repeats: int) -> float:
-    """The quickest of some runs."""
+    """Return the time of the quickest of several runs."""
     best = np.inf
     for _ in range(repeats):
         started = time.perf_counter()
@@ -134,7 +134,7 @@ def _seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def disc_frames(count: int) -> Array:
-    """Noisy bright-field discs of 1000 electrons, (count, 64, 64)."""
+    """Return noisy bright-field discs of 1000 electrons, shape (count, 64, 64)."""
     y, x = np.indices((FRAME, FRAME)) - FRAME / 2
     disc = (np.hypot(y, x) < RADIUS_PX).astype(float)
     return np.random.default_rng(0).poisson(1000 * disc / disc.sum(), (count, FRAME, FRAME)).astype(np.uint16)

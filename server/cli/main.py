@@ -1,4 +1,4 @@
-"""The program ``ptylive``: one command per module in `commands`, imported only when it is the one that is given."""
+"""The program ``ptylive``: one command per module in `commands`, imported only when that command is given."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "bench": "Measure this machine: live maps, the stream, or the refinement.",
     }
 )
-"""Modules of `commands`, each with a function of its name and EXAMPLES, and what `--help` says of them."""
+"""Modules of `commands`, each with EXAMPLES and a function of the same name, and their descriptions in `--help`."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _COMPLETED = ("COMP_WORDS", "_TYPER_COMPLETE_ARGS")
-"""Where shells put the line that is to be completed."""
+"""Environment variables in which shells pass the line to be completed."""
 
 
 def build(loaded: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
-    """The command line, assembled; commands that are not in ``loaded`` have a name and a line of help only."""
+    """Assemble the command line; commands not in ``loaded`` have only a name and a line of help."""
     app = typer.Typer(
         name="ptylive",
         help="Live electron ptychography: maps while the microscope scans, refinement when it stops.",
@@ -78,7 +78,7 @@ def build(loaded: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
 
 
 def named(words: Sequence[str]) -> tuple[str, ...]:
-    """Commands whose names stand in a command line; one of them is what is asked for."""
+    """Return the commands whose names occur in a command line; one of them is the command given."""
     return tuple(name for name in COMMANDS if _spelled(name) in words)
 
 
@@ -87,7 +87,7 @@ def _spelled(name: str) -> str:
 
 
 def _nothing() -> None:
-    """Stands in for a command that is not the one given."""
+    """Stand in for a command other than the one given."""
 
 
 def _examples(module: ModuleType) -> str:
@@ -96,20 +96,20 @@ def _examples(module: ModuleType) -> str:
 
 
 def _kept_lines(text: str) -> str:
-    """Text whose lines the help leaves as they are."""
+    """Return text whose line breaks the help keeps."""
     return f"\b\n{text}"
 
 
 def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """Ctrl-C ends a command with its own exit code, and a line that says what is kept."""
+    """Make Ctrl-C end a command with its own exit code and a line that says what is kept."""
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> None:
         try:
             command(*arguments, **options)
         except KeyboardInterrupt as stop:
-            kept = str(stop) if isinstance(stop, Interrupted) else "nothing was written"
-            sys.stderr.write(f"ptylive: interrupted: {kept}\n")
+            remark = str(stop) if isinstance(stop, Interrupted) else "nothing was written"
+            sys.stderr.write(f"ptylive: interrupted: {remark}\n")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
     return run
@@ -133,20 +133,20 @@ def _options(
 
 
 def main() -> None:
-    """Entry point; the exit codes are those of :class:`ExitCode`."""
+    """Run the program; the exit codes are those of :class:`ExitCode`."""
     streams.prepare()
     debug = "--debug" in sys.argv[1:]
     words = [*sys.argv[1:], *(word for name in _COMPLETED for word in os.environ.get(name, "").split())]
     try:
         ended_as_by_ctrl_c()
         if named(words) and not debug:
-            from ptylive.schema.plain_errors import say_unraisable_in_a_line  # loads numpy: not for a look at the help
+            from ptylive.schema.plain_errors import say_unraisable_in_a_line  # loads numpy: not needed for the help
 
             say_unraisable_in_a_line("ptylive")
         build(named(words))(args=[a for a in sys.argv[1:] if a != "--debug"] or ["--help"])
     except KeyboardInterrupt:
         _fail("interrupted", debug, ExitCode.INTERRUPTED)
-    except BrokenPipeError:  # whoever read the answer has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         sys.exit(ExitCode.FAILED)
     except Exception as error:
         if _was_interrupted(error):
@@ -155,36 +155,36 @@ def main() -> None:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: what is raised while Python makes a class comes out as a RuntimeError."""
+    """Return whether Ctrl-C caused an error: raised while Python creates a class, it becomes a RuntimeError."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error is not None
 
 
 def _explained(error: Exception) -> str:
-    """One line for the user."""
-    if isinstance(error, ImportError):  # of the libraries below, too
+    """Return the error as one line for the user."""
+    if isinstance(error, ImportError):  # also from the imports below
         return _not_loaded(error)
-    from ptylive.schema import PtyliveError  # loads numpy and pydantic: not for a look at the help
+    from ptylive.schema import PtyliveError  # loads numpy and pydantic: not needed for the help
 
     if isinstance(error, PtyliveError):
         return error.line()
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        told = " ".join((error.strerror or str(error)).split())  # libraries write lines
-        return f"{where}{told}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
+        prefix = f"{error.filename}: " if error.filename else ""
+        reason = " ".join((error.strerror or str(error)).split())  # libraries write several lines
+        return f"{prefix}{reason}" + (": make room, or write somewhere else" if error.errno in _FULL else "")
     return f"internal error: {error!r} (run again with --debug for the traceback)"
 
 
 def _not_loaded(error: ImportError) -> str:
-    """What a module wants that does not load: the module itself, one that fits it, or memory for its library."""
-    name, told = error.name or "", " ".join(str(error).split())
+    """Explain why a module does not load: it is missing, does not fit the others, or its library lacks memory."""
+    name, reason = error.name or "", " ".join(str(error).split())
     if name.partition(".")[0] == "ptylive":
-        problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({told})"
+        problem = "is missing" if isinstance(error, ModuleNotFoundError) else f"does not fit the others ({reason})"
         return f"a part of ptylive {problem}: {name}: reinstall ptylive (docs/install.md)"
     if isinstance(error, ModuleNotFoundError):
-        return f"the library {name or told} is not installed: reinstall ptylive (docs/install.md)"
-    return f"a library cannot be loaded: {told}: raise the memory limit (ulimit -v), or reinstall ptylive"
+        return f"the library {name or reason} is not installed: reinstall ptylive (docs/install.md)"
+    return f"a library cannot be loaded: {reason}: raise the memory limit (ulimit -v), or reinstall ptylive"
 
 
 def _fail(line: str, debug: bool, code: ExitCode = ExitCode.FAILED) -> None:

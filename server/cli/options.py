@@ -1,4 +1,4 @@
-"""Options several commands share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CONTROL = DEFAULT_CONTROL
 
 
 def checked_backend(name: str) -> str:
-    """The name of a backend. Raises MetadataError for another word."""
+    """Return the name of a backend. Raises MetadataError for any other word."""
     if name not in NAMES:
         raise MetadataError(f"--backend {name!r} is unknown", "use auto, cpu or gpu")
     return name

@@ -1,4 +1,4 @@
-"""What commands print: progress and tables on stderr for people, one JSON object as the last line of stdout."""
+"""Output of commands: progress and tables on stderr for people, one JSON object as the last line of stdout."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 LONGEST_WORDS = 40
-"""Characters of a text in a list; longer ones that hold a comma are sentences."""
+"""Maximum length of a text in a list; longer texts that contain a comma count as sentences."""
 LINE_INTERVAL_S = 10.0
-"""Where there is no terminal for a bar, a line tells how far a command is, this often."""
+"""Interval between progress lines where there is no terminal for a bar."""
 
 
 def console() -> Console:
-    """People look at stderr; stdout belongs to results."""
+    """Return a console on stderr, for people; stdout is reserved for results."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal."""
+    """Print one line for the person at the terminal."""
     sys.stderr.write(f"ptylive: {line}\n")
     sys.stderr.flush()
 
 
 def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
-    """The outcome of a command: one JSON line, or one ``name: value`` line each."""
+    """Print the outcome of a command: as one JSON line, or as ``name: value`` lines."""
     if as_json:
         sys.stdout.write(json.dumps(values, default=str) + "\n")
     else:
         for name, value in values.items():
-            for one in _lines(value):
-                sys.stdout.write(f"{name}: {_readable(one)}\n")
+            for line in _lines(value):
+                sys.stdout.write(f"{name}: {_readable(line)}\n")
     sys.stdout.flush()
 
 
 def _lines(value: Any) -> list[Any]:
-    """A value, or the sentences of a list, each of which has a line of its own: they hold commas."""
+    """Return a value, or the sentences of a list one per line, since they contain commas."""
     if not isinstance(value, list | tuple):
         return [value]
-    sentences = any(isinstance(one, str) and ", " in one and len(one) > LONGEST_WORDS for one in value)
+    sentences = any(isinstance(item, str) and ", " in item and len(item) > LONGEST_WORDS for item in value)
     return list(value) if sentences else [value]
 
 
@@ -67,36 +67,36 @@ def _readable(value: Any) -> str:
 
 
 def end_partial(reason: str) -> NoReturn:
-    """Not all that was asked for was done: say what is missing, and exit so."""
+    """Report what is missing of a request that was done in part, and exit accordingly."""
     say(reason)
     raise typer.Exit(ExitCode.PARTIAL)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, by a command that knows what is kept and how to go on."""
+    """Ctrl-C in a command that can say what is kept and how to continue."""
 
 
 @contextmanager
-def when_interrupted(kept: str) -> Iterator[None]:
-    """``kept`` is what Ctrl-C in this block tells the user."""
+def when_interrupted(remark: str) -> Iterator[None]:
+    """Make Ctrl-C in this block report ``remark`` to the user."""
     try:
         yield
     except Interrupted:
         raise
     except KeyboardInterrupt:
-        raise Interrupted(kept) from None
+        raise Interrupted(remark) from None
 
 
 class Shown(Protocol):
-    """How far a command is, told to the person at the terminal."""
+    """Progress of a command, shown to the person at the terminal."""
 
     def update(self, done: float, total: float | None = None, text: str | None = None) -> None:
-        """What is done, of what there is to do: None as before, 0 unknown; ``text`` may change on the way."""
+        """Show the amount ``done`` of ``total`` (None: as before, 0: unknown); ``text`` may change on the way."""
         ...
 
 
 class Bar:
-    """A bar on a terminal."""
+    """A progress bar on a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
@@ -115,7 +115,7 @@ class Bar:
 
 
 class Lines:
-    """A line every few seconds, also while nothing moves: a log then shows that the command lives."""
+    """A line every few seconds, even without progress, so that a log shows that the command is alive."""
 
     def __init__(self, text: str, interval_s: float) -> None:
         self._text, self._done = text, 0.0
@@ -132,7 +132,7 @@ class Lines:
         self._text = self._text if text is None else text
 
     def close(self) -> None:
-        """No further lines."""
+        """Print no further lines."""
         self._ended.set()
         self._thread.join()
 
@@ -147,7 +147,7 @@ class Lines:
 
 
 class Nothing:
-    """Nobody wants to know."""
+    """Progress that is not shown."""
 
     def update(self, done: float, total: float | None = None, text: str | None = None) -> None:
         """See :class:`Shown`."""
@@ -155,7 +155,7 @@ class Nothing:
 
 @contextmanager
 def bar(text: str, *, quiet: bool, interval_s: float = LINE_INTERVAL_S) -> Iterator[Shown]:
-    """Progress on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing where ``quiet``."""
+    """Show progress on stderr: a bar on a terminal, a line every ten seconds elsewhere, nothing if ``quiet``."""
     output = console()
     if quiet:
         yield Nothing()

@@ -1,4 +1,4 @@
-"""``--preset`` of commands that write into a folder: the file read, and what it names looked through."""
+"""``--preset`` of commands that write into a folder: reading the file, and vetting the files it names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def preset_file(path: Path | None, folder: Path) -> PresetFile:
-    """What ``--preset`` says; arrays of PyPty's presets go into ``folder``. Raises MetadataError."""
+    """Read the file given with ``--preset``; arrays of PyPty presets go into ``folder``. Raises MetadataError."""
     from ptylive.application.presets import preset_of
 
     loaded = preset_of(path, folder)
@@ -24,7 +24,7 @@ def preset_file(path: Path | None, folder: Path) -> PresetFile:
 
 
 def looked_through(settings: dict[str, Any]) -> Preset:
-    """The preset of settings; files that it names are looked through. Raises MetadataError, InputFileError."""
+    """Make the preset from settings and vet the files it names. Raises MetadataError, InputFileError."""
     from ptylive.application.presets import files_of
     from ptylive.streamer.vetting.door import vet_results
 
@@ -34,7 +34,7 @@ def looked_through(settings: dict[str, Any]) -> Preset:
 
 
 def with_masks(preset: Path | None, values: dict[str, Any], output: Path) -> dict[str, Any]:
-    """The metadata given, with the masks of a PyPty preset: without them a recording of readings cannot be opened."""
+    """Add the masks of a PyPty preset to given metadata: without them a recording of readings cannot be opened."""
     from ptylive.application.presets import load_preset
 
     if preset is None or MASKS in values or preset.suffix.lower() in (".toml", ".yaml", ".yml"):

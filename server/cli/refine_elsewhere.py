@@ -16,50 +16,50 @@ from ptylive.server.refinement.refinements import RunState
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """What it came to. ``ended``: the last message of the refinement."""
+    """Outcome of a refinement on a cluster. ``ended``: the last message of the refinement."""
 
     ended: dict[str, Any]
     run: RunState
 
     def outcome(self) -> dict[str, Any]:
-        """As the answer of the command tells it."""
+        """Return the values for the answer of the command."""
         names = ("state", "loss", "algorithm", "reason", "message", "backend")
-        said = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
-        return {**said, **self.ended.get("outcome", {}), "place": self.run.place}
+        summary = {**{name: self.ended[name] for name in names}, "epochs": self.run.epoch}
+        return {**summary, **self.ended.get("outcome", {}), "place": self.run.place}
 
     def sentences(self) -> list[str]:
-        """The same for people; one that was stopped before it began has none."""
+        """Return the outcome as sentences; empty for a refinement stopped before it began."""
         return list(self.ended.get("sentences", ()))
 
 
 def refine_elsewhere(
-    job: RefineJob, where: tuple[str, str], shown: Shown, asked: threading.Event, tell: Callable[[str], None]
+    job: RefineJob, where: tuple[str, str], shown: Shown, stop: threading.Event, tell: Callable[[str], None]
 ) -> Elsewhere:
-    """Run a job to its end; ``asked`` stops it. ``where``: the cluster, and what to do while it is not there.
+    """Run a job to its end; ``stop`` ends it. ``where``: the cluster, and what to do while it is missing.
 
-    Raises PtyliveError where it failed, or the cluster is not there and not waited for.
+    Raises PtyliveError if the job failed, or if the cluster is missing and not waited for.
     """
     state = RunState(run=job.run)
     cluster, when = where
     with places(None, cluster, job.backend, job.threads, tell, when) as (launch, _):
         running = launch(job)
-        over = threading.Event()
-        threading.Thread(target=_pass_on, args=(asked, over, running.tell), name="stop", daemon=True).start()
+        finished = threading.Event()
+        threading.Thread(target=_pass_on, args=(stop, finished, running.tell), name="stop", daemon=True).start()
         ended: dict[str, Any] = {}
         try:
             for message in running.messages():
-                ended = _heard(message, state, shown, tell) or ended
+                ended = _handle(message, state, shown, tell) or ended
         finally:
-            over.set()
+            finished.set()
             running.end()
     if ended.get("kind") != "ended":
-        said = str(ended.get("message") or running.ending())
-        raise RefinementError(said) if asked.is_set() else PtyliveError(said)
+        reason = str(ended.get("message") or running.ending())
+        raise RefinementError(reason) if stop.is_set() else PtyliveError(reason)
     return Elsewhere(ended, state)
 
 
-def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Show a message; what is left is the last one."""
+def _handle(message: dict[str, Any], state: RunState, shown: Shown, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Show a message; return it if it is the last one, otherwise an empty map."""
     kind = message["kind"]
     if kind == "progress":
         state.advance(message)
@@ -76,9 +76,9 @@ def _heard(message: dict[str, Any], state: RunState, shown: Shown, tell: Callabl
     return {}
 
 
-def _pass_on(asked: threading.Event, over: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
-    """Ctrl-C here is a stop there."""
-    while not over.wait(0.1):
-        if asked.is_set():
+def _pass_on(stop: threading.Event, finished: threading.Event, tell: Callable[[dict[str, Any]], None]) -> None:
+    """Pass Ctrl-C on as a stop message to the worker."""
+    while not finished.wait(0.1):
+        if stop.is_set():
             tell({"stop": True})
             return

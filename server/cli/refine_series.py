@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 def look_through(files: Sequence[Path], values: Mapping[str, Any], loaded: PresetFile, *, shared: bool) -> None:
-    """Look through the files beside the first. Raises MetadataError for what is done with one file only, and for a
-    file that is there twice.
+    """Vet the files other than the first. Raises MetadataError for options that work with one file only, and for a
+    file given twice.
     """
     from ptylive.application.tilt_series import each_once
     from ptylive.streamer.vetting.door import vet
 
     each_once(files)
-    others = files[1:]
-    if others and shared:
+    further = files[1:]
+    if further and shared:
         raise MetadataError(
             "several scans are refined together on this machine", "leave out --cluster, or refine a single scan"
         )
-    if others and loaded.positions_A is not None:
+    if further and loaded.positions_A is not None:
         raise MetadataError(
             "the preset holds positions of one scan", "leave out its positions, or refine a single scan"
         )
-    for file in others:
+    for file in further:
         vet(file, values)
 
 
-def map_of(made: Reconstruction, wanted: Preset) -> LiveMap | None:
-    """The map that a refinement begins from, and by which scans are found."""
-    return next((one for one in made.rendering.maps if one.name == wanted.start.start_map), None)
+def map_of(mapped: Reconstruction, wanted: Preset) -> LiveMap | None:
+    """Return the map that a refinement starts from and by which scans are located."""
+    return next((live_map for live_map in mapped.rendering.maps if live_map.name == wanted.start.start_map), None)
 
 
 def with_others(
@@ -51,16 +51,16 @@ def with_others(
     wanted: Preset,
     mapping: Callable[[Path], Reconstruction],
 ) -> Dataset:
-    """The first scan (name, data set, map) and others, open ones, as one data set; without others as it is.
+    """Combine the first scan (name, data set, map) with other open scans into one data set; alone it stays as it is.
 
-    ``mapping`` makes the map that each is found by. Raises MetadataError, InputFileError.
+    ``mapping`` makes the map by which each scan is located. Raises MetadataError, InputFileError.
     """
     from ptylive.application.tilt_series import Recorded, together
 
     scans = [Recorded(*first)]
     for source in others:
-        made = mapping(source.path)
-        for remark in made.remarks:
+        mapped = mapping(source.path)
+        for remark in mapped.remarks:
             say(f"{source.path.name}: {remark}")
-        scans.append(Recorded.beside(scans[0], source, made.calibration, map_of(made, wanted)))
+        scans.append(Recorded.beside(scans[0], source, mapped.calibration, map_of(mapped, wanted)))
     return scans[0].dataset if len(scans) == 1 else together(scans, wanted, say)

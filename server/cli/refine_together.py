@@ -1,4 +1,4 @@
-"""``ptylive refine --cluster --workers``: the run itself shared by the workers of a Dask cluster."""
+"""``ptylive refine --cluster --workers``: one run shared by the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ Workers = Annotated[
 def shared_by(
     workers: int | None, cluster: str | None, preset: Preset, backend: str, threads: int, tell: Callable[[str], None]
 ) -> Iterator[Sharing | None]:
-    """Workers that refine together, until the end of the block; None where the run stays on this machine.
+    """Yield workers that refine together until the end of the block; None if the run stays on this machine.
 
-    Raises MetadataError where there is no cluster, RefinementError, before it is asked for anything, for what tiles
-    cannot do, and PtyliveError where it is not there.
+    Raises MetadataError if no cluster is given; RefinementError, before the cluster is contacted, for settings that
+    tiles do not support; and PtyliveError if the cluster cannot be reached.
     """
     if workers is None:
         yield None
@@ -40,5 +40,5 @@ def shared_by(
     from ptylive.server.cluster.tile_crew import ClusterWorkers
 
     check_possible(preset)
-    with opened(cluster, threads, tell) as there:
-        yield Shared(ClusterWorkers(there, workers, backend))
+    with opened(cluster, threads, tell) as opened_cluster:
+        yield Shared(ClusterWorkers(opened_cluster, workers, backend))

@@ -1,4 +1,4 @@
-"""What ``ptylive refine`` says of a refinement before and after it."""
+"""What ``ptylive refine`` prints before and after a refinement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:
-    """What a refinement came to, as ``--json`` tells it."""
+    """Return the outcome of a refinement, as printed by ``--json``."""
     outcome = outcome_of(result, frames)
     if before is not None:
         outcome.update(warnings=list(before.warnings), expected_seconds=before.seconds)
@@ -26,10 +26,10 @@ def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, k
 
 
 def describe_checks(checks: Checks) -> list[str]:
-    """What is known before the run, a line each."""
+    """Return what is known before the run, as lines."""
     rows, columns = checks.object_shape[1:]
-    told = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
-    bound = f"; a pattern determines its position to {checks.position_bound_A:.2g} Å at best" if told else ""
+    known = checks.position_bound_A is not None and math.isfinite(checks.position_bound_A)
+    bound = f"; a pattern determines its position to {checks.position_bound_A:.2g} Å at best" if known else ""
     return [
         f"{checks.patterns} patterns, window {checks.window_px} px,"
         f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",

@@ -1,7 +1,7 @@
-"""What the program was started with as stdin, stdout and stderr: closed, full, gone, or of few characters.
+"""Handling of a stdin, stdout or stderr that is closed, full, gone, or limited to few characters.
 
-A command that was started with ``2>&-`` or writes its log to a full disk does its work nevertheless: what is said to
-people may be lost, a result may not.
+A command started with ``2>&-``, or whose log goes to a full disk, still does its work: messages to people may be lost,
+results may not.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _Result = TypeVar("_Result")
 
 
 def prepare() -> None:
-    """Call first of all. Processes that are started later find the same, except that nothing is closed."""
+    """Set up the streams; call this first. Processes started later inherit the streams, but none of them closed."""
     _open_closed()
     if sys.stdout is None or sys.stdout is sys.__stdout__:
-        sys.stdout = _over(1, _Results)
+        sys.stdout = _rewrapped(1, _Results)
     if sys.stderr is None or sys.stderr is sys.__stderr__:
-        sys.stderr = _over(2, _Messages)
+        sys.stderr = _rewrapped(2, _Messages)
 
 
 def _open_closed() -> None:
-    """Else the first file that is opened takes the number, and what a library prints goes into it."""
+    """Open closed streams; otherwise the next file opened would get that number, and printed output with it."""
     for number in STANDARD:
         try:
             os.fstat(number)
@@ -36,7 +36,7 @@ def _open_closed() -> None:
 
 
 class _Results(io.TextIOWrapper):
-    """Raises OSError that says where it was, once: nothing that is left is tried again when the program ends."""
+    """Stream for results that raises an OSError naming it, once: what is left is not retried when the program ends."""
 
     def write(self, text: str, /) -> int:
         return _named(lambda: super(_Results, self).write(text))
@@ -46,7 +46,7 @@ class _Results(io.TextIOWrapper):
 
 
 class _Messages(io.TextIOWrapper):
-    """Loses what cannot be written: the work goes on."""
+    """Stream for messages that drops what cannot be written, so that the work goes on."""
 
     def write(self, text: str, /) -> int:
         try:
@@ -70,8 +70,8 @@ def _named(act: Callable[[], _Result]) -> _Result:
         raise
 
 
-def _over(number: int, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
-    """A stream in the encoding of the one there was; characters that it has not are escaped."""
+def _rewrapped(number: int, kind: type[io.TextIOWrapper]) -> io.TextIOWrapper:
+    """Return a stream in the encoding of the old one; characters missing from the encoding are escaped."""
     old = sys.__stdout__ if number == 1 else sys.__stderr__
     encoding = "utf-8" if old is None else old.encoding
     raw = io.FileIO(number, "w", closefd=False)

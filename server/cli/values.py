@@ -1,4 +1,4 @@
-"""What people type after ``--set`` and ``ptylive call``: KEY=VALUE."""
+"""Parsing of KEY=VALUE, as typed after ``--set`` and ``ptylive call``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ptylive.schema.settings_text import read_json
 
 
 def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
-    """{key: value} of KEY=VALUE texts. Raises MetadataError for one without an equals sign.
+    """Return {key: value} of KEY=VALUE texts. Raises MetadataError for a text without an equals sign.
 
-    Names of py4DSTEM and PyPty are understood. Metadata are looked at, so that an odd value is asked about; a unit
-    stays with its value, for the server asks too.
-    A file after descan_px or distortion is read. Raises InputFileError or MetadataError for one that does not tell it.
+    Names of py4DSTEM and PyPty are understood. Metadata are checked, so that an odd value is questioned; a unit stays
+    with its value, because the server checks it too.
+    A file given for descan_px or distortion is read. Raises InputFileError or MetadataError if it does not contain it.
     """
     out: dict[str, Any] = {}
     for item in items:
@@ -34,7 +34,7 @@ def parse_assignments(items: Iterable[str]) -> dict[str, Any]:
 
 
 def _read(key: str, text: str) -> Any:
-    """A value; one number with commas between groups of three digits stays as it was typed, and is asked about."""
+    """Parse a value; a number with commas between groups of three digits stays as typed, and is questioned later."""
     section, name = locate(key) if _is_metadata(key) else ("", "")
     one_number = bool(section) and takes_one_number(flat_name(f"{section}.{name}"))
     return text if one_number and thousands(text) else parse_value(text)
@@ -46,7 +46,7 @@ def _is_metadata(key: str) -> bool:
 
 
 def _measured(key: str, value: Any) -> Any:
-    """The value; of descan and distortion what a scan shows whose file is named."""
+    """Return the value; for descan and distortion given as a file, the one measured from that file."""
     name = key.rpartition(".")[2]
     if not isinstance(value, str) or name not in ("descan_px", "distortion"):
         return value
@@ -68,7 +68,7 @@ def _look_at(key: str, value: Any) -> None:
 
 
 def parse_value(text: str) -> Any:
-    """A number, true, false, null, a list (``64,64``) or else the text itself."""
+    """Parse a number, true, false, null or a list (``64,64``); anything else is returned as text."""
     try:
         return read_json(text, text[:40])
     except ValueError:
@@ -79,7 +79,7 @@ def parse_value(text: str) -> Any:
 
 
 def names_in(text: str) -> list[str]:
-    """Names between commas. Raises MetadataError for none."""
+    """Return the names between commas. Raises MetadataError if there are none."""
     names = [name for part in text.split(",") if (name := part.strip())]
     if not names:
         raise MetadataError(f"{text!r} names nothing", "write names separated by commas")

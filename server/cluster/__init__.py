@@ -1,1 +1,1 @@
-"""Many refinements at a time: in processes of this machine, or on a Dask cluster, its workers, a job on one of them."""
+"""Many refinements at a time, in processes on this machine or on the workers of a Dask cluster, one job per worker."""

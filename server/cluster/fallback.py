@@ -1,4 +1,4 @@
-"""What becomes of a job while its cluster is not there: it waits for it, runs on this machine, or fails with a line."""
+"""What happens to a job while its cluster is missing: it waits, runs on this machine, or fails with a message."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ptylive.server.cluster.opening import LaterOpened
 
 AGAIN_S = 5.0
-"""A cluster that was not there is asked for again after this time."""
+"""Time after which a missing cluster is tried again."""
 POLL_S = 0.2
 
 
 class Fallback:
-    """A cluster, and what to do without it; ``when``: ``wait``, ``here`` or ``refuse``.
+    """A cluster, and what to do while it is missing; ``when``: ``wait``, ``here`` or ``refuse``.
 
     ``here`` starts a job on this machine, at most ``most`` of them at a time.
     """
@@ -29,7 +29,7 @@ class Fallback:
     def __init__(self, cluster: LaterOpened, when: str, here: Launch, most: int) -> None:
         self.cluster, self.when, self.here, self._most = cluster, when, here, most
         self.room = threading.Semaphore(most)
-        """On this machine."""
+        """Free places on this machine."""
 
     def launch(self, job: RefineJob) -> RunningJob:
         """Start a job."""
@@ -40,15 +40,15 @@ class Fallback:
         self.cluster.close()
 
     def places(self) -> int:
-        """How many jobs can run at a time now; at least 1, so that one of them waits."""
-        there = self.cluster.workers()
-        if there is None and self.when == HERE:
+        """Return how many jobs can run at a time now, at least 1, so that one of them waits."""
+        workers = self.cluster.workers()
+        if workers is None and self.when == HERE:
             return self._most if self.cluster.is_missing else 1
-        return max(1, there or 0)
+        return max(1, workers or 0)
 
 
 class FallbackJob:
-    """A job (:class:`RunningJob`) on a cluster that may go and come."""
+    """A job (:class:`RunningJob`) on a cluster that may disappear and come back."""
 
     def __init__(self, job: RefineJob, fallback: Fallback) -> None:
         self._job, self._fallback = job, fallback
@@ -57,7 +57,7 @@ class FallbackJob:
         self._stopped, self._abandoned, self._back = threading.Event(), threading.Event(), False
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """See RunningJob; a last one of kind ``failed`` has ``place_gone`` where nothing is known against the job."""
+        """See RunningJob; a last message of kind ``failed`` has ``place_gone`` set if the job is not at fault."""
         job = self._job
         while True:
             running = self._fallback.cluster.launch(job)
@@ -82,7 +82,7 @@ class FallbackJob:
                 return
 
     def _here(self, job: RefineJob, why: str) -> Generator[dict[str, Any], None, None]:
-        """The same job on this machine, from where it was."""
+        """Continue the job on this machine from where it was."""
         room = self._fallback.room
         if not room.acquire(blocking=False):
             yield {"kind": "note", "message": f"waiting for a free place on this machine: {why}"}
@@ -100,7 +100,7 @@ class FallbackJob:
             room.release()
 
     def _of(self, running: RunningJob) -> Iterator[dict[str, Any]]:
-        """What it says, wherever it runs; a stop that came before there was somebody to tell is told now."""
+        """Iterate over the messages of a running job, passing on a stop that was requested before it existed."""
         with self._lock:
             self._running = running
             stopping = self._stopped.is_set()

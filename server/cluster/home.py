@@ -1,4 +1,4 @@
-"""Files of a job whose worker does not see the folder of the results: sent there before it, brought back after."""
+"""Files of a job whose worker cannot see the results folder: sent to it before the job and fetched afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.server.refinement.refine_job import RefineJob
 
 
 class Far(Protocol):
-    """The folder of a job on its worker, by names of files. All raise WorkerLost where the worker has gone."""
+    """The folder of a job on its worker, accessed by file names. Methods raise WorkerLost if the worker has gone."""
 
     def put(self, name: str, start: int, piece: bytes) -> None:
         """Write a piece of a file."""
@@ -28,22 +28,22 @@ class Far(Protocol):
         ...
 
     def changed(self, names: list[str]) -> list[str]:
-        """Files that were written since they were last asked for."""
+        """Return the files written since the last call."""
         ...
 
 
 class Home:
-    """Both ways, for one job. Everything raises OSError where files here cannot be read or written."""
+    """File transfer in both directions for one job. Methods raise OSError if local files cannot be read or written."""
 
     def __init__(self, job: RefineJob, far: Far) -> None:
         self._job, self._far = job, far
         number = len(job.preset.in_stages())
         place = job.checkpoint
-        kept = [] if place is None else [checkpoints.of_stage(place, stage) for stage in range(1, number + 1)]
-        self._checkpoints = {path.name: path for path in kept}
+        paths = [] if place is None else [checkpoints.of_stage(place, stage) for stage in range(1, number + 1)]
+        self._checkpoints = {path.name: path for path in paths}
 
     def send(self) -> None:
-        """Maps and checkpoints, for a job that goes on."""
+        """Send maps and checkpoints of a resumed job."""
         if not self._job.resume:
             return
         for name, path in self._checkpoints.items():
@@ -56,7 +56,7 @@ class Home:
                 self._send(copy, results.name)
 
     def brought(self, message: dict[str, Any]) -> dict[str, Any]:
-        """A message of the refinement, once the files that it tells of are here."""
+        """Fetch the files that a message of the refinement announces, and return the message."""
         if message["kind"] == "maps":
             with _beside(self._job.results) as copy:
                 self._fetch(self._job.results.name, copy)
@@ -64,17 +64,17 @@ class Home:
         elif message["kind"] == "ended":
             self.fetch_checkpoints()
             if message["results"]:
-                return {**message, **self._taken_in(str(message["run"]))}
+                return {**message, **self._merge(str(message["run"]))}
         return message
 
     def fetch_checkpoints(self) -> None:
-        """Those that were written since the last time, whole or not at all."""
+        """Fetch checkpoints written since the last call, each completely or not at all."""
         for name in self._far.changed(list(self._checkpoints)):
             with replacing(self._checkpoints[name]) as temporary:
                 self._fetch(name, temporary)
 
-    def _taken_in(self, run: str) -> dict[str, Any]:
-        """The refinement from the worker's results file in that of this machine, or complete beside it."""
+    def _merge(self, run: str) -> dict[str, Any]:
+        """Merge the refinement from the worker's results file into the local one, or leave it complete next to it."""
         results = self._job.results
         pending = results_file.pending_path(results, run)
         with replacing(pending) as temporary:
@@ -103,7 +103,7 @@ def _until_empty(read: Callable[[], bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A hidden file for a moment."""
+    """Yield the path of a temporary hidden file."""
     copy = path.with_name(f".{path.name}.{secrets.token_hex(8)}.copy")
     try:
         yield copy

@@ -1,4 +1,4 @@
-"""A Dask cluster to refine on: started or found, its workers, one job on each at a time."""
+"""A Dask cluster for refinements, started or existing, whose workers take one job each at a time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from ptylive.server.cluster.where import LOCAL, QUEUES, ClusterMissing, Where, p
 from ptylive.server.refinement.refine_job import RefineJob
 
 CONNECT_S = 10.0
-"""A scheduler that is there answers within this time."""
+"""Time within which an existing scheduler answers."""
 WORKERS_S = 30.0
-"""And has a worker within this time."""
+"""Time within which it has a worker."""
 RECENT_S = 1.0
 JOBS_S = 10.0
-"""A batch system is asked for its jobs so often, at most."""
+"""Minimum interval between queries of a batch system for its jobs."""
 REST_S = 5.0
-"""A worker that another program's refinement keeps busy is asked again after this time."""
+"""Time after which a worker kept busy by another program's refinement is tried again."""
 REMEDY = "install it here and on the workers: pip install 'ptylive[cluster]'"
 
 Tell = Callable[[str], None]
@@ -35,10 +35,10 @@ Tell = Callable[[str], None]
 
 @contextmanager
 def opened(text: str, threads: int, tell: Tell) -> Iterator[Cluster]:
-    """The cluster that ``text`` names (:mod:`ptylive.server.cluster.where`), until the end of the block.
+    """Open the cluster that ``text`` names (:mod:`ptylive.server.cluster.where`) until the end of the block.
 
-    threads: of each refinement at least; workers with more use all of theirs. Raises MetadataError for what is no
-    cluster, PtyliveError for one that is not there or where Dask is missing.
+    threads: minimum per refinement; workers with more use all of theirs. Raises MetadataError if ``text`` is not a
+    cluster, PtyliveError if the cluster cannot be reached or Dask is missing.
     """
     where = parse_where(text)
     with ExitStack() as stack:
@@ -48,34 +48,34 @@ def opened(text: str, threads: int, tell: Tell) -> Iterator[Cluster]:
 
 
 class LaterOpened:
-    """A cluster that is connected to when its first job begins, for a server; so that it may be started after it."""
+    """A cluster connected to when its first job begins, so that it may be started after the server."""
 
     def __init__(self, text: str, threads: int, remember_s: float = 0.0) -> None:
-        """``remember_s``: so long one that is missing is not looked for again. Raises MetadataError for no cluster."""
+        """``remember_s``: time before a missing cluster is tried again. Raises MetadataError for an invalid cluster."""
         self._where, self._threads, self._remember_s = parse_where(text), threads, remember_s
         self._missed: tuple[float, ClusterMissing] | None = None
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._cluster: Cluster | None = None
         self.is_missing = False
-        """Whether it was not there when it was last asked for."""
+        """Whether the cluster was missing when it was last needed."""
 
     @property
     def words(self) -> str:
-        """Where it is, for people."""
+        """Location of the cluster, for people."""
         return self._where.words
 
     def workers(self) -> int | None:
-        """How many there are; None while it is not connected to. Waits for nobody."""
+        """Return the number of workers, without waiting; None while not connected."""
         cluster = self._cluster
         return None if cluster is None or self.is_missing else cluster.seen
 
     def launch(self, job: RefineJob) -> RemoteJob:
         """Start a job."""
-        return RemoteJob(job, self._found)
+        return RemoteJob(job, self._connection)
 
-    def _found(self) -> Cluster:
-        """The cluster; connected to anew where its scheduler has gone. Raises PtyliveError."""
+    def _connection(self) -> Cluster:
+        """Return the cluster, reconnecting if its scheduler has gone. Raises PtyliveError."""
         with self._lock:
             if self._missed is not None and time.monotonic() - self._missed[0] < self._remember_s:
                 raise self._missed[1]
@@ -95,7 +95,7 @@ class LaterOpened:
         return self._cluster
 
     def close(self) -> None:
-        """End what was started for it."""
+        """End what was started for the cluster."""
         with self._lock:
             self._cluster = None
             self._stack.close()
@@ -109,28 +109,28 @@ class Cluster:
         self._lock = threading.Lock()
         self._taken: set[str] = set()
         self._resting: dict[str, float] = {}
-        """Workers that are not asked before a time."""
+        """Workers that are not tried again before the given time."""
         self._seen: tuple[float, Mapping[str, int]] = (-RECENT_S, {})
         self._asked = -JOBS_S
         self._ended: tuple[str, ...] = ()
 
     def launch(self, job: RefineJob) -> RemoteJob:
-        """Start a job on the next worker that is free."""
+        """Start a job on the next free worker."""
         return RemoteJob(job, lambda: self)
 
     def places(self) -> int:
-        """How many workers there are; at least 1, so that a job waits for the first."""
+        """Return the number of workers, at least 1, so that a job waits for the first worker."""
         with suppress(PtyliveError):
             self.workers()
         return max(1, self.seen)
 
     @property
     def seen(self) -> int:
-        """How many workers there were when that was last asked."""
+        """Number of workers when last queried."""
         return len(self._seen[1])
 
     def workers(self) -> Mapping[str, int]:
-        """Addresses with their threads, as of a second ago. Raises PtyliveError where the scheduler has gone."""
+        """Return addresses with their threads, at most a second old. Raises PtyliveError if the scheduler has gone."""
         when, found = self._seen
         if time.monotonic() - when < RECENT_S:
             return found
@@ -142,7 +142,7 @@ class Cluster:
         return found
 
     def is_there(self) -> bool:
-        """Whether the scheduler answers."""
+        """Return whether the scheduler answers."""
         self._seen = (-RECENT_S, self._seen[1])
         try:
             self.workers()
@@ -151,16 +151,16 @@ class Cluster:
         return True
 
     def gone(self) -> ClusterMissing:
-        """What to say of a scheduler that has ended."""
+        """Return the error for a scheduler that has ended."""
         return ClusterMissing(
             f"the Dask scheduler on {self.where.words} is gone",
             "restart it; --resume continues from the last checkpoint, if there is one",
         )
 
     def take(self) -> tuple[str, int] | None:
-        """A worker that is free, for one job, with the threads it is to have; None where there is none now.
+        """Take a free worker for one job and return it with the threads to use; None if there is none now.
 
-        Raises PtyliveError where the scheduler has gone.
+        Raises PtyliveError if the scheduler has gone.
         """
         now = time.monotonic()
         for address, threads in self.workers().items():
@@ -171,8 +171,8 @@ class Cluster:
         return None
 
     def check_patience(self, waited_s: float) -> None:
-        """Raise ClusterMissing where nobody starts workers; a batch system may take hours to start one, unless the jobs
-        that were to do it have ended.
+        """Raise ClusterMissing if no workers will start. A batch system may take hours to start one, so this applies to
+        it only once all jobs for workers have ended.
         """
         if waited_s <= WORKERS_S or self.workers():
             return
@@ -187,7 +187,7 @@ class Cluster:
             )
 
     def _ended_twice(self) -> tuple[str, ...]:
-        """Jobs, once all were found ended twice: others take the place of those that had a worker."""
+        """Return the jobs once all have been found ended twice: jobs that had a worker are replaced by new ones."""
         with self._lock:
             now = time.monotonic()
             if now - self._asked < JOBS_S:
@@ -197,7 +197,7 @@ class Cluster:
             return self._ended if self._ended == before else ()
 
     def release(self, address: str, *, rest: bool = False) -> None:
-        """The job has ended there, or (``rest``) the worker is not to be had for a while."""
+        """Free a worker whose job has ended; with ``rest`` it is not used again for a while."""
         with self._lock:
             self._taken.discard(address)
             if rest:
@@ -205,25 +205,25 @@ class Cluster:
 
 
 def _await_first_worker(cluster: Cluster, tell: Tell) -> None:
-    """Raise PtyliveError where there is none, and none comes; one that a batch system starts is not waited for."""
+    """Wait for the first worker, but not for one from a batch system. Raises PtyliveError if none comes."""
     since = time.monotonic()
     if cluster.where.kind in QUEUES:
-        asked = f"{cluster.where.workers} jobs requested from {cluster.where.kind}; scans begin as the jobs start"
-        tell(f"{asked}. If none starts, see its list of jobs and the output of ended jobs")
+        request = f"{cluster.where.workers} jobs requested from {cluster.where.kind}; scans begin as the jobs start"
+        tell(f"{request}. If none starts, see its list of jobs and the output of ended jobs")
     while not cluster.workers() and cluster.where.kind not in QUEUES:
         cluster.check_patience(time.monotonic() - since)
         time.sleep(RECENT_S)
 
 
 def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
-    """A client of the cluster, which is started where that is asked for; ``stack`` ends both."""
+    """Return a client of the cluster, which is started first if requested; ``stack`` ends both."""
     if importlib.util.find_spec("distributed") is None:
         raise PtyliveError("refining on a cluster needs Dask distributed, which is not installed", REMEDY)
     import dask
     from distributed import Client
 
     for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is said in our own words
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is reported in our own words
     dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_S:g}s"})
     address = where.address
     if where.kind == LOCAL:
@@ -237,18 +237,18 @@ def _connected(where: Where, threads: int, stack: ExitStack) -> Any:
             f"no Dask scheduler answers at {where.words} within {CONNECT_S:g} s ({brief(str(error))})",
             "check the address, or start one there: dask scheduler",
         ) from None
-    stack.callback(_closed, client)
+    stack.callback(_close_quietly, client)
     return client
 
 
-def _closed(client: Any) -> None:
-    with suppress(Exception):  # a scheduler that has gone: there is nobody to take leave of
+def _close_quietly(client: Any) -> None:
+    with suppress(Exception):  # the scheduler may have gone already
         client.close(timeout=CONNECT_S)
 
 
 @contextmanager
 def _local(workers: int, threads: int) -> Iterator[Any]:
-    """Processes of this machine."""
+    """Start a cluster of processes on this machine."""
     from distributed import LocalCluster
 
     with tempfile.TemporaryDirectory(prefix="ptylive-workers-", ignore_cleanup_errors=True) as folder:
@@ -258,7 +258,7 @@ def _local(workers: int, threads: int) -> Iterator[Any]:
                 threads_per_worker=threads,
                 processes=True,
                 dashboard_address=None,
-                memory_limit=0,  # refinements have processes of their own
+                memory_limit=0,  # refinements run in separate processes
                 local_directory=folder,
                 silence_logs=logging.CRITICAL,
             )
@@ -271,7 +271,7 @@ def _local(workers: int, threads: int) -> Iterator[Any]:
 
 @contextmanager
 def _unheard_interrupts() -> Iterator[None]:
-    """Processes that are started meanwhile do not hear Ctrl-C at the terminal: whoever started them ends them."""
+    """Make processes started in this block ignore Ctrl-C at the terminal; their parent ends them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

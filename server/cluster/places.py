@@ -1,4 +1,4 @@
-"""Where many jobs run at a time: processes of this machine, or a cluster."""
+"""Where many jobs run at a time: processes on this machine, or a cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ptylive.server.refinement.refine_job import RefineJob
 MOST_WORKERS = 1024
 
 REMEMBER_S = {HERE: 60.0, WAIT: 4.0}
-"""So long a cluster that is not there is not looked for again."""
+"""How long a missing cluster is not tried again."""
 Places = tuple[Launch, Callable[[], int]]
-"""What starts a job, and how many can run at a time."""
+"""Functions that start a job, and that return how many can run at a time."""
 
 
 @contextmanager
@@ -30,11 +30,11 @@ def places(
     tell: Callable[[str], None],
     when: str = REFUSE,
 ) -> Iterator[Places]:
-    """``workers``: processes of this machine, by default as many as suit it; ``cluster`` has workers of its own.
+    """Yield places for jobs: ``workers`` processes on this machine (default: as many as suit it), or a ``cluster``.
 
-    ``tell`` gets a line where something takes long; ``when`` the cluster is not there: ``refuse``, ``wait`` for it, or
-    run ``here``. Raises MetadataError for both, or for impossible numbers; PtyliveError for a cluster that is not there
-    and not waited for.
+    ``tell`` takes a line when something takes long; ``when`` the cluster is missing: ``refuse``, ``wait`` for it, or
+    run ``here``. Raises MetadataError if both are given, or for impossible numbers; PtyliveError for a cluster that is
+    missing and not waited for.
     """
     if cluster is None:
         wanted = default_workers(backend, threads) if workers is None else workers
@@ -52,17 +52,17 @@ def places(
     if when == REFUSE or parse_where(cluster).kind == LOCAL:
         from ptylive.server.cluster.opening import opened
 
-        with opened(cluster, threads, tell) as there:
-            yield there.launch, there.places
+        with opened(cluster, threads, tell) as offered:
+            yield offered.launch, offered.places
         return
-    with closing(fallback_of(cluster, when, process_of_its_own, threads, default_workers(backend, threads))) as there:
-        yield there.launch, there.places
+    with closing(fallback_of(cluster, when, process_of_its_own, threads, default_workers(backend, threads))) as offered:
+        yield offered.launch, offered.places
 
 
 def fallback_of(cluster: str, when: str, here: Launch, threads: int, most: int) -> Fallback:
-    """A cluster that is connected to when its first job begins, and what becomes of jobs while it is not there.
+    """Return a cluster connected to when its first job begins, with the fallback for jobs while it is missing.
 
-    ``here`` starts a job on this machine, at most ``most`` at a time. Raises MetadataError for what is no cluster.
+    ``here`` starts a job on this machine, at most ``most`` at a time. Raises MetadataError for an invalid cluster.
     """
     from ptylive.server.cluster.opening import LaterOpened
 
@@ -70,12 +70,12 @@ def fallback_of(cluster: str, when: str, here: Launch, threads: int, most: int) 
 
 
 def process_of_its_own(job: RefineJob) -> RunningJob:
-    """A job on this machine that Ctrl-C at the terminal does not reach."""
+    """Start a job on this machine that Ctrl-C at the terminal does not reach."""
     return JobProcess(job, own_group=True)
 
 
 def default_workers(backend: str, threads: int) -> int:
-    """One for each core that a refinement would have to itself; one for a GPU, which they would share."""
+    """Return the default number of workers: as many as get separate cores; one for a GPU, which they would share."""
     if backend != "cpu" and not device.missing():
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

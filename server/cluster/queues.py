@@ -1,4 +1,4 @@
-"""Workers as jobs of a batch system (SLURM, PBS, LSF, …), by dask-jobqueue."""
+"""Workers as jobs of a batch system (SLURM, PBS, LSF, …), through dask-jobqueue."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ptylive.server.cluster.where import QUEUES, Where
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {"processes": 1, "scheduler_options": {"dashboard": False, "dashboard_address": ":0"}}
 )
-"""A worker for each job, with all of its cores; and no web page of the scheduler, which would be open to everybody."""
+"""One worker per job, with all its cores; no web page of the scheduler, which would be open to everybody."""
 SUBMIT_S, POLL_S, CLOSE_S = 60.0, 0.1, 10.0
-"""Until a batch system has taken the jobs."""
+"""Times allowed for submitting the jobs, between checks, and for closing the cluster."""
 
 
 @contextmanager
 def submitted(where: Where, remedy: str) -> Iterator[Any]:
-    """A cluster whose jobs were taken; they are cancelled in the end.
+    """Yield a cluster whose jobs were accepted; they are cancelled at the end.
 
-    Raises PtyliveError where dask-jobqueue is missing (``remedy``) or the batch system takes no jobs, MetadataError for
+    Raises PtyliveError if dask-jobqueue is missing (``remedy``) or the batch system accepts no jobs, MetadataError for
     options that dask-jobqueue refuses.
     """
     cluster = described(where, remedy)
@@ -42,7 +42,7 @@ def submitted(where: Where, remedy: str) -> Iterator[Any]:
         with _problems() as problems:
             cluster.scale(jobs=where.workers)
             _await_jobs(cluster, where, problems)
-            cluster.adapt(minimum_jobs=where.workers, maximum_jobs=where.workers)  # jobs end: others take their place
+            cluster.adapt(minimum_jobs=where.workers, maximum_jobs=where.workers)  # replace jobs that end
             yield cluster
     finally:
         with suppress(Exception):
@@ -50,9 +50,9 @@ def submitted(where: Where, remedy: str) -> Iterator[Any]:
 
 
 def described(where: Where, remedy: str = "") -> Any:
-    """The cluster of dask-jobqueue, with its scheduler but without jobs; its ``job_script()`` is what is submitted.
+    """Return the dask-jobqueue cluster, with its scheduler but without jobs; its ``job_script()`` is submitted later.
 
-    Raises as :func:`submitted`.
+    Raises the same errors as :func:`submitted`.
     """
     if importlib.util.find_spec("dask_jobqueue") is None:
         raise PtyliveError(f"refining by {where.kind} needs dask-jobqueue, which is not installed", remedy)
@@ -68,51 +68,51 @@ def described(where: Where, remedy: str = "") -> Any:
 
 
 def ended_jobs(cluster: Any, kind: str) -> tuple[str, ...]:
-    """Numbers of the jobs that were taken, where all have ended; none where one waits or runs, or that is not known.
+    """Return the numbers of the accepted jobs if all have ended; empty if one waits or runs, or if this is unknown.
 
-    Of SLURM alone: others forget jobs, or keep them, as they were set up.
+    For SLURM only: whether other batch systems forget or keep ended jobs depends on their setup.
     """
     jobs = tuple(str(number) for job in cluster.workers.values() if (number := getattr(job, "job_id", None)))
     if kind != "slurm" or not jobs:
         return ()
     try:
         words = ["squeue", "--noheader", "--format=%i", f"--jobs={','.join(jobs)}"]
-        said = subprocess.run(words, capture_output=True, text=True, timeout=CLOSE_S, check=False)
+        reply = subprocess.run(words, capture_output=True, text=True, timeout=CLOSE_S, check=False)
     except (OSError, subprocess.SubprocessError):
         return ()
-    forgotten = said.returncode != 0 and "Invalid job id" in said.stderr
-    return jobs if forgotten or (said.returncode == 0 and not said.stdout.strip()) else ()
+    forgotten = reply.returncode != 0 and "Invalid job id" in reply.stderr
+    return jobs if forgotten or (reply.returncode == 0 and not reply.stdout.strip()) else ()
 
 
 def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
-    """Until all jobs have a number. Raises PtyliveError for what the batch system said instead."""
+    """Wait until all jobs have a number. Raises PtyliveError with what the batch system reported instead."""
     give_up = time.monotonic() + SUBMIT_S
     while not problems and time.monotonic() < give_up:
         jobs = list(cluster.workers.values())
         if len(jobs) >= where.workers and all(getattr(job, "job_id", None) for job in jobs):
             return
         time.sleep(POLL_S)
-    said = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
+    reason = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
     raise PtyliveError(
-        f"{where.kind} did not accept the job: {said}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
+        f"{where.kind} did not accept the job: {reason}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
     )
 
 
 @contextmanager
 def _problems() -> Iterator[list[str]]:
-    """What goes wrong while jobs are submitted: dask-jobqueue leaves that to a log, with a traceback."""
-    heard: list[str] = []
+    """Collect problems with submitting jobs, which dask-jobqueue only writes to a log, with a traceback."""
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             error = record.exc_info[1] if record.exc_info else None
-            said = str(error or record.getMessage())
-            heard.append(" ".join((said.rpartition("stderr:")[2].strip() or said).split()))
+            text = str(error or record.getMessage())
+            messages.append(" ".join((text.rpartition("stderr:")[2].strip() or text).split()))
 
     log, listener = logging.getLogger("tornado.application"), Listener()
     handlers, propagate = log.handlers, log.propagate
     log.handlers, log.propagate = [listener], False
     try:
-        yield heard
+        yield messages
     finally:
         log.handlers, log.propagate = handlers, propagate

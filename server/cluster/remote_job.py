@@ -1,4 +1,4 @@
-"""A refinement job on a worker of a cluster, as who asked for it sees it; gone on with elsewhere when that dies."""
+"""A refinement job on a worker of a cluster, as seen by its requester; it continues elsewhere if that worker dies."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
 POLL_S, CHECKPOINTS_S = 0.2, 2.0
 CALL_S, END_S = 60.0, 10.0
-"""A worker that does not answer for this long is gone; one that is asked to end its job is not waited for so long."""
+"""Time after which a worker that does not answer counts as gone, and the shorter wait for one told to end its job."""
 SAID_S = 60.0
 WORKERS_S = 5.0
-"""How many workers there are is looked at so often."""
+"""Interval at which the number of workers is checked."""
 MOST_LOST = 10
-"""Workers in a row without an epoch between them: then it is the refinement that ends them."""
+"""Workers lost in a row without an epoch in between, after which the refinement is taken to be the cause."""
 
 
 class WorkerLost(Exception):
-    """A worker does not answer any more, or never did."""
+    """Raised when a worker no longer answers, or never did."""
 
 
 class WorkerBusy(WorkerLost):
-    """Another program's refinement runs on it."""
+    """Raised when another program's refinement runs on the worker."""
 
 
 @dataclass(frozen=True)
 class Sight:
-    """What a worker sees of this machine's files."""
+    """Which of this machine's files a worker can see."""
 
     recording: bool
     folder: bool
     has_recording: bool
-    """It was sent there before."""
+    """Whether the recording was sent to the worker before."""
 
 
 class FarRunner:
-    """The runner on a worker, every call answered within a time. All raise WorkerLost where it is not."""
+    """Proxy of the runner on a worker. Every method raises WorkerLost if it is not answered within a time limit."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
@@ -102,19 +102,19 @@ class RemoteJob:
     """A job on a cluster (:class:`ptylive.server.refinement.job_process.RunningJob`)."""
 
     def __init__(self, job: RefineJob, cluster: Callable[[], Cluster]) -> None:
-        """``cluster`` is asked when the messages are first asked for; it may raise PtyliveError."""
+        """``cluster`` is called when the first message is requested; it may raise PtyliveError."""
         self._job, self._cluster = replace(job, journal=None, ends_at_once=True), cluster
         self._outgoing: deque[Mapping[str, Any]] = deque()
         self._stopped, self._abandoned = threading.Event(), threading.Event()
         self._ending = "the refinement was ended"
         self._epoch = -1
-        self._kept_before = self._kept()
+        self._checkpoints_before = self._checkpoint_times()
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """See RunningJob; files are brought home before the message that tells of them.
+        """See RunningJob; files are fetched before the message that announces them.
 
-        A last one of kind ``failed`` has ``place_gone`` where nothing is known against the job itself; ``missing`` says
-        of a cluster that may come back how it is missing.
+        A last message of kind ``failed`` has ``place_gone`` set if the job itself is not at fault; ``missing`` says
+        what is wrong with a cluster that may come back.
         """
         try:
             cluster = self._cluster()
@@ -125,8 +125,8 @@ class RemoteJob:
         try:
             yield from self._everywhere(cluster)
         except PtyliveError as error:
-            there = not isinstance(error, ClusterMissing) and cluster.is_there()
-            gone = not there and not self._abandoned.is_set()
+            cluster_up = not isinstance(error, ClusterMissing) and cluster.is_there()
+            gone = not cluster_up and not self._abandoned.is_set()
             missing = str(error) if gone else ""
             yield {"kind": "failed", "message": error.line(), "place_gone": gone, "missing": missing}
         except OSError as error:
@@ -134,8 +134,8 @@ class RemoteJob:
 
     @property
     def rest(self) -> RefineJob:
-        """What is left of the job: it goes on from the last checkpoint that came home."""
-        return replace(self._job, resume=self._job.resume or self._kept() != self._kept_before)
+        """The remaining job, which continues from the last checkpoint that was fetched."""
+        return replace(self._job, resume=self._job.resume or self._checkpoint_times() != self._checkpoints_before)
 
     def tell(self, message: Mapping[str, Any]) -> None:
         """See RunningJob."""
@@ -148,10 +148,10 @@ class RemoteJob:
         return self._ending
 
     def step_back(self) -> None:
-        """See RunningJob; frames arrive on this machine, refinements run on others."""
+        """See RunningJob; does nothing, since frames arrive on this machine and the refinement runs on another."""
 
     def end(self) -> None:
-        """See RunningJob; whoever reads the messages ends it."""
+        """See RunningJob; the reader of the messages ends it."""
         self._abandoned.set()
         self._stopped.set()
 
@@ -191,11 +191,11 @@ class RemoteJob:
             self._job = self.rest
 
     def _free_worker(self, cluster: Cluster) -> Generator[dict[str, Any], None, tuple[str, int] | None]:
-        """Address and threads of a worker that is free now; None where nobody wants one any more.
+        """Wait for a free worker and return its address and threads; None if the job was stopped meanwhile.
 
-        Raises PtyliveError where the scheduler has gone or gets no worker.
+        Raises PtyliveError if the scheduler has gone or gets no worker.
         """
-        said = -SAID_S
+        reported_at = -SAID_S
         since = time.monotonic()
         while not self._stopped.is_set():
             found = cluster.take()
@@ -203,21 +203,21 @@ class RemoteJob:
                 return found
             now = time.monotonic()
             cluster.check_patience(now - since)
-            if now - said > SAID_S:
-                said = now
+            if now - reported_at > SAID_S:
+                reported_at = now
                 yield {"kind": "note", "message": f"waiting for a worker ({len(cluster.workers())} connected)"}
             time.sleep(POLL_S)
         return None
 
     def _on(self, cluster: Cluster, address: str, threads: int) -> Iterator[dict[str, Any]]:
-        """The job on one worker. Raises WorkerLost, PtyliveError where it cannot be done anywhere."""
+        """Run the job on one worker. Raises WorkerLost, or PtyliveError if it cannot be done anywhere."""
         name = f"ptylive-{secrets.token_hex(8)}"
         options = {"key": name, "workers": [address], "allow_other_workers": False, "actor": True, "pure": False}
         future = answered(lambda: cluster.client.submit(Runner, name, **options))
         runner: FarRunner | None = None
         try:
-            runner = FarRunner(self._made(cluster, future, address))
-            yield from self._with(runner, threads)
+            runner = FarRunner(self._actor_of(cluster, future, address))
+            yield from self._running_on(runner, threads)
         finally:
             with suppress(Exception):
                 if runner is not None:
@@ -225,8 +225,8 @@ class RemoteJob:
             with suppress(Exception):
                 future.cancel()
 
-    def _made(self, cluster: Cluster, future: Any, address: str) -> Any:
-        """The actor, once it is there. A worker that dies before would let us wait for ever."""
+    def _actor_of(self, cluster: Cluster, future: Any, address: str) -> Any:
+        """Wait for the actor and return it, with a time limit in case the worker dies first."""
         give_up = time.monotonic() + CALL_S
         while not self._abandoned.is_set():
             try:
@@ -238,7 +238,7 @@ class RemoteJob:
                     raise
         raise _ended_here()
 
-    def _with(self, runner: FarRunner, threads: int) -> Iterator[dict[str, Any]]:
+    def _running_on(self, runner: FarRunner, threads: int) -> Iterator[dict[str, Any]]:
         identity = FileIdentity.of(self._job.recording)
         sight = self._sight(runner, identity)
         home = Home(self._job, runner)
@@ -247,9 +247,9 @@ class RemoteJob:
             self._send_recording(runner, identity)
         if not sight.folder:
             home.send()
-        where = {"sees_recording": sight.recording, "sees_folder": sight.folder, "identity": identity.to_plain()}
-        runner.start(replace(self._job, threads=threads), where)
-        for message in self._heard(runner, None if sight.folder else home):
+        access = {"sees_recording": sight.recording, "sees_folder": sight.folder, "identity": identity.to_plain()}
+        runner.start(replace(self._job, threads=threads), access)
+        for message in self._messages_of(runner, None if sight.folder else home):
             if message["kind"] == "progress":
                 self._epoch = max(self._epoch, int(message["epoch"]))
             elif message["kind"] == "tried":
@@ -263,18 +263,18 @@ class RemoteJob:
             runner.put_recording(identity, path, start, piece)
         runner.put_recording(identity, path, identity.file_bytes, b"")
 
-    def _heard(self, runner: FarRunner, home: Home | None) -> Iterator[dict[str, Any]]:
-        """What the refinement says, until it ends; ``home``: where its files are to be brought from the worker."""
+    def _messages_of(self, runner: FarRunner, home: Home | None) -> Iterator[dict[str, Any]]:
+        """Iterate over the refinement's messages until it ends; ``home`` fetches its files from the worker."""
         looked = time.monotonic()
         while True:
             while self._outgoing:
                 runner.tell(self._outgoing[0])
                 self._outgoing.popleft()
-            said = runner.hear()
-            for message in said["messages"]:
+            reply = runner.hear()
+            for message in reply["messages"]:
                 yield message if home is None else home.brought(message)
-            if said["ended"] is not None:
-                self._ending = str(said["ended"])
+            if reply["ended"] is not None:
+                self._ending = str(reply["ended"])
                 return
             if home is not None and time.monotonic() - looked > CHECKPOINTS_S:
                 home.fetch_checkpoints()
@@ -287,7 +287,7 @@ class RemoteJob:
             raise _ended_here()
 
     def _sight(self, runner: FarRunner, identity: FileIdentity) -> Sight:
-        """What the worker sees; a file beside the results tells whether it is the same folder."""
+        """Return what the worker can see; a marker file next to the results shows whether its folder is the same."""
         results = self._job.results
         marker = results.with_name(f".{results.name}.{secrets.token_hex(8)}.seen")
         offer = {
@@ -310,8 +310,8 @@ class RemoteJob:
             )
         return Sight(answer["sees_recording"], answer["sees_folder"], answer["has_recording"])
 
-    def _kept(self) -> tuple[int, ...]:
-        """When the checkpoints here were written: there is something to go on from once that changes."""
+    def _checkpoint_times(self) -> tuple[int, ...]:
+        """Return when the local checkpoints were written: once this changes, there is something to resume from."""
         place = self._job.checkpoint
         if place is None:
             return ()
@@ -321,10 +321,10 @@ class RemoteJob:
 
 
 def answered(ask: Callable[[], Any]) -> Any:
-    """What a worker answers.
+    """Return a worker's answer.
 
-    Raises WorkerLost for whatever keeps it from that: the end of one comes as many an exception. PtyliveError where it
-    has no ptylive.
+    Raises WorkerLost for whatever prevents it, since the end of a worker shows as many different exceptions, and
+    PtyliveError if ptylive is not installed on the worker.
     """
     try:
         return ask()
@@ -344,14 +344,14 @@ def _ended_here() -> PtyliveError:
 def _with_workers(
     messages: Iterator[dict[str, Any]], address: str, cluster: Cluster
 ) -> Generator[dict[str, Any], None, None]:
-    """The messages, and how many workers there are whenever that has changed."""
+    """Pass on the messages, and add one with the number of workers whenever it has changed."""
     number, looked = len(cluster.workers()), time.monotonic()
     for message in messages:
         yield message
         if time.monotonic() - looked < WORKERS_S:
             continue
         looked = time.monotonic()
-        with suppress(PtyliveError):  # whether it has gone is seen where it is needed
+        with suppress(PtyliveError):  # a lost cluster is detected where it is needed
             if len(cluster.workers()) != number:
                 place = _place(address, cluster)
                 number = place["workers"]
@@ -360,12 +360,12 @@ def _with_workers(
 
 def _place(address: str, cluster: Cluster) -> dict[str, Any]:
     number = len(cluster.workers())
-    which = f"one of {number} workers" if number > 1 else "the only worker"
-    return {"kind": "place", "message": f"on {address}, {which}", "workers": number}
+    words = f"one of {number} workers" if number > 1 else "the only worker"
+    return {"kind": "place", "message": f"on {address}, {words}", "workers": number}
 
 
 def stopped_before(job: RefineJob) -> dict[str, Any]:
-    """The last message of a job that was stopped while it waited for a place."""
+    """Return the last message of a job that was stopped while it waited for a place."""
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results"), "")
     when = "while it waited; it can continue from its last checkpoint" if job.resume else "before it began"
     return {"kind": "ended", "state": "stopped", "loss": None, "message": f"stopped {when}", **words}

@@ -1,7 +1,7 @@
-"""What runs on a worker of a cluster: one refinement in a process of its own, asked from afar (a Dask actor).
+"""Code run on a cluster worker: one refinement in a separate process, controlled remotely (a Dask actor).
 
-Messages in and out are msgpack, as between server and refinement process. What it is told to write lies in the worker's
-own folder, which goes with the worker.
+Messages in both directions are msgpack, as between server and refinement process. Files sent to it are kept in the
+worker's own folder, which is removed with the worker.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ptylive.server.wire.messages import pack, unpack
 
 RECORDING = "recording-"
 MOST_HEARD = 64
-"""Messages that go out at a time."""
+"""Maximum number of messages sent at a time."""
 _active: weakref.WeakSet[Runner] = weakref.WeakSet()
 
 
 def is_busy() -> bool:
-    """Whether this worker has a refinement of its own."""
+    """Return whether a refinement is running on this worker."""
     return bool(_active)
 
 
 class Runner:
-    """One job on this worker. ``name`` is nobody else's; its methods are called one after the other."""
+    """One job on this worker. ``name`` is unique; the methods are called one after the other."""
 
     def __init__(self, name: str, folder: str = "") -> None:
         self._cache = Path(folder or _worker_folder()) / "ptylive"
@@ -45,18 +45,18 @@ class Runner:
         self._reading: Any = None
 
     def begin(self, offer: bytes) -> bytes:
-        """Whether this worker is free, has the same program, and sees the recording and the folder of the results."""
-        said = unpack(offer)
-        busy = any(one is not self for one in _active)
-        identity = FileIdentity.from_plain(said["identity"])
-        marker = Path(said["folder"]) / said["marker"]
-        sent = self._sent(identity, said["recording"])
+        """Report whether this worker is free, its version, and whether it sees the recording and the results folder."""
+        request = unpack(offer)
+        busy = any(active is not self for active in _active)
+        identity = FileIdentity.from_plain(request["identity"])
+        marker = Path(request["folder"]) / request["marker"]
+        sent = self._sent(identity, request["recording"])
         answer = {
             "busy": busy,
             "version": version("ptylive"),
-            "sees_recording": identity.is_of(Path(said["recording"])),
+            "sees_recording": identity.is_of(Path(request["recording"])),
             "has_recording": sent.exists() and sent.stat().st_size == identity.file_bytes,
-            "sees_folder": _text(marker) == said["marker"],
+            "sees_folder": _text(marker) == request["marker"],
         }
         if not busy:
             _active.add(self)
@@ -64,11 +64,11 @@ class Runner:
         return pack(answer)
 
     def put(self, name: str, start: int, piece: bytes) -> None:
-        """A piece of a file of the job's own folder."""
+        """Write a piece of a file in the job's own folder."""
         self._write(self._folder / Path(name).name, start, piece)
 
     def put_recording(self, identity: list[Any], path: str, start: int, piece: bytes) -> None:
-        """A piece of a recording; an empty one ends it. The one that was sent last is kept for later jobs."""
+        """Write a piece of a recording; an empty piece ends it. The last recording sent is kept for later jobs."""
         target = self._sent(FileIdentity.from_plain(identity), path)
         part = target.with_name(target.name + ".part")
         if start == 0:
@@ -80,38 +80,38 @@ class Runner:
             part.replace(target)
 
     def start(self, job: bytes, where: bytes) -> None:
-        """Begin. ``where``: which of the job's files are not seen from here, so that they lie in the job's folder."""
-        given, said = RefineJob.from_plain(unpack(job)), unpack(where)
-        if not said["sees_recording"]:
-            sent = self._sent(FileIdentity.from_plain(said["identity"]), str(given.recording))
+        """Start. ``where``: which of the job's files cannot be seen from here and are therefore in the job's folder."""
+        given, access = RefineJob.from_plain(unpack(job)), unpack(where)
+        if not access["sees_recording"]:
+            sent = self._sent(FileIdentity.from_plain(access["identity"]), str(given.recording))
             given = replace(given, recording=sent, known=())
-        if not said["sees_folder"]:
+        if not access["sees_folder"]:
             checkpoint = None if given.checkpoint is None else self._folder / given.checkpoint.name
             given = replace(given, results=self._folder / given.results.name, checkpoint=checkpoint)
         process = JobProcess(replace(given, ends_at_once=True), own_group=True)
         self._process = process
-        weakref.finalize(self, process.kill)  # whoever asked is gone, and Dask has let go of this
+        weakref.finalize(self, process.kill)  # for when the requester is gone and Dask has released this
         listening = (process, self._heard, self._ended)
         threading.Thread(target=_listen, args=listening, name="ptylive refinement", daemon=True).start()
 
     def tell(self, message: bytes) -> None:
-        """Hand a message on to the refinement."""
+        """Pass a message on to the refinement."""
         if self._process is not None:
             self._process.tell(unpack(message))
 
     def hear(self) -> bytes:
-        """What it has said since; of pictures only the last ones. ``ended``: words, after the last message."""
+        """Return messages since the last call, with only the latest pictures. ``ended``: text after the last one."""
         ended = bool(self._ended)
         messages = [self._heard.popleft() for _ in range(min(len(self._heard), MOST_HEARD))]
         shown = [message for message in messages if "object" in message]
         for message in shown[:-1]:
             for name in PICTURES:
                 message.pop(name, None)
-        over = self._ended[0] if ended and not self._heard else None
-        return pack({"messages": messages, "ended": over})
+        ending = self._ended[0] if ended and not self._heard else None
+        return pack({"messages": messages, "ended": ending})
 
     def changed(self, names: list[str]) -> list[str]:
-        """Those of the job's files that were written since they were last asked for, the oldest first."""
+        """Return which of the named files have been written since the last call, oldest first."""
         found = []
         for name in names:
             try:
@@ -125,7 +125,7 @@ class Runner:
         return [name for _, name in sorted(found)]
 
     def get(self, name: str, start: int) -> bytes:
-        """A piece of a file, as it was when its first piece was asked for; empty at its end."""
+        """Return a piece of a file, as it was when its first piece was requested; empty at its end."""
         if start == 0:
             self._close()
             self._reading = (self._folder / Path(name).name).open("rb")
@@ -136,7 +136,7 @@ class Runner:
         return piece
 
     def end(self) -> None:
-        """End the refinement however far it is, and leave nothing of this job behind but its recording."""
+        """End the refinement in whatever state it is, and remove everything of this job except its recording."""
         _active.discard(self)
         if self._process is not None:
             self._process.end()
@@ -144,7 +144,7 @@ class Runner:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _sent(self, identity: FileIdentity, path: str) -> Path:
-        """Where a recording lies that was sent; under its own name, which the results tell."""
+        """Return the path of a recording that was sent, with its own file name, which the results record."""
         return self._cache / f"{RECORDING}{identity.name}" / Path(path).name
 
     def _write(self, path: Path, start: int, piece: bytes) -> None:
@@ -161,10 +161,10 @@ class Runner:
             self._reading = None
 
 
-def _listen(process: JobProcess, heard: deque[dict[str, Any]], ended: list[str]) -> None:
-    """Take what a refinement says, until it has ended. Knows the runner not, which would keep it alive."""
+def _listen(process: JobProcess, messages: deque[dict[str, Any]], ended: list[str]) -> None:
+    """Collect the messages of a refinement until it has ended, without a reference that keeps the runner alive."""
     for message in process.messages():
-        heard.append(message)
+        messages.append(message)
     ended.append(process.ending())
 
 

@@ -1,7 +1,7 @@
-"""What runs on a worker of a cluster that has a tile of a refinement: its solvers in a thread, asked from afar.
+"""Code run on a cluster worker that holds a tile of a refinement: its solvers in a thread, called remotely.
 
-Tiles talk to each other over Dask's own connections between workers: a message is one more operation that a worker
-knows, with the encryption and the addresses that it has anyway. It carries bytes of numbers and nothing pickled.
+Tiles communicate over Dask's own connections between workers: a message is an additional operation of a worker, which
+uses the existing encryption and addresses. It carries numbers as bytes and nothing pickled.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 OPERATION = "ptylive_tile"
 Box = queue.SimpleQueue[bytes | None]
 _boxes: dict[tuple[str, int], dict[int, Box]] = {}
-"""By run and tile: messages that have arrived here, by the tile that sent them."""
+"""Messages that have arrived here, by run and receiving tile, then by sending tile."""
 
 
 def _arrived(run: str, tile: int, source: int, data: bytes) -> None:
-    """A message for a tile here; one that nobody waits for any more is dropped."""
+    """Store a message for a tile on this worker; it is dropped if nothing waits for it any more."""
     boxes = _boxes.get((run, tile))
     if boxes is not None:
         boxes[source].put(data)
 
 
 class WorkerLink:
-    """The end of all connections of one tile (:class:`ptylive.engine.refine.tiles.links.Link`)."""
+    """Endpoint of all connections of one tile (:class:`ptylive.engine.refine.tiles.links.Link`)."""
 
     def __init__(self, worker: Worker, run: str, tile: int, tiles: int) -> None:
         self._worker, self._run, self._tile = worker, run, tile
@@ -54,7 +54,7 @@ class WorkerLink:
         worker.handlers.setdefault(OPERATION, _arrived)
 
     def begin(self, addresses: list[str]) -> None:
-        """Where the tiles are."""
+        """Set the addresses of the tiles."""
         self._addresses = addresses
 
     def send(self, to: int, message: bytes) -> None:
@@ -75,7 +75,7 @@ class WorkerLink:
         return message
 
     def close(self, why: str = "closed") -> None:
-        """Whoever waits, or will, raises LinkLost. From any thread, more than once."""
+        """Make current and future waits raise LinkLost. Callable from any thread, repeatedly."""
         self._lost = self._lost or why
         _boxes.pop((self._run, self._tile), None)
         for box in self._boxes.values():
@@ -97,15 +97,15 @@ class WorkerLink:
         self._out[to].put_nowait(message)
 
     async def _carry(self, to: int, waiting: asyncio.Queue[bytes]) -> None:
-        """Send what there is for a tile, one after the other, over a connection of its own."""
+        """Send queued messages for a tile, one after the other, over a separate connection."""
         from distributed.core import connect
 
-        said = {"op": OPERATION, "reply": False, "run": self._run, "tile": to, "source": self._tile}
+        header = {"op": OPERATION, "reply": False, "run": self._run, "tile": to, "source": self._tile}
         try:
             comm = await connect(self._addresses[to], **self._worker.connection_args)
             try:
                 while True:
-                    await comm.write({**said, "data": await waiting.get()})
+                    await comm.write({**header, "data": await waiting.get()})
             finally:
                 comm.abort()
         except (OSError, TimeoutError) as error:
@@ -131,16 +131,16 @@ class TileActor:
         self._reading = b""
 
     def offer(self) -> bytes:
-        """Whether this worker is free for the run, and which program it has."""
-        others = any(run != self._name[0] for run, _ in _boxes)
-        return pack({"busy": others or runner.is_busy(), "version": version("ptylive")})
+        """Return whether this worker is free for the run, and its version of the program."""
+        other_runs = any(run != self._name[0] for run, _ in _boxes)
+        return pack({"busy": other_runs or runner.is_busy(), "version": version("ptylive")})
 
     def put(self, kind: str, piece: bytes) -> None:
-        """The next piece of the ``part`` of this tile, or of the ``state`` that it goes on from."""
+        """Receive the next piece of the ``part`` of this tile, or of the ``state`` it resumes from."""
         self._sent.setdefault(kind, bytearray()).extend(piece)
 
     def start(self, addresses: list[str], threads: int, backend: str, keep_s: float) -> None:
-        """Begin; ``addresses``: of the workers that have the tiles. Raises RefinementError for what is damaged."""
+        """Start; ``addresses``: of the workers holding the tiles. Raises RefinementError for damaged data."""
         from ptylive.engine.backend.cache import use_persistent_cache
 
         use_persistent_cache()
@@ -150,17 +150,17 @@ class TileActor:
         self._link.begin(addresses)
         run = TileRun(part, self._link, backend=backend, threads=threads, keep_s=keep_s)
         self._run = run
-        weakref.finalize(self, _give_up, run, self._link)  # whoever asked is gone, and Dask has let go of this
+        weakref.finalize(self, _give_up, run, self._link)  # for when the requester is gone and Dask has released this
         begin = partial(run.run, self._heard.append, None if state is None else bytes(state))
         threading.Thread(target=begin, name="ptylive tile", daemon=True).start()
 
     def hear(self) -> bytes:
-        """What it has said since."""
+        """Return the messages since the last call."""
         return pack({"messages": [dict(self._heard.popleft()) for _ in range(len(self._heard))]})
 
     def kept(self, serial: int, start: int) -> bytes:
-        """A piece of a kept state; empty at its end. LookupError where it is gone."""
-        assert self._run is not None  # noqa: S101  (it has told of the state)
+        """Return a piece of a kept state; empty at its end. Raises LookupError if the state is gone."""
+        assert self._run is not None  # noqa: S101  (it has announced the state)
         if start == 0:
             self._reading = self._run.kept(serial)
         piece = self._reading[start : start + PIECE_BYTES]
@@ -174,7 +174,7 @@ class TileActor:
             self._run.stop()
 
     def end(self) -> None:
-        """Give up, however far it is."""
+        """End the tile in whatever state it is."""
         if self._run is not None:
             _give_up(self._run, self._link)
         else:

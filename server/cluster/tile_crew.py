@@ -1,4 +1,4 @@
-"""The workers of a cluster as the crew of one refinement, its tiles on as many of them as are free."""
+"""The workers of a cluster as the crew of one refinement, with its tiles spread over as many workers as are free."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 CALL_S, END_S, MADE_S = 60.0, 10.0, 60.0
 GATHER_S = 10.0
-"""That workers who are not all there are waited for, those that a nanny starts again among them; then some have
-several tiles."""
+"""How long to wait for missing workers, including those restarted by a nanny, before some workers take several
+tiles."""
 POLL_S = 0.2
 
 
@@ -54,7 +54,7 @@ class ClusterWorkers:
                 self._cluster.release(address, rest=address in crew.busy)
 
     def _gathered(self) -> list[tuple[str, int]]:
-        """Workers with their threads, one for each tile where there are enough. Raises PtyliveError for none."""
+        """Gather workers with their threads, one per tile if there are enough. Raises PtyliveError if there is none."""
         places: list[tuple[str, int]] = []
         since = time.monotonic()
         while True:
@@ -62,10 +62,10 @@ class ClusterWorkers:
                 places.append(found)
             waited = time.monotonic() - since
             if len(places) == self.tiles or (places and waited > GATHER_S):
-                there = self._cluster.workers()
-                for gone in [one for one in places if one[0] not in there]:
-                    places.remove(gone)
-                    self._cluster.release(gone[0])
+                present = self._cluster.workers()
+                for lost in [entry for entry in places if entry[0] not in present]:
+                    places.remove(lost)
+                    self._cluster.release(lost[0])
                 if places:
                     return places
             self._cluster.check_patience(waited)
@@ -84,19 +84,19 @@ class ClusterCrew:
         self._futures: list[Any] = []
         self._actors: list[Any] = []
         self.busy: set[str] = set()
-        """Workers that another refinement keeps busy."""
+        """Workers kept busy by another refinement."""
 
     def place(self, places: list[tuple[str, int]]) -> None:
-        """An actor for every tile, neighbours on the same worker where there are fewer workers."""
+        """Create an actor for every tile; with fewer workers than tiles, neighbouring tiles share a worker."""
         self._addresses = [places[tile * len(places) // self._tiles][0] for tile in range(self._tiles)]
         for tile, address in enumerate(self._addresses):
             options = {"workers": [address], "allow_other_workers": False, "actor": True, "pure": False}
             begin = partial(self._cluster.client.submit, TileActor, self._run, tile, self._tiles)
-            self._futures.append(self._asked(partial(begin, key=f"{self._run}-{tile}", **options)))
+            self._futures.append(self._answer_of(partial(begin, key=f"{self._run}-{tile}", **options)))
         for future, address in zip(self._futures, self._addresses, strict=True):
-            actor = self._made(future, address)
+            actor = self._actor_of(future, address)
             self._actors.append(actor)
-            answer = unpack(self._asked(actor.offer().result))
+            answer = unpack(self._answer_of(actor.offer().result))
             if answer["version"] != version("ptylive"):
                 raise PtyliveError(
                     f"the worker has ptylive {answer['version']}, this machine {version('ptylive')}",
@@ -107,22 +107,22 @@ class ClusterCrew:
                 raise CrewBusy(f"{address} is busy")
 
     def send(self, tile: int, kind: str, data: bytes) -> None:
-        """What a tile needs, in pieces."""
+        """Send data that a tile needs, in pieces."""
         for start in range(0, len(data), PIECE_BYTES):
             self._call(tile, "put", kind, data[start : start + PIECE_BYTES])
 
     def start(self, places: list[tuple[str, int]], backend: str, keep_s: float) -> None:
-        """All at work."""
+        """Start all tiles."""
         threads = dict(places)
         for tile, address in enumerate(self._addresses):
-            here = max(1, threads[address] // self._addresses.count(address))
-            self._call(tile, "start", self._addresses, here, backend, keep_s)
+            share = max(1, threads[address] // self._addresses.count(address))
+            self._call(tile, "start", self._addresses, share, backend, keep_s)
 
     def heard(self) -> list[tuple[int, Mapping[str, Any]]]:
         """See Crew."""
-        gone = [address for address in self._addresses if address not in self._asked(self._cluster.workers)]
-        if gone:
-            raise CrewLost(f"{gone[0]} is gone")
+        lost = [address for address in self._addresses if address not in self._answer_of(self._cluster.workers)]
+        if lost:
+            raise CrewLost(f"{lost[0]} is gone")
         found = []
         for tile in range(self._tiles):
             found += [(tile, message) for message in unpack(self._call(tile, "hear"))["messages"]]
@@ -140,27 +140,27 @@ class ClusterCrew:
         self._call(0, "stop")
 
     def end(self) -> None:
-        """End all tiles, those of workers that do not answer with their workers."""
-        there: Mapping[str, int] = {}
+        """End all tiles; those on workers that do not answer end with their workers."""
+        present: Mapping[str, int] = {}
         with suppress(PtyliveError):
-            there = self._cluster.workers()
-        asked = []
+            present = self._cluster.workers()
+        ending = []
         for address, actor in zip(self._addresses, self._actors, strict=False):
-            if address in there:
+            if address in present:
                 with suppress(Exception):
-                    asked.append(actor.end())
-        for one in asked:
+                    ending.append(actor.end())
+        for reply in ending:
             with suppress(Exception):
-                one.result(timeout=END_S)
+                reply.result(timeout=END_S)
         for future in self._futures:
             with suppress(Exception):
                 future.cancel()
 
     def _call(self, tile: int, method: str, *arguments: Any) -> Any:
-        return self._asked(lambda: getattr(self._actors[tile], method)(*arguments).result(timeout=CALL_S))
+        return self._answer_of(lambda: getattr(self._actors[tile], method)(*arguments).result(timeout=CALL_S))
 
-    def _made(self, future: Any, address: str) -> Any:
-        """The actor, once it is there. A worker that dies before would let us wait for ever."""
+    def _actor_of(self, future: Any, address: str) -> Any:
+        """Wait for the actor and return it, with a time limit in case the worker dies first."""
         give_up = time.monotonic() + MADE_S
         while True:
             try:
@@ -170,8 +170,8 @@ class ClusterCrew:
                 if not slow or address not in self._cluster.workers() or time.monotonic() > give_up:
                     raise CrewLost(str(error)) from error
 
-    def _asked(self, ask: Callable[[], Any]) -> Any:
-        """What a worker answers. Raises CrewLost where it does not; LookupError, PtyliveError as they are."""
+    def _answer_of(self, ask: Callable[[], Any]) -> Any:
+        """Return a worker's answer. Raises CrewLost if there is none; LookupError and PtyliveError pass through."""
         try:
             return answered(ask)
         except WorkerLost as error:

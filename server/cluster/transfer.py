@@ -1,4 +1,4 @@
-"""Files between machines: whether both see the same one, and pieces of it where they do not."""
+"""Files between machines: whether both see the same file, and transfer in pieces if they do not."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     import h5py
 
 PIECE_BYTES = 8 * 2**20
-"""Of a file, in one message."""
+"""Size of the piece of a file in one message."""
 SAMPLES, SAMPLE_BYTES = 16, 2**16
-"""Of a file's content that tell it from another of its size and time."""
+"""Samples of a file's content that distinguish it from another file of the same size and time."""
 MAPS = ("maps", "coverage", "calibration", "snr")
 """Members of a results file that come from its maps."""
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Which file it is, wherever it is seen from: size, time of its last change, and a hash of parts of it."""
+    """Identity of a file, seen from any machine: size, time of its last change, and a hash of parts of its content."""
 
     file_bytes: int
     modified_ns: int
@@ -32,7 +32,7 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: Path) -> FileIdentity:
-        """Raises OSError."""
+        """Return the identity of a file. Raises OSError."""
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             digest = hashlib.sha256()
@@ -42,7 +42,7 @@ class FileIdentity:
         return cls(found.st_size, found.st_mtime_ns, digest.hexdigest())
 
     def is_of(self, path: Path) -> bool:
-        """Whether a path leads to it."""
+        """Return whether a path leads to this file."""
         try:
             return FileIdentity.of(path) == self
         except OSError:
@@ -50,21 +50,21 @@ class FileIdentity:
 
     @property
     def name(self) -> str:
-        """A folder's name for it."""
+        """Name for a folder of this file."""
         return hashlib.sha256(repr((self.file_bytes, self.modified_ns, self.sampled)).encode()).hexdigest()[:32]
 
     def to_plain(self) -> list[Any]:
-        """For a message."""
+        """Return plain values for a message."""
         return [self.file_bytes, self.modified_ns, self.sampled]
 
     @classmethod
     def from_plain(cls, plain: list[Any]) -> FileIdentity:
-        """Inverse of :meth:`to_plain`."""
+        """Make an identity from plain values; inverse of :meth:`to_plain`."""
         return cls(int(plain[0]), int(plain[1]), str(plain[2]))
 
 
 def pieces(path: Path) -> Iterator[tuple[int, bytes]]:
-    """A file from its start to its end: where each piece begins, and what it holds. Raises OSError."""
+    """Iterate over a file from start to end: start and content of each piece. Raises OSError."""
     with path.open("rb") as file:
         start = 0
         while piece := file.read(PIECE_BYTES):
@@ -73,15 +73,15 @@ def pieces(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def copy_maps(source: Path, target: Path) -> None:
-    """Put maps, coverage and calibration of one results file into another, which keeps everything else.
+    """Copy maps, coverage and calibration of one results file into another, which keeps everything else.
 
-    Raises as :func:`ptylive.engine.results_file.apply`.
+    Raises the same errors as :func:`ptylive.engine.results_file.apply`.
     """
     import h5py
 
     from ptylive.engine.results_file import SETTINGS, Change, apply, look
 
-    look(source)  # looked through where that is asked for
+    look(source)  # vet the file if required
     with h5py.File(source, "r") as file:
         settings = dict(file[SETTINGS].attrs) if SETTINGS in file else {}
 

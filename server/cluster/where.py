@@ -1,4 +1,4 @@
-"""Where refinements run besides this machine, as people write it: ``local:4``, ``tcp://scheduler:8786``, ``slurm``, or
+"""Where refinements run besides this machine, as written by users: ``local:4``, ``tcp://scheduler:8786``, ``slurm``, or
 a TOML file with the options of dask-jobqueue.
 """
 
@@ -27,38 +27,38 @@ QUEUES: Mapping[str, str] = MappingProxyType(
         "htcondor": "HTCondorCluster",
     }
 )
-"""Batch systems, and what dask-jobqueue calls them."""
+"""Batch systems, and their classes in dask-jobqueue."""
 SCHEMES = ("tcp://", "tls://", "ws://", "wss://", "ucx://")
 WAIT, HERE, REFUSE = "wait", "here", "refuse"
 WAYS = (REFUSE, WAIT, HERE)
-"""What becomes of jobs while the cluster is not there."""
+"""What to do with jobs while the cluster is missing."""
 MOST_WORKERS = 1024
 HINT = f"write local:4, tcp://SCHEDULER:8786, {', '.join(QUEUES)}, or the name of a TOML file with a table [cluster]"
 
 
 class ClusterMissing(PtyliveError):
-    """Nobody answers there, or nobody works there: nothing that is wrong with a job, or with what was asked for."""
+    """Raised if no scheduler answers or no worker exists; neither the job nor the request is at fault."""
 
 
 @dataclass(frozen=True)
 class Where:
-    """kind: ``local``, ``scheduler``, or a batch system. options: of its class of dask-jobqueue, as that names them."""
+    """Location of a cluster. kind: ``local``, ``scheduler``, or a batch system; options: of its dask-jobqueue class."""
 
     kind: str
     address: str = ""
-    """Of the scheduler."""
+    """Address of the scheduler."""
     workers: int = 1
-    """Processes of this machine, or jobs that are asked of a batch system."""
+    """Number of processes on this machine, or of jobs requested from a batch system."""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
-        """For people."""
+        """Description for people."""
         return {LOCAL: "this machine", "scheduler": self.address}.get(self.kind, self.kind)
 
 
 def parse_where(text: str) -> Where:
-    """Raises MetadataError for what is no place, InputFileError for a TOML file that is none."""
+    """Parse the location of a cluster. Raises MetadataError for an invalid one, or for an invalid TOML file."""
     kind, colon, number = text.partition(":")
     if kind == LOCAL:
         return Where(LOCAL, workers=_number(number, text) if colon else 1)
@@ -78,7 +78,7 @@ def _number(text: str, whole: str) -> int:
 
 
 def _of_file(path: Path) -> Where:
-    """The table [cluster]: kind, jobs (or workers), address; everything else is an option of dask-jobqueue."""
+    """Read the table [cluster]: kind, jobs (or workers), address; everything else is an option of dask-jobqueue."""
     try:
         tables = read_toml(read_text(path, MAX_TOML), str(path))
     except InputFileError as error:

@@ -67,13 +67,13 @@ class AnalysisCommands:
         if header.scan.shape is None or header.detector.shape is None or not header.basis.is_raw:
             return None
         bank = DetectorBank(header)
-        self._have_all(bank)
+        self._equip_bank(bank)
         return bank
 
-    def _have_all(self, bank: DetectorBank) -> None:
+    def _equip_bank(self, bank: DetectorBank) -> None:
         """Equip a bank with the drawn and written detectors, and the reflections of a tilt series on this detector."""
-        here = [one for one in self._reflections if one.weights.shape == bank.header.detector_shape]
-        equip(bank, read_detectors(self._written), [*self._detectors, *here])
+        fitting = [detector for detector in self._reflections if detector.weights.shape == bank.header.detector_shape]
+        equip(bank, read_detectors(self._written), [*self._detectors, *fitting])
 
     def command_detectors(self, detectors: Iterable[Mapping[str, Any]] | None = None) -> dict[str, Any]:
         """Return the virtual detectors; with an argument, use exactly these from now on (maps `vd_<name>`)."""
@@ -99,7 +99,7 @@ class AnalysisCommands:
         """Texts of all drawn and written detectors by name, for
         :func:`ptylive.application.detector_texts.read_detectors`.
         """
-        return {**{one.name: text_of(one) for one in self._detectors}, **self._written}
+        return {**{detector.name: text_of(detector) for detector in self._detectors}, **self._written}
 
     def command_reflections(self, cell: Iterable[float] | None = None, number: int = 12) -> dict[str, Any]:
         """Show each of the strongest reflections of a tilt series as a map `vd_g<h>_<k>`, for this and later scans.
@@ -116,7 +116,7 @@ class AnalysisCommands:
             except PtyliveError:
                 self._reflections = before
                 raise
-        return {"reflections": [{"name": one.name, "source": one.source} for one in self._reflections]}
+        return {"reflections": [{"name": detector.name, "source": detector.source} for detector in self._reflections]}
 
     def _equip(self, scan: ScanSession) -> None:
         with scan.lock:
@@ -124,7 +124,7 @@ class AnalysisCommands:
                 scan.detectors = self.bank(scan.header)
             if scan.detectors is None:
                 raise CommandError("virtual detectors need raw frames, but this scan has none")
-            self._have_all(scan.detectors)
+            self._equip_bank(scan.detectors)
             problems = scan.place_detectors()
         if problems and scan.finished.is_set():  # otherwise it may be known once more frames have arrived
             raise CommandError(problems[0])
@@ -192,7 +192,7 @@ class AnalysisCommands:
         scan = self._scan()
         corners = [_point(scan, point), _point(scan, point if to is None else to)]
         if scan.kept is not None and not scan.recorded.is_set():
-            return _of_kept(scan, corners)
+            return _mean_of_stored(scan, corners)
         if scan.recording is None or not scan.recorded.is_set():
             hint = "it is available when the scan has ended" if scan.recording_error == "" else scan.recording_error
             raise CommandError("the pattern of a point comes from the recording of the scan", hint)
@@ -315,11 +315,11 @@ class AnalysisCommands:
         return {**found, "files": [str(path)], "path": str(path)}
 
 
-def _of_kept(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[str, Any]:
+def _mean_of_stored(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[str, Any]:
     """Return the reply of `pattern` while a scan arrives. Raises CommandError for points of which nothing is kept."""
     with scan.lock:
-        kept = scan.kept
-        found = None if kept is None else kept.mean(corners[0], corners[1])
+        stored = scan.kept
+        found = None if stored is None else stored.mean(corners[0], corners[1])
     if found is None:
         raise CommandError("no pattern of this point yet", "the scan has not reached it, or its frames are too large")
     plain = {"pattern": array_to_plain(found.pattern), "frames": found.frames}

@@ -1,4 +1,4 @@
-"""Commands that refine many scans of the recording folder, one after the other (docs/batch.md).
+"""Commands that refine many scans of the recording folder (docs/batch.md).
 
 Every public ``command_*`` method is a command of the control protocol (docs/protocol.md).
 """
@@ -66,10 +66,10 @@ class BatchCommands:
         if not 1 <= len(names) <= MOST_SCANS:
             raise CommandError(f"{len(names)} scans are named", f"give 1 to {MOST_SCANS} names")
         wanted, of_maps = {**self._config.refine, **(preset or {})}, self._maps.settings
-        said = Preset.from_mapping(wanted).start.map_settings
-        of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in said}
+        chosen = Preset.from_mapping(wanted).start.map_settings
+        of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in chosen}
         checked = Preset.from_mapping({**wanted, **of_start})
-        where = self._placement.series(place)
+        placement = self._placement.series(place)
         paths = [self._find(name) for name in names]
         request = {
             "scans": [str(path) for path in paths],
@@ -83,13 +83,13 @@ class BatchCommands:
             "map_settings": of_maps,
             "detectors": from_anywhere(self._analysis.detector_texts),
             "command_line": "ptylive serve",
-            "where": list(where.request),
+            "where": list(placement.request),
         }
         if self._work.runs:
             raise CommandError("a batch is running", "stop it first, or wait for its end")
         self._scans, self._rows = [path.name for path in paths], []
-        self._state, self._message, self._place, self._worked = "running", "", where.words, False
-        self._work.begin(request, self._hear, self._ended)
+        self._state, self._message, self._place, self._worked = "running", "", placement.words, False
+        self._work.begin(request, self._hear, self._note_ended)
         return {"scans": len(paths), "state": "running"}
 
     def command_batch_stop(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class BatchCommands:
         else:
             self._message = str(message.get("message", ""))
 
-    def _ended(self, why: str) -> None:
+    def _note_ended(self, why: str) -> None:
         self._state = "failed" if why else "stopped" if self._work.stopping else "done"
         self._message = why or ("" if self._worked else NOTHING_LEFT)
         line = f"batch {self._state}"

@@ -79,7 +79,7 @@ class CalibrationCommands:
         self._defaults = defaults
         self._configured = _flat(overrides)
         self._pinned = dict(self._configured)
-        self._current, self._again, self._tell = current, again, tell
+        self._current, self._refresh, self._tell = current, again, tell
         self._arrived: ScanHeader | None = None
         self._earlier: list[_Step] = []
         self._own: Mapping[str, Mapping[str, Any]] = {}
@@ -96,7 +96,7 @@ class CalibrationCommands:
             return {}
         rows = [row for row in SAID if not {row, *SPELLINGS.get(row, ())}.isdisjoint(self._pinned)]
         found = {row: SAID[row](scan.source) for row in rows}
-        return {row: said for row, said in found.items() if said is not None and said != SAID[row](scan.header)}
+        return {row: stated for row, stated in found.items() if stated is not None and stated != SAID[row](scan.header)}
 
     def origins(self, scan: ScanSession | None) -> dict[str, Any]:
         """Return ``pinned``, ``contradicted`` and ``given``, as shown in the status."""
@@ -108,11 +108,11 @@ class CalibrationCommands:
             return {}
         typed_names = {name for name, value in self._of(scan, scan.values).items() if value is not None}
         found = {}
-        for row, said in {**SAID, **ALSO_SENT}.items():
+        for row, stated in {**SAID, **ALSO_SENT}.items():
             spellings = _spellings_of([row])
             if not spellings.isdisjoint(typed_names):
                 found[row] = "typed"
-            elif said(scan.source) is not None:
+            elif stated(scan.source) is not None:
                 found[row] = "sent"
             elif not spellings.isdisjoint(_flat(self._defaults)):
                 found[row] = "configured"
@@ -136,16 +136,16 @@ class CalibrationCommands:
         """Prepare the header of an arriving scan; another detector or energy drops the pins set by users."""
         before, self._arrived = self._arrived, header
         why = "" if before is None else _changed(before, self.prepare(before), header)
-        kept = {name: value for name, value in self._pinned.items() if self._configured.get(name) == value}
-        if why and kept != self._pinned:
-            dropped = ", ".join(name for name in self._pinned if name not in kept)
+        still_pinned = {name: value for name, value in self._pinned.items() if self._configured.get(name) == value}
+        if why and still_pinned != self._pinned:
+            dropped = ", ".join(name for name in self._pinned if name not in still_pinned)
             self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], _Step("", {}, self._pinned)]
-            self._pinned = kept
+            self._pinned = still_pinned
             self._tell("warning", f"{why}: {dropped} no longer pinned; undo pins them again")
         return self.prepare(header)
 
     def take_up(self, scan: ScanSession) -> None:
-        """Set on a scan with a prepared header the values that were given for it alone."""
+        """Give a scan, whose header has been prepared, the values set for it alone."""
         scan.values = dict(self._own.get(scan.uid, scan.values))
 
     def command_configure(self, values: Mapping[str, Any], pin: bool = False) -> dict[str, Any]:
@@ -171,9 +171,9 @@ class CalibrationCommands:
         released = {name: value for name, value in self._pinned.items() if name in chosen}
         if not released:
             raise CommandError("none of these values is pinned", f"pinned: {', '.join(self._pinned) or 'no values'}")
-        kept = {name: value for name, value in self._pinned.items() if name not in released}
+        still_pinned = {name: value for name, value in self._pinned.items() if name not in released}
         scan = self._current()
-        return self._adopt({**released, **({} if scan is None else scan.values)}, kept)
+        return self._adopt({**released, **({} if scan is None else scan.values)}, still_pinned)
 
     def command_calibrate(self, names: Iterable[str] = ESTIMATED_TOGETHER) -> dict[str, Any]:
         """Estimate quantities from the data, whatever was given for them; `undo` restores the given values."""
@@ -190,7 +190,7 @@ class CalibrationCommands:
         scan = self._current()
         if scan is None:
             raise CommandError("there is no scan whose sent values could be restored")
-        return self._adopt({name: _listed(said) for name, said in self.contradicted(scan).items()}, self._pinned)
+        return self._adopt({name: _listed(stated) for name, stated in self.contradicted(scan).items()}, self._pinned)
 
     def command_undo(self) -> dict[str, Any]:
         """Restore the values before the last `configure`, `release` or `calibrate` of this scan."""
@@ -201,7 +201,7 @@ class CalibrationCommands:
             if step.uid == uid or step.pinned != self._pinned:
                 own = step.values if step.uid == uid or scan is None else scan.values
                 self._use(dict(own), dict(step.pinned))
-                return self._told(scan)
+                return self._reply(scan)
         raise CommandError("there is nothing to undo")
 
     def _adopt(self, own: Mapping[str, Any], pinned: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,9 +209,9 @@ class CalibrationCommands:
         before = _Step("" if scan is None else scan.uid, {} if scan is None else scan.values, self._pinned)
         self._use(dict(own), dict(pinned))
         self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], before]
-        return self._told(scan)
+        return self._reply(scan)
 
-    def _told(self, scan: ScanSession | None) -> dict[str, Any]:
+    def _reply(self, scan: ScanSession | None) -> dict[str, Any]:
         return {"overrides": self._of(scan, {} if scan is None else scan.values), "pinned": self.pinned}
 
     def _of(self, scan: ScanSession | None, own: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,14 +243,14 @@ class CalibrationCommands:
             self._keep(scan.uid, own)
         if scan.ended is not None:
             scan.remake(header)
-            self._again(scan)
+            self._refresh(scan)
         else:
             scan.configure(header)
 
     def _keep(self, uid: str, own: dict[str, Any]) -> None:
         """Remember the values of a scan in case it is resumed."""
-        others = [(name, values) for name, values in self._own.items() if name != uid]
-        self._own = dict([*others, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
+        earlier = [(name, values) for name, values in self._own.items() if name != uid]
+        self._own = dict([*earlier, *([(uid, dict(own))] if own else [])][-MOST_KEPT:])
 
 
 def _changed(before: ScanHeader, used: ScanHeader, now: ScanHeader) -> str:
@@ -264,8 +264,8 @@ def _changed(before: ScanHeader, used: ScanHeader, now: ScanHeader) -> str:
     return ""
 
 
-def _listed(said: Any) -> Any:
-    return list(said) if isinstance(said, tuple) else said
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _check_places(header: ScanHeader) -> None:

@@ -113,22 +113,22 @@ class Checked:
             return Check("rotation", "unknown", f"{used}, too few points or no scan step to compare it with the data")
         fit = self.measured.fit
         if not self.measured.trusted:
-            left = f"{100 * fit.curl:.0f} % curl left at best"
-            return Check("rotation", "unknown", f"{used}, the data do not determine it ({left})")
+            remark = f"{100 * fit.curl:.0f} % curl left at best"
+            return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
-        says = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
+        angle = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
         if fit.transposed:
-            said = f"{used}, the data say {says} and a transposed detector"
-            return Check("rotation", "bad", said, ("rotation_deg", "detector_transform"))
-        apart = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
-        along = min(apart, 180 - apart)  # only the dark field determines the half turn
+            text = f"{used}, the data say {angle} and a transposed detector"
+            return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))
+        apart_deg = abs((fit.rotation_deg - self.calibration.rotation_deg + 180) % 360 - 180)
+        along = min(apart_deg, 180 - apart_deg)  # only the dark field determines the half turn
         state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
-        if state == "ok" and apart > 90 and fit.sign_trusted:
-            said = f"{used}, the dark field says half a turn more, but it can be wrong in thick crystals"
-            return Check("rotation", "warn", said, ("rotation_deg",))
-        other = "" if fit.sign_trusted else " or half a turn more"
+        if state == "ok" and apart_deg > 90 and fit.sign_trusted:
+            text = f"{used}, the dark field says half a turn more, but it can be wrong in thick crystals"
+            return Check("rotation", "warn", text, ("rotation_deg",))
+        alternative = "" if fit.sign_trusted else " or half a turn more"
         return Check(
-            "rotation", state, f"{used}, the data say {says}{other}", () if state == "ok" else ("rotation_deg",)
+            "rotation", state, f"{used}, the data say {angle}{alternative}", () if state == "ok" else ("rotation_deg",)
         )
 
     def thickness(self) -> Check:
@@ -142,8 +142,8 @@ class Checked:
                 return Check("thickness", "unknown", "needs energy and semi-angle, or a thickness")
             if depth_A * FIRST > THICKEST_A:
                 return Check("thickness", "ok", "one slice: no specimen counts as thick at this semi-angle")
-            said = f"found by trials if above {FIRST * depth_A:.2g} Å"
-            return Check("thickness", "ok", said)
+            text = f"found by trials if above {FIRST * depth_A:.2g} Å"
+            return Check("thickness", "ok", text)
         if given == "auto" and thickness_A is not None:
             slices = 1 if depth_A is None else slices_of_thickness(thickness_A / depth_A)
         else:
@@ -151,10 +151,10 @@ class Checked:
         if slices == 1:
             return Check("thickness", "ok", "given: one slice")
         state = graded(ok=depth_A is None or thickness_A / slices < depth_A, bad=False)
-        said = f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å"
+        text = f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å"
         if given == "auto" and form.slice_distances_A is None:
-            said += ", or one slice, depending on trials"
-        return Check("thickness", state, said)
+            text += ", or one slice, depending on trials"
+        return Check("thickness", state, text)
 
     def saturation(self) -> Check:
         """Check for saturated pixels, which report fewer counts than they received and falsify every map there."""

@@ -67,7 +67,7 @@ class DecideCommands:
             )
         job = self._draft(scan, checked)
         now = Decision(scan.uid, scan.header.series, "running", "reading the scan")
-        self._work.begin(job.to_plain(), lambda message: _hear(now, message), lambda why: self._ended(now, why))
+        self._work.begin(job.to_plain(), lambda message: _hear(now, message), lambda why: self._note_ended(now, why))
         self._now = now
         return {"state": "running"}
 
@@ -88,7 +88,7 @@ class DecideCommands:
         """End the search."""
         self._work.close()
 
-    def _ended(self, now: Decision, why: str) -> None:
+    def _note_ended(self, now: Decision, why: str) -> None:
         if self._work.stopping:
             now.state, now.message = "stopped", ""
         elif why or not now.decided:

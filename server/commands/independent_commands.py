@@ -40,7 +40,7 @@ class IndependentCommands:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
 
-    def _looked_at(self) -> tuple[Calibration, Store]:
+    def _inputs(self) -> tuple[Calibration, Store]:
         scan = self._stage.shown
         if scan is None:
             raise CommandError("there is no scan yet")
@@ -55,7 +55,7 @@ class IndependentCommands:
 
     def command_orientations(self) -> dict[str, Any]:
         """Return the eight possible relative orientations of scan and detector, likeliest first, each with its iDPC."""
-        return {"orientations": [_plain(one) for one in orientations(*self._looked_at())]}
+        return {"orientations": [_plain(candidate) for candidate in orientations(*self._inputs())]}
 
     def command_align(
         self, bin_px: float | None = None, order: int = 1, reference: str = "mean", rounds: int = 3, free: bool = False
@@ -68,7 +68,7 @@ class IndependentCommands:
         from ptylive.engine.calibrate.alignment.image_shifts import Alignment, reference_of
 
         wanted = Alignment(bin_px, order, reference_of(reference), rounds, near=not free)
-        calibration, store = self._looked_at()
+        calibration, store = self._inputs()
         found = align_store(store, calibration, wanted)
         picture = np.frombuffer(png(found.picture()), dtype=np.uint8)
         return {**found.told(), "values": found.values, "png": array_to_plain(picture)}
@@ -80,10 +80,10 @@ class IndependentCommands:
         ``modulation``: variation of the bright field over the scan; ``explained``: the fraction of it that a phase
         explains, where that matters; null if they cannot be determined.
         """
-        calibration, store = self._looked_at()
+        calibration, store = self._inputs()
         found = {"C10": defocus_beside(calibration, store), "detector_pixel_invA": pixel_beside(calibration)}
         found["descan_px"] = descan_beside(calibration, store)
-        estimates = {name: told for name, told in found.items() if told is not None}
+        estimates = {name: estimate for name, estimate in found.items() if estimate is not None}
         strength = strength_of(store, calibration)
         return {"estimates": estimates, "modulation": strength.modulation, "explained": strength.explained}
 
@@ -92,14 +92,14 @@ def defocus_beside(calibration: Calibration, store: Store) -> dict[str, Any] | N
     """Compare a given defocus with the one the bright field shows; None if none was given or nothing is seen."""
     if calibration.origin("C10") is not Origin.GIVEN:
         return None
-    seen = independent_defocus(calibration, store)
-    if seen is None:
+    found = independent_defocus(calibration, store)
+    if found is None:
         return None
     used = float(calibration.get("C10") or 0.0) + float(calibration.get("depth_A") or 0.0)
     angle, wavelength = calibration.get("convergence_semiangle_mrad"), calibration.wavelength_A
     depth_A = 0.0 if angle is None or wavelength is None else focal_depth_A(wavelength, float(angle))
-    within = max(DEVIATIONS * (seen.uncertainty or 0.0), SHARE_OF_DEPTH * depth_A)
-    return told(float(seen.value), seen.uncertainty, agrees=abs(float(seen.value) - used) <= within)
+    within = max(DEVIATIONS * (found.uncertainty or 0.0), SHARE_OF_DEPTH * depth_A)
+    return told(float(found.value), found.uncertainty, agrees=abs(float(found.value) - used) <= within)
 
 
 def pixel_beside(calibration: Calibration) -> dict[str, Any] | None:
@@ -124,13 +124,13 @@ def descan_beside(calibration: Calibration, store: Store) -> dict[str, Any] | No
     given, radius_px = calibration.entries.get("descan_px"), calibration.get("disc_radius_px")
     if given is None or given.origin is not Origin.GIVEN or radius_px is None:
         return None
-    left = remaining(store, float(radius_px))
-    if left is None:
+    remainder = remaining(store, float(radius_px))
+    if remainder is None:
         return None
-    seen, doubt = left.plus(store.descan), left.uncertainty_px
-    apart_px = seen.minus(Descan.of(tuple(given.value))).smooth.extent_px
+    found, doubt = remainder.plus(store.descan), remainder.uncertainty_px
+    apart_px = found.minus(Descan.of(tuple(given.value))).smooth.extent_px
     within = max(LEAST_EXTENT_PX, DEVIATIONS * (doubt or 0.0))
-    return {**told(list(seen.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
+    return {**told(list(found.numbers), doubt, agrees=apart_px <= within), "apart_px": apart_px}
 
 
 def told(value: float | list[float], uncertainty: float | None, *, agrees: bool) -> dict[str, Any]:
@@ -138,14 +138,14 @@ def told(value: float | list[float], uncertainty: float | None, *, agrees: bool)
     return {"value": value, "uncertainty": uncertainty, "agrees": agrees}
 
 
-def _plain(one: Candidate) -> dict[str, Any]:
-    small, _ = reduced(one.phase, None, THUMBNAIL)
+def _plain(candidate: Candidate) -> dict[str, Any]:
+    small, _ = reduced(candidate.phase, None, THUMBNAIL)
     shades = np.asarray(to_indices(small, levels(small, None)), dtype=np.uint8)
     return {
-        "rotation_deg": one.rotation_deg,
-        "detector_transform": one.transform,
-        "curl": one.curl,
-        "correlation": one.correlation,
-        "in_use": one.in_use,
+        "rotation_deg": candidate.rotation_deg,
+        "detector_transform": candidate.transform,
+        "curl": candidate.curl,
+        "correlation": candidate.correlation,
+        "in_use": candidate.in_use,
         "picture": array_to_plain(shades),
     }

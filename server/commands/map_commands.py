@@ -24,7 +24,7 @@ class MapCommands:
         again: Callable[[ScanSession], None],
     ) -> None:
         self._settings: Mapping[str, float] = dict(given)
-        self._current, self._running, self._again = current, running, again
+        self._current, self._running, self._refresh = current, running, again
 
     @property
     def settings(self) -> dict[str, float]:
@@ -50,11 +50,11 @@ class MapCommands:
             setting(name)
         values = {setting_name(name): value for name, value in values.items()}
         chosen = only_settings({name: value for name, value in values.items() if value is not None})
-        kept = {name: value for name, value in self._settings.items() if name not in values}
-        self._settings = {**kept, **chosen}
+        unchanged = {name: value for name, value in self._settings.items() if name not in values}
+        self._settings = {**unchanged, **chosen}
         shown = self._current()
-        for scan in {id(one): one for one in (shown, *self._running()) if one is not None}.values():
+        for scan in {id(each): each for each in (shown, *self._running()) if each is not None}.values():
             scan.use_map_settings(self._settings)
         if shown is not None and shown.ended is not None:
-            self._again(shown)
+            self._refresh(shown)
         return {"settings": self.settings}

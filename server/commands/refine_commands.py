@@ -84,14 +84,14 @@ class RefineCommands:
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
         self._asked = 0
-        """Request (:attr:`ScanSession.asked`) that the results awaited by that refinement must satisfy."""
+        """Number of the request (:attr:`ScanSession.asked`) that the results must satisfy for that refinement."""
         self._name_for_end: tuple[Path, str] | None = None
         """Results file and name of the refinement that waits for the end of its scan."""
         self._early: Wanted | None = None
         """Request of the refinement that began before the end of its scan."""
         self._late: dict[str, Wanted] = {}
         """Requests for scans to be refined as soon as they have ended, by uid."""
-        self._line: deque[Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._placement = placement
         self.refinements = Refinements(publisher, self._on_ended, self._placement.launch)
         self.decisions = DecideCommands(current, config.refine, self._deciding, lambda: self.refinements.busy)
@@ -115,8 +115,8 @@ class RefineCommands:
         `status`. ``history``: interval in epochs at which pictures are kept for `film`. ``beside``: recordings of the
         same place at other tilts (``scan_tilts_mrad``, that of the current scan first), refined together with it.
         """
-        where = self._placement.checked(place, together=bool(beside))
-        check_history(history, where)
+        placement = self._placement.checked(place, together=bool(beside))
+        check_history(history, placement)
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
         scan = self._current()
         if scan is None:
@@ -125,11 +125,11 @@ class RefineCommands:
             self._configure(values)
         check_map_settings(scan, checked.start)
         check_told(scan.header, far_field=not checked.propagation.near_field)
-        others = opened_beside(beside, scan, checked, self._opened)
-        if others and during_scan:
+        other_scans = opened_beside(beside, scan, checked, self._opened)
+        if other_scans and during_scan:
             raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
         with reserved(scan) as run:
-            wanted = Wanted(checked, where, history, others)
+            wanted = Wanted(checked, placement, history, other_scans)
             return self._begin(scan, wanted, run, queue=queue, during_scan=during_scan)
 
     def _begin(self, scan: ScanSession, wanted: Wanted, run: str, *, queue: bool, during_scan: bool) -> dict[str, Any]:
@@ -179,10 +179,10 @@ class RefineCommands:
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
         with self._lock:
-            found = next((w for w in self._line if w.job.run == run and uid in ("", w.uid)), None)
+            found = next((w for w in self._queue if w.job.run == run and uid in ("", w.uid)), None)
             if found is None:
                 raise CommandError(f"no refinement {run!r} waits", "see the command status")
-            self._line.remove(found)
+            self._queue.remove(found)
         release_run(found.job.results, run)
         return {"run": run}
 
@@ -196,7 +196,7 @@ class RefineCommands:
     @property
     def waiting(self) -> list[dict[str, Any]]:
         """The queued refinements in order. Never blocks, since `status` reads it."""
-        return [one.to_plain() for one in self._line.copy()]
+        return [entry.to_plain() for entry in self._queue.copy()]
 
     def scan_begun(self, scan: ScanSession) -> None:
         """Start refining a new scan while it runs, if so configured; if this is not possible yet, after its end."""
@@ -216,10 +216,10 @@ class RefineCommands:
     def needs(self, recording: Path) -> bool:
         """Return whether a running or queued refinement reads a recording."""
         with self._lock:
-            jobs = [waiting.job for waiting in self._line]
+            jobs = [waiting.job for waiting in self._queue]
         if self.refinements.busy and self.refinements.last_job is not None:
             jobs.append(self.refinements.last_job)
-        return any(recording in (job.recording, *(one.recording for one in job.beside)) for job in jobs)
+        return any(recording in (job.recording, *(scan.recording for scan in job.beside)) for job in jobs)
 
     def scan_finished(self, scan: ScanSession) -> None:
         """Start the refinement that waited for the results of this scan, or hand over to the one that has begun.
@@ -253,8 +253,8 @@ class RefineCommands:
     def close(self) -> None:
         """Clear the queue and end the running refinement; its last checkpoint stays."""
         with self._lock:
-            withdrawn = [waiting.job for waiting in self._line]
-            self._line.clear()
+            withdrawn = [waiting.job for waiting in self._queue]
+            self._queue.clear()
             still_queued, self._for_end = self._for_end is not None, None
         self.refinements.close()
         self.decisions.close()
@@ -305,9 +305,9 @@ class RefineCommands:
     def _put_in_line(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
-        if len(self._line) >= MOST_WAITING:
+        if len(self._queue) >= MOST_WAITING:
             raise CommandError(f"{MOST_WAITING} refinements are already waiting", "withdraw one of them")
-        self._line.append(Waiting(self._job(scan, wanted, run), scan.uid, scan.header.series))
+        self._queue.append(Waiting(self._job(scan, wanted, run), scan.uid, scan.header.series))
         return {"run": run, "state": "waiting"}
 
     def _on_ended(self, run: RunState) -> None:
@@ -330,7 +330,7 @@ class RefineCommands:
         """Start the first queued refinement that can be started, unless one is running."""
         while True:
             with self._lock:
-                following = self._line.popleft() if self._line and not self.refinements.busy else None
+                following = self._queue.popleft() if self._queue and not self.refinements.busy else None
             if following is None:
                 return
             try:
@@ -338,7 +338,7 @@ class RefineCommands:
             except PtyliveError as error:
                 if self.refinements.busy:  # another one has just begun; its end starts this one
                     with self._lock:
-                        self._line.appendleft(following)
+                        self._queue.appendleft(following)
                     continue
                 release_run(following.job.results, following.job.run)
                 self._publisher.log("error", f"refinement {following.job.run}: {error.line()}")

@@ -41,4 +41,4 @@ def found_reflections(scan: ScanSession, cell: Iterable[float], number: int) -> 
         )
     except InputFileError as error:
         raise CommandError(str(error), error.hint) from None
-    return tuple(MaskDetector(one.name, one.weights, f"reflection {one.hk[0]} {one.hk[1]}") for one in masks)
+    return tuple(MaskDetector(mask.name, mask.weights, f"reflection {mask.hk[0]} {mask.hk[1]}") for mask in masks)

@@ -34,8 +34,8 @@ def run_curves(results: Path, run: str, other: str = "", line_A: Iterable[float]
         section = {**array_to_plain(found.phase), "sampling_A": list(found.sampling_A)}
     rings = None
     if other:
-        one, two = same_place(first, StoredRun.read(results, other))
-        rings = curve(ring_correlation(one.sum(axis=0), two.sum(axis=0), first.pixel_A))
+        first_object, second_object = same_place(first, StoredRun.read(results, other))
+        rings = curve(ring_correlation(first_object.sum(axis=0), second_object.sum(axis=0), first.pixel_A))
     return {"run": run, "slices": first.slices, "section": section, "ring_correlation": rings}
 
 

@@ -66,8 +66,8 @@ def _by_slices(phase: DoubleArray, amplitude: DoubleArray | None, sampling: list
     """Return phase and amplitude (n, Y, X) of each slice; empty for a single slice, or if there are too many pixels."""
     if len(phase) < 2 or phase.size > MOST_SLICE_PIXELS:
         return {}
-    told = {"slices": phase} | ({} if amplitude is None else {"slice_amplitudes": amplitude})
-    return {name: {**array_to_plain(each.astype(np.float16)), "sampling_A": sampling} for name, each in told.items()}
+    stacks = {"slices": phase} | ({} if amplitude is None else {"slice_amplitudes": amplitude})
+    return {name: {**array_to_plain(each.astype(np.float16)), "sampling_A": sampling} for name, each in stacks.items()}
 
 
 def nominal_positions(scan: ScanSession) -> DoubleArray | None:

@@ -26,7 +26,7 @@ def side_by_side(path: Path) -> dict[str, Any]:
     found = compare(path)
     return {
         "png": np.frombuffer(found.picture(IN_A_ROW), dtype=np.uint8),
-        "shown": [one.name for one in found.shown],
+        "shown": [item.name for item in found.shown],
         "run": found.first_run or "",
         "correlation": found.correlations(),
     }
@@ -43,8 +43,8 @@ def report_page(path: Path) -> dict[str, Any]:
     found = read_report(path)
     return {
         "html": np.frombuffer(to_html(found).encode("utf-8"), dtype=np.uint8),
-        "shown": [one.title for one in found.pictures],
-        "runs": [one.name for one in found.runs],
+        "shown": [item.title for item in found.pictures],
+        "runs": [item.name for item in found.runs],
     }
 
 
@@ -67,5 +67,5 @@ def check_size(path: Path, instead: str) -> None:
     with h5py.File(path, "r") as file:
         sizes = [run["object"].size for run in file.get("refinements", {}).values() if "object" in run]
     if max(sizes, default=0) > MOST_PIXELS:
-        said = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw here"
-        raise MetadataError(said, f"use {instead}")
+        problem = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw here"
+        raise MetadataError(problem, f"use {instead}")

@@ -95,12 +95,12 @@ class TuneCommands:
             if not least <= value <= most:
                 raise CommandError(f"{name} = {value}", f"give a number from {least} to {most}")
         checked = Preset.from_mapping({**self._config.refine, **(preset or {})})
-        where = self._placement.series(place)
+        placement = self._placement.series(place)
         scan, recording = self._scan()
         check_told(scan.header, far_field=not checked.propagation.near_field)
         if self._work.runs:
             raise CommandError(f"scan {self._now.series} is being tuned", "stop that first")
-        asked = {
+        requested = {
             "over": texts,
             "preset": checked.model_dump(exclude_unset=True, mode="json"),
             "values": plain_values(scan.header),
@@ -108,21 +108,21 @@ class TuneCommands:
             "sweeps": sweeps,
         }
         request = {
-            **asked,
+            **requested,
             "scan": str(recording),
-            "folder": str(_folder(recording, asked)),
+            "folder": str(_folder(recording, requested)),
             "maps": "" if scan.results is None else str(scan.results),
             "defaults": {},
             "trials": trials,
             "backend": self._config.backend,
             "threads": self._config.refine_threads,
             "command_line": self._command_line,
-            "where": list(where.request),
+            "where": list(placement.request),
         }
-        again = {name: asked[name] for name in AGAIN}
-        now = Standing(recording, scan.header.series, "running", "examining the scan", trials, where.words, again)
+        again = {name: requested[name] for name in AGAIN}
+        now = Standing(recording, scan.header.series, "running", "examining the scan", trials, placement.words, again)
         self._now = now
-        self._work.begin(request, lambda message: _hear(now, message), lambda why: self._ended(now, why))
+        self._work.begin(request, lambda message: _hear(now, message), lambda why: self._note_ended(now, why))
         return {"folder": request["folder"], "state": "running"}
 
     def command_tune_stop(self) -> dict[str, Any]:
@@ -141,8 +141,8 @@ class TuneCommands:
         recording = None if scan is None else scan.recording
         other = now.series if self._work.runs and now.recording != recording else ""
         if recording is None or now.recording != recording:
-            kept = {} if recording is None else _kept(recording)
-            return {"state": "kept" if kept else "none", "other": other, **kept}
+            stored = {} if recording is None else _stored_outcome(recording)
+            return {"state": "kept" if stored else "none", "other": other, **stored}
         about = {"state": now.state, "message": now.message, "wanted": now.trials, "place": now.place}
         return {**about, "other": other, "asked": now.asked, **now.told}
 
@@ -172,7 +172,7 @@ class TuneCommands:
             )
         return scan, scan.recording
 
-    def _ended(self, now: Standing, why: str) -> None:
+    def _note_ended(self, now: Standing, why: str) -> None:
         now.state = "failed" if why else "stopped" if self._work.stopping else "done"
         now.message = why
         self._publisher.log(
@@ -181,23 +181,23 @@ class TuneCommands:
 
 
 def _hear(now: Standing, message: Mapping[str, Any]) -> None:
-    told = {name: value for name, value in message.items() if name != "kind"}
+    news = {name: value for name, value in message.items() if name != "kind"}
     if message["kind"] == "doing":
         now.message = str(message["message"])
         return
     if message["kind"] == "standing":
         now.message = ""
-    now.told = {**now.told, **told}
+    now.told = {**now.told, **news}
 
 
-def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
+def _folder(recording: Path, request: Mapping[str, Any]) -> Path:
     """Return the folder with trials of the same request, or a new one next to the recording. Raises CommandError."""
-    plain = json.loads(json.dumps(asked))
+    plain = json.loads(json.dumps(request))
     for number in range(1, MOST_FOLDERS + 1):
         folder = recording.with_name(f"{recording.stem}_tuning{'' if number == 1 else number}")
         if not folder.exists():
             break
-        if _asked(folder) == plain:
+        if _stored_request(folder) == plain:
             return folder
     else:
         raise CommandError(f"{recording.stem} has {MOST_FOLDERS} tunings already", "remove some of their folders")
@@ -210,7 +210,7 @@ def _folder(recording: Path, asked: Mapping[str, Any]) -> Path:
     return folder
 
 
-def _kept(recording: Path) -> dict[str, Any]:
+def _stored_outcome(recording: Path) -> dict[str, Any]:
     """Return the outcome of the last tuning of a scan; empty if there was none."""
     from ptylive.application.tuning.told import TOLD_FILE, kept
 
@@ -219,10 +219,10 @@ def _kept(recording: Path) -> dict[str, Any]:
     told = {} if newest is None else kept(newest.parent)
     if newest is None or not told:
         return {}
-    return {**told, "asked": {n: v for n, v in _asked(newest.parent).items() if n in AGAIN}}
+    return {**told, "asked": {n: v for n, v in _stored_request(newest.parent).items() if n in AGAIN}}
 
 
-def _asked(folder: Path) -> dict[str, Any]:
+def _stored_request(folder: Path) -> dict[str, Any]:
     """Return the request behind the trials of a folder; empty if unknown."""
     try:
         found = json.loads(read_text(folder / ASKED_FILE, MOST_ASKED_BYTES))

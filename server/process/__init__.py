@@ -1,1 +1,1 @@
-"""What every process of the server shares: configuration, exit codes, compilation, the watch on its parent."""
+"""Shared by all processes of the server: configuration, exit codes, compilation, the watch on the parent."""

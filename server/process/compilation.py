@@ -1,9 +1,9 @@
 """Compiled code for the first frames, made by child processes: compiling holds Python's lock for seconds at a time.
 
 ``python -m ptylive.server.process.compilation PIECE…`` compiles pieces into the persistent cache, prints each name
-when it is there, and ends with its parent. The acquire process starts it where a piece is missing, waits for it with
-the frames in the ring, and then only loads what was compiled: before the first frame is worked on, because whoever
-works on one holds locks that `status` needs too.
+when it is ready, and ends with its parent. The acquire process starts it if a piece is missing, waits for it with the
+frames in the ring, and then only loads the compiled code. It does so before processing the first frame, because
+processing holds locks that `status` needs too.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from ptylive.streamer.ring import RingReader
 
 MAPS, VECTORS, RECEIVE = "maps", "vectors", "receive"
 FIRST_GROUPS = (("frames_u2",), (MAPS, VECTORS))
-"""What a scan most probably needs, made at the start, each group by one process."""
+"""Pieces that a scan most probably needs, made at the start, each group by one process."""
 LATER_GROUP = (RECEIVE, "frames_u1", "frames_u4", "frames_f4")
-"""Made at a low priority by a further process; a piece that a scan waits for is then made by another one at once."""
+"""Pieces made at low priority by a further process; if a scan waits for one, another process makes it at once."""
 EVERYTHING = frozenset(piece for group in (*FIRST_GROUPS, LATER_GROUP) for piece in group)
 LOW_PRIORITY = 10
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 def main(pieces: Sequence[str]) -> int:
-    """Compile the pieces that are missing; returns the exit status."""
+    """Compile the missing pieces; return the exit status."""
     say_unraisable_in_a_line("ptylive compilation")
     exit_with_parent()
     if RECEIVE in pieces:
@@ -50,7 +50,7 @@ def main(pieces: Sequence[str]) -> int:
 
 
 def compile_missing(piece: str) -> None:
-    """Compile a piece into the persistent cache, unless it is there."""
+    """Compile a piece into the persistent cache, unless it is there already."""
     mark = compiled_mark(piece)
     if not mark.exists():
         _compile(piece)
@@ -74,21 +74,21 @@ def _compile(piece: str) -> None:
 
 
 def pieces_for(header: ScanHeader) -> frozenset[str]:
-    """What live maps of a scan need."""
+    """Return the pieces needed for live maps of a scan."""
     dtype = header.frame_dtype
     return frozenset((MAPS, f"frames_{dtype.kind}{dtype.itemsize}" if header.basis.is_raw else VECTORS))
 
 
 class Compilation:
-    """Knows what is compiled, has the rest compiled, and says how long that has taken. Callable from any thread."""
+    """Tracker of compiled pieces that has the rest compiled and reports the time taken. Callable from any thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._settled: set[str] = set()
-        """There, and loaded."""
-        self._asked: set[str] = set()
+        """Pieces that are compiled and loaded."""
+        self._requested: set[str] = set()
         self._compiled: list[str] = []
-        """What waits to be loaded."""
+        """Pieces that wait to be loaded."""
         self._needed: frozenset[str] = frozenset()
         self._hurried: set[str] = set()
         self._wanted_since: float | None = None
@@ -97,30 +97,30 @@ class Compilation:
         self._closed = False
 
     def start(self) -> None:
-        """Have everything common compiled; returns at once."""
+        """Start compiling all common pieces; return at once."""
         for group in (*FIRST_GROUPS, LATER_GROUP):
             self._ask(group)
 
     def has(self, pieces: frozenset[str]) -> bool:
-        """Whether these pieces need not be waited for; those that nobody has asked for yet are asked for."""
+        """Return whether these pieces are ready; those not requested before are requested now."""
         self._ask(tuple(sorted(pieces)))
         with self._changed:
             return pieces <= self._settled
 
     def wait(self, pieces: frozenset[str], given_up: Callable[[], bool]) -> bool:
-        """Wait for pieces that a scan needs; False when ``given_up`` says so first, or when this is closed."""
+        """Wait for pieces that a scan needs; return False if ``given_up`` becomes true first, or if this is closed."""
         if self.has(pieces):
             self._wanted_since = None
             return True
         self._needed, self._wanted_since = pieces, self._wanted_since or time.monotonic()
         self._hurry(pieces)
-        there = self.wait_quietly(pieces, given_up)
-        if there or self._closed:
+        compiled = self.wait_quietly(pieces, given_up)
+        if compiled or self._closed:
             self._wanted_since = None
-        return there
+        return compiled
 
     def wait_quietly(self, pieces: frozenset[str], given_up: Callable[[], bool] = lambda: False) -> bool:
-        """The same for what nobody is kept waiting by."""
+        """Wait likewise for pieces that delay nobody, without reporting it."""
         while not self.has(pieces):
             with self._changed:
                 self._changed.wait(0.2)
@@ -135,14 +135,14 @@ class Compilation:
 
     @property
     def word(self) -> str:
-        """What a person waits for; empty when nothing is waited for."""
+        """Message about what is being waited for; empty if nothing."""
         since = self._wanted_since
         if since is None:
             return ""
         return f"compiling the live maps (first scan on this machine), {time.monotonic() - since:.0f} s so far"
 
     def close(self) -> None:
-        """End the processes. Nobody waits any longer."""
+        """End the processes and all waiting."""
         with self._changed:
             self._closed, self._wanted_since = True, None
             processes, self._processes = self._processes, []
@@ -154,42 +154,42 @@ class Compilation:
 
     def _ask(self, pieces: Sequence[str]) -> None:
         with self._changed:
-            fresh = [piece for piece in pieces if piece not in self._asked]
+            fresh = [piece for piece in pieces if piece not in self._requested]
             if self._closed or not fresh:
                 return
-            self._asked.update(fresh)
+            self._requested.update(fresh)
             missing = [piece for piece in fresh if not compiled_mark(piece).exists()]
             self._load(piece for piece in fresh if piece not in missing)
             if not missing:
                 return
             command = [sys.executable, "-m", "ptylive.server.process.compilation", *missing]
-            process = subprocess.Popen(  # Ctrl-C is for this process, which ends that one
+            process = subprocess.Popen(  # Ctrl-C reaches only this process, which ends the child
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
             )
             self._processes.append(process)
         threading.Thread(target=self._follow, args=(process, missing), name="compilation", daemon=True).start()
 
     def _hurry(self, pieces: frozenset[str]) -> None:
-        """Nobody waits for a process of low priority: what it has not made is made by another one."""
+        """Start a process for needed pieces that the low-priority process has not made yet."""
         with self._changed:
             slow = pieces & set(LATER_GROUP) - self._hurried - self._settled
             self._hurried |= slow
-            self._asked -= slow
+            self._requested -= slow
         self._ask(tuple(sorted(slow)))
 
     def _follow(self, process: subprocess.Popen[str], pieces: Sequence[str]) -> None:
         assert process.stdout is not None  # noqa: S101  (we asked for the pipe)
-        left = list(pieces)
+        remaining = list(pieces)
         for line in process.stdout:
-            if (piece := line.strip()) in left:
-                left.remove(piece)
+            if (piece := line.strip()) in remaining:
+                remaining.remove(piece)
                 self._load((piece,))
         if process.wait() != 0 and not self._closed:
             log.warning("a compiling process ended with status %d: compiling here", process.returncode)
-        self._load(left)
+        self._load(remaining)
 
     def _load(self, pieces: Iterable[str]) -> None:
-        """Have pieces loaded, or compiled after all, in a thread of this process."""
+        """Load pieces, or compile them if necessary, in a thread of this process."""
         with self._changed:
             self._compiled.extend(pieces)
             if self._compiled and self._loader is None:
@@ -219,10 +219,10 @@ class Compilation:
 
 
 class CompiledReader:
-    """A reader of the ring that keeps a scan's frames back until what reduces them is compiled.
+    """A reader of the ring that holds back a scan's frames until the code that reduces them is compiled.
 
-    The scan itself is passed on at once, so that it is shown. When the compilation is closed first, its frames are
-    left out.
+    The scan itself is passed on at once, so that it is shown. If the compilation is closed first, its frames are
+    dropped.
     """
 
     def __init__(self, reader: RingReader, compilation: Compilation) -> None:
@@ -232,7 +232,7 @@ class CompiledReader:
 
     @property
     def ring_fill(self) -> float:
-        """Fraction in use of the ring it reads, 0 to 1."""
+        """Fraction of the ring in use, 0 to 1."""
         return self._reader.ring_fill
 
     @property
@@ -241,7 +241,7 @@ class CompiledReader:
         return self._held is None and self._reader.finished
 
     def take(self, timeout_s: float) -> RingItem | None:
-        """The next item; None when none can be taken in time."""
+        """Return the next item; None if none is available in time."""
         item, self._held = self._held, None
         item = self._reader.take(timeout_s) if item is None else item
         if isinstance(item, ArmEvent):

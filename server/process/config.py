@@ -23,7 +23,7 @@ EVERY_INTERFACE = "0.0.0.0"  # noqa: S104
 
 
 class ServerConfig(StrictModel):
-    """Everything `ptylive serve` can be told. Addresses are loopback only until keys are configured."""
+    """All settings of `ptylive serve`. Addresses are restricted to loopback until keys are configured."""
 
     data: str = Field(
         default="tcp://127.0.0.1:9999",
@@ -141,7 +141,7 @@ class ServerConfig(StrictModel):
     @field_validator("record", "watch", "files")
     @classmethod
     def _of_a_home(cls, value: str | None) -> str | None:
-        """A shell puts the home folder in the place of ~, a file does not."""
+        """Expand ~ to the home folder, as a shell does but a file does not."""
         return value if value is None else in_home(value)
 
     @field_validator("data", "control")
@@ -156,7 +156,7 @@ class ServerConfig(StrictModel):
 
     @model_validator(mode="after")
     def _loopback_without_keys(self) -> Self:
-        """Addresses that are bound; a detector is connected to."""
+        """Restrict bound addresses to loopback without keys; the address of a detector is not bound."""
         bound = (self.data, self.control) if self.protocol == "native" else (self.control,)
         for address in bound:
             parts = urlsplit(address)
@@ -168,7 +168,7 @@ class ServerConfig(StrictModel):
 
     @model_validator(mode="after")
     def _control_port_of_its_detector(self) -> Self:
-        """Which of the two a detector's control address is, is said by how it is written."""
+        """Refuse a Merlin control port for other detectors; the form of the address shows which kind it is."""
         if self.detector_api is not None and self.detector_api.startswith("tcp:") and self.protocol != "merlin":
             raise ValueError(f"{self.detector_api!r} is the control port of a Merlin detector: give --protocol merlin")
         return self
@@ -199,7 +199,7 @@ class ServerConfig(StrictModel):
 
     @model_validator(mode="after")
     def _web_on_loopback(self) -> Self:
-        """Metrics never leave this machine, the dashboard only behind a token."""
+        """Keep metrics on this machine, and the dashboard too unless it is behind a token."""
         for value, may_leave in ((self.metrics, False), (self.dashboard, self.security.token)):
             if value and not may_leave and value.rpartition(":")[0] not in LOOPBACK:
                 hint = "" if value is self.metrics else "; others may see the dashboard with --token"
@@ -207,8 +207,8 @@ class ServerConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _a_port_each(self) -> Self:
-        """Sockets of one server that want the same port of one address; port 0 is any free one."""
+    def _check_ports(self) -> Self:
+        """Refuse sockets of one server that use the same port of one address; port 0 is any free port."""
         host, control = _host_and_port(self.control)
         wanted = {
             "data": _host_and_port(self.data) if self.protocol == "native" else ("", 0),
@@ -217,58 +217,60 @@ class ServerConfig(StrictModel):
             "dashboard": _host_and_port(self.dashboard),
             "metrics": _host_and_port(self.metrics),
         }
-        for (one, (host, port)), (other, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
+        for (first, (host, port)), (second, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
             same_host = host == its_host or EVERY_INTERFACE in (host, its_host)
             if port and port == its_port and same_host:
-                raise ValueError(f"{one} and {other} both use port {port}: give one of them another port")
+                raise ValueError(f"{first} and {second} both use port {port}: give one of them another port")
         return self
 
     @model_validator(mode="after")
     def _channel_of_its_detector(self) -> Self:
-        """Nobody else sends several thresholds: elsewhere it would be passed over in silence."""
+        """Refuse a channel for other protocols, which do not send several thresholds and would silently ignore it."""
         if self.channel and self.protocol != "dectris-v2":
             raise ValueError(f"channel {self.channel!r} is a threshold of protocol dectris-v2, not of {self.protocol}")
         return self
 
     @model_validator(mode="after")
-    def _watch_elsewhere(self) -> Self:
-        """Recordings would be taken up again and again, and only the native protocol has several senders."""
+    def _check_watched_folder(self) -> Self:
+        """Keep the watched folder apart from recordings, which would otherwise be taken up again and again, and require
+        the native protocol, the only one with several senders.
+        """
         if self.watch is None:
             return self
         if self.protocol != "native":
             raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
         watched, recorded = Path(self.watch).resolve(), self.recording_folder
-        kept = None if recorded is None else recorded.resolve()
-        if kept is not None and (kept == watched or watched in kept.parents or kept in watched.parents):
+        folder = None if recorded is None else recorded.resolve()
+        if folder is not None and (folder == watched or watched in folder.parents or folder in watched.parents):
             raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
         return self
 
     @property
     def watched_folder(self) -> Path | None:
-        """Whose files are taken up, or None."""
+        """Folder whose files are taken up, or None."""
         return None if self.watch is None else Path(self.watch)
 
     @property
     def open_folder(self) -> Path | None:
-        """Whose files may be opened, or None."""
+        """Folder whose files may be opened, or None."""
         return None if self.files is None else Path(self.files)
 
     @property
     def key_folder(self) -> Path | None:
-        """Where the keys are, or None when everything is in the clear."""
+        """Folder of the keys, or None if nothing is encrypted."""
         return None if self.security.keys is None else Path(self.security.keys)
 
     @property
     def recording_folder(self) -> Path | None:
-        """Where recordings go, or None when nothing is recorded."""
+        """Folder for recordings, or None if nothing is recorded."""
         if self.record is None:
             return None
         return Path(self.record) if self.record else Path(platformdirs.user_data_dir("ptylive")) / "recordings"
 
 
 def _host_and_port(address: str | None) -> tuple[str, int]:
-    """Host and port of ``tcp://HOST:PORT`` or HOST:PORT; port 0 where there is none. One name for this machine alone,
-    and one for every interface.
+    """Return host and port of ``tcp://HOST:PORT`` or HOST:PORT, with port 0 if there is none. All names of loopback are
+    mapped to one, and all names of every interface to another.
     """
     if not address or address.startswith("ipc:"):
         return "", 0

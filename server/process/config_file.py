@@ -38,22 +38,22 @@ _TABLES = {
     "defaults": "[scan], [optics], [detector]",
     "overrides": "[scan], [optics], [detector]",
 }
-"""What has tables of its own in a configuration."""
+"""Settings that have separate tables in a configuration."""
 
 _OF_THE_SERVER = {"cluster", "when_cluster_missing", "here", "workers"}
-"""Under [refine], and no setting of a refinement: where it runs."""
+"""Keys under [refine] that determine where a refinement runs and are not settings of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Sources:
-    """Who gave what: a message names the file only where the value stands in it."""
+    """Sources of the values: a message names the file only if the value comes from it."""
 
     file: Path | None
     typed: frozenset[str]
-    """Fields of the configuration that the command line gives."""
+    """Fields of the configuration given on the command line."""
 
     def of(self, field: str) -> str:
-        """Where the value of a field comes from, as a message begins."""
+        """Return the source of a field's value, as the beginning of a message."""
         if self.file is None or field in self.typed:
             return COMMAND_LINE
         table = field if field in _TABLES else "server"
@@ -61,7 +61,7 @@ class _Sources:
 
     @contextmanager
     def named(self, field: str) -> Iterator[None]:
-        """Name where the value comes from in what is wrong with it."""
+        """Add the source of a value to errors about it."""
         try:
             yield
         except PtyliveError as error:
@@ -69,9 +69,9 @@ class _Sources:
 
 
 def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapping[str, Any]) -> ServerConfig:
-    """Configuration from a TOML file, command-line options (None: not given) and ``--set`` assignments.
+    """Load the configuration from a TOML file, command-line options (None: not given) and ``--set`` assignments.
 
-    Raises MetadataError naming the file and the key, with the nearest name for a misspelt one.
+    Raises MetadataError naming the file and the key, with the nearest name for a misspelt key.
     """
     values = _from_toml(path) if path is not None else {}
     given = {name: value for name, value in options.items() if value is not None}
@@ -103,7 +103,7 @@ def load_config(path: Path | None, options: Mapping[str, Any], assignments: Mapp
 
 
 def _from_toml(path: Path) -> dict[str, Any]:
-    """Tables `server`, `security`, `refine`, `maps`, and the metadata sections (`scan`, `optics`, …) of a TOML file."""
+    """Read tables `server`, `security`, `refine`, `maps` and metadata sections (`scan`, `optics`, …) of a TOML file."""
     try:
         tables = read_toml(read_text(path, MAX_TOML), str(path))
     except InputFileError as error:
@@ -141,7 +141,7 @@ def _from_tables(tables: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_table(name: str, content: Any) -> MetadataError:
-    """A table that is none, or a line that stands above all tables."""
+    """Return the error for an unknown table, or for a line above all tables."""
     if isinstance(content, dict):
         known = ["server", "security", "refine", "maps", "virtual_detectors", *SECTIONS]
         return MetadataError(f"unknown table {name!r}", _nearest(name, known))
@@ -170,7 +170,7 @@ def _validated(values: Mapping[str, Any], sources: _Sources) -> ServerConfig:
     with sources.named("basis"):
         parse_basis(config.basis)
     if config.virtual_detectors:
-        # with it comes all that makes maps, which no command needs to start
+        # imports all code that makes maps, which no command needs to start
         from ptylive.application.detector_texts import read_detectors
 
         with sources.named("virtual_detectors"):
@@ -180,16 +180,16 @@ def _validated(values: Mapping[str, Any], sources: _Sources) -> ServerConfig:
 
 
 def _refused(error: ValidationError, sources: _Sources) -> MetadataError:
-    """The first thing that a value is refused for."""
+    """Return the error for the first reason a value is refused."""
     first = error.errors()[0]
     place = [str(part) for part in first["loc"]]
     message = said_of(first)
-    what = f"{'.'.join(place)}: {message}" if place else message
-    return MetadataError(f"{sources.of(place[0] if place else '')}: {what}", CORRECT)
+    problem = f"{'.'.join(place)}: {message}" if place else message
+    return MetadataError(f"{sources.of(place[0] if place else '')}: {problem}", CORRECT)
 
 
 def is_map_setting(name: str) -> bool:
-    """Whether a name is METHOD.NAME of a method that makes live maps."""
+    """Return whether a name is METHOD.NAME of a method that makes live maps."""
     if "." not in name or name.partition(".")[0] in SECTIONS:
         return False
     from ptylive.engine.imaging.registry import is_of_a_map
@@ -198,7 +198,7 @@ def is_map_setting(name: str) -> bool:
 
 
 def checked_settings(values: Mapping[str, Any]) -> dict[str, float]:
-    """Settings of live maps. Raises MetadataError for one that is unknown or impossible."""
+    """Return validated settings of live maps. Raises MetadataError for an unknown or impossible setting."""
     if not values:
         return {}
     from ptylive.engine.imaging.registry import only_settings
@@ -207,10 +207,10 @@ def checked_settings(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
-    """``[maps.wdd] epsilon`` as well as ``[maps] "wdd.epsilon"``."""
+    """Flatten tables: ``[maps.wdd] epsilon`` becomes the same as ``[maps] "wdd.epsilon"``."""
     flat: dict[str, Any] = {}
     for name, value in tables.items():
-        flat |= {f"{name}.{key}": one for key, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return flat
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a program: of a scheduler or ``kill``, and of a terminal that goes."""
+"""Signals that end a program: from a scheduler or ``kill``, and from a terminal that closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 def handle_ending(handler: Handler) -> None:
-    """Have a handler called for each of them and for Ctrl-C; a terminal that goes stays ignored under ``nohup``."""
+    """Install a handler for these signals and for Ctrl-C; under ``nohup``, SIGHUP stays ignored."""
     for number in (signal.SIGINT, *ENDING):
         hung_up = number == getattr(signal, "SIGHUP", None)
         if not (hung_up and signal.getsignal(number) is signal.SIG_IGN):

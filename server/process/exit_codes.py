@@ -1,4 +1,4 @@
-"""The exit codes of every command, in one place (docs/commands.md)."""
+"""The exit codes of all commands (docs/commands.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
-    """0 means: all of what was asked for was done."""
+    """Exit codes; 0 means that everything requested was done."""
 
     DONE = 0
     FAILED = 1
@@ -29,6 +29,6 @@ MEANINGS: Mapping[ExitCode, str] = MappingProxyType(
 
 
 def epilog() -> str:
-    """The exit codes as lines for `--help`."""
+    """Return the exit codes as lines for `--help`."""
     lines = (f"  {code.value:<4} {meaning}" for code, meaning in MEANINGS.items())
     return "\n".join(("Exit codes:", *lines))

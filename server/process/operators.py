@@ -1,7 +1,7 @@
-"""Names and tokens of those who may command: where several operate one server, each has a token of their own.
+"""Names and tokens of those who may give commands: if several people operate one server, each has a separate token.
 
-Tokens travel as words of an environment variable, which only the same user can read: the operators' and the viewers',
-then NAME:TOKEN of single operators.
+Tokens are passed as words of an environment variable, which only the same user can read: the operators' token, the
+viewers' token, then NAME:TOKEN for single operators.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ import secrets
 from collections.abc import Collection
 
 TOKENS_VARIABLE = "PTYLIVE_DASHBOARD_TOKENS"
-"""Where the dashboard finds its tokens; set before the start, they are kept over restarts of the server."""
+"""Variable in which the dashboard finds its tokens; if set before the start, they persist over server restarts."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
 
 def is_operator(name: object) -> bool:
-    """Whether it can be the name of an operator: at most 32 letters, digits, dots, dashes, underscores."""
+    """Return whether a name can be that of an operator: at most 32 letters, digits, dots, dashes, underscores."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def tokens_for(names: Collection[str], given: str = "") -> tuple[str, ...]:
-    """Words for :data:`TOKENS_VARIABLE`: those that are ``given``, and new ones of 256 bits for who has none."""
+    """Return words for :data:`TOKENS_VARIABLE`: those ``given``, and new 256-bit tokens for the others."""
     words = given.split() or [secrets.token_urlsafe(32) for _ in ("operators", "viewers")]
     has = {word.partition(":")[0] for word in words if ":" in word}
     return (*words, *(f"{name}:{secrets.token_urlsafe(32)}" for name in names if name not in has))
 
 
 def token_of_each(words: Collection[str]) -> dict[str, str]:
-    """The token of each role, and of each operator by name."""
+    """Return the token of each role, and of each operator by name."""
     shared = (word for word in words if ":" not in word)
     named = (word.split(":", 1) for word in words if ":" in word)
     return dict(zip(("operator", "read-only"), shared, strict=False)) | {f"operator {name}": own for name, own in named}

@@ -12,7 +12,7 @@ from ptylive.schema.plain_errors import ORPHANED
 def exit_with_parent() -> None:
     """From now on, end this process at once when its standard input is closed.
 
-    No clean-up: the parent was killed, and what must survive that is on disk already.
+    There is no clean-up: the parent was killed, and everything that must survive this is on disk already.
     """
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""Ports of a server, as far as one follows from another (docs/protocol.md)."""
+"""Ports of a server, where one follows from another (docs/protocol.md)."""
 
 CONTROL_PORT = 9998
 EVENTS_OFFSET = -1

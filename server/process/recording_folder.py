@@ -1,4 +1,4 @@
-"""Check before a server starts that its folder can take recordings."""
+"""Check, before a server starts, that recordings can be written to its folder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from ptylive.schema import PtyliveError
 from ptylive.streamer.recording.in_time import in_time
 
 LEAST_FREE_BYTES = 100 * 10**6
-"""Less is a full disk: it would not hold the smallest scan, its results and its conversion."""
+"""Free space below which a disk counts as full: less would not hold the smallest scan, its results and conversion."""
 PATIENCE_S = 20.0
-"""A network disk that wakes up takes seconds; one that hangs would keep the server from starting, without a word."""
+"""Time limit: a network disk takes seconds to wake up, and one that hangs would silently keep the server from starting.
+"""
 HINT = "choose another folder with --record DIR (record under [server] in a file), or record nothing with --no-record"
 
 
 def require_recordable(folder: Path) -> None:
-    """Make the folder if need be, and write a file in it. Raises PtyliveError saying why that cannot be done."""
+    """Create the folder if necessary, and write a file in it. Raises PtyliveError with the reason if this fails."""
     try:
         free = in_time(partial(_tried, folder), PATIENCE_S)
     except TimeoutError:
@@ -35,7 +36,7 @@ def require_recordable(folder: Path) -> None:
 
 
 def _tried(folder: Path) -> int:
-    """Write a file in a folder; how many bytes are free there. Raises OSError."""
+    """Write a file in a folder; return the number of free bytes there. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".ptylive-", suffix=".tmp") as trial:
         trial.write(b"can be written")

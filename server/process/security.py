@@ -12,7 +12,7 @@ from ptylive.server.process.operators import is_operator
 
 
 def in_home(path: str) -> str:
-    """A path with the home folder in the place of ``~``. Raises ValueError for the home of nobody."""
+    """Return a path with ``~`` replaced by the home folder. Raises ValueError for the home of an unknown user."""
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError as error:

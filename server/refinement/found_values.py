@@ -24,7 +24,7 @@ def found_values(result: RefineResult) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if (drift := result.drift) is not None:
         origin = Origin.ESTIMATED if drift.applied else Origin.UNDECIDED
-        found["drift_A"] = _entry(drift.drift_A, origin, [float(one) for one in drift.uncertainty_A])
+        found["drift_A"] = _entry(drift.drift_A, origin, [float(number) for number in drift.uncertainty_A])
     if result.refined is not None and (tilts := result.refined.tilts_mrad) is not None:
         for name, tilt in zip(TILTS, np.mean(tilts, axis=0).reshape(3, 2), strict=True):
             if tilt.any():
@@ -33,4 +33,4 @@ def found_values(result: RefineResult) -> dict[str, Any]:
 
 
 def _entry(value: Any, origin: Origin, uncertainty: list[float] | None) -> dict[str, Any]:
-    return {"value": [float(one) for one in value], "origin": str(origin), "uncertainty": uncertainty}
+    return {"value": [float(number) for number in value], "origin": str(origin), "uncertainty": uncertainty}

@@ -44,24 +44,24 @@ def with_maps(job: RefineJob, tell: Tell, should_stop: Callable[[], bool]) -> Re
         distorts, scan = source.flat is not None, source.header.scan
         defaults = unsaid(source.header, job.defaults)
         values = {**defaults, **job.values}
-    asked = job.values
+    requested = job.values
     stored = StoredMaps.read(job.results) if (job.resume or job.takes_maps) and _has_maps(job.results) else None
     earlier = {} if stored is None else _distortion_of(stored, distorts=distorts)
     if stored is not None:
         earlier |= other_places(stored.places, None if stored.coverage is None else stored.coverage.shape, scan)
-    earlier = beneath(earlier, asked)
+    earlier = beneath(earlier, requested)
     job = replace(job, values={**beneath(values, earlier), **earlier})
     with open_source(job.recording, job.values) as source:
         check_told(source.header, far_field=not job.preset.propagation.near_field)
-        in_use = {name: one.value for name, one in given_quantities(source.header).items()}
+        in_use = {name: quantity.value for name, quantity in given_quantities(source.header).items()}
         in_use |= {DISTORTION: distortion_in_use(source.flat), SHAPE: source.header.scan.shape}
         in_use |= places_of(source.header.scan)
-    if stored is None or _are_of_others(stored, in_use, asked) or not _are_wanted(stored, job):
+    if stored is None or _values_differ(stored, in_use, requested) or not _have_requested_settings(stored, job):
         if stored is not None:
             in_place = bool(in_use[DISTORTION] or stored.distortion)
             given = {**Calibration.from_attributes(stored.calibration).given(in_place=in_place), **earlier}
             given = {**beneath(defaults, given), **given}
-            job = replace(job, values={**beneath(given, asked), **asked})
+            job = replace(job, values={**beneath(given, requested), **requested})
         _make(job, tell, should_stop, keeps_detectors=stored is not None)
         stored = StoredMaps.read(job.results)
     calibration = Calibration.from_attributes(stored.calibration)
@@ -78,7 +78,7 @@ def _has_maps(results: Path) -> bool:
     return {"maps", CALIBRATION} <= set(look(results).links)
 
 
-def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
+def _have_requested_settings(stored: StoredMaps, job: RefineJob) -> bool:
     """Return whether stored maps have the requested settings; for a resumed job only the starting map has to.
 
     Missing maps are not considered. A setting neither requested nor stored has the method's default.
@@ -87,23 +87,23 @@ def _are_wanted(stored: StoredMaps, job: RefineJob) -> bool:
     from ptylive.engine.imaging.declaration import UPSAMPLE
     from ptylive.engine.imaging.registry import methods
 
-    asked = {**job.map_settings, **job.preset.start.map_settings}
+    requested = {**job.map_settings, **job.preset.start.map_settings}
     start = method_of(job.preset.start.start_map)
-    for one in stored.maps.values():
-        method = methods().get(method_of(one.name))
+    for live_map in stored.maps.values():
+        method = methods().get(method_of(live_map.name))
         if method is None or (job.resume and method.name != start):
             continue
-        for name, its in method.may_be_set.items():
-            if its is UPSAMPLE and name not in asked:
+        for name, spec in method.may_be_set.items():
+            if spec is UPSAMPLE and name not in requested:
                 if name in stored.asked:
                     return False
                 continue  # a factor chosen by the method is stored as well
-            if one.settings.get(name.partition(".")[2], its.default) != asked.get(name, its.default):
+            if live_map.settings.get(name.partition(".")[2], spec.default) != requested.get(name, spec.default):
                 return False
     return True
 
 
-def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+def _values_differ(stored: StoredMaps, in_use: Mapping[str, Any], requested: Mapping[str, Any]) -> bool:
     """Return whether stored maps were made with values, under any name, that differ from those requested now.
 
     Values not requested stay as given for the stored maps, whatever the recording says.
@@ -112,11 +112,11 @@ def _are_of_others(stored: StoredMaps, in_use: Mapping[str, Any], asked: Mapping
     from ptylive.schema.metadata import beneath
 
     shape = None if stored.coverage is None else stored.coverage.shape
-    beside = {name: one for name, one in ((DISTORTION, stored.distortion), (SHAPE, shape)) if one is not None}
+    measured = {name: value for name, value in ((DISTORTION, stored.distortion), (SHAPE, shape)) if value is not None}
     untold = {name: in_use[name] for name in (DISTORTION, SHAPE, *OF_PLACES)}
-    before = {**untold, **_all_given(stored), **beside, **stored.places}
-    other = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
-    return len(beneath(other, asked)) < len(other)
+    before = {**untold, **_all_given(stored), **measured, **stored.places}
+    differing = {name: None for name in {*before, *in_use} if before.get(name) != in_use.get(name)}
+    return len(beneath(differing, requested)) < len(differing)
 
 
 def _distortion_of(stored: StoredMaps, *, distorts: bool) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _distortion_of(stored: StoredMaps, *, distorts: bool) -> dict[str, Any]:
 def _all_given(stored: StoredMaps) -> dict[str, Any]:
     """Return the values given by a user for the existing maps."""
     entries = Calibration.from_attributes(stored.calibration).entries
-    return {name: one.value for name, one in entries.items() if one.origin is Origin.GIVEN}
+    return {name: quantity.value for name, quantity in entries.items() if quantity.origin is Origin.GIVEN}
 
 
 def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None:
@@ -146,7 +146,7 @@ def _add_detectors(job: RefineJob, calibration: Calibration, tell: Tell) -> None
 
 
 def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_detectors: bool) -> None:
-    """Make the maps and store them, saying how far that is; stored ones of virtual detectors may stay beside them."""
+    """Make and store the maps, reporting progress; stored maps of virtual detectors can be kept with them."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.application.outputs import scan_settings
     from ptylive.engine.imaging.declaration import DETECTOR_PREFIX
@@ -166,23 +166,23 @@ def _make(job: RefineJob, tell: Tell, should_stop: Callable[[], bool], *, keeps_
         nonlocal said
         if should_stop():
             raise StoppedError("stopped on request before the maps were made")
-        doing = words.removeprefix(f"{job.recording.name}: ")
-        so_far = f"{doing}, {10 * (10 * done // max(total, 1))} %" if done < total else doing
+        step = words.removeprefix(f"{job.recording.name}: ")
+        so_far = f"{step}, {10 * (10 * done // max(total, 1))} %" if done < total else step
         if so_far != said:
             said = so_far
             tell({"kind": "note", "message": so_far})
 
-    made = reconstruct_file(job.recording, job.values, methods, request, on_progress)
-    refused = [f"{method} was not made: {reason}" for method, reason in made.engine.filters.refused.items()]
-    for remark in (*made.remarks, *refused):
+    mapped = reconstruct_file(job.recording, job.values, methods, request, on_progress)
+    refused = [f"{method} was not made: {reason}" for method, reason in mapped.engine.filters.refused.items()]
+    for remark in (*mapped.remarks, *refused):
         tell({"kind": "remark", "message": remark})
-    if not made.rendering.maps:
-        missing = "; ".join(f"{name}: {reason}" for name, reason in made.rendering.missing.items())
+    if not mapped.rendering.maps:
+        missing = "; ".join(f"{name}: {reason}" for name, reason in mapped.rendering.missing.items())
         raise PtyliveError(f"{job.recording}: none of the maps could be made ({missing})", "give what is missing")
     with open_source(job.recording, job.values) as source:
         scan = {**scan_settings(source, job.results), **describe_maps(settings, source.flat, source.header.scan)}
-    about = {**describe_run(job.command_line, backend_of(made.engine.computed_on)), **scan}
+    about = {**describe_run(job.command_line, backend_of(mapped.engine.computed_on)), **scan}
     stored = StoredMaps.read(job.results).maps.values() if keeps_detectors else ()
-    kept = [one for one in stored if one.name.startswith(DETECTOR_PREFIX)]
-    write_maps(job.results, [*kept, *made.rendering.maps], made.engine.coverage, made.calibration, about)
+    detectors = [live_map for live_map in stored if live_map.name.startswith(DETECTOR_PREFIX)]
+    write_maps(job.results, [*detectors, *mapped.rendering.maps], mapped.engine.coverage, mapped.calibration, about)
     tell({"kind": "maps"})

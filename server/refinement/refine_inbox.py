@@ -81,12 +81,12 @@ class Inbox:
             return None if self.stop.is_set() else self._trials.pop(0)
 
     def _listen(self) -> None:
-        there = True
-        while there:
+        connected = True
+        while connected:
             try:
                 message = self._next_message()
             except EOFError:
-                message, there = {"stop": True}, False
+                message, connected = {"stop": True}, False
             with self._changed:
                 self._take(message)
                 self._changed.notify_all()

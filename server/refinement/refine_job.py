@@ -123,7 +123,7 @@ class RefineJob:
             "detectors": dict(self.detectors),
             "history": self.history,
             "known": list(self.known),
-            "beside": [one.to_plain() for one in self.beside],
+            "beside": [scan.to_plain() for scan in self.beside],
         }
 
     @classmethod
@@ -166,7 +166,7 @@ class RefineJob:
             detectors=plain["detectors"],
             history=int(plain["history"]),
             known=tuple(plain["known"]),
-            beside=tuple(cls.from_plain(one) for one in plain["beside"]),
+            beside=tuple(cls.from_plain(scan) for scan in plain["beside"]),
         )
 
 

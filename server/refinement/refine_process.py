@@ -86,9 +86,9 @@ def _refined(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper
     from ptylive.application.presets import files_of
     from ptylive.engine.file_guard import guarded
 
-    for one in files_of(job.preset):
-        if is_file(one):  # a missing file is reported later, with the name of its setting
-            doorkeeper.admit(one)
+    for path in files_of(job.preset):
+        if is_file(path):  # a missing file is reported later, with the name of its setting
+            doorkeeper.admit(path)
     with guarded(doorkeeper):
         if job.decides:
             return decided(job, inbox, partial(_send, out), doorkeeper)
@@ -124,11 +124,11 @@ def _run(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper) ->
             start=job.start,
             backend=job.backend,
             threads=job.threads,
-            on_progress=lambda progress: _tell(progress, inbox, out),
+            on_progress=lambda progress: _report(progress, inbox, out),
             should_stop=inbox.stop.is_set,
             checkpoint=job.checkpoint,
             resume=job.resume,
-            history=_kept(job),
+            history=_history_of(job),
             judge=job.judged,
         )
         scan = scan_settings(source, job.results)
@@ -149,7 +149,7 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     incremental = IncrementalRefinement(
         job.preset,
         TrialContext(job.backend, job.threads),
-        lambda progress: _tell(progress, inbox, out),
+        lambda progress: _report(progress, inbox, out),
         inbox.stop.is_set,
     )
     dataset = rounds_until_the_end(job, inbox, incremental)
@@ -168,11 +168,11 @@ def _follow(job: RefineJob, inbox: Inbox, out: BinaryIO, doorkeeper: Doorkeeper)
     assert whole is not None  # noqa: S101  (otherwise the rounds do not end)
     if dataset is None:
         return _run(whole, inbox, out, doorkeeper)
-    result = incremental.conclude(dataset, whole.start, whole.checkpoint, _kept(whole))
+    result = incremental.conclude(dataset, whole.start, whole.checkpoint, _history_of(whole))
     return _written(whole, result, _scan_of(whole, doorkeeper), inbox, out)
 
 
-def _kept(job: RefineJob) -> History | None:
+def _history_of(job: RefineJob) -> History | None:
     """Return the history in which intermediate states of the run are kept; None if not requested."""
     from ptylive.engine.refine.run.history import History
 
@@ -234,7 +234,7 @@ def _tell_of_compiling(header: ScanHeader, job: RefineJob, out: BinaryIO) -> boo
     return compiles
 
 
-def _tell(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
+def _report(progress: Progress, inbox: Inbox, out: BinaryIO) -> None:
     """Report progress; nothing is kept of runs on the first rows of a scan or of trials."""
     if progress.phase == "trial":
         if not inbox.compiling:

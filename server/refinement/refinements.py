@@ -39,7 +39,7 @@ class RunState:
     falling: bool = False
     """Whether a run that is done had not yet converged."""
     found: dict[str, Any] = field(default_factory=dict)
-    """At the end: drift and tilts, see :func:`ptylive.server.refinement.found_values.found_values`."""
+    """Drift and tilts at the end; see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
     """Current problem of the refinement process: a checkpoint or a result that cannot be written."""
     losses: list[float] = field(default_factory=list)
@@ -55,10 +55,10 @@ class RunState:
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
-        told = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+        described = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
         if self.state == "queued" and compiling and self.message == WAITS:
-            told["message"] = compiling
-        return told | ({"place": self.place, "workers": self.workers} if self.place else {})
+            described["message"] = compiling
+        return described | ({"place": self.place, "workers": self.workers} if self.place else {})
 
     def event(self, *, pictures: bool) -> dict[str, Any]:
         """Return the payload of a `refinement` event."""
@@ -144,9 +144,9 @@ class Refinements:
             warm_refinement.end(self._compiling.popitem()[1])
 
     def queue(self, run: str, uid: str) -> None:
-        """Announce a refinement that starts when its scan has finished. Raises CommandError when one is busy."""
+        """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
-            self._refuse_second()
+            self._require_idle()
             self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)
         self._publish(pictures=False)
 
@@ -155,7 +155,7 @@ class Refinements:
         with self._lock:
             announced = self.current.state == "queued" and self._running is None
             if not (announced and (self.current.run, self.current.uid) == (job.run, uid)):
-                self._refuse_second()
+                self._require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
             self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
@@ -208,7 +208,7 @@ class Refinements:
         if thread is not None:
             thread.join(TERMINATE_TIMEOUT_S)
 
-    def _refuse_second(self) -> None:
+    def _require_idle(self) -> None:
         if self.busy:
             raise CommandError(f"refinement {self.current.run} is {self.current.state}: stop it first")
 

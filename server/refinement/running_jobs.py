@@ -53,7 +53,7 @@ class RunningJobs:
             self._jobs[number] = job
             stopping = self.stopping
         for message in job.messages():
-            if stopping:  # asked to before this job could be told
+            if stopping:  # asked to stop before this job could be told
                 job.tell({"stop": True})
                 stopping = False
             yield message

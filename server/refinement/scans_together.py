@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
     """Raise CommandError if a scan's starting map has, or will have, settings other than those wanted."""
-    made = scan.map(start.start_map)
+    live_map = scan.map(start.start_map)
     for name, value in start.map_settings.items():
-        used = scan.map_settings.get(name) if made is None else made.settings.get(name.partition(".")[2])
+        used = scan.map_settings.get(name) if live_map is None else live_map.settings.get(name.partition(".")[2])
         if used != value:
-            was = "its default" if used is None else f"{used:g}"
+            used_text = "its default" if used is None else f"{used:g}"
             raise CommandError(
-                f"{name} = {value:g} is requested, but {start.start_map} was made with {was}",
+                f"{name} = {value:g} is requested, but {start.start_map} was made with {used_text}",
                 "the displayed map is the starting object: set the value there, or with map_settings, and refine again",
             )
 
@@ -105,9 +105,9 @@ def together_with(
     from ptylive.streamer.source import open_source
 
     scans = [Recorded(job.recording.name, first, job.start)]
-    for one in job.beside:
-        trust(one.recording, one.known)
-        doorkeeper.admit_scan(one.recording)
-        source = opened.enter_context(open_source(one.recording, one.values))
-        scans.append(Recorded.under(one.calibration, source, one.start))
+    for draft in job.beside:
+        trust(draft.recording, draft.known)
+        doorkeeper.admit_scan(draft.recording)
+        source = opened.enter_context(open_source(draft.recording, draft.values))
+        scans.append(Recorded.under(draft.calibration, source, draft.start))
     return together(scans, job.preset, tell)

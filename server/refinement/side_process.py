@@ -40,9 +40,9 @@ def run(work: Work, called: str) -> int:
             out.write(pack(message))
             out.flush()
 
-    heard = _heard()
-    request = next(heard)
-    threading.Thread(target=_listen, args=(heard, stop), name="told", daemon=True).start()
+    messages = _messages()
+    request = next(messages)
+    threading.Thread(target=_listen, args=(messages, stop), name="told", daemon=True).start()
     last: dict[str, Any] = {"kind": "ended"}
     try:
         work(request, send, stop)
@@ -56,14 +56,14 @@ def run(work: Work, called: str) -> int:
     return 0 if last["kind"] == "ended" else 1
 
 
-def _heard() -> Iterator[Any]:
+def _messages() -> Iterator[Any]:
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=MAX_JOB_BYTES)
     while chunk := os.read(sys.stdin.fileno(), 2**16):
         unpacker.feed(chunk)
         yield from unpacker
 
 
-def _listen(heard: Iterator[Any], stop: threading.Event) -> None:
-    for _ in heard:
+def _listen(messages: Iterator[Any], stop: threading.Event) -> None:
+    for _ in messages:
         stop.set()
     os._exit(ORPHANED)

@@ -40,10 +40,10 @@ def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> d
         send({"kind": "ready"})
         while (wanted := inbox.next_trial()) is not None:
             began = time.monotonic()
-            state, reason = _one(job, part, wanted, inbox, send)
+            state, reason = _run_trial(job, part, wanted, inbox, send)
             inbox.pruned.discard(int(wanted["trial"]))
-            about = {"trial": int(wanted["trial"]), "state": state, "reason": reason}
-            send({"kind": "tried", **about, "seconds": time.monotonic() - began})
+            report = {"trial": int(wanted["trial"]), "state": state, "reason": reason}
+            send({"kind": "tried", **report, "seconds": time.monotonic() - began})
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results", "message"), "")
     return {"kind": "ended", "state": "done", "loss": None, **words}
 
@@ -76,14 +76,14 @@ def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) ->
         context.before("measuring the time per pattern")
         checks = check(found.dataset, found.preset, replace(context, start=None))
     form, depth = found.preset.object, FoundDepth.heard("; ".join(found.words))
-    about = {
+    report = {
         "num_slices": form.slices,
         "total_thickness_A": float(sum(form.slice_thickness_A)) if form.slices > 1 else None,
         "range_A": None if depth is None else [depth.thinnest_A, depth.thickest_A],
         "said": list(found.words) or [NOTHING_TRIED] * (form.slices == 1),
         "seconds": checks.seconds,
     }
-    send({"kind": "decided", **about})
+    send({"kind": "decided", **report})
     return {"kind": "ended", "message": ""}
 
 
@@ -91,7 +91,7 @@ class _Unwanted(Exception):
     """The result of the trial is no longer wanted."""
 
 
-def _one(job: RefineJob, part: Dataset, wanted: Mapping[str, Any], inbox: Inbox, send: Send) -> tuple[str, str]:
+def _run_trial(job: RefineJob, part: Dataset, wanted: Mapping[str, Any], inbox: Inbox, send: Send) -> tuple[str, str]:
     """Run one trial; return how it ended, and the reason if it failed."""
     from ptylive.application.tuning.tunables import applied
     from ptylive.engine.refine.tuning.held_out import TrialContext

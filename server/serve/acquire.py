@@ -101,15 +101,15 @@ def watched(session: Session) -> FolderWatch | None:
     config, folder = session.config, session.config.watched_folder
     if folder is None:
         return None
-    kept = None if config.recording_folder is None else config.recording_folder / WATCHED_LIST
-    seen = WatchedFolder(folder, config.watch_settle_s, kept)
+    taken_list = None if config.recording_folder is None else config.recording_folder / WATCHED_LIST
+    watched_folder = WatchedFolder(folder, config.watch_settle_s, taken_list)
     send = FileSender(
         session.receiver.address,
         config.control,
         lambda: config.recording_folder is not None and session.recording_wanted,
         config.key_folder,
     )
-    watch = FolderWatch(seen, send, session.publisher.log)
+    watch = FolderWatch(watched_folder, send, session.publisher.log)
     watch.start()
     return watch
 

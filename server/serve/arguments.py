@@ -25,12 +25,12 @@ def check_form(request: Mapping[Any, Any]) -> None:
     level: list[Any] = [request]
     for _ in range(DEEPEST):
         inner: list[Any] = []
-        for one in level:
-            if isinstance(one, dict):
-                _check_keys(one)
-                inner += one.values()
-            elif isinstance(one, list | tuple):
-                inner += one
+        for item in level:
+            if isinstance(item, dict):
+                _check_keys(item)
+                inner += item.values()
+            elif isinstance(item, list | tuple):
+                inner += item
         if not inner:
             return
         level = inner
@@ -82,7 +82,7 @@ def _wanted(function: Callable[..., Any]) -> dict[str, tuple[Any, bool, bool]]:
         kind, choices = hints[name], get_args(hints[name])
         optional = NoneType in choices
         if optional:
-            (kind,) = (one for one in choices if one is not NoneType)
+            (kind,) = (choice for choice in choices if choice is not NoneType)
         found[name] = kind, optional, parameter.default is parameter.empty
     return found
 
@@ -112,13 +112,13 @@ def _map(value: Any) -> Any:
     return value if isinstance(value, dict) else _REFUSED
 
 
-def _list_of(one: Callable[[Any], Any], *, or_one: bool = False) -> Callable[[Any], Any]:
+def _list_of(read_item: Callable[[Any], Any], *, or_one: bool = False) -> Callable[[Any], Any]:
     def fitting(value: Any) -> Any:
         if or_one and isinstance(value, str):
             return value
         if not isinstance(value, list | tuple):
             return _REFUSED
-        found = [one(inner) for inner in value]
+        found = [read_item(inner) for inner in value]
         return _REFUSED if any(inner is _REFUSED for inner in found) else found
 
     return fitting

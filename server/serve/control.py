@@ -136,17 +136,17 @@ class ControlServer:
             (self._reading if command in READS_FILES | COMPUTES else self._doing).put_nowait((identity, request))
         except queue.Full:
             known = request.get("id")
-            said = {
+            reply = {
                 "id": known if isinstance(known, str | int) else None,
                 "ok": False,
                 "error": f"{MOST_WAITING} commands are already waiting: try again later",
             }
-            self._socket.send_multipart([identity, pack(said)])
+            self._socket.send_multipart([identity, pack(reply)])
 
     def _answer_all(self, requests: queue.Queue[_Request | None]) -> None:
         """Run queued commands one after the other; a command that waits for a file delays only its own kind."""
-        while (asked := requests.get()) is not None:
-            identity, request = asked
+        while (item := requests.get()) is not None:
+            identity, request = item
             self._replies.put([identity, self._reply(request)])
             with suppress(BlockingIOError):  # the pipe is full: the control thread is already notified
                 os.write(self._reply_comes, b"!")
@@ -163,9 +163,9 @@ class ControlServer:
             reply["error"] = error.line()
         except OSError as error:
             log.warning("a command failed: %r", error)
-            where = f"{error.filename}: " if error.filename else ""
+            prefix = f"{error.filename}: " if error.filename else ""
             reply["error"] = printable(
-                f"{where}{error.strerror or error}: is there space, and may the server write there?"
+                f"{prefix}{error.strerror or error}: is there space, and may the server write there?"
             )
         except (ValueError, TypeError, ArithmeticError) as error:
             log.warning("a command failed: %r", error)

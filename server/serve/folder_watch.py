@@ -48,7 +48,7 @@ class FolderWatch:
     ) -> None:
         self._folder, self._send, self._log, self._clock = folder, send, log, clock
         self._tries: Counter[str] = Counter()
-        self._told_of_those_before = False
+        self._reported_earlier = False
         self._stop, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="folder watch", daemon=True)
 
@@ -70,10 +70,10 @@ class FolderWatch:
             if self._stop.is_set():  # it may have been cut off
                 return
             self._settle(file, sent)
-        if (there := self._folder.left_alone) and not self._told_of_those_before:
-            what = "1 scan was" if there == 1 else f"{there} scans were"
-            self._log("info", f"{what} in {self._folder.folder} before the start: not loaded")
-            self._told_of_those_before = True
+        if (earlier := self._folder.left_alone) and not self._reported_earlier:
+            subject = "1 scan was" if earlier == 1 else f"{earlier} scans were"
+            self._log("info", f"{subject} in {self._folder.folder} before the start: not loaded")
+            self._reported_earlier = True
 
     def _settle(self, file: WatchedFile, sent: Sent) -> None:
         if not sent.error:
@@ -92,16 +92,16 @@ class FolderWatch:
             self._folder.postpone(file, self._clock())
 
     def _run(self) -> None:
-        told = ""
+        reported = ""
         while not self._stop.is_set():
             try:
                 self.look()
-                told = ""
+                reported = ""
             except (OSError, PtyliveError) as error:  # folder or list unreachable: try again
                 why = error.line() if isinstance(error, PtyliveError) else error.strerror or str(error)
-                if why != told:
+                if why != reported:
                     self._log("warning", f"{self._folder.folder} cannot be watched at the moment: {why}")
-                    told = why
+                    reported = why
             self._looked.set()
             self._stop.wait(POLL_S)
 
@@ -138,10 +138,10 @@ class FileSender:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None  # noqa: S101  (we asked for the pipe)
         with self._process as process:  # its standard input stays open meanwhile: it ends with this process
-            said = self._process.stdout.read(MOST_SAID).splitlines()
+            output = self._process.stdout.read(MOST_SAID).splitlines()
             status = process.wait()
         try:
-            return Sent.model_validate_json(said[-1] if said else "")
+            return Sent.model_validate_json(output[-1] if output else "")
         except ValidationError:
             return Sent(error=f"its reader ended with status {status}")
 

@@ -40,10 +40,10 @@ class FrameTotals:
         self._lock = threading.Lock()
         self._ended: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._older = dict.fromkeys(_COUNTED, 0)
-        self._told = dict.fromkeys(_COUNTED, 0)
+        self._reported = dict.fromkeys(_COUNTED, 0)
 
     def on_event(self, event: StreamEvent) -> None:
-        """Remember the numbers of a scan that ended."""
+        """Record the counts of a scan that has ended."""
         if not isinstance(event, EndEvent):
             return
         end = event.summary
@@ -70,8 +70,8 @@ class FrameTotals:
                     totals[name] += counts[name] if uid != status.uid or name == "lost" else 0
             for name in _COUNTED:
                 totals[name] += 0 if name == "lost" else getattr(status, name)
-                self._told[name] = max(self._told[name], totals[name])
-            return dict(self._told)
+                self._reported[name] = max(self._reported[name], totals[name])
+            return dict(self._reported)
 
 
 def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, Any]) -> str:

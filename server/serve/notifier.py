@@ -49,7 +49,7 @@ class Notifier:
     ) -> None:
         self._ask, self._log, self._url, self._folder = ask, log, url, folder
         self._post = post or _post
-        self._known: dict[str, tuple[str, str]] = {}
+        self._reported: dict[str, tuple[str, str]] = {}
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         self._not_before = self._disk_not_before = 0.0
         self._trouble = ""
@@ -69,7 +69,7 @@ class Notifier:
         """Check for news and send waiting messages; ``now``: seconds of a monotonic clock."""
         status = self._ask()
         run = status["refinement"]
-        told = news(
+        texts = news(
             str(status["state"]),
             str(status["series"]),
             int(status["lost"]),
@@ -78,17 +78,17 @@ class Notifier:
             status.get("drift"),
         )
         if self._is_low(now):
-            told["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"
+            texts["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"
         uid = str(status["uid"])
-        for what, text in told.items():
-            if self._known.get(what) != (uid, text):
-                self._tell(what, text, status)
-        self._known = {what: (uid, text) for what, text in told.items()}
+        for topic, text in texts.items():
+            if self._reported.get(topic) != (uid, text):
+                self._post_news(topic, text, status)
+        self._reported = {topic: (uid, text) for topic, text in texts.items()}
         self._send(now)
 
-    def _tell(self, what: str, text: str, status: Mapping[str, Any]) -> None:
+    def _post_news(self, topic: str, text: str, status: Mapping[str, Any]) -> None:
         if self._url is not None:
-            message = {"what": what, "text": text, "series": status["series"], "uid": status["uid"]}
+            message = {"what": topic, "text": text, "series": status["series"], "uid": status["uid"]}
             self._waiting.append(json.dumps({**message, "time": time.time()}).encode())
 
     def _is_low(self, now: float) -> bool:

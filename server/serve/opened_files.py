@@ -54,7 +54,7 @@ class OpenedFiles:
         """Send a file of that folder to this server as a new scan; the log reports its arrival, or why it failed."""
         if self._protocol != "native":
             raise CommandError(f"this server listens to a {self._protocol} detector", "open files with another server")
-        chosen = next((one for one in self._files() if one.name == file), None)
+        chosen = next((candidate for candidate in self._files() if candidate.name == file), None)
         if chosen is None:
             raise CommandError(f"{file!r} is not a scan file in {self._folder}", "see the command files")
         if self._thread is not None and self._thread.is_alive():
@@ -77,15 +77,15 @@ class OpenedFiles:
         if size_bytes <= 0:
             raise CommandError(f"{file} is empty", "choose another file")
         if size_bytes > self._most_bytes:
-            said = f"{file} has {size_bytes / 1e9:.3g} GB; at most {self._most_bytes / 1e9:g} GB are allowed"
-            raise CommandError(said, f"copy it into {self._folder}, or raise upload_limit_GB")
-        if any(Path(one.name).name == file and one.stamp[0] == size_bytes for one in self._files()):
+            problem = f"{file} has {size_bytes / 1e9:.3g} GB; at most {self._most_bytes / 1e9:g} GB are allowed"
+            raise CommandError(problem, f"copy it into {self._folder}, or raise upload_limit_GB")
+        if any(Path(listed.name).name == file and listed.stamp[0] == size_bytes for listed in self._files()):
             return {"path": file, "there": True}
         try:
             return _room_for(self._folder, file, size_bytes)
         except OSError as error:
-            said = f"{self._folder} cannot be written: {error.strerror or error}"
-            raise CommandError(said, "check its permissions") from None
+            problem = f"{self._folder} cannot be written: {error.strerror or error}"
+            raise CommandError(problem, "check its permissions") from None
 
     @property
     def _most_bytes(self) -> float:
@@ -122,8 +122,8 @@ def _room_for(folder: Path, name: str, size_bytes: float) -> dict[str, Any]:
         return {"path": str(path), "there": True}
     free = shutil.disk_usage(path.parent).free
     if free - size_bytes < LOW_DISK_BYTES:
-        said = f"{path.name} has {size_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in {path.parent}"
-        raise CommandError(said, f"make room: {LOW_DISK_BYTES / 1e9:g} GB are kept free for scans")
+        problem = f"{path.name} has {size_bytes / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free in {path.parent}"
+        raise CommandError(problem, f"make room: {LOW_DISK_BYTES / 1e9:g} GB are kept free for scans")
     return {"path": str(path), "there": False}
 
 

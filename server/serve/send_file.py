@@ -42,12 +42,12 @@ class Sent(StrictModel):
 def send(settings: SendSettings) -> Sent:
     """Vet the file, then send it as fast as the server accepts it."""
     keys = None if settings.keys is None else Path(settings.keys)
-    how = ReplaySettings(
+    replay_settings = ReplaySettings(
         to=settings.data, control=settings.control, uid=settings.uid, series=settings.series, keys=keys
     )
     try:
         vet(Path(settings.file))
-        return Sent(frames=replay(Path(settings.file), how).frames)
+        return Sent(frames=replay(Path(settings.file), replay_settings).frames)
     except (InputFileError, MetadataError) as error:
         return Sent(error=error.line(), of_file=True)
     except PtyliveError as error:

@@ -217,14 +217,14 @@ class Session:
     def _on_scan_ended(self, scan: ScanSession, reason: str) -> None:
         self.publisher.log("info", f"scan {scan.header.series} {reason}")
         self._running.pop(scan.uid, None)
-        other = self._running.get(self.receiver.status().uid)
-        if other is not None and scan is self._newest:
-            self._return_to(other)
-        if other is None:
+        current = self._running.get(self.receiver.status().uid)
+        if current is not None and scan is self._newest:
+            self._show_again(current)
+        if current is None:
             self.refine.refinements.scan_over()
         self._finisher.add(scan)
 
-    def _return_to(self, scan: ScanSession) -> None:
+    def _show_again(self, scan: ScanSession) -> None:
         """Show a scan that is still being received now that the scan shown until now has ended."""
         with self._lock:
             ended, self._newest = self._newest, scan

@@ -107,11 +107,11 @@ class Supervisor:
         except InputFileError as error:
             raise InputFileError(str(error), _with_folder(error.hint, files.values())) from None
         self._images = TemporaryDirectory(prefix="ptylive-images-")
-        kept: dict[str, str] = {}
+        paths: dict[str, str] = {}
         for name, image in images.items():
-            kept[name] = str(Path(self._images.name) / f"{name}.npy")
-            np.save(kept[name], image, allow_pickle=False)
-        self.config = self.config.model_copy(update={"detector_files": kept})
+            paths[name] = str(Path(self._images.name) / f"{name}.npy")
+            np.save(paths[name], image, allow_pickle=False)
+        self.config = self.config.model_copy(update={"detector_files": paths})
 
     def _start_acquire(self, *history: str) -> None:
         """Start acquire and wait until it accepts data. Raises PtyliveError with its message when it does not."""
@@ -187,23 +187,23 @@ class Supervisor:
         assert self._acquire is not None  # noqa: S101  (it died)
         if self.config.protocol == "native":  # senders use this address; for DECTRIS it is the detector's
             self.config = self.config.model_copy(update={"data": self.data_address})
-        what = f"the receiving process died ({_end_of(self._acquire.returncode)})"
+        cause = f"the receiving process died ({_end_of(self._acquire.returncode)})"
         while True:
             now = time.monotonic()
             self._deaths = [death for death in self._deaths if now - death < RESTARTS_WITHIN_S] + [now]
             if len(self._deaths) > MOST_RESTARTS:
-                self.say(f"{what}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: giving up")
+                self.say(f"{cause}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: giving up")
                 return False
-            self.say(f"{what.upper()}: restarting it; the received frames are in its journal")
+            self.say(f"{cause.upper()}: restarting it; the received frames are in its journal")
             time.sleep(FIRST_PAUSE_S * 2 ** (len(self._deaths) - 1))
             if self._listener is not None:
                 self._listener.join(HEAR_S)
             self._restarts += 1
-            notice = f"{what} at {time.strftime('%H:%M:%S')} and was restarted; its scan was recovered from the disk"
+            notice = f"{cause} at {time.strftime('%H:%M:%S')} and was restarted; its scan was recovered from the disk"
             try:
                 self._start_acquire(str(self._restarts), notice, self._user_state)
             except PtyliveError as error:
-                what = f"the receiving process did not restart ({error.line()})"
+                cause = f"the receiving process did not restart ({error.line()})"
                 continue
             self.say(f"receiving again at {self.data_address}")
             return True
@@ -289,5 +289,5 @@ def _with_folder(hint: str, paths: Iterable[str]) -> str:
     """Add to a hint where relative paths start: a configuration may have been written for another folder."""
     if all(Path(path).expanduser().is_absolute() for path in paths):
         return hint
-    where = f"relative paths start at {Path.cwd()}, the working directory of the server"
-    return f"{hint or 'check the path'} ([detector] of a file, or --set): {where}"
+    remark = f"relative paths start at {Path.cwd()}, the working directory of the server"
+    return f"{hint or 'check the path'} ([detector] of a file, or --set): {remark}"

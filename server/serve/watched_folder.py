@@ -61,8 +61,8 @@ class WatchedFolder:
     up, None to keep the list in memory only.
     """
 
-    def __init__(self, folder: Path, settle_s: float, kept: Path | None = None) -> None:
-        self.folder, self._settle_s, self._list = folder, settle_s, kept
+    def __init__(self, folder: Path, settle_s: float, list_path: Path | None = None) -> None:
+        self.folder, self._settle_s, self._list = folder, settle_s, list_path
         self.left_alone = 0
         """Number of files present when the folder was first watched."""
         self._begun = False
@@ -87,9 +87,9 @@ class WatchedFolder:
         Raises OSError when the folder or the list cannot be read now; InputFileError when the list is not valid.
         """
         self._begin()
-        seen, settled = set(), []
+        present, settled = set(), []
         for file in self.files():
-            seen.add(file.name)
+            present.add(file.name)
             if (file.name, *file.stamp) in self._taken or self._refused.get(file.name) == file.companions:
                 continue
             before, since = self._unchanged.get(file.name, ((), now))
@@ -97,7 +97,7 @@ class WatchedFolder:
                 self._unchanged[file.name] = (file.companions, now)
             elif now - since >= self._settle_s:
                 settled.append((file, now - since))
-        for name in set(self._unchanged) - seen:
+        for name in set(self._unchanged) - present:
             del self._unchanged[name]
         written = paths_being_written() if any(unchanged_s < HELD_S for _, unchanged_s in settled) else frozenset()
         return [
@@ -128,21 +128,21 @@ class WatchedFolder:
         if self._begun:
             return
         if self._list is None or not self._list.exists() or not self._read_list(self._list):
-            there = list(self.files())
-            for file in there:
+            present = list(self.files())
+            for file in present:
                 self.take(file)
             self._keep(folder=str(self.folder))  # last: if interrupted before, it starts afresh
-            self.left_alone = len(there)
+            self.left_alone = len(present)
         self._begun = True
 
     def _scans_of(self, parent: Path, names: dict[str, _Stamp]) -> Iterator[WatchedFile]:
         stems: dict[str, list[str]] = {}
         for name in names:
             stems.setdefault(_scan_name(name), []).append(name)
-        for together in stems.values():
-            companions = tuple(sorted((name, *names[name]) for name in together))
-            for name in together:
-                if _stands_for_a_scan(name, together):
+        for group in stems.values():
+            companions = tuple(sorted((name, *names[name]) for name in group))
+            for name in group:
+                if _stands_for_a_scan(name, group):
                     path = parent / name
                     yield WatchedFile(path, str(path.relative_to(self.folder)), names[name], companions)
 
@@ -184,11 +184,11 @@ class WatchedFolder:
         watched_before = False
         for line in read_text(kept, MOST_LIST_BYTES).splitlines():
             with suppress(ValueError, KeyError, TypeError):  # half a line: the server was killed while it wrote
-                said = json.loads(line)
-                if "folder" in said:
-                    watched_before |= said["folder"] == str(self.folder)
+                entry = json.loads(line)
+                if "folder" in entry:
+                    watched_before |= entry["folder"] == str(self.folder)
                 else:
-                    self._taken.add((str(said["file"]), int(said["size"]), int(said["mtime_ns"])))
+                    self._taken.add((str(entry["file"]), int(entry["size"]), int(entry["mtime_ns"])))
         return watched_before
 
 
@@ -203,9 +203,9 @@ def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
     if not may_be_a_scan(Path(entry.name)):
         return None
     with suppress(OSError):  # deleted in the meantime, or a dangling link
-        about = entry.stat()
-        if stat.S_ISREG(about.st_mode):
-            return about.st_size, about.st_mtime_ns
+        status = entry.stat()
+        if stat.S_ISREG(status.st_mode):
+            return status.st_size, status.st_mtime_ns
     return None
 
 
@@ -226,17 +226,17 @@ def _scan_name(name: str) -> str:
     return _DECTRIS_DATA.sub("", stem).removesuffix("_master")
 
 
-def _stands_for_a_scan(name: str, together: list[str]) -> bool:
+def _stands_for_a_scan(name: str, group: list[str]) -> bool:
     """Return whether a file is the one to open among the files of its scan."""
     path = Path(name)
     if path.stem.endswith(_MADE_HERE):
         return False
     if _DECTRIS_DATA.search(path.stem):
-        return not any(Path(other).stem.endswith("_master") for other in together)
+        return not any(Path(sibling).stem.endswith("_master") for sibling in group)
     suffix = path.suffix.lower()
     if suffix == ".tvips" and LATER_PART.search(path.stem):
         return False  # read together with the first part
-    have = {Path(other).suffix.lower() for other in together if Path(other).stem == path.stem}
+    suffixes = {Path(sibling).suffix.lower() for sibling in group if Path(sibling).stem == path.stem}
     if suffix in _DATA_OF:
-        return any(data in have for data in _DATA_OF[suffix])
-    return not any(header in have and suffix in data for header, data in _DATA_OF.items())
+        return any(data in suffixes for data in _DATA_OF[suffix])
+    return not any(header in suffixes and suffix in data for header, data in _DATA_OF.items())

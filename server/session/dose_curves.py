@@ -22,7 +22,7 @@ def tell_dose_so_far(publisher: Publisher, scan: ScanSession) -> None:
         found = RepeatedScan.of(scan.header, scan.rendering.maps, scan.mean)
     if found is None or found.problem:
         return
-    _tell(publisher, scan, Place([found]).curve(), final=False)
+    _publish(publisher, scan, Place([found]).curve(), final=False)
 
 
 class DoseCurves:
@@ -41,7 +41,7 @@ class DoseCurves:
         if curve is None:
             scan.dose_curve = None
             return
-        _tell(self._publisher, scan, curve, final=True)
+        _publish(self._publisher, scan, curve, final=True)
         if curve.scans > 1 or curve.apart:
             self._publisher.log("info", f"dose: {curve.line}")
 
@@ -60,10 +60,10 @@ def drift_since_first(scan: ScanSession | None, bound_A: float | None) -> dict[s
     return {"A": math.hypot(*curve["shift_A"]), "bound_A": bound_A, "since": str(curve["series"][0])}
 
 
-def _tell(publisher: Publisher, scan: ScanSession, curve: DoseCurve, *, final: bool) -> None:
+def _publish(publisher: Publisher, scan: ScanSession, curve: DoseCurve, *, final: bool) -> None:
     plain: dict[str, Any] = curve.to_plain()
     if plain == scan.dose_curve and not final:
         return
     scan.dose_curve = plain
-    about = {"uid": scan.uid, "frames": scan.frames_seen, "final": final}
-    publisher.publish(TOPIC, {**about, **plain})
+    scan_fields = {"uid": scan.uid, "frames": scan.frames_seen, "final": final}
+    publisher.publish(TOPIC, {**scan_fields, **plain})

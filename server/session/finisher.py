@@ -186,7 +186,7 @@ class Finisher:
                 )
             else:
                 return
-            self._say_of(scan, self._fill_detectors(scan, frames))
+            self._report_problems(scan, self._fill_detectors(scan, frames))
             payloads = scan.take(rendering)
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -200,14 +200,14 @@ class Finisher:
         """Write coefficients of a recording if the server was given a basis; a failure affects nothing else."""
         try:
             Doorkeeper(self.files).admit_scan(recording)
-            made = self._compression.apply(recording)
+            compressed = self._compression.apply(recording)
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else f"{recording}: {error.strerror or error}"
             self._publisher.log("error", f"no coefficients: {line}")
             return
-        if made is None:
+        if compressed is None:
             return
-        target, report = made
+        target, report = compressed
         scan.compressed = True
         self._publisher.log("info", f"{target.name}: {report.line}")
         if report.warning:
@@ -215,7 +215,7 @@ class Finisher:
 
     def _renew_detectors(self, scan: ScanSession) -> None:
         with scan.lock:
-            self._say_of(scan, self._fill_detectors(scan, frames_of(scan, self.files)))
+            self._report_problems(scan, self._fill_detectors(scan, frames_of(scan, self.files)))
             payloads = scan.take_detectors()
         for payload in payloads:
             self._publisher.publish("maps", payload)
@@ -240,7 +240,7 @@ class Finisher:
             scan.detectors.fill(coverage, frames())
         return problems
 
-    def _say_of(self, scan: ScanSession, problems: Iterable[str]) -> None:
+    def _report_problems(self, scan: ScanSession, problems: Iterable[str]) -> None:
         for line in problems:
             if line not in scan.told_problems:
                 scan.told_problems.add(line)
@@ -294,12 +294,12 @@ def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIE
     with scan.saving:
         with scan.lock:
             maps, coverage, calibration = list(scan.rendering.maps), scan.coverage.copy(), scan.calibration
-            asked = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
+            described = describe_maps(scan.map_settings, scan.flat, scan.header.scan)
         if scan.recording is None or not maps:
             return None
         path = results_path(scan.recording)
-        about = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
-        settings = {**describe_run(command_line, scan.backend), **about, **asked}
+        scan_description = describe_scan(scan.uid, scan.recording, path, _digest(scan, scan.recording))
+        settings = {**describe_run(command_line, scan.backend), **scan_description, **described}
         write_maps(path, maps, coverage, calibration, settings, patience_s)
         scan.results = path
         return path

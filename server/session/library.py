@@ -89,19 +89,19 @@ class Library:
         number of all recordings; ``pending``: number of recordings not examined yet.
         """
         every = self._recordings()
-        found, pending = self._wanted_of(every, wanted or Wanted())
+        found, pending = self._matching(every, wanted or Wanted())
         offset, limit = max(0, int(offset)), min(MOST_ENTRIES, max(1, int(limit)))
-        asked = found[offset : offset + limit]
+        page = found[offset : offset + limit]
         with self._changed:
-            self._wanted = [path for path in asked if not self._is_known(path)]
+            self._wanted = [path for path in page if not self._is_known(path)]
             if self._wanted and (self._reader is None or not self._reader.is_alive()):
                 self._reader = threading.Thread(target=self._read_wanted, name="library", daemon=True)
                 self._reader.start()
             self._changed.wait_for(lambda: not self._wanted, PATIENCE_S)
-        entries = [self._known[path][1] if path in self._known else _unread(path) for path in asked]
+        entries = [self._known[path][1] if path in self._known else _unread_entry(path) for path in page]
         return {"scans": entries, "count": len(found), "total": len(every), "pending": pending}
 
-    def _wanted_of(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
+    def _matching(self, paths: list[Path], wanted: Wanted) -> tuple[list[Path], int]:
         """Return the matching recordings, and how many could not be examined in time."""
         if wanted.everything:
             return paths, 0
@@ -140,7 +140,7 @@ class Library:
                 entry = self._entry(path)
             except Exception as error:  # a faulty scan must not end the thread the others wait for
                 log.exception("the entry of %s", path)
-                entry = {**_unread(path), "problem": f"{path.name}: cannot be read: {error!r}"}
+                entry = {**_unread_entry(path), "problem": f"{path.name}: cannot be read: {error!r}"}
             with self._changed:
                 if len(self._known) >= MOST_REMEMBERED:
                     self._known.clear()
@@ -179,18 +179,18 @@ class Library:
     def find(self, recording: str) -> Path:
         """Return the path of a recording in this folder by name. Raises CommandError if there is no such recording."""
         path = self.folder / Path(recording).name
-        if Path(recording).name != recording or path.suffix != ".h5" or not _is_there(path):
+        if Path(recording).name != recording or path.suffix != ".h5" or not _exists(path):
             raise CommandError(f"there is no recording {brief(recording)} in {self.folder}", "see the command history")
         return path
 
     def discard(self, path: Path) -> Path:
         """Move a recording with its results, note, checkpoints and exports to `.trash`; return its new path."""
         trash = self.folder / TRASH / f"{path.stem}_{time.strftime('%Y%m%d-%H%M%S')}"
-        belonging = self._belonging(path)
+        belonging = self._files_of(path)
         try:
             trash.mkdir(parents=True, exist_ok=True)
-            for one in belonging:
-                one.rename(trash / one.name)
+            for file in belonging:
+                file.rename(trash / file.name)
         except OSError as error:
             raise CommandError(f"{path} could not be moved to {trash}: {error.strerror or error}") from None
         return trash / path.name
@@ -201,43 +201,43 @@ class Library:
         Raises CommandError if there is none, or if a file of the same name has appeared in the meantime.
         """
         stem = re.escape(Path(recording).stem)
-        folders = sorted((self.folder / TRASH).glob("*"), key=lambda one: one.name, reverse=True)
-        found = (one for one in folders if re.fullmatch(rf"{stem}_\d{{8}}-\d{{6}}", one.name))
-        trash = next((one for one in found if (one / recording).is_file()), None)
+        folders = sorted((self.folder / TRASH).glob("*"), key=lambda path: path.name, reverse=True)
+        found = (path for path in folders if re.fullmatch(rf"{stem}_\d{{8}}-\d{{6}}", path.name))
+        trash = next((path for path in found if (path / recording).is_file()), None)
         if trash is None or Path(recording).name != recording:
             raise CommandError(f"{brief(recording)} is not in the trash", f"see the folder {self.folder / TRASH}")
-        there = [self.folder / one.name for one in trash.iterdir() if (self.folder / one.name).exists()]
-        if there:
+        present = [self.folder / path.name for path in trash.iterdir() if (self.folder / path.name).exists()]
+        if present:
             raise CommandError(
-                f"{there[0].name} has been created in the meantime", f"move it away, or copy the files from {trash}"
+                f"{present[0].name} has been created in the meantime", f"move it away, or copy the files from {trash}"
             )
         try:
             # the recording last, so that a listed scan has all its files
-            for one in sorted(trash.iterdir(), key=lambda one: one.name == recording):
-                one.rename(self.folder / one.name)
+            for path in sorted(trash.iterdir(), key=lambda path: path.name == recording):
+                path.rename(self.folder / path.name)
             trash.rmdir()
         except OSError as error:
             raise CommandError(f"{recording} could not be restored: {error.strerror or error}") from None
         return self.folder / recording
 
-    def _belonging(self, path: Path) -> list[Path]:
-        others = {other.stem for other in self._recordings()} - {path.stem}
+    def _files_of(self, path: Path) -> list[Path]:
+        other_stems = {recording.stem for recording in self._recordings()} - {path.stem}
         names = (f"{glob.escape(path.stem)}*", f".{glob.escape(path.stem)}_results.h5.*")  # hidden: names of runs
         found = (p for pattern in names for p in self.folder.glob(pattern))
-        return [p for p in found if _belongs(p.name.removeprefix("."), path.stem, others)]
+        return [p for p in found if _belongs(p.name.removeprefix("."), path.stem, other_stems)]
 
     def files(self, recording: str) -> list[Path]:
         """Return a recording, its results and its exports: regular files only, the recording first."""
         path = self.find(recording)
-        found = [p for p in self._belonging(path) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
-        return sorted(found, key=lambda one: (one != path, one.name))
+        found = [p for p in self._files_of(path) if p.is_file() and not p.is_symlink() and not p.name.startswith(".")]
+        return sorted(found, key=lambda file: (file != path, file.name))
 
     def open(self, recording: str) -> ScanSession:
         """Open a past scan with its maps, as if it had just finished; its engine is made when a value is changed."""
         path = self.find(recording)
-        said = self._files.read(scan_header, path)
-        header, _ = arm_from_map(said["arm"], said["parts"])
-        ended = "complete" if said["received"] == header.frames else "aborted"
+        description = self._files.read(scan_header, path)
+        header, _ = arm_from_map(description["arm"], description["parts"])
+        ended = "complete" if description["received"] == header.frames else "aborted"
         flat = Undistorted.of(header)  # its frames are read corrected for distortion
         header = header if flat is None else flat.header
         scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())
@@ -248,33 +248,39 @@ class Library:
             scan.results, scan.stored = results, Calibration.from_attributes(stored["calibration"])
             if stored["coverage"] is not None:
                 scan.take_stored(stored["coverage"], Rendering([map_of(found) for found in stored["maps"]]))
-            self._give_again(scan, results, stored["places"], in_place=flat is not None)
+            self._reapply(scan, results, stored["places"], in_place=flat is not None)
         scan.recorded.set()
         scan.finished.set()
         return scan
 
-    def _give_again(self, scan: ScanSession, results: Path, places: Mapping[str, Any], *, in_place: bool) -> None:
+    def _reapply(self, scan: ScanSession, results: Path, places: Mapping[str, Any], *, in_place: bool) -> None:
         """Apply to a past scan the values users had given when its maps were made, since the maps depend on them."""
-        values = _otherwise(scan, places, in_place=in_place)
+        values = _differing_values(scan, places, in_place=in_place)
         try:
             scan.header, scan.values = overlay(scan.source, values, "values of its results"), values
         except PtyliveError as error:
             self._tell("warning", f"{results.name}: {error.line()}: the scan is shown as it was recorded")
 
 
-def _otherwise(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) -> dict[str, Any]:
+def _differing_values(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) -> dict[str, Any]:
     """Return values used for a past scan's maps that differ from its recording; None: withdrawn and estimated."""
-    said = {name: one.value for name, one in given_quantities(scan.source).items()}
+    recorded = {name: item.value for name, item in given_quantities(scan.source).items()}
     stored, given = scan.calibration, scan.calibration.given(in_place=in_place)
-    other = {name: value for name, value in given.items() if name not in said or not np.array_equal(said[name], value)}
-    kept = {"detector_pixel_invA"} | ({"beam_center_px"} if in_place else set())
-    back = {name for name in said.keys() - kept if stored.origin(name) not in (None, Origin.GIVEN)}
+    differing = {
+        name: value
+        for name, value in given.items()
+        if name not in recorded or not np.array_equal(recorded[name], value)
+    }
+    measured = {"detector_pixel_invA"} | ({"beam_center_px"} if in_place else set())
+    withdrawn = {name for name in recorded.keys() - measured if stored.origin(name) not in (None, Origin.GIVEN)}
     placed = other_places(places, scan.coverage.shape if scan.coverage.size else None, scan.source.scan)
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in other.items() if name in NAMES}
-    return {**plain, **dict.fromkeys(sorted(back)), **placed}
+    plain = {
+        name: list(value) if isinstance(value, tuple) else value for name, value in differing.items() if name in NAMES
+    }
+    return {**plain, **dict.fromkeys(sorted(withdrawn)), **placed}
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     """Return whether the file exists; also False for names that are too long or contain invalid characters."""
     try:
         return path.is_file()
@@ -282,7 +288,7 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _unread(path: Path) -> dict[str, Any]:
+def _unread_entry(path: Path) -> dict[str, Any]:
     """Return the entry of a scan that has not been read yet."""
     return {
         "recording": path.name,
@@ -311,17 +317,17 @@ def read_note(recording: Path) -> str:
 def read_remark(recording: Path) -> dict[str, Any]:
     """Return ``note``, ``sample`` and ``author`` of a recording, and ``noted``, their Unix time (0: there is none)."""
     try:
-        kept = json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))
-        said = {"note": str(kept["note"]), "sample": str(kept.get("sample") or "")[:MOST_SAMPLE]}
-        return {**said, "author": str(kept.get("author") or ""), "noted": float(kept.get("time") or 0)}
+        stored = json.loads(read_text(note_path(recording), MAX_NOTE_BYTES))
+        remark = {"note": str(stored["note"]), "sample": str(stored.get("sample") or "")[:MOST_SAMPLE]}
+        return {**remark, "author": str(stored.get("author") or ""), "noted": float(stored.get("time") or 0)}
     except (InputFileError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {"note": "", "sample": "", "author": "", "noted": 0.0}
 
 
 def remarks(recording: Path) -> str:
     """Return the searchable text of note and sample."""
-    kept = read_remark(recording)
-    return f"{kept['note']} {kept['sample']}"
+    remark = read_remark(recording)
+    return f"{remark['note']} {remark['sample']}"
 
 
 def write_note(recording: Path, note: str | None, author: str = "", sample: str | None = None) -> Path:
@@ -351,12 +357,12 @@ def write_note(recording: Path, note: str | None, author: str = "", sample: str 
     return path
 
 
-def _belongs(name: str, stem: str, others: Iterable[str]) -> bool:
+def _belongs(name: str, stem: str, other_stems: Iterable[str]) -> bool:
     """Return whether a file belongs to a recording: named after it, and not after another one with a longer name."""
     if name not in (f"{stem}.h5", f"{stem}.checkpoint") and not name.startswith(f"{stem}_"):
         return False
     return not any(
-        len(other) > len(stem) and (name == f"{other}.h5" or name.startswith(f"{other}_")) for other in others
+        len(longer) > len(stem) and (name == f"{longer}.h5" or name.startswith(f"{longer}_")) for longer in other_stems
     )
 
 

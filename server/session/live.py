@@ -189,7 +189,7 @@ class LiveThread:
         scan = self._open_scans.get(batch.uid)
         if scan is None or scan.engine is None:
             return
-        for own in [batch] if scan.flat is None else self._in_place(scan, scan.flat, batch):
+        for own in [batch] if scan.flat is None else self._corrected(scan, scan.flat, batch):
             self._take(scan, own)
 
     def _take(self, scan: ScanSession, batch: FrameBatch) -> None:
@@ -203,7 +203,7 @@ class LiveThread:
                 scan.detectors.add(batch)
         self._dirty |= scan is self._scan
 
-    def _in_place(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
+    def _corrected(self, scan: ScanSession, flat: Undistorted, batch: FrameBatch) -> list[FrameBatch]:
         """Return the distortion-corrected batches that are ready; none before enough frames to find hot pixels.
 
         The first frames are held back together, so that the hot pixels found are those the recording will show; in a
@@ -214,17 +214,17 @@ class LiveThread:
         now = time.monotonic()
         scan.waits_since = scan.waits_since if scan.waiting else now
         scan.waiting.append(FrameBatch(batch.uid, batch.index.copy(), np.array(batch.frames)))
-        waiting = sum(len(one.index) for one in scan.waiting)
+        waiting = sum(len(part.index) for part in scan.waiting)
         if waiting >= looked_at(flat.recorded):
-            return self._looked_over(scan, flat)
+            return self._without_hot_pixels(scan, flat)
         if scan.early is None and now - scan.waits_since < WAIT_S:
             return []
         new, scan.early_batches = scan.waiting[scan.early_batches :], len(scan.waiting)
         if scan.early is None:
             scan.early = self._cleaned(scan, flat, flat)
-        return [scan.early.batch(one) for one in new]
+        return [scan.early.batch(part) for part in new]
 
-    def _looked_over(self, scan: ScanSession, flat: Undistorted) -> list[FrameBatch]:
+    def _without_hot_pixels(self, scan: ScanSession, flat: Undistorted) -> list[FrameBatch]:
         """Return the frames that were held back, without the hot pixels found in them as recorded.
 
         If fewer of these frames had shown different hot pixels, the maps start afresh with all of them.
@@ -236,18 +236,18 @@ class LiveThread:
             self._begin_anew(scan)
         elif early is not None:
             waiting = waiting[scan.early_batches :]
-        return [clean.batch(one) for one in waiting]
+        return [clean.batch(batch) for batch in waiting]
 
     @staticmethod
     def _cleaned(scan: ScanSession, flat: Undistorted, before: Undistorted) -> Undistorted:
         """Return ``flat`` without the hot pixels of the waiting frames and update the scan; ``before`` if unchanged."""
-        index = np.concatenate([one.index for one in scan.waiting])
-        frames = np.concatenate([one.frames for one in scan.waiting])
+        index = np.concatenate([each.index for each in scan.waiting])
+        frames = np.concatenate([each.frames for each in scan.waiting])
         first = np.argsort(index, kind="stable")[: looked_at(flat.recorded)]
         clean = without_hot_pixels(flat, frames[first], before)
         if clean is not before:
             scan.source = clean.header
-            arrays = {name: one for name, one in scan.header.arrays.items() if name != "bad_pixel_mask"}
+            arrays = {name: each for name, each in scan.header.arrays.items() if name != "bad_pixel_mask"}
             mask = clean.header.arrays.get("bad_pixel_mask")
             scan.remake(replace(scan.header, arrays=arrays if mask is None else {**arrays, "bad_pixel_mask": mask}))
         return clean
@@ -266,7 +266,7 @@ class LiveThread:
             return
         try:
             if scan.flat is not None and scan.waiting:  # the scan ended early
-                for batch in self._looked_over(scan, scan.flat):
+                for batch in self._without_hot_pixels(scan, scan.flat):
                     self._take(scan, batch)
             if scan is self._scan:
                 self._refresh(scan)  # show the last rows at once; the final fit takes a moment
@@ -325,5 +325,5 @@ class LiveThread:
             spent = time.monotonic() - now
         rows, cols = scan.header.scan.require_shape()
         duty = DUTY_LARGE if rows * cols > LARGE_SCAN else DUTY
-        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # or five a second would be four
+        late = min(now - self._next_refresh, LEAST_INTERVAL_S / 2)  # otherwise five a second would become four
         self._next_refresh = now - late + max(LEAST_INTERVAL_S, spent / duty)

@@ -43,8 +43,8 @@ class RecentScan:
 
     def summary(self) -> dict[str, Any]:
         """Return the entry listed by the command `scans`."""
-        kept = ("uid", "series", "state", "frames", "expected")
-        return {**{name: self.state[name] for name in kept}, "time": self.time, "maps": sorted(self.pictures)}
+        names = ("uid", "series", "state", "frames", "expected")
+        return {**{name: self.state[name] for name in names}, "time": self.time, "maps": sorted(self.pictures)}
 
 
 class RecentScans:

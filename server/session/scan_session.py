@@ -186,25 +186,25 @@ class ScanSession:
             return f"recording failed: {self.recording_error}"
         if self.recording_waits:
             return f"recording waits: {self.recording_waits}"
-        said = self._remarked()
+        notes = self._remarked()
         missing = self.rendering.missing
         if missing:
             reasons: dict[str, list[str]] = {}
             for name, reason in missing.items():
-                _, needs, what = reason.rpartition("needs ")
-                reasons.setdefault(f"{needs}{what}", []).append(name)
+                _, needs, requirement = reason.rpartition("needs ")
+                reasons.setdefault(f"{needs}{requirement}", []).append(name)
             lacking = [f"{', '.join(names)}: {reason}" for reason, names in reasons.items()]
-            return "; ".join([*lacking, *said])
-        return "; ".join(said)
+            return "; ".join([*lacking, *notes])
+        return "; ".join(notes)
 
     def _remarked(self) -> list[str]:
         """Return remarks on the scan, computed once per refresh, since its message is read four times a second."""
         of = (self.source, self.header, self.rendering)
-        before, said = self._remarks
+        before, found = self._remarks
         if len(before) != len(of) or any(a is not b for a, b in zip(before, of, strict=True)):
-            said = remarks(self.source, self.header, self.calibration, self.mean)
-            self._remarks = of, said
-        return said
+            found = remarks(self.source, self.header, self.calibration, self.mean)
+            self._remarks = of, found
+        return found
 
     def take(self, rendering: Rendering, *, others_stay: bool = False) -> list[dict[str, Any]]:
         """Keep a rendering and return it as payloads of `maps` events, including patterns and coverage.
@@ -216,8 +216,8 @@ class ScanSession:
             return []
         rendering.maps.extend(self._detector_maps())
         if others_stay:
-            made = {live_map.name for live_map in rendering.maps}
-            older = [m for m in before.maps if m.name not in made and not m.name.startswith(DETECTOR_PREFIX)]
+            new_names = {live_map.name for live_map in rendering.maps}
+            older = [m for m in before.maps if m.name not in new_names and not m.name.startswith(DETECTOR_PREFIX)]
             self.rendering = Rendering([*rendering.maps, *older], rendering.missing)
         self.coverage = self.engine.coverage
         extra = [self._picture("coverage", self.coverage, "")]
@@ -237,8 +237,8 @@ class ScanSession:
     def take_detectors(self) -> list[dict[str, Any]]:
         """Renew only the maps of the virtual detectors; return payloads of `maps` events."""
         fresh = self._detector_maps()
-        others = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
-        self.rendering = Rendering([*others, *fresh], self.rendering.missing)
+        other_maps = [m for m in self.rendering.maps if not m.name.startswith(DETECTOR_PREFIX)]
+        self.rendering = Rendering([*other_maps, *fresh], self.rendering.missing)
         return self._keep([map_to_plain(live_map, self.uid) for live_map in fresh])
 
     def place_detectors(self, mean_pattern: DoubleArray | None = None) -> list[str]:

@@ -32,18 +32,18 @@ def describe_metadata(path: Path) -> dict[str, Any]:
     """
     import h5py
 
-    told = _Told()
+    collected = _Collected()
     try:
         with h5py.File(path, "r") as file:
-            _attributes(told, "", file)
-            file.visititems(lambda name, one: _visit(told, name, one))
+            _attributes(collected, "", file)
+            file.visititems(lambda name, node: _visit(collected, name, node))
     except FAULTS as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputFileError(f"{path}: {text}", DAMAGED_HINT) from None
-    return {"entries": told.entries, "left_out": told.left_out}
+    return {"entries": collected.entries, "left_out": collected.left_out}
 
 
-class _Told:
+class _Collected:
     """Entries collected so far, within their bounds."""
 
     def __init__(self) -> None:
@@ -63,34 +63,34 @@ class _Told:
         self.entries.append({"name": name, "value": value})
 
 
-def _visit(told: _Told, name: str, one: Any) -> None:
+def _visit(collected: _Collected, name: str, node: Any) -> None:
     import h5py
 
-    if isinstance(one, h5py.Dataset):
-        if told.full:
-            told.left_out += 1
+    if isinstance(node, h5py.Dataset):
+        if collected.full:
+            collected.left_out += 1
         else:
-            told.add(name, _data_set(one))
-    _attributes(told, name, one)
+            collected.add(name, _data_set(node))
+    _attributes(collected, name, node)
 
 
-def _attributes(told: _Told, place: str, one: Any) -> None:
-    for name in one.attrs:
-        if told.full:
-            told.left_out += 1
+def _attributes(collected: _Collected, place: str, node: Any) -> None:
+    for name in node.attrs:
+        if collected.full:
+            collected.left_out += 1
             continue
-        told.add(f"{place}/{name}".lstrip("/"), as_words(one.attrs[name]))
+        collected.add(f"{place}/{name}".lstrip("/"), as_words(node.attrs[name]))
 
 
-def _data_set(one: Any) -> str:
-    shape = " × ".join(map(str, one.shape or ()))
-    kind = "text" if one.dtype.kind in "OSU" else str(one.dtype)
-    if one.shape is None or one.size * max(one.dtype.itemsize, 1) > READ_BYTES:
+def _data_set(data_set: Any) -> str:
+    shape = " × ".join(map(str, data_set.shape or ()))
+    kind = "text" if data_set.dtype.kind in "OSU" else str(data_set.dtype)
+    if data_set.shape is None or data_set.size * max(data_set.dtype.itemsize, 1) > READ_BYTES:
         return f"{shape} {kind}".strip()
-    if one.size <= WRITTEN_OUT:
-        return as_words(one[()])
-    if one.dtype.kind in "biuf":
-        values = one[()]
+    if data_set.size <= WRITTEN_OUT:
+        return as_words(data_set[()])
+    if data_set.dtype.kind in "biuf":
+        values = data_set[()]
         finite = values[np.isfinite(values)]
         spread = f", {finite.min():.6g} to {finite.max():.6g}" if finite.size else ""
         return f"{shape} {kind}{spread}"
@@ -114,5 +114,5 @@ def as_words(value: Any) -> str:
 
 def plain(text: str, most: int) -> str:
     """Return a text without control characters, truncated to ``most`` characters with a note of how many were cut."""
-    kept = plain_text(text)
-    return kept if len(kept) <= most else f"{kept[:most]} … ({len(kept) - most} more characters)"
+    cleaned = plain_text(text)
+    return cleaned if len(cleaned) <= most else f"{cleaned[:most]} … ({len(cleaned) - most} more characters)"

@@ -70,7 +70,7 @@ def describe_object(path: Path) -> dict[str, Any] | None:
             return None
     run = StoredRun.read(path, name)
     turned = ScanFrame.turned(float(run.calibration.get("rotation_deg") or 0.0))
-    along_scan = run.positions_A @ turned.matrix  # its inverse, from the right
+    along_scan = run.positions_A @ turned.matrix  # multiplied from the right, it is the inverse
     first, last = along_scan.min(axis=0), along_scan.max(axis=0)
     pixel_A = max(float((last - first).max()) / (THUMBNAIL_SIDE - 1), run.pixel_A)
     rows, cols = (round(float(extent) / pixel_A) + 1 for extent in last - first)
@@ -95,15 +95,15 @@ def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
     from ptylive.streamer.source import open_source
 
     with open_source(path) as source:
-        asked = np.asarray(numbers, dtype=np.int64)
-        asked = asked[asked < len(source.received)]
-        there = asked[source.received[asked]]
-        if not len(there) or not source.header.basis.is_raw:
+        requested = np.asarray(numbers, dtype=np.int64)
+        requested = requested[requested < len(source.received)]
+        received = requested[source.received[requested]]
+        if not len(received) or not source.header.basis.is_raw:
             return {"pattern": None, "frames": 0}
-        total = np.zeros(source.header.detector.shape or source.frames(there[:1]).shape[1:])
-        for first in range(0, len(there), AT_ONCE):
-            total += source.frames(there[first : first + AT_ONCE]).sum(axis=0, dtype=float)
-        return {"pattern": (total / len(there)).astype(np.float32), "frames": len(there)}
+        total = np.zeros(source.header.detector.shape or source.frames(received[:1]).shape[1:])
+        for first in range(0, len(received), AT_ONCE):
+            total += source.frames(received[first : first + AT_ONCE]).sum(axis=0, dtype=float)
+        return {"pattern": (total / len(received)).astype(np.float32), "frames": len(received)}
 
 
 def scan_header(path: Path) -> dict[str, Any]:

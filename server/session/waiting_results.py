@@ -1,4 +1,4 @@
-"""Finished refinements stored beside their results files, merged when a server starts and before a file is read."""
+"""Finished refinements stored next to their results files, merged when a server starts and before a file is read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE_S = 3.0
 
 def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
     """Merge all waiting refinements in a folder; ``tell`` takes level and line about each results file."""
-    for path in sorted({folder / one.name.rsplit(".", 2)[0] for one in folder.glob(f"*.h5.*.{PENDING}")}):
+    for path in sorted({folder / waiting.name.rsplit(".", 2)[0] for waiting in folder.glob(f"*.h5.*.{PENDING}")}):
         try:
             if take_in(path, PATIENCE_S):
                 tell("info", f"{path.name}: refinements waiting in separate files were merged into it")

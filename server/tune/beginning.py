@@ -1,4 +1,4 @@
-"""From a scan and what is asked of it to trials: its maps, the settings all trials share, and the ranges."""
+"""Preparation of trials from a scan and a request: its maps, the settings all trials share, and the ranges."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ptylive.server.refinement.refine_job import RefineJob
 from ptylive.streamer.source import open_source
 
 PATTERNS, SWEEPS = 576, 6
-"""Of a trial: docs/tune.md has how trials of this length and long ones agree."""
+"""Size of a trial; docs/tune.md shows how well trials of this length agree with long ones."""
 MOST_SWEEPS, MOST_TRIALS = 1000, 100_000
-"""What may be asked for."""
+"""Limits of what may be requested."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What somebody asks for. values: metadata that win over the file's; defaults: where it says nothing."""
+    """A requested tuning. values: metadata that override the file's; defaults: used where the file has none."""
 
     scan: Path
     folder: Path
@@ -50,47 +50,47 @@ class Wanted:
 
     @property
     def results(self) -> Path:
-        """Where its maps are."""
+        """Results file with the maps of the scan."""
         return (self.folder / f"{self.scan.stem}_results.h5").absolute()
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What trials are made of."""
+    """A prepared tuning: everything needed for trials."""
 
     wanted: Wanted
     job: RefineJob
     over: tuple[Range, ...]
     part: Dataset
-    """The patterns of the trials, as long as their file is open; what is known of them stays."""
+    """The patterns of the trials, available while their file is open; their metadata remain."""
     plan: Mapping[str, Any]
-    """What all trials have in common, as plain values: those of another plan cannot be compared."""
+    """What all trials have in common, as plain values; trials with another plan are not comparable."""
     notes: tuple[str, ...]
     thick: Preset
-    """The preset with its slices."""
+    """The preset with its number of slices."""
 
     @property
     def start(self) -> dict[str, Any] | None:
-        """The present values, where all have one inside its range."""
-        values = {one.name: one.start for one in self.over}
-        return values if all(one.holds(one.start) for one in self.over) else None
+        """Current values, if every one exists and lies inside its range."""
+        values = {varied.name: varied.start for varied in self.over}
+        return values if all(varied.holds(varied.start) for varied in self.over) else None
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings of a refinement with these values: what the preset said, and they."""
-        said = self.wanted.preset.model_dump(exclude_unset=True, mode="json")
+        """Return the settings of a refinement with these values: those of the preset, updated."""
+        explicit = self.wanted.preset.model_dump(exclude_unset=True, mode="json")
         own = {name: value for name, value in settings_of(self.thick, values).items() if value is not None}
         if THICKNESS in own or SLICES in own:
-            said.pop("slice_distances_A", None)
+            explicit.pop("slice_distances_A", None)
             own.setdefault(SLICES, self.thick.object.slices)
         searches = {"defocus_A": "scan_defocus", THICKNESS: "scan_thickness", "rotation_deg": "scan_rotation"}
-        return {**said, **own, **{search: False for name, search in searches.items() if name in values}}
+        return {**explicit, **own, **{search: False for name, search in searches.items() if name in values}}
 
     @property
     def details(self) -> dict[str, str]:
-        """How it was found, for people."""
+        """How the result was found, for people."""
         wanted = self.wanted
         judged = "loss of held-out patterns" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
-        varied = [f"{one.title} {_spoken(one)}" for one in self.over]
+        varied = [f"{varied_range.title} {_spoken(varied_range)}" for varied_range in self.over]
         preset = self.job.preset
         return {
             "scan": str(wanted.scan),
@@ -103,23 +103,23 @@ class Begun:
         }
 
     def corrections(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Metadata with these values."""
+        """Return metadata with these values."""
         return metadata_of(self.part, values)
 
 
-def _spoken(one: Range) -> str:
-    """How far a value is varied, and where it begins."""
-    if one.choices:
-        return " or ".join(str(choice) for choice in one.choices)
-    begins = "" if one.start is None else f", starting at {one.spoken(one.start)}"
-    return f"from {one.low:.4g} to {one.spoken(one.high)}{begins}"
+def _spoken(varied: Range) -> str:
+    """Return in words how far a value is varied, and where it starts."""
+    if varied.choices:
+        return " or ".join(str(choice) for choice in varied.choices)
+    begins = "" if varied.start is None else f", starting at {varied.spoken(varied.start)}"
+    return f"from {varied.low:.4g} to {varied.spoken(varied.high)}{begins}"
 
 
 def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[], bool]) -> Begun:
-    """Look at the scan, make its maps unless an earlier call did, and settle what all trials share.
+    """Read the scan, make its maps unless an earlier call did, and decide what all trials share.
 
-    Raises InputFileError for a file that is damaged or no scan, MetadataError for missing optics and impossible ranges,
-    PtyliveError where no map can be made or patterns are too few, OSError where the folder cannot be written.
+    Raises InputFileError for a file that is damaged or not a scan, MetadataError for missing optics and impossible
+    ranges, PtyliveError if no map can be made or patterns are too few, OSError if the folder cannot be written.
     """
     wanted.folder.mkdir(parents=True, exist_ok=True)
     preset = wanted.preset.final.model_copy(update={"sequence": None})
@@ -132,7 +132,7 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         values=wanted.values,
         backend=wanted.backend,
         threads=wanted.threads,
-        resume=True,  # maps that are there are taken
+        resume=True,  # use existing maps
         command_line=wanted.command_line,
         methods=(method_of(preset.start.start_map),),
         defaults=wanted.defaults,
@@ -150,35 +150,35 @@ def begin(wanted: Wanted, tell: Callable[[str], None], should_stop: Callable[[],
         thick, notes = _with_slices(part, preset, wanted.over)
         over = ranges(wanted.over, part, thick)
         base = _of_trials(part, thick, over)
-    about = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
+    trial_settings = {"patterns": wanted.patterns, "sweeps": wanted.sweeps, "judge": str(wanted.judge)}
     identity = FileIdentity.of(job.recording)
     plan = {
         "format": FORMAT,
         "scan": [identity.file_bytes, identity.sampled],
-        "over": [one.to_plain() for one in over],
+        "over": [varied.to_plain() for varied in over],
         SETTINGS: base.model_dump(mode="json"),
         "calibration": job.calibration.to_plain(),
-        **about,
+        **trial_settings,
     }
-    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=about)
+    job = replace(job, preset=base, start=None, methods=(), defaults={}, resume=False, trials=trial_settings)
     return Begun(wanted, job, over, part, plan, tuple(notes), thick)
 
 
 def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[Preset, list[str]]:
-    """The preset with a number of slices, which trials share unless it is tuned, and what to say of it."""
-    asked = {one.tunable.name: one for one in over}
-    thickness = asked.get(THICKNESS)
+    """Return the preset with a number of slices, which trials share unless it is tuned, and notes about it."""
+    requested = {varied.tunable.name: varied for varied in over}
+    thickness = requested.get(THICKNESS)
     known = preset.object.total_thickness_A is not None or preset.object.slice_distances_A is not None
     if thickness is not None and not known and thickness.low is not None and thickness.high is not None:
         middle = (max(thickness.low, thickness.high / 10) * thickness.high) ** 0.5
         preset = preset.model_copy(update={THICKNESS: middle})
         known = True
-    if not known and (thickness is not None or SLICES in asked):
+    if not known and (thickness is not None or SLICES in requested):
         raise MetadataError(
             "no thickness is known to start from", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
         )
     if thickness is not None and preset.object.num_slices == "auto" and preset.object.slice_distances_A is None:
-        return _for_what_may_be_found(part, preset, thickness), []
+        return _with_slices_for_range(part, preset, thickness), []
     preset = with_given_depth(part, preset)
     if preset.object.num_slices == "auto":
         note = (
@@ -190,17 +190,17 @@ def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[
     return preset, []
 
 
-def _for_what_may_be_found(part: Dataset, preset: Preset, thickness: Asked) -> Preset:
-    """The preset with slices for a thickness half way up the range: too few would seem at another defocus."""
+def _with_slices_for_range(part: Dataset, preset: Preset, thickness: Asked) -> Preset:
+    """Return the preset with slices for a thickness halfway up the range: too few would fit at another defocus."""
     (found,) = ranges((thickness,), part, preset.model_copy(update={SLICES: 2}))
     thick = with_given_depth(part, preset.model_copy(update={THICKNESS: (found.start * found.high) ** 0.5}))
     return preset.model_copy(update={SLICES: max(2, thick.object.slices)})
 
 
 def _of_trials(part: Dataset, preset: Preset, over: Sequence[Range]) -> Preset:
-    """Settings of every trial: nothing refined that hides an error, steps that depend on no length of a run."""
+    """Return the settings of every trial: no refined quantity hides an error, no step depends on the run length."""
     quick = preset.model_copy(update=TRIAL_SETTINGS)
     modes = preset.probe.probe_modes
-    if modes == "auto" and all(one.name != "probe_modes" for one in over):
+    if modes == "auto" and all(varied.name != "probe_modes" for varied in over):
         modes = decide(measure(part, quick), quick, has_start=False).coherence.modes
     return of_trials(quick, modes, frames=part.masks is None)

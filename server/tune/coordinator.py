@@ -1,4 +1,4 @@
-"""A tuning: which trial is next, what its worker says, and at the end the start and the best on other patterns."""
+"""A tuning: choosing the next trial, following its worker, and finally comparing start and best on other patterns."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ptylive.server.refinement.running_jobs import RunningJobs
 
 POLL_S = 0.2
 EVERY = 5
-"""After every five trials one is made where the fit through all of them has its minimum."""
+"""Every fifth trial is made at the minimum of the fit through all trials so far."""
 MOST_LOST = 3
-"""Processes in a row that ended without a trial done: then it is the trials that end them."""
+"""Processes in a row that ended without completing a trial, after which the trials are taken to be the cause."""
 CONFIRM = 1_000_000
-"""Numbers of trials that are not Optuna's begin here."""
+"""First number of trials that do not belong to Optuna."""
 START, BEST = "start", "best"
 SPLIT = 1
-"""The patterns that are held out at the end are others than in the trials."""
+"""Choice of held-out patterns for the final comparison, different from those in the trials."""
 
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What is tuned. ``start``: values to begin with, where all have one; ``job``: given to every worker."""
+    """What to tune. ``start``: values to begin with, if every parameter has one; ``job``: sent to every worker."""
 
     over: tuple[Range, ...]
     trials: int
@@ -43,7 +43,7 @@ class TuneRequest:
 
 @dataclass
 class _Task:
-    """A trial that was given to a worker, or is going to be."""
+    """A trial assigned to a worker, or waiting to be."""
 
     number: int
     values: Mapping[str, Any]
@@ -65,14 +65,14 @@ class Standing:
 
 
 class Tuning:
-    """Makes trials through ``launch``; ``places`` says how many at a time, whenever it is asked."""
+    """A tuning that makes trials through ``launch``; each call of ``places`` returns how many may run at a time."""
 
     def __init__(self, request: TuneRequest, trials: Trials, launch: Launch, places: Callable[[], int]) -> None:
         self._request, self._trials, self._launch, self._places = request, trials, launch, places
         self._changed = threading.Condition(threading.RLock())
         """Held while trials, tasks and running jobs change."""
         self._tasks: dict[int, _Task] = {}
-        """By the worker that has it."""
+        """Tasks by the number of the worker that has them."""
         self._waiting: list[_Task] = []
         self._running = RunningJobs(self._changed, "trials")
         self._confirming: dict[str, Tried | None] | None = None
@@ -82,11 +82,11 @@ class Tuning:
     def run(
         self, should_stop: Callable[[], bool] = lambda: False, on_change: Callable[[Standing], None] = lambda now: None
     ) -> list[Tried]:
-        """Make the trials that are missing, then compare start and best on patterns that no trial was judged by.
+        """Make the missing trials, then compare start and best on patterns that were not used to judge any trial.
 
-        ``should_stop`` is asked several times a second: what is under way then is tried again by a later call. Raises
-        PtyliveError where the scan cannot be tried at all, or a cluster has gone; OSError where the folder cannot be
-        written.
+        ``should_stop`` is called several times a second; when true, running trials are abandoned, and a later call
+        repeats them. Raises PtyliveError if no trial of the scan is possible, or if a cluster has gone; OSError if the
+        folder cannot be written.
         """
         shown: Standing | None = None
         try:
@@ -95,7 +95,7 @@ class Tuning:
                     self._running.stop()
                 with self._changed:
                     self._start_more()
-                    if not self._running and (self._running.stopping or not self._missing()):
+                    if not self._running and (self._running.stopping or not self._has_tasks()):
                         break
                     self._changed.wait(POLL_S)
                     fault, now = self._fault, self._standing()
@@ -112,31 +112,31 @@ class Tuning:
 
     def _standing(self) -> Standing:
         tried = tuple(self._trials.ended())
-        done = [one.last for one in tried if one.state == "done" and one.last is not None]
+        done = [trial.last for trial in tried if trial.state == "done" and trial.last is not None]
         return Standing(tried, len(self._tasks), min(done, default=None), self._doing)
 
     # -- what is to be done -------------------------------------------------------------------------------------------
 
-    def _missing(self) -> bool:
-        """Whether something is left to be given to a worker, or with one."""
+    def _has_tasks(self) -> bool:
+        """Return whether any task is left to assign, or is with a worker."""
         if self._waiting or self._tasks or len(self._trials.ended()) < self._request.trials:
             return True
         return self._begin_to_confirm()
 
     def _next(self) -> _Task | None:
-        """The next task, if there is one now."""
+        """Return the next task, if there is one now."""
         if self._waiting:
             return self._waiting.pop(0)
         under_way = sum(task.number < CONFIRM for task in self._tasks.values())
         if len(self._trials.ended()) + under_way < self._request.trials:
-            asked = self._ask(under_way)
-            return _Task(asked.number, asked.values)
+            trial = self._ask(under_way)
+            return _Task(trial.number, trial.values)
         if not self._tasks and self._begin_to_confirm():
             return self._waiting.pop(0)
         return None
 
     def _ask(self, under_way: int) -> Ask:
-        """The start first; then, every so often, where the fit through all trials has its minimum."""
+        """Choose the next trial: first the start, and regularly the minimum of the fit through all trials."""
         request, tried = self._request, self._trials.ended()
         if request.start is not None and not tried and not under_way:
             return self._trials.ask(request.start)
@@ -145,7 +145,7 @@ class Tuning:
         return self._trials.ask()
 
     def _begin_to_confirm(self) -> bool:
-        """Have start and best tried with other patterns held out, unless that was done; whether there is need."""
+        """Queue trials of start and best with other patterns held out, unless done; return whether any are needed."""
         if self._confirming is not None:
             return bool(self._waiting)
         request, tried = self._request, self._trials.ended()
@@ -167,18 +167,18 @@ class Tuning:
             not self._running.stopping
             and self._fault is None
             and len(self._running) < self._places()
-            and self._wanting()
+            and self._needs_worker()
         ):
             self._running.begin(self._running.begun, self._worker)
 
-    def _wanting(self) -> bool:
-        """Whether another worker would have something to do."""
+    def _needs_worker(self) -> bool:
+        """Return whether another worker would have something to do."""
         idle = len(self._running) - len(self._tasks)
-        left = self._request.trials - len(self._trials.ended()) - len(self._tasks)
-        return max(left, len(self._waiting)) > idle or (not self._running and self._missing())
+        remaining = self._request.trials - len(self._trials.ended()) - len(self._tasks)
+        return max(remaining, len(self._waiting)) > idle or (not self._running and self._has_tasks())
 
     def _worker(self, number: int) -> None:
-        """A worker from its start to its end, in a thread of its own; begun anew where it was killed."""
+        """Run a worker from start to end, in its own thread, restarting it if it was killed."""
         try:
             lost = 0
             while not self._running.stopping and self._fault is None:
@@ -199,19 +199,19 @@ class Tuning:
                 self._give_back(number)
 
     def _served(self, number: int) -> bool:
-        """Talk to one process; whether it ended by itself. Raises PtyliveError where no trial can be made at all."""
+        """Serve one process; return whether it ended regularly. Raises PtyliveError if no trial can be made at all."""
         running = self._launch(self._request.job)
         ended: Mapping[str, Any] = {}
         for message in self._running.messages(number, running):
             if message["kind"] in ("ended", "failed"):
                 ended = message
             else:
-                self._heard(number, running, message)
+                self._handle(number, running, message)
         if ended.get("kind") == "failed" and not self._running.stopping:
             raise PtyliveError(str(ended["message"]))
         return bool(ended)
 
-    def _heard(self, number: int, running: RunningJob, message: Mapping[str, Any]) -> None:
+    def _handle(self, number: int, running: RunningJob, message: Mapping[str, Any]) -> None:
         kind = message["kind"]
         with self._changed:
             task = self._tasks.get(number)
@@ -222,17 +222,17 @@ class Tuning:
                 self._hand_out(number, running)
             elif task is not None and message.get("trial") == task.number:
                 if kind == "sweep":
-                    self._swept(task, running, message)
+                    self._note_sweep(task, running, message)
                 elif kind == "tried":
                     del self._tasks[number]
-                    self._kept(task, message)
+                    self._note_end(task, message)
                     self._hand_out(number, running)
             elif kind == "note":
                 self._doing = str(message["message"])
             self._changed.notify_all()
 
     def _hand_out(self, number: int, running: RunningJob) -> None:
-        """Give a worker its next task, once there is one; none is left: let it end."""
+        """Give a worker its next task once there is one; if none is left, let the worker end."""
         while not self._running.stopping and self._fault is None:
             task = self._next()
             if task is not None:
@@ -244,47 +244,47 @@ class Tuning:
             self._changed.wait(POLL_S)
         running.tell({"stop": True})
 
-    def _swept(self, task: _Task, running: RunningJob, message: Mapping[str, Any]) -> None:
-        sweep, groups = int(message["sweep"]), tuple(float(one) for one in message["groups"])
+    def _note_sweep(self, task: _Task, running: RunningJob, message: Mapping[str, Any]) -> None:
+        sweep, groups = int(message["sweep"]), tuple(float(loss) for loss in message["groups"])
         if sweep in task.groups:
             return
         task.groups[sweep] = groups
         if task.number < CONFIRM and self._trials.report(task.number, sweep, groups):
             running.tell({"prune": task.number})
 
-    def _kept(self, task: _Task, message: Mapping[str, Any]) -> None:
+    def _note_end(self, task: _Task, message: Mapping[str, Any]) -> None:
         state = str(message["state"])
         if state == "stopped":
-            self._given_up(task)
+            self._give_up_task(task)
             return
         tried = Tried(task.number, task.values, state, task.groups, float(message["seconds"]), str(message["reason"]))
         if task.number < CONFIRM:
             self._trials.end(tried)
             return
-        assert self._confirming is not None  # noqa: S101  (where its number comes from)
+        assert self._confirming is not None  # noqa: S101  (its number comes from there)
         self._confirming[(START, BEST)[task.number - CONFIRM]] = tried
         if None not in self._confirming.values():
-            self._trials.confirm({name: _plain(one, self._request.sweeps) for name, one in self._confirming.items()})
+            self._trials.confirm({name: _plain(item, self._request.sweeps) for name, item in self._confirming.items()})
 
     def _give_back(self, number: int) -> None:
-        """The task of a worker that is no more waits again."""
+        """Put the task of a lost worker back into the queue."""
         task = self._tasks.pop(number, None)
         if task is None:
             return
         if self._running.stopping or self._fault is not None:
-            self._given_up(task)
+            self._give_up_task(task)
         else:
             task.groups.clear()
             self._waiting.insert(0, task)
 
-    def _given_up(self, task: _Task) -> None:
+    def _give_up_task(self, task: _Task) -> None:
         if task.number < CONFIRM:
             self._trials.give_up(task.number)
 
 
 def _lowest(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> dict[str, Any]:
-    there, groups = filled(tried, sweeps)
-    landscape = Landscape.of(over, [one.values for one in there], groups)
+    with_groups, groups = filled(tried, sweeps)
+    landscape = Landscape.of(over, [trial.values for trial in with_groups], groups)
     return landscape.values(landscape.lowest())
 
 

@@ -1,4 +1,4 @@
-"""A tuning from a scan to its report: what command line and scripts share."""
+"""A tuning from a scan to its report, shared by command line and scripts."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from ptylive.server.tune.beginning import Begun, Wanted, begin
 from ptylive.server.tune.coordinator import Standing, TuneRequest, Tuning
 
 
-def _nobody(_now: object) -> None:
-    """Nobody listens."""
+def _ignore(_now: object) -> None:
+    """Ignore a report."""
 
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told what is done (``tell``), what is tried (``on_begun``), how far that is (``on_change``), and says when
-    to stop.
+    """Callbacks of a tuning: current activity (``tell``), what is tried (``on_begun``), progress (``on_change``), and
+    when to stop.
     """
 
-    tell: Callable[[str], None] = _nobody
-    on_begun: Callable[[Begun], None] = _nobody
-    on_change: Callable[[Standing], None] = _nobody
+    tell: Callable[[str], None] = _ignore
+    on_begun: Callable[[Begun], None] = _ignore
+    on_change: Callable[[Standing], None] = _ignore
     should_stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning came to. ``files``: those it wrote, by what they are."""
+    """Result of a tuning. ``files``: files it wrote, by kind."""
 
     outcome: Outcome
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -44,23 +44,23 @@ class Tuned:
 def tune_scan(
     wanted: Wanted, trials: int, seed: int, where: AbstractContextManager[Places], listener: Listener
 ) -> Tuned:
-    """Make the trials that are missing, and write what all of them tell; ``where`` they run: see ``places``.
+    """Make the missing trials, and write the conclusions from all of them; ``where`` they run: see ``places``.
 
-    Raises PtyliveError where Optuna is missing, the scan cannot be tried or a cluster has gone; FileBusyError where
+    Raises PtyliveError if Optuna is missing, no trial of the scan is possible or a cluster has gone; FileBusyError if
     another process tunes in the same folder; InputFileError for damaged files and trials of other settings;
-    MetadataError for impossible ranges; OSError where the folder cannot be written.
+    MetadataError for impossible ranges; OSError if the folder cannot be written.
     """
     check_optuna()
     wanted.folder.mkdir(parents=True, exist_ok=True)
     with locked(wanted.folder / JOURNAL, 0.0):
         begun = begin(wanted, listener.tell, listener.should_stop)
         listener.on_begun(begun)
-        kept = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
+        stored = Trials(wanted.folder / JOURNAL, begun.plan, begun.over, wanted.sweeps, seed)
         request = TuneRequest(begun.over, trials, wanted.sweeps, begun.start, begun.job)
         with where as (launch, number):
-            tried = Tuning(request, kept, launch, number).run(listener.should_stop, listener.on_change)
+            tried = Tuning(request, stored, launch, number).run(listener.should_stop, listener.on_change)
         listener.tell("evaluating the trials")
-        found = outcome(begun.over, tried, wanted.sweeps, kept.confirmed, begun.notes)
+        found = outcome(begun.over, tried, wanted.sweeps, stored.confirmed, begun.notes)
         return Tuned(found, _written(begun, found))
 
 

@@ -1,4 +1,4 @@
-"""Work of many jobs, for a server: one piece at a time, in a process beside it, heard by a thread."""
+"""Work of many jobs for a server: one piece at a time, in a separate process followed by a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ Hear = Callable[[Mapping[str, Any]], None]
 
 
 class SideWork:
-    """``called``: what people call it; ``module``: of its process (:mod:`ptylive.server.refinement.side_process`)."""
+    """Work in a separate process. ``called``: its name for people; ``module``: of its process
+    (:mod:`ptylive.server.refinement.side_process`).
+    """
 
     def __init__(self, called: str, module: str, start: Callable[..., ChildProcess] = ChildProcess) -> None:
         self._called, self._module, self._start = called, module, start
@@ -24,13 +26,13 @@ class SideWork:
 
     @property
     def runs(self) -> bool:
-        """Whether it is under way."""
+        """Whether the work is running."""
         return self._process is not None
 
     def begin(self, request: Mapping[str, Any], hear: Hear, on_ended: Callable[[str], None]) -> None:
-        """Have it done. ``hear`` gets what it says, ``on_ended`` why it failed, or nothing; both in a thread.
+        """Start the work. ``hear`` gets its messages, ``on_ended`` the reason for a failure, or ""; both in a thread.
 
-        Raises CommandError while some is under way.
+        Raises CommandError if such work is already running.
         """
         with self._lock:
             if self._process is not None:
@@ -42,7 +44,7 @@ class SideWork:
             self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to stop; what is done is kept. Raises CommandError where there is none."""
+        """Ask the work to stop; what is done is kept. Raises CommandError if none is running."""
         with self._lock:
             process = self._process
             if process is None:
@@ -51,7 +53,7 @@ class SideWork:
         process.tell({"stop": True})
 
     def close(self) -> None:
-        """End it, however far it is; it can be gone on with."""
+        """End the work in whatever state it is; it can be resumed."""
         with self._lock:
             process, thread = self._process, self._thread
             self.stopping = True

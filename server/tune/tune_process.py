@@ -1,8 +1,8 @@
-"""``python -m ptylive.server.tune.tune_process``: a tuning in a process of its own, for a server
+"""``python -m ptylive.server.tune.tune_process``: a tuning in a separate process, for a server
 (:mod:`ptylive.server.refinement.side_process`).
 
-It says ``doing`` (what it is at), ``standing`` (the trials), ``curves`` (the loss over each value) and at the end
-``found``: the same, sentences, and settings and metadata with the best values; that is kept beside the trials too.
+It sends ``doing`` (its current activity), ``standing`` (the trials), ``curves`` (the loss over each value) and at the
+end ``found``: the same, sentences, and settings and metadata with the best values; this is also kept with the trials.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from ptylive.server.tune.coordinator import Standing
 from ptylive.server.tune.run import Listener, tune_scan
 
 CURVES_S, CURVES_SHARE = 3.0, 5.0
-"""Seconds between two curves at least, and how many times what one took."""
+"""Minimum seconds between two curves, and minimum as a multiple of the time one curve took."""
 
 
 class Speaker:
-    """Says how far a tuning is."""
+    """Sender of the progress of a tuning."""
 
     def __init__(self, send: Send, sweeps: int) -> None:
         self._send, self._sweeps = send, sweeps
@@ -40,17 +40,17 @@ class Speaker:
         self._due = 0.0
 
     def doing(self, words: str) -> None:
-        """What it is at before the first trial, and after the last."""
+        """Send the current activity before the first trial and after the last."""
         self._send({"kind": "doing", "message": words})
 
     def begin(self, begun: Begun) -> None:
-        """What is varied is known."""
+        """Note what is varied, and send an empty standing."""
         self.begun = begun
         self._send({"kind": "standing", **told.standing(begun.over, ()), "under_way": 0})
 
     def standing(self, now: Standing) -> None:
-        """Trials have ended, or begun."""
-        assert self.begun is not None  # noqa: S101  (trials come after it)
+        """Send the standing after trials have ended or begun."""
+        assert self.begun is not None  # noqa: S101  (it precedes the trials)
         over = self.begun.over
         self._send({"kind": "standing", **told.standing(over, now.tried), "under_way": now.under_way})
         began = time.monotonic()
@@ -60,7 +60,7 @@ class Speaker:
 
 
 def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
-    """Make the trials of a request (:class:`ptylive.server.commands.tune_commands.Request`)."""
+    """Make the trials of a request (:class:`ptylive.server.commands.tune_commands.TuneCommands`)."""
     judge = Judge.HELD_OUT
     wanted = Wanted(
         Path(request["scan"]),
@@ -100,10 +100,10 @@ def tune(request: Mapping[str, Any], send: Send, stop: threading.Event) -> None:
 
 
 def _take_maps(maps: str, wanted: Wanted) -> None:
-    """Begin from the maps and the calibration that the server has of the scan, unless trials have begun already."""
+    """Copy the maps and calibration that the server has of the scan, unless trials have begun already."""
     target = wanted.results
     if maps and not target.exists():
-        with suppress(PtyliveError, OSError):  # they are made then
+        with suppress(PtyliveError, OSError):  # then they are made
             copy_maps(Path(maps), target)
 
 

@@ -1,1 +1,1 @@
-"""How programs talk to a server: client, messages, published events."""
+"""Communication of programs with a server: client, messages, published events."""

@@ -1,4 +1,4 @@
-"""How everybody outside talks to a running server: commands with replies, and a stream of events.
+"""Client of a running server: commands with replies, and a stream of events.
 
 The dashboard, the command line and user scripts use exactly this::
 
@@ -30,7 +30,7 @@ DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 class ControlClient:
     """One DEALER connection to the control socket; not shared between threads.
 
-    keys: key folder of this client, None for the one in $PTYLIVE_KEYS, or for none (ptylive.streamer.sockets.security).
+    keys: key folder of this client; None uses $PTYLIVE_KEYS, or no keys (ptylive.streamer.sockets.security).
     """
 
     def __init__(self, address: str = DEFAULT_CONTROL, timeout_s: float = 3.0, keys: Path | None = None) -> None:
@@ -57,14 +57,14 @@ class ControlClient:
     def call(self, command: str, *, timeout_s: float | None = None, **arguments: Any) -> dict[str, Any]:
         """Send a command and return its reply without the envelope.
 
-        Raises ServerGoneError when nobody answers in time, CommandError when the server says no.
+        Raises ServerGoneError if no reply comes in time, CommandError if the server refuses.
         """
         return self.ask(command, arguments, timeout_s)
 
     def ask(self, command: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
-        """The same for arguments of any name, as somebody typed them. CommandError for the envelope's own names."""
-        if taken := {"id", "command"} & set(arguments):
-            raise CommandError(f"no command has the argument {min(taken)!r}", "leave it out")
+        """Like :meth:`call`, for arguments of any name, as typed. Raises CommandError for names of the envelope."""
+        if reserved := {"id", "command"} & set(arguments):
+            raise CommandError(f"no command has the argument {min(reserved)!r}", "leave it out")
         wanted = uuid.uuid4().hex
         self._socket.send(pack({"id": wanted, "command": command, **arguments}))
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
@@ -79,7 +79,7 @@ class ControlClient:
         raise ServerGoneError(f"no server answers at {self.address}", self._hint())
 
     def tell(self, command: str, **arguments: Any) -> None:
-        """Send a command without waiting for its reply, which nobody reads; lost where no server is."""
+        """Send a command without reading its reply; it is lost if there is no server."""
         while self._socket.poll(0):
             self._socket.recv()
         try:
@@ -88,12 +88,12 @@ class ControlClient:
             self._renew()
 
     def _renew(self) -> None:
-        """A new connection: no late answer is mistaken, and no stranger at the address has ended it for ever."""
+        """Reconnect, so that no late reply is mistaken, and no foreign program at the address breaks it for good."""
         self._socket.close(linger=0)
         self._socket = self._connect()
 
     def _hint(self) -> str:
-        """A server that refuses a key does not say so."""
+        """Return a hint that covers a refused key, since a server does not report that."""
         if self._keys is None:
             return "start one with ptylive serve"
         return f"start one, or let it accept {self._keys.folder / 'client.key'} (copy it to its clients folder)"
@@ -136,7 +136,7 @@ class EventStream:
         self._socket.connect(address)
 
     def next(self, timeout_s: float = 1.0) -> tuple[str, dict[str, Any]] | None:
-        """The next event as (topic, payload), or None when none came in time."""
+        """Return the next event as (topic, payload), or None if none came in time."""
         if not self._socket.poll(int(1000 * timeout_s)):
             self._connection.look()
             return None
@@ -144,7 +144,7 @@ class EventStream:
         return topic.decode(), unpack(payload)
 
     def is_connected(self) -> bool:
-        """Whether a server is at the other end; of one that was killed the system says so at once."""
+        """Return whether a server is at the other end; the system reports a killed server at once."""
         self._connection.look()
         return self._connection.peers > 0
 

@@ -1,4 +1,4 @@
-"""Arrays inside control replies and events: one spelling for both ends of the control protocol (docs/protocol.md)."""
+"""Arrays in control replies and events: one encoding for both ends of the control protocol (docs/protocol.md)."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ptylive.schema.model import Array
 from ptylive.server.process.ports import CONTROL_PORT, EVENTS_OFFSET
 
 TOPICS = ("maps", "state", "calibration", "dose", "refinement", "log", "ack")
-"""Of events."""
+"""Topics of events."""
 MAX_MESSAGE_BYTES = 256 * 2**20
 
 
 def pack(message: Mapping[str, Any]) -> bytes:
-    """A message as msgpack; a text that is no Unicode (bytes of a file's name) has question marks in its place."""
+    """Encode a message as msgpack; text that is not Unicode (bytes of a file name) is replaced by question marks."""
     return bytes(msgpack.packb(dict(message), use_bin_type=True, default=_plain, unicode_errors="replace"))
 
 
 def unpack(data: bytes) -> dict[str, Any]:
-    """Inverse of :func:`pack`; ValueError for anything that is not a map."""
+    """Decode a message; inverse of :func:`pack`. Raises ValueError for anything that is not a map."""
     try:
         message = msgpack.unpackb(data, raw=False, max_bin_len=MAX_MESSAGE_BYTES)
     except (ValueError, msgpack.exceptions.UnpackException) as error:
@@ -34,7 +34,7 @@ def unpack(data: bytes) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Numpy scalars, paths and other small things as plain values."""
+    """Convert numpy scalars, paths and other small objects to plain values."""
     if isinstance(value, np.ndarray):
         return array_to_plain(value) if value.ndim else value.item()
     if isinstance(value, np.generic):
@@ -43,18 +43,18 @@ def _plain(value: Any) -> Any:
 
 
 def array_to_plain(array: Array) -> dict[str, Any]:
-    """An array as {shape, dtype, data}."""
+    """Return an array as {shape, dtype, data}."""
     array = np.ascontiguousarray(array)
     return {"shape": list(array.shape), "dtype": array.dtype.str, "data": array.tobytes()}
 
 
 def array_from_plain(plain: Mapping[str, Any]) -> Array:
-    """Inverse of :func:`array_to_plain` (read-only view)."""
+    """Return the array (a read-only view); inverse of :func:`array_to_plain`."""
     return np.frombuffer(plain["data"], dtype=np.dtype(plain["dtype"])).reshape(plain["shape"])
 
 
 def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
-    """A live map as the payload of a `maps` event: always all its rows."""
+    """Return a live map as the payload of a `maps` event, always with all rows."""
     return {
         "uid": uid,
         "name": live_map.name,
@@ -69,13 +69,13 @@ def map_to_plain(live_map: LiveMap, uid: str) -> dict[str, Any]:
         "faint": live_map.faint,
         "modulation": live_map.modulation,
         "information_limits": [
-            [dose, one.period_A, one.uncertainty_A, one.finer] for dose, one in live_map.information_limits().items()
+            [dose, at.period_A, at.uncertainty_A, at.finer] for dose, at in live_map.information_limits().items()
         ],
     }
 
 
 def events_address(control: str) -> str:
-    """Address of the event socket that belongs to a control address."""
+    """Return the address of the event socket that belongs to a control address."""
     host, _, port = control.rpartition(":")
     try:
         return f"{host}:{int(port) + EVENTS_OFFSET}"

@@ -1,4 +1,4 @@
-"""What somebody who looks elsewhere wants to hear: a scan or a refinement has ended, frames are lost, it drifts."""
+"""News for an absent user: a scan or refinement has ended, frames are being lost, or the specimen drifts."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ REFINEMENT_ENDS = {"done": "is done", "stopped": "has stopped", "failed": "has f
 def news(
     state: str, series: str, lost: int, run: str, run_state: str, drift: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
-    """A sentence for each of ``scan``, ``refinement``, ``lost`` and ``drift`` of which there is something to say.
+    """Return a sentence for each of ``scan``, ``refinement``, ``lost`` and ``drift`` with something to report.
 
-    Arguments are those of `status` (docs/protocol.md). A sentence that was not there the last time is news.
+    Arguments are those of `status` (docs/protocol.md). A sentence that was not returned last time is news.
     """
     scan = f"scan {series}" if series else "the scan"
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     if state in SCAN_ENDS:
-        told["scan"] = f"{scan} {SCAN_ENDS[state]}"
+        texts["scan"] = f"{scan} {SCAN_ENDS[state]}"
     elif lost > 0:
-        told["lost"] = f"{scan} is losing frames"
+        texts["lost"] = f"{scan} is losing frames"
     if run and run_state in REFINEMENT_ENDS:
-        told["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
+        texts["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
     if drift is not None and drift["A"] > drift["bound_A"]:
-        told["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
-    return told
+        texts["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
+    return texts

@@ -1,4 +1,4 @@
-"""The PUB side of the control protocol: events for whoever listens, newest only, never waiting for anybody."""
+"""The PUB side of the control protocol: events for all listeners, newest only, never waiting for any of them."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ from ptylive.streamer.sockets.security import Gate, ServerKeys
 
 _HIGH_WATER_EVENTS = 64
 _LONGEST_WORD = 4096
-"""Bytes of anything a listener may send: subscriptions are short, greetings with keys some hundred bytes."""
+"""Maximum bytes in anything a listener may send: subscriptions are short, greetings with keys some hundred bytes."""
 _WORDS_AT_ONCE = 1000
-"""Read before an event is sent: nobody holds it up by talking."""
+"""Maximum number of listener messages read before an event is sent, so that no listener can delay it."""
 _CONNECTION = "__fd"
-"""libzmq's property of a message: the file descriptor of the connection it came by."""
+"""libzmq's message property with the file descriptor of its connection."""
 _SUBSCRIBED, _UNSUBSCRIBED = b"\1", b"\0"
-"""First byte of what a listener sends (ZeroMQ's protocol, ZMTP 3)."""
+"""First byte of a listener's message (ZeroMQ's protocol, ZMTP 3)."""
 
 
 lines = logging.getLogger(f"{__name__}.lines")
-"""The log for a terminal. It is silent where there is a page that shows it."""
+"""Logger for a terminal. It is silent if a dashboard shows the log."""
 lines.setLevel(logging.CRITICAL + 1)
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 class Publisher:
-    """Publishes from any thread. A viewer that does not keep up loses events; nothing queues without bound."""
+    """Publisher of events, callable from any thread. A viewer that cannot keep up loses events; queues are bounded."""
 
     def __init__(self, address: str, keys: ServerKeys | None = None) -> None:
         """Bind the event socket; ``keys``: for known clients only. Raises PtyliveError when the address is taken."""
         self._context = zmq.Context()
         self._gate = Gate(self._context, keys)
-        self._socket = self._context.socket(zmq.XPUB)  # as PUB, but says who has subscribed to what
+        self._socket = self._context.socket(zmq.XPUB)  # like PUB, but reports subscriptions
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_EVENTS)
@@ -51,7 +51,7 @@ class Publisher:
         self._closed = False
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._subscriptions: dict[int, set[bytes]] = {}
-        """Of every connection, by the number of its file descriptor."""
+        """Subscriptions of every connection, by the number of its file descriptor."""
         try:
             self._socket.bind(address)
         except zmq.ZMQError as error:
@@ -68,7 +68,7 @@ class Publisher:
                 self._socket.send_multipart(message)
 
     def listeners(self, topic: str) -> int:
-        """Connections that this topic is sent to."""
+        """Return the number of connections that this topic is sent to."""
         with self._lock:
             if not self._closed:
                 self._note_subscriptions()
@@ -76,24 +76,24 @@ class Publisher:
             return sum(any(topic.encode().startswith(begin) for begin in begins) for begins in every)
 
     def _note_subscriptions(self) -> None:
-        """Read what listeners have sent since; anything but subscriptions is ignored.
+        """Read what listeners have sent since the last call, ignoring everything except subscriptions.
 
-        What a connection said is read before it is asked which connections there are, so that those of all that was
-        read are known; one that has gone takes its subscriptions along, however often it had said them.
+        Messages are read before the list of connections, so that the connections of all messages read are known. A
+        closed connection loses its subscriptions, however often it had sent them.
         """
-        said: list[tuple[int, bytes]] = []
+        received: list[tuple[int, bytes]] = []
         with suppress(zmq.Again):
             for _ in range(_WORDS_AT_ONCE):
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
-                with suppress(zmq.ZMQError, ValueError):  # libzmq's own word for a connection that has gone
-                    said.append((int(str(frame.get(_CONNECTION))), frame.bytes))
+                with suppress(zmq.ZMQError, ValueError):  # libzmq's own message about a closed connection
+                    received.append((int(str(frame.get(_CONNECTION))), frame.bytes))
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)
             if event["event"] == zmq.EVENT_ACCEPTED:
                 self._subscriptions[int(event["value"])] = set()
             else:
                 self._subscriptions.pop(int(event["value"]), None)
-        for connection, word in said:
+        for connection, word in received:
             begins = self._subscriptions.get(connection, set())
             if word[:1] == _UNSUBSCRIBED:
                 begins.discard(word[1:])
@@ -101,12 +101,12 @@ class Publisher:
                 begins.add(word[1:])
 
     def log(self, level: str, message: str) -> None:
-        """Send a line for the log."""
+        """Publish a line for the log."""
         self.publish("log", {"time": time.time(), "level": level, "message": message})
         lines.log(_LEVELS.get(level, logging.INFO), "%s", printable(message))
 
     def close(self) -> None:
-        """Close the socket; later events go nowhere."""
+        """Close the socket; later events are dropped."""
         with self._lock:
             self._closed = True
             self._gate.close()

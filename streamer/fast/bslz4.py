@@ -64,7 +64,7 @@ def _transpose_low(p0, p1, p2, p3, words):
 
 
 @nb.jit(**INNER)
-def _anything(data):
+def _any_nonzero(data):
     """Whether a byte of ``data`` (n,) uint8 is not zero; n a multiple of 4."""
     words = data.view(np.uint32)
     found = nb.uint32(0)
@@ -78,10 +78,10 @@ def _byte_plane(block, byte, groups, words):
     """Extract byte ``byte`` of all elements of a shuffled block into ``words``; False when it is zero everywhere."""
     plane = block[8 * byte * groups : 8 * (byte + 1) * groups]
     p = plane.reshape(8, groups)
-    if _anything(plane[4 * groups :]):
+    if _any_nonzero(plane[4 * groups :]):
         _transpose(p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], words[:groups])
         return True
-    if _anything(plane[: 4 * groups]):
+    if _any_nonzero(plane[: 4 * groups]):
         _transpose_low(p[0], p[1], p[2], p[3], words[:groups])
         return True
     return False
@@ -122,7 +122,7 @@ def _unshuffle(block, itemsize, target, words):
 def _unshuffle_bytes(block, itemsize, target, words):
     """Like :func:`_unshuffle`, to one byte per element, target (elements,) uint8; False where a value does not fit."""
     groups = target.size // 8
-    if itemsize > 1 and _anything(block[8 * groups :]):
+    if itemsize > 1 and _any_nonzero(block[8 * groups :]):
         return False
     values = words.view(np.uint8)
     if not _byte_plane(block, 0, groups, words):

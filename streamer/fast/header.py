@@ -64,10 +64,10 @@ def _as_word(data, start, length):
 @nb.jit(**INNER)
 def _same(data, start, text):
     """Whether ``text`` (bytes,) stands at ``start``, where there is room for it. Without early exit it vectorises."""
-    other = data[start : start + text.size]
+    candidate = data[start : start + text.size]
     difference = nb.uint8(0)
     for k in range(text.size):
-        difference |= other[k] ^ text[k]
+        difference |= candidate[k] ^ text[k]
     return difference == 0
 
 

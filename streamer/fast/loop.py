@@ -99,7 +99,7 @@ def _first_part(message, socket, state, pauses):
 
 
 @nb.jit(**INNER)
-def _leave(data, header, state):
+def _leave_to_python(data, header, state):
     """Copy a first part for Python; one too long to be a header is cut to one byte more than a header may have."""
     size = min(data.size, header.size)
     header[:size] = data[:size]
@@ -109,8 +109,8 @@ def _leave(data, header, state):
 
 @nb.jit(**INNER)
 def _is_among(numbers, number):
-    for one in numbers:
-        if one == number:
+    for candidate in numbers:
+        if candidate == number:
             return True
     return False
 
@@ -224,9 +224,9 @@ def receive_block(
     pauses, outcome = 0, TAKE
     for _ in range(_MOST_MESSAGES):
         if state[PENDING] == 0:
-            came, pauses = _first_part(message, socket, state, pauses)
-            if came != _GOT:
-                outcome = came
+            status, pauses = _first_part(message, socket, state, pauses)
+            if status != _GOT:
+                outcome = status
                 break
             data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
             state[MORE] = nb.int64(msg_more(message) != 0)
@@ -241,7 +241,7 @@ def receive_block(
                     and _all_new(received, values[FIRST], count)
                 )
             if not plain:
-                _leave(data, header, state)
+                _leave_to_python(data, header, state)
                 state[SOURCE] = msg_get(message, np.int32(CONNECTION))
                 outcome = HEADER
                 break
@@ -289,13 +289,13 @@ def receive_images(
     for _ in range(_MOST_MESSAGES):
         if state[FRAMES] == room:
             break
-        came, pauses = _first_part(message, socket, state, pauses)
-        if came != _GOT:
-            outcome = came
+        status, pauses = _first_part(message, socket, state, pauses)
+        if status != _GOT:
+            outcome = status
             break
         data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
         state[MORE] = nb.int64(msg_more(message) != 0)
-        _leave(data, header, state)
+        _leave_to_python(data, header, state)
         number = np.int64(-1)
         if state[MORE] != 0 and read_image_header(data, values) and values[SERIES] == series:
             number = values[NUMBER] - offset
@@ -364,9 +364,9 @@ def receive_maps(
     for _ in range(_MOST_MESSAGES):
         if state[FRAMES] == room:
             break
-        came, pauses = _first_part(message, socket, state, pauses)
-        if came != _GOT:
-            outcome = came
+        status, pauses = _first_part(message, socket, state, pauses)
+        if status != _GOT:
+            outcome = status
             break
         data = bytes_at(msg_data(message), nb.int64(msg_size(message)))
         state[MORE] = nb.int64(msg_more(message) != 0)
@@ -374,7 +374,7 @@ def receive_maps(
         if state[MORE] == 0 and read_image_map(data, series, unique, before, values):
             number = values[MAP_NUMBER] - offset
         if number < 0 or number >= received.size or received[number]:
-            _leave(data, header, state)
+            _leave_to_python(data, header, state)
             outcome = HEADER
             break
         coded = data[values[START] : values[STOP]]

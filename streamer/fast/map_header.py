@@ -65,7 +65,7 @@ def _after(data, at):
 
 
 @nb.jit(**INNER)
-def _is(data, start, stop, word):
+def _equals(data, start, stop, word):
     """Whether ``word`` (bytes,) uint8 lies between two positions."""
     if stop - start != word.size or stop > data.size:
         return False
@@ -92,8 +92,8 @@ def read_image_map(data, series, unique, before, values):
             return False
         at = start + length
         bit = 0
-        if _is(data, start, at, _DATA):
-            if not _is(data, at, at + before.size, before):
+        if _equals(data, start, at, _DATA):
+            if not _equals(data, at, at + before.size, before):
                 return False
             major, length, first = _head(data, at + before.size)
             if first < 0 or major != _BYTES or length < 0 or length > data.size - first:
@@ -104,21 +104,21 @@ def read_image_map(data, series, unique, before, values):
             after = _after(data, at)
             if after < 0:
                 return False
-            if _is(data, start, start + length, _ID):
+            if _equals(data, start, start + length, _ID):
                 major, values[NUMBER], _ = _head(data, at)
                 if major != 0 or values[NUMBER] < 0:
                     return False
                 bit = 2
-            elif _is(data, start, start + length, _TYPE):
-                if not _is(data, at, after, _IMAGE):
+            elif _equals(data, start, start + length, _TYPE):
+                if not _equals(data, at, after, _IMAGE):
                     return False
                 bit = 1
-            elif _is(data, start, start + length, _SERIES):
-                if not _is(data, at, after, series):
+            elif _equals(data, start, start + length, _SERIES):
+                if not _equals(data, at, after, series):
                     return False
                 bit = 4
-            elif _is(data, start, start + length, _UNIQUE):
-                if not _is(data, at, after, unique):
+            elif _equals(data, start, start + length, _UNIQUE):
+                if not _equals(data, at, after, unique):
                     return False
                 bit = 8
         at = after

@@ -60,8 +60,8 @@ def alike(frames: ByteArray, places: IndexArray, text: ByteArray, digits: slice)
     """Number of the first of frames (n, bytes), and how many from it on are consecutive and have ``text`` (m,) at
     ``places`` (m,); ``digits``: position of their numbers.
     """
-    where = frames.ctypes.data, len(frames), frames.strides[0]
-    first, count = _alike(*where, places, text, digits.start, digits.stop)
+    memory = frames.ctypes.data, len(frames), frames.strides[0]
+    first, count = _alike(*memory, places, text, digits.start, digits.stop)
     return int(first), int(count)
 
 

@@ -26,9 +26,9 @@ _SWAPPED = {1: _PLAIN, 2: _PAIRS, 4: _FOURS}
 _LEFT_TO_NUMPY, _CHIP = 24, 256
 _ALIGNED = 64
 _OFFSET, _STORED_BYTES, _BYTES, _ROWS, _STORED, _LINE, _AS_STORED, _TURNED, _SIDE = range(9)
-"""Positions in the array of :func:`told_of`: bytes before the pixels, of the stored pixels and of the pattern; rows and
-bytes of a stored line (of one chip), bytes of a line of the pattern, treatment of its words; for four chips the
-treatment of the words of the turned chips, and rows of the pattern (0: one chip).
+"""Positions in the array of :func:`parameters_of`: bytes before the pixels, of the stored pixels and of the pattern;
+rows and bytes of a stored line (of one chip), bytes of a line of the pattern, treatment of its words; for four chips
+the treatment of the words of the turned chips, and rows of the pattern (0: one chip).
 """
 _TWO = np.uint64(0x00FF00FF00FF00FF)
 _FOUR = np.uint64(0x0000FFFF0000FFFF)
@@ -54,22 +54,22 @@ def _words(word):
 
 
 @nb.jit(**INNER)
-def _line(target, source, nbytes, what):
+def _line(target, source, nbytes, treatment):
     """Copy ``nbytes`` bytes of a line; bytes beyond whole vectors are copied one by one."""
     vectors = nbytes // _VECTOR
-    if what == _PAIRS:
+    if treatment == _PAIRS:
         for k in range(vectors):
             _copy_pairs(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
-    elif what == _FOURS:
+    elif treatment == _FOURS:
         for k in range(vectors):
             _copy_fours(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
-    elif what == _WORDS:
+    elif treatment == _WORDS:
         for k in range(vectors):
             _copy_words(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
     else:
         for k in range(vectors):
             _copy_plain(target + nb.uintp(_VECTOR * k), source + nb.uintp(_VECTOR * k))
-    within = (1 << what) - 1  # mask within a swapped group
+    within = (1 << treatment) - 1  # mask within a swapped group
     for k in range(_VECTOR * vectors, nbytes):
         store8(target + nb.uintp(k), load8(source + nb.uintp(k ^ within)))
 
@@ -84,24 +84,24 @@ def _bits(target, source, words):
 
 
 @nb.jit(**INNER)
-def _line_of_chip(target, source, nbytes, what):
+def _line_of_chip(target, source, nbytes, treatment):
     """Decode a raw line of one chip; ``nbytes`` as stored."""
-    if what == _BITS:
+    if treatment == _BITS:
         _bits(target, source, nbytes // 8)
     else:
-        _line(target, source, nbytes, what)
+        _line(target, source, nbytes, treatment)
 
 
 @nb.jit(**INNER)
-def _turned(target, source, nbytes, what):
+def _turned(target, source, nbytes, treatment):
     """Like :func:`_line_of_chip`, with columns in reverse: words from last to first; a chip's line is whole vectors."""
     words = nbytes // 8
-    if what == _BITS:
+    if treatment == _BITS:
         for k in range(words):
             word = _words(load64(source + nb.uintp(8 * (words - 1 - k))))
             for bit in range(64):
                 store8(target + nb.uintp(64 * k + bit), nb.uint8((word >> nb.uint64(63 - bit)) & _1))
-    elif what == _PAIRS:
+    elif treatment == _PAIRS:
         for k in range(nbytes // _VECTOR):
             _turn_pairs(target + nb.uintp(_VECTOR * k), source + nb.uintp(nbytes - _VECTOR * (k + 1)))
     else:
@@ -110,18 +110,18 @@ def _turned(target, source, nbytes, what):
 
 
 @nb.jit(**INNER)
-def _decode_lines(source, stored, line, rows, what, target):
+def _decode_lines(source, stored, line, rows, treatment, target):
     """Decode a frame at an address: ``rows`` lines of ``stored`` bytes become lines of ``line`` bytes, flipped."""
     for row in range(rows):
         place = target + nb.uintp((rows - 1 - row) * line)
-        _line_of_chip(place, source + nb.uintp(row * stored), stored, what)
+        _line_of_chip(place, source + nb.uintp(row * stored), stored, treatment)
 
 
 @nb.jit(**INNER)
-def _decode_quad(source, told, target):
+def _decode_quad(source, parameters, target):
     """Decode a frame of four raw chips."""
-    stored, line, rows, side = told[_STORED], told[_LINE], told[_ROWS], told[_SIDE]
-    as_stored, turned = told[_AS_STORED], told[_TURNED]
+    stored, line, rows, side = parameters[_STORED], parameters[_LINE], parameters[_ROWS], parameters[_SIDE]
+    as_stored, turned = parameters[_AS_STORED], parameters[_TURNED]
     chip = stored * 8 if as_stored == _BITS else stored
     right = line - chip
     for row in range(side):
@@ -138,40 +138,42 @@ def _decode_quad(source, told, target):
 
 
 @nb.jit(**COMPILED)
-def _decode_one(source, told, target):
+def _decode_one(source, parameters, target):
     """Decode a frame whose pixels begin at an address."""
-    if told[_SIDE]:
-        _decode_quad(source, told, target)
+    if parameters[_SIDE]:
+        _decode_quad(source, parameters, target)
     else:
-        _decode_lines(source, told[_STORED], told[_LINE], told[_ROWS], told[_AS_STORED], target)
+        _decode_lines(source, parameters[_STORED], parameters[_LINE], parameters[_ROWS], parameters[_AS_STORED], target)
 
 
 @nb.jit(**COMPILED)
-def _decode_all(frames, count, stride, told, target):
+def _decode_all(frames, count, stride, parameters, target):
     """Decode ``count`` frames, ``stride`` bytes apart, to patterns back to back."""
     for n in range(count):
-        _decode_one(frames + nb.uintp(n * stride + told[_OFFSET]), told, target + nb.uintp(n * told[_BYTES]))
+        _decode_one(
+            frames + nb.uintp(n * stride + parameters[_OFFSET]), parameters, target + nb.uintp(n * parameters[_BYTES])
+        )
 
 
 @nb.jit(**COMPILED)
-def _pack_all(frames, count, stride, told, target, space):
+def _pack_all(frames, count, stride, parameters, target, space):
     """Like :func:`_decode_all`, with patterns in the memory of the frames, none of them behind its own frame."""
     for n in range(count):
-        _line(space, frames + nb.uintp(n * stride + told[_OFFSET]), told[_STORED_BYTES], _PLAIN)
-        _decode_one(space, told, target + nb.uintp(n * told[_BYTES]))
+        _line(space, frames + nb.uintp(n * stride + parameters[_OFFSET]), parameters[_STORED_BYTES], _PLAIN)
+        _decode_one(space, parameters, target + nb.uintp(n * parameters[_BYTES]))
 
 
 @nb.cfunc(DECODER, nopython=True, cache=True, error_model="numpy", boundscheck=False)
-def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, told):
+def decode_frame_at(data, size, _itemsize, target, target_bytes, _work, parameters):
     """Decode a frame with prefix and header, as a C function of addresses: see :class:`ptylive.schema.CodedFrames`."""
-    words = words_at(told, _SIDE + 1)
+    words = words_at(parameters, _SIDE + 1)
     if size != words[_OFFSET] + words[_STORED_BYTES] or target_bytes != words[_BYTES]:
         return nb.int64(WRONG_SIZE)
     _decode_one(data + nb.uintp(words[_OFFSET]), words, target)
     return nb.int64(DECODED)
 
 
-def told_of(layout: PixelLayout, offset: int) -> IndexArray | None:
+def parameters_of(layout: PixelLayout, offset: int) -> IndexArray | None:
     """Parameters (9,) int64 of the compiled functions for frames whose pixels begin after ``offset`` bytes.
 
     None for raw frames of 24 bits, which are left to numpy.
@@ -185,23 +187,25 @@ def told_of(layout: PixelLayout, offset: int) -> IndexArray | None:
         stored = _CHIP // 8 if one_bit else _CHIP * itemsize
         swapped = (_BITS, _BITS) if one_bit else (_WORDS, _SWAPPED[itemsize])
         return np.array([*sizes, layout.nbytes // (4 * stored), stored, line, *swapped, rows], dtype=np.int64)
-    what = _SWAPPED[itemsize] if layout.depth == 0 else _BITS if one_bit else _WORDS
-    return np.array([*sizes, rows, layout.nbytes // rows, line, what, 0, 0], dtype=np.int64)
+    treatment = _SWAPPED[itemsize] if layout.depth == 0 else _BITS if one_bit else _WORDS
+    return np.array([*sizes, rows, layout.nbytes // rows, line, treatment, 0, 0], dtype=np.int64)
 
 
 class RunBatch(HandedOn):
     """Frames of a run (n, bytes) uint8 as received, each with prefix and header."""
 
-    def __init__(self, uid: str, index: IndexArray, frames: ByteArray, layout: PixelLayout, told: IndexArray) -> None:
+    def __init__(
+        self, uid: str, index: IndexArray, frames: ByteArray, layout: PixelLayout, parameters: IndexArray
+    ) -> None:
         ends = np.arange(1, len(frames) + 1, dtype=np.int64) * frames.shape[1]
-        coded = CodedFrames(frames.reshape(-1), ends, decode_frame_at.address, 0, told)
+        coded = CodedFrames(frames.reshape(-1), ends, decode_frame_at.address, 0, parameters)
         vars(self).update(uid=uid, index=index, coded=coded, _rows=frames, _layout=layout)
 
     def _decoded(self, first: int, count: int) -> Array:
         layout: PixelLayout = vars(self)["_layout"]
         found = np.empty((count, *layout.shape), dtype=layout.dtype)
-        rows, told = vars(self)["_rows"][first : first + count], self._coded.told
-        _decode_all(rows.ctypes.data, len(rows), rows.strides[0], told, found.ctypes.data)
+        rows, parameters = vars(self)["_rows"][first : first + count], self._coded.parameters
+        _decode_all(rows.ctypes.data, len(rows), rows.strides[0], parameters, found.ctypes.data)
         return found
 
 
@@ -213,8 +217,8 @@ class CompiledRuns:
     @staticmethod
     def handed_on(layout: PixelLayout, frames: ByteArray, offset: int, uid: str, index: IndexArray) -> RunBatch | None:
         """Return frames (n, bytes) of a scan for decoding by their readers; None where numpy must decode them."""
-        told = told_of(layout, offset)
-        return None if told is None else RunBatch(uid, index, frames, layout, told)
+        parameters = parameters_of(layout, offset)
+        return None if parameters is None else RunBatch(uid, index, frames, layout, parameters)
 
     @staticmethod
     def pack(layout: PixelLayout, frames: ByteArray, offset: int) -> ByteArray | None:
@@ -226,12 +230,12 @@ class CompiledRuns:
         Data that have just been received are in the cache; other memory would have to be fetched first, which takes
         twice the time.
         """
-        start, told = frames.ctypes.data, told_of(layout, offset)
+        start, parameters = frames.ctypes.data, parameters_of(layout, offset)
         skipped = -start % _ALIGNED
-        if told is None or layout.nbytes != told[_BYTES] or offset < skipped:
+        if parameters is None or layout.nbytes != parameters[_BYTES] or offset < skipped:
             return None
         space = np.empty(layout.nbytes, np.uint8)
-        _pack_all(start, len(frames), frames.strides[0], told, start + skipped, space.ctypes.data)
+        _pack_all(start, len(frames), frames.strides[0], parameters, start + skipped, space.ctypes.data)
         return frames.reshape(-1)[skipped : skipped + len(frames) * layout.nbytes]
 
     @staticmethod
@@ -240,9 +244,9 @@ class CompiledRuns:
 
         False for raw frames of 24 bits, which are left to numpy.
         """
-        if (told := told_of(layout, offset)) is None:
+        if (parameters := parameters_of(layout, offset)) is None:
             return False
-        _decode_all(frames.ctypes.data, len(frames), frames.strides[0], told, patterns.ctypes.data)
+        _decode_all(frames.ctypes.data, len(frames), frames.strides[0], parameters, patterns.ctypes.data)
         return True
 
 

@@ -65,14 +65,14 @@ class Member:
 def open_npz(path: Path) -> Iterator[ScanFile]:
     """Open the only array of three or four axes in an ``.npz``; with a Nion ``.json`` next to it. InputFileError."""
     arrays = members(path)
-    found = [one for one in arrays if len(one.shape) in (3, 4)]
+    found = [member for member in arrays if len(member.shape) in (3, 4)]
     if len(found) != 1:
-        what = f"{len(found)} arrays of three or four axes" if found else "no array of three or four axes"
-        raise InputFileError(f"{path} holds {what}", "save the scan alone with numpy.savez")
+        content = f"{len(found)} arrays of three or four axes" if found else "no array of three or four axes"
+        raise InputFileError(f"{path} holds {content}", "save the scan alone with numpy.savez")
     (scan,) = found
     check_frames(path, scan.shape)
-    beside = path.with_suffix(".json")
-    metadata, notes = described_by(beside, scan.shape) if beside.is_file() else ({}, ())
+    sidecar = path.with_suffix(".json")
+    metadata, notes = described_by(sidecar, scan.shape) if sidecar.is_file() else ({}, ())
     yield ScanFile(array_of(path, scan), metadata, notes=(f"the array is {scan.name}", *notes))
 
 

@@ -19,13 +19,13 @@ def scan_lies_last(scales: Sequence[tuple[Any, Any]]) -> bool | None:
 
     A scan has lengths, a detector frequencies or angles. One recognised half is enough.
     """
-    first, last = (_whose([unit for _, unit in half]) for half in (scales[:2], scales[2:]))
+    first, last = (_space_of([unit for _, unit in half]) for half in (scales[:2], scales[2:]))
     if first == last:
         return None
     return first == "detector" or last == "scan"
 
 
-def _whose(units: Sequence[Any]) -> str | None:
+def _space_of(units: Sequence[Any]) -> str | None:
     if all(length_A(1, unit) is not None for unit in units):
         return "scan"
     if all(frequency_invA(1, unit) is not None or angle_mrad(1, unit) is not None for unit in units):
@@ -59,10 +59,10 @@ class ReorderedFrames:
         chosen = selection if isinstance(selection, tuple) else (selection,)
         wanted = [slice(None)] * 4
         single = []
-        for axis, one in enumerate(chosen):
-            if not isinstance(one, slice):
+        for axis, index in enumerate(chosen):
+            if not isinstance(index, slice):
                 single.append(axis)
-                one = slice(int(one), int(one) + 1)  # noqa: PLW2901  (an axis of one, until it is moved to its place)
-            wanted[self._order[axis]] = one
+                index = slice(int(index), int(index) + 1)  # noqa: PLW2901  (an axis of one, until it is moved to its place)
+            wanted[self._order[axis]] = index
         part = np.asarray(self._array[tuple(wanted)])
         return part.transpose(self._order).squeeze(axis=tuple(single))

@@ -116,14 +116,14 @@ def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
         return found
     if PurePosixPath(link.filename).name != link.filename:
         raise InputFileError(f"{path}: {name} lies in {link.filename}", "put the data files beside their master")
-    beside = path.with_name(link.filename)
-    if not beside.exists():
+    data_file = path.with_name(link.filename)
+    if not data_file.exists():
         raise InputFileError(
-            f"{path}: its data file {beside.name} is missing", "put the data files beside their master"
+            f"{path}: its data file {data_file.name} is missing", "put the data files beside their master"
         )
-    found = dataset(stack.enter_context(opened(beside)), link.path)
+    found = dataset(stack.enter_context(opened(data_file)), link.path)
     if found is None:
-        raise InputFileError(f"{beside} holds no frames at {link.path}", "copy the file again")
+        raise InputFileError(f"{data_file} holds no frames at {link.path}", "copy the file again")
     return found
 
 

@@ -63,13 +63,13 @@ def open_dm(path: Path) -> Iterator[ScanFile]:
 
 def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple[bool, tuple[str, ...]]:
     """Whether the axes of the scan are the fastest of the four, and a note on it."""
-    last, said = scan_lies_last(scales), "by their units"
+    last, basis = scan_lies_last(scales), "by their units"
     if last is None:
         swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
-        last, said = not swapped, f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
+        last, basis = not swapped, f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
     if last:
-        return True, (f"scan axes are stored behind detector axes, {said}: slow to read, ptylive convert turns them",)
-    return False, (f"detector axes are the last two, {said}",)
+        return True, (f"scan axes are stored behind detector axes, {basis}: slow to read, ptylive convert turns them",)
+    return False, (f"detector axes are the last two, {basis}",)
 
 
 def _mapped(path: Path, found: Mapping[str, Any]) -> Array:

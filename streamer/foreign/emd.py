@@ -48,12 +48,12 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             rows_first = [_name(file, names[0], axis) for axis in (2, 3)] == ["y", "x"]
             order = ROWS_FIRST if rows_first else REVERSED
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
-            said = "Qy, Qx, Ry, Rx" if rows_first else "Qx, Qy, Rx, Ry"
-            notes += (f"by their units its axes are {said}: slow to read, ptylive convert turns them",)
+            axes_text = "Qy, Qx, Ry, Rx" if rows_first else "Qx, Qy, Rx, Ry"
+            notes += (f"by their units its axes are {axes_text}: slow to read, ptylive convert turns them",)
         metadata = {
             **scan_metadata(scales[:2]),
             **detector_metadata(scales[2:]),
-            **_tension(file),
+            **_high_tension(file),
             **_calibration(file),
         }
         yield ScanFile(frames, metadata, notes=(*notes, *unequal_pixels(scales[2:])))
@@ -98,7 +98,7 @@ def _plain_unit(unit: Any) -> Any:
     return unit[1:-1].replace("_", "") if is_spelt else unit
 
 
-def _tension(file: Any) -> dict[str, Any]:
+def _high_tension(file: Any) -> dict[str, Any]:
     """High tension in Berkeley's group ``microscope``, if its unit is given."""
     group = file.get("microscope") if isinstance(file.get("microscope", getlink=True), h5py.HardLink) else None
     if not isinstance(group, h5py.Group):

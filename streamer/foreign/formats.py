@@ -65,7 +65,7 @@ def reader_for(path: Path, values: Mapping[str, Any] | None = None) -> Reader | 
     suffix = path.suffix.lower()
     if suffix in OF_EVENTS:
         opening, known = OF_EVENTS[suffix], values or {}
-        return lambda one: opening(one, known)
+        return lambda archive: opening(archive, known)
     if suffix in BY_NAME:
         return BY_NAME[suffix]
     if suffix not in HDF5_NAMES or not path.is_file():

@@ -85,8 +85,8 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
         convergence_semiangle_mrad=angle_mrad(_first(given, _SEMIANGLE_RAD), "rad"),
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
-    said = f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}"
-    return metadata, (said, *unequal)
+    description = f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}"
+    return metadata, (description, *unequal)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

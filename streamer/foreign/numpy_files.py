@@ -15,6 +15,6 @@ from ptylive.streamer.storage.scan_file import ScanFile
 def open_npy(path: Path) -> Iterator[ScanFile]:
     """Open an array file, mapped into memory, never read whole. Raises InputFileError."""
     frames = mapped(path)
-    beside = path.with_suffix(".json")
-    metadata, notes = described_by(beside, frames.shape) if beside.is_file() else ({}, ())
+    sidecar = path.with_suffix(".json")
+    metadata, notes = described_by(sidecar, frames.shape) if sidecar.is_file() else ({}, ())
     yield ScanFile(frames, metadata, notes=notes)

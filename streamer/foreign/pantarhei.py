@@ -56,7 +56,7 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
 
 def _checked(path: Path) -> tuple[Member, bool]:
     """Return the array's member, and whether its metadata can be read. Raises InputFileError if too large."""
-    found = {one.name: one for one in members(path)}
+    found = {member.name: member for member in members(path)}
     if _DATA not in found:
         raise InputFileError(f"{path} holds no array named {_DATA}", "is it a file of Panta Rhei?")
     data = found[_DATA]

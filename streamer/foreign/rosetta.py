@@ -90,24 +90,24 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
 
 def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
     """Notes on missing and repeated frames of a Merlin file with ``number`` frames, by their numbers."""
-    said = value_at(found, "original_metadata.mib_properties") or {}
+    properties = value_at(found, "original_metadata.mib_properties") or {}
     try:
-        pixels = said["merlin_size"][0] * said["merlin_size"][1] * np.dtype(said["dtype"]).itemsize
-        frame, size = said["head_size"] + pixels, path.stat().st_size
+        pixels = properties["merlin_size"][0] * properties["merlin_size"][1] * np.dtype(properties["dtype"]).itemsize
+        frame, size = properties["head_size"] + pixels, path.stat().st_size
         heads = np.memmap(path, np.uint8, "r", shape=(number, frame))[:, 4:10]  # behind "MQ1,"
         numbers = np.ascontiguousarray(heads).view("S6").ravel().astype(np.int64)
     except (KeyError, TypeError, ValueError, OSError):  # of another version: nothing is known
         return []
     notes = ["the file ends within a frame, which is left out"] if size % frame else []
-    there, times = np.unique(numbers, return_counts=True)
-    twice, gaps = there[times > 1], np.flatnonzero(np.diff(there) > 1)[: _NAMED + 1]
-    missing = int(there[-1] - there[0]) + 1 - len(there)
-    absent = np.concatenate([there[:0], *(np.arange(there[gap] + 1, there[gap + 1]) for gap in gaps)])
+    present, times = np.unique(numbers, return_counts=True)
+    twice, gaps = present[times > 1], np.flatnonzero(np.diff(present) > 1)[: _NAMED + 1]
+    missing = int(present[-1] - present[0]) + 1 - len(present)
+    absent = np.concatenate([present[:0], *(np.arange(present[gap] + 1, present[gap + 1]) for gap in gaps)])
     wrong = [f"{missing} missing ({_first(absent)})"] if missing else []
     wrong += [f"{len(twice)} more than once ({_first(twice)})"] if len(twice) else []
     wrong += ["some out of order"] if not wrong and (np.diff(numbers) < 0).any() else []
     if wrong:
-        named = f"of frames numbered {there[0]} to {there[-1]} there are {' and '.join(wrong)}"
+        named = f"of frames numbered {present[0]} to {present[-1]} there are {' and '.join(wrong)}"
         notes.append(f"{named}, and they are taken in the order of the file: check it")
     return notes
 
@@ -173,7 +173,7 @@ def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:
 def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
     """Return the only signal of four axes, or else of three: images may lie next to it. Raises InputFileError."""
     for axes in (4, 3):
-        found = [one for one in signals if len(one["data"].shape) == axes]
+        found = [signal for signal in signals if len(signal["data"].shape) == axes]
         if len(found) == 1:
             return found[0]
         if found:

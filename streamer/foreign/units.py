@@ -58,10 +58,10 @@ def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
     if not sizes or math.isclose(*sizes, rel_tol=EQUAL):
         return ()
     unit = scales[0][1].decode(errors="replace") if isinstance(scales[0][1], bytes) else scales[0][1]
-    said = f"pixels of the detector are {float(scales[0][0]):.5g} by {float(scales[1][0]):.5g} {unit}, rows by columns"
+    words = f"pixels of the detector are {float(scales[0][0]):.5g} by {float(scales[1][0]):.5g} {unit}, rows by columns"
     if max(sizes) <= NEARLY * min(sizes):
-        return (f"{said}: their mean is taken; a distortion tells them apart",)
-    return (f"{said}, and are not taken over: give detector_pixel_mrad, and the rest as a distortion",)
+        return (f"{words}: their mean is taken; a distortion tells them apart",)
+    return (f"{words}, and are not taken over: give detector_pixel_mrad, and the rest as a distortion",)
 
 
 def _pixel_sizes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, list[float]]:

@@ -45,8 +45,8 @@ def open_velox(path: Path) -> Iterator[ScanFile]:
         series = _series(path, file)
         found = [name for name, described in series.items() if _has_patterns(described)]
         if len(found) != 1:
-            what = f"{len(found)} series of patterns" if found else "no series of diffraction patterns"
-            held = f"{path} holds {what} ({len(series)} series of images)"
+            content = f"{len(found)} series of patterns" if found else "no series of diffraction patterns"
+            held = f"{path} holds {content} ({len(series)} series of images)"
             raise InputFileError(held, "export the scan from Velox to a file of its own")
         described = series[found[0]]
         frames = SeriesFrames(dataset(file, f"{_IMAGES}/{found[0]}/Data"))

@@ -150,8 +150,8 @@ class DectrisV1:
             if self._is_blob(part):
                 yield from self._blob(part)
                 return
-            what = "a table" if self._pattern is None else f"image {self._pattern[0].number}"
-            missing.append(WireError(f"the blob of {what} did not come", "missing_part"))
+            owner = "a table" if self._pattern is None else f"image {self._pattern[0].number}"
+            missing.append(WireError(f"the blob of {owner} did not come", "missing_part"))
             self._pattern = self._table = None
         if bytes(part[:1]) != b"{":
             if self._after_image:
@@ -350,8 +350,8 @@ def _header(announced: _Announced) -> Header:
 
 def _in_words(announced: _Announced) -> dict[str, str]:
     """Configuration and appendix as received."""
-    told = {"configuration": announced.config, "header_appendix": user_map(announced.user)}
-    return {name: in_words(fields) for name, fields in told.items() if fields}
+    sections = {"configuration": announced.config, "header_appendix": user_map(announced.user)}
+    return {name: in_words(fields) for name, fields in sections.items() if fields}
 
 
 def _product(images: int | None, triggers: int | None, mode: str) -> int | None:

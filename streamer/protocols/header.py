@@ -163,4 +163,4 @@ def user_map(value: Any) -> Mapping[str, Any]:
                 value = json.loads(value)
             except (ValueError, RecursionError):
                 return {}
-    return {str(key): inner for key, inner in value.items()} if isinstance(value, Mapping) else {}
+    return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}

@@ -44,26 +44,26 @@ class ReceivedBytes:
     def room(self) -> memoryview:
         """Return memory to read the next bytes into: at least one byte, at most what one message may need."""
         if len(self._bytes) - self._last < _LEAST_ROOM:
-            self._go_on_elsewhere()
+            self._switch_buffer()
         return self._view[self._last :]
 
     def _part(self, start: int, stop: int) -> memoryview:
         """Return bytes of the buffer, valid as long as they are held."""
         return memoryview(self._bytes)[start:stop]  # a view of its own, so that the buffer is known to be held
 
-    def _go_on_elsewhere(self) -> None:
+    def _switch_buffer(self) -> None:
         """Move the pending bytes to the beginning of a buffer that nobody holds, with room for the coming message: its
         length is known and bounded, and as much of it has arrived.
         """
-        there = self._view[self._first : self._last]
+        pending = self._view[self._first : self._last]
         nbytes = _FIRST_BYTES
-        while nbytes - len(there) < _LEAST_ROOM and nbytes < self._most_bytes:
+        while nbytes - len(pending) < _LEAST_ROOM and nbytes < self._most_bytes:
             nbytes = min(2 * nbytes, self._most_bytes)
         self._bytes = self._unused(nbytes)
         self._view = memoryview(self._bytes)
-        self._view[: len(there)] = there
+        self._view[: len(pending)] = pending
         self._searched = max(0, self._searched - self._first)
-        self._first, self._last = 0, len(there)
+        self._first, self._last = 0, len(pending)
 
     def _unused(self, nbytes: int) -> bytearray:
         """Return a buffer of ``nbytes`` bytes that nobody holds."""
@@ -77,7 +77,7 @@ class ReceivedBytes:
             if len(self._buffers) < _USUAL or time.monotonic() > give_up:
                 break
             time.sleep(_MOMENT_S)
-        made = bytearray(nbytes)
+        buffer = bytearray(nbytes)
         if len(self._buffers) < _KEPT:
-            self._buffers.append(made)
-        return made
+            self._buffers.append(buffer)
+        return buffer

@@ -88,7 +88,7 @@ class Series:
             yield self._adopted(image)
         if self._scan_header is None:
             header = self._with_mask(_completed(self._header, image))
-            yield self._armed(header if header.bad_pixels is not None else self._looked_at(header, image))
+            yield self._armed(header if header.bad_pixels is not None else self._with_dead_pixels(header, image))
         yield from self._fitting(image)
 
     def end(self, key: str) -> Iterator[Message]:
@@ -110,7 +110,7 @@ class Series:
             or (shape, dtype) != (scan_header.detector_shape, scan_header.detector.dtype)
         ):
             return None
-        return scan_header.uid, self._pass * scan_header.frames if self._in_turns(scan_header) else 0
+        return scan_header.uid, self._pass * scan_header.frames if self._may_hold_several(scan_header) else 0
 
     def together(self, key: str, shape: tuple[int, int], dtype: str, first: int) -> int:
         """Number of images from ``first`` on that :meth:`images` may hand on together: all belong to the open scan."""
@@ -119,8 +119,8 @@ class Series:
             return 0
         return max(0, scan_header.frames - (first - place[1]))
 
-    def images(self, first: int, count: int, made: Callable[[str, int], Taken]) -> Iterator[Taken]:
-        """Hand on consecutive images, as many as :meth:`together` allows; ``made`` makes them from the uid of their
+    def images(self, first: int, count: int, make: Callable[[str, int], Taken]) -> Iterator[Taken]:
+        """Hand on consecutive images, as many as :meth:`together` allows; ``make`` makes them from the uid of their
         scan and the number in it of the first.
         """
         scan_header = self._scan_header
@@ -130,9 +130,9 @@ class Series:
         if time.monotonic() - self._named_at > _NAMED_EVERY_S:
             yield PingMessage(scan_header.uid, scan_header)
             self._named_at = time.monotonic()
-        number = first - (self._pass * scan_header.frames if self._in_turns(scan_header) else 0)
+        number = first - (self._pass * scan_header.frames if self._may_hold_several(scan_header) else 0)
         self.advance(number + count - 1)
-        yield made(scan_header.uid, number)
+        yield make(scan_header.uid, number)
 
     def advance(self, number: int) -> None:
         """Record that images up to frame ``number`` of the open scan have been placed."""
@@ -195,7 +195,7 @@ class Series:
                     f"series {self._key}: all counts of image {image.number} are multiples of "
                     f"{1 << 4 * np.dtype(image.dtype).itemsize}: does the detector say the byte order that it sends?"
                 )
-            if self._highest < 0 and (header := self._looked_at(self._header, image)) is not self._header:
+            if self._highest < 0 and (header := self._with_dead_pixels(self._header, image)) is not self._header:
                 yield self._armed(header)
             yield from self._placed(self._scan_header or scan_header, image)
             return
@@ -217,7 +217,7 @@ class Series:
             return header
         return replace(header, bad_pixels=known)
 
-    def _looked_at(self, header: Header, image: Image) -> Header:
+    def _with_dead_pixels(self, header: Header, image: Image) -> Header:
         """Add the dead pixels shown by the first image to a header without a mask; return the header itself where they
         are known already.
         """
@@ -239,7 +239,9 @@ class Series:
     def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:
         """Hand on an image under its number within its scan."""
         pause_s = time.monotonic() - self._active_at
-        turn, number = divmod(image.number, scan_header.frames) if self._in_turns(scan_header) else (0, image.number)
+        turn, number = (
+            divmod(image.number, scan_header.frames) if self._may_hold_several(scan_header) else (0, image.number)
+        )
         if turn != self._pass:
             self._check_turn(image, turn, pause_s)
             yield from self.flush()
@@ -265,7 +267,7 @@ class Series:
         if beyond or (turn > self._pass + 1 and pause_s < _PAUSE_S):
             raise WireError(f"image {image.number} is far beyond the ones before it", "beyond_scan")
 
-    def _in_turns(self, scan_header: ScanHeader) -> bool:
+    def _may_hold_several(self, scan_header: ScanHeader) -> bool:
         """Whether the series holds several scans, or may."""
         announced = self._header.frames if self._header is not None else None
         return announced is None or announced >= 2 * scan_header.frames

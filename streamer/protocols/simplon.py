@@ -112,14 +112,14 @@ class Simplon:
     def _ask(self, method: str, path: str, value: Any = None, *, timeout_s: float = _TIMEOUT_S) -> Any:
         """Send one request; return the answer's JSON, None when it is empty."""
         body = None if method == "GET" else ("" if value is None else json.dumps({"value": value}))
-        what = f"{method} {self.address}{path}" + ("" if value is None else f" = {value!r}")
+        request = f"{method} {self.address}{path}" + ("" if value is None else f" = {value!r}")
         connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             reply = connection.getresponse()
             status, text = reply.status, reply.read(_MAX_ANSWER_BYTES)
         except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: an impossible host name
-            raise DetectorError(f"{what}: {error or type(error).__name__}", "is the detector there?") from None
+            raise DetectorError(f"{request}: {error or type(error).__name__}", "is the detector there?") from None
         finally:
             connection.close()
         try:
@@ -128,5 +128,5 @@ class Simplon:
             answer = None
         if status >= 300:
             detail = " ".join(text[:200].decode("utf-8", "replace").split())
-            raise DetectorError(f"{what}: refused with status {status} {detail}".rstrip(), "see its documentation")
+            raise DetectorError(f"{request}: refused with status {status} {detail}".rstrip(), "see its documentation")
         return answer

@@ -116,7 +116,7 @@ class DetectorConnection:
         self._context = context
         self._inner = inner
         self._stop = threading.Event()
-        self._away = False  # loss reported, and not yet reconnected
+        self._is_lost = False  # loss reported, and not yet reconnected
         self._handed: deque[Sequence[Buffer]] = deque()
         self._thread = threading.Thread(target=self._run, name="detector", daemon=True)
 
@@ -143,11 +143,11 @@ class DetectorConnection:
             self._push = push
             pause_s = _FIRST_PAUSE_S
             while not self._stop.is_set():
-                brought = self._once()
-                pause_s = _FIRST_PAUSE_S if brought else min(2 * pause_s, _LONGEST_PAUSE_S)
+                delivered = self._run_connection()
+                pause_s = _FIRST_PAUSE_S if delivered else min(2 * pause_s, _LONGEST_PAUSE_S)
                 self._stop.wait(pause_s)
 
-    def _once(self) -> bool:
+    def _run_connection(self) -> bool:
         """Run one connection from its beginning to its end; return whether it delivered anything."""
         try:
             with socket.create_connection((self._host, self._port), _CONNECT_TIMEOUT_S) as connection:
@@ -155,12 +155,12 @@ class DetectorConnection:
                     raise OSError("connected to itself")  # a port of this machine at which nobody listens
                 return self._receive(connection)
         except (OSError, UnicodeError) as error:  # the latter: an impossible host name
-            self._lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+            self._note_lost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
         except zmq.ZMQError:
             raise
         except Exception as error:  # an internal fault must not end reception for good
             logging.getLogger(__name__).exception("fault in the thread of the connection")
-            self._tell(_REFUSED, f"internal error: {error!r}", "internal_error")
+            self._report(_REFUSED, f"internal error: {error!r}", "internal_error")
         return False
 
     def _receive(self, connection: socket.socket) -> bool:
@@ -168,19 +168,19 @@ class DetectorConnection:
         _keep_alive(connection)
         roomy, many = _has_room(connection), False
         connection.settimeout(_TICK_S)
-        splitter, since, brought = self._make_splitter(), time.monotonic(), False
-        room, there = splitter.room(), 0
+        splitter, since, delivered = self._make_splitter(), time.monotonic(), False
+        room, filled = splitter.room(), 0
         why = "closed by the other side"
         while not self._stop.is_set():
-            if self._away and (brought or time.monotonic() - since > _STANDS_S):
-                self._away = False
-                self._tell(_NOTE, f"connected to the detector at {self.address}")
+            if self._is_lost and (delivered or time.monotonic() - since > _STANDS_S):
+                self._is_lost = False
+                self._report(_NOTE, f"connected to the detector at {self.address}")
             try:
-                count = connection.recv_into(room[there:])
+                count = connection.recv_into(room[filled:])
             except TimeoutError:
-                if there or not many:
-                    self._take(splitter, there)
-                    room, there = splitter.room(), 0
+                if filled or not many:
+                    self._take(splitter, filled)
+                    room, filled = splitter.room(), 0
                 many = many and _wait_for(connection, 1, _TICK_S)
                 continue
             except OSError as error:
@@ -188,18 +188,18 @@ class DetectorConnection:
                 break
             if not count:
                 break
-            brought, there = True, there + count
-            if not roomy or there > min(_ENOUGH_BYTES, len(room) - _MUCH_BYTES):
-                self._take(splitter, there)
-                room, there = splitter.room(), 0
+            delivered, filled = True, filled + count
+            if not roomy or filled > min(_ENOUGH_BYTES, len(room) - _MUCH_BYTES):
+                self._take(splitter, filled)
+                room, filled = splitter.room(), 0
             if roomy and not many:
                 many = _wait_for(connection, _MUCH_BYTES, _MOMENT_S)
-        self._take(splitter, there)
+        self._take(splitter, filled)
         self._take(splitter, 0)
         if splitter.pending and not self._stop.is_set():
-            self._tell(_REFUSED, f"the connection ended {splitter.pending} bytes into a message", "truncated")
-        self._lost(why)
-        return brought
+            self._report(_REFUSED, f"the connection ended {splitter.pending} bytes into a message", "truncated")
+        self._note_lost(why)
+        return delivered
 
     def _take(self, splitter: Splitter, count: int) -> None:
         """Hand on the messages that ``count`` bytes complete."""
@@ -215,16 +215,16 @@ class DetectorConnection:
                 self._hand_on(together)
                 together, nbytes = [], 0
             if isinstance(item, WireError):
-                self._tell(_REFUSED, str(item), item.reason)
+                self._report(_REFUSED, str(item), item.reason)
         if together:
             self._hand_on(together)
 
-    def _lost(self, why: str) -> None:
-        if not (self._away or self._stop.is_set()):
-            self._away = True
-            self._tell(_GONE, f"no connection to the detector at {self.address} ({why}): it is tried again")
+    def _note_lost(self, why: str) -> None:
+        if not (self._is_lost or self._stop.is_set()):
+            self._is_lost = True
+            self._report(_GONE, f"no connection to the detector at {self.address} ({why}): it is tried again")
 
-    def _tell(self, kind: bytes, text: str, reason: str = "") -> None:
+    def _report(self, kind: bytes, text: str, reason: str = "") -> None:
         self._hand_on([b"", kind, text.encode(), reason.encode()])
 
     def _hand_on(self, parts: Sequence[Buffer]) -> None:

@@ -34,10 +34,10 @@ class Backlog:
             if self._bytes > USUAL_BYTES and time.monotonic() - self._moved_at < ANSWERS_S:
                 self._changed.wait(BRIEFLY_S)
             while self._bytes >= self._most_bytes:
-                left = self._moved_at + self._patience_s - time.monotonic()
-                if left <= 0:
+                seconds_left = self._moved_at + self._patience_s - time.monotonic()
+                if seconds_left <= 0:
                     return False
-                self._changed.wait(left)
+                self._changed.wait(seconds_left)
         return True
 
     def add(self, nbytes: int) -> None:

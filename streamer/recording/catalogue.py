@@ -106,11 +106,11 @@ class Catalogue:
 
     def _follow(self) -> None:
         """Check the folder periodically."""
-        seen = -1
+        last_changed = -1
         while not self._stop.is_set():
             changed = _changed_ns(self.folder)
-            if changed != seen or time.time_ns() - changed < _SETTLED_S * 1e9:
-                seen = changed
+            if changed != last_changed or time.time_ns() - changed < _SETTLED_S * 1e9:
+                last_changed = changed
                 self._read_folder()
             self._filled.set()
             self._stop.wait(LOOK_EVERY_S)
@@ -132,14 +132,14 @@ class Catalogue:
         self._worker.close()
         self._forget([name for name in set(self._entries) - set(found) if not (self.folder / name).exists()])
         if problems:
-            others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            self._say(f"not a recording that can be read: {problems[0]}{others}")
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            self._say(f"not a recording that can be read: {problems[0]}{more}")
 
     def _read(self, name: str, stamp: _Stamp) -> _Entry:
         """Read a file into an entry. Raises PtyliveError."""
-        said = self._worker.read(describe_recording, self.folder / name)
-        header, _ = arm_from_map(said["arm"], said["parts"])
-        return _Entry(stamp, replace(header, arrays=self._shared(name, header)), said["received"])
+        description = self._worker.read(describe_recording, self.folder / name)
+        header, _ = arm_from_map(description["arm"], description["parts"])
+        return _Entry(stamp, replace(header, arrays=self._shared(name, header)), description["received"])
 
     def _shared(self, name: str, header: ScanHeader) -> dict[str, Array]:
         """Return a scan's arrays, sharing equal ones between scans. Raises InputFileError when they are too large."""
@@ -172,8 +172,8 @@ class Catalogue:
         newest_last = sorted(self._entries, key=lambda name: self._entries[name].stamp[1])
         for name in newest_last[:-NEWEST]:
             del self._entries[name]
-        kept = ((name, self._entries[name].header) for name in newest_last[-NEWEST:])
-        self._uids = {header.uid: name for name, header in kept if header is not None}
+        newest = ((name, self._entries[name].header) for name in newest_last[-NEWEST:])
+        self._uids = {header.uid: name for name, header in newest if header is not None}
 
 
 def _recordings(folder: Path) -> dict[str, _Stamp]:
@@ -185,9 +185,9 @@ def _recordings(folder: Path) -> dict[str, _Stamp]:
             if suffix != ".h5" or stem.startswith(".") or stem.endswith(_MADE_OF_ONE):
                 continue
             with contextlib.suppress(OSError):  # gone meanwhile, or a dangling or circular link
-                about = entry.stat()
-                if stat.S_ISREG(about.st_mode):
-                    found[entry.name] = (about.st_size, about.st_mtime_ns)
+                status = entry.stat()
+                if stat.S_ISREG(status.st_mode):
+                    found[entry.name] = (status.st_size, status.st_mtime_ns)
     newest = sorted(found, key=lambda name: found[name][1], reverse=True)[:NEWEST]
     return {name: found[name] for name in newest}
 

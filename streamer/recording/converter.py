@@ -146,10 +146,10 @@ class Converter:
             if item is None:
                 return
             job, due = item
-            self._give_way(due)
+            self._wait_for_reduction(due)
             self._say(self._converted(job))
 
-    def _give_way(self, due: float) -> None:
+    def _wait_for_reduction(self, due: float) -> None:
         """Wait until frames are reduced: a recording needs a processor, and its data are safe on the disk."""
         while not self._ending.is_set() and time.monotonic() < due:
             if self._frames_are_read(_LOOK_S):
@@ -167,8 +167,8 @@ class Converter:
             result = {"error": f"{job.journal}: {error}"}
         if result.get("ok"):
             self._failed.pop(job.journal, None)
-            told, damage = _told(result), str(result.get("damage", ""))
-            return RecordingEvent(job.uid, "complete", str(job.target), told, damage and f"{job.target}: {damage}")
+            summary, damage = _summary(result), str(result.get("damage", ""))
+            return RecordingEvent(job.uid, "complete", str(job.target), summary, damage and f"{job.target}: {damage}")
         problem = f"{result.get('error')}; the journal {job.journal} is kept and tried again"
         self._note_failed(job)
         return RecordingEvent(job.uid, "failed", str(job.target), problem)
@@ -277,7 +277,7 @@ def _answer(line: str) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) and "ok" in answer else None
 
 
-def _told(result: dict[str, Any]) -> str:
+def _summary(result: dict[str, Any]) -> str:
     """Describe a finished recording in one line."""
     torn = (
         f", without a last record that was cut short ({result['torn_bytes']} bytes)" if result.get("torn_bytes") else ""

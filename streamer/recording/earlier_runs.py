@@ -59,7 +59,7 @@ class EarlierRuns:
 
     def read(self, path: Path) -> Leftover:
         """Read a journal that is taken up again and report damage in it. Raises PtyliveError, OSError."""
-        return self._told(read_leftover(self.reader, path))
+        return self._reported(read_leftover(self.reader, path))
 
     def leftovers(self) -> list[Leftover]:
         """Return the journals of earlier runs that can be read soon, oldest first; the others come later."""
@@ -81,7 +81,7 @@ class EarlierRuns:
         with contextlib.suppress(queue.Empty):
             while True:
                 found.append(self._found.get_nowait())
-        return [leftover for _, leftover in sorted(found, key=lambda one: one[0])]
+        return [leftover for _, leftover in sorted(found, key=lambda item: item[0])]
 
     def _recover(self, folder: Path) -> None:
         """Read what earlier runs left, and follow what other processes still work on; runs in a separate thread."""
@@ -105,13 +105,13 @@ class EarlierRuns:
         """
         ages = [(order, path, *age_and_size(path)) for order, path in enumerate(paths)]
         cut_off = False
-        for order, path, age_s, _ in sorted(ages, key=lambda one: (one[2] > RECENT_S, one[3])):
+        for order, path, age_s, _ in sorted(ages, key=lambda entry: (entry[2] > RECENT_S, entry[3])):
             if self._stop.is_set():
                 return
             if age_s > RECENT_S:
                 self._recent_read.set()
             try:
-                leftover = self._told(read_leftover(self._workers[0], path))
+                leftover = self._reported(read_leftover(self._workers[0], path))
                 cut_off |= leftover.end is None
                 self._keep(order, leftover)
             except (PtyliveError, OSError) as error:
@@ -133,7 +133,7 @@ class EarlierRuns:
         """File worker that reads journals taken up again."""
         return self._workers[0 if self._recovered.is_set() else 1]
 
-    def _told(self, leftover: Leftover) -> Leftover:
+    def _reported(self, leftover: Leftover) -> Leftover:
         """Report damage in a journal and return it."""
         if leftover.damaged_bytes:
             text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"

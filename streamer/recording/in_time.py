@@ -29,9 +29,9 @@ def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterato
     if not _hanging.acquire(blocking=False):
         raise TimeoutError(errno.ETIMEDOUT, "the folder does not answer")
     items: queue.Queue[object] = queue.Queue(2)
-    left = threading.Event()
+    abandoned = threading.Event()
     try:
-        threading.Thread(target=_work, args=(make, items, left), name="patience", daemon=True).start()
+        threading.Thread(target=_work, args=(make, items, abandoned), name="patience", daemon=True).start()
     except RuntimeError:
         _hanging.release()
         raise
@@ -41,22 +41,22 @@ def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterato
                 raise item
             yield item[0]  # type: ignore[index]
     finally:
-        left.set()
+        abandoned.set()
 
 
-def _work(make: Callable[[], Iterator[object]], items: queue.Queue[object], left: threading.Event) -> None:
+def _work(make: Callable[[], Iterator[object]], items: queue.Queue[object], abandoned: threading.Event) -> None:
     """Put the items of an iterator into a queue, each in a tuple, followed by its exception or the end marker."""
     last: object = _END
     try:
         for item in make():
-            _put(items, (item,), left)
-            if left.is_set():
+            _put(items, (item,), abandoned)
+            if abandoned.is_set():
                 return
     except Exception as error:  # re-raised where the items are taken
         last = error
     finally:
         _hanging.release()
-        _put(items, last, left)
+        _put(items, last, abandoned)
 
 
 def _next(items: queue.Queue[object], patience_s: float) -> object:
@@ -67,9 +67,9 @@ def _next(items: queue.Queue[object], patience_s: float) -> object:
         raise TimeoutError(errno.ETIMEDOUT, f"no answer in {patience_s:g} s") from None
 
 
-def _put(items: queue.Queue[object], item: object, left: threading.Event) -> None:
+def _put(items: queue.Queue[object], item: object, abandoned: threading.Event) -> None:
     """Hand an item on, unless nobody takes it any more."""
-    while not left.is_set():
+    while not abandoned.is_set():
         try:
             items.put(item, timeout=0.5)
         except queue.Full:

@@ -32,10 +32,10 @@ class JournalFile:
 
     def write(self, buffers: Sequence[memoryview]) -> None:
         """Append whole buffers; on failure the file is cut back to its last whole write."""
-        left, wanted = list(buffers), sum(map(len, buffers))
+        remaining, wanted = list(buffers), sum(map(len, buffers))
         try:
-            while left:
-                left = _after(left, os.writev(self._fd, left[:_MAX_IOV]))
+            while remaining:
+                remaining = _after(remaining, os.writev(self._fd, remaining[:_MAX_IOV]))
         except OSError:
             os.ftruncate(self._fd, self.end)
             os.lseek(self._fd, self.end, os.SEEK_SET)  # truncating does not move the position of the next write

@@ -40,8 +40,8 @@ def _serve() -> int:
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     for line in sys.stdin:
-        asked = json.loads(line)
-        _recorded(Path(asked["journal"]), Path(asked["target"]), asked["uid"])
+        request = json.loads(line)
+        _recorded(Path(request["journal"]), Path(request["target"]), request["uid"])
     return 0
 
 

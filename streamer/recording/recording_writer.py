@@ -92,8 +92,8 @@ def record(journal: Path, target: Path, uid: str = "") -> RecordingReport:
                 writer.note_senders(reader.senders)
             _compare(temporary, writer)
         if damage:
-            kept = _set_aside(journal)
-            damage = f"{damage}; the journal is kept as {kept.name}"
+            aside = _set_aside(journal)
+            damage = f"{damage}; the journal is kept as {aside.name}"
         else:
             journal.unlink()
     seconds = time.monotonic() - started
@@ -111,11 +111,11 @@ def _damage_of(reader: JournalReader, missing: int) -> str:
 
 def _set_aside(journal: Path) -> Path:
     """Rename a journal with unexplained bytes, so that nothing mistakes it for one to be converted."""
-    kept = journal.with_name(f"{journal.name}.damaged")
+    aside = journal.with_name(f"{journal.name}.damaged")
     number = 2
-    while kept.exists():
-        kept, number = journal.with_name(f"{journal.name}.damaged-{number}"), number + 1
-    return journal.rename(kept)
+    while aside.exists():
+        aside, number = journal.with_name(f"{journal.name}.damaged-{number}"), number + 1
+    return journal.rename(aside)
 
 
 class ScanWriter:

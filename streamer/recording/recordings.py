@@ -64,7 +64,7 @@ class Recordings:
         self._journals: list[Journal] = []
         """Journals that are not closed yet."""
         self._earlier = EarlierRuns(folder, announcer, self._catalogue, self._is_open)
-        self._unsaid: dict[str, ScanRecord] = {}
+        self._unannounced: dict[str, ScanRecord] = {}
         """Closed scans whose recordings do not yet contain their number of senders."""
 
     def begin(self, scan: ScanRecord) -> None:
@@ -75,18 +75,18 @@ class Recordings:
             self._announcer.emit(RecordingEvent(scan.uid, "off", "", "recording is switched off"))
             return
         folder, header = self.folder, scan.progress.header
-        self._go_on(scan, partial(self._new_journal, folder, header), keep_bytes=0)
+        self._write_journal(scan, partial(self._new_journal, folder, header), keep_bytes=0)
 
     def take_up(self, scan: ScanRecord, path: Path, keep_bytes: int | None = None) -> None:
         """Continue the journal of a scan that is opened again, or start a new one next to its recording.
 
         ``keep_bytes``: length of the intact part of the journal, where known.
         """
-        if not self._is_left(path):
+        if not self._is_closed(path):
             self._fail(scan, f"{path}: what was written before is still being closed; the journal is kept")
             return
         self._converter.forget(path)
-        if (closed := self._unsaid.pop(scan.uid, None)) is not None:
+        if (closed := self._unannounced.pop(scan.uid, None)) is not None:
             scan.progress.senders = max(scan.progress.senders, closed.progress.senders)
         scan.target = path.with_suffix(".h5")
         if keep_bytes is None:
@@ -95,17 +95,17 @@ class Recordings:
             except FAULTS as error:
                 self._fail(scan, f"{path}: {line_of(error)}; the journal is kept")
                 return
-        self._go_on(scan, lambda: path, keep_bytes=keep_bytes)
+        self._write_journal(scan, lambda: path, keep_bytes=keep_bytes)
         if scan.progress.senders > 1:  # what was written of it may be lost with what a full disk did not take
             self.note_senders(scan)
 
-    def _is_left(self, path: Path) -> bool:
+    def _is_closed(self, path: Path) -> bool:
         """Whether this process no longer writes a journal: one that failed is closed a little later, by the thread that
         does so, and its file is claimed until then. Waits for this unless the disk does not answer.
         """
         give_up = time.monotonic() + READ_PATIENCE_S
-        while writing := [one for one in self._journals if one.path == path and not one.closed]:
-            if time.monotonic() > give_up or any(one.stalled for one in writing):
+        while writing := [journal for journal in self._journals if journal.path == path and not journal.closed]:
+            if time.monotonic() > give_up or any(journal.stalled for journal in writing):
                 return False
             time.sleep(_POLL_S)
         return True
@@ -129,10 +129,10 @@ class Recordings:
             text = f"what is recorded of scan {header.series} cannot be read: {line_of(error)}"
             self._announcer.log("warning", text)
 
-    def _go_on(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
+    def _write_journal(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
         """Write the scan to a journal, opened in a separate thread; frames wait for a folder that is slow."""
         hangs = any(journal.stalled for journal in self._journals)
-        if not self._has_handle(0 if hangs else OPEN_PATIENCE_S):
+        if not self._may_open_journal(0 if hangs else OPEN_PATIENCE_S):
             self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
             return
         try:
@@ -145,7 +145,7 @@ class Recordings:
         journal.opened.wait(0 if hangs else OPEN_PATIENCE_S)
         self.look(scan)
 
-    def _has_handle(self, patience_s: float) -> bool:
+    def _may_open_journal(self, patience_s: float) -> bool:
         """Whether one more journal may be opened: at once, or once a slow disk has let another one be closed."""
         give_up = time.monotonic() + patience_s
         while True:
@@ -213,7 +213,7 @@ class Recordings:
         For a closed scan it is written into its recording, once that is made.
         """
         if scan.journal is None and scan.target is not None:
-            self._unsaid[scan.uid] = scan
+            self._unannounced[scan.uid] = scan
         elif scan.journal is not None and scan.recording_state != "failed":
             reached, senders = scan.progress.highest + 1, scan.progress.senders
             with contextlib.suppress(OSError):  # raised again for the next frames
@@ -221,9 +221,9 @@ class Recordings:
 
     def note_late(self) -> None:
         """Remake recordings of closed scans that do not yet contain their number of senders."""
-        for scan in [scan for uid, scan in self._unsaid.items() if not self.is_converting(uid)]:
+        for scan in [scan for uid, scan in self._unannounced.items() if not self.is_converting(uid)]:
             safe, target = scan.safe.copy(), scan.target
-            del self._unsaid[scan.uid]
+            del self._unannounced[scan.uid]
             if target is not None:
                 self.take_up(scan, target.with_suffix(SUFFIX))
                 self.note_stored(scan, safe)
@@ -239,9 +239,9 @@ class Recordings:
             return
         scan.journal = None
         if scan.recording_state != "failed" and scan.progress.placed:
-            said: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
+            status: Literal["complete", "aborted"] = "complete" if reason == "complete" else "aborted"
             with contextlib.suppress(OSError):  # the converter meets the same error and reports it
-                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, said, scan.progress.senders))
+                journal.append(EndMessage(scan.uid, scan.progress.highest + 1, status, scan.progress.senders))
             self._convert(scan, Closing(scan.uid, journal, "convert"))
             return
         with contextlib.suppress(RuntimeError):  # no thread to close it in: it closes when this process ends
@@ -287,7 +287,7 @@ class Recordings:
     def stop(self, timeout_s: float) -> None:
         """Finish the conversions under way; journals of those that take longer stay for the next start."""
         give_up = time.monotonic() + timeout_s / 2
-        while self._unsaid and time.monotonic() < give_up:
+        while self._unannounced and time.monotonic() < give_up:
             self.note_late()
             time.sleep(_POLL_S)
         self._earlier.stop()

@@ -61,9 +61,9 @@ def journals(folder: Path) -> list[Path]:
     found = []
     for path in folder.glob(f"*{SUFFIX}"):
         with contextlib.suppress(OSError):
-            about = path.stat()
-            if stat.S_ISREG(about.st_mode):
-                found.append((about.st_mtime_ns, path))
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append((status.st_mtime_ns, path))
     return [path for _, path in sorted(found)]
 
 
@@ -84,31 +84,31 @@ def remove_never_begun(folder: Path) -> None:
 def age_and_size(path: Path) -> tuple[float, int]:
     """Time in s since a file last changed, and its bytes; infinite if the file cannot be examined."""
     try:
-        about = path.stat()
+        status = path.stat()
     except OSError:
         return float("inf"), 0
-    return time.time() - about.st_mtime, about.st_size
+    return time.time() - status.st_mtime, status.st_size
 
 
 def read_leftover(worker: FileWorker, path: Path) -> Leftover:
     """Read a whole journal. Raises InputFileError when it is invalid or unreadable; OSError when it is gone."""
     limits = Limits(cpu_s=_CPU_S + path.stat().st_size / _BYTES_PER_CPU_S, wall_s=_WALL_S)
-    said = worker.read(read_journal, path, limits)
-    header, _ = arm_from_map(said["arm"], said["parts"])
+    description = worker.read(read_journal, path, limits)
+    header, _ = arm_from_map(description["arm"], description["parts"])
     recorded = _recorded(worker, path.with_suffix(".h5"))
     if recorded is not None:
-        header = _as_recorded(header, recorded[0])
-    received = (np.unpackbits(said["received"])[: header.frames] > 0) | _earlier(header, recorded)
-    end = None if said["end"] is None else EndMessage(header.uid, *said["end"])
+        header = _with_recorded_name(header, recorded[0])
+    received = (np.unpackbits(description["received"])[: header.frames] > 0) | _recorded_frames(header, recorded)
+    end = None if description["end"] is None else EndMessage(header.uid, *description["end"])
     return Leftover(
         path,
         header,
         received,
-        int(said["keep_bytes"]),
+        int(description["keep_bytes"]),
         end,
-        int(said["damaged"]),
-        bool(said["busy"]),
-        int(said["torn"]),
+        int(description["damaged"]),
+        bool(description["busy"]),
+        int(description["torn"]),
     )
 
 
@@ -119,12 +119,12 @@ def stored_batches(
 
     ``say`` receives reports of an unreadable recording. Raises InputFileError, OSError for an unreadable journal.
     """
-    seen = np.zeros(header.frames, dtype=bool)
+    covered = np.zeros(header.frames, dtype=bool)
     target = journal.with_suffix(".h5")
-    if _earlier(header, _recorded(worker, target)).any():
+    if _recorded_frames(header, _recorded(worker, target)).any():
         try:
             for batch in read_frames(worker, target):
-                yield from _unseen(header, batch.index, batch.frames, seen)
+                yield from _unseen(header, batch.index, batch.frames, covered)
         except InputFileError as error:
             say(error.line())
     following: tuple[int, int] | None = (0, 0) if journal.exists() else None
@@ -132,13 +132,13 @@ def stored_batches(
         part = worker.read(journal_frames, journal, LIMITS, at=following[0], skip=following[1], most_bytes=PIECE_BYTES)
         following = None if part["next"] is None else (int(part["next"][0]), int(part["next"][1]))
         for index, frames in part["batches"]:
-            yield from _unseen(header, index, frames, seen)
+            yield from _unseen(header, index, frames, covered)
 
 
-def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) -> Iterator[FrameBatch]:
+def _unseen(header: ScanHeader, index: Array, frames: Array, covered: BoolArray) -> Iterator[FrameBatch]:
     """Yield the patterns that were not seen yet."""
-    keep = ~seen[index]
-    seen[index[keep]] = True
+    keep = ~covered[index]
+    covered[index[keep]] = True
     if keep.any():
         yield FrameBatch(header.uid, index[keep], frames[keep])
 
@@ -146,16 +146,16 @@ def _unseen(header: ScanHeader, index: Array, frames: Array, seen: BoolArray) ->
 def _recorded(worker: FileWorker, target: Path) -> tuple[ScanHeader, BoolArray] | None:
     """Scan of the recording next to a journal, and which frames it holds; None where it is not readable."""
     try:
-        said = worker.read(describe_recording, target)
+        description = worker.read(describe_recording, target)
     except InputFileError:
         return None
-    header, _ = arm_from_map(said["arm"], said["parts"])
-    if said["received"] is None:
+    header, _ = arm_from_map(description["arm"], description["parts"])
+    if description["received"] is None:
         return header, np.ones(header.frames, dtype=bool)
-    return header, np.unpackbits(said["received"])[: header.frames] > 0
+    return header, np.unpackbits(description["received"])[: header.frames] > 0
 
 
-def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
+def _with_recorded_name(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
     """Rename the scan of a journal to the name in the recording next to it: it may have been renamed since the journal
     began, and the process that was to remove the journal was killed.
     """
@@ -167,7 +167,7 @@ def _as_recorded(header: ScanHeader, recorded: ScanHeader) -> ScanHeader:
     return header.renamed(recorded.uid, header.series) if like else header
 
 
-def _earlier(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
+def _recorded_frames(header: ScanHeader, recorded: tuple[ScanHeader, BoolArray] | None) -> BoolArray:
     """Frames of a scan that the recording next to its journal holds; none if that is of another scan."""
     same = recorded is not None and (recorded[0].uid, recorded[0].frames) == (header.uid, header.frames)
     return recorded[1] if recorded is not None and same else np.zeros(header.frames, dtype=bool)

@@ -46,8 +46,8 @@ class SocketQueue:
         self.longest = longest
         socket.setsockopt(zmq.RCVHWM, longest)
         self._monitor = socket.get_monitor_socket(_LOST | zmq.EVENT_ACCEPTED | EVENTS)
-        self.accepted: Callable[[int], None] = _nothing
-        self.lost: Callable[[int], None] = _nothing
+        self.accepted: Callable[[int], None] = _ignore
+        self.lost: Callable[[int], None] = _ignore
         """Called for connections made and lost, with their file descriptors, during :meth:`look` or :meth:`tick`."""
         self.connection = Connection(socket, None)
         """Notified of both, too; for a socket that connects, one that reconnects."""
@@ -123,5 +123,5 @@ class SocketQueue:
         return lost > 0
 
 
-def _nothing(_handle: int) -> None:
+def _ignore(_handle: int) -> None:
     """Ignore the event."""

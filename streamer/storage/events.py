@@ -42,12 +42,12 @@ class EventSets:
     def find(cls, path: Path, file: Any) -> EventSets | None:
         """Find the event data sets of an open file, or None. Raises InputFileError when they contradict each other."""
         found = [dataset(file, f"{GROUP}/{name}") for name in NAMES]
-        if all(one is None for one in found):
+        if all(data_set is None for data_set in found):
             return None
-        if any(one is None for one in found):
+        if any(data_set is None for data_set in found):
             raise InputFileError(f"{path}: /{GROUP} lacks one of {', '.join(NAMES)}", _HINT)
         first, length, pixels, counts = found
-        kinds = "".join(one.dtype.kind for one in (first, length, pixels))
+        kinds = "".join(data_set.dtype.kind for data_set in (first, length, pixels))
         if first.shape != length.shape or first.ndim not in (1, 2) or 0 in first.shape or kinds not in ("iuu", "uuu"):
             raise InputFileError(
                 f"{path}: /{GROUP}/first and length must be whole numbers (Ry, Rx) or (frames,)", _HINT

@@ -57,18 +57,18 @@ def _begins_with(path: Path, mark: bytes) -> bool:
 def dataset(file: Any, name: str) -> Any:
     """Return a data set stored in this very file, or None. Raises InputFileError if its data lie elsewhere."""
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise _elsewhere(file, name, "an external link")
+        raise _external_error(file, name, "an external link")
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
         return None
     if found.file.filename != file.file.filename:
-        raise _elsewhere(file, name, "a link to another file")
+        raise _external_error(file, name, "a link to another file")
     if found.shape is None:
         raise InputFileError(f"{file.filename}: /{name} holds nothing", "give a file in which it was written")
     if found.is_virtual:
-        raise _elsewhere(file, name, "a virtual data set")
+        raise _external_error(file, name, "a virtual data set")
     if found.external:
-        raise _elsewhere(file, name, "external storage")
+        raise _external_error(file, name, "external storage")
     _check_filters(file, name, found)
     return found
 
@@ -90,8 +90,8 @@ def pattern_arrays(file: Any) -> list[str]:
     return names
 
 
-def _elsewhere(file: Any, name: str, what: str) -> InputFileError:
-    return InputFileError(f"{file.file.filename}: {name} is {what}", "copy the data into one file (h5repack)")
+def _external_error(file: Any, name: str, location: str) -> InputFileError:
+    return InputFileError(f"{file.file.filename}: {name} is {location}", "copy the data into one file (h5repack)")
 
 
 def _check_filters(file: Any, name: str, found: Any) -> None:

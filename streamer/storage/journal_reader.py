@@ -47,15 +47,15 @@ class JournalReader:
     def _found_header(self) -> ScanHeader:
         """Return the scan from the first whole arm record; reading continues from there, or from the start."""
         self._rewind()
-        others = 0
+        readable = 0
         for message in self._records():
             if isinstance(message, ArmMessage):
-                if others:
+                if readable:
                     self._rewind()
                 return message.header
-            others += 1
-        if others:
-            problem = f"{self.path}: what it says of its scan is damaged; {others} records of frames are whole"
+            readable += 1
+        if readable:
+            problem = f"{self.path}: what it says of its scan is damaged; {readable} records of frames are whole"
             raise InputFileError(problem, "keep it: with the arm message of its sender the frames can be read")
         raise InputFileError(f"{self.path} holds no whole arm record", "no frame of it can be read")
 

@@ -50,29 +50,29 @@ def open_native(path: Path) -> Iterator[ScanFile]:
         if vectors is not None:
             basis = basis.model_copy(update={"extra": extra_names(path, vectors)})
             arrays["masks"] = masks
-        said = {} if metadata is None else attributes(metadata)
+        stated = {} if metadata is None else attributes(metadata)
         leading = data.shape[:-2] if vectors is None else data.shape[:-1]
         yield ScanFile(
             frames=data,
-            metadata=said,
+            metadata=stated,
             arrays={name: array for name, array in arrays.items() if array is not None},
             received=_received(path, file, math.prod(leading)),
             basis=basis,
             chunk=_chunks(path, data, StoredScan(leading)) if vectors is None and events is None else None,
             events=None if events is None else events.select,
-            notes=() if metadata is None else _left_out(said, metadata),
+            notes=() if metadata is None else _left_out(stated, metadata),
             sent=attributes(metadata[SENT]) if metadata is not None and SENT in metadata else {},
         )
 
 
-def _left_out(said: Mapping[str, Any], group: Any) -> tuple[str, ...]:
+def _left_out(stated: Mapping[str, Any], group: Any) -> tuple[str, ...]:
     """Notes on possible metadata that is ignored: attributes with nearly a known name, data sets with a known one."""
     notes = []
-    for name in said:
-        if (meant := nearest_name(name)) is not None and meant not in said:
-            notes.append(f"the attribute {name} of /metadata is not known and left out, {meant} is: check it")
+    for name in stated:
+        if (intended := nearest_name(name)) is not None and intended not in stated:
+            notes.append(f"the attribute {name} of /metadata is not known and left out, {intended} is: check it")
     for name in group:
-        if name in NAMES and name not in said:
+        if name in NAMES and name not in stated:
             notes.append(f"/metadata/{name} is a data set and left out, attributes of /metadata are read: check it")
     return tuple(notes)
 
@@ -102,9 +102,9 @@ def _no_data(path: Path, file: Any) -> InputFileError:
     names = pattern_arrays(file)
     if not names:
         return InputFileError(f"{path} has no data set /data", known)
-    told = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
+    listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
     link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'
-    return InputFileError(f"{path} has no data set /data, but {told}", f"{link}; else {known}")
+    return InputFileError(f"{path} has no data set /data, but {listed}", f"{link}; else {known}")
 
 
 def _scan_of(results: Any) -> str:

@@ -110,9 +110,9 @@ class Resync:
         if head is None or head.end > self._size:
             return False
         self._file.seek(head.start + HEAD_BYTES)
-        crc, left = 0, head.length
-        while left and (piece := self._file.read(min(left, _PIECE_BYTES))):
-            crc, left = crc32(piece, crc), left - len(piece)
-        whole = left == 0 and crc == head.crc
+        crc, remaining = 0, head.length
+        while remaining and (piece := self._file.read(min(remaining, _PIECE_BYTES))):
+            crc, remaining = crc32(piece, crc), remaining - len(piece)
+        whole = remaining == 0 and crc == head.crc
         self._wasted += 0 if whole else head.length
         return whole

@@ -32,14 +32,14 @@ class Mended:
     left_out: int = 0
     waits: bool = False
 
-    def notes(self, what: str = "lines") -> list[str]:
+    def notes(self, label: str = "lines") -> list[str]:
         """Return what a user should know about the repairs."""
-        said = []
+        remarks = []
         if self.put_in:
-            said.append(f"{what} put in where an edge is missing: {self.put_in}: check it")
+            remarks.append(f"{label} put in where an edge is missing: {self.put_in}: check it")
         if self.left_out:
-            said.append(f"edges left out between regular ones: {self.left_out}: check it")
-        return said
+            remarks.append(f"edges left out between regular ones: {self.left_out}: check it")
+        return remarks
 
 
 def line_starts(
@@ -56,13 +56,13 @@ def line_starts(
     period = _period(edges)
     if period is None:
         return Mended(np.concatenate([before, rest]))
-    kept = _single(rest, period, int(before[-1]) if len(before) else None)
-    starts = np.concatenate([before[-1:], kept])
+    single = _single(rest, period, int(before[-1]) if len(before) else None)
+    starts = np.concatenate([before[-1:], single])
     steps = np.diff(starts)
     turns = np.rint(steps / period).astype(np.int64)
     whole = (turns > 1) & (turns <= _MOST_MISSING + 1) & (np.abs(steps - turns * period) <= _NEAR * period)
     turns[~whole] = 1
-    gap = _before_the_last(steps, turns, period, len(before), most)
+    gap = _step_before_last(steps, turns, period, len(before), most)
     paused = gap is not None and not _followed(starts, int(starts[gap + 1]), period)
     waits = gap is not None and paused and until is not None and until < starts[gap + 1] + (1 + _NEAR) * period
     if gap is not None and paused:
@@ -74,14 +74,14 @@ def line_starts(
     every = np.concatenate(parts)
     if gap is not None and not paused and not whole[gap] and most is not None:
         every = np.insert(every, most - 1, every[most - 2] + round(period))
-    told = every[:most]
-    put_in = int(np.count_nonzero(~np.isin(told, edges)))
-    all_told = len(told) == len(every) and not waits
-    of_these = len(edges) if all_told else int(np.searchsorted(edges, told[-1], side="right"))
-    return Mended(every, put_in, of_these - len(told) + put_in, waits)
+    reported = every[:most]
+    put_in = int(np.count_nonzero(~np.isin(reported, edges)))
+    all_told = len(reported) == len(every) and not waits
+    of_these = len(edges) if all_told else int(np.searchsorted(edges, reported[-1], side="right"))
+    return Mended(every, put_in, of_these - len(reported) + put_in, waits)
 
 
-def _before_the_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
+def _step_before_last(steps: IndexArray, turns: IndexArray, period: float, before: int, most: int | None) -> int | None:
     """Index of the step, among those with room for lines, that follows the last line but one; None if there is none.
     ``before``: lines that stay, from the last of which the steps are counted.
 
@@ -108,16 +108,16 @@ def point_starts(edges: IndexArray, rows: int, columns: int) -> Mended:
     period = _period(edges)
     if period is None:
         return Mended(edges)
-    kept = _single(edges, period, None)
-    single = Mended(kept, 0, len(edges) - len(kept))
-    if len(kept) >= rows * columns:
+    times = _single(edges, period, None)
+    single = Mended(times, 0, len(edges) - len(times))
+    if len(times) >= rows * columns:
         return single
-    grid = _grid(kept, period, rows, columns, None)
+    grid = _grid(times, period, rows, columns, None)
     if grid is not None:
-        grid = _grid(kept, period, rows, columns, float(np.median(np.diff(grid[:, 0]))) if rows > 1 else None)
+        grid = _grid(times, period, rows, columns, float(np.median(np.diff(grid[:, 0]))) if rows > 1 else None)
     if grid is None:
         return single
-    return Mended(grid.ravel(), rows * columns - len(kept), single.left_out)
+    return Mended(grid.ravel(), rows * columns - len(times), single.left_out)
 
 
 def _grid(edges: IndexArray, period: float, rows: int, columns: int, between: float | None) -> IndexArray | None:
@@ -162,13 +162,13 @@ def _single(edges: IndexArray, period: float, before: int | None) -> IndexArray:
         return edges
     every = np.concatenate([first[: before is not None], edges])
     at = np.searchsorted(every, every[:, None] + np.array([-period, period]) - _NEAR * period)
-    beside = every[np.minimum(at, len(every) - 1)] - every[:, None]
-    fits = (np.abs(np.abs(beside) - period) <= _NEAR * period).any(axis=1)
-    kept: list[int] = []
+    distances = every[np.minimum(at, len(every) - 1)] - every[:, None]
+    fits = (np.abs(np.abs(distances) - period) <= _NEAR * period).any(axis=1)
+    chosen: list[int] = []
     for number in range(len(every)):
-        step = every[number] - every[kept[-1]] if kept else period
-        if step < _EARLY * period and fits[number] and not fits[kept[-1]] and (kept[-1] or before is None):
-            kept[-1] = number
-        elif step >= _DOUBLED * period and (step >= _EARLY * period or fits[number] or not fits[kept[-1]]):
-            kept.append(number)
-    return every[kept][before is not None :]
+        step = every[number] - every[chosen[-1]] if chosen else period
+        if step < _EARLY * period and fits[number] and not fits[chosen[-1]] and (chosen[-1] or before is None):
+            chosen[-1] = number
+        elif step >= _DOUBLED * period and (step >= _EARLY * period or fits[number] or not fits[chosen[-1]]):
+            chosen.append(number)
+    return every[chosen][before is not None :]

@@ -92,7 +92,7 @@ class LivePackets:
     def __init__(self, scan: Scan, cluster: float = 0.0) -> None:
         self.use(scan, cluster)
         self._chips: set[int] = set()
-        self._seen = 0  # hits, of which these are the chips
+        self._hits_seen = 0  # hits, of which these are the chips
         self._triggered = False
         self._open: _OpenScan | None = None
         self._late = self._dropped = 0
@@ -128,13 +128,13 @@ class LivePackets:
         self._chips |= {chip for chip in packets.chips if chip < MOST_CHIPS}
         self._triggered |= len(packets.edges.times) > 0
         known = packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
-        self._seen += len(known.times)
+        self._hits_seen += len(known.times)
         self._parts.append(known)
         self._edges = Edges.together([self._edges, packets.edges])
         if len(packets.opened):
             self._opened = int(packets.opened[-1])
         if self._open is None:
-            self._look_for_the_first(known.times)
+            self._find_first_hit(known.times)
         self._waited = 0
         if latest is not None:
             self._now = latest if self._now is None else max(self._now, latest)
@@ -146,7 +146,7 @@ class LivePackets:
             self._waited += round(seconds * 1e9 / TICK_NS)
             yield from self._advanced()
 
-    def _past(self) -> int:
+    def _complete_until(self) -> int:
         """Ticks up to which everything has arrived. Data still on their way may be late: the end of a line that has not
         been seen is waited for longer.
         """
@@ -158,32 +158,32 @@ class LivePackets:
         """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
         yield from self.wait(_ENOUGH_S)
         if self._open is not None:
-            yield self._ended(whole=False)
+            yield self._end_event(whole=False)
         self._clear()
 
     def _advanced(self) -> Iterator[Begun | Frames | Ended]:
         while True:
             if self._open is None:
-                self._open = self._begun()
+                self._open = self._new_scan()
                 if self._open is None:
                     self._forget()
                     return
-                self._open.begin_lines(self._edges, self._past())
+                self._open.begin_lines(self._edges, self._complete_until())
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
                 yield Begun(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
-            scan.begin_lines(self._edges, self._past())
-            yield from self._over(scan)
+            scan.begin_lines(self._edges, self._complete_until())
+            yield from self._ended_lines(scan)
             if scan.done == scan.lines:
-                yield self._ended(whole=True)
-            elif scan.is_left(self._past()):
-                yield self._ended(whole=False)
+                yield self._end_event(whole=True)
+            elif scan.is_left(self._complete_until()):
+                yield self._end_event(whole=False)
             else:
                 self._forget()
                 return
 
-    def _begun(self) -> _OpenScan | None:
+    def _new_scan(self) -> _OpenScan | None:
         """Return the scan that begins with the data so far; None while that cannot be determined."""
         if self._now is None:
             return None
@@ -194,7 +194,7 @@ class LivePackets:
                 return None
             kind, points = begin
             first = int(self._edges.times[self._edges.kinds == kind].min())
-            if now - first < (LATE if len(self._chips) > 1 or self._seen >= TELLING_HITS else UNTOLD):
+            if now - first < (LATE if len(self._chips) > 1 or self._hits_seen >= TELLING_HITS else UNTOLD):
                 return None
             if points:
                 return _OpenScan(self._chips, self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
@@ -208,7 +208,7 @@ class LivePackets:
         scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
         return scan
 
-    def _look_for_the_first(self, times: IndexArray) -> None:
+    def _find_first_hit(self, times: IndexArray) -> None:
         """Find the first hit of the next scan without triggers, among new hits: the very first one, or the first after
         a pause or an opened shutter.
         """
@@ -230,69 +230,69 @@ class LivePackets:
         else:
             self._last_hit = max(self._last_hit, int(times[-1]))
 
-    def _over(self, scan: _OpenScan) -> Iterator[Frames]:
+    def _ended_lines(self, scan: _OpenScan) -> Iterator[Frames]:
         """Yield the frames of lines that are over and of which nothing more will arrive."""
         clock = scan.clock()
         if clock is None:
             return
         ends = clock.ends()
-        over = int(np.searchsorted(ends, self._past(), side="right"))
-        if over <= scan.done:
+        ended = int(np.searchsorted(ends, self._complete_until(), side="right"))
+        if ended <= scan.done:
             return
-        until = int(ends[over - 1])
-        here = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
-        self._keep_from(until)
-        found = Found.of(here, scan.sensor, clock, self._cluster)
+        until = int(ends[ended - 1])
+        hits = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
+        self._drop_before(until)
+        found = Found.of(hits, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
-        count = over * clock.columns - first
+        count = ended * clock.columns - first
         wanted = found.frames >= first
-        scan.hand_on(over, clock.dwell)
+        scan.hand_on(ended, clock.dwell)
         yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
-    def _ended(self, *, whole: bool) -> Ended:
+    def _end_event(self, *, whole: bool) -> Ended:
         scan, self._open = self._open, None
         late, dropped, self._late, self._dropped = self._late, self._dropped, 0, 0
         if scan is not None and len(scan.starts):
             self._forget_edges(scan)
-            self._keep_from(scan.end)
+            self._drop_before(scan.end)
             self._first_hit, self._last_hit = None, scan.end
-            self._look_for_the_first(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
+            self._find_first_hit(np.concatenate([np.zeros(0, np.int64), *(part.times for part in self._parts)]))
         return Ended(whole, late, dropped, *((scan.elsewhere, scan.notes) if scan is not None else ()))
 
-    def _keep_from(self, begins: int) -> None:
+    def _drop_before(self, begins: int) -> None:
         """Drop earlier hits."""
-        kept = (part.kept(part.times >= begins) for part in self._parts)
-        self._parts = [part for part in kept if len(part.times)]
+        later_parts = (part.kept(part.times >= begins) for part in self._parts)
+        self._parts = [part for part in later_parts if len(part.times)]
 
     def _forget_edges(self, scan: _OpenScan) -> None:
         keep = self._edges.times > (scan.starts[-1] + scan.end) // 2  # in the first half of a line none begins
         self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
         if scan.kind is not None:  # the last line's own end
-            mine = self._edges.kinds == scan.kind
-            first = self._edges.times[mine].min() if mine.any() else np.iinfo(np.int64).max
-            keep = mine | (self._edges.times > first)
+            own = self._edges.kinds == scan.kind
+            first = self._edges.times[own].min() if own.any() else np.iinfo(np.int64).max
+            keep = own | (self._edges.times > first)
             self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
 
     def _forget(self) -> None:
         """Drop hits that can belong to no line, and those beyond the limit."""
         if self._now is not None and self._open is None:
-            self._forget_alone(self._now - ALONE)
-            if not self._waiting():
-                self._keep_from(self._now - LATE)
+            self._drop_unfollowed_edges(self._now - ALONE)
+            if not self._has_hits():
+                self._drop_before(self._now - LATE)
         if (held := self.held) > MOST_HELD:  # to half, or each packet would be one too many
             times = np.concatenate([part.times for part in self._parts])
             last = held - MOST_HELD // 2 - 1
-            self._keep_from(int(np.partition(times, last)[last]) + 1)
+            self._drop_before(int(np.partition(times, last)[last]) + 1)
             self._dropped += held - self.held
 
-    def _forget_alone(self, before: int) -> None:
+    def _drop_unfollowed_edges(self, before: int) -> None:
         """Drop edges that no other has followed."""
         keep = self._edges.times >= before
         if not keep.all():
             self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
 
-    def _waiting(self) -> bool:
+    def _has_hits(self) -> bool:
         """Whether hits are kept for a scan that may have begun."""
         if self._triggered:
             return len(self._edges.times) > 0
@@ -327,7 +327,7 @@ class _OpenScan:
         """Number of lines handed on."""
         self._edges = Edges.together([])
         self._period: float | None = None
-        self._another = False  # whether one has begun after a pause
+        self._another_began = False  # whether one has begun after a pause
         self._waits = False  # for what distinguishes a pause before the last line from another scan
         self.notes: tuple[str, ...] = ()
 
@@ -348,7 +348,7 @@ class _OpenScan:
         steps = np.diff(starts := starts[: self.lines])
         self._period = float(np.median(steps)) if len(steps) else None
         long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
-        self._edges, self._another = edges, bool(long)
+        self._edges, self._another_began = edges, bool(long)
         self.starts = starts[: long[0] + 1] if long else starts
 
     def hand_on(self, lines: int, dwell: float) -> None:
@@ -361,9 +361,9 @@ class _OpenScan:
             return hits
         chips = hits.address >> 16
         self._chips = self._chips or {int(chips[0])}
-        mine = chips == min(self._chips)
-        self.elsewhere += int(np.count_nonzero(~mine))
-        return hits.kept(mine)
+        own = chips == min(self._chips)
+        self.elsewhere += int(np.count_nonzero(~own))
+        return hits.kept(own)
 
     def is_left(self, past: int) -> bool:
         """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
@@ -373,7 +373,7 @@ class _OpenScan:
             return False
         if self._period is not None and past > self.starts[-1] + self._pause * self._period:
             return True
-        return self._another
+        return self._another_began
 
     def doubt(self) -> str | None:
         """Describe lines that are not over when others begin, or whose end is not known."""

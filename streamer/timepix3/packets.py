@@ -142,7 +142,7 @@ def decode(words: Array, place: Place) -> tuple[Packets, Place]:
     body[chunks.headers] = False
     words, chips = words[body], chips[body]
     kind = _kinds(words)
-    is_hit, is_edge, is_shutter, is_global = _told(words, kind)
+    is_hit, is_edge, is_shutter, is_global = _masks_by_kind(words, kind)
     coarse, order = _coarse(words, is_hit, is_edge | is_shutter, is_global)
     times, last = _unwrapped(coarse, place.time)
     every = np.zeros(len(words), dtype=np.int64)
@@ -163,36 +163,36 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
     chunks = _chunks(words, place)
     body = chunks.inside(len(words), place)
     kind = _kinds(words)
-    is_hit, is_edge, is_shutter, is_global = (told & body for told in _told(words, kind))
+    is_hit, is_edge, is_shutter, is_global = (selected & body for selected in _masks_by_kind(words, kind))
     rough, where = words.view("<u2")[::4][is_hit], np.flatnonzero(is_hit)
-    others = np.flatnonzero(is_edge | is_shutter | is_global)
-    coarse, _ = _coarse(words[others], is_hit[others], ~is_global[others], is_global[others])
+    non_hits = np.flatnonzero(is_edge | is_shutter | is_global)
+    coarse, _ = _coarse(words[non_hits], is_hit[non_hits], ~is_global[non_hits], is_global[non_hits])
     before = place.time
-    if before is None and len(where) + len(others):
-        first = min([*where[:1].tolist(), *others[:1].tolist()])
+    if before is None and len(where) + len(non_hits):
+        first = min([*where[:1].tolist(), *non_hits[:1].tolist()])
         before = int(coarse[0]) if not is_hit[first] else int(rough[0]) << _ROUGH_BITS
     begins = (before or 0) >> _ROUGH_BITS
     # the nearest steps of 16 bits that wrap around
     steps = np.diff(rough, prepend=np.uint16(begins & 0xFFFF)).view(np.int16)
     hits = begins + np.cumsum(steps, dtype=np.int64)
-    near = np.concatenate([[begins], hits])[np.searchsorted(where, others)] << _ROUGH_BITS
+    near = np.concatenate([[begins], hits])[np.searchsorted(where, non_hits)] << _ROUGH_BITS
     times = near + (coarse - near + _HALF) % (2 * _HALF) - _HALF
     bounds = [int(b) << _ROUGH_BITS for b in ((hits.min(), hits.max() + 1) if len(hits) else ())]
     bounds += [int(b) for b in ((times.min(), times.max()) if len(times) else ())]
-    edge, beat = is_edge[others], is_global[others]
+    edge, beat = is_edge[non_hits], is_global[non_hits]
     long = edge | beat
-    whole = (words[others][long] >> np.where(beat[long], 16, 12).astype(np.uint64)).astype(np.int64) & 0xFFFFFFFF
+    whole = (words[non_hits][long] >> np.where(beat[long], 16, 12).astype(np.uint64)).astype(np.int64) & 0xFFFFFFFF
     found = Survey(
-        edges=_edges(words[others][edge], kind[others][edge], times[edge]),
-        opened=times[kind[others] == _OPENED] * TICKS,
+        edges=_edges(words[non_hits][edge], kind[non_hits][edge], times[edge]),
+        opened=times[kind[non_hits] == _OPENED] * TICKS,
         chips=frozenset(chunks.chips[chunks.counts > 0].tolist()) if len(hits) else frozenset(),
         chip_words=np.bincount(chunks.chips, chunks.counts, MOST_CHIPS_READ).astype(np.int64),
         span=((min(bounds) - 1) * TICKS, (max(bounds) + 1) * TICKS) if bounds else None,
         any_hits=len(hits) > 0,
         untimed=int(np.count_nonzero((kind >> 4 == _COUNTS) & body)),
         lost=chunks.lost(len(words), place),
-        turns=Turns(others[long], beat[long], (whole - times[long]) // (2 * _HALF) % 4),
-        fell=_fell(steps),
+        turns=Turns(non_hits[long], beat[long], (whole - times[long]) // (2 * _HALF) % 4),
+        fell=_falls_behind(steps),
     )
     last = int(hits[-1]) << _ROUGH_BITS if len(hits) else int(times[-1]) if len(times) else before
     return found, chunks.end(len(words), replace(place, time=last))
@@ -201,12 +201,12 @@ def survey(words: Array, place: Place) -> tuple[Survey, Place]:
 def times_in_order(words: Array, place: Place) -> tuple[IndexArray, IndexArray]:
     """Return which words (n,) have a time, and these times, in units of 25 ns, in their order."""
     at = np.flatnonzero(_chunks(words, place).inside(len(words), place))
-    is_hit, is_edge, is_shutter, is_global = _told(words[at], _kinds(words[at]))
+    is_hit, is_edge, is_shutter, is_global = _masks_by_kind(words[at], _kinds(words[at]))
     coarse, order = _coarse(words[at], is_hit, is_edge | is_shutter, is_global)
     return at[order], _unwrapped(coarse, place.time)[0]
 
 
-def _fell(steps: Array) -> bool:
+def _falls_behind(steps: Array) -> bool:
     """Whether hits (steps of 0.4 ms) fall behind and stay there; behind a damaged one they rise again at once."""
     rises = np.flatnonzero(steps > _FAR)
     falls = np.flatnonzero(steps < -_FAR)
@@ -225,8 +225,8 @@ class _Chunks:
         """Return the state after the last chunk."""
         if not len(self.headers):
             return replace(place, left=max(0, place.left - length))
-        left = int(self.headers[-1] + 1 + self.counts[-1]) - length
-        return replace(place, chip=int(self.chips[-1]), left=max(0, left))
+        words_left = int(self.headers[-1] + 1 + self.counts[-1]) - length
+        return replace(place, chip=int(self.chips[-1]), left=max(0, words_left))
 
     def _covered(self, length: int) -> IndexArray:
         """Number of words of each chunk including its header; a truncated chunk ends at the next one."""
@@ -257,14 +257,17 @@ class _Chunks:
 
 def _chunks(words: Array, place: Place) -> _Chunks:
     """Find the chunks in some words by where each one declares its end."""
-    may = np.flatnonzero(words.view("<u4")[::2] == _MAGIC)
-    size, number = (words[may] >> np.uint64(48)).astype(np.int64), (words[may] >> np.uint64(32)).astype(np.int64) & 0xFF
+    candidates = np.flatnonzero(words.view("<u4")[::2] == _MAGIC)
+    size, number = (
+        (words[candidates] >> np.uint64(48)).astype(np.int64),
+        (words[candidates] >> np.uint64(32)).astype(np.int64) & 0xFF,
+    )
     good = (size % WORD_BYTES == 0) & (number < MOST_CHIPS_READ)
-    may, counts, number = may[good], size[good] // WORD_BYTES, number[good]
-    if _is_chain(may, counts, place.left, len(words)):
-        return _Chunks(may, number, counts)
-    chain = np.array(_chain(may, counts, place.left, len(words)), dtype=np.int64)
-    return _Chunks(may[chain], number[chain], counts[chain])
+    candidates, counts, number = candidates[good], size[good] // WORD_BYTES, number[good]
+    if _is_chain(candidates, counts, place.left, len(words)):
+        return _Chunks(candidates, number, counts)
+    chain = np.array(_chain(candidates, counts, place.left, len(words)), dtype=np.int64)
+    return _Chunks(candidates[chain], number[chain], counts[chain])
 
 
 def _kinds(words: Array) -> Array:
@@ -272,7 +275,7 @@ def _kinds(words: Array) -> Array:
     return np.asarray(words.view("u1")[7::8])
 
 
-def _told(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
+def _masks_by_kind(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, BoolArray]:
     """Which words are hits, edges (except those whose time the detector declares invalid), of the shutter, or times."""
     is_edge = kind >> 4 == _EDGE
     fine = (words[is_edge] >> np.uint64(5)) & np.uint64(0xF)
@@ -281,25 +284,25 @@ def _told(words: Array, kind: Array) -> tuple[BoolArray, BoolArray, BoolArray, B
     return kind >> 4 == _HIT, is_edge, is_shutter, kind == _GLOBAL
 
 
-def _is_chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> bool:
-    """Whether each header stands where the previous chunk ends, the first one after ``left`` words."""
-    if not len(may):
-        return left >= length
-    return int(may[0]) == left and bool((may[1:] == may[:-1] + 1 + counts[:-1]).all())
+def _is_chain(candidates: IndexArray, counts: IndexArray, words_left: int, length: int) -> bool:
+    """Whether each header stands where the previous chunk ends, the first one after ``words_left`` words."""
+    if not len(candidates):
+        return words_left >= length
+    return int(candidates[0]) == words_left and bool((candidates[1:] == candidates[:-1] + 1 + counts[:-1]).all())
 
 
-def _chain(may: IndexArray, counts: IndexArray, left: int, length: int) -> list[int]:
+def _chain(candidates: IndexArray, counts: IndexArray, words_left: int, length: int) -> list[int]:
     """Indices of the true headers among similar words: at the end of a chunk, or else the next one if truncated."""
     found: list[int] = []
-    at, k = left, 0
-    while k < len(may):
-        exact = int(np.searchsorted(may, at))
-        if exact < len(may) and int(may[exact]) == at:
+    at, k = words_left, 0
+    while k < len(candidates):
+        exact = int(np.searchsorted(candidates, at))
+        if exact < len(candidates) and int(candidates[exact]) == at:
             k = exact
         elif at >= length:
             break
         found.append(k)
-        at = int(may[k] + 1 + counts[k])
+        at = int(candidates[k] + 1 + counts[k])
         k += 1
     return found
 
@@ -339,8 +342,10 @@ def _hits(words: Array, chips: Array, times: IndexArray) -> Hits:
     column = ((address >> np.uint32(8)) & np.uint32(0xFE)) + (pixel >> np.uint32(2))
     row = ((address >> np.uint32(1)) & np.uint32(0xFC)) + (pixel & np.uint32(3))
     fine = ((words >> np.uint64(16)) & np.uint64(0xF)).astype(np.int64)
-    over = ((words >> np.uint64(20)) & np.uint64(0x3FF)).astype(np.uint16)
-    return Hits(chips.astype(np.uint32) << np.uint32(16) | row << np.uint32(8) | column, times * TICKS - fine, over)
+    over_threshold = ((words >> np.uint64(20)) & np.uint64(0x3FF)).astype(np.uint16)
+    return Hits(
+        chips.astype(np.uint32) << np.uint32(16) | row << np.uint32(8) | column, times * TICKS - fine, over_threshold
+    )
 
 
 def _edges(words: Array, kind: Array, times: IndexArray) -> Edges:

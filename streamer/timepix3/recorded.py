@@ -92,9 +92,9 @@ def _pause(file: BinaryIO, contents: Contents, behind: int, upto: int, turns: in
     for number, block in enumerate(contents.blocks):
         begin, stop = behind + 1 - block.first, upto + 1 - block.first
         if stop > 0 and begin < contents.words_of(number):
-            here = farthest(_words(file, contents, number), block.place, begin, stop)
-            if here is not None and here[0] > found[0]:
-                found = here[0], block.first + here[1]
+            longest = farthest(_words(file, contents, number), block.place, begin, stop)
+            if longest is not None and longest[0] > found[0]:
+                found = longest[0], block.first + longest[1]
     return found[1], turns
 
 
@@ -103,15 +103,15 @@ def _surveyed(path: Path, file: BinaryIO, pauses: Mapping[int, int]) -> Contents
     blocks, edges, chips, turns = list[Block](), list[Edges](), set[int](), list[tuple[int, Turns]]()
     opened: int | None = None
     first_hit: int | None = None
-    untimed = lost = first = seen = 0
+    untimed = lost = first = edge_count = 0
     place, chip_words = Place(), np.zeros(MOST_CHIPS_READ, dtype=np.int64)
     fell = False
     for words in _blocks(file, sorted(pauses)):
         place = passed(place, pauses.get(first, 0))
         packets, after = survey(words, place)
         blocks.append(Block(first, place, packets.span))
-        seen += len(packets.edges.times)
-        if seen > MOST_EDGES:
+        edge_count += len(packets.edges.times)
+        if edge_count > MOST_EDGES:
             raise InputFileError(f"{path}: more than {MOST_EDGES} edges at the trigger inputs", "record shorter scans")
         edges.append(packets.edges)
         chips |= packets.chips
@@ -180,12 +180,12 @@ class TimedFrames:
         low, high = int(numbers.min()), int(numbers.max())
         at = np.full(high - low + 1, -1)
         at[numbers - low] = np.arange(len(numbers))
-        parts = [self._in_selection(block, low, at) for block in self._touched(low, high)]
+        parts = [self._in_selection(block, low, at) for block in self._blocks_between(low, high)]
         pixels = np.concatenate([np.zeros(0, np.uint32), *(part.pixels for part in parts)])
         places = np.concatenate([np.zeros(0, np.int64), *(part.frames for part in parts)])
         return counted(pixels, places, len(numbers), self.sensor.shape)
 
-    def _touched(self, low: int, high: int) -> Iterator[int]:
+    def _blocks_between(self, low: int, high: int) -> Iterator[int]:
         """Numbers of the blocks with hits that may belong to some frames."""
         if not len(self.clock.starts):
             return
@@ -196,12 +196,12 @@ class TimedFrames:
 
     def _in_selection(self, number: int, low: int, at: IndexArray) -> Found:
         """Events of a block in frames from ``low`` on, with their positions in the selection ``at`` (-1: not in it)."""
-        found = self._found(number)
+        found = self._found_in(number)
         inside = slice(*np.searchsorted(found.frames, [low, low + len(at)]).tolist())
         place = at[found.frames[inside] - low]
         return Found(found.pixels[inside][place >= 0], place[place >= 0])
 
-    def _found(self, number: int) -> Found:
+    def _found_in(self, number: int) -> Found:
         """Return all events in a block, by frame. Raises OSError where the file has become shorter."""
         if number in self._kept:
             self._kept.move_to_end(number)

@@ -86,9 +86,9 @@ def understand(name: str, edges: Edges, begins: int, scan: Scan) -> Understood:
     by_kind = {kind: times for kind, times in by_kind.items() if not _only_ends(kind, by_kind)}
     if not by_kind:
         return _free_running(name, begins, scan, dwell)
-    if scan.shape is not None and (point := _of_points(by_kind, scan.shape)) is not None:
+    if scan.shape is not None and (point := _kind_of_points(by_kind, scan.shape)) is not None:
         return _points(by_kind, point, scan.shape, dwell)
-    kind = _of_lines(by_kind, None if scan.shape is None else scan.shape[0])
+    kind = _kind_of_lines(by_kind, None if scan.shape is None else scan.shape[0])
     if scan.shape is None and len(by_kind[kind]) > MOST_LINES:
         return _points(by_kind, kind, None, dwell)
     return _lines(name, edges, kind, scan, dwell)
@@ -101,14 +101,14 @@ def _only_ends(kind: int, by_kind: Mapping[int, IndexArray]) -> bool:
     return edge == "fall" and len(by_kind.get(rising, ())) >= _ABOUT * len(by_kind[kind])
 
 
-def _of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
+def _kind_of_points(by_kind: Mapping[int, IndexArray], shape: tuple[int, int]) -> int | None:
     """Kind of edges with about one per point of the scan: more than lines, at least nine of ten."""
     points = shape[0] * shape[1]
     found = [kind for kind, times in by_kind.items() if len(times) >= _ABOUT * points and len(times) > 2 * shape[0]]
     return min(found, key=lambda kind: abs(len(by_kind[kind]) - points)) if found else None
 
 
-def _of_lines(by_kind: Mapping[int, IndexArray], rows: int | None) -> int:
+def _kind_of_lines(by_kind: Mapping[int, IndexArray], rows: int | None) -> int:
     """Kind of edges that begin lines: with the wanted number, otherwise the most; rising before falling."""
     order = list(EDGES)
     if rows is None:
@@ -139,7 +139,7 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
     notes = [f"lines begin at edges of trigger input {EDGES[kind]}: {len(starts)} of them"]
     period = float(np.median(np.diff(starts)))
     active = active_ticks(edges, kind, period)
-    found = _mended(starts, None if scan.shape is None else scan.shape[0])
+    found = _repaired(starts, None if scan.shape is None else scan.shape[0])
     starts, notes = found.starts, [*notes, *found.notes()]
     if scan.shape is not None:
         rows, columns = scan.shape
@@ -155,8 +155,8 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
             notes.append(f"{UNTIL_THE_NEXT}: check it")
     elif long := too_long(columns, dwell, period):
         raise InputFileError(f"{name}: {long}", "correct scan_shape or dwell_time_us with --set")
-    elif other := not_as_long(columns, dwell, active):
-        notes.append(f"{other}: check it")
+    elif remark := not_as_long(columns, dwell, active):
+        notes.append(f"{remark}: check it")
     if len(starts) > rows:
         notes.append(f"the first {rows} of them are taken")
     elif len(starts) < rows:
@@ -164,7 +164,7 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
     return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
 
 
-def _mended(edges: IndexArray, rows: int | None) -> Mended:
+def _repaired(edges: IndexArray, rows: int | None) -> Mended:
     """Repair line starts: as many edges as lines are complete, and a gap longer than the missing edges is a pause."""
     found = line_starts(edges, None, rows)
     as_many = len(edges) == rows and not found.left_out
@@ -197,8 +197,8 @@ def active_ticks(edges: Edges, kind: int, period: float) -> float | None:
     ends = np.sort(edges.times[edges.kinds == codes[f"{channel} {'fall' if edge == 'rise' else 'rise'}"]])
     starts = np.sort(edges.times[edges.kinds == kind])
     after = np.searchsorted(ends, starts, side="right")
-    there = after < len(ends)
-    lengths = ends[after[there]] - starts[there]
+    has_end = after < len(ends)
+    lengths = ends[after[has_end]] - starts[has_end]
     length = float(np.median(lengths)) if len(lengths) else 0.0
     return length if _ACTIVE * period <= length < period else None
 

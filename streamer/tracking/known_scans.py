@@ -38,11 +38,11 @@ class KnownScans:
         self,
         recordings: Recordings,
         announcer: Announcer,
-        others: Iterable[Collection[str]] = (),
+        name_sets: Iterable[Collection[str]] = (),
         *,
         exact: bool = True,
     ) -> None:
-        self._others = tuple(others)
+        self._name_sets = tuple(name_sets)
         self.names, self.senders = ScanNames(), Senders()
         self.closed: OrderedDict[str, ScanRecord] = OrderedDict()
         self.held = HeldMessages()
@@ -87,7 +87,7 @@ class KnownScans:
             return header if known.closed and known.from_file else None
         if known is None and header.uid not in waiting:
             return header
-        name = self.names.free(self.names.learn(header.uid), self._is_taken)
+        name = self.names.free(self.names.learn(header.uid), self._is_in_use)
         text = f"{leftover.path.name} is not the scan that is called {header.uid} by now: it is kept as {name}"
         self._announcer.log("warning", text)
         return header.renamed(name, header.series)
@@ -119,7 +119,7 @@ class KnownScans:
 
     def meant_by(self, header: ScanHeader, opened: Iterable[ScanRecord], *, raw: bool = False) -> ScanRecord | None:
         """Return the newest scan that an arm message announces again; ``raw``: whatever basis it is stored in."""
-        for scan in self._of_uid(header.uid, opened):
+        for scan in self._scans_of_uid(header.uid, opened):
             if _agrees(scan, header, raw=raw):
                 return scan
         return None
@@ -168,10 +168,13 @@ class KnownScans:
         self, header: ScanHeader, opened: list[ScanRecord], waiting: Waiting, source: int | None
     ) -> ScanHeader:
         uid = header.uid
-        candidates = self._of_uid(uid, opened)
+        candidates = self._scans_of_uid(uid, opened)
         agreeing = [scan for scan in candidates if _agrees(scan, header)]
-        there = [(name, one) for name, (one, sent_as) in waiting.items() if sent_as == uid]
-        names = [*(scan.uid for scan in agreeing), *(name for name, one in there if same_header(one, header))]
+        pending = [(name, armed) for name, (armed, sent_as) in waiting.items() if sent_as == uid]
+        names = [
+            *(scan.uid for scan in agreeing),
+            *(name for name, armed in pending if same_header(armed, header)),
+        ]
         own = self.senders.of(source, uid)
         if names:
             name = own if own in names else names[0]
@@ -182,7 +185,7 @@ class KnownScans:
                 self._note_if_a_guess(uid, name, agreeing)
             self.senders.says(source, uid, name, doubtful=doubtful)
             return header.renamed(name, header.series)
-        if not (candidates or there):
+        if not (candidates or pending):
             self.names.note(uid, uid)
             self.senders.says(source, uid, uid)
             return header
@@ -198,14 +201,14 @@ class KnownScans:
         """Record that a new sender is assigned to a scan only because this scan lacks frames: it may repeat those of
         another one, whose answer it has not heard.
         """
-        taken = next((scan for scan in agreeing if scan.uid == name), None)
-        if taken is None or len(agreeing) == 1:
+        assigned = next((scan for scan in agreeing if scan.uid == name), None)
+        if assigned is None or len(agreeing) == 1:
             return
-        progress = taken.progress
+        progress = assigned.progress
         unheard = not progress.heard or self.senders.is_disputed(uid)
         if progress.placed and not progress.complete and unheard and progress.senders == 1:
             why = f"its uid was used for {len(agreeing)} scans, and it is sent again"
-            self._note_strangers(taken, "may hold", why)
+            self._note_strangers(assigned, "may hold", why)
 
     def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
         """Return the scan of a sender that may mean any of several (:class:`Senders`): one that has the same frames,
@@ -215,7 +218,7 @@ class KnownScans:
         """
         if not self.senders.is_doubtful(message.source, uid):
             return None
-        of_uid = self._of_uid(uid, opened)
+        of_uid = self._scans_of_uid(uid, opened)
         headers = [scan.progress.header for scan in of_uid if scan.uid == message.uid]
         if not headers:
             self.senders.says(message.source, uid, message.uid)
@@ -233,21 +236,21 @@ class KnownScans:
         """Whether a scan has some of these frames, and none of their numbers with other data. Raises WireError."""
         arrival = Arrival(message, scan, exact=self._exact)
         arrival.check()
-        there = ~scan.progress.fresh(message.first, message.count)
+        present = ~scan.progress.fresh(message.first, message.count)
         try:
-            return bool(arrival.repeated(there).any())
+            return bool(arrival.repeated(present).any())
         except OtherDataError:
             return False
 
     def renamed(self, header: ScanHeader, uid: str, why: str, source: int | None = None) -> ScanHeader:
         """Give a scan whose uid is taken a new name and report it."""
-        name = self.names.again(uid, self._is_taken)
+        name = self.names.again(uid, self._is_in_use)
         self.senders.says(source, uid, name)
         self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
         return header.renamed(name, header.series)
 
-    def _is_taken(self, name: str) -> bool:
-        return any(name in names for names in self._others) or self.look_up(name) is not None
+    def _is_in_use(self, name: str) -> bool:
+        return any(name in names for names in self._name_sets) or self.look_up(name) is not None
 
     def count_senders(self, scan: ScanRecord) -> None:
         """Count the senders that mean an open scan; a new maximum is reported and recorded before frames of the new
@@ -328,12 +331,12 @@ class KnownScans:
         if scan.from_file and scan.target is not None and not self._recordings.is_converting(scan.uid):
             self._marks.ask(scan.uid, scan.target, scan.progress.header.frames)
 
-    def _of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
+    def _scans_of_uid(self, uid: str, opened: Iterable[ScanRecord]) -> list[ScanRecord]:
         """Return every known scan that a sender may mean by a uid, newest first, open ones before closed ones."""
-        there = list(opened)
-        names = {scan.uid for scan in there}
+        open_scans = list(opened)
+        names = {scan.uid for scan in open_scans}
         if uid not in self._looked_up:
-            self._learn_earlier(uid, names)
+            self._count_earlier(uid, names)
         closed = []
         for name in self.names.newest(uid, _SCANS_OF_A_UID):
             if name not in names and (scan := self.find(name)) is not None:
@@ -341,9 +344,9 @@ class KnownScans:
                 closed.append(scan)
         late = [scan for scan in self.closed.values() if scan.progress.sent_as == uid]
         closed += [scan for scan in late if scan not in closed and self.names.is_new(uid, scan.uid)]  # found late
-        return [scan for scan in there if scan.progress.sent_as == uid][::-1] + closed
+        return [scan for scan in open_scans if scan.progress.sent_as == uid][::-1] + closed
 
-    def _learn_earlier(self, uid: str, opened: Collection[str]) -> None:
+    def _count_earlier(self, uid: str, opened: Collection[str]) -> None:
         """Find out, once, how many scans of a uid earlier runs have recorded."""
         self._looked_up[uid] = None
         while len(self._looked_up) > _LOOKED_UP:

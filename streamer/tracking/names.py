@@ -31,16 +31,16 @@ class ScanNames:
         """Return the name of the scan that a sender means by a uid."""
         return self._names.get(uid, uid)
 
-    def again(self, uid: str, taken: Callable[[str], bool]) -> str:
+    def again(self, uid: str, is_used: Callable[[str], bool]) -> str:
         """Make a new name for one more scan of the same uid, which means this scan from now on."""
-        name = self.free(uid, taken)
+        name = self.free(uid, is_used)
         self.note(uid, name)
         return name
 
-    def free(self, uid: str, taken: Callable[[str], bool]) -> str:
-        """Return a name that no scan of a uid has; ``taken`` says which names are in use."""
+    def free(self, uid: str, is_used: Callable[[str], bool]) -> str:
+        """Return a name that no scan of a uid has; ``is_used`` says which names are in use."""
         number = _number(self.of(uid)) + 1
-        while taken(name := _again(uid, number)):
+        while is_used(name := _numbered(uid, number)):
             number += 1
         return name
 
@@ -55,12 +55,12 @@ class ScanNames:
         """Yield the names that scans of a uid have, oldest first, without end."""
         yield uid
         for number in count(2):
-            yield _again(uid, number)
+            yield _numbered(uid, number)
 
     def newest(self, uid: str, most: int) -> list[str]:
         """Return the names of the newest scans of a uid, newest first."""
         number = _position(uid, self.of(uid))
-        return [_again(uid, k) if k > 1 else uid for k in range(number, max(0, number - most), -1)]
+        return [_numbered(uid, k) if k > 1 else uid for k in range(number, max(0, number - most), -1)]
 
     def reach(self, uid: str, name: str) -> None:
         """Note that a scan of a uid has this name: later ones get later names."""
@@ -73,15 +73,15 @@ class ScanNames:
 
     def learn(self, name: str) -> str:
         """Note a scan of an earlier run as one more of the uid its name was made from; return that uid."""
-        uid, again, number = name.rpartition(_AGAIN)
-        if not (uid and again and number.isdecimal()):
+        uid, mark, number = name.rpartition(_AGAIN)
+        if not (uid and mark and number.isdecimal()):
             return name
         if _number(self.of(uid)) < int(number):
             self.note(uid, name)
         return uid
 
 
-def _again(uid: str, number: int) -> str:
+def _numbered(uid: str, number: int) -> str:
     ending = f"{_AGAIN}{number}"
     return uid[: MAX_UID_LENGTH - len(ending)] + ending
 
@@ -93,25 +93,25 @@ def _position(uid: str, name: str) -> int:
 
 def _number(name: str) -> int:
     """Ordinal of the scan of its uid that a name stands for."""
-    _, again, number = name.rpartition(_AGAIN)
-    return int(number) if again and number.isdecimal() else 1
+    _, mark, number = name.rpartition(_AGAIN)
+    return int(number) if mark and number.isdecimal() else 1
 
 
-def same_header(one: ScanHeader, other: ScanHeader) -> bool:
+def same_header(first: ScanHeader, second: ScanHeader) -> bool:
     """Whether two arm messages announce the same scan, whatever its uid."""
-    return _plain(one) == _plain(other) and _same_arrays(one, other)
+    return _plain(first) == _plain(second) and _same_arrays(first, second)
 
 
 def compatible_headers(stored: ScanHeader, sent: ScanHeader) -> bool:
     """Whether nothing in an arm message contradicts a recording, which may hold more or fewer values of its scan."""
-    known, said = _plain(stored), _plain(sent)
+    known, announced = _plain(stored), _plain(sent)
     if not sent.series:
-        del said["series"]
+        del announced["series"]
     if not stored.basis.is_raw:
-        del said["detector"]["dtype"]  # type of the patterns before they were compressed
+        del announced["detector"]["dtype"]  # type of the patterns before they were compressed
         if stored.detector.distortion is not None:
-            del said["detector"]["beam_center_px"]  # coefficients are of distortion-corrected patterns
-    return all(_compatible(known.get(name), value) for name, value in said.items())
+            del announced["detector"]["beam_center_px"]  # coefficients are of distortion-corrected patterns
+    return all(_compatible(known.get(name), value) for name, value in announced.items())
 
 
 def _plain(header: ScanHeader) -> dict[str, Any]:
@@ -119,19 +119,19 @@ def _plain(header: ScanHeader) -> dict[str, Any]:
     return {"series": header.series, "frames": header.frames, **sections}
 
 
-def _same_arrays(one: ScanHeader, other: ScanHeader) -> bool:
-    if one.arrays.keys() != other.arrays.keys():
+def _same_arrays(first: ScanHeader, second: ScanHeader) -> bool:
+    if first.arrays.keys() != second.arrays.keys():
         return False
-    return all(np.array_equal(array, other.arrays[name]) for name, array in one.arrays.items())
+    return all(np.array_equal(array, second.arrays[name]) for name, array in first.arrays.items())
 
 
-def _compatible(known: Any, said: Any) -> bool:
-    if known is None or said is None:
+def _compatible(known: Any, announced: Any) -> bool:
+    if known is None or announced is None:
         return True
-    if isinstance(said, dict) and isinstance(known, dict):
-        return all(_compatible(known.get(name), value) for name, value in said.items())
-    if isinstance(said, float) and isinstance(known, int | float):
-        return abs(said - known) <= _RELATIVE * max(abs(said), abs(known))
-    if isinstance(said, list | tuple) and isinstance(known, list | tuple):
-        return len(said) == len(known) and all(_compatible(a, b) for a, b in zip(known, said, strict=True))
-    return bool(known == said)
+    if isinstance(announced, dict) and isinstance(known, dict):
+        return all(_compatible(known.get(name), value) for name, value in announced.items())
+    if isinstance(announced, float) and isinstance(known, int | float):
+        return abs(announced - known) <= _RELATIVE * max(abs(announced), abs(known))
+    if isinstance(announced, list | tuple) and isinstance(known, list | tuple):
+        return len(announced) == len(known) and all(_compatible(a, b) for a, b in zip(known, announced, strict=True))
+    return bool(known == announced)

@@ -73,38 +73,38 @@ class Arrival:
             return EventBatch(uid, index[fresh], found if fresh.all() else found.kept(fresh))
         return FrameBatch(uid, index, found) if fresh.all() else FrameBatch(uid, index[fresh], found[fresh])
 
-    def repeated(self, there: BoolArray) -> BoolArray:
+    def repeated(self, present: BoolArray) -> BoolArray:
         """Return which of the frames already present have arrived again unchanged. Raises OtherDataError."""
-        if not there.any():
-            return there
-        have = self._scan.progress.marks[self.message.first : self.message.first + self.message.count]
-        differ = there & ~agree(have, self.marks, exact=self._exact)
+        if not present.any():
+            return present
+        stored = self._scan.progress.marks[self.message.first : self.message.first + self.message.count]
+        differ = present & ~agree(stored, self.marks, exact=self._exact)
         if not differ.any():
-            return there
+            return present
         if self._exact:
-            differ &= self.good & self._otherwise(have)
+            differ &= self.good & self._differs_decoded(stored)
         if differ.any():
             number = self.message.first + int(np.flatnonzero(differ)[0])
             text = f"frame {number} of scan {self._scan.uid} came again with other data"
             raise OtherDataError(text, "other_data")
         if not self._exact:
-            return there
-        repeated = there & self.good
-        known, came = have & _KIND_BITS, self.marks & _KIND_BITS
-        self.unchecked = int(np.count_nonzero(repeated & (known != came) & (known != KIND["none"])))
+            return present
+        repeated = present & self.good
+        known, arrived = stored & _KIND_BITS, self.marks & _KIND_BITS
+        self.unchecked = int(np.count_nonzero(repeated & (known != arrived) & (known != KIND["none"])))
         return repeated
 
-    def _otherwise(self, have: Array) -> BoolArray:
+    def _differs_decoded(self, stored: Array) -> BoolArray:
         """Return frames that differ even when their coding is taken into account.
 
         Frames that were sent coded and arrive again uncompressed, or in another coding, cannot be compared: they count
         as the same, and as ``unchecked``. Where nothing is known of the present ones, an arm message decides.
         """
-        known, came = have & _KIND_BITS, self.marks & _KIND_BITS
-        differ = known == came
-        if (plain := (known == KIND["none"]) & (came != known)).any():
+        known, arrived = stored & _KIND_BITS, self.marks & _KIND_BITS
+        differ = known == arrived
+        if (plain := (known == KIND["none"]) & (arrived != known)).any():
             decoded = marks_of_frames(self.frames, self._scan.progress.layout)
-            differ |= plain & ~agree(have, decoded)
+            differ |= plain & ~agree(stored, decoded)
         return np.asarray(differ | ((known == _UNKNOWN) & self._scan.armed_again))
 
     @cached_property

@@ -21,10 +21,10 @@ class Senders:
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
         """Descriptor -> number of the connection that has it."""
-        self._made = 0
-        self._named: OrderedDict[int, tuple[int, int]] = OrderedDict()
+        self._count = 0
+        self._number_of: OrderedDict[int, tuple[int, int]] = OrderedDict()
         """Number that a sender uses -> its number here, and that of the newest connection it was heard by."""
-        self._meant: OrderedDict[tuple[int, str], str] = OrderedDict()
+        self._scan_meant: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._early: OrderedDict[tuple[int, str], str] = OrderedDict()
         self._lost: set[int] = set()
         self._doubtful: set[tuple[int, str]] = set()
@@ -41,37 +41,39 @@ class Senders:
 
     def _by_name(self, sender: int, connection: int) -> int:
         """Return a sender's number; it is present while its newest connection is, though older messages may come."""
-        if sender not in self._named:
-            self._made += 1
-        number, newest = self._named.pop(sender, (self._made, -1))
+        if sender not in self._number_of:
+            self._count += 1
+        number, newest = self._number_of.pop(sender, (self._count, -1))
         newest = max(newest, connection)
-        self._named[sender] = number, newest
-        if len(self._named) > _REMEMBERED:
-            self._named.popitem(last=False)
+        self._number_of[sender] = number, newest
+        if len(self._number_of) > _REMEMBERED:
+            self._number_of.popitem(last=False)
         if newest in self._lost:
             self._lost.add(number)
         elif number in self._lost:
-            self._is_back(number)
+            self._readmit(number)
         return number
 
-    def _is_back(self, source: int) -> None:
+    def _readmit(self, source: int) -> None:
         """Let a returned sender's meaning of a uid count again."""
         self._lost.discard(source)
-        for uid, name in [(uid, name) for (one, uid), name in self._meant.items() if one == source]:
+        for uid, name in [(uid, name) for (sender, uid), name in self._scan_meant.items() if sender == source]:
             self._compare(source, uid, name)
 
     def accepted(self, descriptor: int) -> None:
         """Note a new connection, maybe under the descriptor of a lost one: it has announced nothing."""
-        self._made += 1
-        self._numbers[descriptor] = self._made
+        self._count += 1
+        self._numbers[descriptor] = self._count
 
     def lost(self, descriptor: int) -> None:
         """Note a lost connection; its messages may still lie in the socket."""
         if (source := self._numbers.get(descriptor)) is not None:
             self._lost.add(source)
-            self._lost |= {number for number, newest in self._named.values() if newest == source}
+            self._lost |= {number for number, newest in self._number_of.values() if newest == source}
         if len(self._lost) > _REMEMBERED:
-            self._lost &= {source for source, _ in self._meant} | {newest for _, newest in self._named.values()}
+            self._lost &= {source for source, _ in self._scan_meant} | {
+                newest for _, newest in self._number_of.values()
+            }
 
     def says(self, source: int | None, uid: str, name: str, *, doubtful: bool = False) -> None:
         """Note that a connection means the scan ``name`` by a uid; ``doubtful``: its frames have to confirm this.
@@ -80,16 +82,16 @@ class Senders:
         """
         if source is None:
             return
-        self._meant[source, uid] = name
-        self._meant.move_to_end((source, uid))
+        self._scan_meant[source, uid] = name
+        self._scan_meant.move_to_end((source, uid))
         (self._doubtful.add if doubtful else self._doubtful.discard)((source, uid))
-        while len(self._meant) > _REMEMBERED:
-            self._doubtful.discard(self._meant.popitem(last=False)[0])
+        while len(self._scan_meant) > _REMEMBERED:
+            self._doubtful.discard(self._scan_meant.popitem(last=False)[0])
         self._compare(source, uid, name, doubtful=doubtful)
 
     def _compare(self, source: int, uid: str, name: str, *, doubtful: bool = False) -> None:
         """Mark a uid as disputed if two present senders mean different scans by it."""
-        if doubtful or any(other != name for other in self._others(source, uid)):
+        if doubtful or any(scan != name for scan in self._other_scans(source, uid)):
             self._disputed[uid] = None
             self._disputed.move_to_end(uid)
             while len(self._disputed) > _REMEMBERED:
@@ -107,17 +109,19 @@ class Senders:
 
     def of(self, source: int | None, uid: str) -> str | None:
         """Return the scan a connection means by a uid; None where it has announced none."""
-        return None if source is None else self._meant.get((source, uid))
+        return None if source is None else self._scan_meant.get((source, uid))
 
     def share(self, source: int | None, uid: str) -> bool:
         """Whether another connection that is still present means the same scan."""
         own = self.of(source, uid)
-        return source is not None and own is not None and own in self._others(source, uid)
+        return source is not None and own is not None and own in self._other_scans(source, uid)
 
     def count(self, uid: str, name: str) -> int:
         """Number of present connections that mean a scan."""
-        meant = self._meant.items()
-        return sum(said == uid and one == name and source not in self._lost for (source, said), one in meant)
+        named = self._scan_meant.items()
+        return sum(
+            named_uid == uid and scan == name and source not in self._lost for (source, named_uid), scan in named
+        )
 
     def is_doubtful(self, source: int | None, uid: str) -> bool:
         """Whether the frames of a connection have to show which scan of a uid they belong to."""
@@ -138,10 +142,10 @@ class Senders:
         uid = scan.sent_as
         return uid in self._disputed or (scan.resumed and not self.count(uid, scan.header.uid))
 
-    def _others(self, source: int, uid: str) -> list[str]:
+    def _other_scans(self, source: int, uid: str) -> list[str]:
         """Scans that the other present connections mean by a uid."""
         return [
             name
-            for (other, said), name in self._meant.items()
-            if said == uid and other != source and other not in self._lost
+            for (sender, named_uid), name in self._scan_meant.items()
+            if named_uid == uid and sender != source and sender not in self._lost
         ]

@@ -29,21 +29,21 @@ class StoredMarks:
 
     def __init__(self, *, exact: bool = True) -> None:
         self._exact = exact
-        self._asked: set[str] = set()
+        self._requested: set[str] = set()
         self._found: dict[str, Array | None] = {}
-        self._questions: queue.SimpleQueue[tuple[str, Path, int]] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[tuple[str, Path, int]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._worker = FileWorker()
 
     def ask(self, uid: str, path: Path, frames: int) -> None:
         """Start reading the marks of a recording, unless that is under way."""
-        if uid in self._asked:
+        if uid in self._requested:
             return
-        self._asked.add(uid)
-        if len(self._asked) > MOST_ASKED:
+        self._requested.add(uid)
+        if len(self._requested) > MOST_ASKED:
             self._found[uid] = None
             return
-        self._questions.put((uid, path, frames))
+        self._requests.put((uid, path, frames))
         if self._thread is None:
             thread = threading.Thread(target=self._answer_all, name="marks", daemon=True)
             with contextlib.suppress(RuntimeError):  # no more threads: the next request tries again
@@ -56,16 +56,16 @@ class StoredMarks:
 
     def take(self, uid: str) -> Array | None:
         """Return the answer: the marks, or None where the recording has none or cannot be read."""
-        self._asked.discard(uid)
+        self._requested.discard(uid)
         return self._found.pop(uid, None)
 
     def _answer_all(self) -> None:
         while True:
-            uid, path, frames = self._questions.get()
+            uid, path, frames = self._requests.get()
             found = self._read(path, frames)
-            if uid in self._asked:
+            if uid in self._requested:
                 self._found[uid] = found
-            if self._questions.empty():
+            if self._requests.empty():
                 self._worker.close()
 
     def _read(self, path: Path, frames: int) -> Array | None:

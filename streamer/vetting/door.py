@@ -77,14 +77,14 @@ class Reader:
         self._lock = threading.Lock()
         self._worker: FileWorker | None = None
         self._owner, self._users = 0, 0
-        self._resting: threading.Timer | None = None
+        self._idle_timer: threading.Timer | None = None
 
     @contextmanager
     def worker(self) -> Iterator[FileWorker]:
         """The worker; its process ends some time after the last use. A forked process gets its own."""
         with self._lock:
-            if self._resting is not None:
-                self._resting.cancel()
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
             if self._worker is None or self._owner != os.getpid():
                 self._worker, self._owner, self._users = FileWorker(Limits(memory_bytes=_memory())), os.getpid(), 0
                 atexit.register(self._worker.close)
@@ -95,12 +95,12 @@ class Reader:
         finally:
             with self._lock:
                 self._users -= 1
-                self._resting = threading.Timer(self._kept_s, self._rest)
-                self._resting.daemon = True
+                self._idle_timer = threading.Timer(self._kept_s, self._close_idle)
+                self._idle_timer.daemon = True
                 with suppress(RuntimeError):  # no thread can be started: the worker goes with this process
-                    self._resting.start()
+                    self._idle_timer.start()
 
-    def _rest(self) -> None:
+    def _close_idle(self) -> None:
         with self._lock:
             if self._worker is not None and not self._users:
                 self._worker.close()

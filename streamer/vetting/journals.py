@@ -52,7 +52,7 @@ def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str,
     from ptylive.streamer.wire import FrameLayout, check_size, decode_frames
 
     batches: list[list[Any]] = []
-    left = most_bytes
+    bytes_left = most_bytes
     with JournalReader(path) as reader:
         layout = FrameLayout.of(reader.header)
         step = max(1, min(PIECE_FRAMES, most_bytes // layout.nbytes))
@@ -67,10 +67,10 @@ def journal_frames(path: Path, at: int, skip: int, most_bytes: int) -> dict[str,
                 continue
             count = message.count if message.first + message.count <= reader.header.frames else 0
             for first in range(skip, count, step):
-                if left <= 0:
+                if bytes_left <= 0:
                     return {"batches": batches, "next": [start, first]}
                 frames, good, _ = decode_frames(message.run(first, min(count, first + step)), layout)
                 batches.append([message.first + first + np.flatnonzero(good), frames[good]])
-                left -= frames.nbytes
+                bytes_left -= frames.nbytes
             start, skip = reader.position, 0
     return {"batches": batches, "next": None}

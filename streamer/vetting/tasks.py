@@ -83,8 +83,8 @@ def frames(path: Path, first: int, most_bytes: int) -> dict[str, Any]:
 
     with open_source(path) as source:
         shape = source.header.detector_shape if source.header.basis.is_raw else (source.frames(np.arange(1)).shape[-1],)
-        one = int(np.prod(shape)) * np.dtype(source.header.detector.dtype).itemsize
-        stop = min(source.frame_count, first + max(1, most_bytes // max(one, 1)))
+        frame_bytes = int(np.prod(shape)) * np.dtype(source.header.detector.dtype).itemsize
+        stop = min(source.frame_count, first + max(1, most_bytes // max(frame_bytes, 1)))
         index = first + np.flatnonzero(source.received[first:stop])
         later = stop if stop < source.frame_count else None
         return {"uid": source.header.uid, "index": index, "frames": source.frames(index), "next": later}

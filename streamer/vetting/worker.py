@@ -89,7 +89,7 @@ class FileWorker:
             condemned = self._condemned.get(str(path))
             if condemned is not None and condemned[0] == stamp:
                 raise InputFileError(str(condemned[1]), condemned[1].hint)
-            answer = self._asked(request, path, stamp, allowed)
+            answer = self._answer(request, path, stamp, allowed)
         if "error" in answer:
             raise InputFileError(str(answer["error"]), str(answer.get("hint", "")))
         return answer["value"]
@@ -105,7 +105,7 @@ class FileWorker:
             self._closed = True
             process.kill()
 
-    def _asked(self, request: dict[str, Any], path: Path, stamp: _Stamp, allowed: Limits) -> dict[str, Any]:
+    def _answer(self, request: dict[str, Any], path: Path, stamp: _Stamp, allowed: Limits) -> dict[str, Any]:
         """Return the answer to a request; repeat it if somebody else has killed the process."""
         for _ in range(_TRIES):
             if self._closed:

@@ -129,15 +129,15 @@ def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireErro
     try:
         return _section(name, values)
     except WireError:
-        kept = {key: value for key, value in values.items() if key in _LAYOUT_KEYS.get(name, ())}
-    section = _section(name, kept)
+        accepted = {key: value for key, value in values.items() if key in _LAYOUT_KEYS.get(name, ())}
+    section = _section(name, accepted)
     for key, value in values.items():
         try:
-            section = _section(name, {**kept, key: value})
+            section = _section(name, {**accepted, key: value})
         except WireError as error:
             problems.append(error)
             continue
-        kept[key] = value
+        accepted[key] = value
     return section
 
 

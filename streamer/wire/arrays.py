@@ -17,14 +17,14 @@ ARRAY_DTYPES = ("|b1", *ALLOWED_DTYPES, "<i4", "<i8")
 Buffer = bytes | bytearray | memoryview
 
 
-def unpack_map(data: Buffer, what: str) -> dict[str, Any]:
-    """Decode a msgpack map with text keys. Raises WireError ``not_msgpack`` naming ``what`` otherwise."""
+def unpack_map(data: Buffer, label: str) -> dict[str, Any]:
+    """Decode a msgpack map with text keys. Raises WireError ``not_msgpack`` naming ``label`` otherwise."""
     try:
         value = msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        raise WireError(f"{what} is not msgpack: {type(error).__name__}", "not_msgpack") from None
+        raise WireError(f"{label} is not msgpack: {type(error).__name__}", "not_msgpack") from None
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise WireError(f"{what} is not a msgpack map with text keys", "not_msgpack")
+        raise WireError(f"{label} is not a msgpack map with text keys", "not_msgpack")
     return value
 
 

@@ -29,8 +29,8 @@ def most_together(frame_bytes: int) -> int:
 
 def event_parts(lengths: Array, pixels: Array, counts: Array) -> tuple[Buffer, ...]:
     """Return the parts of patterns with ``lengths`` (n,) events each; counts in the detector's type."""
-    kept = (lengths.astype(PIXEL_TYPE, copy=False), pixels.astype(PIXEL_TYPE, copy=False), counts)
-    return tuple(np.ascontiguousarray(part).data.cast("B") for part in kept)
+    arrays = (lengths.astype(PIXEL_TYPE, copy=False), pixels.astype(PIXEL_TYPE, copy=False), counts)
+    return tuple(np.ascontiguousarray(part).data.cast("B") for part in arrays)
 
 
 def check_event_sizes(parts: Sequence[Buffer], count: int, frame_bytes: int, itemsize: int) -> None:
@@ -62,8 +62,8 @@ def event_frames(
         for k in np.flatnonzero(~good).tolist()
     ]
     if problems:
-        kept = np.repeat(good, lengths)
-        found = EventFrames(np.cumsum(lengths * good), pixels[kept], counts[kept], shape)
+        event_mask = np.repeat(good, lengths)
+        found = EventFrames(np.cumsum(lengths * good), pixels[event_mask], counts[event_mask], shape)
     return found, good, problems
 
 

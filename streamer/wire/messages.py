@@ -148,8 +148,8 @@ def _validated(model: type[Any], fields: Mapping[str, Any], kind: str) -> Any:
         return model.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise WireError(f"{kind} message: {where}: {first['msg']}", f"bad_{kind}") from None
+        location = ".".join(map(str, first["loc"]))
+        raise WireError(f"{kind} message: {location}: {first['msg']}", f"bad_{kind}") from None
 
 
 def _frames(fields: Mapping[str, Any], parts: Sequence[Buffer]) -> FramesMessage:

@@ -1,4 +1,4 @@
-"""Arguments of public functions that cannot be: each is refused with its name, before anything is begun."""
+"""Invalid arguments of public functions: each is refused by name before any work begins."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def scan() -> ptylive.Scan:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is begun: nothing that is refused."""
+    """Everything that was begun; refused calls add nothing."""
     found: list[object] = []
     monkeypatch.setattr(run, "tune_scan", lambda *given: found.append(given))
     monkeypatch.setattr(coordinator.Batch, "run", lambda self, *given: found.append(self))
@@ -46,10 +46,10 @@ def said(call, words: str) -> None:
         ({"threads": "2"}, "threads = '2' is impossible"),
         ({"threads": 1.5}, "threads = 1.5 is impossible"),
         ({"threads": True}, "threads = True is impossible"),
-        ({"history": 5}, "history = 5 is no path"),
+        ({"history": 5}, "history = 5 is not a path"),
         ({"history": "h", "history_epochs": "x"}, "history_epochs = 'x' is impossible: give a whole number from 1 on"),
-        ({"preset": "some.toml"}, "preset = 'some.toml' is no table"),
-        ({"preset": {3: 4}}, "preset = {3: 4} is no table"),
+        ({"preset": "some.toml"}, "preset = 'some.toml' is not a table"),
+        ({"preset": {3: 4}}, "preset = {3: 4} is not a table"),
         ({"beside": 5}, "beside has 5"),
         ({"beside": ["other.h5"]}, "beside has 'other.h5'"),
     ],
@@ -61,13 +61,13 @@ def test_a_refinement_is_not_begun(scan, given, words) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"methods": None}, "methods = None is no list of names"),
-        ({"methods": [None]}, "methods = [None] is no list of names"),
-        ({"methods": b"com"}, "methods = b'com' is no list of names"),
+        ({"methods": None}, "methods = None is not a list of names"),
+        ({"methods": [None]}, "methods = [None] is not a list of names"),
+        ({"methods": b"com"}, "methods = b'com' is not a list of names"),
         ({"methods": "com,opf"}, "unknown method 'opf'"),
-        ({"settings": "wdd.epsilon=1"}, "settings = 'wdd.epsilon=1' is no table"),
-        ({"settings": {3: 1}}, "settings = {3: 1} is no table"),
-        ({"detectors": ["a=disc:3"]}, "detectors = ['a=disc:3'] is no table"),
+        ({"settings": "wdd.epsilon=1"}, "settings = 'wdd.epsilon=1' is not a table"),
+        ({"settings": {3: 1}}, "settings = {3: 1} is not a table"),
+        ({"detectors": ["a=disc:3"]}, "detectors = ['a=disc:3'] is not a table"),
     ],
 )
 def test_no_map_is_made(scan, given, words) -> None:
@@ -87,7 +87,7 @@ def test_pictures_have_names(scan, names) -> None:
 @pytest.mark.parametrize("source", [None, 5, b"scan.h5", object()])
 def test_a_scan_is_a_path_or_an_array(source) -> None:
     said(lambda: ptylive.open_scan(source), "is neither a path nor an array")
-    said(lambda: ptylive.plan(5), "source = 5 is no path")
+    said(lambda: ptylive.plan(5), "source = 5 is not a path")
 
 
 @pytest.mark.parametrize("energy", [80, np.int8(80), 80.0, "80"])
@@ -106,20 +106,20 @@ def test_people_are_asked_about_odd_metadata(energy, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"file": 5}, "file = 5 is no path"),
-        ({"out": 5}, "out = 5 is no path"),
-        ({"over": 5}, "over = 5 is no list of names"),
+        ({"file": 5}, "file = 5 is not a path"),
+        ({"out": 5}, "out = 5 is not a path"),
+        ({"over": 5}, "over = 5 is not a list of names"),
         ({"trials": 0}, "trials = 0 is impossible: give a whole number from 1 to 100000"),
         ({"trials": "x"}, "trials = 'x' is impossible"),
         ({"patterns": 63}, "patterns = 63 is impossible: give a whole number from 64 on"),
         ({"sweeps": 0}, "sweeps = 0 is impossible"),
         ({"seed": -1}, "seed = -1 is impossible"),
         ({"workers": 0}, "workers = 0 is impossible"),
-        ({"cluster": 5}, "cluster = 5 is no text"),
+        ({"cluster": 5}, "cluster = 5 is not text"),
         ({"threads": 0}, "threads = 0 is impossible"),
-        ({"metadata": 5}, "metadata = 5 is no table"),
+        ({"metadata": 5}, "metadata = 5 is not a table"),
         ({"metadata": {"energy_eV": 80}}, "did you mean 80 keV"),
-        ({"preset": 5}, "preset = 5 is no table"),
+        ({"preset": 5}, "preset = 5 is not a table"),
     ],
 )
 def test_no_trial_is_made(given, words, begun, tmp_path: Path) -> None:
@@ -130,14 +130,14 @@ def test_no_trial_is_made(given, words, begun, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"files": 5}, "files = 5 is no path"),
-        ({"files": [None]}, "files = None is no path"),
-        ({"out": 5}, "out = 5 is no path"),
+        ({"files": 5}, "files = 5 is not a path"),
+        ({"files": [None]}, "files = None is not a path"),
+        ({"out": 5}, "out = 5 is not a path"),
         ({"workers": "x"}, "workers = 'x' is impossible"),
-        ({"cluster": 5}, "cluster = 5 is no text"),
+        ({"cluster": 5}, "cluster = 5 is not text"),
         ({"threads": -5}, "threads = -5 is impossible"),
         ({"metadata": {"energy_eV": 80}}, "did you mean 80 keV"),
-        ({"preset": 5}, "preset = 5 is no table"),
+        ({"preset": 5}, "preset = 5 is not a table"),
     ],
 )
 def test_no_batch_is_begun(given, words, begun, tmp_path: Path) -> None:
@@ -146,17 +146,17 @@ def test_no_batch_is_begun(given, words, begun, tmp_path: Path) -> None:
 
 
 def test_no_simulation_is_begun(tmp_path: Path) -> None:
-    said(lambda: ptylive.simulate(5), "path = 5 is no path")
-    said(lambda: ptylive.simulate(tmp_path / "x.h5", settings=5), "settings = 5 is no table")
+    said(lambda: ptylive.simulate(5), "path = 5 is not a path")
+    said(lambda: ptylive.simulate(tmp_path / "x.h5", settings=5), "settings = 5 is not a table")
 
 
 def test_no_server_is_waited_for_without_end() -> None:
     said(lambda: ptylive.connect("tcp://127.0.0.1:1", timeout_s=-1), "timeout_s = -1 is impossible: give seconds")
     said(lambda: ptylive.connect("tcp://127.0.0.1:1", timeout_s="x"), "timeout_s = 'x' is impossible")
     said(lambda: ptylive.connect("tcp://127.0.0.1:1", timeout_s=float("nan")), "timeout_s = nan is impossible")
-    said(lambda: ptylive.Sender(5), "5 is no address to send to")
+    said(lambda: ptylive.Sender(5), "5 is not an address to send to")
     said(lambda: ptylive.connect(5), "cannot connect to 5")
-    said(lambda: ptylive.connect("tcp://127.0.0.1:1", keys=5), "keys = 5 is no path")
+    said(lambda: ptylive.connect("tcp://127.0.0.1:1", keys=5), "keys = 5 is not a path")
 
 
 def test_what_is_right_is_taken() -> None:

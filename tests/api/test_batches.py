@@ -43,7 +43,7 @@ def test_what_cannot_be_is_refused(scans):
         ptylive.batch(str(scans / "*.tif"), scans / "out")
     with pytest.raises(MetadataError, match="epochs_max"):
         ptylive.batch(scans / "a.h5", scans / "out", epochs_max=3)
-    with pytest.raises(MetadataError, match=r"detectors = \['a'\] is no table"):
+    with pytest.raises(MetadataError, match=r"detectors = \['a'\] is not a table"):
         ptylive.batch(scans / "a.h5", scans / "out", detectors=["a"])
-    with pytest.raises(MetadataError, match="detectors: 'a' is no text"):
+    with pytest.raises(MetadataError, match="detectors: 'a' is not text"):
         ptylive.batch(scans / "a.h5", scans / "out", detectors={"a": np.ones((2, 2))})

@@ -1,4 +1,4 @@
-"""``import ptylive``: light, complete, and what its examples say."""
+"""``import ptylive``: few imports, all public names, and examples that hold."""
 
 import doctest
 import subprocess

@@ -1,4 +1,4 @@
-"""The five lines of docs/notebook.md, on the bundled scan."""
+"""The five lines of docs/notebook.md, run on the bundled scan."""
 
 import re
 from pathlib import Path
@@ -111,7 +111,7 @@ def test_preset_and_settings_go_together():
 
 
 def test_the_start_is_the_map_that_was_asked_for_with_its_settings(monkeypatch):
-    """The notebook refined from the map ``obf`` whatever ``start_map`` said."""
+    """Regression: the notebook refined from the map ``obf`` whatever ``start_map`` said."""
     with h5py.File(bundled(DATA_SET)) as file:
         counts, about = file["data"][:12, :12], dict(file["metadata"].attrs)
     known = {name: value for name, value in about.items() if name in NAMES and name != "scan_shape"}

@@ -9,7 +9,7 @@ from ptylive.server.tune import run
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What a call asks for, in place of doing it."""
+    """Record what a call requests instead of running it."""
     found = []
     monkeypatch.setattr(run, "tune_scan", lambda wanted, *more: found.append((wanted, *more)))
     return found

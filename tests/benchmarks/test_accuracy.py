@@ -1,4 +1,4 @@
-"""The accuracy bench: tables, which scans it looks at, where it writes."""
+"""The accuracy benchmark: its tables, the scans it uses, and where it writes."""
 
 import shutil
 import sys
@@ -123,7 +123,7 @@ def test_maps_are_judged_by_their_own_sampling(tmp_path, monkeypatch):
     monkeypatch.setattr(accuracy, "reconstruct", made)
     found = accuracy.scored(truth, path, tmp_path / "out.h5")["maps"]
     assert set(found) == {"obf", "tcbf"}
-    # the spline between doubled pixels overshoots a little
+    # the spline through doubled pixels overshoots a little
     assert found["obf"] > 0.9 and found["tcbf"] == pytest.approx(found["obf"], abs=0.1)
 
 

@@ -1,4 +1,4 @@
-"""The table of all comparisons: medians over runs of ratios within a run, and what is wanted of them."""
+"""The table of all comparisons: medians over runs of ratios within a run, and the targets for them."""
 
 import statistics
 
@@ -9,7 +9,7 @@ from ptylive.server.cli.bounds.shares import pattern_flops
 
 
 def run(ours=40000, ptyrad=2500, load=1.0, fma=58e9, stream=2.0):
-    """What one run left."""
+    """Figures as one run leaves them."""
     rows = [
         {"case": "thin", "name": "ptylive", "patterns_per_cpu_s": ours, "cpu_s_to": {"0.98": 0.1}},
         {"case": "thin", "name": "ptyrad 1.0.0", "patterns_per_cpu_s": ptyrad, "cpu_s_to": {"0.98": None}},

@@ -1,4 +1,4 @@
-"""A demo that finds nothing compiled: no function is compiled by two of its processes, then or the next time."""
+"""A demo with an empty compile cache: no function is compiled by two of its processes, then or the next time."""
 
 import os
 import time

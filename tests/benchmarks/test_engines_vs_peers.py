@@ -1,4 +1,4 @@
-"""Engines beside other programs: what is handed over, and the line that says how far they are apart."""
+"""Engines compared with other programs: their input, and the line that reports how far results differ."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Refinement beside others on a card: what is carried there, what is made of seconds and phases, and the table."""
+"""Refinement compared with other programs on a GPU: files carried there, evaluation of time and phases, the table."""
 
 import argparse
 import sys
@@ -46,7 +46,7 @@ def test_what_is_carried_is_what_the_programs_are_handed_and_the_truth(tmp_path)
     np.testing.assert_array_equal(again.points, truth.points)
     np.testing.assert_allclose(again.phase, truth.phase, rtol=1e-6)
     assert (again.sampling_A, again.blur_A, again.rotation_deg) == (truth.sampling_A, truth.blur_A, truth.rotation_deg)
-    assert "1e+07 electrons" in bench.said_of(out)
+    assert "1e+07 electrons" in bench.dose_and_shape(out)
 
 
 def test_patterns_that_are_no_counts_are_not_rounded(tmp_path):
@@ -82,8 +82,8 @@ def test_epochs_of_several_passes_tell_the_rate_by_their_passes():
 
 
 def test_early_iterations_are_all_judged_and_so_is_the_last():
-    assert bench.looked_at(4) == [1, 2, 3, 4]
-    looks = bench.looked_at(1000)
+    assert bench.judged_iterations(4) == [1, 2, 3, 4]
+    looks = bench.judged_iterations(1000)
     assert looks[:12] == list(range(1, 13)) and looks[-1] == 1000 and len(looks) <= 1.3 * bench.LOOKS
 
 
@@ -99,7 +99,7 @@ def test_the_clock_ends_a_run_and_leaves_what_it_knew(tmp_path):
         clock.lap(lambda: np.full((2, 3, 4), 3.0))
     phases = [np.load(path) for path in sorted(tmp_path.glob("phase_*.npy"))]
     assert [phase[0, 0] for phase in phases] == [2, 4, 6] and phases[0].shape == (3, 4)
-    assert len(clock.said["wall_s"]) == 3 and len(waits) == 6 and clock.said["arrays_MB"] == 12.0
+    assert len(clock.report["wall_s"]) == 3 and len(waits) == 6 and clock.report["arrays_MB"] == 12.0
 
 
 def test_the_clock_ends_a_run_whose_seconds_are_spent(tmp_path):
@@ -110,7 +110,7 @@ def test_the_clock_ends_a_run_whose_seconds_are_spent(tmp_path):
 
 
 def runner(monkeypatch, tmp_path, text):
-    """A program that does what ``text`` says."""
+    """A program that runs ``text``."""
     module = tmp_path / "stands_in.py"
     module.write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
@@ -132,7 +132,7 @@ def test_a_program_that_hangs_keeps_the_iterations_it_had(tmp_path, monkeypatch)
     _, _, out = carried(tmp_path)
     runner(monkeypatch, tmp_path, ONE + "import time; time.sleep(600)")
     with ThreadPoolExecutor(1) as judges:
-        found = bench.one("ptylive", out, given(tmp_path, limit=2.0), judges)
+        found = bench.figures_of("ptylive", out, given(tmp_path, limit=2.0), judges)
     assert found["iterations"] == 1 and "broken off after 2 s" in found["error"]
     line = bench.table([{"case": "thin", "name": "ptylive", **found}]).splitlines()[-1]
     assert line.startswith("| thin | ptylive 1 | 500 (500) |") and line.endswith("broken off after 2 s |")
@@ -141,7 +141,7 @@ def test_a_program_that_hangs_keeps_the_iterations_it_had(tmp_path, monkeypatch)
 def test_a_program_that_fails_is_told_with_its_last_line(tmp_path, monkeypatch):
     _, _, out = carried(tmp_path)
     runner(monkeypatch, tmp_path, "raise SystemExit('no such | card')")
-    found = bench.one("ptyrad-32", out, given(tmp_path, ptyrad_python=Path(sys.executable)), None)
+    found = bench.figures_of("ptyrad-32", out, given(tmp_path, ptyrad_python=Path(sys.executable)), None)
     assert found == {"error": "no such | card"}
     line = bench.table([{"case": "thin", "name": "ptyrad-32", **found}]).splitlines()[-1]
     assert line.count("|") == len("case program ms rate to after last best iterations memory word".split()) + 1
@@ -150,7 +150,7 @@ def test_a_program_that_fails_is_told_with_its_last_line(tmp_path, monkeypatch):
 
 def test_a_program_that_is_not_there_is_left_out_with_a_reason(tmp_path):
     _, _, out = carried(tmp_path)
-    found = bench.one("py4dstem-32", out, given(tmp_path, py4dstem_python=tmp_path / "python"), None)
+    found = bench.figures_of("py4dstem-32", out, given(tmp_path, py4dstem_python=tmp_path / "python"), None)
     assert found["skipped"] and "cannot be imported" in found["error"]
 
 

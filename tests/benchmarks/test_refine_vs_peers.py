@@ -1,4 +1,4 @@
-"""Refinement beside others: cases, noise, what ours is handed, and the table."""
+"""Refinement compared with other programs: cases, noise, the input of ours, and the table."""
 
 import argparse
 import json
@@ -46,7 +46,7 @@ def test_the_table_says_what_was_reached_and_what_was_left_out():
 @pytest.mark.parametrize(("name", "pixel_A", "slices"), [("thin", 0.27, 1), ("thick", 0.2, 4)])
 def test_nothing_goes_wrong_in_the_cases(name, pixel_A, slices):
     drawn = bench.case(name)
-    assert drawn.window_A / drawn.pixels == pytest.approx(pixel_A, rel=5e-3)  # of a detector's edge in three digits
+    assert drawn.window_A / drawn.pixels == pytest.approx(pixel_A, rel=5e-3)  # edge of the detector: three digits
     assert drawn.slices == slices and drawn.configurations == 1
     assert (
         Draw(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(json.dumps(drawn.as_dict())).items()})
@@ -65,7 +65,7 @@ def test_a_scan_with_less_electrons_is_poisson_s_again(tmp_path):
     with h5py.File(tmp_path / "noisy.h5") as file:
         counts = file["data"][()].astype(float)
         assert set(file) == {"data", "metadata", "truth"} and counts.shape == scan.counts.shape
-    # mean 20 with a variance of as much; 30720 numbers, so their errors are 0.026 and 0.17: four of each
+    # mean 20 with the same variance; 30720 numbers, so the standard errors are 0.026 and 0.17: four of each
     assert counts.mean() == pytest.approx(20, abs=0.11)
     assert counts.var() == pytest.approx(20, abs=0.7)
 

@@ -1,4 +1,4 @@
-"""Sizes in the reckoning of large refinements are what tiles hold and send; its table is the documented one."""
+"""Sizes in the estimate of large refinements match what tiles hold and send, and its table is the documented one."""
 
 import threading
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_rows_that_are_given_and_held_are_those_of_tiles(workers):
     columns = 4 * SIDE + CASE.window
     found, expected = tiles(workers), cost(SIDE**2, workers)
     given = max(sum(last - first for _, (first, last) in tile.given) for tile in found)
-    # a row of the scan more or less at each border
+    # up to one row of the scan more or less at each border
     reach = sum(1 for _ in found[len(found) // 2].given)
     assert abs(given * columns * 2 * 4 - expected.seam_B) <= max(1, reach) * 4 * columns * 2 * 4
     held = max(tile.rows[1] - tile.rows[0] for tile in found)

@@ -1,4 +1,4 @@
-"""``python -m chaos [--seed N] [--minutes M] [--only FAULT,...] [--plan]``: exit status 0 when everything holds."""
+"""``python -m chaos [--seed N] [--minutes M] [--only FAULT,...] [--plan]``: exit status 0 if everything holds."""
 
 import argparse
 import random
@@ -21,7 +21,7 @@ MOST_SHOWN = 12
 
 
 def main() -> int:
-    """Plan, run, check."""
+    """Plan, run and check."""
     options = _options()
     only = tuple(options.only.split(",")) if options.only else FAULTS
     if unknown := set(only) - set(FAULTS):
@@ -44,7 +44,7 @@ def main() -> int:
         print("NOT COVERED: full and slow disk, clock (no C compiler, or a preloaded library does not act here)")
     if not options.cold:
         compile_ahead()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # what was started is ended
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(1))  # so that started processes are ended
     run.carry_out()
     print(f"{time.monotonic() - began:.0f} s; looking at what is stored", flush=True)
     log = (work / "server.log").read_text("utf-8", "replace")
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def judged(evidence: Evidence) -> int:
-    """Print what was found; 0 when nothing is wrong."""
+    """Print the findings; return 0 if nothing is wrong."""
     print(summary(evidence))
     failed = 0
     for check in CHECKS:
@@ -70,7 +70,7 @@ def judged(evidence: Evidence) -> int:
 
 
 def _stored(work: Path) -> list[dict[str, object]]:
-    """What is on disk, read by another process."""
+    """What is on disk, read in another process."""
     command = [sys.executable, "-m", "chaos.stored", str(work / "recordings"), str(work / "history.jsonl")]
     with (work / "stored.jsonl").open("w") as out:
         subprocess.run(command, stdout=out, check=True, timeout=READING_S)

@@ -1,4 +1,4 @@
-"""Questions to the control socket, each with how long its answer took."""
+"""Requests to the control socket, with the time that each answer took."""
 
 import time
 import uuid
@@ -9,13 +9,13 @@ import zmq
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, pack, unpack
 
 PATIENCE_S = 150.0
-"""An answer that takes longer counts as none, on however busy a machine."""
+"""A reply that takes longer counts as missing, however busy the machine is."""
 LOST_S = 2.0
-"""How long a question is waited for whose server is known to be gone: the next one may have got it."""
+"""How long to wait for a reply when the server is known to be gone: the next server may have received the request."""
 
 
 class Caller:
-    """A client that writes down what it asked and how it was answered.
+    """A client that records what it requested and how it was answered.
 
     server: has ``control``, ``history`` and ``lost``; who: name for the history.
     """
@@ -33,7 +33,7 @@ class Caller:
         return socket
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any] | None:
-        """The reply without its envelope; None when there was none, or a refusal."""
+        """The reply without its envelope; None if there was no reply, or a refusal."""
         wanted, began, lost = uuid.uuid4().hex, time.monotonic(), self._server.lost
         self._socket.send(pack({"id": wanted, "command": command, **arguments}))
         until = began + PATIENCE_S

@@ -1,4 +1,4 @@
-"""What must hold after a chaos run, by its history and what is on disk; each check returns problems."""
+"""What must hold after a chaos run, judged by its history and the files on disk; each check returns problems."""
 
 import math
 import re
@@ -14,40 +14,40 @@ from ptylive.server.process.exit_codes import ExitCode
 Entry = dict[str, Any]
 
 BOUND_S = 30.0
-"""No request may take longer, where a thread gets the core it wants (`stretch`); TARGET_S is what is wanted."""
+"""No request may take longer, given a free core (see `stretch`); TARGET_S is the target."""
 TARGET_S = 1.0
 BACK_S = 60.0
-"""Likewise, a server that was killed answers again within this time: imports, recovery, pauses between restarts."""
+"""Likewise, a killed server answers again within this time: imports, recovery, pauses between restarts."""
 ALLOWED = {"memory_MB": (1.3, 120.0), "threads": (1.0, 8.0), "handles": (1.0, 24.0)}
-"""Median of the last third over that of the first: a factor, and what may be added. Memory: caches of 24 shown scans,
-arenas of threads. Threads and handles: what happens to be at work at that time (a recorder, a refinement: pipes and
-a thread each; viewers and senders: a socket each)."""
+"""Limits on the median of the last third relative to that of the first: a factor, and an allowance. Memory: caches of
+24 shown scans, thread arenas. Threads and handles: whatever happens to be at work at that time (a recorder, a
+refinement: pipes and a thread each; viewers and senders: a socket each)."""
 LOUD = re.compile(
     r"Traceback|internal error|Segmentation|core dumped|Fatal Python|signal SIG(SEGV|BUS|ABRT|FPE|ILL)", re.IGNORECASE
 )
 
 SAME_UID = re.compile(r"other data|another header|two senders")
 AGAIN = re.compile(r"-again-\d+$")
-"""What a further scan of a uid has behind it."""
+"""Suffix of a further scan with the same uid."""
 PENDING = re.compile(r"\.run\d+\.pending$")
 STORED_AS = re.compile(r"stored as (run\d+)")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is known of a run. stored: as chaos.stored tells; log: what the server printed."""
+    """All evidence of a run. stored: output of chaos.stored; log: what the server printed."""
 
     history: list[Entry]
     stored: list[Entry]
     log: str = ""
 
     def of(self, *kinds: str) -> Iterator[Entry]:
-        """Entries of a kind."""
+        """Entries of the given kinds."""
         return (entry for entry in self.history if entry["kind"] in kinds)
 
 
 def acknowledged_frames(evidence: Evidence) -> list[str]:
-    """Every frame that was called safe is stored, with the bytes that were sent."""
+    """Every frame that was acknowledged is stored, with the bytes that were sent."""
     stored = _frames_by_token(evidence)
     senders = defaultdict(set)
     for entry in evidence.of("sender_began"):
@@ -61,7 +61,7 @@ def acknowledged_frames(evidence: Evidence) -> list[str]:
     problems = []
     for entry in evidence.of("acknowledged"):
         uid, token = entry["uid"], entry["token"]
-        # once two scans have one uid, `received` may speak of either
+        # once two scans share a uid, `received` may refer to either
         either = entry["t"] > shared_at.get(uid, math.inf)
         there = set().union(*(stored[one] for one in (senders[uid] if either else {token})))
         missing = [n for start, stop in entry["ranges"] for n in range(start, stop) if n not in there]
@@ -75,11 +75,11 @@ def acknowledged_frames(evidence: Evidence) -> list[str]:
 def unmixed_recordings(evidence: Evidence) -> list[str]:
     """No file holds frames of two scans, frames nobody sent, or frames in another's place.
 
-    Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can be told apart
-    where both bring the same number only. So a file may hold frames of both where all of this is true: it bears their
-    uid, their senders were at work at the same time, it was said of this uid that it is used twice, the recording says
-    so itself, and no frame of a later scan stands where one of an earlier scan was safe before the later one began. A
-    recording that was replayed is one more with the same frames: what is wrong with them is said of the first.
+    Frames carry nothing but uid and number: two scans that are sent under one uid *at the same time* can only be told
+    apart where both send the same number. A file may therefore hold frames of both if all of this is true: it has their
+    uid, their senders were at work at the same time, it was reported that this uid is used twice, the recording itself
+    says so, and no frame of a later scan replaces one of an earlier scan that was safe before the later one began. A
+    replayed recording is another one with the same frames: its problems are reported for the first.
     """
     problems = []
     replayed = _replayed(evidence)
@@ -97,7 +97,7 @@ def unmixed_recordings(evidence: Evidence) -> list[str]:
 
 
 def _wrongly_mixed(evidence: Evidence, file: Entry) -> str:
-    """Why a file of several scans should hold one only; empty where it may hold them."""
+    """Why a file that holds several scans should hold only one; empty if it may hold them."""
     tokens = {int(token) for token in file["frames"]}
     began = {entry["token"]: entry for entry in evidence.of("sender_began") if entry["token"] in tokens}
     uids = {entry["uid"] for entry in began.values()}
@@ -123,15 +123,15 @@ def _wrongly_mixed(evidence: Evidence, file: Entry) -> str:
 
 
 def _replayed(evidence: Evidence) -> list[Entry]:
-    """Recordings that clients had sent to the server again, as new scans."""
+    """Recordings that clients had replayed to the server as new scans."""
     requests = (entry for entry in evidence.of("request") if entry["command"] == "replay")
     names = {entry.get("arguments", {}).get("recording") for entry in requests}
     return [file for file in evidence.stored if Path(file["file"]).name in names and "frames" in file]
 
 
 def _of_damaged(evidence: Evidence, file: Entry) -> bool:
-    """Whether a file may be the replay of a damaged copy: its uid is no sender's. A bit that was flipped in a coded
-    frame may leave another frame, and nothing in the copy tells.
+    """Whether a file may be the replay of a damaged copy: its uid belongs to no sender. A flipped bit in a compressed
+    frame may decode to a different frame, and nothing in the copy shows it.
     """
     requests = (entry for entry in evidence.of("request") if entry["command"] == "replay")
     damaged = any(str(entry.get("arguments", {}).get("recording", "")).startswith("damaged_") for entry in requests)
@@ -139,7 +139,7 @@ def _of_damaged(evidence: Evidence, file: Entry) -> bool:
 
 
 def _is_copy(file: Entry, of: Entry) -> bool:
-    """Whether a file holds nothing but frames of another one, under another uid."""
+    """Whether a file holds only frames of another file, under another uid."""
     there = of["frames"]
     return bool(file.get("uid") != of["uid"] and file.get("frames")) and all(
         set(numbers) <= set(there.get(token, ())) for token, numbers in file["frames"].items()
@@ -147,15 +147,15 @@ def _is_copy(file: Entry, of: Entry) -> bool:
 
 
 def _safe_before(evidence: Evidence, token: int, when: float) -> set[int]:
-    """Numbers of the frames of a scan that had been called safe by then."""
+    """Numbers of the frames of a scan that had been acknowledged by then."""
     ranges = (entry["ranges"] for entry in evidence.of("acknowledged") if entry["token"] == token and entry["t"] < when)
     return {number for pairs in ranges for start, stop in pairs for number in range(start, stop)}
 
 
 def finished_refinements(evidence: Evidence) -> list[str]:
-    """Every refinement that was reported done is in a results file of its scan, under a name of its own.
+    """Every refinement that was reported done is in a results file of its scan, under its own name.
 
-    Or, where the disk was full to the end, in a file of its own, which the message names (chaos.stored looks there).
+    If the disk stayed full to the end, it is in a separate file, which the message names (chaos.stored looks there).
     """
     uids = {_stem(file["file"]): file["uid"] for file in evidence.stored if "uid" in file}
     kept: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -174,7 +174,7 @@ def finished_refinements(evidence: Evidence) -> list[str]:
                 problems.append(f"{key[1]} of {entry['uid']} was the name of two refinements")
             last[key] = entry["loss"]
     for (uid, run), loss in last.items():
-        if not kept[uid, run] and loss is not None:  # of a damaged copy, which tells no uid any more
+        if not kept[uid, run] and loss is not None:  # of a damaged copy, which no longer states a uid
             kept[uid, run] = [found for found in kept["", run] if math.isclose(loss, found, rel_tol=1e-6)]
         if not kept[uid, run]:
             problems.append(f"{run} of {uid} was reported done and is in no results file")
@@ -184,7 +184,7 @@ def finished_refinements(evidence: Evidence) -> list[str]:
 
 
 def answered_requests(evidence: Evidence) -> list[str]:
-    """No question went without an answer, or waited long, while there was a server to answer it."""
+    """No request went unanswered, or waited long, while there was a server to answer it."""
     gaps, slower = outages(evidence), stretch(evidence)
     problems = []
     for entry in evidence.of("request"):
@@ -201,14 +201,14 @@ def answered_requests(evidence: Evidence) -> list[str]:
 
 
 def stretch(evidence: Evidence) -> float:
-    """How many times longer everything takes because other programs want the cores too; 1 on an idle machine."""
+    """How many times longer everything takes because other programs compete for the cores; 1 on an idle machine."""
     measured = list(evidence.of("yardstick"))
     work = sum(entry["work"] for entry in measured)
     return max(1.0, sum(entry["wall"] for entry in measured) / work) if work else 1.0
 
 
 def outages(evidence: Evidence) -> dict[str, list[tuple[float, float]]]:
-    """Times (begin, end) in which the server had been taken away (until it answered again), or was held."""
+    """Times (begin, end) in which the server was gone (until it answered again), or was paused."""
     lost, paused, down, held = [], [], None, {}
     end = evidence.history[-1]["t"] if evidence.history else 0.0
     for entry in evidence.history:
@@ -228,7 +228,7 @@ def outages(evidence: Evidence) -> dict[str, list[tuple[float, float]]]:
 
 
 def no_orphans(evidence: Evidence) -> list[str]:
-    """When the server has ended, so have all its processes; it ends when told to, and tidies up at its next start."""
+    """All processes of the server end with it; it ends when told to, and tidies up at its next start."""
     problems = []
     for entry in evidence.of("stopped"):
         problems += [f"still running after the end: {name}" for name in entry["orphans"]]
@@ -242,12 +242,12 @@ def no_orphans(evidence: Evidence) -> list[str]:
 
 
 def _is_unfinished(name: str) -> bool:
-    """Whether a file is none that two starts and two orderly ends may leave; damaged ones stay for people to see."""
+    """Whether a file must not remain after two starts and two orderly ends; damaged ones remain for inspection."""
     return name.endswith((".tmp", ".part")) or (name.endswith(".journal") and not name.startswith("damaged_"))
 
 
 def recovered(evidence: Evidence) -> list[str]:
-    """After the last fault everything comes to its end, and another scan goes through."""
+    """After the last fault all work finishes, and another scan goes through."""
     problems = []
     for entry in evidence.of("calm"):
         if not entry["reached"]:
@@ -260,7 +260,7 @@ def recovered(evidence: Evidence) -> list[str]:
 
 
 def flat_use(evidence: Evidence) -> list[str]:
-    """Memory, threads and handles at the end are what they were at the beginning."""
+    """Memory, threads and handles at the end are at the level of the beginning."""
     problems = []
     for role, name, values in used(evidence):
         third = len(values) // 3
@@ -274,7 +274,7 @@ def flat_use(evidence: Evidence) -> list[str]:
 
 
 def used(evidence: Evidence) -> Iterator[tuple[str, str, list[float]]]:
-    """(role, what, values in order of time) of the processes that live long."""
+    """(role, quantity, values in order of time) of the long-lived processes."""
     series: dict[tuple[str, str], list[float]] = defaultdict(list)
     for entry in evidence.of("used"):
         for name in ALLOWED:
@@ -284,7 +284,7 @@ def used(evidence: Evidence) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def nothing_internal(evidence: Evidence) -> list[str]:
-    """No traceback, crash or internal error: not in the log, not in an answer, not in what is said aloud."""
+    """No traceback, crash or internal error: not in the log, in an answer, or in a notification."""
     problems = [f"log: {line}" for line in evidence.log.splitlines() if LOUD.search(line)]
     for entry in evidence.of("request", "said", "refinement"):
         text = f"{entry.get('error', '')} {entry.get('message', '')}"
@@ -314,7 +314,7 @@ def _frames_by_token(evidence: Evidence) -> defaultdict[int, set[int]]:
 
 
 def _sent_together(evidence: Evidence, wanted: set[int]) -> bool:
-    """Whether these scans were sent at the same time; a sender that was killed ended then."""
+    """Whether these scans were sent at the same time; a killed sender ended when it was killed."""
     over = ("sender_ended", "sender_killed")
     began = {entry["token"]: entry["t"] for entry in evidence.of("sender_began") if entry["token"] in wanted}
     ended = {entry["token"]: entry["t"] for entry in evidence.of(*over) if entry["token"] in wanted}
@@ -322,7 +322,7 @@ def _sent_together(evidence: Evidence, wanted: set[int]) -> bool:
 
 
 def _stem(name: str) -> str:
-    """What a scan's files have in common: recording, journal, results, and a refinement that waits for its place."""
+    """Common stem of a scan's files: recording, journal, results, and a refinement waiting for its place."""
     plain = PENDING.sub("", Path(name).name)
     return plain.removesuffix(".journal").removesuffix(".h5").removesuffix("_results")
 

@@ -1,4 +1,4 @@
-"""Clients that save, configure, calibrate, refine and look about, all at once and without regard for each other."""
+"""Clients that save, configure, calibrate, refine and browse, all at once and without regard for each other."""
 
 import random
 import threading
@@ -13,7 +13,7 @@ from ptylive.server.wire.client import EventStream
 CLIENTS = 3
 PAUSE_S = (0.1, 2.0)
 PRESET = {"epoch_max": 2}
-"""A tenth of a second of work: many refinements come to their end before something is killed."""
+"""Keeps a refinement to a tenth of a second of work, so that many finish before something is killed."""
 MAPS = ("obf", "tcbf", "idpc", "adf", "wdd_phase")
 VALUES: tuple[dict[str, Any], ...] = (
     {"energy_eV": 80e3},
@@ -28,7 +28,7 @@ VALUES: tuple[dict[str, Any], ...] = (
 
 
 class Client(threading.Thread):
-    """One client; the same seed, the same commands in the same order."""
+    """One client; the same seed gives the same commands in the same order."""
 
     def __init__(self, server: ServerUnderTest, seed: str, name: str, stop: threading.Event) -> None:
         super().__init__(name=name, daemon=True)
@@ -37,7 +37,7 @@ class Client(threading.Thread):
         self._recordings: list[str] = []
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until told to stop."""
         names, weights = zip(*WEIGHTS.items(), strict=True)
         with Caller(self._server, self.name) as caller:
             while not self._stop_all.wait(self._chance.uniform(*PAUSE_S)):
@@ -54,7 +54,7 @@ class Client(threading.Thread):
             self._server.history.note(f"{command}_accepted", run=reply["run"], state=reply.get("state", ""))
 
     def recording(self) -> str:
-        """One that was listed, or one that is not there."""
+        """Either a listed name, or one that does not exist."""
         return self._chance.choice(self._recordings) if self._recordings else "nothing.h5"
 
 
@@ -96,7 +96,7 @@ ARGUMENTS: dict[str, Arguments] = {
 
 
 class Listener(threading.Thread):
-    """Writes down how refinements end, and what the server says aloud."""
+    """Records how refinements end, and the server's notifications."""
 
     def __init__(self, server: ServerUnderTest, stop: threading.Event) -> None:
         super().__init__(name="listener", daemon=True)
@@ -104,7 +104,7 @@ class Listener(threading.Thread):
         self._last: tuple[Any, ...] = ()
 
     def run(self) -> None:
-        """Until told to stop."""
+        """Run until told to stop."""
         with EventStream(self._server.control, topics=("refinement", "log"), queue=1000) as events:
             while not self._stop_all.is_set():
                 if (event := events.next(0.2)) is not None:

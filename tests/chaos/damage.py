@@ -1,4 +1,4 @@
-"""Untrusted files, dropped into the recording folder; every name begins with ``damaged_``."""
+"""Untrusted files, dropped into the recording folder; all their names begin with ``damaged_``."""
 
 import os
 import random
@@ -17,7 +17,7 @@ ATTRIBUTE_LOOP = [
 
 
 def drop(folder: Path, what: str, seed: int) -> str:
-    """Put one there; its name, empty where there was nothing to make it of."""
+    """Put a damaged file there; return its name, empty if there was nothing to make it from."""
     path = folder / f"{PREFIX}{seed}.h5"
     try:
         return made.name if (made := MAKERS[what](path, random.Random(seed))) is not None else ""
@@ -56,7 +56,7 @@ def _cut(data: bytearray, chance: random.Random) -> bytes:
 
 
 def _attribute_loop(path: Path, _chance: random.Random) -> Path | None:
-    """One flipped bit that makes HDF5 read an attribute for ever."""
+    """Flip one bit that makes HDF5 read an attribute forever."""
     for original in ATTRIBUTE_LOOP:
         if original.is_file():
             path.write_bytes(original.read_bytes())
@@ -102,7 +102,7 @@ def _fifo_journal(path: Path, chance: random.Random) -> Path:
 
 
 def _odd_hdf5(path: Path, chance: random.Random) -> Path:
-    """HDF5 that opens and is nothing like a recording."""
+    """A valid HDF5 file that is nothing like a recording."""
     with h5py.File(path, "w") as file:
         file.create_dataset("data", data=np.full((3, 4), np.nan)) if chance.random() < 0.5 else file.create_group(
             "data"

@@ -1,4 +1,4 @@
-"""What happened in a chaos run, one JSON line each, with times of the monotonic clock, which all processes share."""
+"""Log of a chaos run, one JSON line per event, with times of the monotonic clock, which all processes share."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class History:
-    """Appends to a file; several processes and threads may append to the same one."""
+    """Appends to a file; several processes and threads may append to the same file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -18,14 +18,14 @@ class History:
         self._lock = threading.Lock()
 
     def note(self, kind: str, **facts: Any) -> None:
-        """One line: what kind of thing happened, when, and its particulars."""
+        """Write one line: the kind of event, its time, and its details."""
         line = json.dumps({"t": round(time.monotonic(), 4), "kind": kind, **facts}, default=str) + "\n"
         with self._lock:
             os.write(self._fd, line.encode())
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """All entries; a line that a killed writer left unfinished is passed over."""
+    """All entries; a line that a killed writer left unfinished is skipped."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             try:

@@ -1,4 +1,4 @@
-"""Switches of the preloaded library (libc_faults.c): a full disk, a slow one, a wall clock that jumps."""
+"""Controls of the preloaded library (libc_faults.c): a full disk, a slow disk, a wall clock that jumps."""
 
 import mmap
 import os
@@ -16,7 +16,7 @@ _SWITCHES = 4
 
 @dataclass
 class LibcFaults:
-    """Makes disk and clock of the processes started with ``environment`` faulty. ``folder``: whose disk."""
+    """Makes disk and clock faulty for processes started with ``environment``. ``folder``: whose disk."""
 
     library: Path
     switches: Path
@@ -25,7 +25,7 @@ class LibcFaults:
 
     @classmethod
     def build(cls, work: Path, folder: Path) -> Self | None:
-        """None where there is no C compiler, or its product cannot be loaded: another libc, another system."""
+        """None if there is no C compiler, or the library cannot be loaded (another libc, another system)."""
         compiler = shutil.which("cc") or shutil.which("gcc")
         if compiler is None:
             return None
@@ -40,7 +40,7 @@ class LibcFaults:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs for it."""
+        """Environment that a process needs for these faults."""
         return {
             "LD_PRELOAD": str(self.library),
             "CHAOS_SWITCHES": str(self.switches),
@@ -48,16 +48,16 @@ class LibcFaults:
         }
 
     def set(self, switch: int, value: int) -> None:
-        """From now on, in every process."""
+        """Apply from now on, in every process."""
         struct.pack_into("<q", self._memory, 8 * switch, value)
 
     def heal(self) -> None:
-        """As if nothing had been."""
+        """Remove all faults."""
         for switch in range(_SWITCHES):
             self.set(switch, 0)
 
     def _works(self) -> bool:
-        """Whether a shifted clock is seen."""
+        """Whether a shifted clock is visible to processes."""
         self.set(CLOCK_NS, -(10**18))
         seen = subprocess.run(["date", "+%s"], env={**os.environ, **self.environment}, capture_output=True, text=True)
         self.heal()

@@ -19,7 +19,7 @@ RELOADS = 3
 
 
 def visit(server: ServerUnderTest, how: str, seconds: float) -> None:
-    """One visit; may take ``seconds``."""
+    """One visit, which may take up to ``seconds``."""
     if how == "metrics":
         with Caller(server, "visitor") as caller:
             status = caller.ask("status")
@@ -34,7 +34,7 @@ def visit(server: ServerUnderTest, how: str, seconds: float) -> None:
 
 
 def get(server: ServerUnderTest, url: str) -> bool:
-    """Whether a page came; what it took is written down."""
+    """Whether a page came; the time it took is recorded."""
     began, outcome = time.monotonic(), "answered"
     error = ""
     try:
@@ -44,7 +44,7 @@ def get(server: ServerUnderTest, url: str) -> bool:
         outcome = "unanswered"
     except urllib.error.HTTPError as problem:
         outcome, error = "refused", f"{problem.code} {problem.reason}"
-    except (OSError, http.client.HTTPException) as problem:  # nobody listens, or it was killed meanwhile
+    except (OSError, http.client.HTTPException) as problem:  # nobody listens, or the dashboard was killed meanwhile
         outcome, error = "gone", str(problem)
     seconds = round(time.monotonic() - began, 4)
     server.history.note(
@@ -54,7 +54,7 @@ def get(server: ServerUnderTest, url: str) -> bool:
 
 
 def _watch(url: str, seconds: float) -> None:
-    """A page left open; that the dashboard is killed meanwhile is no concern of its viewer."""
+    """A page left open; it does not matter to its viewer if the dashboard is killed meanwhile."""
     stop = threading.Event()
     threading.Timer(seconds, stop.set).start()
     with suppress(OSError, HTTPError, WebSocketError, AssertionError):

@@ -1,4 +1,4 @@
-"""Diffraction patterns that say which scan and which point they are of: drawn anew, they tell what is stored."""
+"""Diffraction patterns that identify their scan and point: drawn again, they show what is stored."""
 
 import hashlib
 from functools import lru_cache
@@ -15,11 +15,11 @@ ENERGY_EV, SEMIANGLE_MRAD = 80e3, 25.0
 RADIUS_PX = 6.0
 STEP_A = 0.5
 COUNTS = 3.0
-"""In a pixel of the disc: noisy enough that two patterns differ in hundreds of pixels."""
+"""Counts in a pixel of the disc: noisy enough that two patterns differ in hundreds of pixels."""
 
 
 def scan_header(uid: str, series: str, *, rows: int = SCAN[0]) -> ScanHeader:
-    """The scan that all senders announce; ``rows``: another header under the same uid."""
+    """The header that all senders announce; ``rows``: another header under the same uid."""
     scan = Scan(shape=(rows, SCAN[1]), step_A=STEP_A, rotation_deg=0.0)
     optics = Optics(energy_eV=ENERGY_EV, convergence_semiangle_mrad=SEMIANGLE_MRAD, defocus_A=50.0)
     detector = Detector(
@@ -34,10 +34,10 @@ def scan_header(uid: str, series: str, *, rows: int = SCAN[0]) -> ScanHeader:
 
 @lru_cache
 def _means() -> np.ndarray:
-    """Expected counts (frames, PIXELS, PIXELS): a disc moved by the gradient of a smooth periodic phase."""
+    """Expected counts (frames, PIXELS, PIXELS): a disc shifted by the gradient of a smooth periodic phase."""
     y, x = np.divmod(np.arange(FRAMES), SCAN[1])
     wave = 2 * np.pi / (SCAN[0] * STEP_A)
-    pull = SEMIANGLE_MRAD / RADIUS_PX / 1e3 * 2 * np.pi / wavelength_A(ENERGY_EV)  # rad/Å for a shift of a pixel
+    pull = SEMIANGLE_MRAD / RADIUS_PX / 1e3 * 2 * np.pi / wavelength_A(ENERGY_EV)  # rad/Å for a shift of one pixel
     strength = min(1.0, 0.5 * wave / pull) * 0.6
     shift_y, shift_x = (strength * np.sin(wave * STEP_A * n) for n in (y, x))
     q = np.arange(PIXELS) - PIXELS / 2

@@ -1,4 +1,4 @@
-"""What goes wrong when: drawn from a seed, so that the same seed is the same plan."""
+"""Plan of faults and their times: drawn from a seed, so that the same seed gives the same plan."""
 
 import random
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ FAULTS = (
     "damage",
     "page",
 )
-"""What `--only` chooses from; scans and clients there are always."""
+"""Faults for `--only` to choose from; scans and clients are always present."""
 TARGETS = ("acquire", "dashboard", "supervisor", "recorder", "refinement", "warm-up", "helper")
 KILLED = (3, 2, 1, 4, 4, 1, 2)
-"""How often each is killed: the longer a process lives undisturbed, the more can leak in it."""
+"""How often each is killed: the longer a process lives undisturbed, the more it can leak."""
 DAMAGES = (
     "flipped_recording",
     "flipped_results",
@@ -43,14 +43,14 @@ DAMAGES = (
 NETWORK = ("cut", "cut_often", "stalled", "slow", "sliced")
 SCAN_EVERY_S = (3.0, 8.0)
 QUIET_S = 15.0
-"""At the beginning: the first scan compiles and fills caches."""
+"""Pause at the beginning, while the first scan compiles and fills caches."""
 RATE = {"kill": 14, "pause": 25, "disk_full": 45, "disk_slow": 40, "clock": 45, "network": 20, "damage": 12, "page": 4}
-"""Seconds between two of a kind, on average."""
+"""Mean seconds between two events of a kind."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens at a time, s from the beginning."""
+    """An event and its time, s from the beginning."""
 
     at: float
     kind: str
@@ -61,7 +61,7 @@ class Event:
 
 
 def draw(seed: int, seconds: float, only: tuple[str, ...] = FAULTS) -> list[Event]:
-    """The plan of a run, in order of time. Every kind has its own chance: leaving one out changes no other."""
+    """The plan of a run, in order of time. Every kind has its own random numbers: omitting one changes no other."""
     events = [*_scans(seed, seconds, only)]
     for kind, every in RATE.items():
         if kind in only:
@@ -70,7 +70,7 @@ def draw(seed: int, seconds: float, only: tuple[str, ...] = FAULTS) -> list[Even
 
 
 def _scans(seed: int, seconds: float, only: tuple[str, ...]) -> Iterator[Event]:
-    """Scans one after the other, now and then two at once, under a uid that is taken, or announced and left alone."""
+    """Scans one after the other, now and then two at once, under a uid that is taken, or announced and abandoned."""
     chance = random.Random(f"{seed}-scans")
     at, token = 0.5, 0
     while at < seconds:
@@ -85,7 +85,7 @@ def _scans(seed: int, seconds: float, only: tuple[str, ...]) -> Iterator[Event]:
         began = at
         at += chance.uniform(*SCAN_EVERY_S) if variant not in ("beside", "stray") else chance.uniform(0.2, 1.0)
         if at >= seconds and variant == "stray":
-            variant = "plain"  # one that is announced last waits for its frames for ever, as it should
+            variant = "plain"  # an announced scan at the end would rightly wait for its frames forever
         yield Event(round(began, 2), "scan", {"variant": variant, **facts})
 
 

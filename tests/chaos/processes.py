@@ -1,4 +1,4 @@
-"""The server under test as a tree of processes: found by what they run, killed, paused, started again, measured."""
+"""The server under test as a tree of processes: identified by what they run, killed, paused, restarted, measured."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ from ptylive.server.cli.commands.demo import PORTS, free_addresses
 from ptylive.server.process.ports import EVENTS_OFFSET
 
 MARK = "PTYLIVE_CHAOS_RUN"
-"""In the environment of every process that a run starts, and of theirs: orphans are known by it."""
+"""Environment variable of every process that a run starts, inherited by their children; orphans are found by it."""
 MODULES = {
     "acquire": ("ptylive.server.serve.acquire",),
     "dashboard": ("ptylive.dashboard",),
@@ -35,11 +35,11 @@ YARDSTICK_S, YARDSTICK_BYTES = 5.0, 50_000_000
 RESTART_S = 1.0
 STOP_S = 60.0
 SETTLED_S = 20.0
-"""A process younger than this still loads and compiles: it is not measured."""
+"""A younger process is not measured, since it is still loading and compiling."""
 
 
 def free_port(*taken: int) -> int:
-    """A port below those that the system deals out, free now and none of those that are to be ``taken``."""
+    """A port below the system's ephemeral ports, currently free and not among those in ``taken``."""
     for port in PORTS:
         wanted = port + os.getpid() % 1000
         if wanted in taken:
@@ -51,9 +51,9 @@ def free_port(*taken: int) -> int:
 
 
 class ServerUnderTest:
-    """`ptylive serve` on fixed addresses, started again whenever it has ended, as an operator would.
+    """`ptylive serve` on fixed addresses, restarted whenever it ends, as an operator would.
 
-    environment: for its processes; log: file that takes what it says.
+    environment: for its processes; log: file for its output.
     """
 
     def __init__(self, folder: Path, log: Path, history: History, environment: dict[str, str]) -> None:
@@ -65,7 +65,7 @@ class ServerUnderTest:
         self.environment = {**os.environ, **ONE_THREAD, **environment, MARK: self.mark}
         self.process: subprocess.Popen[bytes] | None = None
         self.lost = 0
-        """How often its process of commands was taken away: who waits for an answer since then waits in vain."""
+        """How often its command process was lost: requests pending since then will not be answered."""
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=run, daemon=True)
@@ -73,7 +73,7 @@ class ServerUnderTest:
         ]
 
     def begin(self) -> None:
-        """Start it, and look after it from now on."""
+        """Start the server, and look after it from now on."""
         self._start()
         for thread in self._threads:
             thread.start()
@@ -96,14 +96,14 @@ class ServerUnderTest:
                 self._start()
 
     def _probe(self) -> None:
-        """Ask for the status without pause: how long an answer takes, and when a server that was lost is back."""
+        """Request the status continually: how long an answer takes, and when a lost server is back."""
         with Caller(self, "prober") as caller:
             while not self._stop.wait(PROBE_S):
                 if caller.ask("status") is not None:
                     self.history.note("up")
 
     def _sample(self) -> None:
-        """Memory, threads and handles of the processes that live long, and how many there are."""
+        """Memory, threads and handles of the long-lived processes, and the number of all processes."""
         while not self._stop.wait(SAMPLE_S):
             tree = list(self.tree())
             self.history.note("processes", count=len(tree))
@@ -119,7 +119,7 @@ class ServerUnderTest:
                         self.history.note("used", role=role, **dict(zip(names, facts, strict=True)))
 
     def _yardstick(self) -> None:
-        """How much longer than its work a thread takes here, because others want the cores too."""
+        """How much longer than its work a thread takes here because others compete for the cores."""
         work = bytes(YARDSTICK_BYTES)
         while not self._stop.wait(YARDSTICK_S):
             began, worked = time.monotonic(), time.thread_time()
@@ -127,7 +127,7 @@ class ServerUnderTest:
             self.history.note("yardstick", wall=time.monotonic() - began, work=time.thread_time() - worked)
 
     def tree(self) -> Iterator[tuple[str, psutil.Process]]:
-        """Every process of the server, with what it is; None of those that have just ended."""
+        """Every process of the server with its role; processes that have just ended are left out."""
         if self.process is None:
             return
         with suppress(psutil.Error):
@@ -138,11 +138,11 @@ class ServerUnderTest:
                     yield role_of(child.cmdline()), child
 
     def find(self, role: str) -> list[psutil.Process]:
-        """Its processes of a role."""
+        """The server's processes with a role."""
         return [process for found, process in self.tree() if found == role]
 
     def kill(self, process: psutil.Process, role: str) -> None:
-        """End a process at once."""
+        """Kill a process."""
         with suppress(psutil.Error):
             if role in ("acquire", "supervisor"):
                 self.lost += 1
@@ -150,7 +150,7 @@ class ServerUnderTest:
             process.kill()
 
     def marked(self) -> list[psutil.Process]:
-        """Every process of this run that lives, orphans too; this one excepted."""
+        """Every live process of this run, including orphans but not this process."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -160,7 +160,7 @@ class ServerUnderTest:
         return found
 
     def end(self) -> int | None:
-        """Stop it as Ctrl-C would; its exit status, None when it had to be killed."""
+        """Stop it as Ctrl-C would and return its exit status, None if it had to be killed."""
         self._stop.set()
         for thread in self._threads:
             if thread.ident is not None:
@@ -168,7 +168,7 @@ class ServerUnderTest:
         return self.stop_once()
 
     def stop_once(self) -> int | None:
-        """End the present process; None when it had to be killed."""
+        """End the current process; None if it had to be killed."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -181,12 +181,12 @@ class ServerUnderTest:
             return None
 
     def start_again(self) -> None:
-        """For the last time, without anybody who looks after it."""
+        """Start it for the last time, without supervision."""
         self._start()
 
 
 def role_of(command: list[str]) -> str:
-    """What a process of the server is."""
+    """Role of a process of the server."""
     for role, modules in MODULES.items():
         if any(module in command for module in modules):
             return role

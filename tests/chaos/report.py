@@ -1,4 +1,4 @@
-"""A run in numbers."""
+"""Summary of a run in numbers."""
 
 from collections import Counter
 from statistics import median
@@ -9,7 +9,7 @@ from chaos.checks import TARGET_S, Evidence, outages, used
 
 
 def summary(evidence: Evidence) -> str:
-    """Lines for a person."""
+    """Lines of text for a reader."""
     return "\n".join(
         (_events(evidence), _scans(evidence), _refinements(evidence), *_requests(evidence), *_use(evidence))
     )
@@ -42,7 +42,7 @@ def _refinements(evidence: Evidence) -> str:
 
 
 def _requests(evidence: Evidence) -> list[str]:
-    """How long answers took while nothing was taken away."""
+    """How long answers took while no process was missing."""
     gaps = [*outages(evidence)["lost"], *outages(evidence)["paused"]]
     lines = []
     for who, kind in (("commands", False), ("pages", True)):

@@ -1,4 +1,4 @@
-"""A plan carried out on a real server, then everything healed, and the server ended as a person would end it."""
+"""A plan carried out on a real server; then faults are removed, and the server is ended as a person would end it."""
 
 import json
 import os
@@ -28,13 +28,13 @@ from chaos.stored import TEMPORARY
 from ptylive.simulators.proxy import FaultyProxy, ProxyFaults
 
 SENDER_S = 45.0
-"""A sender's patience: with everything that happens meanwhile, most scans become safe in it."""
+"""A sender's patience: despite all faults, most scans become safe within it."""
 FIND_S = 6.0
-"""How long a process that is not always there is waited for, to be killed."""
+"""How long to wait for a process that exists only at times, in order to kill it."""
 CALM_S = 180.0
-"""After the last fault: senders end, recordings are made, refinements in line run."""
+"""Time after the last fault for senders to end, recordings to be made and queued refinements to run."""
 LEAVE_S = 15.0
-"""Processes may outlive the server by so much before they count as orphans."""
+"""Processes may outlive the server by this long before they count as orphans."""
 NETWORK = {
     "cut": ProxyFaults(),
     "cut_often": ProxyFaults(reset_after_bytes=20_000),
@@ -56,7 +56,7 @@ def compile_ahead() -> None:
 
 
 class Run:
-    """One chaos run in a folder of its own; everything that is to be known of it is in ``history.jsonl`` there."""
+    """One chaos run in a folder of its own, which holds all its evidence in ``history.jsonl``."""
 
     def __init__(self, work: Path, seed: int, plan: list[Event], seconds: float) -> None:
         self.work, self.seed, self.plan, self.seconds = work, seed, plan, seconds
@@ -75,7 +75,7 @@ class Run:
         self._proxies: dict[str, FaultyProxy] = {}
 
     def carry_out(self) -> None:
-        """All of it; afterwards only files are left."""
+        """Carry out the whole run; afterwards only files are left."""
         with ExitStack() as stack:
             stack.callback(self._kill_what_is_left)
             for way, target in (("data", self.server.data), ("control", self.server.control)):
@@ -93,7 +93,7 @@ class Run:
                 thread.join(PATIENCE_S + 10)
             self._heal()
             self._settle()
-            self._unheard.set()  # not before: senders are at work until the server is at rest
+            self._unheard.set()  # not earlier: senders are at work until the server is at rest
             listener.join(5.0)
             self._finish()
 
@@ -109,7 +109,7 @@ class Run:
         time.sleep(max(0.0, began + self.seconds - time.monotonic()))
 
     def _later(self, what: Callable[[dict[str, Any]], None], facts: dict[str, Any]) -> None:
-        """In a thread of its own: faults overlap."""
+        """Run each fault in its own thread, since faults overlap."""
         thread = threading.Thread(target=what, args=(facts,), daemon=True)
         self._pending = [one for one in self._pending if one.is_alive()] + [thread]
         thread.start()
@@ -189,7 +189,7 @@ class Run:
         self.history.note("resumed", target=facts["target"], pid=process.pid)
 
     def _found(self, facts: dict[str, Any]) -> psutil.Process | None:
-        """A process to be hurt; the rare ones are waited for."""
+        """A process to be disturbed; rare ones are waited for."""
         give_up = time.monotonic() + FIND_S
         while time.monotonic() < give_up and not self._over.is_set():
             if found := self.server.find(facts["target"]):
@@ -237,7 +237,7 @@ class Run:
                 time.sleep(0.5)
 
     def _heal(self) -> None:
-        """No fault lasts longer than the plan."""
+        """Remove every fault at the end of the plan."""
         for thread in self._pending:
             thread.join(FIND_S + PATIENCE_S)
         for proxy in self._proxies.values():
@@ -250,7 +250,7 @@ class Run:
         self.history.note("healed")
 
     def _settle(self) -> None:
-        """Until nothing is left to do, and one more scan has gone through as if nothing had been."""
+        """Wait until nothing is left to do, and one more scan has gone through undisturbed."""
         give_up = time.monotonic() + CALM_S
         with Caller(self.server, "healer") as caller:
             while time.monotonic() < give_up and not self._calm(caller):
@@ -274,11 +274,11 @@ class Run:
         return status["state"] in ("waiting", "complete", "incomplete", "aborted", "failed") and not busy
 
     def _journals(self) -> list[str]:
-        """Journals that are still to be converted."""
+        """Journals still to be converted."""
         return [path.name for path in self.folder.glob("*.journal") if not path.name.startswith("damaged_")]
 
     def _finish(self) -> None:
-        """End the server; who is left then is an orphan. Then once more, for what a start has to tidy up."""
+        """End the server; processes that remain are orphans. Start and end it again, to check that this tidies up."""
         for _ in range(2):
             status = self.server.end()
             give_up = time.monotonic() + LEAVE_S

@@ -1,4 +1,4 @@
-"""``python -m chaos.sender JSON``: one scan, sent until all of it is safe, or until patience ends. May be killed."""
+"""``python -m chaos.sender JSON``: send one scan until all of it is safe or patience ends. May be killed."""
 
 import json
 import sys
@@ -24,8 +24,8 @@ RESEND_S = 3.0
 
 
 class Scan:
-    """A scan under way; ``spec``: uid, token (what its patterns are made from), series, rows, data, control,
-    frames_per_s, first, last (which frames this sender has), seconds (patience).
+    """A scan under way; ``spec``: uid, token (from which its patterns are made), series, rows, data, control,
+    frames_per_s, first, last (the frames this sender has), seconds (patience).
     """
 
     def __init__(self, spec: dict[str, Any], history: History) -> None:
@@ -38,7 +38,7 @@ class Scan:
         self._asked = 0.0
 
     def run(self) -> bool:
-        """Whether all of it became safe."""
+        """Send the scan; return whether all of it became safe."""
         self._note("sender_began", wanted=[int(self.spec["first"]), int(self.spec["last"])])
         if not self.wanted.any():
             self._announce_only()
@@ -50,12 +50,12 @@ class Scan:
         return self._done()
 
     def _announce_only(self) -> None:
-        """A scan that somebody announces and leaves alone."""
+        """Announce a scan and abandon it."""
         with suppress(ServerGoneError), Sender(self.spec["data"], PATIENCE) as sender:
             sender.arm(self.header)
 
     def _session(self, server: SafeFrames) -> None:
-        """One connection: all that is missing, again and again. Raises ServerGoneError."""
+        """Send everything missing over one connection, again and again. Raises ServerGoneError."""
         with Sender(self.spec["data"], PATIENCE) as sender:
             while not self._done() and time.monotonic() < self.give_up:
                 sender.arm(self.header)
@@ -74,14 +74,14 @@ class Scan:
                 sender.pause((stop - start) / self.spec["frames_per_s"])
 
     def _wait(self, sender: Sender, server: SafeFrames) -> None:
-        """Until all is safe, or nothing has become safe for a while."""
+        """Wait until all is safe, or until nothing has become safe for a while."""
         until = time.monotonic() + RESEND_S
         while not self._done() and time.monotonic() < min(until, self.give_up):
             sender.pause(ASK_S)
             self._ask(server)
 
     def _ask(self, server: SafeFrames) -> None:
-        """Take note of what the server says is safe; only what is new is written down."""
+        """Note what the server reports as safe; only news is written to the history."""
         if time.monotonic() - self._asked < ASK_S:
             return
         self._asked = time.monotonic()

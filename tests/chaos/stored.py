@@ -1,6 +1,6 @@
-"""``python -m chaos.stored FOLDER HISTORY``: what is on disk after a run, every pattern known by its content.
+"""``python -m chaos.stored FOLDER HISTORY``: what is on disk after a run; every pattern is identified by its content.
 
-In a process of its own: files of a run that went wrong may hold up whoever reads them. One JSON line for each file.
+A separate process, since files of a run that went wrong may hang their reader. Prints one JSON line for each file.
 """
 
 import json
@@ -21,21 +21,21 @@ from ptylive.streamer.vetting.worker import FileWorker
 
 WORKER = FileWorker()
 TEMPORARY = "temporary"
-"""Folder for temporary files of the processes under test, beside that of the recordings."""
+"""Folder for temporary files of the processes under test, next to that of the recordings."""
 Known = dict[str, tuple[int, int]]
 
 
 def known_patterns(tokens: Iterable[int]) -> Known:
-    """Digest -> (token, number) of everything that was ever sent."""
+    """Digest -> (token, number) of every pattern ever sent."""
     return {digest(pattern(token, number)): (token, number) for token in tokens for number in range(FRAMES)}
 
 
 def files(folder: Path, dropped: Collection[str] = ()) -> Iterator[Path]:
-    """Regular files of a recording folder and of its trash, without what was ``dropped`` there; and refinements that
-    found no place in it, which lie in the folder for temporary files.
+    """Regular files of a recording folder and of its trash, except those that were ``dropped`` there; and refinements
+    for which there was no room, which lie in the folder for temporary files.
 
-    What the server made of a dropped journal counts: a copy of a scan's own journal is as good as that one, and its
-    sender's frames go on into it.
+    What the server made of a dropped journal counts: a copy of a scan's own journal is as good as that journal, and its
+    sender's frames are appended to it.
     """
     yield from sorted((folder.parent / TEMPORARY).glob("*.pending"))
     for place in (folder, folder / ".trash"):
@@ -45,7 +45,7 @@ def files(folder: Path, dropped: Collection[str] = ()) -> Iterator[Path]:
 
 
 def look(path: Path, known: Known) -> dict[str, Any] | None:
-    """What a file holds; None of one that is neither recording, journal nor results."""
+    """What a file holds; None for a file that is neither a recording, a journal nor results."""
     try:
         if path.suffix == ".journal":
             with JournalReader(path) as reader:
@@ -63,7 +63,7 @@ def look(path: Path, known: Known) -> dict[str, Any] | None:
 
 
 def frames(header: ScanHeader, batches: Iterable[FrameBatch], known: Known) -> dict[str, Any]:
-    """Numbers of the frames of each token, and how many frames are nobody's or out of their place."""
+    """Frame numbers of each token, and the numbers of frames that are unknown or out of place."""
     found: dict[int, list[int]] = {}
     strange: list[int] = []
     for batch in batches:
@@ -77,7 +77,7 @@ def frames(header: ScanHeader, batches: Iterable[FrameBatch], known: Known) -> d
 
 
 def senders(path: Path) -> int:
-    """How many senders a recording says to have announced it at the same time."""
+    """Number of senders that, according to the recording, announced it at the same time."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -99,7 +99,7 @@ def runs(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def main(folder: Path, history: Path) -> None:
-    """Look at everything."""
+    """Look at every file."""
     known = known_patterns({entry["token"] for entry in read(history) if entry["kind"] == "sender_began"})
     dropped = {entry["name"] for entry in read(history) if entry["kind"] == "dropped"}
     for path in files(folder, dropped):

@@ -1,4 +1,4 @@
-"""The chaos run's own parts: its plan repeats, its patterns tell scans apart, its checks see what they look for."""
+"""Parts of the chaos run: the plan is reproducible, patterns distinguish scans, checks find what they look for."""
 
 import os
 import random
@@ -132,7 +132,7 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     assert [(entry["kind"], entry["answer"]) for entry in read(path)] == [("first", 42)]
 
 
-# -- checks: evidence of a run in which all went well, and what each of them says when one thing did not --------------
+# -- checks: evidence of a run in which all went well, and what each check reports when one thing did not --------------
 
 
 USED = {"kind": "used", "role": "acquire", "memory_MB": 300, "threads": 20, "handles": 40}
@@ -194,7 +194,7 @@ TWICE = {"kind": "refinement", "uid": "a", "run": "run1", "state": "done", "loss
 
 
 def used_twice() -> Evidence:
-    """The later of two refinements with one name is kept."""
+    """The later of two refinements with the same name is kept."""
     kept = with_files({}, {"runs": {"run1": {"loss": TWICE["loss"]}}})
     return Evidence(with_entries(TWICE).history, kept.stored)
 
@@ -264,7 +264,7 @@ def test_a_name_may_be_used_again_by_who_resumes() -> None:
 
 
 def mixed(*further: Entry, leave_out: str = "", uid: str = "a") -> Evidence:
-    """Two scans sent together under one uid, mixed in a file, and that was said; with what else is known."""
+    """Two scans sent together under one uid, mixed in a file, which was reported; with further evidence."""
     found = with_files({"frames": {"1": [0, 1], "2": [5]}, "uid": uid}, {})
     entries = {
         "second": {"kind": "sender_began", "uid": "a", "token": 2, "t": 7.5},
@@ -275,12 +275,12 @@ def mixed(*further: Entry, leave_out: str = "", uid: str = "a") -> Evidence:
 
 
 def with_senders(found: Evidence, count: int) -> Evidence:
-    """What the mixed recording says of its senders."""
+    """The mixed recording, stating this number of senders."""
     return Evidence(found.history, [{**found.stored[0], "senders": count}, *found.stored[1:]], found.log)
 
 
 def of_replay(frames: list[int]) -> Evidence:
-    """The mixed recording was sent again, as the scan of nobody."""
+    """The mixed recording, replayed as a scan that has no sender."""
     found = mixed(request(command="replay", arguments={"recording": Path(mixed().stored[0]["file"]).name}))
     copy = {**found.stored[0], "file": "z.h5", "uid": "0c", "frames": {"1": [0], "2": frames}}
     return Evidence(found.history, [*found.stored, copy])
@@ -362,7 +362,7 @@ def test_frames_under_a_uid_of_two_scans_may_be_either_ones() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_twenty_seconds_of_chaos(tmp_path: Path) -> None:
-    """That it can be carried out; what it finds on a busy machine is for `make chaos` to say."""
+    """A plan can be carried out; what a run finds on a busy machine is left to `make chaos`."""
     seed = random.Random(1).randrange(1000)
     run = Run(tmp_path / "run", seed, draw(seed, 20.0), 20.0)
     run.carry_out()
@@ -372,7 +372,7 @@ def test_twenty_seconds_of_chaos(tmp_path: Path) -> None:
 
 
 def test_the_last_scan_of_a_run_has_frames() -> None:
-    """One that is only announced waits for them, and the server does not come to rest."""
+    """A scan that is only announced waits for them, and the server does not come to rest."""
     variants = set()
     for seed in range(200):
         scans = [event for event in draw(seed, 30.0) if event.kind == "scan"]

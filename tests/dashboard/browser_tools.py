@@ -1,4 +1,4 @@
-"""A real Chromium, what it complains of, and what is on its screen."""
+"""A real Chromium, the complaints of its pages, and what is on its screen."""
 
 import io
 import socket
@@ -19,15 +19,15 @@ from ptylive.simulators.replay import ReplaySettings, replay
 
 SIDE = 64
 PATIENCE_S = 60.0
-"""How long a page may take on a machine with other things to do; no test waits for it in vain unless it fails."""
+"""Timeout for a page on a machine with other things to do; a test only waits that long if it fails."""
 OPENING_S = 180.0
-"""The same for the first page of a dashboard, which is made while other jobs run."""
+"""Timeout for the first page of a dashboard, which is made while other jobs run."""
 expect.set_options(timeout=1e3 * PATIENCE_S)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Watched:
-    """A page with everything it complained of and every host it asked."""
+    """A page with everything it complained about and every host it contacted."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -45,7 +45,7 @@ class Watched:
 
 
 def quadrants() -> np.ndarray:
-    """0 and 1 above, 0.5 and 0.25 below."""
+    """0 and 1 in the upper half, 0.5 and 0.25 in the lower."""
     data = np.zeros((SIDE, SIDE), dtype=np.float32)
     half = SIDE // 2
     data[:half, half:], data[half:, :half], data[half:, half:] = 1.0, 0.5, 0.25
@@ -59,7 +59,7 @@ def rows_covered(rows: int) -> dict[str, object]:
 
 
 def pixels(page: Page, selector: str) -> np.ndarray:
-    """RGB of an element as it is on the screen."""
+    """RGB of an element as shown on the screen."""
     image = Image.open(io.BytesIO(page.locator(selector).screenshot()))
     return np.asarray(image.convert("RGB"), dtype=int)
 
@@ -77,12 +77,12 @@ def rgb(colour: str) -> np.ndarray:
 
 
 def share_of(shot: np.ndarray, colour: str) -> float:
-    """Part of a picture that has a colour."""
+    """Share of a picture that has a colour."""
     return float((np.abs(shot - rgb(colour)).max(axis=-1) <= 3).mean())
 
 
 def answers(url: str) -> bool:
-    """Whether somebody listens there."""
+    """Whether somebody listens at an address."""
     with socket.socket() as probe:
         return probe.connect_ex((urlsplit(url).hostname, urlsplit(url).port)) == 0
 

@@ -1,4 +1,4 @@
-"""A fake server and a dashboard in a process of its own, as tests need them."""
+"""Fixtures for tests of the dashboard: a fake server, and a dashboard in a process of its own."""
 
 import shutil
 import sys
@@ -64,7 +64,7 @@ def feed() -> Feed:
 
 @pytest.fixture
 def sender() -> CommandSender:
-    """Takes the commands of :func:`session`."""
+    """Receives the commands of :func:`session`."""
     return CommandSender()
 
 

@@ -1,10 +1,10 @@
-"""Raw frames, scan after scan of 256 x 256 at a steady pace, from a process of its own until it is told to end.
+"""Sender of raw frames, scan after scan of 256 x 256 at a steady rate, in a process of its own until told to end.
 
     python endless_scans.py ADDRESS FRAMES_PER_S
 
-SIGTERM: the scan is sent to its end, then one line of JSON is written: frames, scans, seconds, behind_s (how late a
-message was at most). Lies beside the tests, since `ptylive replay` reads a file whose 65 536 frames would have to be
-written first.
+On SIGTERM the scan is sent to its end, then one line of JSON is written: frames, scans, seconds, behind_s (the largest
+delay of a message). This is not `ptylive replay`, which reads a file, whose 65 536 frames would have to be written
+first.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SIDE = 256
 
 
 def small_scan() -> tuple[ScanHeader, np.ndarray]:
-    """A bundled scan and its frames, one array for each of its rows: (rows, cols, Qy, Qx)."""
+    """A bundled scan and its frames, one array per row: (rows, cols, Qy, Qx)."""
     with open_source(bundled("mos2_svac_80kV_focus")) as file:
         frames = file.frames(np.arange(file.frame_count))
         rows, cols = file.header.scan.require_shape()

@@ -1,4 +1,4 @@
-"""A server with nothing behind it: speaks the control protocol and publishes what a test hands it."""
+"""A server with nothing behind it: speaks the control protocol and publishes what a test supplies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ptylive.engine.imaging import registry
 from ptylive.server.wire.messages import array_to_plain, events_address, pack, unpack
 
 MAP_KINDS = registry.describe(sorted(registry.own_methods(), key=lambda one: one.rank))
-"""What a real server says of its maps."""
+"""What a real server reports about its maps."""
 
 
 def map_payload(name: str, data: np.ndarray, **more: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def state_payload(**more: Any) -> dict[str, Any]:
 
 
 class FakeServer:
-    """ROUTER at `control`, PUB one port below; answers `snapshot` with what was published last."""
+    """ROUTER at `control`, PUB one port below; answers `snapshot` with what was last published."""
 
     def __init__(self, control: str | None = None) -> None:
         self._context = zmq.Context()
@@ -88,7 +88,7 @@ class FakeServer:
     def _bind(self, control: str | None) -> str:
         for _ in range(200):
             address = control or f"tcp://127.0.0.1:{random.randrange(20001, 32000)}"
-            with contextlib.suppress(zmq.ZMQError):  # somebody else's, or not yet let go of by the server before
+            with contextlib.suppress(zmq.ZMQError):  # taken, or not yet released by the previous server
                 self._router.bind(address)
                 try:
                     self._pub.bind(events_address(address))
@@ -100,7 +100,7 @@ class FakeServer:
         raise RuntimeError("no two free ports side by side")
 
     def publish(self, topic: str, payload: dict[str, Any]) -> None:
-        """Publish an event and remember it for latecomers."""
+        """Publish an event and keep it for clients that join later."""
         with self._lock:
             if topic == "maps":
                 self.maps[payload["name"]] = payload
@@ -116,7 +116,7 @@ class FakeServer:
             self.publish("maps", map_payload(name, data))
 
     def received(self, command: str) -> list[dict[str, Any]]:
-        """Commands of one kind so far."""
+        """Commands of one kind received so far."""
         return [c for c in self.commands if c["command"] == command]
 
     def _run(self) -> None:
@@ -144,6 +144,6 @@ class FakeServer:
         self._router.send_multipart([*envelope, pack(reply)])
 
     def close(self) -> None:
-        """Die."""
+        """Stop at once."""
         self._stop.set()
         self._thread.join(timeout=60)

@@ -1,4 +1,4 @@
-"""A client of the dashboard's websocket that can say anything."""
+"""A client of the dashboard's websocket that can send anything."""
 
 import asyncio
 import json
@@ -15,14 +15,14 @@ PATIENCE_S = 180.0
 
 
 class PageClient:
-    """A page without a browser: fetches the document, opens its websocket, sends what it is told to."""
+    """A page without a browser: fetches the document, opens its websocket, and sends what it is told to."""
 
     def __init__(self, socket: WebSocketClientConnection, page: str) -> None:
         self.socket, self.page = socket, page
 
     @classmethod
     async def open(cls, url: str, path: str = "/", tls: ssl.SSLContext | None = None, **headers: str) -> "PageClient":
-        """``tls``: what certificate to believe; the name in ``url`` is then one of this machine."""
+        """``tls``: the certificate to trust; the name in ``url`` then resolves to this machine."""
         here = {str(urlsplit(url).hostname): "127.0.0.1"} if tls is not None else {}
         request = HTTPRequest(url + path, request_timeout=PATIENCE_S, headers=headers, ssl_options=tls)
         asking = AsyncHTTPClient(force_instance=True, hostname_mapping=here)
@@ -37,12 +37,12 @@ class PageClient:
         client = cls(await websocket_connect(request, subprotocols=["bokeh", token[1]], resolver=names), page)
         task = asyncio.current_task()
         assert task is not None
-        task.add_done_callback(lambda _: client.socket.close())  # tornado minds one that is left open
+        task.add_done_callback(lambda _: client.socket.close())  # tornado complains about a socket left open
         assert (await client.receive())[0]["msgtype"] == "ACK"
         return client
 
     async def receive(self) -> tuple[dict[str, Any], Any]:
-        """Header and content of the next message; ({}, None) when the server has closed the connection."""
+        """Header and content of the next message; ({}, None) if the server has closed the connection."""
         parts: list[Any] = []
         while len(parts) < 3:
             part = await self.socket.read_message()
@@ -60,7 +60,7 @@ class PageClient:
             await self.socket.write_message(part)
 
     async def ask(self, kind: str, content: Any, number: int = 1, **header: Any) -> tuple[str, Any]:
-        """Say something; the kind and the content of the answer, other messages left out."""
+        """Send a message; return kind and content of the answer, skipping other messages."""
         await self.say(kind, content, number, **header)
         while True:
             head, reply = await self.receive()

@@ -1,4 +1,4 @@
-"""A page without a browser or a server: what it watches and sends is looked at where it is."""
+"""A page without a browser or a server: what it shows and sends can be inspected directly."""
 
 import json
 from concurrent.futures import Future
@@ -25,11 +25,11 @@ QUIET = (
     "tune_status",
     "batch_status",
 )
-"""What a page asks for by itself."""
+"""Requests that a page makes without user action."""
 
 
 class CommandSender:
-    """Takes commands and answers when told to; what the page asks for by itself is kept apart."""
+    """Accepts commands and answers when told to; requests that the page makes without user action are kept apart."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
@@ -46,12 +46,12 @@ class CommandSender:
         return future
 
     def answer(self, command: str, **reply: Any) -> None:
-        """Answer the last question of a kind."""
+        """Answer the last request of a kind."""
         next(f for c, _, f in reversed(self.asked) if c == command and not f.done()).set_result(reply)
 
 
 def silent_feed(**state: Any) -> Feed:
-    """One that does not listen, of a server in the usual state but for some values."""
+    """A feed that does not listen; its server is in the usual state apart from some values."""
     silent = Feed("tcp://127.0.0.1:9")
     known = ServerState.model_validate(state_payload(**state))
     silent._view = FeedView(state=known, connected=True, last_contact=1.0, kinds=MapKinds.from_plain(MAP_KINDS))
@@ -65,7 +65,7 @@ def content(session: Session) -> dict[str, dict[str, str]]:
 
 
 def ask(session: Session, **request: Any) -> None:
-    """What the browser does when a key is pressed or a button of the page is clicked."""
+    """Act as the browser does when a key is pressed or a button of the page is clicked."""
     ask.count += 1
     session.asked.content = json.dumps({"number": ask.count, **request})
 

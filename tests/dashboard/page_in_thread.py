@@ -1,4 +1,4 @@
-"""A dashboard in a thread of the test's process, with nobody behind it."""
+"""A dashboard in a thread of the test process, without a server."""
 
 import asyncio
 import http.client
@@ -16,7 +16,7 @@ ACCESS = Access(OPERATOR, VIEWER)
 
 
 class Running:
-    """A dashboard with tokens, in a thread of this process; nobody behind it."""
+    """A dashboard with tokens, in a thread of this process; it has no server."""
 
     def __init__(self, **settings: Any) -> None:
         self._ready = threading.Event()

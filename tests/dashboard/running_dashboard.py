@@ -1,4 +1,4 @@
-"""A dashboard in a process of its own: as a supervisor would start it, or forked, which saves the imports."""
+"""A dashboard in a process of its own: started as a supervisor would, or forked, which saves the imports."""
 
 import multiprocessing
 import os
@@ -27,12 +27,12 @@ class RunningDashboard:
         return int(self.url.rpartition(":")[2])
 
     def end(self) -> None:
-        """As the server ends it."""
+        """End it as the server does."""
         self.process.terminate()
         self._wait()
 
     def kill(self) -> None:
-        """As nobody should."""
+        """Kill it."""
         self.process.kill()
         self._wait()
 
@@ -45,7 +45,7 @@ class RunningDashboard:
 
 
 def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDashboard:
-    """Start ``python -m ptylive.dashboard`` and wait for its one line."""
+    """Start ``python -m ptylive.dashboard`` and wait for its one line of output."""
     command = [sys.executable, "-m", "ptylive.dashboard", *_options(control, port, os.getpid())]
     environment = {**os.environ, TOKENS_VARIABLE: tokens}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
@@ -54,7 +54,7 @@ def start_dashboard(control: str, port: int = 0, tokens: str = "") -> RunningDas
 
 
 def fork_dashboard(control: str, port: int = 0) -> RunningDashboard:
-    """The same, of a process that has imported everything."""
+    """The same, forked from a process that has already imported everything."""
     said, says = FORKING.Pipe(duplex=False)
     process = FORKING.Process(target=_serve, args=(control, port, says))
     process.start()
@@ -63,7 +63,7 @@ def fork_dashboard(control: str, port: int = 0) -> RunningDashboard:
 
 
 class _Sent:
-    """Standard output that the parent hears."""
+    """Standard output that the parent process reads."""
 
     def __init__(self, says: Connection) -> None:
         self._says = says
@@ -73,7 +73,7 @@ class _Sent:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Nothing is buffered."""
 
 
 def _serve(control: str, port: int, says: Connection) -> None:

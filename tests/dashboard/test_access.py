@@ -96,7 +96,7 @@ def test_a_read_only_page_asks_but_never_commands() -> None:
     page.orders.send("shutdown", "")
     page.tick()
     assert sent == before
-    assert page.orders.said.startswith("this page is read-only")
+    assert page.orders.sentence.startswith("this page is read-only")
     assert '"role": "viewer"' in page.page.content
 
 
@@ -121,7 +121,7 @@ ANNA, BEN = ("anna", "token-of-anna-0123456789"), ("ben", "token-of-ben-01234567
 
 
 def test_an_operator_with_a_name_is_known_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By their own token and cookie, which end with the token; nobody else's cookie is changed by that."""
+    """Each by its own token and cookie, which expires with the token; nobody else's cookie changes."""
     monkeypatch.setenv("PTYLIVE_DASHBOARD_TOKENS", f"{OPERATOR} anna:{ANNA[1]} {VIEWER} ben:{BEN[1]}")
     access = Access.from_environment()
     assert access == Access(OPERATOR, VIEWER, (ANNA, BEN))
@@ -144,7 +144,7 @@ def test_tokens_of_operators_must_be_secret_and_their_own(named: tuple[tuple[str
 
 
 class Kept:
-    """Keeps what is sent."""
+    """Keeps everything that is sent."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []

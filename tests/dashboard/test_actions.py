@@ -1,4 +1,4 @@
-"""What a viewer has done with refinements: how often pictures are kept, and the film of the run that is shown."""
+"""What a viewer does with refinements: how often pictures are kept, and the film of the run being shown."""
 
 from unittest.mock import MagicMock
 

@@ -1,4 +1,4 @@
-"""What the page suggests, on the screen: values beside those in use, eight orientations, thickness."""
+"""Advice on the screen: values next to those in use, eight orientations, thickness."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> P
 
 
 def ways() -> list[dict[str, Any]]:
-    """Eight pictures, of which number i has i + 1 bright columns of nine."""
+    """Eight pictures; number i has i + 1 bright columns out of nine."""
     out = []
     for i in range(8):
         shades = np.ones((9, 9), np.uint8)
@@ -76,7 +76,7 @@ def test_what_contradicts_a_value_stands_below_it_with_a_click(
 
 
 def bright_share(page: Page, number: int) -> float:
-    """Part of a small picture that is bright."""
+    """Share of a small picture that is bright."""
     shot = pixels(page, f".way:nth-child({number + 1}) img")
     return float((shot.sum(axis=-1) > 450).mean())
 
@@ -131,7 +131,7 @@ def test_of_a_thick_specimen_obf_does_not_come_first(server: FakeServer, page: P
 
 @pytest.mark.slow
 def test_a_thickness_that_was_found_is_changed_by_a_click(server: FakeServer, page: Page, watched: Watched) -> None:
-    message = f"{FoundDepth(5, 102.0, 90.0, 120.0)}: already 20 Å of depth predict patterns held out better"
+    message = f"{FoundDepth(5, 102.0, 90.0, 120.0)}: a depth of 20 Å already predicts held-out patterns better"
     refinement = {"state": "running", "run": "run1", "epoch": 0, "loss": None, "message": message}
     server.publish("state", state_payload(state="complete", refinement=refinement))
     said = page.locator(".refine .depth-found")

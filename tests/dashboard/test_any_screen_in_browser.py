@@ -1,4 +1,4 @@
-"""Phones to walls: everything fits, can be hit with a finger, has a name for those who listen, and comes quickly."""
+"""Phones to walls: everything fits, can be hit with a finger, has a name for screen readers, and appears quickly."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> Page:
-    """A page of a scan with a refinement, a library, and something to worry about."""
+    """A page of a scan with a refinement, a library, and a warning."""
     scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
     server.replies["history"] = {"scans": [scan], "count": 1}
     server.replies["runs"] = {"runs": {"run1": {"epochs": 3, "loss": 1.5, "state": "done"}}, "pictures": []}
@@ -56,7 +56,7 @@ def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> P
 
 def show(page: Page, view: str) -> None:
     page.get_by_role("button", name=view, exact=True).first.click()
-    page.wait_for_timeout(400)  # Bokeh lays out anew
+    page.wait_for_timeout(400)  # Bokeh redoes its layout
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_no_serious_fault_for_axe(page: Page, axe: str, width: int) -> None:
     for theme in ("dark", "light"):
         for view in VIEWS:
             show(page, view)
-            page.wait_for_timeout(600)  # fields that come later
+            page.wait_for_timeout(600)  # fields that appear later
             assert serious_faults(page) == [], (theme, view)
         page.keyboard.press("d")
 
@@ -111,7 +111,7 @@ def serious_faults(page: Page) -> list[tuple[str, list[object]]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_no_serious_fault_in_what_opens_above_the_page(page: Page, axe: str, width: int) -> None:
-    """Help, contrast, what was sent with a scan, a line for each scan."""
+    """Help, contrast, what was sent with a scan, and the line of each scan."""
     page.set_viewport_size({"width": width, "height": 844})
     page.evaluate(axe)
     for theme in ("dark", "light"):
@@ -174,7 +174,7 @@ def test_layout_and_theme_are_kept_by_the_browser(page: Page) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(1024, 768), *WIDE])
 def test_six_panels_and_the_object_beside_a_map(server: FakeServer, page: Page, width: int, height: int) -> None:
-    """Three beside each other where there is room, all of one size, with pictures; kept over a reload."""
+    """Three side by side if there is room, all of one size, with pictures; kept over a reload."""
     page.set_viewport_size({"width": width, "height": height})
     server.maps_of(bf=quadrants())
     change = page.get_by_role("button", name="layout of the maps")

@@ -1,4 +1,4 @@
-"""The dashboard as a process: how it starts, how it ends, what it loads."""
+"""The dashboard as a process: how it starts, how it ends, and what it loads."""
 
 import asyncio
 import io
@@ -27,7 +27,7 @@ def test_a_taken_port_is_one_clear_line(dashboard: RunningDashboard) -> None:
     ]
 
 
-@pytest.mark.slow  # test_access.py starts one, whose server is a fake
+@pytest.mark.slow  # test_access.py starts a dashboard, too, with a fake server
 def test_it_runs_without_a_server_and_ends_when_asked() -> None:
     running = start_dashboard("tcp://127.0.0.1:9")
     running.process.send_signal(signal.SIGTERM)
@@ -37,7 +37,7 @@ def test_it_runs_without_a_server_and_ends_when_asked() -> None:
 
 @pytest.mark.parametrize("wait", quick_first(["p.stdout.readline()", "None"]), ids=["serving", "not yet begun"])
 def test_it_ends_with_its_parent(wait: str) -> None:
-    """Also where the parent is gone before the dashboard can ask for it: on a busy machine Python starts in seconds."""
+    """Even if the parent is gone before the dashboard can check: on a busy machine Python takes seconds to start."""
     script = (
         "import os, subprocess, sys; p = subprocess.Popen([sys.executable, '-m', 'ptylive.dashboard', '--control',"
         " 'tcp://127.0.0.1:9', '--port', '0', '--exit-with-parent', str(os.getpid())], stdout=subprocess.PIPE,"
@@ -52,7 +52,7 @@ def test_it_ends_with_its_parent(wait: str) -> None:
 
 
 def test_whose_parent_has_ended_it_takes_no_port() -> None:
-    """Another one may want it: the same server, started again."""
+    """Another dashboard may need it: the same server, started again."""
     command = [sys.executable, "-m", "ptylive.dashboard", "--control", "tcp://127.0.0.1:9", "--port", "0"]
     late = subprocess.run(
         [*command, "--exit-with-parent", "1"], capture_output=True, text=True, timeout=120, check=True
@@ -100,7 +100,7 @@ def test_one_whose_address_nobody_reads_any_more_ends_without_a_word_of_pipes(mo
             ran.append(True)
 
     monkeypatch.setattr(sys, "stdout", Deaf())
-    # browser tests of the same session leave an event loop running in this thread: it is set aside
+    # earlier browser tests leave an event loop running in this thread: set it aside
     loop = asyncio._get_running_loop()
     asyncio._set_running_loop(None)
     try:

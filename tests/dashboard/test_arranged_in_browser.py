@@ -1,4 +1,4 @@
-"""Panels where one wants them: dragged, by keys, kept by the browser, and never in the way of the one column."""
+"""Panels arranged by the viewer: dragged or moved by keys, remembered by the browser, ignored in one-column layouts."""
 
 import json
 
@@ -43,7 +43,7 @@ def drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> No
 
 
 def edge_of(page: Page, number: int) -> tuple[float, float]:
-    """A place of a panel's upper edge at which there is no button."""
+    """A point on a panel's upper edge that is not on a button."""
     found = page.locator(f".maps .panel[data-panel='{number}'] .tools").bounding_box()
     chooser = page.locator(f".maps .panel[data-panel='{number}'] .map-choice").bounding_box()
     assert found is not None and chooser is not None

@@ -1,4 +1,4 @@
-"""Dialogs in which something is asked of the server: images to be aligned, virtual detectors in words."""
+"""Dialogs that send a request to the server: alignment of images, virtual detectors as text."""
 
 import io
 

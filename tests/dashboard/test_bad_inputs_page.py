@@ -1,4 +1,4 @@
-"""Bad inputs at the page's door, in a table: each is answered with its status and a reason, and none with a fault."""
+"""Bad inputs to the page's server, in a table: each is answered with status and reason, and none causes a fault."""
 
 import json
 import logging
@@ -140,7 +140,7 @@ def test_an_export_is_fetched_by_operators_only(guarded: Running, tmp_path: Path
 
 
 def forward(to: int) -> tuple[int, socket.socket]:
-    """A port of this machine that leads to another, as ssh -L makes one."""
+    """A port of this machine that forwards to another, as ssh -L sets it up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def pump(source: socket.socket, sink: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What is on the screen after a click on a map, on its colour bar, and with a refined object."""
+"""The screen after a click on a map, on its colour bar, and with a refined object."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_handles_and_gamma_change_what_is_on_the_screen(page: Page, watched: Wat
     opener, box = page.get_by_role("button", name="contrast of panel 4"), page.locator("#contrast")
 
     def below_left() -> int:
-        """The quadrant that is 0.5, with nothing over it."""
+        """The quadrant with the value 0.5, with nothing drawn over it."""
         page.keyboard.press("Escape")
         expect(box).to_be_hidden()
         shot = pixels(page, "#canvas-map-3")[:, :, 0]
@@ -78,7 +78,7 @@ def test_handles_and_gamma_change_what_is_on_the_screen(page: Page, watched: Wat
 
 @pytest.mark.slow
 def test_the_refined_object_stands_among_the_maps(server: FakeServer, page: Page) -> None:
-    """Bright in its upper half, with a margin around the scanned field; 64 x 64 points, 0.5 A apart."""
+    """Bright in the upper half, with a margin around the scanned field; 64 x 64 points, 0.5 A apart."""
     phase = np.zeros((192, 192), np.float32)
     phase[:96] = 1.0
     picture = {**array_to_plain(phase), "sampling_A": [0.25, 0.25]}

@@ -1,4 +1,4 @@
-"""The page in a real Chromium: what keys, clicks and drags do."""
+"""The page in a real Chromium: the effects of keys, clicks and drags."""
 
 from pathlib import Path
 
@@ -170,7 +170,7 @@ def test_a_detector_is_drawn_and_dragged(server: FakeServer, dashboard: RunningD
     assert box is not None
     scale = min(box["width"], box["height"]) / 64
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    eventually(lambda: share_of(pixels(page, "#canvas-diffraction"), DETECTOR_COLOURS[0]) > 1e-4)  # its squares
+    eventually(lambda: share_of(pixels(page, "#canvas-diffraction"), DETECTOR_COLOURS[0]) > 1e-4)  # its handles
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 2 * scale, y - 3 * scale, steps=4)
@@ -275,7 +275,7 @@ def test_refine_and_stop_by_keyboard(server: FakeServer, dashboard: RunningDashb
     page.keyboard.press("/")
     page.keyboard.type("rs")
     page.keyboard.press("Escape")
-    expect(page.locator(".sentence")).to_have_text("note saved")  # until then nothing else can be asked for
+    expect(page.locator(".sentence")).to_have_text("note saved")  # until then no other request can be made
     page.keyboard.press("s")
     page.keyboard.press("r")
     eventually(lambda: len(server.received("refine")) == 1)

@@ -1,4 +1,4 @@
-"""Before and after a refinement, from the page of a real server: thickness and time by a click, runs that compare."""
+"""Before and after a refinement, on the page of a real server: thickness and time by a click, comparable runs."""
 
 from collections.abc import Iterator
 
@@ -60,7 +60,7 @@ def test_the_thickness_is_said_before_the_click(running: Server, watched: Watche
 
 
 def test_runs_are_compared_by_patterns_held_out(running: Server, watched: Watched) -> None:
-    """The second one has another data term, and so another loss."""
+    """The second has another data term, hence another loss."""
     page = watched.open(running.status()["dashboard"])
     page.get_by_role("button", name="Refine", exact=True).click()
     type_into(page, slices="1", epochs="3", sweeps="2", probe_modes="1")

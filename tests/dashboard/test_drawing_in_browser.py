@@ -1,4 +1,4 @@
-"""How maps and objects are drawn: pixel by pixel or smoothly, and what the scan has not seen."""
+"""How maps and objects are drawn: pixel by pixel or smoothly, and areas outside the scan."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def dress(page: Page, width: int, height: int, theme: str) -> None:
 
 
 def shades(page: Page, selector: str) -> int:
-    """How many grey levels there are in the middle of a panel."""
+    """Number of grey levels in the middle of a panel."""
     shot = pixels(page, selector)
     rows, cols = (slice(n // 2 - min(shot.shape[:2]) // 4, n // 2 + min(shot.shape[:2]) // 4) for n in shot.shape[:2])
     return len(np.unique(shot[rows, cols].sum(axis=-1)))
@@ -86,7 +86,7 @@ def test_maps_and_objects_are_smooth_or_pixels(
 def test_what_the_scan_has_not_seen_is_dimmed(
     page: Page, watched: Watched, width: int, height: int, theme: str
 ) -> None:
-    """Shares of the height of the object from its middle; bright on the right."""
+    """Fractions of the object's height, from its middle; bright on the right."""
     dress(page, width, height, theme)
     page.get_by_role("button", name="Refine", exact=True).click()
     whole = page.get_by_role("button", name="the whole object")
@@ -97,7 +97,7 @@ def test_what_the_scan_has_not_seen_is_dimmed(
         return int(shot[shot.shape[0] // 2 + round(down * scale), shot.shape[1] // 2 + round(right * scale)])
 
     crop_A = 32 * (np.cos(np.pi / 6) + np.sin(np.pi / 6))
-    # a corner that the turned field leaves out
+    # a corner outside the rotated field
     eventually(lambda: at(8, 8, crop_A) > 600 and at(20, 20, crop_A) < 0.6 * at(8, 8, crop_A))
     whole.click()
     expect(page.locator("body")).to_have_attribute("data-entire", "on")

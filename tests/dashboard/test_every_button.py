@@ -1,4 +1,4 @@
-"""Whatever the page can do, a script can do: every button asks for a command of the control protocol."""
+"""Everything that the page can do, a script can do: every button sends a command of the control protocol."""
 
 import json
 import re
@@ -43,7 +43,7 @@ OF_THE_BROWSER = {
     "smooth",
     "cards",
 }
-"""Buttons that only change what this viewer sees, or what is in the clipboard."""
+"""Buttons that only change what this viewer sees, or the clipboard."""
 TESTED_ELSEWHERE = {
     "past",
     "landscape",
@@ -57,10 +57,10 @@ TESTED_ELSEWHERE = {
     "align",
     "unwrite",
 }
-"""Opens the earlier scan that is looked at (test_present.py); draws the loss against another value (panels/series);
-takes over what the data say (panels/live, panels/advice), or shows a run of the file; lists some scans only;
-brings a file (web/test_uploads.py); aligns images (panels/advice); removes a detector (panels/test_detectors.py);
-takes back what was deleted (panels/test_library.py)."""
+"""Open the earlier scan being looked at (test_present.py); draw the loss against another value (panels/series); apply
+what the data say (panels/live, panels/advice), or show a run of the file; filter the list of scans; upload a file
+(web/test_uploads.py); align images (panels/advice); remove a detector (panels/test_detectors.py); restore what was
+deleted (panels/test_library.py)."""
 COMMANDS: dict[str, tuple[dict[str, Any], str]] = {
     "edit": ({"what": "set", "name": "C10", "value": "10 nm"}, "configure"),
     "estimate": ({"what": "estimate", "name": "C10"}, "calibrate"),
@@ -107,7 +107,7 @@ FIELDS: tuple[tuple[dict[str, Any], str], ...] = (
 
 
 class Recorder:
-    """Takes every command and answers those that list something."""
+    """Accepts every command and answers those that list something."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []

@@ -1,4 +1,4 @@
-"""Files for the browser, and how far maps agree."""
+"""Files for the browser, and how well maps agree."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def test_maps_and_object_side_by_side_can_be_fetched_and_their_agreement_is_told
     orders.collect()
     server.asked.assert_called_once_with("side_by_side")
     assert exports.downloads == [{"name": "a_side_by_side.png", "href": "download/1/a_side_by_side.png"}]
-    assert orders.said == "correlation with run2: obf 0.970, wdd_phase 0.960, idpc 0.812"
+    assert orders.sentence == "correlation with run2: obf 0.970, wdd_phase 0.960, idpc 0.812"
 
 
 def test_a_refusal_is_told_and_offers_nothing() -> None:
@@ -41,7 +41,7 @@ def test_a_refusal_is_told_and_offers_nothing() -> None:
     exports = Exports(orders, str)
     exports.side_by_side()
     orders.collect()
-    assert "no results yet" in orders.said
+    assert "no results yet" in orders.sentence
     assert exports.downloads == []
 
 

@@ -1,6 +1,6 @@
-"""The page's fourteen capabilities at four widths, in the dark and in the light: each is there, in sight and legible.
+"""The page's fourteen capabilities at four widths, in dark and light: each is present, visible and legible.
 
-What each of them does stands in the other files; docs/dashboard.md has the table.
+What each of them does is tested in the other files; docs/dashboard.md has the table.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ def small(value: int) -> dict[str, object]:
 def page(
     request: pytest.FixtureRequest, server: FakeServer, dashboard: RunningDashboard, watched: Watched, tmp_path: Path
 ) -> Page:
-    """A scan that is complete, with doubts, a refinement that had not come to rest, and a library."""
+    """A scan that is complete, with doubts, a refinement that had not converged, and a library."""
     width, _, theme = request.param.partition("-")
     server.publish("maps", rows_covered(SIDE))
     server.publish("maps", map_payload("obf", quadrants(), deviation=0.007))
@@ -80,7 +80,7 @@ def luminance(colours: np.ndarray) -> np.ndarray:
 
 
 def legible(page: Page, selector: str, words: str) -> None:
-    """An element says some words, inside the page, and its letters differ enough from what lies behind them."""
+    """Check that an element shows some words, lies inside the page, and has enough contrast with its background."""
     element = page.locator(selector).first
     expect(element).to_contain_text(words)
     expect(element).to_be_visible()
@@ -89,7 +89,7 @@ def legible(page: Page, selector: str, words: str) -> None:
         try:
             element.scroll_into_view_if_needed()
             box, lights = element.bounding_box(), luminance(pixels(page, f"{selector} >> nth=0"))
-        except PlaywrightError:  # lists are drawn anew
+        except PlaywrightError:  # lists are redrawn
             return False
         if box is None:
             return False
@@ -160,7 +160,7 @@ def test_refinement_library_files_and_the_end(server: FakeServer, page: Page, wa
 
 
 def test_what_a_refinement_could_not_tell_is_a_sentence_without_a_click(server: FakeServer, page: Page) -> None:
-    why = "no value explains the bright field beyond chance, and 0 is assumed"
+    why = "no value explains the bright field better than chance, and 0 is assumed"
     message = f"lsq; {cannot_tell_words('the defocus', why, 'defocus_A')}"
     doubted = {"calibration": CALIBRATION, "refinement": {**RUN, "message": message}}
     server.publish("state", state_payload(state="complete", **doubted))

@@ -1,5 +1,5 @@
-"""Every setting of every map, typed by a stranger below the map of a real scan: the picture changes, or a line says why
-not.
+"""Every setting of every map, typed by a first-time user below the map of a real scan: the picture changes, or a line
+says why not.
 """
 
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from ptylive.engine.imaging.registry import describe, own_methods
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCAN = "au_ac_300kV_parallax"
-"""Out of focus: in focus no transfer is negative, and `tcbf.flip` changes nothing."""
+"""Out of focus: in focus the transfer is nowhere negative, and `tcbf.flip` changes nothing."""
 LABELS = {one["name"]: one["label"] for one in describe()}
 SHOWN = {"wdd": "wdd_phase"}
-"""The map whose panel takes settings of a method that makes several."""
+"""The map whose panel has the settings of a method that makes several maps."""
 CHANGED = "Bokeh.documents[0].get_model_by_name('map_0').renderers[0].data_source.data.image[0]"
 NUMBERS = f"() => {{ const shown = {CHANGED}; return [shown.shape, Array.from(shown).slice(0, 4096)]; }}"
 TYPED = {

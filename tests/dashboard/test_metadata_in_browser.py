@@ -1,4 +1,4 @@
-"""What was sent with a scan, in the library: read, searched, copied; and the refined phase beside the map."""
+"""Metadata sent with a scan, in the library: read, searched, copied; and the refined phase next to the map."""
 
 import io
 
@@ -23,7 +23,7 @@ def small(data: np.ndarray) -> dict[str, object]:
 
 @pytest.fixture
 def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> Page:
-    """Two scans, of which the first is refined: dark on the left, bright on the right."""
+    """Two scans, the first of which is refined: dark on the left, bright on the right."""
     halves = np.zeros((8, 8))
     halves[:, 4:] = 255
     common = {"shape": [64, 64], "frames": 4096, "lost": 0, "calibration": {}, "note": "", "sample": "", "time": 1.79e9}

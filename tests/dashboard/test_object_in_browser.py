@@ -1,4 +1,4 @@
-"""The refined object and its probe as microscopists look at them, and what is dragged over pictures."""
+"""The refined object and its probe as microscopists look at them, and dragging over pictures."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def page(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> P
 
 
 def quarters(page: Page, selector: str = "#canvas-object") -> np.ndarray:
-    """Colours (2, 2, 3) in the middle of the quarters of a square picture in the middle of a panel."""
+    """Colours (2, 2, 3) at the centres of the quadrants of a square picture in the middle of a panel."""
     shot = pixels(page, selector)
     height, width = shot.shape[:2]
     quarter = min(height, width) // 6
@@ -91,7 +91,7 @@ def test_probe_modes_are_shown_in_the_plane_of_the_aperture(page: Page, watched:
 
 
 def drag(page: Page, selector: str, start: tuple[float, float], end: tuple[float, float], key: str) -> None:
-    """From one place to another, as shares of the height of a square picture, from its middle; right, down."""
+    """Drag between two points, given as fractions of the height of a square picture from its middle; right, down."""
     box = page.locator(selector).bounding_box()
     assert box is not None
     middle, side = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), min(box["width"], box["height"])
@@ -128,7 +128,7 @@ def test_shift_and_a_drag_show_the_mean_pattern_of_a_rectangle(
 
 @pytest.mark.slow
 def test_control_and_a_drag_measure_lengths_and_angles(page: Page, watched: Watched) -> None:
-    """The map is 32 Å high and fills its panel's shorter side."""
+    """The map is 32 Å high and fills the shorter side of its panel."""
     said = page.locator("#cursor")
     drag(page, "#canvas-map-0", (-0.25, 0.0), (0.25, 0.0), "Control")
     expect(said).to_contain_text("Å · 0.0° from horizontal")
@@ -151,7 +151,7 @@ def test_control_and_a_drag_measure_lengths_and_angles(page: Page, watched: Watc
 def test_single_slices_are_shown_as_phase_amplitude_and_both(
     server: FakeServer, page: Page, width: int, height: int
 ) -> None:
-    """The second slice is bright on the left, and of another phase below."""
+    """The second slice is bright on the left, and has another phase in its lower half."""
     page.set_viewport_size({"width": width, "height": height})
     phases, amplitudes = np.zeros((2, 128, 128), np.float16), np.full((2, 128, 128), 0.5, np.float16)
     phases[1, 64:] = np.pi / 2

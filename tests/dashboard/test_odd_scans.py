@@ -1,4 +1,4 @@
-"""Scans of one point, one row, one column, constant, saturated, empty or not a number: pictures, curves and exports."""
+"""Scans of one point, one row, one column, constant, saturated, empty or NaN: pictures, curves and exports."""
 
 import warnings
 

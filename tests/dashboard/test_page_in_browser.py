@@ -63,7 +63,7 @@ def test_nothing_overflows(server: FakeServer, dashboard: RunningDashboard, watc
     page = watched.open(dashboard.url)
     for width, height in ((1280, 800), (1920, 1080), (2560, 1440)):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(400)  # Bokeh lays out anew
+        page.wait_for_timeout(400)  # Bokeh redoes its layout
         for view in ("Session", "Trotters", "Refine", "Library"):
             if view == "Trotters":
                 page.keyboard.press("o")
@@ -103,7 +103,7 @@ def test_two_viewers_agree_and_one_may_only_look(
 
 @pytest.mark.slow
 def test_words_can_be_read_in_both_themes(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
-    """WCAG AA: 4.5 to 1 for every text on its ground."""
+    """WCAG AA: 4.5 to 1 for every text on its background."""
     scan = {"recording": "a.h5", "series": "grain", "time": 1.8e9, "frames": 64, "lost": 3, "shape": [8, 8]}
     server.replies["history"] = {"scans": [scan], "count": 1}
     server.replies["runs"] = {"runs": {"run1": {"epochs": 3, "loss": 1.5, "state": "done"}}, "pictures": []}
@@ -204,7 +204,7 @@ def test_a_page_whose_first_connection_fails_is_loaded_again(dashboard: RunningD
     page.goto(dashboard.url)
     while not tried:
         page.wait_for_timeout(50)
-    tried[0].close()  # here, since playwright before 1.65 hangs where a handler closes
+    tried[0].close()  # not in the handler, where closing hangs in playwright before 1.65
     page.clock.fast_forward(31_000)
     expect(page.locator(".series")).to_have_text("0142")
     assert len(tried) == 2
@@ -292,12 +292,12 @@ def test_every_control_can_be_reached(server: FakeServer, dashboard: RunningDash
         page.set_viewport_size({"width": width, "height": height})
         for view in ("Session", "Refine", "Library"):
             page.get_by_role("button", name=view, exact=True).click()
-            page.wait_for_timeout(400)  # fields of Bokeh are laid out anew
+            page.wait_for_timeout(400)  # Bokeh redoes the layout of its fields
             assert page.evaluate(COVERED) == [], (view, width)
 
 
 def test_a_change_that_comes_while_the_page_is_built_is_shown(chromium: Browser) -> None:
-    """The browser's own part alone: Bokeh may hand on a change before it says that the document is ready."""
+    """Tests only the browser's own part: Bokeh may pass on a change before it reports that the document is ready."""
     page = chromium.new_page()
     page.set_content('<span data-text="state"></span>')
     page.add_script_tag(content=read_template("session.js"))

@@ -1,4 +1,4 @@
-"""Commands meant for one scan never reach another."""
+"""Commands meant for one scan never affect another."""
 
 import json
 from concurrent.futures import Future
@@ -90,7 +90,7 @@ def test_while_an_earlier_scan_is_looked_at_the_newest_is_left_alone() -> None:
     for request in REQUESTS:
         ask(page, **request)
         assert sender.commands() == [], request
-        assert "you are viewing the earlier scan 0141" in page.orders.said, request
+        assert "you are viewing the earlier scan 0141" in page.orders.sentence, request
     ask(page, what="past", key="open")
     assert ("open", {"recording": "0141.h5"}) in sender.sent
     page.tick()
@@ -114,7 +114,7 @@ def test_a_viewer_is_told_that_nothing_can_be_changed() -> None:
     for request in (*REQUESTS[3:], {"what": "delete", "name": "x"}, {"what": "detector", "key": "disc"}):
         page.orders.say("")
         ask(page, **request)
-        assert page.orders.said.startswith("this page is read-only"), request
+        assert page.orders.sentence.startswith("this page is read-only"), request
     assert sender.commands() == []
     assert page.diffraction.detectors.drawn == []
 

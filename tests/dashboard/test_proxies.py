@@ -1,4 +1,4 @@
-"""The dashboard behind nginx and Caddy, set up as packaging/proxies and the documents say, which do TLS."""
+"""The dashboard behind nginx and Caddy, which provide TLS, set up as in packaging/proxies and the documents."""
 
 import http.client
 import re
@@ -50,7 +50,7 @@ def nginx(port, upstream, folder):
 
 
 def caddy(port, upstream, folder):
-    """With a certificate of our own and a port that is free: it asks nobody for one."""
+    """With a certificate of our own and a free port, so that it requests no certificate from anybody."""
     text = (PROXIES / "Caddyfile").read_text(encoding="utf-8").replace("127.0.0.1:5006", upstream)
     own = f"    tls {folder}/certificate.pem {folder}/key.pem\n"
     text = text.replace(f"{NAME} {{\n", f"https://{NAME}:{port} {{\n{own}")
@@ -67,7 +67,7 @@ def page():
 
 @dataclass(frozen=True)
 class Proxy:
-    """One that runs: its port, and what makes its certificate believed."""
+    """A running proxy: its port, and what makes its certificate trusted."""
 
     port: int
     tls: ssl.SSLContext
@@ -89,7 +89,7 @@ class Proxy:
 
 @pytest.fixture(scope="module", params=[nginx, caddy], ids=lambda start: start.__name__)
 def proxy(request, page, tmp_path_factory):
-    """Before the page, with a certificate that was made for it."""
+    """The proxy in front of the page, with a certificate made for it."""
     for name in (request.param.__name__, "openssl"):
         if shutil.which(name) is None:
             pytest.skip(f"no {name} on this machine (apt-get install {name})")
@@ -125,7 +125,7 @@ def wait_for(port, proxy, said):
 
 
 def signed_in(proxy):
-    """The cookie that a login through the proxy gives: it never leaves TLS."""
+    """The cookie set by a login through the proxy: it is only sent over TLS."""
     status, headers, _ = proxy.get(f"/ptylive/login?token={OPERATOR}")
     assert status in (302, 303)
     assert headers["Location"] == "./"

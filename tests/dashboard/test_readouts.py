@@ -1,4 +1,4 @@
-"""What the page says, from what the server says."""
+"""What the page displays for what the server reports."""
 
 import time
 from typing import Any, get_args
@@ -146,8 +146,8 @@ def test_the_sentence_prefers_answers_then_people_then_the_log() -> None:
     assert readouts.sentence(view, "saved") == "saved"
     assert readouts.sentence(view, "") == "12 frames lost"
     assert "disk nearly full" in readouts.sentence(FeedView(log=log), "")
-    assert readouts.sentence(FeedView(log=log), "opening a.mib", said_s_ago=60.0) == log.message
-    assert readouts.sentence(FeedView(log=log), "opening a.mib", said_s_ago=0.0) == "opening a.mib"
+    assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=60.0) == log.message
+    assert readouts.sentence(FeedView(log=log), "opening a.mib", reply_age_s=0.0) == "opening a.mib"
     old = log.model_copy(update={"time": time.time() - 1e4})
     assert readouts.sentence(FeedView(log=old), "") == ""
 
@@ -163,7 +163,7 @@ def test_what_a_scan_lacks_is_said() -> None:
 
 
 def test_remarks_stand_by_themselves() -> None:
-    """The server puts semicolons between what needs a person, and what a refinement says of itself."""
+    """The server puts semicolons between warnings for the user and what a refinement reports about itself."""
     view = FeedView(state=state(message="obf, wdd: needs energy_eV; all counts are 0"))
     assert readouts.sentence(view, "") == "obf, wdd: needs energy_eV\nall counts are 0"
     ended = RefinementState(state="done", message="converged; ml, loss_floor 0.1 counts; 1 probe mode")

@@ -1,4 +1,4 @@
-"""One page in a real Chromium before a real server: a scan arrives, is refined by a click, and looked back at."""
+"""One page in a real Chromium on a real server: a scan arrives, is refined with a click, and looked at again later."""
 
 import re
 import threading
@@ -31,14 +31,14 @@ LOOKS_ELSEWHERE = """() => {
   window.Notification = class { constructor(_title, {body}) { told.push(body); } static permission = "granted"; };
   Object.defineProperty(document, "hidden", {get: () => true});
 }"""
-"""A browser that may notify, with another tab in front."""
+"""A browser that may show notifications, with another tab in front."""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with real_server(tmp_path_factory.mktemp("recordings"), "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
-        eventually(lambda: answers(url))  # commands are taken before the dashboard is up
+        eventually(lambda: answers(url))  # commands are accepted before the dashboard is up
         yield one
 
 
@@ -49,7 +49,7 @@ def set_field(page: Page, label: str, value: str) -> None:
 
 
 def scanned(running: Server, name: str, **settings: float) -> dict:
-    """Status once the results of one more scan are there; tests of this server come in any order."""
+    """Status once the results of one more scan are there; tests sharing this server run in any order."""
     before = running.status()["uid"]
     replay(bundled(name), ReplaySettings(to=running.data, **settings))
     return running.wait_for(lambda s: s["uid"] != before and s["state"] == "complete" and s["results"])
@@ -121,12 +121,12 @@ def test_one_looks_back_at_a_scan_while_the_next_is_there(running: Server, watch
 
 @pytest.mark.slow
 def test_the_first_map_is_there_within_two_seconds(tmp_path: Path, watched: Watched) -> None:
-    """From the first frame on the way to the first picture that the browser has painted; the machine must be quiet."""
+    """From the first frame to the first picture painted by the browser; the machine must be quiet."""
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
         eventually(lambda: answers(url))
         page = watched.open(url)
-        time.sleep(15)  # until everything is compiled, as in a session that has begun
+        time.sleep(15)  # until everything is compiled, as in a session under way
         replay(bundled(SCAN), ReplaySettings(to=one.data))
         one.wait_for_results()
         before = page.evaluate(PAINTED)
@@ -179,8 +179,8 @@ def test_a_newcomer_is_told_where_frames_are_awaited_and_sends_the_demo_scan(tmp
 
 @pytest.mark.slow
 def test_an_acquisition_that_is_killed_is_said_within_two_seconds(tmp_path: Path, watched: Watched) -> None:
-    """With what was saved; it is started again, and the page goes on. Two seconds are the promise: of seeing, not of
-    starting again."""
+    """The banner says what was saved; after the restart the page goes on. The two seconds are promised for noticing,
+    not for the restart."""
     with real_server(tmp_path, "--dashboard", "127.0.0.1:0") as one:
         url = one.status()["dashboard"]
         eventually(lambda: answers(url))

@@ -1,4 +1,4 @@
-"""What one copies from the page works where it is pasted."""
+"""Text copied from the page works where it is pasted."""
 
 import shlex
 import socket

@@ -28,7 +28,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 @pytest.fixture(scope="module")
 def running(cluster: Dask, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a cluster that it waits for, and two scans."""
+    """A server with two scans and a cluster for which it waits."""
     folder = tmp_path_factory.mktemp("recordings")
     settings = ("--set", f"refine.cluster={cluster.address}", "--set", "refine.when_cluster_missing=wait")
     with real_server(folder, "--dashboard", "127.0.0.1:0", *settings) as one:
@@ -42,7 +42,7 @@ def running(cluster: Dask, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(running: Server, watched: Watched) -> Iterator[Page]:
-    """With the form filled in for short runs."""
+    """Open the page with the form filled in for short runs."""
     opened = watched.open(running.status()["dashboard"])
     opened.get_by_role("button", name="Refine", exact=True).click()
     for label, value in (("epochs", "400"), ("sweeps", "0"), ("probe modes", "1"), ("slices", "1")):
@@ -66,7 +66,7 @@ def choose_place(page: Page, view: str, place: str) -> None:
 
 
 def test_a_refinement_runs_on_the_cluster_stops_and_goes_on(running: Server, cluster: Dask, page: Page) -> None:
-    """Also where scheduler and worker are killed in the middle: it waits, says so, and goes on from its checkpoint."""
+    """If scheduler and worker are killed midway, it waits, says so, and resumes from its checkpoint."""
     view = page.locator("[data-of=refine]")
     expect(view.locator("[data-place] option")).to_have_text([f"cluster {cluster.address}", "this machine"])
     view.get_by_role("button", name="Refine this scan").click()

@@ -1,4 +1,4 @@
-"""One page without a browser: what it watches, sends and asks for."""
+"""One page without a browser: what it shows, sends and requests."""
 
 import gc
 import weakref
@@ -19,7 +19,7 @@ from ptylive.dashboard.skeleton import LATER
 from ptylive.dashboard.web.page_document import root_names
 
 WITH_AXES = 7
-"""A profile, two losses, and the curves along a line, below it and over rings."""
+"""A profile, two losses, and curves along a line, below the line and over rings."""
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_map_says_how_far_noise_scatters_it_and_when_it_is_nothing_else(sessio
         session.mosaic.panels[0].view.shown.number = made.version - 1
         texts = content(session)["texts"]
         said.append((texts["map_0_units"], texts["map_0_note"]))
-    faint = "no pixel stands 3 standard deviations out of the noise"
+    faint = "no pixel stands out of the noise by 3 standard deviations"
     assert said == [("rad ± 0.012", "nothing but noise"), ("rad ± 0.012", ""), ("rad ± 0.012", faint), ("rad", "")]
 
 
@@ -116,7 +116,7 @@ def test_without_a_server_no_button_can_be_pressed(session: Session, feed: Feed)
 
 
 def show_all(session: Session) -> None:
-    """Let the page have every figure."""
+    """Have the page create every figure."""
     ask(session, what="ready")
     session.view_choice.active = VIEWS.index("refine")
     session.tick()
@@ -188,7 +188,7 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
 
 
 def test_the_roots_of_a_page_are_in_the_order_of_their_places(session: Session) -> None:
-    """The HTML is made without a document, and BokehJS gives places to roots by their order."""
+    """The HTML is made without a document, and BokehJS assigns roots to places by their order."""
     assert [root.name for root in session.document.roots] == root_names()[: -len(LATER)]
     show_all(session)
     assert [root.name for root in session.document.roots] == root_names()
@@ -225,8 +225,8 @@ def test_a_picture_that_a_figure_had_before_it_came_is_not_waited_for(session: S
 
 @pytest.mark.slow
 def test_a_page_has_no_models_that_show_nothing(session: Session) -> None:
-    """Each costs every page that is opened about a millisecond of the server and of the browser: pictures have no axes,
-    and marks that cannot be selected no second and third look."""
+    """Each model costs every opened page about a millisecond of the server and of the browser: pictures have no axes,
+    and marks that cannot be selected have no second and third glyph."""
     show_all(session)
     kinds = Counter(type(model).__name__ for model in session.document.models)
     assert sum(bool(plot.axis) for plot in session.document.select({"type": figure})) == WITH_AXES

@@ -1,4 +1,4 @@
-"""Refinements from one page without a browser: what is typed, sent, and shown of them."""
+"""Refinements from one page without a browser: input, commands sent, and what is shown."""
 
 import shlex
 import tomllib
@@ -53,7 +53,7 @@ def test_what_is_typed_becomes_numbers(session: Session) -> None:
 
 
 def test_every_other_setting_can_be_typed(session: Session) -> None:
-    """Also one of another package, which the server knows or refuses."""
+    """Including settings of other packages, which the server accepts or refuses."""
     refine = session.refine
     refine.further.value = 'wavelet = 0.1,phase_only_obj=false, sequence = [1, 2], note="a, b", reg = epoch >= 3, odd'
     assert refine.preset() | {"odd": ""} == refine.preset()
@@ -66,7 +66,7 @@ def test_every_other_setting_can_be_typed(session: Session) -> None:
 
 @pytest.fixture(scope="module")
 def typing() -> Session:
-    """One page for all that is typed into one field."""
+    """One page for everything that is typed into one field."""
     return Session(Document(), silent_feed(), CommandSender())
 
 
@@ -74,7 +74,7 @@ def typing() -> Session:
     "typed", ['b = {"x": 1}', "a = null", "c = [null]", "a b = 3", "= 3", "é", "[[[[", '"', "n = NaN"]
 )
 def test_whatever_is_typed_there_the_page_goes_on(typing: Session, typed: str) -> None:
-    """The server refuses it; until then it is in a command line and in a preset file that can be read."""
+    """The server refuses it; until then it appears in a command line and in a preset file that stay readable."""
     typing.refine.further.value = typed
     clips = content(typing)["clips"]
     assert "--set" in clips["command"]

@@ -1,6 +1,6 @@
 """Hours in minutes: viewers that look, reload, freeze and stall while maps keep coming.
 
-The short form runs with every ``make test``; the long one streams real frames through a real server.
+The short form has a fake server; the long one streams raw frames through a real server.
 """
 
 import json
@@ -34,22 +34,22 @@ FRAMES_PER_S = 2000
 SOAK_S = float(os.environ.get("PTYLIVE_SOAK_S", "600"))
 RELOADS = int(os.environ.get("PTYLIVE_SOAK_RELOADS", "200"))
 RELOAD_S = 5.0
-"""That a reload may take where two cores do everything."""
+"""Time that a reload may take if two cores do everything."""
 INTERVAL_S = 10.0
 FORGOTTEN_S = 40.0
-"""Pages that were left are forgotten by then."""
+"""By then, closed pages are forgotten."""
 MAPS = ("obf", "tcbf", "idpc", "adf")
 PAINTED = """() => Array.from({length: 4}, (_, i) =>
   Bokeh.documents[0].get_model_by_name(`map_${i}`).renderers[0].data_source.data.number[0])"""
 FREEZE = """() => { window.held = []; window.paint = window.requestAnimationFrame;
   window.requestAnimationFrame = then => window.held.push(then); }"""
 WAKE = "() => { window.requestAnimationFrame = window.paint; for (const then of window.held) window.paint(then); }"
-"""A tab in the background paints nothing, and goes on where it was when it is looked at."""
+"""A background tab paints nothing; it continues where it was when it comes to the front."""
 BRIGHTEST = "() => Bokeh.documents[0].get_model_by_name('map_3').renderers[0].data_source.data.high[0]"
 
 
 class Publisher(threading.Thread):
-    """Four maps of 256 x 256, five times a second; the contrast of every map says how many there were."""
+    """Four maps of 256 x 256, five times a second; the contrast of every map says how many there have been."""
 
     def __init__(self, server: FakeServer) -> None:
         super().__init__(daemon=True)
@@ -65,7 +65,7 @@ class Publisher(threading.Thread):
 
 
 def rates(page: Page, process: psutil.Process, seconds: float) -> tuple[float, float]:
-    """Pictures painted per second and map, and the share of a core that the dashboard took."""
+    """Pictures painted per second and map, and the share of a core used by the dashboard."""
     before, cpu, start = page.evaluate(PAINTED), process.cpu_times(), time.monotonic()
     page.wait_for_timeout(1000 * seconds)
     after, spent, elapsed = page.evaluate(PAINTED), process.cpu_times(), time.monotonic() - start
@@ -108,12 +108,12 @@ def _answers(url: str) -> bool:
 
 
 def child(running: Server, module: str) -> psutil.Process:
-    """The process of the server that runs a module."""
+    """The child process of the server that runs a module."""
     return next(p for p in psutil.Process(running.process.pid).children() if module in p.cmdline())
 
 
 def settled(process: psutil.Process, patience_s: float = 180.0) -> None:
-    """Wait until a process has compiled what it compiles at its start."""
+    """Wait until a process has finished the compilation at its start."""
     give_up = time.monotonic() + patience_s
     while process.cpu_percent(2.0) > 10 and time.monotonic() < give_up:
         pass
@@ -121,7 +121,7 @@ def settled(process: psutil.Process, patience_s: float = 180.0) -> None:
 
 @contextmanager
 def scanning(data: str) -> Iterator[subprocess.Popen[str]]:
-    """2000 frames a second of 64 x 64 pixels, one scan of 256 x 256 points after the other."""
+    """Send 2000 frames a second of 64 x 64 pixels, one scan of 256 x 256 points after the other."""
     script = Path(__file__).with_name("endless_scans.py")
     command = [sys.executable, str(script), data, str(FRAMES_PER_S)]
     sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -133,7 +133,7 @@ def scanning(data: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def counters(url: str) -> dict[str, float]:
-    """The counters of all scans of a server, by their names."""
+    """A server's counters, summed over all scans, by name."""
     with urlopen(url, timeout=60) as reply:
         lines = reply.read().decode().splitlines()
     return {name: float(value) for name, value in (line.split() for line in lines if not line.startswith("#"))}
@@ -141,7 +141,7 @@ def counters(url: str) -> dict[str, float]:
 
 @dataclass
 class Soak:
-    """A page that is watched, and the dashboard's process meanwhile."""
+    """A page that is being watched, and the dashboard's process."""
 
     page: Page
     process: psutil.Process
@@ -149,14 +149,14 @@ class Soak:
     began: float = field(default_factory=time.monotonic)
     watched_s: float = 0.0
     pictures: int = 0
-    """Painted on the slowest of the maps, while the page was watched."""
+    """Number painted of the slowest map while the page was watched."""
     slowest: float = math.inf
-    """Least pictures per second in INTERVAL_S."""
+    """Lowest rate of pictures per second in an INTERVAL_S."""
     cpu_s: float = 0.0
     memory: list[float] = field(default_factory=list)
 
     def watch(self, until: float) -> None:
-        """Count pictures and processor time until a share of the time has gone."""
+        """Count pictures and processor time until this share of the time has passed."""
         while time.monotonic() < self.began + until * self.seconds:
             began, cpu, before = time.monotonic(), _cpu_s(self.process), self.page.evaluate(PAINTED)
             self.page.wait_for_timeout(1000 * INTERVAL_S)
@@ -169,7 +169,7 @@ class Soak:
             self.memory.append(self.process.memory_info().rss / 1e6)
 
     def sleep(self, seconds: float) -> float:
-        """Have the browser paint nothing for a while; after how many s it has got newer pictures than before."""
+        """Stop the browser from painting for a while; return how many seconds it then takes to get newer pictures."""
         self.page.evaluate(FREEZE)
         self.page.wait_for_timeout(1000 * seconds)
         before = self.page.evaluate(PAINTED)
@@ -179,7 +179,7 @@ class Soak:
         return time.monotonic() - woken
 
     def reload(self, times: int) -> float:
-        """Load the page again and again; MB by which the dashboard has grown since the first fifth of them."""
+        """Reload the page many times; return by how many MB the dashboard has grown since the first fifth of them."""
         first = 0.0
         for time_ in range(times):
             self.page.reload()
@@ -191,7 +191,7 @@ class Soak:
 
     @property
     def growth(self) -> float:
-        """MB between the first and the last third of the time that was watched."""
+        """Growth in MB from the second to the last third of the time that was watched."""
         third = max(1, len(self.memory) // 3)
         return float(np.median(self.memory[-third:]) - np.median(self.memory[third : 2 * third]))
 
@@ -209,15 +209,15 @@ def _cpu_s(process: psutil.Process) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(SOAK_S + RELOAD_S * RELOADS + 600)
 def test_long_soak(tmp_path: Path, watched: Watched) -> None:
-    """Raw frames at 2000 a second for ten minutes, maps of 256 x 256, three viewers, a frozen one, 200 reloads.
+    """Raw frames at 2000 a second for ten minutes, maps of 256 x 256, three viewers, a frozen viewer, 200 reloads.
 
-    No frame lost, at least 4 pictures per second, less than 60 % of a core, no memory lost. PTYLIVE_SOAK_S and
-    PTYLIVE_SOAK_RELOADS: other than 600 s and 200 reloads.
+    Requires no frame lost, at least 4 pictures a second, less than 60 % of a core, and no memory lost. PTYLIVE_SOAK_S
+    and PTYLIVE_SOAK_RELOADS override the 600 s and 200 reloads.
     """
     options = ("--dashboard", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--no-record")
     with real_server(tmp_path, *options) as running:
         status = running.status()
-        eventually(lambda: _answers(status["dashboard"]), 60)  # commands are taken before the dashboard is up
+        eventually(lambda: _answers(status["dashboard"]), 60)  # commands are accepted before the dashboard is up
         page = watched.open(status["dashboard"])
         settled(child(running, "ptylive.server.serve.acquire"))
         with scanning(running.data) as sender, staring(status["dashboard"], 2):

@@ -1,4 +1,4 @@
-"""The start map of a refinement and the alignment of bright-field images, typed by a stranger on a real scan."""
+"""The start map of a refinement and the alignment of bright-field images, typed by a first-time user on a real scan."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from running import Server
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 SCAN = "au_ac_300kV_parallax"
-"""Out of focus: its images are shifted against each other."""
+"""Out of focus, so its images are shifted against each other."""
 QUICK = {"slices": "1", "epochs": "1", "sweeps": "0", "probe modes": "1"}
 PATIENCE_S = 300.0
 
@@ -48,7 +48,7 @@ def choose_start(page: Page, name: str) -> None:
 
 
 def refined(running: Server, page: Page) -> dict[str, Any]:
-    """Press, wait, and read the settings that the run was made with."""
+    """Press the button, wait, and return the settings with which the run was made."""
     before = running.status()["refinement"]["run"]
     page.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
     done = running.wait_for(
@@ -68,7 +68,7 @@ def test_a_refinement_starts_from_any_map(running: Server, form: Page, watched: 
 
 
 def test_the_start_has_its_modulus_its_settings_and_pixels(running: Server, form: Page) -> None:
-    """Settings of the start are those of the map that is shown: typed below it; another is told in a line."""
+    """Settings typed below the shown map apply to it as the start; another start is reported in a line."""
     choose_start(form, "ssb")
     write(form, "others", "start_map_amplitude = true, ssb.crop = 0.7")
     form.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
@@ -114,7 +114,7 @@ def test_a_start_that_cannot_be_is_said_in_a_line(running: Server, form: Page, t
 
 
 def test_the_alignment_takes_every_knob(running: Server, watched: Watched) -> None:
-    """Other numbers are another picture; what is no number is not sent."""
+    """Other numbers give another picture; anything that is not a number is not sent."""
     page = watched.open(running.status()["dashboard"])
     page.get_by_role("button", name="align bright-field images").click()
     dialog = page.get_by_role("dialog", name="shifts of bright-field images")

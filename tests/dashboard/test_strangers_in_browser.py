@@ -1,4 +1,4 @@
-"""People who have never seen the page, before a real server: they use nothing but what the page says."""
+"""First-time users on a real server: they use nothing but what the page says."""
 
 import os
 import shutil
@@ -36,14 +36,14 @@ def maps(one: Server) -> dict[str, np.ndarray]:
 
 
 def agrees(found: dict[str, np.ndarray], wanted: np.ndarray) -> bool:
-    """Whether the OBF phase is there (maps are made anew one by one) and is the right one."""
+    """Whether the OBF phase is there (maps are remade one by one) and is right."""
     obf = found.get("obf", np.zeros((1, 1)))
     return obf.shape == wanted.shape and bool(np.corrcoef(obf.ravel(), wanted.ravel())[0, 1] > 0.98)
 
 
 @pytest.fixture(scope="module")
 def right(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, np.ndarray]]:
-    """A server that has received the scan with all that is known of it, and its OBF phase."""
+    """A server that has received the scan with all its metadata, and its OBF phase."""
     with real_server(tmp_path_factory.mktemp("right"), "--dashboard", "127.0.0.1:0") as one:
         replay(bundled(SCAN), ReplaySettings(to=one.data))
         one.wait_for_results()
@@ -51,7 +51,7 @@ def right(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, np
 
 
 def type_into(page: Page, label: str, value: str) -> None:
-    """Click what an empty panel offers, and type; what is not offered any more is known."""
+    """Click the button that an empty panel offers, and type a value; it is offered until the value is known."""
     page.locator("#canvas-map-0 .needs").get_by_role("button", name=label, exact=True).click()
     field = page.locator(".calibration input.field")
     field.fill(value)
@@ -62,7 +62,7 @@ def type_into(page: Page, label: str, value: str) -> None:
 def test_a_file_without_metadata_becomes_a_right_map_by_what_the_page_says(
     right: tuple[Server, np.ndarray], tmp_path: Path, watched: Watched
 ) -> None:
-    """(a): a bare array; whoever sits there knows voltage, aperture and step."""
+    """(a): a bare array; the user knows voltage, aperture and step."""
     files = tmp_path / "files"
     files.mkdir()
     with open_source(bundled(SCAN)) as source:
@@ -89,7 +89,7 @@ def test_a_file_without_metadata_becomes_a_right_map_by_what_the_page_says(
 def test_a_rotation_that_the_header_has_wrong_is_put_right_by_one_click(
     right: tuple[Server, np.ndarray], watched: Watched
 ) -> None:
-    """(b): 90 degrees off; the maps say that they are in doubt until the click."""
+    """(b): 90 degrees off; the maps are marked as in doubt until the click."""
     one, wanted = right
     page = opened(one, watched)
     before = one.status()["uid"]

@@ -1,4 +1,4 @@
-"""The library as a notebook, and what a browser takes along: pictures, print, files that are dropped."""
+"""The library as a notebook, and files to and from the browser: pictures, print, dropped files."""
 
 import base64
 import io
@@ -143,7 +143,7 @@ def test_a_film_is_shown_on_the_page(server: FakeServer, page: Page, watched: Wa
 
 
 def upload_to(server: FakeServer, folder: Path, *, there: bool = False) -> None:
-    """What the server says of a file that is about to come, and then of the folder that it lies in."""
+    """The server's view of a file that is about to come, and then of the folder in which it lies."""
     server.replies["upload"] = {"path": str(folder / "grain.mib"), "there": there}
     named = [{"name": "uploads/grain.mib", "bytes": 5, "time": 0}]
     server.replies["files"] = {"folder": str(folder), "count": 1, "files": named, "most_bytes": 2e10}
@@ -154,7 +154,7 @@ def upload_to(server: FakeServer, folder: Path, *, there: bool = False) -> None:
 def test_a_file_that_is_dropped_is_brought_and_opened(
     server: FakeServer, page: Page, watched: Watched, tmp_path: Path, there: bool
 ) -> None:
-    """From any view; what lies in the folder already is opened as it is."""
+    """This works in any view; a file that is already in the folder is opened from there."""
     upload_to(server, tmp_path, there=there)
     page.evaluate(DROP, "grain.mib")
     eventually(lambda: bool(server.received("take")))

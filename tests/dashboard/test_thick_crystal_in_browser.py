@@ -1,4 +1,4 @@
-"""A stranger with 10 nm of SrTiO3 and nothing but energy, semi-angle and scan step: one click on Refine."""
+"""A first-time user with 10 nm of SrTiO3 who knows only energy, semi-angle and scan step: one click on Refine."""
 
 import time
 from pathlib import Path
@@ -31,12 +31,12 @@ CRYSTAL = {
     "electrons_per_pattern": 1e6,
 }
 NEAR_A = 0.35
-"""A diagonal of the object's pixel of 0.22 Å, and a tenth of a degree of rotation at its edge."""
+"""A diagonal of the object's pixel of 0.22 Å, plus a tenth of a degree of rotation at its edge."""
 OBJECT = "Bokeh.documents[0].get_model_by_name('object').renderers[0].data_source.data.image[0].length"
 
 
 def mystery(folder: Path) -> Path:
-    """The crystal as a bare array; returns the simulation, whose truth is looked at in the end."""
+    """The crystal as a bare array; returns the simulation, whose truth is used at the end only."""
     settings = [word for name, value in CRYSTAL.items() for word in ("--set", f"{name}={value}")]
     made = folder / "simulated.h5"
     last_json(ptylive("simulate", made, "--seed", 11, *settings, "--json"))
@@ -48,14 +48,14 @@ def mystery(folder: Path) -> Path:
 
 
 def columns(phase: np.ndarray, sampling_A: float) -> np.ndarray:
-    """Places (n, 2) in Å of the maxima of a projected phase, relative to its pixel (0, 0)."""
+    """Maxima of a projected phase: places (n, 2) in Å relative to its pixel (0, 0)."""
     smooth = ndimage.gaussian_filter(phase, 0.15 / sampling_A)
     highest = ndimage.maximum_filter(smooth, 1 + 2 * round(0.4 / sampling_A))
     return np.argwhere((smooth == highest) & (smooth > 0.1 * smooth.max())) * sampling_A
 
 
 def true_columns(simulated: Path) -> np.ndarray:
-    """Relative to the first scan point; those that the beam went over."""
+    """Places relative to the first scan point, within the scanned area."""
     with h5py.File(simulated) as file:
         truth = file["truth"]
         positions = truth["positions_A"][()].reshape(-1, 2)
@@ -81,7 +81,7 @@ def type_into(page: Page, label: str, value: str) -> None:
 
 @pytest.mark.slow
 def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched: Watched) -> None:
-    """(c): three values typed, then one click; thickness and slices are said before the first epoch."""
+    """(c): three values typed, then one click; thickness and slices are shown before the first epoch."""
     simulated = mystery(tmp_path)
     with real_server(tmp_path / "scans", "--dashboard", "127.0.0.1:0", "--files", str(tmp_path / "files")) as one:
         url = one.status()["dashboard"]
@@ -120,6 +120,6 @@ def test_one_click_shows_every_column_of_a_thick_crystal(tmp_path: Path, watched
         page.locator(".findings").get_by_role("button", name="change").click()
         thickness = page.locator(".setting", has=page.get_by_text("thickness / Å", exact=True)).locator("input")
         expect(thickness).to_be_focused()
-        expect(thickness).not_to_have_value("")  # the browser focuses the field, the dashboard fills it
+        expect(thickness).not_to_have_value("")  # focused by the browser, filled in by the dashboard
         assert thinnest < float(thickness.input_value()) < thickest
     assert watched.complaints == []

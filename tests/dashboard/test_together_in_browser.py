@@ -21,14 +21,14 @@ PATIENCE_MS = 300_000
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with three scans of one place, with other electrons each."""
+    """A server with three scans of one place, each with its own electrons."""
     folder = tmp_path_factory.mktemp("recordings")
     for seed, name in enumerate(("flat", "left", "right")):
         settings = SimulationSettings.of({**SMALL, "electrons_per_pattern": 2e4, "seed": seed})
         simulate_file(folder / f"{name}.h5", settings)
     with real_server(folder, "--dashboard", "127.0.0.1:0") as one:
         eventually(lambda: answers(one.status()["dashboard"]))
-        for name in ("left", "right", "flat"):  # opening one makes its maps
+        for name in ("left", "right", "flat"):  # opening a scan makes its maps
             one.call("open", recording=f"{name}.h5")
             one.wait_for(lambda s, n=name: Path(str(s["recording"])).stem == n and s["results"])
         yield one
@@ -71,11 +71,11 @@ def test_three_scans_are_refined_as_one_object(running: Server, watched: Watched
     expect(page.locator("h2 [data-text=refine_state]").first).to_have_text("done", timeout=PATIENCE_MS)
     rows = page.locator("#run-scans li")
     expect(rows).to_have_count(3, timeout=PATIENCE_MS)
-    expect(rows.nth(0)).to_contain_text("flat")  # tilted least
+    expect(rows.nth(0)).to_contain_text("flat")  # smallest tilt
     expect(rows.filter(has_text="lefttilt")).to_contain_text("tilt 20.0, 0 mrad")
     expect(rows.filter(has_text="righttilt")).to_contain_text("tilt −20.1, 0 mrad")
     for row in rows.all():
-        expect(row).to_contain_text("Å (left alone)")  # a drift of its own, with its uncertainty
+        expect(row).to_contain_text("Å (left alone)")  # its own drift, with uncertainty
     eventually(lambda: np.ptp(pixels(page, "#canvas-object")) > 100)
     assert running.status()["recording"].endswith("flat.h5")
     assert watched.complaints == []

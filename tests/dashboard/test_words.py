@@ -1,4 +1,4 @@
-"""Numbers, durations and states in words."""
+"""Numbers, durations and states as text."""
 
 import pytest
 

@@ -1,7 +1,8 @@
-"""Every code block of README and documents: understood here, run in ``test_blocks_run.py``, or marked why not.
+"""Every code block of README and documents: checked here, run in ``test_blocks_run.py``, or marked with the reason why
+not.
 
-A block that is not run has ``<!-- not run: reason -->`` above it. Blocks of another language than the shell, Python and
-those below are pictures of something (text, hex), and nobody types them.
+A block that is not run has ``<!-- not run: reason -->`` above it. Blocks in other languages than the shell, Python and
+those listed below only show something (text, hex), and nobody types them.
 """
 
 import json
@@ -32,7 +33,7 @@ def program():
 
 
 def words(line):
-    """Of a command, without comment, redirection and variables that are set before it."""
+    """The words of a command, without comment, redirection and preceding variables."""
     found = shlex.split(line, comments=True)
     found = found[: found.index(">")] if ">" in found else found
     while found and re.match(r"[A-Z_]+=", found[0]):
@@ -46,7 +47,7 @@ def understood(program, line):
     if name == "ptylive":
         if rest[0] not in program.commands:
             return "no such command"
-        program.commands[rest[0]].make_context(rest[0], rest[1:])  # raises for what is no option
+        program.commands[rest[0]].make_context(rest[0], rest[1:])  # raises for an unknown option
         return ""
     if name == "make":
         gone = [one for one in rest if "=" not in one and one not in TARGETS]
@@ -69,7 +70,7 @@ def test_every_line_of_the_shell_can_be_typed(program):
 
 
 def test_what_is_typed_while_a_server_runs_stands_in_another_block():
-    """A block is pasted as one: what follows `serve`, which stays, is typed when the server has ended."""
+    """A block is pasted as a whole: what follows `serve`, which stays, would be typed after the server's end."""
     wrong = []
     for block in BLOCKS:
         names = [words(line)[1] for line in block.commands if words(line)[:1] == ["ptylive"]]

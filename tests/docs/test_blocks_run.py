@@ -1,7 +1,7 @@
-"""The documents' commands and lines of Python, run as they stand there, in a folder with the files that they name.
+"""Commands and Python lines of the documents, run as written, in a folder with the files that they name.
 
-Each document starts in a folder of its own. Files that it does not make itself are small ones made once (`files`).
-Addresses are free ones: servers get `--data`, `--control` and `--dashboard` where the document leaves the default.
+Each document starts in a folder of its own. Files that it does not make itself are small and made once (`files`).
+Addresses are free ones: servers get `--data`, `--control` and `--dashboard` where the document uses the default.
 """
 
 import doctest
@@ -35,25 +35,25 @@ ELSEWHERE = {
     ("docs/senders.md", "ptylive.Sender"): "tests/test_documents.py",
     ("docs/advise.md", "close_loop"): "tests/docs/examples/test_focus_loop.py",
 }
-"""Lines of Python that want something around them, and the test that gives it."""
+"""Lines of Python that need something around them, and the test that provides it."""
 SMALL = {"scan_shape": "12,12", "detector_shape": "32,32", "reach": "1"}
-"""Of the scan that documents name."""
+"""Settings of the scan that the documents name."""
 ELSEWHERE_SIMULATED = ("scan_shape=24,24", "scan_step_A=0.4", "detector_shape=64,64", "detector_pixel_mrad=1.2")
 """The scan of another program, as the document describes it."""
 SHORT = ("--set", "scan_shape=8,8")
-"""For simulations that a document asks for: fewer points, for time; what they are about stays."""
+"""For simulations that a document runs: fewer points, to save time; their subject is unaffected."""
 QUICK = ("--set", "num_slices=1", "--epochs", "2")
-"""For refinements that do not say themselves how deep or long: what they search for by trials has tests of its own."""
+"""For refinements that set neither depth nor length; the search by trials that this avoids has its own tests."""
 SAYS_ITSELF = ("num_slices", "total_thickness_A", "--stage", "--preset", "--epochs")
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-"""Compiled code is kept where it is; everything else of the home folder is the test's."""
+"""Compiled code stays in the usual cache; everything else in the home folder belongs to the test."""
 CLIENTS = {"status", "refine-now", "stop", "advise", "call"}
 
 
 def runnable(path):
-    """Blocks of the shell and of Python that this module runs."""
+    """Shell and Python blocks that this module runs."""
     name = str(path.relative_to(ROOT))
-    if name.startswith("docs/tutorials/"):  # run whole, with what they ask for, by test_tutorials.py
+    if name.startswith("docs/tutorials/"):  # test_tutorials.py runs them whole, with their requirements
         return
     for block in blocks(path):
         if block.not_run or block.language not in ("", "python"):
@@ -63,7 +63,7 @@ def runnable(path):
 
 
 def run(line, folder):
-    """Run a line of the shell; it has to end well."""
+    """Run a line of the shell, which must succeed."""
     environment = {**os.environ, "HOME": str(folder), "XDG_CACHE_HOME": CACHE}
     done = subprocess.run(
         line, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=540
@@ -73,7 +73,7 @@ def run(line, folder):
 
 
 def result_of_ptyrad(path):
-    """One that it wrote itself, with a position for each point of the small scan."""
+    """A result written by PtyRAD itself, with a position for each point of the small scan."""
     shutil.copy(ROOT / "tests/fixtures/earlier/ptyrad.hdf5", path)
     points = [int(number) for number in SMALL["scan_shape"].split(",")]
     with h5py.File(path, "r+") as file:
@@ -106,7 +106,7 @@ def files(tmp_path_factory):
         shutil.copy(folder / "results.h5", folder / name)
     shutil.copy(folder / "scan.h5", folder / "vacuum.h5")
     with h5py.File(folder / "vacuum.h5", "r+") as file:
-        del file["metadata"].attrs["descan_px"]  # as that of a microscope, which nobody knows yet
+        del file["metadata"].attrs["descan_px"]  # as in a microscope's file, whose descan is not known yet
     (folder / "params.yaml").write_text("init_params: {probe_kv: 80, obj_Nlayer: 1}\nrecon_params: {NITER: 3}\n")
     result_of_ptyrad(folder / "model_iter0200.hdf5")
     run(f"{PTYLIVE} simulate other_program.h5 {' '.join(f'--set {one}' for one in ELSEWHERE_SIMULATED)}", folder)
@@ -128,7 +128,7 @@ def files(tmp_path_factory):
 
 
 class Place:
-    """A folder of one document, and the server that its lines speak to."""
+    """The folder of one document, and the server with which its lines communicate."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -136,11 +136,11 @@ class Place:
         self.server = None
 
     def type(self, line):
-        """Run one line as somebody would who is in this folder."""
+        """Run one line as a user in this folder would."""
         variables = re.match(r"((?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )*)", line)[1]
         name, *arguments = shlex.split(line[len(variables) :], comments=True) or ["."]
         if name != "ptylive":
-            return  # understood by test_blocks.py: environments, make, tests
+            return  # checked by test_blocks.py: environments, make, tests
         command = arguments[0]
         if command == "serve":
             self.stop()
@@ -152,7 +152,7 @@ class Place:
                 run(self._of("replay scan.h5", ["--to", self.data, "--control", self.control]), self.folder)
                 self.wait_until_idle()
             arguments = self.addressed(arguments)
-        elif command == "replay" and self.server is not None:  # a detector listens where the server connects to
+        elif command == "replay" and self.server is not None:  # the server connects to the detector
             arguments[arguments.index("--to") + 1] = self.data
         if command == "simulate":
             (self.folder / arguments[1]).unlink(missing_ok=True)
@@ -164,7 +164,7 @@ class Place:
             self.stop()
 
     def addressed(self, arguments):
-        """With the addresses of this test's server."""
+        """Replace addresses by those of this test's server."""
         arguments = [self.control if one == "tcp://127.0.0.1:9998" else one for one in arguments]
         if arguments[0] == "replay":
             arguments += ["--to", self.data] if "--to" not in arguments else []
@@ -191,7 +191,7 @@ class Place:
         self.ask(lambda status: True)
 
     def ask(self, condition):
-        """Wait for a status."""
+        """Wait until the status fulfils a condition."""
         give_up = time.monotonic() + 240
         while time.monotonic() < give_up:
             if self.server.poll() is not None:
@@ -218,7 +218,7 @@ class Place:
         self.server = None
 
     def python(self, block):
-        """Run lines of Python in this folder, in a process: they may leave anything behind."""
+        """Run lines of Python in this folder, in a separate process, since they may leave anything behind."""
         text = block.text
         if text.startswith(">>>"):
             examples = doctest.DocTestParser().get_doctest(text + "\n", {}, block.place, str(block.path), block.line)
@@ -226,7 +226,7 @@ class Place:
             assert found.failed == 0
             return
         if "connect(" in text or "ControlClient(" in text:
-            self.type("ptylive status")  # sees to a server
+            self.type("ptylive status")  # makes sure that a server is running
             text = text.replace("connect()", f"connect({self.control!r})").replace("tcp://127.0.0.1:9998", self.control)
         (self.folder / "lines.py").write_text(text.replace("simulate(", "simulate(overwrite=True, path=", 1))
         run(f"{shlex.quote(os.sys.executable)} lines.py", self.folder)

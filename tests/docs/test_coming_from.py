@@ -1,6 +1,6 @@
-"""Pages for users of other programs: our commands and settings that they name are there.
+"""Pages for users of other programs: the commands and settings of ours that they name exist.
 
-The names of the other programs: tests/peers/test_coming_from.py.
+The names of the other programs are checked in tests/peers/test_coming_from.py.
 """
 
 import re
@@ -15,7 +15,7 @@ from ptylive.server.cli.main import build
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = sorted((DOCS / "coming-from").glob("*.md"))
 REFERENCE = ("settings", "conventions", "maps", "simulate", "python", "commands", "pypty-parity", "analysis")
-"""Pages that are written from the code, or compared with it."""
+"""Pages that are generated from the code, or compared with it."""
 
 
 def code(page):
@@ -27,7 +27,7 @@ def code(page):
 
 @pytest.fixture(scope="module")
 def known():
-    """Every word that the reference has as code."""
+    """Every word that the reference shows as code."""
     text = "\n".join((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in REFERENCE)
     blocks = re.findall(r"^```\w*\n(.*?)^```|`([^`\n]+)`", text, re.M | re.S)
     return {word for found in blocks for part in found for word in re.findall(r"[A-Za-z_]\w*", part)}
@@ -38,7 +38,7 @@ def test_our_commands_can_be_typed(page):
     program = typer.main.get_command(build())
     typed = [shlex.split(one) for one in code(page) if one.startswith("ptylive ")]
     for _, name, *words in typed:
-        program.commands[name].make_context(name, [*words])  # raises for what is no option
+        program.commands[name].make_context(name, [*words])  # raises for an unknown option
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

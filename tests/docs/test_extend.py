@@ -1,4 +1,4 @@
-"""The loss that docs/how-to/extend.md shows, as a package beside ptylive: its derivative, and a refinement with it."""
+"""The loss shown in docs/how-to/extend.md, as a package next to ptylive: its derivative, and a refinement with it."""
 
 import json
 import os
@@ -26,7 +26,7 @@ print(json.dumps([refined.result.algorithm, [float(one) for one in refined.resul
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    """What pip leaves of the two files of the page: the module, and a dist-info folder with its entry points."""
+    """What pip installs for the page's two files: the module, and a dist-info folder with its entry points."""
     text = (ROOT / "docs/how-to/extend.md").read_text(encoding="utf-8").split("## A loss")[1].split("\n## ")[0]
     (module,), (project,) = (re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S) for kind in ("python", "toml"))
     told = tomllib.loads(project)
@@ -44,7 +44,7 @@ def package(tmp_path_factory):
 
 def test_its_derivative_is_that_of_the_loss(package):
     names = {}
-    exec(package[1], names)  # a text of this repository
+    exec(package[1], names)  # text from this repository
     rng = np.random.default_rng(2)
     intensity, counts, weights = (
         rng.uniform(0.5, 9, (3, 4, 5)),
@@ -53,7 +53,7 @@ def test_its_derivative_is_that_of_the_loss(package):
     )
     derivative = names["cube_roots"](intensity, counts, weights, 0.1)[1]
     loss = [names["cube_roots"](intensity + h, counts, weights, 0.1)[0] for h in (-1e-4, 1e-4)]
-    # central differences err by h^2 / 6 of the third derivative, below 1e-8 here, and by rounding / h, 1e-11
+    # the error of central differences is h^2 / 6 of the third derivative, below 1e-8 here, and rounding / h, 1e-11
     np.testing.assert_allclose((loss[1] - loss[0]) / 2e-4, derivative, atol=1e-7)
     term = names["cube_roots"].ptylive_data_term
     at = (

@@ -1,4 +1,4 @@
-"""Links of the documents: pages, headings, order of the site, and how far a newcomer's questions are from the start."""
+"""Links of the documents: pages, headings, order of the site, distance of newcomers' questions from the start."""
 
 import re
 from functools import cache
@@ -22,7 +22,7 @@ QUESTIONS = {
     "How do I send frames?": ("LiveScan", "live.send"),
     "How do I add a loss?": ("data_term", "algorithm"),
 }
-"""What a newcomer asks, and words that the answer has."""
+"""Questions of newcomers, and words that the answer contains."""
 
 
 @cache
@@ -32,7 +32,7 @@ def text(path):
 
 @cache
 def anchors(path):
-    """Names of headings, as the forge and the site make them."""
+    """Anchors of headings, as the forge and the site make them."""
     found: list[str] = []
     for heading in re.findall(r"^#{1,6} +(.+?) *$", text(path), re.M):
         plain = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
@@ -42,7 +42,7 @@ def anchors(path):
 
 
 def links(path):
-    """Target files and headings of a page's links that stay within the repository."""
+    """Target files and headings of a page's links within the repository."""
     for words, target in LINK.findall(text(path)):
         if "://" not in target and not target.startswith("mailto:"):
             name, _, heading = target.partition("#")
@@ -85,7 +85,7 @@ def test_the_first_questions_are_answered_within_two_clicks():
 
 
 def test_start_and_how_to_are_short_sentences():
-    """Below 30 words each: what is read with a microscope running."""
+    """At most 30 words each, since these pages are read with a microscope running."""
     folders = ("start", "how-to", "explanation", "tutorials", "coming-from")
     pages = [page for folder in folders for page in (DOCS / folder).glob("*.md")]
     long = []

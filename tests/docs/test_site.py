@@ -1,4 +1,4 @@
-"""The documentation site as `make docs` has built it: whole, without the internet, readable on a laptop's screen."""
+"""The documentation site built by `make docs`: complete, independent of the internet, readable on a laptop's screen."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "build" / "site"
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
-"""What a browser fetches by itself."""
+"""What a browser fetches automatically."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 class Page(HTMLParser):
-    """What a page loads, where it leads, and the names within it."""
+    """What a page loads, where it links to, and the anchors within it."""
 
     def __init__(self, path):
         super().__init__()
@@ -92,7 +92,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("question", ANSWERS)
 def test_what_a_newcomer_asks_is_answered_one_click_from_the_start_page(question):
-    """The link beside the question leads to the very heading below which the words of the answer stand."""
+    """The link next to the question leads to the very heading below which the words of the answer stand."""
     start = SITE / "docs" / "index.html"
     row = start.read_text(encoding="utf-8").split(question)[1]
     target, heading = leads_to(start, re.search(r'<td><p><a [^>]*href="([^"]+)"', row)[1])

@@ -1,4 +1,4 @@
-"""The tutorials: whole pages run in an empty folder, and what they say that the reader should see is there."""
+"""The tutorials: whole pages run in an empty folder, and the results that they promise the reader appear."""
 
 import ast
 import json
@@ -113,7 +113,7 @@ CHECKS = {
     "pypty-preset": pypty_preset,
     "compression": compression,
 }
-"""Of what a page promises, with tolerances a few times what it prints."""
+"""Figures that a page promises, with tolerances of a few times the printed precision."""
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Run by test_results_file.py: a process that writes results again and again, into room that does not suffice."""
+"""Run by test_results_file.py: a process that writes results repeatedly to a disk with too little space."""
 
 import resource
 import signal

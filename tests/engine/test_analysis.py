@@ -1,4 +1,4 @@
-"""Analysis of reconstructions, on cases whose answer is known."""
+"""Analysis of reconstructions, on cases with known answers."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,7 +35,7 @@ def noise(shape, seed):
 
 
 def smooth(shape, seed, sigma_px=2.0):
-    """Noise whose spectrum falls as a Gaussian."""
+    """Noise whose spectrum falls off as a Gaussian."""
     f = np.meshgrid(*(np.fft.fftfreq(n) for n in shape), indexing="ij")
     filtered = np.fft.fftn(noise(shape, seed)) * np.exp(-2 * np.pi**2 * sigma_px**2 * sum(x**2 for x in f))
     return np.fft.ifftn(filtered).real
@@ -47,13 +47,13 @@ def test_equal_pictures_correlate_and_different_ones_do_not():
     np.testing.assert_allclose(same.correlation, 1, atol=1e-9)
     assert same.resolution_A(0.5) is None
     other = ring_correlation(picture, noise((64, 80), 1), PIXEL_A)
-    # of noise: a ring of n points, half of them mirrored, scatters by sqrt(2 / n)
+    # noise: a ring of n points, half of them mirrored, scatters by sqrt(2 / n)
     assert abs(other.correlation.mean()) < 3 * np.sqrt((2 / other.points).sum()) / len(other.points)
     assert same.points.sum() < picture.size
 
 
 def test_the_deviation_of_a_ring_is_what_drawn_pictures_scatter_by():
-    """Signal and noise of equal power: 40 pairs."""
+    """Signal and noise have equal power; 40 pairs are drawn."""
     random = np.random.default_rng(8)
     pairs = []
     for _ in range(40):
@@ -65,7 +65,7 @@ def test_the_deviation_of_a_ring_is_what_drawn_pictures_scatter_by():
 
 
 def test_an_information_limit_has_an_error():
-    """The true one of a correlation that falls slowly lies between those of the curve moved by its deviation."""
+    """If the correlation falls slowly, the limit lies between those of curves shifted up and down by its deviation."""
     q = np.linspace(0.05, 1, 20)
     rings = FourierCorrelation(q, np.linspace(1, 0, 20), np.full(20, 200.0))
     sure, finer, coarser = (rings.resolution_A(deviations=number) for number in (0, 2, -2))
@@ -73,12 +73,12 @@ def test_an_information_limit_has_an_error():
 
 
 def test_the_resolution_is_where_signal_meets_noise():
-    """A signal of power exp(-4 pi^2 s^2 f^2) under white noise sigma^2: FRC = S / (S + N), 0.5 where they are equal."""
+    """A signal of power exp(-4 pi^2 s^2 f^2) with white noise sigma^2: FRC = S / (S + N), 0.5 where they are equal."""
     width_px, sigma = 1.5, 0.02
     signal = smooth((256, 256), 2, width_px)
     rings = ring_correlation(*(signal + sigma * noise(signal.shape, seed) for seed in (3, 4)), PIXEL_A)
     frequency = np.sqrt(np.log(1 / sigma**2) / (4 * np.pi**2 * width_px**2)) / PIXEL_A
-    # rings are 1.3 % wide, and their noise is as much
+    # rings are 1.3 % wide, and their noise is as large
     assert rings.resolution_A(0.5) == pytest.approx(1 / frequency, rel=0.05)
     assert rings.half_bit[0] > 0.5 > rings.half_bit[-1] > 0.2071 / 1.2071
 
@@ -123,7 +123,7 @@ def test_half_doses_are_independent_halves():
 
 
 def test_both_halves_have_the_slices_that_the_first_one_chose(monkeypatch):
-    """The second one, asked by itself, would choose one slice, or a thickness of its own."""
+    """On its own, the second half might choose one slice, or another thickness."""
     begun = []
 
     class Stop(Exception):
@@ -149,7 +149,7 @@ def test_columns_are_found_where_they_are():
     atoms = (heights[:, None, None] * np.exp(-away / (2 * 2.0**2))).sum(axis=0)
     shares = np.array([0.2, 0.5, 0.3])
     columns = find_columns((shares[:, None, None] * atoms).astype(np.float32), PIXEL_A, radius_A=0.8)
-    # a parabola through three samples of a Gaussian 2 pixels wide: 0.02 pixels beside its middle, 4 % wider than it
+    # a parabola through three samples of a Gaussian 2 pixels wide: off its centre by 0.02 pixels, 4 % too wide
     np.testing.assert_allclose(columns.positions_A, centres * PIXEL_A, atol=0.05 * PIXEL_A)
     np.testing.assert_allclose(columns.widths_A, 2.0 * PIXEL_A, rtol=0.1)
     depth = columns.depth_profiles_rad / columns.depth_profiles_rad.sum(axis=1, keepdims=True)
@@ -183,9 +183,9 @@ def probe_with(aberrations, shift=(0.0, 0.0), size=64, pixel=0.25):
 
 
 def test_aberrations_are_read_from_a_probe():
-    """From phases in single precision, 1e-7 rad each: to 1e-4 rad at the rim of 25 mrad, so much the fit may add.
+    """Phases in single precision are off by 1e-7 rad each; the fit may increase this to 1e-4 rad at the rim of 25 mrad.
 
-    A rad at the rim is 21 Å of C10 and 1300 Å of C21.
+    One rad at the rim is 21 Å of C10 and 1300 Å of C21.
     """
     given = {"C10": -60.0, "C12a": 10.0}
     true = {"C10": -75.0, "C12a": 15.0, "C12b": -8.0, "C21a": 300.0, "C30": 2e4}

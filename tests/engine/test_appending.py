@@ -1,4 +1,4 @@
-"""A results file that grows at its end: one write decides, and until then it is the old file for everybody."""
+"""A results file that grows at its end: a single write commits, and until then everybody sees the old file."""
 
 import errno
 import os
@@ -16,7 +16,7 @@ SUPERBLOCK_BYTES = 96
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    """A file with one refinement, to be appended to however small it is."""
+    """A file with one refinement, which is appended to however small it is."""
     monkeypatch.setattr(results_file, "APPEND_BYTES", 0)
     writers.refine(tmp_path / "r.h5", 1.0)
     writers.save(tmp_path / "r.h5")
@@ -89,7 +89,7 @@ class unlocked:
 
 def test_what_does_not_read_back_is_written_anew(path, monkeypatch):
     node = path.stat().st_ino
-    monkeypatch.setattr(appending, "_look_again", lambda *_arguments: b"something else")
+    monkeypatch.setattr(appending, "_reread", lambda *_arguments: b"something else")
     writers.refine(path, 2.0)
     assert numbers(path) == [1.0, 2.0] and path.stat().st_ino != node
 
@@ -118,5 +118,5 @@ def test_a_file_that_is_mostly_idle_is_written_anew(path, monkeypatch):
     monkeypatch.setattr(results_file, "SPARE_BYTES", 200_000)
     for number in range(200):
         writers.save(path, number)
-        assert path.stat().st_size < 200_000 + 100_000  # and what one change adds
+        assert path.stat().st_size < 200_000 + 100_000  # plus what one change adds
     assert numbers(path) == [1.0]

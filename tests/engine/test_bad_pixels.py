@@ -1,4 +1,4 @@
-"""Bad pixels that a calibration names."""
+"""Bad pixels listed in a calibration."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def test_those_of_a_calibration_join_those_that_were_sent():
     sent = np.zeros(scan.detector_shape, dtype=bool)
     sent[0, 3] = True
     scan = replace(scan, arrays={"bad_pixel_mask": sent})
-    elsewhere = (2.0, 1.0, 5.0, 7.0, 99.0, 0.0, -1.0, 2.0)  # a calibration of another detector has some beside it
+    elsewhere = (2.0, 1.0, 5.0, 7.0, 99.0, 0.0, -1.0, 2.0)  # a calibration of another detector has some outside
     noted = Calibration({"bad_pixels_px": Quantity(elsewhere, Origin.ESTIMATED), "beam_center_px": CENTRE})
     known = bad_pixels(with_noted_pixels(scan, noted))
     assert np.argwhere(known).tolist() == [[0, 3], [2, 1], [5, 7]]
@@ -31,7 +31,7 @@ def test_those_of_a_calibration_join_those_that_were_sent():
 
 
 def test_those_whose_references_leave_nothing_of_them_are_bad():
-    """Sent by a stream, with no mask: a gain of 0 is how cameras write a dead pixel."""
+    """They are sent by a stream without a mask: cameras mark a dead pixel with a gain of 0."""
     scan = WeakPhaseScan.make({}, n=8).header()
     gain, dark = np.ones(scan.detector_shape, np.float32), np.zeros(scan.detector_shape, np.float32)
     assert not bad_pixels(replace(scan, arrays={"gain_reference": gain, "dark_reference": dark})).any()

@@ -1,4 +1,4 @@
-"""A results file that cannot be read is one clear line that names it."""
+"""A results file that cannot be read gives one clear line that names it."""
 
 import pytest
 

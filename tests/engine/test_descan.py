@@ -125,7 +125,7 @@ def test_a_refinement_gets_patterns_that_lie_still():
 def test_filled_counts_are_rounded():
     frames, mask = np.full((1, 8, 8), 2, np.uint16), np.eye(8) > 7
     mask[4, 4], frames[0, 3:6, 3:6] = True, 3
-    frames[0, 2], frames[0, :, 2] = 3, 3  # in a square of five pixels 16 times 3 and 8 times 2
+    frames[0, 2], frames[0, :, 2] = 3, 3  # a square of five pixels has 16 times 3 and 8 times 2
     frames[0, 4, 4] = 60_000
     found = moved_by_whole_pixels(
         replace(header(), arrays={"bad_pixel_mask": mask}), Descan.of([0]), np.zeros(1, int), frames
@@ -135,7 +135,7 @@ def test_filled_counts_are_rounded():
 
 @pytest.mark.parametrize("words", ["none", "transpose", "flip_rows", "transpose+flip_cols"])
 def test_what_is_left_of_a_descan_is_told_in_the_detector_frame(words):
-    """Where a spot lies after both, it lay by as much from the middle of what was recorded."""
+    """The remaining displacement of a spot equals its offset from the middle of the recorded frame."""
     scan, descan, point = header(), Descan.of([3.3, -0.4, 1.2, 2.1]), np.array([3, 47])
     recorded = np.stack([spot(12 + row, 12 + col, (24, 24)) for row, col in descan.at_points(point, (8, 8))])
     still = undo_transform(moved_by_whole_pixels(scan, descan, point, recorded), words)
@@ -155,7 +155,7 @@ def test_coefficients_stay_and_all_of_a_descan_is_told():
 
 
 def test_of_coefficients_that_followed_what_is_left_is_told():
-    """Masks at (15, 15), the centre of mass at rest at (15.2, 15); all patterns lie (1, -2) beside, and wander."""
+    """Masks at (15, 15), centre of mass at rest at (15.2, 15); all patterns are displaced by (1, -2), and wander."""
     words = Basis(kind="zernike", n_bright=1, n_dark=0, extra=("sum", "k_row", "k_col", "moved_row", "moved_col"))
     words = words.model_copy(update={"center_px": (15.0, 15.0), "com_px": (15.2, 15.0)})
     scan, descan, point = replace(header(), basis=words), Descan.of([3.3, -0.4, 1.2, 2.1]), np.arange(64)
@@ -178,9 +178,9 @@ def test_pixels_that_leave_the_detector_in_some_pattern_are_not_seen_everywhere(
 
 
 def test_pixels_read_from_beyond_the_detector_are_bad_where_a_tenth_of_the_patterns_lacks_them():
-    """Of eight lines one that jumps is an eighth; of sixteen it is less than a tenth."""
+    """One jumping line of eight is an eighth of the patterns; one of sixteen is less than a tenth."""
     scan = header()
-    rows = beyond_detector(scan, Descan.of([4.0, 0.0, 0.0, 0.0]))  # -2, -1.43, -0.86, -0.29 ... 2: by whole pixels
+    rows = beyond_detector(scan, Descan.of([4.0, 0.0, 0.0, 0.0]))  # whole pixels from -2, -1.43, -0.86, -0.29 ... 2
     assert np.flatnonzero(rows.any(axis=1)).tolist() == [0, 1, 6, 7]
     assert rows[[0, 1, 6, 7]].all()
     jumps = np.zeros((8, 2))

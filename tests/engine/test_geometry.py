@@ -1,4 +1,4 @@
-"""Detector coordinates agree with turning the data themselves."""
+"""Detector coordinates agree with transforming the data themselves."""
 
 import itertools
 

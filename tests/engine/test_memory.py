@@ -1,4 +1,4 @@
-"""Memory that a process may still take, and arrays in files where it does not hold them."""
+"""Memory that is still available to a process, and arrays kept in files where memory does not suffice."""
 
 import errno
 import math
@@ -21,7 +21,7 @@ GB = 10**9
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine with so much free, and a process that uses so much of a limit."""
+    """A machine with a given amount of free memory, and a process that uses part of a limit."""
 
     def has(free, used=0, limit=resource.RLIM_INFINITY):
         info = SimpleNamespace(memory_info=lambda: SimpleNamespace(vms=used))
@@ -91,7 +91,7 @@ def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, t
 
 
 def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypatch):
-    """A file with holes would end the program where the disk is full when they are filled."""
+    """A sparse file would end the program if the disk were full when its holes are filled."""
     taken = []
     whole = os.posix_fallocate
     monkeypatch.setattr(os, "posix_fallocate", lambda *how: (taken.append(how[2]), whole(*how)))
@@ -102,15 +102,15 @@ def test_room_is_taken_when_the_array_is_made(little_memory, tmp_path, monkeypat
 def test_files_go_to_tmpdir_or_beside_what_is_compiled(monkeypatch, tmp_path):
     monkeypatch.setattr(memory.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert memory._usual_folder() == tmp_path
+    assert memory._default_folder() == tmp_path
     monkeypatch.delenv("TMPDIR")
     cache = tmp_path / "cache"
     monkeypatch.setattr(memory.platformdirs, "user_cache_dir", lambda name: str(cache / name))
-    assert memory._usual_folder() == cache / "ptylive"
+    assert memory._default_folder() == cache / "ptylive"
     assert (cache / "ptylive").is_dir()
     cache = tmp_path / "file"
     cache.write_bytes(b"")
-    assert memory._usual_folder() == tmp_path
+    assert memory._default_folder() == tmp_path
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def spilled(monkeypatch, tmp_path):
 @pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="a system that takes no such advice")
 def test_rows_of_a_file_are_asked_for_in_whole_pages_neighbours_together(spilled):
     several, page = np.array([9, 2, 1, 2, 63]), mmap.PAGESIZE
-    places = memory._places(spilled, several, 0)
+    places = memory._byte_ranges(spilled, several, 0)
     expected = [(3000 // page * page, 9000), (27000 // page * page, 30000), (189000 // page * page, 192000)]
     assert places == expected
     assert memory.expect_rows(spilled, several) == sum(stop - start for start, stop in expected)
@@ -158,7 +158,7 @@ print(faults())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's settings")
 def test_freed_memory_is_kept_where_the_environment_says_otherwise():
-    """As on Dask's workers: each of 50 arrays of 1 MiB costs 256 page faults of 4 KiB unless freed memory is kept."""
+    """As on Dask's workers, each of 50 arrays of 1 MiB causes 256 page faults of 4 KiB unless freed memory is kept."""
     environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
     faults = {}
     for how in ("given back", "kept"):

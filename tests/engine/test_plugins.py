@@ -1,4 +1,4 @@
-"""Entry points of other packages: what loads is found, what does not costs itself and one line."""
+"""Entry points of other packages: what loads is found; what does not costs only itself and one line."""
 
 import sys
 from importlib.metadata import EntryPoint
@@ -16,7 +16,7 @@ class Marked:
 
 
 class Heir(Marked):
-    """Has the mark of its parent only."""
+    """Only inherits its parent's mark."""
 
 
 def points(monkeypatch, **values):

@@ -1,4 +1,4 @@
-"""What PyPty's create_pypty_data does to patterns, beyond what test_convert has."""
+"""What PyPty's create_pypty_data does to patterns, beyond the tests in test_convert."""
 
 import re
 from dataclasses import dataclass, replace
@@ -16,14 +16,14 @@ PATTERNS = np.random.default_rng(0).poisson(20, (12, 8, 8)).astype(np.uint16)
 
 @dataclass(frozen=True)
 class Frames:
-    """Patterns in memory, in the place of a file."""
+    """Patterns in memory in place of a file."""
 
     header: ScanHeader
     received: np.ndarray
     path: Path = Path("memory")
 
     def frames(self, index):
-        assert np.all(np.diff(index) > 0)  # HDF5 reads ascending numbers only
+        assert np.all(np.diff(index) > 0)  # HDF5 reads ascending indices only
         return PATTERNS[index]
 
 
@@ -82,7 +82,7 @@ def test_counts_are_divided():
     scaled = prepared(divide="mean")
     assert scaled.header.frame_dtype == np.dtype("<f4")
     sums = scaled.frames(np.arange(12)).sum((1, 2))
-    # divided by the mean of those received: one of 12 is not among them, off by the counting noise of 1280 counts
+    # divided by the mean of those received, which lacks one of 12: off by the counting noise of 1280 counts
     assert sums.mean() == pytest.approx(1, abs=3 / np.sqrt(1280) / 12)
     rounding = 64 * np.finfo(np.float32).eps  # sums of 64 pixels in single precision
     np.testing.assert_allclose(sums / sums[0], PATTERNS.sum((1, 2)) / PATTERNS[0].sum(), rtol=rounding)

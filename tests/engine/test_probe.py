@@ -1,4 +1,4 @@
-"""Aberrations: polynomial, textbook formula and gradient say the same."""
+"""Aberrations: polynomial, textbook formula and gradient agree."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_gradient_is_the_derivative():
     k, e = np.array([[0.2], [-0.35]]), 1e-6
     numeric = [(probe.chi(k[0] + e, k[1]) - probe.chi(k[0] - e, k[1])) / (2 * e)]
     numeric.append((probe.chi(k[0], k[1] + e) - probe.chi(k[0], k[1] - e)) / (2 * e))
-    # differences of numbers of order 10 over a step of 1e-6: 1e-15 / 1e-6 of numbers of order 1
+    # differences of numbers of order 10 over a step of 1e-6: 1e-15 / 1e-6 relative to numbers of order 1
     np.testing.assert_allclose(probe.gradient(*k), numeric, rtol=1e-7)
 
 
@@ -39,7 +39,7 @@ def test_underfocus_is_negative_c10_and_the_edge_is_soft():
 
 
 def test_the_wave_lags_by_chi():
-    """P = A exp(-i chi): underfocus advances the outer rays, and nothing but the sign of the exponent says so."""
+    """P = A exp(-i chi): underfocus advances the outer rays, which only the sign of the exponent determines."""
     probe = Probe.of(WAVELENGTH, 25.0, 0.05, {"C10": -100.0, "C12b": 30.0, "C30": 1e5})
     k = np.array([[0.0, 0.3, -0.1], [0.0, 0.1, 0.25]])
     expected = probe.aperture(*k) * (np.cos(probe.chi(*k)) - 1j * np.sin(probe.chi(*k)))

@@ -1,4 +1,4 @@
-"""A results file with many writers: nothing of it is lost, nothing is ever half written."""
+"""A results file with many writers: nothing in it is lost, and nothing is ever half written."""
 
 import errno
 import multiprocessing
@@ -29,7 +29,7 @@ from ptylive.schema import Calibration, InputFileError, LiveMap, Origin, Ptylive
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.schema.preset import Preset
 
-PROCESSES = multiprocessing.get_context("fork")  # what the writers import is here already
+PROCESSES = multiprocessing.get_context("fork")  # modules that the writers import are already loaded
 
 
 WAYS_AND_NUMBERS = (("appended", 1), ("written anew", 5), ("appended", 5))
@@ -37,7 +37,7 @@ WAYS_AND_NUMBERS = (("appended", 1), ("written anew", 5), ("appended", 5))
 
 @pytest.fixture(params=["written anew", "appended"], autouse=True)
 def way(request, monkeypatch):
-    """Small files are written anew, large ones grow: here all of them do."""
+    """Small files are rewritten and large ones appended to; with "appended" all of them are."""
     if request.param == "appended":
         monkeypatch.setattr(results_file, "APPEND_BYTES", 0)
         monkeypatch.setattr(results_file, "_rewrite", only_new(results_file._rewrite))
@@ -45,7 +45,7 @@ def way(request, monkeypatch):
 
 
 def only_new(rewrite):
-    """Writing anew what could have been appended to is a failure of the test."""
+    """Make the test fail if a file that could have been appended to is rewritten."""
 
     def checked(path, wanted, before, arrived):
         assert not path.exists(), "written anew"
@@ -56,7 +56,7 @@ def only_new(rewrite):
 
 @contextmanager
 def running(work, *arguments):
-    """A process at work, killed at the end whatever has become of it."""
+    """A running process, killed at the end in any case."""
     process = PROCESSES.Process(target=work, args=arguments)
     process.start()
     try:
@@ -153,7 +153,7 @@ def test_threads_of_one_process_take_turns(tmp_path):
 @pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
 @pytest.mark.timeout(900)
 def test_killed_at_any_moment_the_file_is_whole(tmp_path, kills):
-    """What was in the file is in it after every kill, and whoever writes next takes in what waits."""
+    """The content of the file survives every kill, and the next writer includes pending results."""
     path, ready, rng, known = tmp_path / "r.h5", tmp_path / "ready", random.Random(12), {}
     writers.save(path)
     for _ in range(kills):
@@ -229,7 +229,7 @@ def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_process_lives_on_whose_disk_was_full(tmp_path):
-    """HDF5 crashes at some later file where a write of its own has failed: the server receives frames there."""
+    """After a failed write of its own, HDF5 crashes at some later file, while the server receives frames."""
     script = Path(__file__).with_name("full_disk.py")
     done = subprocess.run([sys.executable, str(script), str(tmp_path)], capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stdout) == (0, "30\n"), done.stderr
@@ -237,7 +237,7 @@ def test_a_process_lives_on_whose_disk_was_full(tmp_path):
 
 
 def full_disk(folder: Path):
-    """Files cannot be written in a folder and those below."""
+    """Make files in a folder and below it impossible to write."""
     genuine = results_file.created
 
     def created(path: Path):
@@ -274,7 +274,7 @@ def test_names_of_runs_are_nobody_elses(tmp_path):
 
 
 def test_a_name_that_is_taken_after_all_gives_another(tmp_path):
-    """A file that was put in place of the one the name was reserved for."""
+    """The name was reserved for another file, which has been replaced."""
     path = tmp_path / "r.h5"
     assert writers.refine(path, 1.0, "run1").run == "run1"
     assert writers.refine(path, 2.0, "run1").run == "run2"
@@ -290,7 +290,7 @@ def test_a_resumed_run_takes_the_place_of_its_earlier_state(tmp_path):
 
 
 def test_a_run_keeps_the_calibration_it_was_refined_under(tmp_path):
-    """Beside that of the maps, which its trials may have changed; runs of earlier versions have none of their own."""
+    """It is separate from that of the maps, which its trials may have changed; runs of earlier versions have none."""
     path = tmp_path / "r.h5"
     maps, own = (Calibration({"rotation_deg": Quantity(angle, Origin.ESTIMATED)}) for angle in (-10.0, 170.0))
     write_maps(path, [], np.ones((2, 2), bool), maps, {})
@@ -377,7 +377,7 @@ def test_what_was_refined_of_the_instrument_is_kept(tmp_path):
 
 
 def test_added_maps_take_nothing_from_others(tmp_path):
-    """What others wrote meanwhile is not put back to what it was: only the maps that are added are written."""
+    """Only the added maps are written; what others wrote in the meantime is not reverted."""
     path = tmp_path / "r.h5"
     writers.save(path, 1.0)
     writers.refine(path, 1.0)

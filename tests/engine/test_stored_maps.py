@@ -158,7 +158,7 @@ def test_impossible_shapes_are_one_line(path, name, shape):
 
 
 def _raised_line(path):
-    """The whole line of the error, hint included."""
+    """Raise the complete line of the error, hint included."""
     try:
         StoredMaps.read(path)
     except InputFileError as error:

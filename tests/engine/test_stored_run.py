@@ -21,7 +21,7 @@ def with_preset(path, text):
 def test_a_run_with_a_plug_in_that_has_gone_is_read_without_its_settings(tmp_path):
     text = '{"num_slices": 3, "total_thickness_A": 30.0, "gone_weight": 0.5, "algorithm": "gone_loss"}'
     found = with_preset(tmp_path / "r.h5", text)
-    assert found == type(found)(num_slices=3, total_thickness_A=30.0)  # a class that knows what regularisers bring
+    assert found == type(found)(num_slices=3, total_thickness_A=30.0)  # its class has the settings of regularisers
     assert isinstance(found, Preset)
 
 
@@ -67,7 +67,7 @@ def test_whether_there_is_a_run(tmp_path):
     ],
 )
 def test_positions_that_cannot_be_are_a_line(tmp_path, positions, words):
-    """What reads them would look for the scanned area of the object, and find none."""
+    """Otherwise readers would look for the scanned area of the object, and find none."""
     write_results(tmp_path / "r.h5")
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         del file["refinements/run1/positions_A"]

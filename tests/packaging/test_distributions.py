@@ -1,4 +1,4 @@
-"""Wheel and sdist as they reach somebody without a checkout: built, installed into a new environment, run elsewhere."""
+"""Wheel and sdist as users without a checkout get them: built, installed into a new environment, run elsewhere."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ HOOK = "import sys; from setuptools import build_meta; print(getattr(build_meta,
 
 
 def run(*arguments: str | Path, cwd: Path, timeout_s: float = 500) -> str:
-    """Run a program away from the checkout; what it printed."""
+    """Run a program away from the checkout and return its output."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PTYLIVE"))}
     done = subprocess.run(
         [str(one) for one in arguments], cwd=cwd, capture_output=True, text=True, env=environment, timeout=timeout_s
@@ -34,7 +34,7 @@ def built(kind: str, source: Path, into: Path) -> Path:
 
 
 def contents(wheel: Path) -> dict[str, str]:
-    """Files of a wheel and what is in them; RECORD lists them all."""
+    """Files of a wheel and their content; RECORD lists them all."""
     with zipfile.ZipFile(wheel) as archive:
         return {
             name: hashlib.sha256(archive.read(name)).hexdigest()
@@ -45,7 +45,7 @@ def contents(wheel: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory):
-    """An sdist, a wheel made of it, and a wheel made of the sources."""
+    """An sdist, a wheel made from it, and a wheel made from the sources."""
     folder = tmp_path_factory.mktemp("built")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True
@@ -82,7 +82,7 @@ def test_the_wheel_holds_every_module_and_nothing_else_of_python(distributions):
 
 
 def test_installed_without_sources_the_demo_runs_to_its_end(distributions, tmp_path):
-    """Dependencies are those of this environment; ptylive itself is the wheel's."""
+    """Dependencies come from this environment; ptylive itself from the wheel."""
     wheel, _ = distributions
     environment = tmp_path / "environment"
     run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=tmp_path)
@@ -92,7 +92,7 @@ def test_installed_without_sources_the_demo_runs_to_its_end(distributions, tmp_p
     )
     where = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(run(python, "-c", where, cwd=tmp_path).strip())
-    # its own .pth files, that of the editable ptylive among them, are not read when a folder stands in a .pth file
+    # a folder listed in a .pth file does not have its own .pth files read, such as that of the editable ptylive
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     found = run(python, "-c", "import ptylive; print(ptylive.__file__)", cwd=tmp_path)
     assert Path(found.strip()).is_relative_to(environment)

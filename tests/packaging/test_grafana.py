@@ -1,4 +1,4 @@
-"""The dashboard for Grafana: every metric that it names is told, and every one that is told is on it."""
+"""The Grafana dashboard: every metric that it names exists, and every existing metric is on it."""
 
 import json
 import re
@@ -14,7 +14,7 @@ LABEL = re.compile(r"\{\{(\w+)\}\}")
 
 
 def told():
-    """Metrics by name, with the label they have."""
+    """Metrics by name, with their label."""
     text = render(StreamStatus(state="scanning", rejected={"late": 1}), FrameTotals().with_current(StreamStatus()), {})
     samples = re.findall(r"^(ptylive_[a-z_]+)(?:\{(\w+)=)?", text, re.M)
     return dict(samples)

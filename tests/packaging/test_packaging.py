@@ -1,4 +1,4 @@
-"""Files to install a server with: what they name is there, and what they run is understood."""
+"""Files for installing a server: what they name exists, and what they run is valid."""
 
 import configparser
 import json
@@ -20,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "packaging"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = {"msgpack": "msgpack-python", "zlib-ng": "python-zlib-ng"}
-"""Names that conda-forge gives to packages."""
+"""Package names on conda-forge."""
 BUILT_IN = {"exec"}
 INSTRUCTIONS = {"ARG", "FROM", "COPY", "RUN", "USER", "VOLUME", "ENTRYPOINT", "CMD"}
 
 
 def instructions() -> list[tuple[str, str]]:
-    """Of the Dockerfile: instruction and what follows it."""
+    """Instructions of the Dockerfile: keyword and the rest of the line."""
     text = (FOLDER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
@@ -41,10 +41,10 @@ def check_commands(line: str) -> None:
 
 
 def check_server(arguments: list[str]) -> None:
-    """What is given to ptylive is a command that it has, with its options."""
+    """Arguments given to ptylive are an existing command with existing options."""
     program = typer.main.get_command(build())
     command = program.commands[arguments[0]]
-    command.make_context(arguments[0], arguments[1:])  # raises for what is no option
+    command.make_context(arguments[0], arguments[1:])  # raises for an unknown option
 
 
 def test_the_dockerfile_runs_what_there_is():
@@ -103,7 +103,7 @@ def test_the_unit_starts_a_server():
 
 
 def test_systemd_takes_the_unit(tmp_path):
-    """With a program that is there; the folder of the one it names depends on the machine."""
+    """Uses a program that exists here; the folder of the one that the file names depends on the machine."""
     analyse = shutil.which("systemd-analyze")
     if analyse is None:
         pytest.skip("no systemd-analyze")

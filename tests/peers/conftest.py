@@ -1,4 +1,4 @@
-"""What several tests against other people's programs share."""
+"""Fixtures shared by tests against other people's programs."""
 
 from pathlib import Path
 

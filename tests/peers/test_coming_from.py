@@ -1,6 +1,6 @@
-"""Names and signs of other programs that documents/coming-from and the tutorials state, against those programs.
+"""Names and signs of other programs, as stated in documents/coming-from and the tutorials, checked against them.
 
-Names against their source, without installing what they need; signs against py4DSTEM itself.
+Names are checked against their source, without installing its dependencies; signs against py4DSTEM itself.
 """
 
 import ast
@@ -24,9 +24,9 @@ PAGES = {"py4dstem": "py4DSTEM", "ptyrad": "ptyrad", "phaser": "phaser", "libert
 """Pages of docs/coming-from, and the package whose names they state in the first column of their tables."""
 PACKAGES = ["py4DSTEM==0.14.18", "ptyrad==1.0.0", "phaserem==0.3.1", "libertem-live", "abtem"]
 NOT_THEIRS = {"ctx", "memory", "asi_tpx3", "merlin", "dectris", "params", "yaml", "path"}
-"""Words of arguments and file names in code."""
+"""Arguments and file names that appear as code."""
 OURS = {"np", "emdfile"}
-"""Roots of calls in the tutorials' blocks that are of another package still."""
+"""Roots of calls in the tutorials' blocks that belong to further packages."""
 SIGNS = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -77,7 +77,7 @@ def py4dstem_python(tmp_path_factory):
 
 
 def words_of(package):
-    """Every identifier of a package's source, and the words of its texts: keys of parameters are such."""
+    """Every identifier of a package's source, and the words in its strings, which include keys of parameters."""
     found = set()
     for path in package.rglob("*.py"):
         found |= set(re.findall(r"[A-Za-z_]\w*(?:-\w+)*", path.read_text(encoding="utf-8", errors="replace")))
@@ -101,11 +101,11 @@ def test_names_of_other_programs_are_theirs(name, sources):
 
 
 def signatures(package):
-    """Names of the arguments of each function, and of each class with those it derives from."""
+    """Argument names of each function, and of each class including its base classes."""
     functions, classes = {}, {}
     for path in package.rglob("*.py"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # theirs
+            warnings.simplefilter("ignore")  # warnings of the package
             tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -122,7 +122,7 @@ def arguments(function):
 
 
 def taken_by(name, functions, classes):
-    """Keywords that a call takes; None for a name that is neither class nor function."""
+    """Keywords that a call accepts; None for a name that is neither a class nor a function."""
     if name not in classes:
         return functions.get(name)
     own, bases = classes[name]
@@ -130,7 +130,7 @@ def taken_by(name, functions, classes):
 
 
 def calls(page):
-    """Calls of the blocks that show py4DSTEM: name and keywords."""
+    """Calls in the blocks that show py4DSTEM: name and keywords."""
     for text in re.findall(r"^```text\n(# py4DSTEM\n.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S):
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call):
@@ -149,7 +149,7 @@ def test_calls_of_the_tutorials_are_py4dstem_s(sources):
 
 
 def test_rotation_has_the_other_sign_in_py4dstem_and_c10_the_same(py4dstem_python, tmp_path):
-    """Of a simulated scan, 116 Å underfocus, astigmatic, turned by -15 degrees."""
+    """For a simulated scan with 116 Å underfocus and astigmatism, rotated by -15 degrees."""
     optics = {"defocus_A": 120, "astigmatism_A": 25, "astigmatism_deg": 30, "energy_eV": 200e3}
     scan = ptylive.simulate(
         tmp_path / "scan.h5", specimen="crystal", material="SrTiO3", thickness_A=8, slice_thickness_A=4, reach=1,

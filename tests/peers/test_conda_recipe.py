@@ -1,4 +1,4 @@
-"""rattler-build, which conda-forge builds with, takes the recipe and sees in it what pyproject.toml says."""
+"""rattler-build, the tool that conda-forge uses, accepts the recipe and finds in it what pyproject.toml says."""
 
 import json
 import subprocess
@@ -43,6 +43,6 @@ def test_the_recipe_is_taken(rattler_python):
 
 
 def test_a_word_that_it_does_not_know_is_refused(rattler_python):
-    """So that what is taken was read."""
+    """Shows that an accepted recipe was really read."""
     done = rendered(rattler_python, RECIPE.read_text(encoding="utf-8").replace("  license: MIT", "  licence: MIT"))
     assert done.returncode != 0 and "licence" in done.stderr

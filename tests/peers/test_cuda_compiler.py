@@ -1,4 +1,4 @@
-"""NVIDIA's own compiler (from PyPI, needs no GPU) takes the fused kernel for every window, recorded type and chip."""
+"""NVIDIA's own compiler (from PyPI, needs no GPU) accepts the fused kernel for every window, recorded type and chip."""
 
 import ctypes
 import re
@@ -15,11 +15,11 @@ from ptylive.engine.backend.multislice.fused.plan import COUNTS, NVRTC_OPTIONS, 
 pytestmark = pytest.mark.peers
 
 SPILLED_BYTES = 800
-"""Bytes of a thread's registers that may go to memory at most: cuts that spill some hundred and have more blocks on a
-chip were the faster ones on an H100; a function that is not inlined, or a cut that is wrong, spills thousands."""
+"""Most bytes of a thread's registers that may spill to memory: on an H100, cuts that spill some hundred and run more
+blocks per chip were faster; a function that is not inlined, or a wrong cut, spills thousands."""
 
 SPILLED_IN_GENERAL = 3200
-"""The same of kernels that do more: up to 1250 of a window that is whole, 2900 in strips of 256 pixels."""
+"""The same limit for kernels that do more: up to 1250 for a whole window, 2900 for strips of 256 pixels."""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def nvrtc(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 def compiled(nvrtc: ctypes.CDLL, plan: Plan, counts: str, chip: str) -> str:
-    """What the compiler says; fails where it does not compile."""
+    """Output of the compiler; fails if it does not compile."""
     program, size = ctypes.c_void_p(), ctypes.c_size_t()
     options = [*NVRTC_OPTIONS, f"--gpu-architecture={chip}", "--ptxas-options=-v"]
     options += [f"-D{name}={value}" for name, value in plan.defines(counts).items()]

@@ -1,6 +1,6 @@
-"""Other programs refine the scan of tests/earlier_scans.py and save it; the reader finds it where the specimen lies.
+"""Other programs refine the scan of tests/earlier_scans.py and save it; the reader finds the specimen in its place.
 
-The files in tests/fixtures/earlier were made the same way.
+The files in tests/fixtures/earlier were made in the same way.
 """
 
 import os
@@ -35,14 +35,14 @@ MADE_BY = {
 
 @pytest.fixture(scope="module")
 def python_with(tmp_path_factory):
-    """A Python with a program: that of $PTYLIVE_<PROGRAM>_PYTHON, or a new one; skipped where it has none."""
+    """A Python with a program: that of $PTYLIVE_<PROGRAM>_PYTHON, or a new one; skips the test if it has none."""
     made = {}
 
     def python(program):
         told = os.environ.get(f"PTYLIVE_{program.upper()}_PYTHON")
         if told is None and program not in made:
             if program == "ptyrad" and sys.version_info < (3, 12):
-                pytest.skip("PtyRAD 1.0.0 needs Python 3.12")  # for the quotes in its f-strings
+                pytest.skip("PtyRAD 1.0.0 needs Python 3.12")  # because of the quotes in its f-strings
             folder = tmp_path_factory.mktemp(program)
             subprocess.run([sys.executable, "-m", "venv", folder], check=True)
             for packages in (BESIDE.get(program), NEEDED[program]):
@@ -78,7 +78,7 @@ def test_a_result_of_today_s_program(name, python_with, scan, tmp_path):
 
 
 def test_a_product_of_ptychodus(python_with, scan, tmp_path):
-    """Nothing in it is drawn: it is the fixture."""
+    """Nothing in it is random: it equals the fixture."""
     found = read_earlier(written(python_with("ptychodus"), "ptychodus", scan, tmp_path / "ptychodus.h5"))
     known = read_earlier(FIXTURES / "ptychodus.h5")
     np.testing.assert_allclose(found.object, known.object)

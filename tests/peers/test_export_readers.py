@@ -1,4 +1,4 @@
-"""Exported refinements against the programs that read them, in an environment of their own: PtyRAD, ptychodus, emdfile
+"""Exported refinements and the programs that read them, in an environment of their own: PtyRAD, ptychodus, emdfile
 (py4DSTEM's reader), RosettaSciIO, tifffile.
 """
 
@@ -14,7 +14,7 @@ from ptylive.engine.exports.formats import export
 
 pytestmark = [pytest.mark.peers, pytest.mark.timeout(900)]
 NEEDED = ["h5py", "numpy", "scipy", "pydantic", "tqdm", "tifffile", "rosettasciio", "emdfile", "scikit-image"]
-BARE = ["ptyrad", "ptychodus"]  # their readers need none of the large packages they list
+BARE = ["ptyrad", "ptychodus"]  # their readers need none of the large packages listed as dependencies
 READERS = {
     "ptyrad": """
 from ptyrad.io.hierarchy import load_hdf5

@@ -53,7 +53,7 @@ def run(sources, code, *arguments):
 
 
 def fields(text, kind):
-    """Names of a class's fields, from its source: nothing that it needs is installed."""
+    """Names of a class's fields, read from its source, so that none of its dependencies are installed."""
     found = next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == kind)
     return {node.target.id for node in found.body if isinstance(node, ast.AnnAssign)}
 
@@ -82,7 +82,7 @@ def test_every_parameter_of_phaser_has_a_row(sources):
 
 
 def test_ptyrad_s_own_files_are_imported(sources):
-    """Walk-throughs, templates and examples; what is refused is so for a reason that is written in its row."""
+    """Walk-throughs, templates and examples; a refused parameter is refused for the reason given in its row."""
     paths = sorted((sources / "ptyrad" / "starter" / "params").rglob("*.yaml"))
     assert len(paths) >= 20
     for path in paths:
@@ -106,7 +106,7 @@ def waves(sources, code):
 
 
 def overlap(theirs, metadata):
-    """Of a wave in the aperture, zero frequency at [0, 0], with ours of imported aberrations; 1 is the same."""
+    """Overlap in the aperture, zero frequency at [0, 0], of a wave with ours from imported aberrations; 1 if equal."""
     named = {name: value for name, value in metadata.items() if re.fullmatch(r"C\d\d[ab]?", name)}
     k = np.fft.fftfreq(GRID, 1 / (GRID * PIXEL_INVA))
     row, col = np.meshgrid(k, k, indexing="ij")

@@ -1,4 +1,4 @@
-"""Results files in h5web, made of its own packages and looked at in Chromium."""
+"""Results files in h5web, built from its own packages and viewed in Chromium."""
 
 import functools
 import http.server
@@ -31,12 +31,12 @@ createRoot(document.getElementById('root')).render(
 PAGE = """<!doctype html><link rel="stylesheet" href="out/main.css"><style>html,body,#root{height:100%;margin:0}</style>
 <div id="root"></div><script type="module" src="out/main.js"></script>"""
 BUNDLED = ("--bundle", "--format=esm", "--outdir=out", "--jsx=automatic", '--define:process.env.NODE_ENV="production"')
-"""Of esbuild."""
+"""Options for esbuild."""
 
 
 @pytest.fixture(scope="module")
 def h5web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of an h5web that shows a results file of ours; skips without npm."""
+    """Address of an h5web that shows a results file of ours; skips the test if there is no npm."""
     folder = tmp_path_factory.mktemp("h5web")
     if shutil.which("npm") is None:
         pytest.skip("no npm on this machine")
@@ -68,7 +68,7 @@ def _served(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    """Chromium that draws WebGL by the processor."""
+    """Chromium that renders WebGL on the CPU."""
     api = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:

@@ -1,4 +1,4 @@
-"""HyperSpy files against the library that reads them: RosettaSciIO, in an environment of its own."""
+"""HyperSpy files read by RosettaSciIO, in an environment of its own."""
 
 import json
 import subprocess

@@ -48,7 +48,7 @@ def test_wavelength(told, plan):
 
 
 def test_depth_of_field(told, plan):
-    """The width at half height is known to a step of the defocus on either side."""
+    """The width at half height is determined to one step of the defocus on either side."""
     half = max(told["axis"]) / 2
     above = [z for z, value in zip(told["z"], told["axis"], strict=True) if value >= half]
     assert plan["depth_of_field_A"].value == pytest.approx(above[-1] - above[0] + STEP_A, abs=STEP_A)
@@ -56,7 +56,7 @@ def test_depth_of_field(told, plan):
 
 
 def test_the_probe_lies_within_its_diameter(told, plan):
-    """Of the current 84 % at least are within d = 8.8 Å, fewer within 6 Å."""
+    """At least 84 % of the current lies within d = 8.8 Å, less within 6 Å."""
     assert plan["probe_diameter_A"].value / 2 == pytest.approx(4.4, abs=0.05)
     narrow, wide = told["shares"]
     assert narrow < 0.84 < wide < 1.0

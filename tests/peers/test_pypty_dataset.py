@@ -1,6 +1,6 @@
 """PyPty itself opens what ``ptylive convert --to pypty`` writes, and finds the object.
 
-PYPTY_PYTHON is a Python that can import PyPty 2.2, which is on no package index.
+PYPTY_PYTHON is a Python that can import PyPty 2.2, which is not on any package index.
 """
 
 import os
@@ -17,7 +17,7 @@ import ptylive
 PYTHON = os.environ.get("PYPTY_PYTHON")
 BLUR_A = 0.3
 FOUND = 0.95
-"""Correlation with the true phase after 12 epochs: 0.998 when first run; -0.1 with aberrations of the other sign."""
+"""Correlation with the true phase after 12 epochs: 0.998 when first run; -0.1 with aberrations of the opposite sign."""
 
 
 @pytest.mark.slow
@@ -37,7 +37,7 @@ def test_pypty_finds_the_object(tmp_path):
     with h5py.File(scan) as file:
         truth, sampling_A = file["truth/phase"][()], float(np.atleast_1d(file["truth"].attrs["object_sampling_A"])[0])
         positions_A = file["truth/positions_A"][()].reshape(-1, 2)
-    window = 72  # 48 pixels and a quarter of them on each side
+    window = 72  # 48 pixels and a quarter of 48 on each side
     params = next(line for line in script.read_text(encoding="utf-8").splitlines() if "rez_pixel_size_A" in line)
     pixel_A = 1 / (window * float(params.split(":")[1].strip(" ,")))
     at = np.indices(phase.shape) - window // 2

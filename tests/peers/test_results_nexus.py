@@ -1,4 +1,4 @@
-"""Results files in nexusformat, NeXpy's reader, in an environment of its own."""
+"""Results files read by nexusformat, NeXpy's reader, in an environment of its own."""
 
 import json
 import subprocess

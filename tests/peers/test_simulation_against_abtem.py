@@ -1,7 +1,7 @@
 """Patterns of a few atoms against abTEM's multislice, in an environment of its own: the same atoms, potentials of the
-same published table, probe, slices and band limit, nothing shared but the numbers that both are told.
+same published table, probe, slices and band limit; nothing is shared but the numbers given to both.
 
-PTYLIVE_ABTEM_PYTHON may name an interpreter that has abTEM; without it one is installed.
+PTYLIVE_ABTEM_PYTHON may name an interpreter that has abTEM; otherwise it is installed.
 """
 
 import json
@@ -54,7 +54,7 @@ POLAR = {"C10": -60.0, "C12": 25.0, "phi12": np.deg2rad(30.0), "C21": 400.0, "ph
 
 
 def both(python, folder, monkeypatch, settings, places, height):
-    """Patterns (4, n, n) of ours and of abTEM's on the pixels of the detector, unit sum before the specimen."""
+    """Our patterns (4, n, n) and abTEM's on the pixels of the detector, with unit sum before the specimen."""
     wanted = SimulationSettings.of(settings)
     monkeypatch.setattr(specimen, "_atoms", lambda asked, grid, rng: (Atoms(np.asarray(SYMBOLS), places), height))
     monkeypatch.setattr(specimen, "MARGIN_A", 0.0)
@@ -82,11 +82,11 @@ def both(python, folder, monkeypatch, settings, places, height):
 
 
 def largest_difference(python, folder, monkeypatch, reach):
-    """Of six atoms in three slices, over the largest intensity."""
+    """Largest difference for six atoms in three slices, relative to the largest intensity."""
     settings = {**SETTINGS, "reach": reach}
     window = Window.of(SimulationSettings.of(settings))
     middle = (window.size // 2 + MARGIN_PX) * window.pixel_A
-    # on pixels of either grid: abTEM spreads what lies between over its neighbours
+    # places on pixels of both grids, since abTEM distributes atoms between pixels over the neighbouring ones
     offsets = np.array([[0, 0], [17, 8], [-12, 22], [6, -16], [-20, -10], [24, 24]]) * SETTINGS_PIXEL_A
     depths = (np.arange(6) % 3) * 2.0 + 1.0
     places = np.concatenate([middle + offsets, depths[:, None]], axis=1)
@@ -101,7 +101,7 @@ SETTINGS_PIXEL_A = Window.of(SimulationSettings.of(SETTINGS)).pixel_A
 def test_patterns_of_a_few_atoms_are_those_of_abtem(abtem_python, tmp_path, monkeypatch):
     """abTEM divides potentials by a sinc of the pixel, ours are exact: both agree as the pixel becomes small.
 
-    Found: 1.7e-3, 5.9e-4 and 1.3e-4 of the largest intensity at a reach of 2, 4 and 8.
+    Measured: 1.7e-3, 5.9e-4 and 1.3e-4 of the largest intensity at a reach of 2, 4 and 8.
     """
     coarse = largest_difference(abtem_python, tmp_path, monkeypatch, 2.0)
     fine = largest_difference(abtem_python, tmp_path, monkeypatch, 4.0)

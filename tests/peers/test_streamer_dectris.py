@@ -1,6 +1,6 @@
-"""Against programs nobody here wrote: LiberTEM-live's simulator (v1), captured stream2 messages, an independent sender.
+"""Against independent programs: LiberTEM-live's simulator (v1), captured stream2 messages, an independent sender.
 
-Each gets a virtual environment of its own, made by the test, for they do not go together.
+The test makes a virtual environment for each of them, since they are incompatible with each other.
 """
 
 import json
@@ -29,7 +29,7 @@ COUNT = 4096
 
 
 def shared_tools() -> Path:
-    """Other people's tools that lie beside the repository; skips where they do not."""
+    """Other people's tools next to the repository; skips the test if they are not there."""
     root = Path(os.environ.get("PTYLIVE_SHARED_TOOLS", Path(__file__).resolve().parents[3] / "shared" / "tools"))
     if not (root / "streaming").is_dir():
         pytest.skip(f"{root / 'streaming'} is not there (set PTYLIVE_SHARED_TOOLS)")
@@ -38,7 +38,7 @@ def shared_tools() -> Path:
 
 @pytest.fixture(scope="session")
 def series_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A v1 series of 4096 images, 64 different ones, as LiberTEM's simulator replays it."""
+    """A v1 series of 4096 images, 64 of them different, as LiberTEM's simulator replays it."""
     path = tmp_path_factory.mktemp("dump") / "series.bin"
     config = {"compression": "bslz4", "count_time": 1e-4}
     header = v1_header(34, COUNT, FRAMES.shape[1:], **config)
@@ -49,12 +49,12 @@ def series_dump(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def v1_image_again(parts: list[bytes], number: int) -> list[bytes]:
-    """An image under another number."""
+    """An image with another number."""
     return [json.dumps({**json.loads(parts[0]), "frame": number}).encode(), *parts[1:]]
 
 
 def wait_for_rest(address: str, simulator: "subprocess.Popen[str]") -> None:
-    """Its start takes 5 to 20 s."""
+    """Wait for the simulator's start, which takes 5 to 20 s."""
     give_up = time.monotonic() + 120
     while time.monotonic() < give_up:
         assert simulator.poll() is None, simulator.stdout.read() if simulator.stdout else ""
@@ -68,7 +68,7 @@ def wait_for_rest(address: str, simulator: "subprocess.Popen[str]") -> None:
 
 
 def check_whole(run: Running, uid: str, count: int = COUNT) -> None:
-    """Every frame arrived, each as it was sent (SHA-256)."""
+    """Check that every frame arrived as it was sent (SHA-256)."""
     wanted = [digest(frame) for frame in FRAMES]
     got = run.frames[uid]
     assert sorted(got) == list(range(count))
@@ -140,7 +140,7 @@ def test_an_independent_stream2_sender(
         assert status.rejected == {}
         if not options:
             check_whole(run, end.uid)
-        elif ended:  # this seed of the sender leaves out 34 and repeats 52; an end with frames missing is incomplete
+        elif ended:  # this seed of the sender omits 34 and repeats 52; an end with frames missing is incomplete
             assert (end.reason, COUNT - len(got), status.duplicates) == ("incomplete", 34, 52)
             assert status.late > 0
         else:

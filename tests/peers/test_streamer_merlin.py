@@ -1,4 +1,4 @@
-"""Against LiberTEM-live: its simulated Merlin sends, LiberTEM's reader of MIB files says what was sent."""
+"""Against LiberTEM-live: its simulated Merlin sends, and LiberTEM's reader of MIB files determines what was sent."""
 
 import re
 import subprocess
@@ -41,13 +41,13 @@ np.save(sys.argv[2], ctx.run_udf(data, Frames())["frames"].data.reshape({COUNT},
 
 
 def stored_patterns(depth: int, layout: str) -> Array:
-    """What an acquisition repeats."""
+    """Patterns repeated by an acquisition."""
     side = CHIP if layout == "1x1" else 2 * CHIP
     return counts((side, side), depth, depth + side, DIFFERENT)
 
 
 def acquired(folder: Path, pixels: str, depth: int, layout: str) -> Path:
-    """Files of an acquisition as Merlin stores it, a few different patterns again and again."""
+    """Files of an acquisition as Merlin stores them, with a few different patterns repeated."""
     side = CHIP if layout == "1x1" else 2 * CHIP
     chips = 1 if layout == "1x1" else 4
     bodies = []
@@ -77,7 +77,8 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def wanted(request: pytest.FixtureRequest, libertem_python: Path, files: Path, tmp_path: Path) -> Array:
     """Patterns as LiberTEM reads them, with the first row on top.
 
-    Its version 0.16 cannot open raw files of 1 bit, and of 24 bits finds the first frame only: the others as packed.
+    Its version 0.16 cannot open raw files of 1 bit, and finds only the first frame of 24-bit files: those are as
+    packed.
     """
     pixels, depth, layout = request.node.callspec.params["files"]
     packed = np.asarray(stored_patterns(depth, layout)[np.arange(COUNT) % DIFFERENT])
@@ -113,7 +114,7 @@ def simulator(libertem_python: Path, files: Path) -> Iterator[tuple[int, int]]:
 
 
 def test_three_scans_of_libertems_simulator(simulator: tuple[int, int], wanted: Array, files: Path) -> None:
-    """With garbage before the first, a new connection before the third, armed and triggered by the control port."""
+    """Garbage before the first acquisition, a new connection before the third; armed and triggered by control port."""
     data, control = simulator
     folder = files.parent / "recorded"
     folder.mkdir()
@@ -123,7 +124,7 @@ def test_three_scans_of_libertems_simulator(simulator: tuple[int, int], wanted: 
     digests = {k: digest(np.ascontiguousarray(pattern[::-1])) for k, pattern in enumerate(wanted)}
     with FaultyProxy(f"tcp://127.0.0.1:{data}") as proxy:
         with running(folder, data=proxy.address, protocol=ProtocolSettings("merlin")) as run:
-            run.wait(lambda: run.receiver.status().rejected == {"not_mpx": 1})  # connected, and it sends its garbage
+            run.wait(lambda: run.receiver.status().rejected == {"not_mpx": 1})  # connected, and receiving its garbage
             for k in range(3):
                 if k == 2:
                     proxy.reset()

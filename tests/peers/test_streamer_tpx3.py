@@ -1,4 +1,4 @@
-"""Against LiberTEM-live: its simulated Timepix3 sends what its own tools have made, bit for bit."""
+"""Against LiberTEM-live: its simulated Timepix3 sends what its own tools have made, compared bit for bit."""
 
 import subprocess
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def frames() -> Array:
 
 @pytest.fixture
 def simulator(libertem_python: Path, frames: Array, tmp_path: Path) -> Iterator[str]:
-    """LiberTEM-live's simulated Timepix3, which sends the same scan again and again; its address."""
+    """LiberTEM-live's simulated Timepix3, which sends the same scan repeatedly; its address."""
     np.save(tmp_path / "frames.npy", frames)
     command = [libertem_python, "-c", MAKE, tmp_path / "frames.npy", tmp_path / "scan.tpx"]
     subprocess.run(list(map(str, command)), check=True, timeout=300, capture_output=True)

@@ -1,4 +1,4 @@
-"""Results and exports in the programs that show them: HyperSpy, silx; and by validators of NeXus: nexusformat, punx."""
+"""Results and exports in programs that show them (HyperSpy, silx), and in validators of NeXus (nexusformat, punx)."""
 
 import json
 import os
@@ -55,14 +55,14 @@ def viewers_python(tmp_path_factory):
 
 
 def told(python, *words):
-    """What a program of that environment prints."""
+    """Output of a program of that environment."""
     done = subprocess.run([python, *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)  # without colours
 
 
 def checked(python, path):
-    """Warnings and errors of nexusformat, errors of punx; and what nexusformat says of them."""
+    """Warnings and errors of nexusformat, errors of punx; and the text of nexusformat's messages."""
     text = told(python, "-c", "from nexusformat.scripts.nxcheck import main; main()", "-w", path)
     counts = [line.rsplit(":", 1)[1].strip() for line in text.splitlines() if line.startswith("Total number of")]
     punx = told(python, "-m", "punx.main", "validate", "--report", "ERROR", path)
@@ -99,5 +99,5 @@ def test_validators_find_no_error(viewers_python, results, tmp_path):
     (exported,) = export(write_results(tmp_path / "run.h5"), "nxs", tmp_path)
     found, text = checked(viewers_python, exported)
     assert found == [0, 0, 0], text
-    found, text = checked(viewers_python, results)  # one warning: that /coverage lies where NeXus knows nothing of it
+    found, text = checked(viewers_python, results)  # one warning: that /coverage lies where NeXus defines nothing
     assert found == [1, 0, 0], text

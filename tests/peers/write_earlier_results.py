@@ -1,9 +1,9 @@
-"""Let other programs refine a scan and save it their way, for tests of ours to read.
+"""Let other programs refine a scan and save it in their own way, for tests of ours to read.
 
     python tests/peers/write_earlier_results.py PROGRAM DATA.npy DESCRIBED.json OUT
 
-with a Python that has the program (py4DSTEM 0.14.18, PtyRAD 1.0.0, ptychodus 1.7.0 or phaserEM 0.3.1 wrote
-tests/fixtures/earlier); DATA: patterns (rows, columns, Qy, Qx). torchvision, which PtyRAD blurs with, is not asked for.
+Needs a Python that has the program (py4DSTEM 0.14.18, PtyRAD 1.0.0, ptychodus 1.7.0 or phaserEM 0.3.1 wrote
+tests/fixtures/earlier); DATA: patterns (rows, columns, Qy, Qx). torchvision, with which PtyRAD blurs, is not needed.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 
 
 def py4dstem(data, told, out, transposed=False, kind="multi"):
-    """A multislice (or mixed-state) reconstruction of py4DSTEM."""
+    """Run a multislice (or mixed-state) reconstruction of py4DSTEM."""
     warnings.simplefilter("ignore")
     import matplotlib
 
@@ -47,7 +47,7 @@ def py4dstem(data, told, out, transposed=False, kind="multi"):
 
 
 def ptyrad(data, told, out):
-    """Two slices and two probe modes of PtyRAD."""
+    """Run PtyRAD with two slices and two probe modes."""
     for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
         sys.modules[name] = ModuleType(name)
     sys.modules["torchvision.transforms.functional"].gaussian_blur = None
@@ -82,7 +82,7 @@ def ptyrad(data, told, out):
 
 
 def ptychodus(data, told, out):
-    """A product that ptychodus saves, of an object whose phase rises along the rows; it has no engine of its own."""
+    """Save a product of ptychodus with an object whose phase rises along the rows; it has no engine of its own."""
     from ptychodus.api.geometry import PixelGeometry
     from ptychodus.api.io import save_product
     from ptychodus.api.object import Object, ObjectCenter
@@ -115,7 +115,7 @@ def ptychodus(data, told, out):
 
 
 def phaser(data, told, out):
-    """Two probe modes of phaser's ePIE."""
+    """Run phaser's ePIE with two probe modes."""
     from phaser.execute import execute_plan
     from phaser.plan import ReconsPlan
 

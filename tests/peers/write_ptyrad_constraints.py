@@ -1,9 +1,9 @@
-"""Write what PtyRAD's constraints make of a drawn object, for tests of ours to be compared with.
+"""Write the results of PtyRAD's constraints for a random object, with which tests of ours compare.
 
     python tests/peers/write_ptyrad_constraints.py FOLDER OUT.npz
 
-with a Python that has torch, scipy and numpy; FOLDER holds PtyRAD's package ``ptyrad`` (0.1.0b13.post3 wrote
-tests/fixtures/ptyrad_constraints.npz). torchvision, which blurs across the beam only, is not asked for.
+Needs a Python that has torch, scipy and numpy; FOLDER holds PtyRAD's package ``ptyrad`` (0.1.0b13.post3 wrote
+tests/fixtures/ptyrad_constraints.npz). torchvision, which only blurs across the beam, is not needed.
 """
 
 import importlib

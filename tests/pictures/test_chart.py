@@ -1,4 +1,4 @@
-"""Charts: what is drawn where, and round numbers at the axes."""
+"""Charts: where things are drawn, and round numbers on the axes."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ NONE = np.zeros((0, 2))
 
 
 def where(picture, colour):
-    """Mean place (across, up) of pixels of a colour; None for none."""
+    """Mean place (across, up) of the pixels of a colour; None if there are no such pixels."""
     rows, cols = np.nonzero((picture == colour).all(axis=-1))
     if not len(rows):
         return None
@@ -44,11 +44,11 @@ def test_a_curve_stands_where_its_places_are():
     assert where(picture, LINE) == pytest.approx((0.5, 0.25), abs=0.02)
     assert where(picture, BAND) == pytest.approx((0.5, 0.25), abs=0.02)
     assert where(picture, MARK)[0] == pytest.approx(0.75, abs=0.01)
-    assert (picture == 0).all(axis=-1).any()  # axes and their words
+    assert (picture == 0).all(axis=-1).any()  # axes and their text
 
 
 def test_a_surface_is_bright_where_it_is_low():
-    heights = np.add.outer(np.linspace(0, 1, 9), np.zeros(9))  # higher upwards
+    heights = np.add.outer(np.linspace(0, 1, 9), np.zeros(9))  # increasing upwards
     picture = surface(ACROSS, UP, heights, Points(NONE, NONE), (0.5, 0.0)).astype(float)
     inside = picture[TOP + 3 : HEIGHT - BOTTOM - 3, LEFT + 3 : WIDTH - RIGHT - 3].sum(axis=-1)
     assert inside[-12:-10].mean() > inside[10:12].mean() + 100
@@ -76,13 +76,13 @@ def test_ticks_take_a_range():
 
 
 def test_lines_are_drawn_where_their_values_are():
-    """Of two lines that cross, each at its end; a gap is left out, and nothing at all is refused."""
+    """Two lines that cross, each labelled at its end; a gap is left out, and an empty chart is refused."""
     rising = Series("up", np.arange(3.0), np.array([1.0, np.nan, 100.0]))
     falling = Series("down", np.arange(3.0), np.array([100.0, 10.0, 1.0]))
     picture = lines("epoch", "loss", [rising, falling], log=True)
     assert picture.shape == (HEIGHT, WIDTH, 3)
     middle = ((TOP + HEIGHT - BOTTOM) // 2, (LEFT + WIDTH - RIGHT) // 2)
-    assert picture[middle].tolist() == list(COLOURS[1])  # of decades the middle is 10
+    assert picture[middle].tolist() == list(COLOURS[1])  # on a logarithmic axis the middle is 10
     assert lines("a", "b", [Series("", np.ones(1), np.ones(1))]).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(ValueError, match="nothing to draw"):
         lines("a", "b", [Series("", np.ones(1), np.zeros(1))], log=True)

@@ -1,4 +1,4 @@
-"""Films: as many pictures as were given, in their order; whole files or none."""
+"""Films: as many pictures as were given, in their order; complete files or none."""
 
 import os
 import subprocess
@@ -41,7 +41,7 @@ def test_nothing_is_left_of_a_film_that_fails(tmp_path):
 
 @pytest.fixture
 def program(tmp_path, monkeypatch):
-    """An ffmpeg of one's own, as a text of the shell."""
+    """A custom ffmpeg, as a shell script."""
 
     def make(text):
         folder = tmp_path / "programs"

@@ -1,4 +1,4 @@
-"""Maps that are shown coarser or finer than they are."""
+"""Maps shown coarser or finer than they are."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Scale bar: 1-2-5 steps in the unit a microscopist would say."""
+"""Scale bar: 1-2-5 steps in the unit that a microscopist would use."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Pictures side by side with words below them."""
+"""Pictures side by side with text below them."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ CHECKS = np.indices((8, 8)).sum(axis=0) % 2.0
 
 
 def framed(page, number, size=(SIDE_PX, SIDE_PX)):
-    """The picture at a place in the first row."""
+    """The picture at one of the places in the first row."""
     left = MARGIN_PX + number * (SIDE_PX + MARGIN_PX)
     return page[MARGIN_PX : MARGIN_PX + size[0], left : left + size[1]]
 
 
 def test_pictures_stand_beside_each_other_equally_large():
-    fine = np.kron(CHECKS, np.ones((80, 80)))  # 640 pixels: made smaller
+    fine = np.kron(CHECKS, np.ones((80, 80)))  # 640 pixels: reduced in size
     page = sheet([Cell(CHECKS, "coarse"), Cell(fine, "fine"), Cell(CHECKS, "third", ["a line"])], in_a_row=2)
     assert page.dtype == np.uint8
     assert page.shape[1] == MARGIN_PX + 2 * (SIDE_PX + MARGIN_PX)
@@ -49,7 +49,7 @@ def test_colours_and_scale_bars_are_drawn():
 
 
 def test_the_letter_that_the_font_lacks_is_written():
-    """An A with a ring: otherwise a box that says that there is no such letter."""
+    """An A with a ring is drawn, not the box for a missing letter."""
     wide = [sheet([Cell(CHECKS, text)])[SIDE_PX + MARGIN_PX :] for text in ("12 A rad", "12 Å rad")]
     differ = (wide[0] != wide[1]).any(axis=(0, 2))
     assert 0 < differ.sum() < 12, "a ring, and the rest where it was"

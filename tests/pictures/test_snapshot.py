@@ -1,4 +1,4 @@
-"""Pictures that leave the program."""
+"""Pictures exported from the program."""
 
 import io
 
@@ -33,7 +33,7 @@ def test_small_pictures_and_unknown_scales_do_without_a_bar() -> None:
 
 @pytest.mark.parametrize("sampling_A", [(0.6, 0.45), (0.45, 0.6), (3.0, 0.1)])
 def test_lengths_along_rows_and_columns_are_alike_whatever_the_steps_are(sampling_A) -> None:
-    """A scan of 40 x 56 points whose rows lie farther apart than its columns was drawn with square pixels."""
+    """Regression: a scan of 40 x 56 points with rows farther apart than columns was drawn with square pixels."""
     picture = draw(np.zeros((40, 56), np.float32), ColourMap.GRAY, sampling_A=sampling_A, scale_bar=False)
     rows, cols = picture.shape[:2]
     assert rows / cols == pytest.approx(40 * sampling_A[0] / (56 * sampling_A[1]), rel=0.01)

@@ -1,4 +1,4 @@
-"""Trotters as they are drawn."""
+"""Pictures of trotters."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The detector's values: descan in its three spellings, and what becomes of it when patterns or scans are turned."""
+"""Values of the detector: descan in its three spellings, and how it changes when patterns or scans are rotated."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_a_plane_is_told_by_its_changes_across_the_field() -> None:
 
 def test_the_mean_over_the_field_is_nothing() -> None:
     places = Descan.of(NUMBERS).at_points(np.arange(200 * 300), (200, 300))
-    assert np.abs(places.mean(axis=0)).max() < 0.02  # sums of squares over points, not an integral: 1 / 200
+    assert np.abs(places.mean(axis=0)).max() < 0.02  # sums of squares over points instead of an integral: 1 / 200
 
 
 def test_a_scan_of_one_row_has_no_slope_along_it() -> None:
@@ -57,7 +57,7 @@ def test_each_line_of_a_scan_may_have_an_offset() -> None:
 
 @pytest.mark.parametrize("words", WORDS)
 def test_undone_transforms_move_the_pattern_alike(words: str) -> None:
-    """A spot at the recorded place, and where it lies in the pattern turned back."""
+    """A spot at the recorded place, and its place in the pattern after the inverse transform."""
     descan, shape = Descan.of(NUMBERS), (11, 13)
     row, col = (5 + 2, 6 - 1)
     recorded, middle = np.zeros(shape), np.zeros(shape)

@@ -1,4 +1,4 @@
-"""Errors in one line, and the hint for a name that nothing has."""
+"""Errors in one line, and the hint for an unknown name."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_what_is_quoted_is_short():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"scan_tilts_mrad": "0,0,20,0"}, "scan_tilts_mrad: '0,0,20,0' is no list: write it in brackets, [1, 2]: "),
+        ({"scan_tilts_mrad": "0,0,20,0"}, "scan_tilts_mrad: '0,0,20,0' is not a list: write it in brackets, [1, 2]: "),
         ({"scan_tilts_mrad": [[0, 0], [1]]}, "scan_tilts_mrad: [1] is too short: "),
         ({"scan_tilts_mrad": [[0, 0], [1, 2, 3]]}, "scan_tilts_mrad: [1, 2, 3] has 3 values: it takes at most 2: "),
         ({"tilts_mrad": [[1, 1]]}, "tilts_mrad: [1, 1] has 2 values: it takes at least 6: "),

@@ -1,4 +1,4 @@
-"""What a map says of itself: how fine it is, and how fine more dose would make it."""
+"""Information limits of a map: how fine it is, and how fine it would be with a higher dose."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ def quality_of(correlation):
 
 
 def correlation_of(ratio):
-    """Of two halves whose signal has ``ratio`` times the power of their noise."""
+    """Correlation of two halves whose signal has ``ratio`` times the power of their noise."""
     return ratio / (1 + ratio)
 
 
 def falling(dose):
-    """Signal over noise that falls exponentially, as a thermal damping does."""
+    """Signal over noise that decreases exponentially, as by thermal damping."""
     return dose * 4.0 * np.exp(-FREQUENCY / 0.12)
 
 
@@ -30,12 +30,12 @@ def test_more_dose_is_what_a_scan_of_that_dose_shows():
         told = quality_of(correlation_of(falling(1.0))).expected(dose, AREA)
         ratio = LEAST_CORRELATION / (1 - LEAST_CORRELATION)
         exact = 0.12 * np.log(dose * 4.0 / ratio)
-        # the limit is read between means over three rings, a ring apart: well below a ring's width of the truth
+        # the limit is read between means over three rings, one ring apart: well within a ring's width of the truth
         assert abs(1 / told.period_A - exact) < 0.3 * (FREQUENCY[1] - FREQUENCY[0])
 
 
 def measured(rng, ratio):
-    """Correlation of two noisy halves on the rings of a map, with the number of frequencies that its field has."""
+    """Correlation of two noisy halves on the rings of a map, with the number of frequencies of its field."""
     rows, columns = np.fft.fftfreq(SIDE, STEP_A)[:, None], np.fft.rfftfreq(SIDE, STEP_A)[None]
     ring = (np.hypot(rows, columns) / FREQUENCY[0] / 2).astype(int)
     out = []
@@ -50,19 +50,19 @@ def measured(rng, ratio):
 
 @pytest.mark.parametrize("dose", [1.0, 4.0])
 def test_the_uncertainty_is_how_far_scans_scatter(dose):
-    """Noise of its own for each scan: what is told of a dose lies around the truth as its error says."""
+    """With new noise in each scan, predictions for a dose scatter about the truth as their uncertainty says."""
     rng = np.random.default_rng(20261123)
     told = [measured(rng, falling(1.0)).expected(dose, AREA) for _ in range(200)]
     truth = quality_of(correlation_of(falling(1.0))).expected(dose, AREA).period_A
     off = np.array([(one.period_A - truth) / one.uncertainty_A for one in told if one.is_known])
     assert len(off) > 150
-    # a standard error of 1 is told to 5 % by 200 scans; the error of a ratio is not Gaussian, and rings share members
+    # 200 scans determine a standard error of 1 to 5 %; errors of a ratio are not Gaussian, and rings share members
     assert 0.5 < np.sqrt(np.mean(np.clip(off, -4, 4) ** 2)) < 1.6
     assert abs(np.median(off)) < 0.5
 
 
 def test_beams_that_lie_in_one_ring_are_carried():
-    """As of a lattice: nothing in the two rings beside it."""
+    """As for a lattice: no signal in the two neighbouring rings."""
     correlation = np.zeros(RINGS)
     correlation[4] = 0.9
     alone = correlation.copy()
@@ -114,6 +114,6 @@ def test_a_limit_with_too_much_doubt_is_none(doubt, known):
 
 @pytest.mark.parametrize("correlation", [-1.0, -0.5, 0.0])
 def test_what_is_no_signal_stays_none_at_any_dose(correlation):
-    with np.errstate(all="raise"):  # at the dose that would make a ratio of -1
+    with np.errstate(all="raise"):  # at the dose that would give a ratio of -1
         found = _at_dose(np.full(RINGS, correlation), (1 - correlation) / max(-correlation, 0.5))
     assert (found == correlation).all()

@@ -1,4 +1,4 @@
-"""What nobody can take becomes a line; what ends a program keeps its traceback."""
+"""Errors that nobody can catch become a line; errors that end a program keep their traceback."""
 
 import subprocess
 import sys
@@ -43,7 +43,7 @@ def run(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no limit there")
 def test_a_results_file_whose_disk_is_full(tmp_path):
-    """One error, and none that h5py meets while it takes its objects down: HDF5 knows nothing of the disk."""
+    """One error, and none from h5py when its objects are destroyed: HDF5 does not know that the disk is full."""
     done = run(FULL, str(tmp_path / "a.h5"))
     assert (done.stdout, done.stderr, done.returncode) == ("failed: 27\n", "", 0)
 
@@ -52,7 +52,7 @@ def test_an_error_while_an_object_is_taken_down_is_said_once_and_counted():
     done = run(CLUMSY)
     first, tenth = done.stderr.splitlines()
     assert first.startswith("ptylive test: WARNING: nobody could take this error, ")
-    assert "Clumsy.__del__" in first  # Python 3.14 has more to say of where it was
+    assert "Clumsy.__del__" in first  # Python 3.14 adds more about the place
     assert first.endswith(": ValueError: oh no")
     assert tenth.endswith(" (10 so far)")
 

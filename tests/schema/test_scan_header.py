@@ -1,4 +1,4 @@
-"""What a sender said in its own words is kept as plain text, within bounds."""
+"""A sender's own metadata are kept as plain text, within bounds."""
 
 from typing import Any
 

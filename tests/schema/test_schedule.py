@@ -1,4 +1,4 @@
-"""Schedules: what the grammar gives, and what it refuses."""
+"""Schedules: results of the grammar, and what it refuses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Settings of any kind: taken, or refused with the field and the reason, in bounded time."""
+"""Settings of any kind: accepted, or refused with the field and the reason, in bounded time."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Values that were given and are taken back, and a calibration read from its file again."""
+"""Values that were given and later withdrawn, and a calibration read back from its file."""
 
 from ptylive.schema import Calibration, Origin, Quantity, ScanHeader
 from ptylive.schema.metadata import beneath, overlay

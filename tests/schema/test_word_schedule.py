@@ -1,4 +1,4 @@
-"""Words that follow the epoch, and the settings that take them."""
+"""Choices that depend on the epoch, and the settings that accept them."""
 
 import pytest
 

@@ -1,7 +1,7 @@
-"""Bad files, a row each: `ptylive inspect` refuses every one with one line that names it, and with exit status 1.
+"""Bad files, one per row: `ptylive inspect` refuses each with one line that names it, and with exit status 1.
 
-The commands share how they open files; a few rows at the end go through the others. To add a row: FILES is the name,
-what makes it, and words of the answer.
+The commands share the code that opens files; a few rows at the end go through the others. A row of FILES consists of
+the name, the function that makes the file, and words of the answer.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def hdf5(fill: Callable[[h5py.File], object]) -> Make:
 
 
 def data(value: Any) -> Make:
-    """A file whose /data is that: an array, a number, a link."""
+    """A file with this as its /data: an array, a number, a link."""
     return hdf5(lambda file: file.__setitem__("data", value))
 
 
@@ -121,7 +121,7 @@ def sparse(begin: bytes) -> Make:
 
 
 def beside(name: str, make: Make) -> Make:
-    """An array with something that should describe it."""
+    """An array with a file that should describe it."""
 
     def both(path: Path) -> None:
         np.save(path, np.ones((16, 8, 8), np.uint16))
@@ -242,7 +242,7 @@ FILES: tuple[tuple[str, Make, str], ...] = (
         "no series of",
     ),
 )
-"""Name, what makes it, words of the answer."""
+"""Name, function that makes the file, words of the answer."""
 PLACES: tuple[tuple[str, str], ...] = (
     ("/dev/zero", "is not a file"),
     ("/dev/null", "is not a file"),
@@ -257,7 +257,7 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("~nobody/scan.h5", "no such file"),
     ("*.h5", "no such file"),
 )
-"""What is given instead of a file of ours."""
+"""Arguments other than a file of ours."""
 OTHERS = ("reconstruct FILE -o OUT", "refine FILE -o OUT", "convert FILE OUT", "replay FILE")
 
 
@@ -269,19 +269,19 @@ def worker() -> Iterator[FileWorker]:
 
 @pytest.fixture(autouse=True)
 def started_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line, and the process that reads files, are the same for all rows."""
+    """Use one command line, and one process that reads files, for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
     monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache
 def assembled(named: tuple[str, ...]) -> click.Command:
-    """What typer makes of the commands anew whenever the program starts."""
+    """The commands as built by typer, which the program does anew at every start."""
     return get_command(BUILD(named))
 
 
 def refusal(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> str:
-    """The one line that a command says before it ends with 1."""
+    """The one line that a command prints before it ends with 1."""
     monkeypatch.setattr(sys, "argv", ["ptylive", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -1,8 +1,8 @@
-"""Bad inputs, a row each: where it comes in, what, and the words and exit status that answer it.
+"""Bad inputs, one per row: where it comes in, what it is, and the words and exit status of the answer.
 
-Every answer is one line that names the thing and the remedy; nothing ends in a traceback or an internal error. To add
-rows: a command's go to COMMANDS (``{name}`` is a file of ``files``), values that every place must refuse alike to
-VALUES, what a file may say of itself to FILES.
+Every answer is one line that names the problem and the remedy; nothing ends in a traceback or an internal error. To add
+rows: those of a command go to COMMANDS (``{name}`` is a file of ``files``), values that every place must refuse alike
+to VALUES, metadata of a file to FILES.
 """
 
 import contextlib
@@ -44,38 +44,38 @@ VALUES: tuple[tuple[str, str, str], ...] = (
     ("energy_eV", "1e999", ""),
     ("energy_eV", "nan", "energy_eV = "),
     ("energy_eV", "inf", "energy_eV = "),
-    ("energy_eV", "80 nm", "is no unit of an energy"),
-    ("energy_eV", "80 furlong", "is no unit of an energy"),
-    ("energy_eV", "eighty", "no number"),
+    ("energy_eV", "80 nm", "is not a unit for an energy"),
+    ("energy_eV", "80 furlong", "is not a unit for an energy"),
+    ("energy_eV", "eighty", "not a number"),
     ("convergence_semiangle_mrad", "0.025", "did you mean 0.025 rad"),
     ("convergence_semiangle_mrad", "25000", "is impossible"),
     ("convergence_semiangle_mrad", "30,5 mrad", "write a decimal point"),
-    ("convergence_semiangle_mrad", "30 eV", "is no unit of an angle"),
+    ("convergence_semiangle_mrad", "30 eV", "is not a unit for an angle"),
     ("convergence_semiangle_mrad", "-1", "is impossible"),
     ("scan_step_A", "0", "is impossible"),
     ("scan_step_A", "0,1 nm", "write a decimal point"),
-    ("scan_step_A", "0.3 mrad", "is no unit of a length"),
+    ("scan_step_A", "0.3 mrad", "is not a unit for a length"),
     ("scan_step_A", "0.0005", "did you mean"),
     ("scan_step_A", "1e9", "is impossible"),
     ("scan_step_A", "1,25", "very unequal"),
     ("scan_step_A", "1,2,3", "one number"),
     ("rotation_deg", "1e9", "is impossible"),
     ("rotation_deg", "1000", "unusual"),
-    ("rotation_deg", "5 nm", "is no unit of an angle"),
+    ("rotation_deg", "5 nm", "is not a unit for an angle"),
     ("defocus_A", "1e8", "unusual"),
     ("defocus_A", "1e30", "is impossible"),
-    ("defocus_A", "up", "no number"),
+    ("defocus_A", "up", "not a number"),
     ("C10", "1e30", ""),
     ("C30", "1e30", "is impossible"),
-    ("C30", "2 keV", "is no unit of a length"),
+    ("C30", "2 keV", "is not a unit for a length"),
     ("depth_A", "1e12", "is impossible"),
     ("detector_pixel_mrad", "0", "is impossible"),
     ("detector_pixel_mrad", "100", "detector_pixel_mrad = 100 mrad?"),
-    ("detector_pixel_invA", "0.2 nm", "is no unit of a spatial frequency"),
+    ("detector_pixel_invA", "0.2 nm", "is not a unit for a spatial frequency"),
     ("detector_pixel_invA", "-1", "is impossible"),
     ("beam_center_px", "1e9,0", "is impossible"),
     ("dwell_time_us", "-1", "is impossible"),
-    ("dwell_time_us", "10 Hz", "is no unit of a time"),
+    ("dwell_time_us", "10 Hz", "is not a unit for a time"),
     ("counts_per_electron", "0", "is impossible"),
     ("saturation_value", "-5", "is impossible"),
     ("field_of_view_A", "0", "is impossible"),
@@ -84,16 +84,16 @@ VALUES: tuple[tuple[str, str, str], ...] = (
     ("detector_transform", "sideways", "unknown detector transform"),
     ("energie_eV", "80e3", "did you mean"),
 )
-"""Metadata name, what is typed, and words of the answer."""
+"""Metadata name, typed text, and words of the answer."""
 
 FILES: tuple[tuple[dict[str, Any], str], ...] = (
     ({"energy_eV": -1.0}, "energy_eV = -1 eV is impossible"),
     ({"energy_eV": np.nan}, "energy_eV = nan eV is impossible"),
-    ({"energy_eV": "eighty"}, "no number"),
-    ({"energy_eV": np.array([1.0, 2.0, 3.0])}, "no single number"),
+    ({"energy_eV": "eighty"}, "not a number"),
+    ({"energy_eV": np.array([1.0, 2.0, 3.0])}, "not a single number"),
     ({"convergence_semiangle_mrad": np.inf}, "is impossible"),
     ({"scan_step_A": [0.0, 1.0]}, "is impossible"),
-    ({"scan_step_A": [1.0, 2.0, 3.0]}, "no single number"),
+    ({"scan_step_A": [1.0, 2.0, 3.0]}, "not a single number"),
     ({"rotation_deg": 1e20}, "is impossible"),
     ({"C30": np.nan}, "is impossible"),
     ({"beam_center_px": [np.nan, 1.0]}, "is impossible"),
@@ -114,7 +114,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("plan nowhere.h5", "no such file", 1),
     ("plan {text}", "is not an HDF5 file", 1),
     ("plan {full} --energy 80", "did you mean 80 keV", 1),
-    ("plan {full} --pixel 3s", "is no unit of an angle", 1),
+    ("plan {full} --pixel 3s", "is not a unit for an angle", 1),
     ("plan {full} --detector 64,x", "is not two whole numbers", 1),
     ("plan {full} --detector 0,64", "0 x 64 is impossible", 1),
     ("plan {full} --scan 0,5", "impossible scan shape", 1),
@@ -178,8 +178,8 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("call status --keys {dir} --control tcp://127.0.0.1:1", "holds no server.key", 1),
     ("refine-now --control nonsense", "give an address like tcp://", 1),
     ("refine-now --preset nowhere.toml", "nowhere.toml: no such file", 1),
-    ("replay {full} --to nonsense", "is no address to send to", 1),
-    ("replay {full} --to udp://127.0.0.1:9", "is no address to send to", 1),
+    ("replay {full} --to nonsense", "is not an address to send to", 1),
+    ("replay {full} --to udp://127.0.0.1:9", "is not an address to send to", 1),
     ("replay {full} --rate nan", "is not a rate", 1),
     ("replay {full} --rate inf", "rate inf is impossible", 1),
     ("replay {full} --rate 0", "is not a rate", 1),
@@ -205,7 +205,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("serve --config {folder}", "is not a file", 1),
     ("serve --config {fifo}", "is not a file", 1),
     ("serve --config /dev/zero", "is not a file", 1),
-    ("serve --config {bytes}", "is no text", 1),
+    ("serve --config {bytes}", "is not text", 1),
     ("serve --config {broken}", "broken.toml", 1),
     ("serve --record {full}", "it is not a folder", 1),
     ("serve --record {full}/inside", "cannot record in", 1),
@@ -237,7 +237,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("reconstruct {full} -o {out} --basis zernike:99999", "unknown basis", 1),
     ("refine {full} -o {out} --preset {folder}", "is not a file", 1),
     ("refine {full} -o {out} --preset {fifo}", "is not a file", 1),
-    ("refine {full} -o {out} --preset {bytes}", "is no text", 1),
+    ("refine {full} -o {out} --preset {bytes}", "is not text", 1),
     ("refine {full} -o {out} --preset {broken}", "broken.toml", 1),
     ("refine {full} -o {out} --set num_slices=2", "total_thickness_A", 1),
     ("refine {full} -o {out} --set total_thickness_A=-5", "total_thickness_A", 1),
@@ -255,7 +255,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("preset {fifo}", "is not a file", 1),
     ("export {folder} {out} --to png", "is not a file", 1),
     ("export {fifo} {out} --to png --maps obf", "is not a file", 1),
-    ("preset {bytes}", "is no text", 1),
+    ("preset {bytes}", "is not text", 1),
     ("preset {broken}", "broken.toml", 1),
     ("bench nonsense", "choose live, stream or refine", 1),
     ("bench refine --backend cpu", "bench refine has no option --backend: --backend is for bench live", 1),
@@ -273,20 +273,20 @@ def worker() -> Iterator[FileWorker]:
 
 @pytest.fixture(autouse=True)
 def assembled_once(worker: FileWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command line, and the process that reads files, are the same for all rows."""
+    """Use one command line, and one process that reads files, for all rows."""
     monkeypatch.setattr(cli, "build", assembled)
     monkeypatch.setattr(door._READER, "worker", lambda: contextlib.nullcontext(worker))
 
 
 @functools.cache
 def assembled(named: tuple[str, ...]) -> click.Command:
-    """What typer makes of the commands anew whenever the program starts."""
+    """The commands as built by typer, which the program does anew at every start."""
     return get_command(BUILD(named))
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A scan with optics, one without, a text that is no scan, and names to write to."""
+    """A scan with optics, one without, a text file, and names to write to."""
     folder = tmp_path_factory.mktemp("bad")
     names = {name: folder / f"{name}.h5" for name in ("full", "bare", "text", "out")}
     scan_file(names["full"], **OPTICS)
@@ -311,7 +311,7 @@ def scan_file(path: Path, **metadata: Any) -> Path:
 
 
 def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
-    """Exit status and what is said on stderr, the program run in this process."""
+    """Exit status and stderr of the program run in this process."""
     monkeypatch.setattr(sys, "argv", ["ptylive", *arguments])
     with pytest.raises(SystemExit) as ended:
         cli.main()
@@ -323,7 +323,7 @@ def check_said(said: str, words: str) -> None:
     assert "internal error" not in said
     assert "Traceback" not in said
     of_parser = "\nError: " in said or said.startswith(("Usage: ", "Error: "))
-    if not of_parser:  # which has words of its own
+    if not of_parser:  # which uses its own words
         assert is_on_the_page(said), "python tools/write_tables.py"
 
 
@@ -363,7 +363,7 @@ def test_a_file_that_says_what_cannot_be_is_refused_with_its_name(metadata, word
     assert str(path) in refused.value.line()
     name = next(iter(metadata))
     good = {**OPTICS, "scan_shape": (4, 4), "detector_transform": "none"}.get(name)
-    with open_source(path, {name: good}) as source:  # the remedy that is told works
+    with open_source(path, {name: good}) as source:  # the suggested remedy works
         assert source.header.scan.shape == (4, 4)
 
 

@@ -1,6 +1,6 @@
-"""Bad inputs at the control socket, a row each: every one is answered with one line that names what is wrong with it.
+"""Bad inputs at the control socket, one per row: each is answered with one line that names what is wrong with it.
 
-The session is a real one that shows a past scan; nothing is sent over a socket but by the last test.
+The session is a real one that shows a past scan; only the last test sends anything over a socket.
 """
 
 import errno
@@ -228,7 +228,7 @@ REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
     ({"command": "trigger"}, "detector_api"),
     ({"command": "disarm"}, "detector_api"),
 )  # fmt: skip
-"""Request and words of the answer; RECORDING: the one that is shown."""
+"""Request and words of the answer; RECORDING: the one being shown."""
 
 MESSAGES: tuple[bytes, ...] = (
     b"",

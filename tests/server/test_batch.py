@@ -1,4 +1,4 @@
-"""Batches through whole processes: scans that are simulated, two that are damaged, kills, and a cluster."""
+"""Batches through whole processes: simulated scans, two of which are damaged, kills, and a cluster."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ SETTINGS = [word for setting in QUICK for word in ("--set", setting)]
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """Three scans, one that was cut off and one that is none."""
+    """Three scans, one truncated file, and one file that is not a scan."""
     folder = tmp_path_factory.mktemp("scans")
     for number in range(3):
         wanted = SimulationSettings.of({"scan_shape": (12, 12), "seed": number})
@@ -52,8 +52,8 @@ def objects(out):
 
 
 def same(found, known):
-    """Code that was just compiled and the same from the cache may round otherwise: a few steps of single precision,
-    which eight epochs leave as they are."""
+    """Freshly compiled code and the same code from the cache may round differently: by a few steps of single precision,
+    which eight epochs do not amplify."""
     np.testing.assert_allclose(found, known, rtol=0, atol=1e-5 * np.abs(known - 1).max())
 
 
@@ -68,7 +68,7 @@ def refinements_of(pid):
 
 @pytest.fixture(scope="module")
 def here(scans, tmp_path_factory):
-    """All of them, on this machine."""
+    """All scans, refined on this machine."""
     out = tmp_path_factory.mktemp("here") / "out"
     return batch(scans, out, "--workers", "2"), out
 

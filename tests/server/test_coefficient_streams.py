@@ -1,4 +1,4 @@
-"""Coefficients through real processes: from a stream to maps and a recording, and made of recorded frames."""
+"""Coefficients through real processes: from a stream to maps and a recording, and computed from recorded frames."""
 
 import h5py
 import hdf5plugin  # noqa: F401
@@ -77,7 +77,7 @@ def test_frames_become_coefficients_before_they_are_recorded(tmp_path, basis):
         with h5py.File(status["results"]) as file:
             assert f"{basis.partition(':')[0]} coefficients" in file["refinement"].attrs["reason"]
             assert file["refinement"].attrs["algorithm"] == "lsq_compressed"
-        running.call("configure", values={"rotation_deg": 5.0})  # made again without its frames
+        running.call("configure", values={"rotation_deg": 5.0})  # maps are remade without its frames
         again = running.wait_for(lambda s: s["state"] == "complete")
         assert "stopped" not in again["message"]
 

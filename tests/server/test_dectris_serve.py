@@ -1,4 +1,4 @@
-"""`serve` and `replay` speak DECTRIS: a scan from a simulated detector becomes maps, and commands drive a detector."""
+"""`serve` and `replay` with DECTRIS protocols: a simulated detector's scan becomes maps; commands drive a detector."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ from ptylive.streamer.protocols.simplon import DetectorError, Simplon
 
 
 class FakeSimplon(BaseHTTPRequestHandler):
-    """Remembers what it is asked; knows a few values."""
+    """Remembers its requests; knows a few values."""
 
     asked: list[tuple[str, str, Any]]
 
@@ -50,7 +50,7 @@ class FakeSimplon(BaseHTTPRequestHandler):
 
 @contextmanager
 def fake_detector() -> Iterator[tuple[str, list[Any]]]:
-    """A SIMPLON interface on loopback, and what it was asked."""
+    """A SIMPLON interface on loopback, and the requests it received."""
     handler = type("Handler", (FakeSimplon,), {"asked": []})
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=http.serve_forever)
@@ -127,7 +127,7 @@ def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
             status = running.wait_for_results()
             assert (status["state"], status["lost"], status["rejected"]) == ("complete", 0, {})
             assert report["frames"] == status["frames"]
-            assert status["scan"]["step_A"] == [0.5, 0.5]  # what the command line says wins over the stream
+            assert status["scan"]["step_A"] == [0.5, 0.5]  # the command line overrides the stream
             assert frame_hashes(Path(status["recording"])) == frame_hashes(file)
 
 

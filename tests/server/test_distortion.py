@@ -1,4 +1,4 @@
-"""A distortion that is told: maps live and offline are of patterns in place, and the recording keeps what came."""
+"""A given distortion: maps live and offline use corrected patterns, and the recording keeps the patterns that came."""
 
 import shutil
 
@@ -55,7 +55,7 @@ def test_converted_patterns_are_in_place_and_say_no_distortion(tmp_path):
 
 @pytest.mark.slow
 def test_hot_pixels_that_nobody_names_are_left_out_before_they_are_spread(tmp_path):
-    """The maps are those of a scan whose mask names them; each of them would lie on up to four pixels otherwise."""
+    """The maps equal those of a scan whose mask lists the pixels; otherwise each would affect up to four pixels."""
     places = ((40, 45), (20, 60), (70, 11))
     mask = np.zeros((80, 80), bool)
     part_of(SCAN, 32, tmp_path / "hot.h5")

@@ -1,6 +1,6 @@
-"""Files with one flipped bit: every one is opened or refused, whatever the bit; none takes its reader along.
+"""Files with one flipped bit: each is opened or refused, whatever the bit; none of them kills its reader.
 
-PTYLIVE_FLIPS says how many of each kind, PTYLIVE_FLIPS_SEED which; the seed is printed.
+PTYLIVE_FLIPS sets how many of each kind, PTYLIVE_FLIPS_SEED which ones; the seed is printed.
 """
 
 import os
@@ -33,12 +33,12 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 QUICK, MANY = 40, 2000
 MOST_S = 5.0
-"""For one file, of a whole machine's time: asked of the long run only."""
+"""Time limit for one file, given the whole machine; checked in the long run only."""
 SEED = int(os.environ.get("PTYLIVE_FLIPS_SEED", "12"))
 
 
 def through_the_worker(worker, path, *tasks):
-    """How many of the tasks gave an answer."""
+    """Number of tasks that gave an answer."""
     answers = 0
     for task, arguments in tasks:
         try:
@@ -50,7 +50,7 @@ def through_the_worker(worker, path, *tasks):
 
 
 def in_this_process(read):
-    """1 where something was read, 0 where it was refused."""
+    """1 if something was read, 0 if it was refused."""
     try:
         return int(read() is not None)
     except PtyliveError:
@@ -100,13 +100,13 @@ def test_every_file_is_opened_or_refused(kind, tmp_path):
 @pytest.mark.slow
 @EVERY_KIND
 def test_two_thousand_of_each(kind, tmp_path):
-    """The slowest is the file's, or the machine's: its load is told."""
+    """The slowest file may be due to the file or to the machine, so the load is reported."""
     slowest = flip(kind, tmp_path, int(os.environ.get("PTYLIVE_FLIPS", str(MANY))))
     assert slowest < MOST_S * crowd(), f"{slowest:.1f} s at a load of {os.getloadavg()}"
 
 
 def flip(kind, folder, count):
-    """n flips of a file of a kind; how long the slowest took, s."""
+    """Try n flips of a file of one kind; return the time of the slowest, s."""
     print(f"PTYLIVE_FLIPS_SEED={SEED}: {count} flips of a {kind.__name__}")
     rng = random.Random(f"{SEED} {kind.__name__}")
     path = kind(folder)

@@ -1,6 +1,6 @@
-"""A recording folder full of files with one flipped bit each: the server answers all along, whatever it reads there.
+"""A recording folder full of files with one flipped bit each: the server keeps answering, whatever it reads there.
 
-PTYLIVE_FLIPS_SEED says which bits.
+PTYLIVE_FLIPS_SEED determines the bits.
 """
 
 import os
@@ -23,7 +23,7 @@ SEED = os.environ.get("PTYLIVE_FLIPS_SEED", "12")
 
 
 def put_flipped_files(folder, originals, chance, numbers):
-    """One file of each number: recordings, results beside good recordings, journals, checkpoints, presets in turn."""
+    """One file per number: recordings, results next to good recordings, journals, checkpoints, presets in turn."""
     for number in numbers:
         good_recording = originals[recording]
         kind = list(originals)[number % len(originals)]
@@ -41,7 +41,7 @@ def put_flipped_files(folder, originals, chance, numbers):
 
 
 class Asking(threading.Thread):
-    """Asks for the status every tenth of a second; ``slowest``: longest wait for an answer, s."""
+    """Requests the status every tenth of a second; ``slowest``: longest wait for an answer, s."""
 
     def __init__(self, control):
         super().__init__(daemon=True)
@@ -58,7 +58,7 @@ class Asking(threading.Thread):
 
 
 def look_at_everything(running, asking):
-    """What a person does with past scans: list them all, open each, look at its refinement."""
+    """What a user does with past scans: list them all, open each, look at its refinement."""
     opened = refused = 0
     scans, limit = [], 100
     with ControlClient(running.control, timeout_s=120.0) as client:
@@ -90,14 +90,14 @@ def test_two_hundred_flipped_files(tmp_path):
     kinds = (recording, results, journal, saved_checkpoint, preset)
     made = {kind: kind(workshop) for kind in kinds}
     seen = LiveMap("obf", np.ones((4, 4), np.float32), "rad", (1.0, 1.0), 16, "obf")
-    write_maps(made[results], [seen], np.ones((4, 4), bool), Calibration(), {})  # as a server's own: with maps
+    write_maps(made[results], [seen], np.ones((4, 4), bool), Calibration(), {})  # with maps, like a server's own
     originals = {kind: path.read_bytes() for kind, path in made.items()}
     put_flipped_files(folder, originals, chance, range(FILES // 2))
     with server(folder) as running:
         asking = Asking(running.control)
         asking.start()
         opened = refused = 0
-        for first in (FILES // 2, 0, 0):  # the other half, then all of them anew
+        for first in (FILES // 2, 0, 0):  # the other half, then all of them again
             put_flipped_files(folder, originals, chance, range(first, FILES))
             more = look_at_everything(running, asking)
             opened, refused = opened + more[0], refused + more[1]

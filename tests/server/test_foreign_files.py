@@ -1,4 +1,4 @@
-"""The commands on files of other programs: what a native file gives, they give."""
+"""The commands give the same results for files of other programs as for a native file."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A")
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The smallest data set as a native file, as Nion Swift would export it, and as PyPty has it."""
+    """The smallest data set as a native file, as Nion Swift would export it, and in PyPty's format."""
     native, folder = shared_data("tiny_mos2_80kV_focus"), tmp_path_factory.mktemp("foreign")
     with h5py.File(native) as file:
         data, attributes = file["data"][()], dict(file["metadata"].attrs)
@@ -49,7 +49,7 @@ def test_maps_are_those_of_the_native_file(files: dict[str, Path]) -> None:
     native = reconstruct_file(files["native"], {}, ("idpc", "bf")).rendering.maps
     pypty = reconstruct_file(files["pypty"], {**values, **shape}, ("idpc", "bf")).rendering.maps
     for one, two, three in zip(wanted, native, pypty, strict=True):
-        # the native file says more than the others, its rotation for one
+        # the native file states more than the others, such as its rotation
         assert np.corrcoef(one.data.ravel(), two.data.ravel())[0, 1] > 0.99
         np.testing.assert_allclose(one.data, three.data, rtol=1e-4, atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""A server with keys: commands, events and frames for clients it knows, nothing for anybody else; metrics beside it."""
+"""A server with keys: commands, events and frames for clients it knows, nothing for anybody else; and its metrics."""
 
 import urllib.request
 from pathlib import Path
@@ -16,7 +16,7 @@ from ptylive.streamer.sockets.security import ClientKeys, ServerKeys
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A key folder that every client here uses unless it is told otherwise."""
+    """A key folder that every client here uses unless told otherwise."""
     monkeypatch.setenv("PTYLIVE_KEYS", str(tmp_path / "keys"))
     ServerKeys.open(tmp_path / "keys")
     return tmp_path / "keys"

@@ -1,4 +1,4 @@
-"""Processes killed in the middle of a scan: what was recorded survives, and a listening sender completes it."""
+"""Processes killed in the middle of a scan: recorded frames survive, and a listening sender completes the scan."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ SOURCE = bundled("mos2_svac_80kV_focus")
 
 
 def replay_in_background(settings: ReplaySettings):
-    """A replay in a thread, and what becomes of it."""
+    """A replay in a thread, and its outcome."""
     outcome = {}
 
     def run():

@@ -15,7 +15,7 @@ from ptylive.streamer.recording.recording_writer import created_scan
 
 RUNS, SIDE, PIXELS = 10, 12, 24
 PRESET = {"window_px": 24, "probe_modes": 1, "sweeps": 1, "epoch_max": 1, "algorithm": "lsq_sqrt"}
-"""A window without compiled code: nothing to compile."""
+"""A window without compiled code, so nothing is compiled."""
 
 
 def tiny_scan(path: Path) -> Path:
@@ -33,7 +33,7 @@ def tiny_scan(path: Path) -> Path:
 
 
 class Client(threading.Thread):
-    """Calls one command without pause until it is told to stop."""
+    """Sends one command without pause until it is told to stop."""
 
     def __init__(self, control: str, command: str, arguments) -> None:
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""`serve` and `replay` speak Merlin: a scan becomes maps and a recording, and commands drive the detector."""
+"""`serve` and `replay` with Merlin's protocol: a scan becomes maps and a recording, and commands drive the detector."""
 
 from pathlib import Path
 

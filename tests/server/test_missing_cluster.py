@@ -1,4 +1,4 @@
-"""A scheduler and a worker that are killed in the middle: the refinement goes on here as if nothing had happened."""
+"""A scheduler and a worker killed midway: the refinement goes on here as if nothing had happened."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ LONGEST_S = 300.0
 
 
 def refined(output: Path, *more: str) -> list[str]:
-    """The command."""
+    """The refine command of these tests."""
     scan = str(bundled("mos2_svac_80kV_focus"))
     return ["refine", scan, "-o", str(output), "--json", "--backend", "cpu", *QUICK, *more]
 

@@ -1,4 +1,4 @@
-"""Dark and gain reference through real processes: the maps are those of the counts, and the recording says why."""
+"""Dark and gain reference through real processes: the maps are those of the counts, and the recording states why."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def maps_of(path) -> dict:
 
 @pytest.fixture
 def recorded(tmp_path):
-    """A scan as a detector of half counts and a bias writes it, and files that say so: exact in single precision."""
+    """A scan as recorded by a detector with half counts and a bias, with its references: exact in single precision."""
     with open_source(bundled(SCAN)) as source:
         header, counts = source.header, source.frames(np.arange(source.frame_count))
     dark = np.random.default_rng(3).integers(0, 200, header.detector_shape)
@@ -47,9 +47,9 @@ def test_a_scan_is_corrected_live_recorded_as_it_came_and_converted(recorded, tm
     with server(tmp_path / "recordings", *given) as running:
         for name in ("gain.npy", "dark.h5"):
             (tmp_path / name).unlink()
-        assert "frames at" in running.process.stderr.readline()  # one that is killed while it starts ends the server
+        assert "frames at" in running.process.stderr.readline()  # a process killed while it starts ends the server
         os.kill(running.status()["pids"]["acquire"], signal.SIGKILL)
-        running.wait_for(lambda status: status["restarts"] == 1)  # with what was read at the start
+        running.wait_for(lambda status: status["restarts"] == 1)  # with the references read at the start
         replay(scan, ReplaySettings(to=running.data))
         status = running.wait_for_results()
         assert (status["state"], status["rejected"]) == ("complete", {})

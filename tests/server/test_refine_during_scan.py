@@ -18,7 +18,7 @@ QUICK = ("--set", "refine.probe_modes=1", "--set", "refine.algorithm=lsq_sqrt")
 
 
 PATIENCE_S = 200.0
-"""A refinement may have to compile first."""
+"""Timeout: a refinement may have to compile first."""
 
 
 def refined(status) -> bool:
@@ -40,10 +40,10 @@ def test_a_scan_is_refined_from_its_first_rows_on(tmp_path):
         assert status["refinement"]["state"] == "done", status["refinement"]
         with h5py.File(status["results"]) as file:
             run = file["refinements/run1"]
-            assert "begun from an earlier refinement" in run.attrs["reason"]
+            assert "started from an earlier refinement" in run.attrs["reason"]
             phases = list(run["loss"].attrs["phase"])
             assert len(run["loss"]) == len(phases)
-            assert 8 <= phases.count("sweep") <= 11  # at most 8 in rounds, 3 at the end: as many as time allows
+            assert 8 <= phases.count("sweep") <= 11  # at most 8 in rounds, depending on the time, and 3 at the end
             assert phases.count("lbfgs") >= 6
             said = dict(file["settings"].attrs)
         assert running.call("runs")["runs"]["run1"]["state"] == "done"

@@ -52,7 +52,7 @@ def on_scan_axes(result, rotation_deg: float, shape: tuple[int, int]):
 
 @dataclass
 class Agreement:
-    """Of two pictures: ring correlation at PERIODS_A, that of the best ring below 120 Å, and the plain correlation."""
+    """Agreement of two pictures: ring correlation at PERIODS_A, that of the best ring below 120 Å, and plain."""
 
     rings: list[float]
     highest: float
@@ -67,7 +67,7 @@ class Agreement:
 
 @dataclass
 class Half:
-    """Every other frame, the map made of it, and that map as a start."""
+    """Every other frame, the map made from them, and that map as a start."""
 
     dataset: object
     map: object
@@ -86,7 +86,7 @@ def halves(folder: Path, source: Path, values: dict, order) -> list[Half]:
 
 
 def agreements(pair: list[Half], preset: Preset, rotation_deg: float) -> tuple[Agreement, Agreement]:
-    """Of the maps of two halves, and of what is refined from them."""
+    """Agreement of the maps of two halves, and of the objects refined from them."""
     phases, pixel = [], 1.0
     for half in pair:
         result = refine(half.dataset, preset, start=half.start, backend="cpu")

@@ -1,4 +1,4 @@
-"""One refinement on the workers of a cluster, through whole processes: same end, kills, no process left."""
+"""One refinement on the workers of a cluster, through whole processes: same result, kills, no process left."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def scan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(scan, tmp_path_factory):
-    """On this machine."""
+    """The refinement on this machine."""
     out = tmp_path_factory.mktemp("alone") / "refined.h5"
     assert ptylive(*command(scan, out)[1:]).returncode == 0
     return out
@@ -56,7 +56,7 @@ def command(scan, out, *options):
 
 
 def same(out, known):
-    """The same steps, sums in single precision in another order, for so many epochs."""
+    """The same steps, with sums in single precision in another order, over these epochs."""
     with h5py.File(out) as found, h5py.File(known) as expected:
         a, b = (np.angle(file["refinement/object"][()]).ravel() for file in (found, expected))
         assert np.corrcoef(a, b)[0, 1] >= 0.9999

@@ -1,4 +1,4 @@
-"""The process that receives dies in the middle of a scan: it comes back, and every acknowledged frame is there."""
+"""The receiving process dies in the middle of a scan: it restarts, and every acknowledged frame is there."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def test_a_killed_receiver_comes_back_and_the_scan_goes_on(tmp_path):
         disc = running.call("detectors", detectors=[{"name": "mine", "center_px": [31, 31], "outer_px": 9}])[
             "detectors"
         ]
-        time.sleep(1.0)  # it looks five times a second whether there is something to tell
+        time.sleep(1.0)  # it checks five times a second for something to report
         os.kill(status["pids"]["acquire"], signal.SIGKILL)
         status = running.wait_for(lambda s: s["restarts"] == 1 and s["recording_state"] == "complete", 120)
         assert status["pinned"] == {"convergence_semiangle_mrad": 29.0}

@@ -1,4 +1,4 @@
-"""A full pixel counts as what it can count, wherever frames are summed or modelled."""
+"""A saturated pixel counts as its largest value wherever frames are summed or modelled."""
 
 from pathlib import Path
 

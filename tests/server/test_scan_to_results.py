@@ -39,7 +39,7 @@ def assert_live_equals_offline(status, tmp_path):
 
 
 def assert_fits_are_told(events, status, control):
-    """The topic `calibration` and ``ptylive advise`` say what the status says."""
+    """The topic `calibration` and ``ptylive advise`` report the same as the status."""
     last, expected = events[-1], advise(Calibration.from_plain(status["calibration"]))
     assert (last["uid"], last["frames"], last["final"]) == (status["uid"], status["frames"], True)
     assert last["calibration"] == status["calibration"]
@@ -128,7 +128,7 @@ RADIUS = 3
 
 
 def particles_above_ice(image) -> float:
-    """Difference of the particles' and the ice's mean, in standard deviations of the lower part of the picture."""
+    """Difference between the means of particles and ice, in standard deviations of the lower part of the picture."""
     scale = image.shape[0] / 127
     rows, cols = np.indices(image.shape) / scale
 

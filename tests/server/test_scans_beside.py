@@ -1,4 +1,4 @@
-"""Two scans at once: the one that goes on is shown when the other one has ended."""
+"""Two scans at once: the one still running is shown once the other has ended."""
 
 import pytest
 from running import server
@@ -27,11 +27,11 @@ def test_the_display_returns_to_the_scan_that_goes_on(tmp_path):
 
 
 def ended(running, uid):
-    """Whether a scan is among those that are looked back at, as it ended."""
+    """Whether a scan is among the past scans, in its final state."""
     return any(one["uid"] == uid and one["state"] == "complete" for one in running.call("scans")["scans"])
 
 
 def covered(running):
-    """Scan points of the maps that a viewer is given now."""
+    """Scan points of the maps that a viewer currently receives."""
     maps = {one["name"]: one for one in running.call("snapshot")["maps"]}
     return sum(maps["coverage"]["data"]) if "coverage" in maps else 0

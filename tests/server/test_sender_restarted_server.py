@@ -1,4 +1,4 @@
-"""`ptylive.Sender` and a server that is killed and started again while it is sent to: the scan is complete."""
+"""`ptylive.Sender` and a server that is killed and restarted during the scan: the scan is complete."""
 
 import hashlib
 from pathlib import Path

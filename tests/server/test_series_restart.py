@@ -1,4 +1,4 @@
-"""A server that is stopped or killed while trials run: no process is left, and the trials go on with the next one."""
+"""A server stopped or killed while trials run: no process is left, and the next server resumes the trials."""
 
 import time
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Scan after scan through a real server with a dashboard and two viewers: no frame lost, no memory lost.
 
-Recordings are compared with the source frame by frame and deleted. The short form runs with every ``make test``.
+Recordings are compared with the source frame by frame and deleted. There is a short form and a long one.
 """
 
 import os
@@ -24,11 +24,11 @@ from ptylive.simulators.replay import ReplaySettings, replay
 
 HALF = 0.5
 SETTLED_SHARE = 0.25
-"""Of the time: until then caches fill, threads make their arenas, viewers their documents."""
+"""Fraction of the time in which caches fill, threads make their arenas, and viewers their documents."""
 
 
 def tiled(path: Path, times: int) -> Path:
-    """A bundled scan repeated side by side, times² as many frames, one bslz4 chunk each."""
+    """A bundled scan repeated side by side, with times² as many frames, one bslz4 chunk each."""
     with h5py.File(bundled("mos2_svac_80kV_focus")) as file:
         data, known = file["data"][()], dict(file["metadata"].attrs)
     large = np.tile(data, (times, times, 1, 1))
@@ -52,7 +52,7 @@ class Soak:
     started: float = field(default_factory=time.monotonic)
 
     def verify(self) -> None:
-        """Compare and delete every recording whose results are written."""
+        """Compare and delete every recording whose results have been written."""
         for results in sorted(self.running.folder.glob("*_results.h5")):
             recording = results.with_name(results.name.replace("_results", ""))
             if recording.exists():
@@ -62,7 +62,7 @@ class Soak:
                 self.verified += 1
 
     def watch(self, until: int, seconds: float) -> None:
-        """Verify until n recordings have been; memory is noted twice a second."""
+        """Verify until n recordings are done; memory is recorded twice a second."""
         give_up = time.monotonic() + seconds
         processes = self._processes()
         while self.verified < until:
@@ -78,7 +78,7 @@ class Soak:
         return [child for child in children if any("ptylive" in word for word in child.cmdline())]
 
     def slope(self, parts: int = 20) -> float:
-        """MB per minute: the median of the slopes between the middle values of parts of the time."""
+        """MB per minute: the median of the slopes between the medians of parts of the time."""
         time_s, used = np.array(self.memory).T
         settled = time_s > time_s[0] + SETTLED_SHARE * (time_s[-1] - time_s[0])
         pieces = np.array_split(np.stack([time_s[settled], used[settled]]), parts, axis=1)
@@ -101,16 +101,16 @@ def shown(running: Server) -> str:
 
 
 def soak(folder: Path, times: int, scans: int | None, seconds: float) -> tuple[Soak, float]:
-    """Scans at half of the rate at which the server gets through with one; returns what was seen, and that rate.
+    """Send scans at half of the rate that the server sustains; return the observations, and that rate.
 
-    The rate that counts is the one that the server sustains: a scan over the time until its results are written.
+    The sustained rate is that of one scan over the time until its results have been written.
     """
     scan = tiled(folder / "scan.h5", times)
     wanted = frame_hashes(scan)
     with server(folder / "recordings", "--dashboard", "127.0.0.1:0") as running:
         watched = Soak(running, wanted)
         with staring(shown(running), 2):
-            replay(scan, ReplaySettings(to=running.data, codec="bslz4"))  # loads and compiles what comes first
+            replay(scan, ReplaySettings(to=running.data, codec="bslz4"))  # loads and compiles everything needed first
             watched.watch(1, 240)
             began = time.monotonic()
             replay(scan, ReplaySettings(to=running.data, codec="bslz4"))

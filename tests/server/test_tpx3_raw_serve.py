@@ -1,4 +1,4 @@
-"""`serve` and `replay` speak the raw packets of a Timepix3: a scan becomes maps and a sparse recording."""
+"""`serve` and `replay` with the raw packets of a Timepix3: a scan becomes maps and a sparse recording."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`serve` and `replay` speak Timepix3: a scan becomes maps and a sparse recording, which every command reads."""
+"""`serve` and `replay` with Timepix3: a scan becomes maps and a sparse recording, which every command reads."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tuning through whole processes: a scan that is simulated, Ctrl-C, kills, a cluster, and files that are damaged."""
+"""Tuning through whole processes: a simulated scan, Ctrl-C, kills, a cluster, and damaged files."""
 
 import json
 import random
@@ -43,12 +43,12 @@ def tuned(scan, out, trials, *options):
 
 
 def ended_in(out):
-    """Trials of a journal that had ended, by number, with the words they were kept in."""
+    """Finished trials of a journal, by number, with the text in which they were kept."""
     if not (out / "trials.journal").exists():
         return {}
     found = {}
     for line in (out / "trials.journal").read_text().splitlines():
-        with suppress(ValueError):  # the last one may be on its way
+        with suppress(ValueError):  # the last one may be incomplete
             said = json.loads(line)
             if "state" in (said.get("user_attr") or {}):
                 found[said["trial_id"]] = said["user_attr"]["state"]
@@ -66,7 +66,7 @@ def test_a_start_40_per_cent_wrong_is_found(scan, tmp_path, where):
     said = tuned(scan, tmp_path / "out", 20, *where)
     found = said["estimates"]["defocus_A"]
     assert found["told"] and abs(found["best"] - TRUE_A) < 3 * found["deviation"]
-    assert found["deviation"] < 20  # half of what was wrong
+    assert found["deviation"] < 20  # half of the initial error
     assert any("do better than the start" in line for line in said["sentences"])
     assert (tmp_path / "out" / "tune.html").stat().st_size > 10_000
     refined = ptylive("refine", str(scan), "-o", str(tmp_path / "r.h5"), "--preset", said["preset"], "--epochs", "2")

@@ -1,4 +1,4 @@
-"""Commands on files that would be read for ever, or are none: they end, with one clear line."""
+"""Commands on files that would be read forever, or that are not files: they end with one clear line."""
 
 import pytest
 from odd_files import fill_with_odd_things, put_loop

@@ -1,4 +1,4 @@
-"""A detector that only writes files: finished ones become scans, broken ones a reason, also after a restart."""
+"""A detector that only writes files: finished files become scans, broken ones a reason, also after a restart."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ PATIENCE_S = 480.0  # 22 files on a busy machine
 
 @contextmanager
 def heard(running: Server) -> Iterator[list[str]]:
-    """What the server says in its log meanwhile."""
+    """Log lines of the server meanwhile."""
     lines: list[str] = []
     stop = threading.Event()
     with EventStream(running.control, topics=("log",), queue=1000) as events:
@@ -39,7 +39,7 @@ def heard(running: Server) -> Iterator[list[str]]:
 
 
 def until(what, found) -> None:
-    """Wait until ``what()`` is true; ``found()`` says what there is when it never is."""
+    """Wait until ``what()`` is true; ``found()`` describes the state if it never is."""
     give_up = time.monotonic() + PATIENCE_S
     while not what():
         assert time.monotonic() < give_up, found()
@@ -47,7 +47,7 @@ def until(what, found) -> None:
 
 
 def scans_of(running: Server) -> list[str]:
-    """Of the recordings that have been read."""
+    """Scans of the recordings that have been read."""
     return sorted(scan["series"] for scan in running.call("history", limit=100)["scans"] if "series" in scan)
 
 
@@ -64,7 +64,7 @@ def test_good_files_become_scans_and_broken_ones_reasons(tmp_path: Path, count: 
         broken = ["text.h5"]
         if count > 1:
             put_loop(seen)
-            fill_with_odd_things(seen / "today")  # of these, three are files
+            fill_with_odd_things(seen / "today")  # three of these are files
             broken += ["loop.h5", "today/empty.h5", "today/sparse.h5", "today/text.h5"]
         reasons = {f"{name} is not loaded" for name in broken}
         until(lambda: reasons <= {line.partition(":")[0] for line in lines}, lambda: lines)

@@ -1,4 +1,4 @@
-"""A receiver that answers `received`, in a process of its own, to be killed; prints what it has answered.
+"""A receiver that answers `received`, in a process of its own, to be killed; prints its answers.
 
 usage: acknowledging_server.py FOLDER DATA CONTROL plain|compiled
 """
@@ -30,7 +30,7 @@ def main() -> None:
         peer, question = socket.recv_multipart()
         asked = msgpack.unpackb(question)
         ranges = receiver.safe_ranges(asked["uid"])
-        print(json.dumps({"uid": asked["uid"], "safe": ranges}), flush=True)  # first: more is said than may be heard
+        print(json.dumps({"uid": asked["uid"], "safe": ranges}), flush=True)  # first: more is printed than received
         socket.send_multipart([peer, msgpack.packb({"id": asked["id"], "ok": True, "ranges": ranges})])
 
 

@@ -1,4 +1,4 @@
-"""Receivers of these tests record as those of tests/streamer do."""
+"""Receivers of these tests share their recorders, as in tests/streamer."""
 
 from kept_processes import a_reader_that_stays, a_recorder_that_stays
 

@@ -1,4 +1,4 @@
-"""A simulated DECTRIS detector and the receiver, over real sockets: what the file holds is what arrives."""
+"""A simulated DECTRIS detector and the receiver, over real sockets: the file's content is what arrives."""
 
 import threading
 import time
@@ -26,11 +26,11 @@ from ptylive.streamer.source import open_source
 
 BOTH = ["dectris-v1", "dectris-v2"]
 PROTOCOLS = [pytest.param("dectris-v1", marks=pytest.mark.slow), "dectris-v2"]
-"""Behind the messages, whose tests are in tests/streamer/protocols, one is served as the other."""
+"""Apart from the messages, tested in tests/streamer/protocols, both are handled alike."""
 
 
 def free_address() -> str:
-    """A TCP address nobody listens at."""
+    """A TCP address at which nobody listens."""
     return f"tcp://127.0.0.1:{free_port()}"
 
 
@@ -51,7 +51,7 @@ def native(path: Path, dtype: str = "<u2", *, packed: bool = False) -> Path:
 
 @contextmanager
 def listening(protocol: str, folder: Path | None = None, **settings: Any) -> Iterator[Running]:
-    """A receiver connected to the address of a detector that need not be there yet."""
+    """A receiver connected to the address of a detector that may not exist yet."""
     idle = settings.pop("idle_timeout_s", 5.0)
     with running(
         folder,
@@ -115,7 +115,7 @@ def test_scans_back_to_back_and_a_detector_that_comes_late(tmp_path: Path, proto
         sent(run, path, protocol, loops=3)
         ends = run.wait_for_ends(3)
         assert [end.reason for end in ends] == ["complete"] * 3
-        sent(run, path, protocol)  # the detector was switched off and on: its series number is 1 again
+        sent(run, path, protocol)  # after switching the detector off and on, series numbers start at 1 again
         run.wait_for_ends(4)
         assert len(run.frames) == 4
         assert all(frames == wanted for frames in run.frames.values())
@@ -165,7 +165,7 @@ def test_a_pause_is_waited_for_and_an_abort_ends_the_scan(tmp_path: Path, protoc
 
 
 def wait_for_the_whole_scan(run: Running) -> None:
-    """Wait for a scan that at least one pause ended; on a machine that stalls there are more pauses than that one."""
+    """Wait for a scan ended by at least one pause; a machine that stalls adds further pauses."""
     run.wait(lambda: len(run.ends()) >= 2 and run.ends()[-1].reason == "complete")
     run.wait(lambda: run.receiver.status().state == "complete")
     resumed = [event.resumed for event in run.arms()]
@@ -186,7 +186,7 @@ def test_a_pause_longer_than_the_time_out_costs_nothing_that_is_recorded(tmp_pat
 
 @pytest.mark.slow
 def test_images_that_come_while_the_recording_is_being_made_cost_only_themselves(tmp_path: Path) -> None:
-    """The pause is a little longer than the time-out: the scan is opened again once its recording is finished."""
+    """The pause is a little longer than the time-out: the scan is reopened once its recording is finished."""
     path = native(tmp_path / "a.h5")
     with listening("dectris-v2", tmp_path / "out", idle_timeout_s=0.3) as run:
         sent(run, path, "dectris-v2", batch=1, rate=80.0, faults=Faults(stall_at=20, stall_s=0.6))
@@ -269,7 +269,7 @@ def test_nobody_connects_or_nothing_can_be_sent(tmp_path: Path) -> None:
 
 
 def bind_when_free(push: "zmq.Socket[bytes]", address: str) -> None:
-    """Bind as soon as the socket closed before it, which a thread of libzmq sees to, has let go of the address."""
+    """Bind as soon as the address has been released by the closed socket before it, which a libzmq thread does."""
     give_up = time.monotonic() + 60
     while True:
         try:
@@ -283,7 +283,7 @@ def bind_when_free(push: "zmq.Socket[bytes]", address: str) -> None:
 
 
 def test_a_detector_switched_off_and_on_during_a_scan(tmp_path: Path) -> None:
-    """The connection comes back by itself; the images in between are lost, nothing else."""
+    """The connection is restored automatically; the images in between are lost, nothing else."""
     frames = patterns(40)
     address = free_address()
     context = zmq.Context()

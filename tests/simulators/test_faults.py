@@ -1,4 +1,4 @@
-"""Faults are repeatable, and a native scan survives each of them."""
+"""Faults are reproducible, and a native scan survives each of them."""
 
 from pathlib import Path
 

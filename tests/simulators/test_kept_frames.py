@@ -1,4 +1,4 @@
-"""What is kept of a scan until it is safe, and what a server says of it."""
+"""Frames of a scan kept until they are safe, and a server's answers about them."""
 
 import numpy as np
 import pytest

@@ -39,7 +39,7 @@ def scan_file(path: Path, side: int) -> tuple[Path, Array]:
 
 
 class Sending(threading.Thread):
-    """A listening sender that sends one scan after the other until it is told to stop."""
+    """A listening sender that sends one scan after the other until told to stop."""
 
     def __init__(self, path: Path, data: str, control: str) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ def child(*arguments: object) -> Iterator["subprocess.Popen[str]"]:
 
 
 def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *, early: bool) -> dict[str, set[int]]:
-    """Start a server, kill -9 it after a while; which frames of which scans it had acknowledged at last.
+    """Start a server, kill -9 it after a while; return which frames of which scans it had last acknowledged.
 
-    ``early``: the while begins when the server is ready, and still reads what its predecessor left; else when it first
-    acknowledges something.
+    ``early``: the while begins when the server is ready and still reads what its predecessor left; otherwise when it
+    first acknowledges something.
     """
     with child(CHILD, folder, data, control, loop) as server:
         assert server.stdout is not None
@@ -106,10 +106,10 @@ def one_life(folder: Path, data: str, control: str, loop: str, seconds: float, *
 
 
 def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
-    """SHA-256 of every frame of some scans that a next start would find, in journals and recordings."""
+    """SHA-256 of every frame of some scans that the next start would find, in journals and recordings."""
     found: dict[str, dict[int, bytes]] = {uid: {} for uid in uids}
     for path in journals(folder):
-        with suppress(FileNotFoundError), JournalReader(path) as reader:  # a killed server's recorder is done with it
+        with suppress(FileNotFoundError), JournalReader(path) as reader:  # a killed server's recorder is done
             seen = found.get(reader.header.uid, {})
             for message in reader.messages():
                 frames, good, _ = decode_frames(message, FrameLayout.of(reader.header))
@@ -123,7 +123,7 @@ def recovered(folder: Path, uids: Iterable[str]) -> dict[str, dict[int, bytes]]:
 
 
 def killed_again_and_again(folder: Path, kills: int, seed: int) -> int:
-    """Scans during which the server is killed n times; how many acknowledged frames were put to the test."""
+    """Scans during which the server is killed n times; return how many acknowledged frames were checked."""
     path, frames = scan_file(folder / "scan.h5", 40)
     recordings = folder / "recordings"
     recordings.mkdir()

@@ -1,4 +1,4 @@
-"""A simulated Merlin and the receiver, over real sockets: what the file holds is what arrives, in every mode."""
+"""A simulated Merlin and the receiver, over real sockets: the file's content is what arrives, in every mode."""
 
 import socket
 import threading
@@ -33,7 +33,7 @@ SETTINGS = ProtocolSettings("merlin", prepare)
 
 
 def native(path: Path, frames: Array, **metadata: Any) -> tuple[Path, Array]:
-    """A scan of 4 x 5 patterns, and them."""
+    """A scan of 4 x 5 patterns, and the patterns."""
     with h5py.File(path, "w") as file:
         file["data"] = frames.reshape(4, 5, *frames.shape[1:])
         file.create_group("metadata").attrs.update(metadata)

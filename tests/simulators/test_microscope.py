@@ -1,4 +1,4 @@
-"""A microscope whose aberrations are its state: what is corrected arrives late, in part, and only where it can."""
+"""A microscope with its aberrations as state: corrections take effect late, in part, and only where possible."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What a sender does while somebody else, or nobody, is at its server's address."""
+"""A sender while another program, or none, is at its server's address."""
 
 import time
 
@@ -12,7 +12,7 @@ from ptylive.simulators.outlet import Outlet, SendPatience
 
 @pytest.mark.parametrize("other", [zmq.PUB, zmq.REP])
 def test_another_program_at_the_address_is_not_taken_for_the_server_and_does_not_keep_it_away(other: int) -> None:
-    """A port that is free while a server starts again may be given to somebody else for a while."""
+    """A port that is free while a server restarts may be taken by another program for a while."""
     with zmq.Context() as context:
         stranger = context.socket(other)
         address = f"tcp://127.0.0.1:{stranger.bind_to_random_port('tcp://127.0.0.1')}"
@@ -32,7 +32,7 @@ def test_another_program_at_the_address_is_not_taken_for_the_server_and_does_not
 
 
 def test_a_server_that_was_never_slow_is_waited_for_like_any_that_went_away() -> None:
-    """Nothing had to wait while it was there, so nobody had looked at the connection."""
+    """Nothing had to wait meanwhile, so nobody had checked the connection."""
     with zmq.Context() as context:
         server = context.socket(zmq.PULL)
         address = f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}"
@@ -41,7 +41,7 @@ def test_a_server_that_was_never_slow_is_waited_for_like_any_that_went_away() ->
             while not server.poll(100):
                 outlet.send([b"here"])
             server.close(linger=0)
-            time.sleep(0.5)  # for the end of the connection to be known here, before anybody looks
+            time.sleep(0.5)  # until the end of the connection is known here, before anybody checks
             with pytest.raises(ServerGoneError, match=r"waited 0\.5 s"):
                 for _ in range(10_000):
                     outlet.send([b"gone"])

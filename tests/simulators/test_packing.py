@@ -1,4 +1,4 @@
-"""Patterns as a detector codes them: what recordings and the stream's decoder make of them is what went in."""
+"""Patterns as encoded by a detector: recordings and the stream's decoder restore the original."""
 
 import numpy as np
 import pytest

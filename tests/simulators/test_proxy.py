@@ -1,4 +1,4 @@
-"""A network that fails: the stream bends, the scan ends complete, and nothing wrong is taken for right."""
+"""A network that fails: the stream recovers, the scan ends complete, and no damaged data are accepted."""
 
 import threading
 import time
@@ -67,7 +67,7 @@ def test_cut_connections_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_flipped_bits_never_stop_the_receiver(tmp_path: Path, seed: int) -> None:
-    """ZeroMQ itself may drop the connection; whatever gets through is placed or refused, and the next scan is whole."""
+    """ZeroMQ itself may drop the connection; what gets through is placed or refused, and the next scan is complete."""
     path = native(tmp_path / "a.h5")
     faults = ProxyFaults(seed=seed, flip_every_bytes=20_000)
     with running(idle_timeout_s=1.0) as run, FaultyProxy(run.address, faults) as proxy:

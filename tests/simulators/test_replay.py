@@ -1,4 +1,4 @@
-"""Replaying: what the file holds is what arrives, at the rate asked for, whatever happens to the server meanwhile."""
+"""Replaying: the file's content arrives at the requested rate, whatever happens to the server meanwhile."""
 
 import threading
 import time
@@ -75,7 +75,7 @@ def test_the_rate_is_kept(tmp_path: Path) -> None:
     with running() as run:
         for rate in (1000.0, "recorded"):
             report = replay(path, ReplaySettings(to=run.address, rate=rate))  # type: ignore[arg-type]
-            assert report.seconds > 0.3  # 400 patterns at 1000 a second, less what the first batches are ahead
+            assert report.seconds > 0.3  # 400 patterns at 1000 a second, less the head start of the first batches
     with running() as run, pytest.raises(MetadataError, match="dwell_time_us"):
         replay(native(tmp_path / "b.h5"), ReplaySettings(to=run.address, rate="recorded"))
 
@@ -132,9 +132,9 @@ def test_a_server_restarted_during_the_scan_gets_all_of_it(tmp_path: Path) -> No
             sending.start()
             first.wait(lambda: first.receiver.status().frames > 100)
             uid = first.arms()[0].header.uid
-            first.wait(lambda: bool(first.receiver.safe_ranges(uid)))  # a thread of its own writes the journal
+            first.wait(lambda: bool(first.receiver.safe_ranges(uid)))  # a separate thread writes the journal
             (journal,) = (tmp_path / "one").glob("*.journal")
-            crashed = journal.read_bytes()  # what kill -9 would leave: the running server still holds the original
+            crashed = journal.read_bytes()  # as kill -9 would leave it; the running server still holds the original
         folder = tmp_path / "two"
         folder.mkdir()
         (folder / journal.name).write_bytes(crashed)
@@ -184,7 +184,7 @@ def test_a_server_that_dies_while_the_last_messages_leave_does_not_hang_the_send
     started = time.monotonic()
     killer.start()
     sender.close()
-    # it has waited for the server that was still there, and not for as long as for one that is stalled
+    # it waited for the server that was still there, but not as long as for one that is stalled
     assert 0.3 < time.monotonic() - started < 200
     killer.join()
 

@@ -56,9 +56,9 @@ def test_numbers_of_numpy_are_numbers_and_others_are_refused_by_name():
                 sender.send(number, FRAMES[number])
             sender.send_row(np.int16(0), FRAMES[:4])
             for first in (2.5, "0", None):
-                with pytest.raises(ValueError, match=r"^first = .* is no whole number"):
+                with pytest.raises(ValueError, match=r"^first = .* is not a whole number"):
                     sender.send(first, FRAMES[:1])
-            with pytest.raises(ValueError, match="row = '1' is no whole number"):
+            with pytest.raises(ValueError, match="row = '1' is not a whole number"):
                 sender.send_row("1", FRAMES[:4])
         lossy.wait_for_end()
         assert lossy.patterns() == AS_BYTES
@@ -108,7 +108,7 @@ def test_memory_may_be_filled_anew_at_once():
     sent = []
     with LossyServer() as lossy, ptylive.Sender(lossy.data) as sender:
         sender.arm(make_header(scan=(3, 4), pixels=(512, 512)))
-        sender.frames = sent.append  # as what waits in ZeroMQ
+        sender.frames = sent.append  # as if they waited in ZeroMQ
         sender.patterns(0, big)
         big[:] = 7
     assert not any(sent[0].parts[0])
@@ -124,7 +124,7 @@ def test_what_a_server_has_lost_is_sent_again(hurried: None):
             assert lossy.patterns() == AS_BYTES
             assert sender.resent >= 8
         kinds = [type(message) for message in lossy.messages]
-        assert PingMessage in kinds  # without it a server that was started again would not know the scan
+        assert PingMessage in kinds  # without it a restarted server would not know the scan
         assert lossy.wait_for_end().reason == "complete"
 
 
@@ -146,7 +146,7 @@ def test_what_does_not_become_safe_is_told_with_what_was_refused(hurried: None):
         sender.send(0, FRAMES)
         with pytest.raises(ServerGoneError, match=r"^12 frames did not become safe within 0.4 s .*: truncated \d"):
             sender.close()
-        sender.close()  # twice is once
+        sender.close()  # closing twice has no further effect
 
 
 def test_an_exception_breaks_the_scan_off():

@@ -1,4 +1,4 @@
-"""The simulated Timepix3 says of a scan what its patterns hold."""
+"""The simulated Timepix3 sends packets that match the patterns of a scan."""
 
 import socket
 import threading

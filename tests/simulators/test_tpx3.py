@@ -1,4 +1,4 @@
-"""A simulated Timepix3 and the receiver, over real sockets: what the file holds is what arrives."""
+"""A simulated Timepix3 and the receiver, over real sockets: the file's content is what arrives."""
 
 import socket
 from dataclasses import replace
@@ -38,7 +38,7 @@ def typed(header: ScanHeader, dtype: str) -> ScanHeader:
 
 
 def native(path: Path, dtype: str = "<u2", **scan_keys: int) -> tuple[Path, Array]:
-    """A scan of 6 x 7 sparse patterns, and them."""
+    """A scan of 6 x 7 sparse patterns, and the patterns."""
     header = make_header(pixels=(12, 10), **scan_keys)
     header = typed(header, dtype)
     frames = sparse_frames(header.frames, (12, 10), 6, dtype)

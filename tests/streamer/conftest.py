@@ -1,7 +1,7 @@
-"""The receiver's tests run twice: on the plain loop and on the compiled one; some of them only in `make check-all`.
+"""The receiver's tests run twice, on the plain loop and on the compiled one; some of them only in `make check-all`.
 
-The compiled loop leaves all but frames to the plain one, which takes every message where two senders are about: what
-these tests look at runs in both.
+The compiled loop leaves everything but frames to the plain loop, which takes all messages if two senders are active:
+what these tests examine runs in both.
 """
 
 import pytest
@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(autouse=True)
 def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Receivers started in a test use this loop from the first message on; autouse, for tests do not name it."""
+    """Receivers started in a test use this loop from the first message on; autouse, since tests do not name it."""
     wanted = str(getattr(request, "param", "plain"))
     if wanted == "compiled":
         start = Receiver.start
@@ -48,6 +48,6 @@ def receive_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture(autouse=True)
 def a_start_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier run left is read before frames, however busy the machine; tests of the bound set their own."""
+    """Leftovers of an earlier run are read before frames, however busy the machine; tests of the bound set others."""
     monkeypatch.setattr(earlier_runs, "START_S", 60.0)
     monkeypatch.setattr(earlier_runs, "CATALOGUE_S", 60.0)

@@ -1,4 +1,4 @@
-"""A receiver in a process of its own, to be killed: prints its address, then its safe ranges, again and again.
+"""A receiver in a process of its own, to be killed: prints its address, then its safe ranges repeatedly.
 
 usage: receiver_child.py FOLDER UID ADDRESS
 """

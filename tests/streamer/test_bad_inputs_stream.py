@@ -1,7 +1,7 @@
-"""Bad messages at the data port, a row each, through a real socket: every one is refused with a reason and a line that
-says what is wrong with it, and a scan that comes between them arrives whole.
+"""Bad messages at the data port, one per row, through a real socket: each is refused with a reason and a line that says
+what is wrong with it, and a scan that comes between them arrives whole.
 
-What a message may hold is tested in wire/test_messages.py and protocols/; here it is what comes to a server.
+The possible content of messages is tested in wire/test_messages.py and protocols/; here it is what reaches a server.
 """
 
 import json

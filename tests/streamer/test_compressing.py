@@ -1,4 +1,4 @@
-"""Frames that become vectors before they are stored: nothing lost, nothing twice, the same masks after a restart."""
+"""Frames that become vectors before they are stored: nothing lost or duplicated, the same masks after a restart."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ class Projection:
 
 @dataclass
 class FirstPatterns:
-    """Masks are the sums of thirds of the first patterns; notes what it was shown."""
+    """Its masks are sums over thirds of the first patterns; notes what it was shown."""
 
     needed: int = 10
     refuses: bool = False
@@ -173,12 +173,12 @@ def test_pings_let_a_late_server_join_and_open_nothing_twice(tmp_path: Path) -> 
 def test_a_new_scan_ends_the_one_that_was_still_learning(tmp_path: Path) -> None:
     first, second = make_header(), make_header()
     frames, others = make_frames(first), make_frames(second, seed=1)
-    many = FirstPatterns(needed=1000)  # the first ends by its sender's silence
+    many = FirstPatterns(needed=1000)  # the first ends because its sender is silent
     with running(tmp_path, many, idle_timeout_s=3.0) as run, connected(run.address) as socket:
         send(socket, ArmMessage(first), *messages_of(first, frames)[:3])
         send(socket, ArmMessage(second), *messages_of(second, others))
         ends = run.wait_for_ends(2)
-        run.wait(lambda: len(list(tmp_path.glob("*.h5"))) == 2)  # which of them is shown last is chance
+        run.wait(lambda: len(list(tmp_path.glob("*.h5"))) == 2)  # which of them is shown last is random
     assert [(end.uid, end.reason, end.summary.placed) for end in ends] == [
         (second.uid, "complete", 42),
         (first.uid, "aborted", 15),
@@ -305,7 +305,7 @@ def test_a_resend_of_a_complete_scan_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_long_scan_goes_on_beside_many_short_ones(tmp_path: Path) -> None:
-    """Two senders: the one that takes its time is not forgotten for the many that come and go."""
+    """Two senders: the slow one is not forgotten among the many that come and go."""
     long = make_header()
     frames = make_frames(long)
     messages = messages_of(long, frames, batch=7)
@@ -337,7 +337,7 @@ def uid_of(path: Path) -> str:
 
 @dataclass
 class Coming:
-    """An inlet of which something is taken whatever comes."""
+    """An inlet that accepts something whatever comes."""
 
     taken: list[Taken]
     holding = False

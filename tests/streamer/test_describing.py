@@ -1,4 +1,4 @@
-"""Scans that get images of their detector on their way in."""
+"""Scans to which images of their detector are added on arrival."""
 
 from dataclasses import replace
 

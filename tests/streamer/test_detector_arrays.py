@@ -24,7 +24,7 @@ def test_an_image_and_a_scan_whose_mean_counts(tmp_path, monkeypatch):
     header = make_header()
     frames = make_frames(header)
     recording = stored_recording(tmp_path, header, frames, missing=slice(5, 30))
-    with h5py.File(recording, "r+") as file:  # of another program's file nobody knows what stands there
+    with h5py.File(recording, "r+") as file:  # the content of another program's file is unknown
         file["data"][0, 5] = 9
     monkeypatch.setattr("ptylive.streamer.detector_arrays.READ_BYTES", 1000)
     given = {"dark_reference": str(saved(tmp_path, IMAGE)), "vacuum_pattern": recording, "gain_reference": None}
@@ -130,7 +130,7 @@ def test_a_file_with_an_impossible_reference_is_refused(tmp_path):
         del file["metadata/dark_reference"]
         file["metadata/dark_reference"] = np.full((8, 8), np.nan)
     with (
-        pytest.raises(InputFileError, match="/metadata/dark_reference holds values that are no numbers"),
+        pytest.raises(InputFileError, match="/metadata/dark_reference holds values that are not numbers"),
         open_source(path),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A disk that fails at any write: what was called safe is there, what is there is whole, the stream goes on."""
+"""A disk that is full at any write: acknowledged frames exist, files are whole, and the stream goes on."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ MESSAGES = messages_of(HEADER, FRAMES, batch=4)
 
 
 def failing(real: Callable[..., Any], at: int, cut: Callable[..., Any] | None = None) -> Callable[..., Any]:
-    """A call that reports a full disk the ``at``-th time and ever after; ``cut`` is what it still gets done."""
+    """A call that reports a full disk the ``at``-th time and ever after; ``cut`` is how much of that call succeeds."""
     calls = iter(range(10_000))
 
     def call(*arguments: Any) -> Any:
@@ -46,7 +46,7 @@ def torn(fd: int, buffers: Any) -> int:
 
 
 def journal_of(path: Path) -> Journal | None:
-    """A journal with everything that could be written; None when not even the arm record could."""
+    """A journal with everything that could be written; None if not even the arm record could."""
     try:
         journal = Journal(path, HEADER)
     except OSError:
@@ -120,7 +120,7 @@ WANTED = {k: digest(frame) for k, frame in enumerate(FRAMES)}
 
 
 def scan_on_a_disk_that_fills(folder: Path, monkeypatch: pytest.MonkeyPatch, at: int, tear: bool) -> str:
-    """A scan whose journal cannot be written from the ``at``-th write on; how its recording ended."""
+    """A scan whose journal cannot be written from the ``at``-th write on; returns how its recording ended."""
     monkeypatch.setattr(os, "writev", failing(os.writev, at, torn if tear else None))
     with running(folder) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *MESSAGES)

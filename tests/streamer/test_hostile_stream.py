@@ -1,6 +1,6 @@
 """Mutated and hostile messages between the frames of valid scans, through a real socket and both receive loops.
 
-Every valid frame arrives, every refusal has a reason, nothing of ours fails, memory stays where it was.
+Every valid frame arrives, every refusal has a reason, none of our code fails, and memory does not grow.
 """
 
 import random
@@ -22,7 +22,7 @@ STRANGERS = 30
 
 
 def strangers() -> list[list[bytes]]:
-    """Messages of unknown scans, of every kind that does not open one."""
+    """Messages of unknown scans, of every kind that does not open a scan."""
     out: list[Message] = []
     for number in range(STRANGERS):
         header = make_header()
@@ -34,7 +34,7 @@ def strangers() -> list[list[bytes]]:
 
 
 def mutated(parts: list[bytes], chance: random.Random) -> list[bytes]:
-    """Bits flipped, bytes cut, inserted or repeated, parts lost, doubled or swapped."""
+    """Flip bits; cut, insert or repeat bytes; lose, double or swap parts."""
     parts = list(parts)
     for _ in range(chance.randrange(1, 4)):
         at = chance.randrange(len(parts))
@@ -83,7 +83,7 @@ def hostile(header: ScanHeader, samples: list[list[bytes]], chance: random.Rando
 
 
 def scan_under_fire(run: Running, samples: list[list[bytes]], count: int, chance: random.Random) -> int:
-    """A valid scan with hostile messages between its frames; how many there were."""
+    """A valid scan with hostile messages between its frames; returns their number."""
     header = make_header()
     frames = make_frames(header, seed=chance.randrange(1000))
     messages = messages_of(header, frames, batch=1)

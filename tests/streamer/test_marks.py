@@ -1,4 +1,4 @@
-"""Marks of frames: the same in Python and in compiled code, another one for another frame."""
+"""Marks of frames: the same in Python and in compiled code, and different for different frames."""
 
 import numpy as np
 import pytest

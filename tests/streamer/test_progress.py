@@ -1,4 +1,4 @@
-"""Bookkeeping of one scan: what is there, what is late, and how it ends."""
+"""Bookkeeping of one scan: what has arrived, what is late, and how it ends."""
 
 import numpy as np
 import pytest

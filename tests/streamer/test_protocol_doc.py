@@ -1,4 +1,4 @@
-"""The example of docs/protocol.md is what the program sends and understands."""
+"""The example in docs/protocol.md is what the program sends and understands."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ TEXT = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text(
 
 
 def example(name: str) -> bytes:
-    """The bytes of one block: leading groups of hexadecimal digits of each line, the remark dropped."""
+    """The bytes of one block: leading groups of hexadecimal digits of each line, without the remark."""
     (block,) = re.findall(rf"```hex {name}\n(.*?)```", TEXT, re.DOTALL)
     return b"".join(bytes.fromhex(re.match(r"\s{0,9}((?:[0-9a-f]{2,} ?)*)", line)[1]) for line in block.splitlines())
 

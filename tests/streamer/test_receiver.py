@@ -1,4 +1,4 @@
-"""The receiver: whatever order, however often, whoever else talks: every valid frame is placed once and recorded."""
+"""The receiver: in any order, however often, with any other traffic: every valid frame is placed once and recorded."""
 
 import errno
 import os
@@ -137,7 +137,7 @@ def test_a_scan_without_frames_leaves_no_file_and_says_so(tmp_path: Path) -> Non
 def test_pings_keep_a_paused_scan_open() -> None:
     scan_header = make_header()
     messages = messages_of(scan_header, make_frames(scan_header))
-    # eight silences of a quarter of a second: longer together than the server waits, each far from it
+    # eight silences of a quarter of a second: together longer than the server's patience, each far shorter
     with running(idle_timeout_s=1.6) as run, connected(run.address) as socket:
         send(socket, ArmMessage(scan_header), *messages[:4])
         for _ in range(8):
@@ -222,7 +222,7 @@ def hostile(scan_header: ScanHeader, frames: Any, chance: random.Random) -> list
 
 
 def accounted(run: Running) -> int:
-    """Messages refused, and patterns not even looked at because they are there already."""
+    """Messages refused, and patterns not even examined because they have arrived before."""
     status = run.receiver.status()
     return sum(status.rejected.values()) + status.duplicates
 

@@ -1,4 +1,4 @@
-"""Other people's messages end no scan: frames of every scan that was announced are recorded."""
+"""Other senders' messages do not end a scan: frames of every announced scan are recorded."""
 
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def test_frames_open_a_scan_again_that_was_closed_in_a_pause(tmp_path: Path) -> 
     with running(tmp_path, idle_timeout_s=0.3) as run, connected(run.address) as socket:
         send(socket, ArmMessage(header), *messages_of(header, frames)[:4])
         run.wait_for_ends()
-        send(socket, *messages_of(header, frames)[4:])  # no ping, its recording is perhaps being made
+        send(socket, *messages_of(header, frames)[4:])  # no ping; its recording may be in progress
         run.wait_for_whole(header.uid)
         run.wait_for_state("complete")
         assert run.receiver.status().rejected == {}

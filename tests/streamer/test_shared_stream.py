@@ -8,7 +8,7 @@ from ptylive.streamer.shared_stream import SharedStreamWatch
 
 
 def warnings(runs: list[tuple[int, int]]) -> list[str]:
-    """What the watch says of frames arriving as (first, count)."""
+    """What the watch reports for frames arriving as (first, count)."""
     watch = SharedStreamWatch()
     return [line for first, count in runs if (line := watch.observe(first, count)) is not None]
 

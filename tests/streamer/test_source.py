@@ -1,4 +1,4 @@
-"""Native files: what is read, and one clear line for each thing that can be wrong with them."""
+"""Native files: what is read, and one clear line for each possible error."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_flyback_columns_are_part_of_the_acquisition(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("told", ["said", "in the file"])
 def test_a_field_of_view_has_the_shape_of_the_patterns(tmp_path: Path, told: str) -> None:
-    """Also where nobody gave the shape, and in the place of the step in the file."""
+    """Even if nobody gave the shape, and in place of the step in the file."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = np.ones((4, 8, 6, 6), np.uint16)
         said = {"scan_step_A": 0.5} if told == "said" else {"field_of_view_A": 3.2}
@@ -217,7 +217,7 @@ def test_an_array_is_a_scan_as_a_file_is() -> None:
     ],
 )
 def test_a_shape_that_somebody_gives_wins_over_that_of_the_data_set(tmp_path: Path, values: dict[str, Any]) -> None:
-    """A scan announced as 4 x 6 that was none could not be refined, nor read, whatever shape was told afterwards."""
+    """Regression: a scan wrongly announced as 4 x 6 could be neither refined nor read, whatever shape was given."""
     frames = np.arange(24 * 4 * 4, dtype=np.uint16).reshape(4, 6, 4, 4)
     path = native(tmp_path / "scan.h5", frames, scan_shape=[4, 6])
     shape = values.get("scan_shape", values.get("scan.shape"))
@@ -257,7 +257,7 @@ def test_batches_pass_over_what_did_not_arrive(tmp_path: Path) -> None:
 
 
 def test_a_digest_knows_the_patterns_whatever_holds_them(tmp_path: Path) -> None:
-    """The same for a grid, a list and the other order of bytes; another for another count, size, type or pattern."""
+    """The same for a grid, a list and the other byte order; different for another count, size, type or pattern."""
     frames = np.arange(6 * 7 * 4 * 5, dtype="<u2").reshape(6, 7, 4, 5)
     changed = frames.copy()
     changed[0, 0, 3, 2] += 1

@@ -1,4 +1,4 @@
-"""The list of messages: read rightly from sources, on the page as they are, explained where a newcomer meets them."""
+"""The list of messages: read correctly from the sources, current on its page, explained where newcomers meet them."""
 
 import re
 
@@ -52,7 +52,7 @@ def test_messages_are_read_with_their_forms_gaps_and_hints(tree):
         ("schema", "scan …: … frames are missing"): "",
         ("schema", "the file holds nothing"): "",
         ("schema", "the file is damaged"): "",
-        ("streamer", "… is cut off"): "",  # one word behind it is a reason for counters
+        ("streamer", "… is cut off"): "",  # a single word after it is a reason for counters
     }
 
 

@@ -1,4 +1,4 @@
-"""The tool that plants bugs, in a tree of three files."""
+"""The tool that plants bugs, on a tree of three files."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ SURVIVES = 'triple = { old = "2 * a", new = "3 * a" }'
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Writes a list of mutants and runs the tool on the tree; returns exit status and what was printed."""
+    """Writes a list of mutants and runs the tool on the tree; returns exit status and output."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # loading ours takes longer than the tests of the tree
     (tmp_path / "arithmetic.py").write_text(SOURCE)
     (tmp_path / "tests").mkdir()
@@ -80,7 +80,7 @@ def test_a_source_that_no_longer_loads_says_nothing_about_its_tests(tree):
     ("slow", "word"), [("double(3) == 6", "noticed"), pytest.param("double(3) != 6", "BROKE", marks=pytest.mark.slow)]
 )
 def test_slow_tests_are_asked_where_the_others_stay_green(tree, slow, word):
-    """And are believed only where they are green without the mutant."""
+    """The named tests are trusted only if they pass without the mutant."""
     path = tree.folder / "tests" / "test_arithmetic.py"
     path.write_text(f"import pytest\n{TESTS}\n@pytest.mark.slow\ndef test_slow():\n    assert {slow}\n")
     config = '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-m \'not slow\'"\nmarkers = ["slow", "peers"]\n'

@@ -1,4 +1,4 @@
-"""The reference of the Python interface: everything public, with what its docstrings say now."""
+"""The reference of the Python interface: everything public, with its current docstrings."""
 
 import re
 import sys
@@ -42,4 +42,4 @@ def test_what_a_dependency_costs_counts_what_it_needs_and_not_the_tools():
     assert {"numpy", "llvmlite", "bokeh", "tornado"} <= needed
     assert not {"pytest", "sphinx", "cupy-cuda12x", "rosettasciio"} & needed
     assert "rosettasciio" in sizes.closure("ptylive", frozenset({"import"}))
-    assert sizes.megabytes("h5py") == pytest.approx(17, rel=0.5)  # of the table in docs/install.md; grows with versions
+    assert sizes.megabytes("h5py") == pytest.approx(17, rel=0.5)  # from the table in docs/install.md; grows by version

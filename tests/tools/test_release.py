@@ -1,4 +1,4 @@
-"""The release tool, on a tree that is ready and on ones that are not."""
+"""The release tool, on a tree that is ready and on trees that are not."""
 
 import importlib.util
 import subprocess
@@ -70,7 +70,7 @@ def test_changes_and_tags_are_seen(tree):
 
 
 def test_this_checkout_agrees_about_its_version():
-    """All but the date, which the release itself writes."""
+    """All except the date, which the release itself writes."""
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     version = project.split('\nversion = "')[1].split('"')[0]
     assert [line for line in release.problems_of_sources(version) if "write the date" not in line] == []

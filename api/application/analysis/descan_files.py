@@ -28,6 +28,6 @@ def descan_of_file(path: Path) -> list[float]:
             raise InputFileError(f"{path} holds coefficients", "a descan is measured on frames")
         if header.scan.shape is None:
             raise InputFileError(f"{path} does not say scan_shape", "give descan_px of ptylive inspect --descan")
-        told = header.detector.descan_px
-        found = Descan.of(told) if told is not None else found_descan(source)
-    return [round(number, 4) for number in (found or Descan.of([0])).smooth.numbers]
+        given = header.detector.descan_px
+        descan = Descan.of(given) if given is not None else found_descan(source)
+    return [round(number, 4) for number in (descan or Descan.of([0])).smooth.numbers]

@@ -23,12 +23,12 @@ def distortion_of_text(text: str) -> list[float]:
     from ptylive.streamer.source import open_source
     from ptylive.streamer.vetting.door import vet
 
-    first, _, rest = text.partition(":")
-    on: Reference = next((known for known in REFERENCES if rest and known == first), "any")
-    path = Path(rest if on != "any" else text)
+    first, _, path_text = text.partition(":")
+    reference: Reference = next((word for word in REFERENCES if path_text and word == first), "any")
+    path = Path(path_text if reference != "any" else text)
     vet(path)
     with open_source(path, {"distortion": 0}) as source:
-        return list(distortion_of_source(source, on).numbers)
+        return list(distortion_of_source(source, reference).numbers)
 
 
 def distortion_of_source(source: FileSource, on: Reference) -> FoundDistortion:
@@ -46,5 +46,5 @@ def distortion_of_source(source: FileSource, on: Reference) -> FoundDistortion:
         raise InputFileError(f"{source.path} holds coefficients", "give the frames they were made from")
     counts = header.readout.counts(source.frames(sample_numbers(source)))[0]
     mean = counts.mean(axis=0, dtype=float)
-    found = find_distortion(mean, bad_pixels(BadPixels().look(header, mean, len(counts))), on)
-    return replace(found, numbers=tuple(round(number, 6) for number in found.numbers))
+    distortion = find_distortion(mean, bad_pixels(BadPixels().look(header, mean, len(counts))), on)
+    return replace(distortion, numbers=tuple(round(number, 6) for number in distortion.numbers))

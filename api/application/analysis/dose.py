@@ -41,12 +41,14 @@ def added_up(
     places = Places()
     for number, path in enumerate(paths):
         with open_source(path, values) as source:
-            made = reconstruct_source(source, values, [METHOD], MapRequest(backend=backend), on_progress)
+            reconstruction = reconstruct_source(source, values, [METHOD], MapRequest(backend=backend), on_progress)
             # two files may hold the same scan twice, or have no identity
-            header = made.engine.header.renamed(f"{number}", path.stem)
-        scan = RepeatedScan.of(header, made.rendering.maps, made.engine.recent_mean(PATIENCE_S))
+            header = reconstruction.engine.header.renamed(f"{number}", path.stem)
+        scan = RepeatedScan.of(header, reconstruction.rendering.maps, reconstruction.engine.recent_mean(PATIENCE_S))
         if scan is None:
-            yield DoseStep(path, made, None, None, made.rendering.missing.get(METHOD, "no map was made of it"))
+            yield DoseStep(
+                path, reconstruction, None, None, reconstruction.rendering.missing.get(METHOD, "no map was made of it")
+            )
             continue
         curve = places.take(scan)
-        yield DoseStep(path, made, curve, None if curve is None else places.mean(), scan.problem)
+        yield DoseStep(path, reconstruction, curve, None if curve is None else places.mean(), scan.problem)

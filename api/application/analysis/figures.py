@@ -94,36 +94,38 @@ def analyse(
     if line_A is not None and run.slices == 1:
         raise MetadataError("one slice has no depth section", "refine with num_slices")
     on_step("object")
-    out = Analysis()
+    analysis = Analysis()
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     phase = run.phase()[(slice(None), *area)]
     pixel = (run.pixel_A, run.pixel_A)
-    out.figures["run"] = run.name
-    out.figures["object"] = {
+    analysis.figures["run"] = run.name
+    analysis.figures["object"] = {
         "slices": run.slices,
         "pixel_A": run.pixel_A,
         "scanned_A": [phase.shape[1] * run.pixel_A, phase.shape[2] * run.pixel_A],
-        "phase_rms_rad": [float(one.std()) for one in phase],
+        "phase_rms_rad": [float(plane.std()) for plane in phase],
     }
-    out.pictures["object_phase"] = Picture(phase.sum(axis=0), pixel)
+    analysis.pictures["object_phase"] = Picture(phase.sum(axis=0), pixel)
     if run.phase_deviation is not None and run.median_deviation_rad is not None:
-        out.figures["object"]["phase_deviation_rad"] = run.median_deviation_rad
-        out.arrays["counting_deviation_rad"] = run.phase_deviation[area]
-    out.figures["radial"] = {"object_power": _rings(object_power(phase, run.pixel_A), "frequency_invA", "power_rad2")}
+        analysis.figures["object"]["phase_deviation_rad"] = run.median_deviation_rad
+        analysis.arrays["counting_deviation_rad"] = run.phase_deviation[area]
+    analysis.figures["radial"] = {
+        "object_power": _rings(object_power(phase, run.pixel_A), "frequency_invA", "power_rad2")
+    }
     if (grid := refined_grid(run.positions_A)) is not None:
-        out.figures["grid"] = _plain(asdict(grid))
-        _add_on_scan(out, run, grid)
+        analysis.figures["grid"] = _plain(asdict(grid))
+        _add_on_scan(analysis, run, grid)
     on_step("probe")
-    _add_probe(out, run, order)
-    out.figures["radial"]["probe"] = _rings(probe_intensity(run.probe[0], run.pixel_A), "radius_A", "intensity")
+    _add_probe(analysis, run, order)
+    analysis.figures["radial"]["probe"] = _rings(probe_intensity(run.probe[0], run.pixel_A), "radius_A", "intensity")
     on_step("waves")
-    add_waves(out.figures, out.pages, run)
+    add_waves(analysis.figures, analysis.pages, run)
     if (networks := prior_figures(run)) is not None:
-        out.figures["prior"] = networks
+        analysis.figures["prior"] = networks
     if (page := prior_page(run)) is not None:
-        out.pages["prior"] = page
+        analysis.pages["prior"] = page
     on_step("atom columns")
-    _add_columns(out, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
+    _add_columns(analysis, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
     on_step("depth section")
     if run.slices > 1:
         rows, cols = phase.shape[1:]
@@ -131,21 +133,21 @@ def analyse(
         section = depth_section(
             phase, run.pixel_A, run.spacing_A, line_A or ((middle, 0.0), (middle, (cols - 1) * run.pixel_A))
         )
-        out.figures["section"] = {"sampling_A": list(section.sampling_A), "phase_rad": section.phase.tolist()}
+        analysis.figures["section"] = {"sampling_A": list(section.sampling_A), "phase_rad": section.phase.tolist()}
         repeats = max(1, round(run.spacing_A / run.pixel_A))
-        out.pictures["section"] = Picture(np.repeat(section.phase, repeats, axis=0), pixel)
-    return out
+        analysis.pictures["section"] = Picture(np.repeat(section.phase, repeats, axis=0), pixel)
+    return analysis
 
 
-def compare(out: Analysis, run: StoredRun, other: StoredRun) -> None:
+def compare(analysis: Analysis, run: StoredRun, other: StoredRun) -> None:
     """Add ring and shell correlation with another reconstruction of the same scan. Raises MetadataError."""
-    one, two = same_place(run, other)
-    rings = ring_correlation(one.sum(axis=0), two.sum(axis=0), run.pixel_A)
-    out.figures["ring_correlation"] = curve(rings)
-    out.pages["ring_correlation"] = resolution_page(rings, "rings")
-    add_comparison(out.pages, (run, other), (one, two))
+    first, second = same_place(run, other)
+    rings = ring_correlation(first.sum(axis=0), second.sum(axis=0), run.pixel_A)
+    analysis.figures["ring_correlation"] = curve(rings)
+    analysis.pages["ring_correlation"] = resolution_page(rings, "rings")
+    add_comparison(analysis.pages, (run, other), (first, second))
     if run.slices > 1 and run.slices == other.slices:
-        out.figures["shell_correlation"] = curve(shell_correlation(one, two, run.pixel_A, run.spacing_A))
+        analysis.figures["shell_correlation"] = curve(shell_correlation(first, second, run.pixel_A, run.spacing_A))
 
 
 def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
@@ -159,29 +161,29 @@ def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
     return common_part(first, other.phase(), shift)
 
 
-def add_half_dose(out: Analysis, halves: HalfDose) -> None:
+def add_half_dose(analysis: Analysis, halves: HalfDose) -> None:
     """Add the agreement of two halves of the dose, and the uncertainty of the phase at each place."""
-    sure = halves.uncertainty
+    uncertainty = halves.uncertainty
     pixel_A = halves.results[0].object_sampling_A[0]
     step_A = [
-        (length * pixel_A - sure.tile_A) / max(1, count - 1) or sure.tile_A
-        for length, count in zip(sure.deviation_rad.shape, sure.limit_A.shape, strict=True)
+        (length * pixel_A - uncertainty.tile_A) / max(1, count - 1) or uncertainty.tile_A
+        for length, count in zip(uncertainty.deviation_rad.shape, uncertainty.limit_A.shape, strict=True)
     ]
-    out.figures["half_dose"] = {"rings": curve(halves.rings)}
-    out.pages["half_dose"] = resolution_page(halves.rings, "halves of the dose")
+    analysis.figures["half_dose"] = {"rings": curve(halves.rings)}
+    analysis.pages["half_dose"] = resolution_page(halves.rings, "halves of the dose")
     if halves.shells is not None:
-        out.figures["half_dose"]["shells"] = curve(halves.shells)
-    quantiles = np.quantile(sure.deviation_rad, (0.05, 0.5, 0.95))
-    out.figures["half_dose"]["uncertainty"] = {
+        analysis.figures["half_dose"]["shells"] = curve(halves.shells)
+    quantiles = np.quantile(uncertainty.deviation_rad, (0.05, 0.5, 0.95))
+    analysis.figures["half_dose"]["uncertainty"] = {
         "deviation_rad": dict(zip(("p05", "median", "p95"), map(float, quantiles), strict=True)),
-        "window_A": sure.window_A,
-        "limit_A": [[None if math.isnan(one) else one for one in row] for row in sure.limit_A.tolist()],
-        "tile_A": sure.tile_A,
+        "window_A": uncertainty.window_A,
+        "limit_A": [[None if math.isnan(period) else period for period in row] for row in uncertainty.limit_A.tolist()],
+        "tile_A": uncertainty.tile_A,
         "tile_step_A": step_A,
     }
-    out.pictures["phase_deviation"] = Picture(sure.deviation_rad, (pixel_A, pixel_A))
-    out.arrays["phase_deviation_rad"] = sure.deviation_rad.astype(np.float32)
-    out.arrays["information_limit_A"] = sure.limit_A.astype(np.float32)
+    analysis.pictures["phase_deviation"] = Picture(uncertainty.deviation_rad, (pixel_A, pixel_A))
+    analysis.arrays["phase_deviation_rad"] = uncertainty.deviation_rad.astype(np.float32)
+    analysis.arrays["information_limit_A"] = uncertainty.limit_A.astype(np.float32)
 
 
 def curve(correlation: FourierCorrelation) -> dict[str, Any]:
@@ -200,7 +202,7 @@ def curve(correlation: FourierCorrelation) -> dict[str, Any]:
     }
 
 
-def _add_on_scan(out: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
+def _add_on_scan(analysis: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
     """Add the phase summed over slices, cropped to the field of the scan and rotated to its axes."""
     from ptylive.engine.analysis.scan_frame import ScanFrame, finer_by, phase_on_scan
 
@@ -210,14 +212,14 @@ def _add_on_scan(out: Analysis, run: StoredRun, grid: RefinedGrid) -> None:
     finer = finer_by(run, grid.shape, grid.step_A)
     picture = phase_on_scan(run, frame, grid.shape, grid.step_A, finer)
     sampling = (grid.step_A[0] / finer, grid.step_A[1] / finer)
-    out.figures["on_scan"] = {"sampling_A": list(sampling), "shape": list(picture.shape)}
-    out.pictures["object_on_scan"] = Picture(picture, sampling)
-    out.arrays["object_on_scan_rad"] = picture
+    analysis.figures["on_scan"] = {"sampling_A": list(sampling), "shape": list(picture.shape)}
+    analysis.pictures["object_on_scan"] = Picture(picture, sampling)
+    analysis.arrays["object_on_scan_rad"] = picture
 
 
-def _add_probe(out: Analysis, run: StoredRun, order: int) -> None:
+def _add_probe(analysis: Analysis, run: StoredRun, order: int) -> None:
     modes = ProbeModes.of(run.probe[0], run.pixel_A)
-    out.figures["probe"] = {
+    analysis.figures["probe"] = {
         "counts": modes.counts,
         "powers": modes.powers.tolist(),
         "rms_radii_A": modes.rms_radii_A.tolist(),
@@ -225,20 +227,22 @@ def _add_probe(out: Analysis, run: StoredRun, order: int) -> None:
         "half_width_A": modes.half_width_A,
     }
     for number, mode in enumerate(modes.modes):
-        out.pictures[f"probe_mode_{number}"] = Picture(np.abs(mode), (run.pixel_A, run.pixel_A))
+        analysis.pictures[f"probe_mode_{number}"] = Picture(np.abs(mode), (run.pixel_A, run.pixel_A))
     semiangle = run.calibration.get("convergence_semiangle_mrad")
     if semiangle is None or run.calibration.get("energy_eV") is None:
         return
-    found = report(modes.modes[0], run.pixel_A, run.wavelength_A, float(semiangle), run.calibration.aberrations, order)
-    values = {each.name: each for each in found.coefficients}
-    out.figures["aberrations"] = {
-        "coefficients": {name: _plain(vars(each)) for name, each in values.items()},
-        "probe_shift_A": list(found.shift_A),
-        "residual_rad": found.residual_rad,
+    aberrations = report(
+        modes.modes[0], run.pixel_A, run.wavelength_A, float(semiangle), run.calibration.aberrations, order
+    )
+    values = {aberration.name: aberration for aberration in aberrations.coefficients}
+    analysis.figures["aberrations"] = {
+        "coefficients": {name: _plain(vars(aberration)) for name, aberration in values.items()},
+        "probe_shift_A": list(aberrations.shift_A),
+        "residual_rad": aberrations.residual_rad,
     }
     alpha = float(semiangle) * 1e-3 / run.wavelength_A
     q = np.linspace(0, 2 * alpha, TRANSFER_POINTS)
-    out.figures["transfer"] = {
+    analysis.figures["transfer"] = {
         "frequencies_invA": q.tolist(),
         "double_overlap": double_overlap_transfer(q, alpha).tolist(),
         "coherent_bright_field": phase_contrast_transfer(
@@ -247,12 +251,12 @@ def _add_probe(out: Analysis, run: StoredRun, order: int) -> None:
     }
     spectrum = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(modes.modes[0])))
     lit = np.abs(spectrum) > 0.1 * np.abs(spectrum).max()
-    out.pictures["probe_phase"] = Picture(np.angle(spectrum), None, cyclic=True, shown=lit)
+    analysis.pictures["probe_phase"] = Picture(np.angle(spectrum), None, cyclic=True, shown=lit)
 
 
-def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Columns) -> None:
+def _add_columns(analysis: Analysis, phase: FloatArray, run: StoredRun, columns: Columns) -> None:
     few = slice(0, LISTED_COLUMNS)
-    out.figures["columns"] = {
+    analysis.figures["columns"] = {
         "number": len(columns.peaks_rad),
         "positions_A": columns.positions_A[few].tolist(),
         "peaks_rad": columns.peaks_rad[few].tolist(),
@@ -264,11 +268,11 @@ def _add_columns(out: Analysis, phase: FloatArray, run: StoredRun, columns: Colu
     marked = phase.sum(axis=0).copy()
     for row, col in np.rint(columns.positions_A[few] / run.pixel_A).astype(int):
         marked[max(row, 0) : row + 1, max(col, 0) : col + 1] = marked.max()
-    out.pictures["columns"] = Picture(marked, (run.pixel_A, run.pixel_A))
+    analysis.pictures["columns"] = Picture(marked, (run.pixel_A, run.pixel_A))
 
 
-def _rings(found: RadialMean, radius: str, mean: str) -> dict[str, list[float]]:
-    return {radius: found.radius.tolist(), mean: found.mean.tolist()}
+def _rings(rings: RadialMean, radius: str, mean: str) -> dict[str, list[float]]:
+    return {radius: rings.radius.tolist(), mean: rings.mean.tolist()}
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

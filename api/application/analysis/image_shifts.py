@@ -49,7 +49,7 @@ class Aligned:
         """Values and standard errors in Å and degrees, the pi/4 limit of each, and the agreement of the images."""
         probe = self.conditions.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
-        found = {
+        aberrations = {
             name: {
                 "value_A": round(value, 1),
                 "error_A": round(self.shifts.errors_A[name], 1),
@@ -63,7 +63,7 @@ class Aligned:
             "left_A": round(self.shifts.rms_A, 3),
             "rotation_deg": round(self.shifts.rotation_deg, 2),
             "rotation_error_deg": round(self.shifts.rotation_error_deg, 2),
-            "aberrations": found,
+            "aberrations": aberrations,
             "doubt": self.doubt,
             "set": self.assignments(),
         }
@@ -71,12 +71,12 @@ class Aligned:
     @property
     def doubt(self) -> str:
         """A warning if the defocus differs from that of the maps; empty if it does not."""
-        found, in_use = self.shifts.aberrations.get("C10"), self.calibration.get("C10")
+        measured, in_use = self.shifts.aberrations.get("C10"), self.calibration.get("C10")
         error_A = self.shifts.errors_A.get("C10", 0.0)
-        if found is None or in_use is None or abs(found - in_use) <= DOUBTFUL * error_A:
+        if measured is None or in_use is None or abs(measured - in_use) <= DOUBTFUL * error_A:
             return ""
-        apart = f"{abs(found - in_use) / error_A:.1f} standard errors from" if error_A else "not"
-        return f"C10 is {apart} the one in use, {in_use:.4g} Å: near focus shifts mislead, compare the maps of both"
+        distance = f"{abs(measured - in_use) / error_A:.1f} standard errors from" if error_A else "not"
+        return f"C10 is {distance} the one in use, {in_use:.4g} Å: near focus shifts mislead, compare the maps of both"
 
     @property
     def values(self) -> dict[str, float]:
@@ -101,29 +101,31 @@ class Aligned:
         total, step = self.shifts.aligned(self.upsample), self.shifts.step_A
         axes = [np.fft.fftfreq(n, size / self.upsample) for n, size in zip(total.shape, step, strict=True)]
         scan = np.stack(np.meshgrid(*axes, indexing="ij")).reshape(2, -1).T
-        seen = np.asarray(scan @ rotation_matrix(self.shifts.rotation_deg).T)
+        q = np.asarray(scan @ rotation_matrix(self.shifts.rotation_deg).T)
         probe = self.conditions.probe
         mrad = 1e3 * probe.semiangle_invA * probe.wavelength_A
         fitted = Probe.of(probe.wavelength_A, mrad, probe.edge_invA, self.shifts.aberrations)
         conditions = self.conditions.with_probe(fitted)
-        transfer = np.empty(len(seen))
-        for part in np.array_split(np.arange(len(seen)), max(1, len(seen) // 4096)):
-            weights = conditions.aligned_shifts(seen[part])
-            transfer[part] = np.einsum("nq,nq->q", weights, conditions.transfer(seen[part])).real ** 2
+        transfer = np.empty(len(q))
+        for part in np.array_split(np.arange(len(q)), max(1, len(q) // 4096)):
+            weights = conditions.aligned_shifts(q[part])
+            transfer[part] = np.einsum("nq,nq->q", weights, conditions.transfer(q[part])).real ** 2
         return _centred(np.abs(total) ** 2), _centred(transfer.reshape(total.shape))
 
     def picture(self) -> Rgb:
         """Arrows on the disc, and next to them the power spectrum; its left half is the fitted optics' transfer."""
-        one = self.shifts
-        turn = rotation_matrix(one.rotation_deg)  # into the frame of the detector, like the disc
-        arrows = vectors(one.k, one.shift_A @ turn.T, one.fitted_A @ turn.T, one.semiangle_invA, "Å")
+        shifts = self.shifts
+        rotation = rotation_matrix(shifts.rotation_deg)  # into the frame of the detector, like the disc
+        arrows = vectors(
+            shifts.k, shifts.shift_A @ rotation.T, shifts.fitted_A @ rotation.T, shifts.semiangle_invA, "Å"
+        )
         measured, model = self.thon()
-        both = _levelled(measured)
-        half = both.shape[1] // 2
-        both[:, :half] = _logarithm(model)[:, :half]
-        edge = 0.5 * self.upsample / max(one.step_A)
+        composite = _levelled(measured)
+        half = composite.shape[1] // 2
+        composite[:, :half] = _logarithm(model)[:, :half]
+        edge = 0.5 * self.upsample / max(shifts.step_A)
         lines = ["left: transfer of the optics found", f"right: aligned bright field, to {edge:.3g} 1/Å"]
-        rings = sheet([Cell(both, "Thon rings", lines, ColourMap.GRAY)])
+        rings = sheet([Cell(composite, "Thon rings", lines, ColourMap.GRAY)])
         rows = max(arrows.shape[0], rings.shape[0])
         page = np.full((rows, arrows.shape[1] + rings.shape[1], 3), 255, dtype=np.uint8)
         page[: arrows.shape[0], : arrows.shape[1]] = arrows
@@ -139,17 +141,17 @@ class Aligned:
 def align_source(
     source: FileSource,
     values: Mapping[str, Any],
-    wanted: Alignment,
+    alignment: Alignment,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Aligned:
     """Align the images of an open scan of frames; a given ``rotation_deg`` is forced. Raises MetadataError."""
-    made = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
-    if made.engine.store is None:
+    reconstruction = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
+    if reconstruction.engine.store is None:
         raise MetadataError("no frame of a scan point arrived", "give the whole recording")
-    return align_store(made.engine.store, made.calibration, wanted)
+    return align_store(reconstruction.engine.store, reconstruction.calibration, alignment)
 
 
-def align_store(store: Store, calibration: Calibration, wanted: Alignment) -> Aligned:
+def align_store(store: Store, calibration: Calibration, alignment: Alignment) -> Aligned:
     """Align the images of a scan whose frames are already reduced. Raises MetadataError."""
     header = store.header
     step = calibration.require("scan_step_A", "the alignment of images")
@@ -157,7 +159,7 @@ def align_store(store: Store, calibration: Calibration, wanted: Alignment) -> Al
     basis = store.reduction.basis
     conditions = ImagingConditions.of(calibration, basis, *shapes, (float(step[0]), float(step[1])))
     forced = header.scan.rotation_deg
-    return Aligned(measure_shifts(store, conditions, wanted, forced), calibration, conditions)
+    return Aligned(measure_shifts(store, conditions, alignment, forced), calibration, conditions)
 
 
 def _centred(field: DoubleArray) -> FloatArray:

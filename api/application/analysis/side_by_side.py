@@ -27,7 +27,7 @@ def add_comparison(pages: dict[str, Rgb], runs: tuple[StoredRun, StoredRun], pha
     """
     names = _names(runs)
     cells: list[Cell] = []
-    limits = _limits([one.sum(axis=0) for one in phases])
+    limits = _limits([item.sum(axis=0) for item in phases])
     for name, run, phase in zip(names, runs, phases, strict=True):
         pixel = (run.pixel_A, run.pixel_A)
         plane = phase.sum(axis=0)
@@ -39,19 +39,21 @@ def add_comparison(pages: dict[str, Rgb], runs: tuple[StoredRun, StoredRun], pha
         ]
     pages["comparison"] = sheet(cells, in_a_row=COLUMNS)
     powers = [object_power(phase, run.pixel_A) for run, phase in zip(runs, phases, strict=True)]
-    shown = [Series(name, one.radius[1:], one.mean[1:]) for name, one in zip(names, powers, strict=True)]
-    if any((one.up > 0).any() for one in shown):
+    shown = [Series(name, item.radius[1:], item.mean[1:]) for name, item in zip(names, powers, strict=True)]
+    if any((item.up > 0).any() for item in shown):
         pages["comparison_power"] = lines("frequency, 1/Å", "power of the phase, rad^2", shown, log=True)
     losses = [Series(name, np.arange(1.0, len(run.loss) + 1), run.loss) for name, run in zip(names, runs, strict=True)]
     if any(len(run.loss) for run in runs):
         pages["comparison_loss"] = lines("epoch", "loss per pattern", losses)
 
 
-def resolution_page(found: FourierCorrelation, name: str) -> Rgb:
+def resolution_page(correlation: FourierCorrelation, name: str) -> Rgb:
     """Ring or shell correlation with the half-bit curve, the information limit below which nothing is known."""
-    q = found.frequencies_invA
+    q = correlation.frequencies_invA
     return lines(
-        "frequency, 1/Å", "correlation", [Series(name, q, found.correlation), Series("half-bit", q, found.half_bit)]
+        "frequency, 1/Å",
+        "correlation",
+        [Series(name, q, correlation.correlation), Series("half-bit", q, correlation.half_bit)],
     )
 
 
@@ -59,7 +61,7 @@ def prior_figures(run: StoredRun) -> dict[str, Any] | None:
     """Results of networks, if they made the run: loss of the held-out patterns, the choice, and the null test."""
     if run.prior is None:
         return None
-    return {"losses_held": run.prior.losses_held.tolist(), **run.prior.said}
+    return {"losses_held": run.prior.losses_held.tolist(), **run.prior.attributes}
 
 
 def prior_page(run: StoredRun) -> Rgb | None:
@@ -85,7 +87,7 @@ def _names(runs: tuple[StoredRun, StoredRun]) -> tuple[str, str]:
 
 
 def _limits(planes: list[Array]) -> tuple[float, float]:
-    low, high = (float(np.percentile(np.concatenate([one.ravel() for one in planes]), p)) for p in (0.5, 99.5))
+    low, high = (float(np.percentile(np.concatenate([plane.ravel() for plane in planes]), p)) for p in (0.5, 99.5))
     return (low, high) if high > low else (low, low + 1.0)
 
 

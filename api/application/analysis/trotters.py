@@ -39,17 +39,17 @@ class Trotters:
         """Frequency (row, col; scan axes), spacing and flatness before and after, for each trotter."""
         return [
             {
-                "frequency_invA": [round(q, 5) for q in one.q_invA],
-                "spacing_A": round(1 / float(np.hypot(*one.q_invA)), 3),
-                "flat_before": round(one.flatness[0], 3),
-                "flat_after": round(one.flatness[1], 3),
+                "frequency_invA": [round(q, 5) for q in result.q_invA],
+                "spacing_A": round(1 / float(np.hypot(*result.q_invA)), 3),
+                "flat_before": round(result.flatness[0], 3),
+                "flat_after": round(result.flatness[1], 3),
             }
-            for one in self.found
+            for result in self.found
         ]
 
     def picture(self) -> bytes:
         """A PNG with one row per frequency: amplitude and both phases."""
-        return png(sheet([cell for one in self.found for cell in _cells(one)], 3))
+        return png(sheet([cell for result in self.found for cell in _cells(result)], 3))
 
     def _repr_html_(self) -> str:
         return f'<img src="data:image/png;base64,{base64.b64encode(self.picture()).decode()}"/>'
@@ -64,13 +64,17 @@ class Trotters:
         """Write a group ``trotters/trotter1`` … per frequency to a new HDF5 file (docs/analysis.md). Raises OSError."""
         with replacing(path) as temporary, h5py.File(temporary, "w") as file:
             file.attrs.update(self.calibration.to_attributes())
-            for number, one in enumerate(self.found, 1):
+            for number, result in enumerate(self.found, 1):
                 group = file.create_group(f"trotters/trotter{number}")
-                group.attrs.update(q_invA=one.q_invA, origin_px=one.origin_px, flatness=one.flatness)
-                arrays = {"before": one.values, "after": one.compensated, "area": one.area.astype(np.uint8)}
+                group.attrs.update(q_invA=result.q_invA, origin_px=result.origin_px, flatness=result.flatness)
+                arrays = {
+                    "before": result.values,
+                    "after": result.compensated,
+                    "area": result.area.astype(np.uint8),
+                }
                 for name, values in arrays.items():
                     group[name] = values
-                group["aberration_rad"] = one.aberration
+                group["aberration_rad"] = result.aberration
 
 
 def trotters_of(
@@ -80,16 +84,16 @@ def trotters_of(
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Trotters:
     """Trotters of an open scan at frequencies (row, col; 1/Å, scan axes); None: the strongest. Raises MetadataError."""
-    wanted = checked(frequencies)
-    made = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
-    if made.engine.store is None:
+    requested = checked(frequencies)
+    reconstruction = reconstruct_source(source, values, ["bf"], on_progress=on_progress)
+    if reconstruction.engine.store is None:
         raise MetadataError("no frame of a scan point arrived", "give the whole recording")
-    found = tuple(trotter(made.engine.store, made.calibration, one) for one in wanted)
-    for one, asked in zip(found, wanted, strict=True):
-        if one.q_invA == (0.0, 0.0):
-            what = "no frequency stands out" if asked is None else f"frequency {asked} is that of the mean"
-            raise MetadataError(what, "give one that a lattice has, in 1/Å")
-    return Trotters(found, made.calibration)
+    found = tuple(trotter(reconstruction.engine.store, reconstruction.calibration, item) for item in requested)
+    for item, frequency in zip(found, requested, strict=True):
+        if item.q_invA == (0.0, 0.0):
+            problem = "no frequency stands out" if frequency is None else f"frequency {frequency} is that of the mean"
+            raise MetadataError(problem, "give one that a lattice has, in 1/Å")
+    return Trotters(found, reconstruction.calibration)
 
 
 def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
@@ -97,36 +101,36 @@ def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
     one_pair = (
         isinstance(frequencies, tuple | list)
         and len(frequencies) > 0
-        and all(isinstance(one, int | float) for one in frequencies)
+        and all(isinstance(item, int | float) for item in frequencies)
     )
     listed = [frequencies] if isinstance(frequencies, str) or one_pair else list(frequencies)
     if not 0 < len(listed) <= MOST:
         raise MetadataError(f"{len(listed)} frequencies are asked for", f"give 1 to {MOST}")
-    return tuple(None if one is None or _is_strongest(one) else _pair(one) for one in listed)
+    return tuple(None if item is None or _is_strongest(item) else _pair(item) for item in listed)
 
 
-def _is_strongest(one: Any) -> bool:
-    return isinstance(one, str) and one == STRONGEST
+def _is_strongest(value: Any) -> bool:
+    return isinstance(value, str) and value == STRONGEST
 
 
-def _pair(one: Any) -> Frequency:
-    parts = one.split(",") if isinstance(one, str) else one
+def _pair(value: Any) -> Frequency:
+    parts = value.split(",") if isinstance(value, str) else value
     try:
         row, col = (float(part) for part in parts)
     except (TypeError, ValueError):
         row = col = np.nan
     if not np.isfinite([row, col]).all():
         hint = f"give ROW,COLUMN in 1/Å along the axes of the scan, or {STRONGEST}"
-        raise MetadataError(f"frequency {brief(one)} is none", hint)
+        raise MetadataError(f"frequency {brief(value)} is none", hint)
     return row, col
 
 
-def _cells(one: Trotter) -> list[Cell]:
-    row, col = one.q_invA
-    where = f"Q {row:.4g}, {col:.4g} 1/Å ({1 / float(np.hypot(row, col)):.3g} Å)"
-    overlapping = "" if (one.area > 0).any() else "no two discs overlap here"
-    lines = ([where], [f"flat {one.flatness[0]:.0%}"], [f"flat {one.flatness[1]:.0%}"])
+def _cells(shown: Trotter) -> list[Cell]:
+    row, col = shown.q_invA
+    frequency = f"Q {row:.4g}, {col:.4g} 1/Å ({1 / float(np.hypot(row, col)):.3g} Å)"
+    overlapping = "" if (shown.area > 0).any() else "no two discs overlap here"
+    lines = ([frequency], [f"flat {shown.flatness[0]:.0%}"], [f"flat {shown.flatness[1]:.0%}"])
     return [
-        Cell(view.data, view.title, said, view.colour_map, view.visited, limits=view.limits, doubt=overlapping)
-        for view, said in zip(trotter_views(one.values, one.compensated, one.area), lines, strict=True)
+        Cell(view.data, view.title, text, view.colour_map, view.visited, limits=view.limits, doubt=overlapping)
+        for view, text in zip(trotter_views(shown.values, shown.compensated, shown.area), lines, strict=True)
     ]

@@ -34,19 +34,19 @@ def add_waves(figures: dict[str, Any], pages: dict[str, Rgb], run: StoredRun) ->
     pixel = (run.pixel_A, run.pixel_A)
     modes = ProbeModes.of(run.probe[0], run.pixel_A)
     pages["probe_modes"] = _page(modes.modes, modes.powers, pixel)
-    whole = run.object.prod(axis=1)
-    pages["object_modes"] = _page(whole, np.full(len(whole), 1 / len(whole)), pixel)
+    exit_waves = run.object.prod(axis=1)
+    pages["object_modes"] = _page(exit_waves, np.full(len(exit_waves), 1 / len(exit_waves)), pixel)
     pages["colour_wheel"] = wheel()
     planes = run.object.reshape(-1, *run.object.shape[2:])
     waves = {"object": planes, "probe": run.probe.reshape(-1, *run.probe.shape[2:])}
-    found = {}
+    components = {}
     for name, several in waves.items():
         if len(several) > 1:
             parts = principal_components(several[:MOST_WAVES], MOST_SHOWN)
-            found[name] = {"shares": parts.shares.tolist()}
+            components[name] = {"shares": parts.shares.tolist()}
             pages[f"{name}_components"] = _page(parts.components, parts.shares, pixel)
-    if found:
-        figures["principal_components"] = found
+    if components:
+        figures["principal_components"] = components
     figures["loss"] = {"epoch": list(range(1, len(run.loss) + 1)), "loss": run.loss.tolist()}
     if len(run.loss) > 1:
         pages["loss"] = lines("epoch", "loss per pattern", [Series("", np.arange(1.0, len(run.loss) + 1), run.loss)])
@@ -93,14 +93,14 @@ def read_log(path: Path) -> dict[str, Array]:
         raise InputFileError(f"{path}: {error}", "give a table of comma-separated values") from None
     if len(rows) < 2:
         raise InputFileError(f"{path} holds no rows below a header", "give the log of a refinement, OUT.loss.csv")
-    found = {}
+    columns = {}
     for number, name in enumerate(rows[0]):
         values = [_number(row[number]) if number < len(row) else np.nan for row in rows[1:]]
         if np.isfinite(values).all():
-            found[name.strip()] = np.asarray(values, dtype=np.float64)
-    if len(found) < 2:
+            columns[name.strip()] = np.asarray(values, dtype=np.float64)
+    if len(columns) < 2:
         raise InputFileError(f"{path} has no two columns of numbers", "give the log of a refinement, OUT.loss.csv")
-    return found
+    return columns
 
 
 def _number(text: str) -> float:

@@ -34,9 +34,9 @@ def draw(results: Path, wanted: str, run: str, folder: Path, name: str) -> Figur
         return Figures("", None)
     chosen = wanted if wanted in stored else next(iter(stored))
     shown = compare(results, [chosen], [run]).shown
-    for kind, one in ((MAP, shown[0]), (OBJECT, shown[-1])):
+    for kind, picture in ((MAP, shown[0]), (OBJECT, shown[-1])):
         with replacing(thumbnail(folder, name, kind)) as temporary:
-            temporary.write_bytes(_small(one))
+            temporary.write_bytes(_small(picture))
     return Figures(chosen, stored[chosen])
 
 
@@ -45,8 +45,8 @@ def thumbnail(folder: Path, name: str, kind: str) -> Path:
     return folder / FOLDER / f"{name}-{kind}.png"
 
 
-def _small(one: Shown) -> bytes:
-    return png(drawn(Cell(one.data, one.label, (), one.colour_map, one.visited, one.pixel_A), SIDE_PX))
+def _small(shown: Shown) -> bytes:
+    return png(drawn(Cell(shown.data, shown.label, (), shown.colour_map, shown.visited, shown.pixel_A), SIDE_PX))
 
 
 def _maps(results: Path) -> dict[str, float | None]:
@@ -55,7 +55,7 @@ def _maps(results: Path) -> dict[str, float | None]:
 
     try:
         with h5py.File(results, "r") as file:
-            limits = {name: one.attrs.get("information_limit_A") for name, one in file.get("maps", {}).items()}
+            limits = {name: dataset.attrs.get("information_limit_A") for name, dataset in file.get("maps", {}).items()}
     except FAULTS as error:
         raise damaged(results, error) from None
     return {name: None if limit is None else float(limit) for name, limit in limits.items()}

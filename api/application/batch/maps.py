@@ -23,8 +23,8 @@ def from_anywhere(detectors: Mapping[str, object]) -> dict[str, str]:
 
     Raises MetadataError for one that is not text.
     """
-    texts = {name: what for name, what in detectors.items() if isinstance(what, str)}
+    texts = {name: text for name, text in detectors.items() if isinstance(text, str)}
     for name in detectors.keys() - texts:
-        problem = f"detectors: {brief(name)} is no text but of type {type(detectors[name]).__name__}"
+        problem = f"detectors: {brief(name)} is not text but of type {type(detectors[name]).__name__}"
         raise MetadataError(problem, 'write it, as "ring:60mrad,200mrad"; save weights with numpy.save, as "mask.npy"')
-    return {name: str(Path(what).absolute()) if what.endswith(".npy") else what for name, what in texts.items()}
+    return {name: str(Path(text).absolute()) if text.endswith(".npy") else text for name, text in texts.items()}

@@ -70,8 +70,8 @@ class Row(StrictModel):
 
     def having(self, **values: Any) -> Row:
         """Return a copy with other values; a number that is not finite becomes unknown."""
-        none = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
-        return self.model_copy(update={**values, **dict.fromkeys(none)})
+        not_finite = [name for name, value in values.items() if isinstance(value, float) and not math.isfinite(value)]
+        return self.model_copy(update={**values, **dict.fromkeys(not_finite)})
 
     def looked_at(self, settings: str) -> Row:
         """Return the row, or a fresh row if file or settings have changed since."""
@@ -99,10 +99,10 @@ def read_rows(folder: Path) -> list[Row]:
     try:
         return list(_File.model_validate(json.loads(read_text(path, MOST_BYTES))).scans)
     except (ValueError, RecursionError) as error:
-        said = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
-        where = "".join(f"{part}: " for part in said["loc"])
+        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
+        place = "".join(f"{part}: " for part in problem["loc"])
         hint = "remove it to begin anew (results stay, and are added to)"
-        raise InputFileError(f"{path} is damaged or of another program: {where}{said['msg']}", hint) from None
+        raise InputFileError(f"{path} is damaged or of another program: {place}{problem['msg']}", hint) from None
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:
@@ -117,13 +117,13 @@ def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, ret
 
     Failed scans are waiting again with ``retry``, interrupted ones always.
     """
-    known = {row.scan: row for row in earlier}
-    taken = {row.name for row in earlier}
+    stored = {row.scan: row for row in earlier}
+    names_in_use = {row.name for row in earlier}
     rows = []
     for path in scans:
         scan = str(path.absolute())
-        row = known.get(scan) or Row(scan=scan, name=_free_name(path, taken))
-        taken.add(row.name)
+        row = stored.get(scan) or Row(scan=scan, name=_free_name(path, names_in_use))
+        names_in_use.add(row.name)
         row = row.looked_at(settings)
         if row.state in (State.RUNNING, State.STOPPED) or (retry and row.state is State.FAILED):
             row = row.having(state=State.WAITING, doing="", reason="")
@@ -131,16 +131,16 @@ def rows_of(scans: Sequence[Path], earlier: Sequence[Row], settings: str, *, ret
     return rows
 
 
-def _free_name(path: Path, taken: set[str]) -> str:
+def _free_name(path: Path, names_in_use: set[str]) -> str:
     """The file's stem, with its folder's name or a number if another scan has that name."""
     names = [path.stem, f"{path.absolute().parent.name}_{path.stem}"]
-    numbers = (f"{path.stem}_{number}" for number in range(2, len(taken) + 3))
-    return next(name for name in (*names, *numbers) if name not in taken)
+    numbers = (f"{path.stem}_{number}" for number in range(2, len(names_in_use) + 3))
+    return next(name for name in (*names, *numbers) if name not in names_in_use)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        status = path.stat()
     except (OSError, ValueError):
         return -1, -1
-    return found.st_size, found.st_mtime_ns
+    return status.st_size, status.st_mtime_ns

@@ -19,13 +19,13 @@ def find_scans(given: Iterable[str | Path], out: Path) -> tuple[list[Path], list
     Results files, coefficients next to their scan, and everything in ``out`` are left out. Raises
     InputFileError for a pattern without match, a folder, and if no scan is left.
     """
-    found = list(dict.fromkeys(path for one in given for path in _matching(str(one))))
+    matches = list(dict.fromkeys(path for pattern in given for path in _matching(str(pattern))))
     folder = out.resolve()
-    scans = [path for path in found if not _is_other(path) and folder not in path.resolve().parents]
+    scans = [path for path in matches if not _is_output(path) and folder not in path.resolve().parents]
     if not scans:
-        raise InputFileError("none of the files is a scan" if found else "no scan was named", "name scan files")
-    taken = set(scans)
-    return scans, [path for path in found if path not in taken]
+        raise InputFileError("none of the files is a scan" if matches else "no scan was named", "name scan files")
+    scan_set = set(scans)
+    return scans, [path for path in matches if path not in scan_set]
 
 
 def _matching(given: str) -> Sequence[Path]:
@@ -36,16 +36,16 @@ def _matching(given: str) -> Sequence[Path]:
             raise InputFileError(f"{path} is a folder", f"name its scans: '{path / '*.h5'}'")
         if path.exists() or not glob.has_magic(given):
             return [path]  # a missing file gets its own line in the table
-        found = sorted(Path(one) for one in glob.glob(given, recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
+        matches = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207  (pathlib's: hidden ones too)
     except (OSError, ValueError, RuntimeError) as error:
         raise InputFileError(f"{brief(given)} cannot be looked up: {error}", "name scan files") from None
-    files = [one for one in found if not one.is_dir()]
+    files = [match for match in matches if not match.is_dir()]
     if not files:
         raise InputFileError(f"no file matches {brief(given)}", "check the path, and quote the pattern")
     return files
 
 
-def _is_other(path: Path) -> bool:
+def _is_output(path: Path) -> bool:
     if path.stem.endswith(COEFFICIENTS):
         return path.with_name(path.name.replace(COEFFICIENTS, "")).exists()
     return path.stem.endswith(RESULTS)

@@ -49,17 +49,17 @@ def write_table(folder: Path, rows: Sequence[Row], *, ended: bool) -> None:
 
 def _cells(row: Row) -> tuple[object, ...]:
     """A line of the CSV file; unknown numbers are empty."""
-    begun = row.state is State.DONE or row.epoch > 0
+    has_begun = row.state is State.DONE or row.epoch > 0
     return (
         row.scan,
         str(row.state),
         "" if row.information_limit_A is None else f"{row.information_limit_A:.4g}",
         row.map_shown,
         "" if row.loss is None else repr(row.loss),
-        row.epoch if begun else "",
+        row.epoch if has_begun else "",
         f"{row.seconds:.1f}",
         row.run,
-        row.results(Path()).name if begun else "",
+        row.results(Path()).name if has_begun else "",
         row.reason,
         "; ".join(row.remarks),
     )
@@ -103,15 +103,15 @@ def _pictures(folder: Path, row: Row) -> dict[str, str]:
     """Addresses of the existing thumbnails, relative to the page."""
     if row.state is not State.DONE:
         return {}
-    there = [kind for kind in (MAP, OBJECT) if thumbnail(folder, row.name, kind).exists()]
-    return {kind: f"{FOLDER}/{quote(thumbnail(folder, row.name, kind).name)}" for kind in there}
+    kinds = [kind for kind in (MAP, OBJECT) if thumbnail(folder, row.name, kind).exists()]
+    return {kind: f"{FOLDER}/{quote(thumbnail(folder, row.name, kind).name)}" for kind in kinds}
 
 
 def _inlined(folder: Path, row: Row) -> dict[str, str]:
     """The existing thumbnails as data addresses."""
-    found = {}
+    inlined = {}
     for kind in _pictures(folder, row):
         path = thumbnail(folder, row.name, kind)
         if path.stat().st_size <= MOST_PICTURE_BYTES:
-            found[kind] = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-    return found
+            inlined[kind] = "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    return inlined

@@ -47,16 +47,16 @@ def read_report(results: Path, maps: Sequence[str] | None = None, runs: Sequence
     """
     stored = StoredMaps.read(results)
     names = [name for name in FIRST if name in stored.maps] if maps is None else list(maps)
-    found = chosen_maps(stored, names, results) if names else []
-    wanted: Sequence[str | None] = [None] if StoredRun.is_in(results) else []
-    refined = [StoredRun.read(results, name) for name in (wanted if runs is None else runs)]
-    if not found and not refined:
+    shown_maps = chosen_maps(stored, names, results) if names else []
+    default_runs: Sequence[str | None] = [None] if StoredRun.is_in(results) else []
+    refined = [StoredRun.read(results, name) for name in (default_runs if runs is None else runs)]
+    if not shown_maps and not refined:
         raise MetadataError(f"{results} holds neither maps nor a refinement", "reconstruct or refine the scan first")
     calibration = Calibration.from_attributes(stored.calibration)
     return Report(
         title=results.stem.removesuffix("_results"),
-        details=_details(stored, found),
-        pictures=tuple(_picture(one, refined) for one in _shown(results, stored, found, refined)),
+        details=_details(stored, shown_maps),
+        pictures=tuple(_picture(shown, refined) for shown in _shown(results, stored, shown_maps, refined)),
         calibration=tuple(
             (name, spelt(name, quantity), str(quantity.origin)) for name, quantity in calibration.entries.items()
         ),
@@ -84,10 +84,10 @@ def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
     details: list[Detail] = []
     if stored.coverage is not None:
         rows, columns = stored.coverage.shape
-        there = int(np.count_nonzero(stored.coverage))
+        visited = int(np.count_nonzero(stored.coverage))
         details.append(("scan", f"{rows} × {columns} points"))
-        details.append(("patterns", f"{there} ({100 * there / stored.coverage.size:.4g} % of the points)"))
-    scaled = next((one for one in maps if one.sampling_A is not None), None)
+        details.append(("patterns", f"{visited} ({100 * visited / stored.coverage.size:.4g} % of the points)"))
+    scaled = next((live_map for live_map in maps if live_map.sampling_A is not None), None)
     if scaled is not None and scaled.sampling_A is not None:
         field = [n * step / 10 for n, step in zip(scaled.data.shape, scaled.sampling_A, strict=True)]
         details.append(("field", f"{field[0]:.4g} × {field[1]:.4g} nm"))
@@ -96,15 +96,15 @@ def _details(stored: StoredMaps, maps: Sequence[LiveMap]) -> tuple[Detail, ...]:
 
 def _shown(results: Path, stored: StoredMaps, maps: Sequence[LiveMap], refined: Sequence[StoredRun]) -> list[Shown]:
     """Refined phases on the field of the maps, if that is known, then the maps with their agreement."""
-    if refined and any(one.sampling_A is not None for one in maps):
-        shown = compare(results, [one.name for one in maps], [run.name for run in refined]).shown
+    if refined and any(live_map.sampling_A is not None for live_map in maps):
+        shown = compare(results, [live_map.name for live_map in maps], [run.name for run in refined]).shown
         return [*shown[len(maps) :], *shown[: len(maps)]]
-    return [shown_map(one, stored.visited(one)) for one in maps]
+    return [shown_map(live_map, stored.visited(live_map)) for live_map in maps]
 
 
-def _picture(one: Shown, refined: Sequence[StoredRun]) -> Picture:
-    lines = one.lines(refined[0].name if refined else None)
-    return Picture.of(Cell(one.data, one.label, lines, one.colour_map, one.visited, one.pixel_A))
+def _picture(shown: Shown, refined: Sequence[StoredRun]) -> Picture:
+    lines = shown.lines(refined[0].name if refined else None)
+    return Picture.of(Cell(shown.data, shown.label, lines, shown.colour_map, shown.visited, shown.pixel_A))
 
 
 def _provenance(results: Path) -> tuple[Detail, ...]:

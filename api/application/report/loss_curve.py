@@ -22,13 +22,13 @@ def loss_curve(loss: DoubleArray) -> str:
     down = TOP + (HEIGHT - TOP - BOTTOM) * (high - values) / span
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down, strict=True))
     labels = [(LEFT - 6, TOP + 10, "end", 10**high), (LEFT - 6, HEIGHT - BOTTOM, "end", 10**low)]
-    words = [f'<text x="{x:g}" y="{y:g}" text-anchor="{side}">{value:.4g}</text>' for x, y, side, value in labels]
-    words += [
+    texts = [f'<text x="{x:g}" y="{y:g}" text-anchor="{side}">{value:.4g}</text>' for x, y, side, value in labels]
+    texts += [
         f'<text x="{LEFT:g}" y="{HEIGHT - 5:g}">epoch 1</text>',
         f'<text x="{WIDTH - TOP:g}" y="{HEIGHT - 5:g}" text-anchor="end">{loss.size}</text>',
     ]
     frame = f"M{LEFT:g},{TOP:g} V{HEIGHT - BOTTOM:g} H{WIDTH - TOP:g}"
     return (
         f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" aria-label="loss against epoch, logarithmic">'
-        f'<path class="axes" d="{frame}"/><polyline points="{points}"/>{"".join(words)}</svg>'
+        f'<path class="axes" d="{frame}"/><polyline points="{points}"/>{"".join(texts)}</svg>'
     )

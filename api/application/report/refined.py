@@ -54,8 +54,8 @@ def _details(run: StoredRun) -> Iterator[Detail]:
         )
     if run.algorithm:
         yield "data term", run.algorithm
-    for words in heard_cannot_tell(run.reason):
-        yield "warning", words
+    for warning in heard_cannot_tell(run.reason):
+        yield "warning", warning
     if run.reason:
         yield "chosen because", run.reason
 
@@ -79,13 +79,13 @@ def _deviation(run: StoredRun) -> Iterator[Cell]:
         return
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     deviation = run.phase_deviation[area]
-    told = np.isfinite(deviation)
-    if not told.any():
+    is_known = np.isfinite(deviation)
+    if not is_known.any():
         return
-    low, high = np.percentile(deviation[told], (1, 99))
-    shown = np.clip(np.where(told, deviation, low), low, high)
+    low, high = np.percentile(deviation[is_known], (1, 99))
+    shown = np.clip(np.where(is_known, deviation, low), low, high)
     lines = [f"{low:.3g} to {high:.3g} rad"]
-    yield Cell(shown, "standard deviation of the phase", lines, visited=told, pixel_A=(run.pixel_A, run.pixel_A))
+    yield Cell(shown, "standard deviation of the phase", lines, visited=is_known, pixel_A=(run.pixel_A, run.pixel_A))
 
 
 def _modes(run: StoredRun) -> Iterator[Cell]:

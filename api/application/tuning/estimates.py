@@ -67,24 +67,26 @@ class Estimate:
     @property
     def sentence(self) -> str:
         """The estimate in words."""
-        one = self.range
+        value_range = self.range
         if not self.told:
-            return f"{one.title} cannot be told ({self._alike()} predict alike)"
+            return f"{value_range.title} cannot be told ({self._alike()} predict alike)"
         if self.beyond:
-            end, side = (one.low, "less") if self.beyond == "low" else (one.high, "more")
-            return f"{one.title} {one.spoken(end)} or {side}: the best lies at the end of its range"
+            end, side = (value_range.low, "less") if self.beyond == "low" else (value_range.high, "more")
+            return f"{value_range.title} {value_range.spoken(end)} or {side}: the best lies at the end of its range"
         if self.deviation is not None:
             digits = digits_of(self.deviation)
-            return f"{one.title} {self.best:.{digits}f} ± {self.deviation:.{digits}f} {one.unit}".strip()
+            return (
+                f"{value_range.title} {self.best:.{digits}f} ± {self.deviation:.{digits}f} {value_range.unit}".strip()
+            )
         others = [value for value in self.alike if value != self.best]
-        also = f" ({', '.join(one.spoken(value) for value in others)} predict as well)" if others else ""
-        return f"{one.title} {one.spoken(self.best)}{also}"
+        remainder = f" ({', '.join(value_range.spoken(value) for value in others)} predict as well)" if others else ""
+        return f"{value_range.title} {value_range.spoken(self.best)}{remainder}"
 
     def _alike(self) -> str:
-        one = self.range
-        if one.kind == Kind.CHOICE:
-            return " and ".join(one.spoken(value) for value in self.alike)
-        return f"{self.alike[0]:.4g} to {one.spoken(self.alike[-1])}"
+        value_range = self.range
+        if value_range.kind == Kind.CHOICE:
+            return " and ".join(value_range.spoken(value) for value in self.alike)
+        return f"{self.alike[0]:.4g} to {value_range.spoken(self.alike[-1])}"
 
 
 @dataclass(frozen=True)
@@ -99,12 +101,12 @@ class Findings:
     @property
     def sentence(self) -> str:
         """All estimates in words."""
-        return "; ".join(one.sentence for one in self.estimates)
+        return "; ".join(estimate.sentence for estimate in self.estimates)
 
     @property
     def values(self) -> dict[str, Any]:
         """The best values, rounded to their certainty; undetermined ones keep their present value."""
-        return {one.range.name: _proposed(one) for one in self.estimates}
+        return {estimate.range.name: _proposed(estimate) for estimate in self.estimates}
 
 
 def digits_of(deviation: float) -> int:
@@ -123,57 +125,69 @@ def enough(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> bool:
 
 def findings(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> Findings:
     """Findings from trials that ran to the end, or at least half of it. Raises ValueError for too few."""
-    there, groups = filled(tried, sweeps)
-    landscape = Landscape.of(over, [one.values for one in there], groups)
+    trials, groups = filled(tried, sweeps)
+    landscape = Landscape.of(over, [trial.values for trial in trials], groups)
     best = landscape.lowest()
-    before, earlier = losses(tried, max(1, sweeps // 2))
+    earlier_trials, earlier_groups = losses(tried, max(1, sweeps // 2))
     shift = np.zeros(len(over))
     if sweeps > 1:
-        shift = np.abs(best - Landscape.of(over, [one.values for one in before], earlier).lowest())
+        shift = np.abs(best - Landscape.of(over, [trial.values for trial in earlier_trials], earlier_groups).lowest())
     estimates = tuple(_estimate(landscape, k, best, float(shift[k])) for k in range(len(over)))
     return Findings(landscape, estimates, _agreement(losses(tried, sweeps)[0], sweeps))
 
 
 def _estimate(landscape: Landscape, k: int, best: DoubleArray, shift: float) -> Estimate:
-    one = landscape.over[k]
-    if one.kind == Kind.CHOICE:
-        places = np.array([one.place(value) for value in one.choices])
-    elif one.kind == Kind.WHOLE:
-        values = np.unique(np.round(np.linspace(one.low, one.high, min(POINTS, round(one.high - one.low) + 1))))
-        places = np.array([one.place(int(value)) for value in values])
+    value_range = landscape.over[k]
+    if value_range.kind == Kind.CHOICE:
+        places = np.array([value_range.place(value) for value in value_range.choices])
+    elif value_range.kind == Kind.WHOLE:
+        values = np.unique(
+            np.round(
+                np.linspace(
+                    value_range.low, value_range.high, min(POINTS, round(value_range.high - value_range.low) + 1)
+                )
+            )
+        )
+        places = np.array([value_range.place(int(value)) for value in values])
     else:
         places = np.linspace(0, 1, POINTS)
     rise, deviation = _profile(landscape, k, best, places)
     good = rise <= CERTAIN * deviation
-    profile = Profile(tuple(one.value(float(place)) for place in places), *landscape.shares(rise, deviation))
-    value, matters = one.value(float(best[k])), bool(profile.rise.max() > LEAST_RISE)
-    if one.kind != Kind.NUMBER:
+    profile = Profile(tuple(value_range.value(float(place)) for place in places), *landscape.shares(rise, deviation))
+    value, matters = value_range.value(float(best[k])), bool(profile.rise.max() > LEAST_RISE)
+    if value_range.kind != Kind.NUMBER:
         good |= not matters
         alike = tuple(each for each, fine in zip(profile.values, good, strict=True) if fine or each == value)
-        told = len(alike) <= max(1.0, MOST * len(places))
-        return Estimate(one, value, None, alike if told else _ends(alike, one), told, "", profile)
-    low, high = _around(landscape, k, best, places, good) if matters else (0.0, 1.0)
-    told = high - low < MOST
-    alike = (one.value(low), one.value(high))
+        determined = len(alike) <= max(1.0, MOST * len(places))
+        return Estimate(
+            value_range, value, None, alike if determined else _ends(alike, value_range), determined, "", profile
+        )
+    low, high = _limits(landscape, k, best, places, good) if matters else (0.0, 1.0)
+    determined = high - low < MOST
+    alike = (value_range.value(low), value_range.value(high))
     beyond = "low" if best[k] < EDGE and low <= 0 else "high" if best[k] > 1 - EDGE and high >= 1 else ""
     half = math.hypot((high - low) / 4, shift)  # equally good values span two standard deviations on either side
-    width = one.value(min(1.0, float(best[k]) + half / 2)) - one.value(max(0.0, float(best[k]) - half / 2))
-    deviation_all = math.hypot(float(width), one.blur, one.share * value)
-    return Estimate(one, value, deviation_all if told and not beyond else None, alike, told, beyond, profile)
+    width = value_range.value(min(1.0, float(best[k]) + half / 2)) - value_range.value(
+        max(0.0, float(best[k]) - half / 2)
+    )
+    deviation_all = math.hypot(float(width), value_range.blur, value_range.share * value)
+    return Estimate(
+        value_range, value, deviation_all if determined and not beyond else None, alike, determined, beyond, profile
+    )
 
 
-def _ends(alike: tuple[Any, ...], one: Range) -> tuple[Any, ...]:
-    return alike if one.kind == Kind.CHOICE else (alike[0], alike[-1])
+def _ends(alike: tuple[Any, ...], value_range: Range) -> tuple[Any, ...]:
+    return alike if value_range.kind == Kind.CHOICE else (alike[0], alike[-1])
 
 
 def _profile(landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
     """(places,) rise of the log loss above the best, and its standard deviation."""
-    found = [landscape.rise(landscape.lowest({k: float(place)}), best) for place in places]
-    rise, deviation = np.array(found).T
+    rises = [landscape.rise(landscape.lowest({k: float(place)}), best) for place in places]
+    rise, deviation = np.array(rises).T
     return np.maximum(rise, 0.0), deviation
 
 
-def _around(
+def _limits(
     landscape: Landscape, k: int, best: DoubleArray, places: DoubleArray, good: BoolArray
 ) -> tuple[float, float]:
     """Ends of the contiguous range of values that are as good as the best."""
@@ -193,24 +207,24 @@ def _around(
     return ends[0], ends[1]
 
 
-def _proposed(one: Estimate) -> Any:
-    start = one.range.start
-    if not one.told and one.range.holds(start):
+def _proposed(estimate: Estimate) -> Any:
+    start = estimate.range.start
+    if not estimate.told and estimate.range.holds(start):
         return start
-    if one.range.kind != Kind.NUMBER:
-        return one.best
-    if one.deviation is None:
-        return float(f"{one.best:.4g}")
-    return round(float(one.best), digits_of(one.deviation) + 1)
+    if estimate.range.kind != Kind.NUMBER:
+        return estimate.best
+    if estimate.deviation is None:
+        return float(f"{estimate.best:.4g}")
+    return round(float(estimate.best), digits_of(estimate.deviation) + 1)
 
 
-def _agreement(there: Sequence[Tried], sweeps: int) -> float | None:
+def _agreement(trials: Sequence[Tried], sweeps: int) -> float | None:
     """Rank correlation of half the sweeps and all of them; None for too few trials, or one sweep."""
     from scipy.stats import spearmanr
 
-    if sweeps < 2 or len(there) < 2 * LEAST_TRIALS:
+    if sweeps < 2 or len(trials) < 2 * LEAST_TRIALS:
         return None
-    early, late = (np.array([np.mean(one.groups[sweep]) for one in there]) for sweep in (sweeps // 2, sweeps))
+    early, late = (np.array([np.mean(trial.groups[sweep]) for trial in trials]) for sweep in (sweeps // 2, sweeps))
     if not (np.ptp(early) > 0 and np.ptp(late) > 0):
         return None
     return float(spearmanr(early, late).statistic)

@@ -64,7 +64,7 @@ class Landscape:
         """Fit to trials of ``values``; groups: (trials, groups) losses. Raises ValueError for fewer than three."""
         if len(values) < 3:
             raise ValueError("a landscape takes three trials")
-        places = np.array([[one.place(value[one.name]) for one in over] for value in values])
+        places = np.array([[value_range.place(value[value_range.name]) for value_range in over] for value in values])
         total, count = groups.sum(axis=1), groups.shape[1]
         rows = [total / count] + [(total - groups[:, g]) / max(1, count - 1) for g in range(count if count > 1 else 0)]
         heights = np.array(rows)
@@ -85,9 +85,9 @@ class Landscape:
         """(1 + groups, n) logarithm of the loss above that of the best trial, compressed where it is high, at
         places (n, dimensions).
         """
-        return np.asarray(self.mean + self.spread * (self.scaled @ self.inverse @ self._near(places).T))
+        return np.asarray(self.mean + self.spread * (self.scaled @ self.inverse @ self._kernel(places).T))
 
-    def _near(self, places: DoubleArray) -> DoubleArray:
+    def _kernel(self, places: DoubleArray) -> DoubleArray:
         """(n, trials) covariance of places with the trials."""
         return np.asarray(
             np.exp(-0.5 * np.tensordot(_distances(self.over, places, self.places), self.lengths**-2.0, 1))
@@ -95,13 +95,13 @@ class Landscape:
 
     def rise(self, place: DoubleArray, above: DoubleArray) -> tuple[float, float]:
         """Height of one place above another, in terms of :meth:`heights`, and its standard deviation."""
-        both = np.stack([place, above])
-        first, second = self.heights(both).T
+        pair = np.stack([place, above])
+        first, second = self.heights(pair).T
         differences = first - second
         groups = differences[1:]
         patterns = (len(groups) - 1) * float(groups.var()) if len(groups) > 1 else 0.0
-        cross = self._near(both)
-        between = np.exp(-0.5 * _distances(self.over, both[:1], both[1:]) @ self.lengths**-2.0)
+        cross = self._kernel(pair)
+        between = np.exp(-0.5 * _distances(self.over, pair[:1], pair[1:]) @ self.lengths**-2.0)
         gap = cross[0] - cross[1]
         fit = max(0.0, float(2 - 2 * between[0, 0] - gap @ self.inverse @ gap)) * self.power * self.spread**2
         return float(differences[0]), float(np.sqrt(patterns + fit))
@@ -116,39 +116,42 @@ class Landscape:
         """The place (dimensions,) of the lowest loss, with some dimensions held fixed."""
         from scipy.optimize import minimize
 
-        held = dict(fixed or {})
+        fixed_places = dict(fixed or {})
         weights = self.inverse @ self.scaled[0]
-        start = self._candidates(held)
-        best = start[np.argsort(self._near(start) @ weights, kind="stable")[:STARTS]]
-        moving = [k for k, one in enumerate(self.over) if k not in held and one.kind == Kind.NUMBER]
-        found: list[tuple[float, DoubleArray]] = []
+        start = self._candidates(fixed_places)
+        best = start[np.argsort(self._kernel(start) @ weights, kind="stable")[:STARTS]]
+        moving = [k for k, item in enumerate(self.over) if k not in fixed_places and item.kind == Kind.NUMBER]
+        minima: list[tuple[float, DoubleArray]] = []
         for place in best:
             if moving:
 
                 def height(part: DoubleArray, place: DoubleArray = place) -> float:
-                    there = place.copy()
-                    there[moving] = part
-                    return float(self._near(there[None])[0] @ weights)
+                    moved = place.copy()
+                    moved[moving] = part
+                    return float(self._kernel(moved[None])[0] @ weights)
 
                 walked = minimize(height, place[moving], method="L-BFGS-B", bounds=[(0.0, 1.0)] * len(moving))
                 place[moving] = walked.x
-            found.append((float(self._near(place[None])[0] @ weights), place))
-        return min(found, key=lambda one: one[0])[1]
+            minima.append((float(self._kernel(place[None])[0] @ weights), place))
+        return min(minima, key=lambda item: item[0])[1]
 
-    def _candidates(self, held: Mapping[int, float]) -> DoubleArray:
+    def _candidates(self, fixed_places: Mapping[int, float]) -> DoubleArray:
         """Random places, and those of the trials, each rounded to a possible value."""
         random = np.random.default_rng(0).random((CANDIDATES, len(self.over)))
         places = np.concatenate([self.places, random])
-        for k, one in enumerate(self.over):
-            if k in held:
-                places[:, k] = held[k]
-            elif one.kind != Kind.NUMBER:
-                places[:, k] = [one.place(one.value(place)) for place in places[:, k]]
+        for k, value_range in enumerate(self.over):
+            if k in fixed_places:
+                places[:, k] = fixed_places[k]
+            elif value_range.kind != Kind.NUMBER:
+                places[:, k] = [value_range.place(value_range.value(place)) for place in places[:, k]]
         return places
 
     def values(self, place: DoubleArray) -> dict[str, Any]:
         """The values at a place."""
-        return {one.name: one.value(float(at)) for one, at in zip(self.over, place, strict=True)}
+        return {
+            value_range.name: value_range.value(float(coordinate))
+            for value_range, coordinate in zip(self.over, place, strict=True)
+        }
 
 
 def _flattened(above: DoubleArray, middle: float) -> DoubleArray:
@@ -160,11 +163,11 @@ def _flattened(above: DoubleArray, middle: float) -> DoubleArray:
 
 def _distances(over: Sequence[Range], first: DoubleArray, second: DoubleArray) -> DoubleArray:
     """(n, m, dimensions) squared distances; two different words are always 1 apart."""
-    found = (first[:, None, :] - second[None, :, :]) ** 2
-    for k, one in enumerate(over):
-        if one.kind == Kind.CHOICE:
-            found[..., k] = found[..., k] > 1e-9
-    return found
+    squares = (first[:, None, :] - second[None, :, :]) ** 2
+    for k, value_range in enumerate(over):
+        if value_range.kind == Kind.CHOICE:
+            squares[..., k] = squares[..., k] > 1e-9
+    return squares
 
 
 def _covariance(distances: DoubleArray, lengths: DoubleArray, noise: float) -> DoubleArray:
@@ -189,5 +192,5 @@ def _fitted(distances: DoubleArray, heights: DoubleArray) -> tuple[DoubleArray, 
 
     starts = [np.array([np.log(length)] * dimensions + [np.log(NOISE)]) for length in (0.3, 1.0)]
     bounds = [BOUNDS] * dimensions + [NOISE_BOUNDS]
-    best = min((minimize(cost, one, method="L-BFGS-B", bounds=bounds) for one in starts), key=lambda one: one.fun)
+    best = min((minimize(cost, item, method="L-BFGS-B", bounds=bounds) for item in starts), key=lambda item: item.fun)
     return np.asarray(np.exp(best.x[:-1]), dtype=np.float64), float(np.exp(best.x[-1]))

@@ -39,8 +39,8 @@ class Outcome:
     @property
     def best(self) -> Tried | None:
         """The completed trial with the lowest loss."""
-        done = [one for one in self.tried if one.state == "done" and one.last is not None]
-        return min(done, key=lambda one: one.last or 0.0, default=None)
+        finished = [trial for trial in self.tried if trial.state == "done" and trial.last is not None]
+        return min(finished, key=lambda trial: trial.last or 0.0, default=None)
 
     @property
     def values(self) -> dict[str, Any] | None:
@@ -52,19 +52,19 @@ class Outcome:
     @property
     def sentences(self) -> tuple[str, ...]:
         """Summary in sentences, the values first."""
-        said = [] if self.findings is None else [self.findings.sentence]
+        lines = [] if self.findings is None else [self.findings.sentence]
         if self.findings is None:
-            said.append("too few trials came to their end to tell how sure the best values are")
+            lines.append("too few trials came to their end to tell how sure the best values are")
         if self.gain is not None:
-            said.append(_compared(self.gain))
+            lines.append(_compared(self.gain))
         agreement = None if self.findings is None else self.findings.agreement
         if agreement is not None and agreement < AGREE:
             longer = f"give --sweeps {2 * self.sweeps}"
-            said.append(f"half the sweeps rank the trials otherwise (rank correlation {agreement:.2f}): {longer}")
-        failed = [one for one in self.tried if one.state == "failed"]
+            lines.append(f"half the sweeps rank the trials otherwise (rank correlation {agreement:.2f}): {longer}")
+        failed = [trial for trial in self.tried if trial.state == "failed"]
         if failed:
-            said.append(f"{len(failed)} trials failed, the last: {failed[-1].reason}")
-        return (*said, *self.notes)
+            lines.append(f"{len(failed)} trials failed, the last: {failed[-1].reason}")
+        return (*lines, *self.notes)
 
 
 def outcome(
@@ -75,19 +75,19 @@ def outcome(
     notes: Sequence[str] = (),
 ) -> Outcome:
     """Outcome of trials, and of start and best values on other patterns (``Trials.confirmed``)."""
-    found = findings(over, tried, sweeps) if enough(over, tried, sweeps) else None
+    estimated = findings(over, tried, sweeps) if enough(over, tried, sweeps) else None
     gain = None
-    if found is not None and confirmed.get("best", {}).get("values") == found.values:
+    if estimated is not None and confirmed.get("best", {}).get("values") == estimated.values:
         start, best = (np.array(confirmed[name]["groups"], dtype=float) for name in ("start", "best"))
         gain = Gain.over(start, best) if len(start) and len(start) == len(best) else None
-    return Outcome(tuple(over), tuple(tried), sweeps, found, gain, tuple(notes))
+    return Outcome(tuple(over), tuple(tried), sweeps, estimated, gain, tuple(notes))
 
 
-def best_preset(settings: Mapping[str, Any], corrections: Mapping[str, Any], said: Sequence[str]) -> str:
+def best_preset(settings: Mapping[str, Any], corrections: Mapping[str, Any], comments: Sequence[str]) -> str:
     """A preset for ``ptylive refine --preset``, with the summary as comments on top. Raises MetadataError."""
     plain = {name: value for name, value in settings.items() if value is not None}
     text = PresetFile(Preset.from_mapping(plain).model_dump(exclude_unset=True), corrections=corrections).as_toml()
-    return "".join(f"# {printable(' '.join(line.split()))}\n" for line in said) + "\n" + text
+    return "".join(f"# {printable(' '.join(line.split()))}\n" for line in comments) + "\n" + text
 
 
 def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None:
@@ -97,13 +97,21 @@ def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None
         temporary.open("w", newline="", encoding="utf-8", errors="replace") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(["trial", "state", *(one.name for one in over), "sweeps", "loss", "seconds", "reason"])
-        for one in tried:
-            last = one.last
+        writer.writerow(["trial", "state", *(item.name for item in over), "sweeps", "loss", "seconds", "reason"])
+        for item in tried:
+            last = item.last
             loss = "" if last is None or not math.isfinite(last) else repr(last)
-            values = [one.values.get(each.name, "") for each in over]
+            values = [item.values.get(value_range.name, "") for value_range in over]
             writer.writerow(
-                [one.number, one.state, *values, max(one.groups, default=0), loss, f"{one.seconds:.1f}", one.reason]
+                [
+                    item.number,
+                    item.state,
+                    *values,
+                    max(item.groups, default=0),
+                    loss,
+                    f"{item.seconds:.1f}",
+                    item.reason,
+                ]
             )
 
 

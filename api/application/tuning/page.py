@@ -44,9 +44,9 @@ def write_page(folder: Path, found: Outcome, title: str, details: Mapping[str, s
     """Write the page, and its pictures as separate files. Raises OSError."""
     shown = pictures(found)
     (folder / FOLDER).mkdir(exist_ok=True)
-    for one in shown:
-        with replacing(folder / FOLDER / f"{one.name}.png") as temporary:
-            temporary.write_bytes(one.png)
+    for picture in shown:
+        with replacing(folder / FOLDER / f"{picture.name}.png") as temporary:
+            temporary.write_bytes(picture.png)
     with replacing(folder / PAGE_FILE) as temporary:
         text = to_html(found, shown, title, details, preset)
         temporary.write_text(text, encoding="utf-8", errors="replace")
@@ -59,14 +59,14 @@ def to_html(found: Outcome, shown: Sequence[Picture], title: str, details: Mappi
 
     text = files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8")
     page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(text)
-    order = sorted(found.tried, key=lambda one: (one.state != "done", one.last is None, one.last or 0.0))
+    order = sorted(found.tried, key=lambda item: (item.state != "done", item.last is None, item.last or 0.0))
     return page.render(
         found=found,
         title=title,
         details=details,
         preset=preset,
-        pictures=[(one, base64.b64encode(one.png).decode("ascii")) for one in shown],
-        trials=[(one, [_cell(each, one) for each in found.over], max(one.groups, default=0)) for one in order],
+        pictures=[(item, base64.b64encode(item.png).decode("ascii")) for item in shown],
+        trials=[(item, [_cell(each, item) for each in found.over], max(item.groups, default=0)) for item in order],
         printable=printable,
     )
 
@@ -81,25 +81,29 @@ def pictures(found: Outcome) -> tuple[Picture, ...]:
 
 
 def _of_value(found: Outcome, findings: Findings, k: int) -> Picture:
-    estimate, one = findings.estimates[k], found.over[k]
+    estimate, value_range = findings.estimates[k], found.over[k]
     full, hollow = _measured(found)
-    across = np.array([one.place(value) for value in estimate.profile.values])
+    across = np.array([value_range.place(value) for value in estimate.profile.values])
     rise, deviation = estimate.profile.rise, estimate.profile.deviation
     top = HEADROOM * max(float(rise.max()), float(np.percentile(full[1], 75)) if len(full[1]) else 0.0, 1e-6)
     drawn = Curve(across, rise / top, (rise - deviation) / top, (rise + deviation) / top)
-    places = [np.stack([_places(one, tried), heights / top], axis=1) for tried, heights in (full, hollow)]
+    places = [np.stack([_places(value_range, tried), heights / top], axis=1) for tried, heights in (full, hollow)]
     ticks = tuple((value / top, f"{100 * value:.3g} %") for value in nice_ticks(0.0, top))
     picture = curve(
-        _axis(one), Axis("loss above the best", ticks), drawn, Points(places[0], places[1]), one.place(estimate.best)
+        _axis(value_range),
+        Axis("loss above the best", ticks),
+        drawn,
+        Points(places[0], places[1]),
+        value_range.place(estimate.best),
     )
-    return _picture(f"{one.name}", estimate.sentence, picture)
+    return _picture(f"{value_range.name}", estimate.sentence, picture)
 
 
 def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Picture:
     across, up = found.over[first], found.over[second]
     landscape = findings.landscape
     best = landscape.lowest()
-    grids = [_grid(one) for one in (across, up)]
+    grids = [_grid(value_range) for value_range in (across, up)]
     y, x = np.meshgrid(grids[1], grids[0], indexing="ij")
     places = np.repeat(best[None], x.size, axis=0)
     places[:, first], places[:, second] = x.ravel(), y.ravel()
@@ -108,8 +112,8 @@ def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Pic
     points = [
         np.stack([_places(across, tried), _places(up, tried)], axis=1).reshape(-1, 2) for tried, _ in (full, hollow)
     ]
-    at = float(best[first]), float(best[second])
-    picture = surface(_axis(across), _axis(up), heights, Points(points[0], points[1]), at)
+    lowest = float(best[first]), float(best[second])
+    picture = surface(_axis(across), _axis(up), heights, Points(points[0], points[1]), lowest)
     return _picture(
         f"{across.name}-{up.name}", f"{up.title} (upwards) against {across.title}, bright is better", picture
     )
@@ -117,49 +121,53 @@ def _of_pair(found: Outcome, findings: Findings, first: int, second: int) -> Pic
 
 def _measured(found: Outcome) -> tuple[tuple[list[Tried], DoubleArray], tuple[list[Tried], DoubleArray]]:
     """Completed trials, then pruned ones, each with the excess of their loss over the lowest at the same sweep."""
-    out = []
+    measured = []
     for state in ("done", "pruned"):
-        there = [one for one in found.tried if one.state == state and one.last is not None]
+        trials = [trial for trial in found.tried if trial.state == state and trial.last is not None]
         lowest = {}
-        for sweep in {max(one.groups) for one in there}:
-            known = [loss for one in found.tried if (loss := one.loss(sweep)) is not None]
-            lowest[sweep] = min(known)
-        heights = [(one.last or 0.0) / lowest[max(one.groups)] - 1 for one in there]
-        out.append((there, np.array(heights)))
-    return out[0], out[1]
+        for sweep in {max(trial.groups) for trial in trials}:
+            known_losses = [loss for trial in found.tried if (loss := trial.loss(sweep)) is not None]
+            lowest[sweep] = min(known_losses)
+        heights = [(trial.last or 0.0) / lowest[max(trial.groups)] - 1 for trial in trials]
+        measured.append((trials, np.array(heights)))
+    return measured[0], measured[1]
 
 
-def _places(one: Range, tried: Sequence[Tried]) -> DoubleArray:
-    return np.array([one.place(each.values[one.name]) for each in tried])
+def _places(value_range: Range, tried: Sequence[Tried]) -> DoubleArray:
+    return np.array([value_range.place(trial.values[value_range.name]) for trial in tried])
 
 
-def _grid(one: Range) -> DoubleArray:
-    if one.kind == Kind.NUMBER:
+def _grid(value_range: Range) -> DoubleArray:
+    if value_range.kind == Kind.NUMBER:
         return np.linspace(0, 1, GRID)
-    values = one.choices if one.kind == Kind.CHOICE else range(round(one.low), round(one.high) + 1)
-    return np.array([one.place(value) for value in values])
-
-
-def _axis(one: Range) -> Axis:
-    if one.kind == Kind.CHOICE:
-        values: Sequence[object] = one.choices[:MOST_WORDS]
-    elif one.log:
-        decades = np.arange(np.floor(np.log10(one.low)), np.ceil(np.log10(one.high)) + 1)
-        values = [float(10**d) for d in decades if one.low <= 10**d <= one.high]
-    else:
-        values = nice_ticks(one.low, one.high)
-    ticks = tuple(
-        (one.place(value), f"{value:g}" if isinstance(value, int | float) else str(value)) for value in values
+    values = (
+        value_range.choices
+        if value_range.kind == Kind.CHOICE
+        else range(round(value_range.low), round(value_range.high) + 1)
     )
-    return Axis(f"{one.title} ({one.unit})" if one.unit else one.title, ticks)
+    return np.array([value_range.place(value) for value in values])
+
+
+def _axis(value_range: Range) -> Axis:
+    if value_range.kind == Kind.CHOICE:
+        values: Sequence[object] = value_range.choices[:MOST_WORDS]
+    elif value_range.log:
+        decades = np.arange(np.floor(np.log10(value_range.low)), np.ceil(np.log10(value_range.high)) + 1)
+        values = [float(10**d) for d in decades if value_range.low <= 10**d <= value_range.high]
+    else:
+        values = nice_ticks(value_range.low, value_range.high)
+    ticks = tuple(
+        (value_range.place(value), f"{value:g}" if isinstance(value, int | float) else str(value)) for value in values
+    )
+    return Axis(f"{value_range.title} ({value_range.unit})" if value_range.unit else value_range.title, ticks)
 
 
 def _picture(name: str, title: str, picture: Rgb) -> Picture:
     return Picture(name, title, png(picture))
 
 
-def _cell(one: Range, tried: Tried) -> str:
-    return one.spoken(tried.values[one.name]) if one.name in tried.values else ""
+def _cell(value_range: Range, tried: Tried) -> str:
+    return value_range.spoken(tried.values[value_range.name]) if value_range.name in tried.values else ""
 
 
 __all__ = ["Estimate", "Picture", "pictures", "to_html", "write_page"]

@@ -112,8 +112,10 @@ class Range:
 
 def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Asked, ...]:
     """Parse ``--over``, given several times or with commas. Raises MetadataError naming the problem and the remedy."""
-    asked = [one for text in texts for part in text.split(",") if part.strip() for one in _parsed(part.strip(), judge)]
-    names = [one.tunable.name for one in asked]
+    asked = [
+        entry for text in texts for part in text.split(",") if part.strip() for entry in _parsed(part.strip(), judge)
+    ]
+    names = [entry.tunable.name for entry in asked]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise MetadataError(f"--over names {twice} twice", "name each value once")
@@ -123,19 +125,21 @@ def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Ask
 
 
 def _parsed(text: str, judge: Judge) -> list[Asked]:
-    name, equals, said = text.partition("=")
-    found = tunables(name.strip(), judge)
-    return [_one(tunable, said.strip(), text) if equals else Asked(tunable) for tunable in found]
+    name, equals, bounds = text.partition("=")
+    tunables_found = tunables(name.strip(), judge)
+    return [_with_bounds(tunable, bounds.strip(), text) if equals else Asked(tunable) for tunable in tunables_found]
 
 
-def _one(tunable: Tunable, said: str, text: str) -> Asked:
+def _with_bounds(tunable: Tunable, bounds: str, text: str) -> Asked:
     if tunable.kind is Kind.CHOICE:
-        words = {str(choice).lower(): choice for choice in tunable.choices}
-        chosen = tuple(words.get(word.strip().lower()) for word in said.split("|"))
+        choices_by_word = {str(choice).lower(): choice for choice in tunable.choices}
+        chosen = tuple(choices_by_word.get(word.strip().lower()) for word in bounds.split("|"))
         if None in chosen or len(set(chosen)) < 2:
-            raise MetadataError(f"--over {text}: two or more of {', '.join(words)}", f"write {tunable.name}=ONE|OTHER")
+            raise MetadataError(
+                f"--over {text}: two or more of {', '.join(choices_by_word)}", f"write {tunable.name}=ONE|OTHER"
+            )
         return Asked(tunable, choices=chosen)
-    low, colon, high = said.partition(":")
+    low, colon, high = bounds.partition(":")
     if not colon:
         raise MetadataError(f"--over {brief(text)} has no range", EXAMPLE)
     unit = number_and_unit(high.strip())
@@ -152,45 +156,45 @@ def _is_bare(text: str) -> bool:
     return read is not None and not read[1]
 
 
-def _number(tunable: Tunable, said: str, text: str) -> float:
+def _number(tunable: Tunable, typed: str, text: str) -> float:
     name = tunable.name
-    value = understood(name, said, ask=False) if name in PLAUSIBLE else in_unit_of(name, said)
+    value = understood(name, typed, ask=False) if name in PLAUSIBLE else in_unit_of(name, typed)
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
         raise MetadataError(
-            f"--over {brief(text)}: {brief(said)} is no {tunable.kind}", f"its unit is {tunable.unit or 'none'}"
+            f"--over {brief(text)}: {brief(typed)} is no {tunable.kind}", f"its unit is {tunable.unit or 'none'}"
         )
     return number
 
 
 def ranges(asked: Sequence[Asked], dataset: Dataset, preset: Preset) -> tuple[Range, ...]:
     """Every range, with open ones around the present value. Raises MetadataError for a value without one."""
-    return tuple(_range(one, dataset, preset) for one in asked)
+    return tuple(_range(entry, dataset, preset) for entry in asked)
 
 
 def _range(asked: Asked, dataset: Dataset, preset: Preset) -> Range:
     tunable = asked.tunable
     start = present(tunable.name, dataset, preset)
-    about: dict[str, Any] = {"name": tunable.name, "title": tunable.title, "unit": tunable.unit, "kind": tunable.kind}
+    common: dict[str, Any] = {"name": tunable.name, "title": tunable.title, "unit": tunable.unit, "kind": tunable.kind}
     if tunable.kind is Kind.CHOICE:
-        return Range(**about, choices=asked.choices or tunable.choices, start=start)
+        return Range(**common, choices=asked.choices or tunable.choices, start=start)
     if asked.low is None or asked.high is None:
-        low, high = _around(tunable, start, dataset)
+        low, high = _default_bounds(tunable, start, dataset)
     else:
         low, high = asked.low, asked.high
     if tunable.kind is Kind.WHOLE:
         low, high = math.ceil(low), math.floor(high)
     log = low > 0 and high / low > 10**DECADES
     blur, share = _blur(tunable.name, preset), DEPTH_SHARE if tunable.name == THICKNESS else 0.0
-    found = Range(**about, low=low, high=high, log=log, start=start, blur=blur, share=share)
+    value_range = Range(**common, low=low, high=high, log=log, start=start, blur=blur, share=share)
     if not low < high:
         raise MetadataError(f"{tunable.name} has no range from {low:g} to {high:g}", f"write {tunable.name}=LOW:HIGH")
     for end in (low, high):
-        _check(found, end, preset)
-    return found
+        _check(value_range, end, preset)
+    return value_range
 
 
 def _blur(name: str, preset: Preset) -> float:
@@ -201,18 +205,18 @@ def _blur(name: str, preset: Preset) -> float:
     return max(gaps, default=0.0) * (1.0 if name == DEFOCUS else 0.5)
 
 
-def _check(found: Range, end: float, preset: Preset) -> None:
+def _check(value_range: Range, end: float, preset: Preset) -> None:
     """Raise MetadataError for an end that the setting or value cannot have."""
-    if found.name in PLAUSIBLE:
-        understood(found.name, end, ask=False)
-    elif found.name not in (*TILTS, SCALE):
-        thick = {"total_thickness_A": preset.object.total_thickness_A or 1.0} if found.name == SLICES else {}
-        Preset.from_mapping({**thick, found.name: end})
+    if value_range.name in PLAUSIBLE:
+        understood(value_range.name, end, ask=False)
+    elif value_range.name not in (*TILTS, SCALE):
+        thick = {"total_thickness_A": preset.object.total_thickness_A or 1.0} if value_range.name == SLICES else {}
+        Preset.from_mapping({**thick, value_range.name: end})
 
 
-def _around(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[float, float]:
-    name, doubt = tunable.name, uncertainty(tunable.name, dataset)
-    known = DEVIATIONS * doubt if doubt is not None else None
+def _default_bounds(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[float, float]:
+    name, deviation = tunable.name, uncertainty(tunable.name, dataset)
+    from_deviation = DEVIATIONS * deviation if deviation is not None else None
     if name == DEFOCUS or name in ABERRATIONS:
         pi_A = order_length_A(
             name,
@@ -220,12 +224,12 @@ def _around(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[float, floa
             float(dataset.calibration.require(SEMIANGLE, f"a range of {tunable.title}")),
         )
         least = (DEPTHS if name == DEFOCUS else DEPTHS / 2) * pi_A
-        half = max(known if known is not None else SHARE * abs(start), least)
+        half = max(from_deviation if from_deviation is not None else SHARE * abs(start), least)
         return start - half, start + half
     fixed = {SEMIANGLE: SEMIANGLE_SHARE * (start or 0), SCALE: SCALE_SHARE, ROTATION: ROTATION_DEG}
     fixed |= dict.fromkeys(TILTS, TILT_MRAD)
     if name in fixed:
-        half = max(known or 0.0, fixed[name])
+        half = max(from_deviation or 0.0, fixed[name])
         return start - half, start + half
     if not isinstance(start, int | float) or start <= 0:
         raise MetadataError(f"{name} has no present value to vary", f"write {name}=LOW:HIGH")

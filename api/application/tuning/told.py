@@ -29,17 +29,17 @@ POINTS = 41
 
 def standing(over: Sequence[Range], tried: Sequence[Tried]) -> dict[str, Any]:
     """The varied values, and the ended trials: number, state, values, loss, seconds and the reason of a failure."""
-    values = [{"name": one.name, "title": one.title, "unit": one.unit, "kind": str(one.kind)} for one in over]
+    values = [{"name": item.name, "title": item.title, "unit": item.unit, "kind": str(item.kind)} for item in over]
     trials = [
         {
-            "number": one.number,
-            "state": one.state,
-            "values": [one.values.get(each.name) for each in over],
-            "loss": _finite(one.last),
-            "seconds": one.seconds,
-            "reason": one.reason,
+            "number": item.number,
+            "state": item.state,
+            "values": [item.values.get(value_range.name) for value_range in over],
+            "loss": _finite(item.last),
+            "seconds": item.seconds,
+            "reason": item.reason,
         }
-        for one in tried[-MOST_TRIALS:]
+        for item in tried[-MOST_TRIALS:]
     ]
     return {"values": values, "trials": trials, "ended": len(tried)}
 
@@ -50,56 +50,56 @@ def curves(over: Sequence[Range], tried: Sequence[Tried], sweeps: int) -> list[d
     ``share``: relative excess over the lowest point of the landscape; ``deviation``: standard deviation of ``share``.
     Empty if fewer than three trials ran to the end.
     """
-    there, groups = filled(tried, sweeps)
-    if len(there) < 3:
+    trials, groups = filled(tried, sweeps)
+    if len(trials) < 3:
         return []
-    landscape = Landscape.of(over, [one.values for one in there], groups)
+    landscape = Landscape.of(over, [item.values for item in trials], groups)
     lowest = landscape.lowest()
-    found = []
-    for k, one in enumerate(over):
-        if one.kind == Kind.CHOICE:
+    curves_found = []
+    for k, item in enumerate(over):
+        if item.kind == Kind.CHOICE:
             continue
         places = np.linspace(0, 1, POINTS)
         line = [landscape.rise(landscape.lowest({k: float(place)}), lowest) for place in places]
         rise, deviation = np.array(line).T
         share, spread = landscape.shares(np.maximum(rise, 0.0), deviation)
-        values = [float(one.value(float(place))) for place in places]
-        found.append({"name": one.name, "at": values, "share": share.tolist(), "deviation": spread.tolist()})
-    return found
+        values = [float(item.value(float(place))) for place in places]
+        curves_found.append({"name": item.name, "at": values, "share": share.tolist(), "deviation": spread.tolist()})
+    return curves_found
 
 
-def findings(found: Outcome) -> dict[str, Any]:
+def findings(outcome: Outcome) -> dict[str, Any]:
     """The findings: sentences, and for each value the best, its uncertainty, or that it is undetermined."""
-    estimates = () if found.findings is None else found.findings.estimates
+    estimates = () if outcome.findings is None else outcome.findings.estimates
     return {
-        "sentences": list(found.sentences),
+        "sentences": list(outcome.sentences),
         "estimates": [
             {
-                "name": one.range.name,
-                "title": one.range.title,
-                "best": one.best,
-                "deviation": one.deviation,
-                "told": one.told,
-                "sentence": one.sentence,
+                "name": estimate.range.name,
+                "title": estimate.range.title,
+                "best": estimate.best,
+                "deviation": estimate.deviation,
+                "told": estimate.told,
+                "sentence": estimate.sentence,
             }
-            for one in estimates
+            for estimate in estimates
         ],
     }
 
 
-def keep(folder: Path, told: Mapping[str, Any]) -> None:
+def keep(folder: Path, report: Mapping[str, Any]) -> None:
     """Write the values next to the trials. Raises OSError."""
     with replacing(folder / TOLD_FILE) as temporary:
-        temporary.write_text(json.dumps(dict(told), default=float), encoding="utf-8")
+        temporary.write_text(json.dumps(dict(report), default=float), encoding="utf-8")
 
 
 def kept(folder: Path) -> dict[str, Any]:
     """Return the values written by :func:`keep`; empty if there is no readable file."""
     try:
-        found = json.loads(read_text(folder / TOLD_FILE, MOST_BYTES))
+        report = json.loads(read_text(folder / TOLD_FILE, MOST_BYTES))
     except (InputFileError, OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return report if isinstance(report, dict) else {}
 
 
 def _finite(value: float | None) -> float | None:

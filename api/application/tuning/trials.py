@@ -86,11 +86,11 @@ class Trials:
         check_optuna()
         import optuna
 
-        self._over, self._sweeps = {one.name: one for one in over}, sweeps
+        self._over, self._sweeps = {value_range.name: value_range for value_range in over}, sweeps
         _mend(path)
         with _quiet(), _readable(path):
             storage = optuna.storages.JournalStorage(
-                optuna.storages.journal.JournalFileBackend(str(path), lock_obj=_Ours())
+                optuna.storages.journal.JournalFileBackend(str(path), lock_obj=_NoLock())
             )
             self._study = optuna.create_study(
                 storage=storage,
@@ -101,26 +101,26 @@ class Trials:
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST, n_warmup_steps=max(1, sweeps // 2)),
                 load_if_exists=True,
             )
-            known = self._study.user_attrs.get(PLAN)
-            if known is None:
+            stored_plan = self._study.user_attrs.get(PLAN)
+            if stored_plan is None:
                 self._study.set_user_attr(PLAN, dict(plan))
-            elif differs := _difference(known, json.loads(json.dumps(plan))):
+            elif differs := _difference(stored_plan, json.loads(json.dumps(plan))):
                 raise InputFileError(
                     f"{path} is of a tuning that differs in {differs}", "give another --out, or ask for the same again"
                 )
             self._open: dict[int, Any] = {}
-            self._take_up_again()
+            self._resume()
 
-    def _take_up_again(self) -> None:
+    def _resume(self) -> None:
         """Retry the trials that were running when an earlier program ended."""
         import optuna
 
-        for one in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-            if STATE in one.user_attrs:  # it had ended, but was not yet reported to Optuna
-                self._tell(one.number, _tried(one))
+        for stored_trial in self._study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            if STATE in stored_trial.user_attrs:  # it had ended, but was not yet reported to Optuna
+                self._report_end(stored_trial.number, _tried(stored_trial))
             else:
-                self._study.enqueue_trial(one.params)
-                self._study.tell(one.number, state=optuna.trial.TrialState.FAIL)
+                self._study.enqueue_trial(stored_trial.params)
+                self._study.tell(stored_trial.number, state=optuna.trial.TrialState.FAIL)
 
     def ask(self, values: Mapping[str, Any] | None = None) -> Ask:
         """Begin the next trial: with ``values``, or as the sampler suggests."""
@@ -128,17 +128,19 @@ class Trials:
             if values is not None:
                 self._study.enqueue_trial(dict(values), skip_if_exists=False)
             trial = self._study.ask()
-            chosen = {name: self._suggested(trial, one) for name, one in self._over.items()}
+            chosen = {name: self._suggested(trial, value_range) for name, value_range in self._over.items()}
             self._open[trial.number] = trial
             return Ask(trial.number, chosen)
 
     @staticmethod
-    def _suggested(trial: Any, one: Range) -> Any:
-        if one.kind == Kind.CHOICE:
-            return trial.suggest_categorical(one.name, list(one.choices))
-        if one.kind == Kind.WHOLE:
-            return trial.suggest_int(one.name, round(one.low), round(one.high), log=one.log)
-        return trial.suggest_float(one.name, one.low, one.high, log=one.log)
+    def _suggested(trial: Any, value_range: Range) -> Any:
+        if value_range.kind == Kind.CHOICE:
+            return trial.suggest_categorical(value_range.name, list(value_range.choices))
+        if value_range.kind == Kind.WHOLE:
+            return trial.suggest_int(
+                value_range.name, round(value_range.low), round(value_range.high), log=value_range.log
+            )
+        return trial.suggest_float(value_range.name, value_range.low, value_range.high, log=value_range.log)
 
     def report(self, number: int, sweep: int, groups: Sequence[float]) -> bool:
         """Record a trial's losses after a sweep; return whether the trial should be pruned."""
@@ -154,9 +156,9 @@ class Trials:
         trial.set_user_attr(SECONDS, tried.seconds)
         trial.set_user_attr(REASON, tried.reason)
         trial.set_user_attr(STATE, tried.state)
-        self._tell(trial, tried)
+        self._report_end(trial, tried)
 
-    def _tell(self, trial: Any, tried: Tried) -> None:
+    def _report_end(self, trial: Any, tried: Tried) -> None:
         import optuna
 
         states = optuna.trial.TrialState
@@ -173,7 +175,7 @@ class Trials:
 
     def ended(self) -> list[Tried]:
         """All trials that have ended, in the order they began, without interrupted ones."""
-        return [_tried(one) for one in self._study.get_trials(deepcopy=False) if STATE in one.user_attrs]
+        return [_tried(trial) for trial in self._study.get_trials(deepcopy=False) if STATE in trial.user_attrs]
 
     @property
     def confirmed(self) -> Mapping[str, Any]:
@@ -185,7 +187,7 @@ class Trials:
         self._study.set_user_attr(CONFIRMED, dict(found))
 
 
-class _Ours:
+class _NoLock:
     """Lock of a journal with a single writer: the folder is locked already, and Optuna's lock would survive a kill."""
 
     def acquire(self) -> bool:
@@ -195,25 +197,27 @@ class _Ours:
         return None
 
 
-def _tried(one: Any) -> Tried:
-    said = one.user_attrs
-    groups = {int(sweep): tuple(float(each) for each in groups) for sweep, groups in said[GROUPS].items()}
-    return Tried(one.number, dict(one.params), said[STATE], groups, float(said[SECONDS]), str(said[REASON]))
+def _tried(trial: Any) -> Tried:
+    attributes = trial.user_attrs
+    groups = {int(sweep): tuple(float(loss) for loss in groups) for sweep, groups in attributes[GROUPS].items()}
+    return Tried(
+        trial.number, dict(trial.params), attributes[STATE], groups, float(attributes[SECONDS]), str(attributes[REASON])
+    )
 
 
-def _difference(known: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+def _difference(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """The common properties and settings that differ between two plans, in words; empty if none does.
 
     A setting that did not exist when the trials were made is assumed to have had its default.
     """
-    words = {"over": "what is varied", "scan": "the scan"}
-    apart = [name for name in {**known, **plan} if name != SETTINGS and known.get(name) != plan.get(name)]
-    said = [words.get(name, name) for name in apart]
-    now = plan.get(SETTINGS, {})
-    before = {**json.loads(Preset.full()().model_dump_json()), **known.get(SETTINGS, {})}
-    if settings := [name for name, value in now.items() if before.get(name) != value]:
-        said.append(f"settings ({', '.join(settings[:3])}{', …' if len(settings) > 3 else ''})")
-    return ", ".join(said)
+    titles = {"over": "what is varied", "scan": "the scan"}
+    different = [name for name in {**stored, **plan} if name != SETTINGS and stored.get(name) != plan.get(name)]
+    differences = [titles.get(name, name) for name in different]
+    settings_now = plan.get(SETTINGS, {})
+    settings_before = {**json.loads(Preset.full()().model_dump_json()), **stored.get(SETTINGS, {})}
+    if settings := [name for name, value in settings_now.items() if settings_before.get(name) != value]:
+        differences.append(f"settings ({', '.join(settings[:3])}{', …' if len(settings) > 3 else ''})")
+    return ", ".join(differences)
 
 
 def _mend(path: Path) -> None:
@@ -222,9 +226,9 @@ def _mend(path: Path) -> None:
         return
     with path.open("r+b") as file:
         content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            file.truncate(complete)
             os.fsync(file.fileno())
 
 
@@ -236,9 +240,9 @@ def _readable(path: Path) -> Iterator[None]:
     except (PtyliveError, OSError):
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:120]
+        message = " ".join(str(error).split())[:120]
         raise InputFileError(
-            f"{path} is damaged: {said or type(error).__name__}", "begin anew with another --out"
+            f"{path} is damaged: {message or type(error).__name__}", "begin anew with another --out"
         ) from None
 
 
@@ -255,8 +259,8 @@ def _quiet() -> Iterator[None]:
 
 def losses(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
     """Trials that reached a sweep, and the losses of their groups (trials, groups)."""
-    there = [one for one in tried if sweep in one.groups]
-    return there, np.array([one.groups[sweep] for one in there], dtype=float)
+    reached = [trial for trial in tried if sweep in trial.groups]
+    return reached, np.array([trial.groups[sweep] for trial in reached], dtype=float)
 
 
 def filled(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray]:
@@ -265,19 +269,19 @@ def filled(tried: Sequence[Tried], sweep: int) -> tuple[list[Tried], DoubleArray
     They were pruned because they were bad, and a fit without them would look for the best among them. The gain of
     further sweeps depends on the loss before; it is taken from a straight line through trials that went further.
     """
-    there, groups = losses(tried, sweep)
-    found, rows = list(there), [groups] if len(there) else []
+    reached, groups = losses(tried, sweep)
+    trials, rows = list(reached), [groups] if len(reached) else []
     for last in range(max(1, sweep // 2), sweep):
-        ended = [one for one in tried if one.groups and max(one.groups) == last]
-        if not ended or len(there) < LEAST or (groups <= 0).any():
+        ended = [trial for trial in tried if trial.groups and max(trial.groups) == last]
+        if not ended or len(reached) < LEAST or (groups <= 0).any():
             continue  # a correlation may have either sign
-        before, after = (np.log([np.mean(one.groups[at]) for one in there]) for at in (last, sweep))
-        here = np.array([one.groups[last] for one in ended], dtype=float)
-        steepness, level = (
-            np.polyfit(before, after - before, 1) if np.ptp(before) > 0 else (0.0, (after - before).mean())
+        early, late = (
+            np.log([np.mean(trial.groups[reached_sweep]) for trial in reached]) for reached_sweep in (last, sweep)
         )
-        change = level + steepness * np.log(here.mean(axis=1))
-        change = np.clip(change, (after - before).min(), (after - before).max())
-        found += ended
-        rows.append(here * np.exp(change)[:, None])
-    return found, np.concatenate(rows) if rows else groups
+        last_losses = np.array([trial.groups[last] for trial in ended], dtype=float)
+        steepness, level = np.polyfit(early, late - early, 1) if np.ptp(early) > 0 else (0.0, (late - early).mean())
+        change = level + steepness * np.log(last_losses.mean(axis=1))
+        change = np.clip(change, (late - early).min(), (late - early).max())
+        trials += ended
+        rows.append(last_losses * np.exp(change)[:, None])
+    return trials, np.concatenate(rows) if rows else groups

@@ -125,8 +125,8 @@ def _kind_of(annotation: Any) -> tuple[Kind | None, tuple[Any, ...]]:
     if origin is Annotated:
         return _kind_of(parts[0])
     if origin in (Union, types.UnionType):
-        found = [_kind_of(part) for part in parts if part is not type(None) and get_args(part) != ("auto",)]
-        kinds = dict.fromkeys(found)
+        kinds_found = [_kind_of(part) for part in parts if part is not type(None) and get_args(part) != ("auto",)]
+        kinds = dict.fromkeys(kinds_found)
         return next(iter(kinds)) if len(kinds) == 1 else (None, ())
     if origin is Literal:
         return Kind.CHOICE, tuple(part for part in parts if part != "auto")
@@ -175,18 +175,18 @@ def applied(dataset: Dataset, preset: Preset, values: Mapping[str, Any]) -> tupl
 
 
 def _calibrated(dataset: Dataset, values: Mapping[str, Any]) -> dict[str, Quantity]:
-    found = {name: Quantity(float(values[name]), Origin.GIVEN) for name in ABERRATIONS if name in values}
+    quantities = {name: Quantity(float(values[name]), Origin.GIVEN) for name in ABERRATIONS if name in values}
     if DEFOCUS in values:
-        found["C10"] = Quantity(-float(values[DEFOCUS]), Origin.GIVEN)
+        quantities["C10"] = Quantity(-float(values[DEFOCUS]), Origin.GIVEN)
     if SEMIANGLE in values:
         calibration = dataset.calibration
-        found[SEMIANGLE] = Quantity(float(values[SEMIANGLE]), Origin.GIVEN)
+        quantities[SEMIANGLE] = Quantity(float(values[SEMIANGLE]), Origin.GIVEN)
         if (
             calibration.origin(PIXEL) is Origin.ESTIMATED
         ):  # estimated from the radius of the disc, so it scales with the semi-angle
             factor = float(values[SEMIANGLE]) / float(calibration.require(SEMIANGLE, "tuning the semi-angle"))
-            found[PIXEL] = Quantity(factor * float(calibration.get(PIXEL)), Origin.ESTIMATED)
-    return found
+            quantities[PIXEL] = Quantity(factor * float(calibration.get(PIXEL)), Origin.ESTIMATED)
+    return quantities
 
 
 def settings_of(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,8 +194,8 @@ def settings_of(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in values.items() if name not in OPTICS and name not in TILTS}
     if any(name in values for name in TILTS):
         tilt = list(_tilt(preset))
-        for at, name in enumerate(TILTS, 2):
-            tilt[at] = float(values.get(name, tilt[at]))
+        for index, name in enumerate(TILTS, 2):
+            tilt[index] = float(values.get(name, tilt[index]))
         settings["tilts_mrad"] = (tuple(tilt),)
     if THICKNESS in values or SLICES in values:
         settings["slice_distances_A"] = None
@@ -205,11 +205,13 @@ def settings_of(preset: Preset, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def metadata_of(dataset: Dataset, values: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata equivalent to ``values``, under the names of docs/conventions.md."""
-    found: dict[str, Any] = {name: float(value) for name, value in values.items() if name in OPTICS and name != SCALE}
+    corrections: dict[str, Any] = {
+        name: float(value) for name, value in values.items() if name in OPTICS and name != SCALE
+    }
     if SCALE in values:
         steps = dataset.calibration.require("scan_step_A", "tuning the scale of the scan")
-        found["scan_step_A"] = [float(values[SCALE]) * float(step) for step in steps]
-    return found
+        corrections["scan_step_A"] = [float(values[SCALE]) * float(step) for step in steps]
+    return corrections
 
 
 def _tilt(preset: Preset) -> tuple[float, ...]:

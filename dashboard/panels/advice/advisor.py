@@ -74,21 +74,21 @@ class Advisors:
 
     def follow(self, seen: Seen) -> None:
         """Pass the state to each of them."""
-        for one in self._advisors:
-            one.follow(seen)
+        for advisor in self._advisors:
+            advisor.follow(seen)
 
     def texts(self) -> dict[str, str]:
         """Texts of all of them."""
-        return {name: text for one in self._advisors for name, text in one.texts().items()}
+        return {name: text for advisor in self._advisors for name, text in advisor.texts().items()}
 
     def marks(self) -> dict[str, str]:
         """Marks of all of them."""
-        return {name: mark for one in self._advisors for name, mark in one.marks().items()}
+        return {name: mark for advisor in self._advisors for name, mark in advisor.marks().items()}
 
     def lists(self) -> dict[str, Any]:
         """Lists of all of them."""
-        return {name: drawn for one in self._advisors for name, drawn in one.lists().items()}
+        return {name: data for advisor in self._advisors for name, data in advisor.lists().items()}
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
         """Handlers of all of them."""
-        return {what: take for one in self._advisors for what, take in one.takers().items()}
+        return {kind: take for advisor in self._advisors for kind, take in advisor.takers().items()}

@@ -29,8 +29,8 @@ class AlignmentPanel(Quiet):
         self._in_use: Mapping[str, CalibrationEntry] = {}
         self._clear("")
 
-    def _clear(self, said: str) -> None:
-        self._said, self._picture = said, ""
+    def _clear(self, message: str) -> None:
+        self._message, self._picture = message, ""
         self._rows: list[list[str]] = []
         self._values: dict[str, float] = {}
 
@@ -52,7 +52,7 @@ class AlignmentPanel(Quiet):
         elif request.key in ("open", "close"):
             self._open = request.key == "open"
             if not self._rows:
-                self._said = INTRODUCTION
+                self._message = INTRODUCTION
 
     def _align(self, request: Request) -> None:
         """``name``: the reference; ``numbers``: bin in pixels (0: automatic), order, rounds, 1 to search anywhere."""
@@ -77,12 +77,12 @@ class AlignmentPanel(Quiet):
             return
         try:
             picture = base64.b64encode(array_from_plain(reply["png"]).tobytes()).decode()
-            rows = [[*_row(name, one), self._used(name)] for name, one in reply["aberrations"].items()]
+            rows = [[*_row(name, entry), self._used(name)] for name, entry in reply["aberrations"].items()]
             values = {str(name): float(value) for name, value in reply["values"].items()}
             turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
-            said = f"{int(reply['bins'])} bins; correlation of images {float(reply['correlation']):.2f}, "
-            said += f"shifts left unexplained: {number(float(reply['left_A']))} Å"
-            said += f". {reply['doubt']}" if reply.get("doubt") else ""
+            message = f"{int(reply['bins'])} bins; images correlate by {float(reply['correlation']):.2f}, "
+            message += f"shifts left unexplained: {number(float(reply['left_A']))} Å"
+            message += f". {reply['doubt']}" if reply.get("doubt") else ""
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             logger.warning("an alignment could not be read: %s", problem)
             self._clear("the answer could not be read")
@@ -90,7 +90,7 @@ class AlignmentPanel(Quiet):
         forced = "given" if error == 0 else f"± {error:.2f}°"
         turned = ["rotation", f"{turn:.2f}°".replace("-", "−"), forced, "", self._used("rotation_deg", "°")]
         self._rows = [HEAD, *rows, turned]
-        self._said, self._values, self._picture = said, values, f"data:image/png;base64,{picture}"
+        self._message, self._values, self._picture = message, values, f"data:image/png;base64,{picture}"
 
     def _used(self, name: str, unit: str = " Å") -> str:
         """A value as the maps currently use it, for comparison before it is replaced."""
@@ -100,15 +100,15 @@ class AlignmentPanel(Quiet):
 
     def lists(self) -> Mapping[str, Any]:
         """Data for the page to draw."""
-        told = {"open": self._open, "said": self._said, "rows": self._rows, "src": self._picture}
-        return {"alignment": told}
+        content = {"open": self._open, "said": self._message, "rows": self._rows, "src": self._picture}
+        return {"alignment": content}
 
     def takers(self) -> Takers:
         """Handlers of clicks in the dialog."""
         return {"align": self.ask}
 
 
-def _row(name: str, one: Mapping[str, Any]) -> list[str]:
+def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
     """Name, value, standard error, and the amount that gives a phase of a quarter of pi at the rim."""
-    value, error, limit = (number(float(one[key])) for key in ("value_A", "error_A", "limit_A"))
+    value, error, limit = (number(float(entry[key])) for key in ("value_A", "error_A", "limit_A"))
     return [name, f"{value} Å", f"± {error} Å", f"{limit} Å"]

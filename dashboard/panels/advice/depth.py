@@ -22,12 +22,12 @@ class DepthAdvice(Quiet):
 
     def follow(self, seen: Seen) -> None:
         """Read the thickness from the refinement of the displayed scan."""
-        told, state = seen.view.refinement, seen.view.state
-        other = told is not None and bool(told.uid) and told.uid != state.uid
-        if other or state.refinement.state in IDLE or seen.looking_back:
+        refinement, state = seen.view.refinement, seen.view.state
+        of_other_scan = refinement is not None and bool(refinement.uid) and refinement.uid != state.uid
+        if of_other_scan or state.refinement.state in IDLE or seen.looking_back:
             self._found = None
             return
-        words = [state.refinement.message, None if told is None else told.message]
+        words = [state.refinement.message, None if refinement is None else refinement.message]
         self._found = FoundDepth.heard(" ; ".join(filter(None, words)))
 
     def texts(self) -> Mapping[str, str]:

@@ -19,7 +19,7 @@ class FirstMaps(Quiet):
     def __init__(self, panels: Sequence[MapPanel], strength: Callable[[], Strength]) -> None:
         self._all, self._strength = list(panels), strength
         self._panels = self._all[: len(FIRST_CHOICE)]
-        self._ours = FIRST_CHOICE
+        self._own_choice = FIRST_CHOICE
         self._strong = False
 
     def follow(self, seen: Seen) -> None:
@@ -30,10 +30,10 @@ class FirstMaps(Quiet):
             return
         self._strong = strength.is_strong
         wanted = STRONG_CHOICE if self._strong else FIRST_CHOICE
-        if wanted != self._ours and tuple(panel.kind.name for panel in self._panels) == self._ours:
+        if wanted != self._own_choice and tuple(panel.kind.name for panel in self._panels) == self._own_choice:
             for panel, name in zip(self._panels, wanted, strict=True):
                 panel.choice.value = name
-            self._ours = wanted
+            self._own_choice = wanted
 
     def badge(self, kind: str) -> str:
         """A word on a map that treats a strong specimen as weak; empty on others."""

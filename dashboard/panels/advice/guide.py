@@ -47,7 +47,7 @@ class Guide(Quiet):
             self._done[0] and defocus != self._defocus,
             state.refinement.state == "done",
         )
-        self._done = [before or now for before, now in zip(self._done, happened, strict=True)]
+        self._done = [done_before or done_now for done_before, done_now in zip(self._done, happened, strict=True)]
 
     def close(self, _request: Request) -> None:
         """End the guide."""
@@ -57,10 +57,10 @@ class Guide(Quiet):
         """Data for the page to draw; empty when the guide is off."""
         if not self._on:
             return {"guide": []}
-        now = self._done.index(False) if False in self._done else len(STEPS)
+        current = self._done.index(False) if False in self._done else len(STEPS)
         return {
             "guide": [
-                {"title": title, "text": text, "state": "done" if self._done[i] else "now" if i == now else "later"}
+                {"title": title, "text": text, "state": "done" if self._done[i] else "now" if i == current else "later"}
                 for i, (title, text) in enumerate(STEPS)
             ]
         }

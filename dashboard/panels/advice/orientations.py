@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Way:
+class Orientation:
     """One of the orientations, as displayed."""
 
     rotation_deg: float
@@ -36,7 +36,7 @@ class Way:
     """Address of the picture's data."""
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Way:
+    def of(cls, plain: Mapping[str, Any]) -> Orientation:
         """Parse an orientation in the reply of the command. Raises KeyError, TypeError, ValueError if it is invalid."""
         shades = array_from_plain(plain["picture"]).astype(np.float32)
         drawn = png(draw(shades, ColourMap.MAGMA, limits=(1.0, 255.0), least_side=1))
@@ -62,8 +62,8 @@ class OrientationChoice(Quiet):
         self._orders = orders
         self._uid: str | None = None
         self._open = False
-        self._said = ""
-        self._ways: list[Way] = []
+        self._message = ""
+        self._orientations: list[Orientation] = []
 
     def follow(self, seen: Seen) -> None:
         """Close the dialog when another scan is displayed."""
@@ -78,49 +78,52 @@ class OrientationChoice(Quiet):
         elif self._open or request.key == "close":
             self._close()
         else:
-            self._open, self._said, self._ways = True, "…", []
+            self._open, self._message, self._orientations = True, "…", []
             uid = self._uid
             self._orders.ask("orientations", lambda reply: self._take(reply, uid), on_refusal=self._refused)
 
     def _close(self) -> None:
-        self._open, self._said, self._ways = False, "", []
+        self._open, self._message, self._orientations = False, "", []
 
     def _refused(self, line: str) -> None:
-        self._said = line
+        self._message = line
 
     def _take(self, reply: Reply, uid: str | None) -> None:
         if not self._open or uid != self._uid:
             return
         try:
-            ways = [Way.of(one) for one in list(reply["orientations"])[:MOST]]
+            orientations = [Orientation.of(plain) for plain in list(reply["orientations"])[:MOST]]
         except (KeyError, TypeError, ValueError) as error:
             logger.warning("orientations could not be read: %s", error)
-            self._said = "the answer could not be read"
+            self._message = "the answer could not be read"
             return
-        if not ways:
-            self._said = "too few points, or no scan step, to distinguish orientations"
+        if not orientations:
+            self._message = "too few points, or no scan step, to distinguish orientations"
             return
-        certain = ways[0].curl < UNDECIDED_CURL
-        self._said = (
+        certain = orientations[0].curl < UNDECIDED_CURL
+        self._message = (
             "the first has the least curl; of two that differ by half a turn, atoms are bright in the first"
             if certain
             else "the centre of mass does not distinguish them: choose by what you know about the specimen"
         )
-        self._ways = ways
+        self._orientations = orientations
 
     def _use(self, request: Request) -> None:
         index = int(request.numbers[0]) if len(request.numbers) == 1 else -1
-        if not 0 <= index < len(self._ways):
+        if not 0 <= index < len(self._orientations):
             return
-        way = self._ways[index]
-        values = {"rotation_deg": round(way.rotation_deg, 3), "detector_transform": way.transform}
-        self._orders.send("configure", f"orientation: {way.text}; undo reverts it", values=values)
+        orientation = self._orientations[index]
+        values = {"rotation_deg": round(orientation.rotation_deg, 3), "detector_transform": orientation.transform}
+        self._orders.send("configure", f"orientation: {orientation.text}; undo reverts it", values=values)
         self._close()
 
     def lists(self) -> Mapping[str, Any]:
         """Data for the page to draw."""
-        ways = [{"src": one.picture, "text": one.text, "in_use": one.in_use} for one in self._ways]
-        return {"orientations": {"open": self._open, "said": self._said, "ways": ways}}
+        orientations = [
+            {"src": orientation.picture, "text": orientation.text, "in_use": orientation.in_use}
+            for orientation in self._orientations
+        ]
+        return {"orientations": {"open": self._open, "said": self._message, "ways": orientations}}
 
     def takers(self) -> Takers:
         """Handlers of clicks in the dialog."""

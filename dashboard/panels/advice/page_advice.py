@@ -28,10 +28,10 @@ class PageAdvice(Advisors):
         take_over: Callable[[dict[str, Any]], None],
         form: Callable[[], Form],
     ) -> None:
-        beside = ValuesBeside(orders)
-        self.first_maps = FirstMaps(panels, lambda: beside.strength)
+        values_beside = ValuesBeside(orders)
+        self.first_maps = FirstMaps(panels, lambda: values_beside.strength)
         self.guide = Guide(picked)
         depth = (DepthAdvice(take_over), DecisionAdvice(orders, form))
         super().__init__(
-            [beside, self.first_maps, OrientationChoice(orders), AlignmentPanel(orders), *depth, self.guide]
+            [values_beside, self.first_maps, OrientationChoice(orders), AlignmentPanel(orders), *depth, self.guide]
         )

@@ -25,7 +25,7 @@ AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
-class Beside:
+class Remark:
     """A line below a value; ``command``: what the button sends, none if there is nothing to take over."""
 
     text: str
@@ -34,7 +34,7 @@ class Beside:
     label: str = ""
     command: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    who: str = GIVEN
+    source: str = GIVEN
     """Who gave the value."""
 
 
@@ -43,36 +43,36 @@ class ValuesBeside(Quiet):
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
-        self._asked: tuple[object, ...] = ()
-        self._not_before = 0.0
+        self._requested: tuple[object, ...] = ()
+        self._retry_time = 0.0
         self._estimates: Mapping[str, Any] = {}
         self.strength = Strength()
         """Strength of the specimen, as far as it is known."""
-        self._rows: dict[str, Beside] = {}
+        self._rows: dict[str, Remark] = {}
 
     def follow(self, seen: Seen) -> None:
         """Request the estimates; nothing is reported about an earlier scan."""
         state = seen.view.state
-        key = _stage(state) if time.monotonic() >= self._not_before else self._asked
-        if key != self._asked:
-            if key[:1] != self._asked[:1]:
+        key = _stage(state) if time.monotonic() >= self._retry_time else self._requested
+        if key != self._requested:
+            if key[:1] != self._requested[:1]:
                 self.strength = Strength()
-            self._asked, self._estimates = key, {}
+            self._requested, self._estimates = key, {}
             if key and seen.view.connected:
                 self._orders.ask("estimates", lambda reply: self._take(reply, key), on_refusal=self._refused)
-        said = {} if seen.looking_back else {**of_data(state, self._estimates), **of_header(state)}
-        self._rows = {name: said[name] for name, _, _ in CALIBRATION_ROWS if name in said}
+        remarks = {} if seen.looking_back else {**of_data(state, self._estimates), **of_header(state)}
+        self._rows = {name: remarks[name] for name, _, _ in CALIBRATION_ROWS if name in remarks}
 
     def _refused(self, _line: str) -> None:
         """Ask again later: while results are being made nobody can access the scan's frames."""
-        self._asked, self._not_before = (), time.monotonic() + AGAIN_S
+        self._requested, self._retry_time = (), time.monotonic() + AGAIN_S
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
-        told = reply.get("estimates")
-        if key == self._asked and isinstance(told, Mapping):
-            self._estimates = told
-            seen = (reply.get(name) for name in ("modulation", "explained"))
-            self.strength = Strength(*(float(one) if isinstance(one, int | float) else None for one in seen))
+        estimates = reply.get("estimates")
+        if key == self._requested and isinstance(estimates, Mapping):
+            self._estimates = estimates
+            values = (reply.get(name) for name in ("modulation", "explained"))
+            self.strength = Strength(*(float(value) if isinstance(value, int | float) else None for value in values))
 
     def use(self, request: Request) -> None:
         """Use the value suggested for a row."""
@@ -82,11 +82,18 @@ class ValuesBeside(Quiet):
 
     def texts(self) -> Mapping[str, str]:
         """A tick in place of the origin if the data agree with the given value."""
-        return {f"cal_{name}_origin": f"{one.who} ✓" for name, one in self._rows.items() if one.state == "agrees"}
+        return {
+            f"cal_{name}_origin": f"{remark.source} ✓"
+            for name, remark in self._rows.items()
+            if remark.state == "agrees"
+        }
 
     def lists(self) -> Mapping[str, Any]:
         """Data for the page to draw."""
-        rows = {name: {"text": one.text, "state": one.state, "label": one.label} for name, one in self._rows.items()}
+        rows = {
+            name: {"text": remark.text, "state": remark.state, "label": remark.label}
+            for name, remark in self._rows.items()
+        }
         return {"beside": rows}
 
     def takers(self) -> Takers:
@@ -102,37 +109,37 @@ def _stage(state: ServerState) -> tuple[object, ...]:
     return (state.uid, ended, *(str(state.calibrated(name)) for name in DEPENDS_ON))
 
 
-def of_header(state: ServerState) -> dict[str, Beside]:
+def of_header(state: ServerState) -> dict[str, Remark]:
     """Pinned values that differ from those in the header of this scan."""
     rows = {name: unit for name, _, unit in CALIBRATION_ROWS}
     found = {}
     for name, sent in state.contradicted.items():
         if name in rows:
             pinned = quantity(name, CalibrationEntry(value=state.calibrated(name)), rows[name])
-            told = quantity(name, CalibrationEntry(value=sent), rows[name])
+            received = quantity(name, CalibrationEntry(value=sent), rows[name])
             values = {name: list(sent) if isinstance(sent, list | tuple) else sent}
-            text = f"typed {pinned}, sent {told}"
-            found[name] = Beside(text, "sent", "use sent", "configure", {"values": values})
+            text = f"typed {pinned}, sent {received}"
+            found[name] = Remark(text, "sent", "use sent", "configure", {"values": values})
     return found
 
 
-def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Beside]:
+def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Remark]:
     """What the data say, with a button if that differs from the value in use."""
     units = {name: unit for name, _, unit in CALIBRATION_ROWS}
     found = {}
     for name in ESTIMATED:
-        told = estimates.get(name)
-        if not isinstance(told, Mapping) or state.calibration.get(name, CalibrationEntry()).origin != GIVEN:
+        data = estimates.get(name)
+        if not isinstance(data, Mapping) or state.calibration.get(name, CalibrationEntry()).origin != GIVEN:
             continue
-        doubt = told.get("uncertainty")
-        entry = CalibrationEntry(value=told.get("value"), uncertainty=float(doubt) if doubt is not None else None)
-        says = quantity(name, entry, units[name])
+        doubt = data.get("uncertainty")
+        entry = CalibrationEntry(value=data.get("value"), uncertainty=float(doubt) if doubt is not None else None)
+        text = quantity(name, entry, units[name])
         if name == "descan_px":
-            apart = float(told.get("apart_px") or 0.0)
-            says = f"{says}; patterns are up to {apart:.1f} px from where the value in use puts them"
-        who = "disc and semi-angle say" if name == "detector_pixel_invA" else "data say"
-        if told.get("agrees"):
-            found[name] = Beside(f"{who} {says}", "agrees", who=origin_word(state, name))
+            apart = float(data.get("apart_px") or 0.0)
+            text = f"{text}; patterns are up to {apart:.1f} px from where the value in use puts them"
+        subject = "disc and semi-angle say" if name == "detector_pixel_invA" else "data say"
+        if data.get("agrees"):
+            found[name] = Remark(f"{subject} {text}", "agrees", source=origin_word(state, name))
         else:
-            found[name] = Beside(f"{who} {says}", "differs", "use", "calibrate", {"names": [name]})
+            found[name] = Remark(f"{subject} {text}", "differs", "use", "calibrate", {"names": [name]})
     return found

@@ -1,1 +1,1 @@
-"""Beside the live maps: what contradicts the values in use, the pattern of a point, contrast."""
+"""Additions to the live maps: contradictions of the values in use, the pattern of a point, contrast."""

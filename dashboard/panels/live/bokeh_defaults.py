@@ -1,9 +1,9 @@
-"""What Bokeh looks up anew for every model that it makes or writes, although it is the same for all of a kind.
+"""Caches what Bokeh looks up anew for every model, although it is the same for all models of a kind.
 
-A page has hundreds of models, each with some sixty properties. Of every one Bokeh asks whether its default could differ
-from model to model, and for the default itself, which it copies and checks. Nearly all are numbers, words and colours
-that never change: they are remembered here, for every kind of model. What is made for each model anew (lists, models
-inside of models), and all that a theme says, goes its way as before.
+A page has hundreds of models, each with some sixty properties. For every property Bokeh checks whether its default
+could differ between models, and looks up the default itself, which it copies and validates. Nearly all are numbers,
+words and colours that never change: they are cached here, for every kind of model. Defaults made anew for each model
+(lists, nested models), and everything that a theme sets, are looked up as before.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from bokeh.core.property.validation import validate
 Descriptor: TypeAlias = PropertyDescriptor
 Kind: TypeAlias = tuple[type[HasProps], Descriptor]
 UNCHANGING = (int, float, str, bool, type(None))
-"""Types of defaults that cannot be changed, and so can be given to every model."""
+"""Types of defaults that are immutable, and so can be given to every model."""
 
 
 def with_known_kinds(lookup: Callable[[Descriptor, HasProps], bool]) -> Callable[[Descriptor, HasProps], bool]:
-    """Whether defaults can differ from model to model (``has_unstable_default``): asked once for each kind."""
+    """Cache whether defaults can differ between models (``has_unstable_default``), once for each kind."""
     known: dict[Kind, bool] = {}
 
     @wraps(lookup)
@@ -38,7 +38,7 @@ def with_known_kinds(lookup: Callable[[Descriptor, HasProps], bool]) -> Callable
 
 
 def with_known_defaults(lookup: Callable[[Descriptor, HasProps], Any]) -> Callable[[Descriptor, HasProps], Any]:
-    """Defaults (``instance_default``) that cannot change are looked up once for each kind."""
+    """Cache immutable defaults (``instance_default``), once for each kind."""
     known: dict[Kind, Any] = {}
 
     @wraps(lookup)
@@ -58,7 +58,7 @@ def with_known_defaults(lookup: Callable[[Descriptor, HasProps], Any]) -> Callab
 
 @cache
 def remember_defaults() -> None:
-    """Have Bokeh remember them; a method that another version of Bokeh does not have stays as it is."""
+    """Make Bokeh use the caches; a method that another version of Bokeh lacks is left alone."""
     remembering: dict[str, Callable[[Any], Any]] = {
         "has_unstable_default": with_known_kinds,
         "instance_default": with_known_defaults,
@@ -69,9 +69,9 @@ def remember_defaults() -> None:
 
 
 def unchecked() -> AbstractContextManager[None]:
-    """Long lists of our own go into models as they are: Bokeh checks every entry of them, several times over.
+    """Store long lists of our own in models without validation: Bokeh checks every entry of them, several times over.
 
-    For nothing else: unchecked, the name of a column is taken for a word.
+    Use it for nothing else: without validation, the name of a column is taken for a word.
     """
     context: AbstractContextManager[None] = validate(False)
     return context

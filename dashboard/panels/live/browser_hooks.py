@@ -1,4 +1,4 @@
-"""What the browser does by itself when something of the page changes: calls of session.js."""
+"""What the browser does on its own when a part of the page changes: calls of session.js."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptylive.dashboard.panels.picture import PictureFigure
 
 
 def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[PictureFigure]) -> None:
-    """Paint texts and cards as they come, say what was asked, and answer for the pictures of ``views``."""
+    """Paint texts and cards as they arrive, report requests, and acknowledge the pictures of ``views``."""
     pairs = [[view.source, view.shown] for view in views]
     page.js_on_change("content", CustomJS(args={"page": page}, code="window.ptylive?.render(page.content)"))
     page.js_on_change("cards", CustomJS(args={"page": page}, code="window.ptylive?.cards(page.cards)"))
@@ -23,7 +23,7 @@ def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[P
 
 
 def connect_choices(choosers: Iterable[Model], view: Model, names: list[str], light: Model) -> None:
-    """Give the keyboard back after a choice; change view and theme at once."""
+    """Return the keyboard focus after a choice; change view and theme at once."""
     release = CustomJS(code="window.ptylive?.release()")
     for chooser in choosers:
         chooser.js_on_change("value", release)

@@ -1,4 +1,4 @@
-"""Contrast of a picture by its histogram: two handles, percentiles, gamma; what is set stays locked."""
+"""Contrast of a picture by its histogram: two handles, percentiles, gamma; the chosen limits stay locked."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ OBJECT_PANEL = 11
 """Number of the object's panel on the page; those of the maps come before it."""
 GAMMAS = (0.2, 5.0)
 PERCENTILES = ((0.0, 100.0), (0.1, 99.9), (1.0, 99.0), (5.0, 95.0))
-"""What the buttons offer."""
+"""Percentiles that the buttons offer."""
 
 
 class Contrast:
-    """The histogram of one panel at a time, and what its handles do. ``object_figure``: of the refined object."""
+    """The histogram of one panel at a time, and the effect of its handles. ``object_figure``: of the refined object."""
 
     def __init__(self, panels: Sequence[MapPanel], object_figure: PictureFigure) -> None:
         self._panels, self._object = list(panels), object_figure
         self.panel: int | None = None
         self._picture: Picture | None = None
-        self._known: tuple[object, ...] = ()
-        self._drawn: dict[str, Any] = {}
+        self._histogram_key: tuple[object, ...] = ()
+        self._histogram: dict[str, Any] = {}
 
     @property
     def _figure(self) -> PictureFigure | None:
@@ -68,28 +68,30 @@ class Contrast:
         if self._figure is not None:
             self._figure.bend(gamma)
 
-    def follow(self, seen: FeedView, refined: FeedView, object_name: str) -> None:
-        """Which picture the histogram is of; vectors have none."""
+    def follow(self, displayed: FeedView, refined: FeedView, object_name: str) -> None:
+        """Find the picture for the histogram; vector maps have none."""
         if self.panel is None:
             self._picture = None
             return
-        view = refined if self.panel == OBJECT_PANEL else seen
+        view = refined if self.panel == OBJECT_PANEL else displayed
         name = object_name if self.panel == OBJECT_PANEL else self._panels[self.panel].figures[0][1]
         picture = view.pictures.get(name)
         self._picture = None if picture is None or picture.wheel else picture
 
     def lists(self) -> Mapping[str, Any]:
-        """What the page draws: bins, range, handles; nothing where no histogram is open."""
+        """What the page draws: bins, range, handles; empty if no histogram is open."""
         figure, picture = self._figure, self._picture
         if figure is None or picture is None:
             return {"contrast": {"panel": -1}}
-        known = (self.panel, picture.name, picture.version)
-        if known != self._known:
-            self._known, self._drawn = known, histogram(picture)
+        key = (self.panel, picture.name, picture.version)
+        if key != self._histogram_key:
+            self._histogram_key, self._histogram = key, histogram(picture)
         low, high = (float(v) for v in figure.limits)
         words = as_words(low, high)
-        drawn = {**self._drawn, "limits": [low, high], "words": list(words), "units": picture.units}
-        return {"contrast": {"panel": self.panel, "gamma": figure.gamma, "locked": figure.locked is not None, **drawn}}
+        content = {**self._histogram, "limits": [low, high], "words": list(words), "units": picture.units}
+        return {
+            "contrast": {"panel": self.panel, "gamma": figure.gamma, "locked": figure.locked is not None, **content}
+        }
 
 
 def histogram(picture: Picture) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where data or a refinement contradict the values in use: said beside them, with one click that takes theirs over."""
+"""Contradictions of the values in use by data or a refinement, each with a click that adopts the other value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.half_turn import heard_half_turn
 
 FREE_OF_ROTATION = frozenset({"adf", "bf", "abf"})
-"""Maps that are sums over the detector: no rotation makes them wrong; nor those of virtual detectors."""
+"""Maps that are sums over the detector, which no rotation makes wrong; so are those of virtual detectors."""
 BADGE, UNTOLD = "rotation in doubt", "calibration in doubt"
 
 
@@ -28,24 +28,24 @@ class Doubt:
     command: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     badge: str = BADGE
-    """Of maps that depend on the rotation."""
+    """Badge of maps that depend on the rotation."""
 
 
 class Doubts:
-    """The first doubt that matters, of the newest scan; ``checks`` gives the findings of `check`."""
+    """The first relevant doubt about the newest scan; ``checks`` gives the findings of `check`."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._doubt = Doubt("")
 
     def follow(self, view: FeedView, checks: Iterable[Mapping[str, Any]]) -> None:
-        """See what contradicts the values in use."""
-        told = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
-        said = " ".join(filter(None, told))
-        self._doubt = of_refinement(view.state, said) or of_data(checks) or Doubt("")
+        """Check what contradicts the values in use."""
+        messages = [view.state.refinement.message, None if view.refinement is None else view.refinement.message]
+        message = " ".join(filter(None, messages))
+        self._doubt = of_refinement(view.state, message) or of_data(checks) or Doubt("")
 
     def use(self, _request: Request) -> None:
-        """Take over what contradicts."""
+        """Adopt the contradicting values."""
         if self._doubt.command:
             self._orders.send(self._doubt.command, "values adopted; undo reverts them", **self._doubt.arguments)
 
@@ -62,9 +62,9 @@ class Doubts:
         return {"doubt": self._doubt.text, **badges}
 
     def marks(self) -> dict[str, str]:
-        """Whether there is any, and a click that takes it away."""
-        there = {"doubt": self._doubt.text, "remedy": self._doubt.command}
-        return {name: "on" if words else "off" for name, words in there.items()}
+        """Whether there is a doubt, and a click that removes it."""
+        contents = {"doubt": self._doubt.text, "remedy": self._doubt.command}
+        return {name: "on" if words else "off" for name, words in contents.items()}
 
 
 def turns(kind: str) -> bool:
@@ -72,20 +72,22 @@ def turns(kind: str) -> bool:
     return kind not in FREE_OF_ROTATION and not kind.startswith("vd_")
 
 
-def of_refinement(state: ServerState, said: str) -> Doubt | None:
-    """A refinement of the scan that is shown ended under the other half turn than the maps, or could not tell."""
+def of_refinement(state: ServerState, message: str) -> Doubt | None:
+    """Doubt if a refinement of the displayed scan found the other half turn than the maps, or could not tell."""
     if state.refinement.state not in ("done", "stopped"):
         return None
-    return _of_half_turn(state, said) or next((Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(said)), None)
+    return _half_turn_doubt(state, message) or next(
+        (Doubt(words, badge=UNTOLD) for words in heard_cannot_tell(message)), None
+    )
 
 
-def _of_half_turn(state: ServerState, said: str) -> Doubt | None:
-    found, used = heard_half_turn(said), state.calibrated("rotation_deg")
+def _half_turn_doubt(state: ServerState, message: str) -> Doubt | None:
+    found, used = heard_half_turn(message), state.calibrated("rotation_deg")
     if found is None:
         return None
     rotation_deg, c10_A = found
-    apart = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
-    if apart < 90.0:
+    difference_deg = abs((rotation_deg - float(used or 0.0) + 180.0) % 360.0 - 180.0)
+    if difference_deg < 90.0:
         return None
     text = f"{state.refinement.run} found the other half turn: {rotation_deg:.1f}°, {defocus(c10_A)}"
     text += "; the maps show it reversed"
@@ -93,7 +95,7 @@ def _of_half_turn(state: ServerState, said: str) -> Doubt | None:
 
 
 def of_data(checks: Iterable[Mapping[str, Any]]) -> Doubt | None:
-    """The data say otherwise than the values in use."""
+    """Doubt if the data contradict the values in use."""
     for check in checks:
         names = [name for name in check.get("use") or () if name in ESTIMABLE]
         if names:

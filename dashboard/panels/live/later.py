@@ -1,4 +1,4 @@
-"""Figures that are made when the page first needs them: most viewers never open what hides the larger part of them."""
+"""Figures that are made when the page first needs them: most viewers never open the parts that show most of them."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ if TYPE_CHECKING:
 
 
 class LaterFigure:
-    """A figure called ``name`` that ``make`` makes when it is asked for; what is to be done to it waits until then."""
+    """A figure called ``name`` that ``make`` makes when it is first needed; additions to it wait until then."""
 
     def __init__(self, name: str, make: Callable[[], Plot]) -> None:
         self.name = name
         self._make = make
-        self._made: Plot | None = None
+        self._built: Plot | None = None
         self._waiting: list[Callable[[Plot], object]] = []
 
     @property
     def is_made(self) -> bool:
-        """Whether somebody has asked for the figure."""
-        return self._made is not None
+        """Whether the figure has been made."""
+        return self._built is not None
 
     @property
     def figure(self) -> Plot:
-        """The figure."""
-        if self._made is None:
-            self._made = self._make()
+        """The figure, made on first access."""
+        if self._built is None:
+            self._built = self._make()
             for add in self._waiting:
-                add(self._made)
-        return self._made
+                add(self._built)
+        return self._built
 
     def adorn(self, add: Callable[[Plot], object]) -> None:
-        """Have ``add`` called with the figure: now where it is there, else when it is made."""
-        if self._made is not None:
-            add(self._made)
+        """Call ``add`` with the figure: now if it is made, otherwise when it is."""
+        if self._built is not None:
+            add(self._built)
         else:
             self._waiting.append(add)
 
 
 class AxesFigure(LaterFigure):
-    """One with axes, whose ink is that of the theme."""
+    """A figure with axes, whose colour follows the theme."""
 
     def __init__(self, name: str, make: Callable[[], Plot]) -> None:
         super().__init__(name, make)
@@ -51,10 +51,10 @@ class AxesFigure(LaterFigure):
         self.adorn(self._ink)
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         self._theme = theme
-        if self._made is not None:
-            self._ink(self._made)
+        if self._built is not None:
+            self._ink(self._built)
 
     def _ink(self, plot: Plot) -> None:
         ink = INK[self._theme]

@@ -1,4 +1,4 @@
-"""Why a panel is empty: what is not known of the scan, in words, each with a field to fill."""
+"""Why a panel is empty: the missing metadata in words, each with a field to fill."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ FIELDS = (
     ("convergence_semiangle_mrad", "semi-angle"),
     ("scan_step_A", "scan step"),
 )
-"""What a person knows and maps are made with, in the order in which it is asked for."""
+"""Metadata that a person knows and maps require, in the order in which they are requested."""
 _CLAUSE = re.compile(r"(?:^|; )([\w, ]+): needs ([^;]*)")
 
 
 def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
-    """(name, label) of what has to be given for a map; nothing for one that is only on its way.
+    """(name, label) of the values required for a map; empty if the map is only on its way.
 
-    The server says of which maps it lacks something (``message`` of its status), and names the first that it lacks;
-    what else nobody has said is asked for at once.
+    The server reports which maps lack something (``message`` of its status), and names the first missing value; all
+    other values that nobody has given are requested at once.
     """
     clauses = _CLAUSE.findall(state.message or "")
     if not any(kind.method in (word.strip() for word in methods.split(",")) for methods, _ in clauses):
@@ -32,7 +32,7 @@ def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
 
 
 def explained(state: ServerState, panels: Iterable[MapPanel]) -> tuple[dict[str, str], Mapping[str, Any]]:
-    """Of panels that show nothing and could, were more known: their notes, and what is to be given in each."""
+    """For panels that are empty only for lack of metadata: their notes, and the values to be given in each."""
     lacks = [[] if panel.view.showing else lacking(state, panel.kind) for panel in panels]
     notes = {f"map_{index}_note": "" for index, names in enumerate(lacks) if names}
-    return notes, {"needs": [[{"name": name, "label": label} for name, label in one] for one in lacks]}
+    return notes, {"needs": [[{"name": name, "label": label} for name, label in missing] for missing in lacks]}

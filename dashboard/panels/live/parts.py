@@ -1,4 +1,4 @@
-"""What the page takes for one of its parts."""
+"""Protocols of the parts of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Part(Protocol):
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         ...
 
 
@@ -31,5 +31,5 @@ class PicturePanel(Part, Protocol):
 
 
 def gathered(kind: str, *parts: object) -> dict[str, Any]:
-    """What several parts say: ``kind`` is ``texts``, ``marks``, ``lists``, ``takers``."""
-    return {name: said for part in parts for name, said in getattr(part, kind)().items()}
+    """Merge the outputs of several parts: ``kind`` is ``texts``, ``marks``, ``lists``, ``takers``."""
+    return {name: value for part in parts for name, value in getattr(part, kind)().items()}

@@ -1,4 +1,4 @@
-"""A point of the scan that was clicked on a map: marked on all of them, and its diffraction pattern."""
+"""A scan point that was clicked on a map: marked on all maps, with its diffraction pattern."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
 LIVE, AGAIN_FRAMES = "scanning", 256
-"""While a scan comes, a point that it has not reached is asked for again with every 256 frames."""
+"""During a scan, a point that has not been reached is requested again with every 256 frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
 logger = logging.getLogger(__name__)
 
 
 class PickedPoint:
-    """The point (or rectangle) that was picked; ``busy``: whether clicks mean something else; ``picked``: is called."""
+    """The picked point (or rectangle); ``busy``: whether clicks mean something else; ``picked``: called on a pick."""
 
     def __init__(
         self, panels: Sequence[MapPanel], orders: Orders, busy: Callable[[], bool], picked: Callable[[], None]
@@ -51,14 +51,14 @@ class PickedPoint:
         self._raw: RawPicture | None = None
         self._pictures: dict[str, Picture] = {}
         self._versions = count(1)
-        self._said = ""
-        self._asked: tuple[object, ...] = ()
+        self._words = ""
+        self._requested: tuple[object, ...] = ()
         self._owed = False
-        """Whether the server owes a pattern: points that are passed over meanwhile are not asked for."""
+        """Whether the server owes a pattern: points passed over meanwhile are not requested."""
         self._shown: tuple[Point | None, Point | None] = (None, None)
-        """Of which point, or rectangle, the pattern is that is shown."""
+        """Point, or corners of the rectangle, whose pattern is displayed."""
         self._waits = False
-        """Whether the pattern of a point is asked for again when more frames have come."""
+        """Whether the pattern of a point is requested again when more frames have arrived."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
         self._frame = ColumnDataSource(data={"x": [], "y": []})
         self._glyphs: list[list[GlyphRenderer]] = [[] for _ in panels]
@@ -72,7 +72,7 @@ class PickedPoint:
         plot.on_event(Tap, lambda event: self.tap(panel, event.x, event.y))
 
     def tap(self, panel: MapPanel, x: float | None, y: float | None) -> None:
-        """A click on a map that is no Fourier transform."""
+        """Handle a click on a map that is not a Fourier transform."""
         step, shape = self._steps(panel), self._state.scan.shape
         if self._busy() or panel.shows_fft or x is None or y is None or shape is None:
             return
@@ -86,18 +86,18 @@ class PickedPoint:
         return step if step is not None and panel.view.calibrated else (1.0, 1.0)
 
     def ask(self, request: Request) -> None:
-        """Move the point by (rows, columns), grow it to a rectangle by (rows, columns), or take that of a drag."""
+        """Move the point by (rows, columns), grow it to a rectangle by (rows, columns), or use a dragged rectangle."""
         if request.key == "rectangle":
             self._drag(request)
             return
         if self.point is None or len(request.numbers) != 2 or self._state.scan.shape is None:
             return
-        if not all(abs(one) < FARTHEST for one in request.numbers):
+        if not all(abs(component) < FARTHEST for component in request.numbers):
             return
         start = self.to or self.point if request.key == "grow" else self.point
         moved = [
-            min(max(place + round(by), 0), most - 1)
-            for place, by, most in zip(start, request.numbers, self._state.scan.shape, strict=True)
+            min(max(place + round(step), 0), most - 1)
+            for place, step, most in zip(start, request.numbers, self._state.scan.shape, strict=True)
         ]
         self.choose(
             self.point if request.key == "grow" else (moved[0], moved[1]),
@@ -105,12 +105,12 @@ class PickedPoint:
         )
 
     def _drag(self, request: Request) -> None:
-        """Two corners (y, x, y, x) in the coordinates of a map that is no Fourier transform, moved into the scan."""
+        """Use two corners (y, x, y, x) in the coordinates of a map (not a Fourier transform), clipped to the scan."""
         shape, numbers = self._state.scan.shape, request.numbers
         if request.panel >= len(self._panels) or len(numbers) != 4 or shape is None:
             return
         panel = self._panels[request.panel]
-        if panel.shows_fft or not all(abs(one) < FARTHEST for one in numbers):
+        if panel.shows_fft or not all(abs(component) < FARTHEST for component in numbers):
             return
         places = (np.reshape(numbers, (2, 2)) / self._steps(panel) + 0.5) // 1
         (top, left), (bottom, right) = (
@@ -119,12 +119,12 @@ class PickedPoint:
         self.choose((top, left), (bottom, right))
 
     def choose(self, point: Point, to: Point | None = None) -> None:
-        """Mark a point or a rectangle, and ask for its pattern."""
+        """Mark a point or a rectangle, and request its pattern."""
         self.point, self.to = point, None if to == point else to
         self._picked()
 
     def follow(self, state: ServerState, *, looking_back: bool, wanted: bool) -> None:
-        """Ask once for what is picked, as soon as somebody wants to see it; ``state``: of the scan that is seen."""
+        """Request the picked pattern once, as soon as somebody wants to see it; ``state``: of the scan on view."""
         if state.uid != self._state.uid:
             self.point = self.to = None
             self._forget("")
@@ -132,18 +132,18 @@ class PickedPoint:
         self._draw()
         arrived = (state.frames or 0) // AGAIN_FRAMES if self._waits else -1
         key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
-        if not wanted or self.point is None or key == self._asked:
+        if not wanted or self.point is None or key == self._requested:
             return
         if looking_back:
-            self._asked = key
+            self._requested = key
             self._forget("open this scan to see its patterns")
         elif not self._owed:
-            self._asked, self._owed = key, True
-            self._ask(state, self.point, self.to)
+            self._requested, self._owed = key, True
+            self._request(state, self.point, self.to)
 
-    def _ask(self, state: ServerState, point: Point, to: Point | None) -> None:
-        """Ask for one pattern. One that comes late is shown too, unless of another scan: arrows are held down."""
-        key = self._asked
+    def _request(self, state: ServerState, point: Point, to: Point | None) -> None:
+        """Request one pattern. A late reply is shown too, unless it is of another scan: arrow keys are held down."""
+        key = self._requested
 
         def is_of_this_scan() -> bool:
             self._owed = False
@@ -153,11 +153,11 @@ class PickedPoint:
             if is_of_this_scan():
                 self._shown = (point, to)
                 self._take(reply)
-            if key == self._asked:
-                self._waits, self._asked = False, (*key[:-1], -1)
+            if key == self._requested:
+                self._waits, self._requested = False, (*key[:-1], -1)
 
         def refused(line: str) -> None:
-            if is_of_this_scan() and key == self._asked:
+            if is_of_this_scan() and key == self._requested:
                 self._shown = (point, to)
                 self._waits = state.state == LIVE
                 self._forget(line)
@@ -174,7 +174,7 @@ class PickedPoint:
             self._forget("the answer could not be read")
             return
         self._raw, self._pictures = raw, {}
-        what = (
+        amount = (
             f"mean of {frames} frames"
             if self._shown[1] is not None
             else "1 frame"
@@ -183,13 +183,13 @@ class PickedPoint:
         )
         nearest = reply.get("nearest")
         near = f" of row {nearest[0]}, column {nearest[1]}" if isinstance(nearest, list | tuple) else ""
-        self._said = f"{what}{near}, {counted(total) if total >= 10 else number(total)} counts"
+        self._words = f"{amount}{near}, {counted(total) if total >= 10 else number(total)} counts"
 
-    def _forget(self, said: str) -> None:
-        self._raw, self._pictures, self._said = None, {}, said
+    def _forget(self, message: str) -> None:
+        self._raw, self._pictures, self._words = None, {}, message
 
     def _draw(self) -> None:
-        """The marks, in the coordinates of maps; none on a Fourier transform."""
+        """Draw the marks, in the coordinates of maps; none on a Fourier transform."""
         step = self._steps(self._panels[0])
         mark: dict[str, list[float]] = {"x": [], "y": []}
         frame: dict[str, list[float]] = {"x": [], "y": []}
@@ -208,22 +208,22 @@ class PickedPoint:
                 if glyph.visible == panel.shows_fft:
                     glyph.visible = not panel.shows_fft
 
-    def view(self, seen: FeedView) -> FeedView:
-        """What panels are to show, with the pattern of the point among it."""
+    def view(self, displayed: FeedView) -> FeedView:
+        """What panels are to show, including the pattern of the point."""
         if self._raw is None:
-            return seen
+            return displayed
         for name in NAMES:
             if name not in self._pictures:
                 self._pictures[name] = prepare(self._raw, -next(self._versions), Surroundings(), wanted=name)
-        pictures = MappingProxyType({**seen.pictures, **self._pictures})
-        return replace(seen, pictures=pictures, available=seen.available | {HERE})
+        pictures = MappingProxyType({**displayed.pictures, **self._pictures})
+        return replace(displayed, pictures=pictures, available=displayed.available | {HERE})
 
     def texts(self, *, shown: bool) -> dict[str, str]:
-        """Which point, and how many counts; ``shown``: its pattern is what the panel shows."""
+        """Which point, and its counts; ``shown``: whether its pattern is on display."""
         if not shown or self.point is None:
             return {"pattern_where": ""}
         place = "row {}, column {}".format(*self.point)
         if self.to is not None:
             place += " to {}, {}".format(*self.to)
-        said = self._said if self._back or self._shown == (self.point, self.to) else ""
-        return {"pattern_where": f"{place}: {said or '…'}"}
+        words = self._words if self._back or self._shown == (self.point, self.to) else ""
+        return {"pattern_where": f"{place}: {words or '…'}"}

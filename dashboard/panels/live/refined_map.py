@@ -23,7 +23,7 @@ NAMES = frozenset(REFINED.name + ending for ending in ("", FFT, OVERWRITING))
 
 
 class RefinedMap:
-    """Makes the picture ``refined`` of the object of a refinement, when a panel shows it."""
+    """Makes the picture ``refined`` from the object of a refinement, when a panel shows it."""
 
     def __init__(self) -> None:
         self._signature: tuple[object, ...] = ()
@@ -32,38 +32,42 @@ class RefinedMap:
 
     @staticmethod
     def sources(wanted: Collection[str]) -> set[str]:
-        """What has to be prepared for what panels show."""
+        """Names of the pictures that must be prepared for what panels show."""
         return set() if NAMES.isdisjoint(wanted) else {OBJECT}
 
-    def view(self, seen: FeedView, refined: FeedView, wanted: Collection[str] = NAMES) -> FeedView:
-        """What the panels are to show, with the object of ``refined`` among it where there is one.
+    def view(self, displayed: FeedView, refined: FeedView, wanted: Collection[str] = NAMES) -> FeedView:
+        """What the panels are to show, including the object of ``refined`` if there is one.
 
-        ``wanted``: names that panels show; the object is laid out on the scan's grid where it is among them.
+        ``wanted``: names that panels show; the object is resampled on the scan's grid if it is among them.
         """
-        picture, scan = refined.pictures.get(OBJECT), seen.state.scan
+        picture, scan = refined.pictures.get(OBJECT), displayed.state.scan
         if of_another_scan(refined) or OBJECT not in refined.available or scan.shape is None or scan.step_A is None:
-            return seen
-        there = seen.available | {REFINED.name}
+            return displayed
+        available = displayed.available | {REFINED.name}
         if picture is None or not picture.calibrated or NAMES.isdisjoint(wanted):
-            return replace(seen, available=there)
-        around = surroundings_of(seen.state, None)
+            return replace(displayed, available=available)
+        surroundings = surroundings_of(displayed.state, None)
         run = refined.refinement
-        told = f"{refined.state.refinement.message or ''} {(run and run.message) or ''}"
-        turned = heard_half_turn(told)
-        rotation_deg = around.rotation_deg if turned is None else turned[0]
+        messages = f"{refined.state.refinement.message or ''} {(run and run.message) or ''}"
+        turned = heard_half_turn(messages)
+        rotation_deg = surroundings.rotation_deg if turned is None else turned[0]
         signature = (picture.version, scan.shape, scan.step_A, rotation_deg)
         if signature != self._signature:
             self._signature = signature
-            self._pictures = made(picture, scan.shape, scan.step_A, rotation_deg, around, next(self._versions))
-        return replace(seen, pictures=MappingProxyType({**seen.pictures, **self._pictures}), available=there)
+            self._pictures = scan_grid_pictures(
+                picture, scan.shape, scan.step_A, rotation_deg, surroundings, next(self._versions)
+            )
+        return replace(
+            displayed, pictures=MappingProxyType({**displayed.pictures, **self._pictures}), available=available
+        )
 
 
-def made(
+def scan_grid_pictures(
     picture: Picture,
     shape: tuple[int, int],
     step_A: tuple[float, float],
     rotation_deg: float,
-    around: Surroundings,
+    surroundings: Surroundings,
     version: int,
 ) -> dict[str, Picture]:
     """The object on the scan's grid, and its Fourier transform."""
@@ -89,12 +93,18 @@ def made(
         method="refined object, on the grid of the scan",
     )
     raw = RawPicture(REFINED.name, data, picture.units, pixel)
-    over = replace(plain, name=plain.name + OVERWRITING)  # the newest refinement there is, whatever is scanned
-    return {plain.name: plain, over.name: over, plain.name + FFT: fft_picture((raw,), -version, around)}
+    overwriting = replace(
+        plain, name=plain.name + OVERWRITING
+    )  # always the newest refinement, whatever is being scanned
+    return {
+        plain.name: plain,
+        overwriting.name: overwriting,
+        plain.name + FFT: fft_picture((raw,), -version, surroundings),
+    }
 
 
 def on_scan(picture: Picture, shape: tuple[int, int], pixel: tuple[float, float], rotation_deg: float) -> FloatArray:
-    """Bilinear values (rows, cols) of an object whose middle is the middle of the scan; beyond its edge the edge's."""
+    """Bilinear values (rows, cols) of an object centred on the scan; positions beyond its edge get the edge value."""
     places = [(np.arange(n) - 0.5 * (n - 1)) * size for n, size in zip(shape, pixel, strict=True)]
     plane = np.stack(np.meshgrid(*places, indexing="ij"), -1) @ rotation_matrix(rotation_deg).T
     height, width = picture.data.shape
@@ -104,7 +114,7 @@ def on_scan(picture: Picture, shape: tuple[int, int], pixel: tuple[float, float]
 
 
 def bilinear(data: DoubleArray, row: DoubleArray, col: DoubleArray) -> DoubleArray:
-    """Values of ``data`` (ny, nx) at places in pixels; beyond the edge those of the edge."""
+    """Bilinear values of ``data`` (ny, nx) at positions in pixels; positions beyond the edge get the edge value."""
     height, width = data.shape
     row, col = np.clip(row, 0, height - 1), np.clip(col, 0, width - 1)
     top = np.minimum(np.floor(row).astype(int), max(height - 2, 0))

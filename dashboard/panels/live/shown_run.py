@@ -1,6 +1,4 @@
-"""A run read from the results file, in the place of the one that is told: one that was clicked, or the last one of a
-scan that was opened again.
-"""
+"""A run from the results file in place of the reported one: a clicked run, or the last run of a reopened scan."""
 
 from __future__ import annotations
 
@@ -28,14 +26,14 @@ logger = logging.getLogger(__name__)
 
 
 class ShownRun:
-    """Which stored run is shown, with its pictures, losses and settings; none: the run that the server tells of."""
+    """The stored run on display, with its pictures, losses and settings; none: the run that the server reports."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._chosen = ""
-        self._asked: tuple[str, ...] = ()
+        self._requested: tuple[str, ...] = ()
         self._uid = ""
-        self._told: dict[str, Any] = {}
+        self._stored: dict[str, Any] = {}
         self._raw: dict[str, RawPicture] = {}
         self._view = FeedView()
         self._signature: tuple[object, ...] = ()
@@ -44,57 +42,59 @@ class ShownRun:
 
     @property
     def name(self) -> str:
-        """Of the stored run that is shown; empty: there is none."""
-        return str(self._told.get("run", "")) if self._raw else ""
+        """Name of the stored run on display; empty if there is none."""
+        return str(self._stored.get("run", "")) if self._raw else ""
 
     @property
     def preset(self) -> dict[str, Any] | None:
-        """Settings of the stored run that differ from the defaults; None where none is shown."""
-        return changed_settings(self._told.get("preset")) if self._raw else None
+        """Settings of the displayed stored run that differ from the defaults; None if there is none."""
+        return changed_settings(self._stored.get("preset")) if self._raw else None
 
     def choose(self, request: Request) -> None:
-        """Show a run; once more, or without a name: the one that is told again."""
+        """Show a run; if it is already shown, or without a name, return to the reported run."""
         self._chosen = "" if request.name == self._chosen else request.name
 
     def follow(self, view: FeedView, runs: Mapping[str, Any]) -> None:
-        """Ask for the run that is to be shown; ``runs``: those of the scan that is shown."""
+        """Request the run that is to be shown; ``runs``: those of the displayed scan."""
         uid = view.state.uid or ""
         if uid != self._uid:
             self._uid, self._chosen = uid, ""
-        told = view.refinement
-        of_this_scan = told is not None and told.state != "none" and told.uid in (None, "", uid)
+        reported = view.refinement
+        of_this_scan = reported is not None and reported.state != "none" and reported.uid in (None, "", uid)
         wanted = self._chosen if self._chosen in runs else ""
         if not wanted and not of_this_scan and runs:
             wanted = max(runs, key=number_of)
-        if of_this_scan and told is not None and wanted == str(told.run or ""):
+        if of_this_scan and reported is not None and wanted == str(reported.run or ""):
             wanted = ""
         key = (uid, wanted) if wanted else ()
-        if key == self._asked:
+        if key == self._requested:
             return
-        self._asked, self._told, self._raw = key, {}, {}
+        self._requested, self._stored, self._raw = key, {}, {}
         if wanted:
-            self._orders.ask("runs", lambda reply: self._take(reply) if self._asked == key else None, pictures=[wanted])
+            self._orders.ask(
+                "runs", lambda reply: self._take(reply) if self._requested == key else None, pictures=[wanted]
+            )
 
     def _take(self, reply: Reply) -> None:
         try:
             run = reply["pictures"][0]
             raw = {name: raw_picture(name, run[name]) for name in (*SHOWN, *BY_SLICES) if run.get(name)}
             losses = [float(v) for v in run["losses"]]
-            told = {**run, "losses": losses, "phases": [str(phase) for phase in run.get("phases", ())]}
+            stored = {**run, "losses": losses, "phases": [str(phase) for phase in run.get("phases", ())]}
             raw |= {name: replace(raw[name], units="rad") for name in ("object", "slices") if name in raw}
         except (KeyError, IndexError, TypeError, ValueError) as error:
             logger.warning("a stored run could not be read: %s", error)
             return
-        self._told, self._raw, self._signature = told, raw, ()
+        self._stored, self._raw, self._signature = stored, raw, ()
 
     def view(self, view: FeedView, wanted: Collection[str] = ()) -> FeedView:
-        """What the Refine view shows: the stored run in the place of the one that is told.
+        """What the Refine view shows: the stored run instead of the reported one.
 
-        ``wanted``: names of pictures, of which single slices are made only then.
+        ``wanted``: names of pictures; pictures of single slices are made only if they are among them.
         """
         if not self._raw:
             return without_other_scans(view)
-        losses, state = self._told["losses"], str(self._told.get("state") or "done")
+        losses, state = self._stored["losses"], str(self._stored.get("state") or "done")
         run = RefinementState(
             uid=view.state.uid,
             run=self.name,
@@ -103,60 +103,62 @@ class ShownRun:
             epochs=len(losses),
             loss=losses[-1] if losses else None,
             losses=losses,
-            phases=self._told["phases"],
+            phases=self._stored["phases"],
         )
-        around = surroundings_of(view.state, None)
-        signature = (around.scan_shape, around.step_A, around.rotation_deg)
+        surroundings = surroundings_of(view.state, None)
+        signature = (surroundings.scan_shape, surroundings.step_A, surroundings.rotation_deg)
         if signature != self._signature:
             self._signature, self._pictures = signature, {}
         for name in (*SHOWN, *DERIVED_OF_A_RUN, *filter(is_slice, wanted)):
             raws = [self._raw[source] for source in sources_of(name) if source in self._raw]
             if name not in self._pictures and len(raws) == len(sources_of(name)):
-                self._pictures[name] = prepare(raws[0], -next(self._versions), around, wanted=name, more=raws[1:])
+                self._pictures[name] = prepare(raws[0], -next(self._versions), surroundings, wanted=name, more=raws[1:])
         summary = RefinementSummary(state=state, run=self.name, epoch=len(losses))
-        seen = {name: picture for name, picture in view.pictures.items() if not _of_a_run(name)} | self._pictures
-        there = frozenset(name for name in view.available if not _of_a_run(name)) | self._raw.keys()
+        pictures = {name: picture for name, picture in view.pictures.items() if not _is_of_a_run(name)} | self._pictures
+        available = frozenset(name for name in view.available if not _is_of_a_run(name)) | self._raw.keys()
         summarised = view.state.model_copy(update={"refinement": summary})
-        pictures_seen = MappingProxyType(seen)
+        shown_pictures = MappingProxyType(pictures)
         slices = len(self._raw["slices"].data) if "slices" in self._raw else 0
-        return replace(view, state=summarised, refinement=run, pictures=pictures_seen, available=there, slices=slices)
+        return replace(
+            view, state=summarised, refinement=run, pictures=shown_pictures, available=available, slices=slices
+        )
 
     def texts(self) -> dict[str, str]:
-        """Which stored run that is, and how it was made."""
+        """Which stored run is displayed, and how it was made."""
         if not self._raw:
             return {"shown_run": "", "shown_settings": ""}
         settings = ", ".join(f"{key} = {_plain(value)}" for key, value in (self.preset or {}).items())
         return {"shown_run": self.name, "shown_settings": settings or "default settings"}
 
     def marks(self) -> dict[str, str]:
-        """Whether a stored run is shown."""
+        """Whether a stored run is displayed."""
         return {"stored": "on" if self._raw else "off"}
 
 
 def of_another_scan(view: FeedView) -> bool:
-    """Whether the refinement that is told belongs to another scan than the one that is shown."""
-    told = view.refinement
-    return told is not None and bool(told.uid) and told.uid != view.state.uid
+    """Whether the reported refinement belongs to a scan other than the displayed one."""
+    reported = view.refinement
+    return reported is not None and bool(reported.uid) and reported.uid != view.state.uid
 
 
 def without_other_scans(view: FeedView) -> FeedView:
-    """Nothing of a refinement of another scan that has ended; one that runs can be watched, and is so called."""
+    """Hide a finished refinement of another scan; one that runs can be watched, and is labelled as such."""
     if not of_another_scan(view) or view.state.refinement.state in BUSY:
         return view
-    pictures = MappingProxyType({name: one for name, one in view.pictures.items() if not _of_a_run(name)})
-    there = frozenset(name for name in view.available if not _of_a_run(name))
-    nothing = view.state.model_copy(update={"refinement": RefinementSummary()})
-    return replace(view, state=nothing, refinement=None, pictures=pictures, available=there, slices=0)
+    pictures = MappingProxyType({name: picture for name, picture in view.pictures.items() if not _is_of_a_run(name)})
+    available = frozenset(name for name in view.available if not _is_of_a_run(name))
+    cleared = view.state.model_copy(update={"refinement": RefinementSummary()})
+    return replace(view, state=cleared, refinement=None, pictures=pictures, available=available, slices=0)
 
 
 def number_of(run: str) -> tuple[int, str]:
-    """Runs are called run1, run2, …; others come before them."""
+    """Sort key of a run: runs are called run1, run2, …; others come before them."""
     digits = run.removeprefix("run")
     return (int(digits) if digits.isdecimal() else 0, run)
 
 
 def changed_settings(preset: object) -> dict[str, Any]:
-    """Settings as a file holds them, without those that are as they are by default."""
+    """Settings as a file holds them, without those at their defaults."""
     if not isinstance(preset, Mapping):
         return {}
     try:
@@ -167,7 +169,7 @@ def changed_settings(preset: object) -> dict[str, Any]:
     return {key: value for key, value in known.items() if usual.get(key) != value}
 
 
-def _of_a_run(name: str) -> bool:
+def _is_of_a_run(name: str) -> bool:
     return name in OF_A_RUN or is_slice(name)
 
 

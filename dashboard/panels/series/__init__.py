@@ -1,1 +1,1 @@
-"""Work of many jobs: where it is done, trials of settings, batches of scans."""
+"""Work with many jobs: where it runs, trials of settings, batches of scans."""

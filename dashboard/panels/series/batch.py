@@ -31,8 +31,9 @@ WORDS: Mapping[str, str] = {
 
 
 class BatchPanel:
-    """``preset``: the settings of the refine form; ``written``: takes the reply that names a file; ``begun``: shows a
-    refinement of several scans that has begun.
+    """The table of a batch. ``preset``: settings of the refine form; ``written``: gets the reply that names a file.
+
+    ``started``: shows a refinement of several scans that has begun.
     """
 
     def __init__(
@@ -41,37 +42,37 @@ class BatchPanel:
         place: PlaceChoice,
         preset: Callable[[], dict[str, Any]],
         written: Callable[[Reply], None],
-        begun: Callable[[], None] = lambda: None,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
-        self.together = TogetherPanel(orders, preset, begun)
+        self.together = TogetherPanel(orders, preset, started)
         self._orders, self._place, self._preset, self._written = orders, place, preset, written
-        self._told = BatchReply()
-        self._asked_at = -ASK_EVERY_S
+        self._status = BatchReply()
+        self._request_time = -ASK_EVERY_S
         self._can = False
 
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
-        """Ask for the table while somebody looks at it; ``free``: somebody may press buttons."""
+        """Request the table while it is displayed; ``free``: whether buttons may be pressed."""
         self._can = free
         self.together.follow(view, free=free)
-        if on_show and view.connected and time.monotonic() - self._asked_at > ASK_EVERY_S:
-            self._asked_at = time.monotonic()
+        if on_show and view.connected and time.monotonic() - self._request_time > ASK_EVERY_S:
+            self._request_time = time.monotonic()
             self._orders.ask("batch_status", self._take)
 
     def _take(self, reply: Reply) -> None:
-        self._told = understood(BatchReply, reply)
+        self._status = understood(BatchReply, reply)
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"batch": self.press, **self.together.takers()}
 
     def press(self, request: Request) -> None:
-        """Refine what was chosen, what failed once more; stop; or have the table written."""
+        """Refine the chosen scans, retry those that failed, stop, or have the table written."""
         if not self._can:
             self._orders.say("not now: wait a moment")
         elif request.key == "start":
             self._start(chosen(request.value), retry=False)
         elif request.key == "retry":
-            self._start([row.recording for row in self._told.rows if row.state == "failed"], retry=True)
+            self._start([row.recording for row in self._status.rows if row.state == "failed"], retry=True)
         elif request.key == "stop":
             self._orders.send("batch_stop", "stopping: unfinished scans are continued next time")
         elif request.key == "table":
@@ -87,17 +88,17 @@ class BatchPanel:
         if not names:
             self._orders.say("no scan is selected: tick some")
             return
-        said = f"{len(names)} scan{'s' * (len(names) != 1)} to refine"
-        self._asked_at = -ASK_EVERY_S
-        more: dict[str, Any] = {**self._place.arguments(), **({"retry": True} if retry else {})}
-        self._orders.send("batch", said, recordings=names, preset=preset, **more)
+        message = f"{len(names)} scan{'s' * (len(names) != 1)} to refine"
+        self._request_time = -ASK_EVERY_S
+        options: dict[str, Any] = {**self._place.arguments(), **({"retry": True} if retry else {})}
+        self._orders.send("batch", message, recordings=names, preset=preset, **options)
 
     def _offer(self, reply: Reply) -> None:
         self._written({"files": [str(reply.get("path", ""))]})
 
     def lists(self) -> dict[str, Any]:
         """The table."""
-        told = self._told
+        status = self._status
         rows = [
             {
                 "name": PurePath(row.recording).stem,
@@ -110,29 +111,29 @@ class BatchPanel:
                     seconds(row.seconds) if row.seconds else "",
                 ],
             }
-            for row in told.rows[:MOST_ROWS]
+            for row in status.rows[:MOST_ROWS]
         ]
-        return {"batch": {"rows": rows, "said": self._said()}, **self.together.lists()}
+        return {"batch": {"rows": rows, "said": self._summary()}, **self.together.lists()}
 
-    def _said(self) -> str:
-        told = self._told
-        counts = Counter(row.state for row in told.rows)
+    def _summary(self) -> str:
+        status = self._status
+        counts = Counter(row.state for row in status.rows)
         known = [f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state]]
-        where = f", {told.place}" if told.place and told.state in ("running", "stopping") else ""
-        head = f"{', '.join(known)}{where}" if known else "starting" if told.state == "running" else ""
-        return f"{head}: {told.message}" if told.message and head else told.message or head
+        place = f", {status.place}" if status.place and status.state in ("running", "stopping") else ""
+        head = f"{', '.join(known)}{place}" if known else "starting" if status.state == "running" else ""
+        return f"{head}: {status.message}" if status.message and head else status.message or head
 
     def marks(self) -> dict[str, str]:
         """Which buttons can be pressed."""
-        told = self._told
-        runs = told.state in ("running", "stopping")
-        failed = any(row.state == "failed" for row in told.rows)
+        status = self._status
+        runs = status.state in ("running", "stopping")
+        failed = any(row.state == "failed" for row in status.rows)
         return {
-            "batch": told.state,
+            "batch": status.state,
             "batch_start": "on" if self._can and not runs else "off",
-            "batch_stop": "on" if self._can and told.state == "running" else "off",
+            "batch_stop": "on" if self._can and status.state == "running" else "off",
             "batch_retry": "on" if self._can and failed and not runs else "off",
-            "batch_table": "on" if self._can and told.rows else "off",
+            "batch_table": "on" if self._can and status.rows else "off",
             **self.together.marks(),
         }
 

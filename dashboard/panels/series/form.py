@@ -1,4 +1,4 @@
-"""What is to be varied, as somebody fills it in: a line for each of the usual values, and one for all others."""
+"""The form of values to vary: a line for each of the usual values, and one for all others."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ VARIED: tuple[Varied, ...] = (
 
 @dataclass(frozen=True)
 class TuneForm:
-    """``rows``: low and high of each line that is ticked, as typed; both empty: as far as what is known suggests."""
+    """The tune form. ``rows``: low and high of each ticked line, as typed; both empty: the suggested range."""
 
     rows: dict[str, tuple[str, str]] = field(default_factory=dict)
     others: str = ""
     trials: str = ""
 
     def number_of_trials(self) -> int | None:
-        """How many; None where that is left to the server, or is no number."""
+        """Number of trials; None if that is left to the server, or is not a number."""
         text = self.trials.strip()
         return int(text) if text.isdecimal() and 1 <= int(text) <= MOST_TRIALS else None
 
     def checked(self) -> tuple[list[str], dict[str, str]]:
-        """What to vary as the server takes it, and what is wrong, by field; empty where nothing is."""
+        """What to vary, as the server accepts it, and what is wrong, by field; empty if nothing is."""
         from ptylive.application.tuning.ranges import parse_over
 
         over, wrong = [], {}
@@ -62,7 +62,7 @@ class TuneForm:
                 parse_over([text])
                 over.append(text)
             except MetadataError as error:
-                wrong[name] = _said(error)
+                wrong[name] = _message(error)
         try:
             if self.others.strip():
                 parse_over([self.others])
@@ -72,25 +72,25 @@ class TuneForm:
             if not wrong and over:
                 parse_over(over)
         except MetadataError as error:
-            wrong[OTHERS] = _said(error)
+            wrong[OTHERS] = _message(error)
         if self.trials.strip() and self.number_of_trials() is None:
             wrong[TRIALS] = f"give a whole number from 1 to {MOST_TRIALS}"
         return over, wrong
 
 
 def form_of(text: str) -> TuneForm:
-    """The form as the page sends it; a browser is not believed: what is not understood is left out."""
+    """Parse the form that the page sent; the browser is not trusted, so what is not understood is left out."""
     try:
         plain = read_json(text or "{}", "the form")
     except (MetadataError, ValueError):
         return TuneForm()
     if not isinstance(plain, dict):
         return TuneForm()
-    known = {one.name for one in VARIED}
+    known = {varied.name for varied in VARIED}
     rows = plain.get("rows")
-    kept = {name: ends for name, ends in rows.items() if name in known} if isinstance(rows, dict) else {}
+    known_rows = {name: ends for name, ends in rows.items() if name in known} if isinstance(rows, dict) else {}
     return TuneForm(
-        {name: (ends[0], ends[1]) for name, ends in kept.items() if _is_pair(ends)},
+        {name: (ends[0], ends[1]) for name, ends in known_rows.items() if _is_pair(ends)},
         _text(plain.get(OTHERS)),
         _text(plain.get(TRIALS)),
     )
@@ -104,5 +104,5 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _said(error: MetadataError) -> str:
+def _message(error: MetadataError) -> str:
     return error.line().removeprefix("--over ")

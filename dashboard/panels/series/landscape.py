@@ -1,4 +1,4 @@
-"""The loss of trials against one of the values that are varied, and the curve through them."""
+"""The loss of trials against one of the varied values, and the curve through them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.dashboard.theme import PHASE_COLOURS, Theme
 MARGIN = 0.06
 PERCENT = 100.0
 WITHIN = 0.9
-"""Of the trials that came to their end are shown; far ones would press the others together."""
+"""Fraction of the completed trials that is shown; distant ones would compress the others."""
 
 
 class LandscapeFigure:
@@ -72,19 +72,19 @@ class LandscapeFigure:
         return plot
 
     def wear(self, theme: Theme) -> None:
-        """Ink of axes and labels."""
+        """Set the colour of axes and labels."""
         self.plot.wear(theme)
 
-    def show(self, label: str, at: Sequence[float], losses: Sequence[float], curve: Mapping[str, Any]) -> None:
-        """Draw trials (``at`` a value, each with its loss), and a curve as the server tells it, or none."""
+    def show(self, label: str, values: Sequence[float], losses: Sequence[float], curve: Mapping[str, Any]) -> None:
+        """Draw trials (``at`` a value, each with its loss), and a curve as the server reports it, if any."""
         best = min(losses, default=1.0)
         above = [PERCENT * (loss / best - 1) for loss in losses] if best > 0 else [loss - best for loss in losses]
-        self.trials.data = {"at": list(at), "loss": above}
+        self.trials.data = {"at": list(values), "loss": above}
         line = np.array(curve.get("share", ()), dtype=float) * PERCENT
         width = 2 * PERCENT * np.array(curve.get("deviation", ()), dtype=float)
-        places = [float(one) for one in curve.get("at", ())]
+        curve_values = [float(value) for value in curve.get("at", ())]
         self.curve.data = {
-            "at": places,
+            "at": curve_values,
             "loss": line.tolist(),
             "low": np.maximum(line - width, 0.0).tolist(),
             "high": (line + width).tolist(),
@@ -92,12 +92,12 @@ class LandscapeFigure:
         self._label = label
         if self.plot.is_made:
             self.plot.figure.xaxis.axis_label = label
-        self._fit([*at, *places], above, line.tolist())
+        self._fit([*values, *curve_values], above, line.tolist())
 
-    def _fit(self, at: Sequence[float], above: Sequence[float], line: Sequence[float]) -> None:
-        if not at:
+    def _fit(self, values: Sequence[float], above: Sequence[float], line: Sequence[float]) -> None:
+        if not values:
             return
-        margin = MARGIN * max(max(at) - min(at), 1e-9)
-        self._x.update(start=min(at) - margin, end=max(at) + margin)
+        margin = MARGIN * max(max(values) - min(values), 1e-9)
+        self._x.update(start=min(values) - margin, end=max(values) + margin)
         high = max([float(np.quantile(above, WITHIN)) if above else 0.0, min([*line, 0.0]), 1e-6])
         self._y.update(start=-MARGIN * high, end=(1 + 2 * MARGIN) * high)

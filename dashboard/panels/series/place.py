@@ -1,4 +1,4 @@
-"""Where refinements, trials and batches that are asked for on this page are to run."""
+"""Where refinements, trials and batches requested on this page are to run."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from ptylive.dashboard.requests import Request
 
 
 class PlaceChoice:
-    """One choice for the whole page, of what the server's configuration allows; the server's own until one is made."""
+    """One choice for the whole page among the places that the server's configuration allows; initially the server's."""
 
     def __init__(self) -> None:
         self._places: list[Place] = []
         self._chosen = ""
 
     def follow(self, state: ServerState) -> None:
-        """Take over which places there are; a choice that is gone is taken back."""
+        """Adopt the available places; a choice that no longer exists is withdrawn."""
         self._places = state.places
         if self._chosen not in [place.name for place in self._places]:
             self._chosen = ""
 
     def choose(self, request: Request) -> None:
-        """Choose one; what is not offered is left alone."""
+        """Choose a place; one that is not offered is ignored."""
         if request.value in [place.name for place in self._places]:
             self._chosen = request.value
 
     def arguments(self) -> dict[str, Any]:
-        """For a command: nothing where there is nothing to choose."""
+        """Arguments for a command; empty if there is nothing to choose."""
         return {"place": self._name} if len(self._places) > 1 else {}
 
     @property
@@ -35,7 +35,7 @@ class PlaceChoice:
         return self._chosen or (self._places[0].name if self._places else "")
 
     def lists(self) -> dict[str, Any]:
-        """For the page to draw."""
+        """Data for the page to draw."""
         options = [{"name": place.name, "words": place.words} for place in self._places]
         return {"places": {"options": options, "chosen": self._name}}
 

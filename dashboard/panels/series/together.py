@@ -19,7 +19,7 @@ from ptylive.schema.units import number_and_unit, unit_factor
 
 BUSY = frozenset({"queued", "running", "stopping"})
 FORM = "form"
-"""Where what concerns all scans is said."""
+"""Key of messages that concern all scans."""
 Tilt = tuple[float, float]
 
 
@@ -31,31 +31,31 @@ class TiltedScan:
     tilt: tuple[str, str] = ("0", "0")
 
     def tilt_mrad(self) -> Tilt:
-        """In mrad, whatever angle was typed. Raises ValueError with what is wrong, for the field."""
+        """The tilt in mrad, whatever angle was typed. Raises ValueError with a message for the field."""
         return _angle_mrad(self.tilt[0], "row"), _angle_mrad(self.tilt[1], "column")
 
 
 class TogetherPanel:
-    """``preset``: the settings of the refine form; ``begun``: shows the Refine view."""
+    """The form of tilted scans. ``preset``: settings of the refine form; ``started``: shows the Refine view."""
 
-    def __init__(self, orders: Orders, preset: Callable[[], dict[str, Any]], begun: Callable[[], None]) -> None:
-        self._orders, self._preset, self._begun = orders, preset, begun
+    def __init__(self, orders: Orders, preset: Callable[[], dict[str, Any]], started: Callable[[], None]) -> None:
+        self._orders, self._preset, self._started = orders, preset, started
         self._scans: list[TiltedScan] = []
         self._wrong: dict[str, str] = {}
         self._can = self._queues = False
         self._shown = ""
 
     def follow(self, view: FeedView, *, free: bool) -> None:
-        """Which recording is shown, and whether a refinement runs; ``free``: somebody may press buttons."""
+        """Follow which recording is displayed and whether a refinement runs; ``free``: whether buttons can be used."""
         self._can, self._queues = free, view.state.refinement.state in BUSY
         self._shown = PurePath(view.state.recording or "").name
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"together": self.press}
 
     def press(self, request: Request) -> None:
-        """Open the form for the scans that are ticked, close it, or begin."""
+        """Open the form for the ticked scans, close it, or begin."""
         lines = scans_of(request.value)
         if request.key == "close":
             self._scans, self._wrong = [], {}
@@ -73,7 +73,7 @@ class TogetherPanel:
         self._scans, self._wrong = lines, {}
 
     def _start(self, lines: list[TiltedScan]) -> None:
-        """The scan that is tilted least is the frame of the others: it is shown, and gets the result."""
+        """Start with the least tilted scan as the frame of the others: it is displayed, and gets the result."""
         tilts, self._wrong = self._checked(lines)
         if self._wrong:
             return
@@ -83,12 +83,12 @@ class TogetherPanel:
         self._scans = []
 
         def refine(reply: Reply) -> None:
-            self._begun()
-            more: dict[str, Any] = {"if_shown": str(reply["uid"])} if reply.get("uid") else {}
+            self._started()
+            options: dict[str, Any] = {"if_shown": str(reply["uid"])} if reply.get("uid") else {}
             if self._queues:
-                more["queue"] = True
-            said = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the reference frame"
-            self._orders.send("refine", said, preset=preset, beside=others, **more)
+                options["queue"] = True
+            message = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the reference frame"
+            self._orders.send("refine", message, preset=preset, beside=others, **options)
 
         if first == self._shown:
             refine({})
@@ -96,14 +96,14 @@ class TogetherPanel:
             self._orders.send("open", f"{PurePath(first).stem} opened", refine, recording=first)
 
     def _checked(self, lines: list[TiltedScan]) -> tuple[list[Tilt], dict[str, str]]:
-        """Tilts in mrad, and what is wrong by recording; what concerns all of them under :data:`FORM`."""
+        """Tilts in mrad, and what is wrong by recording; faults common to all are under :data:`FORM`."""
         tilts: list[Tilt] = []
         wrong: dict[str, str] = {}
-        for one in lines:
+        for scan in lines:
             try:
-                tilts.append(one.tilt_mrad())
+                tilts.append(scan.tilt_mrad())
             except ValueError as error:
-                wrong[one.recording] = str(error)
+                wrong[scan.recording] = str(error)
         if wrong:
             return tilts, wrong
         if len(set(tilts)) == 1:
@@ -122,23 +122,23 @@ class TogetherPanel:
 
     def lists(self) -> dict[str, Any]:
         """The form: which scans, and what is wrong."""
-        rows = [{"recording": one.recording, "title": PurePath(one.recording).stem} for one in self._scans]
+        rows = [{"recording": scan.recording, "title": PurePath(scan.recording).stem} for scan in self._scans]
         form = self._preset() if rows else {}
-        words = [f"{label} {form.get(key, 'not given')}" for key, label in _SAID]
-        said = f"Other settings as in the Refine view: {', '.join(words)}." if rows else ""
-        return {"together": {"rows": rows, "said": said}, "together_wrong": self._wrong}
+        words = [f"{label} {form.get(key, 'not given')}" for key, label in _SHOWN_SETTINGS]
+        sentence = f"Other settings as in the Refine view: {', '.join(words)}." if rows else ""
+        return {"together": {"rows": rows, "said": sentence}, "together_wrong": self._wrong}
 
 
-_SAID = (("num_slices", "slices"), ("total_thickness_A", "thickness / Å"), ("epoch_max", "epochs"))
+_SHOWN_SETTINGS = (("num_slices", "slices"), ("total_thickness_A", "thickness / Å"), ("epoch_max", "epochs"))
 
 
 def scans_of(text: str) -> list[TiltedScan]:
-    """The form as the page sends it: names, or names with tilts. What is not understood is left out."""
+    """Parse the form that the page sent: names, or names with tilts. What is not understood is left out."""
     try:
         plain = read_json(text or "[]", "the form")
     except (PtyliveError, ValueError):
         return []
-    return [scan for one in plain if (scan := _scan(one)) is not None] if isinstance(plain, list) else []
+    return [scan for entry in plain if (scan := _scan(entry)) is not None] if isinstance(plain, list) else []
 
 
 def _scan(plain: object) -> TiltedScan | None:
@@ -149,16 +149,16 @@ def _scan(plain: object) -> TiltedScan | None:
     return None
 
 
-def _angle_mrad(text: str, which: str) -> float:
-    """What was typed, mrad where no unit stands. Raises ValueError naming which of the two is wrong."""
+def _angle_mrad(text: str, axis: str) -> float:
+    """Typed angle, in mrad unless a unit is given. Raises ValueError naming which of the two is wrong."""
     if not text.strip():
-        raise ValueError(f"{which}: give a tilt, 0 for none")
+        raise ValueError(f"{axis}: give a tilt, 0 for none")
     number, unit = number_and_unit(text) or (math.nan, "")
     factor = unit_factor("angle", unit) if unit else 1.0
     if factor is None or not math.isfinite(number):
-        raise ValueError(f"{which}: {text.strip()[:20]} is not an angle; write 20, 20 mrad or 1.15°")
+        raise ValueError(f"{axis}: {text.strip()[:20]} is not an angle; write 20, 20 mrad or 1.15°")
     if abs(number * factor) > LARGEST_TILT_MRAD:
         raise ValueError(
-            f"{which}: at most {LARGEST_TILT_MRAD:g} mrad, which is {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
+            f"{axis}: at most {LARGEST_TILT_MRAD:g} mrad, which is {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
         )
     return number * factor

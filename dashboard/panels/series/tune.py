@@ -1,4 +1,4 @@
-"""Trials of settings: what is varied, the trials as they come, what they tell, and its way into the refine form."""
+"""Trials of settings: what is varied, the trials as they arrive, their results, and the way into the refine form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptylive.dashboard.words import UNKNOWN, number, seconds
 
 ASK_EVERY_S = 1.0
 MOST_ROWS = 100
-"""Trials in the table, the last ones."""
+"""Number of trials in the table, the last ones."""
 WORDS: Mapping[str, str] = {
     "none": "no trials yet",
     "kept": "trials of an earlier session",
@@ -30,7 +30,7 @@ WORDS: Mapping[str, str] = {
 
 
 class TunePanel:
-    """``preset``: the settings of the refine form; ``use``: puts settings there, and says what it did not know."""
+    """The Tune view. ``preset``: settings of the refine form; ``use``: puts settings there and reports unknown ones."""
 
     def __init__(
         self,
@@ -41,38 +41,38 @@ class TunePanel:
     ) -> None:
         self._orders, self._place, self._preset, self._use = orders, place, preset, use
         self.landscape = LandscapeFigure()
-        self._told = TuneReply()
+        self._status = TuneReply()
         self._uid: str | None = None
-        self._asked_at = -ASK_EVERY_S
+        self._request_time = -ASK_EVERY_S
         self._chosen = ""
         self._wrong: dict[str, str] = {}
         self._can = False
 
     @property
     def roots(self) -> tuple[object, ...]:
-        """What the page places."""
+        """Models that the page places."""
         return (self.landscape.plot,)
 
     def follow(self, view: FeedView, *, on_show: bool, free: bool) -> None:
-        """Ask for the trials while somebody looks at them; ``free``: somebody may press buttons."""
+        """Request the trials while they are displayed; ``free``: whether buttons may be pressed."""
         state = view.state
         self._can = free and bool(state.uid)
         if state.uid != self._uid:
-            self._uid, self._told, self._wrong, self._asked_at = state.uid, TuneReply(), {}, -ASK_EVERY_S
+            self._uid, self._status, self._wrong, self._request_time = state.uid, TuneReply(), {}, -ASK_EVERY_S
             self._draw()
-        if on_show and view.connected and state.uid and time.monotonic() - self._asked_at > ASK_EVERY_S:
-            self._asked_at = time.monotonic()
+        if on_show and view.connected and state.uid and time.monotonic() - self._request_time > ASK_EVERY_S:
+            self._request_time = time.monotonic()
             self._orders.ask("tune_status", self._take)
 
     def _take(self, reply: Reply) -> None:
-        told = understood(TuneReply, reply)
-        if told != self._told:
-            self._told = told
+        status = understood(TuneReply, reply)
+        if status != self._status:
+            self._status = status
             self._draw()
 
     def _draw(self) -> None:
-        told = self._told
-        names = [one.name for one in told.values]
+        status = self._status
+        names = [entry.name for entry in status.values]
         if self._chosen not in names:
             self._chosen = names[0] if names else ""
         if not names:
@@ -80,16 +80,16 @@ class TunePanel:
             return
         k = names.index(self._chosen)
         points = [
-            (float(one.values[k]), one.loss)
-            for one in told.trials
-            if one.state == "done" and one.loss is not None and isinstance(one.values[k], int | float)
+            (float(entry.values[k]), entry.loss)
+            for entry in status.trials
+            if entry.state == "done" and entry.loss is not None and isinstance(entry.values[k], int | float)
         ]
-        curve = next((one for one in told.curves if one.get("name") == self._chosen), {})
-        label = told.values[k].label
+        curve = next((entry for entry in status.curves if entry.get("name") == self._chosen), {})
+        label = status.values[k].label
         self.landscape.show(label, [at for at, _ in points], [loss for _, loss in points], curve)
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
-        """Who takes which request."""
+        """Handlers of requests, by kind."""
         return {"tune": self.press, "landscape": self.choose}
 
     def choose(self, request: Request) -> None:
@@ -98,104 +98,115 @@ class TunePanel:
         self._draw()
 
     def press(self, request: Request) -> None:
-        """Start, go on, stop, or take over what was found."""
+        """Start, resume, stop, or adopt the results."""
         if not self._can:
             self._orders.say("no scan to tune yet" if self._uid is None else "not now: wait a moment")
         elif request.key == "start":
             self._start(form_of(request.value))
-        elif request.key == "resume" and self._told.asked:
-            asked = {**self._told.asked, "trials": self._trials(form_of(request.value))}
-            self._send("continuing the trials", asked)
+        elif request.key == "resume" and self._status.asked:
+            arguments = {**self._status.asked, "trials": self._trials(form_of(request.value))}
+            self._send("continuing the trials", arguments)
         elif request.key == "stop":
             self._orders.send("tune_stop", "stopping; finished trials are kept")
-        elif request.key == "use" and self._told.settings:
+        elif request.key == "use" and self._status.settings:
             self._take_over()
 
     def _trials(self, form: TuneForm) -> int:
-        """How many are wanted; more than there are where they are all done."""
+        """Number of trials wanted; more than there are if these are all done."""
         wanted = form.number_of_trials()
-        return wanted if wanted is not None else max(self._told.wanted, self._told.ended)
+        return wanted if wanted is not None else max(self._status.wanted, self._status.ended)
 
     def _start(self, form: TuneForm) -> None:
         over, self._wrong = form.checked()
         if self._wrong:
             self._orders.say("not started: see the marked fields")
             return
-        asked = {"over": over, "preset": self._preset()}
+        arguments = {"over": over, "preset": self._preset()}
         trials = form.number_of_trials()
-        self._send("trials started", asked if trials is None else {**asked, "trials": trials})
+        self._send("trials started", arguments if trials is None else {**arguments, "trials": trials})
 
-    def _send(self, said: str, asked: Mapping[str, Any]) -> None:
-        self._asked_at = -ASK_EVERY_S
-        self._orders.send("tune", said, **asked, **self._place.arguments())
+    def _send(self, message: str, arguments: Mapping[str, Any]) -> None:
+        self._request_time = -ASK_EVERY_S
+        self._orders.send("tune", message, **arguments, **self._place.arguments())
 
     def _take_over(self) -> None:
-        """Settings into the form, values of the experiment into the calibration of this scan."""
-        told = self._told
-        self._use(dict(told.settings))
-        if told.corrections:
-            titles = {one.name: one.title for one in told.values}
-            names = ", ".join(titles.get(name) or name for name in told.corrections)
-            said = f"best settings copied to the form, and {names} to the calibration of this scan (undo reverts it)"
-            self._orders.send("configure", said, values=dict(told.corrections))
+        """Put settings into the form, and values of the experiment into the calibration of this scan."""
+        status = self._status
+        self._use(dict(status.settings))
+        if status.corrections:
+            titles = {value.name: value.title for value in status.values}
+            names = ", ".join(titles.get(name) or name for name in status.corrections)
+            message = f"best settings copied to the form, and {names} to the calibration of this scan (undo reverts it)"
+            self._orders.send("configure", message, values=dict(status.corrections))
         else:
             self._orders.say("best settings copied to the form")
 
     # -- what the page shows ------------------------------------------------------------------------------------------
 
     def texts(self) -> dict[str, str]:
-        """Where it stands, in words."""
-        told = self._told
-        doing = told.message or (f"{told.under_way} running" if told.under_way else "")
-        count = f"{told.ended} of {told.wanted} trials" if told.wanted else f"{told.ended} trials" if told.ended else ""
-        if told.other:
-            doing = f"scan {told.other} is being tuned: stop it first, or wait"
+        """Progress in words."""
+        status = self._status
+        doing = status.message or (f"{status.under_way} running" if status.under_way else "")
+        count = (
+            f"{status.ended} of {status.wanted} trials"
+            if status.wanted
+            else f"{status.ended} trials"
+            if status.ended
+            else ""
+        )
+        if status.other:
+            doing = f"scan {status.other} is being tuned: stop it first, or wait"
         return {
-            "tune_state": WORDS.get(told.state, told.state),
+            "tune_state": WORDS.get(status.state, status.state),
             "tune_count": count,
             "tune_doing": doing,
-            "tune_where": told.place or UNKNOWN,
-            "tune_best": number(min((t.loss for t in told.trials if t.loss is not None), default=None), 5),
+            "tune_where": status.place or UNKNOWN,
+            "tune_best": number(min((t.loss for t in status.trials if t.loss is not None), default=None), 5),
         }
 
     def marks(self) -> dict[str, str]:
         """Which buttons can be pressed."""
-        told = self._told
-        runs = told.state in ("running", "stopping")
-        more = told.state in ("stopped", "failed", "kept", "done") and bool(told.asked)
+        status = self._status
+        runs = status.state in ("running", "stopping")
+        resumable = status.state in ("stopped", "failed", "kept", "done") and bool(status.asked)
         return {
-            "tune": told.state,
-            "tune_start": "on" if self._can and not runs and not told.other else "off",
-            "tune_stop": "on" if self._can and told.state == "running" else "off",
-            "tune_resume": "on" if self._can and more and not told.other else "off",
-            "tune_use": "on" if self._can and told.settings and not runs else "off",
+            "tune": status.state,
+            "tune_start": "on" if self._can and not runs and not status.other else "off",
+            "tune_stop": "on" if self._can and status.state == "running" else "off",
+            "tune_resume": "on" if self._can and resumable and not status.other else "off",
+            "tune_use": "on" if self._can and status.settings and not runs else "off",
         }
 
     def lists(self) -> dict[str, Any]:
-        """The table of trials, what they tell, and what is wrong with the form."""
-        told = self._told
-        best = min((t.loss for t in told.trials if t.loss is not None), default=None)
+        """The table of trials, their results, and what is wrong with the form."""
+        status = self._status
+        best = min((t.loss for t in status.trials if t.loss is not None), default=None)
         rows = [
             {
-                "cells": [str(one.number + 1), *(_spoken(v) for v in one.values), number(one.loss, 5), *_how(one)],
-                "state": one.state,
-                "best": one.loss is not None and one.loss == best,
+                "cells": [
+                    str(entry.number + 1),
+                    *(_spoken(v) for v in entry.values),
+                    number(entry.loss, 5),
+                    *_end_cells(entry),
+                ],
+                "state": entry.state,
+                "best": entry.loss is not None and entry.loss == best,
             }
-            for one in reversed(told.trials[-MOST_ROWS:])
+            for entry in reversed(status.trials[-MOST_ROWS:])
         ]
-        head = ["", *(one.label for one in told.values), "loss", "time", ""] if rows else []
+        head = ["", *(entry.label for entry in status.values), "loss", "time", ""] if rows else []
         return {
             "tune_table": {"head": head, "rows": rows},
             "tune_found": {
-                "estimates": [{"text": one.sentence, "told": one.told} for one in told.estimates],
-                "said": told.sentences[1:] if told.estimates else told.sentences,
+                "estimates": [{"text": entry.sentence, "told": entry.told} for entry in status.estimates],
+                "said": status.sentences[1:] if status.estimates else status.sentences,
             },
-            "tune_values": [{"name": v.name, "title": v.title, "on": v.name == self._chosen} for v in told.values],
+            "tune_values": [{"name": v.name, "title": v.title, "on": v.name == self._chosen} for v in status.values],
             "tune_wrong": self._wrong,
         }
 
 
-def _how(trial: Trial) -> tuple[str, str]:
+def _end_cells(trial: Trial) -> tuple[str, str]:
     word = {"done": "", "pruned": "stopped early: worse than others"}.get(trial.state, trial.reason or trial.state)
     return seconds(trial.seconds), word
 

@@ -31,8 +31,8 @@ def copy_memory(_typing, target, source, size):
     def generate(context, builder, _signature, arguments):
         byte = ir.IntType(8).as_pointer()
         copy = builder.module.declare_intrinsic("llvm.memcpy", [byte, byte, _WORD])
-        to, where = (builder.inttoptr(one, byte) for one in arguments[:2])
-        builder.call(copy, [to, where, arguments[2], ir.Constant(ir.IntType(1), 0)])
+        target_pointer, source_pointer = (builder.inttoptr(address, byte) for address in arguments[:2])
+        builder.call(copy, [target_pointer, source_pointer, arguments[2], ir.Constant(ir.IntType(1), 0)])
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.int64), generate

@@ -50,8 +50,8 @@ class CompiledContraction:
         out = np.empty(len(weights), dtype=np.complex64)
 
         def work(_lane: int, start: int, stop: int) -> None:
-            at = slice(start, stop)
-            contract(weights[at], planes, reads[0][at], reads[1][at], np.float32(scale), out[at])
+            part = slice(start, stop)
+            contract(weights[part], planes, reads[0][part], reads[1][part], np.float32(scale), out[part])
 
         self._share(len(weights), work)
         return out
@@ -62,15 +62,15 @@ class CompiledContraction:
         """See :class:`Contraction`; every weight is read once."""
         from ptylive.engine.backend.imaging.bank_numba import contract_pair
 
-        out, other = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
+        out, other_out = np.empty(len(weights), dtype=np.complex64), np.empty(len(weights), dtype=np.complex64)
 
         def work(_lane: int, start: int, stop: int) -> None:
-            at = slice(start, stop)
-            where = (reads[0][at], reads[1][at], others[0][at], others[1][at])
-            contract_pair(weights[at], planes, *where, np.float32(scale), out[at], other[at])
+            part = slice(start, stop)
+            both_reads = (reads[0][part], reads[1][part], others[0][part], others[1][part])
+            contract_pair(weights[part], planes, *both_reads, np.float32(scale), out[part], other_out[part])
 
         self._share(len(weights), work)
-        return out, other
+        return out, other_out
 
     def _share(self, frequencies: int, work: Callable[[int, int, int], None]) -> None:
         if self._helpers is None:

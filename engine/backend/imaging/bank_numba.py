@@ -92,12 +92,12 @@ def interpolate(values, index, rows, at_cols, by_cols, at_rows, by_rows, out):
     """
     taps = by_rows.shape[1]
     line = np.empty(values.shape[1:], np.float32)
-    before = -1
+    previous_col = -1
     for k in range(out.shape[0]):
         col = index[k] // rows
         row = index[k] - col * rows
-        if col != before:
-            before = col
+        if col != previous_col:
+            previous_col = col
             line[:] = ZERO
             for t in range(taps):
                 weight = by_cols[col, t]
@@ -127,10 +127,11 @@ def responses(pairs, out):
 
 
 @nb.jit(**FAST)
-def spread(values, at, weight, width, beta, grid):
+def spread(values, position, weight, width, beta, grid):
     """Add weighted values (points, n) to a periodic grid (rows, cols, n), each spread over width x width pixels.
 
-    at (points, 2) float64: in pixels; the kernel along each axis is exp(beta (sqrt(1 - x^2) - 1)), |x| <= 1 at its rim.
+    position (points, 2) float64: in pixels; the kernel along each axis is exp(beta (sqrt(1 - x^2) - 1)), |x| <= 1 at
+    its rim.
     """
     rows = grid.shape[0]
     cols = grid.shape[1]
@@ -140,11 +141,11 @@ def spread(values, at, weight, width, beta, grid):
     for p in range(values.shape[0]):
         if weight[p] == ZERO:
             continue
-        first_row = int(np.ceil(at[p, 0] - half))
-        first_col = int(np.ceil(at[p, 1] - half))
+        first_row = int(np.ceil(position[p, 0] - half))
+        first_col = int(np.ceil(position[p, 1] - half))
         for k in range(width):
-            y = (first_row + k - at[p, 0]) / half
-            x = (first_col + k - at[p, 1]) / half
+            y = (first_row + k - position[p, 0]) / half
+            x = (first_col + k - position[p, 1]) / half
             down[k] = weight[p] * np.exp(beta * (np.sqrt(max(1.0 - y * y, 0.0)) - 1.0))
             across[k] = np.exp(beta * (np.sqrt(max(1.0 - x * x, 0.0)) - 1.0))
         value = values[p]

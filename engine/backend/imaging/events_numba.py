@@ -61,14 +61,14 @@ def reduce_events(source, span, point, tables, most, sums, space, adds):
 
 
 @nb.jit(**INNER)
-def _put(found, out, adds):
+def _put(sums, out, adds):
     """Write the sums of one frame (n,) to ``out`` (n,), or add them; they are zero afterwards."""
     kind = out.dtype.type
     if adds:
         for k in range(out.size):
-            out[k] += kind(found[k])
-            found[k] = 0
+            out[k] += kind(sums[k])
+            sums[k] = 0
     else:
         for k in range(out.size):
-            out[k] = kind(found[k])
-            found[k] = 0
+            out[k] = kind(sums[k])
+            sums[k] = 0

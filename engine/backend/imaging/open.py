@@ -88,7 +88,7 @@ def failing(gpu: ArrayDevice) -> str:
     This also loads and compiles what the first frames would otherwise wait for.
     """
     try:
-        wrong = [part for part, off in _tried(gpu).items() if not off < TOLERANCE]
+        wrong = [part for part, difference in _relative_errors(gpu).items() if not difference < TOLERANCE]
     except Exception as error:  # an incompatible driver, library or compiler: in any case no GPU
         return f"the GPU fails a small test ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
     return f"the GPU computes {' and '.join(wrong)} wrongly" if wrong else ""
@@ -98,7 +98,7 @@ TOLERANCE = 1e-5
 """Relative to the largest value: single precision rounds to 6e-8, and a few hundred roundings add up."""
 
 
-def _tried(gpu: ArrayDevice) -> dict[str, float]:
+def _relative_errors(gpu: ArrayDevice) -> dict[str, float]:
     """Return the errors of reduction, transforms and contraction of a small scan, relative to the largest value."""
     from ptylive.engine.backend.imaging.bank_arrays import ArrayContraction
     from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction, PixelTables
@@ -107,7 +107,7 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
     rng = np.random.default_rng(0)
     bin_of, region_of = np.array([0, 0, 1, -1, -1, 2, 0, 1]), np.array([0, 0, 1, 2, -1, 1, 1, 3])
     tables = PixelTables.of(bin_of, region_of, 4, np.arange(8.0), np.ones(8))
-    off = {}
+    differences = {}
     for dtype in (np.uint16, np.float32):
         frames: Array = rng.integers(0, 100, (12, 8)).astype(dtype)
         frames[:2] = 0
@@ -115,10 +115,10 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
         reduced = ArrayReduction(gpu, tables, frames.dtype, 90).reduce(frames, np.arange(12))
         cut = np.minimum(frames, 90).astype(float)
         bins = np.stack([cut[:, bin_of == b].sum(axis=1) for b in range(3)], axis=1)
-        off[f"sums of {np.dtype(dtype).name}"] = max(
-            _off(reduced.bins, bins),
-            _off(reduced.numbers, cut @ tables.weights),
-            _off(reduced.pattern, cut.sum(axis=0)),
+        differences[f"sums of {np.dtype(dtype).name}"] = max(
+            _relative_error(reduced.bins, bins),
+            _relative_error(reduced.numbers, cut @ tables.weights),
+            _relative_error(reduced.pattern, cut.sum(axis=0)),
             float(abs(reduced.full - np.count_nonzero((frames[:, region_of >= 0] >= 90).any(axis=1)))),
         )
     values = rng.normal(size=(3, 4, 3)).astype(np.float32)
@@ -126,13 +126,13 @@ def _tried(gpu: ArrayDevice) -> dict[str, float]:
     transforms.transform(np.arange(3), values)
     planes = transforms.planes(np.zeros(3, np.float32), np.ones((3, 4), np.float32))
     expected = np.fft.rfft2(values, s=(4, 6), axes=(0, 1)).transpose(1, 0, 2).astype(np.complex64)
-    off["transforms"] = _off(gpu.to_host(planes), expected)
+    differences["transforms"] = _relative_error(gpu.to_host(planes), expected)
     weights, sign = np.ones((5, 3), np.complex64), np.array([1, -1, 1, 1, -1], np.float32)
-    found = ArrayContraction(gpu).contract(weights, planes.reshape(-1, 3), (np.arange(5), sign), 2.0)
+    contracted = ArrayContraction(gpu).contract(weights, planes.reshape(-1, 3), (np.arange(5), sign), 2.0)
     summed = 2 * expected.reshape(-1, 3)[:5].sum(axis=1)
-    off["filters"] = _off(found, np.where(sign < 0, summed.conj(), summed))
-    return off
+    differences["filters"] = _relative_error(contracted, np.where(sign < 0, summed.conj(), summed))
+    return differences
 
 
-def _off(found: Any, expected: Any) -> float:
-    return float(np.abs(np.asarray(found) - expected).max() / np.abs(expected).max())
+def _relative_error(computed: Any, expected: Any) -> float:
+    return float(np.abs(np.asarray(computed) - expected).max() / np.abs(expected).max())

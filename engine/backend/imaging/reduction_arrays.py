@@ -46,11 +46,11 @@ class PixelTables(NamedTuple):
         pixel = np.flatnonzero(bin_of >= 0)
         order = pixel[np.argsort(bin_of[pixel], kind="stable")]
         count = int(bin_of.max(initial=-1)) + 1
-        held = np.bincount(bin_of[order], minlength=count)
-        start = np.cumsum(held) - held
-        at = np.arange(int(held.max(initial=0)))
-        counts = at < held[:, None]
-        inside = order[np.where(counts, start[:, None] + at, 0)] if len(order) else np.zeros(counts.shape, np.int64)
+        sizes = np.bincount(bin_of[order], minlength=count)
+        start = np.cumsum(sizes) - sizes
+        place = np.arange(int(sizes.max(initial=0)))
+        counts = place < sizes[:, None]
+        inside = order[np.where(counts, start[:, None] + place, 0)] if len(order) else np.zeros(counts.shape, np.int64)
         good = region_of >= 0
         shares = (region_of[:, None] == np.arange(regions)).astype(float)
         moments = np.stack([np.ones(len(good)), row_of, col_of], axis=1) * good[:, None]
@@ -84,27 +84,27 @@ class ArrayReduction:
         pattern, full = np.zeros(frames.shape[1]), 0
         for first in range(0, len(chosen), step):
             part = slice(first, first + step)
-            some, more = self._on_device(frames, chosen[part])
-            full += more
-            bins[part] = self._device.to_host(self._bins(some))
-            numbers[part] = self._device.to_host(some.astype(np.float64) @ self._weights)
-            pattern += self._device.to_host(some.sum(axis=0, dtype=self._kind))
+            values, saturated = self._on_device(frames, chosen[part])
+            full += saturated
+            bins[part] = self._device.to_host(self._bins(values))
+            numbers[part] = self._device.to_host(values.astype(np.float64) @ self._weights)
+            pattern += self._device.to_host(values.sum(axis=0, dtype=self._kind))
         return Reduced(bins, numbers, pattern, full)
 
     def _on_device(self, frames: Array, chosen: IndexArray) -> tuple[Any, int]:
         """Return frames (n, pixels) with saturated pixels clipped, and in how many a good pixel was saturated."""
         together = bool((np.diff(chosen) == 1).all())  # then no copy on the host is needed
-        some = self._device.xp.asarray(frames[chosen[0] : chosen[-1] + 1] if together else frames[chosen])
+        values = self._device.xp.asarray(frames[chosen[0] : chosen[-1] + 1] if together else frames[chosen])
         if not self._limit:
-            return some, 0
-        full = some >= self._limit
-        several = int((full & self._good).any(axis=1).sum())
-        return self._device.xp.where(full, self._dtype.type(self._limit), some), several
+            return values, 0
+        full = values >= self._limit
+        saturated = int((full & self._good).any(axis=1).sum())
+        return self._device.xp.where(full, self._dtype.type(self._limit), values), saturated
 
-    def _bins(self, some: Any) -> Any:
+    def _bins(self, values: Any) -> Any:
         """Return bins (n, nb) float32."""
         xp = self._device.xp
         if not self._inside.shape[1]:
-            return xp.zeros((len(some), len(self._inside)), np.float32)
-        read = xp.where(self._counts, some[:, self._inside], self._dtype.type(0))
+            return xp.zeros((len(values), len(self._inside)), np.float32)
+        read = xp.where(self._counts, values[:, self._inside], self._dtype.type(0))
         return read.sum(axis=2, dtype=self._kind).astype(np.float32)

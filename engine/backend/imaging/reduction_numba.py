@@ -23,20 +23,20 @@ PATTERN_BLOCK = 4096
 
 
 @nb.jit(**INNER)
-def add_patterns(frames, held, pattern):
-    """Add the first ``held`` of frames (n, pixels) to a running sum (pixels,), a block of pixels at a time."""
+def add_patterns(frames, count, pattern):
+    """Add the first ``count`` of frames (n, pixels) to a running sum (pixels,), a block of pixels at a time."""
     kind = pattern.dtype.type
     for start in range(0, pattern.size, PATTERN_BLOCK):
         stop = min(start + PATTERN_BLOCK, pattern.size)
         block = pattern[start:stop]
         n = 0
-        while n + 4 <= held:  # four at a time: the sum is read and written once
+        while n + 4 <= count:  # four at a time: the sum is read and written once
             one, two = frames[n, start:stop], frames[n + 1, start:stop]
             three, four = frames[n + 2, start:stop], frames[n + 3, start:stop]
             for p in range(block.size):
                 block[p] += (kind(one[p]) + kind(two[p])) + (kind(three[p]) + kind(four[p]))
             n += 4
-        while n < held:
+        while n < count:
             one = frames[n, start:stop]
             for p in range(block.size):
                 block[p] += kind(one[p])
@@ -50,7 +50,7 @@ def _add_rows(frame, first, stop, row_at, total):
     """
     kind = total.dtype.type
     cols = total.size
-    found = 0.0
+    counts = 0.0
     moment = 0.0
     r = first
     while r + 4 <= stop:
@@ -65,10 +65,10 @@ def _add_rows(frame, first, stop, row_at, total):
             c = kind(c + in_three)
             d = kind(d + in_four)
             total[k] = kind(total[k] + kind(in_one + in_two) + kind(in_three + in_four))
-        found += a
-        found += b
-        found += c
-        found += d
+        counts += a
+        counts += b
+        counts += c
+        counts += d
         moment += a * row_at[r]
         moment += b * row_at[r + 1]
         moment += c * row_at[r + 2]
@@ -80,10 +80,10 @@ def _add_rows(frame, first, stop, row_at, total):
         for k in range(cols):
             a = kind(a + kind(one[k]))
             total[k] += kind(one[k])
-        found += a
+        counts += a
         moment += a * row_at[r]
         r += 1
-    return found, moment
+    return counts, moment
 
 
 @nb.jit(**INNER)
@@ -123,14 +123,14 @@ def _fill_bins(frame, plan, band, column, bins):
     for b in range(plan.band_at.size - 1):
         first, stop = plan.boxes_at[b], plan.boxes_at[b + 1]
         if first == stop:
-            found, along = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, column)
-            total += found
-            moment += along
+            counts, row_moment = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, column)
+            total += counts
+            moment += row_moment
             continue
         band[:] = kind(0)
-        found, along = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, band)
-        total += found
-        moment += along
+        counts, row_moment = _add_rows(frame, plan.band_at[b], plan.band_at[b + 1], plan.row_at, band)
+        total += counts
+        moment += row_moment
         for k in range(first, stop):
             left, count, number = plan.boxes[k, 0], plan.boxes[k, 1], plan.boxes[k, 2]
             _fill_boxes(band[left : left + count * width], width, bins[number : number + count])
@@ -149,15 +149,15 @@ def _fill_regions(frame, runs, total, column, regions):
     """Fill the region sums (nr,) of a frame whose sum is ``total``; the last one is what no run holds."""
     kind = column.dtype.type
     regions[:] = 0.0
-    rest = total
+    remaining = total
     for k in range(runs.shape[0]):
         piece = frame[runs[k, 0] : runs[k, 1]]
         inside = kind(0)
         for j in range(piece.size):
             inside = kind(inside + kind(piece[j]))
         regions[runs[k, 2]] += inside
-        rest -= inside
-    regions[regions.size - 1] += rest
+        remaining -= inside
+    regions[regions.size - 1] += remaining
 
 
 @nb.jit(**INNER)
@@ -195,29 +195,29 @@ def _limit(frame, most, bad):
 
 
 @nb.jit(**INNER)
-def _gather(frames, source, decode, span, point, which, work):
-    """Fill frames (group, pixels) from those of a batch's ``span`` that have a point, written to ``which`` (group,).
+def _gather(frames, source, decode, span, point, gathered_points, work):
+    """Fill frames (group, pixels) from those of a batch's ``span`` that have a point.
 
-    Returns how many were filled, the next frame, how many do not decode, and whether the next frame does not fit the
-    type of ``frames``.
+    The points are written to ``gathered_points`` (group,). Returns how many were filled, the next frame, how many do
+    not decode, and whether the next frame does not fit the type of ``frames``.
     """
     _, _, data, ends, itemsize, told = source
     frame_bytes = frames.shape[1] * frames.itemsize
     base = nb.uintp(frames.ctypes.data)
     n, stop = span
-    held, failed = 0, 0
-    while n < stop and held < frames.shape[0]:
+    gathered, failed = 0, 0
+    while n < stop and gathered < frames.shape[0]:
         if point[n] >= 0:
-            target = nb.uintp(base + nb.uintp(held * frame_bytes))
+            target = nb.uintp(base + nb.uintp(gathered * frame_bytes))
             outcome = np.int64(0)
             if decode == 0:
                 copy_memory(target, nb.uintp(nb.uintp(data) + nb.uintp(n * frame_bytes)), np.int64(frame_bytes))
             else:
                 begin = ends[n - 1] if n > 0 else np.int64(0)
-                where = nb.uintp(nb.uintp(data) + nb.uintp(begin))
+                coded = nb.uintp(nb.uintp(data) + nb.uintp(begin))
                 outcome = call_decoder(
                     nb.uintp(decode),
-                    where,
+                    coded,
                     np.int64(ends[n] - begin),
                     np.int64(itemsize),
                     target,
@@ -226,31 +226,31 @@ def _gather(frames, source, decode, span, point, which, work):
                     nb.uintp(told),
                 )
             if outcome < 0:
-                return held, n, failed, True
+                return gathered, n, failed, True
             if outcome == 0:
-                which[held] = point[n]
-                held += 1
+                gathered_points[gathered] = point[n]
+                gathered += 1
             else:
                 failed += 1
         n += 1
-    return held, n, failed, False
+    return gathered, n, failed, False
 
 
 @nb.jit(**INNER)
-def _reduce_group(frames, held, which, plan, most, sums, space, adds):
-    """Reduce the first ``held`` of frames (group, pixels); return in how many of them a good pixel was saturated."""
+def _reduce_group(frames, gathered, gathered_points, plan, most, sums, space, adds):
+    """Reduce the first ``gathered`` of frames (group, pixels); return in how many of them a good pixel saturated."""
     bins, regions, moments, pattern = sums
     band, column, one_bins, numbers = space
     full = np.int64(0)
     if most > 0:
-        for g in range(held):
+        for g in range(gathered):
             full += _limit(frames[g], most, plan.bad)
-    add_patterns(frames, held, pattern)
-    for g in range(held):
+    add_patterns(frames, gathered, pattern)
+    for g in range(gathered):
         frame = frames[g]
         for k in range(plan.bad.size):
             frame[plan.bad[k]] = 0
-        p = which[g]
+        p = gathered_points[g]
         if adds:
             _reduce_frame(frame, plan, band, column, one_bins[0], numbers[0], numbers[1])
             for k in range(bins.shape[1]):
@@ -280,19 +280,19 @@ def reduce_frames(source, start, stop, point, plan, most, sums, space, adds):
     decode, in_bytes = source[0], source[1]
     frames, narrow, band, column, one_bins, numbers, work = space
     lines = (band, column, one_bins, numbers)
-    which = np.empty(max(len(frames), len(narrow)), np.int64)
+    gathered_points = np.empty(max(len(frames), len(narrow)), np.int64)
     failed = 0
     full = np.int64(0)
     wide = in_bytes == 0
     n = start
     while n < stop:
         if not wide:
-            held, n, lost, wide = _gather(narrow, source, in_bytes, (n, stop), point, which, work)
-            full += _reduce_group(narrow, held, which, plan, most, sums, lines, adds)
+            gathered, n, undecoded, wide = _gather(narrow, source, in_bytes, (n, stop), point, gathered_points, work)
+            full += _reduce_group(narrow, gathered, gathered_points, plan, most, sums, lines, adds)
         else:
-            held, n, lost, _ = _gather(frames, source, decode, (n, stop), point, which, work)
-            full += _reduce_group(frames, held, which, plan, most, sums, lines, adds)
-        failed += lost
+            gathered, n, undecoded, _ = _gather(frames, source, decode, (n, stop), point, gathered_points, work)
+            full += _reduce_group(frames, gathered, gathered_points, plan, most, sums, lines, adds)
+        failed += undecoded
     return failed, full, wide
 
 

@@ -99,9 +99,9 @@ def _neighbours(
     return np.stack([left[first], count, first], 1), np.searchsorted(band_at, top[first])
 
 
-def _runs(region_of: LabelArray, rest: int) -> IndexArray:
-    """Return runs of pixels in a row sharing a region other than ``rest``; bad pixels in a run are zero anyway."""
-    found = []
+def _runs(region_of: LabelArray, skipped_region: int) -> IndexArray:
+    """Return runs of pixels in a row in a region other than ``skipped_region``; bad pixels in a run are zero anyway."""
+    runs = []
     cols = region_of.shape[1]
     for r, line in enumerate(region_of):
         good = np.flatnonzero(line >= 0)
@@ -109,8 +109,10 @@ def _runs(region_of: LabelArray, rest: int) -> IndexArray:
             continue
         filled = line[good[np.searchsorted(good, np.arange(cols)).clip(max=len(good) - 1)]]
         edges = np.concatenate([[0], np.flatnonzero(np.diff(filled)) + 1, [cols]])
-        found += [(r * cols + a, r * cols + b, filled[a]) for a, b in pairwise(edges.tolist()) if filled[a] != rest]
-    return np.array(found, dtype=np.int64).reshape(-1, 3)
+        runs += [
+            (r * cols + a, r * cols + b, filled[a]) for a, b in pairwise(edges.tolist()) if filled[a] != skipped_region
+        ]
+    return np.array(runs, dtype=np.int64).reshape(-1, 3)
 
 
 def accumulator_of(dtype: np.dtype[Any]) -> np.dtype[Any]:

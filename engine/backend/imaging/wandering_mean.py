@@ -77,9 +77,9 @@ class WanderingMean:
 
         rest_px (n, 2): of the patterns. For a wander within one pixel it is all, over many pixels nothing.
         """
-        terms, around = _powers(rest_px), values - values.mean(axis=0)
-        left = around - terms @ np.linalg.lstsq(terms, around, rcond=None)[0]
-        return np.asarray(1.0 - (left**2).sum(axis=0) / np.maximum((around**2).sum(axis=0), 1e-30))
+        terms, centred = _powers(rest_px), values - values.mean(axis=0)
+        residual = centred - terms @ np.linalg.lstsq(terms, centred, rcond=None)[0]
+        return np.asarray(1.0 - (residual**2).sum(axis=0) / np.maximum((centred**2).sum(axis=0), 1e-30))
 
     def with_moments(self, frames: FloatArray, moments: DoubleArray) -> FloatArray:
         """Adjust frames (n, Qy, Qx) to given sums (n, 3) of counts, and of rows and columns times counts.
@@ -115,11 +115,11 @@ class WanderingSums:
         field_place (n, 2): position in the scan, from -1 to 1 along its rows and columns.
         """
         pixels = math.prod(frames.shape[1:])
-        along = SLOW if pixels <= LARGE_PIXELS else SLOW_OF_LARGE
-        if 8 * pixels * (sum((knots + ORDER) ** 2 for _, knots in KNOTS) + along**2) > MOST_BYTES:
+        size = SLOW if pixels <= LARGE_PIXELS else SLOW_OF_LARGE
+        if 8 * pixels * (sum((knots + ORDER) ** 2 for _, knots in KNOTS) + size**2) > MOST_BYTES:
             return
         splines = [_terms(rest_px, knots) for _, knots in KNOTS]
-        terms = np.concatenate([*splines, _slow(field_place, along)], axis=1)
+        terms = np.concatenate([*splines, _slow(field_place, size)], axis=1)
         self._normal = self._normal + terms.T @ terms
         counts = np.asarray(frames, dtype=np.float32)
         right = np.tensordot(terms.astype(np.float32), counts, axes=(0, 0))
@@ -141,41 +141,41 @@ class WanderingSums:
             return None
         spline, slow = self._chosen(knots, slowly=slowly)
         normal, cross = self._normal[np.ix_(spline, spline)], self._normal[np.ix_(spline, slow)]
-        own = self._normal[np.ix_(slow, slow)] + SLOW_RIDGE * self.frames * np.eye(len(slow))
-        beside = np.linalg.solve(own, cross.T).T
-        right = self._right[spline] - np.tensordot(beside, self._right[slow], axes=1)
+        slow_normal = self._normal[np.ix_(slow, slow)] + SLOW_RIDGE * self.frames * np.eye(len(slow))
+        coupling = np.linalg.solve(slow_normal, cross.T).T
+        right = self._right[spline] - np.tensordot(coupling, self._right[slow], axes=1)
         finer = FINER * self.frames if slowly else 0.0
-        found = _surface(normal - beside @ cross.T, right, knots, RIDGE * self.frames, finer)
-        rest = self._right[slow] - np.tensordot(cross.T, found, axes=1)
-        shrunk = self._shrunk(found, np.tensordot(np.linalg.inv(own), rest, axes=1), spline, slow)
+        surface = _surface(normal - coupling @ cross.T, right, knots, RIDGE * self.frames, finer)
+        slow_right = self._right[slow] - np.tensordot(cross.T, surface, axes=1)
+        shrunk = self._shrunk(surface, np.tensordot(np.linalg.inv(slow_normal), slow_right, axes=1), spline, slow)
         return None if shrunk is None else WanderingMean(knots, shrunk.astype(np.float32))
 
     def _chosen(self, knots: int, *, slowly: bool) -> tuple[IndexArray, IndexArray]:
         """Return the indices of the spline's terms, and of the slowly changing terms that are used."""
         first = np.cumsum([0, *((n + ORDER) ** 2 for _, n in KNOTS)])
-        number = next(n for n, (_, some) in enumerate(KNOTS) if some == knots)
-        along = math.isqrt(len(self._normal) - int(first[-1]) + 1)
+        number = next(n for n, (_, count) in enumerate(KNOTS) if count == knots)
+        size = math.isqrt(len(self._normal) - int(first[-1]) + 1)
         spline = np.arange(first[number], first[number + 1])
-        row, col = np.divmod(np.arange(1, along * along), along)
+        row, col = np.divmod(np.arange(1, size * size), size)
         slow = first[-1] + np.flatnonzero(np.maximum(row, col) < 1)
-        for most in range(2, 1 + min(along, math.isqrt(self.frames // PATTERNS_PER_SLOW)) if slowly else 0):
-            more = first[-1] + np.flatnonzero(np.maximum(row, col) < most)
-            if self._told(spline, more) > MOST_TOLD:
+        for most in range(2, 1 + min(size, math.isqrt(self.frames // PATTERNS_PER_SLOW)) if slowly else 0):
+            candidates = first[-1] + np.flatnonzero(np.maximum(row, col) < most)
+            if self._explained_by(spline, candidates) > MOST_TOLD:
                 break
-            slow = more
+            slow = candidates
         return spline, slow
 
-    def _told(self, spline: IndexArray, slow: IndexArray) -> float:
+    def _explained_by(self, spline: IndexArray, slow: IndexArray) -> float:
         """Return the share of the variance of the spline's terms that cosines could attribute to slow changes."""
         own, cross = self._normal[np.ix_(spline, spline)], self._normal[np.ix_(spline, slow)]
         sums, slow_sums = own.sum(axis=1), cross.sum(axis=0)  # terms of a spline sum to 1
         cross = cross - np.outer(sums, slow_sums) / self.frames
-        around = self._normal[np.ix_(slow, slow)] - np.outer(slow_sums, slow_sums) / self.frames
-        told = np.trace(cross @ np.linalg.pinv(around) @ cross.T)
-        return float(told / max(np.trace(own) - float(sums @ sums) / self.frames, 1e-30))
+        slow_normal = self._normal[np.ix_(slow, slow)] - np.outer(slow_sums, slow_sums) / self.frames
+        explained = np.trace(cross @ np.linalg.pinv(slow_normal) @ cross.T)
+        return float(explained / max(np.trace(own) - float(sums @ sums) / self.frames, 1e-30))
 
     def _shrunk(
-        self, found: DoubleArray, slowly: DoubleArray, spline: IndexArray, slow: IndexArray
+        self, surface: DoubleArray, slowly: DoubleArray, spline: IndexArray, slow: IndexArray
     ) -> DoubleArray | None:
         """Return coefficients (terms, Qy, Qx) between the fit and the mean alone, according to what the fit explains.
 
@@ -184,19 +184,19 @@ class WanderingSums:
         normal = self._normal[np.ix_(spline, spline)]
         sums = normal.sum(axis=1)
         mean = self._right[spline].sum(axis=0) / self.frames
-        squares = _quadratic(normal, found)
-        explained = np.maximum(squares - np.tensordot(sums, found, axes=1) ** 2 / self.frames, 1e-30)
-        without_slow = np.maximum(self._squares - 2 * (found * self._right[spline]).sum(axis=0) + squares, 0.0)
-        both, every = np.concatenate([found, slowly]), np.concatenate([spline, slow])
-        left = self._squares - 2 * (both * self._right[every]).sum(axis=0)
+        squares = _quadratic(normal, surface)
+        explained = np.maximum(squares - np.tensordot(sums, surface, axes=1) ** 2 / self.frames, 1e-30)
+        without_slow = np.maximum(self._squares - 2 * (surface * self._right[spline]).sum(axis=0) + squares, 0.0)
+        coefficients, columns = np.concatenate([surface, slowly]), np.concatenate([spline, slow])
+        residual = self._squares - 2 * (coefficients * self._right[columns]).sum(axis=0)
         knots = math.isqrt(len(spline)) - ORDER
-        left = np.maximum(left + _quadratic(self._normal[np.ix_(every, every)], both), 0.0)
-        left /= max(self.frames - knots**2 - len(slow), 1)
-        kept = np.clip(1.0 - CAUTION * (min(knots, FREE) ** 2 - 1) * left / explained, 0.0, 1.0)
+        residual = np.maximum(residual + _quadratic(self._normal[np.ix_(columns, columns)], coefficients), 0.0)
+        residual /= max(self.frames - knots**2 - len(slow), 1)
+        factor = np.clip(1.0 - CAUTION * (min(knots, FREE) ** 2 - 1) * residual / explained, 0.0, 1.0)
         of_specimen = np.maximum(without_slow - self.frames * self.counts_per_electron * np.maximum(mean, 0.0), 0.0)
-        if (kept * explained).sum() < LEAST_EXPLAINED * (kept * of_specimen).sum():
+        if (factor * explained).sum() < LEAST_EXPLAINED * (factor * of_specimen).sum():
             return None
-        return np.asarray(kept * found + (1.0 - kept) * mean)
+        return np.asarray(factor * surface + (1.0 - factor) * mean)
 
 
 def _quadratic(normal: DoubleArray, terms: DoubleArray) -> DoubleArray:
@@ -210,34 +210,36 @@ def _surface(normal: DoubleArray, right: DoubleArray, knots: int, ridge: float, 
     All pixels see the same fractions, so the equations are the same from pixel to pixel: their Fourier transform over
     whole pixels has ``knots`` squared unknowns at each frequency. ``finer``: penalty on detail finer than a pixel.
     """
-    along = knots + ORDER
-    rough = np.diff(np.eye(along), 2, axis=0)
+    size = knots + ORDER
+    rough = np.diff(np.eye(size), 2, axis=0)
     rough = rough.T @ rough
-    normal = normal + ridge * (np.kron(rough, np.eye(along)) + np.kron(np.eye(along), rough))
+    normal = normal + ridge * (np.kron(rough, np.eye(size)) + np.kron(np.eye(size), rough))
     shape = right.shape[1:]
-    whole, part = np.divmod(np.arange(along), knots)
-    pairs = list(itertools.product(range(along), range(along)))
+    shift, part = np.divmod(np.arange(size), knots)
+    pairs = list(itertools.product(range(size), range(size)))
     sums = np.zeros((knots * knots, *shape))
     for n, (i, j) in enumerate(pairs):
-        sums[part[i] * knots + part[j]] += np.roll(right[n], (whole[i], whole[j]), axis=(0, 1))
+        sums[part[i] * knots + part[j]] += np.roll(right[n], (shift[i], shift[j]), axis=(0, 1))
     spectrum = fft.rfft2(sums)
-    reach = int(whole.max())
-    near = {(a, b): np.zeros((knots**2, knots**2)) for a, b in itertools.product(range(-reach, reach + 1), repeat=2)}
+    reach = int(shift.max())
+    coupling = {
+        (a, b): np.zeros((knots**2, knots**2)) for a, b in itertools.product(range(-reach, reach + 1), repeat=2)
+    }
     for n, (i, j) in enumerate(pairs):
         for m, (row, col) in enumerate(pairs):
-            away = int(whole[row] - whole[i]), int(whole[col] - whole[j])
-            near[away][part[i] * knots + part[j], part[row] * knots + part[col]] += normal[n, m]
+            offset = int(shift[row] - shift[i]), int(shift[col] - shift[j])
+            coupling[offset][part[i] * knots + part[j], part[row] * knots + part[col]] += normal[n, m]
     k_row, k_col = fft.fftfreq(shape[0]), fft.rfftfreq(shape[1])
     seen_rows, seen_cols = _within_a_pixel(k_row, knots), _within_a_pixel(k_col, knots)
-    found = np.empty_like(spectrum)
+    solution = np.empty_like(spectrum)
     for row, k in enumerate(k_row):
-        turns = {away: np.exp(2j * np.pi * (k * away[0] + k_col * away[1])) for away in near}
-        matrix = sum(turn[:, None, None] * near[away] for away, turn in turns.items())
-        seen = np.einsum("ij,cmn->cimjn", seen_rows[row], seen_cols).reshape(len(k_col), knots**2, knots**2)
-        matrix = matrix + finer * (np.eye(knots**2) - seen)
-        found[:, row] = np.linalg.solve(matrix, spectrum[:, row].T[..., None])[..., 0].T
-    fine = fft.irfft2(found, s=shape)
-    return np.stack([np.roll(fine[part[i] * knots + part[j]], (-whole[i], -whole[j]), axis=(0, 1)) for i, j in pairs])
+        phases = {offset: np.exp(2j * np.pi * (k * offset[0] + k_col * offset[1])) for offset in coupling}
+        matrix = sum(phase[:, None, None] * coupling[offset] for offset, phase in phases.items())
+        inside = np.einsum("ij,cmn->cimjn", seen_rows[row], seen_cols).reshape(len(k_col), knots**2, knots**2)
+        matrix = matrix + finer * (np.eye(knots**2) - inside)
+        solution[:, row] = np.linalg.solve(matrix, spectrum[:, row].T[..., None])[..., 0].T
+    fine = fft.irfft2(solution, s=shape)
+    return np.stack([np.roll(fine[part[i] * knots + part[j]], (-shift[i], -shift[j]), axis=(0, 1)) for i, j in pairs])
 
 
 def _within_a_pixel(frequency: DoubleArray, knots: int) -> ComplexArray:
@@ -271,23 +273,23 @@ def _axes(shape: tuple[int, ...]) -> DoubleArray:
 
 def _terms(rest_px: DoubleArray, knots: int) -> DoubleArray:
     """Return cubic splines along both axes (n, (knots + 3)^2) at a pixel's place in displaced patterns."""
-    along = np.zeros((2, len(rest_px), knots + ORDER))
-    for axis, rest in enumerate(rest_px.T):
-        place = knots * (0.5 - rest)
+    values = np.zeros((2, len(rest_px), knots + ORDER))
+    for axis, remainder in enumerate(rest_px.T):
+        place = knots * (0.5 - remainder)
         first = np.clip(np.floor(place), 0, knots - 1).astype(int)
         u = place - first
         cubic = np.stack([(1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3], axis=1) / 6
-        along[axis][np.arange(len(rest))[:, None], first[:, None] + np.arange(ORDER + 1)] = cubic
-    return np.asarray((along[0][:, :, None] * along[1][:, None]).reshape(len(rest_px), -1))
+        values[axis][np.arange(len(remainder))[:, None], first[:, None] + np.arange(ORDER + 1)] = cubic
+    return np.asarray((values[0][:, :, None] * values[1][:, None]).reshape(len(rest_px), -1))
 
 
-def _slow(field_place: DoubleArray, along: int) -> DoubleArray:
-    """Return cosines along both axes of the scan (n, along^2 - 1), without the constant."""
-    row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(along)) for axis in field_place.T)
+def _slow(field_place: DoubleArray, size: int) -> DoubleArray:
+    """Return cosines along both axes of the scan (n, size^2 - 1), without the constant."""
+    row, col = (np.cos(np.pi * (axis[:, None] + 1) / 2 * np.arange(size)) for axis in field_place.T)
     return np.asarray((row[:, :, None] * col[:, None]).reshape(len(field_place), -1)[:, 1:])
 
 
 def _powers(rest_px: DoubleArray) -> DoubleArray:
     """Return powers of row and column (n, terms) up to total order TOLD_ORDER."""
-    each = [(of - col, col) for of in range(TOLD_ORDER + 1) for col in range(of + 1)]
+    each = [(order - col, col) for order in range(TOLD_ORDER + 1) for col in range(order + 1)]
     return np.stack([rest_px[:, 0] ** row * rest_px[:, 1] ** col for row, col in each], axis=1)

@@ -83,10 +83,10 @@ class CompiledMultislice:
         expect_rows(self._recorded, chosen)
         model = self._model(object_planes, probe_planes, corrections)
         shifts, amplitudes = self._shifts_now(corrections), self._amplitudes(corrections)
-        parts = self._in_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)
+        parts = self._evaluate_parts(_Task(model, shifts, amplitudes, probe_gradient, corrections), chosen)
         loss, total = parts[0]
-        for more, gradient in parts[1:]:
-            loss += more
+        for part_loss, gradient in parts[1:]:
+            loss += part_loss
             for name in ("slices", "probe", "background", "distances"):
                 getattr(total, name)[...] += getattr(gradient, name)
         size = self._problem.window
@@ -117,8 +117,8 @@ class CompiledMultislice:
             propagators = transposed_propagators(np.exp(turn * distances), window, real)
             phase_per_A = laid_out(np.asarray(problem.phase_per_A).T, real)
         probe = laid_out(np.swapaxes(probe_planes, 2, 3), real)
-        made = Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
-        return in_precision(made, real)
+        model = Model(planes, columns, probe, propagators, background, self._frequencies, phase_per_A, self._places)
+        return in_precision(model, real)
 
     def _shifts_now(self, corrections: Corrections) -> DoubleArray:
         """Shifts of all patterns, always as the same array type, so that only one version is compiled."""
@@ -133,21 +133,21 @@ class CompiledMultislice:
         return np.asarray(np.sqrt(np.asarray(corrections.current, dtype=self._real)))
 
     def _corrections(
-        self, asked: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
+        self, requested: Corrections, chosen: IndexArray, per_pattern: DoubleArray, total: Gradient
     ) -> Corrections:
         """Gradients of the requested corrections, in the shapes of those corrections."""
         size = self._problem.window
         shifts = current = background = None
-        if asked.shifts_px is not None:
+        if requested.shifts_px is not None:
             shifts = np.zeros((self._problem.count, 2))
             np.add.at(shifts, chosen, per_pattern[:, :2])
-        if asked.current is not None:
+        if requested.current is not None:
             current = np.zeros(self._problem.count)
             np.add.at(current, chosen, per_pattern[:, 2])
-        if asked.background is not None:
+        if requested.background is not None:
             modes = total.slices.shape[1] // self._problem.object_shape[0]
             background = unlaid(total.background, size).T * (0.5 * size**2 * modes)  # factor = 2 dL/dI / (P^2 O)
-        distances = None if asked.distances_A is None else total.distances
+        distances = None if requested.distances_A is None else total.distances
         return Corrections(shifts, current, background, distances)
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> FloatArray:
@@ -169,9 +169,9 @@ class CompiledMultislice:
         if not self._work:
             self._work = self._buffers_for(task.model)
         patterns = self._patterns(np.arange(self._problem.count), task)
-        out = np.empty((self._problem.count, plane_size(size, self._real)), self._real)
-        fill_intensities(self._window, patterns, task.model, self._work[0], out)
-        return unlaid(out, size).swapaxes(1, 2)
+        counts = np.empty((self._problem.count, plane_size(size, self._real)), self._real)
+        fill_intensities(self._window, patterns, task.model, self._work[0], counts)
+        return unlaid(counts, size).swapaxes(1, 2)
 
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
@@ -181,7 +181,7 @@ class CompiledMultislice:
         """Stop the threads."""
         self._shares.close()
 
-    def _in_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
+    def _evaluate_parts(self, task: _Task, chosen: IndexArray) -> list[tuple[float, Gradient]]:
         """Every thread's loss and private gradient; the split depends only on the number of threads."""
         if not self._work:
             self._work = self._buffers_for(task.model)
@@ -206,8 +206,8 @@ class CompiledMultislice:
     def _patterns(self, share: IndexArray, task: _Task) -> Patterns:
         """Some patterns in the kernel's layout."""
         recorded = (self._recorded, self._counts_type, self._weights, self._corners)
-        made = Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
-        return in_precision(made, self._real)
+        patterns = Patterns(share, *recorded, task.shifts, task.amplitudes, self._turns, self._first_probe)
+        return in_precision(patterns, self._real)
 
 
 class _Task(NamedTuple):
@@ -221,17 +221,17 @@ class _Task(NamedTuple):
 
     def empty_gradient(self, patterns: int) -> Gradient:
         """Zeros for the requested gradients, arrays of length 0 for the others."""
-        asked, model = self.corrections, self.model
+        requested, model = self.corrections, self.model
         real, plane = model.probe.dtype, model.probe.shape[2]
-        per_pattern = asked.shifts_px is not None or asked.current is not None
-        made = Gradient(
+        per_pattern = requested.shifts_px is not None or requested.current is not None
+        gradient = Gradient(
             np.zeros(model.slices.shape, real),
             zeros_at_a_line((2, model.probe.shape[1] if self.probe_gradient else 0, plane), real),
             np.zeros((patterns if per_pattern else 0, 3)),
-            np.zeros(0 if asked.background is None else plane),
-            np.zeros(0 if asked.distances_A is None else len(asked.distances_A)),
+            np.zeros(0 if requested.background is None else plane),
+            np.zeros(0 if requested.distances_A is None else len(requested.distances_A)),
         )
-        return in_precision(made, real)
+        return in_precision(gradient, real)
 
 
 def term_of(term: DataTerm, real: Real) -> tuple[int, float, int]:

@@ -127,10 +127,10 @@ def fill_waves(window: Any, patterns: Patterns, model: Model, work: Work) -> Non
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
-        own = _own_work(work, k)
-        forward_pattern(window, model, patterns, n, start, own)
+        pattern_work = _own_work(work, k)
+        forward_pattern(window, model, patterns, n, start, pattern_work)
         for i in range(window.size * window.pitch):
-            own.intensity[i] *= counts
+            pattern_work.intensity[i] *= counts
 
 
 @numba.jit(**CACHED)
@@ -139,10 +139,10 @@ def add_gradient(window: Any, patterns: Patterns, model: Model, gradient: Gradie
     for k in range(patterns.indices.shape[0]):
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
-        own = _own_work(work, k)
-        fill_ramp(window, patterns.shifts[n], own.ramp)
-        fill_lens(window, model, patterns, n, own)
-        backward_pattern(window, model, patterns, (n, k, start), own, gradient)
+        pattern_work = _own_work(work, k)
+        fill_ramp(window, patterns.shifts[n], pattern_work.ramp)
+        fill_lens(window, model, patterns, n, pattern_work)
+        backward_pattern(window, model, patterns, (n, k, start), pattern_work, gradient)
 
 
 @numba.jit(**CACHED)

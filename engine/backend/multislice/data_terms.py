@@ -89,12 +89,12 @@ def compared(xp: Any, term: DataTerm, intensity: Any, counts: Any, weights: Any)
     Arguments as in :func:`pixel_terms`; weights (p, p). RefinementError if a Python function fails.
     """
     if isinstance(term.kind, PythonTerm):
-        return _by_function(xp, term.kind, term.offset, intensity, counts, weights)
+        return _python_term_loss(xp, term.kind, term.offset, intensity, counts, weights)
     loss, derivative = pixel_terms(xp, term, intensity, counts)
     return (loss * weights).sum(dtype=np.float64), derivative * weights
 
 
-def _by_function(
+def _python_term_loss(
     xp: Any, term: PythonTerm, offset: float, intensity: Any, counts: Any, weights: Any
 ) -> tuple[Any, Any]:
     with at_work(term.compare):

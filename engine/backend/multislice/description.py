@@ -159,11 +159,11 @@ class ForwardModel:
 
     def part(self, chosen: IndexArray | slice) -> ForwardModel:
         """Return the model of some of the patterns, in the order of their numbers."""
-        tilts, groups, near, compressed = self.tilts, self.aberrations, self.near_field, self.compressed
+        tilts, groups, near_field, compressed = self.tilts, self.aberrations, self.near_field, self.compressed
         if tilts is not None and len(tilts.tangents) > 1:
             tilts = replace(tilts, tangents=tilts.tangents[chosen])
         if compressed is not None:
-            lengths = tuple(replace(one, measured=one.measured[chosen]) for one in compressed.perpendicular)
+            lengths = tuple(replace(length, measured=length.measured[chosen]) for length in compressed.perpendicular)
             compressed = replace(compressed, values=compressed.values[chosen], perpendicular=lengths)
         return replace(
             self,
@@ -171,7 +171,7 @@ class ForwardModel:
             aberrations=None if groups is None else replace(groups, group=groups.group[chosen]),
             probe_marker=None if self.probe_marker is None else self.probe_marker[chosen],
             phase_plates=None if self.phase_plates is None else self.phase_plates[chosen],
-            near_field=None if near is None else replace(near, defocus_A=near.defocus_A[chosen]),
+            near_field=None if near_field is None else replace(near_field, defocus_A=near_field.defocus_A[chosen]),
             compressed=compressed,
         )
 
@@ -191,4 +191,4 @@ class ForwardModel:
             "a thickness that varies": self.stretched,
             "coefficients": self.compressed is not None,
         }
-        return ", ".join(words for words, asked in parts.items() if asked)
+        return ", ".join(feature for feature, needed in parts.items() if needed)

@@ -83,15 +83,15 @@ class FusedMultislice:
     ) -> LossGradient:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         xp, problem = self.xp, self._problem
-        chosen, wave = self._chosen(indices), self._wave(object_planes, probe_planes)
+        chosen, wave = self._pattern_numbers(indices), self._wave(object_planes, probe_planes)
         losses = xp.empty(len(chosen), np.float32)
         of_object, of_probe = xp.zeros_like(wave.objects), xp.zeros_like(wave.probe)
         per_pattern = corrections.shifts_px is not None or corrections.current is not None
         of_patterns = xp.zeros((problem.count, 3), np.float32) if per_pattern else None
         of_background = None if corrections.background is None else xp.zeros(problem.window**2)
         of_distances = None if corrections.distances_A is None else xp.zeros(problem.object_shape[0] - 1)
-        blocks, scratch = self._room(len(chosen), wave, distances=of_distances is not None)
-        patterns = [np.int32(len(chosen)), chosen, self._patterns, self._corners, *self._of_patterns(corrections)]
+        blocks, scratch = self._allocate_scratch(len(chosen), wave, distances=of_distances is not None)
+        patterns = [np.int32(len(chosen)), chosen, self._patterns, self._corners, *self._pattern_arrays(corrections)]
         model = [wave.objects, wave.probe, *self._free_space(corrections), self._weights, self._background(corrections)]
         tables = [self._order.frequencies, self._order.roots, self._scratch, np.int64(scratch)]
         sums = [losses, of_object, of_probe if probe_gradient else None, of_patterns, of_background, of_distances]
@@ -106,7 +106,7 @@ class FusedMultislice:
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         xp = self.xp
-        chosen, (_, rows, columns) = self._chosen(indices), self._problem.object_shape
+        chosen, (_, rows, columns) = self._pattern_numbers(indices), self._problem.object_shape
         wave = xp.fft.ifft2(probe_planes[0] + 1j * probe_planes[1], norm="ortho")
         light = (wave.real**2 + wave.imag**2).sum(axis=0).astype(np.float32)
         total = xp.zeros((rows, columns), np.float32)
@@ -129,11 +129,11 @@ class FusedMultislice:
         self._scratch = self.xp.empty(0, np.complex64)
 
     def _launch(self, name: str, blocks: int, arguments: list[Any]) -> None:
-        given = tuple(NOTHING if value is None else value for value in arguments)
-        assert all(value.flags.c_contiguous for value in given)  # noqa: S101  (the kernel sees addresses only)
-        self._kernels.launch(name, blocks, given)
+        arrays = tuple(NOTHING if value is None else value for value in arguments)
+        assert all(value.flags.c_contiguous for value in arrays)  # noqa: S101  (the kernel sees addresses only)
+        self._kernels.launch(name, blocks, arrays)
 
-    def _chosen(self, indices: Any) -> Any:
+    def _pattern_numbers(self, indices: Any) -> Any:
         """Numbers of the requested patterns, which may be on the device."""
         if indices is None:
             return self.xp.arange(self._problem.count, dtype=np.int32)
@@ -152,7 +152,7 @@ class FusedMultislice:
         numbers = (slices, len(wave.probe), wave.object_modes, rows, columns, number)
         return (*(np.int32(each) for each in numbers), np.float32(term.offset))
 
-    def _of_patterns(self, corrections: Corrections) -> tuple[Any, Any, Any]:
+    def _pattern_arrays(self, corrections: Corrections) -> tuple[Any, Any, Any]:
         """Shifts (N, 2), offsets (N, 2) or None, square roots of the beam currents (N,) or None."""
         xp = self.xp
         shifts = self._shifts if corrections.shifts_px is None else self._single(corrections.shifts_px)
@@ -172,30 +172,30 @@ class FusedMultislice:
             return None
         return self._single(corrections.background).ravel()[self._order.gather]
 
-    def _corrections(self, asked: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
+    def _corrections(self, requested: Corrections, of_patterns: Any, background: Any, distances: Any) -> Corrections:
         """Gradients of the requested corrections, in double precision and in the shapes of those corrections."""
         size = self._problem.window
         double: Any = None if of_patterns is None else of_patterns.astype(np.float64)
         return Corrections(
-            shifts_px=None if asked.shifts_px is None else double[:, :2],
-            current=None if asked.current is None else double[:, 2],
+            shifts_px=None if requested.shifts_px is None else double[:, :2],
+            current=None if requested.current is None else double[:, 2],
             background=None if background is None else background[self._order.restore].reshape(size, size),
             distances_A=distances,
         )
 
-    def _room(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
+    def _allocate_scratch(self, patterns: int, wave: _Wave, *, distances: bool) -> tuple[int, int]:
         """Number of blocks to start, and number of complex values that each keeps (``kernel.cu``: Local)."""
         slices, pixels = self._problem.object_shape[0], self._problem.window**2
         pairs = len(wave.probe) * wave.object_modes
-        each = self._kept_pixels + pairs * slices * pixels
-        each += pairs * (slices - 1) * pixels if distances else 0
-        each += pairs * pixels + pixels // 2 if pairs > 1 else 0
+        size = self._kept_pixels + pairs * slices * pixels
+        size += pairs * (slices - 1) * pixels if distances else 0
+        size += pairs * pixels + pixels // 2 if pairs > 1 else 0
         blocks = min(self._kernels.resident, patterns)
-        if blocks * each > len(self._scratch):
+        if blocks * size > len(self._scratch):
             self._scratch = self.xp.empty(0, np.complex64)  # freed before more is allocated
-            blocks = max(1, min(blocks, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
-            self._scratch = self.xp.empty(blocks * each, np.complex64)
-        return min(blocks, len(self._scratch) // each), each
+            blocks = max(1, min(blocks, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * size)))
+            self._scratch = self.xp.empty(blocks * size, np.complex64)
+        return min(blocks, len(self._scratch) // size), size
 
     def _single(self, values: Any) -> Any:
         return self.xp.ascontiguousarray(self.xp.asarray(values, dtype=np.float32))

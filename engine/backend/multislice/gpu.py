@@ -95,8 +95,8 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
             log.warning(
                 "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
             )
-    why = f", for {reasons}" if reasons else ""
-    return GeneralMultislice(problem, cupy, problem.precision.complex.name, f"gpu (cuFFT{why})")
+    suffix = f", for {reasons}" if reasons else ""
+    return GeneralMultislice(problem, cupy, problem.precision.complex.name, f"gpu (cuFFT{suffix})")
 
 
 def _why_whole_arrays(problem: MultisliceProblem) -> str:
@@ -107,7 +107,7 @@ def _why_whole_arrays(problem: MultisliceProblem) -> str:
         "double precision": problem.precision is Precision.DOUBLE,
         "a thickness that varies": not space_is_of_rows_and_columns(problem),
     }
-    return " and ".join(words for words, asked in parts.items() if asked)
+    return " and ".join(feature for feature, needed in parts.items() if needed)
 
 
 def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
@@ -117,8 +117,10 @@ def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
 
     kind, model, counts = problem.data_term.kind, problem.model, counts_type(problem.patterns)
     python = kind.why_not_fused if isinstance(kind, PythonTerm) else ""
-    more = " and ".join(words for words in ("" if model is None else model.beyond_compiled(), python) if words)
-    if not more:
+    features = " and ".join(
+        feature for feature in ("" if model is None else model.beyond_compiled(), python) if feature
+    )
+    if not features:
         from ptylive.engine.backend.multislice.fused_backend import FusedMultislice
 
         plan = fitting_plan(problem.window)
@@ -129,4 +131,4 @@ def _fused(problem: MultisliceProblem) -> MultisliceBackend | None:
     plan = fitting_plan(problem.window, features_of(problem))
     if plan is None:
         return None
-    return SpecialisedFused(problem, plan, lambda each: CudaKernels(each, counts), f"gpu (with {more})")
+    return SpecialisedFused(problem, plan, lambda each: CudaKernels(each, counts), f"gpu (with {features})")

@@ -32,8 +32,8 @@ def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend
     """The compiled kernel if it supports the problem, otherwise whole arrays."""
     kind = problem.data_term.kind
     python = kind.why_not_compiled if isinstance(kind, PythonTerm) else ""
-    beyond = "" if problem.model is None else problem.model.beyond_compiled()
-    reasons = " and ".join(reason for reason in (beyond, python) if reason)
+    unsupported = "" if problem.model is None else problem.model.beyond_compiled()
+    reasons = " and ".join(reason for reason in (unsupported, python) if reason)
     from ptylive.engine.backend.multislice.fast_sizes import is_fast
 
     if is_fast(problem.window) and not reasons:
@@ -43,7 +43,7 @@ def _on_processor(problem: MultisliceProblem, threads: int) -> MultisliceBackend
     from ptylive.engine.backend.multislice.forward.general import GeneralMultislice
     from ptylive.engine.backend.multislice.specialised.backend import SpecialisedMultislice, is_possible
 
-    plain = problem if beyond else replace(problem, model=None)  # everything else compiled is in the propagators
+    plain = problem if unsupported else replace(problem, model=None)  # everything else compiled is in the propagators
     if is_possible(plain):
         return SpecialisedMultislice(plain, f"cpu (compiled, with {reasons})", threads)
     name = f"cpu (scipy, for {reasons})" if reasons else "cpu (scipy)"

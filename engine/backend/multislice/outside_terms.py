@@ -23,7 +23,7 @@ INTENSITIES, COUNTS = (0.0, 0.3, 2.0, 50.0), (0.0, 1.0, 3.0, 40.0)
 AGREEMENT = 1e-3
 """Tolerance relative to the largest value: for single precision, reordering, and differences of similar numbers."""
 
-_made: dict[tuple[Callable[..., Any], str], Any] = {}
+_compiled: dict[tuple[Callable[..., Any], str], Any] = {}
 """C functions are kept for the life of the process: compiled code holds their addresses."""
 
 
@@ -35,12 +35,12 @@ def address_of(term: PythonTerm, offset: float, real: np.dtype[Any] = Precision.
     if term.pixel is None:
         raise ValueError(f"{term} has no form for compiled code")
     key = (term.pixel, real.name)
-    if key not in _made:
+    if key not in _compiled:
         with at_work(term.pixel):
-            _made[key] = _whole_pattern(*key)
-    made = _made[key]
-    _check(term, made, offset, real)
-    return int(made.address)
+            _compiled[key] = _whole_pattern(*key)
+    function = _compiled[key]
+    _check(term, function, offset, real)
+    return int(function.address)
 
 
 def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
@@ -50,26 +50,26 @@ def _whole_pattern(pixel: Callable[..., Any], real: str) -> Any:
     """
     compare, number = numba.jit(**{**FAST, "_nrt": True})(pixel), getattr(types, real)
     signature = number(types.int64, *[types.CPointer(number)] * 3, number, number)
-    of = np.dtype(real).type
+    to_real = np.dtype(real).type
 
     @numba.cfunc(signature, nopython=True, fastmath=True, error_model="numpy")
     def whole(size: Any, intensity: Any, counts: Any, weights: Any, offset: Any, scale: Any) -> Any:
-        modelled, counted, weight = (
+        modelled, measured, weight = (
             numba.carray(intensity, size),
             numba.carray(counts, size),
             numba.carray(weights, size),
         )
-        total = of(0)
+        total = to_real(0)
         for k in range(size):
-            loss, derivative = compare(modelled[k] * scale, counted[k], offset)
-            total += weight[k] * of(loss)
-            modelled[k] = of(2) * scale * weight[k] * of(derivative)
+            loss, derivative = compare(modelled[k] * scale, measured[k], offset)
+            total += weight[k] * to_real(loss)
+            modelled[k] = to_real(2) * scale * weight[k] * to_real(derivative)
         return total
 
     return whole
 
 
-def _check(term: PythonTerm, made: Any, offset: float, real: np.dtype[Any]) -> None:
+def _check(term: PythonTerm, function: Any, offset: float, real: np.dtype[Any]) -> None:
     """Refuse a term whose two forms are different losses."""
     intensity, counts = (grid.ravel().astype(real) for grid in np.meshgrid(INTENSITIES, COUNTS))
     square = (1, len(INTENSITIES), len(COUNTS))
@@ -78,17 +78,17 @@ def _check(term: PythonTerm, made: Any, offset: float, real: np.dtype[Any]) -> N
     for k in range(len(intensity)):  # one pixel weighted at a time, so that each counts
         weights = np.zeros(len(intensity), real)
         weights[k] = 1
-        found = intensity.copy()
-        pointers = [each.ctypes.data_as(made.ctypes.argtypes[1]) for each in (found, counts, weights)]
-        loss = made.ctypes(len(found), *pointers, offset, 1.0)
+        factors = intensity.copy()
+        pointers = [each.ctypes.data_as(function.ctypes.argtypes[1]) for each in (factors, counts, weights)]
+        loss = function.ctypes(len(factors), *pointers, offset, 1.0)
         values = intensity.reshape(square), counts.reshape(square), ones * weights.reshape(square[1:])
         expected, derivatives = compared(np, kind, *values)
         derivative = float(derivatives.ravel()[k])
         size = max(abs(float(expected)), abs(derivative), 1.0)
-        if not (abs(loss - float(expected)) < AGREEMENT * size and abs(found[k] / 2 - derivative) < AGREEMENT * size):
+        if not (abs(loss - float(expected)) < AGREEMENT * size and abs(factors[k] / 2 - derivative) < AGREEMENT * size):
             at = f"I = {intensity[k]:g}, D = {counts[k]:g}"
             raise RefinementError(
-                f"the data term {term} says {loss:g} with derivative {found[k] / 2:g} of a pixel where it says"
+                f"the data term {term} says {loss:g} with derivative {factors[k] / 2:g} of a pixel where it says"
                 f" {float(expected):g} with derivative {derivative:g} on whole arrays ({at})",
                 "mend the plug-in, or leave its form for one pixel out",
             )

@@ -96,18 +96,18 @@ def compiled_transforms(size: int, real: str = "float32") -> Transforms:
     of_size, plane = SizeType(size), types.CPointer(number)
     pair = (plane, plane)
 
-    def kept(function: Callable[..., None], *more: Any) -> Any:
-        signature = types.void(of_size, *pair, *more, *pair)
+    def compiled(function: Callable[..., None], *types_between: Any) -> Any:
+        signature = types.void(of_size, *pair, *types_between, *pair)
         return numba.cfunc(signature, cache=True, error_model="numpy")(function)
 
     by_wave = (*pair, types.int64, number)
     return Transforms(
-        kept(_run_forward),
-        kept(_run_inverse),
-        kept(_run_forward_product, *by_wave),
-        kept(_run_inverse_product, *by_wave),
-        kept(_run_inverse_scaled, plane),
-        kept(_run_forward_scaled, plane),
+        compiled(_run_forward),
+        compiled(_run_inverse),
+        compiled(_run_forward_product, *by_wave),
+        compiled(_run_inverse_product, *by_wave),
+        compiled(_run_inverse_scaled, plane),
+        compiled(_run_forward_scaled, plane),
     )
 
 
@@ -117,14 +117,14 @@ def compiled_filters(size: int, real: str = "float32") -> Filters:
     of_size, plane = SizeType(size), types.CPointer(number)
     pair = (plane, plane)
 
-    def kept(function: Callable[..., None], *more: Any) -> Any:
-        return numba.cfunc(types.void(of_size, *pair, *more), cache=True, error_model="numpy")(function)
+    def compiled(function: Callable[..., None], *further_types: Any) -> Any:
+        return numba.cfunc(types.void(of_size, *pair, *further_types), cache=True, error_model="numpy")(function)
 
     spare = (*pair, *pair)
     return Filters(
-        kept(_run_filter_window, types.int64, plane, types.int64, *spare, *pair),
-        kept(_run_propagate, *pair, types.int64, number, *pair, number, types.int64, *spare, *pair),
-        kept(_run_add_filtered, *pair, plane, types.int64, *spare, *pair, types.int64),
+        compiled(_run_filter_window, types.int64, plane, types.int64, *spare, *pair),
+        compiled(_run_propagate, *pair, types.int64, number, *pair, number, types.int64, *spare, *pair),
+        compiled(_run_add_filtered, *pair, plane, types.int64, *spare, *pair, types.int64),
     )
 
 
@@ -337,8 +337,12 @@ def turn_of(size: int) -> int:
 
 def _filter(size: int, number: Any, builder: Any) -> Filter:
     """Code emitter for a filter."""
-    there, back = (_passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE))
-    return Filter(_code(builder, number), there, back, pitch_of(size, number.bitwidth // 8), turn_of(size))
+    forward_passes, inverse_passes = (
+        _passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE)
+    )
+    return Filter(
+        _code(builder, number), forward_passes, inverse_passes, pitch_of(size, number.bitwidth // 8), turn_of(size)
+    )
 
 
 def _code(builder: Any, number: Any) -> Code:
@@ -370,8 +374,8 @@ def _transform(size: int, sign: int, number: Any) -> Any:
         factor, strip = _factor(code, args[3:-2], pitch), scratch(code, size)
         with code.loop(size // code.columns) as loop:
             first = code.product(loop.index, code.columns)
-            here = None if factor is None else moved(code, factor, first)
-            emit_first_passes(code, passes, columns_of(code, x, first, pitch), strip, here)
+            shifted_factor = None if factor is None else moved(code, factor, first)
+            emit_first_passes(code, passes, columns_of(code, x, first, pitch), strip, shifted_factor)
             emit_pass(code, passes[-1], strip, strip)
             begin = code.product(loop.index, code.columns * pitch)
             for source, target in zip(strip[:2], y, strict=True):

@@ -211,23 +211,25 @@ class Corrections:
             *(None if a is None else a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
         )
 
-    def of_patterns(self, own: IndexArray | slice, xp: ModuleType) -> Corrections:
+    def of_patterns(self, patterns: IndexArray | slice, xp: ModuleType) -> Corrections:
         """Return the corrections of some patterns only, in the array module and on the current device."""
-        found = self._on_device(xp)
-        own = own if isinstance(own, slice) else xp.asarray(own)
-        chosen = {name: xp.ascontiguousarray(found[name][own]) for name in PER_PATTERN if found[name] is not None}
-        return Corrections(**{**found, **chosen})
+        arrays = self._on_device(xp)
+        patterns = patterns if isinstance(patterns, slice) else xp.asarray(patterns)
+        chosen = {
+            name: xp.ascontiguousarray(arrays[name][patterns]) for name in PER_PATTERN if arrays[name] is not None
+        }
+        return Corrections(**{**arrays, **chosen})
 
-    def among_all(self, own: IndexArray | slice, count: int, xp: ModuleType) -> Corrections:
-        """Inverse of :meth:`of_patterns` for a gradient: entries of patterns ``own`` among ``count``, 0 elsewhere."""
-        found = self._on_device(xp)
-        own = own if isinstance(own, slice) else xp.asarray(own)
+    def among_all(self, patterns: IndexArray | slice, count: int, xp: ModuleType) -> Corrections:
+        """Inverse of :meth:`of_patterns` for a gradient: entries of ``patterns`` among ``count``, 0 elsewhere."""
+        arrays = self._on_device(xp)
+        patterns = patterns if isinstance(patterns, slice) else xp.asarray(patterns)
         for name in PER_PATTERN:
-            if found[name] is not None:
-                placed = xp.zeros((count, *found[name].shape[1:]), found[name].dtype)
-                placed[own] = found[name]
-                found[name] = placed
-        return Corrections(**found)
+            if arrays[name] is not None:
+                placed = xp.zeros((count, *arrays[name].shape[1:]), arrays[name].dtype)
+                placed[patterns] = arrays[name]
+                arrays[name] = placed
+        return Corrections(**arrays)
 
     def _on_device(self, xp: ModuleType) -> dict[str, Any]:
         return {name: None if at is None else xp.asarray(at) for name, at in vars(self).items()}
@@ -250,8 +252,8 @@ class LossGradient:
 
     def __iadd__(self, other: LossGradient) -> LossGradient:
         """Add in place: object and probe may take up a good part of the memory."""
-        for own, more in ((self.object, other.object), (self.probe, other.probe)):
-            own[...] += more
+        for total, part in ((self.object, other.object), (self.probe, other.probe)):
+            total[...] += part
         return LossGradient(self.loss + other.loss, self.object, self.probe, self.corrections + other.corrections)
 
     def __add__(self, other: LossGradient) -> LossGradient:

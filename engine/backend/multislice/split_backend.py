@@ -36,7 +36,7 @@ class SplitMultislice:
         self._backends: list[MultisliceBackend] = []
         for number, device in enumerate(self._devices):
             with device:
-                self._backends.append(open_share(problem.part(self._own(number))))
+                self._backends.append(open_share(problem.part(self._device_patterns(number))))
         self.xp: ModuleType = self._backends[0].xp
         self.name = f"{self._backends[0].name} x {len(self._devices)}"
 
@@ -58,7 +58,7 @@ class SplitMultislice:
                     xp.asarray(probe_planes),
                     share,
                     probe_gradient=probe_gradient,
-                    corrections=corrections.of_patterns(self._own(number), xp),
+                    corrections=corrections.of_patterns(self._device_patterns(number), xp),
                 )
             parts.append((number, result))
         with self._devices[0]:
@@ -94,11 +94,13 @@ class SplitMultislice:
         shares = [(number, chosen[chosen % devices == number] // devices) for number in range(devices)]
         return [(number, share) for number, share in shares if len(share)]
 
-    def _own(self, number: int) -> slice:
+    def _device_patterns(self, number: int) -> slice:
         """The numbers of a device's patterns among all patterns."""
         return slice(number, None, len(self._devices))
 
     def _fetched(self, number: int, result: LossGradient) -> LossGradient:
         """A share's result on the first device, with per-pattern gradients at their places among all patterns."""
         loss, planes, probe = (self.xp.asarray(value) for value in (result.loss, result.object, result.probe))
-        return LossGradient(loss, planes, probe, result.corrections.among_all(self._own(number), self._count, self.xp))
+        return LossGradient(
+            loss, planes, probe, result.corrections.among_all(self._device_patterns(number), self._count, self.xp)
+        )

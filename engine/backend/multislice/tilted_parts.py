@@ -45,16 +45,16 @@ def _parts(problem: MultisliceProblem) -> IndexArray | None:
     return None if len(different) > MOST_PARTS else part_of.ravel()
 
 
-def _folded(problem: MultisliceProblem, own: IndexArray) -> MultisliceProblem:
+def _folded(problem: MultisliceProblem, patterns: IndexArray) -> MultisliceProblem:
     """The problem for the patterns of one tilt, with the tilt in the propagators instead of the model."""
     model, phase_per_A = problem.model, problem.phase_per_A
     assert model is not None and model.tilts is not None and phase_per_A is not None  # noqa: S101  (by _parts)
     q = np.fft.fftfreq(problem.window, model.pixel_A)
-    row, column = model.tilts.tangents[own[0], 2:4]
+    row, column = model.tilts.tangents[patterns[0], 2:4]
     shear: DoubleArray = 2 * np.pi * (q[:, None] * row + q[None, :] * column)
     distances = np.asarray(model.thickness_A[: len(problem.propagators)], dtype=float).reshape(-1, 1, 1)
     propagators = problem.propagators * np.exp(1j * shear * distances)
-    part = replace(problem, model=None).part(own)
+    part = replace(problem, model=None).part(patterns)
     return replace(part, phase_per_A=phase_per_A + shear, propagators=propagators)
 
 
@@ -63,13 +63,13 @@ class TiltedParts:
 
     def __init__(self, problem: MultisliceProblem, part_of: IndexArray, open_part: OpenPart) -> None:
         self._count, self._part_of = problem.count, part_of
-        self._own = [np.flatnonzero(part_of == part) for part in range(int(part_of.max()) + 1)]
-        self._among_own = np.empty(problem.count, dtype=np.int64)
-        for own in self._own:
-            self._among_own[own] = np.arange(len(own))
-        self._backends = [open_part(_folded(problem, own)) for own in self._own]
+        self._patterns_of_part = [np.flatnonzero(part_of == part) for part in range(int(part_of.max()) + 1)]
+        self._index_in_part = np.empty(problem.count, dtype=np.int64)
+        for patterns in self._patterns_of_part:
+            self._index_in_part[patterns] = np.arange(len(patterns))
+        self._backends = [open_part(_folded(problem, patterns)) for patterns in self._patterns_of_part]
         self.xp: ModuleType = self._backends[0].xp
-        self.name = f"{self._backends[0].name}, {len(self._own)} tilts"
+        self.name = f"{self._backends[0].name}, {len(self._patterns_of_part)} tilts"
 
     def loss_and_gradient(
         self,
@@ -83,18 +83,18 @@ class TiltedParts:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
         if corrections.tilts is not None:
             raise ValueError("fixed tilts are not refined")
-        found = []
+        results = []
         for part, chosen in self._shares(indices):
             result = self._backends[part].loss_and_gradient(
                 object_planes,
                 probe_planes,
                 chosen,
                 probe_gradient=probe_gradient,
-                corrections=corrections.of_patterns(self._own[part], self.xp),
+                corrections=corrections.of_patterns(self._patterns_of_part[part], self.xp),
             )
-            moved = result.corrections.among_all(self._own[part], self._count, self.xp)
-            found.append(replace(result, corrections=moved))
-        return sum(found[1:], found[0])
+            moved = result.corrections.among_all(self._patterns_of_part[part], self._count, self.xp)
+            results.append(replace(result, corrections=moved))
+        return sum(results[1:], results[0])
 
     def illumination(self, probe_planes: Any, indices: IndexArray | None = None) -> Any:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
@@ -113,5 +113,5 @@ class TiltedParts:
         """The parts that have patterns to evaluate, each with those patterns' numbers within the part."""
         chosen = np.arange(self._count) if indices is None else np.asarray(indices)
         parts = self._part_of[chosen]
-        shares = [(part, self._among_own[chosen[parts == part]]) for part in range(len(self._own))]
+        shares = [(part, self._index_in_part[chosen[parts == part]]) for part in range(len(self._patterns_of_part))]
         return [(part, share) for part, share in shares if len(share)]

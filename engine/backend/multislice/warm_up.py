@@ -40,10 +40,10 @@ def warm_up(window: int, ways: tuple[Way, ...] = tuple(Way), precision: Precisio
         precision=precision,
     )
     for way in ways:
-        _take(way, problem)
+        _compile(way, problem)
 
 
-def _take(way: Way, problem: MultisliceProblem) -> None:
+def _compile(way: Way, problem: MultisliceProblem) -> None:
     """Run one empty pattern along a way."""
     planes, real = (2, 1, problem.window, problem.window), problem.precision.real
     ones, probe = np.ones(planes, real), np.zeros(planes, real)
@@ -55,9 +55,9 @@ def _take(way: Way, problem: MultisliceProblem) -> None:
         return
     model = ForwardModel(pixel_A=1.0, wavelength_A=0.02, thickness_A=())
     if way is Way.OUTSIDE:
-        given = replace(problem, model=replace(model, spread=PointSpread(variance_px2=1.0)))
+        variant = replace(problem, model=replace(model, spread=PointSpread(variance_px2=1.0)))
     else:
         masks = CompressedPatterns(np.zeros((1, 1), np.float32), np.ones((1, problem.window**2), np.float32))
         term = DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0)
-        given = replace(problem, data_term=term, model=replace(model, compressed=masks))
-    SpecialisedMultislice(given, "warm-up").loss_and_gradient(ones, probe)
+        variant = replace(problem, data_term=term, model=replace(model, compressed=masks))
+    SpecialisedMultislice(variant, "warm-up").loss_and_gradient(ones, probe)

@@ -48,9 +48,9 @@ def window_of(size: int, real: str = "float32", *, banded: bool = False) -> Wind
     real: type of the planes, float32 or float64; code compiled for one must not be called with the other.
     banded: include the filters that keep a band, which take as long again.
     """
-    made = (*compiled_transforms(size, real), *(compiled_filters(size, real) if banded else ()))
-    _kept.extend(made)
-    return Window(size, pitch_of(size, np.dtype(real).itemsize), *(function.address for function in made))
+    functions = (*compiled_transforms(size, real), *(compiled_filters(size, real) if banded else ()))
+    _kept.extend(functions)
+    return Window(size, pitch_of(size, np.dtype(real).itemsize), *(function.address for function in functions))
 
 
 @intrinsic

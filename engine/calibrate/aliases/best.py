@@ -30,18 +30,20 @@ def fit_among_aliases(criteria: Criteria, search: Search, fit: AberrationFit, *,
     """
     present, least = criteria.left(fit.low), criteria.evenly_explained(fit.low)
     handed = [criteria, criteria.transposed()] if mirrored else [criteria]
-    fits = [(*made, one) for one in handed if (made := fit_aliased(one, search, least)) is not None]
+    fits = [
+        (*fitted, candidate) for candidate in handed if (fitted := fit_aliased(candidate, search, least)) is not None
+    ]
     if not fits:
         return None
-    found, height, chosen = max(fits, key=lambda one: one[1])
-    left = chosen.left(found.low)
-    if height < (1 + least_gain(criteria)) * least or lead(left, present) < BEYOND_DOUBT:
+    found, height, chosen = max(fits, key=lambda candidate: candidate[1])
+    residual = chosen.left(found.low)
+    if height < (1 + least_gain(criteria)) * least or lead(residual, present) < BEYOND_DOUBT:
         return None
     if not mirrored:
         return AmongAliases(found, chosen, mirrored=False, sure_of_hand=None)
     other = handed[0] if chosen is handed[1] else handed[1]
-    rivals = [one[0] for one in fits if one[2] is other]
+    rivals = [candidate[0] for candidate in fits if candidate[2] is other]
     if not rivals and (rival := fit_aliased(other, search, 0.0)) is not None:
         rivals = [rival[0]]
-    sure = all(lead(left, other.left(one.low)) > CERTAIN for one in rivals)
+    sure = all(lead(residual, other.left(candidate.low)) > CERTAIN for candidate in rivals)
     return AmongAliases(found, chosen, mirrored=chosen is handed[1], sure_of_hand=sure)

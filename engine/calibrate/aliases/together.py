@@ -114,13 +114,13 @@ def verdict_on(question: Question, present: Present) -> Verdict | None:
     if joint is None:
         return None
     handed = {False: (criteria, joint), True: (criteria.transposed(), joint.transposed())}
-    plain: dict[bool, DoubleArray] = {}
+    tops: dict[bool, DoubleArray] = {}
     for hand, angle_deg in question.angles_deg.items():
-        own = [present.fit.low * ROUND] if hand == present.mirrored else []
-        own += [] if angle_deg is None else _at_angle(question.search, angle_deg)
-        plain[hand] = _summit(*handed[hand], question.search, own)
-    found = _fits({hand: (handed[hand][1], top) for hand, top in plain.items()}, question.search)
-    best = max(found.values(), key=lambda one: one.height)
+        starts = [present.fit.low * ROUND] if hand == present.mirrored else []
+        starts += [] if angle_deg is None else _at_angle(question.search, angle_deg)
+        tops[hand] = _summit(*handed[hand], question.search, starts)
+    found = _fits({hand: (handed[hand][1], top) for hand, top in tops.items()}, question.search)
+    best = max(found.values(), key=lambda together: together.height)
     if best.criteria.over_chance(best.fit.explained) < best.criteria.above_chance:
         return None
     own_fit = Together(present.fit, handed[present.mirrored][1], present.mirrored)
@@ -150,13 +150,13 @@ def summits(values: DoubleArray, *, wraps: bool) -> list[tuple[int, int]]:
 
     ``wraps``: rotations end after half a turn, where they continue with reversed defocus; otherwise after a whole turn.
     """
-    around = values
+    padded = values
     if len(values) > 1:
         last, first = values[-1:], values[:1]
-        around = np.concatenate([last[:, ::-1], values, first[:, ::-1]] if wraps else [last, values, first])
-    peak = ndimage.maximum_filter(around, 3, mode="nearest") == around
-    where = np.argwhere(peak[1:-1] if len(values) > 1 else peak)
-    return sorted(((int(a), int(c)) for a, c in where), key=lambda one: -values[one])
+        padded = np.concatenate([last[:, ::-1], values, first[:, ::-1]] if wraps else [last, values, first])
+    peak = ndimage.maximum_filter(padded, 3, mode="nearest") == padded
+    peaks = np.argwhere(peak[1:-1] if len(values) > 1 else peak)
+    return sorted(((int(a), int(c)) for a, c in peaks), key=lambda place: -values[place])
 
 
 def _at_angle(search: Search, angle_deg: float) -> list[DoubleArray]:
@@ -169,17 +169,17 @@ def _at_angle(search: Search, angle_deg: float) -> list[DoubleArray]:
 def _summit(criteria: Criteria, joint: JointCriteria, search: Search, own: Iterable[DoubleArray]) -> DoubleArray:
     """Return the summit of J4 of one handedness, without astigmatism unless that is known."""
     angles, defoci = np.deg2rad(search.rotations_deg), search.defoci_A
-    where = summits(trial_values(criteria, search), wraps=search.c10_A is None)[:SUMMITS]
+    peaks = summits(trial_values(criteria, search), wraps=search.c10_A is None)[:SUMMITS]
     astigmatism = search.c12_A or (0.0, 0.0)
-    starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in where]
+    starts = [np.array([defoci[c], *astigmatism, angles[a]]) for a, c in peaks]
     starts += [climb(criteria.aligned_power, start, search, astigmatic=False) for start in starts[:POLISHED]]
     starts += own
-    quick = _on_few(joint)
+    quick = _by_few_frequencies(joint)
     starts.sort(key=quick, reverse=True)
     return plain_summit(quick, search, starts[:CLIMBED])
 
 
-def _on_few(joint: JointCriteria) -> Callable[[DoubleArray], float]:
+def _by_few_frequencies(joint: JointCriteria) -> Callable[[DoubleArray], float]:
     """Return J4 as a function of the parameters, on few frequencies."""
     few = max(FEWEST, min(FEW, round(SEARCHED / joint.aliases.each)))
     return lambda parameters: joint.evenly_explained(parameters, few)
@@ -188,9 +188,9 @@ def _on_few(joint: JointCriteria) -> Callable[[DoubleArray], float]:
 def _fits(plain: Mapping[bool, tuple[JointCriteria, DoubleArray]], search: Search) -> dict[bool, Together]:
     """Return the fits at summits without astigmatism, omitting a handedness far behind, since fits take the longest."""
     first = max(plain, key=lambda hand: plain[hand][0].evenly_explained(plain[hand][1]))
-    left = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
+    residuals = {hand: joint.left(top) for hand, (joint, top) in plain.items()}
     return {
-        hand: Together(fit_from(joint, _on_few(joint), search, top)[0], joint, hand)
+        hand: Together(fit_from(joint, _by_few_frequencies(joint), search, top)[0], joint, hand)
         for hand, (joint, top) in plain.items()
-        if hand == first or lead(left[first], left[hand]) < OUT_OF_REACH
+        if hand == first or lead(residuals[first], residuals[hand]) < OUT_OF_REACH
     }

@@ -65,7 +65,7 @@ class Reference(StrEnum):
 
 def reference_of(word: str) -> Reference:
     """Return the reference of that name. Raises MetadataError for any other."""
-    names = [str(one) for one in Reference]
+    names = [str(reference) for reference in Reference]
     if word not in names:
         raise MetadataError(
             f"reference {brief(word)} is none", did_you_mean(str(word), names, f"give {' or '.join(names)}")
@@ -93,7 +93,7 @@ class Alignment:
         """Refuse impossible values; MetadataError names the option."""
         size = self.bin_px
         if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
-            raise MetadataError(f"bin_px={brief(size)} is no size of a bin", "give detector pixels, 1 or more")
+            raise MetadataError(f"bin_px={brief(size)} is not a valid bin size", "give detector pixels, 1 or more")
         if self.order not in (1, 2, 3):
             raise MetadataError(f"order={brief(self.order)} is not fitted", "give 1, 2 or 3")
         if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:
@@ -153,8 +153,8 @@ class ImageShifts:
     @property
     def rms_A(self) -> float:
         """Root-mean-square residual of the fitted shifts, weighted by agreement."""
-        away = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
-        return float(np.sqrt(np.average(away, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
+        deviation = ((self.shift_A - self.fitted_A) ** 2).sum(axis=1)[self.used]
+        return float(np.sqrt(np.average(deviation, weights=np.maximum(self.agreement, LEAST_AGREEMENT)[self.used])))
 
 
 def measure_shifts(
@@ -209,9 +209,9 @@ class _Work:
         k = np.concatenate([r * np.stack([np.cos(angle), np.sin(angle)], axis=-1) for r in (0.4 * radius, radius)])
         names = tuple(name for name in ABERRATION_NAMES)
         matrix = self._gradients(k, names).reshape(-1, len(names))
-        here = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
+        target = (self._conditions.probe.gradient(k[:, 0], k[:, 1]).T / (2 * np.pi)).ravel()
         scale = np.abs(matrix).max(axis=0)
-        values, *_ = np.linalg.lstsq(matrix / scale, here, rcond=None)
+        values, *_ = np.linalg.lstsq(matrix / scale, target, rcond=None)
         return dict(zip(names, (values / scale).tolist(), strict=True))
 
     def cells_across(self) -> list[int]:
@@ -223,7 +223,7 @@ class _Work:
         coarse = [] if self._wanted.near else [n for n in CELLS_ACROSS if n < finest]
         return coarse + [finest] * self._wanted.rounds
 
-    def round(self, across: int, names: tuple[str, ...], before: ImageShifts | None) -> ImageShifts:
+    def round(self, across: int, names: tuple[str, ...], previous: ImageShifts | None) -> ImageShifts:
         """Measure shifts relative to those explained so far, and explain them anew by these aberrations."""
         conditions = self._conditions
         radius, step = conditions.probe.semiangle_invA, conditions.step_A
@@ -232,8 +232,8 @@ class _Work:
             raise MetadataError(f"{len(k)} bins are too few for this order", "take a smaller bin_px, or order=1")
         rotation = conditions.rotation_deg if self._forced is None else self._forced
         known = self._known
-        if before is not None:
-            known, rotation = dict(before.aberrations), before.rotation_deg
+        if previous is not None:
+            known, rotation = dict(previous.aberrations), previous.rotation_deg
         expected = self._explained(k, known, rotation)
         measured, agreement = self._measured(k, spectra, expected)
         fitted = self._fit(k, measured, agreement, {name: known.get(name, 0.0) for name in names}, rotation)
@@ -252,22 +252,22 @@ class _Work:
         course = np.cumsum(power[order])
         middle = radius.ravel()[order][int(np.searchsorted(course, 0.5 * course[-1]))]
         expected = self._explained(found.k, found.aberrations, found.rotation_deg)
-        told = []
+        fits = []
         for part in (radius <= middle, radius > middle):
             measured, agreement = self._measured(found.k, found.spectra * part, expected)
-            told.append(self._fit(found.k, measured, agreement, found.aberrations, found.rotation_deg))
-        told.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
+            fits.append(self._fit(found.k, measured, agreement, found.aberrations, found.rotation_deg))
+        fits.append(self._fit(found.k, found.shift_A, found.agreement, found.aberrations, found.rotation_deg, NEARER))
         names = tuple(found.aberrations)
         per_A = np.abs(self._gradients(found.k, names)).max(axis=(0, 1))
-        coarse, fine, nearer, whole = (np.array(list(one.aberrations.values())) * per_A for one in (*told, found))
-        apart_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - whole))
-        apart_A = np.maximum(apart_A, np.sqrt(((coarse - fine) ** 2).mean()))
-        turned = max(abs(told[0].rotation_deg - told[1].rotation_deg), abs(told[2].rotation_deg - found.rotation_deg))
+        coarse, fine, nearer, final = (np.array(list(fit.aberrations.values())) * per_A for fit in (*fits, found))
+        contradiction_A = np.maximum(0.5 * np.abs(coarse - fine), np.abs(nearer - final))
+        contradiction_A = np.maximum(contradiction_A, np.sqrt(((coarse - fine) ** 2).mean()))
+        turned = max(abs(fits[0].rotation_deg - fits[1].rotation_deg), abs(fits[2].rotation_deg - found.rotation_deg))
         return replace(
             found,
             errors_A={
-                name: math.hypot(found.errors_A[name], shift / each)
-                for name, shift, each in zip(names, apart_A.tolist(), per_A.tolist(), strict=True)
+                name: math.hypot(found.errors_A[name], shift / scale_per_A)
+                for name, shift, scale_per_A in zip(names, contradiction_A.tolist(), per_A.tolist(), strict=True)
             },
             rotation_error_deg=math.hypot(found.rotation_error_deg, turned) if self._forced is None else 0.0,
         )
@@ -284,9 +284,9 @@ class _Work:
         central = aligned[int(np.argmin(np.hypot(*k.T)))]
         measured, agreement = np.empty_like(expected_A), np.empty(len(k))
         for n, spectrum in enumerate(aligned):
-            other = central if self._wanted.reference is Reference.CENTRE else total - spectrum
-            power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(other) ** 2).sum())
-            cross = spectrum * other.conj() / max(float(power), 1e-30)
+            compared = central if self._wanted.reference is Reference.CENTRE else total - spectrum
+            power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(compared) ** 2).sum())
+            cross = spectrum * compared.conj() / max(float(power), 1e-30)
             if self._wanted.near:
                 peak_A, agreement[n] = near_peak(cross, step, WINDOW / self._conditions.probe.semiangle_invA)
             else:
@@ -298,17 +298,17 @@ class _Work:
     def _gradients(self, k: DoubleArray, names: tuple[str, ...]) -> DoubleArray:
         """Return the shifts (c, 2, names), detector frame, due to one Å of each aberration."""
         probe = self._conditions.probe
-        each = [
+        probes = [
             Probe.of(probe.wavelength_A, 1e3 * probe.semiangle_invA * probe.wavelength_A, probe.edge_invA, {name: 1.0})
             for name in names
         ]
-        return np.stack([one.gradient(k[:, 0], k[:, 1]).T for one in each], axis=-1) / (2 * np.pi)
+        return np.stack([single.gradient(k[:, 0], k[:, 1]).T for single in probes], axis=-1) / (2 * np.pi)
 
     def _explained(self, k: DoubleArray, aberrations: Mapping[str, float], rotation_deg: float) -> DoubleArray:
         """Return the shifts (c, 2), Å, frame of the scan."""
         names = tuple(aberrations)
-        seen = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
-        return np.asarray(seen @ rotation_matrix(-rotation_deg).T)
+        shift_A = self._gradients(k, names) @ np.array([aberrations[name] for name in names])
+        return np.asarray(shift_A @ rotation_matrix(-rotation_deg).T)
 
     def _fit(
         self,
@@ -342,22 +342,22 @@ class _Work:
             starts = [np.append(start, rotation_deg + turn) for turn in (0.0, 60.0, -60.0)]
         scale = np.ones(len(starts[0]))
         scale[len(names) :] = 30.0
-        found: Any = min(
-            (optimize.least_squares(residual, one, x_scale=scale, method="lm") for one in starts),
-            key=lambda one: float(one.cost),
+        best: Any = min(
+            (optimize.least_squares(residual, candidate, x_scale=scale, method="lm") for candidate in starts),
+            key=lambda candidate: float(candidate.cost),
         )
-        left = 2 * found.cost / max(2 * np.count_nonzero(used) - len(found.x), 1)
-        errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(found.jac.T @ found.jac)) * left, 0))
-        values = found.x[: len(names)] * unit
+        variance = 2 * best.cost / max(2 * np.count_nonzero(used) - len(best.x), 1)
+        errors = np.sqrt(np.maximum(np.diag(np.linalg.pinv(best.jac.T @ best.jac)) * variance, 0))
+        values = best.x[: len(names)] * unit
         return ImageShifts(
             k,
             measured,
-            shifts(found.x),
+            shifts(best.x),
             agreement,
             used,
             dict(zip(names, values.tolist(), strict=True)),
             dict(zip(names, (errors[: len(names)] * unit).tolist(), strict=True)),
-            180.0 - (180.0 - float(found.x[-1])) % 360.0 if free else rotation_deg,
+            180.0 - (180.0 - float(best.x[-1])) % 360.0 if free else rotation_deg,
             float(errors[-1]) if free else 0.0,
             self._conditions.probe.semiangle_invA,
             np.zeros((0, 0, 0), dtype=complex),
@@ -373,27 +373,27 @@ def near_peak(cross: ComplexArray, step: DoubleArray, width_A: float) -> tuple[D
     """
     fine = max(min(float(min(step)), width_A), width_A / FINE) / FINE  # a finer scan does not make correlations finer
     half = math.ceil(REACH * width_A / fine)
-    away = np.arange(-half, half + 1) * fine
+    offset = np.arange(-half, half + 1) * fine
     rows, cols = (
-        np.exp(2j * np.pi * np.outer(away / one, fft.fftfreq(n))) for one, n in zip(step, cross.shape, strict=True)
+        np.exp(2j * np.pi * np.outer(offset / size, fft.fftfreq(n))) for size, n in zip(step, cross.shape, strict=True)
     )
     field = np.asarray((rows @ cross @ cols.T).real, dtype=np.float64)
-    window = np.exp(-0.5 * (away / width_A) ** 2)
+    window = np.exp(-0.5 * (offset / width_A) ** 2)
     row, col = divmod(int(np.argmax(field * np.outer(window, window))), field.shape[1])
     for _ in range(4 * half):  # climb to the unwindowed maximum
         low = max(row - 1, 0), max(col - 1, 0)
-        around = field[low[0] : row + 2, low[1] : col + 2]
-        up = divmod(int(np.argmax(around)), around.shape[1])
+        neighbours = field[low[0] : row + 2, low[1] : col + 2]
+        up = divmod(int(np.argmax(neighbours)), neighbours.shape[1])
         if (low[0] + up[0], low[1] + up[1]) == (row, col):
             break
         row, col = low[0] + up[0], low[1] + up[1]
-    place = [away[at] + fine * _vertex(line, at) for line, at in ((field[:, col], int(row)), (field[row], int(col)))]
+    place = [offset[i] + fine * _vertex(line, i) for line, i in ((field[:, col], int(row)), (field[row], int(col)))]
     return np.array(place), float(field[row, col])
 
 
-def _vertex(line: DoubleArray, at: int) -> float:
+def _vertex(line: DoubleArray, i: int) -> float:
     """Return the offset in points of the vertex of the parabola through a maximum and its neighbours."""
-    if not 0 < at < len(line) - 1:
+    if not 0 < i < len(line) - 1:
         return 0.0
-    curvature = line[at - 1] - 2 * line[at] + line[at + 1]
-    return float(0.5 * (line[at - 1] - line[at + 1]) / curvature) if curvature < 0 else 0.0
+    curvature = line[i - 1] - 2 * line[i] + line[i + 1]
+    return float(0.5 * (line[i - 1] - line[i + 1]) / curvature) if curvature < 0 else 0.0

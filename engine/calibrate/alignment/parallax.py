@@ -60,8 +60,8 @@ def images_of_bins(store: Store, rows: slice) -> FloatArray:
     """Return mean-free, edge-tapered images (N, rows, cols) of the bins, each of unit mean; 0 if without counts."""
     bins = store.per_frame(store.bins).reshape(*store.shape, -1)
     mean = bins[store.visited].mean(axis=0, dtype=np.float64).astype(bins.dtype)
-    there = store.visited[..., None] & (mean > 0)
-    cube = np.where(there, bins / np.where(mean > 0, mean, 1.0) - 1.0, 0.0)[rows]
+    usable = store.visited[..., None] & (mean > 0)
+    cube = np.where(usable, bins / np.where(mean > 0, mean, 1.0) - 1.0, 0.0)[rows]
     window = edge_taper(cube.shape[0])[:, None] * edge_taper(cube.shape[1])[None]
     return np.ascontiguousarray((cube * window[..., None]).transpose(2, 0, 1), dtype=np.float32)
 
@@ -100,9 +100,9 @@ def _round(
     total = aligned.sum(axis=0)
     measured, agreement = np.empty_like(expected), np.empty(len(k))
     for n, spectrum in enumerate(aligned):
-        others = total - spectrum
-        power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(others) ** 2).sum())
-        field = fft.ifft2(spectrum * others.conj()).real * (rows * cols / max(float(power), 1e-30))
+        rest = total - spectrum
+        power = np.sqrt((np.abs(spectrum) ** 2).sum() * (np.abs(rest) ** 2).sum())
+        field = fft.ifft2(spectrum * rest.conj()).real * (rows * cols / max(float(power), 1e-30))
         peak, agreement[n] = peak_of(field)
         measured[n] = expected[n] - peak
     shift_A = measured * np.asarray(step_A)
@@ -116,9 +116,9 @@ def peak_of(field: DoubleArray) -> tuple[DoubleArray, float]:
     top = np.unravel_index(int(np.argmax(field)), field.shape)
     place = []
     for axis, n in enumerate(field.shape):
-        around = [field[tuple((top[a] + (d if a == axis else 0)) % field.shape[a] for a in (0, 1))] for d in (-1, 0, 1)]
-        curvature = around[0] - 2 * around[1] + around[2]
-        offset = 0.5 * (around[0] - around[2]) / curvature if curvature < 0 else 0.0
+        values = [field[tuple((top[a] + (d if a == axis else 0)) % field.shape[a] for a in (0, 1))] for d in (-1, 0, 1)]
+        curvature = values[0] - 2 * values[1] + values[2]
+        offset = 0.5 * (values[0] - values[2]) / curvature if curvature < 0 else 0.0
         place.append((top[axis] + offset + n / 2) % n - n / 2)
     return np.array(place), float(field[top])
 
@@ -129,9 +129,9 @@ def _optics(matrix: DoubleArray, wavelength_A: float) -> DoubleArray:
     if np.linalg.det(u @ vt) < 0:
         # astigmatism exceeds defocus: to keep a proper rotation, one axis is focused the other way
         scale[1], u[:, 1] = -scale[1], -u[:, 1]
-    turn = u @ vt
+    rotor = u @ vt
     symmetric = (vt.T * scale) @ vt / wavelength_A
-    rotation = -np.arctan2(turn[1, 0], turn[0, 0])
+    rotation = -np.arctan2(rotor[1, 0], rotor[0, 0])
     return np.array(
         [
             0.5 * (symmetric[0, 0] + symmetric[1, 1]),

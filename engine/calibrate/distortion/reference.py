@@ -75,27 +75,29 @@ def find_spots(mean: DoubleArray, bad: BoolArray) -> DoubleArray:
     """Return the centres (n, 2) of spots, pixels, the brightest first."""
     plain = np.where(bad, np.median(mean[~bad]), mean)
     soft = ndimage.gaussian_filter(plain, 1.0)
-    around = ndimage.median_filter(soft, 4 * SPOT_PX + 1)
-    rest = soft - around
-    noise = 1.4826 * float(np.median(np.abs(rest - np.median(rest)))) + 1e-12
-    peak = (rest == ndimage.maximum_filter(rest, 2 * SPOT_PX + 1)) & (rest > LEAST_HEIGHT * noise)
+    background = ndimage.median_filter(soft, 4 * SPOT_PX + 1)
+    relief = soft - background
+    noise = 1.4826 * float(np.median(np.abs(relief - np.median(relief)))) + 1e-12
+    peak = (relief == ndimage.maximum_filter(relief, 2 * SPOT_PX + 1)) & (relief > LEAST_HEIGHT * noise)
     peak[:SPOT_PX], peak[-SPOT_PX:], peak[:, :SPOT_PX], peak[:, -SPOT_PX:] = False, False, False, False
     found = np.argwhere(peak)
-    found = found[np.argsort(-rest[tuple(found.T)])]
-    return np.array([_centroid(rest, row, col) for row, col in found.tolist()]).reshape(-1, 2)
+    found = found[np.argsort(-relief[tuple(found.T)])]
+    return np.array([_centroid(relief, row, col) for row, col in found.tolist()]).reshape(-1, 2)
 
 
-def _centroid(rest: DoubleArray, row: int, col: int) -> DoubleArray:
+def _centroid(relief: DoubleArray, row: int, col: int) -> DoubleArray:
     """Return the centroid of the excess around a pixel, iterated around the result."""
-    at = np.array([row, col], dtype=float)
+    position = np.array([row, col], dtype=float)
     for _ in range(4):
-        r, c = np.rint(at).astype(int)
-        r, c = (int(np.clip(v, SPOT_PX, n - SPOT_PX - 1)) for v, n in zip((r, c), rest.shape, strict=True))
-        part = np.clip(rest[r - SPOT_PX : r + SPOT_PX + 1, c - SPOT_PX : c + SPOT_PX + 1], 0, None)
+        r, c = np.rint(position).astype(int)
+        r, c = (int(np.clip(v, SPOT_PX, n - SPOT_PX - 1)) for v, n in zip((r, c), relief.shape, strict=True))
+        part = np.clip(relief[r - SPOT_PX : r + SPOT_PX + 1, c - SPOT_PX : c + SPOT_PX + 1], 0, None)
         offsets = np.indices(part.shape) - SPOT_PX
-        weight = part * np.exp(-0.5 * ((offsets[0] + r - at[0]) ** 2 + (offsets[1] + c - at[1]) ** 2) / 1.5**2)
-        at = np.array([r, c]) + (weight * offsets).sum(axis=(1, 2)) / max(weight.sum(), 1e-12)
-    return at
+        weight = part * np.exp(
+            -0.5 * ((offsets[0] + r - position[0]) ** 2 + (offsets[1] + c - position[1]) ** 2) / 1.5**2
+        )
+        position = np.array([r, c]) + (weight * offsets).sum(axis=(1, 2)) / max(weight.sum(), 1e-12)
+    return position
 
 
 def of_lattice(places: DoubleArray, shape: tuple[int, ...], *, square: bool = False) -> FoundDistortion | None:
@@ -107,8 +109,8 @@ def of_lattice(places: DoubleArray, shape: tuple[int, ...], *, square: bool = Fa
     half = max(shape) / 2
     lattice = _Lattice(index, (spots - (np.array(shape) - 1) / 2) / half, square)
     found: Any = optimize.least_squares(lattice.residual, lattice.start(), loss="soft_l1", f_scale=1 / half)
-    off = half * float(np.sqrt(np.median((lattice.residual(found.x).reshape(-1, 2) ** 2).sum(axis=1))))
-    return FoundDistortion(numbers_of(lattice.coefficients(found.x)), f"{len(spots)} spots of a lattice", off)
+    error_px = half * float(np.sqrt(np.median((lattice.residual(found.x).reshape(-1, 2) ** 2).sum(axis=1))))
+    return FoundDistortion(numbers_of(lattice.coefficients(found.x)), f"{len(spots)} spots of a lattice", error_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,31 +170,35 @@ def _indexed(places: DoubleArray) -> tuple[DoubleArray, IndexArray] | None:
     tree = KDTree(places)
     first = int(np.argmin(np.hypot(*(places - np.median(places, axis=0)).T)))
     nearest = np.asarray(tree.query(places[first], k=min(7, len(places)))[1])[1:]
-    near = places[nearest] - places[first]
-    one = near[0]
-    across = [v for v in near if abs(one[0] * v[1] - one[1] * v[0]) > 0.5 * np.hypot(*one) * np.hypot(*v)]
+    neighbours = places[nearest] - places[first]
+    first_edge = neighbours[0]
+    across = [
+        v
+        for v in neighbours
+        if abs(first_edge[0] * v[1] - first_edge[1] * v[0]) > 0.5 * np.hypot(*first_edge) * np.hypot(*v)
+    ]
     if not across:
         return None
-    named: dict[int, tuple[int, int]] = {first: (0, 0)}
-    cells: dict[int, DoubleArray] = {first: np.array([one, across[0]])}
+    indices: dict[int, tuple[int, int]] = {first: (0, 0)}
+    cells: dict[int, DoubleArray] = {first: np.array([first_edge, across[0]])}
     queue = [first]
     while queue:
-        here = queue.pop(0)
+        current = queue.pop(0)
         for axis, sign in ((0, 1), (0, -1), (1, 1), (1, -1)):
-            away, spot = tree.query(places[here] + sign * cells[here][axis])
-            if away > NEAR * np.hypot(*cells[here][axis]) or int(spot) in named:
+            distance, spot = tree.query(places[current] + sign * cells[current][axis])
+            if distance > NEAR * np.hypot(*cells[current][axis]) or int(spot) in indices:
                 continue
             step = [0, 0]
             step[axis] = sign
-            cell = cells[here].copy()
-            cell[axis] = sign * (places[spot] - places[here])
-            named[int(spot)] = (named[here][0] + step[0], named[here][1] + step[1])
+            cell = cells[current].copy()
+            cell[axis] = sign * (places[spot] - places[current])
+            indices[int(spot)] = (indices[current][0] + step[0], indices[current][1] + step[1])
             cells[int(spot)] = cell
             queue.append(int(spot))
-    if len(named) < LEAST_SPOTS:
+    if len(indices) < LEAST_SPOTS:
         return None
-    chosen = list(named)
-    return places[chosen], np.array([named[n] for n in chosen], dtype=np.int64)
+    chosen = list(indices)
+    return places[chosen], np.array([indices[n] for n in chosen], dtype=np.int64)
 
 
 def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
@@ -211,10 +217,10 @@ def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
     waves = np.stack([np.ones(RAYS), *(f(m * angle) for m in (1, 2) for f in (np.cos, np.sin))], axis=1)
     weight = np.ones(RAYS)
     for _ in range(5):  # reduces the weight of spots on the edge
-        found = np.linalg.lstsq(waves * weight[:, None], edge * weight, rcond=None)[0]
-        left = edge - waves @ found
-        weight = 1 / np.sqrt(1 + (left / 0.3) ** 2)
-    stretch = found[3:] / found[0]
+        fit = np.linalg.lstsq(waves * weight[:, None], edge * weight, rcond=None)[0]
+        residual = edge - waves @ fit
+        weight = 1 / np.sqrt(1 + (residual / 0.3) ** 2)
+    stretch = fit[3:] / fit[0]
     out = np.zeros((9, 2))
     out[:2] = [[stretch[0], stretch[1]], [stretch[1], -stretch[0]]]
-    return FoundDistortion(numbers_of(out), "the edge of the disc", float(np.median(np.abs(left))))
+    return FoundDistortion(numbers_of(out), "the edge of the disc", float(np.median(np.abs(residual))))

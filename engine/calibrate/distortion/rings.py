@@ -95,12 +95,12 @@ class _Sectors:
 
     @classmethod
     def of(cls, rings: list[_Ring], center_px: tuple[float, float]) -> _Sectors:
-        every = np.concatenate([np.zeros((0, 3)), *(part for _, part in rings)])
+        parts = np.concatenate([np.zeros((0, 3)), *(part for _, part in rings)])
         number = np.repeat(np.arange(len(rings)), [len(part) for _, part in rings])
         radius = np.array([radius for radius, _ in rings])
-        outwards = np.stack([np.cos(every[:, 2]), np.sin(every[:, 2])], axis=1)
+        outwards = np.stack([np.cos(parts[:, 2]), np.sin(parts[:, 2])], axis=1)
         place = np.asarray(center_px) + radius[number, None] * outwards
-        return cls(radius, every[:, 0], every[:, 1], every[:, 2], number, place, outwards)
+        return cls(radius, parts[:, 0], parts[:, 1], parts[:, 2], number, place, outwards)
 
 
 def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
@@ -115,17 +115,17 @@ def of_rings(mean: DoubleArray, bad: BoolArray) -> RingFit | None:
         sectors = _sectors(mean, good, found)
         if not len(sectors.radius_px):
             return None
-        asked = _asked_for(sectors, shape)
-        if len(asked) > len(terms):  # once terms are fitted, their residual no longer requires them
-            terms = asked
+        needed = _significant_terms(sectors, shape)
+        if len(needed) > len(terms):  # once terms are fitted, their residual no longer requires them
+            terms = needed
         fit = _fit(sectors, terms, shape)
-        moved = np.tensordot(fit[2 : 2 + len(terms)], GRADIENTS[list(terms)], axes=1)
+        change = np.tensordot(fit[2 : 2 + len(terms)], GRADIENTS[list(terms)], axes=1)
         center = (found.center_px[0] + fit[0], found.center_px[1] + fit[1])
-        left = sectors.shift_px - _design(sectors, terms, shape) @ fit
-        found = RingFit(found.coefficients + moved, center, sectors.radius_px, _rms(left))
+        residual = sectors.shift_px - _design(sectors, terms, shape) @ fit
+        found = RingFit(found.coefficients + change, center, sectors.radius_px, _rms(residual))
         if np.abs(found.coefficients).max() > LARGEST:
             return None
-        if np.abs(moved).max() < SETTLED and np.abs(fit[:2]).max() < max(shape) * SETTLED:
+        if np.abs(change).max() < SETTLED and np.abs(fit[:2]).max() < max(shape) * SETTLED:
             break
     return replace(found, coefficients=_of_equal_area(found.coefficients))
 
@@ -138,22 +138,22 @@ def middle_of(mean: DoubleArray, good: BoolArray) -> tuple[float, float]:
     plain = np.where(good, plain - plain[good].mean(), 0.0)
     size = [2 * n for n in plain.shape]
     spectrum = fft.rfft2(plain, size)
-    alike = fft.irfft2(spectrum * spectrum, size)
-    row, col = np.unravel_index(int(alike.argmax()), alike.shape)
+    self_correlation = fft.irfft2(spectrum * spectrum, size)
+    row, col = np.unravel_index(int(self_correlation.argmax()), self_correlation.shape)
     return float(row) / 2, float(col) / 2
 
 
 def _sectors(mean: DoubleArray, good: BoolArray, found: RingFit) -> _Sectors:
     """Return the sectors of the rings that are seen."""
     counts = mean[good].astype(float)
-    away = true_places(np.argwhere(good).astype(float), found.coefficients, good.shape) - found.center_px
-    pixels = _Pixels(np.hypot(*away.T), np.arctan2(away[:, 1], away[:, 0]), counts)
+    offset = true_places(np.argwhere(good).astype(float), found.coefficients, good.shape) - found.center_px
+    pixels = _Pixels(np.hypot(*offset.T), np.arctan2(offset[:, 1], offset[:, 0]), counts)
     profile = _Profile.of(pixels)
     if profile is None:
         return _Sectors.of([], found.center_px)
     parts = [_of_ring(pixels, profile, *window) for window in profile.rings()]
-    heard = [part for part in parts if len(part[1]) >= LEAST_SECTORS]
-    return _Sectors.of(heard, found.center_px)
+    measured = [part for part in parts if len(part[1]) >= LEAST_SECTORS]
+    return _Sectors.of(measured, found.center_px)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,23 +189,25 @@ class _Profile:
         spread = np.sqrt(np.maximum(ndimage.uniform_filter1d(counts, LEAST_PIXELS), counts.max() * 1e-9))
         ends = [radius[0]] * 4, [radius[-1]] * 4
         spline = make_lsq_spline(radius, counts, np.concatenate([ends[0], knots, ends[1]]), w=1 / spread)
-        off = np.abs(counts - spline(radius)) / spread
-        return cls(spline, spline.derivative(), 1.4826 * float(np.median(off)), float(radius[-1]))
+        deviation = np.abs(counts - spline(radius)) / spread
+        return cls(spline, spline.derivative(), 1.4826 * float(np.median(deviation)), float(radius[-1]))
 
     def rings(self) -> list[tuple[float, float, float]]:
         """Return radius, inner and outer limit of each ring, pixels."""
-        at = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
-        height = self.spline(at)
-        peaks, about = signal.find_peaks(height, prominence=0.0)
-        error = self.noise * np.sqrt(np.maximum(height[peaks], 0.0) / (2 * np.pi * at[peaks] * KNOT_PX))
-        stands_out = about["prominences"] > np.maximum(LEAST_HEIGHT * error, LEAST_SHARE * height[peaks])
-        best = np.argsort(-about["prominences"] * stands_out)[: min(MOST_RINGS, int(stands_out.sum()))]
+        radius = np.arange(INNERMOST_PX, self.outermost_px - KNOT_PX, KNOT_PX / 4)
+        height = self.spline(radius)
+        peaks, properties = signal.find_peaks(height, prominence=0.0)
+        error = self.noise * np.sqrt(np.maximum(height[peaks], 0.0) / (2 * np.pi * radius[peaks] * KNOT_PX))
+        stands_out = properties["prominences"] > np.maximum(LEAST_HEIGHT * error, LEAST_SHARE * height[peaks])
+        best = np.argsort(-properties["prominences"] * stands_out)[: min(MOST_RINGS, int(stands_out.sum()))]
         kept = np.sort(peaks[best])
-        least = [int(a + height[a:b].argmin()) for a, b in itertools.pairwise([0, *kept, len(at)])]
+        least = [int(a + height[a:b].argmin()) for a, b in itertools.pairwise([0, *kept, len(radius)])]
         out = []
         for peak, low, high in zip(kept, least[:-1], least[1:], strict=True):
             reach = 2 * min(peak - low, high - peak)
-            out.append((float(at[peak]), float(at[max(low, peak - reach)]), float(at[min(high, peak + reach)])))
+            out.append(
+                (float(radius[peak]), float(radius[max(low, peak - reach)]), float(radius[min(high, peak + reach)]))
+            )
         return out
 
 
@@ -214,8 +216,8 @@ def _of_ring(pixels: _Pixels, profile: _Profile, radius_px: float, low: float, h
 
     Each sector is modelled as the shifted profile with free brightness, on its own background.
     """
-    own = (pixels.radius_px > low) & (pixels.radius_px < high)
-    r, angle, counts = (part[own] for part in (pixels.radius_px, pixels.angle, pixels.counts))
+    inside = (pixels.radius_px > low) & (pixels.radius_px < high)
+    r, angle, counts = (part[inside] for part in (pixels.radius_px, pixels.angle, pixels.counts))
     number = int(np.clip(2 * np.pi * radius_px / SECTOR_PX, LEAST_SECTORS, MOST_SECTORS))
     sector = np.minimum(((angle / (2 * np.pi) + 0.5) * number).astype(int), number - 1)
     expected = profile.spline(r)
@@ -225,17 +227,17 @@ def _of_ring(pixels: _Pixels, profile: _Profile, radius_px: float, low: float, h
     design = np.stack([ring, -profile.derivative(r), np.ones_like(r), across], axis=1)
     weight = 1 / (profile.noise * np.sqrt(np.maximum(expected, expected.max() * 1e-3)))
     out = []
-    for here in (sector == n for n in range(number)):
-        if here.sum() < LEAST_PIXELS or np.ptp(r[here]) < (high - low) / 2:
+    for in_sector in (sector == n for n in range(number)):
+        if in_sector.sum() < LEAST_PIXELS or np.ptp(r[in_sector]) < (high - low) / 2:
             continue
-        weighted = design[here] * weight[here, None]
+        weighted = design[in_sector] * weight[in_sector, None]
         normal = weighted.T @ weighted
         if np.linalg.cond(normal) > WORST_CONDITION:
             continue
         inverse = np.linalg.inv(normal)
-        fit = inverse @ (weighted.T @ (counts[here] * weight[here]))
+        fit = inverse @ (weighted.T @ (counts[in_sector] * weight[in_sector]))
         if fit[0] > LEAST_BRIGHTNESS:
-            out.append((fit[1] / fit[0], math.sqrt(inverse[1, 1]) / fit[0], float(np.mean(angle[here]))))
+            out.append((fit[1] / fit[0], math.sqrt(inverse[1, 1]) / fit[0], float(np.mean(angle[in_sector]))))
     return radius_px, np.reshape(out, (-1, 3))
 
 
@@ -243,10 +245,10 @@ def _design(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> 
     """Return derivatives of the radial shift (n, 2 + terms + rings), px, by centre, terms and radii of rings."""
     half = max(shape) / 2
     u = (sectors.place_px - (np.asarray(shape) - 1) / 2) / half
-    moved = half * np.tensordot(powers(u), GRADIENTS[list(terms)], axes=(1, 1))
-    along = np.einsum("ntx,nx->nt", moved, sectors.outwards)
-    own = sectors.ring[:, None] == np.arange(len(sectors.radius_px))
-    return np.concatenate([sectors.outwards, along, own], axis=1)
+    displacement = half * np.tensordot(powers(u), GRADIENTS[list(terms)], axes=(1, 1))
+    radial = np.einsum("ntx,nx->nt", displacement, sectors.outwards)
+    of_its_ring = sectors.ring[:, None] == np.arange(len(sectors.radius_px))
+    return np.concatenate([sectors.outwards, radial, of_its_ring], axis=1)
 
 
 def _fit(
@@ -261,33 +263,33 @@ def _fit(
     for _ in range(HUBER_ROUNDS):
         root = weight * np.sqrt(trust)
         fit = np.asarray(np.linalg.lstsq(design * root[:, None], sectors.shift_px * root, rcond=None)[0])
-        off = np.abs(sectors.shift_px - design @ fit) * weight
-        scale = max(1.4826 * float(np.median(off[weight > 0])), 1e-9)
-        trust = np.minimum(1.0, HUBER * scale / np.maximum(off, 1e-12))
+        deviation = np.abs(sectors.shift_px - design @ fit) * weight
+        scale = max(1.4826 * float(np.median(deviation[weight > 0])), 1e-9)
+        trust = np.minimum(1.0, HUBER * scale / np.maximum(deviation, 1e-12))
     return np.asarray(fit)
 
 
-def _asked_for(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _significant_terms(sectors: _Sectors, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return the terms of the simplest distortion that the left-out parts of the circle require."""
     several = sectors.radius_px[-1] > APART * sectors.radius_px[0]
     best: tuple[int, ...] = ()
-    errors = _unseen(sectors, best, shape)
+    errors = _held_out_errors(sectors, best, shape)
     for model in MODELS:
         terms = tuple(term for term in model if several or term in OF_ONE_RING)
-        own = _unseen(sectors, terms, shape)
-        gain = errors - own
+        model_errors = _held_out_errors(sectors, terms, shape)
+        gain = errors - model_errors
         if gain.mean() > BELIEVED * gain.std(ddof=1) / math.sqrt(len(gain)):
-            best, errors = terms, own
+            best, errors = terms, model_errors
     return best
 
 
-def _unseen(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
+def _held_out_errors(sectors: _Sectors, terms: Sequence[int], shape: tuple[int, ...]) -> DoubleArray:
     """Return the median squared error, in standard errors, in each part (wedges,) of a fit to the other parts."""
     wedge = np.floor((sectors.angle / (2 * np.pi) + 0.5) * WEDGES).astype(int).clip(0, WEDGES - 1)
     design, out = _design(sectors, terms, shape), []
-    for here in (wedge == n for n in np.unique(wedge)):
-        off = (sectors.shift_px - design @ _fit(sectors, terms, shape, ~here)) / sectors.error_px
-        out.append(float(np.median(off[here] ** 2)))
+    for held_out in (wedge == n for n in np.unique(wedge)):
+        deviation = (sectors.shift_px - design @ _fit(sectors, terms, shape, ~held_out)) / sectors.error_px
+        out.append(float(np.median(deviation[held_out] ** 2)))
     return np.asarray(out)
 
 

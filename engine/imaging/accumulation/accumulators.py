@@ -24,7 +24,7 @@ WIDE_BATCHES = 32
 """After a pixel value that does not fit in a byte: number of batches decoded unchanged before bytes are tried again."""
 
 
-def _held(frame_bytes: int) -> int:
+def _frames_at_a_time(frame_bytes: int) -> int:
     """Return the frames per group: a multiple of :data:`FEW` if that many fit, as that many are summed together."""
     fitting = GROUP_BYTES // frame_bytes
     return max(1, fitting - fitting % FEW, min(FEW, FEW_BYTES // frame_bytes))
@@ -59,8 +59,8 @@ class PixelAccumulator:
         rows, cols = len(plan.row_at), len(plan.col_at)
         kind = accumulator_of(dtype)
         frame_bytes = rows * cols * dtype.itemsize
-        self._group: Array = np.empty((_held(frame_bytes), rows * cols), dtype=dtype)
-        self._bytes: Array = np.empty((_held(rows * cols), rows * cols), dtype=np.uint8)
+        self._group: Array = np.empty((_frames_at_a_time(frame_bytes), rows * cols), dtype=dtype)
+        self._bytes: Array = np.empty((_frames_at_a_time(rows * cols), rows * cols), dtype=np.uint8)
         self._may_be_bytes, self._wide_batches = dtype.kind in "ui" and dtype.itemsize > 1, 0
         self._lines: tuple[Array, Array] = (np.empty(cols, dtype=kind), np.empty(cols, dtype=kind))
         self._pattern: Array = np.zeros(rows * cols, dtype=kind)
@@ -104,9 +104,9 @@ class PixelAccumulator:
             if len(self._work) < coded.work_bytes:
                 self._work = np.empty(coded.work_bytes, dtype=np.uint8)
             in_bytes = coded.in_bytes if self._may_be_bytes and not self._wide_batches else 0
-            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.told.ctypes.data)
-        one = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
-        space = (self._group, self._bytes, *self._lines, one.bins, one.regions, self._work)
+            source = (coded.decode, in_bytes, coded.data.ctypes.data, coded.ends, size, coded.parameters.ctypes.data)
+        single = Numbers.zeros(2, into.bins.shape[1] if repeats else 0)
+        space = (self._group, self._bytes, *self._lines, single.bins, single.regions, self._work)
         sums = (into.bins, into.regions, into.moments, self._pattern)
         failed, full, wide = self._reduce(
             source, span.start, span.stop, point, self._plan, self._limit, sums, space, repeats
@@ -146,19 +146,19 @@ class DeviceAccumulator:
 
     def add(self, batch: FrameBatch, span: slice, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`; raises errors of the device."""
-        kept = np.flatnonzero(point[span] >= 0) + span.start
-        if not len(kept):
+        chosen = np.flatnonzero(point[span] >= 0) + span.start
+        if not len(chosen):
             return
         frames = np.require(batch.frames, self._dtype, ["C", "A"]).reshape(len(batch.index), -1)
-        found, at = self._reduction.reduce(frames, kept), point[kept]
-        regions, moments = np.split(found.numbers, [len(REGIONS)], axis=1)
-        for target, values in ((into.bins, found.bins), (into.regions, regions), (into.moments, moments)):
+        reduced, points = self._reduction.reduce(frames, chosen), point[chosen]
+        regions, moments = np.split(reduced.numbers, [len(REGIONS)], axis=1)
+        for target, values in ((into.bins, reduced.bins), (into.regions, regions), (into.moments, moments)):
             if repeats:
-                np.add.at(target, at, values)
+                np.add.at(target, points, values)
             else:
-                target[at] = values
-        self._total += found.pattern
-        self.saturated += found.full
+                target[points] = values
+        self._total += reduced.pattern
+        self.saturated += reduced.full
 
     def take_pattern(self) -> DoubleArray:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""
@@ -186,9 +186,9 @@ class VectorAccumulator:
         masked = int(self._reduce(vectors, span.start, span.stop, point, self._weights, sums, repeats))
         self.masked += masked
         if self._squared_lengths is not None:
-            kept = np.flatnonzero(point[span] >= 0) + span.start
-            exact = (usable_counts(vectors[kept])[0] if masked else vectors[kept]).astype(float)
-            np.add.at(into.regions, point[kept], self._squared_lengths(exact))
+            chosen = np.flatnonzero(point[span] >= 0) + span.start
+            exact = (usable_counts(vectors[chosen])[0] if masked else vectors[chosen]).astype(float)
+            np.add.at(into.regions, point[chosen], self._squared_lengths(exact))
 
     def take_pattern(self) -> DoubleArray:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""

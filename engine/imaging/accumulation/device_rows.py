@@ -18,12 +18,12 @@ class DeviceRows(RowTransforms):
     def __init__(self, device: ArrayDevice) -> None:
         super().__init__()
         self._device = device
-        self._there: ArrayTransforms | None = None
+        self._arrays: ArrayTransforms | None = None
 
     def _make_room(self, shape: tuple[int, int, int], padded: tuple[int, int]) -> None:
         """Raises NoRoom if they do not fit on the device."""
-        self._there = None  # released before more is allocated
-        self._there = ArrayTransforms(self._device, shape, padded)
+        self._arrays = None  # released before more is allocated
+        self._arrays = ArrayTransforms(self._device, shape, padded)
 
     def _rows_at_a_time(self, columns: int) -> int:
         return self._transforms.rows_at_a_time(columns)
@@ -40,5 +40,5 @@ class DeviceRows(RowTransforms):
 
     @property
     def _transforms(self) -> ArrayTransforms:
-        assert self._there is not None  # noqa: S101  (update comes first)
-        return self._there
+        assert self._arrays is not None  # noqa: S101  (update comes first)
+        return self._arrays

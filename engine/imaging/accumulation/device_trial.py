@@ -41,8 +41,8 @@ class DeviceTrial:
     @property
     def words(self) -> str:
         """Why the CPU was chosen."""
-        here, there = (1e6 * self._least(side) for side in ("cpu", "gpu"))
-        return f"faster here: {here:.1f} µs a frame, {there:.1f} on the GPU"
+        cpu_us, gpu_us = (1e6 * self._least(side) for side in ("cpu", "gpu"))
+        return f"faster here: {cpu_us:.1f} µs a frame, {gpu_us:.1f} on the GPU"
 
     def _least(self, side: Side) -> float:
         return min(self._spent[side][1:])

@@ -87,8 +87,8 @@ class PixelReduction:
         from ptylive.engine.backend.imaging.reduction_arrays import ArrayReduction, PixelTables
         from ptylive.engine.imaging.accumulation.accumulators import DeviceAccumulator
 
-        where = (self.basis.bin_of.ravel(), self.region_of, len(REGIONS), self.row_of, self.col_of)
-        reduction = ArrayReduction(device, PixelTables.of(*where), dtype, self.saturation_value)
+        tables = (self.basis.bin_of.ravel(), self.region_of, len(REGIONS), self.row_of, self.col_of)
+        reduction = ArrayReduction(device, PixelTables.of(*tables), dtype, self.saturation_value)
         return DeviceAccumulator(reduction, self.frame_size, dtype)
 
     @cached_property
@@ -176,8 +176,10 @@ class VectorReduction:
         """Return the change of the region sums (n, 4) due to a change of the coefficients (n, N) alone."""
         if not self.square_root:
             return np.asarray((np.asarray(after, dtype=float) - before) @ self.to_regions[: self.basis.count])
-        alone = replace(self, extra=())
-        return alone.squared_lengths(np.asarray(after, float)) - alone.squared_lengths(np.asarray(before, float))
+        without_extra = replace(self, extra=())
+        return without_extra.squared_lengths(np.asarray(after, float)) - without_extra.squared_lengths(
+            np.asarray(before, float)
+        )
 
     def squared_lengths(self, vectors: DoubleArray) -> DoubleArray:
         """Return the bright-field intensity as ``inner``, the dark field as ``dark``: squares plus what they leave out.

@@ -104,21 +104,21 @@ class RowTransforms:
         """
         from ptylive.engine.backend.imaging.bank_numba import less_mean
 
-        kept, _, count = self._rows.shape
-        moved = np.zeros((2, 2 * count), np.float32)
-        moved[0, ::2] = moved[1, 1::2] = mean.astype(np.float32) - self._reference
+        columns, _, count = self._rows.shape
+        shift = np.zeros((2, 2 * count), np.float32)
+        shift[0, ::2] = shift[1, 1::2] = mean.astype(np.float32) - self._reference
         mask = fft.rfft(visited, n=self._padded[1], axis=1)
-        if self._planes.shape != (kept, self._padded[0], count):
-            self._planes = self._scratch.zeros((kept, self._padded[0], count), np.complex64, "transforms")
+        if self._planes.shape != (columns, self._padded[0], count):
+            self._planes = self._scratch.zeros((columns, self._padded[0], count), np.complex64, "transforms")
         planes, pairs = self._planes, self._rows.view(np.float32)
 
         def transform(_lane: int, start: int, stop: int) -> None:
             for first in range(start, stop, COLUMNS_AT_A_TIME):
-                at = slice(first, min(first + COLUMNS_AT_A_TIME, stop))
-                less_mean(pairs[at], mask[:, at], moved, planes[at].view(np.float32))
-                planes[at] = fft.fft(planes[at], axis=1, overwrite_x=True, workers=1)  # one of several threads
+                block = slice(first, min(first + COLUMNS_AT_A_TIME, stop))
+                less_mean(pairs[block], mask[:, block], shift, planes[block].view(np.float32))
+                planes[block] = fft.fft(planes[block], axis=1, overwrite_x=True, workers=1)  # one of several threads
 
-        self._pool.split(kept, transform, least=COLUMNS_AT_A_TIME)
+        self._pool.split(columns, transform, least=COLUMNS_AT_A_TIME)
         return planes
 
     @property

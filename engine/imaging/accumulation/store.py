@@ -133,20 +133,20 @@ class Store:
         into = Numbers(self.bins, self.regions, self.moments)
         arrays, trial = self._device.arrays, self._trial
         if arrays is None or self._declined(batch):
-            self._add_here(batch, point, into, repeats=repeats)
+            self._add_on_processor(batch, point, into, repeats=repeats)
         elif trial is None:
             if not self._add_on_device(arrays, batch, point, into):
-                self._add_here(batch, point, into, repeats=repeats)
+                self._add_on_processor(batch, point, into, repeats=repeats)
         else:
             with trial.timed(trial.turn, len(point)):
                 if trial.turn == "cpu" or not self._add_on_device(arrays, batch, point, into):
-                    self._add_here(batch, point, into, repeats=repeats)
+                    self._add_on_processor(batch, point, into, repeats=repeats)
             self._ended(trial)
-        kept = point[point >= 0]
-        np.add.at(self.frames, kept, 1)
-        self.total_frames += len(kept)
+        visited_points = point[point >= 0]
+        np.add.at(self.frames, visited_points, 1)
+        self.total_frames += len(visited_points)
 
-    def _add_here(self, batch: FrameBatch, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
+    def _add_on_processor(self, batch: FrameBatch, point: IndexArray, into: Numbers, *, repeats: bool) -> None:
         if not self._accumulators:
             dtype = self._type_of(batch).newbyteorder("=")
             self._accumulators = [self.reduction.accumulator(dtype) for _ in range(self._pool.count)]
@@ -167,9 +167,9 @@ class Store:
 
     def _declined(self, batch: FrameBatch) -> bool:
         """Return whether a batch is unsuitable for the GPU."""
-        why = self._device.refuses(batch)
-        self._refused = why or self._refused
-        return bool(why)
+        reason = self._device.refuses(batch)
+        self._refused = reason or self._refused
+        return bool(reason)
 
     def _ended(self, trial: DeviceTrial) -> None:
         """Release the GPU if the CPU was faster."""
@@ -178,7 +178,7 @@ class Store:
         self._trial, self._lost = None, trial.turn == "cpu"
         if self._lost:
             self._device = replace(self._device, arrays=None, why=trial.words)
-            self._leave()
+            self._release_device()
 
     def _add_on_device(self, arrays: ArrayDevice, batch: FrameBatch, point: IndexArray, into: Numbers) -> bool:
         """Return whether the GPU reduced a batch; it is not used again after a failure, which costs no frame."""
@@ -199,9 +199,9 @@ class Store:
     def leave_device(self) -> None:
         """Keep nothing on the GPU; frames that still arrive start there again."""
         with self._summing:
-            self._leave()
+            self._release_device()
 
-    def _leave(self) -> None:
+    def _release_device(self) -> None:
         if self._on_device is not None:
             self._frame_sum += self._on_device.take_pattern()
             self._full_on_device += self._on_device.saturated
@@ -210,11 +210,11 @@ class Store:
     @property
     def reduced_on(self) -> str:
         """Device that reduced the frames, in words, and why not the GPU if there was one."""
-        here, there = self._reduced["cpu"], self._reduced["gpu"]
-        if not there or self._lost:
-            return self._device.words if self._device.arrays is None or not here else f"cpu ({self._refused})"
-        why = self._device.why or self._refused or "to compare"
-        return f"gpu, {here} of {here + there} frames on the cpu ({why})" if here else "gpu"
+        on_cpu, on_gpu = self._reduced["cpu"], self._reduced["gpu"]
+        if not on_gpu or self._lost:
+            return self._device.words if self._device.arrays is None or not on_cpu else f"cpu ({self._refused})"
+        reason = self._device.why or self._refused or "to compare"
+        return f"gpu, {on_cpu} of {on_cpu + on_gpu} frames on the cpu ({reason})" if on_cpu else "gpu"
 
     @property
     def saturated_frames(self) -> int:
@@ -245,11 +245,11 @@ class Store:
 
     def snapshot(self) -> Store:
         """Return a copy that no longer changes."""
-        other = copy(self)
+        duplicate = copy(self)
         copied = {name: getattr(self, name).copy() for name in ("regions", "moments", "frames")}
         copied["bins"] = self._scratch.copy(self.bins, "coefficients")
         copied["moved"] = None if self.moved is None else self.moved.copy()
-        vars(other).update(
+        vars(duplicate).update(
             copied,
             _frame_sum=self.frame_sum,
             _masked_counts=self.masked_counts,
@@ -257,19 +257,19 @@ class Store:
             _on_device=None,
             _summing=threading.Lock(),
         )
-        return other
+        return duplicate
 
     def at_rest(self, descan: Descan, bins: FloatArray, regions: DoubleArray) -> Store:
         """Return a copy with the coefficients (points, N) and region sums (points, 4) of patterns at rest."""
-        other, frame_sum = self.snapshot(), self.frame_sum
+        resting, frame_sum = self.snapshot(), self.frame_sum
         frame_sum[: bins.shape[1]] += (bins - self.bins).sum(axis=0, dtype=float)
         displacement = descan.minus(self.descan).at_points(np.arange(len(bins)), self.shape)
-        other.moments[:, 1:] -= other.moments[:, :1] * displacement
+        resting.moments[:, 1:] -= resting.moments[:, :1] * displacement
         given = self.header.detector.descan_px is not None
-        vars(other).update(
+        vars(resting).update(
             bins=bins, regions=regions, _frame_sum=frame_sum, moved=None, descan=descan, descan_given=given
         )
-        return other
+        return resting
 
     @property
     def visited(self) -> BoolArray:

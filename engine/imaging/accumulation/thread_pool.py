@@ -23,11 +23,11 @@ class ThreadPool:
         if self._helpers is None or pieces == 1:
             work(0, 0, items)
             return
-        others = [self._helpers.submit(work, k, edges[k], edges[k + 1]) for k in range(1, pieces)]
+        futures = [self._helpers.submit(work, k, edges[k], edges[k + 1]) for k in range(1, pieces)]
         try:
             work(0, edges[0], edges[1])
         finally:
-            problems = [done.exception() for done in others]  # waits: none may be left running
+            problems = [future.exception() for future in futures]  # waits: none may be left running
         for problem in problems:
             if problem is not None:
                 raise problem

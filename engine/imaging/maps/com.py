@@ -66,9 +66,9 @@ def com_invA(now: Instant) -> DoubleArray:
     """Return the CoM (2, rows, cols) in 1/Å along the map axes, 0 without a frame. Use it through ``now.once``."""
     pixel = float(now.require("detector_pixel_invA", "the centre of mass in 1/Å"))
     # rotated and scaled in one product: fresh pages of large scans cost more than the arithmetic
-    turn = along_scan_axes(pixel * turned_to_detector_axes(np.eye(2), now.calibration.transform), now.rotation_deg)
+    rotation = along_scan_axes(pixel * turned_to_detector_axes(np.eye(2), now.calibration.transform), now.rotation_deg)
     com = center_of_mass(now.moments, now.visited)
-    return np.asarray((turn @ com.reshape(2, -1)).reshape(com.shape))
+    return np.asarray((rotation @ com.reshape(2, -1)).reshape(com.shape))
 
 
 def noise_of_integrated(
@@ -87,10 +87,10 @@ def _drawn_noise_invA(now: Instant, count: int) -> Iterator[DoubleArray]:
     and scaled by each pattern's counts.
     """
     com, visited = now.once(com_invA), now.visited
-    along = quiet_shift(visited, HALVES)
+    shift = quiet_shift(visited, HALVES)
     rows, cols = visited.shape
     row, col = np.arange(rows)[:, None], np.arange(cols)[None]
-    alternating = com * (1 - 2 * ((along[0] // 2 * row + along[1] // 2 * col) % 2))
+    alternating = com * (1 - 2 * ((shift[0] // 2 * row + shift[1] // 2 * col) % 2))
     far = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.fftfreq(cols)[None]) <= FARTHEST
     power = np.median(np.abs(np.fft.fft2(alternating)[:, far]) ** 2, axis=1) / np.log(2) / max(int(visited.sum()), 1)
     counts = now.moments[:, 0].reshape(visited.shape)

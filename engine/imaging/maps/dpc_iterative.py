@@ -67,16 +67,16 @@ CONVERGED = 1e-3
 )
 def iterative_dpc_map(now: Instant) -> Iterator[Picture]:
     """Make the map ``dpc_iterative``: phase in rad."""
-    said = in_use("dpc_iterative", now.settings, iterations=ITERATIONS)
-    most, step = int(said["iterations"]), said.get("step")
-    passes = tuple(said.get(name) for name in PASSES)
+    settings = in_use("dpc_iterative", now.settings, iterations=ITERATIONS)
+    iterations, step = int(settings["iterations"]), settings.get("step")
+    passes = tuple(settings.get(name) for name in PASSES)
 
     def integrated(com: DoubleArray) -> DoubleArray:
-        return iterative_dpc(com, now.step_A, now.visited, most, step=step, passes=passes)
+        return iterative_dpc(com, now.step_A, now.visited, iterations, step=step, passes=passes)
 
     phase, method = integrated(now.once(com_invA)), "iterative DPC, free border"
     noise = noise_of_integrated(now, integrated, DRAWN)
-    yield Picture("dpc_iterative", phase, "rad", method, said, noise=noise)
+    yield Picture("dpc_iterative", phase, "rad", method, settings, noise=noise)
 
 
 def iterative_dpc(
@@ -106,13 +106,13 @@ def iterative_dpc(
     for _ in range(iterations):
         if power <= CONVERGED**2 * first:
             break
-        moved = operator.forward(direction)
-        length = np.float32(power / max(float((moved.astype(float) ** 2).sum()), 1e-30) if step is None else step)
+        image = operator.forward(direction)
+        length = np.float32(power / max(float((image.astype(float) ** 2).sum()), 1e-30) if step is None else step)
         solution = solution + length * direction
-        residual = residual - length * moved
+        residual = residual - length * image
         gradient = operator.adjoint(residual)
-        power, before = operator.power(gradient), power
-        direction = gradient if step is not None else gradient + np.float32(power / before) * direction
+        power, previous = operator.power(gradient), power
+        direction = gradient if step is not None else gradient + np.float32(power / previous) * direction
     phase = operator.image(solution * operator.passed(*passes))[frame].astype(float)
     return phase - phase[visited].mean() if visited.any() else phase
 
@@ -148,16 +148,16 @@ class _Gradient:
     def adjoint(self, gradients: FloatArray) -> ComplexArray:
         """Apply the adjoint operator to gradients."""
         out = np.zeros((self.shape[0], self.shape[1] // 2 + 1), dtype=np.complex64)
-        whole = np.zeros(self.shape, dtype=np.float32)
+        padded = np.zeros(self.shape, dtype=np.float32)
         for a, gradient in zip(self.along, gradients, strict=True):
-            whole[self.frame] = gradient
-            out += np.conj(a) * fft.rfft2(whole)
+            padded[self.frame] = gradient
+            out += np.conj(a) * fft.rfft2(padded)
         return out
 
     def power(self, x: ComplexArray) -> float:
         """Return |x|^2 over the whole plane, with the transform's normalisation."""
-        twice = 2.0 * float((np.abs(x) ** 2).sum()) - float((np.abs(x[:, [0, -1]]) ** 2).sum())
-        return twice / (self.shape[0] * self.shape[1])
+        total = 2.0 * float((np.abs(x) ** 2).sum()) - float((np.abs(x[:, [0, -1]]) ** 2).sum())
+        return total / (self.shape[0] * self.shape[1])
 
     def passed(self, highpass_invA: float | None, lowpass_invA: float | None) -> FloatArray:
         """Return the factor by which each frequency is damped."""
@@ -170,7 +170,7 @@ class _Gradient:
 
 
 def _even_fast(size: float) -> int:
-    found = int(fft.next_fast_len(int(size)))
-    while found % 2:
-        found = int(fft.next_fast_len(found + 1))
-    return found
+    length = int(fft.next_fast_len(int(size)))
+    while length % 2:
+        length = int(fft.next_fast_len(length + 1))
+    return length

@@ -29,7 +29,7 @@ PASSES = {
     ),
 }
 """Settings of maps that integrate the centre of mass."""
-Passed = Callable[[DoubleArray], DoubleArray]
+PassBand = Callable[[DoubleArray], DoubleArray]
 DRAWN = 8
 """Number of noise pictures drawn: one contains few of the slow waves that dominate the noise."""
 MIRROR_FROM = 0.5
@@ -60,14 +60,14 @@ MIRROR_FROM = 0.5
 )
 def integrated_dpc_map(now: Instant) -> Iterator[Picture]:
     """Make the map ``idpc``: phase in rad."""
-    said = in_use("idpc", now.settings)
+    settings = in_use("idpc", now.settings)
 
     def integrated(com: DoubleArray) -> DoubleArray:
-        return integrated_dpc(com, now.step_A, now.visited, *(said.get(name) for name in PASSES))
+        return integrated_dpc(com, now.step_A, now.visited, *(settings.get(name) for name in PASSES))
 
     phase, method = integrated(now.once(com_invA)), "integrated DPC, Fourier, mirror-padded"
     noise = noise_of_integrated(now, integrated, DRAWN)
-    yield Picture("idpc", phase, "rad", method, said, noise=noise)
+    yield Picture("idpc", phase, "rad", method, settings, noise=noise)
 
 
 def integrated_dpc(
@@ -96,7 +96,7 @@ def butterworth(q2: DoubleArray, highpass_invA: float | None, lowpass_invA: floa
     return np.asarray(high * low)
 
 
-def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:
+def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: PassBand) -> DoubleArray:
     """Integrate the field mirrored at its borders, using cosine and sine series, which need no larger array.
 
     phi = sum a_mn cos cos, so CoM = -sum a_mn q sin cos: a = -(q_row S_row + q_col S_col)/|q|^2.
@@ -112,7 +112,7 @@ def _integrate_mirrored(com: DoubleArray, step_A: tuple[float, float], passed: P
     return np.asarray(fft.idctn(-(q_row * series_row + q_col * series_col) / q2 * passed(q2), norm="ortho"))
 
 
-def _integrate(com: DoubleArray, step_A: tuple[float, float], passed: Passed) -> DoubleArray:
+def _integrate(com: DoubleArray, step_A: tuple[float, float], passed: PassBand) -> DoubleArray:
     rows, cols = com.shape[1:]
     q_row, q_col = fft.fftfreq(rows, step_A[0])[:, None], fft.rfftfreq(cols, step_A[1])[None]
     q2 = q_row**2 + q_col**2

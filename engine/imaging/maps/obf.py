@@ -108,19 +108,19 @@ class OptimumBrightField:
         floor = self._rings.floor(power)
         signal = self._rings.signal(self._rings.sum(power_of(numerator)) - floor, floor, spectra.independent_share)
         gain = self._gain(spectra.visited_share, signal, noise)
-        gain_here = (gain / spectra.density).astype(np.float32)
-        phase = spectra.image(self.band, numerator * gain_here)
+        final_gain = (gain / spectra.density).astype(np.float32)
+        phase = spectra.image(self.band, numerator * final_gain)
         measured = self._rings.noise(power, floor)
         quality = ring_quality(numerator, shifted, self.ring, spectra.conditions.step_A, measured)
         quality = replace(quality, transfer=ring_mean(self.ring, self.information * gain))
         method = "optimum bright field, radial Wiener"
-        said = in_use("obf", spectra.conditions.settings, upsample=self.band.grid.upsample, noise=noise)
+        settings = in_use("obf", spectra.conditions.settings, upsample=self.band.grid.upsample, noise=noise)
         yield Picture(
             "obf",
             phase,
             "rad",
             method,
-            said,
+            settings,
             quality,
             noise=lambda: spectra.image(
                 self.band,
@@ -161,10 +161,10 @@ class OptimumBrightField:
         mean = self._mean_information[:, None, None]
         levels = np.geomspace(WEAKEST, 1.0, LEVELS) * information.max()
         noise = spectra.conditions.settings.get("obf.noise", 1.0)
-        found = repeats.noise_gain(1 / (levels + noise * (mean / believed)[..., None]), levels / mean)
+        table = repeats.noise_gain(1 / (levels + noise * (mean / believed)[..., None]), levels / mean)
         place = np.log(np.maximum(information / max(levels[0], 1e-30), 1.0)) * ((LEVELS - 1) / -np.log(WEAKEST))
-        told = np.where(signal.measured[self.ring], between(found, self.ring, place), gain)
-        return np.asarray(told / spectra.density, dtype=np.float32)
+        noise_gain = np.where(signal.measured[self.ring], between(table, self.ring, place), gain)
+        return np.asarray(noise_gain / spectra.density, dtype=np.float32)
 
     @cached_property
     def _mean_information(self) -> DoubleArray:
@@ -173,7 +173,7 @@ class OptimumBrightField:
 
     def _noise_to_signal(self, signal: RingSignal) -> DoubleArray:
         """Return noise over phase power at every frequency, from ring sums over frequencies that carry information."""
-        believed = np.maximum(signal.believed(signal.seen), LEAST_SIGNAL)
+        believed = np.maximum(signal.believed(signal.observed), LEAST_SIGNAL)
         ratio = np.where(signal.measured, self._mean_information / believed, 0.0)
         # rings without information fade like the noisiest ring that has any
         return np.where(signal.measured | signal.pure, ratio, max(float(ratio.max()), 1.0))[self.ring]

@@ -94,42 +94,42 @@ class SingleSideband:
 
     band: Band
     conditions: ImagingConditions
-    said: dict[str, float]
+    settings: dict[str, float]
     """Settings in use."""
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> SingleSideband:
         """Make filters for the given conditions. Raises MetadataError for a crop that leaves no pixel."""
-        said = in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH, crop=WINDOW)
-        if not conditions.in_square(said["crop"]).any():
-            raise MetadataError(f"ssb.crop={said['crop']:g} leaves no pixel of the detector", "give a larger one")
-        return cls(conditions.band(), conditions, said)
+        settings = in_use("ssb", conditions.settings, epsilon=EPSILON, sidebands=BOTH, crop=WINDOW)
+        if not conditions.in_square(settings["crop"]).any():
+            raise MetadataError(f"ssb.crop={settings['crop']:g} leaves no pixel of the detector", "give a larger one")
+        return cls(conditions.band(), conditions, settings)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """Make the maps ``ssb`` (rad) and ``ssb_amplitude`` (mean 1)."""
-        part = Part.SIDEBANDS if self.said["sidebands"] == BOTH else Part.ONE_SIDEBAND
-        for name, each, units, mean in (("ssb", part, "rad", 0), ("ssb_amplitude", Part.AMPLITUDE, "relative", 1)):
-            spectrum, shifted = spectra.contract_with_noise(self.band, self._weights(each))
+        part = Part.SIDEBANDS if self.settings["sidebands"] == BOTH else Part.ONE_SIDEBAND
+        for name, sideband, units, mean in (("ssb", part, "rad", 0), ("ssb_amplitude", Part.AMPLITUDE, "relative", 1)):
+            spectrum, shifted = spectra.contract_with_noise(self.band, self._weights(sideband))
             image = self._image(spectra, spectrum) + np.float32(mean)
             noise = partial(self._image, spectra, shifted)
-            yield Picture(name, image, units, "single-sideband ptychography", self.said, noise=noise)
+            yield Picture(name, image, units, "single-sideband ptychography", self.settings, noise=noise)
 
     def _image(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
         return spectra.image(self.band, spectrum / np.float32(spectra.density))
 
     def _weights(self, part: Part) -> ComplexArray:
         """Return the weights (nb, N) for a part of the transfer, normalisation included."""
-        used = self.conditions.in_square(self.said["crop"]) if self.said["crop"] < WINDOW else None
+        pixels = self.conditions.in_square(self.settings["crop"]) if self.settings["crop"] < WINDOW else None
 
         def matched(q: DoubleArray) -> tuple[ComplexArray, ComplexArray]:
-            transfer = self.conditions.transfer(q, part, used)
+            transfer = self.conditions.transfer(q, part, pixels)
             return self.conditions.basis.dual(transfer).conj(), transfer
 
         weights, power = self.band.evaluate_with_response(matched)
-        most, threshold = max(float(power.max()), TINY), self.said.get("threshold")
+        largest, threshold = max(float(power.max()), TINY), self.settings.get("threshold")
         if threshold is None:
-            factor = 1.0 / (power + self.said["epsilon"] * most)
+            factor = 1.0 / (power + self.settings["epsilon"] * largest)
         else:
-            factor = np.where(power >= threshold * most, 1.0 / np.maximum(power, TINY), 0.0)
+            factor = np.where(power >= threshold * largest, 1.0 / np.maximum(power, TINY), 0.0)
         weights *= factor.astype(np.float32)[:, None]
         return weights

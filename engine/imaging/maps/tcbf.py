@@ -114,27 +114,27 @@ class TiltCorrected:
     """(rings,) summed squares of the transfer."""
     correction: Correction
     kernel_steps: float | None
-    said: dict[str, float]
+    settings: dict[str, float]
     """Settings in use."""
-    _found: dict[str, tuple[int, FloatArray]] = field(default_factory=dict, repr=False)
+    _stored: dict[str, tuple[int, FloatArray]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> TiltCorrected:
         """Make filters for the given imaging conditions."""
         upsample = conditions.finer("tcbf")
-        said = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
-        said |= {f"aligned_{name}": value for name, value in conditions.told.items()}
-        kernel_steps, epsilon = said.get("kernel_steps"), said.get("epsilon")
+        settings = {**in_use("tcbf", conditions.settings, flip=1), "upsample": upsample}
+        settings |= {f"aligned_{name}": value for name, value in conditions.told.items()}
+        kernel_steps, epsilon = settings.get("kernel_steps"), settings.get("epsilon")
         spread = kernel_steps is not None
         band = kernel_band(conditions, upsample, "tcbf.kernel_steps") if spread else conditions.band(upsample)
         weights, t = band.evaluate_with_response(lambda q: (conditions.aligned_shifts(q), conditions.transfer(q)))
         correction = Correction.NONE
-        if np.abs(t).max() > IN_FOCUS and (epsilon is not None or said["flip"]):
+        if np.abs(t).max() > IN_FOCUS and (epsilon is not None or settings["flip"]):
             correction = Correction.FLIPPED if epsilon is None else Correction.DIVIDED
         gain = _gain(t, correction, epsilon).astype(np.float32)
         ring = rings(band.q, conditions.step_A)
         response = ring_sum(ring, np.square(t, dtype=float))
-        return cls(band, weights, gain, ring, response, correction, kernel_steps, said)
+        return cls(band, weights, gain, ring, response, correction, kernel_steps, settings)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """Make the map ``tcbf``: relative modulation of the bright field, or phase in rad with transfer divided out."""
@@ -148,14 +148,14 @@ class TiltCorrected:
         steady = self.correction is Correction.NONE or spectra.visited_share < TRUSTED_SHARE
 
         def noise() -> FloatArray:
-            told = weight if steady else self._noise_weight(spectra, spectrum, shifted)
-            return self._image(spectra, shifted, told)
+            noise_weight = weight if steady else self._noise_weight(spectra, spectrum, shifted)
+            return self._image(spectra, shifted, noise_weight)
 
         units = "rad" if self.correction is Correction.DIVIDED else "relative"
         method = f"tilt-corrected bright field{self.correction.value}"
         picture = self._image(spectra, spectrum, weight)
         even = partial(self._even, spectra, spectrum, shifted)
-        yield Picture("tcbf", picture, units, method, self.said, quality, noise, self.band.grid.finer, even)
+        yield Picture("tcbf", picture, units, method, self.settings, quality, noise, self.band.grid.finer, even)
 
     def _noise_weight(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> FloatArray:
         """Return the gain for noise alone that reproduces the map's scatter between scans, including its weights."""
@@ -164,8 +164,8 @@ class TiltCorrected:
         count = 2 * floor**2 / np.maximum(squares, 1e-30)  # exponential power: mean square = twice the squared mean
         excess = ring_sum(self.ring, power_of(spectrum)) - floor
         repeats = passed_signal(excess, floor, count * spectra.independent_share, self.response).repeats()
-        found = np.maximum(repeats.found, 0.0)[..., None]
-        gain = repeats.noise_gain(found / (1 + found))[:, 0].astype(np.float32)
+        observed = np.maximum(repeats.found, 0.0)[..., None]
+        gain = repeats.noise_gain(observed / (1 + observed))[:, 0].astype(np.float32)
         return np.asarray(self.gain * gain[self.ring])
 
     def _even(self, spectra: Spectra, spectrum: ComplexArray, shifted: ComplexArray) -> tuple[FloatArray, FloatArray]:
@@ -182,12 +182,12 @@ class TiltCorrected:
         result is kept until there are half as many points again.
         """
         visited = int(spectra.visited.sum())
-        before, found = self._found.get("upright", (0, None))
-        if found is not None and before <= visited < GROWN * before:
-            return found
-        found = self._measured_uprightness(spectra, spectrum)
-        self._found["upright"] = visited, found
-        return found
+        previous, signs = self._stored.get("upright", (0, None))
+        if signs is not None and previous <= visited < GROWN * previous:
+            return signs
+        signs = self._measured_uprightness(spectra, spectrum)
+        self._stored["upright"] = visited, signs
+        return signs
 
     def _measured_uprightness(self, spectra: Spectra, spectrum: ComplexArray) -> FloatArray:
         chosen = _brightest(spectrum, self.ring)

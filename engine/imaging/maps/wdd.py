@@ -88,14 +88,14 @@ class WignerDeconvolution:
     band: Band
     weights: ComplexArray
     at_zero: ComplexArray
-    said: dict[str, float]
+    settings: dict[str, float]
     """Settings in use."""
 
     @classmethod
     def build(cls, conditions: ImagingConditions, _mean: DoubleArray) -> WignerDeconvolution:
         """Make filters for the given imaging conditions; zero where probe discs don't overlap."""
-        said = in_use("wdd", conditions.settings, epsilon=EPSILON, crop=WINDOW)
-        window = _DetectorWindow.around_disc(conditions, said["crop"])
+        settings = in_use("wdd", conditions.settings, epsilon=EPSILON, crop=WINDOW)
+        window = _DetectorWindow.around_disc(conditions, settings["crop"])
         strongest = float((np.abs(window.wigner(np.zeros((1, 2)))) ** 2).max())
 
         def deconvolved(q: DoubleArray) -> ComplexArray:
@@ -103,7 +103,7 @@ class WignerDeconvolution:
             for start in range(0, len(q), CHUNK):
                 part = slice(start, start + CHUNK)
                 wigner = window.wigner(q[part])
-                inverse = _inverse(wigner, strongest, said["epsilon"], said.get("threshold"))
+                inverse = _inverse(wigner, strongest, settings["epsilon"], settings.get("threshold"))
                 kernel = np.asarray(fft.fft2(inverse, axes=(1, 2))).reshape(len(wigner), -1)
                 kernel /= np.float32((window.side * window.stride) ** 2)
                 weights[:, part] = conditions.basis.dual(conditions.basis.sums_at(window.pixel, kernel.T[window.point]))
@@ -111,18 +111,18 @@ class WignerDeconvolution:
 
         band = conditions.band(half=False)
         at_zero = deconvolved(np.zeros((1, 2)))[:, 0]
-        return cls(band, band.evaluate(deconvolved), at_zero, said)
+        return cls(band, band.evaluate(deconvolved), at_zero, settings)
 
     def pictures(self, spectra: Spectra) -> Iterator[Picture]:
         """Make the maps ``wdd_phase`` and ``wdd_amplitude``."""
         field = self.field(spectra)
-        method, settings = "Wigner distribution deconvolution", self.said
+        method, settings = "Wigner distribution deconvolution", self.settings
 
         @cache
         def noise() -> ComplexArray:
             """Return the noise of the field's logarithm: i times that of the phase, plus that of relative amplitude."""
-            varying = spectra.contract_noise(self.band, self.weights)
-            return np.asarray(self._relative(spectra, varying) / np.maximum(np.abs(field), DARKEST) ** 2 * field.conj())
+            shifted = spectra.contract_noise(self.band, self.weights)
+            return np.asarray(self._relative(spectra, shifted) / np.maximum(np.abs(field), DARKEST) ** 2 * field.conj())
 
         phase, amplitude = np.angle(field).astype(np.float32), np.abs(field).astype(np.float32)
         yield Picture("wdd_phase", phase, "rad", method, settings, noise=lambda: noise().imag)
@@ -171,7 +171,7 @@ class _DetectorWindow:
         middle = offset + 0.5 * (stride - 1)
         k = origin + middle[:, None, None] * d_row + middle[None, :, None] * d_col
         shape = conditions.grid.k_row.shape
-        row, col = (np.arange(n) - at - offset[0] for n, at in zip(shape, nearest, strict=True))
+        row, col = (np.arange(n) - center - offset[0] for n, center in zip(shape, nearest, strict=True))
         inside = [np.flatnonzero((x >= 0) & (x < side * stride)) for x in (row, col)]
         pixel = inside[0][:, None] * shape[1] + inside[1][None]
         point = (row[inside[0]] // stride)[:, None] * side + (col[inside[1]] // stride)[None]
@@ -189,8 +189,8 @@ def _inverse(wigner: ComplexArray, strongest: float, epsilon: float, threshold: 
     power = np.abs(wigner) ** 2
     if threshold is None:
         return np.asarray(wigner.conj() / (power + np.float32(epsilon * strongest)))
-    seen = power >= np.float32(threshold * strongest)
-    return np.where(seen, wigner.conj() / np.where(seen, power, np.float32(1)), np.complex64(0))
+    passed = power >= np.float32(threshold * strongest)
+    return np.where(passed, wigner.conj() / np.where(passed, power, np.float32(1)), np.complex64(0))
 
 
 def _axis_steps(conditions: ImagingConditions) -> tuple[DoubleArray, DoubleArray]:

@@ -32,5 +32,7 @@ def bright_modulation(store: Store) -> float | None:
     if not pairs.size:
         return None
     scale = np.sqrt(mean[pairs[0]] * mean[pairs[1]])
-    common = np.array([bins[one] @ bins[other] for one, other in pairs.T]) / len(points) - mean[pairs].prod(axis=0)
+    common = np.array([bins[first] @ bins[second] for first, second in pairs.T]) / len(points) - mean[pairs].prod(
+        axis=0
+    )
     return float(np.sqrt(max(0.0, float((common / scale).sum() / scale.sum()))))

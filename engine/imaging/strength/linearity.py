@@ -38,14 +38,14 @@ class KeptStrength:
 
     def __init__(self) -> None:
         self._of: tuple[Store, Calibration, int] | None = None
-        self._found = Strength()
+        self._strength = Strength()
 
     def of(self, store: Store, calibration: Calibration) -> Strength:
         """See :func:`strength_of`."""
-        seen, before = (store, calibration, store.total_frames), self._of
-        if before is None or not (before[0] is store and before[1] is calibration and before[2] == seen[2]):
-            self._of, self._found = seen, strength_of(store, calibration)
-        return self._found
+        state, previous = (store, calibration, store.total_frames), self._of
+        if previous is None or not (previous[0] is store and previous[1] is calibration and previous[2] == state[2]):
+            self._of, self._strength = state, strength_of(store, calibration)
+        return self._strength
 
 
 def strength_of(store: Store, calibration: Calibration) -> Strength:

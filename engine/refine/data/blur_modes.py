@@ -37,10 +37,10 @@ def blur_modes(
     than ``MOST_MODES`` are needed.
     """
     nodes, weights = _nodes(source_A, path_A, float(np.hypot(k_row, k_col)[power > 0].max(initial=0.0)))
-    lit = np.flatnonzero(power > 0)
-    few = lit[:: max(1, len(lit) // LOOKED_PIXELS)]
-    amplitude = np.sqrt(power.ravel()[few] / power.ravel()[few].sum())
-    waves = _waves(nodes, weights, k_row.ravel()[few], k_col.ravel()[few]) * amplitude
+    bright = np.flatnonzero(power > 0)
+    sampled = bright[:: max(1, len(bright) // LOOKED_PIXELS)]
+    amplitude = np.sqrt(power.ravel()[sampled] / power.ravel()[sampled].sum())
+    waves = _waves(nodes, weights, k_row.ravel()[sampled], k_col.ravel()[sampled]) * amplitude
     shares, vectors = np.linalg.eigh(waves @ waves.T)
     shares, vectors = shares[::-1], vectors[:, ::-1]
     count = int(np.searchsorted(np.cumsum(shares), (1 - NEGLECTED) * shares.sum())) + 1
@@ -63,9 +63,9 @@ def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     design = np.column_stack([np.ones(len(row)), row, column])
     solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)
-    away = np.hypot(*(design @ solution - dataset.positions_A).T)
+    distances = np.hypot(*(design @ solution - dataset.positions_A).T)
     step = np.asarray(solution[2])
-    if rank < 3 or not np.median(away) < 0.5 * math.hypot(*step):
+    if rank < 3 or not np.median(distances) < 0.5 * math.hypot(*step):
         raise MetadataError(f"{setting} needs a scan in rows", "leave it out: these points have no fast axis")
     return step
 

@@ -73,15 +73,16 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     if lattice is None or max(np.hypot(*lattice.slow), np.hypot(*lattice.fast)) > COARSEST / probe.semiangle_invA:
         return None
     fit = OverlapFit(dataset, window, probe, lattice)
-    found = any(dataset.calibration.is_found(name) for name in C12)
-    if (strain := fit.fit(stated=not found)) is None:
+    is_found = any(dataset.calibration.is_found(name) for name in C12)
+    if (strain := fit.fit(stated=not is_found)) is None:
         return None
-    if found and strain.astigmatism_off < CONTRADICTED and not dataset.calibration.astigmatism_is_doubted:
+    if is_found and strain.astigmatism_off < CONTRADICTED and not dataset.calibration.astigmatism_is_doubted:
         strain = fit.fit() or strain
-    drift, covariance, deviations = _taken(strain, fit, lattice, probe)
+    drift, covariance, deviations = _drift_in(strain, fit, lattice, probe)
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
-    numbers = ", ".join(f"{one:.2f} ± {sd:.2f}" for one, sd in zip(drift, uncertainty, strict=True))
+    fate = "corrected" if applied else "not significant, not corrected"
+    numbers = ", ".join(f"{value:.2f} ± {sd:.2f}" for value, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
         drift_A=(float(drift[0]), float(drift[1])),
@@ -89,28 +90,30 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         defocus_A=strain.defocus_A,
         focal_spread_A=strain.focal_spread_A,
         applied=applied,
-        reason=f"drift ({numbers}) Å along slow and fast axis: {'applied' if applied else 'left alone'}",
+        reason=f"drift ({numbers}) Å along slow and fast axis: {fate}",
         deviations=deviations,
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,
     )
 
 
-def _taken(strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe) -> tuple[DoubleArray, DoubleArray, float]:
+def _drift_in(
+    strain: Strain, fit: OverlapFit, lattice: Lattice, probe: Probe
+) -> tuple[DoubleArray, DoubleArray, float]:
     """The drift (2,) in a strain, Å along (slow, fast) axis, its covariance (2, 2), its size in standard deviations."""
     # the slow axis' end, minus the rotation and stretch that the fast axis' end implies for it
     ratio = lattice.lengths_A[0] / lattice.lengths_A[1]
-    taken = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
-    drift = taken @ strain.ends_A
+    projection = np.array([[1, 0, 0, -ratio], [0, 1, ratio, 0]])
+    drift = projection @ strain.ends_A
     unsure_A = UNSURE * ratio * float(np.hypot(*strain.ends_A[2:]))
-    covariance = taken @ strain.covariance_A2 @ taken.T + unsure_A**2 * np.eye(2)
+    covariance = projection @ strain.covariance_A2 @ projection.T + unsure_A**2 * np.eye(2)
     deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
     size_A = float(np.hypot(*drift))
     believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
     deviations = deviations if strain.is_maximum and believable else 0.0
     if deviations > HINT:
-        still = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends without any drift
-        deviations *= math.sqrt(min(max(fit.share_of(strain, still), 0.0), 1.0))
+        rigid = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends without any drift
+        deviations *= math.sqrt(min(max(fit.share_of(strain, rigid), 0.0), 1.0))
     return drift, covariance, deviations
 
 
@@ -119,9 +122,9 @@ def _turn(dataset: Dataset, lattice: Lattice, strain: Strain) -> tuple[float, fl
     if not dataset.calibration.is_found("rotation_deg"):
         return 0.0, 0.0
     ends = lattice.fast, lattice.strained(strain.ends_A[:2], strain.ends_A[2:]).fast
-    nominal, found = (math.atan2(column, row) for row, column in ends)
+    nominal, measured = (math.atan2(column, row) for row, column in ends)
     across_A = math.sqrt(max(float(strain.covariance_A2[2, 2]), 0.0))
-    return math.degrees(math.remainder(found - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
+    return math.degrees(math.remainder(measured - nominal, math.tau)), math.degrees(across_A / lattice.lengths_A[1])
 
 
 def taken_A(drift: Drift | None) -> tuple[float, float]:
@@ -144,7 +147,7 @@ def acquisition_time(dataset: Dataset) -> DoubleArray:
     rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
     width = dataset.scan_shape[1]
     backwards = np.zeros(dataset.scan_shape[0], dtype=bool)
-    along = np.diff(columns)[np.diff(rows) == 0]
-    backwards[rows[:-1][np.diff(rows) == 0][along < 0]] = True
-    within = np.where(backwards[rows], width - 1 - columns, columns)
-    return np.asarray((rows * width + within + 0.5) / (dataset.scan_shape[0] * width))
+    column_steps = np.diff(columns)[np.diff(rows) == 0]
+    backwards[rows[:-1][np.diff(rows) == 0][column_steps < 0]] = True
+    place_in_row = np.where(backwards[rows], width - 1 - columns, columns)
+    return np.asarray((rows * width + place_in_row + 0.5) / (dataset.scan_shape[0] * width))

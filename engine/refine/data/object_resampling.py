@@ -28,8 +28,8 @@ def depth_shares(old_A: Sequence[float], new_A: Sequence[float], depth_A: float 
     """
     old, new = np.asarray(old_A, dtype=float), np.asarray(new_A, dtype=float)
     if len(old) == 1 or not (old > 0).all():  # of unknown depth: all of it is distributed
-        whole = float(new.sum()) - depth_A
-        old = np.full(len(old), (whole if whole > 0 else 1.0) / len(old))
+        depth = float(new.sum()) - depth_A
+        old = np.full(len(old), (depth if depth > 0 else 1.0) / len(old))
     if not (new > 0).all():
         new = np.full(len(new), old.sum() / len(new))
     top, bottom = (edge + depth_A for edge in _edges(old))
@@ -55,12 +55,12 @@ def in_slices(
     shares = depth_shares(old_A, new_A, depth_A)
     if shares.shape[0] == shares.shape[1] and np.allclose(shares, np.eye(len(shares)), atol=1e-6):
         return transmission
-    made = np.empty((len(transmission), len(shares), *transmission.shape[2:]), np.complex64)
-    for mode, planes in zip(made, transmission, strict=True):
+    resampled = np.empty((len(transmission), len(shares), *transmission.shape[2:]), np.complex64)
+    for mode, planes in zip(resampled, transmission, strict=True):
         absorbed = np.log(np.maximum(np.abs(planes), FAINTEST))
         logarithm = absorbed + 1j * np.stack([unwrapped(np.angle(plane)) for plane in planes])
         mode[:] = np.exp(np.tensordot(shares, logarithm, 1))
-    return made
+    return resampled
 
 
 def unwrapped(phase: DoubleArray) -> DoubleArray:
@@ -75,15 +75,15 @@ def unwrapped(phase: DoubleArray) -> DoubleArray:
     divergence = np.zeros_like(phase)
     for axis in (0, 1):
         step = np.angle(np.exp(1j * np.diff(phase, axis=axis)))
-        beyond = [(1, 1) if each == axis else (0, 0) for each in (0, 1)]
-        divergence += np.diff(np.pad(step, beyond), axis=axis)
+        padding = [(1, 1) if each == axis else (0, 0) for each in (0, 1)]
+        divergence += np.diff(np.pad(step, padding), axis=axis)
     y, x = (np.cos(np.pi * np.arange(n) / n) for n in phase.shape)
     laplacian = 2 * (y[:, None] + x[None, :] - 2)
     laplacian[0, 0] = 1.0
     fit = idctn(dctn(divergence, norm="ortho") / laplacian, norm="ortho")
-    apart = phase - fit
-    apart -= np.angle(np.exp(1j * apart).sum())
-    turns = -np.rint(apart / (2 * np.pi))
+    difference = phase - fit
+    difference -= np.angle(np.exp(1j * difference).sum())
+    turns = -np.rint(difference / (2 * np.pi))
     border = np.concatenate([(phase + 2 * np.pi * turns)[edge] for edge in _BORDER])
     return np.asarray(phase + 2 * np.pi * (turns - np.rint(np.median(border) / (2 * np.pi))))
 
@@ -97,12 +97,12 @@ def in_modes(transmission: ComplexArray, modes: int) -> ComplexArray:
     Fewer modes are means of the existing ones; additional modes repeat these with small differences, so that they can
     diverge.
     """
-    there = len(transmission)
-    if modes <= there:
+    present = len(transmission)
+    if modes <= present:
         return np.asarray(np.stack([transmission[mode::modes].mean(axis=0) for mode in range(modes)]), np.complex64)
-    repeated = transmission[np.arange(modes) % there]
-    apart = MODE_SPREAD_RAD * np.random.default_rng(0).random((modes - there, *transmission.shape[1:]), np.float32)
-    repeated[there:] *= np.exp(1j * apart)
+    repeated = transmission[np.arange(modes) % present]
+    phase = MODE_SPREAD_RAD * np.random.default_rng(0).random((modes - present, *transmission.shape[1:]), np.float32)
+    repeated[present:] *= np.exp(1j * phase)
     return repeated
 
 
@@ -122,9 +122,9 @@ def on_pixels(
     scale = sampling_A[1] / sampling_A[0]
     blur_px = 0.5 * np.sqrt(max(scale**2 - 1, 0.0))  # Gaussian widths add in squares: half a pixel becomes half a pixel
     matrix = np.diag([scale, scale])  # SciPy before 1.14 warns if two numbers are given instead
-    made = np.empty((*transmission.shape[:2], *shape), np.complex64)
+    resampled = np.empty((*transmission.shape[:2], *shape), np.complex64)
     for index in np.ndindex(*transmission.shape[:2]):
-        away = transmission[index] - 1
-        away = gaussian_filter(away, blur_px) if blur_px > 0.5 else away
-        made[index] = 1 + affine_transform(away, matrix, first_px, shape, order=3, mode="constant")
-    return made
+        deviation = transmission[index] - 1
+        deviation = gaussian_filter(deviation, blur_px) if blur_px > 0.5 else deviation
+        resampled[index] = 1 + affine_transform(deviation, matrix, first_px, shape, order=3, mode="constant")
+    return resampled

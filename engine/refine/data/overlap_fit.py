@@ -121,15 +121,15 @@ class OverlapFit:
 
     def __init__(self, dataset: Dataset, window: ScanWindow, probe: Probe, lattice: Lattice) -> None:
         self._probe, self._lattice = probe, lattice
-        lit = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
-        pixels = np.argwhere(lit)
-        most = pixels_fitted(len(pixels), lattice.shape)
-        pixels = pixels[np.sort(np.random.default_rng(0).permutation(len(pixels))[:most])]
+        bright = window.measured & (window.k_radius < probe.semiangle_invA + window.pixel_invA)
+        pixels = np.argwhere(bright)
+        count = pixels_fitted(len(pixels), lattice.shape)
+        pixels = pixels[np.sort(np.random.default_rng(0).permutation(len(pixels))[:count])]
         self._k = np.stack([window.k_row[tuple(pixels.T)], window.k_col[tuple(pixels.T)]]).astype(np.float32)
         self._aperture = probe.aperture(*self._k.astype(float)).astype(np.float32)
         self._floor = ENERGY_FLOOR * float((self._aperture**2).sum())
         self._defocus_A, self._rest = _split_defocus(probe)
-        self._rest_here = 0.0 if self._rest is None else _polynomial(self._k[0], self._k[1], self._rest)
+        self._rest_phase = 0.0 if self._rest is None else _polynomial(self._k[0], self._k[1], self._rest)
         self._choose(half_spectra(dataset, window, pixels))
 
     def _choose(self, half: tuple[DoubleArray, Array]) -> None:
@@ -148,8 +148,8 @@ class OverlapFit:
             allowed = radius < FURTHEST * self._probe.semiangle_invA
             allowed &= radius > NEAREST / min(self._lattice.lengths_A)
             energy = np.full(len(trial), -1.0)
-            picked = np.flatnonzero(allowed)
-            energy[picked] = self._energies(q[picked], spectra[picked], optics).sum(axis=1)
+            indices = np.flatnonzero(allowed)
+            energy[indices] = self._energies(q[indices], spectra[indices], optics).sum(axis=1)
             better = energy > best
             best[better], chosen[better] = energy[better], trial[better]
         strongest = np.argsort(-best, kind="stable")[: min(FREQUENCIES, int((best > 0).sum()))]
@@ -163,45 +163,45 @@ class OverlapFit:
         """
         if len(self._orders) < LEAST_FREQUENCIES or not np.isfinite(self._totals).all():
             return None
-        return self._found(self._highest(np.eye(6 if stated else 8)))
+        return self._strain(self._maximum(np.eye(6 if stated else 8)))
 
-    def share_of(self, found: Strain, kept: DoubleArray) -> float:
+    def share_of(self, strain: Strain, ends: DoubleArray) -> float:
         """Loss of likelihood when the ends are confined to directions (4, k), relative to the expected loss.
 
         Expected is the loss of the parabola at the maximum: 1 if the likelihood is that parabola. It is less, or zero,
         if there are other maxima of similar height, which the covariance does not account for.
         """
-        count = len(found.values)
-        ways = np.zeros((count, kept.shape[1] + count - 4))
-        ways[:4, : kept.shape[1]], ways[4:, kept.shape[1] :] = kept, np.eye(count - 4)
-        bent = -found.hessian @ np.concatenate([found.ends_A, np.zeros(count - 4)])
-        inner = bent[:4] @ found.ends_A - bent @ ways @ np.linalg.pinv(ways.T @ -found.hessian @ ways) @ (bent @ ways)
-        lost = self._likelihood(found.values) - self._likelihood(self._highest(ways))
-        return 2 * lost / inner if inner > 0 else 1.0
+        count = len(strain.values)
+        free = np.zeros((count, ends.shape[1] + count - 4))
+        free[:4, : ends.shape[1]], free[4:, ends.shape[1] :] = ends, np.eye(count - 4)
+        bent = -strain.hessian @ np.concatenate([strain.ends_A, np.zeros(count - 4)])
+        inner = bent[:4] @ strain.ends_A - bent @ free @ np.linalg.pinv(free.T @ -strain.hessian @ free) @ (bent @ free)
+        loss = self._likelihood(strain.values) - self._likelihood(self._maximum(free))
+        return 2 * loss / inner if inner > 0 else 1.0
 
-    def _highest(self, ways: DoubleArray) -> DoubleArray:
+    def _maximum(self, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from the nominal ones along directions (m, k)."""
-        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(ways)]
+        values = np.array([0, 0, 0, 0, self._defocus_A, FIRST_SPREAD_A**2, 0, 0])[: len(directions)]
         if len(self._orders) >= EVERY * LEAST_FREQUENCIES:
-            values = max(values, self._highest_of_few(values, ways), key=self._likelihood)
-        return self._highest_from(values, ways)
+            values = max(values, self._maximum_of_few(values, directions), key=self._likelihood)
+        return self._maximum_from(values, directions)
 
-    def _highest_of_few(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
+    def _maximum_of_few(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from there with some of the frequencies, weak and strong."""
         everything = self._orders, self._spectra, self._totals
-        self._orders, self._spectra, self._totals = (one[::EVERY] for one in everything)
+        self._orders, self._spectra, self._totals = (array[::EVERY] for array in everything)
         try:
-            values = self._highest_from(values, ways)
+            values = self._maximum_from(values, directions)
         finally:
             self._orders, self._spectra, self._totals = everything
         return values
 
-    def _highest_from(self, values: DoubleArray, ways: DoubleArray) -> DoubleArray:
+    def _maximum_from(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from there."""
         likelihood, damping = self._likelihood(values), DAMPING
         for _ in range(ITERATIONS):
             gradients, hessian, may_blur = self._derivatives(values)
-            free = ways if may_blur else ways[:, ways[5] == 0]
+            free = directions if may_blur else directions[:, directions[5] == 0]
             uphill, bend = gradients.sum(axis=0) @ free, free.T @ hessian @ free
             while damping < MOST_DAMPING:
                 trial = values + free @ _damped_step(uphill, bend, damping)
@@ -217,7 +217,7 @@ class OverlapFit:
                 break
         return values
 
-    def _found(self, values: DoubleArray) -> Strain:
+    def _strain(self, values: DoubleArray) -> Strain:
         gradients, hessian, may_blur = self._derivatives(values)
         free = np.array([number for number in range(len(values)) if may_blur or number != 5])
         slopes, bend = gradients[:, free], hessian[np.ix_(free, free)]
@@ -226,9 +226,9 @@ class OverlapFit:
         inverse = np.linalg.pinv(bend)
         covariance = inverse @ (slopes.T @ slopes) @ inverse
         spread, off = math.sqrt(values[5]), values[6:]
-        of_it = covariance[len(free) - len(off) :, len(free) - len(off) :]
-        off_by = math.sqrt(max(float(off @ np.linalg.pinv(of_it) @ off), 0.0)) if len(off) else 0.0
-        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian, off_by)
+        off_covariance = covariance[len(free) - len(off) :, len(free) - len(off) :]
+        deviations = math.sqrt(max(float(off @ np.linalg.pinv(off_covariance) @ off), 0.0)) if len(off) else 0.0
+        return Strain(values[:4], covariance[:4, :4], float(values[4]), spread, is_maximum, values, hessian, deviations)
 
     def _likelihood(self, values: DoubleArray) -> float:
         q = self._frequencies(values)
@@ -243,8 +243,8 @@ class OverlapFit:
         inner = np.zeros((len(self._orders), len(values) - 2, len(values)))
         inner[:, 2:, 4:] = np.eye(len(values) - 4)
         step = 1e-3 * min(self._lattice.lengths_A)
-        for number, ahead in enumerate(step * np.eye(len(values))[:4]):
-            difference = self._frequencies(values + ahead) - self._frequencies(values - ahead)
+        for number, shift in enumerate(step * np.eye(len(values))[:4]):
+            difference = self._frequencies(values + shift) - self._frequencies(values - shift)
             inner[:, :2, number] = difference / (2 * step)
         gradients = np.einsum("na,nai->ni", first, inner)
         hessian = np.einsum("nai,nab,nbj->ij", inner, second, inner)
@@ -269,11 +269,11 @@ class OverlapFit:
 
         ``optics``: defocus, tau and, if it is fitted, the difference of C12a and C12b from the probe's.
         """
-        out = np.empty(spectra.shape[:2])
-        for first in range(0, len(q), CHUNK):
-            part = slice(first, first + CHUNK)
-            out[part] = self.energies_at(self.geometry(q[part]), spectra[part], optics)
-        return out
+        energies = np.empty(spectra.shape[:2])
+        for start in range(0, len(q), CHUNK):
+            part = slice(start, start + CHUNK)
+            energies[part] = self.energies_at(self.geometry(q[part]), spectra[part], optics)
+        return energies
 
     def energies_at(self, geometry: _Geometry, spectra: Array, optics: DoubleArray) -> DoubleArray:
         """|<W, G>|^2 / (<W, W> + floor) of one chunk."""
@@ -291,7 +291,7 @@ class OverlapFit:
             away = q_squared + sign * 2 * along  # (K +- q)^2 - K^2
             turn = None
             if self._rest is not None:
-                turn = sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_here)
+                turn = sign * (_polynomial(moved[0], moved[1], self._rest) - self._rest_phase)
             sides.append(_Side(sign, -sign * self._aperture_at(moved), away**2, turn))
         return _Geometry(single, along, q_squared, tuple(sides))
 
@@ -312,12 +312,12 @@ class OverlapFit:
             q_squared = q_squared + (bent * geometry.q).sum(axis=1, keepdims=True)
         row: Any = 0.0
         column: Any = 0.0
-        for one in geometry.sides:
-            side = one.aperture * np.exp(damping * one.away_squared)
-            turn: Any = -one.sign * q_squared
-            if one.turn is not None:
-                turn = turn + one.turn
-            row, column = row + side * np.cos(turn), column + side * np.sin(turn)
+        for side in geometry.sides:
+            amplitude = side.aperture * np.exp(damping * side.away_squared)
+            turn: Any = -side.sign * q_squared
+            if side.turn is not None:
+                turn = turn + side.turn
+            row, column = row + amplitude * np.cos(turn), column + amplitude * np.sin(turn)
         # cosines and sines are vectorised in single precision; complex exponentials are not
         turn = -2 * along
         cosine, sine = self._aperture * np.cos(turn), self._aperture * np.sin(turn)
@@ -335,7 +335,7 @@ class _Around:
 
     def __init__(self, fit: OverlapFit, q: DoubleArray, spectra: Array, totals: DoubleArray) -> None:
         self._fit, self._q, self._spectra, self._totals = fit, q, spectra, totals
-        self._made: dict[tuple[float, float], _Geometry] = {}
+        self._geometries: dict[tuple[float, float], _Geometry] = {}
 
     def derivatives(self, optics: DoubleArray, steps: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
         """First (n, m) and second (n, m, m) differences by the row and column of q and the optics."""
@@ -343,22 +343,22 @@ class _Around:
         def at(away: DoubleArray) -> DoubleArray:
             return self._likelihoods(self._moved((float(away[0]), float(away[1]))), optics + away[2:])
 
-        ahead, count = np.diag(steps), len(steps)
-        here, up, down = at(np.zeros(count)), [at(one) for one in ahead], [at(-one) for one in ahead]
-        first = np.stack([(up[i] - down[i]) / (2 * steps[i]) for i in range(count)], axis=1)
+        shifts, count = np.diag(steps), len(steps)
+        centre, ahead, behind = at(np.zeros(count)), [at(shift) for shift in shifts], [at(-shift) for shift in shifts]
+        first = np.stack([(ahead[i] - behind[i]) / (2 * steps[i]) for i in range(count)], axis=1)
         second = np.empty((len(self._q), count, count))
         for i in range(count):
-            second[:, i, i] = (up[i] + down[i] - 2 * here) / steps[i] ** 2
+            second[:, i, i] = (ahead[i] + behind[i] - 2 * centre) / steps[i] ** 2
             for j in range(i):
-                both = at(ahead[i] + ahead[j]) + at(-ahead[i] - ahead[j]) + 2 * here
-                mixed = (both - up[i] - down[i] - up[j] - down[j]) / (2 * steps[i] * steps[j])
+                corners = at(shifts[i] + shifts[j]) + at(-shifts[i] - shifts[j]) + 2 * centre
+                mixed = (corners - ahead[i] - behind[i] - ahead[j] - behind[j]) / (2 * steps[i] * steps[j])
                 second[:, i, j] = second[:, j, i] = mixed
         return first, second
 
     def _moved(self, away: tuple[float, float]) -> _Geometry:
-        if away not in self._made:
-            self._made[away] = self._fit.geometry(self._q + np.array(away))
-        return self._made[away]
+        if away not in self._geometries:
+            self._geometries[away] = self._fit.geometry(self._q + np.array(away))
+        return self._geometries[away]
 
     def _likelihoods(self, geometry: _Geometry, optics: DoubleArray) -> DoubleArray:
         explained = self._fit.energies_at(geometry, self._spectra, optics) / self._totals
@@ -374,8 +374,8 @@ def _damped_step(gradient: DoubleArray, hessian: DoubleArray, damping: float) ->
     """A step uphill, whatever the signs of the Hessian's eigenvalues; each value in units of its own curvature."""
     scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(hessian)), 1e-30))
     values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
-    along = vectors.T @ (scale * gradient)
-    return np.asarray(scale * (vectors @ (along / (np.maximum(np.abs(values), 1e-3) + damping))))
+    components = vectors.T @ (scale * gradient)
+    return np.asarray(scale * (vectors @ (components / (np.maximum(np.abs(values), 1e-3) + damping))))
 
 
 def _split_defocus(probe: Probe) -> tuple[float, FloatArray | None]:

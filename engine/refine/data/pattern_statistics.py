@@ -46,7 +46,7 @@ class PatternStatistics:
         mean = mean_pattern(window)
         amplitude = probe.aperture(window.k_row, window.k_col)
         bright = window.measured & (amplitude > 0.5)
-        dark = window.measured & ~_beside(amplitude > 0, dataset.offsets_px)
+        dark = window.measured & ~_dilated(amplitude > 0, dataset.offsets_px)
         bright_counts = float(mean[bright].mean()) if bright.any() else float(mean[window.measured].mean())
         missing = float((amplitude**2)[~window.measured].sum()) * bright_counts
         counts = float(mean[window.measured].sum()) + missing
@@ -63,7 +63,7 @@ class PatternStatistics:
         )
 
 
-def _beside(area: BoolArray, offsets_px: DoubleArray | None) -> BoolArray:
+def _dilated(area: BoolArray, offsets_px: DoubleArray | None) -> BoolArray:
     """Pixels (P, P), in FFT order, that are in an area in some pattern, given the pattern ``offsets_px`` (N, 2)."""
     if offsets_px is None:
         return area
@@ -97,8 +97,8 @@ def _noise_spread(differences: Array | None, interior: BoolArray) -> float:
     residual = differences[:, interior]
     residual -= residual.mean(axis=0)
     correlation = [_lag_correlation(residual, interior, lag) for lag in range(1, SPREAD_LAGS + 1)]
-    nearest, beyond = correlation[0], max(abs(c) for c in correlation[1:])
-    return nearest if nearest > 2 * beyond else 0.0
+    nearest, farther = correlation[0], max(abs(c) for c in correlation[1:])
+    return nearest if nearest > 2 * farther else 0.0
 
 
 def _counting_share(patterns: Array, differences: Array | None, dark: BoolArray) -> float:
@@ -128,10 +128,10 @@ def _lag_correlation(residual: Array, interior: BoolArray, lag: int) -> float:
     number[interior] = np.where(variance > 0, np.arange(len(variance)), -1)
     values = []
     for axis in (0, 1):
-        one, other = number.ravel(), np.roll(number, -lag, axis).ravel()
-        both = (one >= 0) & (other >= 0)
-        if both.any():
-            one, other = one[both], other[both]
-            covariance = (residual[:, one] * residual[:, other]).mean(axis=0)
-            values.append(float((covariance / np.sqrt(variance[one] * variance[other])).mean()))
+        pixel, neighbour = number.ravel(), np.roll(number, -lag, axis).ravel()
+        valid = (pixel >= 0) & (neighbour >= 0)
+        if valid.any():
+            pixel, neighbour = pixel[valid], neighbour[valid]
+            covariance = (residual[:, pixel] * residual[:, neighbour]).mean(axis=0)
+            values.append(float((covariance / np.sqrt(variance[pixel] * variance[neighbour])).mean()))
     return float(np.mean(values)) if values else 0.0

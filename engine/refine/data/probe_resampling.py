@@ -46,14 +46,14 @@ def in_number(
     Additional modes are those that source size and focal spread add to the first mode, with their share of the
     light.
     """
-    there, counts = len(modes), float((np.abs(modes) ** 2).sum())
-    if number == there:
+    present, counts = len(modes), float((np.abs(modes) ** 2).sum())
+    if number == present:
         return modes
-    if number < there:
-        flat = modes.reshape(there, -1)
+    if number < present:
+        flat = modes.reshape(present, -1)
         _, vectors = np.linalg.eigh(flat @ flat.conj().T)  # ascending eigenvalues
-        kept = (vectors[:, ::-1][:, :number].conj().T @ flat).reshape(number, *modes.shape[1:])
-        return np.asarray(kept * np.sqrt(counts / (np.abs(kept) ** 2).sum()))
+        reduced = (vectors[:, ::-1][:, :number].conj().T @ flat).reshape(number, *modes.shape[1:])
+        return np.asarray(reduced * np.sqrt(counts / (np.abs(reduced) ** 2).sum()))
     spread = coherent_modes(modes[0], window, wavelength_A, replace(coherence, modes=number), 1.0)
-    share = float((np.abs(spread[:there]) ** 2).sum())
-    return np.asarray(np.concatenate([modes * np.sqrt(share), spread[there:] * np.sqrt(counts)]))
+    share = float((np.abs(spread[:present]) ** 2).sum())
+    return np.asarray(np.concatenate([modes * np.sqrt(share), spread[present:] * np.sqrt(counts)]))

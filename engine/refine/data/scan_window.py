@@ -58,55 +58,55 @@ class ScanWindow:
         """
         pixel = float(dataset.calibration.require("detector_pixel_invA", "the refinement"))
         centre = np.floor(np.asarray(dataset.beam_center_px) + 0.5).astype(int)
-        rest = np.asarray(dataset.beam_center_px) - centre
+        remainder = np.asarray(dataset.beam_center_px) - centre
         frequency = np.rint(np.fft.fftfreq(size) * size).astype(int)
-        rows = _kept(frequency + centre[0], dataset.patterns.shape[1])
-        columns = _kept(frequency + centre[1], dataset.patterns.shape[2])
+        rows = _on_detector(frequency + centre[0], dataset.patterns.shape[1])
+        columns = _on_detector(frequency + centre[1], dataset.patterns.shape[2])
         measured = np.zeros((size, size), dtype=bool)
-        good = ~dataset.bad_pixels[np.ix_(rows[1], columns[1])]
-        measured[np.ix_(rows[0], columns[0])] = good
+        valid = ~dataset.bad_pixels[np.ix_(rows[1], columns[1])]
+        measured[np.ix_(rows[0], columns[0])] = valid
         return cls(
-            patterns=_rolled(dataset.patterns, size, rows, columns, good),
+            patterns=_rolled(dataset.patterns, size, rows, columns, valid),
             measured=measured,
-            k_row=np.broadcast_to((frequency[:, None] - rest[0]) * pixel, (size, size)).copy(),
-            k_col=np.broadcast_to((frequency[None, :] - rest[1]) * pixel, (size, size)).copy(),
+            k_row=np.broadcast_to((frequency[:, None] - remainder[0]) * pixel, (size, size)).copy(),
+            k_col=np.broadcast_to((frequency[None, :] - remainder[1]) * pixel, (size, size)).copy(),
             pixel_invA=pixel,
         )
 
 
-def _kept(pixel: Array, pixels: int) -> tuple[Array, Array]:
+def _on_detector(pixel: Array, pixels: int) -> tuple[Array, Array]:
     """Window index and detector pixel of the frequencies that are on the detector."""
     inside = np.flatnonzero((pixel >= 0) & (pixel < pixels))
     return inside, pixel[inside]
 
 
 def _rolled(
-    patterns: Array, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
+    patterns: Array, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], valid: BoolArray
 ) -> Array:
     """Patterns (N, size, size) in FFT order, a view of memory with the detector axes exchanged."""
     dtype, room = patterns.dtype.newbyteorder("="), _Room((len(patterns), size, size), patterns.dtype)
-    pixel, dark = _pixels_of_window(patterns.shape[2], size, rows, columns, good)
-    for first in range(0, len(patterns), ROWS_AT_ONCE):
-        block = patterns[first : first + ROWS_AT_ONCE]
-        taken = block.reshape(len(block), -1).take(pixel, axis=1)
+    pixel, dark = _pixels_of_window(patterns.shape[2], size, rows, columns, valid)
+    for start in range(0, len(patterns), ROWS_AT_ONCE):
+        block = patterns[start : start + ROWS_AT_ONCE]
+        values = block.reshape(len(block), -1).take(pixel, axis=1)
         if dtype.kind not in "ub":  # gain-corrected or background-subtracted counts may be negative
-            np.maximum(taken, 0, out=taken)
+            np.maximum(values, 0, out=values)
         if len(dark):
-            taken[:, dark] = 0
-        stored = room.holding(float(taken.max(initial=0)), first)
-        stored[first : first + ROWS_AT_ONCE] = taken.reshape(len(block), size, size)
+            values[:, dark] = 0
+        stored = room.holding(float(values.max(initial=0)), start)
+        stored[start : start + ROWS_AT_ONCE] = values.reshape(len(block), size, size)
     return np.swapaxes(room.stored, 1, 2)
 
 
 def _pixels_of_window(
-    width: int, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], good: BoolArray
+    width: int, size: int, rows: tuple[Array, Array], columns: tuple[Array, Array], valid: BoolArray
 ) -> tuple[IndexArray, IndexArray]:
     """The detector pixel of each element of a stored window (size * size,), and the elements without a valid pixel."""
     pixel = np.zeros((size, size), dtype=np.int64)  # elements without a pixel read the first one, and are zeroed
     pixel[np.ix_(columns[0], rows[0])] = columns[1][:, None] + width * rows[1]
-    seen = np.zeros((size, size), dtype=bool)
-    seen[np.ix_(columns[0], rows[0])] = good.T
-    return pixel.ravel(), np.flatnonzero(~seen)
+    covered = np.zeros((size, size), dtype=bool)
+    covered[np.ix_(columns[0], rows[0])] = valid.T
+    return pixel.ravel(), np.flatnonzero(~covered)
 
 
 class _Room:
@@ -118,12 +118,12 @@ class _Room:
 
     def __init__(self, shape: tuple[int, int, int], recorded: np.dtype[Any]) -> None:
         widest = recorded.itemsize if recorded.name in KEPT_DTYPES else np.dtype(np.float32).itemsize
-        every = [np.dtype(name) for name in KEPT_DTYPES]
-        whole = recorded.kind in "uib"
-        self._types = [one for one in every if one.itemsize <= widest] if whole else every[-1:]
+        dtypes = [np.dtype(name) for name in KEPT_DTYPES]
+        integers = recorded.kind in "uib"
+        self._types = [dtype for dtype in dtypes if dtype.itemsize <= widest] if integers else dtypes[-1:]
         self._shape, self._widest = shape, widest
         self._memory: Array | None = None
-        self._kept: Array | None = None
+        self._stored: Array | None = None
 
     @property
     def stored(self) -> Array:
@@ -132,30 +132,30 @@ class _Room:
 
     def holding(self, largest: float, written: int) -> Array:
         """Storage for patterns whose largest count is ``largest``, after ``written`` patterns have been stored."""
-        narrow = self._kept
-        if narrow is not None and not largest > _most(narrow.dtype):
+        narrow = self._stored
+        if narrow is not None and not largest > _limit(narrow.dtype):
             return narrow
-        dtype = next(one for one in self._types if not largest > _most(one))  # NaN is reported elsewhere
-        self._kept = wide = self._made(dtype)
-        for first in reversed(range(0, written, ROWS_AT_ONCE)):  # last first: none is overwritten unread
-            several = slice(first, min(first + ROWS_AT_ONCE, written))
+        dtype = next(each for each in self._types if not largest > _limit(each))  # NaN is reported elsewhere
+        self._stored = wide = self._allocated(dtype)
+        for start in reversed(range(0, written, ROWS_AT_ONCE)):  # last first: none is overwritten unread
+            block = slice(start, min(start + ROWS_AT_ONCE, written))
             if narrow is not None:
-                wide[several] = narrow[several].copy()
+                wide[block] = narrow[block].copy()
         return wide
 
-    def _made(self, dtype: np.dtype[Any]) -> Array:
+    def _allocated(self, dtype: np.dtype[Any]) -> Array:
         """Storage for all patterns: the same memory, or a file if that takes too much."""
         count = math.prod(self._shape)
-        more = count * (dtype.itemsize - (0 if self._kept is None else self._kept.dtype.itemsize))
-        if not fits(more) or (self._kept is not None and self._memory is None):
+        extra_bytes = count * (dtype.itemsize - (0 if self._stored is None else self._stored.dtype.itemsize))
+        if not fits(extra_bytes) or (self._stored is not None and self._memory is None):
             self._memory = None
-            made = Scratch().zeros(self._shape, dtype.type, "patterns")
-            return np.asarray(made)  # compiled code accepts no other kind of array
+            scratch = Scratch().zeros(self._shape, dtype.type, "patterns")
+            return np.asarray(scratch)  # compiled code accepts no other kind of array
         if self._memory is None:
             self._memory = np.zeros(count * self._widest, np.uint8)
         return self._memory[: count * dtype.itemsize].view(dtype).reshape(self._shape)
 
 
-def _most(dtype: np.dtype[Any]) -> float:
+def _limit(dtype: np.dtype[Any]) -> float:
     """Largest count that a type can hold."""
     return float(np.iinfo(dtype).max) if dtype.kind == "u" else math.inf

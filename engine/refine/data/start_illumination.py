@@ -52,8 +52,8 @@ class StartIllumination:
             "beam_ctf",
             "n_hermite_probe_modes",
         )
-        unasked = settings.probe_amplitude == "aperture" and settings.defocus_spread_modes_A is None
-        if unasked and settings.extra_probe_defocus_A == 0 and all(getattr(settings, name) is None for name in names):
+        default = settings.probe_amplitude == "aperture" and settings.defocus_spread_modes_A is None
+        if default and settings.extra_probe_defocus_A == 0 and all(getattr(settings, name) is None for name in names):
             return None
         if settings.probe_amplitude == "vacuum_pattern":
             pattern = _vacuum(dataset, window.size)
@@ -69,9 +69,9 @@ class StartIllumination:
             q = np.fft.fftfreq(model.size, model.object_pixel_A)  # of free space between slices
             back = np.exp(1j * np.pi * probe.wavelength_A * self.depth_A * (q[:, None] ** 2 + q**2))
             modes = given_modes(self.settings.start_probe, model) * self._turn(probe, model) * back
-            asked = self.settings.probe_modes
-            if isinstance(asked, int):
-                modes = in_number(modes, asked, model, probe.wavelength_A, coherence)
+            requested = self.settings.probe_modes
+            if isinstance(requested, int):
+                modes = in_number(modes, requested, model, probe.wavelength_A, coherence)
             return with_counts(modes, counts)
         wave = self._wave(probe, model)
         if self.settings.n_hermite_probe_modes is not None:
@@ -118,10 +118,10 @@ class StartIllumination:
             level = settings.estimate_aperture_based_on_binary * float(self.pattern.mean())
         if level == 0:
             return None
-        lit = self.pattern > level
-        if not lit.any():
+        bright = self.pattern > level
+        if not bright.any():
             raise MetadataError("no pixel of the mean pattern is above the aperture's threshold", "lower it")
-        return lit.astype(np.float64)
+        return bright.astype(np.float64)
 
 
 def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
@@ -135,11 +135,11 @@ def hermite_modes(wave: ComplexPlane, orders: tuple[int, int]) -> ComplexPlane:
     power = np.abs(probe) ** 2
     axes = [np.arange(n, dtype=float) for n in probe.shape]
     scaled = []
-    for axis, along in enumerate(axes):
+    for axis, coordinates in enumerate(axes):
         weights = power.sum(axis=1 - axis)
-        centre = float((weights * along).sum() / weights.sum())
-        spread = float(np.sqrt((weights * (along - centre) ** 2).sum() / weights.sum()))
-        scaled.append((along - centre) / max(spread, 1e-9))
+        centre = float((weights * coordinates).sum() / weights.sum())
+        spread = float(np.sqrt((weights * (coordinates - centre) ** 2).sum() / weights.sum()))
+        scaled.append((coordinates - centre) / max(spread, 1e-9))
     indices = sorted(product(range(orders[0]), range(orders[1])), key=lambda index: (sum(index), index))
     columns = [
         (probe * np.outer(_hermite(m, scaled[0]), _hermite(n, scaled[1]))).ravel() for m, n in indices
@@ -164,7 +164,7 @@ def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     try:
         stored = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"start_probe {path}: {error}", "give a npy file, or a results file") from None
+        raise MetadataError(f"start_probe {path}: {error}", "give an npy file, or a results file") from None
     stored = stored[None] if stored.ndim == 2 else stored
     if stored.ndim == 4 and stored.shape[:2] == (size, size):
         stored = stored[..., 0]
@@ -187,8 +187,8 @@ def _hermite(order: int, at: DoubleArray) -> DoubleArray:
 def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
     if dataset.vacuum is None:
         raise MetadataError("probe_amplitude = vacuum_pattern, but the recording holds none", "use mean_pattern")
-    alone = replace(dataset, patterns=dataset.vacuum[None].astype(np.float32))
-    return np.asarray(ScanWindow.of(alone, size).patterns[0], dtype=np.float64)
+    vacuum_only = replace(dataset, patterns=dataset.vacuum[None].astype(np.float32))
+    return np.asarray(ScanWindow.of(vacuum_only, size).patterns[0], dtype=np.float64)
 
 
 def centred_array(name: str, path: str, size: int) -> DoubleArray:
@@ -196,7 +196,7 @@ def centred_array(name: str, path: str, size: int) -> DoubleArray:
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
     if values.ndim != 2 or values.shape[0] != values.shape[1] or values.shape[0] > size:
         raise MetadataError(f"{name} {path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     before = size // 2 - values.shape[0] // 2

@@ -24,25 +24,25 @@ def with_start_positions(dataset: Dataset, path: str | None) -> Dataset:
     """
     if path is None:
         return dataset
-    found = read_earlier(Path(path))
-    theirs = found.require_positions(path)
+    earlier = read_earlier(Path(path))
+    stored = earlier.require_positions(path)
     points, nominal = int(np.prod(dataset.scan_shape)), np.asarray(dataset.positions_A, dtype=float)
-    if len(theirs) == points:
-        placed = theirs[dataset.point]
-    elif found.in_our_frame and len(theirs) == len(nominal):
-        placed = theirs
+    if len(stored) == points:
+        placed = stored[dataset.point]
+    elif earlier.in_our_frame and len(stored) == len(nominal):
+        placed = stored
     else:
         raise MetadataError(
-            f"start_positions {path} ({found.program}) holds {len(theirs)} positions, the scan has {points} points",
+            f"start_positions {path} ({earlier.program}) holds {len(stored)} positions, the scan has {points} points",
             "give a result of the whole scan",
         )
-    if not found.in_our_frame:
+    if not earlier.in_our_frame:
         placed = placed + (nominal - placed).mean(axis=0)
-    away = float(np.sqrt(((placed - nominal) ** 2).sum(axis=1).mean()))
+    distance_A = float(np.sqrt(((placed - nominal) ** 2).sum(axis=1).mean()))
     extent = float(np.hypot(*np.ptp(nominal, axis=0)))
-    if away > MOST_AWAY * extent:
+    if distance_A > MOST_AWAY * extent:
         raise MetadataError(
-            f"start_positions {path} ({found.program}) lie {away:.3g} Å from the nominal ones, in the mean",
+            f"start_positions {path} ({earlier.program}) lie {distance_A:.3g} Å from the nominal ones, in the mean",
             "are they of this scan, with its rotation?",
         )
     return replace(dataset, positions_A=np.asarray(placed, dtype=float))

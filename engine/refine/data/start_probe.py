@@ -82,9 +82,9 @@ def start_modes(probe: Probe, window: Frequencies, coherence: Coherence, counts:
 
 def nominal_wave(probe: Probe, window: Frequencies) -> ComplexPlane:
     """The aberrated aperture (P, P) in Fourier space; in real space centred on pixel P // 2."""
-    lit = probe.aperture(window.k_row, window.k_col) > 0
-    wave = np.zeros(lit.shape, dtype=np.complex128)
-    wave[lit] = probe.wave(window.k_row[lit], window.k_col[lit]) * centring(window.size)[lit]
+    inside = probe.aperture(window.k_row, window.k_col) > 0
+    wave = np.zeros(inside.shape, dtype=np.complex128)
+    wave[inside] = probe.wave(window.k_row[inside], window.k_col[inside]) * centring(window.size)[inside]
     return wave
 
 
@@ -92,12 +92,12 @@ def coherent_modes(
     wave: ComplexPlane, window: Frequencies, wavelength_A: float, coherence: Coherence, counts: float
 ) -> ComplexPlane:
     """Modes (modes, P, P) of a wave (P, P) with source size and focal spread, ``counts`` in total."""
-    lit = wave != 0
-    waves = wave[lit]
+    inside = wave != 0
+    waves = wave[inside]
     if coherence.modes > 1:
-        waves = _leading_modes(waves, window.k_row[lit], window.k_col[lit], wavelength_A, coherence)
+        waves = _leading_modes(waves, window.k_row[inside], window.k_col[inside], wavelength_A, coherence)
     modes = np.zeros((coherence.modes, *wave.shape), dtype=np.complex128)
-    modes[:, lit] = waves
+    modes[:, inside] = waves
     return with_counts(modes, counts)
 
 
@@ -136,6 +136,6 @@ def _leading_modes(
         for f, wf in focus
     ]
     sources = np.array(columns)
-    asked = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # computing all takes eight times as long
-    _, vectors = scipy.linalg.eigh(sources @ sources.conj().T, subset_by_index=asked)  # ascending eigenvalues
+    leading = [max(0, len(sources) - coherence.modes), len(sources) - 1]  # computing all takes eight times as long
+    _, vectors = scipy.linalg.eigh(sources @ sources.conj().T, subset_by_index=leading)  # ascending eigenvalues
     return np.asarray(vectors[:, ::-1].conj().T @ sources)

@@ -44,31 +44,31 @@ def python_terms() -> dict[str, PythonTerm]:
 
 def python_term(name: str) -> PythonTerm:
     """Return a data term by name. Raises RefinementError for an unknown name."""
-    found = python_terms().get(name)
-    if found is None:
+    term = python_terms().get(name)
+    if term is None:
         raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that brings it installed?")
-    return found
+    return term
 
 
-def add(into: dict[str, PythonTerm], found: PythonTerm) -> None:
+def add(terms: dict[str, PythonTerm], term: PythonTerm) -> None:
     """Register a data term. Raises MetadataError for a name in use, and for an incomplete declaration."""
-    own = get_args(LossSettings.model_fields["algorithm"].annotation)
-    if not isinstance(found.name, str) or not _NAME.fullmatch(found.name):
-        raise MetadataError(f"{brief(found.name)} is no name for a data term", "letters, digits and _ only")
-    if found.name in own or found.name in into:
-        raise MetadataError(f"the name {found.name} is taken", "give it another")
-    if not callable(found.compare) or not callable(found.curvature):
-        raise MetadataError(f"{found.name} needs two functions: itself, and its curvature", "give both")
-    if found.pixel is not None and not callable(found.pixel):
-        raise MetadataError(f"{found.name}: pixel = {brief(found.pixel)}", "give a function of one pixel, or none")
-    if found.constant not in ("", "loss_offset", "loss_floor"):
-        raise MetadataError(f"{found.name}: constant = {brief(found.constant)}", "loss_offset, loss_floor or nothing")
-    declare_choice(f"the data term {found.name}", "algorithm", found.name, found.help)
-    into[found.name] = found
+    built_in = get_args(LossSettings.model_fields["algorithm"].annotation)
+    if not isinstance(term.name, str) or not _NAME.fullmatch(term.name):
+        raise MetadataError(f"{brief(term.name)} is not a valid name for a data term", "letters, digits and _ only")
+    if term.name in built_in or term.name in terms:
+        raise MetadataError(f"the name {term.name} is taken", "give it another")
+    if not callable(term.compare) or not callable(term.curvature):
+        raise MetadataError(f"{term.name} needs two functions: itself, and its curvature", "give both")
+    if term.pixel is not None and not callable(term.pixel):
+        raise MetadataError(f"{term.name}: pixel = {brief(term.pixel)}", "give a function of one pixel, or none")
+    if term.constant not in ("", "loss_offset", "loss_floor"):
+        raise MetadataError(f"{term.name}: constant = {brief(term.constant)}", "loss_offset, loss_floor or nothing")
+    declare_choice(f"the data term {term.name}", "algorithm", term.name, term.help)
+    terms[term.name] = term
 
 
-def _load(into: dict[str, PythonTerm]) -> None:
-    plugins.register_all(FOLDER, GROUP, MARK, partial(add, into))
+def _load(terms: dict[str, PythonTerm]) -> None:
+    plugins.register_all(FOLDER, GROUP, MARK, partial(add, terms))
 
 
 def _provide() -> None:

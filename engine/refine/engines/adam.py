@@ -49,9 +49,9 @@ class Adam:
     published = Published(epochs=200, batch_size=32)
 
     @classmethod
-    def of(cls, given: Given) -> Adam:
+    def of(cls, inputs: Given) -> Adam:
         """Create from the settings."""
-        problem, settings = given.problem, given.settings
+        problem, settings = inputs.problem, inputs.settings
         amplitude, largest = _units(problem)
         rates = (settings.adam_object_rate, settings.adam_probe_rate, settings.adam_position_rate)
         kind = problem.data_term.kind
@@ -89,9 +89,9 @@ class Adam:
         if layout.object_form is ObjectForm.COMPLEX:
             modulus, turn = _polar(layout, vector, xp)
             planes = layout.object_block(gradient).reshape(2, -1)
-            along = planes[0] * turn[0] + planes[1] * turn[1]
-            across = modulus * (planes[1] * turn[0] - planes[0] * turn[1])
-            layout.object_block(gradient)[...] = xp.concatenate([along, across])
+            by_modulus = planes[0] * turn[0] + planes[1] * turn[1]
+            by_phase = modulus * (planes[1] * turn[0] - planes[0] * turn[1])
+            layout.object_block(gradient)[...] = xp.concatenate([by_modulus, by_phase])
         if layout.probe.form is ProbeForm.COMPLEX:
             waves = np.float32(self.largest) * to_real_space(layout.probe_block(gradient), xp)
             layout.probe_block(gradient)[...] = xp.stack([waves.real, waves.imag])
@@ -100,17 +100,17 @@ class Adam:
     def _times_rates(self, layout: ParameterLayout, move: Any) -> None:
         layout.object_block(move)[...] *= np.float32(self.object_rate)
         layout.probe_block(move)[...] *= np.float32(self.probe_rate)
-        others = layout.other_blocks(move)
-        if BlockName.SHIFTS in others:
-            others[BlockName.SHIFTS][...] *= np.float32(self.position_rate)
+        blocks = layout.other_blocks(move)
+        if BlockName.SHIFTS in blocks:
+            blocks[BlockName.SHIFTS][...] *= np.float32(self.position_rate)
 
     def _moved(self, layout: ParameterLayout, vector: Any, move: Any, xp: Any) -> Any:
         """The parameters minus a move in the coordinates of :meth:`_in_coordinates`."""
         moved = vector - move
         if layout.object_form is ObjectForm.COMPLEX:
             modulus, turn = _polar(layout, vector, xp)
-            less, angle = layout.object_block(move).reshape(2, -1)
-            modulus, cosine, sine = modulus - less, xp.cos(angle), -xp.sin(angle)
+            modulus_step, angle = layout.object_block(move).reshape(2, -1)
+            modulus, cosine, sine = modulus - modulus_step, xp.cos(angle), -xp.sin(angle)
             real, imaginary = turn[0] * cosine - turn[1] * sine, turn[1] * cosine + turn[0] * sine
             layout.object_block(moved)[...] = xp.concatenate([modulus * real, modulus * imaginary])
         if layout.probe.form is ProbeForm.COMPLEX:
@@ -130,8 +130,8 @@ def _polar(layout: ParameterLayout, vector: Any, xp: Any) -> tuple[Any, Any]:
 
 def _units(problem: MultisliceProblem) -> tuple[float, float]:
     """Mean square root of the counts of a pixel, and square root of the largest counts of the mean pattern."""
-    every = max(1, problem.count // SAMPLED)
-    few = np.maximum(np.asarray(problem.patterns[::every], dtype=np.float32), 0) * problem.weights
-    amplitude = float(np.sqrt(few).mean(dtype=np.float64))
+    stride = max(1, problem.count // SAMPLED)
+    sampled = np.maximum(np.asarray(problem.patterns[::stride], dtype=np.float32), 0) * problem.weights
+    amplitude = float(np.sqrt(sampled).mean(dtype=np.float64))
     mean = problem.patterns.sum(axis=0, dtype=np.float64) / problem.count * problem.weights
     return max(amplitude, TINY), max(math.sqrt(max(float(mean.max()), 0.0)), TINY)

@@ -23,16 +23,16 @@ class Batches:
     def __init__(self, choice: BatchChoice, positions_px: DoubleArray, seed: int) -> None:
         """``positions_px`` (N, 2): positions of all patterns."""
         self._choice, self._positions, self._seed = choice, positions_px, seed
-        self._last: tuple[tuple[int, int], bytes, list[IndexArray]] | None = None
+        self._latest: tuple[tuple[int, int], bytes, list[IndexArray]] | None = None
 
     def of(self, epoch: int, size: int, chosen: IndexArray | None = None) -> list[IndexArray]:
         """Batches of about ``size`` of the patterns ``chosen`` (None: all), with every pattern in one of them."""
         key, patterns = (epoch, size), b"" if chosen is None else chosen.tobytes()
-        if self._last is None or self._last[:2] != (key, patterns):
-            self._last = key, patterns, self._made(epoch, size, chosen)
-        return self._last[2]
+        if self._latest is None or self._latest[:2] != (key, patterns):
+            self._latest = key, patterns, self._drawn(epoch, size, chosen)
+        return self._latest[2]
 
-    def _made(self, epoch: int, size: int, chosen: IndexArray | None) -> list[IndexArray]:
+    def _drawn(self, epoch: int, size: int, chosen: IndexArray | None) -> list[IndexArray]:
         indices = np.arange(len(self._positions)) if chosen is None else np.asarray(chosen)
         number = math.ceil(len(indices) / size)
         rng = np.random.default_rng([self._seed, epoch])
@@ -43,8 +43,8 @@ class Batches:
         if self._choice == "compact":
             pieces = np.array_split(order, number)
             return [pieces[each] for each in rng.permutation(number)]
-        taken = np.concatenate([rng.permutation(number) for _ in range(math.ceil(len(order) / number))])[: len(order)]
-        return [order[taken == each] for each in range(number)]
+        batch = np.concatenate([rng.permutation(number) for _ in range(math.ceil(len(order) / number))])[: len(order)]
+        return [order[batch == each] for each in range(number)]
 
     @cached_property
     def _ordered(self) -> IndexArray:
@@ -53,14 +53,14 @@ class Batches:
 
 def neighbours_in_turn(positions: DoubleArray) -> IndexArray:
     """An order of positions (N, 2) in which consecutive positions are close to each other."""
-    pieces, made = [np.arange(len(positions))], []
+    pieces, leaves = [np.arange(len(positions))], []
     while pieces:
         piece = pieces.pop()
         if len(piece) <= 2:
-            made.append(piece)
+            leaves.append(piece)
             continue
         at = positions[piece]
-        along = at[:, int(np.argmax(np.ptp(at, axis=0)))]
-        piece = piece[np.argsort(along, kind="stable")]
+        coordinate = at[:, int(np.argmax(np.ptp(at, axis=0)))]
+        piece = piece[np.argsort(coordinate, kind="stable")]
         pieces += [piece[len(piece) // 2 :], piece[: len(piece) // 2]]
-    return np.concatenate(made) if made else np.arange(0)
+    return np.concatenate(leaves) if leaves else np.arange(0)

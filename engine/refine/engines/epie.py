@@ -39,11 +39,11 @@ class Epie:
     published = Published(epochs=50, batch_size=1)
 
     @classmethod
-    def of(cls, given: Given, xp: Any = np) -> Epie:
+    def of(cls, inputs: Given, xp: Any = np) -> Epie:
         """Create from the settings, for arrays of the module ``xp``."""
-        several = given.problem.object_shape[0] > 1
-        model = GeneralMultislice(given.problem, xp, "complex64", "waves") if several else None
-        return cls(given.problem.corners, given.object_step, given.probe_step, model)
+        multislice = inputs.problem.object_shape[0] > 1
+        model = GeneralMultislice(inputs.problem, xp, "complex64", "waves") if multislice else None
+        return cls(inputs.problem.corners, inputs.object_step, inputs.probe_step, model)
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
         """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`. Changes the gradient of ``batch``."""
@@ -69,6 +69,6 @@ class Epie:
         objective, layout = batch.objective, batch.objective.layout
         xp = objective.xp
         planes = layout.physical(batch.vector, xp).object.reshape(2, layout.object_modes, *layout.object_shape)
-        ones = xp.ones(len(batch.indices), np.float32)
-        seen = summed_windows(object_power(planes), self.corners[batch.indices], layout.window, ones, xp)
-        return np.float32(2 * objective.curvature_scale) * seen.max()
+        weights = xp.ones(len(batch.indices), np.float32)
+        power = summed_windows(object_power(planes), self.corners[batch.indices], layout.window, weights, xp)
+        return np.float32(2 * objective.curvature_scale) * power.max()

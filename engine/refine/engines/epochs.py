@@ -57,7 +57,7 @@ class BatchEngine:
         at = objective.evaluate(state.vector, indices)
         loss = at.loss
         moved = self.rule.stepped(Batch(objective, state.vector, indices, at), state.memory, state.steps)
-        after = replace(
+        next_state = replace(
             state,
             vector=objective.project(moved.vector),
             start=state.vector if state.batch == 0 else state.start,
@@ -66,13 +66,13 @@ class BatchEngine:
             memory=moved.memory,
             steps=state.steps + 1,
         )
-        return after if after.batch < self.batches else self._ended(after)
+        return next_state if next_state.batch < self.batches else self._end_epoch(next_state)
 
-    def _ended(self, state: SweepState) -> SweepState:
+    def _end_epoch(self, state: SweepState) -> SweepState:
         """Finish an epoch after its last batch; values that are not finite end the run at the start of the epoch."""
         loss = float(state.running_loss) / self.count
         if not (math.isfinite(loss) and self.objective.is_finite(state.vector)):
-            begun = replace(state, vector=state.start, start=None, batch=0, running_loss=0.0)
-            return replace(begun, halvings=MOST_HALVINGS + 1)
+            restarted = replace(state, vector=state.start, start=None, batch=0, running_loss=0.0)
+            return replace(restarted, halvings=MOST_HALVINGS + 1)
         losses = (*state.losses, loss)
         return replace(state, sweep=state.sweep + 1, batch=0, running_loss=0.0, start=None, losses=losses)

@@ -50,27 +50,27 @@ class LsqMl:
     published = Published(epochs=50, batch_size=64)
 
     @classmethod
-    def of(cls, given: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
+    def of(cls, inputs: Given, xp: Any = np, dtype: str = "complex64") -> LsqMl:
         """Create from the settings, for arrays of the module ``xp``."""
-        model = GeneralMultislice(given.problem, xp, dtype, "waves")
-        return cls(model, given.problem.corners, given.settings.lsq_damping, given.object_step, given.probe_step)
+        model = GeneralMultislice(inputs.problem, xp, dtype, "waves")
+        return cls(model, inputs.problem.corners, inputs.settings.lsq_damping, inputs.object_step, inputs.probe_step)
 
     def stepped(self, batch: Batch, memory: Any, count: int) -> Step:
         """See :class:`~ptylive.engine.refine.engines.rule.EngineRule`."""
         objective = batch.objective
         layout, xp, vector = objective.layout, objective.xp, batch.vector
-        light, seen = self._sums(batch, None)
+        light, power = self._sums(batch, None)
         object_step = self._object_direction(batch, light)
-        probe_step = self._probe_direction(batch, seen)
+        probe_step = self._probe_direction(batch, power)
         a, b = self._lengths(batch, object_step, probe_step)
-        weighed_light, weighed_seen = self._sums(batch, (a, b))
+        weighed_light, weighed_power = self._sums(batch, (a, b))
         moved = vector.copy()
         if objective.move_object:
             share = (weighed_light / (light + self.damping * light.max() + TINY)).astype(vector.dtype)
             by_plane = layout.object_block(object_step).reshape(-1, *share.shape) * share
             layout.object_block(moved)[...] += np.float32(self.object_step) * by_plane.ravel()
         if objective.move_probe:
-            share = weighed_seen / (seen + self.damping * seen.max() + TINY)
+            share = weighed_power / (power + self.damping * power.max() + TINY)
             waves = to_real_space(layout.probe_block(probe_step), xp) * share
             change = to_fourier_space(waves, xp).astype(vector.dtype)
             layout.probe_block(moved)[...] += np.float32(self.probe_step) * change
@@ -95,34 +95,34 @@ class LsqMl:
         step = xp.zeros_like(batch.vector)
         if batch.objective.move_object:
             planes = layout.object_block(batch.at.gradient).reshape(-1, *light.shape)
-            over = 2 * (light + self.damping * light.max() + TINY)
-            layout.object_block(step)[...] = -(planes / over).ravel()
+            denominator = 2 * (light + self.damping * light.max() + TINY)
+            layout.object_block(step)[...] = -(planes / denominator).ravel()
         return step
 
-    def _probe_direction(self, batch: Batch, seen: Any) -> Any:
+    def _probe_direction(self, batch: Batch, power: Any) -> Any:
         """(n,) zero except for the probe: dP."""
         layout, xp = batch.objective.layout, batch.objective.xp
         step = xp.zeros_like(batch.vector)
         if batch.objective.move_probe:
             waves = to_real_space(layout.probe_block(batch.at.gradient), xp)
-            over = 2 * (seen + self.damping * seen.max() + TINY)
-            layout.probe_block(step)[...] = -to_fourier_space(waves / over, xp)
+            denominator = 2 * (power + self.damping * power.max() + TINY)
+            layout.probe_block(step)[...] = -to_fourier_space(waves / denominator, xp)
         return step
 
     def _lengths(self, batch: Batch, object_step: Any, probe_step: Any) -> tuple[Any, Any]:
         """A (n,) and b (n,)."""
         layout, xp, vector = batch.objective.layout, batch.objective.xp, batch.vector
         largest = float(xp.abs(layout.object_block(object_step)).max())
-        short = np.float32(SHORT / max(largest, TINY))
+        step_size = np.float32(SHORT / max(largest, TINY))
         products = []
-        for first in range(0, len(batch.indices), PATTERNS_AT_ONCE):
-            indices = batch.indices[first : first + PATTERNS_AT_ONCE]
-            here = layout.physical(vector, xp)
-            _, chi = self.model.corrected_waves(here.object, here.probe, indices)
-            ahead, behind = (layout.physical(vector + sign * short * object_step, xp) for sign in (1, -1))
-            ahead, behind = (self.model.waves(one.object, one.probe, indices) for one in (ahead, behind))
-            by_object = (ahead - behind) / (2 * short)
-            of_probe = layout.physical(_with_probe_of(layout, vector, probe_step), xp)
+        for start in range(0, len(batch.indices), PATTERNS_AT_ONCE):
+            indices = batch.indices[start : start + PATTERNS_AT_ONCE]
+            current = layout.physical(vector, xp)
+            _, chi = self.model.corrected_waves(current.object, current.probe, indices)
+            ahead, behind = (layout.physical(vector + sign * step_size * object_step, xp) for sign in (1, -1))
+            ahead, behind = (self.model.waves(each.object, each.probe, indices) for each in (ahead, behind))
+            by_object = (ahead - behind) / (2 * step_size)
+            of_probe = layout.physical(_probe_replaced(layout, vector, probe_step), xp)
             by_probe = self.model.waves(of_probe.object, of_probe.probe, indices)  # the wave is linear in the probe
             pairs = (
                 (by_object, by_object),
@@ -131,7 +131,7 @@ class LsqMl:
                 (by_object, chi),
                 (by_probe, chi),
             )
-            products.append(xp.stack([_inner(one, other, xp) for one, other in pairs]))
+            products.append(xp.stack([_inner(each, partner, xp) for each, partner in pairs]))
         return solved(xp.concatenate(products, axis=1), xp)
 
 
@@ -144,21 +144,21 @@ def solved(products: Any, xp: Any) -> tuple[Any, Any]:
     aa = aa + RIDGE * aa.mean()
     bb = bb + RIDGE * bb.mean()
     determinant = aa * bb - ab * ab
-    both = determinant > TINY  # if one does not change the wave, the other is solved alone
-    safe = xp.where(both, determinant, 1)
-    a = xp.where(both, (bb * ac - ab * bc) / safe, ac / xp.maximum(aa, TINY))
-    b = xp.where(both, (aa * bc - ab * ac) / safe, bc / xp.maximum(bb, TINY))
+    independent = determinant > TINY  # if one does not change the wave, the other is solved alone
+    divisor = xp.where(independent, determinant, 1)
+    a = xp.where(independent, (bb * ac - ab * bc) / divisor, ac / xp.maximum(aa, TINY))
+    b = xp.where(independent, (aa * bc - ab * ac) / divisor, bc / xp.maximum(bb, TINY))
     return xp.maximum(a, 0).astype(np.float32), xp.maximum(b, 0).astype(np.float32)
 
 
-def _with_probe_of(layout: ParameterLayout, vector: Any, probe_step: Any) -> Any:
+def _probe_replaced(layout: ParameterLayout, vector: Any, probe_step: Any) -> Any:
     """The parameters with the probe replaced by its step."""
-    other = vector.copy()
-    layout.probe_block(other)[...] = layout.probe_block(probe_step)
-    return other
+    changed = vector.copy()
+    layout.probe_block(changed)[...] = layout.probe_block(probe_step)
+    return changed
 
 
-def _inner(one: Any, other: Any, xp: Any) -> Any:
+def _inner(a: Any, b: Any, xp: Any) -> Any:
     """Real inner product of waves (n, ...) pattern by pattern (n,), in double precision."""
-    axes = tuple(range(1, one.ndim))
-    return (one.real * other.real + one.imag * other.imag).sum(axis=axes, dtype=xp.float64)
+    axes = tuple(range(1, a.ndim))
+    return (a.real * b.real + a.imag * b.imag).sum(axis=axes, dtype=xp.float64)

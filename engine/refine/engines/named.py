@@ -17,13 +17,13 @@ PUBLISHED: Mapping[str, Published] = MappingProxyType(
 """The values of ``auto`` for each engine."""
 
 
-def rule_of(given: Given, backend: MultisliceBackend) -> EngineRule:
+def rule_of(inputs: Given, backend: MultisliceBackend) -> EngineRule:
     """The rule that the settings name. KeyError for an unknown name."""
-    name = given.settings.optimizer
+    name = inputs.settings.optimizer
     if name == "epie":
-        return Epie.of(given, backend.xp)
+        return Epie.of(inputs, backend.xp)
     if name == "lsq_ml":
-        return LsqMl.of(given, backend.xp)
+        return LsqMl.of(inputs, backend.xp)
     if name == "adam":
-        return Adam.of(given)
+        return Adam.of(inputs)
     raise KeyError(name)

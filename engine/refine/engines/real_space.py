@@ -28,10 +28,10 @@ def summed_windows(plane: Any, corners: IndexArray, window: int, weights: Any, x
     """Sum of weight times window (P, P) over patterns: plane (Y, X), corners (n, 2), weights (n,)."""
     inside, total = np.arange(window), xp.zeros((window, window), plane.dtype)
     size = max(1, WINDOWS_AT_ONCE // window**2)
-    for first in range(0, len(corners), size):
-        at = corners[first : first + size]
+    for start in range(0, len(corners), size):
+        at = corners[start : start + size]
         rows, columns = at[:, 0, None, None] + inside[:, None], at[:, 1, None, None] + inside
-        total += xp.tensordot(weights[first : first + size], plane[xp.asarray(rows), xp.asarray(columns)], 1)
+        total += xp.tensordot(weights[start : start + size], plane[xp.asarray(rows), xp.asarray(columns)], 1)
     return total
 
 

@@ -49,8 +49,8 @@ class AmplitudePhaseConstraint:
             _modulus(probes, xp) if probes is not None and probe.probe_part == "phase" else None,
             _direction(probes, xp) if probes is not None and probe.probe_part == "amplitude" else None,
         )
-        nothing = fixed.object_modulus is None and fixed.probe_modulus is None and fixed.probe_direction is None
-        return None if nothing else fixed
+        is_empty = fixed.object_modulus is None and fixed.probe_modulus is None and fixed.probe_direction is None
+        return None if is_empty else fixed
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """Project a gradient onto the free directions. Changes ``gradient``."""
@@ -86,12 +86,12 @@ def _direction(planes: Any, xp: Any) -> Any:
     """Z / |z| of planes (2, …); real where z is 0, so that an amplitude can grow there."""
     modulus = _modulus(planes, xp)
     empty = modulus < SMALLEST
-    safe = xp.where(empty, 1, modulus)
-    return xp.stack([xp.where(empty, 1, planes[0] / safe), planes[1] / safe]).astype(planes.dtype)
+    divisor = xp.where(empty, 1, modulus)
+    return xp.stack([xp.where(empty, 1, planes[0] / divisor), planes[1] / divisor]).astype(planes.dtype)
 
 
 def _keep_tangential(planes: Any, gradient: Any, xp: Any) -> None:
     """Gradient <- i v Re((i v)* gradient), v = z / |z|."""
     power = xp.maximum(planes[0] ** 2 + planes[1] ** 2, SMALLEST)
-    along = (planes[0] * gradient[1] - planes[1] * gradient[0]) / power
-    gradient[0], gradient[1] = -along * planes[1], along * planes[0]
+    tangential = (planes[0] * gradient[1] - planes[1] * gradient[0]) / power
+    gradient[0], gradient[1] = -tangential * planes[1], tangential * planes[0]

@@ -31,19 +31,19 @@ class Constraints:
     each: tuple[Constraint, ...]
 
     @classmethod
-    def of(cls, *asked: Constraint | None) -> Constraints | None:
+    def of(cls, *constraints: Constraint | None) -> Constraints | None:
         """Combine the constraints that are not None; return None if there is none, which costs nothing."""
-        found = tuple(one for one in asked if one is not None)
-        return cls(found) if found else None
+        present = tuple(constraint for constraint in constraints if constraint is not None)
+        return cls(present) if present else None
 
     def project_gradient(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> None:
         """See :class:`Constraint`. RefinementError for whatever a plug-in's constraint raises."""
-        for one in self.each:
-            with at_work(one):
-                one.project_gradient(layout, vector, gradient, xp)
+        for constraint in self.each:
+            with at_work(constraint):
+                constraint.project_gradient(layout, vector, gradient, xp)
 
     def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """See :class:`Constraint`. RefinementError for whatever a plug-in's constraint raises."""
-        for one in self.each:
-            with at_work(one):
-                one.restore_fixed(layout, vector, xp)
+        for constraint in self.each:
+            with at_work(constraint):
+                constraint.restore_fixed(layout, vector, xp)

@@ -43,14 +43,14 @@ class ObjectGrid:
         It is one column wider where its rows would otherwise compete for the same lines of the CPU's caches.
         """
         half, margin = window // 2, MARGIN_PX + extra_px
-        held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
-        origin = held_A.min(axis=0) - (half + margin) * pixel_A
-        _check_size((np.ptp(held_A, axis=0) / pixel_A) + window + 2 * margin, pixel_A)
+        covered_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
+        origin = covered_A.min(axis=0) - (half + margin) * pixel_A
+        _check_size((np.ptp(covered_A, axis=0) / pixel_A) + window + 2 * margin, pixel_A)
         pixel = (positions_A - origin) / pixel_A
         nearest = np.floor(pixel + 0.5)
         corners = nearest.astype(np.int64) - half
-        last = np.floor((held_A.max(axis=0) - origin) / pixel_A + 0.5).astype(np.int64) - half
-        rows, columns = last + window + margin
+        last_corner = np.floor((covered_A.max(axis=0) - origin) / pixel_A + 0.5).astype(np.int64) - half
+        rows, columns = last_corner + window + margin
         return cls(pixel_A, (int(rows), quick_width(int(columns))), origin, corners, pixel - nearest)
 
     def resample(self, start: StartGuess, image: FloatArray | None = None) -> FloatArray:

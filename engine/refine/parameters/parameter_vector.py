@@ -174,10 +174,10 @@ class ParameterLayout:
 
     def other_blocks(self, vector: Any) -> dict[BlockName, Any]:
         """The values of every other quantity, in its shape."""
-        values, first = {}, self.object_size + self.probe_size
+        values, start = {}, self.object_size + self.probe_size
         for block in self.blocks:
-            values[block.name] = vector[first : first + block.start.size].reshape(block.start.shape)
-            first += block.start.size
+            values[block.name] = vector[start : start + block.start.size].reshape(block.start.shape)
+            start += block.start.size
         return values
 
     def quantities(self) -> list[tuple[slice, bool]]:
@@ -199,43 +199,43 @@ class ParameterLayout:
             bounds.append((slice(0, self.object_size // self._object_parts), 0.0))
         if self.object_form is ObjectForm.DAMPED:
             bounds.append((slice(self.object_size // 2, self.object_size), 0.0))
-        first = self.object_size + self.probe_size
+        start = self.object_size + self.probe_size
         for block in self.blocks:
             if block.lowest is not None:
-                bounds.append((slice(first, first + block.start.size), block.lowest))
-            first += block.start.size
+                bounds.append((slice(start, start + block.start.size), block.lowest))
+            start += block.start.size
         return bounds
 
     def physical(self, vector: Any, xp: Any) -> Physical:
         """Object, probe and corrections that ``vector`` represents."""
-        others = self.other_blocks(vector)
-        tilts, aberrations = others.get(BlockName.TILTS), others.get(BlockName.ABERRATIONS)
+        blocks = self.other_blocks(vector)
+        tilts, aberrations = blocks.get(BlockName.TILTS), blocks.get(BlockName.ABERRATIONS)
         stretch = None
         if self.field is not None:
-            tilts, aberrations, stretch = self.field.added(others[BlockName.FIELD], tilts, aberrations, xp)
-        shifts, current = others.get(BlockName.SHIFTS), others.get(BlockName.CURRENT)
+            tilts, aberrations, stretch = self.field.added(blocks[BlockName.FIELD], tilts, aberrations, xp)
+        shifts, current = blocks.get(BlockName.SHIFTS), blocks.get(BlockName.CURRENT)
         if self.scans is not None:
-            shifts, tilts, current = self.scans.added(others[BlockName.SCANS], shifts, tilts, current, xp)
+            shifts, tilts, current = self.scans.added(blocks[BlockName.SCANS], shifts, tilts, current, xp)
         corrections = Corrections(
             shifts_px=shifts,
             current=current,
-            background=others.get(BlockName.BACKGROUND),
-            distances_A=self.distances_A(others, xp),
+            background=blocks.get(BlockName.BACKGROUND),
+            distances_A=self.distances_A(blocks, xp),
             tilts=None if tilts is None else RAD_PER_MRAD * tilts,
             aberrations_A=None if self._shared_aberrations else aberrations,
-            spread_px2=others.get(BlockName.SPREAD),
+            spread_px2=blocks.get(BlockName.SPREAD),
             stretch=stretch,
-            opr_components=self._as_seen(others.get(BlockName.OPR_COMPONENTS), xp),
-            opr_coefficients=others.get(BlockName.OPR_COEFFICIENTS),
+            opr_components=self._as_modelled(blocks.get(BlockName.OPR_COMPONENTS), xp),
+            opr_coefficients=blocks.get(BlockName.OPR_COEFFICIENTS),
         )
         return Physical(self._cleaned_planes(vector, xp), self.probe_planes(vector, xp), corrections)
 
-    def distances_A(self, others: dict[BlockName, Any], xp: Any) -> Any:
+    def distances_A(self, blocks: dict[BlockName, Any], xp: Any) -> Any:
         """Distances between slices (slices - 1,) if they are refined: individually, or together by the thickness."""
-        if BlockName.THICKNESS not in others:
-            return others.get(BlockName.DISTANCES)
+        if BlockName.THICKNESS not in blocks:
+            return blocks.get(BlockName.DISTANCES)
         slices = self.object_shape[0]
-        return xp.repeat(others[BlockName.THICKNESS] / slices, slices - 1)
+        return xp.repeat(blocks[BlockName.THICKNESS] / slices, slices - 1)
 
     @property
     def _shared_aberrations(self) -> bool:
@@ -257,16 +257,16 @@ class ParameterLayout:
 
     def probe_planes(self, vector: Any, xp: Any) -> Any:
         """(2, backend's modes, P, P) in Fourier space, with shared aberrations and blur."""
-        return self._as_seen(self._unfiltered_planes(vector, xp), xp)
+        return self._as_modelled(self._unfiltered_planes(vector, xp), xp)
 
-    def _as_seen(self, planes: Any, xp: Any) -> Any:
+    def _as_modelled(self, planes: Any, xp: Any) -> Any:
         """Planes (2, …, P, P) of the probe, or of its components, as the backend sees them; None stays None."""
         if planes is not None and self.cleaning is not None:
             planes = self.cleaning.clean_probe(planes, xp)
         return planes if planes is None or self.mixture is None else self.mixture.mixed(planes, xp)
 
-    def _of_probe(self, gradient: Any, xp: Any) -> Any:
-        """The adjoint of :meth:`_as_seen`; real factors are self-adjoint."""
+    def _probe_adjoint(self, gradient: Any, xp: Any) -> Any:
+        """The adjoint of :meth:`_as_modelled`; real factors are self-adjoint."""
         if gradient is not None and self.mixture is not None:
             gradient = self.mixture.gathered(gradient, xp)
         return gradient if gradient is None or self.cleaning is None else self.cleaning.clean_probe(gradient, xp)
@@ -293,40 +293,40 @@ class ParameterLayout:
 
     def chain(self, vector: Any, physical: Physical, gradient: LossGradient, xp: Any) -> Any:
         """Gradient with respect to the vector, from the gradient with respect to the physical quantities."""
-        others = {
+        blocks = {
             BlockName.SHIFTS: gradient.corrections.shifts_px,
             BlockName.CURRENT: gradient.corrections.current,
             BlockName.BACKGROUND: gradient.corrections.background,
             BlockName.DISTANCES: gradient.corrections.distances_A,
             BlockName.ABERRATIONS: gradient.corrections.aberrations_A,
             BlockName.SPREAD: gradient.corrections.spread_px2,
-            BlockName.OPR_COMPONENTS: self._of_probe(gradient.corrections.opr_components, xp),
+            BlockName.OPR_COMPONENTS: self._probe_adjoint(gradient.corrections.opr_components, xp),
             BlockName.OPR_COEFFICIENTS: gradient.corrections.opr_coefficients,
         }
         if gradient.corrections.distances_A is not None:
-            others[BlockName.THICKNESS] = gradient.corrections.distances_A.sum() / self.object_shape[0]
+            blocks[BlockName.THICKNESS] = gradient.corrections.distances_A.sum() / self.object_shape[0]
         if gradient.corrections.tilts is not None:
-            others[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
+            blocks[BlockName.TILTS] = RAD_PER_MRAD * gradient.corrections.tilts
         if self.field is not None:
-            found, tilts = gradient.corrections, others.get(BlockName.TILTS)
-            others[BlockName.FIELD] = self.field.gradient(found.aberrations_A, tilts, found.stretch, xp)
+            corrections, tilts = gradient.corrections, blocks.get(BlockName.TILTS)
+            blocks[BlockName.FIELD] = self.field.gradient(corrections.aberrations_A, tilts, corrections.stretch, xp)
         if self.scans is not None:
-            found = gradient.corrections
-            others[BlockName.SCANS] = self.scans.gradient(
-                found.shifts_px, others.get(BlockName.TILTS), found.current, xp
+            corrections = gradient.corrections
+            blocks[BlockName.SCANS] = self.scans.gradient(
+                corrections.shifts_px, blocks.get(BlockName.TILTS), corrections.current, xp
             )
         object_gradient, probe_gradient, planes = gradient.object, gradient.probe, physical.object
         if self.cleaning is not None:  # real, even filters are their own adjoints
             object_gradient, planes = self.cleaning.clean_object(object_gradient, xp), self._object_planes(vector, xp)
-        probe_gradient = self._of_probe(probe_gradient, xp)
+        probe_gradient = self._probe_adjoint(probe_gradient, xp)
         if self._shared_aberrations:
             turning = (gradient.probe[0] * physical.probe[1] - gradient.probe[1] * physical.probe[0]).sum(axis=0)
             rates = xp.asarray(self.probe.phase_per_A, dtype=turning.dtype)
-            others[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
+            blocks[BlockName.ABERRATIONS] = (rates * turning).sum(axis=(1, 2))
             aberrations = self.other_blocks(vector)[BlockName.ABERRATIONS]
             probe_gradient = turned(probe_gradient, self._chi(aberrations, xp), xp)
         parts = [self._object_gradient(planes, object_gradient, xp), self._probe_gradient(vector, probe_gradient, xp)]
-        parts += [xp.asarray(others[block.name], dtype=gradient.object.dtype) for block in self.blocks]
+        parts += [xp.asarray(blocks[block.name], dtype=gradient.object.dtype) for block in self.blocks]
         return xp.concatenate([part.ravel() for part in parts])
 
     def _object_gradient(self, planes: Any, gradient: Any, xp: Any) -> Any:
@@ -344,8 +344,8 @@ class ParameterLayout:
         start = self._start_planes(gradient.dtype, xp)
         if self.probe.form is ProbeForm.AMPLITUDE:
             return (start * gradient).sum(axis=0)
-        now = turned(start, self.probe_block(vector), xp)
-        return now[0] * gradient[1] - now[1] * gradient[0]
+        current = turned(start, self.probe_block(vector), xp)
+        return current[0] * gradient[1] - current[1] * gradient[0]
 
     def probe_curvature(self, xp: Any) -> Any:
         """Curvature of the probe's parameters relative to that of its coefficients: 1, or (probes * modes, P, P)."""

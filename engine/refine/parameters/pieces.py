@@ -14,7 +14,7 @@ IN_CACHE, ON_DEVICE = 1 << 15, 1 << 24
 def pieces(size: int, xp: Any) -> Iterator[slice]:
     """Slices that cover a vector of ``size`` numbers."""
     step = IN_CACHE if xp is np else ON_DEVICE
-    return (slice(first, min(first + step, size)) for first in range(0, size, step))
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))
 
 
 def add_scaled(vector: Any, factor: Any, other: Any, xp: Any) -> None:

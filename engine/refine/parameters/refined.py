@@ -77,7 +77,7 @@ class Refined:
             slice_distances_A=_numbers(values.get(BlockName.DISTANCES)),
             aberrations_A=_double(values.get(BlockName.ABERRATIONS)),
             tilts_mrad=_double(values.get(BlockName.TILTS)),
-            relative_thickness=None if (more := _double(values.get(BlockName.STRETCH))) is None else 1 + more,
+            relative_thickness=None if (stretch := _double(values.get(BlockName.STRETCH))) is None else 1 + stretch,
             detector_psf_px=None if BlockName.SPREAD not in values else float(values[BlockName.SPREAD][0]) ** 0.5,
         )
 

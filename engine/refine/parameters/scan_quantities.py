@@ -52,26 +52,26 @@ class ScanQuantities:
 
         ``shifts`` and ``current``: values of single patterns, if refined; quantities not modelled are left unchanged.
         """
-        of = self.of_pattern
+        scan_of = self.of_pattern
         if self.moves_positions:
-            since = block[:, TILT] - xp.asarray(self.start_mrad, dtype=block.dtype)
-            each = block[:, SHIFT] / self.pixel_A + RAD_PER_MRAD * self.half_depth_px * since
-            shifts = (xp.asarray(self.shifts_px, dtype=block.dtype) if shifts is None else shifts) + each[of]
+            tilt_change = block[:, TILT] - xp.asarray(self.start_mrad, dtype=block.dtype)
+            each = block[:, SHIFT] / self.pixel_A + RAD_PER_MRAD * self.half_depth_px * tilt_change
+            shifts = (xp.asarray(self.shifts_px, dtype=block.dtype) if shifts is None else shifts) + each[scan_of]
         if "tilts" in self.moving:
-            tilts = xp.zeros((len(of), 6), block.dtype)
-            tilts[:, 2:4] = block[of, TILT]
+            tilts = xp.zeros((len(scan_of), 6), block.dtype)
+            tilts[:, 2:4] = block[scan_of, TILT]
         if "currents" in self.moving:
-            current = block[of, CURRENT] if current is None else current * block[of, CURRENT]
+            current = block[scan_of, CURRENT] if current is None else current * block[scan_of, CURRENT]
         return shifts, tilts, current
 
     def gradient(self, by_shifts_px: Any, by_tilts_mrad: Any, by_current: Any, xp: Any) -> Any:
         """Gradient by the values (scans, 5), from those by the results of :meth:`added`; pattern currents are fixed."""
-        some = next(one for one in (by_shifts_px, by_tilts_mrad, by_current) if one is not None)
-        total = xp.zeros((self.scans, QUANTITIES), some.dtype)
+        given = next(values for values in (by_shifts_px, by_tilts_mrad, by_current) if values is not None)
+        total = xp.zeros((self.scans, QUANTITIES), given.dtype)
         if self.moves_positions:
-            by_place = self._summed(by_shifts_px, xp)
-            total[:, SHIFT] = by_place / self.pixel_A
-            total[:, TILT] = RAD_PER_MRAD * self.half_depth_px * by_place
+            by_position = self._summed(by_shifts_px, xp)
+            total[:, SHIFT] = by_position / self.pixel_A
+            total[:, TILT] = RAD_PER_MRAD * self.half_depth_px * by_position
         if "tilts" in self.moving:
             total[:, TILT] += self._summed(by_tilts_mrad[:, 2:4], xp)
         if "currents" in self.moving:

@@ -21,16 +21,16 @@ def polynomials(positions_A: DoubleArray, order: int) -> FloatArray:
 
     Powers that the positions cannot separate, such as second powers on two lines, are 0.
     """
-    away = positions_A - positions_A.mean(axis=0)
-    scaled = away / max(float(np.abs(away).max()), 1e-300)
+    centred = positions_A - positions_A.mean(axis=0)
+    scaled = centred / max(float(np.abs(centred).max()), 1e-300)
     columns = [
         scaled[:, 0] ** (degree - power) * scaled[:, 1] ** power
         for degree in range(order + 1)
         for power in range(degree + 1)
     ]
     directions, sizes = np.linalg.qr(np.stack(columns, axis=1))
-    told = np.abs(np.diag(sizes)) > 1e-6 * np.abs(np.diag(sizes)).max()
-    signed = directions * np.where(told, np.sign(np.diag(sizes)), 0.0)
+    independent = np.abs(np.diag(sizes)) > 1e-6 * np.abs(np.diag(sizes)).max()
+    signed = directions * np.where(independent, np.sign(np.diag(sizes)), 0.0)
     return np.asarray(signed[:, 1:] * np.sqrt(len(positions_A)), dtype=np.float32)
 
 

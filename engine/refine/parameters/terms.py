@@ -56,14 +56,14 @@ class Anchor:
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`Term`. Evaluated in pieces: the object's block is the largest part of a run's memory."""
         block = layout.object_block(vector)
-        return sum(_added(self._of(block, piece), gradient, xp) for piece in pieces(layout.object_size, xp))
+        return sum(_added(self._pull_on(block, piece), gradient, xp) for piece in pieces(layout.object_size, xp))
 
     def pull(self, layout: ParameterLayout, vector: Any, xp: Any) -> Pull:
         """See :class:`PullingTerm`."""
         del xp
-        return self._of(layout.object_block(vector), slice(0, layout.object_size))
+        return self._pull_on(layout.object_block(vector), slice(0, layout.object_size))
 
-    def _of(self, block: Any, piece: slice) -> Pull:
+    def _pull_on(self, block: Any, piece: slice) -> Pull:
         away = block[piece] - self.reference[piece]
         return Pull(piece, np.float32(self.share) / self.inverse_curvature[piece] * away, away)
 

@@ -40,34 +40,34 @@ def start_components(wave: ComplexPlane, chi_per_A: DoubleArray) -> ComplexPlane
 
     chi_per_A: (n, P, P) phase of each aberration at 1 Å.
     """
-    found = [_unit(wave)]
+    components = [_normalised(wave)]
     for chi in chi_per_A:
-        direction = _unit(-1j * chi * wave)
-        for other in found:
-            direction = np.asarray(direction - _along(other, direction) * other)
-        found.append(_unit(direction))
-    return np.asarray(np.asarray(found[1:]) * np.sqrt((np.abs(wave) ** 2).sum()))
+        direction = _normalised(-1j * chi * wave)
+        for component in components:
+            direction = np.asarray(direction - _projection(component, direction) * component)
+        components.append(_normalised(direction))
+    return np.asarray(np.asarray(components[1:]) * np.sqrt((np.abs(wave) ** 2).sum()))
 
 
 def orthogonal(wave: ComplexPlane, components: ComplexPlane, coefficients: Array) -> Varied:
     """Express the same probes by orthogonal components, strongest first, with their mean in the first mode."""
     mean_coefficients = coefficients.mean(axis=0, dtype=np.float64)
     mean = wave + np.tensordot(mean_coefficients, components, 1)
-    away = coefficients - mean_coefficients
+    deviations = coefficients - mean_coefficients
     number = len(components)
     flat = components.reshape(number, -1)
     real = np.concatenate([flat.real, flat.imag], axis=1)  # coefficients are real
-    left, right = np.linalg.qr(away), np.linalg.qr(real.T)
-    turned, sizes, directions = np.linalg.svd(left[1] @ right[1].T)
+    coefficient_qr, component_qr = np.linalg.qr(deviations), np.linalg.qr(real.T)
+    turned, sizes, directions = np.linalg.svd(coefficient_qr[1] @ component_qr[1].T)
     size = np.sqrt((np.abs(mean) ** 2).sum())
-    back = (right[0] @ directions[: len(sizes)].T).T.reshape(len(sizes), 2, -1)
-    made = (back[:, 0] + 1j * back[:, 1]).reshape(-1, *wave.shape)
-    return Varied(mean, made * size, (left[0] @ turned[:, : len(sizes)]) * (sizes / size))
+    rotated = (component_qr[0] @ directions[: len(sizes)].T).T.reshape(len(sizes), 2, -1)
+    orthogonal_components = (rotated[:, 0] + 1j * rotated[:, 1]).reshape(-1, *wave.shape)
+    return Varied(mean, orthogonal_components * size, (coefficient_qr[0] @ turned[:, : len(sizes)]) * (sizes / size))
 
 
-def _along(unit: ComplexPlane, direction: ComplexPlane) -> float:
+def _projection(unit: ComplexPlane, direction: ComplexPlane) -> float:
     return float(np.vdot(unit, direction).real)
 
 
-def _unit(plane: ComplexPlane) -> ComplexPlane:
+def _normalised(plane: ComplexPlane) -> ComplexPlane:
     return np.asarray(plane / max(float(np.sqrt((np.abs(plane) ** 2).sum())), 1e-300))

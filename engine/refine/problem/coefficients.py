@@ -141,15 +141,15 @@ class Coefficients:
         if not any(weights.values()):
             return ()
         n, count = self.dataset.basis.n_bright, len(self.masks)
-        found = []
+        terms = []
         for name, rows in (("perp_bright", np.arange(n)), ("perp_dark", np.arange(n, count))):
             measured = self.recorded(name)
             if measured is not None and len(rows) and weights[name] > 0:
                 region = (self.masks[rows] != 0).any(axis=0).astype(np.float32)
-                found.append(PerpendicularTerm(region, rows, measured, weights[name]))
-        if not found:
+                terms.append(PerpendicularTerm(region, rows, measured, weights[name]))
+        if not terms:
             raise MetadataError("perpendicular_weight: the recording holds no perp_bright or perp_dark", "leave it out")
-        return tuple(found)
+        return tuple(terms)
 
 
 def _parts(masks: FloatArray) -> tuple[Array, Array]:

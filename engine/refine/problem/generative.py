@@ -53,8 +53,8 @@ class Generative:
     def sizes(self) -> tuple[NetworkSize, ...]:
         """Size of each network."""
         return tuple(
-            NetworkSize(one.shape[0], network.levels, network.filters, one.shape[1:])
-            for one, network in zip(self.parts, self.plan.networks, strict=True)
+            NetworkSize(part.shape[0], network.levels, network.filters, part.shape[1:])
+            for part, network in zip(self.parts, self.plan.networks, strict=True)
         )
 
     @property
@@ -69,8 +69,8 @@ class Generative:
     def seconds(self, patterns: int, threads: int) -> float:
         """Estimate the time to train on ``patterns`` patterns on the CPU; the patterns' own share is small."""
         steps = self.plan.epochs * self.plan.steps(patterns)
-        each = zip(self.sizes, self.plan.networks, strict=True)
-        return sum(size.seconds(network.pretraining + steps, threads) for size, network in each)
+        pairs = zip(self.sizes, self.plan.networks, strict=True)
+        return sum(size.seconds(network.pretraining + steps, threads) for size, network in pairs)
 
     def words(self, patterns: int, threads: int) -> str:
         """Description shown before a run."""

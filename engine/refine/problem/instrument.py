@@ -38,11 +38,11 @@ class Instrument:
 
     def point_spread(self) -> PointSpread | None:
         """Point spread of the detector; None if it has none. Raises MetadataError for an unusable image."""
-        asked = self.settings
-        if asked.detector_psf is None and not asked.detector_psf_px and not self.psf_refined:
+        settings = self.settings
+        if settings.detector_psf is None and not settings.detector_psf_px and not self.psf_refined:
             return None
         size = self.measured.window.size
-        image = None if asked.detector_psf is None else _image("detector_psf", asked.detector_psf, size)
+        image = None if settings.detector_psf is None else _image("detector_psf", settings.detector_psf, size)
         return PointSpread(self.first_psf_px**2, image)
 
     @property
@@ -53,18 +53,18 @@ class Instrument:
 
     def mixture(self, modes: ComplexPlane) -> Mixture | None:
         """Blur of a probe with start ``modes`` (modes, P, P); None without blur. Raises MetadataError."""
-        asked = self.settings
-        if not asked.source_blur_A and not asked.fly_scan_share:
+        settings = self.settings
+        if not settings.source_blur_A and not settings.fly_scan_share:
             return None
         if self.measured.near_field:
-            name = "source_blur_A" if asked.source_blur_A else "fly_scan_share"
+            name = "source_blur_A" if settings.source_blur_A else "fly_scan_share"
             raise MetadataError(f"{name} has no meaning in the near field", "leave it out; see alpha_near_field_mrad")
         path = np.zeros(2)
-        if asked.fly_scan_share:
-            path = asked.fly_scan_share * fast_step_A(self.measured.dataset, "fly_scan_share")
+        if settings.fly_scan_share:
+            path = settings.fly_scan_share * fast_step_A(self.measured.dataset, "fly_scan_share")
         power = (np.abs(modes) ** 2).sum(axis=0)
         model = self.measured.model
-        return Mixture(blur_modes(model.k_row, model.k_col, power, asked.source_blur_A, path))
+        return Mixture(blur_modes(model.k_row, model.k_col, power, settings.source_blur_A, path))
 
     def components(self, modes: ComplexPlane, parts: Marker | None) -> ComplexPlane | None:
         """(n, P, P) start components by which the first of the ``modes`` varies, Fourier space; None if it is fixed.
@@ -121,8 +121,8 @@ class Instrument:
     @property
     def field_aberrations(self) -> tuple[str, ...]:
         """Aberrations that vary over the field, in the order of their coefficients."""
-        asked = self.settings
-        return tuple(name for name in ABERRATION_NAMES if name in asked.field_terms) if asked.field_order else ()
+        settings = self.settings
+        return tuple(name for name in ABERRATION_NAMES if name in settings.field_terms) if settings.field_order else ()
 
     def bend(self) -> DoubleArray:
         """(p, p) mean square of half the Laplacian of the counts: dI/dt for a Gaussian of variance t.
@@ -152,13 +152,13 @@ def _image(name: str, path: str, size: int) -> FloatArray:
         usable = len(shape) == 2 and 0 < min(shape) <= max(shape) <= size and kind in "fiub"
         values = np.array(stored, dtype=np.float64) if usable else np.zeros((0, 0))
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of numbers") from None
     if not usable:
         raise MetadataError(
             f"{name} {path} holds {kind} of shape {shape}", f"give real numbers, at most {size} x {size} pixels"
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.sum() > 0:
-        raise MetadataError(f"{name} {path} is no point spread", "its values must be at or above 0, and not all 0")
+        raise MetadataError(f"{name} {path} is not a point spread", "its values must be at or above 0, and not all 0")
     image = np.zeros((size, size))
     image[: shape[0], : shape[1]] = values / values.sum()
     return np.roll(image, (-(shape[0] // 2), -(shape[1] // 2)), (0, 1)).astype(np.float32)

@@ -96,9 +96,9 @@ class Measurement:
         counts = self.statistics.counts_per_pattern
         if self.near_field:
             return plane_wave(self.model.size, counts)
-        asked = StartIllumination.of(settings, self.dataset, self.window, self.model, depth_A)
-        if asked is not None:
-            return asked.modes(self.probe, self.model, coherence, counts)
+        illumination = StartIllumination.of(settings, self.dataset, self.window, self.model, depth_A)
+        if illumination is not None:
+            return illumination.modes(self.probe, self.model, coherence, counts)
         return start_modes(self.probe, self.model, coherence, counts)
 
 
@@ -111,8 +111,8 @@ def check_near_field(
         "update_aberrations": refined.update_aberrations,
         "flip_ky": patterns.flip_ky,
     }
-    for name, asked in senseless.items():
-        if asked:
+    for name, requested in senseless.items():
+        if requested:
             raise MetadataError(f"{name} has no meaning in the near field", "leave it out")
     if dataset.masks is not None or patterns.upsample_pattern > 1:
         raise MetadataError("the near field takes images as they are", "no coefficients, upsample_pattern = 1")

@@ -60,7 +60,7 @@ class ParameterBlocks:
     regularisers: RegulariserSettings
     noise_weighting: bool
     """Noise weighting of the least squares of coefficients."""
-    begin: StartSettings
+    start_settings: StartSettings
     """Start values of beam currents and background."""
 
     @property
@@ -90,7 +90,7 @@ class ParameterBlocks:
     def others(self) -> tuple[Block, ...]:
         """Parameter blocks of all other refined quantities."""
         refined = self.forward.refined
-        wanted = [
+        blocks = [
             (refined.update_probe_pos, self._shifts),
             (refined.update_beam_current, self._current),
             (refined.update_static_background, self._background),
@@ -100,7 +100,7 @@ class ParameterBlocks:
             (refined.update_tilts and not self.forward.tilt_from_columns, self._tilts),
             (refined.update_detector_psf, self._spread),
         ]
-        return (*(make() for asked, make in wanted if asked), *self._varying(), *self._field(), *self._scans())
+        return (*(make() for requested, make in blocks if requested), *self._varying(), *self._field(), *self._scans())
 
     def terms(self, layout: ParameterLayout) -> tuple[Term, ...]:
         """Loss terms that belong to the refined quantities."""
@@ -150,7 +150,7 @@ class ParameterBlocks:
 
     def _current(self) -> Block:
         """Beam current with I = s I1: the curvature of the amplitude loss is sum I1 / 2."""
-        given = start_currents(self.begin, self.dataset)
+        given = start_currents(self.start_settings, self.dataset)
         start = np.ones(len(self.dataset.patterns), np.float32) if given is None else given
         curvature = np.full_like(start, 0.5 * self.strategy.curvature_scale * self._counts)
         return Block(BlockName.CURRENT, start, curvature, lowest=LOWEST_CURRENT)
@@ -158,29 +158,29 @@ class ParameterBlocks:
     def _background(self) -> Block:
         """Background with I = I1 + b: the curvature along b is that along I, in every pattern."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
-        each = self._pixel_term.curvature(mean)
-        given = start_background(self.begin, self.window.size)
+        per_pattern = self._pixel_term.curvature(mean)
+        given = start_background(self.start_settings, self.window.size)
         start = np.zeros((self.window.size, self.window.size), np.float32) if given is None else given
-        curvature = (len(self.dataset.patterns) * each).astype(np.float32)
+        curvature = (len(self.dataset.patterns) * per_pattern).astype(np.float32)
         return Block(BlockName.BACKGROUND, start, curvature, lowest=0.0)
 
     def _distances(self) -> Block:
-        """Distances between slices: see :meth:`_of_free_space`."""
-        each = 2 * self.strategy.curvature_scale * self._of_free_space() * self._counts
+        """Distances between slices: see :meth:`_free_space_variance`."""
+        per_pattern = 2 * self.strategy.curvature_scale * self._free_space_variance() * self._counts
         start = np.asarray(self.forward.object.spacings_A, dtype=np.float32)
-        curvature = np.full_like(start, each * len(self.dataset.patterns))
+        curvature = np.full_like(start, per_pattern * len(self.dataset.patterns))
         return Block(BlockName.DISTANCES, start, curvature, lowest=LOWEST_DISTANCE_A)
 
     def _thickness(self) -> Block:
         """Thickness of all slices together, equally thick: the space between first and last changes almost as much."""
         form, light = self.forward.object, self._counts * len(self.dataset.patterns)
         share = 1 - 1 / form.slices
-        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._of_free_space() * share**2
+        per_count = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._free_space_variance() * share**2
         start = np.array([sum(form.slice_thickness_A)], np.float32)
         lowest = LOWEST_DISTANCE_A * form.slices
-        return Block(BlockName.THICKNESS, start, np.full_like(start, each * light), lowest=lowest)
+        return Block(BlockName.THICKNESS, start, np.full_like(start, per_count * light), lowest=lowest)
 
-    def _of_free_space(self) -> float:
+    def _free_space_variance(self) -> float:
         """Phase variance per Å^2: one Å of free space turns frequency q by pi lam q^2."""
         q = np.fft.fftfreq(self.window.size, self.window.object_pixel_A)
         rate = np.pi * self.wavelength_A * (q[:, None] ** 2 + q[None, :] ** 2)
@@ -197,22 +197,22 @@ class ParameterBlocks:
         rates = self._shared_chi() if groups is None else self._chi_per_A(names)
         spread = np.array([_variance(chi, self._aperture_power) for chi in rates])
         spread[[name not in refined.refined_aberrations for name in names]] = np.inf
-        each = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._counts * spread
+        per_pattern = LEFT_TO_ABERRATIONS * 2 * self.strategy.curvature_scale * self._counts * spread
         if groups is None:
-            curvature = len(self.dataset.patterns) * each
+            curvature = len(self.dataset.patterns) * per_pattern
             return Block(BlockName.ABERRATIONS, np.zeros(len(names), np.float32), curvature.astype(np.float32))
         patterns = np.maximum(np.bincount(groups.group, minlength=len(groups.values_A)), 1)
-        curvature = patterns[:, None] * each
+        curvature = patterns[:, None] * per_pattern
         return Block(BlockName.ABERRATIONS, groups.values_A.astype(np.float32), curvature.astype(np.float32))
 
     def _tilts(self) -> Block:
         """Tilts: they turn the illumination, or the wave's spectrum inside, in proportion to position or frequency."""
         start = self.forward.start_tilts_mrad()
         patterns = len(self.dataset.patterns) / len(start)
-        curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * self._of_tilts()
+        curvature = np.float32(2 * self.strategy.curvature_scale * self._counts * patterns) * self._tilt_variances()
         return Block(BlockName.TILTS, start, np.broadcast_to(curvature, start.shape).copy())
 
-    def _of_tilts(self) -> FloatArray:
+    def _tilt_variances(self) -> FloatArray:
         """(6,) phase variance per mrad^2 of each tilt."""
         model = self.forward.window
         light = np.asarray((np.abs(np.fft.ifft2(self.modes)) ** 2).sum(axis=0), dtype=np.float64)
@@ -226,8 +226,8 @@ class ParameterBlocks:
         """Point spread: a variance t smooths the counts, with dI/dt half their Laplacian."""
         mean = np.maximum(mean_pattern(self.window), mean_pattern(self.window).max() * 1e-4) + self.strategy.offset
         instrument = self.forward.instrument
-        each = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
-        curvature = np.array([len(self.dataset.patterns) * max(each, 1e-30)], np.float32)
+        per_pattern = float((self._pixel_term.curvature(mean) * instrument.bend()).sum())
+        curvature = np.array([len(self.dataset.patterns) * max(per_pattern, 1e-30)], np.float32)
         return Block(BlockName.SPREAD, np.array([instrument.first_psf_px**2], np.float32), curvature, lowest=0.0)
 
     def _varying(self) -> tuple[Block, ...]:
@@ -236,13 +236,13 @@ class ParameterBlocks:
         if components is None:
             return ()
         start, patterns = np.stack([components.real, components.imag]).astype(np.float32), len(self.dataset.patterns)
-        each = 2 * self.strategy.curvature_scale
-        along = each * EXPECTED**2 * patterns if self.forward.refined.update_probe else np.inf
+        scale = 2 * self.strategy.curvature_scale
+        along = scale * EXPECTED**2 * patterns if self.forward.refined.update_probe else np.inf
         coefficients = np.zeros((patterns, len(components)), np.float32)
         power = float((np.abs(self.modes[0]) ** 2).sum())
         return (
             Block(BlockName.OPR_COMPONENTS, start, np.full_like(start, along)),
-            Block(BlockName.OPR_COEFFICIENTS, coefficients, np.full_like(coefficients, each * power)),
+            Block(BlockName.OPR_COEFFICIENTS, coefficients, np.full_like(coefficients, scale * power)),
         )
 
     def _field(self) -> tuple[Block, ...]:
@@ -252,13 +252,13 @@ class ParameterBlocks:
             return ()
         rates = self._chi_per_A(self.forward.instrument.field_aberrations) if field.aberrations else np.zeros((0, 1, 1))
         spread = [_variance(chi, self._aperture_power) for chi in rates]
-        each = 2 * self.strategy.curvature_scale * self._counts * patterns
-        rows = [LEFT_TO_ABERRATIONS * each * one for one in spread]
+        scale = 2 * self.strategy.curvature_scale * self._counts * patterns
+        rows = [LEFT_TO_ABERRATIONS * scale * variance for variance in spread]
         if field.tilt_columns:
-            rows += [float(each * self._of_tilts()[column]) for column in field.tilt_columns]
+            rows += [float(scale * self._tilt_variances()[column]) for column in field.tilt_columns]
         if field.thickness:
             thickness_A = float(sum(self.forward.object.spacings_A))
-            rows.append(LEFT_TO_ABERRATIONS * each * self._of_free_space() * thickness_A**2)
+            rows.append(LEFT_TO_ABERRATIONS * scale * self._free_space_variance() * thickness_A**2)
         start = np.zeros((len(rows), field.basis.shape[1]), np.float32)
         return (Block(BlockName.FIELD, start, (start + np.array(rows)[:, None]).astype(np.float32)),)
 
@@ -268,7 +268,7 @@ class ParameterBlocks:
         if series is None or not series.moving:
             return ()
         of_shift = np.asarray(self._shifts().curvature[0] / self.grid.pixel_A**2)
-        of_tilt = 2 * self.strategy.curvature_scale * self._counts * self._of_tilts()[2:4]
+        of_tilt = 2 * self.strategy.curvature_scale * self._counts * self._tilt_variances()[2:4]
         of_current = 0.5 * self.strategy.curvature_scale * self._counts
         return (Block(BlockName.SCANS, series.start, series.curvature(of_shift, of_tilt, of_current)),)
 

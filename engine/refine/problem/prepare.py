@@ -104,7 +104,7 @@ def prepare(dataset: Dataset, preset: Preset, start: StartGuess | None, measured
 
 LEAST_MODULUS = 0.05
 """Least modulus of a start: lower values in a map are noise, not specimen, and their logarithm is unbounded."""
-NO_DRIFT = "drift cannot be looked for: it takes a regular, dense scan of at least 16 x 16 points"
+NO_DRIFT = "drift cannot be measured: it needs a regular, dense scan of at least 16 x 16 points"
 
 
 def measure(dataset: Dataset, preset: Preset) -> Measurement:
@@ -112,8 +112,8 @@ def measure(dataset: Dataset, preset: Preset) -> Measurement:
     if preset.propagation.near_field:
         check_near_field(dataset, preset.patterns, preset.probe, preset.refined)
     measured = Measurement.of(dataset, preset.patterns, preset.propagation, single_slice=preset.object.slices == 1)
-    asked = preset.start.refine_drift
-    return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
+    requested = preset.start.refine_drift
+    return measured.without_drift(certain=requested == "auto") if requested and measured.plain else measured
 
 
 def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strategy:
@@ -131,8 +131,8 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
     if coefficients is not None:
         chosen = coefficients.strategy(chosen, loss)
     elif measured.near_field:
-        one = replace(chosen.coherence, modes=1)
-        chosen = replace(chosen, coherence=one, start_from_map=False, probe_sweeps=0)
+        single_mode = replace(chosen.coherence, modes=1)
+        chosen = replace(chosen, coherence=single_mode, start_from_map=False, probe_sweeps=0)
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must be free to move against each other
     elif preset.object.slices == 1:
@@ -141,8 +141,8 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
         return chosen  # each of several scans has its own drift, which is reported separately
-    found = NO_DRIFT if measured.drift is None else measured.drift.reason
-    return replace(chosen, reason=f"{chosen.reason}; {found}")
+    finding = NO_DRIFT if measured.drift is None else measured.drift.reason
+    return replace(chosen, reason=f"{chosen.reason}; {finding}")
 
 
 def lay_out(measured: Measurement, strategy: Strategy, preset: Preset, start: StartGuess | None) -> Problem:
@@ -218,13 +218,13 @@ def _without_background(modes: ComplexPlane, measured: Measurement, preset: Pres
     background, counts = start_background(preset.start, measured.window.size), measured.statistics.counts_per_pattern
     if background is None:
         return modes
-    left = 1 - float(background.sum()) / counts
-    if left <= 0:
+    remaining = 1 - float(background.sum()) / counts
+    if remaining <= 0:
         raise MetadataError(
             f"start_background has {background.sum():.4g} counts, a pattern {counts:.4g} in the mean",
             "give the counts that are in every pattern",
         )
-    return np.asarray(modes * np.sqrt(left))
+    return np.asarray(modes * np.sqrt(remaining))
 
 
 def _multislice(
@@ -302,8 +302,8 @@ def _start_modulus(
         return None
     if not np.isfinite(start.amplitude).all():
         raise RefinementError("the amplitude to start from is not finite everywhere", "set start_map_amplitude=false")
-    each = np.maximum(grid.resample(start, start.amplitude), LEAST_MODULUS) ** (1 / layout.object_shape[0])
-    return np.broadcast_to(each.astype(np.float32), (layout.planes, *grid.shape))
+    per_slice = np.maximum(grid.resample(start, start.amplitude), LEAST_MODULUS) ** (1 / layout.object_shape[0])
+    return np.broadcast_to(per_slice.astype(np.float32), (layout.planes, *grid.shape))
 
 
 def _no_modulus(strategy: Strategy) -> str:

@@ -25,7 +25,7 @@ def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | No
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64).ravel()
     except (OSError, ValueError, TypeError) as error:
-        raise MetadataError(f"start_beam_current {path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"start_beam_current {path}: {error}", "give an npy file of numbers") from None
     points, patterns = int(np.prod(dataset.scan_shape)), len(dataset.patterns)
     if len(values) == points:
         values = values[dataset.point]
@@ -34,7 +34,7 @@ def start_currents(settings: StartSettings, dataset: Dataset) -> FloatArray | No
             f"start_beam_current {path} holds {len(values)} numbers", f"the scan has {points} points; give one for each"
         )
     if not np.isfinite(values).all() or (values <= 0).any():
-        raise MetadataError(f"start_beam_current {path} holds what is no current", "give numbers above 0")
+        raise MetadataError(f"start_beam_current {path} holds values that are not currents", "give numbers above 0")
     return np.asarray(values / values.mean(), dtype=np.float32)
 
 
@@ -49,5 +49,5 @@ def start_background(settings: StartSettings, size: int) -> FloatArray | None:
         return None
     counts = centred_array("start_background", path, size)
     if not np.isfinite(counts).all() or (counts < 0).any():
-        raise MetadataError(f"start_background {path} holds what are no counts", "give numbers at or above 0")
+        raise MetadataError(f"start_background {path} holds values that are not counts", "give numbers at or above 0")
     return counts.astype(np.float32)

@@ -108,8 +108,8 @@ class Strategy:
     @property
     def algorithm(self) -> str:
         """Data term in the terms of the preset."""
-        known = PIXEL_TERMS[self.kind] if isinstance(self.kind, DataTermKind) else self.kind
-        constant = "" if isinstance(known, CoefficientTermKind) else known.constant
+        term = PIXEL_TERMS[self.kind] if isinstance(self.kind, DataTermKind) else self.kind
+        constant = "" if isinstance(term, CoefficientTermKind) else term.constant
         return f"{self.kind}, {constant} {self.offset:.3g} counts" if constant else str(self.kind)
 
 
@@ -228,17 +228,17 @@ def _with_data_term(
 
     slower: factor on the steps if the curvature has no bound.
     """
-    asked: str = settings.algorithm
-    if asked == "auto":  # only lsq_sqrt has an offset
-        asked = str(regime.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
-        regime = replace(regime, reason=f"{regime.reason}; {asked} with {regime.data_term}")
+    algorithm: str = settings.algorithm
+    if algorithm == "auto":  # only lsq_sqrt has an offset
+        algorithm = str(regime.kind) if isinstance(settings.loss_offset, str) else "lsq_sqrt"
+        regime = replace(regime, reason=f"{regime.reason}; {algorithm} with {regime.data_term}")
     else:
-        regime = replace(regime, reason=f"{regime.reason}; {asked}")
-    if asked == "lsq_sqrt":
+        regime = replace(regime, reason=f"{regime.reason}; {algorithm}")
+    if algorithm == "lsq_sqrt":
         return replace(regime, kind=DataTermKind.AMPLITUDE, offset=_given(settings.loss_offset, regime.offset))
-    if asked not in list(DataTermKind):
+    if algorithm not in list(DataTermKind):
         return _with_python_term(regime, settings, statistics, slower=slower)
-    kind = DataTermKind(asked)
+    kind = DataTermKind(algorithm)
     regime = replace(regime, kind=kind, offset=0.0)
     if kind is DataTermKind.INTENSITY:  # d2 (I - D)^2 / d|psi|^2 = 8 I
         return replace(regime, curvature_scale=4 * PEAK * statistics.bright_counts)
@@ -283,11 +283,11 @@ def of_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternSta
     """
     if strategy.kind is not DataTermKind.POISSON or solver.optimizer in PUBLISHED:
         return strategy
-    many = max(statistics.dose_e_per_A2 / MANY_ELECTRONS_PER_A2, 1.0)
-    slow = min(SLOW_PROBE_STEP * many, strategy.probe_step)
+    dose_factor = max(statistics.dose_e_per_A2 / MANY_ELECTRONS_PER_A2, 1.0)
+    slow = min(SLOW_PROBE_STEP * dose_factor, strategy.probe_step)
     return replace(
         strategy,
-        anchor=_given(solver.anchor, strategy.anchor / many),
+        anchor=_given(solver.anchor, strategy.anchor / dose_factor),
         probe_step=_given(solver.probe_step, slow if strategy.regime is Regime.THIN else strategy.probe_step),
     )
 
@@ -310,11 +310,11 @@ def _given(value: _T | str, otherwise: _T) -> _T:
     return otherwise if isinstance(value, str) else value
 
 
-def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
+def _regime(form: ObjectSettings, requested: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
     if form.slices > 1:
         kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
-        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark field's counts"
+        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark-field counts"
         thick = _thick(statistics, reason, term)
         return _of_few_electrons(thick, statistics, has_start) if are_few(statistics) else thick
     moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
@@ -325,7 +325,7 @@ def _regime(form: ObjectSettings, asked: str, statistics: PatternStatistics, has
         why = f"low dose ({dose})"
     elif smeared:
         why = f"noise of neighbouring pixels correlated ({statistics.noise_spread:.2f}), {dose}"
-    if asked == Regime.WEAK or (asked == "auto" and why):
+    if requested == Regime.WEAK or (requested == "auto" and why):
         weak = _weak(statistics, why or dose, has_start)
         return weak if few or smeared else replace(weak, coherence=FOUR_MODES)
     return _thin(statistics, f"one slice at {dose}: phase object at or above vacuum")
@@ -336,7 +336,7 @@ def _thin(statistics: PatternStatistics, reason: str) -> Strategy:
     return Strategy(
         reason=reason,
         regime=Regime.THIN,
-        data_term=f"a flat background of {BACKGROUND} of the dark field's counts" if counted else "a small offset",
+        data_term=f"a flat background of {BACKGROUND} times the dark-field counts" if counted else "a small offset",
         kind=DataTermKind.POISSON if counted else DataTermKind.AMPLITUDE,
         offset=0.2 * statistics.dark_counts,
         curvature_scale=1.0,
@@ -379,7 +379,7 @@ def _of_few_electrons(thick: Strategy, statistics: PatternStatistics, has_start:
 
 
 def _weak(statistics: PatternStatistics, why: str, has_start: bool) -> Strategy:
-    start = "started from the live map" if has_start else "no live map to start from, so low frequencies come slowly"
+    start = "started from the live map" if has_start else "no live map to start from, low frequencies converge slowly"
     return replace(
         _thin(statistics, f"{why}: weak phase object, bright field only, small steps, {start}"),
         regime=Regime.WEAK,

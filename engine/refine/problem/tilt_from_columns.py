@@ -36,9 +36,9 @@ class Area(NamedTuple):
     @classmethod
     def around(cls, rows: tuple[int, int], columns: tuple[int, int], shape: tuple[int, int], fade_px: int) -> Area:
         """Area between the first and last pixels of an object (Y, X), with a faded border of ``fade_px`` if it fits."""
-        found = [_faded(*bounds, size, fade_px) for bounds, size in zip((rows, columns), shape, strict=True)]
-        (part, weights), (other, across) = found
-        return cls(part, other, weights[:, None] * across)
+        profiles = [_faded(*bounds, size, fade_px) for bounds, size in zip((rows, columns), shape, strict=True)]
+        (rows_part, weights), (columns_part, across) = profiles
+        return cls(rows_part, columns_part, weights[:, None] * across)
 
 
 def remove_shear(
@@ -65,17 +65,17 @@ def shear_mrad(phases: Array, weights: Array, spacings_A: Sequence[float], pixel
     """
     means = (phases * weights).sum(axis=(1, 2), keepdims=True) / weights.sum()
     spectra = np.fft.fft2((phases - means) * weights)
-    found = [_displacement(a, b) for a, b in pairwise(spectra)]
-    moved = np.array([shift for shift, _ in found])
-    correlation = np.clip([rho for _, rho in found], SMALLEST_PX, MAX_CORRELATION)
+    displacements = [_displacement(a, b) for a, b in pairwise(spectra)]
+    moved = np.array([shift for shift, _ in displacements])
+    correlation = np.clip([rho for _, rho in displacements], SMALLEST_PX, MAX_CORRELATION)
     precision = correlation**2 / (1 - correlation**2)
     distances = np.asarray(spacings_A)[:, None]
     shears = pixel_A * moved / distances
     weight = precision
     for _ in range(STEPS):
         mean = (weight[:, None] * shears).sum(axis=0) / weight.sum()
-        away = np.linalg.norm(distances * (shears - mean), axis=1)
-        weight = precision / (1 + (away / DISORDER_A) ** 2)
+        distance_A = np.linalg.norm(distances * (shears - mean), axis=1)
+        weight = precision / (1 + (distance_A / DISORDER_A) ** 2)
     return np.asarray(1e3 * (weight[:, None] * shears).sum(axis=0) / weight.sum())
 
 

@@ -59,8 +59,8 @@ class TiltSeries:
         of_pattern, given = measured.dataset.scan_of, scans.scan_tilts_mrad
         if of_pattern is None or given is None:
             return None
-        each = {"shifts": refined.update_probe_pos, "currents": refined.update_beam_current}
-        moving = frozenset(name for name in scans.update_scans if not each.get(name, False))
+        per_pattern = {"shifts": refined.update_probe_pos, "currents": refined.update_beam_current}
+        moving = frozenset(name for name in scans.update_scans if not per_pattern.get(name, False))
         return cls(
             of_pattern,
             measured.dataset.scan_names,
@@ -106,21 +106,21 @@ class TiltSeries:
         patterns change: measured curvatures were 0.6 to 1.6 of that share, for phases of 0.1 and 0.35 rad per atom.
         """
         patterns = np.bincount(self.of_pattern, minlength=len(self.tilts_mrad)).astype(np.float64)
-        each = np.full((len(patterns), QUANTITIES), np.inf)
-        later = slice(1, None)
+        per_scan = np.full((len(patterns), QUANTITIES), np.inf)
+        not_first = slice(1, None)
         if "shifts" in self.moving:
-            each[later, SHIFT] = LARGE * self.changing * of_shift
+            per_scan[not_first, SHIFT] = LARGE * self.changing * of_shift
         if "tilts" in self.moving:
-            each[later, TILT] = LARGE * self.changing * of_tilt
+            per_scan[not_first, TILT] = LARGE * self.changing * of_tilt
         if "currents" in self.moving:
-            each[later, CURRENT] = of_current
-        return (each * np.maximum(patterns, 1)[:, None]).astype(np.float32)
+            per_scan[not_first, CURRENT] = of_current
+        return (per_scan * np.maximum(patterns, 1)[:, None]).astype(np.float32)
 
     def report(self, values: Array | None) -> ScanReport:
         """Report on the scans; ``values``: the block (scans, 5), None if nothing was refined."""
-        found = np.asarray(self.start if values is None else values, dtype=np.float64)
-        patterns = np.bincount(self.of_pattern, minlength=len(found))
-        return ScanReport(self.names, found[:, TILT], found[:, SHIFT], found[:, CURRENT], patterns)
+        block = np.asarray(self.start if values is None else values, dtype=np.float64)
+        patterns = np.bincount(self.of_pattern, minlength=len(block))
+        return ScanReport(self.names, block[:, TILT], block[:, SHIFT], block[:, CURRENT], patterns)
 
 
 def _light(patterns: Array, of_pattern: IndexArray, scans: int) -> tuple[FloatArray, float]:
@@ -130,12 +130,12 @@ def _light(patterns: Array, of_pattern: IndexArray, scans: int) -> tuple[FloatAr
     """
     counts, changing, light = np.full(scans, np.nan), 0.0, 0.0
     for scan in range(scans):
-        own = np.flatnonzero(of_pattern == scan)
-        if not len(own):
+        indices = np.flatnonzero(of_pattern == scan)
+        if not len(indices):
             continue
-        seen = np.asarray(patterns[own[:: max(1, len(own) // LOOKED_PATTERNS)]], dtype=np.float64)
-        mean = seen.mean(axis=0)
-        changing += float(np.maximum(np.sqrt(seen).var(axis=0) - np.minimum(mean, 0.25), 0).sum())
+        sampled = np.asarray(patterns[indices[:: max(1, len(indices) // LOOKED_PATTERNS)]], dtype=np.float64)
+        mean = sampled.mean(axis=0)
+        changing += float(np.maximum(np.sqrt(sampled).var(axis=0) - np.minimum(mean, 0.25), 0).sum())
         light += float(mean.sum())
         counts[scan] = mean.sum() if mean.any() else np.nan
     relative = counts / counts[0]

@@ -24,8 +24,8 @@ def gaussian(shape: tuple[int, int], sigma_px: float, xp: Any) -> Any:
 def filtered(values: Any, transfer: Any, xp: Any) -> Any:
     """Multiply real or complex values (…) by ``transfer`` over its axes in Fourier space."""
     axes = tuple(range(-transfer.ndim, 0))
-    out = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
-    return (out if values.dtype.kind == "c" else out.real).astype(values.dtype)
+    result = xp.fft.ifftn(transfer * xp.fft.fftn(values, axes=axes), axes=axes)
+    return (result if values.dtype.kind == "c" else result.real).astype(values.dtype)
 
 
 def wiener(values: Any, sigma_px: float, xp: Any) -> Any:
@@ -40,12 +40,12 @@ def richardson_lucy(values: Any, sigma_px: float, xp: Any) -> Any:
     u <- u * (g conv (d / (g conv u))), from u = d. Values stay at or above 0 and keep their sum; periodic.
     """
     shape = gaussian(values.shape[-2:], sigma_px, xp)
-    sharp, before = values, None
+    sharp, last = values, None
     faintest = xp.maximum(FAINTEST * values.max(axis=(-2, -1), keepdims=True), 1e-30)
     for _ in range(MOST_ITERATIONS):
         expected = filtered(sharp, shape, xp)
         correction = filtered(values / xp.maximum(expected, faintest), shape, xp)
-        if before is not None and float(((correction - before) ** 2).sum(axis=(-2, -1)).max()) <= SETTLED:
+        if last is not None and float(((correction - last) ** 2).sum(axis=(-2, -1)).max()) <= SETTLED:
             break
-        sharp, before = sharp * correction, correction
+        sharp, last = sharp * correction, correction
     return sharp

@@ -35,11 +35,11 @@ class Regularisation:
 
     def terms(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Term, ...]:
         """Terms of the loss for the settings of one epoch. Raises MetadataError for unusable masks."""
-        made = self.made(settings, layout, "penalty")
-        of_object = tuple(each for said, each in made if said.acts_on == "object")
-        of_probe = tuple(each for said, each in made if said.acts_on == "probe")
+        instances = self.made(settings, layout, "penalty")
+        of_object = tuple(each for registration, each in instances if registration.acts_on == "object")
+        of_probe = tuple(each for registration, each in instances if registration.acts_on == "probe")
         terms: list[Term] = [Penalties(of_object, of_probe)] if of_object or of_probe else []
-        terms += [each for said, each in made if said.acts_on == "parameters"]
+        terms += [each for registration, each in instances if registration.acts_on == "parameters"]
         return tuple(terms)
 
     def held(self, settings: RegulariserSettings, layout: ParameterLayout) -> tuple[Constraint, ...]:
@@ -50,35 +50,37 @@ class Regularisation:
         self, settings: RegulariserSettings, layout: ParameterLayout, kind: Kind
     ) -> list[tuple[Registration, Any]]:
         """Regularisers of one kind that the settings of an epoch switch on, in order."""
-        asked = Asked(settings, layout, **vars(self))
-        found: list[tuple[Registration, Any]] = []
-        for said in registered():
-            if said.kind == kind and said.on(settings):
-                found += [(said, each) for each in _of_preset(said, asked)]
-        return found
+        context = Asked(settings, layout, **vars(self))
+        instances: list[tuple[Registration, Any]] = []
+        for registration in registered():
+            if registration.kind == kind and registration.on(settings):
+                instances += [(registration, each) for each in _instances(registration, context)]
+        return instances
 
     @staticmethod
     def owns(term: Term) -> bool:
         """Whether a term of the loss was created by :meth:`terms`."""
-        ours = (each.made_by for each in registered() if each.acts_on == "parameters" and each.kind == "penalty")
-        return isinstance(term, (Penalties, *ours))
+        own_types = (each.made_by for each in registered() if each.acts_on == "parameters" and each.kind == "penalty")
+        return isinstance(term, (Penalties, *own_types))
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
         """Upper bound of the curvature that the regularisers of positions add to the loss along one displacement."""
-        tells = [each.made_by for each in registered() if hasattr(each.made_by, "curvature_of_positions")]
-        return sum(float(each.curvature_of_positions(settings, grid)) for each in tells)
+        types = [each.made_by for each in registered() if hasattr(each.made_by, "curvature_of_positions")]
+        return sum(float(each.curvature_of_positions(settings, grid)) for each in types)
 
     def wedge(self, shape: tuple[int, int, int], beta: float) -> FloatArray:
         """Weights of the missing wedge (slices, Y, X). Raises MetadataError if slices are unevenly spaced."""
         return wedge_between(self.spacings_A, shape, self.grid.pixel_A, beta)
 
 
-def _of_preset(said: Registration, asked: Asked) -> tuple[Any, ...]:
+def _instances(registration: Registration, context: Asked) -> tuple[Any, ...]:
     """The instances that a regulariser creates for an epoch's settings."""
-    with said.at_work():
-        made = said.made_by.of_preset(asked)
-    several = made if isinstance(made, tuple) else () if made is None else (made,)
-    if not all(isinstance(each, said.made_by) for each in several):
-        raise RefinementError(f"the regulariser {said.name} makes something else", "its of_preset must make its class")
-    return several
+    with registration.at_work():
+        created = registration.made_by.of_preset(context)
+    instances = created if isinstance(created, tuple) else () if created is None else (created,)
+    if not all(isinstance(each, registration.made_by) for each in instances):
+        raise RefinementError(
+            f"the regulariser {registration.name} makes something else", "its of_preset must make its class"
+        )
+    return instances

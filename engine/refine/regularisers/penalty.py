@@ -46,12 +46,12 @@ class Penalties:
         shape = (layout.object_modes, *layout.object_shape)
         object_value, of_object = _sum(self.of_object, physical.object, shape, xp)
         probe_value, of_probe = _sum(self.of_probe, physical.probe, physical.probe.shape[1:], xp)
-        nothing = Corrections(
+        no_corrections = Corrections(
             **{name: None if at is None else xp.zeros_like(at) for name, at in vars(physical.corrections).items()}
         )
-        found = LossGradient(object_value + probe_value, of_object, of_probe, nothing)
-        gradient += layout.chain(vector, physical, found, xp)
-        return found.loss
+        penalty = LossGradient(object_value + probe_value, of_object, of_probe, no_corrections)
+        gradient += layout.chain(vector, physical, penalty, xp)
+        return penalty.loss
 
 
 def _sum(penalties: tuple[Penalty, ...], planes: Any, shape: tuple[int, ...], xp: Any) -> tuple[Any, Any]:

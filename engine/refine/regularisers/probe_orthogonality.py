@@ -46,9 +46,9 @@ class ProbeOrthogonality:
         """See :class:`ptylive.engine.refine.regularisers.penalty.Penalty`."""
         modes = wave.reshape(self.probes, wave.shape[0] // self.probes, -1)
         overlaps = modes @ modes.conj().swapaxes(1, 2)
-        own = xp.eye(overlaps.shape[1], dtype=bool)
-        power = xp.maximum(overlaps[:, own].real.sum(dtype="float64"), SMALLEST)
-        overlaps = xp.where(own, 0, overlaps)
+        diagonal = xp.eye(overlaps.shape[1], dtype=bool)
+        power = xp.maximum(overlaps[:, diagonal].real.sum(dtype="float64"), SMALLEST)
+        overlaps = xp.where(diagonal, 0, overlaps)
         value = 0.5 * self.weight * (abs(overlaps) ** 2).sum(dtype="float64") / power
         scale = (2 / power).astype(wave.real.dtype)
         pull = scale * (self.weight * (overlaps @ modes) - value.astype(wave.real.dtype) * modes)

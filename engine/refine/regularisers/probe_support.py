@@ -71,27 +71,27 @@ def outside_circle(k_radius: DoubleArray, radius_invA: float) -> FloatArray:
 
 def outside_mask(path: str, size: int) -> FloatArray:
     """1 where the mask in a npy file (P, P), zero frequency at P // 2, is false; FFT order."""
-    return np.asarray(np.fft.ifftshift(_read(path, size) == 0), dtype=np.float32)
+    return np.asarray(np.fft.ifftshift(_load_array(path, size) == 0), dtype=np.float32)
 
 
 def outside_radii(size: int, inner: float, outer: float) -> FloatArray:
     """0 within ``inner`` half widths of the centre, 1 beyond ``outer``, sin^2 between (P, P)."""
-    away = np.arange(size) - size // 2
-    radius = np.hypot(away[:, None], away[None, :]) / (size / 2)
+    coordinates = np.arange(size) - size // 2
+    radius = np.hypot(coordinates[:, None], coordinates[None, :]) / (size / 2)
     share = np.clip((radius - inner) / max(outer - inner, 1e-9), 0, 1)
     return np.asarray(np.sin(np.pi / 2 * share) ** 2, dtype=np.float32)
 
 
 def window_weights(path: str, size: int) -> FloatArray:
     """Weights of a window from a npy file (P, P), centred on pixel P // 2."""
-    return np.asarray(_read(path, size), dtype=np.float32)
+    return np.asarray(_load_array(path, size), dtype=np.float32)
 
 
-def _read(path: str, size: int) -> DoubleArray:
+def _load_array(path: str, size: int) -> DoubleArray:
     try:
         values = np.asarray(np.load(Path(path), allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{path}: {error}", "give a npy file of numbers") from None
+        raise MetadataError(f"{path}: {error}", "give an npy file of numbers") from None
     if values.shape != (size, size):
         raise MetadataError(f"{path} has shape {values.shape}", f"the window has {size} x {size} pixels")
     return values

@@ -56,14 +56,14 @@ def projected(
     if settings.reset_positions:
         _reset(layout, vector, BlockName.SHIFTS, xp)
     if settings.beta_wedge:
-        seen = 1 - xp.asarray(regularisation.wedge(layout.object_shape, settings.beta_wedge))
-        change_object(layout, vector, lambda part: filtered(part, seen, xp), xp)
+        visible = 1 - xp.asarray(regularisation.wedge(layout.object_shape, settings.beta_wedge))
+        change_object(layout, vector, lambda part: filtered(part, visible, xp), xp)
     if settings.do_charge_flip or settings.apply_gaussian_filter_px or settings.apply_gaussian_filter_amplitude_px:
         phase, absorption = potentials(layout, vector, xp)
         if settings.do_charge_flip:
-            atoms, others = Atomicity.of(settings)
-            phase = flipped(phase, settings.cf_delta_phase, settings.cf_beta_phase, atoms, xp)
-            absorption = flipped(absorption, settings.cf_delta_abs, settings.cf_beta_abs, others, xp)
+            phase_atoms, absorption_atoms = Atomicity.of(settings)
+            phase = flipped(phase, settings.cf_delta_phase, settings.cf_beta_phase, phase_atoms, xp)
+            absorption = flipped(absorption, settings.cf_delta_abs, settings.cf_beta_abs, absorption_atoms, xp)
         phase = blurred(phase, settings.apply_gaussian_filter_px, xp)
         absorption = blurred(absorption, settings.apply_gaussian_filter_amplitude_px, xp)
         set_potentials(layout, vector, phase, absorption, xp)
@@ -77,19 +77,19 @@ def lasting(
     vector: Any, settings: RegulariserSettings, layout: ParameterLayout, regularisation: Regularisation, xp: Any
 ) -> Any:
     """A parameter vector after the projections that also act on a result: a copy, or the same if there are none."""
-    found = [pair for pair in regularisation.made(settings, layout, "projection") if pair[0].lasting]
-    if not found:
+    changes = [pair for pair in regularisation.made(settings, layout, "projection") if pair[0].lasting]
+    if not changes:
         return vector
     vector = vector.copy()
-    _apply(found, layout, vector, xp)
+    _apply(changes, layout, vector, xp)
     return vector
 
 
 def _apply(changes: list[tuple[Registration, Any]], layout: ParameterLayout, vector: Any, xp: Any) -> None:
     """Apply registered projections, in order, then the lower bounds. Changes ``vector``."""
-    for said, change in changes:
-        with said.at_work():
-            {"object": _project_object, "probe": _project_probe, "both": _project_both}[said.acts_on](
+    for registration, change in changes:
+        with registration.at_work():
+            {"object": _project_object, "probe": _project_probe, "both": _project_both}[registration.acts_on](
                 layout, vector, change, xp
             )
     for part, lowest in layout.lower_bounds():
@@ -171,14 +171,14 @@ def _make_orthogonal(layout: ParameterLayout, vector: Any, xp: Any) -> None:
 
 def _project_object(layout: ParameterLayout, vector: Any, projection: Any, xp: Any) -> None:
     """Apply a registered projection to the object; phases change by the smallest angle."""
-    whole = getattr(projection, "changed", None)
-    if layout.object_form is ObjectForm.COMPLEX and whole is not None:
-        change_object(layout, vector, lambda wave: whole(wave, xp), xp)
+    on_wave = getattr(projection, "changed", None)
+    if layout.object_form is ObjectForm.COMPLEX and on_wave is not None:
+        change_object(layout, vector, lambda wave: on_wave(wave, xp), xp)
         return
     phase, absorption = potentials(layout, vector, xp)
-    by_potentials = getattr(projection, "potentials_changed", None)
-    if by_potentials is not None:
-        phase, absorption = by_potentials(phase, absorption, xp)
+    on_potentials = getattr(projection, "potentials_changed", None)
+    if on_potentials is not None:
+        phase, absorption = on_potentials(phase, absorption, xp)
     else:
         wave = xp.exp(1j * phase - absorption)
         changed = projection.changed(wave, xp).reshape(phase.shape)

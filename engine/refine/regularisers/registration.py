@@ -127,10 +127,10 @@ class Registration:
             ("held", "parameters"): ("project_gradient", "restore_fixed"),
             ("projection", "both"): ("all_changed",),
         }.get((self.kind, self.acts_on), ("of",) if self.kind == "penalty" else ("changed",))
-        has = {name for name in dir(self.made_by) if callable(getattr(self.made_by, name))}
-        if self.kind == "projection" and self.acts_on == "object" and "potentials_changed" in has:
+        methods = {name for name in dir(self.made_by) if callable(getattr(self.made_by, name))}
+        if self.kind == "projection" and self.acts_on == "object" and "potentials_changed" in methods:
             needed = ()
-        return tuple(name for name in ("of_preset", *needed) if name not in has)
+        return tuple(name for name in ("of_preset", *needed) if name not in methods)
 
 
 def regulariser(

@@ -44,27 +44,31 @@ def switched_on(settings: RegulariserSettings) -> frozenset[str]:
     return frozenset(name for each in registered() for name in each.switches if settings.value(name))
 
 
-def add(into: dict[str, Registration], found: Registration) -> None:
+def add(registrations: dict[str, Registration], registration: Registration) -> None:
     """Register a regulariser. Raises MetadataError for a name or setting in use, and for an incomplete declaration."""
-    if found.name in into:
-        raise MetadataError(f"the name {found.name} is taken", "give it another")
-    if found.kind == "projection" and found.acts_on == "parameters":
-        raise MetadataError(f"{found.name}: projections change object or probe", "say which")
-    if found.kind == "held" and found.acts_on != "parameters":
-        raise MetadataError(f"{found.name}: what is held acts on parameters", "say acts_on='parameters'")
-    if found.kind == "penalty" and found.acts_on == "both":
-        raise MetadataError(f"{found.name}: a penalty is on object or probe", "say which, or acts_on='parameters'")
-    if found.missing:
-        raise MetadataError(f"{found.name} has no {' and no '.join(found.missing)}", "see docs/extensions.md")
-    known = {setting.name for setting in found.settings} | declared(ask=False).keys()
-    if not found.switches or not set(found.switches) <= known | RegulariserSettings.model_fields.keys():
-        raise MetadataError(f"{found.name} has no setting that turns it on", "declare its weight")
-    declare(f"the regulariser {found.name}", found.settings, taken=reserved_names())
-    into[found.name] = found
+    if registration.name in registrations:
+        raise MetadataError(f"the name {registration.name} is taken", "give it another")
+    if registration.kind == "projection" and registration.acts_on == "parameters":
+        raise MetadataError(f"{registration.name}: projections change object or probe", "say which")
+    if registration.kind == "held" and registration.acts_on != "parameters":
+        raise MetadataError(f"{registration.name}: what is held acts on parameters", "say acts_on='parameters'")
+    if registration.kind == "penalty" and registration.acts_on == "both":
+        raise MetadataError(
+            f"{registration.name}: a penalty is on object or probe", "say which, or acts_on='parameters'"
+        )
+    if registration.missing:
+        raise MetadataError(
+            f"{registration.name} has no {' and no '.join(registration.missing)}", "see docs/extensions.md"
+        )
+    names = {setting.name for setting in registration.settings} | declared(ask=False).keys()
+    if not registration.switches or not set(registration.switches) <= names | RegulariserSettings.model_fields.keys():
+        raise MetadataError(f"{registration.name} has no setting that turns it on", "declare its weight")
+    declare(f"the regulariser {registration.name}", registration.settings, taken=reserved_names())
+    registrations[registration.name] = registration
 
 
-def _load(into: dict[str, Registration]) -> None:
-    plugins.register_all(FOLDER, GROUP, MARK, partial(add, into))
+def _load(registrations: dict[str, Registration]) -> None:
+    plugins.register_all(FOLDER, GROUP, MARK, partial(add, registrations))
 
 
 def _provide() -> None:

@@ -48,12 +48,12 @@ class SmoothGrid:
             "shifts_px": np.array([getattr(settings, name) for name in OF_POSITIONS]) * asked.grid.pixel_A**2,
             "tilts_mrad": np.array([getattr(settings, name) for name in OF_TILTS]),
         }
-        found: list[SmoothGrid] = []
+        penalties: list[SmoothGrid] = []
         for block in asked.layout.blocks:
-            wanted = share * weights.get(block.name, np.zeros(3))
-            if wanted.any() and len(block.start) == len(asked.scan.row):
-                found.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in wanted)))
-        return tuple(found)
+            strengths = share * weights.get(block.name, np.zeros(3))
+            if strengths.any() and len(block.start) == len(asked.scan.row):
+                penalties.append(cls(BlockName(block.name), block.start, asked.scan, *(float(w) for w in strengths)))
+        return tuple(penalties)
 
     @staticmethod
     def curvature_of_positions(settings: RegulariserSettings, grid: ObjectGrid) -> float:
@@ -63,24 +63,24 @@ class SmoothGrid:
 
     def add(self, layout: ParameterLayout, vector: Any, gradient: Any, xp: Any) -> Any:
         """See :class:`ptylive.engine.refine.parameters.terms.Term`."""
-        away = layout.other_blocks(vector)[self.block] - xp.asarray(self.nominal)
-        force = xp.zeros_like(away)
+        displacements = layout.other_blocks(vector)[self.block] - xp.asarray(self.nominal)
+        force = xp.zeros_like(displacements)
         if self.fast > 0:
-            force += self.fast * _of_triples(away, xp.asarray(self.grid.triples), xp)
+            force += self.fast * _triple_force(displacements, xp.asarray(self.grid.triples), xp)
         if self.slow > 0:
-            force += self.slow * self._row_force(away, xp)
+            force += self.slow * self._row_force(displacements, xp)
         if self.deformation > 0:
-            columns = xp.asarray(self.grid.affine, dtype=away.dtype)
-            force += self.deformation * (away - columns @ (columns.T @ away))
+            columns = xp.asarray(self.grid.affine, dtype=displacements.dtype)
+            force += self.deformation * (displacements - columns @ (columns.T @ displacements))
         layout.other_blocks(gradient)[self.block][...] += 2 * force
-        return (force * away).sum().astype(np.float64)  # all parts are quadratic in d
+        return (force * displacements).sum().astype(np.float64)  # all parts are quadratic in d
 
-    def _row_force(self, away: Any, xp: Any) -> Any:
+    def _row_force(self, displacements: Any, xp: Any) -> Any:
         row = xp.asarray(self.grid.row)
-        counts = xp.asarray(self.grid.patterns_in_row, dtype=away.dtype)[:, None]
-        means = xp.zeros((len(counts), away.shape[1]), away.dtype)
-        xp.add.at(means, row, away)
-        force = _of_triples(means / counts, xp.asarray(self.grid.row_triples), xp)
+        counts = xp.asarray(self.grid.patterns_in_row, dtype=displacements.dtype)[:, None]
+        means = xp.zeros((len(counts), displacements.shape[1]), displacements.dtype)
+        xp.add.at(means, row, displacements)
+        force = _triple_force(means / counts, xp.asarray(self.grid.row_triples), xp)
         return (force / counts)[row]
 
     @property
@@ -89,7 +89,7 @@ class SmoothGrid:
         return 2 * (16 * self.fast + 16 * self.slow + self.deformation)
 
 
-def _of_triples(values: Any, triples: Any, xp: Any) -> Any:
+def _triple_force(values: Any, triples: Any, xp: Any) -> Any:
     """Half the gradient of sum |v[i-1] - 2 v[i] + v[i+1]|^2 over triples (n, 3)."""
     force = xp.zeros_like(values)
     before, here, after = triples.T

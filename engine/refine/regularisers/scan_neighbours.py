@@ -30,8 +30,8 @@ class ScanGrid:
         rows, row = np.unique(point // scan_shape[1], return_inverse=True)
         first = np.arange(max(len(rows) - 2, 0))
         following = np.stack([first, first + 1, first + 2], axis=1)
-        away = positions_A - positions_A.mean(axis=0)
-        affine, _ = np.linalg.qr(np.column_stack([np.ones(len(away)), away]))
+        centred = positions_A - positions_A.mean(axis=0)
+        affine, _ = np.linalg.qr(np.column_stack([np.ones(len(centred)), centred]))
         return cls(
             triples=rows_of_three(point, scan_shape),
             row=row.astype(np.int64),
@@ -46,5 +46,5 @@ def rows_of_three(point: IndexArray, scan_shape: tuple[int, int]) -> IndexArray:
     order = np.arange(len(point) - 2)
     row, column = np.divmod(point, scan_shape[1])
     step = np.diff(column)
-    together = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
-    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[together])
+    consecutive = (row[:-2] == row[1:-1]) & (row[1:-1] == row[2:]) & (np.abs(step[:-1]) == 1) & (step[:-1] == step[1:])
+    return np.asarray(np.stack([order, order + 1, order + 2], axis=1)[consecutive])

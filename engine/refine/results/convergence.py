@@ -23,12 +23,12 @@ class Convergence:
     @property
     def sentence(self) -> str:
         """Describe the convergence in words."""
-        which = f"loss of {self.held_out} patterns held out" if self.held_out else "loss"
+        loss_name = f"loss of {self.held_out} held-out patterns" if self.held_out else "loss"
         scatter = "" if self.uncertainty is None else f" ± {100 * self.uncertainty:.1g}"
         if self.falling:
-            return f"not converged: the {which} is still falling by {100 * self.fall:.2g}{scatter} % an epoch:" + (
-                f" go on with +{MORE_EPOCHS} epochs"
+            return f"not converged: the {loss_name} is still falling by {100 * self.fall:.2g}{scatter} % an epoch:" + (
+                f" continue with +{MORE_EPOCHS} epochs"
             )
         if self.fall < -2 * (self.uncertainty or 0.0) and self.held_out:
-            return f"the {which} rises by {-100 * self.fall:.2g}{scatter} % an epoch: more epochs would fit noise"
-        return f"converged: the {which} falls by {100 * max(self.fall, 0):.2g}{scatter} % an epoch"
+            return f"the {loss_name} rises by {-100 * self.fall:.2g}{scatter} % an epoch: more epochs would fit noise"
+        return f"converged: the {loss_name} falls by {100 * max(self.fall, 0):.2g}{scatter} % an epoch"

@@ -35,8 +35,8 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
         outcome["phase_deviation_rad"] = result.phase_deviation.median_rad
         outcome["phase_deviation_is_lower_bound"] = result.phase_deviation.lower_bound
     if result.scan_drifts and result.refined is not None and result.refined.scans is not None:
-        told = zip(result.refined.scans.names, result.scan_drifts, strict=True)
-        outcome["drift_A"] = {name: None if one is None else list(one.drift_A) for name, one in told}
+        drifts = zip(result.refined.scans.names, result.scan_drifts, strict=True)
+        outcome["drift_A"] = {name: None if drift is None else list(drift.drift_A) for name, drift in drifts}
     if result.held_out is not None:
         outcome["held_out"] = {"loss": result.held_out.mean, "patterns": result.held_out.patterns}
     return outcome
@@ -44,11 +44,11 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
 
 def sentences_of(result: RefineResult) -> list[str]:
     """Return the outcome as sentences, one per line."""
-    said = [f"{result.algorithm}: {result.reason}"]
-    said += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
+    sentences = [f"{result.algorithm}: {result.reason}"]
+    sentences += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
     if result.convergence is not None:
-        goes_on = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
-        said.append(f"{result.convergence.sentence}{goes_on}")
+        hint = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
+        sentences.append(f"{result.convergence.sentence}{hint}")
     if result.phase_deviation is not None:
-        said.append(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
-    return said
+        sentences.append(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
+    return sentences

@@ -41,8 +41,8 @@ class PriorReport:
         if self.over_chance.exceeds(BEYOND_DOUBT):
             return ""
         return (
-            f"no picture: {self.held_out} patterns held out are predicted no better at their own places than at others'"
-            f" ({self.over_chance}): wrong order of the patterns, wrong calibration, or too few electrons"
+            f"no image: {self.held_out} held-out patterns are predicted no better at their own positions than"
+            f" at others' ({self.over_chance}): wrong order of the patterns, wrong calibration, or too few electrons"
         )
 
     @property
@@ -51,17 +51,17 @@ class PriorReport:
         epochs = len(self.losses_held) - 1
         if self.taken:
             than = "better than" if self.over_pixels.share >= 0 else "no better than"
-            said = (
-                f"networks of epoch {self.epoch} of {epochs}: {self.held_out} patterns held out are predicted {than}"
-                f" by the pixels they began with (gain {self.over_pixels})"
+            text = (
+                f"networks of epoch {self.epoch} of {epochs}: {self.held_out} held-out patterns are predicted {than}"
+                f" by the pixels they started from (gain {self.over_pixels})"
             )
             if self.bands is not None:
-                said += f"; each band of frequencies as strong as these patterns ask for (gain {self.bands})"
+                text += f"; each frequency band scaled to fit these patterns (gain {self.bands})"
         elif epochs:
-            said = (
-                f"pixels as refined before the networks, whose gain on {self.held_out} patterns held out was"
+            text = (
+                f"pixels as refined before the networks, whose gain on {self.held_out} held-out patterns was"
                 f" {self.over_pixels} in {epochs} epochs"
             )
         else:
-            said = "pixels as refined: no epoch of the networks has ended"
-        return f"{self.warning}; {said}" if self.warning else said
+            text = "pixels as refined: no epoch of the networks was completed"
+        return f"{self.warning}; {text}" if self.warning else text

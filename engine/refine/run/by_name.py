@@ -23,12 +23,12 @@ def engine_of(problem: Problem, settings: SolverSettings, objective: Objective) 
             "optimizer=lsq_ml needs patterns, and the recording holds coefficients", "use optimizer=epie or adam"
         )
     given = Given(multislice, settings, strategy.sweep_step, strategy.probe_step)
-    places = np.asarray(multislice.corners, dtype=np.float64) + multislice.shifts_px
+    positions_px = np.asarray(multislice.corners, dtype=np.float64) + multislice.shifts_px
     return BatchEngine(
         objective,
         strategy.epochs,
         strategy.probe_sweeps,
         strategy.batch_size,
         rule_of(given, objective.backend),
-        Batches(settings.batch_choice, places, settings.seed),
+        Batches(settings.batch_choice, positions_px, settings.seed),
     )

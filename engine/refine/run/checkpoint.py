@@ -88,12 +88,12 @@ class Identity:
     def of(cls, dataset: Dataset, preset: Preset) -> Identity:
         """Identity of a refinement of these data with these settings; a stage is identified by its own settings."""
         settings = preset.model_dump(mode="json", exclude={"epoch_max", "phase_deviation"})
-        later = Preset.settings().keys() - set(FORMAT_1_ORDER)  # unknown then; at their defaults they have no effect
+        newer = Preset.settings().keys() - set(FORMAT_1_ORDER)  # unknown then; at their defaults they have no effect
         plain = Preset().model_dump(mode="json")
         added = [
             name
             for name, value in settings.items()
-            if name not in FORMAT_1_ORDER and not (name in later and value == plain.get(name))
+            if name not in FORMAT_1_ORDER and not (name in newer and value == plain.get(name))
         ]
         first = {name: settings[name] for name in (*FORMAT_1_ORDER, *added)}
         return cls(_fingerprint(dataset, b""), settings, _fingerprint(dataset, to_json(first)))
@@ -104,19 +104,19 @@ class Identity:
             return "" if header["identity"] == self.format_1 else "data or settings, or to another version of ptylive"
         if header["data"] != self.data:
             return "data"
-        earlier = header["settings"]
-        different = [name for name in sorted({*earlier, *self.settings}) if self._differs(name, earlier)]
-        said = ", ".join(
-            f"{name} was {_short(earlier, name)}, is {_short(self.settings, name)}" for name in different[:3]
+        stored = header["settings"]
+        different = [name for name in sorted({*stored, *self.settings}) if self._differs(name, stored)]
+        changes = ", ".join(
+            f"{name} was {_short(stored, name)}, is {_short(self.settings, name)}" for name in different[:3]
         )
-        return f"settings ({said}{', …' if len(different) > 3 else ''})" if different else ""
+        return f"settings ({changes}{', …' if len(different) > 3 else ''})" if different else ""
 
-    def _differs(self, name: str, earlier: dict[str, Any]) -> bool:
-        if name in earlier and name in self.settings:
-            return bool(earlier[name] != self.settings[name])
+    def _differs(self, name: str, stored: dict[str, Any]) -> bool:
+        if name in stored and name in self.settings:
+            return bool(stored[name] != self.settings[name])
         default = json.loads(Preset.full()().model_dump_json()).get(name)
-        if name in earlier:  # no longer set, or gone with its plug-in: if it was off, it has no effect now either
-            return bool(earlier[name]) and bool(earlier[name] != default)
+        if name in stored:  # no longer set, or gone with its plug-in: if it was off, it has no effect now either
+            return bool(stored[name]) and bool(stored[name] != default)
         return bool(self.settings[name] != default)
 
 
@@ -129,8 +129,8 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
     digest = hashlib.sha256(settings)
     digest.update(str((dataset.patterns.shape, dataset.patterns.dtype.str)).encode())
     digest.update(np.ascontiguousarray(dataset.positions_A).tobytes())
-    every = max(1, len(dataset.patterns) // SAMPLED_PATTERNS)
-    digest.update(np.ascontiguousarray(dataset.patterns[::every]).tobytes())
+    stride = max(1, len(dataset.patterns) // SAMPLED_PATTERNS)
+    digest.update(np.ascontiguousarray(dataset.patterns[::stride]).tobytes())
     if dataset.offsets_px is not None:
         digest.update(np.ascontiguousarray(dataset.offsets_px).tobytes())
     digest.update(repr(sorted(dataset.calibration.to_plain().items())).encode())
@@ -140,13 +140,13 @@ def _fingerprint(dataset: Dataset, settings: bytes) -> str:
 def save(path: Path, state: SolverState, log: Log, identity: Identity) -> None:
     """Write ``path``; an existing file becomes ``<name>.previous``."""
     arrays, plain = encoded(state)
-    belongs = {
+    owner = {
         "data": identity.data,
         "settings": identity.settings,
         "stage": identity.stage,
         "follows": identity.follows,
     }
-    header = {"format": FORMAT, **belongs, "log": dataclasses.asdict(log), "state": plain}
+    header = {"format": FORMAT, **owner, "log": dataclasses.asdict(log), "state": plain}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays["sha256"] = np.frombuffer(_digest(arrays), np.uint8)
     named: dict[str, Any] = arrays  # NumPy 2.0 would mistake one of them for allow_pickle
@@ -185,10 +185,10 @@ def exists(path: Path) -> bool:
 def remove(path: Path) -> None:
     """Remove the checkpoints of a run, including those of its stages and tiles."""
     name = glob.escape(path.name)
-    found = [*path.parent.glob(f"{name}.stage*"), *path.parent.glob(f"{name}.*.tile*"), of_tiles(path)]
-    for one in (path, *found):
-        one.unlink(missing_ok=True)
-        _previous(one).unlink(missing_ok=True)
+    related = [*path.parent.glob(f"{name}.stage*"), *path.parent.glob(f"{name}.*.tile*"), of_tiles(path)]
+    for file in (path, *related):
+        file.unlink(missing_ok=True)
+        _previous(file).unlink(missing_ok=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,10 +214,10 @@ def load(path: Path, identity: Identity) -> Saved | None:
         header = json.loads(bytes(arrays.pop("header")))
         if header.get("follows", "") != identity.follows:
             return None
-        other = identity.apart(header)
-        if other:
+        mismatch = identity.apart(header)
+        if mismatch:
             raise RefinementError(
-                f"checkpoint {candidate} belongs to other {other}", "remove it, or start without --resume"
+                f"checkpoint {candidate} belongs to other {mismatch}", "remove it, or start without --resume"
             )
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in header["log"].items()}
         log = Log(**values)

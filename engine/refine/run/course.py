@@ -90,10 +90,10 @@ class Course:
         if not held:
             return self
         count, loss = self.sweeps.objective.patterns, self.sweeps.objective
-        rest = np.setdiff1d(np.arange(count), np.concatenate(held))
-        loss = loss.of_patterns(rest)
+        remaining = np.setdiff1d(np.arange(count), np.concatenate(held))
+        loss = loss.of_patterns(remaining)
         # keep the number of batches: how far a sweep moves the object depends on it
-        size = math.ceil(len(rest) / math.ceil(count / self.sweeps.batch_size))
+        size = math.ceil(len(remaining) / math.ceil(count / self.sweeps.batch_size))
         return Course(
             replace(self.sweeps, objective=loss, batch_size=size),  # type: ignore[arg-type]
             replace(self.lbfgs, objective=loss),
@@ -141,5 +141,5 @@ def _held_out(count: int, settings: SolverSettings) -> tuple[IndexArray | None, 
     if not settings.early_stop:
         return None, None
     order = np.random.default_rng(settings.seed).permutation(count)
-    held = max(1, int(HELD_OUT_SHARE * count))
-    return np.sort(order[held:]), np.sort(order[:held])
+    held_count = max(1, int(HELD_OUT_SHARE * count))
+    return np.sort(order[held_count:]), np.sort(order[:held_count])

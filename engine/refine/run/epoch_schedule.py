@@ -73,7 +73,7 @@ class EpochSchedule:
         return (
             not self.preset.schedules
             and not due(self.preset.regularisers)
-            and not self._held(self.preset)
+            and not self._held_constraints(self.preset)
             and not self.preset.regularisers.reset_history_flag
         )
 
@@ -82,15 +82,15 @@ class EpochSchedule:
 
         Each constraint is constructed once where it is on, so that one that cannot work is reported before the run.
         """
-        tried: set[str] = set()
+        checked: set[str] = set()
         for epoch in range(min(epochs, CHECKED_EPOCHS) if self.preset.schedules else 1):
-            now = self.preset.at(epoch)
-            self._chosen(now, self.problem.multislice.count)
-            found = {each.name for each in registered() if each.kind != "penalty" and each.on(now.regularisers)}
-            if not found <= tried:
-                self.problem.regularisation.made(now.regularisers, self.problem.layout, "projection")
-                self._held(now)
-            tried |= found
+            current = self.preset.at(epoch)
+            self._chosen(current, self.problem.multislice.count)
+            used = {entry.name for entry in registered() if entry.kind != "penalty" and entry.on(current.regularisers)}
+            if not used <= checked:
+                self.problem.regularisation.made(current.regularisers, self.problem.layout, "projection")
+                self._held_constraints(current)
+            checked |= used
 
     def begin(
         self, epoch: int, solvers: tuple[Sweeps | BatchEngine, Lbfgs], state: SolverState, *, again: bool = False
@@ -99,31 +99,33 @@ class EpochSchedule:
         sweeps, lbfgs = solvers
         if self.empty or (isinstance(state, SweepState) and state.batch > 0 and again):
             return EpochState(sweeps, lbfgs, state)
-        now = self.preset.at(epoch)
+        current = self.preset.at(epoch)
         if not isinstance(sweeps.objective, Objective):
             raise TypeError(f"schedules change an Objective, not a {type(sweeps.objective).__name__}")
-        objective = self._objective(sweeps.objective, now, state.vector)
+        objective = self._objective(sweeps.objective, current, state.vector)
         sweeps = replace(sweeps, objective=objective)
         lbfgs = replace(
             lbfgs,
             objective=objective,
-            history=now.solver.hist_length,
-            descent=Descent.of(now.solver),
+            history=current.solver.hist_length,
+            descent=Descent.of(current.solver),
         )
         if again or (isinstance(state, SweepState) and state.batch > 0):
             return EpochState(sweeps, lbfgs, state)
-        before = self.preset.at(epoch - 1) if epoch > 0 else now
-        vector = self._by_hand(epoch, before, now, state.vector, objective.xp)
-        by_hand = vector is not state.vector
-        if by_hand:
-            objective = self._objective(objective, now, vector)
+        previous = self.preset.at(epoch - 1) if epoch > 0 else current
+        vector = self._constrained(epoch, previous, current, state.vector, objective.xp)
+        constrained = vector is not state.vector
+        if constrained:
+            objective = self._objective(objective, current, vector)
             sweeps, lbfgs = replace(sweeps, objective=objective), replace(lbfgs, objective=objective)
         if isinstance(state, SweepState):
             # a sweep is judged against the previous one, which is invalid if their losses differ
-            if before != now or by_hand:
+            if previous != current or constrained:
                 state = replace(state, vector=vector, losses=(), lowest=None)
             return EpochState(sweeps, lbfgs, state)
-        return EpochState(sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (before, now), by_hand=by_hand))
+        return EpochState(
+            sweeps, lbfgs, _lbfgs_state(lbfgs, state, vector, (previous, current), constrained=constrained)
+        )
 
     def at_end(self, epoch: int, vector: Any) -> Any:
         """Parameters (numpy) at the end of the last epoch, ``epoch``, after the projections that a result obeys."""
@@ -135,60 +137,65 @@ class EpochSchedule:
     def fixes_modulus(self, epoch: int) -> bool:
         """Whether a constraint of an epoch determines the object's modulus, leaving no free factor."""
         settings = self.preset.at(epoch).regularisers
-        return any(each.on(settings) for each in registered() if getattr(each.made_by, "fixes_modulus", False))
+        return any(entry.on(settings) for entry in registered() if getattr(entry.made_by, "fixes_modulus", False))
 
-    def _by_hand(self, epoch: int, before: Preset, now: Preset, vector: Any, xp: Any) -> Any:
+    def _constrained(self, epoch: int, before: Preset, now: Preset, vector: Any, xp: Any) -> Any:
         """Apply hard constraints at the start of an epoch; return the same vector if they change nothing."""
         layout, regularisation = self.problem.layout, self.problem.regularisation
         start = vector
         if changes_in(now.regularisers, layout, regularisation):
             vector = projected(vector, now.regularisers, layout, regularisation, xp)
-        for said, one in regularisation.made(now.regularisers, layout, "held"):
-            goes_on = epoch > 0 and said.on(before.regularisers) and said.same(before.regularisers, now.regularisers)
-            if not goes_on or vector is not start:
+        for entry, constraint in regularisation.made(now.regularisers, layout, "held"):
+            continues = (
+                epoch > 0 and entry.on(before.regularisers) and entry.same(before.regularisers, now.regularisers)
+            )
+            if not continues or vector is not start:
                 vector = vector.copy() if vector is start else vector
-                with said.at_work():
-                    getattr(one, "begin", one.restore_fixed)(layout, vector, xp)
+                with entry.at_work():
+                    getattr(constraint, "begin", constraint.restore_fixed)(layout, vector, xp)
         return vector
 
-    def _held(self, now: Preset) -> tuple[Constraint, ...]:
-        return self.problem.regularisation.held(now.regularisers, self.problem.layout)
+    def _held_constraints(self, current: Preset) -> tuple[Constraint, ...]:
+        return self.problem.regularisation.held(current.regularisers, self.problem.layout)
 
-    def _objective(self, objective: Objective, now: Preset, vector: Any) -> Objective:
+    def _objective(self, objective: Objective, current: Preset, vector: Any) -> Objective:
         layout, scheduled = self.problem.layout, self.preset.schedules
-        kept = tuple(term for term in objective.terms if not self.problem.regularisation.owns(term))
+        other_terms = tuple(term for term in objective.terms if not self.problem.regularisation.owns(term))
         present = {block.name for block in layout.blocks}
-        fixed = {block for name, block in SWITCHES.items() if block in present and not getattr(now.refined, name)}
+        fixed = {block for name, block in SWITCHES.items() if block in present and not getattr(current.refined, name)}
         return replace(
             objective,
-            terms=(*kept, *on_device(self.problem.regularisation.terms(now.regularisers, layout), objective.xp)),
-            move_object=now.refined.update_obj,
-            move_probe=now.refined.update_probe,
+            terms=(
+                *other_terms,
+                *on_device(self.problem.regularisation.terms(current.regularisers, layout), objective.xp),
+            ),
+            move_object=current.refined.update_obj,
+            move_probe=current.refined.update_probe,
             fixed=frozenset(fixed),
             constraint=Constraints.of(
-                *on_device(self._held(now), objective.xp),
-                AmplitudePhaseConstraint.of(now.object, now.probe, layout, vector, objective.xp)
+                *on_device(self._held_constraints(current), objective.xp),
+                AmplitudePhaseConstraint.of(current.object, current.probe, layout, vector, objective.xp)
                 if scheduled.keys() & HOLDING
                 else None,
             ),
-            chosen=self._chosen(now, objective.patterns) if "sequence" in scheduled else objective.chosen,
+            chosen=self._chosen(current, objective.patterns) if "sequence" in scheduled else objective.chosen,
         )
 
-    def _chosen(self, now: Preset, count: int) -> IndexArray | None:
+    def _chosen(self, current: Preset, count: int) -> IndexArray | None:
         """Patterns that count in an epoch; None if all do in every epoch. Raises MetadataError if none do."""
         scheduled = "sequence" in self.preset.schedules
-        return chosen_patterns(now.patterns.sequence or EVERYTHING, count) if scheduled else None
+        return chosen_patterns(current.patterns.sequence or EVERYTHING, count) if scheduled else None
 
 
 def _lbfgs_state(
-    lbfgs: Lbfgs, state: LbfgsState, vector: Any, settings: tuple[Preset, Preset], *, by_hand: bool
+    lbfgs: Lbfgs, state: LbfgsState, vector: Any, settings: tuple[Preset, Preset], *, constrained: bool
 ) -> LbfgsState:
     """State between two epochs, re-evaluated if the loss has changed."""
-    before, now = settings
-    if by_hand:
+    previous, current = settings
+    if constrained:
         return replace(lbfgs.init(vector), losses=state.losses, evaluations=state.evaluations + 1)
-    changed = before != now and bool(state.losses)  # a state without any step was evaluated in this epoch
-    if now.regularisers.reset_history_flag or (changed and _active(before) != _active(now)):
+    changed = previous != current and bool(state.losses)  # a state without any step was evaluated in this epoch
+    if current.regularisers.reset_history_flag or (changed and _active(previous) != _active(current)):
         state = replace(state, pairs=())
     return lbfgs.reevaluated(state) if changed else state
 

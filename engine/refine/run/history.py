@@ -43,7 +43,7 @@ class History:
         """Write a snapshot. Raises OSError."""
         result = make()
         path = self.folder / f"epoch_{epoch:05d}.npz"
-        with replacing(path) as place, place.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(
                 file,
                 format=FORMAT,
@@ -84,11 +84,11 @@ class Snapshot:
 
 def snapshots(folder: Path) -> list[Path]:
     """Snapshot files of a folder, in order of epoch. Raises InputFileError if there are none."""
-    found = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
-    if not found:
-        said = "holds no history" if folder.exists() else "is not there"
-        raise InputFileError(f"{folder} {said}", "give the folder that refine --history wrote")
-    return found
+    paths = sorted(folder.glob(PATTERN)) if folder.is_dir() else []
+    if not paths:
+        problem = "holds no history" if folder.exists() else "is not there"
+        raise InputFileError(f"{folder} {problem}", "give the folder that refine --history wrote")
+    return paths
 
 
 def read_snapshot(path: Path) -> Snapshot:
@@ -99,7 +99,7 @@ def read_snapshot(path: Path) -> Snapshot:
             if int(file["format"]) != FORMAT:
                 raise InputFileError(f"{path} is of another version", "read it with that version of ptylive")
             sampling, origin = (tuple(float(each) for each in file[name]) for name in ("object_sampling_A", "origin_A"))
-            found = Snapshot(
+            snapshot = Snapshot(
                 int(file["epoch"]),
                 np.asarray(file["loss"], dtype=np.float64),
                 np.asarray(file["object"], dtype=np.complex64),
@@ -112,7 +112,7 @@ def read_snapshot(path: Path) -> Snapshot:
         if isinstance(error, InputFileError):
             raise
         raise InputFileError(f"{path} cannot be read: {type(error).__name__}", "remove it") from None
-    shapes = (found.object.ndim, found.probe.ndim, found.positions_A.ndim, found.loss.ndim)
-    if shapes != (4, 4, 2, 1) or not found.object.size or not found.probe.size:
+    shapes = (snapshot.object.ndim, snapshot.probe.ndim, snapshot.positions_A.ndim, snapshot.loss.ndim)
+    if shapes != (4, 4, 2, 1) or not snapshot.object.size or not snapshot.probe.size:
         raise InputFileError(f"{path} holds something else", "remove it")
-    return found
+    return snapshot

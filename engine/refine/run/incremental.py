@@ -90,14 +90,14 @@ class IncrementalRefinement:
     ) -> RefineResult:
         """Run the refinement after the scan: on all patterns, with the final calibration, from the last round."""
         result = self._run(dataset, self.preset, self._warm(dataset.calibration), start, checkpoint, history)
-        every, before = [*self._rounds, result], sum(len(one.loss) for one in self._rounds)
+        runs, epochs_before = [*self._rounds, result], sum(len(run.loss) for run in self._rounds)
         return replace(
             result,
-            loss=np.concatenate([one.loss for one in every]),
-            phases=tuple(phase for one in every for phase in one.phases),
-            seconds=np.concatenate([one.seconds for one in every]),
-            evaluations=sum(one.evaluations for one in every),
-            stages=tuple(replace(stage, first_epoch=stage.first_epoch + before) for stage in result.stages),
+            loss=np.concatenate([run.loss for run in runs]),
+            phases=tuple(phase for run in runs for phase in run.phases),
+            seconds=np.concatenate([run.seconds for run in runs]),
+            evaluations=sum(run.evaluations for run in runs),
+            stages=tuple(replace(stage, first_epoch=stage.first_epoch + epochs_before) for stage in result.stages),
         )
 
     def _warm(self, calibration: Calibration) -> WarmStart | None:
@@ -115,16 +115,16 @@ class IncrementalRefinement:
         checkpoint: Path | None = None,
         history: History | None = None,
     ) -> RefineResult:
-        before = sum(len(one.loss) for one in self._rounds)
+        epochs_before = sum(len(run.loss) for run in self._rounds)
 
         def passed_on(progress: Progress) -> None:
             self._on_progress(
                 replace(
                     progress,
-                    epoch=progress.epoch + before,
-                    epochs=progress.epochs + before,
+                    epoch=progress.epoch + epochs_before,
+                    epochs=progress.epochs + epochs_before,
                     state="running",
-                    stages=tuple(first + before for first in progress.stages),
+                    stages=tuple(first + epochs_before for first in progress.stages),
                 )
             )
 
@@ -144,8 +144,8 @@ class IncrementalRefinement:
 
 def _same_optics(before: Calibration, now: Calibration) -> bool:
     """Whether a result refined under one calibration is still a valid start under another."""
-    pixels = [float(one.get("detector_pixel_invA") or 0.0) for one in (before, now)]
-    focus = [one.aberrations.get("C10", 0.0) + float(one.get("depth_A") or 0.0) for one in (before, now)]
+    pixels = [float(optics.get("detector_pixel_invA") or 0.0) for optics in (before, now)]
+    focus = [optics.aberrations.get("C10", 0.0) + float(optics.get("depth_A") or 0.0) for optics in (before, now)]
     semiangle = float(now.get("convergence_semiangle_mrad") or 0.0) * 1e-3
     depth = float(now.wavelength_A or 0.0) / max(semiangle, 1e-6) ** 2
     return (

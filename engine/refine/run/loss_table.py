@@ -17,8 +17,8 @@ def write_loss_table(path: Path, log: Log, earlier: Sequence[Log] | None = None)
     columns = COLUMNS if earlier is None else (*COLUMNS, "stage")
     rows = [
         (phase, repr(loss), f"{seconds:.4f}", stage)
-        for stage, one in enumerate((*(earlier or ()), log), 1)
-        for phase, loss, seconds in zip(one.phases, one.losses, one.seconds, strict=True)
+        for stage, stage_log in enumerate((*(earlier or ()), log), 1)
+        for phase, loss, seconds in zip(stage_log.phases, stage_log.losses, stage_log.seconds, strict=True)
     ]
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -78,20 +78,20 @@ class Outcome:
 
     def _quantities(self, problem: Problem) -> dict[BlockName, Array]:
         """Other refined quantities; those that vary over the field are given per pattern."""
-        found, field = problem.layout.other_blocks(self.vector), problem.layout.field
-        distances_A = problem.layout.distances_A(found, np)
-        found |= {} if distances_A is None else {BlockName.DISTANCES: distances_A}
+        blocks, field = problem.layout.other_blocks(self.vector), problem.layout.field
+        distances_A = problem.layout.distances_A(blocks, np)
+        blocks |= {} if distances_A is None else {BlockName.DISTANCES: distances_A}
         if field is None:
-            return found
-        both = field.added(found[BlockName.FIELD], found.get(BlockName.TILTS), found.get(BlockName.ABERRATIONS), np)
-        in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS, BlockName.STRETCH), both, strict=True)
-        return {**found, **{name: values for name, values in in_patterns if values is not None}}
+            return blocks
+        added = field.added(blocks[BlockName.FIELD], blocks.get(BlockName.TILTS), blocks.get(BlockName.ABERRATIONS), np)
+        in_patterns = zip((BlockName.TILTS, BlockName.ABERRATIONS, BlockName.STRETCH), added, strict=True)
+        return {**blocks, **{name: values for name, values in in_patterns if values is not None}}
 
     def _reason(self, problem: Problem) -> str:
         """How the problem was refined, with the refined thickness if there is one."""
         thickness_A = problem.layout.other_blocks(self.vector).get(BlockName.THICKNESS)
         reason = problem.strategy.reason
-        return reason if thickness_A is None else f"{reason}; thickness as refined {float(thickness_A[0]):.3g} Å"
+        return reason if thickness_A is None else f"{reason}; thickness refined to {float(thickness_A[0]):.3g} Å"
 
     def _of_scans(self, problem: Problem) -> Array | None:
         """Refined parameters of joined scans, (scans, 5)."""

@@ -23,10 +23,10 @@ def build_preview(
     """Return images of a parameter vector; vectors are never modified, so this may be called at any time."""
     transmission, modes = layout.to_complex(backend.to_numpy(vector))
     mean = transmission.mean(axis=0)
-    slices = np.stack([wrapped_phase(one) for one in mean])
+    slices = np.stack([wrapped_phase(plane) for plane in mean])
     amplitude = projected_amplitude(mean)
-    each = None if amplitude is None else np.abs(mean).astype(np.float32)
-    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation, amplitude, each)
+    slice_amplitudes = None if amplitude is None else np.abs(mean).astype(np.float32)
+    return Preview(slices.sum(axis=0), slices, real_space(modes), pixel_A, deviation, amplitude, slice_amplitudes)
 
 
 def real_space(modes: Array) -> ComplexArray:

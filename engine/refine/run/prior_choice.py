@@ -44,18 +44,20 @@ class PriorChoice:
     """Gain of that state in predicting patterns over predicting them at each other's positions."""
     history: list[float] = field(default_factory=list)
     """Mean loss after each epoch."""
-    kept: list[Candidate] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
     """States that may be chosen, earliest first; the last predicts best."""
 
     def add(self, epoch: int, vector: Any, losses: DoubleArray) -> None:
         """Record an epoch; ``vector`` is kept without a copy. A state whose loss is not finite cannot be chosen."""
         self.history.append(float(np.mean(losses)))
-        if not np.isfinite(losses).all() or (self.kept and np.mean(losses) >= np.mean(self.kept[-1].losses)):
+        if not np.isfinite(losses).all() or (
+            self.candidates and np.mean(losses) >= np.mean(self.candidates[-1].losses)
+        ):
             return
         new = Candidate(epoch, vector, np.asarray(losses, dtype=np.float64))
-        self.kept = [each for each in self.kept if self._as_good(each, new)] + [new]
-        if len(self.kept) > MOST_KEPT:
-            del self.kept[1]
+        self.candidates = [candidate for candidate in self.candidates if self._as_good(candidate, new)] + [new]
+        if len(self.candidates) > MOST_KEPT:
+            del self.candidates[1]
 
     @staticmethod
     def _as_good(earlier: Candidate, best: Candidate) -> bool:
@@ -66,26 +68,26 @@ class PriorChoice:
     @property
     def best(self) -> Candidate | None:
         """The earliest state that is as good as the best; None if there is no state."""
-        return self.kept[0] if self.kept else None
+        return self.candidates[0] if self.candidates else None
 
     @property
     def gain(self) -> Gain:
         """Gain of the best state over the pixels."""
         return Gain(0.0, 0.0) if self.best is None else Gain.over(self.pixels, self.best.losses)
 
-    def seen(self, over_chance: Gain) -> Gain:
+    def image_gain(self, over_chance: Gain) -> Gain:
         """Gain of the pixels over chance, or of the best state (``over_chance``) unless theirs is beyond doubt."""
         return self.over_chance if self.over_chance.exceeds(BEYOND_DOUBT) else over_chance
 
-    def taken(self, over_chance: Gain) -> Candidate | None:
+    def chosen(self, over_chance: Gain) -> Candidate | None:
         """Return the best state, unless the pixels predict better: beyond doubt, and by more than is tolerated.
 
         ``over_chance``: gain of that state in predicting patterns over each other's positions. If neither it nor the
         pixels show an image, the networks have nothing to show better and would invent one. With few electrons the
         noise of the pixels may hide what networks show.
         """
-        seen = self.seen(over_chance)
-        if not seen.exceeds(BEYOND_DOUBT):
+        image_gain = self.image_gain(over_chance)
+        if not image_gain.exceeds(BEYOND_DOUBT):
             return None
         gain = self.gain
-        return self.best if gain.share >= -max(BEYOND_DOUBT * gain.deviation, TOLERATED * seen.share) else None
+        return self.best if gain.share >= -max(BEYOND_DOUBT * gain.deviation, TOLERATED * image_gain.share) else None

@@ -98,15 +98,15 @@ class Refinement:
         self._course = Course.of(plan, objective, problem.multislice.corners[:, 0])
         if preset.solver.optimizer in ENGINES:
             self._course = replace(self._course, sweeps=engine_of(problem, preset.solver, objective))
-        self._schedule, self._begun = EpochSchedule(preset, problem), -1
+        self._schedule, self._started_epoch = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
         self._log = Log()
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
-        self._held: tuple[IndexArray, ...] = ()
+        self._groups: tuple[IndexArray, ...] = ()
         """Groups of patterns that are held out."""
-        self._asked = held
+        self._requested_groups = held
         self.vector: Any = None
         """(n,) parameters at the end of :meth:`run`, on the backend's device."""
         self._unwritten: dict[Path, str] = {}
@@ -130,51 +130,51 @@ class Refinement:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
             del saved  # frees its L-BFGS pairs as newer ones replace them
         self._hold_out()
-        ended: State = "done"
+        outcome: State = "done"
         self._report(state, "running", force=True)
-        self._keep(state)
+        self._write_snapshot(state)
         try:
             while not self._course.finished(state):
                 self._pause()
                 state = self._advance(state)
         except StopRequested:
-            ended = "stopped"
-            self._say("stopped on request")
+            outcome = "stopped"
+            self._add_words("stopped on request")
         except MemoryError:
             raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
-        wrong = self._course.problem_of(state, stopped=ended == "stopped")
+        wrong = self._course.problem_of(state, stopped=outcome == "stopped")
         if wrong:
-            ended = "failed"
-            self._say(wrong)
+            outcome = "failed"
+            self._add_words(wrong)
         at_rest = isinstance(state, LbfgsState) and state.converged
-        rest = convergence(self._log, sum(map(len, self._held)), at_rest=at_rest) if ended == "done" else None
-        if rest is not None:
-            self._say(NOTHING_LOWER if at_rest else rest.sentence)
+        trend = convergence(self._log, sum(map(len, self._groups)), at_rest=at_rest) if outcome == "done" else None
+        if trend is not None:
+            self._add_words(NOTHING_LOWER if at_rest else trend.sentence)
         self._save(state)
         if isinstance(state, LbfgsState):
             state = replace(state, pairs=())  # most of a run's memory, needed by the remaining steps
         self.vector = state.vector
         deviation = self._phase_deviation(state)
         if self._unwritten:
-            self._say(self._warning)
-        self._report(state, ended, force=True, deviation=deviation)
-        return replace(self._result(state, ended), phase_deviation=deviation, convergence=rest)
+            self._add_words(self._warning)
+        self._report(state, outcome, force=True, deviation=deviation)
+        return replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
 
     def _hold_out(self) -> None:
         """Hold out patterns if the number of epochs was left open, or keep holding out those of the resumed run."""
         count = self._problem.multislice.count
-        self._held = self._asked or self._of_an_open_run(count)
-        self._course = self._course.without(self._held)
+        self._groups = self._requested_groups or self._open_run_groups(count)
+        self._course = self._course.without(self._groups)
 
-    def _of_an_open_run(self, count: int) -> tuple[IndexArray, ...]:
+    def _open_run_groups(self, count: int) -> tuple[IndexArray, ...]:
         """Groups to hold out if the number of epochs was left open or they were held out before; otherwise none."""
         # a parameter of a single pattern is determined by that pattern alone, so it cannot be held out
-        own = any(block.per_pattern for block in self._problem.layout.blocks)
-        if own or not self._schedule.empty:
+        per_pattern = any(block.per_pattern for block in self._problem.layout.blocks)
+        if per_pattern or not self._schedule.empty:
             return ()
         return held_out_of(self._log, self._preset.solver, count)
 
-    def _say(self, words: str) -> None:
+    def _add_words(self, words: str) -> None:
         self._message = f"{self._message}; {words}" if self._message else words
 
     def _pause(self) -> None:
@@ -184,7 +184,7 @@ class Refinement:
 
     def _advance(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Take one solver step; log and report an epoch that ends with it."""
-        state = self._as_the_epoch_wants(state)
+        state = self._with_epoch_settings(state)
         after, passes = self._course.advanced(state)
         self._log = self._log.with_evaluations(passes)
         phase = self._course.epoch_between(state, after)
@@ -195,35 +195,35 @@ class Refinement:
             self._save_sometimes(after)
         return after
 
-    def _as_the_epoch_wants(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
+    def _with_epoch_settings(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
         """Apply the preset's schedule for this epoch to the solvers and the state."""
         epoch = len(self._log.losses)
         solvers = (self._course.sweeps, self._course.lbfgs)
-        wanted = self._schedule.begin(epoch, solvers, state, again=epoch == self._begun)
-        self._begun, self._course = epoch, Course(wanted.sweeps, wanted.lbfgs)
-        return wanted.state
+        scheduled = self._schedule.begin(epoch, solvers, state, again=epoch == self._started_epoch)
+        self._started_epoch, self._course = epoch, Course(scheduled.sweeps, scheduled.lbfgs)
+        return scheduled.state
 
     def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:
         now = time.monotonic()
-        held = self._course.losses_of(self._held, state.vector)
-        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start, held)
+        held_losses = self._course.losses_of(self._groups, state.vector)
+        self._log = self._log.with_epoch(loss, phase, now - self._epoch_start, held_losses)
         self._epoch_start = now
         if self._observers.loss_table is not None:
             table = partial(write_loss_table, log=self._log, earlier=self._observers.earlier)
             self._write(self._observers.loss_table, table)
-        self._keep(state)
+        self._write_snapshot(state)
         self._report(state, "running", force=True)
         self._save_sometimes(state)
 
-    def _keep(self, state: checkpoints.SolverState) -> None:
+    def _write_snapshot(self, state: checkpoints.SolverState) -> None:
         """Write a snapshot if one is due between two epochs; a later stage starts where the previous one ended."""
         history, epochs = self._observers.history, len(self._log.losses)
-        before = self._observers.epochs_before
+        epochs_before = self._observers.epochs_before
         amid = isinstance(state, SweepState) and state.batch > 0
-        if history is None or amid or not history.due(before + epochs) or (before and not epochs):
+        if history is None or amid or not history.due(epochs_before + epochs) or (epochs_before and not epochs):
             return
         self._write(
-            history.folder, lambda folder: history.keep(before + epochs, partial(self._result, state, "running"))
+            history.folder, lambda folder: history.keep(epochs_before + epochs, partial(self._result, state, "running"))
         )
 
     def _report(
@@ -294,19 +294,19 @@ class Refinement:
     def _warning(self) -> str:
         return "; ".join(f"{path} could not be written: {reason}" for path, reason in self._unwritten.items())
 
-    def _result(self, state: checkpoints.SolverState, ended: State) -> RefineResult:
+    def _result(self, state: checkpoints.SolverState, outcome: State) -> RefineResult:
         last = max(len(self._log.losses) - 1, 0)
         vector = self._schedule.at_end(last, self._backend.to_numpy(state.vector))
-        end = Outcome(vector, self._log, ended, self._message, modulus_fixed=self._schedule.fixes_modulus(last))
+        end = Outcome(vector, self._log, outcome, self._message, modulus_fixed=self._schedule.fixes_modulus(last))
         return end.result(self._problem, self._backend.name)
 
     def _phase_deviation(self, state: checkpoints.SolverState) -> PhaseDeviation | None:
         """Standard deviation of the phase due to noise; None if it is not requested or cannot be determined."""
         preset, problem, backend = self._preset, self._problem, self._backend
-        asked = self._context is not None and preset.object.phase_deviation and preset.refined.update_obj
-        asked = asked and preset.solver.optimizer not in ENGINES  # noise propagation is not derived for their steps
+        enabled = self._context is not None and preset.object.phase_deviation and preset.refined.update_obj
+        enabled = enabled and preset.solver.optimizer not in ENGINES  # noise propagation is not derived for their steps
         if (
-            not asked
+            not enabled
             or self._context is None
             or not self._log.losses
             or not bool(backend.xp.isfinite(state.vector).all())
@@ -319,5 +319,5 @@ class Refinement:
         try:
             return phase_deviation(problem, end, self._context, preset.solver.seed)
         except PtyliveError as error:
-            self._say(f"the standard deviation of the phase is not known: {error.line()}")
+            self._add_words(f"the standard deviation of the phase is not known: {error.line()}")
             return None

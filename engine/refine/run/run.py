@@ -25,16 +25,16 @@ from ptylive.engine.refine.problem.measurement import Measurement
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import Finished, Held, gone_on, is_asked
-from ptylive.engine.refine.run.again.other_half_turn import Runs, counting_noise, may_be_asked, refined_either
+from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
+from ptylive.engine.refine.run.again.other_half_turn import Runs, counting_noise, half_turn_is_tested, refined_either
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
-from ptylive.engine.refine.run.stages import Ended, Staged, moved_on, refine_stages, with_given_counts
+from ptylive.engine.refine.run.stages import Ended, Staged, dataset_after, refine_stages, with_given_counts
 from ptylive.engine.refine.tuning.depth.anchor_choice import with_chosen_anchor
 from ptylive.engine.refine.tuning.depth.doubted_astigmatism import with_confirmed_astigmatism
 from ptylive.engine.refine.tuning.depth.told_thickness import with_slices_worth_it
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_told_depth
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_given_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.drift_check import is_open, with_checked_drift
 from ptylive.engine.refine.tuning.form_choice import with_chosen_form
 from ptylive.engine.refine.tuning.half_turn import start_half_turned
@@ -51,7 +51,7 @@ from ptylive.engine.refine.tuning.parameter_search import Tuned, tune
 from ptylive.engine.refine.tuning.regime_choice import with_chosen_regime
 from ptylive.engine.refine.tuning.scans_apart import without_drifts
 from ptylive.engine.refine.tuning.start.columns import with_columns
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -107,17 +107,17 @@ def refine(  # noqa: PLR0913  (the public call: every keyword has a default)
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     identity = checkpoints.Identity.of(dataset, preset)
     observers = Observers(on_progress, should_stop, checkpoint, identity, loss_table, history=history)
-    context = TrialContext(backend, threads, start, _stop_where_asked(should_stop))
+    context = TrialContext(backend, threads, start, _stop_if_requested(should_stop))
     if sharing is not None:
         sharing.check(preset)
-    once = partial(_refined, context, _Way(resume, sharing))
+    once = partial(_refined, context, _Options(resume, sharing))
     with linear_algebra_on(threads):
         if preset.stages:
             run = refine_stages(dataset, preset, once, observers, warm)
         else:
             ended = once(dataset, preset, observers, warm)
-            run = Staged(ended.result, ended.preset, moved_on(dataset, preset, ended), preset.patterns)
-        return _judged(run, replace(context, tell=_told(on_progress))) if judge else run.result
+            run = Staged(ended.result, ended.preset, dataset_after(dataset, preset, ended), preset.patterns)
+        return _judged(run, replace(context, tell=_trial_reporter(on_progress))) if judge else run.result
 
 
 def _judged(run: Staged, context: TrialContext) -> RefineResult:
@@ -139,8 +139,8 @@ def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
     """
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     dataset, preset = _checked(dataset, preset.in_stages()[0].preset)
-    nobody = Observers(lambda progress: None, lambda: False, None, checkpoints.Identity.of(dataset, preset))
-    return _settled(dataset, preset, context, None, nobody)
+    quiet = Observers(lambda progress: None, lambda: False, None, checkpoints.Identity.of(dataset, preset))
+    return _settled(dataset, preset, context, None, quiet)
 
 
 def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
@@ -157,7 +157,7 @@ def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
 
 
 @dataclass(frozen=True)
-class _Way:
+class _Options:
     """How a refinement is run."""
 
     resume: bool
@@ -170,86 +170,86 @@ class _Way:
 
 def _refined(
     context: TrialContext,
-    way: _Way,
+    options: _Options,
     dataset: Dataset,
     preset: Preset,
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
     """One refinement, from data set to result, under the half turn that trials found or under the other one."""
-    if warm is not None or way.sharing is not None or not may_be_asked(dataset, preset):
-        return _refined_once(context, way, dataset, preset, observers, warm)
-    held = Held(observers.on_progress)
-    first = _refined_once(context, way, dataset, preset, replace(observers, on_progress=held), None)
-    context = replace(context, tell=_told(observers.on_progress), start=None)
+    if warm is not None or options.sharing is not None or not half_turn_is_tested(dataset, preset):
+        return _refined_once(context, options, dataset, preset, observers, warm)
+    end = HeldEnd(observers.on_progress)
+    first = _refined_once(context, options, dataset, preset, replace(observers, on_progress=end), None)
+    context = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
 
     def of_middle(middle: Dataset, settled: Preset) -> RefineResult:
-        known = _Way(resume=False, sharing=None, half_turn="known")
-        return _refined_once(context, known, middle, settled, quiet, None).result
+        fixed_half_turn = _Options(resume=False, sharing=None, half_turn="known")
+        return _refined_once(context, fixed_half_turn, middle, settled, quiet, None).result
 
     def of_scan(turned: Dataset, settled: Preset, watched: Observers, half_turn: str) -> Ended:
-        return _refined_once(context, replace(way, half_turn=half_turn), turned, settled, watched, None)
+        return _refined_once(context, replace(options, half_turn=half_turn), turned, settled, watched, None)
 
-    ended = refined_either(first, dataset, preset, observers, held, context, Runs(of_middle, of_scan))
-    held.release()
+    ended = refined_either(first, dataset, preset, observers, end, context, Runs(of_middle, of_scan))
+    end.release()
     return ended
 
 
 def _refined_once(
     context: TrialContext,
-    way: _Way,
+    options: _Options,
     dataset: Dataset,
     preset: Preset,
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
     """One refinement under a single half turn: the one that trials find, or a known one."""
-    sharing = way.sharing
-    place, identity = observers.checkpoint, observers.identity
-    saved = checkpoints.load(place, identity) if place is not None and way.resume and sharing is None else None
-    context = replace(context, tell=_told(observers.on_progress))
+    sharing = options.sharing
+    path, identity = observers.checkpoint, observers.identity
+    saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
+    context = replace(context, tell=_trial_reporter(observers.on_progress))
     dataset, preset = _checked(dataset, preset)
 
-    tuned = _settled(dataset, preset, context, warm, observers, way.half_turn)
+    tuned = _settled(dataset, preset, context, warm, observers, options.half_turn)
     context = _under(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     tuned = without_drifts(tuned, context)
     tuned = with_doubted_tilts(tuned, context) if warm is None else tuned
-    tuned, context, measured = _still(tuned, context, may_turn=warm is None)
+    tuned, context, measured = _drift_checked(tuned, context, may_turn=warm is None)
     if warm is None:
         tuned, context, measured = _with_optics(tuned, context, measured)
-        tuned = with_confirmed_calibration(tuned, replace(context, begun=None))
+        tuned = with_confirmed_calibration(tuned, replace(context, warm_start=None))
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
-    problem = begun(
+    problem = with_start(
         problem.after(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
         preset.start,
-        warm or tuned.begun,
+        warm or tuned.warm_start,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
         raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
     if sharing is not None:
         return Ended.of(
-            sharing.refined(problem, preset, observers, context, resume=way.resume), tuned, problem.measured
+            sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
         )
-    noise = counting_noise(problem.multislice) if may_be_asked(dataset, preset) else None
-    asked = is_asked(measured, tuned.preset)
-    held = Held(observers.on_progress)
-    observers = replace(observers, on_progress=held) if asked else observers
+    noise = counting_noise(problem.multislice) if half_turn_is_tested(dataset, preset) else None
+    drift_tested = drift_is_tested(measured, tuned.preset)
+    end = HeldEnd(observers.on_progress)
+    observers = replace(observers, on_progress=end) if drift_tested else observers
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as engine:
         if preset.prior.method == "dgp":
             result = refined_with_prior(problem, preset, engine, observers, context, saved)
             return Ended.of(result, tuned, problem.measured)
         run, measured = Refinement(problem, preset, engine, observers, context), problem.measured
-        begin = [saved]
+        saved_state = [saved]
         del problem, saved  # the start takes as much memory as the object; free it once the run has moved on
-        result = run.run(begin.pop())
-        first = Finished.of(run, result, engine) if asked else None
+        result = run.run(saved_state.pop())
+        first = Finished.of(run, result, engine) if drift_tested else None
     if first is not None:
-        result, measured = gone_on(first, tuned.preset, observers, held, context, resume=way.resume)
-    held.release()
+        result, measured = continued_without_drift(first, tuned.preset, observers, end, context, resume=options.resume)
+    end.release()
     return Ended.of(result, tuned, measured, noise)
 
 
@@ -257,7 +257,7 @@ def _settled(
     dataset: Dataset,
     preset: Preset,
     context: TrialContext,
-    earlier: WarmStart | None,
+    warm: WarmStart | None,
     observers: Observers,
     half_turn: str = "",
 ) -> Tuned:
@@ -265,53 +265,53 @@ def _settled(
     tuned = Tuned(dataset, with_given_depth(dataset, preset))
     if half_turn:
         tuned = replace(tuned, half_turn_settled=True, words=(half_turn,))
-    elif earlier is None:
+    elif warm is None:
         tuned = with_found_orientation(tuned, context)
         tuned = with_confirmed_astigmatism(tuned, context)
         tuned = with_atoms_as_peaks(tuned, _under(tuned, context))
-    before = with_told_depth(tuned, _under(tuned, context))
+    before = with_half_turn_by_depth(tuned, _under(tuned, context))
     tuned = tune(before, _under(before, context))
     tuned = with_slices_worth_it(tuned, before, preset, _under(tuned, context))
     if tuned.preset.object.num_slices == "auto":
         tuned = with_found_depth(tuned, _under(tuned, context))
-    elif earlier is None:
+    elif warm is None:
         tuned = with_columns(tuned, _under(tuned, context))
     context = _under(tuned, context)
     tuned = with_chosen_regime(tuned, context)
     tuned = with_chosen_form(tuned, context)
-    modes = None if earlier is None else earlier.modes
+    modes = None if warm is None else warm.modes
     preset, choice = with_chosen_modes(tuned.dataset, tuned.preset, context, modes)
     tuned = replace(tuned, preset=preset, words=tuned.words if choice is None else (*tuned.words, choice.reason))
-    if earlier is None:
+    if warm is None:
         tuned = with_settled_modes(tuned, choice, context)
         tuned = with_chosen_source(tuned, context)
     tuned = with_chosen_anchor(tuned, context)
     preset, thick = tuned.preset, preset.object.slices > 1
-    if not thick or earlier is not None or not tilt_from_columns(preset.propagation, preset.refined):
+    if not thick or warm is not None or not tilt_from_columns(preset.propagation, preset.refined):
         return tuned
     context.tell("the tilt of columns")
     middle = central_part(tuned.dataset, SEARCH_PATTERNS)
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
-    return replace(tuned, preset=find_tilt(preset, partial(_once, middle, context, quiet)), tilt_found=True)
+    return replace(tuned, preset=find_tilt(preset, partial(_preliminary_run, middle, context, quiet)), tilt_found=True)
 
 
 def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
     """Context with its start turned by the half turn found; under another orientation the start is dropped."""
     context = context if tuned.orientation is None else replace(context, start=None)
-    context = replace(context, begun=tuned.begun)
+    context = replace(context, warm_start=tuned.warm_start)
     return replace(context, start=start_half_turned(context.start)) if tuned.half_turn else context
 
 
-def _still(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
+def _drift_checked(tuned: Tuned, context: TrialContext, *, may_turn: bool) -> tuple[Tuned, TrialContext, Measurement]:
     """Remove a drift that the trials agree on, and turn the scan if they find that the rotation was fitted to it."""
-    measured = context.seen.measure(tuned.dataset, tuned.preset)
-    still, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
-    before, after = (one.orientation or AS_IT_IS for one in (tuned, still))
+    measured = context.cache.measure(tuned.dataset, tuned.preset)
+    corrected, measured = with_checked_drift(measured, tuned, context, may_turn=may_turn)
+    before, after = (state.orientation or AS_IT_IS for state in (tuned, corrected))
     turn_deg = after.turn_deg - before.turn_deg
     if turn_deg:
-        still = replace(still, begun=None)
-    context = replace(context, start=start_turned(context.start, turn_deg), begun=still.begun)
-    return still, context, measured
+        corrected = replace(corrected, warm_start=None)
+    context = replace(context, start=start_turned(context.start, turn_deg), warm_start=corrected.warm_start)
+    return corrected, context, measured
 
 
 def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> tuple[Tuned, TrialContext, Measurement]:
@@ -322,23 +322,23 @@ def _with_optics(tuned: Tuned, context: TrialContext, measured: Measurement) -> 
     that was left alone, the astigmatism may be due to it, and is determined once more together with it.
     """
     drift = measured.drift
-    taken = drift if drift is not None and drift.applied else None
-    placed = tuned if taken is None else replace(tuned, dataset=without_drift(tuned.dataset, taken))
+    applied = drift if drift is not None and drift.applied else None
+    placed = tuned if applied is None else replace(tuned, dataset=without_drift(tuned.dataset, applied))
     freed = with_freed_optics(placed, context)
     if freed.dataset is placed.dataset:
         return replace(tuned, words=freed.words), context, measured
     found = replace(freed, dataset=replace(tuned.dataset, calibration=freed.dataset.calibration))
-    if taken is None:
+    if applied is None:
         if drift is not None and is_open(drift, tuned.preset):
             doubted = found.dataset.calibration.with_astigmatism_doubted()
             found = replace(found, dataset=replace(found.dataset, calibration=doubted))
-        return _still(found, context, may_turn=True)
+        return _drift_checked(found, context, may_turn=True)
     plain = found.preset.model_copy(update={"refine_drift": False})
-    again = context.seen.measure(without_drift(found.dataset, taken), plain)
-    return found, context, replace(again, drift=taken)
+    remeasured = context.cache.measure(without_drift(found.dataset, applied), plain)
+    return found, context, replace(remeasured, drift=applied)
 
 
-def _once(
+def _preliminary_run(
     dataset: Dataset, context: TrialContext, observers: Observers, preset: Preset, like: RefineResult | None
 ) -> RefineResult | None:
     """A preliminary refinement of the patterns, or of patterns simulated from ``like`` (None if it cannot be)."""
@@ -354,7 +354,7 @@ def _once(
         return Refinement(problem, preset, engine, observers).run(None)
 
 
-def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
+def _stop_if_requested(should_stop: Callable[[], bool]) -> Callable[[], None]:
     """Pause callback for the trials before the run: with no result yet, a stop is reported as an error."""
 
     def pause() -> None:
@@ -364,12 +364,12 @@ def _stop_where_asked(should_stop: Callable[[], bool]) -> Callable[[], None]:
     return pause
 
 
-def _told(on_progress: Callable[[Progress], None]) -> Callable[[str], None]:
+def _trial_reporter(on_progress: Callable[[Progress], None]) -> Callable[[str], None]:
     """Return a callback that reports the current trial as progress while there are no epochs to count."""
     started = time.monotonic()
 
-    def tell(trial: str) -> None:
+    def report(trial: str) -> None:
         seconds = time.monotonic() - started
         on_progress(Progress("running", "trial", 0, 1, math.nan, seconds, math.nan, 0.0, f"trying {trial}"))
 
-    return tell
+    return report

@@ -151,13 +151,13 @@ class _Chain:
         if any(curve.applied and curve.quantity is Scanned.THICKNESS for curve in ended.curves):
             thickness_A = float(sum(ended.preset.object.slice_thickness_A))
             self._thickness = {"total_thickness_A": thickness_A, "slice_distances_A": None}
-        self.dataset = moved_on(self.dataset, preset, ended)
+        self.dataset = dataset_after(self.dataset, preset, ended)
         self.patterns = preset.patterns
         self._follows = _fingerprint(ended.result, self._follows)
         self.ended.append(ended)
         drift, warm = ended.result.drift, WarmStart.of(ended.result)
         found = drift is not None and (drift.applied or preset.patterns.sequence is None)
-        self._drift_settled |= found or _moved(ended.result) or self.dataset.scan_of is not None
+        self._drift_settled |= found or _positions_moved(ended.result) or self.dataset.scan_of is not None
         return replace(
             warm,
             drift_A=None if drift is not None and drift.applied else warm.drift_A,  # already removed from the positions
@@ -183,8 +183,8 @@ class _Chain:
             changes |= _form(last.preset, self.stages[len(self.ended) - 1].preset, preset)
         if last.slices > 1 and preset.object.slices > 1:
             changes |= _anchor(last.preset, self.stages[len(self.ended) - 1].preset, preset)
-        changes |= _refined_before(last, preset)
-        return _with(preset, {name: value for name, value in changes.items() if name not in stage.said})
+        changes |= _carried_over(last, preset)
+        return _with_changes(preset, {name: value for name, value in changes.items() if name not in stage.said})
 
     def _observers_of(self, stage: Stage) -> Observers:
         """Files and callbacks of the next stage."""
@@ -194,11 +194,11 @@ class _Chain:
             stage=f"{titled(number, stage.name)} of {len(self.stages)}",
             follows=self._follows,
         )
-        place = self._observers.checkpoint
+        path = self._observers.checkpoint
         return replace(
             self._observers,
-            on_progress=partial(self._tell, stage),
-            checkpoint=None if place is None else checkpoints.of_stage(place, number),
+            on_progress=partial(self._report, stage),
+            checkpoint=None if path is None else checkpoints.of_stage(path, number),
             identity=identity,
             earlier=tuple(
                 Log(tuple(r.loss.tolist()), r.phases, tuple(r.seconds.tolist()), r.evaluations) for r in self._results
@@ -207,58 +207,58 @@ class _Chain:
 
     @property
     def _results(self) -> list[RefineResult]:
-        return [one.result for one in self.ended]
+        return [ended.result for ended in self.ended]
 
     @property
     def _starts(self) -> tuple[int, ...]:
         """Number of epochs before each stage, and after the last stage that has ended."""
-        return tuple(np.cumsum([0, *(len(one.loss) for one in self._results)]).tolist())
+        return tuple(np.cumsum([0, *(len(result.loss) for result in self._results)]).tolist())
 
-    def _tell(self, stage: Stage, progress: Progress) -> None:
+    def _report(self, stage: Stage, progress: Progress) -> None:
         """Report the progress of a stage as progress of the whole run."""
         title = f"{titled(len(self._starts), stage.name)} of {len(self.stages)}"
-        before, to_come = self._starts[-1], self.stages[len(self._starts) :]
-        planned = [one.preset.solver.epoch_max for one in to_come]
-        goes_on = bool(to_come) and progress.state == "done"
-        told = replace(
+        before, remaining = self._starts[-1], self.stages[len(self._starts) :]
+        planned = [run.preset.solver.epoch_max for run in remaining]
+        continues = bool(remaining) and progress.state == "done"
+        reported = replace(
             progress,
-            state="running" if goes_on else progress.state,
+            state="running" if continues else progress.state,
             message=f"{title}: {progress.message}" if progress.message else title,
-            seconds=progress.seconds + sum(float(one.seconds.sum()) for one in self._results),
-            evaluations=progress.evaluations + sum(one.evaluations for one in self._results),
+            seconds=progress.seconds + sum(float(run.seconds.sum()) for run in self._results),
+            evaluations=progress.evaluations + sum(run.evaluations for run in self._results),
             stages=self._starts,
         )
         if progress.phase != "trial":
             epochs = before + progress.epochs + sum(progress.epochs if isinstance(n, str) else n for n in planned)
-            told = replace(told, epoch=before + progress.epoch, epochs=epochs)
-        self._observers.on_progress(told)
+            reported = replace(reported, epoch=before + progress.epoch, epochs=epochs)
+        self._observers.on_progress(reported)
 
     def result(self) -> RefineResult:
         """Result of the last stage, with the epochs of all stages."""
         results, last = self._results, self._results[-1]
         ends = [
-            StageEnd(stage.name, first, one.preset.model_dump_json(), r.state, r.algorithm, r.reason, r.message)
-            for stage, first, one, r in zip(self.stages, self._starts, self.ended, results, strict=False)
+            StageEnd(stage.name, first, run.preset.model_dump_json(), r.state, r.algorithm, r.reason, r.message)
+            for stage, first, run, r in zip(self.stages, self._starts, self.ended, results, strict=False)
         ]
         title = f"{titled(len(ends), ends[-1].name)} of {len(self.stages)}"
         missing = last.state == "done" and len(ends) < len(self.stages)
         return replace(
             last,
-            loss=np.concatenate([one.loss for one in results]),
-            phases=tuple(phase for one in results for phase in one.phases),
-            seconds=np.concatenate([one.seconds for one in results]),
-            evaluations=sum(one.evaluations for one in results),
+            loss=np.concatenate([run.loss for run in results]),
+            phases=tuple(phase for run in results for phase in run.phases),
+            seconds=np.concatenate([run.seconds for run in results]),
+            evaluations=sum(run.evaluations for run in results),
             state="stopped" if missing else last.state,
             reason=f"{title}: {last.reason}",
             message=f"{title}: {'stopped on request after it' if missing else last.message or last.state}",
-            drift=max((d for one in results if (d := one.drift) is not None), key=lambda d: d.applied, default=None),
-            scan_drifts=next((one.scan_drifts for one in results if one.scan_drifts), ()),
-            curves=tuple(curve for one in results for curve in one.curves),
+            drift=max((d for run in results if (d := run.drift) is not None), key=lambda d: d.applied, default=None),
+            scan_drifts=next((run.scan_drifts for run in results if run.scan_drifts), ()),
+            curves=tuple(curve for run in results for curve in run.curves),
             stages=tuple(ends),
         )
 
 
-def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
+def dataset_after(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     """The whole data set, with the calibration and positions that a stage on part of it ended with."""
     result = ended.result
     dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
@@ -274,31 +274,31 @@ def moved_on(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     return replace(dataset, positions_A=positions_A, calibration=ended.calibration)
 
 
-def _form(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
+def _form(decided: Preset, stated: Preset, preset: Preset) -> dict[str, Any]:
     """Object form (complex, damped or phase) that trials of the previous stage chose, if neither stage states it."""
-    if "phase_only_obj" in preset.schedules or {one.object.phase_only_obj for one in (asked, preset)} != {"auto"}:
+    if "phase_only_obj" in preset.schedules or {each.object.phase_only_obj for each in (stated, preset)} != {"auto"}:
         return {}
     is_phase = decided.object.phase_only_obj is True
-    is_damped = decided.object.weakly_damped_obj and not asked.object.weakly_damped_obj
+    is_damped = decided.object.weakly_damped_obj and not stated.object.weakly_damped_obj
     bound = preset.object.non_negative_phase
-    kept = decided.object.non_negative_phase if bound == "auto" and (is_phase or is_damped) else bound
+    non_negative = decided.object.non_negative_phase if bound == "auto" and (is_phase or is_damped) else bound
     if is_damped:
-        return {"weakly_damped_obj": True, "non_negative_phase": kept}
-    return {"phase_only_obj": is_phase, "non_negative_phase": kept}
+        return {"weakly_damped_obj": True, "non_negative_phase": non_negative}
+    return {"phase_only_obj": is_phase, "non_negative_phase": non_negative}
 
 
-def _anchor(decided: Preset, asked: Preset, preset: Preset) -> dict[str, Any]:
+def _anchor(decided: Preset, stated: Preset, preset: Preset) -> dict[str, Any]:
     """Anchor that trials of the previous stage chose, if neither stage states one and this stage uses an anchor."""
     solver = preset.solver
     unswept = solver.sweeps == 0 or solver.epoch_max == 1  # no sweep result to anchor to, as in a single run
     if unswept or preset.refined.update_tilts or solver.optimizer in PUBLISHED:
         return {}
-    if {one.solver.anchor for one in (asked, preset)} != {"auto"}:
+    if {each.solver.anchor for each in (stated, preset)} != {"auto"}:
         return {}
     return {"anchor": decided.solver.anchor}
 
 
-def _refined_before(last: Ended, preset: Preset) -> dict[str, Any]:
+def _carried_over(last: Ended, preset: Preset) -> dict[str, Any]:
     """Settings that carry over other refined quantities."""
     refined, changes = last.result.refined, dict[str, Any]()
     if refined is None:
@@ -325,19 +325,19 @@ def _distances(last: Ended, preset: Preset) -> dict[str, Any]:
     return {"slice_distances_A": list(refined.slice_distances_A), "total_thickness_A": None}
 
 
-def _moved(result: RefineResult) -> bool:
+def _positions_moved(result: RefineResult) -> bool:
     """Whether positions were refined individually."""
     return result.refined is not None and result.refined.moved
 
 
-def _with(preset: Preset, changes: Mapping[str, Any]) -> Preset:
+def _with_changes(preset: Preset, changes: Mapping[str, Any]) -> Preset:
     """Return a copy of the preset with changed settings, validated."""
     return Preset.from_mapping({**preset.model_dump(exclude_unset=True), **changes})
 
 
-def _fingerprint(result: RefineResult, before: str) -> str:
+def _fingerprint(result: RefineResult, previous: str) -> str:
     """Fingerprint of the end of a stage."""
-    digest = hashlib.sha256(before.encode())
+    digest = hashlib.sha256(previous.encode())
     for array in (result.object, result.probe, result.positions_A):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

@@ -31,33 +31,33 @@ ROUNDING = 100 * float(np.finfo(np.float32).eps)
 class FactorOfEachQuantity:
     """See :class:`ptylive.engine.refine.solvers.descent.Scaling`; the known curvature only identifies rounding."""
 
-    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, inverse_curvature: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """Return H0 times a gradient (a vector)."""
-        return block_scaled(objective.layout, known, pairs, gradient, objective.xp)
+        return block_scaled(objective.layout, inverse_curvature, pairs, gradient, objective.xp)
 
 
-def block_scaled(layout: VectorLayout, known: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
+def block_scaled(layout: VectorLayout, inverse_curvature: Any, pairs: tuple[Pair, ...], gradient: Any, xp: Any) -> Any:
     """Return H0 times a gradient (a vector), with one factor for each quantity."""
     parts = layout.quantities()
     if pairs:
         newest = (whole(pairs[-1][0], xp), whole(pairs[-1][1], xp))
         factors = [_barzilai_borwein(newest, part, xp) * (2.0 if is_complex else 1.0) for part, is_complex in parts]
     else:
-        factors = _first_factors(parts, known, gradient, xp)
+        factors = _first_factors(parts, inverse_curvature, gradient, xp)
     scaled = gradient.copy()
     for (part, _), factor in zip(parts, factors, strict=True):
         scaled[part] *= gradient.dtype.type(factor)
     return scaled
 
 
-def _first_factors(parts: list[tuple[slice, bool]], known: Any, gradient: Any, xp: Any) -> list[float]:
+def _first_factors(parts: list[tuple[slice, bool]], inverse_curvature: Any, gradient: Any, xp: Any) -> list[float]:
     """Factors before there is a pair: 1 for a real object, 1/2 for a complex one. Every other quantity gets the factor
     that makes its directional derivative equal to the object's, or 0 where its gradient is rounding.
     """
     first, complex_object = parts[0]
     weight = 0.5 if complex_object else 1.0
     derivative = weight * float(xp.dot(gradient[first], gradient[first]))
-    likely_fall = known * gradient * gradient
+    likely_fall = inverse_curvature * gradient * gradient
     least_fall = ROUNDING**2 * float(xp.sum(likely_fall[first]))
     factors = [weight]
     for part, _ in parts[1:]:

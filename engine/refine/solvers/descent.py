@@ -19,7 +19,7 @@ from ptylive.schema.preset.solver import ENGINES, SolverSettings
 class Scaling(Protocol):
     """H0, the inverse Hessian before any pair is applied."""
 
-    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, inverse_curvature: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """Return H0 times a gradient (n,).
 
         known: inverse curvature of every parameter (n,), computed at the start; pairs: (s, y), oldest first.
@@ -31,18 +31,19 @@ class Scaling(Protocol):
 class KnownCurvature:
     """The known inverse curvature, scaled from the newest pair: gamma = s.y / y.H0 y."""
 
-    def scaled(self, objective: LossFunction, known: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
+    def scaled(self, objective: LossFunction, inverse_curvature: Any, pairs: tuple[Pair, ...], gradient: Any) -> Any:
         """See :class:`Scaling`."""
-        size = _size(objective, known, pairs[-1]) if pairs else None  # before the result is allocated, to save memory
-        result = known * gradient
+        # before the result is allocated, to save memory
+        size = _size(objective, inverse_curvature, pairs[-1]) if pairs else None
+        result = inverse_curvature * gradient
         if size is not None:
             result *= size
         return result
 
 
-def _size(objective: LossFunction, known: Any, newest: Pair) -> Any:
+def _size(objective: LossFunction, inverse_curvature: Any, newest: Pair) -> Any:
     """s.y / y.H0 y."""
-    weighted = known * whole(newest[1], objective.xp)
+    weighted = inverse_curvature * whole(newest[1], objective.xp)
     return objective.dot(*newest) / objective.dot(newest[1], weighted)
 
 

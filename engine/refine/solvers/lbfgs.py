@@ -65,8 +65,8 @@ class Lbfgs:
         scaling = self.objective.inverse_curvature(vector, self.probe_step)
         reference = self.objective.layout.object_block(vector)
         loss = float(result.loss)
-        hopeless = not math.isfinite(loss)
-        return LbfgsState(vector, loss, result.gradient, scaling, reference, converged=hopeless)
+        not_finite = not math.isfinite(loss)
+        return LbfgsState(vector, loss, result.gradient, scaling, reference, converged=not_finite)
 
     def reevaluated(self, state: LbfgsState) -> LbfgsState:
         """Return the state with loss and gradient recomputed, for use after the objective has changed."""
@@ -75,33 +75,33 @@ class Lbfgs:
 
     def finished(self, state: LbfgsState) -> bool:
         """Whether all epochs are done, or no step lowers the loss any further."""
-        beyond = len(state.losses) - self.epochs
-        return state.converged or beyond >= self.more_epochs or (beyond >= 0 and not self.is_falling(state))
+        extra_epochs = len(state.losses) - self.epochs
+        return state.converged or extra_epochs >= self.more_epochs or (extra_epochs >= 0 and not self.is_falling(state))
 
     def is_falling(self, state: LbfgsState) -> bool:
         """Whether the loss has fallen over the last epochs by a share that is visible in the object."""
         if state.converged or len(state.losses) <= FALLING_EPOCHS:
             return False
-        before, now = state.losses[-1 - FALLING_EPOCHS], state.losses[-1]
-        return before - now > FALLING_EPOCHS * FALLING * abs(now)
+        earlier, latest = state.losses[-1 - FALLING_EPOCHS], state.losses[-1]
+        return earlier - latest > FALLING_EPOCHS * FALLING * abs(latest)
 
     def step(self, state: LbfgsState) -> LbfgsState:
         """Take one accepted step, or return the state marked as converged if no step can be found."""
         start = Point(state.vector, state.loss, state.gradient)
-        found = self.descent.search.along(self._anchored(state), start, self._direction(state))
-        evaluations = state.evaluations + found.evaluations
-        if found.point is None:
+        result = self.descent.search.along(self._anchored(state), start, self._direction(state))
+        evaluations = state.evaluations + result.evaluations
+        if result.point is None:
             if not state.pairs:
                 return replace(state, converged=True, evaluations=evaluations)
             return self.step(replace(state, pairs=(), evaluations=evaluations))
         return replace(
             state,
-            vector=found.point.vector,
-            loss=found.point.loss,
-            gradient=found.point.gradient,
-            pairs=self._remember(state, found.point),
+            vector=result.point.vector,
+            loss=result.point.loss,
+            gradient=result.point.gradient,
+            pairs=self._remember(state, result.point),
             evaluations=evaluations,
-            losses=(*state.losses, found.point.loss / self.objective.count),
+            losses=(*state.losses, result.point.loss / self.objective.count),
         )
 
     def _anchored(self, state: LbfgsState) -> LossFunction:
@@ -119,9 +119,9 @@ class Lbfgs:
         products = []
         pairs = state.pairs if self.history else ()
         for pair in reversed(pairs):
-            curvature, along = dot(*pair), dot(pair[0], result)
-            add_scaled(result, -along / curvature, pair[1], xp)
-            products.append((along / curvature, curvature))
+            curvature, projection = dot(*pair), dot(pair[0], result)
+            add_scaled(result, -projection / curvature, pair[1], xp)
+            products.append((projection / curvature, curvature))
         result = self._scaled(state, result)
         for pair, (alpha, curvature) in zip(pairs, reversed(products), strict=True):
             beta = dot(pair[1], result) / curvature

@@ -76,9 +76,9 @@ class WolfeSearch:
             del vector, result
             if tangent >= self.c2 * derivative:
                 return SearchResult(accepted, count)
-            grown = _secant(low_derivative, tangent, step - low)
+            extension = _secant(low_derivative, tangent, step - low)
             low, low_loss, low_derivative = step, loss, tangent
-            step = (low + high) / 2 if math.isfinite(high) else low + grown
+            step = (low + high) / 2 if math.isfinite(high) else low + extension
         return SearchResult(accepted, self.max_count)
 
 

@@ -93,7 +93,7 @@ class Objective:
         """
         indices = self.chosen if indices is None else indices
         physical = self.layout.physical(vector, self.xp)
-        result = self._in_portions(physical, indices)
+        result = self._evaluate_in_portions(physical, indices)
         gradient = self.layout.chain(vector, physical, result, self.xp)
         loss = result.loss
         del result, physical  # as large as the vector: the memory is needed below
@@ -105,7 +105,7 @@ class Objective:
             loss = loss + share * sum(self._added(term, vector, of_terms) for term in self.terms)
             of_terms *= of_terms.dtype.type(share)
             gradient += of_terms
-        gradient = self._of_what_moves(gradient)
+        gradient = self._moving_gradient(gradient)
         if self.constraint is not None:
             self.constraint.project_gradient(self.layout, vector, gradient, self.xp)
         return Evaluation(loss, gradient)
@@ -120,7 +120,7 @@ class Objective:
         with at_work(term):
             return term.add(self.layout, vector, gradient, self.xp)
 
-    def _of_what_moves(self, gradient: Any) -> Any:
+    def _moving_gradient(self, gradient: Any) -> Any:
         layout = self.layout
         if not self.move_object:
             layout.object_block(gradient)[...] = 0
@@ -138,18 +138,18 @@ class Objective:
         layout = self.layout
         return max(1, PORTION // (layout.planes * layout.modes * layout.window**2))
 
-    def _in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:
+    def _evaluate_in_portions(self, physical: Physical, indices: IndexArray | None) -> LossGradient:
         """The backend's loss and gradient, evaluated in portions with a pause after each."""
         layout = self.layout
         chosen = np.arange(self.patterns) if indices is None else indices
         size = self._portion
         to_probe = self.move_probe or layout.probe.phase_per_A is not None
         total: LossGradient | None = None
-        for first in range(0, len(chosen), size):
+        for start in range(0, len(chosen), size):
             part = self.backend.loss_and_gradient(
                 physical.object,
                 physical.probe,
-                chosen[first : first + size],
+                chosen[start : start + size],
                 probe_gradient=to_probe,
                 corrections=physical.corrections,
             )

@@ -103,7 +103,7 @@ def add_scaled(vector: Any, factor: Any, part: Part, xp: Any) -> None:
 def _blocks(piece: slice) -> list[tuple[slice, slice]]:
     """The whole blocks of a piece, then a shorter one at the end if there is one, each with the slice of its scales."""
     end = piece.start + (piece.stop - piece.start) // BLOCK * BLOCK
-    found = [(slice(piece.start, end), slice(piece.start // BLOCK, end // BLOCK))] if end > piece.start else []
+    blocks = [(slice(piece.start, end), slice(piece.start // BLOCK, end // BLOCK))] if end > piece.start else []
     if piece.stop > end:
-        found.append((slice(end, piece.stop), slice(end // BLOCK, end // BLOCK + 1)))
-    return found
+        blocks.append((slice(end, piece.stop), slice(end // BLOCK, end // BLOCK + 1)))
+    return blocks

@@ -33,14 +33,14 @@ def steepness(objective: PatternLoss, vector: Any, indices: IndexArray, scaled: 
     force = gradient.copy()
     step = scaled(force.copy())
     length = float(objective.dot(step, force))
-    unit, found = length, 0.0
+    unit, largest = length, 0.0
     for _ in range(ITERATIONS):
         if not 0 < length < math.inf:
             break
         distance = np.float32(TRIAL_LENGTH * math.sqrt(unit / length))
-        ahead = objective.evaluate(vector + distance * step, indices).gradient
-        turned = (ahead - gradient) / distance
-        found = max(found, abs(float(objective.dot(step, turned))) / length)
+        shifted = objective.evaluate(vector + distance * step, indices).gradient
+        turned = (shifted - gradient) / distance
+        largest = max(largest, abs(float(objective.dot(step, turned))) / length)
         force, step = turned, scaled(turned.copy())
         length = float(objective.dot(step, force))
-    return found
+    return largest

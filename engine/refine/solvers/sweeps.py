@@ -54,9 +54,9 @@ def _order(seed: int, sweep: int, halvings: int, count: int, stripe: int) -> Ind
     Cached: for a large scan the permutation takes as long as a batch does.
     """
     random, order = np.random.default_rng([seed, sweep, halvings]), np.arange(count)
-    whole = count - count % stripe
-    order[:whole] = random.permuted(order[:whole].reshape(-1, stripe), axis=1).ravel()
-    order[whole:] = random.permutation(order[whole:])
+    striped = count - count % stripe
+    order[:striped] = random.permuted(order[:striped].reshape(-1, stripe), axis=1).ravel()
+    order[striped:] = random.permutation(order[striped:])
     order.flags.writeable = False
     return order
 
@@ -117,8 +117,8 @@ class Sweeps:
         """The patterns of a sweep: those that currently count, without the held-out ones (None: all)."""
         if self.patterns is None or self.objective.chosen is None:
             return self.objective.chosen if self.patterns is None else self.patterns
-        both = np.intersect1d(self.patterns, self.objective.chosen)
-        return both if len(both) else self.objective.chosen
+        common = np.intersect1d(self.patterns, self.objective.chosen)
+        return common if len(common) else self.objective.chosen
 
     @property
     def count(self) -> int:
@@ -143,24 +143,24 @@ class Sweeps:
         """Whether the held-out loss has almost stopped falling; waiting for its minimum would take too long."""
         if self.held_out is None or state.batch > 0 or state.sweep < LEAST_SWEEPS:
             return False
-        before, now = state.held_losses[-2:]
-        return before - now < FLAT * abs(now)
+        earlier, latest = state.held_losses[-2:]
+        return earlier - latest < FLAT * abs(latest)
 
     def step(self, state: SweepState) -> SweepState:
         """Process one batch."""
-        state = self._taken_up(state)
+        state = self._with_stripes(state)
         if state.batch == 0:
-            state = self._begun(state)
+            state = self._prepared(state)
         start = state.vector if state.batch == 0 else state.start
         indices, objective, factor = self._batch(state), self._moving(state.sweep), self._factor(state)
         key = (objective.move_object, objective.move_others, factor, len(indices))
         vector, loss = self._repeated(key, partial(self._stepped, objective, factor), state.vector, indices)
         if isinstance(loss, float) and not math.isfinite(loss):
-            return self._undone(state, start)  # on a device this would wait for the batch: checked at the end
+            return self._restarted(state, start)  # on a device this would wait for the batch: checked at the end
         state = replace(
             state, vector=vector, start=start, batch=state.batch + 1, running_loss=state.running_loss + loss
         )
-        return state if state.batch < self.batches else self._ended(state)
+        return state if state.batch < self.batches else self._end_sweep(state)
 
     @cached_property
     def _repeated(self) -> Repeated:
@@ -175,7 +175,7 @@ class Sweeps:
         return objective.project(vector - step), result.loss
 
     @staticmethod
-    def _taken_up(state: SweepState) -> SweepState:
+    def _with_stripes(state: SweepState) -> SweepState:
         """Restart a sweep whose batches an earlier version drew: no pattern may occur twice in one sweep."""
         if state.striped:
             return state
@@ -189,22 +189,22 @@ class Sweeps:
             move_others=sweep > self.probe_sweeps,  # only once there is an object to compare with
         )
 
-    def _begun(self, state: SweepState) -> SweepState:
+    def _prepared(self, state: SweepState) -> SweepState:
         """Prepare a sweep's first batch: the reference loss, and the measured steepness of its steps."""
         if state.lowest is None:
             state = replace(state, lowest=self._judged(state.vector))
-        several = self.objective.layout.object_shape[0] > 1
-        if several and state.halvings == 0 and state.sweep < self.probe_sweeps + MEASURED_SWEEPS:
+        multislice = self.objective.layout.object_shape[0] > 1
+        if multislice and state.halvings == 0 and state.sweep < self.probe_sweeps + MEASURED_SWEEPS:
             indices, objective = self._batch(state), self._moving(state.sweep)
             scaled = partial(self._scaled, objective, state.vector, indices, 1.0)
-            found = steepness(objective, state.vector, indices, scaled)
-            state = replace(state, steepness=max(state.steepness, found))
+            measured = steepness(objective, state.vector, indices, scaled)
+            state = replace(state, steepness=max(state.steepness, measured))
         return state
 
     def _judged(self, vector: Any) -> float:
         """Loss of a few patterns, the same ones in every sweep."""
-        few = max(LEAST_JUDGED, min(MOST_JUDGED, int(JUDGED_SHARE * self.count)))
-        order = np.random.default_rng(self.seed).permutation(self.count)[:few]
+        judged_count = max(LEAST_JUDGED, min(MOST_JUDGED, int(JUDGED_SHARE * self.count)))
+        order = np.random.default_rng(self.seed).permutation(self.count)[:judged_count]
         swept = self.swept
         return float(self.objective.evaluate(vector, np.sort(order if swept is None else swept[order])).loss)
 
@@ -237,22 +237,22 @@ class Sweeps:
             curvature = objective.probe_curvature(len(indices))
             layout.probe_block(gradient)[...] *= np.float32(factor * self.probe_step) / curvature
         if objective.move_others:
-            others = layout.other_blocks(gradient)
+            blocks = layout.other_blocks(gradient)
             for block in layout.blocks:
                 # a batch has all the data on its own patterns, but only its share of the data on common quantities
                 share = 1.0 if block.per_pattern else len(indices) / self.count
                 curvature = objective.xp.asarray(block.curvature) * np.float32(share)
-                others[block.name][...] *= np.float32(factor * self.object_step) / curvature
+                blocks[block.name][...] *= np.float32(factor * self.object_step) / curvature
         return gradient
 
-    def _ended(self, state: SweepState) -> SweepState:
+    def _end_sweep(self, state: SweepState) -> SweepState:
         loss = float(state.running_loss) / self.count
         finite = math.isfinite(loss) and self.objective.is_finite(state.vector)
         if not finite or (state.losses and _risen(state.losses[-1], loss, MEAN_RISE)):
-            return self._undone(state, state.start)
+            return self._restarted(state, state.start)
         judged = self._judged(state.vector)
         if state.lowest is not None and _risen(state.lowest, judged, END_RISE):
-            return self._undone(state, state.start)
+            return self._restarted(state, state.start)
         held = state.held_losses
         if self.held_out is not None:
             held = (*held, float(self.objective.evaluate(state.vector, self.held_out).loss) / len(self.held_out))
@@ -267,10 +267,10 @@ class Sweeps:
             lowest=judged if state.lowest is None else min(judged, state.lowest),
         )
 
-    def _undone(self, state: SweepState, start: Any) -> SweepState:
+    def _restarted(self, state: SweepState, start: Any) -> SweepState:
         return replace(state, vector=start, start=None, batch=0, running_loss=0.0, halvings=state.halvings + 1)
 
 
-def _risen(before: float, after: float, tolerated: float) -> bool:
+def _risen(earlier: float, later: float, tolerated: float) -> bool:
     """Whether a loss has risen by more than a share, or is not a number."""
-    return not after <= before + tolerated * abs(before)
+    return not later <= earlier + tolerated * abs(earlier)

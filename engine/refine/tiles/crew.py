@@ -92,21 +92,21 @@ class ThreadCrew:
     def __init__(self) -> None:
         self._runs: list[TileRun] = []
         self._threads: list[threading.Thread] = []
-        self._heard: deque[tuple[int, Mapping[str, Any]]] = deque()
+        self._messages: deque[tuple[int, Mapping[str, Any]]] = deque()
 
-    def begin(self, tile: int, run: TileRun, kept: bytes | None) -> None:
+    def begin(self, tile: int, run: TileRun, saved: bytes | None) -> None:
         """Start a tile."""
 
-        def tell(message: Mapping[str, Any]) -> None:
-            self._heard.append((tile, message))
+        def report(message: Mapping[str, Any]) -> None:
+            self._messages.append((tile, message))
 
         self._runs.append(run)
-        self._threads.append(threading.Thread(target=run.run, args=(tell, kept), name=f"tile {tile}", daemon=True))
+        self._threads.append(threading.Thread(target=run.run, args=(report, saved), name=f"tile {tile}", daemon=True))
         self._threads[-1].start()
 
     def heard(self) -> list[tuple[int, Mapping[str, Any]]]:
         """See :class:`Crew`."""
-        return [self._heard.popleft() for _ in range(len(self._heard))]
+        return [self._messages.popleft() for _ in range(len(self._messages))]
 
     def kept(self, tile: int, serial: int) -> bytes:
         """See :class:`Crew`."""

@@ -73,15 +73,15 @@ def cut(first_rows: IndexArray, window: int, rows: int, tiles: int) -> tuple[Til
     between = [(above[1] + below[0]) // 2 for above, below in itertools.pairwise(lit)]
     edges = [0, *between, rows]
     own = list(itertools.pairwise(edges))
-    held = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(lit, own, strict=True)]
-    found = []
+    stored = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(lit, own, strict=True)]
+    cut_tiles = []
     for number, group in enumerate(groups):
-        others = [other for other in range(tiles) if other != number]
-        given = tuple((other, part) for other in others if (part := _common(lit[number], held[other])))
-        taken = tuple((other, part) for other in others if (part := _common(lit[other], held[number])))
-        segments = _segments(number, lit[number], taken)
-        found.append(Tile(number, tiles, group, held[number], lit[number], own[number], given, taken, segments))
-    return tuple(found)
+        peers = [peer for peer in range(tiles) if peer != number]
+        sent = tuple((peer, part) for peer in peers if (part := _common(lit[number], stored[peer])))
+        received = tuple((peer, part) for peer in peers if (part := _common(lit[peer], stored[number])))
+        segments = _segments(number, lit[number], received)
+        cut_tiles.append(Tile(number, tiles, group, stored[number], lit[number], own[number], sent, received, segments))
+    return tuple(cut_tiles)
 
 
 def _common(a: Rows, b: Rows) -> Rows | None:
@@ -89,12 +89,12 @@ def _common(a: Rows, b: Rows) -> Rows | None:
     return (first, last) if first < last else None
 
 
-def _segments(number: int, lit: Rows, taken: tuple[tuple[int, Rows], ...]) -> tuple[Segment, ...]:
-    sources = (*taken, (number, lit))
+def _segments(number: int, lit: Rows, received: tuple[tuple[int, Rows], ...]) -> tuple[Segment, ...]:
+    sources = (*received, (number, lit))
     edges = sorted({edge for _, rows in sources for edge in rows})
-    found = []
+    segments = []
     for rows in itertools.pairwise(edges):
-        tiles = tuple(sorted(tile for tile, lit_rows in sources if _common(rows, lit_rows)))
+        tiles = tuple(sorted(tile for tile, tile_rows in sources if _common(rows, tile_rows)))
         if tiles not in ((), (number,)):
-            found.append(Segment(rows, tiles))
-    return tuple(found)
+            segments.append(Segment(rows, tiles))
+    return tuple(segments)

@@ -36,7 +36,7 @@ class Shared(NamedTuple):
     array: Array
     """(k,) array to be summed, in its own precision."""
 
-    def with_those_of(self, other: Shared) -> Shared:
+    def combined_with(self, other: Shared) -> Shared:
         """Combine with another tile's numbers; the operation is symmetric."""
         return Shared(self.sums + other.sums, np.maximum(self.peaks, other.peaks), self.array + other.array)
 
@@ -48,10 +48,10 @@ class Shared(NamedTuple):
         """Parse a message from a tile that is at the same point. LinkLost for one that is not."""
         if len(message) != sum(part.nbytes for part in self):
             raise LinkLost("tiles are out of step")
-        parts, first = [], 0
+        parts, offset = [], 0
         for part in self:
-            parts.append(np.frombuffer(message, part.dtype, part.size, first))
-            first += part.nbytes
+            parts.append(np.frombuffer(message, part.dtype, part.size, offset))
+            offset += part.nbytes
         return Shared(*parts)
 
 
@@ -61,27 +61,27 @@ class Exchange:
     def __init__(self, tile: Tile, link: Link) -> None:
         self._tile, self._link = tile, link
         self._lock = threading.Lock()
-        self._wished = np.zeros(WISHES)
-        self._agreed = np.zeros(WISHES)
+        self._requests = np.zeros(WISHES)
+        self._common_requests = np.zeros(WISHES)
         self.seconds, self.sent_bytes = 0.0, 0
         """Seconds spent here, including waiting for others, and bytes sent."""
 
-    def wish(self, what: int) -> None:
+    def wish(self, request: int) -> None:
         """Make a request to all tiles; may be called from any thread."""
         with self._lock:
-            self._wished[what] = 1
+            self._requests[request] = 1
 
     def agreed(self) -> tuple[bool, ...]:
         """Requests that all tiles have received since the last call: the same on all tiles."""
-        found, self._agreed = self._agreed, np.zeros(WISHES)
-        return tuple(bool(one) for one in found)
+        requests, self._common_requests = self._common_requests, np.zeros(WISHES)
+        return tuple(bool(request) for request in requests)
 
     def add_seams(self, planes: Sequence[Array]) -> None:
         """Add the other tiles' contributions for the same rows to arrays (k, rows held, columns), in place."""
         start = time.perf_counter()
-        for other, rows in self._tile.given:
-            self._send(other, self._seam(planes, rows))
-        self._add(planes, {other: self._link.receive(other) for other, _ in self._tile.taken})
+        for neighbour, rows in self._tile.given:
+            self._send(neighbour, self._seam(planes, rows))
+        self._add(planes, {neighbour: self._link.receive(neighbour) for neighbour, _ in self._tile.taken})
         self.seconds += time.perf_counter() - start
 
     def _seam(self, planes: Sequence[Array], rows: Rows) -> bytes:
@@ -92,27 +92,29 @@ class Exchange:
     def _add(self, planes: Sequence[Array], messages: Mapping[int, bytes]) -> None:
         """Add the contributions of other tiles, in the order of the tiles."""
         tile = self._tile
-        taken = {other: (rows, messages[other]) for other, rows in tile.taken}
-        arrived = {other: _planes(message, planes, rows[1] - rows[0]) for other, (rows, message) in taken.items()}
+        received = {neighbour: (rows, messages[neighbour]) for neighbour, rows in tile.taken}
+        arrived = {
+            neighbour: _planes(message, planes, rows[1] - rows[0]) for neighbour, (rows, message) in received.items()
+        }
         for segment in tile.segments:
-            here = tile.local(segment.rows)
+            local_rows = tile.local(segment.rows)
             for number, each in enumerate(planes):
                 parts = []
                 for source in segment.tiles:
                     if source == tile.number:
-                        parts.append(each[:, here])
+                        parts.append(each[:, local_rows])
                     else:
-                        above = taken[source][0][0]
-                        first, last = segment.rows[0] - above, segment.rows[1] - above
+                        first_row = received[source][0][0]
+                        first, last = segment.rows[0] - first_row, segment.rows[1] - first_row
                         parts.append(arrived[source][number][:, first:last])
-                each[:, here] = reduce(add, parts)
+                each[:, local_rows] = reduce(add, parts)
 
     def total(self, sums: Sequence[float], peaks: Sequence[float] = (), array: Array | None = None) -> Shared:
         """Combine over all tiles: sums, largest values, and the sum of an array."""
         start = time.perf_counter()
-        found = self._agreed_on(self._doubled(self._mine(sums, peaks, array)))
+        combined = self._without_requests(self._combined(self._own_numbers(sums, peaks, array)))
         self.seconds += time.perf_counter() - start
-        return found
+        return combined
 
     def add_seams_and_total(
         self, planes: Sequence[Array], light: Array | None, sums: Sequence[float], array: Array | None
@@ -126,54 +128,54 @@ class Exchange:
         if tile.tiles != 2:
             self.add_seams(planes if light is None else [*planes, light])
             return self.total(sums, [largest_of(light, tile.local(tile.own))], array)
-        start, other, added = time.perf_counter(), 1 - tile.number, planes if light is None else [*planes, light]
+        start, neighbour, added = time.perf_counter(), 1 - tile.number, planes if light is None else [*planes, light]
         seams = [tile.local(segment.rows) for segment in tile.segments]
         first, last = (seams[0].start, seams[-1].stop) if seams else (0, 0)  # with two tiles there is at most one
         outside = [largest_of(light, slice(0, first)), largest_of(light, slice(last, None))]
-        mine = self._mine(sums, [max(outside)], array)
-        numbers, given = mine.to_bytes(), dict(tile.given)
-        self._send(other, numbers + (self._seam(added, given[other]) if given else b""))
-        message = self._link.receive(other)
-        found = self._agreed_on(mine.with_those_of(mine.like(message[: len(numbers)])))
+        own_numbers = self._own_numbers(sums, [max(outside)], array)
+        numbers, sent_rows = own_numbers.to_bytes(), dict(tile.given)
+        self._send(neighbour, numbers + (self._seam(added, sent_rows[neighbour]) if sent_rows else b""))
+        message = self._link.receive(neighbour)
+        combined = self._without_requests(own_numbers.combined_with(own_numbers.like(message[: len(numbers)])))
         if tile.taken:
-            self._add(added, {other: message[len(numbers) :]})
+            self._add(added, {neighbour: message[len(numbers) :]})
         self.seconds += time.perf_counter() - start
-        return found._replace(peaks=np.maximum(found.peaks, largest_of(light, slice(first, last))))
+        return combined._replace(peaks=np.maximum(combined.peaks, largest_of(light, slice(first, last))))
 
-    def _mine(self, sums: Sequence[float], peaks: Sequence[float], array: Array | None) -> Shared:
+    def _own_numbers(self, sums: Sequence[float], peaks: Sequence[float], array: Array | None) -> Shared:
         """The local numbers, including requests."""
         with self._lock:
-            wished, self._wished = self._wished, np.zeros(WISHES)
+            requests, self._requests = self._requests, np.zeros(WISHES)
         return Shared(
-            np.concatenate([np.asarray(sums, np.float64), wished]),
+            np.concatenate([np.asarray(sums, np.float64), requests]),
             np.asarray(peaks, np.float64),
             np.zeros(0) if array is None else array,
         )
 
-    def _agreed_on(self, found: Shared) -> Shared:
+    def _without_requests(self, combined: Shared) -> Shared:
         """Strip the requests from the result and remember them."""
-        self._agreed += found.sums[-WISHES:]
-        return found._replace(sums=found.sums[:-WISHES])
+        self._common_requests += combined.sums[-WISHES:]
+        return combined._replace(sums=combined.sums[:-WISHES])
 
-    def _doubled(self, mine: Shared) -> Shared:
-        tiles, me = self._tile.tiles, self._tile.number
+    def _combined(self, total: Shared) -> Shared:
+        tiles, number = self._tile.tiles, self._tile.number
         half = 1 << (tiles.bit_length() - 1)
-        if me >= half:
-            self._send(me - half, mine.to_bytes())
-            return mine.like(self._link.receive(me - half))
-        if me + half < tiles:
-            mine = mine.with_those_of(mine.like(self._link.receive(me + half)))
+        if number >= half:
+            self._send(number - half, total.to_bytes())
+            return total.like(self._link.receive(number - half))
+        if number + half < tiles:
+            total = total.combined_with(total.like(self._link.receive(number + half)))
         step = 1
         while step < half:
-            self._send(me ^ step, mine.to_bytes())
-            mine = mine.with_those_of(mine.like(self._link.receive(me ^ step)))
+            self._send(number ^ step, total.to_bytes())
+            total = total.combined_with(total.like(self._link.receive(number ^ step)))
             step *= 2
-        if me + half < tiles:
-            self._send(me + half, mine.to_bytes())
-        return mine
+        if number + half < tiles:
+            self._send(number + half, total.to_bytes())
+        return total
 
-    def _send(self, to: int, message: bytes) -> None:
-        self._link.send(to, message)
+    def _send(self, tile: int, message: bytes) -> None:
+        self._link.send(tile, message)
         self.sent_bytes += len(message)
 
 
@@ -182,15 +184,15 @@ def largest_of(light: Array | None, rows: slice) -> float:
     return 0.0 if light is None else float(light[:, rows].max(initial=0.0))
 
 
-def _planes(message: bytes, like: Sequence[Array], rows: int) -> list[Array]:
+def _planes(message: bytes, arrays: Sequence[Array], rows: int) -> list[Array]:
     """Arrays (k, rows, columns) from a message. LinkLost if it belongs to other arrays."""
-    parts, first = [], 0
-    for each in like:
+    parts, offset = [], 0
+    for each in arrays:
         count = each.shape[0] * rows * each.shape[2]
-        if first + count * each.itemsize > len(message):
+        if offset + count * each.itemsize > len(message):
             raise LinkLost("tiles are out of step")
-        parts.append(np.frombuffer(message, each.dtype, count, first).reshape(each.shape[0], rows, each.shape[2]))
-        first += count * each.itemsize
-    if first != len(message):
+        parts.append(np.frombuffer(message, each.dtype, count, offset).reshape(each.shape[0], rows, each.shape[2]))
+        offset += count * each.itemsize
+    if offset != len(message):
         raise LinkLost("tiles are out of step")
     return parts

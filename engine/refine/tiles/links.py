@@ -37,8 +37,8 @@ class ThreadLinks:
     def close(self) -> None:
         """Make all current and future waits raise LinkLost."""
         for queues in self._queues:
-            for one in queues:
-                one.put(None)
+            for waiting in queues:
+                waiting.put(None)
 
 
 class _ThreadLink:

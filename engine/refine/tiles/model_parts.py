@@ -28,14 +28,14 @@ def beyond_tiles(model: ForwardModel) -> str:
         "a thickness that varies": model.stretched,
         "coefficients": model.compressed is not None,
     }
-    return ", ".join(words for words, asked in parts.items() if asked)
+    return ", ".join(feature for feature, present in parts.items() if present)
 
 
 def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict[str, Array]]:
     """Plain values and arrays of a model to which :func:`beyond_tiles` has no objection."""
     if model is None:
         return None, {}
-    tilts, groups, near, spread = model.tilts, model.aberrations, model.near_field, model.spread
+    tilts, groups, near_field, spread = model.tilts, model.aberrations, model.near_field, model.spread
     plain = {
         "pixel_A": model.pixel_A,
         "wavelength_A": model.wavelength_A,
@@ -43,7 +43,7 @@ def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict
         "split": str(model.split),
         "upsampling": model.upsampling,
         "tilts": None if tilts is None else [tilts.mode, tilts.fixed],
-        "near_field": None if near is None else [near.Cs_A, near.alpha_rad],
+        "near_field": None if near_field is None else [near_field.Cs_A, near_field.alpha_rad],
         "spread": None if spread is None else spread.variance_px2,
     }
     arrays = {
@@ -52,7 +52,7 @@ def model_parts(model: ForwardModel | None) -> tuple[dict[str, Any] | None, dict
         "phase_per_A": None if groups is None else groups.phase_per_A,
         "values_A": None if groups is None else groups.values_A,
         "group": None if groups is None else groups.group,
-        "defocus_A": None if near is None else near.defocus_A,
+        "defocus_A": None if near_field is None else near_field.defocus_A,
         "spread_image": None if spread is None else spread.image,
     }
     return plain, {PREFIX + name: value for name, value in arrays.items() if value is not None}
@@ -62,18 +62,18 @@ def model_of(plain: Mapping[str, Any] | None, arrays: Mapping[str, Array]) -> Fo
     """Inverse of :func:`model_parts`; ``arrays`` may contain others, too."""
     if plain is None:
         return None
-    here = {name.removeprefix(PREFIX): value for name, value in arrays.items() if name.startswith(PREFIX)}
-    tilts, near, spread = plain["tilts"], plain["near_field"], plain["spread"]
-    groups = AberrationGroups(here["phase_per_A"], here["values_A"], here["group"]) if "group" in here else None
+    named = {name.removeprefix(PREFIX): value for name, value in arrays.items() if name.startswith(PREFIX)}
+    tilts, near_field, spread = plain["tilts"], plain["near_field"], plain["spread"]
+    groups = AberrationGroups(named["phase_per_A"], named["values_A"], named["group"]) if "group" in named else None
     return ForwardModel(
         pixel_A=plain["pixel_A"],
         wavelength_A=plain["wavelength_A"],
         thickness_A=tuple(plain["thickness_A"]),
         split=SplitStep(plain["split"]),
-        band=here.get("band"),
-        tilts=None if tilts is None else Tilts(here["tangents"], *tilts),
+        band=named.get("band"),
+        tilts=None if tilts is None else Tilts(named["tangents"], *tilts),
         aberrations=groups,
-        near_field=None if near is None else NearField(here["defocus_A"], *near),
+        near_field=None if near_field is None else NearField(named["defocus_A"], *near_field),
         upsampling=plain["upsampling"],
-        spread=None if spread is None else PointSpread(spread, here.get("spread_image")),
+        spread=None if spread is None else PointSpread(spread, named.get("spread_image")),
     )

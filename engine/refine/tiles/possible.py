@@ -60,16 +60,16 @@ def check_possible(preset: Preset) -> None:
         raise _refused("method=dgp")
     if preset.schedules:
         raise _refused(f"a schedule of {', '.join(sorted(preset.schedules))}")
-    now = preset.at(0)
-    if now.solver.optimizer != "scaled":
-        raise _refused(f"optimizer={now.solver.optimizer}")
-    names = sorted((now.refined.moving - SHARED) | switched_on(now.regularisers))
-    for group in (now.propagation, now.instrument, now.probe, now.patterns, now.scans):
+    current = preset.at(0)
+    if current.solver.optimizer != "scaled":
+        raise _refused(f"optimizer={current.solver.optimizer}")
+    names = sorted((current.refined.moving - SHARED) | switched_on(current.regularisers))
+    for group in (current.propagation, current.instrument, current.probe, current.patterns, current.scans):
         fields = type(group).model_fields
         names += [name for name in BEYOND if name in fields and getattr(group, name) != fields[name].default]
     if names:
         raise _refused(", ".join(names))
-    if due(now.regularisers) or now.regularisers.reset_history_flag:
+    if due(current.regularisers) or current.regularisers.reset_history_flag:
         raise _refused("a filter of object or probe, or a reset")
 
 
@@ -78,11 +78,11 @@ def check_problem(problem: Problem) -> None:
     layout, model = problem.layout, problem.multislice.model
     if problem.measured.coefficients is not None:
         raise _refused("a recording of coefficients")
-    if model is not None and (words := beyond_tiles(model)):
-        raise _refused(words)
-    beyond = [str(block.name) for block in layout.blocks if block.name not in BLOCKS]
-    if beyond:
-        raise _refused(", ".join(beyond))
+    if model is not None and (features := beyond_tiles(model)):
+        raise _refused(features)
+    unsupported = [str(block.name) for block in layout.blocks if block.name not in BLOCKS]
+    if unsupported:
+        raise _refused(", ".join(unsupported))
     if layout.cleaning is not None:
         raise _refused("damping_cutoff_multislice unless lazy_clean is on")
     if layout.mixture is not None:
@@ -94,5 +94,5 @@ def check_problem(problem: Problem) -> None:
             raise _refused(type(term).__name__)
 
 
-def _refused(what: str) -> RefinementError:
-    return RefinementError(f"several workers cannot share a refinement with {what}", REMEDY)
+def _refused(feature: str) -> RefinementError:
+    return RefinementError(f"several workers cannot share a refinement with {feature}", REMEDY)

@@ -57,13 +57,13 @@ class SharedRun:
         self._tiles = tiles_of(problem, workers.tiles)
         self._plan = CoursePlan.of(problem.strategy, preset.solver, open_end=True)
         self._log, self._message, self._warning = Log(), "", ""
-        self._held: tuple[IndexArray, ...] = ()
+        self._held_out: tuple[IndexArray, ...] = ()
         """Groups of held-out patterns."""
-        self._ended: dict[int, Mapping[str, Any]] = {}
+        self._end_messages: dict[int, Mapping[str, Any]] = {}
         self._final: dict[int, int] = {}
-        self._came: dict[int, set[int]] = {}
+        self._announced: dict[int, set[int]] = {}
         """Serial number of a saved state -> tiles that have announced it."""
-        self.talk: tuple[Mapping[str, Any], ...] = ()
+        self.tile_statistics: tuple[Mapping[str, Any], ...] = ()
         """Statistics of each tile: total seconds, seconds spent on messages, bytes sent."""
 
     def run(self, *, resume: bool) -> RefineResult:
@@ -74,56 +74,56 @@ class SharedRun:
                 place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ptylive-tiles-"))) / "states"
             sets = TileSets(place, len(self._tiles), self._observers.identity)
             if resume:
-                self._say(sets.load())
+                self._add_message(sets.load())
             if sets.newest is not None:
                 self._log = state_of(sets.newest.read(0))[1]
-            self._held = held_out_of(self._log, self._preset.solver, self._problem.multislice.count)
-            self._to_the_end(sets)
+            self._held_out = held_out_of(self._log, self._preset.solver, self._problem.multislice.count)
+            self._run_to_end(sets)
             if sets.newest is None:
                 raise RefinementError("no state of the tiles could be kept", "see whether the disk is full")
             return self._result(sets.newest)
 
-    def _to_the_end(self, sets: TileSets) -> None:
-        lost = 0
+    def _run_to_end(self, sets: TileSets) -> None:
+        times_lost = 0
         while True:
-            before = (len(self._log.losses), sets.newest)
+            progress = (len(self._log.losses), sets.newest)
             try:
-                self._once(sets)
+                self._run_crew(sets)
             except CrewBusy as error:
-                self._tell(f"waits for workers: {error}")
+                self._report(f"waits for workers: {error}")
                 if self._observers.should_stop():
                     raise StoppedError("stopped on request before the refinement began") from None
             except CrewLost as error:
-                lost = lost + 1 if before == (len(self._log.losses), sets.newest) else 1
-                if lost >= MOST_LOST:
-                    raise RefinementError(f"workers were lost {lost} times in a row, the last: {error}") from None
+                times_lost = times_lost + 1 if progress == (len(self._log.losses), sets.newest) else 1
+                if times_lost >= MOST_LOST:
+                    raise RefinementError(f"workers were lost {times_lost} times in a row, the last: {error}") from None
                 self._log = Log() if sets.newest is None else state_of(sets.newest.read(0))[1]
-                self._tell(f"a worker was lost ({error}): going on from the last checkpoint")
+                self._report(f"a worker was lost ({error}): going on from the last checkpoint")
             else:
                 return
 
-    def _once(self, sets: TileSets) -> None:
+    def _run_crew(self, sets: TileSets) -> None:
         """Work with one crew until the end of the run. Raises CrewLost."""
-        self._ended, self._final, self._came = {}, {}, {}
-        kept = None if sets.newest is None else sets.newest.read
-        with self._workers.crew(self._part, kept) as crew:
-            asked = False
-            while len(self._ended) < len(self._tiles):
+        self._end_messages, self._final, self._announced = {}, {}, {}
+        saved = None if sets.newest is None else sets.newest.read
+        with self._workers.crew(self._part, saved) as crew:
+            stop_requested = False
+            while len(self._end_messages) < len(self._tiles):
                 for tile, message in crew.heard():
-                    self._hear(tile, message, crew, sets)
-                if not asked and self._observers.should_stop():
+                    self._handle(tile, message, crew, sets)
+                if not stop_requested and self._observers.should_stop():
                     crew.stop()
-                    asked = True
+                    stop_requested = True
                 time.sleep(crew.poll_s)
-            self.talk = tuple(self._ended[tile] for tile in range(len(self._tiles)))
+            self.tile_statistics = tuple(self._end_messages[tile] for tile in range(len(self._tiles)))
             self._save(crew, sets, max(self._final.values()))
 
     def _part(self, tile: int) -> bytes:
         """The part of a tile, to be sent."""
         refined = self._preset.refined
-        return part_of(self._problem, self._tiles[tile], self._plan, refined, self._held).to_bytes()
+        return part_of(self._problem, self._tiles[tile], self._plan, refined, self._held_out).to_bytes()
 
-    def _hear(self, tile: int, message: Mapping[str, Any], crew: Crew, sets: TileSets) -> None:
+    def _handle(self, tile: int, message: Mapping[str, Any], crew: Crew, sets: TileSets) -> None:
         """Process a message. Raises CrewLost, RefinementError."""
         kind = message["kind"]
         if kind == "progress":
@@ -131,11 +131,11 @@ class SharedRun:
         elif kind == "kept":
             serial = int(message["serial"])
             self._final[tile] = serial
-            self._came.setdefault(serial, set()).add(tile)
-            if len(self._came[serial]) == len(self._tiles) and not self._ended:
+            self._announced.setdefault(serial, set()).add(tile)
+            if len(self._announced[serial]) == len(self._tiles) and not self._end_messages:
                 self._save(crew, sets, serial)
         elif kind == "ended":
-            self._ended[tile] = message
+            self._end_messages[tile] = message
         elif kind == "lost":
             raise CrewLost(str(message["message"]))
         else:
@@ -144,7 +144,7 @@ class SharedRun:
     def _save(self, crew: Crew, sets: TileSets, serial: int) -> None:
         """Write a checkpoint, if the disk accepts it. Raises CrewLost."""
         try:
-            sets.save(partial(_kept, crew, serial))
+            sets.save(partial(_saved_state, crew, serial))
         except OSError as error:
             self._warning = f"{sets.index} could not be written: {error.strerror or error}"
         except LookupError:
@@ -160,65 +160,65 @@ class SharedRun:
                 write_loss_table(self._observers.loss_table, log=self._log, earlier=self._observers.earlier)
             except OSError as error:
                 self._warning = f"{self._observers.loss_table} could not be written: {error.strerror or error}"
-        self._tell(self._problem.strategy.reason, share=float(message["share"]), sweeping=bool(message["sweeping"]))
+        self._report(self._problem.strategy.reason, share=float(message["share"]), sweeping=bool(message["sweeping"]))
 
-    def _tell(self, words: str, share: float = 0.0, *, sweeping: bool = True, state: State = "running") -> None:
-        log, planned = self._log, max(self._problem.strategy.epochs, len(self._log.losses))
-        done = len(log.losses) + share
+    def _report(self, message: str, share: float = 0.0, *, sweeping: bool = True, state: State = "running") -> None:
+        log, epochs = self._log, max(self._problem.strategy.epochs, len(self._log.losses))
+        finished = len(log.losses) + share
         seconds = log.total_seconds
         self._observers.on_progress(
             Progress(
                 state=state,
                 phase="sweep" if sweeping else "lbfgs",
                 epoch=len(log.losses),
-                epochs=planned,
+                epochs=epochs,
                 loss=log.losses[-1] if log.losses else math.nan,
                 seconds=seconds,
-                seconds_left=seconds / done * (planned - done) if done > 0 and state == "running" else 0.0,
+                seconds_left=seconds / finished * (epochs - finished) if finished > 0 and state == "running" else 0.0,
                 evaluations=log.evaluations,
-                message=words,
+                message=message,
                 warning=self._warning,
             )
         )
 
-    def _say(self, words: str) -> None:
-        self._message = "; ".join(part for part in (self._message, words) if part)
+    def _add_message(self, sentence: str) -> None:
+        self._message = "; ".join(part for part in (self._message, sentence) if part)
 
-    def _result(self, found: TileSet) -> RefineResult:
+    def _result(self, newest: TileSet) -> RefineResult:
         """Combine the tiles to a result."""
-        layout, first = self._problem.layout, self._ended[0]
-        whole = np.zeros(layout.size, np.float32)
+        layout, first_end = self._problem.layout, self._end_messages[0]
+        combined = np.zeros(layout.size, np.float32)
         gradient: Array | None = np.zeros(layout.size, np.float32)
         for tile in self._tiles:
-            vector, derivative = vector_and_gradient(found.read(tile.number))
-            add_part(layout, whole, tile, vector)
+            vector, derivative = vector_and_gradient(newest.read(tile.number))
+            add_part(layout, combined, tile, vector)
             if derivative is None:
                 gradient = None
             elif gradient is not None:
                 add_part(layout, gradient, tile, derivative)
-        self._log = state_of(found.read(0))[1]
-        ended: State = "failed" if first["wrong"] else "stopped" if first["stopped"] else "done"
-        if ended == "stopped":
-            self._say("stopped on request")
-        self._say(first["wrong"])
-        rest = None
-        if ended == "done":
-            held = sum(map(len, self._held))
-            rest = convergence(self._log, held, at_rest=first["at_rest"])
-            if rest is not None:
-                self._say(NOTHING_LOWER if first["at_rest"] else rest.sentence)
-        deviation = self._deviation(whole, gradient)
-        self._say(self._warning)
-        self._tell(self._message or self._problem.strategy.reason, sweeping=gradient is None, state=ended)
-        name = f"{first['backend']}, {len(self._tiles)} workers"
-        outcome = Outcome(whole, self._log, ended, self._message, modulus_fixed=False)
-        return replace(outcome.result(self._problem, name), phase_deviation=deviation, convergence=rest)
+        self._log = state_of(newest.read(0))[1]
+        final_state: State = "failed" if first_end["wrong"] else "stopped" if first_end["stopped"] else "done"
+        if final_state == "stopped":
+            self._add_message("stopped on request")
+        self._add_message(first_end["wrong"])
+        converged = None
+        if final_state == "done":
+            held_count = sum(map(len, self._held_out))
+            converged = convergence(self._log, held_count, at_rest=first_end["at_rest"])
+            if converged is not None:
+                self._add_message(NOTHING_LOWER if first_end["at_rest"] else converged.sentence)
+        deviation = self._deviation(combined, gradient)
+        self._add_message(self._warning)
+        self._report(self._message or self._problem.strategy.reason, sweeping=gradient is None, state=final_state)
+        name = f"{first_end['backend']}, {len(self._tiles)} workers"
+        outcome = Outcome(combined, self._log, final_state, self._message, modulus_fixed=False)
+        return replace(outcome.result(self._problem, name), phase_deviation=deviation, convergence=converged)
 
     def _deviation(self, vector: Array, gradient: Array | None) -> PhaseDeviation | None:
         """Standard deviation of the phase by noise; None if it is not requested or cannot be determined."""
         preset, problem, context = self._preset, self._problem, self._context
-        wanted = preset.object.phase_deviation and preset.refined.update_obj
-        if not wanted or not self._log.losses or not np.isfinite(vector).all():
+        requested = preset.object.phase_deviation and preset.refined.update_obj
+        if not requested or not self._log.losses or not np.isfinite(vector).all():
             return None
         try:
             with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
@@ -228,7 +228,7 @@ class SharedRun:
                 )
             return phase_deviation(problem, end, context, preset.solver.seed)
         except PtyliveError as error:
-            self._say(f"the standard deviation of the phase is not known: {error.line()}")
+            self._add_message(f"the standard deviation of the phase is not known: {error.line()}")
             return None
 
 
@@ -252,5 +252,5 @@ class Shared:
         return self.last.run(resume=resume)
 
 
-def _kept(crew: Crew, serial: int, tile: int) -> bytes:
+def _saved_state(crew: Crew, serial: int, tile: int) -> bytes:
     return crew.kept(tile, serial)

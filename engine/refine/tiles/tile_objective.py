@@ -99,37 +99,37 @@ class TileObjective:
     def evaluate(self, vector: Any, indices: IndexArray | None = None) -> Evaluation:
         """Loss and gradient of the patterns ``indices`` (None: all that count), on whichever tile they are."""
         layout, of_batch = self.layout, indices is not None and self.move_object
-        wanted = self.chosen if indices is None else indices
-        share = 1.0 if wanted is None else len(wanted) / self.patterns
-        loss, gradient = self._own(vector, wanted)
+        evaluated = self.chosen if indices is None else indices
+        share = 1.0 if evaluated is None else len(evaluated) / self.patterns
+        loss, gradient = self._local_loss(vector, evaluated)
         pulls = [term.pull(layout, vector, self.xp) for term in self.terms]
-        loss += share * sum(0.5 * self._counted(pull) for pull in pulls)
+        loss += share * sum(0.5 * self._pull_dot(pull) for pull in pulls)
         planes = [gradient[: layout.object_size].reshape(-1, *self._plane)] if self.move_object else []
-        light = self._own_light(vector, wanted) if of_batch else None
+        light = self._local_light(vector, evaluated) if of_batch else None
         shared = self._shared_parts()
-        mine = np.concatenate([gradient[part] for part in shared]) if shared else None
-        found = self.exchange.add_seams_and_total(planes, light, [loss], mine)
-        first = 0
+        own_shared = np.concatenate([gradient[part] for part in shared]) if shared else None
+        combined = self.exchange.add_seams_and_total(planes, light, [loss], own_shared)
+        offset = 0
         for part in shared:
             size = part.stop - part.start
-            gradient[part] = found.array[first : first + size]
-            first += size
+            gradient[part] = combined.array[offset : offset + size]
+            offset += size
         if of_batch:
-            self._peak.vector, self._peak.indices, self._peak.light = vector, indices, float(found.peaks[0])
+            self._peak.vector, self._peak.indices, self._peak.light = vector, indices, float(combined.peaks[0])
         result = self.xp.asarray(gradient)
         for pull in pulls:
             if self.move_object if pull.part.start < layout.object_size else self.move_others:
                 result[pull.part] += result.dtype.type(share) * pull.force
-        return Evaluation(float(found.sums[0]), result)
+        return Evaluation(float(combined.sums[0]), result)
 
     def dot(self, a: Any, b: Any) -> float:
         """Dot product over all parameters: each row on the tile where it counts, common ones on the first tile."""
         a, b = whole(a, self.xp), whole(b, self.xp)
         size, parts = self.layout.object_size, parts_of(self.layout)
-        here = self._of_rows(a[:size], b[:size])
+        local_sum = self._row_dot(a[:size], b[:size])
         for part in (*((parts.probe, *parts.shared) if self.tile.number == 0 else ()), *parts.of_patterns):
-            here += float(self.xp.dot(a[part], b[part]))
-        return float(self.exchange.total([here]).sums[0])
+            local_sum += float(self.xp.dot(a[part], b[part]))
+        return float(self.exchange.total([local_sum]).sums[0])
 
     def is_finite(self, vector: Any) -> bool:
         """Whether every parameter of every tile is finite."""
@@ -137,10 +137,10 @@ class TileObjective:
 
     def peak_curvature(self, vector: Any, indices: IndexArray) -> Any:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
-        known = self._peak
-        if known.vector is not vector or known.indices is not indices:
+        peak = self._peak
+        if peak.vector is not vector or peak.indices is not indices:
             return self.own.peak_curvature_in(self.xp.asarray(self._light(vector, indices)[1]))
-        return self.own.peak_curvature_in(self.xp.asarray(known.light))
+        return self.own.peak_curvature_in(self.xp.asarray(peak.light))
 
     def probe_curvature(self, patterns: int) -> Any:
         """See :class:`~ptylive.engine.refine.solvers.loss_function.PatternLoss`."""
@@ -164,27 +164,27 @@ class TileObjective:
     def _plane(self) -> tuple[int, int]:
         return self.layout.object_shape[1], self.layout.object_shape[2]
 
-    def _here(self, wanted: IndexArray | None) -> IndexArray | None:
-        return None if wanted is None else self.tile.numbers(wanted)
+    def _local_indices(self, indices: IndexArray | None) -> IndexArray | None:
+        return None if indices is None else self.tile.numbers(indices)
 
-    def _own(self, vector: Any, wanted: IndexArray | None) -> tuple[float, Array]:
+    def _local_loss(self, vector: Any, indices: IndexArray | None) -> tuple[float, Array]:
         """Loss and gradient of the local patterns."""
-        here = self._here(wanted)
-        if here is not None and not len(here):
+        local = self._local_indices(indices)
+        if local is not None and not len(local):
             return 0.0, np.zeros(self.layout.size, vector.dtype)
-        found = self.own.evaluate(vector, here)
-        return float(found.loss), self.own.backend.to_numpy(found.gradient)
+        result = self.own.evaluate(vector, local)
+        return float(result.loss), self.own.backend.to_numpy(result.gradient)
 
-    def _own_light(self, vector: Any, wanted: IndexArray | None) -> Array:
+    def _local_light(self, vector: Any, indices: IndexArray | None) -> Array:
         """Illumination (1, rows, columns) by the local patterns."""
-        here = self._here(wanted)
-        if here is not None and not len(here):
+        local = self._local_indices(indices)
+        if local is not None and not len(local):
             return np.zeros((1, *self._plane), np.float32)
-        return np.asarray(self.own.backend.to_numpy(self.own.light(vector, here)), np.float32)[None]
+        return np.asarray(self.own.backend.to_numpy(self.own.light(vector, local)), np.float32)[None]
 
-    def _light(self, vector: Any, wanted: IndexArray | None) -> tuple[Array, float]:
+    def _light(self, vector: Any, indices: IndexArray | None) -> tuple[Array, float]:
         """Illumination (rows, columns) by all patterns, and its maximum over the whole object."""
-        light = self._own_light(vector, wanted)
+        light = self._local_light(vector, indices)
         self.exchange.add_seams([light])
         return light[0], float(self.exchange.total([], [largest_of(light, self.tile.local(self.tile.own))]).peaks[0])
 
@@ -193,14 +193,14 @@ class TileObjective:
         parts = parts_of(self.layout)
         return (*((parts.probe,) if self.move_probe else ()), *(parts.shared if self.move_others else ()))
 
-    def _counted(self, pull: Pull) -> float:
+    def _pull_dot(self, pull: Pull) -> float:
         """Sum of force times distance over the parameters that count on this tile."""
         of_rows = pull.part.start < self.layout.object_size
-        return self._of_rows(pull.force, pull.away) if of_rows else float(self.xp.dot(pull.force, pull.away))
+        return self._row_dot(pull.force, pull.away) if of_rows else float(self.xp.dot(pull.force, pull.away))
 
-    def _of_rows(self, a: Any, b: Any) -> float:
+    def _row_dot(self, a: Any, b: Any) -> float:
         """Dot product over the rows that count on this tile; a, b: (n,) of whole planes."""
-        own = self.tile.local(self.tile.own)
+        counted = self.tile.local(self.tile.own)
         rows, columns = self._plane
         pairs = zip(a.reshape(-1, rows, columns), b.reshape(-1, rows, columns), strict=True)
-        return sum(float(self.xp.dot(x[own].ravel(), y[own].ravel())) for x, y in pairs)
+        return sum(float(self.xp.dot(x[counted].ravel(), y[counted].ravel())) for x, y in pairs)

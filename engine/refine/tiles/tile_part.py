@@ -154,9 +154,9 @@ def _tile(plain: dict[str, Any], patterns: IndexArray) -> Tile:
         rows=_rows(plain["rows"]),
         lit=_rows(plain["lit"]),
         own=_rows(plain["own"]),
-        given=tuple((other, _rows(rows)) for other, rows in plain["given"]),
-        taken=tuple((other, _rows(rows)) for other, rows in plain["taken"]),
-        segments=tuple(Segment(_rows(one["rows"]), tuple(one["tiles"])) for one in plain["segments"]),
+        given=tuple((neighbour, _rows(rows)) for neighbour, rows in plain["given"]),
+        taken=tuple((neighbour, _rows(rows)) for neighbour, rows in plain["taken"]),
+        segments=tuple(Segment(_rows(segment["rows"]), tuple(segment["tiles"])) for segment in plain["segments"]),
     )
 
 
@@ -174,16 +174,18 @@ def part_of(
     problem: Problem, tile: Tile, plan: CoursePlan, refined: RefinedSettings, held: tuple[IndexArray, ...]
 ) -> TilePart:
     """A tile's share of a problem."""
-    layout, whole = problem.layout, problem.multislice
-    here = layout_of(layout, tile)
-    mine = whole.part(tile.patterns)
+    layout, multislice = problem.layout, problem.multislice
+    tile_layout = layout_of(layout, tile)
+    part = multislice.part(tile.patterns)
     damping = next((term for term in problem.terms if isinstance(term, Damping)), None)
     prior = next((term for term in problem.terms if isinstance(term, PositionPrior)), None)
     return TilePart(
         tile=tile,
-        count=whole.count,
-        layout=here,
-        multislice=replace(mine, object_shape=here.object_shape, corners=mine.corners - np.array([tile.rows[0], 0])),
+        count=multislice.count,
+        layout=tile_layout,
+        multislice=replace(
+            part, object_shape=tile_layout.object_shape, corners=part.corners - np.array([tile.rows[0], 0])
+        ),
         start=part_of_vector(layout, problem.start, tile),
         plan=plan,
         curvature_scale=problem.strategy.curvature_scale,
@@ -192,11 +194,11 @@ def part_of(
         damping=None if damping is None else np.asarray(rows_of(damping.curvature, layout, tile.rows), np.float32),
         prior=None if prior is None else replace(prior, nominal=prior.nominal[tile.patterns]),
         held=held,
-        scan_rows=whole.corners[:, 0].astype(np.int32),
+        scan_rows=multislice.corners[:, 0].astype(np.int32),
     )
 
 
 def halo_share(tiles: tuple[Tile, ...]) -> float:
     """Rows held by all tiles over rows of the object: the redundancy in memory and steps."""
-    held = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
-    return held / max(1, math.ceil(tiles[-1].own[1]))
+    stored = sum(tile.rows[1] - tile.rows[0] for tile in tiles)
+    return stored / max(1, math.ceil(tiles[-1].own[1]))

@@ -48,11 +48,11 @@ class TileRun:
         self._part, self._backend_name, self._threads, self._keep_s = part, backend, threads, keep_s
         self._exchange = Exchange(part.tile, link)
         self._lock = threading.Lock()
-        self._kept: dict[int, tuple[checkpoints.SolverState, Log]] = {}
+        self._saved: dict[int, tuple[checkpoints.SolverState, Log]] = {}
         self._serial = 0
         self._ended = threading.Event()
         self._log = Log()
-        self._epoch_start = self._last_told = self._last_kept = time.monotonic()
+        self._epoch_start = self._last_report = self._last_saved = time.monotonic()
 
     def stop(self) -> None:
         """Request that all tiles end after the current step, and save its state."""
@@ -65,44 +65,44 @@ class TileRun:
     def kept(self, serial: int) -> bytes:
         """An announced state with its log; see :func:`state_of`. LookupError if it no longer exists."""
         with self._lock:
-            state, log = self._kept[serial]
-            for older in [one for one in self._kept if one < serial]:
-                del self._kept[older]
+            state, log = self._saved[serial]
+            for older in [number for number in self._saved if number < serial]:
+                del self._saved[older]
         arrays, plain = checkpoints.encoded(state)
         return packed({"state": plain, "log": asdict(log)}, arrays)
 
-    def run(self, tell: Tell, begin: bytes | None = None) -> None:
+    def run(self, report: Tell, begin: bytes | None = None) -> None:
         """Run from the start, or from a saved state. Reports how it ended in all cases."""
         try:
             with closing(open_backend(self._backend_name, self._part.multislice, self._threads)) as backend:
-                tell(self._run(backend, tell, begin))
+                report(self._run(backend, report, begin))
         except LinkLost as error:
-            tell({"kind": "lost", "message": str(error)})
+            report({"kind": "lost", "message": str(error)})
         except PtyliveError as error:
-            tell({"kind": "failed", "message": error.line()})
+            report({"kind": "failed", "message": error.line()})
         except MemoryError:
-            tell({"kind": "failed", "message": "not enough memory for this tile: take more workers"})
+            report({"kind": "failed", "message": "not enough memory for this tile: take more workers"})
         except Exception as error:
-            tell({"kind": "failed", "message": f"a tile failed: {error!r}"})
+            report({"kind": "failed", "message": f"a tile failed: {error!r}"})
 
-    def _run(self, backend: MultisliceBackend, tell: Tell, begin: bytes | None) -> Mapping[str, Any]:
+    def _run(self, backend: MultisliceBackend, report: Tell, begin: bytes | None) -> Mapping[str, Any]:
         part, xp, started = self._part, backend.xp, time.monotonic()
         course = Course.of(part.plan, self._objective(backend), part.scan_rows).without(part.held)
         state: checkpoints.SolverState = course.sweeps.init(xp.asarray(part.start))
         if begin is not None:
-            found, self._log = state_of(begin)
-            state = on_device(found, xp)
+            saved, self._log = state_of(begin)
+            state = on_device(saved, xp)
         stopped = False
         while not stopped and not course.finished(state):
             self._pause()
             before, (state, passes) = state, course.advanced(state)
             self._log = self._log.with_evaluations(passes)
             self._end_epoch(course, before, state)
-            self._tell_sometimes(course, state, tell)
+            self._report_if_due(course, state, report)
             stopped, keep = self._exchange.agreed()
             if keep and not stopped:
-                self._keep(state, tell)
-        self._keep(state, tell)
+                self._keep(state, report)
+        self._keep(state, report)
         return {
             "kind": "ended",
             "stopped": stopped,
@@ -139,34 +139,34 @@ class TileRun:
             now, held = time.monotonic(), course.losses_of(self._part.held, after.vector)
             self._log = self._log.with_epoch(after.losses[-1], phase, now - self._epoch_start, held)
             self._epoch_start = now
-            self._last_told = 0.0
+            self._last_report = 0.0
 
-    def _tell_sometimes(self, course: Course, state: checkpoints.SolverState, tell: Tell) -> None:
+    def _report_if_due(self, course: Course, state: checkpoints.SolverState, report: Tell) -> None:
         """The first tile reports for all, and requests that states be saved."""
         now = time.monotonic()
         if self._part.tile.number:
             return
-        if now - self._last_kept >= self._keep_s:
-            self._last_kept = now
+        if now - self._last_saved >= self._keep_s:
+            self._last_saved = now
             self._exchange.wish(KEEP)
-        if now - self._last_told >= REPORT_SECONDS:
-            self._last_told = now
+        if now - self._last_report >= REPORT_SECONDS:
+            self._last_report = now
             sweeping = not isinstance(state, LbfgsState)
             share = state.batch / course.sweeps.batches if not isinstance(state, LbfgsState) else 0.0
-            tell({"kind": "progress", "log": asdict(self._log), "sweeping": sweeping, "share": share})
+            report({"kind": "progress", "log": asdict(self._log), "sweeping": sweeping, "share": share})
 
-    def _keep(self, state: checkpoints.SolverState, tell: Tell) -> None:
+    def _keep(self, state: checkpoints.SolverState, report: Tell) -> None:
         with self._lock:
             self._serial += 1
-            self._kept[self._serial] = (state, self._log)
-            for older in sorted(self._kept)[:-KEPT]:
-                del self._kept[older]
-        tell({"kind": "kept", "serial": self._serial})
+            self._saved[self._serial] = (state, self._log)
+            for older in sorted(self._saved)[:-KEPT]:
+                del self._saved[older]
+        report({"kind": "kept", "serial": self._serial})
 
 
-def state_of(kept: bytes) -> tuple[checkpoints.SolverState, Log]:
+def state_of(saved: bytes) -> tuple[checkpoints.SolverState, Log]:
     """A tile's state and log, from the result of :meth:`TileRun.kept`. Raises RefinementError for damaged data."""
-    plain, arrays = unpacked(kept)
+    plain, arrays = unpacked(saved)
     return checkpoints.decoded(arrays, plain["state"]), log_of_plain(plain["log"])
 
 
@@ -181,7 +181,7 @@ def log_of_plain(plain: Mapping[str, Any]) -> Log:
     )
 
 
-def vector_and_gradient(kept: bytes) -> tuple[Array, Array | None]:
+def vector_and_gradient(saved: bytes) -> tuple[Array, Array | None]:
     """From a tile's state: parameters, and the gradient of all patterns if it was computed."""
-    state, _ = state_of(kept)
+    state, _ = state_of(saved)
     return np.asarray(state.vector), np.asarray(state.gradient) if isinstance(state, LbfgsState) else None

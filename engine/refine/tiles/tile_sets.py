@@ -53,25 +53,25 @@ class TileSets:
         """The newest set, written by this run or found."""
         return TileSet(self._path.parent, tuple(self._sets[0]["files"])) if self._sets else None
 
-    def save(self, kept: Callable[[int], bytes]) -> None:
-        """Write a new set; ``kept`` returns the state of a tile. Raises OSError, and the exceptions of ``kept``."""
+    def save(self, state_of_tile: Callable[[int], bytes]) -> None:
+        """Write a new set; ``state_of_tile`` returns the state of a tile. Raises OSError, and whatever that raises."""
         self._serial += 1
         names = [f"{self._path.name}.{self._serial}.tile{tile}" for tile in range(self._tiles)]
         digests = []
         try:
             for tile, name in enumerate(names):
-                data = kept(tile)
+                data = state_of_tile(tile)
                 with replacing(self._path.with_name(name)) as temporary:
                     temporary.write_bytes(data)
                 digests.append(hashlib.sha256(data).hexdigest())
         except BaseException:
             self._remove(names)
             raise
-        gone = self._sets[SETS - 1 :]
+        outdated = self._sets[SETS - 1 :]
         self._sets = [{"serial": self._serial, "files": names, "sha256": digests}, *self._sets[: SETS - 1]]
         self._write_index()
-        for one in gone:
-            self._remove(one["files"])
+        for entry in outdated:
+            self._remove(entry["files"])
 
     def load(self) -> str:
         """Load the newest complete set; return a description of faults in newer ones.
@@ -81,19 +81,19 @@ class TileSets:
         if not self.index.exists():
             return ""
         try:
-            said = json.loads(self.index.read_text(encoding="utf-8"))
-            tiles, sets = int(said["tiles"]), list(said["sets"])
-            self._serial = max(int(one["serial"]) for one in sets)
+            content = json.loads(self.index.read_text(encoding="utf-8"))
+            tiles, sets = int(content["tiles"]), list(content["sets"])
+            self._serial = max(int(entry["serial"]) for entry in sets)
         except (OSError, ValueError, LookupError, TypeError):
             raise self._damaged() from None
-        other = self._identity.apart(said)
-        if other:
+        difference = self._identity.apart(content)
+        if difference:
             raise RefinementError(
-                f"checkpoint {self.index} belongs to other {other}", "remove it, or start without --resume"
+                f"checkpoint {self.index} belongs to other {difference}", "remove it, or start without --resume"
             )
         if tiles != self._tiles:
             raise RefinementError(f"checkpoint {self.index} is of {tiles} workers", f"resume with --workers {tiles}")
-        self._sets = [one for one in sets if self._whole(one)]
+        self._sets = [entry for entry in sets if self._is_complete(entry)]
         if not self._sets:
             raise self._damaged()
         return "" if len(self._sets) == len(sets) else "a checkpoint is damaged: went on from the one before"
@@ -101,20 +101,20 @@ class TileSets:
     def _damaged(self) -> RefinementError:
         return RefinementError(f"checkpoint {self.index} is damaged", "remove it and start without --resume")
 
-    def _whole(self, one: dict[str, Any]) -> bool:
+    def _is_complete(self, entry: dict[str, Any]) -> bool:
         try:
-            for name, digest in zip(one["files"], one["sha256"], strict=True):
+            for name, digest in zip(entry["files"], entry["sha256"], strict=True):
                 if hashlib.sha256(self._path.with_name(Path(name).name).read_bytes()).hexdigest() != digest:
                     return False
         except (OSError, LookupError, ValueError, TypeError):
             return False
-        return len(one["files"]) == self._tiles
+        return len(entry["files"]) == self._tiles
 
     def _write_index(self) -> None:
         belongs = {"data": self._identity.data, "settings": self._identity.settings}
-        said = {"format": FORMAT, **belongs, "tiles": self._tiles, "sets": self._sets}
+        content = {"format": FORMAT, **belongs, "tiles": self._tiles, "sets": self._sets}
         with replacing(self.index) as temporary:
-            temporary.write_text(json.dumps(said), encoding="utf-8")
+            temporary.write_text(json.dumps(content), encoding="utf-8")
 
     def _remove(self, names: list[str]) -> None:
         for name in names:

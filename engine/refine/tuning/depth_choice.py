@@ -89,53 +89,53 @@ def with_found_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     if depth_A is None or not may_be_tried(dataset, preset):
         return thin
     if FIRST * depth_A > THICKEST_A:
-        return _because(thin, f"only {FIRST * depth_A:.3g} Å of depth would show")
-    begun, why = _seen_from(tuned, context, depth_A)
-    if begun is None:
+        return _because(thin, f"depths below {FIRST * depth_A:.3g} Å would not be visible")
+    base, why = _depth_base(tuned, context, depth_A)
+    if base is None:
         return _because(thin, why)
-    found = _of_some_thickness(tuned, begun, why, context, depth_A)
-    return found if found.begun is not None else _again_from_columns(found, begun, why, context, depth_A)
+    found = _with_thickness(tuned, base, why, context, depth_A)
+    return found if found.warm_start is not None else _retried_from_columns(found, base, why, context, depth_A)
 
 
-def _again_from_columns(found: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+def _retried_from_columns(found: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
     """Return ``found``, or the thickness found from columns of that thickness if they lead to a better minimum."""
-    turned = found.half_turn != begun.half_turn
+    turned = found.half_turn != base.half_turn
     columns = with_columns(found, replace(context, start=start_half_turned(context.start)) if turned else context)
-    if columns.begun is None:
+    if columns.warm_start is None:
         return found
-    start = columns.begun.half_turned() if turned else columns.begun
-    again = _of_some_thickness(begun, replace(begun, begun=start), why, context, depth_A)
-    return columns if again.begun is None else again
+    start = columns.warm_start.half_turned() if turned else columns.warm_start
+    retried = _with_thickness(base, replace(base, warm_start=start), why, context, depth_A)
+    return columns if retried.warm_start is None else retried
 
 
-def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
+def _with_thickness(tuned: Tuned, base: Tuned, why: str, context: TrialContext, depth_A: float) -> Tuned:
     """Use slices of the best-predicting thickness, or one slice if several are not worth it (then without a start).
 
-    Depth was seen from ``begun``; ``why`` says how.
+    Depth was seen from ``base``; ``why`` says how.
     """
     dataset, preset = tuned.dataset, tuned.preset
     thin = replace(tuned, preset=_with_slices(preset, 1))
-    context, modes = replace(context, begun=begun.begun), preset.probe.probe_modes
-    halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
-    either = not (begun.atoms_at_random or begun.half_turn_settled)
-    found = [trials.coarse() for trials in (halves if either else halves[:1])]
-    slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in found))
+    context, modes = replace(context, warm_start=base.warm_start), preset.probe.probe_modes
+    halves = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
+    either = not (base.atoms_at_random or base.half_turn_settled)
+    per_half = [trials.coarse() for trials in (halves if either else halves[:1])]
+    slices = min(COARSE_SLICES, max(slices_for(2.0**coarse.power) for coarse in per_half))
     tuned, turned = with_half_turn(
-        begun,
-        [coarse.loss for coarse in found],
-        _settling(begun, context, depth_A, [(2.0**coarse.power, slices) for coarse in found]),
+        base,
+        [coarse.loss for coarse in per_half],
+        _settling(base, context, depth_A, [(2.0**coarse.power, slices) for coarse in per_half]),
     )
     most = min(FINE_PATTERNS, max(GATE_PATTERNS, len(dataset.patterns) // 2))
-    coarse = found[turned]
-    freed = may_be_freed(begun.dataset, preset)
+    coarse = per_half[turned]
+    freed = may_be_freed(base.dataset, preset)
     if freed:
-        begun, modes = _in_focus(begun), modes_for_several(preset)
-        tuned = replace(tuned, dataset=half_turned(begun.dataset) if turned else begun.dataset)
-    trials = _of_halves(begun, context, depth_A, most, modes, freed=freed)[turned]
+        base, modes = _in_focus(base), modes_for_several(preset)
+        tuned = replace(tuned, dataset=half_turned(base.dataset) if turned else base.dataset)
+    trials = _half_turn_trials(base, context, depth_A, most, modes, freed=freed)[turned]
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     thickness_A = best.depths * depth_A
     if _slices_of(preset, thickness_A, best.depths) == 1:
-        return _because(thin, f"trials of several come to {thickness_A:.3g} Å, although {why}")
+        return _because(thin, f"trials of several slices find only {thickness_A:.3g} Å, although {why}")
     focused = with_optics_moved(tuned.dataset, best.moved_A)
 
     def thick_at(thickness_A: float) -> Tuned:
@@ -147,18 +147,18 @@ def _of_some_thickness(tuned: Tuned, begun: Tuned, why: str, context: TrialConte
     thick = thick_at(thickness_A)
     gain, several = compared(thin, thick, context)
     if gain is not None and not are_worth_it(gain):
-        slices_of_it = f"{thick.preset.object.slices} slices of {thickness_A:.3g} Å together"
-        no_better = f"would not predict patterns held out far better than one (gain {gain})"
-        return _because(thin, f"{slices_of_it} {no_better}, although {why}")
-    told = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
-    words = f"{told}: already {why}"
+        layout = f"{thick.preset.object.slices} slices, {thickness_A:.3g} Å in total,"
+        no_better = f"would not predict held-out patterns much better than one (gain {gain})"
+        return _because(thin, f"{layout} {no_better}, although {why}")
+    depth = FoundDepth(thick.preset.object.slices, thickness_A, thickness_A / best.factor, thickness_A * best.factor)
+    words = f"{depth}: {why}"
     if thick.dataset is not tuned.dataset:
-        words += f"; defocus of the entrance {_focus_A(thick):.3g} Å"
-    words += "; it may be thicker still: give total_thickness_A" if best.largest else ""
+        words += f"; defocus at the entrance surface {_focus_A(thick):.3g} Å"
+    words += "; it may be even thicker: give total_thickness_A" if best.largest else ""
     return with_refined_thickness(replace(several, words=(*tuned.words, words, *several.words[len(tuned.words) :])))
 
 
-def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+def _depth_base(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
     """Return the state from which depth is seen (None: from none), and in words why.
 
     A crystal refined into a wrong minimum shows no depth, so where no depth is seen its columns are tried. Their
@@ -166,13 +166,13 @@ def _seen_from(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tun
     far, and whether several slices are better than one is tested at the end. The crystal may also show depth under the
     wrong half turn, so columns are tried as well where the half turn is open.
     """
-    begun, why = _gate(tuned, context, depth_A)
-    if begun is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
-        return begun, why
-    columns = _from_columns(begun or tuned, context, depth_A)
+    base, why = _gate(tuned, context, depth_A)
+    if base is not None and (tuned.atoms_at_random or not is_open(tuned.dataset, tuned.preset)):
+        return base, why
+    columns = _from_columns(base or tuned, context, depth_A)
     if columns is None:
-        return begun, why
-    return columns, "several slices predict patterns held out better from columns than from nothing"
+        return base, why
+    return columns, "several slices predict held-out patterns better from columns than from an empty object"
 
 
 def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned | None:
@@ -182,12 +182,12 @@ def _from_columns(tuned: Tuned, context: TrialContext, depth_A: float) -> Tuned 
     other half turn leave it open again: the skewness that settled it was that of a phase in the wrong minimum.
     """
     halves = [tuned] if not is_open(tuned.dataset, tuned.preset) else [tuned, _other_half(tuned)]
-    for turned, one in enumerate(halves):
-        begun = columns_of_some_depth((_through(one, depths, depth_A) for depths in COLUMN_DEPTHS), context)
-        if begun is not None and turned:
-            return replace(tuned, begun=begun.half_turned(), half_turn_settled=False)
-        if begun is not None:
-            return replace(tuned, begun=begun)
+    for turned, half in enumerate(halves):
+        warm_start = columns_of_some_depth((_through(half, depths, depth_A) for depths in COLUMN_DEPTHS), context)
+        if warm_start is not None and turned:
+            return replace(tuned, warm_start=warm_start.half_turned(), half_turn_settled=False)
+        if warm_start is not None:
+            return replace(tuned, warm_start=warm_start)
     return None
 
 
@@ -214,49 +214,50 @@ def _gate(tuned: Tuned, context: TrialContext, depth_A: float) -> tuple[Tuned | 
     """
     thin = _without_depth(tuned, context, depth_A, 1)
     why = ""
-    before = _before_the_scan(tuned)
-    far = any(abs(_focus_A(one) - _focus_A(tuned)) > FAR * depth_A for one in before)
-    for begun in (*before, tuned) if far else (tuned, *before):
-        shown, why = _shown(tuned, begun, thin, context, depth_A)
+    refocused = _with_map_defocus(tuned)
+    far = any(abs(_focus_A(candidate) - _focus_A(tuned)) > FAR * depth_A for candidate in refocused)
+    for base in (*refocused, tuned) if far else (tuned, *refocused):
+        shown, why = _shown(tuned, base, thin, context, depth_A)
         if shown:
-            return begun, why
-    return _shown_at_rest(tuned, why, context, depth_A) if tuned.atoms_at_random else (None, why)
+            return base, why
+    return _shown_when_settled(tuned, why, context, depth_A) if tuned.atoms_at_random else (None, why)
 
 
-def _shown_at_rest(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
+def _shown_when_settled(tuned: Tuned, why: str, context: TrialContext, depth_A: float) -> tuple[Tuned | None, str]:
     """The same test for atoms at random, of which short trials show nothing.
 
     Each slice of a film is a different image, so several slices converge slowly: after three sweeps two slices may
     predict worse than one plane, and after eight better by 1 to 20 %. A film thinner than three quarters of a depth of
     focus gains by slices too, so half a depth of focus need not be worse than a whole.
     """
-    trials = _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes_for_several(tuned.preset))[0]
-    plane, *apart = (trials.settled(depths, 2, SETTLED_SWEEPS, SETTLED_SWEEPS) for depths in (NOTHING, LESS, FIRST))
-    gains = [Gain.over(plane.groups, one.groups) for one in apart]
-    gain, depths = max(zip(gains, (LESS, FIRST), strict=True), key=lambda one: one[0].share)
+    trials = _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes_for_several(tuned.preset))[0]
+    plane, *separated = (trials.settled(depths, 2, SETTLED_SWEEPS, SETTLED_SWEEPS) for depths in (NOTHING, LESS, FIRST))
+    gains = [Gain.over(plane.groups, item.groups) for item in separated]
+    gain, depths = max(zip(gains, (LESS, FIRST), strict=True), key=lambda item: item[0].share)
     if not is_worth(gain):
         return None, why
-    return tuned, f"{depths * depth_A:.3g} Å of depth predict patterns held out better by {gain}, in longer trials"
+    text = f"a depth of {depths * depth_A:.3g} Å already predicts held-out patterns better in longer trials"
+    return tuned, f"{text}, by {gain}"
 
 
 def _focus_A(tuned: Tuned) -> float:
     return present_value(tuned.dataset, tuned.preset, Scanned.DEFOCUS)
 
 
-def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
-    """Whether depth is seen from ``begun``, and in words why.
+def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, depth_A: float) -> tuple[bool, str]:
+    """Whether depth is seen from ``base``, and in words why.
 
     One mode mistakes the blur of a source for depth, and so shows depth first: if it shows none, there is no depth, at
     a quarter of the time. Depth that it shows and that no blur explains must persist with as many modes as the run
     starts with. From a focus other than that of the single slice (``thin``), a whole depth of focus is required, in
     trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
-    depths = _first(tuned.dataset) if begun is tuned else FIRST
-    least, whole = (f"{one * depth_A:.3g} Å of depth" for one in (depths, FIRST))
-    no_better = "would not predict patterns held out better"
+    depths = _first(tuned.dataset) if base is tuned else FIRST
+    least, whole = (f"a depth of {number * depth_A:.3g} Å" for number in (depths, FIRST))
+    no_better = "would not predict held-out patterns better"
     modes = tuned.preset.probe.probe_modes
-    halves = _of_halves(begun, context, depth_A, GATE_PATTERNS, 1)
-    gains = [trials.gain(thin, depths, hurried=begun is tuned) for trials in halves]
+    halves = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, 1)
+    gains = [trials.gain(thin, depths, hurried=base is tuned) for trials in halves]
     if not any(is_worth(gain) for gain in gains):
         return False, f"{least} {no_better} (gain {gains[0]})"
     half = max(range(len(gains)), key=lambda k: gains[k].share)
@@ -264,23 +265,23 @@ def _shown(tuned: Tuned, begun: Tuned, thin: DepthTrials, context: TrialContext,
     more = trials.gain_of_more()
     if modes != 1 and not (more.certain and more.share > CLEAR):
         thin = _without_depth(tuned, context, depth_A, modes)
-        trials = _of_halves(begun, context, depth_A, GATE_PATTERNS, modes)[half]
-        gain = trials.gain(thin, depths, hurried=begun is tuned)
+        trials = _half_turn_trials(base, context, depth_A, GATE_PATTERNS, modes)[half]
+        gain = trials.gain(thin, depths, hurried=base is tuned)
         if not is_worth(gain):
             return False, f"{least} {no_better} (gain {gain})"
         more = trials.gain_of_more()
     if not more.certain:
         return False, f"{whole} {no_better} than half of it (gain {more})"
-    thin = thin if begun is tuned else _without_depth(begun, context, depth_A, trials.modes)
-    half_of_it = trials.gain_of_half(thin)
-    if half_of_it.share <= 0:
-        return False, f"half of {whole} {no_better} (gain {half_of_it}), which the whole does"
-    return True, f"{least} predict patterns held out better by {gain}"
+    thin = thin if base is tuned else _without_depth(base, context, depth_A, trials.modes)
+    half_gain = trials.gain_of_half(thin)
+    if half_gain.share <= 0:
+        return False, f"half of {whole} {no_better} (gain {half_gain}), although the whole depth does"
+    return True, f"{least} already predicts held-out patterns better, by {gain}"
 
 
 def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: int | Auto) -> DepthTrials:
     """Trials to compare with: for two adjacent slices both half turns are the same."""
-    return _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
+    return _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
 
 
 def _first(dataset: Dataset) -> float:
@@ -288,7 +289,7 @@ def _first(dataset: Dataset) -> float:
     return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
 
 
-def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
+def _with_map_defocus(tuned: Tuned) -> tuple[Tuned, ...]:
     """Return a copy with the defocus of the maps, if short single-slice trials changed it.
 
     In a thick crystal these prefer a plane nearer to the entrance, by up to a depth of focus, and depth is not visible
@@ -298,19 +299,19 @@ def _before_the_scan(tuned: Tuned) -> tuple[Tuned, ...]:
     if not moved or tuned.dataset.calibration.origin("C10") not in FOUND:
         return ()
     dataset, _ = varied(tuned.dataset, tuned.preset, Scanned.DEFOCUS, moved[0].start)
-    words = f"again from the defocus of {moved[0].start:.4g} Å, through a thick specimen"
+    words = f"restarted from a defocus of {moved[0].start:.4g} Å, for a thick specimen"
     return (replace(tuned, dataset=dataset, words=(*tuned.words, words)),)
 
 
-def _in_focus(begun: Tuned) -> Tuned:
+def _in_focus(tuned: Tuned) -> Tuned:
     """Return a copy with the defocus of the maps: that of the middle, within a fifth of a depth of focus or so.
 
     Single-slice scans move it towards the entrance, by half a depth of focus and more.
     """
-    return next(iter(_before_the_scan(begun)), begun)
+    return next(iter(_with_map_defocus(tuned)), tuned)
 
 
-def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
+def with_half_turn_by_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     """Settle an open half turn by depth, if the preset says how thick the specimen is."""
     form, depth_A = tuned.preset.object, depth_of_focus_A(tuned.dataset)
     if (
@@ -323,7 +324,7 @@ def with_told_depth(tuned: Tuned, context: TrialContext) -> Tuned:
     ):
         return tuned
     depths = sum(form.slice_thickness_A) / depth_A
-    halves = _of_halves(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
+    halves = _half_turn_trials(tuned, context, depth_A, TRIAL_PATTERNS, tuned.preset.probe.probe_modes)
     losses = [trials.loss(depths, form.slices) for trials in halves]
     settled = _settling(tuned, context, depth_A, [(depths, form.slices)] * len(halves))
     return with_half_turn(tuned, losses, settled)[0]
@@ -340,23 +341,23 @@ def _settling(
     halves: list[DepthTrials] = []
 
     def settled(sweeps: int) -> list[HeldOutLoss]:
-        halves.extend(() if halves else _of_halves(tuned, context, depth_A, GATE_PATTERNS, modes))
-        both = zip(halves, depths, strict=True)
-        return [trials.settled(*depth, sweeps, SETTLED_SWEEPS) for trials, depth in both]
+        halves.extend(() if halves else _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes))
+        pairs = zip(halves, depths, strict=True)
+        return [trials.settled(*depth, sweeps, SETTLED_SWEEPS) for trials, depth in pairs]
 
     return settled
 
 
-def _of_halves(
+def _half_turn_trials(
     tuned: Tuned, context: TrialContext, depth_A: float, patterns: int, modes: int | Auto, *, freed: bool = False
 ) -> list[DepthTrials]:
     """Trials on the middle of a scan as it is, and also under the other half turn if that is open."""
-    part, preset = context.seen.central_part(tuned.dataset, patterns), tuned.preset
+    part, preset = context.cache.central_part(tuned.dataset, patterns), tuned.preset
     preset = preset.model_copy(update={"probe_modes": modes})
     trials = [DepthTrials(part, preset, context, depth_A, freed=freed)]
     if is_open(part, preset):
-        begun = None if context.begun is None else context.begun.half_turned()
-        turned = replace(context, start=start_half_turned(context.start), begun=begun)
+        warm_start = None if context.warm_start is None else context.warm_start.half_turned()
+        turned = replace(context, start=start_half_turned(context.start), warm_start=warm_start)
         under = "the other half turn, "
         trials.append(DepthTrials(half_turned(part), preset, turned, depth_A, under, freed=freed))
     return trials
@@ -390,8 +391,8 @@ def _slices_of(preset: Preset, thickness_A: float, depths: float) -> int:
     if distances_A is not None:
         slices = max(1, round(thickness_A / distances_A[0]))
     if slices > MOST_SLICES:
-        said = f"a thickness of {thickness_A:g} Å would be cut into {slices} slices, at most {MOST_SLICES} are possible"
-        raise MetadataError(said, "look at total_thickness_A and slice_distances_A (Å), or give num_slices")
+        text = f"a thickness of {thickness_A:g} Å would be cut into {slices} slices, at most {MOST_SLICES} are possible"
+        raise MetadataError(text, "check total_thickness_A and slice_distances_A (Å), or give num_slices")
     return slices
 
 

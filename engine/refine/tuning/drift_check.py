@@ -86,26 +86,26 @@ def with_checked_drift(
     drift, preset = measured.drift, tuned.preset
     if drift is None or not is_open(drift, preset) or len(tuned.dataset.patterns) < LEAST_PATTERNS:
         return tuned, measured
-    seen, trials = _seen(tuned, replace(drift, applied=True), context)
-    taken, found = seen.is_there, drift.reason.rsplit(": ", 1)[0]
-    may_turn = may_turn and _is_turned(drift, preset) and seen.over_opposite.exceeds(BEYOND_DOUBT)
-    both = trials.over_either(replace(drift, applied=True)) if may_turn and not taken else None
-    words = str(seen)
-    if both is not None and both.exceeds(WITH_THE_TURN):
-        taken, words = True, f"patterns held out are predicted better with the scan turned besides, by {both}"
-    decided = replace(drift, applied=taken, reason=f"{found}: {'applied' if taken else 'left alone'}, {words}")
-    turned = _turned(tuned, decided, trials) if taken and may_turn else tuned
-    if turned is tuned and taken == drift.applied:
+    evidence, trials = _evidence(tuned, replace(drift, applied=True), context)
+    removed, found = evidence.is_confirmed, drift.reason.rsplit(": ", 1)[0]
+    may_turn = may_turn and _is_turned(drift, preset) and evidence.over_opposite.exceeds(BEYOND_DOUBT)
+    with_turn = trials.over_either(replace(drift, applied=True)) if may_turn and not removed else None
+    words = str(evidence)
+    if with_turn is not None and with_turn.exceeds(WITH_THE_TURN):
+        removed, words = True, f"held-out patterns are predicted better with the scan also rotated, by {with_turn}"
+    decided = replace(drift, applied=removed, reason=f"{found}: {'corrected' if removed else 'not corrected'}, {words}")
+    turned = _turned(tuned, decided, trials) if removed and may_turn else tuned
+    if turned is tuned and removed == drift.applied:
         return tuned, replace(measured, drift=decided)
     dataset = without_drift(turned.dataset, decided)
-    again = context.seen.measure(dataset, preset.model_copy(update={"refine_drift": False}))
-    return turned, replace(again, drift=decided)
+    remeasured = context.cache.measure(dataset, preset.model_copy(update={"refine_drift": False}))
+    return turned, replace(remeasured, drift=decided)
 
 
 def _is_turned(drift: Drift, preset: Preset) -> bool:
     """Whether the lattice shows a rotation, and no stated input is tied to the orientation of the scan."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
-    return drift.turn_deg != 0 and all(one is None for one in stated)
+    return drift.turn_deg != 0 and all(value is None for value in stated)
 
 
 def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
@@ -117,22 +117,21 @@ def _turned(tuned: Tuned, drift: Drift, trials: _Trials) -> Tuned:
     rotation = dataset.calibration.entries["rotation_deg"]
     rotation = replace(rotation, origin=Origin.ESTIMATED, uncertainty=drift.turn_uncertainty_deg)
     dataset = replace(dataset, calibration=dataset.calibration.having(rotation_deg=rotation))
-    words = (
-        f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, {drift.turn_deg:+.2g}° with the drift: "
-    )
-    words += f"patterns held out are predicted better by {gain}"
+    words = f"rotation {rotation.value:.1f} ± {drift.turn_uncertainty_deg:.1g}°, changed by {drift.turn_deg:+.2g}°"
+    words += " along with the drift: "
+    words += f"held-out patterns are predicted better, by {gain}"
     orientation = (tuned.orientation or AS_IT_IS).turned(drift.turn_deg)
     return replace(tuned, dataset=dataset, orientation=orientation, words=(*tuned.words, words))
 
 
 def is_open(drift: Drift, preset: Preset) -> bool:
     """Whether the preset leaves drift open, and the lattice hints at it."""
-    unasked = preset.start.refine_drift == "auto" and preset.refined.update_obj
-    return unasked and drift.deviations > HINT
+    undecided = preset.start.refine_drift == "auto" and preset.refined.update_obj
+    return undecided and drift.deviations > HINT
 
 
 @dataclass(frozen=True)
-class Seen:
+class HeldOutEvidence:
     """Evidence of held-out patterns for a drift."""
 
     over_opposite: Gain
@@ -140,7 +139,7 @@ class Seen:
     """Gain over no drift; None: not tested, since the opposite is not worse beyond doubt."""
 
     @property
-    def is_there(self) -> bool:
+    def is_confirmed(self) -> bool:
         """Whether it is preferred to its opposite beyond doubt, and not seen to be far smaller."""
         return self.over_opposite.exceeds(BEYOND_DOUBT) and self.share >= LEAST_SEEN
 
@@ -157,13 +156,13 @@ class Seen:
     def __str__(self) -> str:
         """Describe the evidence in words."""
         if self.over_none is None or not self.over_opposite.exceeds(BEYOND_DOUBT):
-            return f"patterns held out do not prefer it to its opposite beyond doubt (gain {self.over_opposite})"
-        if self.is_there:
-            return f"patterns held out are predicted better than by its opposite by {self.over_opposite}"
-        return f"without it patterns held out are not predicted worse (gain {self.over_none})"
+            return f"held-out patterns do not prefer it to the opposite drift beyond doubt (gain {self.over_opposite})"
+        if self.is_confirmed:
+            return f"held-out patterns are predicted better than with the opposite drift, by {self.over_opposite}"
+        return f"held-out patterns are not predicted worse without the correction (gain {self.over_none})"
 
 
-def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Trials]:
+def _evidence(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[HeldOutEvidence, _Trials]:
     """Evidence for positions without the drift, with its trials; longer trials if short ones do not decide."""
     trials = _Trials(SHORT, tuned, context)
     over = trials.over_opposite(drift)
@@ -171,7 +170,7 @@ def _seen(tuned: Tuned, drift: Drift, context: TrialContext) -> tuple[Seen, _Tri
         trials = _Trials(LONG, tuned, context)
         over = trials.over_opposite(drift)
     none = trials.over_none(drift) if over.exceeds(BEYOND_DOUBT) else None
-    return Seen(over, none), trials
+    return HeldOutEvidence(over, none), trials
 
 
 class _Trials:
@@ -185,53 +184,53 @@ class _Trials:
         if not self._thin and tuned.atoms_at_random and may_be_freed(tuned.dataset, tuned.preset):
             self._quick = freeing_optics(tuned.dataset, self._quick)
         self._chosen = central(tuned.dataset, TRIAL_PATTERNS)
-        self._part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
-        self._measured = context.seen.measure(self._part, self._quick.model_copy(update={"refine_drift": False}))
-        self._taken: tuple[float, ...] | None = None
-        self._none: tuple[float, ...] | None = None
+        self._part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
+        self._measured = context.cache.measure(self._part, self._quick.model_copy(update={"refine_drift": False}))
+        self._corrected: tuple[float, ...] | None = None
+        self._uncorrected: tuple[float, ...] | None = None
         self._turned: tuple[float, ...] | None = None
 
     def over_opposite(self, drift: Drift) -> Gain:
         """Gain in predicting held-out patterns without the drift over predicting them without its opposite."""
         slow_A, fast_A = drift.drift_A
-        self._context.before("the positions without the opposite drift")
+        self._context.before("positions corrected for the opposite drift")
         opposite = self._losses(self._without(replace(drift, drift_A=(-slow_A, -fast_A))))
-        return Gain.over(opposite, self._without_it(drift))
+        return Gain.over(opposite, self._corrected_losses(drift))
 
     def over_none(self, drift: Drift) -> Gain:
         """Gain without the drift over the positions as they are."""
-        return self._over_as_they_are(self._without_it(drift))
+        return self._over_uncorrected(self._corrected_losses(drift))
 
     def over_unturned(self, drift: Drift) -> Gain:
         """Gain with the scan also turned over removing the drift alone."""
-        return Gain.over(self._without_it(drift), self._of_both(drift))
+        return Gain.over(self._corrected_losses(drift), self._turned_losses(drift))
 
     def over_either(self, drift: Drift) -> Gain:
         """Gain over the positions as they are or over the scan only turned, whichever is less certain."""
-        self._context.before("the scan turned, and no drift")
+        self._context.before("the scan rotated, without correction of the drift")
         turned = self._losses(AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset).positions_A)
-        gains = Gain.over(turned, self._of_both(drift)), self._over_as_they_are(self._of_both(drift))
+        gains = Gain.over(turned, self._turned_losses(drift)), self._over_uncorrected(self._turned_losses(drift))
         return min(gains, key=lambda gain: gain.share - WITH_THE_TURN * gain.deviation)
 
-    def _of_both(self, drift: Drift) -> tuple[float, ...]:
+    def _turned_losses(self, drift: Drift) -> tuple[float, ...]:
         """Losses of the scan turned and without the drift."""
         if self._turned is None:
-            self._context.before(f"the scan turned by {drift.turn_deg:.2g}°")
+            self._context.before(f"the scan rotated by {drift.turn_deg:.2g}°")
             turned = AS_IT_IS.turned(drift.turn_deg).of(self._tuned.dataset)
             self._turned = self._losses(without_drift(turned, drift).positions_A)
         return self._turned
 
-    def _over_as_they_are(self, losses: tuple[float, ...]) -> Gain:
-        if self._none is None:
-            self._context.before("the positions as they are")
-            self._none = self._losses(self._tuned.dataset.positions_A)
-        return Gain.over(self._none, losses)
+    def _over_uncorrected(self, losses: tuple[float, ...]) -> Gain:
+        if self._uncorrected is None:
+            self._context.before("uncorrected positions")
+            self._uncorrected = self._losses(self._tuned.dataset.positions_A)
+        return Gain.over(self._uncorrected, losses)
 
-    def _without_it(self, drift: Drift) -> tuple[float, ...]:
-        if self._taken is None:
-            self._context.before("the positions without drift")
-            self._taken = self._losses(self._without(drift))
-        return self._taken
+    def _corrected_losses(self, drift: Drift) -> tuple[float, ...]:
+        if self._corrected is None:
+            self._context.before("positions corrected for the drift")
+            self._corrected = self._losses(self._without(drift))
+        return self._corrected
 
     def _without(self, drift: Drift) -> DoubleArray:
         return without_drift(self._tuned.dataset, drift).positions_A
@@ -241,6 +240,6 @@ class _Trials:
         trial = Trial.of(self._part, self._quick, self._context, replace(self._measured, dataset=placed), HELD_OUT)
         if self._thin:
             trial = replace(trial, batches=self._length.batches, full_sweeps=self._length.full)
-        kept = self._context.kept.get(str(FROM_NOTHING))
-        state = kept.state if kept is not None and kept.fits(trial, self._part.patterns) else None
+        stored = self._context.kept_trials.get(str(FROM_NOTHING))
+        state = stored.state if stored is not None and stored.fits(trial, self._part.patterns) else None
         return trial.likelihood(state, self._context)

@@ -61,18 +61,18 @@ def with_chosen_form(tuned: Tuned, context: TrialContext) -> Tuned:
     form = tuned.preset.object
     bound = True if form.non_negative_phase == "auto" else form.non_negative_phase
     if gain.certain and gain.share > WORTH:
-        words = f"phase only: it predicts patterns held out better than a complex object, by {gain}"
+        words = f"phase only: predicts held-out patterns better than a complex object, by {gain}"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
     if not _far_behind(gain) and _of_few_electrons(tuned, context):
-        words = "phase only: few electrons, and a complex object does not predict patterns held out far better"
+        words = "phase only: few electrons, and a complex object does not predict held-out patterns much better"
         words += f" (gain {gain})"
         return tuned.with_settings(words, phase_only_obj=True, non_negative_phase=bound)
     if not _far_behind(gain) and within_a_focus(tuned):
-        words = f"weakly damped object: slices within {THIN_DEPTHS:g} depths of focus"
-        words += f", and a complex object does not predict patterns held out far better than a phase (gain {gain})"
+        words = f"weakly damped object: the slices lie within {THIN_DEPTHS:g} depths of focus"
+        words += f", and a complex object does not predict held-out patterns much better than a phase (gain {gain})"
         damped = tuned.with_settings(words, weakly_damped_obj=True, non_negative_phase=bound)
         return damped if form.non_negative_phase != "auto" else _freed_of_the_bound(damped, context)
-    words = f"complex object: a phase would not predict patterns held out far better (gain {gain})"
+    words = f"complex object: a phase would not predict held-out patterns much better (gain {gain})"
     return tuned.with_settings(words)
 
 
@@ -91,8 +91,10 @@ def _freed_of_the_bound(damped: Tuned, context: TrialContext) -> Tuned:
     """Free a damped object of the bound to vacuum if that slows it beyond doubt, and say why in words."""
     gain = _gain_without_the_bound(damped, context)
     if not (gain.certain and gain.share > FREEING):
-        return damped.with_settings(f"at or above vacuum: it would not predict far better without (gain {gain})")
-    words = f"not held to vacuum: so it predicts patterns held out better, by {gain}"
+        return damped.with_settings(
+            f"phase at or above vacuum: without this bound it would not predict much better (gain {gain})"
+        )
+    words = f"phase not bounded by vacuum: this predicts held-out patterns better, by {gain}"
     return damped.with_settings(words, non_negative_phase=False)
 
 
@@ -101,12 +103,12 @@ def _gain_without_the_bound(damped: Tuned, context: TrialContext) -> Gain:
 
     The trials start from an empty object: a map has seen the held-out patterns.
     """
-    part = context.seen.central_part(damped.dataset, MODE_PATTERNS)
+    part = context.cache.central_part(damped.dataset, MODE_PATTERNS)
     modes = modes_for_several(damped.preset)
     settings = damped.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes})
     losses: list[HeldOutLoss] = []
     for bound in (True, False):
-        context.before("a damped object " + ("at or above vacuum" if bound else "not held to vacuum"))
+        context.before("a damped object " + ("at or above vacuum" if bound else "without this bound"))
         trial = Trial.of(part, settings.model_copy(update={"non_negative_phase": bound}), replace(context, start=None))
         losses += trial.descended((EPOCHS,), context)
     return Gain.over(losses[0].groups, losses[1].groups)
@@ -120,13 +122,13 @@ def _is_open(dataset: Dataset, preset: Preset) -> bool:
 
 
 def _of_few_electrons(tuned: Tuned, context: TrialContext) -> bool:
-    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
-    return are_few(context.seen.measure(part, tuned.preset).statistics)
+    part = context.cache.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    return are_few(context.cache.measure(part, tuned.preset).statistics)
 
 
 def _gain_of_a_phase(tuned: Tuned, context: TrialContext) -> Gain:
     """Gain of a phase over a complex object, by the data term of the run; after the first sweeps if they suffice."""
-    part = context.seen.central_part(tuned.dataset, CONFIRMING_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, CONFIRMING_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | {"probe_modes": 1})
     forms = ({"phase_only_obj": False}, {"phase_only_obj": True, "non_negative_phase": False})
     trials = [Trial.of(part, settings.model_copy(update=form), context) for form in forms]

@@ -23,7 +23,7 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether nobody stated rotation, defocus, tilts of scans, or a start: each of these settles the half turn."""
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     found = all(dataset.calibration.origin(name) in FOUND for name in ("rotation_deg", "C10"))
-    return found and dataset.scan_of is None and all(one is None for one in stated)
+    return found and dataset.scan_of is None and all(value is None for value in stated)
 
 
 def half_turned(dataset: Dataset) -> Dataset:

@@ -47,18 +47,18 @@ def with_half_turn(
     if not is_worth(gain):
         return replace(tuned, half_turn_settled=tuned.half_turn_settled or is_worth(gain.opposite)), False
     for sweeps in (SETTLED_SWEEPS // 2, SETTLED_SWEEPS):
-        as_it_is, turned = settled(sweeps)
-        gain = Gain.over(as_it_is.groups, turned.groups)
+        unturned, turned = settled(sweeps)
+        gain = Gain.over(unturned.groups, turned.groups)
         if gain.opposite.certain:
             break
     if not is_worth(gain):
-        words = f"no half turn: trials that have settled do not prefer it (gain {gain})"
-        known = tuned.half_turn_settled or is_worth(gain.opposite)
-        return replace(tuned, half_turn_settled=known, words=(*tuned.words, words)), False
+        words = f"no half turn: longer trials do not prefer it (gain {gain})"
+        decided = tuned.half_turn_settled or is_worth(gain.opposite)
+        return replace(tuned, half_turn_settled=decided, words=(*tuned.words, words)), False
     dataset = half_turned(tuned.dataset)
     rotation_deg, c10_A = dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"]
-    words = f"{half_turn_words(rotation_deg, c10_A)}: through a thick specimen it predicts patterns held out"
-    words += f" better by {gain}"
+    words = f"{half_turn_words(rotation_deg, c10_A)}: for a thick specimen it predicts held-out patterns"
+    words += f" better, by {gain}"
     tuned = replace(tuned, half_turn=not tuned.half_turn, half_turn_settled=True, words=(*tuned.words, words))
-    begun = None if tuned.begun is None else tuned.begun.half_turned()
-    return replace(tuned, dataset=dataset, begun=begun), True
+    warm_start = None if tuned.warm_start is None else tuned.warm_start.half_turned()
+    return replace(tuned, dataset=dataset, warm_start=warm_start), True

@@ -61,17 +61,17 @@ class TrialContext:
     """Called between trials; raise to abandon them."""
     tell: Callable[[str], None] = _no_words
     """Called with a description of the current trial."""
-    begun: WarmStart | None = None
+    warm_start: WarmStart | None = None
     """State that every trial starts from, at the positions it was found with."""
-    seen: MeasuredOnce = field(default_factory=MeasuredOnce, compare=False)
+    cache: MeasuredOnce = field(default_factory=MeasuredOnce, compare=False)
     """Cache of data prepared earlier."""
-    kept: dict[str, KeptTrial] = field(default_factory=dict, compare=False)
+    kept_trials: dict[str, KeptTrial] = field(default_factory=dict, compare=False)
     """Trials that others may continue."""
 
     def forget(self) -> None:
         """Release the memory of everything kept for later trials."""
-        self.seen.forget()
-        self.kept.clear()
+        self.cache.forget()
+        self.kept_trials.clear()
 
     def before(self, trial: str) -> None:
         """Call before each trial, with a short description of it."""
@@ -201,9 +201,9 @@ class Trial:
     ) -> Trial:
         """Trial of a data set under a preset, one pattern in ``held_out`` held out; ``split`` selects which ones."""
         plain = preset.model_copy(update={"refine_drift": False})
-        measured = context.seen.measure(dataset, plain) if measured is None else measured
+        measured = context.cache.measure(dataset, plain) if measured is None else measured
         problem = prepare(dataset, plain, context.start, measured)
-        problem = problem if context.begun is None else context.begun.applied(problem)
+        problem = problem if context.warm_start is None else context.warm_start.applied(problem)
         order = np.random.default_rng(split).permutation(problem.multislice.count)
         few = max(2, problem.multislice.count // held_out)
         return cls(problem, preset, np.sort(order[few:]), order[:few])
@@ -233,7 +233,7 @@ class Trial:
         with closing(open_backend(context.backend, self.problem.multislice, context.threads)) as backend:
             state = self._after(self.solver(backend, self.all_sweeps), backend, state, sweeps)
         return state, Likelihoods(
-            *(self._likelihood(state.vector, context, bright_field_only=one) for one in (False, True))
+            *(self._likelihood(state.vector, context, bright_field_only=bright_only) for bright_only in (False, True))
         )
 
     def likelihood(self, state: SweepState | None, context: TrialContext) -> tuple[float, ...]:

@@ -53,29 +53,29 @@ class MeasuredOnce:
         for part in self._parts:
             if part.whole.patterns is dataset.patterns and np.array_equal(part.chosen, chosen):
                 return dataset.part(chosen, part.patterns)
-        found = dataset.part(chosen)
-        self._parts = [*self._parts[1 - MOST_PARTS :], _Part(dataset, chosen, found.patterns)]
-        return found
+        middle = dataset.part(chosen)
+        self._parts = [*self._parts[1 - MOST_PARTS :], _Part(dataset, chosen, middle.patterns)]
+        return middle
 
     def measure(self, dataset: Dataset, preset: Preset) -> Measurement:
         """As :func:`~ptylive.engine.refine.problem.prepare.measure`, without a new pass over known patterns."""
         plain = preset.model_copy(update={"refine_drift": False})
-        number = next((k for k, one in enumerate(self._parts) if one.patterns is dataset.patterns), None)
-        if _looked_at_anew(dataset, preset):
+        number = next((k for k, part in enumerate(self._parts) if part.patterns is dataset.patterns), None)
+        if _measured_alone(dataset, preset):
             measured = measure(dataset, plain)
         elif number is None:
-            measured = self._again(dataset, plain, None)
+            measured = self._derived(dataset, plain, None)
         else:
-            measured = self._again(dataset, plain, number)
-        asked = preset.start.refine_drift
-        return measured.without_drift(certain=asked == "auto") if asked and measured.plain else measured
+            measured = self._derived(dataset, plain, number)
+        requested = preset.start.refine_drift
+        return measured.without_drift(certain=requested == "auto") if requested and measured.plain else measured
 
-    def _again(self, dataset: Dataset, plain: Preset, number: int | None) -> Measurement:
+    def _derived(self, dataset: Dataset, plain: Preset, number: int | None) -> Measurement:
         """Derive a measurement from that of the whole scan."""
-        known = self._known(dataset if number is None else self._parts[number].whole, dataset, plain)
-        if known is None:
+        whole = self._of_whole(dataset if number is None else self._parts[number].whole, dataset, plain)
+        if whole is None:
             return measure(dataset, plain)
-        window = known.window
+        window = whole.window
         if number is not None:
             part = self._parts[number]
             cut = part.laid_out
@@ -83,10 +83,10 @@ class MeasuredOnce:
                 cut = np.swapaxes(np.swapaxes(window.patterns, 1, 2)[part.chosen], 1, 2)
                 self._parts[number] = replace(part, laid_out=cut)
             window = replace(window, patterns=cut)
-        probe = nominal_probe(dataset.calibration, known.model, single_slice=plain.object.slices == 1)
-        return replace(known, dataset=dataset, window=window, probe=probe)
+        probe = nominal_probe(dataset.calibration, whole.model, single_slice=plain.object.slices == 1)
+        return replace(whole, dataset=dataset, window=window, probe=probe)
 
-    def _known(self, whole: Dataset, dataset: Dataset, plain: Preset) -> Measurement | None:
+    def _of_whole(self, whole: Dataset, dataset: Dataset, plain: Preset) -> Measurement | None:
         """The measurement of the whole scan, if it covers all of ``dataset`` except its probe and positions."""
         if self._whole is None or self._whole[0].patterns is not whole.patterns:
             if not _alike(whole, plain, dataset, plain):
@@ -98,23 +98,23 @@ class MeasuredOnce:
 
 def central(dataset: Dataset, most: int) -> IndexArray:
     """Indices of the patterns nearest to the middle of the scan, in a square."""
-    away = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
-    return np.sort(np.argsort(away, kind="stable")[:most])
+    distance_A = np.abs(dataset.positions_A - np.median(dataset.positions_A, axis=0)).max(axis=1)
+    return np.sort(np.argsort(distance_A, kind="stable")[:most])
 
 
-def _looked_at_anew(dataset: Dataset, preset: Preset) -> bool:
+def _measured_alone(dataset: Dataset, preset: Preset) -> bool:
     """Whether the model does not see the patterns unchanged."""
     moved = preset.patterns.flip_ky or any(preset.patterns.data_shift_vector_px)
     return dataset.masks is not None or preset.propagation.near_field or moved
 
 
-def _alike(one: Dataset, its: Preset, other: Dataset, others: Preset) -> bool:
+def _alike(first: Dataset, first_preset: Preset, second: Dataset, second_preset: Preset) -> bool:
     """Whether window and statistics of two data sets and presets are the same except for the choice of patterns."""
-    calibrations = one.calibration, other.calibration
+    calibrations = first.calibration, second.calibration
     return (
-        its.patterns == others.patterns
-        and its.propagation == others.propagation
+        first_preset.patterns == second_preset.patterns
+        and first_preset.propagation == second_preset.propagation
         and all(calibrations[0].get(name) == calibrations[1].get(name) for name in SAME)
-        and np.array_equal(one.bad_pixels, other.bad_pixels)
-        and np.array_equal(one.beam_center_px, other.beam_center_px)
+        and np.array_equal(first.bad_pixels, second.bad_pixels)
+        and np.array_equal(first.beam_center_px, second.beam_center_px)
     )

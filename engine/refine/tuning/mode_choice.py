@@ -58,8 +58,8 @@ class ModeChoice:
     def reason(self) -> str:
         """The choice in words."""
         if self.modes == 1:
-            return f"1 probe mode: it predicts patterns held out better than {self.several}, by {self.gain} in the end"
-        return f"{self.several} probe modes: 1 would not predict patterns held out better (gain {self.gain})"
+            return f"1 probe mode: predicts held-out patterns better than {self.several}, by {self.gain}"
+        return f"{self.several} probe modes: 1 would not predict held-out patterns better (gain {self.gain})"
 
 
 def modes_for_several(preset: Preset) -> int:
@@ -86,26 +86,26 @@ def choose_modes(dataset: Dataset, preset: Preset, context: TrialContext) -> Mod
 
 def _compared(dataset: Dataset, preset: Preset, context: TrialContext, patterns: int, most: int) -> ModeChoice | None:
     """Compare one mode with at most ``most`` on the middle of the scan; None if the run would use one in any case."""
-    part = context.seen.central_part(dataset, patterns)
+    part = context.cache.central_part(dataset, patterns)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
-    measured = context.seen.measure(part, quick)
+    measured = context.cache.measure(part, quick)
     several = decide(measured, quick, has_start=context.start is not None).coherence.modes
     if several == 1:
         return None
-    tried = (1, min(several, most))
-    trials = [Trial.of(part, quick.model_copy(update={"probe_modes": modes}), context, measured) for modes in tried]
-    both: list[list[HeldOutLoss]] = [[], []]
+    numbers = (1, min(several, most))
+    trials = [Trial.of(part, quick.model_copy(update={"probe_modes": modes}), context, measured) for modes in numbers]
+    losses: list[list[HeldOutLoss]] = [[], []]
     states: list[SweepState | None] = [None, None]
     for sweeps in (1, TRIAL_SWEEPS, 2 * TRIAL_SWEEPS):
-        for k, modes in enumerate(tried):
+        for k, modes in enumerate(numbers):
             context.before(f"{modes} probe mode{'s' if modes > 1 else ''}")
             states[k], loss = trials[k].continued(states[k], sweeps, 2 * TRIAL_SWEEPS, context)
-            both[k].append(loss)
-        one, others = Course(both[0][-1]), Course(both[1][-1])
-        lead = one.early_gain(others)
+            losses[k].append(loss)
+        single, multiple = Course(losses[0][-1]), Course(losses[1][-1])
+        lead = single.early_gain(multiple)
         if lead.opposite.exceeds(BEHIND) or not (lead.certain or sweeps == 1):  # the lead of one mode only shrinks
-            return ModeChoice(several, one, others)
-    return ModeChoice(several, Course(*both[0][1:]), Course(*both[1][1:]))
+            return ModeChoice(several, single, multiple)
+    return ModeChoice(several, Course(*losses[0][1:]), Course(*losses[1][1:]))
 
 
 def with_chosen_modes(

@@ -43,8 +43,8 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     if not is_open(dataset, preset):
         return tuned
     several = dataset.scan_of is not None  # the first scan is tilted least
-    one = (alone(dataset, 0), alone_settings(preset, 0)) if several else (dataset, preset)
-    found = _Search(*one, replace(context, start=None)).best()
+    single = (alone(dataset, 0), alone_settings(preset, 0)) if several else (dataset, preset)
+    found = _Search(*single, replace(context, start=None)).best()
     if isinstance(found, str):
         return replace(tuned, words=(*tuned.words, found))
     dataset = found.orientation.of(dataset)
@@ -54,7 +54,7 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     transform = replace(transform, origin=Origin.ESTIMATED) if transform.origin in FOUND else transform
     calibration = dataset.calibration.having(rotation_deg=rotation, detector_transform=transform)
     words = f"detector transform {transform.value}, rotation {rotation.value:.1f} ± {found.uncertainty_deg:.1g}°:"
-    words += f" maps could not tell, and so patterns held out are predicted better by {found.gain}"
+    words += f" the maps left it open, and held-out patterns are predicted better with it, by {found.gain}"
     dataset = replace(dataset, calibration=calibration)
     return replace(tuned, dataset=dataset, orientation=found.orientation, words=(*tuned.words, words))
 
@@ -65,11 +65,11 @@ def is_open(dataset: Dataset, preset: Preset) -> bool:
     rotation, transform = calibration.entries.get("rotation_deg"), calibration.entries.get("detector_transform")
     if rotation is None or transform is None or rotation.origin not in FOUND:
         return False
-    nothing = rotation.origin is Origin.UNDECIDED and rotation.uncertainty is None
+    no_estimate = rotation.origin is Origin.UNDECIDED and rotation.uncertainty is None
     stated = (preset.start.start_object, preset.start.start_positions, preset.probe.start_probe)
     return (
-        (nothing or transform.origin is Origin.UNDECIDED)
-        and all(one is None for one in stated)
+        (no_estimate or transform.origin is Origin.UNDECIDED)
+        and all(value is None for value in stated)
         and dataset.masks is None
         and not preset.propagation.near_field
         and preset.refined.update_obj
@@ -108,15 +108,15 @@ class _Search:
 
     def best(self) -> _Found | str:
         """The orientation to use, or why there is none."""
-        followed = sorted((self._followed(hand) for hand in self._hands), key=lambda one: one.loss.mean)
+        followed = sorted((self._followed(hand) for hand in self._hands), key=lambda candidate: candidate.loss.mean)
         first, present = followed[0], self._loss(MORE, AS_IT_IS)
         gain = Gain.over(present.groups, first.loss.groups)
         if not gain.exceeds(BEYOND_DOUBT):
-            return f"rotation and handedness as they are: no others would predict patterns held out better ({gain})"
+            return f"rotation and handedness unchanged: no others would predict held-out patterns better ({gain})"
         if len(followed) > 1:
             over = Gain.over(followed[1].loss.groups, first.loss.groups)
             if not over.certain:
-                return f"rotation and handedness as they are: patterns do not tell the handedness ({over})"
+                return f"rotation and handedness unchanged: the patterns do not determine the handedness ({over})"
         return _Found(first.orientation, first.uncertainty_deg, gain)
 
     def _followed(self, hand: bool) -> _Followed:
@@ -125,8 +125,8 @@ class _Search:
         middle = float(angles[int(np.argmin(losses))])
         fine: dict[float, HeldOutLoss] = {}
         for step in FINE_STEPS_DEG:
-            asked = [middle + k * step for k in (-1, 0, 1)]  # close to a known angle a parabola would follow the noise
-            new = [angle for angle in asked if all(abs(angle - known) > APART * step for known in fine)]
+            near = [middle + k * step for k in (-1, 0, 1)]  # close to a known angle a parabola would follow the noise
+            new = [angle for angle in near if all(abs(angle - tried) > APART * step for tried in fine)]
             fine |= {angle: self._loss(MORE, Orientation(hand, angle)) for angle in new}
             middle = _lowest(fine, None)
         halves = [_lowest(fine, half) for half in (0, 1)]

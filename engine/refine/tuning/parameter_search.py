@@ -62,7 +62,7 @@ class Tuned:
     """Standard deviations by which the phase of a trial is skewed; None if it was not measured."""
     orientation: Orientation | None = None
     """Orientation that was found, relative to the data set as given; the half turn is applied after it."""
-    begun: WarmStart | None = None
+    warm_start: WarmStart | None = None
     """Start of the run, if trials found something better than an empty object."""
     scan_drifts: tuple[Drift | None, ...] = ()
     """Drift of each of several scans; None where it cannot be looked for."""
@@ -75,11 +75,11 @@ class Tuned:
 def tune(tuned: Tuned, context: TrialContext) -> Tuned:
     """Run the parameter scans that the preset requests; with both defocus and thickness, defocus is scanned again."""
     dataset, preset = tuned.dataset, tuned.preset
-    wanted = wanted_scans(dataset, preset)
-    if Scanned.DEFOCUS in wanted and Scanned.THICKNESS in wanted:
-        wanted = [*wanted, Scanned.DEFOCUS]
+    scans = requested_scans(dataset, preset)
+    if Scanned.DEFOCUS in scans and Scanned.THICKNESS in scans:
+        scans = [*scans, Scanned.DEFOCUS]
     curves: list[Curve] = []
-    for quantity in wanted:
+    for quantity in scans:
         finer = 0.5 if any(curve.quantity is quantity for curve in curves) else 1.0
         curve = scan(dataset, preset, quantity, context, finer=finer)
         curves.append(curve)
@@ -88,7 +88,7 @@ def tune(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, dataset=dataset, preset=preset, curves=tuple(curves))
 
 
-def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
+def requested_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
     """Scans that the preset requests. ``auto`` scans a defocus that was only estimated, for one slice or several."""
     estimated = dataset.calibration.origin("C10") in FOUND
     defocus = estimated if isinstance(preset.start.scan_defocus, str) else preset.start.scan_defocus
@@ -99,7 +99,7 @@ def wanted_scans(dataset: Dataset, preset: Preset) -> list[Scanned]:
         (preset.start.scan_thickness, Scanned.THICKNESS),
         (preset.start.scan_rotation, Scanned.ROTATION),
     ]
-    return [quantity for asked, quantity in choices if asked]
+    return [quantity for requested, quantity in choices if requested]
 
 
 def scan(
@@ -115,16 +115,16 @@ def scan(
 
     Raises RefinementError for a thickness if none is given.
     """
-    where = context or TrialContext()
+    resolved = context or TrialContext()
     frames = dataset.masks is None
-    part, quick = central_part(dataset), of_trials(preset, _modes(dataset, preset, quantity, where), frames=frames)
+    part, quick = central_part(dataset), of_trials(preset, _modes(dataset, preset, quantity, resolved), frames=frames)
     losses: dict[float, HeldOutLoss] = {}
 
     def measure(value: float) -> None:
         if value not in losses:
-            where.before(f"{quantity} {value:.4g}")
+            resolved.before(f"{quantity} {value:.4g}")
             changed, settings = varied(part, quick, quantity, value)
-            losses[value] = held_out_loss(changed, settings, SWEEPS.get(quantity, 2), where)
+            losses[value] = held_out_loss(changed, settings, SWEEPS.get(quantity, 2), resolved)
 
     present = present_value(dataset, preset, quantity)
     if values is not None:
@@ -199,8 +199,8 @@ def varied(dataset: Dataset, preset: Preset, quantity: Scanned, value: float) ->
         number = {"num_slices": round(value), "total_thickness_A": thickness, "slice_distances_A": None}
         return dataset, preset.model_copy(update=number)
     middle = dataset.positions_A.mean(axis=0)  # the start of a trial stays under the patterns
-    away = dataset.positions_A - middle
-    moved = away * value if quantity is Scanned.SCALE else away @ rotation_matrix(value).T
+    offsets_A = dataset.positions_A - middle
+    moved = offsets_A * value if quantity is Scanned.SCALE else offsets_A @ rotation_matrix(value).T
     return replace(dataset, positions_A=middle + moved), preset
 
 
@@ -251,9 +251,9 @@ def _read(quantity: Scanned, present: float, losses: dict[float, HeldOutLoss]) -
     applied = not at_end and quantity is not Scanned.SLICES and abs(best - present) > uncertainty
     words = f"{quantity} {best:.4g} ± {uncertainty:.2g} by held-out loss, {present:.4g} before"
     if at_end:
-        words += ": at the end of the scan, left alone"
+        words += ": at the end of the scanned range, unchanged"
     elif not applied:
-        words += ": left alone"
+        words += ": unchanged"
     return Curve(quantity, tuple(values), tuple(mean), present, best, uncertainty, applied, words)
 
 

@@ -58,8 +58,8 @@ class Candidate:
 
     def __str__(self) -> str:
         """Describe the candidate in words."""
-        seen = "the bright field" if self.regime is Regime.WEAK else "all of the pattern"
-        return f"{seen} from {'the live map' if self.from_map else 'an empty object'}"
+        region = "the bright field" if self.regime is Regime.WEAK else "the whole pattern"
+        return f"{region} from {'the live map' if self.from_map else 'an empty object'}"
 
 
 FROM_NOTHING = Candidate(Regime.THIN, from_map=False)
@@ -77,71 +77,73 @@ class RegimeChoice:
     @property
     def best(self) -> Candidate:
         """The candidate to use."""
-        return self._ahead if self._taken else self.safe
+        return self._ahead if self._is_better else self.safe
 
     @property
     def reason(self) -> str:
         """The choice in words."""
         everywhere, bright = self._gains
         gains = f"{everywhere}, in the bright field {bright}"
-        if self._taken:
-            return f"{self._ahead}: it predicts patterns held out better than {self.safe}, by {gains}"
-        return f"{self.safe}: {self._ahead} would not predict patterns held out better (gain {gains})"
+        if self._is_better:
+            return f"{self._ahead}: predicts held-out patterns better than {self.safe}, by {gains}"
+        return f"{self.safe}: {self._ahead} would not predict held-out patterns better (gain {gains})"
 
     @property
     def settled(self) -> bool:
         """Whether more sweeps would leave both the regime and the start as they are, beyond doubt."""
-        empty, *from_map = self._others
-        told_apart = all(self.gain(one, empty).exceeds(BEYOND_DOUBT) for one in from_map)
-        return self._taken and told_apart and any(gain.exceeds(BEYOND_DOUBT) for gain in self._gains)
+        empty, *from_map = self._rivals
+        distinct = all(self.gain(start, empty).exceeds(BEYOND_DOUBT) for start in from_map)
+        return self._is_better and distinct and any(gain.exceeds(BEYOND_DOUBT) for gain in self._gains)
 
-    def gain(self, one: Candidate, over: Candidate) -> Gain:
+    def gain(self, candidate: Candidate, over: Candidate) -> Gain:
         """Gain of one candidate over another, over all pixels."""
-        return Gain.over(self.losses[over].everywhere, self.losses[one].everywhere)
+        return Gain.over(self.losses[over].everywhere, self.losses[candidate].everywhere)
 
     @property
-    def _taken(self) -> bool:
+    def _is_better(self) -> bool:
         """Whether the other regime is better beyond doubt in all pixels or in the bright field, and worse in neither.
 
         It must not be worse from an empty object either: patterns with little information leave to the map what they do
         not determine.
         """
-        worse = [gain.opposite.certain for one in (self._ahead, self._others[0]) for gain in self._gains_of(one)]
+        worse = [gain.opposite.certain for rival in (self._ahead, self._rivals[0]) for gain in self._gains_of(rival)]
         return any(gain.certain and gain.share > WORTH for gain in self._gains) and not any(worse)
 
     @property
     def _ahead(self) -> Candidate:
         """The other regime, from the map unless an empty object predicts better beyond doubt, by a sufficient share."""
-        empty, *from_map = self._others
+        empty, *from_map = self._rivals
         if not from_map:
             return empty
         gain = self.gain(empty, from_map[0])
         return empty if gain.certain and gain.share > WORTH else from_map[0]
 
     @property
-    def _others(self) -> list[Candidate]:
+    def _rivals(self) -> list[Candidate]:
         """Candidates of the other regime, an empty object first."""
-        return sorted((one for one in self.losses if one.regime is not self.safe.regime), key=lambda one: one.from_map)
+        return sorted(
+            (rival for rival in self.losses if rival.regime is not self.safe.regime), key=lambda rival: rival.from_map
+        )
 
     @property
     def _gains(self) -> tuple[Gain, Gain]:
         return self._gains_of(self._ahead)
 
-    def _gains_of(self, one: Candidate) -> tuple[Gain, Gain]:
+    def _gains_of(self, candidate: Candidate) -> tuple[Gain, Gain]:
         """Gains over the safe candidate, in all pixels and in the bright field."""
-        safe, other = self.losses[self.safe], self.losses[one]
-        return Gain.over(safe.everywhere, other.everywhere), Gain.over(safe.bright, other.bright)
+        safe, rival = self.losses[self.safe], self.losses[candidate]
+        return Gain.over(safe.everywhere, rival.everywhere), Gain.over(safe.bright, rival.bright)
 
 
 def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> RegimeChoice | None:
     """Choose an open regime where the dose alone suggests ``weak``; None: leave the preset as it is."""
     if not _is_open(preset) or not may_be_tried(dataset, preset):
         return None
-    part = context.seen.central_part(dataset, TRIAL_PATTERNS)
+    part = context.cache.central_part(dataset, TRIAL_PATTERNS)
     quick = preset.model_copy(update=TRIAL_SETTINGS)
     if quick.probe.probe_modes == "auto":  # decided by separate trials
         quick = quick.model_copy(update={"probe_modes": 1})
-    measured = context.seen.measure(part, quick)
+    measured = context.cache.measure(part, quick)
     first = decide(measured, quick, has_start=context.start is not None)
     if first.regime is not Regime.WEAK or measured.statistics.noise_spread > NOISE_SPREAD:
         return None
@@ -150,10 +152,10 @@ def choose_regime(dataset: Dataset, preset: Preset, context: TrialContext) -> Re
     if context.start is not None and preset.start.start_from_map in ("auto", True):
         starts.append(Candidate(Regime.THIN, True))
     race = _Race(part, quick, measured, context)
-    losses = {safe: race.after(safe, 1.0)} | {one: race.after(one, 0.5) for one in starts}
+    losses = {safe: race.after(safe, 1.0)} | {candidate: race.after(candidate, 0.5) for candidate in starts}
     choice = RegimeChoice(safe, losses)
     if not choice.settled:
-        choice = RegimeChoice(safe, losses | {one: race.after(one, 1.0) for one in starts})
+        choice = RegimeChoice(safe, losses | {candidate: race.after(candidate, 1.0) for candidate in starts})
     return choice
 
 
@@ -169,7 +171,9 @@ def _is_open(preset: Preset) -> bool:
     """Whether nobody stated a setting that decides between the regimes."""
     stated = (preset.solver.regime, preset.loss.algorithm, preset.loss.bright_field_only)
     return (
-        preset.object.slices == 1 and preset.solver.optimizer not in PUBLISHED and all(one == "auto" for one in stated)
+        preset.object.slices == 1
+        and preset.solver.optimizer not in PUBLISHED
+        and all(each == "auto" for each in stated)
     )
 
 
@@ -180,17 +184,17 @@ class _Race:
         self._part, self._quick, self._measured, self._context = part, quick, measured, context
         self._trials: dict[Candidate, tuple[Trial, SweepState | None]] = {}
 
-    def after(self, one: Candidate, share: float) -> Likelihoods:
+    def after(self, candidate: Candidate, share: float) -> Likelihoods:
         """Likelihoods of a candidate after a share of its sweeps."""
-        self._context.before(str(one))
-        if one not in self._trials:
-            settings = self._quick.model_copy(update=one.settings)
+        self._context.before(str(candidate))
+        if candidate not in self._trials:
+            settings = self._quick.model_copy(update=candidate.settings)
             trial = Trial.of(self._part, settings, self._context, self._measured, HELD_OUT)
-            self._trials[one] = replace(trial, batches=BATCHES, full_sweeps=FULL_SWEEPS), None
-        trial, state = self._trials[one]
+            self._trials[candidate] = replace(trial, batches=BATCHES, full_sweeps=FULL_SWEEPS), None
+        trial, state = self._trials[candidate]
         sweeps = math.ceil(share * trial.all_sweeps)
         state, likelihoods = trial.continued_likelihoods(state, sweeps, self._context)
-        self._trials[one] = trial, state
-        if one == FROM_NOTHING:
-            self._context.kept[str(one)] = KeptTrial(self._part.patterns, trial, state)
+        self._trials[candidate] = trial, state
+        if candidate == FROM_NOTHING:
+            self._context.kept_trials[str(candidate)] = KeptTrial(self._part.patterns, trial, state)
         return likelihoods

@@ -33,8 +33,8 @@ SAME_PLACE_PX = 1e-9
 
 def alone(dataset: Dataset, scan: int) -> Dataset:
     """One of the joined scans, on its own raster and with its own beam centre."""
-    own = np.flatnonzero(dataset.scan_of == scan)
-    part = dataset.part(own)
+    indices = np.flatnonzero(dataset.scan_of == scan)
+    part = dataset.part(indices)
     row, column = np.divmod(part.point, dataset.scan_shape[1])
     row = row - row.min()
     shape = int(row.max()) + 1, int(column.max()) + 1
@@ -70,8 +70,8 @@ def without_drifts(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     positions_A, words, drifts = dataset.positions_A.copy(), list(tuned.words), list[Drift | None]()
     for scan, name in enumerate(dataset.scan_names):
-        one = Tuned(alone(dataset, scan), alone_settings(preset, scan))
-        _, measured = with_checked_drift(measure(one.dataset, one.preset), one, context, may_turn=False)
+        single = Tuned(alone(dataset, scan), alone_settings(preset, scan))
+        _, measured = with_checked_drift(measure(single.dataset, single.preset), single, context, may_turn=False)
         drifts.append(measured.drift)
         words.append(f"{name}: {NO_DRIFT if measured.drift is None else measured.drift.reason}")
         if measured.drift is not None:

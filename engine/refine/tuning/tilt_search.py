@@ -27,13 +27,13 @@ Once = Callable[[Preset, RefineResult | None], RefineResult | None]
 """Refines the patterns under a preset, or instead patterns simulated from a result (None if that is impossible)."""
 
 
-def find_tilt(preset: Preset, once: Once) -> Preset:
+def find_tilt(preset: Preset, refine_once: Once) -> Preset:
     """Preset with the tilt inside a specimen of several slices; takes about as long as two more runs."""
-    first = once(preset, None)
+    first = refine_once(preset, None)
     if first is None:
         return preset
-    again = once(preset, first)
-    return tilted(preset, first, first if again is None else again)
+    repeated = refine_once(preset, first)
+    return tilted(preset, first, first if repeated is None else repeated)
 
 
 def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = None) -> Preset:
@@ -41,8 +41,8 @@ def tilted(preset: Preset, result: RefineResult, again: RefineResult | None = No
     found = _tilts(result)
     if found is None:
         return preset
-    once_more = None if again is None else _tilts(again)
-    tilts = found if once_more is None else 2 * found - once_more
+    repeated = None if again is None else _tilts(again)
+    tilts = found if repeated is None else 2 * found - repeated
     rows = tuple(tuple(float(tilt) for tilt in row) for row in tilts)
     return preset.model_copy(update={"tilts_mrad": rows})
 

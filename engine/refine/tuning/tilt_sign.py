@@ -29,23 +29,23 @@ def with_doubted_tilts(tuned: Tuned, context: TrialContext) -> Tuned:
     """Add a warning that the tilts have the wrong sign, if held-out patterns show it beyond doubt."""
     dataset, preset = tuned.dataset, tuned.preset
     given = preset.scans.scan_tilts_mrad
-    if dataset.scan_of is None or given is None or not _tells(dataset, preset):
+    if dataset.scan_of is None or given is None or not _is_testable(dataset, preset):
         return tuned
     part = _middles(dataset, dataset.scan_of, TRIAL_PATTERNS // len(given))
     quick = of_trials(preset, 1, frames=True)
     losses = []
-    for sign, words in ((1, "as they are"), (-1, "reversed")):
+    for sign, words in ((1, "as given"), (-1, "reversed")):
         context.before(f"the tilts {words}")
         tilts = tuple((sign * row, sign * column) for row, column in given)
         losses.append(held_out_loss(part, quick.model_copy(update={"scan_tilts_mrad": tilts}), SWEEPS, context).groups)
     gain = Gain.over(*losses)
     if not gain.exceeds(BEYOND_DOUBT):
         return tuned
-    words = f"the tilts are the wrong way round: reversed they predict patterns held out better by {gain};"
-    return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with the other signs"))
+    words = f"the tilts have the wrong sign: reversed, they predict held-out patterns better, by {gain};"
+    return replace(tuned, words=(*tuned.words, f"{words} give scan_tilts_mrad with opposite signs"))
 
 
-def _tells(dataset: Dataset, preset: Preset) -> bool:
+def _is_testable(dataset: Dataset, preset: Preset) -> bool:
     """Whether tilts make a difference, and there are enough patterns to test them."""
     tilted = bool(np.ptp(preset.scans.scan_tilts_mrad, axis=0).any())  # type: ignore[arg-type]
     return tilted and preset.object.slices > 1 and preset.refined.update_obj and len(dataset.point) >= LEAST_PATTERNS
@@ -55,6 +55,6 @@ def _middles(dataset: Dataset, scan_of: IndexArray, most: int) -> Dataset:
     """The middle of each scan."""
     chosen = []
     for scan in np.unique(scan_of):
-        own = np.flatnonzero(scan_of == scan)
-        chosen.append(own[central(replace(dataset, positions_A=dataset.positions_A[own]), most)])
+        indices = np.flatnonzero(scan_of == scan)
+        chosen.append(indices[central(replace(dataset, positions_A=dataset.positions_A[indices]), most)])
     return dataset.part(np.concatenate(chosen))

@@ -56,7 +56,7 @@ class WarmStart:
     """Other refined quantities: beam current, background and aberrations carry over where the problem refines them."""
     over_map: bool = False
     """Whether its object is used although the problem starts from a map."""
-    words: str = "begun from an earlier refinement"
+    words: str = "started from an earlier refinement"
     """Remark on a problem that starts here; empty: none."""
     depth_A: float = 0.0
     """Depth of its entrance surface below that of the problem."""
@@ -108,9 +108,9 @@ class WarmStart:
         problem = problem if self.probe is None else self._with_probe(problem, self.probe)
         vector, layout, strategy = problem.start.copy(), problem.layout, replace(problem.strategy, probe_sweeps=0)
         if self.refined is not None:
-            _take_over(self.refined, layout, vector)
+            _copy_refined(self.refined, layout, vector)
         if self._strained(problem):
-            words = f"{strategy.reason}; begun anew: the earlier object is of positions with drift"
+            words = f"{strategy.reason}; started anew: the earlier object belongs to another drift correction"
             strategy = replace(strategy, reason=words)
         elif self.over_map or not strategy.start_from_map:
             layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()
@@ -122,11 +122,11 @@ class WarmStart:
     def _with_probe(self, problem: Problem, probe: ComplexArray) -> Problem:
         """Return the problem with this probe, in its parameters or as the reference that they are relative to."""
         layout, vector = problem.layout, problem.start.copy()
-        each = probe.reshape(self.probes, self.modes, *probe.shape[1:])
+        probes = probe.reshape(self.probes, self.modes, *probe.shape[1:])
         if self.probes != layout.probe.probes:
-            each = np.repeat(each[:1], layout.probe.probes, axis=0)
-        modes = np.concatenate([self._brought(one, problem) for one in each])
-        modes *= np.sqrt(len(each) * problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
+            probes = np.repeat(probes[:1], layout.probe.probes, axis=0)
+        modes = np.concatenate([self._converted(plane, problem) for plane in probes])
+        modes *= np.sqrt(len(probes) * problem.statistics.counts_per_pattern / (np.abs(modes) ** 2).sum())
         aberrations, rates = self._shared_aberrations(layout), layout.probe.phase_per_A
         if aberrations is not None and rates is not None:  # a result's probe contains them, the parameters do not
             modes = modes * np.exp(1j * np.tensordot(aberrations, rates, 1))
@@ -136,7 +136,7 @@ class WarmStart:
             layout = replace(layout, probe=replace(layout.probe, start=modes.astype(layout.probe.start.dtype)))
         return replace(problem, start=vector, layout=layout)
 
-    def _brought(self, probe: ComplexArray, problem: Problem) -> ComplexPlane:
+    def _converted(self, probe: ComplexArray, problem: Problem) -> ComplexPlane:
         """Convert one probe to Fourier modes of the problem, under its nominal aberrations."""
         measured, layout = problem.measured, problem.layout
         moved = (0.0, 0.0)
@@ -169,9 +169,9 @@ class WarmStart:
         layout, grid = problem.layout, problem.grid
         new_A = problem.forward.object.slice_thickness_A
         old_A = self.slice_thickness_A or (sum(new_A) / self.object.shape[1],) * self.object.shape[1]
-        made = in_modes(in_slices(self.object, old_A, new_A, self.depth_A), layout.object_modes)
+        slices = in_modes(in_slices(self.object, old_A, new_A, self.depth_A), layout.object_modes)
         first_px = (np.asarray(grid.origin_A) - np.asarray(self.origin_A)) / self.sampling_A
-        return on_pixels(made, (self.sampling_A, grid.pixel_A), (float(first_px[0]), float(first_px[1])), grid.shape)
+        return on_pixels(slices, (self.sampling_A, grid.pixel_A), (float(first_px[0]), float(first_px[1])), grid.shape)
 
 
 def _about_middle(images: Array) -> Array:
@@ -185,7 +185,7 @@ def first_invA(measured: Measurement) -> tuple[float, float]:
     return float(measured.model.k_row[0, 0]), float(measured.model.k_col[0, 0])
 
 
-def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None:
+def _copy_refined(refined: Refined, layout: ParameterLayout, vector: Array) -> None:
     """Copy refined quantities into the blocks of the same shape."""
     background, components = refined.background, refined.opr_components
     waves = None if components is None else np.fft.fft2(components, norm="ortho")
@@ -197,9 +197,9 @@ def _take_over(refined: Refined, layout: ParameterLayout, vector: Array) -> None
         BlockName.OPR_COEFFICIENTS: refined.opr_coefficients,
     }
     for name, block in layout.other_blocks(vector).items():
-        found = values.get(name)
-        if found is not None and found.shape == block.shape:
-            block[...] = found
+        value = values.get(name)
+        if value is not None and value.shape == block.shape:
+            block[...] = value
 
 
 def _parameters(transmission: ComplexArray, layout: ParameterLayout) -> FloatArray:

@@ -26,8 +26,8 @@ from ptylive.engine.refine.validation.noise_response import (
     MOST_BYTES,
     TRIAL_RAD,
     Evaluated,
-    counted_again,
-    of_some,
+    physical_of,
+    recounted,
 )
 from ptylive.schema.model import BoolArray, DoubleArray, FloatArray, IndexArray
 
@@ -86,84 +86,88 @@ def unevenness(
     if layout.planes > 1 or layout.object_form is not ObjectForm.PHASE:
         return None
     phase = layout.object_block(vector).reshape(layout.object_shape[1:])
-    moved, own = _moved(problem, vector, context, seed, gain, rings)
-    found = compared(phase, moved, own, rings, between_positions(problem))
-    return None if found is None else found.at(phase)
+    moved, light = _moved(problem, vector, context, seed, gain, rings)
+    fitted = compared(phase, moved, light, rings, between_positions(problem))
+    return None if fitted is None else fitted.at(phase)
 
 
 def compared(
-    phase: FloatArray, moved: DoubleArray, own: FloatArray, rings: RingVariance, where: BoolArray
+    phase: FloatArray, moved: DoubleArray, light: FloatArray, rings: RingVariance, area: BoolArray
 ) -> Unevenness | None:
-    """Compare power (draws, Y, X) with the rings, class by class; own (Y, X): light of the patterns."""
-    share = own / np.maximum(rings.light.astype(np.float64), 1e-300)
-    inside = where & _moving(own, rings)
+    """Compare power (draws, Y, X) with the rings, class by class; light (Y, X): that of the patterns."""
+    share = light / np.maximum(rings.light.astype(np.float64), 1e-300)
+    inside = area & _moving(light, rings)
     if inside.sum() < CLASSES * FEWEST_PIXELS:
         return None
     blurred, power = _blurred(phase), (moved**2).mean(axis=0)
     edges = np.quantile(blurred[inside], np.linspace(0, 1, CLASSES + 1)[1:-1])
     classes = [inside & (np.digitize(blurred, edges) == k) for k in range(CLASSES)]
-    told = rings.free * rings.variance / np.maximum(share, INSIDE)
-    seen = rings.free * power
-    sums = [(blurred[some].mean(), seen[some].sum(), told[some].sum()) for some in classes if told[some].sum() > 0]
+    predicted = rings.free * rings.variance / np.maximum(share, INSIDE)
+    measured = rings.free * power
+    sums = [
+        (blurred[pixels].mean(), measured[pixels].sum(), predicted[pixels].sum())
+        for pixels in classes
+        if predicted[pixels].sum() > 0
+    ]
     if not sums:
         return None
-    middles, found, expected = np.array(sums, dtype=np.float64).T
-    return Unevenness(middles, np.clip(found / expected, LEAST, GREATEST))
+    middles, observed, expected = np.array(sums, dtype=np.float64).T
+    return Unevenness(middles, np.clip(observed / expected, LEAST, GREATEST))
 
 
 def between_positions(problem: Problem) -> BoolArray:
     """(Y, X) pixels between the outermost positions."""
     at = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
     low, high = np.floor(at.min(axis=0)).astype(int), np.ceil(at.max(axis=0)).astype(int) + 1
-    found = np.zeros(problem.layout.object_shape[1:], bool)
-    found[max(low[0], 0) : high[0], max(low[1], 0) : high[1]] = True
-    return found
+    area = np.zeros(problem.layout.object_shape[1:], bool)
+    area[max(low[0], 0) : high[0], max(low[1], 0) : high[1]] = True
+    return area
 
 
-def in_the_middle(problem: Problem) -> IndexArray:
+def middle_patterns(problem: Problem) -> IndexArray:
     """Indices of the patterns used, which form a square."""
-    patterns, places = problem.multislice.patterns, problem.positions_A
+    patterns, positions_A = problem.multislice.patterns, problem.positions_A
     room = max(1, int(MOST_BYTES / (4.0 * (1 + DRAWS) * float(np.prod(patterns.shape[1:])))))
     most = min(MOST, max(FEWEST, int(SHARE * len(patterns))), room)
-    away = np.abs(places - np.median(places, axis=0)).max(axis=1)
-    return np.sort(np.argsort(away, kind="stable")[:most])
+    distance = np.abs(positions_A - np.median(positions_A, axis=0)).max(axis=1)
+    return np.sort(np.argsort(distance, kind="stable")[:most])
 
 
 def _blurred(phase: FloatArray) -> DoubleArray:
     return np.asarray(gaussian_filter(np.asarray(phase, np.float64), BLUR_PX))
 
 
-def _moving(own: FloatArray, rings: RingVariance) -> BoolArray:
+def _moving(light: FloatArray, rings: RingVariance) -> BoolArray:
     """(Y, X) pixels that these patterns determine and that no bound holds."""
-    return np.asarray((own > INSIDE * rings.light) & (rings.light > LIT * rings.light.max()) & ~rings.held)
+    return np.asarray((light > INSIDE * rings.light) & (rings.light > LIT * rings.light.max()) & ~rings.held)
 
 
 def _moved(
     problem: Problem, vector: FloatArray, context: TrialContext, seed: int, gain: float, rings: RingVariance
 ) -> tuple[DoubleArray, FloatArray]:
     """Phase changes (draws, Y, X) due to redrawn counts, and the light (Y, X) of these patterns."""
-    chosen, layout = in_the_middle(problem), problem.layout
-    few = counted_again(problem.multislice, chosen, gain, np.random.default_rng([seed, 5]), DRAWS)
-    physical = of_some(layout.physical(vector, np), np.tile(chosen, 1 + DRAWS), problem.multislice.count)
-    first, *others = np.arange(len(chosen) * (1 + DRAWS)).reshape(1 + DRAWS, -1)
+    chosen, layout = middle_patterns(problem), problem.layout
+    few = recounted(problem.multislice, chosen, gain, np.random.default_rng([seed, 5]), DRAWS)
+    physical = physical_of(layout.physical(vector, np), np.tile(chosen, 1 + DRAWS), problem.multislice.count)
+    first, *redraws = np.arange(len(chosen) * (1 + DRAWS)).reshape(1 + DRAWS, -1)
     with closing(open_backend(context.backend, few, context.threads)) as backend:
-        there = Evaluated(backend, layout, physical)
-        own = np.asarray(backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first)))
-        start, moving = there.by_phase(physical.object, first), _moving(own, rings)
+        evaluated = Evaluated(backend, layout, physical)
+        light = np.asarray(backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first)))
+        start, moving = evaluated.by_phase(physical.object, first), _moving(light, rings)
 
         def curved(along: DoubleArray) -> DoubleArray:
             length = TRIAL_RAD / 2 / max(float(np.sqrt((along[moving] ** 2).mean())), 1e-300)
-            ahead = there.by_phase(there.turned((length * along).astype(np.float32)), first)
+            ahead = evaluated.by_phase(evaluated.turned((length * along).astype(np.float32)), first)
             return np.where(moving, (ahead - start) / length, 0.0)
 
-        scale = np.where(moving, 1 / np.maximum(own, 1e-30), 0.0)
-        forces = [np.where(moving, start - there.by_phase(physical.object, other), 0.0) for other in others]
-        return np.array([solved(curved, force, scale) for force in forces]), own
+        scale = np.where(moving, 1 / np.maximum(light, 1e-30), 0.0)
+        forces = [np.where(moving, start - evaluated.by_phase(physical.object, redraw), 0.0) for redraw in redraws]
+        return np.array([solved(curved, force, scale) for force in forces]), light
 
 
 def solved(curved: Callable[[DoubleArray], DoubleArray], force: DoubleArray, scale: DoubleArray) -> DoubleArray:
     """Solve H x = force by a few conjugate-gradient steps; curved: product with H; scale: approximate inverse of H."""
-    residual, found = force, np.zeros_like(force)
+    residual, solution = force, np.zeros_like(force)
     along = scale * residual
     power = float((residual * along).sum())
     for _ in range(STEPS):
@@ -173,7 +177,7 @@ def solved(curved: Callable[[DoubleArray], DoubleArray], force: DoubleArray, sca
         curvature = float((along * bent).sum())
         if not curvature > 0:  # with few counts the loss may curve downwards
             break
-        found, residual = found + power / curvature * along, residual - power / curvature * bent
-        before, power = power, float((residual * scale * residual).sum())
-        along = scale * residual + power / before * along
-    return found
+        solution, residual = solution + power / curvature * along, residual - power / curvature * bent
+        previous, power = power, float((residual * scale * residual).sum())
+        along = scale * residual + power / previous * along
+    return solution

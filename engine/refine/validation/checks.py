@@ -77,9 +77,9 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
     if preset.prior.method == "dgp":
         check_possible(preset)
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
-    where, preset = context or TrialContext(), with_given_depth(dataset, preset)
+    trial_context, preset = context or TrialContext(), with_given_depth(dataset, preset)
     part = central_part(dataset)
-    problem = prepare(part, preset.model_copy(update={"refine_drift": False}), where.start)
+    problem = prepare(part, preset.model_copy(update={"refine_drift": False}), trial_context.start)
     _, modes = problem.layout.to_complex(problem.start)
     intensity = (np.abs(np.fft.ifft2(modes)) ** 2).sum(axis=0)
     pixel, size = problem.grid.pixel_A, problem.layout.window
@@ -98,14 +98,14 @@ def check(dataset: Dataset, preset: Preset, context: TrialContext | None = None)
         spill=float(1 - inner / intensity.sum()),
         counts_per_pattern=problem.statistics.counts_per_pattern,
         dose_e_per_A2=problem.statistics.dose_e_per_A2,
-        position_bound_A=_bound(part, preset, where.start),
-        memory_bytes=memory_bytes(dataset, problem, preset, shape, where.threads),
-        seconds=expected_seconds(len(dataset.patterns), part, preset, where),
+        position_bound_A=_bound(part, preset, trial_context.start),
+        memory_bytes=memory_bytes(dataset, problem, preset, shape, trial_context.threads),
+        seconds=expected_seconds(len(dataset.patterns), part, preset, trial_context),
         reason=problem.strategy.reason,
         warnings=(),
     )
     if preset.prior.method == "dgp":
-        checks = _with_networks(checks, problem, preset, where)
+        checks = _with_networks(checks, problem, preset, trial_context)
     return _warned(checks, preset.refined)
 
 
@@ -133,14 +133,14 @@ def memory_bytes(
     dataset: Dataset, problem: Problem, preset: Preset, object_shape: tuple[int, int, int], threads: int
 ) -> int:
     """Peak memory of a run on the CPU, bytes: data as read and in the window, object, gradients, history."""
-    layout, kept = problem.layout, problem.multislice.patterns.dtype.itemsize
-    in_memory = fits(float(len(dataset.patterns)) * layout.window**2 * kept)  # otherwise they are kept in a file
+    layout, pixel_bytes = problem.layout, problem.multislice.patterns.dtype.itemsize
+    in_memory = fits(float(len(dataset.patterns)) * layout.window**2 * pixel_bytes)  # otherwise they are kept in a file
     size = RunSize(
         patterns=len(dataset.patterns),
         recorded_bytes=dataset.patterns.nbytes if isinstance(dataset.patterns, np.ndarray) else 0,
         shown=int(in_memory) * (len(dataset.patterns) if dataset.masks is None else 1),  # coefficients share a mean
         window_px=layout.window,
-        pixel_bytes=kept,
+        pixel_bytes=pixel_bytes,
         object_pixels=int(np.prod(object_shape)) * layout.object_modes,
         object_parts=layout.object_size // max(1, int(np.prod(layout.object_shape)) * layout.object_modes),
         probe_size=layout.probe_size,
@@ -174,7 +174,8 @@ def _warned(checks: Checks, refined: RefinedSettings) -> Checks:
     bound_A = checks.position_bound_A
     if refined.update_probe_pos and bound_A is not None and bound_A > 0.1 * checks.probe_diameter_A:
         warnings.append(
-            f"one pattern tells its position to {bound_A:.2g} Å at best: give position_prior_A, or refine drift only"
+            f"one pattern determines its position to {bound_A:.2g} Å at best: "
+            "give position_prior_A, or refine drift only"
         )
     available = _available_bytes()
     if checks.memory_bytes > available:
@@ -197,8 +198,8 @@ def _diameter(intensity: Array) -> float:
     centre = [(intensity * axis).sum() / intensity.sum() for axis in (rows, columns)]
     distance = np.hypot(rows - centre[0], columns - centre[1]).ravel()
     order = np.argsort(distance)
-    held = np.cumsum(intensity.ravel()[order]) / intensity.sum()
-    return 2 * max(0.5, float(distance[order][np.searchsorted(held, PROBE_SHARE)]))
+    contained = np.cumsum(intensity.ravel()[order]) / intensity.sum()
+    return 2 * max(0.5, float(distance[order][np.searchsorted(contained, PROBE_SHARE)]))
 
 
 def _nearest_step(positions_A: DoubleArray) -> float:
@@ -236,7 +237,7 @@ def expected_seconds(patterns: int, part: Dataset, preset: Preset, context: Tria
         float(objective.evaluate(vector).loss)  # compiles or loads compiled code, and waits for the device
         began = time.perf_counter()
         float(objective.evaluate(vector).loss)
-        each = (time.perf_counter() - began) / problem.multislice.count
+        per_pattern = (time.perf_counter() - began) / problem.multislice.count
     strategy = problem.strategy
     passes = strategy.sweeps + (1 + LINE_SEARCH_SHARE) * (strategy.epochs - strategy.sweeps)
-    return each * patterns * passes
+    return per_pattern * patterns * passes

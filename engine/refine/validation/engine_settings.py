@@ -23,13 +23,13 @@ def check_engine(preset: Preset) -> None:
     name = preset.solver.optimizer
     if name not in ENGINES:
         return
-    moving = {one for one in type(preset.refined).model_fields if one in preset.schedules} | preset.refined.moving
+    moving = {field for field in type(preset.refined).model_fields if field in preset.schedules} | preset.refined.moving
     beyond = sorted(moving - MOVES[name] - {"refined_aberrations"})
     if beyond:
-        does = " and ".join(sorted(one.removeprefix("update_") for one in MOVES[name]))
+        does = " and ".join(sorted(field.removeprefix("update_") for field in MOVES[name]))
         raise RefinementError(f"optimizer={name} moves {does}, not {', '.join(beyond)}", REMEDY)
-    for setting, asked in _unknown_to(name, preset).items():
-        if asked:
+    for setting, requested in _unknown_to(name, preset).items():
+        if requested:
             raise RefinementError(f"optimizer={name} is not defined with {setting}", REMEDY)
 
 
@@ -40,10 +40,10 @@ def unused_settings(preset: Preset) -> tuple[str, ...]:
     """
     solver, plain = preset.solver, type(preset.solver)()
     if solver.optimizer not in ENGINES:
-        one = preset.object.num_slices == 1 and preset.refined.update_thickness is True
-        return ("update_thickness: one slice has none",) if one else ()
-    set_so = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
-    return (f"{', '.join(set_so)}: no matter of optimizer={solver.optimizer}",) if set_so else ()
+        one_slice = preset.object.num_slices == 1 and preset.refined.update_thickness is True
+        return ("update_thickness: one slice has none",) if one_slice else ()
+    changed = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
+    return (f"{', '.join(changed)}: no matter of optimizer={solver.optimizer}",) if changed else ()
 
 
 def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
@@ -64,11 +64,11 @@ def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:
     }
     if name == "epie":
         return unknown
-    penalties = [one for each in registered() if each.kind == "penalty" for one in each.switches]
+    penalties = [setting for entry in registered() if entry.kind == "penalty" for setting in entry.switches]
     return unknown | {
         f"algorithm={preset.loss.algorithm}": preset.loss.algorithm not in ("auto", "lsq_sqrt"),
         "loss_offset": preset.loss.loss_offset not in ("auto", 0),
         "obj_modes": preset.object.obj_modes > 1,
         "weakly_damped_obj": preset.object.weakly_damped_obj,
-        **{one: bool(preset.regularisers.value(one)) or one in preset.schedules for one in penalties},
+        **{setting: bool(preset.regularisers.value(setting)) or setting in preset.schedules for setting in penalties},
     }

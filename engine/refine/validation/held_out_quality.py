@@ -34,14 +34,14 @@ def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) ->
     patterns, coefficients, the near field, networks, scans that do not overlap. Raises RefinementError if ``context``
     interrupts.
     """
-    known = dataset.masks is None and preset.prior.method != "dgp"
-    if not known or preset.propagation.near_field or len(dataset.patterns) < LEAST_PATTERNS:
+    supported = dataset.masks is None and preset.prior.method != "dgp"
+    if not supported or preset.propagation.near_field or len(dataset.patterns) < LEAST_PATTERNS:
         return None
     part = central_part(dataset, PATTERNS)
     if part.scan_of is not None and len(np.unique(part.scan_of)) < len(part.scan_names):
         return None
     context = replace(context, start=None)
-    context.before("patterns held out, to compare runs by")
+    context.before("held-out patterns, to compare runs by")
     trial = Trial.of(part, preset.model_copy(update=ANEW), context)
     groups = trial.likelihood(None, context)
     if not all(map(math.isfinite, groups)):

@@ -54,8 +54,8 @@ class NoiseResponse:
 
 def sampled(problem: Problem, seed: int) -> IndexArray:
     """Indices of the patterns used, from all over the scan."""
-    count, each = problem.multislice.count, 8.0 * float(np.prod(problem.multislice.patterns.shape[1:]))
-    most = min(MOST, max(FEWEST, int(count * SHARE)), max(1, int(MOST_BYTES / each)), count)
+    count, pattern_bytes = problem.multislice.count, 8.0 * float(np.prod(problem.multislice.patterns.shape[1:]))
+    most = min(MOST, max(FEWEST, int(count * SHARE)), max(1, int(MOST_BYTES / pattern_bytes)), count)
     return np.sort(np.random.default_rng([seed, 1]).permutation(count)[:most])
 
 
@@ -68,21 +68,21 @@ def measured_response(
     """
     rng, chosen = np.random.default_rng([seed, 2]), sampled(problem, seed)
     few, layout, count = (
-        counted_again(problem.multislice, chosen, counts_per_electron, rng),
+        recounted(problem.multislice, chosen, counts_per_electron, rng),
         problem.layout,
         len(chosen),
     )
-    physical = of_some(layout.physical(vector, np), np.tile(chosen, 2), problem.multislice.count)
+    physical = physical_of(layout.physical(vector, np), np.tile(chosen, 2), problem.multislice.count)
     with closing(open_backend(context.backend, few, context.threads)) as backend:
-        there = Evaluated(backend, layout, physical)
+        evaluated = Evaluated(backend, layout, physical)
         first, second = np.arange(count), np.arange(count, 2 * count)
-        noise = there.by_phase(physical.object, second) - there.by_phase(physical.object, first)
+        noise = evaluated.by_phase(physical.object, second) - evaluated.by_phase(physical.object, first)
         light = backend.to_numpy(backend.illumination(backend.xp.asarray(physical.probe), first))
         length, window = TRIAL_RAD / layout.object_shape[0], layout.window
         slopes = []
         for number in range(_trials(light, window)):
             white = white_noise(noise.shape, np.random.default_rng([seed, 4, number]))
-            ahead, behind = (there.by_phase(there.turned(side * length * white), first) for side in (1, -1))
+            ahead, behind = (evaluated.by_phase(evaluated.turned(side * length * white), first) for side in (1, -1))
             slopes.append(by_rings(white, (ahead - behind) / (2 * length), window))
     return NoiseResponse(
         curvature=np.mean(slopes, axis=0) / float(light.mean()),
@@ -159,26 +159,26 @@ class Evaluated:
         return np.asarray((real * gradient[1] - imaginary * gradient[0]).sum(axis=0))
 
 
-def counted_again(
+def recounted(
     problem: MultisliceProblem, chosen: IndexArray, counts_per_electron: float, rng: np.random.Generator, times: int = 1
 ) -> MultisliceProblem:
     """Some patterns, followed by the same patterns recounted, once or several times."""
-    both = problem.part(np.tile(chosen, 1 + times))
-    patterns = np.asarray(both.patterns[: len(chosen)])
+    repeated = problem.part(np.tile(chosen, 1 + times))
+    patterns = np.asarray(repeated.patterns[: len(chosen)])
     mean = np.maximum(patterns, 0) / counts_per_electron
-    again = counts_per_electron * rng.poisson(np.tile(mean, (times, 1, 1)))
-    whole = patterns.dtype.kind in "ui" and counts_per_electron == 1 and again.max(initial=0) <= MOST_COUNTS
-    kept = np.uint16 if whole and patterns.max(initial=0) <= MOST_COUNTS else np.float32
-    return replace(both, patterns=np.concatenate([patterns.astype(kept), again.astype(kept)]))
+    recounts = counts_per_electron * rng.poisson(np.tile(mean, (times, 1, 1)))
+    integer = patterns.dtype.kind in "ui" and counts_per_electron == 1 and recounts.max(initial=0) <= MOST_COUNTS
+    dtype = np.uint16 if integer and patterns.max(initial=0) <= MOST_COUNTS else np.float32
+    return replace(repeated, patterns=np.concatenate([patterns.astype(dtype), recounts.astype(dtype)]))
 
 
-def of_some(physical: Physical, chosen: IndexArray, count: int) -> Physical:
+def physical_of(physical: Physical, chosen: IndexArray, count: int) -> Physical:
     """Physical quantities of a parameter vector, for some patterns."""
     given = physical.corrections
     tilts = given.tilts if given.tilts is None or len(given.tilts) != count else given.tilts[chosen]
-    each = ("shifts_px", "current", "opr_coefficients", "stretch")
-    own = {name: None if (at := getattr(given, name)) is None else at[chosen] for name in each}
-    return physical._replace(corrections=replace(given, tilts=tilts, **own))
+    per_pattern = ("shifts_px", "current", "opr_coefficients", "stretch")
+    chosen_values = {name: None if (at := getattr(given, name)) is None else at[chosen] for name in per_pattern}
+    return physical._replace(corrections=replace(given, tilts=tilts, **chosen_values))
 
 
 def _moved(corrections: Any, xp: Any) -> Any:

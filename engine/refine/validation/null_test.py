@@ -15,7 +15,7 @@ import numpy as np
 from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import MultisliceProblem
 from ptylive.engine.refine.parameters.parameter_vector import ParameterLayout, Physical
-from ptylive.engine.refine.validation.noise_response import of_some
+from ptylive.engine.refine.validation.noise_response import physical_of
 from ptylive.schema.model import Array, DoubleArray, IndexArray
 
 ROUNDS = 8
@@ -37,25 +37,25 @@ def losses_by_place(
     """
     chosen = np.concatenate(groups)
     order, sizes = np.random.default_rng(0).permutation(len(chosen)), [len(group) for group in groups]
-    part, physical = problem.part(chosen), of_some(layout.physical(vector, np), chosen, problem.count)
+    part, physical = problem.part(chosen), physical_of(layout.physical(vector, np), chosen, problem.count)
     moved = physical.corrections.shifts_px
     exchanged = []
     for round_ in range(1, ROUNDS + 1):
         elsewhere = np.empty_like(order)
         elsewhere[order] = np.roll(order, max(1, round_ * len(order) // (ROUNDS + 1)))
-        other = replace(part, corners=part.corners[elsewhere], shifts_px=part.shifts_px[elsewhere])
+        mixed = replace(part, corners=part.corners[elsewhere], shifts_px=part.shifts_px[elsewhere])
         corrections = replace(physical.corrections, shifts_px=None if moved is None else moved[elsewhere])
-        exchanged.append(_losses(other, physical._replace(corrections=corrections), sizes, where))
+        exchanged.append(_losses(mixed, physical._replace(corrections=corrections), sizes, where))
     return _losses(part, physical, sizes, where), np.asarray(np.mean(exchanged, axis=0))
 
 
 def _losses(problem: MultisliceProblem, at: Physical, sizes: Sequence[int], where: tuple[str, int]) -> DoubleArray:
     """(groups,) loss per pattern of consecutive groups."""
-    found, first = [], 0
+    losses, first = [], 0
     with closing(open_backend(where[0], problem, where[1])) as backend:
         xp = backend.xp
-        given = {name: xp.asarray(value) for name, value in vars(at.corrections).items() if value is not None}
-        corrections = replace(at.corrections, **given)
+        on_backend = {name: xp.asarray(value) for name, value in vars(at.corrections).items() if value is not None}
+        corrections = replace(at.corrections, **on_backend)
         for size in sizes:
             result = backend.loss_and_gradient(
                 xp.asarray(at.object),
@@ -64,6 +64,6 @@ def _losses(problem: MultisliceProblem, at: Physical, sizes: Sequence[int], wher
                 probe_gradient=False,
                 corrections=corrections,
             )
-            found.append(float(result.loss) / size)
+            losses.append(float(result.loss) / size)
             first += size
-    return np.asarray(found)
+    return np.asarray(losses)

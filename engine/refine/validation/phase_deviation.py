@@ -85,12 +85,12 @@ class EndOfRun:
         cls,
         problem: Problem,
         backend: MultisliceBackend,
-        found: tuple[Any, Any],
+        final: tuple[Any, Any],
         phases: Sequence[str],
         terms: tuple[Term, ...],
     ) -> EndOfRun:
-        """``found``: parameters and gradient (or None) on the backend's device; ``phases``: phase of each epoch."""
-        vector, gradient = found
+        """``final``: parameters and gradient (or None) on the backend's device; ``phases``: phase of each epoch."""
+        vector, gradient = final
         probe, count = problem.layout.probe_planes(vector, backend.xp), problem.multislice.count
         batch = np.sort(np.random.default_rng(0).permutation(count)[: problem.strategy.batch_size])
         sweeps = list(phases).count("sweep")
@@ -184,8 +184,8 @@ def _reached(problem: Problem, end: EndOfRun, steepness: DoubleArray, light: flo
     pull = strategy.anchor * light / unit if end.sweeps else 0.0
     pulled = np.maximum(steepness + pull, 1e-300)
     towards = (1 + pull * swept) / pulled
-    went = -np.expm1(-pulled * unit * end.lbfgs_epochs**2 / max(brightest, 1e-300))
-    return np.asarray(swept + went * (towards - swept))
+    progress = -np.expm1(-pulled * unit * end.lbfgs_epochs**2 / max(brightest, 1e-300))
+    return np.asarray(swept + progress * (towards - swept))
 
 
 def _flow(steepness: DoubleArray, time: float) -> DoubleArray:
@@ -232,7 +232,7 @@ def _by_phase(problem: Problem, vector: Array, gradient: Array) -> FloatArray:
 class _Bound:
     """Deviation of an object whose phase is held at or above 0."""
 
-    wanted: Array
+    unbounded: Array
     """(planes, Y, X) phase that each plane would have without the bound."""
     variance: DoubleArray
     """(Y, X) variance of the summed phase, among neighbours that cannot move."""
@@ -248,17 +248,17 @@ class _Bound:
         phases = layout.object_block(end.vector).reshape(-1, layout.planes, *layout.object_shape[1:])[0]
         mean = float((response.pixels * np.maximum(response.curvature, 0)).sum())
         force = 0.0 if end.gradient is None else _by_phase(problem, end.vector, end.gradient)
-        wanted = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
-        free = gaussian_filter(scipy.special.ndtr(_in_deviations(wanted, variance)).mean(axis=0), NEIGHBOURS_PX)
+        unbounded = phases - force * layout.planes / np.maximum(mean * end.light, 1e-300)
+        free = gaussian_filter(scipy.special.ndtr(_in_deviations(unbounded, variance)).mean(axis=0), NEIGHBOURS_PX)
         # a pixel among neighbours that cannot move scatters by its own curvature alone
         alone = layout.object_shape[0] ** 2 * float((response.pixels * response.noise).sum()) / max(mean, 1e-300) ** 2
         among = free * variance + (1 - free) * np.minimum(variance, alone / np.maximum(end.light, 1e-300))
-        chance = scipy.special.ndtr(_in_deviations(wanted, among)).mean(axis=0)
-        return cls(wanted, among, chance, np.asarray((phases <= AT_BOUND_RAD).all(axis=0)))
+        chance = scipy.special.ndtr(_in_deviations(unbounded, among)).mean(axis=0)
+        return cls(unbounded, among, chance, np.asarray((phases <= AT_BOUND_RAD).all(axis=0)))
 
     def above_zero(self, variance: DoubleArray) -> DoubleArray:
         """(Y, X) variance of the summed phase, with that of each slice held at or above 0."""
-        return np.asarray(variance * _variance_above_zero(_in_deviations(self.wanted, variance)).mean(axis=0))
+        return np.asarray(variance * _variance_above_zero(_in_deviations(self.unbounded, variance)).mean(axis=0))
 
 
 def _in_deviations(phases: Array, variance: Array) -> DoubleArray:
@@ -266,13 +266,13 @@ def _in_deviations(phases: Array, variance: Array) -> DoubleArray:
     return np.asarray(phases * math.sqrt(len(phases)) / np.sqrt(np.maximum(variance, 1e-300)))
 
 
-def _variance_above_zero(places: Array) -> DoubleArray:
+def _variance_above_zero(means: Array) -> DoubleArray:
     """Variance of max(0, m + n), n normal with deviation 1."""
-    places = np.clip(places, -FARTHEST, FARTHEST)
-    density = np.exp(-0.5 * places**2) / math.sqrt(2 * math.pi)
-    above = scipy.special.ndtr(places)
-    mean = places * above + density
-    return np.asarray(np.maximum((places**2 + 1) * above + places * density - mean**2, 0))
+    means = np.clip(means, -FARTHEST, FARTHEST)
+    density = np.exp(-0.5 * means**2) / math.sqrt(2 * math.pi)
+    above = scipy.special.ndtr(means)
+    mean = means * above + density
+    return np.asarray(np.maximum((means**2 + 1) * above + means * density - mean**2, 0))
 
 
 def _median(problem: Problem, deviation: FloatArray) -> float:

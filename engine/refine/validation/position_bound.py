@@ -28,8 +28,8 @@ def position_bound_A(problem: MultisliceProblem, object_planes: Array, probe_pla
     arrays = GeneralMultislice(problem, np, "complex64", "position bound")
     information = np.asarray(arrays.position_information(object_planes, probe_planes, chosen), dtype=np.float64)
     determinant = np.linalg.det(information)
-    told = determinant > 1e-12 * np.trace(information, axis1=1, axis2=2) ** 2
-    if not told.any():
+    valid = determinant > 1e-12 * np.trace(information, axis1=1, axis2=2) ** 2
+    if not valid.any():
         return math.inf
-    variances = np.trace(information[told], axis1=1, axis2=2) / determinant[told]  # trace of a 2 x 2 inverse
+    variances = np.trace(information[valid], axis1=1, axis2=2) / determinant[valid]  # trace of a 2 x 2 inverse
     return float(pixel_A * math.sqrt(np.median(variances)))

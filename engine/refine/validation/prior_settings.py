@@ -15,10 +15,10 @@ LOOKED_EPOCHS = 40
 def check_possible(preset: Preset) -> None:
     """Raise RefinementError if settings or installed packages do not permit a deep generative prior."""
     available.require()
-    now = preset.at(0)
-    if not now.refined.update_obj:
+    first = preset.at(0)
+    if not first.refined.update_obj:
         raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
-    if now.refined.update_probe_pos or now.refined.update_beam_current or now.instrument.opr_components:
+    if first.refined.update_probe_pos or first.refined.update_beam_current or first.instrument.opr_components:
         raise RefinementError(
             "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current,"
             " opr_components)",
@@ -26,12 +26,12 @@ def check_possible(preset: Preset) -> None:
         )
     if "sequence" in preset.schedules:
         raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
-    switches = [name for each in registered() if each.kind == "projection" for name in each.switches]
-    names = [name for name in switches if now.regularisers.value(name) or name in preset.schedules]
+    switches = [name for entry in registered() if entry.kind == "projection" for name in entry.switches]
+    names = [name for name in switches if first.regularisers.value(name) or name in preset.schedules]
     scheduled = range(LOOKED_EPOCHS) if preset.schedules else range(1)
     if names or any(due(preset.at(epoch).regularisers) for epoch in scheduled):
-        which = ", ".join(names) or "a filter of object or probe, or a reset"
+        listed = ", ".join(names) or "a filter of object or probe, or a reset"
         raise RefinementError(
-            f"method=dgp cannot take what changes parameters once an epoch ({which})",
+            f"method=dgp cannot take what changes parameters once an epoch ({listed})",
             "refine with it in a stage of its own before (docs/dgp.md)",
         )

@@ -63,7 +63,7 @@ class RunSize:
         vector = self.number_bytes * numbers
         planes = 2 * self.number_bytes * self.object_pixels * (threads + (2 if self.object_parts == 1 else 1))
         turns = self.patterns * 4 * self.window_px * self.number_bytes if self.descanned else 0
-        kept = PACKED if numbers >= LONG and self.number_bytes == SINGLE_BYTES else 1.0
-        vectors = (2 * kept * history + VECTORS) * vector
-        before = LIBRARY_BYTES + FIT_BYTES * self.fitted
-        return int(self.recorded_bytes + window + max(before, PROGRAM_BYTES + vectors + planes + turns))
+        packing = PACKED if numbers >= LONG and self.number_bytes == SINGLE_BYTES else 1.0
+        vectors = (2 * packing * history + VECTORS) * vector
+        fitting = LIBRARY_BYTES + FIT_BYTES * self.fitted
+        return int(self.recorded_bytes + window + max(fitting, PROGRAM_BYTES + vectors + planes + turns))

@@ -17,15 +17,15 @@ def check_scans(dataset: Dataset, preset: Preset) -> None:
             raise MetadataError(f"scan_tilts_mrad speaks of {len(given)} scans, there is one", "give as many files")
         return
     if given is None or len(given) != scans:
-        said = "is not given" if given is None else f"speaks of {len(given)}"
+        problem = "is not given" if given is None else f"speaks of {len(given)}"
         example = ",".join("[0,0]" for _ in range(scans))
-        raise MetadataError(f"{scans} scans, and scan_tilts_mrad {said}", f"give scan_tilts_mrad=[{example}], mrad")
-    for name, asked in _beside(preset).items():
-        if asked:
+        raise MetadataError(f"{scans} scans, and scan_tilts_mrad {problem}", f"give scan_tilts_mrad=[{example}], mrad")
+    for name, requested in _incompatible(preset).items():
+        if requested:
             raise MetadataError(f"{name} does not go with several scans", "leave it out, or refine one scan")
 
 
-def _beside(preset: Preset) -> dict[str, bool]:
+def _incompatible(preset: Preset) -> dict[str, bool]:
     """Settings that are refused with several scans, and whether each is requested."""
     tilted = preset.scans.scan_tilts_mrad is not None and np.ptp(preset.scans.scan_tilts_mrad, axis=0).any()
     return {

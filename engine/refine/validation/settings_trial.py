@@ -63,34 +63,34 @@ def settings_trial(
     trial = Trial.of(dataset, preset, context, split=split)
     with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
         if judge is Judge.HALVES:
-            _of_halves(trial, backend, dataset, sweeps, context, on_sweep)
+            _judged_halves(trial, backend, dataset, sweeps, context, on_sweep)
         else:
-            _of_held_out(trial, backend, sweeps, context, on_sweep)
+            _judged_held_out(trial, backend, sweeps, context, on_sweep)
 
 
-def _of_held_out(
+def _judged_held_out(
     trial: Trial, backend: MultisliceBackend, sweeps: int, context: TrialContext, on_sweep: OnSweep
 ) -> None:
     course = _Course(trial.solver(backend, sweeps), trial)
     plain = replace(trial.objective(backend), terms=())
     for sweep in range(1, sweeps + 1):
-        course.go_on(sweep, context)
+        course.advance(sweep, context)
         on_sweep(sweep, _finite(trial.judged(plain, course.state.vector)))
 
 
-def _of_halves(
+def _judged_halves(
     trial: Trial, backend: MultisliceBackend, dataset: Dataset, sweeps: int, context: TrialContext, on_sweep: OnSweep
 ) -> None:
     rows, columns = np.divmod(dataset.point, dataset.scan_shape[1])
     halves = [np.flatnonzero((rows + columns) % 2 == parity) for parity in (0, 1)]
     courses = []
     for half in halves:
-        one = replace(trial, swept=half)
-        courses.append(_Course(one.solver(backend, sweeps), one))
+        half_trial = replace(trial, swept=half)
+        courses.append(_Course(half_trial.solver(backend, sweeps), half_trial))
     for sweep in range(1, sweeps + 1):
         phases = []
         for course in courses:
-            course.go_on(sweep, context)
+            course.advance(sweep, context)
             phases.append(scanned_phase(trial.problem, dataset, backend.to_numpy(course.state.vector)))
         on_sweep(sweep, _finite(disagreement(phases[0], phases[1])))
 
@@ -102,7 +102,7 @@ class _Course:
         self.solver = solver
         self.state = solver.init(solver.objective.xp.asarray(trial.problem.start))
 
-    def go_on(self, sweep: int, context: TrialContext) -> None:
+    def advance(self, sweep: int, context: TrialContext) -> None:
         """Continue until ``sweep`` sweeps are done. Raises RefinementError if that is impossible."""
         while self.state.sweep < sweep:
             if self.solver.finished(self.state):
@@ -117,17 +117,17 @@ def disagreement(first: DoubleArray, second: DoubleArray) -> tuple[float, ...]:
     Each tile counts by its contribution to the correlation of the whole, so that the mean of all is 1 - that
     correlation.
     """
-    one, other = faded(first), faded(second)
-    size = math.sqrt(float((one**2).sum() * (other**2).sum()))
+    faded_first, faded_second = faded(first), faded(second)
+    size = math.sqrt(float((faded_first**2).sum() * (faded_second**2).sum()))
     tiles = [
         (a * b).sum()
-        for rows in zip(np.array_split(one, TILES, 0), np.array_split(other, TILES, 0), strict=True)
+        for rows in zip(np.array_split(faded_first, TILES, 0), np.array_split(faded_second, TILES, 0), strict=True)
         for a, b in zip(*(np.array_split(row, TILES, 1) for row in rows), strict=True)
     ]
     return tuple(1 - len(tiles) * float(tile) / max(size, FLAT) for tile in tiles)
 
 
 def _finite(groups: tuple[float, ...]) -> tuple[float, ...]:
-    if not all(math.isfinite(one) for one in groups):
+    if not all(math.isfinite(value) for value in groups):
         raise RefinementError("diverged: the loss is not finite")
     return groups

@@ -39,14 +39,14 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     if len(dataset.patterns) < LEAST_PATTERNS:
         raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")
-    where = replace(context or TrialContext(), start=None)
-    frequencies, halves, correlation = half_data_rings(dataset, preset, where)
+    trial_context = replace(context or TrialContext(), start=None)
+    frequencies, halves, correlation = half_data_rings(dataset, preset, trial_context)
     order = np.random.default_rng(0).permutation(len(dataset.patterns))
     frames = dataset.masks is None  # coefficients are few, and may be copied
     mixed = shuffled(dataset.patterns, order).as_array() if frames else dataset.patterns[order]
     offsets = None if dataset.offsets_px is None else dataset.offsets_px[order]
-    nothing = replace(dataset, patterns=mixed, offsets_px=offsets)
-    _, null, _ = half_data_rings(nothing, preset.model_copy(update={"refine_drift": False}), where)
+    null_data = replace(dataset, patterns=mixed, offsets_px=offsets)
+    _, null, _ = half_data_rings(null_data, preset.model_copy(update={"refine_drift": False}), trial_context)
     suspect = _near_harmonics(dataset, frequencies)
     return Validation(frequencies, halves, null, suspect, correlation, _first_falls(frequencies, halves, suspect))
 
@@ -101,8 +101,8 @@ def scanned_phase(problem: Problem, dataset: Dataset, vector: Array) -> DoubleAr
         axes, lengths = lattice.axes, np.asarray(lattice.lengths_A)
     counts = np.maximum((lengths / pixel).astype(int), 8)
     y, x = np.meshgrid(np.arange(counts[0]) * pixel, np.arange(counts[1]) * pixel, indexing="ij")
-    where = (np.stack([y, x], -1) @ axes.T + first - problem.grid.origin_A) / pixel
-    return np.asarray(map_coordinates(phase, np.moveaxis(where, -1, 0), order=3, mode="nearest"))
+    pixels = (np.stack([y, x], -1) @ axes.T + first - problem.grid.origin_A) / pixel
+    return np.asarray(map_coordinates(phase, np.moveaxis(pixels, -1, 0), order=3, mode="nearest"))
 
 
 def _near_harmonics(dataset: Dataset, frequencies_invA: DoubleArray) -> BoolArray:

@@ -1,1 +1,1 @@
-"""``ptylive bench --bounds``: what the machine can do at most, and which share of it is reached."""
+"""``ptylive bench --bounds``: the limits of the machine, and the share of them that is reached."""

@@ -1,4 +1,4 @@
-"""One record of a machine: its bounds, the figures of the benchmarks, and the share of its bound that each reaches."""
+"""A record of one machine: its bounds, the benchmark figures, and the share of its bound that each figure reaches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptylive.server.cli.bounds import measured, shares
 
 
 def record(benches: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, Any]:
-    """Measure bounds and benchmarks; one that fails is named with its error, and the others go on."""
+    """Measure bounds and benchmarks; a failing one is recorded with its error, and the others continue."""
     from ptylive.engine.backend.machine_numba import features
     from ptylive.server.cli.benchmarks import machine
 
@@ -20,7 +20,7 @@ def record(benches: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, Any
     for name, bench in benches.items():
         try:
             records[name] = bench()
-        except Exception as error:  # a benchmark that cannot run here is no reason to say nothing
+        except Exception as error:  # report the others even if one benchmark cannot run here
             records[name] = {"bench": name, "error": f"{type(error).__name__}: {error}"}
     found, without = shares.shares(records, bounds)
     return {
@@ -35,7 +35,7 @@ def record(benches: Mapping[str, Callable[[], dict[str, Any]]]) -> dict[str, Any
 
 
 def show(record: Mapping[str, Any]) -> None:
-    """The same for people: a table of bounds and one of shares, as docs/performance.md has them."""
+    """Print a record for people: a table of bounds and one of shares, as in docs/performance.md."""
     about = record["machine"]
     sys.stdout.write(
         f"{about['cpu']}, {about['threads']} threads, {', '.join(about['features']) or 'no vector instructions known'},"

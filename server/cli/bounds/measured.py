@@ -1,4 +1,4 @@
-"""What a machine can do: memory, caches, multiply-adds, decoding, loopback, disk. What cannot be measured is said."""
+"""Limits of a machine: memory, caches, multiply-adds, decoding, loopback, disk. What cannot be measured is reported."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ import numpy as np
 from ptylive.schema.model import Array
 
 REPEATS = 15
-"""Runs of some milliseconds each, of which the quickest counts: on a machine in use, one that nobody interrupted."""
+"""Runs of some milliseconds each, of which the quickest counts: on a busy machine, one that was not interrupted."""
 MEMORY_BYTES, L1_BYTES, L2_BYTES = 128 << 20, 16 << 10, 192 << 10
-"""Blocks that are read: beyond any cache that a core can fill, within the first, and within the second of most."""
+"""Sizes of the blocks read: beyond any cache that one core can fill, within L1, and within the L2 of most machines."""
 MESSAGE_BYTES, MESSAGES, DISK_BYTES = 1 << 20, 100, 64 << 20
 CODED_FRAMES = 64
 
 
 def threads() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def measure() -> tuple[dict[str, float], dict[str, str]]:
-    """Bounds by their names (``UNITS``), and why others could not be measured."""
+    """Return bounds by name (``UNITS``), and why others could not be measured."""
     found: dict[str, float] = {}
     missing: dict[str, str] = {}
     for names, part in PARTS.items():
         try:
             found |= part()
-        except Exception as error:  # whatever a strange machine lacks
+        except Exception as error:  # an unusual machine may lack anything
             missing[names] = f"{type(error).__name__}: {error}"
     return found, missing
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of the quickest of some runs."""
+    """Return the wall time of the quickest of several runs."""
     best = np.inf
     for _ in range(REPEATS):
         started = time.perf_counter()
@@ -52,7 +52,7 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def _at_once(work: Callable[[int], Any], count: int) -> Callable[[], Any]:
-    """The same on several threads, each with its number."""
+    """Return a function that runs ``work`` on several threads at once, each with its number."""
 
     def run() -> None:
         with ThreadPoolExecutor(count) as pool:
@@ -69,9 +69,9 @@ def _memory() -> dict[str, float]:
     read(values[:16], 1)
     found = {}
     for name, count in (("", 1), ("_all_threads", threads())):
-        own, other = np.array_split(values, count), np.array_split(copies, count)
-        reading = seconds(_at_once(partial(_read_part, read, own), count))
-        copying = seconds(_at_once(partial(_copy_part, own, other), count))
+        sources, targets = np.array_split(values, count), np.array_split(copies, count)
+        reading = seconds(_at_once(partial(_read_part, read, sources), count))
+        copying = seconds(_at_once(partial(_copy_part, sources, targets), count))
         found[f"memory_read{name}"] = values.nbytes / reading
         found[f"memory_copy{name}"] = values.nbytes / copying
     return found
@@ -115,7 +115,7 @@ def _clock() -> dict[str, float]:
 
 
 def _decoding() -> dict[str, float]:
-    """Of the reference library, hdf5plugin, through HDF5 from memory; bytes that come out."""
+    """Measure decoding by the reference library, hdf5plugin, through HDF5 from memory, in decoded bytes."""
     import h5py
     import hdf5plugin
 
@@ -133,7 +133,7 @@ def _decoding() -> dict[str, float]:
 
 
 def _loopback() -> dict[str, float]:
-    """One sender's thread to one receiver's over tcp, messages of 1 MiB."""
+    """Measure TCP transfer from one sender thread to one receiver thread, in messages of 1 MiB."""
     import zmq
 
     with zmq.Context() as context, context.socket(zmq.PULL) as pull, context.socket(zmq.PUSH) as push:
@@ -154,8 +154,8 @@ def _loopback() -> dict[str, float]:
 
 
 def _disk() -> dict[str, float]:
-    """Written and synced, in the folder where ``bench stream`` has its journal."""
-    block = np.random.default_rng(0).integers(0, 256, DISK_BYTES, np.uint8)  # nothing that a disk could compress
+    """Measure writing and syncing in the folder where ``bench stream`` keeps its journal."""
+    block = np.random.default_rng(0).integers(0, 256, DISK_BYTES, np.uint8)  # incompressible data
 
     with tempfile.TemporaryDirectory(prefix="ptylive-bench-") as folder:
 
@@ -181,4 +181,4 @@ UNITS = {
     "fma": ("10⁹ multiply-adds/s", 1e9),
     "fma_all_threads": ("10⁹ multiply-adds/s", 1e9),
 }
-"""Unit of a bound, and how much of it that is; all others are GB/s."""
+"""Unit of a bound and its size; all other bounds are in GB/s."""

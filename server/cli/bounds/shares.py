@@ -1,8 +1,8 @@
-"""Which bound limits which figure of ``ptylive bench``: the one place where that is reasoned.
+"""Which bound limits which figure of ``ptylive bench``: the single place for this reasoning.
 
-A figure's bound is the shortest time that its work could take, if nothing but that resource were used: the bytes that
-cannot be kept from moving once, or the arithmetic of the algorithm as it is counted in textbooks. It is no promise that
-a program could reach it.
+A figure's bound is the shortest time its work could take if only that resource limited it: the bytes that have to move
+at least once, or the arithmetic of the algorithm as counted in textbooks. It does not promise that a program can reach
+it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from ptylive.server.cli.live_benchmark import FRAME
 Bounds = Mapping[str, float]
 Record = Mapping[str, Any]
 RAW_BYTES = 2 * FRAME**2
-"""A frame of 64 x 64 pixels of two bytes, as ``bench live`` and ``bench stream`` send them."""
+"""Size of a frame of 64 x 64 pixels of two bytes, as sent by ``bench live`` and ``bench stream``."""
 FLOPS_PER_MULTIPLY_ADD = 2
 
 
 class Figure(NamedTuple):
-    """A figure of a benchmark, and the time its work takes at least."""
+    """A figure of a benchmark, and the minimum time for its work."""
 
     bench: str
     name: str
     bound: tuple[str, ...]
-    """Bounds it is held against, of which the slowest counts."""
+    """Bounds it is compared with, of which the slowest counts."""
     least_s: Callable[[Record, Bounds], tuple[float, ...]]
-    """Seconds of the work by each of them, for the benchmark's record."""
+    """Function that returns the seconds of the work at each bound, for the benchmark's record."""
     taken_s: Callable[[Record], float]
     why: str
 
 
 class Share(NamedTuple):
-    """How near a figure comes to its bound."""
+    """How close a figure comes to its bound."""
 
     figure: str
     value: float
@@ -44,15 +44,16 @@ class Share(NamedTuple):
 
 
 def transform_flops(size: int) -> float:
-    """Of a complex transform of size x size pixels: 5 N log2 N, N their number."""
+    """Return the operations of a complex transform of size x size pixels: 5 N log2 N, with N the number of pixels."""
     return 5 * size**2 * log2(size**2)
 
 
 def pattern_flops(window: int, slices: int, modes: int) -> float:
-    """Loss and gradient of one pattern: four transforms a slice and mode, and products with ramp, slice and propagator.
+    """Return the operations for loss and gradient of one pattern: four transforms per slice and mode, and products with
+    ramp, slice and propagator.
 
-    A product of complex numbers counts 6, and one that is added 8; there are nine or so in a slice's two ways, and the
-    comparison, the intensities and the root take some 20 a pixel.
+    A complex product counts as 6 and one with an addition as 8; a slice needs about nine of them forward and back, and
+    comparison, intensities and square root take some 20 per pixel.
     """
     return modes * slices * (4 * transform_flops(window) + 9 * 7 * window**2) + 20 * window**2
 
@@ -131,7 +132,7 @@ FIGURES = (
 
 
 def shares(records: Mapping[str, Record], bounds: Bounds) -> tuple[list[Share], dict[str, str]]:
-    """Every figure of the benchmarks that were run, and why others have no share."""
+    """Return the share of every figure of the benchmarks run, and why others have none."""
     found, missing = [], {}
     for figure in FIGURES:
         if figure.bench not in records:

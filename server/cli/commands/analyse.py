@@ -63,14 +63,14 @@ def analyse(
 
     line_A = parse_line(line)
     check_output_folder(folder)
-    for one in (results, *([] if other is None else [other])):
-        take_in_waiting(one, say)
+    for file in (results, *([] if other is None else [other])):
+        take_in_waiting(file, say)
     if half_dose is not None:
         vet(half_dose, parse_assignments(settings or ()))
     stored = StoredRun.read(results, run)
     second = None if other is None and other_run is None else StoredRun.read(other or results, other_run)
-    kept = f"nothing was written to {folder}; begin again with the same command"
-    with when_interrupted(kept), bar(f"analysing {stored.name}", quiet=as_json) as shown:
+    when_stopped = f"nothing was written to {folder}; begin again with the same command"
+    with when_interrupted(when_stopped), bar(f"analysing {stored.name}", quiet=as_json) as shown:
         steps = Steps(shown, STEPS + (second is not None) + (half_dose is not None) + 1)
         found = look(stored, line_A=line_A, radius_A=radius, order=order, on_step=steps)
         if log is not None:
@@ -92,23 +92,23 @@ def analyse(
 
 
 class Steps:
-    """Counts what has been done of an analysis for the person at the terminal."""
+    """Counter of the steps of an analysis, for the person at the terminal."""
 
     def __init__(self, shown: Shown, total: int) -> None:
         self._shown, self._total, self._done = shown, total, -1
 
     def __call__(self, words: str) -> None:
-        """What comes next; what came before is done."""
+        """Begin the next step; the previous one is done."""
         self._done += 1
         self._shown.update(self._done, self._total, f"analysing: {words}")
 
     def inside(self, share: float, words: str) -> None:
-        """How far the present step is, 0 to 1."""
+        """Show the progress of the current step, 0 to 1."""
         self._shown.update(round(self._done + share, 3), self._total, f"analysing: {words}")
 
 
 def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, steps: Steps) -> list[str]:
-    """Add the comparison with another run; what is missing where they cannot be compared."""
+    """Add the comparison with another run; return what is missing if they cannot be compared."""
     from ptylive.application.analysis.figures import compare
 
     if second is None:
@@ -124,7 +124,7 @@ def _compared(found: Analysis, stored: StoredRun, second: StoredRun | None, step
 def _half_dosed(
     found: Analysis, stored: StoredRun, recording: Path, values: dict[str, object], steps: Steps
 ) -> list[str]:
-    """Add the agreement of two halves of the dose; what is missing where it cannot be made."""
+    """Add the agreement of two halves of the dose; return what is missing if it cannot be computed."""
     from ptylive.application.analysis.figures import add_half_dose
 
     steps("halves of the dose")
@@ -136,7 +136,7 @@ def _half_dosed(
 
 
 def parse_line(text: str | None) -> tuple[Point, Point] | None:
-    """Two points of a line. Raises MetadataError."""
+    """Parse the two points of a line. Raises MetadataError."""
     if text is None:
         return None
     try:
@@ -149,7 +149,7 @@ def parse_line(text: str | None) -> tuple[Point, Point] | None:
 
 
 def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps: Steps) -> HalfDose:
-    """Two refinements of half the dose each, with the run's preset and calibration."""
+    """Compare two refinements of half the dose each, with the run's preset and calibration."""
     from ptylive.application.offline import refinable
     from ptylive.engine.analysis.half_dose import compare_half_doses
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -164,7 +164,7 @@ def _halves(recording: Path, stored: StoredRun, values: dict[str, object], steps
 
 
 def tell_of_half(steps: Steps, half: int, progress: Progress) -> None:
-    """How far the refinement of the first (0) or second (1) half of the dose is."""
+    """Show the progress of refining the first (0) or second (1) half of the dose."""
     epochs = max(progress.epochs, 1)
     doing = progress.message if progress.phase == "trial" else f"epoch {progress.epoch} of {epochs}"
     words = f"{('first', 'second')[half]} half of the dose, {doing}"

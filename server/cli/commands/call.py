@@ -13,7 +13,7 @@ from ptylive.server.cli.values import parse_assignments
 from ptylive.server.wire.client import ControlClient
 
 PATIENCE_S = 30.0
-"""A detector is waited for by the server, for 10 s a question."""
+"""Time allowed for a reply; the server itself waits for a detector, for 10 s per request."""
 EXAMPLES = """
 ptylive call runs
 ptylive call configure energy_eV=80e3
@@ -36,18 +36,18 @@ def call(
         client.call("status")
         try:
             reply = client.ask(command, given, timeout_s=PATIENCE_S)
-        except ServerGoneError:  # it was there: what it does may wait for a detector, or for commands before it
+        except ServerGoneError:  # it exists: the command may wait for a detector or for earlier commands
             text = f"{command!r} was not answered within {PATIENCE_S:g} s by the server at {control}"
             raise ServerGoneError(text, "it may still be carried out: see the server's log") from None
     answer({name: _short(value) for name, value in reply.items()}, as_json=as_json)
 
 
 def _short(value: object) -> object:
-    """Binary data as their length: a terminal is no place for pictures."""
+    """Replace binary data by their length: pictures do not belong on a terminal."""
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     if isinstance(value, dict):
-        return {key: _short(inner) for key, inner in value.items()}
+        return {key: _short(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_short(inner) for inner in value]
+        return [_short(item) for item in value]
     return value

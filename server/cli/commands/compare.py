@@ -40,9 +40,9 @@ def compare(
     take_in_waiting(results, say)
     found = look(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
     found.write(picture, in_a_row)
-    shown = [one.name for one in found.shown]
+    shown = [item.name for item in found.shown]
     brief: dict[str, object] = {"file": str(results), "picture": str(picture), "shown": shown}
-    if caveats := {one.name: one.caveat for one in found.shown if one.caveat}:
+    if caveats := {item.name: item.caveat for item in found.shown if item.caveat}:
         brief["caveats"] = caveats
     if found.first_run is not None:
         brief |= {"run": found.first_run, "correlation": found.correlations()}

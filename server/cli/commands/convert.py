@@ -88,44 +88,47 @@ def convert(
         _for_pypty(source, target, values, as_json=as_json)
         return
     started = time.perf_counter()
-    kept = f"{target} was not written; start again with the same command"
-    with when_interrupted(kept), bar(f"converting {source.name}", quiet=as_json) as shown:
-        made = convert_file(source, target, choice, preparation, values, shown.update)
+    when_stopped = f"{target} was not written; start again with the same command"
+    with when_interrupted(when_stopped), bar(f"converting {source.name}", quiet=as_json) as shown:
+        converted = convert_file(source, target, choice, preparation, values, shown.update)
     seconds = time.perf_counter() - started
-    for line in filter(None, (*made.doubts, made.asked)):
+    for line in filter(None, (*converted.doubts, converted.asked)):
         say(line)
-    if made.report is not None and made.report.warning:
-        say(made.report.warning)
+    if converted.report is not None and converted.report.warning:
+        say(converted.report.warning)
     outcome: dict[str, Any] = {
         "file": str(source),
         "output": str(target),
-        "frames": made.frames,
+        "frames": converted.frames,
         "seconds": seconds,
-        "frames_per_s": made.frames / seconds,
+        "frames_per_s": converted.frames / seconds,
         "input_bytes": source.stat().st_size,
         "output_bytes": target.stat().st_size,
-        "bytes_ratio": made.bytes_ratio,
+        "bytes_ratio": converted.bytes_ratio,
     }
-    answer(outcome | ({} if made.report is None else asdict(made.report)), as_json=as_json)
-    if made.missing:
-        end_partial(f"{source}: {made.missing}")
+    answer(outcome | ({} if converted.report is None else asdict(converted.report)), as_json=as_json)
+    if converted.missing:
+        end_partial(f"{source}: {converted.missing}")
 
 
 def _for_pypty(source: Path, target: Path, values: dict[str, Any], *, as_json: bool) -> None:
-    """The scan in the form of PyPty, with a preset that opens it."""
+    """Write the scan in PyPty's format, with a preset that opens it."""
     from ptylive.application.pypty_scan import write_for_pypty
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    kept = f"{target} was not written; start again with the same command"
-    with when_interrupted(kept), bar(f"writing {target.name}", quiet=as_json) as shown:
-        made, script = write_for_pypty(source, target, values, shown.update)
-    said = {"file": str(source), "output": str(target), "preset": str(script), "frames": made.patterns}
-    answer({**said, "pixels": made.size, "bad_pixels_filled": made.filled, "beam_off_px": made.off_px}, as_json=as_json)
+    when_stopped = f"{target} was not written; start again with the same command"
+    with when_interrupted(when_stopped), bar(f"writing {target.name}", quiet=as_json) as shown:
+        written, script = write_for_pypty(source, target, values, shown.update)
+    base = {"file": str(source), "output": str(target), "preset": str(script), "frames": written.patterns}
+    answer(
+        {**base, "pixels": written.size, "bad_pixels_filled": written.filled, "beam_off_px": written.off_px},
+        as_json=as_json,
+    )
 
 
 def parse_crop(text: str) -> tuple[int, int, int, int]:
-    """Four numbers of pixels. Raises MetadataError."""
+    """Parse four numbers of pixels. Raises MetadataError."""
     try:
         top, bottom, left, right = (int(part) for part in text.split(","))
     except ValueError:
@@ -134,7 +137,7 @@ def parse_crop(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_divisor(text: str) -> float | Literal["mean"]:
-    """A number, or ``mean``. Raises MetadataError."""
+    """Parse a number, or ``mean``. Raises MetadataError."""
     if text == "mean":
         return "mean"
     try:
@@ -144,7 +147,7 @@ def parse_divisor(text: str) -> float | Literal["mean"]:
 
 
 def parse_dtype(text: str | None) -> str | None:
-    """A pixel type in numpy's spelling. Raises MetadataError."""
+    """Parse a pixel type in numpy's spelling. Raises MetadataError."""
     if text is None:
         return None
     try:

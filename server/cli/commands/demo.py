@@ -28,7 +28,7 @@ DATA_SET = "mos2_svac_80kV_focus"
 FRAMES_PER_S = 300.0
 FINISH_TIMEOUT_S = 600.0
 DEMO_TIMEOUT_S = 1800.0
-"""From the first frame to the end of the refinement; a minute or two on most machines."""
+"""Maximum time from the first frame to the end of the refinement; on most machines it takes a minute or two."""
 
 EXAMPLES = """
 ptylive demo
@@ -74,14 +74,14 @@ def demo(
 
 
 class Watchman:
-    """Ends the demo with a reason when its server has ended, or when it takes far longer than it should."""
+    """Check that ends the demo with a reason when its server has ended, or when it takes far too long."""
 
     def __init__(self, supervisor: Supervisor, timeout_s: float) -> None:
         self._supervisor, self._timeout_s = supervisor, timeout_s
         self._give_up = time.monotonic() + timeout_s
 
     def __call__(self) -> None:
-        """Raise PtyliveError where there is nothing to wait for."""
+        """Raise PtyliveError if there is nothing left to wait for."""
         if not self._supervisor.running:
             raise PtyliveError("the demo's server ended before the demo did", "see the lines above, then try again")
         if time.monotonic() > self._give_up:
@@ -105,14 +105,14 @@ def _scan(supervisor: Supervisor, client: ControlClient, check: Callable[[], Non
         try:
             report = replay(bundled(DATA_SET), settings, tell)
         except PtyliveError:
-            check()  # a server that ended is the better reason
+            check()  # if the server has ended, report that instead
             raise
     say(f"{report.frames} frames sent at {report.frames_per_s:.0f} frames/s")
     wait_for_results(client, check)
 
 
 def wait_for_results(client: ControlClient, check: Callable[[], None] = lambda: None) -> None:
-    """Wait until the current scan has its results. Raises PtyliveError when it takes too long, or as ``check``."""
+    """Wait until the current scan has its results. Raises PtyliveError if it takes too long, or as ``check``."""
     give_up, status = time.monotonic() + FINISH_TIMEOUT_S, patient_status(client, check)
     while time.monotonic() < give_up:
         status = patient_status(client, check)
@@ -129,14 +129,14 @@ def _refine(client: ControlClient, check: Callable[[], None]) -> dict[str, Any]:
 
 
 PORTS = range(20000, 32000)
-"""Below those a system deals out: a client that keeps trying one of these may be dealt that very port, and is then
-connected to itself before the server has begun to listen."""
+"""Ports below those the system assigns: a client that keeps trying an assignable port may be given that very port and
+connect to itself before the server has begun to listen."""
 
 
 def free_addresses() -> tuple[str, str]:
-    """Loopback addresses nobody uses: data, and control with the port below it free for events."""
+    """Return unused loopback addresses: data, and control with the port below it free for events."""
     while True:
-        control = random.choice(PORTS[2:])  # noqa: S311  (any will do)
+        control = random.choice(PORTS[2:])  # noqa: S311  (any port will do)
         wanted = (control - 2, control - 1, control)
         with ExitStack() as stack, suppress(OSError):
             for port in wanted:

@@ -54,14 +54,14 @@ def export(
     stored = StoredRun.read(results, run)
     for name in names(stored, to):
         check_output_file(folder / name, [results])
-    kept = f"{folder} may hold some of the files; start again with the same command"
-    with when_interrupted(kept), bar(f"exporting {stored.name}", quiet=as_json) as shown:
+    when_stopped = f"{folder} may hold some of the files; start again with the same command"
+    with when_interrupted(when_stopped), bar(f"exporting {stored.name}", quiet=as_json) as shown:
         files = write(stored, to, folder, shown.update)
     answer({"file": str(results), "run": stored.name, "files": [str(file) for file in files]}, as_json=as_json)
 
 
 def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: bool) -> None:
-    """Write maps of a results file, each as a file of its own."""
+    """Write maps of a results file, each to a separate file."""
     from ptylive.application.export import MAP_FORMATS, chosen_maps, export_maps, map_file
     from ptylive.application.outputs import check_output_file
     from ptylive.engine.stored_maps import StoredMaps
@@ -75,9 +75,9 @@ def _export_maps(results: Path, folder: Path, wanted: str, to: str, *, as_json: 
         if files.count(file) > 1:
             raise MetadataError(f"more than one of these maps would become {file}", "name fewer")
         check_output_file(file, [results])
-    kept = f"{folder} may hold some of the files; start again with the same command"
+    when_stopped = f"{folder} may hold some of the files; start again with the same command"
     written = []
-    with when_interrupted(kept), bar("exporting maps", quiet=as_json) as shown:
+    with when_interrupted(when_stopped), bar("exporting maps", quiet=as_json) as shown:
         for file in export_maps(stored, chosen, to, folder):
             written.append(str(file))
             shown.update(len(written), len(chosen))

@@ -25,7 +25,7 @@ WANTED = {
     "convergence_semiangle_mrad": "phase maps and refinement",
     "scan_step_A": "phase maps and refinement",
 }
-"""What cannot be estimated from the data."""
+"""Metadata that cannot be estimated from the data, and what they are needed for."""
 
 EXAMPLES = """
 ptylive inspect scan.h5
@@ -68,8 +68,8 @@ def inspect(
     vet(file, values)
     with open_source(file, values) as source:
         header = source.header
-        told = without(header, values)
-        asked = asked_about(told, header)
+        effective = without(header, values)
+        questions = asked_about(effective, header)
         if descan and header.detector.descan_px is not None:
             raise MetadataError(f"{file}: its descan_px is already given, and is used as given", "leave out --descan")
         given = {name: _plain(value) for name, value in to_attributes(header).items()}
@@ -84,10 +84,10 @@ def inspect(
             **_compression(header),
             **given,
             "arrays": sorted(header.arrays),
-            "notes": [*source.notes, *remarks(told, header, Calibration())[len(asked) :]],
+            "notes": [*source.notes, *remarks(effective, header, Calibration())[len(questions) :]],
             "missing": [f"{name} ({needed})" for name, needed in WANTED.items() if name not in given],
             "estimated": _estimated(header, given),
-            "questioned": [*asked, *questioned(header)],
+            "questioned": [*questions, *questioned(header)],
         }
         if descan:
             outcome |= _descan(source, values, quiet=as_json)
@@ -97,9 +97,9 @@ def inspect(
 
 
 def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
-    """The descan of a scan as other scans of the same field take it, zeros where none is seen; pixels.
+    """Measure the descan in the form used for other scans of the same field, in pixels; zeros if none is seen.
 
-    Jumps between lines, root mean square, belong to this scan.
+    The RMS of jumps between lines belongs to this scan only.
     """
     from ptylive.application.offline import reconstruct_source
     from ptylive.engine.backend.cache import use_persistent_cache
@@ -120,7 +120,7 @@ def _descan(source: FileSource, values: dict[str, Any], *, quiet: bool) -> dict[
 
 
 def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
-    """As other scans of the same detector take it; pixels."""
+    """Measure the distortion in the form used for other scans with the same detector, in pixels."""
     from ptylive.application.analysis.distortion_files import distortion_of_source
 
     found = distortion_of_source(source, on)
@@ -132,7 +132,7 @@ def _distortion(source: FileSource, on: Reference) -> dict[str, Any]:
 
 
 def _compression(header: ScanHeader) -> dict[str, Any]:
-    """What the numbers of a compressed scan are, and how many pixels stand behind each; nothing for frames."""
+    """Describe the numbers of a compressed scan, and the pixels per number; empty for frames."""
     basis = header.basis
     if basis.is_raw:
         return {}
@@ -145,7 +145,7 @@ def _compression(header: ScanHeader) -> dict[str, Any]:
 
 
 def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
-    """What will be estimated from the data because it was not given, and what will be left at a default, and why."""
+    """List what will be estimated from the data because it was not given, and what stays at a default, and why."""
     from ptylive.engine.calibrate.scan import LEAST_POINTS
 
     shape = header.scan.shape or (0, 0)
@@ -153,17 +153,17 @@ def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
     optics = [name for name in ("scan_step_A", "energy_eV", "convergence_semiangle_mrad") if name not in given]
     few = f"the scan has fewer than {LEAST_POINTS} points or two rows and columns"
 
-    def left(default: str, lacking: list[str]) -> str:
+    def fallback(default: str, lacking: list[str]) -> str:
         reason = few if small else f"needs {', '.join(lacking)}" if lacking else ""
         return f" (taken as {default}: {reason})" if reason else ""
 
     step = [] if "scan_step_A" in given else ["scan_step_A"]
-    defaults = {"beam_center_px": "", "rotation_deg": left("0", step), "detector_transform": left("none", step)}
+    defaults = {"beam_center_px": "", "rotation_deg": fallback("0", step), "detector_transform": fallback("none", step)}
     names = [f"{name}{default}" for name, default in defaults.items() if name not in given]
     if not {"detector_pixel_mrad", "detector_pixel_invA"} & set(given):
         names.append("detector_pixel_invA (from the disc radius)")
     if "C10" not in given:
-        names.append(f"defocus_A and astigmatism_A{left('0', optics)}")
+        names.append(f"defocus_A and astigmatism_A{fallback('0', optics)}")
     return names
 
 

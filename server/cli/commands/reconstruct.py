@@ -24,11 +24,11 @@ ptylive reconstruct scan.h5 -o maps.h5 --set gain_reference=gain.npy --backend c
 
 
 def certainty(live_map: LiveMap) -> dict[str, float]:
-    """Deviation of a pixel by noise, in its units, and information limit, Å, as far as they are known."""
+    """Return the deviation of a pixel due to noise, in its units, and the information limit in Å, if known."""
     limit = live_map.information_limits().get(1.0)
     known = limit is not None and limit.is_known
-    told = {"deviation": live_map.deviation, "information_limit_A": limit.period_A if limit and known else None}
-    return {name: round(value, 6) for name, value in told.items() if value is not None}
+    known_values = {"deviation": live_map.deviation, "information_limit_A": limit.period_A if limit and known else None}
+    return {name: round(value, 6) for name, value in known_values.items() if value is not None}
 
 
 def reconstruct(
@@ -61,42 +61,42 @@ def reconstruct(
     wanted = check_methods(names_in(methods)) if methods else METHODS
     chosen, values = read_settings(parse_assignments(settings or ()))
     request = MapRequest(parse_basis(basis), backend, named(detector or ()), chosen)
-    read_detectors(request.detectors)  # what is wrong with one is said before minutes of work
+    read_detectors(request.detectors)  # report a faulty detector before minutes of work
     vet(file, values, output)
     with open_source(file, values) as source:
         check_results_file(output, source)
         scan = {**scan_settings(source, output), **describe_maps(chosen, source.flat, source.header.scan)}
     started = time.perf_counter()
     with when_interrupted(f"{output} was not written"), bar(f"reconstructing {file.name}", quiet=as_json) as shown:
-        made = reconstruct_file(file, values, wanted, request, shown.update)
+        mapped = reconstruct_file(file, values, wanted, request, shown.update)
     seconds = time.perf_counter() - started
-    for name, reason in made.rendering.missing.items():
+    for name, reason in mapped.rendering.missing.items():
         say(f"{name} was not made: {reason}")
-    for remark in made.remarks:
+    for remark in mapped.remarks:
         say(remark)
-    for live_map in made.rendering.maps:
+    for live_map in mapped.rendering.maps:
         if live_map.doubt:
             say(f"{live_map.name}: {live_map.doubt}")
         if live_map.caveat:
             say(f"{live_map.name}: {live_map.caveat}")
-    if not made.rendering.maps:
+    if not mapped.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
-    about = {**describe_run(" ".join(sys.argv), backend_of(made.engine.computed_on)), **scan}
-    write_maps(output, made.rendering.maps, made.engine.coverage, made.calibration, about)
+    description = {**describe_run(" ".join(sys.argv), backend_of(mapped.engine.computed_on)), **scan}
+    write_maps(output, mapped.rendering.maps, mapped.engine.coverage, mapped.calibration, description)
     answer(
         {
             "file": str(file),
             "output": str(output),
-            "frames": made.frames,
+            "frames": mapped.frames,
             "seconds": seconds,
-            "frames_per_s": made.frames / seconds,
-            "maps": [live_map.name for live_map in made.rendering.maps],
-            "missing": made.rendering.missing,
-            "caveats": {one.name: one.caveat for one in made.rendering.maps if one.caveat},
-            "certainty": {one.name: told for one in made.rendering.maps if (told := certainty(one))},
-            "computed_on": made.engine.computed_on,
+            "frames_per_s": mapped.frames / seconds,
+            "maps": [live_map.name for live_map in mapped.rendering.maps],
+            "missing": mapped.rendering.missing,
+            "caveats": {each.name: each.caveat for each in mapped.rendering.maps if each.caveat},
+            "certainty": {each.name: stated for each in mapped.rendering.maps if (stated := certainty(each))},
+            "computed_on": mapped.engine.computed_on,
         },
         as_json=as_json,
     )
-    if methods and made.rendering.missing:  # all that can be made is what is asked for without --methods
-        end_partial(f"requested but not made: {', '.join(made.rendering.missing)}")
+    if methods and mapped.rendering.missing:  # without --methods the request is for all maps that can be made
+        end_partial(f"requested but not made: {', '.join(mapped.rendering.missing)}")

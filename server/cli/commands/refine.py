@@ -118,16 +118,16 @@ def refine(
         open_source(file, values) as source,
         ExitStack() as opened,
     ):
-        mapping = partial(_made, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
-        made = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
-        guess, context = _told_start(made, wanted), TrialContext(backend, threads)
-        dataset = loaded.placed(refinable(source, made.calibration))
-        others = (opened.enter_context(open_source(each, values)) for each in files[1:])
+        mapping = partial(_mapped, values=values, wanted=wanted, backend="cpu" if backend == "cpu" else "auto")
+        mapped = mapping(file, compiles=header if backend != "gpu" else None, as_json=as_json)
+        guess, context = _start_guess(mapped, wanted), TrialContext(backend, threads)
+        dataset = loaded.placed(refinable(source, mapped.calibration))
+        other_sources = (opened.enter_context(open_source(each, values)) for each in files[1:])
         first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
-        dataset = with_others(first, others, wanted, rest)
-        frames, kept = len(dataset.patterns), _kept(output, history, resume=resume)
+        dataset = with_others(first, other_sources, wanted, rest)
+        frames, kept_history = len(dataset.patterns), _history_of(output, history, resume=resume)
         before = _told_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
-        with bar("refining", quiet=as_json) as shown, _stoppable() as asked:
+        with bar("refining", quiet=as_json) as shown, _stoppable() as stop:
             result = run(
                 dataset,
                 wanted,
@@ -135,26 +135,26 @@ def refine(
                 backend=backend,
                 threads=threads,
                 on_progress=partial(show_progress, shown),
-                should_stop=asked.is_set,
+                should_stop=stop.is_set,
                 checkpoint=checkpoint,
                 resume=resume,
                 loss_table=beside(output, ".loss.csv"),
-                history=kept,
+                history=kept_history,
                 judge=checks,
                 sharing=sharing,
             )
         if checks and result.state == "done":
             with bar("comparing halves", quiet=as_json):
                 result = replace(result, validation=validate(dataset, wanted, context))
-        finished, under = Run(name, wanted, result), result.calibration or made.calibration
-        about = {**describe_run(" ".join(sys.argv), result.backend), **scan}
-        stored = stored_at_last(lambda: add_refinement(output, finished, under, about), Event(), say)
-    outcome = whole_outcome_of(result, frames, before, kept)
+        finished, calibration = Run(name, wanted, result), result.calibration or mapped.calibration
+        description = {**describe_run(" ".join(sys.argv), result.backend), **scan}
+        stored = stored_at_last(lambda: add_refinement(output, finished, calibration, description), Event(), say)
+    outcome = whole_outcome_of(result, frames, before, kept_history)
     _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
 
 
 def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], *, as_json: bool) -> None:
-    """Say what it came to. Raises Interrupted, PtyliveError where the run did not get to its end."""
+    """Report the outcome. Raises Interrupted, PtyliveError if the run did not finish."""
     _summarise(result, as_json)
     answer({"file": str(file), "output": str(stored.path), "run": stored.run, **outcome}, as_json=as_json)
     _judge(result.state, len(result.loss), result.message, stored)
@@ -163,7 +163,7 @@ def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[st
 def _is_elsewhere(
     loaded: PresetFile, cluster: str | None, workers: int | None, *, checks: bool, history: int | None
 ) -> bool:
-    """Whether all of it is done on a worker. Raise MetadataError for what is done on this machine only."""
+    """Return whether everything is done on a worker. Raises MetadataError for options that need this machine."""
     if cluster is None:
         return False
     if history is not None:
@@ -195,7 +195,7 @@ def _job(file: Path, wanted: Preset, values: Mapping[str, Any]) -> RefineJob:
 
 
 def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) -> None:
-    """On a worker of a cluster; its results file also gets the map that the refinement began from."""
+    """Refine on a worker of a cluster; the results file also gets the map that the refinement started from."""
     from ptylive.application.outputs import reserved_run
     from ptylive.engine.results import Stored
     from ptylive.server.cli.refine_elsewhere import refine_elsewhere
@@ -205,23 +205,23 @@ def _refine_elsewhere(job: RefineJob, where: tuple[str, str], *, as_json: bool) 
     with (
         reserved_run(job.results, job.checkpoint) as name,
         bar("refining", quiet=as_json) as shown,
-        _stoppable() as asked,
+        _stoppable() as stop,
     ):
-        there = refine_elsewhere(replace(job, run=name), where, shown, asked, say)
-    ended, outcome = there.ended, there.outcome()
-    for sentence in () if as_json else there.sentences():
+        remote = refine_elsewhere(replace(job, run=name), where, shown, stop, say)
+    ended, outcome = remote.ended, remote.outcome()
+    for sentence in () if as_json else remote.sentences():
         say(sentence)
     seconds = time.perf_counter() - started
-    about = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
-    answer({**about, **outcome}, as_json=as_json)
+    summary = {"file": str(job.recording), "output": str(ended["results"]), "run": ended["run"], "seconds": seconds}
+    answer({**summary, **outcome}, as_json=as_json)
     stored = Stored(Path(ended["results"]), ended["run"], ended["problem"])
-    _judge(ended["state"], there.run.epoch, ended["message"], stored)
+    _judge(ended["state"], remote.run.epoch, ended["message"], stored)
 
 
-def _made(
+def _mapped(
     file: Path, values: Mapping[str, Any], wanted: Preset, backend: str, compiles: ScanHeader | None, as_json: bool
 ) -> Reconstruction:
-    """The map that the refinement begins from; meanwhile what a scan such as ``compiles`` needs is compiled."""
+    """Make the map that the refinement starts from while compiling what a scan such as ``compiles`` needs."""
     from ptylive.application.offline import MapRequest, method_of, reconstruct_file
     from ptylive.server.refinement.warm_refinement import compiling
 
@@ -235,8 +235,8 @@ def _made(
         return reconstruct_file(file, values, methods, request, shown.update)
 
 
-def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
-    """Where a run keeps its history, if it does; that of an earlier one is moved aside. Raises InputFileError."""
+def _history_of(output: Path, epochs: int | None, *, resume: bool) -> History | None:
+    """Return the history of a run, if it keeps one; that of an earlier run is moved aside. Raises InputFileError."""
     from ptylive.application.film import history_folder
     from ptylive.engine.refine.run.history import History
 
@@ -246,7 +246,7 @@ def _kept(output: Path, epochs: int | None, *, resume: bool) -> History | None:
 def _checked(
     file: Path, values: dict[str, Any], output: Path, *, resume: bool, shared: bool
 ) -> tuple[dict[str, Any], Path]:
-    """What is to be written can be: of which scan it is, and the checkpoint's name. Raises InputFileError."""
+    """Check that the output can be written; return the scan's identity and checkpoint path. Raises InputFileError."""
     from ptylive.application.outputs import beside, check_results_file, check_resumable, scan_settings
     from ptylive.streamer.source import open_source
 
@@ -272,12 +272,12 @@ def _summarise(result: RefineResult, as_json: bool) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[Event]:
-    """Ctrl-C asks the run to stop after its batch; one that had not begun yet has nothing to keep."""
-    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as asked:
+    """Make Ctrl-C stop the run after its batch; a run that has not begun yet has nothing to keep."""
+    with ctrl_c_asks_to_stop("stopping after this batch; Ctrl-C again stops at once") as stop:
         try:
-            yield asked
+            yield stop
         except RefinementError:
-            if asked.is_set():
+            if stop.is_set():
                 raise Interrupted("nothing was written; start again with the same command") from None
             raise
         except KeyboardInterrupt:
@@ -285,10 +285,7 @@ def _stoppable() -> Iterator[Event]:
 
 
 def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
-    """End the command otherwise where the run did not get to its end, or into its file.
-
-    Raises Interrupted, PtyliveError.
-    """
+    """Raise Interrupted or PtyliveError if the run did not finish or was not written to its file."""
     written = f"{stored.path} as {stored.run}"
     if stored.problem:
         raise PtyliveError(stored.problem)
@@ -299,7 +296,7 @@ def _judge(state: str, epochs: int, message: str, stored: Stored) -> None:
 
 
 def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader:
-    """What is known of the scan. Raises MetadataError where optics are missing."""
+    """Return what is known of the scan. Raises MetadataError if optics are missing."""
     from ptylive.engine.dataset import check_told
     from ptylive.streamer.source import open_source
 
@@ -309,7 +306,7 @@ def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader
 
 
 def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:
-    """What is known before the run, said."""
+    """Check the run beforehand and print the findings."""
     from ptylive.engine.refine import check
 
     before = check(dataset, wanted, context)
@@ -318,21 +315,21 @@ def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_jso
     return before
 
 
-def _told_start(made: Reconstruction, wanted: Preset) -> StartGuess | None:
-    """The map to start from; what looks wrong in the file is said, and why there is no such map."""
+def _start_guess(mapped: Reconstruction, wanted: Preset) -> StartGuess | None:
+    """Return the map to start from; print what looks wrong in the file, and why the map is missing."""
     from ptylive.application.offline import method_of, start_of
 
-    for remark in made.remarks:
+    for remark in mapped.remarks:
         say(remark)
-    maps = {one.name: one for one in made.rendering.maps}
+    maps = {live_map.name: live_map for live_map in mapped.rendering.maps}
     if (name := wanted.start.start_map) not in maps:
-        reason = made.rendering.missing.get(method_of(name), "see the metadata")
+        reason = mapped.rendering.missing.get(method_of(name), "see the metadata")
         say(f"{name} was not made, so the refinement starts from an empty object: {reason}")
-    return start_of(maps.get, wanted.start, made.calibration)
+    return start_of(maps.get, wanted.start, mapped.calibration)
 
 
 def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of the preset, and metadata of the recording, told apart by their names."""
+    """Separate settings of the preset from metadata of the recording, by their names."""
     plain = {name.removeprefix("refine."): value for name, value in values.items()}
     of_maps, plain = read_map_settings(plain) if any("." in name for name in plain) else ({}, plain)
     known = Preset.kind_for(plain).settings()
@@ -344,13 +341,13 @@ def split_settings(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
         except MetadataError:
             if "." in name or name in NAMES:
                 raise
-            Preset.from_mapping({name: value})  # says which setting was meant
+            Preset.from_mapping({name: value})  # its error says which setting was meant
             raise
     return preset, metadata
 
 
 def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path) -> tuple[PresetFile, dict[str, Any]]:
-    """The preset file, and the metadata given with what it adds to the recording's."""
+    """Return the preset file, and the given metadata with what the preset adds to those of the recording."""
     from ptylive.application.presets import PresetFile, load_preset
     from ptylive.streamer.source import open_source
 
@@ -365,7 +362,7 @@ def _loaded(path: Path | None, file: Path, values: dict[str, Any], output: Path)
 
 
 def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
-    """Settings of all sources together; files that they name are looked through."""
+    """Make the preset from the settings of all sources, and vet the files they name."""
     from ptylive.application.presets import files_of
     from ptylive.streamer.vetting.door import vet_results
 
@@ -378,7 +375,7 @@ def _preset(settings: Mapping[str, Any], epochs: int | None) -> Preset:
 
 
 def show_progress(shown: Shown, progress: Progress) -> None:
-    """Where a run is; how much there is to do is known once trials are over."""
+    """Show the progress of a run; the total is known once trials are over."""
     if progress.phase == "trial":
         shown.update(0, None, progress.message)
         return

@@ -19,7 +19,7 @@ from ptylive.server.wire.client import ControlClient
 
 POLL_S = 0.25
 PATIENCE_S = 60.0
-"""How long a server may be silent: one whose receiving process died is back within seconds, on a busy machine more."""
+"""How long a server may be silent: one whose receiving process died is back within seconds, or longer if busy."""
 ENDED = ("done", "stopped", "failed")
 
 EXAMPLES = """
@@ -74,7 +74,7 @@ def refine_now(
 def wait_for_refinement(
     client: ControlClient, *, quiet: bool, check: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Follow the running refinement to its end. Raises PtyliveError when it failed, and what ``check`` raises."""
+    """Follow the running refinement to its end. Raises PtyliveError if it failed; ``check`` may raise too."""
     with bar("refining", quiet=quiet) as shown:
         while True:
             status = patient_status(client, check)
@@ -89,15 +89,15 @@ def wait_for_refinement(
 
 
 def refinement_words(run: Mapping[str, Any]) -> str:
-    """Where a refinement stands, and what it waits for."""
+    """Return the state of a refinement, and what it waits for."""
     waits = run["message"] if run["state"] == "queued" else ""
     return f"refinement {run['state']}{': ' if waits else ''}{waits}"
 
 
 def patient_status(client: ControlClient, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """The state of a server that is known to be there. Raises ServerGoneError after a long silence.
+    """Return the state of a server that is known to exist. Raises ServerGoneError after a long silence.
 
-    ``check`` is called before each question, and raises where asking has become pointless.
+    ``check`` is called before each request, and raises if further requests are pointless.
     """
     give_up = time.monotonic() + PATIENCE_S
     while True:

@@ -73,14 +73,14 @@ def replay(
     )
     choice = parse_basis(basis)
     vet(file, chosen.values)
-    said: dict[str, Any] = {}
+    compression_report: dict[str, Any] = {}
 
     def compress(opened: FileSource) -> CompressedSource:
-        seen, kept = compressed(opened, choice)
-        said.update(asdict(kept))
-        return seen
+        compressed_source, kept = compressed(opened, choice)
+        compression_report.update(asdict(kept))
+        return compressed_source
 
-    # the sender's core belongs to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
+    # leave the sender's core to sending; one thread keeps up (a product of 64 x 64 pixels and 50 masks takes 10 us)
     kept = "the server keeps what it has received"
     if control is not None:
         kept += "; the same command sends a new scan"
@@ -90,12 +90,12 @@ def replay(
         bar(f"replaying {file.name}", quiet=as_json) as shown,
     ):
         report = send(file, chosen, shown.update, None if choice.is_raw else compress)
-    outcome: dict[str, Any] = {"file": str(file), **asdict(report), **said}
+    outcome: dict[str, Any] = {"file": str(file), **asdict(report), **compression_report}
     answer(outcome, as_json=as_json)
 
 
 def parse_protocol(text: str) -> ProtocolName:
-    """One of the protocols. Raises MetadataError."""
+    """Parse the name of a protocol. Raises MetadataError."""
     for name in get_args(ProtocolName):
         if text == name:
             return name  # type: ignore[no-any-return]
@@ -103,7 +103,7 @@ def parse_protocol(text: str) -> ProtocolName:
 
 
 def parse_rate(text: str) -> Literal["max", "recorded"] | float:
-    """A rate in frames/s, or one of the words. Raises MetadataError."""
+    """Parse a rate in frames/s, or one of the words. Raises MetadataError."""
     if text == "max":
         return "max"
     if text == "recorded":

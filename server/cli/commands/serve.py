@@ -124,7 +124,7 @@ def serve(
 
 
 def report_addresses(supervisor: Supervisor) -> None:
-    """Tell where everything is."""
+    """Print the addresses and folders in use."""
     say(f"frames at {supervisor.data_address}, commands at {supervisor.config.control}")
     folder = supervisor.config.recording_folder
     say("nothing is recorded" if folder is None else f"recordings in {folder}")

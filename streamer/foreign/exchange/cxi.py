@@ -55,11 +55,11 @@ def open_cxi(path: Path) -> Iterator[ScanFile]:
         notes += unequal_pixels(pixels)
         energy = _number(file, f"{SOURCE}/energy")
         if energy is not None:
-            told = electrons_eV(photon_keV(energy))
-            if told is None:
+            energy_eV = electrons_eV(photon_keV(energy))
+            if energy_eV is None:
                 notes.append(f"an energy of {photon_keV(energy):.4g} keV is not taken: is it of x-rays? give energy_eV")
             else:
-                metadata["energy_eV"] = told
+                metadata["energy_eV"] = energy_eV
         mask = dataset(file, f"{DETECTOR}/mask")
         if mask is not None and mask.shape == frames.shape[-2:]:
             bad = np.asarray(mask[()]) != 0
@@ -69,7 +69,7 @@ def open_cxi(path: Path) -> Iterator[ScanFile]:
 
 def _positions_A(path: Path, file: Any, shape: tuple[int, ...]) -> DoubleArray | None:
     """Positions (N, 2), row and column; None if the file has none. Raises InputFileError for those of other frames."""
-    found = next((one for name in TRANSLATIONS if (one := dataset(file, name)) is not None), None)
+    found = next((data_set for name in TRANSLATIONS if (data_set := dataset(file, name)) is not None), None)
     if found is None:
         return None
     frames = int(np.prod(shape[:-2]))

@@ -54,15 +54,15 @@ def listed_scan(positions_A: DoubleArray) -> ListedScan:
     metadata: dict[str, Any] = {"scan_shape": [rows, columns], "scan_step_A": steps}
     if grid.snake:
         metadata["scan_pattern"] = "snake"
-    said = f"positions are a grid of {rows} x {columns}" + (", every other row backwards" if grid.snake else "")
+    words = f"positions are a grid of {rows} x {columns}" + (", every other row backwards" if grid.snake else "")
     if grid.away <= REGULAR:
         turned = np.degrees(np.arctan2(grid.slow[1], grid.slow[0]))
-        return ListedScan(metadata, {}, f"{said}, turned by {-turned:.3g}° in the file: rotation_deg is found anew")
+        return ListedScan(metadata, {}, f"{words}, turned by {-turned:.3g}° in the file: rotation_deg is found anew")
     by_point = positions_A.reshape(rows, columns, 2).copy()
     if grid.snake:
         by_point[1::2] = by_point[1::2, ::-1]
     listed = by_point.reshape(-1, 2)
-    return ListedScan(metadata, {"positions_A": listed - listed[0]}, f"{said}, to which they keep roughly: as given")
+    return ListedScan(metadata, {"positions_A": listed - listed[0]}, f"{words}, to which they keep roughly: as given")
 
 
 def _grid_of(positions_A: DoubleArray) -> _Grid | None:
@@ -78,8 +78,8 @@ def _grid_of(positions_A: DoubleArray) -> _Grid | None:
     if not len(jumps):
         return None
     columns = int(jumps[0]) + 1
-    rows, left = divmod(len(positions_A), columns)
-    if left or rows < 2 or columns < 2:
+    rows, remainder = divmod(len(positions_A), columns)
+    if remainder or rows < 2 or columns < 2:
         return None
     points = positions_A.reshape(rows, columns, 2)
     snake = bool((points[1, -1] - points[1, 0]) @ first < 0)

@@ -29,7 +29,7 @@ _MOST_ITEMS = 1000
 @contextmanager
 def open_ndata(path: Path) -> Iterator[ScanFile]:
     """Open the item of a ``.ndata``. Raises InputFileError."""
-    found = next((one for one in members(path) if one.name == "data"), None)
+    found = next((member for member in members(path) if member.name == "data"), None)
     if found is None:
         raise InputFileError(f"{path} has no data.npy", "export it from Nion Swift again")
     check_frames(path, found.shape)

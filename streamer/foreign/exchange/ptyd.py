@@ -58,20 +58,23 @@ def _chunk(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
     link = file[CHUNKS].get(name, getlink=True)
     if not isinstance(link, h5py.ExternalLink):
         return file[CHUNKS][name]
-    beside = path.with_name(PurePosixPath(link.filename.replace("\\", "/")).name)
-    if not beside.is_file():
-        raise InputFileError(f"{path}: its chunk {name} lies in {beside.name}", "put that file beside it")
-    return stack.enter_context(opened(beside))
+    chunk_file = path.with_name(PurePosixPath(link.filename.replace("\\", "/")).name)
+    if not chunk_file.is_file():
+        raise InputFileError(f"{path}: its chunk {name} lies in {chunk_file.name}", "put that file beside it")
+    return stack.enter_context(opened(chunk_file))
 
 
 def _positions_A(chunks: list[Any], frames: int) -> DoubleArray | None:
     """Positions (N, 2), row and column; None where not every frame has one."""
     found = [dataset(chunk, "positions") for chunk in chunks]
-    if any(one is None or one.ndim != 2 or one.shape[1] != 2 or one.dtype.kind not in "fiu" for one in found):
+    if any(
+        positions is None or positions.ndim != 2 or positions.shape[1] != 2 or positions.dtype.kind not in "fiu"
+        for positions in found
+    ):
         return None
-    if sum(len(one) for one in found) != frames:
+    if sum(len(positions) for positions in found) != frames:
         return None
-    return np.concatenate([np.asarray(one[()], dtype=np.float64) for one in found]) * _A_PER_M
+    return np.concatenate([np.asarray(positions[()], dtype=np.float64) for positions in found]) * _A_PER_M
 
 
 def _bad_pixels(chunk: Any, shape: tuple[int, ...]) -> BoolArray | None:
@@ -93,11 +96,11 @@ def _meta(file: Any) -> tuple[dict[str, Any], list[str]]:
         metadata |= detector_metadata(pixels)
         notes += unequal_pixels(pixels)
     if len(energy):
-        told = electrons_eV(float(energy[0]))
-        if told is None:
+        energy_eV = electrons_eV(float(energy[0]))
+        if energy_eV is None:
             notes.append(f"an energy of {energy[0]:.4g} keV is not taken: is it of x-rays? give energy_eV")
         else:
-            metadata["energy_eV"] = told
+            metadata["energy_eV"] = energy_eV
     return metadata, notes
 
 

@@ -96,8 +96,8 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
 def _imagej(path: Path, image: Any) -> Array | None:
     """Map consecutive pages that are counted only in the description; None for any other file."""
     tags = image.tag_v2
-    told = re.search(r"images=(\d+)", str(tags.get(_DESCRIPTION, ""))[:2000])
-    count = int(told[1]) if told else 1
+    images = re.search(r"images=(\d+)", str(tags.get(_DESCRIPTION, ""))[:2000])
+    count = int(images[1]) if images else 1
     if not str(tags.get(_DESCRIPTION, "")).startswith("ImageJ=") or count < 2 or tags.get(_COMPRESSION, 1) != 1:
         return None
     if getattr(image, "n_frames", 1) != 1 or len(tags.get(_OFFSETS, ())) < 1 or image.mode not in _DTYPES:

@@ -75,36 +75,38 @@ def _arrays(path: Path) -> list[Path]:
         if (folder / ".zarray").is_file():
             found.append(folder)
         elif depth < _DEEPEST:
-            inside = [one for one in sorted(folder.iterdir())[:MOST_ARRAYS] if one.is_dir() and not one.is_symlink()]
-            waiting += [(one, depth + 1) for one in inside]
+            inside = [
+                child for child in sorted(folder.iterdir())[:MOST_ARRAYS] if child.is_dir() and not child.is_symlink()
+            ]
+            waiting += [(child, depth + 1) for child in inside]
     return found
 
 
 def _described(folder: Path) -> Mapping[str, Any]:
     """Read ``.zarray``. Raises InputFileError if it is invalid."""
     try:
-        said = json.loads(read_bytes(folder / ".zarray", MOST_TEXT))
-        shape = [int(n) for n in said["shape"]]
-        chunks = [int(n) for n in said["chunks"]]
-        if said["zarr_format"] != 2 or len(shape) != len(chunks) or min([1, *shape, *chunks]) < 0:
+        metadata = json.loads(read_bytes(folder / ".zarray", MOST_TEXT))
+        shape = [int(n) for n in metadata["shape"]]
+        chunks = [int(n) for n in metadata["chunks"]]
+        if metadata["zarr_format"] != 2 or len(shape) != len(chunks) or min([1, *shape, *chunks]) < 0:
             raise ValueError("its shape and chunks do not fit")
-        return {**said, "shape": shape, "chunks": chunks}
+        return {**metadata, "shape": shape, "chunks": chunks}
     except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
         raise InputFileError(f"{folder}/.zarray: {text}", "save it again with zarr_format=2") from None
 
 
-def _check(folder: Path, said: Mapping[str, Any]) -> None:
+def _check(folder: Path, metadata: Mapping[str, Any]) -> None:
     """Raise InputFileError for objects, filters, unknown compression, and chunks that are too large."""
     try:
-        dtype = np.dtype(str(said.get("dtype")))
+        dtype = np.dtype(str(metadata.get("dtype")))
     except TypeError:
         dtype = np.dtype(object)
-    compressor = said.get("compressor")
+    compressor = metadata.get("compressor")
     named = compressor.get("id") if isinstance(compressor, Mapping) else None
-    if dtype.kind not in "iuf" or said.get("filters"):
+    if dtype.kind not in "iuf" or metadata.get("filters"):
         raise InputFileError(f"{folder} holds no plain numbers", "save numbers, without filters")
     if compressor is not None and named not in COMPRESSORS:
         raise InputFileError(f"{folder} is compressed with {str(named)[:40]!r}", f"known are {', '.join(COMPRESSORS)}")
-    if math.prod(said["chunks"]) * dtype.itemsize > MOST_CHUNK_BYTES:
-        raise InputFileError(f"{folder} has chunks of {said['chunks']}", "save it in chunks of a few patterns")
+    if math.prod(metadata["chunks"]) * dtype.itemsize > MOST_CHUNK_BYTES:
+        raise InputFileError(f"{folder} has chunks of {metadata['chunks']}", "save it in chunks of a few patterns")

@@ -105,24 +105,24 @@ class _Conversation:
 
     def ask(self, kind: str, name: str, value: str | None = None) -> str:
         """Send one request; return the value of the answer, empty where it has none."""
-        what = f"{self._address}: {kind} {name}" + (f" = {value}" if kind == "SET" else "")
+        command = f"{self._address}: {kind} {name}" + (f" = {value}" if kind == "SET" else "")
         body = ",".join([kind, name, *([] if value is None else [value])])
         if not body.isascii() or any(ord(letter) < 32 for letter in body) or body.count(",") > 2:
-            raise DetectorError(f"{what}: no name or value that Merlin takes", "letters and numbers, no commas")
+            raise DetectorError(f"{command}: no name or value that Merlin takes", "letters and numbers, no commas")
         request = f"MPX,{len(body) + 1:010d},{body}".encode("ascii")
         try:
             self._connection.settimeout(_ANSWER_TIMEOUT_S)
             self._connection.sendall(request)
-            fields = self._answer(what)
+            fields = self._answer(command)
         except OSError as error:
-            raise DetectorError(f"{what}: {error or type(error).__name__}", "does its software answer?") from None
+            raise DetectorError(f"{command}: {error or type(error).__name__}", "does its software answer?") from None
         if fields[:2] != [kind, name] or len(fields) < 3:
-            raise DetectorError(f"{what}: the answer is {','.join(fields)[:80]!r}", "is it a Merlin's control port?")
+            raise DetectorError(f"{command}: the answer is {','.join(fields)[:80]!r}", "is it a Merlin's control port?")
         if (code := fields[-1]) != "0":
-            raise _RefusedError(f"{what}: refused, {_CODES.get(code, f'code {code[:20]!r}')}", "see Merlin's manual")
+            raise _RefusedError(f"{command}: refused, {_CODES.get(code, f'code {code[:20]!r}')}", "see Merlin's manual")
         return ",".join(fields[2:-1])
 
-    def _answer(self, what: str) -> list[str]:
+    def _answer(self, command: str) -> list[str]:
         """Return the fields of an answer. Raises DetectorError, OSError.
 
         Some senders do not count the comma before the text: an answer that ends before its code is incomplete.
@@ -132,13 +132,13 @@ class _Conversation:
             self._connection.settimeout(max(0.01, give_up - time.monotonic()))
             piece = self._connection.recv(4096)
             if not piece:
-                raise DetectorError(f"{what}: the connection was closed", "does its software answer?")
+                raise DetectorError(f"{command}: the connection was closed", "does its software answer?")
             text += piece
             if len(text) >= PREFIX_BYTES and length == PREFIX_BYTES:
                 digits = text[4:14]
                 if text[:4] != b"MPX," or not digits.isdigit() or int(digits) > _MAX_ANSWER_BYTES:
-                    raise DetectorError(f"{what}: the answer is {text[:40]!r}", "is it a Merlin's control port?")
+                    raise DetectorError(f"{command}: the answer is {text[:40]!r}", "is it a Merlin's control port?")
                 length = PREFIX_BYTES + int(digits) - 1
             if time.monotonic() > give_up or len(text) > PREFIX_BYTES + _MAX_ANSWER_BYTES:
-                raise DetectorError(f"{what}: no whole answer", "does its software answer?")
+                raise DetectorError(f"{command}: no whole answer", "does its software answer?")
         return [field.strip() for field in text[PREFIX_BYTES:].decode("latin-1").split(",")]

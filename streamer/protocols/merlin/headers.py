@@ -78,11 +78,11 @@ def parse_acquisition_header(message: Buffer) -> AcquisitionHeader:
             break
         if found:
             values.setdefault(name.strip(), value.strip())
-    rows, columns = (_whole(values.get(name)) for name in ("ScanY", "ScanX"))
+    rows, columns = (_positive_integer(values.get(name)) for name in ("ScanY", "ScanX"))
     gap_filled = _is_set(values.get("Gap Fill Mode"))
     return AcquisitionHeader(
-        frames=_whole(values.get("Frames in Acquisition (Number)")),
-        frames_per_trigger=_whole(values.get("Frames per Trigger (Number)")),
+        frames=_positive_integer(values.get("Frames in Acquisition (Number)")),
+        frames_per_trigger=_positive_integer(values.get("Frames per Trigger (Number)")),
         scan_shape=(rows, columns) if rows and columns else None,
         counter_depth=_depth(values.get("Counter Depth (number)")),
         corrected=gap_filled or _is_set(values.get("Flat Field File")),
@@ -97,11 +97,11 @@ def parse_frame_header(message: Buffer) -> FrameHeader:
     if len(fields) < _LEAST_FIELDS:
         raise WireError(f"frame header of {len(fields)} fields", "bad_image")
     number = _field(fields, 1, "sequence number", 0, 2**32)
-    what = f"frame {number}"
-    offset = _field(fields, 2, f"{what}: data offset", 16, min(MAX_FRAME_HEADER_BYTES, len(message)))
-    chips = _field(fields, 3, f"{what}: number of chips", 1, 64)
-    columns = _field(fields, 4, f"{what}: width", 1, 64 * MAX_DETECTOR_SIDE)
-    rows = _field(fields, 5, f"{what}: height", 1, MAX_DETECTOR_SIDE)
+    label = f"frame {number}"
+    offset = _field(fields, 2, f"{label}: data offset", 16, min(MAX_FRAME_HEADER_BYTES, len(message)))
+    chips = _field(fields, 3, f"{label}: number of chips", 1, 64)
+    columns = _field(fields, 4, f"{label}: width", 1, 64 * MAX_DETECTOR_SIDE)
+    rows = _field(fields, 5, f"{label}: height", 1, MAX_DETECTOR_SIDE)
     fields = str(message[:offset], "latin-1").rstrip("\0 \r\n").split(",")
     fields += [""] * (_THRESHOLD + 1 - len(fields))
     exposure_s, depth = _number(fields[_EXPOSURE]), None
@@ -150,7 +150,7 @@ def _field(fields: list[str], place: int, name: str, least: int, most: int) -> i
     return value
 
 
-def _whole(text: str | None) -> int | None:
+def _positive_integer(text: str | None) -> int | None:
     """Return a positive integer; None for 0 and for other text."""
     text = (text or "").strip()
     return (int(text) or None) if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS else None
@@ -158,7 +158,7 @@ def _whole(text: str | None) -> int | None:
 
 def _depth(text: str | None) -> int | None:
     """Bits of a counter; None for depths that Medipix3 does not have."""
-    return depth if (depth := _whole(text)) in COUNTER_DEPTHS else None
+    return depth if (depth := _positive_integer(text)) in COUNTER_DEPTHS else None
 
 
 def _number(text: str) -> float | None:

@@ -96,12 +96,12 @@ class MerlinInlet:
 
     def _run(self, run: Buffer) -> Iterator[Taken]:
         """Process frames of equal length, with prefixes: those that resemble one already placed go together."""
-        taken, messages = self._together(run)
-        if not taken:
-            taken = min(len(run), message_bytes(run))
-            messages = self._compared_with(run[PREFIX_BYTES:taken])
-        if taken < len(run):
-            self._waiting.appendleft(run[taken:])
+        handled, messages = self._together(run)
+        if not handled:
+            handled = min(len(run), message_bytes(run))
+            messages = self._compared_with(run[PREFIX_BYTES:handled])
+        if handled < len(run):
+            self._waiting.appendleft(run[handled:])
         yield from messages
 
     def _together(self, run: Buffer) -> tuple[int, Iterator[Taken]]:
@@ -120,8 +120,8 @@ class MerlinInlet:
             return 0, iter(())
         last = rows[count - 1, PREFIX_BYTES : template.offset].data
         self._note_exposed(first + count - 1, exposed_at(last, len(last)))
-        made = partial(self._runs.message, template, rows[:count])
-        return count * template.stride, self._series.images(place, count, made)
+        make = partial(self._runs.message, template, rows[:count])
+        return count * template.stride, self._series.images(place, count, make)
 
     def _compared_with(self, message: Buffer) -> Iterator[Taken]:
         """Process a frame; those that follow are compared with it unless it is refused or in doubt."""
@@ -158,13 +158,13 @@ class MerlinInlet:
         """Process an acquisition header: the previous acquisition is over."""
         problems = list[WireError]()
         yield from self._settled(problems)
-        yield from self._over()
+        yield from self._end_current()
         self._acquisition, self._announced, self._key = acquisition, True, ""
         self._latest = self._template = None
         if problems:
             raise problems[0]
 
-    def _over(self) -> Iterator[Taken]:
+    def _end_current(self) -> Iterator[Taken]:
         """End the acquisition that was being received, if it was accepted."""
         if self._key:
             with contextlib.suppress(WireError):
@@ -187,13 +187,13 @@ class MerlinInlet:
         """
         doubtful, problems = self._doubtful, list[WireError]()
         begins = self._announced or not self._key
-        if doubtful is None and (frame.header.number < 0 if begins else self._counts_anew(frame.header)):
+        if doubtful is None and (frame.header.number < 0 if begins else self._exposed_last(frame.header)):
             self._doubtful = frame
             return
         if doubtful is not None and frame.header.number == doubtful.header.number + 1:
             if not begins:
                 self._note("Merlin counts its frames anew: the header of another acquisition did not come")
-                yield from self._over()
+                yield from self._end_current()
                 self._begin_without_header(doubtful)
             elif frame.header.time > doubtful.header.time:
                 yield from self._beginning(doubtful)
@@ -213,7 +213,7 @@ class MerlinInlet:
             except WireError as error:
                 problems.append(error)
 
-    def _counts_anew(self, header: FrameHeader) -> bool:
+    def _exposed_last(self, header: FrameHeader) -> bool:
         """Whether a number already received was exposed after all others: a repeat has the same exposure."""
         latest = self._latest
         return latest is not None and header.number <= latest.number and header.time > latest.time

@@ -106,10 +106,10 @@ def _raw_counts(depth: int, data: Buffer) -> Array:
     if depth == 12:
         return words.view("<u2")
     high, low = words.view("<u2").reshape(2, -1)
-    both = high.astype("<u4")
-    both <<= 12
-    both += low
-    return both
+    combined = high.astype("<u4")
+    combined <<= 12
+    combined += low
+    return combined
 
 
 def _joined_quad(counts: Array, shape: tuple[int, int]) -> Array:

@@ -62,7 +62,7 @@ class MpxSplitter(ReceivedBytes):
             if (stop := self._end_of_run()) > self._first:
                 yield self._handed_on(stop, skipped=0)
                 continue
-            if self._skipping and not self._found():
+            if self._skipping and not self._find_message():
                 return
             if self._wanted == 0:
                 if self._last - self._first < PREFIX_BYTES and self._may_begin():
@@ -70,14 +70,14 @@ class MpxSplitter(ReceivedBytes):
                 if (problem := self._begin()) is not None:
                     yield problem
                     continue
-            there = self._last - self._first
-            if count and self._wanted == self._usual and there < self._wanted:
+            available = self._last - self._first
+            if count and self._wanted == self._usual and available < self._wanted:
                 return
             if not self._fits() and (inside := self._other_message()) is not None:
                 text = f"message cut short: another one begins after {inside - self._first} bytes"
                 yield WireError(text, "truncated")
                 self._first, self._wanted = inside, 0
-            elif there < self._wanted or (count and self._may_be_cut()):
+            elif available < self._wanted or (count and self._may_be_cut()):
                 return
             else:
                 self._note_usual()
@@ -133,7 +133,7 @@ class MpxSplitter(ReceivedBytes):
             return WireError(f"bytes that are no Merlin message ({prefix!r}): the next one is looked for", "not_mpx")
         return WireError(f"message of {nbytes} bytes: the next one is looked for", "oversized")
 
-    def _found(self) -> bool:
+    def _find_message(self) -> bool:
         """Skip bytes that are not a message; return whether the next one has been found."""
         found = _BEGINNING.search(self._view, self._searched, self._last)
         if found is None:
@@ -159,8 +159,8 @@ class MpxSplitter(ReceivedBytes):
         stop = self._first + self._wanted
         at = self._bytes.find(b"M", max(self._first + 1, self._last - _MARKER_BYTES + 1), stop)
         while at >= 0:
-            there = bytes(self._view[at : self._last])
-            if any(_BEGINNING.match(there + sample[len(there) :]) for sample in _SAMPLES):
+            received = bytes(self._view[at : self._last])
+            if any(_BEGINNING.match(received + sample[len(received) :]) for sample in _SAMPLES):
                 return True
             at = self._bytes.find(b"M", at + 1, stop)
         return False

@@ -156,8 +156,8 @@ def pack_header(header: Tpx3Header) -> bytes:
     if isinstance(header, ScanStart):
         return _SCAN.pack(SCAN_START, header.sequence, header.nbytes, b"")
     if isinstance(header, Chunk):
-        where = (header.frames, header.events, header.indices_offset, header.values_offset)
-        return _CHUNK.pack(CHUNK, codes[header.value_bytes], *where, b"")
+        fields = (header.frames, header.events, header.indices_offset, header.values_offset)
+        return _CHUNK.pack(CHUNK, codes[header.value_bytes], *fields, b"")
     return _END.pack(SCAN_END if isinstance(header, ScanEnd) else ACQUISITION_END, header.sequence, b"")
 
 
@@ -183,9 +183,9 @@ def _acquisition(data: Buffer) -> AcquisitionStart:
     return start
 
 
-def _item_bytes(code: int, what: str) -> int:
+def _item_bytes(code: int, label: str) -> int:
     if code not in ITEM_BYTES:
-        raise WireError(f"{what} of unknown type {code}", "bad_header")
+        raise WireError(f"{label} of unknown type {code}", "bad_header")
     return ITEM_BYTES[code]
 
 

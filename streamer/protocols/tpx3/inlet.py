@@ -99,7 +99,7 @@ class Tpx3Inlet:
             yield from self._chunk(header, message[HEADER_BYTES:])
             return
         problems = list[WireError]()
-        yield from self._over(problems, ended=isinstance(header, ScanEnd))
+        yield from self._end_scan(problems, ended=isinstance(header, ScanEnd))
         if isinstance(header, AcquisitionStart):
             self._acquisition = header
             if header.time_over_threshold:
@@ -130,8 +130,8 @@ class Tpx3Inlet:
 
     def _armed(self, scan: _Scan, acquisition: AcquisitionStart, chunk: Chunk) -> ArmMessage:
         """Return the scan described by acquisition, metadata and configuration. Raises WireError."""
-        said = scan.user.get("scan")
-        geometry = {**(said if isinstance(said, Mapping) else {}), "shape": list(acquisition.nav_shape)}
+        stated = scan.user.get("scan")
+        geometry = {**(stated if isinstance(stated, Mapping) else {}), "shape": list(acquisition.nav_shape)}
         header = Header(
             series=scan.name,
             frames=acquisition.frames,
@@ -142,7 +142,7 @@ class Tpx3Inlet:
         )
         return arm_message(header, self._settings.prepare, self._note)
 
-    def _over(self, problems: list[WireError], *, ended: bool) -> Iterator[Message]:
+    def _end_scan(self, problems: list[WireError], *, ended: bool) -> Iterator[Message]:
         """End the scan being received; ``ended``: its sender reports that all of it was sent."""
         scan, self._scan = self._scan, None
         if scan is None or scan.header is None:

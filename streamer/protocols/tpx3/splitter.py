@@ -71,7 +71,7 @@ class Tpx3Splitter(ReceivedBytes):
                 if self._skipping:
                     return
             try:
-                header = self._whole(wait=wait)
+                header = self._complete_header(wait=wait)
             except WireError as error:
                 self._skipping, self._header, self._problem = True, None, error
                 self._searched = self._first + 1
@@ -80,20 +80,20 @@ class Tpx3Splitter(ReceivedBytes):
                 return
             yield from self._handed_on(header)
 
-    def _whole(self, *, wait: bool) -> Tpx3Header | None:
+    def _complete_header(self, *, wait: bool) -> Tpx3Header | None:
         """Header of the message that begins here, once all of it has arrived; None before. Raises WireError."""
-        there = self._last - self._first
-        if there < HEADER_BYTES:
+        available = self._last - self._first
+        if available < HEADER_BYTES:
             return None
         if self._header is None:
             self._header, self._counted = self._header_at(self._first), False
         header = self._header
-        if isinstance(header, Chunk) and not self._counted and there >= HEADER_BYTES + header.indices_offset:
+        if isinstance(header, Chunk) and not self._counted and available >= HEADER_BYTES + header.indices_offset:
             self._check_counts(header)
             self._counted = True
         if isinstance(header, ScanStart):
             self._check_text(header)
-        if there < HEADER_BYTES + header.nbytes:
+        if available < HEADER_BYTES + header.nbytes:
             return None
         return header if self._is_followed(header, wait=wait) else None
 
@@ -127,7 +127,7 @@ class Tpx3Splitter(ReceivedBytes):
 
     def _check_counts(self, header: Chunk) -> None:
         """Raise WireError where the first array of a chunk does not count its events."""
-        if not self._ends_are_there(header, self._first):
+        if not self._ends_fit(header, self._first):
             raise WireError(f"chunk of {header.frames} frames whose first array does not count its events", "bad_chunk")
 
     def _check_text(self, header: ScanStart) -> None:
@@ -136,7 +136,7 @@ class Tpx3Splitter(ReceivedBytes):
         if _NO_TEXT.search(self._view, start, min(self._last, start + header.nbytes)) is not None:
             raise WireError(f"{header.nbytes} bytes of metadata that are no text", "bad_header")
 
-    def _ends_are_there(self, header: Chunk, at: int) -> bool:
+    def _ends_fit(self, header: Chunk, at: int) -> bool:
         arrays = self._view[at + HEADER_BYTES : at + HEADER_BYTES + header.indices_offset]
         return self._acquisition is not None and frame_ends(header, self._acquisition, arrays) is not None
 
@@ -146,40 +146,40 @@ class Tpx3Splitter(ReceivedBytes):
         """
         if not isinstance(header, Chunk):
             return True
-        own = self._first + HEADER_BYTES + header.nbytes
-        if own + HEADER_BYTES > self._last and wait:
+        message_end = self._first + HEADER_BYTES + header.nbytes
+        if message_end + HEADER_BYTES > self._last and wait:
             return False
-        if own + HEADER_BYTES <= self._last and self._may_stand(own):
+        if message_end + HEADER_BYTES <= self._last and self._may_be_header(message_end):
             return True
         for at in self._candidates(self._first + HEADER_BYTES + header.indices_offset):
-            if at >= own:
+            if at >= message_end:
                 break
             if begins := self._begins(at):
                 raise WireError("chunk that was cut short: another message begins inside of it", "truncated")
             if begins is None and wait:
                 return False
-        return self._is_usual(header) or self._is_first(header, own, wait=wait)
+        return self._is_usual(header) or self._is_first(header, message_end, wait=wait)
 
     def _is_usual(self, header: Chunk) -> bool:
         """Whether values that are given once and cannot be checked are as before: type of counts, omitted bytes."""
         close = self._acquisition is not None and header.is_close(self._acquisition)
         return header.value_bytes == self._usual and close
 
-    def _is_first(self, header: Chunk, own: int, *, wait: bool) -> bool:
+    def _is_first(self, header: Chunk, message_end: int, *, wait: bool) -> bool:
         """Whether a chunk that no header follows is the first one, and none would follow if its counts were wider;
         False while undecided. Raises WireError.
         """
-        if own + HEADER_BYTES > self._last:
+        if message_end + HEADER_BYTES > self._last:
             return True  # nothing speaks against it, and nothing more comes
-        each = [nbytes for nbytes in ITEM_BYTES.values() if nbytes > header.value_bytes]
-        ends = [own + header.events * (nbytes - header.value_bytes) for nbytes in each]
+        widths = [nbytes for nbytes in ITEM_BYTES.values() if nbytes > header.value_bytes]
+        ends = [message_end + header.events * (nbytes - header.value_bytes) for nbytes in widths]
         ends = [end for end in ends if end + HEADER_BYTES < self._first + _MOST_BYTES]
-        come = [end for end in ends if end + HEADER_BYTES <= self._last]
-        if self._usual or any(map(self._may_stand, come)):
+        arrived = [end for end in ends if end + HEADER_BYTES <= self._last]
+        if self._usual or any(map(self._may_be_header, arrived)):
             raise WireError("chunk of another kind than those before, which no header follows", "bad_header")
-        return not wait or len(come) == len(ends)
+        return not wait or len(arrived) == len(ends)
 
-    def _may_stand(self, at: int) -> bool:
+    def _may_be_header(self, at: int) -> bool:
         """Whether a header that belongs here stands at ``at``, judging by its sequence number too."""
         try:
             header = self._header_at(at)
@@ -247,15 +247,15 @@ class Tpx3Splitter(ReceivedBytes):
 
     def _begins(self, at: int) -> bool | None:
         """Whether a message begins at ``at``; None while undecided."""
-        if not self._may_stand(at):
+        if not self._may_be_header(at):
             return False
         header = self._header_at(at)
-        behind = at + HEADER_BYTES
+        next_at = at + HEADER_BYTES
         if isinstance(header, AcquisitionStart):  # counts and zeros may look like one
-            return self._is_scan_or_end(behind) if behind + HEADER_BYTES <= self._last else None
+            return self._is_scan_or_end(next_at) if next_at + HEADER_BYTES <= self._last else None
         if not isinstance(header, Chunk):
             return True
-        return self._ends_are_there(header, at) if behind + header.indices_offset <= self._last else None
+        return self._ends_fit(header, at) if next_at + header.indices_offset <= self._last else None
 
     def _is_scan_or_end(self, at: int) -> bool:
         """Whether a header that may follow the start of an acquisition stands at ``at``."""

@@ -50,7 +50,7 @@ class Tpx3RawInlet:
             self._note(text)
             if is_gone(parts):  # the next one may begin with other times
                 if self._live is not None:
-                    yield from self._become(self._live.end())
+                    yield from self._as_messages(self._live.end())
                 self._live, self._place = None, Place()
             return
         for part in parts:
@@ -79,7 +79,7 @@ class Tpx3RawInlet:
         if live is None:
             return
         if len(part) == len(SILENCE) and bytes(part) == SILENCE:
-            yield from self._become(live.wait(SILENCE_S))
+            yield from self._as_messages(live.wait(SILENCE_S))
             return
         packets, self._place = decode(np.frombuffer(part, "<u8"), self._place)
         if packets.untimed and not self._untimed:
@@ -88,7 +88,7 @@ class Tpx3RawInlet:
         if packets.chips and max(packets.chips) >= MOST_CHIPS and not self._unknown:
             self._unknown = True
             self._note(f"packets of chip {max(packets.chips)} are left out: more than four chips are not known")
-        yield from self._become(live.take(packets))
+        yield from self._as_messages(live.take(packets))
 
     def _configured(self) -> tuple[Scan, float] | None:
         """Return the scan as configured now, and ticks between hits of one electron; None where that is not enough,
@@ -117,21 +117,21 @@ class Tpx3RawInlet:
         )
         return arm_message(header, self._settings.prepare, lambda _: None)
 
-    def _become(self, said: Iterator[Begun | Frames | Ended]) -> Iterator[Message]:
-        for one in said:
-            if isinstance(one, Begun):
+    def _as_messages(self, items: Iterator[Begun | Frames | Ended]) -> Iterator[Message]:
+        for item in items:
+            if isinstance(item, Begun):
                 self._scans += 1
-                message = self._armed(one.sensor, one.dwell_us)
+                message = self._armed(item.sensor, item.dwell_us)
                 self._scan = message.header
-                if one.doubt is not None:
-                    self._note(f"scan {message.header.series}: {one.doubt}: correct scan_shape or dwell_time_us")
+                if item.doubt is not None:
+                    self._note(f"scan {message.header.series}: {item.doubt}: correct scan_shape or dwell_time_us")
                 yield message
             elif self._scan is None:
                 continue
-            elif isinstance(one, Frames):
-                yield from _messages(self._scan, one)
+            elif isinstance(item, Frames):
+                yield from _messages(self._scan, item)
             else:
-                yield self._ended(self._scan, one)
+                yield self._ended(self._scan, item)
                 self._scan = None
 
     def _ended(self, scan: ScanHeader, ended: Ended) -> EndMessage:

@@ -52,14 +52,14 @@ class Tpx3RawSplitter(ReceivedBytes):
 
     def _next(self) -> int | None:
         """Bytes of the chunk that begins here; None when it has not arrived completely, 0 where none begins."""
-        there = self._last - self._first
-        if there < WORD_BYTES:
+        available = self._last - self._first
+        if available < WORD_BYTES:
             return None
         magic, chip, _, nbytes = _HEADER.unpack_from(self._view, self._first)
         if magic != b"TPX3" or nbytes % WORD_BYTES or chip >= MOST_CHIPS_READ:
             return 0
         self._skipping = False
-        return WORD_BYTES + nbytes if there >= WORD_BYTES + nbytes else None
+        return WORD_BYTES + nbytes if available >= WORD_BYTES + nbytes else None
 
     def _skip(self) -> int:
         """Skip bytes before the next beginning of a chunk; return how many."""

@@ -1,4 +1,4 @@
-"""Maps and refinements side by side: the same field in the same frame, and how far they agree."""
+"""Maps and refinements side by side: the same field in the same frame, and how well they agree."""
 
 import json
 
@@ -20,7 +20,7 @@ def phase(row_A, col_A):
 
 
 def write(path, *, covered=None, refined=True):
-    """A run whose object is :func:`phase`, maps of the same, of noise, and of something else; no rotation."""
+    """A run whose object is :func:`phase`, with maps of that phase, of noise, and of something else; no rotation."""
     rows, cols = (STEP_A * np.arange(n) for n in SHAPE)
     seen = phase(rows[:, None], cols).astype(np.float32)
     noise = np.random.default_rng(2).normal(size=SHAPE).astype(np.float32)
@@ -66,7 +66,7 @@ def test_a_phase_agrees_with_the_refined_one_whatever_its_ramp(tmp_path):
 def test_of_a_scan_that_was_cut_off_only_what_arrived_counts(tmp_path):
     path = write(tmp_path / "r.h5", covered=np.arange(30).reshape(SHAPE) < 24)
     with h5py.File(path, "a") as file:
-        file["maps/idpc"][4] = -1.0  # what is there means nothing, for the ramp neither
+        file["maps/idpc"][4] = -1.0  # the value there is meaningless, and must not affect the ramp either
     idpc = compare(path, ["idpc"]).shown[0]
     assert idpc.visited.sum() == 24
     assert idpc.correlation > 0.99
@@ -108,7 +108,7 @@ def test_maps_of_a_file_that_has_none_of_the_usual_ones_are_shown(tmp_path):
 
 
 def test_the_refinement_s_own_axes_count_not_those_the_maps_were_made_with(tmp_path):
-    """Its positions tell where they lie; the file has one calibration for all of its runs."""
+    """The run's positions give its orientation; the file has one calibration for all of its runs."""
     path = write(tmp_path / "r.h5")
     with h5py.File(path, "a") as file:
         file["calibration"].attrs["rotation_deg"] = 40.0
@@ -116,7 +116,7 @@ def test_the_refinement_s_own_axes_count_not_those_the_maps_were_made_with(tmp_p
 
 
 def test_maps_of_points_off_any_grid_lie_where_they_say(tmp_path):
-    """One row and two columns of the object's pixels further on, along its axes, whatever the scan's rotation is."""
+    """Offset by one row and two columns of the object's pixels along its axes, whatever the scan's rotation."""
     path = write(tmp_path / "r.h5")
     with h5py.File(path, "a") as file:
         file["calibration"].attrs["rotation_deg"] = 40.0

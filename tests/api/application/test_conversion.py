@@ -1,4 +1,4 @@
-"""Scans written anew: the descan that was given is taken out before patterns become coefficients."""
+"""Rewritten scans: a given descan is removed before patterns become coefficients."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ BASIS = parse_basis("zernike:45+1")
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """Files of a scan: as it would be without descan, and with it."""
+    """Files of a scan without and with descan."""
     folder = tmp_path_factory.mktemp("descan")
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
     places = BOW.at_points(np.arange(scan.n**2), (scan.n, scan.n))
@@ -42,7 +42,7 @@ def agreement(found, wanted, names=MAPS):
 
 
 def test_a_given_descan_is_taken_out_before_patterns_become_coefficients(scans, tmp_path):
-    """As below, by the map that moves most with patterns."""
+    """As the slow test below, with only the map that depends most on where the patterns lie."""
     (still, wandering), name = scans, ("idpc",)
     wanted = maps_of(still, request=MapRequest(BASIS), names=name)
     convert_file(wandering, tmp_path / "out.h5", BASIS, Preparation(), {"descan_px": BOW.numbers})
@@ -61,7 +61,7 @@ def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_pa
     convert_file(wandering, tmp_path / "out.h5", BASIS, Preparation(), given)
     with open_source(tmp_path / "out.h5") as source:
         assert not Descan.of(source.header.detector.descan_px).moves
-    # what was read from outside the detector is 0, and masks are of the disc as it is found: found 0.999
+    # Pixels read from outside the detector are 0, and masks follow the disc as it is found: measured 0.999.
     assert agreement(maps_of(tmp_path / "out.h5"), wanted) > 0.99
     assert agreement(maps_of(wandering, given, MapRequest(BASIS)), wanted) > 0.99
     assert agreement(maps_of(wandering, {"descan_px": (0,)}, MapRequest(BASIS)), wanted) < 0.9

@@ -1,4 +1,4 @@
-"""Virtual detectors as people write them: what is understood, what is refused, and what a scan then holds."""
+"""Virtual detectors as users write them: what is accepted, what is refused, and what a scan then contains."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_drawn_one_is_the_same_in_words(inner: float) -> None:
         ({"a" * 25: "disc:3"}, "detector name"),
         ({str(k): "disc:3" for k in range(9)}, "9 virtual detectors"),
         ({"a": np.zeros((16, 16))}, "is empty"),
-        ({"a": np.full((16, 16), np.nan)}, "holds what is no number"),
+        ({"a": np.full((16, 16), np.nan)}, "holds values that are not numbers"),
         ({"a": np.ones(16)}, "is 16 of float64"),
         ({"a": np.ones((2, 2), complex)}, "complex128"),
     ],
@@ -165,7 +165,7 @@ def test_settings_of_maps_in_a_notebook(scan: Path) -> None:
     damped = opened.reconstruct(["idpc"], settings={"idpc.lowpass_invA": 0.1})["idpc"]
     assert damped.settings == {"lowpass_invA": 0.1}
     assert damped.data.std() < opened.reconstruct(["idpc"])["idpc"].data.std()
-    with pytest.raises(MetadataError, match="'energy_eV' is no setting of a map"):
+    with pytest.raises(MetadataError, match="'energy_eV' is not a map setting"):
         opened.reconstruct(["idpc"], settings={"energy_eV": 1})
 
 
@@ -173,7 +173,7 @@ def test_pixels_are_chosen_by_what_they_count() -> None:
     mean = np.hypot(ROWS - 7.5, COLUMNS - 8.0).max() - np.hypot(ROWS - 7.5, COLUMNS - 8.0)
     bad = np.zeros(mean.shape, bool)
     bad[0, 0] = True
-    mean[0, 0] = 1e6  # hot: no measure of the others
+    mean[0, 0] = 1e6  # hot: does not set the scale for the others
     by = Placing(KNOWN, mean, bad)
     above, below = (read_detectors({"x": text})[0].placed(by) for text in ("above:0.5", "below:0.5"))
     assert isinstance(above, MaskDetector) and isinstance(below, MaskDetector)
@@ -205,7 +205,7 @@ def test_profiles_are_maps_of_their_own(tmp_path: Path) -> None:
     names = {f"vd_{name}" for name in ("rings_1", "rings_2", "haadf", "bright")}
     assert names <= set(made)
     assert len(made["vd_rings_1"].settings["shape_counts"]) > 16
-    # a disc of 25 mrad is what counts more than half of the brightest pixel, but for its soft edge
+    # a disc of 25 mrad contains the pixels above half of the brightest, apart from its soft edge
     assert np.corrcoef(made["vd_bright"].data.ravel(), made["bf"].data.ravel())[0, 1] > 0.9
 
 

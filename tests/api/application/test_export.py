@@ -1,4 +1,4 @@
-"""Pictures of maps: in doubt they are greyed, as on the page; the floats stay what they are."""
+"""Pictures of maps: doubtful maps are greyed, as on the page; the floats stay unchanged."""
 
 import h5py
 import numpy as np

@@ -14,7 +14,7 @@ def test_who_imports_presets_has_extensions_declared():
 
 
 def test_rooms_above_the_engine_take_the_preset_from_there():
-    """Else a process that imports little, such as that of a refinement, would not know a plug-in's settings."""
+    """Otherwise a process with few imports, such as a refinement, would not know a plug-in's settings."""
     files = [path for room in ("api", "server", "dashboard") for path in (ROOT / room).rglob("*.py")]
     plain = re.compile(r"^ *from ptylive\.schema\.preset import|^ *from ptylive\.schema\.preset\.model", re.MULTILINE)
     found = [str(path.relative_to(ROOT)) for path in files if plain.search(path.read_text())]

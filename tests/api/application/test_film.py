@@ -1,4 +1,4 @@
-"""Films of a history: one picture a snapshot, brightness that means the same in all."""
+"""Films of a history: one picture per snapshot, with the same brightness scale in all of them."""
 
 import io
 
@@ -28,9 +28,9 @@ def test_the_object_grows_brighter_and_positions_are_shown_where_they_move(tmp_p
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     pages = opened(tmp_path / "still.gif")
     middle = [page[250, 180].sum() for page in pages]  # of the first cell
-    assert (np.diff(middle) > 100).all()  # a third of the way from black to white each, sums of three colours
+    assert (np.diff(middle) > 100).all()  # a third of the way from black to white per step, summed over three colours
     film(written(tmp_path / "moving", moved=0.05), tmp_path / "moving.gif")
-    assert opened(tmp_path / "moving.gif")[0].shape[1] > pages[0].shape[1]  # a cell more
+    assert opened(tmp_path / "moving.gif")[0].shape[1] > pages[0].shape[1]  # one cell more
 
 
 def test_a_stage_of_another_window_and_losses_that_are_none(tmp_path):

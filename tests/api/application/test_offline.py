@@ -1,4 +1,4 @@
-"""Patterns of a file for a refinement and for virtual detectors: what the calibration knows is taken out of them."""
+"""Patterns of a file for a refinement and for virtual detectors: effects known to the calibration are removed."""
 
 from pathlib import Path
 
@@ -68,14 +68,14 @@ def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
 
 
 def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
-    """It stood in ``inspect`` alone, and a scan whose rows were cut otherwise was made into maps without a word."""
+    """Regression: only ``inspect`` said so, and maps of scans with wrongly cut rows were made without a remark."""
     made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
     assert made.remarks == ("frames stored as 6 x 7 are taken one after the other, for 7 x 6 points: check it",)
     assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()
 
 
 def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
-    """Its map, of nothing but zeros, was made without a word."""
+    """Regression: its map, all zeros, was made without a warning."""
     request = offline.MapRequest(detectors={"far": "ring:60,70", "near": "disc:3"})
     made = offline.reconstruct_file(scan, {}, ["bf"], request)
     assert [remark for remark in made.remarks if "vd_" in remark] == [

@@ -1,4 +1,4 @@
-"""What cannot be written is refused before any work, with one line, and nothing that was there is touched."""
+"""An output that cannot be written is refused before any work, in one line, and existing files are not touched."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def scan_file(path: Path, uid: str) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Path:
-    """A recording, another one, and results of both; nothing writes to these."""
+    """Two recordings and results of both, which no test modifies."""
     folder = tmp_path_factory.mktemp("files")
     for uid, name in (("one", "scan"), ("two", "other")):
         about = describe_scan(uid, scan_file(folder / f"{name}.h5", uid))
@@ -49,7 +49,7 @@ def files(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(files, tmp_path) -> Path:
-    """Copies of them, and things that are neither."""
+    """Copies of these files, and other paths: text, a folder, links, a preset."""
     for path in files.iterdir():
         shutil.copyfile(path, tmp_path / path.name)
     (tmp_path / "text.txt").write_text("precious = notes\n")
@@ -62,7 +62,7 @@ def folder(files, tmp_path) -> Path:
 
 
 def invoked(*arguments: str) -> Result:
-    """How a command line ended; the other commands are not made, as for whoever types it."""
+    """Outcome of a command line; as in real use, only the command in question is built."""
     return CliRunner().invoke(build(named(arguments)), arguments)
 
 
@@ -156,7 +156,7 @@ def test_results_without_a_uid_belong_to_the_file_of_that_name(folder, tmp_path)
 
 
 def test_files_without_a_uid_are_told_by_their_patterns(folder):
-    """Renamed it is the same scan; another one of the same name is not."""
+    """The same scan under a new name is accepted; another scan with the same file name is not."""
     rng = np.random.default_rng(3)
     for place in ("a", "b"):
         (folder / place).mkdir()
@@ -213,7 +213,7 @@ def test_two_refinements_never_share_a_checkpoint(tmp_path):
     ],
 )
 def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expected, tmp_path):
-    """`refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first had stopped."""
+    """Regression: `refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first stopped."""
     assert beside(tmp_path / output, ".checkpoint") == tmp_path / expected
 
 

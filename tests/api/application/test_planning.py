@@ -1,4 +1,4 @@
-"""A plan of numbers, of a file, and of a file with numbers laid over it."""
+"""Plans made from numbers, from a file, and from a file with some numbers overridden."""
 
 import doctest
 
@@ -23,7 +23,7 @@ def test_the_example():
 
 
 def test_a_bundled_scan_is_what_it_is_known_to_be():
-    """Of gold at 300 kV: 48² points of 2.5 Å, 80² pixels of 0.855 mrad, 20 mrad, 400 Å of underfocus."""
+    """Gold at 300 kV: 48² points of 2.5 Å, 80² pixels of 0.855 mrad, 20 mrad, 400 Å of underfocus."""
     found = ptylive.plan(bundled("au_ac_300kV_parallax"))
     assert found["wavelength_A"].value == pytest.approx(0.0196875, rel=1e-5)
     assert found["overlap"].value == pytest.approx(1 - 2.5 / found["probe_diameter_A"].value)
@@ -38,7 +38,7 @@ def test_memory_is_that_which_the_refinement_itself_expects(name):
     with scan._open() as source:
         dataset = refinable(source, scan.reconstruct(["obf"]).calibration)
     expected = check(dataset, ptylive.Preset(num_slices=1)).memory_bytes
-    # a plan does not look at counts, of which small ones take a byte each
+    # a plan does not read the counts; small ones take a byte each in memory
     assert ptylive.plan(bundled(name))["refinement_bytes"].value == pytest.approx(expected, rel=0.1)
 
 
@@ -55,7 +55,7 @@ def test_another_scan_than_the_file_s_is_planned():
     larger = ptylive.plan(path, scan_shape=(512, 512), detector_shape=(128, 128))
     assert larger["recording_bytes"].value == 512 * 512 * 128 * 128 * 2
     same = ptylive.plan(path, detector_pixel_invA=0.1)
-    assert same["window_A"].value == pytest.approx(10.0)  # the file's mrad do not count beside it
+    assert same["window_A"].value == pytest.approx(10.0)  # overrides the pixel in mrad from the file
 
 
 def test_a_beam_centre_belongs_to_its_detector(tmp_path):
@@ -86,7 +86,7 @@ def test_an_impossible_value_of_a_file_can_be_replaced(tmp_path):
         ({}, "nothing is known"),
         ({"energy_eV": 80}, "did you mean 80 keV"),
         ({"energy": 80e3}, "unknown setting 'energy'"),
-        ({"beam_current_pA": "10 nm"}, "is no unit of a current"),
+        ({"beam_current_pA": "10 nm"}, "is not a unit for a current"),
         ({"beam_current_pA": -1}, "is impossible"),
         ({"beam_current_pA": 1e7}, "did you mean"),
         ({"thickness_A": 1e6}, "thickness_A = 1e\\+06 Å"),

@@ -1,4 +1,4 @@
-"""Preset files from the command line, PyPty's among them; one runs from end to end."""
+"""Preset files on the command line, PyPty's included; one runs from end to end."""
 
 import json
 import pickle
@@ -100,7 +100,7 @@ def test_presets_of_ours(tmp_path):
 
 
 def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
-    """A tuning finds values better than those the microscope wrote; what is typed wins over both."""
+    """A tuning finds better values than those the microscope wrote; values that are typed override both."""
     file, _ = bare
     (tmp_path / "best.toml").write_text("[refine]\nsweeps = 3\n[corrections]\ndefocus_A = 44.0\n")
     loaded = load_preset(tmp_path / "best.toml")
@@ -187,7 +187,7 @@ def test_what_cannot_be_read_is_said(tmp_path):
         ("none.toml", "no such file: check the path"),
         ("wrong.toml", "correct the TOML"),
         ("section.toml", "optics.voltage"),
-        ("bytes.json", "is no text"),
+        ("bytes.json", "is not text"),
     ):
         with pytest.raises(MetadataError) as error:
             load_preset(tmp_path / name)
@@ -258,7 +258,7 @@ def test_expressions_and_ranges_on_the_command_line():
 
 
 def test_a_file_of_names_that_pypty_means_otherwise_says_whose_it_is_read_as(tmp_path):
-    """As JSON it is ours, with a word; as Python it is PyPty's, in its units."""
+    """A JSON file is read as ours, with a remark; a Python file as PyPty's, in PyPty's units."""
     (tmp_path / "both.json").write_text('{"fast_axis_reg_weight_tilts": 1.0, "epoch_max": 5}')
     loaded = load_preset(tmp_path / "both.json")
     assert loaded.settings["fast_axis_reg_weight_tilts"] == 1.0
@@ -280,7 +280,7 @@ def test_a_file_of_ptyrad_is_a_preset(tmp_path):
 
 
 def test_masks_of_a_preset_open_the_recording(tmp_path):
-    """Before anything else is read, since without them the recording is no scan; a batch refuses them."""
+    """Masks are read first, since without them the recording is not a scan; a batch refuses them."""
     masks = np.ones((2, 4, 4))
     path = tmp_path / "pypty.json"
     path.write_text(json.dumps({"acc_voltage": 80, "masks": masks.tolist(), "beam_current": [1.0, 2.0]}))

@@ -1,4 +1,4 @@
-"""``ptylive convert --to pypty``: calibrated, written, and written anew."""
+"""``ptylive convert --to pypty``: calibrated, written, and rewritten."""
 
 import h5py
 from running import last_json, ptylive_here
@@ -10,7 +10,7 @@ from ptylive.simulators.data import bundled
 def test_a_scan_for_pypty(tmp_path):
     scan, target = tmp_path / "scan.h5", tmp_path / "for_pypty.h5"
     ptylive.simulate(scan, scan_shape=(8, 8), detector_shape=(32, 32), scan_step_A=(1.0, 1.0))
-    for _ in range(2):  # over another form of itself
+    for _ in range(2):  # the second time over a file from the first
         said = last_json(ptylive_here("convert", scan, target, "--to", "pypty", "--json"))
     with h5py.File(target) as file:
         assert len(file["data"]) == said["frames"] == len(file["positions_A"])

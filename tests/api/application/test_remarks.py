@@ -1,4 +1,4 @@
-"""Remarks: implausible values that a sender told are asked about, those that a user gave are meant."""
+"""Remarks: implausible values sent by a microscope are questioned; values given by a user are accepted as meant."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -64,7 +64,7 @@ def test_a_nominal_semiangle_near_the_disc_is_not_asked_about(semiangle_mrad):
 
 
 def pattern(background=0.0):
-    """A disc with scattering that falls outwards."""
+    """A disc and scattering that decreases outwards."""
     rows, columns = np.indices((48, 64)) - np.array([23.5, 31.5])[:, None, None]
     radius = np.hypot(rows, columns)
     return np.where(radius < 12, 30.0, 200.0 / (radius + 1) ** 2) + background
@@ -73,7 +73,7 @@ def pattern(background=0.0):
 def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():
     assert remarks(header(), header(), Calibration(), pattern()) == []
     (said,) = remarks(header(), header(), Calibration(), pattern(background=10.0))
-    assert said.startswith("69 % of the counts lie evenly over the detector, 10.14 in each pixel")
+    assert said.startswith("69 % of the counts are spread evenly over the detector, 10.14 in each pixel")
     assert said.endswith("give dark_reference")
 
 
@@ -96,7 +96,7 @@ def test_few_counts_and_none_are_no_offset():
     ],
 )
 def test_a_given_centre_beside_the_disc_is_told(center_px, origin, told):
-    """All maps but those of the centre of mass are wrong by it, and nothing else says so."""
+    """A wrong centre spoils all maps but those of the centre of mass, and nothing else reports it."""
     known = {"beam_center_px": Quantity(center_px, origin), "disc_radius_px": Quantity(12.0, Origin.ESTIMATED)}
     said = remarks(header(), header(), Calibration().having(**known), pattern())
     assert [line[:14] for line in said] == ["beam_center_px"] * told
@@ -121,8 +121,8 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
         rotation_deg=Quantity(179.8, Origin.UNDECIDED, 0.4), detector_transform=Quantity("none", Origin.UNDECIDED)
     )
     rotation, transform = orientation_remarks(open_)
-    assert rotation.startswith("rotation_deg is undecided and taken as 179.8")
-    assert transform.startswith("detector_transform is undecided and taken as none")
+    assert rotation.startswith("rotation_deg is undecided, 179.8")
+    assert transform.startswith("detector_transform is undecided, none is used")
 
 
 def measured(rotation_deg=10.0, *, transposed=False, sign_trusted=True, curl=0.01):
@@ -149,14 +149,14 @@ def oriented(rotation_deg, origin=Origin.GIVEN):
     ],
 )
 def test_a_given_orientation_that_the_data_contradict_is_told(rotation_deg, seen, said):
-    """py4DSTEM's angle has the other sign; phases were smeared or reversed by it without a word."""
+    """Regression: py4DSTEM's angle has the opposite sign, which smeared or reversed phases without a warning."""
     found = given_orientation_remarks(oriented(rotation_deg), seen)
     assert [said in one for one in found] == ([] if said is None else [True])
     assert given_orientation_remarks(oriented(rotation_deg, Origin.ESTIMATED), seen) == []
 
 
 def test_what_the_dark_field_says_of_a_thick_crystal_is_not_told():
-    """10 nm of SrTiO₃ whose true rotation was given were said to be half a turn off."""
+    """Regression: 10 nm of SrTiO₃ with its true rotation given was reported to be half a turn off."""
     half_off, smeared = oriented(190.0), oriented(-10.0)
     assert given_orientation_remarks(half_off, measured(), thick=True) == []
     assert len(given_orientation_remarks(smeared, measured(), thick=True)) == 1

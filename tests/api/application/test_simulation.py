@@ -1,4 +1,4 @@
-"""Files of simulations: native, whole or absent, with their truth; and whatever settings are drawn, file or line."""
+"""Files of simulations: native, complete or absent, with their truth; random settings give a file or an error line."""
 
 import h5py
 import numpy as np
@@ -35,7 +35,7 @@ def test_a_file_is_read_as_any_recording(tmp_path):
     assert np.count_nonzero(header.arrays["bad_pixel_mask"]) == 2
     counts, _ = header.readout.counts(frames)
     good = ~header.arrays["bad_pixel_mask"]
-    # dark and gain are taken out again: what is left are the electrons, within their noise and rounding
+    # dark and gain are corrected again, which leaves the electrons within noise and rounding
     expected = made.electrons_per_pattern * made.detected_fraction
     assert counts[:, good].sum(axis=1).mean() == pytest.approx(expected, rel=0.02)
 
@@ -120,7 +120,7 @@ SPECIMENS = ("bilayer", "monolayer", "crystal", "atoms", "particles", "gaussians
 
 
 def drawn(rng):
-    """Settings as somebody might combine them."""
+    """Random settings, as a user might combine them."""
     some = {
         "specimen": rng.choice(SPECIMENS),
         "thickness_A": float(rng.uniform(5, 60)), "slice_thickness_A": float(rng.uniform(1, 30)),
@@ -154,7 +154,7 @@ def drawn(rng):
     kept = rng.random(len(some)) < rng.uniform(0.05, 0.9)
     small = {"scan_shape": (4, 4), "detector_shape": 32}
     found = {**small, **{name: value for (name, value), keep in zip(some.items(), kept, strict=True) if keep}}
-    if rng.random() < 0.9:  # what means nothing to the specimen is refused
+    if rng.random() < 0.9:  # settings that have no meaning for the specimen are refused
         takes = {"specimen", *MEANINGFUL[str(found.get("specimen", "bilayer"))]}
         found = {
             name: value for name, value in found.items() if HOMES[name] != "specimen" or name in takes | {"specimen"}
@@ -166,7 +166,7 @@ SEED = 20261122
 
 
 def outcomes(folder, numbers, **fixed):
-    """Per number of a draw the header of a file, or the line of a refusal."""
+    """For each number of a draw, the path of its file or the line with which it was refused."""
     for number in numbers:
         values = {**drawn(np.random.default_rng([SEED, number])), **fixed}
         path = folder / f"{number}.h5"
@@ -212,7 +212,7 @@ def test_files_of_settings_at_random_are_reconstructed(tmp_path):
 
 @pytest.mark.slow
 def test_a_refinement_finds_the_object_with_exactly_these_numbers(tmp_path):
-    """Rotated, transposed, with descan, defocus and astigmatism, all told; found: 0.978, and no shift at all."""
+    """Rotated, transposed, with descan, defocus and astigmatism, all given; measured: 0.978, and no shift at all."""
     path = tmp_path / "s.h5"
     scan = ptylive.simulate(
         path,

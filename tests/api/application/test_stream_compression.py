@@ -1,4 +1,4 @@
-"""The server's part of compressing a stream: masks from the first patterns or a file, and figures that hold."""
+"""How the server compresses a stream: masks from the first patterns or a file, and figures that hold."""
 
 import threading
 from dataclasses import replace
@@ -30,7 +30,7 @@ from ptylive.streamer.tracking.names import compatible_headers
 def recorded(
     folder: Path, source: Path, choice: BasisChoice, distortion: tuple[float, ...] | None = None
 ) -> tuple[Path, list[str]]:
-    """The recording of a replayed file by a receiver that compresses, and what it said."""
+    """The recording that a compressing receiver makes of a replayed file, and its messages."""
     said: list[str] = []
     compression = StreamCompression(choice, lambda header: header, lambda level, text: said.append(text))
     settings = ReceiverSettings(LOOPBACK, folder, compression=compression, distortion=distortion)
@@ -48,7 +48,7 @@ def recorded(
 
 
 def exact(source: FileSource) -> np.ndarray:
-    """Coefficients and linear extras: perp_bright and perp_dark are small differences of large numbers."""
+    """Coefficients and linear extras; perp_bright and perp_dark are left out, as small differences of large numbers."""
     words, vectors = source.header.basis, source.frames(np.arange(source.frame_count))
     count = words.n_bright + words.n_dark
     return np.concatenate([vectors[:, :count], words.columns(vectors, LINEAR_EXTRAS)], axis=1)
@@ -84,7 +84,7 @@ def test_a_basis_of_an_earlier_scan_serves_the_next_from_its_first_frame(tmp_pat
 
 
 def scan_with_references(path: Path) -> Path:
-    """A part of a bundled scan whose pixels differ in gain; one is hot, and named."""
+    """Part of a bundled scan whose pixels differ in gain, with one hot pixel that is listed as bad."""
     rng = np.random.default_rng(3)
     part_of("mos2_svac_80kV_focus", 36, path)
     with h5py.File(path, "r+") as file:
@@ -101,7 +101,7 @@ DISTORTION = numbers_of(np.random.default_rng(2).uniform(-0.01, 0.01, (9, 2)).ro
 
 @pytest.mark.slow
 def test_patterns_are_put_in_place_before_they_are_compressed(tmp_path: Path) -> None:
-    """As ``convert`` does it, which reads counts in place; what came is told, and a scan that goes on goes on so."""
+    """Same result as ``convert``, which corrects counts in place; the header says so, and a resumed scan keeps it."""
     source = scan_with_references(tmp_path / "scan.h5")
     path, _ = recorded(tmp_path / "recordings", source, parse_basis("zernike:21+1"), DISTORTION)
     convert_file(
@@ -133,7 +133,7 @@ def test_patterns_are_put_in_place_before_they_are_compressed(tmp_path: Path) ->
 
 
 def disc_scan(path: Path, side: int, pixels: int) -> Path:
-    """A large scan of float32 patterns, stored as they are: a disc with a little noise."""
+    """A large scan of uncompressed float32 patterns: a disc with a little noise."""
     grid = np.hypot(*(np.indices((pixels, pixels)) - (pixels - 1) / 2))
     disc = np.where(grid < pixels / 4, 20.0, 0.2).astype(np.float32)
     counts = np.random.default_rng(5).poisson(disc, (side, side, pixels, pixels)).astype(np.float32)
@@ -144,13 +144,13 @@ def disc_scan(path: Path, side: int, pixels: int) -> Path:
 
 @pytest.mark.slow
 def test_the_compression_said_is_the_ratio_of_the_files(tmp_path: Path) -> None:
-    """C counts numbers: it is the ratio of the files where both hold numbers of four bytes."""
+    """C is the ratio of how many numbers are stored: that of the file sizes if both hold numbers of four bytes."""
     source = disc_scan(tmp_path / "raw.h5", side=96, pixels=32)
     path, said = recorded(tmp_path / "recordings", source, parse_basis("zernike:45+1"))
     ratio = float(said[0].partition("compression ")[2].partition(",")[0])
     assert ratio == pytest.approx(32 * 32 / (46 + 8), rel=0.03)
     with h5py.File(path) as file:
-        stored = file["coefficients"].nbytes + file["extra"].nbytes  # chunks of so small a file are partly empty
+        stored = file["coefficients"].nbytes + file["extra"].nbytes  # chunks of such a small file are partly empty
     with h5py.File(source) as file:
         assert ratio == pytest.approx(file["data"].nbytes / stored, rel=0.01)
     assert stored_bytes(path) <= path.stat().st_size

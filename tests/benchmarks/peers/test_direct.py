@@ -1,4 +1,4 @@
-"""Direct methods of others: what they are handed, what is made of their maps, and a word where they are not there."""
+"""Direct methods of other programs: their input, how their maps are judged, and the reason given if one is missing."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ def spot(row, col, side=16):
     [("none", (5.0, 12.0)), ("transpose", (12.0, 5.0)), ("flip_rows", (10.0, 12.0)), ("flip_cols", (5.0, 3.0))],
 )
 def test_the_beam_comes_to_the_middle_by_whole_pixels(words, centre):
-    """Each was recorded with the beam at (5, 12) of the detector's frame."""
+    """Each pattern was recorded with the beam at (5, 12) of the detector's frame."""
     recorded = spot(*map(int, centre))
     found, place = direct.in_detector_frame(recorded, words, np.array(centre))
     assert place == [8, 8]
@@ -42,7 +42,7 @@ def test_nothing_comes_in_from_the_other_side():
 
 
 def test_patterns_lie_on_the_grid_in_order(tmp_path):
-    """A snake is straightened, flyback frames are gone, the bad pixel is filled in."""
+    """A snake scan is straightened, flyback frames are removed, and the bad pixel is filled in."""
     path, scan = written_scan(tmp_path, small_draw(pattern="snake", flyback=1))
     numbered = np.arange(10 * 13, dtype=np.uint16).reshape(10, 13)
     scan.counts[...] = numbered[:, :, None, None]
@@ -77,13 +77,13 @@ def test_the_best_setting_of_a_method_counts(tmp_path):
 def test_a_program_that_is_not_there_is_left_out_with_a_reason_and_asked_for_again(tmp_path):
     path, _ = written_scan(tmp_path, small_draw())
     for python, word in ((None, "--py4dstem-python"), (tmp_path / "nowhere" / "python", "cannot be imported")):
-        found = direct.kept("py4dstem", path, python, tmp_path / "cache")
+        found = direct.cached_figures("py4dstem", path, python, tmp_path / "cache")
         assert found["skipped"] and word in found["error"]
     assert not (tmp_path / "cache").exists()
 
 
 def test_a_program_that_fails_is_told_with_its_last_line(tmp_path, monkeypatch):
-    """Run by an interpreter without it, past the check."""
+    """Bypasses the check, with an interpreter that lacks the program."""
     monkeypatch.setattr(direct, "installed", lambda python, package: True)
     path, _ = written_scan(tmp_path, small_draw())
     assert "libertem" in direct.run("ptychography40", path, Path(sys.executable))["error"]
@@ -95,7 +95,7 @@ def test_figures_are_kept_for_the_file_as_it_is(tmp_path, monkeypatch):
     path = tmp_path / "scan.h5"
     for content in (b"one", b"one", b"two"):
         path.write_bytes(content)
-        assert direct.kept("py4dstem", path, None, tmp_path)["maps"] == {"DPC": 0.5}
+        assert direct.cached_figures("py4dstem", path, None, tmp_path)["maps"] == {"DPC": 0.5}
     assert len(runs) == 2
 
 

@@ -1,4 +1,4 @@
-"""Timed runs of others: what is made of seconds and phases, and a word where a program is not there."""
+"""Timed runs of other programs: how seconds and phases are evaluated, and the reason given if a program is missing."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def test_a_phase_is_judged_where_its_runner_says_it_lies(tmp_path):
     path, scan = written_scan(tmp_path, small_draw())
     said = {"pixel_A": SAMPLING_A, "first_px": list(scan.nominal[0, 0] / SAMPLING_A)}
     truth = Truth.read(path)
-    # sharper than the truth it is compared with
+    # sharper than the truth with which it is compared
     assert timed.judged(truth, scan.slices, said) > 0.98
     elsewhere = {**said, "first_px": [value + 3 / SAMPLING_A for value in said["first_px"]]}
     assert timed.judged(truth, scan.slices, elsewhere) < 0.9
@@ -57,7 +57,7 @@ def test_a_program_that_is_not_there_is_left_out_with_a_reason(tmp_path, program
 
 
 def test_a_program_that_fails_is_told_with_its_last_line(tmp_path, monkeypatch):
-    """Run by an interpreter without it, past the check."""
+    """Bypasses the check, with an interpreter that lacks the program."""
     monkeypatch.setattr(timed, "installed", lambda python, package: True)
     path, _ = written_scan(tmp_path, small_draw())
     found = timed.run("py4dstem", path, Path(sys.executable), 2)

@@ -1,4 +1,4 @@
-"""What a refinement decides and costs: CPU seconds by what was tried, and the table."""
+"""What a refinement decides and what it costs: CPU seconds by kind of trial, and the table."""
 
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ from benchmarks.zoo import decisions
 @pytest.mark.parametrize(
     ("words", "kind"),
     [
-        ("trying 26.3 Å of depth in 2 slices", "Å of depth in slices"),
+        ("trying a depth of 26.3 Å in 2 slices", "a depth of Å in slices"),
         ("trying 1 probe mode", "probe mode"),
         ("trying 4 probe modes", "probe mode"),
         ("trying defocus -1.2e+03", "defocus"),
@@ -66,10 +66,10 @@ def test_phases_of_several_slices_are_told_from_complex_ones():
     ("reason", "begun"),
     [
         (
-            "moderate dose; all of the pattern from an empty object: it predicts better than all from the live map",
+            "moderate dose; the whole pattern from an empty object: predicts better than all from the live map",
             False,
         ),
-        ("one slice; all of the pattern from the live map: it predicts better than the bright field", True),
+        ("one slice; the whole pattern from the live map: predicts better than the bright field", True),
         ("low dose: weak phase object, started from the live map; drift", True),
         ("one slice at 9000 e/Å²: phase object at or above vacuum", False),
     ],

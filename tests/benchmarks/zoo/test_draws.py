@@ -1,4 +1,4 @@
-"""The zoo's draws: the same from the same seed, within what a microscope can do, of every kind."""
+"""Draws of the zoo: reproducible from the seed, within what a microscope can do, and of every kind."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_draws_are_microscopes(one):
     assert 1e2 <= one.dose <= 1e6 or one.electrons == pytest.approx(30, rel=0.01)
     assert all(kind.points[0] <= n <= kind.points[1] for n in one.shape)
     assert one.electrons >= 29.9  # rounded to three digits
-    # the defocused beam, at the entrance and at the exit, fits well into the window
+    # the defocused beam fits well into the window at the entrance and at the exit
     radius = 1e-3 * one.semiangle_mrad * max(abs(one.defocus_A), abs(one.thickness_A - one.defocus_A))
     assert radius < 0.5 * one.window_A
     if one.kind == "crystal":

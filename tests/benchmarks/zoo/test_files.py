@@ -1,4 +1,4 @@
-"""Files of the zoo are native files: what is told in them arrives, and the truth does not."""
+"""Files of the zoo are native files: the metadata told in them are read back, and the truth is not."""
 
 import h5py
 import numpy as np

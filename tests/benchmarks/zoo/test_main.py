@@ -1,4 +1,4 @@
-"""The zoo's command: which draws, which results are kept, what is refused."""
+"""The zoo's command: which draws it makes, which results it keeps, and what it refuses."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The judge of maps: sees signs and places, forgives surfaces and blur, reads any scan that tells its truth."""
+"""Scores of maps: sensitive to sign and position, not to smooth surfaces and blur, for any scan with a truth."""
 
 import h5py
 import numpy as np
@@ -12,14 +12,14 @@ SHAPE = {"shape": (14, 18)}
 
 
 def seen_at_the_points(scan, sigma_A=1.0):
-    """The phase blurred, at the true positions, rows from their first point on."""
+    """The blurred phase at the true positions, each row from its first point on."""
     soft = ndimage.gaussian_filter(scan.slices.sum(0), sigma_A / SAMPLING_A, mode="nearest")
     return ndimage.map_coordinates(soft, scan.positions.transpose(2, 0, 1) / SAMPLING_A, order=3, mode="nearest")
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """A truth, and a map that shows all of it but a blur."""
+    """A truth, and a map that shows all of it apart from a blur."""
     path, scan = written_scan(tmp_path_factory.mktemp("scene"), small_draw(**SHAPE))
     return MapTruth.read(path), seen_at_the_points(scan)
 
@@ -27,7 +27,7 @@ def scene(tmp_path_factory):
 def test_a_blurred_truth_is_a_perfect_map(scene):
     truth, seen = scene
     found = score_map(truth, seen)
-    # the blurs that are tried lie 16 % from each other
+    # the blurs tried differ by 16 %
     assert found["corr"] > 0.998 and found["blur_A"] == pytest.approx(1.0, rel=0.16)
 
 
@@ -68,7 +68,7 @@ def test_a_map_of_nothing_scores_nothing(scene, value):
 
 
 def test_a_snake_with_flyback_is_put_in_order(tmp_path, scene):
-    """Rows of positions are stored as they were taken, maps from left to right."""
+    """Rows of positions are stored in the order of acquisition, maps from left to right."""
     path, scan = written_scan(tmp_path, small_draw(**SHAPE, pattern="snake", flyback=2))
     taken = seen_at_the_points(scan)[:, :18]
     taken[1::2] = taken[1::2, ::-1].copy()

@@ -1,4 +1,4 @@
-"""What ours is told of a scan of the zoo."""
+"""What ours is told about a scan of the zoo."""
 
 import h5py
 import numpy as np

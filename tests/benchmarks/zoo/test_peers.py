@@ -1,4 +1,4 @@
-"""What other programs are handed: prepared patterns, or a word why they did not run."""
+"""Input of other programs: prepared patterns, or the reason why a program did not run."""
 
 import json
 import sys
@@ -26,8 +26,8 @@ def middle(pattern):
 def test_the_beam_comes_to_the_middle(words, centre):
     pattern = disc(*centre)[None]
     found = centred(pattern, None, words, np.array(centre))
-    assert middle(found[0]) == pytest.approx((8, 8), abs=0.02)  # the disc is cut to whole counts
-    assert found.sum() == pytest.approx(pattern.sum(), rel=0.01)  # its tail leaves the detector
+    assert middle(found[0]) == pytest.approx((8, 8), abs=0.02)  # the disc is rounded to whole counts
+    assert found.sum() == pytest.approx(pattern.sum(), rel=0.01)  # the disc's tail leaves the detector
 
 
 def test_bad_pixels_are_filled_from_good_ones():
@@ -39,7 +39,7 @@ def test_bad_pixels_are_filled_from_good_ones():
 
 
 def test_patterns_lie_on_the_grid_in_order(tmp_path):
-    """A snake is straightened, flyback frames are gone, positions count from the first point."""
+    """A snake scan is straightened, flyback frames are removed, and positions count from the first point."""
     path, scan = written_scan(tmp_path, small_draw(pattern="snake", flyback=1))
     given = prepared(path)
     assert given["patterns"].shape == (10, 12, 16, 16)
@@ -58,7 +58,7 @@ def test_a_program_that_is_not_there_is_left_out_with_a_reason(tmp_path):
 
 
 def test_a_program_that_fails_is_told_with_its_last_line(tmp_path, monkeypatch):
-    """Run by an interpreter without it, past the check."""
+    """Bypasses the check, with an interpreter that lacks the program."""
     from pathlib import Path
 
     from benchmarks.zoo import peers

@@ -1,4 +1,4 @@
-"""The zoo's judge: finds shifts, sees signs, punishes noise and blur, and never looks a lattice spacing away."""
+"""Scores of the zoo: shifts are found, signs count, noise and blur cost; no shift by a lattice spacing is tried."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from benchmarks.zoo.score import Reconstruction, Truth, half_data_score, period_
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
-    """A truth, and what a perfect reconstruction of it would be."""
+    """A truth, and a perfect reconstruction of it."""
     path, scan = written_scan(tmp_path_factory.mktemp("scene"), small_draw(rotation_deg=20.0))
     origin = tuple(-scan.nominal[0, 0])
     return Truth.read(path), Reconstruction(scan.slices, (SAMPLING_A, SAMPLING_A), origin)
@@ -27,7 +27,7 @@ def changed(found, phase):
 def test_a_perfect_reconstruction(scene):
     truth, found = scene
     figures = score(truth, found)
-    # it is sharper than the truth it is compared with
+    # sharper than the truth with which it is compared
     assert 0.98 < figures["corr"] <= 1
     assert figures["corr_best_blur"] > 0.999 and figures["blur_A"] < truth.blur_A
     assert max(map(abs, figures["shift_A"])) <= 0.05
@@ -76,7 +76,7 @@ def test_noise_and_blur_cost(scene):
 
 
 def test_another_frame_of_the_detector_is_as_right(scene):
-    """A flip of the detector found as a transposition comes with a quarter turn: the same picture, turned."""
+    """A detector flip found as a transposition comes with a quarter turn: the same picture, rotated."""
     truth, found = scene
     rows = found.phase.shape[1]
     quarter = np.rot90(found.phase, axes=(1, 2))
@@ -90,7 +90,7 @@ def test_another_frame_of_the_detector_is_as_right(scene):
 
 
 def test_positions_that_are_known_to_be_off_do_not_count(tmp_path):
-    """A drift moves the middle of the scan by nothing: a picture at the nominal places is found without a shift."""
+    """A drift does not move the middle of the scan: a picture at the nominal positions is found without a shift."""
     path, scan = written_scan(tmp_path, small_draw(drift_A=(1.0, 0.0)))
     first = scan.nominal[0, 0] + (scan.positions - scan.nominal).reshape(-1, 2).mean(0)
     found = Reconstruction(scan.slices, (SAMPLING_A, SAMPLING_A), tuple(-first))
@@ -102,7 +102,7 @@ def test_halves(scene):
     rng = np.random.default_rng(2)
     noisy = [changed(found, found.phase + found.phase.std() * rng.normal(size=found.phase.shape)) for _ in range(2)]
     figures = half_data_score(truth, (noisy[0], noisy[1]))
-    assert 0.35 < figures["halves_corr"] < 0.65  # as much noise as picture
+    assert 0.35 < figures["halves_corr"] < 0.65  # noise as strong as the picture
     assert figures["halves_frc_A"] > half_data_score(truth, (found, found))["halves_frc_A"]
 
 
@@ -111,7 +111,7 @@ def test_rings_of_the_same_and_of_strangers():
     a, b = rng.normal(size=(2, 128, 128))
     inside = np.ones((128, 128), bool)
     assert ring_correlation(a, a, inside, 0.1)[1][1:].min() == pytest.approx(1)
-    # a ring at half the highest frequency holds some hundred values: chance is a tenth
+    # a ring at half the highest frequency contains some hundred values: chance is a tenth
     assert np.abs(ring_correlation(a, b, inside, 0.1)[1][20:]).max() < 0.3
 
 

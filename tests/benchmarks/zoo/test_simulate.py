@@ -77,7 +77,7 @@ def test_the_box_holds_the_scan_and_a_window():
 
 
 def test_abtem_makes_as_many_layers_as_are_counted_on():
-    """It takes the whole number that is not below the height over a layer: 44.615 / (44.615 / 11) is above 11."""
+    """abTEM rounds the height over a layer up: 44.615 / (44.615 / 11) is above 11."""
     heights = np.round(np.random.default_rng(0).uniform(20, 60, 60), 3)
     for height in (*heights, 44.615, 3.0):
         number, layer = layers_of(float(height), 4.0)

@@ -1,4 +1,4 @@
-"""Atoms of the zoo and its whole simulation, where ASE and abTEM are installed (the `bench` extra)."""
+"""Atoms of the zoo and its whole simulation; needs ASE and abTEM (the `bench` extra)."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_the_beam_is_where_the_file_says():
     mean = scan.counts.mean((0, 1))
     rows, columns = np.indices(mean.shape)
     centre = (mean * rows).sum() / mean.sum(), (mean * columns).sum() / mean.sum()
-    # graphene's scattering is not even over so few positions
+    # the scattering of graphene is uneven over so few positions
     assert centre == pytest.approx(scan.centre, abs=0.1)
     assert scan.counts.sum((2, 3)).mean() == pytest.approx(drawn.electrons * scan.detected, rel=0.01)
     assert scan.slices.shape[0] == 1 and scan.slices.max() > 0.05

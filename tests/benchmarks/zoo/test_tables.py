@@ -1,4 +1,4 @@
-"""The zoo's table says what failed, and how programs compare on the draws that both have."""
+"""The zoo's table states what failed, and compares programs on the draws that both have."""
 
 import zoo_scans  # noqa: F401  (makes the benchmarks importable)
 

@@ -1,4 +1,4 @@
-"""The feed: latest wins, late joining, silence and return."""
+"""The feed: the latest value wins, late joining, silence and return."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def feed(server: FakeServer) -> Iterator[Feed]:
 
 
 def until(feed: Feed, condition: Callable[[FeedView], bool], timeout_s: float = 60.0) -> FeedView:
-    """The first view for which the condition holds."""
+    """The first view that fulfils a condition."""
     deadline = time.monotonic() + timeout_s
     while not condition(feed.view()):
         assert time.monotonic() < deadline, feed.view()
@@ -166,7 +166,7 @@ def test_events_lost_at_the_end_of_a_scan_are_fetched(server: FakeServer, feed: 
 
 
 def test_events_lost_before_the_first_one_heard_are_fetched() -> None:
-    """Commands may be answered before events are connected again: the first event asks for everything once more."""
+    """Commands may be answered before events are connected again: the first event requests everything once more."""
     feed = Feed("tcp://127.0.0.1:9")
     feed._show(connected=True, last_contact=time.time())
     feed._snapshot_due = None
@@ -205,7 +205,7 @@ def test_nonsense_is_survived(server: FakeServer, feed: Feed, caplog: pytest.Log
 
 
 def shows(server: FakeServer, uid: str, value: float, state: str = "complete") -> None:
-    """The server shows another scan: its maps are in the snapshot, and are not published again."""
+    """The server shows another scan: its maps are part of the snapshot and are not published again."""
     server.maps = {"bf": map_payload("bf", full(value), uid=uid)}
     server.publish("state", state_payload(uid=uid, series=uid, state=state))
 
@@ -227,7 +227,7 @@ def test_maps_that_were_told_before_their_scan_was_known_are_asked_for(server: F
     shows(server, "scan-2", 2.0)
     until(feed, lambda v: v.state.uid == "scan-2" and "bf" in v.pictures)
     again = map_payload("bf", full(1.0), uid="scan-1")
-    server.publish("maps", again)  # as the command open does it: first the maps, then the state
+    server.publish("maps", again)  # in the order used by the command open: first the maps, then the state
     shows(server, "scan-1", 1.0)
     view = until(feed, lambda v: v.state.uid == "scan-1" and "bf" in v.pictures)
     assert view.pictures["bf"].data[0, 0] == 1.0

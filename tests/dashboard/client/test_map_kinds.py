@@ -1,4 +1,4 @@
-"""The chooser of maps calls, orders and colours what the server makes as the server says."""
+"""The map chooser names, orders and colours the server's maps as the server specifies."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What is typed into the calibration box, and what the same refinement is called elsewhere."""
+"""Input in the calibration box, and how the same refinement is called elsewhere."""
 
 import shlex
 import tomllib
@@ -150,7 +150,7 @@ def test_a_pin_keeps_a_value_for_later_scans_until_it_is_clicked_again() -> None
     panel.pin(request)
     sender.submit.assert_called_with("release", names=["C10"])
     panel.pin(parse_request('{"what": "pin", "name": "energy_eV"}'))
-    assert "nothing to pin" in panel._orders.said
+    assert "nothing to pin" in panel._orders.sentence
 
 
 def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
@@ -162,7 +162,7 @@ def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
     assert panel.clips(state)["edit_descan_px"] == "1, 0, 0, 0, 0, 0, 2, 0, 0, 0 px"
     panel.pin(parse_request('{"what": "pin", "name": "descan_px"}'))
     sender.submit.assert_not_called()
-    assert "does not apply to other scans" in panel._orders.said
+    assert "does not apply to other scans" in panel._orders.sentence
     assert "over the field, lines jump" in calibration_texts(state)["cal_descan_px"]
 
 

@@ -1,4 +1,4 @@
-"""The curves beside a refinement: a line over the object, the section below it, the agreement of two runs."""
+"""Curves of a refinement: a line over the object, the section below it, the agreement of two runs."""
 
 from concurrent.futures import Future
 from typing import Any
@@ -20,7 +20,7 @@ from ptylive.server.wire.messages import array_to_plain
 
 
 class CommandSender:
-    """Keeps what was asked; answers when told to."""
+    """Keeps requests; answers when told to."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any], Future[dict[str, Any]]]] = []

@@ -1,4 +1,4 @@
-"""Virtual detectors of the page that are told in words, beside those that are drawn."""
+"""Virtual detectors on the page that are written as text, in addition to those that are drawn."""
 
 import time
 from typing import Any

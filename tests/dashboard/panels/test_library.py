@@ -88,7 +88,7 @@ def test_of_files_that_were_brought_the_one_that_stands_for_the_scan_is_opened()
     assert opened == ["session"]
     panel.take(Request(what="take", key="sent", value="c.hdr"))
     orders.collect()
-    assert orders.said == "c.hdr: a file that belongs to it is missing; upload both at once"
+    assert orders.sentence == "c.hdr: a file that belongs to it is missing; upload both at once"
 
 
 def test_what_was_deleted_last_is_taken_back() -> None:

@@ -1,4 +1,4 @@
-"""The loss curve's points."""
+"""Points of the loss curve."""
 
 import math
 
@@ -35,7 +35,7 @@ def test_the_curve_is_drawn_once_per_change() -> None:
 
 
 def test_a_line_stands_where_a_stage_began() -> None:
-    """Between the epochs; there is none at the beginning of the run."""
+    """Between the epochs; the start of the run has no such point."""
     curve = LossCurve(ColumnDataSource(data={"epoch": [], "loss": []}))
     losses = [3.0, 2.0, 1.5]
     curve.show(RefinementState(run="r", losses=losses, phases=["sweep"] * 3, stages=[0, 2]))

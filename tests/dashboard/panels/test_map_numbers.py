@@ -1,4 +1,4 @@
-"""Numbers of live maps, typed below them."""
+"""Numeric settings of live maps, typed below them."""
 
 import json
 
@@ -13,7 +13,7 @@ KINDS = MapKinds.from_plain(MAP_KINDS)
 OBF = KINDS.called("obf")
 NUMBER = {"name": "curl.order", "low": 0, "high": 4, "default": 2, "about": "of the difference"}
 CURL = MapKind.from_plain({"name": "com_curl", "method": "curl", "settings": [NUMBER]})
-"""A map with one number, which need not be named."""
+"""A map with a single number, whose name may be omitted."""
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_they_are_shown_and_sent(session, sender):
     assert seen["texts"]["map_0_numbers"] == "noise 3"
     assert seen["texts"]["map_0_numbers_about"].startswith("upsample: times finer than the scan")
     assert seen["clips"]["edit_map_0"] == "upsample = auto, depth_A = auto, noise = 3"
-    assert not seen["texts"]["map_3_numbers_about"]  # the page shows no pencil without it
+    assert not seen["texts"]["map_3_numbers_about"]  # without it the page shows no pencil
     session._requests.take(json.dumps({"what": "numbers", "panel": 0, "value": "noise = auto, upsample = 2"}))
     assert sender.sent == [("map_settings", {"values": {"obf.noise": None, "obf.upsample": 2.0}})]
-    for panel, value in ((3, "1"), (7, "1"), (0, "noise 3")):  # nothing to set, no such panel, unclear
+    for panel, value in ((3, "1"), (7, "1"), (0, "noise 3")):  # nothing to set, no such panel, ambiguous
         session._requests.take(json.dumps({"what": "numbers", "panel": panel, "value": value}))
     assert len(sender.sent) == 1
     assert "use upsample = number" in content(session)["texts"]["sentence"]

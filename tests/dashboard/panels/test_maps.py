@@ -1,4 +1,4 @@
-"""What stands beside the colour bar of a map."""
+"""Text next to the colour bar of a map."""
 
 import numpy as np
 from page_in_memory import ask
@@ -18,7 +18,7 @@ def picture(**more: object) -> Picture:
 def test_the_information_limit_and_what_more_dose_would_bring() -> None:
     told = picture(information_limits=[[1.0, 1.07, 0.02, False], [2.0, 0.98, 0.04, True], [4.0, 0.9, 0.5, 0]])
     assert (maps._units(told), maps._limit(told)) == ("rad", "1.07 Å")
-    assert maps._about_units(told).splitlines() == [
+    assert maps._units_title(told).splitlines() == [
         "unit",
         "information limit: 1.07 ± 0.020 Å",
         "with 2 × the dose: the limit of the scan step (0.980 Å)",
@@ -30,7 +30,7 @@ def test_where_it_cannot_be_told_nothing_is() -> None:
     assert maps._limit(picture()) == ""
     doubtful = picture(deviation=0.0123, information_limits=[[1.0, 1.07, 0.9, False]])
     assert (maps._units(doubtful), maps._limit(doubtful)) == ("rad ± 0.012", "")
-    assert maps._about_units(doubtful).startswith("unit; ±: one standard deviation")
+    assert maps._units_title(doubtful).startswith("unit; ±: one standard deviation")
 
 
 def lay_out(session: Session, name: str) -> list[int]:
@@ -39,7 +39,7 @@ def lay_out(session: Session, name: str) -> list[int]:
 
 
 def test_only_panels_of_the_layout_are_made_pictures_for(session: Session) -> None:
-    """Six in one of them; of a browser that says nonsense the four that every page has."""
+    """Six in one of them; a browser that sends nonsense gets the four that every page has."""
     assert [panel.index for panel in session.mosaic.shown] == [0, 1, 2, 3]
     assert lay_out(session, "six") == [0, 1, 2, 3, 4, 5]
     assert {"dpc", "bf"} <= session._wanted()

@@ -1,4 +1,4 @@
-"""Looking back at earlier scans, and drawing a new one over the one before."""
+"""Looking back at earlier scans, and overlaying a new scan on the previous one."""
 
 import json
 from concurrent.futures import Future
@@ -16,7 +16,7 @@ from ptylive.dashboard.requests import Request
 
 
 class CommandSender:
-    """Answers at once with what a server has."""
+    """Answers at once as a server would."""
 
     def __init__(self, replies: dict[str, dict[str, Any]]) -> None:
         self.replies = replies

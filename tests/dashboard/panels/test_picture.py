@@ -1,4 +1,4 @@
-"""One picture in flight: the next is sent only when the browser has shown the last."""
+"""One picture in flight: the next is sent only once the browser has shown the last."""
 
 from dataclasses import replace
 

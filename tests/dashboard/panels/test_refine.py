@@ -1,4 +1,4 @@
-"""What is wrong with the form is said at its field."""
+"""Errors in the form are reported at their field."""
 
 import pytest
 from bokeh.document import Document
@@ -37,7 +37,7 @@ def test_the_page_has_it_and_forgets_it(sender: CommandSender) -> None:
 
 
 def test_a_start_map_is_the_server_s_until_one_is_chosen(sender: CommandSender) -> None:
-    """A configuration that says start_map is not overruled by a form that nobody has touched."""
+    """A configuration that sets start_map is not overruled by an untouched form."""
     refine = Session(Document(), silent_feed(), sender).refine
     assert "start_map" not in refine.preset()
     refine.fields["start_map"].value = "ssb"

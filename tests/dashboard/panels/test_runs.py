@@ -1,4 +1,4 @@
-"""The list of runs: what stands in its rows."""
+"""The list of runs: the content of its rows."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def judged(*groups: float) -> dict[str, object]:
 
 
 def test_runs_are_compared_by_the_same_patterns_held_out() -> None:
-    """Groups differ by 20 %, the runs in each group by 1 %: that is certain."""
+    """Groups differ by 20 %, runs within a group by 1 %, so the order is certain."""
     runs = {"run1": judged(10.1, 12.1, 11.11, 9.1), "run2": judged(10.0, 12.0, 11.0, 9.0), "run3": {"loss": 1.0}}
     assert held_out_words("run2", runs) == "held out 10.500 (best)"
     assert held_out_words("run1", runs) == "held out 10.603 (worse than run2 by 0.98 ± 0.02 %)"

@@ -1,4 +1,4 @@
-"""From arrays of events to pictures of maps and patterns."""
+"""From arrays in events to pictures of maps and patterns."""
 
 import numpy as np
 import pytest
@@ -55,9 +55,9 @@ def test_a_fourier_transform_has_its_peaks_and_rings_where_they_belong() -> None
     ("limit", "told"),
     [
         (InformationLimit(2.5, 0.1), {"signal ends 2.5 Å": 0.4}),
-        (InformationLimit(2.5, 1.0), {}),  # it cannot tell
-        (InformationLimit(1.1, 0.01, finer=True), {}),  # all that the step shows
-        (InformationLimit(0.8, 0.01), {}),  # beyond the picture
+        (InformationLimit(2.5, 1.0), {}),  # undetermined
+        (InformationLimit(1.1, 0.01, finer=True), {}),  # as fine as the step can show
+        (InformationLimit(0.8, 0.01), {}),  # outside the picture
     ],
 )
 def test_the_ring_beyond_which_nothing_is_signal_is_marked(limit: InformationLimit, told: dict[str, float]) -> None:
@@ -69,7 +69,7 @@ def test_the_ring_beyond_which_nothing_is_signal_is_marked(limit: InformationLim
 
 
 def test_words_of_rings_of_one_radius_do_not_meet() -> None:
-    """As of the MoS2 scan at 1280 px: signal ends at 1.1 Å, beside the ring of 1 Å, and 2 alpha may lie there too."""
+    """Like the MoS2 scan at 1280 px: signal ends at 1.1 Å, next to the ring of 1 Å, and 2 alpha may lie there too."""
     raw = RawPicture(
         "obf", np.ones((64, 64), np.float32), sampling_A=(0.4, 0.4), carries={1.0: InformationLimit(1.0, 0.0)}
     )

@@ -1,4 +1,4 @@
-"""What the browser gets of an array."""
+"""What the browser receives for an array."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Object and probe of a refinement, as panels show them."""
+"""Object and probe of a refinement as shown in panels."""
 
 import numpy as np
 import pytest

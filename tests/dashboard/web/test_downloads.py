@@ -1,4 +1,4 @@
-"""What a browser may fetch: files that were offered, for a while, at addresses nobody guesses; nothing they lead to."""
+"""What a browser may fetch: offered files only, for a while, at unguessable addresses, without following links."""
 
 import os
 import time
@@ -64,7 +64,7 @@ def test_names_hold_nothing_that_a_header_or_a_system_reads(name, safe):
 
 
 def test_only_ordinary_files_are_opened(tmp_path):
-    """What was offered may have been replaced since: by a link to something else, by a pipe nobody writes to."""
+    """An offered file may have been replaced since: by a link to something else, or by a pipe without a writer."""
     real = tmp_path / "map.tif"
     real.write_bytes(b"picture")
     with open_regular(real) as file:

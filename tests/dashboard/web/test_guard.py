@@ -52,9 +52,9 @@ def test_loopback_only() -> None:
 
 
 async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
-    """Open a page's websocket, announce a message of ``size`` bytes; the code with which the server closed it, if so.
+    """Open a page's websocket and announce a message of ``size`` bytes; return the server's closing code, if it closed.
 
-    Of the message only its head is sent: with bytes still on their way the code could be lost with the connection.
+    Only the head of the message is sent: with bytes still on their way the code could be lost with the connection.
     """
     import re
 
@@ -78,7 +78,7 @@ async def _talk(dashboard: RunningDashboard, size: int) -> int | None:
 
 
 def test_an_oversized_message_ends_its_connection_only(dashboard: RunningDashboard) -> None:
-    with ThreadPoolExecutor(1) as thread:  # playwright keeps an event loop running in this one
+    with ThreadPoolExecutor(1) as thread:  # playwright keeps an event loop running in this thread
         code = thread.submit(lambda: asyncio.run(_talk(dashboard, 2 * MAX_UPLOAD_BYTES))).result()
     assert code == 1009
     assert status(dashboard, "/", {"Host": f"127.0.0.1:{dashboard.port}"})[0] == 200

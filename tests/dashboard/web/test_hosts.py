@@ -1,4 +1,4 @@
-"""Names under which the dashboard answers: loopback at any port, what was allowed, nothing else."""
+"""Names under which the dashboard answers: loopback at any port, allowed names, nothing else."""
 
 import pytest
 
@@ -32,7 +32,7 @@ OPEN = Hosts.of("192.168.1.2", 5006)
         (PROXIED, "lab.example:8443", True),
         (PROXIED, "lab.example", False),
         (PROXIED, "lab.example:5006", False),
-        (PROXIED, "old.example", True),  # a browser leaves 443 out
+        (PROXIED, "old.example", True),  # browsers leave out port 443
         (OPEN, "192.168.1.2:5006", True),
         (OPEN, "192.168.1.2:5007", False),
     ],
@@ -47,9 +47,9 @@ def test_hosts(hosts: Hosts, host: str, admitted: bool) -> None:
         ("http://127.0.0.1:5006", "127.0.0.1:5006", True),
         ("http://localhost:7777", "localhost:7777", True),
         ("https://microscope.example", "microscope.example", True),
-        ("https://microscope.example", "127.0.0.1:5006", True),  # a proxy that asks under its own name
+        ("https://microscope.example", "127.0.0.1:5006", True),  # a proxy that connects under its own name
         ("https://old.example", "127.0.0.1:5006", True),
-        ("http://127.0.0.1:8888", "127.0.0.1:5006", False),  # another program of this machine
+        ("http://127.0.0.1:8888", "127.0.0.1:5006", False),  # another program on this machine
         ("http://localhost:5006", "127.0.0.1:5007", False),
         ("http://evil.example", "127.0.0.1:5006", False),
         ("https://evil.example", "microscope.example", False),

@@ -1,4 +1,4 @@
-"""What a browser may change of its page: what people do passes, everything else is refused before Bokeh sees it."""
+"""What a browser may change of its page: what users do passes, everything else is refused before Bokeh sees it."""
 
 import json
 import random
@@ -21,7 +21,7 @@ CHANGED: tuple[str, ...] = ("detectors", "configure", "calibrate", "undo", "refi
 
 
 class CommandSender:
-    """Takes every command and answers none."""
+    """Accepts every command and answers none."""
 
     def __init__(self) -> None:
         self.sent: list[str] = []
@@ -47,7 +47,7 @@ class Opened:
         return {"id": self.document.get_model_by_name(name).id}
 
     def send(self, *events: dict[str, Any]) -> None:
-        """What the websocket does with a message."""
+        """The websocket's reaction to a message."""
         admitted = self.messages.admitted(json.loads(json.dumps({"events": list(events)})))
         if admitted:
             self.document.apply_json_patch({"events": admitted})
@@ -76,7 +76,7 @@ def test_what_people_do_passes(operator: Opened, viewer: Opened) -> None:
         one.set("setting_num_slices", "value", "3")
         x_range = {"id": one.page.mosaic.window.x_range.id}
         one.send({"kind": "ModelChanged", "model": x_range, "attr": "start", "new": {"type": "number", "value": "-0"}})
-        one.set("map_0", "inner_width", 300)  # told by the browser, wanted by nobody
+        one.set("map_0", "inner_width", 300)  # reported by the browser, used by nobody
         asked = {"id": one.page.asked.id}
         request = json.dumps({"number": 1, "what": "key", "key": "v"})
         one.send({"kind": "ModelChanged", "model": asked, "attr": "content", "new": request})
@@ -88,7 +88,7 @@ def test_what_people_do_passes(operator: Opened, viewer: Opened) -> None:
 
 
 def test_a_field_takes_as_much_as_it_lets_people_type(operator: Opened) -> None:
-    """Longer settings than 64 characters, a path for example, were dropped, and the refinement began without them."""
+    """Regression: settings longer than 64 characters, such as a path, were dropped, and the refinement ran without."""
     others = operator.page.refine.further
     path = f"start_phase_image = /{'x' * 200}.npy"
     operator.set("setting_further", "value", path)
@@ -184,7 +184,7 @@ def test_a_viewer_presses_no_button(operator: Opened, viewer: Opened) -> None:
 
 
 def odd(rng: random.Random, depth: int = 0) -> Any:
-    """Anything that JSON can write."""
+    """Anything that JSON can represent."""
     makers: list[Any] = [
         lambda: rng.choice([None, True, 0, -1, 99, 2**63, 1e308, float("nan"), float("inf"), "", "bf", "x" * 5000]),
         lambda: {"id": f"p{rng.randrange(1000, 3000)}"},

@@ -1,4 +1,4 @@
-"""The websocket of a page: floods, rubbish, and who comes first."""
+"""The websocket of a page: floods, garbage, and order of precedence."""
 
 import asyncio
 import json
@@ -111,7 +111,7 @@ def test_pages_that_were_given_up_let_the_next_one_pass() -> None:
 
         tasks = [asyncio.create_task(enter(name)) for name in "abcde"]
         await asyncio.sleep(0)
-        for task in (tasks[1], tasks[0], tasks[3]):  # before they have noticed, the turn is passed on
+        for task in (tasks[1], tasks[0], tasks[3]):  # the turn is passed on before they have noticed
             task.cancel()
         found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
         assert [type(one) for one in found if one is not None] == [asyncio.CancelledError] * 3
@@ -159,7 +159,7 @@ def test_asking_for_the_page_makes_none() -> None:
 
 
 def test_a_page_whose_session_went_first_is_not_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a dashboard ends while its pages are open."""
+    """As happens when a dashboard ends while its pages are open."""
     told: list[PageSocket] = []
 
     def on_close(self: PageSocket) -> None:

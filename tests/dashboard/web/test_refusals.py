@@ -1,4 +1,4 @@
-"""Pages that refuse: a status, a reason, and nothing of what was asked for that a browser would run."""
+"""Pages that refuse: a status, a reason, and nothing from the request that a browser would run."""
 
 import asyncio
 import threading
@@ -27,7 +27,7 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def served():
-    """Address of a server with every page at a number, in a thread: a browser test may have left a loop in this one."""
+    """Address of a server with a page per number, in a thread, as a browser test may have left a loop in this one."""
     started, stop = threading.Event(), asyncio.Event()
     found = {}
 

@@ -1,4 +1,4 @@
-"""Files that a browser brings: hidden until complete, one at a time, and nothing of one that was cut off."""
+"""Files uploaded by a browser: hidden until complete, one at a time, and nothing left of an interrupted upload."""
 
 import errno
 import http.client
@@ -21,7 +21,7 @@ CONTENT = bytes(range(256)) * 1000
 
 
 class Folder:
-    """A dashboard with tokens whose server takes files into ``path``, or says why not."""
+    """A dashboard with tokens whose server accepts files into ``path``, or says why not."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.refusal, self.there = path, "", False
@@ -56,7 +56,7 @@ class Folder:
         return answer.status, told
 
     def begin(self, name: str, announced: int, sent: bytes) -> socket.socket:
-        """Send a part of a file, and leave it at that."""
+        """Send part of a file, then stop."""
         connection = socket.create_connection(("127.0.0.1", self.running.dashboard.port))
         head = [f"POST /upload?name={name}&bytes={announced} HTTP/1.1"]
         given = {**self.headers(), "Host": f"127.0.0.1:{self.running.dashboard.port}", "Content-Length": str(announced)}

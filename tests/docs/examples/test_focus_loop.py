@@ -1,4 +1,4 @@
-"""The reference loop against a simulated microscope, from random starts."""
+"""The reference loop with a simulated microscope, from random starts."""
 
 import importlib.util
 import math
@@ -20,7 +20,7 @@ PATH = Path(__file__).resolve().parents[3] / "docs" / "examples" / "focus_loop.p
 SEED = int(os.environ.get("PTYLIVE_FOCUS_SEED", "1"))
 DEFOCUS_A, ASTIGMATISM_A = 300.0, 80.0
 WITHIN_A = (10.0, 5.0)
-"""What the loop is to reach of both, in three scans of 1000 electrons a pattern."""
+"""Target for defocus and astigmatism, in three scans of 1000 electrons per pattern."""
 SMALL = {
     "specimen": "monolayer",
     "material": None,
@@ -37,13 +37,13 @@ SMALL = {
 def loop():
     spec = importlib.util.spec_from_file_location("focus_loop", PATH)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["focus_loop"] = module  # where its data classes are looked up
+    sys.modules["focus_loop"] = module  # where dataclasses look up its types
     spec.loader.exec_module(module)
     return module
 
 
 def random_start(loop, number, **settings):
-    """A microscope that is out of focus, and the delay of its corrections, s; the seed is printed."""
+    """A microscope out of focus, and the delay of its corrections, s; prints the seed."""
     rng = np.random.default_rng([SEED, number])
     print(f"seed {SEED}, start {number}")
     angle = rng.uniform(0, 2 * math.pi)
@@ -95,7 +95,7 @@ def test_a_specimen_without_signal_ends_with_cannot_tell(loop):
 
 
 class Script:
-    """A microscope whose scans are empty, for loops that are told what to read from them."""
+    """A microscope whose scans are empty, for loops that are told which values to read from them."""
 
     def __init__(self):
         self.done = []

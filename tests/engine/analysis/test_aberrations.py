@@ -1,4 +1,4 @@
-"""Aberrations beyond third order, fitted to probes that have them; those below are in ``test_analysis``."""
+"""Aberrations beyond third order, fitted to probes that have them; lower orders are tested in ``test_analysis``."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_names_begin_with_those_of_optics():
 
 
 def probe(**coefficients):
-    """A wave with a hard aperture; the phase in polar coordinates, angles from +row."""
+    """A wave with a hard aperture; its phase is given in polar coordinates, with angles measured from +row."""
     k = np.fft.fftfreq(PIXELS, PIXEL_A)
     row, col = k[:, None], k[None, :]
     radius, angle = np.hypot(row, col) * LAM, np.arctan2(col + 0 * row, row + 0 * col)
@@ -34,7 +34,7 @@ def probe(**coefficients):
 
 
 def test_fourth_and_fifth_order_are_found():
-    """What the third order cannot explain is left as a residual of its fit, and gone at the fifth."""
+    """What the third order cannot explain stays as the residual of its fit, and vanishes at the fifth order."""
     given = {"C10": -100.0, "C12b": 20.0, "C41a": 4e5, "C45b": -3e5, "C50": 2e7, "C56a": 1e7}
     wave = probe(**given)
     third = report(wave, PIXEL_A, LAM, SEMIANGLE_MRAD, {"C10": -100.0})
@@ -49,7 +49,7 @@ def test_fourth_and_fifth_order_are_found():
 
 
 def test_up_to_third_order_they_are_those_of_the_probe():
-    """The phase of the forward model, from its polynomial."""
+    """Compared with the phase of the forward model, computed from its polynomial."""
     given = {"C10": -80.0, "C21a": 300.0, "C23b": -200.0, "C30": 2e4, "C34a": 2e4}
     k = np.fft.fftfreq(PIXELS, PIXEL_A)
     chi = np.polynomial.polynomial.polyval2d(

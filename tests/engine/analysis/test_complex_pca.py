@@ -1,4 +1,4 @@
-"""Principal components of waves against what they were made of."""
+"""Principal components of waves, compared with the waves they were composed of."""
 
 import numpy as np
 import pytest
@@ -17,15 +17,15 @@ def test_waves_of_two_components_are_found_again():
     assert found.shares[0] > found.shares[1] > 0.01
     flat = found.components.reshape(8, -1)[:2]
     np.testing.assert_allclose(flat @ flat.conj().T, np.eye(2), atol=1e-5)
-    inside = flat.T @ (flat.conj() @ base)  # the space they span
+    inside = flat.T @ (flat.conj() @ base)  # the space that the components span
     np.testing.assert_allclose(np.abs(np.linalg.svd(inside)[1][:2]), 1, atol=1e-5)
     again = found.mean + np.tensordot(found.scores[:, :2], found.components[:2], 1)
-    np.testing.assert_allclose(again, waves, atol=1e-5)  # of single precision
+    np.testing.assert_allclose(again, waves, atol=1e-5)  # single precision
     assert principal_components(waves, 1).scores.shape == (9, 1)
 
 
 def test_phases_count():
-    """Waves that differ by a phase have one component; equal ones have none worth anything."""
+    """Waves that differ only by a phase have one component; identical waves have no component of any weight."""
     wave = np.ones((4, 4)) + 0j
     turned = np.stack([wave, 1j * wave, -wave])
     assert principal_components(turned).shares[0] == pytest.approx(1)

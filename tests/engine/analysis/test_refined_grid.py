@@ -1,4 +1,4 @@
-"""Step, angle and shear of positions that were made with them; scans without full rows have none."""
+"""Step, angle and shear recovered from positions made with them; scans without full rows give no grid."""
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ def test_a_grid_is_what_it_was_made_of(degrees, shear):
 
 
 def test_scatter_is_how_far_positions_lie_away():
-    """Of 88 points scattered by 0.02 Å in each direction: 0.028 Å, within a tenth."""
+    """88 points scattered by 0.02 Å in each direction lie 0.028 Å away, within a tenth."""
     scattered = positions() + np.random.default_rng(SEED).normal(0, 0.02, (ROWS * COLUMNS, 2))
     found = refined_grid(scattered)
     assert found.away_A == pytest.approx(0.02 * np.sqrt(2), rel=0.1)
-    np.testing.assert_allclose(found.step_A, (0.7, 0.5), atol=0.003)  # 0.02 / sqrt(88 * 5) is 0.001
+    np.testing.assert_allclose(found.step_A, (0.7, 0.5), atol=0.003)  # standard error: 0.02 / sqrt(88 * 5) = 0.001
 
 
 @pytest.mark.parametrize(

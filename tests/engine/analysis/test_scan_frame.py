@@ -1,4 +1,4 @@
-"""A refined object in the frame of the maps: turned, on another grid, the phase of all slices together."""
+"""A refined object in the frame of the maps: rotated, resampled, with the phase of all slices summed."""
 
 from dataclasses import replace
 
@@ -14,16 +14,16 @@ SHAPE, STEP_A, ROTATION_DEG = (10, 14), (0.5, 0.4), 25.0
 
 
 def pattern(row_A, col_A):
-    """A smooth phase on the scan, nothing in it alike its mirror images."""
+    """A smooth phase on the scan that resembles none of its mirror images."""
     return 0.6 * np.sin(1.3 * row_A + 0.4) * np.cos(0.9 * col_A) + 0.3 * np.sin(0.5 * row_A - 1.1 * col_A)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Two slices, which share the pattern; the first one's phase has an offset, which means nothing."""
+    """Two slices share the pattern; the phase of the first has an arbitrary offset."""
     y, x = np.meshgrid(*(ORIGIN_A[i] + PIXEL_A * np.arange(180) for i in (0, 1)), indexing="ij")
     angle = np.radians(ROTATION_DEG)
-    # the object's axes are those of the detector: R(rotation) leads from the scan to them, its transpose back
+    # the object's axes are the detector's: R(rotation) maps scan axes to them, its transpose maps them back
     row, col = np.cos(angle) * y + np.sin(angle) * x, -np.sin(angle) * y + np.cos(angle) * x
     phase = pattern(row, col)
     slices = np.exp(1j * np.stack([0.7 * phase + 2.0, 0.3 * phase]))
@@ -38,7 +38,7 @@ def expected(finer=1):
 
 @pytest.mark.parametrize("finer", [1, 4])
 def test_the_object_is_read_where_the_scan_was(run, finer, monkeypatch):
-    monkeypatch.setattr(scan_frame, "BAND_PIXELS", 100)  # in bands of some rows
+    monkeypatch.setattr(scan_frame, "BAND_PIXELS", 100)  # processed in bands of a few rows
     found = phase_on_scan(run, ScanFrame.turned(ROTATION_DEG), SHAPE, STEP_A, finer)
     offset = (found - expected(finer)).mean()
     # linear interpolation errs by up to pixel² / 8 times the curvature, which is at most 2
@@ -51,7 +51,7 @@ def test_turned_the_other_way_it_is_another_picture(run):
 
 
 def test_a_phase_beyond_half_a_turn_is_not_smeared_where_it_jumps(run):
-    """Between a pixel at +3.1 rad and one at -3.1 rad lies 3.14, not 0."""
+    """Halfway between a pixel at +3.1 rad and one at -3.1 rad the phase is 3.14, not 0."""
     steep = np.exp(1j * 3.1 * np.sign(np.arange(180) - 90.5))[None, None, None, :] * np.ones((1, 1, 180, 1))
     found = phase_on_scan(replace(run, object=steep), ScanFrame.turned(0.0), SHAPE, (0.1, 0.03))
     assert np.abs(found).min() > 3.0 - np.abs(np.angle(steep.sum()))
@@ -77,7 +77,7 @@ def positions(run_shape=SHAPE, turned=ROTATION_DEG):
 
 
 def test_refined_positions_tell_where_the_scan_lay():
-    """Turned, stretched and moved by what a refinement found, whatever the file's calibration says."""
+    """The scan is rotated, stretched and shifted as the refinement found, whatever the file's calibration says."""
     jitter = np.random.default_rng(0).normal(scale=0.05, size=(SHAPE[0] * SHAPE[1], 2))
     found = ScanFrame.of_positions(1.03 * positions() + [0.2, -0.1] + jitter, SHAPE, STEP_A)
     np.testing.assert_allclose(found.matrix, 1.03 * ScanFrame.turned(ROTATION_DEG).matrix, atol=0.01)
@@ -93,7 +93,7 @@ def test_refined_positions_tell_where_the_scan_lay():
 
 
 def test_only_pixels_beside_a_position_were_lit(run):
-    """Of a refinement of the first rows of a scan."""
+    """Tested on a refinement of the first rows of a scan."""
     first = replace(run, positions_A=positions()[: 4 * SHAPE[1]])
     seen = lit(first, ScanFrame.turned(ROTATION_DEG), SHAPE, STEP_A, float(np.hypot(*STEP_A)))
     assert seen[:4].all()

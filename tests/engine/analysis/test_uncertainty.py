@@ -1,4 +1,4 @@
-"""How sure a phase is at each place: against noise that is known, and against repeated refinements."""
+"""Uncertainty of the phase at each place, compared with known noise and with repeated refinements."""
 
 import numpy as np
 import pytest
@@ -17,22 +17,22 @@ BLUR_PX = 1.5
 
 
 def noise(shape, seed, deviation=1.0):
-    """Noise of a picture that is resolved to some pixels."""
+    """Noise with the correlation length of a picture that is resolved to some pixels."""
     white = gaussian_filter(np.random.default_rng(seed).normal(size=shape), BLUR_PX, mode="wrap")
     return deviation * white / white.std()
 
 
 def halves(picture, deviation, seed=0):
-    """Two pictures of half the dose each, of one whose noise has this deviation."""
+    """Two pictures at half the dose each; at the full dose the noise has the given deviation."""
     return [picture + np.sqrt(2) * noise(picture.shape, seed + k, deviation) for k in (1, 2)]
 
 
 def test_the_deviation_is_that_of_the_noise_of_all_counts():
     rows, cols = np.indices((128, 160))
-    ramp = 0.01 * rows - 0.02 * cols + 3.0  # two reconstructions may differ by one
+    ramp = 0.01 * rows - 0.02 * cols + 3.0  # two reconstructions may differ by a ramp
     first, second = halves(np.zeros((128, 160)), 0.05)
     found = phase_uncertainty(first, second + ramp, PIXEL_A)
-    # its own scatter: 1 / sqrt(2 * 100 independent values) in each window, and of the mean of some 30 windows
+    # scatter of the estimate itself: 1 / sqrt(2 * 100 independent values) in each window, averaged over some 30 windows
     assert found.deviation_rad.mean() == pytest.approx(0.05, rel=3 * 0.07 / np.sqrt(30))
     assert np.abs(found.deviation_rad / 0.05 - 1).max() < 5 * 0.07
     # a Gaussian of sigma s correlates noise over 2 pi s^2 pixels; a window of sigma w holds 4 pi w^2 / that
@@ -44,7 +44,7 @@ def test_it_follows_the_noise_over_the_field():
     deviation = np.where(np.arange(160) < 80, 0.03, 0.12)[None, :] * np.ones(shape)
     first, second = halves(np.zeros(shape), deviation)
     found = phase_uncertainty(first, second, PIXEL_A).deviation_rad
-    away = np.abs(np.arange(160) - 79.5) > 50  # two windows from the step
+    away = np.abs(np.arange(160) - 79.5) > 50  # at least two windows from the step
     ratio = found[:, away] / deviation[:, away]
     assert np.abs(ratio - 1).max() < 5 * 0.07
 
@@ -74,7 +74,7 @@ def test_equal_and_tiny_pictures():
 @pytest.mark.slow
 @pytest.mark.parametrize("counts", [300.0, 3000.0, 30000.0])
 def test_repeated_refinements_scatter_as_it_says(counts):
-    """Twenty scans of one specimen, and the halves of a twenty-first."""
+    """Twenty scans of one specimen, compared with the two halves of a twenty-first."""
     preset = Preset(probe_modes=1, num_slices=1, source_size_A=0.0, focal_spread_A=0.0)
     pictures = []
     for number in range(20):

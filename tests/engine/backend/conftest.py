@@ -14,7 +14,7 @@ MakePlanes = Callable[..., tuple[DoubleArray, DoubleArray]]
 
 @pytest.fixture
 def make_problem() -> MakeProblem:
-    """Problem of given window, slices and data term: Poisson counts, some pixels unweighted, sub-pixel positions."""
+    """Problem of a given window, slices and data term: Poisson counts, some unweighted pixels, sub-pixel positions."""
 
     def make(
         window: int, slices: int, kind: DataTermKind, offset: float, count: int = 6, dtype: str = "uint16"
@@ -38,7 +38,7 @@ def make_problem() -> MakeProblem:
 
 @pytest.fixture
 def make_planes() -> MakePlanes:
-    """Random object and probe planes (double) with about the counts of the problem's patterns."""
+    """Random object and probe planes (double precision), scaled to roughly the counts of the problem's patterns."""
 
     def make(problem: MultisliceProblem, modes: int, object_modes: int = 1) -> tuple[DoubleArray, DoubleArray]:
         rng = np.random.default_rng(modes)
@@ -56,7 +56,7 @@ def make_planes() -> MakePlanes:
 
 @pytest.fixture
 def make_corrections() -> Callable[[MultisliceProblem], Corrections]:
-    """Every correction at once, away from where the problem has it."""
+    """Every correction at once, each away from its value in the problem."""
 
     def make(problem: MultisliceProblem) -> Corrections:
         rng = np.random.default_rng(7)

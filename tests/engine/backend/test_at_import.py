@@ -1,4 +1,4 @@
-"""Modules of somebody else's that are changed when they are imported."""
+"""Third-party modules that are patched when they are imported."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ NAME = "changed_when_imported"
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with a module that counts how often it was changed."""
+    """A folder with a module that counts how often it was patched."""
     (tmp_path / f"{NAME}.py").write_text("changes = 0\n")
     (tmp_path / f"{NAME}_not.py").write_text("changes = 0\n")
     monkeypatch.syspath_prepend(tmp_path)

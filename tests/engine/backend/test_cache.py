@@ -1,4 +1,4 @@
-"""Compiled code made in different processes, loaded into one: names must say all that a function depends on."""
+"""Code compiled in different processes and loaded into one: symbol names must encode all that a function depends on."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_versions_from_two_processes_do_not_mix(tmp_path):
 
 
 def test_tests_and_servers_share_compiled_code():
-    """Compiled once for both: else every loop is compiled twice on a fresh machine."""
+    """Otherwise every loop would be compiled twice on a fresh machine."""
     from ptylive.engine.backend.cache import use_persistent_cache
     from ptylive.engine.backend.imaging.reduction_numba import reduce_frames
 
@@ -51,8 +51,11 @@ def test_tests_and_servers_share_compiled_code():
 
 @pytest.mark.parametrize("all_kinds", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_names_say_what_functions_depend_on(all_kinds):
-    """numba tells functions of one name and type apart by a number counted anew in every process: two from the cache
-    could hold one symbol. Double precision and filters of two sizes are compiled for slow tests alone."""
+    """Symbols of compiled functions are unique.
+
+    numba distinguishes functions of one name and type by a number counted anew in every process, so two functions from
+    the cache could share a symbol. Double precision and filters of two sizes are compiled in slow tests only.
+    """
     from ptylive.engine.backend.multislice.planes_fft import compiled_filters, compiled_transforms
 
     precisions = ("float32", "float64") if all_kinds else ("float32",)
@@ -63,7 +66,7 @@ def test_names_say_what_functions_depend_on(all_kinds):
 
 
 def test_the_mark_of_compiled_code_tells_processors_places_and_names_apart(monkeypatch, tmp_path):
-    """A folder shared by machines: what one has compiled, another has not."""
+    """Machines that share a cache folder cannot use each other's compiled code."""
     import numba
 
     from ptylive.engine.backend.cache import compiled_mark

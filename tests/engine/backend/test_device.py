@@ -1,4 +1,4 @@
-"""Whether there is a GPU, and that nothing is allocated on one before there is room for it."""
+"""Detection of a GPU; nothing is allocated on it before there is room."""
 
 import sys
 
@@ -82,7 +82,7 @@ def test_arrays_come_back_as_numpy_has_them():
 
 
 class OnDevice:
-    """As cupy's: it does not become an array of this machine by itself."""
+    """Like cupy's array: it is not converted to a host array implicitly."""
 
     def __array__(self, *_: object, **__: object):
         raise TypeError("implicit conversion to a NumPy array is not allowed")

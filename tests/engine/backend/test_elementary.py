@@ -1,4 +1,4 @@
-"""Logarithm, sine and cosine of compiled code against numpy's in double precision."""
+"""Logarithm, sine and cosine of compiled code, compared with numpy's in double precision."""
 
 import numba
 import numpy as np
@@ -25,7 +25,8 @@ def test_they_are_as_exact_as_their_precision(real):
     out = np.empty((3, len(values)), real)
     fill(values, angles, out)
     exact = np.log(values.astype(float))
-    # single precision's polynomial is good to 2e-7, three roundings of a number near 1; the exponent's share rounds
+    # the single-precision polynomial is good to 2e-7, three roundings of a number near 1; the exponent's share rounds
+    # too
     assert (np.abs(out[0] - exact) <= unit * (4 + np.abs(exact))).all()
     assert np.abs(out[1] - np.sin(angles.astype(float))).max() <= unit
     assert np.abs(out[2] - np.cos(angles.astype(float))).max() <= unit

@@ -1,4 +1,4 @@
-"""Compiled code without a way in from Python is called by compiled code alone: a call from Python ends the process."""
+"""Compiled functions without a Python entry point are called by compiled code only: a Python call ends the process."""
 
 import ast
 from functools import cache
@@ -15,14 +15,14 @@ def tree(path: Path) -> ast.Module:
 
 
 def compiled(node: ast.stmt, *words: str) -> bool:
-    """Whether a statement is a function under a ``jit`` whose arguments have one of these words."""
+    """Whether a statement is a function under a ``jit`` decorator whose arguments contain one of these words."""
     decorators = node.decorator_list if isinstance(node, ast.FunctionDef) else []
     said = [ast.unparse(one) for one in decorators]
     return any("jit(" in one and (not words or any(word in one for word in words)) for one in said)
 
 
 def inner_functions() -> dict[str, set[str]]:
-    """By module: the names of those that are compiled so."""
+    """Names of the functions compiled in this way, by module."""
     found = {}
     for folder in COMPILED_IN:
         for path in (ROOT / folder).rglob("*.py"):
@@ -33,7 +33,7 @@ def inner_functions() -> dict[str, set[str]]:
 
 
 def used_by_python(path: Path, inner: dict[str, set[str]]) -> set[str]:
-    """Names of inner functions that code of a file mentions which is run by Python."""
+    """Inner functions that a file mentions in code run by Python."""
     module = "ptylive." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
     known = {name: name for name in inner.get(module, ())}
     for node in ast.walk(tree(path)):

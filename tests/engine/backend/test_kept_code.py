@@ -1,4 +1,4 @@
-"""numba with a cache folder that is full, or whose files are damaged: it compiles, and says nothing."""
+"""numba with a full cache folder or damaged cache files compiles without any message."""
 
 import os
 import subprocess
@@ -30,9 +30,9 @@ sys.stdout.write(str(sum(doubled.stats.cache_hits.values())))
 
 
 def hits(folder: Path, *, full: bool = False, first: str = "") -> int:
-    """How often a program found its function compiled."""
+    """Return how often a program found its function already compiled."""
     (folder / "function.py").write_text(FUNCTION)
-    os.utime(folder / "function.py", (0, 0))  # numba compares the time
+    os.utime(folder / "function.py", (0, 0))  # numba compares the modification time
     program = PROGRAM.format(folder=str(folder), full=full, first=first)
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder / "kept"), "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run(
@@ -44,7 +44,7 @@ def hits(folder: Path, *, full: bool = False, first: str = "") -> int:
 
 
 class Files:
-    """As numba's class that keeps one function, with what goes wrong."""
+    """Stands for numba's class that stores one function, and raises the given error."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error, self.emptied, self.kept = error, 0, {}
@@ -65,7 +65,7 @@ class Files:
 
 @pytest.fixture
 def files(monkeypatch: pytest.MonkeyPatch) -> type[Files]:
-    """The class, changed."""
+    """The class with the patch applied."""
     loaded = ModuleType(kept_code.CACHING)
     loaded.IndexDataCacheFile = type("Changed", (Files,), {})
     monkeypatch.setitem(sys.modules, kept_code.CACHING, loaded)
@@ -85,14 +85,14 @@ def test_what_is_whole_is_kept(files: type[Files]) -> None:
 
 def test_what_cannot_be_written_is_not_kept(files: type[Files]) -> None:
     files(OSError(28, "No space left on device")).save("key", "code")
-    with pytest.raises(ZeroDivisionError):  # no fault of the disk
+    with pytest.raises(ZeroDivisionError):  # not caused by the disk
         files(ZeroDivisionError()).save("key", "code")
 
 
 def test_what_cannot_be_read_is_not_there(files: type[Files]) -> None:
     one = files(EOFError())
     assert one.load("key") is None
-    assert one.emptied == 1  # else saving would fail at the index, too
+    assert one.emptied == 1  # otherwise saving the index would fail, too
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Loops that measure a machine do what they say."""
+"""The loops that benchmark a machine compute what they claim."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ptylive.engine.backend import machine_numba
 
 
 def test_chains_of_multiply_adds_come_to_their_limit():
-    """x <- 0.999 x + 0.001 from 0.001 on tends to 1, in each chain: all of them are reckoned."""
+    """In each chain x <- 0.999 x + 0.001 tends to 1, starting from 0.001, which shows that all chains are computed."""
     found = machine_numba.multiply_adds(20_000)
     assert found == pytest.approx(machine_numba.CHAINS, rel=1e-3)
     assert machine_numba.multiply_adds(0) == pytest.approx(0.001 * machine_numba.CHAINS)

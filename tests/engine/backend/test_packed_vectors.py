@@ -1,4 +1,4 @@
-"""Compiled packing, products and sums of long vectors in 16 bits, against the same in double precision."""
+"""Compiled packing, products and sums of long vectors in 16 bits, compared with double precision."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ def packed(vector):
 
 
 def meant(numbers, scales):
-    """What numbers and scales stand for, in double precision."""
+    """The values that packed numbers and scales represent, in double precision."""
     return numbers * np.repeat(np.float64(scales), BLOCK)[: len(numbers)]
 
 
 def drawn(size, seed):
-    """Blocks of very different sizes."""
+    """Random blocks of very different sizes."""
     rng = np.random.default_rng(seed)
     return (rng.normal(size=size) * 10.0 ** rng.integers(-6, 7, -(-size // BLOCK)).repeat(BLOCK)[:size]).astype("f4")
 
@@ -30,7 +30,7 @@ def drawn(size, seed):
 def test_packed_numbers_are_the_nearest(size):
     vector = drawn(size, size)
     numbers, scales = packed(vector)
-    # half a step, and a rounding each of the scale, its inverse and the product
+    # half a step, plus one rounding each of the scale, its inverse and the product
     bound = scales.repeat(BLOCK)[:size] * (0.5 + 3 * LARGEST * EPS)
     assert (np.abs(meant(numbers, scales) - vector) <= bound).all()
     back = np.empty(size, np.float32)
@@ -48,7 +48,7 @@ def test_blocks_of_nothing_are_zero():
 @pytest.mark.parametrize("size", [1, 5 * BLOCK + 9])
 def test_products(size):
     one, two, plain = packed(drawn(size, 1)), packed(drawn(size, 2)), drawn(size, 3)
-    # sums of a block in single precision: at worst a rounding for each of its numbers
+    # sums of a block in single precision: at worst one rounding for each of its numbers
     for found, a, b in (
         (packed_vectors.product(*one, plain), meant(*one), np.float64(plain)),
         (packed_vectors.product_of_packed(*one, *two), meant(*one), meant(*two)),
@@ -61,5 +61,5 @@ def test_added_in_place():
     before = vector.copy()
     packed_vectors.add_scaled(vector, np.float32(-0.7), *one)
     expected = before + np.float64(np.float32(-0.7)) * meant(*one)
-    # a rounding each of the factor, the product and the sum
+    # one rounding each of the factor, the product and the sum
     np.testing.assert_array_less(np.abs(vector - expected), 3 * EPS * (np.abs(before) + np.abs(meant(*one))))

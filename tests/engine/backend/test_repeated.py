@@ -1,4 +1,4 @@
-"""Steps that a device repeats: when they are recorded, which recordings are kept, and what is called instead."""
+"""Steps that a device replays: when they are recorded, which recordings are kept, when the step is called instead."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ptylive.engine.backend.repeated import KEPT, MOST_BYTES, Repeated
 
 
 class Tape:
-    """A device that notes what it records and repeats; the step itself does the arithmetic."""
+    """A device that logs its recordings and replays; the step itself does the arithmetic."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error, self.recorded, self.repeated, self.called = error, 0, 0, 0
@@ -48,7 +48,7 @@ def test_each_key_has_its_own():
 def test_those_used_last_are_kept():
     tape = Tape()
     repeated = Repeated(tape.record)
-    for key in [0, 0, *range(1, KEPT), 0, KEPT, 0]:  # 1 goes where KEPT comes
+    for key in [0, 0, *range(1, KEPT), 0, KEPT, 0]:  # key KEPT displaces key 1
         repeated(key, tape.step, np.ones(1))
     assert (tape.recorded, tape.called) == (1, KEPT + 1)
     repeated(1, tape.step, np.ones(1))

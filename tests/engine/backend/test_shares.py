@@ -1,4 +1,4 @@
-"""Patterns shared out among threads."""
+"""Distribution of patterns among threads."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""How wide vectors are, for this processor and for others that numba is told of."""
+"""Vector width, for this processor and for others that numba is configured for."""
 
 import numba
 import pytest

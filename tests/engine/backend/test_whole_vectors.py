@@ -1,4 +1,4 @@
-"""What numba is told of a processor: nothing is held to half of its vectors."""
+"""The processor features passed to numba do not limit code to half-width vectors."""
 
 import sys
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""Coefficients of displaced patterns brought to rest: pictures that the masks describe, drawn from a seed."""
+"""Coefficients of displaced patterns corrected to zero displacement; the masks describe the random patterns fully."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def patterns_of(masks: np.ndarray, rng: np.random.Generator, count: int) -> np.n
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("reach", "most"), [(0.3, 0.02), (0.8, 0.08)])
 def test_most_of_a_displacement_is_taken_out(seed: int, reach: float, most: float) -> None:
-    """What is left of the change, root mean square: the masks end where the disc does, and miss what lies beyond."""
+    """The remaining mean square change is small but not 0: masks end at the disc's edge and miss what lies beyond."""
     rng = np.random.default_rng(seed)
     basis = make_basis(parse_basis("zernike:21+1"), FIELD, None)
     pictures = patterns_of(basis.masks[:15], rng, 200).astype(np.float32)
@@ -42,7 +42,7 @@ def test_what_lies_still_stays_as_it_is() -> None:
 
 
 def test_masks_need_not_be_orthonormal() -> None:
-    """Others that span the same space tell the same, in their own numbers."""
+    """Other masks that span the same space give the same result, in their own coefficients."""
     rng = np.random.default_rng(2)
     basis = make_basis(parse_basis("zernike:10+1"), FIELD, None)
     mixed = rng.normal(size=(11, 11)) + 3 * np.eye(11)

@@ -18,7 +18,7 @@ def binned(center, most, transform="none", pixel=1.0):
 @pytest.mark.parametrize("transform", ["none", "flip_rows", "transpose+flip_cols"])
 @pytest.mark.parametrize("center", [(31.5, 29.5), (31.499, 29.5), (31.25, 29.75), (31.0, 29.0), (-0.5, 29.5)])
 def test_where_there_is_room_each_pixel_is_a_bin(center, transform, pixel):
-    """Also of a beam exactly between pixels, as in the middle of a detector with an even number of them."""
+    """This includes a beam exactly between pixels, as in the middle of a detector with an even number of them."""
     made = binned(center, 10**6, transform, pixel)
     inside = (made.bin_of >= 0).sum()
     assert (made.width, made.count) == (1, inside)
@@ -40,7 +40,7 @@ def test_bins_are_squares_of_their_width(center, most):
 
 
 def test_a_bin_whose_mean_swings_below_nothing_is_as_noisy_as_its_neighbours():
-    """At the edge of a disc that was moved by the shift theorem: the bin must not outweigh all others."""
+    """A negative mean occurs at the edge of a disc moved by the shift theorem; its bin must not outweigh all others."""
     made = binned((31.5, 29.5), 10**6)
     mean = np.full(made.count, 100.0)
     np.testing.assert_array_equal(made.variance(mean), mean)

@@ -1,4 +1,4 @@
-"""Masks that follow the beam: where they go, when they stay, and that a vector is that of the pattern moved back."""
+"""Masks that follow the beam: where they move, when they stay, and that vectors are those of patterns moved back."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def header(**detector: object) -> ScanHeader:
 
 
 def discs(descan: Descan) -> np.ndarray:
-    """A soft disc with some structure, where the descan puts it at each scan point."""
+    """A soft disc with some structure, placed by the descan at each scan point."""
     y, x = np.indices((SIDE, SIDE)) - CENTER[0]
     disc = 50 / (1 + np.exp(4 * (np.hypot(y, x) - RADIUS + 1))) * (1 + 0.05 * x / RADIUS)
     places = descan.at_points(POINTS, (24, 32))
@@ -35,7 +35,7 @@ def discs(descan: Descan) -> np.ndarray:
 
 
 def heard(place: np.ndarray) -> np.ndarray:
-    """What is foretold of each line once it is there, line by line."""
+    """The place predicted for each line, line by line, once that line has been measured."""
     wander, found = HeardWander(SCAN), []
     wander.refer_to((0.0, 0.0))
     for line in POINTS.reshape(SCAN.shape):
@@ -55,7 +55,7 @@ def test_a_slope_is_followed_through_the_deflections_of_atoms(seed: int) -> None
 
 
 def test_what_was_long_ago_is_forgotten() -> None:
-    """A bow over the rows, which no slope follows."""
+    """The wander is a bow over the rows, which no slope can follow."""
     descan = Descan.of([0.0, 0.0, 0.0, 6.0, 0.0, 0.0, 0.0, 0.0, -6.0, 0.0])
     place = descan.at_points(POINTS, (24, 32))
     assert np.sqrt(((heard(place) - place)[4 * 32 :] ** 2).mean()) < 1.0
@@ -83,7 +83,7 @@ def test_another_place_to_refer_to_keeps_what_was_heard() -> None:
         wander.take(POINTS[:64], np.ones(64), place)
     one.refer_to((-4.0, 2.0))
     assert one.places(POINTS) == pytest.approx(other.places(POINTS))
-    assert one.places(POINTS[:1])[0] == pytest.approx([5.0, -4.0], abs=0.3)  # two frames say that it lies still
+    assert one.places(POINTS[:1])[0] == pytest.approx([5.0, -4.0], abs=0.3)  # two frames show a beam at rest
 
 
 @pytest.mark.parametrize("frames_at_a_time", [7, 64])
@@ -101,7 +101,7 @@ def test_vectors_are_those_of_patterns_moved_back(frames_at_a_time: int) -> None
     wanted = compressor.vectors(moved(frames, steps))
     coefficients = slice(0, 15)
     scale = np.abs(wanted[:, coefficients]).max()
-    assert np.abs(vectors[:, coefficients] - wanted[:, coefficients]).max() < 3e-3 * scale  # rings that masks leave out
+    assert np.abs(vectors[:, coefficients] - wanted[:, coefficients]).max() < 3e-3 * scale  # rings outside the masks
     exact = compressor.vectors(frames)[:, 16:19]
     found = words.columns(vectors, ("sum", "k_row", "k_col"))
     assert found == pytest.approx(exact, rel=1e-5, abs=0.1), "as recorded: float32 sums of other batches"

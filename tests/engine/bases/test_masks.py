@@ -1,4 +1,4 @@
-"""Masks: orthonormal, where they belong, and exact where exactness is promised."""
+"""Masks: orthonormal, placed correctly, and exact where exactness is promised."""
 
 import numpy as np
 import pytest
@@ -11,9 +11,10 @@ from ptylive.schema import MetadataError
 
 SHAPE = (40, 44)
 ORTHONORMAL = 1.01 * float(np.finfo(np.float32).eps)
-"""Masks of unit norm, made in double, are stored in single precision: each value is off by at most eps/2 of itself, so
-a product of two masks by at most eps (Cauchy-Schwarz). A hundredth for double arithmetic. The products are summed in
-double: sums in single precision are as good as a processor's kernels make them."""
+"""Masks of unit norm are made in double and stored in single precision. Each value is off by at most eps/2 of itself,
+so a product of two masks by at most eps (Cauchy-Schwarz); a hundredth is added for double arithmetic. The products are
+summed in double, as the accuracy of single-precision sums depends on a processor's kernels.
+"""
 ROUNDING = float(np.finfo(np.float32).eps) / 2
 
 
@@ -21,7 +22,7 @@ def error_of_sums(weights, terms):
     """Largest error of the sums weights (n, pixels) @ |terms| (pixels, m) in single precision, in any order.
 
     Each of the terms and of the additions may be rounded, on both sides of a product too (Higham, Accuracy and
-    Stability, section 3.1). Pixels that weigh nothing add nothing.
+    Stability, section 3.1). Pixels with zero weight add nothing.
     """
     n = int((terms != 0).any(axis=1).sum()) + 3
     return n * ROUNDING / (1 - n * ROUNDING) * (np.abs(weights) @ np.abs(terms))
@@ -63,7 +64,7 @@ def test_masks_learnt_from_intensities_begin_with_the_plane_and_those_from_roots
     for root in ("", ":sqrt"):
         masks = make_basis(parse_basis(f"data:15+1{root}"), field, patterns).masks[:15, field.bright]
         outside = np.linalg.norm(plane - plane @ masks.T @ masks, axis=1) / np.linalg.norm(plane, axis=1)
-        # learnt from roots they leave a third of it out; in single precision 1e-7 is left of what is there
+        # masks learnt from roots leave out a third of the plane, others 1e-7 of it in single precision
         assert (outside.max() < 1e-4) == (not root)
 
 
@@ -93,7 +94,7 @@ def test_extras_are_exact(field, patterns):
     assert vectors.dtype == np.float32
     extra = dict(zip(EXTRAS, vectors[:, 46:].T, strict=True))
     clean = np.where(field.good, patterns, 0).astype(float)
-    # whole numbers below 2^24: no sum is rounded
+    # integers below 2^24: no sum is rounded
     np.testing.assert_array_equal(extra["sum"], clean.sum((1, 2)))
     np.testing.assert_array_equal(extra["edge"], clean[:, field.edge].sum(1))
     k_row = np.where(field.good, np.arange(SHAPE[0])[:, None] - 19.3, 0.0).reshape(-1, 1)
@@ -101,7 +102,7 @@ def test_extras_are_exact(field, patterns):
     assert (np.abs(extra["k_row"] - (flat @ k_row)[:, 0]) <= error_of_sums(flat, k_row)[:, 0]).all()
     masks = compressor.basis.flat.T.astype(float)
     assert (np.abs(vectors[:, :46] - flat @ masks) <= error_of_sums(flat, masks)).all()
-    # what the masks leave out: the error of the squares, and twice each coefficient times its own
+    # remainder outside the masks: the error of the squares, and twice each coefficient times its own error
     inside = np.where(field.bright, clean, 0).reshape(60, -1) ** 2
     coefficients = flat @ masks[:, :45]
     left = inside.sum(1) - (coefficients**2).sum(1)
@@ -118,8 +119,8 @@ def test_square_roots_are_of_intensities(field, patterns):
     roots = np.sqrt(np.where(field.good, patterns, 0)).reshape(60, -1)
     masks = compressor.basis.flat.T.astype(float)
     assert (np.abs(vectors[:, : compressor.basis.count] - roots @ masks) <= error_of_sums(roots, masks)).all()
-    # Pythagoras: what is kept and what is left out make up the intensity of the region, but for the rounding of a sum
-    # of as many squares
+    # Pythagoras: the kept part and the remainder add up to the intensity of the region, up to the rounding of a sum of
+    # as many squares
     whole = (vectors[:, :n] ** 2).sum(1) + vectors[:, compressor.basis.count + 3]
     intensity = patterns[:, field.bright].sum(1)
     np.testing.assert_allclose(whole, intensity, rtol=(field.bright.sum() + n + 4) * 2 * ROUNDING)
@@ -137,7 +138,7 @@ def test_patterns_come_back_as_far_as_the_basis_goes(field):
 
 def test_intact_angles(field, patterns):
     whole = Compressor(make_basis(BasisChoice("data", 63, 1), field, patterns), field)
-    # 63 masks hold all 60 patterns; a cosine in single precision leaves the angle open by sqrt(2 eps), 0.03 degrees
+    # 63 masks span all 60 patterns; a single-precision cosine leaves the angle open by sqrt(2 eps), 0.03 degrees
     assert whole.intact_angles_deg(patterns)[0] < 0.1
     few = Compressor(make_basis(parse_basis("zernike:3+1"), field), field)
     more = Compressor(make_basis(parse_basis("zernike:45+1"), field), field)
@@ -164,7 +165,7 @@ def test_what_zernike_masks_resolve(field, defocus, bright, finest, advised):
     header = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=3.75 / 4.5), optics)
     compressor = Compressor(make_basis(BasisChoice("zernike", bright, 1), field), field)
     found = resolution(compressor, header)
-    assert found[0] == pytest.approx(finest, abs=5e-4)  # as many digits as are written
+    assert found[0] == pytest.approx(finest, abs=5e-4)  # as many digits as are quoted
     assert found[1] == advised
     unknown = ScanHeader("u", "s", 4, Scan(shape=(2, 2), step_A=0.5))
     assert resolution(compressor, unknown) == (None, None)

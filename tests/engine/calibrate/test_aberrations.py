@@ -1,4 +1,4 @@
-"""What most frequencies say: whether a plane in focus lies below the entrance, and whether there is any defocus."""
+"""Majority votes of frequencies: whether the plane in focus lies below the entrance, and whether there is defocus."""
 
 import math
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ ENTRANCE_A = -80.0
 
 
 def seen(*, there, entrance, above):
-    """Shares of 60 frequencies that optics leave unexplained in the plane that is asked for, at the entrance, above."""
+    """Share of 60 frequencies left unexplained with the focus at the tested plane, at the entrance and above it."""
     planes = {ENTRANCE_A + DEPTH_A: there, ENTRANCE_A: entrance, ENTRANCE_A - DEPTH_A: above}
 
     def left(low):
@@ -33,7 +33,7 @@ def seen(*, there, entrance, above):
 
 IN_FOCUS = np.array([ENTRANCE_A + DEPTH_A, 1.0, 2.0, 0.5])
 FEW_BRIGHT = np.where(np.arange(FREQUENCIES) < 4, 0.2, 0.9)
-"""Left where four frequencies, which may hold most of the energy, are explained, and the others are not."""
+"""Share left where four frequencies, which may hold most of the energy, are explained and the others are not."""
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ FEW_BRIGHT = np.where(np.arange(FREQUENCIES) < 4, 0.2, 0.9)
     [
         ({"there": 0.3, "entrance": 0.4, "above": 0.7}, True),
         ({"there": 0.8, "entrance": 0.85, "above": 0.9}, True),
-        ({"there": 0.8, "entrance": 0.9, "above": 0.8}, False),  # a summit at either side: of a sheet in focus
-        ({"there": FEW_BRIGHT, "entrance": 0.9, "above": 0.9}, False),  # of a few spots
+        ({"there": 0.8, "entrance": 0.9, "above": 0.8}, False),  # a summit on either side, as for a sheet in focus
+        ({"there": FEW_BRIGHT, "entrance": 0.9, "above": 0.9}, False),  # seen by a few spots only
         ({"there": 0.6, "entrance": 0.5, "above": 0.9}, False),  # most frequencies prefer the entrance
     ],
 )
@@ -67,7 +67,7 @@ def test_a_defocus_that_most_frequencies_do_not_prefer_to_none_is_none(found, to
 
 
 def astigmatic_criteria(*, seen_in):
-    """J1 and J2 with their summits at 100 Å and an astigmatism of 20 Å, seen in a share of 60 frequencies."""
+    """J1 and J2 with maxima at 100 Å of C10 and 20 Å of astigmatism, seen in a share of 60 frequencies."""
 
     def power(low):
         return math.exp(-(((low[0] - 100) / 80) ** 2) - ((low[1] - 20) / 90) ** 2 - (low[2] / 90) ** 2)

@@ -1,4 +1,4 @@
-"""Pixels that nobody said were bad: found where they are, and nowhere else."""
+"""Bad pixels that were not listed are found where they are, and nowhere else."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ NONE_KNOWN = np.zeros((64, 64), dtype=bool)
 
 
 def disc(radius=14.0, centre=(31.3, 32.6), inside=40.0, outside=0.05, side=64):
-    """Mean counts of a disc whose edge falls off within a pixel, on a background that falls off slowly."""
+    """Mean counts of a disc whose edge falls off within a pixel, on a slowly decreasing background."""
     rows, cols = np.indices((side, side))
     away = np.hypot(rows - centre[0], cols - centre[1])
     return inside * np.clip(radius + 0.5 - away, 0, 1) + outside * np.exp(-away / side)
@@ -36,7 +36,7 @@ def places(found):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_what_was_spoilt_is_found_and_nothing_else(seed):
-    """Hot ones alone and in pairs, dark ones in the disc: on a disc drawn at random."""
+    """Hot pixels, alone and in pairs, and dark pixels in a randomly drawn disc."""
     rng = np.random.default_rng(seed)
     pattern = counted(disc(rng.uniform(5, 24), rng.uniform(28, 36, 2), rng.uniform(2, 400)), rng)
     spots = np.array([(3, 7), (3, 8), (60, 50), (31, 31), (33, 36)])
@@ -49,7 +49,7 @@ def test_what_was_spoilt_is_found_and_nothing_else(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_sound_detector_has_none(seed):
-    """At any dose, with and without anything beside the disc, also where the beam lies at the border."""
+    """This holds at any dose, with and without scattering outside the disc, also for a beam at the detector's edge."""
     rng = np.random.default_rng(seed)
     mean = disc(rng.uniform(3.5, 25), rng.uniform(5, 58, 2), 10 ** rng.uniform(-3, 3), 10 ** rng.uniform(-4, 0))
     for pattern in (counted(mean, rng), mean, disc(outside=0.0)):
@@ -57,7 +57,7 @@ def test_a_sound_detector_has_none(seed):
 
 
 def test_lines_and_discs_that_touch_are_diffraction():
-    """A dark and a bright line a pixel wide, and five discs with nothing between them."""
+    """A dark and a bright line one pixel wide, and five discs that touch."""
     pattern = disc(outside=0.2)
     index = np.arange(20, 44)
     pattern[index, index] *= 0.3
@@ -68,7 +68,7 @@ def test_lines_and_discs_that_touch_are_diffraction():
 
 
 def test_gaps_are_left_to_a_mask():
-    """Between modules and between discs that nearly touch, which together may pass for one."""
+    """Gaps between modules, and between discs that nearly touch and together could pass for one disc."""
     modules = disc(outside=0.0)
     modules[33:35] = 0.0
     rows, cols = np.indices((128, 128))
@@ -80,19 +80,19 @@ def test_gaps_are_left_to_a_mask():
     assert not find_bad_pixels(modules, FRAMES, NONE_KNOWN).any()
     none = np.zeros(lattice.shape, dtype=bool)
     for told in (None, 10.0):
-        assert not find_bad_pixels(lattice, FRAMES, none, told_radius_px=told).any()
+        assert not find_bad_pixels(lattice, FRAMES, none, given_radius_px=told).any()
 
 
 def test_a_lattice_of_spots_is_known_by_the_semi_angle():
-    """Spots of a pixel on what is scattered everywhere: hot pixels to whoever does not know how small the disc is."""
+    """Spots one pixel wide on a diffuse background look like hot pixels unless the size of the disc is known."""
     pattern = disc(25.0, inside=1.0)
     pattern[4::20, 4::20] = 300.0
     assert find_bad_pixels(pattern, FRAMES, NONE_KNOWN).any()
-    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN, told_radius_px=1.2).any()
+    assert not find_bad_pixels(pattern, FRAMES, NONE_KNOWN, given_radius_px=1.2).any()
 
 
 def test_a_detector_without_flat_field_shows_its_hot_pixels_beside_the_disc():
-    """A tenth from pixel to pixel, which inside the disc hides what is less than noise of a thousand electrons."""
+    """Sensitivity varies by a tenth between pixels, which in the disc hides all below the noise of 1000 electrons."""
     rng = np.random.default_rng(2)
     pattern = counted(disc(outside=0.1) * rng.normal(1, 0.1, (64, 64)), rng, 16384)
     pattern[4, 9] = 1.2
@@ -168,7 +168,7 @@ def test_a_given_descan_hides_none_and_a_scan_made_again_keeps_them():
         live.add(batch)
     first = live.finish(lambda: batches(frames))
     assert places(live.bad_pixels.found) == where
-    live.header = live.store.header = told  # as somebody would who knows of nothing but what was sent
+    live.header = live.store.header = told  # as given by a user who knows only what was sent
     again = live.finish(lambda: batches(frames))
     assert places(live.bad_pixels.found) == where
     unread = looked_over(told, live.store, None, live.bad_pixels)
@@ -204,7 +204,7 @@ def test_coefficients_are_described_with_the_pixels_they_leave_out():
 
 
 def test_masks_of_a_stream_leave_dead_pixels_in():
-    """They are made of its first frames, which may show dark speckles."""
+    """They are made from the first frames, which may show dark speckles."""
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
     frames, _ = spoilt(scan)
     said = StreamCompression(parse_basis("zernike:15+1"), lambda header: header, lambda level, text: None)
@@ -213,7 +213,7 @@ def test_masks_of_a_stream_leave_dead_pixels_in():
 
 
 def test_full_pixels_are_not_hot():
-    """As detectors mark those that overflowed: in one frame a number that no pixel can count."""
+    """Detectors mark pixels that overflowed with a value that no pixel can count; here it occurs in one frame each."""
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.05)
     frames = np.rint(2000 * scan.patterns / scan.patterns.mean()).astype(np.uint32)
     detector = scan.header().detector.model_copy(update={"saturation_value": 60000})
@@ -226,13 +226,13 @@ def test_coefficients_have_no_pixels():
     scan, bad = WeakPhaseScan.make({}, n=8).header(), BadPixels()
     compressed = replace(scan, basis=scan.basis.model_copy(update={"kind": "zernike", "n_bright": 3}))
     assert bad.look(compressed, np.ones(5), 10) is compressed
-    assert bad.told(compressed) is compressed
+    assert bad.masked(compressed) is compressed
     nothing = Calibration()
     assert bad.noted(nothing) is nothing
 
 
 def test_a_dark_pixel_with_two_dark_neighbours_is_a_shadow():
-    """A beam stop's edge, or a gap in the disc: of a dead pixel at most one neighbour is dead too."""
+    """Such a shadow is a beam stop's edge or a gap in the disc; at most one neighbour of a dead pixel is dead, too."""
     counts = np.full((9, 9), 1e4)
     counts[4, 4] = counts[2, 6] = 10.0
     assert places(module._dead(counts, 1.0)) == {(4, 4), (2, 6)}

@@ -1,6 +1,6 @@
-"""Calibration from nothing but energy, semi-angle, step and detector pixel, against what the sets were made with.
+"""Calibration from energy, semi-angle, step and detector pixel only, against the values the sets were made with.
 
-How near it must come is what docs/accuracy.md promises of it.
+The required accuracy is the one promised in docs/accuracy.md.
 """
 
 from dataclasses import replace
@@ -22,7 +22,7 @@ KNOWN = ("energy_eV", "convergence_semiangle_mrad", "scan_step_A", "scan_shape",
 
 
 class BlindScan:
-    """A set of which only energy, semi-angle, step and detector pixel are told."""
+    """A set of which only energy, semi-angle, step and detector pixel are given."""
 
     def __init__(self, name: str) -> None:
         with h5py.File(shared_data(name)) as file:
@@ -52,7 +52,7 @@ class BlindScan:
             yield FrameBatch("blind", index, self.frames[index])
 
     def calibrate(self, share: float) -> Calibration:
-        """Calibration when that share of the rows has arrived."""
+        """Calibrate when the given share of the rows has arrived."""
         if self._store is None:
             self._store = reconstruct(self.header, self.batches, methods=["bf"])[0].store
         rows = round(share * self.header.scan.shape[0])
@@ -90,14 +90,14 @@ def test_thin_sets(name):
 @pytest.mark.data
 def test_smallest_set_at_full_scan():
     found = BlindScan("tiny_mos2_80kV_focus").calibrate(1.0)
-    assert abs(found.get("C10")) < 10  # the 10 Å that are allowed besides the share
+    assert abs(found.get("C10")) < 10  # the 10 Å that are allowed in addition to the share
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
 
 
 @pytest.mark.data
 def test_thick_crystal_lies_between_entrance_and_mid_plane():
     found = BlindScan("sto_10nm_200kV_defocus").calibrate(1.0)
-    assert 95.0 <= found.get("C10") <= 155.0  # entrance and mid-plane, 100 and 150 Å, and 5 Å
+    assert 95.0 <= found.get("C10") <= 155.0  # entrance and mid-plane, 100 and 150 Å, with 5 Å of tolerance
     assert angle_apart(found.rotation_deg, 0.0) < 2.0
     assert found.transform == "none"
 
@@ -119,7 +119,7 @@ def test_transposed_detector_is_found_out(name):
 @pytest.mark.data
 @pytest.mark.parametrize(("share", "part", "turn"), [(1.0, 0.04, 0.5), (0.3, 0.06, 1.0), (0.15, 0.06, 2.0)])
 def test_real_cryo_scan(share, part, turn):
-    """Rotavirus: 13.39 µm and -120.5 degrees by independent shift fits, astigmatism 2.9 k at -22 degrees."""
+    """Rotavirus: 13.39 µm and -120.5 degrees from independent fits of shifts, astigmatism 2.9 k at -22 degrees."""
     found = BlindScan("rotavirus_300kV_cryo_west").calibrate(share)
     assert abs(found.get("C10") / -133900 - 1) < part
     assert angle_apart(found.rotation_deg, -120.5) < turn
@@ -127,7 +127,7 @@ def test_real_cryo_scan(share, part, turn):
     if share == 1.0:
         assert found.origin("C10") is Origin.ESTIMATED
         astigmatism = complex(found.get("C12a"), found.get("C12b"))
-        # within 1 k of 2.9 k at that angle, a fifth of what C10 may be off by
+        # within 1 k of 2.9 k at that angle, a fifth of the error allowed for C10
         assert 1900 < abs(astigmatism) < 3900
         assert angle_apart(np.degrees(np.angle(astigmatism)), -44) < 20
 
@@ -142,7 +142,7 @@ def test_real_cryo_scan(share, part, turn):
     ],
 )
 def test_images_of_an_amorphous_specimen_align(name, c10_A, rotation_deg):
-    """Alone, as a start: within 15 % and 2 degrees; the half turn is left open."""
+    """Used alone, as a start: within 15 % and 2 degrees; the half turn is left open."""
     engine = reconstruct((scan := BlindScan(name)).header, scan.batches, methods=["bf"])[0]
     found = align(engine.store, engine._conditions())
     c10, turn = found.start[0], np.degrees(found.start[3])
@@ -173,7 +173,7 @@ def test_rotation_out_of_focus_when_only_the_defocus_is_known():
 
 @pytest.mark.data
 def test_plane_in_focus_of_a_thick_crystal_whose_defocus_is_given():
-    """Entrance 100 Å, mid-plane 150 Å: what was given stays, the maps are focused in between."""
+    """Entrance 100 Å, mid-plane 150 Å: the given value is kept, and the maps are focused in between."""
     scan = BlindScan("sto_10nm_200kV_defocus")
     scan.header = overlay(scan.header, {"defocus_A": -100.0})
     found = scan.calibrate(1.0)

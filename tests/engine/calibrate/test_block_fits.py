@@ -1,8 +1,9 @@
-"""A course of the pattern's place beside what a specimen deflects, which its dark field tells.
+"""Fits of the pattern's wander in the presence of deflections by the specimen, which its dark field reveals.
 
-The specimen is the edge of a film: it deflects where its dark field changes, which least squares take for a bow. A fit
-beside the dark field may be off by three standard errors of a term: noise of a block over the root of 144 blocks, times
-the inverse of what is left of a term beside the others (of u^2 in a fit with a constant 0.3, of the gradient more: 4).
+The specimen is the edge of a film: it deflects where its dark field changes, which plain least squares mistake for a
+bow. A fit that includes the dark field may be off by three standard errors of a term: the noise of a block over the
+root of 144 blocks, times the inverse of the part of a term that is independent of the others (0.3 for u^2 fitted with a
+constant, more with the gradient: 4).
 """
 
 from dataclasses import replace
@@ -27,12 +28,12 @@ SHAPE, RADIUS = (48, 48), 12.0
 POINTS = np.arange(48 * 48)
 BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
 NOISE_PX = 0.01
-"""Of the mean place of a block, along each axis."""
+"""Noise of the mean place of a block, along each axis."""
 ALLOWED_PX = 3 * 4 * NOISE_PX / 12
 
 
 def film(u, v):
-    """How much of the film is at places (n,) of the field: all of it in one corner, nothing in the other."""
+    """Share of the film at places (n,) of the field: 1 in one corner, 0 in the opposite one."""
     return 1 / (1 + np.exp((u + 0.6 * v - 0.2) / 0.06))
 
 
@@ -42,7 +43,7 @@ def block_means(values):
 
 
 def measured(deflected_px, seed=0):
-    """Blocks along BOW that a film deflects by so much for each unit of its gradient, with the gradient beside."""
+    """Blocks along BOW, deflected by ``deflected_px`` per unit of the film's gradient, together with the gradient."""
     gradient = block_means(slopes(film(*scan_places(POINTS, SHAPE)), POINTS, SHAPE))
     noise = np.random.default_rng(seed).normal(0.0, NOISE_PX, gradient.shape)
     blocks = placed(block_means(BOW.at_points(POINTS, SHAPE)) + deflected_px * gradient + noise, POINTS, SHAPE)
@@ -50,7 +51,7 @@ def measured(deflected_px, seed=0):
 
 
 def bow_off(blocks):
-    """Largest error of the bow, px, of what is fitted to blocks."""
+    """Largest error, px, of the bow fitted to blocks."""
     found, _ = fitted(blocks, RADIUS)
     return np.abs(np.asarray(found.minus(BOW).coefficients)[:, 2:]).max()
 
@@ -65,14 +66,14 @@ def test_what_the_dark_field_tells_is_no_bow(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_centre_of_mass_is_taken_where_the_dark_field_explains_it(seed):
     edge = measured(0.5, seed + 100).plain
-    edge = replace(edge, place=edge.place + 0.04 * np.sin(7 * edge.u + 5 * edge.v)[:, None])  # that nothing explains
+    edge = replace(edge, place=edge.place + 0.04 * np.sin(7 * edge.u + 5 * edge.v)[:, None])  # left unexplained
     mass = measured(1.0, seed)
     assert told_by_specimen(edge, mass) is mass
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_edge_is_taken_where_the_dark_field_explains_little(seed):
-    """Of a thick crystal: patterns that change from place to place as the dark field does not."""
+    """As for a thick crystal: the patterns vary from place to place in a way that the dark field does not."""
     edge, mass = measured(0.0, seed + 100).plain, measured(1.0, seed)
     mass = replace(mass, place=mass.place + 0.2 * np.sin(7 * mass.u + 5 * mass.v)[:, None])
     assert told_by_specimen(edge, mass) is edge
@@ -94,9 +95,9 @@ def test_the_dark_field_is_fitted_beside_the_edge_where_that_foretells_more():
 
 @pytest.mark.parametrize("seed", [1, 2, 4])
 def test_counting_noise_of_the_centre_of_mass_is_no_error_of_it(seed):
-    """Five times the variance of a block, all of it noise; the edge errs less than that, and in another way.
+    """The variance of a block is five times as large, all of it noise; the edge has a smaller, systematic error.
 
-    Of sixteen tiles chance leaves a third of a squared error, so that another seed may decide otherwise.
+    With sixteen tiles, chance leaves a third of a squared error, so that another seed may decide otherwise.
     """
     rng, mass = np.random.default_rng([seed, 3]), measured(1.0, seed)
     mass = replace(mass, place=mass.place + rng.normal(0.0, 2 * NOISE_PX, mass.place.shape))
@@ -112,28 +113,30 @@ def test_a_gradient_ends_where_points_were_not_visited():
     found = slopes(np.where(col < 30, 2.0 * row - 3.0 * col, 1e9), seen, SHAPE)
     inside = col[seen] < 29
     assert np.allclose(found[inside], (2.0, -3.0))
-    assert np.allclose(found[~inside], (2.0, -1.5))  # half of it: the next is the same
+    assert np.allclose(found[~inside], (2.0, -1.5))  # half the difference: the next point has the same value
     assert not slopes(np.arange(48.0), np.arange(48), (1, 48))[:, 0].any()
 
 
 def test_tiles_are_foretold_with_as_many_terms_as_are_fitted():
-    """Six numbers and two slopes need ten blocks at least beside a tile."""
+    """Six coefficients and two slopes need at least ten blocks outside a tile."""
     few = placed(np.zeros((16, 2)), np.arange(256), (16, 16))
     assert fitted(replace(few, gradient=np.ones((16, 2))), RADIUS) is None
     assert len(MODELS[-1]) == 5
 
 
 def scattered(sd_px, seed):
-    """Sixteen tiles of nine blocks that a specimen moves by so much along each axis, each for itself."""
+    """Sixteen tiles of nine blocks, each block displaced independently by ``sd_px`` along each axis."""
     place = np.random.default_rng(seed).normal(0.0, sd_px, (144, 2))
     return placed(place, POINTS, SHAPE)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_what_blocks_scatter_by_may_hide_a_wander(seed):
-    """Of 144 blocks that scatter by s the extent of a plane is known to 2 s √(12 / 144); 0.25 px count, two errors.
+    """The extent of a plane fitted to 144 blocks with scatter s is uncertain by 2 s √(12 / 144); 0.25 px count as a
+    wander.
 
-    Medians of nine squared errors lie below their mean, 2 s²: by a seventh of a chi squared of two, up to a third.
+    Two errors are allowed. Medians of nine squared errors lie below their mean, 2 s²: by a seventh for a chi squared of
+    two degrees of freedom, by up to a third.
     """
     at_least = 0.25 / (2 * 2 * np.sqrt(12 / 144))
     assert hides_wander(scattered(1.6 * at_least, seed), RADIUS)
@@ -151,13 +154,13 @@ def test_a_swelling_changes_slowly_and_a_lattice_does_not():
 @pytest.mark.parametrize("shape", [(48, 48), (1, 300)])
 @pytest.mark.parametrize("terms", MODELS, ids=["plane", "parabola"])
 def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, terms):
-    """By lstsq, which takes the shortest solution, too, where a line tells no course across it."""
+    """The reference is lstsq; it also gives the shortest solution where a single line leaves the fit across it open."""
     points = np.arange(shape[0] * shape[1])
     rng = np.random.default_rng(5)
     places = rng.normal(size=(blocks_of(points, shape)[1], 2))
     places[3] += 20  # an outlier
     blocks = placed(places, points, shape)
-    found = list(block_fits._left_out(blocks, terms))
+    found = list(block_fits._held_out(blocks, terms))
     assert len(found) == len(np.unique(blocks.tile))
     design = block_fits._design(blocks, terms)
     for here, errors in found:
@@ -167,5 +170,5 @@ def test_fits_of_all_tiles_together_are_those_of_one_after_the_other(shape, term
             fit = np.linalg.lstsq(rest * root, blocks.place[~here] * root, rcond=1e-6)[0]
             away = np.linalg.norm(blocks.place[~here] - rest @ fit, axis=1)
             weight = np.minimum(1.0, block_fits.HUBER * 1.4826 * np.median(away) / away)
-        # eight rounds of weights multiply what normal equations lose, the square of the design's condition
+        # normal equations lose the square of the design's condition, and eight rounds of weights magnify the loss
         np.testing.assert_allclose(errors, blocks.place[here] - design[here] @ fit, atol=1e-6)

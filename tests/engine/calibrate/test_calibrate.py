@@ -1,7 +1,7 @@
 """Disc and rotation found from the data alone.
 
-A disc is asked for to a tenth of a pixel, which changes a fitted defocus by 1 %, and to a fifth where something
-disturbs it: edges one pixel wide and counting noise leave some hundredths.
+A disc must be found to a tenth of a pixel, which changes a fitted defocus by 1 %, and to a fifth where something
+disturbs it; edges one pixel wide and counting noise leave some hundredths.
 """
 
 import numpy as np
@@ -59,7 +59,7 @@ def test_no_disc_in_an_empty_or_flat_pattern():
 
 @pytest.fixture(scope="module")
 def field():
-    """Gradient of a phase along scan axes, and a dark field that is bright where the phase is."""
+    """Gradient of a phase along the scan axes, and a dark field that is bright where the phase is high."""
     rng = np.random.default_rng(2)
     f = np.fft.fftfreq(48, 0.5)
     q = np.hypot(*np.meshgrid(f, f, indexing="ij"))
@@ -76,7 +76,7 @@ def test_rotation_and_handedness(field, rotation, transposed):
     recorded = on_detector[::-1] if transposed else on_detector
     fit = fit_rotation(recorded, dark, np.ones((48, 48), bool), (0.5, 0.5), q_max=np.inf)
     assert fit.transposed is transposed
-    # half of what is asked of a whole calibration; of these gradients it is found to a tenth
+    # half of what a whole calibration must reach; with these gradients it is found to a tenth
     assert abs((fit.rotation_deg - rotation + 180) % 360 - 180) < 1.0
     assert fit.angle_trusted
     assert fit.sign_trusted
@@ -92,7 +92,7 @@ def test_noise_is_not_trusted():
 
 @pytest.mark.parametrize(("beam", "expected"), [((31.0, 33.0), (30.6, 32.6)), ((34.0, 33.0), (34.0, 33.0))])
 def test_aperture_from_a_vacuum_pattern(beam, expected):
-    """Radius from vacuum; centre too, unless the beam has clearly moved since."""
+    """The radius comes from the vacuum pattern, and so does the centre unless the beam has clearly moved since."""
     vacuum = 500 * disc((64, 64), (30.6, 32.6), 12.0)
     pattern = 100 * disc((64, 64), beam, 12.0)
     pattern = ndimage.gaussian_filter(pattern, 2.0) * np.linspace(0.7, 1.3, 64)[:, None]
@@ -101,12 +101,12 @@ def test_aperture_from_a_vacuum_pattern(beam, expected):
     )
     found = calibrate_detector(header, pattern)
     assert found.get("disc_radius_px") == pytest.approx(12.0, abs=0.1)
-    # under this slope of the brightness, and blurred, a disc is found a quarter of a pixel off; it has moved by 3.4
+    # with this gradient of brightness and blur, a disc is found a quarter of a pixel off; here it has moved by 3.4
     assert found.get("beam_center_px") == pytest.approx(expected, abs=0.5)
 
 
 def test_a_pixel_is_kept_as_it_was_given():
-    """An angle beside the 1/Å that follow from it and the energy; who gives 1/Å takes the angle back."""
+    """A given angle is stored along with the 1/Å that follow from it and the energy; giving 1/Å removes the angle."""
     pattern = 200 * disc((32, 32), (15.5, 15.5), 8.0)
     scan, optics = Scan(shape=(4, 4)), Optics(energy_eV=80e3)
     header = ScanHeader("u", "s", 16, scan, optics, Detector(shape=(32, 32), pixel_mrad=2.0))

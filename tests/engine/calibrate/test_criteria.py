@@ -1,4 +1,4 @@
-"""Aliases: what frequencies of a scan may be besides themselves; what a lattice finer than the scan tells by them."""
+"""Aliases: the frequencies a scan frequency may stand for, and what they reveal about lattices finer than the scan."""
 
 from __future__ import annotations
 
@@ -64,9 +64,10 @@ def lattice_scan(
     disorder_A: float = 0.0,
     electrons: float = 2e4,
 ) -> tuple[ScanHeader, Array]:
-    """A triangular lattice with vacancies, as a rule finer than the scan resolves; ``electrons``: of a pattern.
+    """A triangular lattice with vacancies, usually finer than the scan resolves; ``electrons`` counts those of a
+    pattern.
 
-    ``disorder_A``: atoms lie anywhere so far from their sites.
+    Atoms are displaced at random from their sites by up to ``disorder_A``.
     """
     rng, wavelength = np.random.default_rng(seed), wavelength_A(ENERGY_EV)
     pixel_invA = 1 / (SIDE * PIXEL_A)
@@ -115,7 +116,7 @@ def test_a_lattice_finer_than_the_scan_gives_defocus_and_rotation(
     engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
     found = engine.calibration or Calibration()
     assert (found.origin("C10"), found.origin("rotation_deg")) == (Origin.ESTIMATED, Origin.ESTIMATED)
-    # by what it says of itself, twice over
+    # twice the uncertainty that the calibration states
     assert float(found.get("C10")) == pytest.approx(c10_A, abs=2 * float(found.entries["C10"].uncertainty or 0))
     assert found.rotation_deg == pytest.approx(rotation_deg, abs=1.0)
     assert found.transform == "none"
@@ -134,12 +135,12 @@ def test_frequencies_of_a_lattice_stand_out_of_their_rings(disorder_A: float, pe
 @pytest.mark.slow
 @pytest.mark.parametrize(("electrons", "found"), [(150, True), (30, False)])
 def test_few_electrons_tell_what_noise_does_not(electrons: float, found: bool) -> None:
-    """Between what noise explains and three times as much: of 30 electrons a pattern nothing is said."""
+    """With 30 electrons a pattern the fit explains one to three times as much as noise does, so no optics are given."""
     header, frames = lattice_scan(100, -35, 2.9, 1, 0.6, 2.0, electrons)
     engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
     calibration = engine.calibration or Calibration()
     assert (calibration.origin("C10") is Origin.DEFAULT) != found
-    if found:  # of the half turns underfocus is taken where nothing decides
+    if found:  # underfocus is assumed where nothing decides between the half turns
         half_turn = float(calibration.get("C10")) < 0
         assert calibration.origin("C10") is Origin.UNDECIDED
         assert abs(float(calibration.get("C10"))) == pytest.approx(100.0, abs=10.0)
@@ -149,7 +150,7 @@ def test_few_electrons_tell_what_noise_does_not(electrons: float, found: bool) -
 
 @pytest.mark.slow
 def test_where_the_power_of_the_aligned_image_is_lost_the_energy_is_not() -> None:
-    """J1 is blind in focus and in noise; the grid of J2 finds what it was made with."""
+    """J1 fails in focus and under noise; the grid of J2 still finds the true values."""
     header, frames = lattice_scan(100, -35, 2.9, 2, 0.6, 2.0, 400)
     engine, _ = reconstruct(header, lambda: [FrameBatch("lattice", np.arange(len(frames)), frames)], ["bf"])
     work = _Work(dict((engine.calibration or Calibration()).entries), engine.store)

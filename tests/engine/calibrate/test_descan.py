@@ -1,7 +1,8 @@
 """Descan measured on the centre of mass, and on the edge of the disc.
 
-What is left must be well below what counts as a descan (``LEAST_EXTENT_PX``, a quarter of a pixel), and so is asked
-for to a tenth, or three twentieths under noise: specimens move the centre of mass of a block by some hundredths.
+The remainder must be well below what counts as a descan (``LEAST_EXTENT_PX``, a quarter of a pixel). The tests
+therefore require a tenth, or three twentieths under noise: specimens move the centre of mass of a block by some
+hundredths.
 """
 
 from dataclasses import replace
@@ -24,7 +25,7 @@ BOW = Descan.of([1.5, 0.4, 0.3, 0.0, -0.4, 0.2, -1.2, 0.0, 0.5, 0.0])
 PLANE = Descan.of([2.0, -0.6, 0.3, 1.0])
 POINTS = np.arange(1024)
 RADIUS = 7.2
-"""Of the disc: 0.45 / Å of 1 / (16 Å)."""
+"""Radius of the disc in pixels: 0.45 / Å over pixels of 1 / (16 Å)."""
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +60,14 @@ def test_jumps_between_lines_are_taken_out_and_what_is_smooth_stays_smooth(scan)
     away = found.minus(descan).at_points(POINTS, (32, 32))
     assert np.abs(away - away.mean(axis=0)).max() < 0.1
     u = np.linspace(-1, 1, 32)
-    assert np.abs(np.stack([u, u * u - 1 / 3]) @ np.asarray(found.lines)).max() < 32 * 1e-4  # rounded to as much
+    assert np.abs(np.stack([u, u * u - 1 / 3]) @ np.asarray(found.lines)).max() < 32 * 1e-4  # rounded to 1e-4
     v = np.abs(found.smooth.minus(PLANE).at(np.zeros(2), np.array([-1.0, 1.0])))
-    assert v.max() < 0.3  # along the lines it is that of the plane; jumps of 1 px have a mean and a bow of their own
+    assert v.max() < 0.3  # along the lines the plane is found; jumps of 1 px have a mean and a bow of their own
     assert 0 < found.uncertainty_px < 0.1
 
 
 def test_the_centre_of_mass_is_not_believed_what_it_says_of_lines(scan):
-    """Rows of atoms along the lines move it too, and nothing but the edge of the disc can tell."""
+    """Rows of atoms along the lines move it as well, and only the edge of the disc can distinguish the two."""
     descan = PLANE.plus(Descan.of([0.0] * 10 + (JUMPS - JUMPS.mean(axis=0)).ravel().tolist()))
     found = find_descan(store_of(scan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))), RADIUS)
     assert found is None or not Descan.of(found.value).lines
@@ -81,7 +82,7 @@ def test_a_plane_is_enough_where_a_bow_foretells_nothing(scan):
 
 
 def test_none_is_invented():
-    """Specimens and noise of ten seeds, no descan: none, or less than what counts."""
+    """Specimens and noise of ten seeds without descan: the result is no descan, or less than the threshold."""
     for seed in range(10):
         made = WeakPhaseScan.make({"C10": -30.0 * seed}, n=16, step_A=0.6, strength=0.2, seed=seed)
         counts = np.random.default_rng(seed).poisson(300 * made.patterns).astype(float)
@@ -127,11 +128,11 @@ def test_what_was_found_is_sharpened_on_the_edge():
         row, col = left[block == number].mean(axis=0)
         patterns[number] = disc_pattern(20 + row, 22 + col)
     found = sharpened(coarse, MeansAtRest(patterns, point), shape, Disc((20.0, 22.0), 11.0))
-    assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.05  # of 0.25 that were missing
+    assert np.abs(found.minus(true).at_points(point, shape)).max() < 0.05  # of the 0.25 that the coarse descan lacks
 
 
 def test_a_film_that_deflects_the_whole_disc_is_told_by_its_dark_field():
-    """Its edge, across one corner, moves the disc by some hundredths of a pixel, which look like a wander."""
+    """The film's edge across one corner moves the disc by some hundredths of a pixel, which looks like a wander."""
     shape, disc, true = (36, 40), Disc((20.0, 22.0), 11.0), Descan.of([2.0, 1.0, -1.0, 0.5])
     point = np.arange(shape[0] * shape[1])
     (u, v), (block, count) = scan_places(point, shape), blocks_of(point, shape)
@@ -147,12 +148,12 @@ def test_a_film_that_deflects_the_whole_disc_is_told_by_its_dark_field():
         for sums in (None, PointSums(moments, dark, 0.0), PointSums(2 * moments, 2 * dark, 0.0))
     ]
     assert away[0].max() > 0.02
-    assert away[1].max() < 0.002  # differences of points beside those of blocks
-    assert np.allclose(away[2], away[1])  # a beam of twice the counts
+    assert away[1].max() < 0.002  # differences of points against those of blocks
+    assert np.allclose(away[2], away[1])  # a beam with twice the counts
 
 
 def edges_of_lines(offset, shape, disc):
-    """Of patterns whose lines lie ``offset`` (rows, 2) off."""
+    """Edges of patterns whose lines are displaced by ``offset`` (rows, 2)."""
     ring = edge_of(disc, (40, 44))
     counts = np.stack([disc_pattern(20 + r, 22 + c)[ring] for r, c in np.repeat(offset, 2, axis=0)])
     return LineEdges(counts, np.full(2 * shape[0], shape[1] // 2), disc, StepLimits())
@@ -176,8 +177,8 @@ def test_jumps_are_sharpened_on_the_edge_too():
     )
     lines = edges_of_lines(-missing, shape, disc)
     found = sharpened(coarse, MeansAtRest(patterns, point, lines), shape, disc).minus(true).at_points(point, shape)
-    assert np.abs(found - found.mean(axis=0)).max() < 0.05  # of 0.3 that were missing
-    assert np.abs(found.mean(axis=0)).max() < 0.1  # where the middle of the beam is, is not asked here
+    assert np.abs(found - found.mean(axis=0)).max() < 0.05  # of the 0.3 that the coarse descan lacks
+    assert np.abs(found.mean(axis=0)).max() < 0.1  # the position of the mean is not tested here
 
 
 def test_lines_that_move_the_centre_of_mass_alone_do_not_jump():
@@ -209,7 +210,7 @@ def test_a_large_disc_minds_less(scan):
 
 
 def test_a_particle_in_the_corner_does_not_lean_the_field(scan):
-    """A tenth of the blocks lie a pixel off: least squares alone follow them by 0.38 px."""
+    """A tenth of the blocks lie a pixel off: least squares alone would follow them by 0.38 px."""
     store = store_of(scan, moved(scan.patterns, -PLANE.at_points(POINTS, (32, 32))))
     row, col = np.divmod(POINTS, 32)
     corner = (row < 8) & (col < 12)

@@ -1,4 +1,4 @@
-"""By how much the edge of a disc lies elsewhere, whatever happens inside it."""
+"""Displacement of the disc's edge, independent of what happens inside the disc."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_the_edge_of_the_disc_does_not_mind_what_happens_inside():
 
 
 def test_displacements_are_told_to_scale():
-    """A gradient between neighbouring pixels is too flat at an edge of a pixel: 0.15 was told as 0.161."""
+    """Differences of neighbouring pixels underestimate the slope of a one-pixel edge: 0.15 was measured as 0.161."""
     places = np.array([[0.15, -0.1], [-0.15, 0.1], [0.1, 0.0], [-0.1, 0.0]])
     found = disc_shifts(np.stack([disc_pattern(20 + r, 22 + c) for r, c in places]), DISC)
     assert found == pytest.approx(places, abs=0.004)
@@ -42,7 +42,7 @@ def test_only_pixels_around_the_edge_are_read():
     assert not ring[distance > RING_PX + 2**0.5 * REACH_PX].any()
     edge, mean = DiscEdge.of(disc_pattern(20, 22), DISC), disc_pattern(20, 22)
     assert edge.weights.shape == (5, ring.sum())
-    # every pixel that the smoothed ones of the ring are made of is among them: the mean pattern tells itself
+    # includes every pixel that contributes to the smoothed ring: the mean pattern yields no shift of itself
     assert edge.shifts(mean[None, ring]) == pytest.approx(0, abs=1e-9)
     assert edge.weights @ mean[ring] == pytest.approx([0, 0, 1, 0, 0], abs=1e-9)
 

@@ -1,4 +1,4 @@
-"""Electrons per pattern and the dose: from the points that were visited, with the gain, the repeats and the step."""
+"""Electrons per pattern and the dose, from the points that were visited, with gain, repeats and step."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ COUNTS = np.array([100.0, 200.0, 300.0, 1e9])
 
 
 def store(visited=(1, 1, 1, 0), masked=0, of="intensity", **scan):
-    """Sums of four points, the last of which nobody visited."""
+    """Sums of four points, the last of which was never visited."""
     given = {"step_A": (0.5, 0.2), "repeats": 1, **scan}
     return SimpleNamespace(
         header=SimpleNamespace(basis=SimpleNamespace(of=of), scan=SimpleNamespace(**given)),

@@ -1,4 +1,4 @@
-"""Sparse scans of few electrons: optics that explain more than chance are found, of noise alone none."""
+"""Sparse scans of few electrons: optics that explain more than chance are found, and noise alone yields none."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ptylive.schema.units import wavelength_A
 ENERGY_EV, SEMIANGLE_MRAD, C10_A = 300e3, 6.0, -1500.0
 POINTS, STEP_PX, SIDE, PIXEL_A = 24, 6, 32, 1.04
 ELECTRONS = 300
-"""In a pattern: 8 on a square Å."""
+"""Electrons in a pattern: 8 per square Å."""
 GRAIN_A, PHASE_RAD = 8.0, 0.25
-"""Size of what the specimen is made of, as the standard deviation of a Gaussian, and its root mean square phase."""
+"""Grain size of the specimen, as the standard deviation of a Gaussian, and its root mean square phase."""
 
 
 @cache
@@ -44,7 +44,7 @@ def frames() -> Array:
 
 
 def calibrated(patterns: Array) -> Calibration:
-    """What a scan says of itself that is told energy, semi-angle, step and pixel."""
+    """Calibration of a scan for which energy, semi-angle, step and pixel are given."""
     step_A = STEP_PX * PIXEL_A
     pixel_mrad = 1e3 * wavelength_A(ENERGY_EV) / (SIDE * PIXEL_A)
     header = ScanHeader(

@@ -12,7 +12,7 @@ WIDTH_A = 20.0
 
 
 class InFocusAt:
-    """A weak phase object: C10 of the plane in focus under the rotation 0, and its opposite under the other half."""
+    """A weak phase object; ``c10_A`` is in focus under rotation 0, its opposite under the other half turn."""
 
     def __init__(self, c10_A):
         self.c10_A = c10_A
@@ -23,7 +23,7 @@ class InFocusAt:
 
 
 def rotation_after(monkeypatch, entrance_A, focus_A, origin=Origin.ESTIMATED):
-    """And the depth that is begun from, of a scan whose dark field says that the rotation is 0."""
+    """Rotation and initial depth for a scan whose dark field indicates rotation 0."""
     best = SimpleNamespace(aberrations={"C10": -focus_A})  # of the turned half
     monkeypatch.setattr(scan, "fit_near", lambda criteria, search, start: best)
     given = {"C10": Quantity(entrance_A, Origin.GIVEN), "rotation_deg": Quantity(0.0, origin, 1.0)}
@@ -34,7 +34,7 @@ def rotation_after(monkeypatch, entrance_A, focus_A, origin=Origin.ESTIMATED):
 
 @pytest.mark.parametrize("below", [True, False])
 def test_a_depth_that_frequencies_do_not_bear_out_is_none(monkeypatch, below):
-    """A graphene sheet had one of 26 ± 6 Å, and was refined through a probe as far out of focus: 0.948 became 0.896."""
+    """A graphene sheet given a depth of 26 ± 6 Å was refined with a probe as far out of focus: 0.948 became 0.896."""
     found = SimpleNamespace(aberrations={"C10": -50.0}, uncertainty_A=6.0, low=np.array([-50.0, 0.0, 0.0, 0.0]))
     monkeypatch.setattr(scan, "fit_near", lambda criteria, search, start: found)
     monkeypatch.setattr(scan, "is_below", lambda criteria, low, depth: below)
@@ -45,16 +45,16 @@ def test_a_depth_that_frequencies_do_not_bear_out_is_none(monkeypatch, below):
 
 
 def test_depth_explains_what_the_dark_field_says(monkeypatch):
-    """147 Å of SrTiO3 from 37 Å of underfocus: in focus 25 Å beyond, which is nearer to the other half turn's -37."""
+    """147 Å of SrTiO3, entrance at -37 Å; in focus at 25 Å, or under the other half turn at -25 Å, nearer to -37."""
     assert rotation_after(monkeypatch, -37.0, 25.0) == (0.0, 62.0)
 
 
 @pytest.mark.parametrize(
     ("entrance_A", "focus_A", "origin"),
     [
-        (100.0, -130.0, Origin.ESTIMATED),  # in focus above the entrance: no specimen is there
+        (100.0, -130.0, Origin.ESTIMATED),  # in focus above the entrance, where there is no specimen
         (-150.0, 150.0, Origin.ESTIMATED),  # 600 Å thick
-        (-37.0, 25.0, Origin.UNDECIDED),  # the dark field says nothing
+        (-37.0, 25.0, Origin.UNDECIDED),  # the dark field is undecided
     ],
 )
 def test_else_the_defocus_decides(monkeypatch, entrance_A, focus_A, origin):

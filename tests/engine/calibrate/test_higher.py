@@ -1,6 +1,6 @@
-"""Aberrations beyond astigmatism: found where they are, with honest uncertainties, and not where they are not.
+"""Aberrations beyond astigmatism: found where present, with honest uncertainties, and not invented where absent.
 
-Spectra are made with the transfer that the fit knows, the phase of every frequency at random, noise of known size.
+Spectra are made with the transfer that the fit uses, random phases at every frequency and noise of known size.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ def conditions() -> ImagingConditions:
 
 
 def radians(name: str, value_rad: float) -> float:
-    """Å of an aberration with that phase at the disc's rim."""
+    """Å of an aberration with the given phase at the disc's rim."""
     order = KRIVANEK_ORDERS[name[:3]][0] + 1
     return value_rad * order * wavelength_A(ENERGY_EV) / (2 * math.pi * (SEMIANGLE_MRAD * 1e-3) ** order)
 
 
 def seen(aberrations: dict[str, float], seed: int, noise: float = 0.2, absorption: float = 0.0) -> Criteria:
-    """A scan through a probe with these aberrations, Å; ``noise`` in the rms of its coefficients, absorption in that
-    of the phase.
+    """A scan through a probe with these aberrations, in Å.
+
+    ``noise`` is relative to the rms of the coefficients, ``absorption`` to that of the phase.
     """
     rng = np.random.default_rng(seed)
     radius = np.sqrt(rng.uniform(0.02, 1.0, FREQUENCIES)) * 1.6 * conditions().probe.semiangle_invA
@@ -67,13 +68,13 @@ def seen(aberrations: dict[str, float], seed: int, noise: float = 0.2, absorptio
 
 
 def begun(aberrations: dict[str, float]) -> AberrationFit:
-    """What the fit of the low aberrations says: not quite the truth."""
+    """Result of the fit of the low aberrations, slightly off the truth."""
     low = {name: aberrations.get(name, 0.0) + radians(name, 0.1) for name in LOW}
     return AberrationFit(low, ROTATION_DEG + 0.5, 10.0, 1.0, 0.9, 0.5)
 
 
 def drawn(seed: int) -> dict[str, float]:
-    """All twelve to third order, each up to 0.8 rad at the rim."""
+    """All twelve aberrations to third order, each up to 0.8 rad at the rim."""
     rng = np.random.default_rng(seed)
     return {name: radians(name, float(rng.uniform(-0.8, 0.8))) for name in (*LOW, *HIGHER)}
 
@@ -88,14 +89,14 @@ def test_twelve_aberrations_are_found():
         for name, value in truth.items():
             assert abs(found.aberrations[name] - value) < radians(name, 0.1), (seed, name)
             off.append((found.aberrations[name] - value) * SHARED_ERROR / found.uncertainties_A[name])
-    # the model is exact here, so that only noise is left: 36 values scatter by their standard deviation, some 1.2 times
-    # (epsilon in J2 moves the maximum by 0.005 rad). Values of one fit err together: as if there were 12 of them, whose
-    # root mean square lies within 0.5 and 1.7 with 99.9 %
+    # the model is exact here, so that only noise is left: 36 values scatter by some 1.2 times their standard deviation
+    # (epsilon in J2 moves the maximum by 0.005 rad). Values of one fit err together, as if there were 12 of them; the
+    # root mean square of 12 lies within 0.5 and 1.7 with 99.9 % probability
     assert 0.5 < np.sqrt(np.mean(np.square(off))) < 1.7
 
 
 def test_what_a_strong_object_moves_values_by_is_told():
-    """All frequencies of heavy atoms share an error, which by itself makes none of them contradict another."""
+    """With heavy atoms all frequencies share an error, which does not make any of them contradict another."""
     truth, off, share = drawn(0), [], 0.4
     found = fit_higher(seen(truth, 0, noise=0.02, absorption=share), begun(truth), {})
     for name, value in truth.items():
@@ -106,7 +107,7 @@ def test_what_a_strong_object_moves_values_by_is_told():
 
 
 def test_what_is_not_told_may_have_moved_the_defocus():
-    """A spherical aberration too weak to be told is taken for a defocus, which is as uncertain as that is possible."""
+    """A spherical aberration too weak to be detected is absorbed by the defocus, whose uncertainty must include it."""
     truth = {"C10": radians("C10", 1.0), "C30": radians("C30", 0.25)}
     start = replace(begun(truth), aberrations={"C10": radians("C10", 0.8), "C12a": 0.0, "C12b": 0.0})
     found = fit_higher(seen(truth, 4, noise=3.0), start, {})
@@ -128,10 +129,10 @@ def test_astigmatism_in_doubt_stays_so():
 
 
 def test_leaving_out_one_frequency_moves_a_maximum_as_far_as_the_jackknife_says():
-    """Of a parabola a step of Newton's is exact: least squares without one measurement each."""
+    """One Newton step is exact for a parabola; the reference is least squares with one measurement left out in turn."""
     rng = np.random.default_rng(3)
     design, measured = rng.normal(size=(12, 3)), rng.normal(size=12)
-    design[0] *= 6  # it decides nearly alone
+    design[0] *= 6  # decides almost alone
     best = np.linalg.lstsq(design, measured, rcond=None)[0]
     gradients = 2 * design.T * (measured - design @ best)
     curvatures = 2 * design[:, :, None] * design[:, None, :]
@@ -150,7 +151,7 @@ def test_aberrations_that_are_not_there_are_not_invented(promising, monkeypatch)
 
 
 def test_what_a_few_bright_frequencies_say_is_no_aberration():
-    """Graphene in focus: 2 % of its energy was explained, and a C30 of 63 µm invented that made it a tenth more."""
+    """In graphene in focus 2 % of the energy was explained, and an invented C30 of 63 µm raised this by a tenth."""
     truth = {name: radians(name, 0.3) for name in LOW}
     plain, bright = seen(truth, 5), seen({**truth, "C30": radians("C30", 1.0)}, 5)
     spectra = plain.modulation.spectra.copy()

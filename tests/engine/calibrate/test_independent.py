@@ -1,4 +1,4 @@
-"""What the data say by themselves, whatever was given."""
+"""What the data reveal on their own, whatever values were given."""
 
 from collections.abc import Iterable
 
@@ -39,9 +39,9 @@ def wrong_about(engine: LiveEngine, **given: object) -> Calibration:
 def test_the_first_of_eight_orientations_is_the_one_that_the_data_have(
     done: str, rotation_deg: float, said: str
 ) -> None:
-    """Patterns of a scan with rotation 0, changed after the fact; the calibration says something else."""
+    """Patterns of a scan with rotation 0 are transformed afterwards; the calibration says something else."""
     scan = WeakPhaseScan.make({}, n=16, strength=0.1)
-    recorded = np.array(undo_transform(scan.patterns, done))  # each of these undoes itself
+    recorded = np.array(undo_transform(scan.patterns, done))  # each of these transforms is its own inverse
     engine = reconstructed(scan, recorded)
     assert engine.store is not None
     found = orientations(wrong_about(engine, rotation_deg=rotation_deg, detector_transform=said), engine.store)

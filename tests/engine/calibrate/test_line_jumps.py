@@ -1,4 +1,4 @@
-"""Jumps between lines: found where both halves of lines make them, as certain as is said, else not at all."""
+"""Jumps between lines are found where both halves of lines show them, with correct uncertainties, and only there."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_what_both_halves_show_is_found_as_well_as_it_says():
         error = found.place_px - line
         error -= error.mean(axis=0)
         ratios.append(np.sqrt((error**2).sum(axis=1).mean()) / found.uncertainty_px)
-    assert np.mean(ratios) == pytest.approx(1.0, abs=0.1)  # 40 lines, 20 scans: 0.02, and the mean that is lost: 0.01
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.1)  # 40 lines, 20 scans: 0.02; the lost mean: 0.01
 
 
 def test_jumps_are_believed_in_98_of_100_scans_of_any_size():
@@ -37,7 +37,7 @@ def test_jumps_are_believed_in_98_of_100_scans_of_any_size():
 
 
 def specimens(rng, rows):
-    """What lies along the lines: a wire, a film's edges, layers, steps seen in a few lines, and a wedge."""
+    """Specimens along the lines: a wire, layers, steps seen in a few lines, and a film's edge."""
     r = np.arange(rows)
     direction = rng.normal(0, 1, 2)
     wide, first, second = rng.uniform(0.7, 4.0), *rng.uniform(3, rows - 3, 2)

@@ -1,4 +1,4 @@
-"""Steps in mid-scan and the two ways of a snake: found where they are, by how much, and nowhere else."""
+"""Steps in mid-scan and the two directions of a snake scan: found where and as large as they are, and nowhere else."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ def step_at(line, height):
 
 
 def worst(found, line):
-    """Largest error of a line's place, without the mean."""
+    """Largest error of a line's place, ignoring the mean."""
     error = found.place_px - line
     return np.abs(error - error.mean(axis=0)).max()
 
@@ -46,7 +46,7 @@ def test_a_step_is_found_on_a_slow_wander(at):
         line = step_at(at, height) + 3 * u * [1.0, -0.5] + u * u
         found = offsets(halves(rng, line))
         assert found is not None
-        assert worst(found, line) < 0.12  # four standard errors of a step by six lines on each side, with their slope
+        assert worst(found, line) < 0.12  # four standard errors of a step between six lines on each side, with slope
 
 
 def test_three_steps_and_a_snake_together():
@@ -81,7 +81,7 @@ def test_noise_alone_is_none(noise):
 
 
 def test_what_lies_along_the_lines_makes_no_steps():
-    """Wires, layers of any period and lines of their own; the edge of a film is one, which the disc's edge tells."""
+    """Wires, layers of any period and single lines; a film's edge makes a step, which only the disc's edge reveals."""
     for seed in range(100):
         rng = np.random.default_rng(seed)
         wide, first, second = rng.uniform(0.7, 4.0), *rng.uniform(3, ROWS - 3, 2)
@@ -122,7 +122,7 @@ def test_lines_that_were_not_visited_count_for_nothing():
 
 
 def test_what_a_field_may_deflect_by_is_specimen():
-    """A magnetic domain along the lines; and nobody knows where the semi-angle is not told."""
+    """Such as a magnetic domain along the lines; without a known semi-angle the deflection cannot be ruled out."""
     rng = np.random.default_rng(8)
     place = halves(rng, step_at(20, [3.0, 0.0]))
     assert offsets(place, semiangle_mrad=1.0) is not None  # 0.25 mrad
@@ -132,7 +132,7 @@ def test_what_a_field_may_deflect_by_is_specimen():
 
 
 def test_what_lies_aslant_is_specimen():
-    """A boundary that crosses eight lines on its way over the field, and one of three lines' width."""
+    """A boundary that crosses eight lines on its way over the field, and one that is three lines wide."""
     rng = np.random.default_rng(9)
     left, right = (np.outer(np.clip((R - first) / 4, 0, 1), [3.0, 0.0]) for first in (18, 22))
     wide = np.outer(np.clip((R - 18) / 3, 0, 1), [3.0, 0.0])

@@ -1,4 +1,4 @@
-"""Power spectra over the scan: half of each transform is told by the other."""
+"""Power spectra over the scan: one half of each transform follows from the other."""
 
 import numpy as np
 import pytest

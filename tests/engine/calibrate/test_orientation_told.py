@@ -1,4 +1,4 @@
-"""Which of several answers about rotation and handedness a calibration takes: centre of mass, bright field, aliases."""
+"""Which rotation and handedness a calibration adopts from centre of mass, bright field and aliases."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def work(word: str | None = "none", origin: Origin = Origin.ESTIMATED, visited: 
 
 
 class Optics:
-    """Stands for criteria that are sure of whatever they explain."""
+    """Stands for criteria that are certain of whatever they explain."""
 
     modulation, has_aliases, above_chance = SimpleNamespace(peaked=False), False, 1.5
 
@@ -40,14 +40,14 @@ class Optics:
 
 
 def as_it_is(_criteria: Any, _search: Any, fit: AberrationFit, _angle_deg: float | None) -> AberrationFit:
-    """Stands for a curl that confirms nothing else."""
+    """Stands for a curl that confirms no other angle."""
     return fit
 
 
 def adopted(
     monkeypatch: pytest.MonkeyPatch, by_bright_field_deg: float, curl: RotationFit, confirmed: Any = as_it_is
 ) -> AberrationFit:
-    """The fit that a calibration takes where the bright field prefers an angle."""
+    """The fit that a calibration adopts where the bright field prefers the given angle."""
 
     def fitted(_criteria: Any, search: scan.Search, _grid: Any, *, sparse: bool) -> AberrationFit:
         return fit_of(by_bright_field_deg if search.rotation_deg is None else search.rotation_deg)
@@ -67,7 +67,7 @@ def adopted(
 
 
 def test_a_rotation_that_contradicts_a_trusted_centre_of_mass_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 241 Å of SrTiO₃ the bright field preferred 45.8°; true: 101.7°."""
+    """For 241 Å of SrTiO₃ the bright field preferred 45.8°; the true angle is 101.7°."""
     fit = adopted(monkeypatch, 45.8, TRUSTED)
     assert (fit.rotation_deg, fit.rotation_uncertainty_deg) == (102.0, 0.8)
 
@@ -115,7 +115,7 @@ def told(
     curl: RotationFit | None = None,
     explained: float = 0.8,
 ) -> tuple[AberrationFit, str, Origin, Present | None]:
-    """What stands after a verdict: fit, handedness and its origin; and what was asked."""
+    """State after a verdict: fit, handedness and its origin, and the present fit that was passed to the verdict."""
     asked: list[Present] = []
 
     def verdict(_question: Any, present: Present) -> Verdict:

@@ -1,6 +1,6 @@
-"""Calibration of scans that nobody looked at when it was written: other probes, geometries and doses.
+"""Calibration of scans that were not used in its development: other probes, geometries and doses.
 
-How near it must come is what docs/accuracy.md promises of it.
+The required accuracy is the one promised in docs/accuracy.md.
 """
 
 from dataclasses import replace
@@ -76,7 +76,7 @@ def test_full_scans(case):
 @pytest.mark.data
 @pytest.mark.slow
 def test_early_rows():
-    """From 15 % of the rows: right, or said to be undecided, in all but one of the cases."""
+    """With 15 % of the rows the result is right, or reported as undecided, in all but one of the cases."""
     wrong = []
     for case in CASES:
         scan = simulated(case)
@@ -99,7 +99,7 @@ def test_early_rows():
 def test_coma_threefold_and_spherical_aberration(aberrations):
     scan = Resimulation.of(MOS2, replace(FINE, aberrations=aberrations, rotation_deg=33.0, dose=1e5, seed=5))
     found = scan.calibrate()
-    # a tenth of a turn of phase at the rim of 25 mrad, or less: a quarter is what is said to blur a probe
+    # a tenth of a turn of phase at the rim of 25 mrad, or less; a quarter of a turn is commonly said to blur a probe
     assert abs(found.get("C10") - aberrations["C10"]) < 10
     for name, tolerance in {"C21a": 400, "C21b": 400, "C23a": 200, "C23b": 200, "C30": 4e4}.items():
         assert abs(found.get(name) - aberrations[name]) < tolerance, name

@@ -1,4 +1,4 @@
-"""The angle on which curl and bright field agree: taken where most frequencies prefer it to that of a few."""
+"""An angle on which curl and bright field agree is adopted where most frequencies prefer it to the angle of a few."""
 
 import math
 from types import SimpleNamespace
@@ -67,8 +67,8 @@ def test_the_angle_of_the_curl_is_taken_where_most_frequencies_prefer_it():
 @pytest.mark.parametrize(
     ("by_most", "search", "curl_deg"),
     [
-        (0.03, SEARCH, 156.0),  # most frequencies prefer what there is
-        (0.1, SEARCH, None),  # nobody looked for the curl
+        (0.03, SEARCH, 156.0),  # most frequencies prefer the present fit
+        (0.1, SEARCH, None),  # the curl was not evaluated
         (0.1, SEARCH, 90.0),  # nothing is explained near the angle of the curl
         (0.1, Search(300.0, 50.0, BY_FEW_DEG), 156.0),  # the rotation was stated
     ],
@@ -91,7 +91,7 @@ def test_an_angle_half_a_turn_aside_is_the_same_and_asks_nothing(monkeypatch):
         (-0.5, None, True, Origin.ESTIMATED),
         (0.0, 10.0, False, Origin.ESTIMATED),
         (0.0, 170.0, True, Origin.ESTIMATED),
-        (0.0, None, False, Origin.UNDECIDED),  # C10 is below 0: underfocus, as most people work
+        (0.0, None, False, Origin.UNDECIDED),  # C10 < 0: underfocus, the usual choice
     ],
 )
 def test_denser_matter_is_positive_and_else_the_centre_of_mass_decides(correlation, curl_deg, turned, origin):

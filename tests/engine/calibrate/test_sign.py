@@ -5,7 +5,7 @@ from ptylive.engine.calibrate.sign import LEAST_POINTS, TRUSTED_SIGN, detail_cor
 
 
 def test_equal_values_share_the_mean_of_theirranked():
-    from scipy import stats  # half a second, here and not in every process that collects tests
+    from scipy import stats  # takes half a second, so it is not imported in every process that collects tests
 
     np.testing.assert_array_equal(ranked(np.array([3.0, 1.0, 3.0, 7.0])), [2.5, 1.0, 2.5, 4.0])
     values = np.random.default_rng(0).integers(0, 40, 300).astype(float)
@@ -21,10 +21,10 @@ def test_the_sign_is_that_of_the_detail(atoms):
     from scipy import stats
 
     everywhere = np.ones(atoms.shape, dtype=bool)
-    assert detail_correlation(atoms, np.exp(20 * atoms), everywhere) > 0.9  # ranks: any rising function will do; of 1
+    assert detail_correlation(atoms, np.exp(20 * atoms), everywhere) > 0.9  # ranks: any rising function works; of 1
     assert detail_correlation(-atoms, np.exp(20 * atoms), everywhere) < -0.9
     ramp = 0.1 * np.arange(24.0) * np.ones((24, 1))
-    # the signs are what counts: what changes slowly correlates by more than a half, what is left by the opposite
+    # only the signs matter: slow changes correlate by more than 0.5, the remaining detail by less than -0.5
     assert stats.spearmanr(atoms + ramp, ramp - atoms, axis=None).statistic > 0.5
     assert detail_correlation(atoms + ramp, ramp - atoms, everywhere) < -0.5
 

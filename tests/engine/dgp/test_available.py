@@ -1,4 +1,4 @@
-"""Without PyTorch one line says what to install; with one that is broken, what is wrong with it."""
+"""Without PyTorch one line says what to install; with a broken PyTorch it says what is wrong."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Torch goes back through a loss that is computed elsewhere."""
+"""Torch backpropagates through a loss that is computed elsewhere."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from ptylive.engine.dgp.bridge import loss_of, to_array, to_tensor  # noqa: E402
 
 
 def test_the_gradient_reaches_what_made_the_vector():
-    """Of sum c (a w)^3 by w: 3 c a^3 w^2, in double precision."""
+    """The gradient of sum c (a w)^3 by w is 3 c a^3 w^2, in double precision."""
     rng = np.random.default_rng(2)
     a, w = (torch.tensor(rng.normal(size=6)) for _ in range(2))
     c = rng.normal(size=(4, 6))

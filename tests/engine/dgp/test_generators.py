@@ -1,4 +1,4 @@
-"""Networks make the vector of parameters: what none of them makes stays, and every activation keeps its bound."""
+"""Networks generate the vector of parameters: those without a network stay, and every activation keeps its bound."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ PLAN = NetworkPlan(1, 4, "identity", 0.0, 0, 1e-3, 1e-3)
 
 
 class Same(torch.nn.Module):
-    """Gives its input back."""
+    """The identity."""
 
     def forward(self, images):
         return images
@@ -26,7 +26,7 @@ def vector(size, seed=1):
 
 @pytest.mark.parametrize("waves", [True, False])
 def test_networks_that_give_back_what_they_see_make_the_vector_it_came_from(waves):
-    """Both ways through offset, unit, real space and centring; 300 numbers of size 1 in single precision."""
+    """Both directions through offset, unit, real space and centring, for 300 numbers of size 1 in single precision."""
     start = vector(2 * 10 * 11 + 2 * 8 * 8 + 5)
     probe = Images(220, (2, 8, 8), waves, not waves)
     made = Generators([(Images(0, (2, 10, 11)), PLAN), (probe, PLAN)], start, CPU)
@@ -58,7 +58,7 @@ def test_noise_is_of_its_size_and_of_its_seed():
     one = Generator(images, values, plan, CPU)
     one.network = Same()
     drawn = [one.output(torch.Generator().manual_seed(seed)) - one.input for seed in (3, 3, 4)]
-    assert float(drawn[0].std()) == pytest.approx(0.5, rel=0.05)  # of 4096 numbers: 1.1 % at random
+    assert float(drawn[0].std()) == pytest.approx(0.5, rel=0.05)  # 4096 numbers: random error 1.1 %
     torch.testing.assert_close(drawn[0], drawn[1])
     assert not torch.allclose(drawn[0], drawn[2])
     torch.testing.assert_close(one.output(None), one.input)

@@ -12,7 +12,7 @@ def test_an_object_is_brought_to_unit_size():
     vector = RNG.normal(3.0, 0.2, 5 + 2 * 6 * 7).astype("f4")
     found, images = Images(5, (2, 6, 7)).of(vector)
     assert images.shape == (2, 6, 7)
-    np.testing.assert_allclose(images.mean(axis=(1, 2)), 0, atol=1e-5)  # of 42 numbers around 0, some u each
+    np.testing.assert_allclose(images.mean(axis=(1, 2)), 0, atol=1e-5)  # 42 numbers around 0, some u each
     assert np.sqrt((images**2).mean()) == pytest.approx(1, rel=1e-5)
     np.testing.assert_allclose(found.offset + found.unit * images, vector[5:].reshape(2, 6, 7), rtol=1e-5)
 

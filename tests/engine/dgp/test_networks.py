@@ -1,4 +1,4 @@
-"""A U-Net of any size, which pools as often as it has levels."""
+"""A U-Net for images of any size, which pools as often as it has levels."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_a_network_pools_as_often_as_it_has_levels(levels):
 
 
 def test_the_same_image_makes_the_same_image_in_training_and_later():
-    """Statistics are those of the image, so that the result is what was trained."""
+    """Normalisation uses the statistics of the image, so that the result is what was trained."""
     network, image = UNet(1, 2, 4), torch.randn(1, 1, 24, 24)
     with torch.no_grad():
         trained, found = network.train()(image), network.eval()(image)

@@ -1,4 +1,4 @@
-"""What is left open is decided by dose and specimen, and values given always win."""
+"""Settings left open are chosen by dose and specimen; given values always win."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The rate is lowered on a plateau and nowhere else."""
+"""The learning rate is lowered on a plateau and nowhere else."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_it_ends():
 
 
 def test_of_groups_a_small_fall_counts_where_all_share_it():
-    """At few electrons a millionth of the loss may be all that there is to gain."""
+    """With few electrons, a millionth of the loss may be all there is to gain."""
     groups = np.array([400.0, 390.0, 410.0, 405.0])
     assert after([groups * (1 - 1e-6 * n) for n in range(40)]).rate == 1.0
 
@@ -60,7 +60,7 @@ def test_of_groups_a_fall_of_chance_is_none():
 
 
 def test_of_groups_small_falls_add_up_while_it_waits():
-    """They are compared with the last gain, not with the epoch before."""
+    """Losses are compared with the last improvement rather than with the previous epoch."""
     groups, chance = np.array([400.0, 390.0, 410.0, 405.0]), np.array([0.1, -0.1, 0.1, -0.1])
     epochs = [groups - 0.04 * n + chance * (n % 2) for n in range(PATIENCE)]
     assert after(epochs).waited < PATIENCE - 1

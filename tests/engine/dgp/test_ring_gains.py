@@ -1,4 +1,4 @@
-"""Gains of bands of frequency that held-out patterns ask for: those of least squares against the truth."""
+"""Gains of frequency bands fitted to held-out patterns, compared with least squares against the truth."""
 
 import numpy as np
 import pytest
@@ -16,12 +16,12 @@ def picture(seed):
 
 
 def squares(differences):
-    """(groups,) a loss whose gradient is the difference."""
+    """Loss (groups,) whose gradient is the difference itself."""
     return (differences**2).sum(axis=(1, 2, 3)) / 2
 
 
 def gains_of(found, truth, noise):
-    """Of a loss that is half the squared distance from the truth, seen by each group with its own noise."""
+    """Gains for a loss of half the squared distance from the truth, seen by each group with noise of its own."""
     seen = truth + noise * np.random.default_rng(7).standard_normal((GROUPS, *truth.shape))
 
     gains, before, after = fitted_gains(BANDS, found, lambda images: (squares(images - seen), images - seen))
@@ -30,7 +30,7 @@ def gains_of(found, truth, noise):
 
 def test_bands_add_up_and_leave_the_mean():
     images = picture(1) + 3
-    # transforms in single precision: an eps or a few of the largest value
+    # transforms in single precision: a few eps of the largest value
     np.testing.assert_allclose(BANDS.scaled(images, np.ones(9)), images, atol=16 * SINGLE * np.abs(images).max())
     nothing = BANDS.scaled(images, np.zeros(9))
     means = np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
@@ -44,7 +44,7 @@ def test_slopes_are_those_of_the_loss():
         gains = np.ones(9)
         gains[band] = 1.5
         change = (weight * (BANDS.scaled(images, gains).astype(np.float64) - images)).sum()
-        assert slopes[band] == pytest.approx(2 * change, abs=1e-3)  # sums of 3840 products of single precision
+        assert slopes[band] == pytest.approx(2 * change, abs=1e-3)  # sums of 3840 products in single precision
 
 
 def test_what_is_shown_too_weakly_is_raised_and_noise_is_taken_away():
@@ -53,7 +53,8 @@ def test_what_is_shown_too_weakly_is_raised_and_noise_is_taken_away():
     low, high = BANDS.scaled(noise, 1 - parts), BANDS.scaled(truth, parts)
     found = low + 0.5 * high
     gains, gain = gains_of(found, high, noise=0.01)
-    # of 0.5 n and (1 - n) of noise, n from 0 to 1 by eighths, least squares make 0.5 n^2 / (0.25 n^2 + (1 - n)^2)
+    # for 0.5 n of truth and (1 - n) of noise, n from 0 to 1 in eighths, least squares give 0.5 n^2 / (0.25 n^2 + (1 -
+    # n)^2)
     expected = 0.5 * parts**2 / (0.25 * parts**2 + (1 - parts) ** 2)
     np.testing.assert_allclose(gains[2:-1], expected[2:-1], atol=0.25)  # bands are wide, and have some 100 frequencies
     assert gains.max() <= HIGHEST
@@ -70,7 +71,7 @@ def test_where_patterns_say_little_gains_stay_at_one():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_what_gains_are_worth_is_told_by_patterns_that_they_were_not_fitted_to(seed):
-    """Noise that each group has of its own asks for gains, which predict other groups worse, and their own better."""
+    """Gains fitted to the noise of one group predict that group better and the other groups worse."""
     truth = picture(4)
     seen = truth + 3 * np.random.default_rng(seed).standard_normal((GROUPS, 2, *SHAPE))
     _, before, after = fitted_gains(BANDS, truth, lambda images: (squares(images - seen), images - seen))

@@ -1,4 +1,4 @@
-"""Weights are counted exactly; memory and time are said before a run, and bound it."""
+"""Weights are counted exactly; memory and time are estimated before a run, as upper bounds."""
 
 import pytest
 
@@ -8,7 +8,7 @@ WORDS = "PyTorch is not installed: pip install 'ptylive[dgp]'"
 
 
 def test_weights_of_a_network_counted_by_hand():
-    """L = 1, F = 2, one channel: 3 x 3 kernels without a bias, two numbers a channel of each normalisation."""
+    """L = 1, F = 2, one channel: 3 x 3 kernels without bias, and two numbers per channel for each normalisation."""
     down = 9 * 1 * 2 + 4 + 9 * 2 * 2 + 4
     bottom = 9 * 2 * 4 + 8 + 9 * 4 * 4 + 8
     up = (4 * 4 * 2 + 2) + 9 * 4 * 2 + 4 + 9 * 2 * 2 + 4
@@ -38,7 +38,7 @@ def test_sizes_that_are_no_multiple_are_carried_on():
 
 
 def test_what_is_kept_is_said_and_not_much_more():
-    """What torch keeps of a step for its way back, by its own hooks, is below what is said, and not far below."""
+    """The memory that torch's hooks report for the backward pass is below the estimate, and not far below."""
     torch = pytest.importorskip("torch", reason=WORDS)
     from ptylive.engine.dgp.networks import UNet
 

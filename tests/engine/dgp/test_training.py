@@ -1,4 +1,4 @@
-"""Networks learn to give back pixels, then to lower a loss that is computed elsewhere; a seed repeats all of it."""
+"""Networks first learn to reproduce pixels, then to lower a loss computed elsewhere; a seed reproduces all of it."""
 
 from itertools import islice
 
@@ -23,7 +23,7 @@ def plan(seed=0, epochs=10, **network):
 
 
 def evaluate(vector, patterns):
-    """Each pattern says where all parameters ought to be."""
+    """A loss in which each pattern pulls all parameters towards the wanted values."""
     away = vector - WANTED
     return float(len(patterns) * (away**2).sum()), 2 * len(patterns) * away
 
@@ -39,7 +39,7 @@ def trained(seed=0, epochs=10):
 def test_networks_learn_the_pixels_and_then_the_patterns():
     training, shares, told = trained()
     assert shares[-1] < 0.2 * shares[0]
-    assert [steps for steps, _ in told] == [4] * 10  # 16 patterns by 4
+    assert [steps for steps, _ in told] == [4] * 10  # 16 patterns in batches of 4
     assert told[-1][1] < 0.2 * told[0][1]
     left = ((training.vector() - WANTED) ** 2).sum()
     assert left < 0.2 * ((START - WANTED) ** 2).sum()
@@ -72,7 +72,7 @@ def test_torch_is_left_as_it_was_found():
 
 
 def test_the_rate_follows_what_patterns_held_out_say_and_training_ends():
-    """A plateau of theirs slows it down to nothing; whatever its own loss does."""
+    """A plateau of the held-out loss lowers the rate until training ends, whatever the training loss does."""
     training = Training(plan(), [Images(0, SHAPE)], START)
     course, held, epochs = training.on_patterns(evaluate, np.arange(16), 1.0), np.array([1.0, 2.0, 3.0]), 1
     list(course.epoch())

@@ -1,4 +1,4 @@
-"""Results in MATLAB v7.3 as fold_slice saves them, laid out as its sources and PtyRAD's reader of them say."""
+"""Results in MATLAB v7.3 as saved by fold_slice, laid out as its sources and PtyRAD's reader describe them."""
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ PIXEL_A, SIZE = 0.2, 16
 
 
 def as_matlab(values):
-    """As MATLAB stores an array in HDF5: axes reversed, complex numbers as pairs."""
+    """An array as MATLAB stores it in HDF5: axes reversed, complex numbers as pairs."""
     values = np.asarray(values).transpose()
     if values.dtype.kind != "c":
         return values.astype(float)

@@ -1,4 +1,4 @@
-"""Results that other programs saved themselves (tests/peers/write_earlier_results.py), told apart by their content."""
+"""Results saved by other programs themselves (tests/peers/write_earlier_results.py), recognised by their content."""
 
 import h5py
 import numpy as np
@@ -46,7 +46,7 @@ def test_what_is_not_known_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("name", [*MADE, "ptychodus.h5"])
 def test_damaged_files_are_one_line(name, tmp_path):
-    """Cut off, or with a data set missing, of another type, or of a shape that nobody could hold."""
+    """Files that are cut off, or with a data set missing, of another type or of an impossibly large shape."""
     raw = (FIXTURES / name).read_bytes()
     for part in (len(raw) // 2, 3000, 600):
         (tmp_path / name).write_bytes(raw[:part])
@@ -93,13 +93,13 @@ def test_pixels_are_square(name, at, tmp_path):
 
 
 def test_ptychodus_counts_from_between_pixels(truth):
-    """Of its own making in tests/peers: a block around the middle between pixels, a phase that rises with the row."""
+    """A file made by ptychodus (tests/peers): a block centred between pixels, a phase that rises with the row."""
     found = read_earlier(FIXTURES / "ptychodus.h5")
     assert (found.program, found.object.shape, found.probe.shape) == ("ptychodus", (1, 2, 40, 50), (1, 2, 16, 16))
     assert found.slice_thickness_A == pytest.approx((5.0, 5.0))
     assert truth.away_A(found.positions_A) < 1e-6
-    first = found.positions_A[0]  # the product's (0, 0), seen from our middle pixel 8: half a pixel on
+    first = found.positions_A[0]  # the product's (0, 0), relative to our middle pixel 8: half a pixel further
     np.testing.assert_allclose(first, [0.15, 0.15], atol=1e-9)
-    row, col = -np.asarray(found.origin_A) / found.pixel_A  # where (0, 0) lies in the object, centred at (3, 2) Å
+    row, col = -np.asarray(found.origin_A) / found.pixel_A  # place of (0, 0) in the object, whose centre is (3, 2) Å
     np.testing.assert_allclose([row, col], [19.5 - 10, 24.5 - 2 / 0.3], atol=1e-6)
     np.testing.assert_allclose(np.angle(found.object[0, :, 10, 0]), [0.1, 0.2], atol=1e-6)

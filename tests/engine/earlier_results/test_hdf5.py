@@ -1,4 +1,4 @@
-"""Arrays of other programs' files: pairs as complex numbers, nothing from elsewhere, nothing too large."""
+"""Arrays in files of other programs: pairs are read as complex numbers; external and oversized data are refused."""
 
 import h5py
 import numpy as np

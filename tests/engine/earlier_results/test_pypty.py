@@ -1,4 +1,4 @@
-"""PyPty's NeXus file and its folder of arrays, there and back through our export."""
+"""PyPty's NeXus file and its folder of arrays, written by our export and read back."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_the_folder_of_arrays(run, tmp_path):
 
 
 def test_a_folder_needs_its_pixel(run, tmp_path):
-    """PyPty itself leaves it in params.pkl only."""
+    """PyPty itself stores it in params.pkl only."""
     folder = tmp_path / "out"
     export(run, "pypty", folder)
     (folder / "params.json").unlink()
@@ -64,5 +64,5 @@ def test_a_folder_of_an_object_alone(run, tmp_path):
     (tmp_path / "out" / "cp.npy").unlink()
     found = read_earlier(tmp_path / "out")
     assert found.probe is None
-    assert found.positions_A is None  # corners of windows of no known size
+    assert found.positions_A is None  # the file has corners of windows of unknown size
     assert found.object.shape == run.object.shape

@@ -1,4 +1,4 @@
-"""Refinements in the formats of other programs: values, orders of axes, units."""
+"""Refinements in the formats of other programs: values, axis order, units."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_nexus(run, tmp_path):
 
 
 def names_in(file):
-    """Names of all groups and data sets, links followed."""
+    """Names of all groups and data sets, following links."""
     found = []
     file.visit(found.append)
     return [path.rsplit("/", 1)[-1] for path in found]
@@ -123,7 +123,7 @@ def test_py4dstem(run, tmp_path):
     with h5py.File(path) as file:
         group = file["ptylive/object"]
         assert (group.attrs["emd_group_type"], file.attrs["version_major"]) == ("array", 1)
-        np.testing.assert_allclose(group["data"][()], run.object.mean(axis=0), atol=2 * SINGLE)  # of two modes
+        np.testing.assert_allclose(group["data"][()], run.object.mean(axis=0), atol=2 * SINGLE)  # mean of two modes
         assert group["dim1"][0] == ORIGIN_A[0]
         assert group["dim2"].attrs["units"] == "A"
 
@@ -135,7 +135,7 @@ def test_ptychodus(run, tmp_path):
         # ptychodus: pixel = (position - centre) / pixel + (size - 1) / 2, the probe around (P - 1) / 2
         y = (file["probe_position_y_m"][0] - picture.attrs["center_y_m"]) / picture.attrs["pixel_height_m"] + 19 / 2
         assert y - (WINDOW - 1) / 2 == pytest.approx(run.corners_px()[0, 0])
-        # hc as it is written here has seven digits
+        # hc as written here has seven digits
         assert 12398.42 / file.attrs["photon_energy_eV"] == pytest.approx(run.wavelength_A, rel=1e-6)
         np.testing.assert_allclose(file["object_layer_spacing_m"], [1e-9, 1e-9])
         assert file["probe"].shape == (1, 2, WINDOW, WINDOW)

@@ -1,4 +1,4 @@
-"""Scans written for PyPty: where patterns lie, what stands for bad pixels, and the preset, read back by our import."""
+"""Scans written for PyPty: place of the patterns, replacement of bad pixels, and the preset read by our import."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from ptylive.schema.pypty.converters import aberrations
 
 
 def test_aberrations_go_there_and_back():
-    """Our import is the other direction."""
+    """The reverse direction is our import."""
     values = {"C10": -100.0, "C12a": 30.0, "C12b": -20.0, "C21a": 800.0, "C23b": 5.0, "C30": 1e4, "C34a": 7.0}
     back = aberrations(pypty_aberrations(values))
     assert {name: value for name, value in back.items() if value} == values
@@ -44,13 +44,13 @@ def test_neighbours_stand_for_bad_pixels():
     counts[:, 0, :2], counts[1, 1, 0] = 1e6, 8.0
     done = filled(counts.copy(), bad, neighbours(bad))
     assert done[0, 0, 0] == done[0, 0, 1] == 4.0
-    assert done[1, 0, 0] == 6.0  # of the two below it
+    assert done[1, 0, 0] == 6.0  # mean of the two below it
     assert filled(np.ones((1, 1, 1)), np.ones((1, 1), bool), neighbours(np.ones((1, 1), bool)))[0, 0, 0] == 0
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """A small scan of 16 x 16 pixels, the beam off the middle."""
+    """A small scan of 16 x 16 pixels with the beam off the middle."""
     folder = tmp_path_factory.mktemp("pypty")
     values = {"beam_offset_px": (1.2, -2.0), "rotation_deg": 20.0, "C12a": 30.0, "defocus_A": 40.0}
     scan = simulated(scan_shape=(3, 4), detector_shape=(16, 16), oversampling=2, **values)

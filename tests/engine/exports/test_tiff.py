@@ -1,4 +1,4 @@
-"""TIFF files: the numbers as they are, and a scale that other programs read back, however fine or coarse."""
+"""TIFF files: unchanged numbers, and a scale that other programs can read, however fine or coarse."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_pixels_are_the_numbers(tmp_path, data):
 
 @pytest.mark.parametrize("step_A", [(0.5, 0.25), (1e-4, 2e-4), (1.0 / 3, 2.0 / 3), (1e8, 1e7)])
 def test_the_scale_is_in_pixels_per_nm(tmp_path, step_A):
-    """Rationals of two whole numbers of 32 bits: to their rounding, which the finer of two denominators keeps small."""
+    """Rationals of two 32-bit integers; the finer of two denominators keeps their rounding small."""
     write_tiff(tmp_path / "a.tif", DATA, step_A)
     with Image.open(tmp_path / "a.tif") as found:
         tags = found.tag_v2

@@ -40,13 +40,16 @@ def setting_of(engine):
 
 
 def passes(shape):
-    """Roundings on the way through a transform: some three in each of log2(n) passes."""
+    """Roundings in a transform: some three in each of log2(n) passes."""
     return 3 * np.log2(np.prod(shape))
 
 
 def sums_and_transform(weights, c_hat, whole):
-    """Bound in single precision: of the sums, as in test_bank_arrays; of planes, whose error is as strong at every
-    frequency and by chance not above six times its mean."""
+    """Bound on the error in single precision.
+
+    The bound of the sums is that of test_bank_arrays. The error of the planes is equally strong at every frequency and,
+    with six times its mean, allows for chance.
+    """
     n = weights.shape[1]
     mean = np.sqrt((np.abs(whole) ** 2).mean(axis=(1, 2)))
     of_planes = 6 * passes(whole.shape[1:]) * (np.abs(weights) * mean).sum(axis=1)
@@ -54,7 +57,7 @@ def sums_and_transform(weights, c_hat, whole):
 
 
 def test_contraction_is_the_sum_it_says(engine):
-    """Half planes, folded and upsampled, against the whole planes of a plain transform."""
+    """Half planes, folded and upsampled, compared with the whole planes of a plain transform."""
     conditions, store = setting_of(engine), engine.store
     spectra = Spectra.of(store, conditions)
     scaled = store.bins.astype(float) * spectra.scale
@@ -82,7 +85,7 @@ def test_rows_kept_give_what_a_fresh_transform_gives(scan):
 
 
 def test_lanes_make_the_same_maps(scan, monkeypatch):
-    """Columns and frequencies shared by threads; the buffer of the transforms is used again at every refresh."""
+    """Columns and frequencies are shared by threads; the buffer of the transforms is reused at every refresh."""
     monkeypatch.setattr(contraction, "WORTH_SHARING", 16)
     pool = ThreadPool(3)
     shared, alone = LiveEngine(scan.header(lies_still=True), pool=pool), LiveEngine(scan.header())
@@ -93,7 +96,7 @@ def test_lanes_make_the_same_maps(scan, monkeypatch):
         for name, data in expected.items():
             assert np.abs(found[name] - data).max() <= MAP_ROUNDING * np.abs(data).max(), name
     pool.close()
-    assert shared.finish().maps  # nobody's help is needed at the end
+    assert shared.finish().maps  # works without the pool
 
 
 def test_only_rows_that_changed_are_transformed_again(scan, monkeypatch):
@@ -147,7 +150,7 @@ def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tm
 @pytest.mark.parametrize("method", BUILDERS)
 @pytest.mark.parametrize("C10", [0.0, -80.0])
 def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
-    """On a scan of many points filters are evaluated on a coarser grid of Q: the maps stay what they were."""
+    """On a scan of many points, filters are evaluated on a coarser grid of Q without changing the maps."""
     scan = WeakPhaseScan.make({"C10": C10}, n=24, strength=0.05)
     n = 80
     frames = scan.patterns.reshape(24, 24, 24, 24)[np.arange(n)[:, None] % 24, np.arange(n)[None] % 24].reshape(
@@ -174,7 +177,7 @@ def test_interpolated_filters_make_the_same_maps(monkeypatch, method, C10):
     found = [next(iter(Filter.build(method, conditions, spectra.mean).linear_map.pictures(spectra))).data]
     monkeypatch.setattr(band_module, "WORTHWHILE", np.inf)
     found.append(next(iter(Filter.build(method, conditions, spectra.mean).linear_map.pictures(spectra))).data)
-    # cubic polynomials, twice as fine as the kernels demand: found 1 % at most, where overlaps have edges
+    # cubic polynomials, twice as fine as the kernels require; found: at most 1 %, where overlaps have edges
     assert correlation(*found) > 0.999
     assert np.abs(found[0] - found[1]).max() < 0.05 * np.abs(found[1]).max()
 

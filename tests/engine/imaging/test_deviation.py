@@ -1,4 +1,4 @@
-"""How far noise scatters a map: against noise that is known, and against repeated scans."""
+"""Noise of a map: the estimate against known noise, and against repeated scans."""
 
 import numpy as np
 import pytest
@@ -30,16 +30,16 @@ def test_the_deviation_follows_the_noise_over_the_field():
     found = local_deviation(noise(1, (160, 160), deviation))
     # a Gaussian of sigma s correlates noise over 4 pi s^2 pixels; a window of sigma w holds 4 pi w^2 / (4 pi s^2 / 2)
     assert found.window_px == pytest.approx(np.sqrt(100 / 2) * BLUR_PX, rel=0.2)
-    away = np.abs(np.arange(160) - 79.5) > 50  # two windows from the step
+    away = np.abs(np.arange(160) - 79.5) > 50  # at least two windows from the step
     assert np.abs(found.data[:, away] / deviation[:, away] - 1).max() < 5 * 0.07
 
 
 def test_beams_are_taken_out_and_noise_stays():
     plain = noise(2)
     with_beams = plain + 3 * lattice()
-    assert local_deviation(with_beams).data.mean() > 2.5  # of 1
+    assert local_deviation(with_beams).data.mean() > 2.5  # true value: 1
     found = local_deviation(with_beams, beams=False)
-    assert found.data.mean() == pytest.approx(1.0, rel=0.05)  # beams are scaled down to noise, not to nothing
+    assert found.data.mean() == pytest.approx(1.0, rel=0.05)  # beams are scaled down to the noise level, not to zero
     untouched = local_deviation(plain, beams=False)
     np.testing.assert_allclose(untouched.data, local_deviation(plain).data, rtol=0.05)
 
@@ -93,7 +93,7 @@ def repeated(aberrations, electrons, scans):
 
 
 def ratio(maps, name):
-    """What one scan says of its noise over what the others scatter by, per pixel."""
+    """Noise estimated from one scan, divided by the scatter of the other scans, per pixel."""
     pictures = np.array([one.data - one.data.mean() for one in maps[name][1:]])
     window_px = maps[f"{name}_deviation"][0].settings["window_px"]
     scatter = np.sqrt(gaussian_filter(pictures.var(axis=0, ddof=1), window_px, mode="reflect"))
@@ -102,7 +102,7 @@ def ratio(maps, name):
 
 @pytest.mark.slow
 def test_scans_scatter_by_what_each_says():
-    """Each map's whole field; five scans, each of hundreds of independent values, tell it to some percent."""
+    """Over each map's whole field; five scans with hundreds of independent values each give it to a few per cent."""
     maps = repeated({"C10": -60.0}, 500, 6)
     for name in MEASURED:
         assert np.median(ratio(maps, name)) == pytest.approx(1.0, abs=0.25), name
@@ -116,7 +116,7 @@ def test_scans_scatter_by_what_each_says():
     "aberrations", [{}, {"C10": -60.0}, {"C10": 150.0, "C12a": 60.0}], ids=["focus", "under", "over"]
 )
 def test_twenty_scans_scatter_by_what_each_says_at_each_pixel(aberrations, electrons):
-    """Both sides scatter: the deviation by 7 % and more on so small a field, the scatter of twenty scans too."""
+    """Both quantities scatter: the deviation by 7 % and more in so small a field, the scatter of twenty scans also."""
     maps = repeated(aberrations, electrons, 21)
     within = {name: np.mean(np.abs(ratio(maps, name) - 1) < 0.25) for name in MEASURED}
     assert min(within.values()) > 0.8, within
@@ -124,7 +124,7 @@ def test_twenty_scans_scatter_by_what_each_says_at_each_pixel(aberrations, elect
 
 @pytest.mark.parametrize(("electrons", "faint"), [(0.3, True), (3000, False)])
 def test_phases_of_which_no_pixel_is_sure_are_doubted(electrons, faint):
-    """Of next to no electrons most; of many none (amplitudes of so weak an object are noise even then)."""
+    """With hardly any electrons most maps are doubted, with many none (amplitudes of so weak an object stay noise)."""
     maps = {name: ones[0] for name, ones in repeated({"C10": -60.0}, electrons, 1).items() if name in MEASURED}
     phases = [one for name, one in maps.items() if not name.endswith("_amplitude")]
     doubted = [one.name for one in phases if one.doubt]
@@ -133,6 +133,6 @@ def test_phases_of_which_no_pixel_is_sure_are_doubted(electrons, faint):
 
 @pytest.mark.slow
 def test_next_to_no_electrons_leave_nothing_but_noise():
-    """Rings of so small a field agree by chance now and then: found 8 of 10 in five scans."""
+    """In so small a field, rings sometimes agree by chance: found 8 of 10 in five scans."""
     maps = repeated({"C10": -60.0}, 0.3, 2)
     assert sum(one.buried for one in maps["obf"] + maps["tcbf"]) >= 2

@@ -1,4 +1,4 @@
-"""Filters of several maps share a bounded memory."""
+"""Filters of several maps share a limited amount of memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ SIZES = {"a": 1e9, "b": 1.5e9, "c": 2e9}
 
 @pytest.fixture
 def made(monkeypatch):
-    """Which filters were made, in their order."""
+    """Names of the filters that were made, in order."""
     names = list[str]()
 
     def build(name):
@@ -46,7 +46,7 @@ def test_what_nobody_needs_any_more_makes_room(made):
     assert set(stock.ready) == {"a", "c"}
     assert not stock.crowded
     stock.need(["a"])
-    assert set(stock.ready) == {"a", "c"}  # there is room for what may be looked at again
+    assert set(stock.ready) == {"a", "c"}  # there is room for one that may be viewed again
     assert made == ["a", "b", "c"]
 
 

@@ -1,4 +1,4 @@
-"""The filters against a forward model that makes no approximation."""
+"""The filters, compared with a forward model that makes no approximation."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, ImagingCon
 from ptylive.schema import Calibration, Origin, Quantity
 
 STRENGTH = 0.01
-"""Of the object (rad): what a filter of first order leaves out of a pattern is some of this, of the rest."""
+"""Strength of the object (rad), and so the order of the relative error of a first-order filter."""
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 21.0, "C12b": 21.0}]
 
 
@@ -23,7 +23,7 @@ def setting_of(scan: WeakPhaseScan, max_bins: int = 2000) -> ImagingConditions:
 
 
 def scan_spectra(scan: WeakPhaseScan, conditions: ImagingConditions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coefficients over the periodic scan, frequencies, and the true phase's spectrum."""
+    """Coefficients over the periodic scan, their frequencies, and the spectrum of the true phase."""
     bins = np.stack([scan.patterns[:, conditions.basis.bin_of == b].sum(1) for b in range(conditions.basis.count)])
     spectra = np.fft.fft2((bins - bins.mean(1, keepdims=True)).reshape(-1, scan.n, scan.n)).reshape(len(bins), -1)
     f = np.fft.fftfreq(scan.n, scan.step_A)
@@ -61,7 +61,7 @@ def test_in_focus_the_optimum_filter_is_the_single_sideband_one():
     conditions = setting_of(WeakPhaseScan.make({}))
     q = conditions.frequencies()
     full, sidebands = conditions.transfer(q), conditions.transfer(q, Part.SIDEBANDS)
-    # of amplitudes up to 1: single precision, and the disc's edge lies where triple overlaps cancel
+    # amplitudes up to 1 in single precision; the disc's edge lies where triple overlaps cancel
     assert np.abs(full - sidebands).max() < 1e-5 / conditions.disc_pixels
 
 

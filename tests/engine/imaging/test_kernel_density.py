@@ -1,4 +1,4 @@
-"""Kernel density against the sums it stands for, point by point."""
+"""Kernel density, compared with the sums it represents, point by point."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ PADDED = (24, 20)
 
 
 def by_hand(images: np.ndarray, shifts_A: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Every point of every image, moved and spread over the finer, periodic grid; over the same of the mean."""
+    """Sum of all points, shifted and spread over the finer, periodic grid, divided by the same sum for the mean."""
     size = tuple(n * UPSAMPLE for n in PADDED)
     axes = [np.arange(n) * STEP_A / UPSAMPLE for n in size]
     total, counted = np.zeros(size), np.zeros(size)
@@ -48,7 +48,7 @@ def test_the_quotient_is_that_of_the_sums():
     found = normalised(spectra, band, weights, (weights * spectra_of).sum(axis=1), KERNEL)
     picture = fft.irfft2(band.spread(found), s=band.grid.size) * UPSAMPLE**2
     expected = by_hand(images, shifts, mean)
-    # a Gaussian of 1.2 fine steps is cut off by the grid at exp(-2 (0.3 pi 2)^2) = 8e-4 of its transform
+    # the grid truncates a Gaussian of 1.2 fine steps at exp(-2 (0.3 pi 2)^2) = 8e-4 of its transform
     where = np.abs(expected) > 0
     assert np.abs(picture - expected)[where].max() < 0.02 * np.abs(expected).max()
     assert np.corrcoef(picture[where], expected[where])[0, 1] > 0.9999

@@ -1,4 +1,4 @@
-"""What users set of maps: checked, used, told; and nothing changes where nothing is set."""
+"""User settings of maps: checked, applied and reported; without settings nothing changes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER_VALUES = {"upsample": 3, "flip": 0, "noise": 10.0, "epsilon": 0.2, "iterat
 OTHER_VALUES |= {"depth_A": 30.0, "ssb.crop": 0.6, "align_order": 1, "align_bin_px": 2.0, "align_rounds": 2}
 OTHER_VALUES |= {"align_reference": 1, "align_free": 1}
 ALONE = {"ssb.sidebands": "ssb"}
-"""Of the maps of a method, the one that a setting is for."""
+"""Settings that affect only one of a method's maps."""
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_finer_maps_are_of_the_same_field(name: str, scan: WeakPhaseScan) -> Non
     fine = maps(scan, (name,), {f"{name}.upsample": 4})[name]
     assert fine.data.shape == (64, 64)
     assert fine.sampling_A == pytest.approx((scan.step_A / 4,) * 2)
-    # what the scan's own points resolve is the same: the transform of either below the scan's sampling frequency
+    # frequencies that the scan's own points resolve agree: both spectra below the scan's sampling frequency
     coarse = maps(scan, (name,), {f"{name}.upsample": 1})[name]
     inside = np.abs(fft.fftfreq(16, scan.step_A)) < 0.4  # 1/Å; the bright field reaches 0.9, the scan 1
     spectra = [fft.fft2(one.data) / one.data.size for one in (coarse, fine)]
@@ -75,7 +75,7 @@ def test_finer_maps_are_of_the_same_field(name: str, scan: WeakPhaseScan) -> Non
 @pytest.mark.parametrize("name", ["tcbf", "obf"])
 @pytest.mark.parametrize("factor", [1.5, 2.7])
 def test_maps_are_finer_by_any_factor(name: str, factor: float, scan: WeakPhaseScan) -> None:
-    """The same band-limited picture at other points: read at the pixels of the map eight times finer."""
+    """The map is the same band-limited picture on other points: it is read from a map eight times finer."""
     fine, finest = (maps(scan, (name,), {f"{name}.upsample": n})[name] for n in (factor, 8))
     assert fine.sampling_A is not None and finest.sampling_A is not None
     assert fine.sampling_A[0] == pytest.approx(scan.step_A / factor, rel=0.03), "an even number of points"
@@ -116,7 +116,7 @@ def test_idpc_is_damped_as_butterworth_has_it(scan: WeakPhaseScan, plain: dict[s
     q2 = np.add.outer(*((np.arange(16) / (32 * scan.step_A)) ** 2,) * 2)
     expected = before / np.sqrt(1 + (high**2 / np.where(q2 > 0, q2, np.inf)) ** 2) / np.sqrt(1 + (q2 / low**2) ** 2)
     expected[0, 0] = after[0, 0] = 0
-    # maps are single precision: each of 256 points of a sum is rounded
+    # maps are in single precision: each of 256 points of a sum is rounded
     assert np.abs(after - expected).max() < 256 * 2**-23 * np.abs(before).max()
 
 
@@ -129,7 +129,7 @@ def test_idpc_is_damped_as_butterworth_has_it(scan: WeakPhaseScan, plain: dict[s
         ({"wdd.epsilon": "much"}, "wdd.epsilon='much' is not possible"),
         ({"wdd.epsilon": float("nan")}, "is not possible"),
         ({"wdd.epsilon": True}, "is not possible"),
-        ({"tcbf.flip": 0.5}, "is no whole number"),
+        ({"tcbf.flip": 0.5}, "is not a whole number"),
         ({"tcbf.upsample": 0.5}, "tcbf.upsample=0.5 is not possible"),
         ({"tcbf.upsample": 9}, "tcbf.upsample=9 is not possible"),
         ({"tcbf.upsample": [2]}, "is not possible"),
@@ -165,7 +165,7 @@ def test_finer_filters_are_bounded_before_they_are_made(
     )
     maps(scan, ("tcbf",), {"tcbf.upsample": factor})
     assert [what for what, _ in asked] == [f"filters for tcbf.upsample={factor}"] * len(asked)
-    both = 2 * made[-1][0].nbytes  # weights and, where they are not interpolated, the transfer beside them
+    both = 2 * made[-1][0].nbytes  # weights and, unless interpolated, the transfer as well
     assert 0.9 * both < asked[-1][1] < 2 * both  # frequencies on the rim of a disc are discrete
 
     def no_room(*_: object) -> None:
@@ -238,7 +238,7 @@ def test_that_the_method_is_right_makes_no_setting_the_nearest(name: str) -> Non
 def test_a_mistyped_method_is_told_among_metadata_too() -> None:
     with pytest.raises(MetadataError) as refused:
         registry.read_settings({"energy_eV": 80e3, "wddd.epsilon": 0.1})
-    assert refused.value.line() == "'wddd.epsilon' is no setting of a map: did you mean 'wdd'?"
+    assert refused.value.line() == "'wddd.epsilon' is not a map setting: did you mean 'wdd'?"
     assert registry.read_settings({"optics.energy_eV": 80e3, "nothing.alike": 1}) == (
         {},
         {"optics.energy_eV": 80e3, "nothing.alike": 1},

@@ -1,4 +1,4 @@
-"""How far the power of rings is believed to be signal, and what that makes of noise from scan to scan."""
+"""How far the power of a ring is believed to be signal, and how this varies with the noise from scan to scan."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ RINGS, COUNT = 400, 100
 
 
 def measured(signal_to_noise: float) -> np.ndarray:
-    """Signal to noise of rings of COUNT frequencies each, as it is measured."""
+    """Measured signal to noise of rings of COUNT frequencies each."""
     rng = np.random.default_rng(5)
     ring = np.repeat(np.arange(RINGS), COUNT)
     power = rng.exponential(1 + signal_to_noise, ring.size)
@@ -34,18 +34,18 @@ def measured(signal_to_noise: float) -> np.ndarray:
 
 
 def signal_of(seen: np.ndarray, plausible: float, count: float = COUNT) -> RingSignal:
-    """Of rings for which so many standard errors are plausible."""
+    """Signal of rings for which the given number of standard errors is plausible."""
     ones = np.ones(len(seen))
     return RingSignal(seen, count * ones, plausible * np.sqrt(2 / count) * ones, ones > 0, ones > 1)
 
 
 def believed(seen: np.ndarray, plausible: float, count: float = COUNT) -> np.ndarray:
-    """What is believed of them."""
+    """Believed signal of such rings."""
     return signal_of(seen, plausible, count).believed(seen)
 
 
 def test_noise_alone_is_hardly_believed() -> None:
-    """Where a standard error is plausible, 0.14, and far less where next to nothing is."""
+    """Where a standard error, 0.14, is plausible; far less is believed where next to nothing is plausible."""
     seen = measured(0.0)
     assert np.median(believed(seen, 1.0)) < 0.4 * np.sqrt(2 / COUNT)
     assert believed(seen, 0.03).mean() < 0.04
@@ -53,14 +53,14 @@ def test_noise_alone_is_hardly_believed() -> None:
 
 @pytest.mark.parametrize("signal_to_noise", [1.0, 3.0, 30.0])
 def test_what_is_sure_stays_as_it_is(signal_to_noise: float) -> None:
-    """At 1 it is seven standard errors of a ring without signal, five of its own."""
+    """A signal to noise of 1 is seven standard errors of a ring without signal, five of its own."""
     seen = measured(signal_to_noise)
     assert 0.9 * seen.mean() < believed(seen, 0.03).mean() <= seen.mean()
     assert believed(np.array([1e9]), 1.0) == pytest.approx(1e9, rel=0.01)
 
 
 def test_what_nothing_further_in_lets_expect_has_to_be_surer() -> None:
-    """At three standard errors: a density at x that falls off as 1 / x^2 beyond what is plausible."""
+    """Tested at three standard errors, with a prior density that falls off as 1 / x^2 beyond what is plausible."""
     error = np.sqrt(2 / COUNT)
     found = [believed(np.array([3 * error]), plausible)[0] / error for plausible in (3.0, 0.3, 0.003)]
     assert found[0] > 2.0 > found[1] > 0.7 > 0.1 > found[2]
@@ -69,25 +69,25 @@ def test_what_nothing_further_in_lets_expect_has_to_be_surer() -> None:
 def test_a_filter_is_more_cautious_than_what_is_said_of_its_noise() -> None:
     seen = np.array([0.2])
     signal = signal_of(seen, 1.0)
-    true, likely = signal._behind(seen, CAUTION * signal.plausible)
+    true, likely = signal._underlying(seen, CAUTION * signal.plausible)
     assert signal.believed(seen) == pytest.approx((true * likely).sum())
     repeats = signal.repeats()
     assert (repeats.true * repeats.likely).sum() > 1.3 * signal.believed(seen)[0]
 
 
 def rings_of(information: list[float]) -> WeightedRings:
-    """Rings of COUNT frequencies of some information each."""
+    """Rings of COUNT frequencies with the given information."""
     return WeightedRings(np.repeat(np.arange(len(information)), COUNT), np.repeat(information, COUNT))
 
 
 def test_what_is_plausible_comes_from_further_in() -> None:
-    """The power of the phase is what exceeds the floor over the information."""
+    """The power of the phase is the excess over the floor, divided by the information."""
     rings, error = rings_of([2.0, 1.0, 0.05]), np.sqrt(2 / COUNT)
     floor, excess = np.array([1.0, 1.5, 2.0]) * COUNT, np.array([4.0, 0.9, 7.0]) * COUNT
     found = rings.signal(excess, floor, 1.0)
-    np.testing.assert_allclose(found.seen, [4.0, 0.6, 3.5])
+    np.testing.assert_allclose(found.observed, [4.0, 0.6, 3.5])
     level = floor / rings.variance
-    power, unsure = level * found.seen, level * error
+    power, unsure = level * found.observed, level * error
     assert found.plausible[0] == pytest.approx(UNTOLD * error)
     assert found.plausible[1] == pytest.approx(PLAUSIBLE * (power[0] + unsure[0]) / level[1])
     near = np.exp(-0.5 * (np.array([2, 1]) / NEAR) ** 2) / unsure[:2] ** 2
@@ -104,11 +104,11 @@ def test_frequencies_of_a_padded_scan_are_not_all_independent() -> None:
 
 
 def test_rings_without_noise_or_without_frequencies_tell_nothing() -> None:
-    """Nor do they change what others let expect."""
+    """Nor do they change what is plausible in other rings."""
     floor, excess = np.array([1.0, 0.0, 0.0, 1.0]) * COUNT, np.array([1.0, 5.0, 0.0, 0.0]) * COUNT
     found = rings_of([1.0, 1.0, 1.0, 1.0]).signal(excess, floor, 1.0)
     assert found.measured.tolist() == [True, False, False, True] and found.pure.tolist() == [False, True, False, False]
-    assert np.isfinite(found.believed(found.seen)).all()
+    assert np.isfinite(found.believed(found.observed)).all()
     error = np.sqrt(2 / COUNT)
     assert found.plausible[3] == pytest.approx(PLAUSIBLE * (1.0 + error))
 
@@ -124,7 +124,7 @@ def test_the_table_of_what_others_find_is_what_it_is_read_from() -> None:
 
 
 def passed(excess: list[float], response: list[float] | None = None) -> RingSignal:
-    """Of rings of COUNT frequencies, of signals over their noise."""
+    """Signal of rings of COUNT frequencies with the given excess over their noise."""
     ones = np.ones(len(excess))
     return passed_signal(np.array(excess), ones, COUNT * ones, ones if response is None else np.array(response))
 
@@ -141,7 +141,7 @@ def test_a_weight_that_is_always_the_same_scatters_nothing() -> None:
 
 
 def test_of_rings_that_are_passed_what_others_surely_show_is_plausible() -> None:
-    """By the phase's power: where a quarter of it is transferred, a quarter shows."""
+    """The power of the phase is compared: where a quarter of it is transferred, a quarter shows."""
     error = np.sqrt(2 / COUNT)
     found = passed([2.0, 0.0, 0.0], [1.0, 0.25, 1.0])
     assert found.plausible[0] == pytest.approx(UNTOLD * error), "nothing is further in"
@@ -153,7 +153,7 @@ def test_of_rings_that_are_passed_what_others_surely_show_is_plausible() -> None
 
 @pytest.mark.parametrize("weight", [lambda t: t / (1 + t), lambda t: (t > 0.3) * 1.0], ids=["share", "all or nothing"])
 def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
-    """Of rings half of which exceed what is plausible; 4000 of them tell the mean to some per cent."""
+    """Half of the rings exceed what is plausible; 4000 of them give the mean to a few per cent."""
     rng, rings, scans = np.random.default_rng(8), 4000, 60
     error, plausible = np.sqrt(2 / COUNT), 0.3
     true = np.minimum(error * plausible * np.tan(0.5 * np.pi * rng.random(rings)), 30 * error)
@@ -171,7 +171,7 @@ def test_weights_that_follow_the_data_scatter_as_they_do(weight) -> None:
 
 @pytest.mark.parametrize("plausible", quick_first([3.0, 0.3]))
 def test_weights_that_are_cautious_scatter_as_they_do(plausible: float) -> None:
-    """Of rings half of which exceed what is plausible; beyond thirty errors weights are all alike."""
+    """Half of the rings exceed what is plausible; beyond thirty errors all weights are alike."""
     rng, rings, scans = np.random.default_rng(9), 2000, 40
     error = np.sqrt(2 / COUNT)
     true = np.minimum(error * plausible * np.tan(0.5 * np.pi * rng.random(rings)), 30 * error)
@@ -192,7 +192,7 @@ def test_weights_that_are_cautious_scatter_as_they_do(plausible: float) -> None:
 
 
 def test_one_scan_says_of_weak_rings_what_others_do() -> None:
-    """Where nothing is, chance decides the weight, and by far less what is told of it."""
+    """Without signal, chance decides a scan's own weight; the estimate of its scatter varies far less."""
     repeats = repeats_of(0.0)
     gain = np.maximum(repeats.found, 0.0)[..., None]
     told = repeats.noise_gain(gain)[:, 0]
@@ -206,7 +206,7 @@ def test_far_below_the_floor_nothing_is_there() -> None:
 
 
 def test_beams_in_a_map_of_noise_are_cut() -> None:
-    """One frequency in fifty, a thousand times as strong; what noise alone is cut by, exp(-4), is put back."""
+    """One frequency in fifty is a thousand times as strong; the share exp(-4) cut from pure noise is put back."""
     rng = np.random.default_rng(2)
     ring, variance = np.repeat(np.arange(3), 2000), rng.uniform(0.5, 2.0, 6000)
     noise = rng.normal(size=(6000, 2)).view(complex)[:, 0] * np.sqrt(variance / 2)

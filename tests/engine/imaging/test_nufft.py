@@ -1,4 +1,4 @@
-"""The transform at any positions against the sum it stands for, written out."""
+"""The transform at arbitrary positions, compared with the sum it represents."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ POINTS = ROWS * COLS
 
 
 def scan(jitter, visited=None, seed=0):
-    """Coefficients at points of a grid that were moved by up to ``jitter`` pixels."""
+    """Coefficients at grid points that were moved by up to ``jitter`` pixels."""
     rng = np.random.default_rng(seed)
     at = np.stack(np.divmod(np.arange(POINTS), COLS), 1) + jitter * rng.uniform(-1, 1, (POINTS, 2))
     there = np.ones((ROWS, COLS), bool) if visited is None else visited
@@ -33,7 +33,7 @@ def written_out(store, placement, mean, sign=1.0):
 
 
 def close(found, expected):
-    """The kernel's own error is 1e-5 of the sum of magnitudes (Barnett et al., width 6); single precision is below."""
+    """The kernel's own error is 1e-5 of the sum of magnitudes (Barnett et al., width 6); single precision adds less."""
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 3e-5 * np.abs(expected).max()
 

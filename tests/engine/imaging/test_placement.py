@@ -1,4 +1,4 @@
-"""Scans that are no regular grid: the spreading form equals the FFT form on a grid, and follows points that moved."""
+"""Scans off a regular grid: the spreading form equals the FFT form on a grid, and handles points that moved."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def by_name(rendering):
 
 
 def displaced(scan, shift_A):
-    """Patterns at positions that are off the grid by ``shift_A`` (points, 2): every one from its own shifted probe."""
+    """Patterns at positions displaced from the grid by ``shift_A`` (points, 2), each with its own shifted probe."""
     f = np.fft.fftfreq(SIZE, scan.step_A)
     ky, kx = np.meshgrid(f, f, indexing="ij")
     wave = scan.probe.wave(ky, kx)
@@ -71,7 +71,7 @@ def test_maps_on_a_grid_do_not_depend_on_how_it_is_said(scan):
     live.place(live.header.scan.positions_A(5.0))
     placed = by_name(live.refresh())
     assert set(regular) == set(placed)
-    for name, data in regular.items():  # the kernel's error, which filters amplify
+    for name, data in regular.items():  # the kernel's error, amplified by the filters
         assert np.abs(placed[name] - data).max() < 1e-4 * np.abs(data).max(), name
     live.place(None)
     np.testing.assert_array_equal(by_name(live.refresh())["obf"], regular["obf"])
@@ -110,14 +110,14 @@ def test_a_list_of_positions_makes_every_map(scan):
     at = (positions - positions.min(axis=0)) / obf.sampling_A[0]
     pixel = np.clip(np.rint(at).astype(int), 0, np.array(obf.data.shape) - 1)
     inside = ((at > 3) & (at < SIZE - 4)).all(axis=1)
-    # found 0.79: read at the nearest pixel, a quarter of a step beside on average
+    # found 0.79, reading at the nearest pixel, which is a quarter of a step off on average
     assert correlation(obf.data[pixel[inside, 0], pixel[inside, 1]], scan.phase.ravel()[inside]) > 0.7
     assert engine.coverage.all()
 
 
 def test_a_scan_matrix_stands_for_steps(scan):
     header = scan.header(lies_still=True)
-    matrix = ((scan.step_A, 1e-6), (0.0, scan.step_A))  # with nothing there it is a step
+    matrix = ((scan.step_A, 1e-6), (0.0, scan.step_A))  # without the 1e-6 it would be a plain step
     by_matrix = replace(header, scan=Scan(shape=(SIZE, SIZE), matrix=matrix, rotation_deg=0.0))
     maps = by_name(filled(scan, by_matrix).refresh())
     assert correlation(maps["obf"][2:22, 2:22], scan.phase[2:-2, 2:-2]) > 0.95  # found 0.998
@@ -160,4 +160,4 @@ def test_a_pixel_is_the_mean_of_its_points_by_the_areas_they_stand_for():
     placement = Placement(at, weight, (2, 2), (1.0, 1.0), 0.0, (0.0, 0.0))
     values, visited = placement.gridded(np.array([[1.0], [5.0], [7.0]]), np.ones(3, bool))
     np.testing.assert_allclose(values.ravel(), [(3 * 1 + 5) / 4, 0, 7, 0])
-    np.testing.assert_array_equal(visited, [[True, False], [True, False]])  # a quarter of a point is none
+    np.testing.assert_array_equal(visited, [[True, False], [True, False]])  # a quarter of a point does not count

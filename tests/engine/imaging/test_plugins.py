@@ -1,4 +1,4 @@
-"""Live maps of other packages: found from outside, and at nobody's cost but their own."""
+"""Live maps from other packages: they are found, and their failures affect nothing but themselves."""
 
 import importlib
 import json
@@ -30,7 +30,7 @@ OWN = list(registry.own_methods())
 
 
 def installed(folder: Path, package: str, target: str) -> Path:
-    """What an installer leaves of a package besides its code."""
+    """The metadata that an installer writes for a package."""
     info = folder / f"{package.replace('-', '_')}-0.1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
@@ -67,7 +67,7 @@ print(json.dumps({
 
 
 def test_a_package_brings_a_map_from_outside(tmp_path):
-    """Command line, live engine, dashboard and document know it; and a broken package beside it costs nothing."""
+    """Command line, live engine, dashboard and document include it, and a broken package alongside does no harm."""
     installed(tmp_path, "ptylive-curl", "ptylive_curl")
     installed(tmp_path, "broken-maps", "no_such_module")
     path = os.pathsep.join(map(str, (tmp_path, EXAMPLE, ROOT / "tests")))
@@ -166,7 +166,7 @@ def engine():
 
 
 def rendered(engine, monkeypatch, one, filters=None):
-    """Beside the bright field, a method of a package."""
+    """Render the bright field together with a package's method."""
     known = {"bf": registry.methods()["bf"], one.name: one}
     monkeypatch.setattr(render, "METHODS", tuple(known))
     monkeypatch.setattr(registry, "methods", lambda: known)
@@ -213,7 +213,7 @@ def draws(shape):
 
 
 def concluded(engine, monkeypatch, noise):
-    """The deviation of a map of a package, at the end of a scan."""
+    """Maps of a package's method at the end of a scan, deviation included."""
     one = guarded(method(maps=with_deviation(method().maps[0]), make=pictures(np.ones((12, 12)), noise=noise)))
     known = {one.name: one}
     monkeypatch.setattr(render, "METHODS", tuple(known))
@@ -226,7 +226,7 @@ def test_a_map_that_tells_its_noise_gets_a_deviation(engine, monkeypatch):
     assert not out.missing
     plain, deviation = out.maps
     assert (plain.name, deviation.name) == ("mine", "mine_deviation")
-    np.testing.assert_allclose(deviation.data.mean(), 1.0, atol=0.2)  # 432 draws of 1, in windows that overlap
+    np.testing.assert_allclose(deviation.data.mean(), 1.0, atol=0.2)  # 432 draws of 1, in overlapping windows
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_a_map_that_tells_its_noise_gets_a_deviation(engine, monkeypatch):
     [
         (lambda: 1 / 0, "ZeroDivisionError"),
         (draws((12, 11)), "the noise of mine has shape (12, 11), the map (12, 12)"),
-        (lambda: np.full((12, 12), np.inf), "the noise of mine holds values that are no finite numbers"),
+        (lambda: np.full((12, 12), np.inf), "the noise of mine holds values that are not finite numbers"),
     ],
 )
 def test_noise_that_cannot_be_used_costs_the_deviation_only(engine, monkeypatch, noise, reason):
@@ -246,7 +246,7 @@ def test_noise_that_cannot_be_used_costs_the_deviation_only(engine, monkeypatch,
 
 
 class Filters:
-    """Of a package: fails where it is told to."""
+    """Filters of a package that fail at the given step."""
 
     def __init__(self, at):
         self.at = at
@@ -261,7 +261,7 @@ class Filters:
 
 
 class AtOnce:
-    """An executor that fails as late as a background does."""
+    """An executor that runs the job at once but reports its failure later, as a background executor does."""
 
     def submit(self, function, *arguments):
         future = Future()

@@ -1,4 +1,4 @@
-"""Radial profiles: what is summed, and the shapes that are found in them beside counting noise."""
+"""Radial profiles: the sums, and the shapes of variation that are found in them above counting noise."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_the_first_component_is_what_changes():
     assert np.corrcoef(first.data.ravel(), right.ravel())[0, 1] > 0.9
     shape = np.asarray(first.settings["shape_counts"])
     assert set(np.argsort(shape)[-2:]) == {5, 6}, "the ring"
-    # a score of half the scan is one standard deviation above 0 and one below: the ring is brighter by 1 count
+    # scores are one standard deviation above 0 in one half of the scan and one below in the other: 1 count brighter
     assert 2 * shape[5] == pytest.approx(1.0, rel=0.15)
     assert not first.buried and second.buried and third.buried
 

@@ -1,4 +1,4 @@
-"""What live maps there are, and that what each says of itself is so."""
+"""The list of live maps, and checks that each map's description is true."""
 
 from pathlib import Path
 

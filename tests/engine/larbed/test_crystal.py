@@ -24,7 +24,7 @@ def test_beams_that_do_not_fit_are_refused():
 
 
 def test_two_slices_are_what_the_equations_say():
-    """Written out with sums over plane waves, apart from the backend: O, free space of k + g, O."""
+    """The reference is written out with sums over plane waves, without the backend: O, free space of k + g, O."""
     specimen = crystal(thickness_A=10.0, slices=2)
     series = series_of(specimen, tilts=3, most_mrad=30.0)
     n, lam = GRID.pixels, wavelength_A(ENERGY_EV)
@@ -50,7 +50,7 @@ def test_tilts_are_measured_from_the_zone_axis():
 
 @pytest.mark.parametrize("asked", ["loss", "object"])
 def test_one_place_is_reckoned_as_any_other(asked):
-    """Windows that are the whole object need no index: the same numbers as with one."""
+    """Windows that are the whole object need no index: the numbers are the same as with one."""
     series, specimen = series_of(crystal()).part(np.arange(0, 121, 13)), crystal(thickness_A=80.0)
     problem = problem_of(series, GRID, specimen.slices, specimen.thickness_A, 0.0)
     rows = [np.cos(specimen.phase), np.sin(specimen.phase)]

@@ -21,7 +21,7 @@ QUICK = LarbedSettings((80.0, 120.0), starts=2, first_iterations=30, last_iterat
 
 @pytest.mark.slow
 def test_thickness_is_found_from_no_start_and_runs_repeat():
-    """Of a cell of 49 reflections. Potentials are judged on crystals of another program: benchmarks/larbed.py."""
+    """A cell of 49 reflections. Potentials are judged on crystals of another program in benchmarks/larbed.py."""
     series, told = series_of(crystal(), seed=1), []
     found = invert(series, QUICK, lambda done, total, text: told.append((done, total)))
     assert found.explained > 0.9
@@ -70,7 +70,7 @@ def test_starts_are_weak_and_depend_on_their_seed():
 
 
 def outcome(**changes):
-    """Of the truth itself."""
+    """The result of an inversion that found the truth itself."""
     series = series_of(crystal(), tilts=5)
     starts = tuple(Start(n, 90.0, 96.0, 1.0, alike) for n, alike in enumerate((0.99, 0.95, 0.2)))
     told = {"model": series.counts, "loss": 0.3, "explained": 0.99, "starts": starts, "curve": np.zeros((1, 2))}

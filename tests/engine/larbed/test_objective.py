@@ -8,7 +8,7 @@ EVERYTHING = frozenset({"phase", "thickness", "centre", "brightness", "backgroun
 
 
 def objective(**changes):
-    """Five tilts, away from the fit in everything."""
+    """Five tilts, with every parameter away from the fit."""
     series = series_of(crystal()).part(np.array([3, 20, 55, 60, 110]))
     start = crystal(thickness_A=90.0, centre_mrad=(0.4, -0.7), brightness=1.1, background=3.0)
     return TiltObjective(series, GRID, start, EVERYTHING, dtype="complex128", **changes)
@@ -17,8 +17,10 @@ def objective(**changes):
 @pytest.mark.parametrize("block", sorted(EVERYTHING))
 @pytest.mark.parametrize("offset", [0.0, 3e4])
 def test_gradients_agree_with_central_differences(block, offset):
-    """To 1e-6 of the derivative, in double precision; differences of fourth order, so that large steps keep rounding
-    small where a derivative is."""
+    """They agree to 1e-6 of the derivative, in double precision.
+
+    Fourth-order differences allow large steps, which keep rounding small where a derivative is small.
+    """
     sought = objective(loss_offset=offset)
     vector = sought.vector()
     direction = np.zeros_like(vector)
@@ -57,20 +59,20 @@ def test_backgrounds_and_thickness_stay_above_their_bounds():
 
 
 def test_thickness_centre_and_brightness_come_back():
-    """From a start 3 % too thin, tilted by 1 mrad and 5 % too dark, the potential's columns 5 % too weak."""
+    """The start is 3 % too thin, tilted by 1 mrad and 5 % too dark, and the potential's columns are 5 % too weak."""
     truth = crystal(centre_mrad=(0.8, -0.6), brightness=1.05)
     series = series_of(truth, tilts=7, most_mrad=24.0)
     start = crystal(thickness_A=93.0)
     moving = frozenset({"phase", "thickness", "centre", "brightness"})
     found, loss = TiltObjective(series, GRID, start, moving).minimised(40)
-    assert loss < 0.25  # what counting noise would leave
+    assert loss < 0.25  # the loss that counting noise would leave
     assert found.thickness_A == pytest.approx(96.0, rel=5e-3)
     assert found.centre_mrad == pytest.approx([0.8, -0.6], abs=0.05)
     assert found.brightness == pytest.approx(1.05, rel=2e-3)
 
 
 def test_counts_below_nothing_are_none():
-    """A ring may take off more than a dark spot holds."""
+    """The ring that is subtracted may hold more than a dark spot."""
     series = series_of(crystal()).part(np.arange(3))
     series.counts[0, 0] = -5.0
     sought = TiltObjective(series, GRID, crystal(), frozenset({"phase"}))

@@ -1,4 +1,4 @@
-"""Reflections as masks: what they add up is what an inversion integrates."""
+"""Reflections as masks: their sums equal those that an inversion integrates."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ BASIS = SPACING_PX * np.array([[np.cos(TURN), np.sin(TURN)], [-np.sin(TURN), np.
 
 
 def patterns(seed=3, count=6):
-    """Spots of random strength on a turned lattice over a sloping background."""
+    """Spots of random strength on a rotated lattice over a sloping background."""
     rng, (rows, cols) = np.random.default_rng(seed), np.indices((PIXELS, PIXELS))
     out = np.tile(2.0 + 0.01 * rows, (count, 1, 1))
     for h in range(-3, 4):
@@ -34,7 +34,7 @@ def test_masks_integrate_as_the_inversion_does():
     lattice = fit_lattice(mean, np.linalg.inv(CELL_A).T, PIXEL_INVA)
     expected = integrate(frames, lattice, np.array([one.hk for one in masks]), np.zeros((len(frames), 2)))
     found = np.stack([(one.weights * frames).sum(axis=(1, 2)) for one in masks], axis=1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)  # of single precision
+    np.testing.assert_allclose(found, expected, rtol=1e-4)  # single precision
     assert masks[0].name == "g0_0"
 
 

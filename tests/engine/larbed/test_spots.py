@@ -9,7 +9,7 @@ CENTRE, TURN = np.array([40.3, 38.6]), np.deg2rad(23.0)
 
 
 def patterns(shifts):
-    """Spots of width 0.8 px whose sums are 1000 / (1 + h^2 + k^2), on a level background, and these sums."""
+    """Spots of width 0.8 px whose sums are 1000 / (1 + h^2 + k^2), on a level background, and the lattice's basis."""
     turn = np.array([[np.cos(TURN), -np.sin(TURN)], [np.sin(TURN), np.cos(TURN)]])
     basis = CELL_INVA / PIXEL_INVA @ turn.T
     rows, cols = np.mgrid[:81, :81]
@@ -35,7 +35,7 @@ def test_lattice_and_sums():
     near = hk[(np.abs(hk) <= 1).all(axis=1)]
     assert len(near) == 9
     expected = 1000 / (1 + (near**2).sum(axis=1))
-    # a spot of 0.8 px within 3 px of a place that is known to 0.3 px holds 99.8 %; its ring sees some of the rest
+    # a spot of 0.8 px within 3 px of a place known to 0.3 px holds 99.8 %; the ring contains some of the rest
     assert integrate(taken, lattice, near, shifts) == pytest.approx(np.tile(expected, (3, 1)), rel=0.02)
 
 

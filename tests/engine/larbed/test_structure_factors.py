@@ -14,7 +14,7 @@ from tests.larbed_crystals import ATOMS, CELL_A, ENERGY_EV, GRID, crystal, poten
 def test_coefficients_are_those_of_the_potential():
     found = coefficients(crystal(), ENERGY_EV)
     assert np.fft.ifft2(found).real * 64 == pytest.approx(potential_V(), abs=1e-9)
-    assert coefficients(crystal(80.0, 11), ENERGY_EV) == pytest.approx(found)  # however it is sliced
+    assert coefficients(crystal(80.0, 11), ENERGY_EV) == pytest.approx(found)  # whatever the slicing
 
 
 def test_interaction_constant():

@@ -1,8 +1,8 @@
-"""A lattice finer than the scan can sample: the aligned bright field shows it where the scan alone folds it over.
+"""A lattice finer than the scan can sample: the aligned bright field resolves it, whereas the scan alone aliases it.
 
 Gold, 20 Å thick, far out of focus, with a step twice too coarse for its lattice; the reference is the true phase.
-Between 360 and 410 Å of underfocus the atoms' absorption decides the sign of the aligned bright field at this spacing,
-and a flip by the sign of the phase contrast alone turns the lattice over: OBF, which has it right, is asked.
+Between 360 and 410 Å of underfocus the atoms' absorption decides the sign of the aligned bright field at this spacing.
+A flip by the sign of the phase contrast alone would invert the lattice, so OBF, which has the right sign, is used.
 """
 
 import h5py
@@ -13,7 +13,7 @@ import ptylive
 from ptylive.schema.maps import LiveMap
 
 SPACING_A = 2.039
-"""Of (200)."""
+"""Lattice spacing of (200)."""
 
 
 def simulated(path, seed, defocus_A):
@@ -37,7 +37,7 @@ def simulated(path, seed, defocus_A):
 
 
 def truth_on(path, live_map: LiveMap):
-    """The true phase at the pixels of a map, of the frame of the scan."""
+    """The true phase at the pixels of a map, in the frame of the scan."""
     from scipy import ndimage
 
     with h5py.File(path) as file:
@@ -51,7 +51,7 @@ def truth_on(path, live_map: LiveMap):
 
 
 def ring_correlation(one, other, pixel_A, spacing_A, width=0.1):
-    """Correlation of two pictures' frequencies within a tenth of a spacing."""
+    """Correlation of two pictures over the frequencies within a tenth of a spacing."""
     window = np.outer(np.hanning(one.shape[0]), np.hanning(one.shape[1]))
     first, second = (np.fft.fft2((a - a.mean()) * window) for a in (one, other))
     q = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, pixel_A) for n in one.shape), indexing="ij"))

@@ -1,4 +1,4 @@
-"""The knobs of parallax on the map `tcbf`: its shifts are those of images, everything else stays as it is."""
+"""The parallax settings of the map `tcbf`: its shifts are measured on images, and everything else is unchanged."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from ptylive.schema import MetadataError
 from ptylive.schema.metadata import overlay
 
 WRONG = {"C10": -130.0, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0}
-"""Of a scan with 150 Å of underfocus: 20 Å are 1.3 times what shifts the phase at the rim by pi / 4."""
+"""Wrong values for a scan with 150 Å of underfocus; 20 Å are 1.3 times what shifts the rim's phase by pi / 4."""
 
 
 @pytest.fixture(scope="module")

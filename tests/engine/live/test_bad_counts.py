@@ -1,4 +1,4 @@
-"""Counts that are no numbers, detectors that show nothing, optics that fit no detector: maps where they can be."""
+"""Invalid counts, detectors without signal and optics that do not fit the detector still give maps where possible."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Coefficients instead of frames: the same maps as far as the basis goes, the same numbers where extras are exact."""
+"""Coefficients instead of frames: the same maps as far as the basis allows, and identical numbers from exact extras."""
 
 from dataclasses import replace
 
@@ -48,12 +48,12 @@ def compressed(scan, field, text, extras=None):
 
 
 def by_name(rendering):
-    """Maps at the scan points, upsampled or not."""
+    """Maps at the scan points, whether upsampled or not."""
     return {m.name: m.data[:: m.data.shape[0] // 24, :: m.data.shape[1] // 24] for m in rendering.maps}
 
 
 def test_as_many_masks_as_bins_give_the_raw_maps(scan, raw, field):
-    """The bins of the raw engine, sent as masks: every linear map is the same but for rounding."""
+    """The bins of the raw engine are sent as masks; every linear map is the same up to rounding."""
     reduction = raw[0].store.reduction
     assert isinstance(reduction, PixelReduction)
     bins = reduction.basis
@@ -75,7 +75,7 @@ def test_maps_from_coefficients(scan, raw, field, text, least):
     assert LEAST <= set(found)
     assert not rendering.missing
     for name in ("com_row", "com_col", "idpc"):
-        # moments are whole numbers below 2^24, and exact
+        # moments are integers below 2^24, and exact
         np.testing.assert_allclose(found[name], expected[name], atol=MAP_ROUNDING * np.abs(expected[name]).max())
     for name in ("obf", "tcbf", "wdd_phase", "bf"):  # found at least 0.998, 0.986 and 0.992; the last learns from noise
         assert correlation(found[name], expected[name]) > least, name
@@ -83,7 +83,7 @@ def test_maps_from_coefficients(scan, raw, field, text, least):
 
 @pytest.mark.parametrize("text", ["zernike:45+1", "zernike:45+1:sqrt"])
 def test_numbers_that_are_none_are_left_out_and_counted(scan, field, text):
-    """And markers beyond what is counted; of flyback frames too, as in raw frames."""
+    """So are markers beyond the highest possible count; those in flyback frames are counted too, as for raw frames."""
     header, vectors = compressed(scan, field, text)
     header = replace(header, frames=len(vectors) + 1)  # one more than the scan has points
     damaged = np.concatenate([vectors, vectors[-1:]])
@@ -115,7 +115,7 @@ def test_without_extras_the_moments_come_from_the_masks(scan, raw, field):
     header, vectors = compressed(scan, field, "zernike:45+1", extras=())
     _, rendering = reconstruct(header, lambda: batches(vectors))
     found = by_name(rendering)
-    # found 0.9993: masks hold a slope but for the edge
+    # found 0.9993: masks hold a slope except at the edge
     assert correlation(found["com_row"], by_name(raw[1])["com_row"]) > 0.99
     assert LEAST <= set(found)
 
@@ -141,7 +141,7 @@ def test_a_sender_need_not_say_where_its_disc_is(scan, field):
     words.update(center_px=None, radius_px=None)
     silent = replace(header, basis=Basis.model_validate(words))
     engine, rendering = reconstruct(silent, lambda: batches(vectors))
-    # on a pattern of 45 masks, which round its edge
+    # measured on a pattern of 45 masks, which round its edge
     assert engine.calibration.get("disc_radius_px") == pytest.approx(field.radius_px, abs=0.3)
     told = by_name(reconstruct(header, lambda: batches(vectors))[1])
     assert correlation(by_name(rendering)["obf"], told["obf"]) > 0.99
@@ -160,7 +160,7 @@ def test_what_would_not_fit_is_left_out(scan, field):
     huge = replace(header, scan=header.scan.model_copy(update={"shape": (2048, 2048)}))
     assert not LiveEngine(huge).impossible
     huge = replace(header, scan=header.scan.model_copy(update={"shape": (2048, 4096)}))
-    assert set(LiveEngine(huge).impossible) == {"wdd"}  # whose filters are twice as large
+    assert set(LiveEngine(huge).impossible) == {"wdd"}  # its filters are twice as large
     assert LiveEngine(huge).impossible["wdd"] == "needs 5 GB for filters: send fewer masks"
     huge = replace(header, scan=header.scan.model_copy(update={"shape": (4096, 4096)}))
     assert set(LiveEngine(huge).impossible) == set(BUILDERS)

@@ -1,9 +1,10 @@
-"""Maps from Zernike coefficients beside maps from all pixels of the bright field, at the same eps, true calibration.
+"""Maps from Zernike coefficients against maps from all bright-field pixels, at the same eps and true calibration.
 
-Least correlations: those measured when the bases were chosen, less 0.005. As there, the disc is that of the
-true semi-angle. The one measured on sto is 0.05 pixels larger, and 91 masks on it reach 0.976 instead of 0.981 (WDD).
-OBF of au_ac from 45 masks was 0.991 then. It is 0.0009 less beside the map from all pixels of today, in which pixels
-that the edge of the disc cuts through have at least a fifth of their neighbours' noise; so its bound is 0.985.
+The required correlations are those measured when the bases were chosen, less 0.005. As in those measurements, the disc
+is that of the true semi-angle. The disc measured on sto is 0.05 pixels larger, and 91 masks on it reach 0.976 instead
+of 0.981 (WDD). OBF of au_ac from 45 masks was 0.991 in those measurements. It is 0.0009 lower against today's map from
+all pixels, in which pixels that the edge of the disc cuts through have at least a fifth of their neighbours' noise; its
+bound is therefore 0.985.
 """
 
 import h5py
@@ -53,7 +54,7 @@ MEASURED = {
 
 
 class SharedScan:
-    """Frames of a shared set, with its metadata, in memory."""
+    """Frames and metadata of a shared set, in memory."""
 
     def __init__(self, name: str) -> None:
         with h5py.File(shared_data(name)) as file:

@@ -1,4 +1,4 @@
-"""One scan through the live engine: any arrival order gives what an offline run gives."""
+"""One scan through the live engine: any arrival order gives the result of an offline run."""
 
 from concurrent.futures import Future
 from dataclasses import replace
@@ -47,8 +47,8 @@ def test_offline_makes_every_map(scan):
     assert set(by_name(rendering)) == MAPS
     assert not rendering.missing
     assert engine.coverage.all()
-    obf = by_name(rendering)["obf"][::2, ::2]  # the defocus makes it twice finer than the scan
-    # found 0.988; what is beyond the aperture is lost
+    obf = by_name(rendering)["obf"][::2, ::2]  # the defocus makes it twice as fine as the scan
+    # found 0.988; frequencies beyond the aperture are lost
     assert correlation(obf[2:-2, 2:-2], scan.phase[2:-2, 2:-2]) > 0.95
 
 
@@ -101,7 +101,7 @@ def test_passes_over_events_find_what_passes_over_frames_find(scan):
         mean = mean_frame(header, lambda batch=batch: [batch])
         found.append((live_map.data, mean.frame, mean.frames))
     for dense, sparse in zip(*found, strict=True):
-        assert np.array_equal(dense, sparse)  # whole numbers
+        assert np.array_equal(dense, sparse)  # integers
 
 
 def test_snake_and_flyback_land_where_raster_frames_do(scan):
@@ -162,7 +162,7 @@ def test_unknown_method_is_named(scan):
 
 
 class Later:
-    """An executor that does what it was asked when it is told to."""
+    """An executor that runs its jobs only when ``work`` is called."""
 
     def __init__(self):
         self.jobs = []
@@ -191,7 +191,7 @@ def test_frames_never_wait_for_a_calibration(scan, monkeypatch):
     assert not live.has_news
     later.work()
     assert live.has_news
-    live.refresh()  # adopts the calibration and asks for filters
+    live.refresh()  # adopts the calibration and requests filters
     later.work()
     assert set(by_name(live.refresh())) == LIVE
     assert not live.has_news

@@ -1,4 +1,4 @@
-"""Exact statements about the phase maps on a periodic weak phase object computed without approximation."""
+"""Exact statements about the phase maps, on a periodic weak phase object computed without approximation."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ptylive.engine.probe import Probe
 
 EPSILON = 1e-3
 STRENGTH = 0.01
-"""Of the object (rad): its second order, which the maps leave out, is some of this of the first."""
+"""Strength of the object (rad), and so the order of the relative second-order error, which the maps neglect."""
 CASES = [{}, {"C10": -100.0}, {"C10": 80.0, "C12a": 30.0}]
 
 
@@ -32,7 +32,7 @@ class Periodic:
     def phase(self, *, part: Part = Part.WHOLE, turned: bool = False) -> np.ndarray:
         """Wiener phase with the whole transfer (OBF, flat noise), or with that of single overlaps (SSB).
 
-        ``turned``: for the other member of the pair, rotation + 180 degrees and reversed aberrations.
+        ``turned`` selects the other member of the pair: rotation + 180 degrees and reversed aberrations.
         """
         conditions, q = self.conditions, self.q
         if turned:
@@ -46,7 +46,7 @@ class Periodic:
         return np.fft.ifft2(spectrum.reshape(self.scan.phase.shape)).real
 
     def band(self, level: float) -> np.ndarray:
-        """Frequencies that carry more than a share of the most."""
+        """Frequencies with more than the share ``level`` of the highest power."""
         power = (np.abs(self.conditions.transfer(self.q)) ** 2).sum(0)
         return (power > level * power.max()).reshape(self.scan.phase.shape)
 
@@ -60,7 +60,7 @@ def test_phase_is_returned_in_band(aberrations):
 
 
 def test_in_focus_optimum_bright_field_is_single_sideband():
-    """The same filter: single overlaps are all there is. In single precision, and filters amplify it by some tens."""
+    """In focus only single overlaps remain, so the filters are equal up to single precision, amplified by some tens."""
     periodic = Periodic({})
     whole, single = periodic.phase(), periodic.phase(part=Part.SIDEBANDS)
     assert np.abs(whole - single).max() < 1e-5 * np.abs(whole).max()
@@ -70,13 +70,13 @@ def test_in_focus_optimum_bright_field_is_single_sideband():
 def test_half_a_turn_with_reversed_aberrations_negates_the_map(aberrations):
     periodic = Periodic(aberrations)
     remove_shear, turned = periodic.phase(), periodic.phase(turned=True)
-    # transfers in single precision of phases up to some 20 rad: 1e-6 of them
+    # transfers in single precision with phases up to some 20 rad: 1e-6 of them
     np.testing.assert_allclose(turned, -remove_shear, atol=2e-6 * np.abs(remove_shear).max())
 
 
 @pytest.mark.parametrize("aberrations", CASES)
 def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
-    """Gamma = i [P*(k) P(k - Q) - P(k) P*(k + Q)] from the wave itself, pixel by pixel."""
+    """Gamma = i [P*(k) P(k - Q) - P(k) P*(k + Q)], computed from the wave itself, pixel by pixel."""
     periodic = Periodic(aberrations)
     conditions, probe = periodic.conditions, periodic.conditions.probe
     k = conditions.samples.k
@@ -89,5 +89,5 @@ def test_transfer_equals_the_overlaps_summed_by_hand(aberrations):
     below, above = wave(k[:, None] - q), wave(k[:, None] + q)
     by_hand = 1j * (here.conj() * below - here * above.conj()) / conditions.disc_pixels
     found = conditions.transfer(q)
-    # phases of up to some 20 rad in single precision: 1e-6 each, and as much of the soft edge
+    # phases of up to some 20 rad in single precision: 1e-6 each, and as much from the soft edge
     assert np.abs(found - by_hand).max() < 1e-5 * np.abs(by_hand).max()

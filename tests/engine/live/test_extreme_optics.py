@@ -1,4 +1,4 @@
-"""Optics within twelve decades: a result or one clear line, in bounded memory (tests/extreme_optics.py)."""
+"""Optics over twelve decades give a result or one clear line, in bounded memory (tests/extreme_optics.py)."""
 
 import os
 import subprocess

@@ -1,10 +1,10 @@
-"""When a scan that arrives is calibrated: at its shares, with pauses, and not shortly before its end."""
+"""When a running scan is calibrated: at fixed shares of the scan, with pauses, and not shortly before its end."""
 
 from ptylive.engine.live.fit_times import FIT_AT, REST, SOON_S, FitTimes
 
 
 class Clock:
-    """Stands still until it is moved."""
+    """A clock that stands still until it is moved."""
 
     now = 100.0
 

@@ -1,4 +1,4 @@
-"""Frames of a detector that sees no beam, or a beam and no specimen: maps come, or say what they lack."""
+"""Frames without a beam, or with a beam and no specimen: every map is made or states what is missing."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ FRAMES = {
 
 
 GIVEN = {"rotation_deg": 0.0}
-"""Then none is looked for, in whatever frames there are: two kinds with it."""
+"""With a given rotation none is searched for, whatever the frames, so only two kinds are tested with it."""
 
 
 @pytest.mark.parametrize(

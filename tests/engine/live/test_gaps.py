@@ -1,4 +1,4 @@
-"""Scans with gaps: what is not visited must neither pass for noise nor weaken what is there."""
+"""Scans with gaps: points that were not visited must neither be mistaken for noise nor weaken the rest."""
 
 import numpy as np
 import pytest
@@ -44,18 +44,18 @@ def maps_of(scan, visited, **scan_words):
 )
 def test_what_the_gaps_are(visited, shift, share):
     assert quiet_shift(visited) == shift
-    # of the share that is lost at random: sqrt(0.05 x 0.95 / 1024) = 0.007, three times
+    # the share lost at random scatters by sqrt(0.05 x 0.95 / 1024) = 0.007; three of these
     assert density(visited) == pytest.approx(share, abs=0.02)
 
 
 def test_a_chessboard_half_shows_what_the_whole_scan_shows(scan):
-    """Its signal repeats half a sampling frequency away, where noise is measured: it was taken for noise."""
+    """The signal repeats half a sampling frequency away, where noise is measured, and was mistaken for noise."""
     whole, half = maps_of(scan, np.ones((N, N), bool)), maps_of(scan, CHESS)
-    # half the points have half the counts: found 0.94 to 0.99, contrast within 7 %; taken for noise, nothing is left
+    # half the points have half the counts: found 0.94 to 0.99, contrast within 7 %; mistaken for noise, nothing is left
     for name, least in (("obf", 0.9), ("tcbf", 0.9), ("ssb", 0.9), ("wdd_phase", 0.9)):
         one, other = whole[name].data, half[name].data
         assert correlation(one, other) > least, name
-        expected = 1.0 if name != "tcbf" else 0.5  # which is no phase
+        expected = 1.0 if name != "tcbf" else 0.5  # tcbf is no phase
         assert np.std(other) / np.std(one) == pytest.approx(expected, rel=0.15), name
     share = half["obf"].quality.signal_share
     assert share[1:6].mean() > 0.7 * whole["obf"].quality.signal_share[1:6].mean()
@@ -70,4 +70,4 @@ def test_lost_frames_do_not_weaken_a_map(scan):
     arrived = np.random.default_rng(2).random((N, N)) < 0.8
     whole, lossy = maps_of(scan, np.ones((N, N), bool))["obf"].data, maps_of(scan, arrived)["obf"].data
     slope = (lossy * whole).sum() / (whole * whole).sum()
-    assert slope == pytest.approx(1.0, abs=0.05)  # a fifth of the frames is lost: 0.8 where it weakens
+    assert slope == pytest.approx(1.0, abs=0.05)  # a fifth of the frames is lost: 0.8 if that weakened the map

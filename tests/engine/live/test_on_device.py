@@ -1,4 +1,4 @@
-"""The live engine on a device as strict as cupy: the maps of the processor, live as offline, and a way back from it."""
+"""The live engine on a device as strict as cupy: the CPU's maps, live results equal to offline ones, and a way back."""
 
 import gc
 import math
@@ -64,7 +64,7 @@ def test_a_device_makes_the_maps_of_the_processor():
 
 
 def test_live_equals_offline_on_a_device():
-    """In any order, with refreshes between, and frames that are lost."""
+    """Frames arrive in any order, with refreshes in between, and some are lost."""
     order = np.random.default_rng(1).permutation(scan().n ** 2)[:390]
     live = LiveEngine(header(), methods=METHODS, device=on_device())
     for batch in batches(scan().patterns, order, 61):
@@ -81,7 +81,7 @@ def test_a_refresh_sends_only_what_is_new(monkeypatch):
     live.add(next(batches(scan().patterns, size=100)))
     live.refresh()
     rows = live.evaluation.rows
-    live.add(next(batches(scan().patterns, np.arange(100, 120), 20)))  # a row
+    live.add(next(batches(scan().patterns, np.arange(100, 120), 20)))  # one row
     transformed = []
     monkeypatch.setattr(rows, "_put", lambda at, values: transformed.append((at.tolist(), values.nbytes)))
     live.refresh()
@@ -196,11 +196,11 @@ def test_coefficients_are_not_sent_to_and_fro():
 
 def on_the_device():
     gc.collect()
-    return sum(type(each) is DeviceArray for each in gc.get_objects())  # isinstance would ask dead weak proxies
+    return sum(type(each) is DeviceArray for each in gc.get_objects())  # isinstance would evaluate dead weak proxies
 
 
 def test_a_scan_that_is_done_leaves_nothing_on_the_device():
-    """Engines of past scans are kept, and a refinement wants the memory."""
+    """Engines of past scans are kept, and a refinement needs the memory."""
     released, before = [], on_the_device()
     peak = int(np.median(scan().patterns.max(axis=(1, 2))))
     full = replace(header(), detector=header().detector.model_copy(update={"saturation_value": float(peak)}))

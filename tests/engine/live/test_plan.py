@@ -1,4 +1,4 @@
-"""How many coefficients a scan keeps does not depend on what else is installed."""
+"""The number of coefficients kept for a scan does not depend on what else is installed."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ def header_of(rows, cols):
 
 @pytest.mark.parametrize(("side", "planes"), [(64, 5.5), (1024, 2.5)])
 def test_filters_of_ptylive_take_that_many_planes(side, planes):
-    """OBF and tcBF half a plane each, four times where they are sampled twice finer; WDD a whole one; SSB a half."""
+    """OBF and tcBF take half a plane each, four times as much if sampled twice as finely; WDD takes one, SSB a half."""
     assert plan.filter_bytes(header_of(side, side)) == 8 * 1.6 * side * side * planes
 
 

@@ -1,4 +1,4 @@
-"""Numbers that come with the maps: dose, transfer, signal and noise, information limit."""
+"""Quantities reported with the maps: dose, transfer, signal and noise, information limit."""
 
 import h5py
 import numpy as np
@@ -60,13 +60,13 @@ def test_information_limit_is_where_halves_first_disagree():
     frequency = np.arange(8) * 0.1 + 0.05
     falling = np.array([0.0, 0.9, 0.9, 0.8, 0.3, 0.0, 0.0, 0.0])
     quality = RingQuality(frequency, np.full(8, 0.75), falling)
-    means = (0.8 + 0.3 + 0.0) / 3, (0.3 + 0.0 + 0.0) / 3  # over three rings, of the fourth and the fifth
+    means = (0.8 + 0.3 + 0.0) / 3, (0.3 + 0.0 + 0.0) / 3  # means over three rings, around the fourth and the fifth
     between = frequency[4] + 0.1 * (means[0] - LEAST_CORRELATION) / (means[0] - means[1])
     assert 1 / quality.expected(1.0, 1e4).period_A == pytest.approx(between)
     np.testing.assert_allclose(quality.signal_to_noise, 3.0)
     assert 1 / RingQuality(frequency, falling, np.ones(8)).expected(1.0, 1e4).period_A == pytest.approx(frequency[-1])
     assert not quality.is_noise
-    one_ring = np.array([0.9, 0.0, 0.0, 0.4, 0.0, -0.1, 0.0, 0.0])  # the first, and one by chance
+    one_ring = np.array([0.9, 0.0, 0.0, 0.4, 0.0, -0.1, 0.0, 0.0])  # the first ring, and one by chance
     assert RingQuality(frequency, falling, one_ring).is_noise
     assert not RingQuality(frequency[:3], falling[:3], np.zeros(3)).is_noise
     assert not RingQuality(frequency[:1], falling[:1], np.zeros(1)).is_noise
@@ -86,7 +86,7 @@ def test_noise_floor_does_not_mind_beams():
 
 
 def beams(side, cycles, rng):
-    """A picture of waves (cycles over the side, rows and cols), and one of white noise, a hundredth as high."""
+    """A picture of waves (cycles over the side, rows and cols), and one of white noise, a hundredth as strong."""
     rows, cols = np.indices((side, side)) / side
     waves = sum(np.cos(2 * np.pi * (a * rows + b * cols) + 1) for a, b in cycles)
     noise = [0.01 * rng.normal(size=(side, side)) for _ in range(2)]
@@ -94,9 +94,9 @@ def beams(side, cycles, rng):
 
 
 def test_rings_that_noise_reaches_unevenly_are_compared_evenly():
-    """What a filter keeps for every refresh is what is reckoned from its frequencies one by one."""
+    """The sums that a filter keeps for every refresh equal those computed from its frequencies one by one."""
     rng = np.random.default_rng(3)
-    ring = rng.integers(0, 4, 20_000) * 2  # odd ones are empty
+    ring = rng.integers(0, 4, 20_000) * 2  # odd rings are empty
     variance = rng.uniform(0.5, 2.0, ring.size)
     variance[::7] = 0.1 * WEAKEST
     power = variance * rng.exponential(3.0, ring.size)
@@ -116,7 +116,7 @@ def test_rings_that_noise_reaches_unevenly_are_compared_evenly():
 
 
 def test_beams_of_a_lattice_leak_into_no_ring_beside_them():
-    """Half way between two points of the discrete transform, where they leak most."""
+    """The beam lies halfway between two points of the discrete transform, where leakage is largest."""
     side, width = 96, 4
     picture, noise = beams(side, [(16.5, 0.0)], np.random.default_rng(1))
     frequency = (np.arange(side // 2 // width) + 0.5) * width / side
@@ -124,13 +124,13 @@ def test_beams_of_a_lattice_leak_into_no_ring_beside_them():
     found = picture_quality(before, picture, noise, (1.0, 1.0))
     # twelve rings; the beam lies in the fifth, and a Hann window spreads it over two points on each side
     assert found.half_data_correlation[4] > 0.999
-    # three errors of two hundred frequencies of a ring under the window: 0.21
+    # three errors for a ring of two hundred frequencies under the window: 0.21
     assert np.abs(found.half_data_correlation[7:]).max() < 0.25
     assert found.independent[-1] > 0
 
 
 def test_what_is_only_an_alias_of_the_scan_is_no_signal():
-    """A beam at 10 cycles that also shows at 10 + 48, the scan's own frequency, with a tenth of its power."""
+    """A beam at 10 cycles also shows at 10 + 48, 48 being the scan's own frequency, with a tenth of its power."""
     side, scan, width = 192, 48, 8
     rng = np.random.default_rng(2)
     (first, noise), (second, _) = beams(side, [(10, 0)], rng), beams(side, [(10 + scan, 0)], rng)
@@ -150,7 +150,7 @@ def test_a_lattice_carries_information_as_far_as_its_last_beam():
     sure = RingQuality(frequency, correlation, correlation)
     assert sure.expected(1.0, 1e4).finer, "the last ring is one of it"
     counted = RingQuality(frequency, correlation, correlation, independent=np.where(frequency < 1.1, 1e3, 0.0))
-    means = (0.8 + 0.0 + 0.0) / 3, 0.0  # over three rings, of the tenth and the eleventh; the twelfth is not whole
+    means = (0.8 + 0.0 + 0.0) / 3, 0.0  # over three rings, around the tenth and the eleventh; the twelfth is incomplete
     limit = counted.expected(1.0, 1e4)
     assert not limit.finer
     assert 1 / limit.period_A == pytest.approx(frequency[9] + 0.1 * (means[0] - LEAST_CORRELATION) / means[0])

@@ -1,7 +1,7 @@
 """Scans whose pattern wanders over the detector: read again, moved back, live as offline.
 
-Moved back, they make maps that correlate with those of patterns that lie still by 0.97 and more; left as they are, by
-0.03. What is left of a descan, of which a quarter of a pixel would count as one, is some hundredths.
+Moved back, they give maps that correlate with those of patterns at rest by 0.97 and more; without correction, by 0.03.
+The remaining descan is some hundredths of a pixel; a quarter of a pixel would count as one.
 """
 
 from dataclasses import replace
@@ -38,12 +38,12 @@ def wandering(scan):
 
 
 def found_beam(header):
-    """Nobody says where the beam is."""
+    """The header without the place of the beam."""
     return replace(header, detector=header.detector.model_copy(update={"beam_center_px": None}))
 
 
 def maps_of(rendering):
-    """Without deviations: these frames have no noise, theirs are what rounding makes of it."""
+    """Maps without deviations: these frames have no noise, so their deviations only reflect rounding."""
     return {one.name: np.asarray(one.data) for one in rendering.maps if not one.name.endswith("_deviation")}
 
 
@@ -85,7 +85,7 @@ JUMPS = np.random.default_rng(11).normal(0.0, 0.8, (32, 2))
 
 @pytest.fixture(scope="module")
 def jumping(scan):
-    """A bow, and each line somewhere else."""
+    """A bow, with an additional jump of each line."""
     descan = BOW.plus(Descan.of([0.0] * 10 + (JUMPS - JUMPS.mean(axis=0)).ravel().tolist()))
     return descan, moved(scan.patterns, -descan.at_points(POINTS, (32, 32)))
 
@@ -98,25 +98,25 @@ def test_maps_are_those_of_lines_that_lie_still(scan, jumping, undisturbed):
     found = Descan.of(entry.value)
     assert len(found.lines) == 32
     assert np.abs(found.minus(descan).at_points(POINTS, (32, 32))).max() < 0.05
-    # the amplitude by WDD, of an object that has none, is the least of them
+    # WDD's amplitude, for an object that has none, correlates least
     found = agreement(maps_of(rendering), undisturbed)
     assert min(found.values()) > 0.97, found
 
 
 @pytest.mark.parametrize("kind", quick_first(["step", "both ways"]))
 def test_maps_are_those_of_a_scan_without_a_step_or_two_ways(scan, undisturbed, kind):
-    """The projector was moved by 3.6 px in mid-scan; or a snake comes back a pixel beside its way there."""
+    """The projector moves by 3.6 px in mid-scan, or every other line of a snake lies about a pixel off."""
     line = np.arange(32)
     moves = np.outer(line >= 13, [3.0, -2.0]) if kind == "step" else np.outer(line % 2, [0.9, 0.4])
     descan = BOW.plus(Descan.of([0.0] * 10 + (moves - moves.mean(axis=0)).ravel().tolist()))
     patterns, header = moved(scan.patterns, -descan.at_points(POINTS, (32, 32))), found_beam(scan.header())
-    if kind == "both ways":  # frames of every other line arrive the other way round
+    if kind == "both ways":  # frames of every other line arrive in the opposite direction
         header = replace(header, scan=header.scan.model_copy(update={"pattern": "snake"}))
         patterns = patterns[header.scan.point_of(POINTS)]
     engine, rendering = reconstruct(header, lambda: batches(patterns), METHODS)
     found = Descan.of(engine.calibration.entries["descan_px"].value)
     assert np.abs(found.minus(descan).at_points(POINTS, (32, 32))).max() < 0.08
-    # the amplitude by WDD, of an object that has none, is the least of them
+    # WDD's amplitude, for an object that has none, correlates least
     assert min(agreement(maps_of(rendering), undisturbed).values()) > 0.96
 
 
@@ -133,7 +133,7 @@ def test_the_edge_of_the_disc_is_read_by_halves_of_lines_where_lines_jump(scan, 
 
 
 def test_centre_of_mass_and_dark_field_of_each_point_are_of_patterns_moved_back(scan, wandering):
-    """The dark field of counts as they are, on pixels that all patterns have."""
+    """The dark field uses unmodified counts, on pixels that all patterns have."""
     header = scan.header()
     found = means_at_rest(header, lambda: batches(wandering, np.arange(1000)), BOW, DISC).sums
     still = moved(wandering, BOW.at_points(POINTS, (32, 32)))
@@ -148,7 +148,7 @@ def test_centre_of_mass_and_dark_field_of_each_point_are_of_patterns_moved_back(
 
 
 def discs(true, width_px, side=40, radius=12.0, shape=(24, 30)):
-    """Header and patterns of a disc whose edge is so wide and wanders."""
+    """Header and patterns of a wandering disc whose edge is ``width_px`` wide."""
     row, col = (true.at_points(np.arange(720), shape) + side / 2).T[:, :, None, None]
     axis = np.arange(side)
     distance = np.hypot(axis[:, None] - row, axis - col)
@@ -158,7 +158,7 @@ def discs(true, width_px, side=40, radius=12.0, shape=(24, 30)):
 
 
 def off_px(true, missing, width_px, *, known):
-    """Largest error of places after two measurements, of a first look that misses something."""
+    """Largest error of places after two measurements that start from a first look lacking ``missing``."""
     (header, patterns), found = discs(true, width_px), true.plus(missing)
     disc = Disc((20.0, 20.0), 12.0)
     for _ in range(2):
@@ -173,10 +173,10 @@ MISSING = Descan.of([0.15, -0.1, 0.1, 0.1])
 
 @pytest.mark.slow
 def test_places_do_not_lean_to_whole_pixels():
-    """A hard edge is told wrongly by pixels, and seems nearer to whole ones once it was moved by a part of one.
+    """Displacements of a hard edge are distorted by the pixels and biased towards whole ones after a sub-pixel shift.
 
-    Nothing but rounding and the edge's own curve is left where that is known: some thousandths of a pixel here, and
-    twenty where it is not.
+    Where the mean pattern is known between pixels, only rounding and the curvature of the edge remain: some thousandths
+    of a pixel here, and twenty where it is not known.
     """
     wander = Descan.of([2.0, 0.5, -0.5, 1.2])
     assert off_px(wander, MISSING, 0.25, known=True) < 0.004 < 0.01 < off_px(wander, MISSING, 0.25, known=False)
@@ -184,7 +184,7 @@ def test_places_do_not_lean_to_whole_pixels():
 
 @pytest.mark.slow
 def test_of_a_wander_within_a_pixel_what_is_missing_is_no_bias():
-    """Fractions of a pixel tell it as well as places do: what the first look missed would stay missing."""
+    """Sub-pixel fractions determine such a wander as well as places do, so an error of the first look would persist."""
     wander = Descan.of([0.4, 0.2, -0.1, 0.5])
     assert off_px(wander, MISSING, 1.0, known=True) == off_px(wander, MISSING, 1.0, known=False) < 0.03
 
@@ -195,7 +195,7 @@ HIDDEN = Descan.of([0.6, 0.2, -0.15, 0.45])
 def crystal(wander, *, swells=False):
     """Header and patterns of a thick crystal: atoms tilt the disc's brightness, some four of them along the field.
 
-    swells: it is thickest in the middle of the field, and more than elsewhere is scattered there.
+    With ``swells`` the crystal is thickest in the middle of the field, and scatters more there than elsewhere.
     """
     header, patterns = discs(wander, 1.0)
     u, v = scan_places(np.arange(720), (24, 30))
@@ -210,7 +210,7 @@ def crystal(wander, *, swells=False):
 
 @pytest.mark.slow
 def test_a_wander_that_a_crystal_hides_is_told_by_the_edge_of_the_disc():
-    """What is left, root mean square, is a tenth of a wander that the centre of mass does not show at all."""
+    """The remainder, root mean square, is a tenth of a wander that the centre of mass does not show at all."""
     header, counts = crystal(HIDDEN)
     store = read(header, lambda: batches(counts))
     assert first_look(store, 12.0, lines=False) is None
@@ -229,7 +229,7 @@ def test_a_crystal_that_lies_still_is_left_where_it_is():
 
 
 def test_of_what_is_as_thick_as_a_lens_the_edge_is_not_asked(monkeypatch):
-    """It deflects the whole probe as a wander does."""
+    """Such a specimen deflects the whole probe just as a wander does."""
     header, counts = crystal(HIDDEN, swells=True)
     store = read(header, lambda: batches(counts))
     monkeypatch.setattr(reading, "means_at_rest", lambda *_: pytest.fail("asked"))
@@ -254,7 +254,7 @@ def test_live_equals_offline(scan, wandering):
     ended = maps_of(live.finish(lambda: batches(wandering)))
     offline = maps_of(reconstruct(header, lambda: batches(wandering), METHODS)[1])
     for name, data in offline.items():
-        # means of blocks in another order: the descan differs by rounding, and the maps by as much as it moves them
+        # means of blocks are added in another order, so the descan differs by rounding, and the maps accordingly
         assert np.allclose(ended[name], data, rtol=1e-3, atol=2e-4 * np.abs(data).max()), name
 
 
@@ -350,7 +350,7 @@ def test_a_value_taken_back_is_measured_anew(scan, wandering):
 
 
 def test_lines_whose_brightness_alone_changes_lie_still_and_so_does_the_rest(scan):
-    """A specimen along the lines moves the centre of mass; the disc's edge says that the beam stays."""
+    """A specimen along the lines moves the centre of mass; the disc's edge shows that the beam does not move."""
     tilt = np.random.default_rng(12).normal(0.0, 0.3, (32, 1, 1, 1))
     rows = (np.arange(32) - 16)[:, None] / 7.2
     patterns = (scan.patterns.reshape(32, 32, 32, 32) * np.maximum(1 + tilt * rows, 0)).reshape(1024, 32, 32)
@@ -366,5 +366,5 @@ def test_a_slope_that_nobody_saw_is_not_taken_because_lines_were_asked_for(scan,
     store = read(header, lambda: batches(scan.patterns))
     seen = {True: Descan.of([0.0] * 10 + JUMPS.ravel().tolist()), False: None}
     monkeypatch.setattr(reading, "first_look", lambda _store, _radius, *, lines: seen[lines])
-    monkeypatch.setattr(reading, "_sharpened", lambda *_: BOW)  # the edge says: no jumps, but this
+    monkeypatch.setattr(reading, "_sharpened", lambda *_: BOW)  # the edge shows no jumps, but this bow
     assert not brought_to_rest(store, lambda: batches(scan.patterns)).descan.moves

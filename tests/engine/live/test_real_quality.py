@@ -1,6 +1,6 @@
 """Live maps of the real cryo scan: half-data Fourier ring correlation (no truth exists).
 
-What is demanded, and what was measured, stands in docs/accuracy.md (real data).
+Requirements and measured values are given in docs/accuracy.md (real data).
 """
 
 import h5py
@@ -49,8 +49,10 @@ def filters(engine):
 
 
 def half_spectra(store, made):
-    """Spectra of the even and the odd points of the checkerboard, noise alike at every frequency: sum and difference
-    of c_hat and its alias."""
+    """Spectra of the even and the odd points of the checkerboard.
+
+    They are sum and difference of c_hat and its alias, with equal noise at every frequency.
+    """
     linear = made.linear_map
     whole, alias = Spectra.of(store, made.conditions).contract_with_noise(linear.band, linear.weights)
     if isinstance(linear, TiltCorrected):
@@ -80,7 +82,7 @@ def ring_correlation(one, other, sampling):
         return np.bincount(ring, values.ravel())[:count]
 
     power = np.sqrt(over(np.abs(a) ** 2) * over(np.abs(b) ** 2))
-    curve = over((a * b.conj()).real) / np.maximum(power, 1e-12 * power.max())  # rings that a map leaves empty
+    curve = over((a * b.conj()).real) / np.maximum(power, 1e-12 * power.max())  # a map may leave rings empty
     return np.arange(count) * width, np.convolve(np.pad(curve, 1, mode="edge"), np.ones(3) / 3, "valid")
 
 
@@ -99,7 +101,7 @@ def test_half_data_agree(engine, filters, method, least):
 @pytest.mark.data
 @pytest.mark.parametrize("method", quick_first(["tcbf", "obf"]))
 def test_shuffled_frames_agree_in_nothing(engine, filters, method):
-    """The null test: frames at the wrong points hold no object, so halves must not agree either."""
+    """The null test: frames at the wrong points contain no object, so the halves must not agree."""
     store = engine.store.snapshot()
     shuffled = np.random.default_rng(3).permutation(len(store.frames))
     for name in ("bins", "regions", "moments", "frames"):
@@ -111,7 +113,7 @@ def test_shuffled_frames_agree_in_nothing(engine, filters, method):
 
 @pytest.mark.data
 def test_wiener_filter_beyond_the_scan_nyquist_frequency(engine, filters):
-    """The filter made from the even half, scored on the odd one; 1 is the best filter that is constant on rings."""
+    """The filter made from the even half is scored on the odd one; 1 is the best filter that is constant on rings."""
     made = filters["obf"]
     obf, store = made.linear_map, engine.store
     whole, alias = Spectra.of(store, made.conditions).contract_with_noise(obf.band, obf.weights)
@@ -135,6 +137,6 @@ def ring_members(ring, use):
 
 @pytest.mark.data
 def test_denser_matter_is_bright(engine):
-    """The sign of the phase is settled by the data, clearly."""
+    """The data alone settle the sign of the phase, clearly."""
     dark = engine.store.per_frame(engine.store.regions)[:, REGIONS.index("dark")].reshape(engine.store.shape)
     assert phase_correlation(engine.store, engine._conditions(), dark) > 0.1

@@ -1,4 +1,4 @@
-"""Scans as a detector wrote them: with dark and gain reference all is as it is with the counts themselves."""
+"""Scans as written by a detector, with dark and gain references, give the same results as the counts themselves."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def references(scan):
 
 
 def recorded(counts, references):
-    """In single precision: rounded by less than 1e-7 of some hundred."""
+    """Values as recorded, in single precision: rounded by less than 1e-7 of some hundred."""
     return (counts / references["gain_reference"] + references["dark_reference"]).astype(np.float32)
 
 
@@ -46,12 +46,12 @@ def described(scan, references, **detector):
 
 
 def maps_of(rendering):
-    """Without deviations: these frames have no noise, theirs are what rounding makes of it."""
+    """Maps without deviations: these frames have no noise, so their deviations only reflect rounding."""
     return {one.name: np.asarray(one.data) for one in rendering.maps if not one.name.endswith("_deviation")}
 
 
 def assert_alike(ours, theirs):
-    """To a thousandth of the contrast; a phase is known but for a constant."""
+    """Check that maps agree to a thousandth of the contrast, with phases up to a constant."""
     assert set(ours) == set(theirs)
     for name, data in theirs.items():
         away = (ours[name] - ours[name].mean()) - (data - data.mean())

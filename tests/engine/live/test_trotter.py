@@ -1,7 +1,7 @@
 """Double overlaps of a known specimen and probe.
 
-The object is weak (0.01 rad): flatness, sidebands and what is outside are 1, opposite and 0 but for a hundredth. The
-bounds leave room for discs of a few pixels; wound, the overlaps are flat to 0.82 and less.
+The object is weak (0.01 rad): to a hundredth, flatness is 1, the sidebands are opposite and the outside is 0. The
+bounds allow for discs of a few pixels; with wound phases the flatness is 0.82 and less.
 """
 
 import numpy as np

@@ -1,6 +1,6 @@
-"""Coefficients of a pattern that wanders: corrected when the scan has ended, live as offline, once and not twice.
+"""Coefficients of a wandering pattern: corrected once, when the scan has ended, live as offline.
 
-Masks that stood still take OBF of this scan to 0.1 of its undisturbed self.
+With masks that stay in place, OBF of this scan correlates with that of the undisturbed scan by 0.1.
 """
 
 from dataclasses import replace
@@ -49,13 +49,13 @@ def maps_of(rendering):
 
 
 def agreement(maps, wanted):
-    """Of phases; the bright field, which hardly has any contrast here, is asked for less."""
+    """Correlation of phases; the bright field has hardly any contrast here, so its bound is lower."""
     assert correlation(maps["bf"], wanted["bf"]) > 0.95
     return {name: correlation(maps[name], wanted[name]) for name in ("obf", "tcbf", "wdd_phase")}
 
 
 def after(rows, header, vectors):
-    """An engine that has got some lines."""
+    """An engine that has received some lines."""
     engine = LiveEngine(header, methods=METHODS)
     for line in POINTS.reshape(SHAPE)[:rows]:
         engine.add(FrameBatch("x", line, vectors[line]))
@@ -63,14 +63,14 @@ def after(rows, header, vectors):
 
 
 def followed(header, frames):
-    """The scan as a server that compresses it tells it, and the vectors, line by line."""
+    """The scan as described by a server that compresses it, and the vectors, line by line."""
     compression = StreamCompression(CHOICE, lambda told: told, lambda _level, _text: None)
     made = compression.learn(header, POINTS[:320], frames[:320])
     return made.header, np.concatenate([made.vectors(line, frames[line]) for line in POINTS.reshape(SHAPE)])
 
 
 def beside(scan, descan):
-    """Coefficients of masks that stood still."""
+    """Coefficients of masks that stay in place."""
     frames = wandering(scan, descan)
     compressor = compressor_for(scan.header(), CHOICE, scan.patterns)
     return compressor.described(scan.header()), compressor.vectors(frames)
@@ -88,7 +88,7 @@ def test_a_small_wander_beside_masks_that_stood_still_is_taken_out(scan, undistu
 
 @pytest.mark.parametrize(("descan", "running"), quick_first([(SMALL, 0.85), (LARGE, 0.97)]), ids=["small", "large"])
 def test_masks_that_follow_make_the_maps_of_patterns_that_lie_still(scan, undisturbed, descan, running):
-    """While the scan runs a quarter of a pixel is not followed."""
+    """While the scan runs, a wander of a quarter of a pixel is not followed."""
     header, vectors = followed(scan.header(), wandering(scan, descan))
     early = [maps_of(after(20, *one).refresh()) for one in ((header, vectors), followed(scan.header(), scan.patterns))]
     assert correlation(early[0]["tcbf"], early[1]["tcbf"]) > running
@@ -160,7 +160,7 @@ def test_the_mean_pattern_and_the_sums_go_with_the_coefficients(scan):
 
 
 class OpenScan:
-    """Frames in memory, read like a file."""
+    """Frames in memory that are read like a file."""
 
     path = None
 

@@ -1,4 +1,4 @@
-"""What maps need is compiled, or read from the cache, before the first frame."""
+"""Code that maps need is compiled, or read from the cache, before the first frame."""
 
 import subprocess
 import sys
@@ -13,6 +13,6 @@ print(*(name for name in wanted if not getattr(bank_numba, name).signatures))
 
 
 def test_maps_of_large_scans_wait_for_nothing_either():
-    """In a process of its own: others may have compiled the same before."""
+    """Run in its own process, as other tests may have compiled the same code before."""
     done = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     assert not done.stdout.split()

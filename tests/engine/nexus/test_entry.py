@@ -1,4 +1,4 @@
-"""Results files read by programs that know NeXus and nothing of ptylive."""
+"""Results files read by programs that know NeXus but not ptylive."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_every_map_and_run_can_be_plotted(path):
 
 
 def test_axes_have_place_and_unit(tmp_path):
-    """Of an object from its origin, of a probe from its centre, of slices by their thickness."""
+    """An object is placed by its origin, a probe by its centre, slices by their thickness."""
     write_results(tmp_path / "r.h5")
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         file["refinements/run1/probe"].attrs["sampling_A"] = [0.25, 0.25]
@@ -81,7 +81,7 @@ def test_the_way_of_the_beam_is_a_curve(path):
 
 
 def test_the_phase_is_shown_first_where_there_are_no_maps(path):
-    """As the export has it: of all slices, the mean of the modes, with the mean of each slice at 0."""
+    """As in the export, the phase is the sum over slices of the mean over modes, each slice with mean 0."""
     rng = np.random.default_rng(7)
     transmission = np.exp(1j * rng.uniform(0, 1, (2, 3, 16, 16))).astype(np.complex64)
     result = replace(small_result(1.0), object=transmission, slice_thickness_A=(10.0,) * 3)
@@ -97,7 +97,7 @@ def test_the_entry_says_which_scan_it_is_of(path):
     maps = [LiveMap("bf", np.ones((3, 4), np.float32), "e", None, 1, "")]
     about = {"version": "9", **describe_scan("u-1", path.with_name("scan.h5"))}
     write_maps(path, maps, np.ones((3, 4), bool), Calibration(), about)
-    refine(path, 1.0)  # keeps what was told, but for the version of who wrote last
+    refine(path, 1.0)  # keeps the metadata, except for the version of the last writer
     with h5py.File(path, "r") as file:
         told = {name: file[f"entry/{name}"].asstr()[()] for name in ("title", "entry_identifier", "program_name")}
         assert told == {"title": "scan.h5", "entry_identifier": "u-1", "program_name": "ptylive"}
@@ -152,7 +152,7 @@ def odd(file):
 
 
 def test_what_has_another_form_is_left_out(tmp_path):
-    """Nothing is made that is as long as a damaged file says."""
+    """Lengths claimed by a damaged file are never allocated."""
     with h5py.File(tmp_path / "r.h5", "w") as file:
         odd(file)
         plots = entry.described(file, ["maps", "refinements/run1"])

@@ -1,4 +1,4 @@
-"""Results files as their JSON schema has them, and files of a later layout."""
+"""Results files checked against their JSON schema, and files of a later layout."""
 
 import h5py
 import numpy as np
@@ -19,7 +19,7 @@ def path(tmp_path):
 
 
 def faults(path):
-    """Where a file is not as the schema says."""
+    """Places where a file violates the schema."""
     with h5py.File(path) as file:
         checker = jsonschema.Draft202012Validator(schema())
         return sorted("/".join(map(str, error.absolute_path)) for error in checker.iter_errors(outline(file)))
@@ -33,7 +33,7 @@ def test_what_is_written_keeps_the_schema(path):
 
 
 def test_every_member_of_a_map_and_run_that_is_written_is_in_the_schema(path):
-    """So that a new one is described."""
+    """This ensures that new members are described."""
     with h5py.File(path) as file:
         found = outline(file)["members"]
     told = schema()["properties"]["members"]["properties"]

@@ -1,4 +1,4 @@
-"""Costs: against what the program itself takes for the same scan, and where verdicts change."""
+"""Planned costs, compared with what the program needs for the same scan, and the limits of the verdicts."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def test_live_maps_keep_what_is_planned():
     grid = DetectorGrid.of((32, 32), (16.0, 16.0), "none", 1.0)
     reduction = PixelReduction.of(grid, 21.4 / 4.0, np.zeros((32, 32), bool), max_bins(made.header))
     store, count = Store(made.header, reduction), reduction.basis.count
-    pattern = 8 * 32 * 32  # the sum of all frames, one for the whole scan
+    pattern = 8 * 32 * 32  # the sum of all frames, stored once for the whole scan
     assert store.bytes - pattern == store_bytes(48, count)
     store.frames[:] = 1
     transforms = RowTransforms()
@@ -39,13 +39,13 @@ def test_filters_are_bounded_as_in_a_scan():
     many = experiment(detector_pixel_mrad=0.1)
     bins = max_bins(many.header)
     assert live_bytes(many) > filter_bytes(many.header) * bins
-    assert live_bytes(many) == live_bytes(experiment(detector_pixel_mrad=0.05))  # no more bins than that
+    assert live_bytes(many) == live_bytes(experiment(detector_pixel_mrad=0.05))  # the number of bins is limited
 
 
 def test_filters_of_a_very_large_scan_take_no_more_than_is_kept():
     large, larger = (experiment(scan_shape=(side, side)) for side in (4096, 8192))
     assert filter_bytes(large.header) * max_bins(large.header) > MOST_FILTER_BYTES
-    # four times the points, and the same filters: unbounded ones would be four times as large as well
+    # four times the points with the same filters; unbounded filters would be four times as large as well
     assert live_bytes(larger) - MOST_FILTER_BYTES == pytest.approx(
         4 * (live_bytes(large) - MOST_FILTER_BYTES), rel=0.01
     )
@@ -73,11 +73,11 @@ def test_the_object_is_that_of_all_positions():
 
 
 def test_thicker_specimens_take_more_memory():
-    """A complex object of 7 slices against a phase of 1: 14 times the parameters."""
+    """A complex object of 7 slices against a phase of 1 slice: 14 times the parameters."""
     window = {"pixels": (64, 64), "scan_shape": (16, 16)}
     thin, thick = (refinement_bytes(experiment(**window, thickness_A=t)) for t in (None, 200.0))
     pixels = np.prod(object_shape(experiment(**window)))
-    planes = 7 * 2 - 3  # of a complex object, which is its own transmission, and of a phase, which is not
+    planes = 7 * 2 - 3  # a complex object is its own transmission; a phase is not
     assert thick - thin == 13 * pixels * 4 * (2 * 10 + 9) + planes * pixels * 8
 
 
@@ -113,13 +113,13 @@ def test_a_line_of_10_gbit_per_s(dwell_us, verdict):
 
 def test_the_time_of_a_refinement_is_not_invented():
     figure = Plan.of(experiment())["refinement_s"]
-    assert (figure.verdict, figure.text) == (Verdict.UNKNOWN, "not known beforehand")
+    assert (figure.verdict, figure.text) == (Verdict.UNKNOWN, "not known in advance")
     assert "--checks" in figure.remedy
 
 
 def test_patterns_that_memory_does_not_hold_do_not_count():
-    """They lie in a file while they are refined; half of what is free is the bound, as for every large array."""
+    """They are kept in a file during a refinement; as for every large array, the limit is half of the free memory."""
     scan = {"scan_shape": (128, 128), "pixels": (256, 256)}
-    patterns = 128**2 * 256**2  # a byte each: few counts
+    patterns = 128**2 * 256**2  # few counts: one byte each
     whole = refinement_bytes(experiment(**scan, free_bytes=2.01 * patterns))
     assert whole - refinement_bytes(experiment(**scan, free_bytes=1.99 * patterns)) == patterns

@@ -1,4 +1,4 @@
-"""Depth: against the wave on the axis, and against what refinements choose."""
+"""Depth: compared with the wave on the axis, and with what refinements choose."""
 
 import math
 
@@ -14,13 +14,13 @@ from ptylive.engine.refine.tuning.depth.depth_trials import SLICES_PER_DEPTH
 
 
 def test_the_depth_of_field_is_the_width_of_the_probe_s_own_intensity_on_the_axis():
-    """abTEM 1.0.11 has 161.9 Å (steps of 4 Å, 512 pixels) where this is 161.6 Å."""
+    """abTEM 1.0.11 gives 161.9 Å (steps of 4 Å, 512 pixels), compared with 161.6 Å here."""
     k = np.sqrt((np.arange(4000) + 0.5) / 4000) * 21.4e-3 / LAMBDA_A  # rings of equal area
     half_A = depth_of_field_A(LAMBDA_A, 21.4) / 2
     on_axis = [
         abs(Probe.of(LAMBDA_A, 21.4, 1e-6, {"C10": z}).wave(k, 0 * k).mean()) ** 2 for z in (0.0, half_A, -half_A)
     ]
-    # four digits of FULL_WIDTH: off by 2e-4, times the slope there
+    # FULL_WIDTH has four digits: off by 2e-4, times the slope there
     assert on_axis[1] / on_axis[0] == pytest.approx(0.5, abs=4e-4)
     assert on_axis[2] == pytest.approx(on_axis[1])
     assert depth_of_field_A(LAMBDA_A, 21.4) == pytest.approx(161.9, abs=4.0)
@@ -33,7 +33,7 @@ def test_the_full_width_is_that_of_a_squared_sinc():
 
 def test_the_detector_s_limit_is_where_ewald_s_sphere_leaves_its_plane():
     edge = 102.4e-3
-    sagitta = (1 - math.sqrt(1 - edge**2)) / LAMBDA_A  # of the sphere of radius 1 / lambda
+    sagitta = (1 - math.sqrt(1 - edge**2)) / LAMBDA_A  # on a sphere of radius 1 / lambda
     found = ptychographic_depth_A(LAMBDA_A, 102.4)
     assert found == pytest.approx(1 / (2 * sagitta), rel=edge**2)  # small angles: the next term of the root
     assert ptychographic_depth_A(LAMBDA_A, 0.0) == math.inf
@@ -41,7 +41,7 @@ def test_the_detector_s_limit_is_where_ewald_s_sphere_leaves_its_plane():
 
 @pytest.mark.parametrize(("thickness_A", "slices"), [(None, 1), (20.0, 1), (30.0, 2), (91.2, 4), (200.0, 7)])
 def test_slices_are_those_that_a_refinement_takes(thickness_A, slices):
-    """The depth of focus is 91.18 Å: three slices in each, one below a quarter of it."""
+    """The depth of focus is 91.18 Å: three slices in each, and a single one below a quarter of it."""
     assert slices_for_plan(experiment(thickness_A=thickness_A)) == slices
     assert SLICES_PER_DEPTH == 3
 

@@ -1,4 +1,4 @@
-"""Sampling: the discrete Fourier transform's own relations, and where verdicts change."""
+"""Sampling: relations of the discrete Fourier transform itself, and the limits of the verdicts."""
 
 import math
 
@@ -44,10 +44,10 @@ def test_the_model_takes_a_fast_window():
     ("defocus_A", "verdict"), [(790.0, Verdict.GOOD), (805.0, Verdict.QUESTIONED), (1180.0, Verdict.BAD)]
 )
 def test_the_window_holds_the_probe(defocus_A, verdict):
-    """0.7 of 52.2 Å is filled at 798 Å of defocus, all of it at 1164 Å."""
+    """The probe fills 0.7 of 52.2 Å at 798 Å of defocus, and all of it at 1164 Å."""
     figure = Plan.of(experiment(defocus_A=defocus_A, thickness_A=None))["window_share"]
     assert figure.verdict is verdict
-    assert verdict is Verdict.GOOD or figure.remedy.startswith("at most 79.8 nm of defocus, or detector pixels of 0.")
+    assert verdict is Verdict.GOOD or figure.remedy.startswith("a defocus of at most 79.8 nm, or detector pixels of 0.")
 
 
 def test_the_most_defocus_is_the_one_that_just_fits():
@@ -58,7 +58,7 @@ def test_the_most_defocus_is_the_one_that_just_fits():
 
 
 def test_the_exit_of_a_thick_specimen_counts_too():
-    """Underfocus converges inside the specimen; overfocus, and what is thicker than twice that, only widens."""
+    """Underfocus converges inside the specimen; overfocus, or a specimen thicker than twice that, only widens it."""
     share = lambda **values: Plan.of(experiment(**values))["window_share"].value  # noqa: E731
     assert share(thickness_A=200.0) == share(thickness_A=None)
     assert share(thickness_A=450.0) == pytest.approx(share(defocus_A=300.0, thickness_A=None))
@@ -72,7 +72,7 @@ def test_the_remedy_does_not_blame_a_defocus_that_fits():
 
 
 def test_sampling_counts_intensities_and_unknowns():
-    """Per point of the scan: N² intensities, and step² / dx² pixels of two real numbers; their ratio is S² / 2."""
+    """Each scan point has N² intensities and step² / dx² pixels of two real numbers; the ratio is S² / 2."""
     figures = Plan.of(experiment(scan_step_A=7.0))
     unknowns = 2 * (7.0 / figures["object_pixel_A"].value) ** 2
     assert figures["sampling"].value ** 2 / 2 == pytest.approx(256**2 / unknowns)
@@ -82,13 +82,13 @@ def test_sampling_counts_intensities_and_unknowns():
 
 @pytest.mark.parametrize(("step_A", "verdict"), [(26, Verdict.GOOD), (26.2, Verdict.QUESTIONED), (37, Verdict.BAD)])
 def test_verdicts_on_the_sampling(step_A, verdict):
-    """The window of 52.2 Å, over 2 and over the root of 2."""
+    """The limits are the window of 52.2 Å divided by 2 and by the root of 2."""
     assert Plan.of(experiment(scan_step_A=step_A))["sampling"].verdict is verdict
 
 
 @pytest.mark.parametrize(("pixel_mrad", "verdict"), [(4.7, Verdict.GOOD), (4.8, Verdict.QUESTIONED), (22, Verdict.BAD)])
 def test_the_disc_has_pixels(pixel_mrad, verdict):
-    """64 at 4.74 mrad; a radius below one pixel is no disc."""
+    """The limit of 64 pixels is at 4.74 mrad; a radius below one pixel is no disc."""
     assert Plan.of(experiment(detector_pixel_mrad=pixel_mrad))["bright_field_pixels"].verdict is verdict
 
 
@@ -101,7 +101,7 @@ def test_pixels_of_the_disc_are_those_that_are_counted():
 
 @pytest.mark.parametrize(("pixels", "verdict"), [(107, Verdict.GOOD), (106, Verdict.QUESTIONED), (53, Verdict.BAD)])
 def test_the_edge_of_the_detector(pixels, verdict):
-    """107 pixels of 0.8 mrad reach two semi-angles of 21.4 mrad, 53.5 one."""
+    """107 pixels of 0.8 mrad reach two semi-angles of 21.4 mrad, 53.5 pixels one."""
     figure = Plan.of(experiment((pixels, 256)))["detector_edge_mrad"]
     assert figure.verdict is verdict
     assert ("cuts the bright field" in figure.text) is (verdict is Verdict.BAD)
@@ -120,5 +120,5 @@ def test_the_finest_period_is_two_pixels():
 
 
 def test_live_maps_end_at_abbe_s_limit():
-    """0.98 Å at 80 keV and 21.4 mrad, as Jiang et al., Nature 559 (2018) 343, have it."""
+    """0.98 Å at 80 keV and 21.4 mrad, as in Jiang et al., Nature 559 (2018) 343."""
     assert Plan.of(experiment())["live_period_A"].value == pytest.approx(0.98, abs=0.005)

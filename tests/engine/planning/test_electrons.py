@@ -1,4 +1,4 @@
-"""Electrons: by the charge of one, and where verdicts change."""
+"""Electrons: compared with the elementary charge, and the limits of the verdicts."""
 
 import pytest
 from planning import experiment
@@ -45,7 +45,7 @@ def test_electrons_of_a_pixel():
 
 @pytest.mark.parametrize(("full", "verdict"), [(12, Verdict.GOOD), (11, Verdict.QUESTIONED), (2.7, Verdict.BAD)])
 def test_full_pixels(full, verdict):
-    """2.776 electrons, and five times their root of 1.666 above that: 11.11."""
+    """2.776 electrons, plus five times their root of 1.666: 11.11."""
     assert Plan.of(experiment(saturation_value=full))["electrons_per_pixel"].verdict is verdict
     scaled = experiment(saturation_value=100 * full, counts_per_electron=100.0)
     assert Plan.of(scaled)["electrons_per_pixel"].verdict is verdict

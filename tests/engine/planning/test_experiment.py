@@ -1,4 +1,4 @@
-"""What is known of an experiment, and what is asked for instead."""
+"""Values known of an experiment, and values requested because they are missing."""
 
 import pytest
 from planning import LAMBDA_A, experiment

@@ -1,11 +1,11 @@
-"""Rows, verdicts and numbers in words."""
+"""Rows, verdicts and numbers as text."""
 
 import pytest
 from planning import experiment
 
 from ptylive.engine.planning.figure import (
+    Rating,
     Row,
-    Told,
     Verdict,
     graded,
     listed,
@@ -17,7 +17,7 @@ from ptylive.engine.planning.figure import (
 
 
 def test_a_row_says_what_is_wanted():
-    row = Row("it", "it", "Å", ("energy_eV", "scan_step_A", "scan_shape"), lambda _: Told(1.0, "one"))
+    row = Row("it", "it", "Å", ("energy_eV", "scan_step_A", "scan_shape"), lambda _: Rating(1.0, "one"))
     figure = row.of(experiment(energy_eV=None, scan_step_A=None))
     assert (figure.value, figure.verdict, figure.remedy) == (None, Verdict.UNKNOWN, "give energy_eV and scan_step_A")
     assert row.of(experiment()).value == 1.0
@@ -25,7 +25,7 @@ def test_a_row_says_what_is_wanted():
 
 def test_a_remedy_goes_with_a_verdict():
     for verdict, remedy in ((Verdict.GOOD, ""), (Verdict.NONE, ""), (Verdict.BAD, "less"), (Verdict.UNKNOWN, "less")):
-        row = Row("it", "it", "", (), lambda _, v=verdict: Told(1.0, "one", v, "less"))
+        row = Row("it", "it", "", (), lambda _, v=verdict: Rating(1.0, "one", v, "less"))
         assert row.of(experiment()).remedy == remedy
 
 

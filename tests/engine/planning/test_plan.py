@@ -38,7 +38,7 @@ def test_names_are_unlike_and_say_their_unit():
 
 def test_the_worst_verdict_counts():
     assert Plan.of(experiment(dwell_time_us=1000.0)).verdict is Verdict.GOOD
-    assert Plan.of(experiment()).verdict is Verdict.QUESTIONED  # the data rate
+    assert Plan.of(experiment()).verdict is Verdict.QUESTIONED  # because of the data rate
     assert Plan.of(experiment(scan_step_A=20.0)).verdict is Verdict.BAD
 
 
@@ -54,7 +54,7 @@ def test_the_table():
     made = Plan.of(experiment())
     lines = repr(made).splitlines()
     assert len(lines) == len(ROWS)
-    (line,) = (line for line in lines if line.startswith("overlap"))
+    (line,) = (line for line in lines if line.startswith("overlap of neighbouring"))
     assert "95 %" in line and line.endswith("good")
     assert "<td style='text-align:left'>electron wavelength</td>" in made._repr_html_()
     with pytest.raises(KeyError):
@@ -69,7 +69,7 @@ def test_every_row_is_explained_in_the_document():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_is_possible_is_told(seed):
-    """Values anywhere in the ranges that are not refused, each left out now and then."""
+    """Values are drawn from the whole range that is not refused, and each is omitted now and then."""
     draw = np.random.default_rng(seed)
     names = (*DOCUMENTED, "Cs_A", "C12a", "rotation_deg", "saturation_value", "counts_per_electron", "repeats")
     for _ in range(50):
@@ -83,7 +83,7 @@ def test_whatever_is_possible_is_told(seed):
 
 
 def anywhere(draw, name):
-    """A possible value, as likely in one decade as in another."""
+    """A possible value, equally likely in every decade."""
     rule = {**PLAUSIBLE, **PLANNED}.get(name)
     if rule is None:
         return None

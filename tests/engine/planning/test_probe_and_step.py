@@ -1,4 +1,4 @@
-"""Probe and overlap: against the wave itself, against areas that are counted, and where verdicts change."""
+"""Probe and overlap: compared with the wave itself and with counted areas, and the limits of the verdicts."""
 
 import math
 
@@ -21,12 +21,12 @@ from ptylive.engine.planning.probe_and_step import (
 
 
 def test_the_diffraction_limit_is_the_first_zero_of_the_airy_disc():
-    assert AIRY_DIAMETER == pytest.approx(jn_zeros(1, 1)[0] / math.pi, abs=0.005)  # two decimals are told
+    assert AIRY_DIAMETER == pytest.approx(jn_zeros(1, 1)[0] / math.pi, abs=0.005)  # given to two decimals
     assert diffraction_limit_A(LAMBDA_A, 21.4) == pytest.approx(2.3806, abs=1e-4)
 
 
 def wave_optical_share(defocus_A: float, diameter_A: float) -> float:
-    """Share of the current within a circle, from Hankel's transform of the aperture: 400 x 400 points, no FFT."""
+    """Share of the current within a circle, by a Hankel transform of the aperture: 400 x 400 points, no FFT."""
     k = (np.arange(400) + 0.5) / 400 * 21.4e-3 / LAMBDA_A
     radius = (np.arange(400) + 0.5) / 400 * diameter_A / 2
     chi = math.pi * LAMBDA_A * defocus_A * k**2
@@ -43,7 +43,7 @@ def test_the_probe_in_focus_holds_what_airy_s_disc_holds():
 
 @pytest.mark.parametrize("defocus_A", [50.0, 150.0, 400.0, 1500.0])
 def test_most_of_a_defocused_probe_lies_within_its_diameter(defocus_A):
-    """A geometric disc alone misses what diffraction spreads; wider than both together nothing much is."""
+    """The geometric disc alone lacks the spread by diffraction; hardly anything lies outside both together."""
     diameter = probe_diameter_A(LAMBDA_A, 21.4, defocus_A * 21.4e-3)
     assert 0.84 < wave_optical_share(defocus_A, diameter) < 1.0
 
@@ -61,7 +61,7 @@ def test_the_areal_overlap_is_the_area_that_is_counted(step):
     x, y = np.meshgrid(np.linspace(-0.5, 0.5, 801), np.linspace(-0.5, 0.5, 801))
     first, second = np.hypot(x, y) < 0.5, np.hypot(x - step, y) < 0.5
     counted = (first & second).sum() / first.sum()
-    assert areal_overlap(step, 1.0) == pytest.approx(counted, abs=4 / 801)  # the rim's pixels, over the area
+    assert areal_overlap(step, 1.0) == pytest.approx(counted, abs=4 / 801)  # pixels on the rim, relative to the area
 
 
 def test_the_linear_overlap():

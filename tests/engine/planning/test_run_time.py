@@ -1,4 +1,4 @@
-"""How long a refinement takes here: what is timed stands for the scan. How long it takes decides no test."""
+"""Estimated time of a refinement from patterns timed on this machine; no test depends on how long it takes."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ THICK = {"thickness_A": 400.0}
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What is timed, and a second for each pattern."""
+    """The problem that is timed; each pattern is said to take a second."""
     found = {}
 
     def seconds(patterns, part, preset, _context):

@@ -1,4 +1,4 @@
-"""What is suggested brings what it promises."""
+"""Suggestions achieve what they promise."""
 
 from dataclasses import replace
 
@@ -37,14 +37,14 @@ def test_overlap_field_and_dose_are_those_that_were_promised():
 
 def test_the_words():
     first, *_, last = suggestions(experiment(scan_step_A=2.5))
-    assert first.words == "80 % overlap: step 1.76 Å, 364 x 364 points, 49.6 µs a pattern at the same dose"
+    assert first.words == "80 % overlap: step 1.76 Å, 364 x 364 points, 49.6 µs per pattern at the same dose"
     assert last.words == "70 % overlap: defocus 13.9 nm"
     assert suggestions(experiment(scan_step_A=2.5, defocus_A=-10.0))[-1].words == "70 % overlap: defocus −13.9 nm"
 
 
 def test_what_does_not_fit_is_said():
     wide = suggestions(experiment(scan_step_A=20.0))[-1]
-    assert (wide.fits, wide.words.split(", ")[-1]) == (False, "but the probe does not fit the window")
+    assert (wide.fits, wide.words.split(", ")[-1]) == (False, "but the probe does not fit into the window")
     assert suggestions(experiment(detector_pixel_mrad=None))[0].fits is None
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_known_is_left_out():
     assert (bare.scan_shape, bare.electrons_per_pattern, bare.dwell_time_us) == (None, None, None)
     by_dose = suggestions(experiment(beam_current_pA=None, dose_e_per_A2=100.0, dwell_time_us=None))[0]
     assert by_dose.dwell_time_us is None
-    assert by_dose.words.endswith("310 electrons a pattern at the same dose")  # 100 times 1.76 Å squared
+    assert by_dose.words.endswith("310 electrons per pattern at the same dose")  # 100 times 1.76 Å squared
 
 
 def test_of_unequal_steps_both_change():

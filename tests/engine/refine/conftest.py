@@ -22,7 +22,7 @@ DRIFT_A = (0.6, -0.4)
 
 @dataclass(frozen=True)
 class Specimen:
-    """Gaussian atoms: phase (rad) anywhere, in the frame of the positions."""
+    """Gaussian atoms: phase (rad) at any place, in the frame of the positions."""
 
     atoms: DoubleArray
 
@@ -33,7 +33,7 @@ class Specimen:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A data set and what it was made from."""
+    """A data set and the specimen it was made from."""
 
     dataset: Dataset
     specimen: Specimen
@@ -51,13 +51,13 @@ def simulated() -> Simulated:
 
 @pytest.fixture(scope="session")
 def small() -> Simulated:
-    """Of the same, a scan of 64 patterns: for what compares two computations and finds no object."""
+    """Like ``simulated`` with only 64 patterns, for tests that compare two computations without finding the object."""
     return simulated_scan(8, seed=3)
 
 
 @pytest.fixture(scope="session")
 def drifted() -> Callable[..., Dataset]:
-    """A larger scan that has drifted by ``drift`` Å (slow, fast), under nominal positions."""
+    """Make a larger scan that has drifted by ``drift_A`` (slow, fast), under nominal positions."""
     return lambda drift_A, seed, wander_px=0.0: (
         simulated_scan(20, seed=seed, drift_A=drift_A, wander_px=wander_px).dataset
     )
@@ -65,13 +65,13 @@ def drifted() -> Callable[..., Dataset]:
 
 @pytest.fixture(scope="session")
 def moving() -> Simulated:
-    """The scan of ``simulated``, larger, that has drifted by ``DRIFT_A``, under nominal positions."""
+    """The scan of ``simulated``, larger and drifted by ``DRIFT_A``, under nominal positions."""
     return simulated_scan(16, seed=3, drift_A=DRIFT_A)
 
 
 @pytest.fixture(scope="session")
 def wandering() -> Callable[[float], Simulated]:
-    """The scan of ``simulated``, each pattern lying up to so far from its place; none is moved back."""
+    """Make the scan of ``simulated`` with each pattern displaced by up to ``reach_px``; none is moved back."""
     return lambda reach_px: simulated_scan(POINTS, seed=3, wander_px=reach_px)
 
 
@@ -79,7 +79,7 @@ def wandering() -> Callable[[float], Simulated]:
 def simulated_scan(
     points: int, *, seed: int, drift_A: tuple[float, float] = (0.0, 0.0), wander_px: float = 0.0
 ) -> Simulated:
-    """Every wave summed directly, without an FFT; five atoms a line, noise of ``seed``."""
+    """Every wave is summed directly, without an FFT; five atoms per line, and noise from ``seed``."""
     rng = np.random.default_rng(seed)
     scan = Scan(shape=(points, points), step_A=STEP_A, rotation_deg=ROTATION_DEG)
     positions = scan.positions_A(ROTATION_DEG)
@@ -98,7 +98,7 @@ def simulated_scan(
     offsets = np.random.default_rng(4).uniform(-wander_px, wander_px, (len(positions), 2))
     turns = np.exp(
         2j * np.pi * PIXEL_INVA * offsets[:, :, None] * x
-    )  # of the exit wave: what was at k lies at k + offset
+    )  # of the exit wave: the content at k moves to k + offset
     time = (np.arange(len(positions)) + 0.5) / len(positions) - 0.5
     for n, (row, col) in enumerate(positions + np.outer(time, rotation_matrix(ROTATION_DEG) @ drift_A)):
         transmission = np.exp(1j * specimen.phase(row + x[:, None], col + x[None, :]))
@@ -136,7 +136,7 @@ def simulated_scan(
 
 @pytest.fixture(scope="session")
 def read_dataset() -> Callable[[Path], Dataset]:
-    """A data set of the native layout (shared data: no flyback, no transform) with its metadata as calibration."""
+    """Read a data set of the native layout (shared data: no flyback, no transform); its metadata is the calibration."""
     h5py = pytest.importorskip("h5py")
     pytest.importorskip("hdf5plugin")
 

@@ -1,8 +1,8 @@
-"""Every constraint of the object on simulated scans where it should gain, and by how much it does.
+"""Every constraint of the object on simulated scans where it should gain, and its gain.
 
-Two specimens and their counts are drawn for each case. Bounds lie about half way between no gain and the smallest of
-those that were found with seeds 1 to 4 (docs/constraints.md has the numbers); errors are root mean squares, in rad or
-of moduli about 1.
+Two specimens and their counts are drawn for each case. Bounds lie about halfway between no gain and the smallest gain
+found with seeds 1 to 4 (docs/constraints.md has the numbers); errors are root mean squares, in rad or of moduli about
+1.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ SEEDS = (1, 2)
 
 
 def crystal(seed, layers=8, counts=300.0):
-    """Columns that are the same in every layer, a tenth of them missing."""
+    """Identical columns in every layer, a tenth of them missing."""
     rng = np.random.default_rng(seed)
     places = column_places(side(POINTS), 1.95, rng)
     column = atoms(2 * (side(POINTS),), places, 0.15)
@@ -36,7 +36,7 @@ def doped(seed):
 
 
 def clusters(seed, layers, height=0.3, number=20):
-    """Phases of atoms at random, in each layer its own."""
+    """Phases of randomly placed atoms, different in each layer."""
     rng = np.random.default_rng(seed)
     size = side(POINTS)
     return np.stack([atoms((size, size), rng.uniform(0, size, (number, 2)), height) for _ in range(layers)])
@@ -53,7 +53,7 @@ def pure_phase(seed):
 
 
 def of_one_material(seed):
-    """Absorption 0.15 of the phase."""
+    """Absorption of 0.15 times the phase."""
     return Layered(np.exp((1j - 0.15) * clusters(seed, 4)), 8.0, POINTS, seed=seed)
 
 
@@ -64,7 +64,7 @@ def mirrored(seed):
 
 
 def under_a_varying_beam(seed):
-    """A sheet, scanned while the beam current rises and falls by 30 %: it looks like a slow change of the object."""
+    """A sheet scanned while the beam current rises and falls by 30 %, which looks like a slow change of the object."""
     points = 18
     at = np.arange(0, side(points), 1.95 / PIXEL_A)
     places = np.stack(np.meshgrid(at, at, indexing="ij"), -1).reshape(-1, 2)
@@ -73,7 +73,7 @@ def under_a_varying_beam(seed):
 
 
 def out_of_place(seed):
-    """Three layers in the middle of nine, 12 Å apart; the defocus that is told is 24 Å off."""
+    """Three layers in the middle of nine, 12 Å apart; the stated defocus is 24 Å off."""
     inner = clusters(seed, 3, height=0.5, number=14)
     layers = np.exp(1j * np.pad(inner, ((3, 3), (0, 0), (0, 0))))
     return Layered(layers, 12.0, POINTS, counts=3000.0, seed=seed, told_defocus_A=84.0)

@@ -1,4 +1,4 @@
-"""Acceptance of the forward model on shared data: aberrations found again, coefficients beside frames."""
+"""Acceptance of the forward model on shared data: recovered aberrations, and coefficients compared with frames."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.data
 
 @pytest.mark.slow
 def test_astigmatism_and_coma_of_the_start_are_found(read_dataset):
-    """C12 and C21 added to mos2_edge's start come back within 20 %."""
+    """C12 and C21 added to the start of mos2_edge are recovered within 20 %."""
     dataset = read_dataset(shared_data("mos2_edge_80kV_defocus"))
     added = {"C12a": 40.0, "C12b": -25.0, "C21a": 600.0, "C21b": -400.0}
     wrong = dataset.calibration.having(**{name: Quantity(value, Origin.GIVEN) for name, value in added.items()})
@@ -30,7 +30,7 @@ def test_astigmatism_and_coma_of_the_start_are_found(read_dataset):
 @pytest.mark.slow
 @pytest.mark.parametrize(("basis", "least_ratio"), [("zernike:45+1", 70), ("data:15+1", 180)])
 def test_coefficients_serve_nearly_as_well_as_frames(read_dataset, basis, least_ratio):
-    """At least 0.95 of the correlation that the frames of mos2_svac give, at a fraction of the numbers."""
+    """They give at least 0.95 of the correlation from the frames of mos2_svac, with a fraction of the numbers."""
     path = shared_data("mos2_svac_80kV_focus")
     frames = read_dataset(path)
     coefficients, ratio = compressed(frames, basis)

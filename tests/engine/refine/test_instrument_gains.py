@@ -1,7 +1,7 @@
-"""Every imperfection of the instrument on simulated scans: what a refinement gains that knows of it.
+"""Every imperfection of the instrument on simulated scans: the gain of a refinement that includes it.
 
-Seeds are those of ``ptylive simulate``; vacancies and counts are drawn from them. Bounds lie about half way between no
-gain and the smallest of those that were found with seeds 1 and 2 (docs/forward-model.md has the numbers).
+Seeds are those of ``ptylive simulate``; vacancies and counts are drawn from them. Bounds lie about halfway between no
+gain and the smallest gain found with seeds 1 and 2 (docs/forward-model.md has the numbers).
 """
 
 import pytest
@@ -17,7 +17,7 @@ LARGEST_ERROR = {
     "wedge": (0.9, 0.93),
     "wide source": (0.8, 0.9),
 }
-"""Of the phase, over that of refinements which do not know: of one mode, and of what else can take it up."""
+"""Error of the phase relative to refinements that ignore the imperfection: of one mode, and with what can absorb it."""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -31,11 +31,11 @@ def test_it_gains_what_it_should(case, seed):
         assert told["error"] < bound * plain["error"]
         assert told["correlation"] > plain["correlation"]
     if "update_detector_psf" in case.told:
-        # 80 million electrons know it far better; the probe, refined too, takes some of it up
+        # 80 million electrons determine it far better; the probe, also refined, absorbs some of it
         assert result.refined.detector_psf_px == pytest.approx(1.0, abs=0.1)
     if case.name == "wedge":
         print(result.refined.relative_thickness[[0, 19, 380, 399]])
-        # slices of one thickness stand for what is between them: 5 % of it
+        # slices of one thickness stand for the range between them: 5 % of it
         assert result.refined.relative_thickness[[0, 19, 380, 399]] == pytest.approx([0.6, 0.6, 1.4, 1.4], abs=0.05)
     if case.name == "inclined specimen":
         corners = result.refined.aberrations_A[[0, 19, 380, 399], 0]

@@ -1,4 +1,4 @@
-"""Focal series: images simulated by summing over incident angles, refined with the envelope that stands for the sum."""
+"""Focal series: images simulated as a sum over incident angles, refined with an envelope in place of the sum."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from ptylive.schema.units import wavelength_A
 SIZE, PIXEL_A, ENERGY_EV, CS_A, ALPHA_MRAD, COUNTS = 64, 0.3, 200e3, 1e5, 0.6, 400.0
 DEFOCUS_A = (200.0, 400.0, 600.0, 850.0, 1100.0, 1400.0, 1700.0)
 NODES = 7
-"""Incident angles along each axis."""
+"""Number of incident angles along each axis."""
 
 
 def specimen():
@@ -29,7 +29,7 @@ def specimen():
 
 
 def image(defocus_A, alpha_mrad):
-    """Counts (SIZE, SIZE): every incident angle through the lens by itself, chi(q + angle / lam)."""
+    """Counts (SIZE, SIZE): every incident angle passes the lens separately, chi(q + angle / lam)."""
     wavelength = wavelength_A(ENERGY_EV)
     spectrum, q = np.fft.fft2(np.exp(1j * specimen())), np.fft.fftfreq(SIZE, PIXEL_A)
     node, weight = np.polynomial.hermite.hermgauss(NODES)  # for exp(-x^2): 1/e half-width 1
@@ -92,9 +92,9 @@ def test_without_the_envelope_it_is_worse(series):
 
 
 def test_the_envelope_keeps_the_counts(series):
-    """Flux is preserved: the sum of an image does not depend on the angles."""
+    """Flux is conserved: the sum of an image does not depend on the angles."""
     sums = [image(DEFOCUS_A[3], alpha).sum() for alpha in (0.0, ALPHA_MRAD)]
-    assert sums[0] == pytest.approx(sums[1], rel=1e-6)  # in double precision
+    assert sums[0] == pytest.approx(sums[1], rel=1e-6)  # double precision
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_what_makes_no_sense_is_refused(series, changes, line):
 
 
 def test_nothing_is_looked_for_by_trials(series):
-    """A defocus that was estimated on images as if they were a scan is no reason for one."""
+    """A defocus estimated by treating the images as a scan gives no reason for trials."""
     estimated = series.calibration.having(C10=Quantity(-50.0, Origin.ESTIMATED))
     result = refine(
         replace(series, calibration=estimated), Preset.from_mapping({**NEAR, "epoch_max": 1}), backend="cpu"

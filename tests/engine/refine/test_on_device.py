@@ -1,4 +1,4 @@
-"""Whole refinements on a device that refuses what cupy refuses: the same course as on numpy arrays."""
+"""Whole refinements on a device as strict as cupy: the same course as on numpy arrays."""
 
 from dataclasses import replace
 from functools import partial
@@ -26,15 +26,15 @@ from ptylive.engine.refine.tuning.parameter_search import Scanned
 from ptylive.schema.preset import Preset
 
 COUNT = 64
-"""Patterns of the scan: what fails on a device fails for few of them too."""
+"""Number of patterns in the scan; failures on a device show with few patterns as well."""
 PLAIN = {"window_px": 24, "probe_modes": 1, "epoch_max": 4, "sweeps": 2, "phase_deviation": False}
 DEVIATION = {"phase_deviation": True}
-"""Measured after a run, from evaluations that a run makes too: takes longer than these runs, so not after each."""
+"""Measured after a run, from evaluations that a run makes too; slower than these runs, so it is not done after each."""
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
 
 
 def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
-    """As ``gpu.opened`` does without kernels of its own."""
+    """Like ``gpu.opened`` without its kernels."""
     if problem.model is not None:
         return GeneralMultislice(problem, xp, "complex64", "gpu")
     return GeneralMultislice(problem, xp, "complex64", name="gpu")
@@ -42,7 +42,7 @@ def arrays(xp: ModuleType, problem: MultisliceProblem) -> MultisliceBackend:
 
 @pytest.fixture
 def both(monkeypatch):
-    """Calls a function with numpy behind the GPU's backend, then with the device; returns what both returned."""
+    """Call a function with numpy behind the GPU's backend, then with the device; return both results."""
 
     def call(function):
         found = []
@@ -63,14 +63,15 @@ def run(dataset, **values):
 
 
 OF_CARD = 2e-3
-"""Of a loss. A card's transforms round differently, and where counts lie beside an aperture that a course begins with
-without a source, the first step follows the phase of what rounding has left there: 8e-4 found."""
+"""Relative to a loss. Transforms of a card round differently, and where counts lie outside the aperture of a course
+that begins without a source, the first step follows the phase of rounding errors: 8e-4 found.
+"""
 
 
 def same_course(results, rtol=1e-5):
-    """The same arithmetic but for the order of a few sums: 1e-7 of a loss, more of an object in faint light.
+    """Equal arithmetic except for the order of a few sums: 1e-7 of a loss, more of an object in faint light.
 
-    Thresholds and quasi-Newton steps magnify that: 2e-6 found.
+    Thresholds and quasi-Newton steps magnify the difference: 2e-6 found.
     """
     if ON_CARD:
         rtol = max(rtol, OF_CARD)
@@ -83,7 +84,7 @@ def same_course(results, rtol=1e-5):
     assert np.abs(there.object - host.object).max() < 0.05
     assert (there.phase_deviation is None) == (host.phase_deviation is None)
     if host.phase_deviation is not None:
-        # a median of what is measured where both ended: as near as the losses, and of a card not known to be nearer
+        # a median of what is measured where both ended: as close as the losses, and on a card not known to be closer
         expected = pytest.approx(host.phase_deviation.median_rad, rel=0.05 if ON_CARD else rtol)
         assert there.phase_deviation.median_rad == expected
 
@@ -137,7 +138,7 @@ def test_the_plain_model(small, both, values):
     results = both(lambda: run(small.dataset, **values))
     same_course(results)
     if "update_probe_pos" in values:
-        # parts of a pixel in single precision, after some epochs
+        # fractional pixels in single precision, after some epochs
         np.testing.assert_allclose(results[1].positions_A, results[0].positions_A, atol=5e-3 if ON_CARD else 1e-4)
         rel = 1e-2 if ON_CARD else 1e-4
         assert results[1].position_bound_A == pytest.approx(results[0].position_bound_A, rel=rel)
@@ -197,7 +198,7 @@ def test_coefficients(small, both, basis, values):
     ids=" ".join,
 )
 def test_constraints_and_schedules(small, both, values):
-    # quotients of Richardson and Lucy magnify the rounding of the transforms: found 4e-4
+    # the quotients of Richardson-Lucy magnify the rounding of the transforms: found 4e-4
     rtol = 2e-3 if "fancy_deconvolution" in values else 1e-5
     same_course(both(lambda: run(small.dataset, **values)), rtol)
 
@@ -207,7 +208,7 @@ EVERYTHING = {**THICK, **OTHERS, "probe_modes": 2, "update_slice_distances": Tru
 
 @pytest.mark.parametrize("values", [{}, pytest.param(EVERYTHING, marks=pytest.mark.slow)], ids=len)
 def test_the_fused_kernel(small, monkeypatch, values):
-    """Its sums are in single precision: the course is that of the arrays to that accuracy."""
+    """Its sums are in single precision, so the course is that of the arrays to this accuracy."""
     preset = Preset.from_mapping({**PLAIN, "window_px": 32, "epoch_max": 3, "sweeps": 2, **values})
     monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "")
     monkeypatch.setattr(gpu, "too_small", lambda problem: "")
@@ -250,7 +251,7 @@ def test_previews(small, both):
         return seen[-1].preview()
 
     host, there = both(previews)
-    np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)  # rad: a picture
+    np.testing.assert_allclose(there.object_phase, host.object_phase, atol=1e-2)  # rad, for a picture
 
 
 @pytest.mark.slow
@@ -265,7 +266,7 @@ def test_what_goes_before_and_after_a_run(small, both):
         positions_A=np.concatenate([small.dataset.positions_A] * times),
     )
     open_ = Preset.from_mapping({"window_px": 24})
-    # losses and correlations of short trials: what a decision rests on, whose steps are percents
+    # losses and correlations of short trials, as input of a decision in steps of percents
     curves = both(lambda: scan(small.dataset, preset, Scanned.DEFOCUS, context, values=(40.0, 60.0, 80.0)))
     np.testing.assert_allclose(curves[1].losses, curves[0].losses, rtol=1e-3)
     halves = both(lambda: validate(small.dataset, preset, context).correlation)
@@ -292,13 +293,13 @@ def test_batches_of_a_sweep_do_not_wait_for_each_other(small, values):
     objective = Objective(arrays(device, setup.multislice), layout, setup.multislice.count, terms=terms)
     solver = Sweeps(objective, 3, 0, 8, 0.3, 0.1, seed=0)
     state = solver.init(device.asarray(setup.start))
-    while (state.sweep, state.batch) < (2, 1):  # what steps of several slices are shortened by is measured before
+    while (state.sweep, state.batch) < (2, 1):  # the factor that shortens steps of several slices is measured first
         state = solver.step(state)
     device.traffic.reset()
     for _ in range(solver.batches - 2):
         state = solver.step(state)
     assert device.traffic.to_host == 0
-    assert device.traffic.to_device == 2 * (solver.batches - 2)  # which patterns: for loss and illumination
+    assert device.traffic.to_device == 2 * (solver.batches - 2)  # the selected patterns: for loss and illumination
 
 
 def noted(recordings, record, *given):
@@ -318,7 +319,7 @@ def noted(recordings, record, *given):
     ids=lambda values: " ".join(values) or "default",
 )
 def test_batches_that_the_device_repeats_take_the_same_course(small, values):
-    """Six batches of two sizes in a sweep; from the third of each size on they are recordings."""
+    """A sweep has six batches of two sizes; from the third of each size on, they are replayed recordings."""
     setup = prepare(small.dataset, Preset.from_mapping({**PLAIN, "window_px": 32, **values}), None)
     layout, terms = on_device((setup.layout, setup.terms), device)
     courses, recordings = [], []
@@ -331,9 +332,9 @@ def test_batches_that_the_device_repeats_take_the_same_course(small, values):
         while not solver.finished(state):
             kept, values_then = state.vector, state.vector.get()
             state = solver.step(state)
-            np.testing.assert_array_equal(kept.get(), values_then)  # nobody's parameters are written over
+            np.testing.assert_array_equal(kept.get(), values_then)  # no parameters are overwritten
         courses.append([*state.losses, *state.vector.get()])
-    assert len(recordings) >= 4  # probe alone, both sizes, the shorter steps of the end
+    assert len(recordings) >= 4  # probe alone, both sizes, the shorter steps at the end
     apart = np.abs(np.subtract(*courses))
     assert apart.max() < 1e-4 * np.abs(courses[0]).max()  # sums of the kernel are added in no fixed order
 
@@ -356,11 +357,11 @@ def test_a_model_takes_the_same_course_through_the_fused_kernel(small, monkeypat
     for opened in (partial(arrays, np), fused_general):
         monkeypatch.setattr(gpu, "opened", opened)
         found.append(run(small.dataset, **{"window_px": 32, "sweeps": 2, "epoch_max": 3, **values}))
-    same_course(found, rtol=1e-4)  # of two kernels in single precision, over the epochs
+    same_course(found, rtol=1e-4)  # two kernels in single precision, over the epochs
 
 
 def test_code_of_others_is_called_each_time(small):
-    """It may do something else then."""
+    """It may behave differently each time."""
 
     class Theirs:
         def add(self, layout, vector, gradient, xp):

@@ -1,6 +1,6 @@
-"""Quality on the shared sets, default preset and given calibration, judged as the zoo judges.
+"""Quality on the shared sets with default preset and given calibration, judged as in the zoo.
 
-Least correlations are those demanded of a refinement; docs/refinement.md says what is reached.
+The required correlations are those demanded of a refinement; docs/refinement.md states what is reached.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ def test_thin_specimens(read_dataset, name, least):
 
 @pytest.mark.slow
 def test_a_drift_that_only_the_refined_object_shows(read_dataset):
-    """Low dose: short trials say nothing, lattice and refined object together do. 0.75 with its drift left in."""
+    """At low dose short trials do not show it; lattice and refined object together do. 0.75 with its drift left in."""
     path = shared_data("ws2_messy_60kV_lowdose")
     dataset = read_dataset(path)
     dataset = replace(dataset, bad_pixels=(dataset.patterns == 65535).all(axis=0))
@@ -53,7 +53,7 @@ def test_thick_specimen(read_dataset):
 
 @pytest.mark.slow
 def test_few_slices_then_many(read_dataset):
-    """In stages a thick specimen comes at least as near to the truth as is demanded of a run of many from the start."""
+    """In stages, a thick specimen gets at least as near to the truth as required of a run that starts with many."""
     path = shared_data("sto_10nm_200kV_defocus")
     stages = [{"num_slices": 3, "epoch_max": 5}, {"num_slices": 10, "epoch_max": 15}]
     preset = Preset.from_mapping({"total_thickness_A": 100.0, "probe_modes": 4, "sweeps": 5, "stages": stages})
@@ -67,7 +67,7 @@ def test_few_slices_then_many(read_dataset):
 @pytest.mark.slow
 @pytest.mark.parametrize("seeded", [False, True])
 def test_cryo_particles_are_brighter_than_ice(read_dataset, seeded):
-    """Rotavirus: with and without a start map (here the plain centre-of-mass phase), loss falling in L-BFGS."""
+    """Rotavirus: with and without a start map (here the plain centre-of-mass phase), the loss falling in L-BFGS."""
     dataset = read_dataset(shared_data("rotavirus_300kV_cryo_west"))
     start = StartGuess(centre_of_mass_phase(dataset), (31.25, 31.25), dataset.calibration.rotation_deg)
     result = refine(dataset, Preset(), start=start if seeded else None, backend="cpu")
@@ -81,7 +81,7 @@ def test_cryo_particles_are_brighter_than_ice(read_dataset, seeded):
 
 
 PARTICLES = [(85, 13), (95, 53), (101, 30)]
-"""Scan points at the centres of three particles, seen in the maps of this set."""
+"""Scan points at the centres of three particles, identified in the maps of this set."""
 ICE = [(85, 26), (97, 18), (97, 42)]
 """Scan points in the ice between them."""
 

@@ -47,13 +47,13 @@ def complex_noise(shape, seed):
 
 @pytest.mark.parametrize("penalty", [*OF_OBJECT, *OF_PROBE], ids=lambda penalty: type(penalty).__name__)
 def test_gradients(penalty):
-    """Against central differences of fourth order along random complex directions."""
+    """Compared with fourth-order central differences along random complex directions."""
     shape = (2, 3, 10, 12) if penalty in OF_OBJECT else (2, 12, 12)
     wave, direction = complex_noise(shape, 0), complex_noise(shape, 1)
     gradient = penalty.of(wave, np).gradient
     at = [penalty.of(wave + k * 1e-4 * direction, np).value for k in (-2, -1, 1, 2)]
     expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / 12e-4
-    # a step of 1e-4 may cross a kink at one of 720 pixels; elsewhere truncation leaves 1e-9
+    # a step of 1e-4 may cross a kink at one of 720 pixels; otherwise truncation leaves 1e-9
     kinks = isinstance(penalty, PhaseNorm | AbsorptionNorm)
     assert (gradient.conj() * direction).real.sum() == pytest.approx(expected, rel=1e-4 if kinks else 1e-6)
 
@@ -74,7 +74,7 @@ def test_values():
     assert AbsorptionNorm(2.0).of(wave, np).value == pytest.approx(2 * 16 * np.log(2))
     step = wave.copy()
     step[..., 2:, :] += 1.0
-    # both edges: periodic; rounded kinks
+    # two edges, as it is periodic; rounded kinks
     assert TotalVariation(2.0).of(step, np).value == pytest.approx(2 * 2 * 4, rel=1e-6)
     assert MixedVariance(2.0, 1e6).of(np.concatenate([wave, wave + 1]), np).value == pytest.approx(2 / 2 * 2 * 16 / 4)
     probe = np.fft.fft2(np.eye(8)[None] / 1.0, norm="ortho")
@@ -162,7 +162,7 @@ def test_gradient_of_all_together(simulated, form):
         direction[part] = rng.normal(size=len(part))
         at = [value(vector + k * 1e-4 * direction) for k in (-2, -1, 1, 2)]
         expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / 12e-4
-        # differences of neighbours that are no larger than the step see the rounded kink of the total variation: 4e-7
+        # differences of neighbours no larger than the step are affected by the total variation's rounded kink: 4e-7
         assert gradient[part] @ direction[part] == pytest.approx(expected, rel=1e-5)
 
 

@@ -1,7 +1,7 @@
-"""Every setting of a refinement does what it says; those that no other test takes up are taken up here.
+"""Every setting of a refinement has its stated effect; those not covered by other tests are covered here.
 
-Sums over some 10 000 pixels in single precision are asked for to 1e-4: their roundings, at random 100 u = 6e-6, may
-point the same way on some processors. Phases are asked for to 1e-6, some 16 u.
+Sums over some 10 000 pixels in single precision are compared to 1e-4: their roundings, at random 100 u = 6e-6, may all
+have the same sign on some processors. Phases are compared to 1e-6, some 16 u.
 """
 
 import re
@@ -18,7 +18,7 @@ from ptylive.engine.refine.regularisers.missing_wedge import wedge_weights
 from ptylive.engine.refine.regularisers.projections import potentials, projected
 from ptylive.engine.refine.solvers.backtracking import BacktrackingSearch
 from ptylive.engine.refine.solvers.descent import Descent
-from ptylive.engine.refine.tuning.parameter_search import Scanned, wanted_scans
+from ptylive.engine.refine.tuning.parameter_search import Scanned, requested_scans
 from ptylive.schema.preset import Preset
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -29,7 +29,7 @@ THICK = {
 
 
 def test_every_setting_is_tested_somewhere():
-    """By name, outside the tests that go through all settings alike."""
+    """Searched by name, outside the tests that treat all settings alike."""
     texts = [path.read_text(encoding="utf-8") for path in TESTS.rglob("*.py")]
     words = set().union(*(re.findall(r"\w+", text) for text in texts))
     assert [name for name in Preset.full().settings() if name not in words] == []
@@ -126,13 +126,13 @@ def test_fancy_sigmas_sharpen_their_own_part(bumpy, deconvolution):
 
 
 def test_richardson_and_lucy_bring_blurred_atoms_back():
-    """Sharper, nothing below 0, the sum kept: which Wiener's filter does not promise."""
+    """They are sharper, never below 0, and keep their sum, which Wiener's filter does not guarantee."""
     y, x = np.indices((48, 48)) - 24
     blurred = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / (2 * 3.0**2)) for a, b in ((-5, -4), (6, 3), (0, 12)))
     sharp = richardson_lucy(blurred[None], 2.0, np)[0]
     assert sharp.max() > 1.5 * blurred.max()  # 3 pixels wide without 2 of them: 9 / 5 as high
     assert sharp.min() >= -1e-12
-    assert sharp.sum() == pytest.approx(blurred.sum(), rel=1e-3)  # but for what lies beyond the borders
+    assert sharp.sum() == pytest.approx(blurred.sum(), rel=1e-3)  # except for the part beyond the borders
     again = richardson_lucy(sharp[None] * 0 + 0.7, 2.0, np)
     np.testing.assert_allclose(again, 0.7, rtol=1e-5)
 
@@ -151,7 +151,7 @@ def test_steps_of_the_solvers(simulated):
 @pytest.mark.slow
 @pytest.mark.parametrize("beyond", [{}, {"num_slices": 2, "total_thickness_A": 20.0, "update_tilts": True}])
 def test_precision(simulated, beyond):
-    """A run in double precision is the one in single precision, but for rounding; parameters are as precise."""
+    """A run in double precision equals one in single precision up to rounding; parameters have that precision, too."""
     values = {"window_px": 32, "sweeps": 1, "epoch_max": 3, "probe_modes": 1, "refine_drift": False, **beyond}
     asked = Preset.from_mapping({**values, "precision": "double"})
     setup = prepare(simulated.dataset, asked, None)
@@ -164,7 +164,7 @@ def test_precision(simulated, beyond):
 
 
 def test_update_extra_cut(simulated):
-    """The whole object is filtered closer than the windows by so much."""
+    """The whole object is filtered at a frequency lower than that of the windows by this amount."""
     cut = {}
     for extra in (0.0, 0.2):
         values = {"window_px": 24, "probe_modes": 1, "damping_cutoff_multislice": 0.7, "update_extra_cut": extra}
@@ -174,7 +174,7 @@ def test_update_extra_cut(simulated):
         f = [np.abs(np.fft.fftfreq(size)) for size in spectrum.shape]
         radius = np.hypot(f[0][:, None], f[1])
         cut[extra] = radius[spectrum > 1e-6 * spectrum.max()].max()
-    # to a frequency of the grid, 1 / 50, and the mask's
+    # to one frequency of the grid, 1 / 50, and the mask's edge
     assert cut[0.0] == pytest.approx(0.35, abs=0.03)
     assert cut[0.2] == pytest.approx(0.25, abs=0.03)
 
@@ -182,5 +182,5 @@ def test_update_extra_cut(simulated):
 def test_scans_asked_for(simulated):
     thick = {"num_slices": 3, "total_thickness_A": 30.0}
     asked = Preset.from_mapping({**thick, "scan_thickness": True, "scan_rotation": True, "scan_defocus": False})
-    assert set(wanted_scans(simulated.dataset, asked)) == {Scanned.THICKNESS, Scanned.ROTATION}
-    assert wanted_scans(simulated.dataset, Preset.from_mapping({**thick, "scan_defocus": False})) == []
+    assert set(requested_scans(simulated.dataset, asked)) == {Scanned.THICKNESS, Scanned.ROTATION}
+    assert requested_scans(simulated.dataset, Preset.from_mapping({**thick, "scan_defocus": False})) == []

@@ -1,4 +1,4 @@
-"""Damage as the products of pairs show it."""
+"""Damage as revealed by the products of pairs of scans."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ RINGS, SCANS, MANY = 10, 5, 60.0
 
 
 def drawn(seed, fading=0.0, drifting=0.0, signal=1.0, noise=2.0):
-    """Products of drawn spectra whose signal fades, and is replaced by another one."""
+    """Products of random spectra whose signal fades, or is gradually replaced by another one."""
     rng = np.random.default_rng([seed, 3])
     products = np.zeros((RINGS, SCANS, SCANS))
     count = int(MANY)
@@ -30,7 +30,7 @@ def _complex(rng, count):
 
 
 def test_noise_alone_is_no_change():
-    """Deviations over their errors scatter by 1: here 40 draws, whose mean square is 1 to 0.22."""
+    """Deviations relative to their errors scatter by 1; the mean square of the 40 draws here is 1 to within 0.22."""
     pulls = np.array([[value / error for value, error in change(drawn(seed))] for seed in range(40)])
     assert 0.4 < (pulls**2).mean() < 1.7
     assert (np.abs(pulls) < SIGNIFICANT).all()
@@ -40,7 +40,7 @@ def test_noise_alone_is_no_change():
 def test_a_signal_that_fades_is_told(seed):
     fading, _ = change(drawn(seed, fading=0.1))
     assert is_change(fading)
-    # the pairs' products fall by (1 - 0.1 j)(1 - 0.1 k), of the first scan's by 0.2 a scan at first, less later
+    # the products of pairs fall as (1 - 0.1 j)(1 - 0.1 k), by 0.2 a scan of the first at the start, less later
     assert fading[0] == pytest.approx(0.18, abs=4 * fading[1])
 
 
@@ -48,7 +48,7 @@ def test_a_signal_that_fades_is_told(seed):
 def test_a_specimen_that_becomes_another_one_is_told(seed):
     fading, drifting = change(drawn(seed, drifting=0.2))
     assert is_change(drifting)
-    assert drifting[0] == pytest.approx(0.17, abs=4 * drifting[1])  # (1 - 0.8^d) of d scans, by a line
+    assert drifting[0] == pytest.approx(0.17, abs=4 * drifting[1])  # (1 - 0.8^d) after d scans, fitted by a line
     assert abs(fading[0]) < 4 * fading[1]
 
 

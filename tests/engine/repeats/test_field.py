@@ -1,4 +1,4 @@
-"""Spectra on a common field."""
+"""Spectra on a common field of view."""
 
 import numpy as np
 import pytest
@@ -19,10 +19,10 @@ def test_a_ramp_is_taken_out():
 
 
 def test_maps_that_were_moved_fit_again():
-    """Without noise their spectra are equal but for what moved in at the border, which the window lets through."""
+    """Without noise their spectra are equal except for what moved in at the border, which the window lets through."""
     shifts = [(0.0, 0.0), (2.4, -3.0), (-1.5, 0.3)]
     made = powers(shifts, noise=1e-3)
-    seen = slice(2, 6)  # coarser rings feel the border, finer ones hold nothing
+    seen = slice(2, 6)  # coarser rings are affected by the border, finer ones are empty
     ratio = made.products[seen, 0, 1] / np.sqrt(made.products[seen, 0, 0] * made.products[seen, 1, 1])
     assert (ratio > 0.97).all()
     unmoved = CommonField.of(
@@ -32,21 +32,21 @@ def test_maps_that_were_moved_fit_again():
 
 
 def test_signal_and_noise_are_told_apart():
-    """Noise is what was put in; signal and noise of more scans are the same but better known."""
+    """The noise found is the noise put in; more scans give the same signal and noise, known more precisely."""
     made = powers([(0.0, 0.0)] * 6, noise=0.5, count=6)
     assert made.products.shape[1:] == (6, 6)
     quality, two = made.quality, made.of_first(2)
     first = two.products[:, 0, 1] / np.sqrt(two.products[:, 0, 0] * two.products[:, 1, 1])
     np.testing.assert_allclose(two.quality.half_data_correlation[1:9], first[1:9], atol=0.03)
     assert (quality.half_data_correlation[1:9] > two.quality.half_data_correlation[1:9]).all()
-    wanted = 3 * first / (1 - first)  # six scans: three times the ratio of two
+    wanted = 3 * first / (1 - first)  # six scans have three times the ratio of two
     np.testing.assert_allclose(quality.half_data_correlation[1:9], (wanted / (1 + wanted))[1:9], atol=0.06)
-    # rings of nothing but noise: within four standard errors of a correlation by chance
+    # rings of pure noise: within four standard errors of a correlation by chance
     assert (np.abs(two.quality.half_data_correlation[10:]) < 4 / np.sqrt(2 * made.independent[10:])).all()
 
 
 def test_independent_frequencies_are_as_many_as_chance_shows():
-    """Correlations of maps of noise alone scatter by 1 / sqrt(2 n), here over 80 pairs."""
+    """Correlations of maps of pure noise scatter by 1 / sqrt(2 n), here over 80 pairs."""
     found = []
     for seed in range(80):
         scans = [scanned(np.zeros((3 * SIDE,) * 2), (0, 0), 1.0, 2 * seed + k).live_map for k in range(2)]

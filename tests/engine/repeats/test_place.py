@@ -1,4 +1,4 @@
-"""Scans of one place: bounds, doses, and the newest one forgotten."""
+"""Scans of one place: bounds, doses, and dropping the newest scan."""
 
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ def test_doses_add_up_and_further_ones_are_the_mean():
     curve = added(scans_of(1, (100.0, 200.0, 300.0))).curve()
     assert [point.dose for point in curve.measured] == [100.0, 300.0, 600.0]
     assert [(point.scans, point.dose) for point in curve.expected] == [(6, 1200.0), (12, 2400.0)]
-    # what the first lets expect goes with the dose, not with the number of scans
+    # the prediction from the first scan depends on the dose, not on the number of scans
     quality = added(scans_of(1, (100.0,))).scans[0].live_map.quality
     area = 64**2 * 0.25
     assert curve.predicted[2].limit_A == pytest.approx(1 / quality.crossings(6.0, area, 1.0)[0])
@@ -56,7 +56,7 @@ def test_the_newest_is_forgotten():
 
 
 def showing(scan, rings, correlation=None):
-    """The same scan with a map that can show so many rings."""
+    """The same scan with a map that can show only ``rings`` rings."""
     quality = scan.live_map.quality
     shown = np.where(np.arange(len(quality.frequency_invA)) < rings, 200.0, 0.0)
     halves = quality.half_data_correlation if correlation is None else correlation * (shown > 0)
@@ -65,7 +65,7 @@ def showing(scan, rings, correlation=None):
 
 
 def test_all_that_a_map_can_show_is_all_although_its_rings_go_on():
-    """Rings in the corners are no whole ones: that more dose brings nothing was said where the last of them agreed."""
+    """Rings in the corners are incomplete; once, only their agreement led to saying that more dose brings nothing."""
     scan = showing(scanned(place(1), (0, 0), 1.0, 0), 9, 0.95)
     curve = Place([scan]).curve()
     told = (*curve.measured, *curve.predicted, *curve.expected)
@@ -75,7 +75,7 @@ def test_all_that_a_map_can_show_is_all_although_its_rings_go_on():
 
 
 def test_a_sum_shows_no_more_rings_than_its_scans():
-    """What leaks beyond them is in all scans alike: their sum seemed to resolve what none of them can show."""
+    """Leakage beyond the limit is alike in all scans, so their sum seemed to resolve what none of them can show."""
     one = added([showing(scan, rings, 0.95) for rings, scan in zip((9, 8), scans_of(1, (1.0, 1.0)), strict=True)])
     finest = float(one.scans[0].live_map.quality.frequency_invA[7])
     curve = one.curve()

@@ -1,4 +1,4 @@
-"""Scans sorted by place, added up, and told."""
+"""Scans sorted by place, summed and reported."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def repeats(seed, count, noise=NOISE):
 
 @pytest.mark.slow
 def test_what_four_scans_carry_is_what_the_first_predicted():
-    """20 draws: the interval told from the first scan, 19 of 20, holds what is measured with four in at least 18."""
+    """The first scan's interval, for 19 of 20 cases, must hold the value from four scans in at least 18 of 20 draws."""
     held, told = 0, 0
     for seed in range(20):
         places = Places()
@@ -54,7 +54,7 @@ def test_more_scans_carry_more_and_the_shift_is_told():
     inside = slice(8, -8)
     truth = scanned(place(1), (0, 0), 1e-6, 1).live_map.data[inside, inside]
     rest = [(one[inside, inside] - truth).std() for one in (mean.data, scans[0].live_map.data)]
-    assert rest[0] < 1.15 * rest[1] / np.sqrt(6)  # splines between pixels smooth, and borders cost some
+    assert rest[0] < 1.15 * rest[1] / np.sqrt(6)  # splines between pixels smooth the maps, and borders cost some
 
 
 @pytest.mark.parametrize("seed", quick_first(range(5), 2))

@@ -1,4 +1,4 @@
-"""Registration of maps that were drawn and moved."""
+"""Registration of randomly drawn maps that were shifted."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_the_shift_is_found_between_pixels(seed):
 
 
 def test_smooth_maps_are_not_drawn_to_no_shift():
-    """A window that stands still would pull the shift of such maps half way back."""
+    """A stationary window would pull the shift of such maps halfway to 0."""
     field = place(3, blur_A=1.5)
     found = register(scanned(field, (0, 0), 0.02, 1).live_map, scanned(field, (8.0, -6.0), 0.02, 2).live_map)
     np.testing.assert_allclose(found.shift_px, (8.0, -6.0), atol=0.5)

@@ -1,4 +1,4 @@
-"""What is taken from a scan to know its place by."""
+"""The part of a scan that is kept to recognise its place."""
 
 from dataclasses import replace
 

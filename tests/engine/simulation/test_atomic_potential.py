@@ -29,13 +29,13 @@ def test_the_interaction_constant_is_that_of_textbooks():
 
 
 def test_scattering_factors_are_those_of_the_table():
-    """f(0) of carbon and gold, International Tables C 4.3.1.1: 2.509 and 10.57 Å; other fits differ by some percent."""
+    """f(0) of C and Au in International Tables C 4.3.1.1: 2.509 and 10.57 Å; other fits differ by some percent."""
     assert scattering_factor_A("C", np.zeros(1))[0] == pytest.approx(2.509, rel=0.03)
     assert scattering_factor_A("Au", np.zeros(1))[0] == pytest.approx(10.57, rel=0.05)
 
 
 def test_fast_electrons_see_the_charge_of_the_nucleus():
-    """Mott and Bethe: f goes to Z / (2 pi^2 a0 g^2), which a wrong number in the table would not."""
+    """By the Mott-Bethe formula f tends to Z / (2 pi^2 a0 g^2), which a wrong number in the table would violate."""
     charges = {name: number for number, name in enumerate(SYMBOLS.split(), start=1)}
     assert len(charges) == 103
     check_known(set(charges))

@@ -1,4 +1,4 @@
-"""Test objects: slopes, heights, areas, and balls cut into slices."""
+"""Continuous test objects: slopes, heights, areas, and balls cut into slices."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_gaussians_have_their_height_and_number():
     phase = continuous.gaussians(asked, GRID, np.random.default_rng(1))
     count = round(0.05 * 80 * 60 / (math.pi * 4))
     full = count * 0.3 * 2 * math.pi * 4 / GRID.pixel_A**2
-    assert 0.6 * full < phase.sum() <= full * (1 + 1e-3)  # some stand on the rim
+    assert 0.6 * full < phase.sum() <= full * (1 + 1e-3)  # some lie on the rim
     assert 0.28 < phase.max() < 0.6
 
 
@@ -40,7 +40,7 @@ def test_circles_cover_their_share():
     phase = continuous.circles(asked, GRID, np.random.default_rng(1))
     assert phase.max() == pytest.approx(1.0)
     assert phase.min() == 0
-    # 18 circles; up to a half of each that stands on the rim is outside
+    # 18 circles, of each of which up to a half may lie outside the rim
     assert 0.15 < phase.mean() < 0.31
 
 
@@ -56,10 +56,10 @@ def test_balls_are_what_they_weigh_whatever_the_slices():
     np.testing.assert_allclose(sums[2], sums[0], rtol=1e-4)
     sigma = interaction_rad_per_VA(300e3)
     assert sums[0].min() == pytest.approx(sigma * 4.0 * 40, rel=1e-5)
-    assert sums[0].max() == pytest.approx(sigma * (4.0 * 40 + 3.0 * 16), rel=0.01)  # a pixel beside a ball's middle
+    assert sums[0].max() == pytest.approx(sigma * (4.0 * 40 + 3.0 * 16), rel=0.01)  # a pixel off a ball's middle
 
 
 def test_ice_has_the_texture_that_was_asked_for():
     asked = SpecimenSettings(specimen="particles", thickness_A=3, feature_A=1, coverage=1e-6, ice_texture=0.2)
     (phase,) = continuous.particles(asked, GRID, 300e3, 1, np.random.default_rng(2))
-    assert phase.std() / phase.mean() == pytest.approx(0.2, rel=0.05)  # one small ball more
+    assert phase.std() / phase.mean() == pytest.approx(0.2, rel=0.05)  # plus one small ball

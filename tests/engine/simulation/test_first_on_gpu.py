@@ -1,4 +1,4 @@
-"""What compiles a GPU's small kernels ahead: a whole refinement of a scan that is made up."""
+"""Compiling a GPU's small kernels ahead of time by a whole refinement of a made-up scan."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ from ptylive.schema.preset import Preset
 
 @pytest.fixture
 def card(monkeypatch):
-    """The stand-in, and the windows for which the fused kernel was compiled."""
+    """The stand-in for a card; returns the windows for which the fused kernel was compiled."""
     compiled: list[int] = []
     monkeypatch.setattr(chosen, "missing", lambda: "")
     monkeypatch.setattr(chosen, "current_gpu", lambda: chosen.ArrayDevice(device, lambda: 1e9))
@@ -42,7 +42,7 @@ def test_it_is_refined_on_the_gpu(card, monkeypatch):
     monkeypatch.setattr(
         first_on_gpu, "Preset", partial(Preset.from_mapping, {"epoch_max": 3, "sweeps": 2, "probe_modes": 1})
     )
-    first_on_gpu.warm_up_gpu(1000)  # of which no pattern is made
+    first_on_gpu.warm_up_gpu(1000)  # no pattern of this size is made
     assert card == [1000] and ended[0].backend == "gpu"
 
 

@@ -1,4 +1,4 @@
-"""Modes of the beam: the nominal probe, source size and focal spread, and what does not fit."""
+"""Modes of the beam: the nominal probe, source size and focal spread, and refusal of what does not fit."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_a_source_widens_the_probe_by_its_variance():
     spread = []
     for one in (sharp, blurred):
         intensity = (np.abs(np.fft.ifft2(one.modes)) ** 2).sum(axis=0)
-        rows = np.fft.fft2(intensity)[1, 0]  # the first frequency of the window sees no tails wrap around
+        rows = np.fft.fft2(intensity)[1, 0]  # the window's first frequency is not affected by tails that wrap around
         spread.append(-2 * np.log(abs(rows) / intensity.sum()))
     added = (2 * np.pi / window.side_A) ** 2 * (1.5 / FWHM_PER_SIGMA) ** 2
     assert spread[1] - spread[0] == pytest.approx(added, rel=1e-3)

@@ -1,4 +1,4 @@
-"""The detector: which point of the model becomes which pixel, and every effect by itself."""
+"""The detector: mapping of model points to pixels, and every detector effect separately."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_an_even_number_of_points_is_moved_by_half_of_one():
 
 @pytest.mark.parametrize("words", ["none", "transpose", "flip_rows", "flip_cols", "transpose+flip_rows"])
 def test_what_is_recorded_is_undone_by_the_schema(words):
-    """A spot beside the beam, in the detector's frame, and descan in pixels as recorded."""
+    """The spot is given next to the beam in the detector's frame; the beam's offset is in pixels as recorded."""
     readout, window = made(detector_transform=words, beam_offset_px=(1, -2))
     intensity = np.zeros((1, window.size, window.size), np.float32)
     intensity[0, 0, 0], intensity[0, 2, -3] = 1.0, 2.0
@@ -59,11 +59,11 @@ def test_electrons_scatter_as_poisson_says():
     frames = readout.recorded(flat(400, 0.02), INDEX).astype(float)  # 20 electrons a pixel
     count = frames.size
     assert frames.mean() == pytest.approx(20, abs=5 * np.sqrt(20 / count))
-    # the variance of a variance of Poisson numbers: (2 m^2 + m) / n
+    # variance of the variance of Poisson numbers: (2 m^2 + m) / n
     assert frames.var() == pytest.approx(20, abs=5 * np.sqrt((2 * 400 + 20) / count))
     assert np.abs(np.corrcoef(frames[:, 3, 4], frames[:, 3, 5])[0, 1]) < 5 / np.sqrt(400)
     whole = readout.recorded(flat(400, 0.02), INDEX)
-    np.testing.assert_array_equal(whole[7:9], readout.recorded(flat(2, 0.02), INDEX[7:9]))  # whatever else is asked for
+    np.testing.assert_array_equal(whole[7:9], readout.recorded(flat(2, 0.02), INDEX[7:9]))  # whichever frames are read
 
 
 def test_without_noise_frames_are_means():
@@ -123,9 +123,9 @@ def test_distortions_move_spots_where_the_formula_says():
         rows, cols = (np.fft.fftfreq(window.size, 1 / window.size),) * 2
         spot = np.exp(-((rows[:, None] - 14) ** 2 + (cols[None, :] + 9) ** 2) / (2 * 2.0**2))[None].astype(np.float32)
         read = readout.expected(spot)[0].astype(float)
-        assert read.sum() == pytest.approx(spot.sum(), rel=2e-3)  # electrons are not lost
+        assert read.sum() == pytest.approx(spot.sum(), rel=2e-3)  # no electrons are lost
         place = np.array([(read.sum(axis=1 - a) * (np.arange(64) - 32)).sum() for a in (0, 1)]) / read.sum()
-        np.testing.assert_allclose(readout.scattered_to(*(place / 32)) * 32, [14, -9], atol=0.05)  # it is bent a little
+        np.testing.assert_allclose(readout.scattered_to(*(place / 32)) * 32, [14, -9], atol=0.05)  # slightly bent
         assert np.abs(place - [14, -9]).max() > 0.2
 
 
@@ -135,7 +135,7 @@ def test_a_circle_becomes_an_ellipse_of_that_ratio():
     disc = (np.hypot(k[:, None], k[None, :]) < 20).astype(np.float32)[None]
     read = readout.expected(disc)[0]
     height, width = (read.sum(axis=1) > 0.5).sum(), (read.sum(axis=0) > 0.5).sum()
-    assert height / width == pytest.approx(1.1, abs=1 / 20)  # a pixel of each
+    assert height / width == pytest.approx(1.1, abs=1 / 20)  # one pixel of each
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whole simulated scans: electrons are conserved, the product's own calibration finds what was put in, and seeds."""
+"""Whole simulated scans: electrons are conserved, seeds work, and our own calibration finds the simulated values."""
 
 import json
 
@@ -24,7 +24,7 @@ def every(scan):
 
 @pytest.mark.slow
 def test_no_electron_is_lost(tmp_path):
-    """Of a phase that scatters nowhere beyond the detector; sums of 32 x 32 numbers in single precision."""
+    """The phase scatters nothing beyond the detector; sums of 32 x 32 numbers in single precision."""
     for values in ({"specimen": "vacuum"}, {"specimen": "gaussians", "phase_rad": 0.2, "feature_A": 3}):
         scan = made(tmp_path, **SMALL, **values, source_size_A=0.5, focal_spread_A=20)
         np.testing.assert_allclose(every(scan).sum(axis=(1, 2)), 1.0, atol=2e-5)
@@ -41,9 +41,9 @@ def test_vacuum_is_the_aperture(tmp_path):
 
 
 def test_a_slope_of_the_phase_moves_the_pattern(tmp_path):
-    """By the slope over 2 pi, along the detector's axes (docs/conventions.md)."""
+    """The pattern moves by the slope over 2 pi, along the detector's axes (docs/conventions.md)."""
     values = {"specimen": "gradient", "phase_rad": 0.9, "feature_A": 6, "orientation_deg": 30, "rotation_deg": 40}
-    # a slope has a step at the window's rim, where the probe's tails are
+    # the slope has a step at the window's rim, where the probe's tails are
     scan = made(tmp_path, **SMALL, **values, oversampling=2, reach=1)
     frames = every(scan).astype(float)
     places = np.arange(32) - 16
@@ -54,14 +54,14 @@ def test_a_slope_of_the_phase_moves_the_pattern(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "times"),
-    [  # the model of each has another size, which compiles its own kernel
+    [  # each model has another size, for which a kernel is compiled
         pytest.param("transpose", 4, marks=pytest.mark.slow),
         ("transpose+flip_cols", 2),
         pytest.param("flip_rows", 3, marks=pytest.mark.slow),
     ],
 )
 def test_descan_and_offset_move_the_pattern_as_recorded(tmp_path, words, times):
-    """Found: within 0.002 px; tails of the moved wave's edge in a window of finite size."""
+    """Found: within 0.002 px, limited by tails of the moved wave's edge in a window of finite size."""
     shape = {"detector_shape": (24, 32), "reach": 1, "oversampling": times, "detector_transform": words}
     values = {
         **SMALL,
@@ -91,7 +91,7 @@ def test_frames_do_not_depend_on_each_other(tmp_path):
 
 
 def test_free_space_is_defocus(tmp_path):
-    """What lies d below the entrance plane is C10 + d out of focus (docs/conventions.md)."""
+    """A plane d below the entrance plane is C10 + d out of focus (docs/conventions.md)."""
     scan = made(tmp_path, **SMALL, specimen="crystal", thickness_A=8)
     rows, cols = scan.window.frequencies()
     probe = Probe.of(scan.window.wavelength_A, 25.0, 1.0, {"C10": scan.specimen.slice_thickness_A})
@@ -101,7 +101,7 @@ def test_free_space_is_defocus(tmp_path):
 
 
 def test_source_size_is_a_sum_over_displaced_scans(tmp_path):
-    """Nodes are many enough when more change nothing; found: 3.5 % of what the source changes with 3, 0.1 % with 5."""
+    """Nodes suffice when more change nothing; found: 3.5 % of the effect of the source with 3, 0.1 % with 5."""
     five, seven = (
         every(made(tmp_path, **SMALL, specimen="monolayer", source_size_A=0.6, source_points=n)) for n in (5, 7)
     )
@@ -150,9 +150,9 @@ CASES = (
 @pytest.mark.slow
 @pytest.mark.parametrize("truth", CASES, ids=["transposed", "overfocus-and-descan"])
 def test_the_calibration_finds_what_was_put_in(tmp_path, truth):
-    """Nothing but energy, aperture, step and pixel is told. Found: within 0.1 degrees, 5 Å and 0.02 px.
+    """Only energy, aperture, step and pixel are given. Found: within 0.1 degrees, 5 Å and 0.02 px.
 
-    The focus is that of a sheet 9.3 Å thick, whose middle lies below the entrance plane that the defocus is told for.
+    The focus is that of a sheet 9.3 Å thick, whose middle lies below the entrance plane, to which the defocus refers.
     """
     scan = made(tmp_path, tell="microscope", scan_step_A=0.4, **truth)
     frames = every(scan)

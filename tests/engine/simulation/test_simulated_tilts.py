@@ -1,4 +1,4 @@
-"""Simulated tilt series: beams against the model that inverts them, and files read back as reflections."""
+"""Simulated tilt series: beams against the model of the inversion, and files read back as reflections."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,9 +44,10 @@ def series(**values):
 
 
 def test_beams_are_those_of_the_model_that_inverts_them():
-    """One layer a cell: identical slices, as there. Its backend shares no code with the multislice here.
+    """With one layer per cell the slices are identical, as in the inversion, whose backend shares no code with this
+    one.
 
-    Atoms are blurred until nothing is scattered beyond a third of the grid, where waves are cut off here only.
+    Atoms are blurred until nothing is scattered beyond a third of the grid, where only this simulation cuts waves off.
     """
     made = series(slice_thickness_A=3.905, displacement_A=0.4)
     crystal, size = made.crystal, made.crystal.pixels
@@ -60,7 +61,7 @@ def test_beams_are_those_of_the_model_that_inverts_them():
     expected = TiltObjective(empty, grid, model, frozenset(), dtype="complex128").beams(model)
     places = grid.places(hk)
     found = crystal.beams(made.tilts_mrad)[:, places]
-    np.testing.assert_allclose(found, expected, atol=1e-5)  # of single precision
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # single precision
     assert expected[:, 0].std() > 0.01  # the tilts matter
 
 
@@ -74,7 +75,7 @@ def test_tilts_are_a_raster():
 
 @pytest.mark.parametrize("follows", [False, True])
 def test_a_file_is_read_as_reflections(tmp_path, follows):
-    """Counts of each reflection are its intensity at every tilt, whether patterns move with the tilt or not."""
+    """The counts of each reflection are its intensity at every tilt, whether patterns move with the tilt or not."""
     settings = SimulationSettings.of({**SERIES, "follows_tilt": follows, "beam_offset_px": (1.3, -2.6)})
     made = simulate_file(tmp_path / "tilts.h5", settings)
     assert made.slices == 52
@@ -95,7 +96,7 @@ def test_a_file_is_read_as_reflections(tmp_path, follows):
 def test_the_truth_says_what_an_inversion_looks_for():
     arrays, attributes = series().truth()
     mean = arrays["structure_factors_V"][(arrays["hk"] == 0).all(axis=1)]
-    assert 10 < mean.real.item() < 40  # of SrTiO3, V
+    assert 10 < mean.real.item() < 40  # SrTiO3, in V
     assert attributes["thickness_A"] == pytest.approx(101.5, abs=0.1)  # whole cells
     assert arrays["tilts_mrad"].shape == (3, 4, 2)
     made = series()
@@ -111,10 +112,10 @@ def test_only_of_perfect_crystals():
 
 
 def test_the_potential_is_that_of_other_simulations():
-    """All layers of an upright cell together, against the sum over atoms on a grid of pixels."""
+    """All layers of an unrotated cell together, compared with the sum over atoms on a grid of pixels."""
     made = series(orientation_deg=0.0, displacement_A=0.0).crystal
     cell, pixels = crystal_cell("SrTiO3"), made.pixels
     grid = ObjectGrid((pixels, pixels), cell.height_A / pixels, (0.0, 0.0))
     expected = layer_phase(Atoms(np.asarray(cell.symbols), np.asarray(cell.positions_A)), grid, 120e3)
     found = np.fft.ifft2(made.potential_VA.sum(axis=0)).real * pixels**2 * interaction_rad_per_VA(120e3)
-    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())  # of single precision
+    np.testing.assert_allclose(found, expected, atol=1e-4 * expected.max())  # single precision

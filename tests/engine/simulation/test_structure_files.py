@@ -1,4 +1,4 @@
-"""Structures from files: what ase hands over, tiled or once; a stand-in for ase, so that it need not be installed."""
+"""Structures from files, tiled or used once; a stand-in replaces ase, which need not be installed."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -11,7 +11,7 @@ from ptylive.schema import InputFileError, MetadataError
 
 
 class Structure:
-    """Of ase's Atoms what is read of it."""
+    """The attributes of ase's Atoms that are used."""
 
     def __init__(self, symbols, positions, cell, pbc):
         self.positions, self.cell, self.pbc = np.array(positions, float), np.array(cell, float), pbc

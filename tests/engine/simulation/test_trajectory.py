@@ -1,4 +1,4 @@
-"""Positions, descan and gaps of a simulated scan, in the product's conventions."""
+"""Positions, descan and gaps of a simulated scan, in the conventions of ptylive."""
 
 import numpy as np
 import pytest

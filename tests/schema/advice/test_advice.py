@@ -1,4 +1,4 @@
-"""Which values become a correction, and what is said of the others."""
+"""Which values become a correction, and what is said about the others."""
 
 import json
 import math
@@ -97,7 +97,7 @@ def test_a_value_that_is_no_number_is_not_corrected(value):
 def test_what_was_given_is_no_advice():
     advice = advise(found(Origin.GIVEN, None, C10=-145.0, C12a=3.0, C12b=1.0))
     assert (advice.items, advice.verdict, advice.brief) == ((), Verdict.NOTHING_TO_CORRECT, "")
-    assert advice.line == "nothing to tell: defocus and astigmatism were given"
+    assert advice.line == "no advice: defocus and astigmatism were given"
 
 
 def test_higher_aberrations_are_told_where_they_were_fitted():

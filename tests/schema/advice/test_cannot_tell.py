@@ -1,4 +1,4 @@
-"""What a refinement could not tell of its calibration is read as it was said."""
+"""A refinement's words about what its calibration leaves undetermined are read back as written."""
 
 from ptylive.schema.advice.cannot_tell import cannot_tell_words, heard_cannot_tell
 

@@ -1,4 +1,4 @@
-"""Thickness as a refinement says it, and as a page reads it."""
+"""Thickness as a refinement states it, and as a page reads it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from ptylive.schema.advice.depth import FoundDepth
 )
 def test_what_is_said_is_heard(found: FoundDepth) -> None:
     heard = FoundDepth.heard(
-        f"complex object; 3 slices, 9 Å (1 to 10 Å); {found}: already 20.3 Å of depth; 1 probe mode"
+        f"complex object; 3 slices, 9 Å (1 to 10 Å); {found}: a depth of 20.3 Å already predicts better; 1 probe mode"
     )
     assert heard is not None
     assert heard.slices == found.slices
@@ -19,4 +19,4 @@ def test_what_is_said_is_heard(found: FoundDepth) -> None:
 
 
 def test_nothing_is_heard_where_nothing_was_found() -> None:
-    assert FoundDepth.heard("one slice: 20 Å of depth would not predict patterns held out better") is None
+    assert FoundDepth.heard("one slice: a depth of 20 Å would not predict held-out patterns better") is None

@@ -1,4 +1,4 @@
-"""The dose curve in words and as a message."""
+"""The dose curve as text and as a message."""
 
 import math
 from dataclasses import replace
@@ -21,7 +21,7 @@ def test_one_sentence():
         "with 2 × the dose 1.2 Å (1.1 to 1.3), 4 × the dose 1.1 Å (1.1 to 1.3)"
     )
     alone = replace(CURVE, series=("a",), measured=(DosePoint(1),), expected=())
-    assert alone.line == "one scan: the information limit cannot be told"
+    assert alone.line == "one scan: the information limit cannot be determined"
     assert replace(STEADY, apart="another place").line.endswith("; another place")
 
 
@@ -37,7 +37,7 @@ def test_where_all_is_carried_more_brings_nothing():
         ({"fading": (0.12, 0.02), "drifting": (0.01, 0.01)}, "the signal fades by 12 ± 2 % a scan: damage"),
         ({"fading": (-0.12, 0.02), "drifting": (0.01, 0.01)}, "the signal grows by 12 ± 2 % a scan"),
         ({"fading": (0.01, 0.01), "drifting": (0.052, 0.004)}, "scans differ by 5.2 ± 0.4 % more with every scan"),
-        ({"agreement": (0.62, 0.05)}, "the scans agree by 62 ± 5 % only"),
+        ({"agreement": (0.62, 0.05)}, "the scans agree only by 62 ± 5 %"),
     ],
 )
 def test_what_changes_is_said_and_nothing_is_promised(values, words):

@@ -1,4 +1,4 @@
-"""Who says it and who reads it agree."""
+"""The writer and the reader of the message about half a turn agree."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The pi/4 limits are those of the phase that the program computes."""
+"""The pi/4 limits match the phase that the program computes."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Temporary names: nobody else's, and taken away once their process is gone."""
+"""Temporary names: unique, and removed once their process is gone."""
 
 import errno
 import multiprocessing
@@ -97,7 +97,7 @@ def test_what_dead_processes_left_is_removed_and_nothing_else(tmp_path, monkeypa
 
 
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path):
-    """What the system says of a write has no name in it."""
+    """The operating system's message about a failed write contains no file name."""
     with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "a.png"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert caught.value.filename == str(tmp_path / "a.png")

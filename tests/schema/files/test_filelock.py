@@ -1,4 +1,4 @@
-"""The lock of a file: one holder at a time, let go of whatever becomes of the holder."""
+"""The lock of a file: one holder at a time, released whatever happens to the holder."""
 
 import errno
 import fcntl
@@ -82,7 +82,7 @@ def test_another_machines_lock_is_never_taken(tmp_path, kind):
     path = tmp_path / "file"
     lock = tmp_path / ".file.lock.exclusive"
     lock.write_text(f"{ProcessName('microscope', 4711, 1)} 2026-01-01 00:00:00\n")
-    if kind == "flock":  # of a mount without locks; here there are some
+    if kind == "flock":  # simulates a mount without locks, where this machine has some
         return
     with pytest.raises(FileBusyError, match=r"process 4711 on microscope, since 2026-01-01 00:00:00 .*remove .*lock"):
         with locked(path, 0.0):
@@ -104,7 +104,7 @@ def test_other_errors_are_told(tmp_path, monkeypatch):
 
 
 def test_on_a_full_disk_it_is_let_go_of_too(tmp_path, monkeypatch, kind) -> None:
-    """A few words about the holder do not fit; whoever comes later must not wait for a holder that there never was."""
+    """The note about the holder does not fit; later processes must not wait for a holder that never existed."""
 
     def full(*_arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""HDF5 files on a disk that is full: an error with the name, and a process that goes on and ends as others do."""
+"""HDF5 files on a full disk: an error with the file's name, and a process that continues and ends normally."""
 
 import errno
 import resource
@@ -19,7 +19,7 @@ ROOM = 20_000
 
 @pytest.fixture
 def little_room():
-    """No file may have more bytes."""
+    """Limit every file to ROOM bytes."""
     before, action = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM, before[1]))
     yield
@@ -75,7 +75,7 @@ except OSError as error:
 
 
 def test_a_scan_that_does_not_fit_ends_no_process(tmp_path: Path) -> None:
-    """It crashed when it ended: HDF5 still had the file."""
+    """Regression: the process crashed at its end, because HDF5 still had the file open."""
     ended = subprocess.run(
         [sys.executable, "-c", SIMULATES, str(tmp_path / "a.h5")],
         capture_output=True,

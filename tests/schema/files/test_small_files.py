@@ -1,4 +1,4 @@
-"""Small files: what is none is said in one line, without waiting for it and without reading all of it."""
+"""Small files: anything else is reported in one line, without waiting for it and without reading all of it."""
 
 import os
 
@@ -11,7 +11,7 @@ KIB = 1024
 
 
 def odd(folder, kind):
-    """Something in the place of a file."""
+    """Something in place of a file."""
     path = folder / "it"
     if kind == "folder":
         path.mkdir()
@@ -67,7 +67,7 @@ def test_a_file_without_end_is_not_read_to_it():
 def test_bytes_that_are_no_text_are_said_to_be_none(tmp_path):
     path = tmp_path / "preset.toml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(InputFileError, match="is no text") as caught:
+    with pytest.raises(InputFileError, match="is not text") as caught:
         read_text(path, KIB)
     assert "save it as UTF-8" in caught.value.line()
 

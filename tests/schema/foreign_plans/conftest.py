@@ -1,4 +1,4 @@
-"""Where documents are; settings of constraints, which stand with what they belong to."""
+"""Location of the documents; settings of constraints together with those they depend on."""
 
 from pathlib import Path
 

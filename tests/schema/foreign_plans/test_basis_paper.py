@@ -1,4 +1,4 @@
-"""Presets that papers give: the table, what a row becomes, and the document."""
+"""Presets from papers: the table, the result of a row, and the document."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def test_a_row_in_units_of_its_main_part():
             "phase_norm_weight": 7e-7,
             "atv_weight": 7e-6,
         },
-        rel=5e-3,  # three digits are kept
+        rel=5e-3,  # the table keeps three digits
     )
     assert found["algorithm"] == "sqrt_compressed"
 

@@ -44,7 +44,7 @@ def test_the_start():
     scan = {"type": "raster", "shape": [3, 4], "step_size": 0.5, "rotation": -15}
     taken = found(init={"probe": probe, "scan": scan, "state": "iter100.h5"})
     assert taken.metadata["convergence_semiangle_mrad"] == 21
-    # angles from the columns there; of odd symmetry the other sign
+    # angles from the columns there; aberrations of odd symmetry have the opposite sign
     ours = {
         name: round(value, 9) for name, value in taken.metadata.items() if name.startswith("C") and abs(value) > 1e-9
     }
@@ -95,7 +95,7 @@ def test_engines(engine, ours):
 
 
 def test_tilts_of_the_specimen():
-    """[row, column] in mrad, and the ramp of the propagator has the same sign in both."""
+    """[row, column] in mrad; the ramp of the propagator has the same sign in both."""
     assert added(init={"tilt": {"type": "global", "tilt": [3.0, -4.0]}}) == {"tilts_mrad": [[0, 0, 3.0, -4.0, 0, 0]]}
     taken = found(init={"tilt": {"type": "custom", "path": "tilts.npy"}})
     assert "tilts_mrad" not in taken.settings and any("--set tilts_mrad" in note for note in taken.notes)
@@ -110,13 +110,13 @@ def test_costs_of_another_measure_are_left_out_and_said():
     ("change", "said"),
     [
         ({"engines": []}, "has no engines"),
-        ({"engines": [3]}, "is no table"),
-        ({"engines": [{**ENGINE, "mtf": {"type": "gaussian"}}]}, "mtf.sigma = None is no number"),
+        ({"engines": [3]}, "is not a table"),
+        ({"engines": [{**ENGINE, "mtf": {"type": "gaussian"}}]}, "mtf.sigma = None is not a number"),
         ({"engines": [{**ENGINE, "nitr": 3}]}, "did you mean 'niter'"),
         ({"engines": [{**ENGINE, "sim_shape": [128, 96]}]}, "is not square"),
         ({"engines": [{**ENGINE, "noise_model": "cauchy"}]}, "is unknown"),
         ({"init": {"probe": {"aberrations": [{"c5": 1e7}]}}}, "is not modelled"),
-        ({"slices": {"n": "ten"}}, "is no number"),
+        ({"slices": {"n": "ten"}}, "is not a number"),
     ],
 )
 def test_what_cannot_be_is_one_line(change, said):

@@ -1,4 +1,4 @@
-"""What a plan of phaser runs."""
+"""Engines that a plan of phaser runs."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_engines_of_known_kinds_and_of_the_users_own(kind):
             "engines.type: phaser has no type 'gradiant': did you mean 'gradient'?",
         ),
         ({"engines": [{"type": "dream"}]}, "known are conventional, gradient"),
-        ({"engines": ["gradient"]}, "is no table"),
+        ({"engines": ["gradient"]}, "is not a table"),
     ],
 )
 def test_what_names_no_engine_is_not_taken(plan, said):

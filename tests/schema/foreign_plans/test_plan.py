@@ -1,4 +1,4 @@
-"""What becomes of parameters in general: unknown, refused, changed, set aside."""
+"""Treatment of parameters in general: unknown, refused, changed, set aside."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_what_cannot_be_is_one_line(values, said):
 
 @pytest.mark.parametrize("flips", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
 def test_flips_are_done_in_their_order(flips):
-    """Rows, columns, then transposed, as PtyRAD's _meas_flipT and phaser's apply_flips do."""
+    """Flip rows, then columns, then transpose, as PtyRAD's _meas_flipT and phaser's apply_flips do."""
     pattern = np.arange(6).reshape(2, 3)
     expected = pattern[::-1] if flips[0] else pattern
     expected = expected[:, ::-1] if flips[1] else expected
@@ -68,7 +68,7 @@ def test_numbers(value, found):
 
 @pytest.mark.parametrize("value", [None, "many", True, float("nan"), [1], 10**400])
 def test_no_numbers(value):
-    with pytest.raises(MetadataError, match="is no number"):
+    with pytest.raises(MetadataError, match="is not a number"):
         number_of(value, "x")
 
 

@@ -1,4 +1,4 @@
-"""PtyRAD's parameter files: whole ones, constraints, losses, updates."""
+"""PtyRAD's parameter files: complete files, constraints, losses, updates."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def settings(lenient=False, **sections):
 
 
 def added(**sections):
-    """What sections add to the settings of INIT alone."""
+    """The settings that sections add to those of INIT."""
     plain = settings()
     return {name: value for name, value in settings(**sections).items() if name not in plain}
 
@@ -111,11 +111,11 @@ def test_batches_are_those_behind_one_step():
 @pytest.mark.parametrize(
     ("sections", "said"),
     [
-        ({"model_params": {"detector_blur_std": "wide"}}, "is no number"),
+        ({"model_params": {"detector_blur_std": "wide"}}, "is not a number"),
         ({"recon_params": {"INDICES_MODE": {"mode": "sub", "subscan_slow": 3}}}, "--set sequence"),
         ({"recon_params": {"NITR": 3}}, "did you mean 'NITER'"),
         ({"reconn_params": {}}, "unknown section reconn_params"),
-        ({"recon_params": [1]}, "is no table"),
+        ({"recon_params": [1]}, "is not a table"),
         ({"loss_params": {"loss_single": {"state": True, "dp_pow": 0.2}}}, "has no counterpart"),
         ({"constraint_params": {"obj_zblur": {**ON, "obj_type": "none"}}}, "obj_zblur"),
         ({"constraint_params": {"obja_thresh": {**ON, "thresh": [1.2, 1.1]}}}, "obja_thresh_min"),
@@ -176,7 +176,7 @@ def test_the_table_is_on_its_page(repository):
         ),
         (
             {"model_params": {"update_params": {"probe": {"lr": "fast", "start_iter": 1}}}},
-            "update_params.probe.lr = 'fast' is no number",
+            "update_params.probe.lr = 'fast' is not a number",
         ),
         ({"init_params": {**INIT, "probe_kv": 80e3}}, "probe_kv = 80000.0: energy_eV = 8e+07 eV?"),
         ({"init_params": {**INIT, "probe_conv_angle": 0.0249}}, "probe_conv_angle = 0.0249: "),

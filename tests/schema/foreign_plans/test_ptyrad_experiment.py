@@ -46,7 +46,7 @@ def test_a_fitted_disc_says_nothing():
     [
         ({"C10": -60}, {"C10": -60}),
         ({"defocus": 60, "Cs": 1e4}, {"C10": -60, "C30": 1e4}),
-        ({"C12": 25, "phi12": 0}, {"C12a": -25}),  # along the columns there, across the rows here
+        ({"C12": 25, "phi12": 0}, {"C12a": -25}),  # along the columns in PtyRAD, across the rows here
         ({"C12a": 25}, {"C12a": -25}),
         ({"C12": 25, "phi12": 45}, {"C12b": 25}),
         ({"A1": 25, "A1phi": 90}, {"C12a": 25}),
@@ -118,7 +118,7 @@ def test_vacuum_around_the_object_and_what_is_cut_off(more, slices, depth_A):
     [
         ({"probe_z_shift": -20.0}, 20.0),
         ({"probe_z_shift": -20.0, "probe_source": "PtyRAD", "probe_params": "model.hdf5"}, 20.0),
-        # as PtyRAD asks for with two layers in front: here the probe of the file goes along by itself
+        # PtyRAD needs this with two layers in front; here the probe of the file is moved automatically
         ({"probe_z_shift": -20.0, "probe_source": "PtyRAD", "probe_params": "model.hdf5",
           "obj_z_pad": {"pad_layers": [2, 0], "pad_types": ["vacuum", "vacuum"]}}, None),
     ],
@@ -128,7 +128,7 @@ def test_a_probe_that_is_moved_along_the_beam(more, underfocus_A):
 
 
 def test_tilts_of_the_specimen():
-    """[row, column] in mrad: PtyRAD's propagators have the ramp exp(i z k tan(tilt)), as ours."""
+    """[row, column] in mrad: PtyRAD's propagators have the ramp exp(i z k tan(tilt)), as ours do."""
     taken = found(tilt_params={"tilt_type": "all", "init_tilts": [[3.0, -4.0]]})
     assert taken.settings["tilts_mrad"] == [[0, 0, 3.0, -4.0, 0, 0]]
     assert "tilts_mrad" not in found(tilt_params={"tilt_type": "each", "init_tilts": [[0, 0]]}).settings
@@ -152,10 +152,10 @@ def test_starts_and_windows():
         ({"probe_illum_type": "xray"}, "electrons only"),
         ({"meas_crop": [None, None, [2, 60], [2, 60]]}, "ptylive convert --crop"),
         ({"obj_source": "custom", "obj_params": [1, 1, 20, 20]}, "obj_source = 'custom' is not taken over"),
-        ({"meas_flipT": [1, 0]}, "is no list of three"),
-        ({"pos_scan_affine": [1, 0]}, "is no list of four"),
+        ({"meas_flipT": [1, 0]}, "is not a list of three"),
+        ({"pos_scan_affine": [1, 0]}, "is not a list of four"),
         ({"meas_calibration": {"mode": "miles", "value": 2}}, "is unknown"),
-        ({"probe_kv": "high"}, "is no number"),
+        ({"probe_kv": "high"}, "is not a number"),
         ({"probe_kv": -80}, "energy_eV = -80000 eV is impossible"),
         ({"epochs": 3}, "epochs: PtyRAD has no such parameter"),
     ],

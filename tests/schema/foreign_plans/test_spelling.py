@@ -33,7 +33,7 @@ def test_what_differs_is_converted(given, meant):
     ("given", "words"),
     [
         ({"rotation_deg": -15, "force_com_rotation": 15}, "rotation_deg is given twice"),
-        ({"force_com_rotation": "north"}, "force_com_rotation = 'north' is no number"),
+        ({"force_com_rotation": "north"}, "force_com_rotation = 'north' is not a number"),
         ({"force_com_transpose": 1}, "neither true nor false"),
     ],
 )

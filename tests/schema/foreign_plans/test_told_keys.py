@@ -1,4 +1,4 @@
-"""Keys that are nearly those that were looked for."""
+"""Keys that nearly match the expected ones."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Iterations of PtyRAD and flags of phaser, compared with what those programs do (their own conditions, restated)."""
+"""Iterations of PtyRAD and flags of phaser against the behaviour of those programs (their own conditions, restated)."""
 
 import pytest
 

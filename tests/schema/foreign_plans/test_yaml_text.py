@@ -1,4 +1,4 @@
-"""YAML as values only."""
+"""YAML read as plain values only."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Distortion: where places were recorded, and patterns put back in place."""
+"""Distortion: where places are recorded, and patterns moved back into place."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a detector writes and the counts it stands for."""
+"""What a detector records, and the counts for which it stands."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Settings and words that others add to the preset: accepted, checked and documented as its own."""
+"""Settings and choices that extensions add to the preset: accepted, checked and documented like its own."""
 
 import json
 
@@ -20,7 +20,7 @@ SETTINGS = (
 
 @pytest.fixture
 def grain(monkeypatch):
-    """A source of four settings and a word, which counts how often it is asked."""
+    """A source of settings and a choice, which counts how often it is called."""
     calls = []
 
     def source():
@@ -94,7 +94,7 @@ def test_a_pypty_preset_reaches_them_by_pyptys_name(grain):
     [
         ((Setting("grain_px", 1, "another"),), "other: the setting grain_px is taken, by grain"),
         ((Setting("atv_weight", 1.0, "another"),), "other: the setting atv_weight is taken, by the preset itself"),
-        ((Setting("x", 1, "short"),), "other: 'x' is no name for a setting"),
+        ((Setting("x", 1, "short"),), "other: 'x' is not a valid name for a setting"),
         ((Setting("other", None, "nothing"),), "other: other needs a default"),
         ((Setting("other", "a", "words", choices=("b",)),), "the default of other is none of its choices"),
         ((Setting("other", 1, "x"), Setting("other", 2, "y")), "other names a setting twice"),

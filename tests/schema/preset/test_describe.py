@@ -32,7 +32,7 @@ def options(described):
 
 
 def beyond(option):
-    """A value just outside what an alternative allows; None where every value of the kind is allowed."""
+    """A value just outside what an alternative allows; None if every value of this kind is allowed."""
     if "minimum" in option:
         return option["minimum"] - 1
     if "exclusiveMinimum" in option:
@@ -42,7 +42,7 @@ def beyond(option):
 
 @pytest.mark.parametrize("name", Preset.settings())
 def test_every_setting_refuses_what_is_out_of_its_range(name):
-    """Numbers below their bounds, words that are no choice, text where truth is asked for."""
+    """Numbers below their bounds, words that are not a choice, text in place of a truth value."""
     kinds = options(PROPERTIES[name])
     wrong = next((value for value in map(beyond, kinds) if value is not None), None)
     if wrong is None:
@@ -64,7 +64,7 @@ def test_the_schema_is_json():
 
 
 def asked(preset):
-    """What a preset asks for, those settings included that regularisers bring and nobody has to speak of."""
+    """All settings of a preset, including those added by regularisers and usually left unmentioned."""
     return {name: preset.value(name) for name in Preset.full().settings()}
 
 

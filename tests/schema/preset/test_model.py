@@ -1,4 +1,4 @@
-"""Presets as people write them."""
+"""Presets as users write them."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_every_setting_has_one_group():
     ],
 )
 def test_one_word_number_or_row_is_a_list_of_it_as_people_type_it(setting, value):
-    """As the documents have it: --set field_terms=thickness, --set slice_distances_A=2."""
+    """As in the documents: --set field_terms=thickness, --set slice_distances_A=2."""
     slices = {"num_slices": 3} | ({} if "slice" in setting else {"total_thickness_A": 30})
     assert Preset.from_mapping({**slices, **parse_assignments([setting])}).value(setting.partition("=")[0]) == value
 

@@ -1,4 +1,4 @@
-"""Settings of the forward model: what is taken, and what is refused with the setting's name."""
+"""Settings of the forward model: what is accepted, and what is refused with the setting's name."""
 
 import pytest
 

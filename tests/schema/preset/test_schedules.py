@@ -1,4 +1,4 @@
-"""Settings that follow the epoch."""
+"""Settings that depend on the epoch."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which patterns of a scan are refined: ranges as text are those of Python's slices, files are numbers or a mask."""
+"""Selection of the patterns of a scan that are refined: text ranges as in Python slices, files of numbers or a mask."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_range_is_a_slice(first, last, step):
 
 @pytest.mark.parametrize("text", ["", "a", "1;2", "1:2:0", "1:2:-1", "1,,2", "1.5", "0x10", "1:2:3:4"])
 def test_what_is_no_range_is_refused_by_name(text):
-    with pytest.raises(ValueError, match="is no range: write 5, 0:100 or 0:100:2"):
+    with pytest.raises(ValueError, match="is not a range: write 5, 0:100 or 0:100:2"):
         check_sequence(text)
 
 

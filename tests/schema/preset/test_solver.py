@@ -1,4 +1,4 @@
-"""Settings of a deep generative prior: off unless asked for, bounded, named in what is wrong."""
+"""Settings of a deep generative prior: off by default, bounded, named in error messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Stages of a run: settings over those of all stages."""
+"""Stages of a run: settings that override those shared by all stages."""
 
 import json
 import tomllib

@@ -1,4 +1,4 @@
-"""Settings of the map to start from: by themselves, in tables, together; checked by whoever knows the maps."""
+"""Settings of the map to start from: single, in tables, combined; checked by the code that knows the maps."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Arrays in PyPty's presets: what they become, and what is refused."""
+"""Arrays in PyPty's presets: how they are converted, and what is refused."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ def test_roots_and_factors_of_the_wave_become_counts():
     assert found.arrays["start_beam_current"].tolist() == [1.0, 4.0]
     assert found.arrays["start_background"].tolist() == [[9.0, 0.0], [0.0, 1.0]]
     halved = import_preset({"static_background": [[2.0]], "data_multiplier": 0.5})
-    assert halved.arrays["start_background"].tolist() == [[8.0]]  # of what was recorded, before it is multiplied
+    assert halved.arrays["start_background"].tolist() == [[8.0]]  # of the recorded pattern, before it is multiplied
 
 
 def test_masks_are_kept_or_named():
@@ -37,8 +37,8 @@ def test_constants_of_its_line_search_bring_its_optimiser(name):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"beam_current": ["a"]}, "beam_current is no array"),
-        ({"beam_current": [float("nan")]}, "no number"),
+        ({"beam_current": ["a"]}, "beam_current is not an array"),
+        ({"beam_current": [float("nan")]}, "not numbers"),
         ({"static_background": [[1.0, 2.0]]}, "static_background has the shape"),
         ({"masks": [[1.0]]}, "masks have the shape"),
         ({"obj": [[[[2.0]]]]}, "an array cannot stand"),

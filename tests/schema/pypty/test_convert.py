@@ -1,4 +1,4 @@
-"""PyPty's parameter table: no empty row, the document as the code has it, and the conversions."""
+"""PyPty's parameter table: no empty row, the document matches the code, and the conversions."""
 
 from pathlib import Path
 
@@ -219,7 +219,7 @@ def test_a_given_mean_pattern_is_the_amplitude_of_the_start_probe():
 
 
 def test_what_pypty_itself_writes():
-    """As ``append_exp_params`` leaves it: an aperture that is padded and a mean pattern that is not, 0 for not told."""
+    """As ``append_exp_params`` leaves it: a padded aperture, a mean pattern without padding, 0 for values not given."""
     rows, columns = np.divmod(np.arange(12), 4)
     pixels = np.stack([3.0 * rows, 2.0 * columns], axis=1)
     found = import_preset(

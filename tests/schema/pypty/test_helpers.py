@@ -1,4 +1,4 @@
-"""PyPty's helpers in a script: the numbers that its own functions give (its source, version 2.2)."""
+"""PyPty's helpers in a script: the same numbers as its own functions give (its source, version 2.2)."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_points_of_a_rectangle():
 
 def test_squares_around_places():
     call = "pypty.initialize.create_sequence_from_points(pypty_params, yf=[0, 5], xf=[1, 7], width_roi=2)"
-    # rows 4 and 5, columns 6 and 7 of the second; of the first what is not before the scan
+    # rows 4 and 5, columns 6 and 7 of the second; of the first, what does not lie before the scan
     assert values(f"pypty_params['sequence'] = {call}")["sequence"] == [0, 1, 38, 39, 46, 47]
 
 

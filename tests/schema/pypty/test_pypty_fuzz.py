@@ -1,4 +1,4 @@
-"""Hostile text: schedules and PyPty presets answer with their own error, and nothing of it is run."""
+"""Hostile text: schedules and PyPty presets raise their own error, and nothing of the text is executed."""
 
 import contextlib
 

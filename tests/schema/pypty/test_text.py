@@ -1,4 +1,4 @@
-"""PyPty presets as JSON and as Python, read without running any of it."""
+"""PyPty presets as JSON and as Python, read without executing any of it."""
 
 import math
 
@@ -59,7 +59,7 @@ def test_a_bare_dictionary_and_json():
         ("{'a': [i for i in range(3)]}", "is not read"),
         ("{'a': 1/0}", "is not read"),
         ("{'a': -'x'}", "is not read"),
-        ("{1: 2}", "no text"),
+        ("{1: 2}", "not text"),
         ("{'a': 1", "neither JSON nor Python"),
         ("\x80\x04\x95\x00", "neither JSON nor Python"),
         ("HDR,\0", "^preset: neither JSON nor Python"),

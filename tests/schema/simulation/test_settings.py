@@ -1,4 +1,4 @@
-"""Settings of a simulation: names, units, refusals that name field and remedy, and the table of the document."""
+"""Settings of a simulation: names, units, refusals that name field and remedy, and the documented table."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from ptylive.schema.simulation.settings import GROUPS, HOMES, SimulationSettings
 
 def test_every_name_stands_for_one_setting():
     assert len(HOMES) == sum(len(group.model_fields) for group in GROUPS.values())
-    assert not set(HOMES) & set(GROUPS) - {"specimen"}  # the group of that name is a table, the setting a word
+    assert not set(HOMES) & set(GROUPS) - {"specimen"}  # the group of this name is a table, the setting a word
 
 
 def test_units_groups_and_tables_say_the_same():
@@ -43,7 +43,7 @@ def test_one_number_stands_for_both_axes():
         ({"enery_eV": 80e3}, "did you mean 'energy_eV'"),
         ({"scan.energy_eV": 80e3}, r"energy_eV belongs to \[probe\]"),
         ({"energy_eV": 80}, "did you mean 80 keV"),
-        ({"source_size_A": "3 mrad"}, "source_size_A: 'mrad' is no unit"),
+        ({"source_size_A": "3 mrad"}, "source_size_A: 'mrad' is not a unit"),
         ({"source_size_A": -1}, "probe.source_size_A = -1"),
         ({"scan_shape": [4, 4, 4]}, "scan.scan_shape"),
         ({"scan_shape": "many"}, "scan.scan_shape"),
@@ -60,8 +60,8 @@ def test_one_number_stands_for_both_axes():
         ({"specimen": "particles", "feature_A": 60}, "at most half of thickness_A"),
         ({"drift_A": (1e300, 0)}, "drift_A is at most"),
         ({"position_jitter_A": 1e30}, "scan.position_jitter_A"),
-        ({"source_size_A": 1, "source_points": 1}, "source_points = 1 is no source size"),
-        ({"focal_spread_A": 1, "focal_points": 1}, "focal_points = 1 is no focal spread"),
+        ({"source_size_A": 1, "source_points": 1}, "source_points = 1 gives no source size"),
+        ({"focal_spread_A": 1, "focal_points": 1}, "focal_points = 1 gives no focal spread"),
         ({"astigmatism_A": 1, "C12b": 1}, "say the same thing twice"),
         ({"dead_pixels": 4000}, "at most a quarter"),
     ],

@@ -1,4 +1,4 @@
-"""The process of a batch: what it hands on of a request, and the rows it says."""
+"""The process of a batch: how it passes on a request, and the rows it reports."""
 
 import threading
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A batch with refinements that are made up: what is done, gone on with, tried again, and what the table says."""
+"""A batch with fake refinements: what is done, resumed and retried, and what the table says."""
 
 import threading
 from pathlib import Path
@@ -26,7 +26,7 @@ def progress(epoch: int) -> dict:
 
 
 class MadeUp:
-    """A job that says what it is told to; by name of the scan."""
+    """A job whose messages are scripted by the name of its scan."""
 
     def __init__(self, job, says, log):
         self.job, self._says, self._log = job, says, log
@@ -59,7 +59,7 @@ class MadeUp:
 
 @pytest.fixture
 def batch(tmp_path, monkeypatch):
-    """Runs scans of names; ``says``: what the refinement of a scan says. Jobs that were started are in ``log``."""
+    """Runs scans by name; ``says``: the messages of each scan's refinement. Started jobs are in ``log``."""
     monkeypatch.setattr(coordinator.figures, "draw", lambda *_: Figures("obf", 0.75))
     monkeypatch.setattr(coordinator, "POLL_S", 0.01)
 
@@ -114,14 +114,14 @@ def test_maps_that_are_wanted_otherwise_are_made_anew(batch):
 
 
 def test_a_detector_drawn_on_a_page_refines_nothing_again(batch):
-    """Where maps are taken a refinement depends on its own settings alone; a form's are in the preset."""
+    """If existing maps are used, a refinement depends only on its own settings; those of a form are in the preset."""
     (first,) = batch("a", takes_maps=True, detectors={"ring": "ring:8,8,3,5"})
     moved = {"map_settings": {"wdd.epsilon": 0.1}, "detectors": {"ring": "ring:8,9,3,5"}}
     assert batch("a", takes_maps=True, **moved) == [first] and batch.log == []
 
 
 def test_a_folder_of_recordings_may_be_moved_and_its_scans_keep_their_names(batch, tmp_path):
-    """As the recording folder of a server: scans and results lie in it together, and maps there are taken."""
+    """Like a server's recording folder: scans and results share a folder, and existing maps are used."""
     batch.out = tmp_path
     (first,) = batch("a", takes_maps=True)
     assert batch.log[0].job.takes_maps and first.results(tmp_path) == tmp_path / "a_results.h5"
@@ -141,7 +141,7 @@ def test_a_refinement_that_was_killed_says_so_and_is_gone_on_with_from_its_check
 
 
 def test_a_batch_that_was_killed_goes_on_with_the_same_run(batch, monkeypatch):
-    """What is on the disk then is what a call had written when the first refinement ran."""
+    """The files on disk at that point are what the call had written while the first refinement ran."""
     seen = []
     batch("a", {"a": [progress(1), DONE]})
     monkeypatch.setattr(RunningJobs, "end", lambda self: seen.extend(read_rows(batch.out)))
@@ -152,7 +152,7 @@ def test_a_batch_that_was_killed_goes_on_with_the_same_run(batch, monkeypatch):
 
 
 def interrupts_when(batch, name):
-    """As Ctrl-C twice, once a refinement runs."""
+    """Acts like Ctrl-C twice, once a refinement runs."""
 
     def asked():
         if any(job.job.recording.stem == name and job.job.checkpoint.exists() for job in batch.log):

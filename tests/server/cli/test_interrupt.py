@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: the first is noted, the second interrupts, and afterwards it is what it was."""
+"""Ctrl-C as a request: the first is noted, the second interrupts, and afterwards it works as before."""
 
 import signal
 import threading
@@ -43,7 +43,7 @@ def test_in_another_thread_it_is_nobodys():
 
 @pytest.fixture
 def as_at_the_start():
-    """Signals that nobody has taken yet; afterwards as they were."""
+    """Default signal handlers; the previous ones are restored afterwards."""
     before = {one: signal.signal(one, signal.SIG_DFL) for one in ENDING}
     yield
     for one, handler in before.items():
@@ -64,7 +64,7 @@ def test_other_signals_to_end_are_taken_for_ctrl_c(number, as_at_the_start, caps
 
 
 def test_what_is_ignored_stays_so(as_at_the_start):
-    """``nohup`` has SIGHUP ignored; a shell's background job has SIGINT ignored, and SIGTERM ends it nevertheless."""
+    """``nohup`` ignores SIGHUP; a shell's background job ignores SIGINT, and SIGTERM ends it nevertheless."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""``bench live`` says which device did what; its figures are for people."""
+"""``bench live`` reports which device did what; its figures are for people."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Errors that nobody foresaw where they were raised: one line that says what to do, and status 1."""
+"""Unforeseen errors: one line that says what to do, and exit status 1."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def test_it_is_one_line(error, words, monkeypatch, capsys) -> None:
 
 
 def test_ctrl_c_while_python_makes_a_class_is_no_internal_error(monkeypatch, capsys) -> None:
-    """Python 3.11 raises a RuntimeError from what __set_name__ raises: pydantic makes classes while a command loads."""
+    """Python 3.11 raises a RuntimeError for any error in __set_name__: pydantic makes classes while a command loads."""
 
     def broken(_names: tuple[str, ...]) -> None:
         raise RuntimeError("Error calling __set_name__ on 'PydanticDescriptorProxy'") from KeyboardInterrupt()

@@ -1,4 +1,4 @@
-"""How far a command is: what there is to do may become unknown on the way."""
+"""Progress of a command, whose total may become unknown on the way."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""``ptylive refine --cluster``: the same answer, the same exit codes, on a cluster that is made up."""
+"""``ptylive refine --cluster``: the same answer and the same exit codes, on a fake cluster."""
 
 import json
 from contextlib import contextmanager

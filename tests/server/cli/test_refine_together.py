@@ -1,4 +1,4 @@
-"""Which workers share a refinement, as options say it; what cannot be is said before a cluster is asked."""
+"""Options for the workers that share a refinement; impossible ones are reported before a cluster is contacted."""
 
 from contextlib import contextmanager
 from types import SimpleNamespace

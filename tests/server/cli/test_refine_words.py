@@ -1,4 +1,4 @@
-"""What could not be told of a calibration is said by the command, beside all else and by itself."""
+"""The command states what is undetermined in a calibration, with other remarks or alone."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +16,7 @@ UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 
 def ended(reason: str) -> RefineResult:
-    """A run that came to its end, as far as words are made of it."""
+    """A finished run, as far as messages are made from it."""
     nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out"))
     said = {"state": "done", "algorithm": "ml", "reason": reason, "message": "done", "backend": "cpu"}
     numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}

@@ -1,4 +1,4 @@
-"""The program started with stdin, stdout and stderr as daemons, full disks and plain terminals have them."""
+"""The program started with stdin, stdout and stderr as found with daemons, full disks and plain terminals."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ SAYS = 'sys.stderr.write("said\\n"); sys.stderr.flush(); print("told \\u00c5"); 
 
 
 def run(does: str, redirected: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-    """A program that prepares its streams, opens a file, and does that; 3: the file took a standard stream's number."""
+    """Run a program that prepares its streams, opens a file and does that; 3: the file took a stream's number."""
     program = PROGRAM.format(path=__file__, does=does)
     return subprocess.run(
         ["/bin/sh", "-c", f'exec "$0" -c "$1" {redirected}', sys.executable, program],
@@ -31,7 +31,7 @@ def run(does: str, redirected: str = "", **environment: str) -> subprocess.Compl
 
 
 CHILD = "import os; [os.fstat(one) for one in range(3)]; print(1)"
-"""A process of the program's: nothing is closed for it either."""
+"""A child process of the program, for which nothing is closed either."""
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -57,7 +57,7 @@ except OSError as error:
     sys.exit(7)
 """
     ended = run(does, ">/dev/full")
-    assert (ended.returncode, ended.stderr) == (7, "said\n")  # and nothing when the program ends
+    assert (ended.returncode, ended.stderr) == (7, "said\n")  # and nothing more at the end of the program
 
 
 def test_characters_that_a_terminal_has_not_are_escaped() -> None:

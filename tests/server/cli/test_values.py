@@ -1,4 +1,4 @@
-"""What a user types wrong is answered with one line; what he types right is understood."""
+"""A user's invalid input is answered with one line; valid input is understood."""
 
 import json
 import subprocess
@@ -222,7 +222,7 @@ def test_values():
     ],
 )
 def test_commas_between_thousands_are_no_decimal_commas(typed, hint):
-    with pytest.raises(MetadataError, match="is no single number") as caught:
+    with pytest.raises(MetadataError, match="is not a single number") as caught:
         parse_assignments([typed])
     assert caught.value.hint == hint
     assert parse_assignments(["scan.shape=128,128", "beam_center_px=128,128"])["scan.shape"] == [128, 128]

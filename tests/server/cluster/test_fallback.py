@@ -1,4 +1,4 @@
-"""A cluster that is not there, or goes: what becomes of its jobs by each of the three ways."""
+"""A cluster that is missing, or disappears: what becomes of its jobs with each of the three settings."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ GONE = {"kind": "failed", "message": f"{WHY}: start it", "place_gone": True, "mi
 
 
 class OnCluster(Scripted):
-    """A job there; what is left of it goes on from a checkpoint."""
+    """A job on the cluster; the rest of it resumes from a checkpoint."""
 
     @property
     def rest(self):
@@ -24,7 +24,7 @@ class OnCluster(Scripted):
 
 
 class MadeUp:
-    """A cluster whose jobs say one script after the other."""
+    """A cluster whose jobs follow one script after the other."""
 
     def __init__(self, *scripts):
         self.scripts, self.jobs, self.is_missing, self.closed = list(scripts), [], False, False

@@ -13,7 +13,7 @@ from ptylive.server.cluster.where import Where
 
 
 class Client:
-    """Of a scheduler with these workers; None: it has gone."""
+    """Client of a scheduler with these workers; None: the scheduler has gone."""
 
     scheduler = type("Scheduler", (), {"ncores": staticmethod(lambda: None)})()
     cluster = type("Jobs", (), {"workers": {}})()
@@ -79,7 +79,7 @@ def test_jobs_that_have_ended_without_a_worker_are_waited_for_no_longer(monkeypa
     for jobs in (("7",), ("8",)):  # another one has taken its place
         ended["jobs"], now[0] = jobs, now[0] + opening.JOBS_S
         there.check_patience(1e3)
-    there.check_patience(1e3)  # it is not asked at once again
+    there.check_patience(1e3)  # it is not contacted again at once
     now[0] += opening.JOBS_S
     with pytest.raises(PtyliveError, match="slurm has ended job 8 without starting a worker"):
         there.check_patience(1e3)
@@ -91,14 +91,14 @@ def test_without_dask_there_is_a_remedy(monkeypatch):
         pass
     assert raised.value.line().endswith("pip install 'ptylive[cluster]'")
     with pytest.raises(PtyliveError, match="needs Dask distributed, which is not installed"):
-        LaterOpened("tcp://a:1", 1)._found()
+        LaterOpened("tcp://a:1", 1)._connection()
 
 
 def test_an_address_where_nothing_answers_is_a_line(monkeypatch):
     pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     monkeypatch.setattr(opening, "CONNECT_S", 0.3)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and does not listen
+        taken.bind(("127.0.0.1", 0))  # but does not listen
         address = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with (
             pytest.raises(PtyliveError, match=f"no Dask scheduler answers at {address} within 0.3 s"),

@@ -1,4 +1,4 @@
-"""How many refinements of a batch run at a time, and where."""
+"""How many refinements of a batch run at the same time, and where."""
 
 import os
 

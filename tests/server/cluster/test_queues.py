@@ -1,4 +1,4 @@
-"""Jobs of a batch system: the script that is submitted, and what goes wrong with it."""
+"""Jobs of a batch system: the submitted script, and what can go wrong with it."""
 
 import importlib.util
 import re

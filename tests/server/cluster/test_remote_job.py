@@ -1,4 +1,4 @@
-"""A job on workers that die, are busy, see nothing, or are not there: made up, but for what runs on a worker."""
+"""A job on fake workers that die, are busy, see none of our files, or are missing; code on the worker is real."""
 
 import itertools
 from dataclasses import replace
@@ -37,7 +37,7 @@ class Future:
 
 
 class Actor:
-    """A runner on a worker that answers so many calls of ``hear``, then dies."""
+    """A runner on a worker that answers this many calls of ``hear``, then dies."""
 
     def __init__(self, runner, hears):
         self._runner, self._hears = runner, hears

@@ -1,4 +1,4 @@
-"""What runs on a worker: what it sees, what it is sent, what it says."""
+"""The part that runs on a worker: what it sees, what it receives, what it reports."""
 
 import gc
 import time
@@ -17,7 +17,7 @@ from ptylive.server.wire.messages import pack, unpack
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """A recording, and refinements that are made up."""
+    """A recording, and fake refinements."""
     monkeypatch.setattr(module, "JobProcess", Scripted)
     monkeypatch.setattr(Scripted, "script", [progress(1), ENDED])
     monkeypatch.setattr(Scripted, "started", [])
@@ -50,7 +50,7 @@ def start(runner, here, *, recording=True, folder=True):
 
 
 def everything(runner):
-    """All that it says."""
+    """All messages of a runner."""
     messages, give_up = [], time.monotonic() + 30
     while time.monotonic() < give_up:
         said = unpack(runner.hear())
@@ -161,7 +161,7 @@ def test_a_message_is_handed_on_and_the_end_leaves_nothing(tmp_path, here, monke
 
 
 def test_a_refinement_ends_with_a_runner_that_nobody_holds(tmp_path, here, monkeypatch):
-    """As when whoever asked was killed: Dask lets go of the actor."""
+    """As when the client was killed: Dask releases the actor."""
     monkeypatch.setattr(Scripted, "script", ["wait"])
     runner, _ = begun(tmp_path, here)
     start(runner, here)

@@ -1,4 +1,4 @@
-"""Tiles on workers: messages over Dask's own connections, in order; ends that nobody has to wait for."""
+"""Tiles on workers: messages over Dask's own connections, in order; ends for which nobody has to wait."""
 
 import asyncio
 import gc
@@ -18,7 +18,7 @@ distributed = pytest.importorskip("distributed", reason="needs the extra 'cluste
 
 @pytest.fixture
 def workers():
-    """What of two workers is needed: servers that listen, on one loop."""
+    """The needed parts of two workers: servers that listen, on one loop."""
     from distributed.core import Server
 
     loop = asyncio.new_event_loop()
@@ -52,7 +52,7 @@ def workers():
 
 
 def linked(workers, tiles=2):
-    """A link for each tile, on one worker after the other."""
+    """A link for each tile, alternating between the workers."""
     links = [WorkerLink(workers[tile % 2], "run", tile, tiles) for tile in range(tiles)]
     addresses = [workers[tile % 2].address for tile in range(tiles)]
     for link in links:

@@ -1,4 +1,4 @@
-"""Tiles shared out over made-up workers: of which there are too few, that are busy, that die."""
+"""Tiles distributed over fake workers that are too few, are busy, or die."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,7 @@ class Future:
 
 
 class Actor:
-    """What was asked of one tile; ``answers``: by method."""
+    """Calls to one tile; ``answers``: by method."""
 
     def __init__(self, run, tile, tiles, answers):
         self.tile, self.tiles, self.asked, self.answers = tile, tiles, [], answers

@@ -1,4 +1,4 @@
-"""Whether two machines see one file, and files in pieces."""
+"""Whether two machines see the same file, and files sent in pieces."""
 
 import os
 

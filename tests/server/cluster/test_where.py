@@ -1,4 +1,4 @@
-"""What people write to say where refinements run."""
+"""What users write to say where refinements run."""
 
 import pytest
 

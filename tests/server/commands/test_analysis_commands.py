@@ -34,7 +34,7 @@ def with_one_scan(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that has received one scan; every test leaves it as it was."""
+    """A server that has received one scan; every test leaves it unchanged."""
     with with_one_scan(tmp_path_factory.mktemp("scans")) as one:
         yield one
 
@@ -73,8 +73,8 @@ WRITTEN = [{"name": name, "what": what} for name, what in WORDS.items()]
 
 @pytest.mark.slow
 def test_detectors_in_words_are_as_offline(tmp_path: Path) -> None:
-    """Told before the scan: placed when its calibration is there, and at its end; the frames that came before are read
-    again from the recording.
+    """Set before the scan: placed once its calibration is known, and at its end; earlier frames are read again from the
+    recording.
     """
     with server(tmp_path / "scans") as one:
         assert one.call("detectors", detectors=WRITTEN)["detectors"] == WRITTEN

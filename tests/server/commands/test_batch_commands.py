@@ -1,4 +1,4 @@
-"""Batches of the recording folder: what is handed to their process, and what a viewer is told."""
+"""Batches of the recording folder: what their process receives, and what a viewer is told."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Whose values a scan has: its header's, those given for it, and those that were pinned."""
+"""The sources of a scan's values: its header, those given for it, and those that were pinned."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_pinned_values_stay_until_they_are_released() -> None:
     assert told["pinned"] == {"energy_eV": 80e3, "C10": -30.0}
     assert stage.arrives("two", defocus_A=700.0).optics.aberrations["C10"] == -30.0
     assert stage.commands.command_release(["defocus_A"])["pinned"] == {"energy_eV": 80e3}
-    assert stage.header.optics.aberrations["C10"] == -30.0  # of this scan it is the value still
+    assert stage.header.optics.aberrations["C10"] == -30.0  # still the value for this scan
     later = stage.arrives("three")
     assert (later.optics.energy_eV, later.optics.aberrations["C10"]) == (80e3, -500.0)
     assert stage.commands.command_release()["pinned"] == {}
@@ -202,7 +202,7 @@ def test_reset_goes_back_to_what_was_sent_and_undo_to_what_was_typed() -> None:
     ],
 )
 def test_another_detector_or_energy_drops_pins_with_a_sentence(said: dict[str, Any], dropped: bool) -> None:
-    """80 kV was typed where the header said 300: a header that says either is of the same microscope."""
+    """80 kV was typed where the header said 300: a header with either value belongs to the same microscope."""
     told: list[str] = []
     scan: list[ScanSession] = []
     commands = CalibrationCommands(

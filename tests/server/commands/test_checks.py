@@ -1,4 +1,4 @@
-"""Findings before a refinement: what is fine, what is doubtful, what is hopeless, and what cannot be known."""
+"""Findings before a refinement: what is fine, doubtful, hopeless, or cannot be known."""
 
 from dataclasses import replace
 from typing import Any
@@ -91,7 +91,7 @@ def test_memory_and_time() -> None:
 
 @pytest.fixture(scope="module")
 def engine() -> LiveEngine:
-    """A scan whose rotation is 0, nothing transposed."""
+    """A scan with rotation 0 and nothing transposed."""
     scan = WeakPhaseScan.make({}, n=16, strength=0.1)
     return reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
 

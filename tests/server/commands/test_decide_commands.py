@@ -1,4 +1,4 @@
-"""Thickness found before a refinement: what is asked of the trials, and what is told of them."""
+"""Thickness found before a refinement: what the trials are asked to do, and what is reported of them."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ FOUND = {"num_slices": 8, "total_thickness_A": 104.0, "range_A": [86.1, 121.0], 
 
 
 class Work:
-    """Trials that say what they are told to say."""
+    """Trials that report what they are told to."""
 
     def __init__(self):
         self.runs = self.stopping = False

@@ -1,4 +1,4 @@
-"""What cannot be does not get to a detector (the rest: test_dectris_serve, test_merlin_serve)."""
+"""Invalid settings do not reach a detector (for the rest see test_dectris_serve, test_merlin_serve)."""
 
 from unittest.mock import Mock
 

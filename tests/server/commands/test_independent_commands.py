@@ -1,4 +1,4 @@
-"""What is told of a scan beside the values that were given for it."""
+"""Independent estimates of a scan's values, reported next to those that were given."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -43,14 +43,14 @@ def commands(engine: LiveEngine | None, **given: Any) -> IndependentCommands:
     ("claimed", "agrees"), quick_first([(-60.0, True), (-200.0, False), (-75.0, True), (60.0, False)], 2)
 )
 def test_a_defocus_agrees_within_half_a_depth_of_focus(engine: LiveEngine, claimed: float, agrees: bool) -> None:
-    """80 kV, 18.8 mrad: 118 Å, half of it 59."""
+    """80 kV, 18.8 mrad: depth of focus 118 Å, half of it 59."""
     found = commands(engine, C10=claimed, depth_A=0.0).command_estimates()["estimates"]["C10"]
     assert found["agrees"] is agrees
     assert abs(found["value"] + 60.0) < 15.0
 
 
 def test_images_are_aligned_and_the_optics_told() -> None:
-    """80 kV, 18.8 mrad, -150 Å: shifts of the rim are 2.8 Å, known to a tenth of that at least."""
+    """80 kV, 18.8 mrad, -150 Å: shifts at the rim are 2.8 Å, measured to at least a tenth of that."""
     scan = WeakPhaseScan.make({"C10": -150.0}, n=32, strength=0.1)
     made = reconstruct(scan.header(), lambda: batches(scan.patterns.astype(np.float32)), ("bf",))[0]
     found = commands(made).command_align(order=1, rounds=2)
@@ -127,7 +127,7 @@ def wandering() -> WeakPhaseScan:
 def test_a_descan_that_was_given_stands_beside_what_is_left_of_it(
     wandering: WeakPhaseScan, given: tuple[float, ...], agrees: bool, apart_px: float
 ) -> None:
-    """Patterns were moved back by the one that was given; what they still do says by how much it is wrong."""
+    """Patterns were moved back by the given descan; the remaining movement shows how wrong it is."""
     header = wandering.header()
     wander = WANDER.at_points(np.arange(1024), (32, 32))
     patterns = moved(wandering.patterns, -wander).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Numbers of live maps, set while a scan runs, after it has ended, and for those to come."""
+"""Settings of live maps, changed while a scan runs, after it has ended, and for scans to come."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +15,7 @@ from ptylive.server.session.scan_session import ScanSession
 
 
 class Shown:
-    """The scan that a server shows, and what it was asked to make again."""
+    """The scan that a server shows, and what it was asked to remake."""
 
     def __init__(self, scan=None, running=()):
         self.scan, self.again = scan, []
@@ -108,7 +108,7 @@ def test_a_refresh_of_one_map_leaves_the_others_to_be_shown(scan):
 
 @pytest.mark.parametrize("background", [None, ThreadPoolExecutor(1)])
 def test_a_number_that_does_not_suit_a_scan_costs_that_map_only(background):
-    """As of a scan along a list of positions."""
+    """For example, upsampling does not suit a scan along a list of positions."""
     made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
     at = made.header().scan.positions_A(0.0)
     header = replace(made.header(), arrays={"positions_A": at + np.random.default_rng(0).normal(0, 0.05, at.shape)})

@@ -73,7 +73,7 @@ def test_a_process_stands_by_where_the_next_refinement_may_be_on_a_gpu_here(
     placement = Placement(ServerConfig(**settings))
     header = ScanHeader(uid="a", series="s", frames=4, scan=Scan(shape=(2, 2)), detector=Detector(shape=(32, 40)))
     placement.stand_by(header)
-    placement.stand_by(replace(header, detector=Detector()))  # coefficients whose detector nobody told
+    placement.stand_by(replace(header, detector=Detector()))  # coefficients of an unknown detector
     assert asked == prepared
     placement.close()
 

@@ -1,4 +1,4 @@
-"""Refinements in line: who goes first, what they are called, what may not be deleted meanwhile."""
+"""Refinements in line: their order, their names, and what may not be deleted meanwhile."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -152,7 +152,7 @@ def test_a_process_stands_by_when_maps_are_there_or_a_refinement_is_done_and_no_
     monkeypatch.setattr(refine_commands, "is_compiled_for_gpu", lambda header: header.uid in compiled)
     compiled: set[str] = set()
     commands.scan_finished(scan)
-    assert not stood  # it would begin with compilers
+    assert not stood  # it would start compilers
     compiled.add(scan.uid)
     commands.scan_finished(scan)
     assert stood == ["a"]
@@ -193,7 +193,7 @@ def test_one_that_cannot_start_does_not_hold_up_the_others(commands: RefineComma
 def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name(
     commands: RefineCommands, scan: ScanSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a full disk does, between the name of the run and its job."""
+    """As happens on a full disk, between reserving the run's name and creating its job."""
     recording, reserve = scan.recording, run_names.reserve_run
 
     def reserved(results: Path) -> str:
@@ -210,7 +210,7 @@ def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name
 
 
 def test_one_that_is_overtaken_keeps_its_place(commands: RefineCommands, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its being taken out of the line and its start, somebody's own refinement began."""
+    """A user's own refinement began between its removal from the line and its start."""
     processes = commands.refinements
     for _ in range(3):
         commands.command_refine(queue=True)

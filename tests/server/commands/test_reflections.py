@@ -1,4 +1,4 @@
-"""A tilt series in a server: each reflection's disc is a map, of the series that is shown and of the next."""
+"""A tilt series in a server: the disc of each reflection is a map, for the current series and the next."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Trials of the scan that is shown: what is asked for, where it is kept, what a viewer is told."""
+"""Trials for the scan being shown: the request, where they are kept, and what a viewer is told."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Frames wait in the ring while their code is compiled elsewhere; the server answers meanwhile."""
+"""Frames wait in the ring while their code is compiled in another process; the server keeps answering."""
 
 import os
 import threading
@@ -21,7 +21,7 @@ END = EndEvent("one", "complete", ScanSummary(4, 4, 0, 0, 0, 1.0))
 
 
 class ByHand(Compilation):
-    """Compiles nothing; the test says what is there."""
+    """Compiles nothing; the test says what has been compiled."""
 
     def _ask(self, pieces):
         pass
@@ -67,7 +67,7 @@ def test_a_server_that_stops_waits_for_no_compiler(reading):
 
 @pytest.fixture
 def marks(monkeypatch, tmp_path):
-    """A folder for the marks of what is compiled. What this process itself compiles goes where it always went."""
+    """A folder for the marks of compiled code. What this process itself compiles goes to the usual place."""
     monkeypatch.setattr("ptylive.server.process.compilation.compiled_mark", tmp_path.joinpath)
     return tmp_path
 

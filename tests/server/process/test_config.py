@@ -1,4 +1,4 @@
-"""The configuration of a server: what cannot work is said before anything starts."""
+"""The configuration of a server: what cannot work is reported before anything starts."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a person writes into a configuration by mistake is told with file, field and remedy."""
+"""Mistakes in a configuration file are reported with file, field and remedy."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ MISTAKES = {
 
 
 def refusal(path: Path, text: str, **options: object) -> str:
-    """What is said of a configuration."""
+    """The message about a configuration."""
     path.write_text(text)
     with pytest.raises(MetadataError) as caught:
         load_config(path, options, {})
@@ -51,7 +51,7 @@ def test_what_the_command_line_gives_is_not_blamed_on_the_file(tmp_path):
 
 
 def test_keys_of_the_command_line_leave_the_tokens_of_the_file(tmp_path):
-    """Without them the dashboard would be open to everybody on the machine."""
+    """Without tokens the dashboard would be open to everybody on the machine."""
     path = tmp_path / "microscope.toml"
     path.write_text("[security]\noperators = ['anna']")
     security = load_config(path, {"security": {"keys": str(tmp_path)}}, {}).security
@@ -59,7 +59,7 @@ def test_keys_of_the_command_line_leave_the_tokens_of_the_file(tmp_path):
 
 
 def test_a_home_folder_in_a_file(tmp_path, monkeypatch):
-    """No shell puts it in the place of ~ there: recordings went into a folder of that name."""
+    """Regression: no shell expands ~ in a file, so recordings went into a folder of that name."""
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "microscope.toml"
     path.write_text("[server]\nrecord = '~/scans'\nfiles = '~/files'\n[security]\nkeys = '~/keys'")

@@ -1,4 +1,4 @@
-"""Signals that end a server are asked of it, but for a terminal's that ``nohup`` keeps away."""
+"""Signals that end a server become requests, except a terminal's hang-up if ``nohup`` blocks it."""
 
 import signal
 
@@ -9,7 +9,7 @@ from ptylive.server.process.ending_signals import ENDING, handle_ending
 
 @pytest.fixture
 def as_before():
-    """Handlers are put back."""
+    """Restore the handlers."""
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, *ENDING)}
     yield
     for one, handler in before.items():

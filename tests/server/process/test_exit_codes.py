@@ -43,7 +43,7 @@ def test_every_example_is_understood(program, name):
     for line in examples:
         first, command, *arguments = shlex.split(line.split(">")[0], comments=True)
         assert (first, command) == ("ptylive", name.replace("_", "-"))
-        program.commands[command].make_context(command, arguments)  # raises for what is no option
+        program.commands[command].make_context(command, arguments)  # raises for an unknown option
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -90,7 +90,7 @@ def test_maps_that_were_asked_for_and_not_made(tmp_path, monkeypatch, capsys):
     import h5py
     import numpy as np
 
-    with h5py.File(tmp_path / "bare.h5", "w") as file:  # no optics: no phase maps
+    with h5py.File(tmp_path / "bare.h5", "w") as file:  # no optics, hence no phase maps
         file["data"] = np.random.default_rng(1).poisson(3.0, (8, 8, 16, 16)).astype(np.uint16)
     out = tmp_path / "maps.h5"
     arguments = ["ptylive", "reconstruct", str(tmp_path / "bare.h5"), "-o", str(out), "--methods", "bf,wdd"]

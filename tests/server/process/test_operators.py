@@ -12,7 +12,7 @@ def test_what_is_given_stays_and_who_has_none_gets_one() -> None:
     assert anna.startswith("anna:") and len(anna) > 40
     made = tokens_for(("anna",))
     assert len({word.rpartition(":")[2] for word in made}) == 3
-    assert min(map(len, made)) >= 43  # 256 bits, six in a letter
+    assert min(map(len, made)) >= 43  # 256 bits, six per letter
 
 
 def test_each_has_the_address_of_their_own_token() -> None:

@@ -1,4 +1,4 @@
-"""A server that cannot record says so at once, and one that could not record does not end as if it had."""
+"""A server that cannot record says so at once, and one that failed to record does not end as if it had succeeded."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Frames read from a journal while it is written."""
+"""Frames read from a journal while it is being written."""
 
 import io
 import os
@@ -20,7 +20,7 @@ from ptylive.streamer.wire import EndMessage
 
 
 def written(journal):
-    """Wait until what was appended is in the file: the journal syncs by itself."""
+    """Wait until appended data are in the file: the journal syncs in its own time."""
     give_up = time.monotonic() + 60
     size = -1
     while time.monotonic() < give_up:
@@ -88,7 +88,7 @@ def test_coefficients_are_refused(tmp_path):
 
 
 class Pipe:
-    """Something to read messages from."""
+    """An object from which messages can be read."""
 
     def __init__(self):
         self.source, self.sink = os.pipe()
@@ -120,7 +120,7 @@ def test_news_of_a_scan_and_its_end(tmp_path):
     pipe.say({"whole": replace(job, journal=None).to_plain()})
     until(lambda: inbox.whole is not None)
     assert inbox.settled
-    inbox.begun.set()  # or this process, which is that of the tests, would end a second after its server
+    inbox.begun.set()  # otherwise this process, which is that of the tests, would end a second after its server
     os.close(pipe.sink)  # the server is gone
     until(inbox.stop.is_set)
 

@@ -1,4 +1,4 @@
-"""Drift and tilts of a refinement, as listeners are told of them."""
+"""Drift and tilts of a refinement, as reported to listeners."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""A refinement in a process of this machine: what it says, what it is told, how it ends."""
+"""A refinement in a process of this machine: its messages, those sent to it, and how it ends."""
 
 import signal
 import sys
@@ -29,7 +29,7 @@ say({"kind": "note", "run": next(messages)["run"], "group": os.getpgid(0) == os.
 
 @pytest.fixture
 def process(tmp_path, monkeypatch):
-    """A process of some code with a job."""
+    """Starts a process with some code and a job."""
 
     def start(code, **options):
         monkeypatch.setattr(job_process, "_command", lambda _module: (sys.executable, "-c", CODE + code))
@@ -44,7 +44,7 @@ def job(folder):
 
 @pytest.fixture
 def standby(monkeypatch):
-    """What stands by, of some code; told the pixels of the detector as its argument."""
+    """Standby process with some code; receives the number of detector pixels as its argument."""
     made = []
 
     def of(code):
@@ -105,7 +105,7 @@ def test_one_that_stands_by_is_given_the_next_job(standby, tmp_path):
     assert list(heard) == [{"stop": True}]
     assert running._process.pid == there
     assert running.ending() == "the refinement process ended with status 0"
-    assert waits.take() is None  # nobody's twice
+    assert waits.take() is None  # no process is handed out twice
 
 
 def test_one_that_has_died_is_given_nothing_and_another_stands_by(standby):

@@ -1,4 +1,4 @@
-"""A scan of which nothing is known: its maps are made and stored, and what they were made with starts a refinement."""
+"""A scan not processed before: its maps are made and stored, and what they were made with starts a refinement."""
 
 import itertools
 import shutil
@@ -43,7 +43,7 @@ def job(tmp_path):
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """The files of a job whose maps are there."""
+    """The files of a job whose maps exist."""
     job = a_job(tmp_path_factory.mktemp("stored"))
     made(job)
     return job.recording.parent
@@ -137,7 +137,7 @@ def test_all_maps_have_their_settings_and_virtual_detectors_are_among_them(job):
 
 
 def test_stored_maps_of_other_settings_are_made_again_with_what_people_gave(job):
-    """Not only the map to start from: what a server is asked for is what the file holds."""
+    """This holds for all maps, not only the one to start from: the file holds what was requested of a server."""
     made(replace(job, methods=("wdd",)))
     asked = replace(job, methods=("wdd",), values={}, takes_maps=True, map_settings={"wdd.epsilon": 0.2})
     again, said = made(asked)
@@ -148,7 +148,7 @@ def test_stored_maps_of_other_settings_are_made_again_with_what_people_gave(job)
 
 
 def test_an_order_of_the_frames_that_was_corrected_while_a_scan_ran_holds_for_its_refinement(job):
-    """The Library's batch refined such a scan in the order, and the shape, that it had been sent with."""
+    """Regression: the Library's batch refined such a scan in the order and shape with which it had been sent."""
     corrected = {"scan_pattern": "snake", "flyback_frames": 1, "scan_shape": [8, 7]}
     made(replace(job, methods=("com",), values={**job.values, **corrected}))
     ready, said = made(replace(job, values={}, takes_maps=True))
@@ -191,7 +191,7 @@ def test_coefficients_have_no_virtual_detectors_and_are_refined_all_the_same(job
 
 
 def test_the_start_is_made_with_its_settings_and_its_amplitude(job):
-    """Stored maps that were made otherwise are made again, also where others are taken as they are."""
+    """Stored maps made with other settings are remade, even where other maps are used as they are."""
     plain, _ = made(job)
     preset = Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.7, "start_map_amplitude": True})
     first, _ = made(replace(job, preset=preset, methods=("ssb",)))
@@ -224,7 +224,7 @@ def test_what_is_asked_now_wins_over_what_was_given_by_any_name(job):
 
 @pytest.mark.parametrize("says", quick_first([True, False]), ids=["as now", "as earlier versions"])
 def test_a_given_beam_centre_stays_where_it_is_with_every_remake(job, says):
-    """A distortion puts it in place once: the stored one is no recorded place."""
+    """A distortion corrects it once: the stored centre is no longer the recorded one."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
     first, _ = made(replace(job, values=told, methods=("wdd",)))
     assert first.calibration.get("beam_center_px") != (7.0, 8.0)
@@ -254,7 +254,7 @@ def test_a_resumed_scan_keeps_its_calibration_whatever_becomes_of_other_maps(job
 
 @pytest.mark.slow
 def test_going_back_to_a_default_is_noticed(job):
-    """One with a number, and one that the method leaves out; a factor of upsampling that it chose is no setting."""
+    """One setting with a number, one that the method omits; an upsampling that the method chose is no setting."""
     job = replace(job, methods=("obf", "wdd"), takes_maps=True)
     for setting in ({"wdd.epsilon": 0.2}, {"idpc.highpass_invA": 0.05}):
         made(replace(job, map_settings=setting))
@@ -266,7 +266,7 @@ def test_going_back_to_a_default_is_noticed(job):
 
 
 def test_a_map_that_the_refinement_does_not_need_may_be_refused(job):
-    """An aligned bright field has no depth of its own: not both can be had."""
+    """An aligned bright field has no depth of its own: the two exclude each other."""
     both = {"tcbf.depth_A": 5.0, "tcbf.align_order": 1}
     ready, said = made(replace(job, methods=("tcbf",), map_settings=both))
     assert ready.start is not None
@@ -292,7 +292,7 @@ def test_virtual_detectors_of_before_stay_when_maps_are_made_again(job):
 
 @pytest.mark.parametrize("settings", quick_first([{}, {"wdd.epsilon": 0.2}]), ids=["taken", "made again"])
 def test_a_distortion_that_was_given_earlier_stays(job, settings):
-    """Stored places are those of patterns freed of it: frames must be freed of it now as well."""
+    """Stored places refer to patterns without the distortion, so frames must be corrected now as well."""
     told = {**job.values, "distortion": (0.05, 0.02, 0.0, 0.0), "beam_center_px": (7.0, 8.0)}
     first, _ = made(replace(job, values=told, methods=("wdd",)))
     again, said = made(replace(job, takes_maps=True, methods=("wdd",), map_settings=settings))
@@ -305,7 +305,7 @@ def test_a_distortion_that_was_given_earlier_stays(job, settings):
 
 
 def test_a_distortion_that_was_taken_back_stays_away(job):
-    """The recording tells one, and somebody said 0 for the stored maps."""
+    """The recording states a distortion, and somebody gave 0 for the stored maps."""
     with h5py.File(job.recording, "r+") as file:
         file["metadata"].attrs["distortion"] = (0.05, 0.02, 0.0, 0.0)
     first, _ = made(replace(job, values={**job.values, "distortion": (0.0,)}, methods=("wdd",)))
@@ -317,7 +317,7 @@ def test_a_distortion_that_was_taken_back_stays_away(job):
 @pytest.mark.parametrize("before", [(0.05, 0.02, 0.0, 0.0), None], ids=["another", "none"])
 @pytest.mark.parametrize("taken", quick_first([{"resume": True}, {"takes_maps": True}]), ids=["gone on with", "taken"])
 def test_another_distortion_makes_maps_anew(job, before, taken):
-    """Places in stored maps are those of patterns freed of theirs."""
+    """Places in stored maps refer to patterns corrected with the distortion of those maps."""
     distorted = {} if before is None else {"distortion": before}
     made(replace(job, values={**job.values, **distorted}, methods=("wdd",)))
     for numbers in ((-0.05, 0.0, 0.03, 0.0), (0.0,)):
@@ -342,12 +342,12 @@ OTHERS = {
 
 WAYS = itertools.cycle(("takes_maps", "resume"))
 EACH_ONE_WAY = [("energy_eV", "resume"), ("depth_A", "resume"), *zip(OTHERS, WAYS, strict=False)]
-"""Which maps there are is looked at before any value is: two values both ways, the others by turns."""
+"""The existing maps are examined before any value: two values are tested both ways, the others alternate."""
 
 
 @pytest.mark.parametrize(("name", "way"), quick_first(EACH_ONE_WAY, 8))
 def test_another_value_makes_maps_anew(job, stored, name, way):
-    """By whatever name it is asked for; what is not asked for stays as it was given for them."""
+    """By any of its names; values not given now stay as they were given for the stored maps."""
     shutil.copytree(stored, job.recording.parent, dirs_exist_ok=True)
     asked = replace(job, values={name: OTHERS[name]}, **{way: True})
     again, said = made(asked)
@@ -361,7 +361,7 @@ def test_another_value_makes_maps_anew(job, stored, name, way):
 
 
 def test_another_shape_of_the_scan_makes_maps_anew(job):
-    """Of frames in a row; a shape that is not asked for is that of the recording."""
+    """For frames in a row; without a given shape that of the recording counts."""
     with h5py.File(job.recording, "r+") as file:
         counts = file["data"][()]
         del file["data"]
@@ -376,7 +376,7 @@ def test_another_shape_of_the_scan_makes_maps_anew(job):
 
 
 def test_an_angle_that_was_given_for_a_pixel_stays_an_angle_at_another_energy(job):
-    """1/Å follow from it; what was given in 1/Å stays that."""
+    """1/Å follows from the angle; a pixel given in 1/Å stays the same."""
     for given, at_300 in (({"detector_pixel_mrad": 4.0}, mrad_to_invA(4.0, wavelength_A(300e3))),
                           ({"detector_pixel_invA": 0.1}, 0.1)):  # fmt: skip
         made(replace(job, methods=("wdd",), values={**job.values, **given}))

@@ -1,4 +1,4 @@
-"""What a refinement process opens, and how it ends."""
+"""Files that a refinement process opens, and how it ends."""
 
 import io
 import math
@@ -46,7 +46,7 @@ def files():
 
 @pytest.fixture
 def keeper(files, monkeypatch):
-    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # of a loop that never ends
+    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # limit for a loop that never ends
     return Doorkeeper(files)
 
 
@@ -146,15 +146,15 @@ def test_a_run_on_the_first_rows_of_a_scan_is_nothing_to_keep(tmp_path, monkeypa
     swept = Progress("running", "sweep", 1, 8, 3.0, 1.0, 7.0, 1.0)
     inbox = refine_inbox.Inbox(io.BytesIO())
     inbox.follows = True
-    refine_process._tell(swept, inbox, io.BytesIO())
+    refine_process._report(swept, inbox, io.BytesIO())
     assert not inbox.begun.is_set()
     inbox.whole = job(tmp_path)
-    refine_process._tell(swept, inbox, io.BytesIO())
+    refine_process._report(swept, inbox, io.BytesIO())
     assert inbox.begun.is_set()
 
 
 def foreign_scan(path):
-    """Of another program: without a uid, with all that a refinement asks for."""
+    """A scan of another program: without a uid, but with everything that a refinement needs."""
     rows, cols = np.indices((16, 16)) - 7.5
     counts = np.random.default_rng(3).poisson(20.0 * (np.hypot(rows, cols) < 5), (4, 4, 16, 16)).astype(np.uint16)
     with h5py.File(path, "w") as file:
@@ -166,7 +166,7 @@ def foreign_scan(path):
 
 @pytest.fixture
 def foreign(tmp_path):
-    """A job of such a scan, and what its results have to say of it."""
+    """A job for such a scan, and what its results have to say about the scan."""
     path = foreign_scan(tmp_path / "scan.h5")
     with open_source(path) as source:
         told = scan_settings(source, tmp_path / "scan_results.h5")
@@ -198,7 +198,7 @@ def test_trials_are_told_of_in_words_and_are_nothing_to_keep(tmp_path):
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.whole = job(tmp_path)
     trial = Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, "trying 4 probe modes")
-    refine_process._tell(trial, inbox, out)
+    refine_process._report(trial, inbox, out)
     assert msgpack.unpackb(out.getvalue()) == {"kind": "trial", "message": "trying 4 probe modes"}
     assert not inbox.begun.is_set()
 
@@ -207,7 +207,7 @@ def test_the_first_trial_leaves_the_word_to_the_compiler():
     inbox, out = refine_inbox.Inbox(io.BytesIO()), io.BytesIO()
     inbox.compiling = True
     for words in ("trying 1 probe mode", "trying 4 probe modes"):
-        refine_process._tell(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
+        refine_process._report(Progress("running", "trial", 0, 1, math.nan, 1.0, math.nan, 0.0, words), inbox, out)
     assert list(msgpack.Unpacker(io.BytesIO(out.getvalue()))) == [{"kind": "trial", "message": "trying 4 probe modes"}]
 
 

@@ -1,4 +1,4 @@
-"""Refinements of a session, one at a time: what was announced is not displaced by another of the same name."""
+"""Refinements of a session, one at a time: an announced one is not displaced by another of the same name."""
 
 import subprocess
 import threading
@@ -17,7 +17,7 @@ from ptylive.server.wire.messages import pack, unpack
 
 
 def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The names of runs begin anew with every scan."""
+    """Names of runs start again with every scan."""
     heard: list[dict[str, Any]] = []
     publisher = SimpleNamespace(publish=lambda _topic, payload: heard.append(payload))
     refinements = Refinements(publisher, lambda _run: None)  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ def step(epoch: int, loss: float | None) -> dict[str, Any]:
 
 
 def test_a_run_that_begins_anew_after_the_scan_tells_its_own_losses() -> None:
-    """Rounds during the scan are worth nothing once the calibration has moved: epochs count from 0 again."""
+    """Rounds during the scan become useless once the calibration has changed: epochs count from 0 again."""
     run = RunState("queued", "run1", "uid")
     for epoch, loss in ((0, None), (1, 140.0), (2, 121.0), (2, 121.0), (0, None), (1, 13.7)):
         run.advance(step(epoch, loss))
@@ -102,7 +102,7 @@ def test_a_run_that_has_not_come_to_rest_says_so() -> None:
 
 
 def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:
-    """Stop during the trials was told as "refinement run1 failed", in red."""
+    """Regression: stopping during the trials was reported as "refinement run1 failed", in red."""
     refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
     for stopped, state in ((True, "stopped"), (False, "failed")):
         refinements.current = RunState("stopping", "run1", "uid")

@@ -1,4 +1,4 @@
-"""Jobs side by side: how many run, that a stop reaches all of them, and that an end leaves nobody behind."""
+"""Jobs running in parallel: how many run, a stop that reaches all of them, and an end that leaves none behind."""
 
 import threading
 
@@ -10,7 +10,7 @@ S = 30.0
 
 
 class MadeUp:
-    """A job that says one thing, then nothing until it is stopped or ended."""
+    """A job that sends one message, then nothing until it is stopped or ended."""
 
     def __init__(self):
         self.told, self.over, self.heard = [], threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Which scans can be refined while they arrive, and what the refinement is told of them meanwhile."""
+"""Which scans can be refined while they arrive, and what the refinement is told about them meanwhile."""
 
 import threading
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_values_are_plain():
 
 @pytest.fixture
 def told(monkeypatch):
-    """A refinement of scan "a" that listens, what it is told, and a way to wait for n words."""
+    """A listening refinement of scan "a", the messages sent to it, and a way to wait for n of them."""
     monkeypatch.setattr(scan_updates, "INTERVAL_S", 0.001)
     words, heard = [], threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""Scans refined together by a server: the same as by the command line."""
+"""Scans refined together by a server: the same result as on the command line."""
 
 from types import SimpleNamespace
 
@@ -20,7 +20,7 @@ TILTS = [[0, 0], [10, -5]]
 
 @pytest.mark.parametrize("stored", [True, False])
 def test_a_start_with_other_settings_than_the_map_s_is_refused(stored):
-    """What is shown is where the refinement starts."""
+    """The refinement starts from the scan being shown."""
     made = LiveMap("ssb", np.zeros((2, 2)), "rad", (1.0, 1.0), 4, "", settings={"crop": 0.7, "epsilon": 0.01})
     scan = SimpleNamespace(map=lambda name: made if stored else None, map_settings={"ssb.crop": 0.7})
     check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.7}).start)
@@ -34,7 +34,7 @@ def test_a_start_with_other_settings_than_the_map_s_is_refused(stored):
 
 @pytest.mark.slow
 def test_the_server_finds_what_the_command_line_finds(tmp_path):
-    """Two scans of one place with other electrons; what is known of each comes from the library, or from its file."""
+    """Two scans of one place with different electrons; the metadata of each come from the library, or from its file."""
     folder = tmp_path / "recordings"
     folder.mkdir()
     for seed, name in enumerate(("flat", "left")):
@@ -42,7 +42,7 @@ def test_the_server_finds_what_the_command_line_finds(tmp_path):
         simulate_file(folder / f"{name}.h5", settings)
     preset = {**PRESET, "scan_tilts_mrad": TILTS}
     with server(folder) as running:
-        for name in ("left.h5", "flat.h5"):  # opening one makes its maps
+        for name in ("left.h5", "flat.h5"):  # opening a scan makes its maps
             running.call("open", recording=name)
             running.wait_for(lambda s, n=name: str(s["recording"]).endswith(n) and s["results"])
         begun = running.call("refine", preset=preset, beside=["left.h5"])

@@ -1,4 +1,4 @@
-"""Work in a process beside the server: a request in, what it says out, a stop, and an end however it comes."""
+"""Work in a process next to the server: a request in, messages out, a stop, and an end however it comes."""
 
 import signal
 import sys

@@ -1,4 +1,4 @@
-"""Trials in a process of their own: made as they are asked for, given up, failed, and the end of it."""
+"""Trials in a separate process: run on request, given up, failed, and the end of the process."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ SWEEPS = 3
 
 
 class Asked:
-    """An inbox that holds what is asked for from the start."""
+    """An inbox that holds all requests from the start."""
 
     def __init__(self, *trials):
         self._trials, self.pruned = list(trials), set()
@@ -65,7 +65,7 @@ def test_every_trial_that_is_asked_for_is_made(job):
     swept = {(m["trial"], m["sweep"]): m["groups"] for m in said if m["kind"] == "sweep"}
     assert list(swept) == [(trial, sweep) for trial in (0, 1, 2) for sweep in (1, 2, 3)]
     assert sum(swept[0, SWEEPS]) < sum(swept[1, SWEEPS])  # the scan has 100 Å
-    assert swept[0, SWEEPS] != swept[2, SWEEPS]  # other patterns held out
+    assert swept[0, SWEEPS] != swept[2, SWEEPS]  # different held-out patterns
 
 
 def test_a_trial_that_is_given_up_ends_and_the_next_begins(job):
@@ -91,7 +91,7 @@ def test_a_job_of_trials_goes_over_the_pipe_as_it_is(job):
 
 @pytest.fixture(scope="module")
 def deciding(tmp_path_factory):
-    """A thin specimen, of patterns enough for trials of its depth."""
+    """A thin specimen, with enough patterns for trials of its depth."""
     folder = tmp_path_factory.mktemp("thin")
     small = {"scan_shape": 24, "scan_step_A": 0.8, "detector_shape": 32, "detector_pixel_mrad": 3.0, "seed": 1}
     simulate_file(folder / "s.h5", SimulationSettings.of({**small, "electrons_per_pattern": 1e4}))

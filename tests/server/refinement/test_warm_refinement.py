@@ -1,4 +1,4 @@
-"""The compile cache filled by another process: what a refinement waits for first, the rest behind it or not at all."""
+"""The compile cache filled by another process: first what a refinement waits for, the rest behind it or not at all."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ with compiling(make_header(pixels=({pixels}, {pixels})), lambda *_: None):
 
 @pytest.fixture
 def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """What would have been started, with an empty cache."""
+    """Commands that would have been started, with an empty cache."""
     started: list[list[str]] = []
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(subprocess, "Popen", lambda command, **_: started.append(command[3:]))
@@ -57,7 +57,7 @@ def test_the_kernel_of_a_gpu_comes_last_where_there_may_be_one(commands: list[li
 
 
 def test_ctrl_c_at_the_terminal_ends_it_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It belongs to another group than the one that the terminal tells."""
+    """The compiling process is not in the process group to which the terminal sends signals."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     process = warm_refinement.start(FRAMES)
     assert process is not None
@@ -112,7 +112,7 @@ def test_a_size_is_compiled_once(tmp_path: Path) -> None:
 
 
 def test_the_wait_is_told_without_the_count_of_what_came_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It said "compiling, s: 19 of 2240 (1 %)", seconds of the patterns that had been read."""
+    """Regression: it reported "compiling, s: 19 of 2240 (1 %)", in seconds of the patterns that had been read."""
 
     answers = iter([None, None, 0])
 

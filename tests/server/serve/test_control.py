@@ -1,4 +1,4 @@
-"""The control socket's commands: which scan they are for, and that `status` waits for none of them."""
+"""Commands of the control socket: the scan they are for, and `status`, which waits for none of them."""
 
 import threading
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from ptylive.server.wire.client import ControlClient
 
 
 class Commands:
-    """One command, which says that it was called, and one with an argument."""
+    """One command that records its call, and one with an argument."""
 
     def command_save(self) -> dict[str, Any]:
         return {"saved": True}
@@ -23,7 +23,7 @@ class Commands:
 
 
 def control(shown: Any) -> ControlServer:
-    server = ControlServer.__new__(ControlServer)  # no socket: only what it does with a command
+    server = ControlServer.__new__(ControlServer)  # without a socket: only its handling of commands
     server._session = SimpleNamespace(shown=shown, commands=(Commands(),))
     return server
 
@@ -58,7 +58,7 @@ def test_who_it_is_has_to_be_a_name(name: object) -> None:
 
 
 class Session:
-    """A session one of whose commands waits until it is told to go on."""
+    """A session with a command that blocks until it is released."""
 
     keys = shown = None
 

@@ -1,4 +1,4 @@
-"""The thread that has finished files sent: each once, and a reason for each that is not."""
+"""The thread that has finished files sent: each once, with a reason for each that is not sent."""
 
 import time
 from contextlib import suppress
@@ -14,7 +14,7 @@ SETTLE_S = 5.0
 
 
 class Sender:
-    """Sends nothing, and answers as it is told."""
+    """Sends nothing, and gives prepared answers."""
 
     def __init__(self, answers: dict[str, Sent]) -> None:
         self.answers, self.sent, self.closed = answers, [], False
@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Clock:
-    """Stands until it is put on."""
+    """Stands still until it is advanced."""
 
     now = 0.0
 
@@ -56,7 +56,7 @@ def watching(folder: Path, **answers: Sent) -> tuple[FolderWatch, Sender, list[t
 
 
 def looks(watch: FolderWatch, folder: Path, *names: str) -> None:
-    """Files come, and then time passes."""
+    """Files appear, and then time passes."""
     for name in names:
         (folder / name).write_bytes(b"x")
     for now in range(1, 60, 6):

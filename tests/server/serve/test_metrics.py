@@ -1,4 +1,4 @@
-"""Metrics: Prometheus text over http, counters that never go down, an address that is taken."""
+"""Metrics: Prometheus text over http, counters that never decrease, an address that is taken."""
 
 import http.client
 import re

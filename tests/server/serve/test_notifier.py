@@ -1,4 +1,4 @@
-"""An address on the web hears of each thing once, and of nothing that it could not be told at first too late."""
+"""A web address is told of each event once; what could not be delivered at first is not delivered too late."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ Usage = namedtuple("Usage", "total used free")
 
 
 class Lab:
-    """A server whose status can be set, and whoever takes messages."""
+    """A server with a settable status, and a receiver of its messages."""
 
     def __init__(self, folder: Path | None = None, url: str | None = URL) -> None:
         self.status: dict[str, Any] = {"state": "waiting", "series": "", "uid": "", "lost": 0}
@@ -115,7 +115,7 @@ def test_a_server_of_the_web_gets_json(monkeypatch: pytest.MonkeyPatch) -> None:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Not on the screen."""
+            """Keep the log of requests off the screen."""
 
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.handle_request)

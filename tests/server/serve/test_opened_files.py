@@ -1,4 +1,4 @@
-"""Files that may be opened from the page: those of one folder, and nothing beside it."""
+"""Files that may be opened from the page: those of one folder, and nothing next to it."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from ptylive.server.serve.watched_folder import WatchedFile
 
 
 class Opened:
-    """What a server would say, and a sender that waits until it is told what to answer."""
+    """What a server would report, and a sender that waits until it is told what to answer."""
 
     def __init__(self, folder: Path | None, monkeypatch: pytest.MonkeyPatch, **config: Any) -> None:
         self.answer, self.answered = Sent(frames=16), threading.Event()

@@ -1,4 +1,4 @@
-"""The log of a server without a page is printed, and never waited for."""
+"""The log of a server without a page is printed, and nothing waits for the output."""
 
 import logging
 import threading
@@ -10,7 +10,7 @@ from ptylive.server.wire.publisher import Publisher, lines
 
 
 class Terminal(logging.Handler):
-    """Keeps lines; takes none while it is stopped."""
+    """Keeps lines; accepts none while it is stopped."""
 
     def __init__(self):
         super().__init__()

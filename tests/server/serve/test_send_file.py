@@ -1,4 +1,4 @@
-"""One file on its way to the server: what is the file's fault, and what is not."""
+"""One file on its way to the server: which failures are the file's fault, and which are not."""
 
 from pathlib import Path
 from typing import Any

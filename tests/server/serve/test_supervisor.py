@@ -1,4 +1,4 @@
-"""What the supervisor does while one of its processes is starting: nothing that is worth a wait."""
+"""The supervisor while one of its processes is starting: it never blocks for long."""
 
 import json
 import subprocess
@@ -61,7 +61,7 @@ def test_a_server_that_is_told_to_end_while_it_starts_ends_with_all_its_processe
 
 
 def test_the_last_state_it_was_told_of_is_given_to_the_next_receiver(monkeypatch):
-    """Among lines that are none, as a library may print them."""
+    """Among other lines, such as a library may print."""
     given, listening = [], threading.Event()
     made = Supervisor(ServerConfig(dashboard=None, record=None))
 

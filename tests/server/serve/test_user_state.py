@@ -1,4 +1,4 @@
-"""What people have set outlives the process it was set in."""
+"""Values set by users outlive the process in which they were set."""
 
 import json
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ def header(uid="a"):
 
 
 class Made:
-    """The parts of a session that know something, and what its receiver was told."""
+    """The stateful parts of a session, and what its receiver was told."""
 
     def __init__(self):
         self.scan, self.recording_wanted, self.detectors = None, True, []
@@ -108,7 +108,7 @@ def test_the_first_start_has_nothing_to_restore():
 
 @pytest.mark.parametrize("values", [{"detector_transform": b"none"}, {"detector_transform": ["none", b"x"]}])
 def test_what_could_not_be_told_is_not_taken(before, values):
-    """Bytes arrive by msgpack, and pass for texts: telling them would end the process that receives."""
+    """Bytes arrive by msgpack and pass as text: sending them on would end the receiving process."""
     with pytest.raises(PtyliveError):
         before.calibration.command_configure(values, pin=True)
     json.dumps(user_state.told(before))

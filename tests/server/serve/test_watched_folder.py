@@ -1,4 +1,4 @@
-"""Files of a watched folder: which stand for a scan, when they are finished, and that each is taken up once."""
+"""Files of a watched folder: which of them represent a scan, when they are finished, and that each is used once."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def put(path: Path, size: int = 10) -> Path:
 
 
 def watched(tmp_path: Path, kept: bool = True) -> WatchedFolder:
-    """A folder that was empty when it was first watched."""
+    """A folder that was empty when watching began."""
     folder = tmp_path / "seen"
     folder.mkdir(exist_ok=True)
     one = WatchedFolder(folder, SETTLE_S, tmp_path / "kept" / WATCHED_LIST if kept else None)

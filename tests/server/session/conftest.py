@@ -1,4 +1,4 @@
-"""The library's tests."""
+"""Fixtures for the library's tests."""
 
 import pytest
 from kept_processes import a_reader_that_stays
@@ -10,5 +10,5 @@ __all__ = ["a_reader_that_stays"]
 
 @pytest.fixture(autouse=True)
 def patient_library(monkeypatch):
-    """Entries that are being read are waited for, however busy the machine is."""
+    """Wait for entries that are being read, however busy the machine is."""
     monkeypatch.setattr(library, "PATIENCE_S", 120.0)

@@ -1,4 +1,4 @@
-"""What listeners are told of a calibration, and when."""
+"""What listeners are told about a calibration, and when."""
 
 from types import SimpleNamespace
 

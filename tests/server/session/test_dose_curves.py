@@ -1,4 +1,4 @@
-"""What listeners are told of the dose of a scan, and of its place."""
+"""What listeners are told about the dose of a scan, and about its place."""
 
 from dataclasses import replace
 from types import SimpleNamespace

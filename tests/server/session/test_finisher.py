@@ -1,4 +1,4 @@
-"""Who hears of results, and when, while values change without pause."""
+"""Who is told of results, and when, while values change without pause."""
 
 import threading
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def scan(tmp_path):
 
 
 def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
-    """It needs the values of the moment when it was asked for, not a pause."""
+    """A refinement needs the values at the time of the request, not a pause."""
     begun = threading.Event()
 
     class Processes:
@@ -56,7 +56,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     def finish(one):
         if one.asked == 1:
             assert commands.command_refine()["state"] == "queued"
-            finisher.add(one)  # asked once more before this one is done, and so on for ever
+            finisher.add(one)  # asked again before this one is done, and so on forever
         elif not begun.is_set():
             finisher.add(one)
 

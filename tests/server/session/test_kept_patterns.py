@@ -1,4 +1,4 @@
-"""Patterns of a scan that comes, within a bound."""
+"""Patterns kept of an arriving scan, within a bound."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def header(**scan: object) -> ScanHeader:
 
 
 def batch(first: int, last: int) -> FrameBatch:
-    """Frames whose pixels all hold their number."""
+    """Frames whose pixels all hold the frame's number."""
     index = np.arange(first, last)
     return FrameBatch("scan", index, np.broadcast_to(index[:, None, None], (len(index), SIDE, SIDE)).astype(np.uint16))
 

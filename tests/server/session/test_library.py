@@ -1,4 +1,4 @@
-"""A recording folder in which anything may lie: every scan that can be read is shown, the others say why not."""
+"""A recording folder with arbitrary content: every readable scan is shown, and the others state why not."""
 
 import errno
 import os
@@ -39,7 +39,7 @@ def recorded(folder, **maps):
 
 
 def write_results(path, **maps):
-    """A results file of these maps beside a recording; none without maps."""
+    """A results file of these maps next to a recording; none if there are no maps."""
     if maps:
         made = [LiveMap(name, np.asarray(data, np.float32), "rad", (1.0, 1.0), 42, name) for name, data in maps.items()]
         write_maps(path.with_name(f"{path.stem}_results.h5"), made, np.ones((6, 7), bool), Calibration(), {})
@@ -52,7 +52,7 @@ def files():
 
 
 def all_entries(library, patience_s=120.0):
-    """The history once everything was read, by name."""
+    """The history once everything has been read, by name."""
     give_up = time.monotonic() + patience_s
     while True:
         entries = {scan["recording"]: scan for scan in library.history(100)["scans"]}
@@ -88,7 +88,7 @@ def test_a_past_scan_is_opened_as_it_was_stored(tmp_path, files):
 
 
 def test_values_that_were_given_while_a_scan_came_are_its_own_when_it_is_opened_again(tmp_path, files):
-    """Its maps were made with them; a refinement took those that the recording had been sent with, without a word."""
+    """Regression: its maps were made with them, but a refinement silently used those with which it had been sent."""
     header = overlay(make_header(), {"energy_eV": 80e3, "scan_step_A": 0.4, "rotation_deg": 3.0, "Cs_A": 1e4})
     path = stored_recording(tmp_path, header, make_frames(header))
     entries = {
@@ -215,7 +215,7 @@ def test_a_scan_that_does_the_unexpected_keeps_no_other_waiting(tmp_path, files,
 
 @pytest.mark.parametrize(("line", "words"), [([0, 0, 900, 0], "leaves the object"), ([0, 0, 0, 0], "shorter than")])
 def test_a_line_that_the_file_has_no_room_for_is_refused_with_its_name(tmp_path, line, words):
-    """A flipped bit in the scale of the object makes such a line of any."""
+    """A flipped bit in the scale of the object turns any line into one like this."""
     path = tmp_path / "results.h5"
     stored_runs.write_results(path)
     with pytest.raises(MetadataError, match=rf"run1 of .*results\.h5: .*{words}"):

@@ -1,4 +1,4 @@
-"""Of many scans those that are asked for: words, days, refined or not; ten thousand of them too."""
+"""Filtering many scans: by words, by day, refined or not; also with ten thousand scans."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from ptylive.server.session.library_filter import RefinedScans, Wanted
 
 
 class Files:
-    """A file worker that knows which results hold refinements, and counts who asks."""
+    """A file worker that knows which results hold refinements, and counts requests."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -26,7 +26,7 @@ class Files:
 
 
 def folder_of(folder: Path, number: int, refined: range | tuple[int, ...] = ()) -> Path:
-    """Recordings scan00000 …, a day apart, the first the oldest."""
+    """Recordings scan00000 …, a day apart, the first being the oldest."""
     for i in range(number):
         path = folder / f"scan{i:05d}.h5"
         path.touch()

@@ -1,4 +1,4 @@
-"""Frames come before calibrations and filters: on the processor too. Engines use the device that was chosen."""
+"""Frames take precedence over calibrations and filters, on the processor too. Engines use the chosen device."""
 
 import math
 import os
@@ -76,7 +76,7 @@ def test_maps_are_made_on_the_device_that_was_chosen_and_it_is_said(least):
     (scan,) = ended
     assert not scan.problem
     assert {"bf", "calibration"} <= set(published)
-    [obf] = [one for one in scan.engine.finish().maps if one.name == "obf"]  # its filters were perhaps not ready before
+    [obf] = [one for one in scan.engine.finish().maps if one.name == "obf"]  # its filters may not have been ready
     assert obf.settings["noise"] == scan.map_settings["obf.noise"] == 2.0, "a scan begins with what is set"
     why = f"cpu (batches below {least / 2**20:g} MiB)"
     assert scan.computed_on == {"reduction": why if least else "gpu", "transforms": "gpu", "filters": "gpu"}
@@ -115,9 +115,9 @@ def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
 
 @pytest.mark.parametrize("wait_s", [1e9, 0.0], ids=["all wait", "nothing waits"])
 def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monkeypatch, wait_s):
-    """A pixel that is hot in few of the first frames: one batch does not show it, those that are looked at do.
+    """A pixel that is hot in few of the first frames: one batch does not reveal it, the examined frames do.
 
-    What was shown of it before is shown anew then.
+    What was shown before is then redrawn.
     """
     monkeypatch.setattr(bad_pixels, "LOOKED_AT", 96)
     monkeypatch.setattr(live_module, "WAIT_S", wait_s)
@@ -165,7 +165,7 @@ def test_hot_pixels_of_a_distorted_scan_are_those_that_its_recording_shows(monke
 
 @pytest.mark.parametrize("hot_from", [0, 64], ids=["the first show it", "they do not"])
 def test_maps_of_a_slow_distorted_scan_come_before_all_frames_that_are_looked_at(monkeypatch, hot_from):
-    """Every frame counts once, whether the first show what all show or not."""
+    """Every frame counts once, whether or not the first frames show what all frames show."""
     monkeypatch.setattr(live_module, "WAIT_S", 0.0)
     made = WeakPhaseScan.make({"C10": -60.0}, n=16, strength=0.05)
     header = made.header(dtype="<u2")

@@ -1,4 +1,4 @@
-"""The pictures of the last scans, in memory."""
+"""Pictures of the last scans, kept in memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The last word on a recording reaches its scan, whichever of the two comes first."""
+"""The final status of a recording reaches its scan, whichever of the two comes first."""
 
 from threading import Event
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Maps of recordings that were taken from the journals of a server that was killed."""
+"""Maps of recordings recovered from the journals of a server that was killed."""
 
 import threading
 
@@ -19,7 +19,7 @@ from ptylive.streamer.wire import EndMessage
 
 
 class Recovery:
-    """What :class:`RecoveredMaps` is given, and what it does with it."""
+    """Arguments of :class:`RecoveredMaps`, recording what it does with them."""
 
     def __init__(self):
         self.made, self.said, self.idle = [], [], threading.Event()

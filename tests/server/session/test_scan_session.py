@@ -1,4 +1,4 @@
-"""A scan on the server whose detector has bad pixels that nobody named."""
+"""A scan on the server whose detector has bad pixels that are not listed."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def scan():
 
 @pytest.fixture
 def finished(scan):
-    """A scan after its last frame, its detectors summed on the way."""
+    """A scan after its last frame, with its detectors summed on the way."""
     frames, _ = spoilt(scan)
     engine, bank = LiveEngine(scan.header(), methods=("com",)), DetectorBank(scan.header())
     bank.use([EVERYTHING, ASIDE])
@@ -71,7 +71,7 @@ def test_without_a_recording_they_keep_what_they_have(finished) -> None:
 
 
 def test_remarks_are_looked_for_once_a_refresh_and_for_other_values(scan, finished, monkeypatch) -> None:
-    """The message is asked for four times a second; a large pattern takes tens of milliseconds."""
+    """The message is requested four times a second; a large pattern takes tens of milliseconds."""
     looked = []
     monkeypatch.setattr(scan_session, "remarks", lambda *of: looked.append(of) or [f"remark {len(looked)}"])
     assert [finished.message for _ in range(3)] == ["remark 1"] * 3

@@ -1,4 +1,4 @@
-"""What was sent with a scan is told as plain text, within bounds, whatever lies in the file."""
+"""Metadata sent with a scan are returned as plain text, within bounds, whatever the file holds."""
 
 from dataclasses import replace
 

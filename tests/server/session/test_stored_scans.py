@@ -1,4 +1,4 @@
-"""What travels of stored scans."""
+"""Data of stored scans that are sent between processes."""
 
 import h5py
 import numpy as np
@@ -15,7 +15,7 @@ def test_a_map_travels_with_its_limit_and_what_is_said_of_it(tmp_path):
     one = LiveMap("obf", np.zeros((4, 4), np.float32), "rad", (0.5, 0.5), 16, "OBF", limit=limit, modulation=0.7)
     write_maps(tmp_path / "r.h5", [one], np.ones((4, 4), bool), Calibration(), {})
     (told,) = read_results(tmp_path / "r.h5")["maps"]
-    found = map_of({**told, **unpack(pack({"limit": told["limit"]}))})  # plain: it comes from another process
+    found = map_of({**told, **unpack(pack({"limit": told["limit"]}))})  # plain values: they come from another process
     assert found.information_limits() == {1.0: limit}
     assert found.caveat.startswith("too thick for this map")
     with h5py.File(tmp_path / "r.h5", "r+") as file:

@@ -1,4 +1,4 @@
-"""Only maps that a viewer shows are renewed at the screen's pace; one that is newly chosen is there at once."""
+"""Only maps shown by a viewer are renewed at the screen's pace; a newly chosen one appears at once."""
 
 import contextlib
 import threading
@@ -102,7 +102,7 @@ def test_the_publisher_knows_who_receives_what():
         assert sockets[1].recv_multipart()[0] == b"maps"
         for socket in sockets:
             socket.close(linger=0)
-        for topic in ("maps", "state"):  # each socket is gone in its own time
+        for topic in ("maps", "state"):  # each socket disappears in its own time
             become(0, topic)
     context.term()
 
@@ -119,7 +119,7 @@ def test_who_subscribes_several_times_counts_once_and_goes_whole():
                 socket.setsockopt(zmq.SUBSCRIBE, topic)
         socket_heard = False
         give_up = time.monotonic() + 60
-        while not socket_heard:  # what a connection says comes in its order: its last word was heard
+        while not socket_heard:  # messages of a connection come in order: its last one was received
             assert time.monotonic() < give_up
             publisher.publish("maps", {"name": "bf"})
             socket_heard = bool(often.poll(10)) and bool(once.poll(10))
@@ -139,7 +139,7 @@ def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
         looked = threading.Event()
 
         def pace(sent: int, total: int) -> None:
-            """The scan goes on until everything has been looked at, on a slow machine too."""
+            """Keep the scan going until everything has been looked at, on a slow machine too."""
             looked.wait(0.1)
 
         settings = ReplaySettings(to=running.data, batch=8)
@@ -148,7 +148,7 @@ def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
         sender.start()
 
         def seen_until(enough, shown=None, timeout_s=60.0) -> Counter:
-            """Names that come; what is ``shown`` is said again and again, as a viewer does."""
+            """Names of maps that arrive; ``shown`` is sent repeatedly, as a viewer does."""
             seen, give_up, renew = Counter(), time.monotonic() + timeout_s, time.monotonic()
             while not enough(seen) and time.monotonic() < give_up:
                 if shown and time.monotonic() >= renew:
@@ -161,13 +161,13 @@ def test_a_server_renews_what_is_shown_and_brings_what_is_chosen(tmp_path):
 
         seen = seen_until(lambda names: names["bf"] >= 4, ["bf"])
         assert seen["bf"] >= 4
-        if time.monotonic() - began < REST_INTERVAL_S:  # later they are renewed though nobody looks
+        if time.monotonic() - began < REST_INTERVAL_S:  # later they are renewed without viewers
             assert not {"obf", "tcbf", "idpc", "wdd_phase"} & set(seen)
         chosen = time.monotonic()
         assert seen_until(lambda names: names["obf"] > 0, ["bf", "obf"])["obf"]
         print(f"a map newly chosen was there after {time.monotonic() - chosen:.2f} s")
         running.call("watch", viewer="test", maps=["bf"])
-        with EventStream(running.control, ("maps",), 5000):  # somebody who does not say what is shown
+        with EventStream(running.control, ("maps",), 5000):  # a viewer that does not say what it shows
             assert seen_until(lambda names: names["wdd_phase"] and names["tcbf"])["tcbf"]
         running.call("watch", viewer="test")
         assert seen_until(lambda names: names["wdd_phase"] and names["idpc"])["wdd_phase"], "without viewers all maps"

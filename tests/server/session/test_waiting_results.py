@@ -1,4 +1,4 @@
-"""Refinements that wait beside their results files: who takes them in, and when."""
+"""Refinements waiting next to their results files: who adds them to the file, and when."""
 
 import h5py
 import numpy as np
@@ -19,7 +19,7 @@ from ptylive.streamer.vetting.worker import FileWorker
 
 @pytest.fixture
 def results(tmp_path):
-    """The results of a recording, and a refinement that waits beside them."""
+    """The results of a recording, with a refinement waiting next to them."""
     header = make_header()
     recording = stored_recording(tmp_path, header, make_frames(header))
     path = recording.with_name(f"{recording.stem}_results.h5")

@@ -1,4 +1,4 @@
-"""What trials begin with: slices, ranges, settings that are alike in all, and the preset that comes of values."""
+"""How trials begin: slices, ranges, settings shared by all, and the preset made from values."""
 
 import h5py
 import pytest
@@ -21,7 +21,7 @@ def scan(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """One for all: maps are made once."""
+    """One folder for all tests, so that maps are made once."""
     return tmp_path_factory.mktemp("tuned")
 
 
@@ -55,7 +55,7 @@ def test_maps_are_made_once(scan, folder):
 
 
 def test_slices_are_those_of_what_may_be_found(scan, folder):
-    """Depth of focus: 66.8 Å; three slices to each, of 100 Å times the root of 2."""
+    """Depth of focus: 66.8 Å; three slices for each, of 100 Å times the square root of 2."""
     found = begun(scan, folder, "thickness", total_thickness_A=100)
     assert found.job.preset.object.slices == 7 and found.notes == ()
     assert found.over[0].blur == pytest.approx(100 / 7 / 2)

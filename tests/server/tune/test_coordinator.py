@@ -1,4 +1,4 @@
-"""A tuning with workers that are made up: what is tried, stopped, gone on with, given up and compared at the end."""
+"""A tuning with fake workers: what is tried, stopped, resumed, given up, and compared at the end."""
 
 import threading
 from pathlib import Path
@@ -21,9 +21,9 @@ ENDED = {"kind": "ended"}
 
 
 class Worker:
-    """Answers as :mod:`ptylive.server.refinement.trial_worker` does, with losses that are known.
+    """Answers like :mod:`ptylive.server.refinement.trial_worker`, with known losses.
 
-    ``dies``: numbers of trials in which it is killed the first time; ``failing``: message instead of being ready.
+    ``dies``: numbers of trials in which it is killed the first time; ``failing``: message sent instead of being ready.
     """
 
     def __init__(self, job, log, dies=(), failing=""):
@@ -81,7 +81,7 @@ class Worker:
 
 @pytest.fixture
 def tuning(tmp_path, monkeypatch):
-    """Makes trials in a folder, again and again; ``log``: the workers that were started."""
+    """Runs trials in a folder, repeatedly; ``log``: the workers that were started."""
     monkeypatch.setattr(coordinator, "POLL_S", 0.01)
     monkeypatch.setattr(Worker, "tried", [])
 

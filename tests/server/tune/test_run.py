@@ -1,4 +1,4 @@
-"""A tuning from a scan to its report, trials made up."""
+"""A tuning from a scan to its report, with fake trials."""
 
 from contextlib import nullcontext
 
@@ -20,7 +20,7 @@ pytest.importorskip("optuna", reason="needs the extra 'tune'")
 
 
 class Worker:
-    """Answers at once, with losses that are known; the minimum is at 30 Å."""
+    """Answers at once, with known losses; the minimum is at 30 Å."""
 
     def __init__(self, job):
         self.told = []

@@ -1,4 +1,4 @@
-"""The process of a tuning: what it hands on of a request, and what it says while trials come."""
+"""The process of a tuning: how it passes on a request, and what it reports while trials come."""
 
 import threading
 from pathlib import Path

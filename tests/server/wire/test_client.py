@@ -1,4 +1,4 @@
-"""What somebody typed as the arguments of a command: sent as it is, or refused before anything is sent."""
+"""Arguments of a command as typed by a user: sent unchanged, or refused before anything is sent."""
 
 import time
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ def stranger_first() -> Iterator[tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socke
 
 
 def test_events_come_again_after_another_program_had_the_servers_address(stranger_first) -> None:
-    """A page stays open while the server is started again, and its port may have been given away meanwhile."""
+    """A page stays open while the server restarts, and its port may have been given away meanwhile."""
     context, stranger, control = stranger_first
     with EventStream(control, topics=("state",)) as events:
         assert events.next(timeout_s=0.5) is None

@@ -1,4 +1,4 @@
-"""Control messages: what can be said is said, whatever the names of files are."""
+"""Control messages: every value that is allowed can be sent, whatever the names of files are."""
 
 import pytest
 

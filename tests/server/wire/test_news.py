@@ -1,4 +1,4 @@
-"""What is worth telling somebody who looks elsewhere."""
+"""News that are worth a notification to a user who is looking elsewhere."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The compiled decoder: every pattern as it was before HDF5's filter coded it, and no fault for what is none."""
+"""The compiled decoder: every pattern as it was before HDF5's filter encoded it, and no crash for invalid input."""
 
 import random
 import zlib
@@ -35,7 +35,7 @@ GUARD = 64
 
 
 def decode(part: bytes, nbytes: int, itemsize: int) -> tuple[int, bytes]:
-    """Outcome and pattern; memory behind the pattern must stay as it was."""
+    """Outcome and pattern; memory behind the pattern must stay unchanged."""
     memory = np.full(nbytes + GUARD, 0xA5, np.uint8)
     outcome = decode_bslz4(np.frombuffer(part, np.uint8), itemsize, memory[:nbytes], BLOCK, WORDS)
     assert (memory[nbytes:] == 0xA5).all()
@@ -71,7 +71,7 @@ def test_what_the_filter_of_hdf5_coded(dtype: str, shape: tuple[int, int], kind:
 
 
 def in_bytes(part: bytes, elements: int, itemsize: int) -> tuple[int, bytes]:
-    """Outcome and a byte for each element; memory behind them must stay as it was."""
+    """Outcome and a byte for each element; memory behind them must stay unchanged."""
     memory, work = np.full(elements + GUARD, 0xA5, np.uint8), np.empty(WORK_BYTES, np.uint8)
     coded = np.frombuffer(part, np.uint8)
     where = (coded.ctypes.data, len(part), itemsize, memory.ctypes.data, elements, work.ctypes.data, 0)
@@ -92,7 +92,7 @@ def test_small_counts_become_bytes(dtype: str, shape: tuple[int, int], kind: str
 @pytest.mark.parametrize("pixel", [0, 100, 63 * 65, 63 * 65 + 1])
 @pytest.mark.parametrize("value", [256, 65535])
 def test_one_count_that_no_byte_holds_is_seen(pixel: int, value: int) -> None:
-    """The last ones are stored as they are: fewer than 8 are left."""
+    """The last elements, fewer than 8, are stored unencoded."""
     pattern = np.ones((63, 65), "<u2")
     pattern.flat[min(pixel, pattern.size - 1)] = value
     assert in_bytes(compressed(pattern), pattern.size, 2)[0] == TOO_WIDE
@@ -133,7 +133,7 @@ PARTS = [(compressed(pattern), pattern.nbytes, pattern.dtype.itemsize) for patte
 
 
 def damaged(part: bytes, chance: random.Random) -> bytes:
-    """A part with a few bytes changed, cut, repeated or put in."""
+    """A part with a few bytes changed, cut, repeated or inserted."""
     data = bytearray(part)
     for _ in range(chance.randrange(1, 6)):
         at = chance.randrange(len(data) + 1)
@@ -150,7 +150,7 @@ def damaged(part: bytes, chance: random.Random) -> bytes:
 
 
 def agrees(part: bytes, nbytes: int, itemsize: int) -> bool:
-    """Whether a part decodes; what does must be what the oracle makes of it."""
+    """Whether a part decodes; if so, the result must equal the oracle's."""
     outcome, decoded = decode(part, nbytes, itemsize)
     if outcome != DECODED:
         return False
@@ -197,7 +197,7 @@ def test_a_coded_batch_decodes_when_it_is_looked_at() -> None:
 
 @pytest.mark.parametrize(("step", "wide"), [(0, 0), (1, WIDE_BATCHES - 1), (200, WIDE_BATCHES - 1)])
 def test_others_decode_by_the_address_a_coded_batch_brings(step: int, wide: int) -> None:
-    """Through compiled code of the engine, which knows nothing of codecs: as bytes until a pixel has more."""
+    """Through compiled code of the engine, which does not support codecs: as bytes until a pixel needs more."""
     frames = np.stack([patterns("<u2", (20, 22), "counts") for _ in range(256)])
     frames += step * np.arange(256, dtype="u2")[:, None, None]
     parts = [np.frombuffer(compressed(frame), np.uint8) for frame in frames]

@@ -1,4 +1,4 @@
-"""libzmq for compiled code: pyzmq's own or none, and never another than the one that opens the sockets."""
+"""libzmq for compiled code: pyzmq's own or none, and never another library than the one that opens the sockets."""
 
 import pytest
 import zmq
@@ -9,7 +9,7 @@ from ptylive.streamer.fast import libzmq
 
 @pytest.fixture
 def wheel(tmp_path, monkeypatch):
-    """A pyzmq that was installed here."""
+    """A pyzmq installed here."""
     package = tmp_path / "zmq"
     package.mkdir()
     monkeypatch.setattr(libzmq.zmq, "__file__", str(package / "__init__.py"))
@@ -26,7 +26,7 @@ def test_the_library_of_the_wheel_is_found(wheel, folder, name):
 
 @pytest.mark.parametrize("names", [[], ["libzmq-1.so.5", "libzmq-2.so.5"]])
 def test_without_one_or_with_two_there_is_none(wheel, names):
-    """Installed by conda or a distribution; or nobody knows which of them the sockets are of."""
+    """Installed by conda or a distribution; or it is unknown which library the sockets belong to."""
     (wheel / "pyzmq.libs").mkdir()
     for name in names:
         (wheel / "pyzmq.libs" / name).touch()

@@ -1,4 +1,4 @@
-"""The compiled loop: it takes what Python would have taken, leaves the rest whole, and can be ended."""
+"""The compiled loop: it accepts what Python would accept, leaves the rest untouched, and can be ended."""
 
 import ast
 import os
@@ -37,7 +37,7 @@ UID = np.frombuffer(SCAN_HEADER.uid.encode(), np.uint8)
 
 
 def understood(header: bytes) -> tuple[int, int, str] | None:
-    """first, count and codec as the compiled reader sees them; None when it leaves the header to Python."""
+    """first, count and codec as the compiled reader sees them; None if it leaves the header to Python."""
     values = new_values()
     if not read_frames_header(np.frombuffer(header, np.uint8), UID, values):
         return None
@@ -153,7 +153,7 @@ def following(codec: Any, scan_header: ScanHeader = SCAN_HEADER) -> tuple[Compil
 
 
 def hostile(chance: random.Random) -> list[bytes]:
-    """Frames messages with something wrong, or right."""
+    """Frames messages, some of them faulty."""
     first, count = chance.randrange(len(FRAMES)), chance.randrange(1, 9)
     header = bytes(encode(FramesMessage(SCAN_HEADER.uid, first, count, "bslz4", ()))[0])
     parts = [CODED[n % len(CODED)] for n in range(first, first + count)]
@@ -305,13 +305,13 @@ def test_it_can_be_stopped(flowing: bool) -> None:
         if flowing:
             for message in messages_of(scan_header, make_frames(scan_header)[:5000], batch=1):
                 send(socket, message)
-        receiver.stop()  # it would hang otherwise
+        receiver.stop()  # otherwise it would hang
     assert not receiver._thread.is_alive()
 
 
 @pytest.mark.slow
 def test_freed_memory_is_left_alone() -> None:
-    """Compiled code that hands libzmq an address must not free what lies there; the C library's own check tells."""
+    """Compiled code must not free the memory whose address it passes to libzmq; the C library checks this."""
     library = next(Path("/usr/lib").glob("*/libc_malloc_debug.so.0"), None)
     if library is None:
         pytest.skip("the C library has no malloc check here")
@@ -357,7 +357,7 @@ def test_without_libzmq_the_plain_loop_goes_on(monkeypatch: pytest.MonkeyPatch) 
 def test_the_cache_is_another_one_when_a_compiled_file_changes(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """numba itself looks only at the file of the function that is called, not at those of the ones it calls."""
+    """numba itself only checks the file of the called function, not those of the functions that it calls."""
     root = Path(cache.__file__).resolve().parents[2]
     for folder in ("engine/backend", "schema", "streamer"):
         shutil.copytree(root / folder, tmp_path / folder)
@@ -370,7 +370,7 @@ def test_the_cache_is_another_one_when_a_compiled_file_changes(
 
 
 def test_every_file_whose_constants_are_compiled_is_of_the_hash() -> None:
-    """Names in capitals that a file with compiled functions imports may be compiled in."""
+    """Upper-case names imported by a file with compiled functions may be compiled in."""
     root = Path(cache.__file__).resolve().parents[2]
     for path in (path for folder in cache.COMPILED_FOLDERS for path in (root / folder).rglob("*.py")):
         source = path.read_text()

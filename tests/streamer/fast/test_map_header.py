@@ -1,4 +1,4 @@
-"""Images of stream2 in the compiled loop: what it takes is what Python reads, everything else is left to Python."""
+"""Images of stream2 in the compiled loop: what it accepts equals what Python reads; it leaves the rest to Python."""
 
 import random
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ FRAMES = patterns()
 
 
 def learnt(unique: str | None = "A", **fields: Any) -> CborImageTemplate | None:
-    """What an inlet knows after the first image of a series."""
+    """State of an inlet after the first image of a series."""
     reader = inlet("dectris-v2")
     image = changed(v2_image(7, 0, FRAMES[0], "bslz4", unique)[0], **fields)
     for message in (v2_start(7, len(FRAMES), SHAPE, unique), [image]):
@@ -38,13 +38,13 @@ def learnt(unique: str | None = "A", **fields: Any) -> CborImageTemplate | None:
 
 
 def changed(message: bytes, **fields: Any) -> bytes:
-    """A message with other fields; None removes one."""
+    """A message with other fields; None removes a field."""
     known = {**cbor2.loads(message), **fields}
     return cbor2.dumps({key: value for key, value in known.items() if value is not None})
 
 
 def understood(template: CborImageTemplate, message: bytes) -> tuple[int, bytes] | None:
-    """Number and coded pattern as the compiled reader sees them; None when it leaves the message to Python."""
+    """Number and encoded pattern as the compiled reader sees them; None if it leaves the message to Python."""
     values = new_values()
     series, unique, before = (np.frombuffer(b, np.uint8) for b in (template.series, template.unique, template.before))
     if not read_image_map(np.frombuffer(message, np.uint8), series, unique, before, values):
@@ -130,7 +130,7 @@ def test_what_is_understood_of_damaged_images_is_what_python_reads() -> None:
         try:
             fields = decode_cbor(bytes(message))
         except WireError:
-            continue  # a text that is no UTF-8, under a key that nobody needs
+            continue  # invalid UTF-8, under a key that nobody needs
         array = stored_array(fields["data"]["threshold_1"], "image")
         assert (fields["type"], fields["series_id"], fields["series_unique_id"]) == ("image", 7, "A")
         assert (fields["image_id"], array.data) == found
@@ -186,7 +186,7 @@ def test_a_series_goes_past_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         for message in (v2_start(7, count, SHAPE, "A"), *images, *images[:50], v2_end(7, "A")):
             push.send_multipart(message)
         run.wait(lambda: run.receiver.status().duplicates == 50)
-        run.receiver.stop()  # the damaged frame would be waited for until its sender counts as silent
+        run.receiver.stop()  # it would wait for the damaged frame until the sender counts as silent
         (end,) = run.wait_for_ends()
         run.wait(lambda: run.recordings()[-1].state in ("complete", "failed"))
     expected = {k: digest(FRAMES[k % len(FRAMES)] + k) for k in range(count) if k != damaged}

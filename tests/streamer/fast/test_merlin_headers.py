@@ -1,4 +1,4 @@
-"""Compiled looks at runs say what numpy says, of headers with anything changed in them."""
+"""Compiled examination of runs agrees with numpy's, for headers with arbitrary changes."""
 
 import random
 
@@ -25,7 +25,7 @@ def template() -> RunTemplate:
 
 
 def damaged(chance: random.Random) -> Array:
-    """Frames of a run, some bytes of their headers changed, some of them gone."""
+    """Frames of a run, with some bytes of their headers changed or missing."""
     kept = [message for message in MESSAGES[chance.randrange(3) :] if chance.random() > 0.05] or MESSAGES[:1]
     stream = bytearray(b"".join(map(mpx, kept)))
     each = len(stream) // len(kept)

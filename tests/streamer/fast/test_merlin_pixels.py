@@ -1,4 +1,4 @@
-"""Compiled decoding of Merlin's runs: bit for bit what is done to single frames, elsewhere and in place."""
+"""Compiled decoding of Merlin's runs: bit for bit as for single frames, into another place and in place."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ SIDES = {"1x1": CHIP, "2x2": 2 * CHIP, "2x2G": 2 * CHIP + 2}
 
 
 def rows_of(messages: list[bytes]) -> tuple[PixelLayout, Array, int]:
-    """Frames one after the other (n, bytes), not aligned, and where their pixels begin."""
+    """Frames one after the other (n, bytes), unaligned, and the offset of their pixels."""
     header = parse_frame_header(memoryview(messages[0]))
     layout = pixel_layout(header, header.counter_depth)
     stream = np.frombuffer(bytearray(b"xyz" + b"".join(messages)), np.uint8)
@@ -27,7 +27,7 @@ def rows_of(messages: list[bytes]) -> tuple[PixelLayout, Array, int]:
 
 
 def handed_on(layout: PixelLayout, rows: Array, offset: int, wanted: bytes) -> None:
-    """As others decode them by the address that the batch brings; a frame of another length is none."""
+    """Decode as others do, by the address that comes with the batch; a frame of another length is invalid."""
     batch = CompiledRuns.handed_on(layout, np.ascontiguousarray(rows), offset, "u", np.arange(len(rows)))
     if batch is None:
         assert layout.depth == 24
@@ -40,7 +40,7 @@ def handed_on(layout: PixelLayout, rows: Array, offset: int, wanted: bytes) -> N
         pattern = np.full(nbytes + 1, 0xAA, np.uint8)
         begin, end = int(coded.ends[0]), int(coded.ends[1])
         where = coded.data.ctypes.data + begin, end - begin + size
-        outcome = decode(*where, 1, pattern.ctypes.data, nbytes + room, 0, coded.told.ctypes.data)
+        outcome = decode(*where, 1, pattern.ctypes.data, nbytes + room, 0, coded.parameters.ctypes.data)
         assert (outcome == 0) == (size == room == 0)
         assert pattern[:-1].tobytes() == (b"\xaa" * nbytes if outcome else wanted[nbytes : 2 * nbytes])
         assert pattern[-1] == 0xAA
@@ -80,7 +80,7 @@ def test_processed_frames(pixels: str, shape: tuple[int, int]) -> None:
 
 
 def test_what_is_decoded_while_it_is_reduced_becomes_the_same_numbers() -> None:
-    """Through compiled code of the engine, which knows nothing of Merlin."""
+    """Through compiled code of the engine, which does not know Merlin's format."""
     layout, rows, offset = rows_of([frame(k + 1, "U16", one) for k, one in enumerate(counts((20, 22), 12, count=64))])
     batch = CompiledRuns.handed_on(layout, np.ascontiguousarray(rows), offset, "u", np.arange(64))
     assert batch is not None

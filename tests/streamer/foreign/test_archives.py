@@ -1,4 +1,4 @@
-"""``.npz``: the one scan in it, mapped or unpacked within a bound, never unpickled."""
+"""``.npz``: its only scan, mapped or unpacked within a bound, never unpickled."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Which axes belong to the scan is told by their units; frames of any order are handed out as the contract's."""
+"""Units show which axes belong to the scan; frames stored in any axis order are delivered in the documented order."""
 
 import h5py
 import numpy as np
@@ -31,7 +31,7 @@ def test_units_tell_the_scan(units, last):
 @pytest.mark.parametrize("order", [ROWS_FIRST, REVERSED])
 @pytest.mark.parametrize("chosen", [np.s_[1], np.s_[0, 1:3], np.s_[1, 0:2], np.s_[0:2], np.s_[:, 1], np.s_[1, 2]])
 def test_frames_are_those_of_the_contract(tmp_path, order, chosen):
-    """``order`` says where each axis lies: the array is turned the other way round, and in HDF5 as well."""
+    """``order`` gives the place of each axis: the array is transposed accordingly, also in HDF5."""
     array = WANTED.transpose(np.argsort(order))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = array

@@ -1,4 +1,4 @@
-"""DECTRIS masters: frames of all data files in their order, and nothing that is not there or does not fit."""
+"""DECTRIS masters: frames of all data files in order, and nothing that is missing or does not fit."""
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ DETECTOR = "entry/instrument/detector"
 
 
 def master(folder, lengths=(3, 3, 1), **values):
-    """A master with frames in files of n each; values of its detector."""
+    """A master with frames in files of n each, and values of its detector."""
     start = 0
     with h5py.File(folder / "s_master.h5", "w") as file:
         for n, length in enumerate(lengths, 1):

@@ -41,7 +41,7 @@ def test_what_the_tags_say(tmp_path, name):
 
 
 def test_scan_axes_that_are_stored_last_are_turned(tmp_path):
-    """RosettaSciIO's own order would make patterns of the maps of single pixels."""
+    """In RosettaSciIO's own order the maps of single pixels would become patterns."""
     frames, header, notes = read(written(tmp_path / "a.dm4", DATA.transpose(2, 3, 0, 1), (*DETECTOR, *SCAN)))
     np.testing.assert_array_equal(frames, DATA.reshape(20, 6, 7))
     assert (header.scan.shape, header.detector_shape) == ((4, 5), (6, 7))
@@ -96,7 +96,7 @@ def an_image(path):
 
 
 def more_than_there_is(path):
-    """Dimensions that the file has no room for, in a file that is whole otherwise."""
+    """Dimensions larger than the file, which is otherwise intact."""
     image = dm_image(DATA, ["nm"] * 4, [1] * 4)
     image["ImageData"]["Dimensions"] = [2**30, 2**30, 2**20, 2**20]
     path.write_bytes(dm_bytes({"ImageList": [image]}))

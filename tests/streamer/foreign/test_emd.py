@@ -1,4 +1,4 @@
-"""py4DSTEM's files: what its calibration says wins over the axes, and one cube is asked for."""
+"""py4DSTEM's files: the calibration overrides the axes, and one cube is expected."""
 
 import h5py
 import numpy as np
@@ -10,7 +10,7 @@ from ptylive.streamer.source import open_source
 
 
 def emd(folder, *, dims=None, calibration=None, name="datacube", first=0):
-    """A cube with vectors of its axes (name -> step, unit) and a calibration as emdfile writes one."""
+    """A cube with vectors for its axes (name -> step, unit) and a calibration as written by emdfile."""
     path = folder / "a.h5"
     with h5py.File(path, "w") as file:
         root = file.create_group("root")
@@ -85,7 +85,7 @@ BERKELEY = [("y", "nm", 0.1), ("x", "nm", 0.1), ("ky", "1/nm", 0.4), ("kx", "1/n
 
 
 def test_a_file_of_berkeleys_writer_is_turned(tmp_path):
-    """RosettaSciIO writes all axes the other way round, and units letter by letter in brackets."""
+    """RosettaSciIO writes all axes in reverse order, and units letter by letter in brackets."""
     writer = pytest.importorskip("rsciio.emd").file_writer
     data = np.arange(2 * 3 * 4 * 5, dtype="<u2").reshape(2, 3, 4, 5)
     axes = [

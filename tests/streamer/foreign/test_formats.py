@@ -118,7 +118,7 @@ def test_nion_metadata_beside_an_array(tmp_path: Path) -> None:
 
 
 def test_nion_metadata_beside_a_pypty_file(tmp_path: Path) -> None:
-    """Three axes: the scan's size and field of view stand in the metadata."""
+    """Three axes: the scan's size and field of view are in the metadata."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = DATA.reshape(20, 6, 6)
     (tmp_path / "a.json").write_text(json.dumps({"metadata": NION["metadata"]}))
@@ -343,7 +343,7 @@ def test_a_hint_for_zspy_can_be_followed(
     monkeypatch.setattr(rosetta, "NO_ZARR", no_zarr)
     for module in [name for name in sys.modules if name.split(".")[0] == "zarr" or name.startswith("rsciio.zspy")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "zarr", None)  # importing it fails
+    monkeypatch.setitem(sys.modules, "zarr", None)  # so that importing it fails
     with pytest.raises(InputFileError, match=r"zarr|numcodecs") as caught:
         read(tmp_path / "a.zspy")
     assert named in str(caught.value)

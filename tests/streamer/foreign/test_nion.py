@@ -1,4 +1,4 @@
-"""Nion Swift's metadata: step, size and energy from wherever its versions put them, and nothing that is no number."""
+"""Nion Swift's metadata: step, size and energy from wherever its versions store them, ignoring what is not a number."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``.npy`` files: mapped, never unpickled, with what a Nion file beside them says."""
+"""``.npy`` files: mapped, never unpickled, with the metadata of a Nion file next to them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Panta Rhei's archives: as its versions since 24.03 save them, and as RosettaSciIO's writer does, which pickles."""
+"""Panta Rhei's archives: as saved by its versions since 24.03, and by RosettaSciIO's writer, which pickles."""
 
 import json
 from types import SimpleNamespace
@@ -36,7 +36,7 @@ def read(path):
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_what_the_metadata_say(tmp_path, save):
-    """RosettaSciIO maps a compressed array as if it were not: that one is unpacked instead."""
+    """RosettaSciIO maps a compressed array as if it were uncompressed, so the array is unpacked instead."""
     frames, header, notes = read(written(tmp_path / "a.prz", save=save))
     np.testing.assert_array_equal(frames, DATA.reshape(6, 4, 5))
     assert (header.scan.shape, header.scan.step_A) == ((2, 3), pytest.approx((0.5, 0.5)))
@@ -58,7 +58,7 @@ def test_scan_axes_that_lie_last_are_turned(tmp_path):
 
 
 def test_pickled_metadata_are_not_read(tmp_path):
-    """What RosettaSciIO's writer makes."""
+    """An archive from RosettaSciIO's writer."""
     axes = [
         {"name": name, "size": n, "navigate": nav, "scale": 1.0, "offset": 0.0, "units": "m"}
         for name, n, nav in zip("yxvu", DATA.shape, [True, True, False, False], strict=True)

@@ -1,4 +1,4 @@
-"""What RosettaSciIO's readers tell of a scan: units, guesses that are said, headers beside files."""
+"""What RosettaSciIO's readers report about a scan: units, guesses that are mentioned, headers next to files."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ dask_array = pytest.importorskip("dask.array", reason="the extra `import` is not
 
 @pytest.fixture
 def told(monkeypatch):
-    """A reader that gives n signals of a shape, with metadata."""
+    """A reader that returns n signals of a shape, with metadata."""
 
     def says(shape=(4, 5, 6, 6), axes=(), signals=1, **found):
         given = {"data": dask_array.zeros(shape, dtype="u2"), "axes": list(axes), **found}
@@ -130,7 +130,7 @@ def test_dead_pixels_of_an_empad_are_no_counts(told, tmp_path, monkeypatch):
 
 
 def test_a_transposed_signal_of_hyperspy_is_turned(tmp_path, monkeypatch):
-    """Images over the detector, as ``signal.T`` has them: seen by their units."""
+    """Images over the detector, as ``signal.T`` has them: recognised by their units."""
     patterns = np.arange(4 * 5 * 6 * 7, dtype="u2").reshape(4, 5, 6, 7)
     stored = dask_array.from_array(patterns.transpose(2, 3, 0, 1))
     given = {"data": stored, "axes": [axis(0.02, "1/Å")] * 2 + [axis(0.5, "Å"), axis(0.4, "Å")]}
@@ -143,7 +143,7 @@ def test_a_transposed_signal_of_hyperspy_is_turned(tmp_path, monkeypatch):
 
 
 def mib(numbers, pauses=(), cut=0):
-    """A file of Merlin of one chip of 8 x 8 pixels, each frame full of its place; time goes on more at ``pauses``."""
+    """A Merlin file of one chip of 8 x 8 pixels, each frame filled with its number; extra time passes at ``pauses``."""
     parts, at = [], 0
     for place, number in enumerate(numbers):
         at += 5 if place in pauses else 1
@@ -169,7 +169,7 @@ def mib(numbers, pauses=(), cut=0):
     ],
 )
 def test_a_mib_has_all_of_its_frames_and_says_which_it_lacks(tmp_path, data, frames, said):
-    """Of lines that RosettaSciIO guesses from a pause it leaves out what makes up no whole one."""
+    """RosettaSciIO guesses lines from a pause and omits frames that do not complete a line."""
     pytest.importorskip("rsciio", reason="the extra `import` is not installed")
     (tmp_path / "a.mib").write_bytes(data)
     with rosetta.open_mib(tmp_path / "a.mib") as file:

@@ -1,4 +1,4 @@
-"""Raw files of Timepix3 detectors, opened as any scan."""
+"""Raw files of Timepix3 detectors, opened like any scan."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ptylive.streamer.timepix3.sensor import Sensor
 
 @pytest.fixture
 def scan(tmp_path):
-    """Patterns (4, 5, 256, 256), and the file of them: 10 µs a point, 20 µs of flyback."""
+    """Patterns (4, 5, 256, 256), and their file: 10 µs a point, 20 µs of flyback."""
     rng = np.random.default_rng(20261123)
     patterns = rng.poisson(0.004, (4, 5, 256, 256)).astype("<u2")
     lines = [line_packets(line, n, LineTiming.of(10, 20), Sensor(four=False), rng) for n, line in enumerate(patterns)]

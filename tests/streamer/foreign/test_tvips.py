@@ -1,4 +1,4 @@
-"""TVIPS streams, written by RosettaSciIO: frames in order, high tension with its unit guessed right, parts."""
+"""TVIPS streams, written by RosettaSciIO: frames in order, high tension with its unit guessed correctly, parts."""
 
 import numpy as np
 import pytest

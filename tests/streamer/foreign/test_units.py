@@ -1,4 +1,4 @@
-"""Pixels of detectors as other programs tell them: square, nearly so, or not."""
+"""Detector pixels as described by other programs: square, nearly so, or not."""
 
 import math
 

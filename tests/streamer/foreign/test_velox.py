@@ -1,4 +1,4 @@
-"""Velox's series of patterns, in the layout that RosettaSciIO reads; images of the specimen are not taken for them."""
+"""Velox's series of patterns, in the layout that RosettaSciIO reads; specimen images are not mistaken for them."""
 
 from unicodedata import normalize
 
@@ -38,12 +38,12 @@ def test_a_series_of_a_camera(tmp_path, unit, size, name, value):
 
 
 def test_rosettasciio_reads_the_same_patterns(tmp_path):
-    """What is asserted of the layout is not the test's own idea."""
+    """Shows that the layout assumed by the test is RosettaSciIO's own."""
     reader = pytest.importorskip("rsciio.emd").file_reader
     velox(tmp_path / "a.emd", {"aa": (DATA, velox_metadata())})
     (signal,) = reader(str(tmp_path / "a.emd"))
     np.testing.assert_array_equal(signal["data"], read(tmp_path / "a.emd")[0])
-    units = [normalize("NFKC", axis["units"]) for axis in signal["axes"][1:]]  # micro sign, or mu: its versions differ
+    units = [normalize("NFKC", axis["units"]) for axis in signal["axes"][1:]]  # micro sign or mu, by version
     assert units == [normalize("NFKC", "1 / µm")] * 2
     assert signal["axes"][1]["scale"] == pytest.approx(200)
 

@@ -1,4 +1,4 @@
-"""Single images gathered into messages: each one once, with its number, and no message of two kinds."""
+"""Single images gathered into messages: each image once, with its number, and no message of two kinds."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ IMAGES = st.lists(
 
 
 def gathered(images):
-    """Messages of images, and of what is held at the end."""
+    """Messages made from images, including those still held at the end."""
     held, messages = Batch(), []
     for image in images:
         messages += held.add(*image)

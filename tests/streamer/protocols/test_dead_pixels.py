@@ -1,4 +1,4 @@
-"""Dead pixels found in images hold for later series as long as they are dead there."""
+"""Dead pixels found in images apply to later series as long as they are dead there."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ SHAPE = FRAMES.shape[1:]
 
 
 def test_a_pixel_that_counts_in_a_later_series_is_not_dead() -> None:
-    """One image that a sender had filled to the brim would take pixels out of every scan until the server ends."""
+    """Otherwise one image filled to the brim by a sender would mask pixels of every scan until the server ends."""
     full = FRAMES.copy()
     full[0, 4, 5] = full[0, 1, 2] = 65535
     healed = FRAMES.copy()
@@ -33,7 +33,7 @@ def test_a_pixel_that_counts_in_a_later_series_is_not_dead() -> None:
 
 @pytest.mark.parametrize("dtype", ["<u2", "<u4"])
 def test_counts_in_the_other_byte_order_are_asked_about(dtype) -> None:
-    """Maps of them look like maps; doses are wrong, and so is every weighting by noise."""
+    """Maps made from them look like maps, but doses are wrong, and so is every weighting by noise."""
     frames = FRAMES.astype(dtype)
     frames[:, 4, 5] = np.iinfo(dtype).max
     swapped = frames.byteswap()

@@ -62,7 +62,7 @@ KEYS = {
 
 
 def with_value(protocol: str, part: bytes, key: str, value: Any) -> bytes:
-    """A part with another value in one field; other parts stay as they are."""
+    """A part with another value in one field; other parts stay unchanged."""
     try:
         if protocol == "dectris-v1":
             return json.dumps({**json.loads(part), key: value}).encode()
@@ -72,7 +72,7 @@ def with_value(protocol: str, part: bytes, key: str, value: Any) -> bytes:
 
 
 def mutated(protocol: str, data: st.DataObject, samples: slice = slice(None)) -> Parts:
-    """One message of a valid series after an accident."""
+    """One damaged message of a valid series."""
     parts = copy.copy(data.draw(st.sampled_from(SAMPLES[protocol][samples])))
     where = data.draw(st.integers(0, len(parts) - 1))
     kind = data.draw(st.sampled_from(["flip", "cut", "drop", "swap", "value", "value", "noise"]))
@@ -96,7 +96,7 @@ def mutated(protocol: str, data: st.DataObject, samples: slice = slice(None)) ->
 
 
 def take(reader: Inlet, parts: Parts, out: list[Message]) -> None:
-    """One message, as the receiver takes it."""
+    """Handle one message as the receiver does."""
     try:
         for message in reader.take(parts):
             out.append(message)
@@ -107,7 +107,7 @@ def take(reader: Inlet, parts: Parts, out: list[Message]) -> None:
 
 @pytest.fixture(scope="module")
 def acquisition() -> Iterator[Acquisition]:
-    """One acquisition for all examples: what came before must not matter."""
+    """One acquisition for all examples: earlier messages must not matter."""
     ring = Ring()
     acquisition = Acquisition(ring, None, Patience(), Announcer(lambda event: None))
     yield acquisition
@@ -115,7 +115,7 @@ def acquisition() -> Iterator[Acquisition]:
 
 
 def check(protocol: str, data: st.DataObject, acquisition: Acquisition) -> None:
-    """Five accidents, then a series with more of them between its images: it arrives whole, and nothing breaks."""
+    """Five damaged messages, then a series with more of them between its images: it arrives whole; nothing breaks."""
     reader = inlet(protocol, values={"scan.shape": (2, 4)} if data.draw(st.booleans()) else {})
     before, valid = list[Message](), list[Message]()
     for _ in range(5):

@@ -1,4 +1,4 @@
-"""DECTRIS stream v1: every spelling detectors and simulators have, and what happens when parts go missing."""
+"""DECTRIS stream v1: every variant that detectors and simulators send, and the effects of missing parts."""
 
 import hashlib
 import json
@@ -57,7 +57,7 @@ def test_every_encoding_and_both_multipart_habits(habit: str, dtype: str, encodi
             refused.append(error.reason)
     *_, scan = scans_of([*out, *reader.flush()]).values()
     assert scan == as_scan(frames)
-    assert refused == (["wrong_shape"] if dtype.startswith(">") else [])  # the header cannot say the byte order
+    assert refused == (["wrong_shape"] if dtype.startswith(">") else [])  # the header cannot state the byte order
     assert isinstance(out[-1], EndMessage)
     assert (out[-1].frames, out[-1].reason) == (24, "complete")
 
@@ -148,7 +148,7 @@ def test_impossible_user_data_are_left_out_and_said() -> None:
     assert (out[0].header.scan.shape, out[0].header.optics.energy_eV) == (
         (1, 24),
         None,
-    )  # guessed; and photons are no electrons
+    )  # guessed; and photons are not electrons
     assert [problem.reason for problem in out[0].problems] == ["bad_user_data"]
     assert len(scans_of(out)[out[0].header.uid]) == 24
 
@@ -176,7 +176,7 @@ def test_a_scan_shape_nobody_gives_is_guessed_and_said(frames: int, shape: tuple
     [
         ({"scan.shape": (4, 6)}, 24),
         ({"scan.shape": (5, 6)}, 30),  # too few images: points stay unmeasured
-        ({"scan.shape": (4, 5)}, 24),  # a few too many: surplus, and said
+        ({"scan.shape": (4, 5)}, 24),  # a few too many: surplus, which is reported
         ({"scan.shape": (3, 4)}, 12),  # two scans
         ({"scan.shape": (4, 4), "flyback_frames": 2}, 24),
         ({"scan.shape": (3, 4), "repeats": 2}, 24),

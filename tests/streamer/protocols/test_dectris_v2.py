@@ -1,4 +1,4 @@
-"""DECTRIS stream2: arrays in all their spellings, keys that real captures lack, series with unique ids."""
+"""DECTRIS stream2: arrays in all their variants, keys that real captures lack, series with unique ids."""
 
 import cbor2
 import numpy as np
@@ -27,7 +27,7 @@ def reason(messages, **settings) -> str:
 
 
 def image_with(data: object) -> list[list[bytes]]:
-    """A series whose only image has this as its pattern."""
+    """A series whose only image has this pattern."""
     fields = {"type": "image", "series_id": 7, "image_id": 0, "data": {"threshold_1": data}}
     return [v2_start(7, 24, SHAPE), [cbor2.dumps(fields)]]
 
@@ -111,13 +111,13 @@ def test_series_number_or_unique_id_again() -> None:
     assert [scan == as_scan(FRAMES) for scan in scans_of(out).values()] == [True] * 4
     again = series(7, "A")
     out = taken(inlet("dectris-v2"), [*again[:5], again[0], *again[5:]])
-    assert list(scans_of(out).values()) == [as_scan(FRAMES)]  # the same start twice is one arm event
-    assert len(scans_of(taken(inlet("dectris-v2"), [*again, *again]))) == 2  # after an end it is another
+    assert list(scans_of(out).values()) == [as_scan(FRAMES)]  # repeating a start gives one arm event
+    assert len(scans_of(taken(inlet("dectris-v2"), [*again, *again]))) == 2  # after an end it is another scan
 
 
 @pytest.mark.parametrize("unique", ["", "two\nlines", "x" * 201])
 def test_an_impossible_unique_id_is_none(unique: str) -> None:
-    """Found by mutated messages: a line break in it would have broken the log's lines."""
+    """Found with mutated messages: a line break in it would have broken the log's lines."""
     out = taken(inlet("dectris-v2"), [*series(7, unique), *series(7, unique)])
     assert [scan == as_scan(FRAMES) for scan in scans_of(out).values()] == [True] * 2
 
@@ -192,7 +192,7 @@ def test_arrays_decode_as_dectris_does() -> None:
 
 
 def test_a_series_whose_start_was_missed_has_its_number_for_a_name() -> None:
-    """Its unique id tells it from others, and means nothing to people."""
+    """A unique id only distinguishes it from other series, and means nothing to people."""
     notes: list[str] = []
     out = taken(inlet("dectris-v2", notes, {"scan.shape": (4, 6)}), series(unique="01GRXWT80JSDY2FNW8SGCCDZD9")[3:])
     (arm,) = (message for message in out if isinstance(message, ArmMessage))

@@ -1,4 +1,4 @@
-"""What a DECTRIS series says of itself becomes a scan: user data and configuration only as far as they are possible."""
+"""Metadata of a DECTRIS series become a scan: user data and configuration are used only as far as they are possible."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Image messages that differ from each other in number and pattern only: what is around the pattern, or nothing."""
+"""Image messages that differ only in number and pattern: the bytes around the pattern, or nothing."""
 
 import contextlib
 
@@ -53,7 +53,7 @@ def test_what_lies_around_the_size(text, around):
 
 
 def test_images_like_the_last_one_have_a_template() -> None:
-    """What the compiled loop takes by itself, between two messages of the open scan."""
+    """Messages handled by the compiled loop alone, between two messages of the open scan."""
     reader = inlet("dectris-v1")
     assert reader.template() is None
     messages = v1_series()

@@ -1,4 +1,4 @@
-"""The buffer of a TCP stream grows to one message and no further, keeps what has come, and what is held."""
+"""The buffer of a TCP stream grows to one message and no further, and keeps what has arrived and what is held."""
 
 from ptylive.streamer.protocols.received_bytes import ReceivedBytes
 

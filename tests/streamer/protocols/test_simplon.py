@@ -1,4 +1,4 @@
-"""SIMPLON: what is asked is what its reference says, and every answer but the right one is one line."""
+"""SIMPLON: requests follow its reference, and every answer but the right one gives one line."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from ptylive.streamer.protocols.simplon import DetectorError, Simplon
 
 
 class Detector(BaseHTTPRequestHandler):
-    """Answers by the table ``answers`` of its server: path -> (status, body)."""
+    """Answers from its server's table ``answers``: path -> (status, body)."""
 
     def do_GET(self):
         self._answer("GET", None)
@@ -24,7 +24,7 @@ class Detector(BaseHTTPRequestHandler):
         known = {"/detector/api/version/": (200, '{"value": "1.8.0"}'), **self.server.answers}
         status, text = known.get(self.path, (200, ""))
         if status == 0:
-            return  # closes the connection without a word
+            return  # closes the connection without an answer
         self.send_response(status)
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
@@ -36,7 +36,7 @@ class Detector(BaseHTTPRequestHandler):
 
 @contextmanager
 def detector(**answers):
-    """A detector on loopback, and what it was asked; answers by the end of a path."""
+    """A detector on loopback, and the requests it received; answers by the end of a path."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Detector)
     server.asked = []
     server.answers = {f"/{k.replace('__', '/').replace('1_8_0', '1.8.0')}": v for k, v in answers.items()}

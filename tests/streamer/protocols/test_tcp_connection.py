@@ -1,4 +1,4 @@
-"""The receiver on a Merlin's port: simulated acquisitions, connections that break, garbage, a receiver that waits."""
+"""The receiver on a Merlin port: simulated acquisitions, broken connections, garbage, a receiver that waits."""
 
 import socket
 import threading
@@ -39,7 +39,7 @@ SETTINGS = ProtocolSettings("merlin", prepare)
 
 
 class Port:
-    """A port as Merlin has it, and the one connection to it."""
+    """A port like Merlin's, and the one connection to it."""
 
     def __init__(self, port: int = 0) -> None:
         self.listener = socket.create_server(("127.0.0.1", port))
@@ -84,7 +84,7 @@ def stream(messages: list[bytes]) -> bytes:
 
 
 def digests(stored: Array) -> dict[int, bytes]:
-    """Of patterns as they are shown."""
+    """Digests of patterns as displayed."""
     return {k: digest(pattern[::-1]) for k, pattern in enumerate(stored)}
 
 
@@ -112,7 +112,7 @@ def test_two_scans_one_after_the_other_are_recorded_bit_for_bit(tmp_path: Path) 
 def test_frames_that_are_handed_on_as_they_came_are_the_same_ones(
     recorded: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Repeats are known by their marks, and what is recorded is decoded first."""
+    """Repeats are recognised by their marks, and recorded frames are decoded first."""
     monkeypatch.setattr(runs, "_compiled", [CompiledRuns()])
     monkeypatch.setattr(runs, "_LEAST_KEPT_BYTES", 1)
     blocks: list[FrameBlock] = []
@@ -213,7 +213,7 @@ def test_software_restarted_in_mid_scan_begins_another() -> None:
 
 
 def test_nothing_is_read_while_the_receiver_takes_nothing() -> None:
-    """What waits is bounded by the queue and the buffers of TCP; then Merlin waits, and nothing is lost."""
+    """Waiting data are bounded by the queue and by TCP's buffers; then Merlin waits, and nothing is lost."""
     context = zmq.Context()
     pull = context.socket(zmq.PULL)
     pull.setsockopt(zmq.RCVHWM, MOST_QUEUED)
@@ -234,7 +234,7 @@ def test_nothing_is_read_while_the_receiver_takes_nothing() -> None:
     thread = threading.Thread(target=send)
     thread.start()
     before = -1
-    while before != len(sent):  # until nothing more is taken
+    while before != len(sent):  # until nothing more is accepted
         before = len(sent)
         time.sleep(0.5)
     assert len(sent) < total
@@ -320,6 +320,6 @@ def test_addresses_that_are_none(address: str) -> None:
 
 
 def test_patterns_differ() -> None:
-    """What the other tests compare by is no accident of equal patterns."""
+    """The comparisons of the other tests do not succeed because of equal patterns."""
     assert len(set(digests(counts(SHAPE, 12, 1, 12)).values())) == 12
     assert not np.array_equal(counts(SHAPE, 12, 1), counts(SHAPE, 12, 1)[:, ::-1])

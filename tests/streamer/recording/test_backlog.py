@@ -1,4 +1,4 @@
-"""What waits for a disk: bounded, and little of it where the disk answers."""
+"""Data waiting for a disk: bounded, and little of it if the disk responds."""
 
 import time
 

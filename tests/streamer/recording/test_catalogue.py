@@ -1,4 +1,4 @@
-"""The index of what a folder holds: asked in the receive thread, so that asking opens nothing and never fails."""
+"""The index of a folder's content: used in the receive thread, so a look-up opens nothing and never fails."""
 
 import os
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Conversions wait on the disk, not in threads and file handles; what fails is tried again."""
+"""Conversions wait on the disk, not in threads and file handles; failed ones are retried."""
 
 import errno
 import os
@@ -91,7 +91,7 @@ def test_one_process_makes_all_recordings_and_is_started_again_when_it_dies(tmp_
 def test_a_process_that_is_about_to_end_gets_no_further_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
-    """A disk that is full ends the recorder: the journal behind it must not be taken for one that killed it."""
+    """A full disk ends the recorder: the next journal must not be blamed for that."""
     first = tmp_path / "first"
     script = tmp_path / "python"
     said = f"echo '{answer}'" if answer else "echo oh"
@@ -105,7 +105,7 @@ echo '{{"ok": true}}'
     )
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(script))
-    monkeypatch.setattr(converter, "_END_S", 0.3)  # it takes longer than anybody waits
+    monkeypatch.setattr(converter, "_END_S", 0.3)  # its end takes longer than anybody waits
     process = RecorderProcess()
     assert process.record(tmp_path / "a.journal", tmp_path / "a.h5", "a").get("ok", False) is False
     assert process.record(tmp_path / "b.journal", tmp_path / "b.h5", "b") == {"ok": True}
@@ -139,7 +139,7 @@ def test_a_conversion_that_failed_is_tried_again(tmp_path: Path, monkeypatch: py
 def test_a_journal_whose_disk_was_full_is_converted_once_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody else comes by: neither another scan nor a restart."""
+    """Nothing else triggers it: neither another scan nor a restart."""
     monkeypatch.setattr(converter, "RETRY_S", 0.05)
     header = make_header()
     frames = make_frames(header)
@@ -159,7 +159,7 @@ def test_a_journal_whose_disk_was_full_is_converted_once_there_is_room(
 
 
 class Handed:
-    """A journal that is handed over to be closed: its path, and what closing it comes to."""
+    """A journal handed over to be closed: its path, and the outcome of closing it."""
 
     def __init__(self, path: Path | None, problem: OSError | None = None) -> None:
         self.path, self.problem, self.removed = path, problem, False
@@ -244,7 +244,7 @@ def test_a_recorder_steps_back_behind_frames_and_maps(tmp_path: Path) -> None:
 
 
 def order_of(read: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a converter does with one journal: asks (``ask``) whether frames are read, or makes the recording."""
+    """Actions of a converter for one journal: it checks (``ask``) whether frames are read, or makes the recording."""
     did: list[str] = []
     answers, made = iter(read), threading.Event()
 

@@ -1,4 +1,4 @@
-"""A journal reads back up to its last whole record, wherever it was cut, and calls safe only what was synced."""
+"""A journal reads back up to its last whole record, wherever it was cut, and only calls safe what was synced."""
 
 import contextlib
 import errno
@@ -112,7 +112,7 @@ def test_writing_goes_on_after_a_torn_tail(tmp_path: Path) -> None:
 
 
 def test_damaged_records_at_the_end_are_kept_when_writing_goes_on(tmp_path: Path) -> None:
-    """They may be all there is of their frames: only what a killed writer has cut short is written over."""
+    """They may be all that is left of their frames: only a record cut short by a killed writer is overwritten."""
     path = tmp_path / "a.journal"
     header, messages = written(path, end=False)
     content = bytearray(path.read_bytes())
@@ -146,7 +146,7 @@ def test_what_the_disk_does_not_take_is_not_safe(tmp_path: Path, monkeypatch: py
     header = make_header()
     journal = Journal(tmp_path / "a.journal", header)
     monkeypatch.setattr(os, "fdatasync", fail)
-    with contextlib.suppress(OSError):  # the thread that writes may meet it first
+    with contextlib.suppress(OSError):  # the writing thread may meet it first
         journal.append(messages_of(header, make_frames(header))[1])
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         journal.close()
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_whole_records(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(os, "writev", full)
     journal = Journal(tmp_path / "a.journal", header)
-    with contextlib.suppress(OSError):  # the thread that writes may meet it later
+    with contextlib.suppress(OSError):  # the writing thread may meet it later
         for message in messages:
             journal.append(message)
     with pytest.raises(OSError, match="No space"):
@@ -196,7 +196,7 @@ def test_what_is_no_journal_says_so(tmp_path: Path) -> None:
 
 
 def test_whatever_ends_the_thread_that_writes_is_said() -> None:
-    """A fault of ours, too: or frames would be taken, and nothing written."""
+    """Including a bug of ours: otherwise frames would be accepted, but not written."""
     header = make_header()
 
     def nowhere() -> Path:
@@ -211,7 +211,7 @@ def test_whatever_ends_the_thread_that_writes_is_said() -> None:
 
 
 def test_whatever_ends_the_thread_that_syncs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it what is written waits for ever to be called safe."""
+    """Otherwise written data would wait forever to be called safe."""
     header = make_header()
     journal = Journal(tmp_path / "a.journal", header)
 

@@ -1,4 +1,4 @@
-"""The file of a journal: whole writes or none, one owner, a name that is nobody else's."""
+"""The file of a journal: complete writes or none, one owner, a unique name."""
 
 import errno
 import os
@@ -16,13 +16,13 @@ def views(*texts):
 
 
 def handles():
-    """Open files of this process, where the system tells."""
+    """Open files of this process, where the system reports them."""
     folder = Path("/proc/self/fd")
     return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 def test_what_the_system_writes_in_part_is_written_on(tmp_path, monkeypatch):
-    """A write may end anywhere: within a buffer, between two, and at none."""
+    """A write may stop anywhere: within a buffer, between two, or before the first."""
     file = JournalFile(tmp_path / "a.journal", 0)
     whole = os.writev
     monkeypatch.setattr(journal_file, "_MAX_IOV", 3)

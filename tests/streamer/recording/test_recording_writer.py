@@ -1,4 +1,4 @@
-"""Journal to HDF5: exact, complete in its metadata, and never at the price of the journal."""
+"""Journal to HDF5: exact, with complete metadata, and never at the expense of the journal."""
 
 import errno
 import json
@@ -97,7 +97,7 @@ def test_compressed_patterns_are_stored_as_they_came(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("codec", ["bslz4", "none"])
 def test_one_flipped_bit_costs_one_frame_and_is_said(tmp_path: Path, codec: str) -> None:
-    """Also where the damaged bytes can be decoded, into something that was never recorded."""
+    """Even if the damaged bytes can be decoded, into something that was never recorded."""
     header = make_header()
     frames = make_frames(header)
     target = tmp_path / "a.h5"
@@ -149,7 +149,7 @@ def test_an_earlier_recording_of_the_scan_is_merged_in(tmp_path: Path) -> None:
 
 
 def test_under_another_name_an_earlier_part_is_merged_in_all_the_same(tmp_path: Path) -> None:
-    """Its uid has come to mean another scan; what lies beside the journal was recorded under the old one."""
+    """Its uid now means another scan; the recording next to the journal was made under the old one."""
     header = make_header()
     frames = make_frames(header)
     messages = messages_of(header, frames)
@@ -228,7 +228,7 @@ def test_a_journal_that_is_being_written_is_not_converted(tmp_path: Path) -> Non
 def test_what_reads_back_differently_leaves_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, coded: bool
 ) -> None:
-    """A disk that stores something else: of patterns compressed here, and of those stored as they came."""
+    """A disk that stores something else, for patterns compressed here and for those stored as they came."""
     header = make_header()
     frames = make_frames(header)
     message = FramesMessage(header.uid, 0, 3, "bslz4", tuple(compressed(frame) for frame in frames[:3]))

@@ -1,4 +1,4 @@
-"""A recording folder that hangs, as a stale network mount does, costs recordings and nothing else."""
+"""A recording folder that hangs, like a stale network mount, costs recordings and nothing else."""
 
 import os
 import threading
@@ -46,7 +46,7 @@ WANTED = {number: digest(frame) for number, frame in enumerate(FRAMES)}
 
 
 class Mount:
-    """Calls that wait from :meth:`hang` to :meth:`answer`."""
+    """Calls that block from :meth:`hang` to :meth:`answer`."""
 
     def __init__(self) -> None:
         self._answers = threading.Event()
@@ -82,7 +82,7 @@ def states(run: Running) -> list[str]:
 
 
 def received_live(run: Running) -> None:
-    """The scan goes on: every frame is received, and has been handed to the maps."""
+    """The scan goes on: every frame is received, and has been passed on to the maps."""
     (end,) = run.wait_for_ends()
     assert (end.reason, end.summary.placed) == ("complete", HEADER.frames)
     assert run.frames[HEADER.uid] == WANTED
@@ -98,7 +98,7 @@ def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: M
         assert run.receiver.safe_ranges(HEADER.uid) == [], "nothing is called safe that is in memory only"
         mount.answer()
         run.wait_for_state("complete")
-        run.wait(lambda: "complete" in states(run))  # told after the scan is
+        run.wait(lambda: "complete" in states(run))  # reported after that of the scan
         assert states(run) == ["waiting", "converting", "complete"]
         assert digests_of_file(Path(run.receiver.status().recording)) == WANTED
 
@@ -120,7 +120,7 @@ def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, 
 
 
 def test_what_waits_for_it_is_bounded(tmp_path: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recording fails when too much waits; what had been taken is written all the same."""
+    """The recording fails when too much waits; frames accepted before are still written."""
     monkeypatch.setattr(recordings, "Backlog", partial(Backlog, 3 * FRAMES[:4].nbytes, 0.05))
     monkeypatch.setattr(journal, "_BLOCK_BYTES", 2**16)
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -158,7 +158,7 @@ def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, mon
 
 
 def left_behind(folder: Path, count: int = 4, name: str = "a") -> Path:
-    """The journal of a scan that was cut off."""
+    """The journal of an interrupted scan."""
     path = folder / f"{name}.journal"
     written = journal.Journal(path, HEADER)
     for message in MESSAGES[:count]:
@@ -179,7 +179,7 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
 
     monkeypatch.setattr(earlier_runs, "read_leftover", slowly)
     monkeypatch.setattr(earlier_runs, "START_S", 0.05)
-    os.utime(left_behind(tmp_path), (0, 0))  # nobody goes on with it
+    os.utime(left_behind(tmp_path), (0, 0))  # nobody resumes it
     other = make_header()
     with running(tmp_path) as run, connected(run.address) as socket:
         assert reading.wait(60)
@@ -193,7 +193,7 @@ def test_a_journal_that_is_read_for_ever_is_left_to_itself(tmp_path: Path, monke
 
 
 def test_what_was_written_lately_is_read_first_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The scan that was cut off goes on, however large its journal; an old one is read beside."""
+    """The interrupted scan is resumed, however large its journal; an old journal is read in the background."""
     order: list[str] = []
     old_one, real = threading.Event(), earlier_runs.read_leftover
 
@@ -215,17 +215,17 @@ def test_what_was_written_lately_is_read_first_and_waited_for(tmp_path: Path, mo
 def test_a_recording_that_hangs_beside_a_journal_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of what is stored can be read: the scan goes on without it, in its journal."""
+    """No stored frame can be read: the scan goes on without them, in its journal."""
     read_on = threading.Event()
     monkeypatch.setattr(recovery, "read_frames", lambda *_: iter([read_on.wait(120)]))
-    monkeypatch.setattr(recovery, "journal_frames", lambda *_: None)  # no task: not answered
+    monkeypatch.setattr(recovery, "journal_frames", lambda *_: None)  # not a task: no answer
     monkeypatch.setattr(recordings, "items_in_time", lambda read, _patience: in_time.items_in_time(read, 0.05))
     left_behind(tmp_path)
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *MESSAGES)
         run.wait_for_state("complete")
         read_on.set()
-        # no answer yet, or the worker's that this is no task: whichever comes first
+        # no answer yet, or the worker's that this is not a task: whichever comes first
         run.wait(lambda: any("scan test cannot be read: " in getattr(event, "text", "") for event in run.events))
         assert digests_of_file(tmp_path / "a.h5") == WANTED
 
@@ -238,7 +238,7 @@ def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TimeoutError, match="does not answer"):
         in_time.in_time(lambda: 1, 60)
     answer.set()
-    while True:  # the thread that waited ends, and another one may wait
+    while True:  # the waiting thread ends, and another may wait
         try:
             assert in_time.in_time(lambda: 2, 60) == 2
         except TimeoutError:
@@ -250,7 +250,7 @@ def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[tuple[Recordings, list[Any]]]:
-    """Recordings of a folder, and what is said of them."""
+    """Recordings of a folder, and their messages."""
     said: list[Any] = []
     made = Recordings(tmp_path, Announcer(said.append))
     yield made, said
@@ -334,7 +334,7 @@ def test_threads_that_cannot_be_started_cost_recordings(
 def test_a_scan_that_is_opened_again_waits_until_its_failed_journal_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its file is claimed until then: opened at once it could not be written, and nothing would be recorded."""
+    """The journal is claimed until then: if opened at once it could not be written, and nothing would be recorded."""
     acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
     known = acquisition.senders.known
     acquisition.handle(ArmMessage(TOLD), known(20))

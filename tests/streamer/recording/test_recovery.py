@@ -1,4 +1,4 @@
-"""Killing the receiver at any moment loses nothing it has acknowledged; the next start goes on where it stopped."""
+"""Killing the receiver at any moment loses nothing it has acknowledged; the next start resumes where it stopped."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def interrupted(folder: Path, header: ScanHeader, messages: list[FramesMessage],
 
 
 def kill_during_scan(folder: Path, header: ScanHeader, messages: list[FramesMessage], after_s: float) -> np.ndarray:
-    """Run a child, send to it slowly, kill -9 it after a while; what it had last called safe."""
+    """Run a child, send to it slowly, kill -9 it after a while; return what it had last called safe."""
     command = [sys.executable, str(CHILD), str(folder), header.uid, "tcp://127.0.0.1:0"]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
@@ -234,7 +234,7 @@ def test_what_a_killed_recorder_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_was_never_begun_is_removed(tmp_path: Path) -> None:
-    """Its name was taken, and nothing written: the process was killed in between."""
+    """The journal's name was claimed, but nothing written: the process was killed in between."""
     empty, claimed, begun = (tmp_path / f"{name}.journal" for name in ("empty", "claimed", "begun"))
     link, held = tmp_path / "link.journal", JournalFile(claimed, 0)
     begun.write_bytes(b"P")
@@ -249,7 +249,7 @@ def test_a_journal_that_was_never_begun_is_removed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path: Path, whole: bool) -> None:
-    """A recorder outlives its killed server; meanwhile the sender starts again."""
+    """A recorder outlives its killed server; meanwhile the sender restarts."""
     header = make_header()
     frames = make_frames(header)
     messages = messages_of(header, frames)
@@ -276,7 +276,7 @@ def test_a_scan_that_another_recorder_still_works_on_is_not_begun_anew(tmp_path:
 
 
 def test_a_journal_whose_process_is_done_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its recording is known by itself then; a scan whose recording was removed is to be recorded again."""
+    """The recording then identifies itself; a scan whose recording was removed is to be recorded again."""
     header = make_header()
     path = interrupted(tmp_path, header, messages_of(header, make_frames(header)))
     held = HeldJournals()
@@ -299,7 +299,7 @@ def test_many_kills(tmp_path: Path) -> None:
     """Fifty kills during one scan, the server restarted each time, until the scan is complete."""
     header = make_header((40, 40), pixels=(32, 32))
     frames = make_frames(header)
-    *messages, last = messages_of(header, frames, batch=4)  # without its last message no life completes the scan
+    *messages, last = messages_of(header, frames, batch=4)  # without its last message no run completes the scan
     chance = random.Random(9)
     for _ in range(50):
         chance.shuffle(messages)
@@ -314,7 +314,7 @@ def test_many_kills(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_scan_that_was_given_another_name_keeps_it_when_its_recorder_is_killed_at_the_end(tmp_path: Path) -> None:
-    """The recording is in place, under the new name; the journal, which has the old one, was to be removed."""
+    """The recording is in place under the new name; the journal, which has the old one, was about to be removed."""
     header = make_header()
     frames = make_frames(header)
     journal = interrupted(tmp_path, header, messages_of(header, frames)[:4])

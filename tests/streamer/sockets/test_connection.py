@@ -1,4 +1,4 @@
-"""A socket that connects gets through to its own kind again, whoever was at the address meanwhile."""
+"""A connecting socket gets through to its own kind again, whatever was at the address meanwhile."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ KINDS = [(zmq.PUSH, zmq.PULL), (zmq.SUB, zmq.PUB), (zmq.PULL, zmq.PUSH)]
 
 @contextmanager
 def ended_at_once() -> Iterator[zmq.Context[Any]]:
-    """A context that does not wait for what has not been sent, whatever has failed."""
+    """A context that does not wait for unsent messages, whatever has failed."""
     context: zmq.Context[Any] = zmq.Context()
     try:
         yield context
@@ -61,7 +61,7 @@ def test_a_stranger_at_the_address_does_not_keep_the_peer_away(
                 if takes.poll(50):
                     break
             assert takes.recv(zmq.NOBLOCK) == b"hello"
-            while connection.peers != 1 and time.monotonic() < give_up:  # its monitor may tell it a moment later
+            while connection.peers != 1 and time.monotonic() < give_up:  # its monitor may report it a moment later
                 connection.look()
                 time.sleep(0.01)
             assert connection.peers == 1
@@ -78,7 +78,7 @@ class Heard(WatchedConnection):
 
 
 def test_what_was_queued_for_a_stranger_does_not_hold_up_the_end() -> None:
-    """A message for a raw TCP socket that goes: libzmq would keep it for a connection that it never makes again."""
+    """A message for a raw TCP socket that disappears: libzmq would keep it for a connection that it never restores."""
     context: zmq.Context[Any] = zmq.Context()
     socket = context.socket(zmq.PUSH)
     with context.socket(zmq.STREAM) as other:
@@ -86,7 +86,7 @@ def test_what_was_queued_for_a_stranger_does_not_hold_up_the_end() -> None:
         connection = Heard(socket, address)
         socket.connect(address)
         socket.send(b"hello")
-        assert other.poll(60_000)  # what it takes for a greeting: they are connected
+        assert other.poll(60_000)  # it has received a greeting, so they are connected
     give_up = time.monotonic() + 60
     while not connection.lost and time.monotonic() < give_up:
         connection.look()
@@ -94,7 +94,7 @@ def test_what_was_queued_for_a_stranger_does_not_hold_up_the_end() -> None:
     assert connection.lost
     connection.close()
     socket.close(linger=0)
-    end = Thread(target=context.term, daemon=True)  # not waited for where it hangs
+    end = Thread(target=context.term, daemon=True)  # not joined if it hangs
     end.start()
     end.join(60)
     assert not end.is_alive()
@@ -137,7 +137,7 @@ def test_a_peer_that_goes_and_comes_is_left_to_libzmq(address: str | None) -> No
 
 
 def test_a_detector_is_heard_after_another_program_had_its_address(tmp_path: Path) -> None:
-    """It is switched on after the server, and its address is somebody else's until then."""
+    """The detector is switched on after the server; until then another program has its address."""
     images = patterns(12)
     spoken = ProtocolSettings("dectris-v1", lambda header: overlay(header, {"scan_shape": (3, 4)}))
     with zmq.Context() as context, context.socket(zmq.SUB) as stranger:

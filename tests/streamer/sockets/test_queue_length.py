@@ -1,4 +1,4 @@
-"""The length of the data socket's queue changes only while libzmq can survive it."""
+"""The length of the data socket's queue changes only at times when libzmq can survive it."""
 
 import struct
 import subprocess
@@ -11,7 +11,7 @@ import zmq
 from ptylive.streamer.sockets.queue_length import LEAST_QUEUED, MOST_QUEUED, QUEUE_BYTES, SETTLED_S, SocketQueue
 
 LARGE = 2 * QUEUE_BYTES / MOST_QUEUED + 1
-"""Bytes of a message of which the longest queue holds too many."""
+"""Size in bytes of messages of which the longest queue would hold too many."""
 
 
 class Clock:
@@ -36,7 +36,7 @@ class Monitor:
 
 
 class Socket:
-    """What the queue does with a socket; a real one crashes where the queue is wrong."""
+    """What the queue does to a socket; a real socket would crash if the queue were wrong."""
 
     def __init__(self) -> None:
         self.monitor, self.length, self.processed, self.waiting = Monitor(), 0, 0, False
@@ -104,7 +104,7 @@ def test_what_a_lost_connection_brought_is_taken_first(socket, queue, clock) -> 
         clock.now += 2 * SETTLED_S
     socket.waiting = False
     assert not queue.bound(LARGE), "its end is told only now"
-    socket.waiting = True  # others go on
+    socket.waiting = True  # others continue
     clock.now += SETTLED_S / 2
     assert not queue.bound(LARGE)
     clock.now += SETTLED_S
@@ -243,13 +243,13 @@ print("alive")
 
 
 def test_a_connection_that_went_before_all_of_it_was_taken() -> None:
-    """libzmq frees its other end when the last message has been taken: the queue must not change then."""
+    """libzmq frees its other end once the last message has been taken: the queue must not change then."""
     done = subprocess.run([sys.executable, "-c", GONE_BEFORE_IT_WAS_HEARD], capture_output=True, text=True)
     assert done.returncode == 0 and "alive" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
 def test_connections_that_come_and_go() -> None:
-    """Unguarded, libzmq 4.3.5 crashes within a second or two."""
+    """Without protection, libzmq 4.3.5 crashes within a second or two."""
     done = subprocess.run([sys.executable, "-c", COMING_AND_GOING, "guarded"], capture_output=True, text=True)
     assert done.returncode == 0 and "alive" in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""Keys: files, who is let in, and that nobody else gets anything in or out of any socket."""
+"""Keys: files, admitted clients, and that nobody else gets anything in or out of any socket."""
 
 import stat
 import time
@@ -17,7 +17,7 @@ from ptylive.streamer.wire import ArmMessage
 
 
 def remote(folder: Path, server: ServerKeys, *, known_as: str = "") -> ClientKeys:
-    """Keys of a client on another machine; let in when it has a name."""
+    """Keys of a client on another machine, which is admitted if it has a name."""
     folder.mkdir()
     (folder / "server.key").write_bytes((server.folder / "server.key").read_bytes())
     keys = ClientKeys.open(folder)
@@ -158,7 +158,7 @@ HANDSHAKES = (
 
 def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     keys = ServerKeys.open(tmp_path)
-    elsewhere, context = zmq.Context(), zmq.Context()  # one that has just ended might still seem to be there
+    elsewhere, context = zmq.Context(), zmq.Context()  # a connection that has just ended might still appear alive
     gate = Gate(elsewhere, keys)
     socket, client = context.socket(zmq.PULL), context.socket(zmq.PUSH)
     try:
@@ -171,7 +171,7 @@ def test_without_an_authenticator_nobody_is_let_in(tmp_path: Path) -> None:
     finally:
         gate.close()
         for each in (elsewhere, context):
-            each.destroy(linger=0)  # a context that is left to itself waits for ever
+            each.destroy(linger=0)  # a context that is not destroyed blocks forever
 
 
 def test_while_the_list_of_clients_cannot_be_read_nobody_is_let_in(

@@ -1,4 +1,4 @@
-"""The checksum is that of zlib, whoever computes it: journals are read by other versions, and on other processors."""
+"""The checksum equals zlib's, however computed: journals are read by other versions, and on other processors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptylive.streamer.storage import checksum
 def test_it_is_zlibs(size: int) -> None:
     rng = np.random.default_rng(size)
     data = rng.integers(0, 256, size + 3, dtype=np.uint8).tobytes()
-    for start in range(3):  # at other alignments
+    for start in range(3):  # other alignments
         part = memoryview(data)[start : start + size]
         assert checksum.crc32(part) == zlib.crc32(part)
 

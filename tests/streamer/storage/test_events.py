@@ -1,4 +1,4 @@
-"""Sparse scans on the disk: exact, read as the patterns they are, and refused where they contradict themselves."""
+"""Sparse scans on the disk: exact, read as patterns, and refused if they contradict themselves."""
 
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def test_a_scan_is_resumed_and_codings_may_be_mixed(tmp_path: Path) -> None:
     recorded(tmp_path, header, [*as_events[:2], *plain[2:4]])
     target = recorded(tmp_path, header, as_events[4:7])
     assert np.array_equal(read(target)[:35], frames[:35])
-    target = recorded(tmp_path, header, [plain[7], as_events[8]])  # a file of patterns takes the place of one of events
+    target = recorded(tmp_path, header, [plain[7], as_events[8]])  # a file of patterns replaces one of events
     assert np.array_equal(read(target), frames)
     with h5py.File(target) as file:
         assert "events" not in file

@@ -10,7 +10,7 @@ SIZES = [1, 2, 3, 8, 719, 720, 721, 4096, 100_001, 2 * _PIECE, 4 * _PIECE + 3]
 
 
 def contents(size: int) -> list[bytes]:
-    """Anything, nothing but zeros (the only sum that is 0), nothing but ones (a sum that is 0 modulo 65535)."""
+    """Anything, only zeros (the only sum that is 0), only ones (a sum that is 0 modulo 65535)."""
     random = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
     return [random.tobytes(), bytes(size), b"\xff" * size]
 

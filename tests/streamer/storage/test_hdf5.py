@@ -1,4 +1,4 @@
-"""What HDF5 files may hold in place of frames: each is said in a line, and nothing outside the file is followed."""
+"""What HDF5 files may hold in place of frames: each is reported in a line; links out of the file are not followed."""
 
 import subprocess
 import sys

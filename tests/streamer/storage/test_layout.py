@@ -1,4 +1,4 @@
-"""Where frames lie in a recording: every acquisition number in one place, with flyback frames, repeats or neither."""
+"""Places of frames in a recording: every acquisition number in one place, with flyback frames, repeats or neither."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ PLAIN, FLAT = StoredScan((6, 7)), StoredScan((42,))
 
 
 def announced(**changes):
-    """A scan that a sender announces, with as many frames as it takes."""
+    """A scan announced by a sender, with as many frames as it takes."""
     header = make_header()
     scan = header.scan.model_copy(update=changes)
     return replace(header, scan=scan, frames=header.frames if scan.shape is None else scan.frames)
@@ -34,7 +34,7 @@ def test_a_sender_that_announces_another_number_of_frames_than_the_scan_has_gets
 
 @pytest.mark.parametrize("stored", [PLAIN, FLAT, StoredScan((1, 42)), StoredScan((42, 1))])
 def test_single_frames_and_pieces_agree_on_the_place(stored):
-    """Of every range of numbers: its pieces, written one after the other, put each frame where ``at`` reads it."""
+    """For every range of numbers: its pieces, written one after the other, put each frame where ``at`` reads it."""
     assert stored.frames == 42
     for first, last in [(0, 42), (0, 0), (3, 4), (6, 8), (5, 30), (41, 42), (7, 14)]:
         placed = np.full(stored.shape, -1)

@@ -1,4 +1,4 @@
-"""Native files: where patterns lie, coded ones handed out as they are, and lists that do not fit refused."""
+"""Native files: places of patterns, encoded patterns passed on unchanged, and lists that do not fit refused."""
 
 import h5py
 import hdf5plugin
@@ -79,7 +79,7 @@ def test_what_frames_take_on_the_disk(tmp_path):
 
 
 def test_names_that_are_almost_known_and_data_sets_are_told_of(tmp_path):
-    """A misspelt step was left out without a word, and so was an energy stored as a data set."""
+    """Regression: a misspelt step was silently ignored, and so was an energy stored as a data set."""
     path = native(tmp_path / "a.h5")
     with h5py.File(path, "r+") as file:
         file["metadata/energy_eV"] = 80e3

@@ -26,7 +26,7 @@ def test_counts_are_read_as_they_are(stored, tmp_path) -> None:
             np.testing.assert_array_equal(read, COUNTS.reshape(6, 8, 8))
             told = [note for note in source.notes if note.startswith("pixels are ")]
             assert told == ([] if stored in ("<u2", ">u4") else [_note(stored)])
-            assert not (source.stores_bslz4 and told)  # else replays send the bytes of another type
+            assert not (source.stores_bslz4 and told)  # otherwise replays send the bytes of another type
 
 
 def _note(stored: str) -> str:

@@ -1,4 +1,4 @@
-"""Damaged places in a journal cost the records they hit, and are named; nothing whole is given up for them."""
+"""Damaged places in a journal cost only the records they hit, and are named; no whole record is lost for them."""
 
 import os
 import random
@@ -45,7 +45,7 @@ def heads_of(data: bytes) -> list[Head]:
 
 
 def damaged(data: bytes, start: int, chance: random.Random) -> bytes:
-    """One block of other bytes: a sector that cannot be read comes as zeros, or as anything."""
+    """One block of other bytes: an unreadable sector comes back as zeros, or as anything."""
     size = min(BLOCK, len(data) - start)
     block = bytes(size) if chance.random() < 0.5 else chance.randbytes(size)
     return data[:start] + block + data[start + size :]
@@ -134,7 +134,7 @@ def test_frames_without_any_arm_record_are_not_called_nothing(tmp_path: Path) ->
 
 
 def test_heads_that_lie_in_the_pixels_cost_bounded_time(tmp_path: Path) -> None:
-    """A pattern made of record heads that promise payloads up to the end of the file, in a damaged record."""
+    """A pattern made of record heads that announce payloads up to the end of the file, in a damaged record."""
     from ptylive.streamer.storage.resync import HEAD, HEAD_CHECK, MAGIC
 
     header = make_header((1, 2), pixels=(512, 512))
@@ -149,7 +149,7 @@ def test_heads_that_lie_in_the_pixels_cost_bounded_time(tmp_path: Path) -> None:
     journal.close()
     data = bytearray(path.read_bytes())
     first = next(h for h in heads_of(bytes(data)) if h.kind == RecordKind.FRAMES)
-    data[first.start] ^= 1  # its head is no head any more: everything in it is looked at
+    data[first.start] ^= 1  # its head is invalid now, so everything in it is searched
     path.write_bytes(data)
     with JournalReader(path) as reader:
         got = [message.first for message in reader.messages()]
@@ -172,7 +172,7 @@ def test_a_killed_writer_is_no_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", ["payload", "head", "zeros"])
 def test_a_last_record_that_is_damaged_and_not_torn_is_kept(tmp_path: Path, lost: str) -> None:
-    """It has all its bytes, and some are others than were written: nobody knows what else of them is right."""
+    """The record has all its bytes, but some are wrong, and nobody knows which of the others are right."""
     path, target = tmp_path / "a.journal", tmp_path / "a.h5"
     data = written(path, end=False)
     last = heads_of(data)[-1]
@@ -201,7 +201,7 @@ def test_a_record_that_was_cut_short_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_path: Path) -> None:
-    """It is not trusted: it is opened in a process with limits, and never written over."""
+    """The recording is not trusted: it is opened in a process with limits, and never overwritten."""
     written(tmp_path / "a.journal", batch=4, end=False)
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(2000))
     with running(tmp_path) as run, connected(run.address) as socket:
@@ -214,7 +214,7 @@ def test_a_recording_that_cannot_be_read_beside_a_journal_costs_only_itself(tmp_
 
 
 def test_heads_that_whole_checksums_make_and_nothing_else_are_none() -> None:
-    """A head whose own checksum is right, and which says what no writer writes."""
+    """A head whose own checksum is right, but with content that no writer writes."""
     for magic, parts, length in ((b"PJR2", 1, 8), (MAGIC, MAX_PARTS + 1, 8), (MAGIC, 3, 8)):
         head = HEAD.pack(magic, 2, parts, length, 0)
         assert Head.read(head + HEAD_CHECK.pack(zlib.crc32(head)), 0) is None

@@ -1,4 +1,4 @@
-"""Compressed scans on the disk: the contract's layout, exact, and read as what they are."""
+"""Compressed scans on the disk: in the documented layout, exact, and read as such."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -7,7 +7,7 @@ from ptylive.streamer.timepix3.clusters import electrons
 
 
 def lit(rng, row, column, time):
-    """Hits of one electron: a pixel and some of its neighbours within 100 ticks; the pixel's is the longest."""
+    """Hits of one electron: a pixel and some of its neighbours within 100 ticks; the pixel's own is the longest."""
     around = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
     some = rng.permutation(8)[: rng.integers(0, 4)]
     hits = [(row, column, time, 500)]
@@ -17,7 +17,7 @@ def lit(rng, row, column, time):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_each_electron_is_found_once(seed):
     rng = np.random.default_rng(seed)
-    times = np.arange(200) * 150  # nearer than any two are in a real scan, and farther apart than what touches
+    times = np.arange(200) * 150  # closer than any two in a real scan, and farther apart than hits that touch
     places = rng.integers(1, 255, (200, 2))
     hits = [hit for (row, column), time in zip(places, times, strict=True) for hit in lit(rng, row, column, int(time))]
     row, column, time, over = np.array(rng.permutation(hits)).T

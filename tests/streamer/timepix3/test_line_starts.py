@@ -50,7 +50,7 @@ def test_pauses_and_irregular_lines_are_left_alone():
 
 def test_lines_that_were_handed_on_stay():
     edges = np.delete(LINES, [2, 12])
-    fixed = edges[:5]  # before these could be told to lack one
+    fixed = edges[:5]  # before a missing edge could be noticed
     found = line_starts(edges, fixed)
     np.testing.assert_array_equal(found.starts[:5], fixed)
     np.testing.assert_array_equal(found.starts[5:], LINES[6:])
@@ -80,7 +80,7 @@ def test_points_of_a_scan_that_was_ended_and_double_ones():
 
 @pytest.mark.parametrize("gap", [200, 240, 250, 730, 1000])
 def test_the_last_line_has_its_place_before_another_scan(gap):
-    """Its edge is lost; the other scan begins whenever it was begun."""
+    """The last line's edge is lost; the other scan begins at an arbitrary time."""
     edges = np.concatenate([100 * np.arange(11), 1000 + gap + 100 * np.arange(12)])
     found = line_starts(edges, None, 12)
     np.testing.assert_array_equal(found.starts[:12], 100 * np.arange(12))
@@ -97,7 +97,7 @@ def test_of_a_gap_without_room_for_a_line_and_of_a_pause_nothing_is_made(gap):
 @pytest.mark.parametrize("pause", [200, 300, 340, 730, 1000])
 @pytest.mark.parametrize("after", [130, 300, 2000, None])
 def test_a_pause_before_the_last_line_is_one(pause, after):
-    """``after``: when another scan begins. Had that been the one behind the pause, its lines would follow at once."""
+    """``after``: when another scan begins. If that scan began right after the pause, its lines would follow at once."""
     last = 1000 + pause
     later = [] if after is None else last + after + 100 * np.arange(12)
     edges = np.concatenate([100 * np.arange(11), [last], later]).astype(np.int64)

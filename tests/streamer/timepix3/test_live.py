@@ -1,4 +1,4 @@
-"""Scans that come packet by packet."""
+"""Scans that arrive packet by packet."""
 
 import numpy as np
 import pytest
@@ -28,13 +28,13 @@ def lines_of(patterns, timing, rng, sensor=ONE):
 
 
 def beat(ticks):
-    """A packet that tells only that time goes on: a hit in the corner."""
+    """A packet that only shows that time passes: a hit in the corner."""
     one = np.array([0])
     return chunk(0, hit_words(one, one, np.array([ticks]), one + 1))
 
 
 class Feed:
-    """What live packets say of a stream that comes in blocks."""
+    """Output of live packets for a stream that comes in blocks."""
 
     def __init__(self, live):
         self.live, self.place, self.said = live, Place(), []
@@ -62,7 +62,7 @@ class Feed:
 
 
 def notes_of_whole(feed, sent):
-    """Of scans that came as they were sent, with each frame once."""
+    """Patterns of scans that arrived as they were sent, with each frame once."""
     scans = feed.scans(*sent[0].shape[:2])
     assert len(scans) == len(sent)
     for (found, often, ended), wanted in zip(scans, sent, strict=True):
@@ -73,7 +73,7 @@ def notes_of_whole(feed, sent):
 
 
 def slow_lines(chips, each, begins=0):
-    """Lines of eight points of 1 ms with ``each`` hits on the chip of each line, one behind the other."""
+    """Lines of eight points of 1 ms with ``each`` hits on the chip of each line, one after the other."""
     rng, timing = np.random.default_rng(len(chips)), LineTiming(MS, 0, begins)
     for line, chip in enumerate(chips):
         first = timing.line(line, 8)
@@ -133,7 +133,7 @@ def without(data, line, timing, columns):
     begins = timing.line(line, columns)
     words = np.frombuffer(data, "<u8")
     gone = [edge_word("1 rise", begins, 0), edge_word("1 fall", begins + columns * timing.dwell, 0)]
-    empty = np.uint64(0x5A << 56)  # a shutter that closes says nothing here
+    empty = np.uint64(0x5A << 56)  # a closing shutter has no effect here
     assert np.isin(words, np.array(gone, "<u8")).sum() == 2
     filler = empty | np.uint64((begins // 16 & 0x3FFFFFFF) << 12)
     return np.where(np.isin(words, np.array(gone, "<u8")), filler, words).astype("<u8").tobytes()
@@ -155,7 +155,7 @@ def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
 
 @pytest.mark.parametrize("apart", [0, 0.4, 3, 3.4])
 def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
-    """Whenever these begin: after a whole number of lines, or not. ``apart``: periods between the scans."""
+    """The next scans may begin after a whole number of lines, or not. ``apart``: periods between the scans."""
     rng = np.random.default_rng(5)
     sent, data = [], b""
     for scan in range(3):
@@ -171,7 +171,7 @@ def test_where_the_last_edge_is_lost_the_next_scans_keep_their_lines(apart):
 @pytest.mark.parametrize("pause", [1, 2.4, 5, 8.7])
 @pytest.mark.parametrize("apart", [0.4, 3, 30])
 def test_a_pause_before_the_last_line_costs_no_line_and_no_scan(pause, apart):
-    """``pause``, ``apart``: periods beside the usual ones, before the last line and between scans."""
+    """``pause``, ``apart``: periods in addition to the usual ones, before the last line and between scans."""
     rng = np.random.default_rng(6)
     sent, data, begins = [], b"", 0
     for _ in range(3):

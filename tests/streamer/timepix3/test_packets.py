@@ -1,4 +1,4 @@
-"""Packets written bit by bit, as the manual of the detector's software lays them out."""
+"""Packets written bit by bit, following the manual of the detector's software."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def words_of(*chunks):
 
 
 def drawn(seed, hits=300, begins=0):
-    """Words of some chips with hits and edges nearly in order, and what they say: (chip, row, column, ticks), edges."""
+    """Words of some chips with hits and edges nearly in order, and their content: (chip, row, column, ticks), edges."""
     rng = np.random.default_rng(seed)
     said, edges, chunks = [], [], []
     ticks = np.sort(begins + rng.integers(0, 2**26, hits)) + rng.integers(-3000, 3000, hits)
@@ -101,7 +101,7 @@ def test_a_survey_sees_the_same(seed):
         assert found.span[0] <= times.min()
         assert times.max() <= found.span[1]
         assert found.chips >= packets.chips
-        assert abs(surveyed.time - after.time) < 2**29  # so near that what follows is put into the same turn
+        assert abs(surveyed.time - after.time) < 2**29  # so near that what follows is assigned to the same turn
         assert (surveyed.chip, surveyed.left) == (after.chip, after.left)
         place = surveyed
 

@@ -1,4 +1,4 @@
-"""Where turns are passed over."""
+"""Turns of the clock that are skipped."""
 
 import numpy as np
 import pytest

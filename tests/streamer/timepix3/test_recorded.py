@@ -17,7 +17,7 @@ PATH = Path("scan.tpx3")
 
 
 def scan_of(seed, four=False, begins_us=0.0):
-    """Patterns (rows, columns, Qy, Qx) of a few counts, and the file of them."""
+    """Patterns (rows, columns, Qy, Qx) of a few counts, and their file."""
     rng = np.random.default_rng(seed)
     sensor = Sensor(four)
     rows, columns = rng.integers(3, 9, 2).tolist()
@@ -70,7 +70,7 @@ def test_of_a_scan_that_was_ended_the_rest_did_not_come():
 @pytest.mark.parametrize("beats", [True, False])
 @pytest.mark.parametrize("block", [300, 2**20])
 def test_a_pause_without_a_packet_leaves_the_lines_in_order(monkeypatch, pause_s, beats, block):
-    """The pixels' times begin anew after 26.8 s; those of edges and heartbeats after 107 s."""
+    """The pixels' times wrap after 26.8 s; those of edges and heartbeats after 107 s."""
     monkeypatch.setattr(recorded, "BLOCK_WORDS", block)
     rng = np.random.default_rng(12)
     patterns = rng.poisson(0.002, (8, 5, 256, 256)).astype("<u2")
@@ -123,7 +123,7 @@ def test_a_detector_of_eight_chips_is_refused():
 
 @pytest.mark.parametrize("opened", [False, True])
 def test_without_triggers_the_first_point_begins_with_the_shutter_or_the_first_hit(opened):
-    """To a tick: points here last less than the 0.4 ms to which a survey knows the times of hits."""
+    """Exact to a tick: points here are shorter than the 0.4 ms to which a survey determines the times of hits."""
     rng = np.random.default_rng(9)
     dwell, begins = 64_000, 999_840  # 0.1 ms; neither a multiple of 0.4 ms
     hits = 5 * rng.permutation(256)[:200]
@@ -148,7 +148,7 @@ def test_damage_costs_what_is_damaged():
     at = 8 * (len(data) // 16)
     frames, notes = read(data[:at] + b"\xff" * 80 + data[at:], patterns.shape[:2])
     assert any("damaged" in note for note in notes)
-    # a chunk of at most a thousand hits may be lost with its header
+    # a chunk of up to a thousand hits may be lost with its header
     assert patterns.sum() - 1010 <= frames[:].sum() <= patterns.sum()
 
 

@@ -1,4 +1,4 @@
-"""Which frame a time belongs to."""
+"""The frame to which a time belongs."""
 
 import numpy as np
 import pytest
@@ -86,7 +86,7 @@ def test_a_signal_that_says_another_length_of_lines():
 
 @pytest.mark.parametrize("lost", ["rise", "both"])
 def test_a_line_whose_edge_is_lost_moves_no_other(lost):
-    """Falling edges that are then more than rising ones still end lines."""
+    """If falling edges outnumber rising ones, they still end lines."""
     starts = lines(20, 1300)
     left = np.delete(starts, 6)
     found = clock(edges(rise=left, fall=(starts if lost == "rise" else left) + 1000), shape=(20, 10))

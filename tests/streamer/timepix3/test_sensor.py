@@ -1,4 +1,4 @@
-"""Where the pixels of four chips lie."""
+"""Places of the pixels of four chips."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def test_one_chip_is_as_it_is():
     sensor = Sensor(four=False)
     assert sensor.shape == (256, 256)
     assert sensor.pixels(address(0, 3, 5)) == [3 * 256 + 5]
-    assert sensor.pixels(address(2, 3, 5)) == [3 * 256 + 5]  # a readout of several that has one chip
+    assert sensor.pixels(address(2, 3, 5)) == [3 * 256 + 5]  # a readout for several chips with only one
     assert not sensor.gap.any()
 
 

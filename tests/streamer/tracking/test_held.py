@@ -1,4 +1,4 @@
-"""Messages that wait are bounded in what they take, also where they hold nothing, and nothing overtakes them."""
+"""Waiting messages are bounded in memory, even if they hold nothing, and nothing overtakes them."""
 
 import time
 from dataclasses import replace
@@ -54,7 +54,7 @@ def record_first(folder: Path) -> None:
 def test_frames_that_come_once_marks_are_known_do_not_overtake_those_that_waited_for_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
-    """What begins another scan waits; what is sent after it comes when the marks have, and before the next look."""
+    """The start of another scan waits; what is sent after it comes once the marks have, and before the next look."""
     record_first(tmp_path)
     is_ready, may_be = StoredMarks.ready, list[bool]()
     monkeypatch.setattr(StoredMarks, "ready", lambda marks, uid: bool(may_be) and is_ready(marks, uid))
@@ -100,7 +100,7 @@ def test_frames_there_is_no_room_for_do_not_overtake_those_that_wait(
 
 
 def three_scans(header: ScanHeader) -> list[Message]:
-    """The scans behind the recorded one: a second of its header, and a third one."""
+    """The scans behind the recorded one: a second with its header, and a third one."""
     return [
         ArmMessage(HEADER),
         *TWO,
@@ -142,7 +142,7 @@ def test_a_third_scan_armed_while_frames_of_the_second_wait_begins_behind_them(
 
 
 def test_a_scan_of_another_uid_does_not_wait_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does the sign of life of whoever sends them, but a header that is pinged has its turn."""
+    """Nor does the sign of life of their sender, but a pinged header has its turn."""
     record_first(tmp_path)
     monkeypatch.setattr(StoredMarks, "ready", lambda *_: False)
     acquisition = acquisition_in(tmp_path)

@@ -1,4 +1,4 @@
-"""A uid that comes again: a resend changes nothing, another scan is kept beside the first, and nothing is mixed."""
+"""A uid that comes again: a resend changes nothing, another scan is kept next to the first, and nothing is mixed."""
 
 import os
 import threading
@@ -42,7 +42,7 @@ def digests(frames: Any, first: int = 0) -> dict[int, bytes]:
 
 
 def recorded(folder: Path) -> dict[str, dict[int, bytes]]:
-    """Frames of every recording in a folder, by the uid it tells."""
+    """Frames of every recording in a folder, by the recording's uid."""
     found = {}
     for path in folder.glob("*.h5"):
         with h5py.File(path) as file:
@@ -115,7 +115,7 @@ def test_another_header_is_another_scan(tmp_path: Path) -> None:
 
 
 def test_across_a_restart(tmp_path: Path) -> None:
-    """What was recorded by an earlier run is known: a resend stays one, another scan becomes one."""
+    """Recordings of an earlier run are known: a resend is recognised as one, and another scan becomes one."""
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait_for_state("complete")
@@ -148,7 +148,7 @@ def test_across_a_restart_the_second_scan_goes_on(tmp_path: Path) -> None:
 
 
 def test_another_scan_right_after_a_restart(tmp_path: Path) -> None:
-    """All its frames come before it is known what the recording holds."""
+    """All its frames come before the content of the recording is known."""
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *coded(FIRST))
         run.wait_for_state("complete")
@@ -175,7 +175,7 @@ def test_without_a_recording_too() -> None:
 
 
 def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
-    """Frames that were sent coded come again uncompressed: they count as the same, but not silently."""
+    """Frames that were sent encoded come again uncompressed: they count as the same, but not silently."""
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *coded(FIRST)[:-1], *messages_of(HEADER, SECOND, batch=7)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)
@@ -195,7 +195,7 @@ THIRD = make_frames(OTHER, seed=3)
 
 
 def left_behind(folder: Path, name: str, header: ScanHeader, messages: list[FramesMessage], *, old: bool) -> None:
-    """The journal of a scan that was cut off; nobody goes on with an ``old`` one."""
+    """The journal of an interrupted scan; nobody resumes an ``old`` one."""
     journal = Journal(folder / f"{name}.journal", header)
     for message in messages:
         journal.append(message)
@@ -208,7 +208,7 @@ def left_behind(folder: Path, name: str, header: ScanHeader, messages: list[Fram
 def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The folder is read slowly: meanwhile a sender has begun another scan of the same uid, which ends and goes on."""
+    """The folder is read slowly: meanwhile a sender begins another scan of the same uid, which ends and is resumed."""
     read_on, real = threading.Event(), earlier_runs.read_leftover
 
     def slowly(worker: FileWorker, path: Path) -> Leftover:
@@ -229,7 +229,7 @@ def test_a_scan_found_late_whose_name_another_one_has_is_kept_apart(
         assert len(run.frames["test"]) == len(FIRST)
         (line,) = (text for text in warned(run) if "a.journal is not the scan that is called test" in text)
         assert line.endswith(f"kept as {AGAIN}")
-        send(socket, ArmMessage(OTHER), *messages_of(OTHER, THIRD))  # its own sender comes back, and is known
+        send(socket, ArmMessage(OTHER), *messages_of(OTHER, THIRD))  # its own sender comes back, and is recognised
         run.wait(lambda: len(run.frames.get(AGAIN, ())) == len(THIRD))
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(THIRD)}
 
@@ -268,7 +268,7 @@ def test_two_journals_of_one_name_are_two_scans(tmp_path: Path) -> None:
 
 
 class Stored:
-    """Recordings of which one has the name that a journal has too."""
+    """Recordings, one of which has the same name as a journal."""
 
     def __init__(self) -> None:
         self.converted: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Names of scans whose senders reuse a uid: once each, after a restart too, and for the longest uids."""
+"""Names of scans whose senders reuse a uid: unique, after a restart too, and for the longest uids."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Frames that come again: the same ones are repeats, others are another scan's, and what cannot be told is counted."""
+"""Frames that come again: the same are repeats, others belong to another scan, and undecidable ones are counted."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def message(frames, codec="none", first=3):
 
 
 def scan_with(*messages, exact=True):
-    """A scan in which those have arrived."""
+    """A scan in which these frames have arrived."""
     scan = ScanRecord.new(HEADER)
     for one in messages:
         scan.progress.marks[one.first : one.first + one.count] = marks_of(one, scan.progress.layout, exact=exact)
@@ -83,7 +83,7 @@ def test_a_frame_that_does_not_decode_is_no_proof_of_another_scan():
 
 
 def test_sums_are_compared_with_a_tolerance():
-    """Of coefficients, whose last bits depend on how they were computed."""
+    """For coefficients, whose last bits depend on how they were computed."""
     scan = scan_with(message(FRAMES[3:7]), exact=False)
     assert Arrival(message(FRAMES[3:7]), scan, exact=False).repeated(EVERY).all()
     with pytest.raises(OtherDataError):

@@ -1,4 +1,4 @@
-"""Two senders that say the same uid at the same time: their connections tell their frames apart."""
+"""Two senders that use the same uid at the same time: their connections distinguish their frames."""
 
 import time
 from dataclasses import replace
@@ -70,7 +70,7 @@ def test_the_end_of_one_does_not_end_the_other(tmp_path: Path) -> None:
 
 
 def test_a_connection_that_has_announced_nothing_is_asked_to(tmp_path: Path) -> None:
-    """After a reconnect frames come before the first ping: nothing tells whose they are."""
+    """After a reconnect frames come before the first ping: nothing shows whose they are."""
     with two_senders(tmp_path) as sending, connected(sending.run.address) as new:
         for who, messages in enumerate((ONE, TWO)):
             sending.other(who, ArmMessage(HEADER))
@@ -155,7 +155,7 @@ def test_descriptors_are_used_again_and_numbers_of_connections_are_not() -> None
 
 
 def test_what_waits_for_its_scan_keeps_its_sender(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two senders are gone when their frames can be taken in, and one's descriptor is that of the other's next try."""
+    """Two senders are gone when their frames can be handled, and one's descriptor is reused by the other's next try."""
     acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), Announcer(lambda event: None))
     senders, recordings = acquisition.senders, acquisition._recordings
     one, other = senders.known(20), senders.known(21)
@@ -192,12 +192,12 @@ def test_connections_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) 
         senders.says(source, f"uid-{source}", "a")
         senders.says(source + 100, f"uid-{source}", "b")
     assert [senders.took_early(source, "test") for source in range(4)] == [None, None, "early-2", "early-3"]
-    assert len(senders._meant) == len(senders._disputed) == 2
-    assert senders._doubtful <= senders._meant.keys()
+    assert len(senders._scan_meant) == len(senders._disputed) == 2
+    assert senders._doubtful <= senders._scan_meant.keys()
 
 
 def test_both_announced_a_scan_that_is_not_open(tmp_path: Path) -> None:
-    """While another scan is received, and after it was closed for others: it is told of when it is opened."""
+    """While another scan is received, and after it was closed for others: it is reported when it is opened."""
     other = make_header()
     with two_senders(tmp_path) as sending:
         sending.other(0, ArmMessage(other))

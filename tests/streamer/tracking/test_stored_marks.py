@@ -1,4 +1,4 @@
-"""Marks of recordings come from a file worker; a file that cannot be read has none."""
+"""Marks of recordings come from a file worker; an unreadable file has none."""
 
 import time
 from pathlib import Path

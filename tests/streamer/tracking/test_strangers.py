@@ -1,4 +1,4 @@
-"""Frames that come before a word of whose they are, after restarts and reconnects, and what is said of them."""
+"""Frames that come before anything shows whose they are, after restarts and reconnects, and reports about them."""
 
 import errno
 import time
@@ -47,14 +47,14 @@ from ptylive.streamer.wire import ArmMessage, EndMessage, FramesMessage, PingMes
 
 @pytest.mark.slow
 def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
-    """Both scans want the frames that come, and nothing tells which of them they belong to."""
+    """Both scans want the frames that come, and nothing shows to which of them they belong."""
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
             sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[0])
             sending.frames(who, messages[1])
     with two_senders(tmp_path) as sending:
-        sending.placed = 14  # the newest scan is opened again: what is stored of it comes first
+        sending.placed = 14  # the newest scan is reopened: its stored frames come first
         for who, messages in enumerate((ONE, TWO)):
             sending.other(who, ArmMessage(HEADER))
             sending.frames(who, messages[2])
@@ -71,7 +71,7 @@ def test_after_a_restart_their_frames_are_kept_apart(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_after_a_restart_frames_that_come_before_their_sender_is_known(tmp_path: Path) -> None:
-    """What was under way goes into the only scan that is known; that it belongs to another one turns out later."""
+    """Frames under way go into the only known scan; that they belong to another turns out later."""
     other = replace(make_header((6, 8)), uid="test")
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), ONE[0])
@@ -95,7 +95,7 @@ def test_a_sender_that_says_its_number_is_the_same_by_any_connection() -> None:
     senders.says(one, "test", "test")
     assert senders.count("test", "test") == 1
     senders.lost(7)
-    assert senders.count("test", "test") == 1  # it was last heard by the other connection
+    assert senders.count("test", "test") == 1  # it was last heard on the other connection
     senders.lost(8)
     assert senders.count("test", "test") == 0
     assert senders.known(9, 1001) == one
@@ -125,7 +125,7 @@ def test_a_sender_that_comes_back_may_find_its_uid_taken() -> None:
 
 
 def test_frames_of_a_sender_that_comes_back_are_not_those_of_whoever_took_its_uid(tmp_path: Path) -> None:
-    """Its connection is gone when the other one announces a scan of its own under the same uid."""
+    """The connection is gone when the other sender announces a scan of its own under the same uid."""
     other = replace(make_header((6, 8)), uid="test")
     frames = make_frames(other, seed=3)
     theirs = messages_of(other, frames, 8)
@@ -188,11 +188,11 @@ def test_senders_of_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> N
     senders = Senders()
     first = [senders.known(7, number) for number in (1, 2, 3)]
     assert len({*first, senders.known(7, 1)}) == 4
-    assert len(senders._named) == 2
+    assert len(senders._number_of) == 2
 
 
 def test_frames_that_come_by_the_connection_of_another_sender_are_of_who_says_so(tmp_path: Path) -> None:
-    """As after both have come back: the descriptor of one is the other's, of whom messages still wait."""
+    """As after both have reconnected: the descriptor of one is now the other's, of which messages still wait."""
     other = replace(make_header((6, 8)), uid="test")
     frames = make_frames(other, seed=3)
     theirs = messages_of(other, frames, 8)
@@ -227,7 +227,7 @@ def test_strangers_in_a_finished_recording_are_noted_in_it(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_senders(tmp_path: Path) -> None:
-    """Some of what the other one sends is new there, and nothing tells it from the rest of the scan."""
+    """Some frames sent by the other one are new there, and nothing distinguishes them from the rest of the scan."""
     with running(tmp_path) as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *ONE[:1])
         run.wait(lambda: run.receiver.status().received > 0)
@@ -238,7 +238,7 @@ def test_a_scan_taken_up_again_that_gets_other_data_says_that_it_may_have_two_se
 
 
 def test_a_sender_that_is_taken_for_that_of_an_unfinished_scan_is_noted_in_it(tmp_path: Path) -> None:
-    """Its own scan is complete; it has not heard so, and says what it has not been told is safe once more."""
+    """Unaware that its own scan is complete, a sender repeats the frames not yet reported to it as safe."""
     with two_senders(tmp_path) as sending:
         for who, messages in enumerate((ONE, TWO)):
             sending.other(who, ArmMessage(HEADER))
@@ -351,7 +351,7 @@ def test_what_a_full_disk_took_of_two_senders_is_written_when_the_scan_is_opened
     acquisition.handle(ONE[1], senders.known(22))
     while not acquisition._open["test"].safe[ONE[1].first]:
         time.sleep(0.01)
-    with JournalReader(next(tmp_path.glob("*.journal"))) as reader:  # as it is left behind if the process is killed now
+    with JournalReader(next(tmp_path.glob("*.journal"))) as reader:  # as left behind if the process is killed now
         assert len(list(reader.messages())) == 2
         assert reader.senders == 2
     acquisition.stop(60)

@@ -1,4 +1,4 @@
-"""Files that are named on a command line: looked through before they are opened, and only if they are files."""
+"""Files named on a command line: examined before they are opened, and only if they are files."""
 
 import errno
 import time
@@ -13,7 +13,7 @@ from ptylive.streamer.vetting.worker import Limits
 
 
 class Asked:
-    """A worker that only says what it was asked."""
+    """A worker that only records its requests."""
 
     def __init__(self, limits):
         self.limits, self.tasks, self.closed = limits, [], 0
@@ -66,7 +66,7 @@ def test_the_worker_goes_when_nobody_has_used_it_for_a_while(asked):
     reader = door.Reader(kept_s=0.0)
     with reader.worker() as worker, reader.worker() as again:
         assert worker is again
-        reader._rest()
+        reader._close_idle()
         assert not worker.closed
     give_up = time.monotonic() + 60
     while not worker.closed:

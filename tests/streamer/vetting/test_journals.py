@@ -1,4 +1,4 @@
-"""What a file worker tells of journals, done here: what is in them, and their frames piece by piece."""
+"""What a file worker reports about journals, run in this process: their content, and their frames piece by piece."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def written(path, header, messages):
 
 
 def all_frames(path, most_bytes):
-    """Number -> frame, read in pieces; and how many pieces there were."""
+    """Number -> frame, read in pieces; and the number of pieces."""
     got, at, pieces = {}, (0, 0), 0
     while at is not None:
         part = journal_frames(path, *at, most_bytes)

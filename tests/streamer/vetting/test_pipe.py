@@ -1,4 +1,4 @@
-"""What travels to the process that reads files comes back as it was, whatever a file or its name holds."""
+"""Values sent to the process that reads files come back unchanged, whatever a file or its name holds."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The process that reads files: whatever a task raises is an answer, and no task is anything but ours."""
+"""The process that reads files: whatever a task raises is an answer, and only our own tasks are run."""
 
 import io
 import subprocess
@@ -16,7 +16,7 @@ PATH = "/folder/scan.h5"
 
 @pytest.fixture
 def answered(monkeypatch):
-    """The answer to a task that does what it is told, and the limits that stood meanwhile."""
+    """The answer to a task that does what it is told, and the limits in force meanwhile."""
     limits = []
     monkeypatch.setattr(process, "_set_timers", lambda *seconds: limits.append(seconds))
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_told_is_said_to_be_so():
 
 
 def test_a_parent_that_is_killed_meanwhile_gets_no_last_word(tmp_path):
-    """What it says goes to the log of the server: a traceback there would be read as somebody's fault."""
+    """The process's output goes to the server's log, where a traceback would be read as somebody's fault."""
     asks = [{"task": f"{tasks.__name__}:walk_hdf5", "path": str(tmp_path), "cpu_s": 3.0, "wall_s": 30.0}]
     command = [sys.executable, "-m", "ptylive.streamer.vetting.process", str(2**30)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

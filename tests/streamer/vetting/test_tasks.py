@@ -1,4 +1,4 @@
-"""What a file worker does with scan files, done here: a worker may write no file, so nothing sees what it runs."""
+"""Tasks of a file worker on scan files, run here: workers may write no files, so nothing can record what they run."""
 
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def test_what_can_be_looked_through_is_and_other_formats_are_left_alone(stored, 
     tasks.walk_hdf5(tmp_path / "note.txt")
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file.create_dataset("a/b", data=np.zeros((4, 4)), chunks=(2, 2)).attrs["unit"] = "nm"
-    tasks.walk(tmp_path / "other.h5")  # no scan: whoever opens it says so better
+    tasks.walk(tmp_path / "other.h5")  # not a scan: the code that opens it reports that better
 
 
 def test_a_file_of_more_objects_than_anybody_writes_is_refused(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files that are opened in this process: its own, and those that another one has looked through."""
+"""Files opened in this process: its own, and those that another process has examined."""
 
 import h5py
 import numpy as np
@@ -17,7 +17,7 @@ from ptylive.streamer.vetting.worker import FileWorker, stamp_of
 
 
 class Counted(FileWorker):
-    """A file worker that notes what it is asked to look through."""
+    """A file worker that records what it is asked to examine."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ def worker():
 
 @pytest.fixture
 def files(worker, monkeypatch):
-    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # of a loop that never ends; the good files here take milliseconds
+    monkeypatch.setattr(vouched, "_CPU_S", 0.3)  # limit for an endless loop; the good files here take milliseconds
     worker.read_files.clear()
     return worker
 

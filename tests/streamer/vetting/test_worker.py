@@ -1,4 +1,4 @@
-"""The process that opens untrusted files: one bad file costs that file, whatever it does to its reader."""
+"""The process that opens untrusted files: one bad file costs only that file, whatever it does to its reader."""
 
 import io
 import os
@@ -24,7 +24,7 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 from ptylive.streamer.wire.armmap import arm_from_map
 
 GIVEN_UP = r"could not be read in (3 s of computing|30 s)"
-"""The second where other programs leave it less than a tenth of a processor."""
+"""The second limit applies if other programs leave it less than a tenth of a processor."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_file_that_is_read_for_ever_is_given_up_and_not_opened_again(tmp_path,
 
 
 def test_no_files_time_is_spent_on_imports(monkeypatch):
-    """A busy machine may take longer over them than a file may be read; the file would be condemned."""
+    """A busy machine may need longer for them than a file may be read, which would condemn the file."""
     running = {}
 
     def find(name):
@@ -112,7 +112,7 @@ def test_functions_of_others_are_no_tasks(tmp_path, worker):
 def test_memory_is_bounded(tmp_path):
     path = tmp_path / "large.h5"
     with h5py.File(path, "w") as file:
-        side = 2**14  # 2 GiB: four times what is allowed, and no more than a machine has
+        side = 2**14  # 2 GiB: four times the limit, but no more than a machine has
         file.create_dataset("data", (1, 1, side, side), np.uint8, chunks=(1, 1, 64, 64))
         file.create_dataset("metadata/vacuum_pattern", (side, side), np.float64, chunks=(64, 64))
     with FileWorker(Limits(memory_bytes=2**29)) as worker, pytest.raises(InputFileError, match="in 512 MiB"):
@@ -148,7 +148,7 @@ def test_it_does_not_outlive_its_parent(tmp_path):
 
 
 class Deaf:
-    """A process that takes what it is sent and never answers."""
+    """A process that accepts what it is sent and never answers."""
 
     returncode, pid = 0, 1
 
@@ -164,7 +164,7 @@ class Deaf:
 
 @pytest.fixture
 def deaf(monkeypatch):
-    """A worker with such a process, whose silence is not waited for."""
+    """A worker with such a process, without waiting for its answer."""
     made = FileWorker()
     made._process = Deaf()
 

@@ -1,4 +1,4 @@
-"""Compressed patterns: exact when whole, refused when not."""
+"""Compressed patterns: exact if whole, otherwise refused."""
 
 import struct
 from typing import Any

@@ -1,4 +1,4 @@
-"""Sparse patterns: what a message holds comes out as patterns, and nothing else is taken."""
+"""Sparse patterns: the content of a message comes out as patterns, and nothing else is accepted."""
 
 import numpy as np
 import pytest
@@ -56,7 +56,7 @@ def test_a_pattern_that_is_none_takes_no_other_with_it() -> None:
     lengths, pixels, counts = np.array([2, 0, 3, 1, 2, 1]), np.array([3, 5, 7, 6, 8, 63, 1, 1, 0]), np.ones(9, "<u2")
     message = FramesMessage("u", 0, 6, "events", event_parts(lengths, pixels, counts))
     frames, good, problems = decode_frames(message, LAYOUT)
-    assert good.tolist() == [True, True, False, False, False, True]  # falls, beyond the detector, twice
+    assert good.tolist() == [True, True, False, False, False, True]  # decreasing, beyond the detector, repeated
     assert [problem.reason for problem in problems] == ["corrupt"] * 3
     assert frames.sum(axis=(1, 2)).tolist() == [2, 0, 0, 0, 0, 1]
     assert frames[5, 0, 0] == 1

@@ -1,4 +1,4 @@
-"""The native stream's messages: what is sent is what arrives, and what is wrong is refused with a reason."""
+"""The native stream's messages: what is sent arrives unchanged, and faulty messages are refused with a reason."""
 
 import subprocess
 import sys
@@ -314,7 +314,7 @@ def test_the_wire_is_light() -> None:
 
 
 def test_more_frames_than_can_be_counted_are_refused() -> None:
-    """As a scan's shape, where no single value of it is impossible."""
+    """Given as the shape of a scan; each of its values alone is possible."""
     scan_header = make_header()
     fields = {"scan": {"shape": [MAX_FRAMES // 10, 11]}}
     assert refusal(changed(scan_header, **fields)) == "impossible_value"
@@ -339,7 +339,7 @@ def test_arrays_larger_than_any_are_not_unpacked() -> None:
 
 
 class _Huge(bytes):
-    """Says to be larger than a part may be."""
+    """Claims to be larger than a part may be."""
 
     def __len__(self) -> int:
         return MAX_PART_BYTES + 1
@@ -352,7 +352,7 @@ def test_a_ping_with_the_header_of_another_scan_is_refused() -> None:
 
 
 def test_a_bare_ping_of_a_compressed_stream_is_a_ping() -> None:
-    """It lacks the masks: nobody can join by it, and the scan is alive all the same."""
+    """The ping lacks the masks: nobody can join with it, but it shows that the scan is alive."""
     basis = Basis(kind="zernike", n_bright=2, n_dark=0)
     scan_header = replace(make_header(), basis=basis, arrays={"masks": np.ones((2, 8, 8), np.float32)})
     header, *_ = encode(PingMessage(scan_header.uid, scan_header))

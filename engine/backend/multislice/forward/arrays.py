@@ -49,8 +49,8 @@ class ArrayKit:
 
     def plane_ramp(self, rate: Any, coordinate: Any) -> Any:
         """exp(i rate . x): rates (n, 2), coordinates (P,) along both axes, result (n, 1, P, P)."""
-        along = self.phase_factor(rate[:, :, None] * coordinate)
-        return (along[:, 0, :, None] * along[:, 1, None, :])[:, None]
+        factors = self.phase_factor(rate[:, :, None] * coordinate)
+        return (factors[:, 0, :, None] * factors[:, 1, None, :])[:, None]
 
     def moments(self, plane: Any, coordinate: Any) -> Any:
         """Sum x plane along both axes: planes (n, P, P) to (n, 2)."""

@@ -58,8 +58,8 @@ class Masks:
         for span in self._spans:
             elsewhere[:, span] = 0
         few = np.flatnonzero((elsewhere != 0).any(axis=1))
-        in_one = kit.xp is not np  # a device is faster with one product than with several
-        if in_one or len(few) * FEW_MASKS > len(masks):
+        single_product = kit.xp is not np  # a device is faster with one product than with several
+        if single_product or len(few) * FEW_MASKS > len(masks):
             self._spans, few = [slice(0, masks.shape[1])], few[:0]
         xp, real = kit.xp, kit.real
         self._few, self._rest = xp.asarray(few), xp.asarray(elsewhere[few], dtype=real)
@@ -68,28 +68,28 @@ class Masks:
 
     def forward(self, planes: Any) -> Any:
         """(n, K) from planes (n, P * P)."""
-        made = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
+        coefficients = sum(planes[:, span] @ columns for span, columns in zip(self._spans, self._columns, strict=True))
         if len(self._few):
-            made[:, self._few] += planes @ self._rest.T
-        return made
+            coefficients[:, self._few] += planes @ self._rest.T
+        return coefficients
 
     def adjoint(self, coefficients: Any) -> Any:
         """(n, P * P) from coefficients (n, K)."""
         if not len(self._few) and len(self._spans) == 1:
             return coefficients @ self._masks[0]
-        made = coefficients[:, self._few] @ self._rest
+        planes = coefficients[:, self._few] @ self._rest
         for span, masks in zip(self._spans, self._masks, strict=True):
-            made[:, span] = coefficients @ masks  # here the few masks are among the many
-        return made
+            planes[:, span] = coefficients @ masks  # here the few masks are among the many
+        return planes
 
 
-def _spans(here: Array) -> list[slice]:
+def _spans(selected: Array) -> list[slice]:
     """Runs of the given pixels, with nearby runs merged; all pixels if none are given."""
-    where = np.flatnonzero(here)
-    if not len(where):
-        return [slice(0, len(here))]
-    cuts = np.flatnonzero(np.diff(where) > len(here) // SPANS) + 1
-    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(where, cuts)]
+    indices = np.flatnonzero(selected)
+    if not len(indices):
+        return [slice(0, len(selected))]
+    cuts = np.flatnonzero(np.diff(indices) > len(selected) // SPANS) + 1
+    return [slice(int(run[0]), int(run[-1]) + 1) for run in np.split(indices, cuts)]
 
 
 class Coefficients:
@@ -102,24 +102,24 @@ class Coefficients:
         self._whitening = None if compressed.whitening is None else xp.asarray(compressed.whitening, dtype=real)
         self._edge = None if compressed.edge is None else xp.asarray(compressed.edge, dtype=real)
         masks = np.asarray(compressed.masks, dtype=real)
-        self._perpendicular = [_Perpendicular(kit, term, masks, each) for each in compressed.perpendicular]
+        self._perpendicular = [_Perpendicular(kit, term, masks, length) for length in compressed.perpendicular]
         # the contribution of scattered counts to each length is one more mask: no second pass over the planes
-        scatters = [one.scatter[None] for one in self._perpendicular if one.scatter is not None]
+        scatters = [length_term.scatter[None] for length_term in self._perpendicular if length_term.scatter is not None]
         self._count, self._masks = len(masks), Masks(kit, np.concatenate([masks, *scatters]))
 
     def compare(self, intensity: Any, batch: Any) -> tuple[Any, Any]:
         """See :class:`Comparison`."""
         xp, flat = self._kit.xp, intensity.reshape(len(intensity), -1)
         rooted = self._term.kind is CoefficientTermKind.ROOT
-        seen = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
-        products = self._masks.forward(seen)
+        signal = xp.sqrt(flat + (self._term.offset + TINY_COUNTS)) if rooted else flat
+        products = self._masks.forward(signal)
         coefficients, scattered = products[:, : self._count], products[:, self._count :]
-        loss, derivative = self._of_coefficients(coefficients, self._values[batch].astype(self._kit.real))
+        loss, derivative = self._coefficient_loss(coefficients, self._values[batch].astype(self._kit.real))
         pulls, insides = [], []
         for number, term in enumerate(self._perpendicular):
             of_scatter = scattered[:, number] if term.scatter is not None else 0.0
-            more, pull, inside = term.compare(seen, coefficients, of_scatter, batch)
-            loss, derivative = loss + more, term.taken_out(derivative, pull, coefficients)
+            length_loss, pull, inside = term.compare(signal, coefficients, of_scatter, batch)
+            loss, derivative = loss + length_loss, term.taken_out(derivative, pull, coefficients)
             insides.append(inside)
             if term.scatter is not None:
                 pulls.append(pull)
@@ -127,13 +127,13 @@ class Coefficients:
         for inside in insides:
             total += inside
         if rooted:
-            total = total / (2 * seen)
+            total = total / (2 * signal)
         if self._edge is not None:
             loss = loss + (flat @ self._edge).sum(dtype=np.float64)
             total = total + self._edge
         return loss, total.reshape(intensity.shape)
 
-    def _of_coefficients(self, s: Any, measured: Any) -> tuple[Any, Any]:
+    def _coefficient_loss(self, s: Any, measured: Any) -> tuple[Any, Any]:
         """Loss and dL/ds, (n, K)."""
         xp, kind = self._kit.xp, self._term.kind
         if kind is CoefficientTermKind.GAUSS:
@@ -141,14 +141,14 @@ class Coefficients:
             difference = root - xp.sqrt(measured)
             loss, derivative = difference**2, difference / root
         elif kind is CoefficientTermKind.POISSON:
-            safe = s + (self._term.offset + TINY_COUNTS)
-            loss = safe - measured - measured * (xp.log(safe) - xp.log(xp.where(measured > 0, measured, 1)))
-            derivative = 1 - measured / safe
+            model = s + (self._term.offset + TINY_COUNTS)
+            loss = model - measured - measured * (xp.log(model) - xp.log(xp.where(measured > 0, measured, 1)))
+            derivative = 1 - measured / model
         elif kind in (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT):
-            away = s - measured
+            residual = s - measured
             if self._whitening is not None:
-                away = away @ self._whitening.T
-            loss, derivative = away**2, 2 * away
+                residual = residual @ self._whitening.T
+            loss, derivative = residual**2, 2 * residual
             if self._whitening is not None:
                 derivative = derivative @ self._whitening
         else:
@@ -170,15 +170,15 @@ class _Perpendicular:
         self.scatter = None if rooted else region - (masks[perpendicular.masks] ** 2).sum(axis=0)
         """(P * P,) derivative by the intensity of what scattered counts add to the square; None for roots."""
 
-    def compare(self, seen: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
+    def compare(self, signal: Any, coefficients: Any, of_scatter: Any, batch: Any) -> tuple[Any, Any, Any]:
         """Loss, its derivative by the length (n, 1), and the derivative by the planes seen by the region (n, P * P)."""
         s = coefficients[:, self._rows]
-        inside = seen * self._region
-        length = self._xp.einsum("nk,nk->n", inside, seen) - (s**2).sum(axis=1) + of_scatter
-        away = length - self._measured[batch].astype(self._real)
-        pull = (2 * self._weight * away)[:, None]
+        inside = signal * self._region
+        length = self._xp.einsum("nk,nk->n", inside, signal) - (s**2).sum(axis=1) + of_scatter
+        residual = length - self._measured[batch].astype(self._real)
+        pull = (2 * self._weight * residual)[:, None]
         inside *= 2 * pull
-        return self._weight * (away**2).sum(dtype=np.float64), pull, inside
+        return self._weight * (residual**2).sum(dtype=np.float64), pull, inside
 
     def taken_out(self, derivative: Any, pull: Any, coefficients: Any) -> Any:
         """Derivative by the coefficients (n, K), minus the contribution of the length."""

@@ -49,8 +49,8 @@ class Detector:
         self._band = None if model.band is None else xp.asarray(model.band, dtype=kit.real)
         self._offsets: Any = None if offsets_px is None else xp.asarray(offsets_px, dtype=np.float64)
         self._turn_per_offset = 2 * np.pi / size * xp.arange(size)
-        near, spread = model.near_field, model.spread
-        self._defocus: Any = None if near is None else xp.asarray(near.defocus_A)
+        near_field, spread = model.near_field, model.spread
+        self._defocus: Any = None if near_field is None else xp.asarray(near_field.defocus_A)
         self._spread = None if spread is None else PointSpreadBlock(kit, spread, size // model.upsampling)
 
     def forward(self, exit_wave: Any, values: Values, batch: Any) -> Exposure:
@@ -107,9 +107,9 @@ class Detector:
             return phases - 2 * np.pi * defocus * values.tilts_of(batch)[:, 2:4, None] * self._q
         return self._kit.xp.repeat(phases, 2, axis=1)
 
-    def spherical_phase(self, near: NearField) -> Any:
+    def spherical_phase(self, near_field: NearField) -> Any:
         """(P, P) phase common to the lenses of all patterns."""
-        return -0.5 * np.pi * near.Cs_A * self._model.wavelength_A**3 * self._q_squared**2
+        return -0.5 * np.pi * near_field.Cs_A * self._model.wavelength_A**3 * self._q_squared**2
 
     def add_lens_tilts(self, by_q: Any, values: Values, batch: Any, total: Corrections) -> None:
         """Add derivatives by the tilts; by_q (n, 2): sums over frequencies of Im(conj(gradient) psi) q."""
@@ -160,19 +160,19 @@ class Detector:
         return self._smeared(derivative, batch)  # the envelope is real and even: its own adjoint
 
     def _smeared(self, image: Any, batch: Any) -> Any:
-        near = self._model.near_field
-        if near is None or near.alpha_rad == 0:
+        near_field = self._model.near_field
+        if near_field is None or near_field.alpha_rad == 0:
             return image
-        width = (np.pi * near.alpha_rad * self._defocus[batch]) ** 2
-        along = self._kit.xp.exp(-width[:, None] * self._q**2).astype(self._kit.real)
-        return self._kit.filtered(image, along[:, :, None] * along[:, None, :])
+        width = (np.pi * near_field.alpha_rad * self._defocus[batch]) ** 2
+        damping = self._kit.xp.exp(-width[:, None] * self._q**2).astype(self._kit.real)
+        return self._kit.filtered(image, damping[:, :, None] * damping[:, None, :])
 
-    def _lens(self, near: NearField, values: Values, batch: Any) -> Any:
+    def _lens(self, near_field: NearField, values: Values, batch: Any) -> Any:
         """(n, 1, P, P) lens factor; underfocus is backward free space, tilted with the specimen."""
         kit, wavelength = self._kit, self._model.wavelength_A
         defocus = self._defocus[batch]
         blur = np.pi * wavelength * defocus[:, None, None] * self._q_squared
-        lens = kit.phase_factor(blur + self.spherical_phase(near))[:, None]
+        lens = kit.phase_factor(blur + self.spherical_phase(near_field))[:, None]
         tilts = self._model.tilts
         if tilts is None or not tilts.inside:
             return lens

@@ -49,7 +49,7 @@ class GeneralMultislice:
         self._detector = Detector(kit, model, window, problem.offsets_px)
         self._offsets = xp.asarray(np.arange(window)[:, None] * problem.object_shape[2] + np.arange(window))
         self._corners = xp.asarray(problem.corners @ np.array([problem.object_shape[2], 1]))
-        self._whole = problem.object_shape[1:] == (window, window) and not problem.corners.any()
+        self._covers_object = problem.object_shape[1:] == (window, window) and not problem.corners.any()
         self._shifts = xp.asarray(problem.shifts_px)
         tilts, groups = model.tilts, model.aberrations
         self._tilts: Any = None if tilts is None else xp.asarray(tilts.tangents, dtype=np.float64)
@@ -87,14 +87,14 @@ class GeneralMultislice:
         """
         xp = self.xp
         _, rows, columns = self._problem.object_shape
-        nothing = xp.ones((2, self._problem.object_shape[0], rows, columns), self._kit.real)
-        values = self._values(nothing, probe_planes, HELD)
+        vacuum = xp.ones((2, self._problem.object_shape[0], rows, columns), self._kit.real)
+        values = self._values(vacuum, probe_planes, HELD)
         total = xp.zeros(rows * columns, self._kit.real)
         for batch in self._batches(np.arange(self._problem.count) if indices is None else indices, values.modes):
-            where = self._where(batch)
+            pixels = self._pixel_indices(batch)
             light = self._illumination.power(values, batch)
             light = light if shares is None else light * shares[batch][:, None, None]
-            xp.add.at(total, where.ravel(), xp.broadcast_to(light, where.shape).astype(self._kit.real).ravel())
+            xp.add.at(total, pixels.ravel(), xp.broadcast_to(light, pixels.shape).astype(self._kit.real).ravel())
         return total.reshape(rows, columns)
 
     def light_in_slices(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
@@ -106,24 +106,24 @@ class GeneralMultislice:
         slices, rows, columns = self._problem.object_shape
         total, prepared = xp.zeros((slices, rows * columns), self._kit.real), self._specimen.prepared(values, HELD)
         for batch in self._batches(indices, self._specimen.waves(HELD) * values.modes):
-            place, where = self._unasked(batch), self._where(batch).ravel()
+            place, pixels = self._forward_place(batch), self._pixel_indices(batch).ravel()
             wave = self._illumination.forward(values, batch).wave
             for mode in range(len(values.objects)):
-                kept, _ = self._specimen.forward(mode, values, prepared, wave, place)
-                for number, share, entering in self._specimen.entering(kept):
+                stored, _ = self._specimen.forward(mode, values, prepared, wave, place)
+                for number, share, entering in self._specimen.entering(stored):
                     light = share / len(values.objects) * (entering.real**2 + entering.imag**2).sum(axis=1)
-                    xp.add.at(total[number], where, light.astype(self._kit.real).ravel())
+                    xp.add.at(total[number], pixels, light.astype(self._kit.real).ravel())
         return total.reshape(slices, rows, columns)
 
     def expected_patterns(self, object_planes: Any, probe_planes: Any) -> Any:
         """Intensities (N, p, p) of the model at the problem's positions, frequency 0 at [0, 0]."""
-        values, found = self._values(object_planes, probe_planes, HELD), []
+        values, intensities = self._values(object_planes, probe_planes, HELD), []
         prepared = self._specimen.prepared(values, HELD)
         for batch in self._batches(np.arange(self._problem.count), values.modes * len(values.objects)):
             light = self._illumination.forward(values, batch)
-            _, exposures = self._exposures(values, prepared, light.wave, self._unasked(batch))
-            found.append(self._detector.intensity(exposures, values, batch))
-        return self.xp.concatenate(found)
+            _, exposures = self._exposures(values, prepared, light.wave, self._forward_place(batch))
+            intensities.append(self._detector.intensity(exposures, values, batch))
+        return self.xp.concatenate(intensities)
 
     def waves(self, object_planes: Any, probe_planes: Any, indices: IndexArray) -> Any:
         """Waves (n, object modes, modes, P, P) of the patterns ``indices`` at the detector, frequency 0 at [0, 0]."""
@@ -140,7 +140,7 @@ class GeneralMultislice:
         prepared, waves, changes = self._specimen.prepared(values, HELD), [], []
         for batch in self._batches(indices, 2 * values.modes * len(values.objects)):
             light = self._illumination.forward(values, batch)
-            _, exposures = self._exposures(values, prepared, light.wave, self._unasked(batch))
+            _, exposures = self._exposures(values, prepared, light.wave, self._forward_place(batch))
             wave = xp.stack([exposure.wave for exposure in exposures], axis=1)
             waves.append(wave)
             if compare:
@@ -156,23 +156,23 @@ class GeneralMultislice:
         """
         if self._model.near_field is not None or self._model.upsampling > 1 or self._model.compressed is not None:
             raise ValueError("what positions tell is worked out for patterns in the far field")
-        xp, values, found = self.xp, self._values(object_planes, probe_planes, HELD), []
+        xp, values, information = self.xp, self._values(object_planes, probe_planes, HELD), []
         prepared = self._specimen.prepared(values, HELD)
         weights = xp.asarray(self._problem.weights, dtype=self._kit.real)
         for batch in self._batches(indices, 3 * values.modes * len(values.objects)):
-            place = self._unasked(batch)
+            place = self._forward_place(batch)
             light = self._illumination.forward(values, batch)
             _, waves = self._exposures(values, prepared, light.wave, place)
             derivatives = []
             for moved in self._illumination.moved(light, values, batch):
                 _, turned = self._exposures(values, prepared, moved, place)
-                each = ((a.wave.conj() * b.wave).real.sum(axis=1) for a, b in zip(waves, turned, strict=True))
-                derivatives.append(self._detector.counted(2 * sum(each) / len(waves), values))
+                changes = ((a.wave.conj() * b.wave).real.sum(axis=1) for a, b in zip(waves, turned, strict=True))
+                derivatives.append(self._detector.counted(2 * sum(changes) / len(waves), values))
             intensity = self._detector.intensity(waves, values, batch)
             weight = weights / (intensity + (self._problem.data_term.offset + TINY_COUNTS))
-            both = xp.stack(derivatives, axis=1)
-            found.append(xp.einsum("naij,nbij,nij->nab", both, both, weight))
-        return xp.concatenate(found)
+            jacobian = xp.stack(derivatives, axis=1)
+            information.append(xp.einsum("naij,nbij,nij->nab", jacobian, jacobian, weight))
+        return xp.concatenate(information)
 
     def to_numpy(self, array: Any) -> Array:
         """See :class:`~ptylive.engine.backend.multislice.problem.MultisliceBackend`."""
@@ -250,7 +250,7 @@ class GeneralMultislice:
         """Return the loss of a batch and add its gradient to ``place.total``."""
         batch, total = place.batch, place.total
         light = self._illumination.forward(values, batch)
-        kept, exposures = self._exposures(values, prepared, light.wave, place)
+        stored, exposures = self._exposures(values, prepared, light.wave, place)
         intensity = self._detector.intensity(exposures, values, batch)
         loss, derivative = self._comparison.compare(intensity, batch)
         self._detector.add_of_counts(derivative, intensity, values, total.corrections)
@@ -258,7 +258,7 @@ class GeneralMultislice:
         behind: Any = None
         for mode, exposure in enumerate(exposures):
             gradient = self._detector.adjoint(exposure, exposure.wave * pull, values, batch, total.corrections)
-            gradient = self._specimen.adjoint(mode, values, prepared, kept[mode], gradient, place)
+            gradient = self._specimen.adjoint(mode, values, prepared, stored[mode], gradient, place)
             behind = gradient if behind is None else behind + gradient
         if probe_gradient or self._refines_light(total.corrections):
             of_probe = self._illumination.adjoint(light, behind, batch, values, total.corrections)
@@ -266,7 +266,7 @@ class GeneralMultislice:
                 self._illumination.add_to_probe(of_probe, batch, values.modes, total.probe)
         return loss
 
-    def _unasked(self, batch: Any) -> Place:
+    def _forward_place(self, batch: Any) -> Place:
         """Place of a batch for which only waves are needed."""
         return Place(batch, self._window_of(batch), Sums(None, None, HELD), {})
 
@@ -277,25 +277,26 @@ class GeneralMultislice:
 
         Nothing else stays in memory: fresh memory pages cost as much as the arithmetic.
         """
-        kept, exposures = [], []
+        stored, exposures = [], []
         for mode in range(len(values.objects)):
-            on_the_way, exit_wave = self._specimen.forward(mode, values, prepared, wave, place)
-            kept.append(on_the_way)
+            mode_waves, exit_wave = self._specimen.forward(mode, values, prepared, wave, place)
+            stored.append(mode_waves)
             exposures.append(self._detector.forward(exit_wave, values, place.batch))
-        return kept, exposures
+        return stored, exposures
 
-    def _refines_light(self, asked: Corrections) -> bool:
-        before = self._model.tilts is not None and self._model.tilts.before and asked.tilts is not None
-        return before or any(
-            part is not None for part in (asked.shifts_px, asked.current, asked.aberrations_A, asked.opr_components)
+    def _refines_light(self, requested: Corrections) -> bool:
+        entrance_tilts = self._model.tilts is not None and self._model.tilts.before and requested.tilts is not None
+        return entrance_tilts or any(
+            part is not None
+            for part in (requested.shifts_px, requested.current, requested.aberrations_A, requested.opr_components)
         )
 
-    def _where(self, batch: Any) -> Any:
+    def _pixel_indices(self, batch: Any) -> Any:
         return self._corners[batch][:, None, None] + self._offsets
 
     def _window_of(self, batch: Any) -> Any:
         """See :class:`Place`: if all patterns have the same window, no index is needed."""
-        return None if self._whole else self._where(batch)
+        return None if self._covers_object else self._pixel_indices(batch)
 
     def _batches(self, chosen: IndexArray, planes: int) -> list[Any]:
         """Split pattern numbers into batches whose waves fit the work memory."""

@@ -95,10 +95,10 @@ class Illumination:
 
     def _add_variation(self, of_probe: Any, varied: Varied, batch: Any, total: Corrections) -> None:
         """Add dL/d(probe) of each pattern to the gradients by components and coefficients."""
-        own, used = varied.coefficients[batch], of_probe[:, : self._model.varying_modes]
-        flat, components = used.reshape(len(used), -1), varied.components.reshape(len(varied.components), -1)
+        coefficients, gradient = varied.coefficients[batch], of_probe[:, : self._model.varying_modes]
+        flat, components = gradient.reshape(len(gradient), -1), varied.components.reshape(len(varied.components), -1)
         total.opr_coefficients[batch] += (flat.conj() @ components.T).real
-        by_component = (own.T.astype(flat.dtype) @ flat).reshape(-1, *used.shape[2:])
+        by_component = (coefficients.T.astype(flat.dtype) @ flat).reshape(-1, *gradient.shape[2:])
         total.opr_components[0] += by_component.real
         total.opr_components[1] += by_component.imag
 
@@ -110,9 +110,9 @@ class Illumination:
         marker = self._marker[batch]
         probes = total.reshape(-1, modes, *total.shape[1:])
         for probe in range(len(probes)):
-            used = marker == probe
-            if bool(used.any()):
-                probes[probe] += gradient[used].sum(axis=0)
+            selected = marker == probe
+            if bool(selected.any()):
+                probes[probe] += gradient[selected].sum(axis=0)
 
     def _probes(self, values: Values, batch: Any) -> Any:
         """(n or 1, modes, P, P) probe of each pattern."""
@@ -125,9 +125,9 @@ class Illumination:
     def _varied(self, probe: Any, varied: Varied, batch: Any) -> Any:
         """(n, modes, P, P): P + sum_j c_nj V_j in the varying modes."""
         xp, modes = self._kit.xp, self._model.varying_modes
-        own = xp.repeat(probe[None], len(batch), axis=0)
-        own[:, :modes] += xp.tensordot(varied.coefficients[batch].astype(probe.dtype), varied.components, 1)
-        return own
+        probes = xp.repeat(probe[None], len(batch), axis=0)
+        probes[:, :modes] += xp.tensordot(varied.coefficients[batch].astype(probe.dtype), varied.components, 1)
+        return probes
 
     def _factor(self, values: Values, batch: Any) -> Any:
         kit = self._kit
@@ -139,18 +139,18 @@ class Illumination:
 
     def _plates(self, values: Values, batch: Any) -> Any:
         """(n, 1, P, P) factor in the aperture plane, apart from the probe; None if there is none."""
-        kit, xp, made = self._kit, self._kit.xp, None
+        kit, xp, factor = self._kit, self._kit.xp, None
         if self._model.phase_plates is not None:
-            where = batch.get() if hasattr(batch, "get") else batch
-            made = xp.asarray(self._model.phase_plates[where], dtype=kit.complex)[:, None]
+            indices = batch.get() if hasattr(batch, "get") else batch
+            factor = xp.asarray(self._model.phase_plates[indices], dtype=kit.complex)[:, None]
         if values.aberrations_A is not None and self._rates is not None and self._group is not None:
             # for the groups or, if there are fewer of them, for the patterns, as when each pattern is its own group
-            group, each = self._group[batch], len(batch) < len(values.aberrations_A)
-            coefficients = values.aberrations_A[group] if each else values.aberrations_A
+            group, per_pattern = self._group[batch], len(batch) < len(values.aberrations_A)
+            coefficients = values.aberrations_A[group] if per_pattern else values.aberrations_A
             turned = kit.phase_factor(-xp.tensordot(coefficients, self._rates, 1))
-            turned = (turned if each else turned[group])[:, None]
-            made = turned if made is None else made * turned
-        return made
+            turned = (turned if per_pattern else turned[group])[:, None]
+            factor = turned if factor is None else factor * turned
+        return factor
 
     def _add_per_pattern(self, overlap: Any, batch: Any, values: Values, total: Corrections) -> None:
         """Add derivatives: factors are diagonal in the aperture plane, so each is a sum over conj(gradient) * wave."""

@@ -48,7 +48,7 @@ class Specimen:
     ) -> None:
         self._kit, self._model = kit, model
         xp = kit.xp
-        self._given: Any = None if propagators is None else xp.asarray(propagators, dtype=kit.complex)
+        self._given_propagators: Any = None if propagators is None else xp.asarray(propagators, dtype=kit.complex)
         self._steps = program(model.split, slices, to_exit_face=model.near_field is not None)
         self.powers = tuple(sorted({step.power for step in self._steps if isinstance(step, Transmit)}))
         self._phase_per_A: Any = None if phase_per_A is None else xp.asarray(phase_per_A, dtype=np.float64)
@@ -61,24 +61,24 @@ class Specimen:
         """The steps that a wave passes, in order."""
         return self._steps
 
-    def waves(self, asked: Corrections) -> int:
-        """Planes kept per pattern and mode; free-space spectra only if derivatives by free space are ``asked``."""
+    def waves(self, requested: Corrections) -> int:
+        """Planes kept per pattern and mode; free-space spectra only if derivatives by free space are ``requested``."""
         transmissions = sum(isinstance(step, Transmit) for step in self._steps)
-        return len(self._steps) if _asks_for_free_space(asked) else transmissions
+        return len(self._steps) if _needs_free_space(requested) else transmissions
 
-    def prepared(self, values: Values, asked: Corrections) -> Prepared:
+    def prepared(self, values: Values, requested: Corrections) -> Prepared:
         """Propagators and powers of the transmission, computed once per evaluation."""
-        made: list[Any] = []
+        propagators: list[Any] = []
         for step in self._steps:
             if isinstance(step, Transmit):
-                made.append(None)
+                propagators.append(None)
                 continue
-            if self._given is not None and asked.distances_A is None:
-                made.append(self._given[step.shares[0][0]])
+            if self._given_propagators is not None and requested.distances_A is None:
+                propagators.append(self._given_propagators[step.shares[0][0]])
                 continue
             factor = self._kit.phase_factor(self._phase_per_A * _length(step, values))
-            made.append(factor if self._band is None else factor * self._band)
-        return Prepared(tuple(made), tuple(self._power(values.objects, power) for power in self.powers))
+            propagators.append(factor if self._band is None else factor * self._band)
+        return Prepared(tuple(propagators), tuple(self._power(values.objects, power) for power in self.powers))
 
     def object_gradient(self, values: Values, sums: Any) -> Any:
         """(2, object modes, slices, Y * X) from the gradients by each power: d O^p = p O^(p - 1) dO."""
@@ -105,7 +105,7 @@ class Specimen:
                 wave = wave * self._window(mode, step, prepared, place)[:, None]
             else:
                 spectrum = kit.fft(wave) * self._tilt(step, values, place, propagator)
-                kept.append(spectrum if _asks_for_free_space(place.total.corrections) else None)
+                kept.append(spectrum if _needs_free_space(place.total.corrections) else None)
                 wave = kit.inverse(spectrum)
         return tuple(kept), wave
 
@@ -115,29 +115,27 @@ class Specimen:
             if isinstance(step, Transmit):
                 yield step.slice, step.power, wave
 
-    def adjoint(
-        self, mode: int, values: Values, prepared: Prepared, on_the_way: Kept, gradient: Any, place: Place
-    ) -> Any:
+    def adjoint(self, mode: int, values: Values, prepared: Prepared, stored: Kept, gradient: Any, place: Place) -> Any:
         """Return the gradient in front of the specimen; add those of slices, tilts and distances to ``place.total``."""
         kit, total = self._kit, place.total
-        for step, propagator, kept in zip(
-            reversed(self._steps), reversed(prepared.propagators), reversed(on_the_way), strict=True
+        for step, propagator, wave in zip(
+            reversed(self._steps), reversed(prepared.propagators), reversed(stored), strict=True
         ):
             if isinstance(step, Transmit):
-                self._add_to_slice(mode, step, (kept.conj() * gradient).sum(axis=1), place)
+                self._add_to_slice(mode, step, (wave.conj() * gradient).sum(axis=1), place)
                 gradient = gradient * self._window(mode, step, prepared, place).conj()[:, None]
             else:
                 spectrum = kit.fft(gradient)
-                if kept is not None:
-                    turning = (spectrum.conj() * kept).imag.sum(axis=1)
+                if wave is not None:
+                    turning = (spectrum.conj() * wave).imag.sum(axis=1)
                     self._add_free_space(step, turning, values, place, total.corrections)
                 gradient = kit.inverse(spectrum * self._tilt(step, values, place, propagator).conj())
         return gradient
 
     def _window(self, mode: int, step: Transmit, prepared: Prepared, place: Place) -> Any:
         """A slice in the patterns' windows, (n, P, P)."""
-        whole = prepared.powers[self.powers.index(step.power)][mode, step.slice]
-        window = whole.reshape(1, len(self._q), -1) if place.where is None else whole[place.where]
+        plane = prepared.powers[self.powers.index(step.power)][mode, step.slice]
+        window = plane.reshape(1, len(self._q), -1) if place.where is None else plane[place.where]
         return window if self._band is None else self._filtered(window)
 
     def _filtered(self, windows: Any) -> Any:
@@ -148,9 +146,9 @@ class Specimen:
             gradient = self._filtered(gradient)
         planes = place.total.objects[self.powers.index(step.power)][:, mode, step.slice]
         if place.where is None:
-            together = gradient.sum(axis=0).ravel()
-            planes[0] += together.real
-            planes[1] += together.imag
+            summed = gradient.sum(axis=0).ravel()
+            planes[0] += summed.real
+            planes[1] += summed.imag
             return
         self._kit.xp.add.at(planes[0], place.where.ravel(), gradient.real.ravel())
         self._kit.xp.add.at(planes[1], place.where.ravel(), gradient.imag.ravel())
@@ -164,23 +162,23 @@ class Specimen:
         key = length if isinstance(length, float) else step.shares
         if key not in place.ramps:
             place.ramps.clear()
-            place.ramps[key] = propagator * self._beyond_common(length, values, place.batch)
+            place.ramps[key] = propagator * self._pattern_factor(length, values, place.batch)
         return place.ramps[key]
 
-    def _beyond_common(self, length: Any, values: Values, batch: Any) -> Any:
+    def _pattern_factor(self, length: Any, values: Values, batch: Any) -> Any:
         """(n or 1, 1, P, P) factor of each pattern's free space relative to the untilted one over a length."""
-        made: Any = None
+        factor: Any = None
         if self._tilted:
             rate = 2 * np.pi * values.longer(length, batch) * values.tilts_of(batch)[:, 2:4]
-            made = self._kit.plane_ramp(rate, self._q)
+            factor = self._kit.plane_ramp(rate, self._q)
         if values.stretch is None:
-            return made
-        more = (length * values.stretch[batch])[:, None, None]
-        stretched = self._kit.phase_factor(more * self._phase_per_A)[:, None]
-        return stretched if made is None else made * stretched
+            return factor
+        extra_length = (length * values.stretch[batch])[:, None, None]
+        stretched = self._kit.phase_factor(extra_length * self._phase_per_A)[:, None]
+        return stretched if factor is None else factor * stretched
 
     def own_space(self, step: Propagate, values: Values, batch: Any) -> Any:
-        """Phases (n or 1, 2, P) along rows and columns that make up :meth:`_beyond_common`; None if there are none.
+        """Phases (n or 1, 2, P) along rows and columns that make up :meth:`_pattern_factor`; None if there are none.
 
         For free space whose phase is the sum of a row phase and a column phase.
         """
@@ -189,15 +187,15 @@ class Specimen:
             phases = (2 * np.pi * values.longer(length, batch) * values.tilts_of(batch)[:, 2:4])[:, :, None] * self._q
         if values.stretch is None:
             return phases
-        first = self._phase_per_A[0, 0] / 2
-        along = self._kit.xp.stack([self._phase_per_A[:, 0] - first, self._phase_per_A[0, :] - first])
-        more = (length * values.stretch[batch])[:, None, None] * along
-        return more if phases is None else phases + more
+        offset = self._phase_per_A[0, 0] / 2
+        axis_phases = self._kit.xp.stack([self._phase_per_A[:, 0] - offset, self._phase_per_A[0, :] - offset])
+        stretch_phases = (length * values.stretch[batch])[:, None, None] * axis_phases
+        return stretch_phases if phases is None else phases + stretch_phases
 
     def _add_free_space(self, step: Propagate, turning: Any, values: Values, place: Place, total: Corrections) -> None:
         by_q = self._kit.moments(turning, self._q) if self._tilted else None
-        asked = total.distances_A is not None or total.stretch is not None
-        by_phase = (turning * self._phase_per_A).sum(axis=(1, 2), dtype=np.float64) if asked else None
+        needed = total.distances_A is not None or total.stretch is not None
+        by_phase = (turning * self._phase_per_A).sum(axis=(1, 2), dtype=np.float64) if needed else None
         self.add_free_space(step, (by_phase, by_q), values, place.batch, total)
 
     def add_free_space(
@@ -236,8 +234,8 @@ class Place(NamedTuple):
     """Tilted free space of this batch over the length used last."""
 
 
-def _asks_for_free_space(asked: Corrections) -> bool:
-    return asked.tilts is not None or asked.distances_A is not None or asked.stretch is not None
+def _needs_free_space(requested: Corrections) -> bool:
+    return requested.tilts is not None or requested.distances_A is not None or requested.stretch is not None
 
 
 def _length(step: Propagate, values: Values) -> Any:

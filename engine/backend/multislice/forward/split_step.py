@@ -55,9 +55,9 @@ def _merged(steps: list[Step]) -> tuple[Step, ...]:
     """Merge neighbouring propagations."""
     merged: list[Step] = []
     for step in steps:
-        last = merged[-1] if merged else None
-        if isinstance(step, Propagate) and isinstance(last, Propagate):
-            shares = dict(last.shares)
+        previous = merged[-1] if merged else None
+        if isinstance(step, Propagate) and isinstance(previous, Propagate):
+            shares = dict(previous.shares)
             for z, share in step.shares:
                 shares[z] = shares.get(z, 0.0) + share
             merged[-1] = Propagate(tuple(shares.items()))

@@ -51,12 +51,12 @@ class Values(NamedTuple):
         """(n or 1, 6) tilts of the patterns of a batch."""
         return self.tilts if len(self.tilts) == 1 else self.tilts[batch]
 
-    def add_tilts(self, total: Any, batch: Any, which: slice, derivatives: Any) -> None:
+    def add_tilts(self, total: Any, batch: Any, columns: slice, derivatives: Any) -> None:
         """Add derivatives (n, 2) by the tilts of a batch to the sum (N or 1, 6)."""
         if len(total) == 1:
-            total[0, which] += derivatives.sum(axis=0)
+            total[0, columns] += derivatives.sum(axis=0)
         else:
-            total[batch, which] += derivatives
+            total[batch, columns] += derivatives
 
 
 class Sums(NamedTuple):

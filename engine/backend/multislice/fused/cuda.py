@@ -35,13 +35,13 @@ class CudaKernels:
         main = self._functions["loss_and_gradient"]
         main.max_dynamic_shared_size_bytes = plan.shared_bytes
         self._threads, self._shared_bytes = plan.threads, plan.shared_bytes
-        has = cupy.cuda.Device().attributes
-        at_a_time = min(
-            has["MaxSharedMemoryPerMultiprocessor"] // (plan.shared_bytes + RESERVED_BYTES),
-            has["MaxRegistersPerMultiprocessor"] // (main.num_regs * plan.threads),
-            has["MaxThreadsPerMultiProcessor"] // plan.threads,
+        attributes = cupy.cuda.Device().attributes
+        concurrent_blocks = min(
+            attributes["MaxSharedMemoryPerMultiprocessor"] // (plan.shared_bytes + RESERVED_BYTES),
+            attributes["MaxRegistersPerMultiprocessor"] // (main.num_regs * plan.threads),
+            attributes["MaxThreadsPerMultiProcessor"] // plan.threads,
         )
-        self.resident = int(has["MultiProcessorCount"] * max(1, at_a_time))
+        self.resident = int(attributes["MultiProcessorCount"] * max(1, concurrent_blocks))
 
     def launch(self, name: str, blocks: int, arguments: tuple[Any, ...]) -> None:
         """Queue a kernel; reading its results waits for it."""
@@ -56,22 +56,22 @@ class CudaKernels:
         """See :class:`~ptylive.engine.backend.multislice.fused_backend.Kernels`."""
         import cupy
 
-        given = tuple(cupy.asarray(array).copy() for array in arrays)
+        inputs = tuple(cupy.asarray(array).copy() for array in arrays)
         plans = tuple(node.plan for _, node in cupy.fft.config.get_plan_cache())  # their work memory is written to
         pool = cupy.cuda.MemoryPool()  # a separate one: repetitions write to this memory
         pool.set_limit(size=int(WORK_SHARE * free_bytes()))
         try:
-            graph, made = _captured(step, given, pool)
+            graph, outputs = _captured(step, inputs, pool)
         except RuntimeError as error:
             clear_frames(error.__traceback__)  # they hold arrays of the pool
             pool.free_all_blocks()
             raise
-        recording = Recording(graph, given, made, (plans, uses))
+        recording = Recording(graph, inputs, outputs, (plans, uses))
         finalize(recording, pool.free_all_blocks).atexit = False  # a pool that is deleted keeps its memory
         return recording
 
 
-def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple[Any, ...]]:
+def _captured(step: Step, inputs: tuple[Any, ...], pool: Any) -> tuple[Any, tuple[Any, ...]]:
     """Return the graph of a step, and the arrays of its results; the step's other arrays belong to the pool."""
     import cupy
 
@@ -80,11 +80,11 @@ def _captured(step: Step, given: tuple[Any, ...], pool: Any) -> tuple[Any, tuple
         stream.begin_capture()
         try:
             with cupy.cuda.using_allocator(pool.malloc):
-                found = step(*given)
-            made = tuple(each.copy() for each in found)
+                results = step(*inputs)
+            outputs = tuple(each.copy() for each in results)
         finally:
             graph = stream.end_capture()
-    return graph, made
+    return graph, outputs
 
 
 @dataclass(frozen=True)
@@ -92,27 +92,27 @@ class Recording:
     """Recorded launches of a step, which can be repeated."""
 
     graph: Any
-    given: tuple[Any, ...]
+    inputs: tuple[Any, ...]
     """Arrays that the step reads."""
-    made: tuple[Any, ...]
+    outputs: tuple[Any, ...]
     """Arrays that hold the step's results."""
     uses: tuple[Any, ...]
     """Objects that own the memory which the step writes to."""
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         """Run the step on arrays, which may be on the host, and return its results."""
-        for into, array in zip(self.given, arrays, strict=True):
+        for target, array in zip(self.inputs, arrays, strict=True):
             if isinstance(array, np.ndarray):
-                into.set(array)
+                target.set(array)
             else:
-                into[...] = array
+                target[...] = array
         self.graph.launch()
-        return tuple(each.copy() for each in self.made)
+        return tuple(each.copy() for each in self.outputs)
 
 
 def fitting_plan(window: int, features: Feature = PLAIN) -> Plan | None:
     """The configuration for this window that fits the current device's shared memory; None if there is none."""
     import cupy
 
-    most = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
-    return Plan.fitting(window, most, features)
+    limit_bytes = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    return Plan.fitting(window, limit_bytes, features)

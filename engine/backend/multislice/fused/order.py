@@ -25,7 +25,7 @@ class KernelOrder:
         """(P * P,) natural index of each element in the kernel's order."""
         self.restore = xp.asarray(np.argsort(plan.gather()))
         """The inverse permutation."""
-        self.along = xp.asarray(plan.order())
+        self.axis_order = xp.asarray(plan.order())
         """(P,) frequency at each place along an axis."""
         self.roots = xp.asarray(np.exp(-2j * np.pi * np.arange(plan.window) / plan.window).astype(np.complex64))
         """Roots of unity, as the transforms use them."""
@@ -50,13 +50,13 @@ class KernelOrder:
         """Copy any planes (N, P, P), which may be in a file, to the device, as :meth:`uploaded` does."""
         uploaded = self.xp.empty((count, self._pixels), dtype)
         step = max(1, UPLOAD_BYTES // (self._pixels * np.dtype(dtype).itemsize))
-        for first in range(0, count, step):
-            part = np.asarray(planes[first : first + step])
+        for start in range(0, count, step):
+            part = np.asarray(planes[start : start + step])
             if in_order:
-                uploaded[first : first + step] = self.ordered(part, dtype)
+                uploaded[start : start + step] = self.ordered(part, dtype)
             else:
                 flat = np.ascontiguousarray(part, dtype=dtype).reshape(len(part), -1)
-                uploaded[first : first + step] = self.xp.asarray(flat)
+                uploaded[start : start + step] = self.xp.asarray(flat)
         return uploaded
 
     def object_planes(self, planes: Any) -> Any:

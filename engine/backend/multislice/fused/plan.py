@@ -134,8 +134,8 @@ class Plan:
     def order(self) -> IndexArray:
         """(P,) frequency at each place after the passes: the digits of the radices reversed."""
         order = np.zeros(1, np.int64)
-        for done, radix in enumerate(self.radices):
-            order = (order[:, None] + prod(self.radices[:done]) * np.arange(radix)[None, :]).ravel()
+        for number, radix in enumerate(self.radices):
+            order = (order[:, None] + prod(self.radices[:number]) * np.arange(radix)[None, :]).ravel()
         return order
 
     def gather(self) -> IndexArray:

@@ -103,8 +103,8 @@ def _turned(window: Any, out: Any) -> None:
     for k in range(window.size * window.pitch):
         phase = out[0, k]
         quarter = np.int32(phase * real(PER_HALF_PI) + (half if phase >= zero else -half))
-        whole = real(quarter)
-        sine, cosine = sine_and_cosine((phase - whole * high) - whole * low)
+        quarter_turns = real(quarter)
+        sine, cosine = sine_and_cosine((phase - quarter_turns * high) - quarter_turns * low)
         odd = (quarter & np.int32(1)) != np.int32(0)
         c, s = (sine if odd else cosine), (cosine if odd else sine)
         out[0, k] = -c if ((quarter + np.int32(1)) & np.int32(2)) != np.int32(0) else c
@@ -130,19 +130,19 @@ def own_probes(window: Any, model: Any, patterns: Any, n: int, work: Any) -> Non
             plate[1, k] = a * d + b * c
     covered = turns > 0 or patterns.plates.shape[0] > 0
     for m in range(work.own.shape[0]):
-        own, plane = work.own[m], patterns.first_probe[n] + m
+        probe, plane = work.own[m], patterns.first_probe[n] + m
         for k in range(pixels):
-            own[0, k], own[1, k] = model.probe[0, plane, k], model.probe[1, plane, k]
+            probe[0, k], probe[1, k] = model.probe[0, plane, k], model.probe[1, plane, k]
         for j in range(patterns.varied.shape[1] if m < model.varying_modes else 0):
             value, component = patterns.varied[n, j], j * model.varying_modes + m
             for k in range(pixels):
-                own[0, k] += value * model.components[0, component, k]
-                own[1, k] += value * model.components[1, component, k]
+                probe[0, k] += value * model.components[0, component, k]
+                probe[1, k] += value * model.components[1, component, k]
         if covered:
             for k in range(pixels):
-                a, b = own[0, k], own[1, k]
-                own[0, k] = a * plate[0, k] - b * plate[1, k]
-                own[1, k] = a * plate[1, k] + b * plate[0, k]
+                a, b = probe[0, k], probe[1, k]
+                probe[0, k] = a * plate[0, k] - b * plate[1, k]
+                probe[1, k] = a * plate[1, k] + b * plate[0, k]
 
 
 @numba.jit(**INNER, inline="always")
@@ -152,14 +152,14 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
     pattern: its number, and its index within the call. The adjoint of :func:`own_probes`.
     """
     n, place = pattern
-    a, own, plate, pixels = work.a, work.own[m], work.plate, window.size * window.pitch
+    a, probe, plate, pixels = work.a, work.own[m], work.plate, window.size * window.pitch
     clear(window, a)
     add_unshifted(window, work.b, work.ramp, patterns.amplitudes[n], a[0], a[1])
-    asked, turns, real = gradient.aperture.shape[0] > 0, model.rates.shape[0], work.a.dtype.type
-    for j in range(turns if asked else 0):
+    needed, turns, real = gradient.aperture.shape[0] > 0, model.rates.shape[0], work.a.dtype.type
+    for j in range(turns if needed else 0):
         total = real(0)
         for k in range(pixels):
-            total += (a[0, k] * own[1, k] - a[1, k] * own[0, k]) * model.rates[j, k]
+            total += (a[0, k] * probe[1, k] - a[1, k] * probe[0, k]) * model.rates[j, k]
         gradient.aperture[place, j] += total
     if turns > 0 or patterns.plates.shape[0] > 0:
         for k in range(pixels):
@@ -171,7 +171,7 @@ def leave_aperture(window: Any, model: Any, patterns: Any, pattern: Any, m: int,
         for k in range(pixels):
             gradient.probe[0, plane, k] += a[0, k]
             gradient.probe[1, plane, k] += a[1, k]
-    for j in range(patterns.varied.shape[1] if m < model.varying_modes and asked else 0):
+    for j in range(patterns.varied.shape[1] if m < model.varying_modes and needed else 0):
         total, component = real(0), j * model.varying_modes + m
         value = patterns.varied[n, j]
         for k in range(pixels):

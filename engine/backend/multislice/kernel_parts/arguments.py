@@ -22,8 +22,8 @@ def in_precision(parts: Parts, real: np.dtype[Any]) -> Parts:
     if real == np.float32:
         return parts
     single = {n: v for n, v in parts._asdict().items() if isinstance(v, np.ndarray) and v.dtype == np.float32}
-    found: dict[str, Any] = {name: value.astype(real) for name, value in single.items()}
-    return parts._replace(**found)
+    converted: dict[str, Any] = {name: value.astype(real) for name, value in single.items()}
+    return parts._replace(**converted)
 
 
 class Patterns(NamedTuple):

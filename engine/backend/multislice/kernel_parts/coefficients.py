@@ -111,10 +111,10 @@ def _of_coefficients(projection: Any, measured: Any, sums: Any) -> Any:
         return loss
     if kind == POISSON:
         for k in range(count):
-            safe, counts = s[k] + (projection.offset + real(TINY_COUNTS)), measured[k]
-            known = counts if counts > 0 else real(1)
-            loss += safe - counts - counts * (np.log(safe) - np.log(known))
-            derivative[k] = real(1) - counts / safe
+            model, counts = s[k] + (projection.offset + real(TINY_COUNTS)), measured[k]
+            positive = counts if counts > 0 else real(1)
+            loss += model - counts - counts * (np.log(model) - np.log(positive))
+            derivative[k] = real(1) - counts / model
         return loss
     whitened = projection.whitening.shape[0] > 0
     for k in range(count):
@@ -161,20 +161,20 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
     ``work.intensity`` (counts over ``scale``) becomes the factor of the far field in the gradient;
     ``work.counts`` and ``work.b`` are overwritten. sums: (3, K + lengths).
     """
-    pixels, intensity, seen, near = window.size * window.pitch, work.intensity, work.counts, work.b[0]
+    pixels, intensity, signal, gathered = window.size * window.pitch, work.intensity, work.counts, work.b[0]
     real = sums.dtype.type
     rooted, shift = projection.kind == ROOT, projection.offset + real(TINY_COUNTS)
     for k in range(pixels):
         counts = intensity[k] * scale
-        seen[k] = np.sqrt(counts + shift) if rooted else counts
-    where = projection.pixels
-    for k in range(where.shape[0]):
-        near[k] = seen[where[k]]
-    _project(projection.many, near[: where.shape[0]], sums[S])
+        signal[k] = np.sqrt(counts + shift) if rooted else counts
+    selected = projection.pixels
+    for k in range(selected.shape[0]):
+        gathered[k] = signal[selected[k]]
+    _project(projection.many, gathered[: selected.shape[0]], sums[S])
     for f in range(projection.few.shape[0]):
         total, mask = real(0), projection.rest[f]
         for k in range(pixels):
-            total += mask[k] * seen[k]
+            total += mask[k] * signal[k]
         sums[S, projection.few[f]] += total
     loss = _of_coefficients(projection, projection.values[place], sums)
     if projection.edge.shape[0] > 0:
@@ -185,21 +185,21 @@ def compare_coefficients(window: Any, projection: Projection, place: int, work: 
     for k in range(pixels):
         intensity[k] = real(0)
     for number in range(projection.regions.shape[0]):
-        more, pull = _of_length(projection, number, projection.measured[place, number], seen, sums)
-        loss += more
+        length_loss, pull = _of_length(projection, number, projection.measured[place, number], signal, sums)
+        loss += length_loss
         region, twice = projection.regions[number], real(2) * pull
         for k in range(pixels):
-            intensity[k] += twice * region[k] * seen[k]
+            intensity[k] += twice * region[k] * signal[k]
     for f in range(projection.few.shape[0]):
         value, mask = sums[DERIVATIVE, projection.few[f]], projection.rest[f]
         for k in range(pixels):
             intensity[k] += value * mask[k]
-    _spread(projection.many, sums[DERIVATIVE], near[: where.shape[0]])
-    for k in range(where.shape[0]):
-        intensity[where[k]] += near[k]
+    _spread(projection.many, sums[DERIVATIVE], gathered[: selected.shape[0]])
+    for k in range(selected.shape[0]):
+        intensity[selected[k]] += gathered[k]
     factor = real(2) * scale
     for k in range(pixels):
-        value = intensity[k] / (real(2) * seen[k]) if rooted else intensity[k]
+        value = intensity[k] / (real(2) * signal[k]) if rooted else intensity[k]
         if projection.edge.shape[0] > 0:
             value += projection.edge[k]
         intensity[k] = factor * value

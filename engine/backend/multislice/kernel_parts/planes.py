@@ -35,10 +35,10 @@ def zeros_at_a_line(shape: tuple[int, ...], real: Real = SINGLE) -> Array:
 def laid_out(planes: Any, real: Real = SINGLE) -> Array:
     """Planes (..., P, P) in the kernel's layout: contiguous (..., P * pitch) of type ``real``, 0 between rows."""
     size = planes.shape[-1]
-    pitch, whole = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
-    made = zeros_at_a_line((*planes.shape[:-1], pitch), real)
-    made[..., :size] = planes
-    return made.reshape(whole)
+    pitch, shape = pitch_of(size, real.itemsize), (*planes.shape[:-2], plane_size(size, real))
+    padded = zeros_at_a_line((*planes.shape[:-1], pitch), real)
+    padded[..., :size] = planes
+    return padded.reshape(shape)
 
 
 def unlaid(flat: Array, size: int) -> Array:

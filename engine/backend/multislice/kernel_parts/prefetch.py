@@ -27,8 +27,8 @@ def _ask(_context: Any, values: Any, index: Any) -> Any:
         byte, small = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, small, small, small])
         function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        how = [ir.Constant(small, value) for value in (_READ, _KEEP, _DATA)]
-        builder.call(function, [builder.bitcast(builder.gep(data, [arguments[1]]), byte), *how])
+        hints = [ir.Constant(small, value) for value in (_READ, _KEEP, _DATA)]
+        builder.call(function, [builder.bitcast(builder.gep(data, [arguments[1]]), byte), *hints])
         return context.get_dummy_value()
 
     return types.void(values, types.intp), generate

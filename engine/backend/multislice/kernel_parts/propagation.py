@@ -138,9 +138,21 @@ def _to_next_slice(window: Any, model: Model, patterns: Patterns, n: int, pair: 
 @numba.jit(**PART)
 def _on_to_next_slice(window: Any, model: Model, pair: int, z: int, s: int, work: Work) -> None:
     """Both steps in one, if a band is kept and patterns have no free space of their own; s: plane of the object."""
-    entering, seen, a = work.waves[pair], work.windows[s], model.turned
+    entering, transmission, a = work.waves[pair], work.windows[s], model.turned
     rows = (0, window.pitch)
-    propagate(window, entering[z], seen[0], seen[1], rows, a[0, z], a[1, z], model.kept, 1, work.b, entering[z + 1])
+    propagate(
+        window,
+        entering[z],
+        transmission[0],
+        transmission[1],
+        rows,
+        a[0, z],
+        a[1, z],
+        model.kept,
+        1,
+        work.b,
+        entering[z + 1],
+    )
 
 
 @numba.jit(**PART)
@@ -221,8 +233,8 @@ def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start
         if patterns.entries.shape[0] > 0:
             turn(window, entering, patterns.entries[n], 1)
         for z in range(slices):
-            in_one = banded and z < slices - 1 and patterns.spaces.shape[0] == 0
-            if in_one:
+            combined = banded and z < slices - 1 and patterns.spaces.shape[0] == 0
+            if combined:
                 _on_to_next_slice(window, model, pair, z, first + z, work)
                 continue
             _through_slice(window, model, patterns, (n, start), (pair, z, first + z), work)
@@ -249,58 +261,60 @@ def _back_to_aperture(
     slices = work.waves.shape[1]
     first = (pair % (model.slices.shape[1] // slices)) * slices
     a, b, far_field, moments = work.a, work.b, work.far_field[pair], gradient.moments
-    banded, asked = work.windows.shape[0] > 0, moments.shape[0] > 0
-    to_probe = asked or gradient.patterns.shape[0] > 0 or gradient.probe.shape[1] > 0 or gradient.aperture.shape[0] > 0
+    banded, needs_moments = work.windows.shape[0] > 0, moments.shape[0] > 0
+    to_probe = (
+        needs_moments or gradient.patterns.shape[0] > 0 or gradient.probe.shape[1] > 0 or gradient.aperture.shape[0] > 0
+    )
     entered, spaced, distanced = patterns.entries.shape[0], patterns.spaces.shape[0], gradient.distances.shape[0]
     # products go into the transforms after them unless a factor or a sum comes in between. Every transform then
     # changes planes, an odd number of times in all; otherwise products change planes, and transforms come back
-    plain = not (asked or entered > 0 or spaced > 0 or distanced > 0)
-    here, there = (a, b) if plain else (b, a)
-    _from_detector(window, model, patterns, (n, place), far_field, work, moments, there, here)
+    plain = not (needs_moments or entered > 0 or spaced > 0 or distanced > 0)
+    current, spare = (a, b) if plain else (b, a)
+    _from_detector(window, model, patterns, (n, place), far_field, work, moments, spare, current)
     for z in range(slices - 1, -1, -1):
         s = first + z
         entering = work.waves[pair, z]
         if banded:
-            _pull_window(window, model, start, s, entering, here, there, work, gradient)
+            _pull_window(window, model, start, s, entering, current, spare, work, gradient)
             re, im, rows = work.windows[s, 0], work.windows[s, 1], (0, window.pitch)
         else:
-            scatter(window, entering, here, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
+            scatter(window, entering, current, gradient.slices[0, s], gradient.slices[1, s], start, model.width)
             re, im, rows = model.slices[0, s], model.slices[1, s], (start, model.width)
         if z == 0 and not to_probe:
             break
         if plain and banded and z > 0:
             a_re, a_im = model.turned[0, z - 1], model.turned[1, z - 1]
-            propagate(window, here, re, im, rows, a_re, a_im, model.kept, -1, here, there)
-            here, there = there, here
+            propagate(window, current, re, im, rows, a_re, a_im, model.kept, -1, current, spare)
+            current, spare = spare, current
             continue
         if plain:
-            forward_product(window, here, re, im, rows, -1, there)
-            here, there = there, here
+            forward_product(window, current, re, im, rows, -1, spare)
+            current, spare = spare, current
             if z > 0:
-                inverse_product(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, there)
-                here, there = there, here
+                inverse_product(window, current, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, spare)
+                current, spare = spare, current
             continue
-        transmit_back(window, here, re, im, rows[0], rows[1], there)
-        if asked and z == slices - 1:
-            add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, EXIT])
-        if asked and z == 0:
-            add_moments(window, there, entering, model.places, model.phase_per_A, moments[place, ENTRY])
+        transmit_back(window, current, re, im, rows[0], rows[1], spare)
+        if needs_moments and z == slices - 1:
+            add_moments(window, spare, entering, model.places, model.phase_per_A, moments[place, EXIT])
+        if needs_moments and z == 0:
+            add_moments(window, spare, entering, model.places, model.phase_per_A, moments[place, ENTRY])
         if z == 0 and entered > 0:
-            turn(window, there, patterns.entries[n], -1)
-        forward(window, there[0], there[1], here[0], here[1])
+            turn(window, spare, patterns.entries[n], -1)
+        forward(window, spare[0], spare[1], current[0], current[1])
         if z > 0:
-            if asked or distanced > 0:
+            if needs_moments or distanced > 0:
                 # the far field is no longer needed: its planes take the spectrum of the wave entering slice z
                 forward(window, entering[0], entering[1], far_field[0], far_field[1])
-            if asked:
+            if needs_moments:
                 at = moments[place, SPACES + z - 1]
-                add_moments(window, here, far_field, model.frequencies, model.phase_per_A, at)
+                add_moments(window, current, far_field, model.frequencies, model.phase_per_A, at)
             if distanced > 0:
-                gradient.distances[z - 1] += _distance_derivative(window, here, far_field, model.phase_per_A)
-            multiply(window, here, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, there)
+                gradient.distances[z - 1] += _distance_derivative(window, current, far_field, model.phase_per_A)
+            multiply(window, current, model.propagators[0, z - 1], model.propagators[1, z - 1], -1, spare)
             if spaced > 0:
-                turn(window, there, patterns.spaces[n, z - 1], -1)
-            inverse(window, there[0], there[1], here[0], here[1])
+                turn(window, spare, patterns.spaces[n, z - 1], -1)
+            inverse(window, spare[0], spare[1], current[0], current[1])
 
 
 @numba.jit(**INNER)

@@ -67,7 +67,7 @@ class _Task(NamedTuple):
 
     values: Values
     model: Model
-    asked: Corrections
+    requested: Corrections
     probe_gradient: bool
 
 
@@ -85,8 +85,8 @@ class SpecialisedMultislice(GeneralMultislice):
         self._own_probe = any(
             part is not None for part in (model.aberrations, model.phase_plates, model.varying_modes or None)
         )
-        nothing = np.zeros((problem.count, 0), np.uint8)
-        recorded, kind, weights = nothing, 0, np.zeros(0, real)
+        no_patterns = np.zeros((problem.count, 0), np.uint8)
+        recorded, kind, weights = no_patterns, 0, np.zeros(0, real)
         self._term, self._counting = (0, 0.0, 0), None
         self._projection = projection_of(problem, model)
         if in_the_kernel(problem, model):
@@ -123,8 +123,8 @@ class SpecialisedMultislice(GeneralMultislice):
             self._buffers = [self._work(task) for _ in range(self._shares.count)]
         parts = self._shares.each(partial(self._share, task), chosen)
         loss, gradient, total = parts[0]
-        for more, of_share, corrected in parts[1:]:
-            loss, total = loss + more, total + corrected
+        for share_loss, of_share, corrected in parts[1:]:
+            loss, total = loss + share_loss, total + corrected
             for name in ("slices", "probe", "components"):
                 getattr(gradient, name)[...] += getattr(of_share, name)
         return self._result(task, loss, gradient, total)
@@ -147,17 +147,17 @@ class SpecialisedMultislice(GeneralMultislice):
 
     def _kernel_model(self, values: Values, prepared: Prepared, probe_planes: Any) -> Model:
         """The parameters in the kernel's layout."""
-        size, near, real = self._problem.window, self._model.near_field, self._real
+        size, near_field, real = self._problem.window, self._model.near_field, self._real
         spaces = [prepared.propagators[place] for place in self._program.places]
         propagators = transposed_propagators(np.array(spaces).reshape(-1, size, size), size, real)
         background = zeros_at_a_line((plane_size(size, real),), real)
         if self._counting is None and values.background is not None:
-            own = np.asarray(values.background)
-            background = laid_out(own if self._in_natural_order else own.T, real)
+            plane = np.asarray(values.background)
+            background = laid_out(plane if self._in_natural_order else plane.T, real)
             background *= real.type(len(values.objects) * size**2)
         lens, rates = np.zeros((2, 0), real), np.zeros((0, 0), real)
-        if near is not None:
-            common = self._kit.phase_factor(self._detector.spherical_phase(near)).T / size
+        if near_field is not None:
+            common = self._kit.phase_factor(self._detector.spherical_phase(near_field)).T / size
             lens = laid_out(np.stack([common.real, common.imag]), real)
         if self._model.aberrations is not None:
             rates = laid_out(np.swapaxes(self._model.aberrations.phase_per_A, 1, 2), real)
@@ -187,16 +187,16 @@ class SpecialisedMultislice(GeneralMultislice):
         if band is None:
             return np.zeros(0, self._real), np.zeros(0, self._real), np.zeros((2, 0, 0), self._real), 0
         turned = np.roll(band.T.astype(self._real), turn_of(size), axis=1)
-        lit = np.flatnonzero(turned.any(axis=0))
-        kept = int(lit[-1]) + 1 if len(lit) else 0
+        nonzero = np.flatnonzero(turned.any(axis=0))
+        count = int(nonzero[-1]) + 1 if len(nonzero) else 0
         spaces = laid_out(np.roll(unlaid(propagators, size), turn_of(size), axis=-1), self._real)
-        return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), spaces, kept
+        return laid_out(band.T, self._real), laid_out(turned / size**2, self._real), spaces, count
 
     def _work(self, task: _Task) -> Work:
         """Buffers of one thread; with an axis of patterns if several are kept between waves and gradient."""
         size, modes, slices = self._problem.window, task.values.modes, len(self._program.slices)
         pairs, plane = modes * len(task.values.objects), plane_size(size, self._real)
-        seen = 0 if self._model.band is None else len(task.values.objects) * slices
+        windows = 0 if self._model.band is None else len(task.values.objects) * slices
         own = modes if self._own_probe else 0
         counts = 1
         if self._counting is not None:
@@ -204,59 +204,59 @@ class SpecialisedMultislice(GeneralMultislice):
                 1,
                 min(
                     MOST_PATTERNS,
-                    WORK_BYTES // (2 * self._real.itemsize * plane * (pairs * (slices + 1) + seen + own + 1)),
+                    WORK_BYTES // (2 * self._real.itemsize * plane * (pairs * (slices + 1) + windows + own + 1)),
                 ),
             )
 
-        def room(name: str, *shape: int) -> Array:
+        def allocated(name: str, *shape: int) -> Array:
             leading = () if self._counting is None else (1 if name in SHARED else counts,)
             return aligned((*leading, *shape), name, self._real)
 
         shapes = {
             **plane_shapes(size, slices, pairs, self._real),
-            "windows": (seen, 2, plane),
-            "pulled": (seen, 2, plane),
+            "windows": (windows, 2, plane),
+            "pulled": (windows, 2, plane),
             "own": (own, 2, plane),
             "plate": (2, plane if own else 0),
             "lens": (2, plane if self._in_natural_order else 0),
         }
-        return Work(**{name: room(name, *shape) for name, shape in shapes.items()})
+        return Work(**{name: allocated(name, *shape) for name, shape in shapes.items()})
 
     def _share(self, task: _Task, share: IndexArray, thread: int) -> tuple[Any, Gradient, Corrections]:
         """Loss and sums of some patterns, on one thread."""
-        asked, work, values = task.asked, self._buffers[thread], task.values
-        double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(asked).items()}
+        requested, work, values = task.requested, self._buffers[thread], task.values
+        double = {name: None if value is None else np.zeros(value.shape) for name, value in vars(requested).items()}
         total, loss = Corrections(**double), 0.0
         size = MOST_PATTERNS if self._counting is None else len(work.waves)
-        whole = self._empty_gradient(task, 0)
+        share_gradient = self._empty_gradient(task, 0)
         for start in range(0, len(share), size):
             batch = share[start : start + size]
-            gradient = whole._replace(**self._of_patterns(task, len(batch)))
+            gradient = share_gradient._replace(**self._pattern_gradients(task, len(batch)))
             patterns = self._blocks.patterns(values, batch, self._recorded)
-            window, called = self._compiled_window, (patterns, task.model, gradient, work)
+            window, arguments = self._compiled_window, (patterns, task.model, gradient, work)
             if self._projection is not None:
-                loss += add_loss_of_coefficients(window, of_patterns(self._projection, batch), *called)
+                loss += add_loss_of_coefficients(window, of_patterns(self._projection, batch), *arguments)
             elif self._counting is None:
-                loss += add_loss_and_gradient(window, self._term, *called)
+                loss += add_loss_and_gradient(window, self._term, *arguments)
             else:
                 fill_waves(self._compiled_window, patterns, task.model, work)
                 intensity = unlaid(work.intensity[: len(batch)], self._problem.window)
-                more, pull = self._counting.compare(intensity, values, batch, total)
+                batch_loss, pull = self._counting.compare(intensity, values, batch, total)
                 factor = 2 / (len(values.objects) * self._problem.window**2)
                 intensity[...] = factor * pull
                 add_gradient(self._compiled_window, patterns, task.model, gradient, work)
-                loss += more
+                loss += batch_loss
             self._add_corrections(values, batch, gradient, total)
         if self._counting is None and total.background is not None:
             size = self._problem.window
-            plane = unlaid(whole.background, size) * (0.5 * size**2 * len(values.objects))
+            plane = unlaid(share_gradient.background, size) * (0.5 * size**2 * len(values.objects))
             total.background[...] += plane if self._in_natural_order else plane.T
-        return loss, whole, total
+        return loss, share_gradient, total
 
     def _empty_gradient(self, task: _Task, count: int) -> Gradient:
         """Zeros for the requested sums over patterns."""
-        model, asked, plane = task.model, task.asked, plane_size(self._problem.window, self._real)
-        background = self._counting is None and asked.background is not None
+        model, requested, plane = task.model, task.requested, plane_size(self._problem.window, self._real)
+        background = self._counting is None and requested.background is not None
         return Gradient(
             np.zeros(model.slices.shape, self._real),
             zeros_at_a_line((2, model.probe.shape[1] if task.probe_gradient else 0, plane), self._real),
@@ -266,12 +266,12 @@ class SpecialisedMultislice(GeneralMultislice):
             components=np.zeros(model.components.shape, self._real),
         )
 
-    def _of_patterns(self, task: _Task, count: int) -> dict[str, Any]:
+    def _pattern_gradients(self, task: _Task, count: int) -> dict[str, Any]:
         """Zeros for the requested gradients that each pattern has separately."""
-        asked, model = task.asked, task.model
-        light = asked.shifts_px is not None or asked.current is not None
-        moments = any(part is not None for part in (asked.tilts, asked.distances_A, asked.stretch))
-        aperture = asked.aberrations_A is not None or asked.opr_components is not None
+        requested, model = task.requested, task.model
+        light = requested.shifts_px is not None or requested.current is not None
+        moments = any(part is not None for part in (requested.tilts, requested.distances_A, requested.stretch))
+        aperture = requested.aberrations_A is not None or requested.opr_components is not None
         columns = len(model.rates) + (0 if task.values.varied is None else task.values.varied.coefficients.shape[1])
         return {
             "patterns": np.zeros((count if light else 0, 3)),
@@ -287,12 +287,12 @@ class SpecialisedMultislice(GeneralMultislice):
             total.current[batch] += gradient.patterns[:, 2]
         if len(gradient.aperture):
             groups = self._model.aberrations
-            group, known = (None, 0) if groups is None else (groups.group, len(groups.phase_per_A))
-            add_of_aperture(np, group, known, gradient.aperture, batch, values, total)
+            group, aberrations = (None, 0) if groups is None else (groups.group, len(groups.phase_per_A))
+            add_of_aperture(np, group, aberrations, gradient.aperture, batch, values, total)
         if not len(gradient.moments):
             return
         moments = gradient.moments
         # planes are transposed, and the transforms on both sides of the product are not normalised
         spectra = moments[:, :, [0, 2, 1]] / self._problem.window**2
-        found = Moments(moments[:, ENTRY, 1:], moments[:, EXIT, 1:], spectra[:, LENS, 1:], spectra[:, SPACES:])
-        add_moments(self._blocks, found, values, batch, total)
+        sums = Moments(moments[:, ENTRY, 1:], moments[:, EXIT, 1:], spectra[:, LENS, 1:], spectra[:, SPACES:])
+        add_moments(self._blocks, sums, values, batch, total)

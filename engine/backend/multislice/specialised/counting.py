@@ -37,10 +37,10 @@ class Counting:
         turned = replace(problem, model=_transposed(model)) if self._transposed else replace(problem, model=model)
         if self._transposed:
             turned = replace(turned, patterns=np.swapaxes(problem.patterns, 1, 2), weights=problem.weights.T)
-        seen = turned.model
-        assert seen is not None  # noqa: S101  (as made above)
-        self._detector = Detector(kit, seen, problem.window)
-        self._comparison = comparison(kit, turned, seen.compressed)
+        turned_model = turned.model
+        assert turned_model is not None  # noqa: S101  (as made above)
+        self._detector = Detector(kit, turned_model, problem.window)
+        self._comparison = comparison(kit, turned, turned_model.compressed)
 
     def compare(self, intensity: Array, values: Values, batch: IndexArray, total: Corrections) -> tuple[Any, Array]:
         """Loss, and dL/d|wave|^2 (n, P, P); derivatives by the detector's quantities are added to ``total``."""

@@ -40,18 +40,18 @@ def add_moments(blocks: Blocks, moments: Moments, values: Values, batch: Any, to
         if model.tilts.inside and model.near_field is not None:
             blocks.detector.add_lens_tilts(moments.lens / model.pixel_A, values, batch, total)
     for number, step in enumerate(blocks.program.spaces):
-        both = (moments.spaces[:, number, 0], moments.spaces[:, number, 1:] / model.pixel_A)
-        blocks.specimen.add_free_space(step, both, values, batch, total)
+        space_moments = (moments.spaces[:, number, 0], moments.spaces[:, number, 1:] / model.pixel_A)
+        blocks.specimen.add_free_space(step, space_moments, values, batch, total)
 
 
 def add_of_aperture(
-    xp: ModuleType, group: Any, known: int, sums: Any, batch: Any, values: Values, total: Corrections
+    xp: ModuleType, group: Any, aberrations: int, sums: Any, batch: Any, values: Values, total: Corrections
 ) -> None:
     """Add sums (n, aberrations + components) to the derivatives by aberrations and coefficients.
 
-    ``group`` (N,): group of aberrations of each pattern, None if there are none; ``known``: number of aberrations.
+    ``group`` (N,): group of aberrations of each pattern, None if there are none; ``aberrations``: their number.
     """
     if total.aberrations_A is not None and group is not None:
-        xp.add.at(total.aberrations_A, group[batch], sums[:, :known])
+        xp.add.at(total.aberrations_A, group[batch], sums[:, :aberrations])
     if total.opr_coefficients is not None and values.varied is not None:
-        total.opr_coefficients[batch] += sums[:, known:]
+        total.opr_coefficients[batch] += sums[:, aberrations:]

@@ -16,11 +16,11 @@ IN_STAGES = Feature.TO_DETECTOR | Feature.FROM_DETECTOR
 def features_of(problem: MultisliceProblem) -> Feature:
     """Features of a kernel for this problem, independent of which quantities are refined."""
     model = problem.model
-    asked = Feature.ANY if compares_in_kernel(problem) else Feature.ANY | IN_STAGES
+    features = Feature.ANY if compares_in_kernel(problem) else Feature.ANY | IN_STAGES
     if problem.offsets_px is not None:
-        asked |= Feature.EXITS
+        features |= Feature.EXITS
     if model is None:
-        return asked
+        return features
     tilts = model.tilts
     parts = {
         Feature.SEVERAL_PROBES: model.probe_marker is not None,
@@ -33,10 +33,10 @@ def features_of(problem: MultisliceProblem) -> Feature:
         Feature.NEAR_FIELD: model.near_field is not None,
         Feature.BANDED: model.band is not None,
     }
-    return reduce(or_, (feature for feature, there in parts.items() if there), asked)
+    return reduce(or_, (feature for feature, present in parts.items() if present), features)
 
 
 def compares_in_kernel(problem: MultisliceProblem) -> bool:
     """Whether the kernel supports the data term, and model pixels are the detector's pixels."""
-    known = isinstance(problem.data_term.kind, DataTermKind)
-    return known and (problem.model is None or compared_by_pixel(problem.model))
+    built_in = isinstance(problem.data_term.kind, DataTermKind)
+    return built_in and (problem.model is None or compared_by_pixel(problem.model))

@@ -42,7 +42,7 @@ class _Task(NamedTuple):
     """One evaluation: parameters in the kernel's layout, and sums of gradients."""
 
     values: Values
-    asked: Corrections
+    requested: Corrections
     objects: Any
     """(object modes * slices * Y * X, 2)."""
     probe: Any
@@ -74,12 +74,12 @@ class SpecialisedFused(GeneralMultislice):
     def __init__(self, problem: MultisliceProblem, plan: Plan, kernels_for: KernelsFor, name: str) -> None:
         """``plan.features`` as returned by :func:`features_of`; ``kernels_for`` compiles on first use."""
         self._plan, self._compiled = plan, cache(kernels_for)
-        first = self._features(Feature.TO_DETECTOR) if plan.features & IN_STAGES else self._features()
-        kernels = self._compiled(replace(plan, features=first))
+        first_features = self._features(Feature.TO_DETECTOR) if plan.features & IN_STAGES else self._features()
+        kernels = self._compiled(replace(plan, features=first_features))
         super().__init__(problem, kernels.xp, "complex64", name)
         xp, size, model = self.xp, problem.window, self._model
         order = self._order = KernelOrder(xp, plan)
-        self._kernels, self._near = kernels, bool(plan.features & Feature.NEAR_FIELD)
+        self._kernels, self._is_near_field = kernels, bool(plan.features & Feature.NEAR_FIELD)
         self._program = Program.of(self._specimen.steps)
         single = np.dtype(np.float32)
         self._blocks = Blocks(single, model, self._program, self._illumination, self._specimen, self._detector)
@@ -97,7 +97,7 @@ class SpecialisedFused(GeneralMultislice):
         problem, order = self._problem, self._order
         if not self._compares:
             return self.xp.zeros(1, np.uint8), self.xp.zeros(1, np.float32)
-        if not self._near:
+        if not self._is_near_field:
             return order.uploaded(problem.patterns), order.ordered(problem.weights, np.float32)
         weights = self.xp.asarray(problem.weights.astype(np.float32).ravel())
         return order.uploaded(problem.patterns, in_order=False), weights
@@ -111,8 +111,8 @@ class SpecialisedFused(GeneralMultislice):
     def _in_order(self) -> bool:
         """Whether intensities are compared in the kernel's order: only a few masks are then in natural order."""
         model = self._model
-        beyond = self._near or model.spread is not None or model.upsampling > 1
-        return model.compressed is not None and not beyond
+        natural_order = self._is_near_field or model.spread is not None or model.upsampling > 1
+        return model.compressed is not None and not natural_order
 
     def loss_and_gradient(
         self,
@@ -145,25 +145,25 @@ class SpecialisedFused(GeneralMultislice):
         self._scratch = self.xp.empty(0, np.complex64)
         super().close()
 
-    def _task(self, object_planes: Any, probe_planes: Any, asked: Corrections, *, probe_gradient: bool) -> _Task:
+    def _task(self, object_planes: Any, probe_planes: Any, requested: Corrections, *, probe_gradient: bool) -> _Task:
         xp, order, size = self.xp, self._order, self._problem.window
-        values = self._values(object_planes, probe_planes, asked)
-        planes, propagators = object_planes, None if asked.distances_A is not None else self._fixed_propagators
+        values = self._values(object_planes, probe_planes, requested)
+        planes, propagators = object_planes, None if requested.distances_A is not None else self._fixed_propagators
         if not self._passed_once or propagators is None:
-            prepared = self._specimen.prepared(values, asked)
+            prepared = self._specimen.prepared(values, requested)
             propagators = self._in_kernel(prepared)
-            self._fixed_propagators = propagators if asked.distances_A is None else self._fixed_propagators
+            self._fixed_propagators = propagators if requested.distances_A is None else self._fixed_propagators
             if not self._passed_once:
                 planes = self._program.planes(prepared.powers, self._specimen.powers, self._kit.real, xp)
         objects, probe = order.object_planes(planes), order.probe_planes(probe_planes)
-        components = None if values.varied is None else order.probe_planes(asked.opr_components)
+        components = None if values.varied is None else order.probe_planes(requested.opr_components)
         background = None
         if self._compares and values.background is not None:
             flat = xp.asarray(values.background, dtype=np.float32).ravel()
-            background = xp.ascontiguousarray(flat if self._near else flat[order.gather])
+            background = xp.ascontiguousarray(flat if self._is_near_field else flat[order.gather])
         return _Task(
             values,
-            asked,
+            requested,
             objects,
             probe,
             propagators,
@@ -189,67 +189,74 @@ class SpecialisedFused(GeneralMultislice):
     def _portion(self, task: _Task) -> int:
         """Number of patterns per launch."""
         size, model = self._problem.window, self._model
-        own = 16 * size * (len(self._program.spaces) + 3) + (8 * size**2 if model.phase_plates is not None else 0)
+        argument_bytes = 16 * size * (len(self._program.spaces) + 3) + (
+            8 * size**2 if model.phase_plates is not None else 0
+        )
         if self._compares:
-            return max(1, OWN_BYTES // own)
-        each = own + 8 * self._kept_each(task) + 24 * size**2  # intensities and the arrays made from them
-        most = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
-        return max(1, int(most) // each)
+            return max(1, OWN_BYTES // argument_bytes)
+        # the last part: intensities and the arrays made from them
+        pattern_bytes = argument_bytes + 8 * self._scratch_size(task) + 24 * size**2
+        limit_bytes = min(16 * OWN_BYTES, int(SCRATCH_SHARE * self._kernels.free_bytes()) + self._scratch.nbytes)
+        return max(1, int(limit_bytes) // pattern_bytes)
 
-    def _kept_each(self, task: _Task) -> int:
+    def _scratch_size(self, task: _Task) -> int:
         """Complex numbers kept per block or, in two stages, per pattern (``kernel.cu``: place_scratch)."""
         pixels, slices = self._problem.window**2, len(self._program.slices)
         pairs = task.values.modes * len(task.values.objects)
-        each = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
-        each += pairs * (slices - 1) * pixels if _asks_for_moments(task.asked) else 0
-        each += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
-        return each + (pixels + pixels // 2 if _asks_for_aperture(task.asked) else 0)
+        size = self._plan.kept_pixels + pairs * slices * pixels + pairs * pixels + pixels // 2
+        size += pairs * (slices - 1) * pixels if _needs_moments(task.requested) else 0
+        size += 2 * len(task.values.objects) * slices * pixels if self._model.band is not None else 0
+        return size + (pixels + pixels // 2 if _needs_aperture(task.requested) else 0)
 
-    def _room(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
-        """Number of blocks to start, and the result of :meth:`_kept_each`."""
-        each = self._kept_each(task)
+    def _allocate_scratch(self, task: _Task, kernels: Kernels, patterns: int) -> tuple[int, int]:
+        """Number of blocks to start, and the result of :meth:`_scratch_size`."""
+        size = self._scratch_size(task)
         blocks = min(kernels.resident, patterns)
-        wanted = blocks if self._compares else patterns
-        if wanted * each > len(self._scratch):
+        spaces = blocks if self._compares else patterns
+        if spaces * size > len(self._scratch):
             self._scratch = self.xp.empty(0, np.complex64)  # freed before more is allocated
             if self._compares:
-                wanted = max(1, min(wanted, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * each)))
-            self._scratch = self.xp.empty(wanted * each, np.complex64)
-        return min(blocks, len(self._scratch) // each), each
+                spaces = max(1, min(spaces, int(SCRATCH_SHARE * self._kernels.free_bytes()) // (8 * size)))
+            self._scratch = self.xp.empty(spaces * size, np.complex64)
+        return min(blocks, len(self._scratch) // size), size
 
     def _add(self, task: _Task, batch: Any, of_light: Any, total: Corrections) -> Any:
         """Loss of some patterns; their gradients are added to the sums of the task and to ``total``."""
         xp, values, count = self.xp, task.values, len(batch)
         rows = SPACES + len(self._program.spaces)
-        moments = xp.zeros((count, rows, 3)) if _asks_for_moments(task.asked) else None
-        aperture = xp.zeros((count, self._own.known + _components(values))) if _asks_for_aperture(task.asked) else None
+        moments = xp.zeros((count, rows, 3)) if _needs_moments(task.requested) else None
+        aperture = (
+            xp.zeros((count, self._own.aberration_count + _components(values)))
+            if _needs_aperture(task.requested)
+            else None
+        )
         sums = _OfPatterns(self._own.of(values, batch, task.components), moments, aperture, of_light)
         if self._compares:
             loss = self._launch(task, batch, sums).sum(dtype=np.float64)
         else:
-            loss = self._compared(task, batch, sums, total)
+            loss = self._compare_outside(task, batch, sums, total)
         if moments is not None:
             places, spectra = moments[:, :, 1:], moments[:, SPACES:]
-            found = Moments(places[:, ENTRY], places[:, EXIT], places[:, LENS], spectra)
-            add_moments(self._blocks, found, values, batch, total)
+            kernel_moments = Moments(places[:, ENTRY], places[:, EXIT], places[:, LENS], spectra)
+            add_moments(self._blocks, kernel_moments, values, batch, total)
         if aperture is not None:
-            add_of_aperture(xp, self._own.group, self._own.known, aperture, batch, values, total)
+            add_of_aperture(xp, self._own.group, self._own.aberration_count, aperture, batch, values, total)
         return loss
 
-    def _compared(self, task: _Task, batch: Any, sums: _OfPatterns, total: Corrections) -> Any:
+    def _compare_outside(self, task: _Task, batch: Any, sums: _OfPatterns, total: Corrections) -> Any:
         """Loss compared on whole arrays: the kernel runs once to the detector, and once back from it."""
         size, modes = self._problem.window, len(task.values.objects)
         intensities = self.xp.empty((len(batch), size**2), np.float32)
         self._launch(task, batch, sums, Feature.TO_DETECTOR, intensities)
-        as_they_are = self._near or self._in_order
-        planes = intensities if as_they_are else intensities[:, self._order.restore]
+        in_place = self._is_near_field or self._in_order
+        planes = intensities if in_place else intensities[:, self._order.restore]
         counts = self._detector.counts_of(planes.reshape(-1, size, size), task.values, batch)
-        compared = self._comparison_in_order if self._in_order else self._comparison
-        loss, derivative = compared.compare(counts, batch)
+        comparator = self._comparison_in_order if self._in_order else self._comparison
+        loss, derivative = comparator.compare(counts, batch)
         self._detector.add_of_counts(derivative, counts, task.values, total)
         pull = self._detector.derivative_of_waves(derivative, task.values, batch).reshape(len(batch), -1)
-        factor = np.float32(2 / modes if self._near else 2 / modes / size**2)
-        self.xp.multiply(pull if as_they_are else pull[:, self._order.gather], factor, out=intensities)
+        factor = np.float32(2 / modes if self._is_near_field else 2 / modes / size**2)
+        self.xp.multiply(pull if in_place else pull[:, self._order.gather], factor, out=intensities)
         self._launch(task, batch, sums, Feature.FROM_DETECTOR, intensities)
         return loss
 
@@ -263,7 +270,7 @@ class SpecialisedFused(GeneralMultislice):
         """Launch the kernel on some patterns; return their losses, if it compares."""
         xp, values, model, order = self.xp, task.values, self._model, self._order
         kernels = self._compiled(replace(self._plan, features=self._features_now(sums, stage)))
-        blocks, each = self._room(task, kernels, len(batch))
+        blocks, each = self._allocate_scratch(task, kernels, len(batch))
         losses = xp.empty(len(batch), np.float32)
         _, rows, columns = self._problem.object_shape
         term = self._problem.data_term
@@ -276,10 +283,21 @@ class SpecialisedFused(GeneralMultislice):
         parameters = [task.objects, task.probe, task.propagators, self._kernel_phase, self._kernel_weights]
         tables = [task.background, order.frequencies, order.roots, self._scratch, np.int64(each)]
         gradients = [losses, task.of_object, task.of_probe, sums.light, task.of_background, None]
-        counts = (self._own.known, _components(values), 0 if values.varied is None else model.varying_modes)
+        counts = (self._own.aberration_count, _components(values), 0 if values.varied is None else model.varying_modes)
         of_own = [*(np.int32(value) for value in counts), sums.moments, sums.aperture, task.of_components]
-        given = [*patterns, None, current, *sizes, *parameters, *tables, *gradients, intensities, *sums.own, *of_own]
-        arguments = tuple(NOTHING if value is None else value for value in given)
+        optional_arguments = [
+            *patterns,
+            None,
+            current,
+            *sizes,
+            *parameters,
+            *tables,
+            *gradients,
+            intensities,
+            *sums.own,
+            *of_own,
+        ]
+        arguments = tuple(NOTHING if value is None else value for value in optional_arguments)
         assert all(value.flags.c_contiguous for value in arguments)  # noqa: S101  (the kernel sees addresses only)
         kernels.launch("loss_and_gradient", blocks, arguments)
         return losses
@@ -312,7 +330,7 @@ class SpecialisedFused(GeneralMultislice):
         if total.opr_components is not None and task.of_components is not None:
             total.opr_components[...] = order.natural_planes(task.of_components).reshape(total.opr_components.shape)
         if total.background is not None and task.of_background is not None:
-            flat = task.of_background if self._near else task.of_background[order.restore]
+            flat = task.of_background if self._is_near_field else task.of_background[order.restore]
             total.background[...] = flat.reshape(size, size)
         if total.shifts_px is not None:
             total.shifts_px[...] = of_light[:, :2]
@@ -326,9 +344,9 @@ def _components(values: Values) -> int:
     return 0 if values.varied is None else int(values.varied.coefficients.shape[1])
 
 
-def _asks_for_moments(asked: Corrections) -> bool:
-    return any(part is not None for part in (asked.tilts, asked.distances_A, asked.stretch))
+def _needs_moments(requested: Corrections) -> bool:
+    return any(part is not None for part in (requested.tilts, requested.distances_A, requested.stretch))
 
 
-def _asks_for_aperture(asked: Corrections) -> bool:
-    return asked.aberrations_A is not None or asked.opr_components is not None
+def _needs_aperture(requested: Corrections) -> bool:
+    return requested.aberrations_A is not None or requested.opr_components is not None

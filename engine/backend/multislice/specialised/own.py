@@ -47,16 +47,16 @@ class OwnOfPatterns:
         free_bytes: Callable[[], int],
     ) -> None:
         """``free_bytes``: free device memory, of which phase plates may permanently take a share."""
-        xp, groups, near = kit.xp, model.aberrations, model.near_field
+        xp, groups, near_field = kit.xp, model.aberrations, model.near_field
         self._kit, self._model, self._blocks, self._order = kit, model, blocks, order
         self.group = None if groups is None else xp.asarray(groups.group)
         """(N,) group of aberrations of each pattern."""
-        self.known = 0 if groups is None else len(groups.phase_per_A)
+        self.aberration_count = 0 if groups is None else len(groups.phase_per_A)
         """Number of these aberrations."""
         self._rates = None if groups is None else order.ordered(groups.phase_per_A, np.float32)
         self._lens: Any = None
-        if near is not None:
-            lens = kit.phase_factor(blocks.detector.spherical_phase(near)) / problem.window**2
+        if near_field is not None:
+            lens = kit.phase_factor(blocks.detector.spherical_phase(near_field)) / problem.window**2
             lens = lens if model.band is None else lens * xp.asarray(model.band, dtype=np.float32)
             self._lens = order.moved(lens, np.complex64)
         self._band = None if model.band is None else order.ordered(model.band, np.float32)
@@ -69,18 +69,18 @@ class OwnOfPatterns:
 
     def of(self, values: Values, batch: Any, components: Any) -> Own:
         """Arguments for the patterns ``batch``; ``components``: those of the varying probe, passed on unchanged."""
-        xp, count, blocks, along = self._kit.xp, len(batch), self._blocks, self._order.along
+        xp, count, blocks, axis_order = self._kit.xp, len(batch), self._blocks, self._order.axis_order
         aberrations = lenses = varied = None
         if self.group is not None:
             aberrations = xp.ascontiguousarray(values.aberrations_A[self.group[batch]], dtype=np.float32)
         if values.varied is not None:
             varied = xp.ascontiguousarray(values.varied.coefficients[batch], dtype=np.float32)
         if self._model.near_field is not None:
-            lenses = self._unit(blocks.detector.lens_phases(values, batch)[:, :, along], count)
+            lenses = self._phasors(blocks.detector.lens_phases(values, batch)[:, :, axis_order], count)
         return Own(
             self._marker[batch] * np.int32(values.modes),
-            self._unit(blocks.illumination.tilt_phases(values, batch), count),
-            self._unit(blocks.detector.exit_phases(values, batch), count),
+            self._phasors(blocks.illumination.tilt_phases(values, batch), count),
+            self._phasors(blocks.detector.exit_phases(values, batch), count),
             self._spaces(values, batch),
             lenses,
             self._lens,
@@ -94,16 +94,16 @@ class OwnOfPatterns:
 
     def _spaces(self, values: Values, batch: Any) -> Any:
         """(n, spaces, 2, P): spaces of equal length share the computed factors; None if all patterns have the same."""
-        made: dict[Any, Any] = {}
+        factors: dict[Any, Any] = {}
         for step in self._blocks.program.spaces:
-            if step.shares not in made:
+            if step.shares not in factors:
                 phases = self._blocks.specimen.own_space(step, values, batch)
                 if phases is None:
                     return None
-                made[step.shares] = self._unit(phases[:, :, self._order.along], len(batch))
-        if not made:
+                factors[step.shares] = self._phasors(phases[:, :, self._order.axis_order], len(batch))
+        if not factors:
             return None
-        return self._kit.xp.stack([made[step.shares] for step in self._blocks.program.spaces], axis=1)
+        return self._kit.xp.stack([factors[step.shares] for step in self._blocks.program.spaces], axis=1)
 
     def _plates(self, batch: Any) -> Any:
         """(n, P * P) phase plates: from the device or, if they do not fit, from the host."""
@@ -111,15 +111,15 @@ class OwnOfPatterns:
             return None
         if self._all_plates is not None:
             return self._all_plates[batch]
-        where = batch.get() if hasattr(batch, "get") else batch
-        return self._order.ordered(np.asarray(self._model.phase_plates[where]), np.complex64)
+        indices = batch.get() if hasattr(batch, "get") else batch
+        return self._order.ordered(np.asarray(self._model.phase_plates[indices]), np.complex64)
 
-    def _unit(self, phases: Any, count: int) -> Any:
+    def _phasors(self, phases: Any, count: int) -> Any:
         """exp(i phase) of phases (count or 1, 2, P), for each pattern; None if there are none."""
         if phases is None:
             return None
-        xp, made = self._kit.xp, self._kit.phase_factor(phases)
-        return xp.ascontiguousarray(made if len(made) == count else xp.repeat(made, count, axis=0))
+        xp, factors = self._kit.xp, self._kit.phase_factor(phases)
+        return xp.ascontiguousarray(factors if len(factors) == count else xp.repeat(factors, count, axis=0))
 
 
 def in_order(compressed: CompressedPatterns | None, gather: IndexArray) -> CompressedPatterns | None:

@@ -40,19 +40,19 @@ class Program(NamedTuple):
         modes, _, pixels = powers[0].shape
         planes = xp.empty((2, modes, len(self.slices), pixels), real)
         for number, step in enumerate(self.slices):
-            own = xp.ones((modes, pixels), powers[0].dtype)
+            plane = xp.ones((modes, pixels), powers[0].dtype)
             if step is not None:
-                own = powers[named.index(step.power)][:, step.slice]
-            planes[0, :, number], planes[1, :, number] = own.real, own.imag
+                plane = powers[named.index(step.power)][:, step.slice]
+            planes[0, :, number], planes[1, :, number] = plane.real, plane.imag
         return planes.reshape(2, -1, pixels)
 
     def gradient(self, planes: Any, named: tuple[float, ...], slices: int, xp: ModuleType = np) -> Any:
         """(powers, 2, object modes, slices, Y * X): the adjoint of :meth:`planes`."""
-        given = planes.reshape(2, -1, len(self.slices), planes.shape[-1])
-        total = xp.zeros((len(named), 2, given.shape[1], slices, planes.shape[-1]), planes.dtype)
+        by_slice = planes.reshape(2, -1, len(self.slices), planes.shape[-1])
+        total = xp.zeros((len(named), 2, by_slice.shape[1], slices, planes.shape[-1]), planes.dtype)
         for number, step in enumerate(self.slices):
             if step is not None:
-                total[named.index(step.power), :, :, step.slice] += given[:, :, number]
+                total[named.index(step.power), :, :, step.slice] += by_slice[:, :, number]
         return total
 
 

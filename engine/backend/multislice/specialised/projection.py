@@ -33,11 +33,11 @@ MOST_BYTES = 4 << 20
 def projection_of(problem: MultisliceProblem, model: ForwardModel) -> Projection | None:
     """The coefficients of a problem for the kernel; None if there are none, or the kernel does not support them."""
     compressed = model.compressed
-    beyond = model.near_field is not None or model.spread is not None or model.upsampling > 1
-    if compressed is None or beyond or problem.data_term.kind not in KINDS:
+    unsupported = model.near_field is not None or model.spread is not None or model.upsampling > 1
+    if compressed is None or unsupported or problem.data_term.kind not in KINDS:
         return None
-    made = _projection(compressed, problem.data_term, problem.precision.real)
-    return None if made.many.nbytes + made.rest.nbytes > MOST_BYTES else made
+    projection = _projection(compressed, problem.data_term, problem.precision.real)
+    return None if projection.many.nbytes + projection.rest.nbytes > MOST_BYTES else projection
 
 
 def of_patterns(projection: Projection, batch: IndexArray) -> Projection:
@@ -51,17 +51,17 @@ def _projection(compressed: CompressedPatterns, term: DataTerm, real: Real) -> P
     regions = np.zeros((len(lengths), masks.shape[1]), real)
     members = np.zeros((len(lengths), count), real)
     scattered = np.zeros((len(lengths), masks.shape[1]), real)
-    for number, one in enumerate(lengths):
-        regions[number], members[number, one.masks] = _turned(one.region, real), 1
+    for number, length in enumerate(lengths):
+        regions[number], members[number, length.masks] = _turned(length.region, real), 1
         if kind != ROOT:
-            scattered[number] = regions[number] - (masks[one.masks] ** 2).sum(axis=0)
+            scattered[number] = regions[number] - (masks[length.masks] ** 2).sum(axis=0)
     masks = np.concatenate([masks, scattered])
-    here = (masks != 0).sum(axis=0) * FEW_MASKS > len(masks)
-    elsewhere = np.where(here, real.type(0), masks)
+    dense = (masks != 0).sum(axis=0) * FEW_MASKS > len(masks)
+    elsewhere = np.where(dense, real.type(0), masks)
     few = np.flatnonzero(elsewhere.any(axis=1))
     if len(few) * FEW_MASKS > len(masks):
-        here[:], few = True, few[:0]
-    pixels = np.flatnonzero(here)
+        dense[:], few = True, few[:0]
+    pixels = np.flatnonzero(dense)
     whitening, edge = compressed.whitening, compressed.edge
     return Projection(
         kind,
@@ -76,10 +76,12 @@ def _projection(compressed: CompressedPatterns, term: DataTerm, real: Real) -> P
         regions,
         members,
         _copied(
-            np.stack([one.measured for one in lengths], axis=1) if lengths else np.zeros((len(compressed.values), 0)),
+            np.stack([length.measured for length in lengths], axis=1)
+            if lengths
+            else np.zeros((len(compressed.values), 0)),
             real,
         ),
-        _copied([one.weight for one in lengths], real),
+        _copied([length.weight for length in lengths], real),
     )
 
 

@@ -12,19 +12,19 @@ AT_ONCE = 64
 """Number of pixels transformed together."""
 
 
-def _read(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
+def _counts_at(patterns: Array, offsets_px: DoubleArray | None, pixels: Array) -> Array:
     """Counts (n, pixels) of patterns (n, P, P); interpolated between pixels if patterns are displaced."""
     if offsets_px is None:
         return np.asarray(patterns[:, pixels[:, 0], pixels[:, 1]])
-    whole = np.floor(offsets_px).astype(int)
-    part, size, number = offsets_px - whole, patterns.shape[-1], np.arange(len(patterns))[:, None]
-    found = np.zeros((len(patterns), len(pixels)))
+    lower = np.floor(offsets_px).astype(int)
+    part, size, number = offsets_px - lower, patterns.shape[-1], np.arange(len(patterns))[:, None]
+    counts = np.zeros((len(patterns), len(pixels)))
     for down in (0, 1):
         for right in (0, 1):
             weight = np.abs(1 - down - part[:, :1]) * np.abs(1 - right - part[:, 1:])
-            rows = (pixels[:, 0] + whole[:, :1] + down) % size  # zero frequency first
-            found += weight * patterns[number, rows, (pixels[:, 1] + whole[:, 1:] + right) % size]
-    return found
+            rows = (pixels[:, 0] + lower[:, :1] + down) % size  # zero frequency first
+            counts += weight * patterns[number, rows, (pixels[:, 1] + lower[:, 1:] + right) % size]
+    return counts
 
 
 def half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[DoubleArray, Array]:
@@ -36,7 +36,7 @@ def half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[D
     for first in range(0, len(dataset.point), 256):
         part = slice(first, first + 256)
         offsets = None if dataset.offsets_px is None else dataset.offsets_px[part]
-        signal[dataset.point[part]] = _read(window.patterns[part], offsets, pixels)
+        signal[dataset.point[part]] = _counts_at(window.patterns[part], offsets, pixels)
     arrived = np.zeros(rows * columns, dtype=bool)
     arrived[dataset.point] = True
     signal[arrived] -= signal[arrived].mean(axis=0)  # missing points stay at the mean
@@ -48,7 +48,7 @@ def half_spectra(dataset: Dataset, window: ScanWindow, pixels: Array) -> tuple[D
     spectra = np.empty((np.count_nonzero(half), 2, len(pixels)), np.complex64)
     for number, taper in enumerate((np.ones_like(hann), hann / np.sqrt((hann**2).mean()))):
         for first in range(0, len(pixels), AT_ONCE):
-            some = slice(first, first + AT_ONCE)
-            whole = scipy.fft.fft2(cube[..., some] * taper[..., None], axes=(0, 1), overwrite_x=True)
-            spectra[:, number, some] = whole.reshape(rows * columns, -1)[half]
+            chunk = slice(first, first + AT_ONCE)
+            transform = scipy.fft.fft2(cube[..., chunk] * taper[..., None], axes=(0, 1), overwrite_x=True)
+            spectra[:, number, chunk] = transform.reshape(rows * columns, -1)[half]
     return flat[half], spectra

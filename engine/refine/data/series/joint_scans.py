@@ -27,15 +27,15 @@ def under_one_calibration(first: Calibration, other: Calibration) -> Calibration
     Raises MetadataError for scans whose given values differ.
     """
     for name, tolerated in SAME.items():
-        one, two = first.get(name), other.get(name)
-        if other.origin(name) is not Origin.GIVEN or one is None or two is None:
+        first_value, other_value = first.get(name), other.get(name)
+        if other.origin(name) is not Origin.GIVEN or first_value is None or other_value is None:
             continue
-        if abs(float(two) - float(one)) > tolerated * abs(float(one)):
+        if abs(float(other_value) - float(first_value)) > tolerated * abs(float(first_value)):
             raise MetadataError(
-                f"scans of different {name}: {float(one):.6g} and {float(two):.6g}", "refine them apart"
+                f"scans of different {name}: {float(first_value):.6g} and {float(other_value):.6g}", "refine them apart"
             )
-    kept = {n: q for n, q in other.entries.items() if n in OWN or q.origin is Origin.GIVEN}
-    return Calibration({**first.entries, **kept})
+    own_entries = {n: q for n, q in other.entries.items() if n in OWN or q.origin is Origin.GIVEN}
+    return Calibration({**first.entries, **own_entries})
 
 
 def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray) -> Dataset:
@@ -54,12 +54,12 @@ def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray
     bad = np.any([scan.bad_pixels for scan in scans], axis=0)
     return replace(
         first,
-        patterns=_one_after_the_other([scan.patterns for scan in scans]),
+        patterns=_concatenated([scan.patterns for scan in scans]),
         point=np.concatenate(point),
         positions_A=np.concatenate([s.positions_A + by for s, by in zip(scans, shifts_A, strict=True)]),
         bad_pixels=bad,
         scan_shape=(int(first_row[-1]) - 1, columns),
-        offsets_px=None if not any(one.any() for one in moved) else np.concatenate(moved),
+        offsets_px=None if not any(offsets.any() for offsets in moved) else np.concatenate(moved),
         scan_of=np.repeat(np.arange(len(scans)), [len(scan.point) for scan in scans]),
         scan_names=tuple(names),
     )
@@ -70,17 +70,17 @@ def _check(first: Dataset, scan: Dataset, name: str) -> None:
         raise MetadataError(f"{name} holds coefficients", "several scans are refined together from frames only")
     if scan.scan_of is not None:
         raise MetadataError(f"{name} is several scans already", "join them all at once")
-    shape, own = first.patterns.shape[1:], scan.patterns.shape[1:]
-    if own != shape:
+    shape, own_shape = first.patterns.shape[1:], scan.patterns.shape[1:]
+    if own_shape != shape:
         raise MetadataError(
-            f"{name} has patterns of {own[0]} x {own[1]} pixels, the first scan of {shape[0]} x {shape[1]}",
+            f"{name} has patterns of {own_shape[0]} x {own_shape[1]} pixels, the first scan of {shape[0]} x {shape[1]}",
             "crop or bin them alike: ptylive convert --help",
         )
     under_one_calibration(first.calibration, scan.calibration)
-    away = np.abs(scan.beam_center_px - first.beam_center_px).max()
-    if away > FARTHEST_CENTRE * min(shape):
+    distance_px = np.abs(scan.beam_center_px - first.beam_center_px).max()
+    if distance_px > FARTHEST_CENTRE * min(shape):
         raise MetadataError(
-            f"the beam of {name} lies {away:.3g} px from that of the first scan", "centre the patterns first"
+            f"the beam of {name} lies {distance_px:.3g} px from that of the first scan", "centre the patterns first"
         )
 
 
@@ -92,22 +92,22 @@ def _in_columns(scan: Dataset, columns: int) -> IndexArray:
 
 def _offsets(first: Dataset, scan: Dataset) -> DoubleArray:
     """(N, 2) offsets of the patterns from the beam position of the first scan."""
-    own = np.zeros((len(scan.point), 2)) if scan.offsets_px is None else scan.offsets_px
-    return np.asarray(own + (scan.beam_center_px - first.beam_center_px))
+    offsets = np.zeros((len(scan.point), 2)) if scan.offsets_px is None else scan.offsets_px
+    return np.asarray(offsets + (scan.beam_center_px - first.beam_center_px))
 
 
-def _one_after_the_other(patterns: Sequence[Array]) -> Array:
+def _concatenated(patterns: Sequence[Array]) -> Array:
     """Patterns of all scans, read from their sources on demand."""
-    ends = np.cumsum([len(one) for one in patterns])
-    dtype = np.result_type(*(one.dtype for one in patterns))
+    ends = np.cumsum([len(array) for array in patterns])
+    dtype = np.result_type(*(array.dtype for array in patterns))
     shape = (int(ends[-1]), int(patterns[0].shape[1]), int(patterns[0].shape[2]))
 
     def read(chosen: IndexArray) -> Array:
-        found = np.empty((len(chosen), *shape[1:]), dtype)
-        of = np.searchsorted(ends, chosen, side="right")
-        for scan in np.unique(of):
-            own = of == scan
-            found[own] = patterns[scan][chosen[own] - (ends[scan] - len(patterns[scan]))]
-        return found
+        result = np.empty((len(chosen), *shape[1:]), dtype)
+        scan_of = np.searchsorted(ends, chosen, side="right")
+        for scan in np.unique(scan_of):
+            in_scan = scan_of == scan
+            result[in_scan] = patterns[scan][chosen[in_scan] - (ends[scan] - len(patterns[scan]))]
+        return result
 
     return PatternView(shape, np.dtype(dtype), read).as_array()

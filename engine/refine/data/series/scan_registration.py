@@ -37,7 +37,7 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Map:
     """A map resampled along the axes of the detector."""
 
     values: DoubleArray
@@ -48,21 +48,21 @@ class _Seen:
 def registered(first: StartGuess, second: StartGuess) -> Registered:
     """Locate the second map. Raises MetadataError if the maps do not agree anywhere."""
     pixel_A = min(*first.sampling_A, *second.sampling_A)
-    one, two = _upright(first, pixel_A), _upright(second, pixel_A)
-    correlation = _correlation(one, two)
-    row, column = _nearest_peak(correlation, two.mask.shape, one.origin_A - two.origin_A, pixel_A)
+    first_map, second_map = _upright(first, pixel_A), _upright(second, pixel_A)
+    correlation = _correlation(first_map, second_map)
+    row, column = _nearest_peak(correlation, second_map.mask.shape, first_map.origin_A - second_map.origin_A, pixel_A)
     best = float(correlation[row, column])
     if best < LEAST_CORRELATION:
         raise MetadataError(
             f"the maps of two scans agree nowhere (correlation {best:.2f} at best)",
             "are they of one place? give scan_shifts_A where that is known",
         )
-    fine = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
-    moved = (fine - (np.asarray(two.mask.shape) - 1)) * pixel_A + one.origin_A - two.origin_A
+    peak = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
+    moved = (peak - (np.asarray(second_map.mask.shape) - 1)) * pixel_A + first_map.origin_A - second_map.origin_A
     return Registered((float(moved[0]), float(moved[1])), best)
 
 
-def _upright(image: StartGuess, pixel_A: float) -> _Seen:
+def _upright(image: StartGuess, pixel_A: float) -> _Map:
     """Resample the map along the axes of the detector."""
     rows, columns = np.asarray(image.phase.shape) - 1
     turn, sampling = rotation_matrix(image.rotation_deg), np.asarray(image.sampling_A)
@@ -75,28 +75,28 @@ def _upright(image: StartGuess, pixel_A: float) -> _Seen:
     place = (np.stack([y, x], -1) * pixel_A + low) @ turn / sampling
     inside = ((place > -1e-6) & (place < np.array([rows, columns]) + 1e-6)).all(axis=-1)
     values = map_coordinates(np.asarray(image.phase, dtype=float), np.moveaxis(place, -1, 0), order=1, mode="nearest")
-    return _Seen(values, inside, np.asarray(image.origin_A) + low)
+    return _Map(values, inside, np.asarray(image.origin_A) + low)
 
 
-def _correlation(one: _Seen, two: _Seen) -> DoubleArray:
+def _correlation(first: _Map, second: _Map) -> DoubleArray:
     """Correlation, or -1, for each displacement of the second map, from its last pixel on the first map's first."""
-    shape = [fft.next_fast_len(a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True)]
-    full = tuple(slice(0, a + b - 1) for a, b in zip(one.mask.shape, two.mask.shape, strict=True))
+    shape = [fft.next_fast_len(a + b - 1) for a, b in zip(first.mask.shape, second.mask.shape, strict=True)]
+    full = tuple(slice(0, a + b - 1) for a, b in zip(first.mask.shape, second.mask.shape, strict=True))
 
     def correlated(a: DoubleArray, b: DoubleArray) -> DoubleArray:
         product = fft.rfft2(a, shape) * fft.rfft2(b[::-1, ::-1], shape)
         return np.asarray(fft.irfft2(product, shape)[full])
 
-    masks = [seen.mask.astype(float) for seen in (one, two)]
-    values = [(s.values - s.values[s.mask].mean()) * m for s, m in zip((one, two), masks, strict=True)]
+    masks = [part.mask.astype(float) for part in (first, second)]
+    values = [(s.values - s.values[s.mask].mean()) * m for s, m in zip((first, second), masks, strict=True)]
     common = np.maximum(correlated(*masks), 1e-9)
-    sum_one, sum_two = correlated(values[0], masks[1]), correlated(masks[0], values[1])
-    product = correlated(*values) - sum_one * sum_two / common
-    squares = (correlated(values[0] ** 2, masks[1]) - sum_one**2 / common) * (
-        correlated(masks[0], values[1] ** 2) - sum_two**2 / common
+    first_sums, second_sums = correlated(values[0], masks[1]), correlated(masks[0], values[1])
+    product = correlated(*values) - first_sums * second_sums / common
+    squares = (correlated(values[0] ** 2, masks[1]) - first_sums**2 / common) * (
+        correlated(masks[0], values[1] ** 2) - second_sums**2 / common
     )
-    usable = (common > OVERLAP * min(mask.sum() for mask in masks)) & (squares > 1e-12 * squares.max())
-    return np.where(usable, product / np.sqrt(np.maximum(squares, 1e-300)), -1.0)
+    valid = (common > OVERLAP * min(mask.sum() for mask in masks)) & (squares > 1e-12 * squares.max())
+    return np.where(valid, product / np.sqrt(np.maximum(squares, 1e-300)), -1.0)
 
 
 def _nearest_peak(
@@ -105,19 +105,19 @@ def _nearest_peak(
     """Among maxima about as high as the highest, the one with the smallest displacement."""
     peaks = (correlation == maximum_filter(correlation, 3)) & (correlation >= AS_GOOD * correlation.max())
     places = np.argwhere(peaks)
-    away = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
-    row, column = places[np.argmin(away)]
+    distances = np.hypot(*((places - (np.asarray(second) - 1)) * pixel_A + between_A).T)
+    row, column = places[np.argmin(distances)]
     return int(row), int(column)
 
 
 def _vertex(values: DoubleArray, at: tuple[int, int], axis: int) -> float:
     """Vertex of the parabola through a maximum and its neighbours, in pixels from the middle one."""
-    near = []
+    neighbours = []
     for step in (-1, 0, 1):
         place = list(at)
         place[axis] += step
         if not 0 <= place[axis] < values.shape[axis]:
             return 0.0
-        near.append(float(values[place[0], place[1]]))
-    bend = near[0] - 2 * near[1] + near[2]
-    return 0.0 if min(near) < -0.5 or bend >= 0 else 0.5 * (near[0] - near[2]) / bend
+        neighbours.append(float(values[place[0], place[1]]))
+    bend = neighbours[0] - 2 * neighbours[1] + neighbours[2]
+    return 0.0 if min(neighbours) < -0.5 or bend >= 0 else 0.5 * (neighbours[0] - neighbours[2]) / bend

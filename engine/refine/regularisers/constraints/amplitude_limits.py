@@ -60,17 +60,17 @@ class AmplitudeLimits:
         """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""
         if layout.object_form is ObjectForm.DAMPED:
             absorption, derivative = layout.absorption_block(vector), layout.absorption_block(gradient)
-            outward = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (derivative < 0)
-            derivative[outward] = 0  # absorptions are bounded by 0 anyway
+            leaving = (absorption >= -math.log(max(self.low, FAINTEST)) - AT_LIMIT) & (derivative < 0)
+            derivative[leaving] = 0  # absorptions are bounded by 0 anyway
             return
         planes = layout.object_block(vector).reshape(2, -1)
         derivative = layout.object_block(gradient).reshape(2, -1)
         size = xp.maximum(xp.hypot(planes[0], planes[1]), FAINTEST)
-        along = (planes * derivative).sum(axis=0) / size
-        outward = ((size >= (1 - AT_LIMIT) * self.high) & (along < 0)) | (
-            (size <= (1 + AT_LIMIT) * self.low) & (along > 0)
+        radial = (planes * derivative).sum(axis=0) / size
+        leaving = ((size >= (1 - AT_LIMIT) * self.high) & (radial < 0)) | (
+            (size <= (1 + AT_LIMIT) * self.low) & (radial > 0)
         )
-        derivative -= xp.where(outward, along / size, 0) * planes
+        derivative -= xp.where(leaving, radial / size, 0) * planes
 
     def restore_fixed(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """See :class:`ptylive.engine.refine.parameters.constraint.Constraint`."""

@@ -73,13 +73,13 @@ class Butterworth:
     def transfer(self, shape: tuple[int, int], xp: Any) -> Any:
         """H (Y, X), with the zero frequency (the mean) at [0, 0], where it is 1."""
         q = xp.hypot(*(xp.fft.fftfreq(size, self.pixel_A)[index] for size, index in zip(shape, _AXES, strict=True)))
-        passed = xp.ones_like(q)
+        transfer = xp.ones_like(q)
         if self.high_invA:
-            passed *= 1 - 1 / (1 + (q / self.high_invA) ** (2 * self.order))
+            transfer *= 1 - 1 / (1 + (q / self.high_invA) ** (2 * self.order))
         if self.low_invA:
-            passed *= 1 / (1 + (q / self.low_invA) ** (2 * self.order))
-        passed[0, 0] = 1
-        return passed.astype(np.float32)
+            transfer *= 1 / (1 + (q / self.low_invA) ** (2 * self.order))
+        transfer[0, 0] = 1
+        return transfer.astype(np.float32)
 
     def changed(self, wave: Any, xp: Any) -> Any:
         """Return the filtered transmission (modes, slices, Y, X)."""
@@ -87,8 +87,8 @@ class Butterworth:
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Return the filtered phase and absorption (modes, slices, Y, X)."""
-        passed = self.transfer(phase.shape[-2:], xp)
-        return filtered(phase, passed, xp), filtered(absorption, passed, xp)
+        transfer = self.transfer(phase.shape[-2:], xp)
+        return filtered(phase, transfer, xp), filtered(absorption, transfer, xp)
 
 
 _AXES = ((slice(None), None), (None, slice(None)))

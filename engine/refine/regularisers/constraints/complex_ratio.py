@@ -63,5 +63,5 @@ class ComplexRatio:
         factor: Any = self.factor
         if not factor:
             factor = float(abs(absorption).sum(dtype="float64") / (abs(phase).sum(dtype="float64") + SMALLEST))
-        tied = (1 - self.alpha1) * absorption + self.alpha1 * factor * phase
-        return (1 - self.alpha2) * phase + self.alpha2 / (factor + SMALLEST) * absorption, tied
+        mixed = (1 - self.alpha1) * absorption + self.alpha1 * factor * phase
+        return (1 - self.alpha2) * phase + self.alpha2 / (factor + SMALLEST) * absorption, mixed

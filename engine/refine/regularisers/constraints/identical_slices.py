@@ -33,8 +33,8 @@ class IdenticalSlices:
     @classmethod
     def of_preset(cls, asked: Asked) -> IdenticalSlices | None:
         """The constraint for one epoch; None if it is off, or there is only one slice."""
-        on = asked.settings.value("identical_slices") and asked.layout.object_shape[0] > 1
-        return cls() if on else None
+        applies = asked.settings.value("identical_slices") and asked.layout.object_shape[0] > 1
+        return cls() if applies else None
 
     def begin(self, layout: ParameterLayout, vector: Any, xp: Any) -> None:
         """Set every slice to the mean potentials of all slices. Changes ``vector``."""

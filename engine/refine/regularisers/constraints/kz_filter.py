@@ -66,15 +66,15 @@ class KzFilter:
     def transfer(self, shape: tuple[int, int, int], xp: Any) -> Any:
         """W (slices, Y, X), zero frequency at [0, 0, 0]."""
         k_z, k_y, k_x = (xp.fft.fftfreq(size) for size in shape)
-        across = (k_y[:, None] ** 2 + k_x[None, :] ** 2)[None]
-        along = (self.beta * k_z[:, None, None]) ** 2
-        wedge = 1 - 2 / np.pi * xp.arctan(along / (across + ROUNDING_OF_AXIS))
-        return (wedge * xp.exp(-self.alpha * across)).astype(np.float32)
+        lateral = (k_y[:, None] ** 2 + k_x[None, :] ** 2)[None]
+        axial = (self.beta * k_z[:, None, None]) ** 2
+        wedge = 1 - 2 / np.pi * xp.arctan(axial / (lateral + ROUNDING_OF_AXIS))
+        return (wedge * xp.exp(-self.alpha * lateral)).astype(np.float32)
 
     def potentials_changed(self, phase: Any, absorption: Any, xp: Any) -> tuple[Any, Any]:
         """Return the filtered phase and absorption (modes, slices, Y, X)."""
-        passed = self.transfer(phase.shape[-3:], xp)
+        transfer = self.transfer(phase.shape[-3:], xp)
         if self.part != "phase":
-            size = filtered(modulus(absorption, xp), passed, xp)
+            size = filtered(modulus(absorption, xp), transfer, xp)
             absorption = absorption_of(1 + KEPT * (size - 1), xp)
-        return (phase if self.part == "amplitude" else filtered(phase, passed, xp)), absorption
+        return (phase if self.part == "amplitude" else filtered(phase, transfer, xp)), absorption

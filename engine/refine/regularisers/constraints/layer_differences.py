@@ -101,10 +101,10 @@ class SurfaceZero:
         outer = wave[:, [0, -1]]
         size = xp.sqrt(xp.maximum(abs(outer) ** 2, FAINTEST))
         phase = xp.angle(outer)
-        away = phase - phase.mean(axis=(-2, -1), keepdims=True)
-        sign = xp.sign(away)
+        deviation = phase - phase.mean(axis=(-2, -1), keepdims=True)
+        sign = xp.sign(deviation)
         turning = sign - sign.mean(axis=(-2, -1), keepdims=True)
-        value = self.weight * (abs(away) + abs(1 - size)).sum(dtype="float64")
+        value = self.weight * (abs(deviation) + abs(1 - size)).sum(dtype="float64")
         gradient = xp.zeros_like(wave)
         unit = outer / size
         gradient[:, [0, -1]] = self.weight * (1j * turning / size + xp.sign(size - 1)) * unit

@@ -63,8 +63,8 @@ class ZRecentre:
         """Number of slices by which the object is to move deeper, from its phase (modes, slices, Y, X)."""
         slices = phase.shape[1]
         positive = xp.maximum(phase, 0)
-        counted = xp.where(positive < xp.percentile(positive, self.percentile), 0, positive)
-        weight = counted.mean(axis=(0, 2, 3), dtype="float64")
+        thresholded = xp.where(positive < xp.percentile(positive, self.percentile), 0, positive)
+        weight = thresholded.mean(axis=(0, 2, 3), dtype="float64")
         middle = float((xp.arange(slices) * weight).sum() / (weight.sum() + 1e-8))
         most = min(self.most_slices, (slices - 1) / 2)
         return float(np.clip(self.scale * ((slices - 1) / 2 - middle), -most, most)) if float(weight.sum()) > 0 else 0.0
@@ -83,8 +83,8 @@ class ZRecentre:
 def shifted_shares(slices: int, shift: float) -> DoubleArray:
     """(slices, slices) share of each slice in each one after a shift by ``shift`` slices; columns sum to 1."""
     shares = np.zeros((slices, slices))
-    whole = int(np.floor(shift))
+    floor = int(np.floor(shift))
     for source in range(slices):
-        for target, share in ((source + whole, 1 - (shift - whole)), (source + whole + 1, shift - whole)):
+        for target, share in ((source + floor, 1 - (shift - floor)), (source + floor + 1, shift - floor)):
             shares[min(max(target, 0), slices - 1), source] += share
     return shares

@@ -46,7 +46,7 @@ EPOCHS = 10
 """Epochs of L-BFGS after a drift has been removed; more while the loss still falls."""
 
 
-def is_asked(measured: Measurement, preset: Preset) -> bool:
+def drift_is_tested(measured: Measurement, preset: Preset) -> bool:
     """Whether a run with these settings, all decided, is tested for drift when it has ended.
 
     Only object, probe and a thickness may be refined, and the length of the run must be open. The drift has to lie
@@ -60,8 +60,8 @@ def is_asked(measured: Measurement, preset: Preset) -> bool:
         return False
     ordinary = solver.optimizer not in ENGINES and isinstance(solver.epoch_max, str) and not preset.schedules
     ordinary = ordinary and not preset.stages and preset.prior.method != "dgp"
-    many = len(measured.dataset.patterns) >= LEAST_PATTERNS
-    return ordinary and many and measured.plain
+    enough = len(measured.dataset.patterns) >= LEAST_PATTERNS
+    return ordinary and enough and measured.plain
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,18 @@ class Finished:
     def of(cls, run: Refinement, result: RefineResult, backend: MultisliceBackend) -> Finished | None:
         """Collect a run; None if it refined more than object, probe and a thickness, or did not finish."""
         layout = run.problem.layout
-        others = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
-        plain = not others and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
+        other_blocks = {block.name for block in layout.blocks} - {BlockName.THICKNESS}
+        plain = not other_blocks and layout.field is None and layout.object_modes == 1 and layout.probe.probes == 1
         if result.state != "done" or not plain or layout.cleaning is not None:
             return None
         return cls(run.problem, backend.to_numpy(run.vector), run.log, result)
 
 
-class Held:
+class HeldEnd:
     """Progress of a run that may continue: its end is reported only once it is known to be final."""
 
-    def __init__(self, tell: Callable[[Progress], None]) -> None:
-        self._tell = tell
+    def __init__(self, report: Callable[[Progress], None]) -> None:
+        self._report = report
         self._end: Progress | None = None
 
     def __call__(self, progress: Progress) -> None:
@@ -97,11 +97,11 @@ class Held:
         if progress.state == "done":
             self._end = replace(progress, preview=None)  # the backend that makes the preview is closed by then
             progress = replace(progress, state="running")
-        self._tell(progress)
+        self._report(progress)
 
-    def again(self) -> Held:
+    def another(self) -> HeldEnd:
         """Return another holder for the run that continues, separate from the end of the first."""
-        return Held(self._tell)
+        return HeldEnd(self._report)
 
     def forget(self) -> None:
         """Discard the held end because another one replaces it."""
@@ -110,11 +110,11 @@ class Held:
     def release(self) -> None:
         """Report the end that was held back, if any."""
         if self._end is not None:
-            self._tell(self._end)
+            self._report(self._end)
 
 
-def gone_on(
-    first: Finished, preset: Preset, observers: Observers, end: Held, context: TrialContext, *, resume: bool
+def continued_without_drift(
+    first: Finished, preset: Preset, observers: Observers, end: HeldEnd, context: TrialContext, *, resume: bool
 ) -> tuple[RefineResult, Measurement]:
     """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
@@ -122,34 +122,38 @@ def gone_on(
     """
     measured = first.problem.measured
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
-    assert drift is not None and lattice is not None  # noqa: S101  (is_asked)
+    assert drift is not None and lattice is not None  # noqa: S101  (drift_is_tested)
     scan = StrainedScan(first.problem, first.vector, preset, context, lattice)
-    gained = _scored(scan, measured, context, "the strain of the drift on the refined object")
+    gained = _scored(scan, measured, context, "the drift's strain on the refined object")
     if gained is None:
         return first.result, measured
-    seen = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
-    if not seen.is_enough:
-        return _left_alone(first, drift, f"{drift.reason}, nor do lattice and refined object show it ({seen})")
+    evidence = DriftEvidence(drift.deviations, gained.deviations, several=preset.object.slices > 1)
+    if not evidence.is_enough:
+        return _first_with_reason(
+            first, drift, f"{drift.reason}, and lattice and refined object do not show it either ({evidence})"
+        )
     found = drift.reason.split(": ", 1)[0]
-    said = replace(drift, applied=True, reason=f"{found}: applied, lattice and refined object show it ({seen})")
-    problem = _continued(first.problem, measured, said, preset)
-    start = SweepState(scan.on(problem, scan.drifting(said)), sweep=problem.strategy.sweeps, striped=True)
+    corrected = replace(
+        drift, applied=True, reason=f"{found}: corrected, lattice and refined object show it ({evidence})"
+    )
+    problem = _continued(first.problem, measured, corrected, preset)
+    start = SweepState(scan.on(problem, scan.drifting(corrected)), sweep=problem.strategy.sweeps, striped=True)
     del scan
-    last = end.again()
+    last = end.another()
     result, second = _refined(
         first, problem, start, preset, replace(observers, on_progress=last), context, resume=resume
     )
     if second is not None:
         scan = StrainedScan(second.problem, second.vector, preset, context, lattice)
-        back = _scored(scan, measured, context, "the strain of the drift on the object refined without it")
+        back = _scored(scan, measured, context, "the drift's strain on the object refined without it")
         missed = None if back is None else missed_by(gained, back)
         if back is None or missed is not None:
             undo(observers, first.log, len(first.log.losses))
-            why = "a stop came before the object refined without it was asked"
+            why = "the run was stopped before the object refined without it was tested"
             if missed is not None:
-                why = f"refined without it the object wants it back, by {missed:.1f} standard deviations"
-            return _left_alone(
-                first, drift, f"{found}: left alone, lattice and refined object show it ({seen}), but {why}"
+                why = f"the object refined without it prefers it back, by {missed:.1f} standard deviations"
+            return _first_with_reason(
+                first, drift, f"{found}: not corrected, lattice and refined object show it ({evidence}), but {why}"
             )
     end.forget()
     last.release()
@@ -161,7 +165,7 @@ def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, wo
 
     In that case the refined result stands.
     """
-    assert measured.drift is not None  # noqa: S101  (is_asked)
+    assert measured.drift is not None  # noqa: S101  (drift_is_tested)
     stated = measured.dataset.calibration.origin("rotation_deg") not in FOUND
     try:
         context.before(words)
@@ -170,11 +174,11 @@ def _scored(scan: StrainedScan, measured: Measurement, context: TrialContext, wo
         return None
 
 
-def _left_alone(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
+def _first_with_reason(first: Finished, drift: Drift, reason: str) -> tuple[RefineResult, Measurement]:
     """Return the result of the first run, which states the reason."""
-    said = replace(drift, reason=reason)
-    result = replace(first.result, drift=said, reason=first.result.reason.replace(drift.reason, reason))
-    return result, replace(first.problem.measured, drift=said)
+    unchanged = replace(drift, reason=reason)
+    result = replace(first.result, drift=unchanged, reason=first.result.reason.replace(drift.reason, reason))
+    return result, replace(first.problem.measured, drift=unchanged)
 
 
 def _refined(
@@ -188,25 +192,25 @@ def _refined(
     resume: bool,
 ) -> tuple[RefineResult, Finished | None]:
     """Run the continuation; return its result and how it ended, None if it was stopped."""
-    place = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
+    path = None if observers.checkpoint is None else checkpoints.of_second_run(observers.checkpoint)
     identity = replace(observers.identity, follows=_fingerprint(first, observers.identity.follows))
-    saved = checkpoints.load(place, identity) if place is not None and resume else None
+    saved = checkpoints.load(path, identity) if path is not None and resume else None
     saved = checkpoints.Saved(start, first.log, "") if saved is None else saved
-    observers = replace(observers, checkpoint=place, identity=identity)
+    observers = replace(observers, checkpoint=path, identity=identity)
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
         run = Refinement(problem, preset, backend, observers, context)
         result = run.run(saved)
         return result, Finished.of(run, result, backend)
 
 
-def undo(observers: Observers, log: Log, kept: int) -> None:
+def undo(observers: Observers, log: Log, epochs: int) -> None:
     """Restore the loss table of the first run and drop later snapshots; failures to write are ignored."""
     if observers.loss_table is not None:
         with suppress(OSError):
             write_loss_table(observers.loss_table, log, observers.earlier)
     if observers.history is not None:
         with suppress(OSError):
-            observers.history.drop_after(observers.epochs_before + kept)
+            observers.history.drop_after(observers.epochs_before + epochs)
 
 
 def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset) -> Problem:
@@ -220,6 +224,6 @@ def _continued(old: Problem, measured: Measurement, drift: Drift, preset: Preset
     return replace(problem, forward=replace(problem.forward, tilt_found=old.forward.tilt_found), curves=old.curves)
 
 
-def _fingerprint(first: Finished, before: str) -> str:
+def _fingerprint(first: Finished, previous: str) -> str:
     """Fingerprint of the state that the run continues from."""
-    return hashlib.sha256(before.encode() + np.ascontiguousarray(first.vector).tobytes()).hexdigest()
+    return hashlib.sha256(previous.encode() + np.ascontiguousarray(first.vector).tobytes()).hexdigest()

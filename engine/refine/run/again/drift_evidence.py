@@ -39,8 +39,8 @@ def missed_by(before: StrainScore, after: StrainScore) -> float | None:
     ``before``: gain from the drift when refined on the nominal positions; ``after``: when refined without it.
     """
     unsure = math.hypot(before.unsure, after.unsure)
-    both = (before.gain + after.gain) / unsure if unsure > 0 else 0.0
-    return -both if both < MISSED else None
+    combined = (before.gain + after.gain) / unsure if unsure > 0 else 0.0
+    return -combined if combined < MISSED else None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
-from ptylive.engine.refine.run.again.drift_afterwards import Held, undo
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.run.stages import Ended
@@ -49,7 +49,7 @@ SAMPLED = 512
 """Number of patterns whose mean is used to estimate the counting noise."""
 
 
-def may_be_asked(dataset: Dataset, preset: Preset) -> bool:
+def half_turn_is_tested(dataset: Dataset, preset: Preset) -> bool:
     """Whether a refinement with these settings is tested for its half turn when it has ended.
 
     It must have several slices, or as many as trials find, an open length, and a half turn that nobody stated.
@@ -74,11 +74,11 @@ def counting_noise(multislice: MultisliceProblem) -> float | None:
 
 
 def _mean_pattern(multislice: MultisliceProblem) -> DoubleArray:
-    every = max(1, multislice.count // SAMPLED)
-    return np.asarray(np.asarray(multislice.patterns[::every]).mean(axis=0, dtype=np.float64))
+    stride = max(1, multislice.count // SAMPLED)
+    return np.asarray(np.asarray(multislice.patterns[::stride]).mean(axis=0, dtype=np.float64))
 
 
-def leaves_much(ended: Ended) -> bool:
+def residual_is_large(ended: Ended) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
     result, noise = ended.result, ended.noise
     return noise is not None and result.state == "done" and ended.slices > 1 and float(result.loss[-1]) > LEFT * noise
@@ -117,41 +117,50 @@ class Runs:
 
 
 def refined_either(
-    first: Ended, dataset: Dataset, preset: Preset, observers: Observers, held: Held, context: TrialContext, runs: Runs
+    first: Ended,
+    dataset: Dataset,
+    preset: Preset,
+    observers: Observers,
+    end: HeldEnd,
+    context: TrialContext,
+    runs: Runs,
 ) -> Ended:
     """Return ``first``, or the refinement under the other half turn if that leaves far less.
 
-    ``held``: end of the first run, discarded if another is reported. If the second stops or fails, ``first`` stands.
+    ``end``: end of the first run, discarded if another is reported. If the second stops or fails, ``first`` stands.
     """
-    if not leaves_much(first):
+    if not residual_is_large(first):
         return first
     try:
-        context.tell("the other half turn, refined to its end")
-        seen = selected(dataset, preset.patterns)
-        middle = central_part(seen, MIDDLE)
+        context.tell("the other half turn in a full refinement")
+        selection = selected(dataset, preset.patterns)
+        middle = central_part(selection, MIDDLE)
         turned = Turned.of(middle, first, still=True)
-        whole = len(middle.patterns) == len(seen.patterns)
-        present = first.result if whole else runs.of_middle(turned.present, turned.preset)
+        complete = len(middle.patterns) == len(selection.patterns)
+        present = first.result if complete else runs.of_middle(turned.present, turned.preset)
         other = runs.of_middle(turned.other, turned.preset)
     except PtyliveError:
         return first
     ratio = _ratio(other, present)
     if ratio is None or ratio >= FAR_LESS:
-        return first if ratio is None else _told(first, f"the other half turn leaves {ratio:.3g} times as much")
+        return first if ratio is None else _with_words(first, f"the other half turn ends at {ratio:.3g} times the loss")
     turned = Turned.of(dataset, first)
     settings = turned.preset.model_copy(update={"sequence": preset.patterns.sequence})
-    again = held.again()
+    last = end.another()
     try:
         second = runs.of_scan(
-            turned.other, settings, _beside(observers, again, turned.other, settings), _words(turned, first, ratio)
+            turned.other,
+            settings,
+            _second_observers(observers, last, turned.other, settings),
+            _words(turned, first, ratio),
         )
     except PtyliveError:
         second = None
     if second is None or second.result.state != "done":
         _undo(observers, first.result)
         return first
-    held.forget()
-    again.release()
+    end.forget()
+    last.release()
     return replace(second, half_turn=not first.half_turn, orientation=first.orientation)
 
 
@@ -162,7 +171,7 @@ def _ratio(other: RefineResult, present: RefineResult) -> float | None:
     return float(other.loss[-1]) / float(present.loss[-1])
 
 
-def _told(ended: Ended, words: str) -> Ended:
+def _with_words(ended: Ended, words: str) -> Ended:
     return replace(ended, result=replace(ended.result, reason=f"{ended.result.reason}; {words}"))
 
 
@@ -171,18 +180,18 @@ def _words(turned: Turned, first: Ended, ratio: float) -> str:
     calibration = turned.other.calibration
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if first.half_turn else name
-    left = float(first.result.loss[-1]) / (first.noise or math.nan)
-    return f"{name}: the other one left {left:.3g} times the counting noise, and this one leaves {ratio:.2g} of that"
+    times = float(first.result.loss[-1]) / (first.noise or math.nan)
+    return f"{name}: the first run ended at {times:.3g} times the counting noise, this half turn at {ratio:.2g} of that"
 
 
-def _beside(observers: Observers, again: Held, dataset: Dataset, preset: Preset) -> Observers:
+def _second_observers(observers: Observers, end: HeldEnd, dataset: Dataset, preset: Preset) -> Observers:
     """Observers of the second run, with its own checkpoint; its snapshots replace those of the first."""
-    place = None if observers.checkpoint is None else checkpoints.of_other_half_turn(observers.checkpoint)
+    path = None if observers.checkpoint is None else checkpoints.of_other_half_turn(observers.checkpoint)
     if observers.history is not None:
         with suppress(OSError):
             observers.history.drop_after(observers.epochs_before)
     identity = checkpoints.Identity.of(dataset, preset)
-    return replace(observers, on_progress=again, checkpoint=place, identity=identity)
+    return replace(observers, on_progress=end, checkpoint=path, identity=identity)
 
 
 def _undo(observers: Observers, first: RefineResult) -> None:

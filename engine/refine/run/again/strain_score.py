@@ -64,11 +64,11 @@ class StrainScore:
     @classmethod
     def of(cls, strained: DoubleArray, even: DoubleArray) -> StrainScore:
         """Compute the score from the falls (groups,) by strain and by even stretch."""
-        own, both, evens = np.cov(np.stack([strained, even])).ravel()[[0, 1, 3]] * len(strained)
-        gain, variance = float(strained.sum()), float(own)
-        if both**2 * len(strained) > LEAKS**2 * own * evens:
-            gain -= float(both / evens * even.sum())
-            variance -= float(both**2 / evens)
+        var, cov, even_var = np.cov(np.stack([strained, even])).ravel()[[0, 1, 3]] * len(strained)
+        gain, variance = float(strained.sum()), float(var)
+        if cov**2 * len(strained) > LEAKS**2 * var * even_var:
+            gain -= float(cov / even_var * even.sum())
+            variance -= float(cov**2 / even_var)
         return cls(gain, math.sqrt(max(variance, 0.0)), float(even.sum()))
 
     @property
@@ -120,8 +120,8 @@ class StrainedScan:
         # a grid that holds every strain, larger by a whole number of pixels, so both sides are interpolated alike
         room_A = ROOM_PX * problem.grid.pixel_A
         reach_A = problem.measured.dataset.reach_A
-        held_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
-        self._reach_A = np.stack([held_A.min(axis=0) - room_A, held_A.max(axis=0) + room_A])
+        covered_A = positions_A if reach_A is None else np.concatenate([positions_A, reach_A])
+        self._reach_A = np.stack([covered_A.min(axis=0) - room_A, covered_A.max(axis=0) + room_A])
         count = len(positions_A)
         chosen = np.random.default_rng(0).permutation(count)[:MOST_PATTERNS]
         self._groups = [np.sort(group) for group in np.array_split(chosen, min(GROUPS, count))]
@@ -168,9 +168,9 @@ class StrainedScan:
         first_A = self._centre_A + back @ (new.grid.origin_A - self._centre_A) - old.grid.origin_A
         vector = new.start.copy()
         new.layout.probe_block(vector)[...] = old.layout.probe_block(self._vector)
-        kept = old.layout.other_blocks(self._vector)
+        old_blocks = old.layout.other_blocks(self._vector)
         for name, values in new.layout.other_blocks(vector).items():
-            values[...] = kept[name]
+            values[...] = old_blocks[name]
         planes = new.layout.object_block(vector).reshape(-1, *new.grid.shape)
         first_px = first_A / old.grid.pixel_A
         for plane, spline in zip(planes, self._splines, strict=True):

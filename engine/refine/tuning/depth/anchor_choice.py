@@ -36,18 +36,20 @@ def with_chosen_anchor(tuned: Tuned, context: TrialContext) -> Tuned:
     """State the anchor, a weaker one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
-    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    part = context.cache.central_part(tuned.dataset, PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
-    measured = context.seen.measure(part, settings)
+    measured = context.cache.measure(part, settings)
     strategy = decide(measured, settings, has_start=context.start is not None)
     weaker = WEAKER * strategy.anchor
     if weaker == 0 or not strategy.sweeps or strategy.epochs == strategy.sweeps:
         return tuned
     gain = _gain(part, settings.model_copy(update={"anchor": weaker}), measured, context)
     if not _is_worth(gain):
-        words = f"anchor {strategy.anchor:.2g}: under {weaker:.2g} patterns held out are soon predicted no better"
+        words = (
+            f"anchor {strategy.anchor:.2g}: with {weaker:.2g}, the prediction of held-out patterns soon stops improving"
+        )
         return tuned.with_settings(f"{words} (gain {gain})", anchor=strategy.anchor)
-    words = f"anchor {weaker:.2g}: under it patterns held out go on to be predicted better, by {gain}"
+    words = f"anchor {weaker:.2g}: the prediction of held-out patterns keeps improving with it, by {gain}"
     return tuned.with_settings(words, anchor=weaker)
 
 

@@ -75,7 +75,7 @@ def _doubt(powers: tuple[float, ...], losses: DoubleArray) -> float:
     groups = losses.shape[1]
     if groups < 2:
         return 0.5 * FINE
-    vertices = [vertex(powers, np.delete(losses, one, axis=1).mean(axis=1)) for one in range(groups)]
+    vertices = [vertex(powers, np.delete(losses, group, axis=1).mean(axis=1)) for group in range(groups)]
     return math.hypot(0.5 * FINE, 2 * math.sqrt((groups - 1) * float(np.var(vertices))))
 
 
@@ -87,13 +87,13 @@ class Coarse:
     largest: bool
     loss: HeldOutLoss
     """Loss in ``COARSE_SLICES`` slices, for comparison with others in as many."""
-    lies_at: float | None = None
+    minimum: float | None = None
     """Power of 2 at the minimum of the parabola through it and its neighbours; None: ``power`` itself."""
 
     @property
     def nearest(self) -> float:
         """Nearest of the powers that are tried last."""
-        return self.power if self.lies_at is None else FINE * round(self.lies_at / FINE)
+        return self.power if self.minimum is None else FINE * round(self.minimum / FINE)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class DepthTrials:
         self._context, self._depth_A = context, depth_A
         self._largest = min(LARGEST_POWER, math.log2(THICKEST_A / depth_A))
         self._losses: dict[tuple[float, int], HeldOutLoss] = {}
-        self._begun: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
+        self._started: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
         """Trials of two slices, after the first sweep."""
         self._settling: dict[tuple[float, int], tuple[Trial, SweepState]] = {}
         """Longer trials, as far as they were run."""
@@ -174,9 +174,9 @@ class DepthTrials:
         """Find the best whole power of 2."""
         power = self._lowest(COARSE_SLICES, min(0.0, self._largest), 1.0)
         near = (power - 1.0, power, power + 1.0)
-        around = [one for one in near if one == power or (2.0**one, COARSE_SLICES) in self._losses]
-        lies_at = vertex(around, [self.loss(2.0**one, COARSE_SLICES).mean for one in around])
-        return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES), lies_at)
+        around = [exponent for exponent in near if exponent == power or (2.0**exponent, COARSE_SLICES) in self._losses]
+        minimum = vertex(around, [self.loss(2.0**exponent, COARSE_SLICES).mean for exponent in around])
+        return Coarse(power, power + 1.0 > self._largest, self.loss(2.0**power, COARSE_SLICES), minimum)
 
     def fine(self, power: float, *, largest: bool = False) -> Best:
         """Find the best half power, starting there; ``largest``: larger thicknesses were never tried."""
@@ -185,7 +185,7 @@ class DepthTrials:
             slices = max(COARSE_SLICES, slices)
         power = self._lowest(slices, power, FINE)
         powers = (power - FINE, power, power + FINE)
-        losses = np.array([self.loss(2.0**one, slices).groups for one in powers])
+        losses = np.array([self.loss(2.0**exponent, slices).groups for exponent in powers])
         at = vertex(powers, losses.mean(axis=1))
         nearest = min(powers, key=lambda power: abs(power - at))
         return Best(2.0**at, largest, _doubt(powers, losses), self._moved_A.get((2.0**nearest, slices), {}))
@@ -197,9 +197,9 @@ class DepthTrials:
             return self.loss(2.0**power, slices).mean
 
         more = power + step <= self._largest and loss(power + step) < loss(power)
-        way = step if more else -step
-        while LEAST_POWER <= power + way <= self._largest and loss(power + way) < loss(power):
-            power += way
+        stride = step if more else -step
+        while LEAST_POWER <= power + stride <= self._largest and loss(power + stride) < loss(power):
+            power += stride
         return power
 
     def first_loss(self, depths: float) -> HeldOutLoss:
@@ -208,7 +208,7 @@ class DepthTrials:
             self._context.before(self._words(depths, 2))
             trial = self._trial(depths, 2)
             state, self._firsts[depths] = trial.continued(None, 1, trial.enough(SWEEPS), self._context)
-            self._begun[depths, 2] = trial, state
+            self._started[depths, 2] = trial, state
         return self._firsts[depths]
 
     def loss(self, depths: float, slices: int) -> HeldOutLoss:
@@ -216,7 +216,7 @@ class DepthTrials:
         key = depths, slices
         if key not in self._losses:
             self._context.before(self._words(depths, slices))
-            trial, state = self._begun.pop(key, None) or (self._trial(depths, slices), None)
+            trial, state = self._started.pop(key, None) or (self._trial(depths, slices), None)
             sweeps = trial.enough(FREED_SWEEPS if self._freed else SWEEPS)
             state, self._losses[key] = trial.continued(state, sweeps, sweeps, self._context)
             if self._freed:
@@ -225,14 +225,14 @@ class DepthTrials:
 
     def settled(self, depths: float, slices: int, sweeps: int, most: int) -> HeldOutLoss:
         """Loss after ``sweeps`` of ``most`` sweeps, which continue those made before."""
-        self._context.before(f"{self._words(depths, slices)}, longer")
+        self._context.before(f"{self._words(depths, slices)}, longer trial")
         trial, state = self._settling.get((depths, slices)) or (self._trial(depths, slices), None)
         state, loss = trial.continued(state, trial.enough(sweeps), trial.enough(most), self._context)
         self._settling[depths, slices] = trial, state
         return loss
 
     def _words(self, depths: float, slices: int) -> str:
-        return f"{self._under}{depths * self._depth_A:.3g} Å of depth in {slices} slices"
+        return f"{self._under}a depth of {depths * self._depth_A:.3g} Å in {slices} slices"
 
     def _trial(self, depths: float, slices: int) -> Trial:
         changed, settings = thickened(self._part, self._preset, depths * self._depth_A, slices)

@@ -36,27 +36,25 @@ def with_confirmed_astigmatism(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     size_A = tuned.dataset.calibration.c12_size_A
     plain = with_optics(tuned.dataset, dict.fromkeys(C12, 0.0))
-    found, without = (_lowest(one, tuned.preset, context, depth_A) for one in (tuned.dataset, plain))
+    found, without = (_lowest(candidate, tuned.preset, context, depth_A) for candidate in (tuned.dataset, plain))
     gain = Gain.over(without.groups, found.groups)
     if gain.certain:
-        words = f"astigmatism of {size_A:.3g} Å: with it patterns held out are predicted better by {gain}"
+        words = f"astigmatism of {size_A:.3g} Å: held-out patterns are predicted better with it, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
-    words = (
-        f"no astigmatism: {size_A:.3g} Å, of which the maps were not sure, would not predict patterns held out better"
-    )
+    words = f"no astigmatism: {size_A:.3g} Å, which the maps left in doubt, would not predict held-out patterns better"
     return replace(tuned, dataset=plain, words=(*tuned.words, f"{words} ({gain})"))
 
 
 def _lowest(dataset: Dataset, preset: Preset, context: TrialContext, depth_A: float) -> HeldOutLoss:
     """Lowest loss of two adjacent slices, and of two a depth of focus apart under either half turn."""
-    part = context.seen.central_part(dataset, PATTERNS)
+    part = context.cache.central_part(dataset, PATTERNS)
     preset = preset.model_copy(update={"probe_modes": 1, "num_slices": "auto"})
     context = replace(context, start=None)
-    here = DepthTrials(part, preset, context, depth_A)
-    losses = [here.loss(NOTHING, 2)]
+    trials = DepthTrials(part, preset, context, depth_A)
+    losses = [trials.loss(NOTHING, 2)]
     if FIRST * depth_A <= THICKEST_A:
-        losses.append(here.loss(FIRST, 2))
+        losses.append(trials.loss(FIRST, 2))
         if is_open(part, preset):
-            other = DepthTrials(half_turned(part), preset, context, depth_A, "the other half turn, ")
-            losses.append(other.loss(FIRST, 2))
-    return min(losses, key=lambda one: one.mean)
+            turned = DepthTrials(half_turned(part), preset, context, depth_A, "the other half turn, ")
+            losses.append(turned.loss(FIRST, 2))
+    return min(losses, key=lambda loss: loss.mean)

@@ -43,34 +43,34 @@ def settled_thickness_A(
 
     ``thick``: data set and preset for a thickness in Å, in as many slices as it would have.
     """
-    at, led, most = math.log(thickness_A), 0.0, math.log(max(thickness_A, thickest_A))
-    before: tuple[float, float] | None = None
+    at, change, most = math.log(thickness_A), 0.0, math.log(max(thickness_A, thickest_A))
+    previous: tuple[float, float] | None = None
     for _ in range(ROUNDS):
         tuned = thick(math.exp(at))
         if not _is_open(tuned):
             return math.exp(at)
-        led = _led(tuned, context)
-        if abs(led) < AT_REST:
+        change = _log_change(tuned, context)
+        if abs(change) < AT_REST:
             break
-        step = FURTHER * led
-        if before is not None and led != before[1]:
-            secant = -led * (at - before[0]) / (led - before[1])
-            step = secant if secant * led > 0 or led * before[1] < 0 else step
-        before = at, led
+        step = FURTHER * change
+        if previous is not None and change != previous[1]:
+            secant = -change * (at - previous[0]) / (change - previous[1])
+            step = secant if secant * change > 0 or change * previous[1] < 0 else step
+        previous = at, change
         at = min(at + min(max(step, -FURTHEST), FURTHEST), most)
     return math.exp(at)
 
 
-def _led(tuned: Tuned, context: TrialContext) -> float:
+def _log_change(tuned: Tuned, context: TrialContext) -> float:
     """Natural logarithm of the factor by which a trial changes the thickness."""
     form = tuned.preset.object
     start_A = sum(form.slice_thickness_A)
-    context.before(f"{start_A:.3g} Å of depth in {form.slices} slices, and what they would be led to")
+    context.before(f"{form.slices} slices with refined thickness, starting at {start_A:.3g} Å")
     trial = as_refined(tuned, context, {"update_thickness": True}, PATTERNS)
     sweeps = trial.enough(SWEEPS)
     state, _ = trial.continued(None, sweeps, sweeps, context)
-    found_A = float(trial.problem.layout.other_blocks(state.vector)[BlockName.THICKNESS][0])
-    return math.log(found_A / start_A)
+    refined_A = float(trial.problem.layout.other_blocks(state.vector)[BlockName.THICKNESS][0])
+    return math.log(refined_A / start_A)
 
 
 def _is_open(tuned: Tuned) -> bool:

@@ -22,12 +22,12 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.propagation import THICKNESS
 
 
-def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: TrialContext) -> Tuned:
+def with_slices_worth_it(tuned: Tuned, before: Tuned, requested: Preset, context: TrialContext) -> Tuned:
     """Use the slices of a given thickness, or ``before`` in one slice, and say why in words.
 
-    ``before``: state before values were scanned in several slices; ``asked``: the preset that leaves slices open.
+    ``before``: state before values were scanned in several slices; ``requested``: the preset that leaves slices open.
     """
-    if not _is_open(tuned, asked):
+    if not _is_open(tuned, requested):
         return tuned
     preset = before.preset.model_copy(update={"num_slices": 1})
     thin = tune(replace(before, preset=preset), context)
@@ -35,37 +35,39 @@ def with_slices_worth_it(tuned: Tuned, before: Tuned, asked: Preset, context: Tr
     if gain is None:
         return tuned
     form = tuned.preset.object
-    several = f"{form.slices} slices of {sum(form.slice_thickness_A):.3g} Å together"
+    several = f"{form.slices} slices, {sum(form.slice_thickness_A):.3g} Å in total"
     if are_worth_it(gain):
-        words = f"{several}, as the given thickness needs: they predict patterns held out better than one, by {gain}"
+        words = f"{several}, as the given thickness requires: they predict held-out patterns better than one, by {gain}"
         return replace(tuned, words=(*tuned.words, words))
-    if _is_open_still(gain) and not within_a_focus(tuned):
-        words = f"{several}, as the given thickness needs: neither they nor one predict patterns held out better"
+    if _is_undecided(gain) and not within_a_focus(tuned):
+        words = (
+            f"{several}, as the given thickness requires: neither they nor one slice predict held-out patterns better"
+        )
         return replace(tuned, words=(*tuned.words, f"{words} beyond doubt (gain {gain})"))
-    words = f"one slice: {several} would not predict patterns held out far better than one (gain {gain})"
-    words += "; give num_slices to have them all the same"
+    words = f"one slice: {several}, would not predict held-out patterns much better than one (gain {gain})"
+    words += "; give num_slices to use them nevertheless"
     return replace(thin, words=(*thin.words, words))
 
 
-def _is_open_still(gain: Gain) -> bool:
+def _is_undecided(gain: Gain) -> bool:
     """Whether neither several slices nor one predict better beyond doubt."""
     return not gain.certain and not gain.opposite.certain
 
 
-def _is_open(tuned: Tuned, asked: Preset) -> bool:
+def _is_open(tuned: Tuned, requested: Preset) -> bool:
     """Whether several slices follow from a thickness alone, and no other setting needs them."""
-    form = asked.object
+    form = requested.object
     return (
         tuned.preset.object.slices > 1
         and form.num_slices == "auto"
         and form.slice_distances_A is None
-        and not _needs_slices(asked)
-        and may_be_tried(tuned.dataset, asked)
+        and not _needs_slices(requested)
+        and may_be_tried(tuned.dataset, requested)
     )
 
 
-def _needs_slices(asked: Preset) -> bool:
+def _needs_slices(requested: Preset) -> bool:
     """Whether tilts inside the specimen or a varying thickness are requested: one slice has neither."""
-    varies = asked.instrument.field_order > 0 and THICKNESS in asked.instrument.field_terms
-    given = asked.propagation.tilts_mrad, asked.scans.scan_tilts_mrad
-    return varies or asked.refined.update_tilts or any(tilts is not None for tilts in given)
+    varies = requested.instrument.field_order > 0 and THICKNESS in requested.instrument.field_terms
+    stated = requested.propagation.tilts_mrad, requested.scans.scan_tilts_mrad
+    return varies or requested.refined.update_tilts or any(tilts is not None for tilts in stated)

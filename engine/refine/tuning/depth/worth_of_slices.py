@@ -35,7 +35,7 @@ from ptylive.engine.refine.tuning.optics.freed_optics import are_freed, freeing_
 from ptylive.engine.refine.tuning.optics.settled_modes import AS_LONG
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 
-NOTHING_MORE: Mapping[str, Any] = MappingProxyType({})
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 PATTERNS = 512
 EPOCHS = 4
 """Epochs of L-BFGS after the sweeps of an automatic run: several slices catch up more in them than one slice does."""
@@ -56,11 +56,11 @@ def compared(thin: Tuned, thick: Tuned, context: TrialContext) -> tuple[Gain | N
     if gain is None or are_worth_it(gain) or within_a_focus(thick) or not _by_amplitudes(thick, context):
         return gain, thick
     counted = replace(thick, preset=thick.preset.model_copy(update={"algorithm": str(DataTermKind.POISSON)}))
-    again = gain_of_slices(thin, counted, context)
-    if again is None or not are_worth_it(again):
+    counted_gain = gain_of_slices(thin, counted, context)
+    if counted_gain is None or not are_worth_it(counted_gain):
         return gain, thick
-    words = f"several slices by the likelihood of counts: by amplitudes they would not predict better (gain {gain})"
-    return again, replace(counted, words=(*thick.words, words))
+    words = f"several slices by the likelihood of counts: with amplitudes they would not predict better (gain {gain})"
+    return counted_gain, replace(counted, words=(*thick.words, words))
 
 
 def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
@@ -73,11 +73,11 @@ def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | N
     """Gain of several slices (``thick``) over one, by the likelihood of held-out patterns; None if it is no judge."""
     if thin.preset.solver.optimizer in PUBLISHED:
         return None
-    one, several = (as_refined(tuned, context) for tuned in (thin, thick))
-    if one.problem.statistics.noise_spread > NOISE_SPREAD:
+    single, several = (as_refined(tuned, context) for tuned in (thin, thick))
+    if single.problem.statistics.noise_spread > NOISE_SPREAD:
         return None
     with ExitStack() as opened:
-        courses = [opened.enter_context(closing(_course(trial, context))) for trial in (one, several)]
+        courses = [opened.enter_context(closing(_course(trial, context))) for trial in (single, several)]
         gain = Gain(0.0, 0.0)
         for losses in zip(*courses, strict=True):
             gain = Gain.over(*losses)
@@ -92,7 +92,7 @@ def are_worth_it(gain: Gain) -> bool:
 
 
 def as_refined(
-    tuned: Tuned, context: TrialContext, more: Mapping[str, Any] = NOTHING_MORE, patterns: int = PATTERNS
+    tuned: Tuned, context: TrialContext, changes: Mapping[str, Any] = NO_CHANGES, patterns: int = PATTERNS
 ) -> Trial:
     """Trial with the modes that stand for several and the optics that the run refines; one slice uses whole patterns.
 
@@ -103,13 +103,13 @@ def as_refined(
         preset = preset.model_copy(update={"regime": str(Regime.THIN)})
     if are_freed(tuned):
         preset = freeing_optics(tuned.dataset, preset)
-    preset = preset.model_copy(update=more)
-    part = context.seen.central_part(tuned.dataset, patterns)
-    return Trial.of(part, preset, replace(context, start=None, begun=tuned.begun))
+    preset = preset.model_copy(update=changes)
+    part = context.cache.central_part(tuned.dataset, patterns)
+    return Trial.of(part, preset, replace(context, start=None, warm_start=tuned.warm_start))
 
 
 def _course(trial: Trial, context: TrialContext) -> Generator[tuple[float, ...], None, None]:
     """Yield the likelihoods after the sweeps and after some further epochs."""
     slices = trial.preset.object.slices
-    context.before("one slice, longer" if slices == 1 else f"{slices} slices, longer")
+    context.before("one slice, longer trial" if slices == 1 else f"{slices} slices, longer trial")
     yield from trial.descended_likelihoods((0, EPOCHS), context)

@@ -41,7 +41,7 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
     if not _was_looked_for(dataset.calibration, preset):
         return tuned
     if dataset.calibration.origin("C10") is Origin.DEFAULT:
-        why = "no value explains the bright field beyond chance, and 0 is assumed"
+        why = "no value explains the bright field better than chance, and 0 is assumed"
         return _doubted(tuned, cannot_tell_words("the defocus", why, "defocus_A"))
     if (words := _contradicted(dataset, preset, replace(context, start=None))) is not None:
         return _doubted(tuned, words)
@@ -50,9 +50,9 @@ def with_confirmed_calibration(tuned: Tuned, context: TrialContext) -> Tuned:
     if dataset.calibration.origin("rotation_deg") is not Origin.UNDECIDED:
         return tuned
     skewed = tuned.skewed_by
-    shown = "" if skewed is None else f", nor the phase (skewed by {skewed:.1f} standard deviations)"
+    shown = "" if skewed is None else f", nor does the phase (skewed by {skewed:.1f} standard deviations)"
     depth = ", nor does depth" if preset.object.slices > 1 else ""
-    why = f"the dark field does not show it{shown}{depth}, and what is bright may be dark"
+    why = f"the dark field does not show it{shown}{depth}, and contrast may be inverted"
     return _doubted(tuned, cannot_tell_words("the half turn of the scan", why, "rotation_deg or defocus_A"))
 
 
@@ -63,7 +63,7 @@ def _was_looked_for(calibration: Calibration, preset: Preset) -> bool:
         return False
     defocus, rotation = calibration.origin("C10"), calibration.origin("rotation_deg")
     found = defocus in (*FOUND, Origin.DEFAULT) and rotation is not None
-    return (found or rotation in FOUND) and all(one is None for one in stated)
+    return (found or rotation in FOUND) and all(value is None for value in stated)
 
 
 def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> str | None:
@@ -76,9 +76,9 @@ def _contradicted(dataset: Dataset, preset: Preset, context: TrialContext) -> st
         if rival.orientation is TURNED and gain.exceeds(BEYOND_DOUBT):
             return None
         if gain.opposite.certain if rival.orientation is None else not gain.certain:
-            how = "predicts patterns held out better" if gain.opposite.certain else "predicts patterns held out as well"
-            why = f"{rival.words} {how} (gain {gain.opposite})"
-            return cannot_tell_words(_told(dataset.calibration), why, "rotation_deg and defocus_A")
+            verdict = "predicts held-out patterns " + ("better" if gain.opposite.certain else "just as well")
+            why = f"{rival.words} {verdict} (gain {gain.opposite})"
+            return cannot_tell_words(_found_words(dataset.calibration), why, "rotation_deg and defocus_A")
     return None
 
 
@@ -110,22 +110,22 @@ class _Trials:
     def __init__(self, dataset: Dataset, preset: Preset, context: TrialContext) -> None:
         modes = preset.probe.probe_modes if isinstance(preset.probe.probe_modes, int) else 1
         self._preset = of_trials(preset.model_copy(update=ONE_SLICE), modes, frames=True)
-        self._part, self._context = context.seen.central_part(dataset, PATTERNS), context
-        self._own: HeldOutLoss | None = None
+        self._part, self._context = context.cache.central_part(dataset, PATTERNS), context
+        self._present_loss: HeldOutLoss | None = None
 
     def gain_over(self, rival: _Rival) -> Gain:
         """Gain of the present calibration over a rival."""
-        if self._own is None:
-            self._own = self._loss(self._part, "the calibration as it is")
-        other = with_optics(self._part, {"C10": 0.0}) if rival.orientation is None else rival.orientation.of(self._part)
-        return Gain.over(self._loss(other, rival.words).groups, self._own.groups)
+        if self._present_loss is None:
+            self._present_loss = self._loss(self._part, "the present calibration")
+        part = with_optics(self._part, {"C10": 0.0}) if rival.orientation is None else rival.orientation.of(self._part)
+        return Gain.over(self._loss(part, rival.words).groups, self._present_loss.groups)
 
     def _loss(self, part: Dataset, words: str) -> HeldOutLoss:
         self._context.before(words)
         return held_out_loss(part, self._preset, SWEEPS, self._context, batches=BATCHES)
 
 
-def _told(calibration: Calibration) -> str:
+def _found_words(calibration: Calibration) -> str:
     """Describe rotation and defocus as they were found."""
     rotation, c10 = calibration.entries.get("rotation_deg"), calibration.entries.get("C10")
     parts = []
@@ -140,7 +140,7 @@ def _told(calibration: Calibration) -> str:
 def _doubted(tuned: Tuned, words: str) -> Tuned:
     """Add a sentence, and mark rotation and defocus as undecided if they were found."""
     calibration = tuned.dataset.calibration
-    found = {name: one for name in ("rotation_deg", "C10") if (one := calibration.entries.get(name)) is not None}
-    open_ = {name: replace(one, origin=Origin.UNDECIDED) for name, one in found.items() if one.origin in FOUND}
+    found = {name: entry for name in ("rotation_deg", "C10") if (entry := calibration.entries.get(name)) is not None}
+    open_ = {name: replace(entry, origin=Origin.UNDECIDED) for name, entry in found.items() if entry.origin in FOUND}
     dataset = replace(tuned.dataset, calibration=calibration.having(**open_))
     return replace(tuned, dataset=dataset, words=(*tuned.words, words))

@@ -65,10 +65,10 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
     if not trials.is_thin(tuned.dataset):
         return tuned
     fixed = trials.fixed(tuned.dataset)
-    found = min((trials.freed(start) for start in _starts(tuned)), key=lambda one: one.loss.mean)
+    found = min((trials.freed(start) for start in _starts(tuned)), key=lambda freed: freed.loss.mean)
     gain = Gain.over(fixed.groups, found.loss.groups)
     if not gain.certain:
-        words = f"defocus and astigmatism as they are: refined ones would not predict patterns held out better ({gain})"
+        words = f"defocus and astigmatism unchanged: refined values would not predict held-out patterns better ({gain})"
         return replace(tuned, words=(*tuned.words, words))
     for _ in range(ROUNDS - 1):
         if found.moved_A < AT_REST * (depth_of_focus_A(found.dataset) or math.inf):
@@ -78,16 +78,16 @@ def with_freed_optics(tuned: Tuned, context: TrialContext) -> Tuned:
             break
         found = further
     c10_A, c12a_A, c12b_A = (float(found.dataset.calibration.aberrations.get(name, 0.0)) for name in OPTICS)
-    words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: patterns held out are predicted "
-    words += f"better by {Gain.over(fixed.groups, found.loss.groups)}"
+    words = f"C10 {c10_A:.1f}, C12 ({c12a_A:.1f}, {c12b_A:.1f}) Å, refined in trials: held-out patterns are predicted "
+    words += f"better, by {Gain.over(fixed.groups, found.loss.groups)}"
     return replace(tuned, dataset=found.dataset, words=(*tuned.words, words))
 
 
 def are_freed(tuned: Tuned) -> bool:
     """Whether trials refine them: they are not stated, the slices permit it, and there are enough patterns."""
-    dataset, one = tuned.dataset, tuned.preset.object.slices == 1
-    tried = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
-    return may_be_freed(dataset, tuned.preset) and tried and (one or tuned.atoms_at_random)
+    dataset, one_slice = tuned.dataset, tuned.preset.object.slices == 1
+    enough = dataset.masks is None and len(dataset.patterns) >= LEAST_PATTERNS and dataset.scan_of is None
+    return may_be_freed(dataset, tuned.preset) and enough and (one_slice or tuned.atoms_at_random)
 
 
 def may_be_freed(dataset: Dataset, preset: Preset) -> bool:
@@ -115,16 +115,16 @@ def _starts(tuned: Tuned) -> list[Dataset]:
 
 def with_optics(dataset: Dataset, values_A: dict[str, float]) -> Dataset:
     """Return the data set with estimated aberrations, in Å by name."""
-    found = {name: Quantity(value, Origin.ESTIMATED) for name, value in values_A.items()}
-    return replace(dataset, calibration=dataset.calibration.having(**found))
+    estimated = {name: Quantity(value, Origin.ESTIMATED) for name, value in values_A.items()}
+    return replace(dataset, calibration=dataset.calibration.having(**estimated))
 
 
 def with_optics_moved(dataset: Dataset, moved_A: dict[str, float]) -> Dataset:
     """Return the data set with its aberrations changed by these amounts."""
-    own = dataset.calibration.aberrations
+    present = dataset.calibration.aberrations
     if not moved_A:
         return dataset
-    return with_optics(dataset, {name: float(own.get(name, 0.0)) + moved for name, moved in moved_A.items()})
+    return with_optics(dataset, {name: float(present.get(name, 0.0)) + moved for name, moved in moved_A.items()})
 
 
 def freeing_optics(dataset: Dataset, preset: Preset, optics: tuple[str, ...] = OPTICS) -> Preset:
@@ -157,7 +157,7 @@ class _Trials:
 
     def fixed(self, dataset: Dataset) -> HeldOutLoss:
         """Held-out loss with the optics as they are."""
-        self._context.before("defocus and astigmatism as they are")
+        self._context.before("unchanged defocus and astigmatism")
         trial = self._trial(dataset, self._preset)
         return trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), self._context)[1]
 
@@ -170,4 +170,4 @@ class _Trials:
         return Freed(with_optics_moved(dataset, moved_A), loss, float(np.abs(list(moved_A.values())).max()))
 
     def _trial(self, dataset: Dataset, preset: Preset) -> Trial:
-        return Trial.of(self._context.seen.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)
+        return Trial.of(self._context.cache.central_part(dataset, CONFIRMING_PATTERNS), preset, self._context)

@@ -34,8 +34,8 @@ def spectral_contrast(picture: DoubleArray, pixel_A: DoubleArray, semiangle_invA
     ring = (q_invA / semiangle_invA * RINGS).astype(int)
     number = np.bincount(ring.ravel())
     mean = np.bincount(ring.ravel(), power.ravel()) / np.maximum(number, 1)
-    seen = (q_invA < 2 * semiangle_invA) & (number[ring] >= LEAST_FREQUENCIES) & (mean[ring] > 0)
-    if not seen.any():
+    covered = (q_invA < 2 * semiangle_invA) & (number[ring] >= LEAST_FREQUENCIES) & (mean[ring] > 0)
+    if not covered.any():
         return float("inf")
-    relative = power[seen] / mean[ring][seen]
+    relative = power[covered] / mean[ring][covered]
     return float(np.mean(relative**2))

@@ -29,7 +29,7 @@ def with_settled_modes(tuned: Tuned, choice: ModeChoice | None, context: TrialCo
     gain = _gain(tuned, min(choice.several, SEVERAL), context)
     if not gain.certain:
         return tuned
-    words = f"1 probe mode: in trials as long as the sweeps it predicts patterns held out better, by {gain}"
+    words = f"1 probe mode: predicts held-out patterns better in trials as long as the run's sweeps, by {gain}"
     return tuned.with_settings(words, probe_modes=1)
 
 
@@ -40,11 +40,11 @@ def _is_open(choice: ModeChoice) -> bool:
 
 def _gain(tuned: Tuned, several: int, context: TrialContext) -> Gain:
     """Gain of one mode over several, by the data term of the run."""
-    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG)
     losses = []
     for modes in (several, 1):
-        context.before(f"{modes} probe mode{'s' if modes > 1 else ''}, longer")
+        context.before(f"{modes} probe mode{'s' if modes > 1 else ''}, longer trial")
         trial = Trial.of(part, settings.model_copy(update={"probe_modes": modes}), context)
         losses += trial.descended((EPOCHS,), context)
     return Gain.over(losses[0].groups, losses[1].groups)

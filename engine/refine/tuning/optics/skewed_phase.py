@@ -83,9 +83,9 @@ class Skewness:
         """Compute the skewness of an image (rows, columns)."""
         blocks = [part for rows in np.array_split(phase, BLOCKS) for part in np.array_split(rows, BLOCKS, axis=1)]
         sums = np.array([[(block**power).sum() for power in range(4)] for block in blocks])
-        whole = sums.sum(axis=0)
-        without = np.array([_skewness(whole - one) for one in sums])
-        return cls(_skewness(whole), math.sqrt((len(blocks) - 1) * float(np.var(without))))
+        total = sums.sum(axis=0)
+        without = np.array([_skewness(total - block_sums) for block_sums in sums])
+        return cls(_skewness(total), math.sqrt((len(blocks) - 1) * float(np.var(without))))
 
     @property
     def deviations(self) -> float:
@@ -99,7 +99,7 @@ class Skewness:
 
 def _skewness(sums: DoubleArray) -> float:
     """Skewness from the sums of the powers 0 to 3."""
-    mean, square, cube = (float(one) for one in sums[1:] / sums[0])
+    mean, square, cube = (float(moment) for moment in sums[1:] / sums[0])
     deviation = math.sqrt(max(square - mean**2, 1e-30))
     return (cube - 3 * mean * square + 2 * mean**3) / deviation**3
 
@@ -110,7 +110,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     A skewness beyond doubt to either side settles the half turn; a smaller one suffices to turn it if the maps could
     not decide, but settles nothing.
     """
-    if not _can_be_told(tuned):
+    if not _is_testable(tuned):
         return tuned
     resolved = _atoms_are_resolved(tuned.dataset)
     dense = "atoms" if resolved else "particles"
@@ -118,9 +118,9 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     phase, pixel_A = _phase(tuned, replace(context, start=None))
     random = is_random(phase, pixel_A, _semiangle_invA(tuned.dataset))
     smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
-    found = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
+    skewnesses = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
-    deviations = together([one.deviations for one in found])
+    deviations = together([skewness.deviations for skewness in skewnesses])
     settled = abs(deviations) > (BEYOND_CHANCE if undecided and (random or not resolved) else BEYOND_DOUBT)
     tuned = replace(tuned, skewed_by=deviations, half_turn_settled=settled, atoms_at_random=random)
     likelier = undecided and deviations < -BY_CHANCE
@@ -128,9 +128,9 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     dataset = half_turned(tuned.dataset)
     if not settled:
-        dataset = replace(dataset, calibration=_still_undecided(dataset.calibration))
+        dataset = replace(dataset, calibration=_as_undecided(dataset.calibration))
     turn = half_turn_words(dataset.calibration.rotation_deg, dataset.calibration.aberrations["C10"])
-    shown = f"the phase had holes in place of {dense} (skewness {', smoothed '.join(map(str, found))})"
+    shown = f"the phase had holes in place of {dense} (skewness {', smoothed '.join(map(str, skewnesses))})"
     words = (*tuned.words, f"{turn}: {shown}{'' if settled else ', though not beyond doubt'}")
     return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, skewed_by=-deviations, words=words)
 
@@ -142,7 +142,7 @@ def together(deviations: Sequence[float]) -> float:
     return sum(deviations) / math.sqrt(len(deviations))
 
 
-def _can_be_told(tuned: Tuned) -> bool:
+def _is_testable(tuned: Tuned) -> bool:
     """Whether the half turn is open, the resolution is known, and there are enough patterns for a trial."""
     dataset, preset = tuned.dataset, tuned.preset
     if not is_open(dataset, preset) or not may_be_tried(dataset, preset) or preset.solver.optimizer in PUBLISHED:
@@ -156,12 +156,12 @@ def _atoms_are_resolved(dataset: Dataset) -> bool:
 
 
 def _semiangle_invA(dataset: Dataset) -> float:
-    """Semi-angle of the aperture; known if :func:`_can_be_told` holds."""
+    """Semi-angle of the aperture; known if :func:`_is_testable` holds."""
     semiangle_mrad = dataset.calibration.require("convergence_semiangle_mrad", "half turn")
     return 1e-3 * float(semiangle_mrad) / float(dataset.calibration.wavelength_A or 1.0)
 
 
-def _still_undecided(calibration: Calibration) -> Calibration:
+def _as_undecided(calibration: Calibration) -> Calibration:
     """Calibration for a half turn that is only the more likely one."""
     rotation = calibration.entries["rotation_deg"]
     return calibration.having(rotation_deg=replace(rotation, origin=Origin.UNDECIDED))
@@ -169,13 +169,13 @@ def _still_undecided(calibration: Calibration) -> Calibration:
 
 def _phase(tuned: Tuned, context: TrialContext) -> tuple[DoubleArray, DoubleArray]:
     """Phase of a trial (rows, columns), in the area of the positions except those at the rim, and its pixel size."""
-    part = context.seen.central_part(tuned.dataset, TRIAL_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, TRIAL_PATTERNS)
     trial = Trial.of(part, tuned.preset.model_copy(update=SETTINGS), context)
     state, _ = trial.continued(None, trial.enough(SWEEPS), trial.enough(SWEEPS), context)
     problem = trial.problem
     phase = on_host(problem.layout.object_block(state.vector)).astype(np.float64).reshape(problem.grid.shape)
-    places = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
-    first, last = (np.round(np.quantile(places, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
+    pixels = (problem.positions_A - problem.grid.origin_A) / problem.grid.pixel_A
+    first, last = (np.round(np.quantile(pixels, share, axis=0)).astype(int) for share in (EDGE, 1 - EDGE))
     pixel_A = np.broadcast_to(np.asarray(problem.grid.pixel_A, dtype=np.float64), 2)
     return phase[first[0] : last[0] + 1, first[1] : last[1] + 1], pixel_A
 

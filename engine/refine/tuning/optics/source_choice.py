@@ -29,28 +29,30 @@ def with_chosen_source(tuned: Tuned, context: TrialContext) -> Tuned:
     """State the source size, a smaller one if that predicts better beyond doubt, and why in words."""
     if not _is_open(tuned.dataset, tuned.preset):
         return tuned
-    part = context.seen.central_part(tuned.dataset, MODE_PATTERNS)
+    part = context.cache.central_part(tuned.dataset, MODE_PATTERNS)
     settings = tuned.preset.model_copy(update=TRIAL_SETTINGS)
-    measured = context.seen.measure(part, settings)
+    measured = context.cache.measure(part, settings)
     coherence = decide(measured, settings, has_start=context.start is not None).coherence
     if coherence.modes == 1:
         return tuned
     sizes_A = (coherence.source_A, SMALLER * coherence.source_A)
-    tried = [settings.model_copy(update={"source_size_A": size}) for size in sizes_A]
-    usual, smaller = (Trial.of(part, one, context, measured) for one in tried)
+    presets = [settings.model_copy(update={"source_size_A": size}) for size in sizes_A]
+    usual, smaller = (Trial.of(part, preset, context, measured) for preset in presets)
     gain = _gain(usual, smaller, context)
     if gain.certain:
-        words = f"source {sizes_A[1]:.2g} Å: it predicts patterns held out better than {sizes_A[0]:.2g} Å, by {gain}"
+        words = f"source size {sizes_A[1]:.2g} Å: predicts held-out patterns better than {sizes_A[0]:.2g} Å, by {gain}"
         return tuned.with_settings(words, source_size_A=sizes_A[1])
-    words = f"source {sizes_A[0]:.2g} Å: {sizes_A[1]:.2g} Å would not predict patterns held out better (gain {gain})"
+    words = (
+        f"source size {sizes_A[0]:.2g} Å: {sizes_A[1]:.2g} Å would not predict held-out patterns better (gain {gain})"
+    )
     return tuned.with_settings(words, source_size_A=sizes_A[0])
 
 
 def _is_open(dataset: Dataset, preset: Preset) -> bool:
     """Whether neither a size nor start modes that override it are given, and there are enough patterns for a trial."""
     probe = preset.probe
-    begun = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
-    return probe.source_size_A == "auto" and not begun and may_be_tried(dataset, preset)
+    given_modes = probe.start_probe or probe.n_hermite_probe_modes or probe.defocus_spread_modes_A
+    return probe.source_size_A == "auto" and not given_modes and may_be_tried(dataset, preset)
 
 
 def _gain(usual: Trial, smaller: Trial, context: TrialContext) -> Gain:

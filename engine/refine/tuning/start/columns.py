@@ -102,7 +102,7 @@ def with_columns(tuned: Tuned, context: TrialContext, *, sooner: bool = False) -
 
     ``sooner``: also if they may only reach the minimum of the empty object sooner.
     """
-    return _looked_for(tuned, context, sooner=sooner)[0]
+    return _with_columns_found(tuned, context, sooner=sooner)[0]
 
 
 def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) -> WarmStart | None:
@@ -111,30 +111,30 @@ def columns_of_some_depth(candidates: Iterable[Tuned], context: TrialContext) ->
     Through part of its depth, columns of a thick crystal lead an empty object, but not by far; a larger depth is
     therefore tried only if they lead. None if they do not, or never far enough.
     """
-    for one in candidates:
-        found, ahead = _looked_for(one, context, sooner=True)
-        if found.begun is not None:
-            return found.begun
+    for candidate in candidates:
+        found, ahead = _with_columns_found(candidate, context, sooner=True)
+        if found.warm_start is not None:
+            return found.warm_start
         if not ahead:
             break
     return None
 
 
-def _looked_for(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
+def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) -> tuple[Tuned, bool]:
     """See :func:`with_columns`; also return whether columns lead an empty object at all."""
     if not _is_open(tuned):
         return tuned, False
-    part = context.seen.central_part(tuned.dataset, PATTERNS)
+    part = context.cache.central_part(tuned.dataset, PATTERNS)
     best = _best(Tuned(part, tuned.preset), context)
-    gain = None if best is None else _gain_if_taken(best, context, sooner=sooner)
+    gain = None if best is None else _accepted_gain(best, context, sooner=sooner)
     if best is None or gain is None:
         return tuned, best is not None and best.gain.certain
-    context.before("columns, of all patterns")
-    seen = _one_slice(tuned, best.defocused_A, context, held_out=False)
-    start = peaks(seen, best.image.of(seen.transmission), tuned.preset.object.slices)
-    words = f"begun from the columns that one slice shows by {best.image}"
-    words += f": so patterns held out are predicted better, by {gain}"
-    return replace(tuned, begun=replace(start, words=words)), True
+    context.before("columns from all patterns")
+    single_slice = _one_slice(tuned, best.defocused_A, context, held_out=False)
+    start = peaks(single_slice, best.image.of(single_slice.transmission), tuned.preset.object.slices)
+    words = f"started from the columns that one slice shows in {best.image}"
+    words += f": held-out patterns are predicted better, by {gain}"
+    return replace(tuned, warm_start=replace(start, words=words)), True
 
 
 @dataclass(frozen=True)
@@ -170,22 +170,22 @@ class _Start:
     state: SweepState | None = None
     gain: Gain = field(default_factory=lambda: Gain(-math.inf, 0.0))
 
-    def swept(self, sweeps: int, as_found: HeldOutLoss, context: TrialContext) -> None:
+    def swept(self, sweeps: int, reference: HeldOutLoss, context: TrialContext) -> None:
         """Sweep up to that number, and compare."""
         self.state, loss = self.trial.continued(self.state, sweeps, STAGES[-1][0], context)
-        self.gain = Gain.over(as_found.groups, loss.groups)
+        self.gain = Gain.over(reference.groups, loss.groups)
 
     def settled(self, context: TrialContext) -> Settling:
         """Run both again from their start: neither is ahead of the other, as in the run."""
-        several = f"in {self.trial.preset.object.slices} slices, longer"
+        several = f"in {self.trial.preset.object.slices} slices, longer trial"
         courses = []
-        for trial, what in ((self.empty, "an object"), (self.trial, "columns")):
-            context.before(f"{what} {several}")
+        for trial, words in ((self.empty, "an empty object"), (self.trial, "columns")):
+            context.before(f"{words} {several}")
             courses.append(trial.descended((0, EPOCHS), context))
-        return Settling(*(Gain.over(others.groups, own.groups) for others, own in zip(*courses, strict=True)))
+        return Settling(*(Gain.over(empty.groups, started.groups) for empty, started in zip(*courses, strict=True)))
 
 
-def _gain_if_taken(best: _Start, context: TrialContext, *, sooner: bool) -> Gain | None:
+def _accepted_gain(best: _Start, context: TrialContext, *, sooner: bool) -> Gain | None:
     """Gain of the best start, if it is used, in the trials that decide so.
 
     A start that trails after few sweeps is not used: starts that reached another minimum were ahead by then.
@@ -207,19 +207,19 @@ def _best(tuned: Tuned, context: TrialContext) -> _Start | None:
     settings = preset.model_copy(update=TRIAL_SETTINGS | AS_LONG | {"probe_modes": modes_for_several(preset)})
     empty = Trial.of(tuned.dataset, settings, context)
     first = empty.enough(SWEEPS)
-    context.before(f"an object in {several}")
+    context.before(f"an empty object in {several}")
     state: SweepState | None = None
     for sweeps in (FIRST_LOOK, first + STAGES[0][0]):
-        state, as_found = empty.continued(state, sweeps, first + STAGES[-1][0], context)
-        if _is_explained(loss_over_noise(empty, state.vector, as_found, context)):
+        state, reference = empty.continued(state, sweeps, first + STAGES[-1][0], context)
+        if _is_explained(loss_over_noise(empty, state.vector, reference, context)):
             return None
     starts = _starts(tuned, empty, context)
     for sweeps, hopeless, followed in STAGES:
-        context.before(f"an object in {several}, and from columns")
-        state, as_found = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
+        context.before(f"an empty object and columns in {several}")
+        state, reference = empty.continued(state, first + sweeps, first + STAGES[-1][0], context)
         for start in starts:
-            start.swept(sweeps, as_found, context)
-        starts = sorted((one for one in starts if one.gain.share > hopeless), key=lambda one: -one.gain.share)
+            start.swept(sweeps, reference, context)
+        starts = sorted((each for each in starts if each.gain.share > hopeless), key=lambda each: -each.gain.share)
         starts = starts[:followed]
         if not starts:
             return None
@@ -240,10 +240,10 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
     thick = depth_A is not None and sum(tuned.preset.object.slice_thickness_A) > DEEP * depth_A
     starts: list[_Start] = []
     for defocused_A in (0.0, depth_A) if depth_A is not None and thick else (0.0,):
-        context.before("one slice in place of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
-        seen = _one_slice(tuned, defocused_A, context)
+        context.before("one slice instead of all" + (f", {defocused_A:.3g} Å out of focus" if defocused_A else ""))
+        single_slice = _one_slice(tuned, defocused_A, context)
         for image in Image:
-            start = peaks(seen, image.of(seen.transmission), tuned.preset.object.slices)
+            start = peaks(single_slice, image.of(single_slice.transmission), tuned.preset.object.slices)
             starts.append(_Start(image, defocused_A, replace(empty, problem=start.applied(empty.problem)), empty))
     return starts
 
@@ -251,8 +251,8 @@ def _starts(tuned: Tuned, empty: Trial, context: TrialContext) -> list[_Start]:
 def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_out: bool = True) -> _Slice:
     """One complex slice after some sweeps, at the entrance surface or defocused in front of it."""
     dataset = with_optics_moved(tuned.dataset, {"C10": -defocused_A}) if defocused_A else tuned.dataset
-    alone = replace(context, start=None, begun=None)
-    trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), alone)
+    plain_context = replace(context, start=None, warm_start=None)
+    trial = Trial.of(dataset, tuned.preset.model_copy(update=TRIAL_SETTINGS | ONE_SLICE), plain_context)
     problem = trial.problem
     trial = trial if held_out else replace(trial, swept=np.arange(problem.multislice.count))
     with closing(open_backend(context.backend, problem.multislice, context.threads)) as backend:
@@ -260,29 +260,29 @@ def _one_slice(tuned: Tuned, defocused_A: float, context: TrialContext, *, held_
     return _Slice(transmission[0, 0], problem)
 
 
-def peaks(seen: _Slice, image: DoubleArray, slices: int) -> WarmStart:
+def peaks(single_slice: _Slice, image: DoubleArray, slices: int) -> WarmStart:
     """Convert an image with bright columns to phase peaks, the same in all slices."""
     from scipy.ndimage import gaussian_filter
 
-    grid, measured = seen.problem.grid, seen.problem.measured
+    grid, measured = single_slice.problem.grid, single_slice.problem.measured
     soft = gaussian_filter(image, BLUR / (2 * measured.probe.semiangle_invA * grid.pixel_A))
     lit = _lit(grid, measured.dataset)
     lowest, highest = np.percentile(soft[lit], (LOWEST, HIGHEST))
     bright = np.clip((soft - lowest) / max(highest - lowest, 1e-9), 0.0, None) ** POWER * lit
-    made = np.exp(1j * PEAK_RAD / slices * bright).astype(np.complex64)
+    transmission = np.exp(1j * PEAK_RAD / slices * bright).astype(np.complex64)
     origin = (float(grid.origin_A[0]), float(grid.origin_A[1]))
-    return WarmStart(made[None, None].repeat(slices, axis=1), grid.pixel_A, origin, over_map=True, words="")
+    return WarmStart(transmission[None, None].repeat(slices, axis=1), grid.pixel_A, origin, over_map=True, words="")
 
 
 def _lit(grid: ObjectGrid, dataset: Dataset) -> Array:
     """(Y, X) mask of the area that was scanned."""
     from scipy.spatial import cKDTree
 
-    places = _of_one_scan(dataset, grid.pixel_A) / grid.pixel_A
-    nearest, _ = cKDTree(places).query(places, k=[2])  # the first is the place itself
+    points_px = _of_one_scan(dataset, grid.pixel_A) / grid.pixel_A
+    nearest, _ = cKDTree(points_px).query(points_px, k=[2])  # the first is the place itself
     pixels = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    away, _ = cKDTree(places).query(pixels + np.asarray(grid.origin_A) / grid.pixel_A)
-    return np.asarray(away < NEAR * max(float(np.median(nearest)), 1.0))
+    distance_px, _ = cKDTree(points_px).query(pixels + np.asarray(grid.origin_A) / grid.pixel_A)
+    return np.asarray(distance_px < NEAR * max(float(np.median(nearest)), 1.0))
 
 
 def _of_one_scan(dataset: Dataset, pixel_A: float) -> DoubleArray:

@@ -58,8 +58,8 @@ def mean_losses(term: DataTerm) -> tuple[DoubleArray, DoubleArray]:
 
     means = np.concatenate([[0.0], np.geomspace(FAINTEST, BRIGHTEST, STEPS)])
     losses = np.zeros_like(means)
-    for place, mean in enumerate(means):
+    for index, mean in enumerate(means):
         counts = np.arange(int(mean + DEVIATIONS * mean**0.5) + FEWEST, dtype=np.float64)
         chances = np.exp(xlogy(counts, mean) - mean - gammaln(counts + 1))
-        losses[place] = chances @ pixel_terms(np, term, np.full_like(counts, mean), counts)[0]
+        losses[index] = chances @ pixel_terms(np, term, np.full_like(counts, mean), counts)[0]
     return means, losses

@@ -21,11 +21,11 @@ def from_images(settings: StartSettings, problem: Problem) -> WarmStart | None:
     border. One image of the phase represents all slices together. Raises MetadataError.
     """
     names = {"start_phase_image": settings.start_phase_image, "start_amplitude_image": settings.start_amplitude_image}
-    given = {name: _image(name, path) for name, path in names.items() if path is not None}
-    if not given:
+    images = {name: _image(name, path) for name, path in names.items() if path is not None}
+    if not images:
         return None
-    grid, place = problem.grid, _on_scan(problem)
-    on_grid = {name: _sampled(image, place, problem.measured.dataset.scan_shape) for name, image in given.items()}
+    grid, positions = problem.grid, _on_scan(problem)
+    on_grid = {name: _sampled(image, positions, problem.measured.dataset.scan_shape) for name, image in images.items()}
     phase, modulus = on_grid.get("start_phase_image", 0.0), on_grid.get("start_amplitude_image", 1.0)
     if np.any(np.asarray(modulus) <= 0):
         raise MetadataError("start_amplitude_image holds a modulus at or below 0", "give numbers above 0, vacuum is 1")
@@ -38,11 +38,11 @@ def _image(name: str, path: str) -> DoubleArray:
     try:
         image = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"{name} {path}: {error}", "give a npy file of an image") from None
+        raise MetadataError(f"{name} {path}: {error}", "give an npy file of an image") from None
     if image.ndim != 2 or min(image.shape) < 2 or image.dtype.kind not in "buif":
         raise MetadataError(f"{name} {path} is {image.dtype} {image.shape}", "give an image of numbers, rows x columns")
     if not np.isfinite(image).all():
-        raise MetadataError(f"{name} {path} holds what is no number", "give finite ones")
+        raise MetadataError(f"{name} {path} holds values that are not numbers", "give finite ones")
     return np.asarray(image, dtype=np.float64)
 
 
@@ -56,14 +56,14 @@ def _on_scan(problem: Problem) -> DoubleArray:
     if rank < 3 or abs(np.linalg.det(axes)) < 1e-9:
         raise MetadataError("start_phase_image lies on the field of the scan, which has none", "scan rows and columns")
     y, x = np.meshgrid(*(np.arange(n) for n in problem.grid.shape), indexing="ij")
-    places = np.stack([y, x], axis=-1) * problem.grid.pixel_A + problem.grid.origin_A - fit[0]
-    return np.moveaxis(places @ np.linalg.inv(axes), -1, 0)
+    offsets_A = np.stack([y, x], axis=-1) * problem.grid.pixel_A + problem.grid.origin_A - fit[0]
+    return np.moveaxis(offsets_A @ np.linalg.inv(axes), -1, 0)
 
 
-def _sampled(image: DoubleArray, place: DoubleArray, scan_shape: tuple[int, int]) -> DoubleArray:
+def _sampled(image: DoubleArray, positions: DoubleArray, scan_shape: tuple[int, int]) -> DoubleArray:
     """Interpolate an image linearly at places of the scan; beyond its border the last value is continued."""
     from scipy.ndimage import map_coordinates
 
     finer = [(pixels - 1) / max(points - 1, 1) for pixels, points in zip(image.shape, scan_shape, strict=True)]
-    at = np.stack([place[0] * finer[0], place[1] * finer[1]])
+    at = np.stack([positions[0] * finer[0], positions[1] * finer[1]])
     return np.asarray(map_coordinates(image, at, order=1, mode="nearest"))

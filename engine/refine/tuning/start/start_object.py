@@ -20,15 +20,15 @@ MOST_APART = 20.0
 """Maximum ratio between the pixels of an earlier object and this one: beyond it, a unit is wrong."""
 
 
-def begun(problem: Problem, settings: StartSettings, earlier: WarmStart | None) -> Problem:
+def with_start(problem: Problem, settings: StartSettings, warm_start: WarmStart | None) -> Problem:
     """Start from an earlier refinement, or from a given object or images; otherwise leave the problem as it is."""
-    if earlier is None and settings.start_object is not None:
-        earlier = given_object(settings.start_object, problem)
-    elif earlier is None:
-        earlier = from_images(settings, problem)
-    if earlier is None:
+    if warm_start is None and settings.start_object is not None:
+        warm_start = given_object(settings.start_object, problem)
+    elif warm_start is None:
+        warm_start = from_images(settings, problem)
+    if warm_start is None:
         return problem
-    return replace(earlier, depth_A=earlier.depth_A + settings.start_depth_A).applied(problem)
+    return replace(warm_start, depth_A=warm_start.depth_A + settings.start_depth_A).applied(problem)
 
 
 def given_object(path: str, problem: Problem) -> WarmStart:
@@ -41,36 +41,36 @@ def given_object(path: str, problem: Problem) -> WarmStart:
     if path.endswith(".npy"):
         transmission = _from_npy(path)
         return _in_the_middle(transmission, problem.grid.pixel_A, problem)
-    found = read_earlier(Path(path))
-    transmission, pixel_A = found.require_object(path)
+    earlier = read_earlier(Path(path))
+    transmission, pixel_A = earlier.require_object(path)
     if not 1 / MOST_APART < pixel_A / problem.grid.pixel_A < MOST_APART:
         raise MetadataError(
-            f"start_object {path} ({found.program}) has pixels of {pixel_A:.3g} Å, this object of "
+            f"start_object {path} ({earlier.program}) has pixels of {pixel_A:.3g} Å, this object of "
             f"{problem.grid.pixel_A:.3g} Å",
             "are they of the same scan?",
         )
-    origin = _origin_A(found, problem)
+    origin = _origin_A(earlier, problem)
     if origin is None:
-        return _in_the_middle(transmission, pixel_A, problem, found.slice_thickness_A)
-    return WarmStart(transmission, pixel_A, origin, slice_thickness_A=found.slice_thickness_A, over_map=True)
+        return _in_the_middle(transmission, pixel_A, problem, earlier.slice_thickness_A)
+    return WarmStart(transmission, pixel_A, origin, slice_thickness_A=earlier.slice_thickness_A, over_map=True)
 
 
-def _origin_A(found: EarlierResult, problem: Problem) -> tuple[float, float] | None:
+def _origin_A(earlier: EarlierResult, problem: Problem) -> tuple[float, float] | None:
     """Position of its pixel (0, 0) among the problem's positions; None if it does not say.
 
     Frames of other programs have another origin: the mean over the same scan points gives the shift or, for another
     number of points, the middle of the field that they cover.
     """
-    if found.in_our_frame:
-        return found.origin_A
-    theirs, ours, point = found.positions_A, problem.positions_A, problem.measured.dataset.point
+    if earlier.in_our_frame:
+        return earlier.origin_A
+    theirs, ours, point = earlier.positions_A, problem.positions_A, problem.measured.dataset.point
     if theirs is None or not len(theirs):
         return None
     if len(theirs) == int(np.prod(problem.measured.dataset.scan_shape)):
         moved = (ours - theirs[point]).mean(axis=0)
     else:
         moved = (ours.min(axis=0) + ours.max(axis=0) - theirs.min(axis=0) - theirs.max(axis=0)) / 2
-    row, col = np.asarray(found.origin_A) + moved
+    row, col = np.asarray(earlier.origin_A) + moved
     return float(row), float(col)
 
 
@@ -78,8 +78,8 @@ def _in_the_middle(
     transmission: ComplexArray, pixel_A: float, problem: Problem, thickness_A: tuple[float, ...] = ()
 ) -> WarmStart:
     spare_A = np.asarray(problem.grid.shape) * problem.grid.pixel_A - np.asarray(transmission.shape[2:]) * pixel_A
-    whole = np.trunc(spare_A / 2 / problem.grid.pixel_A) * problem.grid.pixel_A
-    origin = problem.grid.origin_A + whole
+    offset_A = np.trunc(spare_A / 2 / problem.grid.pixel_A) * problem.grid.pixel_A
+    origin = problem.grid.origin_A + offset_A
     return WarmStart(
         transmission, pixel_A, (float(origin[0]), float(origin[1])), slice_thickness_A=thickness_A, over_map=True
     )
@@ -90,7 +90,7 @@ def _from_npy(path: str) -> ComplexArray:
     try:
         stored = np.load(Path(path), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise MetadataError(f"start_object {path}: {error}", "give a npy file, or a results file") from None
+        raise MetadataError(f"start_object {path}: {error}", "give an npy file, or a results file") from None
     if stored.ndim != 4:
         raise MetadataError(f"start_object {path} has shape {stored.shape}", "PyPty's order is (Y, X, slices, modes)")
     return np.asarray(stored.transpose(3, 2, 0, 1), dtype=np.complex64)

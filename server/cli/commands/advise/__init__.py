@@ -1,4 +1,4 @@
-"""``ptylive advise``; a package, for the folder of commands is full."""
+"""``ptylive advise``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.advise.command import EXAMPLES, advise
 

@@ -1,4 +1,4 @@
-"""The command ``advise``: what to change at the microscope, once or each time it changes."""
+"""The command ``advise``: what to change at the microscope, printed once or each time the advice changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptylive.server.cli.output import answer
 from ptylive.server.wire.client import ControlClient, EventStream
 
 ASK_S = 2.0
-"""A server that has told nothing for so long is asked whether it is still there; so nothing is missed either."""
+"""A server silent for this long is queried to see whether it still exists; this also ensures that nothing is missed."""
 
 EXAMPLES = """
 ptylive advise
@@ -40,27 +40,27 @@ def advise(
     """Show what to change at the microscope: defocus, astigmatism and the other fitted aberrations."""
     if not follow:
         with ControlClient(control, timeout_s=2.0, keys=keys) as client:
-            _tell(_asked(client), as_json=as_json)
+            _print(_from_status(client), as_json=as_json)
         return
-    for told in changes(control, keys):
-        _tell(told, as_json=as_json)
+    for advice in changes(control, keys):
+        _print(advice, as_json=as_json)
 
 
 def changes(control: str, keys: Path | None = None) -> Iterator[Answer]:
-    """The advice of a server, now and each time it changes; never ends. Raises ServerGoneError when it has gone."""
+    """Yield the advice of a server now and each time it changes, without end. Raises ServerGoneError if it has gone."""
     with EventStream(control, ("calibration",), keys=keys) as events, ControlClient(control, 2.0, keys) as client:
-        told: Answer | None = None
+        shown: Answer | None = None
         event: tuple[str, dict[str, Any]] | None = None
         while True:
-            fresh = _asked(client) if event is None else _of_event(event[1])
-            if fresh is not None and fresh != told:
-                told = fresh
+            fresh = _from_status(client) if event is None else _of_event(event[1])
+            if fresh is not None and fresh != shown:
+                shown = fresh
                 yield fresh
             event = events.next(ASK_S)
 
 
-def _asked(client: ControlClient) -> Answer:
-    """Advice on the scan on show, from the status of a server."""
+def _from_status(client: ControlClient) -> Answer:
+    """Return advice on the scan being shown, from the status of a server."""
     status = client.call("status")
     try:
         advice = advice_on(Calibration.from_plain(status.get("calibration") or {}))
@@ -72,7 +72,7 @@ def _asked(client: ControlClient) -> Answer:
 
 
 def _of_event(payload: Mapping[str, Any]) -> Answer | None:
-    """The same from an event; None for one that cannot be read: the next question tells."""
+    """Return the advice from an event; None for an unreadable event, which the next status request replaces."""
     try:
         return _answer(payload, Advice.from_plain(payload["advice"]))
     except (KeyError, TypeError, ValueError):
@@ -83,12 +83,12 @@ def _answer(scan: Mapping[str, Any], advice: Advice) -> Answer:
     return {"series": scan.get("series") or "", "uid": scan.get("uid") or "", **advice.to_plain()}
 
 
-def _tell(told: Answer, *, as_json: bool) -> None:
-    """One JSON line, or a line for people."""
+def _print(advice: Answer, *, as_json: bool) -> None:
+    """Print the advice as one JSON line, or as a line for people."""
     if as_json:
-        answer(told, as_json=True)
+        answer(advice, as_json=True)
         return
-    scan = f"{told['series']}: " if told["series"] else ""
-    line = told["line"] if told["uid"] else "no scan yet"
+    scan = f"{advice['series']}: " if advice["series"] else ""
+    line = advice["line"] if advice["uid"] else "no scan yet"
     sys.stdout.write(f"{scan}{line}{'; ±: one standard deviation' if '±' in line else ''}\n")
     sys.stdout.flush()

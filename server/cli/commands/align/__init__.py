@@ -1,4 +1,4 @@
-"""``ptylive align``; a package, for the folder of commands is full."""
+"""``ptylive align``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.align.command import EXAMPLES, align
 

@@ -1,4 +1,4 @@
-"""``ptylive batch``; a package, for the folder of commands is full."""
+"""``ptylive batch``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.batch.command import EXAMPLES, batch
 

@@ -32,7 +32,7 @@ ptylive batch 'scans/**/*.h5' --out refined --retry       # also those that fail
 ptylive batch 'scans/*.h5' --out refined --cluster tcp://scheduler:8786
 """
 TOLD = 8
-"""Scans that are named while they run."""
+"""Maximum number of running scans that are named."""
 
 
 def batch(
@@ -66,8 +66,8 @@ def batch(
     from ptylive.server.cluster.places import places
 
     checked_backend(backend)
-    of_maps, others = read_map_settings(parse_assignments(settings or ()))
-    chosen, values = split_settings(others)
+    of_maps, remaining = read_map_settings(parse_assignments(settings or ()))
+    chosen, values = split_settings(remaining)
     detectors = from_anywhere(named(detector or ()))
     read_detectors(detectors)
     loaded = preset_file(preset, out)
@@ -91,18 +91,18 @@ def batch(
     )
     with (
         when_interrupted("finished scans are kept; run the same command again to continue"),
-        ctrl_c_asks_to_stop("stopping all scans; Ctrl-C again stops at once") as asked,
+        ctrl_c_asks_to_stop("stopping all scans; Ctrl-C again stops at once") as stop,
         places(workers, cluster, backend, threads, say, when_cluster_missing) as (launch, number),
         bar(f"{len(scans)} scans", quiet=as_json) as shown,
     ):
-        rows = Batch(request, launch, number).run(scans, asked.is_set, partial(_show, shown))
+        rows = Batch(request, launch, number).run(scans, stop.is_set, partial(_show, shown))
     counts = Counter(str(row.state) for row in rows)
     for row in rows:
         if row.state == "failed":
             say(f"{row.name} failed: {row.reason}")
     table = {"table": str(out / PAGE_FILE), "csv": str(out / CSV_FILE)}
     answer({"scans": len(rows), **counts, **table}, as_json=as_json)
-    _judge(rows, counts, stopped=asked.is_set())
+    _judge(rows, counts, stopped=stop.is_set())
 
 
 def _show(shown: Shown, rows: Sequence[Row]) -> None:
@@ -113,7 +113,7 @@ def _show(shown: Shown, rows: Sequence[Row]) -> None:
 
 
 def _judge(rows: Sequence[Row], counts: Counter[str], *, stopped: bool) -> None:
-    """End the command otherwise where not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
+    """End the command with an error if not every scan is done. Raises Interrupted, PtyliveError, typer.Exit."""
     if stopped and counts["done"] + counts["failed"] < len(rows):
         raise Interrupted(f"{counts['done']} of {len(rows)} scans are done; run the same command again to continue")
     if counts["failed"] == len(rows):

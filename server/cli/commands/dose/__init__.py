@@ -1,4 +1,4 @@
-"""``ptylive dose``; a package, for the folder of commands is full."""
+"""``ptylive dose``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.dose.command import EXAMPLES, dose
 

@@ -1,4 +1,4 @@
-"""The command ``dose``: recordings of one place added up, and what more dose would bring."""
+"""The command ``dose``: add up recordings of one place, and predict the effect of more dose."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def dose(
         vet(file, values, *([] if output is None else [output]))
     curves: list[tuple[Path, dict[str, Any]]] = []
     missing: list[str] = []
-    last: DoseStep | None = None  # a step holds what was made of its scan: only one at a time
+    last: DoseStep | None = None  # a step holds everything made from its scan: keep only one
     with bar("adding up", quiet=as_json) as shown:
         for step in added_up(files, values, backend, shown.update):
             if step.curve is None:
@@ -70,13 +70,13 @@ def dose(
         )
     if output is not None:
         _write(output, last)
-    _tell(curves, missing, as_json=as_json)
+    _print(curves, missing, as_json=as_json)
     if missing:
         end_partial("; ".join(missing))
 
 
-def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
-    """The curves after each file as one JSON line, or the last one as a table."""
+def _print(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, as_json: bool) -> None:
+    """Print the curves after each file as one JSON line, or the last one as a table."""
     if as_json:
         steps = [{"file": str(path), **curve} for path, curve in curves]
         answer({"steps": steps, "line": curves[-1][1]["line"], "missing": missing}, as_json=True)
@@ -85,15 +85,15 @@ def _tell(curves: Sequence[tuple[Path, dict[str, Any]]], missing: list[str], *, 
 
 
 def table(curve: dict[str, Any]) -> str:
-    """The points of a curve as lines of text."""
+    """Return the points of a curve as lines of text."""
     lines = ["scans  dose/Å²      information limit, Å     predicted from the first, Å"]
     predicted = {point["scans"]: point for point in curve["predicted"]}
     for kind in ("measured", "expected"):
         for point in curve[kind]:
             name = f"{point['scans']:g}" + ("" if kind == "measured" else " *")
-            beside = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
+            expected = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
             dose_text = "–" if point["dose"] is None else f"{point['dose']:.3g}"
-            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {beside}".rstrip())
+            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {expected}".rstrip())
     return "\n".join([*lines, *(["* expected if nothing changes"] if curve["expected"] else [])])
 
 
@@ -106,10 +106,10 @@ def _limit(point: dict[str, Any]) -> str:
 
 
 def _write(output: Path, step: Any) -> None:
-    """The mean map as a results file."""
+    """Write the mean map to a results file."""
     from ptylive.engine.live.evaluation import backend_of
     from ptylive.engine.results import describe_run, write_maps
 
     engine = step.made.engine
-    about = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
-    write_maps(output, [step.mean], engine.coverage, step.made.calibration, about)
+    description = describe_run(" ".join(sys.argv), backend_of(engine.computed_on))
+    write_maps(output, [step.mean], engine.coverage, step.made.calibration, description)

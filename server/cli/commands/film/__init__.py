@@ -1,4 +1,4 @@
-"""``ptylive film``; a package, for the folder of commands is full."""
+"""``ptylive film``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.film.command import EXAMPLES, film
 

@@ -1,4 +1,4 @@
-"""``ptylive larbed``; a package, for the folder of commands is full."""
+"""``ptylive larbed``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.larbed.command import EXAMPLES, larbed
 

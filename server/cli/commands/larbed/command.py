@@ -84,14 +84,14 @@ def larbed(
             "median_residual": float(sorted(found.residual)[len(found.residual) // 2]),
             "agreeing_starts": f"{found.agreeing} of {len(found.starts)}",
             "warning": found.warning(),
-            "files": [str(one) for one in files],
+            "files": [str(path) for path in files],
         },
         as_json=as_json,
     )
 
 
 def _numbers(text: str, count: int, option: str) -> list[float]:
-    """Numbers between commas, ``count`` of them. Raises MetadataError."""
+    """Parse ``count`` numbers separated by commas. Raises MetadataError."""
     try:
         found = [float(word) for word in text.split(",")]
     except ValueError:

@@ -1,4 +1,4 @@
-"""``ptylive plan``; a package, for the folder of commands is full."""
+"""``ptylive plan``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.plan.command import EXAMPLES, plan
 

@@ -1,4 +1,4 @@
-"""The command ``plan``: the figures of an experiment from options, a scan file, or both."""
+"""The command ``plan``: figures of an experiment from options, a scan file, or both."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ptylive plan scan.h5 --step 0.8 --set astigmatism_A=30 --json
 
 
 def _option(short: str, name: str, meaning: str, metavar: str = "VALUE") -> Any:
-    """An option under a short name and under that of its metadata."""
+    """Make an option with a short name and the name of its metadata."""
     return typer.Option(short, f"--{name}", metavar=metavar, help=meaning, show_default=False)
 
 
@@ -76,30 +76,30 @@ def plan(
         "thickness_A": thickness,
     }
     given = {name: parse_value(text.strip()) for name, text in options.items() if text is not None}
-    made = planned(file, measure_time=time, **_merged(given, parse_assignments(settings or ())))
-    if suggest and not made.suggestions:
+    table = planned(file, measure_time=time, **_merged(given, parse_assignments(settings or ())))
+    if suggest and not table.suggestions:
         needed = "energy_eV, convergence_semiangle_mrad and scan_step_A"
         raise MetadataError(
             f"nothing can be suggested without {needed}", "give what is missing, or leave out --suggest"
         )
     if as_json:
-        answer(made.to_plain(), as_json=True)
+        answer(table.to_plain(), as_json=True)
         return
-    suggested = [one.words for one in made.suggestions] if suggest else []
-    sys.stdout.write("\n".join([repr(made), *([""] if suggested else []), *suggested]) + "\n")
+    suggested = [suggestion.words for suggestion in table.suggestions] if suggest else []
+    sys.stdout.write("\n".join([repr(table), *([""] if suggested else []), *suggested]) + "\n")
 
 
 def _pixel_name(text: str | None) -> str:
-    """The name of a detector pixel in its unit: an angle, or a spatial frequency."""
+    """Return the metadata name of a detector pixel in its unit: an angle, or a spatial frequency."""
     read = number_and_unit(text) if text is not None else None
     return "detector_pixel_invA" if read is not None and kind_of_unit(read[1]) == "frequency" else "detector_pixel_mrad"
 
 
 def _merged(given: dict[str, Any], assigned: dict[str, Any]) -> dict[str, Any]:
-    """Options and what was set by name. Raises MetadataError for what is given both ways."""
-    both = {**given, **assigned}
+    """Merge options and values set by name. Raises MetadataError for a value given both ways."""
+    merged = {**given, **assigned}
     twice = next((name for name in given if name in assigned), None)
     if twice is not None:
         raise MetadataError(f"{twice} is given twice", f"give the option or --set {twice}=…")
-    check_given_once(both)
-    return both
+    check_given_once(merged)
+    return merged

@@ -1,4 +1,4 @@
-"""``ptylive report``; a package, for the folder of commands is full."""
+"""``ptylive report``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.report.command import EXAMPLES, report
 

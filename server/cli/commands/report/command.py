@@ -41,6 +41,6 @@ def report(
     take_in_waiting(results, say)
     found = read_report(results, None if maps is None else names_in(maps), None if run is None else names_in(run))
     written(page, to_html(found).encode("utf-8"))
-    runs = [one.name for one in found.runs]
-    brief = {"file": str(results), "report": str(page), "maps": [one.title for one in found.pictures], "runs": runs}
+    runs = [item.name for item in found.runs]
+    brief = {"file": str(results), "report": str(page), "maps": [item.title for item in found.pictures], "runs": runs}
     answer(brief, as_json=as_json)

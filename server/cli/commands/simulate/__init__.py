@@ -1,4 +1,4 @@
-"""``ptylive simulate``; a package, for the folder of commands is full."""
+"""``ptylive simulate``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.simulate.command import EXAMPLES, simulate
 

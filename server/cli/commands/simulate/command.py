@@ -1,4 +1,4 @@
-"""The command ``simulate``: settings from a file and the command line, a bar, and what was written."""
+"""The command ``simulate``: settings from a file and the command line, a progress bar, and what was written."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ def simulate(
     typed = merged(parse_assignments(settings or ()))
     if seed is not None and "seed" in typed:
         raise MetadataError("seed is given twice", "give --seed or --set seed=…")
-    told: dict[str, Any] = {} if seed is None else {"seed": seed}
-    wanted = SimulationSettings.of(merged({} if config is None else read_settings(config), typed, told))
+    seed_setting: dict[str, Any] = {} if seed is None else {"seed": seed}
+    wanted = SimulationSettings.of(merged({} if config is None else read_settings(config), typed, seed_setting))
     started = time.perf_counter()
-    kept = f"{output} was not written"
-    with when_interrupted(kept), bar(f"simulating {output.name}", quiet=as_json) as shown:
-        made = simulate_file(output, wanted, shown.update, overwrite=overwrite)
+    when_stopped = f"{output} was not written"
+    with when_interrupted(when_stopped), bar(f"simulating {output.name}", quiet=as_json) as shown:
+        simulated = simulate_file(output, wanted, shown.update, overwrite=overwrite)
     seconds = time.perf_counter() - started
-    if made.missing:
-        say(f"{made.missing} frames are missing, as requested")
-    if made.full_pixels and wanted.detector.saturation_value is None:
-        say(f"pixels were saturated {made.full_pixels} times: lower the dose, or use a larger dtype")
+    if simulated.missing:
+        say(f"{simulated.missing} frames are missing, as requested")
+    if simulated.full_pixels and wanted.detector.saturation_value is None:
+        say(f"pixels were saturated {simulated.full_pixels} times: lower the dose, or use a larger dtype")
     answer(
         {
             "output": str(output),
-            "frames": made.frames,
+            "frames": simulated.frames,
             "seconds": seconds,
-            "frames_per_s": made.frames / seconds,
-            "electrons_per_pattern": made.electrons_per_pattern,
-            "detected_fraction": made.detected_fraction,
-            "model_pixels": made.model_pixels,
-            "slices": made.slices,
-            "full_pixels": made.full_pixels,
+            "frames_per_s": simulated.frames / seconds,
+            "electrons_per_pattern": simulated.electrons_per_pattern,
+            "detected_fraction": simulated.detected_fraction,
+            "model_pixels": simulated.model_pixels,
+            "slices": simulated.slices,
+            "full_pixels": simulated.full_pixels,
             "seed": wanted.model.seed,
         },
         as_json=as_json,

@@ -1,4 +1,4 @@
-"""``ptylive trotters``; a package, for the folder of commands is full."""
+"""``ptylive trotters``; a package because the folder of commands is full."""
 
 from ptylive.server.cli.commands.trotters.command import EXAMPLES, trotters
 

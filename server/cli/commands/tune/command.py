@@ -74,14 +74,14 @@ def tune(
     checked_backend(backend)
     judge = _judge_of(by)
     chosen, values = split_settings(parse_assignments(settings or ()))
-    asked = parse_over(over, judge)
+    ranges = parse_over(over, judge)
     folder = file.with_name(f"{file.stem}_tuning") if out is None else out
     check_output_folder(folder)
     loaded = preset_file(preset, folder)
     wanted = Wanted(
         file,
         folder,
-        asked,
+        ranges,
         looked_through({**loaded.settings, **chosen}),
         {**loaded.corrections, **values},
         loaded.metadata,
@@ -102,14 +102,14 @@ def _tuned(
     from ptylive.server.cluster.places import places
     from ptylive.server.tune.run import Listener, tune_scan
 
-    there = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
+    workers = places(*where[:2], wanted.backend, wanted.threads, say, where[2])
     with bar(f"examining {wanted.scan.name}", quiet=as_json) as shown:
         listener = Listener(
             tell=lambda words: shown.update(0, None, words),
             on_change=partial(_show, shown, number),
             should_stop=stop.is_set,
         )
-        tuned = tune_scan(wanted, number, seed, there, listener)
+        tuned = tune_scan(wanted, number, seed, workers, listener)
     found = tuned.outcome
     _answer(found, {name: str(path) for name, path in tuned.files.items()}, as_json=as_json)
     if stop.is_set() and len(found.tried) < number:
@@ -132,7 +132,7 @@ def _show(shown: Shown, number: int, now: Standing) -> None:
     shown.update(len(now.tried), number, f"trials{best}{more}")
 
 
-def _answer(found: Outcome, kept: dict[str, str], *, as_json: bool) -> None:
+def _answer(found: Outcome, files: dict[str, str], *, as_json: bool) -> None:
     if not as_json:
         for line in found.sentences:
             say(line)
@@ -142,7 +142,7 @@ def _answer(found: Outcome, kept: dict[str, str], *, as_json: bool) -> None:
         for one in (found.findings.estimates if found.findings else ())
     }
     values = found.values or {}
-    said = {"trials": len(found.tried), **states, "values": values, **kept}
+    base = {"trials": len(found.tried), **states, "values": values, **files}
     answer(
-        {**said, **({"estimates": estimates, "sentences": list(found.sentences)} if as_json else {})}, as_json=as_json
+        {**base, **({"estimates": estimates, "sentences": list(found.sentences)} if as_json else {})}, as_json=as_json
     )

@@ -1,4 +1,4 @@
-"""The descan of one recording for others: of a simulated vacuum scan whose truth is known."""
+"""Descan measured from one recording for use with others: a simulated vacuum scan whose truth is known."""
 
 import json
 
@@ -18,7 +18,7 @@ PLANE = [2.0, -1.0, 0.5, 1.5]
 
 @pytest.fixture(scope="module")
 def vacuum(tmp_path_factory):
-    """A scan that the file says nothing of but energy, semi-angle, step and pixel."""
+    """A scan whose file states only energy, semi-angle, step and detector pixel."""
     path = tmp_path_factory.mktemp("vacuum") / "vacuum.h5"
     simulate_file(path, SimulationSettings.of({"specimen": "vacuum", "scan_shape": (16, 16), "descan_px": PLANE}))
     return path

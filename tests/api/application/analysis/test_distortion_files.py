@@ -1,4 +1,4 @@
-"""The distortion of one recording for others: rings of a powder in a file, taken like numbers."""
+"""Distortion measured from one recording for use with others: powder rings in a file, given in place of numbers."""
 
 import h5py
 import numpy as np
@@ -32,7 +32,7 @@ def powder(tmp_path_factory):
 
 def test_rings_are_measured_and_taken_like_numbers(powder):
     numbers = parse_assignments([f"distortion=rings:{powder}"])["distortion"]
-    # some 8 * 64 counts a pixel of rings of 90 to 200 px round: 0.01 px of 33
+    # about 8 * 64 counts per pixel on rings of 90 to 200 px circumference: 0.01 px of 33
     assert numbers[:4] == pytest.approx(ELLIPSE, abs=1.5e-3)
     assert parse_assignments([f"detector.distortion=rings:{powder}"]) == {"detector.distortion": numbers}
     assert parse_assignments(["distortion=0.01,0,0,-0.01"])["distortion"] == [0.01, 0, 0, -0.01]

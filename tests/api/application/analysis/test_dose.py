@@ -1,4 +1,4 @@
-"""Recordings one after the other, of which a map is made or not."""
+"""Recordings added up one after the other; for some of them no map can be made."""
 
 import h5py
 import pytest
@@ -21,7 +21,7 @@ def test_each_recording_is_added_under_its_own_name(files):
     assert [step.path for step in steps] == files
     assert steps[1].curve.series == ("scan0", "scan1")
     assert steps[1].mean.settings["scans"] == 2
-    assert steps[0].curve.measured[0].dose == pytest.approx(2e4, rel=0.1)  # a part of it misses the detector
+    assert steps[0].curve.measured[0].dose == pytest.approx(2e4, rel=0.1)  # some electrons miss the detector
 
 
 def test_a_map_that_cannot_be_made_tells_its_reason(files, tmp_path):

@@ -1,4 +1,4 @@
-"""What ``ptylive align`` draws: Thon rings where the optics have them."""
+"""Pictures drawn by ``ptylive align``, with Thon rings where the optics produce them."""
 
 from dataclasses import replace
 

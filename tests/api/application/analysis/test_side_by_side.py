@@ -1,4 +1,4 @@
-"""Two runs beside each other, and what a run says of its networks."""
+"""Two runs side by side, and what is reported of a run's networks."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from ptylive.engine.stored_run import StoredPrior, StoredRun
 
 
 def with_networks(path, losses, warning=""):
-    """A results file whose run is one of networks, as ``engine/results.py`` writes it."""
+    """A results file whose run used networks, as ``engine/results.py`` writes it."""
     write_results(path)
     with h5py.File(path, "r+") as file:
         group = file["refinements/run1"].create_group("prior")
@@ -25,10 +25,10 @@ def with_networks(path, losses, warning=""):
 
 
 def test_networks_are_told_with_their_null_test(tmp_path):
-    run = with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no picture: 9 patterns")
+    run = with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no image: 9 patterns")
     said = prior_figures(run)
     assert said["losses_held"] == [3.0, 2.0, 2.5]
-    assert said["warning"] == "no picture: 9 patterns"
+    assert said["warning"] == "no image: 9 patterns"
     assert said["gain"] == [0.01, 0.002]
     assert prior_page(run).shape[2] == 3
     pixels = write_results(tmp_path / "p.h5")
@@ -46,11 +46,11 @@ def test_pages_of_two_runs(tmp_path):
     assert columns == pytest.approx(2 * rows, rel=0.4)  # two rows of four
     flat = {}
     add_comparison(flat, (one, two), (np.zeros((1, 9, 9)), np.zeros((1, 9, 9))))
-    assert "comparison_power" not in flat  # of nothing there is no power
+    assert "comparison_power" not in flat  # an empty object has no power spectrum
 
 
 def test_on_the_command_line(tmp_path):
-    with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no picture: 9 patterns")
+    with_networks(tmp_path / "r.h5", [3.0, 2.0, 2.5], "no image: 9 patterns")
     write_results(tmp_path / "p.h5")
     said = last_json(
         ptylive_here("analyse", tmp_path / "r.h5", tmp_path / "out", "--with", tmp_path / "p.h5", "--json")

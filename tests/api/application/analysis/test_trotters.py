@@ -1,4 +1,4 @@
-"""Trotters of a recording: the same numbers as the server tells the page, drawn and stored."""
+"""Trotters of a recording: the numbers that the server sends to the page, drawn and stored."""
 
 import io
 

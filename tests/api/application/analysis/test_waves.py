@@ -1,4 +1,4 @@
-"""Pages of waves and charts of a log."""
+"""Pages of waves, and charts of a log."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_every_column_of_numbers_is_drawn(tmp_path):
     figures, pages = {}, {}
     add_log(figures, pages, tmp_path / "loss.csv")
     assert figures["log"]["loss"] == [9.0, 4.0, 3.0]
-    assert set(pages) == {"log_time_s", "log_loss"}  # what never changes has no chart, what is no number no column
+    assert set(pages) == {"log_time_s", "log_loss"}  # constants get no chart, and values that are not numbers no column
     assert list(read_log(tmp_path / "loss.csv")) == ["epoch", "time / s", "loss", "sse"]
 
 

@@ -1,4 +1,4 @@
-"""What a batch shows of a scan that is done."""
+"""Figures that a batch shows for a finished scan."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Settings of maps that a batch brings: which of them the start of a refinement has, and masks that are found."""
+"""Map settings that come with a batch: which of them apply to the start of a refinement, and how masks are found."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a batch knows of its scans from one call to the next."""
+"""What a batch remembers of its scans from one call to the next."""
 
 import os
 from pathlib import Path

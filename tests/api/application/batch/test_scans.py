@@ -1,4 +1,4 @@
-"""Which files a batch is of."""
+"""Which files a batch includes."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ptylive.schema import InputFileError
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """As a recording folder looks, with the folder of a batch in it."""
+    """A typical recording folder that also contains the folder of a batch."""
     monkeypatch.chdir(tmp_path)
     for name in (
         "b.h5",

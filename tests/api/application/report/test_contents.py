@@ -1,4 +1,4 @@
-"""What stands in a report, of files as servers, commands and strangers write them."""
+"""Contents of a report, for files written by servers, by commands and by other programs."""
 
 import io
 

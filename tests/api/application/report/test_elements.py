@@ -1,4 +1,4 @@
-"""A picture of a report."""
+"""Pictures in a report."""
 
 import io
 

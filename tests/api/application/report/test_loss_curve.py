@@ -1,4 +1,4 @@
-"""The curve of a loss."""
+"""The loss curve of a report."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The page: text is text, and it needs nothing from elsewhere."""
+"""The report's page: text is escaped, and nothing is loaded from elsewhere."""
 
 import re
 from dataclasses import replace

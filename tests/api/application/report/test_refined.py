@@ -1,4 +1,4 @@
-"""A refinement as a report tells of it."""
+"""How a report describes a refinement."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What trials tell: values with their uncertainty, what cannot be told, and what lies beyond a range."""
+"""What can be estimated from trials: values with uncertainties, values that stay undetermined or lie beyond a range."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def test_values_come_with_their_uncertainty():
         assert one.deviation < 0.1 * (one.range.high - one.range.low)
         assert f"{one.range.title} " in one.sentence and " ± " in one.sentence and one.sentence.endswith("Å")
     assert found.sentence.count(";") == 1
-    assert found.agreement == pytest.approx(1.0)  # every sweep lowers all losses by the same share
+    assert found.agreement == pytest.approx(1.0)  # every sweep lowers all losses by the same fraction
     assert set(found.values) == {"defocus_A", "total_thickness_A"}
 
 
@@ -36,7 +36,7 @@ def test_what_changes_nothing_cannot_be_told_and_stays():
 
 
 def test_what_groups_of_patterns_do_not_agree_on_cannot_be_told():
-    """Sixteen minima that scatter by three ranges: their mean is known to three quarters of one."""
+    """Sixteen minima with a scatter of three ranges: their mean has an uncertainty of three quarters of a range."""
     one = estimate(BOTH, drawn(BOTH, 30, scatter=3.0), "total_thickness_A")
     assert not one.told and one.profile.rise.max() > 0.01
 

@@ -1,4 +1,4 @@
-"""The fit through trials: its minimum, its uncertainty, and what it makes of words."""
+"""The fit through trials: its minimum, its uncertainty, and how it treats words."""
 
 import numpy as np
 import pytest
@@ -19,13 +19,13 @@ def landscape(over, tried):
 def test_the_minimum_lies_where_that_of_the_loss_does(seed):
     found = landscape(BOTH, drawn(BOTH, 30, seed))
     values = found.values(found.lowest())
-    # thirty points on a smooth bowl: a small part of their mean distance, a sixth of the range
+    # thirty points on a smooth bowl: a small fraction of their mean distance, which is a sixth of the range
     assert values["defocus_A"] == pytest.approx(BEST["defocus_A"], abs=0.02 * 400)
     assert values["total_thickness_A"] == pytest.approx(BEST["total_thickness_A"], abs=0.03 * 150)
 
 
 def test_a_difference_scatters_as_the_groups_of_patterns_do():
-    """A minimum that lies s off in each of n groups moves a difference at d by 4 d s / sqrt(n), of 1 + 2 d²."""
+    """A minimum displaced by s in each of n groups changes a difference at d by 4 d s / sqrt(n), of 1 + 2 d²."""
     found = landscape(BOTH, drawn(BOTH, 40, scatter=0.02))
     quiet = landscape(BOTH, drawn(BOTH, 40, scatter=0.0))
     best = found.lowest()
@@ -49,7 +49,7 @@ def test_what_was_never_tried_is_uncertain():
     near = [one for one in drawn(BOTH, 80, scatter=0.0) if abs(one.values["defocus_A"] - 30) < 60]
     found = landscape(BOTH, near)
     best = found.lowest()
-    assert found.rise(np.array([0.0, best[1]]), best)[1] > 0.01  # all groups of patterns say the same
+    assert found.rise(np.array([0.0, best[1]]), best)[1] > 0.01  # all groups of patterns agree
     assert found.rise(np.array([0.0, best[1]]), best)[1] > 5 * found.rise(best + np.array([0.05, 0.0]), best)[1]
 
 
@@ -60,7 +60,7 @@ def test_a_word_that_is_worse_is_seen_to_be():
     other = found.lowest({1: 1.0})
     rise, deviation = found.rise(other, found.lowest())
     assert rise > 5 * deviation
-    # the other word costs 10 %; the fit has its share of it
+    # the other word raises the loss by 10 %; the fit adds its own error
     assert found.shares(np.array([rise]), np.array([deviation]))[0][0] == pytest.approx(0.1, rel=0.3)
 
 

@@ -1,4 +1,4 @@
-"""What a tuning leaves behind: sentences, a preset that refinements take, a table."""
+"""Results of a tuning: sentences, a preset that refinements accept, and a table."""
 
 import csv
 import tomllib
@@ -41,7 +41,7 @@ def test_no_gain_is_said_to_be_none(trials):
     found = outcome(OVER, trials, SWEEPS, confirmed(values, [10.0, 11.0, 12.0, 13.0], [10.1, 10.9, 12.1, 12.9]))
     assert "do no better than the start" in found.sentences[1]
     other = outcome(OVER, trials, SWEEPS, confirmed({"defocus_A": 1.0}, [10.0], [9.0]))
-    assert other.gain is None  # what was compared were other values
+    assert other.gain is None  # the values compared were different ones
 
 
 def test_few_trials_are_said_to_be_few():

@@ -1,4 +1,4 @@
-"""The page of a tuning: its pictures, its words, and nothing from outside as markup."""
+"""The page of a tuning: its pictures and text; nothing from outside is interpreted as markup."""
 
 import pytest
 from tuning_trials import DEFOCUS, FORM, SWEEPS, drawn, tried

@@ -1,4 +1,4 @@
-"""How far each value is varied: as typed, with units, and by default around its present value."""
+"""How far each value is varied: as typed, with units, and by default around its current value."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A tuning as plain values: trials, curves, what they tell, and kept in a file that may be damaged."""
+"""A tuning as plain values: trials, curves and estimates, kept in a file that may be damaged."""
 
 import json
 

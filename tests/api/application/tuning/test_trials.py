@@ -1,4 +1,4 @@
-"""Trials in Optuna's journal: kept, gone on with, never lost, refused where they are of something else."""
+"""Trials in Optuna's journal: kept, resumed, never lost, and refused if they belong to something else."""
 
 import random
 
@@ -50,7 +50,7 @@ def test_what_was_under_way_is_tried_again_and_first(tmp_path):
 
 def test_a_trial_that_ended_while_the_program_was_killed_is_not_tried_again(tmp_path, monkeypatch):
     first = opened(tmp_path)
-    monkeypatch.setattr(Trials, "_tell", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Trials, "_report_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         done(first, START)
     monkeypatch.undo()
@@ -107,7 +107,7 @@ def test_bad_trials_are_given_up_once_there_are_others(tmp_path):
     for _ in range(module.FIRST + 1):
         done(trials)
     bad = trials.ask()
-    assert not trials.report(bad.number, 1, [50.0, 50.0])  # too early to tell
+    assert not trials.report(bad.number, 1, [50.0, 50.0])  # too early to decide
     assert trials.report(bad.number, 3, [50.0, 50.0])
     trials.end(Tried(bad.number, bad.values, "pruned", {3: (50.0, 50.0)}))
     assert opened(tmp_path).ended()[-1].state == "pruned"
@@ -137,14 +137,14 @@ def test_without_optuna_a_line_says_what_to_install(monkeypatch):
 
 
 def test_trials_that_were_given_up_are_gone_on_with_as_others_were():
-    """All losses fall by the same share from sweep to sweep."""
+    """All losses fall by the same fraction from sweep to sweep."""
     trials = [tried(k, {"defocus_A": 30.0 * k, "num_slices": 3}) for k in range(6)]
     bad = tried(9, {"defocus_A": -190.0, "num_slices": 3}, state="pruned")
     there, groups = filled([*trials, bad], 4)
     assert [one.number for one in there] == [0, 1, 2, 3, 4, 5, 9]
     whole = tried(9, {"defocus_A": -190.0, "num_slices": 3}).groups[4]
     np.testing.assert_allclose(groups[-1], whole, rtol=1e-9)
-    assert len(filled([*trials[:4], bad], 4)[0]) == 4  # too few to tell
+    assert len(filled([*trials[:4], bad], 4)[0]) == 4  # too few to decide
 
 
 def test_losses_are_those_of_trials_that_came_so_far():

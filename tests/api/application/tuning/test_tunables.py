@@ -1,4 +1,4 @@
-"""What can be tuned: names, what they change in data set and preset, and what is refused."""
+"""Values that can be tuned: their names, what they change in data set and preset, and what is refused."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_what_cannot_be_tuned_is_one_line_with_the_remedy(typed, said):
 def test_optics_change_the_data_set_and_nothing_else(simulated):
     dataset, _ = applied(simulated.dataset, THICK, {"defocus_A": 77.0, "C12a": 5.0})
     assert dataset.calibration.aberrations["C10"] == -77.0 and dataset.calibration.aberrations["C12a"] == 5.0
-    assert dataset.calibration.origin("C10") is Origin.GIVEN  # nothing moves it to the middle of the specimen
+    assert dataset.calibration.origin("C10") is Origin.GIVEN  # so it is not moved to the middle of the specimen
     np.testing.assert_array_equal(dataset.positions_A, simulated.dataset.positions_A)
     assert present("defocus_A", dataset, THICK) == 77.0 and present("C21a", dataset, THICK) == 0.0
 
@@ -92,7 +92,7 @@ def test_the_scan_is_turned_and_stretched_about_its_middle(simulated):
 
 def test_settings_say_the_same(simulated):
     assert settings_of(THICK, {"total_thickness_A": 90.0}) == {"total_thickness_A": 90.0, "slice_distances_A": None}
-    assert settings_of(THICK, {"num_slices": 8})["total_thickness_A"] == 80.0  # as thick as it was
+    assert settings_of(THICK, {"num_slices": 8})["total_thickness_A"] == 80.0  # unchanged thickness
     assert settings_of(THICK, {"tilt_col_mrad": 3.0}) == {"tilts_mrad": ((0.0, 0.0, 0.0, 3.0, 0.0, 0.0),)}
     assert settings_of(THICK, {"defocus_A": 3.0}) == {}
     _, preset = applied(simulated.dataset, THICK, {"num_slices": 8, "tilt_row_mrad": 2.0, "atv_weight": 0.5})

@@ -1,4 +1,4 @@
-"""Shifts of bright-field images on the page: the knobs that are turned, what is shown, and what is used."""
+"""Shifts of bright-field images on the page: the settings, what is shown, and what is used."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Thickness before the click: the button, how far its trials are, and the form that they fill."""
+"""Thickness search before a refinement: the button, the progress of the trials, and the form that they fill in."""
 
 import pytest
 from bokeh.document import Document
@@ -25,8 +25,8 @@ def decision(page):
 
 
 def told(page, **reply):
-    """The next answer of the server."""
-    decision(page)._asked_at = -10.0
+    """The server's next answer."""
+    decision(page)._request_time = -10.0
     content(page)
     page.sender.answer("decide_status", **reply)
     return content(page)
@@ -58,7 +58,7 @@ def test_the_form_of_another_page_is_left_alone_and_the_finding_is_read(page):
 def test_one_slice_takes_a_thickness_out_of_the_form(page):
     page.refine.fields["total_thickness_A"].value = "300"
     ask(page, what="decide", key="start")
-    why = "one slice: 21 Å of depth would not predict patterns held out better (gain -0.1 %)"
+    why = "one slice: a depth of 21 Å would not predict held-out patterns better (gain -0.1 %)"
     thin = {**FOUND, "num_slices": 1, "total_thickness_A": None, "range_A": None, "said": ["one mode", why]}
     shown = told(page, state="done", **thin)
     assert shown["texts"]["decide_said"] == f"{why}; a refinement takes about 1:05"

@@ -1,4 +1,4 @@
-"""The thickness that a refinement found, and what a click makes of it."""
+"""The thickness that a refinement found, and what a click does with it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from quick_first import quick_first
 from ptylive.dashboard.session import Session
 from ptylive.schema.advice.depth import FoundDepth
 
-SAID = f"complex object; {FoundDepth(5, 102.0, 90.0, 120.0)}: already 20.3 Å of depth predict better; 1 probe mode"
+SAID = f"complex object; {FoundDepth(5, 102.0, 90.0, 120.0)}: a depth of 20.3 Å already predicts better; 1 probe mode"
 
 
 def page(sender: CommandSender, **refinement: Any) -> Session:

@@ -1,4 +1,4 @@
-"""Maps that can be trusted come first, unless the viewer has chosen."""
+"""Trustworthy maps come first, unless the viewer has chosen otherwise."""
 
 import pytest
 from bokeh.document import Document

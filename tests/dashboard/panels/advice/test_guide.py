@@ -1,4 +1,4 @@
-"""Four steps, each done when it has happened."""
+"""The guide's four steps, each marked done once it has happened."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Eight orientations as pictures, and the one that is clicked."""
+"""The eight orientations as pictures, and a click on one of them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What stands beside a value that was given or pinned, and what a click takes over."""
+"""What is shown next to a value that was given or pinned, and what a click applies."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def asked(sender: CommandSender) -> int:
 def test_the_data_are_asked_when_there_is_something_to_compare(
     sender: CommandSender, state: dict[str, Any], times: int
 ) -> None:
-    """Of 4096 points after a tenth and at the end, and not again."""
+    """After a tenth of 4096 points and at the end, and not again."""
     session = page(sender, **state)
     for _ in range(3):
         content(session)

@@ -1,4 +1,4 @@
-"""A page that is made with remembered defaults is the page that Bokeh makes without them."""
+"""A page made with cached defaults equals the page that Bokeh makes without them."""
 
 import re
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ REMEMBERING = ("has_unstable_default", "instance_default")
 
 
 class Made(Model):
-    """A model with defaults of every sort."""
+    """A model with defaults of every kind."""
 
     __view_module__ = "bokeh"
 
@@ -29,7 +29,7 @@ class Made(Model):
 
 
 class Changed(Made):
-    """Another kind, with another default."""
+    """Another model, with another default."""
 
     __view_module__ = "bokeh"
 
@@ -37,7 +37,7 @@ class Changed(Made):
 
 
 def written() -> str:
-    """What the browser gets of a page with all of its figures, models numbered in the order in which they come."""
+    """What the browser receives for a page with all its figures, models numbered in order of appearance."""
     page = Session(Document(), silent_feed(), CommandSender())
     ask(page, what="ready")
     page.view_choice.active = VIEWS.index("refine")

@@ -1,4 +1,4 @@
-"""The histogram of a panel, its handles, percentiles and gamma."""
+"""The histogram of a panel with its handles, percentiles and gamma."""
 
 from dataclasses import replace
 from types import MappingProxyType

@@ -1,4 +1,4 @@
-"""What contradicts the values in use, and what a click takes over."""
+"""What contradicts the values in use, and what a click applies."""
 
 import pytest
 from bokeh.document import Document

@@ -1,4 +1,4 @@
-"""Figures that are made when they are asked for."""
+"""Figures that are made on demand."""
 
 from bokeh.plotting import figure
 

@@ -1,4 +1,4 @@
-"""An empty panel says what it needs; one that is on its way does not."""
+"""An empty panel says what it needs; a panel whose map is on its way does not."""
 
 import pytest
 from bokeh.document import Document

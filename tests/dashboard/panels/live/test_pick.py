@@ -1,4 +1,4 @@
-"""A click on a map: the mark, the command, and the pattern of the point."""
+"""A click on a map: the mark, the command, and the diffraction pattern of the point."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ COUNTS = np.arange(64.0, dtype=np.float32).reshape(8, 8)
 
 
 class Sender(CommandSender):
-    """Answers for the pattern too only when told to."""
+    """Answers requests for the pattern, too, only when told to."""
 
     def submit(self, command: str, **arguments: object):
         if command == "pattern":
@@ -82,7 +82,7 @@ def test_arrows_move_it_and_let_a_rectangle_grow(session: Session, sender: Sende
 
 
 def test_arrows_held_down_while_a_pattern_is_awaited_lose_no_step(session: Session, sender: Sender) -> None:
-    """Asked for is the first, then the last; what lay between is passed over, and the one that comes late is shown."""
+    """The first and last points are requested, those between are skipped, and the answer that comes late is shown."""
     click(session, x_A=0.0, y_A=0.0)
     for _ in range(20):
         content(session)
@@ -182,7 +182,7 @@ def test_drags_that_are_none_of_a_map_ask_for_nothing(session: Session, sender: 
 
 
 def test_a_point_that_a_scan_has_not_reached_is_asked_for_again(sender: Sender) -> None:
-    """And not once more after it was shown."""
+    """But not again after it was shown."""
     session = Session(Document(), silent_feed(frames=2000), sender)
     content(session)
     session.picked.choose((60, 3))

@@ -1,4 +1,4 @@
-"""The object on the grid of the scan: where it lies, how it is turned, and whose it is."""
+"""The object on the grid of the scan: its place, its rotation, and the run it belongs to."""
 
 from dataclasses import replace
 from types import MappingProxyType
@@ -19,7 +19,7 @@ PIXEL_A = 0.2
 
 
 def object_of(scan: Scan, rotation_deg: float, bright: int) -> FeedView:
-    """What the feed has of a refinement whose object is bright under one point of the scan only."""
+    """State of the feed for a refinement whose object is bright under one scan point only."""
     positions = scan.positions_A(rotation_deg)
     grid = ObjectGrid.of(positions, PIXEL_A, 16)
     y, x = np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij")

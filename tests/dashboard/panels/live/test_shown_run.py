@@ -1,4 +1,4 @@
-"""A run of the file in the place of the one that is told."""
+"""A run from the file shown in place of the current one."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def stored(name: str) -> dict[str, object]:
 
 
 class Sender(CommandSender):
-    """Keeps questions for stored runs too until they are answered."""
+    """Keeps requests for stored runs open, too, until they are answered."""
 
     def submit(self, command: str, **arguments: object):
         if command == "runs" and arguments.get("pictures"):
@@ -43,7 +43,7 @@ def sender() -> Sender:
 
 @pytest.fixture
 def session(sender: Sender) -> Session:
-    """The Refine view of a scan that was opened again: nothing is told of its refinements, and it has two."""
+    """The Refine view of a scan that was reopened: no events about its refinements arrive, and it has two."""
     session = Session(Document(), silent_feed(), sender)
     session.view_choice.active = 1
     content(session)
@@ -119,7 +119,7 @@ def test_a_row_says_what_compares_with_other_runs(session: Session, sender: Comm
 
 
 def painted(session: Session) -> None:
-    """The browser has painted the last picture of the object, and gets the next."""
+    """Report that the browser has painted the last picture of the object; it then receives the next."""
     figure = session.reconstruction.object
     figure.shown.number = figure._number
     content(session)

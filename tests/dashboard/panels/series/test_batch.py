@@ -1,4 +1,4 @@
-"""Scans of the library that are refined together: what is ticked is sent, and the table says what came of it."""
+"""Scans of the library that are refined together: the ticked ones are sent, and the table shows their results."""
 
 import json
 
@@ -32,7 +32,7 @@ def page(tmp_path):
 
 
 def told(page, reply):
-    page.batch._asked_at = -10.0
+    page.batch._request_time = -10.0
     content(page)
     page.sender.answer("batch_status", **reply)
     return content(page)

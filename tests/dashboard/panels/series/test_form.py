@@ -1,4 +1,4 @@
-"""What is to be varied as a page sends it: checked field by field, and a browser is not believed."""
+"""The form of what to vary, as sent by a page: checked field by field, since a browser is not trusted."""
 
 import json
 

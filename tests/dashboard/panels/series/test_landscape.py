@@ -1,4 +1,4 @@
-"""Trials and the curve through them, as they are drawn."""
+"""Trials and the curve fitted to them, as drawn."""
 
 import pytest
 

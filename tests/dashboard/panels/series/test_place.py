@@ -1,4 +1,4 @@
-"""Where things run: what the server offers, and nothing else."""
+"""Where jobs run: what the server offers, and nothing else."""
 
 from ptylive.dashboard.client.state import Place, ServerState
 from ptylive.dashboard.panels.series.place import PlaceChoice

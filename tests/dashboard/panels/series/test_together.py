@@ -1,4 +1,4 @@
-"""Scans at several tilts from the library: the form, what is wrong with it, and what is sent."""
+"""Scans at several tilts, chosen in the library: the form, its errors, and what is sent."""
 
 import json
 
@@ -28,7 +28,7 @@ def page():
 
 @pytest.fixture(scope="module")
 def one_page():
-    """For forms that are refused, each of which takes the place of the one before."""
+    """For forms that are refused, each of which replaces the one before."""
     return in_library()
 
 

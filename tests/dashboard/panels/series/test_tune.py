@@ -1,4 +1,4 @@
-"""The Tune view: a form becomes a command, trials a table, and what was found goes into the refine form."""
+"""The Tune view: a form becomes a command, trials become a table, and results go into the refine form."""
 
 import json
 
@@ -37,7 +37,7 @@ def page():
 
 
 def told(page, reply):
-    page.tune._asked_at = -10.0
+    page.tune._request_time = -10.0
     content(page)
     page.sender.answer("tune_status", **reply)
     return content(page)

@@ -1,4 +1,4 @@
-"""The C++ sender: what it sends, what it sends again, what it says when that is impossible."""
+"""The C++ sender: what it sends, what it sends again, and what it reports if that is impossible."""
 
 import random
 import subprocess
@@ -44,7 +44,7 @@ def start(program: Path, path: Path, data: str, control: str, *options: str) -> 
 
 
 def run(program: Path, path: Path, *arguments: str) -> tuple[int | None, str, str]:
-    """Exit status and what was said, of a program with addresses and options."""
+    """Exit status and output of a program with addresses and options."""
     process = start(program, path, *arguments)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
@@ -171,7 +171,7 @@ def noisy(seed: int, much: int):
 
 
 def fuzz(program: Path, small: Path, seed: int, much: int) -> None:
-    """Replies with anything wrong are passed over; the true ones that come with them count."""
+    """Replies with any fault are skipped; the valid ones among them count."""
     with LossyServer(loses=lambda message, time: time < 2, noise=noisy(seed, much)) as lossy:
         status, out, err = run(program, small, lossy.data, lossy.control, *SMALL)
         assert (status, err) == (0, "")
@@ -275,7 +275,7 @@ REFUSED = "stream_file: the server refuses the header of the scan (impossible_va
 
 @pytest.mark.slow
 def test_the_recording_of_a_server_is_bit_for_bit(program, raw, tmp_path):
-    """And a header that it refuses is told."""
+    """A header that the server refuses is reported, too."""
     with server(tmp_path) as running:
         addresses = (running.data, running.control)
         assert run(program, raw, *addresses, *MOS2, "--type", "<c2") == (1, "", REFUSED)

@@ -1,4 +1,4 @@
-"""Scripts for microscopes' programs, run against stand-ins of what they import of those programs."""
+"""Scripts for microscope programs, run against stand-ins for what they import from those programs."""
 
 import argparse
 import ast
@@ -24,7 +24,7 @@ NOBODY = "tcp://127.0.0.1:9"
 
 @pytest.fixture
 def load(monkeypatch):
-    """Loads a script, with modules of its program in their place."""
+    """Loads a script, with stand-ins for modules of its program."""
 
     def loaded(name: str, **modules: object) -> ModuleType:
         for module, content in modules.items():
@@ -61,7 +61,7 @@ def test_the_first_line_says_what_it_was_tried_on(path):
 
 
 def run_documents(callback, frames: np.ndarray, **start: object) -> None:
-    """What bluesky says of a run."""
+    """The documents that bluesky emits for a run."""
     callback("start", {"uid": "run-1", "scan_id": 7, "plan_name": "grid_scan", **start})
     callback("descriptor", {"data_keys": {"camera": {}}})
     for number, frame in enumerate(frames.reshape(-1, *frames.shape[-2:])):
@@ -101,7 +101,7 @@ def test_what_goes_wrong_costs_bluesky_nothing(load, monkeypatch, caplog, start,
 
 
 class Channel:
-    """Stands for nion.instrumentation.Acquisition.DataAndMetadataDataChannel."""
+    """Stands in for nion.instrumentation.Acquisition.DataAndMetadataDataChannel."""
 
     def __init__(self):
         self.kept = 0
@@ -111,7 +111,7 @@ class Channel:
 
 
 class NionScan:
-    """A scan controller that acquires FRAMES in two parts, those of another channel in between."""
+    """A scan controller that acquires FRAMES in two parts, with those of another channel in between."""
 
     def get_current_frame_parameters(self):
         return SimpleNamespace(size=(3, 4))
@@ -164,7 +164,7 @@ def test_a_server_that_is_away_costs_nion_swift_nothing(load, monkeypatch, caplo
 
 
 class DMImage:
-    """Stands for an image of DigitalMicrograph: patterns first, as the array has it."""
+    """Stands in for an image of DigitalMicrograph: pattern axes first, as in its array."""
 
     def __init__(self, data: np.ndarray):
         self.data = data
@@ -197,7 +197,7 @@ def test_digitalmicrograph(load):
 
 
 class SerialEM:
-    """Stands for the module serialem: a beam that moves, patterns of where it is."""
+    """Stands in for the module serialem: a beam that moves, and patterns of where it is."""
 
     def __init__(self, broken_at: int = 99):
         self.beam, self.broken_at, self.records = [0.25, 0.5], broken_at, 0

@@ -1,4 +1,4 @@
-"""A small refinement with the plug-in's regulariser and data term; run in a process of its own, prints JSON."""
+"""A small refinement with the plug-in's regulariser and data term; runs in a process of its own, prints JSON."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def dataset() -> Dataset:
-    """6 x 6 patterns of 16 x 16 pixels: a disc, and what is counted of it."""
+    """6 x 6 patterns of 16 x 16 pixels: a disc, with counting noise."""
     k = (np.arange(16) - 8) * 0.15
     disc = np.hypot(k[:, None], k[None, :]) < 0.6
     counts = np.random.default_rng(0).poisson(20 * disc + 0.1, (36, 16, 16)).astype(np.uint16)
@@ -39,7 +39,7 @@ def dataset() -> Dataset:
 
 
 def gradient_error(data: Dataset, preset: Preset) -> float:
-    """Derivative along a random direction against central differences, in double precision, relative."""
+    """Relative error of the derivative along a random direction against central differences, in double precision."""
     setup = prepare(data, preset, None)
     backend = GeneralMultislice(setup.multislice, np, "complex128", "reference")
     objective = Objective(backend, setup.layout, setup.multislice.count, terms=setup.terms)

@@ -1,4 +1,4 @@
-"""A regulariser and a data term from another package, found by its entry points alone."""
+"""A regulariser and a data term from another package, found through its entry points only."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def test_both_are_used_in_a_refinement(said):
 
 
 def test_gradients_are_exact(said):
-    assert said["gradient_error"] < 1e-6  # rounding of differences 1e-5 wide, in double precision
+    assert said["gradient_error"] < 1e-6  # rounding in differences with a step of 1e-5, in double precision
 
 
 def test_presets_know_the_settings(said):

@@ -1,4 +1,4 @@
-"""The filter bank on whole arrays against the compiled loops: on a stand-in as strict as cupy, and on a GPU if any."""
+"""The filter bank on whole arrays against the compiled loops, on a stand-in as strict as cupy or on a GPU."""
 
 import gc
 import math
@@ -28,8 +28,10 @@ def reads_of(rng, planes, count):
 
 
 def bound(weights, planes, reads, scale):
-    """Both parts are sums of 2 n products and a scale, in any order: (2 n + 2) u of the sum of magnitudes, twice for
-    two ways of adding up, sqrt(2) each for two parts and for |re| + |im| of a product over its magnitude.
+    """Bound on the difference of two contractions.
+
+    Both parts are sums of 2 n products and a scale, in any order: (2 n + 2) u of the sum of magnitudes, twice because
+    both sides round, with sqrt(2) for the two parts and another for |re| + |im| of a product over its magnitude.
     """
     n = weights.shape[1]
     return 4 * (2 * n + 2) * U * scale * (np.abs(weights) * np.abs(planes[reads[0]])).sum(axis=1)
@@ -67,7 +69,7 @@ def test_planes_of_the_device_stay_there():
 
 
 def test_filters_leave_with_their_owner():
-    """Neither memory of the device nor the host's is held for filters that a new calibration has replaced."""
+    """Filters replaced by a new calibration occupy neither device nor host memory."""
     rng, arrays = np.random.default_rng(2), ArrayContraction(STRICT)
     planes, reads = device.asarray(complex_of(rng, 90, 7)), reads_of(rng, 90, 50)
     for _ in range(5):
@@ -75,14 +77,14 @@ def test_filters_leave_with_their_owner():
         found = arrays.contract(weights, planes, reads, 1.0)
         expected = CompiledContraction().contract(weights, planes.get(), reads, 1.0)
         assert (np.abs(found - expected) <= bound(weights, planes.get(), reads, 1.0)).all(), "never an older filter's"
-    assert len(arrays._kept) == 3  # these weights, index and sign
+    assert len(arrays._copies) == 3  # these weights, their index and sign
     del weights, reads
     gc.collect()
-    assert not arrays._kept
+    assert not arrays._copies
 
 
 class Watched:
-    """A device on which nothing larger than ``most`` bytes is made at a time."""
+    """A device on which no single array may exceed ``most`` bytes."""
 
     def __init__(self, most):
         self.most = most
@@ -104,7 +106,7 @@ class Watched:
 def test_large_filters_come_in_portions():
     rng = np.random.default_rng(3)
     weights, planes, reads = complex_of(rng, 4000, 40), complex_of(rng, 20, 40), reads_of(rng, 20, 4000)
-    free = weights.nbytes  # more than half: not kept
+    free = weights.nbytes  # the filters need more than half, so they are not kept
     there = device.asarray(planes)
     arrays = ArrayContraction(ArrayDevice(device, lambda: free))
     with Watched(free // 4):
@@ -116,7 +118,7 @@ def test_large_filters_come_in_portions():
 
 
 class InTurn:
-    """Shares a range as threads would, one piece after the other."""
+    """Splits a range as threads would, but runs the pieces one after the other."""
 
     def split(self, items, work, *, least=1):
         for start in range(0, items, 100):

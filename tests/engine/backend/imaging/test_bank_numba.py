@@ -1,4 +1,4 @@
-"""The compiled pieces of the filter bank against whole arrays."""
+"""The compiled pieces of the filter bank, compared with whole arrays."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from ptylive.engine.backend.imaging.bank_numba import less_mean
 
 
 def test_a_moved_mean_is_taken_off_some_columns():
-    """One product and one difference of numbers of about 1 in single precision: a few units of the last place."""
+    """One product and one difference of numbers near 1 in single precision: a few units in the last place."""
     rng = np.random.default_rng(0)
     rows, mask = (
         (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64) for shape in ((2, 5, 3), (5, 2))

@@ -1,4 +1,4 @@
-"""Which device makes the live maps: a GPU that passes a small test, and the processor with a reason otherwise."""
+"""Choice of the device for live maps: a GPU that passes a small test, otherwise the CPU with a stated reason."""
 
 import math
 import sys

@@ -1,4 +1,4 @@
-"""Frames to numbers on a device against the compiled loops: whole numbers to the last bit, whatever the frames."""
+"""Reduction of frames on a device against the compiled loops: integer results agree to the last bit for any frames."""
 
 import math
 
@@ -23,7 +23,7 @@ def tables_of(reduction):
 
 
 def compiled(reduction, frames):
-    """Numbers by the compiled loops: what is to be met."""
+    """Numbers computed by the compiled loops, used as the reference."""
     into, accumulator = Numbers.zeros(len(frames), reduction.basis.count), reduction.accumulator(frames.dtype)
     batch = FrameBatch("u", np.arange(len(frames)), frames)
     accumulator.add(batch, slice(0, len(frames)), np.arange(len(frames)), into, repeats=False)
@@ -57,7 +57,7 @@ def test_sums_are_those_of_the_processor(dtype, shape, center, radius, most, lim
     )
     assert found.full == saturated
     moments, regions = found.numbers[:, len(REGIONS) :], found.numbers[:, : len(REGIONS)]
-    # two sums of n products in double precision: each within n u of the sum of magnitudes
+    # two sums of n products in double precision, each within n u of the sum of magnitudes
     size = np.abs(frames.reshape(13, -1).astype(float)) @ np.stack(
         [np.ones(made.row_of.size), np.abs(made.row_of), np.abs(made.col_of)], axis=1
     )
@@ -65,7 +65,7 @@ def test_sums_are_those_of_the_processor(dtype, shape, center, radius, most, lim
     if dtype == "f4":
         assert (np.abs(regions - into.regions) <= 2 * made.row_of.size * 2.0**-53 * size[:, :1]).all()
         assert (np.abs(found.bins - into.bins) <= 2.0**-23 * np.abs(into.bins)).all()  # one rounding to single each
-        assert np.allclose(found.pattern, pattern, rtol=13 * np.finfo(float).eps)  # of as many frames, all of one sign
+        assert np.allclose(found.pattern, pattern, rtol=13 * np.finfo(float).eps)  # 13 frames, all of one sign
     else:
         for ours, theirs in ((found.bins, into.bins), (regions, into.regions), (found.pattern, pattern)):
             assert np.array_equal(ours, theirs)
@@ -82,7 +82,7 @@ def test_chosen_frames_in_portions(monkeypatch):
     expected, pattern, _ = compiled(reduction, frames[chosen].reshape(-1, 20, 22))
     assert np.array_equal(whole.bins, expected.bins)
     assert np.array_equal(whole.pattern, pattern)
-    monkeypatch.setattr("ptylive.engine.backend.device.WORK_BYTES", 15_000)  # two frames at a time
+    monkeypatch.setattr("ptylive.engine.backend.device.WORK_BYTES", 15_000)  # room for two frames at a time
     device.traffic.reset()
     parts = ArrayReduction(STRICT, tables_of(reduction), frames.dtype).reduce(frames, chosen)
     assert device.traffic.to_host == 12

@@ -1,4 +1,4 @@
-"""The plan of a reduction: every pixel is in one place of it, whatever is dead."""
+"""The plan of a reduction: every pixel appears in exactly one place, whichever pixels are dead."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ SIDE, REGIONS = 12, 4
 
 
 def regions(dead):
-    """Rings, the outermost the rest; dead pixels -1."""
+    """Rings, the outermost holding the remaining pixels; dead pixels are -1."""
     y, x = np.indices((SIDE, SIDE)) - SIDE / 2
     found = np.minimum(np.hypot(y, x) / 2, REGIONS - 1).astype(np.int64)
     found[dead] = -1

@@ -1,4 +1,4 @@
-"""Transforms over the scan on a device: against their definition, in portions, and only where there is room."""
+"""Transforms over the scan on a device: compared with their definition, in portions, and only where memory allows."""
 
 import math
 
@@ -53,7 +53,7 @@ def test_portions_give_the_same(monkeypatch):
     values = np.random.default_rng(2).normal(size=(ROWS, COLS, COUNT))
     nothing, everywhere = np.zeros(COUNT, np.float32), np.ones((ROWS, COLS), np.float32)
     whole = filled(values).planes(nothing, everywhere).get()
-    monkeypatch.setattr("ptylive.engine.backend.device.WORK_BYTES", 8 * 5 * PADDED[0] * COUNT)  # a column at a time
+    monkeypatch.setattr("ptylive.engine.backend.device.WORK_BYTES", 8 * 5 * PADDED[0] * COUNT)  # one column at a time
     assert np.array_equal(filled(values).planes(nothing, everywhere).get(), whole)
 
 

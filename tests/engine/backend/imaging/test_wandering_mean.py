@@ -1,4 +1,4 @@
-"""What all patterns of a wandering scan have in common is known between pixels, and does not ring when it is moved."""
+"""The mean pattern of a scan whose beam wanders is known between pixels, so that shifting it causes no ringing."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ FINE = 8
 
 
 def disc(places):
-    """A disc with an edge of a pixel, and a wave on it that differs from pattern to pattern, at places (n, 2)."""
+    """A disc with an edge one pixel wide, modulated by a wave that differs between patterns, at places (n, 2)."""
     axis = np.arange(SIDE) - SIDE / 2
     out = np.empty((len(places), SIDE, SIDE))
     for n, (row, col) in enumerate(places):
@@ -68,12 +68,12 @@ def test_the_edge_does_not_ring(scan):
 
 
 def test_what_differs_is_moved_as_before(scan):
-    """A mean that is nothing takes nothing away."""
+    """A zero mean removes nothing."""
     header, frames, _ = scan
     nothing = WanderingMean(1, np.zeros((16, SIDE, SIDE), np.float32))
     index = np.arange(50)
     plain = moved_back(header, DESCAN, index, frames[:50])
-    # what was moved beyond the detector's end is not there to be interpolated
+    # values shifted in from beyond the detector's edge are not available for interpolation
     np.testing.assert_allclose(moved_back(header, DESCAN, index, frames[:50], nothing), plain, atol=0.1)
 
 
@@ -96,14 +96,14 @@ def test_brighter_patterns_take_more_of_the_mean(scan):
 
 
 def test_no_centre_of_mass_depends_on_the_mean(scan):
-    """By whatever the fit has taken of the specimen: a slow deflection is what integrated DPC shows first."""
+    """This holds even where the fit absorbs part of the specimen: integrated DPC is sensitive to slow deflections."""
     header, frames, _ = scan
     index, mean = np.arange(POINTS), mean_of(header, frames)
     wrong = replace(mean, coefficients=mean.coefficients * np.linspace(0.8, 1.2, SIDE, dtype=np.float32))
     plain = moments_of(moved_back(header, DESCAN, index, frames))
     for one in (mean, wrong):
         found = moments_of(moved_back(header, DESCAN, index, frames, one))
-        # a hundredth of a pixel times all counts: what is read from outside is cut off a little differently
+        # a hundredth of a pixel times all counts: values read from outside are cut off slightly differently
         assert np.abs(found - plain).max() < 1e-2 * plain[:, 0].mean()
 
 
@@ -132,7 +132,7 @@ def test_a_wander_within_a_pixel_is_told_by_fractions_and_a_long_one_is_not():
 
 
 def test_what_changes_slowly_over_the_scan_is_left_to_the_patterns(scan):
-    """A film that ends in mid-scan: beside a wander of few pixels it would be taken for a part of it."""
+    """A film that ends in mid-scan would be mistaken for part of the mean when the wander is only a few pixels."""
     header, frames, _ = scan
     index = np.arange(POINTS)
     film = 1 + 0.1 * np.cos(np.pi * (index // SHAPE[1] + 0.5) / SHAPE[0])[:, None, None] * (np.arange(SIDE) > SIDE / 2)
@@ -145,17 +145,17 @@ def test_what_changes_slowly_over_the_scan_is_left_to_the_patterns(scan):
         assert mean is not None
         moves = mean.at(np.array([[-0.4, -0.3], [0.4, 0.3]]))[:, inside]
         off.append(np.abs(moves[1] - moves[0]).max())
-    # inside the disc nothing depends on fractions; the film changes it by a tenth of 100
+    # inside the disc nothing depends on the sub-pixel fraction; the film changes the mean by a tenth of 100
     assert off[1] < 0.5 * off[0]
 
 
 def test_one_surface_is_read_by_all_pixels(scan):
-    """Half a pixel on from one pixel is half a pixel back from the next."""
+    """Half a pixel forward from one pixel is half a pixel back from the next."""
     header, frames, _ = scan
     mean = mean_of(header, frames)
     here, there = mean.at(np.array([[-0.5, 0.1], [0.5, 0.1]]))
     ring = np.abs(np.hypot(*np.meshgrid(*[np.arange(SIDE) - SIDE / 2] * 2, indexing="ij")) - RADIUS) < 1
-    # each pixel is shrunk towards its own mean, by little at the edge
+    # each pixel is shrunk towards its own mean, only slightly at the edge
     assert np.abs(here[:-1] - there[1:])[ring[:-1] & ring[1:]].max() < 5
 
 
@@ -173,9 +173,10 @@ def test_of_a_detector_whose_sums_would_take_too_much_memory_there_is_none(monke
 
 @pytest.mark.parametrize(("per_pixel", "kept"), [(0.4, 1.0), (0.8, 1.0), (1.3, 0.0)])
 def test_what_is_finer_than_a_pixel_is_not_taken_for_the_mean(per_pixel, kept):
-    """Of a short wander the specimen's slow changes would fit as such; no pixel, which counts on its area, sees it.
+    """Structure finer than a pixel cannot belong to the mean, because a pixel integrates over its area.
 
-    A wave of whole cycles over the detector along its rows, as fractions of a pixel show it.
+    If the wander is short, slow changes of the specimen would otherwise be fitted as such structure. The test uses a
+    wave with whole cycles over the detector along its rows, as sub-pixel fractions sample it.
     """
     rng = np.random.default_rng(1)
     rest, place = rng.uniform(-0.5, 0.5, (POINTS, 2)), rng.uniform(-1, 1, (POINTS, 2))
@@ -190,12 +191,12 @@ def test_what_is_finer_than_a_pixel_is_not_taken_for_the_mean(per_pixel, kept):
     assert mean is not None
     nodes = np.array([[-0.4, 0.0], [-0.1, 0.3], [0.2, -0.2], [0.4, 0.1]])
     found, true = mean.at(nodes) - 10, wave(nodes) - 10
-    # what is left of an amplitude of 1: the spline's own error and the penalty against the number of patterns
+    # remaining share of an amplitude of 1: the spline's own error, and the penalty relative to the number of patterns
     assert (found * true).sum() / (true**2).sum() == pytest.approx(kept, abs=0.15)
 
 
 def test_counting_moves_the_centre_of_mass_by_as_much_as_is_said():
-    """The variance of 4000 draws is known to two parts in a hundred: 1 / sqrt(4000) of it, two axes."""
+    """The variance of 4000 draws is known to two parts in a hundred: 1 / sqrt(4000) of it, over two axes."""
     rng = np.random.default_rng(5)
     mean = np.exp(-0.05 * ((np.arange(12)[:, None] - 4) ** 2 + 0.5 * (np.arange(14) - 8) ** 2)) * 3
     for times in (1.0, 4.0):

@@ -1,6 +1,6 @@
 """The compiled kernel against the reference in double precision.
 
-The kernel itself in double precision is the same source with other types, and takes a minute to compile: slow tests.
+The double-precision kernel has the same source with other types and takes a minute to compile: slow tests.
 """
 
 from dataclasses import replace
@@ -106,7 +106,7 @@ def test_threads_give_the_same_sums(make_problem, make_planes):
     single, threaded = one.loss_and_gradient(planes, probe), three.loss_and_gradient(planes, probe)
     again = three.loss_and_gradient(planes, probe)
     three.close()
-    assert threaded.loss == pytest.approx(single.loss, rel=1e-6)  # those of patterns are added up in double
+    assert threaded.loss == pytest.approx(single.loss, rel=1e-6)  # losses of patterns are added up in double precision
     assert relative(threaded.object, single.object) < SINGLE
     assert threaded.loss == again.loss
     np.testing.assert_array_equal(threaded.object, again.object)
@@ -129,7 +129,7 @@ def test_transposed_memory_is_not_copied(make_problem):
 
 @pytest.mark.parametrize(("slices", "modes", "object_modes"), [(1, 1, 1), (3, 2, 2)])
 def test_modelled_patterns_are_those_of_the_equations(make_problem, make_planes, slices, modes, object_modes):
-    """As engine/backend/multislice/problem.py has them, written out in double precision."""
+    """Compared with the equations in engine/backend/multislice/problem.py, written out in double precision."""
     problem = moved_patterns(make_problem(32, slices, DataTermKind.POISSON, 0.0, count=5))
     planes, probe = make_planes(problem, modes, object_modes)
     size = problem.window
@@ -150,5 +150,5 @@ def test_modelled_patterns_are_those_of_the_equations(make_problem, make_planes,
                 expected[n] += np.abs(np.fft.fft2(wave * turn, norm="ortho")) ** 2 / object_modes
     backend = CompiledMultislice(problem)
     assert relative(backend.intensities(planes, probe), expected) < SINGLE
-    backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))  # which shares its buffers
+    backend.loss_and_gradient(planes.astype(np.float32), probe.astype(np.float32))  # uses the same buffers
     assert relative(backend.intensities(planes, probe), expected) < SINGLE

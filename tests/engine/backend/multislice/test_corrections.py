@@ -35,7 +35,7 @@ def test_gradients_equal_central_differences(
     def check(gradient, value, loss, step=2e-4):
         direction = rng.normal(size=value.shape)
         expected = central_difference(loss, value, direction, step)
-        # truncation leaves 2e-7 at these steps, rounding of the loss 1e-8
+        # at these steps truncation leaves 2e-7, rounding of the loss 1e-8
         assert (gradient * direction).sum() == pytest.approx(expected, rel=1e-6)
 
     check(result.object, planes, lambda x: backend.loss_and_gradient(x, probe, corrections=at).loss)
@@ -70,7 +70,7 @@ def test_compiled_agrees_with_the_reference(
 
 
 def test_equal_object_modes_are_one(make_problem, make_planes):
-    """The mean over object modes: two equal states model what one does, and share its gradient."""
+    """The model averages over object modes: two equal states model what one does, and share its gradient."""
     problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1)
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
     backend = CompiledMultislice(problem)

@@ -1,4 +1,4 @@
-"""The table of data terms: complete, right in its curvatures, and without a way to fall through to another loss."""
+"""The table of data terms: it is complete, its curvatures are right, and no term falls through to another loss."""
 
 from dataclasses import replace
 
@@ -27,13 +27,13 @@ def test_derivatives_are_those_of_the_loss(kind):
     (above, derivative_above), (below, derivative_below) = (
         pixel_terms(np, term, intensity + s * h, counts) for s in (1, -1)
     )
-    # central differences: 1e-8 of truncation relative to values of order 1, and 1e-16 x loss / h of rounding
+    # central differences: truncation of 1e-8 relative to values of order 1, and rounding of 1e-16 x loss / h
     np.testing.assert_allclose(pixel_terms(np, term, intensity, counts)[1], (above - below) / (2 * h), atol=1e-6)
     fit = np.array([1.0, 3.0, 40.0, 900.0])
     (_, derivative_above), (_, derivative_below) = (pixel_terms(np, term, fit + s * h, fit) for s in (1, -1))
     offset = 0.3 if PIXEL_TERMS[kind].constant else 0.0
     expected = PIXEL_TERMS[kind].curvature(fit + offset)
-    # ml pulls the model to counts - offset: its curvature there is D / (D + c)^2, within c / D of 1 / (D + c)
+    # ml pulls the model to counts - offset, where its curvature is D / (D + c)^2, within c / D of 1 / (D + c)
     relative = offset / fit if kind is DataTermKind.POISSON else 1e-6 + 0 * fit
     np.testing.assert_array_less(np.abs((derivative_above - derivative_below) / (2 * h) / expected - 1), relative)
 
@@ -56,7 +56,7 @@ def test_compiled_code_calls_what_the_table_names(kind):
     found, expected = intensity.copy(), intensity.copy()
     loss = compare(window, (row.number, 0.3, 0), found, counts, weights, scale)
     function, numbers = getattr(compiled_terms, row.compiled), (offset, scale) if takes_offset else (scale,)
-    # a sum of 1024 terms of one sign in single precision, in whatever order a processor takes them
+    # a sum of 1024 terms of one sign in single precision, in whatever order the processor adds them
     assert loss == pytest.approx(function(window, expected, counts, weights, *numbers), rel=1024 * U)
     # some ten roundings of numbers that are subtracted: up to 1, for least squares up to 27
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -65,7 +65,7 @@ def test_compiled_code_calls_what_the_table_names(kind):
 
 
 def test_a_number_that_no_data_term_has_gives_no_loss():
-    """Compiled code cannot raise where it is fast: the loss is not a number, which ends a refinement at once."""
+    """Fast compiled code cannot raise an error: the loss becomes NaN instead, which ends a refinement at once."""
     window, pixels = window_of(32), np.ones(32 * 32, np.float32)
     assert np.isnan(compare(window, (max(NUMBERS.values()) + 1, 0.0, 0), pixels.copy(), pixels, pixels, np.float32(1)))
 

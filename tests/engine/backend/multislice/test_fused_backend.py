@@ -88,7 +88,7 @@ def test_a_window_that_lies_in_strips(make_problem, make_planes, make_correction
 @pytest.mark.slow
 @pytest.mark.parametrize("window", list(RADICES))
 def test_every_window_size_agrees_with_the_reference(make_problem, make_planes, window):
-    """With the threads of the real thing's shape scaled down: any number of threads must do."""
+    """With the real thread layout scaled down: the kernel must work with any number of threads."""
     problem = make_problem(window, 2, DataTermKind.AMPLITUDE, 0.05, count=2)
     planes, probe = make_planes(problem, 1)
     expected = reference(problem).loss_and_gradient(planes, probe)
@@ -178,7 +178,7 @@ def test_threads_share_every_pass(window):
 
 @pytest.mark.slow
 def test_no_two_threads_touch_the_same_memory_without_a_barrier():
-    """The kernel's own threads under the thread sanitizer, two to a line: without any one barrier there is a race."""
+    """The kernel under the thread sanitizer, two threads to a line: removing any one barrier causes a race."""
     whole, barrier = source(), "__syncthreads();"
     plans = [Plan.of(32, 64), replace(Plan.of(32, 64), strip=8)]
     plans += [replace(plan, features=Feature.ANY) for plan in plans]
@@ -190,8 +190,8 @@ def test_no_two_threads_touch_the_same_memory_without_a_barrier():
 
 
 def races(plan, text):
-    """What the sanitizer says."""
-    sanitized = ("-std=c++20", "-fsanitize=thread")  # C++ 20: numbers that are added atomically
+    """Data races reported by the sanitizer."""
+    sanitized = ("-std=c++20", "-fsanitize=thread")  # C++ 20 for atomic addition
     program = compile_kernel(plan, "uint16", *sanitized, main="races.cpp", text=text)
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     if "unexpected memory mapping" in done.stderr:
@@ -200,7 +200,7 @@ def races(plan, text):
 
 
 def test_several_devices_share_the_patterns(make_problem, make_planes, make_corrections):
-    """Devices entered and left in turn; here all of them are this CPU."""
+    """Devices are entered and left in turn; here all of them are this CPU."""
     problem = make_problem(32, 2, DataTermKind.AMPLITUDE, 0.1, count=7)
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 2))
     entered = []
@@ -256,8 +256,8 @@ print(float(backend.loss_and_gradient(planes, planes).loss) > 0)
 
 @pytest.mark.parametrize(("number", "known"), [(0, True), (9, False)])
 def test_a_number_that_no_data_term_has_stops_the_kernel(make_problem, number, known):
-    """No other loss is computed in its place; a process of its own, for the trap ends it."""
-    fused(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1))  # compiles, or skips
+    """No other loss is computed instead. The test runs in its own process because the trap ends it."""
+    fused(make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1))  # compiles the kernel, or skips the test
     code = ANOTHER.format(tests=str(Path(__file__).parents[3]), number=number)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if known:

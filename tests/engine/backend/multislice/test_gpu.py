@@ -1,4 +1,4 @@
-"""What `--backend gpu` opens on which card, to the launch: cupy and its card are stood in for (``fake_card.py``)."""
+"""What `--backend gpu` opens on which card, up to the launch; cupy and its card are replaced by ``fake_card.py``."""
 
 import gc
 import sys
@@ -52,7 +52,7 @@ def test_a_window_that_fits_goes_through_the_fused_kernel(make_problem, make_pla
 
 
 def test_no_more_blocks_than_run_at_a_time(make_problem, make_planes, cards):
-    """Registers: 65536 / (128 x 128) = 4 blocks on each of two processors."""
+    """Registers allow 65536 / (128 x 128) = 4 blocks on each of two processors."""
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.1, count=12)
     agrees(problem, make_planes, open_backend("gpu", problem))
     assert [blocks for _, blocks, _ in cards.launches] == [8, 8]
@@ -60,7 +60,7 @@ def test_no_more_blocks_than_run_at_a_time(make_problem, make_planes, cards):
 
 @pytest.mark.parametrize(("bytes_", "name"), [(30_000, "gpu"), (10_000, "gpu (cuFFT)")])
 def test_windows_that_do_not_fit_lie_in_strips_or_are_whole_arrays(make_problem, make_planes, cards, bytes_, name):
-    """All of 64 x 64 takes 37 KB, half of it 20 KB."""
+    """A whole 64 x 64 window takes 37 KB, half of it 20 KB."""
     cards.attributes["MaxSharedMemoryPerBlockOptin"] = bytes_
     problem = make_problem(64, 1, DataTermKind.AMPLITUDE, 0.1, count=2)
     backend = open_backend("gpu", problem)
@@ -89,7 +89,7 @@ def test_a_step_is_captured_with_memory_of_its_own_and_launched_on_other_arrays(
     (_, _, vector, numbers), given = seen[0], xp.full(2, 7.0)
     found, total = recorded(given, np.array([3, 4]))
     assert (vector.get().tolist(), numbers.get().tolist()) == ([7, 7], [3, 4])
-    assert (found.get().tolist(), total.item()) == ([1, 2], 2)  # what the captured launches left: these do nothing
+    assert (found.get().tolist(), total.item()) == ([1, 2], 2)  # of the capture: launches do nothing here
     assert (cards.graphs[0].launches, len(seen)) == (1, 1)
     found[...] = 0.0
     given[...] = 0.0

@@ -1,4 +1,4 @@
-"""Whole arrays on a device that refuses what cupy refuses: the same loss and gradient as with numpy, in double."""
+"""Whole arrays on a device as strict as cupy give the same loss and gradient as with numpy, in double precision."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ from ptylive.engine.backend.multislice.problem import CoefficientTermKind, Corre
 
 
 def on_device(value):
-    """Arrays and corrections as a refinement on a device has them."""
+    """Arrays and corrections as a refinement on a device holds them."""
     if isinstance(value, Corrections):
         return Corrections(*(on_device(part) for part in vars(value).values()))
     return None if value is None else device.asarray(value)
 
 
 def check(backend, problem, modes=2, object_modes=2, probes=1):
-    """All patterns with every correction, then some patterns with none and without the probe's gradient."""
+    """Compare all patterns with every correction, then some patterns with none and without the probe gradient."""
     host, there = (
         backend(problem, np, "complex128", "host"),
         backend(problem, device, "complex128", "device"),
@@ -106,7 +106,7 @@ def test_several_batches(monkeypatch):
 
 @pytest.mark.parametrize("probes", [1, 2])
 def test_round_trips_of_an_evaluation(probes):
-    """Nothing waits for the device but the choice of the patterns taken with each of several probes."""
+    """The host waits for the device only to select the patterns of each of several probes."""
     marker = {"probe_marker": np.array([1, 0, 1]), "probes": 2} if probes == 2 else {}
     problem = make_problem(slices=3, tilts=tilts(4), aberrations=groups(), **marker)
     backend = GeneralMultislice(problem, device, "complex128", "device")

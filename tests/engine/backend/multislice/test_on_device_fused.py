@@ -1,4 +1,4 @@
-"""The host's part of the fused kernel on a device that refuses what cupy refuses; the kernel itself runs on the CPU."""
+"""The host side of the fused kernel on a device as strict as cupy; the kernel itself runs on the CPU."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -60,7 +60,7 @@ def test_the_same_as_with_numpy(make_problem, make_planes, make_corrections, ope
 
 
 def test_places_may_lie_column_after_column_in_memory(make_problem, make_planes):
-    """Positions that somebody turned or transposed do."""
+    """Positions that were turned or transposed are stored this way."""
     problem = make_problem(32, 1, DataTermKind.AMPLITUDE, 0.05, count=5)
     turned = replace(
         problem, corners=np.asfortranarray(problem.corners), shifts_px=np.asfortranarray(problem.shifts_px)

@@ -1,4 +1,4 @@
-"""Which backend is opened, and what is said where none can be."""
+"""Which backend is opened, and the error where none is possible."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_odd_windows_fall_back_to_whole_arrays(make_problem, make_planes):
 
 
 def test_cache_folder_is_keyed_on_the_sources(monkeypatch, tmp_path):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)  # what is compiled later goes where it went
+    monkeypatch.setattr(numba.config, "CACHE_DIR", numba.config.CACHE_DIR)  # restored after the test
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert use_persistent_cache().name == source_hash()
@@ -52,7 +52,7 @@ def test_cache_folder_is_keyed_on_the_sources(monkeypatch, tmp_path):
 
 
 def test_what_a_plain_model_has_in_its_propagators_stays_there(make_problem, make_planes):
-    """A tilt that is not refined, say: the description's thickness alone does not tell of it."""
+    """For example a tilt that is not refined, which the description's thickness alone does not contain."""
     problem = make_problem(30, 2, DataTermKind.AMPLITUDE, 0.1)
     told = replace(problem, model=ForwardModel(pixel_A=0.2, wavelength_A=0.04, thickness_A=(3.0, 3.0)))
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))

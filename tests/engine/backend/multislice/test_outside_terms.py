@@ -1,4 +1,4 @@
-"""A loss of one pixel from anywhere in the compiled kernel: what a built-in one of the same formula gives."""
+"""A loss per pixel from outside the compiled kernel gives the results of a built-in loss of the same formula."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def relative(found, expected):
 
 @pytest.mark.parametrize(("slices", "modes", "threads"), [(1, 2, 1), (3, 1, 3)])
 def test_it_is_the_loss_of_the_same_formula_built_in(make_problem, make_planes, slices, modes, threads):
-    """Both in single precision: as close as each is to the reference."""
+    """Both are in single precision and agree as closely as each agrees with the reference."""
     problem = make_problem(32, slices, DataTermKind.AMPLITUDE, OFFSET, count=20)
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, modes))
     mine = open_backend("cpu", replace(problem, data_term=DataTerm(TERM, OFFSET)), threads)
@@ -77,7 +77,7 @@ def test_in_double_precision(make_problem, make_planes):
 
 
 def test_built_in_terms_follow_in_the_same_kernel(make_problem, make_planes):
-    """One compilation serves both: the address is an argument."""
+    """One compilation serves both kinds of term, because the address is an argument."""
     problem = make_problem(32, 1, DataTermKind.POISSON, 0.1)
     planes, probe = (a.astype(np.float32) for a in make_planes(problem, 1))
     reference = GeneralMultislice(problem, np, "complex128", "reference").loss_and_gradient(planes, probe)

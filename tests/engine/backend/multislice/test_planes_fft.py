@@ -1,4 +1,4 @@
-"""The compiled transforms against numpy's, and the sizes they exist for."""
+"""The compiled transforms against numpy's, and the sizes for which they exist."""
 
 import math
 
@@ -75,8 +75,8 @@ def wave_of(planes, size):
 
 
 def check(got, size, expected, unit=U):
-    # log2(n) passes along either axis, each of which rounds some three times: all of them the same way at worst; a
-    # product in front rounds three times more
+    # log2(n) passes along either axis, each rounding some three times, at worst all in the same direction; a product in
+    # front rounds three times more
     error = np.linalg.norm(wave_of(got, size) - expected.T)
     assert error < 3 * (2 * math.log2(size) + 1) * unit * np.linalg.norm(expected)
 
@@ -117,7 +117,7 @@ def test_transform_in_double_precision(backwards, size):
     planes, window = random_planes(size, real="float64"), window_of(size, "float64")
     out = np.zeros_like(planes)
     (run_inverse if backwards else run_forward)(window, planes, out)
-    # numpy's rounds as well
+    # numpy's transform rounds as well
     check(out, size, transform(wave_of(planes, size), backwards), 2 * np.finfo(float).eps)
 
 
@@ -174,7 +174,7 @@ def test_a_wave_is_scaled_on_the_way_out():
 
 
 def filters(size, reach, real):
-    """A factor (P, P) without symmetry that is 0 beyond ``reach`` frequencies, and what a filter takes of it."""
+    """A factor (P, P) without symmetry that is 0 beyond ``reach`` frequencies, and the arguments of its filter."""
     q = np.abs(np.fft.fftfreq(size) * size)
     band = np.random.default_rng(size).random((size, size)) * (q[:, None] <= reach) * (q[None, :] <= reach)
     turned = np.roll(band.T, turn_of(size), axis=1)
@@ -194,7 +194,7 @@ FILTERED = [
 
 @pytest.mark.parametrize(("size", "reach", "real"), FILTERED)
 def test_a_filter_passes_what_its_band_holds(size, reach, real):
-    """Of a window of a larger plane, and of a product, added to such a window; as exact as two transforms."""
+    """Filters a window of a larger plane, and a product that is added to such a window; as exact as two transforms."""
     rng, window, unit = np.random.default_rng(2), window_of(size, real, banded=True), 4 * np.finfo(real).eps
     band, factor, kept = filters(size, reach, real)
     rows, columns, start = size + 5, size + 9, 2 * (size + 9) + 3
@@ -210,7 +210,7 @@ def test_a_filter_passes_what_its_band_holds(size, reach, real):
     added = (larger - before)[:, 2 : 2 + size, 3 : 3 + size]
     expected = np.fft.ifft2(np.fft.fft2(product.astype(complex)) * band)
     apart = np.linalg.norm(added[0] + 1j * added[1] - expected)
-    rounded = unit * np.linalg.norm(before)  # of the sum with what was there
+    rounded = unit * np.linalg.norm(before)  # rounding of the sum with the previous content
     assert apart < 3 * (2 * math.log2(size) + 1) * unit * np.linalg.norm(expected) + rounded
     larger[:, 2 : 2 + size, 3 : 3 + size] = before[:, 2 : 2 + size, 3 : 3 + size]
     assert np.array_equal(larger, before), "nothing is written beside the window"

@@ -1,4 +1,4 @@
-"""A few fixed tilts by one backend each: the same numbers as a ramp for every pattern."""
+"""A few fixed tilts, each on its own backend, give the same numbers as a ramp for every pattern."""
 
 from dataclasses import replace
 

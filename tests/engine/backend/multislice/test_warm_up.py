@@ -1,4 +1,4 @@
-"""Every way of the compiled kernel is compiled before a refinement needs it, with the types it will have."""
+"""Every path of the compiled kernel is compiled before a refinement needs it, with the types it will have."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ WAYS = (
 
 
 def compiled(single):
-    """How many versions there are of each way, in single precision or in double."""
+    """Number of compiled versions of each path, in single precision or in double."""
     return [sum(("float32" in str(each)) == single for each in way.signatures) for way in WAYS]
 
 
@@ -51,7 +51,7 @@ def test_one_set_of_types_serves_every_model_in_double_precision():
 
 
 def test_offsets_in_any_order_need_nothing_more():
-    """Two versions would be compiled for 5 s, and call each other's helpers (``_contiguous``)."""
+    """Otherwise two versions would be compiled, which takes 5 s, and call each other's helpers (``_contiguous``)."""
     warm_up(32, (Way.FRAMES,))
     problem = replace(make_problem(window=32), model=None)
     offsets = np.asfortranarray(np.random.default_rng(4).normal(size=(problem.count, 2)))
@@ -80,7 +80,7 @@ for precision in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_precisions_that_two_processes_compiled_serve_a_third(tmp_path, monkeypatch):
-    """Compiled functions of one name in two files once called each other's helpers, with numba 0.68."""
+    """With numba 0.68, compiled functions of one name in two files once called each other's helpers."""
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", ":".join(sys.path))
 

@@ -1,4 +1,4 @@
-"""Fits among aliases of finer structure: believed where they leave less unexplained of most frequencies."""
+"""Fits among aliases of finer structure are accepted where they leave less of most frequencies unexplained."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ptylive.schema.model import DoubleArray
 
 N = 24
 SEEN, FINER, MIRRORED = 100.0, 200.0, 300.0
-"""C10 of what explains the scan as it is seen, and among aliases of either handedness."""
+"""C10 of the fit to the scan as it is seen, and of the fits among aliases of either handedness."""
 
 
 class Scan:
-    """Stands for criteria: energy (N,) that is left of each frequency of 1, by C10."""
+    """Stands for criteria: energy (N,), of 1 per frequency, that is left unexplained at each C10."""
 
     def __init__(self, left: dict[float, DoubleArray], other: Scan | None = None) -> None:
         self._left, self._other = left, other or self
@@ -44,7 +44,7 @@ def fit_of(c10_A: float, explained: float = 0.8) -> AberrationFit:
 
 
 def found(monkeypatch: pytest.MonkeyPatch, left: DoubleArray, mirrored: DoubleArray | None = None) -> Any:
-    """What is found where the scan as it is seen leaves a half of each frequency, and aliases ``left`` of it."""
+    """The result where the scan as it is seen leaves half of each frequency unexplained, and its aliases ``left``."""
     other = None if mirrored is None else Scan({MIRRORED: mirrored})
     scan = Scan({SEEN: np.full(N, 0.5), FINER: left}, other)
 
@@ -71,7 +71,7 @@ def test_a_few_bright_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gain_that_more_parameters_bring_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 24 frequencies a 24th of what is explained."""
+    """With 24 frequencies, the extra parameters alone explain a 24th of what is explained."""
     assert found(monkeypatch, np.full(N, 0.5 ** (1 + 0.9 / N))) is None
     assert found(monkeypatch, np.full(N, 0.5 ** (1 + 1.1 / N))) is not None
 
@@ -95,7 +95,7 @@ def test_a_hand_that_explains_less_than_what_is_seen_is_no_rival(monkeypatch: py
 
 
 def test_deviations_of_signed_ranks() -> None:
-    even = np.array([0.5, 2.0] * 12)  # as far above as below
+    even = np.array([0.5, 2.0] * 12)  # above as often as below, by the same factor
     assert lead(np.ones(N), even) == pytest.approx(0.0, abs=1e-12)
     assert lead(np.ones(N), np.full(N, 2.0)) == pytest.approx(N * (N + 1) / 2 / math.sqrt(N * (N + 1) * 49 / 6))
     assert lead(np.full(N, 2.0), np.ones(N)) == -lead(np.ones(N), np.full(N, 2.0))
@@ -103,7 +103,7 @@ def test_deviations_of_signed_ranks() -> None:
     bright[0] = 1e6
     assert lead(np.ones(N), bright) < 1.0
     drawn = np.exp(np.random.default_rng(0).normal(size=(4000, N)))
-    # the standard deviation of 4000 numbers has an error of 1 / sqrt(8000); five of them
+    # the standard deviation of 4000 numbers has a standard error of 1 / sqrt(8000); five of these are allowed
     assert np.std([lead(np.ones(N), one) for one in drawn]) == pytest.approx(1.0, abs=5 / math.sqrt(8000))
 
 

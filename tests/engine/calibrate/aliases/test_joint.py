@@ -1,4 +1,4 @@
-"""Aliases of a frequency explain together what each of them alone does not."""
+"""The aliases of a frequency together explain what no single one of them does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ptylive.schema.units import wavelength_A
 ENERGY_EV, SEMIANGLE_MRAD, SIDE, POINTS, STEP_A = 200e3, 20.0, 32, 24, 1.7
 FREQUENCIES = 30
 TRUE = np.array([-160.0, 0.0, 0.0, math.radians(25.0)])
-"""C10, C12a, C12b and rotation, as criteria take them."""
+"""C10, C12a, C12b and rotation, in the order that criteria use."""
 
 
 def conditions(step_A: float = STEP_A, bins: int = 200) -> ImagingConditions:
@@ -36,13 +36,13 @@ def conditions(step_A: float = STEP_A, bins: int = 200) -> ImagingConditions:
 
 
 def frequencies(seed: int, step_A: float = STEP_A) -> DoubleArray:
-    """Half of those of a scan, at random."""
+    """Half of the frequencies of a scan, chosen at random."""
     places = np.random.default_rng(seed).choice(POINTS * POINTS // 2 - 1, FREQUENCIES, replace=False) + 1
     return (np.stack(np.divmod(places, POINTS), -1) / POINTS - [0.0, 0.5]) / step_A
 
 
 def seen(seed: int, *, transposed: bool = False, noise: float = 0.05, step_A: float = STEP_A) -> Criteria:
-    """A scan of atoms that lie anywhere: every alias has energy. ``noise`` in the rms of the coefficients."""
+    """A scan of randomly placed atoms, so that every alias has energy; ``noise`` is relative to the rms coefficient."""
     rng, given = np.random.default_rng(seed), conditions(step_A)
     q, count = frequencies(seed, step_A), given.basis.count
     empty = Modulation(q, np.zeros((count, FREQUENCIES), np.complex64), np.full(count, 1 / count), POINTS * step_A)
@@ -68,7 +68,7 @@ def test_together_they_explain_what_the_best_one_does_not() -> None:
     assert np.median(alone.left(TRUE)) > 0.5
     left = joint(criteria).left(TRUE)
     assert np.median(left) < 0.1
-    assert left.min() > 1e-3  # of what two aliases share nothing is counted twice
+    assert left.min() > 1e-3  # energy shared by two aliases is not counted twice
 
 
 @pytest.mark.parametrize("aside", [(100.0, 0.0), (0.0, 0.5)], ids=["defocus", "rotation"])
@@ -110,7 +110,7 @@ def test_the_brightest_frequencies_are_kept_with_all_their_aliases(monkeypatch: 
 
 
 def test_noise_is_explained_by_as_many_parts_as_there_are_aliases() -> None:
-    """Less by what the transfer does not show of an alias, and by no more than a tenth of what is asked for beyond."""
+    """Hidden parts of aliases lower the ratio to chance; it exceeds 1 by at most a tenth of the required margin."""
     criteria, rng = seen(0), np.random.default_rng(4)
     size = criteria.modulation.spectra.shape
     noise = (rng.normal(size=size) + 1j * rng.normal(size=size)).astype(np.complex64)
@@ -123,7 +123,7 @@ def test_noise_is_explained_by_as_many_parts_as_there_are_aliases() -> None:
 
 
 def test_what_single_precision_takes_for_no_longer_positive_is_solved_in_double():
-    """Aliases that look alike, of strong transfer: what they explain is bounded by what is seen all the same."""
+    """Similar aliases with strong transfer; what they explain still cannot exceed the observed energy."""
     rng = np.random.default_rng(0)
     transfer = (3e4 * np.repeat(rng.normal(size=(40, 1)) + 1j * rng.normal(size=(40, 1)), 6, axis=1)).astype(
         np.complex64

@@ -1,4 +1,4 @@
-"""Optics and handedness of undersampled scans, told by all aliases together; and when they replace what there is."""
+"""Optics and handedness of undersampled scans from all aliases together, and when they replace the present fit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WRONG = AberrationFit({"C10": 260.0, "C12a": 40.0, "C12b": 0.0}, 120.0, 5.0, 1.0
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that looks at less."""
+    """A search over fewer candidates."""
     monkeypatch.setattr(together, "FEW", 8)
     monkeypatch.setattr(together, "SUMMITS", 12)
     monkeypatch.setattr(together, "POLISHED", 1)
@@ -31,7 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def near(criteria: Criteria) -> Search:
-    """Both signs of the defocus."""
+    """A search over both signs of the defocus."""
     return replace(Search.of(criteria, None), largest_defocus_A=300.0, defocus_step_A=50.0)
 
 
@@ -45,7 +45,7 @@ def test_defocus_rotation_and_handedness_are_found(transposed: bool) -> None:
     assert verdict is not None
     assert (verdict.better, verdict.hand_told, verdict.best.mirrored) == (True, True, transposed)
     c10_A, _, _, rotation = verdict.best.fit.low
-    half_turn = -1.0 if c10_A > 0 else 1.0  # which is not told
+    half_turn = -1.0 if c10_A > 0 else 1.0  # the half turn is not determined
     assert half_turn * c10_A == pytest.approx(TRUE[0], abs=5.0)
     assert half_turn * math.cos(rotation - TRUE[3]) > math.cos(math.radians(1.0))
 
@@ -75,7 +75,7 @@ def test_the_rotation_of_the_centre_of_mass_is_a_start(monkeypatch: pytest.Monke
 
 
 class Optics:
-    """Stands for criteria of one handedness: what a fit leaves of each frequency of 1."""
+    """Stands for criteria of one handedness: the share of each frequency that a fit leaves unexplained."""
 
     def __init__(self, left: DoubleArray) -> None:
         self._left = left
@@ -94,7 +94,7 @@ def leaving(left: DoubleArray | float, *, mirrored: bool = False) -> Together:
 
 
 def ahead(deviations: float) -> DoubleArray:
-    """What is left where 0.5 is that many standard deviations ahead, of signed ranks."""
+    """Unexplained shares over which 0.5 leads by the given number of standard deviations of signed ranks."""
     spread = math.sqrt(N * (N + 1) * (2 * N + 1) / 6)
     left, ranks = np.empty(N), 0.0
     for rank in range(N, 0, -1):  # the largest differences first
@@ -117,7 +117,7 @@ def test_a_believed_fit_of_the_same_handedness_is_overruled_beyond_doubt_only(de
 
 
 def test_and_by_more_than_parameters_bring() -> None:
-    """Of 24 frequencies a 24th of what is explained."""
+    """With 24 frequencies, the extra parameters alone explain a 24th of what is explained."""
     assert not judged(leaving(0.5 ** (1 + 0.9 / N)), BEHIND, leaving(0.5), believed()).better
     assert judged(leaving(0.5 ** (1 + 1.1 / N)), BEHIND, leaving(0.5), believed()).better
 
@@ -149,7 +149,7 @@ def test_a_handedness_that_is_hardly_ahead_is_in_doubt(rival: float, told: bool 
 
 
 def test_what_the_aligned_bright_field_told_is_not_doubted_while_it_is_ahead() -> None:
-    """By it two graphene scans were right that all aliases together do not tell: 0.9 and -0.4 deviations."""
+    """It was right for two graphene scans that all aliases together leave open: 0.9 and -0.4 deviations."""
     present = replace(believed(), aligned=True)
     rival = leaving(ahead(0.5), mirrored=True)
     assert judged(leaving(0.5), rival, leaving(0.5), present).hand_told is None
@@ -161,9 +161,9 @@ def test_what_the_aligned_bright_field_told_is_not_doubted_while_it_is_ahead() -
 def test_astigmatism_is_looked_for_where_a_handedness_is_within_reach(
     monkeypatch: pytest.MonkeyPatch, deviations: float, hands: list[bool]
 ) -> None:
-    """Which of them is the first does not matter."""
+    """The result does not depend on which handedness comes first."""
     monkeypatch.setattr(together, "fit_from", lambda *_rest: (WRONG, 0.0))
-    monkeypatch.setattr(together, "_on_few", lambda _joint: None)
+    monkeypatch.setattr(together, "_by_few_frequencies", lambda _joint: None)
     search: Any = None
     for best in (False, True):
         plain: Any = {
@@ -175,7 +175,7 @@ def test_astigmatism_is_looked_for_where_a_handedness_is_within_reach(
 
 
 def test_summits_are_found_over_the_end_of_half_a_turn() -> None:
-    """There the defocus is reversed: one summit, seen from both sides."""
+    """The defocus reverses there, so that one summit is seen from both sides."""
     values = np.zeros((6, 7))
     values[0, 1], values[5, 5], values[3, 3] = 3.0, 2.9, 1.0
     found = summits(values, wraps=True)

@@ -1,4 +1,4 @@
-"""Images of the bright field aligned with each other: a scan out of focus, with aberrations of every order."""
+"""Bright-field images aligned with each other, for a defocused scan with aberrations of every order."""
 
 import tracemalloc
 
@@ -16,7 +16,7 @@ TRUE = {"C10": -250.0, "C12a": 20.0, "C12b": -15.0, "C21a": 900.0, "C23b": -800.
 
 @pytest.fixture(scope="module")
 def scanned(tmp_path_factory):
-    """Store and conditions of a scan of whose aberrations no more is known than about its defocus."""
+    """Store and conditions of a scan of whose aberrations only an approximate defocus is known."""
     path = tmp_path_factory.mktemp("aligned") / "atoms.h5"
     higher = {name: value for name, value in TRUE.items() if name not in ("C10", "C30")}
     ptylive.simulate(
@@ -34,7 +34,7 @@ def scanned(tmp_path_factory):
         rotation_deg=30,
         **higher,
     )
-    # near what calibration finds by itself; its search among aliases would take most of the time of this file
+    # near what calibration finds automatically; its search among aliases would take most of the time of this file
     roughly = {"defocus_A": 1.1 * -TRUE["C10"], "rotation_deg": 27}
     engine = reconstruct_file(path, roughly, ["bf"]).engine
     header = engine.store.header
@@ -127,7 +127,7 @@ def test_too_few_bins_are_refused(scanned):
 
 @pytest.fixture(scope="module")
 def rimmed(tmp_path_factory):
-    """A scan without any aberration but the defocus, steps coarser than the window in which maxima are looked for."""
+    """A scan with defocus as its only aberration and steps coarser than the window in which maxima are searched."""
     path = tmp_path_factory.mktemp("rim") / "gaussians.h5"
     ptylive.simulate(
         path, seed=5, specimen="gaussians", energy_eV=300e3, convergence_semiangle_mrad=20, scan_shape=(40, 40),
@@ -142,7 +142,7 @@ def rimmed(tmp_path_factory):
 
 @pytest.mark.slow
 def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
-    """All bins together say C30 = -0.3 mm, 20 of their own standard errors."""
+    """A fit to all bins gives C30 = -0.3 mm, 20 of its own standard errors."""
     found = measure_shifts(*rimmed, Alignment(order=3), -15.0)
     assert abs(found.aberrations["C30"]) < 2 * found.errors_A["C30"]
     assert abs(found.aberrations["C10"] + 400) < 2 * found.errors_A["C10"]
@@ -151,7 +151,7 @@ def test_what_the_rim_shows_is_no_spherical_aberration(rimmed):
 
 
 def test_a_wrong_calibration_is_left(rimmed):
-    """A window narrower than the step pulled every shift back to the calibration's."""
+    """A window narrower than the step pulled every shift back to the value of the calibration."""
     store, conditions = rimmed
     wrong = conditions.with_probe(conditions.probe.refocused(25.0))
     found = measure_shifts(store, wrong, Alignment(order=1), -15.0)
@@ -160,7 +160,7 @@ def test_a_wrong_calibration_is_left(rimmed):
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (0.31, -0.77), (-1.2, 0.4)])
 def test_a_maximum_is_found_between_the_points(shift):
-    """Of a band-limited bump whose place is known: to a hundredth of the step."""
+    """Tested on a band-limited bump at a known place: found to a hundredth of the step."""
     n, step = 24, np.array([2.0, 2.0])
     q = np.stack(np.meshgrid(np.fft.fftfreq(n), np.fft.fftfreq(n), indexing="ij"))
     cross = np.exp(-((q**2).sum(axis=0) / 0.1**2)) * np.exp(-2j * np.pi * np.tensordot(np.array(shift) / step, q, 1))
@@ -170,7 +170,7 @@ def test_a_maximum_is_found_between_the_points(shift):
 
 
 def test_a_very_fine_scan_takes_no_more_memory():
-    """Points of 0.002 in a window of 1: looked at by the thousandth of it, they would be 10^8 in every correlation."""
+    """With points of 0.002 and a window of 1, searching to a thousandth would need 10^8 points per correlation."""
     n, step, shift = 512, np.array([0.002, 0.002]), (0.07, -0.11)
     q = np.fft.fftfreq(n, 0.002)
     along = [np.exp(-((q / 2) ** 2) - 2j * np.pi * q * one) for one in shift]

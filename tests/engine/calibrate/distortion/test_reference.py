@@ -12,7 +12,7 @@ NONE = np.zeros(SHAPE, bool)
 
 
 def grating(coefficients, seed, spacing=13.0, angle_deg=17.0, shear=0.0):
-    """A pattern of spots of a lattice as a detector with that distortion records it."""
+    """Spots of a lattice, as a detector with the given distortion records them."""
     rng = np.random.default_rng(seed)
     turn = np.deg2rad(angle_deg)
     cell = spacing * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn) + shear, np.cos(turn)]])
@@ -28,8 +28,11 @@ def grating(coefficients, seed, spacing=13.0, angle_deg=17.0, shear=0.0):
 
 
 def lattice_left(numbers, coefficients, *, linear):
-    """How far the spots of the true pattern still lie from a lattice, px rms: from one like the true where all linear
-    terms are known, from any where they are not."""
+    """Distance of the corrected spots from a lattice, px rms.
+
+    With ``linear``, all linear terms are known and the lattice is the true one up to scale, rotation and shift;
+    otherwise it is any lattice.
+    """
     places = np.stack(np.meshgrid(*[np.linspace(14, 113, 12)] * 2), -1).reshape(-1, 2)
     seen = recorded_at(places, coefficients, SHAPE)
     back = np.array(seen)

@@ -15,15 +15,15 @@ KINDS = [(k, m, f) for k, m in ((2, 2), (3, 3), (3, 1), (4, 4), (4, 2)) for f in
 
 
 def drawn(seed, size=0.02, chosen=range(10)):
-    """Coefficients of a distortion without curl."""
+    """Coefficients of a random distortion without curl."""
     shares = np.random.default_rng([seed, 5]).uniform(-size, size, 10)
     return np.tensordot(np.where(np.isin(np.arange(10), list(chosen)), shares, 0.0), GRADIENTS, axes=1)
 
 
 def recorded(coefficients, seed, radii=POWDER, width=1.5, texture=0.0, height=200.0):
-    """Counts of rings beside a bright beam, on a background; texture: how unlike their parts are."""
+    """Counts of rings around a bright beam, on a background; ``texture`` varies the brightness along each ring."""
     out, parts = np.zeros(SHAPE), np.random.default_rng([seed, 6]).normal(size=(len(radii), 16))
-    for offset in np.stack(np.meshgrid(*[[-1 / 3, 0, 1 / 3]] * 2), -1).reshape(-1, 2):  # a pixel counts its whole area
+    for offset in np.stack(np.meshgrid(*[[-1 / 3, 0, 1 / 3]] * 2), -1).reshape(-1, 2):  # averages over a pixel
         place = true_places(np.argwhere(~NONE) + offset, coefficients, SHAPE) - CENTER
         r, angle = np.hypot(*place.T), np.arctan2(place[:, 1], place[:, 0])
         mean = 60 * np.exp(-r / 25) + 5 + 5000 * (r < 4)
@@ -36,7 +36,7 @@ def recorded(coefficients, seed, radii=POWDER, width=1.5, texture=0.0, height=20
 
 
 def left_px(found, true):
-    """How far places of the detector stay from where they belong, but for what rings do not tell: size, turn, place."""
+    """Residual displacement of the detector's pixels, except for scale, rotation and shift, which rings leave open."""
     places = np.argwhere(~NONE)[::7].astype(float)
     places = places[np.hypot(*(places - 63.5).T) < 60]
     back = true_places(recorded_at(places, true, SHAPE), found, SHAPE)
@@ -64,7 +64,7 @@ def test_a_powder_tells_all_terms(seed, texture):
     found = of_rings(recorded(true, seed, texture=texture), NONE)
     np.testing.assert_allclose(found.radius_px, POWDER, atol=0.5)
     assert left_px(np.zeros((9, 2)), true) > 0.6
-    # four rings of 140 to 320 px round, each pixel of which tells its place to 0.3 px: 0.02 px for each of a dozen
+    # four rings with circumferences of 140 to 320 px, each pixel known to 0.3 px: 0.02 px for each of a dozen terms
     assert left_px(found.coefficients, true) < 0.06
     assert np.linalg.det(np.eye(2) + found.coefficients[:2].T) == pytest.approx(1, abs=1e-12)
 
@@ -96,7 +96,7 @@ def test_a_beam_stop_is_left_out():
 
 
 def test_round_rings_are_left_as_they_are():
-    """Of six draws at most one may be believed to be a little distorted: two standard errors of eight wedges."""
+    """At most one of six draws may be judged slightly distorted: the limit is two standard errors of eight wedges."""
     found = [of_rings(recorded(np.zeros((9, 2)), seed), NONE).coefficients for seed in range(6)]
     assert sum(one.any() for one in found) <= 1
     assert max(left_px(one, np.zeros((9, 2))) for one in found) < 0.06

@@ -1,4 +1,4 @@
-"""Row transforms on a device: what the processor's are, and only what has changed is sent there."""
+"""Row transforms on a device agree with those of the CPU, and only changed rows are sent to the device."""
 
 import math
 
@@ -34,7 +34,7 @@ def filled(scan):
 
 
 def test_planes_are_those_of_the_processor(scan):
-    """While rows arrive in any order: the mean moves, and once the reference with it."""
+    """Rows arrive in any order; the mean changes throughout, and the reference changes once."""
     store = Store(scan.header(), reduction_of(scan))
     here, there = RowTransforms(), DeviceRows(STRICT)
     frames = scan.patterns.copy()
@@ -43,7 +43,8 @@ def test_planes_are_those_of_the_processor(scan):
         store.add(batch)
         visited = store.visited.astype(np.float32)
         means = [rows.update(store, PADDED) for rows in (here, there)]
-        # a sum over the scan in double precision, of transforms in single: each within (log2(24) + 3) u of its norm
+        # a sum over the scan in double precision, of single-precision transforms: each within (log2(24) + 3) u of its
+        # norm
         rounding = 8 * 2**-24 * np.linalg.norm(store.bins)
         assert np.linalg.norm(means[0] - means[1]) < rounding / np.sqrt(store.total_frames)
         expected, found = here.planes(means[0], visited), there.planes(means[1], visited)

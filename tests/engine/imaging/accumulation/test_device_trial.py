@@ -1,4 +1,4 @@
-"""Both sides have batches in turn until the faster one is known."""
+"""CPU and device take batches in turn until the faster one is known."""
 
 import pytest
 

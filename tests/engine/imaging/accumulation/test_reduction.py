@@ -1,4 +1,4 @@
-"""Frames to numbers: what the compiled loops add up is what numpy adds up, whatever the frames look like."""
+"""Reduction of frames to numbers: the sums of the compiled loops equal those of numpy, whatever the frames contain."""
 
 import threading
 from dataclasses import replace
@@ -20,7 +20,7 @@ from ptylive.schema.detector import below_saturation
 
 
 def expected(reduction, frames):
-    """Bins, regions and moments by numpy."""
+    """Bins, regions and moments computed with numpy."""
     flat = frames.reshape(len(frames), -1).astype(float)
     flat[:, reduction.region_of < 0] = 0
     bins = np.zeros((len(frames), reduction.basis.count))
@@ -55,8 +55,8 @@ def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, s
     kept = np.flatnonzero(point >= 0)
     bins, regions, moments = expected(reduction, frames[kept])
     assert np.array_equal(into.bins[point[kept]], bins.astype(np.float32))
-    assert np.array_equal(into.regions[point[kept]], regions)  # whole numbers
-    rounding = frames[0].size * np.finfo(float).eps * 48 * regions.sum(axis=1).max()  # pixels within 48 of the centre
+    assert np.array_equal(into.regions[point[kept]], regions)  # integers
+    rounding = frames[0].size * np.finfo(float).eps * 48 * regions.sum(axis=1).max()  # within 48 pixels of the centre
     assert np.allclose(into.moments[point[kept]], moments, rtol=0, atol=rounding)
     assert np.array_equal(accumulator.take_pattern(), frames[kept].reshape(len(kept), -1).sum(0, dtype=float))
     assert not accumulator.take_pattern().any()
@@ -64,7 +64,7 @@ def test_sums_are_those_of_numpy(shape, center, radius, most_bins, bad, dtype, s
 
 
 def as_events(frames):
-    """Patterns (n, Qy, Qx) as the pixels that counted something."""
+    """Patterns (n, Qy, Qx) as lists of the pixels with counts."""
     flat = frames.reshape(len(frames), -1)
     number, pixels = np.nonzero(flat)
     ends = np.cumsum(np.bincount(number, minlength=len(flat)))
@@ -146,9 +146,9 @@ def test_frames_of_one_point_are_added_up():
     store = filled(scan_of(frames, repeats=2), frames, pool)
     pool.close()
     bins, regions, moments = expected(store.reduction, frames)
-    assert np.array_equal(store.bins, bins.reshape(256, 2, -1).sum(1))  # whole numbers below 2^24
+    assert np.array_equal(store.bins, bins.reshape(256, 2, -1).sum(1))  # integers below 2^24
     assert np.array_equal(store.regions, regions.reshape(256, 2, -1).sum(1))
-    rounding = 2 * frames[0].size * np.finfo(float).eps * 13 * 2 * regions.sum(axis=1).max()  # 13 pixels off at most
+    rounding = 2 * frames[0].size * np.finfo(float).eps * 13 * 2 * regions.sum(axis=1).max()  # at most 13 pixels off
     assert np.allclose(store.moments, moments.reshape(256, 2, -1).sum(1), rtol=0, atol=rounding)
     assert (store.frames == 2).all()
 
@@ -205,11 +205,11 @@ def test_of_large_frames_few_wake_a_helper(shape, pieces):
 
 @pytest.mark.parametrize(("frame_bytes", "held"), [(96 * 96 * 2, 20), (2**16, 4), (2**17, 4), (2**19, 4), (2**21, 2)])
 def test_groups_are_several_times_as_many_as_are_added_together(frame_bytes, held):
-    assert accumulators._held(frame_bytes) == held
+    assert accumulators._frames_at_a_time(frame_bytes) == held
 
 
 def test_full_pixels_add_up_exactly():
-    """Sums of lines are taken in 32 bits: those of frames need more."""
+    """Sums of lines fit in 32 bits; sums of frames need more."""
     frames = np.full((1, 300, 300), 2**16 - 1, "u2")
     grid = DetectorGrid.of((300, 300), (150.0, 150.0), "none", 1.0)
     reduction = PixelReduction.of(grid, 500.0, np.zeros((300, 300), bool), 1)
@@ -220,7 +220,7 @@ def test_full_pixels_add_up_exactly():
 
 
 def test_who_asks_for_the_mean_waits_while_frames_are_added():
-    """The status of a server asks from a thread of its own; what the accumulators hold must not change under them."""
+    """A server's status thread asks for the mean; the accumulators must not change while it is computed."""
     frames = np.random.default_rng(5).integers(0, 50, (64, 20, 20)).astype("u2")
     header = scan_of(frames)
     answers = []
@@ -240,7 +240,7 @@ def test_who_asks_for_the_mean_waits_while_frames_are_added():
 
 
 def test_who_asks_for_a_recent_sum_waits_for_nobody():
-    """`status` is answered while a batch is reduced, however long that takes."""
+    """The command `status` is answered while a batch is reduced, however long that takes."""
     frames = np.random.default_rng(5).integers(0, 50, (20, 20, 20)).astype("u2")
     header = scan_of(frames)
     store = Store(header, reduction_for(frames))
@@ -256,7 +256,7 @@ def test_who_asks_for_a_recent_sum_waits_for_nobody():
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "f4"])
 def test_full_pixels_are_cut_before_anything_is_summed(dtype):
-    """A full pixel holds whatever the detector writes there; the bad ones are always full, and say nothing."""
+    """A full pixel holds a value specific to the detector; bad pixels, here always full, do not count."""
     rng = np.random.default_rng(5)
     frames = rng.integers(0, 90, (6, 16, 16)).astype(dtype)
     bad = np.zeros((16, 16), bool)

@@ -1,7 +1,7 @@
 """Centre of mass and iDPC on fields with known answers.
 
-Correlation and slope would be 1 but for ``np.gradient``, whose differences over two pixels flatten a blob of 5.5 pixels
-by 1 / 5.5^2 / 6 = 0.5 %; at the borders of what was visited it knows one side only.
+Correlation and slope would be 1 but for ``np.gradient``: its differences over two pixels flatten a blob of 5.5 pixels
+by 1 / 5.5^2 / 6 = 0.5 %, and it is one-sided at the border of the visited area.
 """
 
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ def test_centre_of_mass_is_turned_to_the_scan():
 
 
 def test_the_map_is_in_units_of_the_detector_along_the_axes_of_the_scan():
-    """The recorded columns are the detector's rows, and these are the scan's columns: two turns, one pixel size."""
+    """The recorded columns are the detector's rows, and these are the scan's columns: two rotations, one pixel size."""
     now = SimpleNamespace(
         moments=np.array([[10.0, 10.0, 0.0], [10.0, -10.0, 0.0]]),
         visited=np.ones((1, 2), bool),
@@ -74,7 +74,7 @@ def test_virtual_detector_fills_what_was_not_visited():
 
 
 def test_iterative_dpc_needs_no_frame_and_no_whole_scan():
-    phase = blob((48, 40)) + np.linspace(0, 2, 40)[None]  # a ramp that a periodic or mirrored solver must bend
+    phase = blob((48, 40)) + np.linspace(0, 2, 40)[None]  # a ramp, which a periodic or mirrored solver would bend
     visited = np.ones(phase.shape, bool)
     visited[20:26, 10:16] = False
     field = np.where(visited, gradient_of(phase, (0.4, 0.4)), 0)
@@ -90,7 +90,7 @@ def test_steepest_descent_comes_to_what_conjugate_gradients_come_to():
     few, many = (iterative_dpc(field, (0.4, 0.4), visited, n, step=1.0) for n in (2, 400))
     assert correlation(many, settled) > 0.9999 > correlation(few, settled)
     halved = iterative_dpc(field, (0.4, 0.4), visited, 1, step=0.5)
-    # the first step from nothing is the gradient times its length, in single precision
+    # the first step from zero is the gradient times the step length, in single precision
     np.testing.assert_allclose(halved, 0.5 * iterative_dpc(field, (0.4, 0.4), visited, 1, step=1.0), atol=1e-6)
 
 
@@ -100,6 +100,6 @@ def test_iterative_dpc_is_damped_below_and_above():
     phase = np.broadcast_to((slow + fast)[:, None], (64, 64))
     field, visited = gradient_of(phase, (0.4, 0.4)), np.ones((64, 64), bool)
     high, low = (iterative_dpc(field, (0.4, 0.4), visited, 100, passes=each) for each in ((0.15, None), (None, 0.08)))
-    inside = slice(8, -8)  # beyond the border the phase is free, and its frequencies are its own
+    inside = slice(8, -8)  # near the border the phase is not determined and has other frequencies
     assert correlation(high[inside], np.broadcast_to(fast[:, None], (64, 64))[inside]) > 0.95
     assert correlation(low[inside], np.broadcast_to(slow[:, None], (64, 64))[inside]) > 0.95

@@ -1,4 +1,4 @@
-"""The phase maps of a weak phase object whose patterns are computed without approximation: their signs and sizes."""
+"""Sign and size of the phase maps of a weak phase object whose patterns are computed without approximation."""
 
 from types import MappingProxyType, SimpleNamespace
 
@@ -17,55 +17,55 @@ UNDER, OVER = {"C10": -150.0, "C12a": 60.0}, {"C10": 150.0}
 
 
 def maps(aberrations, methods, settings=MappingProxyType({}), **object_keys):
-    """Maps on the points of the scan, and the true phase."""
+    """Maps at the scan points, and the true phase."""
     scan = WeakPhaseScan.make(aberrations, **{"strength": 0.05, **object_keys})
     _, rendered = reconstruct(scan.header(lies_still=True), lambda: batches(scan.patterns), methods, settings=settings)
     finer = {picture.name: picture.data.shape[0] // scan.n for picture in rendered.maps}
     return {p.name: p.data[:: finer[p.name], :: finer[p.name]] for p in rendered.maps}, scan.phase
 
 
-# What is lost lies beyond the aperture or, near its rim, in filters that weigh noise which is not there: correlations
-# are 0.95 and more, here and at 300 Å. With a sign lost, of a map or of half of its frequencies, they are 0.3 and less.
+# Losses occur beyond the aperture or, near its rim, in filters that expect noise although there is none: correlations
+# are 0.95 and more, here and at 300 Å. With a wrong sign of a map or of half of its frequencies they are 0.3 and less.
 @pytest.mark.parametrize("aberrations", [{}, UNDER, OVER], ids=["focus", "under", "over"])
 def test_phases_have_the_sign_and_about_the_size_of_the_object_s(aberrations):
     found, truth = maps(aberrations, ["obf", "ssb", "wdd"])
     for name, least in (("obf", 0.7), ("ssb", 0.7), ("wdd_phase", 0.5)):
         assert correlation(found[name], truth) > 0.9, name
         slope = np.polyfit(truth.ravel(), found[name].ravel(), 1)[0]
-        assert least < slope < 1.05, name  # regularised: never larger
+        assert least < slope < 1.05, name  # regularised, so never larger
     # exp(0.05 i): 1 - 0.05^2 / 2, and the filter's eps
     assert found["wdd_amplitude"].mean() == pytest.approx(1.0, abs=0.01)
 
 
 @pytest.mark.parametrize("aberrations", [UNDER, OVER], ids=["under", "over"])
 def test_out_of_focus_the_aligned_bright_field_is_bright_where_the_object_is_dense(aberrations):
-    """On either side of the focus. Its frequencies are weighted by their transfer: like a phase, but none."""
+    """This holds on either side of focus. The map is weighted by its transfer: similar to a phase, but not a phase."""
     found, truth = maps(aberrations, ["tcbf"])
     assert correlation(found["tcbf"], truth) > 0.6
 
 
 def absorbed(n=32, strength=0.02):
-    """A smooth absorption (n, n) that has nothing to do with the phase, its mean 0."""
+    """A smooth absorption (n, n) with mean 0 that is unrelated to the phase."""
     y, x = np.indices((n, n)) * 2 * np.pi / n
     return strength * (np.cos(3 * y + x) + np.sin(4 * x - 2 * y))
 
 
 @pytest.mark.parametrize("aberrations", [{}, UNDER], ids=["focus", "under"])
 def test_the_single_sidebands_tell_amplitude_from_phase(aberrations):
-    """Absorption of periods that the sidebands see, 32 points of 0.5 Å: 0.2 and 0.28 1/Å."""
+    """The absorption has periods within reach of the sidebands: 0.2 and 0.28 1/Å on 32 points of 0.5 Å."""
     absorption = absorbed()
     found, phase = maps(aberrations, ["ssb"], strength=0.02, absorption=absorption)
     assert correlation(found["ssb_amplitude"], -absorption) > 0.9
     assert found["ssb_amplitude"].mean() == pytest.approx(1.0, abs=0.01)
     assert correlation(found["ssb"], phase) > 0.9
     without, _ = maps(aberrations, ["ssb"], strength=0.02)
-    # of the second order in the phase, and what the edges of the padded scan add
+    # second order in the phase, and the effect of the edges of the padded scan
     assert without["ssb_amplitude"].std() < 0.3 * found["ssb_amplitude"].std()
 
 
 @pytest.mark.slow
 def test_one_sideband_tells_the_phase_alone():
-    """Half of what both see: the same phase where nothing absorbs, another one where something does."""
+    """One sideband shows half of what both show: the same phase without absorption, a different one with it."""
     both, truth = maps({}, ["ssb"])
     one, _ = maps({}, ["ssb"], {"ssb.sidebands": 1})
     assert correlation(one["ssb"], truth) > 0.9
@@ -77,7 +77,7 @@ def test_one_sideband_tells_the_phase_alone():
 
 @pytest.mark.slow
 def test_a_crop_takes_pixels_near_the_beam_only():
-    """From 1 on the square holds the disc; below it less is seen of the specimen, and what is seen is its phase."""
+    """From 1 on the square contains the disc; a smaller one shows less of the specimen, but still its phase."""
     whole, truth = maps({}, ["ssb"])
     for side in (1.2, 4):
         same, _ = maps({}, ["ssb"], {"ssb.crop": side})
@@ -91,7 +91,7 @@ def test_a_crop_that_leaves_no_pixel_is_refused():
     scan = WeakPhaseScan.make({}, n=16)
     header = overlay(
         scan.header(lies_still=True), {"beam_center_px": [8.5, 8.5]}
-    )  # a corner: the nearest pixel is half of one away
+    )  # a corner: the nearest pixel is half a pixel away
     with pytest.raises(MetadataError, match=r"ssb\.crop=0\.1 leaves no pixel"):
         reconstruct(header, lambda: batches(scan.patterns), ["ssb"], settings={"ssb.crop": 0.1})
 
@@ -101,7 +101,7 @@ def test_a_threshold_divides_what_is_strong_and_leaves_out_what_is_weak():
     wiener, _ = maps({}, ["ssb"])
     assert correlation(found["ssb"], truth) > 0.9
     assert correlation(found["wdd_phase"], truth) > 0.9
-    # divided by the whole power, where the filter adds a share of the strongest to it
+    # divided by the whole power, whereas the filter adds a share of the strongest power to it
     assert found["ssb"].std() > wiener["ssb"].std()
     nothing, _ = maps({}, ["ssb"], {"ssb.threshold": 1.0})
     assert nothing["ssb"].std() < 0.2 * found["ssb"].std()
@@ -113,7 +113,7 @@ def test_with_its_transfer_divided_out_the_aligned_bright_field_is_the_phase(abe
     found, truth = maps(aberrations, ["tcbf"], settings)
     plain, _ = maps(aberrations, ["tcbf"], {"tcbf.upsample": 1})
     assert correlation(found["tcbf"], truth) > correlation(plain["tcbf"], truth)
-    assert np.polyfit(truth.ravel(), found["tcbf"].ravel(), 1)[0] == pytest.approx(0.8, abs=0.25)  # of rad, held back
+    assert np.polyfit(truth.ravel(), found["tcbf"].ravel(), 1)[0] == pytest.approx(0.8, abs=0.25)  # of rad, damped
 
 
 @pytest.mark.parametrize("shape", [(1, 24), (24, 1), (1, 1)])
@@ -131,14 +131,14 @@ def test_between_columns_of_a_table_it_is_straight():
 
 
 PER_RING = 60
-"""Frequencies of each ring of a filter whose transfer falls off."""
+"""Number of frequencies in each ring of a filter whose transfer falls off."""
 FALLING = np.geomspace(1.0, 1.5e-3, 8)
 
 
 def repeated(signal_to_noise, *, scans=60, information=FALLING):
-    """Of scans of one specimen what OBF's map scatters by, and what each scan says of it, by rings (scans, rings).
+    """Scatter of OBF's map over repeated scans of a specimen, and each scan's own estimate, by rings (scans, rings).
 
-    ``signal_to_noise`` (rings,): powers that a phase shows beside the noise; frequencies are independent.
+    ``signal_to_noise`` (rings,): power of the phase relative to the noise; frequencies are independent.
     """
     rng, ring = np.random.default_rng(4), np.repeat(np.arange(len(information)), PER_RING)
     obf = OptimumBrightField(None, None, information[ring], ring)
@@ -163,8 +163,8 @@ def repeated(signal_to_noise, *, scans=60, information=FALLING):
     return np.bincount(ring, np.var(maps, axis=0, ddof=1)), np.array(said)
 
 
-# Chance moves weights, most at the end of the transfer, where they magnify noise: by the weights that a scan itself has
-# it would say 0.90 and 0.86.
+# Chance changes the weights, most at the end of the transfer, where they amplify noise. An estimate from the scan's own
+# weights would give 0.90 and 0.86.
 @pytest.mark.parametrize(("strongest", "least"), [(30.0, 0.93), (3.0, 0.88)])
 def test_obf_says_what_its_map_scatters_by(strongest, least):
     scatter, said = repeated(np.geomspace(strongest, 1e-3, 8))
@@ -172,7 +172,7 @@ def test_obf_says_what_its_map_scatters_by(strongest, least):
 
 
 def test_chance_hardly_lights_up_the_end_of_the_transfer():
-    """An empty ring there passes little more than what it fades to: six times as much if its own errors alone count."""
+    """An empty ring there passes little more than its faded weight; with only its own errors, six times as much."""
     scatter, _ = repeated(np.repeat([1.0, 0.0], 4))
     fades_to = PER_RING * FALLING / (FALLING + FALLING / LEAST_SIGNAL) ** 2
     assert scatter[-1] < 2 * fades_to[-1]

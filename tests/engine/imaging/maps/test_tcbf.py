@@ -1,4 +1,4 @@
-"""The tilt-corrected bright field is upright at every frequency, of atoms that absorb too."""
+"""The tilt-corrected bright field has the right sign at every frequency, also for atoms that absorb."""
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ RINGS = 14
 
 
 def scan_of(absorbed_per_rad):
-    """A phase, and an absorption that is so many times it."""
+    """Scan of a phase object with absorption proportional to the phase."""
     plain = WeakPhaseScan.make(DEFOCUS, n=N, step_A=STEP_A, strength=0.02)
     return WeakPhaseScan.make(DEFOCUS, n=N, step_A=STEP_A, strength=0.02, absorption=absorbed_per_rad * plain.phase)
 
 
 def by_rings(scan, patterns):
-    """Correlation of the map's frequencies with those of the true phase in each ring of |Q|."""
+    """Correlation between frequencies of the map and of the true phase, in each ring of |Q|."""
     header = overlay(scan.header(lies_still=True), {**DEFOCUS, "C12a": 0.0, "C12b": 0.0, "rotation_deg": 0.0})
     _, rendering = reconstruct(header, lambda: batches(patterns), ("tcbf",), settings={"tcbf.upsample": 1})
     made = {one.name: one for one in rendering.maps}["tcbf"].data
@@ -41,13 +41,13 @@ def absorbing():
 def test_absorption_turns_no_ring_over(absorbing, monkeypatch):
     upright = by_rings(absorbing, absorbing.patterns)
     assert upright.min() > 0
-    monkeypatch.setattr(tcbf, "TURNED_OVER", 2.0)  # nothing is taken for turned over
+    monkeypatch.setattr(tcbf, "TURNED_OVER", 2.0)  # nothing is considered reversed
     assert by_rings(absorbing, absorbing.patterns).min() < -0.2, "without the question some are"
 
 
 @pytest.mark.slow
 def test_nothing_is_turned_over_where_nothing_absorbs(monkeypatch):
-    """Nor by noise, which has the sign of the phase contrast in both; at the very edge of the band nothing matters."""
+    """Nor does noise, which has the sign of the phase contrast in both; the very edge of the band does not matter."""
     scan = scan_of(0.0)
     for patterns in (scan.patterns, np.random.default_rng(3).poisson(scan.patterns * 30).astype(np.float32)):
         asked = by_rings(scan, patterns)

@@ -1,4 +1,4 @@
-"""By how much the bright field changes: more for stronger specimens, not for fewer electrons."""
+"""Modulation of the bright field: larger for stronger specimens, not for fewer electrons."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_the_bright_field_of_a_stronger_specimen_changes_more() -> None:
 
 
 def test_counting_noise_is_no_modulation() -> None:
-    """Four electrons in a bright-field pixel scatter by half of their mean; the specimen by less than a tenth."""
+    """Four electrons in a bright-field pixel scatter by half their mean; the specimen contributes less than a tenth."""
     scan = WeakPhaseScan.make({"C10": -60.0}, strength=0.03)
     mean = 4.0 * scan.patterns / scan.patterns.mean(axis=0).max()
     noisy = np.random.default_rng(5).poisson(mean)

@@ -1,4 +1,4 @@
-"""What a phase explains of the bright field: all where the specimen is weak, little where it is not."""
+"""Share of the bright field's variation explained by a phase: all for a weak specimen, little for a strong one."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from ptylive.schema.maps import Strength
 from ptylive.schema.metadata import overlay
 
 PLENTY = 1e5
-"""Electrons in a bright pixel, their noise left out."""
+"""Electrons in a bright pixel of noise-free patterns."""
 
 
 def seen(strength: float, counts: float = 0.0, **given: object) -> tuple[Store, Calibration]:
@@ -43,7 +43,7 @@ def test_less_is_explained_of_a_stronger_specimen() -> None:
 
 
 def test_noise_has_no_part_in_it() -> None:
-    """40 electrons in a bright pixel leave a third of the power to noise, of which a phase explains next to nothing."""
+    """At 40 electrons in a bright pixel a third of the power is noise, hardly any of which a phase explains."""
     assert share(0.3, counts=40.0) == pytest.approx(share(0.3), abs=0.1)
 
 

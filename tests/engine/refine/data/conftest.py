@@ -1,4 +1,4 @@
-"""Scans for the tests of what is measured before a refinement."""
+"""Scans for tests of what is measured before a refinement."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from ptylive.schema.scan import Scan
 
 @pytest.fixture
 def scanned():
-    """A data set of empty patterns, by pattern of the scan, its rotation and shape; steps of 0.5 and 0.4 Å."""
+    """Make a data set of empty patterns with the given scan pattern, rotation and shape; steps of 0.5 and 0.4 Å."""
 
     def scan_of(pattern="raster", rotation=30.0, shape=(20, 24)):
         scan = Scan(shape=shape, step_A=(0.5, 0.4), pattern=pattern, rotation_deg=rotation)

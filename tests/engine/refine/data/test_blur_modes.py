@@ -1,4 +1,4 @@
-"""Modes of a blurred probe against the average over many places of the beam."""
+"""Modes of a blurred probe, compared with the average over many places of the beam."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def frequencies():
 
 
 def drawn_probe(seed):
-    """Any probe within the aperture, not the one that the modes are made for."""
+    """A random probe within the aperture, other than the one the modes are made for."""
     rng = np.random.default_rng(seed)
     k_row, k_col = frequencies()
     aperture = np.hypot(k_row, k_col) <= K_ALPHA
@@ -45,7 +45,7 @@ def of_modes(wave, factors):
     ("source_A", "path_A"), quick_first([(0.25, (-0.8, 0.4)), (0.3, (0.0, 0.0)), (0.0, (0.5, 1.2))])
 )
 def test_modes_are_the_average_over_places(source_A, path_A):
-    """Of a drawn probe; what the modes left out would add is some ``NEGLECTED`` of the light."""
+    """Tested with a random probe; the light that the modes omit is of the order of ``NEGLECTED``."""
     k_row, k_col = frequencies()
     power = (np.hypot(k_row, k_col) <= K_ALPHA).astype(float)
     factors = blur_modes(k_row, k_col, power, source_A, np.array(path_A))
@@ -75,7 +75,7 @@ def test_a_blur_of_too_many_modes_is_refused():
 
 
 def test_the_fast_step_is_that_of_the_turned_rows(simulated):
-    angle = np.deg2rad(25.0)  # of the scan; its step is 0.8 Å
+    angle = np.deg2rad(25.0)  # of the scan, whose step is 0.8 Å
     expected = 0.8 * np.array([-np.sin(angle), np.cos(angle)])
     np.testing.assert_allclose(fast_step_A(simulated.dataset, "x"), expected, atol=1e-9)
 

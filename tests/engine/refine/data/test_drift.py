@@ -1,4 +1,4 @@
-"""Drift from the overlap geometry: found where it is, left alone where it is not."""
+"""Drift from the overlap geometry: found where present, left alone where absent."""
 
 from dataclasses import replace
 
@@ -39,12 +39,12 @@ def test_drift_is_applied_along_the_axes_of_the_scan(scanned):
 @pytest.mark.slow
 @pytest.mark.data
 def test_drift_of_a_noisy_scan_is_found_within_its_uncertainty(read_dataset):
-    """ws2_messy: (0.8, -0.5) Å in the file, at so low a dose that it is not certain."""
+    """ws2_messy: (0.8, -0.5) Å in the file, at so low a dose that the drift is not certain."""
     drift = fitted(read_dataset(shared_data("ws2_messy_60kV_lowdose")))
     assert not drift.applied
     away = (np.array(drift.drift_A) - (0.8, -0.5)) / drift.uncertainty_A
-    assert np.abs(away).max() < 3  # deviations
-    assert max(drift.uncertainty_A) < 0.7  # one that says nothing would do for any drift
+    assert np.abs(away).max() < 3  # in deviations
+    assert max(drift.uncertainty_A) < 0.7  # an uninformative one would suit any drift
     assert fitted(read_dataset(shared_data("ws2_messy_60kV_lowdose")), certain=False).applied
 
 
@@ -60,4 +60,4 @@ def test_drift_of_a_noisy_scan_is_found_within_its_uncertainty(read_dataset):
 def test_scans_without_drift_are_left_alone(read_dataset, name):
     drift = fitted(read_dataset(shared_data(name)))
     assert not drift.applied
-    assert "left alone" in drift.reason
+    assert "not corrected" in drift.reason

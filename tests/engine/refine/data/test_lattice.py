@@ -1,4 +1,4 @@
-"""The lattice of a scan: its axes, its frequencies, and positions that form none."""
+"""The lattice of a scan: its axes, its frequencies, and positions that form no lattice."""
 
 from dataclasses import replace
 

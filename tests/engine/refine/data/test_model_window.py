@@ -1,4 +1,4 @@
-"""The pixels of the model: finer ones stand where those of the detector stand, mirrored patterns where they belong."""
+"""Pixels of the model: finer ones share the place of the detector's, and mirrored patterns are placed correctly."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ SIZE, PIXEL = 8, 0.05
 
 
 def window(offset=0.0):
-    """A detector's window with its beam ``offset`` pixels beside a pixel."""
+    """A detector's window whose beam lies ``offset`` pixels off a pixel."""
     k = (np.fft.fftfreq(SIZE) * SIZE + offset) * PIXEL
     k_row, k_col = np.meshgrid(k, k, indexing="ij")
     return SimpleNamespace(size=SIZE, pixel_invA=PIXEL, k_row=k_row, k_col=k_col)

@@ -1,4 +1,4 @@
-"""Transmissions in other slices, other pixels and other modes."""
+"""Transmissions converted to other slices, pixels and modes."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ import pytest
 from ptylive.engine.refine.data.object_resampling import depth_shares, in_modes, in_slices, on_pixels, unwrapped
 
 HILL = 9 * np.exp(-(np.linspace(-3, 3, 40)[:, None] ** 2) - np.linspace(-3, 3, 50) ** 2)
-"""A phase that wraps, steps well below pi, 0 along its border."""
+"""A phase that wraps, with steps well below pi, and is 0 along its border."""
 
 
 def sheets(*phases: float) -> np.ndarray:
-    """(1, slices, 8, 8) of vacuum around a square of a phase each."""
+    """Transmission (1, slices, 8, 8) with a square of the given phase in each slice, surrounded by vacuum."""
     phase = np.zeros((1, len(phases), 8, 8))
     phase[0, :, 2:6, 2:6] = np.asarray(phases)[:, None, None]
     return np.exp(1j * phase).astype(np.complex64)
@@ -27,8 +27,8 @@ def inside(transmission: np.ndarray) -> list[float]:
         ((5, 5, 5, 5), (10, 10), [[1, 1, 0, 0], [0, 0, 1, 1]]),
         ((10, 10), (8, 8, 8), [[0.8, 0], [0.2, 0.6], [0, 0.4]]),
         ((10, 10), (10, 10, 10), [[1, 0], [0, 1], [0, 0]]),  # vacuum below
-        ((10, 10, 10), (10, 10), [[1, 0, 0], [0, 1, 1]]),  # nothing is lost below
-        ((0,), (10, 30), [[0.25], [0.75]]),  # one slice stands for the whole depth, known or not
+        ((10, 10, 10), (10, 10), [[1, 0, 0], [0, 1, 1]]),  # the surplus depth is not lost
+        ((0,), (10, 30), [[0.25], [0.75]]),  # one slice represents the whole depth, known or not
         ((100,), (10, 10), [[0.5], [0.5]]),
         ((10, 10), (0,), [[1, 1]]),
     ],
@@ -44,7 +44,7 @@ def test_shares_go_by_depth_and_leave_nothing_out(old, new, shares):
     [
         ((10, 10), (10, 10, 10), 10, [[0, 0], [1, 0], [0, 1]]),  # vacuum in front
         ((10, 10), (10, 10, 10), 5, [[0.5, 0], [0.5, 0.5], [0, 0.5]]),
-        ((10, 10), (10, 10), 10, [[0, 0], [1, 1]]),  # nothing is lost below
+        ((10, 10), (10, 10), 10, [[0, 0], [1, 1]]),  # the surplus depth is not lost
         ((10, 10, 10), (10, 10), -10, [[0, 1, 0], [0, 0, 1]]),  # cut off in front
         ((0,), (10, 10, 20), 10, [[0], [1 / 3], [2 / 3]]),
     ],
@@ -57,7 +57,7 @@ def test_phase_and_absorption_of_the_whole_depth_stay():
     there = sheets(0.4, 0.2) * np.float32(0.9)
     thin = in_slices(there, (10, 10), (5, 5, 5, 5))
     assert inside(thin) == [0.2, 0.2, 0.1, 0.1]
-    np.testing.assert_allclose(thin.prod(axis=1), there.prod(axis=1), atol=1e-6)  # of single precision
+    np.testing.assert_allclose(thin.prod(axis=1), there.prod(axis=1), atol=1e-6)  # single precision
     np.testing.assert_allclose(in_slices(thin, (5,) * 4, (20,))[:, 0], there.prod(axis=1), atol=1e-6)
     assert in_slices(there, (10, 10), (10, 10)) is there
 
@@ -93,7 +93,7 @@ def test_other_pixels_show_the_same_places_and_vacuum_around():
         made = on_pixels(there, (0.5, pixel_A), (-8.0, -10.0), shape)[0, 0]
         rows, columns = np.arange(shape[0])[:, None] * pixel_A - 4, np.arange(shape[1]) * pixel_A - 5
         expected = np.exp(1j * 0.3 * np.exp(-((rows - 15) ** 2 + (columns - 16) ** 2) / 18))
-        # a cubic spline on the 6 steps of this width is right to 1e-4; the blur of coarse pixels, 0.31 Å against the
-        # width of 3 Å, takes 1 - 1 / (1 + 0.31^2 / 9) = 1 % off its top of 0.3
+        # a cubic spline on the 6 steps of this width is accurate to 1e-4; the blur of coarse pixels, 0.31 Å against the
+        # width of 3 Å, reduces the maximum of 0.3 by 1 - 1 / (1 + 0.31^2 / 9) = 1 %
         np.testing.assert_allclose(made, expected, atol=2e-4 if pixel_A <= 0.5 else 3.3e-3)
         np.testing.assert_array_equal(made[:3], 1)

@@ -1,4 +1,4 @@
-"""Strain of a scan's lattice from double overlaps: against simulated thin specimens under Poisson noise."""
+"""Strain of a scan's lattice from double overlaps, for simulated thin specimens under Poisson noise."""
 
 from dataclasses import replace
 
@@ -30,13 +30,13 @@ def test_drift_is_found_within_its_uncertainty(drifted):
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     assert found.applied
     assert deviations(found, DRIFT_A) < 3  # one draw in a hundred lies beyond
-    assert max(found.uncertainty_A) < 0.5  # of 1.8 Å that are there
-    assert found.defocus_A == pytest.approx(60.0, abs=10.0)  # found 3 beside: good for the drift, which needs no better
+    assert max(found.uncertainty_A) < 0.5  # the drift is 1.8 Å
+    assert found.defocus_A == pytest.approx(60.0, abs=10.0)  # found: 3 off, which is sufficient for the drift
 
 
 @pytest.mark.slow
 def test_patterns_beside_their_place_tell_the_same_drift(drifted):
-    """Read between pixels, up to half of one away. Over three seeds 3.6, 0.5, 0.3 deviations; untold 3.7, 3.5, 5.4."""
+    """Read up to half a pixel off, three seeds give 3.6, 0.5, 0.3 deviations; without offsets 3.7, 3.5, 5.4."""
     moved = drifted(DRIFT_A, seed=2, wander_px=0.5)
     found, untold = (find_drift(*parts(one)) for one in (moved, replace(moved, offsets_px=None)))
     assert found.applied
@@ -57,24 +57,24 @@ def test_a_rotation_that_nobody_stated_is_told_off_by_what_the_fast_axis_is_turn
 
 
 def astigmatic(dataset, origin, c12_A=(3.0, -2.0), doubt_A=None):
-    """The same under an astigmatism that is not there."""
+    """The same data set with a wrong astigmatism."""
     named = {name: Quantity(value, origin, doubt_A) for name, value in zip(("C12a", "C12b"), c12_A, strict=True)}
     return replace(dataset, calibration=dataset.calibration.having(**named))
 
 
 @pytest.mark.parametrize("drift_A", [(0.0, 0.0), pytest.param(DRIFT_A, marks=pytest.mark.slow)])
 def test_a_wrong_astigmatism_that_nobody_stated_makes_no_drift(drifted, drift_A):
-    """A shear looks like it. Of seeds 1 to 4: 0.5 to 3.1 deviations from the truth; stated, 4.2 to 5.5."""
+    """A shear looks like astigmatism. For seeds 1 to 4: 0.5 to 3.1 deviations from the truth; if stated, 4.2 to 5.5."""
     dataset = drifted(drift_A, seed=3)
     found, stated = (find_drift(*parts(astigmatic(dataset, one))) for one in (Origin.ESTIMATED, Origin.GIVEN))
     assert deviations(found, drift_A) < 3
     assert deviations(stated, drift_A) > 3
-    assert max(found.uncertainty_A) < 0.8  # one that says nothing would do
+    assert max(found.uncertainty_A) < 0.8  # rules out an uninformative uncertainty
 
 
 @pytest.mark.slow
 def test_an_astigmatism_that_the_lattice_does_not_contradict_is_believed(drifted):
-    """Beside it the drift is found as exactly as if it had been stated."""
+    """With such an astigmatism the drift is found as precisely as if it had been stated."""
     dataset = drifted(DRIFT_A, seed=3)
     right = [find_drift(*parts(astigmatic(dataset, one, (0.0, 0.0)))) for one in (Origin.ESTIMATED, Origin.GIVEN)]
     assert right[0].drift_A == right[1].drift_A
@@ -89,7 +89,7 @@ def test_an_astigmatism_that_the_lattice_does_not_contradict_is_believed(drifted
 
 @pytest.mark.slow
 def test_uncertainty_is_that_of_other_specimens_and_noise(drifted):
-    """Twelve specimens: squared deviations of two numbers each have the mean 2 and a standard error of 2 / sqrt(12)."""
+    """Twelve specimens: squared deviations of two numbers each have mean 2 with a standard error of 2 / sqrt(12)."""
     still = [find_drift(*parts(drifted((0.0, 0.0), seed=seed))) for seed in range(12)]
     squares = [deviations(one, (0.0, 0.0)) ** 2 for one in still]
     assert 0.5 < np.mean(squares) < 2 + 3 * 2 / np.sqrt(12)
@@ -98,7 +98,7 @@ def test_uncertainty_is_that_of_other_specimens_and_noise(drifted):
 
 @pytest.mark.parametrize("count", [6, 8])
 def test_derivatives_are_those_of_the_likelihood(drifted, count):
-    """The chain from lattice to frequencies, against differences of the whole; the Newton step rests on it."""
+    """The chain from lattice to frequencies, compared with differences of the whole; the Newton step depends on it."""
     dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
     fit = OverlapFit(dataset, window, probe, Lattice.of(dataset))
     values = np.array([0.5, -0.2, 0.1, 0.3, 70.0, 900.0, 4.0, -3.0])[:count]
@@ -108,8 +108,8 @@ def test_derivatives_are_those_of_the_likelihood(drifted, count):
     for number, ahead in enumerate(np.diag(steps)):
         up, down = (fit._likelihood(values + sign * ahead) for sign in (1, -1))
         expected = (up - down) / (2 * steps[number])
-        # differences over edges of the aperture one or two pixels wide: another step gives another derivative, by half
-        # a percent of the largest of its kind
+        # differences over edges of the aperture one or two pixels wide: with another step the derivative differs by
+        # half a percent of the largest of its kind
         of_kind = np.abs(found[:4]).max() if number < 4 else abs(found[number])
         assert found[number] == pytest.approx(expected, abs=0.03 * of_kind)
         assert hessian[number, number] < 0 or number == 5
@@ -135,7 +135,7 @@ def still(lattice):
 
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_parabola_loses_what_it_says(drifted, stated):
-    """Of a specimen that scatters once."""
+    """The specimen scatters once only."""
     dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
     lattice = Lattice.of(dataset)
     fit = OverlapFit(dataset, window, probe, lattice)
@@ -145,7 +145,7 @@ def test_a_parabola_loses_what_it_says(drifted, stated):
 
 @pytest.mark.parametrize(("share", "of_it"), [(0.25, 0.5), (-0.1, 0.0), (1.3, 1.0)])
 def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, monkeypatch, share, of_it):
-    """A parabola tells only what lies beside it: thick crystals have other maxima as high."""
+    """A parabola is valid only near its maximum: thick crystals have other maxima of equal height."""
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     asked = []
     monkeypatch.setattr(OverlapFit, "share_of", lambda self, found, kept: asked.append(kept) or share)
@@ -157,14 +157,14 @@ def test_a_drift_is_as_sure_as_the_likelihood_loses_without_it(drifted, monkeypa
 
 
 def test_a_drift_that_does_no_harm_is_left_alone(drifted, monkeypatch):
-    monkeypatch.setattr(drift, "HARMLESS", 2.0)  # resolutions: 1.7 Å each
+    monkeypatch.setattr(drift, "HARMLESS", 2.0)  # in resolutions of 1.7 Å each
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     assert not found.applied
     assert deviations(found, (0.0, 0.0)) > drift.SIGNIFICANCE
 
 
 def test_a_drift_beyond_belief_is_none(drifted, monkeypatch):
-    """However sure the fit is of it."""
+    """This holds however certain the fit is."""
     monkeypatch.setattr(drift, "MOST_STRAIN", 0.01)  # 0.15 Å of 15 Å
     found = find_drift(*parts(drifted(DRIFT_A, seed=1)))
     assert not found.applied and found.deviations == 0
@@ -185,7 +185,7 @@ def test_patterns_that_are_no_numbers_have_no_drift(drifted):
 
 def test_a_coarse_scan_has_no_drift(drifted, monkeypatch):
     dataset, window, probe = parts(drifted(DRIFT_A, seed=1))
-    monkeypatch.setattr(drift, "OverlapFit", None)  # not even begun
+    monkeypatch.setattr(drift, "OverlapFit", None)  # the fit is not even begun
     resolution = 1 / probe.semiangle_invA
     coarse = replace(dataset, positions_A=dataset.positions_A * (1.01 * drift.COARSEST * resolution / 0.8))
     assert find_drift(coarse, window, probe) is None

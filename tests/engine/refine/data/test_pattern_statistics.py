@@ -1,4 +1,4 @@
-"""Statistics of patterns: what counts as dark field."""
+"""Statistics of patterns: which counts belong to the dark field."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ K = np.arange(SIZE) - SIZE // 2
 
 
 def discs(offsets_px):
-    """Noise-free patterns of a disc whose edge falls over a pixel, each ``offsets_px`` (n, 2) from the middle."""
+    """Noise-free patterns of a disc with an edge one pixel wide, each ``offsets_px`` (n, 2) off the middle."""
     away = [np.hypot(K[:, None] - row, K - col) for row, col in offsets_px]
     patterns = DARK + BRIGHT * np.clip(RADIUS_PX + 0.5 - np.stack(away), 0, 1)
     values = {"detector_pixel_invA": Quantity(0.05, Origin.GIVEN)}
@@ -39,7 +39,7 @@ def statistics(dataset):
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_a_rim_that_lies_half_a_pixel_off_is_no_dark_field(axis):
-    """Counted as such it raised the background that a refinement takes for flat, by half on the edge of a flake."""
+    """If included, such a rim raised the background that a refinement assumes to be flat, by half at a flake's edge."""
     offsets = np.zeros((20, 2))
     offsets[:, axis] = np.linspace(-0.5, 0.5, 20)
     wandering = discs(offsets)

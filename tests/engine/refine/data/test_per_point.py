@@ -1,4 +1,4 @@
-"""Values given for each scan point, for the patterns that there are: snakes, subsets, parts of the scan."""
+"""Values given for each scan point, assigned to the patterns present: snakes, subsets, parts of the scan."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from ptylive.engine.refine.data.per_point import PLATES, PhasePlates, number_of_
 from ptylive.schema.errors import MetadataError
 
 SNAKE = np.array([0, 1, 2, 5, 4, 3, 6, 7])
-"""Points of a scan of 3 x 3 in the order they were acquired; the last was lost."""
+"""Points of a 3 x 3 scan in the order of acquisition; the last was lost."""
 DATASET = SimpleNamespace(scan_shape=(3, 3), point=SNAKE, patterns=np.zeros((8, 4, 4)))
 
 

@@ -1,4 +1,4 @@
-"""Probes in other windows and other numbers of modes, against the same optics computed there."""
+"""Probes converted to other windows and numbers of modes, compared with the same optics computed there."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Window:
 
 
 def modes(window: Window, number: int = 1) -> np.ndarray:
-    """Fourier modes of an aperture with a smooth rim, so that its rim is no matter of pixels."""
+    """Fourier modes of an aperture with a smooth rim, so that the rim does not depend on the pixels."""
     probe = Probe.of(WAVELENGTH_A, 20.0, 0.3, {"C10": -40.0})
     return start_modes(probe, window, Coherence(number, 0.3, 20.0), 1.0)
 
@@ -46,7 +46,7 @@ def real(fourier: np.ndarray) -> np.ndarray:
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
-    """1 for the same wave."""
+    """Return 1 for identical waves."""
     return float(abs(np.vdot(first, second)) / np.linalg.norm(first) / np.linalg.norm(second))
 
 
@@ -56,13 +56,13 @@ HERE = Window(48, 0.04)
 @pytest.mark.parametrize("there", [Window(32, 0.04), Window(64, 0.04), Window(48, 0.04), Window(31, 0.04)])
 def test_coarse_and_fine_windows_of_one_detector_hold_the_same_coefficients(there):
     found = in_window(real(modes(HERE)), HERE.object_pixel_A, there.size, there.object_pixel_A)
-    # the same frequencies: no interpolation, so what remains is rounding
+    # identical frequencies need no interpolation: only rounding remains
     assert overlap(found, modes(there)) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("there", [Window(96, 0.02), Window(64, 0.03), Window(40, 0.05)])
 def test_other_frequencies_are_those_of_the_same_wave(there):
-    """Exact but for what of the probe lies beyond the narrower window, in either space."""
+    """Exact except for the part of the probe beyond the narrower window, in either space."""
     here = modes(HERE)
     found = in_window(real(here), HERE.object_pixel_A, there.size, there.object_pixel_A)
     wider = np.zeros((1, 512, 512), complex)  # the wave of HERE on a fine frequency grid, from its definition
@@ -89,7 +89,7 @@ def test_beyond_the_old_window_there_is_nothing():
 def test_fewer_modes_keep_most_of_the_light():
     four = modes(HERE, 4)
     mixing, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))
-    mixed = np.einsum("ij,jyx->iyx", mixing, four)  # another description of the same light
+    mixed = np.einsum("ij,jyx->iyx", mixing, four)  # another representation of the same light
     two = in_number(mixed, 2, HERE, WAVELENGTH_A, COHERENCE)
     assert overlap(two[0], four[0]) == pytest.approx(1, abs=1e-9)
     assert overlap(two[1], four[1]) == pytest.approx(1, abs=1e-9)

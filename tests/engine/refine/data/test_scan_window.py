@@ -1,4 +1,4 @@
-"""Patterns in the window: where each pixel goes, what is masked, and that nothing is resampled."""
+"""Patterns in the window: where each pixel is placed, what is masked, and that nothing is resampled."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from ptylive.engine.refine.data.scan_window import ScanWindow
 def test_pixels_land_at_their_frequency(simulated):
     dataset = simulated.dataset
     window = ScanWindow.of(dataset, 24)
-    assert window.patterns[7][0, 0] == dataset.patterns[7][12, 12]  # centre (12.25, 11.6): whole part (12, 12)
+    assert window.patterns[7][0, 0] == dataset.patterns[7][12, 12]  # centre (12.25, 11.6): integer part (12, 12)
     assert window.patterns[7][1, 2] == dataset.patterns[7][13, 14]
     assert window.patterns[7][-3, -5] == dataset.patterns[7][9, 7]
     assert window.k_row[0, 0] == pytest.approx(-0.25 * 0.1)
@@ -56,9 +56,9 @@ def test_counts_are_kept_in_the_narrowest_type_that_holds_them_and_memory_is_tra
 @pytest.mark.parametrize("where", [0, 70, 143])
 @pytest.mark.parametrize(("free", "in_file"), [((0, 0), True), ((4, 2), False), ((2, 1), True)])
 def test_patterns_that_do_not_fit_lie_in_a_file(simulated, monkeypatch, tmp_path, where, free, in_file):
-    """From the first, or from where larger counts want a wider type: what the model sees is the same.
+    """In a file from the start, or once larger counts need a wider type, the patterns are the same for the model.
 
-    free: before and after the first array is made, in bytes for each pixel.
+    ``free`` is the free memory before and after the first array is made, in bytes for each pixel.
     """
     monkeypatch.setattr(scan_window, "ROWS_AT_ONCE", 32)
     counts = np.minimum(simulated.dataset.patterns, 200)

@@ -15,11 +15,11 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.preset.patterns import PatternSettings
 
 ROUNDING = 1e-5
-"""Of the largest value: a start is stored in single precision, after a transform or two and phases of some rad."""
+"""Relative to the largest value: starts are stored in single precision after a transform or two, phases of some rad."""
 
 
 def same(found, expected):
-    """Equal but for rounding."""
+    """Check equality up to rounding."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * np.abs(expected).max())
 
 
@@ -104,7 +104,7 @@ def test_modes_of_different_defocus(simulated):
 
 
 def test_a_given_probe(simulated, tmp_path):
-    """As npy in both orders of axes, and as PyPty's export of it; of several probes the first."""
+    """Given as npy in both axis orders, and as PyPty's export; of several probes the first is used."""
     fourier = start_probe(simulated.dataset, n_hermite_probe_modes=(2, 1))
     real = np.fft.ifft2(fourier, norm="ortho")
     np.save(tmp_path / "modes.npy", real)
@@ -154,7 +154,7 @@ def test_a_sequence_chooses_patterns(simulated):
     with pytest.raises(MetadataError, match="chooses none"):
         selected(dataset, Preset.from_mapping({"sequence": "200:300"}).patterns)
     for wrong in ("a", "1:2:0", "1,,2", "0:5;"):
-        with pytest.raises(MetadataError, match="is no range"):
+        with pytest.raises(MetadataError, match="is not a range"):
             Preset.from_mapping({"sequence": wrong})
 
 
@@ -195,7 +195,7 @@ def test_a_given_probe_begins_higher_where_vacuum_is_put_in_front(simulated, tmp
     given = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"))
     moved = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"), start_depth_A=30.0)
     underfocused = start_probe(simulated.dataset, start_probe=str(tmp_path / "r.h5"), extra_probe_defocus_A=30.0)
-    # alike but for the fraction of a pixel by which the beam is off the pixel that waves are propagated about
+    # identical except for the fraction of a pixel between the beam and the pixel about which waves are propagated
     assert np.abs(moved - given).max() > 5 * np.abs(moved - underfocused).max()
     same(np.abs(moved), np.abs(given))
     same(start_probe(simulated.dataset, start_depth_A=30.0), start_probe(simulated.dataset))

@@ -1,4 +1,4 @@
-"""Positions of an earlier result as those to begin from."""
+"""Positions of an earlier result used as start."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def test_without_a_file_nothing_changes(simulated):
 
 
 def test_positions_of_a_frame_elsewhere_are_moved_to_ours(monkeypatch, simulated):
-    """Of all scan points, of which the data set has some."""
+    """Positions are given for all scan points, of which the data set contains a part."""
     whole = simulated.dataset
     moved = np.random.default_rng(3).normal(0, 0.1, whole.positions_A.shape)
     part = whole.part(np.arange(4, len(whole.point)))

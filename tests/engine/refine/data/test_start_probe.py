@@ -1,4 +1,4 @@
-"""The modes a refinement starts from."""
+"""The modes from which a refinement starts."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_power_is_the_counts_and_the_centre_is_the_middle_pixel(simulated, windo
     intensity = (np.abs(real_space(modes)) ** 2).sum(0)
     rows, columns = np.indices(intensity.shape)
     centre = [(intensity * axis).sum() / intensity.sum() for axis in (rows, columns)]
-    # the aperture is sampled beside its middle: a mean direction of 1e-3 / Å, moved by the defocus by 0.01 pixels
+    # the aperture is sampled off its middle: a mean direction of 1e-3 / Å, which the defocus turns into 0.01 pixels
     np.testing.assert_allclose(centre, [16, 16], atol=0.05)
 
 
@@ -39,7 +39,7 @@ def test_modes_are_orthogonal_and_the_first_is_the_strongest(simulated, window):
 
 
 def test_modes_add_up_to_the_averaged_probe(simulated, window):
-    """With all modes kept, the intensity is the nominal one averaged over the source."""
+    """With all modes kept, their intensity is the nominal one averaged over the source."""
     probe = nominal_probe(simulated.dataset.calibration, window, single_slice=True)
     blurred = start_modes(probe, window, Coherence(25, 0.3, 0.0), 1.0)
     nominal = np.abs(real_space(start_modes(probe, window, Coherence(1, 0.0, 0.0), 1.0))[0]) ** 2
@@ -47,7 +47,7 @@ def test_modes_add_up_to_the_averaged_probe(simulated, window):
     envelope = np.exp(-2 * np.pi**2 * 0.3**2 * (q[:, None] ** 2 + q[None, :] ** 2))
     expected = np.fft.ifft2(np.fft.fft2(nominal) * envelope).real
     got = (np.abs(real_space(blurred)) ** 2).sum(0)
-    # the source is five nodes of Gauss and Hermite along each axis: 0.1 %
+    # the source is five Gauss-Hermite nodes along each axis: 0.1 %
     assert np.linalg.norm(got - expected) < 2e-3 * np.linalg.norm(expected)
 
 

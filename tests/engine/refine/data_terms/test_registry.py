@@ -1,4 +1,4 @@
-"""Data terms that are Python functions: the same numbers as a compiled one's formula, and never another's answer."""
+"""Data terms that are Python functions: the numbers of a compiled term of the same formula, never another's result."""
 
 from dataclasses import replace
 
@@ -31,14 +31,14 @@ TERM = PythonTerm("my_amplitudes", amplitudes, lambda counts: 0.5 / counts, "los
 def mine(monkeypatch):
     monkeypatch.setattr(registry, "_known", registry._Known({}))
     regularisers = added._Declared(dict(added.declared()), dict(added._declared.owners), {}, [])
-    monkeypatch.setattr(added, "_declared", regularisers)  # whose settings a run asks for
+    monkeypatch.setattr(added, "_declared", regularisers)  # a run looks up their settings
     known = registry._known.by_name
     registry.add(known, TERM)
     return known
 
 
 def test_a_run_is_that_of_the_same_formula_built_in(mine, simulated):
-    """Setup and gradient: only the steps differ, for a curvature that is not known to be bounded."""
+    """Setup and gradient agree; only the steps differ, as the curvature of the function is not known to be bounded."""
     setups = [
         prepare(simulated.dataset, Preset.from_mapping({"algorithm": name, "probe_modes": 1}), None)
         for name in ("my_amplitudes", "lsq_sqrt")
@@ -83,7 +83,7 @@ def test_with_a_form_for_one_pixel_it_is_compiled_where_any_term_is(mine, simula
 
 
 def test_on_a_device_it_is_the_same_loss():
-    """numpy's functions on a stand-in as strict as cupy, which they dispatch to."""
+    """numpy's functions dispatch to a stand-in that is as strict as cupy."""
     rng = np.random.default_rng(0)
     intensity, counts = rng.uniform(0.1, 9, (2, 3, 4, 4))
     weights, term = rng.uniform(0, 1, (4, 4)), DataTerm(TERM, 0.3)
@@ -124,7 +124,7 @@ def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
     [
         (TERM, "the name my_amplitudes is taken"),
         (replace(TERM, name="lsq_compressed"), "the name lsq_compressed is taken"),
-        (replace(TERM, name="two words"), "'two words' is no name for a data term"),
+        (replace(TERM, name="two words"), "'two words' is not a valid name for a data term"),
         (replace(TERM, name="other", curvature=0.5), "other needs two functions"),
         (replace(TERM, name="other", constant="floor"), "other: constant = 'floor'"),
         (replace(TERM, name="other", pixel="of_pixel"), "other: pixel = 'of_pixel'"),

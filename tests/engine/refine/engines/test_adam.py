@@ -1,4 +1,4 @@
-"""Adam in PtyRAD's coordinates and units: steps against their own formula, and the coordinates against differences."""
+"""Adam in PtyRAD's coordinates and units: steps against their formula, and the coordinates against differences."""
 
 from dataclasses import replace
 
@@ -33,14 +33,14 @@ def test_the_first_step_is_the_rate_in_each_coordinate(made):
     moved = np.abs(coordinates(problem, rule, after.vector) - coordinates(problem, rule, start))
     modulus, phase, probe = moved[:count], moved[count : 2 * count], moved[2 * count :]
     seen = np.abs(problem.layout.object_block(after.memory[0]).reshape(2, -1)) > 1e3 * EPS * (1 - BETA_1)
-    np.testing.assert_allclose(modulus[seen[0]], RATES["adam_object_rate"], rtol=2e-3)  # eps over the gradient
+    np.testing.assert_allclose(modulus[seen[0]], RATES["adam_object_rate"], rtol=2e-3)  # eps relative to the gradient
     np.testing.assert_allclose(phase[seen[1]], RATES["adam_object_rate"], rtol=2e-3)
     assert seen.mean() > 0.5
     assert np.median(probe) == pytest.approx(RATES["adam_probe_rate"], rel=1e-2)
 
 
 def test_the_gradient_is_that_of_the_root_mean_square_in_its_coordinates(small):
-    """Against central differences of PtyRAD's loss, in the steps of Adam: 1e-3, for units in single precision."""
+    """Compared with central differences of PtyRAD's loss over Adam's steps: 1e-3, as units are in single precision."""
     problem, preset, start = laid_out(small.dataset, absorbing=True, optimizer="adam", batch_size=16, **RATES)
     solver = engine(problem, preset, "complex128")
     rule, layout, indices = solver.rule, problem.layout, np.arange(0, 64, 4)
@@ -68,7 +68,7 @@ def test_units_are_those_of_the_counts(small, made):
 
 
 def test_moments_follow_their_recursion():
-    """One parameter of the object, phases: three steps by hand."""
+    """One phase parameter of the object: three steps computed by hand."""
     rule = Adam(0.1, 0.0, 0.0, 1.0, 1.0, 1, rooted=False)
     first = second = at = 0.0
     gradients, wanted = [0.3, -0.2, 0.05], []
@@ -85,7 +85,7 @@ def test_moments_follow_their_recursion():
 
 
 def replace_batch(vector, gradient):
-    """A batch of one pattern of one pixel, on an object that is one phase and a probe that is one phase."""
+    """A batch of one pattern with one pixel, for an object and a probe that each consist of one phase."""
     from types import SimpleNamespace
 
     from ptylive.engine.refine.parameters.parameter_vector import ObjectForm

@@ -1,4 +1,4 @@
-"""Batches: every pattern once, from the seed alone, near each other or spread as asked for."""
+"""Batches: every pattern once, determined by the seed alone, compact or spread as requested."""
 
 import numpy as np
 import pytest
@@ -37,10 +37,10 @@ def width(choice):
 
 def test_compact_batches_are_small_and_sparse_ones_wide():
     everything = GRID.std(axis=0).mean()
-    assert width("compact") < 0.4 * everything  # a tenth of the area: about a third of the length
+    assert width("compact") < 0.4 * everything  # a tenth of the area has about a third of the length
     assert width("sparse") > 0.9 * everything
     spread = [np.std([GRID[one].mean(axis=0) for one in Batches(choice, GRID, 0).of(0, 12)]) for choice in CHOICES]
-    assert spread[2] < 0.8 * spread[0]  # each sees all of the scan, more evenly than by chance
+    assert spread[2] < 0.8 * spread[0]  # each covers the whole scan, more evenly than by chance
 
 
 def test_neighbours_follow_each_other():
@@ -48,4 +48,4 @@ def test_neighbours_follow_each_other():
     assert sorted(order.tolist()) == list(range(len(GRID)))
     assert np.hypot(*np.diff(GRID[order], axis=0).T).mean() < 2.5  # by chance 5.9
     assert neighbours_in_turn(np.zeros((0, 2))).tolist() == []
-    assert len(neighbours_in_turn(np.zeros((9, 2)))) == 9  # all in one place
+    assert len(neighbours_in_turn(np.zeros((9, 2)))) == 9  # all at one place

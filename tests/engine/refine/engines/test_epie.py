@@ -1,6 +1,6 @@
-"""ePIE beside a reference in double precision: curve, object and probe; batches, modes, slices, what stays.
+"""ePIE against a reference in double precision: curve, object and probe; batches, modes, slices, fixed parts.
 
-Four digits: single precision after some hundred steps that each depend on the last.
+They agree to four digits: single precision after some hundred steps that each depend on the last.
 """
 
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_what_is_not_refined_stays(small, fixed):
 
 @pytest.mark.slow
 def test_the_curve_on_the_shared_scan(read_dataset):
-    """One by one, two epochs of 1600 patterns: the middle of the flake and its edge."""
+    """Patterns one by one, two epochs of 1600 patterns: the middle of the flake and its edge."""
     dataset = read_dataset(shared_data("mos2_edge_80kV_defocus"))
     problem, preset, start = laid_out(dataset, optimizer="epie", epoch_max=2, window_px="auto")
     solver = engine(problem, preset)
@@ -85,4 +85,4 @@ def test_the_curve_on_the_shared_scan(read_dataset):
     for epoch in range(2):
         reference.epie(batches_of(solver, epoch))
     shown("ePIE on mos2_edge", {"first": found[0], "last": found[-1], "apart": apart(found, reference.curve)})
-    np.testing.assert_allclose(found, reference.curve, rtol=1e-3)  # of 3200 steps in single precision
+    np.testing.assert_allclose(found, reference.curve, rtol=1e-3)  # 3200 steps in single precision

@@ -29,14 +29,14 @@ def test_an_epoch_is_all_patterns_and_its_loss_their_mean(made):
 
 
 class Still:
-    """A rule that goes nowhere and counts."""
+    """A rule that does not move and only counts."""
 
     def stepped(self, batch, memory, count):
         return Step(batch.vector, np.full((1, 2), count))
 
 
 class Lost:
-    """A rule whose third step leads to no number."""
+    """A rule whose third step gives NaN."""
 
     def stepped(self, batch, memory, count):
         return Step(batch.vector + (np.float32(np.nan) if count == 5 else np.float32(0)))

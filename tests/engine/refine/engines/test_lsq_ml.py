@@ -1,6 +1,6 @@
-"""LSQ-ML beside a reference in double precision: curve, object and probe; modes, slices, phases, step lengths.
+"""LSQ-ML against a reference in double precision: curve, object and probe; modes, slices, phases, step lengths.
 
-Four digits: single precision, and waves that are compared over short steps (SHORT).
+They agree to four digits: single precision, and waves that are compared over short steps (SHORT).
 """
 
 import numpy as np
@@ -85,4 +85,4 @@ def test_the_curve_on_the_shared_scan(read_dataset):
     for epoch in range(4):
         reference.lsq_ml(solver.groups.of(epoch, solver.batch_size))
     shown("LSQ-ML on mos2_edge", {"first": found[0], "last": found[-1], "apart": apart(found, reference.curve)})
-    np.testing.assert_allclose(found, reference.curve, rtol=1e-3)  # of 100 steps in single precision
+    np.testing.assert_allclose(found, reference.curve, rtol=1e-3)  # 100 steps in single precision

@@ -1,4 +1,4 @@
-"""Engines have the names that the setting takes."""
+"""Engines have the names that the setting accepts."""
 
 from types import SimpleNamespace
 

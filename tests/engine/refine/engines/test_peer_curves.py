@@ -1,8 +1,9 @@
-"""Engines beside the curves of the programs that they come from (benchmarks/engines_vs_peers.py wrote these).
+"""Engines against the curves of the programs they come from (written by benchmarks/engines_vs_peers.py).
 
-Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, from one start and over the same batches. Asked are 2 %; most
-of a curve is noise that no engine lowers, so that the difference is to be small beside the fall too. Found: 0.006 % for
-Adam; less and 1.3 % for py4DSTEM, whose probe is not moved back by the rest of a position (docs/engines.md).
+Sum of (sqrt(I) - sqrt(D))^2 over sum of D in each epoch, from one start and over the same batches. The required
+agreement is 2 %. As most of a curve is noise that no engine lowers, the difference must also be small compared with the
+fall. Found: 0.006 % for Adam; less and 1.3 % for py4DSTEM, whose probe is not moved back by the rest of a position
+(docs/engines.md).
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Moduli, phases and patterns that count for some epochs only.
+"""Moduli, phases and patterns that are active for some epochs only.
 
-All in single precision: what is held keeps its value to 1e-5 over a step and to 1e-4 over the epochs of a run, what is
-free moves by far more.
+Everything is in single precision: fixed quantities keep their value to 1e-5 over a step and to 1e-4 over the epochs of
+a run, whereas free ones move by far more.
 """
 
 from itertools import count
@@ -65,7 +65,7 @@ def test_a_step_leaves_alone_what_is_held(bumpy, held):
 
 @pytest.mark.parametrize("held", HELD, ids=str)
 def test_the_gradient_is_the_derivative_of_the_path(bumpy, held):
-    """Along x(t) = P(x + t d) the loss changes by what the gradient says, whatever d."""
+    """Along x(t) = P(x + t d) the loss changes as the gradient predicts, for any d."""
     setup, backend, vector = bumpy
     parts = constraint_of(Preset.from_mapping({**PLAIN, **held}), setup.layout, vector, np)
     objective = Objective(backend, setup.layout, setup.multislice.count, constraint=parts)
@@ -77,7 +77,7 @@ def test_the_gradient_is_the_derivative_of_the_path(bumpy, held):
     ahead, behind = (
         objective.evaluate(objective.project((vector + t * direction).astype("f4")), few).loss for t in (step, -step)
     )
-    rounding = SINGLE * float(at.loss) / step  # of two losses; truncation is less
+    rounding = SINGLE * float(at.loss) / step  # of two losses; truncation is smaller
     assert (ahead - behind) / (2 * step) == pytest.approx(float(at.gradient @ direction), abs=rounding)
 
 
@@ -108,7 +108,7 @@ def test_an_object_of_phase_alone_for_all_epochs_has_modulus_1(simulated):
         assert (np.diff(losses) < 0).all()
     later = run(simulated.dataset, phase_only_obj="epoch < 6")
     assert np.ptp(np.abs(later.object)) > 0.01
-    np.testing.assert_allclose(later.loss[:6], result.loss[:6], rtol=1e-6)  # the same arithmetic as far as there
+    np.testing.assert_allclose(later.loss[:6], result.loss[:6], rtol=1e-6)  # the same arithmetic up to there
 
 
 def test_a_probe_of_phase_alone_keeps_its_aperture(simulated):
@@ -117,12 +117,12 @@ def test_a_probe_of_phase_alone_keeps_its_aperture(simulated):
     freed = run(simulated.dataset, probe_part="phase if epoch < 6 else both")
     moduli = [np.abs(np.fft.fft2(result.probe[0])) for result in (start, held, freed)]
     np.testing.assert_allclose(moduli[1], moduli[0], atol=1e-5 * moduli[0].max())
-    assert np.abs(moduli[2] - moduli[0]).max() > 5e-3 * moduli[0].max()  # 500 times what is held moves
+    assert np.abs(moduli[2] - moduli[0]).max() > 5e-3 * moduli[0].max()  # 500 times the change of what is held
     assert np.abs(held.probe - start.probe).max() > 3e-4 * np.abs(start.probe).max()
 
 
 def test_patterns_of_an_epoch(simulated):
-    """A sequence by epoch asks for the patterns it names: sweeps and L-BFGS look at no others."""
+    """With a sequence by epoch, sweeps and L-BFGS evaluate only the patterns that it names."""
     dataset, asked = simulated.dataset, []
 
     class Watched(GeneralMultislice):
@@ -149,7 +149,7 @@ def test_a_sequence_may_follow_the_epoch(simulated):
     whole = run(simulated.dataset, sequence="range(0, 72) if epoch < 4 else None")
     alike = run(simulated.dataset, sequence="range(epoch % 2, 144, 2) if epoch < 4 else None")
     plain = run(simulated.dataset)
-    below = np.angle(half.object[0, 0])[-14:-12, 20:-20]  # rows that only the second half of the scan saw well
+    below = np.angle(half.object[0, 0])[-14:-12, 20:-20]  # rows that only the second half of the scan illuminated well
     assert np.abs(below).mean() < 0.5 * np.abs(np.angle(plain.object[0, 0])[-14:-12, 20:-20]).mean()
     for result in (whole, alike):
         assert result.state == "done"

@@ -1,4 +1,4 @@
-"""Several constraints at once, one after the other."""
+"""Several constraints applied one after the other."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ptylive.schema import RefinementError
 
 
 class Adds:
-    """Writes down that it was asked."""
+    """Leaves a trace when called."""
 
     def __init__(self, value):
         self.value = value

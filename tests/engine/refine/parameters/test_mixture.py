@@ -1,4 +1,4 @@
-"""Modes made of modes: layout and adjoint."""
+"""Modes composed of other modes: layout and adjoint."""
 
 import numpy as np
 

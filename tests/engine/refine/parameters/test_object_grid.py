@@ -1,4 +1,4 @@
-"""Windows on the object grid, and a start map brought onto it."""
+"""Windows on the object grid, and a start map resampled onto it."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_start_maps_are_turned_onto_the_grid(rotation, origin):
     start = StartGuess(positions[:, 0].reshape(30, 40).astype(np.float32), (2.0, 1.5), rotation, origin)
     grid = ObjectGrid.of(positions, 0.7, 16)
     phase = grid.resample(start)
-    inside, rounding = positions.mean(0), 60 * 16 * float(np.finfo(np.float32).eps)  # of positions up to 60 Å
+    inside, rounding = positions.mean(0), 60 * 16 * float(np.finfo(np.float32).eps)  # positions up to 60 Å
     row, col = np.rint((inside - grid.origin_A) / grid.pixel_A).astype(int)
     assert phase[row, col] == pytest.approx(grid.origin_A[0] + row * grid.pixel_A, abs=rounding)
     assert phase[row + 5, col - 3] == pytest.approx(grid.origin_A[0] + (row + 5) * grid.pixel_A, abs=rounding)
@@ -36,7 +36,7 @@ def test_start_maps_are_turned_onto_the_grid(rotation, origin):
 
 @pytest.mark.parametrize("columns", [127, 128, 129, 256])
 def test_rows_of_a_multiple_of_128_columns_get_one_more(columns):
-    # two positions so far apart that the windows of 64 and the margin of 2 take ``columns`` in all
+    # two positions so far apart that windows of 64 and the margin of 2 need ``columns`` in total
     apart = columns - 64 - 4
     grid = ObjectGrid.of(np.array([[0.0, 0.0], [0.0, apart]]), 1.0, 64)
     assert grid.shape == (68, columns if columns % 128 else columns + 1)

@@ -1,4 +1,4 @@
-"""Vectors piece by piece: nothing left out, and the same numbers as in one piece."""
+"""Vectors processed piece by piece: nothing is left out, and the numbers are those of a single piece."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What patterns of a scan share: where it goes, and the way back."""
+"""Quantities shared by the patterns of a scan: their effect, and its adjoint."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def values(seed=0):
 
 
 def test_a_tilt_turns_the_specimen_about_its_middle():
-    """10 mrad more over 50 pixels of half the depth: patterns enter half a pixel further."""
+    """With 10 mrad more over 50 pixels of half the depth, patterns enter half a pixel further on."""
     block = np.zeros((3, 5))
     block[:, 2:4] = quantities().start_mrad + np.array([[0, 0], [10.0, 0], [0, -4.0]])
     block[:, 0] = [0, 0.4, 0]

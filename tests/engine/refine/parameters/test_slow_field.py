@@ -1,4 +1,4 @@
-"""Polynomials over the field: their basis, what they add to patterns, and the adjoint."""
+"""Polynomials over the field: their basis, their contribution to patterns, and the adjoint."""
 
 import numpy as np
 import pytest
@@ -30,12 +30,12 @@ def test_any_polynomial_of_the_order_is_there():
     wanted = 3 + 0.1 * at[:, 0] - 0.02 * at[:, 0] * at[:, 1] + 0.003 * at[:, 1] ** 2
     design = np.column_stack([np.ones(50), polynomials(at, 2)])
     fit, *_ = np.linalg.lstsq(design, wanted, rcond=None)
-    np.testing.assert_allclose(design @ fit, wanted, atol=1e-4)  # single precision, of some 20
+    np.testing.assert_allclose(design @ fit, wanted, atol=1e-4)  # single precision, values of some 20
 
 
 def test_what_one_row_cannot_tell_is_left_out():
     at = places()
-    at[:, 0] = 7.0 + 1e-8 * np.random.default_rng(3).random(50)  # rounding of a turned scan
+    at[:, 0] = 7.0 + 1e-8 * np.random.default_rng(3).random(50)  # rounding of a rotated scan
     basis = polynomials(at, 1)
     np.testing.assert_array_equal(basis[:, 0], 0)
     assert np.abs(basis[:, 1]).max() > 1

@@ -1,4 +1,4 @@
-"""Components of a varying probe: where they begin, and the same probes by orthogonal ones."""
+"""Components of a varying probe: their start, and an equivalent set of orthogonal ones."""
 
 import numpy as np
 

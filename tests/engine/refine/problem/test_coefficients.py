@@ -1,6 +1,6 @@
-"""Refinement straight from coefficients: what the backend is handed, and whether the object is found.
+"""Refinement directly from coefficients: the input of the backend, and whether the object is found.
 
-Found is an object that correlates with the specimen by 0.85: 0.93 to 0.98 is what these coefficients and epochs give.
+An object counts as found if it correlates with the specimen by 0.85; these coefficients and epochs give 0.93 to 0.98.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ def correlation(result, specimen):
 
 
 def comparison(parts):
-    """Least squares of coefficients in double precision."""
+    """Least-squares comparison of coefficients in double precision."""
     return Compared(ArrayKit(np, np.dtype("complex128")), DataTerm(CoefficientTermKind.LEAST_SQUARES, 0.0), parts)
 
 
@@ -62,7 +62,7 @@ def test_every_loss_finds_the_object(simulated, basis, values):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zernike", "binning", "data"])
 def test_more_masks_make_a_better_object(simulated, kind):
-    """The trend of the paper, on a defocused scan."""
+    """The trend reported in the paper, on a defocused scan."""
     found = [
         correlation(run(compressed(simulated.dataset, f"{kind}:{n}+1")[0]), simulated.specimen) for n in (6, 15, 45)
     ]
@@ -73,27 +73,27 @@ def test_the_mean_pattern_is_that_of_the_coefficients(simulated):
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     frames = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns)
-    # sums are sent too
+    # sums are sent as well
     assert setup.statistics.counts_per_pattern == pytest.approx(frames.sum((1, 2)).mean(), rel=1e-5)
     assert setup.multislice.count == len(frames)
     assert setup.multislice.patterns.strides[0] == 0  # one mean pattern, not a copy for each
 
 
 def test_a_perfect_model_has_no_loss(simulated):
-    """Coefficients of frames compared with the frames themselves, every window pixel where it belongs."""
+    """Coefficients of frames are compared with the frames themselves, every window pixel in its place."""
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping({**PLAIN, "edge_weight": 0.0}), None)
     plain = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
     compared = comparison(setup.multislice.model.compressed)
     batch = np.arange(5)
     loss, derivative = compared.compare(np.asarray(plain.multislice.patterns[batch], dtype=float), batch)
-    # coefficients up to 1e3 in single precision, 1e-4 off, in units of their noise; the loss has their squares
+    # coefficients up to 1e3 in single precision, 1e-4 off, in units of their noise; the loss contains their squares
     assert loss < 1e-5
     assert np.abs(derivative).max() < 1e-3
 
 
 def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss(simulated):
-    """Fresh counts around the mean: a quarter for each coefficient."""
+    """Fresh counts around the mean cost a quarter for each coefficient."""
     dataset, _ = compressed(simulated.dataset, "zernike:45+1")
     setup = prepare(dataset, Preset.from_mapping(PLAIN), None)
     parts = setup.multislice.model.compressed
@@ -101,7 +101,7 @@ def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss
     exact = replace(parts, values=(mean.reshape(144, -1) @ parts.masks.T).astype(np.float32))
     scattered = np.random.default_rng(1).poisson(mean).astype(float)
     loss, _ = comparison(exact).compare(scattered, np.arange(144))
-    scatter = np.sqrt(2 / (144 * len(parts.masks)))  # of a mean of as many squares
+    scatter = np.sqrt(2 / (144 * len(parts.masks)))  # mean of as many squares
     assert loss / 144 == pytest.approx(len(parts.masks) / 4, rel=4 * scatter)
 
 
@@ -142,7 +142,7 @@ def test_mirrored_masks_are_put_right(simulated):
     mirrored = replace(
         dataset, masks=dataset.masks[:, ::-1], bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre
     )
-    np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)  # but for rounding
+    np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, run(dataset).loss, rtol=1e-4)  # up to rounding
 
 
 def test_halves_and_shuffled_coefficients_are_compared(simulated):
@@ -152,7 +152,7 @@ def test_halves_and_shuffled_coefficients_are_compared(simulated):
 
 
 def test_bright_and_dark_perpendicular_lengths_have_weights_of_their_own(simulated):
-    """Without a second number both have the first; 0 leaves a part out."""
+    """Without a second number both use the first; 0 leaves a part out."""
     dataset, _ = compressed(simulated.dataset, "zernike:21+3")
 
     def weights(**values):

@@ -1,9 +1,9 @@
-"""The curvatures that scale the optimiser's steps, beside those of the loss itself, for every data term and quantity.
+"""The curvatures that scale the optimiser's steps against those of the loss itself, for every data term and quantity.
 
-At a perfect fit (patterns as the model gives them) the largest curvature of the loss along a quantity is found by
-power iteration on central differences of the gradient. An estimate too large makes steps too short, one too small
-makes them too long; the intervals are those that the formulas keep on this specimen, rounded outwards, and a slip of
-a factor ten in a data term or a quantity leaves them.
+At a perfect fit (patterns as the model gives them) the largest curvature of the loss along a quantity is found by power
+iteration on central differences of the gradient. An estimate that is too large makes steps too short, one that is too
+small makes them too long. The intervals are those that the formulas keep on this specimen, rounded outwards; an error
+of a factor of ten in a data term or a quantity leaves them.
 """
 
 from dataclasses import replace
@@ -20,16 +20,16 @@ from ptylive.schema.preset import Preset
 
 ITERATIONS = 8
 INTERVALS = {
-    "object": (0.1, 5.0),  # one slice is overlooked by the others: three have up to seven times the curvature
+    "object": (0.1, 5.0),  # estimates treat each slice alone: three have up to seven times the curvature
     "probe": (0.25, 2.0),
     BlockName.CURRENT: (0.25, 2.0),
-    BlockName.BACKGROUND: (0.015, 1.5),  # the darkest pixels have more curvature than their mean says
-    # phases of the far field do not change what is recorded: these are bounds from above, and only that is claimed
+    BlockName.BACKGROUND: (0.015, 1.5),  # the darkest pixels have more curvature than their mean suggests
+    # phases of the far field do not change what is recorded: these are upper bounds, and only that is claimed
     BlockName.SHIFTS: (1.0, 1000.0),
     BlockName.ABERRATIONS: (1.0, 200.0),
     BlockName.DISTANCES: (1.0, 3000.0),
     BlockName.THICKNESS: (1.0, 1000.0),
-    BlockName.SPREAD: (1.0, 50.0),  # what single patterns are bent by is more than what all have in common
+    BlockName.SPREAD: (1.0, 50.0),  # the curvature of single patterns exceeds that of their common part
 }
 REFINED = {
     "update_probe_pos": True,
@@ -41,7 +41,7 @@ REFINED = {
 
 
 def fitted(dataset, algorithm, slices, along):
-    """Objective in double precision whose data are what it models, the parameters there, and the estimates."""
+    """Objective in double precision whose data are its own model, the parameters there, and the estimates."""
     thick = {"num_slices": 3, "total_thickness_A": 30.0, along: True} if slices > 1 else {}
     values = {"window_px": 24, "algorithm": algorithm, "loss_floor": 0.1, "probe_modes": 1, **REFINED, **thick}
     few = replace(
@@ -86,7 +86,7 @@ def test_estimates_are_of_the_right_size(simulated, algorithm, slices, along):
     ends = np.cumsum([layout.object_size, layout.probe_size, *(block.start.size for block in layout.blocks)])
     names = ["object", "probe", *(block.name for block in layout.blocks)]
     for name, part in zip(names, np.split(np.arange(vector.size), ends[:-1]), strict=True):
-        # lsq_sqrt_2 is linear in pixels without counts, so that along distances its curvature may be negative
+        # lsq_sqrt_2 is linear in pixels without counts, so its curvature along distances may be negative
         ratio = 1 / abs(largest_curvature(objective, vector, part, estimate))
         low, high = INTERVALS[name]
         assert low < ratio < high, f"{name}: the estimate is {ratio:.2g} times the curvature"

@@ -1,4 +1,4 @@
-"""Where electrons are few for several slices."""
+"""The limit below which electrons are too few for several slices."""
 
 from dataclasses import replace
 

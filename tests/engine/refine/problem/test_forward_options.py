@@ -1,4 +1,4 @@
-"""The forward model as a preset asks for it: derivatives of the whole objective, and each feature put to use."""
+"""The forward model as configured by a preset: derivatives of the whole objective, and every feature in use."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from ptylive.schema.preset import Preset
 PLAIN = {"window_px": 24, "probe_modes": 1}
 SHORT = {"epoch_max": 16, "sweeps": 8, "refine_drift": False, "phase_deviation": False}
 SIZES = {BlockName.TILTS: 0.2, BlockName.BACKGROUND: 0.1}
-"""Of a random change along which a derivative is taken."""
+"""Size of a random change along which a derivative is taken."""
 EACH_TILT = [[1.0, -0.5, 2.0, 0.3, -1.0, 0.2 * (n % 7)] for n in range(144)]
 
 
 def correlation(result, specimen):
-    """Of the object that was found: 0.98 and more with these epochs; 0.85 or 0.9 are asked for."""
+    """Correlation of the object found with the specimen: 0.98 and more with these epochs; required are 0.85 or 0.9."""
     phase = np.angle(result.object[0]).sum(0)
     rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
     low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
@@ -118,11 +118,11 @@ def test_gradient_of_the_objective(simulated, values):
 
 
 def test_a_tilted_beam_is_found(simulated):
-    """Tilts given to a straight beam go back to none."""
+    """Tilts assigned to a straight beam return to 0."""
     result = run(
         simulated.dataset, tilt_mode=2, tilts_mrad=[[4.0, -3.0, 0, 0, 0, 0]], update_tilts=True, update_probe=False
     )
-    assert np.abs(result.refined.tilts_mrad[0, :2]).max() < 0.5  # of 4 and 3; found within 0.02
+    assert np.abs(result.refined.tilts_mrad[0, :2]).max() < 0.5  # from 4 and 3; found within 0.02
     assert result.refined.tilts_mrad.shape == (1, 6)
 
 
@@ -141,7 +141,7 @@ def test_a_fixed_tilt_of_the_specimen_stays_with_the_compiled_kernel(simulated):
 
 
 def test_aberrations_of_parts_of_the_scan_are_found(simulated):
-    """The scan had one defocus; wrong additions in its two halves are taken back."""
+    """The scan had a single defocus; wrong additions in its two halves are removed."""
     result = run(
         simulated.dataset,
         aberration_marker="rows:2",
@@ -152,7 +152,7 @@ def test_aberrations_of_parts_of_the_scan_are_found(simulated):
         epoch_max=40,
     )
     assert result.refined.aberration_names == ("C10",)
-    assert np.abs(result.refined.aberrations_A).max() < 8.0  # of 25; found within 2
+    assert np.abs(result.refined.aberrations_A).max() < 8.0  # from 25; found within 2
 
 
 def test_each_part_of_the_scan_may_have_its_own_probe(simulated):
@@ -166,7 +166,7 @@ def test_each_part_of_the_scan_may_have_its_own_probe(simulated):
 
 
 def test_parts_of_the_scan_that_a_subset_misses_keep_their_probe(simulated):
-    """Trials look at some patterns only; a probe that took none of them is still there."""
+    """Trials use some patterns only; a probe without any of them is still present."""
     dataset, few = simulated.dataset, np.arange(40)
     part = replace(
         dataset, patterns=dataset.patterns[few], point=dataset.point[few], positions_A=dataset.positions_A[few]
@@ -175,7 +175,7 @@ def test_parts_of_the_scan_that_a_subset_misses_keep_their_probe(simulated):
 
 
 def test_phase_plates_take_the_place_of_aberrations(simulated, tmp_path):
-    """A defocus as a plate for each pattern, and a calibration in focus: the same loss."""
+    """A defocus given as a plate for each pattern, with a calibration in focus, gives the same loss."""
     dataset = simulated.dataset
     preset = Preset.from_mapping({**PLAIN, "loss_offset": 0.1})
     setup = prepare(dataset, preset, None)
@@ -202,7 +202,7 @@ def test_mirrored_and_shifted_patterns_are_put_right(simulated):
     mirrored = replace(
         dataset, patterns=dataset.patterns[:, ::-1], bad_pixels=dataset.bad_pixels[::-1], beam_center_px=centre
     )
-    # the same numbers, but for rounding
+    # the same numbers up to rounding
     np.testing.assert_allclose(run(mirrored, flip_ky=True).loss, plain.loss, rtol=1e-5)
     shifted = replace(dataset, beam_center_px=dataset.beam_center_px + np.array([2.0, -1.5]))
     np.testing.assert_allclose(run(shifted, data_shift_vector_px=(2.0, -1.5)).loss, plain.loss, rtol=1e-5)
@@ -221,7 +221,7 @@ def test_band_limits_hold_and_may_be_lazy(simulated):
     for result, clean in ((limited, True), (lazy, False)):
         spectrum = np.abs(np.fft.fft2(result.object[0, 0]))
         beyond = band_limit(spectrum.shape, 0.6, 0.0) == 0
-        assert bool(spectrum[beyond].max() < 1e-4 * spectrum.max()) is clean  # clean but for single precision
+        assert bool(spectrum[beyond].max() < 1e-4 * spectrum.max()) is clean  # up to single precision
     np.testing.assert_array_equal(limited.probe.shape, lazy.probe.shape)
 
 

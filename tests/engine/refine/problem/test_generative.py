@@ -1,4 +1,4 @@
-"""What a deep generative prior needs before it is trained: networks of the layout, patterns to judge them by."""
+"""Requirements of a deep generative prior before training: networks for the layout, and patterns to judge them."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Imperfections of the instrument as settings ask for them: found where they are refined, refused where they cannot."""
+"""Imperfections of the instrument as set by the user: found where refined, refused where impossible."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def prepared(dataset, **values):
 
 
 def smeared(dataset, sigma_px, seed):
-    """Every electron counted some pixels away, and by how much along an axis (standard deviation)."""
+    """Displace every electron by some pixels; also return the displacement along an axis (standard deviation)."""
     rng, counts = np.random.default_rng(seed), dataset.patterns[:].copy()
     size = counts.shape[-1]
     counts[:, dataset.bad_pixels] = 0
@@ -34,13 +34,13 @@ def smeared(dataset, sigma_px, seed):
 
 
 def test_the_width_of_a_point_spread_is_found(simulated):
-    """Started from half a pixel, under the true probe; without it the loss is higher."""
+    """The width starts from half a pixel, with the true probe; without it the loss is higher."""
     scan, true_px = smeared(simulated.dataset, 0.8, seed=5)
     wanted = {**PLAIN, "epoch_max": 16, "sweeps": 8, "algorithm": "ml", "loss_floor": 0.01, "update_probe": False}
     without = refine(scan, Preset.from_mapping(wanted), backend="cpu")
     found = refine(scan, Preset.from_mapping({**wanted, "update_detector_psf": True}), backend="cpu")
     assert "point spread" in found.backend
-    # some 600 000 electrons are moved: they know it to 0.1 %; places are rounded to pixels, which is no Gaussian quite
+    # some 600 000 displaced electrons determine it to 0.1 %; rounding to pixels makes it not quite Gaussian
     assert found.refined.detector_psf_px == pytest.approx(true_px, rel=0.05)
     assert found.loss[-1] < without.loss[-1]
     assert without.refined.detector_psf_px is None
@@ -68,9 +68,9 @@ def test_a_measured_spread_lies_where_the_file_has_it(simulated, tmp_path):
     [
         (np.ones((25, 3)), "detector_psf"),
         (np.ones(5), "detector_psf"),
-        (np.zeros((3, 3)), "is no point spread"),
-        (np.diag([9.0, -1.0, 1.0]), "is no point spread"),
-        (np.full((3, 3), np.nan), "is no point spread"),
+        (np.zeros((3, 3)), "is not a point spread"),
+        (np.diag([9.0, -1.0, 1.0]), "is not a point spread"),
+        (np.full((3, 3), np.nan), "is not a point spread"),
         (np.ones((3, 3), complex), "holds c"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_width_is_refined_from_the_given_one(simulated):
 
 @pytest.mark.parametrize("blur", [{"source_blur_A": 0.3}, {"fly_scan_share": 1.0}])
 def test_a_blur_is_modes_of_the_compiled_backend(simulated, blur):
-    """The result's probe is the sharp one; what the backend sees has all of its light in more modes."""
+    """The result's probe is the sharp one; the backend sees all of its light in more modes."""
     problem = prepared(simulated.dataset, probe_modes=2, **blur)
     layout = problem.layout
     seen = layout.probe_planes(problem.start, np)
@@ -106,7 +106,7 @@ def test_a_blur_is_modes_of_the_compiled_backend(simulated, blur):
 
 
 def test_a_blurred_source_is_not_in_the_start_modes_too(simulated):
-    """With no focal spread all of the start's light is in one mode."""
+    """Without focal spread all of the start's light is in one mode."""
     given = {"probe_modes": 3, "focal_spread_A": 0.0}
     for blur, one in ((0.0, False), (0.3, True)):
         start = prepared(simulated.dataset, source_blur_A=blur, **given).layout.probe.start
@@ -194,5 +194,5 @@ def test_a_defocus_that_does_not_vary_is_found_not_to(simulated):
     refined = refine(simulated.dataset, Preset.from_mapping(wanted), backend="cpu").refined
     assert refined.aberration_names == ("C10",)
     assert refined.aberrations_A.shape == (144, 1)
-    # each of 144 patterns of 4000 counts knows its defocus to some 10 Å: two coefficients of all, to 1 Å
+    # each of 144 patterns of 4000 counts determines its defocus to some 10 Å, so two coefficients are known to 1 Å
     assert np.abs(refined.aberrations_A).max() < 4.0

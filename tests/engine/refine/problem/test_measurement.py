@@ -1,4 +1,4 @@
-"""Patterns that lie elsewhere on the detector: the model goes where they are."""
+"""Patterns displaced on the detector: the model is shifted to where they are."""
 
 from dataclasses import replace
 from typing import Any
@@ -16,7 +16,7 @@ PLAIN = {"window_px": 24, "probe_modes": 1, "refine_drift": False}
 
 
 def likeness(dataset: Dataset, specimen: Any) -> float:
-    """Correlation of the refined phase with the specimen where the scan has been."""
+    """Correlation of the refined phase with the specimen over the scanned area."""
     result = refine(dataset, Preset.from_mapping(PLAIN), backend="cpu")
     rows, columns = (
         np.arange(result.object.shape[2 + axis]) * result.object_sampling_A[axis] + result.origin_A[axis]
@@ -29,7 +29,7 @@ def likeness(dataset: Dataset, specimen: Any) -> float:
 
 
 def test_the_model_is_moved_and_not_the_counts(simulated, wandering):
-    """Over seeds: 0.993, 0.988, 0.993 of patterns in place; 0.993, 0.992, 0.993 told, 0.953, 0.929, 0.947 untold."""
+    """Over seeds: 0.993, 0.988, 0.993 in place; displaced 0.993, 0.992, 0.993, without offsets 0.953, 0.929, 0.947."""
     moved = wandering(0.5)
     in_place, told = (likeness(one.dataset, one.specimen) for one in (simulated, moved))
     assert told > in_place - 0.01
@@ -37,7 +37,7 @@ def test_the_model_is_moved_and_not_the_counts(simulated, wandering):
 
 
 def test_coefficients_may_wander_by_pixels(simulated, wandering):
-    """Over seeds: 0.962, 0.947, 0.962 of patterns in place; 0.963, 0.945, 0.963 told, 0.46 to 0.56 untold."""
+    """Over seeds: 0.962, 0.947, 0.962 in place; displaced 0.963, 0.945, 0.963, without offsets 0.46 to 0.56."""
     moved = wandering(1.5)
     (still, _), (coefficients, _) = (compressed(one.dataset, "zernike:28+1") for one in (simulated, moved))
     in_place, told = (likeness(one, simulated.specimen) for one in (still, coefficients))

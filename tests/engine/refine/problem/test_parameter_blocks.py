@@ -1,4 +1,4 @@
-"""Everything that can be refined: derivatives of the whole objective, and whether the truth is found again."""
+"""Everything that can be refined: derivatives of the whole objective, and recovery of the true values."""
 
 from dataclasses import replace
 
@@ -39,7 +39,7 @@ OBJECTS = {
     ),
 )
 def test_gradient_of_the_objective(simulated, algorithm, objects, probe_part, shape):
-    """Along each block of the vector, in double precision, terms and aberrations included."""
+    """Along each block of the vector, in double precision, including terms and aberrations."""
     slices, modes, object_modes = shape
     thick = {"num_slices": 3, "total_thickness_A": 30.0, "update_slice_distances": True} if slices > 1 else {}
     values = {
@@ -93,7 +93,7 @@ def run(dataset, **values):
 
 
 def correlation(result, specimen):
-    """Of the object that was found: 0.957 and more with these epochs; 0.9 is asked for."""
+    """Correlation of the object found with the specimen: 0.957 and more with these epochs; 0.9 is required."""
     phase = np.angle(result.object[0]).sum(0)
     rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
     low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
@@ -129,7 +129,7 @@ def test_wrong_positions_are_found_again(simulated):
     before = jitter - jitter.mean(0)
     after = result.positions_A - dataset.positions_A
     after -= after.mean(0)
-    # found 0.69 of it: the bound of position_bound_A, 0.12 Å, is not much below what was wrong
+    # found 0.69 of it: the bound of position_bound_A, 0.12 Å, is only slightly below the error
     assert np.sqrt((after**2).sum(1).mean()) < 0.8 * np.sqrt((before**2).sum(1).mean())
     assert 0 < result.position_bound_A < 0.2
     np.testing.assert_allclose(result.positions_A.mean(0), (dataset.positions_A + jitter).mean(0), atol=1e-9)
@@ -142,7 +142,7 @@ def test_a_flickering_beam_is_found(simulated):
     result = run(replace(simulated.dataset, patterns=dimmed), update_beam_current=True)
     # counting noise of 3000 electrons is 2 % of a current that varies by 17 %: 0.99
     assert np.corrcoef(result.refined.beam_current, current)[0, 1] > 0.9
-    assert result.refined.beam_current.mean() == pytest.approx(1.0, abs=1e-5)  # of 144 in single precision
+    assert result.refined.beam_current.mean() == pytest.approx(1.0, abs=1e-5)  # mean of 144 in single precision
 
 
 def test_a_static_background_is_found(simulated):
@@ -163,7 +163,7 @@ def test_a_wrong_defocus_is_found(simulated):
     result = run(
         replace(simulated.dataset, calibration=wrong), update_aberrations=True, update_probe=False, epoch_max=40
     )
-    # found within 1.4: 40 epochs are not the end of it
+    # found within 1.4: 40 epochs are not enough to converge
     assert result.refined.aberrations_A[0] == pytest.approx(-25.0, abs=6.0)
 
 

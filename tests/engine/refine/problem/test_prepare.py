@@ -1,4 +1,4 @@
-"""From data set and preset to a problem: the steps, and who is handed what."""
+"""From data set and preset to a problem: the steps, and what each is passed."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ PLAIN = {"window_px": 24, "probe_modes": 1}
 
 
 def test_stages_take_groups_of_settings_not_the_preset():
-    """Who runs (also on many workers), validates and tunes has it, and the one module that takes it apart."""
+    """Only modules that run (also on many workers), validate and tune import it, and the one that takes it apart."""
     seers = [path for path in WING.rglob("*.py") if "import Preset" in path.read_text(encoding="utf-8")]
     rooms = {
         path.relative_to(WING).as_posix()
@@ -64,11 +64,11 @@ def test_drift_is_taken_out_where_it_is_certain_unless_forbidden(simulated, monk
 
 
 def test_where_drift_cannot_be_looked_for_the_reason_says_so(simulated):
-    """12 x 12 points are too few."""
+    """A scan of 12 x 12 points is too small."""
     preset = Preset.from_mapping(PLAIN)
     measured = measure(simulated.dataset, preset)
     assert measured.drift is None
-    assert "drift cannot be looked for" in decide(measured, preset, has_start=False).reason
+    assert "drift cannot be measured" in decide(measured, preset, has_start=False).reason
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_map_lends_its_modulus_to_the_start(form, slices, simulated):
     problem = prepare(simulated.dataset, preset, start)
     made, _ = problem.layout.to_complex(problem.start)
     whole = np.abs(made[0].prod(axis=0))
-    assert np.median(whole) == pytest.approx(0.8, rel=1e-5)  # of float32
+    assert np.median(whole) == pytest.approx(0.8, rel=1e-5)  # float32
     assert 0 < whole.min() <= LEAST_MODULUS * 1.01
     plain, _ = problem.layout.to_complex(prepare(simulated.dataset, preset, replace(start, amplitude=None)).start)
     np.testing.assert_allclose(np.abs(plain), 1, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""Beam currents and a background that are given: in the model from the first step, and held."""
+"""Given beam currents and background: in the model from the first step, and held fixed."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ VALUES = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_onl
 
 
 def uneven(simulated):
-    """The scan with other currents, a pattern's counts times its own; and under a flat background."""
+    """The scan with uneven beam currents, each scaling a pattern's counts, and a flat background; also the currents."""
     rng = np.random.default_rng(7)
     current = rng.uniform(0.5, 1.5, simulated.dataset.patterns.shape[0])
     patterns = np.asarray(simulated.dataset.patterns) * current[:, None, None] + 3.0
@@ -23,7 +23,7 @@ def uneven(simulated):
 
 
 def given(tmp_path, **arrays):
-    """Settings that name the arrays as files."""
+    """Settings that name files with the arrays."""
     settings = {}
     for name, array in arrays.items():
         np.save(tmp_path / f"{name}.npy", array)
@@ -32,7 +32,7 @@ def given(tmp_path, **arrays):
 
 
 def test_given_counts_explain_uneven_patterns(simulated, tmp_path):
-    """They are held, come with the result, and the loss is that of an even scan: less than half of it without them."""
+    """They stay fixed and are in the result; the loss is that of an even scan, less than half of that without them."""
     dataset, current = uneven(simulated)
     files = given(tmp_path, start_beam_current=current, start_background=np.full((24, 24), 3.0))
     run = {"epoch_max": 8, "sweeps": 8}
@@ -44,7 +44,7 @@ def test_given_counts_explain_uneven_patterns(simulated, tmp_path):
 
 
 def test_currents_follow_the_scan_point(simulated, tmp_path):
-    """Of a part of the scan those of its points, 1 in the mean; a background takes its counts from the probe."""
+    """A part of the scan uses the currents of its points, with mean 1; a background takes its counts from the probe."""
     dataset, current = uneven(simulated)
     few = dataset.part(np.arange(5, 45))
     files = given(tmp_path, start_beam_current=current, start_background=np.full((24, 24), 3.0))

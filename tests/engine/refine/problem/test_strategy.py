@@ -1,4 +1,4 @@
-"""What ``auto`` chooses, that it says so, and that given values win."""
+"""The choices of ``auto``: they are stated, and given values win."""
 
 from dataclasses import replace
 
@@ -53,7 +53,7 @@ def test_several_slices_are_thick():
     ("dose", "few", "from_map"), [(5001.0, False, False), (4999.0, True, False), (2999.0, True, True)]
 )
 def test_several_slices_of_few_electrons_are_held_closely_to_the_sweeps(dose, few, from_map):
-    """By the likelihood of their counts, and from the map where one slice would begin from it."""
+    """They are refined by the likelihood of their counts, and start from the map where a single slice would."""
     strategy = chosen(SLICES, replace(STRONG, dose_e_per_A2=dose), has_start=True)
     assert strategy.kind is (DataTermKind.POISSON if few else DataTermKind.AMPLITUDE)
     assert (strategy.anchor, strategy.start_from_map) == (1.0 if few else 0.1, from_map)
@@ -134,7 +134,7 @@ def test_batches_of_thin_specimens_grow_with_large_scans(patterns, size):
     ],
 )
 def test_batches_of_few_electrons_have_enough_together(dose, patterns, size):
-    """3000 e/Å², or half of the scan; their steps are longer, and those of short trials as ever."""
+    """3000 e/Å², or half of the scan; steps are longer, and those of short trials unchanged."""
     seen = replace(STRONG, dose_e_per_A2=dose, patterns=patterns)
     strategy = chosen(Preset(), seen, has_start=False)
     assert strategy.batch_size == size
@@ -164,7 +164,7 @@ def test_batches_that_hold_the_whole_scan_go_equally_far(batch):
 
 
 def test_batches_are_compared_with_those_of_their_scan_and_their_engine():
-    """65 536 patterns go in batches of 512; a published engine has its published step."""
+    """65 536 patterns use batches of 512; a published engine uses its published step."""
     large = replace(STRONG, patterns=65536)
     assert chosen(Preset(batch_size=128), large, has_start=False).sweep_step == pytest.approx(0.25)
     assert chosen(Preset(batch_size=512), large, has_start=False).sweep_step == 0.5
@@ -232,7 +232,7 @@ def test_noise_spread_sees_a_detector_that_smears_electrons():
     smeared = independent + np.roll(independent, 1, 1) + np.roll(independent, 1, 2)
     assert (
         abs(_noise_spread(_second_differences(independent), interior)) < 0.05
-    )  # of 400 patterns of 400 pixels: 1 / 400 by chance
+    )  # 400 patterns of 400 pixels: 1 / 400 by chance
     assert _noise_spread(_second_differences(smeared), interior) > 0.25  # neighbours share one of three
 
 

@@ -1,4 +1,4 @@
-"""The shear of atom columns is measured, and removing it changes nothing but the tilt."""
+"""The shear of atom columns is measured, and removing it changes only the tilt."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ PIXEL_A, SIZE, SPACINGS_A = 0.25, 64, (9.0, 12.0)
 
 
 def sheared_slices(mrad):
-    """Gaussian atoms in columns sheared by so much (row, col)."""
+    """Gaussian atoms in columns with the given shear (row, col)."""
     rng = np.random.default_rng(1)
     atoms = rng.uniform(2, SIZE * PIXEL_A - 2, (25, 2))
     at = np.arange(SIZE) * PIXEL_A
@@ -39,7 +39,7 @@ def test_lean_is_measured_and_taken_away(mrad):
 
 
 def test_two_crystals_do_not_lean_where_they_meet():
-    """The upper one is displaced and turned against the lower one: that says nothing of the tilt."""
+    """The upper crystal is shifted and rotated against the lower one, which is no evidence of a tilt."""
     lower = sheared_slices((4.0, -3.0))[0]
     rows, columns = np.indices((SIZE, SIZE)) - SIZE / 2
     angle = np.deg2rad(10)
@@ -57,20 +57,20 @@ def test_two_crystals_do_not_lean_where_they_meet():
     slices = np.concatenate([lower, upper])[None]
     area = Area.around((6, SIZE - 7), (6, SIZE - 7), (SIZE, SIZE), 6)
     _, found = remove_shear(slices, area, (9.0, 12.0, 11.0, 9.0), PIXEL_A)
-    np.testing.assert_allclose(found, shear, atol=0.5)  # as far as a tilt is to be found (test_tilt_search)
+    np.testing.assert_allclose(found, shear, atol=0.5)  # the accuracy required of a tilt (test_tilt_search)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_slices_that_are_alike_say_more_than_slices_that_are_not(seed):
-    """One pair of slices agrees and is sheared; the other agrees by a fifth, is not, and weighs a fortieth."""
+    """One pair of slices agrees and is sheared; the other agrees by a fifth, is not sheared, and weighs a fortieth."""
     rng = np.random.default_rng(seed)
     smooth = np.fft.ifft2(np.fft.fft2(rng.normal(size=(2, SIZE, SIZE))) * np.exp(-50 * _q2()))
     clear, other = smooth.real / smooth.real.std(axis=(1, 2), keepdims=True)
-    shear = np.array([3.0, -2.0])  # 0.03 Å in 9 Å: less than what counts as disorder
+    shear = np.array([3.0, -2.0])  # 0.03 Å in 9 Å: below what counts as disorder
     sheared = shift_slices(np.stack([clear, clear])[None].astype(complex), -shear, (9.0,), PIXEL_A)[0, 1].real
     phases = np.stack([clear, sheared, 0.2 * sheared + other])
     found = shear_mrad(phases, np.ones((SIZE, SIZE)), (9.0, 9.0), PIXEL_A)
-    # the other pair takes off a fortieth; weighed alike, a half
+    # the other pair reduces the shear by a fortieth; with equal weights, by half
     np.testing.assert_allclose(found, shear, atol=0.2 * np.linalg.norm(shear))
 
 
@@ -115,5 +115,5 @@ def test_the_loss_cannot_tell_a_tilt_from_a_shear():
 
     standing = loss(slices, shear)
     sheared = shift_slices(slices[None], -shear, SPACINGS_A, PIXEL_A)[0]
-    assert loss(sheared, 0 * shear) == pytest.approx(standing, rel=1e-8)  # in double precision
-    assert loss(slices, 0 * shear) != pytest.approx(standing, rel=1e-6)  # a tenth of what the tilt makes of it
+    assert loss(sheared, 0 * shear) == pytest.approx(standing, rel=1e-8)  # double precision
+    assert loss(slices, 0 * shear) != pytest.approx(standing, rel=1e-6)  # a tenth of the effect of the tilt

@@ -1,4 +1,4 @@
-"""Several scans at different tilts: derivatives, what is found, what is refused, and one scan as ever."""
+"""Several scans at different tilts: derivatives, recovered values, refusals, and an unchanged single scan."""
 
 import json
 from dataclasses import replace
@@ -77,11 +77,11 @@ def found(dataset, **values):
 def test_currents_are_found():
     currents = [1.0, 1.2, 0.9]
     result = found(scattered(points=6).together(TILTS, currents=currents), epoch_max=15)
-    np.testing.assert_allclose(result.refined.scans.currents, currents, rtol=0.01)  # counted in 4e6 electrons
+    np.testing.assert_allclose(result.refined.scans.currents, currents, rtol=0.01)  # counted with 4e6 electrons
 
 
 def test_shifts_go_back_where_the_object_is_known():
-    """Along the loss's gradient by them alone, from an object of the true places: one that moves takes up a part."""
+    """Only the shifts follow the loss's gradient; the object is at its true place, as a free one would absorb some."""
     specimen, shifts_A = scattered(points=6), np.array([[0.0, 0.0], [0.3, 0.2], [-0.2, 0.3]])
     settings = preset(refine_drift=False, update_scans=["shifts"], sweeps=1)
     true = specimen.together(TILTS)
@@ -96,12 +96,12 @@ def test_shifts_go_back_where_the_object_is_known():
         vector[-len(curvature) :] -= 0.5 * objective.evaluate(vector).gradient[-len(curvature) :] / curvature
     told = setup.layout.other_blocks(vector)[BlockName.SCANS][:, :2]
     assert told[0].tolist() == [0.0, 0.0]
-    np.testing.assert_allclose(told, shifts_A, atol=0.02)  # the object is that of 108 noisy patterns
+    np.testing.assert_allclose(told, shifts_A, atol=0.02)  # the object comes from 108 noisy patterns
 
 
 @pytest.mark.parametrize("tilt", [(20.0, 0.0), (0.0, -20.0), (9.0, 14.0)])
 def test_the_model_is_that_of_sheared_atoms(tilt):
-    """True slices under the tilt give the patterns of atoms that were moved; under the opposite one they do not."""
+    """True slices under the tilt give the patterns of displaced atoms; under the opposite tilt they do not."""
     specimen = scattered(points=3)
     together, count = specimen.together([(0.0, 0.0), tilt]), round(specimen.thickness_A / specimen.slice_A)
     slices = {"num_slices": count, "slice_distances_A": [specimen.slice_A], "total_thickness_A": None}
@@ -126,16 +126,16 @@ def test_the_model_is_that_of_sheared_atoms(tilt):
 
 @pytest.mark.slow
 def test_signs_are_those_of_sheared_atoms():
-    """Atoms are moved by the simulation, space is sheared by the model: the other sign fits worse, and so does none."""
+    """The simulation moves atoms whereas the model shears space: the opposite sign fits worse, and so does no tilt."""
     together = scattered(points=8).together(TILTS)
     opposite = [(-row, -column) for row, column in TILTS]
     exchanged = [(column, row) for row, column in TILTS]
     right, *wrong = (found(together, scan_tilts_mrad=t).loss[-1] for t in (TILTS, opposite, exchanged, [(0, 0)] * 3))
-    assert all(right < 0.95 * other for other in wrong)  # 119 of 140 and more
+    assert all(right < 0.95 * other for other in wrong)  # 119, against 140 and more
 
 
 def test_one_scan_is_as_ever():
-    """Nothing of it is in the problem, whatever stands in update_scans."""
+    """The problem contains nothing of a series, whatever update_scans says."""
     scan = scattered().scan()
     problem = prepare(scan, Preset.from_mapping({**THICK, "update_scans": ["tilts"]}), None)
     assert problem.multislice.model is None and problem.layout.scans is None and not problem.layout.blocks
@@ -155,7 +155,7 @@ def test_the_results_hold_tilts_shifts_and_currents(tmp_path):
 
 
 def test_the_results_hold_the_drift_of_each_scan(tmp_path):
-    """Of the first it was taken out, of the second left alone, the third shows no lattice."""
+    """The first scan's drift was removed, the second's left alone, and the third shows no lattice."""
     drifts = [Drift((3.0, -1.0), (0.3, 0.2), 0.0, 0.0, applied, "") for applied in (True, False)]
     result = replace(found(scattered(points=3).together(TILTS), epoch_max=1, sweeps=1), scan_drifts=(*drifts, None))
     path = add_refinement(tmp_path / "r.h5", Run("r", preset(), result), Calibration(), {}).path

@@ -1,4 +1,4 @@
-"""Phase and absorption of every form of object, there and back."""
+"""Phase and absorption of every form of object, converted there and back."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What modes of a probe have in common: by the formula, of each probe by itself, nothing for orthogonal ones."""
+"""Overlap of probe modes: by the formula, for each probe separately, and zero for orthogonal modes."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def by_formula(modes, probes):
 
 @pytest.mark.parametrize("probes", [1, 2, 3])
 def test_the_formula_and_its_gradient(probes):
-    """Against central differences of fourth order, in double precision, away from any kink."""
+    """Compared with fourth-order central differences, in double precision, away from any kink."""
     penalty, direction = ProbeOrthogonality(0.7, probes), RNG.normal(size=MODES.shape) * (1 + 0.3j)
     value, gradient = penalty.of(MODES, np)
     assert value == pytest.approx(0.7 * by_formula(MODES, probes), rel=1e-12)

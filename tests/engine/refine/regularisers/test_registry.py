@@ -1,4 +1,4 @@
-"""Regularisers by registration: what they must say, and what a class that says it gets."""
+"""Regularisers by registration: the information they must declare, and what a class that does so receives."""
 
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from ptylive.schema.preset import Preset, added
 
 @pytest.fixture
 def empty(monkeypatch):
-    """Registries of this test alone."""
+    """Registries that exist for one test only."""
     known = {each.name: each for each in registered()}
     monkeypatch.setattr(registry, "_known", registry._Known(known))
     there = added._declared
@@ -37,7 +37,7 @@ def test_those_of_the_folder_are_found_in_the_order_they_are_added_up():
 
 
 def test_what_makes_a_history_old_is_told_by_the_registry():
-    """The same settings as were once told by the word weight in their name."""
+    """The settings are those formerly recognised by the word weight in their name."""
     by_name = {name for name in Preset.settings() if "weight" in name}
     perpendicular = {"perpendicular_weight", "perpendicular_weight_dark"}
     not_of_regularisers = {"loss_weight", "edge_weight", "noise_weighting", *perpendicular}
@@ -57,7 +57,7 @@ def declared(name, settings=(WEIGHT,), **said):
 
         @classmethod
         def of_preset(cls, asked):
-            assert asked.preset.value("dark_pull") == asked.settings.value("dark_pull")  # plug-ins say either
+            assert asked.preset.value("dark_pull") == asked.settings.value("dark_pull")  # plug-ins use either
             return cls(asked.weight("dark_pull"))
 
         def of(self, wave, xp):
@@ -76,7 +76,7 @@ def declared(name, settings=(WEIGHT,), **said):
         (declared("dark", settings=()), "dark has no setting that turns it on: declare its weight"),
         (declared("dark", settings=(Setting("atv_p", 0.0, "x"),)), "the setting atv_p is taken, by the preset itself"),
         (declared("dark", settings=(Setting("model_dump", 0.0, "x"),)), "the setting model_dump is taken"),
-        (declared("dark", settings=(Setting("a b", 0.0, "x"),)), "'a b' is no name for a setting"),
+        (declared("dark", settings=(Setting("a b", 0.0, "x"),)), "'a b' is not a valid name for a setting"),
         (declared("dark", settings=(Setting("dark_pull", 0.0, ""),)), "and a line of help"),
         (declared("dark", acts_on="parameters"), "dark has no add"),
         (declared("dark", acts_on="parameters", kind="projection"), "projections change object or probe"),
@@ -125,7 +125,7 @@ def test_a_projection_changes_object_and_probe(empty, simulated, phase_only):
 
 
 class Lit:
-    """A constraint of somebody else: no parameter of the object below 0.1."""
+    """A third-party constraint: no parameter of the object below 0.1."""
 
     @classmethod
     def of_preset(cls, asked):

@@ -1,4 +1,4 @@
-"""A difference of losses is as sure as it is the same in all groups of patterns."""
+"""The certainty of a difference of losses follows from its agreement between groups of patterns."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from ptylive.engine.refine.results.gain import CERTAIN, Gain
 
 SCATTER = np.linspace(-1, 1, 16)
-"""Of 16 groups; what groups have in common is no doubt of a difference."""
+"""Scatter of 16 groups; a part that all groups share adds no uncertainty to a difference."""
 
 
 def test_a_gain_is_paired_by_groups():

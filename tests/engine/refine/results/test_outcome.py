@@ -1,4 +1,4 @@
-"""What a refinement came to, where nobody sees its result: plain values that a message can carry, and sentences."""
+"""Outcome of a refinement whose result nobody sees: plain values that a message can carry, and sentences."""
 
 import json
 from types import SimpleNamespace

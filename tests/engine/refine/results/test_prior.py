@@ -1,4 +1,4 @@
-"""What is said of networks against pixels, and the warning where there is no picture."""
+"""Sentences on networks compared with pixels, and the warning where there is no picture."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def report(epoch=2, over_pixels=BETTER, over_chance=SEEN, epochs=3):
 
 
 def test_what_was_chosen_is_said_with_its_gain():
-    assert "networks of epoch 2 of 3: 144 patterns held out are predicted better than" in report().sentence
+    assert "networks of epoch 2 of 3: 144 held-out patterns are predicted better than" in report().sentence
     assert "(gain 1 ± 0.2 %)" in report().sentence
     worse = report(over_pixels=Gain(-0.001, 0.002)).sentence
     assert "predicted no better than" in worse
@@ -22,9 +22,11 @@ def test_what_was_chosen_is_said_with_its_gain():
 
 
 def test_pixels_are_said_to_be_pixels():
-    assert report(epoch=0).sentence.startswith("pixels as refined before the networks, whose gain on 144 patterns")
+    assert report(epoch=0).sentence.startswith(
+        "pixels as refined before the networks, whose gain on 144 held-out patterns"
+    )
     assert not report(epoch=0).taken
-    assert report(epoch=0, epochs=0).sentence == "pixels as refined: no epoch of the networks has ended"
+    assert report(epoch=0, epochs=0).sentence == "pixels as refined: no epoch of the networks was completed"
 
 
 @pytest.mark.parametrize(
@@ -33,4 +35,4 @@ def test_pixels_are_said_to_be_pixels():
 def test_patterns_that_do_not_speak_for_the_picture_are_warned_of(share, warned):
     said = report(over_chance=Gain(share, 0.01))
     assert bool(said.warning) is warned
-    assert said.sentence.startswith("no picture: ") is warned
+    assert said.sentence.startswith("no image: ") is warned

@@ -1,4 +1,4 @@
-"""What a refinement shows of its object."""
+"""Views of the object that a refinement result provides."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A refinement in a process of its own, to be killed: python killed_refinement.py CHECKPOINT RESULT."""
+"""A refinement in its own process, to be killed: python killed_refinement.py CHECKPOINT RESULT."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def dataset() -> Dataset:
 
 
 def main(checkpoint: Path, result: Path, epochs: int = 60) -> None:
-    refinement.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every batch: most kills come while one is written
+    refinement.CHECKPOINT_SECONDS = 0.0  # a checkpoint after every batch, so that most kills hit one being written
     preset = Preset(window_px=24, probe_modes=1, batch_size=24, sweeps=epochs // 2, epoch_max=epochs, anchor=0.1)
     refined = refine(dataset(), preset, backend="cpu", checkpoint=checkpoint, resume=True)
     with result.with_suffix(".part").open("wb") as file:

@@ -1,8 +1,8 @@
-"""A large scan refined in a process of its own; prints the peak of its memory in bytes.
+"""A large scan refined in its own process; prints its peak memory in bytes.
 
-Patterns come from a view, as from a file. Every evaluation looks at a few patterns only, so that the run takes a
-minute and not an hour; arrays have their full size. ``--check``: what was expected, behind the peak; ``--bright``: with
-counts that do not lie in a byte; ``--small``: the same of a few patterns, which leaves its compiled code behind.
+Patterns come from a view, as from a file. Every evaluation uses a few patterns only, so that the run takes a minute
+rather than an hour; arrays have their full size. ``--check`` also prints the expected memory after the peak;
+``--bright`` uses counts that do not fit in a byte; ``--small`` uses few patterns, to leave compiled code behind.
 """
 
 import resource
@@ -51,7 +51,7 @@ def main() -> None:
         return whole(self, planes, probe, chosen[::EVERY], **keywords)
 
     CompiledMultislice.loss_and_gradient = thinned  # type: ignore[method-assign]
-    objective.PORTION = 1 << 34  # pauses inside an evaluation cost more than the few patterns it looks at
+    objective.PORTION = 1 << 34  # pauses inside an evaluation cost more than the few patterns it uses
     preset = Preset(num_slices=SLICES, total_thickness_A=160.0, sweeps=1, epoch_max=13, batch_size=4096)
     data = dataset()
     expected = check(data, preset, TrialContext("cpu")).memory_bytes if "--check" in sys.argv else 0

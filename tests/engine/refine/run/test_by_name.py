@@ -1,4 +1,4 @@
-"""A run by a named engine: through stages and a stop, with a checkpoint, refused where it is not defined."""
+"""Runs with a named engine: in stages, stopped and resumed from a checkpoint, and refused where undefined."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def run(dataset, **settings):
 
 @pytest.mark.parametrize("name", ["epie", "lsq_ml", "adam"])
 def test_a_run_stopped_and_resumed_is_the_run_undisturbed(small, tmp_path, name):
-    """Moments, order of batches and epochs go on as they were, to the last bit on one thread."""
+    """Moments, order of batches and epochs continue unchanged, to the last bit on one thread."""
     asked = {"optimizer": name, "epoch_max": 4, "batch_size": 16, "seed": 5}
     whole = run(small.dataset, **asked)
     count = 0
@@ -46,7 +46,7 @@ def test_engines_follow_each_other_in_stages(small):
     stages = [{"optimizer": "lsq_ml", "epoch_max": 3}, {"optimizer": "adam", "epoch_max": 2}, {"epoch_max": 4}]
     result = run(small.dataset, stages=stages, phase_only_obj=False, algorithm="lsq_sqrt", loss_offset=0.0)
     assert len(result.loss) == 9
-    assert result.loss[4] < 1.05 * result.loss[2]  # Adam goes on from there
+    assert result.loss[4] < 1.05 * result.loss[2]  # Adam continues from there
     assert result.loss[-1] < result.loss[2]
 
 

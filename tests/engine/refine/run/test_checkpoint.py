@@ -1,4 +1,4 @@
-"""Checkpoints: exact, checked, two kept, and never of another refinement."""
+"""Checkpoints: exact, verified, two kept, and never those of another refinement."""
 
 import errno
 from dataclasses import asdict, replace
@@ -34,7 +34,7 @@ def same(a, b):
 
 
 def packed_state():
-    """With a pair of which one vector is packed."""
+    """A state with a pair of which one vector is packed."""
     rounded = Packed(np.arange(50, dtype=np.int16), vector(9)[:1])
     return replace(lbfgs_state(), pairs=((vector(1), vector(2)), (rounded, vector(4))))
 
@@ -90,8 +90,8 @@ def test_another_refinements_checkpoint_is_refused(tmp_path, now, words):
 
 
 def test_a_setting_that_came_later_or_is_gone_and_is_off_is_no_difference(tmp_path):
-    assert registered()  # which know the defaults of their settings
-    there = {"seed": 0, "of_a_plug_in": 0.0, "obja_thresh_min": 0.96}  # spoken of then, at its default
+    assert registered()  # regularisers provide the defaults of their settings
+    there = {"seed": 0, "of_a_plug_in": 0.0, "obja_thresh_min": 0.96}  # existed then, at its default
     save(tmp_path / "run.npz", SweepState(vector(0)), LOG, Identity("id", there))
     now = Identity("id", {"seed": 0, "atv_weight": 0.0, "data_shift_vector_px": [0.0, 0.0]})
     assert load(tmp_path / "run.npz", now) is not None
@@ -122,7 +122,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_that_is_there(tmp_path, monke
 
 
 def test_whole_files_that_hold_something_else_are_refused(tmp_path):
-    """The checksums of the archive are those of its parts: which parts belong together, only the digest tells."""
+    """The archive's checksums protect each part; only the digest shows whether the parts belong together."""
     path = tmp_path / "run.npz"
     save(path, SweepState(vector(0)), LOG, ID)
     with np.load(path) as file:

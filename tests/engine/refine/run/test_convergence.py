@@ -1,4 +1,4 @@
-"""What the end of a run says: patterns held out of it, and the sentence."""
+"""Assessment at the end of a run: patterns held out of it, and the sentence."""
 
 import numpy as np
 import pytest
@@ -28,14 +28,14 @@ def test_a_few_patterns_are_held_out_of_many_and_none_of_few():
 
 
 def test_the_fall_of_patterns_held_out_decides():
-    """The training loss falls all the time; the loss held out falls by 1 % an epoch, or scatters."""
+    """The training loss falls throughout; the held-out loss falls by 1 % an epoch, or only scatters."""
     scatter = np.random.default_rng(0).normal(size=(5, 8))
     falling = [tuple(100.0 * 0.99**epoch + 0.1 * scatter[epoch]) for epoch in range(5)]
     found = convergence(log(np.linspace(100, 80, 5), falling), 100)
     assert found.falling
     assert found.fall == pytest.approx(0.01, abs=4 * found.uncertainty)
-    assert found.sentence.startswith("not converged: the loss of 100 patterns held out is still falling by 0.98 ± ")
-    assert found.sentence.endswith("% an epoch: go on with +20 epochs")
+    assert found.sentence.startswith("not converged: the loss of 100 held-out patterns is still falling by 0.98 ± ")
+    assert found.sentence.endswith("% an epoch: continue with +20 epochs")
     resting = [tuple(100.0 + 0.1 * scatter[epoch]) for epoch in range(5)]
     found = convergence(log(np.linspace(100, 80, 5), resting), 100)
     assert not found.falling
@@ -58,7 +58,7 @@ def test_without_them_the_loss_of_all_patterns_decides():
     found = convergence(log([10.3, 10.2, 10.1, 10.0]), 100)
     assert (found.falling, found.held_out, found.uncertainty) == (True, 0, None)
     assert found.fall == pytest.approx(0.01)
-    assert found.sentence == "not converged: the loss is still falling by 1 % an epoch: go on with +20 epochs"
+    assert found.sentence == "not converged: the loss is still falling by 1 % an epoch: continue with +20 epochs"
     assert (
         convergence(log([10.0, 9.9999, 9.9998, 9.9997]), 100).sentence
         == "converged: the loss falls by 0.001 % an epoch"
@@ -74,7 +74,7 @@ def test_what_was_held_out_long_ago_says_nothing():
 
 @pytest.fixture
 def few_suffice(monkeypatch):
-    """Small scans hold patterns out too."""
+    """Make small scans hold out patterns, too."""
     monkeypatch.setattr(module, "LEAST_PATTERNS", 100)
     monkeypatch.setattr(module, "SHARE", 1 / 8)
 
@@ -82,7 +82,7 @@ def few_suffice(monkeypatch):
 @pytest.mark.slow
 def test_only_runs_whose_epochs_nobody_gave_hold_patterns_out(simulated, few_suffice):
     automatic = refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="cpu")
-    assert automatic.convergence.held_out == 18 or automatic.convergence.uncertainty is None  # it may have come to rest
+    assert automatic.convergence.held_out == 18 or automatic.convergence.uncertainty is None  # it may have converged
     given = refine(simulated.dataset, Preset.from_mapping({**PLAIN, "epoch_max": 14}), backend="cpu")
     assert given.convergence.held_out == 0
     assert given.convergence.sentence.split(":")[0] in given.message
@@ -90,7 +90,7 @@ def test_only_runs_whose_epochs_nobody_gave_hold_patterns_out(simulated, few_suf
 
 def test_a_run_that_is_stopped_goes_on_as_it_began(simulated, few_suffice, tmp_path):
     whole = refine(simulated.dataset, Preset.from_mapping(PLAIN), backend="cpu")
-    for after in (3, 10):  # sweeps, L-BFGS
+    for after in (3, 10):  # in the sweeps, in L-BFGS
         done, place = [], tmp_path / f"{after}.checkpoint"
         refine(
             simulated.dataset,

@@ -1,4 +1,4 @@
-"""The solvers in turn: what a plan comes down to, which epochs end when, patterns held out."""
+"""The solvers in sequence: what a plan results in, which epochs end when, held-out patterns."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ from ptylive.schema.preset import Preset
 
 
 class Loss:
-    """Of 100 patterns, each its number."""
+    """A loss of 100 patterns, each contributing its number."""
 
     patterns, chosen = 100, None
 
@@ -93,7 +93,7 @@ def test_an_engine_by_name_says_that_its_steps_were_too_long():
     engine = BatchEngine(Loss(), 5, 0, 30, None, None)
     found = replace(course(), sweeps=engine)
     lost = SweepState(np.zeros(1), sweep=1, losses=(3.0,), halvings=7)
-    assert found.finished(lost) is False  # L-BFGS, were there epochs for it
+    assert found.finished(lost) is False  # L-BFGS would follow if it had epochs
     assert "take smaller steps" in found.problem_of(lost, stopped=False)
     assert found.problem_of(NEXT_SWEEP, stopped=False) == ""
 

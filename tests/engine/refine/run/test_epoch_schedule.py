@@ -1,4 +1,4 @@
-"""What a preset asks of each epoch: schedules, and hard constraints by their formulas."""
+"""Settings that a preset schedules by epoch, and hard constraints checked against their formulas."""
 
 from dataclasses import replace
 from itertools import count
@@ -26,9 +26,9 @@ from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 
 ROUNDING = 1e-5
-"""Phases below 1 rad, made into waves and back in single precision, with a transform or two on the way."""
+"""Phases below 1 rad, converted to waves and back in single precision, with a transform or two on the way."""
 NEITHER = {"refine_drift": False, "phase_deviation": False}
-"""Looked for before and after a run, whatever its schedules: a quarter of the time of runs as short as these."""
+"""Done before and after a run, whatever its schedules: a quarter of the time of runs as short as these."""
 FORMS = {"phase": {"phase_only_obj": True}, "complex": {"phase_only_obj": False}, "damped": {"weakly_damped_obj": True}}
 THICK = {"num_slices": 3, "total_thickness_A": 30.0, "obj_modes": 2, "probe_modes": 2, "window_px": 24}
 
@@ -73,7 +73,7 @@ def test_a_gaussian_filter_blurs_the_phase(bumpy):
     spike[16, 16] = 1
     y, x = np.indices(spike.shape) - 16
     expected = np.exp(-(y**2 + x**2) / 8) / (2 * np.pi * 4)
-    np.testing.assert_allclose(blurred(spike, 2.0, np), expected, atol=1e-8)  # exp(-2 pi^2): what is beyond Nyquist's
+    np.testing.assert_allclose(blurred(spike, 2.0, np), expected, atol=1e-8)  # exp(-2 pi^2): beyond the Nyquist limit
 
 
 def test_the_amplitude_filter_leaves_the_phase(bumpy):
@@ -92,18 +92,18 @@ def test_charge_flip(bumpy):
 def test_fancy_flips_sharpen_and_blur():
     y, x = np.indices((64, 64)) - 32
     atom = np.exp(-(y**2 + x**2) / 4.0**2)
-    for iterative, worst in ((False, 0.02), (True, 0.03)):  # what either leaves of a blur that it undoes: 1 %
+    for iterative, worst in ((False, 0.02), (True, 0.03)):  # both leave 1 % of a blur that they undo
         same = flipped(atom, 0.0, -0.95, Atomicity(3.0, 3.0, iterative), np)
         np.testing.assert_allclose(same, atom, atol=worst)
         assert flipped(atom, 0.0, -0.95, Atomicity(3.0, 1.0, iterative), np).max() > 1.5
 
 
 def test_a_nearly_empty_picture_is_sharpened_without_running_away():
-    """Where nothing is, the transforms leave rounding, and rounding is not divided by."""
+    """In empty regions the transforms leave rounding errors, which must not be divided by."""
     atoms = np.zeros((56, 56), np.float32)
     atoms[::9, 5::7] = np.random.default_rng(0).uniform(1e-8, 0.07, (7, 8))
     sharp = richardson_lucy(atoms, 1.06, np)
-    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)  # its rule keeps the sum
+    assert sharp.sum() == pytest.approx(atoms.sum(), rel=1e-3)  # the rule preserves the sum
     assert sharp.max() < 10 * atoms.max()
 
 
@@ -142,7 +142,7 @@ def test_resets(bumpy):
     layout = setup.layout
     empty = after(bumpy, restart_from_vacuum=True)
     phase, absorption = potentials(layout, empty, np)
-    assert np.abs(phase).max() < 1.001 * SPREAD_RAD  # empty but for this, which tells modes apart
+    assert np.abs(phase).max() < 1.001 * SPREAD_RAD  # except for what distinguishes modes
     assert np.abs(absorption).max() < 1e-6
     np.testing.assert_array_equal(empty[layout.object_size :], vector[layout.object_size :])
     back = layout.other_blocks(after(bumpy, reset_positions=True))[BlockName.SHIFTS]
@@ -173,17 +173,17 @@ def test_an_object_held_for_the_first_epochs_stays_empty(simulated):
 def test_positions_wait_for_their_epoch(simulated):
     dataset = simulated.dataset
     waiting = run(dataset, update_probe_pos="lambda x: x > 100")
-    # parts of a pixel are single precision
+    # the fractional part of a pixel is in single precision
     np.testing.assert_allclose(waiting.positions_A, dataset.positions_A, atol=1e-6)
     moving = run(dataset, update_probe_pos="lambda x: x >= 6")
     assert np.abs(moving.positions_A - dataset.positions_A).max() > 1e-4
 
 
 def test_a_restart_from_vacuum_is_a_fresh_start(simulated):
-    """The loss jumps where the object is emptied, and comes down again."""
+    """The loss jumps where the object is emptied, and falls again."""
     result = run(simulated.dataset, restart_from_vacuum="epoch == 5")
     plain = run(simulated.dataset)
-    np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)  # the same arithmetic as far as there
+    np.testing.assert_allclose(result.loss[:5], plain.loss[:5], rtol=1e-6)  # the same arithmetic up to there
     assert result.loss[5] > plain.loss[5] * 1.05
     assert result.loss[7] < result.loss[5]
     assert len(result.loss) == 8
@@ -260,7 +260,7 @@ def test_identical_slices_then_free(simulated):
     for losses in (held.loss[:4], held.loss[4:]):
         assert (np.diff(losses) < 0).all()
     freed = run(simulated.dataset, identical_slices="epoch < 6", **LAYERS)
-    np.testing.assert_allclose(freed.loss[:6], held.loss[:6], rtol=1e-6)  # the same arithmetic as far as there
+    np.testing.assert_allclose(freed.loss[:6], held.loss[:6], rtol=1e-6)  # the same arithmetic up to there
     assert differ(freed) > 0.01
     assert freed.loss[-1] < held.loss[-1]
     late = run(simulated.dataset, identical_slices="epoch >= 6", **LAYERS)
@@ -269,7 +269,7 @@ def test_identical_slices_then_free(simulated):
 
 
 def test_a_constraint_that_goes_on_to_hold_keeps_the_history(simulated, monkeypatch):
-    """L-BFGS begins once, and once more where slices come free; a projection has it begin anew in every epoch."""
+    """L-BFGS begins once, and again where slices become free; with a projection it restarts in every epoch."""
     begun = []
     init = Lbfgs.init
     monkeypatch.setattr(Lbfgs, "init", lambda self, vector: (begun.append(None), init(self, vector))[1])
@@ -334,13 +334,13 @@ def test_a_stopped_run_under_constraints_goes_on_as_if_it_had_not_stopped(simula
 
 
 def test_halves_of_the_dose_agree_on_the_object(simulated):
-    """Ring correlation of two refinements of half the counts each: high where the object is, and nothing is shared."""
+    """Ring correlation of two refinements with half the counts each and nothing in common: high where the object is."""
     dataset = replace(simulated.dataset, patterns=np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns))
     preset = Preset.from_mapping({"window_px": 24, "probe_modes": 1, "epoch_max": 6, "sweeps": 4})
     halves = compare_half_doses(dataset, preset, TrialContext("cpu"))
     assert halves.shells is None
     low = halves.rings.correlation[halves.rings.frequencies_invA < 0.4]
-    assert low.mean() > 0.7  # found 0.99; of noise 0
+    assert low.mean() > 0.7  # found 0.99; noise: 0
     counts = [float((np.abs(result.probe) ** 2).sum()) for result in halves.results]
-    scatter = np.sqrt(2 / 2000 / len(dataset.patterns))  # of the mean of patterns of 2000 counts, twice
+    scatter = np.sqrt(2 / 2000 / len(dataset.patterns))  # mean of patterns of 2000 counts, twice
     assert counts[0] == pytest.approx(counts[1], rel=6 * scatter)

@@ -1,4 +1,4 @@
-"""A disk that is full on the way costs a refinement nothing: it goes on, says so, and tries again."""
+"""A full disk does not interrupt a refinement: it continues, reports the problem, and tries again."""
 
 import errno
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ PRESET = Preset(window_px=24, probe_modes=1, batch_size=144, sweeps=3, epoch_max
 
 
 class Disk:
-    """One that is full from the ``first`` attempt to the ``last``."""
+    """A disk that is full from the ``first`` attempt to the ``last``."""
 
     def __init__(self, first: int, last: int) -> None:
         self._full, self.attempts = range(first, last + 1), 0
@@ -52,7 +52,7 @@ def test_a_disk_that_stays_full_is_told_of_at_the_end(simulated, tmp_path, monke
     result, said = refined(simulated.dataset, tmp_path, Disk(2, 10**6), monkeypatch)
     assert result.state == "done" and "run.checkpoint could not be written: No space left" in result.message
     assert said[-1].warning and len(result.loss) == EPOCHS
-    monkeypatch.undo()  # what was written first is still there, and the run goes on from it
+    monkeypatch.undo()  # the first state written is still there, and the run continues from it
     resumed, _ = refined(simulated.dataset, tmp_path, Disk(1, 0), monkeypatch, resume=True)
     np.testing.assert_allclose(resumed.loss, result.loss, rtol=1e-6)  # as in test_kills: sums in single precision
 

@@ -1,6 +1,6 @@
-"""Networks behind pixels: the same result, progress and curves; stopping; the choice between both; no picture of noise.
+"""Networks after pixels: the same result, progress and curves; stopping; the choice between both; no picture of noise.
 
-Where PyTorch is not installed training is played by a script, which says after each epoch what the networks make.
+Where PyTorch is not installed, training is replaced by a script that defines the networks' output after each epoch.
 """
 
 import sys
@@ -26,7 +26,7 @@ ODD = {
 
 @pytest.fixture
 def script(monkeypatch):
-    """Training that makes of the pixels what ``makes(pixels, epoch)`` says; ``seen``: patterns it was given."""
+    """Training that turns the pixels into ``makes(pixels, epoch)``; ``seen`` are the patterns it was given."""
     played = SimpleNamespace(makes=lambda pixels, epoch: pixels, epochs=3, seen=None, evaluated=None, held=[])
 
     class Training:
@@ -196,7 +196,7 @@ def test_shuffled_patterns_are_warned_of(script, simulated):
     order = np.random.default_rng(6).permutation(144)
     mixed = replace(simulated.dataset, patterns=simulated.dataset.patterns[order])
     result = run(mixed, dgp_held_out=0.25)
-    assert result.message.startswith("no picture: 36 patterns held out are predicted no better at their own places")
+    assert result.message.startswith("no image: 36 held-out patterns are predicted no better at their own positions")
 
 
 def test_loss_table_and_history_go_on(script, simulated, tmp_path):
@@ -223,7 +223,7 @@ def test_networks_may_be_a_stage_behind_pixels(script, simulated):
 
 @pytest.mark.slow
 def test_real_networks_explain_the_patterns(simulated):
-    """With PyTorch, which takes seconds to load: pixels of one sweep predict patterns held out 1.1 % worse or so."""
+    """Loading PyTorch takes seconds; pixels of one sweep predict held-out patterns some 1.1 % worse than networks."""
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'ptylive[dgp]'")
     few = {"epoch_max": 1, "sweeps": 1, "dgp_filters": 8, "dgp_levels": 2, "dgp_epochs": 8, "dgp_pretraining": 40}
     settings = {**few, "dgp_held_out": 0.2, "dgp_pretraining_rate": 5e-3, "dgp_probe": False}
@@ -236,12 +236,12 @@ def test_real_networks_explain_the_patterns(simulated):
 
 @pytest.mark.slow
 def test_bands_are_shown_as_strongly_as_patterns_held_out_ask_for(script, simulated, monkeypatch):
-    """Pixels of a single epoch are too weak: what networks give back of them is raised."""
+    """Pixels of a single epoch are too weak, so the networks' reproduction of them is raised."""
     settings = {"epoch_max": 1, "start_from_map": False, "dgp_held_out": 0.25}
     result = run(simulated.dataset, **settings)
     assert result.prior.bands.certain
     assert "each band of frequencies as strong as these patterns ask for" in result.message
-    # gains that predict nothing better leave what networks made as it is
+    # gains that predict nothing better leave the networks' output unchanged
     monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
     plain = run(simulated.dataset, **settings)
     assert plain.prior.bands is None

@@ -1,4 +1,4 @@
-"""Snapshots of a run on its way."""
+"""Snapshots of a running refinement."""
 
 from itertools import count
 

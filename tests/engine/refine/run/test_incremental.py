@@ -1,4 +1,4 @@
-"""What a refinement begun during its scan shares with one after it; rounds are tested with the server."""
+"""What a refinement begun during its scan shares with one begun afterwards; rounds are tested with the server."""
 
 from columns import scan_of_columns
 
@@ -34,7 +34,7 @@ def test_the_anchor_is_chosen_once_at_the_end_as_offline(monkeypatch):
     for share in (0.3, 0.5):
         assert live.round(dataset, share)
     ended = live.conclude(dataset, None, None)
-    assert "begun from an earlier refinement" in ended.reason
+    assert "started from an earlier refinement" in ended.reason
     refine(dataset, preset, backend="cpu")
     assert looked == [False, False, True, True]
     assert anchors[2] == anchors[3] == 0.03

@@ -1,4 +1,4 @@
-"""Kill -9 at random moments: what is resumed goes the way the undisturbed run went."""
+"""Kill -9 at random moments: the resumed run follows the trajectory of an undisturbed one."""
 
 import random
 import subprocess

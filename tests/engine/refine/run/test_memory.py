@@ -1,4 +1,4 @@
-"""128 x 128 scan of 256 x 256 uint16 patterns, 8 slices, full L-BFGS history: what it takes, and what was expected."""
+"""Memory for a 128 x 128 scan of 256 x 256 uint16 patterns, 8 slices, full L-BFGS history: used, and expected."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ def measured(*words: str) -> list[int]:
 
 @pytest.fixture(scope="module")
 def compiled() -> None:
-    """The compiler takes 0.14 GB of its own, once on a machine: it is no part of what is measured here."""
+    """Compile first: the compiler takes 0.14 GB itself, once per machine, which is not part of what is measured."""
     measured("--small")
     measured("--small", "--bright")
 
@@ -31,6 +31,6 @@ def test_a_large_scan_takes_little_more_than_its_patterns(counts):
         pytest.skip("less than 6 GiB of memory are free")
     peak, expected, modes, slices, rows, columns, _ = measured("--check", counts)
     assert (modes, slices) == (1, 8)
-    # 1.3 times the patterns as recorded, and twelve objects, also where counts do not lie in a byte
+    # 1.3 times the patterns as recorded and twelve objects, even if counts do not fit in a byte
     assert peak < 1.3 * 128**2 * 256**2 * 2 + 12 * 8 * rows * columns * 8
     assert peak == pytest.approx(expected, rel=0.1)

@@ -1,4 +1,4 @@
-"""The whole refinement on a simulated scan: right object in the right place, stoppable, resumable."""
+"""The whole refinement on a simulated scan: the right object in the right place, stoppable and resumable."""
 
 import subprocess
 import sys
@@ -19,11 +19,11 @@ from ptylive.schema import Calibration, MetadataError, Origin, Quantity, Refinem
 from ptylive.schema.preset import Preset
 
 ODD = {"window_px": 24, "probe_modes": 1}
-"""A window without compiled code: nothing to compile, everything else the same."""
+"""A window without compiled code: nothing to compile, everything else is the same."""
 
 
 def correlation(result, specimen):
-    """Of the summed phase with the specimen's, in the scanned area, no shift allowed: found 0.98 to 0.993 below."""
+    """Correlation of the summed phase with the specimen's in the scanned area, without shift: found 0.98 to 0.993."""
     phase = np.angle(result.object[0]).sum(0)
     rows, columns = (np.arange(phase.shape[i]) * result.object_sampling_A[i] + result.origin_A[i] for i in (0, 1))
     low, high = result.positions_A.min(0) + 2, result.positions_A.max(0) - 2
@@ -33,7 +33,7 @@ def correlation(result, specimen):
 
 
 def test_default_preset_finds_the_object_where_it_is(simulated):
-    """Padded to the compiled window of 32; rotation, off-centre beam and a bad pixel included."""
+    """Padded to the compiled window of 32, with rotation, an off-centre beam and a bad pixel."""
     result = refine(simulated.dataset, Preset(source_size_A=0.0, focal_spread_A=0.0, probe_modes=1), backend="cpu")
     assert result.state == "done"
     assert result.backend == "cpu"
@@ -68,10 +68,10 @@ def test_arrays_follow_the_contract(simulated):
     assert result.probe.shape == (1, 2, 24, 24)
     assert result.slice_thickness_A == (3.0, 3.0)
     counts = np.where(simulated.dataset.bad_pixels, 0, simulated.dataset.patterns).sum((1, 2)).mean()
-    assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)  # a model fits sums of counts
+    assert (np.abs(result.probe) ** 2).sum() == pytest.approx(counts, rel=1e-2)  # the model fits sums of counts
     intensity = (np.abs(result.probe[0]) ** 2).sum(0)
     centre = [(intensity * axis).sum() / intensity.sum() for axis in np.indices(intensity.shape)]
-    np.testing.assert_allclose(centre, [12, 12], atol=0.5)  # pixels: in the middle one
+    np.testing.assert_allclose(centre, [12, 12], atol=0.5)  # in pixels: within the middle one
     np.testing.assert_array_equal(result.positions_A, simulated.dataset.positions_A)
     assert len(result.loss) == len(result.seconds) == len(result.phases) == 3
 
@@ -101,7 +101,7 @@ def test_an_absorbing_object_is_previewed_with_amplitudes(simulated):
 
 @pytest.mark.parametrize("asked_before_stop", quick_first([3, 14, 20], 2))
 def test_stopped_and_resumed_is_the_same_trajectory(simulated, tmp_path, asked_before_stop):
-    """Stopped inside a sweep, or among L-BFGS epochs."""
+    """The run is stopped inside a sweep, or among L-BFGS epochs."""
     preset = Preset.from_mapping({**ODD, "epoch_max": 10, "batch_size": 50})
     whole = refine(simulated.dataset, preset, backend="cpu")
     asked = 0
@@ -201,14 +201,16 @@ def test_a_start_turns_with_the_scan_that_was_found_turned(simulated, monkeypatc
     tuned = Tuned(simulated.dataset, Preset(num_slices=1), orientation=Orientation(True, 10.0))
     start = StartGuess(np.zeros((2, 2), np.float32), (1.0, 1.0), 30.0)
     begun = WarmStart(np.ones((1, 1, 2, 2)), 0.5, (0.0, 0.0))
-    still, context, _ = run._still(replace(tuned, begun=begun), TrialContext("cpu", start=start), may_turn=True)
+    still, context, _ = run._drift_checked(
+        replace(tuned, warm_start=begun), TrialContext("cpu", start=start), may_turn=True
+    )
     assert context.start.rotation_deg == 32.0
-    assert still.begun is context.begun is None  # an object does not turn: it begins anew
+    assert still.warm_start is context.warm_start is None  # an object cannot be rotated, so it is begun anew
 
 
 @pytest.mark.parametrize(("deviations", "doubted"), [(1.5, True), (0.9, False)])
 def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulated, monkeypatch, deviations, doubted):
-    """A shear of the scan looks like astigmatism; the lattice, which is asked once more, must not believe it."""
+    """A shear of the scan looks like astigmatism; the lattice, which is fitted again, must not take it as certain."""
     asked = []
 
     def freed(tuned, context):
@@ -216,10 +218,12 @@ def test_astigmatism_that_may_be_a_drift_that_was_left_alone_is_doubted(simulate
         return replace(tuned, dataset=replace(tuned.dataset, calibration=tuned.dataset.calibration.having(**optics)))
 
     monkeypatch.setattr(run, "with_freed_optics", freed)
-    monkeypatch.setattr(run, "_still", lambda found, context, *, may_turn: asked.append(found.dataset.calibration))
+    monkeypatch.setattr(
+        run, "_drift_checked", lambda found, context, *, may_turn: asked.append(found.dataset.calibration)
+    )
     drift = Drift((1.0, 1.0), (0.3, 0.3), 60.0, 0.0, False, "left alone", deviations)
     context, tuned = TrialContext("cpu"), Tuned(simulated.dataset, Preset(num_slices=1))
-    run._with_optics(tuned, context, replace(context.seen.measure(tuned.dataset, tuned.preset), drift=drift))
+    run._with_optics(tuned, context, replace(context.cache.measure(tuned.dataset, tuned.preset), drift=drift))
     assert asked[0].astigmatism_is_doubted is doubted
     assert (asked[0].get("C12a"), asked[0].get("C12b")) == (3.0, -4.0)
     assert asked[0].entries["C12a"].uncertainty == (5.0 if doubted else None)

@@ -25,7 +25,7 @@ def staged(*stages: dict, **shared: object) -> Preset:
 
 
 def used(end) -> Preset:
-    """The settings that a stage was run with."""
+    """The settings used for a stage."""
     return Preset.model_validate_json(end.settings)
 
 
@@ -41,7 +41,7 @@ def test_one_slice_then_several_in_a_finer_window(simulated):
     assert [end.first_epoch for end in result.stages] == [0, 4, 8]
     assert [end.name for end in result.stages] == ["coarse", "fine", ""]
     assert [used(end).object.slices for end in result.stages] == [1, 3, 3]
-    assert "stage 3 of 3" in result.reason and "begun from an earlier refinement" in result.reason
+    assert "stage 3 of 3" in result.reason and "started from an earlier refinement" in result.reason
     alone = refined(simulated.dataset, Preset.from_mapping({**SHARED, **SLICES}))
     assert result.loss[4] < 0.5 * (alone.loss[0] + alone.loss[-1])  # begins more than half way down
 
@@ -71,7 +71,7 @@ def test_a_damped_object_that_a_stage_asks_for_is_its_own(simulated):
 
 
 def test_the_anchor_that_trials_decided_is_kept_unless_a_stage_has_none_or_its_own(simulated, monkeypatch):
-    """A stage of one slice decides nothing; the first of several does, and those after it."""
+    """A stage of one slice decides nothing; the first stage of several slices does, also for those after it."""
     tried = []
 
     def weaker(tuned, context):
@@ -136,15 +136,15 @@ def test_a_part_of_the_patterns_then_all(simulated):
 def test_a_drift_that_a_part_of_the_patterns_hides_is_found_in_all_of_them(drifted):
     dataset = drifted((1.6, -1.2), seed=1)
     quick = {"sweeps": 1, "epoch_max": 1}
-    one_column = "0:400:20"  # too few to tell a drift, on whatever processor
+    one_column = "0:400:20"  # too few to reveal a drift, on any processor
     hidden = refined(dataset, staged({"sequence": one_column}, {}, **quick))
     assert hidden.drift is not None and hidden.drift.applied
-    assert "begun anew" in hidden.reason  # the object of the first stage is strained
+    assert "started anew" in hidden.reason  # the object of the first stage is strained
     seen = refined(dataset, staged({}, {}, **quick))
     assert seen.drift is not None and seen.drift.applied
-    assert "begun from an earlier refinement" in seen.reason
+    assert "started from an earlier refinement" in seen.reason
     assert [used(one.stages[1]).start.refine_drift for one in (hidden, seen)] == ["auto", False]
-    np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # taken out once each
+    np.testing.assert_allclose(seen.positions_A, hidden.positions_A, atol=1e-9)  # removed once each
 
 
 def test_refined_distances_of_slices_go_on_where_there_are_as_many(simulated):
@@ -163,7 +163,7 @@ def test_a_refined_thickness_goes_on_and_is_told(simulated):
     assert len(set(distances_A)) == 1 and distances_A[0] != pytest.approx(6.0, abs=1e-4)
     assert alone.slice_thickness_A == pytest.approx((*distances_A, distances_A[0]))
     assert used(result.stages[1]).object.spacings_A == pytest.approx(distances_A)
-    assert f"thickness as refined {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
+    assert f"thickness refined to {sum(alone.slice_thickness_A):.3g} Å" in alone.reason
 
 
 def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monkeypatch):
@@ -183,7 +183,7 @@ def test_a_thickness_that_trials_changed_is_that_of_later_stages(simulated, monk
 
 
 def stopping_after(epochs: int):
-    """A request to stop that comes after that number of epochs of the whole run."""
+    """A stop request that comes after the given number of epochs of the whole run."""
     heard = []
     return heard.append, lambda: bool(heard) and heard[-1].epoch >= epochs
 
@@ -212,7 +212,7 @@ def test_a_stopped_run_goes_on_in_its_stage_on_the_same_trajectory(simulated, tm
 
 
 def test_a_stage_that_follows_on_something_else_begins_anew(simulated, tmp_path):
-    """More epochs of the first stage: the checkpoint of the second follows on what there was before."""
+    """With more epochs in the first stage, the checkpoint of the second no longer follows from it."""
     place = tmp_path / "run.checkpoint"
     refined(simulated.dataset, staged(*TWO), checkpoint=place)
     longer = staged({**TWO[0], "epoch_max": 6}, TWO[1])
@@ -243,7 +243,7 @@ def test_progress_counts_the_epochs_of_all_stages(simulated):
 
 @pytest.mark.slow
 def test_an_estimated_defocus_is_found_again_where_one_slice_becomes_several(simulated):
-    """That of one slice is the middle's; a stage that speaks of it decides by itself."""
+    """For one slice it is the defocus of the middle; a stage that sets scan_defocus decides for itself."""
     estimated = Quantity(-55.0, Origin.ESTIMATED)
     dataset = replace(simulated.dataset, calibration=simulated.dataset.calibration.having(C10=estimated))
     quick = {"sweeps": 1, "epoch_max": 1}

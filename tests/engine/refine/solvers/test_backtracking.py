@@ -1,4 +1,4 @@
-"""PyPty's optimiser: histories, block factors, steps grown and cut."""
+"""PyPty's optimiser: histories, block factors, steps extended and cut."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -67,8 +67,8 @@ def test_first_step_gives_every_quantity_the_derivative_of_the_object(setup, obj
     ends = np.cumsum([0, layout.object_size, layout.probe_size, layout.blocks[0].start.size])
     parts = [slice(a, b) for a, b in pairwise(ends)]
     derivatives = [float(step[part] @ gradient[part]) for part in parts]
-    assert derivatives == pytest.approx([derivatives[0]] * 3, rel=1e-3)  # sums of some 3000 in single precision
-    np.testing.assert_allclose(step[parts[0]], 0.5 * gradient[parts[0]], rtol=1e-6)  # dL/dO* of a complex object
+    assert derivatives == pytest.approx([derivatives[0]] * 3, rel=1e-3)  # sums of some 3000 terms in single precision
+    np.testing.assert_allclose(step[parts[0]], 0.5 * gradient[parts[0]], rtol=1e-6)  # dL/dO* for a complex object
 
 
 def test_a_gradient_that_is_rounding_is_not_scaled_up(setup, objective):
@@ -146,7 +146,7 @@ def test_steps_are_cut_and_extended_as_the_conditions_say(search, first_step, ex
     start = Point(np.ones(1), 1.0, 2 * np.ones(1))
     found = replace(search, first_step=first_step).along(BOWL, start, -np.ones(1))
     assert found.point is not None
-    # a step is rounded to single precision
+    # steps are rounded to single precision
     np.testing.assert_allclose(start.vector - found.point.vector, expected, rtol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Search and scaling of L-BFGS: chosen by the preset, each by itself, and any one with any other."""
+"""Search and scaling of L-BFGS: each chosen separately by the preset, and any combination works."""
 
 from types import SimpleNamespace
 
@@ -16,7 +16,7 @@ CURVATURE = np.array([1.0, 4.0, 25.0, 100.0])
 
 
 class Quadratic:
-    """A parabola in four variables, all of them the object's; how strongly each is curved is known to within 2."""
+    """A parabola in four variables that all belong to the object; the curvatures are known to within a factor of 2."""
 
     xp, count, terms = np, 1, ()
     layout = SimpleNamespace(
@@ -68,7 +68,7 @@ def test_any_search_goes_with_any_scaling(search, scaling):
         state = solver.step(state)
         losses.append(state.loss)
     assert (np.diff(losses) <= 0).all()
-    # steps are single precision: a gradient is known to 6e-8 of its first size
+    # steps are in single precision: a gradient is known to 6e-8 of its initial size
     np.testing.assert_allclose(state.vector, 1.0, atol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""L-BFGS as an optimiser: against the dense BFGS matrix, on quadratics, and beside scipy's on textbook functions."""
+"""L-BFGS as an optimiser: against the dense BFGS matrix, on quadratics, and against scipy's on textbook functions."""
 
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -13,12 +13,12 @@ from ptylive.engine.refine.solvers.line_search import EDGE, GROWTH, Point, Wolfe
 from ptylive.engine.refine.solvers.objective import Evaluation
 
 EXACT = WolfeSearch(0.5 - 1e-9, 1e-6, 60)
-"""On a parabola c1 = 1/2 allows no step beyond the minimum, and a small c2 none short of it."""
+"""On a parabola c1 = 1/2 permits no step beyond the minimum, and a small c2 none short of it."""
 ORDINARY = WolfeSearch(1e-4, 0.9, 40)
 
 
 class AllObject:
-    """The part of a layout that the solver asks for, where every parameter is one of the object."""
+    """The part of a layout that the solver uses, with every parameter belonging to the object."""
 
     @staticmethod
     def object_block(vector):
@@ -31,12 +31,12 @@ class AllObject:
 
 @dataclass(frozen=True)
 class Landscape:
-    """A function of a few variables with what the solver asks of an objective, in double precision."""
+    """A function of a few variables with the interface that the solver expects of an objective, in double precision."""
 
     function: object
-    """x -> (value, gradient)."""
+    """Maps x to (value, gradient)."""
     scaling: object = None
-    """Inverse curvature known beforehand (n,); None: 1."""
+    """Known inverse curvature (n,); None means 1."""
     xp = np
     dot = staticmethod(np.dot)
     layout = AllObject()
@@ -94,14 +94,14 @@ def test_direction_is_the_dense_inverse_times_the_gradient(seed, pairs):
     landscape = Landscape(quadratic(hessian, np.zeros(n)), scaling)
     direction = solver(landscape, 1, pairs, ORDINARY)._direction(state)
     expected = -dense_inverse(kept, scaling) @ gradient
-    # each of ~50 products rounds to 1e-16; the matrices' condition of 30 x 100 magnifies that to some 1e-12
+    # each of ~50 products rounds to 1e-16; the matrices' condition of 30 x 100 magnifies this to some 1e-12
     np.testing.assert_allclose(direction, expected, rtol=0, atol=1e-10 * np.linalg.norm(expected))
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("n", [2, 5, 12])
 def test_a_convex_quadratic_takes_at_most_one_step_more_than_it_has_unknowns(seed, n):
-    """With all pairs kept and exact line searches the directions are conjugate: n steps, one more for rounding."""
+    """With all pairs kept and exact line searches, directions are conjugate: n steps, plus one for rounding."""
     rng = np.random.default_rng(seed)
     minimum = rng.normal(size=n)
     landscape = Landscape(quadratic(positive_definite(rng, n, 50.0), minimum), rng.uniform(0.5, 2.0, n))
@@ -109,7 +109,7 @@ def test_a_convex_quadratic_takes_at_most_one_step_more_than_it_has_unknowns(see
     state = start = lbfgs.init(minimum + rng.normal(size=n))
     while not lbfgs.finished(state) and state.loss > 1e-14 * start.loss:
         state = lbfgs.step(state)
-    # a step length is rounded to single precision (6e-8), so a line's minimum is met to ~1e-7 and the last to ~1e-5
+    # step lengths are rounded to single precision (6e-8), so a line's minimum is met to ~1e-7 and the last to ~1e-5
     assert np.linalg.norm(state.gradient) < 1e-5 * np.linalg.norm(start.gradient)
 
 
@@ -153,7 +153,7 @@ def test_textbook_functions_are_minimised_as_by_scipy(function, start, minimum):
     state = lbfgs.init(np.array(start))
     while not lbfgs.finished(state) and np.abs(state.gradient).max() > 1e-7:
         state = lbfgs.step(state)
-    # curvatures of at least 0.1 at these minima: a gradient of 1e-7 leaves the minimum by at most 1e-6
+    # curvatures are at least 0.1 at these minima: a gradient of 1e-7 displaces the minimum by at most 1e-6
     np.testing.assert_allclose(state.vector, minimum, atol=2e-6)
     np.testing.assert_allclose(state.vector, theirs.x, atol=1e-5)
     assert state.evaluations <= 3 * theirs.nfev  # both count evaluations of value and gradient
@@ -173,7 +173,7 @@ def bumpy(rng):
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("rule", [replace(ORDINARY, c1=0.4, c2=0.5), ORDINARY, EXACT], ids=["strict", "usual", "exact"])
 def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
-    """The conditions of Wolfe on functions that a search can overshoot, judged by evaluating them here."""
+    """The Wolfe conditions hold on functions that a search can overshoot, as verified by evaluating them here."""
     rng = np.random.default_rng(seed)
     judged = 0
     for _ in range(20):
@@ -188,7 +188,7 @@ def test_accepted_steps_descend_enough_and_far_enough(seed, rule):
         if found.evaluations < rule.max_count:
             assert derivative_there @ direction >= rule.c2 * (gradient @ direction)
             judged += 1
-    assert judged >= 10  # of 20: an exact search may end by its count, and on which slopes is a matter of rounding
+    assert judged >= 10  # of 20: an exact search may stop at its maximum count; on which slopes depends on rounding
 
 
 def test_only_pairs_that_tell_a_curvature_are_kept():
@@ -224,7 +224,7 @@ def test_what_rests_on_its_bound_no_longer_moves():
 
 
 def test_where_the_objective_has_become_another_its_loss_and_derivative_are_taken_anew():
-    """A weight that changes with the epoch: the history stays."""
+    """A weight that changes with the epoch keeps the history."""
     first, second = (Landscape(quadratic(np.eye(3), np.full(3, float(at)))) for at in (1, 2))
     state = solver(first, 5, 3, ORDINARY).step(solver(first, 5, 3, ORDINARY).init(np.zeros(3)))
     anew = solver(second, 5, 3, ORDINARY).reevaluated(state)

@@ -1,4 +1,4 @@
-"""What the objective adds to a backend's loss, and what it holds. No optics: a pattern has loss 1 and gradient 1."""
+"""What the objective adds to a backend's loss, and what it holds fixed. Without optics: losses and gradients are 1."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -62,7 +62,7 @@ class ParameterLayout:
 
 
 class Pull:
-    """A term of value 10 with a derivative of its own."""
+    """A term of value 10 with its own derivative."""
 
     def add(self, layout, vector, gradient, xp):
         gradient += np.arange(5.0)
@@ -121,7 +121,7 @@ def test_long_evaluations_pause_between_portions_and_sum_them(objective, monkeyp
 
 
 class SecondFixed:
-    """Of the five, the second keeps what it had."""
+    """Keeps the second of the five parameters."""
 
     def project_gradient(self, layout, vector, gradient, xp):
         gradient[1] = 0

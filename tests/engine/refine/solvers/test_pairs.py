@@ -1,4 +1,4 @@
-"""Vectors of pairs in 16 bits: what rounding costs, and that a run of L-BFGS with them ends where one without does."""
+"""Vectors of pairs in 16 bits: the cost of rounding, and L-BFGS runs with them end where those without do."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from ptylive.engine.refine.solvers.pairs import BLOCK, LARGEST, LONG, Packed, ad
 
 @pytest.fixture
 def all_long(monkeypatch):
-    """Vectors of every length are packed."""
+    """Pack vectors of every length."""
     monkeypatch.setattr(pairs, "LONG", 1)
 
 
@@ -28,14 +28,14 @@ def test_no_number_is_wrong_by_more_than_half_a_step_of_its_block(all_long, size
     assert back.dtype == np.float32
     for first in range(0, size, BLOCK):
         block = vector[first : first + BLOCK]
-        # half a step, and three roundings of single precision: of the scale, of its inverse, and of the product
+        # half a step, and three roundings in single precision: of the scale, of its inverse, and of the product
         bound = np.abs(block).max() * (0.5 / LARGEST + 3 * np.finfo(np.float32).eps)
         assert np.abs(back[first : first + BLOCK] - block).max() <= bound
 
 
 def test_blocks_of_nothing_stay_nothing(all_long):
     vector = np.zeros(3 * BLOCK, np.float32)
-    vector[BLOCK] = 1e-38  # its inverse is beyond single precision
+    vector[BLOCK] = 1e-38  # its inverse exceeds single precision
     vector[2 * BLOCK] = -2.0
     with np.errstate(all="raise", under="ignore"):
         back = whole(kept(vector, np), np)
@@ -57,7 +57,7 @@ def test_a_packed_vector_takes_half_the_memory(all_long):
 
 
 def test_a_device_packs_as_numpy_does(all_long):
-    """On the stand-in for cupy that refuses whatever cupy refuses."""
+    """Tested on a stand-in that is as strict as cupy."""
     vector = np.random.default_rng(1).normal(size=5 * BLOCK + 3).astype(np.float32)
     there = kept(device.asarray(vector), device)
     expected = whole(kept(vector, np), np)
@@ -66,7 +66,7 @@ def test_a_device_packs_as_numpy_does(all_long):
 
 @pytest.mark.parametrize("xp", [np, device])
 def test_products_and_sums_of_packed_vectors_are_those_of_whole_ones(all_long, xp):
-    """In any order, packed or not, here and on a device: within single precision of sums of 5 000 products."""
+    """In any order, packed or not, here and on a device: to single precision of sums of 5 000 products."""
     rng = np.random.default_rng(2)
     plain, other = (rng.normal(size=5 * BLOCK + 3).astype(np.float32) for _ in range(2))
     parts = {"plain": xp.asarray(plain), "packed": kept(xp.asarray(other), xp)}
@@ -78,7 +78,7 @@ def test_products_and_sums_of_packed_vectors_are_those_of_whole_ones(all_long, x
         assert abs(float(product(parts[a], parts[b], xp)) - expected) <= bound * size, (a, b)
     total = xp.asarray(plain.copy())
     add_scaled(total, -0.5, parts["packed"], xp)
-    # a rounding each of the scaled factor, the product and the sum
+    # one rounding each of the scaled factor, the product and the sum
     largest = np.abs(values["plain"]).max() + np.abs(values["packed"]).max()
     expected = values["plain"] - 0.5 * values["packed"]
     np.testing.assert_allclose(_here(total), expected, rtol=0, atol=3 * np.finfo(np.float32).eps * largest)

@@ -57,7 +57,7 @@ def test_phase_only_gradient_equals_central_differences(setup):
     h = 1e-4
     at = [objective.evaluate(vector + k * h * direction).loss for k in (-2, -1, 1, 2)]
     expected = (at[0] - 8 * at[1] + 8 * at[2] - at[3]) / (12 * h)
-    # in double precision: truncation and rounding leave 1e-8
+    # double precision: truncation and rounding leave 1e-8
     assert float(objective.evaluate(vector).gradient @ direction) == pytest.approx(expected, rel=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_the_first_sweep_is_judged_too(setup, objective, object_step):
 
 
 def test_a_last_sweep_that_ends_above_its_start_is_undone(setup, objective):
-    """Its mean may still lie below that of the sweep before."""
+    """Its mean may still lie below that of the previous sweep."""
     calm = sweeps_for(objective, sweeps=1)
     before = run(calm, calm.init(setup.start))
     wild = sweeps_for(objective, sweeps=2, object_step=60.0, probe_step=3.9)
@@ -136,9 +136,9 @@ def test_lbfgs_lowers_the_loss_at_every_epoch(simulated, anchor, history, phase_
     state = run(solver, solver.init(setup.start))
     assert len(state.losses) == 8
     assert (np.diff(state.losses) < 0).all()
-    # 0.59 to 0.67 of it in eight epochs; standing still is 1
+    # eight epochs reach 0.59 to 0.67 of it; standing still is 1
     assert state.losses[-1] < 0.9 * objective.evaluate(setup.start).loss / setup.multislice.count
-    assert len(state.pairs) <= max(history, 1)  # one tells the size of a step, also where no history is kept
+    assert len(state.pairs) <= max(history, 1)  # one pair gives the size of a step even without a history
     if setup.layout.non_negative:
         assert (setup.layout.object_block(state.vector) >= 0).all()
 
@@ -154,7 +154,7 @@ def test_lbfgs_with_packed_pairs_ends_where_it_does_with_whole_ones(simulated, r
     packed = run(solver, solver.init(setup.start.astype(np.float32)))
     assert all(isinstance(part, pairs.Packed) for pair in packed.pairs for part in pair)
     assert (np.diff(packed.losses) < 0).all()
-    # a curvature that is wrong by 1e-5 changes steps by as much: what an epoch gains, and so the loss, by less
+    # a curvature off by 1e-5 changes steps by as much, and the gain of an epoch, and so the loss, by less
     assert packed.losses[-1] == pytest.approx(exact.losses[-1], rel=1e-3)
 
 
@@ -170,7 +170,7 @@ def test_held_parameters_are_those_pushed_through_their_bound(setup, objective):
 
 
 class Valley:
-    """Rosenbrock's function, with what a line search asks of an objective."""
+    """Rosenbrock's function, with the interface that a line search expects of an objective."""
 
     xp = np
     dot = staticmethod(np.dot)

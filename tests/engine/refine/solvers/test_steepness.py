@@ -1,4 +1,4 @@
-"""The largest eigenvalue of steps times Hessian, against a dense matrix and against a run that it must tame."""
+"""The largest eigenvalue of steps times Hessian, against a dense matrix and on a run that would otherwise diverge."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from ptylive.schema.preset import Preset
 
 @dataclass(frozen=True)
 class Bowl:
-    """x A x / 2, with what is asked of an objective."""
+    """x A x / 2, with the interface of an objective."""
 
     matrix: np.ndarray
     xp = np
@@ -33,7 +33,7 @@ def test_the_largest_eigenvalue_of_steps_times_curvature_is_found():
     root = np.sqrt(steps)
     matrix = basis @ np.diag([5.0, *rng.uniform(0, 1, 29)]) @ basis.T / np.outer(root, root)
     found = steepness(Bowl(matrix), rng.normal(size=30), np.arange(1), lambda gradient: steps * gradient)
-    assert found == pytest.approx(5.0, rel=0.02)  # the second is at most a fifth: five turns leave far less than this
+    assert found == pytest.approx(5.0, rel=0.02)  # the second is at most a fifth: five iterations leave far less
 
 
 def test_nothing_moves_nothing_is_steep():
@@ -42,7 +42,7 @@ def test_nothing_moves_nothing_is_steep():
 
 
 def thick(simulated, **changes):
-    """A set-up of more slices than the patterns know of: together they overshoot at the step that suits one."""
+    """A set-up with more slices than the patterns resolve: together they overshoot at the step that suits one slice."""
     preset = Preset(window_px=24, probe_modes=1, num_slices=12, total_thickness_A=12.0)
     setup = prepare(simulated.dataset, preset, None)
     objective = Objective(

@@ -1,6 +1,6 @@
-"""How sweeps judge themselves: which are undone, how long the steps are, when they end. No optics: losses as told.
+"""Self-assessment of sweeps: which are undone, how long the steps are, when they end. No optics: losses are prescribed.
 
-Steps are single precision, so 1e-6 of them.
+Steps are in single precision, so they are compared to 1e-6.
 """
 
 from dataclasses import dataclass, field, replace
@@ -41,12 +41,12 @@ class ParameterLayout:
 
 @dataclass(frozen=True)
 class Told:
-    """An objective whose losses per pattern are told beforehand, one for each evaluation; gradient and curvature 1."""
+    """An objective with prescribed losses per pattern, one for each evaluation; gradient and curvature are 1."""
 
     losses: list = field(default_factory=list)
     held_losses: list = field(default_factory=list)
     ends: list = field(default_factory=list)
-    """What ends of sweeps are judged by, that of the start first; 1 where none is told."""
+    """Losses at the ends of sweeps, starting with that of the start; 1 where none is given."""
     patterns: int = PATTERNS
     chosen: object = None
     move_object: bool = True
@@ -82,7 +82,7 @@ class Told:
 
 
 class ToldSweeps(Sweeps):
-    """Sweeps whose ends are judged by what is told."""
+    """Sweeps whose ends are assessed by prescribed losses."""
 
     def _judged(self, vector):
         return self.objective.ends.pop(0) if self.objective.ends else 1.0
@@ -114,7 +114,7 @@ def test_a_rise_no_larger_than_the_moving_of_the_parameters_is_kept():
 
 @pytest.mark.parametrize(("end", "kept"), [(0.9, 1), (1.004, 1), (1.006, 0), (float("nan"), 0)])
 def test_the_first_sweep_is_judged_by_its_end(end, kept):
-    """The mean over a sweep that began high says nothing of where it ended."""
+    """The mean over a sweep that began high does not show where the sweep ended."""
     solver = sweeps(Told([4.0], ends=[1.0, end]))
     state = solver.step(solver.init(START))
     assert (state.sweep, state.halvings) == (kept, 1 - kept)
@@ -137,7 +137,7 @@ def test_ends_are_judged_by_the_same_patterns():
 
 @pytest.mark.parametrize("loss", [np.float32("nan"), np.float32("inf")])
 def test_a_sweep_without_a_finite_loss_is_undone_also_where_its_batches_were_not_waited_for(loss):
-    solver = sweeps(Told([loss] * 99))  # no floats: as a device gives them
+    solver = sweeps(Told([loss] * 99))  # as returned by a device, not floats
     state = solver.step(solver.init(START))
     assert (state.losses, state.halvings) == ((), 1)
     np.testing.assert_array_equal(state.vector, START)
@@ -180,7 +180,7 @@ def test_patterns_left_out_for_judging_are_never_swept_over():
 
 
 def test_a_batch_moves_what_is_common_to_all_patterns_by_its_share():
-    """Each batch brings a third of the gradient and a third of the curvature: a step as long as that of all at once."""
+    """Each batch has a third of the gradient and of the curvature: a step as long as with all patterns at once."""
     solver = sweeps(Told([1.0]), batch_size=2)
     assert solver.batches == 3
     moved = START - solver.step(replace(solver.init(START), sweep=1)).vector
@@ -222,14 +222,14 @@ def test_every_pattern_is_in_one_batch_and_batches_are_as_large(count, left_out)
 @pytest.mark.parametrize("tiles", [2, 3, 4, 5])
 @pytest.mark.parametrize("turned", [False, True])
 def test_batches_fall_on_tiles_evenly_however_many_there_are(tiles, turned):
-    """Also of a scan whose rows run across the object's."""
+    """This includes a scan whose rows run across those of the object."""
     row, column = (axis.ravel() for axis in np.indices((32, 32)))
     rows = 3 * (column if turned else row)
     solver = sweeps(Told(patterns=1024), batch_size=32, rows=rows)
     cut_here = cut(rows, 16, 200, tiles)
     for batch in batches_of(solver):
         shares = [len(tile.numbers(batch)) for tile in cut_here]
-        # the edge of a tile may lie in a stripe, one at either end
+        # the edge of a tile may lie within a stripe, one at either end
         assert max(shares) - 32 / tiles < (2 if 32 % tiles else 1e-9), shares
 
 
@@ -239,13 +239,13 @@ def test_without_rows_patterns_lie_as_they_are_numbered():
 
 
 def test_a_sweep_that_an_earlier_version_kept_halfway_begins_anew():
-    """Its batches were drawn otherwise: what it has seen would be seen again."""
+    """Its batches were drawn differently: patterns that it has seen would be seen again."""
     solver = sweeps(Told([4.0, 3.0]), batch_size=PATTERNS)
     old = SweepState(START + 1, sweep=1, batch=1, running_loss=9.0, start=START, losses=(5.0,), lowest=1.0)
     fresh = SweepState(START, sweep=1, losses=(5.0,), lowest=1.0, striped=True)
-    assert solver._taken_up(old) == replace(fresh, vector=old.start)
-    assert solver._taken_up(fresh) is fresh
+    assert solver._with_stripes(old) == replace(fresh, vector=old.start)
+    assert solver._with_stripes(fresh) is fresh
     ended = solver.step(old)
     assert (ended.sweep, ended.losses) == (2, (5.0, 4.0))
     begun = SweepState(START + 1, sweep=1, losses=(5.0,))
-    assert solver._taken_up(begun).vector is begun.vector
+    assert solver._with_stripes(begun).vector is begun.vector

@@ -1,4 +1,4 @@
-"""Tiles of the small simulated scan, worked on by threads of the test."""
+"""Tiles of the small simulated scan, processed by threads of the test."""
 
 import threading
 from dataclasses import replace
@@ -27,14 +27,14 @@ def problem(simulated):
 
 @pytest.fixture(scope="session")
 def with_others(simulated):
-    """With quantities of each pattern and of all patterns, and a prior."""
+    """The problem with quantities for each pattern and for all patterns, and a prior."""
     settings = {"update_probe_pos": True, "position_prior_A": 0.1, "update_aberrations": True}
     preset = Preset(**PRESET, update_beam_current=True, update_static_background=True, **settings)
     return prepare(simulated.dataset, preset, None)
 
 
 def in_threads(functions):
-    """What functions return that wait for each other; the first exception of one is raised."""
+    """Run functions that wait for each other in threads and return their results; raise the first exception of any."""
     results, errors = [None] * len(functions), []
 
     def call(number):
@@ -55,7 +55,7 @@ def in_threads(functions):
 
 
 def cut_up(problem, tiles, dtype="complex128", **changes):
-    """An objective for each tile of a problem, its patterns on a backend of their own."""
+    """Make an objective for each tile of a problem, each with its patterns on a separate backend."""
     links, layout, found = ThreadLinks(tiles), problem.layout, []
     for tile in tiles_of(problem, tiles):
         here = layout_of(layout, tile)
@@ -70,5 +70,5 @@ def cut_up(problem, tiles, dtype="complex128", **changes):
 
 @pytest.fixture
 def cut():
-    """The helpers."""
+    """The helper functions."""
     return SimpleNamespace(up=cut_up, together=in_threads, part=part_of_vector)

@@ -1,4 +1,4 @@
-"""Threads as a crew: all tiles are worked on, and all end with the block."""
+"""Threads as a crew: all tiles are processed, and all threads end with the block."""
 
 import threading
 import time
@@ -36,7 +36,7 @@ def test_all_tiles_come_to_their_end(problem):
         kept = [crew.kept(tile, 1) for tile in range(3)]
     with Threads(3).crew(parts(problem, 3, sweeps=1), kept.__getitem__) as crew:
         again = until(crew, lambda said: sum(message["kind"] == "ended" for _, message in said) == 3)
-        assert not [message for _, message in again if message["kind"] == "progress"]  # there was nothing left to do
+        assert not [message for _, message in again if message["kind"] == "progress"]  # nothing was left to do
 
 
 def test_leaving_ends_tiles_that_wait_for_each_other(problem):

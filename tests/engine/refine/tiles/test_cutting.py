@@ -1,4 +1,4 @@
-"""Tiles hold what their patterns light; every row counts once; what is given is what is taken."""
+"""Tiles hold what their patterns illuminate; every row counts once; what one tile gives, another takes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ WINDOW = 16
 
 @pytest.fixture(params=[(40, 200, 0), (9, 40, 1), (300, 1000, 2), (5, 30, 3)])
 def scan(request):
-    """First rows of windows in any order, and rows of the object."""
+    """First rows of windows in any order, and the number of rows of the object."""
     count, rows, seed = request.param
     rng = np.random.default_rng(seed)
     return rng.integers(2, rows - WINDOW - 1, count), rows

@@ -1,4 +1,4 @@
-"""Sums over tiles are the same to the last bit everywhere, and are the sums; wishes reach all at the same point."""
+"""Sums over tiles are correct and identical to the last bit everywhere; requests reach all tiles at the same point."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_rows_gain_what_all_tiles_have_for_them(cut, tiles):
 @pytest.mark.parametrize("tiles", [1, 2, 3, 4])
 @pytest.mark.parametrize("lit", [True, False])
 def test_seams_and_sums_at_once_are_those_one_after_the_other(cut, tiles, lit):
-    """To the last bit; two tiles say it in one message each."""
+    """They agree to the last bit; two tiles need one message each."""
     rng = np.random.default_rng(2)
     at_once, in_turn = talkers(tiles), talkers(tiles)
     planes, light, sums, arrays = [], [], rng.normal(size=tiles), rng.normal(size=(tiles, 4)).astype(np.float32)
@@ -119,5 +119,5 @@ def test_tiles_at_different_points_are_no_sum():
 def test_time_and_bytes_are_counted(cut):
     talking = talkers(2)
     cut.together([lambda n=n: talking[n].total([1.0, 2.0]) for n in range(2)])
-    assert [one.sent_bytes for one in talking] == [8 * 4] * 2  # and two wishes
+    assert [one.sent_bytes for one in talking] == [8 * 4] * 2  # including two requests
     assert all(one.seconds > 0 for one in talking)

@@ -1,4 +1,4 @@
-"""Messages between threads come in order; a link that is closed wakes whoever waits."""
+"""Messages between threads arrive in order; closing a link wakes whoever waits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Models beyond the plain far field survive the way to a worker, and tiles have the loss and gradient of the whole."""
+"""Models beyond the plain far field reach a worker intact, and tiles have the loss and gradient of the whole."""
 
 import json
 from dataclasses import fields, replace
@@ -63,7 +63,7 @@ def laid_out(simulated, name):
 
 
 def sent(preset, problem, tiles):
-    """Parts as the workers have them."""
+    """Parts as received by the workers."""
     plan = CoursePlan.of(problem.strategy, preset.solver, open_end=True)
     return [
         TilePart.of_bytes(part_of(problem, tile, plan, preset.refined, ()).to_bytes())
@@ -103,7 +103,7 @@ def test_tiles_have_loss_and_gradient_of_the_whole(simulated, cut, name):
 
 
 def test_what_is_sent_is_all_there_is_to_a_model(simulated):
-    """A field that the description gains is sent or refused."""
+    """A new field of the description is either sent or refused."""
     known = {"pixel_A", "wavelength_A", "thickness_A", "split", "band", "tilts", "aberrations", "near_field"}
     known |= {"upsampling", "spread", "probes"}
     refused = {"probe_marker", "phase_plates", "varying_modes", "stretched", "compressed"}

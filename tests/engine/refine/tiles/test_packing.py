@@ -1,4 +1,4 @@
-"""Values and arrays travel as they are; damage is a line."""
+"""Values and arrays are transferred unchanged; damage gives one line."""
 
 import numpy as np
 import pytest

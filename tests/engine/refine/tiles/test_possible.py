@@ -1,4 +1,4 @@
-"""What tiles cannot do is refused in a line that names the setting, before anything is done."""
+"""What tiles do not support is refused before anything is done, in a line that names the setting."""
 
 from dataclasses import replace
 

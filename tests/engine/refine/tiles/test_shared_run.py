@@ -1,4 +1,4 @@
-"""A refinement on several workers ends where that on one machine does, whoever is lost meanwhile."""
+"""A refinement on several workers ends where one on a single machine does, even if workers are lost."""
 
 from contextlib import contextmanager
 
@@ -41,7 +41,7 @@ def single(simulated):
 def test_several_workers_end_where_one_machine_does(simulated, single, workers):
     found = refined(simulated.dataset, workers=workers)
     correlation, apart = alike(found, single)
-    assert correlation > 0.999999  # the same steps but for rounding
+    assert correlation > 0.999999  # the same steps up to rounding
     assert apart < 1e-5
     assert found.phases == single.phases
     assert (found.state, found.message, found.reason) == ("done", single.message, single.reason)
@@ -98,7 +98,7 @@ def test_an_open_end_holds_the_same_patterns_out_and_says_the_same(simulated, mo
 
 
 def test_workers_with_devices_end_there_too(simulated, single, monkeypatch):
-    """On the stand-in for cupy that refuses whatever cupy refuses."""
+    """Tested on a stand-in that is as strict as cupy."""
 
     def arrays(problem):
         return GeneralMultislice(problem, device, "complex64", name="gpu")
@@ -115,7 +115,7 @@ def test_workers_with_devices_end_there_too(simulated, single, monkeypatch):
 
 
 def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
-    long = PRESET.model_copy(update={"epoch_max": 40})  # workers hear of a stop when they have ended an epoch or two
+    long = PRESET.model_copy(update={"epoch_max": 40})  # workers learn of a stop only after an epoch or two
     whole = refined(simulated.dataset, long, workers=2)
     told, place = [], tmp_path / "run.checkpoint"
     stopping = {"on_progress": told.append, "should_stop": lambda: len(told) > 2}
@@ -131,7 +131,7 @@ def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
 
 
 class Mortal(Threads):
-    """Threads of which one dies after every so many messages, as often as is said; busy before, where that is said."""
+    """Threads of which one dies after a number of messages, repeatedly; optionally busy at first."""
 
     def __init__(self, tiles, deaths, messages=3, busy=0):
         super().__init__(tiles, keep_s=0.0)

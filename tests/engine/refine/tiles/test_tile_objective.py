@@ -1,4 +1,4 @@
-"""A tile's loss, gradient, sums and curvatures are those of the whole, in double precision."""
+"""A tile's loss, gradient, sums and curvatures equal those of the whole, in double precision."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def somewhere(problem):
 
 
 def at_tiles(cut, problem, tiles, ask, **changes):
-    """What each tile answers, with the tiles."""
+    """The tiles' objectives, and what each returns."""
     objectives = cut.up(problem, tiles, **changes)
     return objectives, cut.together([lambda one=one: ask(one) for one in objectives])
 
@@ -77,7 +77,7 @@ def test_a_pull_counts_once_at_every_row(problem, cut, tiles):
 @pytest.mark.parametrize("tiles", [1, 3])
 @pytest.mark.parametrize("indices", [None, np.arange(0, 144, 7)])
 def test_other_quantities_have_the_gradient_of_the_whole(with_others, cut, tiles, indices):
-    """Those of each pattern where it is, with their prior; those that all share added up."""
+    """Quantities of each pattern are with its tile, as is their prior; those shared by all are summed."""
     layout, vector = with_others.layout, somewhere(with_others)
     vector[layout.object_size + layout.probe_size :] += 0.1 * np.random.default_rng(5).random(
         layout.size - layout.object_size - layout.probe_size
@@ -121,7 +121,7 @@ def test_sums_and_curvatures_are_those_of_the_whole(problem, with_others, cut, t
         one.evaluate(mine, batch)
         messages = one.exchange.sent_bytes
         after = float(one.peak_curvature(mine, batch))
-        assert one.exchange.sent_bytes == messages  # it came with the loss
+        assert one.exchange.sent_bytes == messages  # came with the loss
         curvature = one.of_patterns(chosen).inverse_curvature(mine, 0.2)
         return one.dot(mine, theirs), before, after, curvature, one.of_patterns(chosen).count
 

@@ -1,4 +1,4 @@
-"""What a worker is given holds its patterns and rows, survives the way, and fits together again."""
+"""A worker's part holds its patterns and rows, survives the transfer, and fits together again."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""One tile by itself: it tells where it is, keeps states to go on from, and ends when it is told to."""
+"""A single tile: it reports its progress, keeps states to continue from, and ends when requested."""
 
 import threading
 from dataclasses import replace

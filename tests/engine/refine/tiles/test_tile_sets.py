@@ -1,4 +1,4 @@
-"""Sets of states on disk: whole ones only, the last two, of this refinement and this cut."""
+"""Sets of states on disk: only complete ones, the last two, of this refinement and this cut."""
 
 import numpy as np
 import pytest

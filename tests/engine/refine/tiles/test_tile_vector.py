@@ -1,4 +1,4 @@
-"""What a tile holds of a vector fits together again, and knows which of it others hold too."""
+"""The parts of a vector held by tiles fit together again, and tiles know which parts others hold as well."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ def test_what_counts_makes_up_the_whole(problem):
     for tile in tiles_of(problem, 4):
         mine = part_of_vector(layout, vector, tile)
         assert mine.size == layout_of(layout, tile).size
-        if tile.number > 0:  # what is shared is taken from the first
+        if tile.number > 0:  # shared quantities are taken from the first tile
             here = layout_of(layout, tile)
             here.probe_block(mine)[...] = np.nan
             here.other_blocks(mine)[BlockName.BACKGROUND][...] = np.nan

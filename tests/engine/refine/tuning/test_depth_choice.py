@@ -1,4 +1,4 @@
-"""Slices and thickness, given or by held-out loss."""
+"""Slices and thickness, given or chosen by held-out loss."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ CPU = TrialContext(backend="cpu")
 def no_trial_refines_it(monkeypatch, request):
     """The thickness that trials of several come to is laid out, and none begins from columns, of which
     test_depth_from_columns.py asks; but for whole decisions, which are slow."""
-    if request.node.get_closest_marker("slow") is None:
+    if not any(mark.name == "slow" for mark in getattr(request.function, "pytestmark", ())):  # not of its parameters
         monkeypatch.setattr(depth_choice, "with_columns", lambda tuned, context: tuned)
         monkeypatch.setattr(depth_choice, "columns_of_some_depth", lambda candidates, context: None)
         monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
@@ -40,7 +40,7 @@ def found(dataset, preset=ONE_MODE):
 
 
 def found_to_be(monkeypatch, depths):
-    """Whatever the patterns say, the thickness is this, in depths of focus, and more than half of one."""
+    """Prescribe the thickness, in depths of focus, whatever the patterns say; it exceeds half of one beyond doubt."""
     monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "gain_of_half", lambda self, thin: Gain(0.1, 0.0005))
     monkeypatch.setattr(DepthTrials, "coarse", lambda self: Coarse(0.0, False, HeldOutLoss((1.0,))))
@@ -63,11 +63,11 @@ def test_a_thick_specimen_is_found_thick(thickness_A):
 def test_a_thin_one_stays_thin():
     tuned = found(scan_of_columns(thickness_A=2.0, points=16))
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words[0].startswith("one slice: 27.9 Å of depth would not predict patterns held out better")
+    assert tuned.words[0].startswith("one slice: a depth of 27.9 Å would not predict held-out patterns better")
 
 
 def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
-    """Short trials of one slice may have moved it to where no depth is seen."""
+    """Short trials of one slice may have moved the focus to where no depth is visible."""
     asked = []
 
     def gain(self, thin, depths, *, hurried):
@@ -81,7 +81,7 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
     curve = Curve(Scanned.DEFOCUS, (25.0, 60.0), (2.0, 1.0), 25.0, 60.0, 1.0, applied=True, reason="found")
     tuned = with_found_depth(Tuned(moved, ONE_MODE, (curve,)), CPU)
     assert tuned.dataset.calibration.get("C10") == pytest.approx(-25 - DEPTH_A / 2)
-    assert tuned.words[0] == "again from the defocus of 25 Å, through a thick specimen"
+    assert tuned.words[0] == "restarted from a defocus of 25 Å, for a thick specimen"
     assert set(asked) == {(1.0, False)}  # half a depth of focus may not reach to where one slice has its focus
     left_alone = replace(curve, applied=False)
     assert with_found_depth(Tuned(moved, ONE_MODE, (left_alone,)), CPU).preset.object.num_slices == 1
@@ -89,7 +89,7 @@ def test_depth_is_looked_for_from_the_defocus_of_the_maps_too(monkeypatch):
 
 @pytest.mark.parametrize(("start_A", "asked"), [(50.0, [-60.0]), (20.0, [-20.0])])
 def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, asked):
-    """By less than half a depth of focus, 14 Å; further is how one slice moves in a crystal."""
+    """A correction is less than half a depth of focus, 14 Å; one slice moves further in a crystal."""
     tried = []
 
     def gain(self, thin, depths, **how):
@@ -106,7 +106,7 @@ def test_a_focus_that_was_only_corrected_is_the_middle(monkeypatch, start_A, ask
 
 
 def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
-    """As of the two sheets of a single layer of MoS2."""
+    """The two sheets of a single layer of MoS2 cause such a gain."""
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.004, 0.0005))
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
@@ -117,9 +117,9 @@ def test_a_gain_that_is_certain_and_small_is_no_depth(monkeypatch):
     ("shown", "more", "modes", "slices"),
     quick_first(
         [
-            ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # the blur of a source that one mode does not have
+            ({1: 0.03, "auto": 0.001}, 0.8 * CLEAR, [1, "auto"], 1),  # blur by a source, absent with one mode
             ({1: 0.03, "auto": 0.01}, 0.8 * CLEAR, [1, "auto"], 3),
-            ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur brings
+            ({1: 0.06, "auto": 0.001}, 1.2 * CLEAR, [1], 3),  # more than any blur gains
             ({1: 0.001, "auto": 0.1}, 1.2 * CLEAR, [1], 1),
         ],
         2,
@@ -145,7 +145,7 @@ def test_depth_that_one_mode_shows_is_asked_of_several_unless_clear(monkeypatch,
     [(Gain(0.03, 0.01), 3), (Gain(0.03, 0.02), 1), (Gain(0.009, 0.001), 1), (Gain(-0.1, 0.01), 1), (None, 3)],
 )
 def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slices):
-    """What is thick is what was found, and one slice is where it was before: nobody moves its focus to an entrance."""
+    """The thick candidate is as found; one slice keeps its earlier focus, which is not moved to an entrance."""
     pairs = []
 
     def compared(thin, thick, context):
@@ -165,14 +165,14 @@ def test_several_slices_have_to_predict_better_than_one(monkeypatch, gain, slice
     assert tuned.preset.object.num_slices == slices
     assert tuned.dataset is (moved if slices == 1 else thick.dataset)
     if slices == 1:
-        said = "one slice: 3 slices of 27.9 Å together would not predict patterns held out far better than one (gain"
+        said = "one slice: 3 slices, 27.9 Å in total, would not predict held-out patterns much better than one (gain"
         assert tuned.words[0].startswith(said)
         assert FoundDepth.heard(tuned.words[0]) is None
 
 
 @pytest.mark.parametrize(("depths", "slices"), quick_first([(0.6, 1), (0.9, 3), (2.0, 6)], 2))
 def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(monkeypatch, depths, slices):
-    """Of losses that are parabolas about the thickness; of 0.6 half a depth gains 0.35, a whole one 0.2."""
+    """Losses are parabolas about the thickness; for 0.6, half a depth of focus gains 0.35, a whole one 0.2."""
 
     def loss(self, tried, slices):
         return HeldOutLoss(tuple(10 + (tried - depths) ** 2 + group for group in (0.0, 0.01, 0.03)))
@@ -185,7 +185,7 @@ def test_what_is_thinner_than_three_quarters_of_a_depth_of_focus_is_one_slice(mo
     assert tuned.preset.object.num_slices == slices
     if slices == 1:
         assert tuned.words[0].startswith(
-            "one slice: 27.9 Å of depth would not predict patterns held out better than half"
+            "one slice: a depth of 27.9 Å would not predict held-out patterns better than half"
         )
 
 
@@ -196,7 +196,7 @@ def test_a_depth_of_which_half_is_worse_than_none_is_one_slice(monkeypatch):
     tuned = found(scan_of_columns(points=16))
     assert tuned.preset.object.num_slices == 1
     assert tuned.words[0].startswith(
-        "one slice: half of 27.9 Å of depth would not predict patterns held out better (gain"
+        "one slice: half of a depth of 27.9 Å would not predict held-out patterns better (gain"
     )
 
 
@@ -218,11 +218,11 @@ def test_several_that_come_to_next_to_nothing_are_one_slice_where_it_was(monkeyp
     tuned = found(dataset)
     assert tuned.preset.object.slices == 1
     assert tuned.dataset.calibration.aberrations == dataset.calibration.aberrations
-    assert "one slice: trials of several come to" in tuned.words[-1]
+    assert "one slice: trials of several slices find only" in tuned.words[-1]
 
 
 def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
-    """Of platinum of 0.6 depths of focus a whole one was ahead of half of one, by less than its uncertainty."""
+    """For platinum of 0.6 depths of focus a whole one led over half of one, by less than the uncertainty."""
     found_to_be(monkeypatch, 1.0)
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.02, 0.003))
     monkeypatch.setattr(DepthTrials, "gain_of_more", lambda self: Gain(0.0005, 0.0003))
@@ -231,7 +231,7 @@ def test_more_depth_that_may_be_none_is_one_slice(monkeypatch):
 
 @pytest.mark.slow
 def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
-    """It is settled by the coarse trials, and fine ones are made of one half only."""
+    """The coarse trials settle it, and fine ones are made for one half only."""
     followed = []
     monkeypatch.setattr(DepthTrials, "gain", lambda self, thin, depths, **how: Gain(0.1, 0.0005))
     groups = {True: (2.0, 2.1), False: (1.0, 1.1)}
@@ -264,7 +264,7 @@ def test_the_other_half_turn_is_not_followed_to_its_thickness(monkeypatch):
 )
 @pytest.mark.parametrize("told", quick_first([True, False]))
 def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
-    """Both where it is open and the specimen is a lattice; whether there is any depth is asked under either."""
+    """Both are tried if it is open and the specimen is a lattice; whether there is depth is tested under either."""
     asked = []
     found_to_be(monkeypatch, 1.0)
     one = HeldOutLoss((1.0, 1.1))
@@ -276,7 +276,7 @@ def test_which_half_turn_is_asked_of_depth(monkeypatch, known, halves, told):
     dataset = replace(dataset, calibration=dataset.calibration.having(**estimated))
     if told:
         thick = Preset(num_slices=3, total_thickness_A=DEPTH_A, probe_modes=1)
-        depth_choice.with_told_depth(Tuned(dataset, thick, **known), CPU)
+        depth_choice.with_half_turn_by_depth(Tuned(dataset, thick, **known), CPU)
         assert len(asked) == (2 if halves == 2 else 0)
     else:
         with_found_depth(Tuned(dataset, ONE_MODE, **known), CPU)
@@ -292,7 +292,7 @@ def test_a_specimen_nothing_gets_through_is_not_tried(monkeypatch):
     )
     tuned = found(tiny)
     assert tuned.preset.object.num_slices == 1
-    assert tuned.words == ("one slice: only 2.51e+04 Å of depth would show",)
+    assert tuned.words == ("one slice: depths below 2.51e+04 Å would not be visible",)
 
 
 def test_nothing_is_tried_where_slices_are_given_or_patterns_few():
@@ -330,20 +330,20 @@ def test_a_given_distance_makes_the_slices_of_a_found_thickness(monkeypatch):
 
 @pytest.mark.slow
 def test_of_a_scan_in_the_middle_of_its_specimen_the_entrance_is_found():
-    """The simulated defocus is the entrance's: 60 Å; one slice sees the middle of 70 Å at 25 Å."""
+    """The simulated defocus of the entrance is 60 Å; one slice sees the middle of 70 Å at 25 Å."""
     dataset = scan_of_columns(thickness_A=70.0, points=16)
     blind = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-25.0, Origin.ESTIMATED)))
     tuned = found(blind)
     thickness_A = tuned.preset.object.total_thickness_A
     assert thickness_A == pytest.approx(70.0, rel=0.3)
     entrance_A = -tuned.dataset.calibration.aberrations["C10"]
-    # what the thickness lacks the plane makes good: nearer than half of it above where the middle was thought to be
+    # the plane compensates an error of the thickness: nearer than half of it above the assumed middle
     assert abs(entrance_A - 60.0) < abs(25.0 + thickness_A / 2 - 60.0)
-    assert f"; defocus of the entrance {entrance_A:.3g} Å" in tuned.words[0]
+    assert f"; defocus at the entrance surface {entrance_A:.3g} Å" in tuned.words[0]
 
 
 def found_by(monkeypatch, moved_A):
-    """Depth is there, of one depth of focus, and its trials move the optics by this; how they were asked."""
+    """Prescribe a depth of one depth of focus whose trials move the optics; return how trials were configured."""
     asked, fine = [], DepthTrials.__init__
 
     def made(self, part, preset, context, depth_A, under="", *, freed=False):
@@ -358,7 +358,7 @@ def found_by(monkeypatch, moved_A):
 
 
 def test_thickness_and_plane_are_found_together_from_the_focus_of_the_maps(monkeypatch):
-    """A scan of one slice had moved it by 10 Å, less than half a depth of focus, towards the entrance."""
+    """A scan of one slice had moved the focus by 10 Å, less than half a depth of focus, towards the entrance."""
     asked = found_by(monkeypatch, {"C10": 3.0})
     dataset = scan_of_columns(points=16)
     moved = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-60.0, Origin.ESTIMATED)))

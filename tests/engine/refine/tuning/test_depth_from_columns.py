@@ -1,4 +1,4 @@
-"""A thickness that is left open is asked again where columns of what was found lead to a better minimum."""
+"""An open thickness is determined again if columns of the result lead to a better minimum."""
 
 from dataclasses import replace
 
@@ -27,29 +27,29 @@ def scan():
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the thickness is asked from; the first time it is 60 angstrom in three slices, from columns 90."""
+    """Starts used to determine the thickness: 60 angstrom in three slices at first, 90 from columns."""
     from_where = []
 
     def install(*, columns=COLUMNS, turned=False, worth_it=True, seen=True):
         def thickness(tuned, begun, why, context, depth_A):
-            from_where.append(begun.begun)
-            if begun.begun is None:
+            from_where.append(begun.warm_start)
+            if begun.warm_start is None:
                 found = replace(tuned, half_turn=turned, words=("found",))
                 return replace(found, preset=tuned.preset.model_copy(update=THICK))
             if not worth_it:
-                return replace(tuned, preset=tuned.preset.model_copy(update={"num_slices": 1}), begun=None)
+                return replace(tuned, preset=tuned.preset.model_copy(update={"num_slices": 1}), warm_start=None)
             thick = tuned.preset.model_copy(update=THICK | {"total_thickness_A": 90.0})
             return replace(begun, preset=thick, words=(*begun.words, "found again"))
 
         def with_columns(tuned, context):
-            return replace(tuned, begun=columns) if columns is not None else tuned
+            return replace(tuned, warm_start=columns) if columns is not None else tuned
 
         def of_some_depth(candidates, context):
             assert not seen, "depth was seen"
             return columns
 
         monkeypatch.setattr(depth_choice, "_gate", lambda tuned, *_: (tuned if seen else None, "depth shows"))
-        monkeypatch.setattr(depth_choice, "_of_some_thickness", thickness)
+        monkeypatch.setattr(depth_choice, "_with_thickness", thickness)
         monkeypatch.setattr(depth_choice, "with_columns", with_columns)
         monkeypatch.setattr(depth_choice, "columns_of_some_depth", of_some_depth)
         return from_where
@@ -61,7 +61,7 @@ def test_it_is_asked_again_from_columns_of_what_was_found(scan, asked):
     from_where = asked()
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert from_where == [None, COLUMNS]
-    assert tuned.begun is COLUMNS and tuned.preset.object.total_thickness_A == 90
+    assert tuned.warm_start is COLUMNS and tuned.preset.object.total_thickness_A == 90
     assert tuned.words == ("found again",)
 
 
@@ -75,20 +75,20 @@ def test_what_was_found_stands_where_columns_lead_nowhere_better(scan, asked):
     from_where = asked(columns=None)
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert from_where == [None]
-    assert tuned.begun is None and tuned.preset.object.total_thickness_A == 60
+    assert tuned.warm_start is None and tuned.preset.object.total_thickness_A == 60
 
 
 def test_several_slices_stand_where_the_second_answer_is_one(scan, asked):
     asked(worth_it=False)
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
-    assert tuned.begun is COLUMNS and tuned.preset.object.total_thickness_A == 60
+    assert tuned.warm_start is COLUMNS and tuned.preset.object.total_thickness_A == 60
 
 
 def test_where_no_depth_is_seen_it_is_asked_once_from_columns(scan, asked):
     from_where = asked(seen=False)
     tuned = with_found_depth(Tuned(scan, OPEN), CPU)
     assert from_where == [COLUMNS]
-    assert tuned.begun is COLUMNS and tuned.words == ("found again",)
+    assert tuned.warm_start is COLUMNS and tuned.words == ("found again",)
 
 
 def test_no_depth_and_no_columns_are_one_slice(scan, asked):
@@ -99,7 +99,7 @@ def test_no_depth_and_no_columns_are_one_slice(scan, asked):
 
 @pytest.fixture
 def seen_from(scan, monkeypatch):
-    """What depth is seen from where an empty object shows it and columns are seen under one half turn (None: asked)."""
+    """Result if an empty object shows depth and columns appear under one half turn only (None: must not be tried)."""
 
     def seen(under, *, is_open=True, **known):
         def of_some_depth(candidates, context):
@@ -116,30 +116,30 @@ def seen_from(scan, monkeypatch):
         origin = Origin.ESTIMATED if is_open else Origin.GIVEN
         values = {"C10": Quantity(-25.0, origin), "rotation_deg": Quantity(0.0, origin)}
         dataset = replace(scan, calibration=scan.calibration.having(**values))
-        return depth_choice._seen_from(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
+        return depth_choice._depth_base(Tuned(dataset, OPEN, half_turn_settled=True, **known), CPU, 80.0)
 
     return seen
 
 
 def test_columns_of_the_other_half_turn_leave_it_open_again(seen_from):
-    """The skewness that settled it was that of a phase in the wrong minimum."""
+    """The skewness that settled it belonged to a phase in the wrong minimum."""
     begun, why = seen_from(1)
-    np.testing.assert_array_equal(begun.begun.object, COLUMNS.half_turned().object)
+    np.testing.assert_array_equal(begun.warm_start.object, COLUMNS.half_turned().object)
     assert not begun.half_turn_settled and not begun.half_turn
-    assert "better from columns than from nothing" in why
+    assert "better from columns than from an empty object" in why
 
 
 def test_columns_of_this_half_turn_leave_it_as_it_is(seen_from):
     begun, _ = seen_from(0)
-    assert begun.begun is COLUMNS and begun.half_turn_settled
+    assert begun.warm_start is COLUMNS and begun.half_turn_settled
     assert begun.words == FROM_MAPS
 
 
 def test_depth_stands_where_neither_has_columns(seen_from):
     begun, why = seen_from(2)
-    assert begun.begun is None and begun.half_turn_settled and why == "depth shows"
+    assert begun.warm_start is None and begun.half_turn_settled and why == "depth shows"
 
 
 def test_no_columns_are_tried_where_no_half_turn_is_open_or_of_a_film(seen_from):
-    assert seen_from(None, is_open=False)[0].begun is None
-    assert seen_from(None, atoms_at_random=True)[0].begun is None
+    assert seen_from(None, is_open=False)[0].warm_start is None
+    assert seen_from(None, atoms_at_random=True)[0].warm_start is None

@@ -1,4 +1,4 @@
-"""Depth of atoms at random, which is asked of longer trials where short ones show none."""
+"""Depth of randomly placed atoms, determined by longer trials if short ones show none."""
 
 import pytest
 from columns import ENERGY_EV, SEMIANGLE_MRAD, scan_of_columns
@@ -20,13 +20,13 @@ CPU = TrialContext(backend="cpu")
 
 @pytest.fixture(autouse=True)
 def no_trial_refines_it(monkeypatch):
-    """The thickness that is laid out is the one that trials of several come to."""
+    """Use the thickness found by trials of several slices."""
     monkeypatch.setattr(depth_choice, "settled_thickness_A", lambda thick, thickness_A, *others: thickness_A)
 
 
 @pytest.fixture
 def longer(monkeypatch):
-    """Short trials show no depth; longer ones gain these shares by it. What they were asked for."""
+    """Make short trials show no depth and longer ones gain these shares by it; return the settings of longer trials."""
 
     def gains(by):
         asked = []
@@ -51,12 +51,14 @@ def found(**known):
 
 @pytest.mark.parametrize(("by", "depths"), [({LESS: 0.02, FIRST: 0.01}, LESS), ({LESS: -0.01, FIRST: 0.02}, FIRST)])
 def test_depth_that_longer_trials_show_is_taken(longer, by, depths):
-    """Half of a depth of focus or a whole one, whichever predicts better; in one half turn."""
+    """Half of a depth of focus or a whole one is used, whichever predicts better; in one half turn."""
     asked = longer(by)
     tuned = found(atoms_at_random=True)
     assert tuned.preset.object.num_slices == 3
-    assert f"{depths * DEPTH_A:.3g} Å of depth predict patterns held out better by 2 ± " in tuned.words[0]
-    assert "in longer trials" in tuned.words[0]
+    assert (
+        f"a depth of {depths * DEPTH_A:.3g} Å already predicts held-out patterns better in longer trials, by 2 ± "
+        in tuned.words[0]
+    )
     assert asked == [(one, 2, SETTLED_SWEEPS, SETTLED_SWEEPS, 1) for one in (NOTHING, LESS, FIRST)]
 
 
@@ -65,7 +67,9 @@ def test_what_longer_trials_do_not_show_is_one_slice(longer):
     tuned = found(atoms_at_random=True)
     assert tuned.preset.object.num_slices == 1
     (words,) = tuned.words
-    assert words == f"one slice: {DEPTH_A:.3g} Å of depth would not predict patterns held out better (gain -2 ± 0.1 %)"
+    assert (
+        words == f"one slice: a depth of {DEPTH_A:.3g} Å would not predict held-out patterns better (gain -2 ± 0.1 %)"
+    )
 
 
 def test_of_crystals_short_trials_decide(longer):

@@ -1,4 +1,4 @@
-"""A drift that the lattice shows, judged by patterns held out."""
+"""A drift indicated by the lattice, judged by held-out patterns."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ PRESET = Preset(num_slices=1, probe_modes=1)
 
 
 def found(*, deviations, applied, drift_A=DRIFT_A):
-    words = "applied" if applied else "left alone"
+    words = "corrected" if applied else "not significant, not corrected"
     return Drift(drift_A, (0.5, 0.5), 60.0, 0.0, applied, f"drift Å along slow and fast axis: {words}", deviations)
 
 
 def checked(dataset, drift, preset=PRESET):
-    """What comes of a measurement with this drift, and its data set."""
+    """The outcome for a measurement with this drift, and its data set."""
     return tuned_and_checked(dataset, drift, preset)[1]
 
 
@@ -50,14 +50,14 @@ def still(drifted):
 def test_a_drift_that_the_lattice_is_not_sure_of_is_taken_where_patterns_are(moving):
     measured = checked(moving, found(deviations=1.5, applied=False))
     assert measured.drift.applied
-    assert "applied, patterns held out are predicted better than by its opposite by" in measured.drift.reason
+    assert "corrected, held-out patterns are predicted better than with the opposite drift, by" in measured.drift.reason
     np.testing.assert_allclose(measured.dataset.positions_A, without_drift(moving, measured.drift).positions_A)
 
 
 def test_a_drift_that_is_not_there_is_left_alone_however_sure_the_lattice_is(still):
     measured = checked(still, found(deviations=5.0, applied=True))
     assert not measured.drift.applied
-    assert measured.drift.reason.count("left alone") == 1
+    assert measured.drift.reason.count("not corrected") == 1
     np.testing.assert_array_equal(measured.dataset.positions_A, still.positions_A)
 
 
@@ -75,7 +75,7 @@ def test_what_was_asked_for_or_says_nothing_is_not_tried(still, drift, asked):
 
 
 class Told:
-    """Trials that say what they are told to, in standard deviations; None: must not be made."""
+    """Trials with prescribed results, in standard deviations; None: must not be made."""
 
     def __init__(self, monkeypatch, short, long, over_none):
         made = {drift_check.SHORT: short, drift_check.LONG: long}
@@ -100,17 +100,17 @@ def test_a_longer_trial_decides_what_a_short_one_does_not(moving, monkeypatch, s
     ("over_none", "applied"),
     [
         (5.0, True),  # all of it: 12 * (2 - 1) / 4 is 3
-        (0.0, True),  # half, as a trial sees of one that is there
+        (0.0, True),  # half, as a trial of a real drift shows
         (-2.0, True),  # 12 / (2 * (12 + 4)) is 0.375
         (-4.0, False),  # 0.3
-        (8.0, True),  # a loss that is no parabola: it is better than both
+        (8.0, True),  # a loss that is not a parabola: better than both
     ],
 )
 def test_a_drift_that_is_mostly_not_there_is_left_alone(moving, monkeypatch, over_none, applied):
     Told(monkeypatch, 12.0, None, over_none)
     drift = checked(moving, found(deviations=2.0, applied=False)).drift
     assert drift.applied == applied
-    assert applied or "left alone, without it patterns held out are not predicted worse" in drift.reason
+    assert applied or "not corrected, held-out patterns are not predicted worse without the correction" in drift.reason
 
 
 def test_the_share_of_a_drift_is_read_from_a_parabola():
@@ -118,16 +118,16 @@ def test_the_share_of_a_drift_is_read_from_a_parabola():
         return 3 * (t - 0.7) ** 2 + 100
 
     over_opposite, over_none = (Gain((loss(t) - loss(1)) / 100, 0.0) for t in (-1, 0))
-    assert drift_check.Seen(over_opposite, over_none).share == pytest.approx(0.7)
+    assert drift_check.HeldOutEvidence(over_opposite, over_none).share == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("slices", [1, 3])
 @pytest.mark.parametrize(
     ("opposite", "none", "applied"),
     [
-        (3.7, 2.0, False),  # twisted MoS2 without drift, blind: held-out patterns of other trials say 0.5 to 4.8
+        (3.7, 2.0, False),  # twisted MoS2 without drift, blind: held-out patterns of other trials give 0.5 to 4.8
         (5.9, 3.5, False),  # a crystal of 93 angstrom without drift, its thickness 4 % off
-        (10.0, -1.3, True),  # one of 101 that drifts
+        (10.0, -1.3, True),  # a drifting one of 101
     ],
 )
 def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices, opposite, none, applied):
@@ -136,7 +136,7 @@ def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices
     preset = Preset(num_slices=slices, total_thickness_A=20.0 if slices > 1 else None, probe_modes=1)
     drift = checked(moving, found(deviations=2.0, applied=False), preset).drift
     assert drift.applied == applied
-    assert ("do not prefer it to its opposite beyond doubt" in drift.reason) == (not applied)
+    assert ("do not prefer it to the opposite drift beyond doubt" in drift.reason) == (not applied)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_as_much_is_asked_of_one_slice_as_of_several(moving, monkeypatch, slices
 def test_optics_that_nobody_stated_are_refined_with_several_slices_of_a_film(
     still, monkeypatch, slices, origin, film, refined
 ):
-    """A drift that is not there would mend a wrong astigmatism; trials of one slice were calibrated without."""
+    """A false drift would compensate a wrong astigmatism; trials of one slice were calibrated with fixed optics."""
     tried = []
 
     class Ended(Exception):
@@ -174,7 +174,7 @@ def test_optics_that_nobody_stated_are_refined_with_several_slices_of_a_film(
 
 
 def test_a_drift_is_preferred_to_its_opposite_where_trials_prefer_none_to_it(drifted):
-    """What is told is twice what is there, and a little more: taken out whole it leaves as much as there was."""
+    """The drift given is slightly more than twice the real one: removing all of it leaves as much as before."""
     dataset = drifted(DRIFT_A, 5)
     more = tuple(2.2 * one for one in DRIFT_A)
     trials = drift_check._Trials(drift_check.SHORT, Tuned(dataset, PRESET), TrialContext("cpu"))
@@ -184,7 +184,7 @@ def test_a_drift_is_preferred_to_its_opposite_where_trials_prefer_none_to_it(dri
 
 
 def turned_by(dataset, turn_deg):
-    """The same under a rotation that was found so much off."""
+    """The data set under a rotation found with this error."""
     turned = Orientation(transposed=False, turn_deg=turn_deg).of(dataset)
     rotation = replace(turned.calibration.entries["rotation_deg"], origin=Origin.ESTIMATED, uncertainty=0.002)
     return replace(turned, calibration=turned.calibration.having(rotation_deg=rotation))
@@ -198,7 +198,7 @@ def test_a_rotation_that_was_found_on_the_drift_is_found_with_it(moving):
     assert rotation.value == pytest.approx(moving.calibration.rotation_deg)
     assert (rotation.origin, rotation.uncertainty) == (Origin.ESTIMATED, 0.7)
     assert tuned.orientation == Orientation(False, -4.0)
-    assert f"rotation {rotation.value:.1f} ± 0.7°, -4° with the drift" in tuned.words[-1]
+    assert f"rotation {rotation.value:.1f} ± 0.7°, changed by -4° along with the drift" in tuned.words[-1]
     still = without_drift(moving, replace(drift, applied=True))
     np.testing.assert_allclose(measured.dataset.positions_A, still.positions_A, atol=1e-9)
     assert measured.dataset.calibration is not None
@@ -224,19 +224,19 @@ def test_a_turn_that_patterns_do_not_want_or_nothing_may_take_is_left(moving, tu
 
 @pytest.mark.parametrize(("turn_deg", "applied"), [(-4.0, True), (4.0, False), (0.0, False)])
 def test_a_drift_that_only_the_turned_scan_shows_is_taken_with_the_turn(moving, monkeypatch, turn_deg, applied):
-    """A rotation that was found on half of a drift stands for it: then none seems better than the drift alone."""
+    """A rotation found with half of a drift in it replaces the drift, so no drift seems better than the drift alone."""
     monkeypatch.setattr(drift_check._Trials, "over_opposite", lambda own, _: gain_of(12.0))
     monkeypatch.setattr(drift_check._Trials, "over_none", lambda own, _: gain_of(-4.0))
     off = turned_by(moving, 4.0)
     drift = replace(found(deviations=3.0, applied=True), turn_deg=turn_deg, turn_uncertainty_deg=0.7)
     tuned, measured = tuned_and_checked(off, drift)
     assert measured.drift.applied == applied
-    assert ("predicted better with the scan turned besides, by" in measured.drift.reason) == applied
+    assert ("predicted better with the scan also rotated, by" in measured.drift.reason) == applied
     assert (tuned.orientation is not None) == applied
 
 
 def test_a_turn_alone_that_explains_as_much_is_no_drift(still):
-    """With the turn a small drift that is not there is better than the positions as they are, too."""
+    """With the turn, a small false drift predicts better than the positions as they are, too."""
     off = turned_by(still, 8.0)
     drift = found(deviations=3.0, applied=True, drift_A=(1.6, -0.8))
     drift = replace(drift, turn_deg=-8.0, turn_uncertainty_deg=0.7)

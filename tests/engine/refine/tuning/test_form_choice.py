@@ -1,4 +1,4 @@
-"""A complex object, a damped one or a phase of several slices, by held-out loss."""
+"""A complex object, a damped one or a phase for several slices, chosen by held-out loss."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ FLAT = THICK.model_copy(update={"total_thickness_A": 10.0})
 
 
 def told(monkeypatch, *, phase=NOTHING, free=NOTHING):
-    """What trials say of a phase, and of a damped object that is not held to vacuum."""
+    """Prescribe the trials of a phase, and of a damped object that is not bound to vacuum."""
     monkeypatch.setattr(form_choice, "_gain_of_a_phase", lambda tuned, context: phase)
     monkeypatch.setattr(form_choice, "_gain_without_the_bound", lambda tuned, context: free)
 
@@ -37,7 +37,7 @@ def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, ch
     tuned = with_chosen_form(Tuned(scan_of_columns(points=16), THICK), CPU)
     form = tuned.preset.object
     assert form.phase_only_obj == chosen
-    assert form.non_negative_phase == chosen  # bound to the vacuum where it is a phase
+    assert form.non_negative_phase == chosen  # a phase is bound to the vacuum
     assert tuned.words[0].startswith("phase only:" if chosen is True else "complex object:")
 
 
@@ -48,7 +48,7 @@ def test_a_phase_where_it_predicts_far_better_beyond_doubt(monkeypatch, gain, ch
     ids=["few", "far-worse", "more"],
 )
 def test_few_electrons_are_refined_as_a_phase_unless_it_is_far_behind(monkeypatch, gain, counts, chosen, thickness_A):
-    """4444 and 5333 e/Å²."""
+    """The doses are 4444 and 5333 e/Å²."""
     told(monkeypatch, phase=gain)
     scan = scan_of_columns(points=16, counts=counts)
     thick = THICK.model_copy(update={"total_thickness_A": thickness_A})
@@ -115,7 +115,7 @@ def test_a_damped_object_is_freed_of_vacuum_where_it_then_predicts_far_better(mo
     tuned = with_chosen_form(Tuned(scan_of_columns(points=16), FLAT), CPU)
     form = tuned.preset.object
     assert (form.weakly_damped_obj, form.non_negative_phase) == (True, not freed)
-    assert tuned.words[1].startswith("not held to vacuum:" if freed else "at or above vacuum:")
+    assert tuned.words[1].startswith("phase not bounded by vacuum:" if freed else "phase at or above vacuum:")
 
 
 @pytest.mark.slow
@@ -142,7 +142,7 @@ def test_with_and_without_the_bound_it_is_tried_as_it_would_be_refined_but_from_
 
 @pytest.mark.parametrize(("first", "sweeps"), [(130.0, 2), (97.0, 5)])
 def test_a_phase_that_is_behind_after_two_sweeps_is_given_up(monkeypatch, first, sweeps):
-    """A complex object predicts with a loss of 100, a phase with one of 50 in the end."""
+    """A complex object predicts with a loss of 100, a phase finally with one of 50."""
     made = []
 
     def continued(self, state, sweeps, most, context):

@@ -1,4 +1,4 @@
-"""Slices of a thickness that is given, or that an earlier run has found."""
+"""Slices for a thickness that is given, or that an earlier run found."""
 
 from dataclasses import replace
 

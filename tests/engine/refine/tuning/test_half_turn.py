@@ -1,4 +1,4 @@
-"""The half turn that the bright field leaves open, and depth settles."""
+"""The half turn that the bright field leaves open and depth settles."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -11,7 +11,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine import StartGuess, TrialContext, refine
 from ptylive.engine.refine.problem.prepare import Problem, prepare
-from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_told_depth
+from ptylive.engine.refine.tuning.depth_choice import with_found_depth, with_half_turn_by_depth
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open, start_half_turned
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.warm_start import WarmStart
@@ -23,7 +23,7 @@ ONE = Preset(probe_modes=1, algorithm="lsq_sqrt", sweeps=2, epoch_max=2, batch_s
 
 
 def found_blind(dataset: Dataset, **changes: Quantity) -> Dataset:
-    """The same scan where nobody stated its defocus or its rotation."""
+    """The same scan with estimated defocus and rotation."""
     known = dataset.calibration.entries
     estimated = {
         "C10": Quantity(known["C10"].value, Origin.ESTIMATED, 5.0),
@@ -42,13 +42,13 @@ def loss_of(problem: Problem) -> float:
 
 
 def test_one_slice_cannot_tell(simulated):
-    """Conjugated and turned, object and probe make the same patterns: an exact symmetry."""
+    """After conjugation and a half turn, object and probe give the same patterns: an exact symmetry."""
     dataset = found_blind(simulated.dataset, C30=Quantity(4e4, Origin.ESTIMATED))
     signed = Preset(**{**ONE.model_dump(exclude_unset=True), "phase_only_obj": False})
     ended = WarmStart.of(refine(dataset, signed, backend="cpu"))
     here = loss_of(ended.applied(prepare(dataset, signed, None)))
     turned = loss_of(ended.half_turned().applied(prepare(half_turned(dataset), signed, None)))
-    assert turned == pytest.approx(here, rel=2e-3)  # the grids lie a part of a pixel apart: interpolated
+    assert turned == pytest.approx(here, rel=2e-3)  # the grids differ by a fraction of a pixel: interpolated
     assert loss_of(ended.applied(prepare(half_turned(dataset), signed, None))) > 1.02 * here
 
 
@@ -103,11 +103,11 @@ def test_a_start_phase_lies_turned_and_dark(simulated):
     grid = prepare(found_blind(simulated.dataset), ONE, None).grid
     last_A = grid.origin_A + (np.asarray(grid.shape) - 1) * grid.pixel_A
     opposite = replace(grid, origin_A=-last_A)
-    assert np.allclose(opposite.resample(turned), -grid.resample(start)[::-1, ::-1], atol=1e-5)  # of float32
+    assert np.allclose(opposite.resample(turned), -grid.resample(start)[::-1, ::-1], atol=1e-5)  # float32
 
 
 def wrong_half() -> Dataset:
-    """A specimen of 70 Å, the defocus of whose middle is known, under the wrong half turn."""
+    """A specimen of 70 Å under the wrong half turn; the defocus of its middle is known."""
     dataset = scan_of_columns(thickness_A=70.0, points=16)
     found = {"C10": Quantity(-25.0, Origin.ESTIMATED), "rotation_deg": Quantity(0.0, Origin.ESTIMATED)}
     return half_turned(replace(dataset, calibration=dataset.calibration.having(**found)))
@@ -115,14 +115,14 @@ def wrong_half() -> Dataset:
 
 def test_a_told_depth_settles_it():
     wrong, preset = wrong_half(), Preset(probe_modes=1, num_slices=4, total_thickness_A=70.0)
-    tuned = with_told_depth(Tuned(wrong, preset), CPU)
+    tuned = with_half_turn_by_depth(Tuned(wrong, preset), CPU)
     assert tuned.half_turn
     assert tuned.dataset.calibration.aberrations["C10"] == -25.0
-    assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: through a thick specimen")
+    assert tuned.words[0].startswith("the other half turn, rotation 0.0°, C10 -25 Å: for a thick specimen")
     right = Tuned(tuned.dataset, preset)
-    assert with_told_depth(right, CPU) == replace(right, half_turn_settled=True)
+    assert with_half_turn_by_depth(right, CPU) == replace(right, half_turn_settled=True)
     sheet = Tuned(wrong, Preset(probe_modes=1, num_slices=1))
-    assert with_told_depth(sheet, CPU) is sheet
+    assert with_half_turn_by_depth(sheet, CPU) is sheet
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_depth_that_is_found_settles_it():
     thickness_A = tuned.preset.object.total_thickness_A
     assert tuned.half_turn
     assert thickness_A == pytest.approx(70.0, rel=0.3)
-    # the plane is found with the thickness: nearer to the true entrance at 60 Å than from the middle that was given
+    # the plane is found with the thickness: nearer to the true entrance at 60 Å than when starting at the given middle
     assert abs(tuned.dataset.calibration.aberrations["C10"] + 60.0) < abs(-25.0 - thickness_A / 2 + 60.0)
     assert tuned.dataset.calibration.rotation_deg == 0.0
     again = with_found_depth(Tuned(half_turned(wrong_half()), Preset(probe_modes=1)), CPU)

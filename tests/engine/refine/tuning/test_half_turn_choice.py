@@ -1,4 +1,4 @@
-"""The half turn taken where settled trials through a thick specimen prefer it."""
+"""The half turn adopted if converged trials through a thick specimen prefer it."""
 
 from dataclasses import replace
 
@@ -32,14 +32,14 @@ def test_it_is_taken_where_longer_trials_prefer_it_too(tuned):
     found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
     assert turned and found.half_turn and found.half_turn_settled
     assert found.dataset.positions_A[-1] == pytest.approx(-tuned.dataset.positions_A[-1])
-    assert "through a thick specimen it predicts patterns held out better by 49 ± 0" in found.words[-1]
+    assert "for a thick specimen it predicts held-out patterns better, by 49 ± 0" in found.words[-1]
 
 
 @pytest.mark.parametrize("longer", [[BETTER, WORSE], [WORSE, WORSE], [WORSE, ALIKE]])
 def test_it_is_left_where_longer_trials_do_not(tuned, longer):
     found, turned = with_half_turn(tuned, [WORSE, BETTER], lambda sweeps: longer)
     assert not turned and not found.half_turn and found.dataset is tuned.dataset
-    assert "no half turn: trials that have settled do not prefer it" in found.words[-1]
+    assert "no half turn: longer trials do not prefer it" in found.words[-1]
 
 
 @pytest.mark.parametrize("losses", [[WORSE], [BETTER, WORSE], [WORSE, ALIKE]])
@@ -82,6 +82,6 @@ def test_longer_trials_end_half_way_where_they_prefer_what_there_is(tuned):
 
 def test_what_it_begins_from_turns_with_it(tuned):
     begun = WarmStart(np.exp([[[[0.1j, 0.2j]]]]), 0.5, (1.0, 2.0))
-    found, _ = with_half_turn(replace(tuned, begun=begun), [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
-    np.testing.assert_allclose(np.angle(found.begun.object), [[[[-0.2, -0.1]]]])
-    assert found.begun.origin_A == (-1.0, -2.5)
+    found, _ = with_half_turn(replace(tuned, warm_start=begun), [WORSE, BETTER], lambda sweeps: [WORSE, BETTER])
+    np.testing.assert_allclose(np.angle(found.warm_start.object), [[[[-0.2, -0.1]]]])
+    assert found.warm_start.origin_A == (-1.0, -2.5)

@@ -1,4 +1,4 @@
-"""Patterns that are laid out and measured once."""
+"""Patterns are laid out and measured only once."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ PRESET = Preset(num_slices=1, refine_drift=False)
 
 @pytest.fixture
 def looks(monkeypatch):
-    """How many patterns each look was at."""
+    """Number of patterns in each measurement."""
     seen = []
 
     def counted(dataset, preset):

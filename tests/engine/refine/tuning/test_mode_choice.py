@@ -1,4 +1,4 @@
-"""One mode or several, by held-out loss."""
+"""One mode or several, chosen by held-out loss."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ ONE = Course(HeldOutLoss((104, 106, 105, 107)), HeldOutLoss((100, 102, 101, 103)
 
 
 def excess(early, late, scatter=0.0):
-    """The course of several modes, whose loss lies so far above that of one mode."""
+    """Course of several modes whose loss exceeds that of one mode by these amounts."""
     uneven = np.array([1, -1, 1, -1]) * scatter
     return Course(
         HeldOutLoss(tuple(np.add(ONE.early.groups, early + uneven))),
@@ -28,7 +28,7 @@ def excess(early, late, scatter=0.0):
     ("several", "modes"),
     [
         (excess(3.0, 2.8), 1),  # 2.6 would remain
-        (excess(3.0, 1.4), 4),  # falls as 1 / sweeps or faster: nothing would
+        (excess(3.0, 1.4), 4),  # falls as 1 / sweeps or faster: none would
         (excess(-1.0, -2.0), 4),
         (excess(3.0, 2.8, scatter=5.0), 4),  # the groups disagree
     ],
@@ -59,8 +59,8 @@ def test_nothing_is_tried_without_an_object_far_from_the_specimen(simulated, set
 @pytest.mark.parametrize(
     ("several", "looked", "modes"),
     [
-        ({1: 80.0}, [1], 4),  # far ahead of one mode after a sweep: it stays so
-        ({1: 99.9, 2: 99.9}, [1, 2], 4),  # a little: the next one tells
+        ({1: 80.0}, [1], 4),  # far ahead of one mode after a sweep, which does not change
+        ({1: 99.9, 2: 99.9}, [1, 2], 4),  # slightly ahead: the next sweep decides
         ({1: 110.0, 2: 110.0, 4: 110.0}, [1, 2, 4], 1),
     ],
 )

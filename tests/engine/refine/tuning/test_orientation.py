@@ -1,4 +1,4 @@
-"""Another orientation of a data set is what reading it that way would have given."""
+"""Another orientation of a data set equals reading the data with that orientation."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ ROWS, COLUMNS, SHAPE = 6, 9, (4, 5)
 
 
 def read(rotation_deg: float, transform: str) -> Dataset:
-    """A scan read under an orientation; its pattern is not square, and nothing in it is symmetric."""
+    """A scan read with an orientation; its pattern is not square, and nothing in it is symmetric."""
     rng = np.random.default_rng(2)
     detector = Detector(shape=(ROWS, COLUMNS), dtype="<f4", transform=transform)
     arrays = {
@@ -77,7 +77,7 @@ def test_turns_add_up():
 
 
 def test_a_start_stays_where_it_is_in_a_scan_that_is_turned():
-    """Its corner turns about the first point of the scan, as the positions do, and its axes turn along."""
+    """Its corner turns about the first point of the scan, as the positions do, and its axes turn with it."""
     assert start_turned(None, 30.0) is None
     before = read(100.0, "none")
     first = before.positions_A[0]

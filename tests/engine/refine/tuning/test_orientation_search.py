@@ -1,4 +1,4 @@
-"""Rotation and handedness by patterns held out, where the calibration could not tell."""
+"""Rotation and handedness by held-out patterns, where the calibration could not decide."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def blind(dataset: Dataset, **entries: Quantity) -> Dataset:
 
 @pytest.fixture(scope="module")
 def plain() -> Dataset:
-    """256 patterns without anything to see."""
+    """256 patterns without any content."""
     row, column = np.divmod(np.arange(256), 16)
     scan = simulated(scan_shape=(16, 16), detector_shape=(16, 16), specimen="circles")
     patterns = np.zeros((256, 16, 16), np.uint8)
@@ -42,7 +42,7 @@ def test_open_is_what_was_looked_for_and_not_found(plain):
     assert is_open(plain, Preset())
     assert not is_open(blind(plain, detector_transform=Quantity("none", Origin.ESTIMATED)), Preset())
     assert is_open(blind(plain, **NOTHING), Preset())
-    half_turn_open = Quantity(10.0, Origin.UNDECIDED, 0.5)  # which one slice cannot tell
+    half_turn_open = Quantity(10.0, Origin.UNDECIDED, 0.5)  # one slice cannot determine it
     assert not is_open(blind(plain, **NOTHING | {"rotation_deg": half_turn_open}), Preset())
     assert not is_open(blind(plain, rotation_deg=Quantity(10.0, Origin.GIVEN)), Preset())
     assert not is_open(plain.part(np.arange(255)), Preset())
@@ -51,7 +51,7 @@ def test_open_is_what_was_looked_for_and_not_found(plain):
 
 
 def judged_by(monkeypatch, loss_of):
-    """Losses of sixteen groups in place of trials: loss_of(transposed, degrees from the true angle, group)."""
+    """Replace trials by losses of sixteen groups: loss_of(transposed, degrees from the true angle, group)."""
     asked = []
 
     def loss(dataset, preset, sweeps, context, **_):
@@ -79,7 +79,7 @@ def test_the_lowest_valley_is_found_and_said(plain, monkeypatch):
     assert calibration.entries["rotation_deg"].uncertainty == 0.5  # a quarter of the last step
     assert calibration.entries["detector_transform"] == Quantity("transpose", Origin.ESTIMATED)
     assert calibration.aberrations["C10"] == -60.0
-    assert tuned.words[0].startswith("detector transform transpose, rotation -95.0 ± 0.5°: maps could not tell")
+    assert tuned.words[0].startswith("detector transform transpose, rotation -95.0 ± 0.5°: the maps left it open")
     again = tuned.orientation.of(plain)
     assert np.array_equal(again.positions_A, tuned.dataset.positions_A)
     assert {count for _, _, count in asked} == {144, 256}
@@ -87,7 +87,7 @@ def test_the_lowest_valley_is_found_and_said(plain, monkeypatch):
 
 @pytest.mark.parametrize("moved", [1e-13, -1e-13, *np.random.default_rng(5).uniform(-7.5, 7.5, 10)])
 def test_the_valley_is_found_wherever_it_lies_between_the_angles(plain, monkeypatch, moved):
-    """Also next to an angle that was tried: two that differ by rounding tell no parabola."""
+    """This includes a valley next to a tried angle: two angles that differ by rounding do not determine a parabola."""
     judged_by(monkeypatch, lambda transposed, away, group: valley(transposed, away - moved, group))
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset.calibration.rotation_deg == pytest.approx(-95.0 + moved, abs=0.2)
@@ -109,19 +109,19 @@ def test_what_scatters_as_much_as_it_gains_changes_nothing(plain, monkeypatch):
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset is plain
     assert tuned.orientation is None
-    assert tuned.words[0].startswith("rotation and handedness as they are: no others would predict")
+    assert tuned.words[0].startswith("rotation and handedness unchanged: no others would predict")
 
 
 def test_two_handednesses_that_are_as_good_change_nothing(plain, monkeypatch):
     judged_by(monkeypatch, lambda transposed, away, group: valley(True, away, group + transposed))
     tuned = with_found_orientation(Tuned(plain, Preset()), CPU)
     assert tuned.dataset is plain
-    assert tuned.words[0].startswith("rotation and handedness as they are: patterns do not tell the handedness")
+    assert tuned.words[0].startswith("rotation and handedness unchanged: the patterns do not determine the handedness")
 
 
 @pytest.mark.slow
 def test_a_scan_that_maps_cannot_orient():
-    """A bilayer at a step that its maps do not resolve, read the wrong way round under an angle that says nothing."""
+    """A bilayer at a step that its maps do not resolve, read with the wrong handedness and an arbitrary angle."""
     scan = simulated(
         scan_shape=(20, 20),
         scan_step_A=(1.4, 1.4),
@@ -144,6 +144,6 @@ def test_a_scan_that_maps_cannot_orient():
     assert found.calibration is not None
     assert found.calibration.transform == "none"
     assert found.calibration.rotation_deg == pytest.approx(-95.0, abs=2.0)
-    assert "maps could not tell" in found.reason
+    assert "the maps left it open" in found.reason
     best = refine(told, preset, backend="cpu")
     assert agreement(*found_and_true(scan, found)) > agreement(*found_and_true(scan, best)) - 0.01

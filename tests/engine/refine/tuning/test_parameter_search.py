@@ -1,4 +1,4 @@
-"""Scans before a run: wrong values are found, right ones left alone; and the checks."""
+"""Scans before a run: wrong values are found and right ones left alone; and the checks."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from ptylive.engine.refine import Scanned, TrialContext, check, refine, scan
 from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.results.curve import Curve
 from ptylive.engine.refine.tuning.held_out import central_part
-from ptylive.engine.refine.tuning.parameter_search import present_value, varied, wanted_scans, with_best
+from ptylive.engine.refine.tuning.parameter_search import present_value, requested_scans, varied, with_best
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
 
@@ -20,7 +20,7 @@ PRESET = Preset.from_mapping(ODD)
 THICK = Preset.from_mapping({**ODD, "num_slices": 3, "total_thickness_A": 30.0})
 CPU = TrialContext(backend="cpu")
 BIAS = 0.5
-"""Of a step: a strong object on a tiny scan has its minimum a part of it off (docs/refinement.md), here a third."""
+"""In steps: a strong object on a tiny scan has its minimum a part of a step off (docs/refinement.md), here a third."""
 
 
 def with_defocus(dataset, change):
@@ -30,14 +30,14 @@ def with_defocus(dataset, change):
 
 @pytest.mark.parametrize("change", quick_first([130.0, 40.0, -45.0]))
 def test_a_wrong_defocus_is_found(simulated, change):
-    """The simulated scan has 60 Å; a minimum beyond the first range is followed."""
+    """The simulated scan has 60 Å; a minimum beyond the initial range is followed."""
     curve = scan(with_defocus(simulated.dataset, change), PRESET, Scanned.DEFOCUS, CPU)
     assert curve.applied
     assert curve.best == pytest.approx(60.0, abs=BIAS * np.median(np.diff(curve.values)))
     assert curve.start == pytest.approx(60.0 + change)
     assert len(curve.values) == len(curve.losses) >= 7
     assert np.diff(curve.values).min() == pytest.approx(np.diff(curve.values).max()), "no value is tried twice"
-    assert 0 < curve.uncertainty < 20  # less than was wrong
+    assert 0 < curve.uncertainty < 20  # less than the error
 
 
 @pytest.mark.slow
@@ -51,11 +51,11 @@ def test_a_right_defocus_is_left_alone(simulated):
 def test_a_wrong_rotation_is_found(simulated):
     turned, _ = varied(simulated.dataset, PRESET, Scanned.ROTATION, -2.0)
     found = scan(turned, PRESET, Scanned.ROTATION, CPU)
-    assert found.best == pytest.approx(2.0, abs=1.0 + BIAS)  # a step is a degree
+    assert found.best == pytest.approx(2.0, abs=1.0 + BIAS)  # one step is a degree
 
 
 def test_a_turned_scan_keeps_its_first_point_and_says_its_rotation(simulated):
-    """Results place the object by the first point, and maps beside it by the rotation."""
+    """Results place the object by the first point, and maps next to it by the rotation."""
     curve = Curve(Scanned.ROTATION, (2.0, 3.0, 4.0), (1.0, 0.9, 1.0), 0.0, 3.0, 0.3, True, "found")
     changed, _ = with_best(simulated.dataset, PRESET, curve)
     assert changed.positions_A[0] == pytest.approx(simulated.dataset.positions_A[0], abs=1e-12)
@@ -77,9 +77,9 @@ def test_the_same_scan_gives_the_same_numbers(simulated):
 
 
 def test_auto_scans_only_what_was_estimated(simulated):
-    assert wanted_scans(simulated.dataset, Preset()) == []
-    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset()) == [Scanned.DEFOCUS]
-    assert wanted_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
+    assert requested_scans(simulated.dataset, Preset()) == []
+    assert requested_scans(with_defocus(simulated.dataset, 0.0), Preset()) == [Scanned.DEFOCUS]
+    assert requested_scans(with_defocus(simulated.dataset, 0.0), Preset(scan_defocus=False)) == []
 
 
 @pytest.mark.slow
@@ -125,7 +125,7 @@ def test_checks_know_overlap_and_sampling(simulated):
 
 
 def test_how_well_patterns_tell_their_positions_is_said_of_an_object_that_was_seen(simulated):
-    """Of an empty one every position would do."""
+    """For an empty object every position would fit equally well."""
     assert check(simulated.dataset, PRESET, CPU).position_bound_A is None
     phase = np.random.default_rng(1).uniform(-0.3, 0.3, (24, 24)).astype(np.float32)
     faint, seen = (
@@ -134,7 +134,7 @@ def test_how_well_patterns_tell_their_positions_is_said_of_an_object_that_was_se
     )
     assert 5 * seen < faint < 2
     assert 0 < seen < 0.2
-    unused = replace(CPU, start=StartGuess(np.full_like(phase, np.nan), (0.4, 0.4)))  # refused where it is begun from
+    unused = replace(CPU, start=StartGuess(np.full_like(phase, np.nan), (0.4, 0.4)))  # would be refused as a start
     assert (
         check(simulated.dataset, PRESET.model_copy(update={"start_from_map": False}), unused).position_bound_A is None
     )
@@ -154,4 +154,4 @@ def test_thickness_of_a_thick_specimen(read_dataset):
     dataset = read_dataset(shared_data("sto_10nm_200kV_defocus"))
     wrong = Preset(num_slices=5, total_thickness_A=130.0)
     curve = scan(dataset, wrong, Scanned.THICKNESS, CPU)
-    assert curve.best == pytest.approx(100.0, abs=25.0)  # 5 to 15 % high, and a step of this coarse curve
+    assert curve.best == pytest.approx(100.0, abs=25.0)  # 5 to 15 % too high, and a step of this coarse curve

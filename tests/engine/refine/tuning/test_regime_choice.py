@@ -1,4 +1,4 @@
-"""All of the pattern, or the bright field, by the likelihood of patterns held out."""
+"""The whole pattern or the bright field, chosen by the likelihood of held-out patterns."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ UNEVEN = np.array([1.0, -1.0, 1.0, -1.0])
 
 
 def judged(everywhere, bright=0.0, *, uneven=0.0):
-    """Losses that lie so far below those of the weak regime, whose groups differ."""
+    """Losses that lie below those of the weak regime by these amounts, with groups that differ."""
     scatter = uneven * UNEVEN
     return Likelihoods(tuple(GROUPS - everywhere + scatter), tuple(GROUPS - bright + scatter))
 
@@ -34,12 +34,12 @@ def judged(everywhere, bright=0.0, *, uneven=0.0):
         (judged(2.0), judged(1.0), EMPTY),
         (judged(2.0), judged(2.5), MAP),
         (judged(2.5, uneven=1.0), judged(2.0), MAP),  # an empty object is not better beyond doubt
-        (judged(2.1, uneven=0.01), judged(2.0), MAP),  # or by less than is worth it: by that another seed decides
+        (judged(2.1, uneven=0.01), judged(2.0), MAP),  # better by too little: another seed decides otherwise
         (judged(0.2), judged(0.2), WEAK),  # too little
-        (judged(2.0, bright=-1.0), judged(2.0), WEAK),  # the map alone knows the bright field
+        (judged(2.0, bright=-1.0), judged(2.0), WEAK),  # only the map contains the bright field
         (judged(1.0, uneven=3.0), judged(-1.0), WEAK),  # the groups disagree
         (judged(-1.0), judged(-2.0), WEAK),
-        (judged(20.0, bright=-1.0), judged(1.0), WEAK),  # the dark field alone is predicted better
+        (judged(20.0, bright=-1.0), judged(1.0), WEAK),  # only the dark field is predicted better
         (judged(-0.5, bright=2.0, uneven=3.0), judged(-1.0), WEAK),
         (Likelihoods(judged(-0.5, uneven=3.0).everywhere, judged(0.0, bright=2.0).bright), judged(-9.0), EMPTY),
     ],
@@ -68,7 +68,7 @@ def context():
 def test_atoms_are_refined_by_all_of_the_pattern(few_electrons, context):
     tuned = with_chosen_regime(Tuned(few_electrons, Preset(num_slices=1, start_from_map=False)), context)
     assert tuned.preset.solver.regime == "thin"
-    assert tuned.words[-1].startswith("all of the pattern from an empty object")
+    assert tuned.words[-1].startswith("the whole pattern from an empty object")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_more_sweeps_where_starts_are_not_told_apart():
     apart = {WEAK: judged(0.0), EMPTY: judged(4.0), MAP: judged(8.0)}
     assert RegimeChoice(WEAK, apart).settled
     assert not RegimeChoice(WEAK, apart | {EMPTY: judged(8.0, uneven=0.5)}).settled
-    assert not RegimeChoice(WEAK, apart | {EMPTY: judged(9.0)}).settled  # low frequencies come slowly
+    assert not RegimeChoice(WEAK, apart | {EMPTY: judged(9.0)}).settled  # low frequencies converge slowly
     assert not RegimeChoice(WEAK, apart | {MAP: judged(-1.0)}).settled
 
 
@@ -100,7 +100,7 @@ def test_more_sweeps_where_starts_are_not_told_apart():
 def test_what_is_tried_from_nothing_is_kept_for_the_drift(few_electrons, context):
     choice = choose_regime(few_electrons, Preset(num_slices=1), context)
     assert set(choice.losses) == {WEAK, EMPTY, MAP}
-    kept = context.kept[str(EMPTY)]
+    kept = context.kept_trials[str(EMPTY)]
     assert kept.patterns is few_electrons.patterns
     assert kept.fits(kept.trial, few_electrons.patterns)
     assert not kept.fits(replace(kept.trial, batches=1), few_electrons.patterns)
@@ -109,7 +109,7 @@ def test_what_is_tried_from_nothing_is_kept_for_the_drift(few_electrons, context
 def test_nothing_is_tried_at_a_high_dose_or_under_correlated_noise(few_electrons, context, drifted):
     assert choose_regime(drifted((0.0, 0.0), 5), Preset(num_slices=1), context) is None
     fewer = np.random.default_rng(7).binomial(few_electrons.patterns, 0.3)
-    shared = sum(np.roll(fewer, by, axis=(1, 2)) for by in ((0, 0), (1, 0), (0, 1)))  # three counts an electron
+    shared = sum(np.roll(fewer, by, axis=(1, 2)) for by in ((0, 0), (1, 0), (0, 1)))  # three counts per electron
     assert (
         choose_regime(replace(few_electrons, patterns=fewer), Preset(num_slices=1, start_from_map=False), context)
         is not None

@@ -1,4 +1,4 @@
-"""Decisions about several scans of one place: a drift for each, one orientation for all."""
+"""Decisions for several scans of one place: a drift for each, one orientation for all."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ PRESET = Preset(num_slices=1, probe_modes=1, scan_tilts_mrad=((0, 0), (0, 0), (0
 
 @pytest.fixture(scope="module")
 def scans(drifted):
-    """The first drifts, the second does not, and the beam of the second lies elsewhere; of the third half is there."""
+    """The first scan drifts; the second does not, and its beam lies elsewhere; of the third only half exists."""
     moving, still = drifted(DRIFT_A, 5), drifted((0.0, 0.0), 5)
     half = still.part(np.arange(len(still.point) // 2))
     return [moving, replace(still, beam_center_px=still.beam_center_px + np.array([0.3, 0.0])), half]
@@ -71,7 +71,9 @@ def test_a_drift_is_taken_out_of_the_scan_that_has_it(together):
     np.testing.assert_array_equal(moved[of > 0], 0)
     assert [words.split(":")[0] for words in found.words] == ["a", "b", "c"]
     assert [None if one is None else one.applied for one in found.scan_drifts] == [True, False, None]
-    assert "applied" in found.words[0] and "left alone" in found.words[1] and "cannot be looked for" in found.words[2]
+    assert (
+        ": corrected" in found.words[0] and "not corrected" in found.words[1] and "cannot be measured" in found.words[2]
+    )
 
 
 def test_it_is_left_where_nobody_wants_it_and_one_scan_is_as_ever(scans, together):
@@ -86,8 +88,8 @@ def test_a_refinement_of_several_scans_says_what_it_found_of_each(together):
     preset = PRESET.model_copy(update={"sweeps": 1, "epoch_max": 1, "update_scans": ()})
     result = refine(together, preset, backend="cpu")
     assert [one is not None and one.applied for one in result.scan_drifts] == [True, False, False]
-    assert "; a: drift" in result.reason and "applied" in result.reason
-    assert result.reason.count("cannot be looked for") == 1, "of the third, and not of all together"
+    assert "; a: drift" in result.reason and ": corrected" in result.reason
+    assert result.reason.count("cannot be measured") == 1, "of the third, and not of all together"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Tilted specimens, simulated by sheared columns through many thin slices, and found by four thick ones."""
+"""Tilted specimens, simulated with sheared columns through many thin slices, and found with four thick ones."""
 
 from types import SimpleNamespace
 
@@ -19,14 +19,14 @@ PRESET = Preset(num_slices=4, total_thickness_A=THICKNESS_A, probe_modes=1, upda
 @pytest.mark.parametrize("tilt_mrad", TILTS_MRAD, ids=str)
 def test_the_tilt_of_the_specimen_is_found(tilt_mrad):
     result = refine(scan_of_columns(tilt_mrad), PRESET, backend="cpu")
-    assert result.backend == "cpu"  # the shear is measured, so the compiled kernel serves
+    assert result.backend == "cpu"  # the shear is measured, so the compiled kernel suffices
     # half a mrad over 48 Å is 0.02 Å, a tenth of a pixel
     np.testing.assert_allclose(result.refined.tilts_mrad[0, 2:4], tilt_mrad, atol=0.5)
     assert not result.refined.tilts_mrad[0, [0, 1, 4, 5]].any()
 
 
 def told(*tilt_mrad):
-    """A result that says so much of the tilt inside, and nothing else."""
+    """A result that contains only this inner tilt."""
     tilts = np.array([[0, 0, *tilt_mrad, 0, 0]], np.float32)
     return SimpleNamespace(refined=SimpleNamespace(tilts_mrad=tilts))
 
@@ -51,7 +51,7 @@ def test_a_result_gives_the_patterns_it_was_fitted_to():
     setup = prepare(dataset, PRESET, None)
     counts, expected = setup.multislice.patterns.astype(float), expected_patterns(setup, result)
     assert expected.shape == counts.shape
-    # sums are fitted to two parts in a thousand; counts of 1e5 a pattern scatter about what was fitted: 0.996
+    # sums are fitted to two parts in a thousand; counts of 1e5 a pattern scatter about the fit: 0.996
     assert expected.sum() == pytest.approx(counts.sum(), rel=0.01)
     assert np.corrcoef(expected.ravel(), counts.ravel())[0, 1] > 0.99
     cut = prepare(dataset, PRESET.model_copy(update={"damping_cutoff_multislice": 0.9}), None)

@@ -1,4 +1,4 @@
-"""Tilts of several scans that are the wrong way round are told."""
+"""Tilts of several scans with the wrong sign are reported."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def words(dataset, tilts, **others):
 def test_tilts_the_wrong_way_round_are_told_and_right_ones_are_not(together):
     assert words(together, TILTS) == ()
     (told,) = words(together, [[-row, -column] for row, column in TILTS])
-    assert "the tilts are the wrong way round" in told and "give scan_tilts_mrad with the other signs" in told
+    assert "the tilts have the wrong sign" in told and "give scan_tilts_mrad with opposite signs" in told
 
 
 @pytest.mark.slow

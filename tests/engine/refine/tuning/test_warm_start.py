@@ -1,4 +1,4 @@
-"""Going on from an earlier refinement, and refining a scan that grows."""
+"""Continuing from an earlier refinement, and refining a scan that grows."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -14,7 +14,7 @@ from ptylive.engine.refine.problem.prepare import Problem, prepare
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run.incremental import IncrementalRefinement
 from ptylive.engine.refine.tuning.held_out import TrialContext
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.warm_start import WarmStart, first_invA
 from ptylive.schema import Origin, Quantity, RefinementError
 from ptylive.schema.preset import Preset
@@ -36,10 +36,10 @@ def test_a_warm_run_goes_on_where_the_first_ended(simulated, form):
     first = refine(simulated.dataset, preset(6, 6, **form), backend="cpu")
     cold = refine(simulated.dataset, preset(1, 1, **form), backend="cpu")
     warm = refine(simulated.dataset, preset(1, 1, **form), backend="cpu", warm=WarmStart.of(first))
-    # a sweep more is no worse, but for steps that begin anew; a first sweep from nothing is 0.4 higher
+    # another sweep is no worse, except for restarted steps; a first sweep from nothing is 0.4 higher
     assert warm.loss[0] < 1.05 * first.loss[-1]
     assert warm.loss[0] < 0.8 * cold.loss[0]
-    assert "begun from an earlier refinement" in warm.reason
+    assert "started from an earlier refinement" in warm.reason
 
 
 def test_sweeps_that_were_made_are_not_made_again(simulated):
@@ -51,7 +51,7 @@ def test_sweeps_that_were_made_are_not_made_again(simulated):
 OTHERS = [
     {"num_slices": 3, "total_thickness_A": 20.0, "phase_only_obj": True},
     {"window_px": 32},
-    {"probe_modes": 3, "source_size_A": 0.05, "focal_spread_A": 1.0},  # the patterns are of one
+    {"probe_modes": 3, "source_size_A": 0.05, "focal_spread_A": 1.0},  # the patterns were simulated with one
     {"obj_modes": 2},
     {"upsample_pattern": 2},
     {"probe_part": "phase"},
@@ -60,7 +60,7 @@ OTHERS = [
 
 @pytest.mark.parametrize("change", OTHERS, ids=lambda change: next(iter(change)))
 def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulated, change):
-    """The loss of what was brought over is below half way from an empty object to the refined one."""
+    """The loss of the converted start is below halfway from an empty object to the refined one."""
     first = refine(simulated.dataset, preset(8, 8), backend="cpu")
     changed = Preset(**{"probe_modes": 1, "algorithm": "lsq_sqrt", "sweeps": 1, "epoch_max": 1, **change})
     empty = prepare(simulated.dataset, changed, None)
@@ -71,17 +71,17 @@ def test_other_slices_windows_and_modes_begin_near_the_end_of_the_first(simulate
 
 
 def test_vacuum_in_front_changes_no_pattern(simulated):
-    """The object lies deeper, the probe begins higher: only sums of single precision differ."""
+    """The object lies deeper, the probe begins higher: only single-precision sums differ."""
     thin = {"num_slices": 2, "slice_distances_A": [10.0]}
     first = refine(simulated.dataset, preset(4, 4, **thin), backend="cpu")
     same = prepare(simulated.dataset, preset(1, 1, **thin), None)
     padded = preset(1, 1, num_slices=5, slice_distances_A=[10.0], start_depth_A=20.0)
     wider = prepare(simulated.dataset, padded, None)
-    before = loss_of(begun(same, preset(1, 1, **thin).start, WarmStart.of(first)))
-    assert loss_of(begun(wider, padded.start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
-    assert loss_of(begun(wider, preset(1, 1).start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    before = loss_of(with_start(same, preset(1, 1, **thin).start, WarmStart.of(first)))
+    assert loss_of(with_start(wider, padded.start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
+    assert loss_of(with_start(wider, preset(1, 1).start, WarmStart.of(first))) == pytest.approx(before, rel=1e-5)
     unmoved = replace(WarmStart.of(first), probe=None)
-    assert loss_of(begun(wider, padded.start, unmoved)) > 1.02 * before, "the probe stayed where it was"
+    assert loss_of(with_start(wider, padded.start, unmoved)) > 1.02 * before, "the probe stayed where it was"
 
 
 def loss_of(problem: Problem) -> float:
@@ -95,7 +95,7 @@ def prepare_again(dataset: Dataset, result: RefineResult) -> Problem:
 
 
 def test_the_defocus_of_the_nominal_probe_is_exchanged(simulated):
-    """A single slice stands where the maps focus, several begin at the entrance: the refined probe moves along."""
+    """A single slice lies at the focus of the maps, several begin at the entrance: the refined probe is moved along."""
     dataset = simulated.dataset
     first = refine(dataset, preset(2, 2, update_obj=False), backend="cpu")
     entry = dataset.calibration.entries["C10"]
@@ -118,7 +118,7 @@ def test_current_background_and_aberrations_go_on(simulated):
     np.testing.assert_allclose(blocks[BlockName.CURRENT], first.refined.beam_current, rtol=1e-6)
     np.testing.assert_allclose(np.fft.fftshift(blocks[BlockName.BACKGROUND]), first.refined.background, rtol=1e-6)
     np.testing.assert_allclose(blocks[BlockName.ABERRATIONS], first.refined.aberrations_A, rtol=1e-6)
-    probe = problem.layout.to_complex(problem.start)[1]  # with its aberrations once, not twice
+    probe = problem.layout.to_complex(problem.start)[1]  # its aberrations are included once, not twice
     expected = np.fft.fft2(first.probe[0], norm="ortho")
     np.testing.assert_allclose(probe, expected, atol=1e-5 * abs(expected).max())
 
@@ -142,7 +142,7 @@ def test_a_growing_scan_ends_where_the_whole_one_does(simulated):
         assert incremental.round(rows(simulated.dataset, count), count / 12)
     result = incremental.conclude(simulated.dataset, None, None)
     whole = refine(simulated.dataset, preset(8, 12), backend="cpu")
-    # other ways to the same minimum, which twelve epochs do not quite reach: found 0.8 % apart, and 0.9995
+    # another path to the same minimum, which twelve epochs do not quite reach: found 0.8 % apart, and 0.9995
     assert result.loss[-1] == pytest.approx(whole.loss[-1], rel=0.02)
     assert agreement(result, whole) > 0.97
     assert len(result.loss) == len(result.phases) == len(result.seconds) == len(whole.loss)
@@ -158,7 +158,7 @@ def test_rounds_of_a_growing_scan_are_of_the_first_stage(simulated):
     incremental = IncrementalRefinement(wanted, TrialContext("cpu"), heard.append)
     assert incremental.round(rows(simulated.dataset, 6), 0.5)
     result = incremental.conclude(simulated.dataset, None, None)
-    made = len(result.loss) - 4 - (4 - 1)  # of the first stage a sweep less: LEAST_SWEEPS stay
+    made = len(result.loss) - 4 - (4 - 1)  # one sweep less in the first stage: LEAST_SWEEPS remain
     assert result.object.shape[1] == 2
     assert [stage.first_epoch for stage in result.stages] == [made, len(result.loss) - 4]
     assert heard[-1].stages == (made, len(result.loss) - 4) and heard[-1].epoch == len(result.loss)
@@ -196,6 +196,6 @@ def test_an_object_that_drifts_is_no_start(drifted):
     first = refine(dataset, preset(2, 2, refine_drift=False), backend="cpu")
     warm = refine(dataset, preset(3, 3), backend="cpu", warm=WarmStart.of(first, sweeps=3))
     assert warm.drift is not None and warm.drift.applied
-    assert "begun anew" in warm.reason and len(warm.loss) == 3
+    assert "started anew" in warm.reason and len(warm.loss) == 3
     again = refine(dataset, preset(1, 1), backend="cpu", warm=WarmStart.of(warm))
-    assert "begun from an earlier refinement" in again.reason
+    assert "started from an earlier refinement" in again.reason

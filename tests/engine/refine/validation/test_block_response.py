@@ -1,4 +1,4 @@
-"""How noise moves the phase where it is solved for: against sums done by hand, and of an even specimen."""
+"""Noise response of the phase where it is solved for: against sums by hand, and for a uniform specimen."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ptylive.engine.refine.validation.block_response import (
     RingVariance,
     between_positions,
     compared,
-    in_the_middle,
+    middle_patterns,
     solved,
     unevenness,
 )
@@ -32,7 +32,7 @@ def flat(side: int, variance: float = 1.0, light: float = 10.0) -> RingVariance:
 
 
 def halves(side: int) -> np.ndarray:
-    """Next to nothing on the left, atoms on the right; no two phases alike."""
+    """Almost nothing on the left, atoms on the right; all phases differ."""
     rows, cols = np.indices((side, side))
     return np.where(cols < side // 2, 0.0, 0.5) + 1e-4 * rows / side
 
@@ -88,7 +88,7 @@ def test_too_few_pixels_say_nothing():
 
 @pytest.fixture(scope="module")
 def counted(simulated):
-    """A problem, parameters, and patterns counted from those very parameters: a random object, as even as they come."""
+    """A problem, parameters, and patterns counted from exactly these: a random object, as uniform as possible."""
     problem = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, "non_negative_phase": False}), None)
     vector = problem.start.copy()
     problem.layout.object_block(vector)[:] = 0.1 * np.random.default_rng(4).normal(size=problem.layout.object_size)
@@ -110,7 +110,7 @@ def test_an_even_specimen_scatters_as_rings_say(counted, monkeypatch):
     power = (response.pixels * response.noise / np.maximum(response.curvature, 0.1) ** 2)[2:].sum()
     rings = RingVariance(power / np.maximum(light, 1e-3), np.ones(light.shape), np.zeros(light.shape, bool), light)
     factor = unevenness(problem, vector, CPU, 0, 1.0, rings)[between_positions(problem)]
-    # few patterns lie over each other here, so that curvatures differ within a ring: the mean inverse is a third more
+    # few patterns overlap here, so curvatures vary within a ring: the mean inverse is a third larger
     assert 0.8 < np.median(factor) < 1.8
 
 
@@ -124,9 +124,9 @@ def test_several_slices_and_strengths_are_left_to_rings(simulated):
 
 def test_a_square_of_patterns_in_the_middle(counted, monkeypatch):
     problem, _, _ = counted
-    assert len(in_the_middle(problem)) == problem.multislice.count
+    assert len(middle_patterns(problem)) == problem.multislice.count
     monkeypatch.setattr(module, "FEWEST", 16)
-    chosen = in_the_middle(problem)
+    chosen = middle_patterns(problem)
     assert len(np.unique(chosen)) == 16
     spread = np.ptp(problem.positions_A[chosen], axis=0)
     assert (spread < 0.5 * np.ptp(problem.positions_A, axis=0)).all()

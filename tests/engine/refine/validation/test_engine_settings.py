@@ -1,4 +1,4 @@
-"""What an engine is not defined for is refused by name, with what to do instead."""
+"""Settings for which an engine is not defined are refused by name, with an alternative."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_what_is_not_defined_is_refused(name, settings, words):
     with pytest.raises(RefinementError, match=f"optimizer={name} .*{words}") as caught:
         check_engine(Preset.from_mapping({"optimizer": name, **settings}))
     assert "optimizer=scaled" in caught.value.hint
-    check_engine(Preset.from_mapping(settings))  # nothing of it is the matter of other optimisers
+    check_engine(Preset.from_mapping(settings))  # none of it concerns other optimisers
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_what_is_defined_passes(name, settings):
 
 
 def test_settings_that_mean_nothing_to_an_engine_are_told():
-    """Not refused: stages share them with sweeps and L-BFGS."""
+    """They are not refused, as stages share them with sweeps and L-BFGS."""
     given = {"sweeps": 8, "anchor": 0.5, "probe_step": 0.7}
     assert unused_settings(Preset.from_mapping({"optimizer": "epie", **given})) == (
         "sweeps, anchor: no matter of optimizer=epie",
@@ -56,4 +56,4 @@ def test_the_thickness_of_one_slice_is_none():
     free = {"update_thickness": True}
     assert unused_settings(Preset.from_mapping({**free, "num_slices": 1})) == ("update_thickness: one slice has none",)
     assert unused_settings(Preset.from_mapping({**free, "num_slices": 2, "total_thickness_A": 9})) == ()
-    assert unused_settings(Preset.from_mapping(free)) == ()  # until it is known how thick it is
+    assert unused_settings(Preset.from_mapping(free)) == ()  # until the thickness is known

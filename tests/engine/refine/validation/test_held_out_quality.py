@@ -1,4 +1,4 @@
-"""The quality that compares: less for settings that are right, the same whenever it is asked, none where none is."""
+"""The comparable quality: lower for right settings, reproducible, and absent where it cannot be determined."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_a_wrong_defocus_predicts_worse_and_the_same_question_has_the_same_answe
 
 
 def test_how_long_was_refined_and_from_what_does_not_matter(scan, tmp_path):
-    """Only settings are judged: an object, or a map, to begin from has seen the patterns that are held out."""
+    """Only settings are judged: an object or a map used as start has seen the held-out patterns."""
     longer = PRESET.model_copy(update={"epoch_max": 77, "sweeps": 60, "start_object": str(tmp_path / "gone.h5")})
     assert held_out_quality(scan, longer, CPU) == held_out_quality(scan, PRESET, CPU)
 
@@ -46,7 +46,7 @@ def test_there_is_none_where_it_cannot_be_told(scan):
 
 @pytest.mark.slow
 def test_of_several_scans_a_wrong_tilt_predicts_worse():
-    """Atoms 60 Å apart in depth move by 2.7 Å against each other between the scans."""
+    """Atoms 60 Å apart in depth move by 2.7 Å relative to each other between the scans."""
     places = np.random.default_rng(5).uniform((-3, -3, 0), (12, 12, 60), (40, 3))
     several = TiltedScans(places, np.full(40, 0.35), 60.0, points=12, counts=1e5).together([(0, 0), (45, 0)])
     settings = {"num_slices": 3, "total_thickness_A": 60.0, "probe_modes": 1, "window_px": 32}

@@ -1,4 +1,4 @@
-"""What noise does to the phase: curvature and noise by rings, against derivatives and counts drawn anew."""
+"""Effect of noise on the phase: curvature and noise by rings, against derivatives and repeated counts."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +33,7 @@ CPU = TrialContext("cpu")
 
 @pytest.fixture(scope="module")
 def counted(simulated):
-    """A problem and parameters, its patterns counted from those very parameters; Poisson likelihood without a floor."""
+    """A problem and parameters with patterns counted from exactly these; Poisson likelihood without a floor."""
     plain = {"num_slices": 1, "probe_modes": 1, "phase_only_obj": True, "algorithm": "ml", "loss_floor": 1e-9}
     problem = prepare(simulated.dataset, Preset.from_mapping(plain), None)
     rng = np.random.default_rng(4)
@@ -44,13 +44,13 @@ def counted(simulated):
         mean = backend.intensities(physical.object, physical.probe)
     patterns = rng.poisson(100 * np.maximum(mean, 0)).astype(np.uint16)
     probe = problem.layout.probe_block(vector)
-    probe *= 10.0  # a hundred times the light, so that no pixel lacks counts
+    probe *= 10.0  # a hundred times the light, so that every pixel has counts
     return replace(problem, multislice=replace(problem.multislice, patterns=patterns)), vector
 
 
 @pytest.fixture
 def everything(monkeypatch):
-    """All patterns are looked at."""
+    """Use all patterns."""
     monkeypatch.setattr(module, "SHARE", 1.0)
     monkeypatch.setattr(module, "MOST", 10**6)
 
@@ -97,14 +97,15 @@ def test_the_curvature_is_the_second_derivative_along_a_wave(counted, everything
                 for phase in (0.0, 0.25):
                     turn = np.arange(rows)[:, None] * np.sqrt(cycles**2 - across**2) + np.arange(cols) * across
                     wave = np.cos(2 * np.pi * (turn / layout.window + phase)).astype(np.float32)
-                    # of the light, half falls where the wave is
+                    # half of the light falls where the wave is
                     exact.append((slope(1e-2, wave) - slope(-1e-2, wave)) / 2e-2 / (light * wave**2).sum(dtype=float))
-            # eight times white noise over some hundred frequencies of a ring: 3 %; eight waves of all of it: 5 %
+            # eight realisations of white noise over some hundred frequencies of a ring: 3 %; eight waves of all of it:
+            # 5 %
             assert found[cycles] == pytest.approx(np.mean(exact), rel=0.15)
 
 
 def test_of_a_likelihood_noise_is_the_curvature(counted, everything):
-    """Fisher: the variance of the gradient is the expected second derivative."""
+    """Fisher information: the variance of the gradient is the expected second derivative."""
     problem, vector = counted
     every = [measured_response(problem, vector, CPU, seed, 1.0) for seed in range(8)]
     assert every[0].patterns == problem.multislice.count
@@ -118,7 +119,7 @@ def test_counts_of_an_electron_scale_the_noise(counted, everything):
     problem, vector = counted
     one, nine = (measured_response(problem, vector, CPU, 2, gain) for gain in (1.0, 9.0))
     assert float(nine.noise[2:].sum()) == pytest.approx(9 * float(one.noise[2:].sum()), rel=0.15)
-    np.testing.assert_allclose(nine.curvature, one.curvature, rtol=1e-4)  # rounding of patterns kept as floats
+    np.testing.assert_allclose(nine.curvature, one.curvature, rtol=1e-4)  # rounding of patterns stored as floats
 
 
 def test_rings_of_white_noise_are_flat_and_hold_everything():
@@ -128,7 +129,7 @@ def test_rings_of_white_noise_are_flat_and_hold_everything():
 
 
 def test_some_patterns_of_a_problem_are_those_of_all(counted):
-    """In any order, more than once; what each pattern has of its own goes along."""
+    """They may come in any order and more than once; quantities of each pattern go with them."""
     problem, vector = counted
     chosen = np.array([7, 3, 3])
     own = replace(problem.multislice, offsets_px=np.arange(2.0 * problem.multislice.count).reshape(-1, 2) % 3)

@@ -1,4 +1,4 @@
-"""A picture predicts patterns at their own places; without one all places are alike."""
+"""A picture predicts patterns at their own places; without one all places are equivalent."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_the_truth_predicts_patterns_at_their_own_places(problem, simulated):
 
 
 def test_an_empty_object_tells_no_places(problem):
-    """But for the sub-pixel rests of the positions, which do nothing to a probe in vacuum."""
+    """Sub-pixel remainders of the positions differ, but have no effect on a probe in vacuum."""
     own, elsewhere = losses_by_place(problem.multislice, problem.layout, problem.start, GROUPS, WHERE)
     np.testing.assert_allclose(elsewhere, own, rtol=1e-4)
 
@@ -59,7 +59,7 @@ def test_the_truth_says_nothing_of_patterns_in_a_wrong_order(problem, simulated)
 
 @pytest.mark.slow
 def test_many_exchanges_say_more_than_one(problem, simulated, monkeypatch):
-    """Of few electrons: what all places have in common is known better than what one of them is."""
+    """With few electrons, what all places have in common is known better than any single one."""
     few = np.random.default_rng(4).poisson(0.02 * np.asarray(problem.multislice.patterns)).astype(np.float32)
     noisy, truth = replace(problem.multislice, patterns=few), at_truth(problem, simulated.specimen)
     singles = [np.arange(one, one + 1) for one in range(144)]

@@ -1,4 +1,4 @@
-"""How far noise scatters the phase: against sums done by hand, and against repeated scans of drawn specimens."""
+"""How far noise scatters the phase: against sums by hand, and against repeated scans of random specimens."""
 
 import math
 from dataclasses import replace
@@ -34,7 +34,7 @@ def ended(problem, light=100.0, **given):
 
 @pytest.fixture
 def known(monkeypatch):
-    """A response that is known instead of measured."""
+    """A prescribed response in place of a measured one."""
 
     def respond(curvature, noise):
         def measured(problem, *_):
@@ -85,7 +85,7 @@ def test_a_pull_adds_its_curvature(simulated, known, form):
     problem = problem_of(simulated, non_negative_phase=False, **form)
     pull = Anchor(problem.layout.object_block(problem.start), np.full(problem.layout.object_size, 1 / 500, np.float32))
     free, held = (phase_deviation(problem, ended(problem, terms=terms), CPU, 0) for terms in ((), (pull,)))
-    # curvature 2 for each of 100 units of light, and 500 more
+    # curvature 2 for each of 100 units of light, plus 500
     assert held.median_rad / free.median_rad == pytest.approx(200 / 700, rel=0.02)
 
 
@@ -149,7 +149,7 @@ def test_noise_below_the_vacuum_is_cut_off():
     rng = np.random.default_rng(1)
     for place in (-2.0, 0.0, 0.7, 4.0):
         drawn_ones = np.maximum(place + rng.normal(size=400_000), 0)
-        # the variance of n values scatters by root(2 / n) at least; tails that are cut make it more
+        # the variance of n values scatters by root(2 / n) at least, and more if tails are cut
         assert module._variance_above_zero(np.array(place)) == pytest.approx(drawn_ones.var(), rel=0.03)
 
 
@@ -204,7 +204,8 @@ def test_counts_of_an_electron_are_those_of_the_calibration(simulated, known, mo
 def test_twenty_repeats_scatter_as_it_says(seed):
     """Specimen, microscope and dose are drawn from the seed; within 25 % over nine tenths of the field.
 
-    Twenty repeats tell the deviation of a pixel to a sixth, so both maps are averaged over a Gaussian of two pixels.
+    Twenty repeats determine the deviation of a pixel to a sixth, so both maps are averaged over a Gaussian of two
+    pixels.
     """
     settings = drawn(seed)
     print(f"seed {seed}: {settings}")

@@ -1,4 +1,4 @@
-"""The Cramér-Rao bound of a position: what counting allows, whatever the object looks like."""
+"""The Cramér-Rao bound of a position: the limit set by counting, for any object."""
 
 import math
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ PIXEL_A = 0.5
 
 @pytest.fixture
 def informed(monkeypatch):
-    """A bound from the information matrices (n, 2, 2) of the patterns that are looked at, and which those are."""
+    """A bound from the information matrices (n, 2, 2) of the patterns used, and the numbers of these patterns."""
 
     def bound(information, count=None, model=None):
         asked = []
@@ -35,7 +35,7 @@ def informed(monkeypatch):
 
 
 def test_it_is_the_root_of_the_summed_variances(informed):
-    """Information 4 and 16 a pixel: variances 1/4 and 1/16."""
+    """Information of 4 and 16 per squared pixel gives variances of 1/4 and 1/16."""
     found, _ = informed(np.array([np.diag([4.0, 16.0])]))
     assert found == pytest.approx(PIXEL_A * math.sqrt(1 / 4 + 1 / 16))
 
@@ -43,7 +43,7 @@ def test_it_is_the_root_of_the_summed_variances(informed):
 def test_directions_that_tell_the_same_tell_less(informed):
     apart, _ = informed(np.array([[[4.0, 0.0], [0.0, 4.0]]]))
     together, _ = informed(np.array([[[4.0, 3.9], [3.9, 4.0]]]))
-    assert together > 3 * apart  # by the inverse below, 4.5
+    assert together > 3 * apart  # 4.5 by the inverse below
     variances = np.trace(np.linalg.inv([[4.0, 3.9], [3.9, 4.0]]))
     assert together == pytest.approx(PIXEL_A * math.sqrt(variances))
 

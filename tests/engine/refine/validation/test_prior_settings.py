@@ -1,4 +1,4 @@
-"""What networks cannot do is refused in one line before anything is refined; what they take is said by the checks."""
+"""What networks do not support is refused in one line before a refinement; checks report what they need."""
 
 import importlib.util
 import sys
@@ -16,7 +16,7 @@ ODD = {"window_px": 24, "probe_modes": 1, "source_size_A": 0.0, "focal_spread_A"
 
 @pytest.fixture
 def there(monkeypatch):
-    """PyTorch, as far as anybody asks before it is used."""
+    """PyTorch, as far as its presence is tested before it is used."""
     monkeypatch.setattr(available, "missing", lambda: "")
 
 
@@ -50,7 +50,7 @@ def test_what_networks_cannot_do_is_refused_by_name(there, settings, word):
 
 def test_what_holds_and_what_is_a_term_of_the_loss_is_taken(there):
     check_possible(Preset.from_mapping({"method": "dgp", "identical_slices": True, "atv_weight": 1.0}))
-    check_possible(Preset.from_mapping({"method": "dgp", "update_beam_current": "epoch < 0"}))  # kept by a stage before
+    check_possible(Preset.from_mapping({"method": "dgp", "update_beam_current": "epoch < 0"}))  # from an earlier stage
 
 
 def test_checks_tell_memory_and_time_of_the_networks(there, simulated):

@@ -1,4 +1,4 @@
-"""Memory of a run: what it is made of."""
+"""Contributions to the memory of a run."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ SIZE = RunSize(
 def test_every_part_is_counted():
     patterns = 5000 + 10 * 8 * 8 * 2
     vectors = (2 * 3 + 9) * 4 * (300 + 128)  # pairs of L-BFGS, and what else the solver keeps, in single precision
-    planes = (2 + 2) * 300 * 8  # complex64: transmission, sum and a gradient of each thread
+    planes = (2 + 2) * 300 * 8  # complex64: transmission, sum and a gradient for each thread
     whole = PROGRAM_BYTES + patterns + vectors + planes
     assert SIZE.peak_bytes(history=3, threads=2) == whole
     turns = 10 * 4 * 8 * 4  # cosine and sine along both axes, a float each
@@ -46,7 +46,7 @@ def test_a_complex_object_is_its_own_transmission():
 
 
 def test_a_long_history_takes_half():
-    """The vectors that a pair consists of are packed from a length on; what else the solver keeps is not."""
+    """Vectors of pairs are packed from a certain length on; other vectors of the solver are not."""
     longest = LONG - SIZE.probe_size - 1
     short, long = (dataclasses.replace(SIZE, object_pixels=longest + more) for more in (0, 1))
     assert short.peak_bytes(3, 1) - short.peak_bytes(0, 1) == 2 * 3 * 4 * (LONG - 1)

@@ -1,4 +1,4 @@
-"""Trials of settings: judged by what they were not fitted to, the same numbers each time, and refusals."""
+"""Trials of settings: judged on data they were not fitted to, reproducible, and refused where impossible."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def test_the_right_defocus_predicts_patterns_better_than_wrong_ones(simulated):
 
 
 def test_halves_agree_less_where_patterns_are_explained_badly(simulated):
-    """Not a judge of defocus: with more of it neighbours overlap more, and agree for that alone (docs/tune.md)."""
+    """This does not judge defocus: with more of it neighbours overlap more, and agree for that alone (docs/tune.md)."""
     right, wrong = (np.mean(tried(defocused(simulated.dataset, d), judge=Judge.HALVES)[SWEEPS]) for d in (60.0, 10.0))
     assert 0 < right < wrong < 1
 
@@ -48,13 +48,13 @@ def test_every_sweep_is_told_of_and_the_numbers_are_the_same_again(simulated):
 
 
 def test_held_out_patterns_are_those_of_the_scans_of_values(simulated):
-    """``held_out_loss`` sweeps until there are batches enough; so many sweeps end at the same loss."""
+    """``held_out_loss`` sweeps until there are enough batches; the same number of sweeps ends at the same loss."""
     known = held_out_loss(simulated.dataset, PRESET, 7, CPU)
     assert tried(simulated.dataset, sweeps=7)[7] == pytest.approx(known.groups, rel=1e-6)
 
 
 def test_penalties_are_no_part_of_the_judgement(simulated):
-    """The scans of values count them: the same trial, with the penalty on top."""
+    """Scans of values include them: they give the same trial, plus the penalty."""
     preset = Preset.from_mapping({**ODD, "phase_norm_weight": 1.0})
     assert held_out_loss(simulated.dataset, preset, 7, CPU).mean > 1.001 * np.mean(
         tried(simulated.dataset, preset, 7)[7]

@@ -19,14 +19,14 @@ CPU = TrialContext(backend="cpu")
 
 
 def test_rings_of_known_pictures():
-    """Common low frequencies, independent high ones."""
+    """Low frequencies are common to both pictures, high ones independent."""
     rng = np.random.default_rng(0)
     noise = [rng.normal(size=(128, 128)) for _ in range(3)]
     q = np.hypot(np.fft.fftfreq(128, 0.5)[:, None], np.fft.fftfreq(128, 0.5)[None, :])
     common = np.fft.ifft2(np.fft.fft2(noise[0]) * (q < 0.3)).real
     pictures = [common + np.fft.ifft2(np.fft.fft2(own) * (q >= 0.3)).real for own in noise[1:]]
     frequencies, rings, _ = ring_correlation(*pictures, 0.5)
-    # borders that fade mix neighbouring frequencies; of independent rings of 130 to 400 points 40 average to 0.01
+    # fading borders mix neighbouring frequencies; 40 independent rings of 130 to 400 points average to 0.01
     assert rings[frequencies < 0.28].min() > 0.9
     assert abs(rings[frequencies > 0.32].mean()) < 0.1
 
@@ -50,7 +50,7 @@ def test_halves_agree_on_an_object_and_not_on_nothing(simulated):
     preset = Preset.from_mapping({**ODD, "batch_size": 16})
     result = validate(simulated.dataset, preset, CPU)
     low = result.frequencies_invA < 0.4
-    # found 0.99 beside 0.21, and 0.96
+    # found 0.99 against 0.21, and 0.96
     assert result.halves[low].mean() > result.null[low].mean() + 0.2
     assert result.correlation > 0.5
     assert result.halves.shape == result.null.shape == result.at_harmonic.shape == result.trusted.shape

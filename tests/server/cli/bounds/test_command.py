@@ -1,4 +1,4 @@
-"""``ptylive bench --bounds``: one record, and what could not be measured in it."""
+"""``ptylive bench --bounds``: one record, which states what could not be measured."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Bounds of a machine; sizes are small here, as what is measured does not matter."""
+"""Bounds of a machine; sizes are small here, since the measured values do not matter."""
 
 import pytest
 

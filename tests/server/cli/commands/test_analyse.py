@@ -57,7 +57,7 @@ def test_analyse(results, tmp_path):
 
 
 def test_other_origins_are_brought_together(results):
-    """An object that begins two rows further on is compared with the same place."""
+    """An object that begins two rows further on is compared in the same area."""
     run = write_results(results)
     moved = replace(run, object=run.object[:, :, 2:], origin_A=(run.origin_A[0] + 2 * run.pixel_A, run.origin_A[1]))
     found = analyse(run)

@@ -1,4 +1,4 @@
-"""`ptylive call`: a server that takes long is no server that is away."""
+"""`ptylive call`: a slow server is not reported as missing."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""ptylive convert: frames to coefficients, and what is said about it."""
+"""``ptylive convert``: frames to coefficients, and its messages."""
 
 import json
 
@@ -20,7 +20,7 @@ from ptylive.streamer.recording.recording_writer import ScanWriter, created_scan
 from ptylive.streamer.source import open_source
 from ptylive.streamer.timepix3.sensor import Sensor
 
-# Correlation of maps from few masks with those from all pixels
+# Lowest correlation of maps from few masks with those from all pixels
 FLOORS = {
     "zernike:45+1": {"idpc": 0.999, "obf": 0.996, "wdd_phase": 0.998},
     "binning:45+1": {"idpc": 0.999, "obf": 0.987, "wdd_phase": 0.997},
@@ -86,7 +86,7 @@ def test_frames_can_be_kept(scan_file, tmp_path):
 
 
 def test_the_ratio_said_is_the_ratio_of_the_files(tmp_path):
-    """Against a file whose frames are not compressed in any way."""
+    """The reference is a file with uncompressed frames."""
     raw, out = tmp_path / "raw.h5", tmp_path / "out.h5"
     rows, cols = np.indices((48, 48)) - 23.5
     patterns = np.random.default_rng(0).poisson(np.where(np.hypot(rows, cols) < 12, 20, 0.2), (40, 40, 48, 48))
@@ -192,7 +192,7 @@ def test_maps_of_mos2_from_few_masks(raw_maps, tmp_path, text):
 
 @pytest.fixture
 def damaged_scan(scan_file, tmp_path):
-    """The scan with the stored bytes of one pattern overwritten; its acquisition number."""
+    """The scan with the stored bytes of one pattern overwritten; and that pattern's acquisition number."""
     path = tmp_path / "damaged.h5"
     path.write_bytes(scan_file.read_bytes())
     with h5py.File(path) as file:
@@ -233,7 +233,7 @@ def test_a_full_disk_is_not_taken_for_frames_that_cannot_be_read(scan_file, tmp_
 
 
 def test_how_raw_packets_were_understood_is_told(tmp_path):
-    """Triggers are mere pulses, and one is lost: the file that is written no longer shows either."""
+    """Triggers are mere pulses, and one is lost: the written file no longer shows either."""
     rng, timing, sensor = np.random.default_rng(2), LineTiming.of(10, 20), Sensor(four=False)
     patterns = rng.poisson(0.002, (12, 4, *sensor.shape))
     begins = {number: edge_word("1 rise", timing.line(number, 4), 0) for number in range(12)}

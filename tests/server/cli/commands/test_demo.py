@@ -30,7 +30,7 @@ demo.FRAMES_PER_S = 1024.0
 demo.ServerConfig = partial(demo.ServerConfig, refine={"sweeps": 2, "epoch_max": 2})
 main()
 """
-"""The demo with a seventh of its scan, which is faster, and a shorter refinement."""
+"""The demo with a seventh of its scan, to save time, and a shorter refinement."""
 POINTS = 24
 
 

@@ -1,4 +1,4 @@
-"""``ptylive export --maps``: live maps as pictures, from a file that may be anybody's."""
+"""``ptylive export --maps``: live maps as pictures, from a file of any origin."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,4 @@
-"""``ptylive inspect``: what it measures on request."""
+"""``ptylive inspect``: measurements on request."""
 
 import shutil
 from pathlib import Path
@@ -19,7 +19,7 @@ BOW = Descan.of([1.5, -0.6, 0.2, 0.3, -0.2, 0.4, -2.0, 0.0, 0.1, 0.5])
 
 @pytest.fixture
 def vacuum(tmp_path):
-    """A scan of nothing: the disc, where the descan puts it, counted."""
+    """A scan of vacuum: the disc where the descan moves it, with counting noise."""
     rows, cols = np.indices((SIDE, SIDE)) - (SIDE - 1) / 2
     disc = np.clip(RADIUS_PX + 0.5 - np.hypot(rows, cols), 0, 1)
     still = np.repeat(4000 / disc.sum() * disc[None], POINTS**2, axis=0)
@@ -38,10 +38,10 @@ def test_what_a_plan_would_question_is_told():
     assert last_json(ptylive_here("inspect", bundled("mos2_svac_80kV_focus"), "--json"))["questioned"] == []
     asked = last_json(ptylive_here("inspect", bundled("au_ac_300kV_parallax"), "--json"))["questioned"]
     assert [line.split(" (")[0] for line in asked] == [
-        "window taken by the probe 75 %",
-        "detector reaches to 34.0 mrad, 1.7 semi-angles",
+        "window filled by the probe 75 %",
+        "extent of the detector 34.0 mrad, 1.7 semi-angles",
     ]
-    assert asked[0].endswith("(questioned): at most 37.3 nm of defocus, or detector pixels of 0.801 mrad")
+    assert asked[0].endswith("(questioned): a defocus of at most 37.3 nm, or detector pixels of 0.801 mrad")
 
 
 def test_implausible_values_of_a_file_are_questioned_a_line_each(tmp_path):
@@ -66,7 +66,7 @@ def test_the_descan_of_a_vacuum_scan_is_told_as_others_take_it(vacuum, tmp_path)
     away = found.at_points(every, (POINTS, POINTS)) - BOW.at_points(every, (POINTS, POINTS))
     error = np.sqrt((away**2).sum(axis=1).mean())
     assert error < 0.05
-    # one draw of ten coefficients: found 0.5 to 1.2 of what is said, in nine draws of 400 to 40 000 counts
+    # one draw of ten coefficients: measured 0.5 to 1.2 of the stated value, in nine draws of 400 to 40 000 counts
     assert error / 3 < told["descan_uncertainty_px"] < 3 * error
     given = ",".join(str(number) for number in told["descan_px"])
     again = last_json(ptylive_here("inspect", vacuum, "--set", f"descan_px={given}", "--json"))
@@ -91,5 +91,5 @@ def test_jumps_between_lines_are_told_apart(vacuum, tmp_path):
     assert len(told["descan_px"]) == 10
     every = np.arange(POINTS**2)
     away = Descan.of(told["descan_px"]).minus(BOW).at_points(every, (POINTS, POINTS))
-    assert np.sqrt(((away - away.mean(axis=0)) ** 2).sum(axis=1).mean()) < 0.3  # jumps have a slope and a bow too
+    assert np.sqrt(((away - away.mean(axis=0)) ** 2).sum(axis=1).mean()) < 0.3  # jumps have a slope and a bow, too
     assert told["line_jumps_px"] == pytest.approx(np.sqrt((JUMPS**2).sum(axis=1).mean()), rel=0.2)  # without those

@@ -1,4 +1,4 @@
-"""``ptylive refine``: what it shows on the way (its runs are in tests of presets and exit codes)."""
+"""``ptylive refine``: the progress it shows (its runs are in tests of presets and exit codes)."""
 
 from shown_progress import Updates, progress
 

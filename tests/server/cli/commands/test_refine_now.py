@@ -1,4 +1,4 @@
-"""ptylive refine-now: what is asked of the server."""
+"""``ptylive refine-now``: its request to the server."""
 
 from typing import Any
 

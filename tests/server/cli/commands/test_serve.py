@@ -1,4 +1,4 @@
-"""What somebody is told who ends the server, and who cannot wait for its end."""
+"""Messages for a user who ends the server, and for one who cannot wait for its end."""
 
 import sys
 from types import SimpleNamespace
@@ -20,7 +20,7 @@ class Supervisor:
         self.data_address = config.data
 
     def start(self) -> None:
-        """It has nothing to start."""
+        """There is nothing to start."""
 
     def watch(self) -> int:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""CXI files with grids, drifted and irregular positions; damaged and misleading ones."""
+"""CXI files with grids, with drifted and irregular positions; damaged and misleading ones."""
 
 import h5py
 import numpy as np

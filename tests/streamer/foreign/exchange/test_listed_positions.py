@@ -1,4 +1,4 @@
-"""Positions listed one by one: grids of any rotation are found, drifted ones keep their places, others are one row."""
+"""Positions listed one by one: grids of any rotation are found, drifted ones keep their places, others form one row."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_grid_is_found(degrees, steps, snake):
 
 @pytest.mark.parametrize("snake", [False, True])
 def test_a_grid_that_drifted_keeps_its_places(snake):
-    """By scan point: every other row turned forwards again, relative to the first."""
+    """By scan point: every other row reversed to run forwards, relative to the first."""
     rng = np.random.default_rng(SEED)
     moved = rng.normal(0, 0.1, (ROWS * COLUMNS, 2))
     found = listed_scan(grid(snake=snake) + moved)
@@ -43,7 +43,7 @@ def test_a_grid_that_drifted_keeps_its_places(snake):
 
 
 def test_what_is_no_grid_is_one_row():
-    """A spiral, points drawn at random, rows of unequal length."""
+    """A spiral, random points, and rows of unequal length."""
     turn = np.sqrt(np.arange(50.0))
     spiral = np.stack([turn * np.cos(2.4 * turn**2), turn * np.sin(2.4 * turn**2)], axis=1)
     for points in (spiral, np.random.default_rng(SEED).uniform(0, 30, (60, 2)), grid()[:-2]):

@@ -1,4 +1,4 @@
-"""Electrons by the wavelength of a photon."""
+"""Electron energy from a photon energy of the same wavelength."""
 
 import numpy as np
 import pytest

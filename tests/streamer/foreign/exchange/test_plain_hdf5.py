@@ -12,7 +12,7 @@ GRID = FLAT.reshape(3, 4, 6, 5)
 
 
 def write(path, arrays, *, matlab):
-    """As MATLAB does: a block of text before the file, axes reversed."""
+    """As MATLAB does: a block of text before the HDF5 file, and reversed axes."""
     with h5py.File(path, "w", userblock_size=512 if matlab else 0) as file:
         for name, values in arrays.items():
             file[name] = values
@@ -28,14 +28,14 @@ def read(path):
 
 
 def test_matlab_s_three_axes_are_turned(tmp_path):
-    """(ky, kx, points) there is (points, kx, ky) in the file."""
+    """(ky, kx, points) in MATLAB is (points, kx, ky) in the file."""
     frames, _, notes = read(write(tmp_path / "a.mat", {"cbed": FLAT.transpose(0, 2, 1)}, matlab=True))
     np.testing.assert_array_equal(frames, FLAT)
     assert any("(ky, kx, points)" in note for note in notes)
 
 
 def test_matlab_s_four_axes_are_turned(tmp_path):
-    """(ky, kx, rows, columns) there is (columns, rows, kx, ky) in the file."""
+    """(ky, kx, rows, columns) in MATLAB is (columns, rows, kx, ky) in the file."""
     frames, header, _ = read(write(tmp_path / "a.mat", {"dp": GRID.transpose(1, 0, 3, 2)}, matlab=True))
     np.testing.assert_array_equal(frames, FLAT)
     assert header.scan.shape == (3, 4)

@@ -1,4 +1,4 @@
-"""PtyPy's files as its PtyScan writes them: chunks in one file or beside it."""
+"""PtyPy's files as its PtyScan writes them: chunks in the same file or next to it."""
 
 from contextlib import nullcontext
 from itertools import pairwise
@@ -16,7 +16,7 @@ GRID_M = np.stack([ROW * 2e-10, COL * 1e-10], axis=1)
 
 
 def write(path, *, linked=False, cuts=(0, 5, 12), **changed):
-    """Chunks 0, 1, …: ten of them sort behind two by number, not by name."""
+    """Chunks 0, 1, …: 10 sorts after 2 by number, though not by name."""
     meta = {"psize": np.array([2e-3, 2e-3]), "distance": 1.0, "energy": 494.4} | changed
     with h5py.File(path, "w") as file:
         for name, value in meta.items():

@@ -1,4 +1,4 @@
-"""Recordings of virtual detectors with their masks in another file."""
+"""Recordings of virtual detectors, with their masks in another file."""
 
 import h5py
 import numpy as np
@@ -35,7 +35,7 @@ def test_readings_are_coefficients(tmp_path, name):
 
 
 def test_as_pypty_keeps_them(tmp_path):
-    """In a row."""
+    """With the points in a row."""
     values = saved(tmp_path, readings=READINGS.reshape(12, 2).astype(int))
     with open_source(tmp_path / "scan.h5", {**values, "scan_shape": [3, 4]}) as source:
         assert source.frame_count == 12

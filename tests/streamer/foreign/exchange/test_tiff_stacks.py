@@ -1,4 +1,4 @@
-"""TIFF stacks: Pillow's pages, ImageJ's stacks of either byte order; cut off, of colours, of unequal pages."""
+"""TIFF stacks: Pillow's pages, ImageJ's stacks of either byte order; truncated, coloured, with unequal pages."""
 
 import struct
 
@@ -19,7 +19,7 @@ def pages(path, dtype="u2", compression=None, data=DATA):
 
 
 def imagej(path, count=5, order="<"):
-    """One page with the description of all, whose pixels follow each other."""
+    """One page that describes all pages, whose pixels follow each other."""
     text = f"ImageJ=1.53\nimages={count}\nslices={count}\n\0".encode()
     start = 8 + 10 * 12 + 6 + len(text)
     entries = [(256, 3, 7), (257, 3, 6), (258, 3, 16), (259, 3, 1), (262, 3, 1), (270, 2, 8 + 6 + 120), (273, 4, start),

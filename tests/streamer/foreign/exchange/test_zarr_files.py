@@ -1,4 +1,4 @@
-"""zarr folders: arrays and groups; objects, filters, huge chunks and newer formats never get as far as zarr."""
+"""zarr folders: arrays and groups; objects, filters, huge chunks and newer formats are refused before zarr runs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The control port: what is asked, what is made of answers, and one line for everything else."""
+"""The control port: requests, interpretation of answers, and one line for everything else."""
 
 import pytest
 from dectris_tools import free_port

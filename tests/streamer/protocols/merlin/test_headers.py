@@ -1,4 +1,4 @@
-"""Headers as Merlin's versions write them; what they leave out; fields that cannot be."""
+"""Headers as Merlin's versions write them; missing fields; impossible fields."""
 
 import pytest
 from merlin_tools import acquisition_header, counts, frame, frame_header

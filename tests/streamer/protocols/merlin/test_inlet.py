@@ -1,4 +1,4 @@
-"""Merlin's messages become scans: what is announced, what frames say, gaps, repeats, restarts, messages mutated."""
+"""Merlin's messages become scans: announcements, frames, gaps, repeats, restarts, mutated messages."""
 
 import contextlib
 import random
@@ -30,23 +30,23 @@ FRAMES = counts(SHAPE, 12, count=12)
 
 @pytest.fixture(params=[False, True], ids=["decoded", "as they came"])
 def handed_on(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs, however short, are decoded at once, or later by whoever looks at them."""
+    """Runs, however short, are decoded at once, or later when their frames are used."""
     monkeypatch.setattr(runs, "_compiled", [CompiledRuns()] if request.param else [])
     monkeypatch.setattr(runs, "_LEAST_KEPT_BYTES", 1)
 
 
 def turned(stored: Array) -> Array:
-    """Stored patterns as they are shown: Merlin's first row is the lowest."""
+    """Stored patterns as displayed: Merlin's first row is the bottom one."""
     return stored[:, ::-1]
 
 
 def given(messages: Iterable[bytes]) -> list[list[memoryview]]:
-    """As the connection hands them over."""
+    """Messages as the connection delivers them."""
     return [[memoryview(message)] for message in messages]
 
 
 def take(inlet: Inlet, messages: Iterable[bytes]) -> tuple[list[Message], list[str]]:
-    """What messages become, and reasons of refusals."""
+    """Messages made from the input, and reasons of refusals."""
     out: list[Message] = []
     reasons = []
     for parts in given(messages):
@@ -239,7 +239,7 @@ def test_what_is_refused_has_a_reason_and_costs_nothing_else(message: bytes, rea
 
 
 def mutated(message: bytes, chance: random.Random) -> bytes:
-    """A message after an accident; pixels are left alone, for nothing says what they were."""
+    """A damaged message; pixels are left alone, since nothing shows what they were."""
     text = bytearray(message)
     head = min(len(text), 384)
     kind = chance.choice(["flip", "cut", "swap", "number", "noise", "empty"])
@@ -267,7 +267,7 @@ def mutated(message: bytes, chance: random.Random) -> bytes:
 def fuzzed(accidents: int, seed: int) -> None:
     """Mutated messages between those of whole acquisitions, through inlet and acquisition.
 
-    A whole frame may be refused where a damaged header had made up a detector of another shape, and only there.
+    A whole frame may be refused only if a damaged header had announced a detector of another shape.
     """
     chance = random.Random(seed)
     logged: list[Any] = []
@@ -299,7 +299,7 @@ def fuzzed(accidents: int, seed: int) -> None:
                 done += 1
             if hand_on([memoryview(message)]) == "wrong_shape":
                 excused.add(k - 1)
-        hand_on([memoryview(messages[1])])  # lets go what waits for the frame after it
+        hand_on([memoryview(messages[1])])  # releases what waits for the frame after it
         handled += one.flush()
         arrived = {(number, pattern) for number, pattern in _patterns(handled)}
         missing = {k for k, pattern in enumerate(turned(frames)) if (k, pattern.tobytes()) not in arrived}
@@ -329,7 +329,7 @@ def test_100_000_mutated_messages() -> None:
 
 @pytest.mark.usefixtures("handed_on")
 def test_runs_become_what_single_frames_do_also_with_damage_between_them() -> None:
-    """Frames that follow one another come together, and every frame with a header of its own that is damaged alone."""
+    """Consecutive frames come together; every frame with a damaged header of its own comes alone."""
     chance = random.Random(3)
     together = 0
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""Pixels of every mode and layout, against packing done one pixel at a time (merlin_tools) and vendor's samples."""
+"""Pixels of every mode and layout, against packing done one pixel at a time (merlin_tools) and the vendor's samples."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_a_raw_vendor_sample_has_every_pixel_in_its_place() -> None:
     for k in range(9):
         data = message[k * size + 384 : (k + 1) * size]
         pattern = decoded(message[k * size : (k + 1) * size])[::-1]
-        # a bit of a byte by LiberTEM's indices: words of 8 bytes, the last byte first, the lowest bit first
+        # a bit of a byte by LiberTEM's indices: words of 8 bytes, last byte first, lowest bit first
         for y, x in np.random.default_rng(k).integers(0, CHIP, (200, 2)):
             byte = data[32 * y + 8 * (x // 64) + 7 - x % 64 // 8]
             assert pattern[y, x] == byte >> x % 8 & 1

@@ -1,4 +1,4 @@
-"""Frames of a run are taken together exactly where each by itself would be taken the same way."""
+"""Frames of a run are taken together exactly if each of them alone would be treated the same way."""
 
 from collections.abc import Iterator
 
@@ -105,7 +105,7 @@ def test_patterns_are_those_of_single_frames(kind: str, held: type) -> None:
     messages = messages_of(kind)
     one = template(messages[0])
     stream = held(b"".join(map(mpx, messages)))
-    before = bytearray(stream)  # bytes of bytes would be the same ones
+    before = bytearray(stream)  # ``bytes`` of ``bytes`` would be the same object
     rows = one.rows(stream)
     assert rows is not None
     found = RunDecoder().decode(one, rows)

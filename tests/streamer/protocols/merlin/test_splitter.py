@@ -19,7 +19,7 @@ BODIES = [acquisition_header(6), *FRAMES]
 
 
 def split(stream: bytes, pieces: int = 2**20, seed: int | None = None) -> tuple[list[bytes], list[str]]:
-    """Messages and reasons of refusals, the stream read in pieces of a length, or of random ones."""
+    """Messages and reasons of refusals for a stream read in pieces of one length, or of random lengths."""
     splitter, chance = MpxSplitter(), random.Random(seed)
     messages, reasons, at = [], [], 0
     while at < len(stream):
@@ -115,12 +115,12 @@ def test_the_buffer_grows_with_what_has_come_only() -> None:
     room[: len(lie)] = lie
     assert list(splitter.read(len(lie))) == []
     assert splitter.pending == len(lie)
-    assert len(splitter.room()) < first  # what is said is not believed before it is there
+    assert len(splitter.room()) < first  # an announced length is not trusted before the bytes are there
     assert split(mpx(body) * 2 + mpx(FRAMES[0])) == ([body, body, FRAMES[0]], [])
 
 
 def test_frames_of_one_length_are_handed_on_together_and_stay_as_long_as_they_are_held() -> None:
-    """The last one waits for what follows; nothing is written over where a part is held."""
+    """The last message waits for its continuation; a part that is still held is not overwritten."""
     splitter, held, message = MpxSplitter(), [], mpx(FRAMES[0])
     for number in range(3 * 4 * 2**20 // len(message)):
         body = message.replace(b"MQ1,000001", b"MQ1,%06d" % number)
@@ -148,7 +148,7 @@ def test_garbage_takes_no_room() -> None:
 
 
 def accident(body: bytes, chance: random.Random) -> bytes:
-    """A message, with its prefix, after an accident that leaves it no whole message."""
+    """A message with its prefix, damaged so that no whole message is left."""
     message = bytearray(mpx(body))
     kind = chance.choice(["cut", "prefix", "noise", "length"])
     if kind == "cut":

@@ -1,4 +1,4 @@
-"""Arrays of a chunk: read, cut, put in order, and what its header said, found again."""
+"""Arrays of a chunk: read, cut, sorted, and the content of a damaged header restored."""
 
 import itertools
 import struct
@@ -91,7 +91,7 @@ def test_a_pixel_far_beyond_the_detector_stays_beyond() -> None:
 
 @pytest.mark.parametrize(("indptr", "index", "value"), SIZES)
 def test_a_header_follows_from_the_rest(indptr: int, index: int, value: int) -> None:
-    """Every bit of it flipped: never another header than the one that was there."""
+    """Whichever bit of it is flipped, the restored header is never another than the original."""
     start = acquisition(indptr, index)
     data = chunk(FRAMES, indptr=indptr, index=index, value=value)
     for byte, bit in itertools.product(range(32), range(8)):

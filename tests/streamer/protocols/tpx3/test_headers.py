@@ -1,4 +1,4 @@
-"""Headers as they are on the wire, and bytes that are none."""
+"""Headers as they are sent, and bytes that are not headers."""
 
 import struct
 

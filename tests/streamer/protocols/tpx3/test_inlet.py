@@ -1,4 +1,4 @@
-"""The Timepix3 stream becomes scans: what is said of them, losses, restarts, 100 000 damaged headers."""
+"""The Timepix3 stream becomes scans: their metadata, losses, restarts, 100 000 damaged headers."""
 
 import random
 from collections import Counter
@@ -23,7 +23,7 @@ LINES = 6
 
 
 def handed_over(stream: bytes) -> list[list[Any]]:
-    """What the connection hands over: messages, or what it refused, as :mod:`.tcp_connection` does."""
+    """What the connection delivers: messages, or its refusals, as :mod:`.tcp_connection` does."""
     splitter, at = Tpx3Splitter(), 0
     parts: list[list[Any]] = []
     while at <= len(stream):
@@ -38,7 +38,7 @@ def handed_over(stream: bytes) -> list[list[Any]]:
 
 
 def take(inlet: Inlet, messages: Iterable[bytes]) -> tuple[list[Message], list[str]]:
-    """What a stream becomes, and reasons of refusals."""
+    """Messages made from a stream, and reasons of refusals."""
     out: list[Message] = []
     reasons = []
     for parts in handed_over(b"".join(messages)):
@@ -85,7 +85,7 @@ def test_counts_that_may_be_large_have_a_wider_type() -> None:
     out, reasons = take(inlet("tpx3"), [acquisition_start((3, 4), SHAPE), scan_start(), *chunks, scan_end()])
     assert reasons == ["impossible_value"]
     (found,) = scans_of(out).values()
-    assert sorted(found) == [k for k in range(12) if k != 11]  # the pattern with too many counts, and no other
+    assert sorted(found) == [k for k in range(12) if k != 11]  # all but the pattern with too many counts
 
 
 def test_two_scans_of_an_acquisition_and_the_same_again() -> None:
@@ -197,7 +197,7 @@ def test_many_frames_come_in_messages_that_may_be_decoded_at_once() -> None:
 
 
 def fuzzed(count: int, seed: int) -> Counter[str]:
-    """Damage so many headers of chunks: no frame gets another's place, whole ones that are missing were refused."""
+    """Damage this many headers of chunks: no frame is misplaced; whole chunks that are missing were refused."""
     chance, refused = random.Random(seed), Counter[str]()
     frames = np.random.default_rng(seed).integers(0, 3, (32, 4, 4)).astype("<u2")
     truth, damaged = as_scan(frames), 0
@@ -206,7 +206,7 @@ def fuzzed(count: int, seed: int) -> Counter[str]:
         stream, lost = messages[:2], set[int]()
         for k, message in enumerate(messages[2:-2]):
             changed = bytearray(message)
-            if k > 1 and chance.random() < 0.5:  # two that are whole tell the usual type of counts
+            if k > 1 and chance.random() < 0.5:  # two whole ones establish the usual type of counts
                 for _ in range(chance.choice((1, 1, 1, 2, 8, 32))):
                     changed[chance.randrange(32)] = chance.randrange(256)
                 damaged += 1

@@ -1,4 +1,4 @@
-"""Numbers of frames that have none on the wire: before a loss, after one, between two."""
+"""Numbers of frames that are sent without numbers: before a loss, after one, between two."""
 
 import numpy as np
 import pytest

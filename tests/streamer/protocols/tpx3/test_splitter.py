@@ -20,7 +20,7 @@ START = MESSAGES[0]
 
 
 def split(stream: bytes, pieces: int = 2**20, seed: int | None = None) -> tuple[list[bytes], list[str]]:
-    """Messages and reasons of refusals, the stream read in pieces of a length, or of random ones."""
+    """Messages and reasons of refusals for a stream read in pieces of one length, or of random lengths."""
     splitter, chance = Tpx3Splitter(), random.Random(seed)
     messages: list[bytes] = []
     reasons, at = [], 0
@@ -112,10 +112,10 @@ def test_a_length_is_not_believed_before_the_bytes_are_there() -> None:
 
 @pytest.mark.parametrize("first", quick_first(range(5)))
 def test_every_flipped_bit_of_every_header(first: int) -> None:
-    """What cannot be seen is a changed number of the acquisition or a sequence; all else costs no whole chunk."""
+    """Only a changed number of the acquisition or a sequence goes unnoticed; no other change costs a whole chunk."""
     unseen = {0: range(1, 17), 1: range(1, 5), 8: range(1, 5), 9: range(1, 5)}
     for which, message in enumerate(MESSAGES):
-        for bit in range(first, 256, 5):  # 5 has no part in 8: every byte, and every place in one
+        for bit in range(first, 256, 5):  # 5 and 8 share no factor: every byte, and every bit place
             if bit // 8 in unseen.get(which, ()):
                 continue
             damaged = bytearray(message)
@@ -134,7 +134,7 @@ def test_every_flipped_bit_of_every_header(first: int) -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_damage_anywhere_costs_what_it_hits(seed: int) -> None:
-    """Scans of 40 chunks, of which some are damaged: all others come, and in order."""
+    """Scans of 40 chunks, some of which are damaged: all others arrive, and in order."""
     chance = random.Random(seed)
     frames = sparse_frames(160, SHAPE, 6)
     messages = scan(frames, 40)
@@ -142,7 +142,7 @@ def test_damage_anywhere_costs_what_it_hits(seed: int) -> None:
     whole = []
     for k, message in enumerate(messages[1:-1]):
         damaged = bytearray(message)
-        if k > 1 and chance.random() < 0.2:  # two that are whole tell the usual type of counts
+        if k > 1 and chance.random() < 0.2:  # two whole ones establish the usual type of counts
             for _ in range(chance.randint(1, 30)):
                 damaged[chance.randrange(len(damaged))] = chance.randrange(256)
             damaged = damaged[: chance.randint(1, len(damaged))] if chance.random() < 0.3 else damaged

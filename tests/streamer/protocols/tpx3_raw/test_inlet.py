@@ -1,4 +1,4 @@
-"""Raw packets become scans as they are configured."""
+"""Raw packets become scans according to the configuration."""
 
 import numpy as np
 import pytest
@@ -128,7 +128,7 @@ def test_a_detector_that_only_counts_is_told_of():
 
 
 def test_a_dwell_time_that_is_not_that_of_the_signal_is_told():
-    """Half of the hits are of no point then."""
+    """Half of the hits then belong to no point."""
     sensor, notes = Sensor(four=False), []
     raw = inlet("tpx3-raw", notes, SCAN | {"scan.dwell_time_us": 5.0})
     list(raw.take([stream(patterns_of(7, sensor), sensor), LATER]))
@@ -138,7 +138,7 @@ def test_a_dwell_time_that_is_not_that_of_the_signal_is_told():
 
 
 def test_pulses_without_a_dwell_time_are_told():
-    """Hits of the flyback count at the last points of each line then."""
+    """Hits of the flyback then count for the last points of each line."""
     sensor, notes = Sensor(four=False), []
     words = np.frombuffer(stream(patterns_of(6, sensor), sensor), "<u8").copy()
     words[words >> np.uint64(56) == 0x6A] = 0  # where lines end

@@ -17,7 +17,7 @@ CHUNKS = [chunk(list(range(n, n + n % 7)), n % 4) for n in range(1, 60)]
 
 
 def read(stream, seed=0):
-    """What comes of a stream that is read in pieces; refusals apart."""
+    """Items from a stream that is read in pieces; refusals separately."""
     rng, splitter = random.Random(seed), Tpx3RawSplitter()
     at, found, reasons = 0, b"", []
     while at < len(stream):
@@ -68,7 +68,7 @@ def test_nothing_for_a_while_is_told():
 
 @pytest.mark.slow
 def test_100_000_damaged_headers():
-    """Every whole chunk comes, and each stretch of damaged ones is refused once, with a reason."""
+    """Every whole chunk arrives, and each stretch of damaged ones is refused once, with a reason."""
     rng, stream, whole, stretches, damaged = random.Random(9), [], [], 0, False
     for _ in range(100_000):
         one = chunk([rng.randrange(2**16) for _ in range(rng.randrange(7))], rng.randrange(4))

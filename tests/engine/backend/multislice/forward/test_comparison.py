@@ -1,4 +1,4 @@
-"""Products with masks that look at a part of the detector only, against those of dense matrices."""
+"""Products with masks that cover only part of the detector, compared with products of dense matrices."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ SIZE, COUNT = 32, 20
 
 
 def bright_field(seed):
-    """Masks within a disc around the frequency 0, which lies at [0, 0]; random elsewhere where they are to look."""
+    """Masks within a disc around frequency 0, which lies at [0, 0]; also returns the pixels outside the disc."""
     frequency = np.fft.fftfreq(SIZE)
     inside = (np.hypot(frequency[:, None], frequency[None, :]) < 0.2).ravel()
     return np.where(inside, np.random.default_rng(seed).normal(size=(COUNT, SIZE * SIZE)), 0.0), ~inside

@@ -25,7 +25,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
 
 SHAPES = [(1, 1, 1), (1, 2, 2), (3, 1, 2), (3, 2, 1), (3, 2, 2)]
-"""Slices, probe modes, object modes: every two of their values together, and all at their larger ones."""
+"""Slices, probe modes, object modes: every pair of values occurs together, as do all the larger ones."""
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_what_the_compiled_kernel_cannot_do_opens_the_general_backend():
 
 
 def test_what_is_not_refined_stays_as_the_model_has_it():
-    """Given tilts, and aberrations refined without the beam current."""
+    """Tilts are given; aberrations are refined without the beam current."""
     problem = make_problem(slices=2, tilts=tilts(4), aberrations=groups())
     check_gradients(problem, 1, 1, without=("tilts", "current"))
 
@@ -136,7 +136,7 @@ def test_a_loss_of_pixels_is_no_loss_of_coefficients():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 2)])
 def test_waves_are_those_of_the_patterns_and_their_change_half_the_gradient(shape):
-    """-dL/dI wave: what makes the gradient of the probe, by an object that is 1 and a probe that is not moved."""
+    """The change -dL/dI wave yields the probe gradient when the object is 1 and the probe is not moved."""
     slices, modes, object_modes = shape
     problem = make_problem(DataTermKind.AMPLITUDE, slices, offset=0.0)
     backend = GeneralMultislice(problem, np, "complex128", "general")

@@ -1,4 +1,4 @@
-"""A probe that varies over the scan: derivatives in double precision, and what the plain model makes of it."""
+"""A probe that varies over the scan: derivatives in double precision, and the limit of the plain model."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def test_derivatives_of_coefficients_of_patterns():
 
 
 def test_each_pattern_has_its_own_probe():
-    """The same as one pattern after the other, each with the probe that its coefficients give."""
+    """The sum over patterns evaluated one by one, each with the probe given by its coefficients."""
     problem = make_problem(slices=2, varying_modes=2)
     planes, probe = make_planes(problem, 3, 1)
     asked = every_correction(problem)

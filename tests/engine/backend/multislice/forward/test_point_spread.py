@@ -1,4 +1,4 @@
-"""The detector's point spread: what it does to counts, and its derivatives in double precision."""
+"""The detector's point spread: its effect on counts, and its derivatives in double precision."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ DOUBLE = ArrayKit(np, np.dtype("complex128"))
 
 
 def measured_image(size=P):
-    """A drawn point spread that is not symmetric."""
+    """A randomly drawn point spread without symmetry."""
     image = np.zeros((size, size))
     image[:3, :2] = np.random.default_rng(11).random((3, 2))
     return (image / image.sum()).astype(np.float32)
@@ -34,7 +34,7 @@ def measured_image(size=P):
 
 @pytest.mark.parametrize("variance", [0.0, 0.01, 0.3, 2.0])
 def test_a_gaussian_is_a_probability_with_that_variance(variance):
-    """At any width: no negative lobes, sum 1. Of 64 pixels the rim is 22 deviations away."""
+    """This holds at any width: no negative lobes, sum 1. With 64 pixels the rim is 22 deviations away."""
     hit = np.zeros((1, 64, 64))
     hit[0, 0, 0] = 1
     counted = PointSpreadBlock(DOUBLE, PointSpread(), 64).spread_any(hit, variance)[0]
@@ -90,7 +90,7 @@ def test_no_width_is_no_spread():
 
 
 def test_information_on_positions_is_of_what_is_counted():
-    """Against central differences of the modelled counts."""
+    """Compared with central differences of the modelled counts."""
     problem = make_problem(slices=2, spread=PointSpread(0.8, measured_image()))
     planes, probe = make_planes(problem, 1, 1)
 
@@ -99,7 +99,7 @@ def test_information_on_positions_is_of_what_is_counted():
         return backend.expected_patterns(planes, probe)
 
     backend = GeneralMultislice(problem, np, "complex128", "double")
-    h = 1e-4  # of second order: 1e-8
+    h = 1e-4  # second-order truncation: 1e-8
     slopes = np.stack([(counts(h * along) - counts(-h * along)) / (2 * h) for along in np.eye(2)], axis=1)
     weight = problem.weights / (counts(np.zeros(2)) + problem.data_term.offset)
     expected = np.einsum("naij,nbij,nij->nab", slopes, slopes, weight)

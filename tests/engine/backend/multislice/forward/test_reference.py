@@ -19,7 +19,7 @@ def reference(problem: MultisliceProblem) -> GeneralMultislice:
 def central_difference(loss, planes, direction):
     """dL/dt along a direction, fourth order.
 
-    The step leaves some 1e-8 by truncation and, of sums in double precision, 1e-12 of the loss by rounding.
+    At this step truncation leaves some 1e-8; rounding of sums in double precision leaves 1e-12 of the loss.
     """
     h = 2e-4
     at = [loss(planes + k * h * direction) for k in (-2, -1, 1, 2)]
@@ -46,7 +46,7 @@ def test_gradients_equal_central_differences(make_problem, make_planes, kind, of
 
 
 def test_single_parameters_of_every_slice(make_problem, make_planes):
-    """Directions sum over everything; here one real or imaginary part at a time."""
+    """Random directions sum over everything; this test varies one real or imaginary part at a time."""
     problem = make_problem(WINDOW, 3, DataTermKind.AMPLITUDE, 0.1)
     backend = reference(problem)
     planes, probe = make_planes(problem, 2)
@@ -59,7 +59,7 @@ def test_single_parameters_of_every_slice(make_problem, make_planes):
 
 
 def test_a_pattern_is_moved_by_its_offset(make_problem, make_planes):
-    """By whole pixels, which a roll does too, towards larger numbers."""
+    """A shift by whole pixels equals a roll towards larger indices."""
     problem = make_problem(WINDOW, 2, DataTermKind.AMPLITUDE, 0.1)
     planes, probe = make_planes(problem, 2)
     still = reference(problem).expected_patterns(planes, probe)
@@ -99,7 +99,7 @@ def test_poisson_loss_vanishes_at_the_truth(make_problem, make_planes):
     window = (planes[0, 0] + 1j * planes[1, 0])[row : row + WINDOW, col : col + WINDOW]
     problem.patterns[0] = np.abs(np.fft.fft2(wave * window, norm="ortho")) ** 2
     result = reference(problem).loss_and_gradient(planes, probe)
-    assert abs(result.loss) < 1e-6  # of 432 counts; the logarithm has 1e-12 added to what it takes
+    assert abs(result.loss) < 1e-6  # relative to 432 counts; the argument of the logarithm has 1e-12 added
     assert np.abs(result.object).max() < 1e-6
 
 
@@ -135,7 +135,7 @@ def test_illumination_is_the_sum_of_shifted_probes(make_problem, make_planes):
 
 
 def written_out(problem, planes, probe, shifts):
-    """Intensities (N, P, P) as the equations stand in ``problem.py``, one pattern, mode and slice after the other."""
+    """Intensities (N, P, P) following the equations in ``problem.py``, one pattern, mode and slice at a time."""
     q = np.fft.fftfreq(WINDOW)
     objects = (planes[0] + 1j * planes[1]).reshape(-1, *problem.object_shape)
     found = np.zeros((problem.count, WINDOW, WINDOW))
@@ -164,7 +164,7 @@ def test_patterns_are_those_of_the_equations(make_problem, make_planes, slices, 
 
 
 def test_what_patterns_tell_of_their_positions(make_problem, make_planes):
-    """Fisher information, against central differences of the patterns."""
+    """Fisher information, compared with central differences of the patterns."""
     problem = make_problem(WINDOW, 2, DataTermKind.POISSON, 0.2)
     planes, probe = make_planes(problem, 2, 2)
     chosen, h = np.array([4, 1]), 1e-4
@@ -175,7 +175,7 @@ def test_what_patterns_tell_of_their_positions(make_problem, make_planes):
     intensity = written_out(problem, planes, probe, problem.shifts_px)[chosen]
     expected = np.einsum("anij,bnij,nij->nab", derivatives, derivatives, problem.weights / (intensity + 0.2))
     found = reference(problem).position_information(planes, probe, chosen)
-    # second order: (2 pi h)^2 / 6 = 7e-8 of each of two factors, for intensities vary by up to a cycle a pixel
+    # second order: (2 pi h)^2 / 6 = 7e-8 for each of two factors, as intensities vary by up to a cycle a pixel
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

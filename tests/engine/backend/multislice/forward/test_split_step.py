@@ -1,4 +1,4 @@
-"""Split steps: what they consist of, and how fast they approach the exact wave as slices become thinner."""
+"""Split steps: their composition, and how fast they approach the exact wave as slices become thinner."""
 
 from itertools import pairwise
 
@@ -22,7 +22,7 @@ def phase_per_A():
 
 
 def potential():
-    """Phase and a little absorption of an Å of the specimen, the same at every depth."""
+    """Phase and a little absorption per Å of the specimen, the same at every depth."""
     x = 2 * np.pi * np.arange(SIZE) / SIZE
     phase = 0.04 * (1 + np.cos(x)[:, None] * np.cos(x - 1)[None, :])
     return 1j * phase - 0.1 * phase
@@ -34,7 +34,7 @@ def entrance_wave():
 
 
 def exact_wave():
-    """exp(T (A + B)) by its eigenvectors, A the propagation and B the potential as matrices on the pixels."""
+    """exp(T (A + B)) from its eigenvectors; A is the propagation and B the potential, as matrices on the pixels."""
     transform = np.fft.fft2(np.eye(SIZE * SIZE).reshape(-1, SIZE, SIZE), norm="ortho").reshape(SIZE * SIZE, -1).T
     generator = transform.conj().T @ (1j * phase_per_A().ravel()[:, None] * transform) + np.diag(potential().ravel())
     values, vectors = np.linalg.eig(generator)
@@ -62,7 +62,7 @@ def test_errors_fall_with_the_order_of_the_method(split):
     numbers = (4, 8, 16) if split is SplitStep.FOURTH_ORDER else (16, 32, 64)
     errors = [np.linalg.norm(pattern(split, n) - exact) / np.linalg.norm(exact) for n in numbers]
     found = np.log2(np.asarray(errors[:-1]) / errors[1:])
-    np.testing.assert_allclose(found, ORDERS[split], atol=0.25)  # whole numbers, as slices become thin
+    np.testing.assert_allclose(found, ORDERS[split], atol=0.25)  # orders tend to whole numbers as slices become thin
 
 
 def test_higher_orders_are_worth_it_at_the_same_slices():

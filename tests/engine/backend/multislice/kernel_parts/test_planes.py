@@ -1,4 +1,4 @@
-"""Planes of the kernel: rows where it looks for them, and nothing between them."""
+"""Planes of the kernel: rows lie where the kernel expects them, with nothing in between."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_what_is_written_to_the_view_is_in_the_plane():
 
 @pytest.mark.parametrize("size", [32, 128])
 def test_planes_begin_where_a_line_of_the_cache_does(size):
-    """A vector that lies in two lines is read as two: a transform takes half as long again."""
+    """A vector that straddles two cache lines is read as two, so that a transform takes half as long again."""
     for _ in range(5):
         assert laid_out(np.ones((2, size, size))).ctypes.data % LINE == 0
         begun = zeros_at_a_line((2, 3, size), np.dtype(np.float64))

@@ -1,4 +1,4 @@
-"""Asking for memory changes nothing in it, whatever its length."""
+"""Prefetching memory changes nothing in it, whatever its length."""
 
 import numpy as np
 import pytest

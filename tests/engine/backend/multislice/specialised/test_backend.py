@@ -1,4 +1,4 @@
-"""Every forward model on the compiled kernel against whole arrays in double precision."""
+"""Every forward model on the compiled kernel, compared with whole arrays in double precision."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ MODELS = models(SIZE)
 
 
 def check(problem, modes, object_modes, probes, **changes):
-    """Loss, gradients and derivatives of all corrections; what is found, as well."""
+    """Compare loss, gradients and derivatives of all corrections; return what the kernel found."""
     share, signed = (SINGLE, SINGLE_SIGNED) if problem.precision is Precision.SINGLE else (DOUBLE, DOUBLE_SIGNED)
     planes = make_planes(problem, modes, object_modes, probes)
     corrections = every_correction(problem)
@@ -47,7 +47,7 @@ def check(problem, modes, object_modes, probes, **changes):
 
 
 ROWS_APART = {"phase plates", "two modes that vary", "point spread", "coefficients of roots"}
-"""Each has planes of a kind of its own."""
+"""Each of these has its own kind of planes."""
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_every_model_agrees_in_double_precision(name, size):
 def test_threads_give_the_same_sums(name):
     problem = make_problem(window=SIZE, **MODELS[name])
     one, three = (check(problem, 1, 1, 1, threads=threads) for threads in (1, 3))
-    assert three.loss == pytest.approx(one.loss, rel=1e-6)  # those of patterns are added up in double
+    assert three.loss == pytest.approx(one.loss, rel=1e-6)  # losses of patterns are added up in double precision
     agree("object", three.object, one.object, SINGLE)
 
 

@@ -1,4 +1,4 @@
-"""Every forward model on the fused CUDA kernel, run on the CPU, against whole arrays in double precision."""
+"""Every forward model on the fused CUDA kernel, run on the CPU, compared with whole arrays in double precision."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ BOTH = {
     "tilts everywhere",
     "two modes that vary",
 }
-"""Each takes other ways through the kernel."""
+"""Each takes a different path through the kernel."""
 
 
 def problem_of(name, size=SIZE):
@@ -38,12 +38,12 @@ def problem_of(name, size=SIZE):
 
 
 def fewest(name):
-    """Modes of the probe."""
+    """Fewest probe modes that the model allows."""
     return max(1, MODELS[name].get("varying_modes", 1))
 
 
 def check(backend, problem, modes, object_modes, probes):
-    """Loss, gradients and derivatives of all corrections; then of two patterns, with nothing refined but the object."""
+    """Compare loss, gradients and all corrections, then two patterns with only the object refined."""
     planes, corrections = make_planes(problem, modes, object_modes, probes), every_correction(problem)
     arrays = GeneralMultislice(problem, np, "complex128", "double")
     expected = arrays.loss_and_gradient(*planes, corrections=corrections)
@@ -81,7 +81,7 @@ def test_every_model_agrees_with_whole_arrays(name):
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_model_on_a_device_that_is_not_waited_for(name):
-    """One mode of each where it can be, which is a way of its own."""
+    """With a single mode where the model allows it, which is a separate path through the kernel."""
     problem, probes = problem_of(name)
     waited = check(fused_general(problem), problem, fewest(name), 1, probes)
     assert waited == 0
@@ -113,7 +113,7 @@ def test_little_memory_means_fewer_patterns_at_a_time(name):
 
 @pytest.mark.parametrize("free_bytes", [1 << 30, 1000])
 def test_phase_plates_stay_on_the_device_where_they_fit(free_bytes):
-    """Else they are read from where they lie whenever they are asked for."""
+    """Otherwise they are read from their source at every evaluation."""
     problem, probes = problem_of("plates alone")
 
     class Read(np.ndarray):
@@ -133,7 +133,7 @@ def test_phase_plates_stay_on_the_device_where_they_fit(free_bytes):
 
 
 def test_what_is_not_refined_is_not_asked_for():
-    """A thickness may vary, and does not yet; distances that are held after they were refined are the problem's."""
+    """A thickness that may vary later, and distances held fixed after being refined, are those of the problem."""
     problem, _ = problem_of("thickness")
     problem = replace(problem, model=replace(problem.model, tilts=None))
     planes = make_planes(problem, 1, 1)

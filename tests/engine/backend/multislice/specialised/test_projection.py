@@ -1,4 +1,4 @@
-"""Coefficients compared in the kernel: against whole arrays in double precision, wherever masks look."""
+"""Coefficients compared in the kernel: against whole arrays in double precision, wherever the masks lie."""
 
 from dataclasses import replace
 
@@ -19,9 +19,9 @@ SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)
 
 
 def bright_and_dark(kind, bright=9, last_sees_all=False):
-    """Orthonormal masks in a bright field, and one of all that lies outside, as a compressed recording has them.
+    """Orthonormal masks in the bright field and one covering all that lies outside, as in a compressed recording.
 
-    Or, for the last, of all there is: what a mask of few others sees among them is counted once.
+    With ``last_sees_all`` the last mask covers the whole detector; its overlap with the other masks is counted once.
     """
     rng, size = np.random.default_rng(4), SIZE
     q = np.fft.fftfreq(size)
@@ -44,7 +44,7 @@ def problem_of(kind, compressed):
 
 
 def agrees(problem, kernel=True):
-    """Loss and gradient of all patterns, and of some in another order."""
+    """Compare loss and gradient of all patterns, and of a subset in another order."""
     planes = make_planes(problem, 2, 2, 1)
     arrays, backend = GeneralMultislice(problem, np, "complex128", "double"), SpecialisedMultislice(problem, "kernel")
     assert (backend._projection is not None) == kernel
@@ -88,7 +88,7 @@ def test_what_a_detector_does_besides_is_outside_the_kernel():
 
 @pytest.mark.parametrize("kind", SIGNED)
 def test_nothing_is_left_to_what_memory_held_before(kind):
-    """Sums are not cleared: a row that no derivative belongs to is 0, or a mask of zeros makes NaN of what was."""
+    """Sums are not cleared first: a row without a derivative must be set to 0, as 0 times a stale NaN is NaN."""
     problem = problem_of(kind, bright_and_dark(kind))
     made = projection.projection_of(problem, problem.model)
     sums = np.full((3, len(made.many)), np.nan, np.float32)

@@ -1,4 +1,4 @@
-"""Half of the patterns' transform over the scan."""
+"""Half of the transform of the patterns over the scan."""
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def test_half_of_the_frequencies_tell_all(small):
 
 
 def test_patterns_that_never_arrived_count_as_the_mean(small):
-    """Nothing but what was seen makes a frequency."""
+    """Frequencies are made only from patterns that were seen."""
     dataset = small.dataset
     even = replace(dataset, patterns=np.broadcast_to(dataset.patterns[:1], dataset.patterns.shape))
     few = replace(even, patterns=even.patterns[5:], point=even.point[5:], positions_A=even.positions_A[5:])

@@ -1,4 +1,4 @@
-"""Several scans as one data set, and what is refused."""
+"""Several scans joined into one data set, and combinations that are refused."""
 
 from dataclasses import replace
 

@@ -28,7 +28,7 @@ class Bumpy:
         return Preset.from_mapping({**self.settings, **settings})
 
     def made(self, **settings) -> list:
-        """What the settings ask for, of every kind."""
+        """Regularisers of every kind that the settings request."""
         regularisation, layout = self.setup.regularisation, self.setup.layout
         return [
             each
@@ -74,7 +74,7 @@ def bumpy(request, simulated):
 
 @pytest.fixture(params=["complex", "damped"])
 def absorbing(request, simulated):
-    """Those that have a modulus."""
+    """Forms of object that have a modulus."""
     return bumpy_object(simulated, **FORMS[request.param])
 
 
@@ -95,7 +95,7 @@ def thin(simulated):
 
 @pytest.fixture(scope="session")
 def ptyrad():
-    """What PtyRAD's constraints made of a drawn object (tests/peers/write_ptyrad_constraints.py)."""
+    """Results of PtyRAD's constraints on a random object (tests/peers/write_ptyrad_constraints.py)."""
     fixtures = Path(__file__).resolve().parents[4] / "fixtures"
     with np.load(fixtures / "ptyrad_constraints.npz") as file:
         return {name: file[name] for name in file.files}

@@ -1,4 +1,4 @@
-"""Limits of the modulus: PtyRAD's numbers where they are soft; where they hold, the derivative along the path."""
+"""Limits of the modulus: soft ones give PtyRAD's numbers, hard ones the derivative along the path."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_hard_limits_hold_and_soft_ones_change_once_an_epoch(absorbing):
 
 
 def test_the_gradient_is_the_derivative_along_the_path(absorbing):
-    """Of g . x along P(x - t g), in double precision: what would be pushed through a limit does not count."""
+    """Derivative of g . x along P(x - t g), in double precision: components pushed against a limit do not count."""
     layout, rng = absorbing.setup.layout, np.random.default_rng(3)
     limits = Constraints.of(AmplitudeLimits(0.95, 1.02))
     vector = absorbing.vector.astype(np.float64)
@@ -59,9 +59,9 @@ def test_the_gradient_is_the_derivative_along_the_path(absorbing):
         at_zero = np.zeros(vector.shape, bool)
         for part, lowest in layout.lower_bounds():
             at_zero[part] = (vector[part] <= lowest) & (free[part] > 0)
-        projected[at_zero] = 0  # the layout's own bound, which solvers keep
+        projected[at_zero] = 0  # the layout's own bound, which solvers respect
     slope = free @ (along(step) - vector) / step
-    # the curvature of circles adds step / modulus; one pixel in 20 000 may lie so near a limit that it counts as at it
+    # the curvature of circles adds step / modulus; one pixel in 20 000 may be so near a limit that it counts as at it
     assert slope == pytest.approx(-(projected @ projected), rel=1e-3)
 
 

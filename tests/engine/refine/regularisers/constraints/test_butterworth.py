@@ -1,4 +1,4 @@
-"""Low and high pass: py4DSTEM's formula, on what is refined."""
+"""Low and high pass: py4DSTEM's formula, applied to the refined quantities."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from ptylive.schema import MetadataError
 
 
 def py4dstem(values, pixel, low, high, order):
-    """_object_butterworth_constraint of py4DSTEM 0.14, for any number of leading axes."""
+    """Like _object_butterworth_constraint of py4DSTEM 0.14, for any number of leading axes."""
     q = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size, pixel) for size in values.shape[-2:]), indexing="ij"))
     envelope = np.ones_like(q)
     if high:

@@ -1,4 +1,4 @@
-"""Absorption in proportion to the phase: PtyRAD's numbers, and a factor that is known."""
+"""Absorption in proportion to the phase: PtyRAD's numbers, and a given factor."""
 
 import numpy as np
 import pytest

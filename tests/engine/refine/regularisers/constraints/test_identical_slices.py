@@ -1,4 +1,4 @@
-"""Identical slices: the loss of one transmission that all slices share, with its exact gradient."""
+"""Identical slices: the loss of one transmission shared by all slices, with its exact gradient."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_the_product_of_the_slices_is_kept(bumpy):
 
 
 def test_the_gradient_is_that_of_the_shared_transmission(bumpy, level):
-    """The derivative by T is the sum over its places, each of which has their mean; against differences, to 1e-6."""
+    """The derivative by T is the sum over its slices, each of which has their mean; against differences, to 1e-6."""
     objective, vector = level
     layout, rng = bumpy.setup.layout, np.random.default_rng(5)
     few = np.arange(4)

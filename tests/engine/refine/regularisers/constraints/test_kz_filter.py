@@ -1,4 +1,4 @@
-"""Blending of layers: PtyRAD's numbers, which are fold_slice's formula."""
+"""Blending of layers: PtyRAD's numbers, which follow fold_slice's formula."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from ptylive.engine.refine.regularisers.potentials import absorption_of, modulus
 from ptylive.schema import MetadataError
 
 SINGLE = 3e-6
-"""Transforms of 600 values about 1 in single precision, there and here."""
+"""Transforms of 600 values near 1 in single precision, in both programs."""
 
 
 def test_ptyrads_numbers(ptyrad):
@@ -18,7 +18,7 @@ def test_ptyrads_numbers(ptyrad):
 
 
 def test_it_is_beta_wedge_without_blur_and_constant(phases):
-    """beta_wedge = beta times distance of slices over pixel, but for the constant, small beside k_r^2 here."""
+    """beta_wedge = beta times slice distance over pixel, except for the constant, which is small against k_r^2 here."""
     pixel, distance = phases.setup.grid.pixel_A, 10.0
     layered = phases.potentials(phases.after(kz_filter_beta=0.3, kz_filter_alpha=0.0))[0]
     settings = phases.preset(beta_wedge=0.3 * distance / pixel).regularisers

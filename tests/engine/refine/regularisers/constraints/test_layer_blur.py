@@ -1,4 +1,4 @@
-"""Blur along the beam: PtyRAD's kernel, phaser's on the logarithm, nothing over the surfaces."""
+"""Blur along the beam: PtyRAD's kernel, phaser's on the logarithm, and no blur across the surfaces."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from scipy.ndimage import convolve1d
 from ptylive.engine.refine.regularisers.constraints.layer_blur import LayerBlur, gaussian_rows
 
 SINGLE = 2e-6
-"""Some 16 roundings of values about 1 in single precision."""
+"""Some 16 roundings of values near 1 in single precision."""
 
 
 def test_ptyrads_kernel(ptyrad):
-    """Its ``std`` 1 with ``kernel_size`` 5, on phases; and on moduli, which it does not blur by their logarithm."""
+    """Its ``std`` 1 with ``kernel_size`` 5 on phases, and on moduli, which PtyRAD blurs without their logarithm."""
     blur = LayerBlur(gaussian_rows(5, 1.0).astype("f4"))
     phase, modulus = blur.potentials_changed(ptyrad["phase"], ptyrad["modulus"], np)
     np.testing.assert_allclose(phase, ptyrad["obj_zblur_phase"], atol=SINGLE)
@@ -29,17 +29,17 @@ def test_phasers_kernel(sigma):
 
 def test_a_kernel_far_wider_than_the_object_sees_what_lies_beyond_it_only():
     expected = np.repeat([[0.5, 0, 0.5]], 3, axis=0)
-    np.testing.assert_allclose(gaussian_rows(3, 1e9), expected, atol=0.01)  # of 100 times the slices, not more
+    np.testing.assert_allclose(gaussian_rows(3, 1e9), expected, atol=0.01)  # cut at 100 times the slices
 
 
 def test_the_object_of_every_form_is_blurred_by_its_distances(bumpy):
     phase, absorption = bumpy.potentials(bumpy.vector)
-    kernel = gaussian_rows(3, 0.8)  # 8 Å at slices 10 Å apart
+    kernel = gaussian_rows(3, 0.8)  # 8 Å for slices 10 Å apart
     found = bumpy.potentials(bumpy.after(obj_zblur_A=8.0, obj_zblur_weight=0.5))
     for part, values in zip(found, (phase, absorption), strict=True):
         expected = 0.5 * values + 0.5 * np.einsum("zs,msyx->mzyx", kernel, values)
         np.testing.assert_allclose(part, expected, atol=SINGLE)
-    np.testing.assert_allclose(found[0].sum(axis=1), phase.sum(axis=1), atol=1.0)  # replicated surfaces: not exactly
+    np.testing.assert_allclose(found[0].sum(axis=1), phase.sum(axis=1), atol=1.0)  # surfaces are replicated: inexact
 
 
 def test_a_part_of_it(absorbing):

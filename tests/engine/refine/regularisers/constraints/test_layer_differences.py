@@ -20,7 +20,7 @@ def drawn(seed):
 @pytest.mark.parametrize("term", TERMS, ids=lambda term: type(term).__name__)
 @pytest.mark.parametrize("seed", [0, 10])
 def test_gradients(term, seed):
-    """Against central differences of fourth order: to 1e-6, and no kink lies within the step."""
+    """Compared with fourth-order central differences, to 1e-6; no kink lies within the step."""
     wave, direction = drawn(seed), drawn(seed + 1)
     gradient = term.of(wave, np).gradient
     at = [term.of(wave + k * 1e-5 * direction, np).value for k in (-2, -1, 1, 2)]
@@ -38,10 +38,10 @@ def test_values():
 
 
 def test_quantems_surface():
-    """Its loss of phases and of moduli at or below 1, with means in place of sums."""
+    """quantEM's loss for phases and for moduli at or below 1, with means in place of sums."""
     rng = np.random.default_rng(4)
     modulus, phase = rng.uniform(0.5, 1, (4, 6, 5)), rng.uniform(-1, 1, (4, 6, 5))
-    size = np.abs(phase)  # quantEM takes the mean of |phase|: the same where phases are positive
+    size = np.abs(phase)  # quantEM takes the mean of |phase|, which is the same for positive phases
     expected = sum((1 - modulus[z]).mean() + np.abs(size[z] - size[z].mean()).mean() for z in (0, -1))
     found = SurfaceZero(1.0).of((modulus * np.exp(1j * size))[None], np).value
     assert found / 30 == pytest.approx(expected, rel=1e-12)

@@ -1,4 +1,4 @@
-"""Phases at or above 0: PtyRAD's numbers, both of its ways."""
+"""Phases at or above 0: PtyRAD's numbers for both of its modes."""
 
 import numpy as np
 

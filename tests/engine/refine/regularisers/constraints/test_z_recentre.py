@@ -1,4 +1,4 @@
-"""The middle of the slices: PtyRAD's shift, and patterns that do not change when the object moves with the probe."""
+"""Centring of the slices: PtyRAD's shift, and unchanged patterns when the object moves together with the probe."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def test_shares():
 
 
 def test_the_patterns_of_an_object_that_moves_with_its_probe_stay():
-    """Two layers of seven, the first and second, go two slices deeper: every pattern as before, to rounding."""
+    """Two layers of seven, the first and second, move two slices deeper: every pattern is unchanged up to rounding."""
     points, rng = 3, np.random.default_rng(1)
     size = side(points)
     layers = np.zeros((7, size, size))
@@ -59,7 +59,7 @@ def test_the_patterns_of_an_object_that_moves_with_its_probe_stay():
     assert after == pytest.approx(before, rel=1e-5)  # parameters in single precision
     stripped = moved.copy()
     layout.probe_block(stripped)[...] = layout.probe_block(vector)
-    assert float(objective.evaluate(stripped.astype(float)).loss) > 1.01 * before  # the probe has to go along
+    assert float(objective.evaluate(stripped.astype(float)).loss) > 1.01 * before  # the probe has to move as well
 
 
 def test_settings_reach_it(complex_object):

@@ -1,4 +1,4 @@
-"""A drift that only the refined object shows: the run goes on without it."""
+"""A drift that only the refined object reveals: the run continues without it."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from ptylive.engine.refine.problem.prepare import prepare
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run import run
 from ptylive.engine.refine.run.again import drift_afterwards
-from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, is_asked
+from ptylive.engine.refine.run.again.drift_afterwards import EPOCHS, drift_is_tested
 from ptylive.engine.refine.run.again.strain_score import StrainedScan, StrainScore
 from ptylive.engine.refine.run.history import History, snapshots
 from ptylive.schema import Origin
@@ -23,13 +23,14 @@ from ptylive.schema.preset import Preset
 SETTINGS = {"window_px": 32, "probe_modes": 1, "num_slices": 1, "sweeps": 2, "regime": "thin", "phase_deviation": False}
 PRESET = Preset.from_mapping(SETTINGS)
 THICK = {"num_slices": 2, "total_thickness_A": 20.0}
-LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: left alone, trials do not tell", 1.5)
+LEFT = Drift((0.6, -0.4), (0.5, 0.5), 60.0, 0.0, False, "drift (a, b) Å: not corrected, trials do not show it", 1.5)
 
 
 @pytest.fixture
 def gains(monkeypatch):
-    """Says by how many standard deviations the refined object gains, and ``then`` refined without it; trials have left
-    a drift of 1.5 alone.
+    """Set the gains, in standard deviations, of the refined object and, ``then``, of the one refined without the drift.
+
+    Trials have left a drift of 1.5 deviations alone.
     """
 
     def by(deviations, drift=LEFT, then=None):
@@ -40,7 +41,7 @@ def gains(monkeypatch):
         scores = itertools.cycle([deviations, deviations if then is None else then])
 
         def score(self, asked, **_):
-            self._context.pause()  # as it does between the losses of two strains
+            self._context.pause()  # as happens between the losses of two strains
             return StrainScore(next(scores), 1.0, 0.0)
 
         monkeypatch.setattr(StrainedScan, "score", score)
@@ -59,10 +60,10 @@ def test_the_run_goes_on_without_a_drift_that_its_object_shows(moving, gains, tm
     taken = replace(LEFT, applied=True)
     assert result.state == "done" and result.drift.applied
     assert (
-        "applied, lattice and refined object show it (1.5 and 7.0 standard deviations, evidence 15.1 of 10)"
+        "corrected, lattice and refined object show it (1.5 and 7.0 standard deviations, evidence 15.1 of 10)"
         in result.reason
     )
-    assert "left alone" not in result.reason
+    assert "not corrected" not in result.reason
     np.testing.assert_allclose(result.positions_A, without_drift(moving.dataset, taken).positions_A)
     planned = 2 + 6
     assert len(result.loss) >= planned + EPOCHS
@@ -71,7 +72,7 @@ def test_the_run_goes_on_without_a_drift_that_its_object_shows(moving, gains, tm
     assert len(table.read_text().splitlines()) == len(result.loss) + 1
     states = [one.state for one in told]
     assert states.index("done") == len(states) - 1
-    assert any("the strain of the drift" in one.message for one in told)
+    assert any("the drift's strain" in one.message for one in told)
 
 
 def test_what_gains_less_is_left_alone_and_said(moving, gains):
@@ -79,7 +80,7 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
     told = []
     result = refined(moving, on_progress=told.append)
     assert not result.drift.applied
-    words = "nor do lattice and refined object show it (1.5 and 2.9 standard deviations, evidence 7.8 of 10)"
+    words = "and lattice and refined object do not show it either (1.5 and 2.9 standard deviations, evidence 7.8 of 10)"
     assert result.reason.count(words) == 1
     assert result.drift.reason in result.reason
     np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
@@ -88,14 +89,14 @@ def test_what_gains_less_is_left_alone_and_said(moving, gains):
 
 @pytest.mark.slow
 def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_path):
-    """Platinum whose lattice was 5.9 deviations sure of 1.7 Å where there were 0.4 came to 0.75 in place of 0.95."""
+    """A platinum lattice indicated 1.7 Å by 5.9 deviations where 0.4 were present: 0.75 was reached instead of 0.95."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0, then=-12.0)
     told, table, history = [], tmp_path / "loss.csv", History(tmp_path / "epochs")
     result = refined(moving, on_progress=told.append, loss_table=table, history=history)
     assert result.state == "done" and not result.drift.applied
-    why = "evidence 15.1 of 10), but refined without it the object wants it back, by 3.5 standard deviations"
+    why = "evidence 15.1 of 10), but the object refined without it prefers it back, by 3.5 standard deviations"
     assert why in result.drift.reason and result.reason.count(result.drift.reason) == 1
     np.testing.assert_array_equal(result.positions_A, moving.dataset.positions_A)
     np.testing.assert_array_equal(result.loss, alone.loss)
@@ -110,7 +111,7 @@ def test_a_drift_that_the_object_wants_back_is_left_alone(moving, gains, tmp_pat
 
 @pytest.mark.parametrize("when", quick_first(["on the refined object", "on the object refined without it"]))
 def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, tmp_path, when):
-    """It failed with "stopped on request before the refinement began", and hours of work were gone."""
+    """It failed with "stopped on request before the refinement began", and hours of work were lost."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0)
@@ -123,7 +124,7 @@ def test_a_stop_while_the_object_is_asked_keeps_what_was_refined(moving, gains, 
     assert result.state == "done" and not result.drift.applied
     np.testing.assert_array_equal(result.object, alone.object)
     assert len(table.read_text().splitlines()) == len(alone.loss) + 1
-    assert ("a stop came before" in result.reason) is ("without" in when)
+    assert ("was stopped before the object" in result.reason) is ("without" in when)
     assert [one.state for one in told].index("done") == len(told) - 1
 
 
@@ -148,7 +149,7 @@ def test_the_lattice_of_several_slices_is_trusted_less(moving, gains, changes, a
 
 
 def test_it_goes_on_from_the_object_that_was_refined(moving, gains):
-    """By the loss of its first epoch: an empty object's is far higher."""
+    """Shown by the loss of the first epoch: that of an empty object is far higher."""
     gains(0.0)
     alone = refined(moving)
     gains(7.0)
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gai
     assert place_of_other.read_bytes() != second
     place_of_other.write_bytes(second)
     again = refined(moving, Preset.from_mapping({**SETTINGS, "seed": 1}), checkpoint=place, resume=True)
-    assert again.state == "done"  # begun anew: the other's is of other numbers
+    assert again.state == "done"  # begun anew: the checkpoint belongs to other numbers
 
 
 @pytest.mark.parametrize(
@@ -205,18 +206,18 @@ def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gai
 def test_of_which_runs_it_is_asked(moving, changes, drift):
     preset = Preset.from_mapping({**SETTINGS, **changes})
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
-    assert is_asked(replace(measured, drift=LEFT), PRESET)
-    assert is_asked(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
-    assert not is_asked(replace(measured, drift=drift), preset)
+    assert drift_is_tested(replace(measured, drift=LEFT), PRESET)
+    assert drift_is_tested(replace(measured, drift=LEFT), PRESET.model_copy(update=THICK))
+    assert not drift_is_tested(replace(measured, drift=drift), preset)
 
 
 def test_a_drift_beyond_the_resolution_is_not_asked_for(moving):
-    """The slope at the end of a run says nothing of what lies farther off than what it resolves."""
+    """The slope at the end of a run reveals nothing about changes beyond the resolution."""
     measured = prepare(moving.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
     resolution_A = 1 / measured.probe.semiangle_invA
-    for share, asked in ((0.9, True), (1.1, False)):  # root mean square of an even motion from end to end
+    for share, asked in ((0.9, True), (1.1, False)):  # root mean square of a uniform motion from end to end
         drift = replace(LEFT, drift_A=(share * math.sqrt(12) * resolution_A, 0.0))
-        assert is_asked(replace(measured, drift=drift), PRESET) is asked
+        assert drift_is_tested(replace(measured, drift=drift), PRESET) is asked
 
 
 @pytest.mark.parametrize("origin", quick_first([Origin.GIVEN, Origin.ESTIMATED, Origin.UNDECIDED]))
@@ -238,7 +239,7 @@ def test_of_a_rotation_that_maps_have_found_the_turn_is_left_aside(moving, gains
 
 def test_few_patterns_are_not_asked(simulated):
     measured = prepare(simulated.dataset, PRESET.model_copy(update={"refine_drift": False}), None).measured
-    assert not is_asked(replace(measured, drift=LEFT), PRESET)
+    assert not drift_is_tested(replace(measured, drift=LEFT), PRESET)
 
 
 @pytest.mark.slow
@@ -251,6 +252,6 @@ def test_a_run_that_refines_its_thickness_is_asked(moving, gains):
 
 def test_runs_that_refine_more_than_object_and_probe_are_not_asked(moving, gains, monkeypatch):
     gains(7.0)
-    monkeypatch.setattr(drift_afterwards, "gone_on", None)
+    monkeypatch.setattr(drift_afterwards, "continued_without_drift", None)
     result = refined(moving, Preset.from_mapping({**SETTINGS, "update_beam_current": True}))
     assert result.state == "done" and not result.drift.applied

@@ -1,4 +1,4 @@
-"""What lattice and refined object say of a drift together."""
+"""Combined evidence of lattice and refined object for a drift."""
 
 import math
 
@@ -12,14 +12,14 @@ from ptylive.engine.refine.run.again.strain_score import StrainScore
 @pytest.mark.parametrize(
     ("lattice", "gained", "enough"),
     [
-        (1.2, 3.2, False),  # twisted MoS2 without drift, by chance of what the object gains
-        (4.2, -0.3, False),  # graphene without drift, by chance of the lattice
-        (4.5, 1.2, False),  # SrTiO3, 77 angstrom, whose lattice shows another drift than its own
+        (1.2, 3.2, False),  # twisted MoS2 without drift, where the object gains by chance
+        (4.2, -0.3, False),  # graphene without drift, where the lattice errs by chance
+        (4.5, 1.2, False),  # SrTiO3, 77 angstrom, whose lattice indicates another drift than its own
         (12.0, 1.2, False),
         (3.8, 2.5, True),  # graphene that drifts
         (2.5, 3.1, True),
         (2.1, 5.0, True),
-        (6.0, -3.0, False),  # one speaks against the other
+        (6.0, -3.0, False),  # one contradicts the other
     ],
 )
 def test_two_that_are_not_sure_may_be_enough_together(lattice, gained, enough):
@@ -59,18 +59,18 @@ def test_as_few_scans_without_drift_are_given_one_as_is_said():
     lattice = np.where(rng.random(count) < WRONG, 10.0, np.sqrt(rng.chisquare(2, count)))
     gained = rng.standard_t(FREEDOM, count)
     wrong = np.mean([DriftEvidence(*one).is_enough for one in zip(lattice, gained, strict=True)])
-    assert wrong == pytest.approx(0.0121, abs=0.001)  # four standard deviations of so many
+    assert wrong == pytest.approx(0.0121, abs=0.001)  # four standard deviations for this number of scans
 
 
 @pytest.mark.parametrize(
     ("before", "after", "missed"),
     [
-        (StrainScore(737, 388, 0), StrainScore(-4220, 244, 0), 7.6),  # of 1.7 Å of platinum 0.4 are there
-        (StrainScore(187, 85, 0), StrainScore(-73, 67, 0), None),  # platinum: all of it
-        (StrainScore(61, 24, 0), StrainScore(-58, 25, 0), None),  # graphene: half of it
+        (StrainScore(737, 388, 0), StrainScore(-4220, 244, 0), 7.6),  # 0.4 of the 1.7 Å of platinum are real
+        (StrainScore(187, 85, 0), StrainScore(-73, 67, 0), None),  # platinum: all of it is real
+        (StrainScore(61, 24, 0), StrainScore(-58, 25, 0), None),  # graphene: half of it is real
         (StrainScore(100, 10, 0), StrainScore(-145, 10, 0), 3.2),
         (StrainScore(100, 10, 0), StrainScore(-140, 10, 0), None),
-        (StrainScore(100, 10, 0), StrainScore(-145, 10, 400), None),  # an even stretch makes it uncertain
+        (StrainScore(100, 10, 0), StrainScore(-145, 10, 400), None),  # a uniform stretch makes it uncertain
         (StrainScore(0, 0, 0), StrainScore(0, 0, 0), None),
     ],
 )

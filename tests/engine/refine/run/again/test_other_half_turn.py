@@ -1,4 +1,4 @@
-"""The other half turn: asked where a finished refinement leaves far more than noise, taken where it leaves far less."""
+"""The other half turn: tested where a finished refinement leaves far more than noise, adopted if it leaves far less."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +15,15 @@ from ptylive.engine.refine.results.curve import Scanned
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn
-from ptylive.engine.refine.run.again.drift_afterwards import Held
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
 from ptylive.engine.refine.run.again.other_half_turn import (
     LEFT,
     Runs,
     Turned,
     counting_noise,
-    leaves_much,
-    may_be_asked,
+    half_turn_is_tested,
     refined_either,
+    residual_is_large,
 )
 from ptylive.engine.refine.run.refinement import Observers
 from ptylive.engine.refine.tuning.parameter_search import present_value
@@ -38,7 +38,7 @@ THICK = Preset(num_slices=4, total_thickness_A=THICKNESS_A, probe_modes=1)
 
 @dataclass(frozen=True)
 class Result:
-    """Stands for a refinement's."""
+    """Stands for a refinement's result."""
 
     loss: tuple[float, ...]
     state: str = "done"
@@ -50,7 +50,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Came:
-    """Stands for what a refinement came to."""
+    """Stands for the outcome of a refinement."""
 
     result: Result
     calibration: Any
@@ -63,7 +63,7 @@ class Came:
 
 @dataclass
 class Asked:
-    """What was refined, in whose place, and what was told."""
+    """Records what was refined instead, and the messages."""
 
     first: Came
     dataset: Any
@@ -72,7 +72,7 @@ class Asked:
     told: list[str] = field(default_factory=list)
 
     def ended(self, other: Any, second: Any = None, **files: Any) -> Came:
-        """What stands after the question; ``other``: the loss in the middle under the other half turn."""
+        """Outcome after the test of the other half turn, whose loss in the middle is ``other``."""
 
         def of_middle(dataset: Any, preset: Preset) -> Any:
             self.middle.append((dataset, preset))
@@ -91,7 +91,7 @@ class Asked:
             if one.state == "done":
                 self.told.append(one.message)
 
-        held = Held(tell)
+        held = HeldEnd(tell)
         held(progress("first", "done"))
         identity = checkpoints.Identity("here")
         observers = Observers(tell, lambda: False, files.get("checkpoint"), identity, files.get("loss_table"))
@@ -121,8 +121,8 @@ def test_a_refinement_that_leaves_little_is_not_asked(asked):
 
 @pytest.mark.parametrize("changed", [{"slices": 1}, {"noise": None}, {"result": Result((9000.0, 9000.0), "stopped")}])
 def test_nor_one_slice_nor_what_has_no_noise_nor_a_stopped_one(asked, changed):
-    assert leaves_much(asked.first)
-    assert not leaves_much(replace(asked.first, **changed))
+    assert residual_is_large(asked.first)
+    assert not residual_is_large(replace(asked.first, **changed))
 
 
 def test_one_that_leaves_far_less_is_refined_and_stands(asked, tmp_path):
@@ -131,11 +131,11 @@ def test_one_that_leaves_far_less_is_refined_and_stands(asked, tmp_path):
     assert ended.result is second.result
     assert ended.half_turn is False, "the first was turned, and this one is as the data set is"
     dataset, preset, observers, words = asked.scans[0]
-    assert words == "no half turn: the other one left 13 times the counting noise, and this one leaves 0.4 of that"
+    assert words == "no half turn: the first run ended at 13 times the counting noise, this half turn at 0.4 of that"
     assert observers.checkpoint == checkpoints.of_other_half_turn(tmp_path / "run") != tmp_path / "run"
     assert observers.identity.data != "here"
     assert preset.object.slices == 4
-    # the first was under the other half turn than the data set, so that this is as it was, seen from its entrance
+    # the first was under the other half turn than the data set; this one is as recorded, seen from its entrance
     np.testing.assert_allclose(dataset.positions_A, asked.dataset.positions_A)
     assert asked.told == ["second"], "one end is told, that of what stands"
 
@@ -150,7 +150,7 @@ def test_a_turn_is_said_so_that_the_page_hears_it(asked):
 
 def test_one_that_leaves_hardly_less_leaves_the_first_which_says_so(asked):
     ended = asked.ended(Result((0.9 * 13 * NOISE,)))
-    assert ended.result.reason == "4 slices; the other half turn leaves 0.9 times as much"
+    assert ended.result.reason == "4 slices; the other half turn ends at 0.9 times the loss"
     assert ended.result.loss == asked.first.result.loss
     assert (asked.scans, asked.told) == ([], ["first"])
 
@@ -210,12 +210,12 @@ def test_what_was_the_exit_is_the_entrance(asked, monkeypatch):
     ],
 )
 def test_a_refinement_of_several_slices_that_ends_by_itself_may_be_asked(asked, changed, expected):
-    assert may_be_asked(asked.dataset, THICK.model_copy(update=changed)) is expected
+    assert half_turn_is_tested(asked.dataset, THICK.model_copy(update=changed)) is expected
 
 
 def test_nobody_asks_where_the_half_turn_was_stated(asked):
     given = asked.dataset.calibration.having(rotation_deg=Quantity(25.0, Origin.GIVEN))
-    assert not may_be_asked(replace(asked.dataset, calibration=given), THICK)
+    assert not half_turn_is_tested(replace(asked.dataset, calibration=given), THICK)
 
 
 @pytest.mark.parametrize("kind", [DataTermKind.AMPLITUDE, DataTermKind.POISSON])
@@ -230,7 +230,7 @@ def test_noise_of_counted_electrons_is_what_the_right_model_leaves(kind):
     loss = (np.sqrt(mean) - np.sqrt(counts)) ** 2
     if kind is DataTermKind.POISSON:
         loss = mean - counts + counts * np.log(np.maximum(counts, 1) / mean)
-    # of 300 patterns a pixel's mean is 6 % uncertain, and the noise it leaves far less: 240 pixels of them 0.5 %
+    # with 300 patterns the mean of a pixel is 6 % uncertain, its noise far less: 0.5 % over 240 pixels
     assert counting_noise(problem) == pytest.approx(float((loss * weights).sum() / 300), rel=0.02)
 
 
@@ -238,9 +238,11 @@ def test_of_terms_where_bright_pixels_leave_more_it_is_not_known():
     assert counting_noise(SimpleNamespace(data_term=DataTerm(DataTermKind.INTENSITY, 0.0))) is None
 
 
-@pytest.mark.parametrize(("far_less", "said"), [(0.0, "; the other half turn leaves "), (1e9, "the other one left ")])
+@pytest.mark.parametrize(
+    ("far_less", "said"), [(0.0, "; the other half turn ends at "), (1e9, "the first run ended at ")]
+)
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
-    """Whole runs, of little: the half turn, calibration and checkpoint of what stands go with its result."""
+    """Whole runs on little data: half turn, calibration and checkpoint of the adopted run accompany its result."""
     monkeypatch.setattr(other_half_turn, "LEFT", 0.0)
     monkeypatch.setattr(other_half_turn, "FAR_LESS", far_less)
     found = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity(25.0, Origin.ESTIMATED, 0.5)}

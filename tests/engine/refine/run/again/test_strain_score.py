@@ -1,4 +1,4 @@
-"""What the loss of a refined scan gains by the strain of a drift."""
+"""Gain of a refined scan's loss by the strain of a drift."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,9 @@ DRIFT_A = (0.6, -0.4)
 
 
 def drift(drift_A=DRIFT_A):
-    return Drift(drift_A, (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: left alone", 1.5)
+    return Drift(
+        drift_A, (0.5, 0.5), 60.0, 0.0, True, "drift Å along slow and fast axis: not significant, not corrected", 1.5
+    )
 
 
 def with_object(problem, specimen, back):
@@ -41,7 +43,7 @@ def scan_of(simulated, back=None, dataset=None):
 
 @pytest.fixture(scope="module")
 def nominal(moving):
-    """Positions without their drift, and the true object strained as they are: what a refinement of them tends to."""
+    """Positions with their drift left in, and the true object strained like them, as a refinement would make it."""
     matrix = scan_of(moving).drifting(drift())
     return scan_of(moving, matrix)
 
@@ -53,7 +55,7 @@ def test_a_drift_that_was_there_gains_beyond_doubt_and_its_opposite_loses_as_muc
 
 
 def test_a_turn_counts_where_the_rotation_was_stated_only(nominal, monkeypatch):
-    """A drift along the fast axis is a shear: half of it a turn, which maps find as the rotation."""
+    """A drift along the fast axis is a shear; half of it is a rotation, which maps include in the scan rotation."""
     asked = []
     monkeypatch.setattr(nominal, "falls", lambda strain: asked.append(strain) or np.arange(4.0))
     across = drift((0.0, 0.5))
@@ -65,13 +67,13 @@ def test_a_turn_counts_where_the_rotation_was_stated_only(nominal, monkeypatch):
 
 
 def test_little_is_gained_once_it_has_been_taken_out(moving, nominal):
-    """The true object is not quite the minimum of so few counts."""
+    """With so few counts the true object is not exactly at the minimum."""
     still = scan_of(moving, dataset=without_drift(moving.dataset, drift())).score(drift())
     assert abs(still.gain) < 0.4 * nominal.score(drift()).gain
 
 
 def test_the_object_is_moved_with_the_positions(moving):
-    """Of the strained scan the object is the true one again where positions are."""
+    """For the strained scan, the object becomes the true one again once the positions do."""
     scan = scan_of(moving, scan_of(moving).drifting(drift()))
     matrix = scan.drifting(drift())
     found = prepare(without_drift(moving.dataset, drift()), PRESET, None)

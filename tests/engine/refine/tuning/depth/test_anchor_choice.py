@@ -1,4 +1,4 @@
-"""The anchor of several slices, by held-out loss."""
+"""The anchor for several slices, chosen by held-out loss."""
 
 import pytest
 from columns import scan_of_columns
@@ -66,7 +66,7 @@ def test_nor_of_few_patterns(monkeypatch):
                 "gain 2 ± 1 %",
             ),  # falls of 3 and 1.4, 1 of 101
             ([(100.0, 102.0), (97.0, 99.1), (50.0, 50.0)], [4, 8], "2.9 ± 0.05 %"),
-            ([(100.0, 102.0), (99.5, 101.5), (97.0, 99.1)], [4, 8, 12], "2.9 ± 0.05 %"),  # sure, and too little so far
+            ([(100.0, 102.0), (99.5, 101.5), (97.0, 99.1)], [4, 8, 12], "2.9 ± 0.05 %"),  # certain, but too little yet
             ([(100.0, 102.0), (101.0, 102.9), (50.0, 50.0)], [4, 8], "gain -0.94 ± 0.05 %"),
             (
                 [(100.0, 102.0), (101.0, 102.4), (99.0, 101.1)],
@@ -100,12 +100,12 @@ def test_the_trial_is_of_the_weaker_one_late_beside_early(monkeypatch, losses, l
 
 
 def test_what_is_held_fast_goes_on_to_nothing():
-    """A pull 200 times as strong as the data leaves each epoch next to nothing to find."""
+    """A pull 200 times as strong as the data leaves hardly anything to gain in an epoch."""
     dataset = scan_of_columns(points=16)
     gains = []
     for anchor in (100.0, 0.03):
         settings = THICK.model_copy(update={"anchor": anchor, "sweeps": 1})
-        gains.append(anchor_choice._gain(dataset, settings, CPU.seen.measure(dataset, settings), CPU))
+        gains.append(anchor_choice._gain(dataset, settings, CPU.cache.measure(dataset, settings), CPU))
     held, freer = gains
     assert freer.certain
     assert freer.share > 10 * abs(held.share)
@@ -113,7 +113,7 @@ def test_what_is_held_fast_goes_on_to_nothing():
 
 def test_what_is_let_go_may_go_on():
     dataset = scan_of_columns(points=16)
-    measured = CPU.seen.measure(dataset, THICK)
+    measured = CPU.cache.measure(dataset, THICK)
     held, freer = (
         decide(measured, THICK.model_copy(update={"anchor": anchor}), has_start=False) for anchor in ("auto", 0.03)
     )

@@ -1,4 +1,4 @@
-"""Trials of thicknesses, and what is read from them."""
+"""Trials of thicknesses, and their interpretation."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ CPU = TrialContext(backend="cpu")
     ("early", "settled"),
     [
         ((1.0, 1.1), False),  # equal: hopeless
-        ((0.999, 1.0993), True),  # not yet what is asked for, and it may become that
+        ((0.999, 1.0993), True),  # not yet sufficient, but it may become so
     ],
 )
 def test_trials_end_after_a_sweep_only_where_they_are_hopeless(monkeypatch, early, settled):
@@ -49,7 +49,7 @@ def test_settled_trials_make_more_sweeps_of_the_same(monkeypatch):
     assert begun == [(1.0, 2)]
     assert late.mean < early.mean < trials.loss(1.0, 2).mean
     afresh = DepthTrials(dataset, Preset(probe_modes=1, window_px=24), context, 28.0)
-    assert afresh.settled(1.0, 2, 16, 16) == late  # which went on where it was
+    assert afresh.settled(1.0, 2, 16, 16) == late  # which continued an earlier trial
 
 
 @pytest.mark.parametrize("depth_A", [300.0, 1600.0, 3900.0])
@@ -58,14 +58,14 @@ def test_thicknesses_end_at_what_electrons_get_through(monkeypatch, depth_A):
 
     def loss(self, depths, slices):
         tried.append(depths)
-        return HeldOutLoss((1 / depths,))  # thicker is always better
+        return HeldOutLoss((1 / depths,))  # thicker always predicts better
 
     monkeypatch.setattr(DepthTrials, "loss", loss)
     trials = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, depth_A)
     coarse = trials.coarse()
     best = trials.fine(coarse.nearest, largest=coarse.largest)
     assert best.largest
-    most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola wants a point beyond
+    most_A = 2000 * 2**0.5 * (1 + 1e-9)  # the parabola needs a point beyond
     assert 1000 < depth_A * best.depths < most_A
     assert max(tried) * depth_A < most_A
 
@@ -82,7 +82,7 @@ def test_an_estimated_defocus_is_that_of_the_middle():
 
 @pytest.mark.parametrize(("thickest", "lies_at"), [(0.3, 0.5), (1.1, 1.0), (-0.4, -0.5)])
 def test_the_last_thicknesses_begin_where_the_first_have_their_minimum(monkeypatch, thickest, lies_at):
-    """Of a loss that is a parabola in the power of 2 three are enough."""
+    """For a loss that is a parabola in the power of 2, three trials suffice."""
     tried = []
 
     def loss(self, depths, slices):
@@ -101,7 +101,7 @@ def test_the_last_thicknesses_begin_where_the_first_have_their_minimum(monkeypat
 
 
 def test_from_a_start_elsewhere_trials_go_to_their_end(monkeypatch):
-    """One sweep favours where an object comes quickest."""
+    """A single sweep favours the thickness at which an object is found fastest."""
     monkeypatch.setattr(DepthTrials, "first_loss", lambda self, depths: pytest.fail("judged after one sweep"))
     monkeypatch.setattr(DepthTrials, "loss", lambda self, depths, slices: HeldOutLoss((2.0 - depths, 2.1 - depths)))
     trials = DepthTrials(scan_of_columns(points=4), ONE_MODE, CPU, DEPTH_A)
@@ -116,19 +116,19 @@ def estimated(dataset, c10_A):
 
 @pytest.fixture(scope="module")
 def thick():
-    """The middle of 48 Å is 36 Å out of focus."""
+    """The middle of a specimen 48 Å thick is 36 Å out of focus."""
     return scan_of_columns(points=16)
 
 
 def test_freed_trials_move_the_plane_with_the_object(thick):
-    """From 12 Å beyond it, half a depth of focus, and so predict better beyond doubt; few sweeps go part of the way."""
+    """From 12 Å off, half a depth of focus, they predict better beyond doubt; few sweeps move it part of the way."""
     preset = Preset(probe_modes=1, window_px=24)
     off = estimated(thick, -48.0)
     freed, fixed = (DepthTrials(off, preset, TrialContext("cpu"), 24.0, freed=one) for one in (True, False))
     losses = [trials.loss(2.0, 6) for trials in (freed, fixed)]
     assert Gain.over(losses[1].groups, losses[0].groups).certain
     moved_A = freed._moved_A[2.0, 6]
-    assert list(moved_A) == ["C10"]  # nothing else stands for thickness
+    assert list(moved_A) == ["C10"]  # nothing else can replace thickness
     assert 1.0 < moved_A["C10"] < 12.0
     assert fixed._moved_A == {}
 
@@ -148,7 +148,7 @@ def test_what_moves_with_the_object_has_more_sweeps(thick, monkeypatch, freed, s
 
 def test_the_best_thickness_has_the_plane_of_the_nearest_trial(monkeypatch):
     def loss(self, depths, slices):
-        assert slices == 6  # three a depth of focus are too few where the plane may move
+        assert slices == 6  # three per depth of focus are too few if the plane may move
         self._moved_A[depths, slices] = {"C10": 10 * math.log2(depths)}
         return HeldOutLoss(((math.log2(depths) - 0.4) ** 2 + 1,))
 

@@ -1,4 +1,4 @@
-"""Astigmatism of which the maps were not sure stays where patterns held out prefer it, and goes where they do not."""
+"""Astigmatism that the maps doubted stays if held-out patterns prefer it, and is removed otherwise."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def test_what_is_not_there_goes(drifted):
 
 
 class Trials:
-    """In place of trials: losses by thickness in depths of focus, of what lies as it is and of the other half turn."""
+    """Stands for trials: losses by thickness in depths of focus, for the scan as it is and for the other half turn."""
 
     losses: dict
 

@@ -1,4 +1,4 @@
-"""Several slices of a thickness that was given, or one."""
+"""Several slices for a given thickness, or a single one."""
 
 from dataclasses import replace
 
@@ -22,14 +22,14 @@ DEPTH_A = wavelength_A(ENERGY_EV) / (1e-3 * SEMIANGLE_MRAD) ** 2
 
 
 def judged(dataset, settings, before=None):
-    """What becomes of a preset with these settings."""
+    """The outcome for a preset with these settings."""
     asked = Preset(**settings)
     tuned = Tuned(dataset, with_given_depth(dataset, asked), words=("before",))
     return with_slices_worth_it(tuned, tuned if before is None else before, asked, CPU)
 
 
 def gaining(monkeypatch, gain):
-    """Several slices gain so much over one; what was compared."""
+    """Make several slices gain this much over one; return the pairs that were compared."""
     pairs = []
 
     def compared(thin, thick, context):
@@ -55,7 +55,7 @@ def test_slices_of_a_given_thickness_have_to_predict_better_than_one(monkeypatch
 @pytest.mark.parametrize("share", [0.03, -0.03])
 @pytest.mark.parametrize(("depths", "slices"), [(1.2, 1), (1.3, 4)])
 def test_in_doubt_what_was_told_decides(monkeypatch, share, depths, slices):
-    """Slices within a focus are told apart by nothing, those beyond it are."""
+    """Slices within a depth of focus cannot be distinguished, those beyond it can."""
     gaining(monkeypatch, Gain(share, 0.02))
     tuned = judged(scan_of_columns(points=16), {"total_thickness_A": depths * DEPTH_A})
     assert tuned.preset.object.slices == slices
@@ -64,14 +64,14 @@ def test_in_doubt_what_was_told_decides(monkeypatch, share, depths, slices):
 @pytest.mark.parametrize(
     ("gain", "said"),
     [
-        (Gain(0.03, 0.01), "8 slices of 70 Å together, as the given thickness needs: they predict patterns held out"),
+        (Gain(0.03, 0.01), "8 slices, 70 Å in total, as the given thickness requires: they predict held-out patterns"),
         (
             Gain(0.03, 0.02),
-            "8 slices of 70 Å together, as the given thickness needs: neither they nor one predict patterns held out",
+            "8 slices, 70 Å in total, as the given thickness requires: neither they nor one slice predict held-out",
         ),
         (
             Gain(-0.03, 0.01),
-            "one slice: 8 slices of 70 Å together would not predict patterns held out far better than one (gain -3",
+            "one slice: 8 slices, 70 Å in total, would not predict held-out patterns much better than one (gain -3",
         ),
     ],
 )
@@ -109,7 +109,7 @@ def test_nor_of_few_patterns(monkeypatch):
 
 
 def test_one_slice_has_a_focus_of_its_own(monkeypatch):
-    """A focus that was estimated is scanned in one slice from where it was before several moved it."""
+    """For one slice, an estimated focus is scanned from where it was before several slices moved it."""
     compared = gaining(monkeypatch, Gain(-0.1, 0.01))
     dataset = scan_of_columns(points=16)
 

@@ -1,4 +1,4 @@
-"""Whether several slices predict better than one, each as it would be refined."""
+"""Whether several slices predict better than one, each configured as it would be refined."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ SEVERAL = {"num_slices": 3, "total_thickness_A": 70.0}
 
 
 def both(dataset, **settings):
-    """One slice and three."""
+    """The same data set with one slice and with three."""
     return tuple(Tuned(dataset, Preset(**settings, **form)) for form in ({"num_slices": 1}, SEVERAL))
 
 
 def told(monkeypatch, after_sweeps, after_epochs):
-    """Losses of three slices where one has 100 and 102 in two groups; the trials, and what was asked for, by slices."""
+    """Prescribe losses of three slices where one has 100 and 102 in two groups; return trials and slices evaluated."""
     made, asked = [], []
 
     def likelihoods(self, epochs, context):
@@ -90,7 +90,7 @@ OPTICS = ("C10", "C12a", "C12b")
     ],
 )
 def test_optics_that_the_run_refines_are_refined_here_too(monkeypatch, origin, at_random, freed):
-    """In a plane that a short scan of one slice left wrong it would be no fair rival."""
+    """A single slice in a plane left wrong by a short scan would be no fair rival."""
     made, _ = told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
     dataset = scan_of_columns(points=16)
     named = dict.fromkeys(OPTICS[1:], Quantity(0.0, origin)) | {"C10": Quantity(-50.0, origin)}
@@ -118,7 +118,7 @@ DEEP, SHALLOW = ({"num_slices": 3, "total_thickness_A": thickness_A} for thickne
 def test_slices_that_are_not_worth_it_by_amplitudes_may_be_by_their_counts(
     monkeypatch, settings, form, gains, tried, taken
 ):
-    """A crystal of SrTiO₃ of 1560 electrons a pattern was refined in one slice: 0.88 in place of 0.96."""
+    """A crystal of SrTiO₃ with 1560 electrons a pattern was refined in one slice: 0.88 instead of 0.96."""
     asked = []
 
     def gain(thin, thick, context):
@@ -133,13 +133,13 @@ def test_slices_that_are_not_worth_it_by_amplitudes_may_be_by_their_counts(
     assert asked == tried
     assert str(several.preset.loss.algorithm) == taken
     assert found == (None if gains[taken] is None else Gain(gains[taken], 0.001))
-    said = "by amplitudes they would not predict better (gain -6 ± 0.1 %)"
+    said = "with amplitudes they would not predict better (gain -6 ± 0.1 %)"
     assert any(said in words for words in several.words) is (taken == "ml")
 
 
 @pytest.mark.slow
 def test_a_plane_that_is_off_makes_no_slices_worth_it(drifted):
-    """A sheet whose defocus was estimated 25 Å off gains by slices around its plane what refining it gains, too."""
+    """A sheet with its defocus estimated 25 Å off gains as much by refining its plane as by slices around it."""
     dataset = drifted((0.0, 0.0), 3)
     far = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-85.0, Origin.ESTIMATED)))
     stated = replace(dataset, calibration=dataset.calibration.having(C10=Quantity(-85.0, Origin.GIVEN)))
@@ -165,7 +165,7 @@ def test_nothing_is_tried_of_published_engines(monkeypatch):
 
 
 def test_nor_under_correlated_noise(monkeypatch):
-    """A likelihood of independent counts is no judge there."""
+    """A likelihood of independent counts is not valid there."""
     told(monkeypatch, (99.0, 99.0), (99.0, 99.0))
     monkeypatch.setattr(worth_of_slices, "NOISE_SPREAD", -1.0)
     assert gain_of_slices(*both(scan_of_columns(points=16)), CPU) is None

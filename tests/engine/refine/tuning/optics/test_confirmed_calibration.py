@@ -1,4 +1,4 @@
-"""A calibration that nobody stated is confirmed by patterns held out, or it is said that it cannot be told."""
+"""A calibration that nobody stated is confirmed by held-out patterns, or reported as undecidable."""
 
 from dataclasses import replace
 
@@ -37,7 +37,7 @@ def still(drifted) -> Dataset:
 
 
 def judged_by(monkeypatch: pytest.MonkeyPatch, **losses: float) -> list[str]:
-    """Losses of sixteen groups that scatter by 1, a standard error of 0.25, in place of trials; those asked for."""
+    """Replace trials by losses of sixteen groups scattering by 1, a standard error of 0.25; return those evaluated."""
     asked = []
 
     def loss(dataset: Dataset, _preset: Preset, _sweeps: int, context: TrialContext, **_: object) -> HeldOutLoss:
@@ -63,7 +63,7 @@ def said_of(dataset: Dataset, preset: Preset = PRESET, **fields: object) -> tupl
 
 
 def test_what_is_far_better_than_the_turned_scan_is_not_asked_further(still, monkeypatch):
-    """6 standard errors of 0.25."""
+    """It is better by 6 standard errors of 0.25."""
     asked = judged_by(monkeypatch, turned=1.6)
     assert said_of(still)[0] == ()
     assert asked == ["turned", "here"] or asked == ["here", "turned"]
@@ -94,14 +94,14 @@ def test_in_focus_has_to_be_no_better(still, monkeypatch):
     judged_by(monkeypatch, turned=1.0, focused=-0.45)
     assert said_of(still)[0] == ()
     judged_by(monkeypatch, turned=1.0, focused=-0.55)
-    assert "a probe in focus predicts patterns held out better" in said_of(still)[0][0]
+    assert "a probe in focus predicts held-out patterns better" in said_of(still)[0][0]
 
 
 def test_a_defocus_that_nothing_showed_is_said(still, monkeypatch):
     asked = judged_by(monkeypatch)
     said, _ = said_of(blind(still, C10=Quantity(0.0, Origin.DEFAULT)))
     assert said == (
-        "calibration: cannot tell the defocus: no value explains the bright field beyond chance, and 0 is assumed "
+        "calibration: cannot tell the defocus: no value explains the bright field better than chance, and 0 is assumed "
         "(give defocus_A)",
     )
     assert asked == []
@@ -134,7 +134,7 @@ def test_what_was_stated_is_not_asked(still, monkeypatch):
 
 
 def test_trials_tell_a_right_calibration_from_a_wrong_one(still):
-    """By the patterns themselves."""
+    """The decision is made from the patterns themselves."""
     assert said_of(still)[0] == ()
     said, _ = said_of(Orientation(transposed=False, turn_deg=70.0).of(still))
     assert len(said) == 1

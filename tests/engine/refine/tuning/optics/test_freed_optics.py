@@ -1,4 +1,4 @@
-"""Defocus and astigmatism that nobody stated, by trials that refine them."""
+"""Defocus and astigmatism that nobody stated, found by trials that refine them."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ SETTINGS = {"window_px": 24, "probe_modes": 1, "num_slices": 1, "regime": "thin"
 PRESET = Preset.from_mapping(SETTINGS)
 TRUE_A = -60.0
 ENOUGH = 200.0
-"""Loss of a pattern, in place of trials; groups of them differ by some per cent."""
+"""Loss of a pattern, in place of trials; groups differ by some per cent."""
 
 
 def found(dataset: Dataset, c10_A: float, origin: Origin = Origin.ESTIMATED) -> Dataset:
@@ -38,7 +38,7 @@ def still(drifted) -> Dataset:
 
 @pytest.mark.parametrize("off_A", quick_first([20.0, -20.0]))
 def test_most_of_an_error_of_the_defocus_is_taken_away(still, off_A):
-    """A depth of focus is 67 Å; the maps err by 10 Å and more where a source blurs the pattern."""
+    """A depth of focus is 67 Å; the maps err by 10 Å and more if a source blurs the pattern."""
     tuned = with_freed_optics(Tuned(found(still, TRUE_A + off_A), PRESET), CPU)
     left_A = tuned.dataset.calibration.aberrations["C10"] - TRUE_A
     assert abs(left_A) < 0.6 * abs(off_A)
@@ -48,7 +48,7 @@ def test_most_of_an_error_of_the_defocus_is_taken_away(still, off_A):
 
 @pytest.fixture
 def ends(monkeypatch):
-    """Trials in words: at which C10 each begins, where it ends, and by which share it gains over the fixed optics."""
+    """Prescribe the gain over fixed optics and the movement of C10 for each trial; return where each trial began."""
 
     def by(gains, moves):
         begun = []
@@ -74,7 +74,7 @@ def test_what_gains_nothing_is_left_alone_and_said(still, ends):
     tuned = with_freed_optics(Tuned(found(still, -50.0), PRESET), CPU)
     assert tuned.dataset.calibration.aberrations["C10"] == -50.0
     assert begun == [-50.0]
-    assert "would not predict patterns held out better" in tuned.words[-1]
+    assert "would not predict held-out patterns better" in tuned.words[-1]
 
 
 def test_what_moved_far_is_tried_again_from_there(still, ends):
@@ -106,12 +106,12 @@ def test_a_defocus_that_a_scan_moved_is_tried_from_where_the_maps_had_it_too(sti
 
 
 def test_of_several_slices_films_are_asked_and_not_from_the_defocus_of_the_maps(still, ends):
-    """It is that of their middle, and depth has said which of the two they begin from."""
+    """That defocus is of their middle, and depth has decided between the two they could begin from."""
     begun = ends([0.002], [1.0])
     curve = Curve(Scanned.DEFOCUS, (20.0, 50.0, 80.0), (1.0, 0.9, 1.0), 20.0, 50.0, 5.0, True, "found")
     thick = Preset.from_mapping({**SETTINGS, "num_slices": 3, "total_thickness_A": 30.0})
     tuned = Tuned(found(still, -50.0), thick, curves=(curve,))
-    assert with_freed_optics(tuned, CPU) is tuned  # what the model of a crystal lacks looks like optics
+    assert with_freed_optics(tuned, CPU) is tuned  # errors in the model of a crystal look like optics
     tuned = with_freed_optics(replace(tuned, atoms_at_random=True), CPU)
     assert begun == [-50.0]
     assert tuned.dataset.calibration.aberrations["C10"] == -49.0

@@ -1,4 +1,4 @@
-"""Atoms at random places and lattices, told apart by the power spectrum of a picture."""
+"""Randomly placed atoms and lattices, distinguished by the power spectrum of a picture."""
 
 import math
 
@@ -14,7 +14,7 @@ SHAPE = 128, 96
 
 
 def atoms(places: np.ndarray) -> np.ndarray:
-    """Peaks of half an ångström at these pixels."""
+    """Peaks half an ångström wide at these pixels."""
     picture = np.zeros(SHAPE)
     np.add.at(picture, tuple(places.T % np.array(SHAPE)[:, None]), 1.0)
     return ndimage.gaussian_filter(picture, 0.5 / PIXEL_A, mode="wrap")
@@ -30,11 +30,11 @@ def on_a_lattice(step: int) -> np.ndarray:
 
 
 def test_a_random_specimen_has_the_contrast_of_speckle():
-    """2 for exponential powers, of n frequencies with a standard deviation of 2 / sqrt n."""
+    """It is 2 for exponential powers; over n frequencies the standard deviation is 2 / sqrt n."""
     rings = [spectral_contrast(np.random.default_rng(seed).normal(size=SHAPE), PIXEL_A, 0.6) for seed in range(20)]
     frequencies = math.pi * 1.2**2 * PIXEL_A.prod() * math.prod(SHAPE)
     assert np.mean(rings) == pytest.approx(2.0, abs=0.05)
-    assert np.std(rings) < 3 * 2 / math.sqrt(frequencies / 2)  # a window makes neighbours alike
+    assert np.std(rings) < 3 * 2 / math.sqrt(frequencies / 2)  # a window correlates neighbours
 
 
 @pytest.mark.parametrize("number", [300, 3000])
@@ -49,7 +49,7 @@ def test_a_lattice_is_not_even_among_atoms_at_random():
 
 
 def test_what_lies_beyond_the_resolution_is_not_looked_at():
-    """A lattice of 0.9 Å under an aperture of 0.35 / Å, which resolves 1.4 Å."""
+    """The lattice of 0.9 Å is beyond an aperture of 0.35 / Å, which resolves 1.4 Å."""
     fine = np.zeros(SHAPE)
     fine[::3] = 1.0
     picture = atoms(at_random(300)) + 0.2 * fine

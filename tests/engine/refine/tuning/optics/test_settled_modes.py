@@ -1,4 +1,4 @@
-"""One mode in place of several, by trials that have settled."""
+"""One mode in place of several, by trials that have converged."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from ptylive.schema.preset import Preset
 CPU = TrialContext(backend="cpu")
 THIN = Preset(num_slices=1)
 UNEVEN = np.array([1.0, -1.0, 1.0, -1.0])
-"""Between groups of patterns; the difference of two losses scatters by as much."""
+"""Differences between groups of patterns; the difference of two losses scatters by as much."""
 
 
 def loss(mean: float, scatter: float = 1.0) -> HeldOutLoss:
@@ -24,7 +24,7 @@ def loss(mean: float, scatter: float = 1.0) -> HeldOutLoss:
 
 
 def short(one: float, several: int = 4) -> ModeChoice:
-    """What short trials say of one mode beside others, whose loss is 100: a deviation is 2 / sqrt(3) of it."""
+    """Result of short trials of one mode against several, whose loss is 100: the deviation is 2 / sqrt(3) per cent."""
     return ModeChoice(several, Course(loss(one)), Course(loss(100.0, scatter=-1.0)))
 
 
@@ -48,8 +48,8 @@ def test_one_mode_where_it_predicts_better_beyond_doubt(monkeypatch, gain, modes
     ("choice", "changes", "asked"),
     [
         (short(103.0), {}, True),  # behind by 2.6 deviations
-        (short(106.0), {}, False),  # by 5.2: it stays so
-        (short(90.0), {}, False),  # one mode was taken
+        (short(106.0), {}, False),  # behind by 5.2, which does not change
+        (short(90.0), {}, False),  # one mode was chosen
         (short(100.0), {"num_slices": 3, "total_thickness_A": 70.0}, False),
         (short(100.0), {"optimizer": "epie"}, False),
         (None, {}, False),
@@ -65,14 +65,14 @@ def test_it_is_asked_of_one_slice_unless_one_mode_is_far_behind(monkeypatch, cho
 
 @pytest.mark.parametrize("several", [2, 4])
 def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(monkeypatch, several):
-    """Of several modes two stand for all: the second has what a source blurs."""
+    """Two modes represent any larger number: the second contains the blur of a source."""
     made, held = {}, []
 
     def descended(self, epochs, context):
         modes = self.problem.strategy.coherence.modes
         made[modes] = epochs
         held.append(self.held)
-        assert self.problem.strategy.sweeps > 1  # of an automatic run
+        assert self.problem.strategy.sweeps > 1  # as in an automatic run
         return [loss(100.0 if modes > 1 else 95.0, scatter=1.0 if modes > 1 else -1.0)]
 
     monkeypatch.setattr(Trial, "descended", descended)
@@ -85,6 +85,6 @@ def test_the_trials_are_as_long_as_the_sweeps_and_judge_by_the_same_patterns(mon
 
 @pytest.mark.slow
 def test_one_mode_describes_a_coherent_scan_better_in_the_end(drifted):
-    """Modes from a source of 0.8 Å blur what a probe without any shows."""
+    """Modes for a source of 0.8 Å blur details that a probe without a source shows."""
     preset = Preset(num_slices=1, window_px=24, regime="thin", source_size_A=0.8)
     assert settled_modes._gain(Tuned(drifted((0.0, 0.0), 3), preset), 2, CPU).certain

@@ -1,4 +1,4 @@
-"""The half turn of one slice, settled by atoms that have to be peaks of the phase."""
+"""The half turn of a single slice, settled by requiring atoms to be peaks of the phase."""
 
 import math
 from dataclasses import replace
@@ -35,12 +35,12 @@ def blind(dataset: Dataset, **entries: Quantity) -> Dataset:
 
 @pytest.fixture(scope="module")
 def still(drifted) -> Dataset:
-    """Gaussian atoms under 60 Å of underfocus, at 80 kV and 25 mrad: told apart below 0.84 Å."""
+    """Gaussian atoms under 60 Å of underfocus, at 80 kV and 25 mrad: resolved below 0.84 Å."""
     return blind(drifted((0.0, 0.0), 4))
 
 
 def test_the_skewness_is_that_of_the_third_moment():
-    """An exponential distribution has 2; of n = 4096 its own estimate scatters by a few tenths."""
+    """An exponential distribution has 2; for n = 4096 the estimate scatters by a few tenths."""
     values = np.random.default_rng(0).exponential(size=(SIZE, SIZE))
     found = Skewness.of(values)
     centred = values - values.mean()
@@ -49,7 +49,7 @@ def test_the_skewness_is_that_of_the_third_moment():
 
 
 def test_the_deviation_is_that_of_noise():
-    """Of n normal values the skewness scatters by sqrt(6 / n): its root mean square in units of it is 1 in the mean."""
+    """The skewness of n normal values scatters by sqrt(6 / n): in units of it, the root mean square is 1 on average."""
     found = [Skewness.of(np.random.default_rng(seed).normal(size=(SIZE, SIZE))) for seed in range(40)]
     assert np.mean([one.deviation for one in found]) == pytest.approx(math.sqrt(6) / SIZE, rel=0.1)
     in_units = np.array([one.value / one.deviation for one in found])
@@ -57,13 +57,13 @@ def test_the_deviation_is_that_of_noise():
 
 
 def given_skewness(monkeypatch, *deviations: float) -> None:
-    """A phase that has these, one after the other."""
+    """Prescribe the skewness of successive phases, in deviations."""
     left = [Skewness(one, 1.0) for one in deviations]
     monkeypatch.setattr(skewed_phase.Skewness, "of", lambda phase: left.pop(0))
 
 
 def unresolved(monkeypatch, *, random: bool = False) -> None:
-    """Atoms that are not told apart, of a lattice or not."""
+    """Atoms that are not resolved, on a lattice or not."""
     monkeypatch.setattr(skewed_phase, "RESOLVED_A", 0.1)
     monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: random)
 
@@ -72,7 +72,7 @@ def unresolved(monkeypatch, *, random: bool = False) -> None:
 @pytest.mark.parametrize("resolved", [True, False], ids=["atoms", "particles"])
 @pytest.mark.parametrize(("share", "settled"), [(-1.05, True), (-0.95, False), (0.95, False), (1.05, True)])
 def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, resolved, share, settled):
-    """Of particles less is enough where the maps left the half turn open."""
+    """For particles less suffices if the maps left the half turn open."""
     rotation = replace(still.calibration.entries["rotation_deg"], origin=origin)
     least = BEYOND_CHANCE if origin is Origin.UNDECIDED and not resolved else BEYOND_DOUBT
     if resolved:
@@ -88,7 +88,7 @@ def test_what_is_skewed_beyond_doubt_is_certain(still, monkeypatch, origin, reso
 
 @pytest.mark.parametrize(("deviations", "turned"), [(-1.1, True), (-0.9, False), (1.1, False)])
 def test_the_likelier_half_is_taken_where_the_maps_could_not_tell(still, monkeypatch, deviations, turned):
-    """And is still undecided; where they could, doubt changes nothing."""
+    """It stays undecided; where the maps could tell, a doubtful skewness changes nothing."""
     given_skewness(monkeypatch, deviations, deviations)
     rotation = replace(still.calibration.entries["rotation_deg"], origin=Origin.UNDECIDED)
     tuned = with_atoms_as_peaks(Tuned(blind(still, rotation_deg=rotation), PRESET), CPU)
@@ -101,7 +101,7 @@ def test_the_likelier_half_is_taken_where_the_maps_could_not_tell(still, monkeyp
 
 
 def test_atoms_at_random_need_no_smoothing(still, monkeypatch):
-    """Whether they are told apart or not: what is left after it has the skewness of noise."""
+    """This holds whether they are resolved or not: after smoothing, only the skewness of noise is left."""
     unresolved(monkeypatch, random=True)
     given_skewness(monkeypatch, -4.1)
     tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
@@ -110,7 +110,7 @@ def test_atoms_at_random_need_no_smoothing(still, monkeypatch):
 
 @pytest.mark.parametrize(("random", "settled"), [(True, True), (False, False)])
 def test_atoms_at_random_that_are_told_apart_are_asked_as_particles_are(still, monkeypatch, random, settled):
-    """And depth is asked for the half turn of a lattice only."""
+    """The half turn is determined by depth for lattices only."""
     monkeypatch.setattr(skewed_phase, "is_random", lambda *picture: random)
     given_skewness(monkeypatch, 3.1)
     rotation = replace(still.calibration.entries["rotation_deg"], origin=Origin.UNDECIDED)
@@ -123,7 +123,7 @@ def test_atoms_at_random_that_are_told_apart_are_asked_as_particles_are(still, m
     ("sharp", "smoothed", "settled"), [(-3.0, -3.0, True), (-2.5, -2.5, False), (-9.0, 1.1, False), (-9.0, 0.9, True)]
 )
 def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monkeypatch, sharp, smoothed, settled):
-    """Both together are beyond doubt, (3 + 3) / sqrt 2 = 4.2 but (2.5 + 2.5) / sqrt 2 = 3.5, and skewed to one side."""
+    """Both together are beyond doubt at (3 + 3) / sqrt 2 = 4.2, not at (2.5 + 2.5) / sqrt 2 = 3.5, if of one sign."""
     unresolved(monkeypatch)
     given_skewness(monkeypatch, sharp, smoothed)
     tuned = with_atoms_as_peaks(Tuned(still, PRESET), CPU)
@@ -135,7 +135,7 @@ def test_atoms_that_are_not_told_apart_are_smoothed_to_particles_too(still, monk
 
 
 def test_smoothing_takes_a_lattice_away(still, monkeypatch):
-    """Less than half of the contrast of atoms an ångström wide is left by a Gaussian of 1.9 Å."""
+    """A Gaussian of 1.9 Å leaves less than half of the contrast of atoms an ångström wide."""
     seen = []
     of = Skewness.of
     unresolved(monkeypatch)
@@ -179,7 +179,7 @@ def test_what_is_in_doubt_stays_open(still, monkeypatch):
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Counts trials, whose phase has holes whatever the scan."""
+    """Counts trials, whose phase always has holes."""
     begun = []
 
     def of(phase):

@@ -1,4 +1,4 @@
-"""The source that probe modes begin with, by held-out loss."""
+"""The source from which probe modes begin, chosen by held-out loss."""
 
 import pytest
 from columns import scan_of_columns
@@ -24,7 +24,7 @@ def test_a_smaller_one_where_it_predicts_better_beyond_doubt(monkeypatch, gain, 
     monkeypatch.setattr(source_choice, "_gain", lambda *told: gain)
     tuned = with_chosen_source(Tuned(scan_of_columns(points=16), THIN), CPU)
     assert tuned.preset.probe.source_size_A == pytest.approx(size_A)
-    assert tuned.words[0].startswith(f"source {size_A} Å:")
+    assert tuned.words[0].startswith(f"source size {size_A} Å:")
     assert str(gain) in tuned.words[0]
 
 

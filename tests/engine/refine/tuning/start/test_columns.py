@@ -1,4 +1,4 @@
-"""A thick crystal that an empty object refines into a wrong minimum begins from the columns that one slice shows."""
+"""A thick crystal for which an empty object leads to a wrong minimum starts from the columns seen in a single slice."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -48,7 +48,7 @@ SLICES = Preset.from_mapping(OF_SLICES)
 
 @pytest.fixture(scope="module")
 def crystal(tmp_path_factory):
-    """A scan of SrTiO3 that an empty object falls into the negative of, as the data set of its true optics."""
+    """A scan of SrTiO3 for which an empty object converges to the negative, as a data set with its true optics."""
     return simulated_crystal(tmp_path_factory.mktemp("crystal") / "sto.h5")
 
 
@@ -74,41 +74,41 @@ def loss_after(one, sweeps, context=CONTEXT):
 
 @pytest.mark.slow
 def test_a_crystal_that_an_empty_object_misses_begins_from_its_columns(crystal, found):
-    assert "begun from the columns that one slice shows by the negative of its" in found.begun.words
-    right = trial(crystal, replace(CONTEXT, begun=found.begun))
+    assert "started from the columns that one slice shows in the negative of its" in found.warm_start.words
+    right = trial(crystal, replace(CONTEXT, warm_start=found.warm_start))
     assert loss_after(right, 8) < 0.9 * loss_after(trial(crystal), 16)
 
 
 @pytest.mark.slow
 def test_so_it_does_in_another_field_and_detector(tmp_path):
-    """After one sweep the right start of these predicts worse by half."""
+    """After one sweep the right start for this data set predicts worse by half."""
     dataset = simulated_crystal(tmp_path / "sto.h5", scan_shape=(24, 24), detector_shape=(40, 40))
-    assert with_columns(Tuned(dataset, SLICES), CONTEXT).begun is not None
+    assert with_columns(Tuned(dataset, SLICES), CONTEXT).warm_start is not None
 
 
 @pytest.mark.slow
 def test_the_run_begins_from_them_and_says_so(crystal):
     preset = SLICES.model_copy(update={"epoch_max": 8, "sweeps": 8})
     result = refine(crystal, preset, backend="cpu")
-    assert "begun from the columns that one slice shows" in result.reason
+    assert "started from the columns that one slice shows" in result.reason
     assert result.loss[-1] < 0.9 * loss_after(trial(crystal), 16)
 
 
 @pytest.mark.slow
 def test_a_run_that_goes_on_from_an_earlier_result_does_not_say_so(crystal):
-    """Its columns may tell the thickness; the object is the earlier one's."""
+    """Its columns may determine the thickness, but the object is that of the earlier result."""
     preset = Preset.from_mapping({"refine_drift": False, "probe_modes": 1, "sweeps": 1, "epoch_max": 1})
     no_search = Preset.from_mapping({**OF_SLICES, "optimizer": "epie", "epoch_max": 1})
     earlier = refine(crystal, no_search, backend="cpu")
     result = refine(crystal, preset, backend="cpu", warm=WarmStart.of(earlier))
-    assert "better from columns than from nothing" in result.reason
-    assert "begun from an earlier refinement" in result.reason
-    assert "begun from the columns" not in result.reason
+    assert "better from columns than from an empty object" in result.reason
+    assert "started from an earlier refinement" in result.reason
+    assert "started from the columns" not in result.reason
 
 
 @pytest.mark.slow
 def test_one_that_comes_to_the_right_minimum_by_itself_is_left_alone(crystal, found):
-    begun = replace(CONTEXT, begun=found.begun)
+    begun = replace(CONTEXT, warm_start=found.warm_start)
     best = columns._best(Tuned(crystal, SLICES), begun)
     assert best is None or not is_better(best.gain)
 
@@ -138,20 +138,20 @@ def test_the_bright_are_peaks_and_only_where_the_scan_has_been(simulated):
     rows, cols = np.indices(problem.grid.shape)
     column = np.hypot(rows - middle[0], cols - middle[1]) < 4
     image = np.where(column, 0.3, -0.1)
-    image[:3, :3] = 0.6  # of the rim, which no pattern knows
+    image[:3, :3] = 0.6  # on the rim, which no pattern covers
     start = peaks(columns._Slice(np.ones(column.shape), problem), image, 2)
     phase = np.angle(start.object)
     assert start.object.shape == (1, 2, *problem.grid.shape)
     np.testing.assert_array_equal(phase[0, 0], phase[0, 1])
     assert np.unravel_index(np.argmax(phase[0, 0]), column.shape) in list(zip(*np.nonzero(column), strict=True))
-    assert 2 * phase.max() == pytest.approx(PEAK_RAD, rel=0.1)  # the highest percentile is a little below the peak
+    assert 2 * phase.max() == pytest.approx(PEAK_RAD, rel=0.1)  # the highest percentile is slightly below the peak
     assert not phase[0, :, 0, 0].any()
     tuned = start.applied(problem)
-    assert tuned.strategy.reason == problem.strategy.reason  # whoever takes it says why
+    assert tuned.strategy.reason == problem.strategy.reason  # the caller states the reason
 
 
 def test_starts_that_fall_behind_are_given_up(crystal, monkeypatch):
-    """Of all that are tried some are followed, and none that is hopeless."""
+    """Some of the trials are continued, and none that is hopeless."""
     followed = []
     real = columns._Start.swept
 
@@ -191,10 +191,10 @@ def test_the_best_are_followed_to_the_end(crystal, monkeypatch):
 
 @pytest.mark.parametrize("several", [False, True], ids=["the scan made twice", "two scans of the same place"])
 def test_positions_that_lie_on_each_other_count_once(crystal, several):
-    """The distance between those is none."""
+    """The distance between such positions is 0."""
     problem = trial(crystal).problem
     dataset, grid = problem.measured.dataset, problem.grid
-    moved_A = 0.3 * several  # the second scan lies beside the first
+    moved_A = 0.3 * several  # the second scan is displaced from the first
     twice_A = np.concatenate([dataset.positions_A, dataset.positions_A + moved_A])
     scan_of = np.repeat([0, 1], len(dataset.positions_A)) if several else None
     lit = columns._lit(grid, replace(dataset, scan_of=scan_of, positions_A=twice_A))
@@ -214,14 +214,14 @@ def test_it_is_taken_beyond_doubt_only(share, deviation, better):
     [(0.16, 0.19, True), (0.146, 0.145, True), (0.18, 0.14, False), (-0.02, 0.02, False), (0.3, 0.05, False)],
 )
 def test_in_another_minimum_a_lead_stays(early, late, another):
-    """One in the same minimum that only is there sooner is overtaken."""
+    """A start in the same minimum that merely gets there sooner is overtaken."""
     assert columns.Settling(Gain(early, 0.01), Gain(late, 0.01)).is_another_minimum is another
     assert not columns.Settling(Gain(early, 0.01), Gain(late, 0.06)).is_another_minimum
 
 
 @pytest.fixture
 def judged(crystal, monkeypatch):
-    """What is said of a start whose gain is known after few sweeps and in longer trials (None: must not be asked)."""
+    """Outcome for a start with a given gain after few sweeps and in longer trials (None: must not be made)."""
 
     def taken(few, course, **asked):
         def settled(_context):
@@ -234,7 +234,7 @@ def judged(crystal, monkeypatch):
         monkeypatch.setattr(columns, "_best", lambda *_: start)
         monkeypatch.setattr(columns, "_one_slice", lambda *_, **__: seen)
         monkeypatch.setattr(columns, "peaks", lambda *_: begun)
-        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).begun
+        return with_columns(Tuned(crystal, SLICES), CONTEXT, **asked).warm_start
 
     return taken
 
@@ -245,7 +245,7 @@ def test_what_few_sweeps_leave_open_longer_trials_judge(judged):
     assert judged(0.15, (0.3, 0.2)) is None
     assert judged(0.15, (0.2, 0.2)) is not None
     assert judged(0.04, (-0.03, -0.01)) is None
-    assert judged(-0.01, None) is None  # thin specimens do not pay for what they do not come near
+    assert judged(-0.01, None) is None  # thin specimens skip trials that are far from succeeding
 
 
 def test_where_sooner_is_enough_few_sweeps_decide(judged):
@@ -257,7 +257,7 @@ def test_where_sooner_is_enough_few_sweeps_decide(judged):
 @pytest.mark.parametrize(
     ("few", "looked", "taken"),
     [
-        ((0.15, 0.3), [1], 1),  # sooner is enough
+        ((0.15, 0.3), [1], 1),  # getting there sooner suffices
         ((0.08, 0.24), [1, 2], 2),
         ((0.08, 0.04), [1, 2], None),
         ((0.03, 0.24), [1], None),  # ahead by chance
@@ -289,7 +289,7 @@ def test_columns_that_are_ahead_are_looked_for_through_more(crystal, monkeypatch
 
 
 def test_longer_trials_begin_with_neither_ahead(crystal):
-    """Empty object and columns are both swept as often as the run does, and go on by the same epochs."""
+    """Empty object and columns are swept as often as in the run, then continue for the same number of epochs."""
     asked = []
 
     class Known:
@@ -334,8 +334,8 @@ def test_nothing_is_tried_of_one_slice_nor_where_something_else_is_begun_from(cr
 
 @pytest.mark.slow
 def test_a_thickness_that_is_left_open_is_found_from_the_columns(crystal):
-    """In its wrong minimum it shows no depth."""
+    """In its wrong minimum the crystal shows no depth."""
     from ptylive.engine.refine.tuning.depth_choice import with_found_depth
 
     tuned = with_found_depth(Tuned(crystal, Preset.from_mapping({"refine_drift": False, "probe_modes": 1})), CONTEXT)
-    assert tuned.begun is not None
+    assert tuned.warm_start is not None

@@ -1,4 +1,4 @@
-"""What counting noise leaves of a loss, against drawn counts, and what is compared with it."""
+"""The loss that counting noise leaves, compared with random counts, and its use."""
 
 from contextlib import closing
 from dataclasses import replace
@@ -34,12 +34,12 @@ def test_the_mean_loss_of_a_pixel_is_that_of_drawn_counts(term, mean):
     counts = np.random.default_rng(7).poisson(mean, DRAWS).astype(np.float64)
     drawn = pixel_terms(np, term, np.full(DRAWS, mean), counts)[0]
     tabled = np.interp(mean, *mean_losses(term))
-    # four deviations of the draws' mean; the table is of straight lines (in steps of 6 %), and flat where it ends
+    # four deviations of the draws' mean; the table has straight lines (in steps of 6 %), and is flat at its ends
     assert tabled == pytest.approx(drawn.mean(), abs=4 * drawn.std() / DRAWS**0.5 + 2e-3 * drawn.mean())
 
 
 def refitted(dataset, scale=1.0, **settings):
-    """A trial whose patterns are drawn from what its model says at the start; that start; and its loss held out."""
+    """A trial whose patterns are drawn from its model at the start, that start, and its held-out loss."""
     one = Trial.of(dataset, SETTINGS.model_copy(update=TRIAL_SETTINGS | settings), CONTEXT)
     vector = one.problem.start
     physical = one.problem.layout.physical(vector, np)
@@ -69,7 +69,7 @@ def test_nothing_is_told_of_what_is_no_likelihood_or_refines_more(simulated, set
 
 
 def test_nothing_is_told_on_a_device(simulated):
-    """Its runs would wait for the processor's kernel to be compiled."""
+    """It would have to wait for the CPU kernel to be compiled."""
     one, vector, loss = refitted(simulated.dataset, algorithm="ml")
     assert loss_over_noise(one, vector.tolist(), loss, CONTEXT) is None
 

@@ -1,10 +1,10 @@
-"""Objects that begin from an image on the field of the scan, and from random phases."""
+"""Objects that start from an image covering the scanned field, and from random phases."""
 
 import numpy as np
 import pytest
 
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.schema import MetadataError
 from ptylive.schema.preset import Preset
 from ptylive.schema.scan import rotation_matrix
@@ -15,19 +15,19 @@ ROTATION_DEG, STEP_A, POINTS = 25.0, 0.8, 12  # of the simulated scan
 
 def started(dataset, **values):
     preset = Preset.from_mapping({**VALUES, **values})
-    problem = begun(prepare(dataset, preset, None), preset.start, None)
+    problem = with_start(prepare(dataset, preset, None), preset.start, None)
     return problem, problem.layout.to_complex(problem.start)[0]
 
 
 def ramp(pixels):
-    """(pixels, pixels) 0.01 rad a scan step down, 0.03 across."""
+    """Phase (pixels, pixels) rising by 0.01 rad a scan step down, 0.03 across."""
     at = np.linspace(0, POINTS - 1, pixels)
     return 0.01 * at[:, None] + 0.03 * at[None, :]
 
 
 @pytest.mark.parametrize("pixels", [5, 12, 31])
 def test_an_image_of_any_size_lies_on_the_scan(simulated, tmp_path, pixels):
-    """A ramp along the turned axes of the scan is found at every object pixel between its corners."""
+    """A ramp along the rotated axes of the scan is recovered at every object pixel between its corners."""
     np.save(tmp_path / "phase.npy", ramp(pixels))
     problem, found = started(simulated.dataset, phase_only_obj=True, start_phase_image=str(tmp_path / "phase.npy"))
     y, x = np.meshgrid(*(np.arange(n) for n in problem.grid.shape), indexing="ij")
@@ -35,7 +35,7 @@ def test_an_image_of_any_size_lies_on_the_scan(simulated, tmp_path, pixels):
     row, column = np.moveaxis(place / STEP_A, -1, 0)
     inside = (row > 0) & (row < POINTS - 1) & (column > 0) & (column < POINTS - 1)
     expected = 0.01 * row + 0.03 * column
-    np.testing.assert_allclose(np.angle(found[0, 0])[inside], expected[inside], atol=1e-5)  # of single precision
+    np.testing.assert_allclose(np.angle(found[0, 0])[inside], expected[inside], atol=1e-5)  # single precision
 
 
 def test_slices_share_the_phase_and_the_modulus(simulated, tmp_path):

@@ -1,4 +1,4 @@
-"""Refinements that begin from the object of a file."""
+"""Refinements that start from the object of a file."""
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ from ptylive.engine.exports.pypty import pypty_object
 from ptylive.engine.refine import refine
 from ptylive.engine.refine.data.object_resampling import on_pixels
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.tuning.start.start_object import begun
+from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.results import Run, add_refinement, describe_run
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
@@ -22,7 +22,7 @@ VALUES = {"window_px": 24, "probe_modes": 1, "algorithm": "lsq_sqrt", "phase_onl
 
 
 def test_going_on_from_a_file(simulated, tmp_path):
-    """The first epoch from an earlier object is lower than that from an empty one, from a result or PyPty's array."""
+    """The first epoch from an earlier object, a result or PyPty's array, has a lower loss than from an empty one."""
     dataset, first = simulated.dataset, Preset.from_mapping({**VALUES, "epoch_max": 6, "sweeps": 6})
     result = refine(dataset, first, backend="cpu")
     path = tmp_path / "results.h5"
@@ -36,19 +36,19 @@ def test_going_on_from_a_file(simulated, tmp_path):
 
 
 def test_an_object_of_other_slices_and_modes_is_brought_over(simulated, tmp_path):
-    """Phase of all 3 slices of both modes in one, where they lay; vacuum around them."""
+    """All 3 slices of both modes are combined in one phase, in place; vacuum surrounds them."""
     run = write_results(tmp_path / "results.h5")
     preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5"), "non_negative_phase": False})
     plain = prepare(simulated.dataset, preset, None)
-    problem = begun(plain, preset.start, None)
+    problem = with_start(plain, preset.start, None)
     transmission = problem.layout.to_complex(problem.start)[0]
     assert transmission.shape[:2] == (1, 1)
     first_px = (np.asarray(problem.grid.origin_A) - run.origin_A) / run.pixel_A
     together = run.object.prod(axis=1, keepdims=True).mean(axis=0, keepdims=True)
     expected = on_pixels(together, (run.pixel_A, problem.grid.pixel_A), tuple(first_px), problem.grid.shape)
-    np.testing.assert_allclose(transmission, expected / abs(expected), atol=1e-5)  # of single precision
+    np.testing.assert_allclose(transmission, expected / abs(expected), atol=1e-5)  # single precision
     assert (transmission == 1).any()
-    assert "begun from an earlier refinement" in problem.strategy.reason
+    assert "started from an earlier refinement" in problem.strategy.reason
 
 
 def test_unfitting_objects_are_refused(simulated, tmp_path):
@@ -60,9 +60,9 @@ def test_unfitting_objects_are_refused(simulated, tmp_path):
 
 
 def test_going_on_from_results_of_other_programs(tmp_path):
-    """Object, probe and positions of each: after one sweep the loss is a tenth of that from nothing, or less.
+    """With object, probe and positions of each, the loss after one sweep is at most a tenth of that from nothing.
 
-    The scan is that of tests/earlier_scans.py; the files are what PtyRAD, py4DSTEM and phaser saved.
+    The scan is that of tests/earlier_scans.py; the files were saved by PtyRAD, py4DSTEM and phaser.
     """
     path = simulated_scan(tmp_path / "scan.h5")
     values = {"num_slices": 1, "probe_modes": 2, "sweeps": 1, "epoch_max": 1, "algorithm": "lsq_sqrt"}
@@ -83,4 +83,4 @@ def test_an_object_of_other_units_is_refused(simulated, tmp_path):
         file["refinements/run1/positions_A"][...] *= 100
     preset = Preset.from_mapping({**VALUES, "start_object": str(tmp_path / "results.h5")})
     with pytest.raises(MetadataError, match="has pixels of 25 Å"):
-        begun(prepare(simulated.dataset, preset, None), preset.start, None)
+        with_start(prepare(simulated.dataset, preset, None), preset.start, None)

@@ -1,4 +1,4 @@
-"""``ptylive advise`` as it is typed; beside a real server it runs in tests/server/test_scan_to_results.py."""
+"""``ptylive advise`` on the command line; with a real server it runs in tests/server/test_scan_to_results.py."""
 
 import json
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from ptylive.server.process.exit_codes import ExitCode
 
 
 class FakeClient:
-    """Answers `status` with what stands in ``answers``, the last of them for ever."""
+    """Answers `status` with the entries of ``answers`` in turn, then always with the last."""
 
     def __init__(self, answers):
         self.answers = list(answers)
@@ -37,7 +37,7 @@ def event(c10):
 
 @pytest.fixture
 def heard(monkeypatch):
-    """Have a server say these events and answers."""
+    """Make a server emit these events and answers."""
 
     def say(answers, events):
         @contextmanager

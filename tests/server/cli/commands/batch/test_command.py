@@ -1,4 +1,4 @@
-"""``ptylive batch``: what it says, its exit codes, and what it refuses, with refinements that are made up."""
+"""``ptylive batch``: its output, its exit codes, and what it refuses, with fake refinements."""
 
 import json
 
@@ -14,7 +14,7 @@ from ptylive.server.cluster import places
 
 @pytest.fixture
 def scans(tmp_path, monkeypatch):
-    """Two scans in the folder one is in; each refinement is done at once."""
+    """Two scans in the current folder; each refinement finishes at once."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "JobProcess", Scripted)
     monkeypatch.setattr(Scripted, "script", [progress(3), ENDED])

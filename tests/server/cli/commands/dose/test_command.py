@@ -1,4 +1,4 @@
-"""``ptylive dose`` as it is typed, on two counts of one simulated specimen, and on another one."""
+"""``ptylive dose`` on the command line, on two counts of one simulated specimen, and on another specimen."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``ptylive plan`` as it is typed."""
+"""``ptylive plan`` on the command line."""
 
 import json
 
@@ -69,7 +69,7 @@ def test_suggestions_stand_below_the_table():
     words = (*BEAM, *SCAN, "--dwell", "100 us")
     assert "overlap:" not in ran(*words)
     *table, empty, first, second = ran(*words, "--suggest").splitlines()
-    assert first == "80 % overlap: step 1.76 Å, 59 x 59 points, 1.94 ms a pattern at the same dose"
+    assert first == "80 % overlap: step 1.76 Å, 59 x 59 points, 1.94 ms per pattern at the same dose"
     assert (empty, second.split(":")[0]) == ("", "70 % overlap")
     assert table == ran(*words).splitlines()
     told = json.loads(ran(*words, "--json"))["suggestions"]
@@ -82,8 +82,8 @@ def test_suggestions_stand_below_the_table():
     [
         ((), "nothing is known"),
         (("--energy", 80), "did you mean 80 keV"),
-        (("--step", "0,4"), "is no single number"),
-        (("--pixel", "3 s"), "'s' is no unit of an angle"),
+        (("--step", "0,4"), "is not a single number"),
+        (("--pixel", "3 s"), "'s' is not a unit for an angle"),
         (("--step", 1, "--set", "scan_step_A=2"), "scan_step_A is given twice"),
         (("--step", 1, "--set", "scan.step_A=2"), "scan_step_A is given twice"),
         (("--defocus", 1, "--set", "C10=2"), "defocus_A and C10 say the same thing twice"),

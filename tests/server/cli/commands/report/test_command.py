@@ -1,4 +1,4 @@
-"""``ptylive report`` as it is typed."""
+"""``ptylive report`` on the command line."""
 
 import pytest
 from running import last_json, ptylive_here

@@ -1,4 +1,4 @@
-"""``ptylive simulate`` as it is typed."""
+"""``ptylive simulate`` on the command line."""
 
 import json
 

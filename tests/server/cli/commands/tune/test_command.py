@@ -1,4 +1,4 @@
-"""``ptylive tune``: what it answers, its files, and what it refuses, on a scan of twelve by twelve."""
+"""``ptylive tune``: its answers, its files, and what it refuses, on a scan of twelve by twelve."""
 
 import importlib.util
 import inspect
@@ -31,7 +31,7 @@ pytest.importorskip("optuna", reason="needs the extra 'tune'")
 
 
 class Here:
-    """A worker in this process (:class:`ptylive.server.refinement.job_process.JobProcess`), trials made up."""
+    """A worker in this process (:class:`ptylive.server.refinement.job_process.JobProcess`), with fake trials."""
 
     def __init__(self, job, *, own_group=False):
         self.job, self.told = job, []
