@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME[:PORT]",
-        help="further name that browsers may ask for",
+        help="additional host name under which browsers may open it",
     )
     parser.add_argument("--prefix", default="", metavar="PATH", help="path under which a proxy serves the dashboard")
     parser.add_argument("--viewers-fetch", action="store_true", help="let viewers download scans and exports")
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--exit-with-parent",
         type=int,
         metavar="PID",
-        help="end when this process, which started this one, has ended (or had before this one could look)",
+        help="end when this process, the parent, has ended (or had ended before this process started)",
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

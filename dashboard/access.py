@@ -107,12 +107,12 @@ class Access:
             raise PtyliveError(
                 f"{TOKENS_VARIABLE}: two different tokens of at least {LEAST_TOKEN_CHARACTERS} characters are needed, "
                 "and another one for each NAME:TOKEN",
-                "let ptylive serve --token make them",
+                "let ptylive serve --token create them",
             )
         names = [name for name, _ in self.named]
         if len(set(names)) < len(names) or not all(map(is_operator, names)):
-            hint = "give letters, digits, dots and dashes"
-            raise PtyliveError(f"{TOKENS_VARIABLE}: a name in NAME:TOKEN is none, or there twice", hint)
+            hint = "use letters, digits, dots and dashes"
+            raise PtyliveError(f"{TOKENS_VARIABLE}: a name in NAME:TOKEN is not valid, or is given twice", hint)
 
     def _issued(self) -> Iterator[tuple[Visitor, str]]:
         yield Visitor(Role.OPERATOR), self.operator

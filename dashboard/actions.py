@@ -47,7 +47,7 @@ class RefineActions:
             return
         typed = as_plain(request.value) if request.value.strip() else 0.0
         if not isinstance(typed, float) or not typed.is_integer() or not 0 <= typed <= MOST_BETWEEN:
-            self._orders.say(f"give the number of epochs from one picture of a film to the next, up to {MOST_BETWEEN}")
+            self._orders.say(f"give the number of epochs between pictures of a film, up to {MOST_BETWEEN}")
             return
         self.every = int(typed)
 
@@ -63,7 +63,7 @@ class RefineActions:
             return
         place = self._place.arguments() | ({"history": self.every} if self.every else {})
         if self._queues():
-            self._orders.send("refine", "refinement put in line", preset=values, queue=True, **place)
+            self._orders.send("refine", "refinement queued", preset=values, queue=True, **place)
         else:
             self._orders.send("refine", "refinement started", self._on_started, preset=values, **place)
 
@@ -74,7 +74,7 @@ class RefineActions:
     def resume(self, **options: int) -> None:
         """Resume the last refinement at the place the page currently selects."""
         place = self._place.arguments()
-        self._orders.send("refine_resume", "going on from where it ended", self._on_started, **options, **place)
+        self._orders.send("refine_resume", "continuing from where it ended", self._on_started, **options, **place)
 
     def save(self) -> None:
         """Write maps and calibration."""

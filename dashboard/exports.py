@@ -47,9 +47,9 @@ class Exports:
     def fetch(self, recordings: list[str]) -> None:
         """Let the browser fetch recordings with their results and exports."""
         if recordings:
-            self._orders.send("fetch", "to be fetched by the links below", self.written, recordings=recordings)
+            self._orders.send("fetch", "download with the links below", self.written, recordings=recordings)
         else:
-            self._orders.say("no scan is chosen: tick some")
+            self._orders.say("no scan is selected: tick some")
 
     def _compared(self, reply: dict[str, Any]) -> None:
         self.written(reply)
@@ -68,7 +68,7 @@ def agreement(reply: dict[str, Any]) -> str:
     known = {str(name): float(value) for name, value in found.items()} if isinstance(found, dict) else {}
     best = sorted(known, key=lambda name: -known[name])[:MOST_SAID]
     if not best:
-        return "side by side: written below"
+        return "side by side: link below"
     return f"correlation with {reply.get('run', 'the object')}: " + ", ".join(
         f"{map_name} {known[map_name]:.3f}" for map_name in best
     )

@@ -53,8 +53,8 @@ class ShownScanSender:
             refused: Future[Reply] = Future()
             refused.set_exception(
                 CommandError(
-                    f"you look at the earlier scan {self._looked_at()}, and this would concern the newest",
-                    "open the earlier one for everybody (button open beside it), or go back to the newest",
+                    f"you are viewing the earlier scan {self._looked_at()}, but this would act on the newest",
+                    "open the earlier scan for everybody (its button open), or go back to the newest",
                 )
             )
             return refused

@@ -99,7 +99,7 @@ def welcome_texts(state: ServerState) -> dict[str, str]:
     number = sum(state.rejected.values())
     return {
         "welcome_where": state.data,
-        "welcome_who": SENDERS.get(state.protocol, f"a detector sends them that speaks {state.protocol}"),
+        "welcome_who": SENDERS.get(state.protocol, f"a detector with protocol {state.protocol} sends them"),
         "welcome_refused": f"refused so far: {rejected(state.rejected)}" if number else "",
     }
 
@@ -279,12 +279,12 @@ def banner(view: FeedView, control: str) -> str:
     if view.connected and not view.ended:
         return ""
     if view.last_contact is None and not view.ended:
-        return f"no server at {control} yet: start one with ptylive serve; this page connects by itself"
+        return f"no server at {control} yet: start one with ptylive serve; this page then connects automatically"
     last, kept, command = clock(view.last_contact or time.time()), saved(view.state), restart_line(view.state, control)
     if view.ended:
-        return f"the server was ended at {last}: {kept}; start it again with {command}, then this page comes back"
-    hint = f"ptylive serve starts it again by itself; where it does not: {command}"
-    return f"server gone since {last} ({control}): {kept}; {hint}. This page comes back with it"
+        return f"the server was stopped at {last}: {kept}; restart it with {command}, then this page reconnects"
+    hint = f"ptylive serve restarts it automatically; if it does not: {command}"
+    return f"server lost at {last} ({control}): {kept}; {hint}. This page then reconnects"
 
 
 def saved(state: ServerState) -> str:
@@ -294,8 +294,8 @@ def saved(state: ServerState) -> str:
     file = file_name(state.recording)
     if state.state not in ("armed", "scanning", "finishing"):
         return f"{file} holds the last scan"
-    arrived = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had come"
-    return f"{arrived} and lie on the disk; the next start makes {file} of them"
+    arrived = f"{count(state.received)} of {count(state.expected)} frames of {state.series} had arrived"
+    return f"{arrived} and are on disk; the next start writes them to {file}"
 
 
 def restart_line(state: ServerState, control: str) -> str:

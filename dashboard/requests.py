@@ -46,7 +46,7 @@ def parse_request(content: str) -> Request | None:
         logger.warning("a request of the page was nested too deeply")
         return None
     except (ValueError, ValidationError) as error:
-        logger.warning("a request of the page was not understood: %s", str(error).splitlines()[0])
+        logger.warning("a request of the page could not be read: %s", str(error).splitlines()[0])
         return None
 
 
@@ -68,7 +68,7 @@ class RequestDispatcher:
         if request is not None and request.what in self._takers:
             self._takers[request.what](request)
         elif request is not None:
-            logger.warning("nobody takes requests of kind %r", request.what)
+            logger.warning("requests of kind %r are not handled", request.what)
 
 
 def as_plain(text: str) -> Any:

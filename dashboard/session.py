@@ -222,7 +222,7 @@ class Session:
 
     def _follow_trotter(self, view: FeedView, shown: FeedView) -> None:
         if self.past.looking_back:
-            self.trotter.refuse("trotters are made of the newest scan")
+            self.trotter.refuse("trotters are available for the newest scan only")
         else:
             self.trotter.follow(view, shown.available)
         self.trotter.show()

@@ -183,5 +183,5 @@ def carried(limit: InformationLimit) -> str:
     if not limit.is_known:
         return "cannot tell"
     if limit.finer:
-        return f"all that the step shows ({number(limit.period_A, 3)} Å)"
+        return f"the limit of the scan step ({number(limit.period_A, 3)} Å)"
     return f"{number(limit.period_A, 3)} ± {number(limit.uncertainty_A, 2)} Å"

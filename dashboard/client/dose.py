@@ -32,7 +32,7 @@ def texts(state: ServerState) -> dict[str, str]:
     if curve.verdict is Verdict.CHANGES:
         short = f"{short}; the specimen changes"
     elif latest.finer:
-        short = f"{short}, all the step shows"
+        short = f"{short}, the limit of the scan step"
     elif further:
         last = further[-1]
         short = f"{short}; {last.scans / curve.scans:g} × dose: {number(last.limit_A)} Å"

@@ -139,7 +139,7 @@ class Feed:
                     self._report_shown_maps(client)
                     self._prepare_wanted()
                 except Exception:  # no fault of any kind may silence the page for ever
-                    logger.exception("the feed stumbled")
+                    logger.exception("the feed was interrupted by an error")
                     self._stopping.wait(RETRY_S)
 
     # -- what the server says -------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Feed:
             try:
                 taker(self, payload)
             except (KeyError, TypeError, ValueError) as error:
-                logger.warning("a %s event was not understood: %s", topic, error)
+                logger.warning("a %s event could not be read: %s", topic, error)
 
     def _note_contact(self) -> None:
         """Handle an event; the first after a silence requests a snapshot, because others were lost before it."""
@@ -340,7 +340,7 @@ def _next(events: EventStream, timeout_s: float) -> tuple[str, dict[str, Any]] |
     try:
         return events.next(timeout_s=timeout_s)
     except ValueError as error:
-        logger.warning("an event was not understood: %s", error)
+        logger.warning("an event could not be read: %s", error)
         return None
 
 
@@ -375,5 +375,5 @@ def _parsed(model: type[Parsed], payload: Mapping[str, Any]) -> Parsed | None:
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        logger.warning("a %s message was not understood: %s", model.__name__, error.errors()[0]["msg"])
+        logger.warning("a %s message could not be read: %s", model.__name__, error.errors()[0]["msg"])
         return None

@@ -96,5 +96,5 @@ def understood(kind: type[Reply], plain: Mapping[str, Any]) -> Reply:
     try:
         return kind.model_validate(plain)
     except ValidationError as error:
-        logger.warning("a reply was not understood: %s", error.errors()[0]["msg"])
+        logger.warning("a reply could not be read: %s", error.errors()[0]["msg"])
         return kind()

@@ -44,7 +44,7 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
     try:
         defocus = understood("defocus_A", f"{plain} {unit}" if read is not None and not read[1] else plain)
     except MetadataError as error:
-        hint = "" if "unit" in str(error) or "impossible" in str(error) else "type for example 15 nm underfocus"
+        hint = "" if "unit" in str(error) or "impossible" in str(error) else "for example 15 nm underfocus"
         raise UnclearValueError(f"defocus {text!r} is unclear: {hint or error.line()}") from None
     return float(defocus) if last.startswith("over") else -float(defocus)
 
@@ -61,7 +61,7 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
     if name == "other":
         name, equals, text = (part.strip() for part in text.partition("="))
         if not equals or not name:
-            raise UnclearValueError("type NAME = VALUE, for example C30 = 1.2 mm or energy_eV = 80 keV")
+            raise UnclearValueError("use NAME = VALUE, for example C30 = 1.2 mm or energy_eV = 80 keV")
     elif name in PLAUSIBLE:
         text = _in_row_unit(name, text)
     flat = name.rpartition(".")[2]
@@ -123,22 +123,22 @@ class CalibrationPanel:
         if name not in EDITABLE or state is None:
             return
         if is_pinned(state, name):
-            self._orders.send("release", f"{_LABELS[name]}: later scans say it themselves", names=[name])
+            self._orders.send("release", f"{_LABELS[name]}unpinned: later scans use their own value", names=[name])
         elif (value := state.calibrated(name)) is None:
             self._orders.say(f"{_LABELS[name]} is not known yet: nothing to pin")
         elif name == "descan_px" and isinstance(value, list | tuple) and len(value) > TERMS_OF_BOTH:
-            self._orders.say("the lines of this scan jump, each by itself: its descan is that of no other scan")
+            self._orders.say("the lines of this scan jump individually, so its descan does not apply to other scans")
         else:
             values = {name: list(value) if isinstance(value, tuple) else value}
-            self._orders.send("configure", f"{_LABELS[name]} pinned: later scans take it too", values=values, pin=True)
+            self._orders.send("configure", f"{_LABELS[name]} pinned: later scans use it too", values=values, pin=True)
 
     def reset(self, _request: Request) -> None:
         """Return to the values that were sent."""
-        self._orders.send("reset", "values are those that were sent; undo goes back")
+        self._orders.send("reset", "the sent values are restored; undo reverts this")
 
     def undo(self, _request: Request) -> None:
         """Go back one step."""
-        self._orders.send("undo", "back to the values before")
+        self._orders.send("undo", "the earlier values are restored")
 
     def depth(self, request: Request) -> None:
         """Focus the maps on a plane of the specimen."""

@@ -144,7 +144,7 @@ class RunCurves:
         self._draw_ends()
         self._note = self._words = ""
         if self.kind in ("line", "depth") and len(self.ends) < 2:
-            self._note = "click the end of the line" if self.ends else "click the object where a line starts"
+            self._note = "click the end of the line" if self.ends else "click the object at the start of the line"
         elif self.kind == "line":
             self._follow_line(picture)
         elif self.kind == "depth":
@@ -189,7 +189,7 @@ class RunCurves:
         """Ask the server once; its reply stays until something else is requested."""
         run = view.state.refinement
         if not run.run or run.state not in ENDED:
-            self._note = "when the refinement has ended"
+            self._note = "available when the refinement has ended"
             return
         signature = (*key, view.state.uid, run.run, run.state, view.state.results)
         if signature == self._requested:
@@ -212,8 +212,8 @@ class RunCurves:
         try:
             self._answer = ("", take(reply))
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("an analysis was not understood: %s", error)
-            self._answer = ("the answer was not understood", "")
+            logger.warning("an analysis could not be read: %s", error)
+            self._answer = ("the answer could not be read", "")
         self._shown = self._requested
 
     def _take_section(self, reply: Reply) -> str:

@@ -166,7 +166,7 @@ class DetectorHandles:
             return f"map vd_{new[-1]}: {self.written[new[-1]]}"
         detector = next((d for d in self.drawn if d.name == self._chosen), None)
         if detector is None:
-            return "virtual detectors kept" if self.drawn or self.written else "virtual detectors removed"
+            return "virtual detectors saved" if self.drawn or self.written else "virtual detectors removed"
         return f"map vd_{detector.name}: {_span(detector)} px"
 
     def _draw(self) -> None:

@@ -116,7 +116,7 @@ class LibraryPanel:
         listed = [str(file["name"]) for file in reply["files"]]
         scans = [listed_name for listed_name in listed if listed_name.rpartition("/")[2] in names]
         if not scans:
-            self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; bring both at once")
+            self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; upload both at once")
             return
         for name in scans[:1]:
             self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
@@ -206,7 +206,7 @@ class LibraryPanel:
 
     def open(self, request: Request) -> None:
         """Show a past scan; without a name, the newest live one. With the key `refine`, go on to the Refine view."""
-        done = "opened" if request.name else "back to the newest scan"
+        done = "opened" if request.name else "showing the newest scan"
         go_on = self._on_refine if request.key == "refine" else self._on_open
         self.open_then(request.name, done, go_on)
 
@@ -247,18 +247,18 @@ class LibraryPanel:
         if self._deleted:
             self._request_time = -ASK_EVERY_S
             back = lambda _reply: setattr(self, "_deleted", "")  # noqa: E731
-            self._orders.send("restore", "taken back", back, recording=self._deleted)
+            self._orders.send("restore", "restored from the trash", back, recording=self._deleted)
 
     def note(self, request: Request) -> None:
         """Write the note of a scan (of the displayed one if none is named), or with the key `sample`, the sample."""
         if request.key == "sample":
             self._request_time = -ASK_EVERY_S
-            self._orders.send("note", "sample kept", sample=request.value, recording=request.name)
+            self._orders.send("note", "sample saved", sample=request.value, recording=request.name)
             return
         if not request.name:
             self._note = request.value
         self._request_time = -ASK_EVERY_S
-        self._orders.send("note", "note kept", text=request.value, recording=request.name)
+        self._orders.send("note", "note saved", text=request.value, recording=request.name)
 
     def texts(self) -> dict[str, str]:
         """How many scans there are, and which of them are listed."""
@@ -288,7 +288,7 @@ def _count_text(found: int, total: int, pending: int) -> str:
         return "no recordings yet"
     scans = f"{count(total)} scan{'' if total == 1 else 's'}"
     words = scans if found == total and not pending else f"{count(found)} of {scans}"
-    return f"{words}, {count(pending)} still to be looked into …" if pending else words
+    return f"{words}, {count(pending)} still to be read …" if pending else words
 
 
 def _note_author(scan: Mapping[str, Any]) -> str:

@@ -33,7 +33,7 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
         if not equals and len(known) == 1 and part:
             key, value = next(iter(known)), key
         elif not equals or key not in known or known[key].name in found:
-            otherwise = f"type {', '.join(f'{name} = number' for name in known)}, or auto"
+            otherwise = f"use {', '.join(f'{name} = number' for name in known)}, or auto"
             near = did_you_mean(key, known, otherwise) if equals and key not in known else otherwise
             raise UnclearNumberError(f"{kind.label}: {near}")
         found[known[key].name] = _value(value)

@@ -168,7 +168,7 @@ def _limit(picture: Picture) -> str:
 
 def _units_title(picture: Picture) -> str:
     """Unit and limit in words, and what more dose would bring."""
-    lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel by noise"]
+    lines = ["unit" if picture.deviation is None else "unit; ±: one standard deviation of a pixel from noise"]
     for dose, limit in picture.carries.items():
         label = "information limit" if dose == 1 else f"with {dose:g} × the dose"
         lines.append(f"{label}: {carried(limit)}")

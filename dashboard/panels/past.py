@@ -74,14 +74,14 @@ class PastScans:
         if not self._raw:
             return
         if recording := self._state.recording:
-            done = f"{self._state.series} is shown to everybody"
+            done = f"{self._state.series} is now displayed for everybody"
             self._orders.send("open", done, lambda _reply: self.leave(), recording=PurePath(recording).name)
         else:
-            self._orders.say("this scan was not recorded: it can only be looked at")
+            self._orders.say("this scan was not recorded: it can be viewed only")
 
     def record(self, *, on: bool) -> None:
         """Switch recording of future scans on or off."""
-        self._orders.send("record", f"the next scans are {'' if on else 'not '}recorded", on=on)
+        self._orders.send("record", f"later scans are {'' if on else 'not '}recorded", on=on)
 
     def leave(self) -> None:
         """Show the present scan."""
@@ -93,7 +93,7 @@ class PastScans:
             state = ServerState.model_validate(reply["state"])
             raw = {str(plain["name"]): raw_picture(str(plain["name"]), plain) for plain in reply["maps"]}
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("a past scan was not understood: %s", error)
+            logger.warning("a past scan could not be read: %s", error)
             return
         if state.uid == self._uid:
             self._state, self._raw, self._pictures = state, raw, {}

@@ -60,18 +60,18 @@ class PositionsOverlay:
         if run.run and run.state in ENDED:
             self._orders.ask("runs", self._take, on_refusal=self._refused, pictures=[str(run.run)])
         else:
-            self._refused("positions are there when a refinement has ended")
+            self._refused("available when a refinement has ended")
 
     def _take(self, reply: Reply) -> None:
         try:
             plain = reply["pictures"][0]["positions"]
             if plain is None:
-                self._refused("this run kept no positions to compare")
+                self._refused("this run stored no positions to compare")
                 return
             self._before, self._after = (array_from_plain(plain[name]) for name in ("before", "after"))
             self._orders.say(f"positions moved by {number(float(plain['rms_A']), 2)} Å (root mean square)")
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            logger.warning("positions were not understood: %s", error)
+            logger.warning("positions could not be read: %s", error)
             return
         self._draw()
 

@@ -119,7 +119,7 @@ class ProfilePanel:
         if not self.active.active:
             return ""
         if len(self.ends) < 2:
-            return "click the end of the line" if self.ends else "click a map where the line starts"
+            return "click the end of the line" if self.ends else "click a map at the start of the line"
         (top, left), (bottom, right) = self.ends
         unit = "Å" if self.panel.view.calibrated else "scan points"
         return f"{self.panel.kind.label}: {number(float(np.hypot(bottom - top, right - left)))} {unit}"

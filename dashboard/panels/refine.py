@@ -81,7 +81,7 @@ SETTINGS: tuple[Setting, ...] = (
 
 FURTHER = "further"
 """The field for every other setting, including those that the user's packages add."""
-FURTHER_HELP = "any other setting, NAME = VALUE, with commas between them; ptylive preset lists them all"
+FURTHER_HELP = "other settings, NAME = VALUE, separated by commas; ptylive preset lists them all"
 FURTHER_LENGTH = 2000
 _MARKS = set(',"[]{}\\')
 

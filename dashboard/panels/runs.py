@@ -106,7 +106,7 @@ class RunsPanel:
     def beside(self, request: Request) -> None:
         """Show the last run of another scan of the library next to the present one, and report its name."""
         self.compared = f"{PurePath(request.name).stem} last run"
-        message = f"{PurePath(request.name).stem} stands beside"
+        message = f"{PurePath(request.name).stem} is shown next to it"
         self._orders.send("runs_of", message, self._take_other, recording=request.name, pictures=["last"])
 
     def want_beside(self, name: str) -> None:
@@ -128,7 +128,7 @@ class RunsPanel:
             raw = raw_picture("object", {**run["object"], "units": "rad"})
             losses = [float(v) for v in run["losses"]]
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            logger.warning("a run was not understood: %s", error)
+            logger.warning("a run could not be read: %s", error)
             return
         self._picture = prepare(raw, next(self._versions), self._around)
         self.losses.data = {"epoch": [i + 1 for i in range(len(losses))], "loss": losses}
@@ -215,7 +215,9 @@ def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     scale = abs(float(alike[best].mean())) or 1.0
     share, deviation = float(excess.mean()) / scale, float(excess.std(ddof=1)) / math.sqrt(losses.size) / scale
     told = f"{_per_cent(share, 2)} ± {_per_cent(deviation, 1)} %"
-    return f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (as {best}, {told})"
+    return (
+        f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (no worse than {best}, {told})"
+    )
 
 
 def _per_cent(share: float, digits: int) -> str:
@@ -255,8 +257,8 @@ def _scan_text(scan: Mapping[str, Any]) -> str:
         f"current {number(scan.get('beam_current'), 3)}",
     ]
     if scan.get("drift_A") is None:
-        return ", ".join([*words, "no drift known"])
-    done = "taken out" if scan.get("drift_applied") else "left alone"
+        return ", ".join([*words, "drift not determined"])
+    done = "corrected" if scan.get("drift_applied") else "not corrected"
     return ", ".join([*words, f"drift {_pair(scan['drift_A'], 2, scan.get('drift_uncertainty_A'))} Å ({done})"])
 
 
@@ -287,7 +289,7 @@ def _quality_text(run: Mapping[str, Any]) -> str:
     noise, halves = run.get("deviation_rad"), run.get("halves")
     least = "at least " if run.get("deviation_is_lower_bound") else ""
     words = [f"noise {least}{number(noise, 2)} rad"] if isinstance(noise, int | float) else []
-    words += [f"halves agree by {halves:.2f}"] if isinstance(halves, int | float) else []
+    words += [f"correlation of halves {halves:.2f}"] if isinstance(halves, int | float) else []
     return ", ".join(words)
 
 

@@ -111,7 +111,7 @@ class TrotterPanel:
         try:
             self._shown = TrotterPictures.of(reply, next(self._versions))
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("a trotter was not understood: %s", error)
+            logger.warning("a trotter could not be read: %s", error)
 
     def refuse(self, reason: str) -> None:
         """Show why there is nothing to show."""

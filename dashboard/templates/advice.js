@@ -37,7 +37,7 @@
     box.hidden = steps.length === 0;
     box.querySelector("ol").replaceChildren(...steps.map(({title, text, state}) =>
       make("li", {"data-step": state, ...(state === "now" ? {"aria-current": "step"} : {})}, make("b", {text: title}), ...(state === "now" ? [make("span", {text})] : []))));
-    box.querySelector(".said").textContent = steps.length && steps.every(({state}) => state === "done") ? "That was all. The Library keeps this scan; ? lists the keys." : "";
+    box.querySelector(".said").textContent = steps.length && steps.every(({state}) => state === "done") ? "That was all. This scan is in the Library; ? lists the keys." : "";
   };
 
   // The field of a setting is in the shadow root of a widget, which exists once the view has been shown.

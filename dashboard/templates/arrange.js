@@ -53,7 +53,7 @@
   function strip(kind, index, label) {
     const element = window.ptylive.make("div", {class: `strip ${kind}`, role: "separator", tabindex: "0", "aria-label": label,
       "aria-orientation": kind === "rows" ? "horizontal" : "vertical", "aria-valuemin": "15", "aria-valuemax": "85",
-      title: "drag, or arrows, to change the sizes; double click: as they were"});
+      title: "drag, or use the arrow keys, to change the sizes; double-click to reset"});
     Object.assign(element, {kind, index});
     return element;
   }

@@ -53,7 +53,7 @@
     if (where === "1/Å" && length(now) > 0) words.splice(1, 0, `period ${(1 / length(now)).toPrecision(3)} Å`);
     if (all.length > 1) {
       const between = Math.abs(angle(now) - angle(all.at(-2))) % 180;
-      words.push(`${Math.min(between, 180 - between).toFixed(1)}° between both`);
+      words.push(`${Math.min(between, 180 - between).toFixed(1)}° between the two`);
     }
     return words.join(" · ");
   }

@@ -241,9 +241,9 @@
   painters.runs = ({known, waiting, scans = []}) => { run_scans(scans); document.getElementById("runs").replaceChildren(
     ...known.map(({name, text, made, loss, quality = "", on, shown}) =>
       make("li", {"data-shown": String(shown)},
-        make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run, with its settings", text: name}),
+        make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run and its settings", text: name}),
         make("span", {text: [text, made].filter(Boolean).join(", "), title: made}),
-        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality.includes("held out") ? `${quality}\nheld out: minus log likelihood per pattern of patterns kept back from a short refinement with these settings; less is better` : quality}),
+        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality.includes("held out") ? `${quality}\nheld out: negative log-likelihood per pattern, for patterns kept out of a short refinement with these settings; lower is better` : quality}),
         make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
           text: on ? "comparing" : "compare"}))),
     ...waiting.map(({run, uid, series}) =>
@@ -252,7 +252,7 @@
 
   function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture, object = ""}) {
     const map = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
-    const phase = object ? [make("img", {src: object, alt: `refined phase of ${title}`, title: "phase of its last refinement"})] : [];
+    const phase = object ? [make("img", {src: object, alt: `refined phase of ${title}`, title: "phase from its last refinement"})] : [];
     const image = make("div", {class: "pictures"}, map, ...phase);
     const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
     remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
@@ -264,10 +264,10 @@
       button("metadata", "i", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
-      button("open", "refine", "show it and go to the refinement", {"data-key": "refine"}),
-      ...(refined ? [button("beside", "beside", "its last refinement beside that of the scan that is shown")] : []),
-      button("replay", "replay", "send it again, as a new scan"),
-      button("delete", "delete", "move it to the folder .trash; asks twice"));
+      button("open", "refine", "show it and go to the Refine view", {"data-key": "refine"}),
+      ...(refined ? [button("beside", "beside", "its last refinement next to that of the displayed scan")] : []),
+      button("replay", "replay", "send it again as a new scan"),
+      button("delete", "delete", "move it to the folder .trash; click twice to confirm"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
       ...lines.map(text => make("span", {text, title: text})), of, remark, make("small", {text: noted}), buttons);
   }

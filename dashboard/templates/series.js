@@ -50,11 +50,11 @@
   // -- batches
 
   function count() {
-    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine or fetch them";
+    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine or download them";
   }
 
   window.ptylive.tick = (recording, title) => {
-    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for refine ticked and download ticked"});
+    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for “refine ticked” and “download ticked”"});
     box.checked = chosen.has(recording);
     box.addEventListener("change", () => {
       chosen[box.checked ? "add" : "delete"](recording);

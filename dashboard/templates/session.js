@@ -169,7 +169,7 @@ window.ptylive = (() => {
     const since = new Date().toLocaleTimeString("en-GB");
     const ended = document.body.dataset.ended === "on";
     if (!ended) render(JSON.stringify({
-      texts: {banner: `dashboard gone since ${since}: the last picture stays; reconnecting by itself`},
+      texts: {banner: `dashboard lost at ${since}: the last picture stays; reconnecting automatically`},
       marks: {link: "gone"},
     }));
     const timer = setInterval(async () => {

@@ -84,7 +84,7 @@
       return said;
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      throw new Error(status === 403 ? "files are taken from operators only" : `the server does not answer (${status}): try again`);
+      throw new Error(status === 403 ? "only operators can upload files" : `the server does not respond (${status}): try again`);
     }
   }
 
@@ -93,15 +93,15 @@
     request.upload.onprogress = ({loaded, total}) =>
       upload_says(`sending ${file.name}: ${Math.floor(100 * loaded / total)} %`, {share: loaded / total, goes_on: true});
     request.onload = () => { try { done(answer(request.status, request.responseText)); } catch (error) { failed(error); } };
-    request.onerror = () => failed(new Error(`${file.name} was cut off: nothing of it is kept; send it again`));
+    request.onerror = () => failed(new Error(`${file.name} was interrupted: nothing was kept; upload it again`));
     request.onabort = () => failed(new Error(""));
     request.open("POST", address);
     request.send(file);
   });
 
   async function upload(files) {
-    if (document.body.dataset.role === "viewer") { upload_says("files are taken from operators only"); return; }
-    if (request) { upload_says("wait until the file before is there"); return; }
+    if (document.body.dataset.role === "viewer") { upload_says("only operators can upload files"); return; }
+    if (request) { upload_says("wait until the previous file has arrived"); return; }
     request = {abort: () => {}};
     try {
       for (const file of files) {
@@ -113,7 +113,7 @@
       upload_says("");
       ask("take", {key: "sent", value: files.map(({name}) => name).join("\n")});
     } catch (error) {
-      upload_says(error instanceof TypeError ? "the server does not answer: try again" : error.message);
+      upload_says(error instanceof TypeError ? "the server does not respond: try again" : error.message);
     } finally { request = null; }
   }
 

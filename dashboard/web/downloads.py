@@ -63,7 +63,10 @@ class DownloadHandler(RefusalHandler):
         super().initialize(
             404,
             "This export is no longer offered",
-            ("Exports are offered for half an hour. The file itself lies beside the recording; export the map again.",),
+            (
+                "Exports can be downloaded for half an hour. The file is next to the recording; or export the map "
+                "again.",
+            ),
         )
         self._path = downloads.find(key)
 

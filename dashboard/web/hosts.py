@@ -72,7 +72,8 @@ class Hosts:
             host = Host.parse(name)
             if host is None:
                 raise HostNameError(
-                    f"{name!r} is no name of a machine", "write NAME or NAME:PORT, without http:// and without a path"
+                    f"{name!r} is not the name of a machine",
+                    "give NAME or NAME:PORT, without http:// and without a path",
                 )
             allowed.append(host)
         return cls(tuple(allowed))

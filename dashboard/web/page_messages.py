@@ -117,7 +117,7 @@ class PageMessages:
         """
         events = content.get("events") if isinstance(content, dict) else None
         if not isinstance(events, list) or len(events) > MOST_EVENTS:
-            raise Refused("a message that is no list of changes")
+            raise Refused("a message that is not a list of changes")
         checked = (self._checked(event) for event in events)
         return [event for event in checked if event is not None]
 
@@ -167,7 +167,7 @@ class PageMessages:
         words = [*columns.get("key", []), *columns.get("colour", [])]
         complete = columns.keys() == {"x", "y", "key", "colour"} and len(lengths) == 1 and max(lengths) <= MOST_HANDLES
         if not (complete and all(map(is_finite, places)) and all(map(is_text, words))):
-            raise Refused("handles of virtual detectors that are none")
+            raise Refused("handles of virtual detectors that do not exist")
         entries = [[name, list(column)] for name, column in columns.items()]
         new = {"type": "map", "entries": entries}
         return {"kind": "ModelChanged", "model": {"id": model.id}, "attr": "data", "new": new}

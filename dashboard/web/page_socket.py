@@ -171,13 +171,13 @@ class PageSocket(WSHandler):
     async def on_message(self, fragment: str | bytes) -> None:
         """Take a part of a message; a complete message is checked, and then handled by Bokeh."""
         if self.receiver is None or self.connection is None:  # pages of ours send nothing before they are ready
-            self._refuse("a message before the page was there", POLICY_VIOLATION)
+            self._refuse("a message before the page was loaded", POLICY_VIOLATION)
             return
         self._fragments += 1
         try:
             message = await self.receiver.consume(fragment)
         except Exception as error:  # Bokeh's reader raises various exceptions for malformed input
-            self._refuse(f"what is no message: {type(error).__name__}", POLICY_VIOLATION)
+            self._refuse(f"an unreadable message: {type(error).__name__}", POLICY_VIOLATION)
             return
         if message is None:
             if self._fragments >= FRAGMENTS:

@@ -47,7 +47,7 @@ def unknown_host(host: str) -> dict[str, Any]:
         "title": "This address is not allowed",
         "lines": (
             f"The browser asked for <code>{requested}</code>, and this server does not answer to that name: "
-            "it could be a page of somebody else's that points at this machine.",
+            "it could be somebody else's page that points at this machine.",
             f"If it is a name of this machine, or of a proxy before it, start the server with "
             f"<code>--allow-host {name}</code>, or forward a port with "
             "<code>ssh -L 5006:127.0.0.1:5006</code> and open <code>http://127.0.0.1:5006</code>; "
@@ -73,9 +73,9 @@ def not_known(*, token: bool = False) -> dict[str, Any]:
     """401: no token, or (``token``) an invalid one."""
     return {
         "status": 401,
-        "title": "This token is none of this server's" if token else "A token is needed",
+        "title": "This token is not valid for this server" if token else "A token is needed",
         "lines": (
-            "This server shows its data only to those who hold one of its tokens.",
+            "This server shows its data only to people with one of its tokens.",
             "Open the whole address that was printed where the server was started; it ends in "
             "<code>login?token=…</code>. A browser keeps the token for 30 days; after a restart of the server there "
             "are new ones, unless they were set.",
@@ -101,7 +101,7 @@ def too_many(pages: int) -> dict[str, Any]:
         "title": "Too many pages are open",
         "lines": (
             f"{pages} pages are open at the moment, and more would slow down the operator's.",
-            f"Close one that nobody looks at. This page tries again every {RELOAD_S} seconds.",
+            f"Close one that nobody is using. This page tries again every {RELOAD_S} seconds.",
         ),
         "reload": True,
     }

@@ -26,7 +26,7 @@ BESIDE_BYTES = 2**20
 
 def _no_server(_name: str, _size: int) -> Future[dict[str, Any]]:
     refused: Future[dict[str, Any]] = Future()
-    refused.set_exception(PtyliveError("no server is there to take files"))
+    refused.set_exception(PtyliveError("no server is connected to receive files"))
     return refused
 
 
@@ -58,7 +58,7 @@ def finished(file: IO[bytes], path: Path) -> None:
     os.fsync(file.fileno())
     file.close()
     if path.exists():
-        raise FileExistsError(0, "another file of that name has come meanwhile")
+        raise FileExistsError(0, "another file of that name was created in the meantime")
     hidden(path).rename(path)
 
 
@@ -82,15 +82,15 @@ class UploadHandler(RequestHandler):
             self._refuse(405, "a file is brought by POST")
             return
         if self.request.headers.get("Origin") is None and self.request.method == "POST":
-            self._refuse(403, "files are taken from the page of this dashboard only")
+            self._refuse(403, "files are accepted from the page of this dashboard only")
             return
         name, size = self.get_query_argument("name", ""), self.get_query_argument("bytes", "")
         content_length = self.request.headers.get("Content-Length", "")
         if not size.isdecimal() or (self.request.method == "POST" and content_length != size):
-            self._refuse(400, f"{name or 'a file'} does not say how large it is: load the page again")
+            self._refuse(400, f"{name or 'a file'} has no stated size: reload the page")
             return
         if self._uploads.name:
-            self._refuse(409, f"{self._uploads.name} is being sent: wait until it is there")
+            self._refuse(409, f"{self._uploads.name} is being uploaded: wait until it has arrived")
             return
         self._uploads.name, self._holds_slot = name, True
         await self._place(name, int(size))
@@ -107,7 +107,7 @@ class UploadHandler(RequestHandler):
         except PtyliveError as error:
             self._refuse(409, error.line())
         except KeyError:
-            self._refuse(500, "the server does not say where files go")
+            self._refuse(500, "the server did not say where to store files")
         except OSError as error:
             self._refuse(507, f"{name} cannot be written: {error.strerror or error}")
         else:
@@ -134,12 +134,12 @@ class UploadHandler(RequestHandler):
         file, self._file = self._file, None
         try:
             if file is None or self._remaining:
-                raise OSError(0, "not all of it has come")
+                raise OSError(0, "it has not arrived completely")
             await asyncio.to_thread(finished, file, self._path)
         except OSError as error:
             self._file = file
             self._drop()
-            self._refuse(507, f"{self._path.name} is not kept: {error.strerror or error}")
+            self._refuse(507, f"{self._path.name} was not kept: {error.strerror or error}")
             return
         self._release()
         await self.finish({"file": self._path.name, "there": False})

@@ -210,7 +210,7 @@ class Batch:
             start_map = self._request.preset.start.start_map
             pictures = figures.draw(row.results(folder), start_map, str(ended["run"]), folder, row.name)
         except PtyliveError as error:
-            remarks.append(f"no pictures: {error.line()}")
+            remarks.append(f"pictures could not be drawn: {error.line()}")
         found = {"information_limit_A": pictures.information_limit_A, "map_shown": pictures.map_shown}
         notes = {"remarks": tuple(dict.fromkeys(filter(None, remarks)))}
         return {"state": State.DONE, "run": str(ended["run"]), "loss": ended["loss"], **found, **notes}

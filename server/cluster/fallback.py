@@ -76,7 +76,7 @@ class FallbackJob:
             if self._fallback.when == HERE:
                 yield from self._here(job, str(missing["missing"]))
                 return
-            yield {"kind": "note", "message": f"waits for the cluster: {missing['missing']}"}
+            yield {"kind": "note", "message": f"waiting for the cluster: {missing['missing']}"}
             if self._stopped.wait(AGAIN_S):
                 yield stopped_before(job)
                 return
@@ -85,7 +85,7 @@ class FallbackJob:
         """Continue the job on this machine from where it was."""
         room = self._fallback.room
         if not room.acquire(blocking=False):
-            yield {"kind": "note", "message": f"waits for a place on this machine: {why}"}
+            yield {"kind": "note", "message": f"waiting for a free place on this machine: {why}"}
             while not room.acquire(timeout=POLL_S):
                 if self._stopped.is_set():
                     yield stopped_before(job)

@@ -153,8 +153,8 @@ class Cluster:
     def gone(self) -> ClusterMissing:
         """Return the error for a scheduler that has ended."""
         return ClusterMissing(
-            f"the Dask scheduler on {self.where.words} has gone",
-            "start it again; --resume goes on from the last checkpoint, if there is one",
+            f"the Dask scheduler on {self.where.words} is gone",
+            "restart it; --resume continues from the last checkpoint, if there is one",
         )
 
     def take(self) -> tuple[str, int] | None:
@@ -178,12 +178,12 @@ class Cluster:
             return
         if self.where.kind not in QUEUES:
             raise ClusterMissing(
-                f"the Dask scheduler on {self.where.words} has no workers", "start some: dask worker ADDRESS"
+                f"the Dask scheduler on {self.where.words} has no workers", "start workers with: dask worker ADDRESS"
             )
         if ended := self._ended_twice():
             raise ClusterMissing(
-                f"{self.where.kind} has ended job {', '.join(ended)}, and no worker came of it",
-                f"its output says why: slurm-{ended[0]}.out, if [cluster] names no other; correct [cluster]",
+                f"{self.where.kind} has ended job {', '.join(ended)} without starting a worker",
+                f"see its output, slurm-{ended[0]}.out unless [cluster] names another file; correct [cluster]",
             )
 
     def _ended_twice(self) -> tuple[str, ...]:
@@ -208,8 +208,8 @@ def _await_first_worker(cluster: Cluster, tell: Tell) -> None:
     """Wait for the first worker, but not for one from a batch system. Raises PtyliveError if none comes."""
     since = time.monotonic()
     if cluster.where.kind in QUEUES:
-        request = f"{cluster.where.workers} jobs are asked of {cluster.where.kind}; scans begin as they start"
-        tell(f"{request}. If none does, its list of jobs, and the output of those that have ended, say why")
+        request = f"{cluster.where.workers} jobs requested from {cluster.where.kind}; scans begin as the jobs start"
+        tell(f"{request}. If none starts, see its list of jobs and the output of ended jobs")
     while not cluster.workers() and cluster.where.kind not in QUEUES:
         cluster.check_patience(time.monotonic() - since)
         time.sleep(RECENT_S)

@@ -44,10 +44,11 @@ def places(
         return
     if workers is not None:
         raise MetadataError(
-            "workers are those of the cluster", "give their number as --cluster local:N, or no --cluster"
+            "--workers cannot be combined with --cluster",
+            "give the number as --cluster local:N, or leave out --cluster",
         )
     if when not in WAYS:
-        raise MetadataError(f"{when!r} is nothing to do without a cluster", f"use {', '.join(WAYS)}")
+        raise MetadataError(f"{when!r} is not a known way to go on without a cluster", f"use {', '.join(WAYS)}")
     if when == REFUSE or parse_where(cluster).kind == LOCAL:
         from ptylive.server.cluster.opening import opened
 

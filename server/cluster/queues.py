@@ -36,8 +36,8 @@ def submitted(where: Where, remedy: str) -> Iterator[Any]:
     try:
         if shutil.which(program) is None:
             raise PtyliveError(
-                f"{where.kind} takes no jobs on this machine: there is no {program}",
-                "run this where jobs are submitted",
+                f"{where.kind} does not accept jobs on this machine: {program} is missing",
+                "run this on a machine that submits jobs",
             )
         with _problems() as problems:
             cluster.scale(jobs=where.workers)
@@ -62,7 +62,7 @@ def described(where: Where, remedy: str = "") -> Any:
         return getattr(dask_jobqueue, QUEUES[where.kind])(**{**DEFAULTS, **where.options})
     except (TypeError, ValueError, RuntimeError) as error:
         raise MetadataError(
-            f"dask-jobqueue refuses these options of {where.kind}: {' '.join(str(error).split())}",
+            f"dask-jobqueue does not accept these options for {where.kind}: {' '.join(str(error).split())}",
             "correct [cluster] of the TOML file, or dask's jobqueue.yaml",
         ) from None
 
@@ -94,7 +94,7 @@ def _await_jobs(cluster: Any, where: Where, problems: list[str]) -> None:
         time.sleep(POLL_S)
     reason = problems[0] if problems else f"no answer within {SUBMIT_S:g} s"
     raise PtyliveError(
-        f"{where.kind} took no job: {reason}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
+        f"{where.kind} did not accept the job: {reason}", "correct [cluster] of the TOML file, or dask's jobqueue.yaml"
     )
 
 

@@ -183,7 +183,11 @@ class RemoteJob:
             epoch_before = self._epoch
             if lost_in_a_row >= MOST_LOST:
                 raise PtyliveError(f"{MOST_LOST} workers in a row were lost, the last: {lost}", "see the workers' logs")
-            yield {"kind": "note", "message": f"{address} was lost ({lost}): going on elsewhere", "lost": address}
+            yield {
+                "kind": "note",
+                "message": f"{address} was lost ({lost}): continuing on another worker",
+                "lost": address,
+            }
             self._job = self.rest
 
     def _free_worker(self, cluster: Cluster) -> Generator[dict[str, Any], None, tuple[str, int] | None]:
@@ -201,7 +205,7 @@ class RemoteJob:
             cluster.check_patience(now - since)
             if now - reported_at > SAID_S:
                 reported_at = now
-                yield {"kind": "note", "message": f"waits for a worker ({len(cluster.workers())} there)"}
+                yield {"kind": "note", "message": f"waiting for a worker ({len(cluster.workers())} connected)"}
             time.sleep(POLL_S)
         return None
 
@@ -334,7 +338,7 @@ def answered(ask: Callable[[], Any]) -> Any:
 
 
 def _ended_here() -> PtyliveError:
-    return PtyliveError("the refinement was ended", "go on from its last checkpoint")
+    return PtyliveError("the refinement was ended", "continue from its last checkpoint")
 
 
 def _with_workers(
@@ -363,5 +367,5 @@ def _place(address: str, cluster: Cluster) -> dict[str, Any]:
 def stopped_before(job: RefineJob) -> dict[str, Any]:
     """Return the last message of a job that was stopped while it waited for a place."""
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results"), "")
-    circumstance = "while it waited; it goes on from its last checkpoint" if job.resume else "before it began"
+    circumstance = "while it waited; it can continue from its last checkpoint" if job.resume else "before it began"
     return {"kind": "ended", "state": "stopped", "loss": None, "message": f"stopped {circumstance}", **words}

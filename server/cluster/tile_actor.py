@@ -109,7 +109,7 @@ class WorkerLink:
             finally:
                 comm.abort()
         except (OSError, TimeoutError) as error:
-            self.close(f"tile {to + 1} does not answer ({type(error).__name__})")
+            self.close(f"tile {to + 1} does not respond ({type(error).__name__})")
 
     def _cancel(self) -> None:
         for task in self._tasks:

@@ -122,7 +122,7 @@ class ClusterCrew:
         """See Crew."""
         lost = [address for address in self._addresses if address not in self._answer_of(self._cluster.workers)]
         if lost:
-            raise CrewLost(f"{lost[0]} has gone")
+            raise CrewLost(f"{lost[0]} is gone")
         found = []
         for tile in range(self._tiles):
             found += [(tile, message) for message in unpack(self._call(tile, "hear"))["messages"]]

@@ -68,12 +68,12 @@ def parse_where(text: str) -> Where:
         return Where(kind, workers=_number(number, text) if colon else 1)
     if Path(text).suffix == ".toml":
         return _of_file(Path(text))
-    raise MetadataError(f"{brief(text)} is no cluster", HINT)
+    raise MetadataError(f"{brief(text)} is not a cluster", HINT)
 
 
 def _number(text: str, whole: str) -> int:
     if not (text.isdecimal() and 1 <= int(text) <= MOST_WORKERS):
-        raise MetadataError(f"{brief(whole)}: {brief(text)} is no number of workers from 1 to {MOST_WORKERS}", HINT)
+        raise MetadataError(f"{brief(whole)}: {brief(text)} is not a number of workers from 1 to {MOST_WORKERS}", HINT)
     return int(text)
 
 
@@ -94,7 +94,9 @@ def _of_file(path: Path) -> Where:
     elif kind in QUEUES and not address:
         return Where(kind, "", _number(number, f"{path}: {number}"), values)
     else:
-        raise MetadataError(f"{path}: [cluster] kind {brief(kind)} is none", f"write one of local, {', '.join(QUEUES)}")
+        raise MetadataError(
+            f"{path}: [cluster] kind {brief(kind)} is not valid", f"use one of local, {', '.join(QUEUES)}"
+        )
     if values:
-        raise MetadataError(f"{path}: [cluster] {next(iter(values))} is not read for kind {kind!r}", "leave it out")
+        raise MetadataError(f"{path}: [cluster] {next(iter(values))} has no meaning for kind {kind!r}", "leave it out")
     return found

@@ -123,7 +123,7 @@ class AnalysisCommands:
             if scan.detectors is None:
                 scan.detectors = self.bank(scan.header)
             if scan.detectors is None:
-                raise CommandError("virtual detectors need raw frames, and this scan has none")
+                raise CommandError("virtual detectors need raw frames, but this scan has none")
             self._equip_bank(scan.detectors)
             problems = scan.place_detectors()
         if problems and scan.finished.is_set():  # otherwise it may be known once more frames have arrived
@@ -142,7 +142,9 @@ class AnalysisCommands:
         with scan.lock:
             store = None if scan.engine is None else scan.engine.store
             if store is None:
-                hint = "wait for frames; a scan of the library: change or estimate a value, then its frames are read"
+                hint = (
+                    "wait for frames; for a scan from the library, change or estimate a value to have its frames read"
+                )
                 raise CommandError("no frames of this scan are in memory", hint)
             return trotter_to_plain(trotter(store, scan.calibration, _frequency(q_invA)))
 
@@ -192,7 +194,7 @@ class AnalysisCommands:
         if scan.kept is not None and not scan.recorded.is_set():
             return _mean_of_stored(scan, corners)
         if scan.recording is None or not scan.recorded.is_set():
-            hint = "it is there when the scan has ended" if scan.recording_error == "" else scan.recording_error
+            hint = "it is available when the scan has ended" if scan.recording_error == "" else scan.recording_error
             raise CommandError("the pattern of a point comes from the recording of the scan", hint)
         (top, left), (bottom, right) = np.min(corners, axis=0), np.max(corners, axis=0)
         width = int(right - left + 1)
@@ -203,7 +205,7 @@ class AnalysisCommands:
         numbers = numbers[:: -(-len(numbers) // MOST_AVERAGED)]  # points may have been visited several times
         found = self._finisher.files.read(mean_pattern, scan.recording, LARGE, numbers=numbers)
         if found["pattern"] is None:
-            raise CommandError("there is no pattern of this point", "its frame was lost, or not kept")
+            raise CommandError("there is no pattern for this point", "its frame was lost, or not kept")
         return {"pattern": array_to_plain(found["pattern"]), "frames": int(found["frames"])}
 
     # -- exports --------------------------------------------------------------------------------------------------
@@ -213,23 +215,25 @@ class AnalysisCommands:
         run = self._refinements.current
         if refined(name):
             if run.uid != scan.uid or run.object is None:
-                raise CommandError("this scan has not been refined since the server began", "refine it first")
+                raise CommandError("this scan has not been refined since the server started", "refine it first")
             if name == "object":
                 return run.object
             if name == DEVIATION:
                 if run.object_deviation is None:
-                    raise CommandError("the deviation of this refinement is not known", "it is there at its end")
+                    raise CommandError(
+                        "the standard deviation of this refinement is not available", "it is available at its end"
+                    )
                 return run.object_deviation
             if name == AMPLITUDE or (name.startswith(SLICE_AMPLITUDE) and run.slice_amplitudes is None):
                 if run.object_amplitude is None:
-                    raise CommandError("the object of this refinement is phase alone", "export object")
+                    raise CommandError("the object of this refinement has a phase only", "export object instead")
                 if name == AMPLITUDE:
                     return run.object_amplitude
             known = run.slice_amplitudes if name.startswith(SLICE_AMPLITUDE) else run.slices
             return _slice(known, name.partition(":")[2])
         payload = scan.pictures.get(name)
         if payload is None:
-            raise CommandError(f"there is no map {name!r}", f"there are {', '.join(sorted(scan.pictures)) or 'none'}")
+            raise CommandError(f"there is no map {name!r}", f"available: {', '.join(sorted(scan.pictures)) or 'none'}")
         return payload
 
     def command_export(
@@ -290,7 +294,9 @@ class AnalysisCommands:
         try:
             last = snapshots(folder)[-1]
         except InputFileError:
-            raise CommandError(f"no history of {run} was kept", "refine with history, every how many epochs") from None
+            raise CommandError(
+                f"no history of {run} was stored", "refine with history, the number of epochs between pictures"
+            ) from None
         found = self._finisher.files.read(film_of, last, LARGE)
         path = folder.with_suffix(".gif")
         written(path, found.pop("gif").tobytes())
@@ -301,7 +307,7 @@ class AnalysisCommands:
         scan = self._scan()
         results = scan.results
         if results is None:
-            raise CommandError("this scan has no results yet", "they are there when it has ended, or with save")
+            raise CommandError("this scan has no results yet", "they are written when it has ended, or with save")
         take_in_now(results, self._finisher.tell)
         found = self._finisher.files.read(draw, results, LARGE)
         path = named(self._export_stem(scan, name), kind)
@@ -315,7 +321,7 @@ def _mean_of_stored(scan: ScanSession, corners: list[tuple[int, int]]) -> dict[s
         stored = scan.kept
         found = None if stored is None else stored.mean(corners[0], corners[1])
     if found is None:
-        raise CommandError("no pattern of this point yet", "the scan has not come so far, or its frames are too large")
+        raise CommandError("no pattern of this point yet", "the scan has not reached it, or its frames are too large")
     plain = {"pattern": array_to_plain(found.pattern), "frames": found.frames}
     return plain if found.nearest is None else {**plain, "nearest": list(found.nearest)}
 
@@ -328,9 +334,9 @@ def _point(scan: ScanSession, point: Iterable[float]) -> tuple[int, int]:
     except (TypeError, ValueError):
         row = col = math.nan
     if not (row.is_integer() and col.is_integer()):
-        raise CommandError("a point is ROW, COLUMN", "whole numbers, from 0")
+        raise CommandError("a point is given as ROW, COLUMN", "two whole numbers, from 0")
     if not (0 <= row < rows and 0 <= col < cols):
-        raise CommandError(f"point {row:g}, {col:g} is not in this scan of {rows} x {cols} points")
+        raise CommandError(f"point {row:g}, {col:g} lies outside this scan of {rows} x {cols} points")
     return int(row), int(col)
 
 
@@ -343,7 +349,7 @@ def _slice(slices: Mapping[str, Any] | None, number: str) -> dict[str, Any]:
     """Return one of the slices (n, y, x) of the object, counted from 1. Raises CommandError."""
     known = 0 if slices is None else int(slices["shape"][0])
     if slices is None or not number.isdecimal() or not 1 <= int(number) <= known:
-        raise CommandError(f"there is no slice {number!r}", f"the object has {known or 'a single one: object'}")
+        raise CommandError(f"there is no slice {number!r}", f"available: {known or 'object, a single slice'}")
     return {**slices, **array_to_plain(array_from_plain(slices)[int(number) - 1])}
 
 
@@ -353,7 +359,7 @@ def _span(limits: Iterable[float] | None) -> tuple[float, float] | None:
         return None
     span = tuple(float(v) for v in limits)
     if len(span) != 2 or not span[0] < span[1]:
-        raise CommandError("limits are two numbers, the smaller first")
+        raise CommandError("limits must be two numbers, the smaller first")
     return span[0], span[1]
 
 
@@ -375,5 +381,5 @@ def _frequency(q_invA: Iterable[float] | None) -> tuple[float, float] | None:
         return None
     values = [float(v) for v in q_invA]
     if len(values) != 2 or not np.isfinite(values).all():
-        raise CommandError("q_invA is two numbers, row and column, in 1/Å")
+        raise CommandError("q_invA must be two numbers, row and column, in 1/Å")
     return values[0], values[1]

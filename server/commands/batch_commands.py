@@ -24,7 +24,7 @@ from ptylive.server.wire.publisher import Publisher
 
 MODULE = "ptylive.server.batch.batch_process"
 MOST_SCANS = 1000
-NOTHING_LEFT = "nothing was left to do: every scan is done with these settings, or failed before"
+NOTHING_LEFT = "nothing left to do: every scan is already done with these settings, or failed before"
 SHOWN = ("state", "doing", "run", "epoch", "epochs", "loss", "seconds", "information_limit_A", "reason", "remarks")
 
 
@@ -64,7 +64,7 @@ class BatchCommands:
         """
         names = list(dict.fromkeys([recordings] if isinstance(recordings, str) else recordings))
         if not 1 <= len(names) <= MOST_SCANS:
-            raise CommandError(f"{len(names)} scans are named", f"name 1 to {MOST_SCANS}")
+            raise CommandError(f"{len(names)} scans are named", f"give 1 to {MOST_SCANS} names")
         wanted, of_maps = {**self._config.refine, **(preset or {})}, self._maps.settings
         chosen = Preset.from_mapping(wanted).start.map_settings
         of_start = {name: value for name, value in of_the_start(wanted, of_maps).items() if name not in chosen}

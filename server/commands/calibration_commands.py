@@ -141,7 +141,7 @@ class CalibrationCommands:
             dropped = ", ".join(name for name in self._pinned if name not in still_pinned)
             self._earlier = [*self._earlier[1 - MOST_STEPS_BACK :], _Step("", {}, self._pinned)]
             self._pinned = still_pinned
-            self._tell("warning", f"{why}: {dropped} no longer pinned; undo goes back")
+            self._tell("warning", f"{why}: {dropped} no longer pinned; undo pins them again")
         return self.prepare(header)
 
     def take_up(self, scan: ScanSession) -> None:
@@ -156,7 +156,7 @@ class CalibrationCommands:
         if not isinstance(values, Mapping):
             raise CommandError("values must be a map of metadata names to values")
         if not isinstance(pin, bool):
-            raise CommandError(f"pin is true or false, not {pin!r}")
+            raise CommandError(f"pin must be true or false, not {pin!r}")
         values = _plain(_flat(typed(values)))
         scan = self._current()
         own = {} if scan is None else scan.values
@@ -170,7 +170,7 @@ class CalibrationCommands:
         chosen = _spellings_of(dict.fromkeys([names] if isinstance(names, str) else names)) or set(self._pinned)
         released = {name: value for name, value in self._pinned.items() if name in chosen}
         if not released:
-            raise CommandError("nothing of that is pinned", f"pinned are {', '.join(self._pinned) or 'no values'}")
+            raise CommandError("none of these values is pinned", f"pinned: {', '.join(self._pinned) or 'no values'}")
         still_pinned = {name: value for name, value in self._pinned.items() if name not in released}
         scan = self._current()
         return self._adopt({**released, **({} if scan is None else scan.values)}, still_pinned)
@@ -189,7 +189,7 @@ class CalibrationCommands:
         """Return typed values, and pinned values that contradict the header, to what was sent with this scan."""
         scan = self._current()
         if scan is None:
-            raise CommandError("there is no scan whose values could go back to what was sent")
+            raise CommandError("there is no scan whose sent values could be restored")
         return self._adopt({name: _listed(stated) for name, stated in self.contradicted(scan).items()}, self._pinned)
 
     def command_undo(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class CalibrationCommands:
         """Apply values to the scan and to later scans. Raises MetadataError before anything has changed."""
         if {"distortion", "detector.distortion"} & {*own, *pinned}:
             raise MetadataError(
-                "frames are freed of a distortion as they come", "give it when the server starts: --set"
+                "the distortion is corrected as frames arrive", "give it at the start of the server, with --set"
             )
         nothing = ScanHeader(uid="", series="", frames=0, scan=Scan())
         overlay(nothing, pinned)
@@ -286,7 +286,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
             json.dumps(value)
         except TypeError:
             raise CommandError(
-                f"{name} = {brief(value)} is no value", "a number, a text, a list of them, or null"
+                f"{name} = {brief(value)} is not a valid value", "give a number, text, a list of them, or null"
             ) from None
     return values
 

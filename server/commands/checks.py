@@ -93,7 +93,7 @@ class Checked:
         """Check that the window of the forward model, 1 / detector pixel, holds the probe."""
         pixel, diameter = self.calibration.get("detector_pixel_invA"), self.probe_diameter_A
         if pixel is None or diameter is None:
-            return Check("sampling", "unknown", "needs the detector's pixel size")
+            return Check("sampling", "unknown", "needs the pixel size of the detector")
         window = 1 / float(pixel)
         state = graded(ok=diameter < GOOD_SHARE * window, bad=diameter >= window)
         return Check("sampling", state, f"probe {diameter:.3g} Å in a window of {window:.3g} Å")
@@ -114,7 +114,7 @@ class Checked:
         fit = self.measured.fit
         if not self.measured.trusted:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
-            return Check("rotation", "unknown", f"{used}, the data do not tell ({remark})")
+            return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
         angle = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
         if fit.transposed:
@@ -124,7 +124,7 @@ class Checked:
         along = min(apart_deg, 180 - apart_deg)  # only the dark field determines the half turn
         state = graded(ok=along < max(GOOD_ANGLE_DEG, 3 * spread), bad=along >= max(BAD_ANGLE_DEG, 3 * spread))
         if state == "ok" and apart_deg > 90 and fit.sign_trusted:
-            text = f"{used}, half a turn off by the dark field, which errs in thick crystals"
+            text = f"{used}, the dark field says half a turn more, but it can be wrong in thick crystals"
             return Check("rotation", "warn", text, ("rotation_deg",))
         alternative = "" if fit.sign_trusted else " or half a turn more"
         return Check(
@@ -141,8 +141,8 @@ class Checked:
             if depth_A is None:
                 return Check("thickness", "unknown", "needs energy and semi-angle, or a thickness")
             if depth_A * FIRST > THICKEST_A:
-                return Check("thickness", "ok", "one slice: no specimen is thick for this semi-angle")
-            text = f"trials find it, if above {FIRST * depth_A:.2g} Å"
+                return Check("thickness", "ok", "one slice: no specimen counts as thick at this semi-angle")
+            text = f"found by trials if above {FIRST * depth_A:.2g} Å"
             return Check("thickness", "ok", text)
         if given == "auto" and thickness_A is not None:
             slices = 1 if depth_A is None else slices_of_thickness(thickness_A / depth_A)
@@ -153,7 +153,7 @@ class Checked:
         state = graded(ok=depth_A is None or thickness_A / slices < depth_A, bad=False)
         text = f"given: {thickness_A:.3g} Å, {slices} slices of {thickness_A / slices:.2g} Å"
         if given == "auto" and form.slice_distances_A is None:
-            text += ", or one, as trials find"
+            text += ", or one slice, depending on trials"
         return Check("thickness", state, text)
 
     def saturation(self) -> Check:
@@ -163,7 +163,7 @@ class Checked:
             return Check("saturation", "unknown", "no saturation_value given")
         if not self.saturated:
             return Check("saturation", "ok", f"no pixel reached {most:.6g} counts")
-        return Check("saturation", "warn", f"pixels of {self.saturated} frames are full ({most:.6g} counts)")
+        return Check("saturation", "warn", f"pixels of {self.saturated} frames are saturated ({most:.6g} counts)")
 
     @property
     def _pattern_pixels(self) -> int:
@@ -185,7 +185,7 @@ class Checked:
         passes = WITH_TRIALS * epochs * modes * self.preset.object.slices
         seconds = LEAST_S + self.frames * self._pattern_pixels * passes * SECONDS_PER_PIXEL
         open_depth = self.preset.object.num_slices == "auto" and self.preset.object.slices == 1
-        more = ", more if thick" if open_depth else ""
+        more = ", longer if thick" if open_depth else ""
         return Check("time", "ok" if seconds < 3600 else "warn", f"about {_spoken(seconds)}{more}")
 
 

@@ -57,12 +57,14 @@ class DecideCommands:
         checked = Preset.from_mapping({name: value for name, value in wanted.items() if name not in OPEN})
         scan = self._current()
         if scan is None:
-            raise CommandError("there is no scan to look at")
+            raise CommandError("there is no scan to examine")
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
         check_told(scan.header, far_field=not checked.propagation.near_field)
         if self._busy():
-            raise CommandError("a refinement is under way, which finds it by itself", "wait for its end, or stop it")
+            raise CommandError(
+                "a refinement is running, which finds the thickness itself", "wait for its end, or stop it"
+            )
         job = self._draft(scan, checked)
         now = Decision(scan.uid, scan.header.series, "running", "reading the scan")
         self._work.begin(job.to_plain(), lambda message: _hear(now, message), lambda why: self._note_ended(now, why))
@@ -90,7 +92,7 @@ class DecideCommands:
         if self._work.stopping:
             now.state, now.message = "stopped", ""
         elif why or not now.decided:
-            now.state, now.message = "failed", why or "it ended without a word"
+            now.state, now.message = "failed", why or "it ended without a result"
         else:
             now.state, now.message = "done", ""
 

@@ -29,7 +29,9 @@ class DetectorCommands:
         frames: images of the series, one per trigger; settings: further values under SIMPLON's or Merlin's names.
         """
         if frames is not None and frames < 1:
-            raise CommandError(f"arm: frames is the number of images, from 1 on, not {frames}", "or leave it out")
+            raise CommandError(
+                f"arm: frames must be a number of images, at least 1, not {frames}", "correct it, or leave it out"
+            )
         if (merlin := self._merlin()) is not None:
             return self._arm_merlin(merlin, frames, settings or {}, trigger=trigger)
         detector = self._detector()
@@ -83,7 +85,7 @@ class DetectorCommands:
 
     def _detector(self) -> Simplon:
         if self._config.detector_api is None:
-            raise CommandError("no detector to command: detector_api is not set", "--set detector_api=http://HOST")
+            raise CommandError("no detector to control: detector_api is not set", "--set detector_api=http://HOST")
         return Simplon(self._config.detector_api)
 
     def _expose(self, detector: Simplon) -> None:

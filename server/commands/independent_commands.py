@@ -47,7 +47,9 @@ class IndependentCommands:
         with scan.lock:
             store = None if scan.engine is None else scan.engine.store
             if store is None:
-                hint = "wait for frames; a scan of the library: change or estimate a value, then its frames are read"
+                hint = (
+                    "wait for frames; for a scan from the library, change or estimate a value to have its frames read"
+                )
                 raise CommandError("no frames of this scan are in memory", hint)
             return scan.calibration, store.snapshot()
 

@@ -121,14 +121,14 @@ class LibraryCommands:
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:
-            raise CommandError("what was sent is kept in the recording, and this scan has none")
+            raise CommandError("sent metadata are read from the recording, but this scan was not recorded")
         return {"recording": path.name, **self._finisher.files.read(describe_metadata, path)}
 
     def command_fetch(self, recordings: Iterable[str]) -> dict[str, Any]:
         """Return paths of recordings with their results and exports, which a viewer's browser may fetch."""
         names = [recordings] if isinstance(recordings, str) else list(recordings)
         if len(names) > MOST_FETCHED:
-            raise CommandError(f"{len(names)} scans at once", f"fetch at most {MOST_FETCHED}")
+            raise CommandError(f"{len(names)} scans at once", f"request at most {MOST_FETCHED}")
         return {"files": [str(path) for name in names for path in self._library.files(name)]}
 
     def command_open(self, recording: str = "") -> dict[str, Any]:
@@ -156,7 +156,7 @@ class LibraryCommands:
         shown = self._stage.shown
         path = self._library.find(recording) if recording else None if shown is None else shown.recording
         if path is None:
-            raise CommandError("a note is kept beside the recording, and this scan has none")
+            raise CommandError("a note is stored next to the recording, but this scan was not recorded")
         if text is not None or sample is not None:
             write_note(path, text, author[:MOST_AUTHOR], sample)
         return read_remark(path)
@@ -173,9 +173,11 @@ class LibraryCommands:
             return {}
         path = bundled(DEMO) if demo else self._library.find(recording)
         if self._config.protocol != "native":
-            raise CommandError(f"this server listens to a {self._config.protocol} detector", "replay to another server")
+            raise CommandError(
+                f"this server listens to a {self._config.protocol} detector", "replay it to another server"
+            )
         if self._replay is not None and self._replay.poll() is None:
-            raise CommandError("a replay is running", "end it first: the command replay without a recording")
+            raise CommandError("a replay is running", "stop it first: call replay without a recording")
         if not 0 < float(rate) <= 1e6:
             raise CommandError(f"rate {rate!r} is not a number of frames per second")
         command = [sys.executable, "-m", "ptylive.server.cli.main", "replay", str(path), "--to", self._data]
@@ -190,9 +192,9 @@ class LibraryCommands:
         path = self._library.find(recording)
         shown = self._stage.shown
         if sure is not True:
-            raise CommandError(f"delete {recording!r}?", "say sure=true to move it to the trash folder")
+            raise CommandError(f"delete {recording!r}?", "give sure=true to move it to the trash folder")
         if shown is not None and shown.recording == path:
-            raise CommandError("this scan is the one that is shown", "open another one first")
+            raise CommandError("this scan is being displayed", "open another scan first")
         if self._stage.needs(path):
             raise CommandError(f"a refinement needs {recording!r}", "stop or withdraw it first")
         return {"path": str(self._library.discard(path))}

@@ -45,7 +45,7 @@ class MapCommands:
         if values is None:
             return {"settings": self.settings}
         if not isinstance(values, Mapping):
-            raise CommandError("values must be a map of settings, METHOD.NAME, to numbers")
+            raise CommandError("values must map settings, METHOD.NAME, to numbers")
         for name in values:
             setting(name)
         values = {setting_name(name): value for name, value in values.items()}

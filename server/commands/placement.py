@@ -49,7 +49,9 @@ class Placement:
             when, threads = config.refine_when_cluster_missing, config.refine_threads
             self._cluster = fallback_of(config.refine_cluster, when, JobProcess, threads, 1)
         elif not config.refine_here:
-            raise MetadataError("refinements may not run here, and there is no cluster", "give [refine] cluster too")
+            raise MetadataError(
+                "refinements may not run on this machine, and no cluster is set", "set a cluster under [refine] too"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -67,10 +69,10 @@ class Placement:
     def checked(self, place: str, *, together: bool = False) -> str:
         """Return the place to use; for several scans ``together`` this machine. Raises CommandError if not allowed."""
         if place and place not in self.names:
-            raise CommandError(f"{brief(place)} is no place to refine", f"use {' or '.join(self.names)}")
+            raise CommandError(f"{brief(place)} is not a place where refinements run", f"use {' or '.join(self.names)}")
         if together and (place == CLUSTER or HERE not in self.names):
             raise CommandError(
-                "several scans are refined together on the server's machine only", "refine one at a time"
+                "scans can be refined together on the server's machine only", "refine them one at a time"
             )
         return HERE if together else place or self.names[0]
 
@@ -106,6 +108,8 @@ class Placement:
 def check_history(history: int, place: str) -> None:
     """Raise CommandError for an invalid number of epochs, and for places where no history is kept."""
     if isinstance(history, bool) or not isinstance(history, int) or not 0 <= history <= MOST_BETWEEN:
-        raise CommandError(f"history must be a whole number from 0 to {MOST_BETWEEN}", "every how many epochs")
+        raise CommandError(
+            f"history must be a whole number from 0 to {MOST_BETWEEN}", "give the number of epochs between pictures"
+        )
     if history and place == CLUSTER:
-        raise CommandError("a history is kept on the server's machine only", "refine here, or without history")
+        raise CommandError("a history can be stored on the server's machine only", "refine there, or without history")

@@ -127,7 +127,7 @@ class RefineCommands:
         check_told(scan.header, far_field=not checked.propagation.near_field)
         other_scans = opened_beside(beside, scan, checked, self._opened)
         if other_scans and during_scan:
-            raise CommandError("several scans are refined together when all have ended", "leave out during_scan")
+            raise CommandError("scans can be refined together when all have ended", "leave out during_scan")
         with reserved(scan) as run:
             wanted = Wanted(checked, placement, history, other_scans)
             return self._begin(scan, wanted, run, queue=queue, during_scan=during_scan)
@@ -168,7 +168,7 @@ class RefineCommands:
         from ptylive.engine.refine.run.checkpoint import exists
 
         if job.checkpoint is None or not exists(job.checkpoint):
-            raise CommandError(f"{job.run} left no checkpoint to go on from", "start it anew with refine")
+            raise CommandError(f"{job.run} left no checkpoint to continue from", "start it again with refine")
         if place:
             job = replace(job, place=self._placement.checked(place, together=bool(job.beside)))
         if epochs:
@@ -209,7 +209,9 @@ class RefineCommands:
                     self._begin_early(scan, wanted, run)
             except PtyliveError as error:
                 self._late[scan.uid] = wanted
-                self._publisher.log("info", f"scan {scan.header.series} is refined after its end: {error.line()}")
+                self._publisher.log(
+                    "info", f"scan {scan.header.series} is refined after its end instead: {error.line()}"
+                )
 
     def needs(self, recording: Path) -> bool:
         """Return whether a running or queued refinement reads a recording."""
@@ -274,7 +276,7 @@ class RefineCommands:
     def _begin_early(self, scan: ScanSession, wanted: Wanted, run: str) -> dict[str, Any]:
         check_followable(scan)
         if wanted.place == CLUSTER:
-            raise CommandError("a cluster refines whole scans", "refine when the scan has ended")
+            raise CommandError("a cluster refines complete scans only", "refine when the scan has ended")
         journal = recording_of(scan).with_suffix(SUFFIX)
         self.refinements.start(replace(self._draft(scan, wanted, run), journal=journal), scan.uid)
         self._early = wanted
@@ -304,7 +306,7 @@ class RefineCommands:
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
         if len(self._queue) >= MOST_WAITING:
-            raise CommandError(f"{MOST_WAITING} refinements wait already", "withdraw one of them")
+            raise CommandError(f"{MOST_WAITING} refinements are already waiting", "withdraw one of them")
         self._queue.append(Waiting(self._job(scan, wanted, run), scan.uid, scan.header.series))
         return {"run": run, "state": "waiting"}
 
@@ -344,9 +346,9 @@ class RefineCommands:
     def _job(self, scan: ScanSession, wanted: Wanted, run: str) -> RefineJob:
         if scan.recording_error:
             hint = "make room in the recording folder; the scan is refined once it is recorded"
-            raise CommandError(f"refinement needs the recording, which failed: {scan.recording_error}", hint)
+            raise CommandError(f"refinement needs the recording, but it failed: {scan.recording_error}", hint)
         if not (recording := recording_of(scan)).exists():
-            raise CommandError(f"refinement needs the recording, and {recording} is gone", "put it back")
+            raise CommandError(f"refinement needs the recording, but {recording} no longer exists", "restore it")
         if scan.results is None:
             raise CommandError("the scan has no maps to start from", "see the status message")
         return self._draft(scan, wanted, run)
@@ -381,9 +383,9 @@ class RefineCommands:
 def _with_more(preset: Preset, epochs: int, done: int) -> Preset:
     """Return the preset with ``epochs`` more than ``done``. Raises CommandError."""
     if isinstance(epochs, bool) or not isinstance(epochs, int) or not 0 < epochs <= MOST_MORE:
-        raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give how many more")
+        raise CommandError(f"epochs must be a whole number from 1 to {MOST_MORE}", "give the number of further epochs")
     if preset.stages:
         raise CommandError(
-            "a refinement in stages goes on with its own epochs", "refine once more with a larger epoch_max"
+            "a refinement in stages cannot be continued by a number of epochs", "refine again with a larger epoch_max"
         )
     return preset.model_copy(update={"epoch_max": done + epochs})

@@ -22,17 +22,17 @@ def found_reflections(scan: ScanSession, cell: Iterable[float], number: int) -> 
     try:
         a_A, b_A, angle_deg = (float(value) for value in cell)
     except (TypeError, ValueError):
-        raise CommandError("cell is not three numbers", "give a and b in Å, their angle in degrees") from None
+        raise CommandError("cell must be three numbers", "give a and b in Å and their angle in degrees") from None
     if not 0 < number <= MOST_REFLECTIONS:
-        raise CommandError(f"{number} reflections", f"1 to {MOST_REFLECTIONS}, or 0 for none")
+        raise CommandError(f"{number} reflections", f"give 1 to {MOST_REFLECTIONS}, or 0 for none")
     pixel, wavelength = scan.header.detector.pixel_invA, scan.header.optics.wavelength_A
     if pixel is None and scan.header.detector.pixel_mrad is not None and wavelength is not None:
         pixel = mrad_to_invA(scan.header.detector.pixel_mrad, wavelength)
     if pixel is None:
-        raise CommandError("reflections need energy_eV and detector_pixel_mrad", "tell them with the scan")
+        raise CommandError("reflections need energy_eV and detector_pixel_mrad", "send them with the scan")
     mean = None if scan.engine is None else scan.engine.recent_mean(PATIENCE_S)
     if mean is None:
-        raise CommandError("no frames of this scan are in memory", "ask again when the first tilts are there")
+        raise CommandError("no frames of this scan are in memory", "try again when the first tilts have arrived")
     with scan.lock:
         header = scan.header if scan.engine is None else scan.engine.header
     try:

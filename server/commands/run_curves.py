@@ -45,5 +45,5 @@ def parse_line(line_A: Iterable[float] | None) -> tuple[Point, Point] | None:
         return None
     values = [float(v) for v in line_A]
     if len(values) != 4 or not np.isfinite(values).all():
-        raise CommandError("line_A is four numbers", "give ROW, COL, ROW, COL in Å")
+        raise CommandError("line_A must be four numbers", "give ROW, COL, ROW, COL in Å")
     return (values[0], values[1]), (values[2], values[3])

@@ -67,5 +67,5 @@ def check_size(path: Path, instead: str) -> None:
     with h5py.File(path, "r") as file:
         sizes = [run["object"].size for run in file.get("refinements", {}).values() if "object" in run]
     if max(sizes, default=0) > MOST_PIXELS:
-        problem = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw in a session"
-        raise MetadataError(problem, f"{instead} does")
+        problem = f"the object of {path.name} has {max(sizes) / 1e6:.0f} million pixels: too many to draw here"
+        raise MetadataError(problem, f"use {instead}")

@@ -120,7 +120,7 @@ class TuneCommands:
             "where": list(placement.request),
         }
         again = {name: requested[name] for name in AGAIN}
-        now = Standing(recording, scan.header.series, "running", "looking at the scan", trials, placement.words, again)
+        now = Standing(recording, scan.header.series, "running", "examining the scan", trials, placement.words, again)
         self._now = now
         self._work.begin(request, lambda message: _hear(now, message), lambda why: self._note_ended(now, why))
         return {"folder": request["folder"], "state": "running"}
@@ -167,7 +167,9 @@ class TuneCommands:
         if not scan.finished.is_set():
             raise CommandError("this scan has not ended yet", "wait for its end")
         if scan.recording is None or not scan.recording.exists():
-            raise CommandError("tuning needs the recording, and this scan has none", "start without --no-record")
+            raise CommandError(
+                "tuning needs the recording, but this scan was not recorded", "start without --no-record"
+            )
         return scan, scan.recording
 
     def _note_ended(self, now: Standing, why: str) -> None:

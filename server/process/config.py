@@ -26,51 +26,63 @@ class ServerConfig(StrictModel):
     """All settings of `ptylive serve`. Addresses are restricted to loopback until keys are configured."""
 
     data: str = Field(
-        default="tcp://127.0.0.1:9999", description="where frames arrive: bound; a detector's is connected to"
+        default="tcp://127.0.0.1:9999",
+        description="where frames arrive: address to bind, or of the detector to connect to",
     )
-    protocol: ProtocolName = Field(default="native", description="what the sender speaks")
-    channel: str = Field(default="", description="threshold of a stream2 detector with several; empty: the first")
+    protocol: ProtocolName = Field(default="native", description="protocol of the sender")
+    channel: str = Field(
+        default="", description="threshold channel of a stream2 detector that has several; empty: the first"
+    )
     verify_hashes: bool = Field(default=False, description="compare the md5 of every DECTRIS v1 image")
     detector_api: str | None = Field(
         default=None, description="SIMPLON address, or Merlin's control port (tcp://HOST:6341), to arm it from here"
     )
     basis: str = Field(
-        default="pixels", description="detector basis that frames are compressed to before they are recorded"
+        default="pixels", description="detector basis to which frames are compressed before they are recorded"
     )
-    keep_frames: bool = Field(default=False, description="record frames, coefficients beside them")
-    control: str = Field(default="tcp://127.0.0.1:9998", description="where commands are taken; events one port below")
+    keep_frames: bool = Field(default=False, description="record frames as well, with the coefficients next to them")
+    control: str = Field(
+        default="tcp://127.0.0.1:9998", description="where commands are received; events are published one port below"
+    )
     metrics: str | None = Field(
         default="", description="where Prometheus finds metrics; empty: 127.0.0.1:9996 if free; none: off"
     )
     dashboard: str | None = Field(default="127.0.0.1:5006", description="where the dashboard is served; none: headless")
     prefix: str = Field(default="", description="path under which a proxy serves the dashboard, like /ptylive")
     record: str | None = Field(default="", description="recording folder; empty: the user's data folder; none: off")
-    watch: str | None = Field(default=None, description="folder into which other programs write scans: taken up once")
+    watch: str | None = Field(
+        default=None, description="folder into which other programs write scans; each is loaded once"
+    )
     files: str | None = Field(default=None, description="folder whose scan files may be opened from the dashboard")
     upload_limit_GB: float = Field(
         default=20.0, ge=0, le=1e5, description="largest file that browsers may send into the folder of files; 0: none"
     )
     watch_settle_s: float = Field(
-        default=5.0, ge=0.5, le=3600, description="a watched file that has not changed for so long is finished"
+        default=5.0,
+        ge=0.5,
+        le=3600,
+        description="a watched file counts as finished when it has not changed for this long",
     )
     notify: str | None = Field(
-        default=None, description="http address that is told when a scan or refinement has ended"
+        default=None, description="http address that is notified when a scan or refinement has ended"
     )
     drift_bound_A: float | None = Field(
-        default=None, gt=0, description="drift between scans of one place that is told of; none: a tenth of the field"
+        default=None,
+        gt=0,
+        description="drift between scans of one place that triggers a notice; none: a tenth of the field",
     )
     security: Security = Field(default_factory=Security, description="keys")
     idle_timeout_s: float = Field(default=5.0, gt=0, description="silence after which a scan counts as aborted")
     refine_threads: int = Field(default=1, ge=1, le=256, description="threads of a refinement")
     refine_cluster: str | None = Field(
-        default=None, description="Dask cluster where refinements run (docs/batch.md); none: this machine"
+        default=None, description="Dask cluster on which refinements run (docs/batch.md); none: this machine"
     )
     refine_when_cluster_missing: Literal["refuse", "wait", "here"] = Field(
         default="refuse",
-        description="what a refinement does while its cluster is not there; here: runs on this machine",
+        description="what a refinement does while its cluster is missing; here: runs on this machine",
     )
     refine_here: bool = Field(
-        default=True, description="whether refinements may be sent to this machine where there is a cluster"
+        default=True, description="whether refinements may also run on this machine if there is a cluster"
     )
     refine_workers: int | None = Field(
         default=None,
@@ -80,31 +92,33 @@ class ServerConfig(StrictModel):
     )
     refine_held_out: bool = Field(
         default=True,
-        description="say at the end of a refinement how well its settings predict patterns held out, to compare runs",
+        description="report after a refinement how well its settings predict held-out patterns, to compare runs",
     )
     refine_during_scan: bool = Field(
-        default=False, description="refine every scan, beginning with the rows that have arrived"
+        default=False, description="refine every scan, starting with the rows that have arrived"
     )
     backend: Literal["auto", "cpu", "gpu"] = Field(
-        default="auto", description="where refinements run and live maps are made; auto: on a GPU if there is one"
+        default="auto", description="where refinements run and live maps are computed; auto: on a GPU if there is one"
     )
     gpu_batch_bytes: int = Field(
         default=LEAST_BATCH_BYTES,
         ge=0,
-        description="bytes of a batch of frames from which a GPU reduces it",
+        description="size of a batch of frames, in bytes, from which it is reduced on a GPU",
     )
     refine: dict[str, Any] = Field(default_factory=dict, description="preset of refinements (docs/refinement.md)")
-    defaults: dict[str, Any] = Field(default_factory=dict, description="metadata where the stream says nothing")
-    overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that wins over the stream")
+    defaults: dict[str, Any] = Field(default_factory=dict, description="metadata used if the stream does not give them")
+    overrides: dict[str, Any] = Field(default_factory=dict, description="metadata that override the stream")
     maps: dict[str, Any] = Field(default_factory=dict, description="settings of live maps, METHOD.NAME (docs/maps.md)")
     detector_files: dict[str, str] = Field(
         default_factory=dict,
         description=f"images of the detector as files: {', '.join(GIVEN_ARRAYS)}",
     )
 
-    distortion: tuple[float, ...] | None = Field(default=None, description="of every pattern (docs/files.md)")
+    distortion: tuple[float, ...] | None = Field(
+        default=None, description="distortion of every pattern (docs/files.md)"
+    )
     virtual_detectors: dict[str, str] = Field(
-        default_factory=dict, description="of every scan, NAME = WHAT (docs/maps.md)"
+        default_factory=dict, description="virtual detectors of every scan, NAME = WHAT (docs/maps.md)"
     )
 
     @field_validator("distortion", mode="before")
@@ -121,7 +135,7 @@ class ServerConfig(StrictModel):
     def _known_images(cls, value: dict[str, str]) -> dict[str, str]:
         for name in value:
             if name not in GIVEN_ARRAYS:
-                raise ValueError(f"{name} is none of {', '.join(GIVEN_ARRAYS)}")
+                raise ValueError(f"{name} is not one of {', '.join(GIVEN_ARRAYS)}")
         return value
 
     @field_validator("record", "watch", "files")
@@ -137,7 +151,7 @@ class ServerConfig(StrictModel):
         if parts.scheme not in ("tcp", "ipc") or (parts.scheme == "tcp" and (parts.port is None or parts.path)):
             raise ValueError(f"{value!r} is not an address like tcp://127.0.0.1:9999")
         if parts.hostname == "*":
-            raise ValueError(f"{value!r}: write 0.0.0.0 for every interface")
+            raise ValueError(f"{value!r}: write 0.0.0.0 to listen on every interface")
         return value
 
     @model_validator(mode="after")
@@ -206,7 +220,7 @@ class ServerConfig(StrictModel):
         for (first, (host, port)), (second, (its_host, its_port)) in itertools.combinations(wanted.items(), 2):
             same_host = host == its_host or EVERY_INTERFACE in (host, its_host)
             if port and port == its_port and same_host:
-                raise ValueError(f"{first} and {second} both want port {port}: give one of them another")
+                raise ValueError(f"{first} and {second} both use port {port}: give one of them another port")
         return self
 
     @model_validator(mode="after")

@@ -117,7 +117,7 @@ def _from_toml(path: Path) -> dict[str, Any]:
 def _from_tables(tables: dict[str, Any]) -> dict[str, Any]:
     values = dict(as_table(tables.pop("server", {}), "server"))
     for name in values.keys() & _TABLES.keys():
-        raise MetadataError(f"[server] {name} is not read", f"write it as {_TABLES[name]}")
+        raise MetadataError(f"[server] {name} is not valid here", f"write it as {_TABLES[name]}")
     values["security"] = as_table(tables.pop("security", {}), "security")
     values["refine"] = dict(as_table(tables.pop("refine", {}), "refine"))
     for name in _OF_THE_SERVER & values["refine"].keys():
@@ -147,9 +147,9 @@ def _unknown_table(name: str, content: Any) -> MetadataError:
         return MetadataError(f"unknown table {name!r}", _nearest(name, known))
     if name in NAMES or name in ServerConfig.model_fields:
         table = NAMES[name][0] if name in NAMES else "server"
-        return MetadataError(f"{name} stands above all tables", f"write it below the line [{table}]")
+        return MetadataError(f"{name} is written above all tables", f"move it below the line [{table}]")
     known = [*ServerConfig.model_fields, *NAMES]
-    return MetadataError(f"{name} stands in no table", did_you_mean(name, known, "write it below a line like [server]"))
+    return MetadataError(f"{name} is not in any table", did_you_mean(name, known, "move it below a line like [server]"))
 
 
 def _validated(values: Mapping[str, Any], sources: _Sources) -> ServerConfig:
@@ -215,4 +215,4 @@ def _flattened(tables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
-    return did_you_mean(name, known, f"known are {', '.join(known)}")
+    return did_you_mean(name, known, f"choose from {', '.join(known)}")

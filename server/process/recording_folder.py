@@ -24,8 +24,8 @@ def require_recordable(folder: Path) -> None:
     try:
         free = in_time(partial(_tried, folder), PATIENCE_S)
     except TimeoutError:
-        problem = f"cannot record in {folder}: it does not answer (waited {PATIENCE_S:g} s)"
-        raise PtyliveError(problem, f"is its disk there? or {HINT}") from None
+        problem = f"cannot record in {folder}: it does not respond (waited {PATIENCE_S:g} s)"
+        raise PtyliveError(problem, f"is its disk connected? otherwise {HINT}") from None
     except (FileExistsError, NotADirectoryError):
         raise PtyliveError(f"cannot record in {folder}: it is not a folder", HINT) from None
     except OSError as error:

@@ -16,18 +16,20 @@ def in_home(path: str) -> str:
     try:
         return str(Path(path).expanduser()) if path.startswith("~") else path
     except RuntimeError as error:
-        raise ValueError(f"{path!r}: {error}; write the whole path") from None
+        raise ValueError(f"{path!r}: {error}; give the full path") from None
 
 
 class Security(StrictModel):
     """Who may talk to the server (docs/protocol.md, "Keys")."""
 
     keys: str | None = Field(default=None, description="key folder; none: no encryption, this machine only")
-    token: bool = Field(default=False, description="the dashboard asks for a token, printed at the start")
-    names: tuple[str, ...] = Field(default=(), description="names that browsers may ask for: NAME or NAME:PORT")
-    viewers_fetch: bool = Field(default=False, description="viewers may download scans, results and exports too")
+    token: bool = Field(default=False, description="the dashboard requires a token, printed at the start")
+    names: tuple[str, ...] = Field(
+        default=(), description="host names under which browsers may open the dashboard: NAME or NAME:PORT"
+    )
+    viewers_fetch: bool = Field(default=False, description="viewers may also download scans, results and exports")
     operators: tuple[str, ...] = Field(
-        default=(), description="names of operators, each with a token of their own; the log says who did what"
+        default=(), description="names of operators, each with a personal token; the log names who did what"
     )
 
     @model_validator(mode="before")
@@ -45,5 +47,5 @@ class Security(StrictModel):
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if not is_operator(name) or value.count(name) > 1:
-                raise ValueError(f"{name!r} is not a name of letters, digits, dots and dashes, or there twice")
+                raise ValueError(f"{name!r} is not a name of letters, digits, dots and dashes, or is given twice")
         return value

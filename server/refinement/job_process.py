@@ -106,7 +106,7 @@ class ChildProcess:
         """See :class:`RunningJob`."""
         status = self._process.wait()
         if status == -signal.SIGKILL:
-            return f"{self.called} was killed (signal 9), as the system does where memory runs out"
+            return f"{self.called} was killed (signal 9), as the system does when memory runs out"
         return f"{self.called} ended with status {status}"
 
     def step_back(self) -> None:

@@ -173,7 +173,7 @@ class RefineJob:
 def history_of(recording: Path, run: str) -> Path:
     """Return the folder for the history of a refinement. Raises CommandError for an invalid name of a run."""
     if not run.isidentifier():
-        raise CommandError(f"{brief(run)} is no refinement", "see the command runs")
+        raise CommandError(f"{brief(run)} is not a refinement", "see the command runs")
     return recording.with_name(f"{recording.stem}_{run}.history")
 
 

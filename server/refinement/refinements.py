@@ -14,7 +14,7 @@ from ptylive.server.refinement.job_process import TERMINATE_TIMEOUT_S, JobProces
 from ptylive.server.refinement.refine_job import PICTURES, RefineJob
 from ptylive.server.wire.publisher import Publisher
 
-WAITS = "waits for the end of the scan and its maps"
+WAITS = "waiting for the end of the scan and its maps"
 
 
 @dataclass

@@ -42,7 +42,9 @@ def release_unused(job: RefineJob) -> None:
 def recording_of(scan: ScanSession) -> Path:
     """Return the path of a scan's recording. Raises CommandError if there is none, which a full disk may cause."""
     if (recording := scan.recording) is None:
-        raise CommandError("refinement needs the recording, and this scan has none", "start without --no-record")
+        raise CommandError(
+            "refinement needs the recording, but this scan was not recorded", "start without --no-record"
+        )
     return Path(recording)
 
 

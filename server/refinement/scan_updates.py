@@ -27,13 +27,15 @@ def check_followable(scan: ScanSession) -> None:
         hint = "make room in the recording folder; the scan is refined once it is recorded"
         raise CommandError(f"rows are read from the recording, which failed: {scan.recording_error}", hint)
     if scan.recording is None:
-        raise CommandError("rows are read from the recording, and this scan has none", "start without --no-record")
+        raise CommandError(
+            "rows are read from the recording, but this scan is not recorded", "start without --no-record"
+        )
     if not scan.header.basis.is_raw:
         raise CommandError("only frames can be refined while they arrive", "refine when the scan has ended")
     if scan.header.scan.shape is None or scan.header.detector.shape is None:
         raise CommandError("the shape of the scan is not known yet", "give scan.shape")
     if scan.header.frames * int(np.prod(scan.header.detector.shape)) >= STREAMED_PIXELS:
-        raise CommandError("the scan is too large to be held in memory", "refine when the scan has ended")
+        raise CommandError("the scan does not fit into memory", "refine when the scan has ended")
 
 
 class ScanNews:

@@ -32,8 +32,8 @@ def check_map_settings(scan: ScanSession, start: StartSettings) -> None:
         if used != value:
             used_text = "its default" if used is None else f"{used:g}"
             raise CommandError(
-                f"{name} = {value:g} is wanted, and {start.start_map} is made with {used_text}",
-                "the map that is shown is the start: set it there, or with map_settings, and refine again",
+                f"{name} = {value:g} is requested, but {start.start_map} was made with {used_text}",
+                "the displayed map is the starting object: set the value there, or with map_settings, and refine again",
             )
 
 
@@ -51,19 +51,21 @@ def opened_beside(
     if not wanted:
         return ()
     if len(tilts or ()) != len(wanted) + 1:
-        said = f"speaks of {len(tilts)}" if tilts else "is not given"
-        raise CommandError(f"{len(wanted) + 1} scans, and scan_tilts_mrad {said}", "give a tilt (row, column) for each")
+        said = f"has {len(tilts)} tilts" if tilts else "is not given"
+        raise CommandError(
+            f"{len(wanted) + 1} scans, but scan_tilts_mrad {said}", "give one tilt (row, column) per scan"
+        )
     own = "" if first.recording is None else Path(first.recording).name
     if len({own, *wanted}) <= len(wanted):
-        raise CommandError("a scan is there twice", "name each scan once; the one that is shown is the first")
+        raise CommandError("a scan is named twice", "name each scan once; the displayed scan is already the first")
     found = []
     for name in wanted:
         scan = opened(name)
         if not scan.header.basis.is_raw:
-            raise CommandError(f"{brief(name)} holds coefficients", "several scans are refined from frames only")
+            raise CommandError(f"{brief(name)} holds coefficients", "scans can be refined together from frames only")
         if given is None and scan.map(preset.start.start_map) is None:
-            missing = f"{brief(name)} has no map {preset.start.start_map} to find it by"
-            raise CommandError(missing, "open it once, and wait for its maps")
+            missing = f"{brief(name)} has no map {preset.start.start_map} to align it with"
+            raise CommandError(missing, "open it, and wait for its maps")
         found.append(scan)
     return tuple(found)
 

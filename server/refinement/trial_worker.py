@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ptylive.engine.dataset import Dataset
 
 Send = Callable[[dict[str, Any]], None]
-NOTHING_TRIED = "one slice: nothing was tried, as of a scan of few patterns"
+NOTHING_TRIED = "one slice: no trials were made, because the scan has few patterns"
 
 
 def tried(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def decided(job: RefineJob, inbox: Inbox, send: Send, doorkeeper: Doorkeeper) ->
     )
     with open_source(job.recording, job.values) as source:
         found = settle(refinable(source, job.calibration), job.preset, context)
-        context.before("a short measurement of the time")
+        context.before("measuring the time per pattern")
         checks = check(found.dataset, found.preset, replace(context, start=None))
     form, depth = found.preset.object, FoundDepth.heard("; ".join(found.words))
     report = {

@@ -34,13 +34,13 @@ def check_form(request: Mapping[Any, Any]) -> None:
         if not inner:
             return
         level = inner
-    raise CommandError(f"a request with more than {DEEPEST} levels", "lists and maps inside each other: fewer of them")
+    raise CommandError(f"the request is nested more than {DEEPEST} levels deep", "nest fewer lists and maps")
 
 
 def _check_keys(plain: Mapping[Any, Any]) -> None:
     for key in plain:
         if not isinstance(key, str):
-            raise CommandError(f"a map has the key {brief(key)}", "keys are texts")
+            raise CommandError(f"a map has the key {brief(key)}", "keys must be text")
 
 
 def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,7 +51,9 @@ def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, An
     wanted = _wanted(getattr(method, "__func__", method))
     for name in arguments:
         if name not in wanted:
-            raise CommandError(f"{command} takes no {brief(name)}", f"it takes {', '.join(wanted) or 'nothing'}")
+            raise CommandError(
+                f"{command} has no argument {brief(name)}", f"its arguments are: {', '.join(wanted) or 'none'}"
+            )
     fitting: dict[str, Any] = {}
     for name, (kind, optional, required) in wanted.items():
         value = arguments.get(name)
@@ -65,7 +67,7 @@ def checked(command: str, method: Callable[..., Any], arguments: Mapping[str, An
             )
         fitting[name] = _FITTING[kind](value)
         if fitting[name] is _REFUSED:
-            raise CommandError(f"{command}: {name} is {_WORDS[kind]}, not {brief(value)}", "write it so")
+            raise CommandError(f"{command}: {name} must be {_WORDS[kind]}, not {brief(value)}", "correct it")
     return fitting
 
 
@@ -133,7 +135,7 @@ _FITTING: Mapping[Any, Callable[[Any], Any]] = {
     Iterable[Mapping[str, Any]]: _list_of(_map),
 }
 _WORDS: Mapping[Any, str] = {
-    str: "a text",
+    str: "text",
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",

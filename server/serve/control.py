@@ -139,7 +139,7 @@ class ControlServer:
             reply = {
                 "id": known if isinstance(known, str | int) else None,
                 "ok": False,
-                "error": f"{MOST_WAITING} commands wait already: try again",
+                "error": f"{MOST_WAITING} commands are already waiting: try again later",
             }
             self._socket.send_multipart([identity, pack(reply)])
 
@@ -165,7 +165,7 @@ class ControlServer:
             log.warning("a command failed: %r", error)
             prefix = f"{error.filename}: " if error.filename else ""
             reply["error"] = printable(
-                f"{prefix}{error.strerror or error}: is there room, and may the server write there?"
+                f"{prefix}{error.strerror or error}: is there space, and may the server write there?"
             )
         except (ValueError, TypeError, ArithmeticError) as error:
             log.warning("a command failed: %r", error)
@@ -184,10 +184,10 @@ class ControlServer:
             known = sorted(
                 n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_")
             )
-            raise CommandError(f"unknown command {brief(command)}", f"known are {', '.join(known)}")
+            raise CommandError(f"unknown command {brief(command)}", f"choose from {', '.join(known)}")
         wanted, by = arguments.pop("if_shown", None), arguments.pop("by", None)
         if by is not None and not is_operator(by):
-            raise CommandError(f"{brief(by)} is no name of an operator", "give letters, digits, dots and dashes")
+            raise CommandError(f"{brief(by)} is not a valid operator name", "use letters, digits, dots and dashes")
         if wanted is not None:
             self._require_shown(str(wanted))
         if by is not None and command == "note":
@@ -211,7 +211,9 @@ class ControlServer:
         shown = self._session.shown
         if shown is None or shown.uid != uid:
             now = "no scan" if shown is None else f"scan {shown.header.series}"
-            raise CommandError(f"{now} is shown now, and the command was for another", "look again and repeat it")
+            raise CommandError(
+                f"the command was for another scan; {now} is displayed now", "check, and repeat the command"
+            )
 
     def _tell_state(self, acknowledged: tuple[str, list[Any]] | None) -> tuple[str, list[Any]] | None:
         """Publish the state, and the safe ranges when they have changed; return what was acknowledged."""
@@ -224,5 +226,5 @@ class ControlServer:
                     self._session.publisher.publish("ack", {"uid": safe[0], "ranges": safe[1]})
                 return safe
         except Exception:
-            log.exception("the state could not be told")
+            log.exception("the state could not be reported")
         return acknowledged

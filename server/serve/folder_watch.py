@@ -72,22 +72,22 @@ class FolderWatch:
             self._settle(file, sent)
         if (earlier := self._folder.left_alone) and not self._reported_earlier:
             subject = "1 scan was" if earlier == 1 else f"{earlier} scans were"
-            self._log("info", f"{subject} in {self._folder.folder} before: left alone")
+            self._log("info", f"{subject} in {self._folder.folder} before the start: not loaded")
             self._reported_earlier = True
 
     def _settle(self, file: WatchedFile, sent: Sent) -> None:
         if not sent.error:
             self._folder.take(file)
-            self._log("info", f"{file.name}: {sent.frames} frames taken up")
+            self._log("info", f"{file.name}: {sent.frames} frames loaded")
             return
         if sent.of_file and not file.path.exists():  # perhaps together with its folder, which may come back
             self._folder.forget(file)
-            self._log("warning", f"{file.name} is not taken up: it was there, and is gone")
+            self._log("warning", f"{file.name} is not loaded: it has disappeared")
             return
         self._tries[file.uid] += 1
         if sent.of_file or self._tries[file.uid] >= MOST_TRIES:
             self._folder.refuse(file)
-            self._log("warning", f"{file.name} is not taken up: {sent.error}")
+            self._log("warning", f"{file.name} is not loaded: {sent.error}")
         else:
             self._folder.postpone(file, self._clock())
 
@@ -100,7 +100,7 @@ class FolderWatch:
             except (OSError, PtyliveError) as error:  # folder or list unreachable: try again
                 why = error.line() if isinstance(error, PtyliveError) else error.strerror or str(error)
                 if why != reported:
-                    self._log("warning", f"{self._folder.folder} cannot be watched now: {why}")
+                    self._log("warning", f"{self._folder.folder} cannot be watched at the moment: {why}")
                     reported = why
             self._looked.set()
             self._stop.wait(POLL_S)
@@ -134,7 +134,7 @@ class FileSender:
         command = [sys.executable, "-m", "ptylive.server.serve.send_file", settings.model_dump_json()]
         with self._lock:
             if self._closed:
-                return Sent(error="the server ends")
+                return Sent(error="the server is stopping")
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None  # noqa: S101  (we asked for the pipe)
         with self._process as process:  # its standard input stays open meanwhile: it ends with this process

@@ -83,7 +83,7 @@ def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, A
         "frames_received": (totals["received"], "Frames that arrived, duplicates included."),
         "frames_placed": (totals["frames"], "Frames placed by their acquisition number."),
         "frames_lost": (totals["lost"], "Frames missing from scans that have ended."),
-        "frames_duplicate": (totals["duplicates"], "Frames that were there already."),
+        "frames_duplicate": (totals["duplicates"], "Frames that had already arrived."),
         "frames_late": (totals["late"], "Frames placed after a higher-numbered one."),
     }
     lines: list[str] = []
@@ -94,10 +94,10 @@ def render(status: StreamStatus, totals: dict[str, int], refinement: dict[str, A
     gauges = {
         "scan_frames_expected": (status.expected, "Frames announced for the current scan."),
         "scan_frames_placed": (status.frames, "Frames of the current scan that are placed."),
-        "scan_frames_missing": (status.lost, "Frames of the current scan that were passed over so far."),
+        "scan_frames_missing": (status.lost, "Frames of the current scan skipped so far."),
         "frames_per_second": (status.frames_per_s, "Rate of the last second; of the whole scan once it has ended."),
-        "ring_fill_ratio": (status.ring_fill, "Part of the ring in use, 0 to 1."),
-        "lag_seconds": (status.lag_s, "Age of the oldest frames the slowest reader has not taken."),
+        "ring_fill_ratio": (status.ring_fill, "Fraction of the ring buffer in use, 0 to 1."),
+        "lag_seconds": (status.lag_s, "Age of the oldest frames that the slowest reader has not read."),
         "recording_failed": (status.recording_state == "failed", "1 when the current scan's recording has failed."),
         "refinement_epoch": (refinement.get("epoch") or 0, "Epoch the refinement has reached."),
     }
@@ -166,7 +166,7 @@ def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if not _is_own_name(self.headers.get("Host", "")):
-                self.send_error(403, "this address is not allowed", "ask for localhost or 127.0.0.1")
+                self.send_error(403, "this address is not allowed", "use localhost or 127.0.0.1")
                 return
             if self.path.partition("?")[0] != "/metrics":
                 self.send_error(404)
@@ -174,7 +174,7 @@ def _handler(text: Callable[[], str]) -> type[BaseHTTPRequestHandler]:
             try:
                 body = text().encode()
             except Exception:
-                log.exception("the metrics could not be told")
+                log.exception("the metrics could not be reported")
                 self.send_error(500)
                 return
             self.send_response(200)

@@ -111,7 +111,8 @@ class Notifier:
                 if self._trouble != str(error):
                     self._trouble = str(error)
                     self._log(
-                        "warning", f"notifications do not reach {self._url}: {error}; they are kept and sent again"
+                        "warning",
+                        f"notifications cannot be delivered to {self._url}: {error}; they are kept and sent again",
                     )
                 return
             self._waiting.popleft()

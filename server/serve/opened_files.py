@@ -56,7 +56,7 @@ class OpenedFiles:
             raise CommandError(f"this server listens to a {self._protocol} detector", "open files with another server")
         chosen = next((candidate for candidate in self._files() if candidate.name == file), None)
         if chosen is None:
-            raise CommandError(f"{file!r} is no scan file in {self._folder}", "see the command files")
+            raise CommandError(f"{file!r} is not a scan file in {self._folder}", "see the command files")
         if self._thread is not None and self._thread.is_alive():
             raise CommandError("another file is being opened", "wait until it is there")
         self._thread = threading.Thread(target=self._take, args=(chosen,), name="opened file", daemon=True)
@@ -69,13 +69,15 @@ class OpenedFiles:
         ``there``: a file of that name and size is in the folder already, so nothing needs uploading.
         """
         if self._folder is None:
-            raise CommandError("no folder may be opened from", "start the server with --files DIR")
+            raise CommandError("no folder is set from which files may be opened", "start the server with --files DIR")
         if not _NAME.fullmatch(file) or file.startswith(".") or not may_be_a_scan(Path(file)):
-            raise CommandError(f"{brief(file)} is not called like a scan file", "docs/files.md lists what can be read")
+            raise CommandError(
+                f"{brief(file)} does not have the name of a scan file", "docs/files.md lists what can be read"
+            )
         if size_bytes <= 0:
             raise CommandError(f"{file} is empty", "choose another file")
         if size_bytes > self._most_bytes:
-            problem = f"{file} has {size_bytes / 1e9:.3g} GB, and {self._most_bytes / 1e9:g} GB are the most"
+            problem = f"{file} has {size_bytes / 1e9:.3g} GB; at most {self._most_bytes / 1e9:g} GB are allowed"
             raise CommandError(problem, f"copy it into {self._folder}, or raise upload_limit_GB")
         if any(Path(listed.name).name == file and listed.stamp[0] == size_bytes for listed in self._files()):
             return {"path": file, "there": True}
@@ -83,7 +85,7 @@ class OpenedFiles:
             return _room_for(self._folder, file, size_bytes)
         except OSError as error:
             problem = f"{self._folder} cannot be written: {error.strerror or error}"
-            raise CommandError(problem, "see its permissions") from None
+            raise CommandError(problem, "check its permissions") from None
 
     @property
     def _most_bytes(self) -> float:
@@ -92,7 +94,7 @@ class OpenedFiles:
     def _files(self) -> list[WatchedFile]:
         """Return scan files that lie in the folder with all their companions, links resolved; oldest first."""
         if self._folder is None:
-            raise CommandError("no folder may be opened from", "start the server with --files DIR")
+            raise CommandError("no folder is set from which files may be opened", "start the server with --files DIR")
         try:
             folder = self._folder.resolve()
             found = list(WatchedFolder(self._folder, settle_s=0.0).files())
@@ -113,10 +115,10 @@ def _room_for(folder: Path, name: str, size_bytes: float) -> dict[str, Any]:
     path = folder / UPLOADS / name
     path.parent.mkdir(exist_ok=True)
     if not path.parent.resolve().is_relative_to(folder.resolve()):
-        raise CommandError(f"{path.parent} leads out of the folder", "make it a folder of its own")
+        raise CommandError(f"{path.parent} leads out of the folder", "use a folder without links that lead out of it")
     if path.is_symlink() or path.exists():
         if path.is_symlink() or not path.is_file() or path.stat().st_size != size_bytes:
-            raise CommandError(f"another file is called {path.name} in {path.parent}", "give yours another name")
+            raise CommandError(f"there is already another file {path.name} in {path.parent}", "rename yours")
         return {"path": str(path), "there": True}
     free = shutil.disk_usage(path.parent).free
     if free - size_bytes < LOW_DISK_BYTES:

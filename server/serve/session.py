@@ -202,7 +202,9 @@ class Session:
         self.refine.refinements.prepare(scan.header, gpu=self.config.backend != "cpu")
         scan.detectors = self.analysis.bank(scan.header)
         if beside:
-            self.publisher.log("info", f"scan {scan.header.series} goes on beside the one that is shown")
+            self.publisher.log(
+                "info", f"scan {scan.header.series} continues in the background; another scan is displayed"
+            )
             return
         with self._lock:
             before, self._scan, self._newest = self._newest, scan, scan
@@ -231,7 +233,7 @@ class Session:
         if ended is not None and ended.pictures:
             self._recent_scans.put(ended)
         self._live.turn_to(scan)
-        self.publisher.log("info", f"scan {scan.header.series}, which went on beside it, is shown")
+        self.publisher.log("info", f"scan {scan.header.series}, which continued in the background, is displayed")
 
     def _on_finished(self, scan: ScanSession) -> None:
         self._recording_status.leave(scan)
@@ -354,7 +356,7 @@ class Session:
         others are renewed rarely.
         """
         if isinstance(maps, str):
-            raise CommandError("maps is a list of names")
+            raise CommandError("maps must be a list of names")
         self._subscriptions.shows(str(viewer), maps)
         wanted = self._subscriptions.wanted()
         return {"lease_s": LEASE_S, "maps": None if wanted is None else sorted(wanted)}
@@ -370,7 +372,7 @@ class Session:
             if folder is None:
                 raise CommandError("this server has no recording folder", "start it without --no-record")
             if not isinstance(on, bool):
-                raise CommandError(f"on is true or false, not {on!r}")
+                raise CommandError(f"on must be true or false, not {on!r}")
             self.recording_wanted = on
             self.receiver.record(self.recording_wanted)
         return {"on": self.recording_wanted and folder is not None, "folder": str(folder or "")}
@@ -389,7 +391,7 @@ class Session:
                 scan.take(scan.engine.refresh(scan.engine.live_methods), others_stay=True)
         path = save_results(scan, self._command_line, SAVE_PATIENCE_S)
         if path is None:
-            raise CommandError("nothing was saved: the scan is not recorded, or has no maps yet")
+            raise CommandError("nothing was saved: the scan was not recorded, or has no maps yet")
         return {"results": str(path)}
 
     def command_shutdown(self) -> dict[str, Any]:

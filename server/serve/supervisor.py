@@ -84,8 +84,8 @@ class Supervisor:
             require_recordable(self.config.recording_folder)
         for option, folder in (("watch", self.config.watched_folder), ("files", self.config.open_folder)):
             if folder is not None and not folder.is_dir():
-                problem = f"cannot {_USES[option]} {folder}: it is no folder"
-                hint = f"make it, or give another with --{option} DIR ({option} under [server] in a file)"
+                problem = f"cannot {_USES[option]} {folder}: it is not a folder"
+                hint = f"create it, or give another with --{option} DIR ({option} under [server] in a file)"
                 raise PtyliveError(problem, hint)
         if self.config.detector_files:
             self._keep_images(self.config.detector_files)
@@ -192,20 +192,18 @@ class Supervisor:
             now = time.monotonic()
             self._deaths = [death for death in self._deaths if now - death < RESTARTS_WITHIN_S] + [now]
             if len(self._deaths) > MOST_RESTARTS:
-                self.say(f"{cause}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: given up")
+                self.say(f"{cause}, {len(self._deaths)} times in {RESTARTS_WITHIN_S:.0f} s: giving up")
                 return False
-            self.say(f"{cause.upper()}: starting it again; what was received is in its journal")
+            self.say(f"{cause.upper()}: restarting it; the received frames are in its journal")
             time.sleep(FIRST_PAUSE_S * 2 ** (len(self._deaths) - 1))
             if self._listener is not None:
                 self._listener.join(HEAR_S)
             self._restarts += 1
-            notice = (
-                f"{cause} at {time.strftime('%H:%M:%S')} and was started again; its scan was taken up from the disk"
-            )
+            notice = f"{cause} at {time.strftime('%H:%M:%S')} and was restarted; its scan was recovered from the disk"
             try:
                 self._start_acquire(str(self._restarts), notice, self._user_state)
             except PtyliveError as error:
-                cause = f"the receiving process did not start again ({error.line()})"
+                cause = f"the receiving process did not restart ({error.line()})"
                 continue
             self.say(f"receiving again at {self.data_address}")
             return True
@@ -215,7 +213,7 @@ class Supervisor:
         if self._dashboard is None or self._dashboard.poll() is None or time.monotonic() < self._restart_at:
             return
         self._restart_at = time.monotonic() + RESTART_PAUSE_S
-        self.say(f"the dashboard ended with status {self._dashboard.returncode}: starting it again")
+        self.say(f"the dashboard ended with status {self._dashboard.returncode}: restarting it")
         self._start_dashboard(self.config.dashboard or "")
 
     def _ended(self) -> int:
@@ -291,5 +289,5 @@ def _with_folder(hint: str, paths: Iterable[str]) -> str:
     """Add to a hint where relative paths start: a configuration may have been written for another folder."""
     if all(Path(path).expanduser().is_absolute() for path in paths):
         return hint
-    remark = f"it begins at {Path.cwd()}, where the server starts"
+    remark = f"relative paths start at {Path.cwd()}, the working directory of the server"
     return f"{hint or 'check the path'} ([detector] of a file, or --set): {remark}"

@@ -103,15 +103,15 @@ class Finisher:
         Raises PtyliveError.
         """
         if not self._compilation.wait_quietly(pieces_for(scan.header), self._stopping.is_set):
-            raise PtyliveError("the server stopped before")
+            raise PtyliveError("the server stopped before its maps were made")
         frames = frames_of(scan, self.files)
         if frames is None:
-            raise PtyliveError("its recording is gone")
+            raise PtyliveError("its recording no longer exists")
         scan.engine, rendering = reconstruct(scan.header, frames, device=self._device(), settings=scan.map_settings)
         with scan.lock:
             scan.take(rendering)
         if save_results(scan, self._command_line) is None:
-            raise PtyliveError("no map can be made of it")
+            raise PtyliveError("no map can be made from it")
 
     def fill_detectors(self, scan: ScanSession) -> None:
         """Queue a finished scan whose virtual detectors have changed."""

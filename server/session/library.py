@@ -205,17 +205,19 @@ class Library:
         found = (path for path in folders if re.fullmatch(rf"{stem}_\d{{8}}-\d{{6}}", path.name))
         trash = next((path for path in found if (path / recording).is_file()), None)
         if trash is None or Path(recording).name != recording:
-            raise CommandError(f"{brief(recording)} is not in the trash", f"look into {self.folder / TRASH}")
+            raise CommandError(f"{brief(recording)} is not in the trash", f"see the folder {self.folder / TRASH}")
         present = [self.folder / path.name for path in trash.iterdir() if (self.folder / path.name).exists()]
         if present:
-            raise CommandError(f"{present[0].name} has come meanwhile", f"move it away, or take files from {trash}")
+            raise CommandError(
+                f"{present[0].name} has been created in the meantime", f"move it away, or copy the files from {trash}"
+            )
         try:
             # the recording last, so that a listed scan has all its files
             for path in sorted(trash.iterdir(), key=lambda path: path.name == recording):
                 path.rename(self.folder / path.name)
             trash.rmdir()
         except OSError as error:
-            raise CommandError(f"{recording} could not be taken back: {error.strerror or error}") from None
+            raise CommandError(f"{recording} could not be restored: {error.strerror or error}") from None
         return self.folder / recording
 
     def _files_of(self, path: Path) -> list[Path]:
@@ -257,7 +259,7 @@ class Library:
         try:
             scan.header, scan.values = overlay(scan.source, values, "values of its results"), values
         except PtyliveError as error:
-            self._tell("warning", f"{results.name}: {error.line()}: the scan is as it was recorded")
+            self._tell("warning", f"{results.name}: {error.line()}: the scan is shown as it was recorded")
 
 
 def _differing_values(scan: ScanSession, places: Mapping[str, Any], *, in_place: bool) -> dict[str, Any]:
@@ -338,9 +340,9 @@ def write_note(recording: Path, note: str | None, author: str = "", sample: str 
     note = before["note"] if note is None else note
     sample = before["sample"] if sample is None else " ".join(sample.split())
     if len(note) > MAX_NOTE_CHARACTERS:
-        raise CommandError(f"a note has at most {MAX_NOTE_CHARACTERS} characters")
+        raise CommandError(f"a note can have at most {MAX_NOTE_CHARACTERS} characters")
     if len(sample) > MOST_SAMPLE:
-        raise CommandError(f"the name of a sample has at most {MOST_SAMPLE} characters")
+        raise CommandError(f"the name of a sample can have at most {MOST_SAMPLE} characters")
     path = note_path(recording)
     content = json.dumps({"note": note, "sample": sample, "author": author, "time": time.time()}, ensure_ascii=False)
     try:
@@ -351,7 +353,7 @@ def write_note(recording: Path, note: str | None, author: str = "", sample: str 
             temporary.write_text(content, encoding="utf-8", errors="replace")
     except OSError as error:
         problem = f"{path} could not be written: {error.strerror or error}"
-        raise CommandError(problem, "make room, or see who may write there; the note is as it was") from None
+        raise CommandError(problem, "make room, or check the permissions; the note is unchanged") from None
     return path
 
 

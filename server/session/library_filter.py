@@ -29,7 +29,7 @@ class Wanted:
     def of(cls, match: str, since: str, until: str, *, refined: bool) -> Wanted:
         """Make the criteria from the arguments of a command. Raises CommandError for an invalid date."""
         if len(match) > MOST_CHARACTERS:
-            raise CommandError(f"match has at most {MOST_CHARACTERS} characters")
+            raise CommandError(f"match can have at most {MOST_CHARACTERS} characters")
         return cls(match.casefold(), refined, _day("since", since), _day("until", until))
 
     @property
@@ -86,7 +86,7 @@ def _day(name: str, text: str) -> date | None:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise CommandError(f"{name} is a day written YYYY-MM-DD, not {text[:20]!r}", "write it so") from None
+        raise CommandError(f"{name} must be a date as YYYY-MM-DD, not {text[:20]!r}", "correct it") from None
 
 
 def _changed_ns(path: Path) -> int:

@@ -79,7 +79,7 @@ def find_device(backend: str, least_batch_bytes: int) -> MapDevice:
     """Find the device for the maps of a server. A required GPU that is missing is a warning; the CPU is used then."""
     device = open_map_device(backend, least_batch_bytes)
     if backend == "gpu" and device.arrays is None:
-        log.warning("no GPU to make maps on: %s; they are made on the processor", device.why)
+        log.warning("no GPU to make maps on: %s; they are made on the CPU", device.why)
     return device
 
 

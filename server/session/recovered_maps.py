@@ -72,13 +72,13 @@ class RecoveredMaps:
             log.exception("maps of a recovered scan")
             reason = str(error)
         else:
-            self._tell("info", f"{recording.name}, taken from its journal: its maps are made")
+            self._tell("info", f"{recording.name}, recovered from its journal: its maps have been made")
             return
         self._tell(
-            "warning", f"{recording.name}, taken from its journal, has no maps: {reason}; {how_to_make(recording)}"
+            "warning", f"{recording.name}, recovered from its journal, has no maps: {reason}; {how_to_make(recording)}"
         )
 
 
 def how_to_make(recording: Path) -> str:
     """Return the command that makes the maps of a recording."""
-    return f"make them: ptylive reconstruct {recording.name} -o {results_path(recording).name}"
+    return f"make them with ptylive reconstruct {recording.name} -o {results_path(recording).name}"

@@ -39,7 +39,7 @@ class Subscriptions:
                 return
             names = frozenset(str(name) for name in maps)
             if len(names) > MOST_MAPS or (viewer not in self._shown and len(self._shown) >= MOST_VIEWERS):
-                raise CommandError(f"at most {MOST_VIEWERS} viewers with {MOST_MAPS} maps each can be remembered")
+                raise CommandError(f"at most {MOST_VIEWERS} viewers with {MOST_MAPS} maps each can subscribe")
             self._shown[viewer] = (self._clock() + LEASE_S, names)
 
     def wanted(self) -> frozenset[str] | None:

@@ -17,10 +17,10 @@ def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
     for path in sorted({folder / waiting.name.rsplit(".", 2)[0] for waiting in folder.glob(f"*.h5.*.{PENDING}")}):
         try:
             if take_in(path, PATIENCE_S):
-                tell("info", f"{path.name}: refinements that waited beside it were taken in")
+                tell("info", f"{path.name}: refinements waiting in separate files were merged into it")
         except (PtyliveError, OSError) as error:
             line = error.line() if isinstance(error, PtyliveError) else str(error)
-            tell("warning", f"{path.name}: refinements wait beside it: {line}")
+            tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
 
 
 def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
@@ -31,4 +31,4 @@ def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
         return  # the process writing it merges them
     except (PtyliveError, OSError) as error:
         line = error.line() if isinstance(error, PtyliveError) else str(error)
-        tell("warning", f"{path.name}: refinements wait beside it: {line}")
+        tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")

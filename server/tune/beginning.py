@@ -89,14 +89,14 @@ class Begun:
     def details(self) -> dict[str, str]:
         """How the result was found, for people."""
         wanted = self.wanted
-        judged = "loss of patterns held out" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
+        judged = "loss of held-out patterns" if wanted.judge is Judge.HELD_OUT else "correlation of half data"
         varied = [f"{varied_range.title} {_spoken(varied_range)}" for varied_range in self.over]
         preset = self.job.preset
         return {
             "scan": str(wanted.scan),
             "varied": "; ".join(varied),
             "judged by": judged,
-            "a trial": f"{len(self.part.patterns)} patterns of the middle of the scan, {wanted.sweeps} sweeps",
+            "a trial": f"{len(self.part.patterns)} patterns from the middle of the scan, {wanted.sweeps} sweeps",
             "slices": str(preset.object.slices),
             "probe modes": str(preset.probe.probe_modes),
             "command": wanted.command_line,
@@ -111,7 +111,7 @@ def _spoken(varied: Range) -> str:
     """Return in words how far a value is varied, and where it starts."""
     if varied.choices:
         return " or ".join(str(choice) for choice in varied.choices)
-    begins = "" if varied.start is None else f", {varied.spoken(varied.start)} before"
+    begins = "" if varied.start is None else f", starting at {varied.spoken(varied.start)}"
     return f"from {varied.low:.4g} to {varied.spoken(varied.high)}{begins}"
 
 
@@ -175,13 +175,15 @@ def _with_slices(part: Dataset, preset: Preset, over: Sequence[Asked]) -> tuple[
         known = True
     if not known and (thickness is not None or SLICES in requested):
         raise MetadataError(
-            "no thickness is known to begin with", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
+            "no thickness is known to start from", "give --set total_thickness_A=…, or thickness=LOW:HIGH"
         )
     if thickness is not None and preset.object.num_slices == "auto" and preset.object.slice_distances_A is None:
         return _with_slices_for_range(part, preset, thickness), []
     preset = with_given_depth(part, preset)
     if preset.object.num_slices == "auto":
-        note = "one slice is taken: give num_slices and total_thickness_A, or tune the thickness, where it is thick"
+        note = (
+            "one slice is used: if the specimen is thick, give num_slices and total_thickness_A, or tune the thickness"
+        )
         return preset.model_copy(update={SLICES: 1}), [note]
     if thickness is not None and preset.object.slices == 1:
         preset = preset.model_copy(update={SLICES: 2})

@@ -188,7 +188,7 @@ class Tuning:
                 lost = 0 if len(self._trials.ended()) > done_before else lost + 1
                 if lost >= MOST_LOST:
                     raise RefinementError(
-                        f"{MOST_LOST} processes in a row ended in a trial", "try --patterns with less"
+                        f"{MOST_LOST} processes in a row died during a trial", "try a smaller --patterns"
                     )
         except (OSError, PtyliveError) as error:
             self._fault = error

@@ -59,7 +59,7 @@ def tune_scan(
         request = TuneRequest(begun.over, trials, wanted.sweeps, begun.start, begun.job)
         with where as (launch, number):
             tried = Tuning(request, stored, launch, number).run(listener.should_stop, listener.on_change)
-        listener.tell("looking at the trials")
+        listener.tell("evaluating the trials")
         found = outcome(begun.over, tried, wanted.sweeps, stored.confirmed, begun.notes)
         return Tuned(found, _written(begun, found))
 

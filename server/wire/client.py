@@ -50,7 +50,7 @@ class ControlClient:
             socket.connect(self.address)
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
-            hint = f"an address is like {DEFAULT_CONTROL}"
+            hint = f"give an address like {DEFAULT_CONTROL}"
             raise ServerGoneError(f"cannot connect to {self.address!r}: {error.strerror}", hint) from None
         return socket
 
@@ -64,7 +64,7 @@ class ControlClient:
     def ask(self, command: str, arguments: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         """Like :meth:`call`, for arguments of any name, as typed. Raises CommandError for names of the envelope."""
         if reserved := {"id", "command"} & set(arguments):
-            raise CommandError(f"no command takes {min(reserved)!r}", "leave it out")
+            raise CommandError(f"no command has the argument {min(reserved)!r}", "leave it out")
         wanted = uuid.uuid4().hex
         self._socket.send(pack({"id": wanted, "command": command, **arguments}))
         wait_ms = int(1000 * (self.timeout_s if timeout_s is None else timeout_s))
@@ -96,7 +96,7 @@ class ControlClient:
         """Return a hint that covers a refused key, since a server does not report that."""
         if self._keys is None:
             return "start one with ptylive serve"
-        return f"start one, or have it let in {self._keys.folder / 'client.key'} (copy it to its clients folder)"
+        return f"start one, or let it accept {self._keys.folder / 'client.key'} (copy it to its clients folder)"
 
     def close(self) -> None:
         """Close the connection."""

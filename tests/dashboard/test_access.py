@@ -52,7 +52,7 @@ def test_nothing_is_served_before_the_token(guarded: RunningDashboard) -> None:
         assert code == 401, path
         assert "ptylive" not in body
     code, _, body = get(guarded, "/login?token=wrong")
-    assert code == 401 and "This token is none of this server" in str(body)
+    assert code == 401 and "This token is not valid for this server" in str(body)
     code, _, body = get(guarded, "/login")
     assert code == 401 and "A token is needed" in str(body)
     assert get(guarded, "/", cookie=f"ptylive_{guarded.port}=operator.0000")[0] == 401

@@ -41,7 +41,7 @@ def test_what_is_no_number_of_epochs_is_said_and_changes_nothing(actions, orders
     actions.film(every("3"))
     actions.film(every(typed))
     assert actions.every == 3
-    assert "number of epochs from" in orders.say.call_args.args[0]
+    assert "number of epochs between" in orders.say.call_args.args[0]
 
 
 def test_the_film_is_that_of_the_run_that_is_shown(actions, orders):

@@ -275,7 +275,7 @@ def test_refine_and_stop_by_keyboard(server: FakeServer, dashboard: RunningDashb
     page.keyboard.press("/")
     page.keyboard.type("rs")
     page.keyboard.press("Escape")
-    expect(page.locator(".sentence")).to_have_text("note kept")  # until then no other request can be made
+    expect(page.locator(".sentence")).to_have_text("note saved")  # until then no other request can be made
     page.keyboard.press("s")
     page.keyboard.press("r")
     eventually(lambda: len(server.received("refine")) == 1)

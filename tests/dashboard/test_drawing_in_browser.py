@@ -89,7 +89,7 @@ def test_what_the_scan_has_not_seen_is_dimmed(
     """Fractions of the object's height, from its middle; bright on the right."""
     dress(page, width, height, theme)
     page.get_by_role("button", name="Refine", exact=True).click()
-    whole = page.get_by_role("button", name="all of the object")
+    whole = page.get_by_role("button", name="the whole object")
 
     def at(right: float, down: float, height_A: float) -> int:
         shot = pixels(page, "#canvas-object").sum(axis=-1)

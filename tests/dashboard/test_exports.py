@@ -47,7 +47,7 @@ def test_a_refusal_is_told_and_offers_nothing() -> None:
 
 @pytest.mark.parametrize("reply", [{}, {"correlation": {}}, {"correlation": None, "run": ""}])
 def test_without_a_refinement_nothing_agrees(reply: dict[str, Any]) -> None:
-    assert agreement(reply) == "side by side: written below"
+    assert agreement(reply) == "side by side: link below"
 
 
 def test_nothing_is_offered_where_no_browser_can_fetch_it() -> None:

@@ -156,7 +156,7 @@ def test_refinement_library_files_and_the_end(server: FakeServer, page: Page, wa
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "12"
     assert watched.complaints == []
     server.close()
-    legible(page, ".banner", "server gone since")  # 13
+    legible(page, ".banner", "server lost at")  # 13
 
 
 def test_what_a_refinement_could_not_tell_is_a_sentence_without_a_click(server: FakeServer, page: Page) -> None:

@@ -57,7 +57,7 @@ def quarters(page: Page, selector: str = "#canvas-object") -> np.ndarray:
 def test_the_object_is_shown_as_phase_amplitude_and_both(page: Page, watched: Watched, width: int, height: int) -> None:
     page.set_viewport_size({"width": width, "height": height})
     page.get_by_role("button", name="Refine", exact=True).click()
-    shows = page.get_by_label("what of the object is shown")
+    shows = page.get_by_label("what to show of the object")
     eventually(lambda: np.ptp(quarters(page).sum(-1), axis=1).min() > 200)
     assert np.ptp(quarters(page).sum(-1), axis=0).max() < 30, "phase: left and right differ, above and below do not"
     shows.select_option("amplitude")
@@ -134,7 +134,7 @@ def test_control_and_a_drag_measure_lengths_and_angles(page: Page, watched: Watc
     expect(said).to_contain_text("Å · 0.0° from horizontal")
     assert abs(float(said.inner_text().split()[0]) - 16.0) < 0.4
     drag(page, "#canvas-map-0", (-0.25, 0.25), (0.0, 0.0), "Control")
-    expect(said).to_contain_text("45.0° between both")
+    expect(said).to_contain_text("45.0° between the two")
     blue = lambda: int((np.abs(pixels(page, "#canvas-map-0") - [0x4C, 0xC2, 0xFF]).max(-1) < 12).sum())  # noqa: E731
     assert blue() > 200
     page.keyboard.press("Escape")
@@ -159,7 +159,7 @@ def test_single_slices_are_shown_as_phase_amplitude_and_both(
     slices = {"slices": picture(phases), "slice_amplitudes": picture(amplitudes)}
     server.publish("refinement", {**(server.refinement or {}), **slices})
     page.get_by_role("button", name="Refine", exact=True).click()
-    shows, slider = page.get_by_label("what of the object is shown"), page.locator("#slice")
+    shows, slider = page.get_by_label("what to show of the object"), page.locator("#slice")
     expect(slider).to_be_visible()
     slider.fill("2")
     eventually(lambda: np.ptp(quarters(page).sum(-1), axis=0).min() > 200)

@@ -145,7 +145,7 @@ def test_the_server_goes_and_comes_back(server: FakeServer, dashboard: RunningDa
     page = watched.open(dashboard.url)
     eventually(lambda: share_of(pixels(page, "#canvas-map-3"), "#ffffff") > 0.05)
     server.close()
-    expect(page.locator(".banner")).to_contain_text("server gone since")
+    expect(page.locator(".banner")).to_contain_text("server lost at")
     assert page.evaluate("getComputedStyle(document.querySelector('main')).opacity") == "0.45"
     again = FakeServer(server.control)
     try:
@@ -164,7 +164,7 @@ def test_the_dashboard_goes_and_the_page_comes_back(server: FakeServer, watched:
     running = fork_dashboard(server.control)
     page = watched.open(running.url)
     running.kill()
-    expect(page.locator(".banner")).to_contain_text("dashboard gone since")
+    expect(page.locator(".banner")).to_contain_text("dashboard lost at")
     second = fork_dashboard(server.control, running.port)
     try:
         expect(page.locator(".banner")).to_be_hidden()
@@ -180,9 +180,11 @@ def test_a_server_that_was_ended_promises_nothing(server: FakeServer, watched: W
     expect(page.locator("[data-text=state]")).to_have_text("SCANNING")
     running.end()
     banner = page.locator(".banner")
-    expect(banner).to_contain_text("the server was ended at")
-    expect(banner).to_contain_text("048 of 4\u2009096 frames of 0142 had come and lie on the disk")
-    expect(banner).to_contain_text(f"again with ptylive serve --record /data --control {server.control} (and its other")
+    expect(banner).to_contain_text("the server was stopped at")
+    expect(banner).to_contain_text("048 of 4\u2009096 frames of 0142 had arrived and are on disk")
+    expect(banner).to_contain_text(
+        f"restart it with ptylive serve --record /data --control {server.control} (and its other"
+    )
     page.wait_for_timeout(1500)
     expect(banner).not_to_contain_text("reconnecting")
     assert page.title().endswith("ptylive")

@@ -90,7 +90,7 @@ def test_while_an_earlier_scan_is_looked_at_the_newest_is_left_alone() -> None:
     for request in REQUESTS:
         ask(page, **request)
         assert sender.commands() == [], request
-        assert "you look at the earlier scan 0141" in page.orders.sentence, request
+        assert "you are viewing the earlier scan 0141" in page.orders.sentence, request
     ask(page, what="past", key="open")
     assert ("open", {"recording": "0141.h5"}) in sender.sent
     page.tick()

@@ -113,7 +113,7 @@ def test_alarms() -> None:
 def test_banner_says_since_when() -> None:
     assert readouts.banner(FeedView(connected=True), "tcp://x") == ""
     assert "no server at tcp://x yet" in readouts.banner(FeedView(), "tcp://x")
-    assert "server gone since" in readouts.banner(FeedView(last_contact=time.time()), "tcp://x")
+    assert "server lost at" in readouts.banner(FeedView(last_contact=time.time()), "tcp://x")
 
 
 @pytest.mark.parametrize(
@@ -121,12 +121,12 @@ def test_banner_says_since_when() -> None:
     [
         (
             {"state": "scanning"},
-            "2\u2009048 of 4\u2009096 frames of 0142 had come and lie on the disk; the next start makes",
+            "2\u2009048 of 4\u2009096 frames of 0142 had arrived and are on disk; the next start writes them to",
         ),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "0142.h5 holds the last scan"),
         ({"state": "complete", "recording": "/a b/0142.h5"}, "ptylive serve --record '/a b'"),
         ({"recording": None}, "nothing was being recorded"),
-        ({"recording": None}, "where it does not: ptylive serve (and its other options). This"),
+        ({"recording": None}, "if it does not: ptylive serve (and its other options). This"),
         ({"recording": None, "data": "tcp://127.0.0.1:9999"}, "ptylive serve (and"),
         (
             {"recording": None, "protocol": "merlin", "data": "tcp://merlin:6342"},

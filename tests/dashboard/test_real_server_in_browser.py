@@ -201,9 +201,9 @@ def test_an_acquisition_that_is_killed_is_said_within_two_seconds(tmp_path: Path
         banner.wait_for(state="visible", timeout=10_000)
         took = time.monotonic() - began
         text = banner.inner_text()
-        assert "server gone since" in text
+        assert "server lost at" in text
         assert "of 4\u2009096 frames of" in text
-        assert "lie on the disk" in text
+        assert "are on disk" in text
         assert f"ptylive serve --record {tmp_path}" in text
         expect(banner).to_be_hidden()
         sending.join()

@@ -82,7 +82,7 @@ def test_a_refinement_runs_on_the_cluster_stops_and_goes_on(running: Server, clu
     folder = Path(running.status()["recording"]).parent
     eventually(lambda: any(folder.glob("*.checkpoint")), 60)
     cluster.kill()
-    expect(page.locator(".sentence")).to_contain_text("waits for the cluster", timeout=PATIENCE_MS)
+    expect(page.locator(".sentence")).to_contain_text("waiting for the cluster", timeout=PATIENCE_MS)
     lost_at = running.status()["refinement"]["epoch"]
     cluster.start()
     running.wait_for(lambda s: s["refinement"]["epoch"] > max(lost_at, stopped_at), timeout_s=300)
@@ -98,7 +98,7 @@ def test_trials_are_started_stopped_and_gone_on_with_and_their_best_used(running
     form = page.locator(".tune-form")
     form.locator("[data-varied=tilt] [data-low]").fill("wide")
     form.get_by_role("button", name="Start trials").click()
-    expect(form.locator("[data-varied=tilt] .wrong")).to_contain_text("one end is missing")
+    expect(form.locator("[data-varied=tilt] .wrong")).to_contain_text("one end of the range is missing")
     assert running.call("tune_status")["state"] == "none"
 
     form.locator("[data-varied=tilt] [data-tick]").uncheck()
@@ -149,7 +149,7 @@ def test_ticked_scans_of_the_library_are_refined_once(running: Server, page: Pag
     written = {row["recording"]: (folder / row["recording"]).stat().st_mtime_ns for row in rows}
 
     press.click()
-    expect(page.locator("#batch-said")).to_contain_text("nothing was left to do", timeout=PATIENCE_MS)
+    expect(page.locator("#batch-said")).to_contain_text("nothing left to do", timeout=PATIENCE_MS)
     assert running.call("batch_status")["rows"] == rows
     for row in rows:
         results = folder / row["recording"].replace(".h5", "_results.h5")

@@ -175,7 +175,7 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
     session.profile.tap(panel, 0.0, 0.0)
     assert session.profile.ends == []
     ask(session, what="key", key="p")
-    assert content(session)["texts"]["sentence"] == "click a map where the line starts"
+    assert content(session)["texts"]["sentence"] == "click a map at the start of the line"
     session.profile.tap(panel, 0.0, 4.0)
     session.profile.tap(panel, 14.0, 4.0)
     assert content(session)["marks"]["profile"] == "on"

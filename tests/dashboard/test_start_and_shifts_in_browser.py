@@ -73,7 +73,7 @@ def test_the_start_has_its_modulus_its_settings_and_pixels(running: Server, form
     write(form, "others", "start_map_amplitude = true, ssb.crop = 0.7")
     form.locator("[data-of=refine]").get_by_role("button", name="Refine this scan").click()
     sentence = form.locator(".sentence")
-    expect(sentence).to_contain_text("ssb.crop = 0.7 is wanted, and ssb is made with")
+    expect(sentence).to_contain_text("ssb.crop = 0.7 is requested, but ssb was made with")
     running.call("map_settings", values={"ssb.crop": 0.7})
     running.wait_for(lambda s: s["state"] == "complete", PATIENCE_S)
     preset = refined(running, form)
@@ -135,7 +135,7 @@ def test_the_alignment_takes_every_knob(running: Server, watched: Watched) -> No
         press.click()
         eventually(lambda: picture.get_attribute("src") not in (None, seen[-1]), PATIENCE_S)
         seen.append(picture.get_attribute("src"))
-        expect(said).to_contain_text("images agree by")
+        expect(said).to_contain_text("correlation of images")
     expect(dialog.locator("tr")).to_have_count(14)  # a head, twelve aberrations, the rotation
     expect(dialog.locator("tr").nth(1)).to_contain_text("−400 Å")  # in use: as sent
     dialog.get_by_label("bin / px").fill("0")

@@ -185,10 +185,14 @@ def test_a_file_is_chosen_by_a_button_too(server: FakeServer, page: Page, tmp_pa
 @pytest.mark.parametrize("width", [1024, 1280, 2560])
 def test_why_a_file_is_not_taken_stands_on_the_page(server: FakeServer, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})
-    server.replies["upload"] = {"ok": False, "error": "no folder may be opened from", "hint": "start with --files DIR"}
+    server.replies["upload"] = {
+        "ok": False,
+        "error": "no folder is set from which files may be opened",
+        "hint": "start with --files DIR",
+    }
     page.evaluate(DROP, "grain.mib")
     box = page.locator("#upload")
-    expect(box).to_contain_text("no folder may be opened from")
+    expect(box).to_contain_text("no folder is set from which files may be opened")
     found = box.bounding_box()
     assert found is not None and found["x"] >= 0 and found["x"] + found["width"] <= width
     box.get_by_role("button", name="close").click()
@@ -200,5 +204,5 @@ def test_why_a_file_is_not_taken_stands_on_the_page(server: FakeServer, page: Pa
 def test_a_page_without_rights_sends_nothing(server: FakeServer, dashboard: RunningDashboard, watched: Watched) -> None:
     page = watched.open(f"{dashboard.url}/view")
     page.evaluate(DROP, "grain.mib")
-    expect(page.locator("#upload")).to_contain_text("files are taken from operators only")
+    expect(page.locator("#upload")).to_contain_text("only operators can upload files")
     assert server.received("upload") == []

@@ -84,7 +84,7 @@ def test_the_site_begins_at_its_start_page():
 ANSWERS = {
     "Which way is up?": "Up on a map is the first row of the scan",
     "What is tcBF?": "moves the picture of each pixel back into place",
-    "Why is my map black?": "contrast follows the data",
+    "Why is my map black?": "let the contrast follow the data",
     "How do I send frames?": "with LiveScan(",
     "How do I add a loss?": '@data_term( "cube_roots"',
 }

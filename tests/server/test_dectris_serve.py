@@ -134,4 +134,4 @@ def test_a_detector_is_served(tmp_path: Path, protocol: str) -> None:
 def test_impossible_protocols_are_refused_with_one_line() -> None:
     done = ptylive_here("replay", bundled("mos2_svac_80kV_focus"), "--protocol", "dectris-v3")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines()[-1].endswith(f"give {', '.join(get_args(ProtocolName))}")
+    assert done.stderr.strip().splitlines()[-1].endswith(f"use {', '.join(get_args(ProtocolName))}")

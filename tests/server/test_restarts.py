@@ -93,7 +93,7 @@ def test_a_receiver_that_dies_again_and_again_is_given_up(monkeypatch):
     made, said = hopeless(monkeypatch, starts)
     assert made.watch() == ExitCode.FAILED
     assert [history[0] for history in starts] == [str(n + 1) for n in range(MOST_RESTARTS)]
-    assert "given up" in said[-2]
+    assert "giving up" in said[-2]
     assert said[-1].startswith("ACQUISITION ENDED with signal SIGSEGV")
 
 

@@ -66,7 +66,7 @@ def test_good_files_become_scans_and_broken_ones_reasons(tmp_path: Path, count: 
             put_loop(seen)
             fill_with_odd_things(seen / "today")  # three of these are files
             broken += ["loop.h5", "today/empty.h5", "today/sparse.h5", "today/text.h5"]
-        reasons = {f"{name} is not taken up" for name in broken}
+        reasons = {f"{name} is not loaded" for name in broken}
         until(lambda: reasons <= {line.partition(":")[0] for line in lines}, lambda: lines)
         until(lambda: len(scans_of(running)) >= count, lambda: lines)
         assert scans_of(running) == names

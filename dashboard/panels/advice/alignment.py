@@ -16,7 +16,7 @@ from ptylive.server.wire.messages import array_from_plain
 
 logger = logging.getLogger(__name__)
 HEAD = ["", "found", "standard error", "π/4 at the rim", "in use"]
-INTRODUCTION = "how far the images of the bright field's parts are shifted, and the aberrations that explain it"
+INTRODUCTION = "shifts between images from parts of the bright field, and the aberrations that explain them"
 
 
 class AlignmentPanel(Quiet):
@@ -46,7 +46,7 @@ class AlignmentPanel(Quiet):
         if request.key == "run" and self._open:
             self._align(request)
         elif request.key == "use" and self._values:
-            text = "aberrations and rotation of the aligned images; undo goes back"
+            text = "aberrations and rotation set from the aligned images; undo reverts them"
             self._orders.send("configure", text, values=self._values)
             self._open = False
         elif request.key in ("open", "close"):
@@ -80,12 +80,12 @@ class AlignmentPanel(Quiet):
             rows = [[*_row(name, entry), self._used(name)] for name, entry in reply["aberrations"].items()]
             values = {str(name): float(value) for name, value in reply["values"].items()}
             turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
-            message = f"{int(reply['bins'])} bins; images agree by {float(reply['correlation']):.2f}, "
-            message += f"shifts are explained to {number(float(reply['left_A']))} Å"
+            message = f"{int(reply['bins'])} bins; images correlate by {float(reply['correlation']):.2f}, "
+            message += f"shifts left unexplained: {number(float(reply['left_A']))} Å"
             message += f". {reply['doubt']}" if reply.get("doubt") else ""
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            logger.warning("an alignment was not understood: %s", problem)
-            self._clear("the answer was not understood")
+            logger.warning("an alignment could not be read: %s", problem)
+            self._clear("the answer could not be read")
             return
         forced = "given" if error == 0 else f"± {error:.2f}°"
         turned = ["rotation", f"{turn:.2f}°".replace("-", "−"), forced, "", self._used("rotation_deg", "°")]

@@ -72,7 +72,7 @@ class DecisionAdvice(Quiet):
     def press(self, request: Request) -> None:
         """Start the trials, or cancel them."""
         if request.key == "stop":
-            self._orders.send("decide_stop", "the trials are given up")
+            self._orders.send("decide_stop", "the trials were cancelled")
         elif request.key == "start" and self._can:
             self._started_here, self._status, self._request_time = (
                 True,
@@ -80,7 +80,7 @@ class DecisionAdvice(Quiet):
                 time.monotonic(),
             )
             self._orders.send(
-                "decide", "trials have begun, the form is filled at their end", preset=self._form().preset()
+                "decide", "trials have started; they fill in the form when they end", preset=self._form().preset()
             )
 
     def takers(self) -> Takers:

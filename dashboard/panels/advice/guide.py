@@ -10,9 +10,9 @@ from ptylive.dashboard.panels.advice.advisor import Quiet, Seen, Takers
 from ptylive.dashboard.requests import Request
 
 STEPS = (
-    ("The scan arrives", "Maps appear row by row; what the scan has not visited is dark green."),
+    ("The scan arrives", "Maps appear row by row; parts not scanned yet are dark green."),
     ("Look at a pattern", "Click a map: Diffraction shows the pattern of that point. Alt and the arrows move it."),
-    ("Change the defocus", "✎ beside defocus, 10 nm, Enter: the maps follow. undo goes back to what was sent."),
+    ("Change the defocus", "✎ next to defocus, 10 nm, Enter: the maps follow. undo restores the sent value."),
     ("Refine", "Press Refine this scan. Thickness, probe modes and the rest are found from the data."),
 )
 

@@ -94,17 +94,17 @@ class OrientationChoice(Quiet):
         try:
             orientations = [Orientation.of(plain) for plain in list(reply["orientations"])[:MOST]]
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("orientations were not understood: %s", error)
-            self._message = "the answer was not understood"
+            logger.warning("orientations could not be read: %s", error)
+            self._message = "the answer could not be read"
             return
         if not orientations:
-            self._message = "too few points, or no scan step, to tell orientations apart"
+            self._message = "too few points, or no scan step, to distinguish orientations"
             return
         certain = orientations[0].curl < UNDECIDED_CURL
         self._message = (
-            "the first has the least curl; of two that differ by half a turn atoms are bright in the first"
+            "the first has the least curl; of two that differ by half a turn, atoms are bright in the first"
             if certain
-            else "the centre of mass does not tell them apart: choose by what you know of the specimen"
+            else "the centre of mass does not distinguish them: choose by what you know about the specimen"
         )
         self._orientations = orientations
 
@@ -114,7 +114,7 @@ class OrientationChoice(Quiet):
             return
         orientation = self._orientations[index]
         values = {"rotation_deg": round(orientation.rotation_deg, 3), "detector_transform": orientation.transform}
-        self._orders.send("configure", f"orientation: {orientation.text}; undo goes back", values=values)
+        self._orders.send("configure", f"orientation: {orientation.text}; undo reverts it", values=values)
         self._close()
 
     def lists(self) -> Mapping[str, Any]:

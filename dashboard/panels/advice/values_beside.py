@@ -78,7 +78,7 @@ class ValuesBeside(Quiet):
         """Use the value suggested for a row."""
         row = self._rows.get(request.name)
         if row is not None and row.command:
-            self._orders.send(row.command, "taken over; undo goes back", **row.arguments)
+            self._orders.send(row.command, "values adopted; undo reverts them", **row.arguments)
 
     def texts(self) -> Mapping[str, str]:
         """A tick in place of the origin if the data agree with the given value."""
@@ -135,7 +135,8 @@ def of_data(state: ServerState, estimates: Mapping[str, Any]) -> dict[str, Remar
         entry = CalibrationEntry(value=data.get("value"), uncertainty=float(doubt) if doubt is not None else None)
         text = quantity(name, entry, units[name])
         if name == "descan_px":
-            text = f"{text}; patterns lie up to {float(data.get('apart_px') or 0.0):.1f} px from where that in use says"
+            apart = float(data.get("apart_px") or 0.0)
+            text = f"{text}; patterns are up to {apart:.1f} px from where the value in use puts them"
         subject = "disc and semi-angle say" if name == "detector_pixel_invA" else "data say"
         if data.get("agrees"):
             found[name] = Remark(f"{subject} {text}", "agrees", source=origin_word(state, name))

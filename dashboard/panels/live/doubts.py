@@ -47,7 +47,7 @@ class Doubts:
     def use(self, _request: Request) -> None:
         """Adopt the contradicting values."""
         if self._doubt.command:
-            self._orders.send(self._doubt.command, "taken over; undo goes back", **self._doubt.arguments)
+            self._orders.send(self._doubt.command, "values adopted; undo reverts them", **self._doubt.arguments)
 
     def texts(self, kinds: Iterable[str], otherwise: Callable[[str], str] = lambda _kind: "") -> dict[str, str]:
         """The sentence, and a badge for each panel whose map (``kinds``, in their order) depends on the rotation.

@@ -170,8 +170,8 @@ class PickedPoint:
             raw = replace(raw_picture(HERE, reply["pattern"]), units="counts")
             frames, total = int(reply["frames"]), float(raw.data.sum())
         except (KeyError, TypeError, ValueError) as error:
-            logger.warning("a pattern was not understood: %s", error)
-            self._forget("the answer was not understood")
+            logger.warning("a pattern could not be read: %s", error)
+            self._forget("the answer could not be read")
             return
         self._raw, self._pictures = raw, {}
         amount = (

@@ -83,7 +83,7 @@ class ShownRun:
             stored = {**run, "losses": losses, "phases": [str(phase) for phase in run.get("phases", ())]}
             raw |= {name: replace(raw[name], units="rad") for name in ("object", "slices") if name in raw}
         except (KeyError, IndexError, TypeError, ValueError) as error:
-            logger.warning("a stored run was not understood: %s", error)
+            logger.warning("a stored run could not be read: %s", error)
             return
         self._stored, self._raw, self._signature = stored, raw, ()
 
@@ -128,7 +128,7 @@ class ShownRun:
         if not self._raw:
             return {"shown_run": "", "shown_settings": ""}
         settings = ", ".join(f"{key} = {_plain(value)}" for key, value in (self.preset or {}).items())
-        return {"shown_run": self.name, "shown_settings": settings or "settings as they are by default"}
+        return {"shown_run": self.name, "shown_settings": settings or "default settings"}
 
     def marks(self) -> dict[str, str]:
         """Whether a stored run is displayed."""

@@ -74,7 +74,7 @@ class BatchPanel:
         elif request.key == "retry":
             self._start([row.recording for row in self._status.rows if row.state == "failed"], retry=True)
         elif request.key == "stop":
-            self._orders.send("batch_stop", "stopping: scans under way are gone on with next time")
+            self._orders.send("batch_stop", "stopping: unfinished scans are continued next time")
         elif request.key == "table":
             self._orders.send("batch_table", "table written", self._offer)
 
@@ -83,10 +83,10 @@ class BatchPanel:
         try:
             Preset.from_mapping(preset)
         except PtyliveError as error:
-            self._orders.say(f"the form of the Refine view: {error.line()}")
+            self._orders.say(f"settings of the Refine view: {error.line()}")
             return
         if not names:
-            self._orders.say("no scan is chosen: tick some")
+            self._orders.say("no scan is selected: tick some")
             return
         message = f"{len(names)} scan{'s' * (len(names) != 1)} to refine"
         self._request_time = -ASK_EVERY_S

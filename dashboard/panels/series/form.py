@@ -23,14 +23,14 @@ class Varied:
 
 
 VARIED: tuple[Varied, ...] = (
-    Varied("defocus", "defocus", "Å", "of the entrance surface, underfocus positive"),
-    Varied("thickness", "thickness", "Å", "needs the thickness in the refine form, or a range here"),
-    Varied("num_slices", "slices", "", "how many the specimen is cut into"),
-    Varied("semi-angle", "semi-angle", "mrad", "convergence of the probe"),
-    Varied("tilt", "tilt", "mrad", "of the specimen, both axes"),
-    Varied("astigmatism", "astigmatism", "Å", "twofold, both components"),
-    Varied("rotation", "rotation", "°", "of the scan against the detector"),
-    Varied("scale", "scan scale", "", "true step over the nominal one"),
+    Varied("defocus", "defocus", "Å", "defocus at the entrance surface, positive for underfocus"),
+    Varied("thickness", "thickness", "Å", "needs a thickness in the Refine view, or a range here"),
+    Varied("num_slices", "slices", "", "number of slices of the specimen"),
+    Varied("semi-angle", "semi-angle", "mrad", "convergence semi-angle of the probe"),
+    Varied("tilt", "tilt", "mrad", "tilt of the specimen, both axes"),
+    Varied("astigmatism", "astigmatism", "Å", "twofold astigmatism, both components"),
+    Varied("rotation", "rotation", "°", "rotation between scan and detector"),
+    Varied("scale", "scan scale", "", "true scan step divided by the nominal step"),
 )
 
 
@@ -55,7 +55,9 @@ class TuneForm:
         for name, (low, high) in self.rows.items():
             try:
                 if bool(low.strip()) != bool(high.strip()):
-                    raise MetadataError("one end is missing", "give both, or none for a range by what is known")
+                    raise MetadataError(
+                        "one end of the range is missing", "give both, or neither for an automatic range"
+                    )
                 text = f"{name}={low.strip()}:{high.strip()}" if low.strip() else name
                 parse_over([text])
                 over.append(text)
@@ -66,13 +68,13 @@ class TuneForm:
                 parse_over([self.others])
                 over += [part.strip() for part in self.others.split(",") if part.strip()]
             elif not over and not wrong:
-                raise MetadataError("nothing is to be varied", "tick a value")
+                raise MetadataError("nothing to vary", "tick a value")
             if not wrong and over:
                 parse_over(over)
         except MetadataError as error:
             wrong[OTHERS] = _message(error)
         if self.trials.strip() and self.number_of_trials() is None:
-            wrong[TRIALS] = f"a whole number from 1 to {MOST_TRIALS}"
+            wrong[TRIALS] = f"give a whole number from 1 to {MOST_TRIALS}"
         return over, wrong
 
 

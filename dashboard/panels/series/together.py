@@ -68,7 +68,7 @@ class TogetherPanel:
 
     def _open(self, lines: list[TiltedScan]) -> None:
         if not 2 <= len(lines) <= MOST_SCANS:
-            self._orders.say(f"tick 2 to {MOST_SCANS} scans of one place that differ in the tilt of the specimen")
+            self._orders.say(f"tick 2 to {MOST_SCANS} scans of the same place with different tilts of the specimen")
             return
         self._scans, self._wrong = lines, {}
 
@@ -87,7 +87,7 @@ class TogetherPanel:
             options: dict[str, Any] = {"if_shown": str(reply["uid"])} if reply.get("uid") else {}
             if self._queues:
                 options["queue"] = True
-            message = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the frame of the others"
+            message = f"{len(lines)} scans are refined together, {PurePath(first).stem} is the reference frame"
             self._orders.send("refine", message, preset=preset, beside=others, **options)
 
         if first == self._shown:
@@ -111,9 +111,9 @@ class TogetherPanel:
         try:
             preset = Preset.from_mapping({**self._preset(), "scan_tilts_mrad": tilts})
         except PtyliveError as error:
-            return tilts, {FORM: f"the form of the Refine view: {error.line()}"}
+            return tilts, {FORM: f"settings of the Refine view: {error.line()}"}
         if preset.object.num_slices == 1:
-            return tilts, {FORM: "slices is 1 in the form of the Refine view: tilts tell the depth of several"}
+            return tilts, {FORM: "the Refine view has slices = 1: tilts need several slices"}
         return tilts, {}
 
     def marks(self) -> dict[str, str]:
@@ -125,7 +125,7 @@ class TogetherPanel:
         rows = [{"recording": scan.recording, "title": PurePath(scan.recording).stem} for scan in self._scans]
         form = self._preset() if rows else {}
         words = [f"{label} {form.get(key, 'not given')}" for key, label in _SHOWN_SETTINGS]
-        sentence = f"All else is as in the Refine view: {', '.join(words)}." if rows else ""
+        sentence = f"Other settings as in the Refine view: {', '.join(words)}." if rows else ""
         return {"together": {"rows": rows, "said": sentence}, "together_wrong": self._wrong}
 
 
@@ -152,13 +152,13 @@ def _scan(plain: object) -> TiltedScan | None:
 def _angle_mrad(text: str, axis: str) -> float:
     """Typed angle, in mrad unless a unit is given. Raises ValueError naming which of the two is wrong."""
     if not text.strip():
-        raise ValueError(f"{axis}: give a tilt, 0 where there is none")
+        raise ValueError(f"{axis}: give a tilt, 0 for none")
     number, unit = number_and_unit(text) or (math.nan, "")
     factor = unit_factor("angle", unit) if unit else 1.0
     if factor is None or not math.isfinite(number):
-        raise ValueError(f"{axis}: {text.strip()[:20]} is no angle; 20, 20 mrad or 1.15° is one")
+        raise ValueError(f"{axis}: {text.strip()[:20]} is not an angle; write 20, 20 mrad or 1.15°")
     if abs(number * factor) > LARGEST_TILT_MRAD:
         raise ValueError(
-            f"{axis}: up to {LARGEST_TILT_MRAD:g} mrad, which are {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
+            f"{axis}: at most {LARGEST_TILT_MRAD:g} mrad, which is {math.degrees(LARGEST_TILT_MRAD / 1e3):.1f}°"
         )
     return number * factor

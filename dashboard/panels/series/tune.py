@@ -105,9 +105,9 @@ class TunePanel:
             self._start(form_of(request.value))
         elif request.key == "resume" and self._status.asked:
             arguments = {**self._status.asked, "trials": self._trials(form_of(request.value))}
-            self._send("going on with the trials", arguments)
+            self._send("continuing the trials", arguments)
         elif request.key == "stop":
-            self._orders.send("tune_stop", "stopping the trials: those that have ended are kept")
+            self._orders.send("tune_stop", "stopping; finished trials are kept")
         elif request.key == "use" and self._status.settings:
             self._take_over()
 
@@ -119,7 +119,7 @@ class TunePanel:
     def _start(self, form: TuneForm) -> None:
         over, self._wrong = form.checked()
         if self._wrong:
-            self._orders.say("not started: see the fields that are marked")
+            self._orders.say("not started: see the marked fields")
             return
         arguments = {"over": over, "preset": self._preset()}
         trials = form.number_of_trials()
@@ -136,17 +136,17 @@ class TunePanel:
         if status.corrections:
             titles = {value.name: value.title for value in status.values}
             names = ", ".join(titles.get(name) or name for name in status.corrections)
-            message = f"the best settings are in the form, {names} in the calibration of this scan (undo takes it back)"
+            message = f"best settings copied to the form, and {names} to the calibration of this scan (undo reverts it)"
             self._orders.send("configure", message, values=dict(status.corrections))
         else:
-            self._orders.say("the best settings are in the form")
+            self._orders.say("best settings copied to the form")
 
     # -- what the page shows ------------------------------------------------------------------------------------------
 
     def texts(self) -> dict[str, str]:
         """Progress in words."""
         status = self._status
-        doing = status.message or (f"{status.under_way} under way" if status.under_way else "")
+        doing = status.message or (f"{status.under_way} running" if status.under_way else "")
         count = (
             f"{status.ended} of {status.wanted} trials"
             if status.wanted
@@ -155,7 +155,7 @@ class TunePanel:
             else ""
         )
         if status.other:
-            doing = f"scan {status.other} is being tuned: stop that first, or wait"
+            doing = f"scan {status.other} is being tuned: stop it first, or wait"
         return {
             "tune_state": WORDS.get(status.state, status.state),
             "tune_count": count,
@@ -207,7 +207,7 @@ class TunePanel:
 
 
 def _end_cells(trial: Trial) -> tuple[str, str]:
-    word = {"done": "", "pruned": "given up: worse than others"}.get(trial.state, trial.reason or trial.state)
+    word = {"done": "", "pruned": "stopped early: worse than others"}.get(trial.state, trial.reason or trial.state)
     return seconds(trial.seconds), word
 
 

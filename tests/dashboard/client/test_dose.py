@@ -32,7 +32,7 @@ def test_what_it_says_where_more_brings_nothing(curve):
     changes = replace(curve, verdict=Verdict.CHANGES, agreement=(0.6, 0.01), expected=())
     assert texts(state(changes))["enough"].endswith("; the specimen changes")
     full = replace(curve, measured=(*curve.measured[:-1], replace(curve.measured[-1], finer=True)))
-    assert texts(state(full))["enough"].endswith(", all the step shows")
+    assert texts(state(full))["enough"].endswith(", the limit of the scan step")
     unknown = replace(curve, measured=(DosePoint(3),), expected=())
     assert texts(state(unknown))["enough"] == "3 scans: cannot tell"
 

@@ -201,7 +201,7 @@ def test_nonsense_is_survived(server: FakeServer, feed: Feed, caplog: pytest.Log
     server.maps_of(adf=full(1.0))
     server.maps_of(bf=full(1.0))
     until(feed, lambda v: "bf" in v.pictures)
-    assert "not understood" in caplog.text
+    assert "could not be read" in caplog.text
 
 
 def shows(server: FakeServer, uid: str, value: float, state: str = "complete") -> None:

@@ -162,7 +162,7 @@ def test_jumps_between_lines_are_not_pinned_for_other_scans() -> None:
     assert panel.clips(state)["edit_descan_px"] == "1, 0, 0, 0, 0, 0, 2, 0, 0, 0 px"
     panel.pin(parse_request('{"what": "pin", "name": "descan_px"}'))
     sender.submit.assert_not_called()
-    assert "that of no other scan" in panel._orders.sentence
+    assert "does not apply to other scans" in panel._orders.sentence
     assert "over the field, lines jump" in calibration_texts(state)["cal_descan_px"]
 
 

@@ -64,7 +64,7 @@ def test_two_clicks_on_the_object_are_a_line(curves: RunCurves) -> None:
     curves.tap(0.0, 0.0)
     assert curves.ends == [], "the loss is on show"
     chosen(curves, "line").follow(seen(), picture, "")
-    assert curves.texts()["curve_note"] == "click the object where a line starts"
+    assert curves.texts()["curve_note"] == "click the object at the start of the line"
     curves.tap(0.0, 1.0)
     curves.tap(3.5, 1.0)
     curves.follow(seen(), picture, "")
@@ -110,7 +110,7 @@ def test_two_runs_are_correlated(curves: RunCurves, sender: CommandSender, order
 
 def test_a_refusal_stands_in_the_place_of_the_curve(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:
     chosen(curves, "rings").follow(seen(state="running"), None, "run1")
-    assert curves.texts()["curve_note"] == "when the refinement has ended"
+    assert curves.texts()["curve_note"] == "available when the refinement has ended"
     curves.follow(seen(), None, "run1")
     sender.asked[0][2].set_exception(CommandError("there is no run 'run1'"))
     orders.collect()

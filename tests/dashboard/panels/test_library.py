@@ -22,7 +22,7 @@ class Server:
         self.asked.append((command, arguments))
         future: Future[dict[str, Any]] = Future()
         if command == "files" and self.files is None:
-            future.set_exception(CommandError("no folder may be opened from"))
+            future.set_exception(CommandError("no folder is set from which files may be opened"))
         else:
             files = self.files or []
             future.set_result({"scans": [], "count": len(files), "folder": "/data", "files": files})
@@ -88,7 +88,7 @@ def test_of_files_that_were_brought_the_one_that_stands_for_the_scan_is_opened()
     assert opened == ["session"]
     panel.take(Request(what="take", key="sent", value="c.hdr"))
     orders.collect()
-    assert orders.sentence == "c.hdr: a file that belongs to it is missing; bring both at once"
+    assert orders.sentence == "c.hdr: a file that belongs to it is missing; upload both at once"
 
 
 def test_what_was_deleted_last_is_taken_back() -> None:

@@ -37,7 +37,7 @@ def test_what_is_typed(kind, text, values):
 
 @pytest.mark.parametrize("text", ["4", "epsilom = 3", "upsample", "", "upsample = 2,5", "noise = 1, noise = 2"])
 def test_what_is_unclear_is_answered_with_what_there_is(text):
-    with pytest.raises(UnclearNumberError, match="type upsample = number, depth_A = number, noise = number, or auto"):
+    with pytest.raises(UnclearNumberError, match="use upsample = number, depth_A = number, noise = number, or auto"):
         parse_numbers(OBF, text)
 
 
@@ -67,4 +67,4 @@ def test_they_are_shown_and_sent(session, sender):
     for panel, value in ((3, "1"), (7, "1"), (0, "noise 3")):  # nothing to set, no such panel, ambiguous
         session._requests.take(json.dumps({"what": "numbers", "panel": panel, "value": value}))
     assert len(sender.sent) == 1
-    assert "type upsample = number" in content(session)["texts"]["sentence"]
+    assert "use upsample = number" in content(session)["texts"]["sentence"]

@@ -21,7 +21,7 @@ def test_the_information_limit_and_what_more_dose_would_bring() -> None:
     assert maps._units_title(told).splitlines() == [
         "unit",
         "information limit: 1.07 ± 0.020 Å",
-        "with 2 × the dose: all that the step shows (0.980 Å)",
+        "with 2 × the dose: the limit of the scan step (0.980 Å)",
         "with 4 × the dose: cannot tell",
     ]
 

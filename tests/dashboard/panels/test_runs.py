@@ -28,15 +28,15 @@ LEFT = {"name": "left.h5", "tilt_mrad": [20, -8.5], "shift_A": [0.12, 2.0], "bea
 def test_what_was_found_of_each_of_several_scans() -> None:
     first, second = scan_rows([FLAT, LEFT])
     assert (first["name"], second["name"]) == ("flat", "left")
-    drift = "drift 3.04 ± 0.31, \N{MINUS SIGN}1.00 ± 0.20 Å (taken out)"
+    drift = "drift 3.04 ± 0.31, \N{MINUS SIGN}1.00 ± 0.20 Å (corrected)"
     assert first["text"] == f"tilt 0, 0 mrad, moved by 0, 0 Å, current 1.00, {drift}"
     tilt = "tilt 20.0, \N{MINUS SIGN}8.5 mrad"
-    assert second["text"] == f"{tilt}, moved by 0.12, 2.00 Å, current 0.987, no drift known"
+    assert second["text"] == f"{tilt}, moved by 0.12, 2.00 Å, current 0.987, drift not determined"
 
 
 def test_a_drift_that_is_no_more_than_chance_was_left_alone() -> None:
     (row,) = scan_rows([{**FLAT, "drift_applied": False}])
-    assert row["text"].endswith("(left alone)")
+    assert row["text"].endswith("(not corrected)")
 
 
 def test_what_an_older_server_or_a_damaged_file_says_is_no_reason_to_stop() -> None:
@@ -64,7 +64,7 @@ def test_a_run_that_is_far_worse_is_said_to_be_so_in_plain_numbers() -> None:
 
 def test_what_chance_explains_is_no_difference() -> None:
     runs = {"run1": judged(10.1, 11.9, 11.1, 9.0), "run2": judged(10.0, 12.0, 11.0, 9.0)}
-    assert held_out_words("run1", runs).startswith("held out 10.525 (as run2, 0.24 ± 0.5 %")
+    assert held_out_words("run1", runs).startswith("held out 10.525 (no worse than run2, 0.24 ± 0.5 %")
 
 
 def test_runs_of_other_patterns_are_not_compared() -> None:

@@ -65,5 +65,5 @@ def test_origins(origin: str, host: str, admitted: bool) -> None:
 
 def test_what_is_no_name_is_refused() -> None:
     for text in ("http://microscope.example", "microscope.example/ptylive", "a b", "", "name:port", "name:70000"):
-        with pytest.raises(HostNameError, match="is no name"):
+        with pytest.raises(HostNameError, match="is not the name"):
             Hosts.of("127.0.0.1", 5006, (text,))

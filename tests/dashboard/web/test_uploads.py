@@ -135,7 +135,7 @@ def test_operators_only_and_from_this_page_only(folder: Folder) -> None:
     without = {"Cookie": folder.running.cookie("operator")}
     assert folder.call("POST", query, b"12345", without) == (
         403,
-        {"error": "files are taken from the page of this dashboard only"},
+        {"error": "files are accepted from the page of this dashboard only"},
     )
     assert list(folder.path.iterdir()) == []
 
@@ -145,7 +145,7 @@ def test_nothing_is_kept_of_a_file_that_is_cut_off_and_another_waits_meanwhile(f
     eventually(lambda: hidden(folder.path / "a.h5").exists())
     assert not (folder.path / "a.h5").exists()
     status, told = folder.call("POST", "name=b.h5&bytes=5", b"12345")
-    assert (status, told) == (409, {"error": "a.h5 is being sent: wait until it is there"})
+    assert (status, told) == (409, {"error": "a.h5 is being uploaded: wait until it has arrived"})
     assert folder.coming == "a.h5", "who was refused ends nothing of others"
     connection.close()
     eventually(lambda: folder.coming == "")
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full_is_said(folder: Folder, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(module, "finished", full)
     status, told = folder.call("POST", "name=a.h5&bytes=5", b"12345")
-    assert (status, told) == (507, {"error": "a.h5 is not kept: No space left on device"})
+    assert (status, told) == (507, {"error": "a.h5 was not kept: No space left on device"})
     assert list(folder.path.iterdir()) == []
 
 
@@ -168,7 +168,7 @@ def test_a_file_that_came_meanwhile_stays_as_it_is(folder: Folder) -> None:
     eventually(lambda: hidden(folder.path / "a.h5").exists())
     (folder.path / "a.h5").write_bytes(b"other")
     connection.sendall(b"456")
-    assert b"another file of that name has come meanwhile" in connection.recv(4096)
+    assert b"another file of that name was created in the meantime" in connection.recv(4096)
     connection.close()
     assert (folder.path / "a.h5").read_bytes() == b"other"
     assert [one.name for one in folder.path.iterdir()] == ["a.h5"]

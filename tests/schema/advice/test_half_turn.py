@@ -15,4 +15,4 @@ def test_what_is_said_is_heard(rotation: float, c10: float) -> None:
 
 
 def test_other_words_say_nothing() -> None:
-    assert heard_half_turn("half a turn off by the dark field, rotation 12°") is None
+    assert heard_half_turn("the dark field says half a turn more, rotation 12°") is None

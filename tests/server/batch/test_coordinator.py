@@ -224,7 +224,10 @@ def test_a_scan_that_cannot_be_shown_is_done_all_the_same(batch, monkeypatch):
 
     monkeypatch.setattr(coordinator.figures, "draw", fails)
     (row,) = batch("a")
-    assert (row.state, row.remarks) == (State.DONE, ("no pictures: the scale of its maps is not known",))
+    assert (row.state, row.remarks) == (
+        State.DONE,
+        ("pictures could not be drawn: the scale of its maps is not known",),
+    )
 
 
 def test_a_fault_of_our_own_costs_one_scan(batch):

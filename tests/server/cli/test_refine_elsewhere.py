@@ -68,11 +68,15 @@ def test_other_ends_have_other_exit_codes(scan, monkeypatch, last, code, said):
 
 
 def test_a_worker_that_is_lost_is_said_and_what_the_run_came_to(scan, monkeypatch):
-    lost = {"kind": "note", "message": "tcp://w:1 was lost (OSError): going on elsewhere", "lost": "tcp://w:1"}
+    lost = {
+        "kind": "note",
+        "message": "tcp://w:1 was lost (OSError): continuing on another worker",
+        "lost": "tcp://w:1",
+    }
     results = str(scan.with_name("out.h5"))
     monkeypatch.setattr(Scripted, "script", [progress(1), lost, progress(4), {**ENDED, "results": results}])
     said = refine(scan).stderr
-    assert "ptylive: tcp://w:1 was lost (OSError): going on elsewhere\n" in said
+    assert "ptylive: tcp://w:1 was lost (OSError): continuing on another worker\n" in said
     assert "ptylive: lsq: as asked\n" in said
 
 

@@ -72,7 +72,7 @@ def test_waited_for_it_goes_on_from_its_checkpoint(job):
     _, messages = heard(cluster, "wait", job)
     kinds = [message["kind"] for message in messages]
     assert kinds == ["progress", "note", "note", "progress", "ended"]
-    assert messages[1]["message"] == f"waits for the cluster: {WHY}"
+    assert messages[1]["message"] == f"waiting for the cluster: {WHY}"
     assert [one.job.resume for one in cluster.jobs] == [False, True, True]
 
 
@@ -93,7 +93,7 @@ def test_a_stop_while_it_waits_ends_it(job, monkeypatch):
         if message["kind"] == "note":
             running.tell({"stop": True})
     assert (messages[-1]["kind"], messages[-1]["state"]) == ("ended", "stopped")
-    assert "goes on from its last checkpoint" in messages[-1]["message"]
+    assert "can continue from its last checkpoint" in messages[-1]["message"]
 
 
 def test_what_is_told_reaches_it_wherever_it_runs(job, monkeypatch):

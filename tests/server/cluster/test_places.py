@@ -31,8 +31,8 @@ def test_refinements_share_no_gpu(monkeypatch):
     [
         ({"workers": 0}, "0 workers"),
         ({"workers": 10**9}, "1000000000 workers"),
-        ({"workers": 2, "cluster": "local:2"}, "workers are those of the cluster"),
-        ({"cluster": "nowhere"}, "'nowhere' is no cluster"),
+        ({"workers": 2, "cluster": "local:2"}, "--workers cannot be combined with --cluster"),
+        ({"cluster": "nowhere"}, "'nowhere' is not a cluster"),
     ],
 )
 def test_impossible_places_are_refused_in_a_line(given, said):

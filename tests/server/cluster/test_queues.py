@@ -52,7 +52,7 @@ def test_the_script_of_a_job_is_what_the_options_say(jobqueue, slurm):
 
 def test_a_machine_that_submits_no_jobs_is_a_line(jobqueue, slurm, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
-    with pytest.raises(PtyliveError, match="slurm takes no jobs on this machine: there is no sbatch"):
+    with pytest.raises(PtyliveError, match="slurm does not accept jobs on this machine: sbatch is missing"):
         with submitted(slurm, ""):
             pass
 
@@ -62,7 +62,9 @@ def test_what_the_batch_system_refuses_is_a_line(jobqueue, slurm, monkeypatch, t
     sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
     sbatch.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    with pytest.raises(PtyliveError, match="slurm took no job: sbatch: error: invalid partition specified: gpu"):
+    with pytest.raises(
+        PtyliveError, match="slurm did not accept the job: sbatch: error: invalid partition specified: gpu"
+    ):
         with submitted(slurm, ""):
             pass
 
@@ -95,7 +97,7 @@ def test_jobs_that_the_batch_system_knows_no_more_have_ended(monkeypatch, tmp_pa
 def test_options_that_dask_jobqueue_refuses_are_a_line(jobqueue, options, said):
     with pytest.raises(MetadataError, match=said) as raised:
         described(Where("slurm", options=options))
-    assert "refuses these options of slurm" in raised.value.line()
+    assert "does not accept these options for slurm" in raised.value.line()
 
 
 def test_without_dask_jobqueue_there_is_a_remedy(monkeypatch):

@@ -92,7 +92,7 @@ def test_a_tile_whose_worker_is_not_there_is_lost(workers):
     link = WorkerLink(workers[0], "run", 0, 2)
     link.begin([workers[0].address, "tcp://127.0.0.1:9"])
     link.send(1, b"hello")
-    with pytest.raises(LinkLost, match="tile 2 does not answer"):
+    with pytest.raises(LinkLost, match="tile 2 does not respond"):
         link.receive(1)
 
 

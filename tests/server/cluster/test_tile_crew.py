@@ -122,7 +122,7 @@ def test_what_tiles_say_and_keep_comes_with_their_number():
 
 def test_a_worker_that_goes_is_lost():
     cluster = MadeUpCluster({"tcp://a:1": 1, "tcp://b:1": 1})
-    with pytest.raises(CrewLost, match="tcp://b:1 has gone"), crew_on(cluster) as crew:
+    with pytest.raises(CrewLost, match="tcp://b:1 is gone"), crew_on(cluster) as crew:
         del cluster.there["tcp://b:1"]
         crew.heard()
     assert cluster.made[0].asked[-1] == ("end",)

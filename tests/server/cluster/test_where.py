@@ -43,12 +43,12 @@ def test_what_is_no_place_is_refused_in_a_line(text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[cluster]\n", r"\[cluster\] kind '' is none"),
-        ('[cluster]\nkind = "condor"\n', "kind 'condor' is none"),
-        ('[cluster]\nkind = ["slurm"]\n', "is none"),
-        ('[cluster]\nkind = "local"\nqueue = "gpu"\n', "queue is not read for kind 'local'"),
-        ('[cluster]\nkind = "slurm"\njobs = 0\n', "'0' is no number of workers"),
-        ('[cluster]\nkind = "slurm"\naddress = "tcp://a:1"\n', "is none"),
+        ("[cluster]\n", r"\[cluster\] kind '' is not valid"),
+        ('[cluster]\nkind = "condor"\n', "kind 'condor' is not valid"),
+        ('[cluster]\nkind = ["slurm"]\n', "is not valid"),
+        ('[cluster]\nkind = "local"\nqueue = "gpu"\n', "queue has no meaning for kind 'local'"),
+        ('[cluster]\nkind = "slurm"\njobs = 0\n', "'0' is not a number of workers"),
+        ('[cluster]\nkind = "slurm"\naddress = "tcp://a:1"\n', "is not valid"),
         ('cluster = "slurm"\n', "cluster"),
         ("[cluster\n", r"c\.toml"),
     ],

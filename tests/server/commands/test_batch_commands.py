@@ -118,7 +118,7 @@ def test_what_cannot_be_is_refused_before_anything_begins(commands):
         commands.command_batch([])
     with pytest.raises(CommandError, match=r"there is no recording c\.h5"):
         commands.command_batch(["c.h5"])
-    with pytest.raises(CommandError, match="is no place"):
+    with pytest.raises(CommandError, match="is not a place"):
         commands.command_batch(["a.h5"], place="moon")
     with pytest.raises(MetadataError, match="epoch_max"):
         commands.command_batch(["a.h5"], preset={"epoch_max": "many"})

@@ -62,7 +62,7 @@ def test_pinned_values_stay_until_they_are_released() -> None:
     assert (later.optics.energy_eV, later.optics.aberrations["C10"]) == (80e3, -500.0)
     assert stage.commands.command_release()["pinned"] == {}
     assert stage.arrives("four").optics.energy_eV == 300e3
-    with pytest.raises(CommandError, match="nothing of that is pinned"):
+    with pytest.raises(CommandError, match="none of these values is pinned"):
         stage.commands.command_release()
 
 
@@ -228,6 +228,6 @@ def test_another_detector_or_energy_drops_pins_with_a_sentence(said: dict[str, A
     assert commands.pinned == ({"rotation_deg": 5.0} | ({} if dropped else {"energy_eV": 80e3, "C10": -30.0}))
     assert len(told) == dropped
     if dropped:
-        assert "energy_eV, C10 no longer pinned; undo goes back" in told[0]
+        assert "energy_eV, C10 no longer pinned; undo pins them again" in told[0]
         commands.command_undo()
         assert commands.pinned == {"rotation_deg": 5.0, "energy_eV": 80e3, "C10": -30.0}

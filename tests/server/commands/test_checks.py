@@ -36,7 +36,7 @@ def test_full_pixels_are_said() -> None:
     looked = Checked(header, Calibration(), Preset(), 4096, 10**10)
     assert looked.saturation().text == "no pixel reached 4095 counts"
     found = replace(looked, saturated=3).saturation()
-    assert (found.state, found.text) == ("warn", "pixels of 3 frames are full (4095 counts)")
+    assert (found.state, found.text) == ("warn", "pixels of 3 frames are saturated (4095 counts)")
     assert checked()["saturation"].state == "unknown"
 
 
@@ -60,9 +60,9 @@ def test_what_is_not_known_is_said() -> None:
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
-        ({}, "trials find it, if above 67 Å"),
+        ({}, "found by trials if above 67 Å"),
         ({"num_slices": 1}, "given: one slice"),
-        ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å, or one, as trials find"),
+        ({"total_thickness_A": 100.0}, "given: 100 Å, 5 slices of 20 Å, or one slice, depending on trials"),
         ({"total_thickness_A": 100.0, "slice_distances_A": (20.0,)}, "given: 100 Å, 5 slices of 20 Å"),
         ({"num_slices": 4, "total_thickness_A": 100.0}, "given: 100 Å, 4 slices of 25 Å"),
         ({"num_slices": 3, "slice_distances_A": (10.0, 10.0)}, "given: 30 Å, 3 slices of 10 Å"),
@@ -84,7 +84,7 @@ def test_memory_and_time() -> None:
     long = {"num_slices": 40, "total_thickness_A": 200, "epoch_max": 500, "probe_modes": 8}
     assert checked(preset=long)["time"].state == "warn"
     assert checked(preset={"num_slices": 1})["time"].text == "about 60 s"  # 4096 patterns of 128 x 128
-    assert checked()["time"].text == "about 60 s, more if thick"
+    assert checked()["time"].text == "about 60 s, longer if thick"
     assert checked(preset={"epoch_max": 200})["time"].text.startswith("about 9 min")
     assert checked(preset=long)["time"].text == "about 29.8 h"
 
@@ -130,4 +130,4 @@ def test_data_that_cannot_tell_the_rotation_are_said_to() -> None:
     noise = np.random.default_rng(0).poisson(20.0 * (scan.patterns[:1] > 1e-6), scan.patterns.shape).astype(np.float32)
     blind = reconstruct(scan.header(), lambda: batches(noise), ("bf",))[0]
     found = rotation_check(blind, 90.0, "none")
-    assert (found.state, "the data do not tell" in found.text) == ("unknown", True), found
+    assert (found.state, "the data do not determine it" in found.text) == ("unknown", True), found

@@ -95,7 +95,7 @@ def test_it_is_given_up_or_fails_with_a_reason(commands):
 
 def test_what_cannot_be_decided_is_refused_by_a_line(commands, scan):
     commands.busy = True
-    with pytest.raises(CommandError, match="finds it by itself"):
+    with pytest.raises(CommandError, match="finds the thickness itself"):
         commands.command_decide()
     commands.busy = False
     scan.finished.clear()

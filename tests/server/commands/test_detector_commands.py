@@ -15,7 +15,7 @@ def test_a_number_of_frames_that_cannot_be_does_not_get_to_the_detector(frames: 
     with software() as merlin:
         config = load_config(None, {"protocol": "merlin", "detector_api": merlin.address}, {})
         commands = DetectorCommands(config, Mock())
-        with pytest.raises(CommandError, match=f"from 1 on, not {frames}"):
+        with pytest.raises(CommandError, match=f"at least 1, not {frames}"):
             commands.command_arm(frames=frames)
         assert merlin.asked == []
         assert commands.command_arm(frames=1)["frames"] == 1

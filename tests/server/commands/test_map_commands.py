@@ -50,7 +50,7 @@ def test_they_are_kept_changed_and_taken_back():
         ({"wdd.nothing": 1}, "wdd has no setting 'nothing'"),
         ({"wdd.nothing": None}, "wdd has no setting 'nothing'"),
         ({"energy_eV": 8e4}, "no setting of a map"),
-        ([1], "must be a map"),
+        ([1], "must map settings"),
     ],
 )
 def test_what_cannot_be_changes_nothing(values, says):

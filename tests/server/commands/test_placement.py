@@ -33,7 +33,7 @@ def test_without_a_cluster_there_is_this_machine(job):
     placement = Placement(ServerConfig())
     assert placement.to_plain() == [{"name": "here", "words": "this machine"}]
     assert isinstance(placement.launch(job("")), Scripted)
-    with pytest.raises(CommandError, match="'cluster' is no place to refine") as caught:
+    with pytest.raises(CommandError, match="'cluster' is not a place where refinements run") as caught:
         placement.checked("cluster")
     assert caught.value.hint == "use here"
 
@@ -49,9 +49,9 @@ def test_with_a_cluster_it_is_the_first_and_either_may_be_asked_for(job):
 def test_an_operator_may_keep_this_machine_for_frames(job):
     placement = Placement(ServerConfig(refine_cluster=ADDRESS, refine_here=False))
     assert placement.names == ("cluster",)
-    with pytest.raises(CommandError, match="is no place to refine"):
+    with pytest.raises(CommandError, match="is not a place where refinements run"):
         placement.launch(job("here"))
-    with pytest.raises(MetadataError, match="refinements may not run here, and there is no cluster"):
+    with pytest.raises(MetadataError, match="refinements may not run on this machine, and no cluster is set"):
         Placement(ServerConfig(refine_here=False))
 
 
@@ -104,7 +104,7 @@ def test_many_at_a_time_leave_room_for_frames(monkeypatch):
     elsewhere = Placement(ServerConfig(refine_cluster=ADDRESS, refine_when_cluster_missing="wait"))
     assert elsewhere.series("").request == (None, ADDRESS, "wait")
     assert elsewhere.series("").words == f"cluster {ADDRESS}"
-    with pytest.raises(CommandError, match="is no place"):
+    with pytest.raises(CommandError, match="is not a place"):
         elsewhere.series("moon")
 
 
@@ -114,5 +114,5 @@ def test_a_history_is_a_number_of_epochs_and_kept_on_this_machine():
     for wrong in (-1, 2.0, True, 10**6):
         with pytest.raises(CommandError, match="history must be a whole number from 0 to"):
             check_history(wrong, HERE)
-    with pytest.raises(CommandError, match="kept on the server's machine only"):
+    with pytest.raises(CommandError, match="stored on the server's machine only"):
         check_history(5, CLUSTER)

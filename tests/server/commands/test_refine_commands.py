@@ -202,7 +202,7 @@ def test_a_recording_that_is_taken_back_meanwhile_is_one_line_and_frees_the_name
         return name
 
     monkeypatch.setattr(run_names, "reserve_run", reserved)
-    with pytest.raises(CommandError, match="needs the recording, and this scan has none"):
+    with pytest.raises(CommandError, match="needs the recording, but this scan was not recorded"):
         commands.command_refine()
     monkeypatch.setattr(run_names, "reserve_run", reserve)
     scan.recording = recording
@@ -233,7 +233,7 @@ def test_one_that_is_overtaken_keeps_its_place(commands: RefineCommands, monkeyp
 def test_the_line_is_bounded_and_forgotten_at_the_end(commands: RefineCommands) -> None:
     for _ in range(MOST_WAITING + 1):
         commands.command_refine(queue=True)
-    with pytest.raises(CommandError, match="wait already"):
+    with pytest.raises(CommandError, match="already waiting"):
         commands.command_refine(queue=True)
     commands.command_refine_withdraw("run5")
     with pytest.raises(CommandError, match="'run5' waits"):
@@ -313,12 +313,12 @@ def test_a_cluster_gets_whole_scans_and_this_machine_rows_as_they_arrive(scan: S
     config = ServerConfig(refine_cluster="tcp://there:8786")
     elsewhere = refining(config, scan)
     scan.finished.clear()
-    with pytest.raises(CommandError, match="a cluster refines whole scans"):
+    with pytest.raises(CommandError, match="a cluster refines complete scans only"):
         elsewhere.command_refine(during_scan=True)
-    with pytest.raises(CommandError, match="'moon' is no place to refine"):
+    with pytest.raises(CommandError, match="'moon' is not a place where refinements run"):
         elsewhere.command_refine(place="moon")
     elsewhere.close()
-    with pytest.raises(MetadataError, match="'nowhere' is no cluster"):
+    with pytest.raises(MetadataError, match="'nowhere' is not a cluster"):
         refining(ServerConfig(refine_cluster="nowhere"), scan)
 
 
@@ -360,11 +360,11 @@ def test_scans_beside_go_along_with_what_is_known_of_each(commands: RefineComman
 @pytest.mark.parametrize(
     ("beside", "more", "said"),
     [
-        (["left.h5"], {}, "2 scans, and scan_tilts_mrad lists 3"),
-        (["left.h5", "left.h5"], {}, "there twice"),
-        (["left.h5", "grain.h5"], {}, "there twice"),
+        (["left.h5"], {}, "2 scans, but scan_tilts_mrad has 3 tilts"),
+        (["left.h5", "left.h5"], {}, "named twice"),
+        (["left.h5", "grain.h5"], {}, "named twice"),
         (["left.h5", "sums.h5"], {}, "holds coefficients"),
-        (["left.h5", "bare.h5"], {}, "no map obf to find it by"),
+        (["left.h5", "bare.h5"], {}, "no map obf to align it with"),
         (["left.h5", "right.h5"], {"during_scan": True}, "when all have ended"),
         (["left.h5", "right.h5"], {"preset": {}}, "scan_tilts_mrad is not given"),
     ],

@@ -61,9 +61,9 @@ def test_what_would_take_long_is_refused_and_condemns_no_file(tmp_path, worker, 
     path = tmp_path / "r.h5"
     write_results(path)
     monkeypatch.setattr(module, "MOST_PIXELS", 100)
-    with pytest.raises(MetadataError, match="too many to draw in a session"):
+    with pytest.raises(MetadataError, match="too many to draw here"):
         side_by_side(path)
-    with pytest.raises(MetadataError, match="too many to draw in a session") as refused:
+    with pytest.raises(MetadataError, match="too many to draw here") as refused:
         report_page(path)
     assert "ptylive report" in refused.value.line()
     assert READS_FILES >= {"side_by_side", "report", "film"}, "they keep no command waiting"

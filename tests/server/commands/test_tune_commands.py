@@ -134,7 +134,7 @@ def test_what_cannot_be_is_refused_before_anything_begins(commands, scan):
         commands.command_tune(["luck"])
     with pytest.raises(CommandError, match="sweeps = 0"):
         commands.command_tune(["defocus"], sweeps=0)
-    with pytest.raises(CommandError, match="is no place"):
+    with pytest.raises(CommandError, match="is not a place"):
         commands.command_tune(["defocus"], place="cluster")
     scan.finished.clear()
     with pytest.raises(CommandError, match="has not ended yet"):

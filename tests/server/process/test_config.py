@@ -12,12 +12,12 @@ OPEN = {"security": {"token": True}}
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"data": AT + "7001", "control": AT + "7001"}, "data and control both want port 7001"),
-        ({"data": AT + "7001", "control": AT + "7002"}, "data and events .* both want port 7001"),
-        ({"control": AT + "7002", "dashboard": "127.0.0.1:7001"}, "events .* and dashboard both want port 7001"),
-        ({"dashboard": "127.0.0.1:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both want port 7001"),
-        ({"dashboard": "localhost:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both want port 7001"),
-        ({**OPEN, "dashboard": "0.0.0.0:7001", "metrics": "127.0.0.1:7001"}, "both want port 7001"),
+        ({"data": AT + "7001", "control": AT + "7001"}, "data and control both use port 7001"),
+        ({"data": AT + "7001", "control": AT + "7002"}, "data and events .* both use port 7001"),
+        ({"control": AT + "7002", "dashboard": "127.0.0.1:7001"}, "events .* and dashboard both use port 7001"),
+        ({"dashboard": "127.0.0.1:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both use port 7001"),
+        ({"dashboard": "localhost:7001", "metrics": "127.0.0.1:7001"}, "dashboard and metrics both use port 7001"),
+        ({**OPEN, "dashboard": "0.0.0.0:7001", "metrics": "127.0.0.1:7001"}, "both use port 7001"),
     ],
 )
 def test_two_sockets_of_one_server_do_not_share_a_port(options, said):

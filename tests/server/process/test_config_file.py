@@ -9,14 +9,14 @@ from ptylive.schema import MetadataError
 from ptylive.server.process.config_file import load_config
 
 MISTAKES = {
-    "a key above all tables": ("energy_eV = 80e3", "energy_eV stands above all tables: write it below .*optics"),
-    "a setting above all tables": ("record = 'scans'", "record stands above all tables: write it below .*server"),
-    "a misspelt key above all tables": ("energy_ev = 80e3", "energy_ev stands in no table: did you mean 'energy_eV'"),
+    "a key above all tables": ("energy_eV = 80e3", "energy_eV is written above all tables: move it below .*optics"),
+    "a setting above all tables": ("record = 'scans'", "record is written above all tables: move it below .*server"),
+    "a misspelt key above all tables": ("energy_ev = 80e3", "energy_ev is not in any table: did you mean 'energy_eV'"),
     "one quantity twice": ("[optics]\nC10 = 100\ndefocus_A = 300", "defocus_A and C10 have the same meaning"),
     "two pixels": ("[detector]\npixel_mrad = 1\npixel_invA = 1", "have the same meaning"),
     "a threshold of nobody": ("[server]\nchannel = 'threshold_2'", "channel .* not of native"),
-    "the home of nobody": ("[server]\nrecord = '~nobody-here/x'", r"\[server\]: record: .*write the whole path"),
-    "keys of nobody": ("[security]\nkeys = '~nobody-here/x'", r"\[security\]: security.keys: .*write the whole path"),
+    "the home of nobody": ("[server]\nrecord = '~nobody-here/x'", r"\[server\]: record: .*give the full path"),
+    "keys of nobody": ("[security]\nkeys = '~nobody-here/x'", r"\[security\]: security.keys: .*give the full path"),
     "a refinement": ("[refine]\nsweep = 8", r"\[refine\]: unknown refinement setting 'sweep'"),
     "a basis": ("[server]\nbasis = 'zernick'", r"\[server\]: .*basis"),
     "a map": ("[maps]\nwdd.epsilon = 'small'", r"\[maps\]: wdd.epsilon"),

@@ -32,7 +32,7 @@ def test_a_folder_that_hangs_is_not_waited_for(monkeypatch, tmp_path):
     answers = threading.Event()
     monkeypatch.setattr(recording_folder, "_tried", lambda _folder: answers.wait(120))
     monkeypatch.setattr(recording_folder, "PATIENCE_S", 0.01)
-    with pytest.raises(PtyliveError, match="it does not answer"):
+    with pytest.raises(PtyliveError, match="it does not respond"):
         require_recordable(tmp_path)
     answers.set()
 

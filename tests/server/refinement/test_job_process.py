@@ -77,7 +77,7 @@ def test_ctrl_c_at_the_terminal_does_not_reach_a_group_of_its_own(process):
 def test_a_process_that_was_killed_says_why_that_may_be(process):
     running = process(f"os.kill(os.getpid(), {int(signal.SIGKILL)})")
     assert len(list(running.messages())) == 1
-    assert "as the system does where memory runs out" in running.ending()
+    assert "as the system does when memory runs out" in running.ending()
 
 
 def test_an_end_is_one(process):

@@ -36,7 +36,7 @@ def without_shape(header):
     ("changes", "words"),
     [
         ({"recording_error": "no space left"}, "which failed: no space left"),
-        ({"recording": None}, "this scan has none"),
+        ({"recording": None}, "this scan is not recorded"),
         ({"header": replace(make_header(), basis=Basis(kind="zernike", n_bright=3))}, "only frames can be refined"),
         ({"header": without_shape(make_header())}, "shape of the scan is not known"),
     ],
@@ -48,7 +48,7 @@ def test_others_are_refused_with_the_reason(changes, words):
 
 def test_a_scan_larger_than_memory_is_refused(monkeypatch):
     monkeypatch.setattr(scan_updates, "STREAMED_PIXELS", 42 * 64)
-    with pytest.raises(CommandError, match="too large to be held in memory"):
+    with pytest.raises(CommandError, match="does not fit into memory"):
         check_followable(scan())
 
 

@@ -25,10 +25,10 @@ def test_a_start_with_other_settings_than_the_map_s_is_refused(stored):
     scan = SimpleNamespace(map=lambda name: made if stored else None, map_settings={"ssb.crop": 0.7})
     check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.7}).start)
     check_map_settings(scan, Preset().start)
-    with pytest.raises(CommandError, match=r"ssb\.crop = 0\.5 is wanted, and ssb is made with 0\.7"):
+    with pytest.raises(CommandError, match=r"ssb\.crop = 0\.5 is requested, but ssb was made with 0\.7"):
         check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.crop": 0.5}).start)
     if not stored:
-        with pytest.raises(CommandError, match=r"ssb\.epsilon = 0\.5 is wanted, and ssb is made with its default"):
+        with pytest.raises(CommandError, match=r"ssb\.epsilon = 0\.5 is requested, but ssb was made with its default"):
             check_map_settings(scan, Preset.from_mapping({"start_map": "ssb", "ssb.epsilon": 0.5}).start)
 
 

@@ -125,4 +125,4 @@ def test_too_few_patterns_decide_nothing(job):
     few = replace(job, preset=Preset.from_mapping({"probe_modes": 1, "window_px": 32}), trials=None, decides=True)
     trial_worker.decided(few, Asked(), said.append, Nobody())
     assert (said[-1]["num_slices"], said[-1]["range_A"]) == (1, None)
-    assert said[-1]["said"] == ["one slice: nothing was tried, as of a scan of few patterns"]
+    assert said[-1]["said"] == ["one slice: no trials were made, because the scan has few patterns"]

@@ -32,9 +32,9 @@ def test_a_command_for_another_scan_is_refused() -> None:
     shown = SimpleNamespace(uid="scan-2", header=SimpleNamespace(series="0143"))
     assert control(shown)._answer("save", {}) == {"saved": True}
     assert control(shown)._answer("save", {"if_shown": "scan-2"}) == {"saved": True}
-    with pytest.raises(CommandError, match="scan 0143 is shown now"):
+    with pytest.raises(CommandError, match="scan 0143 is displayed now"):
         control(shown)._answer("save", {"if_shown": "scan-1"})
-    with pytest.raises(CommandError, match="no scan is shown now"):
+    with pytest.raises(CommandError, match="no scan is displayed now"):
         control(None)._answer("save", {"if_shown": "scan-1"})
 
 
@@ -53,7 +53,7 @@ def test_the_log_says_who_did_what(caplog: pytest.LogCaptureFixture) -> None:
 
 @pytest.mark.parametrize("name", ["a\nb", "", 7, "x" * 99])
 def test_who_it_is_has_to_be_a_name(name: object) -> None:
-    with pytest.raises(CommandError, match="no name of an operator"):
+    with pytest.raises(CommandError, match="not a valid operator name"):
         control(None)._answer("save", {"by": name})
 
 
@@ -100,7 +100,7 @@ def test_status_is_answered_while_a_command_waits_for_a_disk() -> None:
             for _ in range(MOST_WAITING):
                 server._doing.put((b"nobody", {"command": "save"}))
             server._doing.maxsize = MOST_WAITING
-            with pytest.raises(CommandError, match=f"{MOST_WAITING} commands wait already"):
+            with pytest.raises(CommandError, match=f"{MOST_WAITING} commands are already waiting"):
                 client.call("save")
     finally:
         session.go_on.set()

@@ -69,8 +69,8 @@ def test_each_is_sent_once_and_told_of(folder: Path) -> None:
     looks(watch, folder, "bad.h5", "good.h5")
     assert sorted(sender.sent) == ["bad.h5", "good.h5"]
     assert sorted(said) == [
-        ("info", "good.h5: 4 frames taken up"),
-        ("warning", "bad.h5 is not taken up: bad.h5 is no scan"),
+        ("info", "good.h5: 4 frames loaded"),
+        ("warning", "bad.h5 is not loaded: bad.h5 is no scan"),
     ]
 
 
@@ -78,7 +78,7 @@ def test_what_the_server_lacks_is_tried_again_a_few_times(folder: Path) -> None:
     watch, sender, said = watching(folder, one=Sent(error="the disk is full"))
     looks(watch, folder, "one.h5")
     assert sender.sent == ["one.h5"] * MOST_TRIES
-    assert said == [("warning", "one.h5 is not taken up: the disk is full")]
+    assert said == [("warning", "one.h5 is not loaded: the disk is full")]
 
 
 def test_what_the_server_lacked_for_a_while_is_taken_up_later(folder: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_the_server_lacked_for_a_while_is_taken_up_later(folder: Path) -> N
     CLOCK.now = 12.0
     watch.look()
     assert sender.sent == ["one.h5"] * 2
-    assert said == [("info", "one.h5: 4 frames taken up")]
+    assert said == [("info", "one.h5: 4 frames loaded")]
 
 
 def test_a_file_that_changes_while_another_is_sent_waits(folder: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_file_that_went_away_with_its_folder_is_taken_up_when_it_is_back(folde
     for CLOCK.now in (1.0, 6.0):
         with suppress(FileNotFoundError):
             watch.look()
-    assert said == [("warning", "one.h5 is not taken up: it was there, and is gone")]
+    assert said == [("warning", "one.h5 is not loaded: it has disappeared")]
     away.rename(folder)
     sender.meanwhile, sender.answers = lambda: None, {}
     CLOCK.now = 7.0
@@ -128,7 +128,7 @@ def test_a_file_that_went_away_with_its_folder_is_taken_up_when_it_is_back(folde
     CLOCK.now = 12.0
     watch.look()
     assert sender.sent == ["one.h5"] * 2
-    assert said[1:] == [("info", "one.h5: 4 frames taken up")]
+    assert said[1:] == [("info", "one.h5: 4 frames loaded")]
 
 
 def test_files_that_were_there_are_counted_once(folder: Path) -> None:
@@ -136,7 +136,7 @@ def test_files_that_were_there_are_counted_once(folder: Path) -> None:
     watch, sender, said = watching(folder)
     looks(watch, folder)
     assert sender.sent == []
-    assert said == [("info", f"1 scan was in {folder} before: left alone")]
+    assert said == [("info", f"1 scan was in {folder} before the start: not loaded")]
 
 
 def test_a_file_that_was_being_sent_when_the_server_ended_counts_as_not_sent(folder: Path) -> None:
@@ -163,8 +163,11 @@ def test_a_folder_that_goes_away_is_told_of_once_and_watched_again(
     until(lambda: len(said) > 1)
     watch.stop()
     assert said[0][0] == "warning"
-    assert "cannot be watched now: No such file" in said[0][1]
-    assert said[-1] in (("info", "new.h5: 4 frames taken up"), ("info", f"1 scan was in {folder} before: left alone"))
+    assert "cannot be watched at the moment: No such file" in said[0][1]
+    assert said[-1] in (
+        ("info", "new.h5: 4 frames loaded"),
+        ("info", f"1 scan was in {folder} before the start: not loaded"),
+    )
 
 
 def until(what: object, patience_s: float = 30.0) -> None:
@@ -185,7 +188,7 @@ def test_a_file_is_looked_through_in_a_process_of_its_own(folder: Path) -> None:
     assert refused.of_file
     assert "text.h5" in refused.error
     send.close()
-    assert send(file_of(folder / "text.h5")).error == "the server ends"
+    assert send(file_of(folder / "text.h5")).error == "the server is stopping"
 
 
 def test_a_reader_that_dies_is_told_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_a_fault_is_an_answer_and_a_silent_client_holds_nobody_up(caplog):
             get(server.url)
     finally:
         server.close()
-    assert "could not be told" in caplog.text
+    assert "could not be reported" in caplog.text
 
 
 def test_an_address_that_is_taken():

@@ -104,14 +104,14 @@ def test_nothing_beside_the_folder_is_opened(tmp_path: Path, monkeypatch: pytest
     (folder / "link.h5").symlink_to(tmp_path / "secret.h5")
     (folder / "empad.xml").touch()
     (folder / "empad.raw").symlink_to(tmp_path / "secret.h5")
-    with pytest.raises(CommandError, match="is no scan file in"):
+    with pytest.raises(CommandError, match="is not a scan file in"):
         Opened(folder, monkeypatch).commands.command_take(name)
 
 
 def test_without_a_folder_or_with_a_detector_the_remedy_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(CommandError, match="no folder may be opened from"):
+    with pytest.raises(CommandError, match="no folder is set from which files may be opened"):
         Opened(None, monkeypatch).commands.command_files()
     with pytest.raises(CommandError, match="cannot be read: No such file"):
         Opened(tmp_path / "gone", monkeypatch).commands.command_files()
@@ -136,18 +136,18 @@ def test_a_file_of_a_browser_goes_into_a_folder_of_its_own(tmp_path: Path, monke
 @pytest.mark.parametrize(
     ("name", "size", "line"),
     [
-        ("../a.h5", 1, "is not called like a scan file"),
-        ("a/b.h5", 1, "is not called like a scan file"),
-        (".a.h5", 1, "is not called like a scan file"),
-        ("a\n.h5", 1, "is not called like a scan file"),
-        ("a.exe", 1, "is not called like a scan file: docs/files.md lists what can be read"),
-        ("picture.tif", 1, "is not called like a scan file"),
-        ("", 1, "is not called like a scan file"),
+        ("../a.h5", 1, "does not have the name of a scan file"),
+        ("a/b.h5", 1, "does not have the name of a scan file"),
+        (".a.h5", 1, "does not have the name of a scan file"),
+        ("a\n.h5", 1, "does not have the name of a scan file"),
+        ("a.exe", 1, "does not have the name of a scan file: docs/files.md lists what can be read"),
+        ("picture.tif", 1, "does not have the name of a scan file"),
+        ("", 1, "does not have the name of a scan file"),
         ("a.h5", 0, "a.h5 is empty: choose another file"),
         ("a.h5", -1, "a.h5 is empty"),
-        ("a.h5", 3e9, "a.h5 has 3 GB, and 2 GB are the most"),
-        ("other.h5", 5, "another file is called other.h5"),
-        ("link.h5", 5, "another file is called link.h5"),
+        ("a.h5", 3e9, "a.h5 has 3 GB; at most 2 GB are allowed"),
+        ("other.h5", 5, "there is already another file other.h5"),
+        ("link.h5", 5, "there is already another file link.h5"),
         ("large.h5", 2e9, "large.h5 has 2 GB, and 3.5 GB are free in"),
     ],
 )
@@ -166,9 +166,9 @@ def test_what_a_browser_may_not_bring_is_said_in_one_line(
 
 
 def test_nothing_is_brought_where_it_is_not_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CommandError, match="no folder may be opened from"):
+    with pytest.raises(CommandError, match="no folder is set from which files may be opened"):
         Opened(None, monkeypatch).commands.command_upload("a.h5", 1)
-    with pytest.raises(CommandError, match="and 0 GB are the most"):
+    with pytest.raises(CommandError, match="at most 0 GB are allowed"):
         Opened(tmp_path, monkeypatch, upload_limit_GB=0).commands.command_upload("a.h5", 1)
     folder = tmp_path / "folder"
     folder.mkdir()

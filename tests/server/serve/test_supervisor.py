@@ -89,7 +89,7 @@ def test_the_last_state_it_was_told_of_is_given_to_the_next_receiver(monkeypatch
 def test_a_folder_that_is_not_there_is_told_before_anything_starts(tmp_path):
     for option in ("watch", "files"):
         settings = ServerConfig(dashboard=None, record=str(tmp_path / "scans"), **{option: str(tmp_path / "none")})
-        with pytest.raises(PtyliveError, match="none: it is no folder"):
+        with pytest.raises(PtyliveError, match="none: it is not a folder"):
             Supervisor(settings).start()
 
 
@@ -98,7 +98,7 @@ def test_a_relative_path_is_told_with_the_folder_where_it_begins(tmp_path, monke
     settings = ServerConfig(dashboard=None, record=None, detector_files={"dark_reference": "dark.npy"})
     with pytest.raises(PtyliveError, match=r"dark_reference: dark\.npy") as caught:
         Supervisor(settings).start()
-    assert f"it begins at {tmp_path}" in caught.value.hint
+    assert f"relative paths start at {tmp_path}" in caught.value.hint
     whole = ServerConfig(dashboard=None, record=None, detector_files={"dark_reference": str(tmp_path / "dark.npy")})
     with pytest.raises(PtyliveError, match="dark_reference: ") as caught:
         Supervisor(whole).start()

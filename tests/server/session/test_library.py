@@ -277,7 +277,7 @@ def test_what_was_moved_to_the_trash_is_taken_back_with_all_of_it(tmp_path, file
     library.discard(path)
     assert not any(one.exists() for one in (path, *belongs))
     belongs[0].write_bytes(b"another")
-    with pytest.raises(CommandError, match="has come meanwhile"):
+    with pytest.raises(CommandError, match="has been created in the meantime"):
         library.restore(path.name)
     belongs[0].unlink()
     assert library.restore(path.name) == path

@@ -92,7 +92,7 @@ def test_days_with_both_ends(tmp_path: Path) -> None:
     day = [datetime.fromtimestamp(1.7e9 + 86400 * i).date().isoformat() for i in range(6)]
     assert found(library, Wanted.of("", day[1], day[3], refined=False)) == [f"scan0000{i}.h5" for i in (3, 2, 1)]
     assert Wanted.of("", day[1], "", refined=False).since == date.fromisoformat(day[1])
-    with pytest.raises(CommandError, match="since is a day written"):
+    with pytest.raises(CommandError, match="since must be a date as"):
         Wanted.of("", "yesterday", "", refined=False)
     with pytest.raises(CommandError, match="at most"):
         Wanted.of("x" * 201, "", "", refined=False)

@@ -110,7 +110,7 @@ def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
     assert find_device("auto", 0).words == "cpu (no CUDA device responds)"
     assert not caplog.text
     assert find_device("gpu", 0).words == "cpu (no CUDA device responds)"
-    assert "no GPU to make maps on: no CUDA device responds; they are made on the processor" in caplog.text
+    assert "no GPU to make maps on: no CUDA device responds; they are made on the CPU" in caplog.text
 
 
 @pytest.mark.parametrize("wait_s", [1e9, 0.0], ids=["all wait", "nothing waits"])

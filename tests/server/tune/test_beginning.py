@@ -39,7 +39,7 @@ def test_trials_share_everything_but_what_is_varied(scan, folder):
     assert (found.job.trials["patterns"], len(found.part.patterns)) == (100, 100)
     assert found.job.methods == () and found.job.start is None and not found.job.resume
     assert found.job.preset.loss.algorithm == "lsq_sqrt" and not found.job.preset.refined.update_aberrations
-    assert found.job.preset.object.slices == 1 and "one slice is taken" in found.notes[0]
+    assert found.job.preset.object.slices == 1 and "one slice is used" in found.notes[0]
     assert begun(scan, folder, "defocus").plan == found.plan
     assert begun(scan, folder, "defocus", num_slices=2, total_thickness_A=20).plan != found.plan
 
@@ -77,7 +77,7 @@ def test_values_become_settings_and_corrections(scan, folder):
 
 def test_words_of_the_page_say_what_was_done(scan, folder):
     details = begun(scan, folder, "defocus=-50:150").details
-    assert details["varied"] == "defocus from -50 to 150 Å, 100 Å before"
+    assert details["varied"] == "defocus from -50 to 150 Å, starting at 100 Å"
     assert details["a trial"].startswith("100 patterns")
 
 

@@ -144,7 +144,7 @@ def test_a_worker_that_is_killed_is_followed_by_another_with_the_same_trial(tuni
 
 
 def test_trials_that_kill_every_worker_end_the_tuning(tuning):
-    with pytest.raises(PtyliveError, match="3 processes in a row ended in a trial"):
+    with pytest.raises(PtyliveError, match="3 processes in a row died during a trial"):
         tuning(8, dies=[0, 0, 0])
     assert len(tuning.log) == 3
 

@@ -59,7 +59,7 @@ def test_trials_become_sentences_and_files(wanted):
     assert done.outcome.sentences[0].startswith("defocus ")
     assert set(done.files) == {"report", "preset", "trials_csv"} and all(path.exists() for path in done.files.values())
     assert load_preset(done.files["preset"]).corrections == done.outcome.values
-    assert heard[-1] == "looking at the trials" and seen
+    assert heard[-1] == "evaluating the trials" and seen
 
 
 def test_one_call_at_a_time_has_a_folder(wanted):

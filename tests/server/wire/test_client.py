@@ -20,7 +20,7 @@ def client() -> Iterator[ControlClient]:
 
 @pytest.mark.parametrize("name", ["id", "command"])
 def test_the_envelopes_own_names_are_refused(client: ControlClient, name: str) -> None:
-    with pytest.raises(CommandError, match=f"no command takes '{name}'"):
+    with pytest.raises(CommandError, match=f"no command has the argument '{name}'"):
         client.ask("status", {name: "shutdown"})
 
 

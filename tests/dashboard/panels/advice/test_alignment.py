@@ -41,7 +41,7 @@ def test_knobs_go_along_and_what_is_found_is_used(session: Session, sender: Comm
         ["C10", "−405 Å", "± 3.20 Å", "98.4 Å", "−150 Å"],
         ["rotation", "−14.90°", "± 0.20°", "", "−15.2°"],
     ]
-    assert seen["said"] == "93 bins; images agree by 0.71, shifts are explained to 0.420 Å"
+    assert seen["said"] == "93 bins; correlation of images 0.71, shifts left unexplained: 0.420 Å"
     ask(session, what="align", key="use")
     command, arguments = sender.sent[-1]
     assert (command, arguments["values"]) == ("configure", FOUND["values"])
@@ -58,10 +58,10 @@ def test_an_empty_bin_is_left_to_the_server_and_refusals_are_said(session: Sessi
     assert shown(session)["said"] == "4 rows of the scan are too few: scan 8 or more"
     ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
     sender.future.set_result({**FOUND, "doubt": "C10 is far away"})
-    assert shown(session)["said"].endswith("to 0.420 Å. C10 is far away")
+    assert shown(session)["said"].endswith(": 0.420 Å. C10 is far away")
     ask(session, what="align", key="run", name="mean", numbers=[0, 1, 3, 0])
     sender.future.set_result({**FOUND, "aberrations": 3})
-    assert shown(session)["said"] == "the answer was not understood"
+    assert shown(session)["said"] == "the answer could not be read"
     ask(session, what="align", key="use")
     assert sender.sent[-1][0] == "align", "there is nothing to use"
 

@@ -47,7 +47,7 @@ def test_they_are_asked_for_when_opened_and_the_clicked_one_is_used(session: Ses
 
 
 @pytest.mark.parametrize(
-    ("told", "said"), quick_first([([], "too few points"), (ways(0.4), "does not tell them apart")])
+    ("told", "said"), quick_first([([], "too few points"), (ways(0.4), "does not distinguish them")])
 )
 def test_what_cannot_be_told_is_said(
     session: Session, sender: CommandSender, told: list[dict[str, Any]], said: str

@@ -100,7 +100,7 @@ def test_a_descan_that_the_data_contradict_is_said_with_its_distance(sender: Com
     plane = [1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     told = {"value": plane, "uncertainty": 0.02, "agrees": False, "apart_px": 3.0}
     assert beside(session, sender, descan_px=told)["descan_px"] == {
-        "text": "data say 3.0 px over the field; patterns lie up to 3.0 px from where that in use says",
+        "text": "data say 3.0 px over the field; patterns are up to 3.0 px from where the value in use puts them",
         "state": "differs",
         "label": "use",
     }

@@ -114,7 +114,7 @@ def test_a_row_says_what_compares_with_other_runs(session: Session, sender: Comm
     sender.answer("runs", runs=runs)
     content(session)
     rows = content(session)["lists"]["runs"]["known"]  # type: ignore[index]
-    qualities = ["noise 0.0053 rad, halves agree by 0.97", "", "noise at least 0.20 rad"]
+    qualities = ["noise 0.0053 rad, correlation of halves 0.97", "", "noise at least 0.20 rad"]
     assert [row["quality"] for row in rows] == qualities
 
 

@@ -48,10 +48,10 @@ def test_ticked_scans_are_sent_with_the_form_of_the_refine_view(page):
 def test_nothing_ticked_or_a_form_that_is_wrong_is_said(page):
     for value in ("", "[]", "nonsense"):
         ask(page, what="batch", key="start", value=value)
-        assert "no scan is chosen" in content(page)["texts"]["sentence"]
+        assert "no scan is selected" in content(page)["texts"]["sentence"]
     page.refine.fields["epoch_max"].value = "many"
     ask(page, what="batch", key="start", value='["a.h5"]')
-    assert "the form of the Refine view" in content(page)["texts"]["sentence"]
+    assert "settings of the Refine view" in content(page)["texts"]["sentence"]
     assert page.sender.sent == []
 
 
@@ -71,8 +71,8 @@ def test_the_table_says_what_failed_and_why(page):
 
 
 def test_what_failed_is_tried_again_and_nothing_else(page):
-    shown = told(page, {"state": "done", "rows": ROWS[:2], "message": "nothing was left to do"})
-    assert shown["lists"]["batch"]["said"].endswith(": nothing was left to do")
+    shown = told(page, {"state": "done", "rows": ROWS[:2], "message": "nothing left to do"})
+    assert shown["lists"]["batch"]["said"].endswith(": nothing left to do")
     assert shown["marks"]["batch_retry"] == "on"
     ask(page, what="batch", key="retry")
     ((_, arguments),) = page.sender.sent

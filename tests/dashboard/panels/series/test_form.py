@@ -16,11 +16,11 @@ def test_a_line_without_a_range_is_its_name_and_one_with_both_ends_a_range():
 @pytest.mark.parametrize(
     ("rows", "field", "said"),
     [
-        ({"thickness": ("5", "")}, "thickness", "one end is missing"),
+        ({"thickness": ("5", "")}, "thickness", "one end of the range is missing"),
         ({"thickness": ("5", "wide")}, "thickness", "'wide' is no number"),
         ({"thickness": ("20", "5")}, "thickness", "20 is not below 5"),
         ({"defocus": ("1 mm", "2 mrad")}, "defocus", "mrad"),
-        ({}, "others", "nothing is to be varied"),
+        ({}, "others", "nothing to vary"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(rows, field, said):

@@ -91,10 +91,10 @@ def test_behind_a_refinement_that_runs_it_waits_in_line(page):
     ("line", "said"),
     [
         (["left.h5", "", "0"], "row: give a tilt"),
-        (["left.h5", "0", "steep"], "column: steep is no angle"),
-        (["left.h5", "20 nm", "0"], "row: 20 nm is no angle"),
-        (["left.h5", "3°", "0"], "row: up to 50 mrad, which are 2.9°"),
-        (["left.h5", "1e999", "0"], "no angle"),
+        (["left.h5", "0", "steep"], "column: steep is not an angle"),
+        (["left.h5", "20 nm", "0"], "row: 20 nm is not an angle"),
+        (["left.h5", "3°", "0"], "row: at most 50 mrad, which is 2.9°"),
+        (["left.h5", "1e999", "0"], "not an angle"),
     ],
 )
 def test_what_is_wrong_stands_at_its_field(one_page, line, said):
@@ -108,9 +108,9 @@ def test_what_concerns_all_of_them_stands_below(page):
     assert "all tilts are the same" in same["form"]
     page.refine.fields["num_slices"].value = "1"
     flat = send(page, ["flat.h5", "0", "0"], ["left.h5", "5", "0"])["together_wrong"]
-    assert "slices is 1" in flat["form"]
+    assert "slices = 1" in flat["form"]
     page.refine.fields["num_slices"].value = "many"
-    assert "the form of the Refine view" in send(page, ["a.h5", "0", "0"], ["b.h5", "5", "0"])["together_wrong"]["form"]
+    assert "settings of the Refine view" in send(page, ["a.h5", "0", "0"], ["b.h5", "5", "0"])["together_wrong"]["form"]
     assert page.sender.sent == []
 
 

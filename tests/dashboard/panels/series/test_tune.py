@@ -66,7 +66,7 @@ def test_a_wrong_value_is_told_at_its_field_and_nothing_is_sent(page):
 
 def test_trials_are_shown_as_they_come_the_best_marked(page):
     shown = told(page, RUNS)
-    assert (shown["texts"]["tune_count"], shown["texts"]["tune_doing"]) == ("4 of 40 trials", "2 under way")
+    assert (shown["texts"]["tune_count"], shown["texts"]["tune_doing"]) == ("4 of 40 trials", "2 running")
     table = shown["lists"]["tune_table"]
     assert table["head"][1] == "defocus / Å"
     assert [row["cells"][0] for row in table["rows"]] == ["4", "3", "2", "1"], "the last one first"

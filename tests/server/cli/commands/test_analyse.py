@@ -84,7 +84,7 @@ def test_an_analysis_without_the_comparison_is_partial(results, tmp_path):
         file["refinements/run1/object"].attrs["sampling_A"] = [0.3, 0.3]
     done = ptylive_here("analyse", results, tmp_path / "out", "--with", other, "--json")
     assert done.returncode == ExitCode.PARTIAL, done.stderr
-    assert "no correlation with run1: pixels of 0.25 and 0.3" in done.stderr
+    assert "no comparison with run1: pixels of 0.25 and 0.3" in done.stderr
     assert "ring_correlation" not in json.loads((tmp_path / "out" / "analysis.json").read_text())
 
 

@@ -57,7 +57,7 @@ def test_a_server_that_ends_ends_the_demo():
     supervisor.running = False
     with pytest.raises(PtyliveError, match="server ended before the demo"):
         check()
-    with pytest.raises(PtyliveError, match="did not end in 0 s"):
+    with pytest.raises(PtyliveError, match="did not finish within 0 s"):
         Watchman(SimpleNamespace(running=True), 0.0)()
 
 

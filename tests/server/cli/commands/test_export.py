@@ -54,7 +54,7 @@ def test_phases_wear_the_colours_of_the_page_and_points_that_are_missing_none(re
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--to", "nxs", "--maps", "all"), "no export of maps to 'nxs': choose from png, tiff, hspy"),
+        (("--to", "nxs", "--maps", "all"), "maps cannot be exported as 'nxs': choose from png, tiff, hspy"),
         (("--to", "png", "--maps", "odpc"), "has no map 'odpc': did you mean 'idpc'? it has bf, idpc"),
         (("--to", "png", "--maps", "zz"), "has no map 'zz': it has bf, idpc"),
         (("--to", "png", "--maps", ","), "names nothing"),

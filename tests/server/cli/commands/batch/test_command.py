@@ -87,8 +87,11 @@ def test_failures_are_named_and_tell_in_the_exit_code(scans, monkeypatch, bad, c
         (["*.h5", "-o", "out", "--detector", "haadf=rng:1,2"], "is neither a disc, a ring nor a mask"),
         (["*.h5", "-o", "out", "--preset", "gone.toml"], "gone.toml"),
         (["*.h5", "-o", "out", "--backend", "tpu"], "tpu"),
-        (["*.h5", "-o", "out", "--cluster", "nowhere"], "'nowhere' is no cluster"),
-        (["*.h5", "-o", "out", "--cluster", "local:2", "--workers", "2"], "workers are those of the cluster"),
+        (["*.h5", "-o", "out", "--cluster", "nowhere"], "'nowhere' is not a cluster"),
+        (
+            ["*.h5", "-o", "out", "--cluster", "local:2", "--workers", "2"],
+            "--workers cannot be combined with --cluster",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_done(scans, arguments, said):

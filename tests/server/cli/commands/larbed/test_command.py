@@ -21,6 +21,6 @@ def test_larbed(tmp_path):
 
 def test_ranges_are_looked_at(tmp_path):
     words = ["larbed", str(tmp_path / "in.h5"), "-o", str(tmp_path / "out.h5"), "--thickness"]
-    for text, said in (("300,100", "no range"), ("100", "is not 2 numbers")):
+    for text, said in (("300,100", "is not a range"), ("100", "is not 2 numbers")):
         ended = RUNNER.invoke(build(("larbed",)), [*words, text])
         assert said in str(ended.exception)

@@ -105,7 +105,7 @@ def test_what_was_found_is_said_and_written(scan, made_up):
         (("--over", "defcus"), "did you mean 'defocus'"),
         (("--over", "defocus=3"), "has no range"),
         (("--over", "defocus", "--by", "luck"), "use held-out or halves"),
-        (("--over", "defocus", "--cluster", "nowhere"), "workers are those of the cluster"),
+        (("--over", "defocus", "--cluster", "nowhere"), "--workers cannot be combined with --cluster"),
         (("--over", "algorithm"), "--by halves"),
         (("--over", "defocus", "--set", "thicknes=3"), "did you mean"),
         (("--over", "thickness"), "no thickness is known"),
