@@ -74,7 +74,7 @@ def test_an_array_in_a_file_is_one_and_leaves_nothing(little_memory, tmp_path, c
     assert list(tmp_path.iterdir()) == []  # the file has no name
     made[3] = 7
     assert memory.Scratch(tmp_path).copy(made, "patterns")[3].sum() == 140
-    assert f"patterns do not fit the memory and go to a file in {tmp_path}" in caplog.text
+    assert f"patterns do not fit into memory and go to a file in {tmp_path}" in caplog.text
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, tmp_path, monkeypatch):

@@ -149,11 +149,11 @@ def test_a_name_that_is_taken_is_refused_by_name(example, tmp_path):
     entries = [EntryPoint(name, "ptylive_curl", GROUP) for name in ("first", "second")]
     methods, (problem,) = from_packages(OWN, entries)
     assert [one.name for one in methods] == ["com_curl"]
-    assert "the name com_curl is taken by ptylive_curl" in problem
+    assert "the name com_curl is already used by ptylive_curl" in problem
     own = [*OWN, method("other", maps=(MapWords("com_curl", "x", "", "x", "x"),), source="ptylive")]
     methods, problems = from_packages(own, entries[:1])
     assert not methods
-    assert "the name com_curl is taken by ptylive" in problems[0]
+    assert "the name com_curl is already used by ptylive" in problems[0]
 
 
 @pytest.fixture(scope="module")

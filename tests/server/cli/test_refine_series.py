@@ -51,7 +51,7 @@ def test_scans_are_found_and_refined_together(scans, tmp_path):
     ("more", "named"),
     [
         ((), "2 scans, and scan_tilts_mrad is not given"),
-        (("--set", "scan_tilts_mrad=[[0,0],[80,0]]"), "no shears"),
+        (("--set", "scan_tilts_mrad=[[0,0],[80,0]]"), "cannot be modelled as shears"),
         (("--set", f"scan_tilts_mrad={TILTS}", "--cluster", "local:1"), "together on this machine"),
         (("--set", f"scan_tilts_mrad={TILTS}", "--set", "scan_shifts_A=[[0,0]]"), "scan_shifts_A"),
     ],

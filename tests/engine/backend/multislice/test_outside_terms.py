@@ -111,7 +111,7 @@ def test_what_does_not_compile_is_one_line(monkeypatch):
     with pytest.raises(RefinementError) as error:
         address_of(replace(TERM, pixel=cannot), OFFSET)
     assert error.value.line().startswith("cannot of the plug-in somebody.else failed: TypingError:")
-    assert "mend the plug-in" in error.value.line()
+    assert "fix the plug-in" in error.value.line()
 
 
 def test_a_derivative_of_another_shape_is_refused_by_name(make_problem, make_planes):

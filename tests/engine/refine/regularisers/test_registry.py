@@ -84,9 +84,9 @@ def declared(name, settings=(WEIGHT,), **said):
         (declared("dark", acts_on="parameters"), "dark has no add"),
         (declared("dark", acts_on="parameters", kind="projection"), "projections change object or probe"),
         (declared("dark", acts_on="both", kind="projection"), "dark has no all_changed"),
-        (declared("dark", acts_on="both"), "a penalty is on object or probe"),
+        (declared("dark", acts_on="both"), "a penalty acts on object or probe"),
         (declared("dark", acts_on="parameters", kind="held"), "dark has no project_gradient and no restore_fixed"),
-        (declared("dark", kind="held"), "what is held acts on parameters"),
+        (declared("dark", kind="held"), "a constraint that is held acts on parameters"),
     ],
 )
 def test_what_says_too_little_or_takes_a_name_is_refused(empty, said, line):

@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
     assert rest.state == "done"
     assert (rest.object == whole.object).all()
     assert len(table.read_text().splitlines()) == 41
-    with pytest.raises(RefinementError, match="is of 2 workers"):
+    with pytest.raises(RefinementError, match="belongs to a run with 2 workers"):
         refined(simulated.dataset, workers=3, checkpoint=place, resume=True)
 
 
