@@ -20,7 +20,7 @@ from ptylive.schema import PtyliveError
 
 Ask = Callable[[str, int], "Future[dict[str, Any]]"]
 """Requests the destination of a file from the server, by its name and size in bytes."""
-BESIDE_BYTES = 2**20
+OVERHEAD_BYTES = 2**20
 """Allowance for the parts of a request other than the file that it announces."""
 
 
@@ -111,7 +111,7 @@ class UploadHandler(RequestHandler):
         except OSError as error:
             self._refuse(507, f"{name} cannot be written: {error.strerror or error}")
         else:
-            self.request.connection.set_max_body_size(size + BESIDE_BYTES)
+            self.request.connection.set_max_body_size(size + OVERHEAD_BYTES)
 
     async def data_received(self, chunk: bytes) -> None:
         """Write a part of the file; the browser waits for the disk."""

@@ -21,7 +21,7 @@ LEAST_SPACING_PX = 5.0
 FITS = 4
 CLEARLY = 1.02
 """Factor by which a direction must beat earlier ones: among the equal ones of a symmetric lattice the first wins."""
-SEEN = 1e-3
+VISIBLE_SHARE = 1e-3
 """Spots used to fit the lattice to the mean pattern are above this fraction of the brightest."""
 
 
@@ -118,7 +118,7 @@ def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:
     pixels = np.rint(places).astype(int)
     light = mean[pixels[:, 0], pixels[:, 1]].clip(0)
     near = np.abs(centroids - places).max(axis=1) < SPOT_SHARE * lattice.spacing_px
-    visible = near & (light > SEEN * light.max())
+    visible = near & (light > VISIBLE_SHARE * light.max())
     if np.linalg.matrix_rank(hk[visible] - hk[visible].mean(axis=0)) < 2:
         return lattice
     design = np.column_stack([np.ones(len(hk)), hk])[visible]

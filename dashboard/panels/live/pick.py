@@ -29,7 +29,7 @@ HERE = "pattern_here"
 NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
-LIVE, AGAIN_FRAMES = "scanning", 256
+LIVE, REFRESH_FRAMES = "scanning", 256
 """During a scan, a point that has not been reached is requested again with every 256 frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
@@ -130,7 +130,7 @@ class PickedPoint:
             self._forget("")
         self._state, self._back = state, looking_back
         self._draw()
-        arrived = (state.frames or 0) // AGAIN_FRAMES if self._awaits_frames else -1
+        arrived = (state.frames or 0) // REFRESH_FRAMES if self._awaits_frames else -1
         key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
         if not wanted or self.point is None or key == self._requested:
             return
