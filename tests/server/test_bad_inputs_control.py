@@ -300,7 +300,7 @@ def test_a_full_disk_is_told_with_the_files_name(control: Any, request_: Any, mo
     reply = unpack(control._reply(dict(request_)))
     assert "could not be written" in reply["error"]
     assert control.recording.removesuffix(".h5") in reply["error"]
-    assert "No space left on device: free some space" in reply["error"]
+    assert "No space left on device: make room" in reply["error"]
 
 
 def test_what_the_disk_refuses_is_no_fault_of_the_program(control: Any, monkeypatch: pytest.MonkeyPatch) -> None:
