@@ -109,7 +109,7 @@ def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, 
         counts, values = np.asarray(value), dict(given)
     except ValueError as error:  # rows of different lengths
         raise MetadataError(
-            f"source is not an array: {error}", "give patterns of one size, as many in each row"
+            f"source is not an array: {error}", "give patterns of one size, with equally many in each row"
         ) from None
     if counts.ndim == 0:
         raise MetadataError(f"source = {brief(value)} is neither a path nor an array", "give one of them")
@@ -120,7 +120,7 @@ def patterns(value: object, given: Mapping[str, Any]) -> tuple[Array, dict[str, 
     bad = mask.any(axis=leading)
     if not np.array_equal(bad, mask.all(axis=leading)):
         raise MetadataError(
-            "the mask of the array is not the same in every pattern", "fill it: source.filled(0) takes them as 0"
+            "the mask of the array is not the same in every pattern", "fill it: source.filled(0) sets them to 0"
         )
     if any(array_name(name) == "bad_pixel_mask" for name in values):
         raise MetadataError("bad_pixel_mask is given, and the array has a mask", "give bad_pixel_mask and source.data")

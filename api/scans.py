@@ -328,7 +328,7 @@ class Scan:
             self._starts[key] = self.reconstruct([name], settings=settings.map_settings)
         maps = self._starts[key]
         if name not in maps:
-            log.warning("%s was not made, and the object begins empty: %s", name, "; ".join(maps.missing.values()))
+            log.warning("%s was not made, so the object starts empty: %s", name, "; ".join(maps.missing.values()))
         return maps
 
     def refine(
@@ -393,5 +393,5 @@ def _scans(beside: Iterable[Scan]) -> list[Scan]:
     listed = list(beside) if isinstance(beside, Iterable) else [beside]
     for item in listed:
         if not isinstance(item, Scan):
-            raise MetadataError(f"beside has {brief(item)}", "give scans, each opened with open_scan")
+            raise MetadataError(f"beside contains {brief(item)}", "give scans, each opened with open_scan")
     return listed

@@ -29,7 +29,7 @@ from ptylive.schema.simulation.settings import SimulationSettings
 
 Floats = NDArray[np.floating[Any]]
 SOURCE_POINTS, FOCAL_POINTS = 2, 2
-NOTHING: Mapping[str, Any] = MappingProxyType({})
+NO_SETTINGS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def simulated_again(
     seed: int,
     *,
     tell: str = "everything",
-    detector: Mapping[str, Any] = NOTHING,
+    detector: Mapping[str, Any] = NO_SETTINGS,
 ) -> Floats:
     """Write the scan of ``source`` with another wander and other noise; return its pattern positions.
 
@@ -91,7 +91,7 @@ def simulated_again(
     return places
 
 
-def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NOTHING) -> SimulationSettings:
+def simulation_settings(source: Path, seed: int, *, detector: Mapping[str, Any] = NO_SETTINGS) -> SimulationSettings:
     """Settings that simulate a scan again without wander."""
     with h5py.File(source) as file:
         metadata, shape = dict(file["metadata"].attrs), file["data"].shape[-2:]

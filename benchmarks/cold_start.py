@@ -90,9 +90,9 @@ class Kept(threading.Thread):
     def run(self) -> None:
         """Look twice a second until closed, which is faster than anything is compiled."""
         while not self._ended.wait(0.25):
-            self._look()
+            self._scan_files()
 
-    def _look(self) -> None:
+    def _scan_files(self) -> None:
         stamps = self._files()
         self.written.update(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
         self._stamps = stamps
@@ -101,7 +101,7 @@ class Kept(threading.Thread):
         """Look once more."""
         self._ended.set()
         self.join()
-        self._look()
+        self._scan_files()
 
 
 def address(output: list[str], demo: subprocess.Popen[str]) -> str:

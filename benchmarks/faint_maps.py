@@ -23,7 +23,7 @@ from ptylive.application.offline import reconstruct_file
 
 MAPS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd_phase")
 METHODS = ("idpc", "dpc_iterative", "obf", "tcbf", "ssb", "wdd")
-SEEN = 0.5
+LEAST_CORRELATION = 0.5
 """Correlation with the truth above which a map shows the specimen."""
 
 
@@ -56,7 +56,9 @@ def main() -> None:
                     continue
                 live_map = maps[name]
                 corr = score_map(truth, live_map.data, live_map.sampling_A)["corr"] if specimen != "vacuum" else 0.0
-                outcome = "nothing there" if specimen == "vacuum" else "seen" if corr > SEEN else "not seen"
+                outcome = (
+                    "nothing there" if specimen == "vacuum" else "seen" if corr > LEAST_CORRELATION else "not seen"
+                )
                 count[f"{outcome}: {'noise' if live_map.buried else 'faint' if live_map.faint else 'shown'}"] += 1
                 line[name] = [round(corr, 2), live_map.buried, live_map.faint]
             draw = {"seed": seed, "specimen": specimen, "dose": round(settings["dose_e_per_A2"])}

@@ -21,7 +21,7 @@ from ptylive.application.analysis.image_shifts import align_store
 from ptylive.application.offline import reconstruct_source
 from ptylive.engine.calibrate.alignment.image_shifts import Alignment
 
-FARTHER, WIDER, POINTS = 5.0, 1.5, 40
+DEFOCUS_FACTOR, STEP_FACTOR, POINTS = 5.0, 1.5, 40
 INVENTED = 2.0
 
 
@@ -50,10 +50,10 @@ def main() -> None:
 def judged(folder: Path, kind: str, seed: int) -> tuple[str, dict[str, dict[str, float]]]:
     """What a draw shows, and each aberration found: its value and error, Å, the truth, and the deviation in errors."""
     settings, aberrations = drawn(kind, seed)
-    settings["defocus_A"] *= FARTHER
-    aberrations["C10"] *= FARTHER
+    settings["defocus_A"] *= DEFOCUS_FACTOR
+    aberrations["C10"] *= DEFOCUS_FACTOR
     settings["scan_shape"] = (POINTS, POINTS)
-    settings["scan_step_A"] = tuple(WIDER * step for step in settings["scan_step_A"])
+    settings["scan_step_A"] = tuple(STEP_FACTOR * step for step in settings["scan_step_A"])
     path = folder / f"shifts_{kind}{seed}.h5"
     if not path.exists():
         ptylive.simulate(path, seed=seed, **settings)

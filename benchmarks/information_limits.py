@@ -26,7 +26,7 @@ import ptylive
 from ptylive.schema.maps import LiveMap, RingQuality
 
 Floats = NDArray[np.floating[Any]]
-NEAR = 0.15
+TOLERANCE = 0.15
 MARGIN = 1 / 8
 """Fraction of the field left out on each side, where contributions from beyond the scan are missing."""
 
@@ -57,7 +57,7 @@ def main() -> None:
                 if line["stated_A"] is not None:
                     ratios.setdefault(name, []).append(line["stated_A"] / line["true_A"])
     for name, found in ratios.items():
-        near = sum(abs(ratio - 1) <= NEAR for ratio in found)
+        near = sum(abs(ratio - 1) <= TOLERANCE for ratio in found)
         print(json.dumps({"map": name, "within 15 %": near, "of": len(found), "ratios": np.round(found, 2).tolist()}))
 
 

@@ -37,7 +37,7 @@ from ptylive.schema.simulation.settings import SimulationSettings
 
 MAPS = ("idpc", "tcbf", "obf", "wdd_phase")
 METHODS = ("idpc", "tcbf", "obf", "wdd")
-REPEATS, WITHIN = 20, 0.25
+REPEATS, TOLERANCE = 20, 0.25
 PIXELS_OF_THE_SCAN = {"obf.upsample": 1.0, "tcbf.upsample": 1.0}
 """These are chosen by the resolution, for which another draw of the noise may give a different value."""
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 def share(ratio: Any) -> float:
     """Share of a field where the stated deviation is within 25 % of the observed one."""
-    return float(np.mean(np.abs(ratio - 1) < WITHIN))
+    return float(np.mean(np.abs(ratio - 1) < TOLERANCE))
 
 
 def judged(seed: int) -> tuple[dict[str, Any], dict[str, tuple[Any, Any]]]:

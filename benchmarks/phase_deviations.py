@@ -28,7 +28,7 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.simulation.settings import SimulationSettings
 from ptylive.schema.units import wavelength_A
 
-POINTS, PIXELS, WINDOW_PX, WITHIN = 32, 48, 2.0, 0.25
+POINTS, PIXELS, WINDOW_PX, TOLERANCE = 32, 48, 2.0, 0.25
 
 
 def drawn(seed: int, specimen: str, dose_e_per_A2: float) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def main() -> None:
         bounds = sum(result.phase_deviation is not None and result.phase_deviation.lower_bound for result in results)
         print(
             f"seed {given.seed} {given.specimen}, {dose:g} e/Å²: {middle:.2f} ({low:.2f} to {high:.2f}),"
-            f" {np.mean(np.abs(found - 1) < WITHIN):.0%} within {WITHIN:.0%}; lower bounds: {bounds}",
+            f" {np.mean(np.abs(found - 1) < TOLERANCE):.0%} within {TOLERANCE:.0%}; lower bounds: {bounds}",
             flush=True,
         )
 

@@ -43,7 +43,7 @@ from benchmarks.zoo.scans import ROOT, default_cache
 from benchmarks.zoo.score import Truth
 from benchmarks.zoo.tables import hardware
 
-LOOKS = 48
+MOST_JUDGED = 48
 """Largest number of iterations that are judged: all of the first ones, later ones in growing steps."""
 POLL_S = 0.05
 
@@ -149,7 +149,7 @@ def compare(given: argparse.Namespace) -> None:
     """Run all programs on all scans; available results are shown and written at once."""
     rows = []
     context = get_context("spawn")
-    workers = min(LOOKS, os.cpu_count() or 1)
+    workers = min(MOST_JUDGED, os.cpu_count() or 1)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=on_one_thread) as judges:
         for name in given.cases:
             for program in given.only:
@@ -264,9 +264,11 @@ def card() -> str:
 
 def judged_iterations(iterations: int) -> list[int]:
     """Numbers, from 1, of the iterations that are judged, including the last one."""
-    if iterations <= LOOKS:
+    if iterations <= MOST_JUDGED:
         return list(range(1, iterations + 1))
-    return sorted({round(value) for value in np.geomspace(1, iterations, LOOKS)} | set(range(1, LOOKS // 3)))
+    return sorted(
+        {round(value) for value in np.geomspace(1, iterations, MOST_JUDGED)} | set(range(1, MOST_JUDGED // 3))
+    )
 
 
 def judged(truth: Truth, report: Mapping[str, Any], path: Path) -> float:

@@ -42,7 +42,7 @@ ITERATIONS = {"thin": 12, "thick": 8}
 """Iterations of the other programs."""
 SWEEPS = (1, 2, 3)
 """Numbers of our sweeps after which the quality is evaluated, besides the end."""
-WRONG = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
+WRONG_STARTS = [(0.0, 1.0), (40.0, 1.0), (-40.0, 1.0), (40.0, 1.3), (-40.0, 0.7), (40.0, 0.7), (-40.0, 1.3)]
 """Error of the defocus (Å), factor on the thickness."""
 REFINING: dict[str, dict[str, Any]] = {
     "modes": {"probe_modes": 4},
@@ -303,7 +303,7 @@ def from_wrong_values(scan: Path) -> None:
     dataset, slicing = dataset_of(prepared(scan))
     true = float(dataset.calibration.aberrations["C10"])
     thick = slicing["num_slices"] > 1
-    for error, factor in WRONG if thick else [(error, factor) for error, factor in WRONG if factor == 1]:
+    for error, factor in WRONG_STARTS if thick else [(error, factor) for error, factor in WRONG_STARTS if factor == 1]:
         calibration = dataset.calibration.having(C10=Quantity(true - error, Origin.GIVEN))
         known = {**slicing, "scan_defocus": True}
         if thick:

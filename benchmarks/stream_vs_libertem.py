@@ -40,7 +40,7 @@ from ptylive.streamer.receiver import Receiver, ReceiverSettings
 
 SERIES = 34
 SCANS = {96: 256, 192: 160, 256: 128}
-WAYS = {"ptylive": ("bf", "com"), "ptylive tcbf": ("bf", "com", "tcbf")}
+CONFIGURATIONS = {"ptylive": ("bf", "com"), "ptylive tcbf": ("bf", "com", "tcbf")}
 SIMULATOR = """
 from libertem_live.detectors.dectris import sim
 sim.RustedReplay.read_headers = lambda self: sim.read_headers(self._path)  # it would bind its port three times
@@ -134,16 +134,16 @@ class Ours:
         protocol = ProtocolSettings("dectris-v1", prepare=described((scan, scan), size))
         settings = ReceiverSettings(f"tcp://127.0.0.1:{ports[1]}", folder, protocol=protocol)
         self._receiver = Receiver(settings, on_event=lambda event: None)
-        self._methods = WAYS["ptylive"]
+        self._methods = CONFIGURATIONS["ptylive"]
         assert self._receiver.accelerate()
         self._reducing = Reducing(self._receiver.ring.reader(), make, cores())
         self._receiver.start()
         self._detector = Simplon(f"http://127.0.0.1:{ports[0]}")
         self._detector.stream("legacy")
 
-    def seconds(self, way: str) -> float:
+    def seconds(self, configuration: str) -> float:
         """One series, from arm to the last frame reduced."""
-        self._methods = WAYS[way]
+        self._methods = CONFIGURATIONS[configuration]
         return self._reducing.measured(self._detector.arm, self._receiver)[0]
 
     @property
@@ -159,7 +159,7 @@ class Ours:
 
 def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]:
     """Medians (frames/s) of receivers that take turns, and ratios within a round."""
-    runs: dict[str, list[float]] = {name: [] for name in ("libertem com", "libertem masks", *WAYS)}
+    runs: dict[str, list[float]] = {name: [] for name in ("libertem com", "libertem masks", *CONFIGURATIONS)}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         longest = write_dump(folder / "dump.bin", size, scan * scan)
@@ -176,7 +176,7 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
         stack.callback(ours.close)
         for number in range(rounds + 1):
             for name, row in runs.items():
-                if name in WAYS:
+                if name in CONFIGURATIONS:
                     seconds = ours.seconds(name)
                 else:
                     libertem.stdin.write(name.split()[1] + "\n")
@@ -185,10 +185,12 @@ def compare(python: Path, size: int, scan: int, rounds: int) -> dict[str, float]
                 if number:  # the first round warms up
                     row.append(scan * scan / seconds)
     rates = {name: float(np.median(row)) for name, row in runs.items()}
-    for way in WAYS:
+    for configuration in CONFIGURATIONS:
         for name in ("com", "masks"):
-            pairs = zip(runs[way], runs[f"libertem {name}"], strict=True)
-            rates[f"{way} / {name}"] = float(np.median([rate / libertem_rate for rate, libertem_rate in pairs]))
+            pairs = zip(runs[configuration], runs[f"libertem {name}"], strict=True)
+            rates[f"{configuration} / {name}"] = float(
+                np.median([rate / libertem_rate for rate, libertem_rate in pairs])
+            )
     return {**rates, "bins": ours.bins}
 
 

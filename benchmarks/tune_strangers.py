@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 PTYLIVE = str(Path(sys.executable).with_name("ptylive"))
-WRONG = 0.4
+START_ERROR = 0.4
 
 
 def drawn(seed: int) -> dict[str, Any]:
@@ -49,7 +49,9 @@ def tuned(seed: int, folder: Path, options: list[str]) -> dict[str, Any]:
     scan, out = folder / f"stranger{seed}.h5", folder / f"stranger{seed}_tuning"
     given = [word for name, value in truth.items() for word in ("--set", f"{name}={value}")]
     run("simulate", scan, *given, "--seed", seed, "--overwrite")
-    start = {name: truth[name] * (1 + WRONG * float(rng.choice([-1, 1]))) for name in ("defocus_A", "thickness_A")}
+    start = {
+        name: truth[name] * (1 + START_ERROR * float(rng.choice([-1, 1]))) for name in ("defocus_A", "thickness_A")
+    }
     wrong = ["--set", f"defocus_A={start['defocus_A']:.1f}", "--set", f"total_thickness_A={start['thickness_A']:.1f}"]
     began = time.perf_counter()
     report = json.loads(

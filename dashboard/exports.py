@@ -11,7 +11,7 @@ from ptylive.dashboard.panels.picture import PictureFigure
 from ptylive.dashboard.pictures import OVERWRITING
 
 FORMATS = ("png", "tiff", "hspy")
-MOST_SAID = 3
+MOST_CORRELATIONS = 3
 """Number of maps whose agreement is reported, best agreement first."""
 
 
@@ -66,7 +66,7 @@ def agreement(reply: dict[str, Any]) -> str:
     """How well the maps agree with the refinement, best first, in one line."""
     found = reply.get("correlation")
     known = {str(name): float(value) for name, value in found.items()} if isinstance(found, dict) else {}
-    best = sorted(known, key=lambda name: -known[name])[:MOST_SAID]
+    best = sorted(known, key=lambda name: -known[name])[:MOST_CORRELATIONS]
     if not best:
         return "side by side: link below"
     return f"correlation with {reply.get('run', 'the object')}: " + ", ".join(

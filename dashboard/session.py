@@ -113,7 +113,7 @@ class Session:
         self.actions, self.refine = does, RefinePanel(style, does.refine, does.stop, does.save, does.resume)
         self.tune = TunePanel(self.orders, self.place, self.refine.preset, self._use)
         self.batch = BatchPanel(self.orders, self.place, self.refine.preset, self.exports.written, show)
-        self._wear(Theme.DARK)
+        self._apply_theme(Theme.DARK)
         labels = [view.capitalize() for view in VIEWS]
         common = {"height": 26, "margin": 0, "stylesheets": [style]}
         self.view_choice = RadioButtonGroup(name="view", labels=labels, active=0, **common)
@@ -136,7 +136,7 @@ class Session:
         choosers = [chooser for panel in self.mosaic.panels for chooser in (panel.choice, panel.colours)]
         connect_choices(choosers, self.view_choice, list(VIEWS), self.light)
         self._roots = PageRoots(document, roots)
-        self.light.on_change("active", self._light)
+        self.light.on_change("active", self._switch_theme)
         self.asked.on_change("content", lambda _attr, _old, new: self._requests.take(new))
         self.view_choice.on_change("active", lambda _attr, _old, _new: self._watch())
         document.add_periodic_callback(self.tick, TICK_MS)
@@ -158,11 +158,11 @@ class Session:
         wanted = {name for panel in self._panels_on_show() for _, name in panel.figures}
         return wanted | self.refined_map.sources(wanted)
 
-    def _light(self, _attr: str, _old: bool, new: bool) -> None:
-        self._wear(Theme.LIGHT if new else Theme.DARK)
+    def _switch_theme(self, _attr: str, _old: bool, new: bool) -> None:
+        self._apply_theme(Theme.LIGHT if new else Theme.DARK)
         self.light.label = "dark" if new else "light"
 
-    def _wear(self, theme: Theme) -> None:
+    def _apply_theme(self, theme: Theme) -> None:
         for part in (self.loss, self.curves, self.tune.landscape, self.profile):
             part.wear(theme)
 
@@ -171,7 +171,7 @@ class Session:
     def tick(self) -> None:
         """Send what has changed since the last tick."""
         view = self.feed.view()
-        self._complete()
+        self._complete_roots()
         self.orders.collect()
         self.past.follow(view)
         wanted = self._wanted()
@@ -208,7 +208,7 @@ class Session:
         finally:
             self.document.unhold()
 
-    def _complete(self) -> None:
+    def _complete_roots(self) -> None:
         """Send the figures that have not been needed so far, as soon as one of them is wanted."""
         wanted = self.view_name in ("refine", "tune") or self.trotter.on_show or self.profile.active.active
         if (wanted or self.mosaic.layout == SIX) and self._roots.missing:

@@ -52,7 +52,7 @@ def append(path: Path, build: Callable[[h5py.Group, Callable[[str, h5py.Group, s
             superblock = _superblock(handle, tail, root)
             os.fsync(handle)
             if _reread(handle, superblock, end) != digest:
-                raise NotAppendableError(f"{path} did not read back as it was written")
+                raise NotAppendableError(f"{path} reads back differently from what was written")
         except BaseException as error:
             os.ftruncate(handle, end)
             if tail.problem is not None:
@@ -72,7 +72,7 @@ def _opened(path: Path) -> Iterator[int]:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         yield handle
     except BlockingIOError:
-        raise NotAppendableError(f"{path} is open for writing elsewhere") from None
+        raise NotAppendableError(f"{path} is open for writing in another program") from None
     finally:
         os.close(handle)
 
@@ -83,7 +83,7 @@ def _end_of(handle: int) -> int:
     end = int.from_bytes(head[_END_AT : _END_AT + 8], "little")
     plain = head[:16] == _BEGINNING and head[24:32] == bytes(8) and head[48:56] == _UNDEFINED_ADDRESS
     if not plain or not _SUPERBLOCK_BYTES <= end <= os.fstat(handle).st_size:
-        raise NotAppendableError("the file is of another form")
+        raise NotAppendableError("the file has an unexpected structure")
     return end
 
 
@@ -126,7 +126,7 @@ def _superblock(handle: int, tail: Tail, root: int) -> bytes:
     end = tail.read(8)
     size = int.from_bytes(end, "little")
     if size < tail.end or root < tail.end or tail.problem is not None:
-        raise NotAppendableError("nothing was written behind the end")
+        raise NotAppendableError("nothing was written after the end of the file")
     os.ftruncate(handle, size)
     head[_END_AT : _END_AT + 8] = end
     head[_ROOT_AT:] = struct.pack("<QQIIQQ", 0, root, 0, 0, 0, 0)  # nothing about the group is cached here

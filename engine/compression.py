@@ -94,7 +94,7 @@ def sample_numbers(source: PatternSource) -> IndexArray:
     if source.header.scan.shape is not None:
         numbers = numbers[source.header.scan.point_of(numbers) >= 0]
     if not len(numbers):
-        raise MetadataError("the scan has no frames to choose a basis from", "give one that has")
+        raise MetadataError("the scan has no frames to choose a basis from", "use a scan with frames")
     drawn = np.random.default_rng(SAMPLE_SEED).choice(numbers, min(SAMPLE_FRAMES, len(numbers)), replace=False)
     return np.sort(drawn)
 
@@ -120,7 +120,7 @@ def compressor_for(
         return Compressor(basis, field, choice.square_root, readout=readout)
     if saved.masks.shape[1:] != header.detector_shape:
         raise MetadataError(
-            f"the saved basis is for {saved.masks.shape[1:]} pixels, not {header.detector_shape}", "make one"
+            f"the saved basis is for {saved.masks.shape[1:]} pixels, not {header.detector_shape}", "make a new basis"
         )
     field = _measured_field(header, sample) if saved.disc is None else DetectorField(*saved.disc, ~bad_pixels(header))
     masks = MaskBasis(saved.words.kind, saved.masks * field.good, saved.words.n_bright)
@@ -130,7 +130,9 @@ def compressor_for(
 def _measured_field(header: ScanHeader, sample: Array) -> DetectorField:
     """Return bright and dark field as measured on a sample (n, Qy, Qx) of the scan. Raises MetadataError."""
     if not len(sample):
-        raise MetadataError("no frames to find the disc on", "give beam_center_px and the disc with the basis")
+        raise MetadataError(
+            "there are no frames to find the disc in", "give beam_center_px and the disc with the basis"
+        )
     calibration = calibrate_detector(header, np.mean(sample, axis=0, dtype=float))
     center = calibration.require("beam_center_px", "a detector basis")
     radius = float(calibration.require("disc_radius_px", "a detector basis"))

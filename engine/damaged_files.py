@@ -15,4 +15,4 @@ def damaged(path: Path, error: BaseException) -> InputFileError:
     """Return the error to raise in place of one of FAULTS."""
     text = " ".join(str(error).split()) or type(error).__name__
     found = open_elsewhere(path, error)
-    return found or InputFileError(f"{path}: {text}", "is it a results file of ptylive, and whole?")
+    return found or InputFileError(f"{path}: {text}", "is it a complete results file of ptylive?")

@@ -36,7 +36,7 @@ def descan_of(calibration: Calibration) -> Descan | None:
     try:
         found = None if numbers is None else Descan.of(numbers)
     except (TypeError, ValueError) as error:
-        reason = error if isinstance(error, ValueError) else "descan_px holds no numbers"
+        reason = error if isinstance(error, ValueError) else "descan_px does not hold numbers"
         raise MetadataError(
             f"the calibration cannot be used: {reason}", "estimate descan_px again, or give 0"
         ) from None

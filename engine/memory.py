@@ -88,7 +88,7 @@ class Scratch:
         if fits(size):
             return np.zeros(shape, dtype=dtype)
         folder = _default_folder() if self.folder is None else self.folder
-        log.warning("%.1f GB of %s do not fit the memory and go to a file in %s: slow", size / 1e9, what, folder)
+        log.warning("%.1f GB of %s do not fit into memory and go to a file in %s: slow", size / 1e9, what, folder)
         try:
             with tempfile.TemporaryFile(prefix="ptylive-", dir=folder) as file:
                 _reserve(file, size)
@@ -96,8 +96,8 @@ class Scratch:
         except OSError as error:
             reason = f"{folder}: {error.strerror or error}"
             raise MetadataError(
-                f"{size / 1e9:.1f} GB of {what} fit neither the memory nor the disk ({reason})",
-                "make room, have TMPDIR name a folder with room, or crop or bin the patterns (ptylive convert)",
+                f"{size / 1e9:.1f} GB of {what} fit neither into memory nor on the disk ({reason})",
+                "free some space, set TMPDIR to a folder with space, or crop or bin the patterns (ptylive convert)",
             ) from None
 
     def copy(self, array: Array, what: str) -> Array:

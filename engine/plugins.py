@@ -47,7 +47,7 @@ def of_entry_points(group: str, mark: str) -> Iterator[Found]:
             continue
         parts = [Found(loaded, source)] if mark in _namespace(loaded) else list(_marked(loaded, mark, source))
         if not parts:
-            left_out(source, f"{point.value} brings nothing for {group}")
+            left_out(source, f"{point.value} provides nothing for {group}")
         yield from parts
 
 
@@ -88,7 +88,7 @@ def at_work(part: Any) -> Iterator[None]:
             raise
         name = f"{getattr(kind, '__name__', kind)} of the plug-in {kind.__module__}"
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise RefinementError(f"{name} failed: {text}", "mend the plug-in, or leave it out of the settings") from error
+        raise RefinementError(f"{name} failed: {text}", "fix the plug-in, or leave it out of the settings") from error
 
 
 def is_own(part: Any) -> bool:

@@ -58,7 +58,7 @@ class Preparation:
         except ValueError as error:
             raise MetadataError(f"--transform: {error}") from None
         if self.dtype is not None and np.dtype(self.dtype).str not in ALLOWED_DTYPES:
-            raise MetadataError(f"--dtype {self.dtype} is not supported", f"one of {', '.join(ALLOWED_DTYPES)}")
+            raise MetadataError(f"--dtype {self.dtype} is not supported", f"use one of {', '.join(ALLOWED_DTYPES)}")
         checks = {
             "--crop": min(self.crop) >= 0,
             "--bin": 1 <= self.bin <= MOST_BIN,
@@ -173,8 +173,8 @@ def kept_orientation(header: ScanHeader, preparation: Preparation) -> str:
         return ""
     option = f"--flip-scan {preparation.flip_scan}" if scan_turned else f"--transform {preparation.transform}"
     return (
-        f"{' and '.join(kept)} of the scan as recorded stays although {option} turns it: phases are wrong where that "
-        "does not hold afterwards; give it with --set"
+        f"{' and '.join(kept)} of the recorded scan is kept although {option} turns the scan: phases are wrong if it "
+        "no longer applies; give it with --set"
     )
 
 
@@ -184,7 +184,7 @@ def _check_plain(header: ScanHeader) -> None:
     surplus = scan.flyback_frames or scan.skip_first or scan.repeats > 1
     if scan.pattern != "raster" or surplus or "positions_A" in header.arrays:
         raise MetadataError(
-            "--flip-scan takes raster scans of one frame a point", "turn the scan with --set rotation_deg"
+            "--flip-scan needs a raster scan with one frame per point", "turn the scan with --set rotation_deg"
         )
 
 
@@ -233,7 +233,7 @@ def _prepared_header(header: ScanHeader, preparation: Preparation) -> ScanHeader
     """Return the header that describes the prepared frames."""
     shape = _reshaped(np.zeros((1, *header.detector_shape), np.uint8), preparation).shape[1:]
     if min(shape) < 2:
-        raise MetadataError(f"nothing is left of patterns of {header.detector_shape}", "crop or bin less")
+        raise MetadataError(f"nothing is left of patterns of {header.detector_shape} pixels pixels", "crop or bin less")
     factor = preparation.rescale / preparation.bin
     detector = header.detector.model_copy(
         update={"shape": shape, "dtype": _dtype_after(header.frame_dtype.str, preparation)}

@@ -132,8 +132,8 @@ def _stored_elsewhere(
     try:
         pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
     except OSError:
-        raise ResultsFileError(message, "make room, and resume: the last checkpoint has what was reached") from None
-    return Stored(pending, run.name, f"{message}; the refinement is complete in {pending}: move it beside {path.name}")
+        raise ResultsFileError(message, "free some space, and resume from the last checkpoint") from None
+    return Stored(pending, run.name, f"{message}; the refinement is complete in {pending}: move it next to {path.name}")
 
 
 def _write_pending(path: Path, identity: str, run: Run, calibration: Calibration, settings: Mapping[str, Any]) -> Path:

@@ -127,7 +127,7 @@ def _resolved(path: Path) -> Path:
     try:
         return real_path(path)
     except (OSError, RuntimeError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or "links that lead to each other"
+        reason = (error.strerror if isinstance(error, OSError) else None) or "links that point to each other"
         raise ResultsFileError(f"{path}: {reason}", "remove the link") from None
 
 
@@ -148,7 +148,7 @@ def waiting(path: Path) -> list[Pending]:
             file_guard.admit(candidate)
             found.append(Pending.read(candidate))
         except (OSError, KeyError, IndexError, InputFileError) as error:
-            log.warning("%s is left alone: %s", candidate, error)
+            log.warning("%s is not changed: %s", candidate, error)
     return found
 
 
@@ -247,7 +247,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
         with locked(path, patience_s):
             return _applied(path, wanted)
     except OSError as error:
-        hint = "make room" if error.errno in _FULL else "check the folder and the file"
+        hint = "free some space" if error.errno in _FULL else "check the folder and the file"
         raise ResultsFileError(f"{path} could not be written: {error.strerror or error}", hint) from None
 
 
@@ -276,12 +276,12 @@ def look(path: Path) -> Before:
         raise _damaged(path, error) from None
     layout.admit(before.settings, str(path))
     if set(RECORDED) & set(before.links):
-        raise InputFileError(f"{path} is a recording and takes no results", "choose another name")
+        raise InputFileError(f"{path} is a recording and cannot hold results", "choose another name")
     return before
 
 
 def _damaged(path: Path, error: Exception) -> InputFileError:
-    return InputFileError(f"{path} cannot be read whole: {error}", "move it away: it is damaged, or no results file")
+    return InputFileError(f"{path} cannot be read: {error}", "move it away: it is damaged, or not a results file")
 
 
 def _applied(path: Path, wanted: Change) -> dict[str, str]:
@@ -321,7 +321,7 @@ def _appended(path: Path, wanted: Change, before: Before, arrived: Mapping[str, 
     try:
         append(path, lambda root, keep: wanted.build(root, before, keep, arrived))
     except NotAppendableError as error:
-        log.info("%s is written anew: %s", path, error)
+        log.info("%s is rewritten: %s", path, error)
         return False
     return True
 

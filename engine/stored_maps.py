@@ -66,7 +66,7 @@ class StoredMaps:
             with h5py.File(path, "r") as file:
                 if "calibration" not in file and any(name in file for name in _PATTERNS):
                     raise InputFileError(
-                        f"{path} is a scan, no results file", "ptylive reconstruct and refine make one"
+                        f"{path} is a scan, not a results file", "make one with ptylive reconstruct or refine"
                     )
                 group = file.get("maps", {})
                 coverage = np.asarray(file["coverage"][()], dtype=bool) if "coverage" in file else None

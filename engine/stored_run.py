@@ -224,17 +224,17 @@ def _check_positions(
 ) -> None:
     """Raise ValueError if positions (N, 2) are invalid, or all lie outside the object of this shape."""
     if positions_A.ndim != 2 or positions_A.shape[1] != 2 or not positions_A.size or not np.isfinite(positions_A).all():
-        raise ValueError("its positions are none")
+        raise ValueError("its positions are not valid")
     pixels = (positions_A - np.asarray(origin_A)) / pixel_A
     if not ((pixels >= 0) & (pixels < np.asarray(shape))).all(axis=1).any():
-        raise ValueError("its positions lie beside its object")
+        raise ValueError("its positions lie outside its object")
 
 
 def _preset(text: str) -> Preset:
     """Read the settings of a run, dropping those of plug-ins no longer installed. Raises ValueError if invalid."""
     values = json.loads(text)
     if not isinstance(values, dict):
-        raise ValueError("its preset is not a table")
+        raise ValueError("its preset is not a table of settings")
     kind = Preset.kind_for(values)
     known = {name: value for name, value in values.items() if name in kind.settings()}
     if known.get("algorithm", "auto") not in get_args(kind.settings()["algorithm"].annotation):

@@ -21,13 +21,15 @@ class Basis(Model):
     kind: str = Field(default="pixels", description="pixels, binning, zernike, data, pca, or custom")
     n_bright: int = Field(default=0, ge=0, description="masks inside the bright field")
     n_dark: int = Field(default=0, ge=0, description="masks outside it")
-    of: Literal["intensity", "sqrt_intensity"] = Field(default="intensity", description="what was projected")
+    of: Literal["intensity", "sqrt_intensity"] = Field(default="intensity", description="quantity that was projected")
     extra: tuple[str, ...] = Field(default=(), description="names of the exact numbers sent with the coefficients")
-    center_px: tuple[float, float] | None = Field(default=None, description="beam centre the masks were made for")
-    radius_px: float | None = Field(default=None, gt=0, description="radius of the disc they were made for, pixels")
+    center_px: tuple[float, float] | None = Field(default=None, description="beam centre for which the masks were made")
+    radius_px: float | None = Field(
+        default=None, gt=0, description="radius of the disc for which the masks were made, pixels"
+    )
 
     com_px: tuple[float, float] | None = Field(
-        default=None, description="mean centre of mass of the patterns that centre was found on"
+        default=None, description="mean centre of mass of the patterns in which that centre was found"
     )
 
     @property

@@ -38,7 +38,7 @@ class Detector(Model):
     beam_center_px: tuple[float, float] | None = Field(default=None, description="beam centre (row, col), pixels")
     descan_px: tuple[float, ...] | None = Field(
         default=None,
-        description="wander of the pattern while the beam is scanned: 0, four numbers of a plane, or ten of a parabola",
+        description="movement of the pattern during the scan: 0, four numbers of a plane, or ten of a parabola",
     )
     distortion: tuple[float, ...] | None = Field(
         default=None,
@@ -46,7 +46,7 @@ class Detector(Model):
     )
     transform: str = Field(default="none", description="what was done to the pattern before recording")
     transform_given: bool = Field(default=False, description="whether the transform was stated, not assumed")
-    counts_per_electron: float | None = Field(default=None, gt=0, description="counts one electron leaves")
+    counts_per_electron: float | None = Field(default=None, gt=0, description="counts per electron")
     saturation_value: float | None = Field(default=None, gt=0, description="largest count that a pixel can record")
     cluster_time_us: float | None = Field(
         default=None,

@@ -25,7 +25,7 @@ def said_of(problem: Mapping[str, Any]) -> str:
         return f"{brief(problem['input'])} is not a list: write it in brackets, [1, 2]"
     if kind in ("too_short", "too_long"):
         bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
-        return f"{brief(problem['input'])} has {context['actual_length']} values: it takes {bound}"
+        return f"{brief(problem['input'])} has {context['actual_length']} values: it needs {bound}"
     if kind == "missing" and problem["loc"] and isinstance(problem["loc"][-1], int):  # of a list of fixed length
         return f"{brief(problem['input'])} is too short"
     return str(problem["msg"]).removeprefix("Value error, ")

@@ -78,7 +78,7 @@ def locate(name: str) -> tuple[str, str]:
         if (section, key) in NAMES.values():
             return section, key
     if array_name(name) is not None:
-        raise MetadataError(f"{name} is a file or an array, no number", "give it when the program starts")
+        raise MetadataError(f"{name} is a file or an array, not a number", "give it at the start of the program")
     known = [*NAMES, *GIVEN_ARRAYS, MASKS, *(f"{s}.{k}" for s, k in NAMES.values())]
     raise MetadataError(f"unknown setting {name!r}", did_you_mean(name, known, "see docs/conventions.md"))
 
@@ -132,7 +132,7 @@ def check_given_once(values: Mapping[str, Any], pairs: Iterable[tuple[str, str]]
         given[flat] = name
     for first, second in pairs:
         if first in given and second in given:
-            raise MetadataError(f"{first} and {second} say the same thing twice", "give one of them")
+            raise MetadataError(f"{first} and {second} have the same meaning", "give one of them")
 
 
 def _flat_or_none(name: str) -> str | None:

@@ -52,7 +52,7 @@ def say_unraisable_in_a_line(program: str) -> None:
         if count == 10 ** (len(str(count)) - 1):
             text = " ".join(str(about.exc_value).split())[:_LONGEST]
             problem = f"{place}: {about.exc_type.__name__}: {text}{_count_text(count)}"
-            _write(f"{program}: WARNING: nobody could take this error, {problem}")
+            _write(f"{program}: WARNING: this error could not be reported, {problem}")
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if trace is None or not trace.tb_frame.f_code.co_filename.endswith(_COMPILED):

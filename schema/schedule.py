@@ -101,7 +101,7 @@ def _body(tree: ast.Lambda, text: str) -> ast.expr:
     """The body of ``lambda x: …`` with its one variable renamed to ``epoch``."""
     arguments = tree.args
     if len(arguments.args) != 1 or ast.unparse(arguments) != arguments.args[0].arg:
-        raise MetadataError(f"schedule {text!r}: a lambda takes exactly one variable", "write lambda x: …")
+        raise MetadataError(f"schedule {text!r}: a lambda must have exactly one variable", "write lambda x: …")
     variable = arguments.args[0].arg
     for node in ast.walk(tree.body):
         if isinstance(node, ast.Name) and node.id == variable:
@@ -112,7 +112,7 @@ def _body(tree: ast.Lambda, text: str) -> ast.expr:
 def _check(node: ast.AST, text: str, depth: int) -> None:
     """Refuse everything outside the grammar."""
     if depth > DEEPEST:
-        raise MetadataError(f"schedule {text!r} is nested too deeply", "write it simpler")
+        raise MetadataError(f"schedule {text!r} is nested too deeply", "simplify it")
     if not _allowed(node):
         raise MetadataError(f"schedule {text!r}: {ast.unparse(node)!r} is not allowed", f"use {_GRAMMAR}")
     children = node.args if isinstance(node, ast.Call) else ast.iter_child_nodes(node)

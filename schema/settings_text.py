@@ -24,7 +24,7 @@ _LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_KEY}(?:[ \t]*+\.[ \t]*+{_KEY}){{{M
 def read_toml(text: str, name: str) -> dict[str, Any]:
     """Return the tables of a TOML text. Raises MetadataError if it is invalid, or larger than settings are."""
     if len(text) > MAX_TOML:
-        raise MetadataError(f"{name} has {len(text)} characters: at most {MAX_TOML}", "is it another file?")
+        raise MetadataError(f"{name} has {len(text)} characters: at most {MAX_TOML}", "is it the right file?")
     if _LONG_KEY.search(text):
         raise MetadataError(f"{name} has a key of more than {MAX_DOTS} parts", "correct the TOML")
     try:
@@ -49,14 +49,14 @@ def _faulty_line(text: str, error: ValueError) -> str:
 def _remedy(line: str, message: str) -> str:
     """Remedy for an invalid line of TOML, for common mistakes."""
     if message.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
-        return "the same name stands there twice: leave one of them out"
+        return "the same name is given twice: leave one of them out"
     name, equals, value = (part.strip() for part in line.partition("="))
     if equals and _DECIMAL_COMMA.fullmatch(value):
         return f"write a decimal point: {name} = {value.replace(',', '.')}"
     if equals and value.startswith('"') and "\\" in value:
         return f"write a path with backslashes in single quotes: {name} = '{value.strip(chr(34))}'"
     if equals and _BARE_TEXT.fullmatch(value):
-        return f'write a text in quotes: {name} = "{value}"'
+        return f'write text in quotes: {name} = "{value}"'
     if not equals and _COLON.match(line):
         return "write NAME = VALUE below a line [TABLE]: this is TOML, not YAML or JSON"
     return "correct the TOML"

@@ -81,8 +81,8 @@ class _Acquisition:
         self._name = ("2x2G" if self._gap else "2x2") if self._quad else "1x1"
         self._raw_depth = 0 if mode == "processed" else int(mode.removeprefix("raw"))
         if self._raw_depth and not self._quad and (rows > _CHIP or columns != _CHIP):
-            text = f"{rows} x {columns} pixels are no raw frame of a Merlin detector"
-            raise InputFileError(text, "it has one chip or four, of 256 x 256: replay with --mode processed")
+            text = f"{rows} x {columns} pixels are not a raw frame of a Merlin detector"
+            raise InputFileError(text, "it has one or four chips of 256 x 256: replay with --mode processed")
         self._depth = self._raw_depth or self._stated_depth()
 
     def header(self) -> bytes:
@@ -150,7 +150,7 @@ class _Acquisition:
             return pattern[::-1].astype(pattern.dtype.newbyteorder(">")).tobytes()
         if (most := int(pattern.max())) >= 2**self._raw_depth:
             text = f"pattern {number} has {most} counts in a pixel, more than {self._raw_depth} bits hold"
-            raise InputFileError(text, "replay with --mode processed, or more bits")
+            raise InputFileError(text, "replay with --mode processed, or with more bits")
         counts = pattern.astype(_RAW_TYPES[self._raw_depth])
         lines = self._lines(counts) if self._quad else counts[::-1]
         if self._raw_depth == 24:

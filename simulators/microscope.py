@@ -74,9 +74,13 @@ class SimulatedMicroscope:
         self.aberrations = {**dict.fromkeys(ABERRATION_NAMES, 0.0), **_checked(self.aberrations)}
         for name, value, least in (("gain", self.gain, -math.inf), ("delay_s", self.delay_s, 0.0)):
             if not (math.isfinite(value) and value >= least):
-                raise MetadataError(f"{name} = {value!r} cannot be", f"give a {name} of at least {max(least, 0.0):g}")
+                raise MetadataError(
+                    f"{name} = {value!r} is impossible", f"give a {name} of at least {max(least, 0.0):g}"
+                )
         if owned := sorted(OWN_SETTINGS & set(located(self.settings))):
-            raise MetadataError(f"{owned[0]} is the microscope's own", "give aberrations and seed beside the settings")
+            raise MetadataError(
+                f"{owned[0]} is controlled by the microscope", "give aberrations and seed separately from the settings"
+            )
 
     def scan(self) -> TakenScan:
         """Take a scan with the current aberrations; the clock advances during the scan."""
@@ -86,9 +90,9 @@ class SimulatedMicroscope:
         made = SimulatedScan.of(wanted, Path("scan"))
         rows, cols = wanted.scan.scan_shape
         if made.header.frames != rows * cols:
-            raise MetadataError("a microscope in a loop takes no flyback frames", "leave out flyback_frames")
+            raise MetadataError("a microscope in a loop does not support flyback frames", "leave out flyback_frames")
         needed = float(made.header.frames) * made.readout.dtype.itemsize * math.prod(wanted.detector.detector_shape)
-        check_fits(needed, f"a scan of {made.header.frames} patterns", "take fewer points")
+        check_fits(needed, f"a scan of {made.header.frames} patterns", "use fewer points")
         patterns = made.frames(np.arange(made.header.frames))
         self.clock_s += made.header.frames * (wanted.scan.dwell_time_us or DEFAULT_DWELL_US) * MICROSECOND_S
         metadata = {name: getattr(_group_of(wanted, name), name) for name in TOLD}
@@ -98,14 +102,14 @@ class SimulatedMicroscope:
     def correct(self, changes: Mapping[str, float]) -> None:
         """Request a change of some coefficients, Å. Raises MetadataError for an unknown or impossible one."""
         if len(self._waiting) >= MOST_WAITING:
-            raise MetadataError(f"{MOST_WAITING} corrections wait already", "wait until they have taken effect")
+            raise MetadataError(f"{MOST_WAITING} corrections are already waiting", "wait until they have taken effect")
         self._waiting.append(_Correction(self.clock_s + self.delay_s, _checked(changes)))
         self._settle()
 
     def wait(self, seconds: float) -> None:
         """Let time pass. Raises MetadataError for negative times."""
         if not (math.isfinite(seconds) and seconds >= 0):
-            raise MetadataError(f"a wait of {seconds!r} s cannot be", "wait 0 s or longer")
+            raise MetadataError(f"a wait of {seconds!r} s is impossible", "wait 0 s or longer")
         self.clock_s += seconds
         self._settle()
 
@@ -128,9 +132,9 @@ def _checked(changes: Mapping[str, float]) -> dict[str, float]:
     """Return coefficients under known names. Raises MetadataError."""
     for name, value in changes.items():
         if name not in ABERRATION_NAMES:
-            raise MetadataError(f"no corrector for {name!r}", f"there are {', '.join(ABERRATION_NAMES)}")
+            raise MetadataError(f"no corrector for {name!r}", f"use one of {', '.join(ABERRATION_NAMES)}")
         if not abs(value) <= MOST_CORRECTION_A:
-            raise MetadataError(f"{name} = {value!r} Å cannot be", f"at most {MOST_CORRECTION_A:g} Å")
+            raise MetadataError(f"{name} = {value!r} Å is impossible", f"at most {MOST_CORRECTION_A:g} Å")
     return {name: float(value) for name, value in changes.items()}
 
 

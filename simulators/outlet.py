@@ -110,5 +110,5 @@ class Outlet:
             if self._binds:
                 hint += f" --protocol … --data {self.address}"
             if self._keys is not None:
-                hint += ", or have it let in this client's key"
+                hint += ", or add this client's key to its list"
             raise ServerGoneError(text, hint)

@@ -124,7 +124,7 @@ def _sender(settings: ReplaySettings) -> AnySender:
     if settings.protocol == "native":
         return Sender(settings.to, patience, client_keys(settings.keys))
     if settings.control is not None or settings.keys is not None:
-        raise MetadataError("a detector knows neither keys nor resending", "leave out --control and --keys")
+        raise MetadataError("detector protocols support neither keys nor resending", "leave out --control and --keys")
     if settings.protocol == "merlin":
         return MerlinDetector(settings.to, patience, settings.mode)
     if settings.protocol == "tpx3-raw":

@@ -131,7 +131,7 @@ class Sender:
             raise ValueError("open() a scan first")
         scan, array = self._header.scan, np.asarray(patterns)
         if len(array) != scan.frames_per_row:
-            raise ValueError(f"a row of {len(array)} patterns: those of this scan have {scan.frames_per_row}")
+            raise ValueError(f"a row of {len(array)} patterns: rows of this scan have {scan.frames_per_row}")
         self.send(scan.skip_first + _integer("row", row) * scan.frames_per_row, array)
 
     def finish(self, *, complete: bool = True) -> None:
@@ -172,7 +172,7 @@ class Sender:
             or not np.can_cast(patterns.dtype, layout.dtype, "equiv")
         ):
             announced = f"{layout.shape} {layout.dtype.str}"
-            raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}: announced were {announced}")
+            raise ValueError(f"patterns of {patterns.shape[1:]} {patterns.dtype.str}, but {announced} were announced")
         first = _integer("first", first)
         if not 0 <= first <= header.frames - len(patterns):
             raise ValueError(f"frames {first} to {first + len(patterns)} of a scan of {header.frames}")
@@ -275,8 +275,8 @@ class Sender:
         text = f"{self._kept.frames} frames did not become safe {waited} (control {server.control})"
         more = {k: n - before.get(k, 0) for k, n in (server.rejected() or {}).items() if n > before.get(k, 0)}
         if more:
-            text += f"; it refused meanwhile: {', '.join(f'{reason} {count}' for reason, count in more.items())}"
-        return ServerGoneError(text, "does it record, and is its disk full? its log says more")
+            text += f"; it refused in the meantime: {', '.join(f'{reason} {count}' for reason, count in more.items())}"
+        return ServerGoneError(text, "is it recording, and is its disk full? see its log")
 
     def _ping(self) -> None:
         if self._header is not None:
@@ -317,7 +317,11 @@ def _header_of(
     try:
         message = decode([bytes(part) for part in encode(ArmMessage(header))])
     except WireError as error:
-        raise MetadataError(f"a server refuses such a scan: {error}", "docs/protocol.md says what can be") from None
+        raise MetadataError(
+            f"a server refuses such a scan: {error}", "docs/protocol.md lists what is possible"
+        ) from None
     if isinstance(message, ArmMessage) and message.problems:
-        raise MetadataError(f"a server refuses such a scan: {message.problems[0]}", "docs/protocol.md says what can be")
+        raise MetadataError(
+            f"a server refuses such a scan: {message.problems[0]}", "docs/protocol.md lists what is possible"
+        )
     return header

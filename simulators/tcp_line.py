@@ -73,7 +73,7 @@ class Line:
                 self._connection, _ = self._listener.accept()
             except TimeoutError:
                 if time.monotonic() > give_up:
-                    text = f"nobody takes data at {self.address} (waited {limit_s:g} s)"
+                    text = f"no server takes data at {self.address} (waited {limit_s:g} s)"
                     hint = f"start ptylive serve --protocol {self._protocol} --data {self.address}"
                     raise ServerGoneError(text, hint) from None
             else:

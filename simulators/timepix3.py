@@ -40,7 +40,9 @@ class RawTimepix3(TcpDetector):
         self._sensor = Sensor(four=max(scan_header.detector_shape) > Sensor(four=False).shape[0])
         if max(scan_header.detector_shape) > self._sensor.shape[0]:
             rows, columns = scan_header.detector_shape
-            raise InputFileError(f"a Timepix3 detector has no {rows} x {columns} pixels", "replay it as another one")
+            raise InputFileError(
+                f"a Timepix3 detector does not have {rows} x {columns} pixels", "replay it with another protocol"
+            )
         self._places = _places(scan_header.detector_shape, self._sensor)
         self._columns = scan_header.scan.frames_per_row if scan_header.scan.shape is not None else scan_header.frames
         self._timing = LineTiming.of(scan_header.scan.dwell_time_us or _USUAL_DWELL_US, _FLYBACK_US)

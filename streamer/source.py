@@ -211,7 +211,7 @@ def _opened(
             header = overlay(header, values)
         notes = list(file.notes)
         shape_given = any(locate(name) == ("scan", "shape") for name, value in values.items() if value is not None)
-        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, told=shape_given))
+        header = replace(header, scan=_fitted_scan(path, stored, header.scan, notes, shape_given=shape_given))
         header = with_arrays(replace(header, arrays=_arrays(path, file, header)), given)
         received = np.ones(stored.frames, dtype=bool) if file.received is None else file.received
         flat = Undistorted.of(header) if in_place else None
@@ -256,10 +256,10 @@ def _pixel_type(path: Path, file: ScanFile) -> str:
         ) from None
 
 
-def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *, told: bool) -> Scan:
+def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *, shape_given: bool) -> Scan:
     """Complete the scan with the shape of its data set. Raises InputFileError when the two contradict each other.
 
-    ``told``: the user gave the shape, which overrides the file; its frames are then taken one after the other.
+    ``shape_given``: the user gave the shape, which overrides the file; its frames are then taken one after the other.
     """
     hint = "correct scan_shape, flyback_frames, skip_first or repeats, or override them with --set"
     if len(stored.shape) == 1:
@@ -288,7 +288,7 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
     if (scan.shape[0], scan.frames_per_row) == (rows, columns) and not scan.skip_first:
         return scan
     points = f"{scan.shape[0]} x {scan.shape[1]}"
-    if told and scan.frames <= stored.frames:
+    if shape_given and scan.frames <= stored.frames:
         notes.append(f"frames stored as {rows} x {columns} are read one after the other, for {points} points: check it")
         return scan
     stated = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"

@@ -106,9 +106,9 @@ class _Reader:
 
     def messages(self, room: str) -> Iterator[Message]:
         """Messages of the module's own lines, then of each function, which has its own names."""
-        yield from self._spoken(self._tree, room)
+        yield from self._messages_in(self._tree, room)
 
-    def _spoken(self, scope: ast.AST, room: str) -> Iterator[Message]:
+    def _messages_in(self, scope: ast.AST, room: str) -> Iterator[Message]:
         for node in _nodes_of_scope(scope):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 outer = self._values_by_name
@@ -118,16 +118,16 @@ class _Reader:
                 unknown: list[ast.expr] = [ast.Constant(None)]
                 local = {name: values + (unknown if name in parameters else []) for name, values in local.items()}
                 self._values_by_name = known | local
-                yield from self._spoken(node, room)
+                yield from self._messages_in(node, room)
                 if not isinstance(node, ast.Lambda) and RETURNERS.search(node.name):
-                    yield from self._returned(node, room)
+                    yield from self._returned_messages(node, room)
                 self._values_by_name = outer
-            elif isinstance(node, ast.Call) and node.args and self._speaks(node):
+            elif isinstance(node, ast.Call) and node.args and self._is_message_call(node):
                 yield from self._of_call(node, room)
             elif isinstance(node, ast.Dict):
-                yield from self._answered(node, room)
+                yield from self._reply_messages(node, room)
 
-    def _answered(self, reply: ast.Dict, room: str) -> Iterator[Message]:
+    def _reply_messages(self, reply: ast.Dict, room: str) -> Iterator[Message]:
         """Message of a reply to another process, which turns it into an exception."""
         entries = {
             key.value: value
@@ -138,7 +138,7 @@ class _Reader:
             hint = max(self._texts(entries["hint"]), key=len, default="") if "hint" in entries else ""
             yield from self._messages_of(self._texts(entries["error"]), hint, room)
 
-    def _returned(self, function: ast.AST, room: str) -> Iterator[Message]:
+    def _returned_messages(self, function: ast.AST, room: str) -> Iterator[Message]:
         for node in _nodes_of_scope(function):
             value = node.value if isinstance(node, ast.Return | ast.Yield) else None
             if value is None:
@@ -158,7 +158,7 @@ class _Reader:
 
     def _messages_of(self, texts: list[str], hint: str, room: str) -> Iterator[Message]:
         for text in texts:
-            line, advice = _tidy(text), _tidy(hint)
+            line, advice = _normalised(text), _normalised(hint)
             # a second argument of a single word is a reason for the counters, not advice
             advice = advice if " " in advice else ""
             if _is_sentence(line) or _is_sentence(advice):
@@ -167,7 +167,7 @@ class _Reader:
     def _is_error(self, call: ast.Call) -> bool:
         return isinstance(call.func, ast.Name) and call.func.id in self._errors
 
-    def _speaks(self, call: ast.Call) -> bool:
+    def _is_message_call(self, call: ast.Call) -> bool:
         function = call.func
         if isinstance(function, ast.Name):
             return function.id in self._errors | SPEAKERS
@@ -270,7 +270,7 @@ def _size(parts: list[list[str]]) -> int:
     return size
 
 
-def _tidy(text: str) -> str:
+def _normalised(text: str) -> str:
     text = re.sub(r"%[-+.#\d]*[a-z]", GAP, text)
     text = re.sub(rf"{GAP}(\s*{GAP})+", GAP, " ".join(text.split()))
     return text

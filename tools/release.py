@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSION = re.compile(r"\d+\.\d+\.\d+((a|b|rc)\d+)?")
-LEFT = """
+REMAINING_STEPS = """
 Left for people:
   1. read the changelog as somebody who upgrades: is what breaks named first?
   2. try the wheel on a machine that has never seen ptylive, with a file of your own
@@ -101,7 +101,7 @@ def main() -> None:
     for path in files:
         print(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(ROOT)}")
     (sdist,) = [path for path in files if path.name.endswith(".tar.gz")]
-    print(LEFT.format(version=given.version, sha256=hashlib.sha256(sdist.read_bytes()).hexdigest()))
+    print(REMAINING_STEPS.format(version=given.version, sha256=hashlib.sha256(sdist.read_bytes()).hexdigest()))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class CompressionReport:
             return ""
         return (
             f"{self.n_bright} {self.basis} masks resolve periods down to {self.finest_period_A:.2g} Å at this defocus; "
-            f"{self.masks_advised} would serve the whole scan"
+            f"{self.masks_advised} would be needed for the whole scan"
         )
 
     @property

@@ -89,8 +89,8 @@ class WrittenDetector:
             )
         except ValidationError:
             written_radii = ", ".join(f"{radius:.4g}" for radius in radii)
-            problem = f"detector {self.name}={self.text} has radii of {written_radii} pixels"
-            raise MetadataError(problem, "give rising ones between 0 and 8192 pixels") from None
+            problem = f"detector {self.name}={self.text}: radii of {written_radii} pixels are impossible"
+            raise MetadataError(problem, "give increasing radii between 0 and 8192 pixels") from None
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class ThresholdDetector:
         inside = good & ((mean_pattern >= self.share * mean_pattern[good].max(initial=0.0)) == self.brighter)
         description = f"{'above' if self.brighter else 'below'} {self.share:g} of the brightest"
         if not inside.any():
-            raise MetadataError(f"detector {self.name}: no pixel is {description}", "give another share")
+            raise MetadataError(f"detector {self.name}: no pixel is {description}", "give a different share")
         return MaskDetector(self.name, inside.astype(float), description)
 
 
@@ -149,7 +149,7 @@ def named(texts: Iterable[str]) -> dict[str, str]:
         if not equals:
             raise MetadataError(f"detector {text!r} has no name", HINT)
         if name.strip() in texts_by_name:
-            raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a name of its own")
+            raise MetadataError(f"two detectors are called {name.strip()!r}", "give each a different name")
         texts_by_name[name.strip()] = description.strip()
     return texts_by_name
 
@@ -166,15 +166,17 @@ def written_detectors(
     for entry in plain:
         name, text = entry.get("name"), entry.get("what")
         if not isinstance(name, str) or not isinstance(text, str) or entry.keys() > {"name", "what"}:
-            raise CommandError("a written detector has a name and what it is, as text", HINT)
+            raise CommandError("a detector needs a name and a description, both as text", HINT)
         if text.strip().endswith(".npy") and known.get(name) != text:
-            raise CommandError(f"detector {name}={text!r}: a mask is taken when the server starts: --detector", HINT)
+            raise CommandError(
+                f"detector {name}={text!r}: masks are given at the start of the server: --detector", HINT
+            )
         if name in found or name in drawn_names:
-            raise CommandError(f"two detectors are called {name!r}", "give each a name of its own")
+            raise CommandError(f"two detectors are called {name!r}", "give each a different name")
         found[name] = text.strip()
     read_detectors(found)
     if len(found) + len(drawn_names) > MOST_DETECTORS:
-        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
+        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with its own name")
     return found
 
 
@@ -211,7 +213,7 @@ def _read(name: str, text: str | Array) -> Written:
 
 def _profiles(name: str, text: str, arguments: str) -> WrittenProfiles:
     if not (arguments.strip().isdecimal() and 1 <= int(arguments) <= MOST_COMPONENTS):
-        problem = f"detector {name}={text!r}: profiles take a number of components, 1 to {MOST_COMPONENTS}"
+        problem = f"detector {name}={text!r}: profiles need a number of components, 1 to {MOST_COMPONENTS}"
         raise MetadataError(problem, HINT)
     return WrittenProfiles(name, int(arguments))
 
@@ -219,7 +221,7 @@ def _profiles(name: str, text: str, arguments: str) -> WrittenProfiles:
 def _threshold(name: str, text: str, kind: str, arguments: str) -> ThresholdDetector:
     read = number_and_unit(arguments)
     if read is None or read[1] or not 0 < read[0] <= 1:
-        raise MetadataError(f"detector {name}={text!r}: {kind} takes a share of the brightest pixel, 0 to 1", HINT)
+        raise MetadataError(f"detector {name}={text!r}: {kind} needs a share of the brightest pixel, 0 to 1", HINT)
     return ThresholdDetector(name, float(read[0]), kind == "above")
 
 
@@ -229,7 +231,7 @@ def _written(name: str, text: str, kind: str, arguments: str) -> WrittenDetector
     radii = RADII[kind]
     if len(valid) < len(lengths) or len(valid) not in (radii, radii + 2):
         expected = f"{radii} radi{'us' if radii == 1 else 'i'}, or row, column and {'it' if radii == 1 else 'them'}"
-        raise MetadataError(f"detector {name}={text!r}: a {kind} takes {expected}", HINT)
+        raise MetadataError(f"detector {name}={text!r}: a {kind} needs {expected}", HINT)
     return WrittenDetector(name, text, valid[:-radii], valid[-radii:])
 
 

@@ -92,7 +92,7 @@ def written(path: Path, content: bytes) -> Path:
 
 def _not_written(name: str, folder: Path, error: OSError) -> CommandError:
     problem = f"{name} could not be written to {folder}: {error.strerror or error}"
-    return CommandError(problem, "make room, or see who may write there")
+    return CommandError(problem, "free some space, or check the permissions of the folder")
 
 
 MAP_FORMATS = ("png", "tiff", "hspy")
@@ -107,7 +107,7 @@ def chosen_maps(stored: StoredMaps, names: Sequence[str] | None, file: Path) -> 
             hint = f"it has {', '.join(stored.maps) or 'none'}"
             raise MetadataError(f"{file} has no map {name!r}", f"{suggestion} {hint}" if suggestion else hint)
     if not chosen:
-        raise MetadataError(f"{file} holds no maps to show", f"ptylive reconstruct RECORDING -o {file} adds them")
+        raise MetadataError(f"{file} holds no maps", f"ptylive reconstruct RECORDING -o {file} adds them")
     return [stored.maps[name] for name in chosen]
 
 

@@ -56,8 +56,8 @@ def short_film(last: Path, frames_per_s: float = 5.0) -> tuple[bytes, int, int]:
     """
     end = read_snapshot(last)
     if end.object.size > SHORT_PIXELS // 2:
-        message = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw here"
-        raise MetadataError(message, f"ptylive film {last.parent} does")
+        message = f"an object of {end.object.size / 1e6:.0f} million pixels takes too long to draw on this page"
+        raise MetadataError(message, f"use ptylive film {last.parent}")
     most = min(SHORT_PICTURES, SHORT_PIXELS // end.object.size)
     chosen = _thinned(
         [snapshot_file for snapshot_file in snapshots(last.parent) if snapshot_file.name <= last.name], most

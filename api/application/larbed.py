@@ -78,9 +78,9 @@ def _from_patterns(source: FileSource, geometry: TiltGeometry) -> TiltSeries:
         )
     assert energy is not None and pixel is not None and wavelength is not None  # noqa: S101  (checked above)
     if geometry.cell is None:
-        raise MetadataError("a tilt series of patterns needs the cell", "give --cell A,B,ANGLE (Å, Å, degrees)")
+        raise MetadataError("a tilt series of patterns needs the unit cell", "give --cell A,B,ANGLE (Å, Å, degrees)")
     if not header.basis.is_raw:
-        raise InputFileError(f"{source.path} holds coefficients", "a tilt series is made of frames")
+        raise InputFileError(f"{source.path} holds coefficients", "a tilt series needs frames")
     index = np.flatnonzero(source.received)
     tilts, raster = _tilts(geometry, header.scan.shape, source.frame_count)
     if len(index) < len(tilts):
@@ -123,7 +123,7 @@ def _tilts(
         return tilts, shape if shape is not None and shape[0] * shape[1] == count else None
     if geometry.step_mrad is None or shape is None:
         raise MetadataError(
-            "tilts are not known", "give --tilt-step MRAD (with --set scan_shape=ROWS,COLUMNS), or --tilts FILE"
+            "the tilts are not known", "give --tilt-step MRAD (with --set scan_shape=ROWS,COLUMNS), or --tilts FILE"
         )
     return raster_tilts(shape, geometry.step_mrad, geometry.centre_mrad, geometry.rotation_deg), shape
 
@@ -138,7 +138,9 @@ def read_tilts(path: Path) -> DoubleArray:
         try:
             row, col = (float(text) for text in numbers)
         except ValueError:
-            raise InputFileError(f"{path}, line {number}: no two numbers", "give row and column tilt, mrad") from None
+            raise InputFileError(
+                f"{path}, line {number}: not two numbers", "give row and column tilt in mrad"
+            ) from None
         tilts.append((row, col))
     return np.array(tilts, dtype=np.float64).reshape(-1, 2)
 

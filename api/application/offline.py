@@ -285,7 +285,7 @@ def stored_at_last(store: Callable[[], Stored], give_up: Event, tell: Callable[[
         try:
             return store()
         except ResultsFileError as error:
-            tell(f"{error.line()}; the result is kept in memory and tried again every {RETRY_S:g} s")
+            tell(f"{error.line()}; the result is kept in memory, and writing is tried again every {RETRY_S:g} s")
             if give_up.wait(RETRY_S):
                 raise
 

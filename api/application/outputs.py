@@ -30,11 +30,11 @@ def check_output_file(path: Path, inputs: Iterable[Path] = ()) -> None:
     try:
         exists = path.exists()
         if exists and not path.is_file():
-            kind = "a folder" if path.is_dir() else "no ordinary file"
+            kind = "a folder" if path.is_dir() else "not a regular file"
             raise InputFileError(f"{path} is {kind}", "give the name of a file")
         for input_file in inputs:
             if exists and input_file.exists() and path.samefile(input_file):
-                raise InputFileError(f"{path} would be written over the input {input_file}", OTHER_NAME)
+                raise InputFileError(f"{path} would overwrite the input {input_file}", OTHER_NAME)
         _probe(real_path(path).parent)
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
@@ -47,7 +47,9 @@ def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
 
     check_output_file(path, inputs)
     if path.suffix.lower() in (*SUFFIXES, *NOT_HDF5) and not path.exists():
-        raise InputFileError(f"{path} is not the name of an HDF5 file", "it becomes one: give a name that ends in .h5")
+        raise InputFileError(
+            f"{path} is not the name of an HDF5 file", "the output is an HDF5 file: give a name that ends in .h5"
+        )
 
 
 def beside(output: Path, ending: str) -> Path:
@@ -99,7 +101,7 @@ def check_results_file(path: Path, source: FileSource) -> None:
         present_digest = source.digest() if digest else ""
         same = digest == present_digest if present_digest else named
     if named and not same:
-        raise InputFileError(f"{path} holds the results of other patterns than {source.path} has now", OTHER_NAME)
+        raise InputFileError(f"{path} holds results of different patterns than {source.path} has now", OTHER_NAME)
     if not same:
         raise InputFileError(f"{path} holds the results of another scan, {file or uid}", OTHER_NAME)
 
@@ -133,7 +135,7 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
         try:
             parse(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError):
-            raise InputFileError(f"{path} exists and is something else", OTHER_NAME) from None
+            raise InputFileError(f"{path} exists and is not a results file", OTHER_NAME) from None
 
 
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
@@ -155,7 +157,7 @@ def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: floa
         with FileWorker() as files, guarded(Doorkeeper(files)):
             take_in(results, patience_s)
     except PtyliveError as error:
-        tell(f"refinements that wait beside {results.name} are not taken in yet: {error.line()}")
+        tell(f"refinements waiting next to {results.name} are not added yet: {error.line()}")
 
 
 def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
@@ -164,11 +166,13 @@ def check_resumable(checkpoint: Path, *, shared: bool = False) -> None:
 
     single, tiles = exists(checkpoint), of_tiles(checkpoint).exists()
     if shared and single and not tiles:
-        raise RefinementError(f"checkpoint {checkpoint} is of a run on one machine", "resume without --workers")
+        raise RefinementError(f"checkpoint {checkpoint} belongs to a run on one machine", "resume without --workers")
     if tiles and not shared and not single:
-        raise RefinementError(f"checkpoint {of_tiles(checkpoint)} is of several workers", "resume with --workers N")
+        raise RefinementError(
+            f"checkpoint {of_tiles(checkpoint)} belongs to a run on several workers", "resume with --workers N"
+        )
     if not (single or tiles):
-        raise RefinementError(f"there is no checkpoint {checkpoint} to go on from", "begin without --resume")
+        raise RefinementError(f"there is no checkpoint {checkpoint} to resume from", "start without --resume")
 
 
 @contextmanager

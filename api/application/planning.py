@@ -48,7 +48,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
 
     if source is None and not values:
         raise MetadataError(
-            "nothing is known of the experiment", "give a scan file, or energy_eV and what else there is"
+            "nothing is known about the experiment", "give a scan file, or energy_eV and whatever else is known"
         )
     if source is not None and not isinstance(source, str | Path):
         raise MetadataError(f"source = {brief(source)} is not a path", "give a file, or numbers alone")
@@ -56,7 +56,7 @@ def plan(source: str | Path | None = None, *, measure_time: bool = False, **valu
         name: understood(name, value) for name, value in values.items() if name in PLANNED and value is not None
     }
     if {"beam_current_pA", "dose_e_per_A2"} <= set(conditions):
-        raise MetadataError("beam_current_pA and dose_e_per_A2 say the same thing twice", "give one of them")
+        raise MetadataError("beam_current_pA and dose_e_per_A2 have the same meaning", "give one of them")
     shape = values.get("detector_shape")
     named = {name: value for name, value in values.items() if name not in (*PLANNED, "detector_shape")}
     numbers = _numbers(named)

@@ -95,8 +95,8 @@ def load_preset(
         return _of_plan(parsed.values, path, lenient=lenient)
     if not looks_like_pypty(parsed.values) and not (parsed.is_script and is_all_pypty(parsed.values)):
         otherwise = means_otherwise(parsed.values)
-        message = f"{path}: read as settings of ptylive; PyPty means something else by {', '.join(otherwise)}"
-        hint = "a preset of PyPty needs a name of its own, acc_voltage for example"
+        message = f"{path}: read as settings of ptylive; PyPty uses {', '.join(otherwise)} with another meaning"
+        hint = "a preset of PyPty needs a name only PyPty uses, for example acc_voltage"
         return replace(_ours(parsed.values), notes=(f"{message}: {hint}",) if otherwise else ())
     imported = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
     files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in imported.arrays}
@@ -112,7 +112,7 @@ def load_preset(
         with_modes_of({**imported.settings, **files}),
         described,
         imported.positions_A,
-        (*unread, *imported.notes, *opened, *(f"left behind: {item}" for item in imported.left_behind)),
+        (*unread, *imported.notes, *opened, *(f"not imported: {item}" for item in imported.left_behind)),
         masks=masks,
     )
 
@@ -146,9 +146,11 @@ def preset_of(given: Preset | Mapping[str, Any] | str | Path | None, folder: Pat
     path = Path(given)
     loaded = load_preset(path, beside=folder / path.name)
     if loaded.positions_A is not None:
-        raise MetadataError(f"{path} has positions, which are of one scan", "refine that scan with ptylive refine")
+        raise MetadataError(f"{path} has positions, which belong to one scan", "refine that scan with ptylive refine")
     if loaded.masks is not None:
-        raise MetadataError(f"{path} has masks of one recording", "refine that recording with ptylive refine")
+        raise MetadataError(
+            f"{path} has masks, which belong to one recording", "refine that recording with ptylive refine"
+        )
     return loaded
 
 
@@ -186,7 +188,7 @@ def with_stage_files(settings: Mapping[str, Any], files: Sequence[Path], beside:
     for path in files:
         loaded = load_preset(path, beside=beside.with_name(f"{beside.stem}-stage{len(stages) + 1}{beside.suffix}"))
         if loaded.metadata or loaded.corrections or loaded.positions_A is not None:
-            raise MetadataError(f"{path} describes the experiment", "write that into the file of --preset")
+            raise MetadataError(f"{path} describes the experiment", "write it into the file given to --preset")
         stages.append({"name": path.stem, **loaded.settings})
     return {**settings, "stages": stages}
 

@@ -94,7 +94,7 @@ def check_target(target: Path, settings: SimulationSettings, *, overwrite: bool)
     structure = settings.specimen.structure_file
     check_hdf5_file(target, [Path(structure)] if structure else [])
     if target.exists() and not overwrite:
-        raise InputFileError(f"{target} exists", f"{OTHER_NAME}, or write over it with --overwrite (overwrite=True)")
+        raise InputFileError(f"{target} exists", f"{OTHER_NAME}, or overwrite it with --overwrite (overwrite=True)")
 
 
 def write_truth(path: Path, arrays: Mapping[str, Array], attributes: Mapping[str, Any]) -> None:

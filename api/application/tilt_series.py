@@ -50,7 +50,9 @@ class Recorded:
     def under(cls, common: Calibration, source: FileSource, guess: StartGuess | None) -> Recorded:
         """A later scan whose calibration and map already are the common ones. Raises MetadataError for coefficients."""
         if not source.header.basis.is_raw:
-            raise MetadataError(f"{source.path.name} holds coefficients", "several scans are refined from frames only")
+            raise MetadataError(
+                f"{source.path.name} holds coefficients", "only scans of frames can be refined together"
+            )
         return cls(source.path.name, refinable(source, common), guess, source.path)
 
 
@@ -59,7 +61,7 @@ def each_once(paths: Iterable[Path]) -> None:
     seen: set[Path] = set()
     for path in paths:
         if path.exists() and path.resolve() in seen:
-            raise MetadataError(f"{path} is there twice", "name each scan once")
+            raise MetadataError(f"{path} is listed twice", "name each scan once")
         seen.add(path.resolve())
 
 
@@ -72,7 +74,7 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
     each_once(scan.path for scan in scans if scan.path is not None)
     given = preset.scans.scan_shifts_A
     if given is not None and len(given) != len(scans):
-        raise MetadataError(f"scan_shifts_A speaks of {len(given)} scans, there are {len(scans)}", "give one for each")
+        raise MetadataError(f"scan_shifts_A lists {len(given)} scans, there are {len(scans)}", "give one for each")
     shifts_A = np.zeros((len(scans), 2)) if given is None else np.asarray(given, dtype=float)
     names = [scan.name for scan in scans]
     dataset = joined([scan.dataset for scan in scans], names, shifts_A)
@@ -82,7 +84,8 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
     for number, scan in enumerate(scans[1:], 1):
         if scans[0].guess is None or scan.guess is None:
             raise MetadataError(
-                f"no map {preset.start.start_map} to find {scan.name} by", "give scan_shifts_A, or another start_map"
+                f"no map {preset.start.start_map} to register {scan.name} with",
+                "give scan_shifts_A, or another start_map",
             )
         registration = registered(scans[0].guess, scan.guess)
         shifts_A[number] = registration.shift_A

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.dgp.measures import HELD_POWER, LOW_INVA, MODES, PACE_EPOCHS, PIXEL_EPOCHS, SLICE_A, SLICES, Figures
 
 HIGHEST_RING = 0.1
-AT_MOST_WORSE = 0.01
+MARGIN = 0.01
 
 
 def tables(found: Figures) -> str:
@@ -44,9 +44,9 @@ def compared(found: Figures) -> list[str]:
         differences.append(dgp["corr"] - pixels["corr"])
     if not differences:
         return []
-    worse, better = (sum(sign * each > AT_MOST_WORSE for each in differences) for sign in (-1, 1))
+    worse, better = (sum(sign * each > MARGIN for each in differences) for sign in (-1, 1))
     summary = (
-        f"Of {len(differences)} scans networks are more than {AT_MOST_WORSE} below pixels in {worse}, above by as much"
+        f"Of {len(differences)} scans networks are more than {MARGIN} below pixels in {worse}, above by as much"
         f" in {better}; mean {mean(differences):+.3f}, lowest {min(differences):+.3f}."
     )
     return [*rows, "", summary]

@@ -175,29 +175,29 @@ class _Clock:
     """CPU seconds of each reported trial, until the next report."""
 
     def __init__(self) -> None:
-        self._since, self._doing = time.process_time(), "laying out"
+        self._stage_start, self._stage = time.process_time(), "laying out"
         self.seconds: Counter[str] = Counter()
         self.trials: Counter[str] = Counter()
 
     def __call__(self, progress: Any) -> None:
-        doing = kind_of(progress.message) if progress.phase == "trial" else "run"
+        stage = kind_of(progress.message) if progress.phase == "trial" else "run"
         if progress.phase == "trial":
-            self.trials[doing] += 1
-        if doing != self._doing or progress.phase == "trial":
-            self._until(doing)
+            self.trials[stage] += 1
+        if stage != self._stage or progress.phase == "trial":
+            self._switch_to(stage)
 
     def end(self) -> None:
-        self._until("")
+        self._switch_to("")
 
-    def _until(self, doing: str) -> None:
+    def _switch_to(self, stage: str) -> None:
         now = time.process_time()
-        self.seconds[self._doing] += now - self._since
-        self._since, self._doing = now, doing
+        self.seconds[self._stage] += now - self._stage_start
+        self._stage_start, self._stage = now, stage
 
     def told(self) -> dict[str, Any]:
         """Rounded seconds, by kind and in total."""
-        by_kind = {doing: round(spent, 2) for doing, spent in self.seconds.items()}
-        before = sum(spent for doing, spent in self.seconds.items() if doing != "run")
+        by_kind = {stage: round(spent, 2) for stage, spent in self.seconds.items()}
+        before = sum(spent for stage, spent in self.seconds.items() if stage != "run")
         return {
             "by": by_kind,
             "trials": dict(self.trials),

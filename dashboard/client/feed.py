@@ -45,7 +45,7 @@ OPENED_S = 0.1
 RENEW_S = 1.5
 """How often the server is told which maps are on display; it forgets after five seconds."""
 EVENTS_PER_TURN = 500
-SCANS_LEFT = 64
+MOST_PAST_UIDS = 64
 """Number of finished scans whose uids are kept: their results may arrive long after the next scan began."""
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Feed:
         self._stale: set[str] = set()
         self._coverage: RawPicture | None = None
         self._previous: Mapping[str, RawPicture] = MappingProxyType({})
-        self._past_uids: deque[str] = deque(maxlen=SCANS_LEFT)
+        self._past_uids: deque[str] = deque(maxlen=MOST_PAST_UIDS)
         self._snapshot_due: float | None = 0.0
         self._listening = self._ended = False
         self._name = f"dashboard-{uuid.uuid4().hex}"
@@ -149,13 +149,13 @@ class Feed:
             taker = self._takers.get(topic)
             if taker is None:
                 continue
-            self._heard()
+            self._note_contact()
             try:
                 taker(self, payload)
             except (KeyError, TypeError, ValueError) as error:
                 logger.warning("a %s event could not be read: %s", topic, error)
 
-    def _heard(self) -> None:
+    def _note_contact(self) -> None:
         """Handle an event; the first after a silence requests a snapshot, because others were lost before it."""
         if not self._listening:
             self._listening = True

@@ -156,7 +156,7 @@ class LibraryPanel:
             "day": datetime.fromtimestamp(float(scan.get("time") or 0)).strftime("%A, %Y-%m-%d"),
             "note": str(scan.get("note") or ""),
             "sample": str(scan.get("sample") or ""),
-            "noted": _noted(scan),
+            "noted": _note_author(scan),
             "refined": bool(scan.get("runs")),
             "picture": self._map_thumbnail(scan),
             "object": self._object_thumbnail(scan),
@@ -291,7 +291,7 @@ def _count_text(found: int, total: int, pending: int) -> str:
     return f"{words}, {count(pending)} still to be read …" if pending else words
 
 
-def _noted(scan: Mapping[str, Any]) -> str:
+def _note_author(scan: Mapping[str, Any]) -> str:
     """Who wrote the note, and when."""
     noted, author = float(scan.get("noted") or 0), str(scan.get("author") or "")
     return "" if not noted else f"{author} {datetime.fromtimestamp(noted).strftime('%Y-%m-%d')}".strip()

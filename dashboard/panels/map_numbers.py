@@ -11,7 +11,7 @@ from ptylive.dashboard.panels.maps import MapPanel
 from ptylive.dashboard.requests import Request
 from ptylive.schema.errors import did_you_mean
 
-BY_ITSELF = ("auto", "default", "")
+DEFAULT_WORDS = ("auto", "default", "")
 """What to type for the method's default value."""
 
 
@@ -41,7 +41,7 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
 
 
 def _value(text: str) -> float | str | None:
-    if text.lower() in BY_ITSELF:
+    if text.lower() in DEFAULT_WORDS:
         return None
     try:
         number = float(text)

@@ -67,13 +67,13 @@ class MapPanel:
     def offer(self, options: list[tuple[str, str]], kinds: MapKinds) -> None:
         """Update the maps to choose from; the displayed one stays among them."""
         if kinds != self._kinds:
-            self._learn(kinds)
+            self._adopt(kinds)
         if (self.kind.name, self.kind.label) not in options:
             options = [*options, (self.kind.name, self.kind.label)]
         if self.choice.options != options:
             self.choice.options = options
 
-    def _learn(self, kinds: MapKinds) -> None:
+    def _adopt(self, kinds: MapKinds) -> None:
         """Adopt the server's label and colours of the map, unless the viewer has changed the colours."""
         before, self._kinds = self.kind, kinds
         self.kind = kinds.called(before.name)

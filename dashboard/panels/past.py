@@ -17,7 +17,7 @@ from ptylive.dashboard.pictures import Picture, RawPicture, prepare, sources_of
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import clock
 
-MOST_BACK = 50
+MOST_PAST_SCANS = 50
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +53,7 @@ class PastScans:
 
     def _take_list(self, reply: Reply, present: str | None) -> None:
         listed = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping) and scan.get("uid") != present]
-        self._scans = listed[:MOST_BACK]
+        self._scans = listed[:MOST_PAST_SCANS]
         if self._uid and self._uid not in (scan.get("uid") for scan in self._scans):
             self.leave()
 

@@ -262,7 +262,7 @@ class PictureFigure:
 
     def offer(self, picture: Picture) -> bool:
         """Send the picture unless it was sent already or the browser has yet to show the last one; True when sent."""
-        limits = self.locked or self._steady(picture.limits)
+        limits = self.locked or self._held_limits(picture.limits)
         if self._sent == (picture.version, limits) or self.shown.number != self._number:
             return False
         self._number += 1
@@ -303,7 +303,7 @@ class PictureFigure:
         first, last = (int(changed[0]), int(changed[-1])) if len(changed) else (0, 0)
         return slice(first, last + 1) if last + 1 - first < PATCH_SHARE * len(indices) else None
 
-    def _steady(self, limits: Levels) -> Levels:
+    def _held_limits(self, limits: Levels) -> Levels:
         """Automatic limits, held while they change by less than a percent."""
         return limits if self._sent is None or moved(limits, self.limits) else self.limits
 

@@ -44,17 +44,17 @@ class RefusedMessages:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._quiet_until, self._unsaid = 0.0, 0
+        self._quiet_until, self._unreported = 0.0, 0
 
     def add(self, role: str, reason: str) -> None:
         """Count one refused message."""
         self.counts[role] += 1
-        self._unsaid += 1
+        self._unreported += 1
         now = time.monotonic()
         if now >= self._quiet_until:
-            more = f" (and {self._unsaid - 1} more)" if self._unsaid > 1 else ""
+            more = f" (and {self._unreported - 1} more)" if self._unreported > 1 else ""
             logger.warning("refused from a %s: %s%s", role, reason, more)
-            self._quiet_until, self._unsaid = now + LOG_EVERY_S, 0
+            self._quiet_until, self._unreported = now + LOG_EVERY_S, 0
 
 
 class Pace:
@@ -92,16 +92,16 @@ class Turnstile:
                 await entry[2]
             except asyncio.CancelledError:
                 if not entry[2].cancelled():  # its turn had already come
-                    self._pass_on()
+                    self._wake_next()
                 raise
         self._busy = True
         try:
             yield
             await asyncio.sleep(BETWEEN_PAGES_S)
         finally:
-            self._pass_on()
+            self._wake_next()
 
-    def _pass_on(self) -> None:
+    def _wake_next(self) -> None:
         """Give the turn to the next entry; cancelled entries, which all are when the server ends, are skipped."""
         self._busy = False
         while self._waiting and not self._busy:

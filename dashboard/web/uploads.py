@@ -20,11 +20,11 @@ from ptylive.schema import PtyliveError
 
 Ask = Callable[[str, int], "Future[dict[str, Any]]"]
 """Requests the destination of a file from the server, by its name and size in bytes."""
-BESIDE_BYTES = 2**20
+OVERHEAD_BYTES = 2**20
 """Allowance for the parts of a request other than the file that it announces."""
 
 
-def _nobody(_name: str, _size: int) -> Future[dict[str, Any]]:
+def _no_server(_name: str, _size: int) -> Future[dict[str, Any]]:
     refused: Future[dict[str, Any]] = Future()
     refused.set_exception(PtyliveError("no server is connected to receive files"))
     return refused
@@ -34,7 +34,7 @@ class Uploads:
     """State of uploads; ``ask`` returns where files go. One at a time: two would both count on the same free space."""
 
     def __init__(self) -> None:
-        self.ask: Ask = _nobody
+        self.ask: Ask = _no_server
         self.name = ""
         """Name of the file that is being uploaded; empty if there is none."""
 
@@ -100,7 +100,7 @@ class UploadHandler(RequestHandler):
             reply = await asyncio.wrap_future(self._uploads.ask(name, size))
             self._path, present = Path(str(reply["path"])), bool(reply["there"])
             if self.request.method == "GET" or present:
-                self._let_go()
+                self._release()
                 await self.finish({"file": name, "there": present})
                 return
             self._file, self._remaining = open_hidden(self._path), size
@@ -111,7 +111,7 @@ class UploadHandler(RequestHandler):
         except OSError as error:
             self._refuse(507, f"{name} cannot be written: {error.strerror or error}")
         else:
-            self.request.connection.set_max_body_size(size + BESIDE_BYTES)
+            self.request.connection.set_max_body_size(size + OVERHEAD_BYTES)
 
     async def data_received(self, chunk: bytes) -> None:
         """Write a part of the file; the browser waits for the disk."""
@@ -141,7 +141,7 @@ class UploadHandler(RequestHandler):
             self._drop()
             self._refuse(507, f"{self._path.name} was not kept: {error.strerror or error}")
             return
-        self._let_go()
+        self._release()
         await self.finish({"file": self._path.name, "there": False})
 
     def on_finish(self) -> None:
@@ -153,7 +153,7 @@ class UploadHandler(RequestHandler):
         self._drop()
 
     def _refuse(self, status: int, line: str) -> None:
-        self._let_go()
+        self._release()
         self.set_status(status)
         self.finish({"error": line})
 
@@ -165,9 +165,9 @@ class UploadHandler(RequestHandler):
             with suppress(OSError):
                 hidden(self._path).unlink()
             self._file = None
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Allow the next upload. Called before each answer, because its recipient may ask again at once."""
         if self._holds_slot:
             self._uploads.name, self._holds_slot = "", False

@@ -72,8 +72,8 @@ def _temporary(instead_of: Path) -> Path:
     except OSError:
         pass
     raise PtyliveError(
-        f"compiled code can be kept neither in {instead_of} nor among temporary files",
-        "let NUMBA_CACHE_DIR name a folder that can be written",
+        f"compiled code can be stored neither in {instead_of} nor in the folder for temporary files",
+        "set NUMBA_CACHE_DIR to a writable folder",
     )
 
 

@@ -47,7 +47,7 @@ class ArrayDevice:
         """Raise NoRoom if ``items`` would take more memory than there is."""
         free = SHARE * self.free_bytes()
         if needed_bytes > free:
-            raise NoRoom(f"{items} need {needed_bytes / 1e9:.3g} GB of its memory, {free / 1e9:.3g} GB are to be had")
+            raise NoRoom(f"{items} need {needed_bytes / 1e9:.3g} GB of GPU memory, {free / 1e9:.3g} GB are available")
 
     def portion(self, bytes_each: float, items: str) -> int:
         """Return how many items of this size are processed at a time. Raises NoRoom if not even one fits."""
@@ -78,7 +78,7 @@ def missing() -> str:
     try:
         import cupy
 
-        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device answers"
+        return "" if cupy.cuda.runtime.getDeviceCount() > 0 else "no CUDA device responds"
     except Exception as error:  # any failure of the driver means the same here: no GPU
         return f"CUDA does not start ({' '.join(str(error).split())[:100]})"
 

@@ -327,7 +327,7 @@ def emit_transpose(code: Code, order: Sequence[int], source: Any, pitch: int, ta
     n = code.lanes
     begins, row_offsets = _row_table(code, order[::n]), [row - order[0] for row in order[:n]]
     if any(order[first + r] - order[first] != row_offsets[r] for first in range(0, len(order), n) for r in range(n)):
-        raise ValueError(f"rows of a block lie otherwise than those of the first: {order}")
+        raise ValueError(f"rows of a block are ordered differently from those of the first: {order}")
     with code.loop(len(order) // n) as loop:
         start = code.product(code.builder.load(code.at(begins, loop.index)), pitch)
         rows = [code.sum(start, code.whole(row * pitch)) for row in row_offsets]

@@ -55,7 +55,7 @@ class Repeated:
             try:
                 repeat = self._record(step, arrays)
             except (RuntimeError, MemoryError) as error:
-                log.info("steps are launched kernel by kernel: %s", " ".join(str(error).split())[:200])
+                log.info("steps are launched one kernel at a time: %s", " ".join(str(error).split())[:200])
                 self._record = None
                 return step(*arrays)
         self._keep(key, repeat)

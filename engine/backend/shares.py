@@ -27,8 +27,10 @@ class _LinearAlgebra:
     def begin(self, threads: int) -> None:
         with self._lock:
             if not self._limits:
-                found = ThreadpoolController().select(user_api="blas").lib_controllers
-                self._previous_counts = [(library, count) for library in found if (count := library.get_num_threads())]
+                libraries = ThreadpoolController().select(user_api="blas").lib_controllers
+                self._previous_counts = [
+                    (library, count) for library in libraries if (count := library.get_num_threads())
+                ]
             self._limits.append(threads)
             self._apply_limits()
 
@@ -38,8 +40,8 @@ class _LinearAlgebra:
             self._apply_limits()
 
     def _apply_limits(self) -> None:
-        for library, before in self._previous_counts:
-            library.set_num_threads(min([before, *self._limits]))
+        for library, previous in self._previous_counts:
+            library.set_num_threads(min([previous, *self._limits]))
 
 
 _LINEAR_ALGEBRA = _LinearAlgebra()

@@ -106,7 +106,7 @@ def _region(
     pixels = int(region.sum())
     if count > pixels:
         raise MetadataError(
-            f"{count} masks on {pixels} pixels of the {'bright' if region is field.bright else 'dark'} field",
+            f"{count} masks for {pixels} pixels of the {'bright' if region is field.bright else 'dark'} field",
             "fewer masks (--basis KIND:BRIGHT+DARK), or give beam_center_px and the semi-angle",
         )
     if not count:
@@ -116,7 +116,7 @@ def _region(
     elif kind == "binning":
         masks = square_bins(field, region, count) if count > 1 else np.full((1, pixels), 1 / np.sqrt(pixels))
     elif patterns is None or not len(patterns):
-        raise MetadataError(f"basis {kind} is learnt from patterns", "give some, or a file with /basis")
+        raise MetadataError(f"basis {kind} is learnt from patterns", "give patterns, or a file with /basis")
     elif kind == "data":
         plane = np.stack([np.ones(pixels), field.grid.k_row[region], field.grid.k_col[region]])
         masks = from_random_patterns(patterns[:, region], count, plane if plane_first and count > len(plane) else None)

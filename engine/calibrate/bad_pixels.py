@@ -163,7 +163,7 @@ def without_hot_pixels(flat: Undistorted, frames: Array, previous: Undistorted |
     if previous is not None and np.array_equal(clean.weights, previous.weights):
         return previous
     if hot.any():
-        log.warning("scan %s: pixels as recorded that are unlike all around them: %s", recorded.series, _listed(hot))
+        log.warning("scan %s: recorded pixels that differ from all their neighbours: %s", recorded.series, _listed(hot))
     return clean
 
 
@@ -192,7 +192,9 @@ class BadPixels:
         self.found = find_bad_pixels(mean_frame, frames, known, given_radius_px=_given_radius_px(header), dead=dead)
         new = self.found & ~previous
         if new.any():
-            log.warning("scan %s: pixels unlike all around them are left out: %s", header.series, _listed(new))
+            log.warning(
+                "scan %s: pixels that differ from all their neighbours are left out: %s", header.series, _listed(new)
+            )
         if not previous.any() and not self.found.any():
             return header
         return replace(header, arrays={**header.arrays, "bad_pixel_mask": known | self.found})

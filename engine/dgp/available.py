@@ -17,7 +17,7 @@ def missing() -> str:
     try:
         import torch
 
-        return "" if hasattr(torch, "nn") else "what is installed as torch is not PyTorch"
+        return "" if hasattr(torch, "nn") else "the package installed as torch is not PyTorch"
     except Exception as error:  # a missing library that it depends on, or one built for another processor
         return f"PyTorch does not start ({' '.join(str(error).split())[:100]})"
 

@@ -35,7 +35,7 @@ class Plateau:
         noise, the same in every epoch, and a fraction of it means nothing. A loss that is not finite is no gain.
         """
         current = np.atleast_1d(np.asarray(losses, np.float64))
-        if np.isfinite(current).all() and (self.lowest is None or _fell(self.lowest, current)):
+        if np.isfinite(current).all() and (self.lowest is None or _has_decreased(self.lowest, current)):
             return Plateau(current, 0, self.rate)
         if self.waited + 1 < PATIENCE:
             return Plateau(self.lowest, self.waited + 1, self.rate)
@@ -47,7 +47,7 @@ class Plateau:
         return self.rate < SMALLEST
 
 
-def _fell(before: DoubleArray, after: DoubleArray) -> bool:
+def _has_decreased(before: DoubleArray, after: DoubleArray) -> bool:
     """Whether losses (groups,) decreased by more than chance."""
     falls = before - after
     if len(falls) == 1:

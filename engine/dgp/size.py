@@ -11,7 +11,7 @@ rough values, used only for the estimate before a run.
 """
 ADAM = 4
 """Copies of the weights: themselves, their gradient, its mean and its mean square."""
-KEPT = 1.25
+MEMORY_FACTOR = 1.25
 """Factor for memory besides activations: gradients on their way back, work memory of the convolutions."""
 
 
@@ -45,7 +45,7 @@ class NetworkSize:
             # down: four of convolutions and normalisations, indices of the maxima; up: one, the two concatenated, four
             stored += pixels * width * (4 + 0.5 + 1 + 2 + 4)
         stored += self._pixels / 4.0**self.levels * 2 * self._widths[-1] * 4 + 4 * self._pixels * self.channels
-        return int(4 * (KEPT * stored + ADAM * self.weights))
+        return int(4 * (MEMORY_FACTOR * stored + ADAM * self.weights))
 
     @property
     def flops(self) -> float:

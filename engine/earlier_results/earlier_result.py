@@ -46,7 +46,7 @@ class EarlierResult:
             if not np.isfinite(array).all() or not array.any():
                 raise _unusable(path, f"its {name} is empty, or holds values that are not numbers")
         if self.pixel_A is not None and not FINEST_A < self.pixel_A < COARSEST_A:
-            raise _unusable(path, f"its pixel of {self.pixel_A:.3g} Å is none of an object of electrons")
+            raise _unusable(path, f"its pixel of {self.pixel_A:.3g} Å is not plausible for an electron reconstruction")
         if not all(0 <= thickness < np.inf for thickness in self.slice_thickness_A):
             raise _unusable(path, "its slices have no thickness")
         places = self.positions_A
@@ -57,19 +57,21 @@ class EarlierResult:
     def require_object(self, path: str) -> tuple[ComplexArray, float]:
         """The object and its pixel, Å. Raises MetadataError if there is none."""
         if self.object is None or self.pixel_A is None:
-            raise MetadataError(f"start_object {path} ({self.program}) holds no object", "give a file that does")
+            raise MetadataError(f"start_object {path} ({self.program}) holds no object", "give a file that holds one")
         return self.object, self.pixel_A
 
     def require_probe(self, path: str) -> tuple[ComplexArray, float]:
         """The modes (modes, P, P) of the first probe, and their pixel, Å. Raises MetadataError if there are none."""
         if self.probe is None or self.pixel_A is None:
-            raise MetadataError(f"start_probe {path} ({self.program}) holds no probe", "give a file that does")
+            raise MetadataError(f"start_probe {path} ({self.program}) holds no probe", "give a file that holds one")
         return self.probe[0], self.pixel_A
 
     def require_positions(self, path: str) -> DoubleArray:
         """Positions (N, 2), Å. Raises MetadataError if there are none."""
         if self.positions_A is None:
-            raise MetadataError(f"start_positions {path} ({self.program}) holds no positions", "give a file that does")
+            raise MetadataError(
+                f"start_positions {path} ({self.program}) holds no positions", "give a file that holds one"
+            )
         return self.positions_A
 
 
@@ -85,4 +87,4 @@ def square_pixel(path: Path, sides: Sequence[float] | Array) -> float:
 
 
 def _unusable(path: Path, problem: str) -> InputFileError:
-    return InputFileError(f"{path}: {problem}", "is it whole, and a reconstruction of electrons?")
+    return InputFileError(f"{path}: {problem}", "is it complete, and an electron reconstruction?")

@@ -63,7 +63,9 @@ def _angstrom(file: Any, path: Path) -> float:
     """Å per unit of length of this file."""
     wavelength = hdf5.number_or_none(file, "p/lambda")
     if wavelength is None:
-        raise InputFileError(f"{path} has no p/lambda", "it tells the unit of lengths: save the whole of p")
+        raise InputFileError(f"{path} has no p/lambda", "it determines the unit of lengths: save the whole of p")
     if wavelength < LEAST_WAVELENGTH_A:
-        raise InputFileError(f"{path}: a wavelength of {wavelength:.3g} m is one of x-rays", "give one of electrons")
+        raise InputFileError(
+            f"{path}: a wavelength of {wavelength:.3g} m belongs to X-rays", "give an electron reconstruction"
+        )
     return 1.0

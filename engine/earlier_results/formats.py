@@ -49,7 +49,7 @@ def read_earlier(path: Path) -> EarlierResult:
             return found.read(file, path).checked(path)
         if NATIVE not in file:
             known = ", ".join(each.program for each in FORMATS)
-            raise InputFileError(f"{path} holds no result that is known here", f"known are ptylive, {known}")
+            raise InputFileError(f"{path} holds no result in a known format", f"known formats: ptylive, {known}")
     return _own_run(StoredRun.read(path))
 
 

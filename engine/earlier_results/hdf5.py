@@ -21,7 +21,7 @@ MOST_NUMBERS = 2**31
 COPIES = 3
 """Copies of an array in memory while it is converted."""
 _COMPLEX_NAMES = ({"real", "imag"}, {"r", "i"})
-_HINT = "is it whole, and written by the program it seems to be of?"
+_HINT = "is it complete, and written by the program it appears to come from?"
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def opened(path: Path) -> Iterator[Any]:
 
     check_is_file(path)
     if not h5py.is_hdf5(path):
-        raise InputFileError(f"{path} is not an HDF5 file", "MATLAB writes such with save(…, '-v7.3')")
+        raise InputFileError(f"{path} is not an HDF5 file", "in MATLAB, use save(…, '-v7.3')")
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -57,19 +57,19 @@ def array_or_none(file: Any, name: str) -> Array | None:
 
     path = file.file.filename
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
-        raise InputFileError(f"{path}: {name} lies in another file", "copy the data into one file (h5repack)")
+        raise InputFileError(f"{path}: {name} is stored in another file", "copy the data into one file (h5repack)")
     found = file.get(name)
     if not isinstance(found, h5py.Dataset) or found.shape is None:
         return None
     if found.file.filename != path or found.is_virtual or found.external:
-        raise InputFileError(f"{path}: {name} lies in another file", "copy the data into one file (h5repack)")
+        raise InputFileError(f"{path}: {name} is stored in another file", "copy the data into one file (h5repack)")
     pairs = found.dtype.names is not None and {word.lower() for word in found.dtype.names} in _COMPLEX_NAMES
     if found.dtype.kind not in "biufc" and not pairs:
         raise InputFileError(f"{path}: {name} holds no numbers", _HINT)
     size = math.prod(found.shape)
     if size > MOST_NUMBERS:
-        raise InputFileError(f"{path}: {name} has the shape {found.shape}", "that is more than a reconstruction has")
-    check_fits(COPIES * size * found.dtype.itemsize, f"{name} of {path}", "use a machine with more")
+        raise InputFileError(f"{path}: {name} has the shape {found.shape}", "a reconstruction has fewer values")
+    check_fits(COPIES * size * found.dtype.itemsize, f"{name} of {path}", "use a machine with more memory")
     values = np.asarray(found[()])
     return _complex_array(values) if pairs else values
 

@@ -102,7 +102,7 @@ def _parameters(path: Path) -> tuple[float, tuple[float, ...]]:
 def _npy(path: Path) -> Array:
     try:
         mapped: Any = np.load(path, mmap_mode="r", allow_pickle=False)
-        check_fits(hdf5.COPIES * mapped.nbytes, str(path), "use a machine with more")
+        check_fits(hdf5.COPIES * mapped.nbytes, str(path), "use a machine with more memory")
         return np.asarray(mapped)
     except (*FAULTS, SyntaxError, EOFError) as error:
         text = " ".join(str(error).split()) or type(error).__name__

@@ -100,7 +100,9 @@ class Band:
     def __post_init__(self) -> None:
         """Select the frequencies in the band."""
         points = self.plane[0] * self.plane[1]
-        check_fits(8 * WORK_ARRAYS * points, f"maps of {self.grid.size[0]} x {self.grid.size[1]} points", "scan less")
+        check_fits(
+            8 * WORK_ARRAYS * points, f"maps of {self.grid.size[0]} x {self.grid.size[1]} points", "scan fewer points"
+        )
         q = self.grid.frequencies(half=self.half).reshape(*self.plane, 2).transpose(1, 0, 2).reshape(-1, 2)
         index = np.flatnonzero(np.hypot(q[:, 0], q[:, 1]) < self.limit_invA)
         object.__setattr__(self, "index", index)

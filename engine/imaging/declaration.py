@@ -90,7 +90,7 @@ class MapWords:
         _check_name(self.name)
         for text in (self.label, self.units, self.shows, self.trust):
             if not isinstance(text, str) or not (text.isprintable() or not text):
-                raise ValueError(f"map {self.name}: label, units, shows and trust are texts of one line")
+                raise ValueError(f"map {self.name}: label, units, shows and trust must be texts of one line")
         if not self.label or not self.shows:
             raise ValueError(f"map {self.name} has no label, or does not say what it shows")
 
@@ -101,8 +101,8 @@ def with_deviation(words: MapWords) -> tuple[MapWords, MapWords]:
         deviation_of(words.name),
         label=f"± {words.label}",
         units=words.units,
-        shows=f"how far noise alone scatters the map {words.name}: one standard deviation, averaged over some pixels",
-        trust="what repeated scans would scatter by; not what a wrong calibration does to all of them",
+        shows=f"scatter of the map {words.name} due to noise alone: one standard deviation, averaged over some pixels",
+        trust="as the scatter between repeated scans; errors of the calibration, which they share, are not included",
         colours=ColourMap.GRAY,
         place=words.place + DEVIATION_PLACES,
         deviation_of=words.name,
@@ -136,7 +136,7 @@ class MapSetting:
         if self.words and isinstance(value, str):
             if value not in self.words:
                 known = f"give {' or '.join(self.words)}"
-                raise MetadataError(f"{name}={brief(value)} is none", did_you_mean(value, self.words, known))
+                raise MetadataError(f"{name}={brief(value)} is unknown", did_you_mean(value, self.words, known))
             return self.words.index(value)
         value = in_unit_of(name, value)
         hint = f"give a{' whole' if self.whole else ''} number from {self.low:g} to {self.high:g}"
@@ -155,7 +155,7 @@ UPSAMPLE = MapSetting(
     None,
     1,
     FINEST,
-    "times finer than the scan, 1.5 as well as 2; beyond 2 a lattice may be one of the scan's own aliases",
+    "factor by which it is finer than the scan, also 1.5; beyond 2, a lattice may be an alias of the scan",
     also=("kde_upsample_factor",),
 )
 """The setting ``upsample`` of maps that may be finer than the scan."""
@@ -174,7 +174,7 @@ THRESHOLD = MapSetting(
     None,
     1e-9,
     1,
-    "in place of epsilon: divided by the power itself, and nothing where it is below this share",
+    "instead of epsilon: divide by the power itself, and set to 0 where it is below this share of its maximum",
     also=("thresh",),
 )
 """The setting ``threshold`` of maps that divide by a power."""
@@ -229,7 +229,7 @@ class Method:
         """Raise ValueError for an inconsistent declaration."""
         _check_name(self.name)
         if not self.maps or len(set(self.outputs)) < len(self.maps):
-            raise ValueError(f"{self.name} makes no map, or two of one name")
+            raise ValueError(f"{self.name} makes no map, or two maps with the same name")
         if self.needs is Needs.FILTERS:
             object.__setattr__(self, "optics", FILTER_OPTICS)
 
@@ -290,4 +290,4 @@ def _check_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a valid map name: small letters, digits and _, at most 40")
     if name in NO_MAPS or name.startswith(DETECTOR_PREFIX):
-        raise ValueError(f"the name {name} means another picture")
+        raise ValueError(f"the name {name} is already used for another image")

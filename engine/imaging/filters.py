@@ -83,7 +83,9 @@ class FilterStock:
             size = self.sizes.get(method, 0.0)
             if fitting and used_bytes + size > self.most_bytes:
                 crowding = " and ".join(fitting)
-                self.crowded[method] = f"{size / 1e9:.1f} GB of filters find no room beside {crowding}: show fewer maps"
+                self.crowded[method] = (
+                    f"{size / 1e9:.1f} GB of filters do not fit into memory next to {crowding}: show fewer maps"
+                )
                 continue
             fitting.append(method)
             used_bytes += size

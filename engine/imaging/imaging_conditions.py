@@ -148,7 +148,7 @@ class ImagingConditions:
         field_A2 = rows * self.step_A[0] * cols * self.step_A[1]
         half_disc = 0.5 * math.pi * (2.0 * self.probe.semiangle_invA + self.probe.edge_invA) ** 2 * field_A2
         frequencies = min(half_disc, 0.5 * rows * cols * factor**2)
-        check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {setting}", "take a smaller factor")
+        check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {setting}", "use a smaller factor")
         return factor
 
     @cached_property
@@ -170,7 +170,7 @@ class ImagingConditions:
         if whole_for:
             limit = math.inf
             frequencies = 0.5 * math.prod(self.padded) * upsample**2
-            check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {whole_for}", "take a smaller upsample")
+            check_fits(2 * 8 * frequencies * self.basis.count, f"filters for {whole_for}", "use a smaller upsample")
         reach = min(self.disc_shift_A + PROBE_TAILS / self.probe.semiangle_invA, 0.5 / self.grid.pixel)
         return Band(self.scan_grid(upsample), limit, reach, half)
 

@@ -140,7 +140,7 @@ class Instant:
         faint = is_faint(plain.data[visited], deviations, len(deviations) / max(local.correlated_px, 1.0))
         yield replace(plain, deviation=median, faint=faint, quality=self._quality(plain, picture))
         window = {"window_px": round(local.window_px, 2)}
-        method = f"standard deviation of {picture.name} by noise, measured"
+        method = f"standard deviation of {picture.name} due to noise, measured"
         deviation = Picture(
             deviation_of(picture.name),
             local.data,

@@ -55,7 +55,7 @@ class Placement:
         positions = np.asarray(positions_A, dtype=float)
         shape = scan.require_shape()
         if positions.shape != (shape[0] * shape[1], 2):
-            raise ValueError(f"{shape[0]} x {shape[1]} scan points cannot lie at positions of shape {positions.shape}")
+            raise ValueError(f"{shape[0]} x {shape[1]} scan points do not match positions of shape {positions.shape}")
         if not np.isfinite(positions).all():
             raise ValueError("positions must be finite numbers")
         if scan.step_A is None:

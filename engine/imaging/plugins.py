@@ -47,7 +47,7 @@ def from_packages(own: Iterable[Method], entries: Iterable[EntryPoint] | None = 
             clash = next((name for name in names if name in owner), None)
             if clash is not None:
                 subject = f"the live map {method.name} of package {package} is left out"
-                problems.append(f"{subject}: the name {clash} is taken by {owner[clash]}")
+                problems.append(f"{subject}: the name {clash} is already used by {owner[clash]}")
                 continue
             owner.update(dict.fromkeys(names, package))
             accepted.append(guarded(replace(method, source=package)))
@@ -60,7 +60,7 @@ def _loaded(entry: EntryPoint) -> list[Method]:
     """Return what an entry point declares. Raises ValueError if that is nothing, and whatever its code raises."""
     methods = declared(entry.load())
     if not methods:
-        raise ValueError("nothing there is declared with @live_map")
+        raise ValueError("it declares nothing with @live_map")
     return methods
 
 
@@ -152,7 +152,7 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
     """Return a picture that all later code can handle. Raises ValueError with the reason if it is unusable."""
     if not isinstance(picture, Picture) or picture.name not in method.outputs:
         given_name = getattr(picture, "name", type(picture).__name__)
-        raise ValueError(f"it made {given_name!r}, and declares {', '.join(method.outputs)}")
+        raise ValueError(f"it made {given_name!r}, but declares {', '.join(method.outputs)}")
     data: Array = np.asarray(picture.data)
     finer = data.shape[0] // shape[0] if data.ndim == 2 else 0
     if data.ndim != 2 or data.shape != (finer * shape[0], finer * shape[1]) or not 1 <= finer <= FINEST:
@@ -160,7 +160,7 @@ def _checked(method: Method, picture: Picture, shape: tuple[int, ...]) -> Pictur
     data = _finite(picture.name, data)
     words = [*picture.settings.values(), picture.units, picture.method]
     if not all(isinstance(word, str | int | float) for word in words):
-        raise ValueError(f"{picture.name}: settings, units and method are texts and numbers")
+        raise ValueError(f"{picture.name}: settings, units and method must be texts and numbers")
     noise = picture.noise
 
     def checked_noise() -> Array:

@@ -68,7 +68,9 @@ class RadialProfiles:
         self.ring_of = ring if bad is None else np.where(np.asarray(bad, dtype=bool), -1, ring)
         points = math.prod(self.header.scan.require_shape())
         count = int(self.ring_of.max()) + 1
-        check_fits(8.0 * points * count, f"{count} rings at {points} points", "check beam_center_px, or scan less")
+        check_fits(
+            8.0 * points * count, f"{count} rings at {points} points", "check beam_center_px, or scan fewer points"
+        )
         self.counts = np.zeros((points, count))
         self.frames = np.zeros(points, dtype=np.int64)
         flat = self.ring_of.ravel()

@@ -47,7 +47,7 @@ def own_methods() -> Iterator[Method]:
         for method in declared(import_module(f"{maps.__name__}.{module}")):
             names = {method.name, *method.outputs}
             if names & names_used:
-                raise ValueError(f"{module}: the name {min(names & names_used)} is taken by another map")
+                raise ValueError(f"{module}: the name {min(names & names_used)} is already used by another map")
             names_used |= names
             yield method
 

@@ -22,7 +22,7 @@ from ptylive.schema.model import BoolArray, DoubleArray, IndexArray, StrictModel
 
 MOST_DETECTORS = 8
 NAME_PATTERN = r"^[A-Za-z0-9_-]{1,24}$"
-SEES_NOTHING = "in which no pixel of the detector lies"
+SEES_NOTHING = "which contains no pixel of the detector"
 """Remark on a map that consists of zeros only."""
 
 
@@ -128,7 +128,7 @@ class LostElectrons:
 
     def described(self) -> tuple[str, dict[str, Any]]:
         """Return a short description."""
-        return "counts that left the detector", {"name": self.name}
+        return "counts missing from the detector", {"name": self.name}
 
 
 def _usable(inside: BoolArray, bad: BoolArray | None) -> IndexArray:
@@ -144,7 +144,7 @@ def parse_detectors(plain: Iterable[Mapping[str, Any]]) -> tuple[VirtualDetector
         place = ".".join(map(str, first["loc"])) or "detector"
         raise CommandError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
     if len(found) > MOST_DETECTORS or len({detector.name for detector in found}) < len(found):
-        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with a name of its own")
+        raise CommandError(f"at most {MOST_DETECTORS} detectors, each with its own name")
     return found
 
 

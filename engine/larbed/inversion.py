@@ -123,8 +123,8 @@ class Inverted:
         """Evidence against the result, in words; empty if there is none."""
         if not self.explained >= LEAST_EXPLAINED:
             return (
-                f"the model explains {max(self.explained, 0):.0%} of how reflections change with the tilt, at tilts it"
-                " was not refined on: potential and thickness mean nothing; check tilts (order, step, rotation), cell"
+                f"the model explains {max(self.explained, 0):.0%} of how reflections change with the tilt, at tilts not"
+                " used for refinement: potential and thickness mean nothing; check tilts (order, step, rotation), cell"
                 " and energy"
             )
         median = float(np.median(self.residual))
@@ -135,8 +135,8 @@ class Inverted:
             )
         if self.agreeing < 2 <= len(self.starts):
             return (
-                f"{self.agreeing} of {len(self.starts)} starts led to this potential: give more (--starts); where that"
-                " does not help the crystal is too thin for its phases to be seen"
+                f"{self.agreeing} of {len(self.starts)} starts led to this potential: give more (--starts); if that"
+                " does not help, the crystal is too thin to show its phases"
             )
         return ""
 
@@ -160,7 +160,7 @@ def invert(
     fit.
     """
     if len(series.tilts_mrad) < LEAST_TILTS:
-        raise RefinementError(f"{len(series.tilts_mrad)} tilts", f"a tilt series has {LEAST_TILTS} at least")
+        raise RefinementError(f"{len(series.tilts_mrad)} tilts", f"a tilt series needs at least {LEAST_TILTS}")
     grid, rng = grid_of(series), np.random.default_rng(settings.seed)
     _check_fits(series, grid, settings)
     order = rng.permutation(len(series.tilts_mrad))
@@ -177,11 +177,13 @@ def invert(
     curve = _curve(series.part(rng.permutation(used)[:OUTER_TILTS]), grid, crystal, settings, counter)
     model = TiltObjective(series, grid, crystal, frozenset()).beams(crystal)
     explained = _explained(series, model, used, held_out)
-    starts = tuple(replace(start, correlation=_alike(minimum, crystal, series.energy_eV)) for minimum, start in minima)
+    starts = tuple(
+        replace(start, correlation=_correlation(minimum, crystal, series.energy_eV)) for minimum, start in minima
+    )
     return Inverted(crystal, grid, series, model, loss, explained, starts, curve)
 
 
-def _alike(first: Crystal, second: Crystal, energy_eV: float) -> float:
+def _correlation(first: Crystal, second: Crystal, energy_eV: float) -> float:
     maps = [potential_map(coefficients(each, energy_eV), FINE * len(each.phase)) for each in (first, second)]
     return best_correlation(*maps)
 

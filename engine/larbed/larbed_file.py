@@ -61,8 +61,8 @@ def read_series(path: Path) -> TiltSeries:
             shapes = [group[name].shape for name in names]
             if len(shapes[0]) != 2 or shapes[1] != (shapes[0][1], 2) or shapes[2] != (shapes[0][0], 2):
                 raise InputFileError(
-                    f"{path}: measured {shapes[0]}, hk {shapes[1]}, tilts_mrad {shapes[2]} do not go together",
-                    "they are (N, M), (M, 2) and (N, 2)",
+                    f"{path}: measured {shapes[0]}, hk {shapes[1]}, tilts_mrad {shapes[2]} do not match",
+                    "they must be (N, M), (M, 2) and (N, 2)",
                 )
             check_fits(8.0 * shapes[0][0] * shapes[0][1], f"{path}: the reflections", "write fewer")
             counts, hk, tilts = (np.asarray(group[name][()]) for name in names)
@@ -91,13 +91,13 @@ def checked(series: TiltSeries, source: str) -> TiltSeries:
             f"{source}: reflections or tilts hold values that are not numbers", "leave those tilts out"
         )
     if len(series.hk) < 3 or not (series.hk == 0).all(axis=1).any():
-        raise InputFileError(f"{source}: {len(series.hk)} reflections", "give three at least, 0 0 among them")
+        raise InputFileError(f"{source}: {len(series.hk)} reflections", "give at least three, including 0 0")
     if int(np.abs(series.hk).max()) > MOST_ORDER:
         raise InputFileError(f"{source}: reflections beyond the order {MOST_ORDER}", "leave them out")
     if len(np.unique(series.hk, axis=0)) < len(series.hk):
-        raise InputFileError(f"{source}: a reflection is there twice", "leave one out")
+        raise InputFileError(f"{source}: a reflection is listed twice", "leave one out")
     if not abs(float(np.linalg.det(series.cell_A))) > 1 or not series.energy_eV > 1e3:
-        raise InputFileError(f"{source}: no cell, or no energy", "cell_A is (2, 2) in Å, energy_eV in eV")
+        raise InputFileError(f"{source}: no cell, or no energy", "give cell_A, (2, 2) in Å, and energy_eV in eV")
     if np.abs(series.tilts_mrad).max() > 300:
         raise InputFileError(f"{source}: tilts beyond 300 mrad", "tilts are in mrad")
     if series.raster is not None and np.prod(series.raster) != len(series.tilts_mrad):

@@ -34,7 +34,7 @@ def cell_of(a_A: float, b_A: float, angle_deg: float) -> DoubleArray:
     """(2, 2) rows a1, a2 of a cell in no particular orientation. Raises InputFileError for an invalid cell."""
     if not (a_A > 0 and b_A > 0 and 0 < angle_deg < 180):
         raise InputFileError(
-            f"{a_A:g}, {b_A:g}, {angle_deg:g} is not a valid cell", "give a and b in Å, their angle in degrees"
+            f"{a_A:g}, {b_A:g}, {angle_deg:g} is not a valid cell", "give a and b in Å, and their angle in degrees"
         )
     angle = np.deg2rad(angle_deg)
     return np.array([[a_A, 0.0], [b_A * np.cos(angle), b_A * np.sin(angle)]])

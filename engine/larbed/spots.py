@@ -21,7 +21,7 @@ LEAST_SPACING_PX = 5.0
 FITS = 4
 CLEARLY = 1.02
 """Factor by which a direction must beat earlier ones: among the equal ones of a symmetric lattice the first wins."""
-SEEN = 1e-3
+VISIBLE_SHARE = 1e-3
 """Spots used to fit the lattice to the mean pattern are above this fraction of the brightest."""
 
 
@@ -83,15 +83,15 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     start = Lattice(np.array(np.unravel_index(int(mean.argmax()), mean.shape), dtype=np.float64), basis)
     if start.spacing_px < LEAST_SPACING_PX:
         raise InputFileError(
-            f"spots lie {start.spacing_px:.1f} pixels apart, {LEAST_SPACING_PX:.0f} are needed",
-            "check cell, energy_eV and detector_pixel_mrad, or take a longer camera length",
+            f"spots are {start.spacing_px:.1f} pixels apart, {LEAST_SPACING_PX:.0f} are needed",
+            "check cell, energy_eV and detector_pixel_mrad, or use a longer camera length",
         )
     start = Lattice(_centroid(mean, start.centre_px, start.spacing_px / 2), basis)
     root, best, most = np.sqrt(mean.clip(0)), start, 0.0
     no_shift = np.zeros((1, 2))
     for angle in np.pi * np.arange(ROTATIONS) / ROTATIONS:
         turned = Lattice(start.centre_px, basis @ _turn(float(angle)).T)
-        pixels = np.rint(turned.places(_near(turned, mean.shape, no_shift))).astype(int)
+        pixels = np.rint(turned.places(_reflections(turned, mean.shape, no_shift))).astype(int)
         mean_amplitude = float(root[pixels[:, 0], pixels[:, 1]].mean()) if len(pixels) else 0.0
         if mean_amplitude > CLEARLY * most:
             best, most = turned, mean_amplitude
@@ -100,12 +100,12 @@ def fit_lattice(mean: FloatArray, reciprocal_invA: DoubleArray, pixel_invA: floa
     stretch = np.linalg.norm(best.basis_px, axis=1) / np.linalg.norm(basis, axis=1)
     if np.abs(stretch - 1).max() > 0.1:
         raise InputFileError(
-            "no lattice of this cell is seen on the mean pattern", "check cell, energy_eV and detector_pixel_mrad"
+            "the mean pattern shows no lattice of this cell", "check cell, energy_eV and detector_pixel_mrad"
         )
     return best
 
 
-def _near(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
+def _reflections(lattice: Lattice, shape: tuple[int, ...], shift: DoubleArray) -> IndexArray:
     hk = lattice.inside((shape[0], shape[1]), shift)
     return np.asarray(hk[np.abs(hk).max(axis=1) > 0])
 
@@ -118,7 +118,7 @@ def _fitted(mean: FloatArray, lattice: Lattice) -> Lattice:
     pixels = np.rint(places).astype(int)
     light = mean[pixels[:, 0], pixels[:, 1]].clip(0)
     near = np.abs(centroids - places).max(axis=1) < SPOT_SHARE * lattice.spacing_px
-    visible = near & (light > SEEN * light.max())
+    visible = near & (light > VISIBLE_SHARE * light.max())
     if np.linalg.matrix_rank(hk[visible] - hk[visible].mean(axis=0)) < 2:
         return lattice
     design = np.column_stack([np.ones(len(hk)), hk])[visible]

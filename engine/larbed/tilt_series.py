@@ -44,7 +44,7 @@ class TiltSeries:
     def discs(self, values: FloatArray) -> FloatArray:
         """(M, rows, columns) pictures of values (N, M) over the tilts. ValueError if the tilts form no raster."""
         if self.raster is None:
-            raise ValueError("the tilts lie on no raster")
+            raise ValueError("the tilts do not lie on a raster")
         return np.ascontiguousarray(values.T.reshape(-1, *self.raster))
 
 

@@ -274,7 +274,7 @@ class LiveEngine:
             if frames is not None:
                 self.store = reading.reduced_again(self.store, plan.reduction, frames, workspace)
             else:
-                log.warning("no recording to read again: the maps keep the disc found on the first frames")
+                log.warning("there is no recording to read again: the maps keep the disc found in the first frames")
         return self.conclude(plan.calibration, show, shown)
 
     def conclude(

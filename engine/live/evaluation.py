@@ -88,7 +88,7 @@ class Evaluation:
                 return render(store, calibration, filters, wanted, self.rows, choices, self.contraction)
             except arrays.failures as error:
                 self.device = self.device.given_up(error)
-                log.warning("maps are made on the processor from here on: %s", self.device.why)
+                log.warning("maps are made on the CPU from now on: %s", self.device.why)
                 self._begin()
         return render(store, calibration, filters, wanted, self.rows, choices, self.contraction)
 

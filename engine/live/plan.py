@@ -116,8 +116,8 @@ class Plan:
         if not reduction.basis.count:
             row, col = center
             raise MetadataError(
-                f"no good pixel of the bright field lies on the detector: beam_center_px = {row:g}, {col:g},"
+                f"the bright field covers no good pixel of the detector: beam_center_px = {row:g}, {col:g},"
                 f" {header.detector_shape[0]} x {header.detector_shape[1]} pixels",
-                "correct beam_center_px or the bad-pixel mask, or leave the centre out: it is found from the data",
+                "correct beam_center_px or the bad-pixel mask, or leave out the centre: it is found from the data",
             )
         return cls(calibration, replace(reduction, saturation_value=header.of_counts.detector.saturation_value))

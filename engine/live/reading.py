@@ -290,8 +290,8 @@ def report_descan(store: Store, descan: Descan | None) -> bool:
     if descan is None or not header.basis.is_raw or descan.minus(store.descan).extent_px <= LEAST_EXTENT_PX:
         return False
     log.warning(
-        "scan %s: the pattern wanders over %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
-        " corrected, the other maps will be when the scan has ended; a given descan_px corrects from the start",
+        "scan %s: the pattern moves by %.1f detector pixels (descan); centre of mass, DPC and iDPC are"
+        " corrected, the other maps will be at the end of the scan; a given descan_px corrects from the start",
         header.series,
         descan.minus(store.descan).extent_px,
     )

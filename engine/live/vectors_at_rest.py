@@ -63,8 +63,8 @@ def left_px(store: Store, descan: Descan) -> DoubleArray:
 def _warn_of_reach(store: Store, reach_px: float, radius_px: float) -> None:
     if reach_px > MOST_SHARE * radius_px:
         log.warning(
-            "scan %s: the pattern lay up to %.1f detector pixels beside the masks of its coefficients (descan): maps of"
-            " the bright field miss what the masks did not see; compress with a given descan_px",
+            "scan %s: the pattern was up to %.1f detector pixels off the masks of its coefficients (descan): maps of"
+            " the bright field lack what fell outside the masks; compress with a given descan_px",
             store.header.series,
             reach_px,
         )

@@ -191,7 +191,7 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         modes, slices, *size = transmission.shape
         origin = _numbers(transmission, "origin_A", 2) or (0.0, 0.0)
         depth = _depth(slices, _numbers(transmission, "slice_thickness_A"))
-        axes = (_counted("mode", "object mode", modes), depth)
+        axes = (_index_axis("mode", "object mode", modes), depth)
         yield Plot(
             f"{run}_object",
             f"{group_path}/object",
@@ -202,14 +202,14 @@ def _run(group: Any, run: str) -> Iterator[Plot | ScanPath]:
         probes, modes, *size = probe.shape
         sampling = _numbers(probe, "sampling_A", 2)
         centre = (0.0, 0.0) if sampling is None else (-sampling[0] * (size[0] // 2), -sampling[1] * (size[1] // 2))
-        axes = (_counted("probe", "probe", probes), _counted("mode", "probe mode", modes))
+        axes = (_index_axis("probe", "probe", probes), _index_axis("mode", "probe mode", modes))
         plane = _plane(size, sampling, centre)
         yield Plot(f"{run}_probe", f"{group_path}/probe", (*axes, *plane), _text(probe, "long_name"))
     columns = [group.get(f"{POSITION}{axis}") for axis in "yx"]
     if all(_has_axes(column, 1) for column in columns) and columns[0].shape == columns[1].shape:
         yield ScanPath(f"{run}_positions", group_path, int(columns[0].shape[0]))
     if _has_axes(loss, 1):
-        epochs = _counted("epoch", "epoch", loss.shape[0])
+        epochs = _index_axis("epoch", "epoch", loss.shape[0])
         yield Plot(f"{run}_loss", f"{group_path}/loss", (epochs,), _text(loss, "long_name"))
 
 
@@ -225,12 +225,12 @@ def _plane(shape: Iterable[int], sampling: tuple[float, ...] | None, start: tupl
 def _depth(slices: int, thickness: tuple[float, ...] | None) -> Axis:
     """Depth of each slice behind the first, Å; slice numbers if that is unknown."""
     if thickness is None or len(thickness) < slices - 1 or slices > MOST_POINTS:
-        return _counted("z", "slice", slices)
+        return _index_axis("z", "slice", slices)
     values = np.cumsum([0.0, *thickness[: slices - 1]])
     return Axis("z", "angstrom", "z (depth), Å", slices, values=tuple(float(value) for value in values))
 
 
-def _counted(name: str, long_name: str, count: int) -> Axis:
+def _index_axis(name: str, long_name: str, count: int) -> Axis:
     """Numbers from 1; a unit of 1 means dimensionless in NeXus."""
     return Axis(name, "1", long_name, int(count), 1.0)
 

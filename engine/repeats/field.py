@@ -192,7 +192,7 @@ def _levelled(live_map: LiveMap, first: RingQuality, rings: int) -> DoubleArray:
 
 def _quality(live_map: LiveMap) -> RingQuality:
     if live_map.quality is None:
-        raise ValueError(f"what the map {live_map.name} carries was not measured")
+        raise ValueError(f"the quality of the map {live_map.name} was not measured")
     return live_map.quality
 
 

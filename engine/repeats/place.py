@@ -171,5 +171,5 @@ def _single(scan: RepeatedScan) -> tuple[RingQuality, float]:
     """Return the quality of a scan's map, as measured on its two halves, and its area, Å²."""
     live_map = scan.live_map
     if live_map.quality is None or live_map.sampling_A is None:
-        raise ValueError(f"what the map {live_map.name} carries was not measured")
+        raise ValueError(f"the quality of the map {live_map.name} was not measured")
     return live_map.quality, float(np.prod(live_map.sampling_A)) * live_map.data.size * live_map.visited

@@ -55,13 +55,13 @@ class Places:
         reason = ""
         for place in reversed(self._places):
             if not scan.is_like(place.scans[0]):
-                reason = reason or "not added to the scan before: map, step, size or optics are others"
+                reason = reason or "not added to the previous scan: map, step, size or optics differ"
                 continue
             if any(np.array_equal(scan_there.live_map.data, scan.live_map.data) for scan_there in place.scans):
-                return place, "not added: it is a recording that is there already"
+                return place, "not added: this recording is already included"
             registration = place.compare(scan)
             if registration is None or not registration.is_same_place:
-                reason = reason or _reason_apart(registration)
+                reason = reason or _not_added(registration)
                 continue
             place.add(scan, registration)
             self._places.remove(place)
@@ -70,9 +70,9 @@ class Places:
         return None, reason
 
 
-def _reason_apart(registration: Registration | None) -> str:
+def _not_added(registration: Registration | None) -> str:
     """Return why a scan is not added to the previous ones."""
     if registration is None or not registration.is_sure:
-        return "not added to the scan before: another place, or too little signal to tell"
+        return "not added to the previous scan: another place, or too little signal to decide"
     agreement = f"{100 * registration.agreement:.0f} ± {100 * registration.uncertainty:.0f} %"
-    return f"not added to the scan before, with which it agrees by {agreement} only: another place, or much changed"
+    return f"not added to the previous scan, with which it agrees only by {agreement}: another place, or much changed"

@@ -47,10 +47,10 @@ class RepeatedScan:
         """Why its place cannot be determined; empty if it can."""
         live_map = self.live_map
         if live_map.quality is None or live_map.sampling_A is None or len(live_map.quality.frequency_invA) < 3:
-            return "what its map carries is not known"
+            return "the quality of its map is not known"
         if min(live_map.data.shape) < LEAST_SIDE_PX or live_map.data.size > MOST_PIXELS:
-            return f"a map of {live_map.data.shape[0]} x {live_map.data.shape[1]} pixels is not compared"
-        return "its map is nothing but noise" if live_map.buried else ""
+            return f"a map of {live_map.data.shape[0]} x {live_map.data.shape[1]} pixels is too large to compare"
+        return "its map shows only noise" if live_map.buried else ""
 
     def is_like(self, other: RepeatedScan) -> bool:
         """Return whether map, step, size and optics are the same."""

@@ -103,7 +103,7 @@ CRYSTALS: dict[str, tuple[float, tuple[str, ...], tuple[tuple[float, float, floa
 def sheet_cell(name: str) -> Cell:
     """The cell of a sheet. Raises MetadataError for an unknown one."""
     if name not in SHEETS:
-        raise MetadataError(f"there is no sheet {name!r}", f"material is one of {', '.join(SHEETS)}")
+        raise MetadataError(f"unknown sheet {name!r}", f"material must be one of {', '.join(SHEETS)}")
     sheet = SHEETS[name]
     a, half = sheet.lattice_A, sheet.thickness_A / 2
     across = ((a, 0.0), (-a / 2, a * math.sqrt(3) / 2))
@@ -117,7 +117,7 @@ def sheet_cell(name: str) -> Cell:
 def crystal_cell(name: str) -> Cell:
     """The cell of a crystal. Raises MetadataError for an unknown one."""
     if name not in CRYSTALS:
-        raise MetadataError(f"there is no crystal {name!r}", f"material is one of {', '.join(CRYSTALS)}")
+        raise MetadataError(f"unknown crystal {name!r}", f"material must be one of {', '.join(CRYSTALS)}")
     a, symbols, places = CRYSTALS[name]
     return Cell(((a, 0.0), (0.0, a)), a, symbols, tuple((a * x, a * y, a * z) for x, y, z in places))
 
@@ -131,7 +131,7 @@ def tiled(cell: Cell, layers: int, extent_A: tuple[float, float], orientation_de
     area = abs(np.linalg.det(across))
     radius = math.hypot(*extent_A) / 2 + float(np.abs(across).sum())
     count = math.pi * radius**2 / area * layers * len(cell.symbols)
-    check_fits(count * BYTES_PER_ATOM, f"a specimen of {count:.3g} atoms", "take a smaller scan or a thinner specimen")
+    check_fits(count * BYTES_PER_ATOM, f"a specimen of {count:.3g} atoms", "use a smaller scan or a thinner specimen")
     reach = [math.ceil(radius * float(np.linalg.norm(column))) + 1 for column in np.linalg.inv(across).T]
     i, j = (axis.ravel() for axis in np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"))
     corners = np.stack([i, j], axis=1) @ across
@@ -172,7 +172,7 @@ def apart(extent_A: tuple[float, float], radius_A: float, coverage: float, rng: 
 
     count = max(1, round(coverage * extent_A[0] * extent_A[1] / (math.pi * radius_A**2)))
     if count > MOST_PLACES:
-        raise MetadataError(f"the field would hold {count} features", "take a larger feature_A or a lower coverage")
+        raise MetadataError(f"the field would hold {count} features", "use a larger feature_A or a lower coverage")
     centres = np.zeros((0, 2))
     for _ in range(40):
         if len(centres) >= count:

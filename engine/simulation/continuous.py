@@ -46,7 +46,7 @@ def gaussians(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> Floa
     """Gaussians of phase (rows, cols) of ``phase_rad``, no two closer than two standard deviations."""
     sigma = feature_A(settings)
     out = np.zeros(grid.shape, np.float32)
-    for region, distance in _near(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
+    for region, distance in _regions_around(apart(grid.extent_A, sigma, settings.coverage, rng), TAILS * sigma, grid):
         out[region] += np.float32(settings.phase_rad) * np.exp(-(distance**2) / (2 * sigma**2)).astype(np.float32)
     return out
 
@@ -55,7 +55,7 @@ def circles(settings: SpecimenSettings, grid: ObjectGrid, rng: Random) -> FloatA
     """Non-overlapping discs (rows, cols) of the phase ``phase_rad``, with edges one pixel wide."""
     radius, pixel = feature_A(settings), grid.pixel_A
     out = np.zeros(grid.shape, np.float32)
-    for region, distance in _near(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
+    for region, distance in _regions_around(apart(grid.extent_A, radius, settings.coverage, rng), radius + pixel, grid):
         share = np.clip((radius - distance) / pixel + 0.5, 0.0, 1.0).astype(np.float32)
         out[region] += np.float32(settings.phase_rad) * share
     return out
@@ -73,7 +73,7 @@ def particles(
     for layer in range(layers):
         phase = sigma * settings.ice_potential_V * depth * (1 + settings.ice_texture * _texture(grid, depth, rng))
         top, bottom = layer * depth, (layer + 1) * depth
-        for (region, distance), height in zip(_near(places, radius, grid), heights.tolist(), strict=True):
+        for (region, distance), height in zip(_regions_around(places, radius, grid), heights.tolist(), strict=True):
             half = np.sqrt(np.clip(radius**2 - distance**2, 0, None))
             inside = np.clip(np.minimum(height + half, bottom) - np.maximum(height - half, top), 0, None)
             phase[region] += sigma * contrast * inside * (half > 0)
@@ -90,7 +90,7 @@ def _texture(grid: ObjectGrid, depth_A: float, rng: Random) -> DoubleArray:
     return np.asarray(noise / scale * math.sqrt(min(1.0, TEXTURE_A / depth_A)))
 
 
-def _near(
+def _regions_around(
     places_A: DoubleArray, radius_A: float, grid: ObjectGrid
 ) -> Iterator[tuple[tuple[slice, slice], DoubleArray]]:
     """For each place, the pixels within ``radius_A`` as slices, and their distances."""

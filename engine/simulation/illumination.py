@@ -37,7 +37,7 @@ class Illumination:
         source = hermite(probe.source_points, probe.source_size_A / FWHM_PER_SIGMA)
         focus = hermite(probe.focal_points, probe.focal_spread_A)
         count = len(focus[0]) * len(source[0]) ** 2
-        check_fits(16.0 * count * window.size**2, f"{count} modes of the probe", "take fewer points of source or focus")
+        check_fits(16.0 * count * window.size**2, f"{count} modes of the probe", "use fewer points for source or focus")
         rows, cols = window.frequencies()
         to_centre = np.exp(-2j * np.pi * (rows + cols) * (window.size // 2) * window.pixel_A)
         modes = []
@@ -67,9 +67,9 @@ def _wave(settings: SimulationSettings, window: Window, aberrations: dict[str, f
     edge = probe.semiangle_invA + probe.edge_invA / 2
     if edge > window.limit_invA:
         raise MetadataError(
-            f"the aperture of {semiangle:.3g} mrad is larger than the model of"
+            f"the aperture of {semiangle:.3g} mrad is larger than the model, which ends at"
             f" {1e3 * window.limit_invA * window.wavelength_A:.3g} mrad",
-            "raise detector_pixel_mrad or reach",
+            "increase detector_pixel_mrad or reach",
         )
     specimen = settings.specimen
     thick = specimen.structure_file or specimen.specimen in ("crystal", "particles")
@@ -79,7 +79,7 @@ def _wave(settings: SimulationSettings, window: Window, aberrations: dict[str, f
     if not wide < window.side_A:
         raise MetadataError(
             f"the probe is {wide:.3g} Å wide, and the model's window {window.side_A:.3g} Å",
-            "lower detector_pixel_mrad, defocus, thickness or source, or raise oversampling",
+            "reduce detector_pixel_mrad, defocus, thickness or source, or increase oversampling",
         )
     wave = probe.wave(*window.frequencies())
     return np.asarray(wave / np.sqrt((np.abs(wave) ** 2).sum()))

@@ -43,8 +43,8 @@ class Window:
         size = next((size for size in RADICES if size >= needed - 1e-6), None)
         if size is None:
             raise MetadataError(
-                f"the model needs {needed:.0f} pixels along a side, and has at most {max(RADICES)}",
-                "lower reach or oversampling, or take fewer detector pixels",
+                f"the model needs {needed:.0f} pixels along a side, but can have at most {max(RADICES)}",
+                "reduce reach or oversampling, or use fewer detector pixels",
             )
         return cls(size, times / pixel, times, wavelength, pixel * longest / 2)
 

@@ -62,10 +62,10 @@ class Readout:
         hot[order[detector.dead_pixels : detector.dead_pixels + detector.hot_pixels]] = True
         row, col = (n // 2 + offset for n, offset in zip(shape, detector.beam_offset_px, strict=True))
         if not (0 <= row <= shape[0] - 1 and 0 <= col <= shape[1] - 1):
-            raise MetadataError("beam_offset_px puts the beam beside the detector", "take a smaller offset")
+            raise MetadataError("beam_offset_px moves the beam off the detector", "use a smaller offset")
         electrons = settings.electrons_per_pattern
         if not max(electrons, electrons * detector.counts_per_electron) < MOST_ELECTRONS:
-            raise MetadataError(f"{electrons:.3g} electrons of a pattern cannot be counted", "lower the dose")
+            raise MetadataError(f"{electrons:.3g} electrons per pattern cannot be counted", "lower the dose")
         return cls(
             detector,
             electrons,
@@ -205,16 +205,16 @@ class Readout:
         return np.asarray(sums.reshape(shape).sum(axis=(2, 4)))
 
     def _distorted(self, intensities: FloatArray) -> FloatArray:
-        """Like :meth:`_plain`, but through the distortion, by :attr:`_reading`."""
+        """Like :meth:`_plain`, but through the distortion, by :attr:`_distortion_matrix`."""
         flat = intensities.reshape(len(intensities), -1)
-        return np.asarray((self._reading @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
+        return np.asarray((self._distortion_matrix @ flat.T).T.reshape(-1, *self._turned_shape), dtype=np.float32)
 
     @cached_property
-    def _reading(self) -> Any:
+    def _distortion_matrix(self) -> Any:
         """Sparse matrix (pixels, P * P): linear interpolation at points of each pixel, weighted by their areas."""
         size, times, (rows, cols) = self.window.size, self.window.oversampling, self._turned_shape
         points = rows * cols * SUBPIXELS**2
-        check_fits(points * 4 * 40.0, "the distortion of the detector", "take fewer detector pixels")
+        check_fits(points * 4 * 40.0, "the distortion of the detector", "use fewer detector pixels")
         half = max(self.settings.detector_shape) / 2
         inside = (np.arange(SUBPIXELS) + 0.5) / SUBPIXELS - 0.5
         y, x = (
@@ -228,7 +228,7 @@ class Readout:
             (self.scattered_to(grid[0], grid[1] + step) - self.scattered_to(grid[0], grid[1] - step)) / (2 * step),
         )
         if area.min() <= 0:
-            raise MetadataError("the distortion folds the pattern over itself", "take smaller distortions")
+            raise MetadataError("the distortion folds the pattern over itself", "use smaller distortions")
         centred = (times - 1) / 2 - times // 2
         place = self.scattered_to(*grid) * half * times + centred
         pixel = np.broadcast_to(

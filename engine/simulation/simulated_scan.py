@@ -59,7 +59,7 @@ class SimulatedScan:
         window = Window.of(settings)
         readout = Readout.of(settings, window)
         header = header_of(settings, readout, window)
-        check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "take fewer points")
+        check_fits(float(header.frames) * BYTES_PER_FRAME, f"a scan of {header.frames} frames", "use fewer points")
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
         grid = ObjectGrid.around(trajectory.positions_A, window)
@@ -85,16 +85,18 @@ class SimulatedScan:
 
     def frames(self, index: IndexArray) -> Array:
         """Patterns (n, Qy, Qx) as recorded, by acquisition number; independent of which others are requested."""
-        parts = [self.readout.recorded(mean, part) for part, mean in self._means(np.asarray(index, dtype=np.int64))]
+        parts = [
+            self.readout.recorded(mean, part) for part, mean in self._mean_patterns(np.asarray(index, dtype=np.int64))
+        ]
         good = ~self.readout.bad_pixels
         self._totals["full"] += sum(int(np.count_nonzero((part >= self.readout.full) & good)) for part in parts)
         return np.concatenate(parts)
 
     def expected(self, index: IndexArray) -> FloatArray:
         """Fraction of the electrons in each pixel (n, Qy, Qx), without noise."""
-        return np.concatenate([mean for _, mean in self._means(np.asarray(index, dtype=np.int64))])
+        return np.concatenate([mean for _, mean in self._mean_patterns(np.asarray(index, dtype=np.int64))])
 
-    def _means(self, index: IndexArray) -> Any:
+    def _mean_patterns(self, index: IndexArray) -> Any:
         """Yield the mean patterns of a few frames at a time."""
         at_a_time = max(1, WORK_BYTES // (12 * self.window.size**2))
         for start in range(0, len(index), at_a_time):
@@ -224,7 +226,7 @@ def _arrays(readout: Readout) -> Mapping[str, Array]:
 def _propagators(window: Window, specimen: Specimen) -> ComplexArray:
     """Free-space propagators behind each slice but the last, (slices - 1, P, P), zero beyond the model's limit."""
     count = specimen.slices - 1
-    check_fits(48.0 * count * window.size**2, f"{count} propagators", "take thicker slices")
+    check_fits(48.0 * count * window.size**2, f"{count} propagators", "use thicker slices")
     rows, cols = window.frequencies()
     q2 = rows**2 + cols**2
     free = np.exp(-1j * np.pi * window.wavelength_A * specimen.slice_thickness_A * q2) * (q2 <= window.limit_invA**2)

@@ -64,7 +64,7 @@ class TiltedCrystal:
             or specimen.vacancies
         ):
             raise MetadataError(
-                "beam=parallel is of a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
+                "beam=parallel needs a perfect crystal", "set specimen=crystal; displacement_A blurs its atoms"
             )
         cell = crystal_cell(specimen.material or "SrTiO3")
         across = np.asarray(cell.across_A, dtype=float) @ rotation_matrix(specimen.orientation_deg).T
@@ -156,7 +156,7 @@ class SimulatedTilts(SimulatedScan):
             scan=header.scan.model_copy(update={"step_A": None}),
             optics=header.optics.model_copy(update={"convergence_semiangle_mrad": None, "aberrations": {}}),
         )
-        check_fits(float(header.frames) * BYTES_PER_FRAME, f"{header.frames} frames", "take fewer tilts")
+        check_fits(float(header.frames) * BYTES_PER_FRAME, f"{header.frames} frames", "use fewer tilts")
         trajectory = Trajectory.of(settings, header.scan)
         readout.check_descan(trajectory.descan_px)
         crystal = TiltedCrystal.of(settings, window)

@@ -118,7 +118,7 @@ def _check(grid: ObjectGrid, layers: int, configurations: int) -> None:
     check_fits(
         planes * grid.shape[0] * grid.shape[1],
         f"an object of {configurations} x {layers} slices of {grid.shape[0]} x {grid.shape[1]} pixels",
-        "take a smaller scan, thicker slices, fewer configurations or a lower reach",
+        "use a smaller scan, thicker slices, fewer configurations or a lower reach",
     )
 
 

@@ -42,7 +42,8 @@ def structure_atoms(
         return _once(symbols, places, extent_A, orientation_deg)
     if np.abs(cell[:2, 2]).max() > UPRIGHT * np.abs(cell).max():
         raise MetadataError(
-            f"{path}: the cell's first two vectors do not lie across the beam", "turn it so that their z is 0 (ase)"
+            f"{path}: the first two vectors of the cell are not perpendicular to the beam",
+            "rotate it so that their z is 0 (with ase)",
         )
     height = abs(float(cell[2, 2])) if found.pbc[2] else 0.0
     layers = max(1, round(thickness_A / height)) if height > 0 else 1
@@ -63,9 +64,9 @@ def _once(symbols: Any, places: Any, extent_A: tuple[float, float], orientation_
 
 def _read(path: Path) -> Any:
     """The structure of a file as ase's Atoms."""
-    check_is_file(path, "name the file of the structure itself")
+    check_is_file(path, "give the path of the structure file itself")
     if path.suffix.lower() not in FORMATS:
-        raise InputFileError(f"{path} is not a structure file", f"give one that ends in {', '.join(FORMATS)}")
+        raise InputFileError(f"{path} is not a structure file", f"use a file that ends in {', '.join(FORMATS)}")
     if path.stat().st_size > MOST_BYTES:
         raise InputFileError(f"{path} is larger than {MOST_BYTES // 2**20} MiB", "is it the right file?")
     reader = _optional("ase.io", "structure_file")
@@ -85,7 +86,7 @@ def abtem_layers(atoms: Atoms, grid: ObjectGrid, energy_eV: float, height_A: flo
     potential = abtem.Potential(box, gpts=grid.shape, slice_thickness=thick, projection="infinite").build(lazy=False)
     values = np.asarray(potential.array, np.float32).reshape(-1, *grid.shape)
     if len(values) != layers or not math.isfinite(float(values.sum())):
-        raise MetadataError("abTEM made another number of slices", "take potential = lobato")
+        raise MetadataError("abTEM made a different number of slices", "use potential = lobato")
     return values * np.float32(interaction_rad_per_VA(energy_eV))
 
 

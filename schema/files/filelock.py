@@ -54,7 +54,7 @@ def _acquired(path: Path, deadline: float) -> Callable[[], None]:
         if release is not None:
             return release
         if time.monotonic() >= deadline:
-            raise FileBusyError(f"{path} is being written by {_owner(lock)}", "wait until it is done, or end it")
+            raise FileBusyError(f"{path} is being written by {_owner(lock)}", "wait until it has finished, or end it")
         time.sleep(POLL_S)
 
 
@@ -154,5 +154,5 @@ def _owner(lock: Path) -> str:
         return "another process"
     if owner.is_here:
         return f"process {owner.number} of this machine, since {since}"
-    remedy = f" (if that is gone, remove {guard})" if guard.exists() else ""
+    remedy = f" (if that process no longer exists, remove {guard})" if guard.exists() else ""
     return f"process {owner.number} on {owner.host}, since {since}{remedy}"

@@ -83,9 +83,9 @@ class Tail(io.RawIOBase):
         first, count = self._at, max(0, min(len(out), self.size - self._at))
         stored = os.pread(self._handle, count, first)
         out[:count] = stored + bytes(count - len(stored))
-        kept = self.end if self.problem is None else self.size  # behind the end, the disk has the written bytes
+        readable = self.end if self.problem is None else self.size  # behind the end, the disk has the written bytes
         for number in self._changed(first, first + count):
-            start, stop = max(first, number * PAGE), min(first + count, (number + 1) * PAGE, kept)
+            start, stop = max(first, number * PAGE), min(first + count, (number + 1) * PAGE, readable)
             if start < stop:
                 out[start - first : stop - first] = self._pages[number][start - number * PAGE : stop - number * PAGE]
         self._at += count

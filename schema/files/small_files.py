@@ -30,7 +30,7 @@ def real_path(path: Path) -> Path:
     return path.resolve()
 
 
-def check_is_file(path: Path, hint: str = "name the file itself") -> None:
+def check_is_file(path: Path, hint: str = "give the path of the file itself") -> None:
     """Raise InputFileError unless the path is an ordinary file: nothing at all, a folder, a pipe, circular links."""
     try:
         mode = path.stat().st_mode
@@ -54,7 +54,7 @@ def read_bytes(path: Path, most_bytes: int) -> bytes:
         raise InputFileError(f"{path}: {problem}", "check the path") from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputFileError(f"{path} is not a file", "name the file itself")
+        raise InputFileError(f"{path} is not a file", "give the path of the file itself")
     with os.fdopen(handle, "rb") as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:

@@ -81,7 +81,7 @@ def published(name: str) -> dict[str, Any] | None:
     if not name.startswith(f"{PAPER}:"):
         return None
     if name not in PUBLISHED:
-        raise MetadataError(f"there is no preset {name}", did_you_mean(name, PUBLISHED, "docs/compression.md has all"))
+        raise MetadataError(f"unknown preset {name}", did_you_mean(name, PUBLISHED, "docs/compression.md lists all"))
     return PUBLISHED[name].settings
 
 

@@ -30,7 +30,7 @@ from ptylive.schema.pypty.rows import Converter, Fate, Gathered, Row
 PLAN = "plan"
 M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
 REST_EV, PLANCK_EV_A = 510998.95, 12398.419843320026
-OTHER_MEASURE = "its cost is of another measure there"
+OTHER_MEASURE = "its cost is defined differently there"
 COUNTERPARTS = {
     "obj_l1": "abs_norm_weight and phase_norm_weight",
     "obj_l2": "phase_norm_weight",
@@ -125,7 +125,7 @@ def _coefficients(table: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
         scales = {HAIDER[name]: factor for name, factor in SCALES.items()}
     unknown = [name for name in given if name not in KRIVANEK_ORDERS]
     if unknown:
-        raise MetadataError(f"aberration {brief(unknown[0])} is not modelled", "up to third order")
+        raise MetadataError(f"aberration {brief(unknown[0])} is not supported", "up to third order")
     return {name: _pair(pair, scales.get(name, 1.0)) for name, pair in given.items()}
 
 
@@ -154,7 +154,7 @@ def _scan(table: Mapping[str, Any], into: Gathered) -> None:
     if table.get("rotation") is not None:
         into.metadata["rotation_deg"] = number_of(table["rotation"], "init.scan.rotation")
     if table.get("affine") is not None:
-        into.notes.append("an affine scan is not taken over: --set scan_matrix")
+        into.notes.append("an affine scan is not imported: --set scan_matrix")
 
 
 def _tilt(table: Mapping[str, Any], into: Gathered) -> None:
@@ -162,7 +162,7 @@ def _tilt(table: Mapping[str, Any], into: Gathered) -> None:
         row, column = (number_of(number, "init.tilt.tilt") for number in table["tilt"])
         into.preset["tilts_mrad"] = [[0.0, 0.0, row, column, 0.0, 0.0]]
     else:
-        into.notes.append("tilts of a file are not taken over: --set tilts_mrad")
+        into.notes.append("tilts from a file are not imported: --set tilts_mrad")
 
 
 def point_spread(value: Any, into: Gathered) -> None:
@@ -172,7 +172,7 @@ def point_spread(value: Any, into: Gathered) -> None:
     if table.get("type") == "gaussian" and not isinstance(sigma, list | tuple):
         into.preset["detector_psf_px"] = number_of(sigma, "mtf.sigma")
     else:
-        into.notes.append("--set detector_psf takes any point spread as an image")
+        into.notes.append("--set detector_psf accepts any point spread as an image")
 
 
 def slices(value: Any, into: Gathered) -> None:
@@ -285,7 +285,7 @@ PLAN_ROWS: tuple[Row, ...] = (
         "its path is the FILE argument of every command",
         raw_data,
     ),
-    Row("post_load", PLAN, [], M, (), "not taken over: the recording is refined as it is", after_loading),
+    Row("post_load", PLAN, [], M, (), "not imported: the recording is refined unchanged", after_loading),
     Row(
         "init",
         PLAN,
@@ -306,7 +306,7 @@ PLAN_ROWS: tuple[Row, ...] = (
         "defocus there is overfocus",
         start,
     ),
-    Row("post_init", PLAN, [], S, (), "beam centre and missing patterns are found by themselves"),
+    Row("post_init", PLAN, [], S, (), "beam centre and missing patterns are found automatically"),
     Row("slices", PLAN, None, M, ("num_slices", "slice_distances_A"), "", slices),
 )
 ENGINE_ROWS: tuple[Row, ...] = (
@@ -336,7 +336,7 @@ ENGINE_ROWS: tuple[Row, ...] = (
     Row("update_positions", ENGINE, None, M, ("update_probe_pos",), "", flag("update_probe_pos")),
     Row("update_tilt", ENGINE, None, M, ("update_tilts",), "", flag("update_tilts")),
     *(
-        Row(name, ENGINE, None, S, (), "every run says whether it has come to rest")
+        Row(name, ENGINE, None, S, (), "every run reports whether it has converged")
         for name in ("calc_error", "calc_error_fraction", "early_termination", "early_termination_smoothing")
     ),
     *(
@@ -356,7 +356,7 @@ ENGINE_ROWS: tuple[Row, ...] = (
         "",
         constraints,
     ),
-    Row("regularizers", ENGINE, [], M, (), f"not taken over: {OTHER_MEASURE}", regularizers),
+    Row("regularizers", ENGINE, [], M, (), f"not imported: {OTHER_MEASURE}", regularizers),
 )
 
 

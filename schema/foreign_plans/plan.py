@@ -89,9 +89,9 @@ def gathered(
             read = watched(value)
             table += _converted(row, value, read, into, program)
             for key in sorted(read.unused_keys() & set(known) - AMBIGUOUS) if isinstance(read, Told) else ():
-                raise MetadataError(f"{name}.{key}: {program} has no {key} in {name}", f"it stands beside {name}")
+                raise MetadataError(f"{name}.{key}: {program} has no {key} in {name}", f"it belongs next to {name}")
     if refused and not lenient:
-        raise MetadataError(f"not imported: {'; '.join(refused)}", "take it out, or: ptylive preset --lenient")
+        raise MetadataError(f"not imported: {'; '.join(refused)}", "remove it, or use ptylive preset --lenient")
     return table
 
 

@@ -25,7 +25,7 @@ def updated(theirs: str, key: str) -> Converter:
     def convert(value: Any, into: Gathered) -> None:
         table, name = table_of(value, theirs), f"{UPDATE}.{theirs}"
         if "lr" not in table and table.get("start_iter") is not None:
-            raise MetadataError(f"{name} has start_iter and no lr", "give lr, or start_iter: null for what stays")
+            raise MetadataError(f"{name} has start_iter but no lr", "give lr, or start_iter: null if it stays fixed")
         rate, turns = number_of(table.get("lr", 0) or 0, f"{name}.lr"), ptyrad_turns(table, name)
         turns = turns if rate else False
         if key == "update_obj":
@@ -96,7 +96,7 @@ def along_the_beam(value: Any, into: Gathered) -> None:
     if turns is False:
         return
     if not into.given.get("obj_slice_thickness") or int(into.given.get("obj_Nlayer", 1)) < 2:
-        into.notes.append("its width is in slices, of which there are not several")
+        into.notes.append("its width is in slices, and there is only one")
         return
     thickness = number_of(into.given["obj_slice_thickness"], "obj_slice_thickness")
     into.preset["obj_zblur_A"] = strength(turns, number_of(table.get("std", 1.0), "obj_zblur.std") * thickness)
@@ -139,7 +139,7 @@ def poisson(value: Any, into: Gathered) -> None:
     """``loss_poissn``: overrides ``loss_single`` where both are on."""
     if table_of(value, "loss_poissn").get("state"):
         if into.preset.get("algorithm"):
-            into.notes.append("one data term at a time here: this one alone")
+            into.notes.append("one data term at a time here: only this one")
         into.preset["algorithm"] = "ml"
 
 
@@ -165,12 +165,12 @@ def batch(value: Any, into: Gathered) -> None:
     into.preset["batch_size"] = int(size * times)
 
 
-OTHER_MEASURE = "its weight is of another measure there"
+OTHER_MEASURE = "its weight is defined differently there"
 FIGURES = "`ptylive analyse`, `ptylive export`, `ptylive film`"
 RATE = "switches, not rates"
 REST: tuple[Row, ...] = (
     Row("detector_blur_std", MODEL, None, M, ("detector_psf_px",), "", detector_blur),
-    Row("preload_data", MODEL, True, S, (), "patterns of large recordings are read when they are asked for"),
+    Row("preload_data", MODEL, True, S, (), "patterns of large recordings are read when they are needed"),
     Row(
         "optimizer_params",
         MODEL,
@@ -212,14 +212,14 @@ REST: tuple[Row, ...] = (
     ),
     Row("loss_single", LOSS, None, M, ("algorithm",), "a sum of squares, not a relative error", single),
     Row("loss_poissn", LOSS, None, M, ("algorithm",), "", poisson),
-    Row("loss_pacbed", LOSS, None, M, (), "not taken over", weighed("patterns are not averaged here")),
+    Row("loss_pacbed", LOSS, None, M, (), "not imported", weighed("patterns are not averaged here")),
     Row(
         "loss_sparse",
         LOSS,
         None,
         M,
         (),
-        "not taken over: `phase_norm_weight`",
+        "not imported: `phase_norm_weight`",
         weighed(f"phase_norm_weight: {OTHER_MEASURE}"),
     ),
     Row(
@@ -228,7 +228,7 @@ REST: tuple[Row, ...] = (
         None,
         M,
         (),
-        "not taken over: `mixed_variance_weight`",
+        "not imported: `mixed_variance_weight`",
         weighed(f"mixed_variance_weight: {OTHER_MEASURE}"),
     ),
     Row(
@@ -246,11 +246,11 @@ REST: tuple[Row, ...] = (
         None,
         M,
         (),
-        "not taken over",
+        "not imported",
         on_only("probe_reg_constraint_weight is a penalty on the same"),
     ),
-    Row("probe_mask_r", CONSTRAINTS, None, M, (), "not taken over", on_only("window_weight is a penalty on the same")),
-    Row("fix_probe_int", CONSTRAINTS, None, S, (), "nothing drifts: object and counts hold the scale"),
+    Row("probe_mask_r", CONSTRAINTS, None, M, (), "not imported", on_only("window_weight is a penalty on the same")),
+    Row("fix_probe_int", CONSTRAINTS, None, S, (), "not needed: object and counts fix the scale"),
     Row(
         "obj_rblur",
         CONSTRAINTS,
@@ -267,11 +267,11 @@ REST: tuple[Row, ...] = (
         None,
         M,
         (),
-        "not taken over",
-        on_only("q_lowpass_invA: its radius is a share of the frequencies"),
+        "not imported",
+        on_only("q_lowpass_invA: its radius is a fraction of the frequencies"),
     ),
     Row("kz_filter", CONSTRAINTS, None, M, ("kz_filter_beta", "kz_filter_alpha", "kz_filter_part"), "", wedge),
-    Row("kr_thresh", CONSTRAINTS, None, M, (), "not taken over", on_only("weak frequencies are not removed here")),
+    Row("kr_thresh", CONSTRAINTS, None, M, (), "not imported", on_only("weak frequencies are not removed here")),
     Row(
         "complex_ratio",
         CONSTRAINTS,
@@ -326,7 +326,7 @@ REST: tuple[Row, ...] = (
         None,
         M,
         (),
-        "not taken over",
+        "not imported",
         on_only(f"fast_axis_reg_weight_tilts: {OTHER_MEASURE}"),
     ),
     Row(
@@ -339,7 +339,7 @@ REST: tuple[Row, ...] = (
         setting("epoch_max"),
     ),
     Row("INDICES_MODE", RECON, {"mode": "full"}, E, (), "`--set sequence`"),
-    Row("BATCH_SIZE", RECON, None, M, ("batch_size",), "of the sweeps; L-BFGS takes all", batch),
+    Row("BATCH_SIZE", RECON, None, M, ("batch_size",), "of the sweeps; L-BFGS uses all patterns", batch),
     Row("GROUP_MODE", RECON, "random", S, (), "sweeps draw their batches at random; `batch_choice` of optimizer=adam"),
     *(
         Row(name, RECON, None, S, (), FIGURES)
@@ -350,7 +350,7 @@ REST: tuple[Row, ...] = (
         for name in ("output_dir", "recon_dir_affixes", "prefix_time", "prefix", "postfix", "copy_params")
     ),
     Row("compiler_configs", RECON, None, S, (), "compiled on the processor, fused on a GPU"),
-    Row("convergence_monitor", RECON, None, S, (), "every run says whether it has come to rest"),
+    Row("convergence_monitor", RECON, None, S, (), "every run reports whether it has converged"),
 )
 ROWS = (*EXPERIMENT, *REST)
 

@@ -64,7 +64,7 @@ def _place(name: str, value: float, listed: dict[str, float], polar: dict[str, l
         pair = polar.setdefault(plain, [0.0, 0.0])
         pair[1 if angle else 0] = value if angle else value * factor
     elif value:
-        raise MetadataError(f"probe_aberrations.{name} is not modelled", "up to third order, in Krivanek's names")
+        raise MetadataError(f"probe_aberrations.{name} is not supported", "up to third order, in Krivanek's names")
 
 
 def calibration(value: Any, into: Gathered) -> None:
@@ -132,14 +132,14 @@ def in_depth(value: Any, into: Gathered) -> None:
     """``obj_z_pad``: always vacuum, whatever type is requested."""
     slices(value, into)
     if set(table_of(value, "obj_z_pad").get("pad_types", ())) - {"vacuum"}:
-        into.notes.append("vacuum is put there, no copies or means of layers")
+        into.notes.append("vacuum is added there, not copies or means of layers")
 
 
 def tilts(value: Any, into: Gathered) -> None:
     """``tilt_params``: [row, column] of the specimen for all patterns, mrad."""
     each = table_of(value, "tilt_params").get("init_tilts", [[0, 0]])
     if len(each) != 1:
-        into.notes.append("tilts of single patterns are not taken over: --set tilts_mrad")
+        into.notes.append("tilts of single patterns are not imported: --set tilts_mrad")
     elif any(row_column := [number_of(tilt, "tilt_params.init_tilts") for tilt in each[0]]):
         into.preset["tilts_mrad"] = [[0.0, 0.0, *row_column, 0.0, 0.0]]
 
@@ -174,7 +174,7 @@ def source(kind: str, key: str) -> Converter:
         if named == "simu":
             return
         if not isinstance(value, str) or named not in ("PtyRAD", "PtyShv", "py4DSTEM"):
-            raise MetadataError(f"{kind}_source = {brief(named)} is not taken over", f"--set {key}=FILE")
+            raise MetadataError(f"{kind}_source = {brief(named)} is not imported", f"--set {key}=FILE")
         into.preset[key] = value
 
     return convert
@@ -198,7 +198,7 @@ def resampled(value: Any, into: Gathered) -> None:
     factors = table_of(value, "meas_resample").get("scale_factors", [2, 2])
     factor = number_of(factors[0], "meas_resample.scale_factors")
     if factor != int(factor) or any(number_of(entry, "meas_resample") != factor for entry in factors) or factor < 1:
-        into.notes.append("only whole factors above 1 are taken: ptylive convert --bin makes patterns smaller")
+        into.notes.append("only whole factors above 1 are supported: ptylive convert --bin makes patterns smaller")
         return
     into.preset["upsample_pattern"] = int(factor)
 
@@ -228,7 +228,7 @@ EXPERIMENT: tuple[Row, ...] = (
         {},
         M,
         ("C10", "C12a", "C12b", "…"),
-        "angles there begin at the columns; up to third order",
+        "angles are measured from the column axis there; up to third order",
         probe_aberrations,
     ),
     *(
@@ -246,13 +246,13 @@ EXPERIMENT: tuple[Row, ...] = (
         {"mode": "fitRBF"},
         M,
         ("detector_pixel_mrad", "detector_pixel_invA"),
-        "by its mode; without: the disc is fitted in both",
+        "by its mode; if absent, both programs fit the disc",
         calibration,
     ),
     Row("probe_pmode_max", INIT, None, M, ("probe_modes",), "", setting("probe_modes")),
     Row("probe_pmode_init_pows", INIT, [0.02], S, (), "powers follow from source size and focal spread"),
     Row("obj_omode_max", INIT, 1, M, ("obj_modes",), "", setting("obj_modes")),
-    Row("obj_omode_init_occu", INIT, {"occu_type": "uniform"}, S, (), "modes count alike"),
+    Row("obj_omode_init_occu", INIT, {"occu_type": "uniform"}, S, (), "modes have equal weight"),
     Row("obj_Nlayer", INIT, None, M, ("num_slices",), "", slices),
     Row("obj_slice_thickness", INIT, None, M, ("slice_distances_A",), "of several slices", slices),
     Row("simu_Npix", INIT, None, R, (), "`window_px` pads, `upsample_pattern` makes pixels finer"),
@@ -298,14 +298,14 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("probe_normalization", INIT, None, S, (), "the probe's light is the mean counts of a pattern"),
     Row("pos_scan_flipT", INIT, [0, 0, 0], E, (), "`ptylive convert --flip-scan`"),
     Row("pos_scan_affine", INIT, [1, 0, 0, 0], M, ("rotation_deg", "scan_matrix"), "its rotation has our sign", affine),
-    Row("pos_scan_rand_std", INIT, 0.15, S, (), "positions start where they are"),
+    Row("pos_scan_rand_std", INIT, 0.15, S, (), "positions start unchanged"),
     Row(
         "obj_z_crop",
         INIT,
         None,
         M,
         ("num_slices", "start_depth_A"),
-        "what lay behind is kept, in the last slice",
+        "what lies behind is kept in the last slice",
         slices,
     ),
     Row("obj_z_pad", INIT, None, M, ("num_slices", "start_depth_A"), "a start probe is moved along", in_depth),

@@ -28,7 +28,7 @@ def phaser_turns(value: Any, name: str) -> bool | str:
     if isinstance(value, bool):
         return value
     if not isinstance(value, Mapping) or set(value) - {"after", "every", "before"}:
-        raise MetadataError(f"{name} = {brief(value)} is not taken over", "use after, every and before")
+        raise MetadataError(f"{name} = {brief(value)} is not imported", "use after, every and before")
     after = int(number_of(value.get("after", 0), f"{name}.after"))
     every = int(number_of(value.get("every", 1), f"{name}.every"))
     before = value.get("before")
@@ -39,7 +39,7 @@ def phaser_turns(value: Any, name: str) -> bool | str:
 def _turns(first: int, step: int, last: int | None, name: str) -> bool | str:
     """On from epoch ``first``, every ``step``-th, below ``last``."""
     if step < 1:
-        raise MetadataError(f"{name}: every {step} iterations is never", "correct the file")
+        raise MetadataError(f"{name}: a step of {step} iterations never occurs", "correct the file")
     conditions = [f"epoch >= {first}"] if first > 0 else []
     conditions += [] if last is None else [f"epoch < {last}"]
     if step > 1:

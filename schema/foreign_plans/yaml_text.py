@@ -41,5 +41,5 @@ def read_yaml(text: str, name: str) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or str(error).split("\n")[0]
         raise MetadataError(f"{name}{line}: {' '.join(str(problem).split())[:200]}", _HINT) from None
     if not isinstance(found, dict):
-        raise MetadataError(f"{name} holds no table of parameters", _HINT)
+        raise MetadataError(f"{name} does not hold a table of parameters", _HINT)
     return {str(key): value for key, value in found.items()}

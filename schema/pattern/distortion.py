@@ -42,7 +42,7 @@ def distortion_of(numbers: Sequence[float]) -> DoubleArray:
     if len(given) not in COUNTS.values() or not np.isfinite(given).all():
         raise ValueError(f"distortion has {len(given)} numbers: give 0, the 4 of a linear one, 10 or 18")
     if np.abs(given).max() > LARGEST:
-        raise ValueError(f"a distortion of {np.abs(given).max():.3g} of the pattern is too much: {LARGEST} at most")
+        raise ValueError(f"a distortion of {np.abs(given).max():.3g} of the pattern is too large: at most {LARGEST}")
     at = 0
     for first, last in ((0, 2), (2, 5), (5, 9)):
         if at < len(given):
@@ -85,7 +85,7 @@ def areas(coefficients: DoubleArray, shape: tuple[int, int]) -> tuple[IndexArray
         on_detector = ((nearest >= 0) & (nearest < (rows, cols))).all(axis=1)
         every[n] = np.where(on_detector, nearest[:, 0] * cols + nearest[:, 1], -1)
     if area.min() <= 0:
-        raise MetadataError("the distortion folds the pattern over itself", "measure it again, or give a smaller one")
+        raise MetadataError("the distortion folds the pattern over itself", "measure it again, or give smaller values")
     return _merged(every, area / len(offsets))
 
 

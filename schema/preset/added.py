@@ -91,7 +91,9 @@ def declare(owner: str, settings: Iterable[Setting], taken: Iterable[str]) -> No
             _check(owner, setting)
             if setting.name in reserved or setting.name in _declared.settings:
                 whose = _declared.owners.get(setting.name, "the preset itself")
-                raise MetadataError(f"{owner}: the setting {setting.name} is taken, by {whose}", "give it another name")
+                raise MetadataError(
+                    f"{owner}: the setting {setting.name} is already used by {whose}", "give it another name"
+                )
         if len({setting.name for setting in wanted}) < len(wanted):
             raise MetadataError(f"{owner} names a setting twice", "name each once")
         _declared.settings.update({setting.name: setting for setting in wanted})
@@ -103,7 +105,7 @@ def declare_choice(owner: str, setting: str, word: str, meaning: str) -> None:
     with _lock:
         words = _declared.choices.setdefault(setting, {})
         if word in words:
-            raise MetadataError(f"{owner}: {setting} = {word} is taken", "give it another name")
+            raise MetadataError(f"{owner}: {setting} = {word} is already used", "give it another name")
         words[word] = " ".join(meaning.split())
 
 
@@ -130,7 +132,7 @@ def _check(owner: str, setting: Setting) -> None:
             f"{owner}: {brief(setting.name)} is not a valid name for a setting", "letters, digits and _ only"
         )
     if setting.choices and setting.default not in setting.choices:
-        raise MetadataError(f"{owner}: the default of {setting.name} is none of its choices", "correct one of them")
+        raise MetadataError(f"{owner}: the default of {setting.name} is not one of its choices", "correct one of them")
     if not isinstance(setting.default, bool | int | float | str) or not setting.help.strip():
         raise MetadataError(
             f"{owner}: {setting.name} needs a default (truth, number or text) and a line of help", "give both"

@@ -146,7 +146,7 @@ def toml_value(value: Any) -> str:
         return "{" + ", ".join(f"{_key(str(key))} = {toml_value(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
-    raise TypeError(f"{type(value).__name__} has no spelling in TOML")
+    raise TypeError(f"{type(value).__name__} cannot be written as TOML")
 
 
 def _key(name: str) -> str:

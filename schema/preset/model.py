@@ -144,7 +144,7 @@ class Preset(StrictModel):
         if self.refined.update_slice_distances:
             raise ValueError("update_thickness and update_slice_distances exclude each other")
         if len(set(self.object.slice_thickness_A)) > 1:
-            raise ValueError("update_thickness is of equal slices: update_slice_distances refines each distance")
+            raise ValueError("update_thickness needs equal slices: update_slice_distances refines each distance")
 
     @model_validator(mode="after")
     def _stages_possible(self) -> Self:
@@ -193,7 +193,7 @@ class Preset(StrictModel):
         if name in NARROWING:
             return NARROWING[name]
         if name not in schedulable() | WORDS:
-            raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists what can")
+            raise MetadataError(f"{name} cannot follow a schedule", "docs/settings.md lists the settings that can")
         return True if _is_switch(cls, name) else _cast(cls, name, schedule.at(0))
 
     @classmethod

@@ -68,7 +68,7 @@ class ScansSettings(StrictModel):
     def _small_and_as_many(self) -> Self:
         tilts, shifts = self.scan_tilts_mrad, self.scan_shifts_A
         if tilts is not None and max(abs(tilt) for pair in tilts for tilt in pair) > LARGEST_TILT_MRAD:
-            raise ValueError(f"scan_tilts_mrad: tilts above {LARGEST_TILT_MRAD:g} mrad are no shears any more")
+            raise ValueError(f"scan_tilts_mrad: tilts above {LARGEST_TILT_MRAD:g} mrad cannot be modelled as shears")
         if shifts is not None and (tilts is None or len(tilts) != len(shifts)):
-            raise ValueError("scan_shifts_A needs scan_tilts_mrad of as many scans")
+            raise ValueError("scan_shifts_A needs scan_tilts_mrad for equally many scans")
         return self

@@ -103,7 +103,7 @@ def parsed(name: str, text: Any) -> Schedule | WordSchedule:
     if isinstance(text, Schedule | WordSchedule):
         return text
     if not isinstance(text, str):
-        raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch as a text")
+        raise MetadataError(f"schedules.{name} is {str(text)[:40]!r}", "write an expression in epoch, as text")
     return _named(name, WordSchedule.parse, text) if name in WORDS else _named(name, Schedule.parse, text)
 
 

@@ -37,7 +37,7 @@ def chosen_patterns(sequence: str, count: int) -> IndexArray:
     numbers = _from_file(sequence) if sequence.endswith(".npy") else _from_text(sequence, count)
     inside = np.unique(numbers[(numbers >= 0) & (numbers < count)])
     if len(inside) == 0:
-        raise MetadataError(f"sequence {sequence!r} chooses none of {count} patterns", "change it or leave it out")
+        raise MetadataError(f"sequence {sequence!r} selects none of {count} patterns", "change it or leave it out")
     return np.asarray(inside, dtype=np.int64)
 
 

@@ -33,7 +33,7 @@ class SolverSettings(StrictModel):
     )
     early_stop: bool = Field(
         default=False,
-        description="8 to 16 sweeps: stop them when the loss of the 5 % of held-out patterns falls by < 0.05 % in one",
+        description="8 to 16 sweeps: stop when the loss of held-out patterns (5 %) falls by < 0.05 % in a sweep",
     )
     probe_sweeps: Repeats | Auto = Field(
         default="auto", description="number of first sweeps that update only the probe"
@@ -131,11 +131,11 @@ class PriorSettings(StrictModel):
         default="auto",
         description="largest number of steps in which the object's network learns to reproduce the refined pixels",
     )
-    dgp_pretraining_rate: Rate | Auto = Field(default="auto", description="rate of those steps (Adam)")
+    dgp_pretraining_rate: Rate | Auto = Field(default="auto", description="learning rate of those steps (Adam)")
     dgp_epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = Field(
         default="auto", description="epochs in which both networks are trained on the patterns, at most"
     )
-    dgp_batch: Annotated[int, Field(ge=1)] | Auto = Field(default="auto", description="patterns in a step of them")
+    dgp_batch: Annotated[int, Field(ge=1)] | Auto = Field(default="auto", description="patterns in a training step")
     dgp_object_rate: Rate | Auto = Field(default="auto", description="rate of the object's network at first (Adam)")
     dgp_probe_rate: Rate | Auto = Field(default="auto", description="rate of the probe's network at first (Adam)")
     dgp_held_out: float = Field(

@@ -43,7 +43,7 @@ def checked_tables(value: object) -> tuple[dict[str, Any], ...]:
     if isinstance(value, Mapping) or isinstance(value, str) or not isinstance(value, list | tuple):
         raise MetadataError(f"stages is {str(value)[:40]!r}", "write a table [[stage]] for each")
     if len(value) > MOST:
-        raise MetadataError(f"there are {len(value)} stages", f"make do with {MOST}")
+        raise MetadataError(f"there are {len(value)} stages", f"use at most {MOST}")
     return tuple(_checked(number, table) for number, table in enumerate(value, 1))
 
 
@@ -55,13 +55,13 @@ def _checked(number: int, table: object) -> dict[str, Any]:
     if not isinstance(name, str) or len(name) > LONGEST_NAME or not name.isprintable():
         raise MetadataError(f"stage {number} has the name {str(name)[:40]!r}", f"use up to {LONGEST_NAME} letters")
     if "stages" in values or "stage" in values:
-        raise MetadataError(f"stage {number} holds stages", "write one list of them")
+        raise MetadataError(f"stage {number} contains stages", "write all stages in one list")
     if "start_map" in values:
-        raise MetadataError(f"stage {number} has start_map", "write it with the settings of all stages")
+        raise MetadataError(f"stage {number} has start_map", "write start_map with the settings of all stages")
     for name in FIRST_ONLY:
         if number > 1 and values.get(name) is not None:
             raise MetadataError(
-                f"stage {number} has {name}, and it begins where stage {number - 1} ends", f"leave {name} to stage 1"
+                f"stage {number} has {name}, but it starts where stage {number - 1} ends", f"leave {name} to stage 1"
             )
     return values
 

@@ -105,10 +105,12 @@ class StartSettings(StrictModel):
         method = MADE_BY.get(self.start_map, self.start_map)
         for name in self.map_settings:
             if name.partition(".")[0] != method:
-                raise ValueError(f"{name} is set, and the refinement starts from {self.start_map}: set start_map")
+                raise ValueError(f"{name} is set, but the refinement starts from {self.start_map}: set start_map")
         if self.start_map_amplitude and self.start_map not in AMPLITUDES:
             able = " or ".join(AMPLITUDES)
-            raise ValueError(f"start_map_amplitude is set, and {self.start_map} has none: set start_map to {able}")
+            raise ValueError(
+                f"start_map_amplitude is set, but {self.start_map} has no modulus: set start_map to {able}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -154,7 +156,7 @@ def checked_map_settings(values: Any) -> dict[str, Any]:
     of_maps, remaining = _reads[0](_flat(values))
     for name in remaining:
         raise MetadataError(
-            f"{NAME} has {str(name)[:40]!r}, which is none of a map", "write METHOD.NAME, as wdd.epsilon"
+            f"{NAME} has {str(name)[:40]!r}, which is not a map setting", "write METHOD.NAME, as wdd.epsilon"
         )
     return of_maps
 

@@ -33,7 +33,7 @@ def beam_current(value: Any, into: Gathered) -> None:
     """``beam_current``: factors of the wave, whose squares are factors of the counts."""
     if isinstance(value, str):
         into.preset["start_beam_current"] = value
-        into.notes.append("beam_current: the numbers of a file are taken for currents, squares of PyPty's")
+        into.notes.append("beam_current: the numbers of a file are used as currents, the squares of PyPty's")
         return
     into.arrays["start_beam_current"] = numbers(value, "beam_current").ravel() ** 2
 
@@ -71,7 +71,7 @@ def first_object(value: Any, into: Gathered) -> None:
         return
     planes = numbers(value, "obj")
     if planes.ndim != 4 or (planes != 1).any():
-        raise MetadataError("obj: an array cannot stand in a preset of text", "save it as npy, give its name")
+        raise MetadataError("obj: a text preset cannot contain an array", "save it as npy and give its name")
     if planes.shape[3] > MOST_MODES:
         raise MetadataError(f"obj has {planes.shape[3]} modes", f"{MOST_MODES} at most")
     into.preset["obj_modes"] = planes.shape[3]

@@ -57,10 +57,10 @@ def import_preset(
             left_out.append(f"{name}: PyPty has no such parameter" + (f"; {near}" if near else ""))
         elif row.fate in (Fate.REFUSED, Fate.ELSEWHERE) and not _is_default(row, value):
             left_out.append(f"{name}: {row.remark}")
-        elif row.convert is not None and (row.off_is_said or not _is_switched_off(row, value)):
+        elif row.convert is not None and (row.off_is_deliberate or not _is_switched_off(row, value)):
             _convert(row, value, into)
     if left_out and not lenient:
-        raise MetadataError(f"not imported: {'; '.join(left_out)}", "take it out, or import leniently")
+        raise MetadataError(f"not imported: {'; '.join(left_out)}", "remove it, or import leniently")
     if "scan_step_A" not in into.metadata and (step_A := _step_of(into)) is not None:
         into.metadata["scan_step_A"] = step_A
     settings = dict(into.preset)

@@ -26,7 +26,7 @@ def aberrations(values: Any) -> dict[str, float]:
     given = [float(value) for value in np.atleast_1d(values)]
     if len(given) > len(ABERRATION_NAMES):
         if any(given[len(ABERRATION_NAMES) :]):
-            raise MetadataError("aberrations above third order are not modelled", "set them to 0")
+            raise MetadataError("aberrations above third order are not supported", "set them to 0")
         given = given[: len(ABERRATION_NAMES)]
     named = dict(zip(ABERRATION_NAMES, given, strict=False))
     found: dict[str, float] = {}
@@ -71,7 +71,7 @@ def array_file(name: str, key: str) -> Converter:
 
     def convert(value: Any, into: Gathered) -> None:
         if not isinstance(value, str):
-            raise MetadataError(f"{name}: an array cannot stand in a preset of text", "save it as npy, give its name")
+            raise MetadataError(f"{name}: a text preset cannot contain an array", "save it as npy and give its name")
         into.preset[key] = value
 
     return convert
@@ -104,7 +104,9 @@ def pixel_size(value: Any, into: Gathered) -> None:
         return
     window = into.window()
     if window is None:
-        into.notes.append("pixel_size: the detector pixel follows from it only beside a recording; give rez_pixel_size")
+        into.notes.append(
+            "pixel_size: the detector pixel follows from it only together with a recording; give rez_pixel_size"
+        )
         return
     into.metadata["detector_pixel_invA"] = 1 / (window * number(value, "pixel_size_y_A"))
 
@@ -120,7 +122,7 @@ def padding(value: Any, into: Gathered) -> None:
     """``data_pad``: pixels on each side of the pattern."""
     window = into.window()
     if window is None:
-        into.notes.append("data_pad: the window follows from it only beside a recording; window_px stays auto")
+        into.notes.append("data_pad: the window follows from it only together with a recording; window_px stays auto")
         return
     into.preset["window_px"] = window // int(into.given.get("upsample_pattern") or 1)
 
@@ -205,7 +207,7 @@ def probe_weight(key: str, *, real_space: bool) -> Converter:
         if real_space:
             window = into.window()
             if window is None:
-                into.notes.append(f"{key}: in units of the window's P^2 there; taken over as it is")
+                into.notes.append(f"{key}: in units of the window's P^2 there; imported unchanged")
             else:
                 factor = 1 / window**2
         into.preset[key] = followed(value, factor * _modes(into))
@@ -227,7 +229,7 @@ def per_pixel(key: str) -> Converter:
     def convert(value: Any, into: Gathered) -> None:
         pixel = into.pixel_A()
         if pixel is None:
-            into.notes.append(f"{key}: per pixel² there, per Å² here; pixel_size_y_A is missing, taken over as it is")
+            into.notes.append(f"{key}: per pixel² there, per Å² here; pixel_size_y_A is missing, imported unchanged")
         into.preset[key] = followed(value, 1 / (pixel or 1.0) ** 2)
 
     return convert
@@ -272,7 +274,7 @@ def aperture(value: Any, into: Gathered) -> None:
         if not isinstance(into.given.get("mean_pattern"), list):  # otherwise mean_pattern already includes it
             into.arrays["aperture_mask"] = values
         return
-    into.notes.append("aperture_mask: a number is a share of the window; probe_constraint_radius is in semi-angles")
+    into.notes.append("aperture_mask: a number is a fraction of the window; probe_constraint_radius is in semi-angles")
 
 
 def gaussian(key: str) -> Converter:
@@ -290,7 +292,7 @@ def atomicity(value: Any, into: Gathered) -> None:
     A sharpening radius given as text selects the Richardson–Lucy method.
     """
     if isinstance(value, str):
-        raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow it")
+        raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow the epoch")
     for key, pair in zip(("fancy_sigma_phase_px", "fancy_sigma_abs_px"), value, strict=False):
         if pair is None:
             continue

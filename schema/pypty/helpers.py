@@ -65,7 +65,9 @@ def called(name: str, params: Mapping[str, Any], arguments: list[Any], words: Ma
     try:
         return HELPERS[name](params, *(_whole(value, name) for value in arguments), **whole)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):
-        raise MetadataError(f"{name} is called with other arguments than PyPty's", "write its result instead") from None
+        raise MetadataError(
+            f"{name} is called with arguments that PyPty's function does not have", "write the result instead"
+        ) from None
 
 
 def _whole(value: Any, place: str) -> Any:
@@ -80,6 +82,6 @@ def _whole(value: Any, place: str) -> Any:
 def _scan_size(params: Mapping[str, Any]) -> tuple[int, int]:
     size = params.get("scan_size")
     if not isinstance(size, list) or len(size) != 2:
-        raise MetadataError("a helper of PyPty is called before scan_size is known", "write scan_size into the preset")
+        raise MetadataError("a PyPty helper is called before scan_size is known", "write scan_size into the preset")
     rows, columns = (_whole(points, "scan_size") for points in size)
     return rows, columns

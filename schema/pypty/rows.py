@@ -74,7 +74,7 @@ class Row:
     remark: str
     convert: Converter | None = None
     """Stores a value in an import; None: there is nothing to store."""
-    off_is_said: bool = False
+    off_is_deliberate: bool = False
     """Whether a value that switches the parameter off is significant here too, where the default is to choose."""
 
 

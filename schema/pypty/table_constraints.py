@@ -26,7 +26,7 @@ CONSTRAINTS: tuple[Row, ...] = (
         None,
         M,
         ("probe_constraint_mask",),
-        "an array becomes an npy file; without one the radius of the aperture counts",
+        "an array becomes an npy file; otherwise the radius of the aperture is used",
         array("probe_constraint_mask"),
     ),
     Row(
@@ -86,7 +86,7 @@ CONSTRAINTS: tuple[Row, ...] = (
         0,
         M,
         ("slow_axis_reg_weight_tilts",),
-        "PyPty reads the positions' weight in its place; this one is its own",
+        "PyPty reads the positions' weight instead; here it has its own weight",
         into.per_rad("slow_axis_reg_weight_tilts", rows=True),
     ),
     Row(
@@ -132,7 +132,7 @@ CONSTRAINTS: tuple[Row, ...] = (
         False,
         M,
         ("keep_probe_states_orthogonal",),
-        "by turning the modes, which leaves every intensity; Gram–Schmidt there",
+        "by rotating the modes, which preserves every intensity; Gram–Schmidt there",
         switch("keep_probe_states_orthogonal"),
     ),
     Row("do_charge_flip", HAND, False, M, ("do_charge_flip",), "the same", switch("do_charge_flip")),

@@ -16,13 +16,13 @@ MEMORY = "Memory usage"
 CREATE = "create_pypty_data"
 APPEND = "append_exp_params"
 M, E, S, R = Fate.MAPPED, Fate.ELSEWHERE, Fate.SET_ASIDE, Fate.REFUSED
-OWN_MEMORY = "batches and memory are chosen here: one pattern at a time stays in cache"
+OWN_MEMORY = "batches and memory are chosen automatically: one pattern at a time stays in cache"
 
 EXPERIMENT: tuple[Row, ...] = (
     Row("backend", DATA, "cp", S, (), "chosen by `--backend auto|cpu|gpu`"),
-    Row("default_dtype", DATA, "double", S, (), "precision=double asks for it; single with sums in double else"),
+    Row("default_dtype", DATA, "double", S, (), "set precision=double; otherwise single, with sums in double"),
     Row("data_path", DATA, "", S, (), "the FILE argument of every command"),
-    Row("dataset", DATA, None, R, (), "arrays are not carried in presets: save them as npy, and open that"),
+    Row("dataset", DATA, None, R, (), "presets cannot contain arrays: save them as npy, and open the file"),
     Row(
         "masks",
         DATA,
@@ -42,7 +42,7 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("use_full_FOV", DATA, True, M, ("use_full_FOV",), "the same", plain("use_full_FOV")),
     Row("output_folder", SAVING, "", S, (), "`-o OUT.h5`"),
     Row("save_loss_log", SAVING, True, S, (), "always written: `<output>.loss.csv` and in the result"),
-    Row("epoch_prev", SAVING, 0, S, (), "`--resume` counts on by itself"),
+    Row("epoch_prev", SAVING, 0, S, (), "`--resume` continues the count automatically"),
     Row(
         "save_checkpoints_every_epoch",
         SAVING,
@@ -60,7 +60,7 @@ EXPERIMENT: tuple[Row, ...] = (
         None,
         M,
         ("aperture_mask", "probe_constraint_mask"),
-        "arrays become npy files; a number is not taken over: probe_constraint_radius",
+        "arrays become npy files; a number is not imported: probe_constraint_radius",
         into.aperture,
     ),
     Row("recon_type", OPTICS, "far_field", M, ("recon_type",), "the same", plain("recon_type")),
@@ -164,7 +164,7 @@ EXPERIMENT: tuple[Row, ...] = (
     ),
     Row("aberration_marker", BEAMS, None, M, ("aberration_marker",), "the same", into.marker("aberration_marker")),
     Row("probe_marker", BEAMS, None, M, ("probe_marker",), "the same", into.marker("probe_marker")),
-    Row("load_one_by_one", MEMORY, True, S, (), "patterns of large recordings are read when they are asked for"),
+    Row("load_one_by_one", MEMORY, True, S, (), "patterns of large recordings are read when they are needed"),
     Row("smart_memory", MEMORY, True, S, (), OWN_MEMORY),
     Row("remove_fft_cache", MEMORY, False, S, (), OWN_MEMORY),
     Row("compute_batch", MEMORY, "auto", S, (), OWN_MEMORY),
@@ -178,7 +178,7 @@ EXPERIMENT: tuple[Row, ...] = (
         None,
         M,
         ("n_hermite_probe_modes",),
-        "powers fall by a quarter an order; all are equal there",
+        "powers fall by a quarter per order; all are equal there",
         plain("n_hermite_probe_modes"),
     ),
     Row(
@@ -246,14 +246,14 @@ EXPERIMENT: tuple[Row, ...] = (
     Row("pad_k", CREATE, 0, E, (), "`ptylive convert --pad N`"),
     Row("data_dtype", CREATE, "float32", E, (), "`ptylive convert --dtype f4`"),
     Row("rescale", CREATE, 1, E, (), "`ptylive convert --divide X`"),
-    Row("exist_ok", CREATE, True, S, (), "files are written whole or not at all"),
+    Row("exist_ok", CREATE, True, S, (), "files are written completely or not at all"),
     Row(
         "path_json",
         APPEND,
         "",
         E,
         (),
-        "a Nion `.json` beside its array is opened as it is: `ptylive inspect FILE.json`",
+        "a Nion `.json` next to its array can be opened directly: `ptylive inspect FILE.json`",
     ),
     Row(
         "rez_pixel_size_A",
@@ -305,7 +305,7 @@ EXPERIMENT: tuple[Row, ...] = (
         None,
         M,
         ("obj_modes", "start_phase_noise_rad"),
-        "with random phases to begin from, as there",
+        "with random phases to start from, as there",
         arrays.object_modes,
     ),
     Row(
@@ -318,7 +318,7 @@ EXPERIMENT: tuple[Row, ...] = (
         arrays.object_noise,
     ),
     Row("chemical_formula", APPEND, "", S, (), "a tag of PyPty's NeXus file, of no effect on the reconstruction"),
-    Row("sample_name", APPEND, "", S, (), "a tag of PyPty's NeXus file; a run here has a name of its own"),
+    Row("sample_name", APPEND, "", S, (), "a tag of PyPty's NeXus file; a run here has its own name"),
     Row("plot", APPEND, False, S, (), "`ptylive inspect`, and the dashboard"),
     Row("save_preprocessing_files", APPEND, False, S, (), "calibration and its origins are in every results file"),
 )

@@ -10,7 +10,7 @@ PROPAGATION = "Propagation, shifting, and resizing"
 BAND = "Bandwidth limitation"
 OPTIMISER = "Optimization settings"
 UPDATE = "Updating refinable arrays"
-WITH_PYPTY = 'brings `optimizer = "pypty"`; without any of them ours scales by curvature and interpolates'
+WITH_PYPTY = 'sets `optimizer = "pypty"`; without any of them, our line search scales by curvature and interpolates'
 M, S, R = Fate.MAPPED, Fate.SET_ASIDE, Fate.REFUSED
 
 SOLVER: tuple[Row, ...] = (
@@ -22,7 +22,7 @@ SOLVER: tuple[Row, ...] = (
         False,
         S,
         (),
-        "refined positions keep the window they began in: a few object pixels of freedom",
+        "refined positions keep their initial window: a few object pixels of freedom",
     ),
     Row(
         "extra_space_on_side_px",
@@ -30,7 +30,7 @@ SOLVER: tuple[Row, ...] = (
         0,
         M,
         ("extra_space_on_side_px",),
-        "the same, beside a margin of two pixels",
+        "the same, in addition to a margin of two pixels",
         plain("extra_space_on_side_px"),
     ),
     Row(
@@ -51,7 +51,7 @@ SOLVER: tuple[Row, ...] = (
         "lsq_sqrt",
         M,
         ("algorithm", "noise_weighting"),
-        "the same names; auto chooses from the data; compressed ones without weights of the noise",
+        "the same names; auto chooses from the data; compressed ones without noise weights",
         into.algorithm,
     ),
     Row("epoch_max", OPTIMISER, 200, M, ("epoch_max",), "mini-batch sweeps count as epochs", plain("epoch_max")),
@@ -88,9 +88,9 @@ SOLVER: tuple[Row, ...] = (
         False,
         M,
         ("phase_only_obj",),
-        "the same; by epoch the modulus is held as it is then",
+        "the same; if it follows the epoch, the modulus is held at its current value",
         switch("phase_only_obj"),
-        off_is_said=True,
+        off_is_deliberate=True,
     ),
     Row("tune_only_probe_phase", OPTIMISER, False, M, ("probe_part",), "phase", into.probe_part("phase")),
     Row(
@@ -99,7 +99,7 @@ SOLVER: tuple[Row, ...] = (
         False,
         M,
         ("probe_part",),
-        "amplitude; where both are asked for, this one",
+        "amplitude; if both are requested, this one",
         into.probe_part("amplitude"),
     ),
     Row("reset_history_flag", OPTIMISER, False, M, ("reset_history_flag",), "the same", switch("reset_history_flag")),

@@ -76,7 +76,9 @@ def _parse_python(text: str, name: str) -> Parsed:
     except RecursionError:
         raise MetadataError(f"{name} is nested too deeply", "save the preset as JSON") from None
     if not reader.parsed.values:
-        raise MetadataError(f"{name} holds no dictionary of parameters", "write pypty_params = {…}, or save it as JSON")
+        raise MetadataError(
+            f"{name} does not hold a dictionary of parameters", "write pypty_params = {…}, or save it as JSON"
+        )
     reader.parsed.is_script = True
     return reader.parsed
 
@@ -193,7 +195,9 @@ class _Reader:
             raise self._refusal(node, ast.unparse(node)[:60]) from None
 
     def _refusal(self, node: ast.expr, expression: str) -> MetadataError:
-        return MetadataError(f"{self._name}, line {node.lineno}: {expression!r} is not read", "write the value itself")
+        return MetadataError(
+            f"{self._name}, line {node.lineno}: {expression!r} cannot be read", "write the value directly"
+        )
 
 
 def _helper(function: ast.expr) -> str | None:

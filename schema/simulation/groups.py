@@ -53,7 +53,7 @@ class SpecimenSettings(StrictModel):
 
     specimen: SpecimenKind = Field(default="bilayer", description="built-in specimen or test object")
     structure_file: str = Field(
-        default="", description="CIF, xyz or another file that ase reads, in place of a built-in specimen"
+        default="", description="CIF, xyz or another file that ase reads, instead of a built-in specimen"
     )
     material: str = Field(
         default="",
@@ -116,7 +116,7 @@ class SpecimenSettings(StrictModel):
         useless = sorted(set(changed) - MEANINGFUL[kind] - {"specimen"})
         if useless:
             has = ", ".join(sorted(MEANINGFUL[kind])) or "nothing"
-            raise ValueError(f"{useless[0]} has no meaning for {kind}, which takes {has}")
+            raise ValueError(f"{useless[0]} has no meaning for {kind}, which has {has}")
         return self
 
 
@@ -129,7 +129,9 @@ class ProbeSettings(StrictModel):
     astigmatism_A: float = Field(default=0.0, description="twofold astigmatism")
     astigmatism_deg: float = Field(default=0.0, description="its direction, from the rows' axis to the columns'")
     Cs_A: float = Field(default=0.0, description="spherical aberration C30")
-    C12a: float | None = Field(default=None, description="in place of astigmatism_A and astigmatism_deg, with C12b")
+    C12a: float | None = Field(
+        default=None, description="instead of astigmatism_A and astigmatism_deg, together with C12b"
+    )
     C12b: float | None = Field(default=None, description="see C12a")
     C21a: float = Field(default=0.0, description="coma")
     C21b: float = Field(default=0.0, description="coma")
@@ -151,11 +153,11 @@ class ProbeSettings(StrictModel):
     @model_validator(mode="after")
     def _check_consistent(self) -> Self:
         if self.astigmatism_A and (self.C12a is not None or self.C12b is not None):
-            raise ValueError("astigmatism_A and C12a, C12b say the same thing twice: give one of them")
+            raise ValueError("astigmatism_A and C12a, C12b have the same meaning: give one of them")
         if self.source_size_A and self.source_points == 1:
-            raise ValueError("source_points = 1 gives no source size: take at least 2")
+            raise ValueError("source_points = 1 gives no source size: use at least 2")
         if self.focal_spread_A and self.focal_points == 1:
-            raise ValueError("focal_points = 1 gives no focal spread: take at least 2")
+            raise ValueError("focal_points = 1 gives no focal spread: use at least 2")
         return self
 
 
@@ -293,7 +295,7 @@ class DetectorSettings(StrictModel):
     @classmethod
     def _known_descan(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if len(value) not in (1, 4, 10) or (len(value) == 1 and value[0]):
-            raise ValueError("descan_px takes 0, the 4 numbers of a plane, or 10")
+            raise ValueError("descan_px must be 0, the 4 numbers of a plane, or 10")
         return Descan.of(value).numbers
 
     @field_validator("detector_transform")
@@ -317,14 +319,14 @@ class DetectorSettings(StrictModel):
 class DoseSettings(StrictModel):
     """Number of electrons."""
 
-    dose_e_per_A2: float | None = Field(default=None, gt=0, description="electrons of a scan on each Å²; none: 1e5")
-    electrons_per_pattern: float | None = Field(default=None, gt=0, description="in place of dose_e_per_A2")
+    dose_e_per_A2: float | None = Field(default=None, gt=0, description="dose of the scan; none: 1e5")
+    electrons_per_pattern: float | None = Field(default=None, gt=0, description="instead of dose_e_per_A2")
     poisson: bool = Field(default=True, description="counting noise; without it patterns are mean values")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.dose_e_per_A2 is not None and self.electrons_per_pattern is not None:
-            raise ValueError("dose_e_per_A2 and electrons_per_pattern say the same thing twice: give one of them")
+            raise ValueError("dose_e_per_A2 and electrons_per_pattern have the same meaning: give one of them")
         return self
 
 

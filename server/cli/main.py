@@ -65,7 +65,7 @@ def build(loaded: Collection[str] = tuple(COMMANDS)) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        epilog=_kept_lines(epilog()),
+        epilog=_preserve_lines(epilog()),
     )
     app.callback()(_options)
     for name, meaning in COMMANDS.items():
@@ -92,10 +92,10 @@ def _nothing() -> None:
 
 def _examples(module: ModuleType) -> str:
     lines = [f"  {line}" for line in module.EXAMPLES.strip().splitlines()]
-    return "\n\n".join((_kept_lines("\n".join(("Examples:", *lines))), _kept_lines(epilog())))
+    return "\n\n".join((_preserve_lines("\n".join(("Examples:", *lines))), _preserve_lines(epilog())))
 
 
-def _kept_lines(text: str) -> str:
+def _preserve_lines(text: str) -> str:
     """Return text whose line breaks the help keeps."""
     return f"\b\n{text}"
 

@@ -51,14 +51,14 @@ class Home:
                 self._send(path, name)
         results = self._job.results
         if self._job.methods and results.exists():
-            with _beside(results) as copy:
+            with _temporary_copy(results) as copy:
                 copy_maps(results, copy)
                 self._send(copy, results.name)
 
     def brought(self, message: dict[str, Any]) -> dict[str, Any]:
         """Fetch the files that a message of the refinement announces, and return the message."""
         if message["kind"] == "maps":
-            with _beside(self._job.results) as copy:
+            with _temporary_copy(self._job.results) as copy:
                 self._fetch(self._job.results.name, copy)
                 copy_maps(copy, self._job.results)
         elif message["kind"] == "ended":
@@ -102,7 +102,7 @@ def _until_empty(read: Callable[[], bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _beside(path: Path) -> Iterator[Path]:
+def _temporary_copy(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary hidden file."""
     copy = path.with_name(f".{path.name}.{secrets.token_hex(8)}.copy")
     try:

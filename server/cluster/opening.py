@@ -131,8 +131,8 @@ class Cluster:
 
     def workers(self) -> Mapping[str, int]:
         """Return addresses with their threads, at most a second old. Raises PtyliveError if the scheduler has gone."""
-        when, found = self._seen
-        if time.monotonic() - when < RECENT_S:
+        looked_at, found = self._seen
+        if time.monotonic() - looked_at < RECENT_S:
             return found
         try:
             found = dict(self.client.sync(self.client.scheduler.ncores, callback_timeout=CONNECT_S))

@@ -367,5 +367,5 @@ def _place(address: str, cluster: Cluster) -> dict[str, Any]:
 def stopped_before(job: RefineJob) -> dict[str, Any]:
     """Return the last message of a job that was stopped while it waited for a place."""
     words = dict.fromkeys(("run", "algorithm", "reason", "problem", "backend", "results"), "")
-    when = "while it waited; it can continue from its last checkpoint" if job.resume else "before it began"
-    return {"kind": "ended", "state": "stopped", "loss": None, "message": f"stopped {when}", **words}
+    circumstance = "while it waited; it can continue from its last checkpoint" if job.resume else "before it began"
+    return {"kind": "ended", "state": "stopped", "loss": None, "message": f"stopped {circumstance}", **words}

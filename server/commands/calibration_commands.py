@@ -308,5 +308,5 @@ def _spellings_of(values: Iterable[str]) -> set[str]:
 
 def _laid_over(overrides: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Merge values; later values win, also over other spellings of the same quantity."""
-    said_otherwise = {spelling for spellings in _ONE_QUANTITY if set(spellings) & set(values) for spelling in spellings}
-    return {**{name: value for name, value in overrides.items() if name not in said_otherwise}, **values}
+    superseded = {spelling for spellings in _ONE_QUANTITY if set(spellings) & set(values) for spelling in spellings}
+    return {**{name: value for name, value in overrides.items() if name not in superseded}, **values}

@@ -83,8 +83,8 @@ class RefineCommands:
         self._current, self._configure = current, configure
         self._lock = threading.Lock()
         self._for_end: Wanted | None = None
-        self._asked = 0
-        """Number of the request (:attr:`ScanSession.asked`) that the results must satisfy for that refinement."""
+        self._awaited_request = 0
+        """Number of the request (:attr:`ScanSession.requests`) that the results must satisfy for that refinement."""
         self._name_for_end: tuple[Path, str] | None = None
         """Results file and name of the refinement that waits for the end of its scan."""
         self._early: Wanted | None = None
@@ -140,7 +140,7 @@ class RefineCommands:
                 return self._begin_early(scan, wanted, run)
             if not scan.finished.is_set():
                 self.refinements.queue(run, scan.uid)
-                self._for_end, self._asked = wanted, scan.asked
+                self._for_end, self._awaited_request = wanted, scan.requests
                 self._name_for_end = None if scan.recording is None else (results_of(scan), run)
                 return {"run": run, "state": "queued"}
         self.refinements.start(self._job(scan, wanted, run), scan.uid)
@@ -232,7 +232,7 @@ class RefineCommands:
             if is_last:
                 late = self._late.pop(scan.uid, None)
             if self.refinements.current.uid == scan.uid:
-                if is_last or scan.made >= self._asked:
+                if is_last or scan.made >= self._awaited_request:
                     wanted, self._for_end = self._for_end, None
                 if is_last:
                     early, self._early = self._early, None

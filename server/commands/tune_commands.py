@@ -45,9 +45,9 @@ class Standing:
     trials: int = 0
     """Number of trials requested."""
     place: str = ""
-    asked: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
     """Arguments that would repeat the same call."""
-    told: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
     """Latest report from :mod:`ptylive.server.tune.tune_process`."""
 
 
@@ -144,13 +144,13 @@ class TuneCommands:
             stored = {} if recording is None else _stored_outcome(recording)
             return {"state": "kept" if stored else "none", "other": other, **stored}
         about = {"state": now.state, "message": now.message, "wanted": now.trials, "place": now.place}
-        return {**about, "other": other, "asked": now.asked, **now.told}
+        return {**about, "other": other, "asked": now.arguments, **now.report}
 
     @property
     def summary(self) -> dict[str, Any]:
         """The part shown in `status`. Never blocks."""
         now = self._now
-        return {"state": now.state, "series": now.series, "ended": now.told.get("ended", 0), "wanted": now.trials}
+        return {"state": now.state, "series": now.series, "ended": now.report.get("ended", 0), "wanted": now.trials}
 
     def needs(self, recording: Path) -> bool:
         """Return whether a running tuning reads a recording."""
@@ -187,7 +187,7 @@ def _hear(now: Standing, message: Mapping[str, Any]) -> None:
         return
     if message["kind"] == "standing":
         now.message = ""
-    now.told = {**now.told, **news}
+    now.report = {**now.report, **news}
 
 
 def _folder(recording: Path, request: Mapping[str, Any]) -> Path:
@@ -216,10 +216,10 @@ def _stored_outcome(recording: Path) -> dict[str, Any]:
 
     found = [path for path in recording.parent.glob(f"{glob.escape(recording.stem)}_tuning*/{TOLD_FILE}")]
     newest = max(found, key=_changed, default=None)
-    told = {} if newest is None else kept(newest.parent)
-    if newest is None or not told:
+    outcome = {} if newest is None else kept(newest.parent)
+    if newest is None or not outcome:
         return {}
-    return {**told, "asked": {n: v for n, v in _stored_request(newest.parent).items() if n in AGAIN}}
+    return {**outcome, "asked": {n: v for n, v in _stored_request(newest.parent).items() if n in AGAIN}}
 
 
 def _stored_request(folder: Path) -> dict[str, Any]:

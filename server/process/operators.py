@@ -23,8 +23,8 @@ def is_operator(name: object) -> bool:
 def tokens_for(names: Collection[str], given: str = "") -> tuple[str, ...]:
     """Return words for :data:`TOKENS_VARIABLE`: those ``given``, and new 256-bit tokens for the others."""
     words = given.split() or [secrets.token_urlsafe(32) for _ in ("operators", "viewers")]
-    has = {word.partition(":")[0] for word in words if ":" in word}
-    return (*words, *(f"{name}:{secrets.token_urlsafe(32)}" for name in names if name not in has))
+    named = {word.partition(":")[0] for word in words if ":" in word}
+    return (*words, *(f"{name}:{secrets.token_urlsafe(32)}" for name in names if name not in named))
 
 
 def token_of_each(words: Collection[str]) -> dict[str, str]:

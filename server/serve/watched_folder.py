@@ -179,10 +179,10 @@ class WatchedFolder:
                 lines.flush()
                 os.fsync(lines.fileno())
 
-    def _read_list(self, kept: Path) -> bool:
+    def _read_list(self, list_path: Path) -> bool:
         """Read the list of files taken up; return whether this folder was watched before."""
         watched_before = False
-        for line in read_text(kept, MOST_LIST_BYTES).splitlines():
+        for line in read_text(list_path, MOST_LIST_BYTES).splitlines():
             with suppress(ValueError, KeyError, TypeError):  # half a line: the server was killed while it wrote
                 entry = json.loads(line)
                 if "folder" in entry:

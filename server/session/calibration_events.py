@@ -23,9 +23,9 @@ def tell_calibration(
     with scan.lock:
         calibration = scan.calibration
         entries = calibration.to_plain()
-        if not entries or (entries == scan.told_calibration and not final):
+        if not entries or (entries == scan.reported_calibration and not final):
             return
-        scan.told_calibration = entries
+        scan.reported_calibration = entries
     publisher.publish(
         TOPIC, _payload(scan, entries, advise(calibration).to_plain(), final=final) | {"refined": dict(refined or {})}
     )

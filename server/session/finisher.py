@@ -87,7 +87,7 @@ class Finisher:
         """
         with self._lock:
             scan.finished.clear()
-            scan.asked += 1
+            scan.requests += 1
             self._due[scan.uid] += 1
         self._scans.put((scan, True))
 
@@ -132,7 +132,7 @@ class Finisher:
             scan, whole = job
             if whole and not self._is_last(scan):
                 continue
-            covered = scan.asked
+            covered = scan.requests
             try:
                 if whole:
                     self._finish(scan)
@@ -242,8 +242,8 @@ class Finisher:
 
     def _report_problems(self, scan: ScanSession, problems: Iterable[str]) -> None:
         for line in problems:
-            if line not in scan.told_problems:
-                scan.told_problems.add(line)
+            if line not in scan.reported_problems:
+                scan.reported_problems.add(line)
                 self._publisher.log("warning", f"{scan.header.series}: {line}")
 
     def _wait_for_recording(self, scan: ScanSession) -> None:

@@ -62,7 +62,7 @@ class ScanSession:
     """Whether coefficients of the recording have been written."""
     ended: str | None = None
     finished: threading.Event = field(default_factory=threading.Event)
-    asked: int = 0
+    requests: int = 0
     """Number of times the finisher was asked to make its results."""
     made: int = 0
     """Latest of these requests that the results satisfy; with a steady stream of new values it is never the last."""
@@ -75,7 +75,7 @@ class ScanSession:
     kept: KeptPatterns | None = None
     """Patterns kept while the scan arrives; None once there is a recording."""
     detectors: DetectorBank | None = None
-    told_problems: set[str] = field(default_factory=set)
+    reported_problems: set[str] = field(default_factory=set)
     """Problems of its virtual detectors that have been reported already, one line each."""
     values: dict[str, Any] = field(default_factory=dict)
     """Values a user gave for this scan, under flat names; None: withdrawn, to be estimated."""
@@ -85,7 +85,7 @@ class ScanSession:
     """Calibration of a scan that was opened from its files."""
     dose_curve: dict[str, Any] | None = None
     """What its dose achieves, and what more dose would (docs/dose.md)."""
-    told_calibration: dict[str, Any] = field(default_factory=dict)
+    reported_calibration: dict[str, Any] = field(default_factory=dict)
     """Calibration last published to listeners."""
     _remarks: tuple[tuple[Any, ...], list[str]] = ((), [])
     """The objects that the last remarks were derived from, and those remarks."""

@@ -50,8 +50,8 @@ def said(call, words: str) -> None:
         ({"history": "h", "history_epochs": "x"}, "history_epochs = 'x' is impossible: give a whole number from 1 on"),
         ({"preset": "some.toml"}, "preset = 'some.toml' is not a table"),
         ({"preset": {3: 4}}, "preset = {3: 4} is not a table"),
-        ({"beside": 5}, "beside has 5"),
-        ({"beside": ["other.h5"]}, "beside has 'other.h5'"),
+        ({"beside": 5}, "beside contains 5"),
+        ({"beside": ["other.h5"]}, "beside contains 'other.h5'"),
     ],
 )
 def test_a_refinement_is_not_begun(scan, given, words) -> None:
@@ -175,7 +175,7 @@ def test_masks_that_are_no_bad_pixels_are_refused() -> None:
     some[:, :, 1] = True
     twice = {"detector.bad_pixel_mask": np.zeros((8, 8), dtype=bool)}
     said(lambda: ptylive.open_scan(np.ma.masked_array(counts, some), **twice), "the array has a mask")
-    said(lambda: ptylive.open_scan([np.ones((3, 8, 8)), np.ones((2, 8, 8))]), "source is no array: ")
+    said(lambda: ptylive.open_scan([np.ones((3, 8, 8)), np.ones((2, 8, 8))]), "source is not an array: ")
 
 
 def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 @pytest.mark.parametrize(
     ("twice", "words"),
     [
-        ({"defocus_A": 100, "C10": 50}, "defocus_A and C10 say the same thing twice: give one of them"),
-        ({"astigmatism_A": 10, "optics.C12b": 5}, "astigmatism_A and C12b say the same thing twice"),
+        ({"defocus_A": 100, "C10": 50}, "defocus_A and C10 have the same meaning: give one of them"),
+        ({"astigmatism_A": 10, "optics.C12b": 5}, "astigmatism_A and C12b have the same meaning"),
         ({"energy_eV": 80e3, "optics.energy_eV": 60e3}, "energy_eV is given twice: give energy_eV or optics.energy_eV"),
     ],
 )

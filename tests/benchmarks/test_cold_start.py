@@ -26,7 +26,7 @@ def test_what_is_written_again_is_counted_twice(tmp_path):
     kept.close()
     for name in ("once.nbc", "again.nbc", "index.nbi"):
         write(name)
-    kept._look()
+    kept._scan_files()
     write("again.nbc")
-    kept._look()
+    kept._scan_files()
     assert {path.name: times for path, times in kept.written.items()} == {"once.nbc": 1, "again.nbc": 2}

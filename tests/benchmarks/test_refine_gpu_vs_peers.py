@@ -84,7 +84,7 @@ def test_epochs_of_several_passes_tell_the_rate_by_their_passes():
 def test_early_iterations_are_all_judged_and_so_is_the_last():
     assert bench.judged_iterations(4) == [1, 2, 3, 4]
     looks = bench.judged_iterations(1000)
-    assert looks[:12] == list(range(1, 13)) and looks[-1] == 1000 and len(looks) <= 1.3 * bench.LOOKS
+    assert looks[:12] == list(range(1, 13)) and looks[-1] == 1000 and len(looks) <= 1.3 * bench.MOST_JUDGED
 
 
 def test_the_clock_ends_a_run_and_leaves_what_it_knew(tmp_path):

@@ -164,6 +164,6 @@ def test_what_a_refinement_could_not_tell_is_a_sentence_without_a_click(server: 
     message = f"lsq; {cannot_tell_words('the defocus', why, 'defocus_A')}"
     doubted = {"calibration": CALIBRATION, "refinement": {**RUN, "message": message}}
     server.publish("state", state_payload(state="complete", **doubted))
-    legible(page, "[data-text=doubt]", "cannot tell the defocus: no value explains the bright field beyond chance")
+    legible(page, "[data-text=doubt]", "cannot tell the defocus: no value explains the bright field better than chance")
     expect(page.locator(".doubt").get_by_role("button", name="use")).to_be_hidden()
     legible(page, "[data-text=map_1_badge]", "calibration in doubt")

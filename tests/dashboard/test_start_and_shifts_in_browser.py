@@ -99,7 +99,7 @@ def test_a_refinement_starts_from_files(running: Server, form: Page, tmp_path: P
     [
         ("start_mop = ssb", "start_map"),
         ("obf.nois = 3", "obf.noise"),
-        ("start_map_amplitude = true", "start_map_amplitude is set, and obf has none"),
+        ("start_map_amplitude = true", "start_map_amplitude is set, but obf has no modulus"),
         ("ssb.crop = 0.7", "the refinement starts from obf"),
         ("start_phase_image = /nowhere/phase.npy", "/nowhere/phase.npy"),
     ],

@@ -107,7 +107,7 @@ def test_a_file_that_somebody_else_writes_is_not_appended_to(path):
     node = path.stat().st_ino
     handle = os.open(path, os.O_RDWR)
     appending.fcntl.flock(handle, appending.fcntl.LOCK_EX)  # as HDF5 does
-    with pytest.raises(appending.NotAppendableError, match="open for writing elsewhere"):
+    with pytest.raises(appending.NotAppendableError, match="open for writing in another program"):
         appending.append(path, lambda _root, _keep: None)
     os.close(handle)
     assert path.stat().st_ino == node and numbers(path) == [1.0]

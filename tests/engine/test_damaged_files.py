@@ -11,4 +11,4 @@ def test_the_line_names_the_file_the_fault_and_what_to_do(tmp_path, error, words
     assert isinstance(error, FAULTS)
     made = damaged(tmp_path / "r.h5", error)
     assert isinstance(made, InputFileError)
-    assert made.line() == f"{tmp_path / 'r.h5'}: {words}: is it a results file of ptylive, and whole?"
+    assert made.line() == f"{tmp_path / 'r.h5'}: {words}: is it a complete results file of ptylive?"

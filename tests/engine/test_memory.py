@@ -74,7 +74,7 @@ def test_an_array_in_a_file_is_one_and_leaves_nothing(little_memory, tmp_path, c
     assert list(tmp_path.iterdir()) == []  # the file has no name
     made[3] = 7
     assert memory.Scratch(tmp_path).copy(made, "patterns")[3].sum() == 140
-    assert f"patterns do not fit the memory and go to a file in {tmp_path}" in caplog.text
+    assert f"patterns do not fit into memory and go to a file in {tmp_path}" in caplog.text
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, tmp_path, monkeypatch):
@@ -83,7 +83,9 @@ def test_a_disk_without_room_is_told_before_anything_is_written(little_memory, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(MetadataError, match=f"fit neither the memory nor the disk .*{tmp_path}: No space") as refused:
+    with pytest.raises(
+        MetadataError, match=f"fit neither into memory nor on the disk .*{tmp_path}: No space"
+    ) as refused:
         memory.Scratch(tmp_path).zeros((600,), np.uint8, "patterns")
     assert "TMPDIR" in refused.value.hint
     with pytest.raises(MetadataError, match="No such file"):

@@ -30,7 +30,7 @@ def test_a_point_names_a_thing_or_the_module_that_has_it(monkeypatch, caplog):
     found = list(plugins.of_entry_points("group", MARK))
     assert [(each.value, each.source.split()[0]) for each in found] == [(Marked, "module"), (Marked, "thing")]
     assert caplog.messages == [
-        "plug-in heir (example_module:Heir) is left out: example_module:Heir brings nothing for group"
+        "plug-in heir (example_module:Heir) is left out: example_module:Heir provides nothing for group"
     ]
 
 

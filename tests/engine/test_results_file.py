@@ -32,10 +32,10 @@ from ptylive.schema.preset import Preset
 PROCESSES = multiprocessing.get_context("fork")  # modules that the writers import are already loaded
 
 
-WAYS_AND_NUMBERS = (("appended", 1), ("written anew", 5), ("appended", 5))
+WAYS_AND_NUMBERS = (("appended", 1), ("rewritten", 5), ("appended", 5))
 
 
-@pytest.fixture(params=["written anew", "appended"], autouse=True)
+@pytest.fixture(params=["rewritten", "appended"], autouse=True)
 def way(request, monkeypatch):
     """Small files are rewritten and large ones appended to; with "appended" all of them are."""
     if request.param == "appended":
@@ -48,7 +48,7 @@ def only_new(rewrite):
     """Make the test fail if a file that could have been appended to is rewritten."""
 
     def checked(path, wanted, before, arrived):
-        assert not path.exists(), "written anew"
+        assert not path.exists(), "rewritten"
         rewrite(path, wanted, before, arrived)
 
     return checked
@@ -92,7 +92,7 @@ def litter(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize(
     ("way", "each"),
-    [("written anew", 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in WAYS_AND_NUMBERS)],
+    [("rewritten", 1), *(pytest.param(*each, marks=pytest.mark.slow) for each in WAYS_AND_NUMBERS)],
     indirect=["way"],
 )
 def test_no_refinement_is_lost_beside_two_that_save(tmp_path, each):
@@ -216,7 +216,9 @@ def test_a_full_disk_sends_the_refinement_elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(results_module.tempfile, "gettempdir", lambda: str(spare))
     monkeypatch.setattr(results_module.results_file, "created", full_disk(folder))
     stored = writers.refine(folder / "r.h5", 6.0)
-    assert stored.path.parent == spare and "No space left" in stored.problem and "move it beside r.h5" in stored.problem
+    assert (
+        stored.path.parent == spare and "No space left" in stored.problem and "move it next to r.h5" in stored.problem
+    )
     assert whole(stored.path) == {"run1": 6.0}
     monkeypatch.setattr(results_module.results_file, "created", full_disk(tmp_path))
     with pytest.raises(PtyliveError, match="could not be written: No space left on device"):

@@ -105,7 +105,7 @@ def test_an_order_of_frames_that_cannot_be_is_damage(path, said):
 def test_a_scan_is_told_from_a_results_file(tmp_path, patterns):
     with h5py.File(tmp_path / "scan.h5", "w") as file:
         file.create_group(patterns)
-    with pytest.raises(InputFileError, match="is a scan, no results file"):
+    with pytest.raises(InputFileError, match="is a scan, not a results file"):
         StoredMaps.read(tmp_path / "scan.h5")
 
 

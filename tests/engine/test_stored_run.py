@@ -29,7 +29,7 @@ def test_a_run_with_a_plug_in_that_has_gone_is_read_without_its_settings(tmp_pat
 def test_settings_that_are_none_are_one_clear_error(tmp_path, text):
     with pytest.raises(InputFileError) as error:
         with_preset(tmp_path / "r.h5", text)
-    assert error.value.line().endswith("is it a results file of ptylive, and whole?")
+    assert error.value.line().endswith("is it a complete results file of ptylive?")
 
 
 @pytest.mark.parametrize("name", ["object", "probe"])
@@ -60,10 +60,10 @@ def test_whether_there_is_a_run(tmp_path):
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
-        (np.full((12, 2), np.nan), "its positions are none"),
-        (np.zeros((0, 2)), "its positions are none"),
-        (np.zeros(12), "its positions are none"),
-        (np.full((12, 2), 1e4), "its positions lie beside its object"),
+        (np.full((12, 2), np.nan), "its positions are not valid"),
+        (np.zeros((0, 2)), "its positions are not valid"),
+        (np.zeros(12), "its positions are not valid"),
+        (np.full((12, 2), 1e4), "its positions lie outside its object"),
     ],
 )
 def test_positions_that_cannot_be_are_a_line(tmp_path, positions, words):

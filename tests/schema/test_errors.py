@@ -40,10 +40,10 @@ def test_what_is_quoted_is_short():
     [
         ({"scan_tilts_mrad": "0,0,20,0"}, "scan_tilts_mrad: '0,0,20,0' is not a list: write it in brackets, [1, 2]: "),
         ({"scan_tilts_mrad": [[0, 0], [1]]}, "scan_tilts_mrad: [1] is too short: "),
-        ({"scan_tilts_mrad": [[0, 0], [1, 2, 3]]}, "scan_tilts_mrad: [1, 2, 3] has 3 values: it takes at most 2: "),
-        ({"tilts_mrad": [[1, 1]]}, "tilts_mrad: [1, 1] has 2 values: it takes at least 6: "),
+        ({"scan_tilts_mrad": [[0, 0], [1, 2, 3]]}, "scan_tilts_mrad: [1, 2, 3] has 3 values: it needs at most 2: "),
+        ({"tilts_mrad": [[1, 1]]}, "tilts_mrad: [1, 1] has 2 values: it needs at least 6: "),
         ({"epoch_max": "many"}, "epoch_max: Input should be a valid integer"),
-        ({"scan_tilts_mrad": [[0, 0], [80, 0]]}, "scan_tilts_mrad: tilts above 50 mrad are no shears"),
+        ({"scan_tilts_mrad": [[0, 0], [80, 0]]}, "scan_tilts_mrad: tilts above 50 mrad cannot be modelled as shears"),
     ],
 )
 def test_what_pydantic_says_is_put_into_words_for_files(settings, said):

@@ -111,7 +111,7 @@ def test_units(name, text, value) -> None:
         ("rotation_deg", "upright", "not a number", "-12.5 °"),
         ("rotation_deg", 1000, "unusual", "1000 °"),
         ("rotation_deg", 1e9, "impossible", "up to ±"),
-        ("defocus_A", "1 parsec", "no unit of a length", "nm"),
+        ("defocus_A", "1 parsec", "not a unit for a length", "nm"),
         ("defocus_A", 1e7, "unusual", "1e+07 Å"),
         ("beam_center_px", 4, "beam_center_px", ""),
         ("repeats", -1, "impossible", "from 1 to"),

@@ -32,7 +32,7 @@ PRESETS = {
     "a number for a schedule": ("[schedules]\nupdate_probe = 3", "schedules.update_probe is '3'"),
     "no number": ("num_slices = nan", "num_slices"),
     "infinity": ("num_slices = inf", "num_slices"),
-    "a schedule without a value": ("update_probe = 'min((-8)**0.5, 1)'", "no real number"),
+    "a schedule without a value": ("update_probe = 'min((-8)**0.5, 1)'", "not a real number"),
 }
 
 
@@ -112,11 +112,11 @@ def test_any_toml_is_read_or_refused(pieces):
     ("text", "said"),
     [
         ("[scan]\nstep_A = 0,4", "'step_A = 0,4': write a decimal point: step_A = 0.4"),
-        ("[server]\nrecord = scans", 'write a text in quotes: record = "scans"'),
-        ("[optics]\nenergy_eV = 300 keV", 'write a text in quotes: energy_eV = "300 keV"'),
+        ("[server]\nrecord = scans", 'write text in quotes: record = "scans"'),
+        ("[optics]\nenergy_eV = 300 keV", 'write text in quotes: energy_eV = "300 keV"'),
         ('[server]\nrecord = "C:\\Users\\me"', "in single quotes: record = 'C:\\Users\\me'"),
-        ("[scan]\nstep_A = 1\nstep_A = 2", "'step_A = 2': the same name stands there twice"),
-        ("[scan]\nstep_A = 1\n[scan]\nshape = 2", "'[scan]': the same name stands there twice"),
+        ("[scan]\nstep_A = 1\nstep_A = 2", "'step_A = 2': the same name is given twice"),
+        ("[scan]\nstep_A = 1\n[scan]\nshape = 2", "'[scan]': the same name is given twice"),
         ("scan:\n  step_A: 1", "this is TOML, not YAML or JSON"),
         ('{"scan": {}}', "this is TOML, not YAML or JSON"),
         ("[scan", "correct the TOML"),

@@ -67,7 +67,7 @@ def test_a_start_40_per_cent_wrong_is_found(scan, tmp_path, where):
     found = said["estimates"]["defocus_A"]
     assert found["told"] and abs(found["best"] - TRUE_A) < 3 * found["deviation"]
     assert found["deviation"] < 20  # half of the initial error
-    assert any("do better than the start" in line for line in said["sentences"])
+    assert any("predict better than the start" in line for line in said["sentences"])
     assert (tmp_path / "out" / "tune.html").stat().st_size > 10_000
     refined = ptylive("refine", str(scan), "-o", str(tmp_path / "r.h5"), "--preset", said["preset"], "--epochs", "2")
     assert refined.returncode == 0, refined.stderr

@@ -47,5 +47,5 @@ def test_a_server_says_what_it_has_and_what_it_refused() -> None:
 
 
 def test_what_is_no_address_is_said() -> None:
-    with SafeFrames("nowhere") as server, pytest.raises(ServerGoneError, match="'nowhere' is no control address"):
+    with SafeFrames("nowhere") as server, pytest.raises(ServerGoneError, match="'nowhere' is not a control address"):
         server.rejected()

@@ -151,11 +151,11 @@ def test_what_no_merlin_sends(tmp_path: Path) -> None:
     with pytest.raises(InputFileError, match="cannot send <f4"):
         replay(floats, settings())
     small, _ = native(tmp_path / "small.h5", counts((16, 12)))
-    with pytest.raises(InputFileError, match="16 x 12 pixels are no raw frame"):
+    with pytest.raises(InputFileError, match="16 x 12 pixels are not a raw frame"):
         replay(small, settings(mode="raw12"))
     with pytest.raises(MetadataError, match="neither keys nor resending"):
         replay(small, settings(control="tcp://127.0.0.1:9"))
-    with pytest.raises(ServerGoneError, match="nobody takes data"):
+    with pytest.raises(ServerGoneError, match="no server takes data"):
         replay(small, settings())
     with pytest.raises(ServerGoneError, match="cannot be bound"):
         replay(small, ReplaySettings(to="nowhere://x", protocol="merlin"))

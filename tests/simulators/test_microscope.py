@@ -84,14 +84,14 @@ def test_what_is_told_is_understood_by_the_front_door():
     ("make", "words"),
     [
         (lambda: SimulatedMicroscope({"C99": 1.0}), "no corrector for 'C99'"),
-        (lambda: SimulatedMicroscope({"C10": math.nan}), "cannot be"),
+        (lambda: SimulatedMicroscope({"C10": math.nan}), "is impossible"),
         (lambda: SimulatedMicroscope({}, gain=math.inf), "gain"),
         (lambda: SimulatedMicroscope({}, delay_s=-1.0), "delay_s"),
-        (lambda: SimulatedMicroscope({}, {"defocus_A": 3.0}), "defocus_A is the microscope's own"),
-        (lambda: SimulatedMicroscope({}, {"model": {"seed": 3}}), "seed is the microscope's own"),
+        (lambda: SimulatedMicroscope({}, {"defocus_A": 3.0}), "defocus_A is controlled by the microscope"),
+        (lambda: SimulatedMicroscope({}, {"model": {"seed": 3}}), "seed is controlled by the microscope"),
         (lambda: SimulatedMicroscope({}, {"energie": 3.0}), "unknown setting"),
         (lambda: SimulatedMicroscope({}, {**SMALL, "flyback_frames": 2}).scan(), "flyback"),
-        (lambda: SimulatedMicroscope({}, SMALL).correct({"C10": 1e30}), "C10 = 1e.30 Å cannot be"),
+        (lambda: SimulatedMicroscope({}, SMALL).correct({"C10": 1e30}), "C10 = 1e.30 Å is impossible"),
         (lambda: SimulatedMicroscope({}, SMALL).wait(-1.0), "wait"),
     ],
 )
@@ -105,5 +105,5 @@ def test_corrections_that_wait_are_bounded(monkeypatch):
     made = SimulatedMicroscope({}, SMALL, delay_s=1.0)
     for _ in range(3):
         made.correct({"C10": 1.0})
-    with pytest.raises(MetadataError, match="wait already"):
+    with pytest.raises(MetadataError, match="already waiting"):
         made.correct({"C10": 1.0})

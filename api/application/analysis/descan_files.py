@@ -27,7 +27,7 @@ def descan_of_file(path: Path) -> list[float]:
         if not header.basis.is_raw:
             raise InputFileError(f"{path} holds coefficients", "a descan is measured on frames")
         if header.scan.shape is None:
-            raise InputFileError(f"{path} does not say scan_shape", "give descan_px of ptylive inspect --descan")
+            raise InputFileError(f"{path} does not say scan_shape", "give descan_px, from ptylive inspect --descan")
         given = header.detector.descan_px
         descan = Descan.of(given) if given is not None else found_descan(source)
     return [round(number, 4) for number in (descan or Descan.of([0])).smooth.numbers]

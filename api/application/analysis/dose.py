@@ -47,7 +47,11 @@ def added_up(
         scan = RepeatedScan.of(header, reconstruction.rendering.maps, reconstruction.engine.recent_mean(PATIENCE_S))
         if scan is None:
             yield DoseStep(
-                path, reconstruction, None, None, reconstruction.rendering.missing.get(METHOD, "no map was made of it")
+                path,
+                reconstruction,
+                None,
+                None,
+                reconstruction.rendering.missing.get(METHOD, "no map was made of this scan"),
             )
             continue
         curve = places.take(scan)

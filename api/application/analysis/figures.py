@@ -153,7 +153,9 @@ def compare(analysis: Analysis, run: StoredRun, other: StoredRun) -> None:
 def same_place(run: StoredRun, other: StoredRun) -> tuple[Array, Array]:
     """Phases (slices, Y, X) of the scanned area common to both reconstructions. Raises MetadataError."""
     if abs(run.pixel_A / other.pixel_A - 1) > 1e-6:
-        raise MetadataError(f"pixels of {run.pixel_A:.4g} and {other.pixel_A:.4g} Å differ", "use one window_px")
+        raise MetadataError(
+            f"pixels of {run.pixel_A:.4g} and {other.pixel_A:.4g} Å differ", "refine both with the same window_px"
+        )
     offset = np.rint((np.asarray(other.origin_A) - np.asarray(run.origin_A)) / run.pixel_A).astype(int)
     area = scanned_area((run.object.shape[2], run.object.shape[3]), run.origin_A, run.positions_A, run.pixel_A)
     first = run.phase()[(slice(None), *area)]

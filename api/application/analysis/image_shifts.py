@@ -76,7 +76,9 @@ class Aligned:
         if measured is None or in_use is None or abs(measured - in_use) <= DOUBTFUL * error_A:
             return ""
         distance = f"{abs(measured - in_use) / error_A:.1f} standard errors from" if error_A else "not"
-        return f"C10 is {distance} the one in use, {in_use:.4g} Å: near focus shifts mislead, compare the maps of both"
+        return (
+            f"C10 is {distance} the value in use, {in_use:.4g} Å: shifts mislead near focus, compare the maps of both"
+        )
 
     @property
     def values(self) -> dict[str, float]:
@@ -124,7 +126,7 @@ class Aligned:
         half = composite.shape[1] // 2
         composite[:, :half] = _logarithm(model)[:, :half]
         edge = 0.5 * self.upsample / max(shifts.step_A)
-        lines = ["left: transfer of the optics found", f"right: aligned bright field, to {edge:.3g} 1/Å"]
+        lines = ["left: transfer function of the optics found", f"right: aligned bright field, to {edge:.3g} 1/Å"]
         rings = sheet([Cell(composite, "Thon rings", lines, ColourMap.GRAY)])
         rows = max(arrows.shape[0], rings.shape[0])
         page = np.full((rows, arrows.shape[1] + rings.shape[1], 3), 255, dtype=np.uint8)

@@ -91,8 +91,8 @@ def trotters_of(
     found = tuple(trotter(reconstruction.engine.store, reconstruction.calibration, item) for item in requested)
     for item, frequency in zip(found, requested, strict=True):
         if item.q_invA == (0.0, 0.0):
-            problem = "no frequency stands out" if frequency is None else f"frequency {frequency} is that of the mean"
-            raise MetadataError(problem, "give one that a lattice has, in 1/Å")
+            problem = "no frequency stands out" if frequency is None else f"frequency {frequency} is zero, the mean"
+            raise MetadataError(problem, "give a frequency of the lattice, in 1/Å")
     return Trotters(found, reconstruction.calibration)
 
 
@@ -105,7 +105,7 @@ def checked(frequencies: Iterable[Any]) -> tuple[Frequency | None, ...]:
     )
     listed = [frequencies] if isinstance(frequencies, str) or one_pair else list(frequencies)
     if not 0 < len(listed) <= MOST:
-        raise MetadataError(f"{len(listed)} frequencies are asked for", f"give 1 to {MOST}")
+        raise MetadataError(f"{len(listed)} frequencies are requested", f"give 1 to {MOST}")
     return tuple(None if item is None or _is_strongest(item) else _pair(item) for item in listed)
 
 
@@ -121,7 +121,7 @@ def _pair(value: Any) -> Frequency:
         row = col = np.nan
     if not np.isfinite([row, col]).all():
         hint = f"give ROW,COLUMN in 1/Å along the axes of the scan, or {STRONGEST}"
-        raise MetadataError(f"frequency {brief(value)} is none", hint)
+        raise MetadataError(f"{brief(value)} is not a frequency", hint)
     return row, col
 
 

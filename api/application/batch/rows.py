@@ -101,8 +101,10 @@ def read_rows(folder: Path) -> list[Row]:
     except (ValueError, RecursionError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         place = "".join(f"{part}: " for part in problem["loc"])
-        hint = "remove it to begin anew (results stay, and are added to)"
-        raise InputFileError(f"{path} is damaged or of another program: {place}{problem['msg']}", hint) from None
+        hint = "remove it to start again (results are kept, and added to)"
+        raise InputFileError(
+            f"{path} is damaged or written by another program: {place}{problem['msg']}", hint
+        ) from None
 
 
 def write_rows(folder: Path, rows: Iterable[Row]) -> None:

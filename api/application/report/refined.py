@@ -50,7 +50,7 @@ def _details(run: StoredRun) -> Iterator[Detail]:
         least = "at least " if run.deviation_is_lower_bound else ""
         yield (
             "standard deviation of the phase",
-            f"{least}{run.median_deviation_rad:.3g} rad (median, by counting noise)",
+            f"{least}{run.median_deviation_rad:.3g} rad (median, from counting noise)",
         )
     if run.algorithm:
         yield "data term", run.algorithm

@@ -69,7 +69,7 @@ class Estimate:
         """The estimate in words."""
         value_range = self.range
         if not self.told:
-            return f"{value_range.title} cannot be told ({self._alike()} predict alike)"
+            return f"{value_range.title} cannot be determined ({self._alike()} predict equally well)"
         if self.beyond:
             end, side = (value_range.low, "less") if self.beyond == "low" else (value_range.high, "more")
             return f"{value_range.title} {value_range.spoken(end)} or {side}: the best lies at the end of its range"
@@ -79,7 +79,9 @@ class Estimate:
                 f"{value_range.title} {self.best:.{digits}f} ± {self.deviation:.{digits}f} {value_range.unit}".strip()
             )
         others = [value for value in self.alike if value != self.best]
-        remainder = f" ({', '.join(value_range.spoken(value) for value in others)} predict as well)" if others else ""
+        remainder = (
+            f" ({', '.join(value_range.spoken(value) for value in others)} predict equally well)" if others else ""
+        )
         return f"{value_range.title} {value_range.spoken(self.best)}{remainder}"
 
     def _alike(self) -> str:

@@ -63,7 +63,7 @@ class Landscape:
     def of(cls, over: Sequence[Range], values: Sequence[Mapping[str, Any]], groups: DoubleArray) -> Landscape:
         """Fit to trials of ``values``; groups: (trials, groups) losses. Raises ValueError for fewer than three."""
         if len(values) < 3:
-            raise ValueError("a landscape takes three trials")
+            raise ValueError("a landscape needs three trials")
         places = np.array([[value_range.place(value[value_range.name]) for value_range in over] for value in values])
         total, count = groups.sum(axis=1), groups.shape[1]
         rows = [total / count] + [(total - groups[:, g]) / max(1, count - 1) for g in range(count if count > 1 else 0)]

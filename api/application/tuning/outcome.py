@@ -54,16 +54,16 @@ class Outcome:
         """Summary in sentences, the values first."""
         lines = [] if self.findings is None else [self.findings.sentence]
         if self.findings is None:
-            lines.append("too few trials came to their end to tell how sure the best values are")
+            lines.append("too few trials were completed to determine the uncertainty of the best values")
         if self.gain is not None:
             lines.append(_compared(self.gain))
         agreement = None if self.findings is None else self.findings.agreement
         if agreement is not None and agreement < AGREE:
             longer = f"give --sweeps {2 * self.sweeps}"
-            lines.append(f"half the sweeps rank the trials otherwise (rank correlation {agreement:.2f}): {longer}")
+            lines.append(f"half the sweeps rank the trials differently (rank correlation {agreement:.2f}): {longer}")
         failed = [trial for trial in self.tried if trial.state == "failed"]
         if failed:
-            lines.append(f"{len(failed)} trials failed, the last: {failed[-1].reason}")
+            lines.append(f"{len(failed)} trials failed, most recently: {failed[-1].reason}")
         return (*lines, *self.notes)
 
 
@@ -117,5 +117,5 @@ def write_csv(path: Path, over: Sequence[Range], tried: Sequence[Tried]) -> None
 
 def _compared(gain: Gain) -> str:
     if gain.certain:
-        return f"on patterns that no trial was judged by the best values do better than the start by {gain}"
-    return f"on patterns that no trial was judged by the best values do no better than the start (gain {gain})"
+        return f"on patterns not used by any trial, the best values predict better than the start, by {gain}"
+    return f"on patterns not used by any trial, the best values predict no better than the start (gain {gain})"

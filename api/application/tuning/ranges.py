@@ -118,9 +118,9 @@ def parse_over(texts: Iterable[str], judge: Judge = Judge.HELD_OUT) -> tuple[Ask
     names = [entry.tunable.name for entry in asked]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise MetadataError(f"--over names {twice} twice", "name each value once")
+        raise MetadataError(f"--over lists {twice} twice", "name each value once")
     if not 1 <= len(asked) <= MOST:
-        raise MetadataError(f"--over names {len(asked)} values to tune", f"name 1 to {MOST}: {EXAMPLE}")
+        raise MetadataError(f"--over lists {len(asked)} values to tune", f"name 1 to {MOST}: {EXAMPLE}")
     return tuple(asked)
 
 
@@ -136,7 +136,7 @@ def _with_bounds(tunable: Tunable, bounds: str, text: str) -> Asked:
         chosen = tuple(choices_by_word.get(word.strip().lower()) for word in bounds.split("|"))
         if None in chosen or len(set(chosen)) < 2:
             raise MetadataError(
-                f"--over {text}: two or more of {', '.join(choices_by_word)}", f"write {tunable.name}=ONE|OTHER"
+                f"--over {text}: give two or more of {', '.join(choices_by_word)}", f"write {tunable.name}=ONE|OTHER"
             )
         return Asked(tunable, choices=chosen)
     low, colon, high = bounds.partition(":")
@@ -232,7 +232,7 @@ def _default_bounds(tunable: Tunable, start: Any, dataset: Dataset) -> tuple[flo
         half = max(from_deviation or 0.0, fixed[name])
         return start - half, start + half
     if not isinstance(start, int | float) or start <= 0:
-        raise MetadataError(f"{name} has no present value to vary", f"write {name}=LOW:HIGH")
+        raise MetadataError(f"{name} has no current value to vary", f"write {name}=LOW:HIGH")
     if tunable.kind is Kind.WHOLE:
         return max(1, start // FACTOR), max(start + 1, FACTOR * start)
     return start / FACTOR, FACTOR * start

@@ -106,7 +106,8 @@ class Trials:
                 self._study.set_user_attr(PLAN, dict(plan))
             elif differs := _difference(stored_plan, json.loads(json.dumps(plan))):
                 raise InputFileError(
-                    f"{path} is of a tuning that differs in {differs}", "give another --out, or ask for the same again"
+                    f"{path} belongs to a tuning that differs in {differs}",
+                    "give another --out, or repeat the same request",
                 )
             self._open: dict[int, Any] = {}
             self._resume()
@@ -210,7 +211,7 @@ def _difference(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
     A setting that did not exist when the trials were made is assumed to have had its default.
     """
-    titles = {"over": "what is varied", "scan": "the scan"}
+    titles = {"over": "the varied values", "scan": "the scan"}
     different = [name for name in {**stored, **plan} if name != SETTINGS and stored.get(name) != plan.get(name)]
     differences = [titles.get(name, name) for name in different]
     settings_now = plan.get(SETTINGS, {})
@@ -242,7 +243,7 @@ def _readable(path: Path) -> Iterator[None]:
     except Exception as error:
         message = " ".join(str(error).split())[:120]
         raise InputFileError(
-            f"{path} is damaged: {message or type(error).__name__}", "begin anew with another --out"
+            f"{path} is damaged: {message or type(error).__name__}", "start again with another --out"
         ) from None
 
 

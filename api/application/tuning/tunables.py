@@ -108,14 +108,14 @@ def _tunable(name: str, typed: str, judge: Judge) -> Tunable:
     if name not in groups:
         example = f"for example {', '.join([*SPELLINGS][:4])}, or a setting"
         hint = did_you_mean(typed, [*SPELLINGS, *OPTICS, *TILTS, *groups], example)
-        raise MetadataError(f"{brief(typed)} is nothing that could be tuned", hint)
+        raise MetadataError(f"{brief(typed)} cannot be tuned", hint)
     if groups[name] in NO_PART or name in OF_PATTERNS:
-        raise MetadataError(f"{name} has no part in trials, whose sweeps are all alike", "give it with --set")
+        raise MetadataError(f"{name} has no effect in trials, whose sweeps are all the same", "give it with --set")
     if groups[name] not in SAME_MEASURE and judge is Judge.HELD_OUT:
         raise MetadataError(f"{name} changes what the loss measures, so that losses cannot be compared", "--by halves")
     kind, choices = _kind_of(Preset.full().settings()[name].annotation)
     if kind is None:
-        raise MetadataError(f"{name} is neither a number nor one of some words", "give it with --set")
+        raise MetadataError(f"{name} is neither a number nor a choice of words", "give it with --set")
     return Tunable(name, kind, choices)
 
 

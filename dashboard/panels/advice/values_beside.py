@@ -20,7 +20,7 @@ ESTIMATED = ("C10", "detector_pixel_invA", "descan_px")
 """Rows for which the data yield an independent estimate."""
 DEPENDS_ON = (*ESTIMATED, "depth_A", "rotation_deg", "detector_transform", "energy_eV", "convergence_semiangle_mrad")
 GIVEN = "given"
-AGAIN_S = 5.0
+RETRY_S = 5.0
 """Delay before asking again after a refusal."""
 
 
@@ -65,7 +65,7 @@ class ValuesBeside(Quiet):
 
     def _refused(self, _line: str) -> None:
         """Ask again later: while results are being made nobody can access the scan's frames."""
-        self._requested, self._retry_time = (), time.monotonic() + AGAIN_S
+        self._requested, self._retry_time = (), time.monotonic() + RETRY_S
 
     def _take(self, reply: Reply, key: tuple[object, ...]) -> None:
         estimates = reply.get("estimates")

@@ -29,7 +29,7 @@ HERE = "pattern_here"
 NAMES = (HERE, f"{HERE}_log")
 COLOUR = "#4cff9d"
 FARTHEST = 2**20
-LIVE, AGAIN_FRAMES = "scanning", 256
+LIVE, REFRESH_FRAMES = "scanning", 256
 """During a scan, a point that has not been reached is requested again with every 256 frames."""
 Point = tuple[int, int]
 """Row and column of a scan point, from 0."""
@@ -53,11 +53,11 @@ class PickedPoint:
         self._versions = count(1)
         self._words = ""
         self._requested: tuple[object, ...] = ()
-        self._owed = False
+        self._reply_pending = False
         """Whether the server owes a pattern: points passed over meanwhile are not requested."""
         self._shown: tuple[Point | None, Point | None] = (None, None)
         """Point, or corners of the rectangle, whose pattern is displayed."""
-        self._waits = False
+        self._awaits_frames = False
         """Whether the pattern of a point is requested again when more frames have arrived."""
         self._mark = ColumnDataSource(data={"x": [], "y": []})
         self._frame = ColumnDataSource(data={"x": [], "y": []})
@@ -130,15 +130,15 @@ class PickedPoint:
             self._forget("")
         self._state, self._back = state, looking_back
         self._draw()
-        arrived = (state.frames or 0) // AGAIN_FRAMES if self._waits else -1
+        arrived = (state.frames or 0) // REFRESH_FRAMES if self._awaits_frames else -1
         key = (state.uid, state.state, self.point, self.to, looking_back, arrived)
         if not wanted or self.point is None or key == self._requested:
             return
         if looking_back:
             self._requested = key
             self._forget("open this scan to see its patterns")
-        elif not self._owed:
-            self._requested, self._owed = key, True
+        elif not self._reply_pending:
+            self._requested, self._reply_pending = key, True
             self._request(state, self.point, self.to)
 
     def _request(self, state: ServerState, point: Point, to: Point | None) -> None:
@@ -146,7 +146,7 @@ class PickedPoint:
         key = self._requested
 
         def is_of_this_scan() -> bool:
-            self._owed = False
+            self._reply_pending = False
             return state.uid == self._state.uid and not self._back
 
         def take(reply: Reply) -> None:
@@ -154,12 +154,12 @@ class PickedPoint:
                 self._shown = (point, to)
                 self._take(reply)
             if key == self._requested:
-                self._waits, self._requested = False, (*key[:-1], -1)
+                self._awaits_frames, self._requested = False, (*key[:-1], -1)
 
         def refused(line: str) -> None:
             if is_of_this_scan() and key == self._requested:
                 self._shown = (point, to)
-                self._waits = state.state == LIVE
+                self._awaits_frames = state.state == LIVE
                 self._forget(line)
 
         corner = {} if to is None else {"to": list(to)}

@@ -16,7 +16,7 @@ from ptylive.dashboard.theme import PHASE_COLOURS, Theme
 
 MARGIN = 0.06
 PERCENT = 100.0
-WITHIN = 0.9
+SHOWN_QUANTILE = 0.9
 """Fraction of the completed trials that is shown; distant ones would compress the others."""
 
 
@@ -99,5 +99,5 @@ class LandscapeFigure:
             return
         margin = MARGIN * max(max(values) - min(values), 1e-9)
         self._x.update(start=min(values) - margin, end=max(values) + margin)
-        high = max([float(np.quantile(above, WITHIN)) if above else 0.0, min([*line, 0.0]), 1e-6])
+        high = max([float(np.quantile(above, SHOWN_QUANTILE)) if above else 0.0, min([*line, 0.0]), 1e-6])
         self._y.update(start=-MARGIN * high, end=(1 + 2 * MARGIN) * high)

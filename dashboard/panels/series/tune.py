@@ -185,7 +185,7 @@ class TunePanel:
             {
                 "cells": [
                     str(entry.number + 1),
-                    *(_spoken(v) for v in entry.values),
+                    *(_value_text(v) for v in entry.values),
                     number(entry.loss, 5),
                     *_end_cells(entry),
                 ],
@@ -211,7 +211,7 @@ def _end_cells(trial: Trial) -> tuple[str, str]:
     return seconds(trial.seconds), word
 
 
-def _spoken(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return number(float(value), 4)

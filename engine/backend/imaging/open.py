@@ -50,9 +50,9 @@ class MapDevice:
     def refuses(self, batch: FrameBatch) -> str:
         """Return why a batch of frames is unsuitable for the GPU, in words; empty if it is suitable."""
         if batch.coded is not None:
-            return "coded frames are decoded there"
+            return "coded frames are decoded on the CPU"
         if batch.events is not None:
-            return "events are added up there"
+            return "events are summed on the CPU"
         if batch.frames.nbytes < self.least_batch_bytes:
             return f"batches below {self.least_batch_bytes / 2**20:g} MiB"
         return ""
@@ -78,7 +78,7 @@ def open_map_device(name: str, least_batch_bytes: int = LEAST_BATCH_BYTES) -> Ma
         reason = failing(gpu)
         if not reason:
             return MapDevice(gpu, "", least_batch_bytes, on_trial=name == "auto")
-        log.warning("live maps are made on the processor: %s", reason)
+        log.warning("live maps are made on the CPU: %s", reason)
     return MapDevice(why=reason)
 
 

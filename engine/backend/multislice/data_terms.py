@@ -104,6 +104,6 @@ def _python_term_loss(
         raise RefinementError(
             f"the data term {term} gives a derivative of shape {derivative.shape} for an intensity of"
             f" {intensity.shape}",
-            "mend the plug-in, or choose another algorithm",
+            "fix the plug-in, or choose another algorithm",
         )
     return loss, derivative

@@ -31,7 +31,7 @@ def too_small(problem: MultisliceProblem) -> str:
     )
     if needed <= free:
         return ""
-    reason = f"patterns and object need {needed / 1e9:.1f} GB of its memory, {free / 1e9:.1f} GB are to be had"
+    reason = f"patterns and object need {needed / 1e9:.1f} GB of GPU memory, {free / 1e9:.1f} GB are available"
     log.warning("no refinement on the GPU: %s", reason)
     return reason
 
@@ -92,9 +92,7 @@ def _on_current_gpu(problem: MultisliceProblem) -> MultisliceBackend:
                 return fused
         except cupy.cuda.compiler.CompileException as error:
             reason = " ".join(str(error).split())[:200]
-            log.warning(
-                "whole arrays instead of the fused kernel, which this card's compiler does not take: %s", reason
-            )
+            log.warning("whole arrays instead of the fused kernel, which cannot be compiled for this card: %s", reason)
     suffix = f", for {reasons}" if reasons else ""
     return GeneralMultislice(problem, cupy, problem.precision.complex.name, f"gpu (cuFFT{suffix})")
 

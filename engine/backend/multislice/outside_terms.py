@@ -88,7 +88,7 @@ def _check(term: PythonTerm, function: Any, offset: float, real: np.dtype[Any]) 
         if not (abs(loss - float(expected)) < AGREEMENT * size and abs(factors[k] / 2 - derivative) < AGREEMENT * size):
             at = f"I = {intensity[k]:g}, D = {counts[k]:g}"
             raise RefinementError(
-                f"the data term {term} says {loss:g} with derivative {factors[k] / 2:g} of a pixel where it says"
+                f"the data term {term} gives {loss:g} with derivative {factors[k] / 2:g} for one pixel, but"
                 f" {float(expected):g} with derivative {derivative:g} on whole arrays ({at})",
-                "mend the plug-in, or leave its form for one pixel out",
+                "fix the plug-in, or leave out its form for one pixel",
             )

@@ -68,7 +68,7 @@ def reference_of(word: str) -> Reference:
     names = [str(reference) for reference in Reference]
     if word not in names:
         raise MetadataError(
-            f"reference {brief(word)} is none", did_you_mean(str(word), names, f"give {' or '.join(names)}")
+            f"unknown reference {brief(word)}", did_you_mean(str(word), names, f"give {' or '.join(names)}")
         )
     return Reference(word)
 
@@ -95,7 +95,7 @@ class Alignment:
         if size is not None and not (isinstance(size, int | float) and LEAST_BIN_PX <= size < math.inf):
             raise MetadataError(f"bin_px={brief(size)} is not a valid bin size", "give detector pixels, 1 or more")
         if self.order not in (1, 2, 3):
-            raise MetadataError(f"order={brief(self.order)} is not fitted", "give 1, 2 or 3")
+            raise MetadataError(f"order={brief(self.order)} is not possible", "give 1, 2 or 3")
         if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:
             raise MetadataError(f"rounds={brief(self.rounds)} is not possible", f"give 1 to {MOST_ROUNDS}")
 
@@ -167,7 +167,7 @@ def measure_shifts(
     basis = store.reduction.basis
     rows = np.flatnonzero(store.visited.any(axis=1))
     if not isinstance(basis, BinnedPixels) or not store.header.basis.is_raw:
-        raise MetadataError("images of the bright field's bins need frames", "give the scan before it was compressed")
+        raise MetadataError("aligning images needs frames, not coefficients", "give the uncompressed scan")
     if len(rows) < LEAST_ROWS:
         raise MetadataError(f"{len(rows)} rows of the scan are too few", f"scan {LEAST_ROWS} or more")
     work = _Work(store, conditions, wanted, rotation_deg, slice(rows[0], rows[-1] + 1))
@@ -229,7 +229,7 @@ class _Work:
         radius, step = conditions.probe.semiangle_invA, conditions.step_A
         k, spectra = cells(self._images, self._position, self._weights, radius, across)
         if len(k) < max(LEAST_CELLS, len(names)):
-            raise MetadataError(f"{len(k)} bins are too few for this order", "take a smaller bin_px, or order=1")
+            raise MetadataError(f"{len(k)} bins are too few for this order", "use a smaller bin_px, or order=1")
         rotation = conditions.rotation_deg if self._forced is None else self._forced
         known = self._known
         if previous is not None:

@@ -57,7 +57,7 @@ def find_distortion(mean: DoubleArray, bad: BoolArray, on: Reference = "any") ->
         if found is not None:
             return found
         if on != "any":
-            raise MetadataError("no lattice of spots is seen", "take a scan of a grating or of a thin crystal")
+            raise MetadataError("no lattice of spots is visible", "use a scan of a grating or of a thin crystal")
     return of_disc(mean, bad)
 
 
@@ -65,7 +65,7 @@ def on_rings(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
     """Measure the distortion on rings. Raises MetadataError if none are seen."""
     found = of_rings(mean, bad)
     if found is None:
-        raise MetadataError("no rings are seen", "take a scan of fine grains or of an amorphous film")
+        raise MetadataError("no rings are visible", "use a scan of fine grains or of an amorphous film")
     radii = ", ".join(f"{radius:.0f}" for radius in found.radius_px)
     number = "a ring" if len(found.radius_px) == 1 else f"{len(found.radius_px)} rings"
     return FoundDistortion(numbers_of(found.coefficients), f"{number} at {radii} px", found.left_px)
@@ -205,7 +205,9 @@ def of_disc(mean: DoubleArray, bad: BoolArray) -> FoundDistortion:
     """Return the distortion from the ellipse of the disc's edge. Raises MetadataError if no disc is seen."""
     disc = find_disc(mean, bad)
     if disc is None:
-        raise MetadataError("no disc is seen, and no lattice of spots", "take a vacuum scan, or one of a grating")
+        raise MetadataError(
+            "neither a disc nor a lattice of spots is visible", "use a vacuum scan, or a scan of a grating"
+        )
     filled = ndimage.gaussian_filter(np.where(bad, np.median(mean[~bad]), mean), 0.7)
     angle = np.linspace(0, 2 * np.pi, RAYS, endpoint=False)
     radius = np.arange(0.6, 1.4, 0.1 / disc.radius_px) * disc.radius_px

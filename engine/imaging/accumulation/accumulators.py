@@ -81,7 +81,7 @@ class PixelAccumulator:
                 continue
             failed = self._reduced(batch, slice(start, stop), point, into, repeats)
             if failed:
-                raise ValueError(f"{failed} frames of scan {batch.uid} do not decode")
+                raise ValueError(f"{failed} frames of scan {batch.uid} cannot be decoded")
 
     def take_pattern(self) -> DoubleArray:
         """See :class:`ptylive.engine.imaging.accumulation.reduced_numbers.Accumulator`."""

@@ -191,7 +191,7 @@ class Store:
             self._on_device.add(batch, slice(0, len(point)), point, into, repeats=self.header.scan.repeats > 1)
         except arrays.failures as error:
             self._device = self._device.given_up(error)
-            log.warning("frames are reduced on the processor from here on: %s", self._device.why)
+            log.warning("frames are reduced on the CPU from now on: %s", self._device.why)
             return False
         self._reduced["gpu"] += len(point)
         return True
@@ -213,7 +213,7 @@ class Store:
         on_cpu, on_gpu = self._reduced["cpu"], self._reduced["gpu"]
         if not on_gpu or self._lost:
             return self._device.words if self._device.arrays is None or not on_cpu else f"cpu ({self._refused})"
-        reason = self._device.why or self._refused or "to compare"
+        reason = self._device.why or self._refused or "for comparison"
         return f"gpu, {on_cpu} of {on_cpu + on_gpu} frames on the cpu ({reason})" if on_cpu else "gpu"
 
     @property

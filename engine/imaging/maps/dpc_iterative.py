@@ -41,8 +41,8 @@ CONVERGED = 1e-3
                 "dpc_iterative",
                 label="iterative DPC",
                 units="rad",
-                shows="the same phase as iDPC, with nothing assumed beyond the border",
-                trust="where the field is small or has holes; else as iDPC",
+                shows="the same phase as iDPC, without assumptions beyond the border",
+                trust="where the field is small or has holes; otherwise as iDPC",
                 colours=ColourMap.MAGMA,
                 place=130,
             )
@@ -53,12 +53,14 @@ CONVERGED = 1e-3
         from_roots=MOMENTS,
         settings={
             **PASSES,
-            "iterations": MapSetting(ITERATIONS, 1, 1000, "steps at most", whole=True, also=("max_iter", "num_iter")),
+            "iterations": MapSetting(
+                ITERATIONS, 1, 1000, "maximum number of steps", whole=True, also=("max_iter", "num_iter")
+            ),
             "step": MapSetting(
                 None,
                 1e-3,
                 1.9,
-                "of steepest descent as in other programs; chosen: conjugate gradients",
+                "step of steepest descent, as in other programs; chosen: conjugate gradients",
                 also=("step_size",),
             ),
         },

@@ -46,8 +46,8 @@ MIRROR_FROM = 0.5
                 "idpc",
                 label="iDPC phase",
                 units="rad",
-                shows="the phase whose gradient the centre of mass is",
-                trust="near focus; slow waves over the whole field are the first to be wrong",
+                shows="the phase whose gradient is the centre of mass",
+                trust="near focus; slow variations across the field are the least reliable",
                 colours=ColourMap.MAGMA,
                 place=30,
             )

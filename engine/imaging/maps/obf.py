@@ -58,8 +58,8 @@ LEAST_SIGNAL = 0.02
                 "obf",
                 label="phase (OBF)",
                 units="rad",
-                shows="the phase, every frequency weighted by what it tells and by the noise measured on it",
-                trust="on thin specimens, once the defocus is right; its resolution is what the noise allows",
+                shows="the phase, each frequency weighted by its signal and its measured noise",
+                trust="on thin specimens, once the defocus is right; noise limits the resolution",
                 colours=ColourMap.MAGMA,
                 place=10,
             )

@@ -53,8 +53,8 @@ TINY = 1e-30
                     "ssb",
                     label="SSB phase",
                     units="rad",
-                    shows="the phase from those overlaps of the discs in which one sideband is alone",
-                    trust="in focus, where it is what obf is: to compare with other programs",
+                    shows="the phase from those overlaps of discs that contain a single sideband",
+                    trust="in focus, where it equals obf: for comparison with other programs",
                     colours=ColourMap.MAGMA,
                     place=120,
                 )
@@ -64,7 +64,7 @@ TINY = 1e-30
                     "ssb_amplitude",
                     label="SSB amplitude",
                     units="relative",
-                    shows="the modulus that goes with it, 1 the mean, from the sum of both sidebands",
+                    shows="the corresponding modulus, with mean 1, from the sum of both sidebands",
                     trust="as its phase; even where aberrations are right, and mixed with the phase where they are not",
                     place=125,
                 )
@@ -74,7 +74,7 @@ TINY = 1e-30
         afterwards=True,
         settings={
             "epsilon": MapSetting(
-                EPSILON, 1e-6, 1e3, "added to the power of the transfer, in its strongest", also=WIENER
+                EPSILON, 1e-6, 1e3, "added to the power of the transfer, as a fraction of its maximum", also=WIENER
             ),
             "threshold": THRESHOLD,
             "depth_A": DEPTH,
@@ -83,7 +83,7 @@ TINY = 1e-30
                 WINDOW,
                 0.1,
                 4,
-                "side of the square of the detector used, in diameters of the disc; from 1 on that is all of the disc",
+                "side of the detector square used, in diameters of the disc; from 1 on it contains the whole disc",
             ),
         },
     )

@@ -62,8 +62,8 @@ class Correction(Enum):
                 "tcbf",
                 label="tilt-corrected BF",
                 units="relative",
-                shows="the bright field, every pixel's image moved back into place; denser is brighter out of focus",
-                trust="on defocused scans, thick specimens too; sharp means that the defocus is right",
+                shows="the bright field, each pixel's image shifted into place; denser is brighter out of focus",
+                trust="on defocused scans, also of thick specimens; it is sharp if the defocus is right",
                 place=20,
             )
         ),
@@ -72,9 +72,12 @@ class Correction(Enum):
         settings={
             "upsample": UPSAMPLE,
             "depth_A": DEPTH,
-            "flip": MapSetting(1, 0, 1, "1: phases flipped where the transfer is negative; 0: as they are", whole=True),
+            "flip": MapSetting(1, 0, 1, "1: flip phases where the transfer is negative; 0: do not flip", whole=True),
             "epsilon": MapSetting(
-                None, 1e-6, 1e3, "in place of flip: transfer divided out, this added to its power, in its strongest"
+                None,
+                1e-6,
+                1e3,
+                "instead of flip: divide by the transfer, this fraction of its maximum added to its power",
             ),
             "kernel_steps": MapSetting(
                 None,
@@ -84,19 +87,23 @@ class Correction(Enum):
                 also=("kde_sigma_px",),
             ),
             "align_order": MapSetting(
-                None, 1, 3, "by shifts of images: order up to which they are fitted, 1 defocus to 3 all", whole=True
+                None,
+                1,
+                3,
+                "aligned images: highest order fitted, from 1 (defocus and astigmatism) to 3 (all)",
+                whole=True,
             ),
             "align_bin_px": MapSetting(
-                None, 0.5, 1000, "by shifts of images: pixels along their smallest bins", also=("min_alignment_bin",)
+                None, 0.5, 1000, "aligned images: detector pixels along the smallest bins", also=("min_alignment_bin",)
             ),
             "align_rounds": MapSetting(
-                None, 1, 100, "by shifts of images: rounds at these", whole=True, also=("num_iter_at_min_bin",)
+                None, 1, 100, "aligned images: rounds with the smallest bins", whole=True, also=("num_iter_at_min_bin",)
             ),
             "align_reference": MapSetting(
-                None, 0, 1, "by shifts of images: against", whole=True, words=("mean", "centre")
+                None, 0, 1, "aligned images: reference", whole=True, words=("mean", "centre")
             ),
             "align_free": MapSetting(
-                None, 0, 1, "by shifts of images: 1 looks anywhere, 0 near the calibration", whole=True
+                None, 0, 1, "aligned images: 1 searches everywhere, 0 near the calibration", whole=True
             ),
         },
         also=("parallax",),

@@ -54,7 +54,7 @@ DARKEST = 0.1
                     "wdd_phase",
                     label="WDD phase",
                     units="rad",
-                    shows="the phase of the specimen with the probe divided out; it need not be weak",
+                    shows="the phase of the specimen with the probe divided out; the specimen need not be weak",
                     trust="with known aberrations and much overlap of neighbouring probes; noisier than obf",
                     colours=ColourMap.MAGMA,
                     place=80,
@@ -65,7 +65,7 @@ DARKEST = 0.1
                     "wdd_amplitude",
                     label="WDD amplitude",
                     units="relative",
-                    shows="the modulus that goes with it, 1 the mean: what is scattered out of the disc",
+                    shows="the corresponding modulus, with mean 1: what is scattered out of the disc",
                     trust="as its phase",
                     place=90,
                 )
@@ -73,10 +73,12 @@ DARKEST = 0.1
         ),
         order=30,
         settings={
-            "epsilon": MapSetting(EPSILON, 1e-6, 1e3, "added to the probe's power, in its strongest", also=WIENER),
+            "epsilon": MapSetting(
+                EPSILON, 1e-6, 1e3, "added to the probe's power, as a fraction of its maximum", also=WIENER
+            ),
             "threshold": THRESHOLD,
             "depth_A": DEPTH,
-            "crop": MapSetting(WINDOW, 1, 4, "side of the square of the detector used, in diameters of the disc"),
+            "crop": MapSetting(WINDOW, 1, 4, "side of the detector square used, in diameters of the disc"),
         },
         planes=1.0,
     )

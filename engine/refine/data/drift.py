@@ -81,7 +81,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     drift, covariance, deviations = _drift_in(strain, fit, lattice, probe)
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
-    fate = "corrected" if applied else "not significant, not corrected"
+    outcome = "corrected" if applied else "not significant, not corrected"
     numbers = ", ".join(f"{value:.2f} ± {sd:.2f}" for value, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
@@ -90,7 +90,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
         defocus_A=strain.defocus_A,
         focal_spread_A=strain.focal_spread_A,
         applied=applied,
-        reason=f"drift ({numbers}) Å along slow and fast axis: {fate}",
+        reason=f"drift ({numbers}) Å along slow and fast axis: {outcome}",
         deviations=deviations,
         turn_deg=turn_deg,
         turn_uncertainty_deg=turn_uncertainty_deg,
@@ -109,8 +109,8 @@ def _drift_in(
     covariance = projection @ strain.covariance_A2 @ projection.T + unsure_A**2 * np.eye(2)
     deviations = math.sqrt(max(float(drift @ np.linalg.pinv(covariance) @ drift), 0.0))
     size_A = float(np.hypot(*drift))
-    believable = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
-    deviations = deviations if strain.is_maximum and believable else 0.0
+    plausible = HARMLESS / probe.semiangle_invA < size_A < MOST_STRAIN * lattice.lengths_A[0]
+    deviations = deviations if strain.is_maximum and plausible else 0.0
     if deviations > HINT:
         rigid = np.array([[0, ratio], [-ratio, 0], [1, 0], [0, 1]])  # ends without any drift
         deviations *= math.sqrt(min(max(fit.share_of(strain, rigid), 0.0), 1.0))

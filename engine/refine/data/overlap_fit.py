@@ -188,12 +188,12 @@ class OverlapFit:
 
     def _maximum_of_few(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:
         """The values at the maximum reached from there with some of the frequencies, weak and strong."""
-        everything = self._orders, self._spectra, self._totals
-        self._orders, self._spectra, self._totals = (array[::EVERY] for array in everything)
+        full = self._orders, self._spectra, self._totals
+        self._orders, self._spectra, self._totals = (array[::EVERY] for array in full)
         try:
             values = self._maximum_from(values, directions)
         finally:
-            self._orders, self._spectra, self._totals = everything
+            self._orders, self._spectra, self._totals = full
         return values
 
     def _maximum_from(self, values: DoubleArray, directions: DoubleArray) -> DoubleArray:

@@ -57,7 +57,9 @@ def number_of_parts(marker: Marker, dataset: Dataset) -> int:
         return max(marker) + 1
     if marker == SCANS:
         if dataset.scan_of is None:
-            raise MetadataError("a marker of scans, and there is one scan", "give several files, or another marker")
+            raise MetadataError(
+                "a marker of scans needs several scans, and there is one", "give several files, or another marker"
+            )
         return len(dataset.scan_names)
     kind, number = marker.split(":")
     if kind != "squares":

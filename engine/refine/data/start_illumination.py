@@ -173,7 +173,7 @@ def given_modes(path: str, model: ModelWindow) -> ComplexPlane:
     if stored.ndim != 3 or stored.shape[1:] != (size, size):
         raise MetadataError(
             f"start_probe {path} has shape {stored.shape}",
-            f"the window has {size} x {size} pixels; a results file, which tells its pixel, may have others",
+            f"the window has {size} x {size} pixels; only a results file, which states its pixel size, may differ",
         )
     return np.asarray(np.fft.fft2(stored, norm="ortho"), dtype=np.complex128)
 
@@ -186,7 +186,9 @@ def _hermite(order: int, at: DoubleArray) -> DoubleArray:
 
 def _vacuum(dataset: Dataset, size: int) -> DoubleArray:
     if dataset.vacuum is None:
-        raise MetadataError("probe_amplitude = vacuum_pattern, but the recording holds none", "use mean_pattern")
+        raise MetadataError(
+            "probe_amplitude = vacuum_pattern, but the recording holds no vacuum pattern", "use mean_pattern"
+        )
     vacuum_only = replace(dataset, patterns=dataset.vacuum[None].astype(np.float32))
     return np.asarray(ScanWindow.of(vacuum_only, size).patterns[0], dtype=np.float64)
 

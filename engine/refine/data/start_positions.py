@@ -42,7 +42,7 @@ def with_start_positions(dataset: Dataset, path: str | None) -> Dataset:
     extent = float(np.hypot(*np.ptp(nominal, axis=0)))
     if distance_A > MOST_AWAY * extent:
         raise MetadataError(
-            f"start_positions {path} ({earlier.program}) lie {distance_A:.3g} Å from the nominal ones, in the mean",
-            "are they of this scan, with its rotation?",
+            f"start_positions {path} ({earlier.program}) lie {distance_A:.3g} Å from the nominal ones, on average",
+            "do they belong to this scan, with its rotation?",
         )
     return replace(dataset, positions_A=np.asarray(placed, dtype=float))

@@ -46,7 +46,7 @@ def python_term(name: str) -> PythonTerm:
     """Return a data term by name. Raises RefinementError for an unknown name."""
     term = python_terms().get(name)
     if term is None:
-        raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that brings it installed?")
+        raise RefinementError(f"no data term is called {brief(name)}", "is the plug-in that provides it installed?")
     return term
 
 
@@ -56,9 +56,9 @@ def add(terms: dict[str, PythonTerm], term: PythonTerm) -> None:
     if not isinstance(term.name, str) or not _NAME.fullmatch(term.name):
         raise MetadataError(f"{brief(term.name)} is not a valid name for a data term", "letters, digits and _ only")
     if term.name in built_in or term.name in terms:
-        raise MetadataError(f"the name {term.name} is taken", "give it another")
+        raise MetadataError(f"the name {term.name} is already used", "give it another")
     if not callable(term.compare) or not callable(term.curvature):
-        raise MetadataError(f"{term.name} needs two functions: itself, and its curvature", "give both")
+        raise MetadataError(f"{term.name} needs two functions: the term itself, and its curvature", "give both")
     if term.pixel is not None and not callable(term.pixel):
         raise MetadataError(f"{term.name}: pixel = {brief(term.pixel)}", "give a function of one pixel, or none")
     if term.constant not in ("", "loss_offset", "loss_floor"):

@@ -114,7 +114,7 @@ class Coefficients:
         kind = CoefficientTermKind(settings.algorithm)
         if rooted is not (kind is CoefficientTermKind.ROOT):
             projected = "square roots" if rooted else "intensities"
-            raise RefinementError(f"{kind} does not suit coefficients of {projected}", "use algorithm=auto")
+            raise RefinementError(f"{kind} is not suitable for coefficients of {projected}", "use algorithm=auto")
         if kind not in SIGNED and ((self.masks < 0).any() or (self.values < 0).any()):
             raise RefinementError(
                 f"{kind} needs masks and coefficients at or above 0; {self.dataset.basis.kind} has others",

@@ -182,7 +182,9 @@ class ForwardOptions:
         values = np.zeros((groups, len(names)))
         if given is not None:
             if len(given) not in (1, groups):
-                raise MetadataError(f"aberrations_array_A has {len(given)} lists", f"the marker has {groups} parts")
+                raise MetadataError(
+                    f"aberrations_array_A has {len(given)} lists", f"the marker divides the scan into {groups} parts"
+                )
             for row, coefficients in zip(values, given if len(given) == groups else given * groups, strict=True):
                 row[: len(coefficients)] = coefficients
         rates = chi_per_A(names, self.window, self.wavelength_A).astype(np.float32)

@@ -77,7 +77,7 @@ class Instrument:
         if self.measured.near_field:
             raise MetadataError("opr_components has no meaning in the near field", "leave it out")
         if parts is not None:
-            raise MetadataError("opr_components and probe_marker say twice how the probe varies", "give one of them")
+            raise MetadataError("opr_components and probe_marker both say how the probe varies", "give one of them")
         model, wavelength_A = self.measured.model, self.measured.wavelength_A
         return start_components(modes[0], chi_per_A(STARTS[:number], model, wavelength_A))
 
@@ -97,15 +97,18 @@ class Instrument:
             raise MetadataError(f"field_terms: {names[0]} has no meaning in the near field", "leave it out")
         if names and parts:
             raise MetadataError(
-                "field_order beside aberration_marker or update_aberrations says twice what aberrations the scan has",
+                "field_order and aberration_marker or update_aberrations both define the aberrations",
                 "give one of them",
             )
         columns = (*((0, 1) if tilt_mode in BEFORE_MODES else ()), *((4, 5) if tilt_mode in AFTER_MODES else ()))
         if TILTS in terms and tilts_refined:
-            raise MetadataError("field_terms: tilts beside update_tilts", "give one of them: the probe takes the mean")
+            raise MetadataError(
+                "field_terms: tilts and update_tilts exclude each other",
+                "give one of them: the probe contains the mean",
+            )
         if TILTS in terms and (not columns or tilt_mode in INSIDE_MODES):
             raise MetadataError(
-                f"field_terms: tilts with tilt_mode = {tilt_mode}: inside the specimen they change no pattern",
+                f"field_terms: tilts with tilt_mode = {tilt_mode}: tilts inside the specimen change no pattern",
                 "set tilt_mode to 1 (behind) or 2 (before the specimen)",
             )
         count = len(self.measured.dataset.positions_A)

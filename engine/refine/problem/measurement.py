@@ -115,12 +115,12 @@ def check_near_field(
         if requested:
             raise MetadataError(f"{name} has no meaning in the near field", "leave it out")
     if dataset.masks is not None or patterns.upsample_pattern > 1:
-        raise MetadataError("the near field takes images as they are", "no coefficients, upsample_pattern = 1")
+        raise MetadataError("the near field uses images unchanged", "no coefficients, upsample_pattern = 1")
     if not isinstance(probe.probe_modes, str) and probe.probe_modes > 1:
         raise MetadataError("the near field has one illumination", "leave probe_modes out")
     if refined.update_probe and not np.ptp(dataset.positions_A, axis=0).any():
         raise MetadataError(
-            "all images show one place: object and illumination cannot be told apart", "set update_probe=false"
+            "all images show the same place: object and illumination cannot be separated", "set update_probe=false"
         )
 
 
@@ -130,7 +130,7 @@ def _statistics(
     """Counts, dose and noise; ``images_of_A``: side of the images, which show one place. RefinementError if none."""
     statistics = PatternStatistics.of(dataset, window, probe)
     if statistics.counts_per_pattern <= 0:
-        remedy = f"check beam centre and bad-pixel mask; values below 0 or beyond {MOST_COUNTS:g} are no counts"
+        remedy = f"check beam centre and bad-pixel mask; values below 0 or beyond {MOST_COUNTS:g} do not count"
         raise RefinementError("the patterns hold no counts", remedy)
     if images_of_A is None:
         return statistics
@@ -147,7 +147,7 @@ def _size(dataset: Dataset, patterns: PatternSettings) -> int:
 
 def _check(dataset: Dataset) -> None:
     if len(dataset.patterns) == 0:
-        raise RefinementError("no pattern to refine", "record a scan first")
+        raise RefinementError("there are no patterns to refine", "record a scan first")
     if dataset.positions_A.shape != (len(dataset.patterns), 2):
         raise RefinementError(f"{len(dataset.patterns)} patterns but positions of shape {dataset.positions_A.shape}")
     if not np.isfinite(dataset.positions_A).all():

@@ -31,7 +31,7 @@ from ptylive.engine.refine.problem.forward_options import ForwardOptions
 from ptylive.engine.refine.problem.measurement import Measurement, check_near_field
 from ptylive.engine.refine.problem.parameter_blocks import ParameterBlocks
 from ptylive.engine.refine.problem.start_counts import start_background
-from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, of_counts
+from ptylive.engine.refine.problem.strategy import Strategy, background_counts, choose, for_counts
 from ptylive.engine.refine.problem.tilt_series import TiltSeries
 from ptylive.engine.refine.regularisers.of_preset import Regularisation
 from ptylive.engine.refine.regularisers.scan_neighbours import ScanGrid
@@ -81,7 +81,9 @@ class Problem:
         """Statistics of the patterns."""
         return self.measured.statistics
 
-    def after(self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False) -> Problem:
+    def with_findings(
+        self, curves: tuple[Curve, ...], words: tuple[str, ...] = (), *, tilt_found: bool = False
+    ) -> Problem:
         """Return a copy that holds the parameter scans that led to it and states them, and ``words``, in its reason.
 
         tilt_found: the tilt inside the specimen was found before the run and is not measured on the result again.
@@ -136,7 +138,7 @@ def decide(measured: Measurement, preset: Preset, *, has_start: bool) -> Strateg
     elif preset.refined.update_tilts and isinstance(preset.solver.anchor, str):
         chosen = replace(chosen, anchor=0.0)  # slices must be free to move against each other
     elif preset.object.slices == 1:
-        chosen = of_counts(chosen, preset.solver, measured.statistics)
+        chosen = for_counts(chosen, preset.solver, measured.statistics)
     if preset.instrument.source_blur_A:  # the source is modelled by the blur: the modes are for the focal spread only
         chosen = replace(chosen, coherence=replace(chosen.coherence, source_A=0.0))
     if not (preset.start.refine_drift and measured.plain) or measured.dataset.scan_of is not None:
@@ -221,8 +223,8 @@ def _without_background(modes: ComplexPlane, measured: Measurement, preset: Pres
     remaining = 1 - float(background.sum()) / counts
     if remaining <= 0:
         raise MetadataError(
-            f"start_background has {background.sum():.4g} counts, a pattern {counts:.4g} in the mean",
-            "give the counts that are in every pattern",
+            f"start_background has {background.sum():.4g} counts, a pattern has {counts:.4g} on average",
+            "give the counts that every pattern contains",
         )
     return np.asarray(modes * np.sqrt(remaining))
 
@@ -256,7 +258,7 @@ def _check_size(shape: tuple[int, int, int], modes: int, pixel_A: float) -> None
     check_fits(
         OBJECT_BYTES * pixels,
         f"the object of {' x '.join(map(str, shape))} pixels of {pixel_A:.3g} Å",
-        "check scan_step_A, detector_pixel_mrad and energy_eV, or take fewer slices",
+        "check scan_step_A, detector_pixel_mrad and energy_eV, or use fewer slices",
     )
 
 
@@ -309,5 +311,5 @@ def _start_modulus(
 def _no_modulus(strategy: Strategy) -> str:
     """Why the modulus of a map cannot be used as a start; empty if it can."""
     if not strategy.start_from_map:
-        return "the run does not start from it"
-    return "the object has phases only" if strategy.object_form is ObjectForm.PHASE else ""
+        return "the run does not start from that map"
+    return "the object has only a phase" if strategy.object_form is ObjectForm.PHASE else ""

@@ -276,7 +276,7 @@ def _with_python_term(
     )
 
 
-def of_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternStatistics) -> Strategy:
+def for_counts(strategy: Strategy, solver: SolverSettings, statistics: PatternStatistics) -> Strategy:
     """Strategy of one slice with the anchor and the probe step that suit the likelihood of counts.
 
     Least squares of amplitudes pull faint features to zero, and keep the anchor that prevents it.

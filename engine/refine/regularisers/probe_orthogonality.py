@@ -19,7 +19,7 @@ SMALLEST = 1e-30
         Setting(
             "probe_orthogonality_weight",
             0.0,
-            "weight of what the modes of a probe have in common (quantEM; McCray et al.: 0.1)",
+            "weight of the overlap between the modes of a probe (quantEM; McCray et al.: 0.1)",
             at_least=0.0,
             at_most=1e30,
         ),

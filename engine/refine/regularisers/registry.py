@@ -47,14 +47,16 @@ def switched_on(settings: RegulariserSettings) -> frozenset[str]:
 def add(registrations: dict[str, Registration], registration: Registration) -> None:
     """Register a regulariser. Raises MetadataError for a name or setting in use, and for an incomplete declaration."""
     if registration.name in registrations:
-        raise MetadataError(f"the name {registration.name} is taken", "give it another")
+        raise MetadataError(f"the name {registration.name} is already used", "give it another")
     if registration.kind == "projection" and registration.acts_on == "parameters":
-        raise MetadataError(f"{registration.name}: projections change object or probe", "say which")
+        raise MetadataError(f"{registration.name}: projections change object or probe", "choose one")
     if registration.kind == "held" and registration.acts_on != "parameters":
-        raise MetadataError(f"{registration.name}: what is held acts on parameters", "say acts_on='parameters'")
+        raise MetadataError(
+            f"{registration.name}: a constraint that is held acts on parameters", "set acts_on='parameters'"
+        )
     if registration.kind == "penalty" and registration.acts_on == "both":
         raise MetadataError(
-            f"{registration.name}: a penalty is on object or probe", "say which, or acts_on='parameters'"
+            f"{registration.name}: a penalty acts on object or probe", "choose one, or set acts_on='parameters'"
         )
     if registration.missing:
         raise MetadataError(

@@ -36,12 +36,12 @@ class Validation:
 
     def summary(self) -> str:
         """Return a one-line summary."""
-        said = ["never" if period is None else f"{period:.2f} Å" for period in self.resolution_A]
+        periods = ["never" if period is None else f"{period:.2f} Å" for period in self.resolution_A]
         elsewhere = self.null[~self.at_harmonic]
         worst = float(elsewhere.max()) if len(elsewhere) else 0.0
         return (
-            f"halves of the data correlate {self.correlation:.2f}; ring correlation falls below 0.5 at {said[0]}, "
-            f"below 0.143 at {said[1]}; shuffled patterns reach {worst:.2f} away from harmonics of the scan"
+            f"halves of the data correlate {self.correlation:.2f}; ring correlation falls below 0.5 at {periods[0]}, "
+            f"below 0.143 at {periods[1]}; shuffled patterns reach {worst:.2f} away from harmonics of the scan"
         )
 
 

@@ -224,7 +224,7 @@ def load(path: Path, identity: Identity) -> Saved | None:
         note = (
             ""
             if candidate == path
-            else f"the last checkpoint {path.name} is missing or damaged: went on from the one before"
+            else f"the last checkpoint {path.name} is missing or damaged: continued from the previous one"
         )
         return Saved(decoded(arrays, header["state"]), log, note)
     if candidates:

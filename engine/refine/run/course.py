@@ -116,7 +116,7 @@ class Course:
         if isinstance(state, LbfgsState):
             return "" if math.isfinite(state.loss) else "the loss is not finite"
         if isinstance(self.sweeps, BatchEngine) and self.sweeps.failed(state):
-            return "the loss is not finite: take smaller steps (sweep_step, probe_step; the rates of adam)"
+            return "the loss is not finite: use smaller steps (sweep_step, probe_step; the rates of adam)"
         undone = not stopped and not state.losses and self.sweeps.sweeps
         return "diverged: no step lowers the loss" if undone else ""
 

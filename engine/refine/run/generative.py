@@ -41,7 +41,7 @@ from ptylive.engine.refine.validation.null_test import losses_by_place
 from ptylive.schema.model import Array, DoubleArray, FloatArray, IndexArray
 from ptylive.schema.preset import Preset
 
-ALL_PATTERNS = "pixels refined anew with all patterns"
+ALL_PATTERNS = "pixels refined again with all patterns"
 
 if TYPE_CHECKING:
     from ptylive.engine.dgp.training import Training
@@ -180,7 +180,7 @@ class _PriorRun:
     def _pretrain(self, training: Training, vector: Any) -> None:
         for step, share in training.pretrained():
             self._pause()
-            self._report(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not given back")
+            self._report(vector, f"pre-training of the networks, step {step}: {100 * share:.2g} % not yet reproduced")
 
     def _train(self, training: Training, objective: Objective, choice: PriorChoice) -> None:
         """Run all epochs on the patterns."""
@@ -210,7 +210,7 @@ class _PriorRun:
         chosen = self._to_numpy(vector if candidate is None else candidate.vector)
         problem, shown = self.problem, None
         if candidate is not None and state == "done":
-            self._report(vector, "how strongly each band of frequencies is shown")
+            self._report(vector, "strength of each frequency band")
             chosen, shown = self._in_balance(chosen)
         report = PriorReport(
             first_epoch=len(pixels.loss),

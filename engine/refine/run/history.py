@@ -33,7 +33,9 @@ class History:
     def __post_init__(self) -> None:
         """Raise MetadataError for an impossible number of epochs."""
         if self.every < 1:
-            raise MetadataError(f"a history of every {self.every} epochs", "give a whole number from 1 on")
+            raise MetadataError(
+                f"a history of every {self.every} epochs is impossible", "give a whole number from 1 on"
+            )
 
     def due(self, epoch: int) -> bool:
         """Whether a snapshot is kept after that many epochs; the start, 0, always is."""
@@ -97,7 +99,7 @@ def read_snapshot(path: Path) -> Snapshot:
     try:
         with np.load(path, allow_pickle=False) as file:
             if int(file["format"]) != FORMAT:
-                raise InputFileError(f"{path} is of another version", "read it with that version of ptylive")
+                raise InputFileError(f"{path} is of another version", "read it with the version that wrote it")
             sampling, origin = (tuple(float(each) for each in file[name]) for name in ("object_sampling_A", "origin_A"))
             snapshot = Snapshot(
                 int(file["epoch"]),
@@ -114,5 +116,5 @@ def read_snapshot(path: Path) -> Snapshot:
         raise InputFileError(f"{path} cannot be read: {type(error).__name__}", "remove it") from None
     shapes = (snapshot.object.ndim, snapshot.probe.ndim, snapshot.positions_A.ndim, snapshot.loss.ndim)
     if shapes != (4, 4, 2, 1) or not snapshot.object.size or not snapshot.probe.size:
-        raise InputFileError(f"{path} holds something else", "remove it")
+        raise InputFileError(f"{path} is not a snapshot", "remove it")
     return snapshot

@@ -25,7 +25,7 @@ class Outcome:
     vector: Array
     """(n,) parameters, after everything that a result has to obey."""
     log: Log
-    ended: State
+    state: State
     message: str
     modulus_fixed: bool
     """Whether a constraint determines the object's modulus, leaving no free factor."""
@@ -65,7 +65,7 @@ class Outcome:
             phases=self.log.phases,
             seconds=np.asarray(self.log.seconds, dtype=np.float64),
             evaluations=self.log.evaluations,
-            state=self.ended,
+            state=self.state,
             algorithm=problem.strategy.algorithm,
             reason=self._reason(problem),
             message=self.message,
@@ -73,7 +73,7 @@ class Outcome:
             refined=refined,
             drift=problem.measured.drift,
             curves=problem.curves,
-            position_bound_A=self._position_bound(problem) if refined.moved and self.ended != "running" else None,
+            position_bound_A=self._position_bound(problem) if refined.moved and self.state != "running" else None,
         )
 
     def _quantities(self, problem: Problem) -> dict[BlockName, Array]:

@@ -319,5 +319,5 @@ class Refinement:
         try:
             return phase_deviation(problem, end, self._context, preset.solver.seed)
         except PtyliveError as error:
-            self._add_words(f"the standard deviation of the phase is not known: {error.line()}")
+            self._add_words(f"the standard deviation of the phase could not be estimated: {error.line()}")
             return None

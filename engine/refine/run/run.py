@@ -212,7 +212,7 @@ def _refined_once(
     dataset, preset = _checked(dataset, preset)
 
     tuned = _settled(dataset, preset, context, warm, observers, options.half_turn)
-    context = _under(tuned, context)
+    context = _context_of(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     tuned = without_drifts(tuned, context)
     tuned = with_doubted_tilts(tuned, context) if warm is None else tuned
@@ -224,12 +224,12 @@ def _refined_once(
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     problem = with_start(
-        problem.after(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
+        problem.with_findings(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
         preset.start,
         warm or tuned.warm_start,
     )
     if saved is not None and saved.state.vector.shape != problem.start.shape:
-        raise RefinementError("the checkpoint is of other slices or probe modes", "start without --resume")
+        raise RefinementError("the checkpoint has other slices or probe modes", "start without --resume")
     if sharing is not None:
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
@@ -268,15 +268,15 @@ def _settled(
     elif warm is None:
         tuned = with_found_orientation(tuned, context)
         tuned = with_confirmed_astigmatism(tuned, context)
-        tuned = with_atoms_as_peaks(tuned, _under(tuned, context))
-    before = with_half_turn_by_depth(tuned, _under(tuned, context))
-    tuned = tune(before, _under(before, context))
-    tuned = with_slices_worth_it(tuned, before, preset, _under(tuned, context))
+        tuned = with_atoms_as_peaks(tuned, _context_of(tuned, context))
+    before = with_half_turn_by_depth(tuned, _context_of(tuned, context))
+    tuned = tune(before, _context_of(before, context))
+    tuned = with_slices_worth_it(tuned, before, preset, _context_of(tuned, context))
     if tuned.preset.object.num_slices == "auto":
-        tuned = with_found_depth(tuned, _under(tuned, context))
+        tuned = with_found_depth(tuned, _context_of(tuned, context))
     elif warm is None:
-        tuned = with_columns(tuned, _under(tuned, context))
-    context = _under(tuned, context)
+        tuned = with_columns(tuned, _context_of(tuned, context))
+    context = _context_of(tuned, context)
     tuned = with_chosen_regime(tuned, context)
     tuned = with_chosen_form(tuned, context)
     modes = None if warm is None else warm.modes
@@ -295,7 +295,7 @@ def _settled(
     return replace(tuned, preset=find_tilt(preset, partial(_preliminary_run, middle, context, quiet)), tilt_found=True)
 
 
-def _under(tuned: Tuned, context: TrialContext) -> TrialContext:
+def _context_of(tuned: Tuned, context: TrialContext) -> TrialContext:
     """Context with its start turned by the half turn found; under another orientation the start is dropped."""
     context = context if tuned.orientation is None else replace(context, start=None)
     context = replace(context, warm_start=tuned.warm_start)

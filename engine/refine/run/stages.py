@@ -107,7 +107,7 @@ def refine_stages(dataset: Dataset, preset: Preset, once: Once, observers: Obser
     Raises what a refinement raises if the first stage cannot start, or a later one for a reason other than a stop.
     """
     chain = _Chain(dataset, preset.in_stages(), once, observers)
-    while chain.goes_on:
+    while chain.continues:
         try:
             warm = chain.step(warm)
         except RefinementError:
@@ -135,7 +135,7 @@ class _Chain:
         """A given thickness that trials changed."""
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         """Whether another stage follows, and nothing has ended the run before it."""
         stopped = bool(self.ended) and (self.ended[-1].result.state != "done" or self._observers.should_stop())
         return len(self.ended) < len(self.stages) and not stopped

@@ -66,7 +66,7 @@ def cut(first_rows: IndexArray, window: int, rows: int, tiles: int) -> tuple[Til
     Raises RefinementError if there are fewer patterns than tiles.
     """
     if not 1 <= tiles <= len(first_rows):
-        raise RefinementError(f"{len(first_rows)} patterns cannot be cut into {tiles} tiles", "take fewer workers")
+        raise RefinementError(f"{len(first_rows)} patterns cannot be cut into {tiles} tiles", "use fewer workers")
     order = np.argsort(first_rows, kind="stable")
     groups = [np.sort(group) for group in np.array_split(order, tiles)]
     lit = [(int(first_rows[group].min()), int(first_rows[group].max()) + window) for group in groups]

@@ -80,7 +80,7 @@ class SharedRun:
             self._held_out = held_out_of(self._log, self._preset.solver, self._problem.multislice.count)
             self._run_to_end(sets)
             if sets.newest is None:
-                raise RefinementError("no state of the tiles could be kept", "see whether the disk is full")
+                raise RefinementError("no state of the tiles could be saved", "check whether the disk is full")
             return self._result(sets.newest)
 
     def _run_to_end(self, sets: TileSets) -> None:
@@ -90,15 +90,17 @@ class SharedRun:
             try:
                 self._run_crew(sets)
             except CrewBusy as error:
-                self._report(f"waits for workers: {error}")
+                self._report(f"waiting for workers: {error}")
                 if self._observers.should_stop():
                     raise StoppedError("stopped on request before the refinement began") from None
             except CrewLost as error:
                 times_lost = times_lost + 1 if progress == (len(self._log.losses), sets.newest) else 1
                 if times_lost >= MOST_LOST:
-                    raise RefinementError(f"workers were lost {times_lost} times in a row, the last: {error}") from None
+                    raise RefinementError(
+                        f"workers were lost {times_lost} times in a row, last error: {error}"
+                    ) from None
                 self._log = Log() if sets.newest is None else state_of(sets.newest.read(0))[1]
-                self._report(f"a worker was lost ({error}): going on from the last checkpoint")
+                self._report(f"a worker was lost ({error}): continuing from the last checkpoint")
             else:
                 return
 
@@ -228,7 +230,7 @@ class SharedRun:
                 )
             return phase_deviation(problem, end, context, preset.solver.seed)
         except PtyliveError as error:
-            self._add_message(f"the standard deviation of the phase is not known: {error.line()}")
+            self._add_message(f"the standard deviation of the phase could not be estimated: {error.line()}")
             return None
 
 

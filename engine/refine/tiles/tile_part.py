@@ -100,7 +100,7 @@ class TilePart:
     @classmethod
     def of_bytes(cls, data: bytes) -> TilePart:
         """Inverse of :meth:`to_bytes`. Raises RefinementError for damaged data, or if memory does not suffice."""
-        check_fits(2.0 * len(data), "a tile of the refinement", "take more workers")
+        check_fits(2.0 * len(data), "a tile of the refinement", "use more workers")
         plain, arrays = unpacked(data)
         form, non_negative, shape, modes = plain["layout"]
         precision = Precision(plain["precision"])

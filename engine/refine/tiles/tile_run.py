@@ -81,7 +81,7 @@ class TileRun:
         except PtyliveError as error:
             report({"kind": "failed", "message": error.line()})
         except MemoryError:
-            report({"kind": "failed", "message": "not enough memory for this tile: take more workers"})
+            report({"kind": "failed", "message": "not enough memory for this tile: use more workers"})
         except Exception as error:
             report({"kind": "failed", "message": f"a tile failed: {error!r}"})
 

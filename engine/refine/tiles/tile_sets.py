@@ -92,11 +92,13 @@ class TileSets:
                 f"checkpoint {self.index} belongs to other {difference}", "remove it, or start without --resume"
             )
         if tiles != self._tiles:
-            raise RefinementError(f"checkpoint {self.index} is of {tiles} workers", f"resume with --workers {tiles}")
+            raise RefinementError(
+                f"checkpoint {self.index} belongs to a run with {tiles} workers", f"resume with --workers {tiles}"
+            )
         self._sets = [entry for entry in sets if self._is_complete(entry)]
         if not self._sets:
             raise self._damaged()
-        return "" if len(self._sets) == len(sets) else "a checkpoint is damaged: went on from the one before"
+        return "" if len(self._sets) == len(sets) else "a checkpoint is damaged: continued from the previous one"
 
     def _damaged(self) -> RefinementError:
         return RefinementError(f"checkpoint {self.index} is damaged", "remove it and start without --resume")

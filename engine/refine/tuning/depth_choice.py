@@ -252,7 +252,7 @@ def _shown(tuned: Tuned, base: Tuned, thin: DepthTrials, context: TrialContext, 
     starts with. From a focus other than that of the single slice (``thin``), a whole depth of focus is required, in
     trials to their end: one slice has converged further after one sweep, and half a depth of focus may not suffice.
     """
-    depths = _first(tuned.dataset) if base is tuned else FIRST
+    depths = _required_depth(tuned.dataset) if base is tuned else FIRST
     least, whole = (f"a depth of {number * depth_A:.3g} Å" for number in (depths, FIRST))
     no_better = "would not predict held-out patterns better"
     modes = tuned.preset.probe.probe_modes
@@ -284,7 +284,7 @@ def _without_depth(tuned: Tuned, context: TrialContext, depth_A: float, modes: i
     return _half_turn_trials(tuned, context, depth_A, GATE_PATTERNS, modes)[0]
 
 
-def _first(dataset: Dataset) -> float:
+def _required_depth(dataset: Dataset) -> float:
     """Thickness, in depths of focus, that has to predict better than no depth."""
     return LESS if dataset.calibration.origin("C10") in FOUND else FIRST
 

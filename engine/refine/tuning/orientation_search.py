@@ -21,7 +21,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, TrialContext, cen
 from ptylive.engine.refine.tuning.mode_choice import LEAST_PATTERNS
 from ptylive.engine.refine.tuning.orientation import AS_IT_IS, Orientation
 from ptylive.engine.refine.tuning.parameter_search import SMALLEST_SHARE, Tuned, of_trials, vertex
-from ptylive.engine.refine.tuning.scans_apart import alone, alone_settings
+from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings
 from ptylive.schema import Origin
 from ptylive.schema.preset import Preset
 
@@ -43,7 +43,7 @@ def with_found_orientation(tuned: Tuned, context: TrialContext) -> Tuned:
     if not is_open(dataset, preset):
         return tuned
     several = dataset.scan_of is not None  # the first scan is tilted least
-    single = (alone(dataset, 0), alone_settings(preset, 0)) if several else (dataset, preset)
+    single = (single_scan(dataset, 0), single_scan_settings(preset, 0)) if several else (dataset, preset)
     found = _Search(*single, replace(context, start=None)).best()
     if isinstance(found, str):
         return replace(tuned, words=(*tuned.words, found))

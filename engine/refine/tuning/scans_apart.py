@@ -31,7 +31,7 @@ SAME_PLACE_PX = 1e-9
 """Offsets that differ by less are one offset, subtracted from itself."""
 
 
-def alone(dataset: Dataset, scan: int) -> Dataset:
+def single_scan(dataset: Dataset, scan: int) -> Dataset:
     """One of the joined scans, on its own raster and with its own beam centre."""
     indices = np.flatnonzero(dataset.scan_of == scan)
     part = dataset.part(indices)
@@ -55,7 +55,7 @@ def alone(dataset: Dataset, scan: int) -> Dataset:
     )
 
 
-def alone_settings(preset: Preset, scan: int) -> Preset:
+def single_scan_settings(preset: Preset, scan: int) -> Preset:
     """Settings for one of several scans: its tilt becomes that of the specimen."""
     given = preset.scans.scan_tilts_mrad
     tilt = (0.0, 0.0) if given is None else given[scan]
@@ -70,7 +70,7 @@ def without_drifts(tuned: Tuned, context: TrialContext) -> Tuned:
         return tuned
     positions_A, words, drifts = dataset.positions_A.copy(), list(tuned.words), list[Drift | None]()
     for scan, name in enumerate(dataset.scan_names):
-        single = Tuned(alone(dataset, scan), alone_settings(preset, scan))
+        single = Tuned(single_scan(dataset, scan), single_scan_settings(preset, scan))
         _, measured = with_checked_drift(measure(single.dataset, single.preset), single, context, may_turn=False)
         drifts.append(measured.drift)
         words.append(f"{name}: {NO_DRIFT if measured.drift is None else measured.drift.reason}")

@@ -15,7 +15,7 @@ MOVES = {
 """Quantities that each engine refines."""
 OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length")
 """Settings of sweeps and L-BFGS that no named engine uses: each of its epochs counts as a sweep."""
-REMEDY = "leave it out, or refine it in a stage of its own with optimizer=scaled"
+REMEDY = "leave it out, or refine it in a separate stage with optimizer=scaled"
 
 
 def check_engine(preset: Preset) -> None:
@@ -41,9 +41,9 @@ def unused_settings(preset: Preset) -> tuple[str, ...]:
     solver, plain = preset.solver, type(preset.solver)()
     if solver.optimizer not in ENGINES:
         one_slice = preset.object.num_slices == 1 and preset.refined.update_thickness is True
-        return ("update_thickness: one slice has none",) if one_slice else ()
+        return ("update_thickness: one slice has no thickness",) if one_slice else ()
     changed = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
-    return (f"{', '.join(changed)}: no matter of optimizer={solver.optimizer}",) if changed else ()
+    return (f"{', '.join(changed)}: no effect with optimizer={solver.optimizer}",) if changed else ()
 
 
 def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:

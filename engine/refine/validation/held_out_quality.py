@@ -41,7 +41,7 @@ def held_out_quality(dataset: Dataset, preset: Preset, context: TrialContext) ->
     if part.scan_of is not None and len(np.unique(part.scan_of)) < len(part.scan_names):
         return None
     context = replace(context, start=None)
-    context.before("held-out patterns, to compare runs by")
+    context.before("held-out patterns, to compare runs")
     trial = Trial.of(part, preset.model_copy(update=ANEW), context)
     groups = trial.likelihood(None, context)
     if not all(map(math.isfinite, groups)):

@@ -20,9 +20,9 @@ def check_possible(preset: Preset) -> None:
         raise RefinementError("method=dgp needs update_obj=true", "set method=pixels, or refine the object")
     if first.refined.update_probe_pos or first.refined.update_beam_current or first.instrument.opr_components:
         raise RefinementError(
-            "method=dgp cannot refine what each pattern has of its own (update_probe_pos, update_beam_current,"
+            "method=dgp cannot refine quantities of single patterns (update_probe_pos, update_beam_current,"
             " opr_components)",
-            "refine it in a stage of its own before (docs/dgp.md)",
+            "refine them in a separate stage before (docs/dgp.md)",
         )
     if "sequence" in preset.schedules:
         raise RefinementError("method=dgp cannot follow a schedule of sequence", "give one sequence for all epochs")
@@ -32,6 +32,6 @@ def check_possible(preset: Preset) -> None:
     if names or any(due(preset.at(epoch).regularisers) for epoch in scheduled):
         listed = ", ".join(names) or "a filter of object or probe, or a reset"
         raise RefinementError(
-            f"method=dgp cannot take what changes parameters once an epoch ({listed})",
-            "refine with it in a stage of its own before (docs/dgp.md)",
+            f"method=dgp cannot be combined with settings that change parameters once per epoch ({listed})",
+            "use them in a separate stage before (docs/dgp.md)",
         )

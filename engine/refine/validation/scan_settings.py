@@ -14,15 +14,17 @@ def check_scans(dataset: Dataset, preset: Preset) -> None:
     given, scans = preset.scans.scan_tilts_mrad, len(dataset.scan_names)
     if dataset.scan_of is None:
         if given is not None:
-            raise MetadataError(f"scan_tilts_mrad speaks of {len(given)} scans, there is one", "give as many files")
+            raise MetadataError(
+                f"scan_tilts_mrad lists {len(given)} scans, there is one", "give as many files as tilts"
+            )
         return
     if given is None or len(given) != scans:
-        problem = "is not given" if given is None else f"speaks of {len(given)}"
+        problem = "is not given" if given is None else f"lists {len(given)}"
         example = ",".join("[0,0]" for _ in range(scans))
         raise MetadataError(f"{scans} scans, and scan_tilts_mrad {problem}", f"give scan_tilts_mrad=[{example}], mrad")
     for name, requested in _incompatible(preset).items():
         if requested:
-            raise MetadataError(f"{name} does not go with several scans", "leave it out, or refine one scan")
+            raise MetadataError(f"{name} cannot be used with several scans", "leave it out, or refine one scan")
 
 
 def _incompatible(preset: Preset) -> dict[str, bool]:

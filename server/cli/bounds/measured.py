@@ -120,9 +120,9 @@ def _decoding() -> dict[str, float]:
     import hdf5plugin
 
     frames = np.random.default_rng(0).poisson(0.2, (CODED_FRAMES, 256, 256)).astype(np.uint16)
-    ways = {"bitshuffle_lz4": hdf5plugin.Bitshuffle(cname="lz4"), "lz4": hdf5plugin.LZ4()}
+    filters = {"bitshuffle_lz4": hdf5plugin.Bitshuffle(cname="lz4"), "lz4": hdf5plugin.LZ4()}
     found = {}
-    for name, way in ways.items():
+    for name, way in filters.items():
         with h5py.File("bounds.h5", "w", driver="core", backing_store=False) as file:
             stored = file.create_dataset("data", data=frames, chunks=(1, 256, 256), **way)
             out = np.empty_like(frames)

@@ -123,10 +123,10 @@ def refine(
         guess, context = _start_guess(mapped, wanted), TrialContext(backend, threads)
         dataset = loaded.placed(refinable(source, mapped.calibration))
         other_sources = (opened.enter_context(open_source(each, values)) for each in files[1:])
-        first, rest = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
-        dataset = with_others(first, other_sources, wanted, rest)
+        first, map_others = (file.name, dataset, guess), partial(mapping, compiles=None, as_json=as_json)
+        dataset = with_others(first, other_sources, wanted, map_others)
         frames, kept_history = len(dataset.patterns), _history_of(output, history, resume=resume)
-        before = _told_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
+        before = _checked_before(dataset, wanted, replace(context, start=guess), as_json) if checks else None
         with bar("refining", quiet=as_json) as shown, _stoppable() as stop:
             result = run(
                 dataset,
@@ -305,7 +305,7 @@ def _header_of(file: Path, values: dict[str, Any], wanted: Preset) -> ScanHeader
         return source.header
 
 
-def _told_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:
+def _checked_before(dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool) -> Checks:
     """Check the run beforehand and print the findings."""
     from ptylive.engine.refine import check
 

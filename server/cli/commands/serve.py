@@ -109,8 +109,8 @@ def serve(
         **parse_assignments(settings or ()),
     }
     loaded = load_config(config, options, assignments)
-    off = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
-    supervisor = Supervisor(loaded.model_copy(update=off), command_line=" ".join(sys.argv), say=say)
+    overrides = {name: None for name, is_off in (("dashboard", headless), ("record", no_record)) if is_off}
+    supervisor = Supervisor(loaded.model_copy(update=overrides), command_line=" ".join(sys.argv), say=say)
     stop_on_signals()
     try:
         supervisor.start()

@@ -41,7 +41,7 @@ class Tpx3RawInlet:
         self._scan: ScanHeader | None = None
         self._scans = self._untimed = 0
         self._unknown = False  # whether packets of unsupported chips were seen
-        self._told: str | None = None  # why packets cannot be processed, as last reported
+        self._reported: str | None = None  # why packets cannot be processed, as last reported
 
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
         """See :class:`Inlet`. Chunks of the detector, or events of the connection."""
@@ -100,8 +100,8 @@ class Tpx3RawInlet:
             if scan.repeats > 1 or scan.skip_first:
                 raise WireError("repeats and skip_first: a scan has one frame at each point", "bad_configuration")
         except WireError as error:
-            if self._told != str(error):
-                self._told = str(error)
+            if self._reported != str(error):
+                self._reported = str(error)
                 self._note(f"packets come, but {error}")
             return None
         return scan, (header.detector.cluster_time_us or 0.0) * _TICKS_PER_US

@@ -95,7 +95,7 @@ def test_what_cannot_be_shown_is_said(tmp_path):
         compare(path, None, ["run7"])
     with pytest.raises(MetadataError, match="scale of its maps"):
         compare(path, ["bf"])
-    with pytest.raises(MetadataError, match="holds no maps to show"):
+    with pytest.raises(MetadataError, match="holds no maps"):
         write_results(tmp_path / "only.h5")
         compare(tmp_path / "only.h5")
 

@@ -67,12 +67,12 @@ def test_a_drawn_one_is_the_same_in_words(inner: float) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"a": "disc:"}, "a disc takes 1 radius, or row, column and it"),
-        ({"a": "disc:1,2"}, "a disc takes"),
-        ({"a": "ring:1"}, "a ring takes 2 radii"),
-        ({"a": "ring:1,2,3"}, "a ring takes"),
-        ({"a": "ring:1 kg,2"}, "a ring takes"),
-        ({"a": "disc:nan"}, "a disc takes"),
+        ({"a": "disc:"}, "a disc needs 1 radius, or row, column and it"),
+        ({"a": "disc:1,2"}, "a disc needs"),
+        ({"a": "ring:1"}, "a ring needs 2 radii"),
+        ({"a": "ring:1,2,3"}, "a ring needs"),
+        ({"a": "ring:1 kg,2"}, "a ring needs"),
+        ({"a": "disc:nan"}, "a disc needs"),
         ({"a": "square:3"}, "neither a disc, a ring nor a mask"),
         ({"a": ""}, "neither a disc"),
         ({"../a": "disc:3"}, "detector name"),
@@ -211,13 +211,13 @@ def test_profiles_are_maps_of_their_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["profiles:", "profiles:0", "profiles:10", "profiles:2.5", "profiles:-1"])
 def test_components_are_a_few(text: str) -> None:
-    with pytest.raises(MetadataError, match="take a number of components"):
+    with pytest.raises(MetadataError, match="need a number of components"):
         read_detectors({"x": text})
 
 
 @pytest.mark.parametrize("text", ["above:", "above:0", "above:1.5", "below:2 px", "above:much"])
 def test_shares_are_between_none_and_all(text: str) -> None:
-    with pytest.raises(MetadataError, match="takes a share of the brightest pixel"):
+    with pytest.raises(MetadataError, match="needs a share of the brightest pixel"):
         read_detectors({"x": text})
 
 

@@ -27,7 +27,7 @@ def test_a_map_in_doubt_is_greyed_in_its_picture(tmp_path):
 
 
 def test_the_floats_stay_and_the_doubt_is_told(tmp_path):
-    for name, more, told in (("sure", {}, None), ("faint", {"faint": True}, "stands 3 standard deviations")):
+    for name, more, told in (("sure", {}, None), ("faint", {"faint": True}, "by 3 standard deviations")):
         path = exported(tmp_path, name, ["hspy"], **more)[0]
         with h5py.File(path) as file:
             signal = file[f"Experiments/{name}"]

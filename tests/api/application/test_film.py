@@ -62,7 +62,7 @@ def test_a_film_for_a_page_ends_where_it_is_asked_to_and_has_fewer_pictures_of_l
     monkeypatch.setattr(films, "SHORT_PIXELS", 3 * size)
     assert short_film(last)[1] == 3
     monkeypatch.setattr(films, "SHORT_PIXELS", 2 * size - 1)
-    with pytest.raises(MetadataError, match="takes too long to draw here") as refused:
+    with pytest.raises(MetadataError, match="takes too long to draw on this page") as refused:
         short_film(last)
     assert f"ptylive film {last.parent}" in refused.value.line()
 
@@ -85,5 +85,5 @@ def test_an_earlier_history_is_moved_aside_unless_it_goes_on(tmp_path):
         assert history_folder(output, resume=False) == folder and not folder.exists()
         assert len(snapshots(tmp_path / f"out.history.{number}")) == number
     folder.write_text("")
-    with pytest.raises(InputFileError, match="is no folder"):
+    with pytest.raises(InputFileError, match="is not a folder"):
         history_folder(output, resume=False)

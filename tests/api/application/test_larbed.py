@@ -40,7 +40,7 @@ def test_patterns_need_cell_and_tilts(tmp_path):
     with pytest.raises(MetadataError, match="energy_eV, detector_pixel_mrad"):
         larbed.read(path, larbed.TiltGeometry())
     told = {"energy_eV": 120e3, "detector_pixel_mrad": 1.0}
-    with pytest.raises(MetadataError, match="needs the cell"):
+    with pytest.raises(MetadataError, match="needs the unit cell"):
         larbed.read(path, larbed.TiltGeometry(), told)
     with pytest.raises(MetadataError, match="tilts are not known"):
         larbed.read(path, larbed.TiltGeometry((4.0, 4.0, 90.0)), told)

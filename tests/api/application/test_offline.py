@@ -79,7 +79,7 @@ def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:
     request = offline.MapRequest(detectors={"far": "ring:60,70", "near": "disc:3"})
     made = offline.reconstruct_file(scan, {}, ["bf"], request)
     assert [remark for remark in made.remarks if "vd_" in remark] == [
-        "vd_far: ring 60–70 px, in which no pixel of the detector lies"
+        "vd_far: ring 60–70 px, which contains no pixel of the detector"
     ]
 
 

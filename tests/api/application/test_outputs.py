@@ -71,9 +71,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 BAD_RESULTS = [
-    ("scan.h5", "over the input"),
-    ("link.h5", "over the input"),
-    ("hard.h5", "over the input"),
+    ("scan.h5", "overwrite the input"),
+    ("link.h5", "overwrite the input"),
+    ("hard.h5", "overwrite the input"),
     ("other.h5", "is a recording"),
     ("other_results.h5", "results of another scan, other.h5"),
     ("text.txt", "not an HDF5 file"),
@@ -82,12 +82,12 @@ BAD_RESULTS = [
     ("round", "cannot be written"),
     ("round/out.h5", "cannot be written"),
     ("/proc/out.h5", "cannot be written"),
-    ("/dev/null", "is no ordinary file"),
+    ("/dev/null", "is not a regular file"),
     ("x" * 300, "File name too long"),
 ]
 BAD_RECORDINGS = [
-    ("scan.h5", "over the input"),
-    ("hard.h5", "over the input"),
+    ("scan.h5", "overwrite the input"),
+    ("hard.h5", "overwrite the input"),
     ("other.h5", "holds another scan"),
     ("scan_results.h5", "holds results and no patterns"),
     ("text.txt", "not an HDF5 file"),
@@ -95,13 +95,13 @@ BAD_RECORDINGS = [
     ("/proc/out.h5", "cannot be written"),
 ]
 BAD_TEXTS = [
-    ("preset.toml", "over the input"),
-    ("scan.h5", "is something else"),
+    ("preset.toml", "overwrite the input"),
+    ("scan.h5", "is not a results file"),
     ("folder", "is a folder"),
     ("/proc/out.toml", "cannot be written"),
 ]
 BAD_FOLDERS = [("scan.h5", "nothing can be written"), ("text.txt/in", "nothing can be"), ("/proc/in", "nothing can be")]
-OTHERWISE = "is not the name of an HDF5 file: it becomes one: give a name that ends in .h5"
+OTHERWISE = "is not the name of an HDF5 file: the output is an HDF5 file: give a name that ends in .h5"
 CASES = [
     *(((command, "scan.h5", "-o"), *case) for command in ("refine", "reconstruct") for case in BAD_RESULTS),
     *((("convert", "scan.h5"), *case) for case in BAD_RECORDINGS),
@@ -168,7 +168,7 @@ def test_files_without_a_uid_are_told_by_their_patterns(folder):
     assert (about["scan_path"], len(about["scan_sha256"])) == ("a/scan.npy", 64)
     with (
         open_source(folder / "b/scan.npy") as source,
-        pytest.raises(InputFileError, match="other patterns than"),
+        pytest.raises(InputFileError, match="different patterns than"),
     ):
         check_results_file(results, source)
     (folder / "a/scan.npy").rename(folder / "renamed.npy")
@@ -235,7 +235,7 @@ def test_an_export_that_would_be_written_over_its_input_is_refused_before_any_wo
     before = contents(tmp_path)
     ended = invoked("export", str(tmp_path / name), str(tmp_path), "--to", to)
     assert isinstance(ended.exception, PtyliveError), ended.output
-    assert "over the input" in ended.exception.line() and name in ended.exception.line()
+    assert "overwrite the input" in ended.exception.line() and name in ended.exception.line()
     assert contents(tmp_path) == before
 
 

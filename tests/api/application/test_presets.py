@@ -262,7 +262,7 @@ def test_a_file_of_names_that_pypty_means_otherwise_says_whose_it_is_read_as(tmp
     (tmp_path / "both.json").write_text('{"fast_axis_reg_weight_tilts": 1.0, "epoch_max": 5}')
     loaded = load_preset(tmp_path / "both.json")
     assert loaded.settings["fast_axis_reg_weight_tilts"] == 1.0
-    assert "PyPty means something else by fast_axis_reg_weight_tilts" in loaded.notes[0]
+    assert "PyPty uses fast_axis_reg_weight_tilts" in loaded.notes[0]
     (tmp_path / "both.py").write_text("pypty_params = {'fast_axis_reg_weight_tilts': 1.0, 'epoch_max': 5}")
     assert load_preset(tmp_path / "both.py").settings["fast_axis_reg_weight_tilts"] == pytest.approx(1e-6)
     (tmp_path / "ours.json").write_text('{"epoch_max": 5, "atv_weight": 0.1}')
@@ -293,7 +293,7 @@ def test_masks_of_a_preset_open_the_recording(tmp_path):
     assert "masks" not in loaded.metadata
     assert "--set masks=" in " ".join(loaded.notes)
     np.testing.assert_array_equal(np.load(loaded.settings["start_beam_current"]), [1.0, 4.0])
-    with pytest.raises(MetadataError, match="masks of one recording"):
+    with pytest.raises(MetadataError, match="masks, which belong to one recording"):
         preset_of(path, tmp_path)
 
 

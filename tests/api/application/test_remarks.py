@@ -37,8 +37,8 @@ def test_what_a_sender_told_is_asked_about_and_what_a_user_gave_is_not():
     ("count", "said"),
     [
         (0, []),
-        (1, ["1 count is no number up to 1e+12: taken as 0"]),
-        (7, ["7 counts are no numbers up to 1e+12: taken as 0"]),
+        (1, ["1 count is not a number up to 1e+12: used as 0"]),
+        (7, ["7 counts are not numbers up to 1e+12: used as 0"]),
     ],
 )
 def test_counts_that_were_no_numbers_are_told(count, said):
@@ -109,7 +109,7 @@ def test_bad_pixels_are_no_offset():
     seen = pattern(background=10.0)
     seen[:4] = np.nan
     (said,) = remarks(header(), replace(header(), arrays={"bad_pixel_mask": bad}), Calibration(), seen)
-    assert "lie evenly" in said
+    assert "are spread evenly" in said
 
 
 def test_what_the_data_did_not_tell_of_the_orientation_is_said():
@@ -140,10 +140,10 @@ def oriented(rotation_deg, origin=Origin.GIVEN):
     [
         (10.0, measured(), None),
         (18.0, measured(), None),
-        (-10.0, measured(), "the data say 10°"),
-        (190.0, measured(), "half a turn more"),
+        (-10.0, measured(), "the data show 10°"),
+        (190.0, measured(), "shows another 180°"),
         (190.0, measured(sign_trusted=False), None),
-        (10.0, measured(transposed=True), "transposed besides"),
+        (10.0, measured(transposed=True), "a further transposition"),
         (-10.0, measured(curl=0.5), None),
         (-10.0, None, None),
     ],

@@ -59,7 +59,7 @@ def feed():
 def test_they_are_shown_and_sent(session, sender):
     seen = content(session)
     assert seen["texts"]["map_0_numbers"] == "noise 3"
-    assert seen["texts"]["map_0_numbers_about"].startswith("upsample: times finer than the scan")
+    assert seen["texts"]["map_0_numbers_about"].startswith("upsample: factor by which it is finer than the scan")
     assert seen["clips"]["edit_map_0"] == "upsample = auto, depth_A = auto, noise = 3"
     assert not seen["texts"]["map_3_numbers_about"]  # without it the page shows no pencil
     session._requests.take(json.dumps({"what": "numbers", "panel": 0, "value": "noise = auto, upsample = 2"}))

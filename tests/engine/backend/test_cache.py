@@ -104,9 +104,9 @@ def test_nobody_elses_folder_is_taken_for_code(tmp_path, monkeypatch):
     open_to_all = tmp_path / f"ptylive-compiled-{os.geteuid()}"
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
-    with pytest.raises(PtyliveError, match="compiled code can be kept neither in"):
+    with pytest.raises(PtyliveError, match="compiled code can be stored neither in"):
         cache.use_persistent_cache()
     open_to_all.rmdir()
     open_to_all.symlink_to(tmp_path)
-    with pytest.raises(PtyliveError, match="nor among temporary files"):
+    with pytest.raises(PtyliveError, match="nor in the folder for temporary files"):
         cache.use_persistent_cache()

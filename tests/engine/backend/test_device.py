@@ -15,7 +15,7 @@ def test_a_gpu_is_missing_or_not_but_never_an_exception():
     assert isinstance(device.missing(), str)
 
 
-@pytest.mark.parametrize(("cards", "words"), [(1, ""), (0, "no CUDA device answers")])
+@pytest.mark.parametrize(("cards", "words"), [(1, ""), (0, "no CUDA device responds")])
 def test_cards_are_counted(monkeypatch, cards, words):
     monkeypatch.setitem(sys.modules, "cupy", FakeCards(count=cards).module())
     assert device.missing() == words
@@ -61,7 +61,7 @@ def test_memory_that_cupy_keeps_can_be_had(monkeypatch):
 def test_what_does_not_fit_is_said_in_words():
     small = ArrayDevice(strict, lambda: 2e9)
     small.check_room(1.5e9, "patterns")
-    with pytest.raises(NoRoom, match=r"patterns need 1.7 GB of its memory, 1.6 GB are to be had"):
+    with pytest.raises(NoRoom, match=r"patterns need 1.7 GB of GPU memory, 1.6 GB are available"):
         small.check_room(1.7e9, "patterns")
     assert issubclass(NoRoom, small.failures)
 

@@ -31,4 +31,4 @@ def test_a_torch_that_does_not_start_is_said(monkeypatch, tmp_path):
 
 def test_something_else_of_that_name_is_no_torch(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", pytest)
-    assert available.missing() == "what is installed as torch is not PyTorch"
+    assert available.missing() == "the package installed as torch is not PyTorch"

@@ -63,10 +63,10 @@ def test_one_layer_and_one_variable_mode(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"p/lambda": [[1.2e-10]]}, "is one of x-rays"),
+        ({"p/lambda": [[1.2e-10]]}, "belongs to X-rays"),
         ({"p/lambda": None}, "has no p/lambda"),
         ({"p/dx_spec": None}, "has no p/dx_spec"),
-        ({"p/dx_spec": [[2e-11, 2e-11]]}, "is none of an object of electrons"),
+        ({"p/dx_spec": [[2e-11, 2e-11]]}, "is not plausible for an electron reconstruction"),
         ({"probe": np.ones((4, 6, 2), complex)}, "its probe has the shape"),
         ({"outputs/probe_positions": [[1.0, np.nan]]}, "its positions have the shape"),
     ],

@@ -34,9 +34,9 @@ def test_what_is_not_known_is_one_line(tmp_path):
     (tmp_path / "old.pt").write_bytes(b"\x80\x02}q")
     (tmp_path / "v5.mat").write_bytes(b"MATLAB 5.0 MAT-file" + b" " * 200)
     for name, said in (
-        ("else.h5", "holds no result that is known here: known are ptylive, PtyRAD, fold_slice"),
+        ("else.h5", "holds no result in a known format: known formats: ptylive, PtyRAD, fold_slice"),
         ("old.pt", "is pickled, and pickles are never opened"),
-        ("v5.mat", "is not an HDF5 file: MATLAB writes such with save"),
+        ("v5.mat", "is not an HDF5 file: in MATLAB, use save"),
         ("none.h5", "no such file"),
     ):
         with pytest.raises(InputFileError) as caught:

@@ -37,7 +37,12 @@ def test_matlab_s_complex_numbers(path):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("huge", "has the shape"), ("linked", "lies in another file"), ("text", "holds no numbers"), ("x", "has no x")],
+    [
+        ("huge", "has the shape"),
+        ("linked", "is stored in another file"),
+        ("text", "holds no numbers"),
+        ("x", "has no x"),
+    ],
 )
 def test_what_cannot_be_had_is_one_line(path, name, said):
     with pytest.raises(InputFileError, match=said), hdf5.opened(path) as file:

@@ -140,7 +140,7 @@ def test_coefficients_that_do_not_fit_go_to_a_file(scan, monkeypatch, caplog, tm
     assert isinstance(live.store.bins, np.memmap)
     assert live.store.bins.nbytes < in_files < whole
     assert isinstance(live.store.snapshot().bins, np.memmap)
-    assert f"coefficients do not fit the memory and go to a file in {tmp_path}" in caplog.text
+    assert f"coefficients do not fit into memory and go to a file in {tmp_path}" in caplog.text
     assert not list(tmp_path.iterdir()), "the file has no name"
     for live_map in live.finish().maps:
         limit = MAP_ROUNDING * np.abs(expected[live_map.name]).max()

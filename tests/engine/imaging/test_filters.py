@@ -36,7 +36,7 @@ def test_what_fits_is_made_quickest_first_and_the_rest_is_told(made):
     stock = stock_of(3e9)
     stock.need(["c", "b", "a"])
     assert made == ["a", "b"]
-    assert stock.crowded == {"c": "2.0 GB of filters find no room beside a and b: show fewer maps"}
+    assert stock.crowded == {"c": "2.0 GB of filters do not fit into memory next to a and b: show fewer maps"}
 
 
 def test_what_nobody_needs_any_more_makes_room(made):

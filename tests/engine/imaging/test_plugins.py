@@ -127,8 +127,8 @@ def test_the_example_s_map_is_a_curl(example):
         ("raise RuntimeError('no\\nlicence')", "RuntimeError: no licence"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("import no_such_thing", "No module named 'no_such_thing'"),
-        ("x = 1", "nothing there is declared with @live_map"),
-        ("from ptylive.engine.imaging.declaration import Method\nMethod('X', '', None, ())", "no name of a map"),
+        ("x = 1", "it declares nothing with @live_map"),
+        ("from ptylive.engine.imaging.declaration import Method\nMethod('X', '', None, ())", "not a valid map name"),
     ],
 )
 def test_a_package_that_cannot_be_loaded_costs_a_line(tmp_path, monkeypatch, caplog, code, reason):
@@ -149,11 +149,11 @@ def test_a_name_that_is_taken_is_refused_by_name(example, tmp_path):
     entries = [EntryPoint(name, "ptylive_curl", GROUP) for name in ("first", "second")]
     methods, (problem,) = from_packages(OWN, entries)
     assert [one.name for one in methods] == ["com_curl"]
-    assert "the name com_curl is taken by ptylive_curl" in problem
+    assert "the name com_curl is already used by ptylive_curl" in problem
     own = [*OWN, method("other", maps=(MapWords("com_curl", "x", "", "x", "x"),), source="ptylive")]
     methods, problems = from_packages(own, entries[:1])
     assert not methods
-    assert "the name com_curl is taken by ptylive" in problems[0]
+    assert "the name com_curl is already used by ptylive" in problems[0]
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +189,8 @@ def pictures(data, name="mine", **more):
         (pictures(np.zeros((12, 11))), "has shape"),
         (pictures(np.zeros(144)), "has shape"),
         (pictures(np.zeros((1200, 1200))), "has shape"),
-        (pictures(np.full((12, 12), np.nan)), "no finite numbers"),
-        (pictures(np.zeros((12, 12), complex)), "no finite numbers"),
+        (pictures(np.full((12, 12), np.nan)), "not finite numbers"),
+        (pictures(np.zeros((12, 12), complex)), "not finite numbers"),
         (pictures(np.zeros((12, 12)), settings={"self": object()}), "texts and numbers"),
     ],
 )

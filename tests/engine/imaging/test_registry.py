@@ -126,13 +126,13 @@ def test_live_methods_are_those_that_are_not_made_afterwards(scan):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"name": "Mine"}, "no name of a map"),
-        ({"name": "a b"}, "no name of a map"),
-        ({"name": 7}, "no name of a map"),
-        ({"name": "coverage"}, "means another picture"),
-        ({"name": "vd_ring"}, "means another picture"),
+        ({"name": "Mine"}, "not a valid map name"),
+        ({"name": "a b"}, "not a valid map name"),
+        ({"name": 7}, "not a valid map name"),
+        ({"name": "coverage"}, "is already used for another image"),
+        ({"name": "vd_ring"}, "is already used for another image"),
         ({"maps": ()}, "makes no map"),
-        ({"maps": (words(), words())}, "two of one name"),
+        ({"maps": (words(), words())}, "two maps with the same name"),
     ],
 )
 def test_declarations_that_cannot_be_meant_are_refused(more, said):

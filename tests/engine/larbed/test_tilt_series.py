@@ -19,7 +19,7 @@ def test_discs_are_reflections_over_tilts():
     discs = series.discs(series.counts)
     assert discs.shape == (49, 5, 5)
     assert discs[7, 1, 2] == series.counts[7, 7]
-    with pytest.raises(ValueError, match="no raster"):
+    with pytest.raises(ValueError, match="not lie on a raster"):
         series.part(np.arange(3)).discs(series.counts[:3])
 
 

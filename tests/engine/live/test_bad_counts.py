@@ -54,8 +54,10 @@ def test_a_detector_that_shows_nothing_is_said_to(scan, level) -> None:
     header = scan.header(dtype="<u2")
     header = replace(header, detector=header.detector.model_copy(update={"pixel_mrad": None, "beam_center_px": None}))
     _, rendering = maps_of(header, np.full((256, 16, 16), level, np.uint16))
-    assert ("no bright disc stands out" if level else "counts in the bright field") in rendering.missing["obf"]
-    assert "no bright disc stands out" in rendering.missing["com"]
+    assert ("the mean pattern shows no bright disc" if level else "counts in the bright field") in rendering.missing[
+        "obf"
+    ]
+    assert "the mean pattern shows no bright disc" in rendering.missing["com"]
     assert {m.name for m in rendering.maps} == {"bf", "abf", "adf"}
 
 
@@ -72,7 +74,7 @@ def test_what_the_pixel_size_is_told_from_is_named(scan) -> None:
 def test_a_centre_off_the_detector_is_refused_and_can_be_corrected(scan, center) -> None:
     frames = scan.patterns.astype(np.float32)
     header = overlay(scan.header(), {"beam_center_px": center})
-    with pytest.raises(MetadataError, match="no good pixel of the bright field lies on the detector"):
+    with pytest.raises(MetadataError, match="the bright field covers no good pixel of the detector"):
         maps_of(header, frames)
     engine = LiveEngine(header)
     with pytest.raises(MetadataError, match="beam_center_px"):

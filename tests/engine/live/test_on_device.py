@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_made_on_the_processor_and_said(caplog):
     engine, rendering = reconstruct(header(), lambda: batches(scan().patterns), METHODS, on_device(lambda: 2e5))
     assert engine.computed_on["reduction"] == "gpu"
     assert engine.computed_on["filters"].startswith("cpu (transforms of the coefficients need 0.")
-    assert "maps are made on the processor from here on: transforms of the coefficients need" in caplog.text
+    assert "maps are made on the CPU from now on: transforms of the coefficients need" in caplog.text
     assert_same(maps(rendering), by_processor())
 
 

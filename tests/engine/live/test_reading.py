@@ -267,7 +267,7 @@ def test_while_the_scan_runs_the_centre_of_mass_is_corrected_and_it_is_said(scan
     live.refresh()
     said = [record.getMessage() for record in caplog.records if "descan" in record.getMessage()]
     assert len(said) == 1
-    assert "wanders over 4." in said[0]
+    assert "moves by 4." in said[0]
 
 
 def test_a_given_descan_is_taken_out_from_the_first_frame(scan, wandering, undisturbed):

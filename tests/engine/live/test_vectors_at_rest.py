@@ -147,7 +147,7 @@ def test_what_lies_still_stays_as_it_is(scan):
 def test_what_the_masks_did_not_see_is_told(scan, caplog):
     header, vectors = beside(scan, LARGE)
     brought_to_rest(read(header, lambda: batches(vectors)), None)
-    assert "detector pixels beside the masks of its coefficients (descan)" in caplog.text
+    assert "detector pixels off the masks of its coefficients (descan)" in caplog.text
 
 
 def test_the_mean_pattern_and_the_sums_go_with_the_coefficients(scan):

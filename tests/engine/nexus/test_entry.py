@@ -17,14 +17,14 @@ from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.preset import Preset
 
 
-@pytest.fixture(params=["written anew", "appended"])
+@pytest.fixture(params=["rewritten", "appended"])
 def path(request, tmp_path, monkeypatch):
     if request.param == "appended":
         monkeypatch.setattr(results_file, "APPEND_BYTES", 0)
         whole, rewrite = tmp_path / "r.h5", results_file._rewrite
 
         def only_new(path, *arguments):
-            assert not path.exists(), "written anew"
+            assert not path.exists(), "rewritten"
             rewrite(path, *arguments)
 
         monkeypatch.setattr(results_file, "_rewrite", only_new)

@@ -103,10 +103,10 @@ def test_the_envelope_keeps_the_counts(series):
         ({"image_pixel_A": None}, "the near field needs image_pixel_A"),
         ({"defocus_array_A": None}, "the near field needs defocus_array_A"),
         ({"defocus_array_A": (1.0, 2.0)}, "defocus_array_A has 2 entries"),
-        ({"update_probe": True}, "object and illumination cannot be told apart"),
+        ({"update_probe": True}, "object and illumination cannot be separated"),
         ({"update_aberrations": True}, "update_aberrations has no meaning in the near field"),
         ({"probe_modes": 2}, "the near field has one illumination"),
-        ({"upsample_pattern": 2}, "the near field takes images as they are"),
+        ({"upsample_pattern": 2}, "the near field uses images unchanged"),
         ({"window_px": 32}, "window_px = 32 is smaller than the images"),
     ],
 )

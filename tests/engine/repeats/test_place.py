@@ -65,13 +65,13 @@ def showing(scan, rings, correlation=None):
 
 
 def test_all_that_a_map_can_show_is_all_although_its_rings_go_on():
-    """Rings in the corners are incomplete; once, only their agreement led to saying that more dose brings nothing."""
+    """Rings in the corners are incomplete; once, only their agreement led to saying that more dose gains nothing."""
     scan = showing(scanned(place(1), (0, 0), 1.0, 0), 9, 0.95)
     curve = Place([scan]).curve()
     told = (*curve.measured, *curve.predicted, *curve.expected)
     np.testing.assert_allclose([point.limit_A for point in told], 1 / scan.live_map.quality.frequency_invA[8])
     assert all(point.finer for point in told)
-    assert "more dose brings nothing" in curve.line
+    assert "more dose gains nothing" in curve.line
 
 
 def test_a_sum_shows_no_more_rings_than_its_scans():

@@ -94,7 +94,7 @@ def test_the_same_recording_twice_counts_once():
     places.take(scan)
     curve = places.take(replace(scan, uid="copy"))
     assert curve.scans == 1
-    assert "there already" in curve.line
+    assert "already included" in curve.line
 
 
 def test_a_scan_whose_maps_are_made_again_takes_its_own_place():

@@ -79,9 +79,9 @@ def test_disorder():
 
 
 def test_refusals():
-    with pytest.raises(MetadataError, match="no sheet 'MoTe2'"):
+    with pytest.raises(MetadataError, match="unknown sheet 'MoTe2'"):
         sheet_cell("MoTe2")
-    with pytest.raises(MetadataError, match="no crystal 'Fe'"):
+    with pytest.raises(MetadataError, match="unknown crystal 'Fe'"):
         crystal_cell("Fe")
     with pytest.raises(MetadataError, match=r"atoms would take .* GB"):
         tiled(crystal_cell("Au"), 10**9, FIELD, 0.0)

@@ -141,7 +141,7 @@ def test_a_circle_becomes_an_ellipse_of_that_ratio():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"beam_offset_px": (100, 0)}, "beside the detector"),
+        ({"beam_offset_px": (100, 0)}, "off the detector"),
         ({"electrons_per_pattern": 1e30}, "cannot be counted"),
         ({"electrons_per_pattern": 1e20, "counts_per_electron": 1e-3}, "cannot be counted"),
     ],

@@ -73,7 +73,7 @@ def test_vacancies_are_of_sheets_only_where_nothing_is_said():
     ("values", "words"),
     [
         ({"specimen": "atoms", "material": "Qq"}, "no element 'Qq'"),
-        ({"specimen": "monolayer", "material": "MoTe2"}, "no sheet 'MoTe2'"),
+        ({"specimen": "monolayer", "material": "MoTe2"}, "unknown sheet 'MoTe2'"),
         ({"specimen": "crystal", "thickness_A": "10 µm"}, "slices, at most"),
         ({"specimen": "crystal", "slice_thickness_A": 0.11, "configurations": 256, "thickness_A": 400}, "would take"),
         ({"structure_file": "nothing.cif"}, "nothing.cif"),

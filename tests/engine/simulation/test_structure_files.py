@@ -57,13 +57,13 @@ def test_what_is_not_periodic_stands_in_the_middle(reads):
 
 def test_refusals(reads, tmp_path):
     tilted = Structure(["C"], [[0, 0, 0]], [[3, 0, 1], [0, 3, 0], [0, 0, 3]], (True,) * 3)
-    with pytest.raises(MetadataError, match="do not lie across the beam"):
+    with pytest.raises(MetadataError, match="are not perpendicular to the beam"):
         structure_atoms(reads(tilted), (9.0, 9.0), 9.0, 0.0)
     with pytest.raises(InputFileError, match="cannot be read: broken"):
         structure_atoms(reads(ValueError("broken\nmore")), (9.0, 9.0), 9.0, 0.0)
     with pytest.raises(InputFileError, match="holds no atoms"):
         structure_atoms(reads(Structure([], np.zeros((0, 3)), np.eye(3), (True,) * 3)), (9.0, 9.0), 9.0, 0.0)
-    with pytest.raises(InputFileError, match="no file of a structure"):
+    with pytest.raises(InputFileError, match="is not a structure file"):
         structure_atoms(reads(tilted, "atoms.traj"), (9.0, 9.0), 9.0, 0.0)  # ase would unpickle parts of some formats
     with pytest.raises(InputFileError, match="no such file"):
         structure_atoms(tmp_path / "nothing.cif", (9.0, 9.0), 9.0, 0.0)

@@ -44,7 +44,7 @@ def test_every_row_is_a_preset(name):
 
 def test_names_and_files():
     assert published("preset.toml") is None
-    with pytest.raises(MetadataError, match="there is no preset basis-paper:4z"):
+    with pytest.raises(MetadataError, match="unknown preset basis-paper:4z"):
         load_preset(Path("basis-paper:4z"))
 
 

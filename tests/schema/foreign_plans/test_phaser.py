@@ -103,7 +103,7 @@ def test_tilts_of_the_specimen():
 
 def test_costs_of_another_measure_are_left_out_and_said():
     notes = found({"regularizers": [{"type": "layers_tikh", "cost": 500}], "solvers": {}}).notes
-    assert any("layers_tikhonov_weight, but its cost is of another measure" in note for note in notes)
+    assert any("layers_tikhonov_weight, but its cost is defined differently" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_costs_of_another_measure_are_left_out_and_said():
         ({"engines": [{**ENGINE, "nitr": 3}]}, "did you mean 'niter'"),
         ({"engines": [{**ENGINE, "sim_shape": [128, 96]}]}, "is not square"),
         ({"engines": [{**ENGINE, "noise_model": "cauchy"}]}, "is unknown"),
-        ({"init": {"probe": {"aberrations": [{"c5": 1e7}]}}}, "is not modelled"),
+        ({"init": {"probe": {"aberrations": [{"c5": 1e7}]}}}, "is not supported"),
         ({"slices": {"n": "ten"}}, "is not a number"),
     ],
 )
@@ -140,7 +140,7 @@ def test_the_table_is_on_its_page(repository):
     [
         ({"probe": {"conv_angel": 25.0}}, "init.probe.conv_angel: phaser has no such key: did you mean 'conv_angle'?"),
         ({"scan": {"rotaton": 5.0}}, "init.scan.rotaton: "),
-        ({"slices": {"n": 6}}, "init.slices: phaser has no slices in init: it stands beside init"),
+        ({"slices": {"n": 6}}, "init.slices: phaser has no slices in init: it belongs next to init"),
         ({"scan": {"step_size": 4e-11}}, "scan_step_A = "),
     ],
 )

@@ -40,7 +40,7 @@ def test_defaults_and_nothing_say_nothing():
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"refused": True}, "not imported: refused: not built: take it out, or: ptylive preset --lenient"),
+        ({"refused": True}, "not imported: refused: not built: remove it, or use ptylive preset --lenient"),
         ({"trned": 1}, "other has no such parameter; did you mean 'turned'"),
         ({"kept": "many"}, "kept = 'many': invalid literal"),
     ],

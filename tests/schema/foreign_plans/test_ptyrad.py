@@ -172,7 +172,7 @@ def test_the_table_is_on_its_page(repository):
         ),
         (
             {"model_params": {"update_params": {"obja": {"learning": 5e-4, "start_iter": 1}}}},
-            "update_params.obja has start_iter and no lr: give lr",
+            "update_params.obja has start_iter but no lr: give lr",
         ),
         (
             {"model_params": {"update_params": {"probe": {"lr": "fast", "start_iter": 1}}}},

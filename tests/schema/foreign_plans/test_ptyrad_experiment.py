@@ -61,7 +61,7 @@ def test_aberrations(given, ours):
 
 
 def test_higher_aberrations_are_one_line():
-    with pytest.raises(MetadataError, match="is not modelled"):
+    with pytest.raises(MetadataError, match="is not supported"):
         found(probe_aberrations={"C50": 1e6})
 
 
@@ -110,7 +110,7 @@ def test_slices(more, slices, distance):
 def test_vacuum_around_the_object_and_what_is_cut_off(more, slices, depth_A):
     taken = found(obj_Nlayer=6, obj_params="model.hdf5", obj_source="PtyRAD", **more)
     assert (taken.settings["num_slices"], taken.settings.get("start_depth_A")) == (slices, depth_A)
-    assert any("vacuum is put there" in note for note in taken.notes) == ("edge" in str(more))
+    assert any("vacuum is added there" in note for note in taken.notes) == ("edge" in str(more))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_starts_and_windows():
     [
         ({"probe_illum_type": "xray"}, "electrons only"),
         ({"meas_crop": [None, None, [2, 60], [2, 60]]}, "ptylive convert --crop"),
-        ({"obj_source": "custom", "obj_params": [1, 1, 20, 20]}, "obj_source = 'custom' is not taken over"),
+        ({"obj_source": "custom", "obj_params": [1, 1, 20, 20]}, "obj_source = 'custom' is not imported"),
         ({"meas_flipT": [1, 0]}, "is not a list of three"),
         ({"pos_scan_affine": [1, 0]}, "is not a list of four"),
         ({"meas_calibration": {"mode": "miles", "value": 2}}, "is unknown"),

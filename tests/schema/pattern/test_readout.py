@@ -75,11 +75,11 @@ def test_masks_count_together_and_a_gain_of_nothing_is_a_bad_pixel():
     ("name", "array", "words"),
     [
         ("dark_reference", DARK, ""),
-        ("dark_reference", DARK * np.nan, "no numbers"),
+        ("dark_reference", DARK * np.nan, "not numbers"),
         ("dark_reference", DARK > 0, "holds bool"),
         ("gain_reference", -GAIN, "negative"),
         ("dark_reference", -DARK, ""),
-        ("masks", DARK * np.inf, "no numbers"),
+        ("masks", DARK * np.inf, "not numbers"),
         ("vacuum_pattern", DARK * np.nan, ""),
         ("bad_pixel_mask", DARK > 0, ""),
     ],
@@ -115,7 +115,7 @@ def test_names_of_arrays():
     assert arrays_and_numbers(given) == ({"gain_reference": "gain.npy"}, {"energy_eV": 8e4})
     with pytest.raises(MetadataError, match="a file or an array") as error:
         locate("vacuum_pattern")
-    assert "when the program starts" in error.value.hint
+    assert "at the start of the program" in error.value.hint
 
 
 @pytest.mark.parametrize("marker", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1.1e12])

@@ -92,11 +92,14 @@ def test_a_pypty_preset_reaches_them_by_pyptys_name(grain):
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ((Setting("grain_px", 1, "another"),), "other: the setting grain_px is taken, by grain"),
-        ((Setting("atv_weight", 1.0, "another"),), "other: the setting atv_weight is taken, by the preset itself"),
+        ((Setting("grain_px", 1, "another"),), "other: the setting grain_px is already used by grain"),
+        (
+            (Setting("atv_weight", 1.0, "another"),),
+            "other: the setting atv_weight is already used by the preset itself",
+        ),
         ((Setting("x", 1, "short"),), "other: 'x' is not a valid name for a setting"),
         ((Setting("other", None, "nothing"),), "other: other needs a default"),
-        ((Setting("other", "a", "words", choices=("b",)),), "the default of other is none of its choices"),
+        ((Setting("other", "a", "words", choices=("b",)),), "the default of other is not one of its choices"),
         ((Setting("other", 1, "x"), Setting("other", 2, "y")), "other names a setting twice"),
     ],
 )
@@ -106,5 +109,5 @@ def test_a_name_has_one_owner(grain, settings, line):
         declare("other", (Setting("fine_px", 1, "fine by itself"), *settings), taken=Preset.settings())
     assert line in error.value.line()
     assert declared() == before
-    with pytest.raises(MetadataError, match="algorithm = grain_loss is taken"):
+    with pytest.raises(MetadataError, match="algorithm = grain_loss is already used"):
         declare_choice("other", "algorithm", "grain_loss", "")

@@ -40,7 +40,7 @@ def test_a_range_is_a_slice(first, last, step):
     if expected:
         assert chosen_patterns(text, COUNT).tolist() == expected
     else:
-        with pytest.raises(MetadataError, match="chooses none of 20 patterns"):
+        with pytest.raises(MetadataError, match="selects none of 20 patterns"):
             chosen_patterns(text, COUNT)
 
 

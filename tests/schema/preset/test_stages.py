@@ -54,7 +54,7 @@ def test_stages_are_written_and_read_back():
         ([{}] * 21, "there are 21 stages"),
         ([{"name": 3}], "stage 1 has the name '3'"),
         ([{"name": "a\nb"}], "stage 1 has the name"),
-        ([{"stages": []}], "stage 1 holds stages"),
+        ([{"stages": []}], "stage 1 contains stages"),
         ([{}, {"start_object": "a.h5"}], "stage 2 has start_object.*leave start_object to stage 1"),
         ([{}, {"start_probe": "a.h5"}], "stage 2 has start_probe"),
         ([{"start_map": "wdd_phase"}], "stage 1 has start_map"),

@@ -35,12 +35,12 @@ def test_however_they_are_written(written):
         ({"ssbb.crop": 1}, "did you mean 'ssb'"),
         ({"ssb.crop": 9}, "ssb.crop=9 is not possible"),
         ({"start_map": "ssb", "map_settings": {"ssb.cropp": 1}}, "did you mean 'ssb.crop'"),
-        ({"map_settings": {"crop": 1}}, "map_settings has 'crop', which is none of a map"),
+        ({"map_settings": {"crop": 1}}, "map_settings has 'crop', which is not a map setting"),
         ({"map_settings": 3}, "map_settings is '3'"),
         ({"map_setings": {"ssb.crop": 1}}, "did you mean 'map_settings'"),
         ({"object": {"num_slices": 3}}, "unknown refinement setting 'object'"),
-        ({"wdd.epsilon": 0.1}, "wdd.epsilon is set, and the refinement starts from obf: set start_map"),
-        ({"start_map_amplitude": True}, "obf has none: set start_map to ssb or wdd_phase"),
+        ({"wdd.epsilon": 0.1}, "wdd.epsilon is set, but the refinement starts from obf: set start_map"),
+        ({"start_map_amplitude": True}, "obf has no modulus: set start_map to ssb or wdd_phase"),
     ],
 )
 def test_what_is_refused(written, says):

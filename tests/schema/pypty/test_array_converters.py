@@ -41,7 +41,7 @@ def test_constants_of_its_line_search_bring_its_optimiser(name):
         ({"beam_current": [float("nan")]}, "not numbers"),
         ({"static_background": [[1.0, 2.0]]}, "static_background has the shape"),
         ({"masks": [[1.0]]}, "masks have the shape"),
-        ({"obj": [[[[2.0]]]]}, "an array cannot stand"),
+        ({"obj": [[[[2.0]]]]}, "cannot contain an array"),
         ({"obj": np.ones((1, 1, 1, 17)).tolist()}, "17 modes"),
     ],
 )

@@ -91,7 +91,7 @@ def test_units_and_names():
 def test_what_goes_together():
     assert settings(algorithm="lsq_compressed") == {"algorithm": "lsq_compressed", "noise_weighting": False}
     assert settings(obj="co.npy", probe="cp.npy") == {"start_object": "co.npy", "start_probe": "cp.npy"}
-    with pytest.raises(MetadataError, match="obj: an array cannot stand"):
+    with pytest.raises(MetadataError, match="obj: a text preset cannot contain an array"):
         import_preset({"obj": [[[[0.5]]]]})
     near = {"recon_type": "near_field", "pixel_size_x_A": 2.0, "pixel_size_y_A": 2.0, "alpha_near_field": 1e-4}
     assert settings(**near) == {"recon_type": "near_field", "image_pixel_A": 2.0, "alpha_near_field_mrad": 0.1}
@@ -214,7 +214,7 @@ def test_a_given_mean_pattern_is_the_amplitude_of_the_start_probe():
         np.testing.assert_allclose(import_preset(order).arrays["aperture_mask"], [[0, 0.5], [0, 0]])
     assert settings(mean_pattern="yes") == {"probe_amplitude": "mean_pattern"}
     for none in ([1.0, 2.0], [[0.0, 0.0]], [[np.inf, 1.0]]):
-        with pytest.raises(MetadataError, match="no pattern of counts"):
+        with pytest.raises(MetadataError, match="not a pattern of counts"):
             import_preset({"mean_pattern": none})
 
 

@@ -48,7 +48,7 @@ def test_arrays_of_one_value():
     ],
 )
 def test_other_arguments_are_refused(line):
-    with pytest.raises(MetadataError, match=r"arguments|whole number|is not read"):
+    with pytest.raises(MetadataError, match=r"arguments|whole number|cannot be read"):
         values(line)
 
 

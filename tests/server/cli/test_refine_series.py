@@ -51,7 +51,7 @@ def test_scans_are_found_and_refined_together(scans, tmp_path):
     ("more", "named"),
     [
         ((), "2 scans, and scan_tilts_mrad is not given"),
-        (("--set", "scan_tilts_mrad=[[0,0],[80,0]]"), "no shears"),
+        (("--set", "scan_tilts_mrad=[[0,0],[80,0]]"), "cannot be modelled as shears"),
         (("--set", f"scan_tilts_mrad={TILTS}", "--cluster", "local:1"), "together on this machine"),
         (("--set", f"scan_tilts_mrad={TILTS}", "--set", "scan_shifts_A=[[0,0]]"), "scan_shifts_A"),
     ],
@@ -66,8 +66,8 @@ def test_a_scan_that_is_there_twice_is_not_refined(scans, tmp_path):
     (tmp_path / "other.h5").symlink_to(flat)
     for again in (flat, tmp_path / "other.h5"):
         done = refined((flat, again), tmp_path / "r.h5", "--set", f"scan_tilts_mrad={TILTS}")
-        assert done.returncode != 0 and f"{again} is there twice: name each scan once" in done.stderr
-    with pytest.raises(MetadataError, match="is there twice"):
+        assert done.returncode != 0 and f"{again} is listed twice: name each scan once" in done.stderr
+    with pytest.raises(MetadataError, match="is listed twice"):
         open_scan(flat).refine(beside=[open_scan(flat)], scan_tilts_mrad=TILTS, **SETTINGS)
 
 

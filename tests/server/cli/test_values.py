@@ -89,7 +89,7 @@ def test_numbers_of_live_maps(tmp_path):
     with pytest.raises(MetadataError, match="positions_A is none of bad_pixel_mask"):
         load_config(None, {}, {"detector_files": {"positions_A": "x.npy"}})
     config.write_text("[maps.nothing]\nepsilon = 1\n")
-    with pytest.raises(MetadataError, match="no setting of a map"):
+    with pytest.raises(MetadataError, match="not a map setting"):
         load_config(config, {}, {})
 
 

@@ -84,7 +84,7 @@ def test_detectors_in_words_are_as_offline(tmp_path: Path) -> None:
         names = [f"vd_{name}" for name in ("haadf", "bright", "dark", "rings_1", "rings_2")]
         for name in names:
             assert eventually_map(one, name) == pytest.approx(wanted[name].data, rel=1e-4, abs=1e-3), name
-        for bad, says in (({"name": "m", "what": "/etc/mask.npy"}, "a mask is taken"), ({"name": "x"}, "center_px")):
+        for bad, says in (({"name": "m", "what": "/etc/mask.npy"}, "masks are given"), ({"name": "x"}, "center_px")):
             with pytest.raises(CommandError, match=says):
                 one.call("detectors", detectors=[bad])
         with pytest.raises(CommandError, match="radii of"):

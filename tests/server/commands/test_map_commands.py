@@ -49,7 +49,7 @@ def test_they_are_kept_changed_and_taken_back():
         ({"wdd.epsilon": -1}, "not possible"),
         ({"wdd.nothing": 1}, "wdd has no setting 'nothing'"),
         ({"wdd.nothing": None}, "wdd has no setting 'nothing'"),
-        ({"energy_eV": 8e4}, "no setting of a map"),
+        ({"energy_eV": 8e4}, "not a map setting"),
         ([1], "must map settings"),
     ],
 )

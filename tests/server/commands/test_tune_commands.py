@@ -130,7 +130,7 @@ def test_while_another_scan_is_shown_the_one_that_is_tuned_is_named(commands, sc
 
 
 def test_what_cannot_be_is_refused_before_anything_begins(commands, scan):
-    with pytest.raises(MetadataError, match="nothing that could be tuned"):
+    with pytest.raises(MetadataError, match="cannot be tuned"):
         commands.command_tune(["luck"])
     with pytest.raises(CommandError, match="sweeps = 0"):
         commands.command_tune(["defocus"], sweeps=0)

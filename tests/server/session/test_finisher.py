@@ -54,7 +54,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     Finisher.__init__(finisher, log, "test", commands.scan_finished, *[SimpleNamespace()] * (finisher_parameters() - 3))
 
     def finish(one):
-        if one.asked == 1:
+        if one.requests == 1:
             assert commands.command_refine()["state"] == "queued"
             finisher.add(one)  # asked again before this one is done, and so on forever
         elif not begun.is_set():

@@ -106,11 +106,11 @@ def test_a_scan_whose_live_maps_fail_is_finished_all_the_same(monkeypatch):
 
 
 def test_a_gpu_that_was_insisted_on_is_missed_aloud(monkeypatch, caplog):
-    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
-    assert find_device("auto", 0).words == "cpu (no CUDA device answers)"
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device responds")
+    assert find_device("auto", 0).words == "cpu (no CUDA device responds)"
     assert not caplog.text
-    assert find_device("gpu", 0).words == "cpu (no CUDA device answers)"
-    assert "no GPU to make maps on: no CUDA device answers; they are made on the CPU" in caplog.text
+    assert find_device("gpu", 0).words == "cpu (no CUDA device responds)"
+    assert "no GPU to make maps on: no CUDA device responds; they are made on the CPU" in caplog.text
 
 
 @pytest.mark.parametrize("wait_s", [1e9, 0.0], ids=["all wait", "nothing waits"])

@@ -85,7 +85,7 @@ def test_links_that_lead_to_each_other_are_told_of(tmp_path):
     circle.symlink_to(circle)
     said = []
     take_in_now(circle, lambda level, line: said.append(line))
-    assert "links that lead to each other" in said[0] or "symbolic links" in said[0]
+    assert "links that point to each other" in said[0] or "symbolic links" in said[0]
     with pytest.raises(PtyliveError, match="a_results"):
         reserve_run(circle)
     release_run(circle, "run1")

@@ -215,5 +215,5 @@ def test_others_decode_by_the_address_a_coded_batch_brings(step: int, wide: int)
         assert np.array_equal(getattr(store, name), getattr(plain, name)), name
     assert max(one._wide_batches for one in store._accumulators) == wide
     damaged = CodedBatch("u", np.arange(256), np.zeros_like(data), ends, FrameLayout((20, 22), np.dtype("<u2")))
-    with pytest.raises(ValueError, match="256 frames of scan u do not decode"):
+    with pytest.raises(ValueError, match="256 frames of scan u cannot be decoded"):
         Store(header, reduction).add(damaged)

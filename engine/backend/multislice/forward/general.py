@@ -155,7 +155,7 @@ class GeneralMultislice:
         sum_k w dI_k/dx_a dI_k/dx_b / (I_k + c): independent counting, I the model and c its offset. Far fields only.
         """
         if self._model.near_field is not None or self._model.upsampling > 1 or self._model.compressed is not None:
-            raise ValueError("what positions tell is worked out for patterns in the far field")
+            raise ValueError("the information on positions is only available for patterns in the far field")
         xp, values, information = self.xp, self._values(object_planes, probe_planes, HELD), []
         prepared = self._specimen.prepared(values, HELD)
         weights = xp.asarray(self._problem.weights, dtype=self._kit.real)

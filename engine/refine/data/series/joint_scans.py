@@ -32,7 +32,8 @@ def under_one_calibration(first: Calibration, other: Calibration) -> Calibration
             continue
         if abs(float(other_value) - float(first_value)) > tolerated * abs(float(first_value)):
             raise MetadataError(
-                f"scans of different {name}: {float(first_value):.6g} and {float(other_value):.6g}", "refine them apart"
+                f"the scans have different {name}: {float(first_value):.6g} and {float(other_value):.6g}",
+                "refine them separately",
             )
     own_entries = {n: q for n, q in other.entries.items() if n in OWN or q.origin is Origin.GIVEN}
     return Calibration({**first.entries, **own_entries})
@@ -67,20 +68,21 @@ def joined(scans: Sequence[Dataset], names: Sequence[str], shifts_A: DoubleArray
 
 def _check(first: Dataset, scan: Dataset, name: str) -> None:
     if scan.masks is not None:
-        raise MetadataError(f"{name} holds coefficients", "several scans are refined together from frames only")
+        raise MetadataError(f"{name} holds coefficients", "only scans of frames can be refined together")
     if scan.scan_of is not None:
-        raise MetadataError(f"{name} is several scans already", "join them all at once")
+        raise MetadataError(f"{name} already consists of several scans", "join all of them in one step")
     shape, own_shape = first.patterns.shape[1:], scan.patterns.shape[1:]
     if own_shape != shape:
         raise MetadataError(
             f"{name} has patterns of {own_shape[0]} x {own_shape[1]} pixels, the first scan of {shape[0]} x {shape[1]}",
-            "crop or bin them alike: ptylive convert --help",
+            "crop or bin them to the same size: ptylive convert --help",
         )
     under_one_calibration(first.calibration, scan.calibration)
     distance_px = np.abs(scan.beam_center_px - first.beam_center_px).max()
     if distance_px > FARTHEST_CENTRE * min(shape):
         raise MetadataError(
-            f"the beam of {name} lies {distance_px:.3g} px from that of the first scan", "centre the patterns first"
+            f"the beam of {name} is {distance_px:.3g} px away from that of the first scan",
+            "centre the patterns first (ptylive convert)",
         )
 
 

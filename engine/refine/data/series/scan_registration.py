@@ -55,7 +55,7 @@ def registered(first: StartGuess, second: StartGuess) -> Registered:
     if best < LEAST_CORRELATION:
         raise MetadataError(
             f"the maps of two scans agree nowhere (correlation {best:.2f} at best)",
-            "are they of one place? give scan_shifts_A where that is known",
+            "do they show the same place? give scan_shifts_A if the shifts are known",
         )
     peak = np.array([row, column]) + [_vertex(correlation, (row, column), axis) for axis in (0, 1)]
     moved = (peak - (np.asarray(second_map.mask.shape) - 1)) * pixel_A + first_map.origin_A - second_map.origin_A
@@ -70,7 +70,7 @@ def _upright(image: StartGuess, pixel_A: float) -> _Map:
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = np.floor((high - low) / pixel_A + 1e-6).astype(int) + 1
     if size.max() > MOST_PIXELS:
-        raise MetadataError(f"maps of {size[0]} x {size[1]} pixels are not compared", "give scan_shifts_A")
+        raise MetadataError(f"maps of {size[0]} x {size[1]} pixels are too large to compare", "give scan_shifts_A")
     y, x = np.meshgrid(*(np.arange(n) for n in size), indexing="ij")
     place = (np.stack([y, x], -1) * pixel_A + low) @ turn / sampling
     inside = ((place > -1e-6) & (place < np.array([rows, columns]) + 1e-6)).all(axis=-1)

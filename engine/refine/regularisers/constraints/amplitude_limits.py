@@ -23,7 +23,7 @@ from ptylive.schema.preset.added import Setting
 AT_LIMIT = 1e-6
 """Share of a modulus within which it counts as at a limit: eight times single-precision rounding."""
 LIMITS = (
-    Setting("obja_thresh", False, "hold moduli of the object between obja_thresh_min and _max (PtyRAD, phaser)"),
+    Setting("obja_thresh", False, "keep moduli of the object between obja_thresh_min and _max (PtyRAD, phaser)"),
     Setting("obja_thresh_min", 0.96, "least modulus of obja_thresh", at_least=0.0, at_most=1.0),
     Setting("obja_thresh_max", 1.04, "largest modulus of obja_thresh", at_least=1.0, at_most=1e6),
 )
@@ -36,7 +36,10 @@ def _limits(asked: Asked, *, soft: bool) -> tuple[float, float] | None:
         return None
     low, high = settings.value("obja_thresh_min"), settings.value("obja_thresh_max")
     if low >= high:
-        raise MetadataError("obja_thresh_min and obja_thresh_max leave no room", "set phase_only_obj=true, or move one")
+        raise MetadataError(
+            "obja_thresh_min and obja_thresh_max exclude every modulus",
+            "set phase_only_obj=true, or change one of them",
+        )
     return float(low), float(high)
 
 
@@ -94,7 +97,7 @@ class AmplitudeLimits:
         Setting(
             "obja_thresh_relax",
             0.0,
-            "share of what lies beyond that obja_thresh leaves in an epoch (PtyRAD: relax); 0: limits that hold",
+            "share of the excess that obja_thresh leaves in each epoch (PtyRAD: relax); 0: strict limits",
             at_least=0.0,
             at_most=1.0,
         ),

@@ -67,7 +67,7 @@ class Butterworth:
         if not low and not high:
             return None
         if low and low <= high:
-            raise MetadataError("q_lowpass_invA is not above q_highpass_invA", "exchange them")
+            raise MetadataError("q_lowpass_invA is not above q_highpass_invA", "swap them")
         return cls(asked.grid.pixel_A, float(low), float(high), int(order))
 
     def transfer(self, shape: tuple[int, int], xp: Any) -> Any:

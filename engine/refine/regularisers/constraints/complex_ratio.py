@@ -26,12 +26,24 @@ SMALLEST = 1e-8
     lasting=True,
     settings=(
         Setting("complex_ratio", False, "tie the object's absorption to its phase by one factor (PtyRAD)"),
-        Setting("complex_ratio_alpha1", 1.0, "share of the absorption that the phase tells", at_least=0.0, at_most=1.0),
-        Setting("complex_ratio_alpha2", 0.0, "share of the phase that the absorption tells", at_least=0.0, at_most=1.0),
+        Setting(
+            "complex_ratio_alpha1",
+            1.0,
+            "share of the absorption that follows from the phase",
+            at_least=0.0,
+            at_most=1.0,
+        ),
+        Setting(
+            "complex_ratio_alpha2",
+            0.0,
+            "share of the phase that follows from the absorption",
+            at_least=0.0,
+            at_most=1.0,
+        ),
         Setting(
             "complex_ratio_factor",
             0.0,
-            "absorption over phase, where it is known; 0: estimated",
+            "absorption over phase, if known; 0: estimated",
             at_least=0.0,
             at_most=1.0,
         ),

@@ -24,7 +24,7 @@ from ptylive.schema.preset.added import Setting
     "identical_slices",
     acts_on="parameters",
     kind="held",
-    settings=(Setting("identical_slices", False, "hold all slices of the object alike (py4DSTEM, quantEM)"),),
+    settings=(Setting("identical_slices", False, "keep all slices of the object identical (py4DSTEM, quantEM)"),),
 )
 @dataclass(frozen=True)
 class IdenticalSlices:

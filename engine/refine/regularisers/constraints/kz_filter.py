@@ -39,8 +39,13 @@ KEPT = 0.9
             at_least=0.0,
             at_most=1e6,
         ),
-        Setting("kz_filter_alpha", 1.0, "blur across the beam that goes with it", at_least=0.0, at_most=1e6),
-        Setting("kz_filter_part", "both", "what it acts on (PtyRAD: obj_type)", choices=("both", "phase", "amplitude")),
+        Setting("kz_filter_alpha", 1.0, "accompanying blur across the beam", at_least=0.0, at_most=1e6),
+        Setting(
+            "kz_filter_part",
+            "both",
+            "part of the object it acts on (PtyRAD: obj_type)",
+            choices=("both", "phase", "amplitude"),
+        ),
     ),
     order=1040,
 )

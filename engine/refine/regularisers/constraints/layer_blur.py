@@ -38,7 +38,12 @@ WIDEST = 100
             at_most=1e5,
         ),
         Setting("obj_zblur_weight", 1.0, "share of the blurred layers in the result", at_least=0.0, at_most=1.0),
-        Setting("obj_zblur_part", "both", "what is blurred (PtyRAD: obj_type)", choices=("both", "phase", "amplitude")),
+        Setting(
+            "obj_zblur_part",
+            "both",
+            "part of the object that is blurred (PtyRAD: obj_type)",
+            choices=("both", "phase", "amplitude"),
+        ),
     ),
     order=1020,
 )

@@ -77,7 +77,7 @@ class LayersTotalVariation:
 @regulariser(
     "surface_zero",
     acts_on="object",
-    settings=(_weight("surface_zero_weight", "weight of what is in the first and in the last slice (quantEM)"),),
+    settings=(_weight("surface_zero_weight", "weight of the content of the first and the last slice (quantEM)"),),
     order=130,
 )
 @dataclass(frozen=True)

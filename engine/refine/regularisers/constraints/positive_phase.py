@@ -25,7 +25,7 @@ from ptylive.schema.preset.added import Setting
         Setting(
             "objp_postiv_mode",
             "clip_neg",
-            "clip_neg: negative phases become 0; subtract_min: the least phase of all is taken from every phase",
+            "clip_neg: negative phases become 0; subtract_min: the lowest phase is subtracted from all phases",
             choices=("clip_neg", "subtract_min"),
         ),
     ),

@@ -29,12 +29,14 @@ SMALLEST_SLICES = 1e-3
     kind="projection",
     lasting=True,
     settings=(
-        Setting("obj_z_recenter", False, "bring the object to the middle of its slices, the probe with it (PtyRAD)"),
+        Setting(
+            "obj_z_recenter", False, "move the object to the middle of its slices, together with the probe (PtyRAD)"
+        ),
         Setting(
             "obj_z_recenter_thresh", 95.0, "percentile of the phases above which they count", at_least=0.0, below=100.0
         ),
-        Setting("obj_z_recenter_scale", 1.0, "share of the shift that is made", at_least=0.0, at_most=1.0),
-        Setting("obj_z_recenter_max_shift", 10.0, "most slices it is shifted by", at_least=0.0, at_most=1000.0),
+        Setting("obj_z_recenter_scale", 1.0, "share of the shift that is applied", at_least=0.0, at_most=1.0),
+        Setting("obj_z_recenter_max_shift", 10.0, "largest shift, in slices", at_least=0.0, at_most=1000.0),
     ),
     order=1080,
 )

@@ -94,12 +94,12 @@ class Turned:
     """Preset with the decisions of the trials: its slices lie around the plane where one slice was in focus."""
 
     @classmethod
-    def of(cls, dataset: Dataset, ended: Ended, *, still: bool = False) -> Turned:
-        """Build both data sets; ``still``: without the drift that was removed."""
+    def of(cls, dataset: Dataset, ended: Ended, *, drift_removed: bool = False) -> Turned:
+        """Build both data sets; ``drift_removed``: without the drift that was removed."""
         dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
         dataset = half_turned(dataset) if ended.half_turn else dataset
         drift = ended.result.drift
-        if still and drift is not None and drift.applied:
+        if drift_removed and drift is not None and drift.applied:
             dataset = without_drift(dataset, drift)
         dataset = replace(dataset, calibration=ended.calibration)
         other, preset = half_turned(dataset), ended.preset
@@ -135,7 +135,7 @@ def refined_either(
         context.tell("the other half turn in a full refinement")
         selection = selected(dataset, preset.patterns)
         middle = central_part(selection, MIDDLE)
-        turned = Turned.of(middle, first, still=True)
+        turned = Turned.of(middle, first, drift_removed=True)
         complete = len(middle.patterns) == len(selection.patterns)
         present = first.result if complete else runs.of_middle(turned.present, turned.preset)
         other = runs.of_middle(turned.other, turned.preset)

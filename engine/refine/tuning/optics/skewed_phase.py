@@ -120,7 +120,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     smoothings_A = (0.0,) if resolved or random else (0.0, SMOOTHED_A)
     skewnesses = [Skewness.of(_smoothed(phase, pixel_A, smoothed_A)) for smoothed_A in smoothings_A]
     undecided = tuned.dataset.calibration.origin("rotation_deg") is Origin.UNDECIDED
-    deviations = together([skewness.deviations for skewness in skewnesses])
+    deviations = combined([skewness.deviations for skewness in skewnesses])
     settled = abs(deviations) > (BEYOND_CHANCE if undecided and (random or not resolved) else BEYOND_DOUBT)
     tuned = replace(tuned, skewed_by=deviations, half_turn_settled=settled, atoms_at_random=random)
     likelier = undecided and deviations < -BY_CHANCE
@@ -135,7 +135,7 @@ def with_atoms_as_peaks(tuned: Tuned, context: TrialContext) -> Tuned:
     return replace(tuned, dataset=dataset, half_turn=not tuned.half_turn, skewed_by=-deviations, words=words)
 
 
-def together(deviations: Sequence[float]) -> float:
+def combined(deviations: Sequence[float]) -> float:
     """Combine independent deviations from 0 (Stouffer et al. 1949); 0 if they contradict each other beyond chance."""
     if min(deviations) < -BY_CHANCE and max(deviations) > BY_CHANCE:
         return 0.0

@@ -54,7 +54,9 @@ def _on_scan(problem: Problem) -> DoubleArray:
     fit, _, rank, _ = np.linalg.lstsq(model, problem.positions_A, rcond=None)
     axes = fit[1:]
     if rank < 3 or abs(np.linalg.det(axes)) < 1e-9:
-        raise MetadataError("start_phase_image lies on the field of the scan, which has none", "scan rows and columns")
+        raise MetadataError(
+            "start_phase_image covers the field of the scan, which is not defined", "use a scan with rows and columns"
+        )
     y, x = np.meshgrid(*(np.arange(n) for n in problem.grid.shape), indexing="ij")
     offsets_A = np.stack([y, x], axis=-1) * problem.grid.pixel_A + problem.grid.origin_A - fit[0]
     return np.moveaxis(offsets_A @ np.linalg.inv(axes), -1, 0)

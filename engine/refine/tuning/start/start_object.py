@@ -47,7 +47,7 @@ def given_object(path: str, problem: Problem) -> WarmStart:
         raise MetadataError(
             f"start_object {path} ({earlier.program}) has pixels of {pixel_A:.3g} Å, this object of "
             f"{problem.grid.pixel_A:.3g} Å",
-            "are they of the same scan?",
+            "do they belong to the same scan?",
         )
     origin = _origin_A(earlier, problem)
     if origin is None:

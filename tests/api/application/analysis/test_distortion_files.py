@@ -48,10 +48,10 @@ def test_a_server_takes_them_from_its_configuration(powder, tmp_path):
 def test_one_line_for_what_shows_none(powder, tmp_path):
     with pytest.raises(InputFileError, match=r"nowhere\.h5"):
         parse_assignments([f"distortion=rings:{tmp_path / 'nowhere.h5'}"])
-    with pytest.raises(MetadataError, match="no lattice of spots is seen"):
+    with pytest.raises(MetadataError, match="no lattice of spots is visible"):
         distortion_of_text(f"square:{powder}")
     path = tmp_path / "even.h5"
     with h5py.File(path, "w") as file:
         file["data"] = np.random.default_rng(1).poisson(20, (30, 32, 32)).astype(np.uint16)
-    with pytest.raises(MetadataError, match="no rings are seen"):
+    with pytest.raises(MetadataError, match="no rings are visible"):
         distortion_of_text(f"rings:{path}")

@@ -45,5 +45,5 @@ def test_a_defocus_far_from_the_one_in_use_is_doubted(aligned, errors):
     found, error_A = aligned.shifts.aberrations["C10"], aligned.shifts.errors_A["C10"]
     in_use = Quantity(found + errors * error_A, Origin.GIVEN)
     told = replace(aligned, calibration=aligned.calibration.having(C10=in_use)).told()["doubt"]
-    assert told.startswith(f"C10 is {abs(errors):.1f} standard errors from the one in use") == (abs(errors) > 2)
+    assert told.startswith(f"C10 is {abs(errors):.1f} standard errors from the value in use") == (abs(errors) > 2)
     assert bool(told) == (abs(errors) > 2)

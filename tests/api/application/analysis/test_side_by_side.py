@@ -63,4 +63,4 @@ def test_on_the_command_line(tmp_path):
         "ring_correlation.png",
         "prior.png",
     } <= names
-    assert "no picture" in (tmp_path / "out" / "analysis.json").read_text(encoding="utf-8")
+    assert "no image" in (tmp_path / "out" / "analysis.json").read_text(encoding="utf-8")

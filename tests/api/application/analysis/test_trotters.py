@@ -56,7 +56,12 @@ def test_a_row_for_each_frequency(scan):
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(["1"], "frequency '1' is none"), (["a,b"], "is none"), ([(1.0, np.nan)], "is none"), ([], "0 frequencies")],
+    [
+        (["1"], "'1' is not a frequency"),
+        (["a,b"], "is not a frequency"),
+        ([(1.0, np.nan)], "is not a frequency"),
+        ([], "0 frequencies"),
+    ],
 )
 def test_what_is_no_frequency_is_refused(given, words):
     with pytest.raises(MetadataError, match=words):
@@ -64,7 +69,7 @@ def test_what_is_no_frequency_is_refused(given, words):
 
 
 def test_the_mean_has_no_trotter(scan):
-    with pytest.raises(MetadataError, match="that of the mean"):
+    with pytest.raises(MetadataError, match="is zero, the mean"):
         scan.trotters((0.001, 0))
 
 

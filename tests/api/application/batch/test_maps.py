@@ -24,6 +24,6 @@ def test_masks_are_found_from_any_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", [np.ones((2, 2)), 5, None])
 def test_a_detector_that_is_no_text_is_refused_by_its_name(what):
-    with pytest.raises(MetadataError, match="detectors: 'a' is no text but of type ") as caught:
+    with pytest.raises(MetadataError, match="detectors: 'a' is not text but of type ") as caught:
         from_anywhere({"b": "lost", "a": what})
     assert "numpy.save" in caught.value.line() and "\n" not in caught.value.line()

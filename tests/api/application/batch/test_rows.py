@@ -84,7 +84,7 @@ def test_a_file_that_is_gone_has_a_row(tmp_path):
 )
 def test_a_file_that_is_damaged_or_another_s_is_refused_in_a_line(tmp_path, text):
     (tmp_path / STATE_FILE).write_text(text)
-    with pytest.raises(InputFileError, match=r"batch\.json is damaged or of another program"):
+    with pytest.raises(InputFileError, match=r"batch\.json is damaged or written by another program"):
         read_rows(tmp_path)
 
 

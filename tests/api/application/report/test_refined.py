@@ -73,10 +73,10 @@ def test_what_could_not_be_told_is_a_warning(tmp_path):
 
 def test_how_sure_the_phase_is(tmp_path):
     section = RunSection.of(write_results(tmp_path / "r.h5", deviation=True))
-    assert dict(section.details)["standard deviation of the phase"] == "0.01 rad (median, by counting noise)"
+    assert dict(section.details)["standard deviation of the phase"] == "0.01 rad (median, from counting noise)"
     assert "standard deviation of the phase" in [one.title for one in section.pictures]
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         file["refinements/run1/phase_deviation"].attrs["lower_bound"] = True
     least = dict(RunSection.of(StoredRun.read(tmp_path / "r.h5")).details)
-    assert least["standard deviation of the phase"] == "at least 0.01 rad (median, by counting noise)"
+    assert least["standard deviation of the phase"] == "at least 0.01 rad (median, from counting noise)"
     assert "standard deviation of the phase" not in dict(RunSection.of(write_results(tmp_path / "old.h5")).details)

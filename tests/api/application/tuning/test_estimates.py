@@ -31,7 +31,7 @@ def test_what_changes_nothing_cannot_be_told_and_stays():
     over = (DEFOCUS, SLICES)
     one = estimate(over, drawn(over, 30), "num_slices")
     assert not one.told
-    assert one.sentence == "num_slices cannot be told (2 to 6 predict alike)"
+    assert one.sentence == "num_slices cannot be determined (2 to 6 predict equally well)"
     assert findings(over, drawn(over, 30), SWEEPS).values["num_slices"] == SLICES.start
 
 

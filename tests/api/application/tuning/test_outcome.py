@@ -30,7 +30,7 @@ def test_values_are_said_with_what_they_gain_on_other_patterns(trials):
     assert found.gain.share == pytest.approx(0.1)
     said = found.sentences
     assert said[0].startswith("defocus ") and "thickness " in said[0]
-    assert "do better than the start by 10 ±" in said[1]
+    assert "predict better than the start, by 10 ±" in said[1]
     assert said[-1] == "a note"
     assert found.best.last == min(one.last for one in trials)
 
@@ -39,7 +39,7 @@ def test_values_are_said_with_what_they_gain_on_other_patterns(trials):
 def test_no_gain_is_said_to_be_none(trials):
     values = outcome(OVER, trials, SWEEPS, {}).values
     found = outcome(OVER, trials, SWEEPS, confirmed(values, [10.0, 11.0, 12.0, 13.0], [10.1, 10.9, 12.1, 12.9]))
-    assert "do no better than the start" in found.sentences[1]
+    assert "predict no better than the start" in found.sentences[1]
     other = outcome(OVER, trials, SWEEPS, confirmed({"defocus_A": 1.0}, [10.0], [9.0]))
     assert other.gain is None  # the values compared were different ones
 
@@ -47,7 +47,7 @@ def test_no_gain_is_said_to_be_none(trials):
 def test_few_trials_are_said_to_be_few():
     found = outcome(OVER, drawn(OVER, 4), SWEEPS, {})
     assert found.findings is None and found.values == found.best.values
-    assert found.sentences == ("too few trials came to their end to tell how sure the best values are",)
+    assert found.sentences == ("too few trials were completed to determine the uncertainty of the best values",)
     assert outcome(OVER, [], SWEEPS, {}).values is None
 
 
@@ -59,7 +59,7 @@ def test_failures_and_an_order_that_still_changes_are_told_of(trials):
         turned.append(Tried(one.number, one.values, "done", groups))
     said = outcome(OVER, [*turned, failed], SWEEPS, {}).sentences
     assert any(f"rank correlation -1.00): give --sweeps {2 * SWEEPS}" in line for line in said)
-    assert any("1 trials failed, the last: diverged" in line for line in said)
+    assert any("1 trials failed, most recently: diverged" in line for line in said)
 
 
 def test_the_best_preset_is_one_that_refinements_take(tmp_path):

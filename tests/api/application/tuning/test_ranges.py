@@ -68,8 +68,8 @@ def test_words_are_chosen_among(simulated):
     ("typed", "said"),
     [
         ("defocus=300", "has no range"), ("defocus=3:1", "3 is not below 1"), ("defocus=a:b", "'a'"),
-        ("defocus=-3 mrad:3", "defocus_A"), ("defocus,defocus=1:2", "names defocus_A twice"), ("", "names 0 values"),
-        ("num_slices=0:3", "num_slices"), ("atv_weight", "has no present value to vary"),
+        ("defocus=-3 mrad:3", "defocus_A"), ("defocus,defocus=1:2", "lists defocus_A twice"), ("", "lists 0 values"),
+        ("num_slices=0:3", "num_slices"), ("atv_weight", "has no current value to vary"),
         ("thickness=-5:10", "total_thickness_A"), ("phase_only_obj=yes|no", "two or more of false, true"),
         ("semi-angle=1:9 rad", "convergence_semiangle_mrad"),
     ],

@@ -51,9 +51,9 @@ def test_kinds_are_those_of_the_settings():
     ("typed", "said"),
     [
         ("defcus", "did you mean 'defocus'"), ("num_slice", "did you mean 'num_slices'"),
-        ("qqqqqq", "for example defocus"), ("epoch_max", "no part in trials"), ("opr_components", "no part in trials"),
+        ("qqqqqq", "for example defocus"), ("epoch_max", "no effect in trials"), ("opr_components", "no effect in"),
         ("sequence", "--by halves"), ("algorithm", "--by halves"),
-        ("slice_distances_A", "neither a number nor one of some words"),
+        ("slice_distances_A", "neither a number nor a choice of words"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_tuned_is_one_line_with_the_remedy(typed, said):

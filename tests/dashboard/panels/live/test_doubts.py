@@ -44,7 +44,7 @@ def test_nothing_is_said_and_nothing_sent_where_all_is_well(session: Session, se
 
 @pytest.mark.parametrize(("state", "said"), quick_first([("done", True), ("running", False)]))
 def test_the_other_half_turn_of_a_refinement_is_offered(sender: CommandSender, state: str, said: bool) -> None:
-    words = "the other half turn, rotation 164.8°, C10 150 Å: through a thick specimen it predicts patterns better"
+    words = "the other half turn, rotation 164.8°, C10 150 Å: for a thick specimen it predicts patterns better"
     feed = silent_feed(refinement={"state": state, "run": "run2", "message": words})
     session = Session(Document(), feed, sender)
     content(session)

@@ -32,7 +32,7 @@ def test_what_is_wrong_stands_at_its_field(rows, field, said):
 
 def test_the_line_for_others_and_the_number_of_trials_are_checked_too():
     _, wrong = TuneForm({"defocus": ("", "")}, "luck", "many").checked()
-    assert "nothing that could be tuned" in wrong["others"]
+    assert "cannot be tuned" in wrong["others"]
     assert "whole number" in wrong["trials"]
     _, wrong = TuneForm({"defocus": ("", "")}, "defocus=1:2", "").checked()
     assert "twice" in wrong["others"]

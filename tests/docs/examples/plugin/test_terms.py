@@ -91,8 +91,8 @@ def test_a_broken_plug_in_costs_itself_only(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "plug-in broken (broken_plugin:It of ptylive-example) is left out: RuntimeError: no such luck",
-        "plug-in taken (taken:Flat of ptylive-example) is left out: the name atv is taken: give it another",
-        "plug-in taken (taken of ptylive-example) is left out: the name ml is taken: give it another",
+        "plug-in taken (taken:Flat of ptylive-example) is left out: the name atv is already used: give it another",
+        "plug-in taken (taken of ptylive-example) is left out: the name ml is already used: give it another",
         "atv_weight atv_p atv_q",
     ]
 

@@ -70,9 +70,9 @@ def test_which_batches_are_worth_sending():
     assert large.refuses(batch) == ""
     assert large.refuses(FrameBatch("u", np.arange(9), frames[:9])) == "batches below 0.00762939 MiB"
     coded = CodedFrames(0, np.zeros(1, np.uint8), np.zeros(1, np.int64), 0)
-    assert large.refuses(FrameBatch("u", np.arange(10), frames, coded)) == "coded frames are decoded there"
+    assert large.refuses(FrameBatch("u", np.arange(10), frames, coded)) == "coded frames are decoded on the CPU"
     events = EventFrames(np.zeros(10, np.int64), np.zeros(0, np.uint32), np.zeros(0, np.uint16), frames.shape[1:])
-    assert large.refuses(EventBatch("u", np.arange(10), events)) == "events are added up there"
+    assert large.refuses(EventBatch("u", np.arange(10), events)) == "events are summed on the CPU"
     assert PROCESSOR.least_batch_bytes == 2 * 2**20
 
 

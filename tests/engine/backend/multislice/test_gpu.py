@@ -127,7 +127,7 @@ def test_a_compiler_that_refuses_ahead_is_no_error(cards):
 
 def test_nothing_is_compiled_ahead_without_a_gpu_or_for_a_window_without_a_kernel(cards, monkeypatch):
     gpu.warm_up(30)
-    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device responds")
     gpu.warm_up(32)
     assert cards.compiled == []
 

@@ -28,7 +28,7 @@ def test_unknown_backend_is_refused(make_problem):
 
 
 def test_auto_without_a_gpu_is_the_cpu(make_problem, monkeypatch):
-    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device answers")
+    monkeypatch.setattr("ptylive.engine.backend.device.missing", lambda: "no CUDA device responds")
     assert open_backend("auto", make_problem(32, 1, DataTermKind.AMPLITUDE, 0.0)).name == "cpu"
 
 

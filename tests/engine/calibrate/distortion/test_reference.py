@@ -86,5 +86,5 @@ def test_a_disc_tells_the_ellipse(stretch):
 
 
 def test_where_nothing_is_seen_it_says_so():
-    with pytest.raises(MetadataError, match="no disc is seen"):
+    with pytest.raises(MetadataError, match="neither a disc nor a lattice of spots is visible"):
         find_distortion(np.zeros(SHAPE), NONE)

@@ -78,5 +78,5 @@ def test_scans_are_parts_of_several_scans_only():
     joint = SimpleNamespace(scan_shape=(3, 3), scan_of=np.array([0, 0, 1, 1]), scan_names=("a", "b"))
     assert parts_of_scan("scans", joint, "marker").tolist() == joint.scan_of.tolist()
     assert number_of_parts("scans", joint) == 2
-    with pytest.raises(MetadataError, match="there is one scan"):
+    with pytest.raises(MetadataError, match="and there is one"):
         parts_of_scan("scans", SimpleNamespace(scan_shape=(3, 3), scan_of=None), "marker")

@@ -60,7 +60,7 @@ def test_amplitude_of_the_mean_pattern(simulated):
 
 
 def test_amplitude_of_the_vacuum_pattern(simulated):
-    with pytest.raises(MetadataError, match="holds none"):
+    with pytest.raises(MetadataError, match="holds no vacuum pattern"):
         start_probe(simulated.dataset, probe_amplitude="vacuum_pattern")
     vacuum = np.zeros((24, 24))
     vacuum[10:15, 10:15] = 100
@@ -151,7 +151,7 @@ def test_a_sequence_chooses_patterns(simulated):
         chosen = selected(dataset, Preset.from_mapping({"sequence": sequence}).patterns)
         np.testing.assert_array_equal(chosen.patterns, dataset.patterns[numbers])
         np.testing.assert_array_equal(chosen.positions_A, dataset.positions_A[numbers])
-    with pytest.raises(MetadataError, match="chooses none"):
+    with pytest.raises(MetadataError, match="selects none"):
         selected(dataset, Preset.from_mapping({"sequence": "200:300"}).patterns)
     for wrong in ("a", "1:2:0", "1,,2", "0:5;"):
         with pytest.raises(MetadataError, match="is not a range"):

@@ -110,8 +110,8 @@ def test_weighting_makes_a_misfit_of_noise_cost_as_much_as_in_the_amplitude_loss
     [
         ("zernike:45+1", "lsq_sqrt", "compares patterns, and the recording holds"),
         ("zernike:45+1", "poisson_compressed", "needs masks and coefficients at or above 0"),
-        ("zernike:45+1", "sqrt_compressed", "does not suit coefficients of intensities"),
-        ("zernike:45+1:sqrt", "lsq_compressed", "does not suit coefficients of square roots"),
+        ("zernike:45+1", "sqrt_compressed", "is not suitable for coefficients of intensities"),
+        ("zernike:45+1:sqrt", "lsq_compressed", "is not suitable for coefficients of square roots"),
     ],
 )
 def test_losses_that_do_not_fit_are_refused(simulated, basis, algorithm, line):

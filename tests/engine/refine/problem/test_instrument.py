@@ -167,12 +167,12 @@ def test_components_stay_where_the_probe_is_not_refined(simulated):
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"aberration_marker": "rows:2", "aberrations_array_A": [[1.0], [2.0]]}, "field_order beside"),
-        ({"update_aberrations": True}, "field_order beside"),
+        ({"aberration_marker": "rows:2", "aberrations_array_A": [[1.0], [2.0]]}, "field_order and"),
+        ({"update_aberrations": True}, "field_order and"),
         ({"field_terms": ["tilts"]}, "tilt_mode = 0"),
         ({"field_terms": ["thickness"]}, "thickness of a single slice"),
         ({"field_terms": ["tilts"], "tilt_mode": 3}, "tilt_mode = 3"),
-        ({"field_terms": ["tilts"], "tilt_mode": 2, "update_tilts": True}, "beside update_tilts"),
+        ({"field_terms": ["tilts"], "tilt_mode": 2, "update_tilts": True}, "and update_tilts exclude"),
         (
             {"recon_type": "near_field", "image_pixel_A": 0.5, "defocus_array_A": [100.0], "update_probe": False},
             "no meaning in the near field",

@@ -43,7 +43,7 @@ def test_a_problem_is_measured_decided_and_laid_out(simulated):
 
 def test_what_led_to_a_problem_is_told_in_its_reason(simulated):
     problem = prepare(simulated.dataset, Preset.from_mapping(PLAIN), None)
-    after = problem.after((), ("one thing", "another"), tilt_found=True)
+    after = problem.with_findings((), ("one thing", "another"), tilt_found=True)
     assert after.strategy.reason == f"{problem.strategy.reason}; one thing; another"
     assert (problem.forward.tilt_found, after.forward.tilt_found) == (False, True)
 
@@ -116,8 +116,8 @@ def test_a_map_lends_its_modulus_to_the_start(form, slices, simulated):
 def test_a_modulus_that_cannot_be_taken_is_told(simulated):
     start = StartGuess(np.zeros((20, 20), np.float32), (0.8, 0.8), amplitude=np.ones((20, 20), np.float32))
     for settings, why in (
-        ({"phase_only_obj": True, "start_from_map": True}, "the object has phases only"),
-        ({"phase_only_obj": False, "start_from_map": False}, "the run does not start from it"),
+        ({"phase_only_obj": True, "start_from_map": True}, "the object has only a phase"),
+        ({"phase_only_obj": False, "start_from_map": False}, "the run does not start from that map"),
     ):
         reason = prepare(simulated.dataset, Preset.from_mapping({**PLAIN, **settings}), start).strategy.reason
         assert reason.count(f"without the amplitude of the map: {why}") == 1

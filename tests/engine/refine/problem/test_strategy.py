@@ -11,7 +11,7 @@ from ptylive.engine.backend.multislice.problem import DataTermKind
 from ptylive.engine.refine.data.pattern_statistics import PatternStatistics, _noise_spread, _second_differences
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.prepare import prepare
-from ptylive.engine.refine.problem.strategy import choose, of_counts
+from ptylive.engine.refine.problem.strategy import choose, for_counts
 from ptylive.schema.preset import Preset
 
 STRONG = PatternStatistics(
@@ -196,7 +196,7 @@ def test_patterns_without_dark_field_keep_a_floor():
 
 
 def counted(preset, statistics):
-    return of_counts(chosen(preset, statistics, has_start=False), preset.solver, statistics)
+    return for_counts(chosen(preset, statistics, has_start=False), preset.solver, statistics)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_what_was_given_is_taken():
 @pytest.mark.parametrize("settings", [{"algorithm": "lsq_sqrt"}, {"algorithm": "ml", "optimizer": "lsq_ml"}])
 def test_amplitudes_and_published_engines_keep_their_own(settings):
     strategy = chosen(Preset(**settings), STRONG, has_start=False)
-    assert of_counts(strategy, Preset(**settings).solver, STRONG) == strategy
+    assert for_counts(strategy, Preset(**settings).solver, STRONG) == strategy
 
 
 @pytest.mark.data

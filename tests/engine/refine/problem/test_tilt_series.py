@@ -187,7 +187,7 @@ def test_a_stage_goes_on_with_what_the_one_before_found():
         ({"scan_tilts_mrad": None}, "scan_tilts_mrad is not given"),
         ({"scan_tilts_mrad": TILTS[:2]}, "speaks of 2"),
         ({"num_slices": 1, "total_thickness_A": None}, "num_slices=1"),
-        ({"tilts_mrad": [[0, 0, 1, 0, 0, 0]]}, "tilts_mrad does not go"),
+        ({"tilts_mrad": [[0, 0, 1, 0, 0, 0]]}, "tilts_mrad cannot be used"),
         ({"tilt_mode": 2}, "tilt_mode"),
         ({"update_tilts": True}, "update_tilts"),
         ({"field_order": 1}, "field_order"),

@@ -74,16 +74,19 @@ def declared(name, settings=(WEIGHT,), **said):
     [
         (declared("atv"), "the name atv is taken"),
         (declared("dark", settings=()), "dark has no setting that turns it on: declare its weight"),
-        (declared("dark", settings=(Setting("atv_p", 0.0, "x"),)), "the setting atv_p is taken, by the preset itself"),
+        (
+            declared("dark", settings=(Setting("atv_p", 0.0, "x"),)),
+            "the setting atv_p is already used by the preset itself",
+        ),
         (declared("dark", settings=(Setting("model_dump", 0.0, "x"),)), "the setting model_dump is taken"),
         (declared("dark", settings=(Setting("a b", 0.0, "x"),)), "'a b' is not a valid name for a setting"),
         (declared("dark", settings=(Setting("dark_pull", 0.0, ""),)), "and a line of help"),
         (declared("dark", acts_on="parameters"), "dark has no add"),
         (declared("dark", acts_on="parameters", kind="projection"), "projections change object or probe"),
         (declared("dark", acts_on="both", kind="projection"), "dark has no all_changed"),
-        (declared("dark", acts_on="both"), "a penalty is on object or probe"),
+        (declared("dark", acts_on="both"), "a penalty acts on object or probe"),
         (declared("dark", acts_on="parameters", kind="held"), "dark has no project_gradient and no restore_fixed"),
-        (declared("dark", kind="held"), "what is held acts on parameters"),
+        (declared("dark", kind="held"), "a constraint that is held acts on parameters"),
     ],
 )
 def test_what_says_too_little_or_takes_a_name_is_refused(empty, said, line):

@@ -63,7 +63,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
     loaded = load(path, ID)
     assert loaded is not None
     assert loaded.state.sweep == 1
-    assert "went on from the one before" in loaded.note
+    assert "continued from the previous one" in loaded.note
     path.with_name("run.npz.previous").write_bytes(b"nothing")
     with pytest.raises(RefinementError, match="is damaged"):
         load(path, ID)

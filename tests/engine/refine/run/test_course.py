@@ -94,7 +94,7 @@ def test_an_engine_by_name_says_that_its_steps_were_too_long():
     found = replace(course(), sweeps=engine)
     lost = SweepState(np.zeros(1), sweep=1, losses=(3.0,), halvings=7)
     assert found.finished(lost) is False  # L-BFGS would follow if it had epochs
-    assert "take smaller steps" in found.problem_of(lost, stopped=False)
+    assert "use smaller steps" in found.problem_of(lost, stopped=False)
     assert found.problem_of(NEXT_SWEEP, stopped=False) == ""
 
 

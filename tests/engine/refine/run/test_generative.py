@@ -101,7 +101,7 @@ def test_where_the_networks_are_worse_the_result_is_that_of_pixels_from_all_patt
     result = run(simulated.dataset, seen)
     assert result.prior.epoch == 0
     assert result.message.startswith("pixels as refined before the networks")
-    assert "refined anew with all patterns" in result.message
+    assert "refined again with all patterns" in result.message
     pixels = refine(simulated.dataset, Preset.from_mapping({**ODD, "method": "pixels"}))
     np.testing.assert_array_equal(result.object, pixels.object)
     assert result.phases[-len(pixels.phases) - 3 :] == ("dgp",) * 3 + pixels.phases
@@ -118,7 +118,7 @@ def test_a_stop_while_pixels_are_refined_anew_leaves_those_that_were_kept(script
     once = run(simulated.dataset, dgp_held_out=0.1)
 
     def progress(now):
-        if now.message == "pixels refined anew with all patterns":
+        if now.message == "pixels refined again with all patterns":
             asked.append(now)
 
     preset = Preset.from_mapping({**ODD, "dgp_epochs": 3, "dgp_held_out": 0.1})
@@ -240,7 +240,7 @@ def test_bands_are_shown_as_strongly_as_patterns_held_out_ask_for(script, simula
     settings = {"epoch_max": 1, "start_from_map": False, "dgp_held_out": 0.25}
     result = run(simulated.dataset, **settings)
     assert result.prior.bands.certain
-    assert "each band of frequencies as strong as these patterns ask for" in result.message
+    assert "each frequency band scaled to fit these patterns" in result.message
     # gains that predict nothing better leave the networks' output unchanged
     monkeypatch.setattr(generative, "fitted_gains", lambda *_: (np.zeros(BANDS + 1), np.ones(9), np.ones(9)))
     plain = run(simulated.dataset, **settings)

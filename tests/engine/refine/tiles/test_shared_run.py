@@ -126,7 +126,7 @@ def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
     assert rest.state == "done"
     assert (rest.object == whole.object).all()
     assert len(table.read_text().splitlines()) == 41
-    with pytest.raises(RefinementError, match="is of 2 workers"):
+    with pytest.raises(RefinementError, match="belongs to a run with 2 workers"):
         refined(simulated.dataset, workers=3, checkpoint=place, resume=True)
 
 
@@ -173,7 +173,7 @@ def test_workers_that_are_lost_cost_nothing_but_time(simulated, tmp_path):
 def test_a_refinement_that_ends_all_its_workers_is_given_up(simulated, monkeypatch):
     monkeypatch.setattr(shared_run, "MOST_LOST", 3)
     mortal = Mortal(2, deaths=100, messages=0)
-    with pytest.raises(RefinementError, match=r"workers were lost 3 times in a row, the last: tcp://w:1 has gone"):
+    with pytest.raises(RefinementError, match=r"workers were lost 3 times in a row, last error: tcp://w:1 has gone"):
         refined(simulated.dataset, workers=mortal)
     assert mortal.crews == 3
 
@@ -189,7 +189,7 @@ def test_what_a_tile_cannot_do_ends_the_run_with_its_words(simulated, monkeypatc
 def test_a_full_disk_is_said(simulated, monkeypatch):
     said, full = [], OSError(28, "No space left on device")
     monkeypatch.setattr("ptylive.engine.refine.tiles.tile_sets.replacing", lambda path: (_ for _ in ()).throw(full))
-    with pytest.raises(RefinementError, match="no state of the tiles could be kept"):
+    with pytest.raises(RefinementError, match="no state of the tiles could be saved"):
         workers = Mortal(2, deaths=0)
         refined(simulated.dataset, workers=workers, on_progress=lambda progress: said.append(progress.warning))
     assert any("could not be written: No space left on device" in words for words in said)

@@ -107,7 +107,7 @@ def test_a_part_that_memory_does_not_hold_is_refused_before_it_is_made(problem, 
     monkeypatch.setattr(tile_part, "check_fits", refuse)
     with pytest.raises(PtyliveError) as refused:
         TilePart.of_bytes(data)
-    assert refused.value.hint == "take more workers"
+    assert refused.value.hint == "use more workers"
 
 
 def test_halo_share(problem):

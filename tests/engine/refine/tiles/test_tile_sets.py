@@ -38,7 +38,7 @@ def test_a_damaged_set_is_left_for_the_one_before(tmp_path):
     written.save(state(1))
     (tmp_path / written.newest.files[1]).write_bytes(b"half")
     found = sets(tmp_path)
-    assert "went on from the one before" in found.load()
+    assert "continued from the previous one" in found.load()
     assert found.newest.read(1) == state(0)(1)
     for path in tmp_path.glob("*.tile1"):
         path.unlink()

@@ -11,7 +11,7 @@ from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.engine.refine.tuning.orientation_search import with_found_orientation
 from ptylive.engine.refine.tuning.parameter_search import Tuned
-from ptylive.engine.refine.tuning.scans_apart import alone, alone_settings, without_drifts
+from ptylive.engine.refine.tuning.scans_apart import single_scan, single_scan_settings, without_drifts
 from ptylive.schema import Origin, Quantity
 from ptylive.schema.preset import Preset
 
@@ -35,7 +35,7 @@ def together(scans):
 
 def test_each_scan_is_what_it_was_before_they_were_joined(scans, together):
     for number, scan in enumerate(scans):
-        one = alone(together, number)
+        one = single_scan(together, number)
         np.testing.assert_array_equal(one.patterns, scan.patterns)
         np.testing.assert_allclose(one.positions_A, scan.positions_A + SHIFTS_A[number])
         np.testing.assert_allclose(one.beam_center_px, scan.beam_center_px)
@@ -53,7 +53,7 @@ def test_settings_of_one_scan_have_its_tilt_and_nothing_of_the_others():
         aberration_marker="scans",
         update_aberrations=True,
     )
-    first, second = (alone_settings(many, scan) for scan in (0, 1))
+    first, second = (single_scan_settings(many, scan) for scan in (0, 1))
     assert first.propagation.tilts_mrad is None
     assert second.propagation.tilts_mrad == ((0, 0, 20, -8, 0, 0),)
     assert second.scans.scan_tilts_mrad is None and second.probe.aberration_marker is None

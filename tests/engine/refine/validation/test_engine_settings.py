@@ -47,13 +47,15 @@ def test_settings_that_mean_nothing_to_an_engine_are_told():
     """They are not refused, as stages share them with sweeps and L-BFGS."""
     given = {"sweeps": 8, "anchor": 0.5, "probe_step": 0.7}
     assert unused_settings(Preset.from_mapping({"optimizer": "epie", **given})) == (
-        "sweeps, anchor: no matter of optimizer=epie",
+        "sweeps, anchor: no effect with optimizer=epie",
     )
     assert unused_settings(Preset.from_mapping(given)) == unused_settings(Preset(optimizer="adam")) == ()
 
 
 def test_the_thickness_of_one_slice_is_none():
     free = {"update_thickness": True}
-    assert unused_settings(Preset.from_mapping({**free, "num_slices": 1})) == ("update_thickness: one slice has none",)
+    assert unused_settings(Preset.from_mapping({**free, "num_slices": 1})) == (
+        "update_thickness: one slice has no thickness",
+    )
     assert unused_settings(Preset.from_mapping({**free, "num_slices": 2, "total_thickness_A": 9})) == ()
     assert unused_settings(Preset.from_mapping(free)) == ()  # until the thickness is known

@@ -174,7 +174,7 @@ def test_memory_is_bounded_before_it_is_taken(simulated, known, monkeypatch):
     monkeypatch.setattr(module, "check_fits", full)
     result = refine(simulated.dataset, Preset.from_mapping({**PLAIN, "epoch_max": 2}), backend="cpu")
     assert result.phase_deviation is None
-    assert "the standard deviation of the phase is not known: it would take 9 GB" in result.message
+    assert "the standard deviation of the phase could not be estimated: it would take 9 GB" in result.message
 
 
 def test_a_run_brings_it_and_a_setting_leaves_it_out(simulated):

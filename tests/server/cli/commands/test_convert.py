@@ -81,7 +81,7 @@ def test_frames_can_be_kept(scan_file, tmp_path):
         for one, other in zip(raw.batches(50), source.batches(50), strict=True):
             assert isinstance(one, FrameBatch)
             np.testing.assert_array_equal(one.frames, other.frames)
-    with pytest.raises(InputFileError, match="over the input"):
+    with pytest.raises(InputFileError, match="overwrite the input"):
         convert_file(scan_file, scan_file, parse_basis("zernike"), Preparation(), {})
 
 

@@ -71,7 +71,7 @@ def test_what_cannot_be_is_one_line(results, tmp_path, options, said):
 def test_a_file_without_maps_says_how_to_make_them(tmp_path):
     write_results(tmp_path / "only.h5")
     done = ptylive_here("export", tmp_path / "only.h5", tmp_path, "--to", "png", "--maps", "all")
-    assert "holds no maps to show: ptylive reconstruct RECORDING -o" in done.stderr
+    assert "holds no maps: ptylive reconstruct RECORDING -o" in done.stderr
 
 
 def test_names_of_maps_are_no_paths(results, tmp_path):

@@ -76,6 +76,6 @@ def test_pixels_without_light_become_real(complex_object):
 
 def test_what_has_no_modulus_obeys_anyway_and_no_room_is_refused(phases, complex_object):
     assert phases.made(**LIMITS) == phases.made(**LIMITS, obja_thresh_relax=0.5) == []
-    with pytest.raises(MetadataError, match="leave no room"):
+    with pytest.raises(MetadataError, match="exclude every modulus"):
         complex_object.made(obja_thresh=True, obja_thresh_min=1.0, obja_thresh_max=1.0)
     assert complex_object.made() == complex_object.made(obja_thresh_relax=0.5) == []

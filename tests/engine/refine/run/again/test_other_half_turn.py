@@ -193,7 +193,7 @@ def test_what_was_the_exit_is_the_entrance(asked, monkeypatch):
     middle_A = entrance_A - THICKNESS_A / 2
     assert present_value(turned.other, turned.preset, Scanned.DEFOCUS) == pytest.approx(-middle_A + THICKNESS_A / 2)
     np.testing.assert_allclose(turned.other.positions_A, -asked.dataset.positions_A)
-    still = Turned.of(asked.dataset, first, still=True)
+    still = Turned.of(asked.dataset, first, drift_removed=True)
     np.testing.assert_allclose(still.present.positions_A, asked.dataset.positions_A + np.array([3.0, -2.0]))
     np.testing.assert_allclose(still.other.positions_A, -still.present.positions_A)
 

@@ -33,7 +33,7 @@ def sizes(tuned):
 def test_what_is_not_there_goes(drifted):
     tuned = with_confirmed_astigmatism(Tuned(found(drifted((0.0, 0.0), 3)), PRESET), CPU)
     assert sizes(tuned) == (0.0, 0.0)
-    assert tuned.words[-1].startswith("no astigmatism: 30 Å, of which the maps were not sure, would not predict")
+    assert tuned.words[-1].startswith("no astigmatism: 30 Å, which the maps left in doubt, would not predict")
 
 
 class Trials:

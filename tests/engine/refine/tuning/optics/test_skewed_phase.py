@@ -15,7 +15,7 @@ from ptylive.engine.refine.tuning.optics.skewed_phase import (
     BEYOND_CHANCE,
     BEYOND_DOUBT,
     Skewness,
-    together,
+    combined,
     with_atoms_as_peaks,
 )
 from ptylive.engine.refine.tuning.parameter_search import Tuned
@@ -147,10 +147,10 @@ def test_smoothing_takes_a_lattice_away(still, monkeypatch):
 
 
 def test_deviations_that_contradict_each_other_tell_nothing():
-    assert together([3.0, 4.0]) == pytest.approx(7 / math.sqrt(2))
-    assert together([-5.0]) == -5.0
-    assert together([9.0, -1.1]) == together([-9.0, 1.1]) == 0.0
-    assert together([-9.0, 0.9]) == pytest.approx(-8.1 / math.sqrt(2))
+    assert combined([3.0, 4.0]) == pytest.approx(7 / math.sqrt(2))
+    assert combined([-5.0]) == -5.0
+    assert combined([9.0, -1.1]) == combined([-9.0, 1.1]) == 0.0
+    assert combined([-9.0, 0.9]) == pytest.approx(-8.1 / math.sqrt(2))
 
 
 def test_a_scan_under_the_wrong_half_turn_is_turned_and_said(still):

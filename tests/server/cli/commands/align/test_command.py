@@ -33,7 +33,7 @@ def test_shifts_are_told_drawn_and_given_to_other_commands(defocused, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--order", 5), "order=5 is not fitted: give 1, 2 or 3"),
+        (("--order", 5), "order=5 is not possible: give 1, 2 or 3"),
         (("--reference", "center"), "did you mean 'centre'?"),
         (("--bin", 0), "bin_px=0.0 is not a valid bin size"),
         (("shifts.jpg",), "shifts.jpg is not the name of a picture"),

@@ -51,7 +51,7 @@ def test_each_step_as_json_and_the_mean_as_a_file(files, tmp_path):
 
 
 def test_a_file_twice_counts_once(files):
-    assert "there already" in ran(files[0], files[0])
+    assert "already included" in ran(files[0], files[0])
 
 
 def test_too_many_files_and_one_that_is_none(files, tmp_path):

@@ -86,7 +86,7 @@ def test_suggestions_stand_below_the_table():
         (("--pixel", "3 s"), "'s' is not a unit for an angle"),
         (("--step", 1, "--set", "scan_step_A=2"), "scan_step_A is given twice"),
         (("--step", 1, "--set", "scan.step_A=2"), "scan_step_A is given twice"),
-        (("--defocus", 1, "--set", "C10=2"), "defocus_A and C10 say the same thing twice"),
+        (("--defocus", 1, "--set", "C10=2"), "defocus_A and C10 have the same meaning"),
         (("--set", "nonsense=1"), "unknown setting 'nonsense'"),
         (("--set", "energy_eV"), "is not KEY=VALUE"),
         (("--energy", "80 keV", "--suggest"), "nothing can be suggested without energy_eV"),

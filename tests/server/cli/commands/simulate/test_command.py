@@ -43,7 +43,7 @@ def test_refusals(tmp_path):
         ran(tmp_path / "b.h5", "--config", tmp_path / "nothing.toml")
     config = tmp_path / "sim.toml"
     config.write_text("seed = 2")
-    with pytest.raises(InputFileError, match="written over the input"):
+    with pytest.raises(InputFileError, match="overwrite the input"):
         ran(config, "--config", config, "--overwrite")
     assert ran(out, *SMALL, "--overwrite").exit_code == 0
     with open_source(out) as source:

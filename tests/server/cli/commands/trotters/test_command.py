@@ -37,7 +37,7 @@ def test_pictures_and_arrays_are_written(scan, tmp_path):
         (("--at", "0.3"), "frequency '0.3' is none: give ROW,COLUMN"),
         (("--at", "strongst"), "frequency 'strongst' is none"),
         (("t.jpg",), "t.jpg is not the name of a picture"),
-        (("-o", "SCAN"), "would be written over the input"),
+        (("-o", "SCAN"), "would overwrite the input"),
     ],
 )
 def test_what_cannot_be_is_one_line(scan, options, words):

@@ -122,7 +122,10 @@ def test_trials_of_other_settings_are_refused(scan, made_up, tmp_path):
     out = ("-o", str(tmp_path / "out"))
     assert tune(scan, "--over", "defocus", "--trials", "3", *out).returncode == 0
     done = tune(scan, "--over", "defocus=0:200", "--trials", "3", *out)
-    assert done.returncode == 1 and "is of a tuning that differs in what is varied: give another --out" in done.stderr
+    assert (
+        done.returncode == 1
+        and "belongs to a tuning that differs in the varied values: give another --out" in done.stderr
+    )
 
 
 def test_without_optuna_a_line_says_what_to_install(scan, monkeypatch):
