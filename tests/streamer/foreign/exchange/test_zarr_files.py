@@ -62,7 +62,7 @@ def test_other_folders_are_one_line(tmp_path):
         ("empty", "holds 0 arrays"),
         ("three", "is zarr 3"),
         ("zip", "is not a zarr folder"),
-        ("x", "no folder"),
+        ("x", "is not a zarr folder"),
     ):
         with pytest.raises(InputFileError, match=said):
             read(tmp_path / f"{name}.zarr")
