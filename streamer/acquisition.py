@@ -255,7 +255,7 @@ class Acquisition:
             return None
         if scan.progress.complete:
             return scan  # duplicates, or another scan under the same uid
-        self._announcer.log("info", f"frames of the closed scan {scan.uid} came: it is opened again")
+        self._announcer.log("info", f"frames of the closed scan {scan.uid} arrived: it is reopened")
         return self._start(scan.progress.header, scan.progress.sent_as, by_frames=True)
 
     def _on_end(self, message: EndMessage) -> None:
@@ -305,7 +305,7 @@ class Acquisition:
         """Queue a scan announced while another one is being sent: an arm message alone ends nothing."""
         if not by_ping and header.uid not in self._waiting and self._current is not None:
             text = f"scan {header.series} was armed while {self._current.progress.header.series} is being received"
-            self._announcer.log("info", f"{text}: it begins with its first frame")
+            self._announcer.log("info", f"{text}: it starts with its first frame")
         if by_ping and header.uid not in self._waiting:
             self._only_pinged.add(header.uid)
         elif not by_ping:

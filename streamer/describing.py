@@ -68,6 +68,6 @@ class DescribingInlet:
             return with_arrays(header, self._arrays)
         except MetadataError as error:
             if header.uid != self._described_uid:
-                self._note(f"scan {header.series} is taken without the images of the detector: {error.line()}")
+                self._note(f"scan {header.series} is processed without the detector images: {error.line()}")
             self._described_uid = header.uid
             return header

@@ -41,10 +41,10 @@ def read_detector_arrays(given: Mapping[str, Any]) -> dict[str, Array]:
         bad = arrays.get(BAD_PIXELS, np.zeros_like(counts))
         if bad.shape != counts.shape:
             raise MetadataError(
-                f"{DP_MASK} is {counts.shape}, {BAD_PIXELS} {bad.shape} pixels", "give those of one detector"
+                f"{DP_MASK} is {counts.shape}, {BAD_PIXELS} {bad.shape} pixels", "give images of the same detector"
             )
         if not counts.any():
-            raise MetadataError(f"{DP_MASK} leaves no pixel", "it is not 0 where a pixel counts")
+            raise MetadataError(f"{DP_MASK} excludes every pixel", "it must be non-zero for pixels that count")
         arrays[BAD_PIXELS] = bad | ~counts
     return arrays
 
@@ -60,7 +60,7 @@ def _read(name: str, given: Any) -> Array:
         image, what = given, name
     else:
         raise MetadataError(
-            f"{name} is {brief(given)}, no file", "give a .npy image or a scan file, of which the mean counts"
+            f"{name} is {brief(given)}, not a file", "give a .npy image, or a scan file, whose mean is used"
         )
     if image.ndim != 2 or not 0 < min(image.shape) <= max(image.shape) <= MAX_DETECTOR_SIDE:
         raise MetadataError(f"{what} has the shape {image.shape}", "it must be an image: detector rows x columns")
@@ -71,9 +71,11 @@ def _read(name: str, given: Any) -> Array:
     with np.errstate(over="ignore"):
         image = np.asarray(image, dtype=np.float32)
     if not np.isfinite(image).all() and name != "gain_reference":
-        raise MetadataError(f"{what} holds values that are no numbers", "replace them; bad_pixel_mask names bad pixels")
+        raise MetadataError(
+            f"{what} holds values that are not numbers", "replace them; mark bad pixels with bad_pixel_mask"
+        )
     if name == "gain_reference" and not (image > 0).any():
-        raise MetadataError(f"{what} has no factor above 0", "counts are multiplied by it: near 1")
+        raise MetadataError(f"{what} has no value above 0", "counts are multiplied by it; its values should be near 1")
     return image
 
 
@@ -82,7 +84,7 @@ def given_path(given: str | Path) -> Path:
     try:
         return Path(given).expanduser()
     except RuntimeError as error:
-        raise InputFileError(f"{given}: {error}", "write the whole path") from None
+        raise InputFileError(f"{given}: {error}", "give the full path") from None
 
 
 def _image_of(path: Path) -> Array:
@@ -111,7 +113,7 @@ def _mean(path: Path, file: ScanFile) -> DoubleArray:
             total += frames[received[start:stop]].sum(axis=0, dtype=float)
             count += int(received[start:stop].sum())
     if not count:
-        raise InputFileError(f"{path}: no frame of this scan arrived", "give one that has some")
+        raise InputFileError(f"{path}: no frame of this scan was received", "give a scan with frames")
     return total / count
 
 
@@ -121,13 +123,13 @@ def with_arrays(header: ScanHeader, given: Mapping[str, Array]) -> ScanHeader:
         return header
     if not header.basis.is_raw:
         raise MetadataError(
-            f"{', '.join(given)}: the scan holds coefficients", "give them where its frames are compressed"
+            f"{', '.join(given)}: the scan holds coefficients", "give them when its frames are compressed"
         )
     for name, image in given.items():
         if image.shape != header.detector_shape:
             rows, columns = header.detector_shape
             raise MetadataError(
                 f"{name} is {image.shape[0]} x {image.shape[1]}, a frame {rows} x {columns} pixels",
-                "give the one of this detector, as it records",
+                "give the image of this detector, in its recorded orientation",
             )
     return replace(header, arrays=joined(header.arrays, given, header.detector.saturation_value))

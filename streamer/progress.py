@@ -92,8 +92,8 @@ class ScanProgress:
         """Count duplicates that could not be compared; return the warning to log for the first of them."""
         first = count > 0 and not self.unchecked
         self.unchecked += count
-        text = f"frames of scan {self.header.series} came again in another coding and count as duplicates"
-        return f"{text}: whether they are the same cannot be told" if first else ""
+        text = f"frames of scan {self.header.series} arrived again in another encoding and count as duplicates"
+        return f"{text}: whether they are identical cannot be checked" if first else ""
 
     def restore(self, received: BoolArray) -> None:
         """Take over frames that an earlier run stored; they count as placed, not as received now."""

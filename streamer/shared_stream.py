@@ -26,5 +26,5 @@ class SharedStreamWatch:
         self._reported = True
         return (
             f"of every {gap + count} frames only {count} arrive{'s' if count == 1 else ''}: "
-            "does another program receive from the same sender?"
+            "does another program also receive from this sender?"
         )

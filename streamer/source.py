@@ -229,7 +229,7 @@ def _header(path: Path, file: ScanFile, stored: StoredScan, values: Mapping[str,
         scan, optics, detector = (build(name, sections[name], source) for name in ("scan", "optics", "detector"))
     except (PtyliveError, TypeError, ValueError, OverflowError) as error:
         text = str(error) if str(error).startswith(source) else f"{source}: {error}"
-        raise InputFileError(text, "correct the attribute or override it with --set") from None
+        raise InputFileError(text, "correct the attribute, or override it with --set") from None
     return ScanHeader(
         uid=str(given.get("uid") or uuid.uuid4()),
         series=str(given.get("series") or path.stem),
@@ -265,7 +265,7 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
     if len(stored.shape) == 1:
         if scan.shape is None:
             notes.append(
-                f"scan_shape is not given: {stored.frames} frames in a row; say it with --set scan_shape=ROWS,COLUMNS"
+                f"scan_shape is not given: {stored.frames} frames in one row; use --set scan_shape=ROWS,COLUMNS"
             )
         elif scan.frames > stored.frames:
             raise InputFileError(
@@ -289,9 +289,7 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
         return scan
     points = f"{scan.shape[0]} x {scan.shape[1]}"
     if shape_given and scan.frames <= stored.frames:
-        notes.append(
-            f"frames stored as {rows} x {columns} are taken one after the other, for {points} points: check it"
-        )
+        notes.append(f"frames stored as {rows} x {columns} are read one after the other, for {points} points: check it")
         return scan
     stated = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
     raise InputFileError(f"{path}: {stated} for {rows} x {columns} patterns", hint)

@@ -27,7 +27,7 @@ class CompiledDecoder:
         else:
             return None
         if outcome != DECODED:
-            raise ValueError("it does not follow its format")
+            raise ValueError("its data do not follow the format")
         return room[:nbytes].tobytes()
 
 

@@ -42,7 +42,7 @@ def library() -> Path:
         found = sorted(folder.glob(pattern)) if folder.is_dir() else []
         if len(found) == 1:
             return found[0].resolve()
-    raise PtyliveError(f"no libzmq beside {package}", "install pyzmq from PyPI for the compiled receive loop")
+    raise PtyliveError(f"no libzmq next to {package}", "install pyzmq from PyPI for the compiled receive loop")
 
 
 def load() -> None:

@@ -68,7 +68,7 @@ def open_npz(path: Path) -> Iterator[ScanFile]:
     found = [member for member in arrays if len(member.shape) in (3, 4)]
     if len(found) != 1:
         content = f"{len(found)} arrays of three or four axes" if found else "no array of three or four axes"
-        raise InputFileError(f"{path} holds {content}", "save the scan alone with numpy.savez")
+        raise InputFileError(f"{path} holds {content}", "save only the scan with numpy.savez")
     (scan,) = found
     check_frames(path, scan.shape)
     sidecar = path.with_suffix(".json")
@@ -83,7 +83,7 @@ def members(path: Path) -> list[Member]:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if len(infos) > MOST_MEMBERS:
-                raise InputFileError(f"{path} holds more than {MOST_MEMBERS} arrays", "save the scan alone")
+                raise InputFileError(f"{path} holds more than {MOST_MEMBERS} arrays", "save only the scan")
             return [_member(archive, info) for info in infos]
     except _FAULTS as error:
         raise _unreadable(path, error) from None
@@ -115,7 +115,7 @@ def check(path: Path, member: Member) -> None:
     if member.dtype.hasobject:
         raise InputFileError(f"{path}: {member.name} holds Python objects", "save numbers; objects are not unpickled")
     if not member.is_whole:
-        problem = f"{path}: {member.name} has another size than its header says"
+        problem = f"{path}: {member.name} has a different size from its header"
         raise InputFileError(problem, "is it damaged? save it again with numpy.savez")
     if not member.is_stored and member.info.file_size > MOST_UNPACKED_BYTES:
         size, most = member.info.file_size / 2**30, MOST_UNPACKED_BYTES / 2**30
@@ -140,4 +140,4 @@ def _unpacked(path: Path, member: Member) -> Array:
 
 def _unreadable(path: Path, error: Exception) -> InputFileError:
     text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return InputFileError(f"{path} is not a whole archive of numpy arrays: {text}", "save it again with numpy.savez")
+    return InputFileError(f"{path} is not a complete archive of numpy arrays: {text}", "save it again with numpy.savez")

@@ -29,7 +29,7 @@ def mapped_array(path: Path) -> Array:
         raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise InputFileError(f"{path} is an archive of arrays", "save the one that is meant by numpy.save")
+        raise InputFileError(f"{path} is an archive of arrays", "save the right one with numpy.save")
     return array
 
 

@@ -95,9 +95,9 @@ def open_dectris(path: Path) -> Iterator[ScanFile]:
         names = sorted(name for name in file[_FRAMES] if re.fullmatch(r"data(_\d+)?", name))[:_MOST_FILES]
         parts = [_part(path, file, name, stack) for name in names]
         if not parts:
-            raise InputFileError(f"{path} names no data files", "give the master of a series that has frames")
+            raise InputFileError(f"{path} names no data files", "give the master file of a series that has frames")
         if len(parts) == 1 and parts[0].ndim == FOUR_AXES:  # not a DECTRIS file, but NeXus with the scan in its place
-            yield ScanFile(parts[0], notes=(f"the patterns are {_FRAMES}/{names[0]}",))
+            yield ScanFile(parts[0], notes=(f"patterns read from {_FRAMES}/{names[0]}",))
             return
         frames = FrameFiles.of(path, parts)
         mask = _pixel_mask(file, frames.shape[1:])
@@ -115,11 +115,13 @@ def _part(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
             raise InputFileError(f"{path}: {name} holds no frames", "copy the file again")
         return found
     if PurePosixPath(link.filename).name != link.filename:
-        raise InputFileError(f"{path}: {name} lies in {link.filename}", "put the data files beside their master")
+        raise InputFileError(
+            f"{path}: {name} is stored in {link.filename}", "put the data files next to their master file"
+        )
     data_file = path.with_name(link.filename)
     if not data_file.exists():
         raise InputFileError(
-            f"{path}: its data file {data_file.name} is missing", "put the data files beside their master"
+            f"{path}: its data file {data_file.name} is missing", "put the data files next to their master file"
         )
     found = dataset(stack.enter_context(opened(data_file)), link.path)
     if found is None:
@@ -152,7 +154,7 @@ def _metadata(path: Path, file: Any, frames: int) -> tuple[dict[str, Any], tuple
     if not path.name.endswith(_MASTER) or not scanned.is_file():
         return metadata, ()
     more = _scan_of(scanned, frames)
-    return {**metadata, **more}, (f"scan of {scanned.name}: {', '.join(sorted(more)) or 'nothing that fits'}",)
+    return {**metadata, **more}, (f"scan of {scanned.name}: {', '.join(sorted(more)) or 'no matching values'}",)
 
 
 def _scan_of(path: Path, frames: int) -> dict[str, Any]:

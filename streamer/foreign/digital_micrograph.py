@@ -68,7 +68,9 @@ def _order(found: Mapping[str, Any], scales: Sequence[tuple[Any, Any]]) -> tuple
         swapped = value_at(found, f"{_TAGS}.Meta Data.Data Order Swapped")
         last, basis = not swapped, f"by the tag Data Order Swapped ({'absent' if swapped is None else int(swapped)})"
     if last:
-        return True, (f"scan axes are stored behind detector axes, {basis}: slow to read, ptylive convert turns them",)
+        return True, (
+            f"scan axes are stored after detector axes, {basis}: slow to read; ptylive convert reorders them",
+        )
     return False, (f"detector axes are the last two, {basis}",)
 
 
@@ -82,5 +84,5 @@ def _mapped(path: Path, found: Mapping[str, Any]) -> Array:
     dtype: np.dtype[Any] = np.dtype(found["data"].dtype).newbyteorder("<" if place["endian"] == "little" else ">")
     end, size = int(place["offset"]) + math.prod(shape) * dtype.itemsize, path.stat().st_size
     if end > size:
-        raise InputFileError(f"{path} ends after {size} bytes, its data need {end}", "is it whole? copy it again")
+        raise InputFileError(f"{path} ends after {size} bytes, its data need {end}", "is it complete? copy it again")
     return np.memmap(path, dtype, "r", int(place["offset"]), shape)

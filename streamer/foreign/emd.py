@@ -42,14 +42,14 @@ def open_emd(path: Path) -> Iterator[ScanFile]:
             raise InputFileError(f"{path} holds {found}", "save one data cube to a file of its own")
         data = dataset(file, names[0])
         scales = [_scale(file, names[0], axis) for axis in range(4)]
-        notes: tuple[str, ...] = (f"the data cube is {names[0]}",)
+        notes: tuple[str, ...] = (f"data cube read: {names[0]}",)
         frames = data
         if scan_lies_last(scales):
             rows_first = [_name(file, names[0], axis) for axis in (2, 3)] == ["y", "x"]
             order = ROWS_FIRST if rows_first else REVERSED
             frames, scales = ReorderedFrames(data, order), [scales[axis] for axis in order]
             axes_text = "Qy, Qx, Ry, Rx" if rows_first else "Qx, Qy, Rx, Ry"
-            notes += (f"by their units its axes are {axes_text}: slow to read, ptylive convert turns them",)
+            notes += (f"by their units its axes are {axes_text}: slow to read; ptylive convert reorders them",)
         metadata = {
             **scan_metadata(scales[:2]),
             **detector_metadata(scales[2:]),

@@ -52,7 +52,9 @@ def open_nion(path: Path) -> Iterator[ScanFile]:
             metadata, notes = described_by(path, stored.frames.shape)
             yield ScanFile(stored.frames, {**metadata, **stored.metadata}, stored.arrays, stored.received, notes=notes)
     else:
-        raise InputFileError(f"{path} has no frames beside it", f"put {array.name} or {hdf5.name} into its folder")
+        raise InputFileError(
+            f"{path} has no frames next to it", f"put {array.name} or {hdf5.name} into the same folder"
+        )
 
 
 def described_by(path: Path, shape: tuple[int, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -85,21 +87,21 @@ def told_by(described: Mapping[str, Any], shape: tuple[int, ...], name: str) -> 
         convergence_semiangle_mrad=angle_mrad(_first(given, _SEMIANGLE_RAD), "rad"),
         dwell_time_us=time_us(_first(given, ("hardware_source.exposure",))),
     )
-    description = f"metadata of {name}: {', '.join(sorted(metadata)) or 'nothing that is needed'}"
+    description = f"metadata of {name}: {', '.join(sorted(metadata)) or 'none of the needed values'}"
     return metadata, (description, *unequal)
 
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
-            raise InputFileError(f"{path} is too large for metadata", "name the file that holds the frames")
+            raise InputFileError(f"{path} is too large to be a metadata file", "name the file that holds the frames")
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputFileError(
             f"{path} is not readable as JSON: {error}", "export the data from Nion Swift again"
         ) from None
     if not isinstance(described, Mapping):
-        raise InputFileError(f"{path} is no metadata of Nion Swift", "name the file that holds the frames")
+        raise InputFileError(f"{path} is not a metadata file of Nion Swift", "name the file that holds the frames")
     return described
 
 

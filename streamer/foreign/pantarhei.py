@@ -49,7 +49,7 @@ def open_prz(path: Path) -> Iterator[ScanFile]:
         "convergence_semiangle_mrad": angle_mrad(value_at(found, f"{_BEAM}.convergence_angle"), "mrad"),
     }
     metadata |= {name: value for name, value in values.items() if value is not None}
-    pickled = "its metadata are pickled and are not read: the order of the axes is that of the file"
+    pickled = "its metadata are pickled and are not read: the axes are used in the order of the file"
     notes = unequal_pixels(scales[-2:])
     yield ScanFile(frames, metadata, notes=notes if has_metadata else (*notes, pickled))
 

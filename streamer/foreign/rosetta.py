@@ -78,7 +78,7 @@ def open_mib(path: Path) -> Iterator[ScanFile]:
         found = _read("quantumdetector", held, navigation_shape=(number, 1))
     frames = frames_of(path, found)
     metadata: dict[str, Any] = {}
-    notes = ("rows of the patterns run upwards, as RosettaSciIO turns them", *_mib_lacks(held, found, number))
+    notes = ("rows of the patterns run upwards, as RosettaSciIO flips them", *_mib_lacks(held, found, number))
     if len(frames.shape) == 4 and min(frames.shape[:2]) > 1:
         rows, columns = frames.shape[:2]
         metadata["scan_shape"] = [rows, columns]
@@ -98,7 +98,7 @@ def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
         numbers = np.ascontiguousarray(heads).view("S6").ravel().astype(np.int64)
     except (KeyError, TypeError, ValueError, OSError):  # of another version: nothing is known
         return []
-    notes = ["the file ends within a frame, which is left out"] if size % frame else []
+    notes = ["the file ends within a frame; this frame is left out"] if size % frame else []
     present, times = np.unique(numbers, return_counts=True)
     twice, gaps = present[times > 1], np.flatnonzero(np.diff(present) > 1)[: _NAMED + 1]
     missing = int(present[-1] - present[0]) + 1 - len(present)
@@ -107,8 +107,8 @@ def _mib_lacks(path: Path, found: Mapping[str, Any], number: int) -> list[str]:
     wrong += [f"{len(twice)} more than once ({_first(twice)})"] if len(twice) else []
     wrong += ["some out of order"] if not wrong and (np.diff(numbers) < 0).any() else []
     if wrong:
-        named = f"of frames numbered {present[0]} to {present[-1]} there are {' and '.join(wrong)}"
-        notes.append(f"{named}, and they are taken in the order of the file: check it")
+        named = f"frames numbered {present[0]} to {present[-1]}: {' and '.join(wrong)}"
+        notes.append(f"{named}; they are read in the order of the file: check it")
     return notes
 
 
@@ -122,7 +122,7 @@ def open_empad(path: Path) -> Iterator[ScanFile]:
     """Open an EMPAD ``.xml``, or a ``.raw`` with its ``.xml`` next to it. Raises InputFileError."""
     found = _read("empad", _empad_header(path) if path.suffix.lower() == ".raw" else path)
     energy = energy_eV(value_at(found, "original_metadata.root.iom_measurements.source.get_voltage"))
-    notes = ("step and pixel size are not taken over: the header gives the field of view of a full scan only",)
+    notes = ("step and pixel size are not used: the header gives only the field of view of a full scan",)
     frames = LazyFrames(np.nan_to_num(frames_of(path, found).array))  # some detectors leave NaN in dead pixels
     yield ScanFile(frames, {} if energy is None else {"energy_eV": energy}, notes=notes)
 
@@ -149,7 +149,7 @@ def open_hspy(path: Path) -> Iterator[ScanFile]:
     ):  # a transposed signal: images over the detector
         frames = LazyFrames(frames.array.transpose(ROWS_FIRST))
         scales = [scales[axis] for axis in ROWS_FIRST]
-        notes = ("by their units its axes are Qy, Qx, Ry, Rx: slow to read, ptylive convert turns them",)
+        notes = ("by their units its axes are Qy, Qx, Ry, Rx: slow to read; ptylive convert reorders them",)
     metadata = detector_metadata(scales[-2:])
     if len(frames.shape) == 4:
         metadata |= scan_metadata(scales[:2])
@@ -166,7 +166,7 @@ def _read(plugin: str, path: Path, **options: Any) -> Mapping[str, Any]:
     """Read a file with RosettaSciIO. Raises InputFileError: missing, unreadable, more than one signal."""
     signals = read_signals(plugin, path, **options)
     if len(signals) != 1:
-        raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a file of its own")
+        raise InputFileError(f"{path} holds {len(signals)} signals", "save the scan to a separate file")
     return signals[0]
 
 
@@ -178,7 +178,7 @@ def only_scan(path: Path, signals: Sequence[Mapping[str, Any]]) -> Mapping[str, 
             return found[0]
         if found:
             problem = f"{path} holds {len(found)} data sets of {axes} axes"
-            raise InputFileError(problem, "save the scan to a file of its own")
+            raise InputFileError(problem, "save the scan to a separate file")
     raise InputFileError(f"{path} holds no data set of three or four axes", "name the file that holds the scan")
 
 
@@ -220,7 +220,7 @@ def read_signals(plugin: str, path: Path, **options: Any) -> list[Mapping[str, A
         if isinstance(error, TypeError | AttributeError):
             text = "its content is not what its reader expects"  # the error names the reader's variables
         problem = f"{path}: RosettaSciIO cannot read it ({text})"
-        raise InputFileError(problem, "is it whole? what another program reads it can convert") from error
+        raise InputFileError(problem, "is it complete? a program that can read it can also convert it") from error
 
 
 def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileError:
@@ -229,8 +229,8 @@ def _not_installed(path: Path, plugin: str, error: ImportError) -> InputFileErro
         python = ".".join(str(part) for part in sys.version_info[:2])
         copy = path.with_suffix(".hspy").name
         return InputFileError(
-            f"{path}: what reads .zspy files ({error.name or error}) cannot be installed on Python {python}",
-            f"save it as .hspy where HyperSpy is: hs.load({path.name!r}).save({copy!r}), or run ptylive on Python 3.13",
+            f"{path}: the reader of .zspy files ({error.name or error}) cannot be installed on Python {python}",
+            f"save it as .hspy with HyperSpy: hs.load({path.name!r}).save({copy!r}), or run ptylive on Python 3.13",
         )
     return InputFileError(f"{path}: reading this format needs RosettaSciIO ({error})", "pip install 'ptylive[import]'")
 
@@ -248,7 +248,9 @@ def _empad_header(path: Path) -> Path:
         with contextlib.suppress(OSError):  # a folder of that name, an unreadable file
             if f'filename="{path.name}"' in header.read_text(encoding="utf-8", errors="replace"):
                 return header
-    raise InputFileError(f"{path}: no .xml beside it names it", "put the header of the acquisition into its folder")
+    raise InputFileError(
+        f"{path}: no .xml file next to it names it", "put the header of the acquisition into the same folder"
+    )
 
 
 def scale_of(axis: Mapping[str, Any]) -> tuple[Any, Any]:

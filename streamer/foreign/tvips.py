@@ -18,8 +18,8 @@ LATER_PART = re.compile(r"_(?!000)(\d{3})$")
 _LEAST_VOLTS = 5000
 """The header's high tension has no unit. No electron microscope has 5000 kV, and none records patterns at 5 kV."""
 _NOTES = (
-    "frames from before and after the scan are in the stream: set skip_first beside scan_shape",
-    "pixel size and dwell time are not taken over: the stream does not say them with a unit",
+    "the stream has frames from before and after the scan: set skip_first as well as scan_shape",
+    "pixel size and dwell time are not used: the stream gives them without a unit",
 )
 
 

@@ -60,8 +60,8 @@ def unequal_pixels(scales: Sequence[tuple[Any, Any]]) -> tuple[str, ...]:
     unit = scales[0][1].decode(errors="replace") if isinstance(scales[0][1], bytes) else scales[0][1]
     words = f"pixels of the detector are {float(scales[0][0]):.5g} by {float(scales[1][0]):.5g} {unit}, rows by columns"
     if max(sizes) <= NEARLY * min(sizes):
-        return (f"{words}: their mean is taken; a distortion tells them apart",)
-    return (f"{words}, and are not taken over: give detector_pixel_mrad, and the rest as a distortion",)
+        return (f"{words}: their mean is used; give the difference as a distortion",)
+    return (f"{words}, and are not used: give detector_pixel_mrad, and the rest as a distortion",)
 
 
 def _pixel_sizes(scales: Sequence[tuple[Any, Any]]) -> tuple[str, list[float]]:

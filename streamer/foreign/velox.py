@@ -30,7 +30,7 @@ from ptylive.streamer.storage.scan_file import ScanFile
 
 _IMAGES = "Data/Image"
 _MOST_IMAGES, _MOST_JSON_BYTES = 1000, 16 * 2**20
-_UNTOLD = "the beam convergence is not taken over: Velox does not say whether it is the semi-angle"
+_UNTOLD = "the beam convergence is not used: Velox does not state whether it is the semi-angle"
 
 
 def recognises(file: Any) -> bool:
@@ -47,10 +47,10 @@ def open_velox(path: Path) -> Iterator[ScanFile]:
         if len(found) != 1:
             content = f"{len(found)} series of patterns" if found else "no series of diffraction patterns"
             held = f"{path} holds {content} ({len(series)} series of images)"
-            raise InputFileError(held, "export the scan from Velox to a file of its own")
+            raise InputFileError(held, "export the scan from Velox to a separate file")
         described = series[found[0]]
         frames = SeriesFrames(dataset(file, f"{_IMAGES}/{found[0]}/Data"))
-        notes = (f"the series is {found[0]}", _UNTOLD, *unequal_pixels(_pixel(described)))
+        notes = (f"series read: {found[0]}", _UNTOLD, *unequal_pixels(_pixel(described)))
         yield ScanFile(frames, _metadata(described), notes=notes)
 
 
@@ -82,7 +82,7 @@ def _series(path: Path, file: Any) -> dict[str, Mapping[str, Any]]:
     """Images of more than one frame, with their metadata."""
     images = file[_IMAGES]
     if len(images) > _MOST_IMAGES:
-        raise InputFileError(f"{path} holds more than {_MOST_IMAGES} images", "export the scan to a file of its own")
+        raise InputFileError(f"{path} holds more than {_MOST_IMAGES} images", "export the scan to a separate file")
     series = {}
     for name in images:
         data = dataset(file, f"{_IMAGES}/{name}/Data")
@@ -100,7 +100,9 @@ def _described(path: Path, stored: Any) -> Mapping[str, Any]:
     try:
         found = json.loads(np.asarray(stored[:, 0]).tobytes().rstrip(b"\0"))
     except (ValueError, RecursionError):
-        raise InputFileError(f"{path}: its metadata are not readable as JSON", "is it whole? copy it again") from None
+        raise InputFileError(
+            f"{path}: its metadata are not readable as JSON", "is it complete? copy it again"
+        ) from None
     return found if isinstance(found, Mapping) else {}
 
 

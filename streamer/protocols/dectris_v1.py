@@ -151,7 +151,7 @@ class DectrisV1:
                 yield from self._blob(part)
                 return
             owner = "a table" if self._pattern is None else f"image {self._pattern[0].number}"
-            missing.append(WireError(f"the blob of {owner} did not come", "missing_part"))
+            missing.append(WireError(f"the blob of {owner} did not arrive", "missing_part"))
             self._pattern = self._table = None
         if bytes(part[:1]) != b"{":
             if self._after_image:
@@ -244,7 +244,7 @@ class DectrisV1:
         if self._verify_hashes and len(image.hash) == 32:
             digest = hashlib.md5(part, usedforsecurity=False).hexdigest()
             if digest != image.hash.lower():
-                raise WireError(f"image {image.number}: its md5 is not the one announced", "bad_hash")
+                raise WireError(f"image {image.number}: its md5 differs from the announced one", "bad_hash")
         self._last = pattern
         codec, data = _coded(image.number, layout, part)
         yield from self._series.image(Image(image.series, image.number, layout.shape, layout.dtype, codec, data))

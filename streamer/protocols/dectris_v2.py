@@ -84,7 +84,7 @@ class DectrisV2:
     def take(self, parts: Sequence[Buffer]) -> Iterator[Message]:
         """See :class:`Inlet`."""
         if len(parts) != 1:
-            raise WireError(f"message of {len(parts)} parts: stream2 messages have one", "wrong_parts")
+            raise WireError(f"message of {len(parts)} parts: stream2 messages have one part", "wrong_parts")
         fields = decode_cbor(parts[0])
         kind = fields.get("type")
         if kind == "image":
@@ -166,7 +166,7 @@ def _coded(value: Any, itemsize: int, name: str) -> tuple[Codec, bytes]:
         return "none", value
     packed = _untagged(value, COMPRESSED)
     if not isinstance(packed, list | tuple) or len(packed) != 3 or not isinstance(packed[2], bytes):
-        raise WireError(f"{name} is no byte string, compressed or not", "bad_image")
+        raise WireError(f"{name} is not a byte string, compressed or uncompressed", "bad_image")
     algorithm, element, data = packed
     codec = _CODECS.get(algorithm) if isinstance(algorithm, str) else None
     if codec is None or (codec == "bslz4" and element != itemsize):

@@ -85,7 +85,7 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
     if scan_header.scan.shape is None:
         scan_header = replace(scan_header, scan=scan_header.scan.with_frames(frames))
         rows, columns = scan_header.scan.require_shape()
-        text = f"series {header.series} does not say its scan shape: {rows} x {columns} is assumed"
+        text = f"series {header.series} does not state its scan shape: {rows} x {columns} is assumed"
         note(f"{text}; give it with --set scan.shape=ROWS,COLUMNS")
     return ArmMessage(replace(scan_header, frames=frames), tuple(problems))
 
@@ -98,12 +98,16 @@ def _frames(header: Header, scan_header: ScanHeader, note: Note) -> int:
     wanted = scan_header.scan.frames if scan_header.scan.shape is not None else None
     if wanted is not None and wanted <= MAX_FRAMES:
         if announced is not None and announced < wanted:
-            note(f"series {header.series} announces {announced} images, its scan has {wanted}: some will be missing")
+            note(
+                f"series {header.series} announces {announced} images, but its scan has {wanted}: some will be missing"
+            )
         if announced is None or announced < wanted or announced >= 2 * wanted:
             return wanted
         if announced > wanted:
-            text = f"series {header.series} announces {announced} images, its scan has {wanted}"
-            note(f"{text}: the last {announced - wanted} are awaited, and are no points of it: is scan.shape right?")
+            text = f"series {header.series} announces {announced} images, but its scan has {wanted}"
+            note(
+                f"{text}: the last {announced - wanted} are received but not used as scan points: is scan.shape right?"
+            )
     if announced is None or announced > MAX_FRAMES:
         text = f"series {header.series} announces {'no number of' if announced is None else announced} images"
         raise WireError(f"{text}: give the scan shape, --set scan.shape=ROWS,COLUMNS", "no_frames")

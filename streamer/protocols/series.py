@@ -161,7 +161,7 @@ class Series:
 
     def _adopted(self, image: Image) -> ArmMessage:
         """Start a scan whose header was missed. Raises WireError ``no_header`` when too little is known of it."""
-        text = f"image {image.number} of series {image.series}, whose header did not come"
+        text = f"image {image.number} of series {image.series}, whose header did not arrive"
         if self._busy:
             raise WireError(f"{text}: series {self._key} is being received", "no_header")
         header = Header(image.name or image.series, shape=image.shape, dtype=image.dtype)
@@ -169,12 +169,12 @@ class Series:
             message = arm_message(header, self._prepare, self._note)
         except WireError:
             raise WireError(
-                f"{text}: it is used if the scan shape is set, scan.shape=ROWS,COLUMNS", "no_header"
+                f"{text}: it can be used if the scan shape is set with scan.shape=ROWS,COLUMNS", "no_header"
             ) from None
         self._begin(image.series, header)
         self._open(header, message.header)
         self._pass = image.number // message.header.frames
-        self._note(f"series {header.series} is taken from image {image.number} on: its header did not come")
+        self._note(f"series {header.series} is received from image {image.number} on: its header did not arrive")
         return message
 
     @property
@@ -193,18 +193,18 @@ class Series:
             if self._highest < 0 and is_swapped(image):
                 self._note(
                     f"series {self._key}: all counts of image {image.number} are multiples of "
-                    f"{1 << 4 * np.dtype(image.dtype).itemsize}: does the detector say the byte order that it sends?"
+                    f"{1 << 4 * np.dtype(image.dtype).itemsize}: does the detector state the byte order it sends?"
                 )
             if self._highest < 0 and (header := self._with_dead_pixels(self._header, image)) is not self._header:
                 yield self._armed(header)
             yield from self._placed(self._scan_header or scan_header, image)
             return
         held, self._contrary = self._contrary, image
-        text = f"image {image.number}: {layout_text(image.shape, image.dtype)}, the series has "
+        text = f"image {image.number}: {layout_text(image.shape, image.dtype)}, but the series has "
         text += layout_text(scan_header.detector_shape, scan_header.detector.dtype)
         if self._highest >= 0 or held is None or (held.shape, held.dtype) != (image.shape, image.dtype):
             raise WireError(text, "wrong_shape")
-        self._note(f"series {self._key}: {text}: two images agree, so the header is wrong")
+        self._note(f"series {self._key}: {text}: two images agree with each other, so the header is wrong")
         self._contrary = None
         yield self._armed(replace(self._header, shape=image.shape, dtype=image.dtype))
         for each in (held, image):
@@ -231,9 +231,9 @@ class Series:
         if known is not None and np.array_equal(known, False if self._dead is None else self._dead):
             self._dead = known
             return header
-        alive = "" if known is None else ", some of an earlier image count again"
+        alive = "" if known is None else ", and some from an earlier image are used again"
         count = 0 if self._dead is None else int(self._dead.sum())
-        self._note(f"series {self._key}: {count} dead pixels found{alive}; the header brought no mask")
+        self._note(f"series {self._key}: {count} dead pixels found{alive}; the header had no mask")
         return replace(header, bad_pixels=self._dead)
 
     def _placed(self, scan_header: ScanHeader, image: Image) -> Iterator[Message]:

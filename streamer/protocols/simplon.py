@@ -37,7 +37,7 @@ class Simplon:
         except ValueError:  # a port that is not a number, half a pair of brackets
             host = None
         if host is None or parts.scheme != "http":
-            raise DetectorError(f"{address!r} is no address of a detector", "give http://HOST[:PORT]")
+            raise DetectorError(f"{address!r} is not the address of a detector", "give http://HOST[:PORT]")
         self.address = address
         self._host, self._port = host, port
         self._version = ""

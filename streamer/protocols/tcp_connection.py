@@ -89,7 +89,7 @@ def host_and_port(address: str, default_port: int) -> tuple[str, int]:
     except ValueError:  # a port that is not a number, half a pair of brackets
         host = None
     if not host or parts.scheme != "tcp" or parts.path or parts.query:
-        raise PtyliveError(f"{address!r} is no address of a detector", "give tcp://HOST:PORT")
+        raise PtyliveError(f"{address!r} is not the address of a detector", "give tcp://HOST:PORT")
     return host, port
 
 
@@ -222,7 +222,7 @@ class DetectorConnection:
     def _note_lost(self, why: str) -> None:
         if not (self._is_lost or self._stop.is_set()):
             self._is_lost = True
-            self._report(_GONE, f"no connection to the detector at {self.address} ({why}): it is tried again")
+            self._report(_GONE, f"no connection to the detector at {self.address} ({why}): retrying")
 
     def _report(self, kind: bytes, text: str, reason: str = "") -> None:
         self._hand_on([b"", kind, text.encode(), reason.encode()])

@@ -133,7 +133,7 @@ class Catalogue:
         self._forget([name for name in set(self._entries) - set(found) if not (self.folder / name).exists()])
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            self._say(f"not a recording that can be read: {problems[0]}{more}")
+            self._say(f"not a readable recording: {problems[0]}{more}")
 
     def _read(self, name: str, stamp: _Stamp) -> _Entry:
         """Read a file into an entry. Raises PtyliveError."""
@@ -150,7 +150,9 @@ class Catalogue:
             ).digest()
             if key not in self._arrays:
                 if self._array_bytes + array.nbytes > MOST_ARRAY_BYTES:
-                    raise InputFileError(f"{self.folder / name} has too large arrays", "a resend of it counts as new")
+                    raise InputFileError(
+                        f"{self.folder / name} has arrays that are too large", "a resend of it counts as new"
+                    )
                 self._arrays[key] = array
                 self._array_bytes += array.nbytes
             arrays[kind] = self._arrays[key]

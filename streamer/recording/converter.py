@@ -169,7 +169,7 @@ class Converter:
             self._failed.pop(job.journal, None)
             summary, damage = _summary(result), str(result.get("damage", ""))
             return RecordingEvent(job.uid, "complete", str(job.target), summary, damage and f"{job.target}: {damage}")
-        problem = f"{result.get('error')}; the journal {job.journal} is kept and tried again"
+        problem = f"{result.get('error')}; the journal {job.journal} is kept and will be retried"
         self._note_failed(job)
         return RecordingEvent(job.uid, "failed", str(job.target), problem)
 

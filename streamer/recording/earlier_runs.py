@@ -136,7 +136,9 @@ class EarlierRuns:
     def _reported(self, leftover: Leftover) -> Leftover:
         """Report damage in a journal and return it."""
         if leftover.damaged_bytes:
-            text = f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; what is whole around them is used"
+            text = (
+                f"{leftover.path}: {leftover.damaged_bytes} bytes are damaged; undamaged records around them are used"
+            )
             self._announcer.log("warning", text)
         if leftover.torn_bytes and not leftover.busy:
             text = f"{leftover.path}: its last record was cut short ({leftover.torn_bytes} bytes) and is left out"

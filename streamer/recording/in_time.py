@@ -27,7 +27,7 @@ def items_in_time(make: Callable[[], Iterator[T]], patience_s: float) -> Iterato
     RuntimeError: no thread can be started.
     """
     if not _hanging.acquire(blocking=False):
-        raise TimeoutError(errno.ETIMEDOUT, "the folder does not answer")
+        raise TimeoutError(errno.ETIMEDOUT, "the folder does not respond")
     items: queue.Queue[object] = queue.Queue(2)
     abandoned = threading.Event()
     try:
@@ -64,7 +64,7 @@ def _next(items: queue.Queue[object], patience_s: float) -> object:
     try:
         return items.get(timeout=patience_s)
     except queue.Empty:
-        raise TimeoutError(errno.ETIMEDOUT, f"no answer in {patience_s:g} s") from None
+        raise TimeoutError(errno.ETIMEDOUT, f"no response within {patience_s:g} s") from None
 
 
 def _put(items: queue.Queue[object], item: object, abandoned: threading.Event) -> None:

@@ -200,7 +200,7 @@ class Journal:
     def _require_room(self) -> None:
         """Raise OSError when too much waits for a disk that takes nothing."""
         if not self._backlog.has_room():
-            waiting = f"it does not answer, and {self._backlog.nbytes / 1e6:.0f} MB wait for it"
+            waiting = f"it does not respond, and {self._backlog.nbytes / 1e6:.0f} MB are waiting to be written"
             raise TimeoutError(errno.ETIMEDOUT, waiting)
 
     def _repeat_arm(self) -> None:

@@ -83,7 +83,7 @@ class Recordings:
         ``keep_bytes``: length of the intact part of the journal, where known.
         """
         if not self._is_closed(path):
-            self._fail(scan, f"{path}: what was written before is still being closed; the journal is kept")
+            self._fail(scan, f"{path}: the earlier file is still being closed; the journal is kept")
             return
         self._converter.forget(path)
         if (closed := self._unannounced.pop(scan.uid, None)) is not None:
@@ -126,14 +126,16 @@ class Recordings:
         try:
             yield from items_in_time(read, READ_PATIENCE_S)
         except FAULTS as error:
-            text = f"what is recorded of scan {header.series} cannot be read: {line_of(error)}"
+            text = f"the recorded part of scan {header.series} cannot be read: {line_of(error)}"
             self._announcer.log("warning", text)
 
     def _write_journal(self, scan: ScanRecord, place: Callable[[], Path], *, keep_bytes: int) -> None:
         """Write the scan to a journal, opened in a separate thread; frames wait for a folder that is slow."""
         hangs = any(journal.stalled for journal in self._journals)
         if not self._may_open_journal(0 if hangs else OPEN_PATIENCE_S):
-            self._fail(scan, f"{self.folder}: it does not answer, and {len(self._journals)} journals wait for it")
+            self._fail(
+                scan, f"{self.folder}: it does not respond, and {len(self._journals)} journals are waiting for it"
+            )
             return
         try:
             journal = Journal(place, scan.progress.header, keep_bytes=keep_bytes, backlog=self._backlog)
@@ -165,7 +167,7 @@ class Recordings:
             self._fail(scan, f"{journal.path or self.folder}: {journal.error.strerror or journal.error}")
         elif journal.stalled or not journal.opened.is_set():
             if not scan.recording_error:
-                scan.recording_state, scan.recording_error = "waiting", f"{self.folder} does not answer"
+                scan.recording_state, scan.recording_error = "waiting", f"{self.folder} does not respond"
                 self._announcer.emit(RecordingEvent(scan.uid, "waiting", "", scan.recording_error))
         elif scan.recording_state == "waiting" and journal.path is not None:
             scan.target = journal.path.with_suffix(".h5")
@@ -274,7 +276,7 @@ class Recordings:
         try:
             stored = None if self._catalogue is None else self._catalogue.find(uid)
         except FAULTS as error:
-            self._announcer.log("warning", f"whether scan {uid} was recorded before is not known: {line_of(error)}")
+            self._announcer.log("warning", f"cannot check whether scan {uid} was recorded before: {line_of(error)}")
             return None
         if held is not None and (stored is None or self._earlier.held.is_held(uid)):
             return ScanRecord.stored(held.header, held.received, held.target)

@@ -67,7 +67,7 @@ class ServerKeys:
         try:
             allowed = self.allows(key)
         except OSError as error:
-            log.error("no client is let in: %s", error)
+            log.error("no client is accepted: %s", error)
             return False
         if not allowed:
             log.warning("a client with the unknown key %s was refused", key.decode("ascii", "replace"))
@@ -154,7 +154,7 @@ def _pair(folder: Path, name: str) -> tuple[bytes, bytes]:
     except ValueError:
         found, hidden = b"", None
     if len(found) != _KEY_LENGTH or hidden is None or len(hidden) != _KEY_LENGTH:
-        raise PtyliveError(f"{path} holds no pair of keys", "remove it, and a new one is made")
+        raise PtyliveError(f"{path} does not hold a pair of keys", "remove it, and a new one is created")
     if not (folder / f"{name}.key").exists():
         _write(folder / f"{name}.key", found)
     return found, hidden

@@ -82,7 +82,7 @@ class EventSets:
         size, ends = self.pattern[0] * self.pattern[1], np.cumsum(length)
         stop = first + length
         if (first < 0).any() or (stop > self.pixels.shape[0]).any() or (stop < first).any() or (length > size).any():
-            raise OSError("events that are nowhere in the file")
+            raise OSError("events outside the stored data")
         total = int(ends[-1]) if len(ends) else 0
         filled = length > 0
         low, high = (int(first[filled].min()), int(stop[filled].max())) if total else (0, 0)
@@ -93,7 +93,7 @@ class EventSets:
             runs = [slice(a, b) for a, b in zip(first[filled].tolist(), stop[filled].tolist(), strict=True)]
             pixels, counts = (np.concatenate([data[run] for run in runs]) for data in (self.pixels, self.counts))
         if total and int(pixels.max()) >= size:
-            raise OSError("events beyond the detector")
+            raise OSError("events outside the detector")
         return EventFrames(ends, pixels.astype(np.uint32, copy=False), counts, self.pattern)
 
 

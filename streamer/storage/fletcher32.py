@@ -43,7 +43,7 @@ def without_checksum(chunk: bytes) -> bytes:
     """Return a chunk without the checksum behind it. Raises ValueError where the two do not agree."""
     plain = chunk[:-SIZE]
     if not plain or fletcher32(plain) != int.from_bytes(chunk[-SIZE:], "little"):
-        raise ValueError("its checksum does not agree")
+        raise ValueError("its checksum does not match")
     return plain
 
 

@@ -33,9 +33,9 @@ def opened(path: Path) -> Iterator[Any]:
         if found := open_elsewhere(path, error):
             raise found from None
         if _begins_with(path, MATLAB_BEFORE_HDF5):
-            problem = f"{path} is a MATLAB file of before version 7.3, which is not HDF5"
+            problem = f"{path} is a MATLAB file from before version 7.3, which is not HDF5"
             raise InputFileError(
-                problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns by numpy.save"
+                problem, "save it in MATLAB with save(…, '-v7.3'), or its patterns with numpy.save"
             ) from None
         unreadable = isinstance(error, PermissionError)
         problem = (
@@ -64,7 +64,7 @@ def dataset(file: Any, name: str) -> Any:
     if found.file.filename != file.file.filename:
         raise _external_error(file, name, "a link to another file")
     if found.shape is None:
-        raise InputFileError(f"{file.filename}: /{name} holds nothing", "give a file in which it was written")
+        raise InputFileError(f"{file.filename}: /{name} holds nothing", "give a file in which it was saved")
     if found.is_virtual:
         raise _external_error(file, name, "a virtual data set")
     if found.external:
@@ -99,7 +99,7 @@ def _check_filters(file: Any, name: str, found: Any) -> None:
     for code, *_ in _filters(found):
         if not h5py.h5z.filter_avail(code):
             raise InputFileError(
-                f"{file.file.filename}: {name} is compressed with filter {code}, unknown here",
+                f"{file.file.filename}: {name} is compressed with filter {code}, which is not supported",
                 "rewrite it with h5repack",
             )
 

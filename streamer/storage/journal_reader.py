@@ -55,9 +55,9 @@ class JournalReader:
                 return message.header
             readable += 1
         if readable:
-            problem = f"{self.path}: what it says of its scan is damaged; {readable} records of frames are whole"
-            raise InputFileError(problem, "keep it: with the arm message of its sender the frames can be read")
-        raise InputFileError(f"{self.path} holds no whole arm record", "no frame of it can be read")
+            problem = f"{self.path}: its description of the scan is damaged; {readable} records of frames are undamaged"
+            raise InputFileError(problem, "keep it: the frames can be read with the arm message of its sender")
+        raise InputFileError(f"{self.path} holds no complete arm record", "no frame of it can be read")
 
     def _rewind(self) -> None:
         self.damage, self.torn_bytes = [], 0

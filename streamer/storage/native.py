@@ -34,7 +34,7 @@ from ptylive.streamer.storage.vectors import VectorSets, extra_names, read_basis
 SENT = "sent"
 """Group of the metadata: what the sender sent in its own words, one text per attribute."""
 _MOST_TOLD = 4
-DAMAGED_HINT = "restore the file from a copy, or keep what is whole of it: ptylive convert FILE OUT"
+DAMAGED_HINT = "restore the file from a copy, or save its undamaged part: ptylive convert FILE OUT"
 
 
 @contextmanager
@@ -70,10 +70,10 @@ def _left_out(stated: Mapping[str, Any], group: Any) -> tuple[str, ...]:
     notes = []
     for name in stated:
         if (intended := nearest_name(name)) is not None and intended not in stated:
-            notes.append(f"the attribute {name} of /metadata is not known and left out, {intended} is: check it")
+            notes.append(f"the attribute {name} of /metadata is unknown and ignored; {intended} is known: check it")
     for name in group:
         if name in NAMES and name not in stated:
-            notes.append(f"/metadata/{name} is a data set and left out, attributes of /metadata are read: check it")
+            notes.append(f"/metadata/{name} is a data set and ignored; only attributes of /metadata are read: check it")
     return tuple(notes)
 
 
@@ -104,13 +104,13 @@ def _no_data(path: Path, file: Any) -> InputFileError:
         return InputFileError(f"{path} has no data set /data", known)
     listed = ", ".join(f"/{name} ({' x '.join(map(str, file[name].shape))})" for name in names[:_MOST_TOLD])
     link = f'if that is the scan, link it to the name dp: with h5py, file["dp"] = file["{names[0]}"]'
-    return InputFileError(f"{path} has no data set /data, but {listed}", f"{link}; else {known}")
+    return InputFileError(f"{path} has no data set /data, but {listed}", f"{link}; otherwise {known}")
 
 
 def _scan_of(results: Any) -> str:
     """Name of the scan from which a results file was made, as stored in it."""
     named = attributes(results["settings"]).get("scan_file") if "settings" in results else None
-    return named if isinstance(named, str) and named else "the file that they were made of"
+    return named if isinstance(named, str) and named else "the file they were made from"
 
 
 def _chunks(path: Path, data: Any, stored: StoredScan) -> Callable[[int], bytes] | None:

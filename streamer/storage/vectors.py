@@ -17,7 +17,7 @@ from ptylive.schema.model import Array, FloatArray
 from ptylive.streamer.storage.events import GROUP, NAMES
 from ptylive.streamer.storage.hdf5 import attributes, dataset, opened
 
-_HINT = "give a file that ptylive convert --basis has written (docs/compression.md)"
+_HINT = "give a file written by ptylive convert --basis (docs/compression.md)"
 _CHUNK_BYTES = 2**18
 
 
@@ -124,7 +124,7 @@ def extra_names(path: Path, vectors: VectorSets) -> tuple[str, ...]:
     given = vectors.extra.attrs.get("names", [])
     names = tuple(n.decode() if isinstance(n, bytes) else str(n) for n in np.atleast_1d(given))
     if len(names) != vectors.extra.shape[-1]:
-        raise InputFileError(f"{path}: /extra has {vectors.extra.shape[-1]} numbers and names {len(names)}", _HINT)
+        raise InputFileError(f"{path}: /extra has {vectors.extra.shape[-1]} numbers, but {len(names)} names", _HINT)
     return names
 
 

@@ -36,9 +36,9 @@ class Mended:
         """Return what a user should know about the repairs."""
         remarks = []
         if self.put_in:
-            remarks.append(f"{label} put in where an edge is missing: {self.put_in}: check it")
+            remarks.append(f"{label} inserted where an edge is missing: {self.put_in}: check it")
         if self.left_out:
-            remarks.append(f"edges left out between regular ones: {self.left_out}: check it")
+            remarks.append(f"irregular edges left out: {self.left_out}: check it")
         return remarks
 
 

@@ -73,7 +73,7 @@ class Contents:
 
 BACKWARDS = (
     "the times of hits go back: after a pause of 13.4 s or more without a packet, where no heartbeats are recorded, "
-    "points may be taken for earlier ones"
+    "points may be mistaken for earlier ones"
 )
 
 
@@ -202,7 +202,7 @@ class TimedFrames:
         return Found(found.pixels[inside][place >= 0], place[place >= 0])
 
     def _found_in(self, number: int) -> Found:
-        """Return all events in a block, by frame. Raises OSError where the file has become shorter."""
+        """Return all events in a block, by frame. Raises OSError where the file has been shortened."""
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
@@ -214,18 +214,18 @@ class TimedFrames:
 
 
 def _hits(file: BinaryIO, contents: Contents, number: int) -> Hits:
-    """Return the hits of a block. Raises OSError where the file has become shorter."""
+    """Return the hits of a block. Raises OSError where the file has been shortened."""
     packets, _ = decode(_words(file, contents, number), contents.blocks[number].place)
     return packets.hits.kept(packets.hits.address >> 16 < MOST_CHIPS)
 
 
 def _words(file: BinaryIO, contents: Contents, number: int) -> Array:
-    """Return the words of a block. Raises OSError where the file has become shorter."""
+    """Return the words of a block. Raises OSError where the file has been shortened."""
     wanted = contents.words_of(number) * WORD_BYTES
     file.seek(contents.blocks[number].first * WORD_BYTES)
     data = file.read(wanted)
     if len(data) < wanted:
-        raise OSError("the file has become shorter")
+        raise OSError("the file has been shortened")
     return np.frombuffer(data, "<u8")
 
 
@@ -233,16 +233,14 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
     """Return the frames of an open file and notes on its interpretation. Raises InputFileError."""
     contents = look_through(path, file)
     if not contents.blocks or contents.lost == contents.words:
-        raise InputFileError(f"{path} holds no packets of a Timepix3", "is it whole, and a raw file of Serval?")
+        raise InputFileError(f"{path} holds no Timepix3 packets", "is it complete, and a raw file of Serval?")
     if contents.first_hit is None:
         if contents.untimed:
-            raise InputFileError(
-                f"{path}: the detector counted hits and told no times", "record in the mode of time of arrival"
-            )
+            raise InputFileError(f"{path}: the detector counted hits without times", "record in time-of-arrival mode")
         raise InputFileError(f"{path}: no pixel was hit", "was there a beam, and is the threshold right?")
     beyond = int(contents.chip_words[MOST_CHIPS:].sum())
     if beyond > _DAMAGED * contents.chip_words.sum():
-        raise InputFileError(f"{path}: chip {max(contents.chips)}: more than four are not known", "open an issue")
+        raise InputFileError(f"{path}: chip {max(contents.chips)}: at most four are supported", "open an issue")
     begins = contents.opened
     if begins is None:
         begins = int(_hits(file, contents, contents.first_hit).times.min())
@@ -251,9 +249,9 @@ def read_scan(path: Path, file: BinaryIO, scan: Scan, cluster_ns: float) -> tupl
     if contents.lost:
         notes.append(f"{contents.lost} of {contents.words} words of eight bytes are damaged and were left out")
     if beyond:
-        notes.append(f"{beyond} words are of chips that there are not: they are damaged and were left out")
+        notes.append(f"{beyond} words belong to chips that do not exist: they are damaged and were left out")
     if contents.untimed:
-        notes.append(f"{contents.untimed} hits tell no time and were left out")
+        notes.append(f"{contents.untimed} hits have no time and were left out")
     if contents.fell and not len(contents.turns.where):
         notes.append(f"{BACKWARDS}: check it")
     sensor = Sensor(four=len([chip for chip in contents.chips if chip < MOST_CHIPS]) > 1)

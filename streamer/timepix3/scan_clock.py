@@ -22,7 +22,7 @@ _ACTIVE = 0.1
 """A signal high for at least this fraction of its period also gives the end of lines; a shorter one is a pulse."""
 _SAME = 0.02
 """Relative difference between the length of a line and the time at its points that is ignored."""
-UNTIL_THE_NEXT = "dwell_time_us is not given, and each line is taken to last until the next one begins"
+UNTIL_THE_NEXT = "dwell_time_us is not given; each line is assumed to last until the next one begins"
 _LEAST_DWELL = 0.1 * TICKS_PER_US
 """Edges that would leave less than this for each point of a line begin points themselves."""
 
@@ -127,9 +127,9 @@ def _points(
         starts, notes = found.starts, [*notes, *found.notes("points")]
     wanted = len(starts) if shape is None else shape[0] * shape[1]
     if len(starts) > wanted:
-        notes.append(f"the first {wanted} of them are taken")
+        notes.append(f"the first {wanted} of them are used")
     elif len(starts) < wanted:
-        notes.append(f"the last {wanted - len(starts)} points are taken for those that have none: check it")
+        notes.append(f"the last {wanted - len(starts)} points are assumed to be those without an edge: check it")
     dwell = period if dwell is None else dwell
     return Understood(ScanClock(starts[:wanted], 1, dwell, shape or (len(starts),)), tuple(notes))
 
@@ -158,7 +158,7 @@ def _lines(name: str, edges: Edges, kind: int, scan: Scan, dwell: float | None) 
     elif remark := not_as_long(columns, dwell, active):
         notes.append(f"{remark}: check it")
     if len(starts) > rows:
-        notes.append(f"the first {rows} of them are taken")
+        notes.append(f"the first {rows} of them are used")
     elif len(starts) < rows:
         notes.append(f"the scan ended after {len(starts)} of its {rows} lines: check it")
     return Understood(ScanClock(starts[:rows], columns, dwell, (rows, columns)), tuple(notes))
@@ -207,12 +207,12 @@ def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Un
     """Clock without a trigger: points follow one another from the beginning on, flyback included."""
     if dwell is None or scan.shape is None:
         raise InputFileError(
-            f"{name}: no two edges came at a trigger input, so nothing in it says when points of the scan begin",
-            "give --set dwell_time_us=… --set scan_shape=ROWS,COLUMNS, and flyback_frames where there is a flyback",
+            f"{name}: no two edges arrived at a trigger input, so the start of scan points is not known",
+            "give --set dwell_time_us=… --set scan_shape=ROWS,COLUMNS, and flyback_frames if there is a flyback",
         )
     rows, columns = scan.shape[0], scan.frames_per_row
     starts = begins + np.rint(np.arange(rows) * (columns * dwell)).astype(np.int64)
-    note = "no two edges came at a trigger input: points of dwell_time_us follow one another from the beginning on"
+    note = "no two edges arrived at a trigger input: points of dwell_time_us are assumed to follow in sequence"
     return Understood(ScanClock(starts, columns, dwell, (rows, columns)), (note,))
 
 

@@ -88,7 +88,7 @@ class KnownScans:
         if known is None and header.uid not in waiting:
             return header
         name = self.names.free(self.names.learn(header.uid), self._is_in_use)
-        text = f"{leftover.path.name} is not the scan that is called {header.uid} by now: it is kept as {name}"
+        text = f"{leftover.path.name} is not the scan now known as {header.uid}: it is kept as {name}"
         self._announcer.log("warning", text)
         return header.renamed(name, header.series)
 
@@ -130,7 +130,7 @@ class KnownScans:
             return name
         if source is not None:
             if self.senders.is_disputed(uid):
-                text = f"uid {uid} means two scans, and a connection that has announced neither says it"
+                text = f"uid {uid} refers to two scans, and the connection using it has announced neither"
                 raise WireError(text, "unannounced")
             self.senders.took(source, uid, self.names.of(uid))
         return self.names.of(uid)
@@ -147,7 +147,7 @@ class KnownScans:
         if early not in (None, found.uid):
             for scan in (*opened, *self.closed.values()):
                 if scan.uid == early:
-                    self._note_strangers(scan, "holds", "those of the other one came before it was announced")
+                    self._note_strangers(scan, "holds", "frames of the other scan arrived before it was announced")
         return found
 
     def refused(self, scan: ScanRecord) -> None:
@@ -155,13 +155,13 @@ class KnownScans:
         present ones may be of another sender, as of a connection that had announced nothing.
         """
         if scan.progress.senders == 1:
-            self._note_strangers(scan, "may hold", "other data came for frames that are there")
+            self._note_strangers(scan, "may hold", "different data arrived for frames already received")
 
     def _note_strangers(self, scan: ScanRecord, verb: str, why: str) -> None:
         """Record and report that the frames of a scan include, or may include, frames of another sender."""
         scan.progress.senders = max(2, scan.progress.senders)
         self._recordings.note_senders(scan)
-        text = f"scan {scan.uid} {verb} frames of two senders that both say uid {scan.progress.sent_as}"
+        text = f"scan {scan.uid} {verb} frames of two senders that both use uid {scan.progress.sent_as}"
         self._announcer.log("warning", f"{text}: {why}")
 
     def _identified(
@@ -207,7 +207,7 @@ class KnownScans:
         progress = assigned.progress
         unheard = not progress.heard or self.senders.is_disputed(uid)
         if progress.placed and not progress.complete and unheard and progress.senders == 1:
-            why = f"its uid was used for {len(agreeing)} scans, and it is sent again"
+            why = f"its uid was used for {len(agreeing)} scans, and it is being sent again"
             self._note_strangers(assigned, "may hold", why)
 
     def shown_by(self, message: FramesMessage, uid: str, opened: Iterable[ScanRecord]) -> ScanHeader | None:
@@ -246,7 +246,7 @@ class KnownScans:
         """Give a scan whose uid is taken a new name and report it."""
         name = self.names.again(uid, self._is_in_use)
         self.senders.says(source, uid, name)
-        self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan a uid of its own")
+        self._announcer.log("warning", f"{why}: it is another scan, kept as {name}; give every scan its own uid")
         return header.renamed(name, header.series)
 
     def _is_in_use(self, name: str) -> bool:
@@ -264,8 +264,8 @@ class KnownScans:
             text = (
                 f"scan {progress.header.series} is sent by two senders at the same time, both as uid {progress.sent_as}"
             )
-            hint = "if these are two scans, frames that only one of them brings cannot be told apart"
-            self._announcer.log("warning", f"{text}: {hint}; give every scan a uid of its own")
+            hint = "if these are two scans, frames sent by only one of them cannot be assigned"
+            self._announcer.log("warning", f"{text}: {hint}; give every scan its own uid")
         progress.senders = count
         self._recordings.note_senders(scan)
 

@@ -85,7 +85,7 @@ class Arrival:
             differ &= self.good & self._differs_decoded(stored)
         if differ.any():
             number = self.message.first + int(np.flatnonzero(differ)[0])
-            text = f"frame {number} of scan {self._scan.uid} came again with other data"
+            text = f"frame {number} of scan {self._scan.uid} arrived again with different data"
             raise OtherDataError(text, "other_data")
         if not self._exact:
             return present

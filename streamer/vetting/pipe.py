@@ -47,7 +47,7 @@ def _plain(value: Any) -> Any:
     """Encode arrays as an extension type, numpy's numbers and paths as plain values."""
     if isinstance(value, np.ndarray):
         if value.dtype.hasobject:
-            raise TypeError("arrays of objects do not travel")
+            raise TypeError("arrays of objects cannot be sent")
         return msgpack.ExtType(_ARRAY, msgpack.packb((value.dtype.str, value.shape, value.tobytes())))
     if isinstance(value, np.generic):
         return value.item()

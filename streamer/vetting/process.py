@@ -84,7 +84,7 @@ def _function(name: str) -> Any:
     """Return the function named ``module:function``."""
     module, _, function = name.partition(":")
     if not module.startswith(OURS):
-        raise ValueError(f"{name} is no task")
+        raise ValueError(f"{name} is not a task")
     return getattr(importlib.import_module(module), function)
 
 
@@ -92,7 +92,7 @@ def _say(out: BinaryIO, message: dict[str, Any], path: str = "") -> None:
     try:
         data = pack(message)
     except (ValueError, TypeError, OverflowError) as error:
-        data = pack({"error": f"{path}: what was read of it cannot be told: {error}", "hint": "is it damaged?"})
+        data = pack({"error": f"{path}: the result cannot be sent: {error}", "hint": "is it damaged?"})
     try:
         out.write(data)
         out.flush()

@@ -59,7 +59,7 @@ def walk_hdf5(path: Path) -> None:
         nonlocal count
         count += 1
         if count > MAX_OBJECTS:
-            raise InputFileError(f"{path} holds more than {MAX_OBJECTS} objects", "it is damaged, or no scan file")
+            raise InputFileError(f"{path} holds more than {MAX_OBJECTS} objects", "it is damaged, or not a scan file")
         _look_at(found)
 
     with h5py.File(path, "r") as file:

@@ -123,7 +123,7 @@ class FileWorker:
             if code in _BY_THE_FILE:
                 raise self._condemn(path, stamp, allowed, code)
             if time.monotonic() - started > allowed.wall_s:  # waiting for a disk, which may be quicker later
-                raise InputFileError(f"{path} could not be read in {allowed.wall_s:g} s", "is its disk there?")
+                raise InputFileError(f"{path} could not be read in {allowed.wall_s:g} s", "is its disk connected?")
         raise InputFileError(f"{path} could not be read: the process that reads it was killed", "try again")
 
     def _condemn(self, path: Path, stamp: _Stamp, allowed: Limits, code: int) -> InputFileError:

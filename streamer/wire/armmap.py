@@ -176,7 +176,7 @@ def _arrays(
     """Return the valid arrays; masks are required where the basis is not pixels."""
     arrays: dict[str, Array] = {}
     if len(parts) < len(names):
-        problems.append(WireError(f"arm message names {len(names)} parts and brings {len(parts)}", "wrong_parts"))
+        problems.append(WireError(f"arm message names {len(names)} parts but has {len(parts)}", "wrong_parts"))
     for name, part in zip(names, parts, strict=False):
         if name not in ARRAY_NAMES:
             continue

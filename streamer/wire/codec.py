@@ -77,4 +77,4 @@ def _decoded(codec: Codec, part: Buffer, nbytes: int, itemsize: int, block: int)
         return plain_codec.decode_bslz4(bytes(part), nbytes, itemsize, block)
     if codec == "lz4":
         return plain_codec.decode_lz4(bytes(part), nbytes, block)
-    raise ValueError("there is nothing to decode")
+    raise ValueError("there are no data to decode")

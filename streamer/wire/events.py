@@ -39,7 +39,7 @@ def check_event_sizes(parts: Sequence[Buffer], count: int, frame_bytes: int, ite
         raise WireError(f"{count} patterns of {frame_bytes} bytes in a message of events", "oversized")
     lengths, pixels, counts = map(len, parts)
     if lengths != count * PIXEL_TYPE.itemsize:
-        raise WireError(f"{lengths} bytes say how many events {count} patterns have", "truncated")
+        raise WireError(f"{lengths} bytes of event counts for {count} patterns", "truncated")
     events = int(np.frombuffer(parts[0], PIXEL_TYPE).sum(dtype=np.int64))
     if (pixels, counts) != (events * PIXEL_TYPE.itemsize, events * itemsize):
         text = f"{pixels} bytes of pixels and {counts} of counts for {events} events"

@@ -26,7 +26,7 @@ LOUD = re.compile(
     r"Traceback|internal error|Segmentation|core dumped|Fatal Python|signal SIG(SEGV|BUS|ABRT|FPE|ILL)", re.IGNORECASE
 )
 
-SAME_UID = re.compile(r"other data|another header|two senders")
+SAME_UID = re.compile(r"(?:other|different) data|another header|two senders")
 AGAIN = re.compile(r"-again-\d+$")
 """Suffix of a further scan with the same uid."""
 PENDING = re.compile(r"\.run\d+\.pending$")

@@ -268,7 +268,7 @@ def mixed(*further: Entry, leave_out: str = "", uid: str = "a") -> Evidence:
     found = with_files({"frames": {"1": [0, 1], "2": [5]}, "uid": uid}, {})
     entries = {
         "second": {"kind": "sender_began", "uid": "a", "token": 2, "t": 7.5},
-        "said": {"kind": "said", "message": "frame 1 of scan a came again with other data", "t": 7.6},
+        "said": {"kind": "said", "message": "frame 1 of scan a arrived again with different data", "t": 7.6},
     }
     kept = [entry for name, entry in entries.items() if name != leave_out]
     return Evidence([*found.history, *kept, *further], found.stored)

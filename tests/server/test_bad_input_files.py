@@ -31,11 +31,11 @@ Make = Callable[[Path], object]
 SHAPE = (4, 4, 8, 8)
 NO_ZSPY = "RosettaSciIO cannot read it" if sys.version_info < rosetta.NO_ZARR else "cannot be installed on Python 3."
 NO_HDF5 = "is not an HDF5 file"
-NO_TIFF = "is no TIFF that can be read"
+NO_TIFF = "is not a readable TIFF"
 NO_NUMPY = "is not an array file of numpy"
 NO_SHAPE = "it must be (Ry, Rx, Qy, Qx)"
 NO_TYPE = "store one of |u1"
-NO_ARCHIVE = "is not a whole archive of numpy arrays"
+NO_ARCHIVE = "is not a complete archive of numpy arrays"
 DM4 = struct.pack(">lql", 4, 0, 1)
 ONE_FILE = "copy the data into one file"
 DAMAGED = "is it damaged?"
@@ -197,7 +197,7 @@ FILES: tuple[tuple[str, Make, str], ...] = (
         "deep_description.json is not readable",
     ),
     ("no_description.npy", beside("no_description.json", text("energy: 80")), "no_description.json is not readable"),
-    ("alone.json", text("{}"), "has no frames beside it"),
+    ("alone.json", text("{}"), "has no frames next to it"),
     ("empty.mib", content(b""), "RosettaSciIO cannot read it"),
     ("text.mib", text(), "RosettaSciIO cannot read it"),
     ("negative.mib", merlin("-256,0256", "U16"), "RosettaSciIO cannot read it"),
@@ -211,7 +211,7 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("empty.zspy", Path.mkdir, NO_ZSPY),
     ("bad_group.zspy", lambda p: (p.mkdir(), (p / ".zgroup").write_text("{")), NO_ZSPY),
     ("folder.zarr", Path.mkdir, "holds 0 arrays of three or four axes"),
-    ("alone.raw", content(bytes(100)), "no .xml beside it names it"),
+    ("alone.raw", content(bytes(100)), "no .xml file next to it names it"),
     ("alone.xml", text("<a>" * 100_000), "alone.xml"),
     ("bomb.tif", tiff((256, 4, 1, 2**31), (257, 4, 1, 2**31), (258, 3, 1, 16)), NO_TIFF),
     ("loop.tif", tiff(at=0), NO_TIFF),

@@ -96,7 +96,7 @@ def test_simplon_configures_arms_and_triggers() -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "http://", "nothing"])
 def test_impossible_detector_addresses(address: str) -> None:
-    with pytest.raises(DetectorError, match="no address of a detector"):
+    with pytest.raises(DetectorError, match="not the address of a detector"):
         Simplon(address)
 
 

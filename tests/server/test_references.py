@@ -76,7 +76,7 @@ def test_what_is_no_reference_is_refused_in_a_line(recorded, tmp_path):
         (tmp_path / "absent.npy", "absent.npy"),
         (tmp_path / "small.npy", "dark_reference is 4 x 4"),
         ("", "dark_reference"),
-        ("5", "no file"),
+        ("5", "not a file"),
     ):
         done = ptylive_here("reconstruct", scan, "-o", tmp_path / "out.h5", "--set", f"dark_reference={value}")
         assert done.returncode == 1, value

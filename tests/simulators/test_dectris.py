@@ -248,7 +248,7 @@ def test_a_second_client_is_noticed() -> None:
             push.send_multipart(v2_image(1, number, frames[number]))
         run.wait(lambda: run.receiver.status().frames >= 38)
         lines = [event.text for event in run.events if isinstance(event, LogEvent)]
-        assert "of every 2 frames only 1 arrives: does another program receive from the same sender?" in lines
+        assert "of every 2 frames only 1 arrives: does another program also receive from this sender?" in lines
         thief.close(linger=0)
         other.term()
 
@@ -328,7 +328,7 @@ def test_a_server_started_in_the_middle_of_a_series_records_the_rest(tmp_path: P
             push.send_multipart(v2_end(1, "A"))
             second.wait(lambda: second.receiver.status().frames == 25)
             assert any(
-                "its header did not come" in event.text for event in second.events if isinstance(event, LogEvent)
+                "its header did not arrive" in event.text for event in second.events if isinstance(event, LogEvent)
             )
         (one,), (two,) = ((tmp_path / name).glob("*.h5") for name in ("one", "two"))
         found = {**digests_of_file(one), **digests_of_file(two)}

@@ -175,7 +175,10 @@ def test_every_fault_is_one_line_with_file_and_remedy(tmp_path: Path, make: Call
     assert "\n" not in caught.value.line()
 
 
-@pytest.mark.parametrize(("told", "named"), [("mos2.h5", "mos2.h5"), (5, "the file that"), (None, "the file that")])
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [("mos2.h5", "mos2.h5"), (5, "the file they were made from"), (None, "the file they were made from")],
+)
 def test_of_a_results_file_the_scan_is_named(tmp_path: Path, told: str | int | None, named: str) -> None:
     results(tmp_path / "results.h5", told)
     with pytest.raises(InputFileError) as caught, open_source(tmp_path / "results.h5"):
@@ -224,7 +227,7 @@ def test_a_shape_that_somebody_gives_wins_over_that_of_the_data_set(tmp_path: Pa
     for opened in (open_source(path, values), open_array(frames, values)):
         with opened as source:
             assert source.header.scan.shape == shape
-            assert "frames stored as 4 x 6 are taken one after the other" in " ".join(source.notes)
+            assert "frames stored as 4 x 6 are read one after the other" in " ".join(source.notes)
             np.testing.assert_array_equal(source.frames(np.arange(24)), frames.reshape(24, 4, 4))
     with (
         pytest.raises(InputFileError, match=r"impossible scan_shape 5 x 5 .* for 4 x 6"),
@@ -284,6 +287,6 @@ def test_a_digest_takes_few_patterns_of_those_that_arrived(tmp_path: Path, monke
 
 def test_what_is_to_be_checked_is_told_apart_from_what_is_only_said(tmp_path: Path) -> None:
     with open_source(native(tmp_path / "a.h5"), {"scan_shape": (5, 4)}) as source:
-        assert source.doubts == ("frames stored as 4 x 5 are taken one after the other, for 5 x 4 points: check it",)
+        assert source.doubts == ("frames stored as 4 x 5 are read one after the other, for 5 x 4 points: check it",)
     with open_source(native(tmp_path / "b.h5")) as source:
         assert source.notes and not source.doubts

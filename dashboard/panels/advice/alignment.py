@@ -80,7 +80,7 @@ class AlignmentPanel(Quiet):
             rows = [[*_row(name, entry), self._used(name)] for name, entry in reply["aberrations"].items()]
             values = {str(name): float(value) for name, value in reply["values"].items()}
             turn, error = (float(reply[name]) for name in ("rotation_deg", "rotation_error_deg"))
-            message = f"{int(reply['bins'])} bins; images correlate by {float(reply['correlation']):.2f}, "
+            message = f"{int(reply['bins'])} bins; correlation of images {float(reply['correlation']):.2f}, "
             message += f"shifts left unexplained: {number(float(reply['left_A']))} Å"
             message += f". {reply['doubt']}" if reply.get("doubt") else ""
         except (KeyError, TypeError, ValueError, AttributeError) as problem:

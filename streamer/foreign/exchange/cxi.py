@@ -57,7 +57,9 @@ def open_cxi(path: Path) -> Iterator[ScanFile]:
         if energy is not None:
             energy_eV = electrons_eV(photon_keV(energy))
             if energy_eV is None:
-                notes.append(f"an energy of {photon_keV(energy):.4g} keV is not taken: is it of x-rays? give energy_eV")
+                notes.append(
+                    f"an energy of {photon_keV(energy):.4g} keV is not used: is it an X-ray energy? give energy_eV"
+                )
             else:
                 metadata["energy_eV"] = energy_eV
         mask = dataset(file, f"{DETECTOR}/mask")

@@ -40,14 +40,14 @@ def listed_scan(positions_A: DoubleArray) -> ListedScan:
     drifted, otherwise with all points in one row.
     """
     if len(positions_A) < 2 or not np.isfinite(positions_A).all():
-        return ListedScan(note="positions are not taken: they hold what is no number")
+        return ListedScan(note="positions are not used: they hold values that are not numbers")
     grid = _grid_of(positions_A)
     if grid is None or grid.away > NEARLY:
         step = _neighbours_A(positions_A)
         return ListedScan(
             {"scan_shape": [1, len(positions_A)], "scan_step_A": [step, step]} if step > 0 else {},
             {"positions_A": positions_A - positions_A[0]},
-            f"positions are on no grid: all {len(positions_A)} points are taken as one row, at the positions given",
+            f"positions do not form a grid: all {len(positions_A)} points are read as one row, at the given positions",
         )
     rows, columns = grid.shape
     steps = [float(np.hypot(*grid.slow)), float(np.hypot(*grid.fast))]
@@ -57,12 +57,18 @@ def listed_scan(positions_A: DoubleArray) -> ListedScan:
     words = f"positions are a grid of {rows} x {columns}" + (", every other row backwards" if grid.snake else "")
     if grid.away <= REGULAR:
         turned = np.degrees(np.arctan2(grid.slow[1], grid.slow[0]))
-        return ListedScan(metadata, {}, f"{words}, turned by {-turned:.3g}° in the file: rotation_deg is found anew")
+        return ListedScan(
+            metadata, {}, f"{words}, turned by {-turned:.3g}° in the file: rotation_deg is found from the data"
+        )
     by_point = positions_A.reshape(rows, columns, 2).copy()
     if grid.snake:
         by_point[1::2] = by_point[1::2, ::-1]
     listed = by_point.reshape(-1, 2)
-    return ListedScan(metadata, {"positions_A": listed - listed[0]}, f"{words}, to which they keep roughly: as given")
+    return ListedScan(
+        metadata,
+        {"positions_A": listed - listed[0]},
+        f"{words}, which they follow only roughly: the given positions are used",
+    )
 
 
 def _grid_of(positions_A: DoubleArray) -> _Grid | None:

@@ -60,7 +60,7 @@ def open_nhdf(path: Path) -> Iterator[ScanFile]:
         scans = [(name, found) for name, found in items if found.ndim in (3, 4) and 0 not in found.shape]
         if len(scans) != 1:
             problem = f"{path} holds {len(scans)} items of three or four axes"
-            raise InputFileError(problem, "export the scan alone from Nion Swift")
+            raise InputFileError(problem, "export only the scan from Nion Swift")
         ((name, data),) = scans
         try:
             described = _mapping(json.loads(str(attributes(data).get("properties") or "{}")))

@@ -64,14 +64,16 @@ def open_plain(path: Path) -> Iterator[ScanFile]:
         if len(names) != 1:
             several = f" ({', '.join(names[:4])})" if names else ""
             problem = f"{path} holds {len(names) or 'no'} arrays of three or four axes{several}"
-            raise InputFileError(problem, "save the patterns alone, or call them dp")
+            raise InputFileError(problem, "save only the patterns, or name them dp")
         data = dataset(file, names[0])
         if data is None or data.ndim not in (3, 4) or data.dtype.kind not in "iuf" or 0 in data.shape:
-            raise InputFileError(f"{path}: {names[0]} holds no patterns", "save (N, Qy, Qx), or MATLAB's (ky, kx, N)")
-        notes: tuple[str, ...] = (f"the patterns are {names[0]}",)
+            raise InputFileError(
+                f"{path}: {names[0]} does not hold patterns", "save (N, Qy, Qx), or MATLAB's (ky, kx, N)"
+            )
+        notes: tuple[str, ...] = (f"patterns read from {names[0]}",)
         frames: Any = data
         if of_matlab:
             frames = TransposedFrames(data) if data.ndim == 3 else ReorderedFrames(data, _OF_MATLAB_4D)
             order = "(ky, kx, points)" if data.ndim == 3 else "(ky, kx, rows, columns)"
-            notes += (f"taken as MATLAB's {order}: where it had another order, permute it there",)
+            notes += (f"read as MATLAB's {order}: if the order was different, permute it there",)
         yield ScanFile(frames, notes=notes)

@@ -60,7 +60,7 @@ def _chunk(path: Path, file: Any, name: str, stack: ExitStack) -> Any:
         return file[CHUNKS][name]
     chunk_file = path.with_name(PurePosixPath(link.filename.replace("\\", "/")).name)
     if not chunk_file.is_file():
-        raise InputFileError(f"{path}: its chunk {name} lies in {chunk_file.name}", "put that file beside it")
+        raise InputFileError(f"{path}: its chunk {name} lies in {chunk_file.name}", "put that file next to it")
     return stack.enter_context(opened(chunk_file))
 
 
@@ -98,7 +98,7 @@ def _meta(file: Any) -> tuple[dict[str, Any], list[str]]:
     if len(energy):
         energy_eV = electrons_eV(float(energy[0]))
         if energy_eV is None:
-            notes.append(f"an energy of {energy[0]:.4g} keV is not taken: is it of x-rays? give energy_eV")
+            notes.append(f"an energy of {energy[0]:.4g} keV is not used: is it an X-ray energy? give energy_eV")
         else:
             metadata["energy_eV"] = energy_eV
     return metadata, notes

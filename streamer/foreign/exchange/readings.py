@@ -34,7 +34,7 @@ def open_readings(path: Path, masks: str | Path | Array) -> Iterator[ScanFile]:
     with opened(path) as file:
         data = dataset(file, "data")
         if data is None:
-            raise InputFileError(f"{path} has no data set /data", "masks are given: it must be (Ry, Rx, K) or (N, K)")
+            raise InputFileError(f"{path} has no data set /data", "with masks, it must be (Ry, Rx, K) or (N, K)")
         metadata = file.get("metadata")
         yield _scan(path, data, {} if metadata is None else attributes(metadata), basis, planes)
 
@@ -42,10 +42,12 @@ def open_readings(path: Path, masks: str | Path | Array) -> Iterator[ScanFile]:
 def _scan(path: Path, data: Any, metadata: dict[str, Any], basis: Basis, masks: FloatArray) -> ScanFile:
     shape = " x ".join(map(str, data.shape))
     if len(data.shape) not in (2, 3) or 0 in data.shape or data.dtype.kind not in "uif":
-        raise InputFileError(f"{path}: the array is {shape}", "beside masks it must be (Ry, Rx, K) or (N, K) numbers")
+        raise InputFileError(
+            f"{path}: the array is {shape}", "with masks, it must hold numbers of shape (Ry, Rx, K) or (N, K)"
+        )
     if data.shape[-1] != len(masks):
         raise InputFileError(
-            f"{path}: the array is {shape}, and there are {len(masks)} masks", "give a number for each mask"
+            f"{path}: the array is {shape}, but there are {len(masks)} masks", "give one number per mask"
         )
     return ScanFile(VectorSets(data, None), metadata, {"masks": masks}, basis=basis)
 
@@ -58,8 +60,10 @@ def _masks(given: str | Path | Array) -> tuple[Basis, FloatArray]:
     if planes.ndim != 3 or planes.dtype.kind not in "buif" or not 0 < min(planes.shape):
         raise InputFileError(f"{name} are {planes.dtype} {planes.shape}", "give numbers (masks, rows, columns)")
     if len(planes) > MOST_MASKS or max(planes.shape[1:]) > SIDE:
-        raise InputFileError(f"{name} are {planes.shape}", f"{MOST_MASKS} masks of {SIDE} pixels a side at most")
+        raise InputFileError(
+            f"{name} are {planes.shape}", f"{MOST_MASKS} at most {MOST_MASKS} masks of {SIDE} pixels a side"
+        )
     found = np.asarray(planes, dtype=np.float32)
     if not np.isfinite(found).all():
-        raise InputFileError(f"{name} hold what is no number", "give finite ones")
+        raise InputFileError(f"{name} hold values that are not numbers", "give finite numbers")
     return Basis(kind="custom", n_bright=len(found)), found

@@ -54,7 +54,7 @@ class Pages:
             try:
                 self._image.seek(number)
                 if self._image.size != self._size or self._image.mode != self._mode:
-                    raise OSError(f"page {number} has another size or type than the first")
+                    raise OSError(f"page {number} differs in size or type from the first")
                 return np.asarray(self._image).astype(self.dtype)
             except OSError:
                 raise
@@ -79,17 +79,15 @@ def open_tiff(path: Path) -> Iterator[ScanFile]:
         raise
     except Exception as error:  # a third-party decoder on a third-party file: any exception becomes one line here
         text = " ".join(str(error).replace(f" {str(path)!r}", "").split()).rstrip(".") or type(error).__name__
-        raise InputFileError(f"{path} is no TIFF that can be read: {text}", _HINT) from None
+        raise InputFileError(f"{path} is not a readable TIFF: {text}", _HINT) from None
     with image:
         if mapped is not None:
-            yield ScanFile(mapped, notes=("ImageJ's stack: its pages lie behind the first",))
+            yield ScanFile(mapped, notes=("ImageJ stack: its pages follow the first",))
             return
         if image.mode not in _DTYPES:
-            raise InputFileError(f"{path}: its pages are {image.mode}, no grey", _HINT)
+            raise InputFileError(f"{path}: its pages are {image.mode}, not greyscale", _HINT)
         if image.size[0] * image.size[1] > MOST_PIXELS or pages > MOST_PAGES:
-            raise InputFileError(
-                f"{path}: {pages} pages of {image.size[1]} x {image.size[0]} are none of a scan", _HINT
-            )
+            raise InputFileError(f"{path}: {pages} pages of {image.size[1]} x {image.size[0]} are not a scan", _HINT)
         yield ScanFile(Pages(image, pages))
 
 
@@ -108,5 +106,5 @@ def _imagej(path: Path, image: Any) -> Array | None:
     dtype, shape = np.dtype(f"{order}{kind}{bits // 8}"), (count, image.size[1], image.size[0])
     start = int(tags[_OFFSETS][0])
     if start + count * shape[1] * shape[2] * dtype.itemsize > path.stat().st_size:
-        raise InputFileError(f"{path} is cut off: it speaks of {count} pages", "copy it again")
+        raise InputFileError(f"{path} is cut off: it announces {count} pages", "copy it again")
     return np.memmap(path, dtype, "r", start, shape)

@@ -45,12 +45,14 @@ class ChunkedFrames(LazyFrames):
 def open_zarr(path: Path) -> Iterator[ScanFile]:
     """Open a zarr 2 folder, an array or a group with one. Raises InputFileError."""
     if not path.is_dir():
-        raise InputFileError(f"{path} is no folder of zarr", "give the folder itself, unpacked")
+        raise InputFileError(f"{path} is not a zarr folder", "give the unpacked folder itself")
     found = [folder for folder in _arrays(path) if len(_described(folder)["shape"]) in (3, 4)]
     if len(found) != 1:
         newer = (path / "zarr.json").is_file()
-        what = f"{len(found)} arrays of three or four axes" + (" (it is of zarr 3, which is not read)" if newer else "")
-        raise InputFileError(f"{path} holds {what}", "save the patterns alone, with zarr_format=2")
+        what = f"{len(found)} arrays of three or four axes" + (
+            " (it is zarr 3, which is not supported)" if newer else ""
+        )
+        raise InputFileError(f"{path} holds {what}", "save only the patterns, with zarr_format=2")
     _check(found[0], _described(found[0]))
     try:
         import zarr
@@ -63,7 +65,7 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
         raise InputFileError(f"{path}: zarr cannot read it ({text})", "save it again with zarr_format=2") from None
     check_frames(path, array.shape)
     name = found[0].relative_to(path).as_posix()
-    yield ScanFile(ChunkedFrames(array), notes=() if name == "." else (f"the patterns are {name}",))
+    yield ScanFile(ChunkedFrames(array), notes=() if name == "." else (f"patterns read from {name}",))
 
 
 def _arrays(path: Path) -> list[Path]:
@@ -89,7 +91,7 @@ def _described(folder: Path) -> Mapping[str, Any]:
         shape = [int(n) for n in metadata["shape"]]
         chunks = [int(n) for n in metadata["chunks"]]
         if metadata["zarr_format"] != 2 or len(shape) != len(chunks) or min([1, *shape, *chunks]) < 0:
-            raise ValueError("its shape and chunks do not fit")
+            raise ValueError("its shape and chunks do not match")
         return {**metadata, "shape": shape, "chunks": chunks}
     except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError) as error:
         text = " ".join(str(error).split()) or type(error).__name__
@@ -105,8 +107,8 @@ def _check(folder: Path, metadata: Mapping[str, Any]) -> None:
     compressor = metadata.get("compressor")
     named = compressor.get("id") if isinstance(compressor, Mapping) else None
     if dtype.kind not in "iuf" or metadata.get("filters"):
-        raise InputFileError(f"{folder} holds no plain numbers", "save numbers, without filters")
+        raise InputFileError(f"{folder} does not hold plain numbers", "save numbers, without filters")
     if compressor is not None and named not in COMPRESSORS:
-        raise InputFileError(f"{folder} is compressed with {str(named)[:40]!r}", f"known are {', '.join(COMPRESSORS)}")
+        raise InputFileError(f"{folder} is compressed with {str(named)[:40]!r}", f"supported: {', '.join(COMPRESSORS)}")
     if math.prod(metadata["chunks"]) * dtype.itemsize > MOST_CHUNK_BYTES:
         raise InputFileError(f"{folder} has chunks of {metadata['chunks']}", "save it in chunks of a few patterns")

@@ -31,7 +31,7 @@ TOLD = (
 """Values requested when the server starts."""
 _CONNECT_TIMEOUT_S, _ANSWER_TIMEOUT_S = 2.0, 10.0
 _MAX_ANSWER_BYTES = 2**16
-_CODES = {"1": "busy", "2": "it does not know that", "3": "the value is out of range"}
+_CODES = {"1": "busy", "2": "Merlin does not know this command", "3": "the value is out of range"}
 
 
 class MerlinControl:
@@ -108,14 +108,16 @@ class _Conversation:
         command = f"{self._address}: {kind} {name}" + (f" = {value}" if kind == "SET" else "")
         body = ",".join([kind, name, *([] if value is None else [value])])
         if not body.isascii() or any(ord(letter) < 32 for letter in body) or body.count(",") > 2:
-            raise DetectorError(f"{command}: no name or value that Merlin takes", "letters and numbers, no commas")
+            raise DetectorError(
+                f"{command}: not a name or value that Merlin accepts", "use letters and numbers, no commas"
+            )
         request = f"MPX,{len(body) + 1:010d},{body}".encode("ascii")
         try:
             self._connection.settimeout(_ANSWER_TIMEOUT_S)
             self._connection.sendall(request)
             fields = self._answer(command)
         except OSError as error:
-            raise DetectorError(f"{command}: {error or type(error).__name__}", "does its software answer?") from None
+            raise DetectorError(f"{command}: {error or type(error).__name__}", "does its software respond?") from None
         if fields[:2] != [kind, name] or len(fields) < 3:
             raise DetectorError(f"{command}: the answer is {','.join(fields)[:80]!r}", "is it a Merlin's control port?")
         if (code := fields[-1]) != "0":
@@ -132,7 +134,7 @@ class _Conversation:
             self._connection.settimeout(max(0.01, give_up - time.monotonic()))
             piece = self._connection.recv(4096)
             if not piece:
-                raise DetectorError(f"{command}: the connection was closed", "does its software answer?")
+                raise DetectorError(f"{command}: the connection was closed", "does its software respond?")
             text += piece
             if len(text) >= PREFIX_BYTES and length == PREFIX_BYTES:
                 digits = text[4:14]
@@ -140,5 +142,5 @@ class _Conversation:
                     raise DetectorError(f"{command}: the answer is {text[:40]!r}", "is it a Merlin's control port?")
                 length = PREFIX_BYTES + int(digits) - 1
             if time.monotonic() > give_up or len(text) > PREFIX_BYTES + _MAX_ANSWER_BYTES:
-                raise DetectorError(f"{command}: no whole answer", "does its software answer?")
+                raise DetectorError(f"{command}: incomplete answer", "does its software respond?")
         return [field.strip() for field in text[PREFIX_BYTES:].decode("latin-1").split(",")]

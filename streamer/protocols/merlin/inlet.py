@@ -192,7 +192,7 @@ class MerlinInlet:
             return
         if doubtful is not None and frame.header.number == doubtful.header.number + 1:
             if not begins:
-                self._note("Merlin counts its frames anew: the header of another acquisition did not come")
+                self._note("Merlin restarted its frame count: the header of a new acquisition did not arrive")
                 yield from self._end_current()
                 self._begin_without_header(doubtful)
             elif frame.header.time > doubtful.header.time:
@@ -250,7 +250,7 @@ class MerlinInlet:
         header = frame.header
         number = header.number + self._from_zero
         if number < 0:
-            raise WireError("frame 0 of an acquisition whose first frame has another number", "bad_image")
+            raise WireError("frame 0 of an acquisition whose first frame has a different number", "bad_image")
         self._note_exposed(header.number, header.time)
         yield from self._series.image(Image(self._key, number, frame.shape, frame.dtype, "none", frame.data))
 

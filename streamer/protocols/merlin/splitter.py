@@ -130,8 +130,10 @@ class MpxSplitter(ReceivedBytes):
         self._skipping = True
         self._searched = self._first + 1
         if found is None:
-            return WireError(f"bytes that are no Merlin message ({prefix!r}): the next one is looked for", "not_mpx")
-        return WireError(f"message of {nbytes} bytes: the next one is looked for", "oversized")
+            return WireError(
+                f"bytes that are not a Merlin message ({prefix!r}): searching for the next message", "not_mpx"
+            )
+        return WireError(f"message of {nbytes} bytes: searching for the next message", "oversized")
 
     def _find_message(self) -> bool:
         """Skip bytes that are not a message; return whether the next one has been found."""

@@ -115,7 +115,7 @@ class Tpx3Inlet:
         """Place frames of the scan that began last, or of one whose beginning was missed."""
         acquisition = self._acquisition
         if acquisition is None:
-            raise WireError("frames without the start of their acquisition", "no_header")
+            raise WireError("frames whose acquisition start did not arrive", "no_header")
         scan = self._scan = self._scan or _Scan(acquisition, None)
         frames = read_csr(chunk, acquisition, arrays) if len(arrays) else None
         placed = scan.placing.put(chunk.frames, frames)
@@ -149,7 +149,7 @@ class Tpx3Inlet:
             return
         held, unplaced = scan.placing.settle(ended=ended)
         if unplaced:
-            problems.append(WireError(f"{unplaced} frames that came after a loss have no place", "unplaced"))
+            problems.append(WireError(f"{unplaced} frames that arrived after a loss cannot be placed", "unplaced"))
         for placed in held:
             try:
                 yield from self._placed(scan.header, placed)

@@ -120,7 +120,7 @@ class Tpx3Splitter(ReceivedBytes):
         header = parse_header(self._view[at : at + HEADER_BYTES])
         if not isinstance(header, AcquisitionStart | AcquisitionEnd):
             if self._acquisition is None:
-                raise WireError("a scan or its frames, without the start of their acquisition", "no_header")
+                raise WireError("a scan or its frames, whose acquisition start did not arrive", "no_header")
             if isinstance(header, Chunk):
                 header.check(self._acquisition)
         return header
@@ -134,7 +134,7 @@ class Tpx3Splitter(ReceivedBytes):
         """Raise WireError where the start of a scan is not followed by text: then its length is wrong."""
         start = self._first + HEADER_BYTES
         if _NO_TEXT.search(self._view, start, min(self._last, start + header.nbytes)) is not None:
-            raise WireError(f"{header.nbytes} bytes of metadata that are no text", "bad_header")
+            raise WireError(f"{header.nbytes} bytes of metadata that are not text", "bad_header")
 
     def _ends_fit(self, header: Chunk, at: int) -> bool:
         arrays = self._view[at + HEADER_BYTES : at + HEADER_BYTES + header.indices_offset]
@@ -155,7 +155,7 @@ class Tpx3Splitter(ReceivedBytes):
             if at >= message_end:
                 break
             if begins := self._begins(at):
-                raise WireError("chunk that was cut short: another message begins inside of it", "truncated")
+                raise WireError("chunk that was cut short: another message begins inside it", "truncated")
             if begins is None and wait:
                 return False
         return self._is_usual(header) or self._is_first(header, message_end, wait=wait)
@@ -176,7 +176,7 @@ class Tpx3Splitter(ReceivedBytes):
         ends = [end for end in ends if end + HEADER_BYTES < self._first + _MOST_BYTES]
         arrived = [end for end in ends if end + HEADER_BYTES <= self._last]
         if self._usual or any(map(self._may_be_header, arrived)):
-            raise WireError("chunk of another kind than those before, which no header follows", "bad_header")
+            raise WireError("chunk of a new kind that is not followed by a header", "bad_header")
         return not wait or len(arrived) == len(ends)
 
     def _may_be_header(self, at: int) -> bool:
@@ -233,7 +233,7 @@ class Tpx3Splitter(ReceivedBytes):
         if acquisition is not None and len(data) > HEADER_BYTES:
             chunk = repaired(data, acquisition)
             if chunk is not None:
-                yield WireError(f"{problem}: it follows from the rest of the chunk", REPAIRED)
+                yield WireError(f"{problem}: inferred from the rest of the chunk", REPAIRED)
                 frames = read_csr(chunk, acquisition, data[HEADER_BYTES:])
                 yield from () if frames is None else cut(frames, acquisition)
                 return

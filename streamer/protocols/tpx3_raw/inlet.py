@@ -83,11 +83,11 @@ class Tpx3RawInlet:
             return
         packets, self._place = decode(np.frombuffer(part, "<u8"), self._place)
         if packets.untimed and not self._untimed:
-            self._note("the detector counts hits and tells no times: set it to time of arrival")
+            self._note("the detector counts hits without times: set it to time of arrival")
         self._untimed += packets.untimed
         if packets.chips and max(packets.chips) >= MOST_CHIPS and not self._unknown:
             self._unknown = True
-            self._note(f"packets of chip {max(packets.chips)} are left out: more than four chips are not known")
+            self._note(f"packets of chip {max(packets.chips)} are left out: at most four chips are supported")
         yield from self._as_messages(live.take(packets))
 
     def _configured(self) -> tuple[Scan, float] | None:
@@ -136,12 +136,14 @@ class Tpx3RawInlet:
 
     def _ended(self, scan: ScanHeader, ended: Ended) -> EndMessage:
         if ended.late:
-            self._note(f"scan {scan.series}: {ended.late} hits came after their line had been handed on")
+            self._note(f"scan {scan.series}: {ended.late} hits arrived after their line had been passed on")
         if ended.dropped:
-            self._note(f"scan {scan.series}: {ended.dropped} hits were too many to wait for the end of their line")
+            self._note(
+                f"scan {scan.series}: {ended.dropped} hits were dropped: too many to wait for the end of their line"
+            )
         if ended.elsewhere:
-            text = f"scan {scan.series}: {ended.elsewhere} hits are of chips that had not been seen when it began"
-            self._note(f"{text}, and were left out: the next scan has four chips")
+            text = f"scan {scan.series}: {ended.elsewhere} hits are from chips that had not been seen when it began"
+            self._note(f"{text}, and were left out: the next scan uses four chips")
         for note in ended.notes:
             self._note(f"scan {scan.series}: {note}")
         return EndMessage(scan.uid, scan.frames, "complete" if ended.whole else "aborted")

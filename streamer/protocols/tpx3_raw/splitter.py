@@ -42,7 +42,7 @@ class Tpx3RawSplitter(ReceivedBytes):
                 yield self._part(start, self._first)
             skipped = self._skip()
             if not self._skipping:
-                yield WireError(f"{skipped} bytes or more that are no chunk of packets", "not_tpx3")
+                yield WireError(f"{skipped} bytes or more that are not a chunk of packets", "not_tpx3")
             self._skipping = True
             start = self._first
             if self._last - start < WORD_BYTES:

@@ -84,7 +84,7 @@ def test_numbers_of_live_maps(tmp_path):
             load_config(None, {}, {name: value})
     for name in ("maps", "detector_files", "refine", "security", "overrides"):
         config.write_text(f"[server.{name}]\nepsilon = 1\n")
-        with pytest.raises(MetadataError, match=rf"\[server\] {name} is not read"):
+        with pytest.raises(MetadataError, match=rf"\[server\] {name} is not valid here"):
             load_config(config, {}, {})
     with pytest.raises(MetadataError, match="positions_A is none of bad_pixel_mask"):
         load_config(None, {}, {"detector_files": {"positions_A": "x.npy"}})

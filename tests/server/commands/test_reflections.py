@@ -49,7 +49,7 @@ def shown(mean, **detector):
         (shown(None), [3.9, 3.9, 90], 4, "detector_pixel_mrad"),
         (shown(None, pixel_mrad=0.9), [3.9, 3.9, 90], 4, "no frames"),
         (shown(np.ones((96, 96)), pixel_mrad=9.0), [3.9, 3.9, 90], 4, "pixels apart"),
-        (shown(np.ones((96, 96)), pixel_mrad=0.9), [3.9, 0.0, 90], 4, "no cell"),
+        (shown(np.ones((96, 96)), pixel_mrad=0.9), [3.9, 0.0, 90], 4, "not a valid cell"),
     ],
 )
 def test_what_it_cannot_find_is_said(scan, cell, number, said):

@@ -31,8 +31,8 @@ def test_the_scan_is_told_whichever_comes_first(first):
 def test_a_scan_that_waits_for_its_folder_is_not_done():
     status, one = RecordingStatus(), scan()
     status.follow(one)
-    status.heard(said("waiting", message="the folder does not answer"))
-    assert (one.recording_waits, one.recorded.is_set()) == ("the folder does not answer", False)
+    status.heard(said("waiting", message="the folder does not respond"))
+    assert (one.recording_waits, one.recorded.is_set()) == ("the folder does not respond", False)
     status.heard(said("complete"))
     assert (one.recording_waits, one.recorded.is_set()) == ("", True)
 

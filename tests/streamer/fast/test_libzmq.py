@@ -30,7 +30,7 @@ def test_without_one_or_with_two_there_is_none(wheel, names):
     (wheel / "pyzmq.libs").mkdir()
     for name in names:
         (wheel / "pyzmq.libs" / name).touch()
-    with pytest.raises(PtyliveError, match="no libzmq beside"):
+    with pytest.raises(PtyliveError, match="no libzmq next to"):
         libzmq.library()
 
 

@@ -71,7 +71,7 @@ def test_a_scan_that_does_not_fit_the_frames_is_not_taken(tmp_path, values):
     scan_file(tmp_path, **values)
     with open_dectris(path) as file:
         assert (file.metadata, file.arrays) == ({}, {})
-        assert file.notes == ("scan of s.h5: nothing that fits",)
+        assert file.notes == ("scan of s.h5: no matching values",)
 
 
 def other_shape(folder):
@@ -130,4 +130,4 @@ def test_a_nexus_file_with_the_scan_where_a_master_has_its_parts_is_read(tmp_pat
         file["entry/data/data"] = patterns
     with open_dectris(path) as opened:
         assert np.array_equal(opened.frames[:], patterns)
-        assert opened.notes == ("the patterns are entry/data/data",)
+        assert opened.notes == ("patterns read from entry/data/data",)

@@ -47,7 +47,7 @@ def test_scan_axes_that_are_stored_last_are_turned(tmp_path):
     assert (header.scan.shape, header.detector_shape) == ((4, 5), (6, 7))
     assert header.scan.step_A == pytest.approx((1.0, 1.0))
     assert header.detector.pixel_invA == pytest.approx(0.04)
-    assert "scan axes are stored behind detector axes, by their units" in notes[0]
+    assert "scan axes are stored after detector axes, by their units" in notes[0]
 
 
 @pytest.mark.parametrize(

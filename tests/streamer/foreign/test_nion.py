@@ -80,14 +80,14 @@ def test_what_is_no_metadata_is_refused_by_name(tmp_path, content):
 
 def test_files_too_large_for_metadata_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(nion, "MAX_JSON_BYTES", 10)
-    with pytest.raises(InputFileError, match="too large for metadata"):
+    with pytest.raises(InputFileError, match="too large to be a metadata file"):
         described(tmp_path, {"metadata": {"scan": {}}})
 
 
 def test_metadata_alone_say_what_is_missing(tmp_path):
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(InputFileError, match=r"has no frames beside it"), open_nion(tmp_path / "a.json"):
+    with pytest.raises(InputFileError, match=r"has no frames next to it"), open_nion(tmp_path / "a.json"):
         pass
     np.save(tmp_path / "a.npy", np.zeros((20, 6, 6), np.uint16))
     with open_nion(tmp_path / "a.json") as file:
-        assert file.notes == ("metadata of a.json: nothing that is needed",)
+        assert file.notes == ("metadata of a.json: none of the needed values",)

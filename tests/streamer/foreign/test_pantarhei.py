@@ -104,7 +104,7 @@ def cut(path):
         (too_much_json, "metadata are too large"),
         (without_data, "no array named data"),
         (objects, "Python objects"),
-        (cut, "not a whole archive"),
+        (cut, "not a complete archive"),
         (lambda path: written(path, **{"content.types": "none"}), "RosettaSciIO cannot read it"),
         (lambda path: written(path, DATA[0, 0]), "the array is 4 x 5"),
     ],

@@ -102,7 +102,7 @@ def test_one_signal_is_asked_for(told, tmp_path, signals):
 def test_the_header_of_an_empad_file_is_the_one_that_names_it(told, tmp_path):
     told(original_metadata={"root": {"iom_measurements": {"source.get_voltage": 3e5}}})
     (tmp_path / "a.xml").mkdir()
-    with pytest.raises(InputFileError, match=r"no \.xml beside it names it"):
+    with pytest.raises(InputFileError, match=r"no \.xml file next to it names it"):
         opened(rosetta.open_empad, tmp_path / "scan.raw")
     (tmp_path / "b.xml").write_text('<raw_file filename="other.raw"/>')
     (tmp_path / "c.xml").write_text('<raw_file filename="scan.raw"/>')
@@ -160,8 +160,8 @@ def mib(numbers, pauses=(), cut=0):
         (mib(range(1, 17)), 16, ""),
         (mib(range(16)), 16, ""),
         (mib(range(1, 17), pauses=(5,)), 16, ""),
-        (mib([*range(1, 6), *range(7, 18)], pauses=(5,)), 16, "frames numbered 1 to 17 there are 1 missing (6)"),
-        (mib([1, 2, 3, 3, 5, 6, 7, 8]), 8, "numbered 1 to 8 there are 1 missing (4) and 1 more than once (3), and"),
+        (mib([*range(1, 6), *range(7, 18)], pauses=(5,)), 16, "frames numbered 1 to 17: 1 missing (6)"),
+        (mib([1, 2, 3, 3, 5, 6, 7, 8]), 8, "numbered 1 to 8: 1 missing (4) and 1 more than once (3); they are read"),
         (mib([1, 2, 2, 3, 4]), 5, "1 more than once (2)"),
         (mib([1, 2, 3, 30, 31]), 5, "26 missing (4, 5, 6, 7, 8, …)"),
         (mib([1, 2, 4, 3, 5]), 5, "some out of order"),

@@ -14,7 +14,7 @@ from ptylive.streamer.foreign.units import detector_metadata, unequal_pixels
         ((2.0, "mrad"), (2.001, "mrad"), {"detector_pixel_mrad": 2.0}, ""),
         ((2.0, "mrad"), (2.02, "mrad"), {"detector_pixel_mrad": math.sqrt(4.04)}, "2 by 2.02 mrad, rows by columns"),
         ((0.02, b"1/nm"), (0.0205, b"1/nm"), {"detector_pixel_invA": math.sqrt(0.00000410)}, "0.02 by 0.0205 1/nm"),
-        ((2.0, "mrad"), (2.2, "mrad"), {}, "2 by 2.2 mrad, rows by columns, and are not taken over: give"),
+        ((2.0, "mrad"), (2.2, "mrad"), {}, "2 by 2.2 mrad, rows by columns, and are not used: give"),
         ((2.0, "mrad"), (2.0, "1/nm"), {}, ""),
         ((None, None), (0.0, "mrad"), {}, ""),
     ],

@@ -33,8 +33,8 @@ def test_a_series_of_a_camera(tmp_path, unit, size, name, value):
     assert header.optics.energy_eV == 300e3
     assert header.scan.dwell_time_us == pytest.approx(1000)
     assert header.optics.convergence_semiangle_mrad is None
-    assert "the series is aa" in notes
-    assert any("beam convergence is not taken over" in note for note in notes)
+    assert "series read: aa" in notes
+    assert any("beam convergence is not used" in note for note in notes)
 
 
 def test_rosettasciio_reads_the_same_patterns(tmp_path):

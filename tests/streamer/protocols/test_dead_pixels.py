@@ -26,7 +26,8 @@ def test_a_pixel_that_counts_in_a_later_series_is_not_dead() -> None:
     masks = {one.series: np.argwhere(one.arrays.get("bad_pixel_mask", [[0]])).tolist() for one in scans}
     assert masks == {"34": [[1, 2], [4, 5]], "35": [[1, 2]], "36": [], "37": [[1, 2]]}
     assert [note for note in notes if "again" in note] == [
-        f"series {series}: {count} dead pixels found, some of an earlier image count again; the header brought no mask"
+        f"series {series}: {count} dead pixels found, and some from an earlier image are used again; "
+        "the header had no mask"
         for series, count in ((35, 1), (36, 0))
     ]
 

@@ -368,7 +368,7 @@ def test_dead_pixels_are_found_in_the_first_image_when_the_header_brings_no_mask
     assert [list(scan_header.arrays) for scan_header in arms] == [[], ["bad_pixel_mask"], ["bad_pixel_mask"]]
     assert np.argwhere(arms[1].arrays["bad_pixel_mask"]).tolist() == [[4, 5]]
     assert [len(scan) for scan in scans_of(out).values()] == [0, 24, 24]
-    assert notes == ["series 34: 1 dead pixels found; the header brought no mask"]
+    assert notes == ["series 34: 1 dead pixels found; the header had no mask"]
 
 
 def test_an_overexposed_image_shows_no_dead_pixels() -> None:

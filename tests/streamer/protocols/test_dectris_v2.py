@@ -197,4 +197,4 @@ def test_a_series_whose_start_was_missed_has_its_number_for_a_name() -> None:
     out = taken(inlet("dectris-v2", notes, {"scan.shape": (4, 6)}), series(unique="01GRXWT80JSDY2FNW8SGCCDZD9")[3:])
     (arm,) = (message for message in out if isinstance(message, ArmMessage))
     assert arm.header.series == "7"
-    assert "series 7 is taken from image 2 on" in notes[0]
+    assert "series 7 is received from image 2 on" in notes[0]

@@ -24,7 +24,7 @@ def test_a_scan_shape_that_nobody_gives_is_guessed_and_said():
     message, notes = armed()
     rows, columns = message.header.scan.shape
     assert rows * columns >= 42
-    assert "does not say its scan shape" in notes[0]
+    assert "does not state its scan shape" in notes[0]
 
 
 def test_user_data_give_the_scan():
@@ -36,9 +36,12 @@ def test_user_data_give_the_scan():
 @pytest.mark.parametrize(
     ("frames", "said"),
     [
-        (41, ["series 7 announces 41 images, its scan has 42: some will be missing"]),
+        (41, ["series 7 announces 41 images, but its scan has 42: some will be missing"]),
         (42, []),
-        (50, ["series 7 announces 50 images, its scan has 42: the last 8 are awaited, and are no points of it"]),
+        (
+            50,
+            ["series 7 announces 50 images, but its scan has 42: the last 8 are received but not used as scan points"],
+        ),
         (84, []),  # two scans
     ],
 )

@@ -130,7 +130,7 @@ def test_a_series_without_a_number_is_none(answer):
     ["tcp://127.0.0.1:1", "http://", "nothing", "http://host:port", "http://host:99999", "http://[::1"],
 )
 def test_impossible_addresses(address):
-    with pytest.raises(DetectorError, match="is no address of a detector"):
+    with pytest.raises(DetectorError, match="is not the address of a detector"):
         Simplon(address)
 
 

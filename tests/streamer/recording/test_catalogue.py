@@ -38,7 +38,7 @@ def test_a_damaged_file_costs_that_file(tmp_path, catalogue):
     assert found.header == header
     assert np.flatnonzero(~found.received).tolist() == [2, 3, 4]
     (said,) = catalogue.said
-    assert "not a recording that can be read" in said
+    assert "not a readable recording" in said
     assert "and 3 more" in said, "loop, empty, sparse and text; the others are no files"
 
 
@@ -108,7 +108,7 @@ def test_arrays_of_all_scans_are_kept_once_and_have_a_bound(catalogue, monkeypat
         catalogue._shared("a.h5", replace(make_header(), arrays={k: v.copy() for k, v in mask.items()})) for _ in "ab"
     )
     assert one["bad_pixel_mask"] is other["bad_pixel_mask"]
-    with pytest.raises(InputFileError, match=r"b\.h5 has too large arrays"):
+    with pytest.raises(InputFileError, match=r"b\.h5 has arrays that are too large"):
         catalogue._shared("b.h5", replace(make_header(), arrays={"bad_pixel_mask": ~np.eye(8, dtype=bool)}))
 
 

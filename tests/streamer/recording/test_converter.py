@@ -126,7 +126,7 @@ def test_a_conversion_that_failed_is_tried_again(tmp_path: Path, monkeypatch: py
     while not events:
         threading.Event().wait(0.01)
     assert [event.state for event in events] == ["failed"]
-    assert "tried again" in events[0].message
+    assert "will be retried" in events[0].message
     in_the_way.unlink()
     while len(events) < 2:
         threading.Event().wait(0.01)

@@ -94,7 +94,7 @@ def test_a_folder_that_answers_late_gets_the_whole_scan(tmp_path: Path, mount: M
         send(socket, ArmMessage(HEADER), *MESSAGES)
         received_live(run)
         assert states(run) == ["waiting", "converting"]
-        assert "does not answer" in run.recordings()[0].message
+        assert "does not respond" in run.recordings()[0].message
         assert run.receiver.safe_ranges(HEADER.uid) == [], "nothing is called safe that is in memory only"
         mount.answer()
         run.wait_for_state("complete")
@@ -109,7 +109,7 @@ def test_one_that_hangs_during_a_scan_is_told_of_and_catches_up(tmp_path: Path, 
         run.wait(lambda: run.receiver.safe_ranges(HEADER.uid) == [(0, 16)])
         mount.hang()
         send(socket, *MESSAGES[4:12])
-        told = ("waiting", f"{tmp_path} does not answer")
+        told = ("waiting", f"{tmp_path} does not respond")
         run.wait(lambda: (run.receiver.status().recording_state, run.receiver.status().recording_error) == told)
         mount.answer()
         run.wait(lambda: states(run)[-1] == "writing")  # on a busy machine it may have waited more than once
@@ -131,7 +131,7 @@ def test_what_waits_for_it_is_bounded(tmp_path: Path, mount: Mount, monkeypatch:
         received_live(run)
         status = run.receiver.status()
         assert (status.state, status.recording_state) == ("failed", "failed")
-        assert "does not answer, and" in status.recording_error
+        assert "does not respond, and" in status.recording_error
         mount.answer()
     (path,) = journals(tmp_path)
     with JournalReader(path) as reader:
@@ -149,7 +149,7 @@ def test_journals_that_wait_for_it_are_bounded(tmp_path: Path, mount: Mount, mon
             run.wait_for_whole(header.uid)
         failed = [event for event in run.recordings() if event.state == "failed"]
         assert [event.uid for event in failed] == [header.uid for header in headers[2:]]
-        assert all("2 journals wait" in event.message for event in failed)
+        assert all("2 journals are waiting" in event.message for event in failed)
         mount.answer()
         run.wait(lambda: states(run).count("complete") == 2)
         again = make_header()
@@ -235,7 +235,7 @@ def test_what_waits_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(in_time, "_hanging", threading.Semaphore(1))
     with pytest.raises(TimeoutError):
         in_time.in_time(lambda: answer.wait(120), 0.01)
-    with pytest.raises(TimeoutError, match="does not answer"):
+    with pytest.raises(TimeoutError, match="does not respond"):
         in_time.in_time(lambda: 1, 60)
     answer.set()
     while True:  # the waiting thread ends, and another may wait

@@ -60,7 +60,7 @@ def test_a_file_without_keys_is_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / "server.key_secret"
     path.write_text(content)
     path.chmod(0o600)
-    with pytest.raises(PtyliveError, match=r"server\.key_secret holds no pair of keys"):
+    with pytest.raises(PtyliveError, match=r"server\.key_secret does not hold a pair of keys"):
         ServerKeys.open(tmp_path)
 
 
@@ -186,4 +186,4 @@ def test_while_the_list_of_clients_cannot_be_read_nobody_is_let_in(
 
     monkeypatch.setattr(ServerKeys, "allows", fail)
     assert not keys.callback("ptylive", client.public)
-    assert "no client is let in" in caplog.text
+    assert "no client is accepted" in caplog.text

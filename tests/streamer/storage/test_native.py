@@ -86,9 +86,9 @@ def test_names_that_are_almost_known_and_data_sets_are_told_of(tmp_path):
         file["metadata"].attrs.update({"scan_stepA": 0.5, "defocus": 100.0, "sample": "MoS2", "repeats": 1})
     with open_native(path) as file:
         assert file.notes == (
-            "the attribute defocus of /metadata is not known and left out, defocus_A is: check it",
-            "the attribute scan_stepA of /metadata is not known and left out, scan_step_A is: check it",
-            "/metadata/energy_eV is a data set and left out, attributes of /metadata are read: check it",
+            "the attribute defocus of /metadata is unknown and ignored; defocus_A is known: check it",
+            "the attribute scan_stepA of /metadata is unknown and ignored; scan_step_A is known: check it",
+            "/metadata/energy_eV is a data set and ignored; only attributes of /metadata are read: check it",
         )
 
 

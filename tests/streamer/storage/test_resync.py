@@ -126,7 +126,7 @@ def test_frames_without_any_arm_record_are_not_called_nothing(tmp_path: Path) ->
     data = written(path, end=False)
     first = heads_of(data)[1]
     path.write_bytes(FILE_HEADER + bytes(first.start - len(FILE_HEADER)) + data[first.start :])
-    with pytest.raises(InputFileError, match="64 records of frames are whole"):
+    with pytest.raises(InputFileError, match="64 records of frames are undamaged"):
         JournalReader(path)
     with running(tmp_path) as run:
         run.wait(lambda: any("64 records" in event.text for event in run.events if isinstance(event, LogEvent)))

@@ -97,7 +97,7 @@ def test_without_extras(tmp_path: Path) -> None:
         (lambda f: f.pop("basis"), "no masks"),
         (lambda f: f["basis"].attrs.__setitem__("n_dark", 5), "not n_bright"),
         (lambda f: f["basis"].attrs.__setitem__("of", "cubes"), "impossible"),
-        (lambda f: f["extra"].attrs.__setitem__("names", ["sum"]), "names 1"),
+        (lambda f: f["extra"].attrs.__setitem__("names", ["sum"]), "but 1 names"),
         (lambda f: (f.pop("extra"), f.create_dataset("extra", data=np.zeros((2, 2)))), "/extra is"),
         (lambda f: (f.pop("coefficients"), f.create_dataset("coefficients", data=np.zeros(3))), "floating-point"),
     ],

@@ -22,14 +22,14 @@ def test_regular_edges_stay_as_they_are():
 def test_a_lost_edge_costs_no_line(lost):
     found = line_starts(np.delete(LINES, lost))
     np.testing.assert_array_equal(found.starts, LINES)
-    assert found.notes() == [f"lines put in where an edge is missing: {len(lost)}: check it"]
+    assert found.notes() == [f"lines inserted where an edge is missing: {len(lost)}: check it"]
 
 
 @pytest.mark.parametrize("where", [1, 40, 110, 180, -60, 19 * 210 + 9])
 def test_an_edge_between_regular_ones_begins_no_line(where):
     found = line_starts(np.sort([*LINES, 1000 + where]))
     np.testing.assert_array_equal(found.starts, LINES)
-    assert found.notes() == ["edges left out between regular ones: 1: check it"]
+    assert found.notes() == ["irregular edges left out: 1: check it"]
 
 
 def test_one_lost_and_one_too_many():
@@ -67,7 +67,7 @@ def test_lost_edges_of_points(between, lost):
     edges = points(between=between)
     found = point_starts(np.delete(edges, lost), 6, 8)
     np.testing.assert_array_equal(found.starts, edges)
-    assert found.notes("points") == [f"points put in where an edge is missing: {len(lost)}: check it"]
+    assert found.notes("points") == [f"points inserted where an edge is missing: {len(lost)}: check it"]
 
 
 def test_points_of_a_scan_that_was_ended_and_double_ones():

@@ -150,7 +150,7 @@ def test_a_lost_edge_moves_no_line_and_no_scan(lines_apart):
         data += without(lines, 7, timing, 4) if not scan else lines
     feed = Feed(LivePackets(Scan(shape=(12, 4), dwell_time_us=1e3)))
     feed(data, range(50, len(data) // 8, 50))(beat((26 + lines_apart) * 5 * MS + 2 * LATE))
-    assert notes_of_whole(feed, sent)[0] == ("lines put in where an edge is missing: 1: check it",)
+    assert notes_of_whole(feed, sent)[0] == ("lines inserted where an edge is missing: 1: check it",)
 
 
 @pytest.mark.parametrize("apart", [0, 0.4, 3, 3.4])

@@ -112,12 +112,12 @@ def test_a_damaged_number_of_a_chip_costs_its_chunk_and_not_the_file(monkeypatch
     frames, notes = read(damaged, patterns.shape[:2])
     assert frames.sensor == Sensor(four=False)
     assert frames[:].sum() == patterns.sum() - lost
-    assert f"{lost} words are of chips that there are not: they are damaged and were left out" in notes
+    assert f"{lost} words belong to chips that do not exist: they are damaged and were left out" in notes
 
 
 def test_a_detector_of_eight_chips_is_refused():
     _, data = scan_of(6)
-    with pytest.raises(InputFileError, match="chip 5: more than four are not known"):
+    with pytest.raises(InputFileError, match="chip 5: at most four are supported"):
         read(with_chip(data, 5)[0], (3, 3))
 
 
@@ -155,9 +155,9 @@ def test_damage_costs_what_is_damaged():
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no packets"),
-        (b"hello, world" * 9, "no packets"),
-        (b"TPX3\x00\x00\x08\x00" + bytes(7) + b"\xa0", "no times"),
+        (b"", "no Timepix3 packets"),
+        (b"hello, world" * 9, "no Timepix3 packets"),
+        (b"TPX3\x00\x00\x08\x00" + bytes(7) + b"\xa0", "without times"),
     ],
 )
 def test_what_is_no_scan_is_one_line(data, said):
@@ -175,7 +175,7 @@ def test_a_file_that_became_shorter():
     patterns, data = scan_of(7)
     frames, _ = read(data, patterns.shape[:2])
     frames.file.truncate(100)
-    with pytest.raises(OSError, match="shorter"):
+    with pytest.raises(OSError, match="shortened"):
         frames[0]
 
 

@@ -92,7 +92,7 @@ def test_a_line_whose_edge_is_lost_moves_no_other(lost):
     found = clock(edges(rise=left, fall=(starts if lost == "rise" else left) + 1000), shape=(20, 10))
     np.testing.assert_array_equal(found.clock.starts, starts)
     assert found.clock.dwell == 100
-    assert found.notes[1] == "lines put in where an edge is missing: 1: check it"
+    assert found.notes[1] == "lines inserted where an edge is missing: 1: check it"
 
 
 def test_as_many_edges_as_lines_lack_none():
@@ -110,9 +110,9 @@ def test_points_that_lack_and_that_are_too_few():
     found = clock(edges(rise=np.delete(starts, 33)), shape=(6, 10))
     np.testing.assert_array_equal(found.clock.starts, starts)
     found = clock(edges(rise=starts[:-1]), shape=(6, 10))
-    assert found.notes[-1] == "points put in where an edge is missing: 1: check it"
+    assert found.notes[-1] == "points inserted where an edge is missing: 1: check it"
     found = clock(edges(rise=starts[:-5] + np.arange(55) % 2 * 40), shape=(6, 10))
-    assert found.notes[-1] == "the last 5 points are taken for those that have none: check it"
+    assert found.notes[-1] == "the last 5 points are assumed to be those without an edge: check it"
 
 
 def test_without_triggers_points_follow_one_another():

@@ -180,7 +180,7 @@ def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
         send(socket, ArmMessage(HEADER), *coded(FIRST)[:-1], *messages_of(HEADER, SECOND, batch=7)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)
         assert run.receiver.status().unchecked == 14
-        assert sum("in another coding" in text for text in warned(run)) == 1
+        assert sum("in another encoding" in text for text in warned(run)) == 1
         send(socket, *coded(FIRST)[:2], *coded(FIRST)[-1:])
         run.wait_for_state("complete")
         assert (run.receiver.status().duplicates, run.receiver.status().unchecked) == (28, 14)

@@ -43,7 +43,7 @@ def test_a_frame_with_other_data_is_another_scans(codec):
     other = FRAMES[3:7].copy()
     other[2] = other[2].T + 1
     arrival = Arrival(message(other, codec), scan_with(message(FRAMES[3:7], codec)), exact=True)
-    with pytest.raises(OtherDataError, match=r"frame 5 of scan .* came again with other data"):
+    with pytest.raises(OtherDataError, match=r"frame 5 of scan .* arrived again with different data"):
         arrival.repeated(EVERY)
     assert arrival.repeated(np.array([True, True, False, True])).tolist() == [True, True, False, True], (
         "one of them is new"

@@ -34,7 +34,7 @@ def test_both_announced_the_same_scan_before_its_first_frame(tmp_path: Path) -> 
         sending.run.wait_for_ends(2)
         said = warned(sending.run)
         assert sum("two senders at the same time" in text and "uid test" in text for text in said) == 1
-        assert sum("other data" in text and AGAIN in text for text in said) == 1
+        assert sum("different data" in text and AGAIN in text for text in said) == 1
         assert set(sending.run.receiver.status().rejected) == {"unknown_scan"}
     assert recorded(tmp_path) == {"test": digests(FIRST), AGAIN: digests(SECOND)}
     assert said_senders(tmp_path) == {"test": 2, AGAIN: 1}

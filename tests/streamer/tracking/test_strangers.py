@@ -175,7 +175,7 @@ def test_a_detector_that_repeats_itself_is_no_second_sender(tmp_path: Path, one_
     acquisition = Acquisition(Ring(10**7), tmp_path, Patience(), announcer, one_sender=one_sender)
     for message in (ArmMessage(HEADER), *ONE[:2]):
         acquisition.handle(message)
-    with pytest.raises(WireError, match="came again with other data"):
+    with pytest.raises(WireError, match="arrived again with different data"):
         acquisition.handle(TWO[1])
     scan = acquisition.open_scan
     acquisition.stop(60)

@@ -59,14 +59,14 @@ def test_whatever_a_task_raises_is_a_line_with_the_file(answered, error, words, 
 @pytest.mark.parametrize("task", ["os:system", "ptyliveish.tasks:walk", "builtins:eval", ""])
 def test_only_functions_of_this_program_are_tasks(answered, task):
     answer, _ = answered(lambda path: None, task=task)
-    assert "is no task" in answer["error"]
+    assert "is not a task" in answer["error"]
 
 
 def test_what_cannot_be_told_is_said_to_be_so():
     out = io.BytesIO()
     process._say(out, {"value": np.array([object()])}, PATH)
     told = read_message(io.BytesIO(out.getvalue()).read)
-    assert told["error"].startswith(f"{PATH}: what was read of it cannot be told")
+    assert told["error"].startswith(f"{PATH}: the result cannot be sent")
 
 
 def test_a_parent_that_is_killed_meanwhile_gets_no_last_word(tmp_path):

@@ -105,7 +105,7 @@ def test_a_name_that_is_no_unicode_is_a_name(tmp_path, worker):
 def test_functions_of_others_are_no_tasks(tmp_path, worker):
     path = tmp_path / "there"
     path.touch()
-    with pytest.raises(InputFileError, match="is no task"):
+    with pytest.raises(InputFileError, match="is not a task"):
         worker.read(os.path.exists, path)
 
 
@@ -197,7 +197,7 @@ def test_a_disk_that_is_waited_for_too_long_condemns_no_file(tmp_path, deaf):
     (tmp_path / "a.h5").touch()
     with pytest.raises(InputFileError, match=r"could not be read in 0 s") as caught:
         deaf.read(describe_recording, tmp_path / "a.h5", Limits(wall_s=0.0))
-    assert "is its disk there?" in caught.value.line()
+    assert "is its disk connected?" in caught.value.line()
     assert not deaf._condemned
 
 

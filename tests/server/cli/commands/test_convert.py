@@ -244,8 +244,8 @@ def test_how_raw_packets_were_understood_is_told(tmp_path):
     (tmp_path / "scan.tpx3").write_bytes(words.tobytes())
     source, target = str(tmp_path / "scan.tpx3"), str(tmp_path / "scan.h5")
     done = ptylive_here("convert", source, target, "--set", "scan_shape=12,4")
-    assert "lines put in where an edge is missing: 1: check it" in done.stderr
-    assert "each line is taken to last until the next one begins: check it" in done.stderr
+    assert "lines inserted where an edge is missing: 1: check it" in done.stderr
+    assert "each line is assumed to last until the next one begins: check it" in done.stderr
     done = ptylive_here("convert", source, target, "--set", "scan_shape=12,4", "--set", "dwell_time_us=10")
     assert "lasts" not in done.stderr and "is taken to last" not in done.stderr
     with open_source(tmp_path / "scan.h5") as made:

@@ -50,7 +50,7 @@ def test_unequal_pixels_are_told_of(tmp_path):
     assert any("pixels of the detector are 0.0015 by 0.001 rad" in note for note in notes)
     _, header, notes = read(write(tmp_path / "a.cxi", **{f"{detector}/y_pixel_size": 1.02e-3}))
     assert header.detector.pixel_mrad == pytest.approx(1.00995)
-    assert any("their mean is taken" in note for note in notes)
+    assert any("their mean is used" in note for note in notes)
 
 
 def test_positions_on_no_grid_are_kept(tmp_path):
@@ -58,7 +58,7 @@ def test_positions_on_no_grid_are_kept(tmp_path):
     _, header, notes = read(write(tmp_path / "a.cxi", positions=irregular))
     assert header.scan.shape == (1, 12)
     np.testing.assert_allclose(header.arrays["positions_A"], (irregular[:, 1::-1] - irregular[0, 1::-1]) * 1e10)
-    assert any("on no grid" in note for note in notes)
+    assert any("do not form a grid" in note for note in notes)
 
 
 def test_an_energy_of_x_rays_and_pixels_that_are_bad(tmp_path):
@@ -67,7 +67,7 @@ def test_an_energy_of_x_rays_and_pixels_that_are_bad(tmp_path):
     path = write(tmp_path / "a.cxi", energy_keV=8.0, **{"entry_1/instrument_1/detector_1/mask": mask})
     _, header, notes = read(path)
     assert header.optics.energy_eV is None
-    assert any("8 keV is not taken" in note for note in notes)
+    assert any("8 keV is not used" in note for note in notes)
     np.testing.assert_array_equal(header.arrays["bad_pixel_mask"], mask != 0)
 
 

@@ -25,7 +25,7 @@ def test_a_grid_is_found(degrees, steps, snake):
     np.testing.assert_allclose(found.metadata["scan_step_A"], np.abs(steps))
     assert found.metadata.get("scan_pattern") == ("snake" if snake else None)
     assert not found.arrays
-    assert "rotation_deg is found anew" in found.note
+    assert "rotation_deg is found from the data" in found.note
 
 
 @pytest.mark.parametrize("snake", [False, True])

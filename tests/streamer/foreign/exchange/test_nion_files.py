@@ -57,7 +57,7 @@ def test_frames_and_calibrations(tmp_path, make):
         ("a.ndata", lambda path: ndata(path, metadata="{"), r"its metadata\.json cannot be read"),
         ("a.ndata", lambda path: ndata(path, metadata="[" * 100_000), r"its metadata\.json cannot be read"),
         ("a.ndata", lambda path: ndata(path, name="other.npy"), r"has no data\.npy"),
-        ("a.ndata", lambda path: path.write_bytes(b"PK\x03\x04"), "is not a whole archive"),
+        ("a.ndata", lambda path: path.write_bytes(b"PK\x03\x04"), "is not a complete archive"),
         ("a.nhdf", lambda path: nhdf(path, properties="{"), "properties of data/0"),
         ("a.nhdf", lambda path: nhdf(path, images=0), "holds 0 items"),
         ("a.nhdf", lambda path: path.write_bytes(b"\x89HDF"), "is not an HDF5 file"),

@@ -52,8 +52,8 @@ def test_what_numpy_wrote_stays_as_it_is(tmp_path, name):
     [
         ({"a": FLAT, "b": FLAT}, r"holds 2 arrays of three or four axes \(a, b\)"),
         ({"a": FLAT[0]}, "holds no arrays of three or four axes"),
-        ({"dp": FLAT[0]}, "dp holds no patterns"),
-        ({"dp": FLAT.astype(complex)}, "dp holds no patterns"),
+        ({"dp": FLAT[0]}, "dp does not hold patterns"),
+        ({"dp": FLAT.astype(complex)}, "dp does not hold patterns"),
     ],
 )
 def test_what_is_no_scan_is_one_line(tmp_path, arrays, said):
@@ -63,5 +63,5 @@ def test_what_is_no_scan_is_one_line(tmp_path, arrays, said):
 
 def test_matlab_s_older_files_are_one_line(tmp_path):
     (tmp_path / "a.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
-    with pytest.raises(InputFileError, match="MATLAB file of before"):
+    with pytest.raises(InputFileError, match="MATLAB file from before"):
         read(tmp_path / "a.mat")

@@ -51,7 +51,7 @@ def test_chunks_in_order(tmp_path, linked, cuts):
 def test_an_energy_of_x_rays_is_not_taken(tmp_path):
     _, header, notes = read(write(tmp_path / "a.ptyd", energy=7.2))
     assert header.optics.energy_eV is None
-    assert any("7.2 keV is not taken" in note for note in notes)
+    assert any("7.2 keV is not used" in note for note in notes)
 
 
 def test_a_chunk_that_is_missing_is_one_line(tmp_path):

@@ -46,7 +46,7 @@ def test_as_pypty_keeps_them(tmp_path):
     ("masks", "readings", "said"),
     [
         (MASKS[0], READINGS, r"are float32 \(6, 6\)"),
-        (MASKS * np.nan, READINGS, "no number"),
+        (MASKS * np.nan, READINGS, "not numbers"),
         (np.concatenate([MASKS, MASKS]), READINGS, "4 masks"),
         (MASKS, READINGS.ravel(), "the array is"),
         (MASKS, READINGS.astype(complex), "the array is"),

@@ -66,12 +66,12 @@ def huge(path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda path: path.write_bytes(b"II*\0"), "is no TIFF that can be read"),
-        (lambda path: path.write_text("hello"), "is no TIFF that can be read"),
-        (lambda path: imagej(path, count=10**9), "is cut off: it speaks of"),
-        (lambda path: Image.new("RGB", (4, 4)).save(path, format="TIFF"), "its pages are RGB, no grey"),
+        (lambda path: path.write_bytes(b"II*\0"), "is not a readable TIFF"),
+        (lambda path: path.write_text("hello"), "is not a readable TIFF"),
+        (lambda path: imagej(path, count=10**9), "is cut off: it announces"),
+        (lambda path: Image.new("RGB", (4, 4)).save(path, format="TIFF"), "its pages are RGB, not greyscale"),
         (unequal, "cannot be read"),
-        (huge, "is no TIFF that can be read"),
+        (huge, "is not a readable TIFF"),
         (lambda path: path.write_bytes(pages(path).read_bytes()[:-40]), "a.tif"),
     ],
 )

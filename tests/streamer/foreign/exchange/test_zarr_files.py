@@ -34,11 +34,11 @@ def test_an_array_or_the_one_in_a_group(tmp_path, inside):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"dtype": "|O", "filters": [{"id": "pickle"}]}, "no plain numbers"),
-        ({"filters": [{"id": "pickle"}]}, "no plain numbers"),
+        ({"dtype": "|O", "filters": [{"id": "pickle"}]}, "not hold plain numbers"),
+        ({"filters": [{"id": "pickle"}]}, "not hold plain numbers"),
         ({"compressor": {"id": "pickle"}}, "is compressed with 'pickle'"),
         ({"chunks": [2**10, 2**10, 2**10, 2**10]}, "has chunks of"),
-        ({"chunks": [1]}, "shape and chunks do not fit"),
+        ({"chunks": [1]}, "shape and chunks do not match"),
         ({"shape": "many"}, "zarray: "),
         ({"zarr_format": 3}, "zarray: "),
         ({"shape": [3, 4], "chunks": [3, 4]}, "holds 0 arrays"),
@@ -60,9 +60,9 @@ def test_other_folders_are_one_line(tmp_path):
     (tmp_path / "zip.zarr").write_bytes(b"PK")
     for name, said in (
         ("empty", "holds 0 arrays"),
-        ("three", "of zarr 3"),
-        ("zip", "is no folder"),
-        ("x", "no folder"),
+        ("three", "is zarr 3"),
+        ("zip", "is not a zarr folder"),
+        ("x", "is not a zarr folder"),
     ):
         with pytest.raises(InputFileError, match=said):
             read(tmp_path / f"{name}.zarr")

@@ -63,7 +63,7 @@ def test_a_value_with_commas() -> None:
 @pytest.mark.parametrize("value", ["1,2", "1\nCMD,ABORT", "ä"])
 def test_values_that_would_be_another_request_are_not_sent(value: str) -> None:
     with software() as merlin:
-        with pytest.raises(DetectorError, match="no name or value"):
+        with pytest.raises(DetectorError, match="not a name or value"):
             MerlinControl(merlin.address).arm(None, {"FILENAME": value})
         assert merlin.asked == []
 
@@ -72,5 +72,5 @@ def test_a_control_port_that_is_not_there_is_one_line() -> None:
     with pytest.raises(DetectorError, match="no control port of a Merlin detector") as caught:
         MerlinControl(f"tcp://127.0.0.1:{free_port()}").known()
     assert "frames are received without it" in caught.value.line()
-    with pytest.raises(PtyliveError, match="no address"):
+    with pytest.raises(PtyliveError, match="is not the address"):
         MerlinControl("http://merlin")

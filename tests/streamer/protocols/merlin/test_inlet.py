@@ -182,7 +182,7 @@ def test_frames_whose_header_was_missed() -> None:
     (arm,) = arms(out)
     assert arm.header.scan.dwell_time_us == pytest.approx(309.2, rel=1e-12)
     assert scans_of(out)[arm.header.uid] == {k: v for k, v in as_scan(turned(FRAMES)).items() if k >= 3}
-    assert "its header did not come" in notes[0]
+    assert "its header did not arrive" in notes[0]
     _, reasons = take(inlet("merlin"), acquisition(FRAMES)[4:])
     assert reasons == ["no_header"] * 9
 
@@ -193,7 +193,7 @@ def test_frames_counted_anew_without_a_header_are_another_acquisition() -> None:
     later = acquisition(second, start=START + timedelta(minutes=1))[1:]
     out = taken(inlet("merlin", notes, SCAN), given([*acquisition(first)[:8], *later]))
     assert [scan for scan in scans_of(out).values()] == [as_scan(turned(first[:7])), as_scan(turned(second))]
-    assert notes[0] == "Merlin counts its frames anew: the header of another acquisition did not come"
+    assert notes[0] == "Merlin restarted its frame count: the header of a new acquisition did not arrive"
 
 
 def test_repeated_frames_and_a_damaged_number_begin_no_acquisition() -> None:

@@ -181,7 +181,7 @@ def test_what_the_connection_says() -> None:
     tpx3 = inlet("tpx3", notes)
     assert list(tpx3.take([b"", b"note", b"connected", b""])) == []
     assert notes == ["connected"]
-    with pytest.raises(WireError, match="without the start"):
+    with pytest.raises(WireError, match="acquisition start did not arrive"):
         list(tpx3.take([memoryview(chunk(FRAMES[:4]))]))
     assert tpx3.template() is None
     tpx3.advance(3)

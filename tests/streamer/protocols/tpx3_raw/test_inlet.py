@@ -144,6 +144,6 @@ def test_pulses_without_a_dwell_time_are_told():
     words[words >> np.uint64(56) == 0x6A] = 0  # where lines end
     list(inlet("tpx3-raw", notes, SCAN).take([words.tobytes(), LATER]))
     assert notes == [
-        "scan 1: dwell_time_us is not given, and each line is taken to last until the next one begins: correct "
+        "scan 1: dwell_time_us is not given; each line is assumed to last until the next one begins: correct "
         "scan_shape or dwell_time_us"
     ]
