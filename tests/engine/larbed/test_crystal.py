@@ -58,7 +58,7 @@ def test_one_place_is_reckoned_as_any_other(asked):
     wave = np.zeros((2, 1, 8, 8))
     wave[0, 0, 0, 0] = np.sqrt(ELECTRONS)
     fast, plain = (GeneralMultislice(problem, np, "complex128", "") for _ in range(2))
-    assert fast._whole
-    plain._whole = False
+    assert fast._covers_object
+    plain._covers_object = False
     results = [getattr(one.loss_and_gradient(planes, wave), asked) for one in (fast, plain)]
     assert results[0] == pytest.approx(results[1], rel=1e-9, abs=1e-6)
