@@ -97,7 +97,7 @@ class Scratch:
             reason = f"{folder}: {error.strerror or error}"
             raise MetadataError(
                 f"{size / 1e9:.1f} GB of {what} fit neither into memory nor on the disk ({reason})",
-                "free some space, set TMPDIR to a folder with space, or crop or bin the patterns (ptylive convert)",
+                "make room, set TMPDIR to a folder with space, or crop or bin the patterns (ptylive convert)",
             ) from None
 
     def copy(self, array: Array, what: str) -> Array:

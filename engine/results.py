@@ -132,7 +132,7 @@ def _stored_elsewhere(
     try:
         pending = _write_pending(Path(tempfile.gettempdir()) / name, identity, run, calibration, settings)
     except OSError:
-        raise ResultsFileError(message, "free some space, and resume from the last checkpoint") from None
+        raise ResultsFileError(message, "make room, and resume from the last checkpoint") from None
     return Stored(pending, run.name, f"{message}; the refinement is complete in {pending}: move it next to {path.name}")
 
 

@@ -247,7 +247,7 @@ def apply(path: Path, wanted: Change = NO_CHANGE, patience_s: float = PATIENCE_S
         with locked(path, patience_s):
             return _applied(path, wanted)
     except OSError as error:
-        hint = "free some space" if error.errno in _FULL else "check the folder and the file"
+        hint = "make room" if error.errno in _FULL else "check the folder and the file"
         raise ResultsFileError(f"{path} could not be written: {error.strerror or error}", hint) from None
 
 

@@ -92,7 +92,7 @@ def written(path: Path, content: bytes) -> Path:
 
 def _not_written(name: str, folder: Path, error: OSError) -> CommandError:
     problem = f"{name} could not be written to {folder}: {error.strerror or error}"
-    return CommandError(problem, "free some space, or check the permissions of the folder")
+    return CommandError(problem, "make room, or check the permissions of the folder")
 
 
 MAP_FORMATS = ("png", "tiff", "hspy")

@@ -121,7 +121,7 @@ COMMANDS: tuple[tuple[str, str, int], ...] = (
     ("plan {full} --current 1 --dose 1", "have the same meaning", 1),
     ("plan {full} --energy_eV", "requires an argument", 2),
     ("plan {full} --json --nonsense", "No such option", 2),
-    ("trotters {full} --at 0.3", "frequency '0.3' is none", 1),
+    ("trotters {full} --at 0.3", "'0.3' is not a frequency", 1),
     ("trotters {bare}", "scan_step_A", 1),
     ("refine {full} -o {out} --set ssb.cropp=1", "did you mean 'ssb.crop'", 1),
     ("refine {full} -o {out} --set wdd.epsilon=1", "the refinement starts from obf", 1),

@@ -129,7 +129,7 @@ REQUESTS: tuple[tuple[dict[Any, Any], str], ...] = (
     ({"command": "detectors", "detectors": [{**SPOT, "inner_px": 2}]}, "less"),
     ({"command": "detectors", "detectors": [{**SPOT, "x": 1}]}, "x"),
     ({"command": "detectors", "detectors": [{**SPOT, "name": f"a{k}"} for k in range(9)]}, "at most 8 detectors"),
-    ({"command": "detectors", "detectors": [SPOT, SPOT]}, "a different name"),
+    ({"command": "detectors", "detectors": [SPOT, SPOT]}, "each with its own name"),
     ({"command": "trotter", "q_invA": "strongest"}, "trotter: q_invA must be a list of finite numbers"),
     ({"command": "trotter", "q_invA": [NAN, 0]}, "trotter: q_invA must be a list of finite numbers"),
     ({"command": "trotter", "q_invA": [0.1, 0.2]}, "no frames of this scan are in memory"),

@@ -185,7 +185,7 @@ def pictures(data, name="mine", **more):
         (lambda now: 1 / 0, "ZeroDivisionError"),
         (lambda now: None, "TypeError"),
         (lambda now: ["picture"], "it made 'str'"),
-        (pictures(np.zeros((12, 12)), "bf"), "it made 'bf', and declares mine"),
+        (pictures(np.zeros((12, 12)), "bf"), "it made 'bf', but declares mine"),
         (pictures(np.zeros((12, 11))), "has shape"),
         (pictures(np.zeros(144)), "has shape"),
         (pictures(np.zeros((1200, 1200))), "has shape"),

@@ -60,7 +60,7 @@ def test_every_file_of_a_map_is_found():
 
 def test_two_maps_of_one_name_are_a_mistake(monkeypatch):
     monkeypatch.setattr(registry, "declared", lambda _module: [OWN[0]])
-    with pytest.raises(ValueError, match="the name bf is taken"):
+    with pytest.raises(ValueError, match="the name bf is already used"):
         list(registry.own_methods())
 
 

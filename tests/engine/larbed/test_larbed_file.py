@@ -29,7 +29,7 @@ def test_what_is_written_is_a_series_again(tmp_path):
     [
         (lambda group: group.__delitem__("hk"), "lacks hk"),
         (lambda group: group.attrs.__delitem__("cell_A"), "attributes cell_A"),
-        (lambda group: group["measured"].__setitem__((0, 0), np.nan), "no numbers"),
+        (lambda group: group["measured"].__setitem__((0, 0), np.nan), "not numbers"),
         (lambda group: group["hk"].__setitem__(0, (1, 1)), "listed twice"),
         (lambda group: group["hk"].__setitem__(0, (99, 1)), "beyond the order"),
         (lambda group: group["tilts_mrad"].__setitem__(0, (999, 1)), "300 mrad"),

@@ -48,7 +48,7 @@ def test_bad_pixels_weigh_nothing():
 
 
 def test_what_is_no_lattice_is_said():
-    with pytest.raises(InputFileError, match="no cell"):
+    with pytest.raises(InputFileError, match="not a valid cell"):
         cell_of(3.9, 0.0, 90.0)
     with pytest.raises(InputFileError, match="pixels apart"):
         reflection_masks(patterns()[0], CELL_A, 10 * PIXEL_INVA, 4)

@@ -119,7 +119,7 @@ def test_who_reduces_frames_faster_goes_on_after_a_few_batches_of_each(monkeypat
     found = maps(live.finish())
     assert turns == ["gpu", "cpu"] * 3
     words = {
-        "gpu": "gpu, 120 of 400 frames on the cpu (to compare)",
+        "gpu": "gpu, 120 of 400 frames on the cpu (for comparison)",
         "cpu": "cpu (faster here: 25000.0 µs a frame, 50000.0 on the GPU)",
     }
     assert live.computed_on["reduction"].startswith(words[faster])

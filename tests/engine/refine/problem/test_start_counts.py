@@ -61,8 +61,8 @@ def test_currents_follow_the_scan_point(simulated, tmp_path):
     ("arrays", "said"),
     [
         ({"start_beam_current": np.ones(7)}, "holds 7 numbers"),
-        ({"start_beam_current": np.zeros(144)}, "no current"),
-        ({"start_background": -np.ones((24, 24))}, "no counts"),
+        ({"start_beam_current": np.zeros(144)}, "not currents"),
+        ({"start_background": -np.ones((24, 24))}, "not counts"),
         ({"start_background": np.ones((25, 25))}, "has shape"),
         ({"start_background": np.full((24, 24), 1e6)}, r"has 5.76e\+08 counts"),
     ],

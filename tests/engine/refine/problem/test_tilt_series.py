@@ -185,7 +185,7 @@ def test_a_stage_goes_on_with_what_the_one_before_found():
     ("values", "named"),
     [
         ({"scan_tilts_mrad": None}, "scan_tilts_mrad is not given"),
-        ({"scan_tilts_mrad": TILTS[:2]}, "speaks of 2"),
+        ({"scan_tilts_mrad": TILTS[:2]}, "lists 2"),
         ({"num_slices": 1, "total_thickness_A": None}, "num_slices=1"),
         ({"tilts_mrad": [[0, 0, 1, 0, 0, 0]]}, "tilts_mrad cannot be used"),
         ({"tilt_mode": 2}, "tilt_mode"),
@@ -201,5 +201,5 @@ def test_what_does_not_go_together_is_named(values, named):
 
 
 def test_one_scan_with_tilts_of_several_is_refused():
-    with pytest.raises(MetadataError, match="speaks of 3 scans, there is one"):
+    with pytest.raises(MetadataError, match="lists 3 scans, there is one"):
         refine(scattered(points=2).scan(), preset(), backend="cpu")

@@ -72,13 +72,13 @@ def declared(name, settings=(WEIGHT,), **said):
 @pytest.mark.parametrize(
     ("said", "line"),
     [
-        (declared("atv"), "the name atv is taken"),
+        (declared("atv"), "the name atv is already used"),
         (declared("dark", settings=()), "dark has no setting that turns it on: declare its weight"),
         (
             declared("dark", settings=(Setting("atv_p", 0.0, "x"),)),
             "the setting atv_p is already used by the preset itself",
         ),
-        (declared("dark", settings=(Setting("model_dump", 0.0, "x"),)), "the setting model_dump is taken"),
+        (declared("dark", settings=(Setting("model_dump", 0.0, "x"),)), "the setting model_dump is already used"),
         (declared("dark", settings=(Setting("a b", 0.0, "x"),)), "'a b' is not a valid name for a setting"),
         (declared("dark", settings=(Setting("dark_pull", 0.0, ""),)), "and a line of help"),
         (declared("dark", acts_on="parameters"), "dark has no add"),

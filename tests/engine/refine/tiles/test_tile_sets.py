@@ -65,7 +65,7 @@ def test_those_of_other_refinements_and_cuts_are_refused(tmp_path):
     sets(tmp_path).save(state(0))
     with pytest.raises(RefinementError, match="other data"):
         sets(tmp_path, identity=Identity("others", {})).load()
-    with pytest.raises(RefinementError, match="is of 2 workers"):
+    with pytest.raises(RefinementError, match="belongs to a run with 2 workers"):
         sets(tmp_path, tiles=3).load()
     sets(tmp_path).index.write_text("{")
     with pytest.raises(RefinementError, match="is damaged"):

@@ -38,8 +38,8 @@ def test_without_torch_nothing_begins_and_one_line_says_why(monkeypatch, simulat
         ({"opr_components": 1}, "opr_components"),
         ({"obj_zblur_A": 3.0}, "obj_zblur_A"),
         ({"obj_zblur_A": "3 if epoch > 5 else 0"}, "obj_zblur_A"),
-        ({"keep_probe_states_orthogonal": True}, "once an epoch"),
-        ({"apply_gaussian_filter_px": "1 if epoch == 9 else 0"}, "once an epoch"),
+        ({"keep_probe_states_orthogonal": True}, "once per epoch"),
+        ({"apply_gaussian_filter_px": "1 if epoch == 9 else 0"}, "once per epoch"),
         ({"sequence": "list(range(50)) if epoch < 3 else None"}, "sequence"),
     ],
 )

@@ -62,7 +62,7 @@ def test_a_pixel_that_is_bad_in_one_scan_counts_in_none():
         ({"patterns": np.zeros((9, 16, 14))}, "b.h5 has patterns of 16 x 14"),
         ({"masks": np.zeros((2, 16, 16))}, "b.h5 holds coefficients"),
         ({"scan_of": np.zeros(9, int)}, "b.h5 already consists of several scans"),
-        ({"beam_center_px": np.array([12.0, 8.0])}, "the beam of b.h5 lies 4 px"),
+        ({"beam_center_px": np.array([12.0, 8.0])}, "the beam of b.h5 is 4 px"),
         ({"calibration": SPECIMEN.calibration(energy_eV=80e3)}, "energy_eV"),
         ({"calibration": SPECIMEN.calibration(convergence_semiangle_mrad=30.0)}, "convergence_semiangle_mrad"),
         ({"calibration": SPECIMEN.calibration(detector_pixel_invA=0.2)}, "detector_pixel_invA"),

@@ -34,8 +34,8 @@ def test_pictures_and_arrays_are_written(scan, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--at", "0.3"), "frequency '0.3' is none: give ROW,COLUMN"),
-        (("--at", "strongst"), "frequency 'strongst' is none"),
+        (("--at", "0.3"), "'0.3' is not a frequency: give ROW,COLUMN"),
+        (("--at", "strongst"), "'strongst' is not a frequency"),
         (("t.jpg",), "t.jpg is not the name of a picture"),
         (("-o", "SCAN"), "would overwrite the input"),
     ],
