@@ -63,7 +63,7 @@ def test_three_scans_are_refined_as_one_object(running: Server, watched: Watched
     start.click()
     wrong = form.locator(".tilted-scan.is-wrong")
     expect(wrong).to_have_count(1)
-    expect(wrong.locator(".wrong")).to_contain_text("row: up to 50 mrad")
+    expect(wrong.locator(".wrong")).to_contain_text("row: at most 50 mrad")
     form.get_by_label("tilt of right, row").fill("-1.15°")
     start.click()
     expect(form).to_be_hidden()

@@ -86,7 +86,7 @@ def test_numbers_of_live_maps(tmp_path):
         config.write_text(f"[server.{name}]\nepsilon = 1\n")
         with pytest.raises(MetadataError, match=rf"\[server\] {name} is not valid here"):
             load_config(config, {}, {})
-    with pytest.raises(MetadataError, match="positions_A is none of bad_pixel_mask"):
+    with pytest.raises(MetadataError, match="positions_A is not one of bad_pixel_mask"):
         load_config(None, {}, {"detector_files": {"positions_A": "x.npy"}})
     config.write_text("[maps.nothing]\nepsilon = 1\n")
     with pytest.raises(MetadataError, match="not a map setting"):
