@@ -143,7 +143,7 @@ def test_what_holds_no_maps_is_said(path, tmp_path):
 def test_impossible_attributes_are_one_line(path, name, attribute, value):
     with h5py.File(path, "a") as file:
         file[name].attrs[attribute] = value
-    with pytest.raises(InputFileError, match=r"maps\.h5: .*whole"):
+    with pytest.raises(InputFileError, match=r"maps\.h5: .*complete"):
         _raised_line(path)
 
 
@@ -153,7 +153,7 @@ def test_impossible_shapes_are_one_line(path, name, shape):
     with h5py.File(path, "a") as file:
         del file[name]
         file[name] = np.zeros(shape)
-    with pytest.raises(InputFileError, match=r"maps\.h5: .*whole"):
+    with pytest.raises(InputFileError, match=r"maps\.h5: .*complete"):
         _raised_line(path)
 
 

@@ -172,5 +172,5 @@ def test_rows_that_lie_otherwise_are_read_and_sums_are_added():
 
 
 def test_blocks_whose_rows_lie_otherwise_are_refused():
-    with pytest.raises(ValueError, match="otherwise"):
+    with pytest.raises(ValueError, match="ordered differently"):
         compiled(lambda code, x, *_: emit_transpose(code, rows_in_order((12, 4)), x, STRIP, x, 48), 16)

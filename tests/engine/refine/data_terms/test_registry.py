@@ -122,8 +122,8 @@ def test_what_a_function_gets_wrong_is_one_line(simulated, function, line):
 @pytest.mark.parametrize(
     ("term", "line"),
     [
-        (TERM, "the name my_amplitudes is taken"),
-        (replace(TERM, name="lsq_compressed"), "the name lsq_compressed is taken"),
+        (TERM, "the name my_amplitudes is already used"),
+        (replace(TERM, name="lsq_compressed"), "the name lsq_compressed is already used"),
         (replace(TERM, name="two words"), "'two words' is not a valid name for a data term"),
         (replace(TERM, name="other", curvature=0.5), "other needs two functions"),
         (replace(TERM, name="other", constant="floor"), "other: constant = 'floor'"),

@@ -58,7 +58,7 @@ def test_random_phases(simulated):
     ("name", "image", "said"),
     [
         ("start_phase_image", np.ones(4), r"is float64 \(4,\)"),
-        ("start_phase_image", np.full((3, 3), np.nan), "no number"),
+        ("start_phase_image", np.full((3, 3), np.nan), "not numbers"),
         ("start_amplitude_image", np.zeros((3, 3)), "modulus at or below 0"),
     ],
 )
