@@ -107,7 +107,11 @@ def test_the_impossible_is_refused(options):
             {"transform": "transpose"},
             "rotation_deg 30 .* although --transform transpose",
         ),
-        ({"detector_transform": "transpose"}, {"flip_scan": "cols"}, "detector_transform transpose of the recorded scan"),
+        (
+            {"detector_transform": "transpose"},
+            {"flip_scan": "cols"},
+            "detector_transform transpose of the recorded scan",
+        ),
         ({"rotation_deg": 3.0, "detector_transform": "transpose"}, {"transform": "flip_rows"}, "rotation_deg 3"),
         ({"rotation_deg": 3.0, "detector_transform": "transpose"}, {"transform": "transpose"}, ""),
         ({"rotation_deg": 30.0}, {"bin": 2}, ""),
