@@ -60,9 +60,7 @@ def _masks(given: str | Path | Array) -> tuple[Basis, FloatArray]:
     if planes.ndim != 3 or planes.dtype.kind not in "buif" or not 0 < min(planes.shape):
         raise InputFileError(f"{name} are {planes.dtype} {planes.shape}", "give numbers (masks, rows, columns)")
     if len(planes) > MOST_MASKS or max(planes.shape[1:]) > SIDE:
-        raise InputFileError(
-            f"{name} are {planes.shape}", f"{MOST_MASKS} at most {MOST_MASKS} masks of {SIDE} pixels a side"
-        )
+        raise InputFileError(f"{name} are {planes.shape}", f"give at most {MOST_MASKS} masks of {SIDE} pixels a side")
     found = np.asarray(planes, dtype=np.float32)
     if not np.isfinite(found).all():
         raise InputFileError(f"{name} hold values that are not numbers", "give finite numbers")
