@@ -70,7 +70,7 @@ def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
 def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
     """Regression: only ``inspect`` said so, and maps of scans with wrongly cut rows were made without a remark."""
     made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
-    assert made.remarks == ("frames stored as 6 x 7 are taken one after the other, for 7 x 6 points: check it",)
+    assert made.remarks == ("frames stored as 6 x 7 are read one after the other, for 7 x 6 points: check it",)
     assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()
 
 

@@ -247,6 +247,6 @@ def test_how_raw_packets_were_understood_is_told(tmp_path):
     assert "lines inserted where an edge is missing: 1: check it" in done.stderr
     assert "each line is assumed to last until the next one begins: check it" in done.stderr
     done = ptylive_here("convert", source, target, "--set", "scan_shape=12,4", "--set", "dwell_time_us=10")
-    assert "lasts" not in done.stderr and "is taken to last" not in done.stderr
+    assert "lasts" not in done.stderr and "is assumed to last" not in done.stderr
     with open_source(tmp_path / "scan.h5") as made:
         np.testing.assert_array_equal(made.frames(np.arange(48)).reshape(patterns.shape), patterns)
