@@ -238,8 +238,10 @@ class RunCurves:
         self._rings.data = {name: [float(v) for v in values] for name, values in columns.items()}
         self._frequencies.update(start=0.0, end=max(float(columns["q"][-1]), 1e-9))
         found = rings["resolution_A"]["half_bit"]
-        agree = "everywhere" if found is None or not math.isfinite(found) else f"to {number(float(found))} Å"
-        return f"the two runs agree {agree} (half bit, dashed); they share their frames and so their noise"
+        agree = "at all periods" if found is None or not math.isfinite(found) else f"to {number(float(found))} Å"
+        longest = _longest_period(**self._rings.data)
+        except_long = "" if longest is None else f", except above {number(longest)} Å"
+        return f"the two runs agree {agree}{except_long} (half bit, dashed); they share their frames and so their noise"
 
     def texts(self) -> dict[str, str]:
         """Texts shown in place of a missing curve, and comments on the displayed one."""
@@ -248,6 +250,12 @@ class RunCurves:
     def marks(self) -> dict[str, str]:
         """Which curve is displayed."""
         return {"curve": self.kind}
+
+
+def _longest_period(q: list[float], correlation: list[float], half_bit: list[float]) -> float | None:
+    """Longest period of a ring above the half-bit curve, Å; None if all do or none does, or the longest of all does."""
+    above = [value >= least for value, least in zip(correlation, half_bit, strict=True)]
+    return None if above[0] or True not in above else 1 / q[above.index(True)]
 
 
 def _plot(name: str, x_range: Range1d, y_range: Range1d, x_label: str, y_label: str) -> figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -37,6 +38,11 @@ class Setting:
     def help(self) -> str:
         """Description of the setting."""
         return Preset.settings()[self.key].description or ""
+
+    @property
+    def hint(self) -> str:
+        """The first clause of the description, which fits on one line below the field."""
+        return re.split("[;:]", self.help, maxsplit=1)[0]
 
     @property
     def default(self) -> str:

@@ -216,7 +216,9 @@ def held_out_words(name: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
     share, deviation = float(excess.mean()) / scale, float(excess.std(ddof=1)) / math.sqrt(losses.size) / scale
     told = f"{_per_cent(share, 2)} ± {_per_cent(deviation, 1)} %"
     return (
-        f"{loss} (worse than {best} by {told})" if share > 2 * deviation else f"{loss} (no worse than {best}, {told})"
+        f"{loss} (worse than {best} by {told})"
+        if share > 2 * deviation
+        else f"{loss} ({told} above {best}, not significant)"
     )
 
 

@@ -265,7 +265,7 @@
     const buttons = make("div", {class: "actions"},
       button("open", "open", "show this scan again"),
       button("open", "refine", "show it and go to the Refine view", {"data-key": "refine"}),
-      ...(refined ? [button("beside", "beside", "its last refinement next to that of the displayed scan")] : []),
+      ...(refined ? [button("beside", "compare", "its last refinement next to that of the displayed scan")] : []),
       button("replay", "replay", "send it again as a new scan"),
       button("delete", "delete", "move it to the folder .trash; click twice to confirm"));
     return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),

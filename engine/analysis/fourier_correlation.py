@@ -15,6 +15,9 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray
 
 ONE_SEVENTH = 1 / 7
 LEAST_SIDE = 8
+LONGEST = 2
+"""Rings of the longest periods, above a third of the field, where few Fourier pixels are left and ramps were taken out:
+disagreement there alone does not end the agreement."""
 TAPERED = 18 / 35
 """Share of independent Fourier pixels of a ring under a Hann window. For a window w it is (sum w^2)^2 / (n sum w^4)
 along an axis, and a ring one step wide has neighbours only along itself."""
@@ -49,10 +52,13 @@ class FourierCorrelation:
     def resolution_A(self, level: float | None = None, *, deviations: float = 0.0) -> float | None:
         """Return the period at which the correlation first falls below a level (None: half-bit curve), or None.
 
-        ``deviations``: use the correlation raised by that number of standard deviations; below 0, lowered.
+        ``deviations``: use the correlation raised by that number of standard deviations; below 0, lowered. The longest
+        periods may lie below (see LONGEST).
         """
         below = self.correlation + deviations * self.deviation < (self.half_bit if level is None else level)
-        return float(1 / self.frequencies_invA[np.argmax(below)]) if below.any() else None
+        first = int(np.argmin(below[: LONGEST + 1]))  # 0 if all of them lie below
+        fall = below[first:]
+        return float(1 / self.frequencies_invA[first + int(np.argmax(fall))]) if fall.any() else None
 
 
 def ring_correlation(first: Array, second: Array, pixel_A: float) -> FourierCorrelation:

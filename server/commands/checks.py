@@ -108,7 +108,7 @@ class Checked:
     def rotation(self) -> Check:
         """Check the rotation and detector orientation in use against the centre of mass."""
         origin = self.calibration.origin("rotation_deg")
-        used = f"{origin or 'not known'}: {self.calibration.rotation_deg:.1f}°"
+        used = f"{origin or 'not known'}: {_degrees(self.calibration.rotation_deg)}°"
         if self.measured is None:
             return Check("rotation", "unknown", f"{used}, too few points or no scan step to compare it with the data")
         fit = self.measured.fit
@@ -116,7 +116,7 @@ class Checked:
             remark = f"{100 * fit.curl:.0f} % curl left at best"
             return Check("rotation", "unknown", f"{used}, the data do not determine it ({remark})")
         spread = self.measured.spread_deg or 0.0
-        angle = f"{fit.rotation_deg:.1f} ± {spread:.1g}°"
+        angle = f"{_degrees(fit.rotation_deg)} ± {spread:.1g}°"
         if fit.transposed:
             text = f"{used}, the data say {angle} and a transposed detector"
             return Check("rotation", "bad", text, ("rotation_deg", "detector_transform"))
@@ -187,6 +187,11 @@ class Checked:
         open_depth = self.preset.object.num_slices == "auto" and self.preset.object.slices == 1
         more = ", longer if thick" if open_depth else ""
         return Check("time", "ok" if seconds < 3600 else "warn", f"about {_spoken(seconds)}{more}")
+
+
+def _degrees(angle_deg: float) -> str:
+    """An angle to a tenth of a degree, with a true minus sign."""
+    return f"{angle_deg:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _spoken(seconds: float) -> str:

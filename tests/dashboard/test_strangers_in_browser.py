@@ -146,7 +146,7 @@ def test_of_forty_scans_the_third_oldest_refined_one_is_found_compared_and_downl
         eventually(lambda: one.status()["recording"].endswith("scan35.h5"))
         page.get_by_role("button", name="Library", exact=True).click()
         third = page.locator(".card").nth(5)
-        third.get_by_role("button", name="beside").click()
+        third.get_by_role("button", name="compare", exact=True).click()
         expect(page.locator("[data-text=compare_name]")).to_have_text("scan10 last run")
         expect(page.locator("[data-text=shown_run]")).to_have_text("run1")
         eventually(lambda: page.evaluate(BESIDE) > 1000)

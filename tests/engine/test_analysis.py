@@ -72,6 +72,16 @@ def test_an_information_limit_has_an_error():
     assert finer < sure < coarser
 
 
+def test_the_longest_periods_alone_do_not_end_the_agreement():
+    """Refinements of one scan may differ in a bow over the field and yet agree in every atom."""
+    q = np.linspace(0.05, 1, 20)
+    agreed = np.where(q < 0.6, 1.0, 0.0)
+    bowed, apart = agreed.copy(), agreed.copy()
+    bowed[0], apart[:4] = -0.2, -0.2
+    periods = [FourierCorrelation(q, values, np.full(20, 200.0)).resolution_A() for values in (agreed, bowed, apart)]
+    assert periods == pytest.approx([1 / 0.6, 1 / 0.6, 1 / 0.05])
+
+
 def test_the_resolution_is_where_signal_meets_noise():
     """A signal of power exp(-4 pi^2 s^2 f^2) with white noise sigma^2: FRC = S / (S + N), 0.5 where they are equal."""
     width_px, sigma = 1.5, 0.02

@@ -12,7 +12,7 @@ from fake_server import state_payload
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
-from ptylive.dashboard.panels.curves import CURVES, RunCurves
+from ptylive.dashboard.panels.curves import CURVES, RunCurves, _longest_period
 from ptylive.dashboard.panels.live.later import LaterFigure
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.schema import CommandError
@@ -105,7 +105,13 @@ def test_two_runs_are_correlated(curves: RunCurves, sender: CommandSender, order
     sender.asked[0][2].set_result({"section": None, "ring_correlation": rings})
     orders.collect()
     curves.follow(seen(), None, "run1")
-    assert "agree to 2.00 Å" in curves.texts()["curve_said"]
+    assert "agree to 2.00 Å (half bit" in curves.texts()["curve_said"]
+
+
+def test_rings_of_long_periods_that_differ_are_mentioned() -> None:
+    assert _longest_period([0.1, 0.2, 0.5], [1.0, 1.0, 0.2], [0.5, 0.5, 0.4]) is None
+    assert _longest_period([0.1, 0.2, 0.5], [-0.1, 1.0, 0.2], [0.5, 0.5, 0.4]) == 5.0
+    assert _longest_period([0.1, 0.2, 0.5], [-0.1, 0.0, 0.2], [0.5, 0.5, 0.4]) is None
 
 
 def test_a_refusal_stands_in_the_place_of_the_curve(curves: RunCurves, sender: CommandSender, orders: Orders) -> None:

@@ -64,7 +64,7 @@ def test_a_run_that_is_far_worse_is_said_to_be_so_in_plain_numbers() -> None:
 
 def test_what_chance_explains_is_no_difference() -> None:
     runs = {"run1": judged(10.1, 11.9, 11.1, 9.0), "run2": judged(10.0, 12.0, 11.0, 9.0)}
-    assert held_out_words("run1", runs).startswith("held out 10.525 (no worse than run2, 0.24 ± 0.5 %")
+    assert held_out_words("run1", runs).startswith("held out 10.525 (0.24 ± 0.5 % above run2, not significant)")
 
 
 def test_runs_of_other_patterns_are_not_compared() -> None:
