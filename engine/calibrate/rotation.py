@@ -112,7 +112,7 @@ def confirmed_by_curl(criteria: Criteria, search: Search, fit: AberrationFit, an
     """Return the fit, or the one at its handedness's angle of least curl if most frequencies prefer that.
 
     For silicon [110], 230 Å, 14 % of the energy was explained 22° off and 11 % at the angle of the curl, which the
-    ranks preferred by 1.7 standard deviations. Of 27 other scans four had angles so far apart; none preferred that of
+    ranks preferred by 1.9 standard deviations. Of 27 other scans four had angles so far apart; none preferred that of
     the curl, which was behind by 4 standard deviations or more.
     """
     if angle_deg is None or search.rotation_deg is not None or same_angle(fit.rotation_deg, angle_deg):

@@ -55,7 +55,7 @@ FARTHEST = 30.0
 MAP_FLOOR = 0.0225
 """A live map inverts the same transfer, down to about this share of the curvature by which steps are scaled."""
 FEW_ELECTRONS = 200.0
-"""Electrons per object pixel below which repeats were seen to scatter by a fifth more than predicted."""
+"""Electrons per object pixel below which the predicted deviation was up to a quarter below the scatter of repeats."""
 AT_BOUND_RAD = 1e-6
 """Phase up to which a pixel lies at the bound."""
 LEVELS = 64
