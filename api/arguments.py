@@ -76,7 +76,7 @@ def place(name: str, value: object) -> Path:
     try:
         return Path(os.fsdecode(value)).expanduser()
     except RuntimeError as error:
-        raise MetadataError(f"{name} = {brief(value)}: {error}", "write the whole path") from None
+        raise MetadataError(f"{name} = {brief(value)}: {error}", "write the full path") from None
 
 
 def places(name: str, value: object) -> list[Path]:

@@ -112,7 +112,7 @@ def connect(address: str | None = None, *, timeout_s: float = 3.0, keys: str | P
     from ptylive.server.wire.client import DEFAULT_CONTROL, ControlClient
 
     if not isinstance(address, str | None):
-        raise ServerGoneError(f"cannot connect to {brief(address)}", f"an address is like {DEFAULT_CONTROL}")
+        raise ServerGoneError(f"cannot connect to {brief(address)}", f"addresses look like {DEFAULT_CONTROL}")
     folder = None if keys is None else arguments.place("keys", keys)
     return ControlClient(address or DEFAULT_CONTROL, arguments.seconds("timeout_s", timeout_s), folder)
 

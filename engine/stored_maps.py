@@ -127,7 +127,7 @@ def distortion_in_use(flat: Undistorted | None) -> tuple[float, ...]:
 
 
 def _stored(name: str, data: Any) -> LiveMap:
-    """Read one map. Raises ValueError if it is no picture."""
+    """Read one map. Raises ValueError if it is not a picture."""
     attributes = {key: _text(value) for key, value in data.attrs.items()}
     sampling = attributes.get("sampling_A")
     values = np.asarray(data[()], dtype=np.float32)

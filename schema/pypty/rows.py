@@ -52,7 +52,7 @@ class Gathered:
         return binned * upsampling + 2 * int(self.given.get("data_pad") or 0)
 
     def pixel_A(self) -> float | None:
-        """Object pixel, Å, where the preset gives it; PyPty's default of 1 Å is no information."""
+        """Object pixel, Å, where the preset gives it; PyPty's default of 1 Å says nothing."""
         sizes = [self.given.get(name) for name in ("pixel_size_y_A", "pixel_size_x_A")]
         known = [float(size) for size in sizes if size is not None]
         return known[0] if known else None

@@ -183,7 +183,7 @@ def test_a_path_may_begin_in_a_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     np.save(tmp_path / "scan.npy", np.ones((3, 3, 8, 8), np.uint16))
     assert "3 x 3 points" in repr(ptylive.open_scan("~/scan.npy"))
     assert arguments.places("files", ["~/scan.npy", "scans/*.h5"]) == [tmp_path / "scan.npy", Path("scans/*.h5")]
-    said(lambda: ptylive.open_scan("~nobody-of-this-name/scan.npy"), "write the whole path")
+    said(lambda: ptylive.open_scan("~nobody-of-this-name/scan.npy"), "write the full path")
 
 
 @pytest.mark.parametrize(

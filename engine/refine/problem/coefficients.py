@@ -22,7 +22,7 @@ from ptylive.schema.model import Array, BoolArray, DoubleArray, FloatArray
 from ptylive.schema.preset.loss import LossSettings
 
 LEAST_MEAN = 1e-3
-"""Mean counts below this share of the largest are raised to it: their estimate is no better."""
+"""Mean counts below this share of the largest are raised to it: their estimate is not more certain."""
 FLOOR_SHARE = 0.1
 """Floor of poisson_compressed as a share of the smallest mean coefficient."""
 SIGNED = (CoefficientTermKind.LEAST_SQUARES, CoefficientTermKind.ROOT)

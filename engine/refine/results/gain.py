@@ -30,7 +30,7 @@ class Gain:
 
     @classmethod
     def over(cls, others: Sequence[float] | DoubleArray, losses: Sequence[float] | DoubleArray) -> Gain:
-        """Gain of ``losses`` (groups,) over those of another model; what groups have in common is no scatter."""
+        """Gain of ``losses`` (groups,) over those of another model; variations common to the groups are not scatter."""
         return cls.of(np.subtract(others, losses), float(np.mean(others)))
 
     @property
