@@ -153,7 +153,7 @@ def waiting(path: Path) -> list[Pending]:
 
 
 def pending_path(path: Path, run: str) -> Path:
-    """Return where a refinement waits until it is moved into the results file; not ``.h5``, as it is not a recording."""
+    """Return where a refinement waits until it is moved into the results file; not ``.h5``: it is not a recording."""
     path = _resolved(path)
     return path.with_name(f"{path.name}.{run}.{PENDING}")
 

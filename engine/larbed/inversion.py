@@ -46,7 +46,7 @@ MOST_RESIDUAL = 0.1
 AGREEING = 0.9
 """Correlation of potentials above which two starts have found the same."""
 LEAST_EXPLAINED = 0.5
-"""Least fraction explained of the loss that each reflection's mean leaves at held-out tilts; below it the model is rejected."""
+"""Least fraction explained of the loss that each reflection's mean leaves at held-out tilts; less is not a model."""
 REFINED = frozenset({"phase", "thickness", "centre", "brightness"})
 OPTIONAL = frozenset({"background"})
 LEAST_TILTS = 20

@@ -70,7 +70,7 @@ def _by_amplitudes(thick: Tuned, context: TrialContext) -> bool:
 
 
 def gain_of_slices(thin: Tuned, thick: Tuned, context: TrialContext) -> Gain | None:
-    """Gain of several slices (``thick``) over one, by the likelihood of held-out patterns; None if it cannot judge them."""
+    """Gain of several slices (``thick``) over one, by the likelihood of held-out patterns; None if it cannot judge."""
     if thin.preset.solver.optimizer in PUBLISHED:
         return None
     single, several = (as_refined(tuned, context) for tuned in (thin, thick))
