@@ -275,6 +275,8 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
         group.attrs.update(
             converged=not convergence.falling, fall_per_epoch=convergence.fall, convergence=convergence.sentence
         )
+    if result.loss_over_noise is not None:
+        group.attrs["loss_over_noise"] = result.loss_over_noise
 
 
 def _write_phase(group: h5py.Group, transmission: ComplexArray) -> None:

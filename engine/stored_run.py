@@ -244,14 +244,19 @@ def _preset(text: str) -> Preset:
 
 def _attribute(group: Any, part: str, name: str) -> float | None:
     """Return a number recorded for a part of a run, or None."""
-    value = None if part not in group else group[part].attrs.get(name)
+    return None if part not in group else _number(group[part].attrs.get(name))
+
+
+def _number(value: Any) -> float | None:
+    """Return a stored number, or None if there is none or it is not finite."""
     return None if value is None or not np.isfinite(value) else float(value)
 
 
 def how_made(group: Any) -> dict[str, Any]:
     """Return what distinguishes a run: slices, total thickness (Å), probe modes, data term, converged or not.
 
-    Also how good it is, in addition to its loss: ``deviation_rad``, the scatter of its phase due to counting noise
+    Also how good it is, in addition to its loss: ``loss_over_noise``, its ratio to that of counting noise alone,
+    ``deviation_rad``, the scatter of its phase due to counting noise
     (median), and ``halves``, the correlation of objects refined from either half of the data, if requested.
     ``held_out``: ``loss`` of held-out patterns, by ``groups``, of how many ``patterns`` after how many ``sweeps``.
     ``scans``: for each of several scans, what :func:`scans_of` reads.
@@ -266,6 +271,7 @@ def how_made(group: Any) -> dict[str, Any]:
         "modes": None if probe is None or probe.ndim != 4 else int(probe.shape[1]),
         "algorithm": str(group.attrs.get("algorithm", "")),
         "falling": converged is not None and not bool(converged),
+        "loss_over_noise": _number(group.attrs.get("loss_over_noise")),
         "deviation_rad": _attribute(group, "phase_deviation", "median"),
         "deviation_is_lower_bound": bool(_attribute(group, "phase_deviation", "lower_bound")),
         "halves": _attribute(group, "validation", "correlation"),

@@ -172,7 +172,7 @@ class RunsPanel:
                 "name": name,
                 "text": _progress_text(run),
                 "made": _method_text(run),
-                "loss": number(run.get("loss"), 5),
+                "loss": _loss_text(run),
                 "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _quality_text(run)])),
                 "shown": name == shown,
                 "on": name == self.compared,
@@ -284,6 +284,13 @@ def _progress_text(run: Mapping[str, Any]) -> str:
     word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
     word = ", not converged" if state == "done" and run.get("falling") else word
     return f"{run.get('epochs', 0)} epochs{word}"
+
+
+def _loss_text(run: Mapping[str, Any]) -> str:
+    """Loss, and its ratio to that of counting noise alone, which is about 1 if the model explains the patterns."""
+    loss, ratio = run.get("loss"), run.get("loss_over_noise")
+    text = number(loss if isinstance(loss, int | float) else None, 5)
+    return f"{text} ({number(ratio, 2)} × counting noise)" if isinstance(ratio, int | float) else text
 
 
 def _quality_text(run: Mapping[str, Any]) -> str:

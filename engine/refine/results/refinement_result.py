@@ -131,6 +131,9 @@ class RefineResult:
     """Cramér-Rao bound of one position, both axes, Å; None if positions were not refined."""
     phase_deviation: PhaseDeviation | None = None
     """Scatter of the phase due to counting noise; None if it was not requested or cannot be determined."""
+    loss_over_noise: float | None = None
+    """Ratio of the last loss, regularisers included, to the loss that counting noise alone would leave under the right
+    model: about 1 if the model explains the patterns. None for data terms of which it is not known."""
     convergence: Convergence | None = None
     """Whether the run had converged; None after too few epochs, or if it did not finish."""
     calibration: Calibration | None = None

@@ -14,6 +14,7 @@ from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.refinement_result import RefineResult, State
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.preview import real_space
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise
 from ptylive.engine.refine.validation.position_bound import position_bound_A
 from ptylive.schema.model import Array
 
@@ -74,7 +75,16 @@ class Outcome:
             drift=problem.measured.drift,
             curves=problem.curves,
             position_bound_A=self._position_bound(problem) if refined.moved and self.state != "running" else None,
+            loss_over_noise=self._loss_over_noise(problem) if self.state != "running" else None,
         )
+
+    def _loss_over_noise(self, problem: Problem) -> float | None:
+        """Ratio of the last loss to that of counting noise; None if either is unknown."""
+        gain = float(problem.measured.dataset.calibration.get("counts_per_electron") or 1.0)
+        noise = counting_noise(problem.multislice, gain)
+        if not noise or not self.log.losses or not math.isfinite(self.log.losses[-1]):
+            return None
+        return self.log.losses[-1] / noise
 
     def _quantities(self, problem: Problem) -> dict[BlockName, Array]:
         """Other refined quantities; those that vary over the field are given per pattern."""

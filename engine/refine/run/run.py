@@ -26,7 +26,7 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
-from ptylive.engine.refine.run.again.other_half_turn import Runs, counting_noise, half_turn_is_tested, refined_either
+from ptylive.engine.refine.run.again.other_half_turn import Runs, half_turn_is_tested, refined_either
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -234,7 +234,6 @@ def _refined_once(
         return Ended.of(
             sharing.refined(problem, preset, observers, context, resume=options.resume), tuned, problem.measured
         )
-    noise = counting_noise(problem.multislice) if half_turn_is_tested(dataset, preset) else None
     drift_tested = drift_is_tested(measured, tuned.preset)
     end = HeldEnd(observers.on_progress)
     observers = replace(observers, on_progress=end) if drift_tested else observers
@@ -250,7 +249,7 @@ def _refined_once(
     if first is not None:
         result, measured = continued_without_drift(first, tuned.preset, observers, end, context, resume=options.resume)
     end.release()
-    return Ended.of(result, tuned, measured, noise)
+    return Ended.of(result, tuned, measured)
 
 
 def _settled(

@@ -66,17 +66,15 @@ class Ended:
     """Whether the stage ran under the other half turn than its data set."""
     orientation: Orientation | None = None
     """Orientation found in place of that of the data set, before the half turn; None: unchanged."""
-    noise: float | None = None
-    """Loss per pattern due to counting noise, if it was computed and is known."""
 
     @classmethod
-    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement, noise: float | None = None) -> Ended:
+    def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
         """Collect the end of a stage without the patterns, of which each stage has a copy in its own window."""
         calibration = tuned.dataset.calibration
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
         optics = measured.probe, first_invA(measured)
         turned = tuned.half_turn, tuned.orientation
-        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned, noise)
+        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned)
 
     @property
     def slices(self) -> int:

@@ -9,7 +9,7 @@ from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.picture import Window
-from ptylive.dashboard.panels.runs import RunsPanel, held_out_words, scan_rows
+from ptylive.dashboard.panels.runs import RunsPanel, _loss_text, held_out_words, scan_rows
 from ptylive.dashboard.requests import Request
 from ptylive.server.wire.messages import array_to_plain
 
@@ -116,3 +116,9 @@ def test_the_run_beside_has_the_field_of_the_scan_as_it_is_turned(sender: Comman
     assert panel._picture is not None
     first, second, *_ = panel._picture.scanned
     assert first[1] == pytest.approx(second[1]), "a row of the scan runs down the detector"
+
+
+def test_a_loss_is_shown_with_what_counting_noise_would_leave() -> None:
+    assert _loss_text({"loss": 744.583, "loss_over_noise": 1.043}) == "744.58 (1.0 × counting noise)"
+    assert _loss_text({"loss": 744.583, "loss_over_noise": None}) == "744.58"
+    assert _loss_text({}) == "–"

@@ -9,14 +9,10 @@ its end under either half turn, as trials had decided it; if the other leaves fa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from ptylive.engine.backend.multislice.problem import DataTermKind, MultisliceProblem
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
@@ -30,23 +26,17 @@ from ptylive.engine.refine.run.stages import Ended
 from ptylive.engine.refine.tuning.half_turn import half_turned, is_open
 from ptylive.engine.refine.tuning.held_out import TrialContext, central_part
 from ptylive.engine.refine.tuning.parameter_search import present_value, varied
-from ptylive.engine.refine.tuning.start.goodness_of_fit import mean_losses
 from ptylive.schema.advice.half_turn import half_turn_words
 from ptylive.schema.errors import PtyliveError
-from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
 LEFT = 3.0
-"""Multiple of the counting noise above which a result is tested: right ones left 1 to 5 and 15, wrong 4.5 and 14."""
+"""Loss over counting noise above which a result is tested: right ones left 1 to 5 and 15, wrong ones 4.5 and 14."""
 FAR_LESS = 0.8
 """Ratio of losses below which the other half turn leaves far less: for right ones the other leaves more."""
 MIDDLE = 1024
 """Maximum number of patterns in the middle of the scan that are refined under either half turn."""
-LEVEL = (DataTermKind.AMPLITUDE, DataTermKind.POISSON, DataTermKind.CHI_SQUARED)
-"""Data terms for which a pixel leaves the same noise whatever its number of electrons."""
-SAMPLED = 512
-"""Number of patterns whose mean is used to estimate the counting noise."""
 
 
 def half_turn_is_tested(dataset: Dataset, preset: Preset) -> bool:
@@ -61,27 +51,10 @@ def half_turn_is_tested(dataset: Dataset, preset: Preset) -> bool:
     return ordinary and thick and is_open(dataset, preset)
 
 
-def counting_noise(multislice: MultisliceProblem) -> float | None:
-    """Estimate the loss per pattern that the right model of counted electrons leaves.
-
-    Computed from the mean pattern: pixels of more than a few electrons leave the same, however many they have. None for
-    terms where bright pixels leave more.
-    """
-    if multislice.data_term.kind not in LEVEL:
-        return None
-    counts, losses = mean_losses(multislice.data_term)
-    return float((np.interp(_mean_pattern(multislice), counts, losses) * multislice.weights).sum(dtype=np.float64))
-
-
-def _mean_pattern(multislice: MultisliceProblem) -> DoubleArray:
-    stride = max(1, multislice.count // SAMPLED)
-    return np.asarray(np.asarray(multislice.patterns[::stride]).mean(axis=0, dtype=np.float64))
-
-
 def residual_is_large(ended: Ended) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
-    result, noise = ended.result, ended.noise
-    return noise is not None and result.state == "done" and ended.slices > 1 and float(result.loss[-1]) > LEFT * noise
+    result, ratio = ended.result, ended.result.loss_over_noise
+    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > LEFT
 
 
 @dataclass(frozen=True)
@@ -180,7 +153,7 @@ def _words(turned: Turned, first: Ended, ratio: float) -> str:
     calibration = turned.other.calibration
     name = half_turn_words(calibration.rotation_deg, calibration.aberrations["C10"])
     name = "no half turn" if first.half_turn else name
-    times = float(first.result.loss[-1]) / (first.noise or math.nan)
+    times = first.result.loss_over_noise
     return f"{name}: the first run ended at {times:.3g} times the counting noise, this half turn at {ratio:.2g} of that"
 
 

@@ -15,14 +15,18 @@ import numpy as np
 
 from ptylive.engine.backend.multislice.data_terms import PIXEL_TERMS, pixel_terms
 from ptylive.engine.backend.multislice.open import open_backend
-from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind
+from ptylive.engine.backend.multislice.problem import DataTerm, DataTermKind, MultisliceProblem
 from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialContext
 from ptylive.schema.model import DoubleArray
 
 FAINTEST, BRIGHTEST, STEPS = 1e-4, 400.0, 240
-"""Range of counts for which means are tabulated. Brighter pixels match a normal distribution to within a thousandth."""
+"""Range of electrons for which means are tabulated. Brighter pixels are normally distributed to within a thousandth."""
 DEVIATIONS, FEWEST = 12, 25
-"""Range of counts in the sums: beyond the mean by a number of standard deviations plus a number of counts."""
+"""Range of electrons in the sums: beyond the mean by a number of standard deviations plus a number of electrons."""
+LEVEL = (DataTermKind.AMPLITUDE, DataTermKind.POISSON, DataTermKind.CHI_SQUARED)
+"""Data terms for which a pixel leaves the same noise whatever its number of electrons."""
+SAMPLED = 512
+"""Number of patterns whose mean is used to estimate the counting noise."""
 
 
 def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: TrialContext) -> float | None:
@@ -51,15 +55,33 @@ def loss_over_noise(trial: Trial, vector: Any, loss: HeldOutLoss, context: Trial
     return loss.mean / max(float(expected.sum(dtype=np.float64)) / len(trial.held), 1e-30)
 
 
+def counting_noise(multislice: MultisliceProblem, counts_per_electron: float = 1.0) -> float | None:
+    """Estimate the loss per pattern that the right model of counted electrons leaves.
+
+    Computed from the mean pattern: pixels of more than a few electrons leave the same, however many they have. None for
+    terms where bright pixels leave more.
+    """
+    if multislice.data_term.kind not in LEVEL:
+        return None
+    counts, losses = mean_losses(multislice.data_term, counts_per_electron)
+    return float((np.interp(_mean_pattern(multislice), counts, losses) * multislice.weights).sum(dtype=np.float64))
+
+
+def _mean_pattern(multislice: MultisliceProblem) -> DoubleArray:
+    stride = max(1, multislice.count // SAMPLED)
+    return np.asarray(np.asarray(multislice.patterns[::stride]).mean(axis=0, dtype=np.float64))
+
+
 @lru_cache
-def mean_losses(term: DataTerm) -> tuple[DoubleArray, DoubleArray]:
-    """Mean counts, ascending, and the mean loss of a pixel with Poisson-distributed counts of each mean."""
+def mean_losses(term: DataTerm, counts_per_electron: float = 1.0) -> tuple[DoubleArray, DoubleArray]:
+    """Mean counts, ascending, and the mean loss of a pixel whose electrons are Poisson-distributed about each mean."""
     from scipy.special import gammaln, xlogy  # scipy.stats takes a third of a second to import
 
     means = np.concatenate([[0.0], np.geomspace(FAINTEST, BRIGHTEST, STEPS)])
     losses = np.zeros_like(means)
     for index, mean in enumerate(means):
-        counts = np.arange(int(mean + DEVIATIONS * mean**0.5) + FEWEST, dtype=np.float64)
-        chances = np.exp(xlogy(counts, mean) - mean - gammaln(counts + 1))
-        losses[index] = chances @ pixel_terms(np, term, np.full_like(counts, mean), counts)[0]
-    return means, losses
+        electrons = np.arange(int(mean + DEVIATIONS * mean**0.5) + FEWEST, dtype=np.float64)
+        chances = np.exp(xlogy(electrons, mean) - mean - gammaln(electrons + 1))
+        expected, counts = np.full_like(electrons, counts_per_electron * mean), counts_per_electron * electrons
+        losses[index] = chances @ pixel_terms(np, term, expected, counts)[0]
+    return counts_per_electron * means, losses

@@ -15,7 +15,7 @@ UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 
 def ended(**known: Any) -> RefineResult:
-    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out"))
+    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out", "loss_over_noise"))
     said = {"state": "done", "algorithm": "ml", "reason": f"one slice; {UNTOLD}", "message": "", "backend": "cpu"}
     numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
     return cast(RefineResult, SimpleNamespace(**nothing | said | numbers | known))
@@ -38,3 +38,12 @@ def test_the_sentences_for_people():
     assert said[:2] == [f"ml: one slice; {UNTOLD}", f"warning: {UNTOLD}"]
     assert said[2].startswith("it still falls (--resume --epochs ")
     assert len(sentences_of(ended())) == 2
+
+
+def test_a_loss_far_above_noise_is_a_warning():
+    assert outcome_of(ended(loss_over_noise=1.04), 9)["loss_over_noise"] == 1.04
+    assert sentences_of(ended(loss_over_noise=1.04))[2] == "the loss is 1 times that of counting noise alone"
+    assert sentences_of(ended(loss_over_noise=13.2))[2] == (
+        "the loss is 13 times that of counting noise alone: "
+        "the model lacks something (calibration, thickness, source size), or the result is a wrong one"
+    )

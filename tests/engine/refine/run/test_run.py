@@ -43,6 +43,16 @@ def test_default_preset_finds_the_object_where_it_is(simulated):
     assert result.loss[-1] < result.loss[0]
     falls = np.diff(result.loss[[phase == "lbfgs" for phase in result.phases]])
     assert (falls < 0).all()
+    # the counts were drawn from such a model, whose parameters take up some of their noise
+    assert result.loss_over_noise == pytest.approx(0.95, abs=0.1)
+
+
+def test_noise_of_a_detector_with_several_counts_per_electron(simulated):
+    counts = np.minimum(simulated.dataset.patterns.astype(np.uint32) * 5, 65535).astype(np.uint16)
+    calibration = simulated.dataset.calibration.having(counts_per_electron=Quantity(5.0, Origin.GIVEN))
+    dataset = replace(simulated.dataset, patterns=counts, calibration=calibration)
+    result = refine(dataset, Preset.from_mapping({**ODD, "algorithm": "lsq_sqrt", "epoch_max": 12}), backend="cpu")
+    assert result.loss_over_noise == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from ptylive.engine.refine.tuning.held_out import HeldOutLoss, Trial, TrialConte
 from ptylive.engine.refine.tuning.mode_choice import TRIAL_SETTINGS
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start import columns
-from ptylive.engine.refine.tuning.start.goodness_of_fit import loss_over_noise, mean_losses
+from ptylive.engine.refine.tuning.start.goodness_of_fit import counting_noise, loss_over_noise, mean_losses
 from ptylive.schema.preset import Preset
 
 CONTEXT = TrialContext("cpu", 1)
@@ -98,3 +100,23 @@ def test_what_two_sweeps_explain_is_swept_no_further(simulated, monkeypatch, ove
     monkeypatch.setattr(columns, "loss_over_noise", lambda *_: next(told))
     assert columns._best(Tuned(simulated.dataset, SETTINGS), CONTEXT) is None
     assert len(made) == looks and made[0] == columns.FIRST_LOOK
+
+
+@pytest.mark.parametrize("kind", [DataTermKind.AMPLITUDE, DataTermKind.POISSON])
+def test_noise_of_counted_electrons_is_what_the_right_model_leaves(kind):
+    rng = np.random.default_rng(4)
+    mean = rng.uniform(2.0, 30.0, (16, 16))
+    counts = rng.poisson(np.broadcast_to(mean, (300, 16, 16)))
+    weights = np.ones((16, 16), np.float32)
+    weights[0] = 0
+    term = DataTerm(kind, 0.0)
+    problem: Any = SimpleNamespace(patterns=counts, count=len(counts), weights=weights, data_term=term)
+    loss = (np.sqrt(mean) - np.sqrt(counts)) ** 2
+    if kind is DataTermKind.POISSON:
+        loss = mean - counts + counts * np.log(np.maximum(counts, 1) / mean)
+    # with 300 patterns the mean of a pixel is 6 % uncertain, its noise far less: 0.5 % over 240 pixels
+    assert counting_noise(problem) == pytest.approx(float((loss * weights).sum() / 300), rel=0.02)
+
+
+def test_of_terms_where_bright_pixels_leave_more_it_is_not_known():
+    assert counting_noise(SimpleNamespace(data_term=DataTerm(DataTermKind.INTENSITY, 0.0))) is None
