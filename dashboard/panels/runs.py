@@ -93,7 +93,8 @@ class RunsPanel:
 
     def _take_runs(self, reply: Reply) -> None:
         runs = reply.get("runs")
-        self._runs = dict(runs) if isinstance(runs, Mapping) else {}
+        runs = runs if isinstance(runs, Mapping) else {}
+        self._runs = {str(name): run for name, run in runs.items() if isinstance(run, Mapping)}
 
     def compare(self, request: Request) -> None:
         """Show a run next to the present one, or hide it."""
@@ -172,7 +173,7 @@ class RunsPanel:
                 "name": name,
                 "text": _progress_text(run),
                 "made": _method_text(run),
-                "loss": number(run.get("loss"), 5),
+                "loss": number(loss if isinstance(loss := run.get("loss"), int | float) else None, 5),
                 "quality": ", ".join(filter(None, [held_out_words(name, self._runs), _quality_text(run)])),
                 "shown": name == shown,
                 "on": name == self.compared,
