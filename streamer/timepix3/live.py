@@ -91,6 +91,8 @@ class LivePackets:
         self._triggered = False
         self._open: OpenScan | None = None
         self._late = self._dropped = 0
+        self._lacking = 0  # lines that the scan before lacks
+        self._over = False  # whether nothing more arrives
         self._clear()
 
     def _clear(self) -> None:
@@ -151,10 +153,12 @@ class LivePackets:
 
     def end(self) -> Iterator[Begun | Frames | Ended]:
         """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
+        self._over = True
         yield from self.wait(_ENOUGH_S)
         if self._open is not None:
             yield self._end_event(whole=False)
         self._clear()
+        self._over, self._lacking = False, 0
 
     def _advanced(self) -> Iterator[Begun | Frames | Ended]:
         while True:
@@ -163,16 +167,21 @@ class LivePackets:
                 if self._open is None:
                     self._forget()
                     return
-                self._open.begin_lines(self._edges, self._complete_until())
+                self._open.begin_lines(self._edges, self._complete_until(), self._parts)
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
                 yield Begun(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
-            scan.begin_lines(self._edges, self._complete_until())
+            scan.begin_lines(self._edges, self._complete_until(), self._parts)
             yield from self._ended_lines(scan)
             if scan.done == scan.lines:
+                self._lacking = 0
+                scan.note_pause()
                 yield self._end_event(whole=True)
             elif scan.is_left(self._complete_until()):
+                if not self._over:
+                    scan.note_left(self._lacking)
+                self._lacking = scan.lines - len(scan.starts)
                 yield self._end_event(whole=False)
             else:
                 self._forget()
@@ -235,14 +244,15 @@ class LivePackets:
         if ended <= scan.done:
             return
         until = int(ends[ended - 1])
-        hits = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
+        arrived = Hits.together([part.kept(part.times < until) for part in self._parts])
+        hits = scan.of_its_chips(arrived)
         self._drop_before(until)
         found = Found.of(hits, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
         count = ended * clock.columns - first
         wanted = found.frames >= first
-        scan.hand_on(ended, clock.dwell)
+        scan.hand_on(ended, clock.dwell, arrived.times, until)
         yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
     def _end_event(self, *, whole: bool) -> Ended:
