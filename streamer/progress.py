@@ -118,7 +118,7 @@ class ScanProgress:
     @property
     def outcome(self) -> EndReason:
         """How the scan would end if it closed now: as its sender reported, and whether frames are missing."""
-        if self.end is not None and self.end.reason == "aborted":
+        if not self.placed or (self.end is not None and self.end.reason == "aborted"):
             return "aborted"
         if self.complete or (self.end is None and not self.header.missing(self.received)):
             return "complete"
