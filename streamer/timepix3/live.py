@@ -193,7 +193,7 @@ class LivePackets:
             return None
         now = self._now + self._waited
         if self._triggered:
-            begin = beginning(self._edges, self._scan)
+            begin = beginning(self._edges, self._scan, now - LATE)
             if begin is None:
                 return None
             kind, points = begin

@@ -189,3 +189,25 @@ def test_a_long_pause_is_told_with_what_is_not_known_after_it():
     assert [message.reason for message in said if isinstance(message, EndMessage)] == ["aborted", "aborted"]
     assert "scan 1: no line follows line 3 of 8 in time" in notes[0]
     assert "the scan before lacks 5: probably both are one scan that was paused" in notes[1]
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6, 1), (1, 1)])
+def test_scans_of_one_line_or_one_column_each_begin_with_their_edges(shape):
+    """A scan of one line has one edge: its dwell time says that no edges of points are to come."""
+    sensor, rng, notes = Sensor(four=False), np.random.default_rng(6), []
+    print("seed 6")
+    raw = inlet("tpx3-raw", notes, {"scan.shape": list(shape), "scan.dwell_time_us": 10.0})
+    for number in range(2):
+        patterns = np.zeros((*shape, 256, 256), "<u2")
+        patterns.reshape(-1, 256 * 256)[:, rng.integers(0, 256 * 256, 40)] += 1
+        timing = LineTiming.of(10, 50, 1e6 * number)
+        said = [*raw.take([b"".join(line_packets(line, k, timing, sensor, rng) for k, line in enumerate(patterns))])]
+        for _ in range(20):
+            said += raw.take([SILENCE])
+        arm, *frames, end = said
+        assert (arm.header.scan.shape, end.reason, notes) == (shape, "complete", [])
+        found = np.zeros((shape[0] * shape[1], 256, 256), "<u2")
+        for message in frames:
+            events, _, _ = event_frames(message.parts, (256, 256), np.dtype("<u2"))
+            found[message.first : message.first + message.count] += events.dense()
+        np.testing.assert_array_equal(found.reshape(patterns.shape), patterns)
