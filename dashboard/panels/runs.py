@@ -94,7 +94,7 @@ class RunsPanel:
     def _take_runs(self, reply: Reply) -> None:
         runs = reply.get("runs")
         runs = runs if isinstance(runs, Mapping) else {}
-        self._runs = {str(name): run for name, run in runs.items() if isinstance(run, Mapping)}
+        self._runs = {str(name): dict(run) for name, run in runs.items() if isinstance(run, Mapping)}
 
     def compare(self, request: Request) -> None:
         """Show a run next to the present one, or hide it."""
