@@ -181,7 +181,8 @@ def _quantities(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: understood(_FLAT.get((section, key), ""), value, ask=False) for key, value in values.items()}
     coefficients = values.get("aberrations") if section == "optics" else None
     if isinstance(coefficients, Mapping):
-        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in coefficients.items()}
+        known = {name: value for name, value in coefficients.items() if value is not None}
+        found["aberrations"] = {name: understood(name, value, ask=False) for name, value in known.items()}
     return found
 
 

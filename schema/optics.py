@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from ptylive.schema.errors import brief
 from ptylive.schema.model import Model
 from ptylive.schema.units import wavelength_A
 
@@ -43,7 +44,10 @@ class Optics(Model):
         if not isinstance(data, Mapping):
             return data
         values = {k: v for k, v in data.items() if k not in _ABERRATION_KEYS}
-        values["aberrations"] = {**aberrations_from(data), **dict(data.get("aberrations") or {})}
+        given = data.get("aberrations") or {}
+        if not isinstance(given, Mapping):
+            raise ValueError(f"aberrations {brief(given)} is not a map of coefficients in Å, as in {{C10: -100}}")
+        values["aberrations"] = {**aberrations_from(data), **given}
         return values
 
     @property

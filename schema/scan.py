@@ -147,9 +147,10 @@ class Scan(Model):
         """A copy whose missing shape is guessed from the number of frames: a square, or else one row."""
         if self.shape is not None:
             return self
-        side = math.isqrt(frames)
-        shape = (side, side) if side * side == frames else (1, frames)
-        return self.with_shape(shape)
+        each = max(1, (frames - self.skip_first) // self.repeats)  # frames of the rows, each counted once
+        flyback = self.flyback_frames
+        side = max(1, round(math.sqrt(each + (flyback / 2) ** 2) - flyback / 2))
+        return self.with_shape((side, side) if side * (side + flyback) == each else (1, max(1, each - flyback)))
 
     def with_shape(self, shape: tuple[int, int]) -> Scan:
         """A copy of that shape, (rows, columns), which also determines the step if a field of view is given."""

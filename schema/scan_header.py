@@ -66,6 +66,16 @@ class ScanHeader:
         return self.detector.shape
 
     @property
+    def point_frames(self) -> int:
+        """Number of frames up to the last scan point; a detector may announce and send more, which belong to none."""
+        return self.frames if self.scan.shape is None else min(self.scan.frames, self.frames)
+
+    def missing(self, received: BoolArray) -> int:
+        """Number of frames up to the last scan point that have not arrived; ``received``: bool (frames,)."""
+        points = self.point_frames
+        return points - int(np.count_nonzero(received[:points]))
+
+    @property
     def frame_dtype(self) -> np.dtype[Any]:
         """Type of a recorded pixel."""
         return np.dtype(self.detector.dtype)

@@ -139,13 +139,13 @@ class Acquisition:
         progress.place_block(block.index, now=progress.active_at, marks=block.marks)
         self._handed_on(scan, block.batch)
 
-    def reject(self, error: WireError, *, of_open_scan: bool = False) -> None:
-        """Count a refused message or pattern and log the first of its kind, then the tenth, the hundredth, …"""
+    def reject(self, error: WireError, *, of_open_scan: bool = False, always: bool = False) -> None:
+        """Count a refused message or pattern; log the first of its kind, the tenth, … or every one (``always``)."""
         if of_open_scan and self._current is not None:
             self._current.progress.refused += 1
         self._rejected[error.reason] += 1
         count = self._rejected[error.reason]
-        if count == 10 ** (len(str(count)) - 1):
+        if always or count == 10 ** (len(str(count)) - 1):
             self._announcer.log("warning", f"{error} (rejected as {error.reason}, {count} so far)")
 
     def tick(self) -> None:
@@ -295,7 +295,7 @@ class Acquisition:
             self._shown = known if current is None else self._shown
             return
         for problem in problems:
-            self.reject(problem)
+            self.reject(problem, always=True)
         if self.hears_a_sender if by_ping else (not self._one_sender and current is not None and current.busy):
             self._wait(header, sent_as, by_ping=by_ping)
         else:

@@ -118,9 +118,9 @@ class ScanProgress:
     @property
     def outcome(self) -> EndReason:
         """How the scan would end if it closed now: as its sender reported, and whether frames are missing."""
-        if self.end is not None and self.end.reason == "aborted":
+        if not self.placed or (self.end is not None and self.end.reason == "aborted"):
             return "aborted"
-        if self.complete:
+        if self.complete or (self.end is None and not self.header.missing(self.received)):
             return "complete"
         return "aborted" if self.end is None else "incomplete"
 
@@ -134,7 +134,7 @@ class ScanProgress:
     def summary(self) -> ScanSummary:
         """Return the counts at the end."""
         seconds = self._last_at - (self._first_at or self._last_at)
-        lost = self.header.frames - self.placed if self.end is None else self.lost
+        lost = self.header.missing(self.received) if self.end is None else self.lost
         return ScanSummary(self.header.frames, self.placed, lost, self.late, self.duplicates, seconds, self.refused)
 
     def _update_rate(self, now: float) -> None:

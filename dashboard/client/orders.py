@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,7 +11,11 @@ from typing import Any, Protocol
 
 from ptylive.schema import PtyliveError
 
+logger = logging.getLogger(__name__)
+
 REPLY_SHOWN_S = 20.0
+_MISREAD = (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError)
+"""What reading a reply raises that lacks a value, or has one of another type."""
 Reply = dict[str, Any]
 
 
@@ -24,6 +29,7 @@ class CommandSender(Protocol):
 
 @dataclass(frozen=True)
 class _Pending:
+    command: str
     done: str
     future: Future[Reply]
     on_reply: Callable[[Reply], None] | None
@@ -47,7 +53,8 @@ class Orders:
     def send(self, command: str, done: str, on_reply: Callable[[Reply], None] | None = None, **arguments: Any) -> None:
         """Send a command; the page then reports ``done`` on success, or the error."""
         self.say("…")
-        self._pending.append(_Pending(done, self._sender.submit(command, **arguments), on_reply, quiet=False))
+        future = self._sender.submit(command, **arguments)
+        self._pending.append(_Pending(command, done, future, on_reply, quiet=False))
 
     def ask(
         self,
@@ -58,7 +65,7 @@ class Orders:
     ) -> None:
         """Request something to show; a failure leaves the page as it is and is passed to ``on_refusal``."""
         future = self._sender.submit(command, **arguments)
-        self._pending.append(_Pending("", future, on_reply, quiet=True, on_refusal=on_refusal))
+        self._pending.append(_Pending(command, "", future, on_reply, quiet=True, on_refusal=on_refusal))
 
     def collect(self) -> None:
         """Handle the replies that have arrived."""
@@ -80,8 +87,17 @@ class Orders:
         if not pending.quiet:
             path = reply.get("path") or reply.get("results")
             self.say(f"{pending.done}: {path}" if isinstance(path, str) and path else pending.done)
-        if pending.on_reply is not None:
+        if pending.on_reply is None:
+            return
+        try:
             pending.on_reply(reply)
+        except _MISREAD as error:
+            logger.warning("the reply to %s could not be read: %s: %s", pending.command, type(error).__name__, error)
+            line = f"the server's answer to {pending.command} could not be read"
+            if not pending.quiet:
+                self.say(line)
+            elif pending.on_refusal is not None:
+                pending.on_refusal(line)
 
     def say(self, text: str) -> None:
         """Show a sentence at the bottom of the page for a while."""

@@ -71,11 +71,12 @@ class LibraryPanel:
             self._orders.ask("files", self._take_files, on_refusal=self._no_files, match=self._match)
 
     def _take_files(self, reply: Reply) -> None:
-        files, most = list(reply["files"]), int(reply["count"])
+        files = [file for file in reply.get("files") or () if isinstance(file, Mapping)]
+        most = int(reply.get("count") or len(files))
         self._files = {
-            "folder": str(reply["folder"]),
+            "folder": str(reply.get("folder") or ""),
             "said": f"{count(most)} scan file{'' if most == 1 else 's'}, the newest first",
-            "files": [{"name": str(file["name"]), "text": _file_text(file)} for file in files],
+            "files": [{"name": str(file.get("name")), "text": _file_text(file)} for file in files],
         }
 
     def _no_files(self, _reason: str) -> None:
@@ -113,7 +114,7 @@ class LibraryPanel:
 
     def _take_sent(self, names: list[str], reply: Reply) -> None:
         """Open the one of several uploaded files that represents the scan: only that one is listed."""
-        listed = [str(file["name"]) for file in reply["files"]]
+        listed = [str(file.get("name")) for file in reply.get("files") or () if isinstance(file, Mapping)]
         scans = [listed_name for listed_name in listed if listed_name.rpartition("/")[2] in names]
         if not scans:
             self._orders.say(f"{', '.join(names)}: a file that belongs to it is missing; upload both at once")
@@ -299,8 +300,8 @@ def _note_author(scan: Mapping[str, Any]) -> str:
 
 def _file_text(file: Mapping[str, Any]) -> str:
     """Size and time of last modification."""
-    modified = datetime.fromtimestamp(float(file["time"])).strftime("%Y-%m-%d %H:%M")
-    return f"{file_size(float(file['bytes']))} · {modified}"
+    modified = datetime.fromtimestamp(float(file.get("time") or 0)).strftime("%Y-%m-%d %H:%M")
+    return f"{file_size(float(file.get('bytes') or 0))} · {modified}"
 
 
 def _runs(runs: Mapping[str, Any]) -> str:

@@ -93,7 +93,8 @@ class RunsPanel:
 
     def _take_runs(self, reply: Reply) -> None:
         runs = reply.get("runs")
-        self._runs = dict(runs) if isinstance(runs, Mapping) else {}
+        runs = runs if isinstance(runs, Mapping) else {}
+        self._runs = {str(name): dict(run) for name, run in runs.items() if isinstance(run, Mapping)}
 
     def compare(self, request: Request) -> None:
         """Show a run next to the present one, or hide it."""

@@ -237,7 +237,7 @@ class Library:
         path = self.find(recording)
         description = self._files.read(scan_header, path)
         header, _ = arm_from_map(description["arm"], description["parts"])
-        ended = "complete" if description["received"] == header.frames else "aborted"
+        ended = "aborted" if description["missing"] else "complete"
         flat = Undistorted.of(header)  # its frames are read corrected for distortion
         header = header if flat is None else flat.header
         scan = ScanSession(header, None, header, recording=path, ended=ended, stored=Calibration())

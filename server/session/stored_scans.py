@@ -37,7 +37,7 @@ def describe_scan(path: Path) -> dict[str, Any]:
         "series": header.series,
         "shape": None if header.scan.shape is None else list(header.scan.shape),
         "frames": int(received.sum()),
-        "lost": int(received.size - received.sum()),
+        "lost": header.missing(received),
         "bytes": path.stat().st_size,
     }
 
@@ -107,7 +107,7 @@ def mean_pattern(path: Path, numbers: IndexArray) -> dict[str, Any]:
 
 
 def scan_header(path: Path) -> dict[str, Any]:
-    """Return map and arrays of the arm message of a recorded scan, and how many of its frames arrived."""
+    """Return map and arrays of the arm message of a recorded scan, and how many frames of its points are missing."""
     from ptylive.streamer.source import open_source
     from ptylive.streamer.wire.armmap import arm_parts, arm_to_map
 
@@ -115,7 +115,7 @@ def scan_header(path: Path) -> dict[str, Any]:
         return {
             "arm": arm_to_map(source.header),
             "parts": arm_parts(source.header),
-            "received": int(source.received.sum()),
+            "missing": source.header.missing(source.received),
         }
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ptylive.schema import PtyliveError, ScanHeader, WireError
+from ptylive.schema.errors import brief
 from ptylive.schema.metadata import SECTIONS, sections_from
 from ptylive.schema.model import BoolArray
 from ptylive.schema.units import wavelength_A
 from ptylive.streamer.protocols.inlet import Note, Prepare
 from ptylive.streamer.wire import ArmMessage
-from ptylive.streamer.wire.armmap import arm_from_map
+from ptylive.streamer.wire.armmap import ORDER_KEYS, arm_from_map
 from ptylive.streamer.wire.limits import MAX_FRAMES, MAX_SERIES_LENGTH, PROTOCOL_VERSION
 
 MOST_LISTED = 64
@@ -68,13 +69,14 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
     guessed from the number of images, which is noted. Raises WireError ``impossible_value`` for an impossible detector,
     ``no_frames`` when the number of images is not known.
     """
-    uid, problems = str(uuid.uuid4()), list[WireError]()
+    uid, problems = str(uuid.uuid4()), _not_maps(header)
     try:
         scan_header, left_out = arm_from_map(_arm_map(header, uid, header.user), ())
-        problems += left_out
     except WireError as error:
-        scan_header, _ = arm_from_map(_arm_map(header, uid, {}), ())
-        problems.append(WireError(f"user data of series {header.series}: {error}", "bad_user_data"))
+        scan_header, left_out = arm_from_map(_arm_map(header, uid, _without_order(header.user)), ())
+        text = f"{_of_series(header, error)}; shape and order of this scan are not taken from there"
+        problems.append(WireError(text, "bad_user_data"))
+    problems += [WireError(_of_series(header, problem), problem.reason) for problem in left_out]
     try:
         scan_header = prepare(scan_header)
     except PtyliveError as error:
@@ -88,6 +90,34 @@ def arm_message(header: Header, prepare: Prepare, note: Note) -> ArmMessage:
         text = f"series {header.series} does not state its scan shape: {rows} x {columns} is assumed"
         note(f"{text}; give it with --set scan.shape=ROWS,COLUMNS")
     return ArmMessage(replace(scan_header, frames=frames), tuple(problems))
+
+
+def _not_maps(header: Header) -> list[WireError]:
+    """Problems of the sections of user data that hold no names of values."""
+    given = {name: header.user.get(name) for name in SECTIONS}
+    return [
+        WireError(
+            f"header of series {header.series}: {name} = {brief(value)} is not used: write {name} as a map of values",
+            "bad_user_data",
+        )
+        for name, value in given.items()
+        if value is not None and not isinstance(value, Mapping)
+    ]
+
+
+def _without_order(user: Mapping[str, Any]) -> dict[str, Any]:
+    """User data without the values that decide which frame belongs to which point."""
+    scan = user.get("scan")
+    within = (
+        {name: value for name, value in scan.items() if name not in ORDER_KEYS} if isinstance(scan, Mapping) else {}
+    )
+    flat = {name: value for name, value in user.items() if name.removeprefix("scan.") not in ORDER_KEYS}
+    return {**flat, "scan": within}
+
+
+def _of_series(header: Header, error: WireError) -> str:
+    """The text of an error, about this series instead of an arm message."""
+    return f"header of series {header.series}: {str(error).removeprefix('arm message: ')}"
 
 
 def _frames(header: Header, scan_header: ScanHeader, note: Note) -> int:

@@ -47,6 +47,7 @@ class Series:
         self._highest = -1
         self._ended = False
         self._active_at = self._named_at = 0.0
+        self._beyond = 0  # images after the last one of the scan
         self._contrary: Image | None = None
         self._dead: BoolArray | None = None  # found in an image; valid for the series that follow
         self._past: OrderedDict[str, str] = OrderedDict()  # series key -> uid of its last scan
@@ -72,6 +73,7 @@ class Series:
         ):
             return
         yield from self.flush()
+        self._note_ignored()
         self._begin(key, header)
         self._announced = announced
         if header.shape is not None and header.dtype is not None:
@@ -97,6 +99,7 @@ class Series:
         if key != self._key:
             raise WireError(f"end of series {key}, which is not the current one", "unknown_scan")
         self._ended = True
+        self._note_ignored()
         if self._scan_header is not None:
             yield self._end_of(self._scan_header)
 
@@ -142,7 +145,7 @@ class Series:
     def _begin(self, key: str, header: Header) -> None:
         self._key, self._announced, self._header, self._scan_header = key, None, header, None
         self._past.pop(key, None)
-        self._pass, self._highest, self._ended, self._contrary = 0, -1, False, None
+        self._pass, self._highest, self._ended, self._beyond, self._contrary = 0, -1, False, 0, None
 
     def _armed(self, header: Header) -> ArmMessage:
         """Start a scan of the current series."""
@@ -242,6 +245,9 @@ class Series:
         turn, number = (
             divmod(image.number, scan_header.frames) if self._may_hold_several(scan_header) else (0, image.number)
         )
+        if number >= scan_header.frames:
+            self._beyond += 1
+            raise WireError(f"image {number} is beyond the {scan_header.frames} of its scan", "beyond_scan")
         if turn != self._pass:
             self._check_turn(image, turn, pause_s)
             yield from self.flush()
@@ -273,10 +279,26 @@ class Series:
         return announced is None or announced >= 2 * scan_header.frames
 
     def _end_of(self, scan_header: ScanHeader) -> EndMessage:
-        missing = scan_header.frames - 1 - self._highest
-        return EndMessage(
-            scan_header.uid, scan_header.frames, "aborted" if missing > _LOST_TAIL * scan_header.frames else "complete"
-        )
+        """The end of the scan: complete when its points have come, however many further images were announced."""
+        points, reached = scan_header.point_frames, self._highest + 1
+        if points - reached > _LOST_TAIL * points:
+            return EndMessage(scan_header.uid, scan_header.frames, "aborted")
+        sent = self._pass * scan_header.frames + reached
+        header = self._header
+        announced = None if header is None else header.frames
+        if header is not None and reached >= points and announced is not None and sent < announced:
+            self._note(
+                f"series {header.series} ended after {sent} of {announced} announced images: "
+                f"its scan is complete, {announced - sent} further images were announced but not sent"
+            )
+        return EndMessage(scan_header.uid, max(points, reached), "complete")
+
+    def _note_ignored(self) -> None:
+        """Say how many images came after the last one of their scan."""
+        if self._beyond:
+            name = self._header.series if self._header is not None else self._key
+            self._note(f"series {name}: {self._beyond} images after the last one of its scan were ignored")
+            self._beyond = 0
 
 
 def _completed(header: Header | None, image: Image) -> Header:

@@ -43,9 +43,8 @@ class ScanRecord:
         """Make a closed scan of which ``received`` is on the disk."""
         progress = ScanProgress(header, resumed=True)
         progress.restore(received)
-        reason: EndReason = "complete" if progress.complete else "aborted"
         safe = np.array(received, dtype=bool)
-        return cls(progress, safe, target, reason=reason, recording_state="complete", from_file=True)
+        return cls(progress, safe, target, reason=progress.outcome, recording_state="complete", from_file=True)
 
     @property
     def uid(self) -> str:

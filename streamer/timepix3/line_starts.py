@@ -5,6 +5,7 @@ A lost or doubled edge would move every later line to the position of its neighb
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +44,16 @@ class Mended:
 
 
 def line_starts(
-    edges: IndexArray, fixed: IndexArray | None = None, most: int | None = None, until: int | None = None
+    edges: IndexArray,
+    fixed: IndexArray | None = None,
+    most: int | None = None,
+    until: int | None = None,
+    is_off: Callable[[int, int], bool] | None = None,
 ) -> Mended:
     """Find the starts of lines from edges (n,), rising ticks. ``fixed`` (m,): starts of lines that do not change;
     ``most``: lines of the scan; further ones may follow, about which nothing is reported; ``until``: ticks up to
-    which all edges have arrived; None: there are no others.
+    which all edges have arrived; None: there are no others; ``is_off``: whether the beam was off between two times,
+    so that no line was scanned and no edge is missing.
 
     Irregular edges are left unchanged.
     """
@@ -61,6 +67,9 @@ def line_starts(
     steps = np.diff(starts)
     turns = np.rint(steps / period).astype(np.int64)
     whole = (turns > 1) & (turns <= _MOST_MISSING + 1) & (np.abs(steps - turns * period) <= _NEAR * period)
+    if is_off is not None:
+        for k in np.flatnonzero(whole).tolist():
+            whole[k] = not is_off(int(starts[k] + round(period)), int(starts[k + 1]))
     turns[~whole] = 1
     gap = _step_before_last(steps, turns, period, len(before), most)
     paused = gap is not None and not _followed(starts, int(starts[gap + 1]), period)

@@ -15,16 +15,11 @@ import numpy as np
 from ptylive.schema import EventFrames, Scan
 from ptylive.schema.model import IndexArray
 from ptylive.streamer.timepix3.frames import Found, counted
-from ptylive.streamer.timepix3.line_starts import line_starts
+from ptylive.streamer.timepix3.open_scan import OpenScan
 from ptylive.streamer.timepix3.packets import TICK_NS, Edges, Hits, Packets
 from ptylive.streamer.timepix3.scan_clock import (
     TICKS_PER_US,
-    UNTIL_THE_NEXT,
-    ScanClock,
-    active_ticks,
     beginning,
-    not_as_long,
-    too_long,
 )
 from ptylive.streamer.timepix3.sensor import MOST_CHIPS, Sensor
 
@@ -94,8 +89,10 @@ class LivePackets:
         self._chips: set[int] = set()
         self._hits_seen = 0  # hits, of which these are the chips
         self._triggered = False
-        self._open: _OpenScan | None = None
+        self._open: OpenScan | None = None
         self._late = self._dropped = 0
+        self._lacking = 0  # lines that the scan before lacks
+        self._over = False  # whether nothing more arrives
         self._clear()
 
     def _clear(self) -> None:
@@ -156,10 +153,12 @@ class LivePackets:
 
     def end(self) -> Iterator[Begun | Frames | Ended]:
         """Finish: no more packets with these times, as the connection ended or the detector's clock was reset."""
+        self._over = True
         yield from self.wait(_ENOUGH_S)
         if self._open is not None:
             yield self._end_event(whole=False)
         self._clear()
+        self._over, self._lacking = False, 0
 
     def _advanced(self) -> Iterator[Begun | Frames | Ended]:
         while True:
@@ -168,28 +167,33 @@ class LivePackets:
                 if self._open is None:
                     self._forget()
                     return
-                self._open.begin_lines(self._edges, self._complete_until())
+                self._open.begin_lines(self._edges, self._complete_until(), self._parts)
                 clock = self._open.clock()
                 dwell_us = None if clock is None else clock.dwell_us
                 yield Begun(self._open.sensor, dwell_us, self._open.doubt())
             scan = self._open
-            scan.begin_lines(self._edges, self._complete_until())
+            scan.begin_lines(self._edges, self._complete_until(), self._parts)
             yield from self._ended_lines(scan)
             if scan.done == scan.lines:
+                self._lacking = 0
+                scan.note_pause()
                 yield self._end_event(whole=True)
             elif scan.is_left(self._complete_until()):
+                if not self._over:
+                    scan.note_left(self._lacking)
+                self._lacking = scan.lines - len(scan.starts)
                 yield self._end_event(whole=False)
             else:
                 self._forget()
                 return
 
-    def _new_scan(self) -> _OpenScan | None:
+    def _new_scan(self) -> OpenScan | None:
         """Return the scan that begins with the data so far; None while that cannot be determined."""
         if self._now is None:
             return None
         now = self._now + self._waited
         if self._triggered:
-            begin = beginning(self._edges, self._scan)
+            begin = beginning(self._edges, self._scan, now - LATE)
             if begin is None:
                 return None
             kind, points = begin
@@ -197,14 +201,14 @@ class LivePackets:
             if now - first < (LATE if len(self._chips) > 1 or self._hits_seen >= TELLING_HITS else UNTOLD):
                 return None
             if points:
-                return _OpenScan(self._chips, self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
-            return _OpenScan(self._chips, self._rows, self._columns, self._dwell, kind, LONG)
+                return OpenScan(self._chips, self._rows * self._columns, 1, self._dwell, kind, LONG * self._columns)
+            return OpenScan(self._chips, self._rows, self._columns, self._dwell, kind, LONG)
         first_hit = self._first_hit
         if self._dwell is None or first_hit is None:
             return None
         if now - first_hit < max(NO_EDGES, LATE + 2 * self._columns * self._dwell):
             return None
-        scan = _OpenScan(self._chips, self._rows, self._columns, self._dwell, None, LONG)
+        scan = OpenScan(self._chips, self._rows, self._columns, self._dwell, None, LONG)
         scan.starts = first_hit + np.rint(np.arange(self._rows) * (self._columns * self._dwell)).astype(np.int64)
         return scan
 
@@ -230,7 +234,7 @@ class LivePackets:
         else:
             self._last_hit = max(self._last_hit, int(times[-1]))
 
-    def _ended_lines(self, scan: _OpenScan) -> Iterator[Frames]:
+    def _ended_lines(self, scan: OpenScan) -> Iterator[Frames]:
         """Yield the frames of lines that are over and of which nothing more will arrive."""
         clock = scan.clock()
         if clock is None:
@@ -240,14 +244,15 @@ class LivePackets:
         if ended <= scan.done:
             return
         until = int(ends[ended - 1])
-        hits = scan.of_its_chips(Hits.together([part.kept(part.times < until) for part in self._parts]))
+        arrived = Hits.together([part.kept(part.times < until) for part in self._parts])
+        hits = scan.of_its_chips(arrived)
         self._drop_before(until)
         found = Found.of(hits, scan.sensor, clock, self._cluster)
         first = scan.done * clock.columns
         self._late += int(np.count_nonzero((found.frames >= 0) & (found.frames < first)))
         count = ended * clock.columns - first
         wanted = found.frames >= first
-        scan.hand_on(ended, clock.dwell)
+        scan.hand_on(ended, clock.dwell, arrived.times, until)
         yield Frames(first, counted(found.pixels[wanted], found.frames[wanted] - first, count, scan.sensor.shape))
 
     def _end_event(self, *, whole: bool) -> Ended:
@@ -265,7 +270,7 @@ class LivePackets:
         later_parts = (part.kept(part.times >= begins) for part in self._parts)
         self._parts = [part for part in later_parts if len(part.times)]
 
-    def _forget_edges(self, scan: _OpenScan) -> None:
+    def _forget_edges(self, scan: OpenScan) -> None:
         keep = self._edges.times > (scan.starts[-1] + scan.end) // 2  # in the first half of a line none begins
         self._edges = Edges(self._edges.times[keep], self._edges.kinds[keep])
         if scan.kind is not None:  # the last line's own end
@@ -306,90 +311,3 @@ def _latest(times: IndexArray) -> int | None:
     ahead = 1 if len(times) < 4 else 2 + len(times) // 100
     most = np.partition(times, -ahead)[-ahead]
     return int(times[times <= most + LATE].max())
-
-
-class _OpenScan:
-    """Lines of a scan that have begun. ``chips``: those seen so far; ``kind``: of the edges that begin lines, None
-    where all are known; ``pause``: a gap this many times longer than from line to line ends the scan.
-    """
-
-    def __init__(
-        self, chips: set[int], lines: int, columns: int, dwell: float | None, kind: int | None, pause: float
-    ) -> None:
-        self.sensor = Sensor(four=len(chips) > 1)
-        """Sensor as announced, whatever other chips are seen later."""
-        self.elsewhere = 0
-        self._chips = set(chips)
-        self.lines, self.kind = lines, kind
-        self._columns, self._dwell, self._pause = columns, dwell, pause
-        self.starts: IndexArray = np.zeros(0, dtype=np.int64)
-        self.done = 0
-        """Number of lines handed on."""
-        self._edges = Edges.together([])
-        self._period: float | None = None
-        self._another_began = False  # whether one has begun after a pause
-        self._waits = False  # for what distinguishes a pause before the last line from another scan
-        self.notes: tuple[str, ...] = ()
-
-    @property
-    def end(self) -> int:
-        """End, in ticks, of the last line that has begun."""
-        clock = self.clock()
-        return int(self.starts[-1] + (0.0 if clock is None else clock.columns * clock.dwell))
-
-    def begin_lines(self, edges: Edges, past: int) -> None:
-        """Begin lines with these edges, up to a pause. ``past``: ticks up to which all have arrived."""
-        if self.kind is None:
-            return
-        starts = np.sort(edges.times[edges.kinds == self.kind], kind="stable")
-        if self._columns > 1:
-            found = line_starts(starts, self.starts[: self.done], self.lines, past)
-            starts, self.notes, self._waits = found.starts, tuple(found.notes()), found.waits
-        steps = np.diff(starts := starts[: self.lines])
-        self._period = float(np.median(steps)) if len(steps) else None
-        long: list[int] = np.flatnonzero(steps > self._pause * np.median(steps)).tolist() if len(steps) > 1 else []
-        self._edges, self._another_began = edges, bool(long)
-        self.starts = starts[: long[0] + 1] if long else starts
-
-    def hand_on(self, lines: int, dwell: float) -> None:
-        """Note that the first ``lines`` are handed on, with this time at each point, which stays fixed from now on."""
-        self.done, self._dwell = lines, dwell
-
-    def of_its_chips(self, hits: Hits) -> Hits:
-        """Return the hits on its sensor and count the others. A single-chip sensor belongs to the first chip hit."""
-        if self.sensor.four or not len(hits.times):
-            return hits
-        chips = hits.address >> 16
-        self._chips = self._chips or {int(chips[0])}
-        own = chips == min(self._chips)
-        self.elsewhere += int(np.count_nonzero(~own))
-        return hits.kept(own)
-
-    def is_left(self, past: int) -> bool:
-        """Whether another scan has begun before all lines of this one, or the next line is too late (everything up to
-        ``past``, ticks, has arrived), and nothing of this scan is waited for.
-        """
-        if self.kind is None or self._waits or self.done < len(self.starts) or not len(self.starts):
-            return False
-        if self._period is not None and past > self.starts[-1] + self._pause * self._period:
-            return True
-        return self._another_began
-
-    def doubt(self) -> str | None:
-        """Describe lines that are not over when others begin, or whose end is not known."""
-        if self.kind is None or self._period is None:
-            return None
-        active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
-        if self._dwell is None:
-            return UNTIL_THE_NEXT if active is None and self._columns > 1 else None
-        long = too_long(self._columns, self._dwell, self._period)
-        return long or not_as_long(self._columns, self._dwell, active)
-
-    def clock(self) -> ScanClock | None:
-        """Clock of the lines so far; None while the length of a line is unknown."""
-        if self._dwell is None and self.kind is not None and self._period is not None:
-            active = active_ticks(self._edges, self.kind, self._period) if self._columns > 1 else None
-            dwell = (active or self._period) / self._columns
-        else:
-            dwell = self._dwell or 0.0
-        return ScanClock(self.starts, self._columns, dwell, (self.lines, self._columns)) if dwell else None

@@ -216,13 +216,17 @@ def _free_running(name: str, begins: int, scan: Scan, dwell: float | None) -> Un
     return Understood(ScanClock(starts, columns, dwell, (rows, columns)), (note,))
 
 
-def beginning(edges: Edges, scan: Scan) -> tuple[int, bool] | None:
+def beginning(edges: Edges, scan: Scan, past: int | None = None) -> tuple[int, bool] | None:
     """Kind of edges that begin something, and whether it is a point instead of a line; None while there are too few.
 
-    Rising edges take precedence over falling ones, input 1 over input 2.
+    Rising edges take precedence over falling ones, input 1 over input 2. The only line of a scan has a single edge:
+    ``past``, ticks up to which all edges have arrived, shows that no edges of points follow it.
     """
+    rows, line_us = scan.require_shape()[0], scan.frames_per_row * (scan.dwell_time_us or math.inf)
     for kind in sorted(EDGES, key=lambda kind: (EDGES[kind].endswith("fall"), EDGES[kind])):
         times = np.sort(edges.times[edges.kinds == kind])
+        if len(times) == rows == 1 and past is not None and past >= times[0] + line_us * TICKS_PER_US:
+            return kind, False
         if len(times) < 2:
             continue
         period, columns = float(np.median(np.diff(times))), scan.require_shape()[1]

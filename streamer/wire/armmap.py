@@ -27,8 +27,10 @@ from ptylive.streamer.wire.limits import (
 )
 
 UID_PATTERN = r"^[0-9A-Za-z_-]+$"
+ORDER_KEYS = ("shape", "scan_shape", "pattern", "scan_pattern", "flyback_frames", "skip_first", "repeats")
+"""Keys of a scan that decide which frame belongs to which point."""
 _LAYOUT_KEYS = {
-    "scan": ("shape", "scan_shape", "pattern", "scan_pattern", "flyback_frames", "skip_first", "repeats"),
+    "scan": ORDER_KEYS,
     "detector": ("shape", "dtype"),
 }
 """Keys that decide how frames are stored and placed; no other value of a header can make the server refuse a stream."""
@@ -143,7 +145,7 @@ def _with_possible(name: str, values: Mapping[str, Any], problems: list[WireErro
 
 def _prefixed(section: str, error: BaseException) -> str:
     """Describe what is wrong with a section, in one line that names it."""
-    text = " ".join(str(error).split())
+    text = error.line() if isinstance(error, PtyliveError) else " ".join(str(error).split())
     return text if text.startswith("arm message") else f"arm message: {section}: {text}"
 
 

@@ -175,3 +175,14 @@ def test_the_nearest_name_of_an_array_is_told():
     with pytest.raises(MetadataError) as refused:
         locate("dp_maks")
     assert refused.value.line() == "unknown setting 'dp_maks': did you mean 'dp_mask'?"
+
+
+@pytest.mark.parametrize("flyback", [0, 1, 4, 7])
+@pytest.mark.parametrize(("repeats", "skipped"), [(1, 0), (3, 5)])
+def test_a_guessed_shape_leaves_room_for_frames_that_are_no_points(flyback: int, repeats: int, skipped: int) -> None:
+    known = Scan(flyback_frames=flyback, repeats=repeats, skip_first=skipped)
+    for side in (1, 2, 6, 256):
+        frames = skipped + side * (side + flyback) * repeats
+        assert known.with_frames(frames).shape == (side, side)
+    line = known.with_frames(skipped + (7 + flyback) * repeats)
+    assert (line.shape, line.frames) == ((1, 7), skipped + (7 + flyback) * repeats)

@@ -170,3 +170,18 @@ def test_none_of_them_is_taken_for_a_detectors(protocol: Any, row: int) -> None:
     assert refused.value.reason
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 1000
+
+
+def test_every_problem_of_a_scan_is_logged() -> None:
+    """Of messages of one kind that are refused, only some are logged; of a scan, everything that is wrong with it."""
+    with running() as run, connected(run.address) as socket:
+        for number in range(2):
+            header = replace(HEADER, uid=f"scan-{number}")
+            map_, *arrays = encode(ArmMessage(header))
+            wrong = {"energy_eV": -80, "convergence_semiangle_mrad": 0}
+            fields = {**msgpack.unpackb(bytes(map_)), "optics": wrong}
+            socket.send_multipart([msgpack.packb(fields), *arrays])
+            send(socket, *messages_of(header, FRAMES))
+            run.wait_for_whole(header.uid)
+        told = [event.text for event in run.events if isinstance(event, LogEvent)]
+        assert [sum(name in text for text in told) for name in ("energy_eV", "convergence_semiangle_mrad")] == [2, 2]

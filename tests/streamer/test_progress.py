@@ -1,5 +1,7 @@
 """Bookkeeping of one scan: what has arrived, what is late, and how it ends."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from stream_tools import make_header
@@ -92,3 +94,17 @@ def test_a_block_is_placed_at_once_where_all_of_it_is_new_and_of_this_scan(scan)
     for other in (block(0, 6), block(9, 12), block(10, scan.header.frames + 1), block(0, 5, "another")):
         assert not scan.lacks(other)
     assert not ScanProgress(scan.header, sent_as="another").lacks(block(0, 5))
+
+
+def test_frames_after_the_last_point_may_be_missing_and_a_scan_without_any_is_not_complete():
+    header = dataclasses.replace(make_header(), frames=50)  # 42 points
+    scan = ScanProgress(header)
+    placed(scan, 0, 41)
+    assert (scan.outcome, scan.summary().lost) == ("aborted", 1)
+    placed(scan, 41, 1)
+    assert (scan.complete, scan.outcome, scan.summary().lost) == (False, "complete", 0)
+    scan.end = EndMessage(header.uid, 50, "complete")
+    assert scan.outcome == "incomplete", "its sender counts the frames that it has sent"
+    empty = ScanProgress(header)
+    empty.end = EndMessage(header.uid, 0, "complete")
+    assert (empty.complete, empty.outcome) == (True, "aborted")

@@ -155,9 +155,10 @@ class Tpx3Inlet:
                 yield from self._placed(scan.header, placed)
             except WireError as error:
                 problems.append(error)
-        missing = scan.header.frames - 1 - scan.placing.last
-        aborted = missing > _LOST_TAIL * scan.header.frames
-        yield EndMessage(scan.header.uid, scan.header.frames, "aborted" if aborted else "complete")
+        points, reached = scan.header.point_frames, scan.placing.last + 1
+        aborted = points - reached > _LOST_TAIL * points
+        frames = scan.header.frames if aborted else max(points, reached)
+        yield EndMessage(scan.header.uid, frames, "aborted" if aborted else "complete")
 
     def _placed(self, scan_header: ScanHeader, placed: Placed) -> Iterator[Message]:
         """Yield frames as messages. Raises WireError, last, for those that are invalid, or beyond the scan."""

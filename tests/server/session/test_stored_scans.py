@@ -1,12 +1,15 @@
 """Data of stored scans that are sent between processes."""
 
+import dataclasses
+
 import h5py
 import numpy as np
+from stream_tools import make_frames, make_header, stored_recording
 
 from ptylive.engine.results import write_maps
 from ptylive.schema import Calibration, LiveMap
 from ptylive.schema.maps import InformationLimit
-from ptylive.server.session.stored_scans import map_of, read_results
+from ptylive.server.session.stored_scans import describe_scan, map_of, read_results, scan_header
 from ptylive.server.wire.messages import pack, unpack
 
 
@@ -21,3 +24,11 @@ def test_a_map_travels_with_its_limit_and_what_is_said_of_it(tmp_path):
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         del file["maps/obf"].attrs["information_limit_uncertainty_A"]
     assert map_of(read_results(tmp_path / "r.h5")["maps"][0]).information_limits() == {}, "as the first files were"
+
+
+def test_frames_after_the_last_point_are_not_lost(tmp_path):
+    header = dataclasses.replace(make_header((3, 4)), frames=15)
+    path = stored_recording(tmp_path, header, make_frames(header), missing=slice(12, 15))
+    assert describe_scan(path)["lost"] == scan_header(path)["missing"] == 0
+    path = stored_recording(tmp_path, header, make_frames(header), missing=slice(11, 15))
+    assert describe_scan(path)["lost"] == scan_header(path)["missing"] == 1

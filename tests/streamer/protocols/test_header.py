@@ -133,3 +133,36 @@ def test_dead_pixels_are_those_that_have_the_largest_number():
 )
 def test_other_images_tell_of_no_dead_pixels(given):
     assert dead_pixels(given) is None
+
+
+@pytest.mark.parametrize(
+    ("user", "told"),
+    [
+        ({"optics": {"energy_eV": 0}}, "energy_eV = 0 eV is impossible: it can be from 10 eV"),
+        ({"energy_eV": -80}, "energy_eV = -80 eV is impossible: it can be from 10 eV"),
+        ({"energy_eV": float("nan")}, "energy_eV = nan eV is impossible: it can be from 10 eV"),
+        ({"energy_eV": [None]}, "energy_eV = None is not a single number: give one number"),
+        ({"optics": {"convergence_semiangle_mrad": 1e9}}, "impossible: it can be from 0.001 mrad to 1500 mrad"),
+        ({"scan": {"step_A": "3 parsec"}}, "scan_step_A: 'parsec' is not a unit for a length: use m, mm"),
+        ({"scan": {"step_A": [None, None]}}, "scan_step_A = nan Å is impossible"),
+        ({"scan": {"shape": "6x7"}}, "'6x7' is not two whole numbers, ROWS,COLUMNS: correct the value"),
+        ({"scan.shape": [0, 7]}, "impossible scan shape 0 x 7"),
+        ({"optics": {"aberrations": "C10"}}, "aberrations 'C10' is not a map of coefficients"),
+        ({"optics": 5}, "optics = 5 is not used: write optics as a map of values"),
+    ],
+)
+def test_each_impossible_value_is_told_with_its_remedy_and_costs_no_other(user, told):
+    message, _ = armed(replace(HEADER, user={"rotation_deg": 12, **user}))
+    (problem,) = message.problems
+    assert str(problem).startswith("header of series 7: ") and told in str(problem)
+    assert message.header.scan.rotation_deg == 12
+    assert message.header.optics.energy_eV is None
+
+
+def test_values_with_their_units_and_without_a_value_are_understood():
+    optics = {"energy_eV": "80 kV", "convergence_semiangle_mrad": None, "aberrations": {"C10": None, "C12a": 5}}
+    message, _ = armed(replace(HEADER, user={"scan": {"step_A": "0.03 nm"}, "optics": optics}))
+    assert message.problems == ()
+    assert message.header.optics.energy_eV == 80e3
+    assert message.header.optics.aberrations == {"C12a": 5.0}
+    assert message.header.scan.step_A == pytest.approx((0.3, 0.3))

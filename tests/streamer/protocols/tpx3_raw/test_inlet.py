@@ -147,3 +147,67 @@ def test_pulses_without_a_dwell_time_are_told():
         "scan 1: dwell_time_us is not given; each line is assumed to last until the next one begins: correct "
         "scan_shape or dwell_time_us"
     ]
+
+
+ROWS, PERIOD_US = 8, 90.0
+
+
+def paused(pauses_us, *, values=None):
+    """Messages, notes and patterns of a scan of 8 x 4 points, with pauses (µs) before some of its lines."""
+    sensor, rng, notes = Sensor(four=False), np.random.default_rng(5), []
+    print("seed 5")
+    patterns = np.zeros((ROWS, 4, 256 * 256), "<u2")
+    for pattern in patterns.reshape(-1, 256 * 256):
+        np.add.at(pattern, rng.integers(0, pattern.size, 40), 1)
+    raw, now_us, said = inlet("tpx3-raw", notes, {"scan.shape": [ROWS, 4], **(values or {})}), 0.0, []
+    for number, line in enumerate(patterns.reshape(ROWS, 4, 256, 256)):
+        now_us += pauses_us.get(number, 0.0)
+        said += raw.take([line_packets(line, 0, LineTiming.of(10, 50, now_us), sensor, rng)])
+        now_us += PERIOD_US
+    for _ in range(20):
+        said += raw.take([SILENCE])
+    return said, notes, patterns.reshape(-1, 256, 256)
+
+
+@pytest.mark.parametrize("periods", [1, 3, 8])
+@pytest.mark.parametrize("values", [{}, {"scan.dwell_time_us": 10.0}])
+def test_lines_after_a_pause_of_whole_periods_stay_in_their_places(periods, values):
+    """A missing edge has hits after it; in a pause there are none."""
+    said, notes, patterns = paused({4: periods * PERIOD_US}, values=values)
+    found = np.zeros((ROWS * 4, 256, 256), "<u2")
+    for message in said:
+        if isinstance(message, FramesMessage):
+            events, _, _ = event_frames(message.parts, (256, 256), np.dtype("<u2"))
+            found[message.first : message.first + message.count] += events.dense()
+    np.testing.assert_array_equal(found, patterns)
+    assert [message.reason for message in said if isinstance(message, EndMessage)] == ["complete"]
+    assert notes == []
+
+
+def test_a_long_pause_is_told_with_what_is_not_known_after_it():
+    said, notes, _ = paused({3: 40 * PERIOD_US})
+    assert [message.reason for message in said if isinstance(message, EndMessage)] == ["aborted", "aborted"]
+    assert "scan 1: no line follows line 3 of 8 in time" in notes[0]
+    assert "the scan before lacks 5: probably both are one scan that was paused" in notes[1]
+
+
+@pytest.mark.parametrize("shape", [(1, 6), (6, 1), (1, 1)])
+def test_scans_of_one_line_or_one_column_each_begin_with_their_edges(shape):
+    """A scan of one line has one edge: its dwell time says that no edges of points are to come."""
+    sensor, rng, notes = Sensor(four=False), np.random.default_rng(6), []
+    print("seed 6")
+    raw = inlet("tpx3-raw", notes, {"scan.shape": list(shape), "scan.dwell_time_us": 10.0})
+    for number in range(2):
+        patterns = np.zeros((*shape, 256, 256), "<u2")
+        patterns.reshape(-1, 256 * 256)[:, rng.integers(0, 256 * 256, 40)] += 1
+        timing = LineTiming.of(10, 50, 1e6 * number)
+        said = [*raw.take([b"".join(line_packets(line, k, timing, sensor, rng) for k, line in enumerate(patterns))])]
+        for _ in range(20):
+            said += raw.take([SILENCE])
+        arm, *frames, end = said
+        assert (arm.header.scan.shape, end.reason, notes) == (shape, "complete", [])
+        found = np.zeros((shape[0] * shape[1], 256, 256), "<u2")
+        for message in frames:
+            events, _, _ = event_frames(message.parts, (256, 256), np.dtype("<u2"))
+            found[message.first : message.first + message.count] += events.dense()
+        np.testing.assert_array_equal(found.reshape(patterns.shape), patterns)
