@@ -174,18 +174,24 @@ window.ptylive = (() => {
     }));
     const timer = setInterval(async () => {
       try {
-        await fetch("favicon.ico", {cache: "no-store"});
+        const {status} = await fetch("favicon.ico", {cache: "no-store"});
+        if (status >= 500) return;  // a proxy responds, but the dashboard behind it does not yet
         clearInterval(timer);
         window.location.reload();
       } catch { /* still gone */ }
     }, 1000);
   }
 
+  const UNCONNECTED = "this page is not connected yet and tries again every 30 seconds. If that does not help, "
+    + "a proxy in front of the dashboard does not pass on WebSockets: its configuration needs the lines for Upgrade and Connection";
+
   // If the first connection fails, on a machine that is busy or just starting, the page would stay empty for ever.
   function come_up() {
     view("session");
     light(false);
-    setTimeout(() => { if (document.body.dataset.ready !== "yes") window.location.reload(); }, 30_000);
+    const unless_ready = (after_ms, act) => setTimeout(() => { if (document.body.dataset.ready !== "yes") act(); }, after_ms);
+    unless_ready(12_000, () => { document.querySelector(".banner").textContent = UNCONNECTED; });
+    unless_ready(30_000, () => window.location.reload());
   }
 
   document.addEventListener("DOMContentLoaded", come_up);
