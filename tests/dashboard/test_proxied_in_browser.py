@@ -9,7 +9,8 @@ from ptylive.dashboard.skeleton import read_template
 
 pytestmark = pytest.mark.browser
 ADDRESS = "http://microscope.example.org/ptylive/"
-BODY = """<div class="banner"></div><input type="file" id="upload-files" multiple><select id="film-every"></select>
+BODY = """<div class="banner" data-text="banner"></div><select id="film-every"></select>
+<input type="file" id="upload-files" multiple>
 <div id="upload" hidden><span></span><progress></progress><button></button></div>"""
 
 
@@ -75,3 +76,30 @@ def test_a_file_that_is_too_large_for_a_proxy_is_refused_with_the_remedy(page: P
     page.goto(ADDRESS)
     page.locator("#upload-files").set_input_files({"name": "scan.mib", "mimeType": "", "buffer": b"1234"})
     expect(page.locator("#upload span")).to_contain_text("client_max_body_size")
+
+
+def test_a_network_that_fails_in_silence_is_reported_until_a_beat_arrives(page: Page) -> None:
+    proxy = Proxy(page)
+    page.goto(ADDRESS)
+    page.evaluate("void (window.fetch = async () => { throw new TypeError('no network'); })")
+    page.evaluate("ptylive.ready({content: '{}', cards: '{}'}, {}, [])")
+    banner = page.locator(".banner")
+    page.clock.run_for(13_000)
+    expect(banner).to_have_text("")
+    page.clock.run_for(4000)
+    expect(banner).to_contain_text("nothing has arrived since")
+    page.evaluate("ptylive.beat()")
+    expect(banner).to_have_text("")
+    page.clock.run_for(120_000)
+    expect(banner).to_contain_text("nothing has arrived since")
+    assert proxy.pages_sent == 1
+
+
+def test_a_connection_that_stays_silent_although_the_dashboard_responds_is_renewed(page: Page) -> None:
+    proxy = Proxy(page)
+    page.goto(ADDRESS)
+    page.evaluate("void (window.fetch = async () => ({status: 404}))")
+    page.evaluate("ptylive.ready({content: '{}', cards: '{}'}, {}, [])")
+    with page.expect_navigation():
+        page.clock.run_for(60_000)
+    assert proxy.pages_sent == 2

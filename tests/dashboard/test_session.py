@@ -12,6 +12,7 @@ from bokeh.plotting import figure
 from page_in_memory import CommandSender, ask, content
 from quick_first import quick_first
 
+from ptylive.dashboard import models
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import VIEWS, Session
@@ -51,7 +52,23 @@ def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed:
     assert session.id not in feed._wanted
 
 
-def test_a_tick_without_news_changes_nothing(session: Session) -> None:
+def test_a_page_is_sent_a_beat_when_it_is_due(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which the browser notices a network that has failed in silence."""
+    now = 1000.0
+    monkeypatch.setattr(models, "monotonic", lambda: now)
+    session.tick()
+    events: list[object] = []
+    session.document.on_change(events.append)
+    now += 0.9 * models.BEAT_S
+    session.tick()
+    assert events == []
+    now += 0.2 * models.BEAT_S
+    session.tick()
+    assert len(events) == 1
+
+
+def test_a_tick_without_news_changes_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "BEAT_S", 1e9)
     first = session.tick() or session.page.content
     events: list[object] = []
     session.document.on_change(events.append)
