@@ -170,7 +170,6 @@ class Session:
 
     def tick(self) -> None:
         """Send what has changed since the last tick."""
-        self.page.keep_alive()
         view = self.feed.view()
         self._complete_roots()
         self.orders.collect()

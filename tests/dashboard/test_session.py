@@ -12,8 +12,8 @@ from bokeh.plotting import figure
 from page_in_memory import CommandSender, ask, content
 from quick_first import quick_first
 
-from ptylive.dashboard import models
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
+from ptylive.dashboard.panels.live.browser_hooks import BEAT_MS
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import VIEWS, Session
 from ptylive.dashboard.skeleton import LATER
@@ -52,23 +52,18 @@ def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed:
     assert session.id not in feed._wanted
 
 
-def test_a_page_is_sent_a_beat_when_it_is_due(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_sent_a_beat_every_few_seconds(session: Session) -> None:
     """By which the browser notices a network that has failed in silence."""
-    now = 1000.0
-    monkeypatch.setattr(models, "monotonic", lambda: now)
-    session.tick()
+    (beats,) = (one for one in session.document.session_callbacks if getattr(one, "period", 0) == BEAT_MS)
     events: list[object] = []
     session.document.on_change(events.append)
-    now += 0.9 * models.BEAT_S
-    session.tick()
-    assert events == []
-    now += 0.2 * models.BEAT_S
-    session.tick()
-    assert len(events) == 1
+    for _ in range(2):
+        beats.callback()
+    assert len(events) == 2
+    assert session.page.js_property_callbacks["change:beat"]
 
 
-def test_a_tick_without_news_changes_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "BEAT_S", 1e9)
+def test_a_tick_without_news_changes_nothing(session: Session) -> None:
     first = session.tick() or session.page.content
     events: list[object] = []
     session.document.on_change(events.append)
