@@ -35,6 +35,12 @@ class Page(DataModel):
     content = String(default="{}")
     cards = String(default="{}")
     """Scans and files of the library as JSON; kept separate because they are large and seldom change."""
+    beat = Int(default=0)
+    """Changes every few seconds, so that the browser notices a network that fails without ending the connection."""
+
+    def keep_alive(self) -> None:
+        """Send a beat."""
+        self.beat += 1
 
 
 class Asked(DataModel):

@@ -12,7 +12,7 @@ import zmq
 
 from ptylive.schema import ServerGoneError
 from ptylive.streamer.sockets.connection import WatchedConnection
-from ptylive.streamer.sockets.security import ClientKeys
+from ptylive.streamer.sockets.security import ClientKeys, hint_for
 from ptylive.streamer.wire.arrays import Buffer
 
 _SOCKET_BUFFER_BYTES = 4 * 2**20
@@ -106,9 +106,7 @@ class Outlet:
         limit = self._patience.away_s if self._connection.had_peers else self._patience.first_s
         if waited_s > limit:
             text = f"no server takes data at {self.address} (waited {limit:g} s)"
-            hint = "start one with ptylive serve"
+            hint = hint_for(self._connection.peer, self._keys)
             if self._binds:
-                hint += f" --protocol … --data {self.address}"
-            if self._keys is not None:
-                hint += ", or add this client's key to its list"
+                hint = f"start one with ptylive serve --protocol … --data {self.address}"
             raise ServerGoneError(text, hint)

@@ -158,6 +158,8 @@ window.ptylive = (() => {
     cards(page.cards);
     for (const [source, shown] of pairs) acknowledge(source, shown);
     document.body.dataset.ready = "yes";
+    beat();
+    listening = until_done(listen);
     name_fields();
     document.addEventListener("focusin", name_fields);  // some fields are created later
     ask("ready");
@@ -172,22 +174,66 @@ window.ptylive = (() => {
       texts: {banner: `dashboard lost at ${since}: the last picture stays; reconnecting automatically`},
       marks: {link: "gone"},
     }));
-    const timer = setInterval(async () => {
-      try {
-        await fetch("favicon.ico", {cache: "no-store"});
-        clearInterval(timer);
-        window.location.reload();
-      } catch { /* still gone */ }
-    }, 1000);
+    clearInterval(listening);
+    until_done(async () => await responds() && again());
   }
+
+  // Status 500 and above: a proxy responds, but the dashboard behind it does not yet.
+  async function responds() {
+    try {
+      return (await fetch("favicon.ico", {cache: "no-store", signal: AbortSignal.timeout(5000)})).status < 500;
+    } catch { return false; }
+  }
+
+  function again() { window.location.reload(); return true; }
+
+  // Calls `act` every second until it returns true; one call at a time, because a request may take longer.
+  function until_done(act) {
+    let busy = false;
+    const timer = setInterval(async () => {
+      if (busy) return;
+      busy = true;
+      if (await act()) clearInterval(timer); else busy = false;
+    }, 1000);
+    return timer;
+  }
+
+  // A network may fail without ending the connection: a cable, a tunnel, a laptop that slept. The server sends a beat every 5 s.
+  const SILENT_MS = 15_000, GRACE_MS = 30_000;
+  let heard = 0, silence = null, listening = null;
+
+  function beat() {
+    heard = Date.now();
+    if (silence && last.texts.banner === silence.said) render(JSON.stringify(silence.before));
+    silence = null;
+  }
+
+  // A dashboard that responds, while its old connection stays silent, is connected anew.
+  async function listen() {
+    if (Date.now() - heard < SILENT_MS) return false;
+    if (!silence) {
+      const said = `nothing has arrived since ${new Date(heard).toLocaleTimeString("en-GB")}: the last picture stays; the network or the dashboard does not respond`;
+      silence = {said, before: {texts: {banner: last.texts.banner ?? ""}, marks: {link: last.marks.link ?? "up"}}, back: null};
+      render(JSON.stringify({texts: {banner: said}, marks: {link: "gone"}}));
+    }
+    const back = await responds();
+    if (!silence) return false;
+    silence.back = back ? silence.back ?? Date.now() : null;
+    return back && Date.now() - silence.back > GRACE_MS && again();
+  }
+
+  const UNCONNECTED = "this page is not connected yet and tries again every 30 seconds. If that does not help, "
+    + "a proxy in front of the dashboard does not pass on WebSockets: its configuration needs the lines for Upgrade and Connection";
 
   // If the first connection fails, on a machine that is busy or just starting, the page would stay empty for ever.
   function come_up() {
     view("session");
     light(false);
-    setTimeout(() => { if (document.body.dataset.ready !== "yes") window.location.reload(); }, 30_000);
+    const unless_ready = (after_ms, act) => setTimeout(() => { if (document.body.dataset.ready !== "yes") act(); }, after_ms);
+    unless_ready(12_000, () => { document.querySelector(".banner").textContent = UNCONNECTED; });
+    unless_ready(30_000, () => window.location.reload());
   }
 
   document.addEventListener("DOMContentLoaded", come_up);
-  return {render, cards, acknowledge, fit, refit, cursor, view, light, ready, disconnected, ask, painters, clips: last.clips};
+  return {render, cards, acknowledge, fit, refit, cursor, view, light, ready, disconnected, beat, ask, painters, clips: last.clips};
 })();

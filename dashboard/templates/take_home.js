@@ -77,6 +77,12 @@
     bar.value = share ?? 0;
   }
 
+  // Answers without a line of our server: to a viewer, and of a proxy in front of the server.
+  const REFUSED = {
+    403: "only operators can upload files",
+    413: "the proxy in front of the server refuses files of this size: its limit must be raised (nginx: client_max_body_size 0)",
+  };
+
   function answer(status, text) {
     try {
       const said = JSON.parse(text);
@@ -84,7 +90,7 @@
       return said;
     } catch (error) {
       if (!(error instanceof SyntaxError)) throw error;
-      throw new Error(status === 403 ? "only operators can upload files" : `the server does not respond (${status}): try again`);
+      throw new Error(REFUSED[status] ?? `the server does not respond (${status}): try again`);
     }
   }
 

@@ -136,6 +136,12 @@ class PageSocket(WSHandler):
     def _role(self) -> str:
         return "read-only page" if self._read_only else "page of an operator"
 
+    async def get(self, *args: Any, **kw: Any) -> None:
+        """Open the websocket. A proxy that does not pass on its headers is reported: the browser cannot see them."""
+        if self.request.headers.get("Upgrade", "").lower() != "websocket":
+            self._refuse("a websocket without an Upgrade header, which a proxy in front of the dashboard must pass on")
+        await super().get(*args, **kw)
+
     def check_origin(self, origin: str) -> bool:
         """Whether the page that opened the connection is ours; the guard has already checked it."""
         return self._guard.admits(self.request.headers, websocket=True)

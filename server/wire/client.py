@@ -22,7 +22,7 @@ from ptylive.schema import CommandError, ServerGoneError
 from ptylive.server.process.ports import CONTROL_PORT
 from ptylive.server.wire.messages import MAX_MESSAGE_BYTES, TOPICS, events_address, pack, unpack
 from ptylive.streamer.sockets.connection import WatchedConnection
-from ptylive.streamer.sockets.security import client_keys
+from ptylive.streamer.sockets.security import client_keys, hint_for
 
 DEFAULT_CONTROL = f"tcp://127.0.0.1:{CONTROL_PORT}"
 
@@ -46,6 +46,7 @@ class ControlClient:
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         if self._keys is not None:
             self._keys.apply(socket)
+        self._connection = WatchedConnection(socket, self.address)
         try:
             socket.connect(self.address)
         except zmq.ZMQError as error:
@@ -75,8 +76,10 @@ class ControlClient:
             if reply.pop("ok", False):
                 return reply
             raise CommandError(str(reply.get("error", "refused")))
+        self._connection.look()
+        hint = hint_for(self._connection.peer, self._keys)
         self._renew()
-        raise ServerGoneError(f"no server answers at {self.address}", self._hint())
+        raise ServerGoneError(f"no server answers at {self.address}", hint)
 
     def tell(self, command: str, **arguments: Any) -> None:
         """Send a command without reading its reply; it is lost if there is no server."""
@@ -89,17 +92,13 @@ class ControlClient:
 
     def _renew(self) -> None:
         """Reconnect, so that no late reply is mistaken, and no foreign program at the address breaks it for good."""
+        self._connection.close()
         self._socket.close(linger=0)
         self._socket = self._connect()
 
-    def _hint(self) -> str:
-        """Return a hint that covers a refused key, since a server does not report that."""
-        if self._keys is None:
-            return "start one with ptylive serve"
-        return f"start one, or let it accept {self._keys.folder / 'client.key'} (copy it to its clients folder)"
-
     def close(self) -> None:
         """Close the connection."""
+        self._connection.close()
         self._context.destroy(linger=0)
 
     def __enter__(self) -> Self:

@@ -9,13 +9,30 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from enum import Enum, auto
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
 EVENTS = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 """Events needed from the socket's monitor."""
+_FAILED = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+_OWN_EVENTS = EVENTS | _FAILED | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_CONNECTED | zmq.EVENT_CLOSED
+"""Events of a socket that connects, from which its `Peer` follows."""
 _PAUSE_S = 0.1
+
+
+class Peer(Enum):
+    """Who is at the address that a socket connects to.
+
+    FOREIGN: the connection is accepted, but not agreed on: by another program, a tunnel that leads nowhere, or a server
+    with another key, or with keys where we have none. REFUSES: a server that does not know our key.
+    """
+
+    NOBODY = auto()
+    FOREIGN = auto()
+    REFUSES = auto()
+    AGREES = auto()
 
 
 class Connection:
@@ -31,9 +48,11 @@ class Connection:
         self._broken_off = False
         self.peers = 0
         self.had_peers = False
+        self.peer = Peer.NOBODY
 
     def note(self, event: int) -> None:
         """Process an event of the socket's monitor."""
+        self.peer = _peer_after(event, self.peer)
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             # a connection given up during the handshake is not reported as lost: an own address has only one
             self.peers = 1 if self._address is not None else self.peers + 1
@@ -60,12 +79,24 @@ class Connection:
             self._socket.connect(self._address)
 
 
+def _peer_after(event: int, before: Peer) -> Peer:
+    """Who is at the other end after an event of the socket's monitor."""
+    if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        return Peer.AGREES
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+        return Peer.REFUSES
+    if event & _FAILED or (event == zmq.EVENT_CONNECTED and before is Peer.NOBODY):
+        return Peer.FOREIGN
+    ended = event == zmq.EVENT_CLOSED or (event == zmq.EVENT_DISCONNECTED and before is Peer.AGREES)
+    return Peer.NOBODY if ended else before
+
+
 class WatchedConnection(Connection):
     """Connection with its own monitor, made before the socket connects; call `look` periodically."""
 
     def __init__(self, socket: zmq.Socket[bytes], address: str | None) -> None:
         super().__init__(socket, address)
-        self._monitor = socket.get_monitor_socket(EVENTS)
+        self._monitor = socket.get_monitor_socket(_OWN_EVENTS)
 
     def look(self) -> bool:
         """Process connections made and lost; return whether their number has changed."""

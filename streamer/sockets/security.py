@@ -18,6 +18,7 @@ import logging
 import os
 import secrets
 import stat
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,11 +27,15 @@ from zmq.auth import load_certificate
 from zmq.auth.thread import ThreadAuthenticator
 
 from ptylive.schema import PtyliveError
+from ptylive.streamer.sockets.connection import Peer
 
 KEYS_VARIABLE = "PTYLIVE_KEYS"
 """Environment variable with the key folder of a client that is given none."""
 _DOMAIN = "ptylive"
 _KEY_LENGTH = 40  # Z85 of 32 bytes
+_SAID_AGAIN_S = 60.0
+_MOST_SAID = 256
+"""A client that is refused tries again several times a second: each key is reported once a minute."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 log = logging.getLogger(__name__)
@@ -43,6 +48,7 @@ class ServerKeys:
     folder: Path
     public: bytes
     secret: bytes = field(repr=False)
+    _said: dict[bytes, float] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path) -> ServerKeys:
@@ -70,8 +76,17 @@ class ServerKeys:
             log.error("no client is accepted: %s", error)
             return False
         if not allowed:
-            log.warning("a client with the unknown key %s was refused", key.decode("ascii", "replace"))
+            self._report(key)
         return allowed
+
+    def _report(self, key: bytes) -> None:
+        now = time.monotonic()
+        if now - self._said.get(key, -_SAID_AGAIN_S) < _SAID_AGAIN_S:
+            return
+        if len(self._said) >= _MOST_SAID:
+            self._said.clear()
+        self._said[key] = now
+        log.warning("a client with the unknown key %s was refused", key.decode("ascii", "replace"))
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,22 @@ def client_keys(folder: Path | None = None) -> ClientKeys | None:
     """Return the keys in ``folder``, or else in the folder named by $PTYLIVE_KEYS; None: no encryption."""
     given = folder or os.environ.get(KEYS_VARIABLE)
     return ClientKeys.open(Path(given).expanduser()) if given else None
+
+
+def hint_for(peer: Peer, keys: ClientKeys | None) -> str:
+    """What to do if nobody answers, given who is at the address."""
+    if peer is Peer.REFUSES and keys is not None:
+        return f"it refuses {keys.folder / 'client.key'}: copy that file to the folder clients in its key folder"
+    if peer is Peer.AGREES:
+        return "it is connected but busy: try again, or look at its log"
+    if peer is Peer.NOBODY:
+        return "start one with ptylive serve"
+    if keys is None:
+        return "a program there ends the connection: a server that requires keys (--keys), or a tunnel without a server"
+    return (
+        f"a program there ends the connection: a server whose key is not {keys.folder / 'server.key'}, a server "
+        "without keys, or a tunnel without a server"
+    )
 
 
 class Gate:

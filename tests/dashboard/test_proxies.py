@@ -1,4 +1,4 @@
-"""The dashboard behind nginx and Caddy, which provide TLS, set up as in packaging/proxies and the documents."""
+"""The dashboard behind nginx, Apache and Caddy, which provide TLS, set up as in packaging/proxies and the documents."""
 
 import http.client
 import re
@@ -7,9 +7,11 @@ import socket
 import ssl
 import subprocess
 import time
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from page_client import PATIENCE_S, PageClient
@@ -43,10 +45,42 @@ http {{
 """
 
 
+APACHE = """
+ServerName microscope.example.org
+ServerRoot {folder}
+PidFile {folder}/apache.pid
+ErrorLog {folder}/error.log
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule ssl_module {modules}/mod_ssl.so
+LoadModule headers_module {modules}/mod_headers.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+Listen 127.0.0.1:{port}
+<VirtualHost *:{port}>
+SSLEngine on
+SSLCertificateFile {folder}/certificate.pem
+SSLCertificateKeyFile {folder}/key.pem
+{location}
+</VirtualHost>
+"""
+APACHE_MODULES = Path("/usr/lib/apache2/modules")
+"""Where Debian has them."""
+
+
 def nginx(port, upstream, folder):
     location = (PROXIES / "ptylive.nginx").read_text(encoding="utf-8").replace("127.0.0.1:5006", upstream)
     (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, location=location), encoding="utf-8")
     return ["nginx", "-e", f"{folder}/error.log", "-p", str(folder), "-c", str(folder / "nginx.conf")]
+
+
+def apache2(port, upstream, folder):
+    if not APACHE_MODULES.is_dir():
+        pytest.skip(f"no {APACHE_MODULES} on this machine")
+    location = (PROXIES / "ptylive.apache").read_text(encoding="utf-8").replace("127.0.0.1:5006", upstream)
+    text = APACHE.format(folder=folder, modules=APACHE_MODULES, port=port, location=location)
+    (folder / "apache.conf").write_text(text, encoding="utf-8")
+    return ["apache2", "-f", str(folder / "apache.conf"), "-D", "FOREGROUND"]
 
 
 def caddy(port, upstream, folder):
@@ -73,10 +107,15 @@ class Proxy:
     tls: ssl.SSLContext
 
     def get(self, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+        return self.request("GET", path, None, **headers)
+
+    def request(
+        self, method: str, path: str, body: bytes | None, **headers: str
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
         with closing(socket.create_connection(("127.0.0.1", self.port), PATIENCE_S)) as plain:
             connection = http.client.HTTPConnection(NAME)
             connection.sock = self.tls.wrap_socket(plain, server_hostname=NAME)
-            connection.request("GET", path, headers={"Host": NAME, **headers})
+            connection.request(method, path, body, headers={"Host": NAME, **headers})
             answer = connection.getresponse()
             found = answer.status, answer.headers, answer.read()
             connection.close()
@@ -87,7 +126,7 @@ class Proxy:
         return page.do(lambda: PageClient.open(url, "/ptylive/", tls=self.tls, **headers))
 
 
-@pytest.fixture(scope="module", params=[nginx, caddy], ids=lambda start: start.__name__)
+@pytest.fixture(scope="module", params=[nginx, apache2, caddy], ids=lambda start: start.__name__)
 def proxy(request, page, tmp_path_factory):
     """The proxy in front of the page, with a certificate made for it."""
     for name in (request.param.__name__, "openssl"):
@@ -151,7 +190,22 @@ def test_who_has_no_token_and_who_comes_from_elsewhere_is_kept_out(page, proxy):
         proxy.open_page(page, Cookie=signed_in(proxy), **elsewhere)
 
 
-@pytest.mark.parametrize(("language", "name"), [("nginx", "ptylive.nginx"), ("caddy", "Caddyfile")])
+@pytest.mark.slow
+def test_a_file_is_uploaded(page, proxy, tmp_path):
+    """nginx alone would refuse it: a body may have 1 MB there, unless it is configured."""
+    destination: Future[dict[str, Any]] = Future()
+    destination.set_result({"path": str(tmp_path / "scan.mib"), "there": False})
+    page.dashboard._application.uploads.ask = lambda _name, _size: destination
+    content = bytes(3 * 2**20)
+    where = f"/ptylive/upload?name=scan.mib&bytes={len(content)}"
+    status, _, said = proxy.request("POST", where, content, Cookie=signed_in(proxy), **OURS)
+    assert (status, said) == (200, b'{"file": "scan.mib", "there": false}')
+    assert (tmp_path / "scan.mib").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("language", "name"), [("nginx", "ptylive.nginx"), ("apache", "ptylive.apache"), ("caddy", "Caddyfile")]
+)
 def test_the_document_shows_what_is_tried(language, name):
     text = (ROOT / "docs/how-to/remote.md").read_text(encoding="utf-8")
     (shown,) = re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)

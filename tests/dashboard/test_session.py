@@ -13,6 +13,7 @@ from page_in_memory import CommandSender, ask, content
 from quick_first import quick_first
 
 from ptylive.dashboard.client.feed import Feed, FeedView, raw_picture
+from ptylive.dashboard.panels.live.browser_hooks import BEAT_MS
 from ptylive.dashboard.pictures import RawPicture, Surroundings, prepare
 from ptylive.dashboard.session import VIEWS, Session
 from ptylive.dashboard.skeleton import LATER
@@ -49,6 +50,17 @@ def test_a_page_watches_what_it_shows_until_it_is_closed(session: Session, feed:
     for closed in session.document.session_destroyed_callbacks:
         closed(None)
     assert session.id not in feed._wanted
+
+
+def test_a_page_is_sent_a_beat_every_few_seconds(session: Session) -> None:
+    """By which the browser notices a network that has failed in silence."""
+    (beats,) = (one for one in session.document.session_callbacks if getattr(one, "period", 0) == BEAT_MS)
+    events: list[object] = []
+    session.document.on_change(events.append)
+    for _ in range(2):
+        beats.callback()
+    assert len(events) == 2
+    assert session.page.js_property_callbacks["change:beat"]
 
 
 def test_a_tick_without_news_changes_nothing(session: Session) -> None:

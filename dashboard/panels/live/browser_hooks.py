@@ -10,12 +10,17 @@ from bokeh.models import CustomJS, Model
 from ptylive.dashboard.models import Asked, Page
 from ptylive.dashboard.panels.picture import PictureFigure
 
+BEAT_MS = 5000
+"""Interval of the beats; the page waits for three of them (session.js)."""
+
 
 def connect_page(document: Document, page: Page, asked: Asked, views: Iterable[PictureFigure]) -> None:
     """Paint texts and cards as they arrive, report requests, and acknowledge the pictures of ``views``."""
     pairs = [[view.source, view.shown] for view in views]
     page.js_on_change("content", CustomJS(args={"page": page}, code="window.ptylive?.render(page.content)"))
     page.js_on_change("cards", CustomJS(args={"page": page}, code="window.ptylive?.cards(page.cards)"))
+    page.js_on_change("beat", CustomJS(code="window.ptylive?.beat()"))
+    document.add_periodic_callback(page.keep_alive, BEAT_MS)
     arguments = {"page": page, "asked": asked, "pairs": pairs}
     ready = CustomJS(args=arguments, code="window.ptylive?.ready(page, asked, pairs)")
     document.js_on_event("document_ready", ready)

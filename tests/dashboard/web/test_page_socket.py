@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from page_client import PageClient
+from tornado.httpclient import AsyncHTTPClient
 
 from ptylive.dashboard.app import Dashboard
 from ptylive.dashboard.web import guard, page_socket
@@ -65,6 +66,18 @@ def test_rubbish_is_counted_and_told_once(caplog: pytest.LogCaptureFixture, monk
         with_dashboard(use)
     assert len([r for r in caplog.records if "refused from a read-only page" in r.message]) == 1
     assert [r for r in caplog.records if r.levelno >= logging.ERROR] == []
+
+
+def test_a_proxy_that_drops_the_upgrade_is_told_apart(caplog: pytest.LogCaptureFixture) -> None:
+    async def use(dashboard: Dashboard) -> None:
+        headers = {"Origin": dashboard.url, "Connection": "close"}
+        answer = await AsyncHTTPClient().fetch(f"{dashboard.url}/ws", headers=headers, raise_error=False)
+        assert answer.code == 400
+
+    with caplog.at_level(logging.WARNING):
+        with_dashboard(use)
+    (said,) = [record.message for record in caplog.records if "refused" in record.message]
+    assert "without an Upgrade header, which a proxy" in said
 
 
 def test_a_flood_is_read_slowly() -> None:

@@ -1,7 +1,9 @@
 """Arguments of a command as typed by a user: sent unchanged, or refused before anything is sent."""
 
+import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zmq
@@ -10,6 +12,7 @@ from addresses import bind_when_free
 from ptylive.schema import CommandError, ServerGoneError
 from ptylive.server.wire.client import ControlClient, EventStream
 from ptylive.server.wire.messages import events_address, pack
+from ptylive.streamer.sockets.security import ClientKeys, Gate, ServerKeys
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +69,51 @@ def test_what_is_told_arrives_after_another_program_had_the_servers_address() ->
                 while not server.poll(50) and time.monotonic() < give_up:
                     client.tell("seen")
                 assert server.poll(0)
+
+
+def line_of(address: str, keys: Path | None, expected: str) -> str:
+    """The line that a client says; it is asked again while the machine is too busy to let it connect in time."""
+    give_up = time.monotonic() + 60
+    with ControlClient(address, timeout_s=0.2, keys=keys) as client:
+        while True:
+            with pytest.raises(ServerGoneError) as gone:
+                client.call("status")
+            if expected in gone.value.line() or time.monotonic() > give_up:
+                return gone.value.line()
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ("none", "a server that requires keys (--keys)"),
+        ("stranger", "stranger/client.key: copy that file to the folder clients"),
+        ("elsewhere", "elsewhere/server.key"),
+        ("keys", "busy"),
+    ],
+)
+def test_the_line_says_what_is_wrong_with_the_keys(tmp_path: Path, own: str, expected: str) -> None:
+    """A server that admits its own client only, and never answers."""
+    keys = ServerKeys.open(tmp_path / "keys")
+    (tmp_path / "stranger").mkdir()
+    shutil.copy(tmp_path / "keys" / "server.key", tmp_path / "stranger")
+    ClientKeys.open(tmp_path / "stranger")
+    ServerKeys.open(tmp_path / "elsewhere")
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    gate = Gate(context, keys)
+    try:
+        server = context.socket(zmq.ROUTER)
+        gate.protect(server)
+        address = f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}"
+        folder = None if own == "none" else tmp_path / own
+        assert expected in line_of(address, folder, expected)
+    finally:
+        gate.close()
+        context.destroy(linger=0)
+
+
+def test_a_client_with_keys_is_told_of_a_server_without(tmp_path: Path) -> None:
+    ServerKeys.open(tmp_path)
+    with zmq.Context() as context, context.socket(zmq.ROUTER) as server:
+        address = f"tcp://127.0.0.1:{server.bind_to_random_port('tcp://127.0.0.1')}"
+        assert "a server without keys" in line_of(address, tmp_path, "a server without keys")
+    assert "start one with ptylive serve" in line_of(address, tmp_path, "start one with ptylive serve")

@@ -103,6 +103,14 @@ def deliver(address: str, keys: ClientKeys | None, seconds: float = 1.0) -> None
             sender.frames(message)
 
 
+def test_a_refused_client_that_tries_again_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keys = ServerKeys.open(tmp_path)
+    for _ in range(20):
+        assert not keys.callback("", b"a stranger")
+    assert not keys.callback("", b"another stranger")
+    assert len(caplog.records) == 2
+
+
 def state_soon(receiver: Receiver, state: str) -> None:
     deadline = time.monotonic() + 60
     while receiver.status().state != state:
@@ -115,7 +123,7 @@ def test_frames_of_known_clients_only(receiver, tmp_path: Path, caplog: pytest.L
     stranger = remote(tmp_path / "stranger", keys)
     elsewhere = ClientKeys.open(ServerKeys.open(tmp_path / "other").folder)
     for wrong in (None, elsewhere):
-        with pytest.raises(ServerGoneError):
+        with pytest.raises(ServerGoneError, match="no server takes data"):
             deliver(running.address, wrong, seconds=0.7)
     give_up = time.monotonic() + 60
     while "unknown key" not in caplog.text and time.monotonic() < give_up:
