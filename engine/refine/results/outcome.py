@@ -53,7 +53,7 @@ def noise_words(loss_over_noise: float) -> str:
     words = f"the loss is {loss_over_noise:.2g} times that of counting noise alone"
     if loss_over_noise <= EXPLAINED:
         return words
-    return f"{words}: the model lacks something (calibration, thickness, source size), or the run ended in a wrong minimum"
+    return f"{words}: the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
 
 
 def sentences_of(result: RefineResult) -> list[str]:

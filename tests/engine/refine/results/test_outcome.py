@@ -45,5 +45,5 @@ def test_a_loss_far_above_noise_is_a_warning():
     assert sentences_of(ended(loss_over_noise=1.04))[2] == "the loss is 1 times that of counting noise alone"
     assert sentences_of(ended(loss_over_noise=13.2))[2] == (
         "the loss is 13 times that of counting noise alone: "
-        "the model lacks something (calibration, thickness, source size), or the run ended in a wrong minimum"
+        "the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
     )
