@@ -43,7 +43,7 @@ def read_template(name: str) -> str:
 @cache
 def page_template() -> Template:
     """The page that Bokeh fills with its models; extends Bokeh's own page (variable ``base``)."""
-    return Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("session.html")
+    return Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html")
 
 
 def page_variables() -> dict[str, Any]:
