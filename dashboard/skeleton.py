@@ -1,4 +1,8 @@
-"""The page's skeleton: HTML, style and script from `templates/`, what fills them, and when."""
+"""The page's skeleton: HTML, style and script from `templates/`, what fills them, and when.
+
+`templates/page.html` includes everything: HTML from `parts/`, style from `styles/`, and the scripts beside it. The
+browser receives one document.
+"""
 
 from __future__ import annotations
 
