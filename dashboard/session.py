@@ -79,7 +79,7 @@ class Session:
         self.orders = Orders(ShownScanSender(sender, lambda: feed.view().state.uid, self._looked_at))
         self.exports = Exports(self.orders, offer_download)
         self.page, self.asked = Page(), Asked()
-        style = InlineStyleSheet(css=read_template("widgets.css"))
+        style = InlineStyleSheet(css=read_template("styles/widgets.css"))
         self.mosaic = Mosaic(style, feed.view().kinds)
         self.mosaic.on_layout = self._watch
         for panel in self.mosaic.panels:

@@ -1,4 +1,8 @@
-"""The page's skeleton: HTML, style and script from `templates/`, what fills them, and when."""
+"""The page's skeleton: HTML, style and script from `templates/`, what fills them, and when.
+
+`templates/page.html` includes everything: HTML from `parts/`, style from `styles/`, and the scripts beside it. The
+browser receives one document.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +47,7 @@ def read_template(name: str) -> str:
 @cache
 def page_template() -> Template:
     """The page that Bokeh fills with its models; extends Bokeh's own page (variable ``base``)."""
-    return Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("session.html")
+    return Environment(loader=FileSystemLoader(FOLDER), autoescape=True).get_template("page.html")
 
 
 def page_variables() -> dict[str, Any]:

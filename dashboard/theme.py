@@ -16,7 +16,7 @@ class Theme(StrEnum):
 INK: Mapping[Theme, str] = {Theme.DARK: "#9aa5b4", Theme.LIGHT: "#4a5462"}
 """Axis labels."""
 PHASE_COLOURS: Mapping[str, str] = {"sweep": "#d9962e", "lbfgs": "#3f9bdc", "dgp": "#8f6fd1"}
-"""Loss curve: mini-batch sweeps, then L-BFGS; the same in both themes and in session.css."""
+"""Loss curve: mini-batch sweeps, then L-BFGS; the same in both themes and in refine.css."""
 DISC_COLOUR = "#35d0ba"
 """Edge of the bright field."""
 PROFILE_COLOUR = "#4cc2ff"

@@ -99,6 +99,15 @@ def test_modules_and_tests_fit_one_idea():
         assert path.read_text().count("\n") <= 400, path
 
 
+def test_templates_of_the_page_fit_on_a_screen():
+    templates = [path for path in (ROOT / "dashboard" / "templates").rglob("*") if path.is_file()]
+    assert {path.suffix for path in templates} == {".css", ".html", ".js"}
+    for path in templates:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert len(lines) <= 400, path
+        assert [f"line {i}" for i, line in enumerate(lines, 1) if len(line) > 120] == [], path
+
+
 def test_folders_fit_on_a_screen():
     folders = Counter(path.parent.as_posix() for path in modules())
     assert {name: n for name, n in folders.items() if n > MOST_MODULES} == {}

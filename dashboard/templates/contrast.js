@@ -1,5 +1,5 @@
-// How pictures are drawn. The histogram of a panel: two handles, gamma, percentiles; the server sends the histogram and receives
-// what is dragged. And smooth or pixel-by-pixel drawing, which concerns this browser alone.
+// How pictures are drawn. The histogram of a panel: two handles, gamma, percentiles; the server sends the histogram
+// and receives what is dragged. And smooth or pixel-by-pixel drawing, which concerns this browser alone.
 "use strict";
 (() => {
   const {painters, ask} = window.ptylive;
@@ -8,8 +8,9 @@
   const box = () => document.getElementById("contrast");
   const part = name => document.getElementById(`contrast-${name}`);
   const share = value => (value - shown.range[0]) / (shown.range[1] - shown.range[0]);
-  const value_of = slider => shown.range[0] + Number(slider.value) / 1000 * (shown.range[1] - shown.range[0]);
+  const value_of = slider => shown.range[0] + (Number(slider.value) / 1000) * (shown.range[1] - shown.range[0]);
 
+  // Put the box above the button that opened it, inside the window.
   function place(panel) {
     const button = document.querySelector(`[data-panel="${panel}"] .contrast-open`)?.getBoundingClientRect();
     const {style, offsetWidth, offsetHeight} = box();
@@ -30,11 +31,19 @@
     const band = box().querySelector("rect");
     band.setAttribute("x", 96 * low);
     band.setAttribute("width", Math.max(0, 96 * (high - low)));
-    for (const [name, at] of [["low", low], ["high", high]]) if (!part(name).matches(":active")) part(name).value = 1000 * at;
-    if (!part("gamma").matches(":active")) part("gamma").value = 100 * Math.log10(gamma) / Math.log10(5);
+    for (const [name, at] of [
+      ["low", low],
+      ["high", high],
+    ]) {
+      if (!part(name).matches(":active")) part(name).value = 1000 * at;
+    }
+    if (!part("gamma").matches(":active")) part("gamma").value = (100 * Math.log10(gamma)) / Math.log10(5);
     part("gamma-text").textContent = gamma.toFixed(2);
     part("limits").textContent = `${words.join(" to ")} ${units}${found.locked ? ", locked" : ""}`;
-    if (opened) { place(found.panel); part("low").focus(); }
+    if (opened) {
+      place(found.panel);
+      part("low").focus();
+    }
   };
 
   const send = (key, numbers) => ask("contrast", {panel: shown.panel, key, numbers});
@@ -51,16 +60,20 @@
     else send(name, key ? key.split(",").map(Number) : []);
   }
 
-  // -- smooth, or pixel by pixel -----------------------------------------------------------------------------------------
+  // -- smooth, or pixel by pixel
 
-  // Bokeh draws pixels and offers no choice; patterns, probes and trotters stay so. Colours are interpolated, not values: shades
-  // remain those of the data, and so do the values under the cursor.
+  // Bokeh draws pixels and offers no choice; patterns, probes and trotters stay so. Colours are interpolated, not
+  // values: shades remain those of the data, and so do the values under the cursor.
   const SMOOTHED = /^(map_\d|object|compare)$/;
   let smooth = false;
 
-  const images = () => [...window.Bokeh?.index ?? []].filter(plot => SMOOTHED.test(plot.model.name ?? ""))
-    .flatMap(plot => [...plot.renderer_views?.values() ?? []]).filter(({glyph}) => glyph?.model.type === "Image");
+  const images = () =>
+    [...(window.Bokeh?.index ?? [])]
+      .filter(plot => SMOOTHED.test(plot.model.name ?? ""))
+      .flatMap(plot => [...(plot.renderer_views?.values() ?? [])])
+      .filter(({glyph}) => glyph?.model.type === "Image");
 
+  // Replace the method that paints a glyph by one that sets smoothing each time an image is drawn.
   function paint_smoothly(glyph) {
     const plain = Object.getPrototypeOf(glyph)._paint;
     if (typeof plain !== "function") return;  // another release of Bokeh: draw pixels rather than nothing
@@ -70,7 +83,11 @@
         Object.assign(context, {imageSmoothingEnabled: smooth, imageSmoothingQuality: "high"});
         drawImage.apply(context, picture);
       };
-      try { plain.call(this, context, ...rest); } finally { delete context.drawImage; }
+      try {
+        plain.call(this, context, ...rest);
+      } finally {
+        delete context.drawImage;
+      }
     };
   }
 
@@ -85,7 +102,11 @@
 
   window.ptylive.smooth = () => {
     smooth = !smooth;
-    try { localStorage.setItem("ptylive.smooth", smooth ? "on" : "off"); } catch { /* then it is not stored */ }
+    try {
+      localStorage.setItem("ptylive.smooth", smooth ? "on" : "off");
+    } catch {
+      /* then it is not stored */
+    }
     draw();
   };
 
@@ -104,7 +125,11 @@
     if (event.key === "Escape" && shown.panel >= 0) send("open", []);
   });
   document.addEventListener("DOMContentLoaded", () => {
-    try { smooth = localStorage.getItem("ptylive.smooth") === "on"; } catch { /* pixels */ }
+    try {
+      smooth = localStorage.getItem("ptylive.smooth") === "on";
+    } catch {
+      /* pixels */
+    }
     draw();
     for (const name of ["low", "high"]) part(name).addEventListener("input", limits);
     part("gamma").addEventListener("input", () => send("gamma", [5 ** (Number(part("gamma").value) / 100)]));

@@ -1,9 +1,10 @@
-// The page's own small fields and buttons: calibration, depth, checks, runs, slices, copies, library cards, notes.
+// The page's own small fields and buttons: calibration, depth, checks, runs, slices, copies, search, notes.
 // Everything that came over the network is set as text, never as HTML.
 "use strict";
 (() => {
   const {painters, ask, clips} = window.ptylive;
 
+  // An element with attributes, text and children.
   function make(kind, {text, ...attributes} = {}, ...children) {
     const element = document.createElement(kind);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -12,7 +13,10 @@
     return element;
   }
 
-  window.ptylive.make = make;
+  // Replace what an element of the page contains.
+  const fill = (id, ...content) => document.getElementById(id).replaceChildren(...content);
+
+  Object.assign(window.ptylive, {make, fill});
 
   // A field in place of a value: Enter submits it, Escape and leaving it change nothing.
   function edit(name) {
@@ -21,11 +25,17 @@
     const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
-      if (event.key === "Enter" && name.startsWith("map_")) ask("numbers", {panel: Number(name.slice(4)), value: field.value});
-      else if (event.key === "Enter") ask("set", {name, value: field.value});
+      if (event.key === "Enter" && name.startsWith("map_")) {
+        ask("numbers", {panel: Number(name.slice(4)), value: field.value});
+      } else if (event.key === "Enter") {
+        ask("set", {name, value: field.value});
+      }
       if (event.key === "Enter" || event.key === "Escape") field.blur();
     });
-    field.addEventListener("blur", () => { cell.classList.remove("edited"); field.remove(); });
+    field.addEventListener("blur", () => {
+      cell.classList.remove("edited");
+      field.remove();
+    });
     cell.classList.add("edited");
     cell.append(field);
     field.scrollIntoView?.({block: "nearest"});
@@ -45,7 +55,9 @@
       area.remove();
     }
     button.textContent = "copied";
-    setTimeout(() => { button.textContent = before; }, 1200);
+    setTimeout(() => {
+      button.textContent = before;
+    }, 1200);
   }
 
   function save_preset() {
@@ -56,19 +68,29 @@
 
   // Irreversible actions require a second click within a few seconds.
   function twice(button, act) {
-    if (button.dataset.sure) { delete button.dataset.sure; act(); return; }
+    if (button.dataset.sure) {
+      delete button.dataset.sure;
+      act();
+      return;
+    }
     const before = button.textContent;
     button.dataset.sure = "asked";
     button.textContent = "really?";
-    setTimeout(() => { delete button.dataset.sure; button.textContent = before; }, 4000);
+    setTimeout(() => {
+      delete button.dataset.sure;
+      button.textContent = before;
+    }, 4000);
   }
 
   // The tab's title always shows the state; a viewer of another tab gets one notification, if the browser permits it.
-  let watched = "", before = null;
+  let watched = "";
+  let before = null;
   painters.heard = ({title, of, live, told}) => {
     document.title = title ? `${title} · ptylive` : "ptylive";
     if (live) watched = of;
-    const fresh = Object.entries(told).filter(([what, text]) => before && before[what] !== text && (what === "refinement" || of === watched));
+    const fresh = Object.entries(told).filter(
+      ([what, text]) => before && before[what] !== text && (what === "refinement" || of === watched),
+    );
     before = told;
     if (!document.hidden || window.Notification?.permission !== "granted") return;
     for (const [what, text] of fresh) new Notification("ptylive", {body: text, tag: what});
@@ -78,22 +100,12 @@
     const before = button.textContent;
     const may = window.Notification && window.isSecureContext ? await Notification.requestPermission() : "none";
     button.textContent = {granted: "on", denied: "refused", none: "https only"}[may] ?? before;
-    setTimeout(() => { button.textContent = before; }, 2400);
-  }
-
-  // A line for each scan, or a card: the browser stores which.
-  function cards_as(shape) {
-    document.body.dataset.cards = shape;
-    document.querySelector('[data-act="cards"]').setAttribute("aria-pressed", String(shape === "list"));
-  }
-
-  function other_cards() {
-    cards_as(document.body.dataset.cards === "list" ? "grid" : "list");
-    try { localStorage.setItem("ptylive.cards", document.body.dataset.cards); } catch { /* then it is not stored */ }
+    setTimeout(() => {
+      button.textContent = before;
+    }, 2400);
   }
 
   const actions = {
-    cards: other_cards,
     notify: button => notify(button),
     edit: button => edit(button.dataset.name),
     pin: button => ask("pin", {name: button.dataset.name ?? ""}),
@@ -112,7 +124,11 @@
     open: button => ask("open", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     replay: button => ask("replay", {name: button.dataset.name ?? "", key: button.dataset.key ?? ""}),
     take: button => ask("take", {value: button.dataset.name}),
-    delete: button => twice(button, () => { window.ptylive.untick(button.dataset.name); ask("delete", {name: button.dataset.name}); }),
+    delete: button =>
+      twice(button, () => {
+        window.ptylive.untick(button.dataset.name);
+        ask("delete", {name: button.dataset.name});
+      }),
     restore: () => ask("restore"),
     withdraw: button => ask("withdraw", {name: button.dataset.name, value: button.dataset.uid}),
     overwrite: () => ask("overwrite"),
@@ -130,20 +146,26 @@
   const signed = value => `${value < 0 ? "−" : "+"}${Math.abs(value)} Å`;
 
   document.addEventListener("DOMContentLoaded", () => {
-    try { cards_as(localStorage.getItem("ptylive.cards") === "list" ? "list" : "grid"); } catch { /* cards */ }
-    const depth = document.getElementById("depth"), depth_text = document.getElementById("depth-text");
-    depth.addEventListener("input", () => { depth_text.textContent = signed(Number(depth.value)); });
+    const depth = document.getElementById("depth");
+    const depth_text = document.getElementById("depth-text");
+    depth.addEventListener("input", () => {
+      depth_text.textContent = signed(Number(depth.value));
+    });
     depth.addEventListener("change", () => ask("depth", {numbers: [Number(depth.value)]}));
     painters.depth = value => {
       if (document.activeElement !== depth || !depth.matches(":active")) depth.value = value;
       depth_text.textContent = signed(Math.round(value));
     };
 
-    const slice = document.getElementById("slice"), slice_text = document.getElementById("slice-text");
+    const slice = document.getElementById("slice");
+    const slice_text = document.getElementById("slice-text");
     const name_slice = () => {
       slice_text.textContent = slice.value === "0" ? "all slices" : `slice ${slice.value} of ${slice.max}`;
     };
-    slice.addEventListener("input", () => { name_slice(); ask("run", {key: "slice", numbers: [Number(slice.value)]}); });
+    slice.addEventListener("input", () => {
+      name_slice();
+      ask("run", {key: "slice", numbers: [Number(slice.value)]});
+    });
     painters.slices = number => {
       slice.max = number;
       slice.hidden = number < 2;
@@ -179,35 +201,62 @@
 
     const note = document.querySelector("[data-note-field]");
     note.addEventListener("change", () => ask("note", {value: note.value}));
-    note.addEventListener("keydown", event => { if (event.key === "Enter") note.blur(); });
-    painters.note = text => { if (document.activeElement !== note) note.value = text; };
+    note.addEventListener("keydown", event => {
+      if (event.key === "Enter") note.blur();
+    });
+    painters.note = text => {
+      if (document.activeElement !== note) note.value = text;
+    };
   });
 
   // Links to the most recent exports; the address is ours, whatever the name.
-  painters.downloads = files => document.getElementById("downloads").replaceChildren(...files.map(({name, href}) =>
-    make("a", {href: `./${href}`, download: name, title: name, text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`})));
+  painters.downloads = files =>
+    fill(
+      "downloads",
+      ...files.map(({name, href}) =>
+        make("a", {
+          href: `./${href}`,
+          download: name,
+          title: name,
+          text: files.length > 6 ? "⤓" : `⤓ ${name.split(".").pop()}`,
+        }),
+      ),
+    );
 
   painters.wrong = lines => {
     for (const place of document.querySelectorAll("[data-wrong]")) place.textContent = lines[place.dataset.wrong] ?? "";
   };
 
   // Missing metadata of the scan, in the place of its map: the button opens the field in the calibration.
-  painters.needs = panels => panels.forEach((lacking, i) => {
-    const place = document.querySelector(`#canvas-map-${i} .needs`);
-    place.hidden = lacking.length === 0;
-    place.replaceChildren(make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}: give`}),
-      ...lacking.map(({name, label}) => make("button", {class: "small", "data-act": "edit", "data-name": name, text: label})));
-  });
+  painters.needs = panels =>
+    panels.forEach((lacking, i) => {
+      const place = document.querySelector(`#canvas-map-${i} .needs`);
+      place.hidden = lacking.length === 0;
+      place.replaceChildren(
+        make("p", {text: `this map needs the ${lacking.map(({label}) => label).join(", the ")}: give`}),
+        ...lacking.map(({name, label}) =>
+          make("button", {class: "small", "data-act": "edit", "data-name": name, text: label}),
+        ),
+      );
+    });
 
-  // Information limit against dose, both on logarithmic axes: bars for measured and expected values, a line for the prediction
-  // from the first scan alone.
+  // Information limit against dose, both on logarithmic axes: bars for measured and expected values, a line for the
+  // prediction from the first scan alone.
   painters.dose = ({measured, predicted, expected}) => {
-    const plot = document.getElementById("dose-curve"), all = [...measured, ...predicted, ...expected];
+    const plot = document.getElementById("dose-curve");
+    const all = [...measured, ...predicted, ...expected];
     plot.replaceChildren();
     if (!all.length) return;
-    const {log} = Math, scans = all.map(point => log(point[0])), limits = all.map(point => log(point[1]));
-    const [left, right, low, high] = [Math.min(...scans), Math.max(...scans), Math.min(...limits) - .1, Math.max(...limits) + .1];
-    const x = scan => 34 + 198 * (log(scan) - left) / (right - left || 1);
+    const {log} = Math;
+    const scans = all.map(point => log(point[0]));
+    const limits = all.map(point => log(point[1]));
+    const [left, right, low, high] = [
+      Math.min(...scans),
+      Math.max(...scans),
+      Math.min(...limits) - 0.1,
+      Math.max(...limits) + 0.1,
+    ];
+    const x = scan => 34 + (198 * (log(scan) - left)) / (right - left || 1);
     const y = limit => 48 - 44 * Math.min(1, Math.max(0, (log(limit) - low) / (high - low)));
     const draw = (tag, values, text = "") => {
       const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -215,8 +264,11 @@
       element.textContent = text;
       plot.append(element);
     };
-    draw("polyline", {class: "predicted", points: predicted.map(([scan, limit]) => `${x(scan)},${y(limit)}`).join(" ")});
-    for (const [kind, points] of [["measured", measured], ["expected", expected]]) {
+    draw("polyline", {
+      class: "predicted",
+      points: predicted.map(([scan, limit]) => `${x(scan)},${y(limit)}`).join(" "),
+    });
+    for (const [kind, points] of Object.entries({measured, expected})) {
       for (const [scan, limit, finest, coarsest] of points) {
         draw("line", {class: kind, x1: x(scan), x2: x(scan), y1: y(finest), y2: y(coarsest)});
         draw("circle", {class: kind, cx: x(scan), cy: y(limit), r: 2.5});
@@ -225,75 +277,73 @@
     const [finest, coarsest] = [Math.min(...limits), Math.max(...limits)].map(Math.exp);
     draw("text", {x: 0, y: y(coarsest) + 3}, `${coarsest.toPrecision(3)} Å`);
     if (coarsest > 1.05 * finest) draw("text", {x: 0, y: y(finest) + 3}, finest.toPrecision(3));
-    for (const scan of new Set([measured[0], measured.at(-1), expected.at(-1)].filter(Boolean).map(point => point[0]))) {
+    const ends = [measured[0], measured.at(-1), expected.at(-1)].filter(Boolean);
+    for (const scan of new Set(ends.map(point => point[0]))) {
       draw("text", {x: x(scan), y: 59, "text-anchor": "middle"}, `${scan}×`);
     }
   };
-  painters.checks = checks => document.getElementById("checks").replaceChildren(...checks.map(({name, state, text}) =>
-    make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text}))));
+
+  painters.checks = checks =>
+    fill(
+      "checks",
+      ...checks.map(({name, state, text}) =>
+        make("li", {"data-check": state}, make("b", {text: name}), make("span", {text, title: text})),
+      ),
+    );
+
+  const HELD_OUT =
+    "held out: negative log-likelihood per pattern, for patterns kept out of a short refinement with these settings; "
+    + "lower is better";
 
   // Results of a run of several scans of one place, for each of them.
   function run_scans(rows) {
-    document.getElementById("run-scans").replaceChildren(...rows.map(({name, text}) =>
-      make("li", {}, make("b", {text: name, title: name}), make("span", {text, title: text}))));
+    fill(
+      "run-scans",
+      ...rows.map(({name, text}) =>
+        make("li", {}, make("b", {text: name, title: name}), make("span", {text, title: text})),
+      ),
+    );
   }
 
-  painters.runs = ({known, waiting, scans = []}) => { run_scans(scans); document.getElementById("runs").replaceChildren(
-    ...known.map(({name, text, made, loss, quality = "", on, shown}) =>
-      make("li", {"data-shown": String(shown)},
-        make("button", {class: "small run", "data-act": "show_run", "data-name": name, "aria-pressed": String(shown), title: "show this run and its settings", text: name}),
-        make("span", {text: [text, made].filter(Boolean).join(", "), title: made}),
-        make("span", {text: [`loss ${loss}`, quality].filter(Boolean).join(", "), title: quality.includes("held out") ? `${quality}\nheld out: negative log-likelihood per pattern, for patterns kept out of a short refinement with these settings; lower is better` : quality}),
-        make("button", {class: "small", "data-act": "compare", "data-name": name, "aria-pressed": String(on),
-          text: on ? "comparing" : "compare"}))),
-    ...waiting.map(({run, uid, series}) =>
-      make("li", {}, make("b", {text: run}), make("span", {text: series ? `waits (${series})` : "waits"}),
-        make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"})))); };
-
-  function card({recording, title, time = "", lines, lost = "", note, sample = "", noted = "", refined = false, picture, object = ""}) {
-    const map = picture ? make("img", {src: picture, alt: ""}) : make("div", {class: "no-picture", text: "no maps"});
-    const phase = object ? [make("img", {src: object, alt: `refined phase of ${title}`, title: "phase from its last refinement"})] : [];
-    const image = make("div", {class: "pictures"}, map, ...phase);
-    const remark = make("input", {class: "field", placeholder: "note", value: note, "aria-label": `note on ${title}`});
-    remark.addEventListener("change", () => ask("note", {name: recording, value: remark.value}));
-    const of = make("input", {class: "field", placeholder: "sample", value: sample, list: "samples", maxlength: "80", "aria-label": `sample of ${title}`});
-    of.addEventListener("change", () => ask("note", {name: recording, key: "sample", value: of.value}));
-    const button = (act, text, title, more = {}) =>
-      make("button", {class: "small", "data-act": act, "data-name": recording, text, title, ...more});
-    const head = make("div", {class: "head"}, make("b", {text: title, title: recording}), make("em", {text: lost}),
-      button("metadata", "i", "what was sent with this scan: headers and metadata of its recording", {"aria-label": `what was sent with ${title}`}));
-    const buttons = make("div", {class: "actions"},
-      button("open", "open", "show this scan again"),
-      button("open", "refine", "show it and go to the Refine view", {"data-key": "refine"}),
-      ...(refined ? [button("beside", "compare", "its last refinement next to that of the displayed scan")] : []),
-      button("replay", "replay", "send it again as a new scan"),
-      button("delete", "delete", "move it to the folder .trash; click twice to confirm"));
-    return make("article", {class: "card"}, image, window.ptylive.tick(recording, title), head, make("small", {text: time}),
-      ...lines.map(text => make("span", {text, title: text})), of, remark, make("small", {text: noted}), buttons);
-  }
-
-  // Files of other programs that this server may open; null: no folder is configured.
-  painters.files = found => {
-    document.body.dataset.files = found ? "on" : "off";
-    if (!found) return;
-    document.getElementById("files-folder").textContent = `${found.folder}: ${found.said}`;
-    document.getElementById("files").replaceChildren(...found.files.map(({name, text}) =>
-      make("li", {}, make("span", {text: name, title: name}), make("small", {text}),
-        make("button", {class: "small", "data-act": "take", "data-name": name, text: "open"}))));
-  };
-
-  painters.history = entries => {
-    const list = document.getElementById("cards");
-    if (list.contains(document.activeElement) && document.activeElement.matches("input.field")) return;
-    let day = "";
-    const dated = entries.map(entry => {
-      const first = (entry.day ?? "") !== day;
-      day = entry.day ?? "";
-      const many = entries.filter(other => (other.day ?? "") === day).length;
-      return first && day ? [make("h3", {class: "day", text: `${day} · ${many} scan${many === 1 ? "" : "s"}`}), card(entry)] : [card(entry)];
-    });
-    list.replaceChildren(...dated.flat());
-    const samples = [...new Set(entries.map(({sample}) => sample).filter(Boolean))];
-    document.getElementById("samples").replaceChildren(...samples.map(value => make("option", {value})));
+  painters.runs = ({known, waiting, scans = []}) => {
+    run_scans(scans);
+    fill(
+      "runs",
+      ...known.map(({name, text, made, loss, quality = "", on, shown}) =>
+        make(
+          "li",
+          {"data-shown": String(shown)},
+          make("button", {
+            class: "small run",
+            "data-act": "show_run",
+            "data-name": name,
+            "aria-pressed": String(shown),
+            title: "show this run and its settings",
+            text: name,
+          }),
+          make("span", {text: [text, made].filter(Boolean).join(", "), title: made}),
+          make("span", {
+            text: [`loss ${loss}`, quality].filter(Boolean).join(", "),
+            title: quality.includes("held out") ? `${quality}\n${HELD_OUT}` : quality,
+          }),
+          make("button", {
+            class: "small",
+            "data-act": "compare",
+            "data-name": name,
+            "aria-pressed": String(on),
+            text: on ? "comparing" : "compare",
+          }),
+        ),
+      ),
+      ...waiting.map(({run, uid, series}) =>
+        make(
+          "li",
+          {},
+          make("b", {text: run}),
+          make("span", {text: series ? `waits (${series})` : "waits"}),
+          make("button", {class: "small", "data-act": "withdraw", "data-name": run, "data-uid": uid, text: "withdraw"}),
+        ),
+      ),
+    );
   };
 })();

@@ -1,4 +1,5 @@
-// Metadata sent with a scan and stored with it: a table of names and values that can be searched and copied. Text, never HTML.
+// Metadata sent with a scan and stored with it: a table of names and values that can be searched and copied.
+// Text, never HTML.
 "use strict";
 (() => {
   const {painters, ask, make, clips} = window.ptylive;
@@ -8,10 +9,21 @@
 
   function list() {
     const words = part("-match").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = sent.entries.filter(({name, value}) => words.every(word => `${name}\n${value}`.toLowerCase().includes(word)));
-    part("-table").replaceChildren(...found.map(({name, value}) => make("tr", {}, make("th", {text: name, scope: "row"}), make("td", {text: value}))));
+    const found = sent.entries.filter(({name, value}) =>
+      words.every(word => `${name}\n${value}`.toLowerCase().includes(word)),
+    );
+    part("-table").replaceChildren(
+      ...found.map(({name, value}) =>
+        make("tr", {}, make("th", {text: name, scope: "row"}), make("td", {text: value})),
+      ),
+    );
     const {length} = sent.entries;
-    part("-said").textContent = [found.length === length ? `${length} values` : `${found.length} of ${length} values`, sent.said].filter(Boolean).join("; ");
+    part("-said").textContent = [
+      found.length === length ? `${length} values` : `${found.length} of ${length} values`,
+      sent.said,
+    ]
+      .filter(Boolean)
+      .join("; ");
     clips.metadata = found.map(({name, value}) => `${name} = ${value}`).join("\n");
   }
 
@@ -32,10 +44,14 @@
     const {recording} = sent;
     ask("metadata");
     painters.sent(null);
-    [...document.querySelectorAll('#cards [data-act="metadata"]')].find(({dataset}) => dataset.name === recording)?.focus();
+    [...document.querySelectorAll('#cards [data-act="metadata"]')]
+      .find(({dataset}) => dataset.name === recording)
+      ?.focus();
   }
 
-  document.addEventListener("keydown", event => { if (event.key === "Escape" && sent) close(); });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape" && sent) close();
+  });
   document.addEventListener("click", event => {
     const button = event.target.closest?.('[data-act="metadata"]');
     if (button?.dataset.name === "close") close();

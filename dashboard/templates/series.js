@@ -2,7 +2,7 @@
 // Everything that came over the network is set as text, never as HTML.
 "use strict";
 (() => {
-  const {painters, ask, make} = window.ptylive;
+  const {painters, ask, fill, make} = window.ptylive;
   const chosen = new Set();
   let shown = [];
 
@@ -18,9 +18,11 @@
   // -- trials
 
   function form() {
-    const rows = {}, typed = {};
+    const rows = {};
+    const typed = {};
     for (const line of document.querySelectorAll("[data-varied]")) {
-      const tick = line.querySelector("[data-tick]"), low = line.querySelector("[data-low]").value;
+      const tick = line.querySelector("[data-tick]");
+      const low = line.querySelector("[data-low]").value;
       if (!tick) typed[line.dataset.varied] = low;
       else if (tick.checked) rows[line.dataset.varied] = [low, line.querySelector("[data-high]").value];
     }
@@ -35,26 +37,51 @@
     }
   };
 
-  painters.tune_table = ({head, rows}) => document.getElementById("tune-table").replaceChildren(
-    make("tr", {}, ...cells("th", head)),
-    ...rows.map(({cells: texts, state, best}) => make("tr", {"data-state": state, "data-best": String(best)}, ...cells("td", texts))));
+  painters.tune_table = ({head, rows}) =>
+    fill(
+      "tune-table",
+      make("tr", {}, ...cells("th", head)),
+      ...rows.map(({cells: texts, state, best}) =>
+        make("tr", {"data-state": state, "data-best": String(best)}, ...cells("td", texts)),
+      ),
+    );
 
-  painters.tune_values = values => document.getElementById("tune-values").replaceChildren(
-    ...(values.length > 1 ? values : []).map(({name, title, on}) =>
-      make("button", {class: "small", "data-act": "landscape", "data-name": name, "aria-pressed": String(on), text: title})));
+  painters.tune_values = values =>
+    fill(
+      "tune-values",
+      ...(values.length > 1 ? values : []).map(({name, title, on}) =>
+        make("button", {
+          class: "small",
+          "data-act": "landscape",
+          "data-name": name,
+          "aria-pressed": String(on),
+          text: title,
+        }),
+      ),
+    );
 
-  painters.tune_found = ({estimates, said}) => document.getElementById("tune-found").replaceChildren(
-    ...estimates.map(({text, told}) => make("li", {"data-told": String(told), text})),
-    ...said.map(text => make("li", {class: "dim", text})));
+  painters.tune_found = ({estimates, said}) =>
+    fill(
+      "tune-found",
+      ...estimates.map(({text, told}) => make("li", {"data-told": String(told), text})),
+      ...said.map(text => make("li", {class: "dim", text})),
+    );
 
   // -- batches
 
   function count() {
-    document.getElementById("chosen").textContent = chosen.size ? `${chosen.size} ticked` : "tick scans to refine or download them";
+    document.getElementById("chosen").textContent = chosen.size
+      ? `${chosen.size} ticked`
+      : "tick scans to refine or download them";
   }
 
   window.ptylive.tick = (recording, title) => {
-    const box = make("input", {type: "checkbox", class: "tick", "aria-label": `choose ${title}`, title: "for “refine ticked” and “download ticked”"});
+    const box = make("input", {
+      type: "checkbox",
+      class: "tick",
+      "aria-label": `choose ${title}`,
+      title: "for “refine ticked” and “download ticked”",
+    });
     box.checked = chosen.has(recording);
     box.addEventListener("change", () => {
       chosen[box.checked ? "add" : "delete"](recording);
@@ -63,7 +90,10 @@
     return box;
   };
 
-  window.ptylive.untick = recording => { chosen.delete(recording); count(); };
+  window.ptylive.untick = recording => {
+    chosen.delete(recording);
+    count();
+  };
 
   const history = painters.history;
   painters.history = entries => {
@@ -82,8 +112,12 @@
 
   painters.batch = ({rows, said}) => {
     document.getElementById("batch-said").textContent = said;
-    document.getElementById("batch-table").replaceChildren(...rows.map(({name, state, cells: texts}) =>
-      make("tr", {"data-state": state}, make("th", {text: name, title: name}), ...cells("td", texts))));
+    fill(
+      "batch-table",
+      ...rows.map(({name, state, cells: texts}) =>
+        make("tr", {"data-state": state}, make("th", {text: name, title: name}), ...cells("td", texts)),
+      ),
+    );
     document.getElementById("batch").hidden = rows.length === 0 && said === "";
   };
 
@@ -93,23 +127,33 @@
   const tilted = () => [...dialog().querySelectorAll(".tilted-scan")];
 
   function tilts() {
-    return tilted().map(line => [line.dataset.recording, ...[...line.querySelectorAll("input")].map(field => field.value)]);
+    return tilted().map(line => [
+      line.dataset.recording,
+      ...[...line.querySelectorAll("input")].map(field => field.value),
+    ]);
   }
 
   function tilted_scan({recording, title}) {
-    const field = which => make("input", {class: "field", value: "0", maxlength: "24", "aria-label": `tilt of ${title}, ${which}`});
-    return make("div", {class: "tilted-scan", "data-recording": recording}, make("b", {text: title, title: recording}),
-      make("label", {text: "row"}, field("row")), make("label", {text: "column"}, field("column")), make("span", {text: "mrad"}),
-      make("p", {class: "wrong", role: "alert"}));
+    const field = which =>
+      make("input", {class: "field", value: "0", maxlength: "24", "aria-label": `tilt of ${title}, ${which}`});
+    return make(
+      "div",
+      {class: "tilted-scan", "data-recording": recording},
+      make("b", {text: title, title: recording}),
+      make("label", {text: "row"}, field("row")),
+      make("label", {text: "column"}, field("column")),
+      make("span", {text: "mrad"}),
+      make("p", {class: "wrong", role: "alert"}),
+    );
   }
 
   painters.together = ({rows, said}) => {
     const before = dialog().hidden;
     dialog().hidden = rows.length === 0;
     document.getElementById("together-said").textContent = said;
-    if (rows.map(({recording}) => recording).join() !== tilted().map(line => line.dataset.recording).join()) {
-      dialog().querySelector(".tilted").replaceChildren(...rows.map(tilted_scan));
-    }
+    const wanted = rows.map(({recording}) => recording).join();
+    const present = tilted().map(line => line.dataset.recording).join();
+    if (wanted !== present) dialog().querySelector(".tilted").replaceChildren(...rows.map(tilted_scan));
     if (before && rows.length) dialog().querySelector(".tilted input").select();
   };
 
@@ -125,11 +169,14 @@
   document.addEventListener("keydown", event => {
     if (dialog().hidden) return;
     if (event.key === "Escape") ask("together", {key: "close"});
-    if (event.key === "Enter" && event.target.closest?.(".tilted")) ask("together", {key: "start", value: JSON.stringify(tilts())});
+    if (event.key === "Enter" && event.target.closest?.(".tilted")) {
+      ask("together", {key: "start", value: JSON.stringify(tilts())});
+    }
   });
 
   const actions = {
-    together: ({dataset: {name}}) => ask("together", {key: name, value: JSON.stringify(name === "open" ? [...chosen] : tilts())}),
+    together: ({dataset: {name}}) =>
+      ask("together", {key: name, value: JSON.stringify(name === "open" ? [...chosen] : tilts())}),
     tune: button => ask("tune", {key: button.dataset.name, value: form()}),
     beside_ticked: () => {
       const [first, second, ...more] = chosen;
@@ -139,7 +186,10 @@
     fetch: () => ask("fetch", {value: JSON.stringify([...chosen])}),
     landscape: button => ask("landscape", {name: button.dataset.name}),
     batch: button => {
-      if (button.dataset.name === "all") { choose_all(); return; }
+      if (button.dataset.name === "all") {
+        choose_all();
+        return;
+      }
       if (button.dataset.name === "start") document.getElementById("batch").open = true;
       ask("batch", {key: button.dataset.name, value: JSON.stringify([...chosen])});
     },
@@ -156,7 +206,9 @@
     }
     for (const field of document.querySelectorAll(".varied [data-low], .varied [data-high]")) {
       const tick = field.closest("[data-varied]").querySelector("[data-tick]");
-      field.addEventListener("input", () => { if (tick && field.value) tick.checked = true; });
+      field.addEventListener("input", () => {
+        if (tick && field.value) tick.checked = true;
+      });
     }
   });
 })();

@@ -4,22 +4,29 @@ window.ptylive = (() => {
   const fields = new Map();
   const last = {texts: {}, marks: {}, styles: {}, lists: {}, clips: {}};
   const painters = {};
-  let asked = null, requests = 0;
+  let asked = null;
+  let requests = 0;
 
+  // Call `apply` for each entry that is not what it was the last time.
   function differing(kind, now, apply) {
     for (const [key, value] of Object.entries(now)) {
       const text = typeof value === "string" ? value : JSON.stringify(value);
-      if (last[kind][key] !== text) { last[kind][key] = text; apply(key, value); }
+      if (last[kind][key] !== text) {
+        last[kind][key] = text;
+        apply(key, value);
+      }
     }
   }
 
   // Unrelated remarks, each on its own line.
   function tell(element, remarks) {
-    element.replaceChildren(...remarks.flatMap((text, place) => {
-      const remark = document.createElement("span");
-      remark.textContent = text;
-      return place ? [" ", remark] : [remark];
-    }));
+    element.replaceChildren(
+      ...remarks.flatMap((text, place) => {
+        const remark = document.createElement("span");
+        remark.textContent = text;
+        return place ? [" ", remark] : [remark];
+      }),
+    );
   }
 
   function render(content) {
@@ -36,18 +43,26 @@ window.ptylive = (() => {
       document.body.dataset[key] = value;
       for (const button of document.querySelectorAll(`[data-needs="${key}"]`)) button.disabled = value === "off";
     });
-    differing("styles", styles, (key, value) => { document.body.style.setProperty(key, value); });
+    differing("styles", styles, (key, value) => {
+      document.body.style.setProperty(key, value);
+    });
     differing("lists", lists, (key, value) => painters[key]?.(value));
     differing("clips", clips, () => {});
   }
 
   // To the server: {what, …}; the number makes equal requests differ.
-  function ask(what, more = {}) { if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more}); }
+  function ask(what, more = {}) {
+    if (asked) asked.content = JSON.stringify({number: ++requests, what, ...more});
+  }
 
   // The server sends the next picture only after this answer; a hidden page paints nothing and so receives nothing.
   function acknowledge(source, shown) {
     const number = source.data.number[0];
-    requestAnimationFrame(() => requestAnimationFrame(() => { shown.number = number; }));
+    requestAnimationFrame(() =>
+      requestAnimationFrame(() => {
+        shown.number = number;
+      }),
+    );
   }
 
   // A large figure is viewed from further away: its scale bar grows.
@@ -66,13 +81,16 @@ window.ptylive = (() => {
     // the ranges of one window, not the figure's: while switching windows it has one range of each
     const [x_range, y_range, extent] = windows.find(([range]) => range.id === figure.x_range.id) ?? windows[0];
     const [left, top, width, height] = extent.box;
-    if (["inner_width", "inner_height"].some(name => figure.properties[name].is_unset)) return;  // not placed on the page yet
+    // not placed on the page yet
+    if (["inner_width", "inner_height"].some(name => figure.properties[name].is_unset)) return;
     const {inner_width, inner_height} = figure;
     if (!(inner_width > 1 && inner_height > 1 && width > 0 && height > 0)) return;
     letter(figure);
     const scale = Math.max(width / inner_width, height / inner_height);
-    const x = left + width / 2, y = top + height / 2;
-    const half_width = scale * inner_width / 2, half_height = scale * inner_height / 2;
+    const x = left + width / 2;
+    const y = top + height / 2;
+    const half_width = (scale * inner_width) / 2;
+    const half_height = (scale * inner_height) / 2;
     x_range.setv({start: x - half_width, end: x + half_width});
     y_range.setv({start: y + half_height, end: y - half_height});
   }
@@ -84,22 +102,27 @@ window.ptylive = (() => {
     }
   }
 
+  // The shade that a picture has at a place; null outside it.
   function shade_at(source, x, y) {
     const {image, x: [left], y: [top], dw: [width], dh: [height]} = source.data;
     const [rows, columns] = image[0].shape;
-    const row = Math.floor((y - top) / height * rows), column = Math.floor((x - left) / width * columns);
+    const row = Math.floor(((y - top) / height) * rows);
+    const column = Math.floor(((x - left) / width) * columns);
     if (row < 0 || column < 0 || row >= rows || column >= columns) return null;
     return image[0][row * columns + column];
   }
 
   const tidy = text => text.replace("-", "−");
 
+  // The value there, from the limits of the shades, as text with its unit.
   function value_at(source, name, x, y) {
     const shade = shade_at(source, x, y);
     if (shade === null) return null;
     const {low: [low], high: [high], units: [units]} = source.data;
     const share = name === "dpc" ? ((shade - 1) % 31) / 30 : (shade - 1) / 254;
-    return shade === 0 ? "–" : `${tidy((low + share * (high - low)).toPrecision(3))}${units && units !== "log" ? ` ${units}` : ""}`;
+    return shade === 0
+      ? "–"
+      : `${tidy((low + share * (high - low)).toPrecision(3))}${units && units !== "log" ? ` ${units}` : ""}`;
   }
 
   // A model of the page by its name; models of hidden parts are created later.
@@ -112,20 +135,27 @@ window.ptylive = (() => {
   // Position of the mouse, row before column, and the values there of all maps in the same window; each name once.
   function cursor(kind, event) {
     const element = document.getElementById("cursor");
-    if (kind === "mouseleave") { element.textContent = ""; return; }
+    if (kind === "mouseleave") {
+      element.textContent = "";
+      return;
+    }
     const values = new Map();
     let where = "";
     for (let i = 0; i < 6; i++) {
       const figure = named(`map_${i}`, event.origin.document);
       if (figure?.x_range.id !== event.origin.x_range.id) continue;
-      const {data_source: source} = figure.renderers[0], {value: name} = named(`map_${i}_choice`, event.origin.document);
+      const {data_source: source} = figure.renderers[0];
+      const {value: name} = named(`map_${i}_choice`, event.origin.document);
       const value = value_at(source, name, event.x, event.y);
       if (value === null) continue;
       values.set(name, value);
       where = source.data.where[0];
     }
     const place = `${tidy(event.y.toPrecision(3))}, ${tidy(event.x.toPrecision(3))} ${where}`;
-    element.textContent = [...values].map(([name, value]) => `${name} ${value}`).concat(values.size ? place : []).join(" · ");
+    element.textContent = [...values]
+      .map(([name, value]) => `${name} ${value}`)
+      .concat(values.size ? place : [])
+      .join(" · ");
   }
 
   function cards(text) {
@@ -135,15 +165,22 @@ window.ptylive = (() => {
     painters.sent?.(sent);
   }
 
-  function view(name) { document.body.dataset.view = name; }
+  function view(name) {
+    document.body.dataset.view = name;
+  }
 
-  function light(on) { document.body.dataset.theme = on ? "light" : "dark"; if (asked) window.ptylive.theme_kept?.(on); }
+  function light(on) {
+    document.body.dataset.theme = on ? "light" : "dark";
+    if (asked) window.ptylive.theme_kept?.(on);
+  }
 
   // Bokeh's fields have no names for screen readers; ours are in the elements around them.
   function name_fields() {
     for (const slot of document.querySelectorAll("[data-label]")) {
       for (const host of slot.querySelectorAll("*")) {
-        for (const field of host.shadowRoot?.querySelectorAll("select, input") ?? []) field.setAttribute("aria-label", slot.dataset.label);
+        for (const field of host.shadowRoot?.querySelectorAll("select, input") ?? []) {
+          field.setAttribute("aria-label", slot.dataset.label);
+        }
       }
     }
   }
@@ -170,22 +207,31 @@ window.ptylive = (() => {
   function disconnected() {
     const since = new Date().toLocaleTimeString("en-GB");
     const ended = document.body.dataset.ended === "on";
-    if (!ended) render(JSON.stringify({
-      texts: {banner: `dashboard lost at ${since}: the last picture stays; reconnecting automatically`},
-      marks: {link: "gone"},
-    }));
+    if (!ended) {
+      render(
+        JSON.stringify({
+          texts: {banner: `dashboard lost at ${since}: the last picture stays; reconnecting automatically`},
+          marks: {link: "gone"},
+        }),
+      );
+    }
     clearInterval(listening);
-    until_done(async () => await responds() && again());
+    until_done(async () => (await responds()) && again());
   }
 
   // Status 500 and above: a proxy responds, but the dashboard behind it does not yet.
   async function responds() {
     try {
       return (await fetch("favicon.ico", {cache: "no-store", signal: AbortSignal.timeout(5000)})).status < 500;
-    } catch { return false; }
+    } catch {
+      return false;
+    }
   }
 
-  function again() { window.location.reload(); return true; }
+  function again() {
+    window.location.reload();
+    return true;
+  }
 
   // Calls `act` every second until it returns true; one call at a time, because a request may take longer.
   function until_done(act) {
@@ -193,14 +239,19 @@ window.ptylive = (() => {
     const timer = setInterval(async () => {
       if (busy) return;
       busy = true;
-      if (await act()) clearInterval(timer); else busy = false;
+      if (await act()) clearInterval(timer);
+      else busy = false;
     }, 1000);
     return timer;
   }
 
-  // A network may fail without ending the connection: a cable, a tunnel, a laptop that slept. The server sends a beat every 5 s.
-  const SILENT_MS = 15_000, GRACE_MS = 30_000;
-  let heard = 0, silence = null, listening = null;
+  // A network may fail without ending the connection: a cable, a tunnel, a laptop that slept. The server sends a beat
+  // every 5 s.
+  const SILENT_MS = 15_000;
+  const GRACE_MS = 30_000;
+  let heard = 0;
+  let silence = null;
+  let listening = null;
 
   function beat() {
     heard = Date.now();
@@ -212,28 +263,56 @@ window.ptylive = (() => {
   async function listen() {
     if (Date.now() - heard < SILENT_MS) return false;
     if (!silence) {
-      const said = `nothing has arrived since ${new Date(heard).toLocaleTimeString("en-GB")}: the last picture stays; the network or the dashboard does not respond`;
-      silence = {said, before: {texts: {banner: last.texts.banner ?? ""}, marks: {link: last.marks.link ?? "up"}}, back: null};
+      const said =
+        `nothing has arrived since ${new Date(heard).toLocaleTimeString("en-GB")}: the last picture stays; `
+        + "the network or the dashboard does not respond";
+      silence = {
+        said,
+        before: {texts: {banner: last.texts.banner ?? ""}, marks: {link: last.marks.link ?? "up"}},
+        back: null,
+      };
       render(JSON.stringify({texts: {banner: said}, marks: {link: "gone"}}));
     }
     const back = await responds();
     if (!silence) return false;
-    silence.back = back ? silence.back ?? Date.now() : null;
+    silence.back = back ? (silence.back ?? Date.now()) : null;
     return back && Date.now() - silence.back > GRACE_MS && again();
   }
 
-  const UNCONNECTED = "this page is not connected yet and tries again every 30 seconds. If that does not help, "
-    + "a proxy in front of the dashboard does not pass on WebSockets: its configuration needs the lines for Upgrade and Connection";
+  const UNCONNECTED =
+    "this page is not connected yet and tries again every 30 seconds. If that does not help, "
+    + "a proxy in front of the dashboard does not pass on WebSockets: its configuration needs "
+    + "the lines for Upgrade and Connection";
 
   // If the first connection fails, on a machine that is busy or just starting, the page would stay empty for ever.
   function come_up() {
     view("session");
     light(false);
-    const unless_ready = (after_ms, act) => setTimeout(() => { if (document.body.dataset.ready !== "yes") act(); }, after_ms);
-    unless_ready(12_000, () => { document.querySelector(".banner").textContent = UNCONNECTED; });
+    const unless_ready = (after_ms, act) =>
+      setTimeout(() => {
+        if (document.body.dataset.ready !== "yes") act();
+      }, after_ms);
+    unless_ready(12_000, () => {
+      document.querySelector(".banner").textContent = UNCONNECTED;
+    });
     unless_ready(30_000, () => window.location.reload());
   }
 
   document.addEventListener("DOMContentLoaded", come_up);
-  return {render, cards, acknowledge, fit, refit, cursor, view, light, ready, disconnected, beat, ask, painters, clips: last.clips};
+  return {
+    render,
+    cards,
+    acknowledge,
+    fit,
+    refit,
+    cursor,
+    view,
+    light,
+    ready,
+    disconnected,
+    beat,
+    ask,
+    painters,
+    clips: last.clips,
+  };
 })();

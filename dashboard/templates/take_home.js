@@ -1,15 +1,27 @@
-// What the browser does with results: a picture for the clipboard, a report for the printer; and files dropped on the page.
+// What the browser does with results: a picture for the clipboard, a report for the printer; and files dropped on the
+// page.
 "use strict";
 (() => {
   const {painters, ask, make} = window.ptylive;
-  const NAMES = {0: "map_0", 1: "map_1", 2: "map_2", 3: "map_3", 4: "map_4", 5: "map_5", 10: "diffraction", 11: "object"};
+  const NAMES = {
+    0: "map_0",
+    1: "map_1",
+    2: "map_2",
+    3: "map_3",
+    4: "map_4",
+    5: "map_5",
+    10: "diffraction",
+    11: "object",
+  };
 
   const view_of = panel => [...window.Bokeh.index].find(view => view.model.name === NAMES[panel]);
 
   function say(button, text) {
     const before = button.textContent;
     button.textContent = text;
-    setTimeout(() => { button.textContent = before; }, 1600);
+    setTimeout(() => {
+      button.textContent = before;
+    }, 1600);
   }
 
   // Browsers allow access to the clipboard only for pages of this machine and over https.
@@ -28,7 +40,12 @@
   async function print(button) {
     const text = await (await fetch(button.dataset.href)).text();
     document.getElementById("printed")?.remove();
-    const frame = make("iframe", {id: "printed", class: "offscreen", title: "report", sandbox: "allow-modals allow-same-origin"});
+    const frame = make("iframe", {
+      id: "printed",
+      class: "offscreen",
+      title: "report",
+      sandbox: "allow-modals allow-same-origin",
+    });
     frame.srcdoc = text;
     frame.addEventListener("load", () => frame.contentWindow.print());
     document.body.append(frame);
@@ -38,15 +55,25 @@
   painters.downloads = found => {
     links(found);
     for (const {name, href} of found.filter(one => one.name.endsWith(".html"))) {
-      document.getElementById("downloads").append(make("button", {class: "small", "data-act": "print", "data-href": `./${href}`, title: `print ${name}, or save it as PDF`, text: "print"}));
+      document.getElementById("downloads").append(
+        make("button", {
+          class: "small",
+          "data-act": "print",
+          "data-href": `./${href}`,
+          title: `print ${name}, or save it as PDF`,
+          text: "print",
+        }),
+      );
     }
   };
 
   // A film is viewed before it is saved; the server marks its response as a download, so the film is fetched by script.
   function show_film(address) {
-    const film = document.getElementById("film"), moving = film.querySelector("img");
+    const film = document.getElementById("film");
+    const moving = film.querySelector("img");
     URL.revokeObjectURL(moving.src);
-    if (address) moving.src = address; else moving.removeAttribute("src");
+    if (address) moving.src = address;
+    else moving.removeAttribute("src");
     film.hidden = !address;
   }
 
@@ -60,16 +87,22 @@
   };
 
   document.addEventListener("DOMContentLoaded", () => {
-    document.getElementById("film-every").addEventListener("change", event => ask("film", {key: "every", value: event.target.value}));
+    document
+      .getElementById("film-every")
+      .addEventListener("change", event => ask("film", {key: "every", value: event.target.value}));
   });
-  document.addEventListener("keydown", event => { if (event.key === "Escape") show_film(); });
+  document.addEventListener("keydown", event => {
+    if (event.key === "Escape") show_film();
+  });
 
   // Local files go into the folder from which the server may open files, one after the other; then the scan is opened.
-  // Files that exist already are not sent again. The server is asked before anything is sent: it gives any reason in one line.
+  // Files that exist already are not sent again. The server is asked before anything is sent: it gives any reason in
+  // one line.
   let request = null;
 
   function upload_says(text, {share = null, goes_on = false} = {}) {
-    const box = document.getElementById("upload"), bar = box.querySelector("progress");
+    const box = document.getElementById("upload");
+    const bar = box.querySelector("progress");
     box.hidden = !text;
     box.querySelector("span").textContent = text;
     box.querySelector("button").textContent = goes_on ? "cancel" : "close";
@@ -80,7 +113,9 @@
   // Answers without a line of our server: to a viewer, and of a proxy in front of the server.
   const REFUSED = {
     403: "only operators can upload files",
-    413: "the proxy in front of the server refuses files of this size: its limit must be raised (nginx: client_max_body_size 0)",
+    413:
+      "the proxy in front of the server refuses files of this size: its limit must be raised "
+      + "(nginx: client_max_body_size 0)",
   };
 
   function answer(status, text) {
@@ -94,20 +129,36 @@
     }
   }
 
-  const bring = (file, address) => new Promise((done, failed) => {
-    request = new XMLHttpRequest();
-    request.upload.onprogress = ({loaded, total}) =>
-      upload_says(`sending ${file.name}: ${Math.floor(100 * loaded / total)} %`, {share: loaded / total, goes_on: true});
-    request.onload = () => { try { done(answer(request.status, request.responseText)); } catch (error) { failed(error); } };
-    request.onerror = () => failed(new Error(`${file.name} was interrupted: nothing was kept; upload it again`));
-    request.onabort = () => failed(new Error(""));
-    request.open("POST", address);
-    request.send(file);
-  });
+  const bring = (file, address) =>
+    new Promise((done, failed) => {
+      request = new XMLHttpRequest();
+      request.upload.onprogress = ({loaded, total}) =>
+        upload_says(`sending ${file.name}: ${Math.floor((100 * loaded) / total)} %`, {
+          share: loaded / total,
+          goes_on: true,
+        });
+      request.onload = () => {
+        try {
+          done(answer(request.status, request.responseText));
+        } catch (error) {
+          failed(error);
+        }
+      };
+      request.onerror = () => failed(new Error(`${file.name} was interrupted: nothing was kept; upload it again`));
+      request.onabort = () => failed(new Error(""));
+      request.open("POST", address);
+      request.send(file);
+    });
 
   async function upload(files) {
-    if (document.body.dataset.role === "viewer") { upload_says("only operators can upload files"); return; }
-    if (request) { upload_says("wait until the previous file has arrived"); return; }
+    if (document.body.dataset.role === "viewer") {
+      upload_says("only operators can upload files");
+      return;
+    }
+    if (request) {
+      upload_says("wait until the previous file has arrived");
+      return;
+    }
     request = {abort: () => {}};
     try {
       for (const file of files) {
@@ -120,7 +171,9 @@
       ask("take", {key: "sent", value: files.map(({name}) => name).join("\n")});
     } catch (error) {
       upload_says(error instanceof TypeError ? "the server does not respond: try again" : error.message);
-    } finally { request = null; }
+    } finally {
+      request = null;
+    }
   }
 
   function upload_button(button) {
@@ -130,19 +183,28 @@
   }
 
   function dropped(event) {
-    const files = [...event.dataTransfer?.files ?? []];
+    const files = [...(event.dataTransfer?.files ?? [])];
     if (!files.length) return;
     event.preventDefault();
     upload(files);
   }
-  document.addEventListener("dragover", event => { if ([...event.dataTransfer?.types ?? []].includes("Files")) event.preventDefault(); });
+  document.addEventListener("dragover", event => {
+    if ([...(event.dataTransfer?.types ?? [])].includes("Files")) event.preventDefault();
+  });
   document.addEventListener("drop", dropped);
   document.addEventListener("DOMContentLoaded", () => {
     const chosen = document.getElementById("upload-files");
-    chosen.addEventListener("change", () => { const files = [...chosen.files]; chosen.value = ""; if (files.length) upload(files); });
+    chosen.addEventListener("change", () => {
+      const files = [...chosen.files];
+      chosen.value = "";
+      if (files.length) upload(files);
+    });
   });
 
-  const films = button => { if (button.dataset.name === "show") ask("film", {key: "show"}); else show_film(); };
+  const films = button => {
+    if (button.dataset.name === "show") ask("film", {key: "show"});
+    else show_film();
+  };
   const actions = {picture: copy_picture, print, film: films, upload: upload_button};
   document.addEventListener("click", event => {
     const button = event.target.closest?.("[data-act]");

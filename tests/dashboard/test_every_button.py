@@ -13,7 +13,7 @@ from ptylive.dashboard.client.feed import Feed, FeedView
 from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.session import Session
-from ptylive.dashboard.skeleton import read_template
+from ptylive.dashboard.skeleton import FOLDER
 from ptylive.server.commands.analysis_commands import AnalysisCommands
 from ptylive.server.commands.batch_commands import BatchCommands
 from ptylive.server.commands.calibration_commands import CalibrationCommands
@@ -125,10 +125,9 @@ class Recorder:
 
 
 def buttons_of_the_page() -> set[str]:
-    pages = read_template("session.html") + read_template("advice.html")
+    pages = "".join(path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.html"))
     html = set(re.findall(r'data-act="(\w+)"', pages))
-    script = read_template("forms.js") + read_template("series.js") + read_template("advice.js")
-    script += read_template("take_home.js") + read_template("metadata.js")
+    script = "".join(path.read_text(encoding="utf-8") for path in FOLDER.rglob("*.js"))
     return html | set(re.findall(r'"data-act": "(\w+)"', script)) | set(re.findall(r'button\("(\w+)"', script))
 
 

@@ -81,6 +81,13 @@ def test_the_wheel_holds_every_module_and_nothing_else_of_python(distributions):
     assert {name for name in contents(wheel) if name.endswith(".py")} == expected
 
 
+def test_the_wheel_holds_every_part_of_the_page(distributions):
+    wheel, _ = distributions
+    templates = [path for path in (ROOT / "dashboard" / "templates").rglob("*") if path.is_file()]
+    expected = {f"ptylive/{path.relative_to(ROOT).as_posix()}" for path in templates}
+    assert {name for name in contents(wheel) if "/templates/" in name} == expected
+
+
 def test_installed_without_sources_the_demo_runs_to_its_end(distributions, tmp_path):
     """Dependencies come from this environment; ptylive itself from the wheel."""
     wheel, _ = distributions
