@@ -102,6 +102,15 @@
     );
   };
 
+  // Cards are drawn anew when the list changes: the button that has the keyboard's focus keeps it.
+  function replace_cards(list, cards) {
+    const identity = ({dataset: {act, name, key}, ariaLabel}) => [act, name, key, ariaLabel].join("\n");
+    const focused = list.contains(document.activeElement) ? identity(document.activeElement) : null;
+    list.replaceChildren(...cards);
+    if (focused !== null)
+      [...list.querySelectorAll("button, input")].find(each => identity(each) === focused)?.focus({preventScroll: true});
+  }
+
   painters.history = entries => {
     const list = document.getElementById("cards");
     if (list.contains(document.activeElement) && document.activeElement.matches("input.field")) return;
@@ -114,7 +123,7 @@
         ? [make("h3", {class: "day", text: `${day} · ${many} scan${many === 1 ? "" : "s"}`}), card(entry)]
         : [card(entry)];
     });
-    list.replaceChildren(...dated.flat());
+    replace_cards(list, dated.flat());
     const samples = [...new Set(entries.map(({sample}) => sample).filter(Boolean))];
     fill("samples", ...samples.map(value => make("option", {value})));
   };

@@ -86,6 +86,14 @@ def test_what_was_sent_is_read_searched_and_copied(
     assert watched.complaints == []
 
 
+def test_the_focus_stays_on_its_button_when_the_cards_are_drawn_anew(page: Page) -> None:
+    button = page.get_by_role("button", name="what was sent with b")
+    button.focus()
+    page.evaluate("ptylive.painters.history([{recording: 'b.h5', title: 'b', lines: ['drawn anew']}])")
+    expect(page.locator(".card")).to_contain_text("drawn anew")
+    expect(button).to_be_focused()
+
+
 def test_a_refusal_is_one_line(server: FakeServer, page: Page) -> None:
     server.replies["metadata"] = {"ok": False, "error": "b.h5: file signature not found", "hint": "is it whole?"}
     page.get_by_role("button", name="what was sent with b").click()
