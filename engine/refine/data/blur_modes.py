@@ -62,7 +62,9 @@ def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
     """
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
     counted = (row, column) if np.ptp(row) else (column,)  # a single row has no slow axis
-    design = np.column_stack([np.ones(len(row)), *counted])
+    scan = np.zeros(len(row), dtype=int) if dataset.scan_of is None else dataset.scan_of
+    starts = np.unique(scan)[:, None] == scan  # every scan begins where it likes
+    design = np.column_stack([*starts.astype(float), *counted])
     solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)
     distances = np.hypot(*(design @ solution - dataset.positions_A).T)
     step = np.asarray(solution[-1])
