@@ -273,7 +273,7 @@ def _write_refinement(group: h5py.Group, run: Run) -> None:
     )
     if (convergence := result.convergence) is not None:
         group.attrs.update(
-            converged=not convergence.falling, fall_per_epoch=convergence.fall, convergence=convergence.sentence
+            converged=convergence.converged, fall_per_epoch=convergence.fall, convergence=convergence.sentence
         )
     if result.loss_over_noise is not None:
         group.attrs["loss_over_noise"] = result.loss_over_noise

@@ -1,16 +1,22 @@
-"""What ``ptylive refine`` prints before and after a refinement."""
+"""What ``ptylive refine`` prints before and after a refinement, and the comparison of halves."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ptylive.engine.refine.results.outcome import outcome_of
+from ptylive.schema import PtyliveError
+from ptylive.server.cli.output import bar
 
 if TYPE_CHECKING:
+    from ptylive.engine.dataset import Dataset
+    from ptylive.engine.refine import TrialContext
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
+    from ptylive.schema.preset import Preset
 
 
 def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:
@@ -38,3 +44,18 @@ def describe_checks(checks: Checks) -> list[str]:
         f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
         *checks.warnings,
     ]
+
+
+def with_halves(
+    result: RefineResult, dataset: Dataset, wanted: Preset, context: TrialContext, as_json: bool
+) -> tuple[RefineResult, str]:
+    """Return a finished result with the comparison of its halves, or without it and in words what is missing."""
+    from ptylive.engine.refine import validate
+
+    if result.state != "done":
+        return result, ""
+    try:
+        with bar("comparing halves", quiet=as_json):
+            return replace(result, validation=validate(dataset, wanted, context)), ""
+    except PtyliveError as error:
+        return result, f"halves of the data were not compared: {error.line()}"

@@ -61,11 +61,14 @@ def fast_step_A(dataset: Dataset, setting: str) -> DoubleArray:
     Raises MetadataError, which names the ``setting``, if the points form no rows.
     """
     row, column = np.divmod(dataset.point, dataset.scan_shape[1])
-    design = np.column_stack([np.ones(len(row)), row, column])
+    counted = (row, column) if np.ptp(row) else (column,)  # a single row has no slow axis
+    scan = np.zeros(len(row), dtype=int) if dataset.scan_of is None else dataset.scan_of
+    starts = np.unique(scan)[:, None] == scan  # every scan begins where it likes
+    design = np.column_stack([*starts.astype(float), *counted])
     solution, _, rank, _ = np.linalg.lstsq(design, dataset.positions_A, rcond=None)
     distances = np.hypot(*(design @ solution - dataset.positions_A).T)
-    step = np.asarray(solution[2])
-    if rank < 3 or not np.median(distances) < 0.5 * math.hypot(*step):
+    step = np.asarray(solution[-1])
+    if rank < design.shape[1] or not np.median(distances) < 0.5 * math.hypot(*step):
         raise MetadataError(f"{setting} needs a scan in rows", "leave it out: these points have no fast axis")
     return step
 

@@ -27,9 +27,14 @@ def wedge_weights(shape: tuple[int, int, int], distance_A: float, pixel_A: float
 def wedge_between(
     spacings_A: tuple[float, ...], shape: tuple[int, int, int], pixel_A: float, beta: float
 ) -> FloatArray:
-    """Wedge weights for slices ``spacings_A`` apart. Raises MetadataError for a single slice or uneven spacings."""
-    if not spacings_A or np.ptp(spacings_A) > 1e-3 * spacings_A[0]:
-        raise MetadataError("the missing wedge needs several slices at equal distances", "set its weight to 0")
+    """Wedge weights for slices ``spacings_A`` apart, 0 for a single slice. Raises MetadataError for uneven spacings."""
+    if not spacings_A:  # a slice alone has the frequency 0 along the beam, where the wedge is 0
+        return np.zeros(shape, dtype=np.float32)
+    if np.ptp(spacings_A) > 1e-3 * spacings_A[0]:
+        raise MetadataError(
+            "missing_wedge_weight and beta_wedge need slices at equal distances",
+            "leave them out, or give one slice_distances_A for all slices",
+        )
     return wedge_weights(shape, spacings_A[0], pixel_A, beta)
 
 
@@ -44,9 +49,12 @@ class MissingWedge:
 
     @classmethod
     def of_preset(cls, asked: Asked) -> MissingWedge | None:
-        """The penalty for one epoch; None if its weight is 0. Raises MetadataError if slices are unevenly spaced."""
+        """The penalty for one epoch; None if its weight is 0, or for a single slice.
+
+        Raises MetadataError if slices are unevenly spaced.
+        """
         weight = asked.weight("missing_wedge_weight")
-        if weight <= 0:
+        if weight <= 0 or not asked.spacings_A:
             return None
         shape, beta = asked.layout.object_shape, asked.settings.missing_wedge_beta
         return cls(weight, wedge_between(asked.spacings_A, shape, asked.grid.pixel_A, beta))

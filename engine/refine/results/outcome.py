@@ -28,13 +28,13 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
         "reason": result.reason,
         "message": result.message,
         "seconds_per_epoch": float(result.seconds.mean()) if len(result.seconds) else None,
-        "frames_per_s": frames * result.evaluations / max(spent, 1e-9),
+        "frames_per_s": frames * result.evaluations / spent if spent > 0 else None,
         "backend": result.backend,
     }
     if cannot_tell := heard_cannot_tell(result.reason):
         outcome["cannot_tell"] = list(cannot_tell)
     if result.convergence is not None:
-        outcome.update(converged=not result.convergence.falling, convergence=result.convergence.sentence)
+        outcome.update(converged=result.convergence.converged, convergence=result.convergence.sentence)
     if result.loss_over_noise is not None:
         outcome["loss_over_noise"] = result.loss_over_noise
     if result.phase_deviation is not None and math.isfinite(result.phase_deviation.median_rad):

@@ -19,6 +19,8 @@ from ptylive.schema.model import IndexArray
 from ptylive.schema.preset.solver import SolverSettings
 
 SolverState = SweepState | LbfgsState
+DIVERGED = "diverged: no step lowers the loss: use smaller steps (sweep_step, probe_step) or weights"
+NO_SWEEP = "no sweep lowered the loss, even in small steps: all epochs are L-BFGS"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Course:
 
     sweeps: Sweeps | BatchEngine
     lbfgs: Lbfgs
+    epochs: int
+    """Number of epochs of both together."""
 
     @classmethod
     def of(cls, plan: CoursePlan, loss: PatternLoss, rows: IndexArray | None = None) -> Course:
@@ -83,7 +87,7 @@ class Course:
             plan.anchor,
             plan.more_epochs,
         )
-        return cls(sweeps, lbfgs)
+        return cls(sweeps, lbfgs, plan.epochs)
 
     def without(self, held: tuple[IndexArray, ...]) -> Course:
         """Return a copy with groups of patterns held out."""
@@ -94,10 +98,22 @@ class Course:
         loss = loss.of_patterns(remaining)
         # keep the number of batches: how far a sweep moves the object depends on it
         size = math.ceil(len(remaining) / math.ceil(count / self.sweeps.batch_size))
-        return Course(
-            replace(self.sweeps, objective=loss, batch_size=size),  # type: ignore[arg-type]
-            replace(self.lbfgs, objective=loss),
+        return replace(
+            self,
+            sweeps=replace(self.sweeps, objective=loss, batch_size=size),  # type: ignore[arg-type]
+            lbfgs=replace(self.lbfgs, objective=loss),
         )
+
+    def continuing(self, state: SolverState, phases: tuple[Phase, ...]) -> Course:
+        """Return a copy for a state and the kinds of its epochs: L-BFGS makes every epoch that sweeps left.
+
+        Sweeps leave epochs if they end early because no step lowers the loss, or in a run that is continued with more
+        epochs, which would have begun with more sweeps; it does not go back to them.
+        """
+        by_themselves = isinstance(self.sweeps, BatchEngine) or self.sweeps.held_out is not None
+        if not isinstance(state, LbfgsState) or by_themselves:
+            return self
+        return replace(self, lbfgs=replace(self.lbfgs, epochs=self.epochs - phases.count("sweep")))
 
     def losses_of(self, groups: tuple[IndexArray, ...], vector: Any) -> tuple[float, ...]:
         """Loss per pattern of each group of patterns."""
@@ -111,14 +127,21 @@ class Course:
             return None
         return "lbfgs" if isinstance(after, LbfgsState) else "sweep"
 
-    def problem_of(self, state: SolverState, *, stopped: bool) -> str:
-        """Why a run must not end in this state, in words; empty if it may."""
+    def problem_of(self, state: SolverState, epochs: int, *, stopped: bool) -> str:
+        """Why a run must not end in this state after ``epochs`` epochs, in words; empty if it may."""
+        nothing_done = not stopped and not epochs and bool(self.sweeps.sweeps)
         if isinstance(state, LbfgsState):
-            return "" if math.isfinite(state.loss) else "the loss is not finite"
+            if not math.isfinite(state.loss):
+                return "the loss is not finite"
+            return DIVERGED if nothing_done else ""
         if isinstance(self.sweeps, BatchEngine) and self.sweeps.failed(state):
             return "the loss is not finite: use smaller steps (sweep_step, probe_step; the rates of adam)"
-        undone = not stopped and not state.losses and self.sweeps.sweeps
-        return "diverged: no step lowers the loss" if undone else ""
+        return DIVERGED if nothing_done else ""
+
+    def remark(self, before: SolverState, after: SolverState) -> str:
+        """Words on a step that the user should know of; empty for almost all."""
+        none_helped = isinstance(before, SweepState) and not before.sweep and isinstance(after, LbfgsState)
+        return NO_SWEEP if none_helped and self.sweeps.sweeps else ""
 
     def finished(self, state: SolverState) -> bool:
         """Whether there is nothing left to do."""

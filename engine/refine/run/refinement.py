@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ptylive.engine.backend.multislice.problem import MultisliceBackend
 from ptylive.engine.refine.parameters.device import on_device
 from ptylive.engine.refine.problem.prepare import Problem
@@ -128,21 +130,23 @@ class Refinement:
         state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
+            self._course = self._course.continuing(state, self._log.phases)
             del saved  # frees its L-BFGS pairs as newer ones replace them
         self._hold_out()
         outcome: State = "done"
         self._report(state, "running", force=True)
         self._write_snapshot(state)
         try:
-            while not self._course.finished(state):
-                self._pause()
-                state = self._advance(state)
+            with np.errstate(over="ignore", invalid="ignore"):  # steps that are too long are halved
+                while not self._course.finished(state):
+                    self._pause()
+                    state = self._advance(state)
         except StopRequested:
             outcome = "stopped"
             self._add_words("stopped on request")
         except MemoryError:
             raise RefinementError("not enough memory for this refinement", "use fewer slices or modes") from None
-        wrong = self._course.problem_of(state, stopped=outcome == "stopped")
+        wrong = self._course.problem_of(state, len(self._log.losses), stopped=outcome == "stopped")
         if wrong:
             outcome = "failed"
             self._add_words(wrong)
@@ -193,6 +197,9 @@ class Refinement:
         elif isinstance(after, SweepState):
             self._report(after, "running")
             self._save_sometimes(after)
+        if remark := self._course.remark(state, after):
+            self._add_words(remark)
+        self._course = self._course.continuing(after, self._log.phases)
         return after
 
     def _with_epoch_settings(self, state: checkpoints.SolverState) -> checkpoints.SolverState:
@@ -200,7 +207,7 @@ class Refinement:
         epoch = len(self._log.losses)
         solvers = (self._course.sweeps, self._course.lbfgs)
         scheduled = self._schedule.begin(epoch, solvers, state, again=epoch == self._started_epoch)
-        self._started_epoch, self._course = epoch, Course(scheduled.sweeps, scheduled.lbfgs)
+        self._started_epoch, self._course = epoch, replace(self._course, sweeps=scheduled.sweeps, lbfgs=scheduled.lbfgs)
         return scheduled.state
 
     def _epoch_ended(self, state: checkpoints.SolverState, loss: float, phase: Phase) -> None:

@@ -55,10 +55,11 @@ from ptylive.engine.refine.tuning.start.start_object import with_start
 from ptylive.engine.refine.tuning.tilt_search import SEARCH_PATTERNS, expected_patterns, find_tilt, tilted
 from ptylive.engine.refine.tuning.tilt_sign import with_doubted_tilts
 from ptylive.engine.refine.tuning.warm_start import WarmStart
-from ptylive.engine.refine.validation.engine_settings import check_engine, unused_settings
+from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.engine.refine.validation.held_out_quality import held_out_quality
 from ptylive.engine.refine.validation.prior_settings import check_possible
 from ptylive.engine.refine.validation.scan_settings import check_scans
+from ptylive.engine.refine.validation.unused_settings import Known, unused_settings
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
 
@@ -223,8 +224,16 @@ def _refined_once(
     context.forget()
     strategy = decide(measured, tuned.preset, has_start=context.start is not None)
     problem = lay_out(measured, strategy, tuned.preset, context.start)
+    known = Known(
+        one_slice=tuned.preset.object.slices == 1,
+        coefficients=dataset.masks is not None,
+        several_scans=dataset.scan_of is not None,
+        continues=warm is not None,
+        data_term=str(problem.strategy.kind),
+    )
+    words = (*tuned.words, *unused_settings(preset, known))
     problem = with_start(
-        problem.with_findings(tuned.curves, (*tuned.words, *unused_settings(preset)), tilt_found=tuned.tilt_found),
+        problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found),
         preset.start,
         warm or tuned.warm_start,
     )

@@ -92,12 +92,14 @@ class TileRun:
         if begin is not None:
             saved, self._log = state_of(begin)
             state = on_device(saved, xp)
+            course = course.continuing(state, self._log.phases)
         stopped = False
         while not stopped and not course.finished(state):
             self._pause()
             before, (state, passes) = state, course.advanced(state)
             self._log = self._log.with_evaluations(passes)
             self._end_epoch(course, before, state)
+            course = course.continuing(state, self._log.phases)
             self._report_if_due(course, state, report)
             stopped, keep = self._exchange.agreed()
             if keep and not stopped:
@@ -106,7 +108,7 @@ class TileRun:
         return {
             "kind": "ended",
             "stopped": stopped,
-            "wrong": course.problem_of(state, stopped=stopped),
+            "wrong": course.problem_of(state, len(self._log.losses), stopped=stopped),
             "at_rest": isinstance(state, LbfgsState) and state.converged,
             "backend": backend.name,
             "seconds": time.monotonic() - started,

@@ -13,8 +13,6 @@ MOVES = {
     "adam": frozenset({"update_obj", "update_probe", "update_probe_pos"}),
 }
 """Quantities that each engine refines."""
-OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length")
-"""Settings of sweeps and L-BFGS that no named engine uses: each of its epochs counts as a sweep."""
 REMEDY = "leave it out, or refine it in a separate stage with optimizer=scaled"
 
 
@@ -31,19 +29,6 @@ def check_engine(preset: Preset) -> None:
     for setting, requested in _unknown_to(name, preset).items():
         if requested:
             raise RefinementError(f"optimizer={name} is not defined with {setting}", REMEDY)
-
-
-def unused_settings(preset: Preset) -> tuple[str, ...]:
-    """Words on settings that have no effect with the engine that a preset names; stages share settings with others.
-
-    The thickness of one slice has no effect with any engine.
-    """
-    solver, plain = preset.solver, type(preset.solver)()
-    if solver.optimizer not in ENGINES:
-        one_slice = preset.object.num_slices == 1 and preset.refined.update_thickness is True
-        return ("update_thickness: one slice has no thickness",) if one_slice else ()
-    changed = [name for name in OF_SWEEPS_AND_LBFGS if getattr(solver, name) != getattr(plain, name)]
-    return (f"{', '.join(changed)}: no effect with optimizer={solver.optimizer}",) if changed else ()
 
 
 def _unknown_to(name: str, preset: Preset) -> dict[str, bool]:

@@ -38,7 +38,10 @@ def validate(dataset: Dataset, preset: Preset, context: TrialContext | None = No
     preset = preset.final
     dataset, preset = selected(dataset, preset.patterns), preset.model_copy(update={"sequence": None})
     if len(dataset.patterns) < LEAST_PATTERNS:
-        raise RefinementError(f"{len(dataset.patterns)} patterns are too few to compare halves")
+        raise RefinementError(
+            f"{len(dataset.patterns)} patterns are too few to compare halves",
+            f"this needs {LEAST_PATTERNS}: leave out --checks",
+        )
     trial_context = replace(context or TrialContext(), start=None)
     frequencies, halves, correlation = half_data_rings(dataset, preset, trial_context)
     order = np.random.default_rng(0).permutation(len(dataset.patterns))

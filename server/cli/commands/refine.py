@@ -20,11 +20,11 @@ from ptylive.schema import MetadataError, PtyliveError, RefinementError
 from ptylive.schema.metadata import NAMES, arrays_and_numbers, locate, unsaid
 from ptylive.server.cli.interrupt import ctrl_c_asks_to_stop
 from ptylive.server.cli.options import AsJson, Backend, Cluster, Settings, WhenMissing, checked_backend
-from ptylive.server.cli.output import Interrupted, Shown, answer, bar, say, when_interrupted
+from ptylive.server.cli.output import Interrupted, Shown, answer, bar, end_partial, say, when_interrupted
 from ptylive.server.cli.preset_option import with_masks
 from ptylive.server.cli.refine_series import look_through, with_others
 from ptylive.server.cli.refine_together import Workers, shared_by
-from ptylive.server.cli.refine_words import describe_checks, whole_outcome_of
+from ptylive.server.cli.refine_words import describe_checks, whole_outcome_of, with_halves
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.cluster.where import REFUSE
 
@@ -91,7 +91,7 @@ def refine(
     from ptylive.application.offline import refinable, stored_at_last
     from ptylive.application.outputs import beside, reserved_run
     from ptylive.application.presets import with_stage_files
-    from ptylive.engine.refine import TrialContext, validate
+    from ptylive.engine.refine import TrialContext
     from ptylive.engine.refine import refine as run
     from ptylive.engine.results import Run, add_refinement, describe_run
     from ptylive.streamer.source import open_source
@@ -143,21 +143,24 @@ def refine(
                 judge=checks,
                 sharing=sharing,
             )
-        if checks and result.state == "done":
-            with bar("comparing halves", quiet=as_json):
-                result = replace(result, validation=validate(dataset, wanted, context))
+        result, missing = with_halves(result, dataset, wanted, context, as_json) if checks else (result, "")
         finished, calibration = Run(name, wanted, result), result.calibration or mapped.calibration
         description = {**describe_run(" ".join(sys.argv), result.backend), **scan}
         stored = stored_at_last(lambda: add_refinement(output, finished, calibration, description), Event(), say)
     outcome = whole_outcome_of(result, frames, before, kept_history)
-    _conclude(file, stored, result, {"seconds": time.perf_counter() - started, **outcome}, as_json=as_json)
+    summary = {"seconds": time.perf_counter() - started, **outcome}
+    _conclude(file, stored, result, summary, missing, as_json=as_json)
 
 
-def _conclude(file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], *, as_json: bool) -> None:
-    """Report the outcome. Raises Interrupted, PtyliveError if the run did not finish."""
+def _conclude(
+    file: Path, stored: Stored, result: RefineResult, outcome: dict[str, Any], missing: str, *, as_json: bool
+) -> None:
+    """Report the outcome. Raises Interrupted, PtyliveError if the run did not finish; exits if something is missing."""
     _summarise(result, as_json)
     answer({"file": str(file), "output": str(stored.path), "run": stored.run, **outcome}, as_json=as_json)
     _judge(result.state, len(result.loss), result.message, stored)
+    if missing:
+        end_partial(missing)
 
 
 def _is_elsewhere(

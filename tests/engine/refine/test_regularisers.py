@@ -199,3 +199,11 @@ def test_an_uneven_object_has_no_wedge(simulated):
     preset = Preset(num_slices=3, slice_distances_A=(5.0, 9.0), missing_wedge_weight=1.0, window_px=24)
     with pytest.raises(MetadataError, match="equal distances"):
         prepare(few(simulated.dataset), preset, None)
+
+
+def test_a_single_slice_has_no_wedge(simulated):
+    """Trials with one slice make nothing of these settings."""
+    preset = Preset(num_slices=1, missing_wedge_weight=1.0, beta_wedge=1.0, window_px=24)
+    problem = prepare(few(simulated.dataset), preset, None)
+    assert not any(problem.regularisation.owns(term) for term in problem.terms)
+    assert not problem.regularisation.wedge(problem.layout.object_shape, 1.0).any()

@@ -6,18 +6,22 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import RefineResult
+from ptylive.schema import Calibration
 from ptylive.schema.advice.cannot_tell import cannot_tell_words
+from ptylive.schema.preset import Preset
 from ptylive.server.cli.commands.refine import _summarise
-from ptylive.server.cli.refine_words import whole_outcome_of
+from ptylive.server.cli.refine_words import whole_outcome_of, with_halves
 
 UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 
 def ended(reason: str) -> RefineResult:
     """A finished run, as far as messages are made from it."""
-    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out"))
+    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out", "loss_over_noise"))
     said = {"state": "done", "algorithm": "ml", "reason": reason, "message": "done", "backend": "cpu"}
     numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
     return cast(RefineResult, SimpleNamespace(**nothing, **said, **numbers))
@@ -46,3 +50,20 @@ def test_a_lower_bound_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> 
         assert whole_outcome_of(result, 9, None, None)["phase_deviation_is_lower_bound"] is bound
         _summarise(result, as_json=False)
         assert f"by counting noise: {words} (median)" in "".join(capsys.readouterr())
+
+
+def test_halves_that_cannot_be_compared_cost_no_result():
+    """A scan of a few points was refined, and nothing was written."""
+    few = Dataset(
+        patterns=np.ones((3, 8, 8), np.uint8),
+        point=np.arange(3),
+        positions_A=np.zeros((3, 2)),
+        bad_pixels=np.zeros((8, 8), bool),
+        beam_center_px=np.full(2, 4.0),
+        scan_shape=(1, 3),
+        calibration=Calibration({}),
+    )
+    unchecked = ended(UNTOLD)
+    result, missing = with_halves(unchecked, few, Preset(), TrialContext(), as_json=True)
+    assert result is unchecked
+    assert missing.endswith("not compared: 3 patterns are too few to compare halves: this needs 64: leave out --checks")

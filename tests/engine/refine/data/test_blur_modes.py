@@ -80,6 +80,26 @@ def test_the_fast_step_is_that_of_the_turned_rows(simulated):
     np.testing.assert_allclose(fast_step_A(simulated.dataset, "x"), expected, atol=1e-9)
 
 
+def test_a_single_row_has_a_fast_axis(simulated):
+    whole = simulated.dataset
+    first = whole.point < whole.scan_shape[1]
+    row = replace(whole, point=whole.point[first], positions_A=whole.positions_A[first])
+    np.testing.assert_allclose(fast_step_A(row, "x"), fast_step_A(whole, "x"), atol=1e-9)
+
+
+def test_scans_of_one_place_have_the_fast_axis_of_each(simulated):
+    """The rows of the second scan are counted on from those of the first."""
+    whole = simulated.dataset
+    rows, columns = whole.scan_shape
+    both = replace(
+        whole,
+        point=np.concatenate([whole.point, whole.point + (rows + 1) * columns]),
+        positions_A=np.concatenate([whole.positions_A, whole.positions_A + 0.1]),
+        scan_of=np.repeat([0, 1], len(whole.point)),
+    )
+    np.testing.assert_allclose(fast_step_A(both, "x"), fast_step_A(whole, "x"), atol=1e-9)
+
+
 def test_points_without_rows_have_no_fast_axis(simulated):
     rng = np.random.default_rng(0)
     scattered = replace(simulated.dataset, positions_A=rng.permutation(simulated.dataset.positions_A))

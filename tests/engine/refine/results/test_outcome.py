@@ -25,7 +25,9 @@ def test_what_is_known_is_told_and_nothing_else():
     few = outcome_of(ended(), 9)
     assert (few["frames"], few["epochs"], few["frames_per_s"], few["cannot_tell"]) == (9, 2, 9.0, [UNTOLD])
     assert "converged" not in few
-    falling = SimpleNamespace(falling=True, sentence="it still falls")
+    nothing = outcome_of(ended(loss=np.zeros(0), seconds=np.zeros(0)), 9)
+    assert nothing["loss"] is nothing["seconds_per_epoch"] is nothing["frames_per_s"] is None
+    falling = SimpleNamespace(falling=True, converged=False, sentence="it still falls")
     deviation = PhaseDeviation(np.ones((1, 1), np.float32), 0.0123, 16, lower_bound=True)
     said = outcome_of(ended(convergence=falling, phase_deviation=deviation), 9)
     assert (said["converged"], said["phase_deviation_rad"]) == (False, 0.0123)

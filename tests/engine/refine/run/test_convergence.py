@@ -117,4 +117,9 @@ def test_a_run_goes_on_from_its_end_for_more_epochs(simulated, few_suffice, tmp_
 
 def test_a_sentence_for_each_case():
     assert "± 0.1 %" in Convergence(falling=True, fall=0.004, uncertainty=0.001, held_out=50).sentence
-    assert Convergence(falling=False, fall=-0.5, uncertainty=None, held_out=0).sentence.startswith("converged")
+    at_rest = Convergence(falling=False, fall=-0.0005, uncertainty=None, held_out=0)
+    assert at_rest.converged and at_rest.sentence == "converged: the loss falls by 0 % an epoch"
+    rising = Convergence(falling=False, fall=-0.5, uncertainty=None, held_out=0)
+    assert not rising.converged and "not converged: the loss rises by 50 % an epoch: use smaller" in rising.sentence
+    fast = Convergence(falling=True, fall=1.1, uncertainty=None, held_out=0)
+    assert not fast.converged and "by 110 % an epoch" in fast.sentence

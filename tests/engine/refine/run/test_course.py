@@ -81,12 +81,12 @@ def test_an_epoch_ends_with_a_sweep_or_a_step():
 
 def test_states_that_are_no_end_say_why():
     found = course()
-    assert found.problem_of(STEPPED, stopped=False) == ""
-    assert found.problem_of(replace(STEPPED, loss=np.nan), stopped=False) == "the loss is not finite"
+    assert found.problem_of(STEPPED, 1, stopped=False) == ""
+    assert found.problem_of(replace(STEPPED, loss=np.nan), 1, stopped=False) == "the loss is not finite"
     undone = SweepState(np.zeros(1), halvings=9)
-    assert "diverged" in found.problem_of(undone, stopped=False)
-    assert found.problem_of(undone, stopped=True) == ""
-    assert found.problem_of(SWEEP, stopped=False) == ""
+    assert "diverged" in found.problem_of(undone, 0, stopped=False)
+    assert found.problem_of(undone, 0, stopped=True) == ""
+    assert found.problem_of(SWEEP, 1, stopped=False) == ""
 
 
 def test_an_engine_by_name_says_that_its_steps_were_too_long():
@@ -94,14 +94,34 @@ def test_an_engine_by_name_says_that_its_steps_were_too_long():
     found = replace(course(), sweeps=engine)
     lost = SweepState(np.zeros(1), sweep=1, losses=(3.0,), halvings=7)
     assert found.finished(lost) is False  # L-BFGS would follow if it had epochs
-    assert "use smaller steps" in found.problem_of(lost, stopped=False)
-    assert found.problem_of(NEXT_SWEEP, stopped=False) == ""
+    assert "use smaller steps" in found.problem_of(lost, 1, stopped=False)
+    assert found.problem_of(NEXT_SWEEP, 2, stopped=False) == ""
 
 
 def test_the_course_ends_with_lbfgs_or_without():
     found = course()
     assert not found.finished(replace(NEXT_SWEEP))
     assert found.finished(replace(BEGUN, converged=True))
-    only_sweeps = Course(found.sweeps, replace(found.lbfgs, epochs=0))
+    only_sweeps = replace(found, lbfgs=replace(found.lbfgs, epochs=0))
     assert only_sweeps.finished(NEXT_SWEEP)
     assert not only_sweeps.finished(SWEEP)
+
+
+def test_lbfgs_makes_the_epochs_that_sweeps_left():
+    """Planned are 2 sweeps and 3 L-BFGS epochs; the run went on to L-BFGS after one sweep."""
+    found = course().continuing(STEPPED, ("sweep", "lbfgs"))
+    assert found.lbfgs.epochs == found.continuing(STEPPED, ("sweep", "lbfgs")).lbfgs.epochs == 4
+    assert course().continuing(STEPPED, ("sweep", "sweep", "lbfgs")).lbfgs.epochs == 3
+    assert course().continuing(SWEEP, ("sweep",)).lbfgs.epochs == 3
+    assert course(early_stop=True).continuing(STEPPED, ("sweep", "lbfgs")).lbfgs.epochs == 3
+
+
+def test_a_run_without_an_epoch_failed_and_sweeps_that_did_not_help_are_told():
+    at_rest = replace(BEGUN, converged=True)
+    assert "smaller steps" in course().problem_of(at_rest, 0, stopped=False)
+    assert course().problem_of(at_rest, 2, stopped=False) == course().problem_of(at_rest, 0, stopped=True) == ""
+    no_sweeps = replace(course(), sweeps=replace(course().sweeps, sweeps=0))
+    assert no_sweeps.problem_of(at_rest, 0, stopped=False) == ""  # the start was the best already
+    undone = SweepState(np.zeros(1), halvings=9)
+    assert "no sweep lowered the loss" in course().remark(undone, BEGUN)
+    assert course().remark(NEXT_SWEEP, BEGUN) == no_sweeps.remark(undone, BEGUN) == course().remark(SWEEP, SWEEP) == ""

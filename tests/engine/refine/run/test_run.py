@@ -141,6 +141,16 @@ def test_a_finished_run_can_be_continued_with_more_epochs(simulated, tmp_path):
     np.testing.assert_array_equal(continued.object, refine(simulated.dataset, longer, backend="cpu").object)
 
 
+def test_a_run_continued_with_more_epochs_has_as_many_as_requested(simulated, tmp_path):
+    """A longer run has more sweeps of its own accord, 4 of 6 epochs instead of 2 of 4."""
+    path = tmp_path / "checkpoint.npz"
+    short = refine(simulated.dataset, Preset.from_mapping({**ODD, "epoch_max": 4}), backend="cpu", checkpoint=path)
+    longer = Preset.from_mapping({**ODD, "epoch_max": 6})
+    continued = refine(simulated.dataset, longer, backend="cpu", checkpoint=path, resume=True)
+    assert continued.phases == ("sweep", "sweep", "lbfgs", "lbfgs", "lbfgs", "lbfgs")
+    np.testing.assert_array_equal(continued.loss[:4], short.loss)
+
+
 def test_resuming_from_nothing_starts_afresh(simulated, tmp_path):
     preset = Preset.from_mapping({**ODD, "epoch_max": 1})
     result = refine(simulated.dataset, preset, backend="cpu", checkpoint=tmp_path / "c.npz", resume=True)

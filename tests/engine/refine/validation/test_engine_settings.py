@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptylive.engine.refine.validation.engine_settings import check_engine, unused_settings
+from ptylive.engine.refine.validation.engine_settings import check_engine
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset import Preset
 
@@ -41,21 +41,3 @@ def test_what_is_not_defined_is_refused(name, settings, words):
 )
 def test_what_is_defined_passes(name, settings):
     check_engine(Preset.from_mapping({"optimizer": name, **settings}))
-
-
-def test_settings_that_mean_nothing_to_an_engine_are_told():
-    """They are not refused, as stages share them with sweeps and L-BFGS."""
-    given = {"sweeps": 8, "anchor": 0.5, "probe_step": 0.7}
-    assert unused_settings(Preset.from_mapping({"optimizer": "epie", **given})) == (
-        "sweeps, anchor: no effect with optimizer=epie",
-    )
-    assert unused_settings(Preset.from_mapping(given)) == unused_settings(Preset(optimizer="adam")) == ()
-
-
-def test_the_thickness_of_one_slice_is_none():
-    free = {"update_thickness": True}
-    assert unused_settings(Preset.from_mapping({**free, "num_slices": 1})) == (
-        "update_thickness: one slice has no thickness",
-    )
-    assert unused_settings(Preset.from_mapping({**free, "num_slices": 2, "total_thickness_A": 9})) == ()
-    assert unused_settings(Preset.from_mapping(free)) == ()  # until the thickness is known

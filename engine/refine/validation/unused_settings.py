@@ -1,0 +1,144 @@
+"""Settings without effect under the other settings or with the data: they are named in the reason of a run.
+
+They are not refused, because stages share settings with others, and presets state what they do not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.schema.preset import Preset
+from ptylive.schema.preset.solver import ENGINES, PriorSettings
+
+OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length", "wolfe_c1_constant", "wolfe_c2_constant", "max_count")
+"""Settings of sweeps and L-BFGS that no named engine uses: each of its epochs counts as a sweep."""
+OF_OPTIMIZERS = {
+    ("pypty",): ("update_step_bfgs", "reduce_factor", "optimism", "min_step"),
+    ENGINES: ("batch_choice",),
+    ("adam",): ("adam_object_rate", "adam_probe_rate", "adam_position_rate"),
+    ("lsq_ml",): ("lsq_damping",),
+}
+"""Settings by the values of ``optimizer`` that use them."""
+OF_SEVERAL_SLICES = (
+    "missing_wedge_weight", "beta_wedge", "kz_filter_beta", "obj_zblur_A", "layers_tikhonov_weight",
+    "layers_tv_weight", "obj_z_recenter", "identical_slices",
+)  # fmt: skip
+OF_COEFFICIENTS = ("noise_weighting", "perpendicular_weight", "perpendicular_weight_dark", "edge_weight")
+OF_NEAR_FIELD = ("image_pixel_A", "defocus_array_A", "alpha_near_field_mrad")
+NEEDED = {
+    ("atv_weight",): ("atv_p", "atv_q"),
+    ("missing_wedge_weight",): ("missing_wedge_beta",),
+    ("mixed_variance_weight",): ("mixed_variance_sigma",),
+    ("probe_reg_constraint_weight",): ("probe_constraint_radius", "probe_constraint_mask"),
+    ("window_weight",): ("window",),
+    ("do_charge_flip",): (
+        "cf_delta_phase", "cf_delta_abs", "cf_beta_phase", "cf_beta_abs",
+        "fancy_sigma_phase_px", "fancy_sigma_abs_px", "fancy_deconvolution",
+    ),
+    ("update_probe_pos",): (
+        "position_prior_A", "reset_positions", "fast_axis_reg_weight_positions", "slow_axis_reg_weight_positions",
+        "deformation_reg_weight_positions",
+    ),
+    ("update_tilts",): (
+        "fast_axis_reg_weight_tilts", "slow_axis_reg_weight_tilts", "deformation_reg_weight_tilts",
+    ),
+    ("update_aberrations",): ("refined_aberrations",),
+    ("field_order",): ("field_terms",),
+    ("damping_cutoff_multislice",): ("smooth_rolloff", "update_extra_cut", "lazy_clean"),
+    ("obja_thresh",): ("obja_thresh_min", "obja_thresh_max", "obja_thresh_relax"),
+    ("q_lowpass_invA", "q_highpass_invA"): ("butterworth_order",),
+    ("complex_ratio",): ("complex_ratio_alpha1", "complex_ratio_alpha2", "complex_ratio_factor"),
+    ("mirrored_amp",): ("mirrored_amp_scale", "mirrored_amp_power", "mirrored_amp_relax"),
+    ("objp_postiv",): ("objp_postiv_relax", "objp_postiv_mode"),
+    ("obj_z_recenter",): ("obj_z_recenter_thresh", "obj_z_recenter_scale", "obj_z_recenter_max_shift"),
+    ("kz_filter_beta",): ("kz_filter_alpha", "kz_filter_part"),
+    ("obj_zblur_A",): ("obj_zblur_weight", "obj_zblur_part"),
+    ("start_object", "start_phase_image", "start_amplitude_image"): ("start_depth_A",),
+}  # fmt: skip
+"""Settings by those of which at least one has to be switched on for them to have an effect."""
+USED_BY = {
+    "loss_offset": (str(DataTermKind.AMPLITUDE),),
+    "loss_floor": (str(DataTermKind.POISSON), str(CoefficientTermKind.POISSON)),
+}
+"""Data terms that use a constant. A term of another package may use either."""
+Rule = tuple[tuple[str, ...], str]
+"""Settings without effect, if they are given, and why."""
+OWN_TERMS = frozenset({*map(str, DataTermKind), *map(str, CoefficientTermKind)})
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known once the data are measured and every ``auto`` is decided."""
+
+    one_slice: bool = False
+    coefficients: bool = True
+    several_scans: bool = True
+    continues: bool = True
+    """Whether the run starts from an earlier stage or result."""
+    data_term: str = ""
+
+
+def unused_settings(preset: Preset, known: Known) -> tuple[str, ...]:
+    """Words on settings that were given and have no effect."""
+    given = _Given(preset)
+    rules = (*_of_optimizer(preset.solver.optimizer), *_of_needed(given, known), *_of_data(preset, known))
+    found = [given.unused(names, why) for names, why in rules]
+    if known.one_slice and preset.refined.update_thickness is True:
+        found.append("update_thickness: one slice has no thickness")
+    return tuple(words for words in found if words)
+
+
+def _of_optimizer(optimizer: str) -> Iterator[Rule]:
+    if optimizer in ENGINES:
+        yield OF_SWEEPS_AND_LBFGS, f"with optimizer={optimizer}"
+    for optimizers, names in OF_OPTIMIZERS.items():
+        if optimizer not in optimizers:
+            yield names, f"without optimizer={' or '.join(optimizers)}"
+
+
+def _of_needed(given: _Given, known: Known) -> Iterator[Rule]:
+    for needed, names in NEEDED.items():
+        if not any(given.on(name) for name in needed) and not (known.continues and "start_object" in needed):
+            yield names, f"without {' or '.join(needed)}"
+
+
+def _of_data(preset: Preset, known: Known) -> Iterator[Rule]:
+    of_networks = tuple(name for name in PriorSettings.model_fields if name.startswith("dgp_"))
+    for unused, names, why in (
+        (known.one_slice, OF_SEVERAL_SLICES, "with one slice"),
+        (preset.object.obj_modes == 1, ("mixed_variance_weight",), "with obj_modes=1"),
+        (not known.coefficients, OF_COEFFICIENTS, "on frames, only on coefficients"),
+        (not preset.propagation.near_field, OF_NEAR_FIELD, "without recon_type=near_field"),
+        (not known.several_scans, ("update_scans",), "with one scan"),
+        (preset.prior.method == "pixels", of_networks, "without method=dgp"),
+    ):
+        if unused:
+            yield names, why
+    for name, terms in USED_BY.items():
+        if known.data_term in OWN_TERMS - {*terms}:
+            yield (name,), f"with algorithm={known.data_term}"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The settings that differ from their defaults."""
+
+    preset: Preset
+
+    def on(self, name: str) -> bool:
+        """Whether a switch, weight or value is given, in any epoch; 0 and none are off."""
+        known = name in type(self.preset).settings()  # not if no added setting is given: they are off then
+        return name in self.preset.schedules or (known and bool(self.preset.value(name)))
+
+    def unused(self, names: tuple[str, ...], why: str) -> str:
+        """Words on those of ``names`` that differ from their defaults; empty if none does."""
+        fields = type(self.preset).settings()
+        changed = [
+            name
+            for name in names
+            if name in fields
+            and (name in self.preset.schedules or self.preset.value(name) != fields[name].get_default())
+        ]
+        return f"{', '.join(changed)}: no effect {why}" if changed else ""

@@ -1,0 +1,57 @@
+"""Settings without effect are named, with what they lack; those that act are not."""
+
+import pytest
+
+from ptylive.application.extensions import Preset
+from ptylive.engine.refine.validation.unused_settings import NEEDED, OF_OPTIMIZERS, Known, unused_settings
+
+FRAMES = Known(coefficients=False, several_scans=False, continues=False, data_term="ml")
+UNUSED = [
+    ({"optimizer": "epie", "sweeps": 8, "anchor": 0.5, "probe_step": 0.7}, FRAMES,
+     "sweeps, anchor: no effect with optimizer=epie"),
+    ({"adam_object_rate": 0.1}, FRAMES, "adam_object_rate: no effect without optimizer=adam"),
+    ({"batch_choice": "compact"}, FRAMES, "batch_choice: no effect without optimizer=epie or lsq_ml or adam"),
+    ({"update_thickness": True, "num_slices": 1}, Known(one_slice=True),
+     "update_thickness: one slice has no thickness"),
+    ({"num_slices": 1, "beta_wedge": 1.0}, Known(one_slice=True), "beta_wedge: no effect with one slice"),
+    ({"atv_p": 1.0, "atv_q": "1 if epoch < 3 else 0.5"}, FRAMES, "atv_p, atv_q: no effect without atv_weight"),
+    ({"reset_positions": "epoch == 3"}, FRAMES, "reset_positions: no effect without update_probe_pos"),
+    ({"start_depth_A": 5.0}, FRAMES,
+     "start_depth_A: no effect without start_object or start_phase_image or start_amplitude_image"),
+    ({"mixed_variance_weight": 1.0}, FRAMES, "mixed_variance_weight: no effect with obj_modes=1"),
+    ({"edge_weight": 1.0, "noise_weighting": False}, FRAMES,
+     "noise_weighting, edge_weight: no effect on frames, only on coefficients"),
+    ({"alpha_near_field_mrad": 0.5}, FRAMES, "alpha_near_field_mrad: no effect without recon_type=near_field"),
+    ({"update_scans": ["tilts"]}, FRAMES, "update_scans: no effect with one scan"),
+    ({"dgp_epochs": 3}, FRAMES, "dgp_epochs: no effect without method=dgp"),
+    ({"loss_offset": 3.0}, FRAMES, "loss_offset: no effect with algorithm=ml"),
+    ({"loss_floor": 3.0}, Known(data_term="lsq_sqrt"), "loss_floor: no effect with algorithm=lsq_sqrt"),
+]  # fmt: skip
+USED = [
+    ({"optimizer": "adam", "adam_object_rate": 0.1, "batch_choice": "sparse"}, FRAMES),
+    ({"optimizer": "pypty", "optimism": 2.0, "sweeps": 3}, FRAMES),
+    ({"atv_p": 1.0, "atv_weight": "0 if epoch < 3 else 1"}, FRAMES),
+    ({"update_probe_pos": "epoch > 3", "position_prior_A": 0.1}, FRAMES),
+    ({"beta_wedge": 1.0, "start_depth_A": 5.0, "edge_weight": 1.0, "update_scans": ["tilts"]}, Known()),
+    ({"loss_floor": 3.0}, FRAMES),
+    ({"loss_floor": 3.0}, Known(data_term="of another package")),
+    ({"image_pixel_A": 0.3, "recon_type": "near_field"}, FRAMES),
+    ({"update_thickness": True}, FRAMES),  # until the thickness is known
+    ({}, Known(one_slice=True)),
+]
+
+
+@pytest.mark.parametrize(("settings", "known", "words"), UNUSED, ids=[words for *_, words in UNUSED])
+def test_a_setting_without_effect_is_named(settings, known, words):
+    assert unused_settings(Preset.from_mapping(settings), known) == (words,)
+
+
+@pytest.mark.parametrize(("settings", "known"), USED, ids=[" ".join(settings) or "none" for settings, _ in USED])
+def test_settings_that_act_are_not_named(settings, known):
+    assert unused_settings(Preset.from_mapping(settings), known) == ()
+
+
+def test_the_lists_name_settings_that_exist():
+    names = [name for table in (NEEDED, OF_OPTIMIZERS) for listed in table.values() for name in listed]
+    names += [name for needed in NEEDED for name in needed]
+    assert set(names) - set(Preset.full().settings()) == set()
