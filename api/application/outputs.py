@@ -141,17 +141,20 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
     """Before a results file is read: check it, and merge refinements that are waiting next to it.
 
-    ``tell`` gets a line if that is not possible now; the file can be read all the same. Raises InputFileError for a
-    file that must not be opened.
+    A results file that does not exist, because the disk was full, is then made. ``tell`` gets a line if that is not
+    possible now; the file can be read all the same. Raises InputFileError for a file that must not be opened.
     """
     from ptylive.engine.file_guard import guarded
     from ptylive.engine.results_file import pending_files, take_in
-    from ptylive.streamer.vetting.door import is_file, vet_results
+    from ptylive.streamer.vetting.door import vet_results
     from ptylive.streamer.vetting.vouched import Doorkeeper
     from ptylive.streamer.vetting.worker import FileWorker
 
     vet_results(results)
-    if not is_file(results) or not pending_files(results.resolve()):
+    try:
+        if (results.exists() and not results.is_file()) or not pending_files(results.resolve()):
+            return
+    except (OSError, ValueError, RuntimeError):  # a name that the system cannot look up is left to the opening function
         return
     try:
         with FileWorker() as files, guarded(Doorkeeper(files)):

@@ -21,6 +21,7 @@ from ptylive.application.outputs import (
     scan_settings,
 )
 from ptylive.engine.results import describe_scan, write_maps
+from ptylive.engine.results_file import pending_files, pending_path
 from ptylive.schema import Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan, ScanHeader
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.server.cli.main import build, named
@@ -215,6 +216,16 @@ def test_two_refinements_never_share_a_checkpoint(tmp_path):
 def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expected, tmp_path):
     """Regression: `refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first stopped."""
     assert beside(tmp_path / output, ".checkpoint") == tmp_path / expected
+
+
+def test_a_refinement_that_waits_for_a_file_that_does_not_exist_makes_it(tmp_path):
+    """Regression: if the disk was full when the file was to be created, no command found the refinement afterwards."""
+    path = tmp_path / "results.h5"
+    writers.refine(path, 1.0)
+    path.rename(pending_path(path, "run1"))
+    ended = invoked("export", str(path), str(tmp_path / "new"), "--to", "tiff")
+    assert ended.exit_code == 0 and list((tmp_path / "new").iterdir())
+    assert path.is_file() and not pending_files(path)
 
 
 def test_exports_of_a_results_file_are_still_written(tmp_path):
