@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
+from ptylive.application.remarks import axes_remarks, given_orientation_remarks, orientation_remarks, remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
@@ -26,7 +26,16 @@ from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
-from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
+from ptylive.schema import (
+    Calibration,
+    FrameBatch,
+    InputFileError,
+    LiveMap,
+    MetadataError,
+    Origin,
+    PtyliveError,
+    ScanHeader,
+)
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.metadata import array_name, overlay
@@ -143,6 +152,10 @@ def reconstruct_source(
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
     notes = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    no_disc = calibration.origin("disc_radius_px") is Origin.DEFAULT
+    if source.header.basis.is_raw and engine.store is not None and no_disc:
+        counts = engine.store.moments[:, 0].reshape(engine.store.shape)
+        notes = axes_remarks(engine.store.mean_pattern, counts) or notes
     notes += [
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]
