@@ -104,7 +104,8 @@ def reconstruct_file(
 ) -> Reconstruction:
     """Maps of a scan file; ``values``: metadata that take precedence over the file's.
 
-    Raises InputFileError, MetadataError. ``on_progress`` gets frames read, frames to read, and the current activity.
+    Raises InputFileError, MetadataError. ``on_progress`` gets frames read, frames to read (0: an activity
+    without a count), and the current activity.
     """
     from ptylive.streamer.source import open_source
 
@@ -142,8 +143,7 @@ def reconstruct_source(
         for batch in reduced_source.batches(BATCH_FRAMES):
             yield batch
             done += len(batch.index)
-            if on_progress is not None:
-                on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
+            _tell(on_progress, path, doing, done, count)
 
     engine, rendering = reconstruct(reduced_source.header, frames, methods, device, settings, request.needed)
     rendering = replace(rendering, missing={**rendering.missing, **engine.filters.refused})
@@ -165,6 +165,15 @@ def reconstruct_source(
         thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
         notes += given_orientation_remarks(calibration, measured, thick=thick)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
+
+
+def _tell(on_progress: Callable[[int, int, str], None] | None, path: Path, doing: str, done: int, count: int) -> None:
+    if on_progress is None:
+        return
+    if done < count:
+        on_progress(done, count, f"{path.name}: {doing}")
+    else:  # the calibration after the last frame has no count, and may take longest
+        on_progress(0, 0, f"{path.name}: calibration and maps")
 
 
 def summed(

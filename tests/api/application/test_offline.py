@@ -103,3 +103,11 @@ def test_exchanged_axes_are_told_of_where_maps_are_made() -> None:
             remarks = offline.reconstruct_source(source, {}, ["bf"]).remarks
         assert sum("exchanged?" in remark for remark in remarks) == expected
         assert len(remarks) == expected
+
+
+def test_what_follows_the_last_frame_is_not_shown_as_done(scan) -> None:
+    """Regression: `maps: 168 of 168 (100 %)` stood there for the minutes of a calibration."""
+    told: list[tuple[int, int, str]] = []
+    offline.reconstruct_file(scan, {}, ["bf"], on_progress=lambda *progress: told.append(progress))
+    assert told[-1] == (0, 0, f"{scan.name}: calibration and maps")
+    assert all(done < total for done, total, words in told if "calibration" not in words)
