@@ -60,18 +60,18 @@ class Preparation:
         if self.dtype is not None and np.dtype(self.dtype).str not in ALLOWED_DTYPES:
             raise MetadataError(f"--dtype {self.dtype} is not supported", f"use one of {', '.join(ALLOWED_DTYPES)}")
         checks = {
-            "--crop": min(self.crop) >= 0,
-            "--bin": 1 <= self.bin <= MOST_BIN,
-            "--rescale": 0.01 <= self.rescale <= 100,
-            "--pad": 0 <= self.pad <= 8192,
-            "--cutoff": 0 <= self.cutoff < 1,
-            "--cutoff-radius": self.cutoff_radius is None or self.cutoff_radius > 0,
-            "--divide": isinstance(self.divide, str) or 0 < self.divide < math.inf,
-            "--flip-scan": set(self.flip_scan.split("+")) <= {"rows", "cols", ""},
+            "--crop": (self.crop, min(self.crop) >= 0, "from 0 on"),
+            "--bin": (self.bin, 1 <= self.bin <= MOST_BIN, f"from 1 to {MOST_BIN}"),
+            "--rescale": (self.rescale, 0.01 <= self.rescale <= 100, "from 0.01 to 100"),
+            "--pad": (self.pad, 0 <= self.pad <= 8192, "from 0 to 8192"),
+            "--cutoff": (self.cutoff, 0 <= self.cutoff < 1, "from 0 to below 1"),
+            "--cutoff-radius": (self.cutoff_radius, self.cutoff_radius is None or self.cutoff_radius > 0, "above 0"),
+            "--divide": (self.divide, isinstance(self.divide, str) or 0 < self.divide < math.inf, "above 0, or mean"),
+            "--flip-scan": (self.flip_scan, set(self.flip_scan.split("+")) <= {"rows", "cols", ""}, "rows, cols"),
         }
-        for option, valid in checks.items():
+        for option, (value, valid, possible) in checks.items():
             if not valid:
-                raise MetadataError(f"{option} is impossible", "ptylive convert --help")
+                raise MetadataError(f"{option} {value} is impossible", f"possible: {possible}")
 
     @property
     def changes_nothing(self) -> bool:

@@ -120,8 +120,12 @@ def add_refinement(path: Path, run: Run, calibration: Calibration, settings: Map
     try:
         names = results_file.apply(path)
     except PtyliveError as error:
-        return Stored(pending, run.name, f"{error.line()}; the refinement is complete in {pending}")
+        return Stored(pending, run.name, f"{error.line()}; {_complete_in(pending, path)}")
     return Stored(path, names[identity])
+
+
+def _complete_in(pending: Path, results: Path) -> str:
+    return f"the refinement is complete in {pending}, and is moved into {results.name} when that is next read"
 
 
 def _stored_elsewhere(

@@ -37,8 +37,6 @@ PATIENCE_S = 120.0
 """A refinement has taken minutes, so it can wait for another writer."""
 PENDING, RESERVED = "pending", "reserved"
 RUNS, CHOSEN, CALIBRATION, SETTINGS = "refinements", "refinement", "calibration", "settings"
-RECORDED = ("data", "coefficients", "metadata")
-"""Members of recordings; no results file has any of them."""
 IDENTITY, GOES_ON = "id", "goes_on"
 """Attributes of a run: its identity, and whether it replaces an earlier state of itself."""
 APPEND_BYTES, SPARE_BYTES = 2**26, 2**26
@@ -274,9 +272,7 @@ def look(path: Path) -> Before:
             before = Before.read(file)
     except (OSError, RuntimeError, KeyError) as error:
         raise _damaged(path, error) from None
-    layout.admit(before.settings, str(path))
-    if set(RECORDED) & set(before.links):
-        raise InputFileError(f"{path} is a recording and cannot hold results", "choose another name")
+    layout.admit(before.links, before.settings, str(path))
     return before
 
 

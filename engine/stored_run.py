@@ -92,7 +92,7 @@ class StoredRun:
                 runs = file.get("refinements")
                 names = [] if runs is None else list(runs)
                 if not names:
-                    raise InputFileError(f"{path} holds no refinement", "make one with ptylive refine")
+                    raise InputFileError(f"{path} holds no refinement", _without_runs(file))
                 if name is not None and name not in names:
                     raise InputFileError(f"{path} has no run {name!r}", f"it has {', '.join(names)}")
                 chosen = name or str(file.get("refinement", getlink=True).path).rsplit("/", 1)[-1]
@@ -198,6 +198,12 @@ class StoredRun:
     def depths_A(self) -> DoubleArray:
         """Return the depth (slices,) of each slice below the first, Å."""
         return np.cumsum([0.0, *self.slice_thickness_A[: self.slices - 1]])
+
+
+def _without_runs(file: Any) -> str:
+    """What to do with a results file that holds no refinement."""
+    made = "make one with ptylive refine"
+    return f"{made}; ptylive export --to png --maps all writes its maps" if "maps" in file else made
 
 
 def _prior(group: Any) -> StoredPrior | None:

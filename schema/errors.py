@@ -47,11 +47,16 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 class PtyliveError(Exception):
-    """An error that the user can correct. ``str(error)`` is one line: what is wrong; ``hint`` says what to do."""
+    """An error that the user can correct. ``str(error)`` is one line: what is wrong; ``hint`` says what to do.
+
+    A notebook shows the hint below the message, as a note of the exception.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(hint)
 
     def line(self) -> str:
         """Return message and remedy on one line, as the command line prints it."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
+from ptylive.application.remarks import axes_remarks, given_orientation_remarks, orientation_remarks, remarks
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
@@ -26,7 +26,16 @@ from ptylive.engine.live.engine import LiveEngine, reconstruct
 from ptylive.engine.live.reading import mean_frame
 from ptylive.engine.refine.data.pattern_view import PatternView
 from ptylive.engine.refine.validation.run_size import STREAMED_PIXELS
-from ptylive.schema import Calibration, FrameBatch, InputFileError, LiveMap, MetadataError, PtyliveError, ScanHeader
+from ptylive.schema import (
+    Calibration,
+    FrameBatch,
+    InputFileError,
+    LiveMap,
+    MetadataError,
+    Origin,
+    PtyliveError,
+    ScanHeader,
+)
 from ptylive.schema.detector import undo_transform
 from ptylive.schema.maps import TOO_THICK
 from ptylive.schema.metadata import array_name, overlay
@@ -95,7 +104,8 @@ def reconstruct_file(
 ) -> Reconstruction:
     """Maps of a scan file; ``values``: metadata that take precedence over the file's.
 
-    Raises InputFileError, MetadataError. ``on_progress`` gets frames read, frames to read, and the current activity.
+    Raises InputFileError, MetadataError. ``on_progress`` gets frames read, frames to read (0: an activity
+    without a count), and the current activity.
     """
     from ptylive.streamer.source import open_source
 
@@ -133,8 +143,7 @@ def reconstruct_source(
         for batch in reduced_source.batches(BATCH_FRAMES):
             yield batch
             done += len(batch.index)
-            if on_progress is not None:
-                on_progress(done, count, f"{path.name}: maps" if done == count else f"{path.name}: {doing}")
+            _tell(on_progress, path, doing, done, count)
 
     engine, rendering = reconstruct(reduced_source.header, frames, methods, device, settings, request.needed)
     rendering = replace(rendering, missing={**rendering.missing, **engine.filters.refused})
@@ -143,6 +152,10 @@ def reconstruct_source(
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
     notes = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
+    no_disc = calibration.origin("disc_radius_px") is Origin.DEFAULT
+    if source.header.basis.is_raw and engine.store is not None and no_disc:
+        counts = engine.store.moments[:, 0].reshape(engine.store.shape)
+        notes = axes_remarks(engine.store.mean_pattern, counts) or notes
     notes += [
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]
@@ -152,6 +165,15 @@ def reconstruct_source(
         thick = any(live_map.caveat.startswith(TOO_THICK) for live_map in rendering.maps)
         notes += given_orientation_remarks(calibration, measured, thick=thick)
     return Reconstruction(engine, rendering, count, (*source.doubts, *notes))
+
+
+def _tell(on_progress: Callable[[int, int, str], None] | None, path: Path, doing: str, done: int, count: int) -> None:
+    if on_progress is None:
+        return
+    if done < count:
+        on_progress(done, count, f"{path.name}: {doing}")
+    else:  # the calibration after the last frame has no count, and may take longest
+        on_progress(0, 0, f"{path.name}: calibration and maps")
 
 
 def summed(

@@ -6,7 +6,7 @@ An output must not overwrite its input, something else, or results of another sc
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,6 +106,16 @@ def check_results_file(path: Path, source: FileSource) -> None:
         raise InputFileError(f"{path} holds the results of another scan, {file or uid}", OTHER_NAME)
 
 
+def maps_lost(path: Path, made: Collection[str]) -> list[str]:
+    """Maps in a results file that a new set of maps replaces without having them; deviations are not counted."""
+    from ptylive.engine.results_file import look
+
+    stored = look(real_path(path)).maps
+    return [
+        name for name in stored if name not in made and name.removesuffix("_deviation") not in (set(stored) - {name})
+    ]
+
+
 def scan_settings(source: FileSource, results: Path | None = None) -> dict[str, Any]:
     """Attributes of `/settings` that identify the scan of the results; ``results``: the file they are stored in."""
     from ptylive.engine.results import describe_scan
@@ -120,12 +130,23 @@ def check_recording(path: Path, source: FileSource) -> None:
     check_hdf5_file(path, [source.path])
     if not path.exists():
         return
-    with open_recording(path) as recording:
+    with _replaceable(path), open_recording(path) as recording:
         same = recording.stored_uid == source.stored_uid
         if not source.stored_uid:  # files of other programs get a new one whenever they are opened
             same = (recording.header.series, recording.frame_count) == (source.header.series, source.frame_count)
-        if not same:
-            raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
+    if not same:
+        raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
+
+
+@contextmanager
+def _replaceable(path: Path) -> Iterator[None]:
+    """Raise errors of opening a file as what they mean for its replacement."""
+    try:
+        yield
+    except InputFileError as error:
+        raise InputFileError(
+            f"{path} exists and is not replaced: {error}", f"{OTHER_NAME}, or remove it first"
+        ) from None
 
 
 def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], object]) -> None:
@@ -141,17 +162,20 @@ def check_text_file(path: Path, inputs: Iterable[Path], parse: Callable[[str], o
 def take_in_waiting(results: Path, tell: Callable[[str], None], patience_s: float = READ_PATIENCE_S) -> None:
     """Before a results file is read: check it, and merge refinements that are waiting next to it.
 
-    ``tell`` gets a line if that is not possible now; the file can be read all the same. Raises InputFileError for a
-    file that must not be opened.
+    A results file that does not exist, because the disk was full, is then made. ``tell`` gets a line if that is not
+    possible now; the file can be read all the same. Raises InputFileError for a file that must not be opened.
     """
     from ptylive.engine.file_guard import guarded
     from ptylive.engine.results_file import pending_files, take_in
-    from ptylive.streamer.vetting.door import is_file, vet_results
+    from ptylive.streamer.vetting.door import vet_results
     from ptylive.streamer.vetting.vouched import Doorkeeper
     from ptylive.streamer.vetting.worker import FileWorker
 
     vet_results(results)
-    if not is_file(results) or not pending_files(results.resolve()):
+    try:
+        if (results.exists() and not results.is_file()) or not pending_files(results.resolve()):
+            return
+    except (OSError, ValueError, RuntimeError):  # a name that the system cannot look up is left to the opening function
         return
     try:
         with FileWorker() as files, guarded(Doorkeeper(files)):

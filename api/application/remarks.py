@@ -10,6 +10,7 @@ from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.independent import MeasuredRotation
 from ptylive.engine.imaging.imaging_conditions import DISC_TOLERANCE, disc_mrad
 from ptylive.schema import Calibration, Origin, ScanHeader
+from ptylive.schema.advice.words import length_text
 from ptylive.schema.detector import MOST_COUNTS
 from ptylive.schema.metadata import questions
 from ptylive.schema.model import BoolArray, DoubleArray
@@ -24,6 +25,8 @@ LEAST_AROUND, OFF_CENTER = 0.6, 0.5
 """Ratio of the counts around a given centre to those of the brightest pixels, and distance in disc radii from the disc,
 by which a given centre is contradicted.
 """
+LEAST_ACROSS = 16
+"""Least number of rows and columns of a scan in which a disc is searched for."""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -42,7 +45,7 @@ def remarks(
         verb = "count is not a number" if masked == 1 else "counts are not numbers"
         out.append(f"{int(masked)} {verb} up to {MOST_COUNTS:.0e}: used as 0")
     of_the_disc = _disc_remarks(calibration)
-    out += of_the_disc
+    out += of_the_disc + _defocus_remarks(calibration)
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
         out += _offset_remarks(mean_pattern, bad)
@@ -117,6 +120,41 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
         f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
+    ]
+
+
+def _defocus_remarks(calibration: Calibration) -> list[str]:
+    """A question if the given defocus makes the probe wider than the real-space window of a pattern."""
+    semiangle, defocus = calibration.get("convergence_semiangle_mrad"), calibration.get("C10")
+    pixel = calibration.get("detector_pixel_invA")
+    if calibration.origin("C10") is not Origin.GIVEN or semiangle is None or not pixel:
+        return []
+    width_A, window_A = 2e-3 * float(semiangle) * abs(float(defocus)), 1 / float(pixel)
+    if width_A <= window_A:
+        return []
+    return [
+        f"at the given defocus of {length_text(abs(float(defocus)))} the probe is {length_text(width_A)} wide, and "
+        f"detector pixels of {float(pixel):.3g} 1/Å resolve {length_text(window_A)}: is defocus_A right? leave it "
+        "out, and it is found"
+    ]
+
+
+def axes_remarks(mean_pattern: DoubleArray, counts: DoubleArray) -> list[str]:
+    """A question if the axes of scan and detector may be exchanged: the disc is in ``counts`` of patterns (rows, cols).
+
+    ``mean_pattern``: as recorded; it has no disc then.
+    """
+    pattern, counts = np.nan_to_num(mean_pattern), np.nan_to_num(counts)
+    good = (np.zeros(pattern.shape, dtype=bool), np.zeros(counts.shape, dtype=bool))
+    if (
+        min(counts.shape) < LEAST_ACROSS
+        or find_disc(pattern, good[0]) is not None
+        or find_disc(counts, good[1]) is None
+    ):
+        return []
+    return [
+        "the mean pattern shows no disc, but the counts of the patterns, drawn as a scan, do: are the axes of scan and "
+        "detector exchanged? the scan comes first, (Ry, Rx, Qy, Qx): numpy.transpose(data, (2, 3, 0, 1))"
     ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ptylive.engine.backend.shares import linear_algebra_on
 from ptylive.engine.calibrate.aberrations import (
     LOW,
     AberrationFit,
@@ -70,12 +71,12 @@ MOST_OF_IT = 0.95
 """Share of a scan that must have arrived before all trial optics are compared by explained energy (takes seconds)."""
 
 
+@linear_algebra_on(1)  # thousands of matrices too small for several threads
 def calibrate_scan(calibration: Calibration, store: Store) -> Calibration:
     """Add rotation, transposition, defocus and astigmatism if not given, with origin and uncertainty."""
     work = _Work(dict(calibration.entries), store)
-    visited = store.visited
     work.from_moments()
-    if visited.sum() >= LEAST_POINTS and min(visited.shape) > 2 and store.header.scan.step_A is not None:
+    if store.visited.sum() >= LEAST_POINTS and min(store.visited.shape) > 2 and store.header.scan.step_A is not None:
         curl = work.from_centre_of_mass()
         work.from_bright_field(curl)
     work.entries.setdefault("rotation_deg", Quantity(0.0, Origin.DEFAULT))
@@ -381,8 +382,7 @@ class _Work:
             for name, value in fit.aberrations.items():
                 if not self.given(name):
                     entrance = value - depth if name == "C10" else value
-                    uncertainty = fit.uncertainties_A.get(name, fit.uncertainty_A)
-                    self.entries[name] = Quantity(entrance, origin, uncertainty)
+                    self.entries[name] = Quantity(entrance, origin, fit.uncertainties_A.get(name, fit.uncertainty_A))
 
     def _upright(
         self, fit: AberrationFit, curl: RotationFit | None, *, undersampled: bool

@@ -7,7 +7,7 @@ renames something raises it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 LAYOUT, ATTRIBUTE = 1, "layout"
 """Layout that is written, in ``/settings``; files of earlier versions have the same layout but do not record it."""
+RECORDED = ("data", "coefficients", "metadata")
+"""Members of recordings; no results file has any of them."""
+HELD = ("maps", "refinements", "settings")
+"""Members of results files; each has at least one of them."""
 _SCHEMA = "results.schema.json"
 
 
@@ -29,11 +33,18 @@ def mark(root: h5py.Group) -> None:
     root["settings"].attrs[ATTRIBUTE] = np.int32(LAYOUT)
 
 
-def admit(settings: Mapping[str, Any], name: str) -> None:
-    """Raise InputFileError for a file whose ``/settings`` have a layout of a later version."""
+def admit(members: Collection[str], settings: Mapping[str, Any], name: str) -> None:
+    """Raise InputFileError for a file that cannot hold results: of another kind, or of a later layout.
+
+    members: those of the root; settings: attributes of ``/settings``. A file without members can hold results.
+    """
     found = np.asarray(settings.get(ATTRIBUTE, LAYOUT))
     if found.shape == () and found.dtype.kind in "iu" and found > LAYOUT:
         raise InputFileError(f"{name} has layout {found}, of a later version of ptylive", "update ptylive")
+    if not set(RECORDED).isdisjoint(members):
+        raise InputFileError(f"{name} is a recording and cannot hold results", "choose another name")
+    if members and set(HELD).isdisjoint(members):
+        raise InputFileError(f"{name} exists and is not a results file of ptylive", "choose another name")
 
 
 def schema() -> dict[str, Any]:

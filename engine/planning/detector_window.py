@@ -24,6 +24,8 @@ intensities, pixel <= lambda / (2 step) (Edo et al., Phys. Rev. A 87 (2013) 0538
 043812). There are S^2 / 2 intensities for each real number of the object: below sqrt 2 fewer than unknowns."""
 LIVE_REACH = 2.0
 """In semi-angles: at 2 alpha / lambda the transfer of every live map ends."""
+SAME = 1e-6
+"""Relative difference below which angles are equal."""
 NO_DISC_PX = 1.0
 """Radius below which a bright field is not a disc."""
 
@@ -106,7 +108,10 @@ def _bright(experiment: Experiment) -> Rating:
 def _edge(experiment: Experiment) -> Rating:
     edge_mrad, alpha_mrad = experiment.half_angle_mrad, experiment.semiangle_mrad
     share = edge_mrad / alpha_mrad
-    verdict = graded(good=share >= LIVE_REACH, bad=share < 1)
+    half_px = 0.5 * min(experiment.detector_shape)  # a central beam on a pixel is half a pixel nearer to one edge
+    reached_mrad = min(edge_mrad + 0.5 * experiment.pixel_mrad, half_px * experiment.pixel_mrad)
+    enough = reached_mrad > LIVE_REACH * alpha_mrad * (1 - SAME)
+    verdict = graded(good=enough, bad=share < 1)
     cut = "cuts the bright field" if share < 1 else f"{plain_number(share, 0.1)} semi-angles"
     remedy = f"a shorter camera length, with the edge at {plain_number(LIVE_REACH * alpha_mrad, 0.1)} mrad or more"
     if share >= 1:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import InitErrorDetails
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from ptylive.schema.errors import MetadataError, did_you_mean, said_of
 from ptylive.schema.model import StrictModel
@@ -221,7 +221,7 @@ class Preset(StrictModel):
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():
-                hint = did_you_mean(name, kind.settings(), "docs/settings.md lists the settings")
+                hint = did_you_mean(name, kind.settings(), SETTINGS_LISTED)
                 raise MetadataError(f"unknown refinement setting {name!r}", hint)
         try:
             return kind.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
@@ -236,6 +236,7 @@ class Preset(StrictModel):
 
 
 CORRECT = "correct the value or leave it out"
+SETTINGS_LISTED = "docs/settings.md lists the settings"
 BESIDE_GROUPS = ("schedules", "stages")
 """Settings about settings, which belong to no group."""
 _OWN_ALGORITHMS: tuple[str, ...] = get_args(LossSettings.model_fields["algorithm"].annotation)
@@ -281,14 +282,19 @@ def _grouped(kind: type[Preset], values: Mapping[str, Any]) -> dict[str, Any]:
     return {**remaining, **found}
 
 
+def _unknown(problem: ErrorDetails, kind: type[Preset]) -> PydanticCustomError:
+    hint = did_you_mean(str(problem["loc"][-1]), kind.settings(), SETTINGS_LISTED)
+    return PydanticCustomError("unknown_setting", "unknown setting: {hint}", {"hint": hint})
+
+
 def _relocated(error: ValidationError, kind: type[Preset]) -> ValidationError:
-    """The same errors located at the settings' own names, without their group."""
+    """The same errors located at the settings' own names, without their group; unknown names get the nearest one."""
     groups = _groups(kind)
     return ValidationError.from_exception_data(
         error.title,
         [
             InitErrorDetails(
-                type=each["type"],
+                type=_unknown(each, kind) if each["type"] == "extra_forbidden" else each["type"],
                 loc=each["loc"][1:] if each["loc"] and each["loc"][0] in groups else each["loc"],
                 input=each["input"],
                 ctx=each.get("ctx", {}),

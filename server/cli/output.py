@@ -49,7 +49,10 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def _lines(value: Any) -> list[Any]:
-    """Return a value, or the sentences of a list one per line, since they contain commas."""
+    """Return a value, or the sentences of a list or map one per line, since they contain commas."""
+    if isinstance(value, Mapping):
+        nested = any(isinstance(item, Mapping) or (isinstance(item, str) and ", " in item) for item in value.values())
+        return [f"{name}: {_readable(item)}" for name, item in value.items()] if nested else [value]
     if not isinstance(value, list | tuple):
         return [value]
     sentences = any(isinstance(item, str) and ", " in item and len(item) > LONGEST_WORDS for item in value)

@@ -18,7 +18,7 @@ from typing import Any
 import zmq
 
 from ptylive.schema import CommandError, PtyliveError
-from ptylive.schema.errors import brief, printable
+from ptylive.schema.errors import brief, did_you_mean, printable
 from ptylive.server.process.operators import is_operator
 from ptylive.server.serve.arguments import check_form, checked
 from ptylive.server.serve.session import Session
@@ -184,7 +184,9 @@ class ControlServer:
             known = sorted(
                 n.removeprefix("command_") for group in groups for n in dir(group) if n.startswith("command_")
             )
-            raise CommandError(f"unknown command {brief(command)}", f"choose from {', '.join(known)}")
+            choices = f"choose from {', '.join(known)}"
+            hint = did_you_mean(command, known, choices) if isinstance(command, str) else choices
+            raise CommandError(f"unknown command {brief(command)}", hint)
         wanted, by = arguments.pop("if_shown", None), arguments.pop("by", None)
         if by is not None and not is_operator(by):
             raise CommandError(f"{brief(by)} is not a valid operator name", "use letters, digits, dots and dashes")

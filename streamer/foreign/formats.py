@@ -89,7 +89,7 @@ def _by_content(file: Any) -> Reader | None:
         return ptyd.open_ptyd
     if plain_hdf5.recognises(file) or Path(file.filename).suffix.lower() == ".mat":
         return plain_hdf5.open_plain
-    return None
+    return plain_hdf5.open_plain if plain_hdf5.holds_one_scan(file) else None
 
 
 def _is_array(file: Any, name: str) -> bool:

@@ -315,12 +315,15 @@ def test_everything_else_in_the_file_stays(tmp_path):
     assert list(read_runs(path)) == ["run1", "run2"]
 
 
-def test_a_recording_takes_no_results(tmp_path):
+@pytest.mark.parametrize(
+    ("data", "refusal"), [("data", "is a recording"), ("datacube_root/datacube/data", "is not a results file")]
+)
+def test_a_scan_file_takes_no_results(tmp_path, data, refusal):
     path = tmp_path / "scan.h5"
     with h5py.File(path, "w") as file:
-        file["data"] = np.zeros((2, 2, 4, 4))
+        file[data] = np.zeros((2, 2, 4, 4))
     before = path.read_bytes()
-    with pytest.raises(InputFileError, match="is a recording"):
+    with pytest.raises(InputFileError, match=refusal):
         writers.save(path)
     assert writers.refine(path, 1.0).path != path
     assert path.read_bytes() == before

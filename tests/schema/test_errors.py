@@ -1,5 +1,7 @@
 """Errors in one line, and the hint for an unknown name."""
 
+import traceback
+
 import pytest
 
 from ptylive.schema.errors import MOST_CHARACTERS, MetadataError, brief, did_you_mean, printable
@@ -33,6 +35,14 @@ def test_what_is_quoted_is_short():
     nested.append(nested)
     assert brief(nested) == "[[...]]"
     assert len(brief("x" * 1000)) <= 60
+
+
+def test_a_traceback_shows_the_hint():
+    """Regression: "did you mean" reached the command line only; in a notebook the typing error stayed unexplained."""
+    error = MetadataError("unknown setting 'energy_ev'", "did you mean 'energy_eV'?")
+    assert "".join(traceback.format_exception_only(error)).endswith("energy_ev'\ndid you mean 'energy_eV'?\n")
+    assert str(error) == "unknown setting 'energy_ev'" and error.line().count("did you mean") == 1
+    assert not hasattr(MetadataError("a"), "__notes__")
 
 
 @pytest.mark.parametrize(

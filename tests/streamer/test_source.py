@@ -290,3 +290,12 @@ def test_what_is_to_be_checked_is_told_apart_from_what_is_only_said(tmp_path: Pa
         assert source.doubts == ("frames stored as 4 x 5 are read one after the other, for 5 x 4 points: check it",)
     with open_source(native(tmp_path / "b.h5")) as source:
         assert source.notes and not source.doubts
+
+
+@pytest.mark.parametrize("shape", [(20, 4, 6), (4, 5, 4, 6)])
+def test_frames_beyond_the_scan_are_counted(shape: tuple[int, ...]) -> None:
+    """A scan of one column too few looks sheared; the frames that are left over are the only sign of the mistake."""
+    with open_array(np.zeros(shape, np.uint16), {"scan_shape": (6, 3)}) as source:
+        assert source.doubts[-1] == "the scan has 18 frames, the file has 20; the last 2 are left out: check it"
+    with open_array(np.zeros((20, 4, 6), np.uint16), {"scan_shape": (4, 5)}) as source:
+        assert not source.doubts

@@ -151,7 +151,8 @@ def _estimated(header: ScanHeader, given: dict[str, Any]) -> list[str]:
     shape = header.scan.shape or (0, 0)
     small = math.prod(shape) < LEAST_POINTS or min(shape) <= 2
     optics = [name for name in ("scan_step_A", "energy_eV", "convergence_semiangle_mrad") if name not in given]
-    few = f"the scan has fewer than {LEAST_POINTS} points or two rows and columns"
+    few = f"the scan has fewer than {LEAST_POINTS} points, or fewer than 3 rows or columns"
+    few = few if header.scan.shape else "needs scan_shape"
 
     def fallback(default: str, lacking: list[str]) -> str:
         reason = few if small else f"needs {', '.join(lacking)}" if lacking else ""

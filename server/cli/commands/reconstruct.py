@@ -47,7 +47,7 @@ def reconstruct(
     use_persistent_cache()
     from ptylive.application.detector_texts import named, read_detectors
     from ptylive.application.offline import MapRequest, reconstruct_file
-    from ptylive.application.outputs import check_results_file, scan_settings
+    from ptylive.application.outputs import check_results_file, maps_lost, scan_settings
     from ptylive.engine.bases.choice import parse_basis
     from ptylive.engine.imaging.registry import read_settings
     from ptylive.engine.imaging.render import METHODS, check_methods
@@ -81,6 +81,8 @@ def reconstruct(
             say(f"{live_map.name}: {live_map.caveat}")
     if not mapped.rendering.maps:
         raise PtyliveError(f"{file}: none of the maps could be made", "see the lines above")
+    if lost := maps_lost(output, [live_map.name for live_map in mapped.rendering.maps]):
+        say(f"{output}: earlier maps are replaced, and these are not made again: {', '.join(lost)}")
     description = {**describe_run(" ".join(sys.argv), backend_of(mapped.engine.computed_on)), **scan}
     write_maps(output, mapped.rendering.maps, mapped.engine.coverage, mapped.calibration, description)
     answer(

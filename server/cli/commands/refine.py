@@ -55,7 +55,8 @@ ptylive refine scan.h5 -o refined.h5 --cluster local:4 --workers 4      # one re
 
 def refine(
     files: Annotated[
-        list[Path], typer.Argument(help="native HDF5 file; several files: scans of the same place at different tilts")
+        list[Path],
+        typer.Argument(help="scan file, native or foreign; several: scans of the same place at different tilts"),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="results file")],
     preset: Annotated[

@@ -1,4 +1,4 @@
-"""The one array of patterns in a MATLAB v7.3 file, or in a data set ``dp`` of a plain HDF5 file.
+"""The one array of patterns in a MATLAB v7.3 file or a plain HDF5 file, or its data set ``dp``.
 
 MATLAB stores axes in reverse: patterns of its (ky, kx, points), or (ky, kx, rows, columns), are transposed on reading.
 Files that only have the name ``.mat``, as written by PtyRAD, hold (…, ky, kx) as in numpy: MATLAB's own files begin
@@ -54,13 +54,27 @@ def recognises(file: Any) -> bool:
     return isinstance(file.get(PLAIN, getlink=True), h5py.HardLink) and isinstance(file[PLAIN], h5py.Dataset)
 
 
+def holds_one_scan(file: Any) -> bool:
+    """Whether an open HDF5 file has a single array of real numbers with four axes, and no results of this program."""
+    return "calibration" not in file and len(_with_four_axes(file, pattern_arrays(file))) == 1
+
+
+def _with_four_axes(file: Any, names: list[str]) -> list[str]:
+    return [name for name in names if file[name].ndim == 4]
+
+
 @contextmanager
 def open_plain(path: Path) -> Iterator[ScanFile]:
-    """Open the only array of real numbers with three or four axes. Raises InputFileError for none, or several."""
+    """Open the only array of real numbers with three or four axes, or the only one with four.
+
+    Raises InputFileError for none, or several.
+    """
     with path.open("rb") as raw:
         of_matlab = raw.read(len(MATLAB)) == MATLAB
     with opened(path) as file:
         names = [PLAIN] if recognises(file) else pattern_arrays(file)
+        if len(names) > 1:
+            names = _with_four_axes(file, names) or names
         if len(names) != 1:
             several = f" ({', '.join(names[:4])})" if names else ""
             problem = f"{path} holds {len(names) or 'no'} arrays of three or four axes{several}"

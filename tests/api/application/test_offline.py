@@ -12,7 +12,7 @@ from ptylive.application.detector_texts import read_detectors
 from ptylive.schema import Calibration, Origin, Quantity
 from ptylive.schema.detector import Descan
 from ptylive.simulators.data import bundled
-from ptylive.streamer.source import open_source
+from ptylive.streamer.source import open_array, open_source
 
 RNG = np.random.default_rng(5)
 COUNTS = RNG.poisson(4.0, (6, 7, 16, 18)).astype(np.uint16)
@@ -92,3 +92,22 @@ def test_a_rotation_of_the_wrong_sign_is_told_of_where_maps_are_made(more_deg, s
         given = float(source.header.scan.rotation_deg or 0.0)
     made = offline.reconstruct_file(path, {"rotation_deg": given + more_deg}, ["com"])
     assert [said in one for one in made.remarks] == ([] if said is None else [True])
+
+
+def test_exchanged_axes_are_told_of_where_maps_are_made() -> None:
+    rows, columns = np.indices((32, 32)) - 15.5
+    patterns = np.where(np.hypot(rows, columns) < 9, 20, 0) + np.zeros((18, 17, 1, 1), int)
+    data = np.random.default_rng(3).poisson(patterns).astype(np.uint16)
+    for axes, expected in (((0, 1, 2, 3), 0), ((2, 3, 0, 1), 1)):
+        with open_array(data.transpose(axes)) as source:
+            remarks = offline.reconstruct_source(source, {}, ["bf"]).remarks
+        assert sum("exchanged?" in remark for remark in remarks) == expected
+        assert len(remarks) == expected
+
+
+def test_what_follows_the_last_frame_is_not_shown_as_done(scan) -> None:
+    """Regression: `maps: 168 of 168 (100 %)` stood there for the minutes of a calibration."""
+    told: list[tuple[int, int, str]] = []
+    offline.reconstruct_file(scan, {}, ["bf"], on_progress=lambda *progress: told.append(progress))
+    assert told[-1] == (0, 0, f"{scan.name}: calibration and maps")
+    assert all(done < total for done, total, words in told if "calibration" not in words)

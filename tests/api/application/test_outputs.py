@@ -17,10 +17,12 @@ from ptylive.application.outputs import (
     check_output_file,
     check_output_folder,
     check_results_file,
+    maps_lost,
     reserved_run,
     scan_settings,
 )
 from ptylive.engine.results import describe_scan, write_maps
+from ptylive.engine.results_file import pending_files, pending_path
 from ptylive.schema import Calibration, Detector, InputFileError, PtyliveError, RefinementError, Scan, ScanHeader
 from ptylive.schema.files.filelock import FileBusyError
 from ptylive.server.cli.main import build, named
@@ -215,6 +217,47 @@ def test_two_refinements_never_share_a_checkpoint(tmp_path):
 def test_what_is_written_beside_a_file_has_the_whole_of_its_name(output, expected, tmp_path):
     """Regression: `refine -o run.v1` and `-o run.v2` shared a checkpoint: the second began where the first stopped."""
     assert beside(tmp_path / output, ".checkpoint") == tmp_path / expected
+
+
+def test_a_refinement_that_waits_for_a_file_that_does_not_exist_makes_it(tmp_path):
+    """Regression: if the disk was full when the file was to be created, no command found the refinement afterwards."""
+    path = tmp_path / "results.h5"
+    writers.refine(path, 1.0)
+    path.rename(pending_path(path, "run1"))
+    ended = invoked("export", str(path), str(tmp_path / "new"), "--to", "tiff")
+    assert ended.exit_code == 0 and list((tmp_path / "new").iterdir())
+    assert path.is_file() and not pending_files(path)
+
+
+@pytest.mark.parametrize(
+    ("made", "lost"), [(["bf", "idpc", "idpc_deviation"], []), (["bf"], ["idpc"]), ([], ["bf", "idpc"])]
+)
+def test_lost_maps_are_those_of_an_earlier_run_without_their_deviations(tmp_path, made, lost):
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        for name in ("bf", "idpc", "idpc_deviation"):
+            file[f"maps/{name}"] = np.zeros((2, 2))
+    assert maps_lost(tmp_path / "r.h5", made) == lost
+    assert maps_lost(tmp_path / "none.h5", made) == []
+
+
+def test_a_file_of_another_program_is_not_replaced_by_a_scan(tmp_path):
+    """Regression: the message asked to add a link to the file that would have been replaced."""
+    np.save(tmp_path / "scan.npy", np.ones((2, 3, 8, 8), np.uint8))
+    with h5py.File(tmp_path / "raw.h5", "w") as file:
+        file["cube/data"] = np.ones((2, 3, 8, 8), np.uint8)
+    ended = invoked("convert", str(tmp_path / "scan.npy"), str(tmp_path / "raw.h5"))
+    assert isinstance(ended.exception, PtyliveError), ended.output
+    line = ended.exception.line()
+    assert "raw.h5 exists and is not replaced" in line and line.endswith("choose another name, or remove it first")
+
+
+def test_a_file_of_maps_alone_says_how_to_export_them(tmp_path):
+    writers.save(tmp_path / "maps.h5")
+    ended = invoked("export", str(tmp_path / "maps.h5"), str(tmp_path / "out"), "--to", "png")
+    assert isinstance(ended.exception, PtyliveError), ended.output
+    assert ended.exception.line().endswith(
+        "holds no refinement: make one with ptylive refine; ptylive export --to png --maps all writes its maps"
+    )
 
 
 def test_exports_of_a_results_file_are_still_written(tmp_path):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptylive.application.remarks import given_orientation_remarks, orientation_remarks, remarks
+from ptylive.application.remarks import axes_remarks, given_orientation_remarks, orientation_remarks, remarks
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
 
@@ -68,6 +68,23 @@ def pattern(background=0.0):
     rows, columns = np.indices((48, 64)) - np.array([23.5, 31.5])[:, None, None]
     radius = np.hypot(rows, columns)
     return np.where(radius < 12, 30.0, 200.0 / (radius + 1) ** 2) + background
+
+
+@pytest.mark.parametrize(
+    ("C10_A", "origin", "asked"), [(-1e5, "GIVEN", True), (-100.0, "GIVEN", False), (-1e5, "ESTIMATED", False)]
+)
+def test_a_given_defocus_that_makes_the_probe_wider_than_its_window_is_asked_about(C10_A, origin, asked):
+    """Regression: 10 µm instead of 10 nm gave maps and a refined object without a word."""
+    calibration = with_disc(convergence_semiangle_mrad=13.4).having(C10=Quantity(C10_A, Origin[origin]))
+    said = remarks(header(), header(), calibration)
+    assert [line[:43] for line in said] == ["at the given defocus of 10.0 µm the probe i"] * asked
+
+
+def test_exchanged_axes_of_scan_and_detector_are_asked_about():
+    flat = np.random.default_rng(0).poisson(30, (20, 24)).astype(float)
+    assert axes_remarks(pattern(), flat) == axes_remarks(flat, flat) == axes_remarks(pattern(), pattern()) == []
+    (said,) = axes_remarks(flat, pattern())
+    assert "numpy.transpose(data, (2, 3, 0, 1))" in said
 
 
 def test_an_even_level_of_counts_is_asked_about_and_scattering_is_not():

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import ThreadpoolController
 
 from ptylive.engine.calibrate import scan
 from ptylive.engine.calibrate.aberrations import AberrationFit
 from ptylive.engine.calibrate.aliases.together import Present, Question, Verdict
 from ptylive.engine.calibrate.rotation import RotationFit, fit_rotation, spread_deg
 from ptylive.engine.calibrate.scan import _Work
-from ptylive.schema import Origin, Quantity
+from ptylive.schema import Calibration, Origin, Quantity
 
 TRUSTED = RotationFit(102.0, transposed=False, curl=0.09, curl_other=0.42, sign_correlation=0.4, other_deg=-171.0)
 DOUBTFUL = RotationFit(-128.0, transposed=False, curl=0.33, curl_other=0.41, sign_correlation=0.1, other_deg=-93.0)
@@ -224,3 +225,17 @@ def test_halves_of_a_scan_that_disagree_spread() -> None:
     assert spread_deg(fitted, visited) == pytest.approx(2.0)  # half a turn apart is the same line
     assert seen == [20, 20]
     assert spread_deg(fitted, visited[:7]) is None
+
+
+def test_small_matrices_are_multiplied_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, threads that wait for each other made a calibration of 15 s last more than 500 s."""
+    counts = []
+
+    def count(_work: _Work) -> None:
+        counts.extend(library["num_threads"] for library in ThreadpoolController().select(user_api="blas").info())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(_Work, "from_moments", count)
+    with ThreadpoolController().limit(limits=2, user_api="blas"), pytest.raises(ZeroDivisionError):
+        scan.calibrate_scan(Calibration(), work().store)
+    assert set(counts) == {1}

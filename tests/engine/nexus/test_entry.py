@@ -115,7 +115,9 @@ def test_maps_without_a_step_and_with_odd_names(tmp_path):
 
 
 def test_an_entry_of_somebody_else_stays(tmp_path):
-    with h5py.File(tmp_path / "r.h5", "w") as file:
+    save(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "a") as file:
+        del file["entry"]
         file["entry/mine"], file["entry/program_name"], file.attrs["default"] = 7, "another", "entry"
     save(tmp_path / "r.h5")
     with h5py.File(tmp_path / "r.h5") as file:

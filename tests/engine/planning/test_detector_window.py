@@ -107,6 +107,15 @@ def test_the_edge_of_the_detector(pixels, verdict):
     assert ("cuts the bright field" in figure.text) is (verdict is Verdict.BAD)
 
 
+def test_a_central_beam_on_a_pixel_reaches_the_edge():
+    """Regression: the default scan of `simulate` was questioned, with 49.2 mrad where 50.0 were required."""
+    shape, alpha = (64, 64), 25.0
+    on_pixel = experiment(shape, beam_center_px=(32, 32), convergence_semiangle_mrad=alpha, detector_pixel_mrad=1.5625)
+    assert Plan.of(on_pixel)["detector_edge_mrad"].verdict is Verdict.GOOD
+    beside = experiment(shape, beam_center_px=(33, 32), convergence_semiangle_mrad=alpha, detector_pixel_mrad=1.5625)
+    assert Plan.of(beside)["detector_edge_mrad"].verdict is Verdict.QUESTIONED
+
+
 def test_a_beam_off_the_middle_is_nearer_to_an_edge():
     assert experiment(beam_center_px=(127.5, 99.5)).half_angle_mrad == pytest.approx(100 * 0.8)
     beside = experiment(beam_center_px=(127.5, 400.0))

@@ -83,6 +83,9 @@ def test_validation_errors_name_the_setting_not_its_group():
     assert places.keys() == {"seed", "window", "", "xx"}
     assert places["seed"] == "Input should be greater than or equal to 0"
     assert places[""].endswith("nothing would be refined")
+    assert places["xx"] == "unknown setting: docs/settings.md lists the settings"
+    with pytest.raises(ValidationError, match="unknown setting: did you mean 'num_slices'"):
+        Preset(num_slice=4)
 
 
 def test_every_setting_has_one_group():

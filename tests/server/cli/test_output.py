@@ -32,3 +32,17 @@ def test_sentences_have_a_line_each_and_words_share_one(capsys) -> None:
         "notes: four",
         "missing: none",
     ]
+
+
+def test_what_is_said_of_each_name_has_a_line_each(capsys) -> None:
+    """Regression: in `missing: com the centre of mass needs a, and b, idpc iDPC needs a` nothing ended a reason."""
+    reasons = {"com": "needs a, and b", "obf": "needs a"}
+    answer({"missing": reasons, "certainty": {"obf": {"deviation": 0.5, "limit_A": 1.0}}}, as_json=False)
+    answer({"missing": {}, "counts": {"frames": 3, "lost": 1}}, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        "missing: com: needs a, and b",
+        "missing: obf: needs a",
+        "certainty: obf: deviation 0.5, limit_A 1",
+        "missing: none",
+        "counts: frames 3, lost 1",
+    ]

@@ -80,16 +80,16 @@ def test_a_line_that_was_cut_off_costs_only_itself(tmp_path):
 
 def test_trials_of_another_plan_are_refused(tmp_path):
     opened(tmp_path)
-    with pytest.raises(InputFileError, match=r"trials.journal belongs to a tuning that differs in sweeps$"):
+    with pytest.raises(InputFileError, match=r"(?m)trials.journal belongs to a tuning that differs in sweeps$"):
         opened(tmp_path, {**PLAN, "sweeps": 9})
-    with pytest.raises(InputFileError, match=r"differs in settings \(probe_modes\)$"):
+    with pytest.raises(InputFileError, match=r"(?m)differs in settings \(probe_modes\)$"):
         opened(tmp_path, {**PLAN, "settings": {"probe_modes": 77, "flip_ky": False}})
 
 
 def test_a_setting_that_there_was_not_yet_is_as_it_was_by_default(tmp_path):
     opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4}})
     opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4, "flip_ky": False}})
-    with pytest.raises(InputFileError, match=r"differs in settings \(flip_ky\)$"):
+    with pytest.raises(InputFileError, match=r"(?m)differs in settings \(flip_ky\)$"):
         opened(tmp_path, {**PLAN, "settings": {"probe_modes": 4, "flip_ky": True}})
 
 

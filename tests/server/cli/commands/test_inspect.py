@@ -93,3 +93,15 @@ def test_jumps_between_lines_are_told_apart(vacuum, tmp_path):
     away = Descan.of(told["descan_px"]).minus(BOW).at_points(every, (POINTS, POINTS))
     assert np.sqrt(((away - away.mean(axis=0)) ** 2).sum(axis=1).mean()) < 0.3  # jumps have a slope and a bow, too
     assert told["line_jumps_px"] == pytest.approx(np.sqrt((JUMPS**2).sum(axis=1).mean()), rel=0.2)  # without those
+
+
+def test_what_keeps_a_value_from_being_estimated_is_told(tmp_path):
+    frames = np.ones((90, 8, 8), np.uint8)
+    np.save(tmp_path / "scan.npy", frames)
+    options = ("--set", "scan_step_A=0.5", "--json")
+    estimated = " ".join(last_json(ptylive_here("inspect", tmp_path / "scan.npy", *options))["estimated"])
+    assert "rotation_deg (taken as 0: needs scan_shape)" in estimated
+    estimated = " ".join(
+        last_json(ptylive_here("inspect", tmp_path / "scan.npy", "--set", "scan_shape=2,45", *options))["estimated"]
+    )
+    assert "fewer than 64 points, or fewer than 3 rows or columns" in estimated

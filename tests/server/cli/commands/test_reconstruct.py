@@ -46,3 +46,13 @@ def test_settings_of_maps(scan: Path, tmp_path: Path) -> None:
     refused = ptylive_here("reconstruct", scan, "-o", tmp_path / "no.h5", "--set", "wdd.epsilon=-1")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "wdd.epsilon=-1 is not possible: give a number from 1e-06 to 1000" in refused.stderr
+
+
+def test_maps_that_are_not_made_again_are_named(scan: Path, tmp_path: Path) -> None:
+    """Regression: a second run with fewer methods removed the other maps without a word."""
+    out = tmp_path / "maps.h5"
+    first = ptylive_here("reconstruct", scan, "-o", out, "--methods", "bf,adf")
+    again = ptylive_here("reconstruct", scan, "-o", out, "--methods", "bf")
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert "not made again" not in first.stderr
+    assert f"{out}: earlier maps are replaced, and these are not made again: adf\n" in again.stderr

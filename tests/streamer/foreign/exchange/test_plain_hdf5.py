@@ -47,6 +47,22 @@ def test_what_numpy_wrote_stays_as_it_is(tmp_path, name):
     np.testing.assert_array_equal(frames, FLAT)
 
 
+@pytest.mark.parametrize("name", ["a.h5", "a.nxs", "a.mat"])
+def test_the_only_array_with_four_axes_is_the_scan(tmp_path, name):
+    """Regression: files of h5py, and HyperSpy's NeXus files, had to be changed before they could be opened."""
+    arrays = {"entry1/signal/data": GRID, "entry1/images": FLAT, "entry1/x": np.arange(3.0)}
+    frames, header, notes = read(write(tmp_path / name, arrays, matlab=False))
+    np.testing.assert_array_equal(frames, FLAT)
+    assert header.scan.shape == (3, 4)
+    assert "patterns read from entry1/signal/data" in notes
+
+
+@pytest.mark.parametrize("arrays", [{"a": GRID, "b": GRID}, {"a": FLAT}, {"a": GRID, "calibration/C10": 1.0}])
+def test_a_scan_is_not_guessed_among_several_arrays_or_results(tmp_path, arrays):
+    with pytest.raises(InputFileError, match=r"no data set /data|holds results"):
+        read(write(tmp_path / "a.h5", arrays, matlab=False))
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
