@@ -107,8 +107,9 @@
     const identity = ({dataset: {act, name, key}, ariaLabel}) => [act, name, key, ariaLabel].join("\n");
     const focused = list.contains(document.activeElement) ? identity(document.activeElement) : null;
     list.replaceChildren(...cards);
-    if (focused !== null)
-      [...list.querySelectorAll("button, input")].find(each => identity(each) === focused)?.focus({preventScroll: true});
+    if (focused === null) return;
+    const redrawn = [...list.querySelectorAll("button, input")].find(each => identity(each) === focused);
+    redrawn?.focus({preventScroll: true});
   }
 
   painters.history = entries => {

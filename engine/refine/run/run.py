@@ -22,6 +22,7 @@ from ptylive.engine.refine.data.start_guess import StartGuess
 from ptylive.engine.refine.data.start_positions import with_start_positions
 from ptylive.engine.refine.problem.forward_options import tilt_from_columns
 from ptylive.engine.refine.problem.measurement import Measurement
+from ptylive.engine.refine.problem.negative_counts import negative_words
 from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prepare
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
@@ -231,7 +232,7 @@ def _refined_once(
         continues=warm is not None,
         data_term=str(problem.strategy.kind),
     )
-    words = (*tuned.words, *unused_settings(preset, known))
+    words = (*tuned.words, *negative_words(dataset), *unused_settings(preset, known))
     problem = with_start(
         problem.with_findings(tuned.curves, words, tilt_found=tuned.tilt_found),
         preset.start,
