@@ -126,7 +126,7 @@ class Maps(Mapping[str, LiveMap]):
 
     def __getitem__(self, name: str) -> LiveMap:
         if name not in self._maps:
-            raise KeyError(f"{name}{self._why(name)}; {self._made()}")
+            raise KeyError(f"{name}{self._why(name)}; made: {', '.join(self) or 'none'}")
         return self._maps[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -166,15 +166,12 @@ class Maps(Mapping[str, LiveMap]):
         """Pictures of the named maps, or of all without names. Raises MetadataError for a map that was not made."""
         for name in names:
             if not isinstance(name, str) or name not in self._maps:
-                raise MetadataError(f"no map {brief(name)}{self._why(name)}", self._made())
+                raise MetadataError(f"no map {brief(name)}{self._why(name)}", f"made: {', '.join(self) or 'none'}")
         shown = {f"{name}, {self[name].units}": self[name] for name in names or self}
         return Gallery(
             {title: live_map.data for title, live_map in shown.items()},
             {title: live_map.sampling_A for title, live_map in shown.items()},
         )
-
-    def _made(self) -> str:
-        return f"made: {', '.join(self) or 'none'}"
 
     def _why(self, name: object) -> str:
         """Why a map was not made, after a colon, if the reason is known."""

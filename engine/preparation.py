@@ -71,7 +71,7 @@ class Preparation:
         }
         for option, (value, valid, possible) in checks.items():
             if not valid:
-                raise MetadataError(f"{option} {value} is impossible", f"possible: {possible}")
+                raise MetadataError(f"{option} {value} is impossible", f"possible values: {possible}")
 
     @property
     def changes_nothing(self) -> bool:

@@ -274,7 +274,7 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
                 hint,
             )
         else:
-            notes.extend(_left_out(stored, scan))
+            _note_left_out(stored, scan, notes)
         return scan
     rows, columns = stored.shape
     if scan.shape is None:
@@ -292,17 +292,19 @@ def _fitted_scan(path: Path, stored: StoredScan, scan: Scan, notes: list[str], *
     points = f"{scan.shape[0]} x {scan.shape[1]}"
     if shape_given and scan.frames <= stored.frames:
         notes.append(f"frames stored as {rows} x {columns} are read one after the other, for {points} points: check it")
-        notes.extend(_left_out(stored, scan))
+        _note_left_out(stored, scan, notes)
         return scan
     stated = f"impossible scan_shape {points} (flyback_frames {scan.flyback_frames})"
     raise InputFileError(f"{path}: {stated} for {rows} x {columns} patterns", hint)
 
 
-def _left_out(stored: StoredScan, scan: Scan) -> list[str]:
-    """Note on the frames of a file that a scan of this shape does not use, if there are any."""
-    count = stored.frames - scan.frames
-    needed = f"the scan has {scan.frames} frames, the file has {stored.frames}"
-    return [f"{needed}; the last {count} are left out: check it"] if count > 0 else []
+def _note_left_out(stored: StoredScan, scan: Scan, notes: list[str]) -> None:
+    """Note the frames of a file that a scan of this shape does not use, if there are any."""
+    left = stored.frames - scan.frames
+    if left > 0:
+        notes.append(
+            f"the scan has {scan.frames} frames, the file has {stored.frames}; the last {left} are left out: check it"
+        )
 
 
 def _arrays(path: Path, file: ScanFile, header: ScanHeader) -> dict[str, Array]:

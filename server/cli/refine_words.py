@@ -11,12 +11,12 @@ from ptylive.schema import PtyliveError
 from ptylive.server.cli.output import bar
 
 if TYPE_CHECKING:
+    from ptylive.application.extensions import Preset
     from ptylive.engine.dataset import Dataset
     from ptylive.engine.refine import TrialContext
     from ptylive.engine.refine.results.refinement_result import RefineResult
     from ptylive.engine.refine.run.history import History
     from ptylive.engine.refine.validation.checks import Checks
-    from ptylive.schema.preset import Preset
 
 
 def whole_outcome_of(result: RefineResult, frames: int, before: Checks | None, kept: History | None) -> dict[str, Any]:

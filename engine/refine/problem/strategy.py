@@ -104,6 +104,8 @@ class Strategy:
     """Step of short trials, which have to converge far in few sweeps."""
     more_epochs: int = 0
     """Maximum number of epochs for which L-BFGS continues while the loss still falls."""
+    spared_epochs: int = 0
+    """Number of epochs that are left out because an earlier refinement, from which this one starts, made them."""
 
     @property
     def algorithm(self) -> str:
@@ -186,9 +188,7 @@ def _step_of(step: float, batch: int, usual: int, patterns: int) -> float:
 
     Their number times the step determines how far a sweep goes, if each batch lights the object evenly. Small batches
     do not: the brightest pixel, which bounds the step, is brighter relative to the mean. The square root lies between
-    both (docs/automatic/steps.md).
-
-    No batch has more patterns than ``patterns``; 0: the number is unknown.
+    both (docs/automatic/steps.md). No batch has more patterns than ``patterns``; 0: the number is unknown.
     """
     most = patterns or max(batch, usual)
     return min(step * math.sqrt(min(batch, most) / min(usual, most)), max(step, NEWTON_STEP))

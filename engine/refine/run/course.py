@@ -11,6 +11,7 @@ import numpy as np
 from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.problem.strategy import Strategy
 from ptylive.engine.refine.results.refinement_result import Phase
+from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.descent import Descent
 from ptylive.engine.refine.solvers.lbfgs import Lbfgs, LbfgsState
 from ptylive.engine.refine.solvers.loss_function import PatternLoss
@@ -38,6 +39,8 @@ class CoursePlan:
     anchor: float
     more_epochs: int
     """Maximum number of further epochs while the loss still falls."""
+    spared: int = 0
+    """Number of epochs left out because an earlier refinement made them."""
 
     @classmethod
     def of(cls, strategy: Strategy, settings: SolverSettings, *, open_end: bool) -> CoursePlan:
@@ -52,6 +55,7 @@ class CoursePlan:
             strategy.probe_step,
             strategy.anchor,
             strategy.more_epochs if open_end else 0,
+            strategy.spared_epochs,
         )
 
 
@@ -62,7 +66,7 @@ class Course:
     sweeps: Sweeps | BatchEngine
     lbfgs: Lbfgs
     epochs: int
-    """Number of epochs of both together."""
+    """Number of epochs of both together, with those that an earlier refinement made."""
 
     @classmethod
     def of(cls, plan: CoursePlan, loss: PatternLoss, rows: IndexArray | None = None) -> Course:
@@ -87,7 +91,7 @@ class Course:
             plan.anchor,
             plan.more_epochs,
         )
-        return cls(sweeps, lbfgs, plan.epochs)
+        return cls(sweeps, lbfgs, plan.epochs + plan.spared)
 
     def without(self, held: tuple[IndexArray, ...]) -> Course:
         """Return a copy with groups of patterns held out."""
@@ -104,8 +108,8 @@ class Course:
             lbfgs=replace(self.lbfgs, objective=loss),
         )
 
-    def continuing(self, state: SolverState, phases: tuple[Phase, ...]) -> Course:
-        """Return a copy for a state and the kinds of its epochs: L-BFGS makes every epoch that sweeps left.
+    def continuing(self, state: SolverState, log: Log) -> Course:
+        """Return a copy for a state and its history: L-BFGS makes every epoch that sweeps left.
 
         Sweeps leave epochs if they end early because no step lowers the loss, or in a run that is continued with more
         epochs, which would have begun with more sweeps; it does not go back to them.
@@ -113,7 +117,7 @@ class Course:
         by_themselves = isinstance(self.sweeps, BatchEngine) or self.sweeps.held_out is not None
         if not isinstance(state, LbfgsState) or by_themselves:
             return self
-        return replace(self, lbfgs=replace(self.lbfgs, epochs=self.epochs - phases.count("sweep")))
+        return replace(self, lbfgs=replace(self.lbfgs, epochs=self.epochs - log.spared - log.phases.count("sweep")))
 
     def losses_of(self, groups: tuple[IndexArray, ...], vector: Any) -> tuple[float, ...]:
         """Loss per pattern of each group of patterns."""

@@ -17,6 +17,8 @@ class Log:
     evaluations: float = 0.0
     held: tuple[tuple[float, ...], ...] = ()
     """Loss per pattern of each group of held-out patterns, after every epoch; empty if none are held out."""
+    spared: int = 0
+    """Number of epochs left out at the start because an earlier refinement made them."""
 
     def with_epoch(self, loss: float, phase: Phase, seconds: float, held: tuple[float, ...] = ()) -> Log:
         """Return a copy with one more finished epoch."""

@@ -102,7 +102,7 @@ class Refinement:
             self._course = replace(self._course, sweeps=engine_of(problem, preset.solver, objective))
         self._schedule, self._started_epoch = EpochSchedule(preset, problem), -1
         self._schedule.check(strategy.epochs)
-        self._log = Log()
+        self._log = Log(spared=strategy.spared_epochs)
         now = time.monotonic()
         self._epoch_start, self._last_report, self._last_preview, self._last_checkpoint = now, -math.inf, -math.inf, now
         self._message = ""
@@ -130,7 +130,7 @@ class Refinement:
         state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
-            self._course = self._course.continuing(state, self._log.phases)
+            self._course = self._course.continuing(state, self._log)
             del saved  # frees its L-BFGS pairs as newer ones replace them
         self._hold_out()
         outcome: State = "done"
@@ -199,7 +199,7 @@ class Refinement:
             self._save_sometimes(after)
         if remark := self._course.remark(state, after):
             self._add_words(remark)
-        self._course = self._course.continuing(after, self._log.phases)
+        self._course = self._course.continuing(after, self._log)
         return after
 
     def _with_epoch_settings(self, state: checkpoints.SolverState) -> checkpoints.SolverState:

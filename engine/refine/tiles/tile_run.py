@@ -92,14 +92,14 @@ class TileRun:
         if begin is not None:
             saved, self._log = state_of(begin)
             state = on_device(saved, xp)
-            course = course.continuing(state, self._log.phases)
+            course = course.continuing(state, self._log)
         stopped = False
         while not stopped and not course.finished(state):
             self._pause()
             before, (state, passes) = state, course.advanced(state)
             self._log = self._log.with_evaluations(passes)
             self._end_epoch(course, before, state)
-            course = course.continuing(state, self._log.phases)
+            course = course.continuing(state, self._log)
             self._report_if_due(course, state, report)
             stopped, keep = self._exchange.agreed()
             if keep and not stopped:

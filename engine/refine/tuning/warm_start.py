@@ -116,7 +116,8 @@ class WarmStart:
             layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
             words = "; ".join(part for part in (strategy.reason, self.words) if part)
-            strategy = replace(strategy, sweeps=strategy.sweeps - spared, epochs=strategy.epochs - spared, reason=words)
+            sweeps, epochs = strategy.sweeps - spared, strategy.epochs - spared
+            strategy = replace(strategy, sweeps=sweeps, epochs=epochs, spared_epochs=spared, reason=words)
         return replace(problem, start=vector, strategy=strategy)
 
     def _with_probe(self, problem: Problem, probe: ComplexArray) -> Problem:

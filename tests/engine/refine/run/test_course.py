@@ -8,6 +8,7 @@ import pytest
 
 from ptylive.engine.refine.engines.epochs import BatchEngine
 from ptylive.engine.refine.run.course import Course, CoursePlan
+from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.solvers.lbfgs import LbfgsState
 from ptylive.engine.refine.solvers.loss_function import Evaluation
 from ptylive.engine.refine.solvers.sweeps import SweepState
@@ -35,7 +36,15 @@ def course(**settings):
 
 def test_a_plan_is_what_strategy_and_settings_say():
     strategy = SimpleNamespace(
-        sweeps=3, probe_sweeps=1, epochs=9, batch_size=8, sweep_step=0.5, probe_step=0.2, anchor=0.3, more_epochs=7
+        sweeps=3,
+        probe_sweeps=1,
+        epochs=9,
+        batch_size=8,
+        sweep_step=0.5,
+        probe_step=0.2,
+        anchor=0.3,
+        more_epochs=7,
+        spared_epochs=2,
     )
     settings = Preset(hist_length=4, seed=5).solver
     plan = CoursePlan.of(strategy, settings, open_end=True)
@@ -44,7 +53,7 @@ def test_a_plan_is_what_strategy_and_settings_say():
     sweeps, lbfgs = found.sweeps, found.lbfgs
     assert (sweeps.sweeps, sweeps.probe_sweeps, sweeps.batch_size, sweeps.seed) == (3, 1, 8, 5)
     assert (sweeps.object_step, sweeps.probe_step) == (0.5, 0.2)
-    assert (lbfgs.epochs, lbfgs.history, lbfgs.anchor, lbfgs.more_epochs) == (6, 4, 0.3, 7)
+    assert (lbfgs.epochs, lbfgs.history, lbfgs.anchor, lbfgs.more_epochs, found.epochs) == (6, 4, 0.3, 7, 11)
     assert lbfgs.probe_step == pytest.approx(0.4)
 
 
@@ -109,11 +118,12 @@ def test_the_course_ends_with_lbfgs_or_without():
 
 def test_lbfgs_makes_the_epochs_that_sweeps_left():
     """Planned are 2 sweeps and 3 L-BFGS epochs; the run went on to L-BFGS after one sweep."""
-    found = course().continuing(STEPPED, ("sweep", "lbfgs"))
-    assert found.lbfgs.epochs == found.continuing(STEPPED, ("sweep", "lbfgs")).lbfgs.epochs == 4
-    assert course().continuing(STEPPED, ("sweep", "sweep", "lbfgs")).lbfgs.epochs == 3
-    assert course().continuing(SWEEP, ("sweep",)).lbfgs.epochs == 3
-    assert course(early_stop=True).continuing(STEPPED, ("sweep", "lbfgs")).lbfgs.epochs == 3
+    found = course().continuing(STEPPED, Log(phases=("sweep", "lbfgs")))
+    assert found.lbfgs.epochs == found.continuing(STEPPED, Log(phases=("sweep", "lbfgs"))).lbfgs.epochs == 4
+    assert course().continuing(STEPPED, Log(phases=("sweep", "sweep", "lbfgs"))).lbfgs.epochs == 3
+    assert course().continuing(STEPPED, Log(phases=("sweep", "lbfgs"), spared=1)).lbfgs.epochs == 3
+    assert course().continuing(SWEEP, Log(phases=("sweep",))).lbfgs.epochs == 3
+    assert course(early_stop=True).continuing(STEPPED, Log(phases=("sweep", "lbfgs"))).lbfgs.epochs == 3
 
 
 def test_a_run_without_an_epoch_failed_and_sweeps_that_did_not_help_are_told():

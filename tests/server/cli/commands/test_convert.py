@@ -162,7 +162,7 @@ def test_rescaling_and_normalising_keep_what_they_promise(scan_file, tmp_path):
     [
         ({"transform": "twist"}, "twist"),
         ({"crop": (-1, 0, 0, 0)}, "--crop"),
-        ({"bin": 0}, "--bin 0 is impossible\npossible: from 1 to "),
+        ({"bin": 0}, "--bin 0 is impossible\npossible values: from 1 to "),
         ({"dtype": "<c8"}, "--dtype"),
     ],
 )
