@@ -82,7 +82,15 @@ def test_the_batch_is_the_one_that_was_planned():
     from ptylive.engine.refine.run.course import CoursePlan
 
     strategy = SimpleNamespace(
-        sweeps=8, probe_sweeps=0, epochs=14, batch_size=300, sweep_step=0.1, probe_step=0.1, anchor=0.1, more_epochs=0
+        sweeps=8,
+        probe_sweeps=0,
+        epochs=14,
+        batch_size=300,
+        sweep_step=0.1,
+        probe_step=0.1,
+        anchor=0.1,
+        more_epochs=0,
+        spared_epochs=0,
     )
     with decisions.planned_batches() as sizes:
         plan = CoursePlan.of(strategy, None, open_end=False)
