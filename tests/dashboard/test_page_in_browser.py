@@ -263,7 +263,8 @@ COVERED = """() => {
   for (const e of document.querySelectorAll(`header .slot, header button, ${view} .slot, ${view} button.small`)) {
     const style = getComputedStyle(e);
     let box = e.getBoundingClientRect();
-    if (style.visibility === 'hidden' || !box.width || !box.height || style.display === 'none') continue;
+    // checkVisibility: also false in closed details
+    if (style.visibility === 'hidden' || !box.width || !box.height || !e.checkVisibility()) continue;
     if (innerWidth <= 1100) e.scrollIntoView({block: 'center'});  // one column that scrolls
     box = e.getBoundingClientRect();
     const name = e.dataset.act || e.className + ' ' + e.textContent.trim().slice(0, 20);
