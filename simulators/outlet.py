@@ -106,7 +106,6 @@ class Outlet:
         limit = self._patience.away_s if self._connection.had_peers else self._patience.first_s
         if waited_s > limit:
             text = f"no server takes data at {self.address} (waited {limit:g} s)"
-            hint = hint_for(self._connection.peer, self._keys)
-            if self._binds:
-                hint = f"start one with ptylive serve --protocol … --data {self.address}"
+            listening = f"start one with ptylive serve --protocol … --data {self.address}"
+            hint = listening if self._binds else hint_for(self._connection.peer, self._keys)
             raise ServerGoneError(text, hint)

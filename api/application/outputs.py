@@ -111,9 +111,8 @@ def maps_lost(path: Path, made: Collection[str]) -> list[str]:
     from ptylive.engine.results_file import look
 
     stored = look(real_path(path)).maps
-    return [
-        name for name in stored if name not in made and name.removesuffix("_deviation") not in (set(stored) - {name})
-    ]
+    of_others = {f"{name}_deviation" for name in stored}
+    return [name for name in stored if name not in made and name not in of_others]
 
 
 def scan_settings(source: FileSource, results: Path | None = None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ptylive.engine.refine.results.refinement_result import RefineResult
 
 EXPLAINED = 3.0
-"""Ratio of the loss to that of counting noise up to which nothing is remarked: simulated scans with their true
-calibration leave 1 to 5, and wrong results 4.5 and more."""
+"""Ratio of the loss to that of counting noise up to which nothing is remarked. It does not separate right from wrong:
+right results left 0.9 to 5 and 15, wrong ones 1.6, 4.5 and 14 (docs/refinement.md)."""
 
 
 def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:

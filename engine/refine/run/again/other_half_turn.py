@@ -17,6 +17,7 @@ from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
 from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.outcome import EXPLAINED
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
@@ -31,8 +32,6 @@ from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
-LEFT = 3.0
-"""Loss over counting noise above which a result is tested: right ones left 1 to 5 and 15, wrong ones 4.5 and 14."""
 FAR_LESS = 0.8
 """Ratio of losses below which the other half turn leaves far less: for right ones the other leaves more."""
 MIDDLE = 1024
@@ -54,7 +53,7 @@ def half_turn_is_tested(dataset: Dataset, preset: Preset) -> bool:
 def residual_is_large(ended: Ended) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
     result, ratio = ended.result, ended.result.loss_over_noise
-    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > LEFT
+    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > EXPLAINED
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pytest
 from ptylive.engine.refine import TrialContext, refine
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Scanned
+from ptylive.engine.refine.results.outcome import EXPLAINED
 from ptylive.engine.refine.results.refinement_result import Progress
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again import other_half_turn
 from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
 from ptylive.engine.refine.run.again.other_half_turn import (
-    LEFT,
     Runs,
     Turned,
     half_turn_is_tested,
@@ -115,7 +115,7 @@ def asked(simulated) -> Asked:
 
 
 def test_a_refinement_that_leaves_little_is_not_asked(asked):
-    asked.first = replace(asked.first, result=Result((9000.0, 0.99 * LEFT * NOISE)))
+    asked.first = replace(asked.first, result=Result((9000.0, 0.99 * EXPLAINED * NOISE)))
     assert asked.ended(Result((1.0,))) is asked.first
     assert (asked.middle, asked.told) == ([], ["first"])
 
@@ -231,7 +231,7 @@ def test_nobody_asks_where_the_half_turn_was_stated(asked):
 )
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, far_less, said):
     """Whole runs on little data: half turn, calibration and checkpoint of the adopted run accompany its result."""
-    monkeypatch.setattr(other_half_turn, "LEFT", 0.0)
+    monkeypatch.setattr(other_half_turn, "EXPLAINED", 0.0)
     monkeypatch.setattr(other_half_turn, "FAR_LESS", far_less)
     found = {"C10": Quantity(-80.0, Origin.ESTIMATED, 5.0), "rotation_deg": Quantity(25.0, Origin.ESTIMATED, 0.5)}
     dataset = replace(small.dataset, calibration=small.dataset.calibration.having(**found))
