@@ -32,6 +32,7 @@ REFINEMENT_WORDS: Mapping[str, str] = {
     "done": "done",
     "failed": "failed",
 }
+NOT_CONVERGED = "not converged"
 _DEFOCUS_UNITS = (("µm", 1e4, 1e4), ("nm", 10.0, 1e3))
 """Unit, its length in Å, and the smallest defocus given in it."""
 _LENGTHS = (("mm", 1e7), ("µm", 1e4), ("nm", 10.0))
@@ -42,6 +43,11 @@ THIN_SPACE = "\u2009"
 def state_word(state: str) -> str:
     """The word next to the state's dot; an unknown state is shown unchanged."""
     return STATE_WORDS.get(state, state.upper() or UNKNOWN)
+
+
+def refinement_word(state: str, converged: bool | None) -> str:
+    """The state of a refinement in words; a run that is done but has not ``converged`` is called that."""
+    return NOT_CONVERGED if state == "done" and converged is False else REFINEMENT_WORDS.get(state, state)
 
 
 def count(value: float | None) -> str:

@@ -276,7 +276,7 @@ def how_made(group: Any) -> dict[str, Any]:
         "thickness_A": None if thickness is None else float(np.sum(thickness)),
         "modes": None if probe is None or probe.ndim != 4 else int(probe.shape[1]),
         "algorithm": str(group.attrs.get("algorithm", "")),
-        "falling": converged is not None and not bool(converged),
+        "converged": None if converged is None else bool(converged),
         "loss_over_noise": _number(group.attrs.get("loss_over_noise")),
         "deviation_rad": _attribute(group, "phase_deviation", "median"),
         "deviation_is_lower_bound": bool(_attribute(group, "phase_deviation", "lower_bound")),

@@ -182,6 +182,8 @@ class RefinementState(Message):
     """Number of epochs before each stage that has begun; empty if there is only one stage."""
     falling: bool = False
     """Whether the loss was still falling when the run ended."""
+    converged: bool | None = None
+    """Whether a run that is done had converged; None: unknown."""
     seconds: float | None = None
     seconds_left: float | None = None
     evaluations: float | None = None

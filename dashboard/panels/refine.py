@@ -12,7 +12,7 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
-from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, seconds
+from ptylive.dashboard.words import UNKNOWN, number, refinement_word, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
 from ptylive.schema.preset.solver import MORE_EPOCHS
@@ -323,9 +323,7 @@ def refinement_texts(
     summary: RefinementSummary, refinement: RefinementState | None, shown: str | None = None
 ) -> dict[str, str]:
     """Progress of the refinement in words; ``shown``: uid of the displayed scan."""
-    word = REFINEMENT_WORDS.get(summary.state, summary.state)
-    if summary.state == "done" and refinement is not None and refinement.falling:
-        word = "not converged"
+    word = refinement_word(summary.state, None if refinement is None else refinement.converged)
     messages = [summary.message, None if refinement is None else refinement.message]
     if summary.state == "queued" and any((words or "").startswith("compiling") for words in messages):
         word = "compiling"

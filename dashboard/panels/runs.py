@@ -19,7 +19,7 @@ from ptylive.dashboard.client.orders import Orders, Reply
 from ptylive.dashboard.panels.picture import PictureFigure, Window
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.requests import Request
-from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number
+from ptylive.dashboard.words import REFINEMENT_WORDS, UNKNOWN, number, refinement_word
 from ptylive.pictures.colours import ColourMap
 from ptylive.schema.model import DoubleArray
 
@@ -282,9 +282,8 @@ def _is_pair(values: Any) -> TypeGuard[list[float]]:
 def _progress_text(run: Mapping[str, Any]) -> str:
     """Epochs of a run, and its state if it was not completed."""
     state = str(run.get("state", ""))
-    word = "" if state == "done" else f", {REFINEMENT_WORDS.get(state, state)}"
-    word = ", not converged" if state == "done" and run.get("falling") else word
-    return f"{run.get('epochs', 0)} epochs{word}"
+    word = refinement_word(state, run.get("converged"))
+    return f"{run.get('epochs', 0)} epochs{'' if word == REFINEMENT_WORDS['done'] else f', {word}'}"
 
 
 def _loss_text(run: Mapping[str, Any]) -> str:

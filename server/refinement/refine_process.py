@@ -220,6 +220,7 @@ def _written(job: RefineJob, result: RefineResult, scan: dict[str, Any], inbox: 
         "loss": float(result.loss[-1]) if len(result.loss) else None,
         "results": str(stored.path),
         "falling": result.convergence is not None and result.convergence.falling,
+        "converged": None if result.convergence is None else result.convergence.converged,
         "found": found_values(result),
         "outcome": outcome_of(result, len(result.positions_A)),
         "sentences": sentences_of(result),

@@ -37,7 +37,9 @@ class RunState:
     workers: int = 0
     """Number of workers of the cluster it runs on."""
     falling: bool = False
-    """Whether a run that is done had not yet converged."""
+    """Whether the loss of a run that is done was still falling: more epochs help."""
+    converged: bool | None = None
+    """Whether a run that is done had converged; None: unknown."""
     found: dict[str, Any] = field(default_factory=dict)
     """Drift and tilts at the end; see :func:`ptylive.server.refinement.found_values.found_values`."""
     warning: str = ""
@@ -250,7 +252,8 @@ class Refinements:
         run = self.current
         if ended.get("kind") == "ended":
             run.state, run.warning = str(ended["state"]), ended["problem"]
-            run.falling = bool(ended.get("falling")) and run.state == "done"
+            if run.state == "done":
+                run.falling, run.converged = bool(ended.get("falling")), ended.get("converged")
             run.found = dict(ended.get("found") or {})
             renamed = f"stored as {ended['run']}" if ended["run"] not in ("", run.run) else ""
             parts = (ended["problem"], renamed, ended["message"], ended["algorithm"], ended["reason"])

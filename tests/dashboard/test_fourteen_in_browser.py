@@ -49,7 +49,7 @@ def page(
     server.publish("state", state_payload(state="complete", **more))
     told = {"uid": "scan-1", "run": "run1", "state": "done", "losses": [2.0, 1.0], "phases": ["sweep", "lbfgs"]}
     picture = {**array_to_plain(phase), "sampling_A": [0.25, 0.25]}
-    server.publish("refinement", {**told, "falling": True, "object": picture})
+    server.publish("refinement", {**told, "falling": True, "converged": False, "object": picture})
     server.replies["estimates"] = {"estimates": {"C10": {"value": -146.0, "uncertainty": 11.0, "agrees": False}}}
     rows = {"run1": {"epochs": 2, "slices": 3, "thickness_A": 20.0, "modes": 2, "loss": 1.0, "state": "done"}}
     server.replies["runs"] = {"runs": rows, "pictures": []}

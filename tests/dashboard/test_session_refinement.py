@@ -155,8 +155,13 @@ def test_the_deviation_of_the_phase_is_shown_in_its_place(session: Session, feed
 
 def test_a_run_that_has_not_come_to_rest_can_go_on(session: Session, feed: Feed, sender: CommandSender) -> None:
     state = feed.view().state.model_copy(update={"refinement": RefinementSummary(state="done", run="run1")})
-    for falling, word, mark in ((False, "done", "off"), (True, "not converged", "on")):
-        told = RefinementState(uid=state.uid, run="run1", state="done", falling=falling)
+    for falling, converged, word, mark in (
+        (False, True, "done", "off"),
+        (False, None, "done", "off"),
+        (False, False, "not converged", "off"),  # the loss rises: more epochs are no help
+        (True, False, "not converged", "on"),
+    ):
+        told = RefinementState(uid=state.uid, run="run1", state="done", falling=falling, converged=converged)
         feed._view = FeedView(connected=True, state=state, refinement=told)
         session.tick()
         assert content(session)["texts"]["refine_state"] == word

@@ -99,9 +99,10 @@ def test_the_list_of_runs_says_how_good_they_are(tmp_path):
     with h5py.File(tmp_path / "r.h5", "a") as file:
         file["refinements/run1"].create_group("validation").attrs["correlation"] = 0.97
         file["refinements/run1/phase_deviation"].attrs["lower_bound"] = True
-        file["refinements/run1"].attrs["loss_over_noise"] = 1.25
+        file["refinements/run1"].attrs.update(loss_over_noise=1.25, converged=False)
     plain, told = (read_runs(tmp_path / name)["run1"] for name in ("plain.h5", "r.h5"))
     assert (plain["loss_over_noise"], told["loss_over_noise"]) == (None, 1.25)
+    assert (plain["converged"], told["converged"]) == (None, False)
     assert (plain["deviation_rad"], plain["halves"]) == (None, None)
     assert (told["deviation_rad"], told["halves"]) == (0.01, 0.97)
     assert (plain["deviation_is_lower_bound"], told["deviation_is_lower_bound"]) == (False, True)

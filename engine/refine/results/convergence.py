@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ptylive.engine.refine.solvers.lbfgs import FALLING
 from ptylive.schema.preset.solver import MORE_EPOCHS
-
-LEAST_RISE = 1e-3
-"""Share per epoch from which the loss of the refined patterns counts as rising."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Convergence:
     @property
     def rising(self) -> bool:
         """Whether the loss of the refined patterns rises: steps are too long, or constraints and schedules spoil it."""
-        return not self.held_out and self.fall < -LEAST_RISE
+        return not self.held_out and self.fall < -FALLING
 
     @property
     def converged(self) -> bool:

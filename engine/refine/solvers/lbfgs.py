@@ -19,7 +19,8 @@ from ptylive.engine.refine.solvers.loss_function import LossFunction
 from ptylive.engine.refine.solvers.pairs import Pair, add_scaled, kept
 
 FALLING, FALLING_EPOCHS = 1e-3, 3
-"""A loss that falls by more than this share per epoch, averaged over three, is still falling (docs/refinement.md)."""
+"""A loss that falls by more than this share per epoch, averaged over three, is still falling; one that rises by more is
+rising (docs/refinement.md)."""
 SMALLEST_CURVATURE = 1e-10
 """Pairs with s.y below this share of |s| |y| carry no usable curvature and are not stored."""
 

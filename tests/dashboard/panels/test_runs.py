@@ -7,9 +7,10 @@ from page_in_memory import CommandSender
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
-from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.client.state import RefinementState, RefinementSummary, ServerState
 from ptylive.dashboard.panels.picture import Window
-from ptylive.dashboard.panels.runs import RunsPanel, _loss_text, held_out_words, scan_rows
+from ptylive.dashboard.panels.refine import refinement_texts
+from ptylive.dashboard.panels.runs import RunsPanel, _loss_text, _progress_text, held_out_words, scan_rows
 from ptylive.dashboard.requests import Request
 from ptylive.server.wire.messages import array_to_plain
 
@@ -122,3 +123,13 @@ def test_a_loss_is_shown_with_what_counting_noise_would_leave() -> None:
     assert _loss_text({"loss": 744.583, "loss_over_noise": 1.043}) == "744.58 (1.0 × counting noise)"
     assert _loss_text({"loss": 744.583, "loss_over_noise": None}) == "744.58"
     assert _loss_text({}) == "–"
+
+
+def test_a_run_has_the_same_word_in_the_list_and_on_the_loss_panel() -> None:
+    """Regression: a run whose loss rose at its end was "not converged" in the list and "done" on the Loss panel."""
+    for converged, word, told in ((True, "done", ""), (None, "done", ""), (False, "not converged", ", not converged")):
+        summary = RefinementSummary(state="done", run="run1")
+        panel = RefinementState(run="run1", state="done", converged=converged)
+        assert refinement_texts(summary, panel)["refine_state"] == word
+        assert _progress_text({"state": "done", "epochs": 8, "converged": converged}) == f"8 epochs{told}"
+    assert _progress_text({"state": "stopped", "epochs": 3, "converged": False}) == "3 epochs, stopped"

@@ -95,10 +95,11 @@ def test_the_deviation_is_told_with_the_pictures_at_the_end() -> None:
 def test_a_run_that_has_not_come_to_rest_says_so() -> None:
     refinements = Refinements(SimpleNamespace(publish=lambda *_: None), lambda _run: None)  # type: ignore[arg-type]
     ended = {"kind": "ended", "run": "", "algorithm": "", "reason": "", "problem": "", "message": ""}
-    for state, falling in (("done", True), ("stopped", False)):
+    for state, falling, converged in (("done", True, False), ("stopped", False, None)):
         refinements.current = RunState("running", "run1", "uid")
-        refinements._conclude({**ended, "state": state, "falling": True}, 0)
-        assert refinements.current.event(pictures=False)["falling"] is falling
+        refinements._conclude({**ended, "state": state, "falling": True, "converged": False}, "")
+        event = refinements.current.event(pictures=False)
+        assert (event["falling"], event["converged"]) == (falling, converged)
 
 
 def test_a_run_that_was_stopped_before_it_began_did_not_fail() -> None:

@@ -123,3 +123,10 @@ def test_a_sentence_for_each_case():
     assert not rising.converged and "not converged: the loss rises by 50 % an epoch: use smaller" in rising.sentence
     fast = Convergence(falling=True, fall=1.1, uncertainty=None, held_out=0)
     assert not fast.converged and "by 110 % an epoch" in fast.sentence
+
+
+def test_a_loss_rises_from_the_share_at_which_it_falls():
+    for share, moves in ((0.9, False), (1.1, True)):
+        step = share * module.FALLING
+        assert convergence(log([1.0 + step * k for k in range(4)]), 0).rising is moves
+        assert convergence(log([1.0 - step * k for k in range(4)]), 0).falling is moves
