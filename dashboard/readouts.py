@@ -6,7 +6,6 @@ the network is ever interpreted as HTML.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 import time
@@ -36,6 +35,7 @@ from ptylive.dashboard.words import (
 )
 from ptylive.schema import Calibration, Origin
 from ptylive.schema.advice import Advice, advise
+from ptylive.schema.advice.words import dose_text
 from ptylive.schema.detector import Descan
 from ptylive.server.wire.news import news
 
@@ -133,10 +133,8 @@ def dose(value: Dose) -> str:
     """The mean dose; in counts if the calibration of a count is unknown."""
     if value.per_A2 is None:
         return UNKNOWN
-    digits = 10 ** max(0, math.floor(math.log10(value.per_A2)) - 2) if value.per_A2 > 0 else 1
-    amount = count(round(value.per_A2 / digits) * digits) if 1e3 <= value.per_A2 < 1e9 else number(value.per_A2)
     full = f", {value.saturated_frames} frames saturated" if value.saturated_frames else ""
-    return f"{amount} {'e⁻' if value.unit == 'e' else value.unit}/Å²{full}"
+    return f"{dose_text(value.per_A2, value.unit)}{full}"
 
 
 def drift(found: Drift | None) -> str:

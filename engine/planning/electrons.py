@@ -9,6 +9,7 @@ from ptylive.engine.planning.experiment import Experiment
 from ptylive.engine.planning.figure import Rating, Row, graded, number_text
 from ptylive.engine.planning.probe_and_step import OPTICS
 from ptylive.engine.refine.problem.strategy import LOW_DOSE_E_PER_A2, MAP_DOSE_E_PER_A2
+from ptylive.schema.advice.words import dose_text
 
 CURRENT = ("beam_current_pA",)
 CLIPPING_SIGMAS = 5.0
@@ -33,10 +34,9 @@ def _dose(experiment: Experiment) -> Rating:
     dose = dose_of(experiment)
     good = dose >= MAP_DOSE_E_PER_A2
     refined = "the bright field only" if dose < LOW_DOSE_E_PER_A2 else "little beyond the live maps"
-    remedy = f"as much as the specimen tolerates: the refinement uses {refined} below {MAP_DOSE_E_PER_A2:.0f} e/Å²"
-    if dose < LOW_DOSE_E_PER_A2:
-        remedy = remedy.replace(f"{MAP_DOSE_E_PER_A2:.0f}", f"{LOW_DOSE_E_PER_A2:.0f}")
-    return Rating(dose, f"{number_text(dose)} e/Å²", graded(good=good), remedy)
+    limit = LOW_DOSE_E_PER_A2 if dose < LOW_DOSE_E_PER_A2 else MAP_DOSE_E_PER_A2
+    remedy = f"as much as the specimen tolerates: the refinement uses {refined} below {dose_text(limit)}"
+    return Rating(dose, dose_text(dose), graded(good=good), remedy)
 
 
 def _per_pixel(experiment: Experiment) -> Rating:

@@ -1,4 +1,4 @@
-"""Lengths and directions of an advice as text: a true minus sign, no more digits than the uncertainty justifies."""
+"""Lengths, directions and doses as text: a true minus sign, no more digits than the uncertainty justifies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ _UNITS = (("mm", 1e7), ("µm", 1e4), ("nm", 1e2))
 """Unit, and the smallest length in Å expressed in it."""
 _SIZES = {"mm": 1e7, "µm": 1e4, "nm": 10.0, "Å": 1.0}
 MOST_DECIMALS = 4
+_THIN_SPACE = "\u2009"
 
 
 def unit_for(length_A: float) -> str:
@@ -54,3 +55,18 @@ def focus_text(defocus_A: float) -> str:
 def angle_text(angle_deg: float) -> str:
     """`29°`."""
     return f"{round(angle_deg)}°"
+
+
+def dose_number(dose: float) -> str:
+    """`99 800`: three digits, with thin spaces between thousands; powers of ten below 0.001 and from 1e9 on."""
+    if not math.isfinite(dose):
+        return "?"
+    rounded = float(f"{dose:.3g}")
+    if 1e3 <= rounded < 1e9:
+        return f"{rounded:,.0f}".replace(",", _THIN_SPACE)
+    return f"{rounded:.3g}".replace("-", "−")
+
+
+def dose_text(dose_per_A2: float, unit: str = "e") -> str:
+    """`99 800 e/Å²`; ``unit``: `counts` if it is not known how many a detected electron makes."""
+    return f"{dose_number(dose_per_A2)} {unit}/Å²"

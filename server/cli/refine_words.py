@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptylive.engine.refine.results.outcome import outcome_of
 from ptylive.schema import PtyliveError
+from ptylive.schema.advice.words import dose_text
 from ptylive.server.cli.output import bar
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def describe_checks(checks: Checks) -> list[str]:
         f"{checks.patterns} patterns, window {checks.window_px} px,"
         f" object {checks.object_shape[0]} × {rows} × {columns} pixels of {checks.object_pixel_A:.3g} Å",
         f"probe {checks.probe_diameter_A:.3g} Å wide, neighbours overlap by {100 * checks.overlap:.0f} %;"
-        f" {checks.dose_e_per_A2:.3g} e/Å²{bound}",
+        f" {dose_text(checks.dose_e_per_A2)}{bound}",
         f"about {checks.seconds:.0f} s and {checks.memory_bytes / 2**30:.1f} GiB",
         *checks.warnings,
     ]

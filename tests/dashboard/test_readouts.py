@@ -196,7 +196,7 @@ def test_a_refinement_that_waits_for_the_compiler_says_so(told: str, heard: str 
 
 
 def test_dose_in_electrons_where_a_count_is_known() -> None:
-    assert readouts.stream_texts(state(dose={"per_A2": 1250.0, "unit": "e"}))["dose"] == "1\u2009250 e⁻/Å²"
+    assert readouts.stream_texts(state(dose={"per_A2": 1250.0, "unit": "e"}))["dose"] == "1\u2009250 e/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 2.5e5}))["dose"] == "250\u2009000 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 99823.0}))["dose"] == "99\u2009800 counts/Å²"
     assert readouts.stream_texts(state(dose={"per_A2": 0.0123}))["dose"] == "0.0123 counts/Å²"

@@ -18,12 +18,13 @@ from ptylive.engine.stored_run import StoredRun
 from ptylive.pictures.sheet import Cell
 from ptylive.schema import Calibration, LiveMap, MetadataError
 from ptylive.schema.advice import advise
+from ptylive.schema.advice.words import dose_text
 from ptylive.schema.calibration import Quantity
 from ptylive.schema.plausible import PLAUSIBLE
 
 FIRST = ("obf", "tcbf", "idpc", "dpc_iterative", "ssb", "wdd_phase", "adf", "bf")
 """Maps of a report if none are named, in this order."""
-UNITS = {"disc_radius_px": "px", "dose_e_per_A2": "e/Å²", "electrons_per_pattern": "e", "depth_A": "Å"}
+UNITS = {"disc_radius_px": "px", "electrons_per_pattern": "e", "depth_A": "Å"}
 """Units of calibrated values that users do not enter."""
 
 
@@ -71,6 +72,8 @@ def spelt(name: str, quantity: Quantity) -> str:
     value = quantity.value
     if isinstance(value, str) or value is None:
         return str(value)
+    if name == "dose_e_per_A2":
+        return dose_text(value)
     numbers = np.asarray(value, dtype=float).ravel()
     text = ", ".join(f"{number:.5g}" for number in numbers + 0.0)  # no negative zero
     if quantity.uncertainty is not None:

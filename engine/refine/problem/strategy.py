@@ -23,6 +23,7 @@ from ptylive.engine.refine.engines.rule import Published
 from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.engine.refine.problem.few_electrons import COUNTING, FEW_ANCHOR, NOISE_SPREAD, are_few
 from ptylive.engine.refine.solvers.sweeps import MOST_SWEEPS
+from ptylive.schema.advice.words import dose_text
 from ptylive.schema.errors import RefinementError
 from ptylive.schema.preset.loss import LossSettings
 from ptylive.schema.preset.object import ObjectSettings
@@ -311,7 +312,7 @@ def _given(value: _T | str, otherwise: _T) -> _T:
 
 
 def _regime(form: ObjectSettings, requested: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
-    dose = f"{statistics.dose_e_per_A2:.0f} e/Å²"
+    dose = dose_text(statistics.dose_e_per_A2)
     if form.slices > 1:
         kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
         reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark-field counts"

@@ -30,7 +30,7 @@ def test_a_dose_stands_for_current_and_dwell():
     ("dose", "verdict", "says"),
     [
         (MAP_DOSE_E_PER_A2, Verdict.GOOD, ""),
-        (2999.0, Verdict.QUESTIONED, "little beyond the live maps below 3000"),
+        (2999.0, Verdict.QUESTIONED, "little beyond the live maps below 3\u2009000"),
         (LOW_DOSE_E_PER_A2 - 1, Verdict.QUESTIONED, "the bright field only below 200"),
     ],
 )

@@ -1,8 +1,8 @@
-"""Lengths as an operator reads them."""
+"""Lengths and doses as an operator reads them."""
 
 import pytest
 
-from ptylive.schema.advice.words import angle_text, focus_text, length_text, plain_number, with_doubt
+from ptylive.schema.advice.words import angle_text, dose_text, focus_text, length_text, plain_number, with_doubt
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,21 @@ def test_up_is_towards_underfocus():
 
 def test_angles():
     assert angle_text(28.6) == "29°"
+
+
+@pytest.mark.parametrize(
+    ("dose", "text"),
+    [
+        (99848.3, "99\u2009800 e/Å²"),
+        (1e6, "1\u2009000\u2009000 e/Å²"),
+        (999.6, "1\u2009000 e/Å²"),
+        (12.34, "12.3 e/Å²"),
+        (0.0123, "0.0123 e/Å²"),
+        (1.5e-5, "1.5e−05 e/Å²"),
+        (2e9, "2e+09 e/Å²"),
+        (0.0, "0 e/Å²"),
+        (float("nan"), "? e/Å²"),
+    ],
+)
+def test_a_dose_has_three_digits_and_thin_spaces(dose, text):
+    assert dose_text(dose) == text

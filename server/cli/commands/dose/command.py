@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ptylive.schema import MetadataError, PtyliveError
+from ptylive.schema.advice.words import dose_number
 from ptylive.server.cli.options import AsJson, Backend, Settings, checked_backend
 from ptylive.server.cli.output import answer, bar, end_partial, say
 from ptylive.server.cli.values import parse_assignments
@@ -92,8 +93,8 @@ def table(curve: dict[str, Any]) -> str:
         for point in curve[kind]:
             name = f"{point['scans']:g}" + ("" if kind == "measured" else " *")
             expected = _limit(predicted[point["scans"]]) if point["scans"] in predicted else ""
-            dose_text = "–" if point["dose"] is None else f"{point['dose']:.3g}"
-            lines.append(f"{name:<6} {dose_text:<11} {_limit(point):<24} {expected}".rstrip())
+            dose = "–" if point["dose"] is None else dose_number(point["dose"])
+            lines.append(f"{name:<6} {dose:<11} {_limit(point):<24} {expected}".rstrip())
     return "\n".join([*lines, *(["* expected if nothing changes"] if curve["expected"] else [])])
 
 

@@ -109,6 +109,7 @@ def test_a_file_without_anything_is_refused(tmp_path):
         ("C10", -0.0, None, "0 Å"),
         ("scan_step_A", (0.4, 0.41), None, "0.4, 0.41 Å"),
         ("disc_radius_px", 12.4824, 0.123, "12.482 ± 0.12 px"),
+        ("dose_e_per_A2", 99848.3, None, "99\u2009800 e/Å²"),
         ("detector_transform", "none", None, "none"),
         ("somebody_elses", 3.0, None, "3"),
     ],

@@ -36,7 +36,7 @@ def test_one_slice_at_good_dose_is_thin():
     assert strategy.coherence.modes == 4
     assert not strategy.start_from_map
     assert strategy.epochs - strategy.sweeps >= 5
-    assert "one slice" in strategy.reason
+    assert "one slice at 100\u2009000 e/Å²" in strategy.reason
 
 
 def test_several_slices_are_thick():

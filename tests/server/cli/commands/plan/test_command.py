@@ -28,7 +28,7 @@ def test_the_table_of_an_experiment():
     table = ran(*BEAM, *SCAN, "--dwell", "100 us", "--thickness", "20 nm")
     lines = {line.split("  ")[0]: line for line in table.splitlines()}
     assert "8.80 Å at a defocus of 15.0 nm" in lines["probe diameter"]
-    assert "39000 e/Å²" in lines["dose"]
+    assert "39\u2009000 e/Å²" in lines["dose"]
     assert lines["data rate"].rstrip().endswith("dwell longer")
     assert "7 of 28.6 Å" in lines["slices"]
 
