@@ -22,6 +22,16 @@ class DepthSection:
     """Distance between slices, and between points of the line."""
 
 
+def middle_line(shape: tuple[int, int], pixel_A: float) -> tuple[Point, Point] | None:
+    """Return the middle row of an object of ``shape`` pixels (rows, columns), Å; the middle column where rows are a
+    single pixel, and None for a single pixel.
+    """
+    height, width = ((pixels - 1) * pixel_A for pixels in shape)
+    if width > 0:
+        return (height / 2, 0.0), (height / 2, width)
+    return ((0.0, 0.0), (height, 0.0)) if height > 0 else None
+
+
 def depth_section(
     phase: FloatArray, pixel_A: float, spacing_A: float, line_A: tuple[Point, Point], width_A: float = 0.0
 ) -> DepthSection:

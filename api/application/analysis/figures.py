@@ -31,7 +31,7 @@ from ptylive.engine.analysis.fourier_correlation import (
 from ptylive.engine.analysis.probe_modes import ProbeModes
 from ptylive.engine.analysis.radial import RadialMean, object_power, probe_intensity
 from ptylive.engine.analysis.refined_grid import RefinedGrid, refined_grid
-from ptylive.engine.analysis.sections import Point, depth_section
+from ptylive.engine.analysis.sections import Point, depth_section, middle_line
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 from ptylive.schema.files.atomic import replacing
@@ -127,12 +127,9 @@ def analyse(
     on_step("atom columns")
     _add_columns(analysis, phase, run, find_columns(phase, run.pixel_A, radius_A=radius_A))
     on_step("depth section")
-    if run.slices > 1:
-        rows, cols = phase.shape[1:]
-        middle = (rows - 1) / 2 * run.pixel_A
-        section = depth_section(
-            phase, run.pixel_A, run.spacing_A, line_A or ((middle, 0.0), (middle, (cols - 1) * run.pixel_A))
-        )
+    line = line_A or middle_line((phase.shape[1], phase.shape[2]), run.pixel_A)
+    if run.slices > 1 and line is not None:
+        section = depth_section(phase, run.pixel_A, run.spacing_A, line)
         analysis.figures["section"] = {"sampling_A": list(section.sampling_A), "phase_rad": section.phase.tolist()}
         repeats = max(1, round(run.spacing_A / run.pixel_A))
         analysis.pictures["section"] = Picture(np.repeat(section.phase, repeats, axis=0), pixel)

@@ -77,6 +77,15 @@ def test_one_slice(results):
         parse_line("1,2,3")
 
 
+@pytest.mark.parametrize(("field", "points"), [((1.0, 0.0), 10), ((0.0, 1.0), 14), ((0.0, 0.0), 0)])
+def test_a_field_one_pixel_wide_has_the_section_that_is_there(results, field, points):
+    """Regression: without --line, a field of one column was refused: "the line is shorter than a pixel"."""
+    run = write_results(results)
+    figures = analyse(replace(run, positions_A=run.positions_A * field)).figures
+    assert ("section" in figures) == (points > 0)
+    assert not points or np.shape(figures["section"]["phase_rad"]) == (3, points)
+
+
 def test_an_analysis_without_the_comparison_is_partial(results, tmp_path):
     other = tmp_path / "other.h5"
     write_results(other)
