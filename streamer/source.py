@@ -120,6 +120,19 @@ class FileSource:
             return ""
         return found.hexdigest()
 
+    def identity(self) -> str:
+        """Return the uid of the scan for its copies: as stored or, for files of other programs, made of the patterns.
+
+        Empty where patterns of the latter cannot be read.
+        """
+        return self.stored_uid or ((digest := self.digest()) and str(uuid.UUID(digest[:32])))
+
+    def identified(self) -> FileSource:
+        """Return the same source with its :meth:`identity` in the header: of files of other programs, headers have a
+        new uid whenever they are opened.
+        """
+        return replace(self, header=self.header.renamed(self.identity() or self.header.uid, self.header.series))
+
     def stored_pattern(self, number: int) -> bytes:
         """Return one pattern as stored in the file: a ``bslz4`` part of the stream. Needs :attr:`stores_bslz4`."""
         if self._file.chunk is None:

@@ -221,7 +221,7 @@ def convert_file(
     from ptylive.streamer.storage.vectors import stored_bytes
 
     with open_source(path, values) as opened:
-        source = cleaned(opened)
+        source = cleaned(opened).identified()
         check_recording(target, source)
         restated = {name.rpartition(".")[2] for name in values} & {"rotation_deg", "transform", "detector_transform"}
         orientation = "" if restated else kept_orientation(source.header, preparation)

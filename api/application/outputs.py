@@ -130,9 +130,7 @@ def check_recording(path: Path, source: FileSource) -> None:
     if not path.exists():
         return
     with _replaceable(path), open_recording(path) as recording:
-        same = recording.stored_uid == source.stored_uid
-        if not source.stored_uid:  # files of other programs get a new one whenever they are opened
-            same = (recording.header.series, recording.frame_count) == (source.header.series, source.frame_count)
+        same = recording.stored_uid != "" and recording.stored_uid == source.identity()
     if not same:
         raise InputFileError(f"{path} holds another scan", f"{OTHER_NAME}, or remove it first")
 

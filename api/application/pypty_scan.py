@@ -32,6 +32,6 @@ def write_for_pypty(
         check_recording(target, source)
         check_output_file(script, [path])
         calibration = reconstruct_source(source, values, QUICKEST).calibration
-        identity = {"uid": source.stored_uid, "series": source.header.series}
+        identity = {"uid": source.identity(), "series": source.header.series}
         dataset = refinable(source, calibration)
         return write_pypty_dataset(dataset, target, script, identity, on_progress), script

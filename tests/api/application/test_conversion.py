@@ -10,6 +10,7 @@ from ptylive.application.offline import MapRequest, reconstruct_file
 from ptylive.engine.bases.choice import parse_basis
 from ptylive.engine.descan import moved
 from ptylive.engine.preparation import Preparation
+from ptylive.schema import InputFileError
 from ptylive.schema.detector import Descan
 from ptylive.streamer.source import open_source
 
@@ -66,3 +67,18 @@ def test_maps_of_coefficients_are_those_of_patterns_that_lie_still(scans, tmp_pa
     assert agreement(maps_of(wandering, given, MapRequest(BASIS)), wanted) > 0.99
     assert agreement(maps_of(wandering, {"descan_px": (0,)}, MapRequest(BASIS)), wanted) < 0.9
     assert agreement(maps_of(wandering, {}, MapRequest(BASIS)), wanted) > 0.99, "nobody gave it, and it is found"
+
+
+def test_only_a_copy_of_the_same_patterns_is_replaced(tmp_path):
+    """Regression: of two files of one name and length from different folders, the second copy replaced the first."""
+    target, binned = tmp_path / "copy.h5", Preparation(bin=2)
+    for seed, folder in enumerate(("monday", "tuesday")):
+        (tmp_path / folder).mkdir()
+        patterns = np.random.default_rng(seed).poisson(5, (4, 4, 8, 8)).astype(np.uint16)
+        np.save(tmp_path / folder / "scan.npy", patterns)
+    for preparation in (Preparation(), binned):  # in whatever form, it is the same scan
+        convert_file(tmp_path / "monday/scan.npy", target, parse_basis("pixels"), preparation, {})
+    before = target.read_bytes()
+    with pytest.raises(InputFileError, match=r"copy\.h5 holds another scan"):
+        convert_file(tmp_path / "tuesday/scan.npy", target, parse_basis("pixels"), Preparation(), {})
+    assert target.read_bytes() == before
