@@ -243,9 +243,9 @@ def marks(view: FeedView) -> dict[str, str]:
 
 def heard(state: ServerState) -> dict[str, Any]:
     """Texts of the tab and of the browser's notifications about the displayed scan."""
-    run = state.refinement
+    run = state.refinement.model_dump()
     moved = None if state.drift is None else state.drift.model_dump()
-    announcements = news(state.state, state.series or "", state.lost or 0, str(run.run or ""), run.state, moved)
+    announcements = news(state.state, state.series or "", state.lost or 0, run, moved)
     return {
         "title": _title(state),
         "of": state.uid or "",

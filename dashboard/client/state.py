@@ -31,6 +31,9 @@ class RefinementSummary(Message):
 
     state: str = "none"
     run: str | int | None = None
+    uid: str = ""
+    series: str = ""
+    """The scan that is, or was, refined; it need not be the one on display."""
     epoch: int | None = None
     loss: float | None = None
     message: str | None = None

@@ -139,7 +139,7 @@ class RefineCommands:
             if during_scan and scan.ended is None:
                 return self._begin_early(scan, wanted, run)
             if not scan.finished.is_set():
-                self.refinements.queue(run, scan.uid)
+                self.refinements.queue(run, scan.uid, scan.header.series)
                 self._for_end, self._awaited_request = wanted, scan.requests
                 self._name_for_end = None if scan.recording is None else (results_of(scan), run)
                 return {"run": run, "state": "queued"}
@@ -376,6 +376,7 @@ class RefineCommands:
             history=wanted.history,
             judged=self._config.refine_held_out,
             known=known_as(recording),
+            series=scan.header.series,
         )
         return with_drafts(job, wanted.beside)
 

@@ -86,6 +86,9 @@ class RefineJob:
     known: tuple[int, ...] = ()
     """State of the recording that the server vouches for (:func:`ptylive.streamer.vetting.vouched.known_as`)."""
 
+    series: str = ""
+    """Name of the scan, for messages."""
+
     def to_plain(self) -> dict[str, Any]:
         """Return plain values for the pipe."""
         start = self.start
@@ -123,6 +126,7 @@ class RefineJob:
             "detectors": dict(self.detectors),
             "history": self.history,
             "known": list(self.known),
+            "series": self.series,
             "beside": [scan.to_plain() for scan in self.beside],
         }
 
@@ -166,6 +170,7 @@ class RefineJob:
             detectors=plain["detectors"],
             history=int(plain["history"]),
             known=tuple(plain["known"]),
+            series=plain["series"],
             beside=tuple(cls.from_plain(scan) for scan in plain["beside"]),
         )
 

@@ -24,6 +24,8 @@ class RunState:
     state: str = "none"
     run: str = ""
     uid: str = ""
+    series: str = ""
+    """Name of its scan."""
     phase: str = ""
     epoch: int = 0
     epochs: int = 0
@@ -57,7 +59,8 @@ class RunState:
 
     def summary(self, compiling: str = "") -> dict[str, Any]:
         """Return the part shown in `status`. ``compiling``: message while the awaited results wait for compilation."""
-        described = {name: getattr(self, name) for name in ("state", "run", "epoch", "epochs", "loss", "message")}
+        shown = ("state", "run", "uid", "series", "epoch", "epochs", "loss", "message")
+        described = {name: getattr(self, name) for name in shown}
         if self.state == "queued" and compiling and self.message == WAITS:
             described["message"] = compiling
         return described | ({"place": self.place, "workers": self.workers} if self.place else {})
@@ -145,11 +148,11 @@ class Refinements:
         while self._compiling:
             warm_refinement.end(self._compiling.popitem()[1])
 
-    def queue(self, run: str, uid: str) -> None:
+    def queue(self, run: str, uid: str, series: str) -> None:
         """Announce a refinement that starts when its scan has finished. Raises CommandError if another one is busy."""
         with self._lock:
             self._require_idle()
-            self.current = RunState(state="queued", run=run, uid=uid, message=WAITS)
+            self.current = RunState(state="queued", run=run, uid=uid, series=series, message=WAITS)
         self._publish(pictures=False)
 
     def start(self, job: RefineJob, uid: str) -> None:
@@ -160,7 +163,7 @@ class Refinements:
                 self._require_idle()
             self._end_compiling()
             self._running = running = self._launch(job)
-            self.current = RunState(state="queued", run=job.run, uid=uid, message="starting")
+            self.current = RunState("queued", job.run, uid, job.series, message="starting")
             self.last_job, self.last_uid = job, uid
             if self._scan_runs:
                 running.step_back()

@@ -29,6 +29,8 @@ MOST_WAITING = 100
 LOW_DISK_BYTES = 2 * 10**9
 SAY_AGAIN_S = 120.0
 Post = Callable[[str, bytes], None]
+News = dict[str, str]
+"""A message without its time: ``what`` it is about, ``text``, and ``series`` and ``uid`` of the scan."""
 
 
 class Notifier:
@@ -49,7 +51,7 @@ class Notifier:
     ) -> None:
         self._ask, self._log, self._url, self._folder = ask, log, url, folder
         self._post = post or _post
-        self._reported: dict[str, tuple[str, str]] = {}
+        self._reported: dict[str, News] = {}
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         self._not_before = self._disk_not_before = 0.0
         self._trouble = ""
@@ -68,27 +70,21 @@ class Notifier:
     def look(self, now: float) -> None:
         """Check for news and send waiting messages; ``now``: seconds of a monotonic clock."""
         status = self._ask()
-        run = status["refinement"]
-        texts = news(
-            str(status["state"]),
-            str(status["series"]),
-            int(status["lost"]),
-            str(run["run"] or ""),
-            str(run["state"]),
-            status.get("drift"),
-        )
+        run, series = status["refinement"], str(status["series"])
+        texts = news(str(status["state"]), series, int(status["lost"]), run, status.get("drift"))
         if self._is_low(now):
             texts["disk"] = f"the disk is nearly full: less than {LOW_DISK_BYTES / 1e9:g} GB left in {self._folder}"
-        uid = str(status["uid"])
+        found: dict[str, News] = {}
         for topic, text in texts.items():
-            if self._reported.get(topic) != (uid, text):
-                self._post_news(topic, text, status)
-        self._reported = {topic: (uid, text) for topic, text in texts.items()}
+            about = run if topic == "refinement" else status  # its scan may be an earlier one
+            found[topic] = {"what": topic, "text": text, "series": str(about["series"]), "uid": str(about["uid"])}
+            if found[topic] != self._reported.get(topic):
+                self._post_news(found[topic])
+        self._reported = found
         self._send(now)
 
-    def _post_news(self, topic: str, text: str, status: Mapping[str, Any]) -> None:
+    def _post_news(self, message: News) -> None:
         if self._url is not None:
-            message = {"what": topic, "text": text, "series": status["series"], "uid": status["uid"]}
             self._waiting.append(json.dumps({**message, "time": time.time()}).encode())
 
     def _is_low(self, now: float) -> bool:

@@ -15,7 +15,7 @@ REFINEMENT_ENDS = {"done": "is done", "stopped": "has stopped", "failed": "has f
 
 
 def news(
-    state: str, series: str, lost: int, run: str, run_state: str, drift: Mapping[str, Any] | None = None
+    state: str, series: str, lost: int, refinement: Mapping[str, Any], drift: Mapping[str, Any] | None = None
 ) -> dict[str, str]:
     """Return a sentence for each of ``scan``, ``refinement``, ``lost`` and ``drift`` with something to report.
 
@@ -27,8 +27,10 @@ def news(
         texts["scan"] = f"{scan} {SCAN_ENDS[state]}"
     elif lost > 0:
         texts["lost"] = f"{scan} is losing frames"
+    run, run_state, of = (refinement.get(name) for name in ("run", "state", "series"))
     if run and run_state in REFINEMENT_ENDS:
-        texts["refinement"] = f"refinement {run} {REFINEMENT_ENDS[run_state]}"
+        whose = f" of scan {of}" if of else ""
+        texts["refinement"] = f"refinement {run}{whose} {REFINEMENT_ENDS[run_state]}"
     if drift is not None and drift["A"] > drift["bound_A"]:
         texts["drift"] = f"drift of {drift['A']:.3g} Å since scan {drift['since']}, more than {drift['bound_A']:.3g} Å"
     return texts

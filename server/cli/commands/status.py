@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ptylive.server.cli.options import CONTROL, AsJson, Control, Keys
 from ptylive.server.cli.output import answer
 from ptylive.server.wire.client import ControlClient
@@ -40,4 +43,12 @@ def status(control: Control = CONTROL, keys: Keys = None, as_json: AsJson = Fals
     """Show the state of a running server."""
     with ControlClient(control, timeout_s=2.0, keys=keys) as client:
         state = client.call("status")
-    answer(state if as_json else {name: state.get(name) for name in SHOWN}, as_json=as_json)
+    answer(state if as_json else shown(state), as_json=as_json)
+
+
+def shown(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is printed of a `status`; the refinement of another scan, such as the one before, says so."""
+    run = dict(state["refinement"])
+    if run.pop("uid", "") not in ("", state["uid"]):
+        run["state"] = f"{run['state']} on another scan"
+    return {name: state.get(name) for name in SHOWN} | {"refinement": run}

@@ -58,8 +58,8 @@ class Processes:
         self.current.state = state
         self._on_ended(self.current)
 
-    def queue(self, run: str, uid: str) -> None:
-        self.current = RunState(state="queued", run=run, uid=uid)
+    def queue(self, run: str, uid: str, series: str) -> None:
+        self.current = RunState(state="queued", run=run, uid=uid, series=series)
 
     def stop(self) -> None:
         self.current.state = "stopped"

@@ -22,7 +22,7 @@ def test_a_run_that_waits_for_its_scan_is_not_taken_for_one_of_another_scan(monk
     publisher = SimpleNamespace(publish=lambda _topic, payload: heard.append(payload))
     refinements = Refinements(publisher, lambda _run: None)  # type: ignore[arg-type]
     monkeypatch.setattr(subprocess, "Popen", lambda *_a, **_k: pytest.fail("a process was started"))
-    refinements.queue("run1", "new")
+    refinements.queue("run1", "new", "0143")
     job = RefineJob(Path("old.h5"), Path("old_results.h5"), "run1", Preset(), Calibration(), resume=True)
     with pytest.raises(CommandError, match="run1 is queued"):
         refinements.start(job, "old")

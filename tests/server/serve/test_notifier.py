@@ -22,7 +22,7 @@ class Lab:
 
     def __init__(self, folder: Path | None = None, url: str | None = URL) -> None:
         self.status: dict[str, Any] = {"state": "waiting", "series": "", "uid": "", "lost": 0}
-        self.status["refinement"] = {"run": "", "state": "none"}
+        self.status["refinement"] = {"run": "", "state": "none", "uid": "", "series": ""}
         self.took: list[dict[str, Any]] = []
         self.logged: list[str] = []
         self.refuses: Exception | None = None
@@ -51,10 +51,22 @@ def test_each_thing_is_told_once() -> None:
     lab.look(lost=2)
     assert lab.look(state="complete") == ["scan 0142 is losing frames", "scan 0142 is complete"]
     lab.look()
-    lab.look(refinement={"run": "run1", "state": "running"})
-    assert lab.look(refinement={"run": "run1", "state": "done"})[2:] == ["refinement run1 is done"]
+    run = {"run": "run1", "state": "running", "uid": "a", "series": "0142"}
+    lab.look(refinement=run)
+    assert lab.look(refinement={**run, "state": "done"})[2:] == ["refinement run1 of scan 0142 is done"]
     assert len(lab.look()) == 3
     assert {"what": "scan", "uid": "a", "series": "0142"}.items() <= lab.took[1].items()
+
+
+def test_a_refinement_that_is_done_is_no_news_of_the_next_scan() -> None:
+    """Regression: when the next scan began, the refinement of the one before was announced again, under its name."""
+    lab = Lab()
+    done = {"run": "run1", "state": "done", "uid": "a", "series": "0142"}
+    assert lab.look(state="scanning", series="0143", uid="b", refinement=done) == [
+        "refinement run1 of scan 0142 is done"
+    ]
+    assert (lab.took[0]["uid"], lab.took[0]["series"]) == ("a", "0142")
+    assert len(lab.look(series="0144", uid="c")) == 1
 
 
 def test_two_scans_of_one_name_are_two() -> None:

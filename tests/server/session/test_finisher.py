@@ -37,7 +37,7 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
         def __init__(self, *_arguments):
             self.current, self.busy, self.jobs = SimpleNamespace(uid="a", run="run1"), False, []
 
-        def queue(self, run, uid):
+        def queue(self, run, uid, _series):
             self.current = SimpleNamespace(uid=uid, run=run)
 
         def start(self, job, uid):
