@@ -75,13 +75,16 @@ class ReplaySettings:
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """What was sent: frames of all loops, each counted once; resent: frames sent again; uids: one for each loop."""
+    """What was sent: frames of all loops, each counted once; resent: frames sent again; uids: one for each loop;
+    doubts: what of the file may have been taken in another way than it is meant, or is missing for maps.
+    """
 
     frames: int
     seconds: float
     frames_per_s: float
     resent: int
     uids: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 AnySender = Sender | DectrisDetector | MerlinDetector | Tpx3Detector | RawTimepix3
@@ -114,7 +117,18 @@ def replay(
                         on_progress(sent, total)
                 resent += scan.resent
         seconds = time.monotonic() - started
-        return ReplayReport(total, seconds, total / seconds, resent, tuple(scan.header.uid for scan in scans))
+        uids = tuple(scan.header.uid for scan in scans)
+        return ReplayReport(total, seconds, total / seconds, resent, uids, (*file.doubts, *_lacking(file.header)))
+
+
+def _lacking(header: ScanHeader) -> list[str]:
+    """Return what the server needs for maps and a scan does not say, as a sentence."""
+    if header.scan.shape is not None or "positions_A" in header.arrays:
+        return []
+    return [
+        f"scan {header.series} has no scan_shape, so a server that is not told it makes no maps: replay it with"
+        " --set scan_shape=ROWS,COLUMNS"
+    ]
 
 
 def _sender(settings: ReplaySettings) -> AnySender:

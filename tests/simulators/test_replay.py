@@ -4,6 +4,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import zmq
 from quick_first import quick_first
@@ -68,6 +69,17 @@ def test_loops_are_scans_of_their_own_and_progress_is_reported(tmp_path: Path) -
     assert tuple(end.uid for end in ends) == report.uids
     assert {end.reason for end in ends} == {"complete"}
     assert seen[-1] == (1200, 1200)
+
+
+def test_patterns_of_no_known_scan_are_sent_and_said_to_give_no_maps(tmp_path: Path) -> None:
+    """Regression: nothing was said of a list of patterns, of which the server makes no maps."""
+    np.save(tmp_path / "list.npy", np.ones((60, 8, 8), np.uint16))
+    with running() as run:
+        bare = replay(tmp_path / "list.npy", ReplaySettings(to=run.address))
+        told = replay(tmp_path / "list.npy", ReplaySettings(to=run.address, values={"scan_shape": (6, 10)}))
+    (line,) = bare.doubts
+    assert line.startswith("scan list has no scan_shape") and line.endswith("--set scan_shape=ROWS,COLUMNS")
+    assert told.doubts == ()
 
 
 def test_the_rate_is_kept(tmp_path: Path) -> None:

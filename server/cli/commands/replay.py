@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from ptylive.schema import MetadataError
 from ptylive.server.cli.options import AsJson, Keys, Settings
-from ptylive.server.cli.output import answer, bar, when_interrupted
+from ptylive.server.cli.output import answer, bar, say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.streamer.protocols.inlet import ProtocolName
 
@@ -90,7 +90,10 @@ def replay(
         bar(f"replaying {file.name}", quiet=as_json) as shown,
     ):
         report = send(file, chosen, shown.update, None if choice.is_raw else compress)
+    for line in report.doubts:
+        say(line)
     outcome: dict[str, Any] = {"file": str(file), **asdict(report), **compression_report}
+    del outcome["doubts"]
     answer(outcome, as_json=as_json)
 
 
