@@ -20,6 +20,8 @@ class Convergence:
     """Standard deviation of the fall, from its scatter over patterns; None: judged by all patterns, without scatter."""
     held_out: int
     """Number of held-out patterns that it is judged by; 0: judged by the refined patterns."""
+    at_rest: bool = False
+    """Whether no step lowers the loss any more, so further epochs do nothing."""
 
     @property
     def rising(self) -> bool:
@@ -34,6 +36,8 @@ class Convergence:
     @property
     def sentence(self) -> str:
         """Describe the convergence in words."""
+        if self.at_rest:
+            return "converged: no step lowers the loss any more"
         loss_name = f"loss of {self.held_out} held-out patterns" if self.held_out else "loss"
         scatter = "" if self.uncertainty is None else f" ± {100 * self.uncertainty:.1g}"
         if self.falling:

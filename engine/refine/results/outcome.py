@@ -31,6 +31,8 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
         "frames_per_s": frames * result.evaluations / spent if spent > 0 else None,
         "backend": result.backend,
     }
+    if result.unchanged:
+        outcome["unchanged"] = True
     if cannot_tell := heard_cannot_tell(result.reason):
         outcome["cannot_tell"] = list(cannot_tell)
     if result.convergence is not None:
@@ -56,10 +58,21 @@ def noise_words(loss_over_noise: float) -> str:
     return f"{words}: the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
 
 
+def unchanged_words(result: RefineResult) -> str:
+    """Return why nothing was left to do for a resumed run, and what continues it, as a sentence."""
+    epochs = len(result.loss)
+    if result.convergence is not None and result.convergence.at_rest:
+        return "nothing was refined: no step lowers the loss any more"
+    more = "raise epoch_max of the last stage" if result.stages else f"give the total, --epochs {epochs + MORE_EPOCHS}"
+    return f"nothing was refined: all {epochs} epochs had been done before; to continue, {more}"
+
+
 def sentences_of(result: RefineResult) -> list[str]:
     """Return the outcome as sentences, one per line."""
     sentences = [f"{result.algorithm}: {result.reason}"]
     sentences += [f"warning: {words}" for words in heard_cannot_tell(result.reason)]
+    if result.unchanged:
+        sentences.append(unchanged_words(result))
     if result.convergence is not None:
         hint = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
         sentences.append(f"{result.convergence.sentence}{hint}")

@@ -142,6 +142,8 @@ class RefineResult:
     """How well its settings predict held-out patterns; None if it was not requested or cannot be determined."""
     prior: PriorReport | None = None
     """Outcome of networks that were trained after the pixels; None if there were none."""
+    unchanged: bool = False
+    """Whether nothing was left to do for a resumed run: all of its epochs had been done."""
 
 
 def wrapped_phase(transmission: npt.NDArray[np.complex64]) -> FloatArray:

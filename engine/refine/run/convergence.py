@@ -22,7 +22,6 @@ LEAST_PATTERNS = 2048
 SHARE, MOST = 1 / 128, 256
 """Share and maximum number of held-out patterns: the correlation that an object loses by them at low dose, their share
 of the noise, is below 0.001."""
-NOTHING_LOWER = "converged: no step lowers the loss any more"
 GROUPS = 8
 """Groups of held-out patterns; the scatter between them gives the uncertainty of the fall."""
 
@@ -54,7 +53,7 @@ def convergence(log: Log, patterns_held: int, *, at_rest: bool = False) -> Conve
     ``patterns_held``: number of held-out patterns; ``at_rest``: no step lowers the loss any more.
     """
     if at_rest:
-        return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0)
+        return Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0, at_rest=True)
     if len(log.held) > FALLING_EPOCHS and len(log.held) == len(log.losses):
         before, now = np.asarray(log.held[-1 - FALLING_EPOCHS]), np.asarray(log.held[-1])
         scale = max(abs(float(now.mean())), 1e-30) * FALLING_EPOCHS

@@ -19,7 +19,7 @@ from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Phase, Progress, RefineResult, State
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.by_name import engine_of
-from ptylive.engine.refine.run.convergence import NOTHING_LOWER, convergence, held_out_of
+from ptylive.engine.refine.run.convergence import convergence, held_out_of
 from ptylive.engine.refine.run.course import Course, CoursePlan
 from ptylive.engine.refine.run.epoch_schedule import EpochSchedule
 from ptylive.engine.refine.run.history import History
@@ -128,9 +128,11 @@ class Refinement:
         """Run to the end, from a saved state if one is given; may be called once."""
         xp = self._backend.xp
         state: checkpoints.SolverState = self._course.sweeps.init(xp.asarray(self._start.pop()))
+        earlier: Log | None = None
         if saved is not None:
             state, self._log, self._message = on_device(saved.state, xp), saved.log, saved.note
             self._course = self._course.continuing(state, self._log)
+            earlier = self._log
             del saved  # frees its L-BFGS pairs as newer ones replace them
         self._hold_out()
         outcome: State = "done"
@@ -153,7 +155,7 @@ class Refinement:
         at_rest = isinstance(state, LbfgsState) and state.converged
         trend = convergence(self._log, sum(map(len, self._groups)), at_rest=at_rest) if outcome == "done" else None
         if trend is not None:
-            self._add_words(NOTHING_LOWER if at_rest else trend.sentence)
+            self._add_words(trend.sentence)
         self._save(state)
         if isinstance(state, LbfgsState):
             state = replace(state, pairs=())  # most of a run's memory, needed by the remaining steps
@@ -162,7 +164,8 @@ class Refinement:
         if self._unwritten:
             self._add_words(self._warning)
         self._report(state, outcome, force=True, deviation=deviation)
-        return replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
+        result = replace(self._result(state, outcome), phase_deviation=deviation, convergence=trend)
+        return replace(result, unchanged=self._log == earlier)
 
     def _hold_out(self) -> None:
         """Hold out patterns if the number of epochs was left open, or keep holding out those of the resumed run."""

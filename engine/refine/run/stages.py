@@ -253,6 +253,7 @@ class _Chain:
             scan_drifts=next((run.scan_drifts for run in results if run.scan_drifts), ()),
             curves=tuple(curve for run in results for curve in run.curves),
             stages=tuple(ends),
+            unchanged=all(run.unchanged for run in results),
         )
 
 

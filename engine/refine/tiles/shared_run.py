@@ -22,7 +22,7 @@ from ptylive.engine.backend.multislice.open import open_backend
 from ptylive.engine.refine.problem.prepare import Problem
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult, State
-from ptylive.engine.refine.run.convergence import NOTHING_LOWER, convergence, held_out_of
+from ptylive.engine.refine.run.convergence import convergence, held_out_of
 from ptylive.engine.refine.run.course import CoursePlan
 from ptylive.engine.refine.run.log import Log
 from ptylive.engine.refine.run.loss_table import write_loss_table
@@ -77,11 +77,13 @@ class SharedRun:
                 self._add_message(sets.load())
             if sets.newest is not None:
                 self._log = state_of(sets.newest.read(0))[1]
+            earlier = self._log if sets.newest is not None else None
             self._held_out = held_out_of(self._log, self._preset.solver, self._problem.multislice.count)
             self._run_to_end(sets)
             if sets.newest is None:
                 raise RefinementError("no state of the tiles could be saved", "check whether the disk is full")
-            return self._result(sets.newest)
+            result = self._result(sets.newest)
+            return replace(result, unchanged=self._log == earlier)
 
     def _run_to_end(self, sets: TileSets) -> None:
         times_lost = 0
@@ -208,7 +210,7 @@ class SharedRun:
             held_count = sum(map(len, self._held_out))
             converged = convergence(self._log, held_count, at_rest=first_end["at_rest"])
             if converged is not None:
-                self._add_message(NOTHING_LOWER if first_end["at_rest"] else converged.sentence)
+                self._add_message(converged.sentence)
         deviation = self._deviation(combined, gradient)
         self._add_message(self._warning)
         self._report(self._message or self._problem.strategy.reason, sweeping=gradient is None, state=final_state)

@@ -21,7 +21,8 @@ UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 def ended(reason: str) -> RefineResult:
     """A finished run, as far as messages are made from it."""
-    nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out", "loss_over_noise"))
+    names = ("convergence", "phase_deviation", "refined", "validation", "held_out", "loss_over_noise", "unchanged")
+    nothing = dict.fromkeys(names)
     said = {"state": "done", "algorithm": "ml", "reason": reason, "message": "done", "backend": "cpu"}
     numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
     return cast(RefineResult, SimpleNamespace(**nothing, **said, **numbers))

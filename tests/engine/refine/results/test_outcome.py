@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.outcome import outcome_of, sentences_of
 from ptylive.engine.refine.results.phase_deviation import PhaseDeviation
 from ptylive.engine.refine.results.refinement_result import RefineResult
@@ -16,8 +17,9 @@ UNTOLD = cannot_tell_words("the defocus", "nothing shows it", "defocus_A")
 
 def ended(**known: Any) -> RefineResult:
     nothing = dict.fromkeys(("convergence", "phase_deviation", "refined", "validation", "held_out", "loss_over_noise"))
+    numbers: dict[str, Any] = {"unchanged": False, "stages": ()}
     said = {"state": "done", "algorithm": "ml", "reason": f"one slice; {UNTOLD}", "message": "", "backend": "cpu"}
-    numbers: dict[str, Any] = {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
+    numbers |= {"loss": np.ones(2), "seconds": np.ones(2), "evaluations": 2.0, "scan_drifts": ()}
     return cast(RefineResult, SimpleNamespace(**nothing | said | numbers | known))
 
 
@@ -49,3 +51,16 @@ def test_a_loss_far_above_noise_is_a_warning():
         "the loss is 13 times that of counting noise alone: "
         "the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
     )
+
+
+def test_a_resumed_run_with_no_epoch_left_says_so_and_what_continues_it():
+    """Regression: ``--resume --epochs N`` with no more than the epochs done said nothing and did nothing."""
+    done = sentences_of(ended(unchanged=True))[2]
+    assert done == ("nothing was refined: all 2 epochs had been done before; to continue, give the total, --epochs 22")
+    assert outcome_of(ended(unchanged=True), 9)["unchanged"] is True
+    assert sentences_of(ended(unchanged=True, stages=(None,)))[2].endswith("raise epoch_max of the last stage")
+    at_rest = Convergence(falling=False, fall=0.0, uncertainty=None, held_out=0, at_rest=True)
+    assert sentences_of(ended(unchanged=True, convergence=at_rest))[2:] == [
+        "nothing was refined: no step lowers the loss any more",
+        "converged: no step lowers the loss any more",
+    ]

@@ -113,6 +113,9 @@ def test_a_run_goes_on_from_its_end_for_more_epochs(simulated, few_suffice, tmp_
     then = refine(simulated.dataset, more, backend="cpu", checkpoint=place, resume=True)
     np.testing.assert_array_equal(then.loss[: len(first.loss)], first.loss)
     assert len(first.loss) < len(then.loss) <= len(first.loss) + 4 or "no step" in then.message
+    again = refine(simulated.dataset, more, backend="cpu", checkpoint=place, resume=True)
+    assert (first.unchanged, then.unchanged, again.unchanged) == (False, len(then.loss) == len(first.loss), True)
+    np.testing.assert_array_equal(again.loss, then.loss)
 
 
 def test_a_sentence_for_each_case():
