@@ -227,6 +227,10 @@ def _refined_once(
     problem = lay_out(measured, strategy, tuned.preset, context.start)
     known = Known(
         one_slice=tuned.preset.object.slices == 1,
+        several_slices=tuned.preset.object.slices > 1,
+        form=strategy.object_form,
+        one_mode=problem.layout.modes == 1,
+        only_sweeps=strategy.sweeps == strategy.epochs,
         coefficients=dataset.masks is not None,
         several_scans=dataset.scan_of is not None,
         continues=warm is not None,

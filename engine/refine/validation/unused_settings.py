@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptylive.engine.backend.multislice.problem import CoefficientTermKind, DataTermKind
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES, PriorSettings
 
-OF_SWEEPS_AND_LBFGS = ("sweeps", "anchor", "hist_length", "wolfe_c1_constant", "wolfe_c2_constant", "max_count")
-"""Settings of sweeps and L-BFGS that no named engine uses: each of its epochs counts as a sweep."""
 OF_OPTIMIZERS = {
     ("pypty",): ("update_step_bfgs", "reduce_factor", "optimism", "min_step"),
     ENGINES: ("batch_choice",),
@@ -25,6 +24,19 @@ OF_SEVERAL_SLICES = (
     "missing_wedge_weight", "beta_wedge", "kz_filter_beta", "obj_zblur_A", "layers_tikhonov_weight",
     "layers_tv_weight", "obj_z_recenter", "identical_slices",
 )  # fmt: skip
+OF_ABSORPTION = (
+    "abs_norm_weight", "apply_gaussian_filter_amplitude_px", "cf_delta_abs", "cf_beta_abs", "fancy_sigma_abs_px",
+    "obja_thresh", "start_amplitude_image",
+)  # fmt: skip
+OF_SEVERAL_MODES = (
+    "source_size_A", "focal_spread_A", "keep_probe_states_orthogonal", "probe_orthogonality_weight",
+)  # fmt: skip
+OF_MADE_PROBES = (
+    "probe_amplitude", "aperture_mask", "bright_threshold", "estimate_aperture_based_on_binary",
+    "n_hermite_probe_modes", "defocus_spread_modes_A",
+)  # fmt: skip
+"""Settings of a start probe that is made, not given."""
+OF_LBFGS = ("anchor", "hist_length", "wolfe_c1_constant", "wolfe_c2_constant", "max_count")
 OF_COEFFICIENTS = ("noise_weighting", "perpendicular_weight", "perpendicular_weight_dark", "edge_weight")
 OF_NEAR_FIELD = ("image_pixel_A", "defocus_array_A", "alpha_near_field_mrad")
 NEEDED = {
@@ -41,6 +53,8 @@ NEEDED = {
         "position_prior_A", "reset_positions", "fast_axis_reg_weight_positions", "slow_axis_reg_weight_positions",
         "deformation_reg_weight_positions",
     ),
+    ("update_probe",): ("probe_part", "probe_step"),
+    ("sequence",): ("use_full_FOV",),
     ("update_tilts",): (
         "fast_axis_reg_weight_tilts", "slow_axis_reg_weight_tilts", "deformation_reg_weight_tilts",
     ),
@@ -73,6 +87,13 @@ class Known:
     """What is known once the data are measured and every ``auto`` is decided."""
 
     one_slice: bool = False
+    several_slices: bool = False
+    form: ObjectForm | None = None
+    """What is refined of the object; None: it is not known."""
+    one_mode: bool = False
+    """Whether the probe has a single mode."""
+    only_sweeps: bool = False
+    """Whether sweeps are all there is, without an epoch of L-BFGS."""
     coefficients: bool = True
     several_scans: bool = True
     continues: bool = True
@@ -87,12 +108,14 @@ def unused_settings(preset: Preset, known: Known) -> tuple[str, ...]:
     found = [given.unused(names, why) for names, why in rules]
     if known.one_slice and preset.refined.update_thickness is True:
         found.append("update_thickness: one slice has no thickness")
+    if known.form is ObjectForm.COMPLEX and preset.object.non_negative_phase is True:
+        found.append("non_negative_phase: no effect without phase_only_obj or weakly_damped_obj")
     return tuple(words for words in found if words)
 
 
 def _of_optimizer(optimizer: str) -> Iterator[Rule]:
-    if optimizer in ENGINES:
-        yield OF_SWEEPS_AND_LBFGS, f"with optimizer={optimizer}"
+    if optimizer in ENGINES:  # each of their epochs counts as a sweep
+        yield ("sweeps", *OF_LBFGS), f"with optimizer={optimizer}"
     for optimizers, names in OF_OPTIMIZERS.items():
         if optimizer not in optimizers:
             yield names, f"without optimizer={' or '.join(optimizers)}"
@@ -108,6 +131,12 @@ def _of_data(preset: Preset, known: Known) -> Iterator[Rule]:
     of_networks = tuple(name for name in PriorSettings.model_fields if name.startswith("dgp_"))
     for unused, names, why in (
         (known.one_slice, OF_SEVERAL_SLICES, "with one slice"),
+        (known.several_slices, ("regime",), "with several slices"),
+        (known.form is ObjectForm.PHASE, OF_ABSORPTION, "on an object of phase alone (phase_only_obj)"),
+        (known.one_mode, OF_SEVERAL_MODES, "with one probe mode"),
+        (preset.probe.start_probe is not None, OF_MADE_PROBES, "with start_probe"),
+        (preset.propagation.lazy_clean, ("update_extra_cut",), "with lazy_clean"),
+        (known.only_sweeps and preset.solver.optimizer not in ENGINES, OF_LBFGS, "without an epoch of L-BFGS"),
         (preset.object.obj_modes == 1, ("mixed_variance_weight",), "with obj_modes=1"),
         (not known.coefficients, OF_COEFFICIENTS, "on frames, only on coefficients"),
         (not preset.propagation.near_field, OF_NEAR_FIELD, "without recon_type=near_field"),

@@ -3,8 +3,20 @@
 import pytest
 
 from ptylive.application.extensions import Preset
-from ptylive.engine.refine.validation.unused_settings import NEEDED, OF_OPTIMIZERS, Known, unused_settings
+from ptylive.engine.refine.parameters.parameter_vector import ObjectForm
+from ptylive.engine.refine.validation.unused_settings import (
+    NEEDED,
+    OF_ABSORPTION,
+    OF_LBFGS,
+    OF_MADE_PROBES,
+    OF_OPTIMIZERS,
+    OF_SEVERAL_MODES,
+    OF_SEVERAL_SLICES,
+    Known,
+    unused_settings,
+)
 
+PHASE = Known(form=ObjectForm.PHASE)
 FRAMES = Known(coefficients=False, several_scans=False, continues=False, data_term="ml")
 UNUSED = [
     ({"optimizer": "epie", "sweeps": 8, "anchor": 0.5, "probe_step": 0.7}, FRAMES,
@@ -24,6 +36,23 @@ UNUSED = [
     ({"alpha_near_field_mrad": 0.5}, FRAMES, "alpha_near_field_mrad: no effect without recon_type=near_field"),
     ({"update_scans": ["tilts"]}, FRAMES, "update_scans: no effect with one scan"),
     ({"dgp_epochs": 3}, FRAMES, "dgp_epochs: no effect without method=dgp"),
+    ({"abs_norm_weight": 1.0, "apply_gaussian_filter_amplitude_px": 1.0, "obja_thresh": True}, PHASE,
+     "abs_norm_weight, apply_gaussian_filter_amplitude_px, obja_thresh: "
+     "no effect on an object of phase alone (phase_only_obj)"),
+    ({"do_charge_flip": "epoch > 3", "cf_delta_abs": 0.1, "fancy_sigma_abs_px": [1.0, 2.0]}, PHASE,
+     "cf_delta_abs, fancy_sigma_abs_px: no effect on an object of phase alone (phase_only_obj)"),
+    ({"non_negative_phase": True}, Known(form=ObjectForm.COMPLEX),
+     "non_negative_phase: no effect without phase_only_obj or weakly_damped_obj"),
+    ({"probe_modes": 1, "source_size_A": 0.3, "keep_probe_states_orthogonal": True}, Known(one_mode=True),
+     "source_size_A, keep_probe_states_orthogonal: no effect with one probe mode"),
+    ({"start_probe": "p.npy", "bright_threshold": 0.5}, FRAMES, "bright_threshold: no effect with start_probe"),
+    ({"damping_cutoff_multislice": 0.6, "lazy_clean": True, "update_extra_cut": 0.1}, FRAMES,
+     "update_extra_cut: no effect with lazy_clean"),
+    ({"sweeps": 8, "epoch_max": 8, "hist_length": 20}, Known(only_sweeps=True),
+     "hist_length: no effect without an epoch of L-BFGS"),
+    ({"regime": "thin"}, Known(several_slices=True), "regime: no effect with several slices"),
+    ({"update_probe": False, "probe_step": 0.5}, FRAMES, "probe_step: no effect without update_probe"),
+    ({"use_full_FOV": False}, FRAMES, "use_full_FOV: no effect without sequence"),
     ({"loss_offset": 3.0}, FRAMES, "loss_offset: no effect with algorithm=ml"),
     ({"loss_floor": 3.0}, Known(data_term="lsq_sqrt"), "loss_floor: no effect with algorithm=lsq_sqrt"),
 ]  # fmt: skip
@@ -36,6 +65,10 @@ USED = [
     ({"loss_floor": 3.0}, FRAMES),
     ({"loss_floor": 3.0}, Known(data_term="of another package")),
     ({"image_pixel_A": 0.3, "recon_type": "near_field"}, FRAMES),
+    ({"abs_norm_weight": 1.0, "obja_thresh": True}, Known(form=ObjectForm.DAMPED)),
+    ({"non_negative_phase": True}, PHASE),
+    ({"source_size_A": 0.3, "probe_orthogonality_weight": 0.1, "regime": "weak", "hist_length": 20}, FRAMES),
+    ({"optimizer": "epie", "epoch_max": 8}, Known(only_sweeps=True)),
     ({"update_thickness": True}, FRAMES),  # until the thickness is known
     ({}, Known(one_slice=True)),
 ]
@@ -54,4 +87,5 @@ def test_settings_that_act_are_not_named(settings, known):
 def test_the_lists_name_settings_that_exist():
     names = [name for table in (NEEDED, OF_OPTIMIZERS) for listed in table.values() for name in listed]
     names += [name for needed in NEEDED for name in needed]
+    names += [*OF_ABSORPTION, *OF_LBFGS, *OF_MADE_PROBES, *OF_SEVERAL_MODES, *OF_SEVERAL_SLICES]
     assert set(names) - set(Preset.full().settings()) == set()
