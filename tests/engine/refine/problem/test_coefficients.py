@@ -151,6 +151,20 @@ def test_halves_and_shuffled_coefficients_are_compared(simulated):
     assert np.isfinite(judged.halves).all()
 
 
+@pytest.mark.parametrize("noise_weighting", [True, False])
+def test_a_weight_of_lengths_far_beyond_their_noise_is_refused(simulated, noise_weighting):
+    """Regression: with a weight of 1 on coefficients of intensities, no step of any sweep lowered the loss."""
+    dataset, _ = compressed(simulated.dataset, "zernike:21+3")
+    values = {**PLAIN, "noise_weighting": noise_weighting, "perpendicular_weight_dark": 0.0}
+    with pytest.raises(MetadataError, match=r"perpendicular_weight\) outweighs the coefficients") as refused:
+        prepare(dataset, Preset.from_mapping({**values, "perpendicular_weight": 1e9}), None)
+    advised = float(refused.value.hint.removeprefix("give about ").split(",")[0])
+    problem = prepare(dataset, Preset.from_mapping({**values, "perpendicular_weight": advised}), None)
+    assert len(problem.multislice.model.compressed.perpendicular) == 1
+    rooted, _ = compressed(simulated.dataset, "zernike:21+3:sqrt")
+    prepare(rooted, Preset.from_mapping({**PLAIN, "perpendicular_weight": 1.0}), None)
+
+
 def test_bright_and_dark_perpendicular_lengths_have_weights_of_their_own(simulated):
     """Without a second number both use the first; 0 leaves a part out."""
     dataset, _ = compressed(simulated.dataset, "zernike:21+3")
@@ -159,8 +173,8 @@ def test_bright_and_dark_perpendicular_lengths_have_weights_of_their_own(simulat
         problem = prepare(dataset, Preset.from_mapping({**PLAIN, **values}), None)
         return [(len(one.masks), one.weight) for one in problem.multislice.model.compressed.perpendicular]
 
-    assert weights(perpendicular_weight=2.0) == [(21, 2.0), (3, 2.0)]
-    assert weights(perpendicular_weight=2.0, perpendicular_weight_dark=0.5) == [(21, 2.0), (3, 0.5)]
-    assert weights(perpendicular_weight=2.0, perpendicular_weight_dark=0.0) == [(21, 2.0)]
-    assert weights(perpendicular_weight_dark=0.5) == [(3, 0.5)]
+    assert weights(perpendicular_weight=2e-6) == [(21, 2e-6), (3, 2e-6)]
+    assert weights(perpendicular_weight=2e-6, perpendicular_weight_dark=5e-6) == [(21, 2e-6), (3, 5e-6)]
+    assert weights(perpendicular_weight=2e-6, perpendicular_weight_dark=0.0) == [(21, 2e-6)]
+    assert weights(perpendicular_weight_dark=5e-6) == [(3, 5e-6)]
     assert weights() == []
