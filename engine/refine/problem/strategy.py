@@ -57,7 +57,6 @@ NEWTON_STEP = 1.0
 """Longest step given to a larger batch."""
 PEAK = 1.5
 """Approximate ratio of the largest counts of a bright-field pixel to their mean."""
-
 USUAL_SOURCE_A = 0.3
 """Source size for probe modes if nobody gave it and no trial decides otherwise."""
 FOUR_MODES, ONE_MODE = Coherence(4, 0.0, 0.0), Coherence(1, 0.0, 0.0)
