@@ -20,7 +20,8 @@ from ptylive.schema.foreign_plans.yaml_text import read_yaml
 from ptylive.schema.metadata import MASKS, NAMES, SECTIONS
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
-from ptylive.schema.preset.stages import checked_tables, settings_in
+from ptylive.schema.preset.stages import NAME, checked_tables, settings_in
+from ptylive.schema.preset.start import gathered
 from ptylive.schema.pypty import import_preset
 from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
 from ptylive.schema.pypty.text import LARGEST, parse_text
@@ -87,7 +88,7 @@ def load_preset(
         return PresetFile(settings)
     text = _text(path)
     if path.suffix == ".toml":
-        return _ours(read_toml(text, str(path)))
+        return _ours(read_toml(text, str(path)), path)
     if path.suffix.lower() in YAML:
         return _of_plan(read_yaml(text, str(path)), path, lenient=lenient)
     parsed = parse_text(text, str(path))
@@ -97,7 +98,7 @@ def load_preset(
         otherwise = means_otherwise(parsed.values)
         message = f"{path}: read as settings of ptylive; PyPty uses {', '.join(otherwise)} with another meaning"
         hint = "a preset of PyPty needs a name only PyPty uses, for example acc_voltage"
-        return replace(_ours(parsed.values), notes=(f"{message}: {hint}",) if otherwise else ())
+        return replace(_ours(parsed.values, path), notes=(f"{message}: {hint}",) if otherwise else ())
     imported = import_preset(parsed.values, pattern_shape=pattern_shape, lenient=lenient)
     files = {name: str((beside or path).with_suffix(f".{name}.npy")) for name in imported.arrays}
     described = dict(imported.metadata)
@@ -212,11 +213,19 @@ def _text(path: Path) -> str:
         raise MetadataError(f"{path} is not text", "save the preset as TOML, JSON or text") from None
 
 
-def _ours(values: Mapping[str, Any]) -> PresetFile:
-    """Settings in a section [refine] or at the top level, tables [[stage]]; metadata as in a configuration file."""
+def _ours(values: Mapping[str, Any], path: Path) -> PresetFile:
+    """Settings in a section [refine] or at the top level, tables [[stage]]; metadata as in a configuration file.
+
+    Raises MetadataError if there is another name among them; it names the file, ``path``.
+    """
     settings = settings_in(values)
     if "refine" not in values:
         settings = {name: value for name, value in settings.items() if name not in (*SECTIONS, CORRECTIONS)}
+    try:
+        named = {name: value for name, value in settings.items() if name != NAME}  # a file may be a stage
+        Preset.check_names(gathered(named, Preset.settings()))
+    except MetadataError as error:
+        raise MetadataError(f"{path}: {error}", error.hint) from None
     return PresetFile(settings, _metadata(values), corrections=_corrections(values))
 
 

@@ -215,14 +215,20 @@ class Preset(StrictModel):
         return getattr(self, name) if name in BESIDE_GROUPS else declared()[name].default
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
-        """Make a preset from names and values as people write them; MetadataError names the field and the remedy."""
-        values = gathered(values, cls.settings())
+    def check_names(cls, values: Mapping[str, Any]) -> type[Preset]:
+        """Return the preset with all names of ``values``. Raises MetadataError if one is not the name of a setting."""
         kind = cls.kind_for(values)
         for name in values:
             if name not in kind.settings():
                 hint = did_you_mean(name, kind.settings(), SETTINGS_LISTED)
                 raise MetadataError(f"unknown refinement setting {name!r}", hint)
+        return kind
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Preset:
+        """Make a preset from names and values as people write them; MetadataError names the field and the remedy."""
+        values = gathered(values, cls.settings())
+        kind = cls.check_names(values)
         try:
             return kind.model_validate({name: in_unit_of(name, value) for name, value in values.items()})
         except ValidationError as error:

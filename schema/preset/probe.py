@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from ptylive.schema.model import StrictModel
 from ptylive.schema.optics import ABERRATION_NAMES
@@ -12,10 +13,20 @@ from ptylive.schema.preset.kinds import Auto, listed, rows_listed
 
 Order = Annotated[int, Field(ge=1, le=8)]
 PartNumber = Annotated[int, Field(ge=0, le=4095)]
-Marker = (
-    Annotated[tuple[PartNumber, ...], Field(min_length=1)]
-    | Annotated[str, Field(pattern=r"^(scans|(rows|columns|squares):[1-9]\d{0,2})$")]
-)
+_DIVISION = re.compile(r"(scans|(rows|columns|squares):[1-9]\d{0,2})")
+
+
+def _check_division(value: object) -> object:
+    """Return the value; raises ValueError for a text that says no division."""
+    if isinstance(value, str) and not _DIVISION.fullmatch(value):
+        raise ValueError(f"{value!r} divides no scan: write rows:4, columns:4, squares:20, scans or a list of numbers")
+    return value
+
+
+Marker = Annotated[
+    Annotated[tuple[PartNumber, ...], Field(min_length=1)] | Annotated[str, Field(pattern=f"^{_DIVISION.pattern}$")],
+    BeforeValidator(_check_division),
+]
 """Part of the scan each scan point belongs to: a number each, bands of rows or columns (four: ``rows:4``), squares of
 points given by their side (``squares:20``), or the scans that are refined together (``scans``).
 """

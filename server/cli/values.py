@@ -50,16 +50,13 @@ def _measured(key: str, value: Any) -> Any:
     name = key.rpartition(".")[2]
     if not isinstance(value, str) or name not in ("descan_px", "distortion"):
         return value
-    if name == "distortion":
-        from ptylive.application.analysis.distortion_files import distortion_of_text
-
-        try:
-            return distortion_of_text(value)
-        except (InputFileError, MetadataError) as error:
-            raise type(error)(f"distortion={value}: {error}", error.hint) from None
     from ptylive.application.analysis.descan_files import descan_of_file
+    from ptylive.application.analysis.distortion_files import distortion_of_text
 
-    return descan_of_file(Path(value))
+    try:
+        return distortion_of_text(value) if name == "distortion" else descan_of_file(Path(value))
+    except (InputFileError, MetadataError) as error:
+        raise type(error)(f"{name}={value}: {error}", error.hint) from None
 
 
 def _look_at(key: str, value: Any) -> None:

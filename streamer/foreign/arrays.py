@@ -26,7 +26,10 @@ def mapped_array(path: Path) -> Array:
     try:
         array: Any = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError, SyntaxError, MemoryError, TokenError) as error:
-        raise InputFileError(f"{path} is not an array file of numpy: {error}", "save it with numpy.save") from None
+        reason = str(error).rstrip(".")
+        raise InputFileError(
+            f"{path} is not an array file of numpy: {reason}", "save an array of numbers with numpy.save"
+        ) from None
     if not isinstance(array, np.ndarray):
         array.close()
         raise InputFileError(f"{path} is an archive of arrays", "save the right one with numpy.save")

@@ -177,7 +177,7 @@ FILES: tuple[tuple[str, Make, str], ...] = (
     ("cut.h5", cut(data(np.ones(SHAPE, np.uint16)), 3000), "cut.h5"),
     ("empty.npy", content(b""), NO_NUMPY),
     ("text.npy", text(), NO_NUMPY),
-    ("objects.npy", array(np.array([{"a": 1}], dtype=object)), NO_NUMPY),
+    ("objects.npy", array(np.array([{"a": 1}], dtype=object)), "objects in dtype: save an array of numbers with"),
     ("line.npy", array(np.zeros(7)), NO_SHAPE),
     ("words.npy", array(np.array(["a", "b"])), NO_SHAPE),
     ("complex.npy", array(np.ones(SHAPE, complex)), NO_TYPE),

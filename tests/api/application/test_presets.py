@@ -139,6 +139,15 @@ def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):
         with_stage_files({}, [tmp_path / "optics.toml"], tmp_path / "out.h5")
 
 
+@pytest.mark.parametrize("text", ["[refine]\nsweep = 8\n", "sweep = 8\n"])
+def test_an_unknown_setting_is_named_with_its_file(tmp_path, text):
+    """Regression: the file was not named, although a command line may name several."""
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(MetadataError, match=r"mine\.toml: unknown refinement setting 'sweep'") as refused:
+        load_preset(tmp_path / "mine.toml")
+    assert refused.value.hint == "did you mean 'sweeps'?"
+
+
 def test_files_of_all_stages_are_looked_through():
     preset = Preset.from_mapping({"stages": [{"start_object": "a.h5"}, {}], "start_probe": "b.h5"})
     assert sorted(files_of(preset)) == [Path("a.h5"), Path("b.h5")]

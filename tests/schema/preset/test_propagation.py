@@ -79,6 +79,13 @@ def test_values_out_of_range_are_refused_by_name(name):
         Preset.from_mapping({name: REFUSED[name]})
 
 
+@pytest.mark.parametrize("marker", ["rows:0", "colums:3", "squares"])
+def test_a_division_that_is_none_is_told_what_would_be_one(marker):
+    """Regression: it was said to be "not a list", although texts are possible."""
+    with pytest.raises(MetadataError, match=f"probe_marker: '{marker}' divides no scan: write rows:4"):
+        Preset.from_mapping({"probe_marker": marker})
+
+
 def test_presets_travel_as_json():
     preset = Preset.from_mapping(TAKEN)
     assert Preset.from_mapping(preset.model_dump(mode="json")) == preset

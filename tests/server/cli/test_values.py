@@ -13,7 +13,7 @@ from quick_first import quick_first
 from running import last_json, ptylive_here
 
 from ptylive.engine.backend.device import missing
-from ptylive.schema import MetadataError
+from ptylive.schema import InputFileError, MetadataError
 from ptylive.server.cli.commands.refine import split_settings
 from ptylive.server.cli.main import COMMANDS, named
 from ptylive.server.cli.values import parse_assignments, parse_value
@@ -105,6 +105,13 @@ def test_misspelt_settings_name_the_nearest(tmp_path):
     one_line(ptylive_here("serve", "--headless", "--set", "idle_timout_s=3"), "idle_timout_s")
     one_line(ptylive_here("serve", "--headless", "--data", "tcp://0.0.0.0:9999"), "loopback")
     one_line(ptylive_here("reconstruct", source, "-o", tmp_path / "o.h5", "--methods", "idpc,wwd"), "'wwd'")
+
+
+@pytest.mark.parametrize("name", ["descan_px", "distortion"])
+def test_a_file_that_tells_no_value_is_named_with_the_value_it_was_for(tmp_path, name):
+    np.save(tmp_path / "offsets.npy", np.zeros((7, 2)))
+    with pytest.raises(InputFileError, match=f"^{name}=.*offsets.npy: .*the array is 7 x 2"):
+        parse_assignments([f"{name}={tmp_path / 'offsets.npy'}"])
 
 
 def test_usage_errors_are_2():
