@@ -17,10 +17,9 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ptylive.dashboard.client.orders import CommandSender, Reply
-from ptylive.schema import CommandError, PtyliveError
-from ptylive.server.process.operators import TOKENS_VARIABLE, is_operator
+from ptylive.schema import CommandError
+from ptylive.server.process.operators import TOKENS_VARIABLE, check_tokens, split_tokens
 
-LEAST_TOKEN_CHARACTERS = 16
 QUESTIONS: Mapping[str, frozenset[str]] = {
     "align": frozenset({"bin_px", "order", "reference", "rounds", "free"}),
     "analyse": frozenset({"run", "other", "line_A"}),
@@ -102,17 +101,7 @@ class Access:
 
     def __post_init__(self) -> None:
         """Refuse tokens that could be guessed."""
-        tokens = [token for _, token in self._issued()]
-        if min(map(len, tokens)) < LEAST_TOKEN_CHARACTERS or len(set(tokens)) < len(tokens):
-            raise PtyliveError(
-                f"{TOKENS_VARIABLE}: two different tokens of at least {LEAST_TOKEN_CHARACTERS} characters are needed, "
-                "and another one for each NAME:TOKEN",
-                "let ptylive serve --token create them",
-            )
-        names = [name for name, _ in self.named]
-        if len(set(names)) < len(names) or not all(map(is_operator, names)):
-            hint = "use letters, digits, dots and dashes"
-            raise PtyliveError(f"{TOKENS_VARIABLE}: a name in NAME:TOKEN is not valid, or is given twice", hint)
+        check_tokens(self.operator, self.viewer, self.named)
 
     def _issued(self) -> Iterator[tuple[Visitor, str]]:
         yield Visitor(Role.OPERATOR), self.operator
@@ -124,12 +113,7 @@ class Access:
     def from_environment(cls) -> Access | None:
         """Return the tokens this process was given, if any."""
         words = os.environ.get(TOKENS_VARIABLE, "").split()
-        if not words:
-            return None
-        shared = [word for word in words if ":" not in word]
-        named = [(name, token) for name, colon, token in (word.partition(":") for word in words) if colon]
-        operator, viewer = shared if len(shared) == 2 else ("", "")
-        return cls(operator, viewer, tuple(named))
+        return cls(*split_tokens(words)) if words else None
 
     @property
     def secret(self) -> bytes:

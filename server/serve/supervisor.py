@@ -78,6 +78,8 @@ class Supervisor:
         """Start the processes. Raises PtyliveError with the message of a process that failed to start."""
         if self.config.dashboard is not None:
             self.config = self.config.model_copy(update={"dashboard": _free_address(self.config.dashboard)})
+            if self.config.security.token:
+                self._tokens = tokens_for(self.config.security.operators, os.environ.get(TOKENS_VARIABLE, ""))
         if self.config.key_folder is not None:
             ServerKeys.open(self.config.key_folder)  # report a faulty folder before anything starts
         if self.config.recording_folder is not None:
@@ -149,8 +151,6 @@ class Supervisor:
             options.append("--viewers-fetch")
         if self.config.prefix:
             options += ["--prefix", self.config.prefix]
-        if self.config.security.token and not self._tokens:
-            self._tokens = tokens_for(self.config.security.operators, os.environ.get(TOKENS_VARIABLE, ""))
         self._dashboard = _python(["ptylive.dashboard", *options], keys=self.config.key_folder, tokens=self._tokens)
         thread = threading.Thread(target=self._hear_dashboard, args=(self._dashboard,), daemon=True)
         thread.start()

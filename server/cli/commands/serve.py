@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from ptylive.server.cli.options import Settings
 from ptylive.server.cli.output import say, when_interrupted
 from ptylive.server.cli.values import parse_assignments
 from ptylive.server.process.config_file import load_config
+from ptylive.server.process.operators import TOKENS_VARIABLE
 from ptylive.server.serve.supervisor import Supervisor
 
 EXAMPLES = """
@@ -103,7 +105,7 @@ def serve(
         "security": None if keys is None else {"keys": str(keys)},
     }
     assignments = {
-        **({"security.token": True} if token else {}),
+        **({"security.token": True} if token or os.environ.get(TOKENS_VARIABLE) else {}),
         **({"security.names": tuple(allow_host)} if allow_host else {}),
         **({"security.token": True, "security.operators": tuple(operator)} if operator else {}),
         **parse_assignments(settings or ()),

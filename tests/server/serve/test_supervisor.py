@@ -103,3 +103,12 @@ def test_a_relative_path_is_told_with_the_folder_where_it_begins(tmp_path, monke
     with pytest.raises(PtyliveError, match="dark_reference: ") as caught:
         Supervisor(whole).start()
     assert "begins at" not in caught.value.hint
+
+
+def test_tokens_that_could_be_guessed_are_told_before_anything_starts(monkeypatch):
+    """Regression: the page's process ended with this message, and was started again and again."""
+    monkeypatch.setenv("PTYLIVE_DASHBOARD_TOKENS", "a b")
+    monkeypatch.setattr(module, "_python", lambda *_a, **_k: pytest.fail("a process was started"))
+    settings = ServerConfig(record=None, security={"token": True})
+    with pytest.raises(PtyliveError, match="two different tokens of at least 16 characters"):
+        Supervisor(settings).start()

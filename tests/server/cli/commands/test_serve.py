@@ -47,3 +47,16 @@ def test_ctrl_c_says_what_is_kept(monkeypatch, capsys, again, status, words) -> 
         main()
     assert (ended.value.code or 0) == status
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["", "of-the-operators of-all-the-viewers"])
+def test_tokens_that_are_set_are_required(monkeypatch, given) -> None:
+    """Regression: tokens in the environment were ignored without ``--token``, and the page was open to everybody."""
+    made = []
+    monkeypatch.setattr(serve, "Supervisor", lambda config, **_: made.append(config) or Supervisor(config))
+    monkeypatch.setattr(serve, "signal", SimpleNamespace(signal=lambda *_: None, SIGTERM=15))
+    monkeypatch.setenv("PTYLIVE_DASHBOARD_TOKENS", given)
+    monkeypatch.setattr(sys, "argv", ["ptylive", "serve", "--no-record"])
+    with pytest.raises(SystemExit):
+        main()
+    assert made[0].security.token is bool(given)
