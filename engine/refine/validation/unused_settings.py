@@ -22,7 +22,7 @@ OF_OPTIMIZERS = {
 """Settings by the values of ``optimizer`` that use them."""
 OF_SEVERAL_SLICES = (
     "missing_wedge_weight", "beta_wedge", "kz_filter_beta", "obj_zblur_A", "layers_tikhonov_weight",
-    "layers_tv_weight", "obj_z_recenter", "identical_slices",
+    "layers_tv_weight", "obj_z_recenter", "identical_slices", "propmethod",
 )  # fmt: skip
 OF_ABSORPTION = (
     "abs_norm_weight", "apply_gaussian_filter_amplitude_px", "cf_delta_abs", "cf_beta_abs", "fancy_sigma_abs_px",
@@ -129,7 +129,9 @@ def _of_needed(given: _Given, known: Known) -> Iterator[Rule]:
 
 def _of_data(preset: Preset, known: Known) -> Iterator[Rule]:
     of_networks = tuple(name for name in PriorSettings.model_fields if name.startswith("dgp_"))
+    inside = preset.propagation.tilt_mode == 0
     for unused, names, why in (
+        (known.one_slice and inside, ("tilts_mrad",), "with one slice and tilt_mode=0 (inside the specimen)"),
         (known.one_slice, OF_SEVERAL_SLICES, "with one slice"),
         (known.several_slices, ("regime",), "with several slices"),
         (known.form is ObjectForm.PHASE, OF_ABSORPTION, "on an object of phase alone (phase_only_obj)"),
