@@ -154,5 +154,5 @@ def _parameters(run: StoredRun) -> dict[str, Any]:
         "pixel_size_y_A": run.pixel_A,
         "num_slices": run.slices,
         "slice_distances": list(run.slice_thickness_A[: max(run.slices - 1, 1)]),
-        "PLRotation_deg": run.calibration.rotation_deg,
+        "PLRotation_deg": -run.calibration.rotation_deg + 0.0,
     }

@@ -52,7 +52,7 @@ def bare(tmp_path_factory):
 def pypty_text(values):
     return (PYPTY % {
         "semiangle": float(values["convergence_semiangle_mrad"]), "pixel": float(values["detector_pixel_invA"]),
-        "step": float(np.ravel(values["scan_step_A"])[0]), "rotation": float(values["rotation_deg"]),
+        "step": float(np.ravel(values["scan_step_A"])[0]), "rotation": -float(values["rotation_deg"]),
         "C10": -float(values["defocus_A"]),
     })  # fmt: skip
 
@@ -116,6 +116,17 @@ def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
     assert caught.value.hint == "did you mean 'defocus_A'?"
     with pytest.raises(MetadataError, match="describes the experiment"):
         with_stage_files({}, [tmp_path / "best.toml"], tmp_path / "o.h5")
+
+
+def test_a_preset_that_the_recording_contradicts_is_said(tmp_path, capsys):
+    file, preset = bundled("au_ac_300kV_parallax"), tmp_path / "preset.json"
+    preset.write_text(json.dumps({"acc_voltage": 80, "defocus": -90.0, "scan_size": [48, 48]}))
+    added = _loaded(preset, file, {"energy_eV": 300e3}, tmp_path / "o.h5")[1]
+    assert added == {"energy_eV": 300e3}
+    words = "".join(capsys.readouterr().err)
+    assert "the recording says otherwise than" in words
+    assert ": C10 -400, not -90; --set overrides both" in words
+    assert "energy_eV" not in words, "typed"
 
 
 def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):
