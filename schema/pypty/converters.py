@@ -272,6 +272,8 @@ def per_rad(key: str, *, rows: bool = False) -> Converter:
 
 def window(value: Any, into: Gathered) -> None:
     """``window``: two radii as fractions of half the width, or an array of weights."""
+    if isinstance(value, str):
+        raise MetadataError("window cannot follow the epoch", "give one window; window_weight may follow the epoch")
     values = np.asarray(value, dtype=float)
     if values.shape == (2,):
         into.preset["window"] = values.tolist()
@@ -306,6 +308,11 @@ def atomicity(value: Any, into: Gathered) -> None:
     """
     if isinstance(value, str):
         raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow the epoch")
+    if not isinstance(value, list) or not all(pair is None or isinstance(pair, list) for pair in value):
+        raise MetadataError(
+            f"fancy_sigma = {str(value)[:60]} is not two pairs of radii",
+            "give [[sharpen, blur] of the phase, [sharpen, blur] of the absorption], or None for either",
+        )
     for key, pair in zip(("fancy_sigma_phase_px", "fancy_sigma_abs_px"), value, strict=False):
         if pair is None:
             continue

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,6 +117,31 @@ def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
     assert caught.value.hint == "did you mean 'defocus_A'?"
     with pytest.raises(MetadataError, match="describes the experiment"):
         with_stage_files({}, [tmp_path / "best.toml"], tmp_path / "o.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "hint"),
+    [
+        ("a.toml", "[optics]\nenergy_eV = 80\n", "energy_eV = 80 eV\\? did you mean 80 keV", "write the unit"),
+        ("a.toml", "[corrections]\nconvergence_semiangle_mrad = 0.03\n", "did you mean 0.03 deg", "write the unit"),
+        (
+            "a.json",
+            '{"acc_voltage": 80000}',
+            "energy_eV = 8e\\+07 eV\\? this is unusual",
+            "'8e\\+07 eV' if that is right",
+        ),
+        ("a.json", '{"conv_semiangle_mrad": "25,5"}', "is not a single number", "write a decimal point: 25.5"),
+    ],
+)
+def test_an_unlikely_value_in_a_preset_is_questioned(tmp_path, name, text, said, hint):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MetadataError, match=f"{name}: .*{said}") as caught:
+        load_preset(tmp_path / name)
+    assert re.search(hint, caught.value.hint)
+    (tmp_path / "unit.json").write_text('{"acc_voltage": 80, "conv_semiangle_mrad": "0.03 mrad"}')
+    assert load_preset(tmp_path / "unit.json").metadata == {
+        "energy_eV": 80e3, "convergence_semiangle_mrad": pytest.approx(0.03)
+    }  # fmt: skip
 
 
 def test_a_preset_that_the_recording_contradicts_is_said(tmp_path, capsys):

@@ -210,6 +210,11 @@ def test_what_is_not_done_is_said():
     assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "smart_memory": False}).settings == {}
     with pytest.raises(MetadataError, match="cannot follow the epoch"):
         import_preset({"propmethod": "lambda x: x > 3"})
+    with pytest.raises(MetadataError, match="window cannot follow the epoch"):
+        import_preset({"window": "lambda x: [0.3, 0.5]"})
+    for radii in (0.5, [0.5, 0.3]):
+        with pytest.raises(MetadataError, match="is not two pairs of radii"):
+            import_preset({"fancy_sigma": radii})
     with pytest.raises(MetadataError, match="num_slices"):
         import_preset({"num_slices": -1})
     with pytest.raises(MetadataError, match="scan_size = 5"):
