@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.application.outputs import OTHER_NAME, beside, check_hdf5_file, check_output_file
+from ptylive.application.outputs import OTHER_NAME, beside, check_output_file, check_own_hdf5
 from ptylive.engine.larbed import larbed_file
 from ptylive.engine.larbed.inversion import Inverted, LarbedSettings, invert
 from ptylive.engine.larbed.spots import Lattice, fit_lattice, integrate, mean_at_rest
@@ -150,13 +150,7 @@ def read_tilts(path: Path) -> DoubleArray:
 
 def check_output(output: Path, inputs: list[Path]) -> None:
     """Raise InputFileError if a result and the files next to it cannot be written: they only replace an earlier one."""
-    from ptylive.streamer.vetting.door import vet_results
-
-    check_hdf5_file(output, inputs)
-    if output.exists():
-        vet_results(output)
-        if not larbed_file.is_result(output):
-            raise InputFileError(f"{output} exists and was not written by larbed", OTHER_NAME)
+    check_own_hdf5(output, inputs, "larbed", larbed_file.is_result)
     for path in (beside(output, TABLE), beside(output, PICTURE)):
         check_output_file(path, inputs)
         if path.exists() and not output.exists():

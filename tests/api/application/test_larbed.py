@@ -67,7 +67,7 @@ def test_only_an_earlier_result_is_replaced(tmp_path):
     larbed.check_output(earlier, [measured])
     larbed.check_output(tmp_path / "new.h5", [measured])
     for path in (measured, other):
-        with pytest.raises(InputFileError, match=f"{path.name} exists and was not written by larbed"):
+        with pytest.raises(InputFileError, match=f"{path.name} exists and was not written by ptylive larbed"):
             larbed.check_output(path, [])
     (tmp_path / "text.h5").write_text("1, 2")
     with pytest.raises(InputFileError, match=r"text\.h5"):
