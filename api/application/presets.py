@@ -11,7 +11,7 @@ import numpy as np
 
 from ptylive.application.extensions import Preset
 from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
-from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.npy import write_npy
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
@@ -113,8 +113,7 @@ def _read(path: Path, pattern_shape: tuple[int, int] | None, beside: Path | None
     described = dict(imported.metadata)
     masks = described.pop(MASKS, None)
     for name, file in files.items():
-        with replacing(Path(file)) as temporary, temporary.open("wb") as stream:
-            np.save(stream, imported.arrays[name], allow_pickle=False)
+        write_npy(Path(file), imported.arrays[name])
     unread = (f"{path}: not read: {_lines(parsed.unread)}",) if parsed.unread else ()
     masks = files.pop(MASKS, masks)
     opened = (f"the recording holds readings of virtual detectors: --set masks={masks}",) if masks is not None else ()
