@@ -61,6 +61,8 @@ STEP_NAMES = ("scan_step_A", "field_of_view_A", "scan_matrix")
 """Names of one quantity: whichever of them is given last counts."""
 FILE_ARRAYS = ("bad_pixel_mask", "positions_A", "vacuum_pattern", *REFERENCES)
 """Arrays stored in a file in addition to its attributes."""
+SAME_VALUE = 1e-3
+"""Difference up to which two values of a quantity are the same, relative or in its unit."""
 LEAST_BEGINNING, ALIKE = 6, 0.8
 """Letters of an abbreviated name, and similarity of a misspelt one, from which the name is recognised."""
 MASKS = "masks"
@@ -253,6 +255,25 @@ def unsaid(header: ScanHeader, values: Mapping[str, Any]) -> dict[str, Any]:
         return key not in part.model_fields_set or getattr(part, key) is None
 
     return {name: value for name, value in values.items() if missing(name)}
+
+
+def outvoted(header: ScanHeader, values: Mapping[str, Any]) -> list[str]:
+    """Return quantities of which a scan says otherwise than ``values``, each with both. Raises MetadataError."""
+    missing = unsaid(header, values)
+    said = to_attributes(header)
+    meant = to_attributes(overlay(header, {name: value for name, value in values.items() if name not in missing}))
+    both = [name for name in said if name in meant and not _alike(said[name], meant[name])]
+    return [f"{name} {_in_words(said[name])}, not {_in_words(meant[name])}" for name in both]
+
+
+def _in_words(value: Any) -> str:
+    return value if isinstance(value, str) else " ".join(f"{number:.6g}" for number in np.ravel(value))
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, str) or np.shape(one) != np.shape(other):
+        return bool(np.array_equal(one, other))
+    return bool(np.allclose(np.asarray(one, float), np.asarray(other, float), rtol=SAME_VALUE, atol=SAME_VALUE))
 
 
 def beneath(values: Mapping[str, Any], overriding: Mapping[str, Any]) -> dict[str, Any]:

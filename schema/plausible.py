@@ -203,6 +203,7 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
 
 
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+_DECIMALS = re.compile(r"\d+(?![\d.]).*")
 _LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
 
 
@@ -211,9 +212,10 @@ def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
     parts = [str(part).strip() for part in value]
     comma = len(parts) == 2 and (name not in ("scan_step_A", *_LISTS) or parts[0] == "0")
     if comma or (len(parts) != 2 and name not in _LISTS):
-        hint = f"write a decimal point: {parts[0]}.{parts[1]}" if comma else "give one number"
+        point = comma and _DECIMALS.fullmatch(parts[1]) is not None
+        hint = f"write a decimal point: {parts[0]}.{parts[1]}" if point else "give one number"
         if thousands(",".join(parts)):
-            hint = f"write {''.join(parts)} without a comma" + (f", or {hint}" if comma else "")
+            hint = f"write {''.join(parts)} without a comma" + (f", or {hint}" if point else "")
         raise MetadataError(f"{name} = {','.join(parts)[:60]} is not a single number", hint)
 
 

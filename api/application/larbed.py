@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ptylive.application.outputs import beside
+from ptylive.application.outputs import OTHER_NAME, beside, check_output_file, check_own_hdf5
 from ptylive.engine.larbed import larbed_file
 from ptylive.engine.larbed.inversion import Inverted, LarbedSettings, invert
 from ptylive.engine.larbed.spots import Lattice, fit_lattice, integrate, mean_at_rest
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 SHOWN_DISCS = 6
 """Number of reflections in the picture, the strongest ones."""
+LEAST_ANGLE_DEG = 5.0
+"""Least angle between the axes of a cell: below it, radians are meant."""
+TABLE, PICTURE = ".csv", ".png"
 MOST_TABLE = 4 * 2**20
 """Largest number of characters in a table of tilts."""
 
@@ -107,7 +110,7 @@ def _reflections(patterns: Array, shifts: DoubleArray, cell_A: DoubleArray, pixe
 
 def _cell(cell: tuple[float, float, float]) -> DoubleArray:
     a, b, angle = cell
-    if not (a > 0 and b > 0 and 0 < angle < 180):
+    if not (a > 0 and b > 0 and LEAST_ANGLE_DEG < angle < 180 - LEAST_ANGLE_DEG):
         raise MetadataError(f"--cell {a:g},{b:g},{angle:g} is not a valid cell", "give A,B,ANGLE in Å, Å and degrees")
     gamma = np.deg2rad(angle)
     return np.array([[a, 0.0], [b * np.cos(gamma), b * np.sin(gamma)]])
@@ -145,6 +148,15 @@ def read_tilts(path: Path) -> DoubleArray:
     return np.array(tilts, dtype=np.float64).reshape(-1, 2)
 
 
+def check_output(output: Path, inputs: list[Path]) -> None:
+    """Raise InputFileError if a result and the files next to it cannot be written: they only replace an earlier one."""
+    check_own_hdf5(output, inputs, "larbed", larbed_file.is_result)
+    for path in (beside(output, TABLE), beside(output, PICTURE)):
+        check_output_file(path, inputs)
+        if path.exists() and not output.exists():
+            raise InputFileError(f"{path} exists, and would be written next to {output}", OTHER_NAME)
+
+
 def larbed(
     path: Path,
     output: Path,
@@ -160,7 +172,7 @@ def larbed(
     inverted = invert(read(path, geometry, values), settings, on_step)
     attributes = {"seed": settings.seed, "starts_asked": settings.starts, "source": path.name}
     larbed_file.write(output, inverted, attributes)
-    table, picture = beside(output, ".csv"), beside(output, ".png")
+    table, picture = beside(output, TABLE), beside(output, PICTURE)
     with replacing(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(larbed_file.COLUMNS)

@@ -52,6 +52,18 @@ def check_hdf5_file(path: Path, inputs: Iterable[Path] = ()) -> None:
         )
 
 
+def check_own_hdf5(path: Path, inputs: Iterable[Path], command: str, is_own: Callable[[Path], bool]) -> None:
+    """As :func:`check_hdf5_file`; an existing file is only replaced if ``is_own`` says that ``command`` wrote it."""
+    from ptylive.streamer.vetting.door import vet_results
+
+    check_hdf5_file(path, inputs)
+    if not path.exists():
+        return
+    vet_results(path)
+    if not is_own(path):
+        raise InputFileError(f"{path} exists and was not written by ptylive {command}", OTHER_NAME)
+
+
 def beside(output: Path, ending: str) -> Path:
     """Name of a file next to an HDF5 file: the same name with another ending.
 

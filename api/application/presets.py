@@ -11,13 +11,13 @@ import numpy as np
 
 from ptylive.application.extensions import Preset
 from ptylive.schema.errors import InputFileError, MetadataError, did_you_mean
-from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.npy import write_npy
 from ptylive.schema.files.small_files import read_bytes
 from ptylive.schema.foreign_plans.basis_paper import published
 from ptylive.schema.foreign_plans.phaser import import_phaser, looks_like_phaser
 from ptylive.schema.foreign_plans.ptyrad import import_ptyrad, looks_like_ptyrad
 from ptylive.schema.foreign_plans.yaml_text import read_yaml
-from ptylive.schema.metadata import MASKS, NAMES, SECTIONS
+from ptylive.schema.metadata import MASKS, NAMES, SECTIONS, typed
 from ptylive.schema.model import DoubleArray
 from ptylive.schema.preset.describe import to_toml, toml_section
 from ptylive.schema.preset.stages import NAME, checked_tables, settings_in
@@ -82,8 +82,18 @@ def load_preset(
     """Read a preset file of this program, PyPty, PtyRAD or phaser, or a published preset by its name.
 
     ``pattern_shape``: of the recording it is for; ``beside``: arrays of the preset become npy files named after this
-    path; ``lenient``: ignore PyPty settings that this program does not support. Raises MetadataError.
+    path; ``lenient``: ignore PyPty settings that this program does not support. Raises MetadataError, also for metadata
+    that are possible but unusual and have no unit written out.
     """
+    loaded = _read(path, pattern_shape, beside, lenient=lenient)
+    try:
+        return replace(loaded, metadata=typed(loaded.metadata), corrections=typed(loaded.corrections))
+    except MetadataError as error:
+        raise MetadataError(f"{path}: {error}", error.hint) from None
+
+
+def _read(path: Path, pattern_shape: tuple[int, int] | None, beside: Path | None, *, lenient: bool) -> PresetFile:
+    """Read a preset file; metadata as they are written. Raises MetadataError."""
     if (settings := published(str(path))) is not None:
         return PresetFile(settings)
     text = _text(path)
@@ -104,8 +114,7 @@ def load_preset(
     described = dict(imported.metadata)
     masks = described.pop(MASKS, None)
     for name, file in files.items():
-        with replacing(Path(file)) as temporary, temporary.open("wb") as stream:
-            np.save(stream, imported.arrays[name], allow_pickle=False)
+        write_npy(Path(file), imported.arrays[name])
     unread = (f"{path}: not read: {_lines(parsed.unread)}",) if parsed.unread else ()
     masks = files.pop(MASKS, masks)
     opened = (f"the recording holds readings of virtual detectors: --set masks={masks}",) if masks is not None else ()

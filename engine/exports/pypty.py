@@ -16,6 +16,7 @@ import numpy as np
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema.files.atomic import replacing
 from ptylive.schema.files.new_hdf5 import for_hdf5
+from ptylive.schema.files.npy import write_npy
 from ptylive.schema.model import Array, ComplexArray
 
 PARAMETERS = "params.json"
@@ -59,10 +60,7 @@ def _arrays(run: StoredRun) -> dict[str, Array]:
 def write_pypty(run: StoredRun, folder: Path) -> Iterator[Path]:
     """Write co, cp, cg (pixels, row and column), cb (amplitudes), cs (roots), ct (rad), and params.json."""
     for name, array in _arrays(run).items():
-        path = folder / f"{name}.npy"
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
-        yield path
+        yield write_npy(folder / f"{name}.npy", array)
     parameters = folder / PARAMETERS
     with replacing(parameters) as temporary:
         temporary.write_text(json.dumps(_parameters(run), indent=2), encoding="utf-8")
@@ -154,5 +152,5 @@ def _parameters(run: StoredRun) -> dict[str, Any]:
         "pixel_size_y_A": run.pixel_A,
         "num_slices": run.slices,
         "slice_distances": list(run.slice_thickness_A[: max(run.slices - 1, 1)]),
-        "PLRotation_deg": run.calibration.rotation_deg,
+        "PLRotation_deg": -run.calibration.rotation_deg + 0.0,
     }

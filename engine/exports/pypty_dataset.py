@@ -163,7 +163,7 @@ def _experiment(dataset: Dataset, data: str) -> dict[str, Any]:
         "rez_pixel_size_A": float(calibration.require("detector_pixel_invA", whom)),
         "conv_semiangle_mrad": float(calibration.require("convergence_semiangle_mrad", whom)),
         "scan_size": [int(points) for points in dataset.scan_shape],
-        "PLRotation_deg": float(calibration.rotation_deg),
+        "PLRotation_deg": -float(calibration.rotation_deg) + 0.0,
         "aberrations": pypty_aberrations(dict(calibration.aberrations)),
         "defocus": 0.0,
         "total_thickness": 1.0,

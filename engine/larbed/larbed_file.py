@@ -35,12 +35,21 @@ MOST_ORDER = 64
 
 def has_series(path: Path) -> bool:
     """Whether this is an HDF5 file with reflections over tilts."""
+    return _holds(path, "measured")
+
+
+def is_result(path: Path) -> bool:
+    """Whether this file was made by :func:`write`."""
+    return _holds(path, "structure_factors")
+
+
+def _holds(path: Path, name: str) -> bool:
     import h5py
 
     file_guard.admit(path)
     try:
         with h5py.File(path, "r") as file:
-            return f"{GROUP}/measured" in file
+            return f"{GROUP}/{name}" in file
     except FAULTS:
         return False
 

@@ -136,6 +136,9 @@ def checked(program: str, into: Gathered, table: list[Taken]) -> PlanImport:
 
 
 def _is_equal(value: Any, default: Any) -> bool:
+    """Whether a value is the default; null in a table is as good as leaving it out."""
+    if isinstance(value, Mapping) and isinstance(default, Mapping):
+        return {key: item for key, item in value.items() if item is not None} == dict(default)
     try:
         return bool(np.array_equal(value, default)) if isinstance(value, list | tuple) else bool(value == default)
     except (TypeError, ValueError):

@@ -50,7 +50,7 @@ OTHER_NAMES: Mapping[str, Meant] = {
     "rez_pixel_size_A": Meant("detector_pixel_invA", _unchanged),
     "rez_pixel_size_mrad": Meant("detector_pixel_mrad", _unchanged),
     "scan_size": Meant("scan_shape", _unchanged),
-    "PLRotation_deg": Meant("rotation_deg", _unchanged),
+    "PLRotation_deg": Meant("rotation_deg", _opposite),
     "force_com_rotation": Meant("rotation_deg", _opposite),
     "force_rotation_deg": Meant("rotation_deg", _opposite),
     "force_com_transpose": Meant("detector_transform", _transposed),

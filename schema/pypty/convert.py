@@ -127,7 +127,7 @@ def _convert(row: Row, value: Any, into: Gathered) -> None:
 
 def _is_switched_off(row: Row, value: Any) -> bool:
     """Whether a value is a default that switches something off. Other defaults are deliberate where written out."""
-    return _is_default(row, value) and (value is None or isinstance(value, str) or not np.any(value))
+    return _is_default(row, value) and (value is None or not (isinstance(value, str) or np.any(value)))
 
 
 def _is_default(row: Row, value: Any) -> bool:

@@ -41,9 +41,21 @@ def aberrations(values: Any) -> dict[str, float]:
     return found
 
 
-def probe_aberrations(value: Any, into: Gathered) -> None:
-    """``aberrations``: those of the microscope."""
-    into.metadata.update(aberrations(value))
+def probe_focus(_value: Any, into: Gathered) -> None:
+    """``aberrations``, ``defocus`` and ``extra_probe_defocus``: the phase of the probe; positive is overfocus.
+
+    PyPty adds the defocus to C10, which is 0 without ``aberrations``: together they are the whole defocus. It
+    propagates a given probe. ``defocus`` replaces ``extra_probe_defocus``, as in ``append_exp_params``.
+    """
+    given = into.given
+    coefficients = {} if given.get("aberrations") is None else aberrations(given["aberrations"])
+    into.metadata.update(coefficients)
+    names = [name for name in ("defocus", "extra_probe_defocus") if given.get(name) is not None]
+    distance = number(given[names[0]], names[0]) if names else 0.0
+    if distance and isinstance(given.get("probe"), str):
+        into.preset["extra_probe_defocus_A"] = -distance
+    elif distance:
+        into.metadata["C10"] = coefficients.get("C10", 0.0) + distance
 
 
 def aberrations_array(value: Any, into: Gathered) -> None:
@@ -95,7 +107,7 @@ def positions(value: Any, into: Gathered) -> None:
 
 
 def pixel_size(value: Any, into: Gathered) -> None:
-    """Object pixel to detector pixel, 1 / (window * pixel), where the window is known."""
+    """Object pixel to the recorded detector pixel, upsampling / (window * pixel), where the window is known."""
     sizes = [into.given.get(name) for name in ("pixel_size_y_A", "pixel_size_x_A")]
     if None not in sizes and abs(float(sizes[0]) / float(sizes[1]) - 1) > 1e-6:  # type: ignore[arg-type]
         raise MetadataError("pixel_size_x_A and pixel_size_y_A differ", "square pixels only")
@@ -108,7 +120,8 @@ def pixel_size(value: Any, into: Gathered) -> None:
             "pixel_size: the detector pixel follows from it only together with a recording; give rez_pixel_size"
         )
         return
-    into.metadata["detector_pixel_invA"] = 1 / (window * number(value, "pixel_size_y_A"))
+    upsampling = int(into.given.get("upsample_pattern") or 1)
+    into.metadata["detector_pixel_invA"] = upsampling / (window * number(value, "pixel_size_y_A"))
 
 
 def algorithm(value: Any, into: Gathered) -> None:
@@ -259,6 +272,8 @@ def per_rad(key: str, *, rows: bool = False) -> Converter:
 
 def window(value: Any, into: Gathered) -> None:
     """``window``: two radii as fractions of half the width, or an array of weights."""
+    if isinstance(value, str):
+        raise MetadataError("window cannot follow the epoch", "give one window; window_weight may follow the epoch")
     values = np.asarray(value, dtype=float)
     if values.shape == (2,):
         into.preset["window"] = values.tolist()
@@ -293,6 +308,11 @@ def atomicity(value: Any, into: Gathered) -> None:
     """
     if isinstance(value, str):
         raise MetadataError("fancy_sigma cannot follow the epoch", "give numbers; do_charge_flip may follow the epoch")
+    if not isinstance(value, list) or not all(pair is None or isinstance(pair, list) for pair in value):
+        raise MetadataError(
+            f"fancy_sigma = {str(value)[:60]} is not two pairs of radii",
+            "give [[sharpen, blur] of the phase, [sharpen, blur] of the absorption], or None for either",
+        )
     for key, pair in zip(("fancy_sigma_phase_px", "fancy_sigma_abs_px"), value, strict=False):
         if pair is None:
             continue
@@ -342,9 +362,9 @@ def transformation(value: Any, into: Gathered) -> None:
 
 
 def rotation(value: Any, into: Gathered) -> None:
-    """``PLRotation_deg``: "auto" is found from the data, as if it were absent."""
+    """``PLRotation_deg``: from detector to scan; "auto" is found from the data, as if it were absent."""
     if value != "auto":
-        into.metadata["rotation_deg"] = number(value, "PLRotation_deg")
+        into.metadata["rotation_deg"] = -number(value, "PLRotation_deg") + 0.0
 
 
 def special_positions(value: Any, into: Gathered) -> None:

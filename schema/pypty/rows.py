@@ -134,9 +134,12 @@ def plain(key: str) -> Converter:
 
 
 def metadata(key: str, factor: float = 1.0) -> Converter:
-    """A number or list of the experiment, times ``factor``."""
+    """A number or list of the experiment, times ``factor``; text, with its unit, is read where metadata are."""
 
     def convert(value: Any, into: Gathered) -> None:
+        if isinstance(value, str):
+            into.metadata[key] = value
+            return
         numbers = np.asarray(value, dtype=float) * factor
         into.metadata[key] = float(numbers) if numbers.ndim == 0 else numbers.tolist()
 

@@ -68,7 +68,16 @@ SOLVER: tuple[Row, ...] = (
     Row(
         "loss_weight", OPTIMISER, 1, M, ("loss_weight",), "regularisers are divided by it instead", same("loss_weight")
     ),
-    Row("max_count", OPTIMISER, 20, M, ("max_count",), "100 at most", into.count),
+    Row(
+        "max_count",
+        OPTIMISER,
+        20,
+        M,
+        ("max_count",),
+        "100 at most, also for None",
+        into.count,
+        off_is_deliberate=True,
+    ),
     Row("reduce_factor", OPTIMISER, 0.1, M, ("reduce_factor", "optimizer"), WITH_PYPTY, own_optimiser("reduce_factor")),
     Row("optimism", OPTIMISER, 3.0, M, ("optimism", "optimizer"), WITH_PYPTY, own_optimiser("optimism")),
     Row("min_step", OPTIMISER, 1e-20, M, ("min_step", "optimizer"), WITH_PYPTY, own_optimiser("min_step")),

@@ -1,9 +1,9 @@
 """PyPty presets as text: JSON, or the Python in which they are written, read without running any of it.
 
 Only a subset of Python is supported: assignments of plain values, lists, dictionaries (also ``dict(…)``), lambdas (kept
-as text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, PyPty's own helpers, ``np.inf``, ``np.pi``, arithmetic of
-numbers, and previously assigned names. Other statements are ignored and their lines reported; a value of another kind
-is an error that names its line.
+as text), ``np.array`` of lists, ``np.ones``, ``np.zeros``, ``np.linspace``, ``np.arange``, ``range``, PyPty's own
+helpers, ``np.inf``, ``np.pi``, arithmetic of numbers, and previously assigned names. Other statements are ignored and
+their lines reported; a value of another kind is an error that names its line.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ class _Reader:
                 return self._value(first)
             case ast.Call(func=function, args=[shape, *_]) if (filling := _fills(function)) is not None:
                 return self._filled(shape, filling)
+            case ast.Call(func=function, args=bounds, keywords=[]) if (made := _range(function)) is not None:
+                return self._spread(node, made, bounds)
             case ast.Call(func=function) if _helper(function) == "create_sequence_from_points":
                 return self._called(node)["sequence"]
         raise self._refusal(node, ast.unparse(node)[:60])
@@ -163,6 +165,13 @@ class _Reader:
         for size in reversed(shape):
             value = [value] * size
         return value
+
+    def _spread(self, node: ast.Call, made: Callable[..., list[Any]], bounds: list[ast.expr]) -> list[Any]:
+        """``range``, ``np.arange`` and ``np.linspace``."""
+        try:
+            return made(*(self._number(bound) for bound in bounds))
+        except (TypeError, ValueError, ArithmeticError):
+            raise self._refusal(node, ast.unparse(node)[:60]) from None
 
     def _called(self, call: ast.Call) -> dict[str, Any]:
         """Entries that one of PyPty's helpers would set."""
@@ -218,6 +227,32 @@ def _fills(function: ast.expr) -> float | None:
         case ast.Attribute(value=ast.Name(id=module), attr=name) if module in _MODULES and name in _FILLED:
             return _FILLED[name]
     return None
+
+
+def _range(function: ast.expr) -> Callable[..., list[Any]] | None:
+    """The function that makes the numbers of ``range``, ``np.arange`` or ``np.linspace``; None for any other."""
+    match function:
+        case ast.Name(id="range") | ast.Attribute(value=ast.Name(id="np" | "numpy" | "cp" | "cupy"), attr="arange"):
+            return _arange
+        case ast.Attribute(value=ast.Name(id="np" | "numpy" | "cp" | "cupy"), attr="linspace"):
+            return _linspace
+    return None
+
+
+def _arange(*bounds: float) -> list[Any]:
+    first, last, step = (0, *bounds, 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    return _few(math.ceil((last - first) / step), lambda number: first + number * step)
+
+
+def _linspace(first: float, last: float, count: int = 50) -> list[Any]:
+    return _few(count, lambda number: first + (last - first) * number / max(count - 1, 1))
+
+
+def _few(count: int, value: Callable[[int], float]) -> list[Any]:
+    """Values of the first ``count`` whole numbers. Raises ValueError for too many."""
+    if count > MOST_FILLED:
+        raise ValueError
+    return [value(number) for number in range(count)]
 
 
 def _makes_arrays(function: ast.expr) -> bool:

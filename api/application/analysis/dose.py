@@ -9,6 +9,8 @@ from typing import Any
 
 from ptylive.application.offline import MapRequest, Reconstruction, reconstruct_source
 from ptylive.engine.repeats import Places, RepeatedScan
+from ptylive.engine.results_file import look
+from ptylive.engine.stored_maps import StoredMaps
 from ptylive.schema import LiveMap
 from ptylive.schema.advice.dose_curve import DoseCurve
 from ptylive.streamer.source import open_source
@@ -26,6 +28,13 @@ class DoseStep:
     curve: DoseCurve | None
     mean: LiveMap | None
     problem: str = ""
+
+
+def holds_mean(path: Path) -> bool:
+    """Whether a results file holds mean maps of :func:`added_up` and nothing else. Raises InputFileError for others."""
+    if look(path).runs:
+        return False
+    return all("scans" in live_map.settings for live_map in StoredMaps.read(path).maps.values())
 
 
 def added_up(

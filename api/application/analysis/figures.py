@@ -35,6 +35,7 @@ from ptylive.engine.analysis.sections import Point, depth_section, middle_line
 from ptylive.engine.stored_run import StoredRun
 from ptylive.schema import MetadataError
 from ptylive.schema.files.atomic import replacing
+from ptylive.schema.files.npy import write_npy
 from ptylive.schema.model import Array, BoolArray, FloatArray
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Analysis:
             temporary.write_text(json.dumps(self.figures, indent=2, allow_nan=False), encoding="utf-8")
         pictures = [_write_png(folder / f"{name}.png", picture) for name, picture in self.pictures.items()]
         pictures += [_write_rgb(folder / f"{name}.png", page) for name, page in self.pages.items()]
-        return [path, *pictures, *(_write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
+        return [path, *pictures, *(write_npy(folder / f"{name}.npy", array) for name, array in self.arrays.items())]
 
 
 def analyse(
@@ -276,12 +277,6 @@ def _rings(rings: RadialMean, radius: str, mean: str) -> dict[str, list[float]]:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "name"}
-
-
-def _write_npy(path: Path, array: Array) -> Path:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-    return path
 
 
 def _write_rgb(path: Path, picture: Array) -> Path:

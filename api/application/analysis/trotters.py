@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from ptylive.application.offline import reconstruct_source
+from ptylive.engine import file_guard
+from ptylive.engine.damaged_files import FAULTS
 from ptylive.engine.live.trotter import Frequency, Trotter, trotter
 from ptylive.pictures.sheet import Cell, sheet
 from ptylive.pictures.snapshot import png
@@ -75,6 +77,16 @@ class Trotters:
                 for name, values in arrays.items():
                     group[name] = values
                 group["aberration_rad"] = result.aberration
+
+
+def holds_trotters(path: Path) -> bool:
+    """Whether an HDF5 file was made by :meth:`Trotters.write_arrays`."""
+    file_guard.admit(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return "trotters/trotter1" in file
+    except FAULTS:
+        return False
 
 
 def trotters_of(

@@ -158,7 +158,7 @@ def _is_bare(text: str) -> bool:
 
 def _number(tunable: Tunable, typed: str, text: str) -> float:
     name = tunable.name
-    value = understood(name, typed, ask=False) if name in PLAUSIBLE else in_unit_of(name, typed)
+    value = understood(name, typed) if name in PLAUSIBLE else in_unit_of(name, typed)
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,5 +1,6 @@
 import csv
 
+import h5py
 import numpy as np
 import pytest
 
@@ -44,3 +45,33 @@ def test_patterns_need_cell_and_tilts(tmp_path):
         larbed.read(path, larbed.TiltGeometry(), told)
     with pytest.raises(MetadataError, match="tilts are not known"):
         larbed.read(path, larbed.TiltGeometry((4.0, 4.0, 90.0)), told)
+
+
+def test_radians_in_a_cell_are_refused(tmp_path):
+    path = tmp_path / "patterns.npy"
+    np.save(path, np.ones((4, 5, 16, 16), np.uint16))
+    told = {"energy_eV": 120e3, "detector_pixel_mrad": 1.0}
+    with pytest.raises(MetadataError, match=r"4,4,1\.5708 is not a valid cell"):
+        larbed.read(path, larbed.TiltGeometry((4.0, 4.0, 1.5708), 8.0), told)
+
+
+def test_only_an_earlier_result_is_replaced(tmp_path):
+    earlier, measured, other = tmp_path / "earlier.h5", tmp_path / "measured.h5", tmp_path / "other.h5"
+    larbed_file.write(earlier, outcome(), {})
+    (tmp_path / "earlier.csv").write_text("")
+    with h5py.File(earlier) as source, h5py.File(measured, "w") as file:
+        source.copy("larbed", file)
+        del file["larbed/structure_factors"]
+    with h5py.File(other, "w") as file:
+        file["data"] = np.ones((2, 2, 4, 4), np.uint16)
+    larbed.check_output(earlier, [measured])
+    larbed.check_output(tmp_path / "new.h5", [measured])
+    for path in (measured, other):
+        with pytest.raises(InputFileError, match=f"{path.name} exists and was not written by ptylive larbed"):
+            larbed.check_output(path, [])
+    (tmp_path / "text.h5").write_text("1, 2")
+    with pytest.raises(InputFileError, match=r"text\.h5"):
+        larbed.check_output(tmp_path / "text.h5", [])
+    (tmp_path / "new.csv").write_text("1, 2")
+    with pytest.raises(InputFileError, match=r"new\.csv exists, and would be written next to"):
+        larbed.check_output(tmp_path / "new.h5", [measured])

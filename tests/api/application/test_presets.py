@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def bare(tmp_path_factory):
 def pypty_text(values):
     return (PYPTY % {
         "semiangle": float(values["convergence_semiangle_mrad"]), "pixel": float(values["detector_pixel_invA"]),
-        "step": float(np.ravel(values["scan_step_A"])[0]), "rotation": float(values["rotation_deg"]),
+        "step": float(np.ravel(values["scan_step_A"])[0]), "rotation": -float(values["rotation_deg"]),
         "C10": -float(values["defocus_A"]),
     })  # fmt: skip
 
@@ -116,6 +117,42 @@ def test_corrections_win_over_what_the_recording_says(bare, tmp_path):
     assert caught.value.hint == "did you mean 'defocus_A'?"
     with pytest.raises(MetadataError, match="describes the experiment"):
         with_stage_files({}, [tmp_path / "best.toml"], tmp_path / "o.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "hint"),
+    [
+        ("a.toml", "[optics]\nenergy_eV = 80\n", "energy_eV = 80 eV\\? did you mean 80 keV", "write the unit"),
+        ("a.toml", "[corrections]\nconvergence_semiangle_mrad = 0.03\n", "did you mean 0.03 deg", "write the unit"),
+        (
+            "a.json",
+            '{"acc_voltage": 80000}',
+            "energy_eV = 8e\\+07 eV\\? this is unusual",
+            "'8e\\+07 eV' if that is right",
+        ),
+        ("a.json", '{"conv_semiangle_mrad": "25,5"}', "is not a single number", "write a decimal point: 25.5"),
+    ],
+)
+def test_an_unlikely_value_in_a_preset_is_questioned(tmp_path, name, text, said, hint):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MetadataError, match=f"{name}: .*{said}") as caught:
+        load_preset(tmp_path / name)
+    assert re.search(hint, caught.value.hint)
+    (tmp_path / "unit.json").write_text('{"acc_voltage": 80, "conv_semiangle_mrad": "0.03 mrad"}')
+    assert load_preset(tmp_path / "unit.json").metadata == {
+        "energy_eV": 80e3, "convergence_semiangle_mrad": pytest.approx(0.03)
+    }  # fmt: skip
+
+
+def test_a_preset_that_the_recording_contradicts_is_said(tmp_path, capsys):
+    file, preset = bundled("au_ac_300kV_parallax"), tmp_path / "preset.json"
+    preset.write_text(json.dumps({"acc_voltage": 80, "defocus": -90.0, "scan_size": [48, 48]}))
+    added = _loaded(preset, file, {"energy_eV": 300e3}, tmp_path / "o.h5")[1]
+    assert added == {"energy_eV": 300e3}
+    words = "".join(capsys.readouterr().err)
+    assert "the recording says otherwise than" in words
+    assert ": C10 -400, not -90; --set overrides both" in words
+    assert "energy_eV" not in words, "typed"
 
 
 def test_stages_stand_in_tables_or_files_of_their_own(tmp_path):

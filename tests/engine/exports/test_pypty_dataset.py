@@ -70,6 +70,7 @@ def test_patterns_positions_and_preset(written):
     found = load_preset(folder / "data.py")
     assert found.metadata["energy_eV"] == dataset.calibration.get("energy_eV")
     assert found.metadata["rotation_deg"] == 20.0
+    assert '"PLRotation_deg": -20.0,' in (folder / "data.py").read_text(encoding="utf-8")
     assert found.metadata["C10"] == dataset.calibration.get("C10")
     assert found.metadata["C12a"] == pytest.approx(30.0)
     assert found.metadata["detector_pixel_invA"] == dataset.calibration.get("detector_pixel_invA")

@@ -104,6 +104,11 @@ def test_rates_become_switches(given, found):
     assert added(model_params={"update_params": given}) == found
 
 
+def test_null_in_a_table_is_not_given():
+    """As PtyRAD's own templates have it."""
+    assert added(recon_params={"INDICES_MODE": {"mode": "full", "subscan_slow": None, "subscan_fast": None}}) == {}
+
+
 def test_batches_are_those_behind_one_step():
     assert added(recon_params={"BATCH_SIZE": {"size": 16, "grad_accumulation": 4}}) == {"batch_size": 64}
 

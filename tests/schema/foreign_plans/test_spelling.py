@@ -18,7 +18,7 @@ def test_every_other_name_means_a_name_of_ours_and_is_none_itself():
     ("given", "meant"),
     [
         ({"force_com_rotation": 15}, {"rotation_deg": -15.0}),
-        ({"PLRotation_deg": 15}, {"rotation_deg": 15}),
+        ({"PLRotation_deg": 15}, {"rotation_deg": -15.0}),
         ({"acc_voltage": 80}, {"energy_eV": 80e3}),
         ({"force_com_transpose": True}, {"detector_transform": "transpose"}),
         ({"force_com_transpose": False}, {"detector_transform": "none"}),

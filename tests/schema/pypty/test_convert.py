@@ -11,6 +11,7 @@ from ptylive.schema.preset import Preset
 from ptylive.schema.pypty import ROWS, Fate, import_preset, parity_table
 from ptylive.schema.pypty.convert import is_all_pypty, looks_like_pypty, means_otherwise
 from ptylive.schema.pypty.converters import aberrations
+from ptylive.schema.scan import Scan
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -62,7 +63,7 @@ def test_units_and_names():
         "convergence_semiangle_mrad": 25.0,
     }
     assert metadata(fov_nm=10, scan_size=[40, 50]) == {"scan_shape": [40, 50], "scan_step_A": 2.0}
-    assert metadata(PLRotation_deg=-15.5) == {"rotation_deg": -15.5}
+    assert metadata(PLRotation_deg=0) == {"rotation_deg": 0.0}
     assert metadata(PLRotation_deg="auto", data_multiplier=1) == {}
     assert metadata(data_multiplier=0.5) == {"counts_per_electron": 2.0}
     matrix = metadata(transform_axis_matrix=[[1, 0.1], [0, 1]], scan_step_A=2.0)["scan_matrix"]
@@ -80,7 +81,8 @@ def test_units_and_names():
         "reduce_factor": 1 / 15,
         "update_step_bfgs": "1 if epoch else 2",
     }
-    assert settings(wolfe_c1_constant=0.5, max_count=None) == {"wolfe_c1_constant": 0.49}
+    assert settings(wolfe_c1_constant=0.5, max_count=None) == {"wolfe_c1_constant": 0.49, "max_count": 100}
+    assert settings(algorithm="lsq_sqrt") == {"algorithm": "lsq_sqrt"}, "written out, although it is PyPty's default"
     assert settings(apply_gaussian_filter=True)["apply_gaussian_filter_px"] == 1.0
     assert settings(apply_gaussian_filter_amplitude=30)["apply_gaussian_filter_amplitude_px"] == 30
     assert settings(fancy_sigma=[[3, 2], None]) == {"fancy_sigma_phase_px": [3.0, 2.0]}
@@ -99,10 +101,32 @@ def test_what_goes_together():
 
 
 def test_signs():
-    assert settings(extra_probe_defocus=50.0) == {"extra_probe_defocus_A": -50.0}
+    beside_a_probe = settings(extra_probe_defocus=50.0, probe="cp.npy")
+    assert beside_a_probe == {"extra_probe_defocus_A": -50.0, "start_probe": "cp.npy"}
     assert settings(defocus_spread_modes=[-10, 0, 10]) == {"defocus_spread_modes_A": [10.0, 0.0, -10.0]}
     assert settings(defocus_array=[100.0], recon_type="near_field")["defocus_array_A"] == [-100.0]
     assert settings(tilts=[[1e-3, 0, 2e-3, 0, 0, 3e-3]])["tilts_mrad"] == [[1.0, 0, -2.0, 0, 0, 3.0]]
+
+
+def test_a_defocus_is_the_whole_defocus_of_the_probe():
+    """PyPty adds it to C10, which is 0 unless ``aberrations`` give it; nothing is estimated and added to it here."""
+    for name in ("defocus", "extra_probe_defocus"):
+        found = import_preset({name: -150.0})
+        assert (dict(found.settings), dict(found.metadata)) == ({}, {"C10": -150.0})
+        for both in ({name: -150.0, "aberrations": [30.0, 2.0]}, {"aberrations": [30.0, 2.0], name: -150.0}):
+            assert metadata(**both)["C10"] == -120.0
+    assert metadata(defocus=-150.0, extra_probe_defocus=40.0) == {"C10": -150.0}
+    assert metadata(extra_probe_defocus=0, defocus=0) == {}
+
+
+def test_the_scan_is_rotated_as_pypty_rotates_it():
+    """Places of scan points by ``get_positions_pixel_size`` with ``rot_angle_deg = -PLRotation_deg``."""
+    angle, (row, column) = 25.0, np.mgrid[:3, :4].reshape(2, -1)
+    turn = np.deg2rad(-angle)
+    columns = column * np.cos(turn) + row * np.sin(turn)
+    rows = -column * np.sin(turn) + row * np.cos(turn)
+    ours = Scan(shape=(3, 4), step_A=1.0).positions_A(metadata(PLRotation_deg=angle)["rotation_deg"])
+    np.testing.assert_allclose(ours, np.stack([rows, columns], axis=1), atol=1e-12)
 
 
 def test_aberrations_describe_the_same_phase():
@@ -154,6 +178,14 @@ def test_beside_a_recording_pixels_are_known():
     assert len(import_preset(given).notes) == 4
 
 
+def test_an_upsampled_pattern_has_larger_recorded_pixels():
+    """The window is 2 · 64 + 2 · 16 model pixels of half a recorded one each."""
+    given = {"pixel_size_y_A": 0.2, "pixel_size_x_A": 0.2, "data_pad": 16, "upsample_pattern": 2}
+    found = import_preset(given, pattern_shape=(64, 64))
+    assert found.metadata["detector_pixel_invA"] == pytest.approx(2 / (160 * 0.2))
+    assert found.settings["window_px"] == 80
+
+
 def test_arrays():
     found = import_preset(
         {
@@ -178,6 +210,11 @@ def test_what_is_not_done_is_said():
     assert import_preset({"data_bin": 1, "data_path": "x.h5", "print_flag": 4, "smart_memory": False}).settings == {}
     with pytest.raises(MetadataError, match="cannot follow the epoch"):
         import_preset({"propmethod": "lambda x: x > 3"})
+    with pytest.raises(MetadataError, match="window cannot follow the epoch"):
+        import_preset({"window": "lambda x: [0.3, 0.5]"})
+    for radii in (0.5, [0.5, 0.3]):
+        with pytest.raises(MetadataError, match="is not two pairs of radii"):
+            import_preset({"fancy_sigma": radii})
     with pytest.raises(MetadataError, match="num_slices"):
         import_preset({"num_slices": -1})
     with pytest.raises(MetadataError, match="scan_size = 5"):

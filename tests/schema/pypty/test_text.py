@@ -44,6 +44,21 @@ def test_python():
     assert parsed.unread == [16, 17], "the call and what is printed; not what is imported"
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("np.linspace(-50, 50, 5)", [-50.0, -25.0, 0.0, 25.0, 50.0]),
+        ("np.linspace(2, 3, 1)", [2.0]),
+        ("list(range(3))", [0, 1, 2]),
+        ("np.arange(4, 10, 2)", [4, 6, 8]),
+        ("np.arange(1, 2, 0.25)", [1.0, 1.25, 1.5, 1.75]),
+        ("np.arange(3, 0)", []),
+    ],
+)
+def test_numbers_at_equal_distances(text, value):
+    assert parse_text(f"{{'defocus_spread_modes': {text}}}", "x").values["defocus_spread_modes"] == value
+
+
 def test_a_bare_dictionary_and_json():
     assert parse_text("{'a': (1, 2), 'b': True}", "x").values == {"a": [1, 2], "b": True}
     assert parse_text('{"a": [1, 2], "b": "lambda x: x"}', "x").values == {"a": [1, 2], "b": "lambda x: x"}
@@ -58,6 +73,11 @@ def test_a_bare_dictionary_and_json():
         ("{'a': __import__('os')}", "cannot be read"),
         ("{'a': [i for i in range(3)]}", "cannot be read"),
         ("{'a': 1/0}", "cannot be read"),
+        ("{'a': np.arange(0, 1, 0)}", "'np.arange.0, 1, 0.' cannot be read"),
+        ("{'a': np.arange(0, np.inf)}", "cannot be read"),
+        ("{'a': np.arange(1e9)}", "cannot be read"),
+        ("{'a': np.linspace(0, 1, 0.5)}", "cannot be read"),
+        ("{'a': np.linspace(0, 1, num=5)}", "cannot be read"),
         ("{'a': -'x'}", "cannot be read"),
         ("{1: 2}", "not text"),
         ("{'a': 1", "neither JSON nor Python"),

@@ -226,6 +226,7 @@ def test_values():
         ("optics.energy_eV=1,000,000", "write 1000000 without a comma"),
         ("C10=-1,200", "write -1200 without a comma, or write a decimal point: -1.200"),
         ("defocus_A=1,5", "write a decimal point: 1.5"),
+        ("energy_eV=80,5e3", "give one number"),
     ],
 )
 def test_commas_between_thousands_are_no_decimal_commas(typed, hint):

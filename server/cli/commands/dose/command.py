@@ -40,8 +40,8 @@ def dose(
     from ptylive.engine.backend.cache import use_persistent_cache
 
     use_persistent_cache()
-    from ptylive.application.analysis.dose import added_up
-    from ptylive.application.outputs import check_hdf5_file
+    from ptylive.application.analysis.dose import added_up, holds_mean
+    from ptylive.application.outputs import check_own_hdf5
     from ptylive.streamer.vetting.door import vet
 
     checked_backend(backend)
@@ -49,7 +49,7 @@ def dose(
         raise MetadataError(f"{len(files)} files: at most {MOST_FILES} can be added up", "give fewer")
     values = parse_assignments(settings or ())
     if output is not None:
-        check_hdf5_file(output, files)
+        check_own_hdf5(output, files, "dose", holds_mean)
     for file in files:
         vet(file, values, *([] if output is None else [output]))
     curves: list[tuple[Path, dict[str, Any]]] = []

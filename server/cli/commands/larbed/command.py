@@ -48,15 +48,11 @@ def larbed(
     as_json: AsJson = False,
 ) -> None:
     """Find structure factors and thickness of a crystal from a series of tilted-beam patterns (LARBED)."""
-    from ptylive.application.larbed import TiltGeometry
+    from ptylive.application.larbed import TiltGeometry, check_output
     from ptylive.application.larbed import larbed as made
-    from ptylive.application.outputs import beside, check_hdf5_file, check_output_file
     from ptylive.engine.larbed.inversion import LarbedSettings
 
-    inputs = [file] if tilts is None else [file, tilts]
-    check_hdf5_file(output, inputs)
-    for ending in (".csv", ".png"):
-        check_output_file(beside(output, ending), inputs)
+    check_output(output, [file] if tilts is None else [file, tilts])
     low, high = _numbers(thickness, 2, "--thickness")
     if not 1 <= low <= high <= 1e5:
         raise MetadataError(f"--thickness {thickness} is not a range", "give LOW,HIGH in Å")

@@ -72,6 +72,7 @@ def test_words_are_chosen_among(simulated):
         ("num_slices=0:3", "num_slices"), ("atv_weight", "has no current value to vary"),
         ("thickness=-5:10", "total_thickness_A"), ("phase_only_obj=yes|no", "two or more of false, true"),
         ("semi-angle=1:9 rad", "convergence_semiangle_mrad"),
+        ("semi-angle=0.02:0.03", "= 0.02 mrad? did you mean 0.02 rad?"),
     ],
 )  # fmt: skip
 def test_impossible_ranges_are_one_line(simulated, typed, said):

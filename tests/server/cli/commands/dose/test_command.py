@@ -7,8 +7,10 @@ import pytest
 from counted_scans import counted
 from typer.testing import CliRunner
 
+from ptylive.application.analysis.dose import holds_mean
+from ptylive.engine.results import write_maps
 from ptylive.engine.stored_maps import StoredMaps
-from ptylive.schema import InputFileError, MetadataError
+from ptylive.schema import Calibration, InputFileError, LiveMap, MetadataError
 from ptylive.server.cli.main import build
 
 RUNNER = CliRunner()
@@ -48,6 +50,18 @@ def test_each_step_as_json_and_the_mean_as_a_file(files, tmp_path):
     np.testing.assert_allclose(doses, doses[0] * np.arange(1, 4), rtol=0.01)
     maps = StoredMaps.read(tmp_path / "sum.h5").maps
     assert maps["obf"].settings["scans"] == 3
+    assert holds_mean(tmp_path / "sum.h5"), "the same call may replace it"
+
+
+def test_the_output_is_checked_before_any_work(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("ptylive.application.analysis.dose.reconstruct_source", None)
+    with pytest.raises(InputFileError, match="is a recording and cannot hold results"):
+        ran(files[0], "-o", files[3])
+    results = tmp_path / "results.h5"
+    live_map = LiveMap("obf", np.zeros((2, 2), np.float32), "rad", None, 4, "OBF")
+    write_maps(results, [live_map], np.ones((2, 2), bool), Calibration(), {})
+    with pytest.raises(InputFileError, match=r"results\.h5 exists and was not written by ptylive dose"):
+        ran(files[0], "-o", results)
 
 
 def test_a_file_twice_counts_once(files):

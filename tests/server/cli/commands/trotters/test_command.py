@@ -1,5 +1,7 @@
 """``ptylive trotters``."""
 
+import shutil
+
 import h5py
 import pytest
 from PIL import Image
@@ -29,6 +31,16 @@ def test_pictures_and_arrays_are_written(scan, tmp_path):
         assert sorted(file["trotters"]) == ["trotter1", "trotter2"]
     other = last_json(ptylive_here("trotters", scan, "--set", "C10=300", "--json"))
     assert other["trotters"][0]["flat_after"] < told["trotters"][0]["flat_after"] - 0.2, "other aberrations taken out"
+
+
+def test_only_earlier_arrays_are_replaced(scan, tmp_path):
+    arrays, other = tmp_path / "t.h5", tmp_path / "other.h5"
+    for _ in range(2):
+        assert ptylive_here("trotters", scan, "-o", arrays).returncode == 0
+    shutil.copy(scan, other)
+    refused = ptylive_here("trotters", scan, "-o", other)
+    assert "other.h5 exists and was not written by ptylive trotters" in refused.stderr
+    assert other.read_bytes() == scan.read_bytes()
 
 
 @pytest.mark.parametrize(
