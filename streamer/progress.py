@@ -92,7 +92,7 @@ class ScanProgress:
         """Count duplicates that could not be compared; return the warning to log for the first of them."""
         first = count > 0 and not self.unchecked
         self.unchecked += count
-        text = f"frames of scan {self.header.series} count as duplicates of those recorded, but cannot be compared with them"
+        text = f"frames of scan {self.header.series} count as duplicates, but cannot be compared with those recorded"
         return f"{text}: they came in another encoding, or after a restart of the server" if first else ""
 
     def restore(self, received: BoolArray) -> None:

@@ -139,7 +139,8 @@ class Finisher:
         if without:
             names = ", ".join(path.name for path in without[:MOST_NAMED])
             more = f" and {len(without) - MOST_NAMED} more" if len(without) > MOST_NAMED else ""
-            log.warning("the server stopped before the maps of %s%s were made: %s", names, more, how_to_make(without[0]))
+            remedy = how_to_make(without[0])
+            log.warning("the server stopped before the maps of %s%s were made: %s", names, more, remedy)
 
     def _run(self) -> None:
         while (job := self._scans.get()) is not None:
