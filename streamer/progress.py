@@ -33,7 +33,7 @@ class ScanProgress:
         self.late = 0
         self.duplicates = 0
         self.unchecked = 0
-        """Number of duplicates that arrived in another coding, so that they cannot be compared."""
+        """Number of duplicates that cannot be compared: they came in another coding, or after a restart."""
         self.end: EndMessage | None = None
         self.active_at = time.monotonic()
         self.senders = 1
@@ -92,8 +92,8 @@ class ScanProgress:
         """Count duplicates that could not be compared; return the warning to log for the first of them."""
         first = count > 0 and not self.unchecked
         self.unchecked += count
-        text = f"frames of scan {self.header.series} arrived again in another encoding and count as duplicates"
-        return f"{text}: whether they are identical cannot be checked" if first else ""
+        text = f"frames of scan {self.header.series} count as duplicates, but cannot be compared with those recorded"
+        return f"{text}: they came in another encoding, or after a restart of the server" if first else ""
 
     def restore(self, received: BoolArray) -> None:
         """Take over frames that an earlier run stored; they count as placed, not as received now."""

@@ -5,6 +5,7 @@ The refinement itself sees them as :mod:`ptylive.engine.refine.problem.tilt_seri
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,9 +61,10 @@ def each_once(paths: Iterable[Path]) -> None:
     """Raise MetadataError for a repeated file: its patterns would count for two tilts."""
     seen: set[Path] = set()
     for path in paths:
-        if path.exists() and path.resolve() in seen:
+        real = Path(os.path.realpath(path))  # circular links are reported when the scan is opened
+        if path.exists() and real in seen:
             raise MetadataError(f"{path} is listed twice", "name each scan once")
-        seen.add(path.resolve())
+        seen.add(real)
 
 
 def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:

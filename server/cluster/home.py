@@ -64,7 +64,7 @@ class Home:
         elif message["kind"] == "ended":
             self.fetch_checkpoints()
             if message["results"]:
-                return {**message, **self._merge(str(message["run"]))}
+                return {**message, **self._merge(str(message["run"]), Path(message["results"]).name)}
         return message
 
     def fetch_checkpoints(self) -> None:
@@ -73,12 +73,12 @@ class Home:
             with replacing(self._checkpoints[name]) as temporary:
                 self._fetch(name, temporary)
 
-    def _merge(self, run: str) -> dict[str, Any]:
-        """Merge the refinement from the worker's results file into the local one, or leave it complete next to it."""
+    def _merge(self, run: str, name: str) -> dict[str, Any]:
+        """Merge the refinement from the worker's file ``name`` into the local results, or leave it next to them."""
         results = self._job.results
         pending = results_file.pending_path(results, run)
         with replacing(pending) as temporary:
-            self._fetch(results.name, temporary)
+            self._fetch(name, temporary)
         try:
             identity = results_file.Pending.read(pending).identity
             names = results_file.apply(results)

@@ -42,6 +42,10 @@ class Runner:
         self._heard: deque[dict[str, Any]] = deque()
         self._ended: list[str] = []
         self._stamps: dict[str, int] = {}
+        self._far = False
+        """Whether the results folder cannot be seen from here."""
+        self._stored: Path | None = None
+        """File that holds the refinement, if it is to be fetched."""
         self._reading: Any = None
 
     def begin(self, offer: bytes) -> bytes:
@@ -85,7 +89,8 @@ class Runner:
         if not access["sees_recording"]:
             sent = self._sent(FileIdentity.from_plain(access["identity"]), str(given.recording))
             given = replace(given, recording=sent, known=())
-        if not access["sees_folder"]:
+        self._far = not access["sees_folder"]
+        if self._far:
             checkpoint = None if given.checkpoint is None else self._folder / given.checkpoint.name
             given = replace(given, results=self._folder / given.results.name, checkpoint=checkpoint)
         process = JobProcess(replace(given, ends_at_once=True), own_group=True)
@@ -103,6 +108,9 @@ class Runner:
         """Return messages since the last call, with only the latest pictures. ``ended``: text after the last one."""
         ended = bool(self._ended)
         messages = [self._heard.popleft() for _ in range(min(len(self._heard), MOST_HEARD))]
+        for message in messages:
+            if self._far and message["kind"] == "ended" and message["results"]:
+                self._stored = Path(message["results"])
         shown = [message for message in messages if "object" in message]
         for message in shown[:-1]:
             for name in PICTURES:
@@ -128,7 +136,7 @@ class Runner:
         """Return a piece of a file, as it was when its first piece was requested; empty at its end."""
         if start == 0:
             self._close()
-            self._reading = (self._folder / Path(name).name).open("rb")
+            self._reading = self._file(name).open("rb")
         self._reading.seek(start)
         piece = bytes(self._reading.read(PIECE_BYTES))
         if not piece:
@@ -142,6 +150,13 @@ class Runner:
             self._process.end()
         self._close()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._stored is not None:  # elsewhere, if this folder was full
+            self._stored.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        """Return the path of a file of this job: in its folder, except for a refinement that found no room there."""
+        stored = self._stored
+        return stored if stored is not None and stored.name == name else self._folder / Path(name).name
 
     def _sent(self, identity: FileIdentity, path: str) -> Path:
         """Return the path of a recording that was sent, with its own file name, which the results record."""
@@ -151,7 +166,10 @@ class Runner:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if start == 0 else 0) | os.O_CLOEXEC, 0o600)
         try:
-            os.pwrite(handle, piece, start)
+            rest = memoryview(piece)
+            while rest:  # a disk that is almost full takes a part, and refuses the rest
+                written = os.pwrite(handle, rest, start)
+                rest, start = rest[written:], start + written
         finally:
             os.close(handle)
 

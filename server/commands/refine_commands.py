@@ -5,6 +5,7 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 
 from __future__ import annotations
 
+import glob
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ from ptylive.server.refinement.scans_together import check_map_settings, opened_
 from ptylive.server.refinement.warm_refinement import is_compiled_for_gpu
 from ptylive.server.session.calibration_events import tell_calibration
 from ptylive.server.session.scan_session import ScanSession
+from ptylive.server.session.waiting_results import cut_off
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.recording.journal_file import SUFFIX
 from ptylive.streamer.vetting.vouched import known_as
@@ -164,6 +166,8 @@ class RefineCommands:
         """
         job = self.refinements.last_job
         if job is None:
+            if lines := self._cut_off():
+                raise CommandError("; ".join(lines))
             raise CommandError("there is no refinement to resume")
         from ptylive.engine.refine.run.checkpoint import exists
 
@@ -175,6 +179,11 @@ class RefineCommands:
             job = replace(job, preset=_with_more(job.preset, epochs, self.refinements.current.epoch))
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
         return {"run": job.run}
+
+    def _cut_off(self) -> list[str]:
+        """Return lines about refinements of the scan shown that an earlier server began."""
+        recording = None if (scan := self._current()) is None else scan.recording
+        return [] if recording is None else cut_off(recording.parent, glob.escape(recording.stem))
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""

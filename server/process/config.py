@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -239,8 +240,8 @@ class ServerConfig(StrictModel):
             return self
         if self.protocol != "native":
             raise ValueError(f"watch needs protocol native, not {self.protocol}: start a second server for the folder")
-        watched, recorded = Path(self.watch).resolve(), self.recording_folder
-        folder = None if recorded is None else recorded.resolve()
+        watched, recorded = Path(os.path.realpath(self.watch)), self.recording_folder  # circular links: reported later
+        folder = None if recorded is None else Path(os.path.realpath(recorded))
         if folder is not None and (folder == watched or watched in folder.parents or folder in watched.parents):
             raise ValueError(f"watch {self.watch!r}: the recording folder {str(recorded)!r} must lie elsewhere")
         return self

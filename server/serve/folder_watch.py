@@ -49,6 +49,7 @@ class FolderWatch:
         self._folder, self._send, self._log, self._clock = folder, send, log, clock
         self._tries: Counter[str] = Counter()
         self._reported_earlier = False
+        self._reported_unseen: set[str] = set()
         self._stop, self._looked = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="folder watch", daemon=True)
 
@@ -70,6 +71,9 @@ class FolderWatch:
             if self._stop.is_set():  # it may have been cut off
                 return
             self._settle(file, sent)
+        for why in sorted(self._folder.unseen - self._reported_unseen):
+            self._log("warning", f"{self._folder.folder}: not every file is seen: {why}")
+        self._reported_unseen = set(self._folder.unseen)
         if (earlier := self._folder.left_alone) and not self._reported_earlier:
             subject = "1 scan was" if earlier == 1 else f"{earlier} scans were"
             self._log("info", f"{subject} in {self._folder.folder} before the start: not loaded")

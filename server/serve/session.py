@@ -42,7 +42,7 @@ from ptylive.server.session.recording_status import RecordingStatus
 from ptylive.server.session.recovered_maps import RecoveredMaps
 from ptylive.server.session.scan_session import ScanSession
 from ptylive.server.session.subscriptions import LEASE_S, Subscriptions
-from ptylive.server.session.waiting_results import take_in_all
+from ptylive.server.session.waiting_results import look_after
 from ptylive.server.wire.messages import events_address
 from ptylive.server.wire.publisher import Publisher
 from ptylive.streamer.events import LogEvent, RecordingEvent, StreamEvent
@@ -136,7 +136,7 @@ class Session:
         folder = self.config.recording_folder
         if folder is not None:
             arguments = (folder, self.publisher.log)
-            threading.Thread(target=take_in_all, args=arguments, name="waiting results", daemon=True).start()
+            threading.Thread(target=look_after, args=arguments, name="waiting results", daemon=True).start()
         self._finisher.start()
         self._live.start()
         self.receiver.start()

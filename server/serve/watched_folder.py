@@ -35,13 +35,15 @@ _DECTRIS_DATA = re.compile(r"_data_\d+$")
 _MADE_HERE = ("_results", "_coefficients")
 _Stamp = tuple[int, int]
 """Size in bytes, time of the last change in ns."""
-_Companion = tuple[str, int, int]
-"""Name and stamp."""
+_Seen = tuple[int, int, int]
+"""Size in bytes, and times in ns of the last change of the content, and of anything, for example permissions."""
+_Companion = tuple[str, int, int, int]
+"""Name, and what is seen of it."""
 
 
 @dataclass(frozen=True)
 class WatchedFile:
-    """A scan in a file: its path, name, stamp and companions (name, size, time), which include the file itself."""
+    """A scan in a file: its path, name, stamp and companions (name, size, times), which include the file itself."""
 
     path: Path
     name: str
@@ -65,6 +67,8 @@ class WatchedFolder:
         self.folder, self._settle_s, self._list = folder, settle_s, list_path
         self.left_alone = 0
         """Number of files present when the folder was first watched."""
+        self.unseen: set[str] = set()
+        """Reasons why the last look did not see everything in the folder."""
         self._begun = False
         self._taken: set[tuple[str, int, int]] = set()
         self._refused: dict[str, tuple[_Companion, ...]] = {}
@@ -73,9 +77,9 @@ class WatchedFolder:
 
     def files(self) -> Iterator[WatchedFile]:
         """Iterate over the scan files of the folder, one file per scan, oldest first."""
-        found: dict[Path, dict[str, _Stamp]] = {}
-        for path, stamp in self._walk():
-            found.setdefault(path.parent, {})[path.name] = stamp
+        found: dict[Path, dict[str, _Seen]] = {}
+        for path, seen in self._walk():
+            found.setdefault(path.parent, {})[path.name] = seen
         scans = [file for parent, names in found.items() for file in self._scans_of(parent, names)]
         return iter(sorted(scans, key=lambda file: (file.stamp[1], file.name)))
 
@@ -135,7 +139,7 @@ class WatchedFolder:
             self.left_alone = len(present)
         self._begun = True
 
-    def _scans_of(self, parent: Path, names: dict[str, _Stamp]) -> Iterator[WatchedFile]:
+    def _scans_of(self, parent: Path, names: dict[str, _Seen]) -> Iterator[WatchedFile]:
         stems: dict[str, list[str]] = {}
         for name in names:
             stems.setdefault(_scan_name(name), []).append(name)
@@ -144,10 +148,11 @@ class WatchedFolder:
             for name in group:
                 if _stands_for_a_scan(name, group):
                     path = parent / name
-                    yield WatchedFile(path, str(path.relative_to(self.folder)), names[name], companions)
+                    yield WatchedFile(path, str(path.relative_to(self.folder)), names[name][:2], companions)
 
-    def _walk(self) -> Iterator[tuple[Path, _Stamp]]:
-        """Files whose format may be readable, with size and time; links to folders are not followed."""
+    def _walk(self) -> Iterator[tuple[Path, _Seen]]:
+        """Files whose format may be readable, with size and times; links to folders are not followed."""
+        self.unseen = set()
         count, waiting = 0, [(self.folder, 0)]
         while waiting:
             folder, depth = waiting.pop()
@@ -155,19 +160,24 @@ class WatchedFolder:
                 if entry.is_dir(follow_symlinks=False):
                     if depth < DEEPEST:
                         waiting.append((Path(entry.path), depth + 1))
-                elif (stamp := _stamp(entry)) is not None:
-                    yield Path(entry.path), stamp
-                    count += 1
+                elif (seen := _seen(entry)) is not None:
                     if count >= MOST_FILES:
+                        self.unseen.add(
+                            f"it holds more than {MOST_FILES} files that may be scans: move the oldest ones elsewhere"
+                        )
                         return
+                    yield Path(entry.path), seen
+                    count += 1
 
     def _entries(self, folder: Path) -> list[os.DirEntry[str]]:
         """Return the visible entries of a folder; none for a subfolder that has disappeared or may not be read."""
         try:
             return [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
-        except OSError:
+        except OSError as error:
             if folder == self.folder:
                 raise
+            if not isinstance(error, FileNotFoundError):
+                self.unseen.add(f"{folder.relative_to(self.folder)}: {error.strerror or error}")
             return []
 
     def _keep(self, **line: str | int) -> None:
@@ -198,14 +208,14 @@ def may_be_a_scan(path: Path) -> bool:
     return suffix not in PICTURES_TOO and suffix in (*SUFFIXES, *HDF5_NAMES)
 
 
-def _stamp(entry: os.DirEntry[str]) -> _Stamp | None:
-    """Return size and time of an ordinary file that may be a scan; None for anything else."""
+def _seen(entry: os.DirEntry[str]) -> _Seen | None:
+    """Return size and times of an ordinary file that may be a scan; None for anything else."""
     if not may_be_a_scan(Path(entry.name)):
         return None
     with suppress(OSError):  # deleted in the meantime, or a dangling link
         status = entry.stat()
         if stat.S_ISREG(status.st_mode):
-            return status.st_size, status.st_mtime_ns
+            return status.st_size, status.st_mtime_ns, status.st_ctime_ns
     return None
 
 

@@ -39,6 +39,8 @@ from ptylive.streamer.vetting.worker import FileWorker, Limits
 
 READ_FRAMES = 256
 RECORDING_TIMEOUT_S = 3600.0
+MOST_NAMED = 3
+"""Recordings named in a line."""
 LIMITS = Limits(cpu_s=2.0, wall_s=20.0)
 """Time limits for reading a file of the library."""
 
@@ -72,6 +74,10 @@ class Finisher:
         """Worker that opens files of the library."""
         self._scans: queue.SimpleQueue[tuple[ScanSession, bool] | None] = queue.SimpleQueue()
         self._due: Counter[str] = Counter()
+        self._waiting: dict[str, ScanSession] = {}
+        """Scans that are queued or being finished, by uid."""
+        self._left: list[ScanSession] = []
+        """Scans given up because the server stops."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="finisher", daemon=True)
@@ -89,6 +95,7 @@ class Finisher:
             scan.finished.clear()
             scan.requests += 1
             self._due[scan.uid] += 1
+            self._waiting[scan.uid] = scan
         self._scans.put((scan, True))
 
     @property
@@ -122,10 +129,18 @@ class Finisher:
         self._publisher.log(level, line)
 
     def stop(self, timeout_s: float) -> None:
-        """Finish what is queued, for at most ``timeout_s``."""
+        """Finish what is queued, for at most ``timeout_s``; the terminal is told which recordings have no maps then."""
         self._scans.put(None)
         self._thread.join(timeout_s)
         self._stopping.set()
+        with self._lock:
+            left = [*self._left, *self._waiting.values()]
+        without = list(dict.fromkeys(scan.recording for scan in left if scan.recording and scan.results is None))
+        if without:
+            names = ", ".join(path.name for path in without[:MOST_NAMED])
+            more = f" and {len(without) - MOST_NAMED} more" if len(without) > MOST_NAMED else ""
+            remedy = how_to_make(without[0])
+            log.warning("the server stopped before the maps of %s%s were made: %s", names, more, remedy)
 
     def _run(self) -> None:
         while (job := self._scans.get()) is not None:
@@ -166,12 +181,14 @@ class Finisher:
             last = self._due[scan.uid] == 0
             if last:
                 del self._due[scan.uid]
+                self._waiting.pop(scan.uid, None)
                 scan.finished.set()
         self._on_finished(scan)
 
     def _finish(self, scan: ScanSession) -> None:
         self._wait_for_recording(scan)
         if not self._compilation.wait(pieces_for(scan.header), self._stopping.is_set):
+            self._left.append(scan)
             raise PtyliveError("the server stopped before its maps were made", "ptylive reconstruct makes them")
         frames = frames_of(scan, self.files)
         with scan.lock:
@@ -283,6 +300,11 @@ def frames_of(scan: ScanSession, files: FileWorker) -> FrameSource | None:
 def results_path(recording: Path) -> Path:
     """Return the path of the results that belong to a recording (docs/conventions.md)."""
     return recording.with_name(f"{recording.stem}_results.h5")
+
+
+def how_to_make(recording: Path) -> str:
+    """Return the command that makes the maps of a recording."""
+    return f"make them with ptylive reconstruct {recording.name} -o {results_path(recording).name}"
 
 
 def save_results(scan: ScanSession, command_line: str, patience_s: float = PATIENCE_S) -> Path | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ptylive.schema import PtyliveError
-from ptylive.server.session.finisher import results_path
+from ptylive.server.session.finisher import how_to_make, results_path
 from ptylive.server.session.scan_session import ScanSession
 
 IDLE_POLL_S = 1.0
@@ -77,8 +77,3 @@ class RecoveredMaps:
         self._tell(
             "warning", f"{recording.name}, recovered from its journal, has no maps: {reason}; {how_to_make(recording)}"
         )
-
-
-def how_to_make(recording: Path) -> str:
-    """Return the command that makes the maps of a recording."""
-    return f"make them with ptylive reconstruct {recording.name} -o {results_path(recording).name}"

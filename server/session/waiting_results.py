@@ -1,15 +1,19 @@
-"""Finished refinements stored next to their results files, merged when a server starts and before a file is read."""
+"""Refinements left next to their results files: finished ones, merged when a server starts and before a file is read,
+and those that were cut off, whose checkpoints are named.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from ptylive.engine.results_file import PENDING, take_in
+from ptylive.engine.results_file import PENDING, RESERVED, take_in
 from ptylive.schema import PtyliveError
 from ptylive.schema.files.filelock import FileBusyError
 
 PATIENCE_S = 3.0
+_RESERVATION = re.compile(rf"\.(.+)_results\.h5\.(run\d+)\.{RESERVED}")
 
 
 def take_in_all(folder: Path, tell: Callable[[str, str], None]) -> None:
@@ -32,3 +36,25 @@ def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
     except (PtyliveError, OSError) as error:
         line = error.line() if isinstance(error, PtyliveError) else str(error)
         tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
+
+
+def cut_off(folder: Path, recording: str = "*") -> list[str]:
+    """Return a line for each refinement of a recording (name without ending) that has a checkpoint and no result: how
+    to continue it. A running refinement counts, too.
+    """
+    found = []
+    for reservation in sorted(folder.glob(f".{recording}_results.h5.*.{RESERVED}")):
+        named = _RESERVATION.fullmatch(reservation.name)
+        if named is None or not (folder / f"{named[1]}_{named[2]}.checkpoint").is_file():
+            continue
+        name, run = named.groups()
+        remedy = f"copy {name}_{run}.checkpoint to NEW.checkpoint, and give its settings to ptylive refine {name}.h5"
+        found.append(f"refinement {run} of {name} was cut off: to continue it, {remedy} -o NEW.h5 --resume")
+    return found
+
+
+def look_after(folder: Path, tell: Callable[[str, str], None]) -> None:
+    """Log what was cut off, and merge what waits; for a server that starts, and therefore refines nothing yet."""
+    for line in cut_off(folder):
+        tell("warning", line)
+    take_in_all(folder, tell)

@@ -99,7 +99,9 @@ def test_the_unit_starts_a_server():
     check_server(arguments)
     record = arguments[arguments.index("--record") + 1]
     assert record == f"/var/lib/{unit['Service']['StateDirectory']}"
-    assert unit["Service"]["Environment"] == f"XDG_CACHE_HOME=/var/cache/{unit['Service']['CacheDirectory']}"
+    environment = dict(word.split("=") for word in shlex.split(unit["Service"]["Environment"]))
+    cache = f"/var/cache/{unit['Service']['CacheDirectory']}"
+    assert environment == {"XDG_CACHE_HOME": cache, "TMPDIR": cache}, "a refinement must not end in a private /tmp"
 
 
 def test_systemd_takes_the_unit(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,12 +21,17 @@ def find_scans(given: Iterable[str | Path], out: Path) -> tuple[list[Path], list
     InputFileError for a pattern without match, a folder, and if no scan is left.
     """
     matches = list(dict.fromkeys(path for pattern in given for path in _matching(str(pattern))))
-    folder = out.resolve()
-    scans = [path for path in matches if not _is_output(path) and folder not in path.resolve().parents]
+    folder = _followed(out)
+    scans = [path for path in matches if not _is_output(path) and folder not in _followed(path).parents]
     if not scans:
         raise InputFileError("none of the files is a scan" if matches else "no scan was named", "name scan files")
     scan_set = set(scans)
     return scans, [path for path in matches if path not in scan_set]
+
+
+def _followed(path: Path) -> Path:
+    """Return a path with its links followed; circular ones, which cannot be opened anyway, stay as they are."""
+    return Path(os.path.realpath(path))
 
 
 def _matching(given: str) -> Sequence[Path]:

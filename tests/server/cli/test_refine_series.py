@@ -67,6 +67,9 @@ def test_a_scan_that_is_there_twice_is_not_refined(scans, tmp_path):
     for again in (flat, tmp_path / "other.h5"):
         done = refined((flat, again), tmp_path / "r.h5", "--set", f"scan_tilts_mrad={TILTS}")
         assert done.returncode != 0 and f"{again} is listed twice: name each scan once" in done.stderr
+    (tmp_path / "round.h5").symlink_to("round.h5")
+    done = refined((flat, tmp_path / "round.h5"), tmp_path / "r.h5", "--set", f"scan_tilts_mrad={TILTS}")
+    assert "round.h5: Too many levels of symbolic links" in done.stderr and "internal" not in done.stderr
     with pytest.raises(MetadataError, match="is listed twice"):
         open_scan(flat).refine(beside=[open_scan(flat)], scan_tilts_mrad=TILTS, **SETTINGS)
 

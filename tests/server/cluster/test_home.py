@@ -135,6 +135,18 @@ def test_one_that_was_resumed_takes_the_place_of_itself_and_another_gets_a_name_
         }
 
 
+def test_one_for_which_the_worker_had_no_room_in_its_results_comes_from_its_own_file(both):
+    job, worker = both
+    refined_there(worker, 7.0)
+    own = (worker.folder / "a_results.h5").rename(worker.folder / "own")
+    save(worker.folder / "a_results.h5", 2.0)
+    own.rename(worker.folder / "a_results.h5.run1.pending")
+    said = Home(job, worker).brought(ended(results="/tmp/a_results.h5.run1.pending", problem="no space"))
+    assert (said["run"], said["results"], said["problem"]) == ("run1", str(job.results), "")
+    with h5py.File(job.results) as file:
+        assert file["refinement/object"][0, 0, 0, 0] == 7.0
+
+
 def test_a_refinement_that_finds_no_place_stays_whole_beside_the_results(both):
     job, worker = both
     job.results.write_bytes(b"something else")

@@ -142,6 +142,38 @@ def test_files_are_fetched_as_they_are_written(tmp_path, here, monkeypatch):
     assert runner.changed(["a.checkpoint"]) == ["a.checkpoint"]
 
 
+def test_a_refinement_that_found_no_room_is_fetched_from_where_it_is(tmp_path, here, monkeypatch):
+    stored = tmp_path / "a_results.h5.run1.pending"
+    stored.write_bytes(b"refined")
+    monkeypatch.setattr(Scripted, "script", [{**ENDED, "results": str(stored)}])
+    runner, _ = begun(tmp_path, here)
+    start(runner, here, folder=False)
+    everything(runner)
+    assert runner.get(stored.name, 0) == b"refined"
+    assert runner.get(stored.name, 7) == b""
+    runner.end()
+    assert not stored.exists()
+
+
+def test_results_in_a_folder_that_both_see_stay(tmp_path, here, monkeypatch):
+    stored = here / "a_results.h5"
+    stored.write_bytes(b"refined")
+    monkeypatch.setattr(Scripted, "script", [{**ENDED, "results": str(stored)}])
+    runner, _ = begun(tmp_path, here)
+    start(runner, here)
+    everything(runner)
+    runner.end()
+    assert stored.read_bytes() == b"refined"
+
+
+def test_a_disk_that_takes_a_part_of_a_piece_is_asked_for_the_rest(tmp_path, here, monkeypatch):
+    write = module.os.pwrite
+    monkeypatch.setattr(module.os, "pwrite", lambda handle, piece, start: write(handle, piece[:3], start))
+    runner, _ = begun(tmp_path, here)
+    runner.put("a.checkpoint", 0, b"0123456789")
+    assert (runner._folder / "a.checkpoint").read_bytes() == b"0123456789"
+
+
 def test_names_lead_nowhere_else(tmp_path, here):
     runner, _ = begun(tmp_path, here, "../../x")
     runner.put("../../../y", 0, b"1")

@@ -300,6 +300,12 @@ def test_the_name_of_one_that_failed_is_kept_with_its_checkpoint(
     assert reserved(tmp_path) == kept
 
 
+def test_one_of_an_earlier_server_is_named(commands: RefineCommands, tmp_path: Path) -> None:
+    (tmp_path / f"grain_{run_names.reserve_run(tmp_path / 'grain_results.h5')}.checkpoint").touch()
+    with pytest.raises(CommandError, match="refinement run1 of grain was cut off"):
+        commands.command_refine_resume()
+
+
 def test_what_is_kept_for_a_film_lies_beside_the_recording(commands: RefineCommands, tmp_path: Path) -> None:
     commands.command_refine(history=2)
     job = commands.refinements.last_job

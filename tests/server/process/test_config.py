@@ -67,6 +67,11 @@ def test_a_folder_beside_the_recordings_is_watched():
     assert load_config(None, {}, {}).watched_folder is None
 
 
+def test_circular_links_are_left_to_whoever_opens_the_folder(tmp_path):
+    (tmp_path / "round").symlink_to("round")
+    assert load_config(None, {"watch": str(tmp_path / "round")}, {}).watched_folder == tmp_path / "round"
+
+
 def test_the_cluster_of_refinements_stands_beside_their_settings(tmp_path):
     (tmp_path / "c.toml").write_text('[refine]\ncluster = "tcp://there:8786"\nprobe_modes = 4\n')
     config = load_config(tmp_path / "c.toml", {}, {})

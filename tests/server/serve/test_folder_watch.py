@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ptylive.server.serve import watched_folder
 from ptylive.server.serve.folder_watch import MOST_TRIES, FileSender, FolderWatch
 from ptylive.server.serve.send_file import Sent
 from ptylive.server.serve.watched_folder import WatchedFile, WatchedFolder
@@ -139,6 +140,18 @@ def test_files_that_were_there_are_counted_once(folder: Path) -> None:
     assert said == [("info", f"1 scan was in {folder} before the start: not loaded")]
 
 
+def test_what_is_not_seen_is_told_of_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watched_folder, "MOST_FILES", 1)
+    watch, _, said = watching(folder)
+    looks(watch, folder, "a.h5", "b.h5")
+    why = "it holds more than 1 files that may be scans: move the oldest ones elsewhere"
+    assert said.count(("warning", f"{folder}: not every file is seen: {why}")) == 1
+    (folder / "b.h5").unlink()
+    looks(watch, folder)
+    looks(watch, folder, "b.h5")
+    assert said.count(("warning", f"{folder}: not every file is seen: {why}")) == 2, "it is so again"
+
+
 def test_a_file_that_was_being_sent_when_the_server_ended_counts_as_not_sent(folder: Path) -> None:
     watch, sender, said = watching(folder)
     watch.stop()
@@ -178,7 +191,7 @@ def until(what: object, patience_s: float = 30.0) -> None:
 
 
 def file_of(path: Path) -> WatchedFile:
-    return WatchedFile(path, path.name, (1, 1), ((path.name, 1, 1),))
+    return WatchedFile(path, path.name, (1, 1), ((path.name, 1, 1, 1),))
 
 
 def test_a_file_is_looked_through_in_a_process_of_its_own(folder: Path) -> None:

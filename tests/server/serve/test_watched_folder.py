@@ -1,10 +1,12 @@
 """Files of a watched folder: which of them represent a scan, when they are finished, and that each is used once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ptylive.server.serve import watched_folder
 from ptylive.server.serve.watched_folder import HELD_S, WATCHED_LIST, WatchedFolder, paths_being_written
 
 SETTLE_S = 5.0
@@ -127,6 +129,47 @@ def test_a_file_that_cannot_be_read_is_tried_again_when_it_or_its_companion_chan
     put(raw, 1000)
     names(folder, 101.0)
     assert names(folder, 106.0) == ["a.xml"]
+
+
+def test_a_file_whose_permissions_change_is_tried_again(tmp_path: Path) -> None:
+    folder = watched(tmp_path)
+    path = put(folder.folder / "scan.h5")
+    names(folder, 1.0)
+    (file,) = folder.finished(7.0)
+    folder.refuse(file)
+    assert names(folder, 100.0) == []
+    path.chmod(0o640)
+    assert names(folder, 200.0) == []
+    (again,) = folder.finished(206.0)
+    assert again.uid == file.uid, "it is the same scan"
+    folder.take(again)
+    path.chmod(0o644)
+    names(folder, 300.0)
+    assert names(folder, 400.0) == [], "what was sent is not sent again"
+
+
+def test_what_is_not_seen_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = watched(tmp_path)
+    for number in range(4):
+        put(folder.folder / f"{number}.h5")
+    monkeypatch.setattr(watched_folder, "MOST_FILES", 4)
+    assert len(list(folder.files())) == 4
+    assert not folder.unseen
+    put(folder.folder / "5.h5")
+    assert len(list(folder.files())) == 4
+    assert folder.unseen == {"it holds more than 4 files that may be scans: move the oldest ones elsewhere"}
+    (folder.folder / "5.h5").unlink()
+    (folder.folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def refusing(path: Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert len(list(folder.files())) == 4
+    assert folder.unseen == {"closed: Permission denied"}
 
 
 def test_what_could_not_be_sent_waits_as_long_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Who is told of results, and when, while values change without pause."""
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 
 import h5py
@@ -66,6 +67,40 @@ def test_a_refinement_begins_though_values_never_stop_coming(scan, monkeypatch):
     assert begun.wait(60)
     finisher.stop(60)
     assert commands.refinements.jobs == [("run1", 1)]
+
+
+def test_a_server_that_ends_says_which_recordings_have_no_maps(scan, monkeypatch, caplog):
+    """One that waited for compiled code, one that is being finished, and none that is done."""
+    log = SimpleNamespace(log=lambda *_a: None, publish=lambda *_a: None)
+    compilation = SimpleNamespace(wait=lambda *_a: False)
+    rest = [SimpleNamespace()] * (finisher_parameters() - 6)
+    finisher = Finisher(log, "test", lambda _scan: None, SimpleNamespace(), SimpleNamespace(), compilation, *rest)
+    stuck, more, done = (ScanSession(replace(scan.header, uid=uid), None, scan.source) for uid in "bcd")
+    for one in (stuck, more, done):
+        one.recording = scan.recording.with_name(f"{one.uid}.h5")
+    done.results = done.recording
+    scan.results = None
+    scan.recorded.set()
+    began, forever, finish = threading.Event(), threading.Event(), finisher._finish
+
+    def finish_or_hang(one):
+        if one is stuck:
+            began.set()
+            forever.wait(60)
+        elif one is not done:
+            finish(one)
+
+    monkeypatch.setattr(finisher, "_finish", finish_or_hang)
+    for one in (done, scan, stuck, more):
+        finisher.add(one)
+    finisher.start()
+    assert began.wait(60)
+    finisher.stop(0.1)
+    forever.set()
+    assert [record.message for record in caplog.records] == [
+        "the server stopped before the maps of grain.h5, b.h5, c.h5 were made: "
+        "make them with ptylive reconstruct grain.h5 -o grain_results.h5"
+    ]
 
 
 def finisher_parameters() -> int:

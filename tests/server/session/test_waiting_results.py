@@ -13,7 +13,7 @@ from ptylive.schema import Calibration, LiveMap, PtyliveError
 from ptylive.schema.files.filelock import locked
 from ptylive.server.cli.main import build
 from ptylive.server.session.library import Library
-from ptylive.server.session.waiting_results import take_in_all, take_in_now
+from ptylive.server.session.waiting_results import cut_off, look_after, take_in_all, take_in_now
 from ptylive.streamer.vetting.worker import FileWorker
 
 
@@ -89,3 +89,23 @@ def test_links_that_lead_to_each_other_are_told_of(tmp_path):
     with pytest.raises(PtyliveError, match="a_results"):
         reserve_run(circle)
     release_run(circle, "run1")
+
+
+def test_a_refinement_that_was_cut_off_is_told_of_with_its_checkpoint(results):
+    """It has a checkpoint and a reserved name, but neither results nor a file of its own."""
+    name, said = results.stem.removesuffix("_results"), []
+    run = reserve_run(results)
+    assert cut_off(results.parent) == [], "it left nothing"
+    checkpoint = results.with_name(f"{name}_{run}.checkpoint")
+    checkpoint.write_bytes(b"state")
+    look_after(results.parent, lambda level, line: said.append((level, line)))
+    assert said[0] == (
+        "warning",
+        f"refinement {run} of {name} was cut off: to continue it, copy {checkpoint.name} to NEW.checkpoint, "
+        f"and give its settings to ptylive refine {name}.h5 -o NEW.h5 --resume",
+    )
+    assert pending_files(results) == [], "and the others are merged"
+    assert cut_off(results.parent, name) == [said[0][1]]
+    assert cut_off(results.parent, "other") == []
+    release_run(results, run)
+    assert cut_off(results.parent) == []

@@ -184,6 +184,10 @@ def test_what_cannot_be_compared_is_counted_and_told(tmp_path: Path) -> None:
         send(socket, *coded(FIRST)[:2], *coded(FIRST)[-1:])
         run.wait_for_state("complete")
         assert (run.receiver.status().duplicates, run.receiver.status().unchecked) == (28, 14)
+    with running(tmp_path) as run, connected(run.address) as socket:
+        send(socket, PingMessage("test", HEADER), *coded(FIRST))
+        run.wait(lambda: run.receiver.status().duplicates == HEADER.frames)
+        assert sum("or after a restart of the server" in text for text in warned(run)) == 1
     with running() as run, connected(run.address) as socket:
         send(socket, ArmMessage(HEADER), *messages_of(HEADER, FIRST, batch=7)[:-1], *coded(FIRST)[:2])
         run.wait(lambda: run.receiver.status().duplicates == 14)

@@ -46,6 +46,11 @@ def test_a_name_with_brackets_is_a_name(folder):
     assert find_scans(["x[1].h5"], folder / "out")[0] == [Path("x[1].h5")]
 
 
+def test_circular_links_cost_their_own_line_only(folder):
+    (folder / "round.h5").symlink_to("round.h5")
+    assert Path("round.h5") in find_scans(["*.h5"], folder / "out")[0]
+
+
 def test_a_file_that_is_missing_has_its_line_in_the_table(folder):
     assert find_scans(["gone.h5", "a.h5"], folder / "out")[0] == [Path("gone.h5"), Path("a.h5")]
 
