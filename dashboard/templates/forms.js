@@ -18,10 +18,12 @@
 
   Object.assign(window.ptylive, {make, fill});
 
-  // A field in place of a value: Enter submits it, Escape and leaving it change nothing.
+  // A field in place of a value: Enter submits it, Escape and leaving it change nothing. A refused text is offered
+  // again until Escape.
   function edit(name) {
     const cell = document.querySelector(`[data-cell="${name}"]`);
     if (cell.querySelector("input")) return;
+    const reason = document.querySelector(`[data-refused="${name}"]`);
     const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
@@ -30,6 +32,7 @@
       } else if (event.key === "Enter") {
         ask("set", {name, value: field.value});
       }
+      if (event.key === "Escape" && reason?.textContent) ask("set", {name, key: "forget"});
       if (event.key === "Enter" || event.key === "Escape") field.blur();
     });
     field.addEventListener("blur", () => {
@@ -225,6 +228,12 @@
 
   painters.wrong = lines => {
     for (const place of document.querySelectorAll("[data-wrong]")) place.textContent = lines[place.dataset.wrong] ?? "";
+  };
+
+  painters.refused = lines => {
+    for (const place of document.querySelectorAll("[data-refused]")) {
+      place.textContent = lines[place.dataset.refused] ?? "";
+    }
   };
 
   // Missing metadata of the scan, in the place of its map: the button opens the field in the calibration.

@@ -118,7 +118,14 @@ def test_a_value_is_changed_by_its_pencil_and_taken_back(
     field.fill("somewhere")
     field.press("Enter")
     expect(page.locator(".sentence")).to_contain_text("is unclear")
+    refused = page.locator("[data-refused=C10]")
+    expect(refused).to_contain_text("is unclear")
     page.get_by_label("change defocus").click()
+    assert field.input_value() == "somewhere"
+    field.press("Escape")
+    expect(refused).to_be_hidden()
+    page.get_by_label("change defocus").click()
+    assert field.input_value() == "150 Å underfocus"
     field.fill("20 nm overfocus")
     field.press("Enter")
     eventually(lambda: [c["values"] for c in server.received("configure")] == [{"C10": 200.0}])
