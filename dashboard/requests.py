@@ -34,7 +34,7 @@ class Request(BaseModel):
     ]  # fmt: skip
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=12)
-    name: str = Field(default="", max_length=80)
+    name: str = Field(default="", max_length=255)  # a file name
     value: str = Field(default="", max_length=MAX_VALUE_CHARACTERS)
     numbers: list[float] = Field(default_factory=list, max_length=8)
 

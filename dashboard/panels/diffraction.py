@@ -75,7 +75,8 @@ class DiffractionPanel:
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and the reason if there is no pattern."""
         if picture is None:
-            note = "click a map: the pattern of that point" if name.startswith(HERE) else "no pattern yet"
+            here = "click a map: the pattern of that point"
+            note = here if name.startswith(HERE) else f"no pattern yet; {here}"
             return {"pattern_high": UNKNOWN, "pattern_note": note}
         high = self.view.limits[1]
         counts = 10**high - 1 if name.endswith("_log") else high

@@ -203,12 +203,23 @@
     refined.addEventListener("change", () => ask("search", {key: "refined", value: refined.checked ? "on" : ""}));
 
     const note = document.querySelector("[data-note-field]");
-    note.addEventListener("change", () => ask("note", {value: note.value}));
+    // a note is on the scan that was there when its field was entered
+    let present = {text: "", of: ""};
+    let of = "";
+    const show_note = () => {
+      if (document.activeElement !== note) ({text: note.value, of} = present);
+    };
+    note.addEventListener("change", () => {
+      if (of === present.of) present.text = note.value;
+      ask("note", {name: of, value: note.value});
+    });
     note.addEventListener("keydown", event => {
       if (event.key === "Enter") note.blur();
     });
-    painters.note = text => {
-      if (document.activeElement !== note) note.value = text;
+    note.addEventListener("blur", () => setTimeout(show_note));
+    painters.note = found => {
+      present = found;
+      show_note();
     };
   });
 

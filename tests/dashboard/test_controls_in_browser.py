@@ -204,6 +204,25 @@ def test_remarks_at_the_bottom_stand_by_themselves(
 
 
 @pytest.mark.slow
+def test_a_note_is_on_the_scan_for_which_it_was_begun(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    server.publish("state", state_payload(series="first", recording="/scans/first.h5"))
+    page = watched.open(dashboard.url)
+    expect(page.locator(".series")).to_have_text("first")
+    note = page.get_by_label("note on this scan")
+    note.fill("a vacancy")
+    server.publish("state", state_payload(series="second", uid="second", recording="/scans/second.h5"))
+    expect(page.locator(".series")).to_have_text("second")
+    page.wait_for_timeout(500)
+    assert note.input_value() == "a vacancy"
+    note.press("Enter")
+    eventually(lambda: [c["recording"] for c in server.received("note") if "text" in c] == ["first.h5"])
+    expect(note).to_have_value("")
+    assert watched.complaints == []
+
+
+@pytest.mark.slow
 def test_the_library_opens_a_scan_and_shows_names_as_text(
     server: FakeServer, dashboard: RunningDashboard, watched: Watched
 ) -> None:
