@@ -72,7 +72,7 @@ def test_what_is_typed_is_looked_for_at_once() -> None:
 
 
 def test_a_note_belongs_to_the_viewed_scan_and_an_answer_to_the_scan_it_was_asked_for() -> None:
-    panel, server, orders, _ = library()
+    panel, server, _, _ = library()
     for recording in ("/scans/first.h5", "/scans/second.h5"):
         panel.follow(FeedView(connected=True), ServerState(recording=recording), on_show=False)
     assert server.asked == [("note", {"recording": "first.h5"}), ("note", {"recording": "second.h5"})]
