@@ -34,7 +34,7 @@ from ptylive.dashboard.words import (
     state_word,
 )
 from ptylive.schema import Calibration, Origin
-from ptylive.schema.advice import Advice, advise
+from ptylive.schema.advice import Advice, Verdict, advise
 from ptylive.schema.advice.words import dose_text
 from ptylive.schema.detector import Descan
 from ptylive.server.wire.news import news
@@ -156,7 +156,7 @@ def calibration_texts(state: ServerState) -> dict[str, str]:
             out[f"cal_{name}_origin"] = "pinned"
     out["cal_other"], out["cal_other_origin"] = aberrations(state)
     found = advice(state)
-    out["advice"] = "" if found is None else found.brief
+    out["advice"] = "" if found is None else found.line if found.brief == Verdict.CANNOT_TELL else found.brief
     out["advice_line"] = "" if found is None else found.line
     return out
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ptylive.schema.plausible import thousands
 
 MAX_VALUE_CHARACTERS = 16384
 MAX_REQUEST_CHARACTERS = 2 * MAX_VALUE_CHARACTERS
@@ -31,7 +34,7 @@ class Request(BaseModel):
     ]  # fmt: skip
     key: str = Field(default="", max_length=20)
     panel: int = Field(default=0, ge=0, le=12)
-    name: str = Field(default="", max_length=80)
+    name: str = Field(default="", max_length=255)  # a file name
     value: str = Field(default="", max_length=MAX_VALUE_CHARACTERS)
     numbers: list[float] = Field(default_factory=list, max_length=8)
 
@@ -69,6 +72,17 @@ class RequestDispatcher:
             self._takers[request.what](request)
         elif request is not None:
             logger.warning("requests of kind %r are not handled", request.what)
+
+
+_NUMBER = re.compile(r"[-+]?[\d.,]+")
+
+
+def decimal_point(text: str) -> str:
+    """A number typed with a decimal comma, with a point; commas between groups of three digits stay.
+
+    `12,5 nm` is 12.5 nm, but `300,000` may be either: it stays as it is, which is no number.
+    """
+    return text if any(map(thousands, _NUMBER.findall(text))) else text.replace(",", ".")
 
 
 def as_plain(text: str) -> Any:

@@ -198,7 +198,7 @@ class Session:
             self.runs.show(self.reconstruction.phase_limits, refined.pictures.get("object"))
             self.positions.follow(refined)
             self.curves.follow(refined, refined.pictures.get(self.reconstruction.figures[0][1]), self.runs.compared)
-            self.library.follow(view, on_show=self.view_name == "library")
+            self.library.follow(view, self.past.state or view.state, on_show=self.view_name == "library")
             free = view.connected and not self.orders.busy and not self.read_only
             self.place.follow(view.state)
             self.tune.follow(view, on_show=self.view_name == "tune", free=free)
@@ -254,8 +254,8 @@ class Session:
         self._texts.update(readouts.calibration_texts(self.past.state or state) | dose.texts(self.past.state or state))
         self._texts.update(refinement_texts(refined.state.refinement, refined.refinement, state.uid))
         self._texts["banner"] = readouts.banner(view, self.feed.control)
-        guide = self.profile.text()
-        self._texts["sentence"] = guide or readouts.sentence(view, self.orders.sentence, self.orders.sentence_age_s)
+        said = readouts.sentence(view, self.orders.sentence, self.orders.sentence_age_s)
+        self._texts["sentence"] = "\n".join(filter(None, (self.profile.text(), said)))
         parts = (self.runs, self.shown_run, self.curves, self.library, self.past, self.tune, self.advice)
         self._texts |= gathered("texts", *parts)
         kinds = [panel.kind.name for panel in self.mosaic.panels]

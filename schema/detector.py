@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, field_validator
 
-from ptylive.schema.errors import MetadataError
+from ptylive.schema.errors import MetadataError, brief
 from ptylive.schema.model import Array, BoolArray, DoubleArray, IndexArray, Model
 from ptylive.schema.pattern.distortion import distortion_of, numbers_of
 
@@ -315,7 +315,7 @@ def parse_transform(words: str) -> tuple[str, ...]:
     for word in parts:
         if word not in TRANSFORM_WORDS:
             raise ValueError(
-                f"unknown detector transform {word!r}: use words of {', '.join(TRANSFORM_WORDS)} joined by +"
+                f"unknown detector transform {brief(word)}: use words of {', '.join(TRANSFORM_WORDS)} joined by +"
             )
     return tuple(w for w in parts if w != "none")
 

@@ -113,6 +113,9 @@ def understood(name: str, value: Any, *, ask: bool = True) -> Any:
         return value
     written_out: list[bool] = []
     found = _converted(name, rule, value, written_out)
+    pair = _WHOLE_PAIR.fullmatch(as_written(value)) if isinstance(value, str) and name == "scan_step_A" else None
+    if ask and pair is not None:
+        raise MetadataError(f"{name} = {value[:60]} may be one number or two", _pair_answers(pair[1], pair[2], pair[3]))
     refused = refusal(name, found)
     if refused:
         raise MetadataError(*refused)
@@ -169,12 +172,19 @@ def _likelier_unit(value: float, rule: Plausible) -> str:
 
 def _answers(rule: Plausible, value: Any) -> str:
     numbers = _flat(value)
-    odd = next((v for v in numbers if not rule.holds(v, rule.usual)), numbers[0])
+    odd = next((v for v in numbers if not rule.holds(v, rule.usual)), None)
+    if odd is None:  # two unequal steps, each of them usual
+        return _pair_answers(*(f"{v:g}" for v in numbers))
     if not rule.unit:
         return "correct the value"
     unit = _likelier_unit(odd, rule)
     meant = f"'{odd:g} {unit}', or " if unit else ""
     return f"write the unit: {meant}'{odd:g} {rule.unit}' if that is right"
+
+
+def _pair_answers(row: str, col: str, unit: str = "") -> str:
+    unit = unit or "Å"
+    return f"write '{row} {unit}, {col} {unit}' for two steps, or one number without a comma"
 
 
 def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) -> Any:
@@ -202,9 +212,18 @@ def _converted(name: str, rule: Plausible, value: Any, written_out: list[bool]) 
     return float(numbers.ravel()[0]) if numbers.size == 1 and name not in _LISTS else numbers.tolist()
 
 
+_WHOLE_PAIR = re.compile(r"(\d+),(\d+) ?([^\d,]*)")
+"""Two whole numbers, or one with a decimal comma."""
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 _DECIMALS = re.compile(r"\d+(?![\d.]).*")
 _LISTS = ("beam_center_px", "descan_px", "distortion", "scan_matrix")
+
+
+def _with_one_unit(parts: list[str]) -> list[str]:
+    """A unit that is written once applies to all numbers of a list: `0.3, 0.4 nm`."""
+    read = [number_and_unit(part) for part in parts]
+    units = [found[1] for found in read if found and found[1]]
+    return [f"{part} {units[0]}" if len(units) == 1 and part[-1:].isdecimal() else part for part in parts]
 
 
 def _check_comma(name: str, value: list[Any] | tuple[Any, ...]) -> None:
@@ -232,7 +251,9 @@ def thousands(text: str) -> bool:
 def _of_text(name: str, rule: Plausible, text: str, written_out: list[bool]) -> Any:
     plain = as_written(text)
     if "," in plain:
-        return _converted(name, rule, [part.strip() for part in plain.split(",")], written_out)
+        parts = [part.strip() for part in plain.split(",")]
+        _check_comma(name, parts)
+        return [_converted(name, rule, part, written_out) for part in _with_one_unit(parts)]
     sign, words = 1.0, plain.split()
     if name in ("defocus_A", "C10") and words and words[-1].lower() in _SIGN_WORDS:
         sign = _SIGN_WORDS[words[-1].lower()] * (1.0 if name == "defocus_A" else -1.0)

@@ -50,11 +50,18 @@ class Orders:
         """Whether the server still owes a reply to a request of the viewer."""
         return any(not pending.quiet for pending in self._pending)
 
-    def send(self, command: str, done: str, on_reply: Callable[[Reply], None] | None = None, **arguments: Any) -> None:
-        """Send a command; the page then reports ``done`` on success, or the error."""
+    def send(
+        self,
+        command: str,
+        done: str,
+        on_reply: Callable[[Reply], None] | None = None,
+        on_refusal: Callable[[str], None] | None = None,
+        **arguments: Any,
+    ) -> None:
+        """Send a command; the page then reports ``done`` on success, or the error, also passed to ``on_refusal``."""
         self.say("…")
         future = self._sender.submit(command, **arguments)
-        self._pending.append(_Pending(command, done, future, on_reply, quiet=False))
+        self._pending.append(_Pending(command, done, future, on_reply, quiet=False, on_refusal=on_refusal))
 
     def ask(
         self,
@@ -80,7 +87,7 @@ class Orders:
             line = error.line() if isinstance(error, PtyliveError) else f"the command failed: {error}"
             if not pending.quiet:
                 self.say(line)
-            elif pending.on_refusal is not None:
+            if pending.on_refusal is not None:
                 pending.on_refusal(line)
 
     def _succeeded(self, pending: _Pending, reply: Reply) -> None:

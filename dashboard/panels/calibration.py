@@ -8,11 +8,12 @@ from typing import Any
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.readouts import CALIBRATION_ROWS, advice, is_pinned
-from ptylive.dashboard.requests import Request, as_plain
+from ptylive.dashboard.requests import Request, as_plain, decimal_point
 from ptylive.dashboard.words import AS_RECORDED, defocus_unit
 from ptylive.schema import MetadataError
 from ptylive.schema.detector import TERMS_OF_BOTH
-from ptylive.schema.plausible import PLAUSIBLE, understood
+from ptylive.schema.errors import brief
+from ptylive.schema.plausible import PLAUSIBLE, takes_one_number, understood
 from ptylive.schema.units import as_written, number_and_unit, unit_factor
 
 EDITABLE = tuple(name for name, _, _ in CALIBRATION_ROWS if name != "disc_radius_px")
@@ -33,7 +34,7 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
 
     ``unit``: unit of a bare number.
     """
-    cleaned = as_written(text).lower().replace(",", ".").split("±")[0].strip()
+    cleaned = decimal_point(as_written(text).lower().split("±")[0].strip())
     if cleaned in ("in focus", "focus"):
         return 0.0
     *value, last = cleaned.split() or [""]
@@ -44,8 +45,8 @@ def parse_defocus(text: str, unit: str = "Å") -> float:
     try:
         defocus = understood("defocus_A", f"{plain} {unit}" if read is not None and not read[1] else plain)
     except MetadataError as error:
-        hint = "" if "unit" in str(error) or "impossible" in str(error) else "for example 15 nm underfocus"
-        raise UnclearValueError(f"defocus {text!r} is unclear: {hint or error.line()}") from None
+        remedy = "for example 15 nm underfocus" if read is None else error.line()
+        raise UnclearValueError(f"defocus {brief(text)} is unclear: {remedy}") from None
     return float(defocus) if last.startswith("over") else -float(defocus)
 
 
@@ -56,8 +57,9 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
     """
     if name == "C10":
         return {"C10": parse_defocus(text, defocus_unit)}
-    if name == "detector_transform" and as_written(text).strip().lower() == AS_RECORDED:
-        return {name: "none"}
+    if name == "detector_transform":
+        words = as_written(text)
+        return {name: "none" if words.lower() == AS_RECORDED else words}
     if name == "other":
         name, equals, text = (part.strip() for part in text.partition("="))
         if not equals or not name:
@@ -68,12 +70,12 @@ def parse_assignment(name: str, text: str, defocus_unit: str = "Å") -> dict[str
     if flat not in PLAUSIBLE:
         return {name: as_plain(text)}
     plain = as_plain(text)
-    value = as_written(text) if isinstance(plain, str) else plain
-    try:
-        understood(flat, value)
+    as_typed = isinstance(plain, str) or takes_one_number(flat) or flat == "scan_step_A"
+    try:  # several numbers in place of one are judged as typed: that may be a decimal comma
+        understood(flat, as_written(text) if as_typed and not isinstance(plain, float) else plain)
     except MetadataError as error:
         raise UnclearValueError(error.line()) from None
-    return {name: value}
+    return {name: as_written(text) if isinstance(plain, str) else plain}
 
 
 def _in_row_unit(name: str, text: str) -> str:
@@ -92,6 +94,8 @@ class CalibrationPanel:
     def __init__(self, orders: Orders) -> None:
         self._orders = orders
         self._defocus_unit = "Å"
+        self._refused: dict[str, tuple[str, str]] = {}
+        """What was typed into a row and refused, with the reason."""
         self._state: ServerState | None = None
 
     def takers(self) -> dict[str, Callable[[Request], None]]:
@@ -100,15 +104,22 @@ class CalibrationPanel:
         return {taker.__name__: taker for taker in handlers}
 
     def set(self, request: Request) -> None:
-        """Set a value."""
-        if request.name != "other" and request.name not in EDITABLE:
+        """Set a value; a refusal stays next to the row. With the key ``forget``, drop a refused value."""
+        name = request.name
+        if name != "other" and name not in EDITABLE:
             return
+        self._refused.pop(name, None)
+        if request.key == "forget":
+            return
+        refused = lambda line: self._refused.update({name: (request.value, line)})  # noqa: E731
         try:
-            values = parse_assignment(request.name, request.value, self._defocus_unit)
+            values = parse_assignment(name, request.value, self._defocus_unit)
         except UnclearValueError as error:
             self._orders.say(str(error))
+            refused(str(error))
             return
-        self._orders.send("configure", f"{', '.join(_LABELS.get(n, n) for n in values)} set", values=values)
+        done = f"{', '.join(_LABELS.get(n, n) for n in values)} set"
+        self._orders.send("configure", done, on_refusal=refused, values=values)
 
     def estimate(self, request: Request) -> None:
         """Estimate one quantity, or all those that can always be estimated."""
@@ -146,18 +157,24 @@ class CalibrationPanel:
             self._orders.send("configure", f"depth {request.numbers[0]:g} Å", values={"depth_A": request.numbers[0]})
 
     def clips(self, state: ServerState) -> dict[str, str]:
-        """Texts put into the fields by the pencil, values in the units of their rows; and texts to copy."""
+        """Texts put into the fields by the pencil, values in the units of their rows; and texts to copy.
+
+        A refused text is put there again.
+        """
+        if self._state is not None and self._state.uid != state.uid:
+            self._refused.clear()
         self._state, shown = state, state.calibrated("C10")
         self._defocus_unit = defocus_unit(float(shown))[0] if isinstance(shown, int | float) else "Å"
         found = advice(state)
         typed = {f"edit_{name}": _as_typed(name, state.calibrated(name)) for name in EDITABLE}
+        typed |= {f"edit_{name}": text for name, (text, _) in self._refused.items()}
         return {**typed, "advice": "" if found is None else found.line}
 
-    @staticmethod
-    def lists(state: ServerState) -> Mapping[str, Any]:
-        """Position of the depth slider."""
+    def lists(self, state: ServerState) -> Mapping[str, Any]:
+        """Position of the depth slider, and why typed values were refused, by row."""
         depth = state.calibrated("depth_A")
-        return {"depth": float(depth) if isinstance(depth, int | float) else 0.0}
+        position = float(depth) if isinstance(depth, int | float) else 0.0
+        return {"depth": position, "refused": {name: line for name, (_, line) in self._refused.items()}}
 
 
 def _as_typed(name: str, value: Any) -> str:

@@ -17,6 +17,7 @@ from ptylive.dashboard.theme import DISC_COLOUR
 from ptylive.dashboard.words import UNKNOWN, number
 from ptylive.pictures.colours import ColourMap
 
+NO_PATTERN = "no pattern yet; click a map for one"
 PATTERNS = ("pattern", "pattern_mean", HERE)
 LABELS = ("last", "mean", "here")
 
@@ -75,7 +76,7 @@ class DiffractionPanel:
     def texts(self, name: str, picture: Picture | None) -> dict[str, str]:
         """Brightest shade in counts, and the reason if there is no pattern."""
         if picture is None:
-            note = "click a map: the pattern of that point" if name.startswith(HERE) else "no pattern yet"
+            note = "click a map: the pattern of that point" if name.startswith(HERE) else NO_PATTERN
             return {"pattern_high": UNKNOWN, "pattern_note": note}
         high = self.view.limits[1]
         counts = 10**high - 1 if name.endswith("_log") else high

@@ -14,7 +14,7 @@ import numpy as np
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.map_kinds import MapKinds
 from ptylive.dashboard.client.orders import Orders, Reply
-from ptylive.dashboard.client.state import CalibrationEntry
+from ptylive.dashboard.client.state import CalibrationEntry, ServerState
 from ptylive.dashboard.readouts import quantity
 from ptylive.dashboard.requests import Request
 from ptylive.dashboard.words import count, file_name, file_size
@@ -54,17 +54,17 @@ class LibraryPanel:
         self._thumbnails: dict[tuple[bytes, str, ColourMap], str] = {}
         self._kinds = MapKinds()
 
-    def follow(self, view: FeedView, *, on_show: bool) -> None:
-        """Request the note of a new scan, and every few seconds the history while the library is displayed."""
+    def follow(self, view: FeedView, viewed: ServerState, *, on_show: bool) -> None:
+        """Request the note of the ``viewed`` scan, and every few seconds the history while the library is displayed."""
         if not view.connected:
             return
         self._kinds = view.kinds
-        recording = view.state.recording or ""
-        if recording != self._note_recording:
-            self._note_recording, self._note, self._note_request_time = recording, "", -ASK_EVERY_S
-        if recording and time.monotonic() - self._note_request_time > ASK_EVERY_S:
+        name = file_name(viewed.recording) if viewed.recording else ""
+        if name != self._note_recording:
+            self._note_recording, self._note, self._note_request_time = name, "", -ASK_EVERY_S
+        if name and time.monotonic() - self._note_request_time > ASK_EVERY_S:
             self._note_request_time = time.monotonic()
-            self._orders.ask("note", self._take_note)
+            self._orders.ask("note", lambda reply: self._take_note(name, reply), recording=name)
         if on_show and time.monotonic() - self._request_time > ASK_EVERY_S:
             self._request_time = time.monotonic()
             self._orders.ask("history", self._take_history, limit=PAGE, offset=self._offset, **self._search)
@@ -122,8 +122,9 @@ class LibraryPanel:
         for name in scans[:1]:
             self._orders.send("take", f"opening {name}", lambda _reply: self._on_open(), file=name)
 
-    def _take_note(self, reply: Reply) -> None:
-        self._note = str(reply.get("note", ""))
+    def _take_note(self, recording: str, reply: Reply) -> None:
+        if recording == self._note_recording:
+            self._note = str(reply.get("note", ""))
 
     def _take_history(self, reply: Reply) -> None:
         scans = [scan for scan in reply.get("scans", []) if isinstance(scan, Mapping)]
@@ -132,7 +133,7 @@ class LibraryPanel:
         self._text = _count_text(self._count, int(reply.get("total") or self._count), int(reply.get("pending") or 0))
         self._offset = min(self._offset, PAGE * ((max(self._count, 1) - 1) // PAGE))
         for scan in scans:
-            if scan.get("recording") == file_name(self._note_recording):
+            if scan.get("recording") == self._note_recording:
                 self._note = str(scan.get("note") or "")
 
     def _card(self, scan: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,12 +252,12 @@ class LibraryPanel:
             self._orders.send("restore", "restored from the trash", back, recording=self._deleted)
 
     def note(self, request: Request) -> None:
-        """Write the note of a scan (of the displayed one if none is named), or with the key `sample`, the sample."""
+        """Write the note of a scan, or with the key `sample`, the sample."""
         if request.key == "sample":
             self._request_time = -ASK_EVERY_S
             self._orders.send("note", "sample saved", sample=request.value, recording=request.name)
             return
-        if not request.name:
+        if request.name == self._note_recording:
             self._note = request.value
         self._request_time = -ASK_EVERY_S
         self._orders.send("note", "note saved", text=request.value, recording=request.name)
@@ -274,8 +275,8 @@ class LibraryPanel:
         return {"older": older, "newer": "on" if self._offset else "off", "restore": undo}
 
     def lists(self) -> dict[str, Any]:
-        """The note of the displayed scan."""
-        return {"note": self._note}
+        """The note of the viewed scan, and its recording."""
+        return {"note": {"text": self._note, "of": self._note_recording}}
 
     def cards(self) -> str:
         """Scans and files as JSON, and the metadata sent with one of them."""

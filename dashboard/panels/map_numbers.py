@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ptylive.dashboard.client.map_kinds import MapKind
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.panels.maps import MapPanel
-from ptylive.dashboard.requests import Request
+from ptylive.dashboard.requests import Request, decimal_point
 from ptylive.schema.errors import did_you_mean
 
 DEFAULT_WORDS = ("auto", "default", "")
@@ -27,7 +27,7 @@ def parse_numbers(kind: MapKind, text: str) -> dict[str, float | str | None]:
     known = {map_number.key: map_number for map_number in kind.numbers}
     found: dict[str, float | str | None] = {}
     text = text.replace("−", "-").strip()
-    parts = [text.replace(",", ".")] if len(known) == 1 else text.replace(";", ",").split(",")  # here 0,5 is a half
+    parts = [decimal_point(text)] if len(known) == 1 else text.replace(";", ",").split(",")  # here 0,5 is a half
     for part in parts:
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals and len(known) == 1 and part:

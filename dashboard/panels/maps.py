@@ -199,6 +199,7 @@ class Mosaic:
         self._replaced = ""
         """Map that the second panel showed before the object replaced it."""
         self._offered: tuple[frozenset[str], MapKinds] | None = None
+        self._seen: frozenset[str] = frozenset()
         self._share_cursor()
 
     @property
@@ -228,10 +229,14 @@ class Mosaic:
         watch()
 
     def offer(self, available: frozenset[str], kinds: MapKinds) -> None:
-        """Let every panel choose from the maps that have arrived, or that the server makes."""
+        """Let every panel choose from the maps that have arrived, or that the server makes.
+
+        A map of an earlier scan stays in the list: it must not vanish from under the viewer's hand.
+        """
         if (available, kinds) != self._offered:
             self._offered = (available, kinds)
-            options = kinds.offered(available)
+            self._seen |= available & kinds.known.keys()
+            options = kinds.offered(available | self._seen)
             for panel in self.panels:
                 panel.offer(options, kinds)
 

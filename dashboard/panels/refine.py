@@ -12,6 +12,7 @@ from bokeh.models import Button, InlineStyleSheet, Select, TextInput
 
 from ptylive.application.extensions import Preset
 from ptylive.dashboard.client.state import FINAL_STATES, RefinementState, RefinementSummary, ServerState
+from ptylive.dashboard.requests import decimal_point
 from ptylive.dashboard.words import UNKNOWN, number, refinement_word, seconds
 from ptylive.schema import PtyliveError
 from ptylive.schema.preset.describe import toml_value
@@ -142,7 +143,7 @@ def _parts(text: str) -> list[str]:
 
 def parse(text: str) -> Any:
     """Typed text as a number if it is one, otherwise the text itself."""
-    text = text.strip().replace("−", "-").replace(",", ".")
+    text = decimal_point(text.strip().replace("−", "-"))
     for kind in (int, float):
         try:
             return kind(text)

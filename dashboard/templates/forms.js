@@ -18,10 +18,12 @@
 
   Object.assign(window.ptylive, {make, fill});
 
-  // A field in place of a value: Enter submits it, Escape and leaving it change nothing.
+  // A field in place of a value: Enter submits it, Escape and leaving it change nothing. A refused text is offered
+  // again until Escape.
   function edit(name) {
     const cell = document.querySelector(`[data-cell="${name}"]`);
     if (cell.querySelector("input")) return;
+    const reason = document.querySelector(`[data-refused="${name}"]`);
     const field = make("input", {class: "field", "aria-label": name, value: clips[`edit_${name}`] ?? ""});
     if (name === "other") field.placeholder = "NAME = VALUE";
     field.addEventListener("keydown", event => {
@@ -30,6 +32,7 @@
       } else if (event.key === "Enter") {
         ask("set", {name, value: field.value});
       }
+      if (event.key === "Escape" && reason?.textContent) ask("set", {name, key: "forget"});
       if (event.key === "Enter" || event.key === "Escape") field.blur();
     });
     field.addEventListener("blur", () => {
@@ -200,12 +203,23 @@
     refined.addEventListener("change", () => ask("search", {key: "refined", value: refined.checked ? "on" : ""}));
 
     const note = document.querySelector("[data-note-field]");
-    note.addEventListener("change", () => ask("note", {value: note.value}));
+    // a note is on the scan that was there when its field was entered
+    let present = {text: "", of: ""};
+    let of = "";
+    const show_note = () => {
+      if (document.activeElement !== note) ({text: note.value, of} = present);
+    };
+    note.addEventListener("change", () => {
+      if (of === present.of) present.text = note.value;
+      ask("note", {name: of, value: note.value});
+    });
     note.addEventListener("keydown", event => {
       if (event.key === "Enter") note.blur();
     });
-    painters.note = text => {
-      if (document.activeElement !== note) note.value = text;
+    note.addEventListener("blur", () => setTimeout(show_note));
+    painters.note = found => {
+      present = found;
+      show_note();
     };
   });
 
@@ -225,6 +239,12 @@
 
   painters.wrong = lines => {
     for (const place of document.querySelectorAll("[data-wrong]")) place.textContent = lines[place.dataset.wrong] ?? "";
+  };
+
+  painters.refused = lines => {
+    for (const place of document.querySelectorAll("[data-refused]")) {
+      place.textContent = lines[place.dataset.refused] ?? "";
+    }
   };
 
   // Missing metadata of the scan, in the place of its map: the button opens the field in the calibration.

@@ -121,7 +121,7 @@
       day = entry.day ?? "";
       const many = entries.filter(other => (other.day ?? "") === day).length;
       return first && day
-        ? [make("h3", {class: "day", text: `${day} · ${many} scan${many === 1 ? "" : "s"}`}), card(entry)]
+        ? [make("h3", {class: "day", text: `${day} · ${many} listed`}), card(entry)]
         : [card(entry)];
     });
     replace_cards(list, dated.flat());

@@ -212,7 +212,7 @@ class ControlServer:
         """Raise CommandError if the scan shown is not ``uid``, the scan the command was meant for."""
         shown = self._session.shown
         if shown is None or shown.uid != uid:
-            now = "no scan" if shown is None else f"scan {shown.header.series}"
+            now = "no scan" if shown is None else f"scan {brief(shown.header.series)}"
             raise CommandError(
                 f"the command was for another scan; {now} is displayed now", "check, and repeat the command"
             )

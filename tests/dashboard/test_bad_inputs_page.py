@@ -99,7 +99,7 @@ REQUESTS: tuple[str, ...] = (
     '{"what": "depth", "numbers": "1"}',
     '{"what": "depth", "numbers": [1,2,3,4,5,6,7,8,9]}',
     '{"what": "note", "value": "\\ud800"}',
-    json.dumps({"what": "note", "name": "x" * 100}),
+    json.dumps({"what": "note", "name": "x" * 256}),
     json.dumps({"what": "preset", "value": "x" * 20_000}),
     '{"what": "note", "value": ' + "[" * 15_000 + "]" * 15_000 + "}",
     '{"what": "key", "key": ' + "9" * 5000 + "}",

@@ -118,7 +118,14 @@ def test_a_value_is_changed_by_its_pencil_and_taken_back(
     field.fill("somewhere")
     field.press("Enter")
     expect(page.locator(".sentence")).to_contain_text("is unclear")
+    refused = page.locator("[data-refused=C10]")
+    expect(refused).to_contain_text("is unclear")
     page.get_by_label("change defocus").click()
+    assert field.input_value() == "somewhere"
+    field.press("Escape")
+    expect(refused).to_be_hidden()
+    page.get_by_label("change defocus").click()
+    assert field.input_value() == "150 Å underfocus"
     field.fill("20 nm overfocus")
     field.press("Enter")
     eventually(lambda: [c["values"] for c in server.received("configure")] == [{"C10": 200.0}])
@@ -194,6 +201,25 @@ def test_remarks_at_the_bottom_stand_by_themselves(
         server.publish("state", state_payload(message=message))
         expect(page.locator(".sentence span")).to_have_text(message.split("; "))
         expect(page.locator(".sentence")).to_have_attribute("title", message.replace("; ", "\n"))
+
+
+@pytest.mark.slow
+def test_a_note_is_on_the_scan_for_which_it_was_begun(
+    server: FakeServer, dashboard: RunningDashboard, watched: Watched
+) -> None:
+    server.publish("state", state_payload(series="first", recording="/scans/first.h5"))
+    page = watched.open(dashboard.url)
+    expect(page.locator(".series")).to_have_text("first")
+    note = page.get_by_label("note on this scan")
+    note.fill("a vacancy")
+    server.publish("state", state_payload(series="second", uid="second", recording="/scans/second.h5"))
+    expect(page.locator(".series")).to_have_text("second")
+    page.wait_for_timeout(500)
+    assert note.input_value() == "a vacancy"
+    note.press("Enter")
+    eventually(lambda: [c["recording"] for c in server.received("note") if "text" in c] == ["first.h5"])
+    expect(note).to_have_value("")
+    assert watched.complaints == []
 
 
 @pytest.mark.slow

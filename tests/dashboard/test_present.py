@@ -21,6 +21,11 @@ LISTED = [{"uid": uid, "series": uid, "time": 1.0} for uid in ("scan-1", "before
 MAPS = [map_payload("obf", np.eye(8, dtype=np.float32))]
 
 
+def is_question(command: tuple[str, dict[str, Any]]) -> bool:
+    """Whether a command asks for a note, which changes nothing."""
+    return command[0] == "note" and not {"text", "sample"} & command[1].keys()
+
+
 class CommandSender:
     """Answers at once."""
 
@@ -40,7 +45,7 @@ class CommandSender:
         return future
 
     def commands(self) -> list[tuple[str, dict[str, Any]]]:
-        return [one for one in self.sent if one[0] in OF_THE_SHOWN_SCAN and one != ("note", {})]
+        return [one for one in self.sent if one[0] in OF_THE_SHOWN_SCAN and not is_question(one)]
 
 
 def opened(sender: CommandSender, *, read_only: bool = False) -> Session:

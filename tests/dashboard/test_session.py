@@ -188,6 +188,8 @@ def test_a_profile_is_two_clicks(session: Session, feed: Feed) -> None:
     assert session.profile.ends == []
     ask(session, what="key", key="p")
     assert content(session)["texts"]["sentence"] == "click a map at the start of the line"
+    session.orders.say("refused")
+    assert content(session)["texts"]["sentence"].split("\n") == ["click a map at the start of the line", "refused"]
     session.profile.tap(panel, 0.0, 4.0)
     session.profile.tap(panel, 14.0, 4.0)
     assert content(session)["marks"]["profile"] == "on"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ptylive.dashboard.client.map_kinds import MapKind
-from ptylive.dashboard.client.state import ServerState
+from ptylive.dashboard.client.state import FINAL_STATES, ServerState
 from ptylive.dashboard.panels.maps import MapPanel
 
 FIELDS = (
@@ -23,10 +23,12 @@ def lacking(state: ServerState, kind: MapKind) -> list[tuple[str, str]]:
     """(name, label) of the values required for a map; empty if the map is only on its way.
 
     The server reports which maps lack something (``message`` of its status), and names the first missing value; all
-    other values that nobody has given are requested at once.
+    other values that nobody has given are requested at once. It reports nothing for a scan opened from the library,
+    whose maps are all there if they could be made.
     """
     clauses = _CLAUSE.findall(state.message or "")
-    if not any(kind.method in (word.strip() for word in methods.split(",")) for methods, _ in clauses):
+    stored = state.state in FINAL_STATES and not clauses and bool(kind.method) and not kind.afterwards
+    if not stored and not any(kind.method in map(str.strip, methods.split(",")) for methods, _ in clauses):
         return []
     return [(name, label) for name, label in FIELDS if state.calibrated(name) is None]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ptylive.dashboard.requests import decimal_point
 from ptylive.schema import MetadataError
+from ptylive.schema.errors import brief
 from ptylive.schema.settings_text import read_json
 
 OTHERS, TRIALS = "others", "trials"
@@ -58,7 +60,8 @@ class TuneForm:
                     raise MetadataError(
                         "one end of the range is missing", "give both, or neither for an automatic range"
                     )
-                text = f"{name}={low.strip()}:{high.strip()}" if low.strip() else name
+                ends = [_one_number(end) for end in (low, high)]
+                text = f"{name}={ends[0]}:{ends[1]}" if ends[0] else name
                 parse_over([text])
                 over.append(text)
             except MetadataError as error:
@@ -102,6 +105,14 @@ def _is_pair(ends: Any) -> bool:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _one_number(text: str) -> str:
+    """One end of a range with a decimal point. Raises MetadataError for several numbers: a comma separates values."""
+    plain = decimal_point(text.strip())
+    if set(",;:") & set(plain):
+        raise MetadataError(f"{brief(plain)} is not a single number", "write a decimal point, and no other sign")
+    return plain
 
 
 def _message(error: MetadataError) -> str:

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from page_in_memory import CommandSender
 
 from ptylive.dashboard import recipes
 from ptylive.dashboard.client.orders import Orders
 from ptylive.dashboard.client.state import CalibrationEntry, ServerState
 from ptylive.dashboard.panels.calibration import CalibrationPanel, UnclearValueError, parse_assignment, parse_defocus
 from ptylive.dashboard.readouts import calibration_texts, quantity
-from ptylive.dashboard.requests import parse_request
+from ptylive.dashboard.requests import Request, parse_request
+from ptylive.schema import MetadataError
 from ptylive.schema.metadata import typed
 
 
@@ -28,6 +30,7 @@ from ptylive.schema.metadata import typed
         ("1.5 µm", -1.5e4),
         ("150 ± 5.0 Å underfocus", -150.0),
         ("1,5 nm over", 15.0),
+        ("0,400 nm over", 4.0),
         ("in focus", 0.0),
     ],
 )
@@ -35,7 +38,7 @@ def test_defocus_as_a_microscopist_types_it(text: str, c10: float) -> None:
     assert parse_defocus(text) == pytest.approx(c10)
 
 
-@pytest.mark.parametrize("text", ["", "far", "15 parsec", "1.2.3", "nan", "__import__('os')"])
+@pytest.mark.parametrize("text", ["", "far", "15 parsec", "1.2.3", "nan", "300,000", "1,500 nm", "__import__('os')"])
 def test_what_is_unclear_is_said(text: str) -> None:
     with pytest.raises(UnclearValueError, match="is unclear"):
         parse_defocus(text)
@@ -72,6 +75,10 @@ def test_a_row_takes_any_unit_and_a_bare_number_in_its_own(row: str, text: str, 
         ("scan_step_A", "-1", "impossible"),
         ("beam_center_px", "nan, 3", "impossible"),
         ("energy_eV", "", "not a number"),
+        ("energy_eV", "12,5", "write a decimal point: 12.5$"),
+        ("energy_eV", "300,000", "write 300000 without a comma"),
+        ("scan_step_A", "12,5", "'12 Å, 5 Å' for two steps"),
+        ("other", "C30 = 1,2 mm", "write a decimal point: 1.2 mm"),
         ("other", "energy_eV = 80", "did you mean 80 keV"),
         ("C10", "30 mrad", "not a unit for a length"),
         ("C10", "1e30", "impossible"),
@@ -80,6 +87,37 @@ def test_a_row_takes_any_unit_and_a_bare_number_in_its_own(row: str, text: str, 
 def test_odd_values_are_questioned_on_the_page(row: str, text: str, says: str) -> None:
     with pytest.raises(UnclearValueError, match=says):
         parse_assignment(row, text)
+
+
+def test_an_orientation_is_a_word_whatever_is_typed() -> None:
+    assert parse_assignment("detector_transform", "3") == {"detector_transform": "3"}
+    assert parse_assignment("detector_transform", "1,5;2") == {"detector_transform": "1,5;2"}
+
+
+def ask(panel: CalibrationPanel, **request: str) -> None:
+    panel.set(Request(what="set", **request))
+
+
+def test_a_refused_value_stays_at_its_row_until_it_is_corrected() -> None:
+    sender = CommandSender()
+    orders = Orders(sender)
+    panel, state = CalibrationPanel(orders), ServerState(uid="a")
+    ask(panel, name="energy_eV", value="12,5")
+    ask(panel, name="detector_transform", value="flip")
+    sender.future.set_exception(MetadataError("unknown detector transform 'flip'", "use words"))
+    orders.collect()
+    clips, refused = panel.clips(state), panel.lists(state)["refused"]
+    assert (clips["edit_energy_eV"], clips["edit_detector_transform"]) == ("12,5", "flip")
+    assert refused["energy_eV"].endswith("write a decimal point: 12.5")
+    assert refused["detector_transform"] == "unknown detector transform 'flip': use words"
+
+    ask(panel, name="energy_eV", value="12.5")
+    ask(panel, name="detector_transform", key="forget")
+    assert panel.lists(state)["refused"] == {}
+    assert panel.clips(state)["edit_energy_eV"] == ""
+    ask(panel, name="other", value="C30")
+    panel.clips(ServerState(uid="another scan"))
+    assert panel.lists(state)["refused"] == {}
 
 
 def test_a_row_is_edited_in_the_unit_it_shows() -> None:

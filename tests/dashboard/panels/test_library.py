@@ -6,6 +6,7 @@ from typing import Any
 
 from ptylive.dashboard.client.feed import FeedView
 from ptylive.dashboard.client.orders import Orders
+from ptylive.dashboard.client.state import ServerState
 from ptylive.dashboard.panels.library import LibraryPanel
 from ptylive.dashboard.requests import Request
 from ptylive.schema import CommandError
@@ -41,7 +42,7 @@ def library() -> tuple[LibraryPanel, Server, Orders, list[str]]:
 
 
 def shown(panel: LibraryPanel, orders: Orders) -> Any:
-    panel.follow(FeedView(connected=True), on_show=True)
+    panel.follow(FeedView(connected=True), ServerState(), on_show=True)
     orders.collect()
     return json.loads(panel.cards())["files"]
 
@@ -68,6 +69,18 @@ def test_what_is_typed_is_looked_for_at_once() -> None:
     panel.match_files(Request(what="files", value="gold"))
     shown(panel, orders)
     assert server.asked[-1] == ("files", {"match": "gold"})
+
+
+def test_a_note_belongs_to_the_viewed_scan_and_an_answer_to_the_scan_it_was_asked_for() -> None:
+    panel, server, _, _ = library()
+    for recording in ("/scans/first.h5", "/scans/second.h5"):
+        panel.follow(FeedView(connected=True), ServerState(recording=recording), on_show=False)
+    assert server.asked == [("note", {"recording": "first.h5"}), ("note", {"recording": "second.h5"})]
+    panel.note(Request(what="note", name="first.h5", value="typed on the first"))
+    assert server.asked[-1] == ("note", {"text": "typed on the first", "recording": "first.h5"})
+    assert panel.lists() == {"note": {"text": "", "of": "second.h5"}}
+    panel.note(Request(what="note", name="second.h5", value="thin"))
+    assert panel.lists() == {"note": {"text": "thin", "of": "second.h5"}}
 
 
 def test_opening_a_file_goes_on_to_its_maps() -> None:

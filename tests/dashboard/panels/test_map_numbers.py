@@ -23,6 +23,7 @@ CURL = MapKind.from_plain({"name": "com_curl", "method": "curl", "settings": [NU
         (CURL, " order = 2e-1", {"curl.order": 0.2}),
         (CURL, "order = 0,5", {"curl.order": 0.5}),
         (CURL, "0,1", {"curl.order": 0.1}),
+        (CURL, "order = 300,000", {"curl.order": "300,000"}),
         (CURL, "auto", {"curl.order": None}),
         (CURL, "order = ", {"curl.order": None}),
         (OBF, "upsample = 4, noise=default", {"obf.upsample": 4.0, "obf.noise": None}),

@@ -1,9 +1,12 @@
 """Text next to the colour bar of a map."""
 
+from types import MappingProxyType
+
 import numpy as np
 from page_in_memory import ask
 
 from ptylive.dashboard.client.feed import raw_picture
+from ptylive.dashboard.client.map_kinds import MapKind, MapKinds
 from ptylive.dashboard.panels import maps
 from ptylive.dashboard.pictures import Picture, Surroundings, prepare
 from ptylive.dashboard.session import Session
@@ -69,3 +72,16 @@ def test_vectors_have_no_transform_from_the_start(session: Session) -> None:
     assert (fifth.kind.name, fifth.fft.disabled, fifth.colours.disabled) == ("dpc", True, True)
     fifth.choice.value = "adf"
     assert not fifth.fft.disabled
+
+
+def test_a_map_that_was_there_can_still_be_chosen_when_the_next_scan_has_none_yet(session: Session) -> None:
+    """A choice of it is under way when the next scan begins: the page may only choose what it is offered."""
+    after = MapKind.from_plain({"name": "dpc_iterative", "label": "iterative DPC", "afterwards": True})
+    kinds = MapKinds(MappingProxyType({after.name: after}))
+    offered = lambda: [name for name, _ in session.mosaic.panels[0].choice.options]  # noqa: E731
+    session.mosaic.offer(frozenset({"com"}), kinds)
+    assert after.name not in offered()
+    session.mosaic.offer(frozenset({after.name, "vd_ring1"}), kinds)
+    session.mosaic.offer(frozenset({"com"}), kinds)
+    assert after.name in offered()
+    assert "vd_ring1" not in offered(), "detectors come and go with the viewers' drawings"

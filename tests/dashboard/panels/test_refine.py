@@ -36,6 +36,15 @@ def test_the_page_has_it_and_forgets_it(sender: CommandSender) -> None:
     assert content(session)["lists"]["wrong"] == {}
 
 
+def test_a_comma_is_a_decimal_point_unless_it_may_separate_thousands(sender: CommandSender) -> None:
+    session = Session(Document(), silent_feed(), sender)
+    thickness = session.refine.fields["total_thickness_A"]
+    thickness.value = "12,5"
+    assert session.refine.preset()["total_thickness_A"] == 12.5
+    thickness.value = "1,500"
+    assert set(content(session)["lists"]["wrong"]) == {"total_thickness_A"}
+
+
 def test_a_start_map_is_the_server_s_until_one_is_chosen(sender: CommandSender) -> None:
     """A configuration that sets start_map is not overruled by an untouched form."""
     refine = Session(Document(), silent_feed(), sender).refine

@@ -32,7 +32,7 @@ def test_a_command_for_another_scan_is_refused() -> None:
     shown = SimpleNamespace(uid="scan-2", header=SimpleNamespace(series="0143"))
     assert control(shown)._answer("save", {}) == {"saved": True}
     assert control(shown)._answer("save", {"if_shown": "scan-2"}) == {"saved": True}
-    with pytest.raises(CommandError, match="scan 0143 is displayed now"):
+    with pytest.raises(CommandError, match="scan '0143' is displayed now"):
         control(shown)._answer("save", {"if_shown": "scan-1"})
     with pytest.raises(CommandError, match="no scan is displayed now"):
         control(None)._answer("save", {"if_shown": "scan-1"})

@@ -4,7 +4,7 @@ import pytest
 from bokeh.document import Document
 from page_in_memory import CommandSender, content, silent_feed
 
-from ptylive.dashboard.client.map_kinds import MapKind
+from ptylive.dashboard.client.map_kinds import WHEEL, MapKind
 from ptylive.dashboard.panels.live.missing import lacking
 from ptylive.dashboard.session import Session
 
@@ -27,6 +27,15 @@ def test_what_is_lacking_is_asked_for_where_a_map_lacks_it(method: str, asks: bo
         if asks
         else []
     )
+
+
+def test_a_stored_scan_lacks_what_nobody_has_given() -> None:
+    """Its maps are not on their way, and its server reports nothing about them."""
+    opened = silent_feed(state="complete", message="", calibration=STEP)._view.state
+    obf, later, wheel = MapKind("obf", "x", method="obf"), MapKind("y", "y", method="y", afterwards=True), WHEEL
+    assert [name for name, _ in lacking(opened, obf)] == ["energy_eV", "convergence_semiangle_mrad"]
+    assert lacking(opened, later) == lacking(opened, wheel) == []
+    assert lacking(silent_feed(state="scanning", message="", calibration=STEP)._view.state, obf) == []
 
 
 def test_what_is_known_is_not_asked_for() -> None:

@@ -11,6 +11,7 @@ def test_a_line_without_a_range_is_its_name_and_one_with_both_ends_a_range():
     form = TuneForm({"defocus": ("", ""), "thickness": ("5 nm", "20 nm")}, "source_size_A=0:1", "60")
     assert form.checked() == (["defocus", "thickness=5 nm:20 nm", "source_size_A=0:1"], {})
     assert form.number_of_trials() == 60
+    assert TuneForm({"thickness": ("12,5", "20")}).checked() == (["thickness=12.5:20"], {})
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ def test_a_line_without_a_range_is_its_name_and_one_with_both_ends_a_range():
         ({"thickness": ("5", "wide")}, "thickness", "'wide' is no number"),
         ({"thickness": ("20", "5")}, "thickness", "20 is not below 5"),
         ({"defocus": ("1 mm", "2 mrad")}, "defocus", "mrad"),
+        ({"thickness": ("1,500", "2,000")}, "thickness", "'1,500' is not a single number: write a decimal point"),
+        ({"thickness": ("1:2,defocus=3", "4")}, "thickness", "is not a single number"),
         ({}, "others", "nothing to vary"),
     ],
 )
