@@ -72,7 +72,7 @@ def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
 def orientation_remarks(calibration: Calibration) -> list[str]:
     """What the data left undecided about the orientation, one sentence each: phases may be wrong accordingly."""
     problems = []
-    if calibration.origin("rotation_deg") is Origin.UNDECIDED:
+    if calibration.origin("rotation_deg") in (Origin.UNDECIDED, Origin.DEFAULT):  # the latter: too few points
         value = calibration.rotation_deg
         problems.append(
             f"rotation_deg is undecided, {value:.4g} is used: phases may be smeared or have the wrong sign; "

@@ -206,6 +206,8 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
     rotation, transform = orientation_remarks(open_)
     assert rotation.startswith("rotation_deg is undecided, 179.8")
     assert transform.startswith("detector_transform is undecided, none is used")
+    (said,) = orientation_remarks(told.having(rotation_deg=Quantity(0.0, Origin.DEFAULT)))
+    assert said.startswith("rotation_deg is undecided, 0 is used"), "too few points"
 
 
 def measured(rotation_deg=10.0, *, transposed=False, sign_trusted=True, curl=0.01):
