@@ -12,7 +12,14 @@ import numpy as np
 
 from ptylive.application.conversion import cleaned
 from ptylive.application.detector_texts import ThresholdDetector, Written, equip, read_detectors
-from ptylive.application.remarks import axes_remarks, given_orientation_remarks, orientation_remarks, remarks
+from ptylive.application.remarks import (
+    assumed_center_remarks,
+    axes_remarks,
+    frame_remarks,
+    given_orientation_remarks,
+    orientation_remarks,
+    remarks,
+)
 from ptylive.engine.backend.device import NAMES
 from ptylive.engine.backend.imaging.open import MapDevice, open_map_device
 from ptylive.engine.bad_pixels import with_noted_pixels
@@ -152,10 +159,11 @@ def reconstruct_source(
         pattern = engine.store.mean_pattern
         rendering = replace(rendering, maps=[*rendering.maps, *summed(source, drawn, calibration, pattern)])
     notes = remarks(without(source.header, values), source.header, calibration, engine.mean_pattern)
-    no_disc = calibration.origin("disc_radius_px") is Origin.DEFAULT
-    if source.header.basis.is_raw and engine.store is not None and no_disc:
+    if source.header.basis.is_raw and engine.store is not None:
         counts = engine.store.moments[:, 0].reshape(engine.store.shape)
-        notes = axes_remarks(engine.store.mean_pattern, counts) or notes
+        if calibration.origin("disc_radius_px") is Origin.DEFAULT:
+            notes = axes_remarks(engine.store.mean_pattern, counts) or [*notes, *assumed_center_remarks(calibration)]
+        notes += frame_remarks(counts, engine.coverage)
     notes += [
         f"{live_map.name}: {live_map.method}" for live_map in rendering.maps if live_map.method.endswith(SEES_NOTHING)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy import ndimage
 
 from ptylive.engine.calibrate.disc import find_disc
 from ptylive.engine.calibrate.independent import MeasuredRotation
@@ -27,6 +28,12 @@ by which a given centre is contradicted.
 """
 LEAST_ACROSS = 16
 """Least number of rows and columns of a scan in which a disc is searched for."""
+LEAST_BESIDE = 16
+"""Pixels with counts in the lines beside a gap, or half of them: by chance a line of such pixels is never empty."""
+LEAST_SHADOW_PX, STRAY_SHARE = 9, 0.02
+"""Least number of adjacent empty pixels in a beam stop's shadow, and largest share of empty pixels elsewhere."""
+FLASH, FAR = 10.0, 6.0
+"""Ratio of a flash to the 99th percentile of counts, and distance of lost frames from the others, in deviations."""
 RIM_SHARE = 16
 """The width of the rim is the shorter side divided by this number."""
 
@@ -49,6 +56,7 @@ def remarks(
     if mean_pattern is not None and header.basis.is_raw:
         bad = header.arrays.get("bad_pixel_mask")
         out += _offset_remarks(mean_pattern, bad)
+        out += _empty_remarks(mean_pattern, bad, calibration)
         if not of_the_disc:  # the disc may be one spot of a crystal, in a scan's first frames
             bad = np.zeros(mean_pattern.shape, dtype=bool) if bad is None else bad
             out += _center_remarks(mean_pattern, bad, calibration)
@@ -64,7 +72,7 @@ def asked_about(given: ScanHeader, header: ScanHeader) -> list[str]:
 def orientation_remarks(calibration: Calibration) -> list[str]:
     """What the data left undecided about the orientation, one sentence each: phases may be wrong accordingly."""
     problems = []
-    if calibration.origin("rotation_deg") is Origin.UNDECIDED:
+    if calibration.origin("rotation_deg") in (Origin.UNDECIDED, Origin.DEFAULT):  # the latter: too few points
         value = calibration.rotation_deg
         problems.append(
             f"rotation_deg is undecided, {value:.4g} is used: phases may be smeared or have the wrong sign; "
@@ -120,6 +128,17 @@ def _disc_remarks(calibration: Calibration) -> list[str]:
         f"the disc has a radius of {measured:.3g} mrad ({radius:.3g} px of {pixel:.3g} 1/Å), but "
         f"convergence_semiangle_mrad is {float(given):.4g}: phases are wrong if either is; full angle instead of "
         "semi-angle? binned pixels? another energy or camera length?"
+    ]
+
+
+def assumed_center_remarks(calibration: Calibration) -> list[str]:
+    """A remark if no disc was found in all patterns, and nobody gave the beam centre."""
+    if calibration.origin("beam_center_px") is not Origin.DEFAULT:
+        return []
+    row, column = (float(place) for place in calibration.get("beam_center_px"))
+    return [
+        f"the mean pattern shows no disc with a dark surrounding: beam_center_px {row:.4g}, {column:.4g}, the middle "
+        "of the detector, is assumed; if the beam is elsewhere, maps and phases are wrong: give beam_center_px"
     ]
 
 
@@ -180,6 +199,76 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
         f"beam_center_px {given} was given, but the disc lies around {found} (row, column): maps and phases are wrong; "
         "rows and columns exchanged? another detector? leave it out, and it is found"
     ]
+
+
+def frame_remarks(counts: DoubleArray, visited: BoolArray) -> list[str]:
+    """Remarks on patterns with far more counts than all others, or none; counts and ``visited``: (rows, columns)."""
+    seen, notes = counts[visited], []
+    if not seen.size:
+        return notes
+    typical, most = (float(value) for value in np.percentile(seen, (50, 99)))
+    flashes = np.argwhere(visited & (counts > FLASH * most)) if most > 0 else []
+    if len(flashes):
+        row, column = (int(index) for index in flashes[0])
+        more = f" and {len(flashes) - 1} more" if len(flashes) > 1 else ""
+        notes.append(
+            f"the pattern at scan point ({row}, {column}){more} holds {counts[row, column] / most:.0f} times the "
+            "counts of the brightest others: maps in counts show hardly anything else; mark it as not received in "
+            "/metadata/received"
+        )
+    empty = int((seen == 0).sum())
+    spread = 1.4826 * float(np.median(np.abs(seen - typical)))
+    if empty and typical > FAR * spread:
+        notes.append(
+            f"{empty} of {seen.size} patterns hold no counts, far fewer than the others: frames that the detector "
+            "lost? mark them as not received in /metadata/received"
+        )
+    return notes
+
+
+def _empty_remarks(mean_pattern: DoubleArray, bad: BoolArray | None, calibration: Calibration) -> list[str]:
+    """Remarks on gaps of the detector and the shadow of a beam stop, which no mask names."""
+    pattern = np.where(np.zeros(mean_pattern.shape, bool) if bad is None else bad, np.nan, mean_pattern)
+    rows, columns = _gaps(pattern), _gaps(pattern.T)
+    words = [f"{name} {', '.join(map(str, lines))}" for name, lines in (("rows", rows), ("columns", columns)) if lines]
+    notes = []
+    if words:
+        notes.append(
+            f"all pixels of {' and '.join(words)} of the detector hold the same number: gaps between modules, dead "
+            "lines? maps and phases may be wrong: give bad_pixel_mask"
+        )
+    radius = calibration.get("disc_radius_px")
+    if radius is None or calibration.origin("disc_radius_px") is Origin.DEFAULT:
+        return notes
+    center = np.reshape(np.asarray(calibration.get("beam_center_px"), dtype=float), (2, 1, 1))
+    disc = np.isfinite(pattern) & (np.hypot(*(np.indices(pattern.shape) - center)) < float(radius))
+    disc[rows], disc[:, columns] = False, False
+    empty = disc & (pattern == 0)
+    labels, count = ndimage.label(empty)
+    shadow = int(np.bincount(labels.ravel())[1:].max()) if count else 0
+    stray, size = int(empty.sum()) - shadow, int(disc.sum())
+    if LEAST_SHADOW_PX <= shadow < size / 2 and stray <= STRAY_SHARE * size:
+        notes.append(
+            f"{shadow} adjacent pixels in the disc hold no counts in any pattern: a beam stop? maps and phases may be "
+            "wrong: give bad_pixel_mask"
+        )
+    return notes
+
+
+def _gaps(pattern: DoubleArray) -> list[int]:
+    """Rows of a mean pattern whose pixels are all equal, between rows with many different counts; NaN: bad pixels."""
+    least = min(LEAST_BESIDE, pattern.shape[1] // 2)
+    known = np.isfinite(pattern)
+    low, high = (np.where(known, pattern, fill) for fill in (np.inf, -np.inf))
+    equal = known.any(1) & (low.min(1) == high.max(1))
+    lively = (known & (pattern != 0)).sum(1) >= least
+    beside = np.flatnonzero(known.any(1) & ~equal)
+    out = []
+    for row in np.flatnonzero(equal).tolist():
+        after = int(np.searchsorted(beside, row))
+        if 0 < after < beside.size and lively[beside[after - 1 : after + 1]].all():
+            out.append(row)
+    return out
 
 
 def _offset_remarks(mean_pattern: DoubleArray, bad: BoolArray | None) -> list[str]:

@@ -18,7 +18,7 @@ from ptylive.engine.imaging.band import Band, ScanGrid
 from ptylive.engine.imaging.placement import Placement
 from ptylive.engine.memory import check_fits
 from ptylive.engine.probe import Probe
-from ptylive.schema import Calibration, MetadataError
+from ptylive.schema import Calibration, MetadataError, Origin
 from ptylive.schema.model import Array, BoolArray, ComplexArray, DoubleArray
 
 UPSAMPLE_FROM = 1.5
@@ -322,10 +322,10 @@ def aperture_mrad(calibration: Calibration) -> float:
 
 
 def disc_mrad(calibration: Calibration) -> float | None:
-    """Return the radius of the disc as measured on the detector, mrad, or None if unknown."""
+    """Return the radius of the disc as measured on the detector, mrad, or None if unknown or merely assumed."""
     radius, pixel = calibration.get("disc_radius_px"), calibration.get("detector_pixel_invA")
-    wavelength = calibration.wavelength_A
-    if radius is None or pixel is None or wavelength is None:
+    wavelength, assumed = calibration.wavelength_A, calibration.origin("disc_radius_px") is Origin.DEFAULT
+    if assumed or radius is None or pixel is None or wavelength is None:
         return None
     return float(radius) * float(pixel) * wavelength * 1e3
 

@@ -70,8 +70,10 @@ def test_virtual_detectors_leave_found_pixels_out(scan) -> None:
 def test_what_is_to_be_checked_is_said_where_maps_are_made(scan) -> None:
     """Regression: only ``inspect`` said so, and maps of scans with wrongly cut rows were made without a remark."""
     made = offline.reconstruct_file(scan, {"scan_shape": (7, 6)}, ["bf"])
-    assert made.remarks == ("frames stored as 6 x 7 are read one after the other, for 7 x 6 points: check it",)
-    assert offline.reconstruct_file(scan, {}, ["bf"]).remarks == ()
+    cut, assumed = made.remarks
+    assert cut == "frames stored as 6 x 7 are read one after the other, for 7 x 6 points: check it"
+    assert assumed.startswith("the mean pattern shows no disc")
+    assert offline.reconstruct_file(scan, {"beam_center_px": (8, 9)}, ["bf"]).remarks == ()
 
 
 def test_a_detector_beyond_the_patterns_is_told_of(scan) -> None:

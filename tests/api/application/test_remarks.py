@@ -6,13 +6,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ptylive.application.remarks import axes_remarks, given_orientation_remarks, orientation_remarks, remarks
+from ptylive.application.remarks import (
+    assumed_center_remarks,
+    axes_remarks,
+    frame_remarks,
+    given_orientation_remarks,
+    orientation_remarks,
+    remarks,
+)
 from ptylive.schema import Calibration, Detector, Optics, Origin, Quantity, Scan, ScanHeader
 
 
 def header(energy_eV=80e3):
     scan = Scan(shape=(4, 5), step_A=0.5)
     return ScanHeader("uid", "series", scan.frames, scan, Optics(energy_eV=energy_eV), Detector(shape=(8, 8)))
+
+
+PLACE = {"beam_center_px": (23.5, 31.5), "disc_radius_px": 12.0}
 
 
 def with_masked(count):
@@ -101,6 +111,17 @@ def test_few_counts_and_none_are_no_offset():
     assert remarks(header(), header(), Calibration(), few) == []
 
 
+def test_a_disc_that_was_not_found_is_said_to_be_assumed_and_contradicts_nothing():
+    """A quarter of the detector stands for the radius then, which says nothing about the semi-angle."""
+    assumed = {name: Quantity(value, Origin.DEFAULT) for name, value in PLACE.items()}
+    calibration = with_disc(convergence_semiangle_mrad=26.7).having(**assumed)
+    assert remarks(header(), header(), calibration, pattern()) == []
+    (said,) = assumed_center_remarks(calibration)
+    assert said.startswith("the mean pattern shows no disc with a dark surrounding: beam_center_px 23.5, 31.5,")
+    given = calibration.having(beam_center_px=Quantity((20.0, 30.0), Origin.GIVEN))
+    assert assumed_center_remarks(given) == []
+
+
 @pytest.mark.parametrize(
     ("center_px", "origin", "told"),
     [
@@ -118,6 +139,51 @@ def test_a_given_centre_beside_the_disc_is_told(center_px, origin, told):
     said = remarks(header(), header(), Calibration().having(**known), pattern())
     assert [line[:14] for line in said] == ["beam_center_px"] * told
     assert not told or "lies around 23.5, 31.5 (row, column)" in said[0]
+
+
+def counted(seed=0, counts=20.0):
+    """A disc of that many counts a pixel, as it would be counted."""
+    return np.random.default_rng(seed).poisson(pattern() * counts / pattern().max()).astype(float)
+
+
+@pytest.mark.parametrize("marker", [0, 65535])
+def test_gaps_that_no_mask_names_are_asked_about(marker):
+    """Rows and columns between modules cut the disc to pieces, and the largest piece passes for the disc."""
+    seen, mask = counted(), np.zeros((48, 64), dtype=bool)
+    mask[22:24] = mask[:, [30, 31]] = True
+    seen[mask] = marker
+    (said,) = remarks(header(), header(), Calibration(), seen)
+    assert said.startswith("all pixels of rows 22, 23 and columns 30, 31 of the detector hold the same number")
+    assert remarks(header(), replace(header(), arrays={"bad_pixel_mask": mask}), Calibration(), seen) == []
+    beyond = counted()
+    beyond[:4] = 0
+    assert remarks(header(), header(), Calibration(), beyond) == [], "nothing is beyond the last rows"
+
+
+def test_a_beam_stop_that_no_mask_names_is_asked_about_and_few_counts_are_none():
+    rows, columns = np.indices((48, 64))
+    seen = np.where(np.hypot(rows - 24, columns - 30) < 3, 0, counted())
+    known = {"beam_center_px": (23.5, 31.5), "disc_radius_px": 12.0}
+    calibration = Calibration().having(**{name: Quantity(value, Origin.ESTIMATED) for name, value in known.items()})
+    (said,) = remarks(header(), header(), calibration, seen)
+    assert said.startswith("25 adjacent pixels in the disc hold no counts in any pattern: a beam stop?")
+    for counts in (0.02, 0.3, 2.0):
+        assert remarks(header(), header(), calibration, counted(1, counts)) == [], counts
+
+
+def test_a_flash_and_lost_frames_are_told_and_few_electrons_are_neither():
+    rng = np.random.default_rng(2)
+    visited = np.ones((20, 24), dtype=bool)
+    for counts in (0.01, 1.0, 5.0, 1e4):
+        seen = rng.poisson(counts, visited.shape).astype(float)
+        assert frame_remarks(seen, visited) == [], counts
+    assert frame_remarks(np.where(np.arange(24) < 12, 1e4, 10.0) * visited, visited) == [], "half of it is thick"
+    seen[3, 4:9], seen[5, 6] = 0, 1e7
+    flash, lost = frame_remarks(seen, visited)
+    assert flash.startswith("the pattern at scan point (5, 6) holds")
+    assert lost.startswith("5 of 480 patterns hold no counts")
+    visited[3, 4:9] = visited[5, 6] = False
+    assert frame_remarks(seen, visited) == []
 
 
 def test_bad_pixels_are_no_offset():
@@ -140,6 +206,8 @@ def test_what_the_data_did_not_tell_of_the_orientation_is_said():
     rotation, transform = orientation_remarks(open_)
     assert rotation.startswith("rotation_deg is undecided, 179.8")
     assert transform.startswith("detector_transform is undecided, none is used")
+    (said,) = orientation_remarks(told.having(rotation_deg=Quantity(0.0, Origin.DEFAULT)))
+    assert said.startswith("rotation_deg is undecided, 0 is used"), "too few points"
 
 
 def measured(rotation_deg=10.0, *, transposed=False, sign_trusted=True, curl=0.01):
