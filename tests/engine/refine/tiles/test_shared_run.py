@@ -123,8 +123,9 @@ def test_a_run_that_was_stopped_goes_on_the_same_way(simulated, tmp_path):
     assert part.state == "stopped"
     table = tmp_path / "loss.csv"
     rest = refined(simulated.dataset, long, workers=2, checkpoint=place, resume=True, loss_table=table)
-    assert rest.state == "done"
+    assert (rest.state, rest.unchanged) == ("done", False)
     assert (rest.object == whole.object).all()
+    assert refined(simulated.dataset, long, workers=2, checkpoint=place, resume=True).unchanged
     assert len(table.read_text().splitlines()) == 41
     with pytest.raises(RefinementError, match="belongs to a run with 2 workers"):
         refined(simulated.dataset, workers=3, checkpoint=place, resume=True)
