@@ -203,11 +203,12 @@ def _center_remarks(mean_pattern: DoubleArray, bad: BoolArray, calibration: Cali
 
 def frame_remarks(counts: DoubleArray, visited: BoolArray) -> list[str]:
     """Remarks on patterns with far more counts than all others, or none; counts and ``visited``: (rows, columns)."""
-    seen, notes = counts[visited], []
+    seen: DoubleArray = counts[visited]
+    notes: list[str] = []
     if not seen.size:
         return notes
     typical, most = (float(value) for value in np.percentile(seen, (50, 99)))
-    flashes = np.argwhere(visited & (counts > FLASH * most)) if most > 0 else []
+    flashes = np.argwhere(visited & (counts > FLASH * most) & (most > 0))
     if len(flashes):
         row, column = (int(index) for index in flashes[0])
         more = f" and {len(flashes) - 1} more" if len(flashes) > 1 else ""

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from ptylive.streamer.source import FileSource
 
 
+COMPARED = 16
+"""Number of patterns, spread over two scans, by which a copy is recognised."""
+
+
 @dataclass(frozen=True)
 class Recorded:
     """One of the scans."""
@@ -67,6 +71,20 @@ def each_once(paths: Iterable[Path]) -> None:
         seen.add(real)
 
 
+def _copies(scans: Sequence[Recorded]) -> list[str]:
+    """Remarks on scans whose patterns are those of another one under another name."""
+    remarks = []
+    for number, scan in enumerate(scans):
+        for earlier in scans[:number]:
+            a, b = earlier.dataset.patterns, scan.dataset.patterns
+            chosen = np.linspace(0, len(a) - 1, COMPARED).astype(np.int64)
+            if len(a) == len(b) and np.array_equal(seen := a[chosen], b[chosen]) and seen.any():
+                remarks.append(
+                    f"{scan.name} holds the same patterns as {earlier.name}: a copy? each tilt needs a scan of its own"
+                )
+    return remarks
+
+
 def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], None]) -> Dataset:
     """Combine all scans in the frame of the first, shifted according to the settings or to their maps.
 
@@ -74,6 +92,8 @@ def together(scans: Sequence[Recorded], preset: Preset, tell: Callable[[str], No
     maps that do not agree.
     """
     each_once(scan.path for scan in scans if scan.path is not None)
+    for remark in _copies(scans):
+        tell(remark)
     given = preset.scans.scan_shifts_A
     if given is not None and len(given) != len(scans):
         raise MetadataError(f"scan_shifts_A lists {len(given)} scans, there are {len(scans)}", "give one for each")

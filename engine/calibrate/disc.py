@@ -20,6 +20,10 @@ GRADIENT = np.array([1, -8, 0, 8, -1]) / 12
 REACH_PX = 2
 """Truncation of the Gaussian along either axis: three standard deviations."""
 
+LEAST_EDGE_POINTS = 12
+LARGEST_DEVIATION_PX, LARGEST_DEVIATION = 0.5, 0.03
+"""Deviation of the edge from a circle, root mean square, in pixels or radii, up to which a disc cut off is one."""
+
 
 @dataclass(frozen=True)
 class Disc:
@@ -107,6 +111,9 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
         if not (plateau > 0 and 4 <= grown.sum() <= 0.9 * grown.size):
             return None
         region = grown
+    cut_off = _circle_through(smooth / plateau, region) if _touches_border(region) else None
+    if cut_off is not None:
+        return cut_off
     # between the two thresholds a pixel counts fractionally: edge pixels carry the sub-pixel information
     share = np.clip((pattern / plateau - 0.25) / 0.5, 0.0, 1.0) * ndimage.binary_dilation(region, iterations=2)
     share = np.where(ndimage.binary_erosion(region, iterations=2), 1.0, share)
@@ -114,6 +121,34 @@ def find_disc(mean_pattern: DoubleArray, bad: BoolArray) -> Disc | None:
     area = float(share.sum())
     center = (float((share * rows).sum() / area), float((share * cols).sum() / area))
     return Disc(center, float(np.sqrt(area / np.pi)))
+
+
+def _touches_border(region: BoolArray) -> bool:
+    return bool(region[[0, -1]].any() or region[:, [0, -1]].any())
+
+
+def _circle_through(height: DoubleArray, region: BoolArray) -> Disc | None:
+    """Return the circle through the edge of a disc of which a part is beyond the detector; None if it is no circle.
+
+    ``height``: pattern over plateau. The edge is where it falls through a half between neighbouring pixels; the circle
+    is the one of least algebraic distance (Kåsa 1976).
+    """
+    points = []
+    for axis in (0, 1):
+        inside, values = np.moveaxis(region, axis, 0), np.moveaxis(height, axis, 0)
+        row, col = np.nonzero(inside[1:] != inside[:-1])
+        share = (values[row, col] - 0.5) / (values[row, col] - values[row + 1, col])
+        along = row + np.clip(share, 0.0, 1.0)
+        points.append(np.stack([along, col] if axis == 0 else [col, along], axis=1))
+    edge = np.concatenate(points).astype(float)
+    if len(edge) < LEAST_EDGE_POINTS:
+        return None
+    design = np.concatenate([2 * edge, np.ones((len(edge), 1))], axis=1)
+    row0, col0, rest = np.linalg.lstsq(design, (edge**2).sum(axis=1), rcond=None)[0]
+    radius = math.sqrt(max(rest + row0**2 + col0**2, 0.0))
+    away = np.hypot(edge[:, 0] - row0, edge[:, 1] - col0) - radius
+    is_round = np.sqrt((away**2).mean()) < max(LARGEST_DEVIATION_PX, LARGEST_DEVIATION * radius)
+    return Disc((float(row0), float(col0)), radius) if is_round else None
 
 
 def _patched(pattern: DoubleArray, bad: BoolArray) -> DoubleArray:

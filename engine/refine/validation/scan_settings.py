@@ -8,6 +8,9 @@ from ptylive.engine.dataset import Dataset
 from ptylive.schema.errors import MetadataError
 from ptylive.schema.preset import Preset
 
+LEAST_TILT_MRAD = 0.1
+"""Tilts that are all smaller show nothing: the largest that are accepted, 50 mrad, are smaller in rad."""
+
 
 def check_scans(dataset: Dataset, preset: Preset) -> None:
     """Raise MetadataError if scans and settings are incompatible."""
@@ -22,6 +25,12 @@ def check_scans(dataset: Dataset, preset: Preset) -> None:
         problem = "is not given" if given is None else f"lists {len(given)}"
         example = ",".join("[0,0]" for _ in range(scans))
         raise MetadataError(f"{scans} scans, and scan_tilts_mrad {problem}", f"give scan_tilts_mrad=[{example}], mrad")
+    largest = float(np.abs(given).max())
+    if 0 < largest < LEAST_TILT_MRAD:
+        raise MetadataError(
+            f"scan_tilts_mrad reaches only {largest:g} mrad, too little to show: are these rad?",
+            f"give mrad: {1e3 * largest:g}",
+        )
     for name, requested in _incompatible(preset).items():
         if requested:
             raise MetadataError(f"{name} cannot be used with several scans", "leave it out, or refine one scan")

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ptylive.engine.calibrate.disc import REACH_PX, RING_PX, Disc, DiscEdge, beyond, disc_shifts, edge_of, filled
+from ptylive.engine.calibrate.disc import (
+    REACH_PX,
+    RING_PX,
+    Disc,
+    DiscEdge,
+    beyond,
+    disc_shifts,
+    edge_of,
+    filled,
+    find_disc,
+)
 
 DISC = Disc((20.0, 22.0), 11.0)
 SHAPE = (40, 44)
@@ -62,3 +72,24 @@ def test_holes_are_filled_as_scipy_fills_them():
     for _ in range(200):
         mask = rng.random(rng.integers(1, 24, 2)) < rng.random()
         assert (filled(mask) == ndimage.binary_fill_holes(mask)).all(), mask.tolist()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_disc_that_is_cut_off_is_found_where_it_is(seed):
+    """Regression: a disc 5 px beyond the detector was placed 1.3 px away, with a radius 6 % too small."""
+    rng = np.random.default_rng(seed)
+    radius = rng.uniform(9, 16)
+    center = np.array([rng.uniform(-0.1, 0.8) * radius, rng.uniform(10, 34)])
+    rows, cols = np.indices((56, 44))
+    mean = 30 * np.clip(radius + 0.5 - np.hypot(rows - center[0], cols - center[1]), 0, 1) + 0.3
+    found = find_disc(rng.poisson(200 * mean) / 200, np.zeros(mean.shape, dtype=bool))
+    assert found is not None
+    assert found.center_px == pytest.approx(center, abs=0.15)
+    assert found.radius_px == pytest.approx(radius, abs=0.15)
+
+
+def test_what_is_cut_off_and_no_circle_keeps_its_area():
+    rows, cols = np.indices((40, 44))
+    bar = np.where((rows < 6) & (abs(cols - 20) < 12), 30.0, 0.1)
+    found = find_disc(bar, np.zeros(bar.shape, dtype=bool))
+    assert found is not None and found.radius_px == pytest.approx(np.sqrt((bar > 1).sum() / np.pi), rel=0.1)

@@ -40,6 +40,7 @@ def test_scans_are_found_and_refined_together(scans, tmp_path):
     assert done.returncode == 0, done.stderr
     said = done.stderr.replace("-0.00", "0.00")
     assert "left.h5 lies 0.00, 0.00 Å from flat.h5 (correlation 1.00)" in said
+    assert "left.h5 holds the same patterns as flat.h5: a copy? each tilt needs a scan of its own" in said
     with h5py.File(output) as file:
         series = file["refinement/tilt_series"]
         assert list(series.attrs["scans"]) == ["flat.h5", "left.h5"]

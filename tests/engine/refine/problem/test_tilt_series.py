@@ -186,6 +186,7 @@ def test_a_stage_goes_on_with_what_the_one_before_found():
     [
         ({"scan_tilts_mrad": None}, "scan_tilts_mrad is not given"),
         ({"scan_tilts_mrad": TILTS[:2]}, "lists 2"),
+        ({"scan_tilts_mrad": [[0, 0], [0.02, 0], [-0.02, 0]]}, "only 0.02 mrad"),
         ({"num_slices": 1, "total_thickness_A": None}, "num_slices=1"),
         ({"tilts_mrad": [[0, 0, 1, 0, 0, 0]]}, "tilts_mrad cannot be used"),
         ({"tilt_mode": 2}, "tilt_mode"),
