@@ -51,7 +51,7 @@ class RefineActions:
             return
         self.every = int(typed)
 
-    def _run(self) -> dict[str, str]:
+    def _run(self) -> dict[str, Any]:
         return {"run": name} if (name := self._stored()) else {}
 
     def refine(self, values: dict[str, Any]) -> None:
@@ -71,7 +71,7 @@ class RefineActions:
         """Stop the running refinement."""
         self._orders.send("refine_stop", "stopping the refinement")
 
-    def resume(self, **options: int) -> None:
+    def resume(self, **options: Any) -> None:
         """Resume the last refinement at the place the page currently selects."""
         place = self._place.arguments()
         self._orders.send("refine_resume", "continuing from where it ended", self._on_started, **options, **place)

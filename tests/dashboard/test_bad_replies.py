@@ -28,7 +28,14 @@ WRONG: dict[str, Any] = {
     "a map of maps": {"x": {"y": None}},
     "a map of runs": {"x": {"loss": "text", "losses": [None]}},
 }
-EXTRA: dict[str, Any] = {"names": [], "present": None, "uid": None, "key": (), "take": lambda reply: str(reply["x"])}
+EXTRA: dict[str, Any] = {
+    "names": [],
+    "recording": "",
+    "present": None,
+    "uid": None,
+    "key": (),
+    "take": lambda reply: str(reply["x"]),
+}
 """Further parameters of methods that take a reply."""
 
 

@@ -57,7 +57,7 @@ VALUES: tuple[tuple[str, str, str], ...] = (
     ("scan_step_A", "0.3 mrad", "is not a unit for a length"),
     ("scan_step_A", "0.0005", "did you mean"),
     ("scan_step_A", "1e9", "is impossible"),
-    ("scan_step_A", "1,25", "very unequal"),
+    ("scan_step_A", "1,25", "'1 Å, 25 Å' for two steps"),
     ("scan_step_A", "1,2,3", "one number"),
     ("rotation_deg", "1e9", "is impossible"),
     ("rotation_deg", "1000", "unusual"),
