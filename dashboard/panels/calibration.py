@@ -111,7 +111,10 @@ class CalibrationPanel:
         self._refused.pop(name, None)
         if request.key == "forget":
             return
-        refused = lambda line: self._refused.update({name: (request.value, line)})  # noqa: E731
+
+        def refused(line: str) -> None:
+            self._refused[name] = (request.value, line)
+
         try:
             values = parse_assignment(name, request.value, self._defocus_unit)
         except UnclearValueError as error:

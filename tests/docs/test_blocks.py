@@ -106,7 +106,7 @@ def test_tables_are_taken(block, tmp_path):
         SimulationSettings.of(read_settings(path))
     elif "cluster" in tables:
         assert parse_where(str(path)).options
-    elif "refine" in tables and "server" not in tables:
+    elif "refine" in tables and "server" not in tables and "cluster" not in tables["refine"]:
         assert load_preset(path).settings
     else:
         load_config(path, {}, {})
