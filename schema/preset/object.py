@@ -84,3 +84,9 @@ class ObjectSettings(StrictModel):
         if self.slices == 1:
             return (self.total_thickness_A or sum(self.slice_distances_A or ()),)
         return (*self.spacings_A, self.spacings_A[-1])
+
+    def words(self, automatic: str) -> str:
+        """`phase`, `complex` or `weakly damped`; ``automatic`` while the form is left open."""
+        if self.weakly_damped_obj:
+            return "weakly damped"
+        return automatic if isinstance(self.phase_only_obj, str) else "phase" if self.phase_only_obj else "complex"

@@ -313,9 +313,8 @@ def _given(value: _T | str, otherwise: _T) -> _T:
 def _regime(form: ObjectSettings, requested: str, statistics: PatternStatistics, has_start: bool) -> Strategy:
     dose = dose_text(statistics.dose_e_per_A2)
     if form.slices > 1:
-        kind = "phase" if form.phase_only_obj is True else "weakly damped" if form.weakly_damped_obj else "complex"
-        reason, term = f"{form.slices} slices: {kind} object", "an offset of three times the dark-field counts"
-        thick = _thick(statistics, reason, term)
+        reason = f"{form.slices} slices: {form.words('complex')} object"
+        thick = _thick(statistics, reason, "an offset of three times the dark-field counts")
         return _of_few_electrons(thick, statistics, has_start) if are_few(statistics) else thick
     moderate = statistics.dose_e_per_A2 < MAP_DOSE_E_PER_A2
     few = statistics.dose_e_per_A2 < LOW_DOSE_E_PER_A2
@@ -328,7 +327,8 @@ def _regime(form: ObjectSettings, requested: str, statistics: PatternStatistics,
     if requested == Regime.WEAK or (requested == "auto" and why):
         weak = _weak(statistics, why or dose, has_start)
         return weak if few or smeared else replace(weak, coherence=FOUR_MODES)
-    return _thin(statistics, f"one slice at {dose}: phase object at or above vacuum")
+    bound = " at or above vacuum" if form.phase_only_obj is not False and form.non_negative_phase is not False else ""
+    return _thin(statistics, f"one slice at {dose}: {form.words('phase')} object{bound}")
 
 
 def _thin(statistics: PatternStatistics, reason: str) -> Strategy:

@@ -39,6 +39,19 @@ def test_one_slice_at_good_dose_is_thin():
     assert "one slice at 100\u2009000 e/Å²" in strategy.reason
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "phase object at or above vacuum"),
+        ({"non_negative_phase": False}, "phase object;"),
+        ({"phase_only_obj": False}, "complex object;"),
+        ({"weakly_damped_obj": True}, "weakly damped object at or above vacuum"),
+    ],
+)
+def test_the_reason_names_the_form_that_is_given(settings, words):
+    assert f"e/Å²: {words}" in chosen(Preset(**settings), STRONG, has_start=True).reason
+
+
 def test_several_slices_are_thick():
     strategy = chosen(Preset(num_slices=4, total_thickness_A=100), STRONG, has_start=False)
     assert strategy.object_form is ObjectForm.COMPLEX
