@@ -26,7 +26,7 @@ from ptylive.streamer.storage.pixel_types import readable
 from ptylive.streamer.storage.scan_file import CHECK_IT, ScanFile
 from ptylive.streamer.wire.armmap import array_shape
 
-DIGESTED, DIGESTED_BYTES = 16, 2**26
+DIGESTED, DIGESTED_BYTES, DIGESTED_PART = 16, 2**26, 2**20
 """Number and bytes of patterns in a digest: reading all patterns of a large scan would take minutes."""
 
 
@@ -123,9 +123,25 @@ class FileSource:
     def identity(self) -> str:
         """Return the uid of the scan for its copies: as stored or, for files of other programs, made of the patterns.
 
-        Empty where patterns of the latter cannot be read.
+        Events make other patterns with other settings: there it is made of the file. Empty where it cannot be read.
         """
-        return self.stored_uid or ((digest := self.digest()) and str(uuid.UUID(digest[:32])))
+        if self.stored_uid:
+            return self.stored_uid
+        digest = self.digest() if self._file.events is None else self._digest_of_file()
+        return digest and str(uuid.UUID(digest[:32]))
+
+    def _digest_of_file(self) -> str:
+        """Return the SHA-256 of the file's size and some parts spread over it; empty where it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                size = file.seek(0, 2)
+                found = hashlib.sha256(str(size).encode())
+                for start in np.linspace(0, max(size - DIGESTED_PART, 0), DIGESTED).astype(np.int64).tolist():
+                    file.seek(start)
+                    found.update(file.read(DIGESTED_PART))
+        except OSError:
+            return ""
+        return found.hexdigest()
 
     def identified(self) -> FileSource:
         """Return the same source with its :meth:`identity` in the header: of files of other programs, headers have a

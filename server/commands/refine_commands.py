@@ -166,9 +166,7 @@ class RefineCommands:
         """
         job = self.refinements.last_job
         if job is None:
-            if lines := self._cut_off():
-                raise CommandError("; ".join(lines))
-            raise CommandError("there is no refinement to resume")
+            raise CommandError("; ".join(self._cut_off()) or "there is no refinement to resume")
         from ptylive.engine.refine.run.checkpoint import exists
 
         if job.checkpoint is None or not exists(job.checkpoint):

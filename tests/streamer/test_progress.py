@@ -79,7 +79,7 @@ def test_what_an_earlier_run_stored_counts_as_placed_and_not_as_received(scan):
 
 def test_what_cannot_be_compared_is_said_once(scan):
     assert scan.note_unchecked(0) == ""
-    assert "cannot be checked" in scan.note_unchecked(3)
+    assert "cannot be compared" in scan.note_unchecked(3)
     assert scan.note_unchecked(2) == ""
     assert scan.unchecked == 5
 

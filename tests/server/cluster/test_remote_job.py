@@ -237,13 +237,16 @@ def test_a_worker_that_sees_nothing_is_sent_the_recording_and_sends_the_result(t
         assert given.recording.read_bytes() == job.recording.read_bytes()
         save(given.results, 2.0)
 
+    ended = dict(ENDED)
+
     def result(given):
         assert given.results != job.results
+        ended["results"] = str(given.results)
         given.checkpoint.write_bytes(b"last state")
         run = Run("run1", Preset(), small_result(7.0))
         add_refinement(given.results, run, Calibration(), SETTINGS)
 
-    script = [maps, {"kind": "maps"}, progress(1), result, {**ENDED, "results": "there"}]
+    script = [maps, {"kind": "maps"}, progress(1), result, ended]
     monkeypatch.setattr(Scripted, "script", script)
     last = said(RemoteJob(job, lambda: MadeUpCluster(tmp_path, shared=False)))[-1]
     assert (last["results"], last["run"]) == (str(job.results), "run1")
