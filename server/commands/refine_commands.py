@@ -166,7 +166,8 @@ class RefineCommands:
         """
         job = self.refinements.last_job
         if job is None:
-            raise CommandError("; ".join(self._cut_off()) or "there is no refinement to resume")
+            self._check_cut_off()
+            raise CommandError("there is no refinement to resume")
         from ptylive.engine.refine.run.checkpoint import exists
 
         if job.checkpoint is None or not exists(job.checkpoint):
@@ -178,10 +179,11 @@ class RefineCommands:
         self.refinements.start(replace(job, resume=True), self.refinements.last_uid)
         return {"run": job.run}
 
-    def _cut_off(self) -> list[str]:
-        """Return lines about refinements of the scan shown that an earlier server began."""
+    def _check_cut_off(self) -> None:
+        """Raise CommandError if an earlier server began refinements of the scan shown: how to continue them."""
         recording = None if (scan := self._current()) is None else scan.recording
-        return [] if recording is None else cut_off(recording.parent, glob.escape(recording.stem))
+        if recording is not None and (lines := cut_off(recording.parent, glob.escape(recording.stem))):
+            raise CommandError("; ".join(lines))
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:
         """Remove a refinement from the queue; ``uid``: its scan, if runs of several scans wait."""
