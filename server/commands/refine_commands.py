@@ -5,7 +5,6 @@ Every public ``command_*`` method is a command of the control protocol (docs/pro
 
 from __future__ import annotations
 
-import glob
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -182,7 +181,7 @@ class RefineCommands:
     def _check_cut_off(self) -> None:
         """Raise CommandError if an earlier server began refinements of the scan shown: how to continue them."""
         recording = None if (scan := self._current()) is None else scan.recording
-        if recording is not None and (lines := cut_off(recording.parent, glob.escape(recording.stem))):
+        if recording is not None and (lines := cut_off(recording.parent, recording.stem)):
             raise CommandError("; ".join(lines))
 
     def command_refine_withdraw(self, run: str, uid: str = "") -> dict[str, Any]:

@@ -4,6 +4,7 @@ and those that were cut off, whose checkpoints are named.
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,12 +39,14 @@ def take_in_now(path: Path, tell: Callable[[str, str], None]) -> None:
         tell("warning", f"{path.name}: refinements waiting in separate files could not be merged: {line}")
 
 
-def cut_off(folder: Path, recording: str = "*") -> list[str]:
-    """Return a line for each refinement of a recording (name without ending) that has a checkpoint and no result: how
-    to continue it. A running refinement counts, too.
+def cut_off(folder: Path, recording: str = "") -> list[str]:
+    """Return a line for each refinement that has a checkpoint and no result: how to continue it.
+
+    ``recording``: only those of this recording, its name without ending. A running refinement counts, too.
     """
     found = []
-    for reservation in sorted(folder.glob(f".{recording}_results.h5.*.{RESERVED}")):
+    names = glob.escape(recording) or "*"
+    for reservation in sorted(folder.glob(f".{names}_results.h5.*.{RESERVED}")):
         named = _RESERVATION.fullmatch(reservation.name)
         if named is None or not (folder / f"{named[1]}_{named[2]}.checkpoint").is_file():
             continue
