@@ -82,7 +82,7 @@ def find_drift(dataset: Dataset, window: ScanWindow, probe: Probe, *, certain: b
     applied = deviations > (SIGNIFICANCE if certain else HINT)
     uncertainty = np.sqrt(np.diag(covariance))
     outcome = "corrected" if applied else "not significant, not corrected"
-    numbers = ", ".join(f"{value:.2f} ± {sd:.2f}" for value, sd in zip(drift, uncertainty, strict=True))
+    numbers = ", ".join(f"{value:z.2f} ± {sd:.2f}" for value, sd in zip(drift, uncertainty, strict=True))
     turn_deg, turn_uncertainty_deg = _turn(dataset, lattice, strain)
     return Drift(
         drift_A=(float(drift[0]), float(drift[1])),
