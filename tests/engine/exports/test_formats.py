@@ -79,6 +79,7 @@ def test_pypty_arrays(run, tmp_path):
     np.testing.assert_allclose(arrays["ct"], [[1e-3, 2e-3, -3e-3, -4e-3, 5e-3, 6e-3]])
     parameters = json.loads((tmp_path / "params.json").read_text())
     assert (parameters["acc_voltage"], parameters["num_slices"], parameters["pixel_size_x_A"]) == (80.0, 3, PIXEL_A)
+    assert parameters["PLRotation_deg"] == -run.calibration.rotation_deg == -5.0
 
 
 def test_nexus(run, tmp_path):
