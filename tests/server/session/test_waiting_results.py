@@ -109,3 +109,9 @@ def test_a_refinement_that_was_cut_off_is_told_of_with_its_checkpoint(results):
     assert cut_off(results.parent, "other") == []
     release_run(results, run)
     assert cut_off(results.parent) == []
+
+
+def test_a_name_with_brackets_is_taken_as_it_is(tmp_path):
+    run = reserve_run(tmp_path / "scan[1]_results.h5")
+    (tmp_path / f"scan[1]_{run}.checkpoint").write_bytes(b"state")
+    assert len(cut_off(tmp_path, "scan[1]")) == 1
