@@ -1,16 +1,13 @@
 """Passes of the transform as vector instructions: butterflies, twiddles and transposes, emitted as LLVM code.
 
 A pass is one step of a transform along the rows of a strip of columns, decimated in frequency (Gentleman and
-Sande 1966): it may change the strip in place, and leaves the reordering of rows to the last reader. Decisions that a
-Python loop would leave to the compiler (width of vectors, unrolling or vectorisation of loops, possible overlap) are
-made explicitly here, so that they hold for every size and every CPU.
+Sande 1966): it may change the strip in place, and leaves the reordering of rows to the last reader.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from itertools import count as numbers
 from typing import Any, NamedTuple
 
@@ -18,23 +15,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 
-STRIP = 16
-"""Columns transformed at a time in single precision, half as many in double: a cache line of 64 bytes. Data between two
-passes are then so small that they stay in the first-level cache: 32 KiB for 256 rows."""
-SINGLE, DOUBLE = ir.FloatType(), ir.DoubleType()
-FLAGS = ("contract", "nsz")
-"""Flags of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
-_WORD = ir.IntType(64)
-SINGLE_BYTES = 4
-PART_BYTES = 16
-"""Width within which CPUs exchange numbers in one instruction, however wide their vectors are."""
-
-
-class Number(NamedTuple):
-    """Complex numbers in two vectors."""
-
-    re: Any
-    im: Any
+from ptylive.engine.backend.vector_code import FLAGS, WORD, Code, Number
 
 
 class Strip(NamedTuple):
@@ -53,105 +34,8 @@ class Factor(NamedTuple):
     im: Any
     pitch: Any
     """Distance in numbers between rows, known at run time."""
-    conjugate: Any
-    """-1 for the conjugate, otherwise 1: a number known at run time."""
-
-
-class Code:
-    """Emits instructions, in sequence, on vectors of ``lanes`` numbers of a type, SINGLE or DOUBLE."""
-
-    def __init__(self, builder: Any, lanes: int, real: Any = SINGLE) -> None:
-        self.builder, self.lanes, self.real = builder, lanes, real
-        self.vector = ir.VectorType(real, lanes)
-        self.dtype = np.dtype(np.float32 if real == SINGLE else np.float64)
-        self.columns = STRIP * SINGLE_BYTES // self.dtype.itemsize
-        """Number of columns of a strip."""
-
-    def loop(self, rounds: Any) -> AbstractContextManager[Any]:
-        """Return a loop from 0 up to ``rounds``, a constant or a number known at run time; ``.index`` counts."""
-        end = self.whole(rounds) if isinstance(rounds, int) else rounds
-        return cgutils.for_range(self.builder, end)  # type: ignore[no-any-return,unused-ignore]
-
-    def whole(self, value: int) -> Any:
-        """Return an integer constant."""
-        return ir.Constant(_WORD, value)
-
-    def sum(self, a: Any, b: Any) -> Any:
-        """Return the sum of two integers."""
-        return self.builder.add(a, b)
-
-    def product(self, a: Any, factor: Any) -> Any:
-        """Return the product of an integer and a constant, or another integer."""
-        return self.builder.mul(a, self.whole(factor) if isinstance(factor, int) else factor)
-
-    def at(self, base: Any, index: Any) -> Any:
-        """Return the address of a number."""
-        return self.builder.gep(base, [index])
-
-    def load(self, base: Any, index: Any) -> Any:
-        """Return the vector that begins at a number; it need not be aligned."""
-        read = self.builder.load(self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
-        read.align = self.dtype.itemsize
-        return read
-
-    def store(self, value: Any, base: Any, index: Any) -> None:
-        """Store a vector; see :meth:`load`."""
-        stored = self.builder.store(value, self.builder.bitcast(self.at(base, index), self.vector.as_pointer()))
-        stored.align = self.dtype.itemsize
-
-    def everywhere(self, scalar: Any) -> Any:
-        """Return a vector filled with one number."""
-        undefined, first = ir.Constant(self.vector, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-        single = self.builder.insert_element(undefined, scalar, first)
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(single, undefined, mask)
-
-    def constant(self, value: float) -> Any:
-        """Return a vector filled with one constant."""
-        return ir.Constant(self.vector, [float(self.dtype.type(value))] * self.lanes)
-
-    def plus(self, a: Number, b: Number) -> Number:
-        """Return the sum."""
-        add = self.builder.fadd
-        return Number(add(a.re, b.re, flags=FLAGS), add(a.im, b.im, flags=FLAGS))
-
-    def minus(self, a: Number, b: Number) -> Number:
-        """Return the difference."""
-        subtract = self.builder.fsub
-        return Number(subtract(a.re, b.re, flags=FLAGS), subtract(a.im, b.im, flags=FLAGS))
-
-    def scaled(self, a: Number, factor: Any) -> Number:
-        """Return the product with a real vector."""
-        times = self.builder.fmul
-        return Number(times(a.re, factor, flags=FLAGS), times(a.im, factor, flags=FLAGS))
-
-    def times(self, a: Number, b: Number) -> Number:
-        """Return the complex product."""
-        mul, add, subtract = self.builder.fmul, self.builder.fadd, self.builder.fsub
-        re = subtract(mul(a.re, b.re, flags=FLAGS), mul(a.im, b.im, flags=FLAGS), flags=FLAGS)
-        return Number(re, add(mul(a.re, b.im, flags=FLAGS), mul(a.im, b.re, flags=FLAGS), flags=FLAGS))
-
-    def turned(self, a: Number, eighths: int) -> Number:
-        """Return a times exp(2 pi i eighths / 8)."""
-        eighths %= 8
-        if eighths % 2:
-            c = self.constant(math.sqrt(0.5))
-            add, subtract = self.builder.fadd, self.builder.fsub
-            rotated = Number(subtract(a.re, a.im, flags=FLAGS), add(a.re, a.im, flags=FLAGS))
-            return self.turned(self.scaled(rotated, c), eighths - 1)
-        if eighths == 0:
-            return a
-        negated = self.builder.fneg
-        if eighths == 2:
-            return Number(negated(a.im), a.re)
-        return Number(negated(a.re), negated(a.im)) if eighths == 4 else Number(a.im, negated(a.re))
-
-    def rotated(self, a: Number, numerator: int, denominator: int) -> Number:
-        """Return a times exp(2 pi i numerator / denominator)."""
-        if 8 * numerator % denominator == 0:
-            return self.turned(a, 8 * numerator // denominator)
-        angle = 2 * math.pi * numerator / denominator
-        return self.times(a, Number(self.constant(math.cos(angle)), self.constant(math.sin(angle))))
+    conjugate: Any = None
+    """-1 for the conjugate, otherwise 1: a number known at run time; None for 1."""
 
 
 def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
@@ -174,9 +58,9 @@ def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
 
 def _three(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
     a, b, c = x
-    total, difference = code.plus(b, c), code.turned(code.minus(b, c), 2)
-    middle = code.minus(a, code.scaled(total, code.constant(0.5)))
-    aside = code.scaled(difference, code.constant(sign * math.sqrt(3) / 2))
+    total, difference = code.plus(b, c), code.rotated(code.minus(b, c), 1, 4)
+    middle = code.minus(a, total._replace(pending=total.pending * 0.5))
+    aside = difference._replace(pending=difference.pending * sign * math.sqrt(3) / 2)
     return [code.plus(a, total), code.plus(middle, aside), code.minus(middle, aside)]
 
 
@@ -293,10 +177,10 @@ def _read(code: Code, source: Strip, factor: Factor | None, row: Any, further: i
     re = code.load(code.at(factor.re, position), legs)
     if factor.im is None:
         return code.scaled(value, re)
-    sign = code.everywhere(factor.conjugate)
-    return code.times(
-        value, Number(re, code.builder.fmul(code.load(code.at(factor.im, position), legs), sign, flags=FLAGS))
-    )
+    im = code.load(code.at(factor.im, position), legs)
+    if factor.conjugate is not None:
+        im = code.builder.fmul(im, code.everywhere(factor.conjugate), flags=FLAGS)
+    return code.times(value, Number(re, im))
 
 
 def _twiddle_table(code: Code, values: Any) -> Any:
@@ -305,7 +189,7 @@ def _twiddle_table(code: Code, values: Any) -> Any:
 
 
 def _row_table(code: Code, rows: Sequence[int]) -> Any:
-    return _constants(code, _WORD, list(rows))
+    return _constants(code, WORD, list(rows))
 
 
 def _constants(code: Code, kind: Any, values: Sequence[float]) -> Any:
@@ -351,10 +235,10 @@ def emit_chosen_rows_transposed(
 def _transpose(code: Code, source: Any, rows: Sequence[Any], target: Any, begin: Any, target_pitch: int) -> None:
     """Transpose as many rows of a strip as a vector has numbers to columns of the target.
 
-    Parts of 16 bytes are combined as they are read, while loads have capacity to spare, and then transposed within
-    themselves: this takes half as many exchanges as whole vectors would, of which Intel CPUs do one per clock.
+    Parts of some bytes are combined as they are read, while loads have capacity to spare, and then transposed within
+    themselves: with parts of 16 bytes this takes half as many exchanges as whole vectors would.
     """
-    part = PART_BYTES // code.dtype.itemsize
+    part = min(code.lanes, code.exchanged_bytes // code.dtype.itemsize)
     for column in range(0, code.columns, part):
         block = [_parts_of_rows(code, source, rows[r::part], column, part) for r in range(part)]
         for c, values in enumerate(_transposed_parts(code, block)):

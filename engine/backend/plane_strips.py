@@ -7,7 +7,6 @@ from typing import Any
 from llvmlite import ir
 
 from ptylive.engine.backend.plane_passes import (
-    Code,
     Factor,
     Pass,
     Strip,
@@ -17,6 +16,7 @@ from ptylive.engine.backend.plane_passes import (
     emit_transpose,
     rows_in_order,
 )
+from ptylive.engine.backend.vector_code import Code
 
 
 def moved(code: Code, factor: Factor, by: Any) -> Factor:

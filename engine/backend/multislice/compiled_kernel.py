@@ -27,6 +27,7 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
 from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, fill_lens, forward_pattern
+from ptylive.engine.backend.multislice.kernel_parts.rows import convert
 from ptylive.engine.backend.multislice.planes_fft import FAST, INNER
 from ptylive.engine.backend.multislice.window import inverse
 
@@ -36,26 +37,14 @@ CACHED = {**FAST, "cache": True}
 @numba.jit(**INNER)
 def _load_counts(window: Any, recorded: Any, counts_type: int, out: Any) -> None:
     """Out = the recorded bytes of a pattern, converted to numbers of its type."""
-    size, pitch, real = window.size, window.pitch, out.dtype.type
     if counts_type == UINT8:
-        for i in range(size):
-            for j in range(size):
-                out[np.uintp(i * pitch + j)] = real(recorded[np.uintp(i * size + j)])
+        convert(window, recorded, out)
     elif counts_type == UINT16:
-        counts = recorded.view(np.uint16)
-        for i in range(size):
-            for j in range(size):
-                out[np.uintp(i * pitch + j)] = real(counts[np.uintp(i * size + j)])
+        convert(window, recorded.view(np.uint16), out)
     elif counts_type == FLOAT32:
-        floats = recorded.view(np.float32)
-        for i in range(size):
-            for j in range(size):
-                out[np.uintp(i * pitch + j)] = real(floats[np.uintp(i * size + j)])
+        convert(window, recorded.view(np.float32), out)
     else:
-        doubles = recorded.view(np.float64)
-        for i in range(size):
-            for j in range(size):
-                out[np.uintp(i * pitch + j)] = real(doubles[np.uintp(i * size + j)])
+        convert(window, recorded.view(np.float64), out)
 
 
 @numba.jit(**CACHED)

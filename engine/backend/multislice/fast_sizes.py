@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 RADICES: dict[int, tuple[int, ...]] = {
-    32: (8, 4),
+    32: (4, 8),
     48: (4, 4, 3),
-    64: (8, 8),
-    96: (8, 4, 3),
-    128: (8, 4, 4),
+    64: (4, 4, 4),
+    96: (4, 4, 6),
+    128: (4, 4, 8),
     144: (4, 4, 3, 3),
-    192: (8, 8, 3),
+    192: (4, 4, 4, 3),
+    256: (4, 4, 4, 4),
+    288: (4, 4, 3, 6),
+    384: (4, 4, 4, 6),
+    512: (4, 8, 16),
+}
+"""Multiples of 16 (the transpose works on blocks of 16 x 16) of the form 2^a 3^b, in passes of few rows: with its
+twiddles, which all passes but the last have, a butterfly of 4 fits into 16 vector registers and one of 8 does not."""
+
+WIDE: dict[int, tuple[int, ...]] = {
+    32: (4, 8),
+    48: (8, 6),
+    64: (8, 8),
+    96: (8, 12),
+    128: (8, 16),
+    144: (8, 6, 3),
+    192: (8, 4, 6),
     256: (8, 4, 8),
-    288: (8, 4, 3, 3),
-    384: (8, 4, 4, 3),
+    288: (8, 12, 3),
+    384: (8, 4, 12),
     512: (8, 8, 8),
 }
-"""Multiples of 16 (the transpose works on blocks of 16 x 16) of the form 2^a 3^b, in passes of 8, 4 and 3."""
-
-WIDE: dict[int, tuple[int, ...]] = {96: (8, 12), 128: (8, 16), 384: (8, 4, 12), 512: (8, 16, 4)}
-"""Radices for CPUs with 32 vector registers of 16 numbers: one pass fewer, butterflies too large for 16 registers."""
+"""Radices for CPUs with 32 vector registers of 16 numbers: fewer passes, of butterflies too large for 16 registers."""
 CROWDED_BYTES, LINE_BYTES, SINGLE_BYTES = 512, 64, 4
 """Plane rows of 512 bytes, or a multiple, would map to few sets of the caches, and a strip of columns would evict
 itself: such rows are padded by one cache line."""

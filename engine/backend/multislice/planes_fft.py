@@ -22,9 +22,6 @@ from numba.extending import intrinsic, register_model
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, pitch_of
 from ptylive.engine.backend.plane_passes import (
-    DOUBLE,
-    SINGLE,
-    Code,
     Factor,
     Pass,
     Strip,
@@ -34,7 +31,8 @@ from ptylive.engine.backend.plane_passes import (
     rows_in_order,
 )
 from ptylive.engine.backend.plane_strips import Filter, columns_of, emit_first_passes, moved, scratch
-from ptylive.engine.backend.vectors import lanes
+from ptylive.engine.backend.vector_code import DOUBLE, SINGLE, Code
+from ptylive.engine.backend.vectors import exchanged_bytes, lanes
 
 FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 """fastmath assumes finite numbers: callers must test the results for NaN outside compiled code. Without numba's
@@ -67,7 +65,7 @@ class Transforms(NamedTuple):
     inverse: Any
     """F^H x."""
     forward_product: Any
-    """F (x w), of (…, wr, wi, pitch, conjugate, yr, yi): w has ``pitch`` elements per row; conjugated if that is -1."""
+    """F (x w), of (…, wr, wi, pitch, yr, yi): w has ``pitch`` elements per row."""
     inverse_product: Any
     """F^H (x w)."""
     inverse_scaled: Any
@@ -100,7 +98,7 @@ def compiled_transforms(size: int, real: str = "float32") -> Transforms:
         signature = types.void(of_size, *pair, *types_between, *pair)
         return numba.cfunc(signature, cache=True, error_model="numpy")(function)
 
-    by_wave = (*pair, types.int64, number)
+    by_wave = (*pair, types.int64)
     return Transforms(
         compiled(_run_forward),
         compiled(_run_inverse),
@@ -136,16 +134,12 @@ def _run_inverse(size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> None:
     _inverse(size, xr, xi, yr, yi)
 
 
-def _run_forward_product(
-    size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
-) -> None:
-    _forward_product(size, xr, xi, wr, wi, pitch, conjugate, yr, yi)
+def _run_forward_product(size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, yr: Any, yi: Any) -> None:
+    _forward_product(size, xr, xi, wr, wi, pitch, yr, yi)
 
 
-def _run_inverse_product(
-    size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
-) -> None:
-    _inverse_product(size, xr, xi, wr, wi, pitch, conjugate, yr, yi)
+def _run_inverse_product(size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, yr: Any, yi: Any) -> None:
+    _inverse_product(size, xr, xi, wr, wi, pitch, yr, yi)
 
 
 def _run_inverse_scaled(size: Any, xr: Any, xi: Any, w: Any, yr: Any, yi: Any) -> None:
@@ -214,17 +208,13 @@ def _inverse(_context: Any, size: Any, xr: Any, xi: Any, yr: Any, yi: Any) -> An
 
 
 @intrinsic
-def _forward_product(
-    _context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
-) -> Any:
-    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, FORWARD, xr.dtype)
+def _forward_product(_context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, wr, wi, pitch, yr, yi), _transform(size.size, FORWARD, xr.dtype)
 
 
 @intrinsic
-def _inverse_product(
-    _context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, conjugate: Any, yr: Any, yi: Any
-) -> Any:
-    return types.void(size, xr, xi, wr, wi, pitch, conjugate, yr, yi), _transform(size.size, INVERSE, xr.dtype)
+def _inverse_product(_context: Any, size: Any, xr: Any, xi: Any, wr: Any, wi: Any, pitch: Any, yr: Any, yi: Any) -> Any:
+    return types.void(size, xr, xi, wr, wi, pitch, yr, yi), _transform(size.size, INVERSE, xr.dtype)
 
 
 @intrinsic
@@ -341,18 +331,19 @@ def _filter(size: int, number: Any, builder: Any) -> Filter:
         _passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE)
     )
     return Filter(
-        _code(builder, number), forward_passes, inverse_passes, pitch_of(size, number.bitwidth // 8), turn_of(size)
+        code_of(builder, number), forward_passes, inverse_passes, pitch_of(size, number.bitwidth // 8), turn_of(size)
     )
 
 
-def _code(builder: Any, number: Any) -> Code:
+def code_of(builder: Any, number: Any) -> Code:
     """Code emitter for a number type, in the widest vectors."""
-    return Code(builder, lanes() * SINGLE_BITS // number.bitwidth, SINGLE if number == types.float32 else DOUBLE)
+    real = SINGLE if number == types.float32 else DOUBLE
+    return Code(builder, lanes() * SINGLE_BITS // number.bitwidth, real, exchanged_bytes())
 
 
 def radices_of(size: int, wide: bool) -> tuple[int, ...]:
     """Radices of the passes of one transform along the rows of a plane with ``size`` rows."""
-    return (WIDE.get(size) if wide else None) or RADICES[size]
+    return (WIDE if wide else RADICES)[size]
 
 
 def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
@@ -369,7 +360,7 @@ def _transform(size: int, sign: int, number: Any) -> Any:
     passes, order = _passes(radices, sign), rows_in_order(radices)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        code = _code(builder, number)
+        code = code_of(builder, number)
         x, y = (args[1], args[2]), (args[-2], args[-1])
         factor, strip = _factor(code, args[3:-2], pitch), scratch(code, size)
         with code.loop(size // code.columns) as loop:
@@ -390,7 +381,7 @@ def _transform(size: int, sign: int, number: Any) -> Any:
 
 
 def _factor(code: Code, args: Any, pitch: int) -> Factor | None:
-    """The factor given by the arguments between x and y: none, a real plane, or a wave with its pitch and sign."""
+    """The factor given by the arguments between x and y: none, a real plane, or a wave with its pitch."""
     if not args:
         return None
-    return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(pitch), None)
+    return Factor(*args) if len(args) > 1 else Factor(args[0], None, code.whole(pitch))

@@ -87,17 +87,25 @@ def forward_product(window: Window, x: Any, wr: Any, wi: Any, rows: tuple[int, i
     """As :func:`forward`, for x times w; w is conjugated if ``conjugate`` is -1.
 
     rows: index in w at which its window begins, and elements from one of its rows to the next.
+
+    With S z = i conj(z), which exchanges the planes of real and imaginary parts, F (x conj(w)) = S F^H (w S x).
     """
     start, pitch = rows
-    w = (wr[start:], wi[start:], np.int64(pitch), x.dtype.type(conjugate))
-    _call(window.forward_product_at, (x[0], x[1], w[0], w[1], w[2], w[3], y[0], y[1]))
+    w = (wr[start:], wi[start:], np.int64(pitch))
+    if conjugate == 1:
+        _call(window.forward_product_at, (x[0], x[1], w[0], w[1], w[2], y[0], y[1]))
+    else:
+        _call(window.inverse_product_at, (x[1], x[0], w[0], w[1], w[2], y[1], y[0]))
 
 
 @numba.jit(**INNER)
 def inverse_product(window: Window, x: Any, wr: Any, wi: Any, conjugate: Any, y: Any) -> None:
     """As :func:`inverse`, for x times a wave of the window's size, conjugated if ``conjugate`` is -1."""
     pitch = np.int64(window.pitch)
-    _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, x.dtype.type(conjugate), y[0], y[1]))
+    if conjugate == 1:
+        _call(window.inverse_product_at, (x[0], x[1], wr, wi, pitch, y[0], y[1]))
+    else:
+        _call(window.forward_product_at, (x[1], x[0], wr, wi, pitch, y[1], y[0]))
 
 
 @numba.jit(**INNER)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ptylive.engine.backend.elementary import sine_and_cosine
 from ptylive.engine.backend.multislice.kernel_parts.products import clear
+from ptylive.engine.backend.multislice.kernel_parts.rows import add_unshifted
 from ptylive.engine.backend.multislice.planes_fft import INNER
 
 
@@ -28,38 +29,6 @@ def fill_ramp(window: Any, shifts: Any, out: Any) -> None:
         r, i = r * ar - i * ai, r * ai + i * ar
         s, j = s * br - j * bi, s * bi + j * br
         out[0, 0, last], out[0, 1, last], out[1, 0, last], out[1, 1, last] = r, -i, s, -j
-
-
-@numba.jit(**INNER)
-def shifted_probe(window: Any, probe_re: Any, probe_im: Any, ramp: Any, amplitude: Any, out: Any) -> None:
-    """Out = amplitude * probe * ramp / P, on transposed planes."""
-    size, pitch = window.size, window.pitch
-    scale = amplitude * probe_re.dtype.type(1 / size)
-    for i in range(size):
-        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
-        begin = np.uintp(i * pitch)
-        for j in range(size):
-            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
-            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = begin + np.uintp(j)
-            out[0, k] = probe_re[k] * wr - probe_im[k] * wi
-            out[1, k] = probe_re[k] * wi + probe_im[k] * wr
-
-
-@numba.jit(**INNER)
-def add_unshifted(window: Any, wave: Any, ramp: Any, amplitude: Any, total_re: Any, total_im: Any) -> None:
-    """Total += amplitude * conj(ramp) * wave / P: the adjoint of :func:`shifted_probe`."""
-    size, pitch = window.size, window.pitch
-    scale = amplitude * wave.dtype.type(1 / size)
-    for i in range(size):
-        cr, ci = ramp[1, 0, i] * scale, ramp[1, 1, i] * scale
-        begin = np.uintp(i * pitch)
-        for j in range(size):
-            wr = cr * ramp[0, 0, j] - ci * ramp[0, 1, j]
-            wi = cr * ramp[0, 1, j] + ci * ramp[0, 0, j]
-            k = begin + np.uintp(j)
-            total_re[k] += wave[0, k] * wr + wave[1, k] * wi
-            total_im[k] += wave[1, k] * wr - wave[0, k] * wi
 
 
 @numba.jit(**INNER)

@@ -59,19 +59,6 @@ def transmit_back(window: Any, wave: Any, slice_re: Any, slice_im: Any, start: i
 
 
 @numba.jit(**INNER)
-def scatter(window: Any, entering: Any, wave: Any, total_re: Any, total_im: Any, start: int, width: int) -> None:
-    """Total += conj(entering) * wave in the window that begins at flat index ``start``."""
-    size, pitch = window.size, window.pitch
-    for i in range(size):
-        row = np.uintp(start + i * width)
-        begin = np.uintp(i * pitch)
-        for j in range(size):
-            k = begin + np.uintp(j)
-            total_re[row + np.uintp(j)] += entering[0, k] * wave[0, k] + entering[1, k] * wave[1, k]
-            total_im[row + np.uintp(j)] += entering[0, k] * wave[1, k] - entering[1, k] * wave[0, k]
-
-
-@numba.jit(**INNER)
 def multiply(window: Any, wave: Any, factor_re: Any, factor_im: Any, conjugate: Any, out: Any) -> None:
     """Out = wave * factor, conjugated if ``conjugate`` is -1."""
     sign = wave.dtype.type(conjugate)

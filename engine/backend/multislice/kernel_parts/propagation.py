@@ -12,11 +12,9 @@ import numba
 
 from ptylive.engine.backend.multislice.kernel_parts.aperture import (
     add_pattern_derivatives,
-    add_unshifted,
     fill_ramp,
     leave_aperture,
     own_probes,
-    shifted_probe,
 )
 from ptylive.engine.backend.multislice.kernel_parts.arguments import (
     ENTRY,
@@ -40,11 +38,11 @@ from ptylive.engine.backend.multislice.kernel_parts.products import (
     multiply,
     scale,
     scale_by_square,
-    scatter,
     transmit,
     transmit_back,
     turn,
 )
+from ptylive.engine.backend.multislice.kernel_parts.rows import add_unshifted, scatter, shifted_probe
 from ptylive.engine.backend.multislice.planes_fft import INNER
 from ptylive.engine.backend.multislice.window import (
     add_filtered,

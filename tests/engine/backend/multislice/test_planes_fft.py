@@ -22,7 +22,7 @@ from ptylive.engine.backend.multislice.window import (
     propagate,
     window_of,
 )
-from ptylive.engine.backend.plane_passes import STRIP
+from ptylive.engine.backend.vector_code import STRIP
 
 
 @numba.jit(**FAST)
