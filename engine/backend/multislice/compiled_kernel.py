@@ -26,7 +26,13 @@ from ptylive.engine.backend.multislice.kernel_parts.arguments import (
 )
 from ptylive.engine.backend.multislice.kernel_parts.coefficients import Projection, compare_coefficients
 from ptylive.engine.backend.multislice.kernel_parts.prefetch import prefetch
-from ptylive.engine.backend.multislice.kernel_parts.propagation import backward_pattern, fill_lens, forward_pattern
+from ptylive.engine.backend.multislice.kernel_parts.propagation import (
+    backward_inlined,
+    backward_pattern,
+    fill_lens,
+    forward_inlined,
+    forward_pattern,
+)
 from ptylive.engine.backend.multislice.kernel_parts.rows import convert
 from ptylive.engine.backend.multislice.planes_fft import FAST, INNER
 from ptylive.engine.backend.multislice.window import inverse
@@ -62,12 +68,12 @@ def add_loss_and_gradient(
         n = patterns.indices[k]
         start = patterns.corners[n, 0] * model.width + patterns.corners[n, 1]
         prefetch(patterns.recorded[n])
-        forward_pattern(window, model, patterns, n, start, work)
+        forward_inlined(window, model, patterns, n, start, work)
         _load_counts(window, patterns.recorded[n], patterns.counts_type, work.counts)
         total += compare(window, term, work.intensity, work.counts, patterns.weights, scale_of_counts)
         for i in range(gradient.background.shape[0]):
             gradient.background[i] += work.intensity[i]
-        backward_pattern(window, model, patterns, (n, k, start), work, gradient)
+        backward_inlined(window, model, patterns, (n, k, start), work, gradient)
     return total
 
 

@@ -206,8 +206,7 @@ def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work)
             scale(window, work.lens, model.band)
 
 
-@numba.jit(**INNER)
-def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
+def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
     """Compute the waves entering every slice, the far fields of all pairs of modes, and their intensity (times P^2)."""
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
@@ -325,8 +324,7 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
     return -total * real(1 / (window.size * window.size))
 
 
-@numba.jit(**INNER)
-def backward_pattern(
+def _backward_pattern(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:
     """Add a pattern's contribution to every gradient; ``work.intensity`` is the factor of its far fields."""
@@ -350,3 +348,9 @@ def backward_pattern(
             leave_aperture(window, model, patterns, (n, place), m, work, gradient)
     if banded and work.waves.shape[0] * work.waves.shape[1] > work.windows.shape[0]:
         _leave_windows(window, model, start, work, gradient)
+
+
+forward_pattern, backward_pattern = numba.jit(**INNER)(_forward_pattern), numba.jit(**INNER)(_backward_pattern)
+forward_inlined, backward_inlined = numba.jit(**PART)(_forward_pattern), numba.jit(**PART)(_backward_pattern)
+"""The same without a call: copying half a thousand words of arguments takes 0.8 µs a pattern, compiling this
+some seconds."""
