@@ -48,11 +48,24 @@ def butterfly(code: Code, x: Sequence[Number], sign: int) -> list[Number]:
     first, second = next((a, n // a) for a in (4, 2, 3) if n % a == 0)
     if n == 4:
         first, second = 2, 2
+    if math.gcd(first, second) == 1:
+        return _without_rotations(code, x, (first, second), sign)
     inner = [butterfly(code, x[j::second], sign) for j in range(second)]
     out: list[Any] = [None] * n
     for k in range(first):
         turned = [code.rotated(inner[j][k], sign * j * k, n) for j in range(second)]
         out[k::first] = butterfly(code, turned, sign)
+    return out
+
+
+def _without_rotations(code: Code, x: Sequence[Number], radices: tuple[int, int], sign: int) -> list[Number]:
+    """As :func:`butterfly`, for coprime radices: the prime-factor algorithm (Good 1958), by the Chinese remainder."""
+    n, (first, second) = len(x), radices
+    inner = [butterfly(code, [x[(first * j + second * a) % n] for a in range(first)], sign) for j in range(second)]
+    out: list[Any] = [None] * n
+    for k in range(first):
+        for m, value in enumerate(butterfly(code, [each[k] for each in inner], sign)):
+            out[(second * pow(second, -1, first) * k + first * pow(first, -1, second) * m) % n] = value
     return out
 
 
