@@ -40,6 +40,13 @@ PACKAGES = {
     "libertem": ("libertem-live[sim]",),
 }
 """Packages installed into the environment of each program."""
+MODULES = {
+    "abtem": "abtem",
+    "ptyrad": "ptyrad",
+    "py4dstem": "py4DSTEM",
+    "libertem": "libertem_live.detectors.dectris.sim",
+}
+"""Module of each program that a comparison imports: a missing one would end the run after minutes."""
 PARTS = {"kernel": (), "refinement": ("abtem", "ptyrad", "py4dstem"), "stream": ("libertem",)}
 """Comparisons, and the environments that they require."""
 SIZES = (96, 192, 256, 512)
@@ -106,6 +113,11 @@ def interpreter(name: str, given: argparse.Namespace) -> Path:
     """Interpreter of a program's environment, which is made if none is given."""
     stated = getattr(given, f"{name}_python")
     if stated is not None:
+        command = [stated, "-c", f"import {MODULES[name]}"]
+        found = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if found.returncode != 0:
+            reason = found.stderr.strip().splitlines()[-1:] or ["it ends without a word"]
+            raise SystemExit(f"{stated}: {reason[0]}; install {' '.join(PACKAGES[name])} there")
         return Path(stated).absolute()
     folder = (given.environments / name).absolute()
     python = folder / "bin" / "python"

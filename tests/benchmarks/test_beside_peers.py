@@ -1,6 +1,8 @@
 """The table of all comparisons: medians over runs of ratios within a run, and the targets for them."""
 
 import statistics
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -63,3 +65,9 @@ def test_the_table_judges_the_median_and_names_what_fell_short():
     assert com == "| stream, 96²: frames/s over LiberTEM-live's centre of mass | 1.2, 1.8, 1.9 | 1.8 | 1.7 | reached |"
     assert statistics.median([1.2, 1.8, 1.9]) == 1.8
     assert next(line for line in lines if "CPU s to 0.98" in line).endswith("| **not reached** |")
+
+
+def test_an_environment_without_its_program_is_named_at_the_start(tmp_path):
+    given = SimpleNamespace(libertem_python=sys.executable, environments=tmp_path)
+    with pytest.raises(SystemExit, match=r"No module named 'libertem_live'; install libertem-live\[sim\] there"):
+        bench.interpreter("libertem", given)
