@@ -206,8 +206,13 @@ def fill_lens(window: Any, model: Model, patterns: Patterns, n: int, work: Work)
             scale(window, work.lens, model.band)
 
 
-def _forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
-    """Compute the waves entering every slice, the far fields of all pairs of modes, and their intensity (times P^2)."""
+@numba.jit(**PART)
+def forward_inlined(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
+    """Compute the waves entering every slice, the far fields of all pairs of modes, and their intensity (times P^2).
+
+    Part of its caller: copying the half a thousand words of its arguments, and of :func:`backward_inlined`'s, would
+    take 0.8 µs a pattern. Compiling it there takes some seconds.
+    """
     slices = work.waves.shape[1]
     object_modes = model.slices.shape[1] // slices
     a, ramp, amplitude = work.a, work.ramp, patterns.amplitudes[n]
@@ -324,7 +329,8 @@ def _distance_derivative(window: Any, gradient: Any, wave: Any, phase_per_A: Any
     return -total * real(1 / (window.size * window.size))
 
 
-def _backward_pattern(
+@numba.jit(**PART)
+def backward_inlined(
     window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
 ) -> None:
     """Add a pattern's contribution to every gradient; ``work.intensity`` is the factor of its far fields."""
@@ -350,7 +356,15 @@ def _backward_pattern(
         _leave_windows(window, model, start, work, gradient)
 
 
-forward_pattern, backward_pattern = numba.jit(**INNER)(_forward_pattern), numba.jit(**INNER)(_backward_pattern)
-forward_inlined, backward_inlined = numba.jit(**PART)(_forward_pattern), numba.jit(**PART)(_backward_pattern)
-"""The same without a call: copying half a thousand words of arguments takes 0.8 µs a pattern, compiling this
-some seconds."""
+@numba.jit(**INNER)
+def forward_pattern(window: Any, model: Model, patterns: Patterns, n: int, start: int, work: Work) -> None:
+    """As :func:`forward_inlined`, called."""
+    forward_inlined(window, model, patterns, n, start, work)
+
+
+@numba.jit(**INNER)
+def backward_pattern(
+    window: Any, model: Model, patterns: Patterns, pattern: tuple[int, int, int], work: Work, gradient: Gradient
+) -> None:
+    """As :func:`backward_inlined`, called."""
+    backward_inlined(window, model, patterns, pattern, work, gradient)
