@@ -9,7 +9,7 @@ from rounding import U
 
 from ptylive.engine.backend.multislice.fast_sizes import RADICES, WIDE, is_fast, padded_size, pitch_of
 from ptylive.engine.backend.multislice.kernel_parts.planes import laid_out, plane_size, unlaid
-from ptylive.engine.backend.multislice.planes_fft import FAST, turn_of
+from ptylive.engine.backend.multislice.planes_fft import FAST, code_of, turn_of
 from ptylive.engine.backend.multislice.window import (
     add_filtered,
     filter_window,
@@ -263,3 +263,9 @@ def test_rows_of_crowded_sizes_stand_a_line_of_the_cache_apart():
 def test_sizes_without_compiled_transform():
     assert not is_fast(80)
     assert is_fast(96)
+
+
+@pytest.mark.parametrize("width", [16, 32])
+def test_code_exchanges_numbers_as_this_processor_does_best(width, monkeypatch):
+    monkeypatch.setattr("ptylive.engine.backend.multislice.planes_fft.exchanged_bytes", lambda: width)
+    assert code_of(None, numba.types.float32).exchanged_bytes == width
