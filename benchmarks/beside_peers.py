@@ -114,10 +114,13 @@ def interpreter(name: str, given: argparse.Namespace) -> Path:
     stated = getattr(given, f"{name}_python")
     if stated is not None:
         command = [stated, "-c", f"import {MODULES[name]}"]
-        found = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            found = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        except OSError as error:
+            raise SystemExit(f"--{name}-python {stated}: {error.strerror}; give an interpreter") from None
         if found.returncode != 0:
             reason = found.stderr.strip().splitlines()[-1:] or ["it ends without a word"]
-            raise SystemExit(f"{stated}: {reason[0]}; install {' '.join(PACKAGES[name])} there")
+            raise SystemExit(f"--{name}-python {stated}: {reason[0]}; install {' '.join(PACKAGES[name])} there")
         return Path(stated).absolute()
     folder = (given.environments / name).absolute()
     python = folder / "bin" / "python"

@@ -21,7 +21,7 @@ SINGLE, DOUBLE = ir.FloatType(), ir.DoubleType()
 FLAGS = ("contract", "nsz")
 """Flags of arithmetic: a product and a sum may become one multiply-add, and 0 has no sign."""
 WORD = ir.IntType(64)
-SINGLE_BYTES, PART_BYTES = 4, 16
+SINGLE_BYTES = 4
 
 
 class Number(NamedTuple):
@@ -38,7 +38,7 @@ class Code:
     exchanged_bytes: see :func:`~ptylive.engine.backend.vectors.exchanged_bytes`.
     """
 
-    def __init__(self, builder: Any, lanes: int, real: Any = SINGLE, exchanged_bytes: int = PART_BYTES) -> None:
+    def __init__(self, builder: Any, lanes: int, real: Any, exchanged_bytes: int) -> None:
         self.builder, self.lanes, self.real, self.exchanged_bytes = builder, lanes, real, exchanged_bytes
         self.vector = ir.VectorType(real, lanes)
         self.dtype = np.dtype(np.float32 if real == SINGLE else np.float64)

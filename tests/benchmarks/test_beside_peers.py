@@ -71,3 +71,9 @@ def test_an_environment_without_its_program_is_named_at_the_start(tmp_path):
     given = SimpleNamespace(libertem_python=sys.executable, environments=tmp_path)
     with pytest.raises(SystemExit, match=r"No module named 'libertem_live'; install libertem-live\[sim\] there"):
         bench.interpreter("libertem", given)
+
+
+def test_a_path_that_is_no_interpreter_is_named(tmp_path):
+    given = SimpleNamespace(ptyrad_python=tmp_path / "python", environments=tmp_path)
+    with pytest.raises(SystemExit, match=r"--ptyrad-python .*python: No such file or directory; give an interpreter"):
+        bench.interpreter("ptyrad", given)

@@ -32,7 +32,7 @@ from ptylive.engine.backend.plane_passes import (
 )
 from ptylive.engine.backend.plane_strips import Filter, columns_of, emit_first_passes, moved, scratch
 from ptylive.engine.backend.vector_code import DOUBLE, SINGLE, Code
-from ptylive.engine.backend.vectors import exchanged_bytes, lanes
+from ptylive.engine.backend.vectors import WIDEST, exchanged_bytes, lanes
 
 FAST = {"nopython": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
 """fastmath assumes finite numbers: callers must test the results for NaN outside compiled code. Without numba's
@@ -42,7 +42,6 @@ INNER = {**FAST, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """For functions called only from compiled code: without numba's wrappers for calls from Python, which unpack every
 array of every tuple and take a seventh of the compile time. Calling such a function from Python ends the process."""
 FORWARD, INVERSE = -1, +1
-WIDEST_LANES = 16
 SINGLE_BITS, BLOCK = 32, 8
 
 
@@ -327,9 +326,7 @@ def turn_of(size: int) -> int:
 
 def _filter(size: int, number: Any, builder: Any) -> Filter:
     """Code emitter for a filter."""
-    forward_passes, inverse_passes = (
-        _passes(radices_of(size, lanes() == WIDEST_LANES), sign) for sign in (FORWARD, INVERSE)
-    )
+    forward_passes, inverse_passes = (_passes(radices_of(size, lanes() == WIDEST), sign) for sign in (FORWARD, INVERSE))
     return Filter(
         code_of(builder, number), forward_passes, inverse_passes, pitch_of(size, number.bitwidth // 8), turn_of(size)
     )
@@ -356,7 +353,7 @@ def _passes(radices: tuple[int, ...], sign: int) -> list[Pass]:
 
 def _transform(size: int, sign: int, number: Any) -> Any:
     """Code emitter for a transform, for arguments as in :class:`Transforms`; number: type of the planes' elements."""
-    pitch, radices = pitch_of(size, number.bitwidth // 8), radices_of(size, lanes() == WIDEST_LANES)
+    pitch, radices = pitch_of(size, number.bitwidth // 8), radices_of(size, lanes() == WIDEST)
     passes, order = _passes(radices, sign), rows_in_order(radices)
 
     def codegen(context: Any, builder: Any, _signature: Any, args: Any) -> Any:

@@ -53,49 +53,50 @@ def _conjugate(code: Code, value: Number) -> Number:
     return Number(value.re, code.builder.fneg(value.im))
 
 
-@intrinsic
-def _fill_shifted(_context: Any, size: Any, pitch: Any, scale: Any, arrays: Any) -> Any:
+Emit = Callable[[Code, Any, Any, Number, Any], None]
+"""Emits what is done with two planes, the ramp at a vector, and the vector's place."""
+
+
+def _by_ramp(emit: Emit) -> Callable[..., Any]:
+    """Return a code generator that goes through two planes with their ramp: for (size, pitch, scale, arrays)."""
+
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         code = code_of(builder, signature.args[2])
         of = _pointers(context, builder, signature.args[3], args[3])
-        probe, along_columns, along_rows, out = of[:2], of[2:4], of[4:6], of[6:]
+        source, along_columns, along_rows, target = of[:2], of[2:4], of[4:6], of[6:]
 
-        def emit(row: Any) -> Callable[[Any], None]:
+        def emit_row(row: Any) -> Callable[[Any], None]:
             factor, begin = _scalar(code, along_rows, row, args[2]), code.product(row, args[1])
 
             def emit_vector(column: Any) -> None:
-                ramp, at = code.times(_number(code, along_columns, column), factor), code.sum(begin, column)
-                _store(code, code.times(_number(code, probe, at), ramp), out, at)
+                ramp = code.times(_number(code, along_columns, column), factor)
+                emit(code, source, target, ramp, code.sum(begin, column))
 
             return emit_vector
 
-        _row_loop(code, args[0], emit)
+        _row_loop(code, args[0], emit_row)
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64, scale, arrays), codegen
+    return codegen
+
+
+def _shift(code: Code, source: Any, target: Any, ramp: Number, at: Any) -> None:
+    _store(code, code.times(_number(code, source, at), ramp), target, at)
+
+
+def _shift_back(code: Code, source: Any, target: Any, ramp: Number, at: Any) -> None:
+    product = code.times(_number(code, source, at), _conjugate(code, ramp))
+    _store(code, code.plus(_number(code, target, at), product), target, at)
+
+
+@intrinsic
+def _fill_shifted(_context: Any, size: Any, pitch: Any, scale: Any, arrays: Any) -> Any:
+    return types.void(types.int64, types.int64, scale, arrays), _by_ramp(_shift)
 
 
 @intrinsic
 def _add_unshifted(_context: Any, size: Any, pitch: Any, scale: Any, arrays: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        code = code_of(builder, signature.args[2])
-        of = _pointers(context, builder, signature.args[3], args[3])
-        wave, along_columns, along_rows, total = of[:2], of[2:4], of[4:6], of[6:]
-
-        def emit(row: Any) -> Callable[[Any], None]:
-            factor, begin = _scalar(code, along_rows, row, args[2]), code.product(row, args[1])
-
-            def emit_vector(column: Any) -> None:
-                ramp, at = code.times(_number(code, along_columns, column), factor), code.sum(begin, column)
-                product = code.times(_number(code, wave, at), _conjugate(code, ramp))
-                _store(code, code.plus(_number(code, total, at), product), total, at)
-
-            return emit_vector
-
-        _row_loop(code, args[0], emit)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, scale, arrays), codegen
+    return types.void(types.int64, types.int64, scale, arrays), _by_ramp(_shift_back)
 
 
 @intrinsic
