@@ -172,6 +172,11 @@ def of_other_half_turn(path: Path) -> Path:
     return path.with_name(f"{path.name}.stage-turned")
 
 
+def of_columns(path: Path) -> Path:
+    """The checkpoint of the same run from columns; its own checkpoint is ``path``."""
+    return path.with_name(f"{path.name}.stage-columns")
+
+
 def of_tiles(path: Path) -> Path:
     """The file that a run on several workers writes in place of ``path``; its tiles lie next to it."""
     return path.with_name(f"{path.name}.tiles")

@@ -27,7 +27,10 @@ from ptylive.engine.refine.problem.prepare import Problem, decide, lay_out, prep
 from ptylive.engine.refine.results.refinement_result import Progress, RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import Finished, HeldEnd, continued_without_drift, drift_is_tested
-from ptylive.engine.refine.run.again.other_half_turn import Runs, half_turn_is_tested, refined_either
+from ptylive.engine.refine.run.again.from_columns import FromColumns
+from ptylive.engine.refine.run.again.more_epochs import refined_to_length, run_to_length
+from ptylive.engine.refine.run.again.other_half_turn import OtherHalfTurn
+from ptylive.engine.refine.run.again.second_run import Runs, Way
 from ptylive.engine.refine.run.generative import refined_with_prior
 from ptylive.engine.refine.run.history import History
 from ptylive.engine.refine.run.refinement import Observers, Refinement
@@ -63,6 +66,9 @@ from ptylive.engine.refine.validation.scan_settings import check_scans
 from ptylive.engine.refine.validation.unused_settings import Known, unused_settings
 from ptylive.schema.errors import RefinementError, StoppedError
 from ptylive.schema.preset import Preset
+
+ALTERNATIVES = (OtherHalfTurn(), FromColumns())
+"""Other ways to refine a scan, in the order in which they are tested."""
 
 
 class Sharing(Protocol):
@@ -142,7 +148,7 @@ def settle(dataset: Dataset, preset: Preset, context: TrialContext) -> Tuned:
     dataset = with_start_positions(dataset, preset.in_stages()[0].preset.start.start_positions)
     dataset, preset = _checked(dataset, preset.in_stages()[0].preset)
     quiet = Observers(lambda progress: None, lambda: False, None, checkpoints.Identity.of(dataset, preset))
-    return _settled(dataset, preset, context, None, quiet)
+    return _settled(Way(dataset, preset), context, None, quiet)
 
 
 def _checked(dataset: Dataset, preset: Preset) -> tuple[Dataset, Preset]:
@@ -166,8 +172,6 @@ class _Options:
     """Continue from the checkpoint if there is one."""
     sharing: Sharing | None
     """Workers to share the run with; None: refine alone."""
-    half_turn: str = ""
-    """Words on how the half turn is known, if trials must not decide it again; otherwise empty."""
 
 
 def _refined(
@@ -178,42 +182,41 @@ def _refined(
     observers: Observers,
     warm: WarmStart | None,
 ) -> Ended:
-    """One refinement, from data set to result, under the half turn that trials found or under the other one."""
-    if warm is not None or options.sharing is not None or not half_turn_is_tested(dataset, preset):
-        return _refined_once(context, options, dataset, preset, observers, warm)
-    end = HeldEnd(observers.on_progress)
-    first = _refined_once(context, options, dataset, preset, replace(observers, on_progress=end), None)
-    context = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
+    """One refinement, from data set to result, and another in another way if it leaves far more than noise."""
     quiet = replace(observers, on_progress=lambda progress: None, checkpoint=None, loss_table=None, history=None)
+    alone = options.sharing is None
 
-    def of_middle(middle: Dataset, settled: Preset) -> RefineResult:
-        fixed_half_turn = _Options(resume=False, sharing=None, half_turn="known")
-        return _refined_once(context, fixed_half_turn, middle, settled, quiet, None).result
+    def of_scan(way: Way, watched: Observers) -> Ended:
+        start = None if way.decided else context.start
+        once = partial(_run_once, replace(context, start=start), options, warm)
+        return run_to_length(once, way, watched, resume=options.resume and alone)
 
-    def of_scan(turned: Dataset, settled: Preset, watched: Observers, half_turn: str) -> Ended:
-        return _refined_once(context, replace(options, half_turn=half_turn), turned, settled, watched, None)
+    def of_middle(way: Way) -> RefineResult:
+        options = _Options(resume=False, sharing=None)
+        return _run_once(replace(context, start=None), options, None, way, quiet, None).result
 
-    ended = refined_either(first, dataset, preset, observers, end, context, Runs(of_middle, of_scan))
-    end.release()
-    return ended
+    telling = replace(context, tell=_trial_reporter(observers.on_progress), start=None)
+    ways = ALTERNATIVES if alone and warm is None else ()
+    runs = Runs(of_middle, of_scan)
+    return refined_to_length(Way(dataset, preset), ways, observers, telling, runs, resume=options.resume)
 
 
-def _refined_once(
+def _run_once(
     context: TrialContext,
     options: _Options,
-    dataset: Dataset,
-    preset: Preset,
-    observers: Observers,
     warm: WarmStart | None,
+    way: Way,
+    observers: Observers,
+    epochs: int | None,
 ) -> Ended:
-    """One refinement under a single half turn: the one that trials find, or a known one."""
+    """One run, and its continuation without a drift that it shows, up to ``epochs`` if they are given."""
     sharing = options.sharing
     path, identity = observers.checkpoint, observers.identity
     saved = checkpoints.load(path, identity) if path is not None and options.resume and sharing is None else None
     context = replace(context, tell=_trial_reporter(observers.on_progress))
-    dataset, preset = _checked(dataset, preset)
+    dataset, preset = _checked(way.dataset, way.preset)
 
-    tuned = _settled(dataset, preset, context, warm, observers, options.half_turn)
+    tuned = _settled(replace(way, dataset=dataset, preset=preset), context, warm, observers)
     context = _context_of(tuned, context)
     warm = warm.half_turned() if warm is not None and tuned.half_turn else warm
     tuned = without_drifts(tuned, context)
@@ -261,23 +264,18 @@ def _refined_once(
         result = run.run(saved_state.pop())
         first = Finished.of(run, result, engine) if drift_tested else None
     if first is not None:
-        result, measured = continued_without_drift(first, tuned.preset, observers, end, context, resume=options.resume)
+        continuing = partial(continued_without_drift, first, tuned.preset, observers, end, context, epochs=epochs)
+        result, measured = continuing(resume=options.resume)
     end.release()
     return Ended.of(result, tuned, measured)
 
 
-def _settled(
-    dataset: Dataset,
-    preset: Preset,
-    context: TrialContext,
-    warm: WarmStart | None,
-    observers: Observers,
-    half_turn: str = "",
-) -> Tuned:
+def _settled(way: Way, context: TrialContext, warm: WarmStart | None, observers: Observers) -> Tuned:
     """Data set and preset with the decisions of short trials: calibration, depth, regime, probe modes, slice tilt."""
-    tuned = Tuned(dataset, with_given_depth(dataset, preset))
-    if half_turn:
-        tuned = replace(tuned, half_turn_settled=True, words=(half_turn,))
+    preset = way.preset
+    tuned = Tuned(way.dataset, with_given_depth(way.dataset, preset))
+    if way.decided:
+        tuned = replace(tuned, half_turn_settled=True, words=way.words, warm_start=way.columns)
     elif warm is None:
         tuned = with_found_orientation(tuned, context)
         tuned = with_confirmed_astigmatism(tuned, context)
@@ -287,7 +285,7 @@ def _settled(
     tuned = with_slices_worth_it(tuned, before, preset, _context_of(tuned, context))
     if tuned.preset.object.num_slices == "auto":
         tuned = with_found_depth(tuned, _context_of(tuned, context))
-    elif warm is None:
+    elif warm is None and tuned.warm_start is None:
         tuned = with_columns(tuned, _context_of(tuned, context))
     context = _context_of(tuned, context)
     tuned = with_chosen_regime(tuned, context)

@@ -66,6 +66,10 @@ class Ended:
     """Whether the stage ran under the other half turn than its data set."""
     orientation: Orientation | None = None
     """Orientation found in place of that of the data set, before the half turn; None: unchanged."""
+    words: tuple[str, ...] = ()
+    """Remarks of the trials on their findings."""
+    from_columns: bool = False
+    """Whether the object started from columns."""
 
     @classmethod
     def of(cls, result: RefineResult, tuned: Tuned, measured: Measurement) -> Ended:
@@ -74,7 +78,8 @@ class Ended:
         result = replace(result, calibration=calibration, scan_drifts=tuned.scan_drifts)
         optics = measured.probe, first_invA(measured)
         turned = tuned.half_turn, tuned.orientation
-        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned)
+        start = tuned.words, tuned.warm_start is not None
+        return cls(result, tuned.preset, calibration, tuned.curves, *optics, *turned, *start)
 
     @property
     def slices(self) -> int:
@@ -259,18 +264,23 @@ class _Chain:
 
 def dataset_after(dataset: Dataset, preset: Preset, ended: Ended) -> Dataset:
     """The whole data set, with the calibration and positions that a stage on part of it ended with."""
-    result = ended.result
-    dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
-    dataset = half_turned(dataset) if ended.half_turn else dataset
-    for curve in ended.curves:
-        if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
-            dataset, _ = with_best(dataset, preset, curve)
+    result, dataset = ended.result, dataset_found(dataset, ended)
     if result.drift is not None and result.drift.applied:
         dataset = without_drift(dataset, result.drift)
     sequence, positions_A = preset.patterns.sequence, dataset.positions_A.copy()
     chosen = slice(None) if sequence is None else chosen_patterns(sequence, len(positions_A))
     positions_A[chosen] = result.positions_A
     return replace(dataset, positions_A=positions_A, calibration=ended.calibration)
+
+
+def dataset_found(dataset: Dataset, ended: Ended) -> Dataset:
+    """Any patterns of a data set in the orientation, and with the scan step, that a refinement of it found."""
+    dataset = dataset if ended.orientation is None else ended.orientation.of(dataset)
+    dataset = half_turned(dataset) if ended.half_turn else dataset
+    for curve in ended.curves:
+        if curve.applied and curve.quantity in (Scanned.ROTATION, Scanned.SCALE):
+            dataset, _ = with_best(dataset, ended.preset, curve)
+    return dataset
 
 
 def _form(decided: Preset, stated: Preset, preset: Preset) -> dict[str, Any]:

@@ -114,11 +114,19 @@ class HeldEnd:
 
 
 def continued_without_drift(
-    first: Finished, preset: Preset, observers: Observers, end: HeldEnd, context: TrialContext, *, resume: bool
+    first: Finished,
+    preset: Preset,
+    observers: Observers,
+    end: HeldEnd,
+    context: TrialContext,
+    *,
+    resume: bool,
+    epochs: int | None = None,
 ) -> tuple[RefineResult, Measurement]:
     """Result of a run, or of its continuation without the drift that it shows, and the measurement it belongs to.
 
     ``end``: holds back the end of the first run; discarded if the end of the continuation is reported instead.
+    ``epochs``: total number that a resumed continuation shall have; None: it ends by itself.
     """
     measured = first.problem.measured
     drift, lattice = measured.drift, Lattice.of(measured.dataset)
@@ -156,6 +164,14 @@ def continued_without_drift(
                 first, drift, f"{found}: not corrected, lattice and refined object show it ({evidence}), but {why}"
             )
     end.forget()
+    if second is None or epochs is None:
+        last.release()
+        return result, problem.measured
+    further = first.log.phases.count("sweep") + max(0, epochs - len(first.log.losses))  # sweeps are not repeated
+    problem = replace(problem, strategy=replace(problem.strategy, epochs=further))
+    preset, last = preset.model_copy(update={"epoch_max": epochs}), end.another()
+    observers = replace(observers, on_progress=last)
+    result, _ = _refined(first, problem, start, preset, observers, context, resume=resume)
     last.release()
     return result, problem.measured
 

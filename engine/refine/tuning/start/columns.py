@@ -16,7 +16,7 @@ way: it inverts what is weak.)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -129,12 +129,38 @@ def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) ->
     gain = None if best is None else _accepted_gain(best, context, sooner=sooner)
     if best is None or gain is None:
         return tuned, best is not None and best.gain.certain
+    why = f"held-out patterns are predicted better, by {gain}"
+    return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), True
+
+
+def likeliest_columns(tuned: Tuned, context: TrialContext) -> Callable[[Dataset, str], WarmStart] | None:
+    """Columns that predict held-out patterns best after the sweeps of a run, from each start without a head start.
+
+    The settings are those of the run, all decided: the order that starts have then is that of whole runs
+    (docs/automatic/columns.md). Returns a function that makes the columns from a data set and says why; None if an
+    empty object is better, or none can be tried.
+    """
+    if not _is_open(tuned):
+        return None
+    part, slices = context.cache.central_part(tuned.dataset, PATTERNS), tuned.preset.object.slices
+    empty = Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG), context)
+    starts = _starts(Tuned(part, tuned.preset), empty, context)
+    losses: list[HeldOutLoss] = []
+    for trial in (empty, *(start.trial for start in starts)):
+        context.before(f"{'columns' if losses else 'an empty object'} in {slices} slices, all sweeps")
+        losses.append(trial.descended((0,), context)[0])
+    best = min(range(len(starts)), key=lambda k: losses[1 + k].mean)
+    if losses[1 + best].mean >= losses[0].mean:
+        return None
+    return lambda dataset, why: _columns_of(starts[best], replace(tuned, dataset=dataset), context, why)
+
+
+def _columns_of(best: _Start, tuned: Tuned, context: TrialContext, why: str) -> WarmStart:
+    """The same columns from all patterns of a data set."""
     context.before("columns from all patterns")
     single_slice = _one_slice(tuned, best.defocused_A, context, held_out=False)
     start = peaks(single_slice, best.image.of(single_slice.transmission), tuned.preset.object.slices)
-    words = f"started from the columns that one slice shows in {best.image}"
-    words += f": held-out patterns are predicted better, by {gain}"
-    return replace(tuned, warm_start=replace(start, words=words)), True
+    return replace(start, words=f"started from the columns that one slice shows in {best.image}: {why}")
 
 
 @dataclass(frozen=True)

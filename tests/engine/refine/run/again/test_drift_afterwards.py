@@ -176,6 +176,35 @@ def test_a_stopped_continuation_is_resumed_from_its_own_checkpoint(moving, gains
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_epochs_continue_the_run_that_stands(moving, gains, tmp_path):
+    """They continued the run before it, with the drift."""
+    gains(7.0)
+    place, told = tmp_path / "run.npz", []
+    whole = refined(moving, checkpoint=place)
+    more = Preset.from_mapping({**SETTINGS, "epoch_max": len(whole.loss) + 3})
+    longer = refined(moving, more, checkpoint=place, resume=True, on_progress=told.append)
+    assert longer.drift.applied and not longer.unchanged
+    assert len(longer.loss) == len(whole.loss) + 3 and longer.loss[-1] < whole.loss[-1]
+    np.testing.assert_array_equal(longer.loss[: len(whole.loss)], whole.loss)
+    assert [one.state for one in told].index("done") == len(told) - 1
+    again = refined(moving, more, checkpoint=place, resume=True)
+    assert again.unchanged and again.drift.applied
+    np.testing.assert_array_equal(again.object, longer.object)
+
+
+def test_more_epochs_continue_the_first_run_if_its_drift_was_put_back(moving, gains, tmp_path):
+    gains(7.0, then=-12.0)
+    place, told = tmp_path / "run.npz", []
+    whole = refined(moving, checkpoint=place)
+    assert not whole.drift.applied and checkpoints.of_second_run(place).exists()
+    more = Preset.from_mapping({**SETTINGS, "epoch_max": len(whole.loss) + 3})
+    longer = refined(moving, more, checkpoint=place, resume=True, on_progress=told.append)
+    assert not longer.drift.applied and not longer.unchanged
+    assert len(longer.loss) == len(whole.loss) + 3
+    np.testing.assert_array_equal(longer.loss[: len(whole.loss)], whole.loss)
+    assert [one.state for one in told].index("done") == len(told) - 1
+
+
 @pytest.mark.slow
 def test_a_checkpoint_of_another_first_run_is_none_of_a_continuation(moving, gains, tmp_path):
     gains(7.0)

@@ -1,0 +1,75 @@
+"""A start from columns, tested when a finished refinement from an empty object leaves far more than counting noise.
+
+A thick crystal of heavy columns may be refined from an empty object into a wrong minimum, and columns that one slice
+shows lead to the right one (:mod:`~ptylive.engine.refine.tuning.start.columns`). They may be slower: in trials of a few
+sweeps and epochs, those of 214 Å of SrTiO3 predict held-out patterns worse by 2 to 6 %, but at the end of the run their
+loss is 5 % lower, and the object agrees with the specimen by 0.93 instead of 0.34.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ptylive.engine.dataset import Dataset
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.second_run import Standing, Way, may_run_again
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.engine.refine.tuning.parameter_search import Tuned
+from ptylive.engine.refine.tuning.start.columns import likeliest_columns
+from ptylive.schema.advice.cannot_tell import heard_cannot_tell
+from ptylive.schema.preset import Preset
+
+LESS = 0.98
+"""Ratio of losses below which columns are adopted: runs that end in one minimum agree to this."""
+
+
+class FromColumns:
+    """The same refinement from the columns that one slice shows, whether or not trials preferred them."""
+
+    name = "a start from columns"
+
+    @property
+    def less(self) -> float:
+        """Ratio of losses below which it is adopted."""
+        return LESS
+
+    def is_tested(self, dataset: Dataset, preset: Preset) -> bool:
+        """Whether the settings leave the start open."""
+        del dataset
+        start = preset.start
+        return may_run_again(preset) and not (
+            start.start_object or start.start_phase_image or start.start_amplitude_image
+        )
+
+    def checkpoint(self, path: Path) -> Path:
+        """The checkpoint of the run from columns."""
+        return checkpoints.of_columns(path)
+
+    def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
+        """Return a function from data to a run from its columns; None if the first run began so, or trials rule it out.
+
+        Columns that were given up in trials before they could catch up are ruled out.
+        """
+        if first.ended.from_columns:
+            return None
+        settled = Tuned(middle, first.ended.preset)
+        columns_of = likeliest_columns(settled, replace(context, start=None, warm_start=None))
+        if columns_of is None:
+            return None
+        times = first.ended.result.loss_over_noise
+        why = f"the first run, from an empty object, ended at {times:.3g} times the counting noise"
+        state = first.way.ended(first.ended)
+        findings = tuple(words for words in first.ended.words if not _is_found_again(words))
+
+        def from_columns(dataset: Dataset) -> Way:
+            preset = first.ended.preset
+            return Way(dataset, preset, True, findings, columns_of(dataset, why), state.half_turn, state.orientation)
+
+        return from_columns
+
+
+def _is_found_again(words: str) -> bool:
+    """Whether the second run finds the same again: what its calibration contradicts, but not an open half turn."""
+    return bool(heard_cannot_tell(words)) and "half turn" not in words

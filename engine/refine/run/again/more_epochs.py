@@ -1,0 +1,87 @@
+"""A run of a given length, also if the run that it continues was followed by a second one.
+
+A run of open length may continue without a drift, or be followed by a refinement in another way
+(:mod:`~ptylive.engine.refine.run.again.second_run`). A given number of epochs must then continue the run whose result
+stood. To find it, all of them are repeated from their checkpoints, which takes no epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ptylive.engine.refine.run import checkpoint as checkpoints
+from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd
+from ptylive.engine.refine.run.again.second_run import Alternative, Runs, Way, refined_in_turn
+from ptylive.engine.refine.run.refinement import Observers
+from ptylive.engine.refine.run.stages import Ended
+from ptylive.engine.refine.tuning.held_out import TrialContext
+from ptylive.schema.preset import Preset
+
+Run = Callable[[Way, Observers, int | None], Ended]
+"""One run, and the number of epochs (None: open) of its continuation without a drift, if that stands."""
+
+
+def refined_to_length(
+    way: Way,
+    alternatives: Sequence[Alternative],
+    observers: Observers,
+    context: TrialContext,
+    runs: Runs,
+    *,
+    resume: bool,
+) -> Ended:
+    """Refine a scan, and again in other ways as long as far more than noise is left; a given length continues the last.
+
+    ``resume``: whether the run continues from its checkpoint.
+    """
+    path = observers.checkpoint if resume else None
+    seconds = [] if path is None else [alternative.checkpoint(path) for alternative in alternatives]
+    epochs = epochs_after(way.preset, seconds)
+    asked = way if epochs is None else replace(way, preset=of_open_length(way.preset))
+    possible = [each for each in alternatives if each.is_tested(asked.dataset, asked.preset)]
+    if not possible:
+        return runs.of_scan(way, observers)
+    if epochs is None:
+        return refined_in_turn(way, possible, observers, context, runs).final()
+    end = HeldEnd(observers.on_progress)
+    standing = refined_in_turn(asked, possible, replace(observers, on_progress=end), context, runs)
+    if standing.ended.result.state != "done":
+        return standing.final()
+    last = replace(standing.way, preset=of_length(standing.way.preset, epochs))
+    longer = runs.of_scan(last, replace(standing.observers, on_progress=observers.on_progress))
+    return replace(standing, ended=longer).final()
+
+
+def run_to_length(run: Run, way: Way, observers: Observers, *, resume: bool) -> Ended:
+    """Run once; a given length continues what stands: the run itself, or its continuation without a drift."""
+    path = observers.checkpoint if resume else None
+    epochs = None if path is None else epochs_after(way.preset, [checkpoints.of_second_run(path)])
+    if epochs is None:
+        return run(way, observers, None)
+    end = HeldEnd(observers.on_progress)
+    ended = run(replace(way, preset=of_open_length(way.preset)), replace(observers, on_progress=end), epochs)
+    if ended.result.drift is None or not ended.result.drift.applied:
+        return run(way, observers, None)
+    end.release()
+    return ended
+
+
+def epochs_after(preset: Preset, seconds: Iterable[Path]) -> int | None:
+    """Number of epochs that a run with these settings shall have, if second runs followed it; else None.
+
+    ``seconds``: where their checkpoints lie if there are any.
+    """
+    epochs = preset.solver.epoch_max
+    return None if isinstance(epochs, str) or not any(map(checkpoints.exists, seconds)) else epochs
+
+
+def of_open_length(preset: Preset) -> Preset:
+    """The same settings for a run that ends by itself."""
+    return preset.model_copy(update={"epoch_max": "auto"})
+
+
+def of_length(preset: Preset, epochs: int) -> Preset:
+    """The same settings with a given number of epochs."""
+    return preset.model_copy(update={"epoch_max": epochs})
