@@ -17,7 +17,6 @@ from typing import Protocol
 from ptylive.engine.dataset import Dataset
 from ptylive.engine.refine.data.drift import without_drift
 from ptylive.engine.refine.data.selection import selected
-from ptylive.engine.refine.results.outcome import EXPLAINED
 from ptylive.engine.refine.results.refinement_result import RefineResult
 from ptylive.engine.refine.run import checkpoint as checkpoints
 from ptylive.engine.refine.run.again.drift_afterwards import HeldEnd, undo
@@ -31,6 +30,9 @@ from ptylive.schema.errors import PtyliveError
 from ptylive.schema.preset import Preset
 from ptylive.schema.preset.solver import ENGINES
 
+MUCH = 2.0
+"""Ratio of the loss to that of counting noise above which a second run may be worth its time: below it most results
+are right (docs/automatic/columns.md)."""
 MIDDLE = 1024
 """Maximum number of patterns in the middle of the scan that are refined in either way."""
 
@@ -137,7 +139,7 @@ def may_run_again(preset: Preset) -> bool:
 def residual_is_large(ended: Ended) -> bool:
     """Whether a finished refinement of several slices leaves more than the usual faults of a model."""
     result, ratio = ended.result, ended.result.loss_over_noise
-    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > EXPLAINED
+    return ratio is not None and result.state == "done" and ended.slices > 1 and ratio > MUCH
 
 
 def refined_in_turn(
@@ -177,7 +179,6 @@ def _compared(
     if ratio is None or ratio >= less:
         _undo(first)
         return first if ratio is None else first.compared(_worse(alternative, ratio)), end
-    end.forget()
     second = Standing(way, ended, observers, first.rejected)
     return second.compared(f"the first run ended at {1 / ratio:.3g} times this loss"), last
 

@@ -80,7 +80,7 @@ def test_nobody_asks_where_the_half_turn_was_stated(scene):
 )
 def test_a_run_is_asked_when_it_has_ended(small, monkeypatch, tmp_path, far_less, said):
     """Whole runs on little data: half turn, calibration and checkpoint of the adopted run accompany its result."""
-    monkeypatch.setattr(second_run, "EXPLAINED", 0.0)
+    monkeypatch.setattr(second_run, "MUCH", 0.0)
     monkeypatch.setattr(other_half_turn, "FAR_LESS", far_less)
     dataset = replace(small.dataset, calibration=small.dataset.calibration.having(**FOUND))
     short = {"sweeps": 1, "algorithm": "lsq_sqrt", "refine_drift": False, "phase_deviation": False, "anchor": 0.0}

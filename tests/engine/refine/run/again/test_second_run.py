@@ -12,9 +12,8 @@ from second_run_scene import LARGE, NOISE, THICK, Result, Scene, came
 from ptylive.engine.refine import TrialContext
 from ptylive.engine.refine.data.drift import Drift
 from ptylive.engine.refine.results.curve import Curve, Scanned
-from ptylive.engine.refine.results.outcome import EXPLAINED
 from ptylive.engine.refine.run.again import second_run
-from ptylive.engine.refine.run.again.second_run import Standing, Way, may_run_again, residual_is_large
+from ptylive.engine.refine.run.again.second_run import MUCH, Standing, Way, may_run_again, residual_is_large
 from ptylive.engine.refine.tuning.orientation import Orientation
 from ptylive.schema.errors import RefinementError, StoppedError
 
@@ -65,7 +64,7 @@ def large(scene, monkeypatch) -> Scene:
 
 
 def test_a_refinement_that_leaves_little_is_not_repeated(scene):
-    scene.first, shifted = came(0.99 * EXPLAINED * NOISE), Shifted()
+    scene.first, shifted = came(0.99 * MUCH * NOISE), Shifted()
     assert scene.standing([shifted]).ended is scene.first
     assert (len(scene.scans), scene.told, shifted.middles) == (1, ["run 1"], [])
 
