@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 EXPLAINED = 3.0
 """Ratio of the loss to that of counting noise up to which nothing is remarked. It does not separate right from wrong:
 right results left 0.9 to 5 and 15, wrong ones 1.6, 4.5 and 14 (docs/refinement.md)."""
+ONE_SLICE = 1.4
+"""The same for one slice: thin specimens left 1.1 at most, thick crystals refined in one slice 1.6 to 4.6."""
 
 
 def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
@@ -50,9 +52,11 @@ def outcome_of(result: RefineResult, frames: int) -> dict[str, Any]:
     return outcome
 
 
-def noise_words(loss_over_noise: float) -> str:
-    """Return what the ratio of the loss to that of counting noise means, as a sentence."""
+def noise_words(loss_over_noise: float, slices: int) -> str:
+    """Return what the ratio of the loss to that of counting noise means for so many slices, as a sentence."""
     words = f"the loss is {loss_over_noise:.2g} times that of counting noise alone"
+    if slices == 1 and loss_over_noise > ONE_SLICE:
+        return f"{words}: the model lacks something; if the specimen is thick, give total_thickness_A"
     if loss_over_noise <= EXPLAINED:
         return words
     return f"{words}: the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
@@ -77,7 +81,7 @@ def sentences_of(result: RefineResult) -> list[str]:
         hint = f" (--resume --epochs {len(result.loss) + MORE_EPOCHS})" if result.convergence.falling else ""
         sentences.append(f"{result.convergence.sentence}{hint}")
     if result.loss_over_noise is not None:
-        sentences.append(noise_words(result.loss_over_noise))
+        sentences.append(noise_words(result.loss_over_noise, int(result.object.shape[1])))
     if result.phase_deviation is not None:
         sentences.append(f"standard deviation of the phase by counting noise: {result.phase_deviation.words} (median)")
     return sentences

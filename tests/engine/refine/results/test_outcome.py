@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from ptylive.engine.refine.results.convergence import Convergence
 from ptylive.engine.refine.results.outcome import outcome_of, sentences_of
@@ -44,13 +45,21 @@ def test_the_sentences_for_people():
     assert len(sentences_of(ended())) == 2
 
 
-def test_a_loss_far_above_noise_is_a_warning():
-    assert outcome_of(ended(loss_over_noise=1.04), 9)["loss_over_noise"] == 1.04
-    assert sentences_of(ended(loss_over_noise=1.04))[2] == "the loss is 1 times that of counting noise alone"
-    assert sentences_of(ended(loss_over_noise=13.2))[2] == (
-        "the loss is 13 times that of counting noise alone: "
-        "the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"
-    )
+@pytest.mark.parametrize(
+    ("slices", "ratio", "said"),
+    [
+        (1, 1.04, ""),
+        (1, 1.34, ""),
+        (1, 1.56, "the model lacks something; if the specimen is thick, give total_thickness_A"),
+        (4, 2.9, ""),
+        (4, 13.2, "the model lacks something (calibration, thickness, source size), or the minimum is a wrong one"),
+    ],
+)
+def test_a_loss_far_above_noise_is_a_warning(slices, ratio, said):
+    result = ended(loss_over_noise=ratio, object=np.ones((1, slices, 2, 2)))
+    assert outcome_of(result, 9)["loss_over_noise"] == ratio
+    words = f"the loss is {ratio:.2g} times that of counting noise alone"
+    assert sentences_of(result)[2] == (f"{words}: {said}" if said else words)
 
 
 def test_a_resumed_run_with_no_epoch_left_says_so_and_what_continues_it():
