@@ -51,6 +51,26 @@ def test_what_the_first_run_found_is_said_again_but_for_what_the_second_finds_it
     assert scene.scans[1][0].words == ("4 slices of 30 Å", OPEN)
 
 
+@pytest.mark.parametrize(
+    ("given", "slices"),
+    [
+        (THICK, 4),
+        (THICK.model_copy(update={"num_slices": "auto", "total_thickness_A": None}), 6),
+        (THICK.model_copy(update={"num_slices": "auto"}), 6),
+        (THICK.model_copy(update={"num_slices": "auto", "total_thickness_A": None, "slice_distances_A": [30.0]}), 4),
+    ],
+    ids=["given", "found", "of a given thickness", "of a given distance"],
+)
+def test_a_number_of_slices_that_was_left_open_is_raised(scene, columns, given, slices):
+    scene.preset = given
+    scene.first = replace(scene.first, words=("4 slices, 120 Å (100 to 144 Å): a depth of 90 Å shows",))
+    scene.standing([FromColumns()], came(0.9 * LARGE))
+    way = scene.scans[1][0]
+    assert way.preset.object.slices == columns.of[0].preset.object.slices == slices
+    assert sum(way.preset.object.slice_thickness_A) == pytest.approx(120.0)
+    assert way.words == (f"{slices} slices, 120 Å (100 to 144 Å): a depth of 90 Å shows",)
+
+
 def test_one_that_leaves_as_much_leaves_the_first_which_says_so(scene, columns):
     final = scene.standing([FromColumns()], came((1 + LESS) / 2 * LARGE)).final()
     assert final.result.reason == f"4 slices; a start from columns ends at {(1 + LESS) / 2:.3g} times the loss"
