@@ -113,7 +113,7 @@ class WarmStart:
             words = f"{strategy.reason}; started anew: the earlier object belongs to another drift correction"
             strategy = replace(strategy, reason=words)
         elif self.over_map or not strategy.start_from_map:
-            layout.object_block(vector)[...] = _parameters(self._resampled(problem), layout).ravel()
+            layout.object_block(vector)[...] = _parameters(self.resampled(problem), layout).ravel()
             spared = min(self.sweeps, max(0, strategy.sweeps - LEAST_SWEEPS))
             words = "; ".join(part for part in (strategy.reason, self.words) if part)
             sweeps, epochs = strategy.sweeps - spared, strategy.epochs - spared
@@ -165,7 +165,7 @@ class WarmStart:
         drift_A = np.subtract(self.drift_A, taken_A(measured.drift))
         return float(np.hypot(*drift_A)) > HARMLESS / measured.probe.semiangle_invA
 
-    def _resampled(self, problem: Problem) -> ComplexArray:
+    def resampled(self, problem: Problem) -> ComplexArray:
         """The transmission in the slices, modes and pixels of a problem, 1 where nothing was refined."""
         layout, grid = problem.layout, problem.grid
         new_A = problem.forward.object.slice_thickness_A

@@ -19,6 +19,7 @@ from ptylive.engine.refine.run.again.second_run import Standing, Way, may_run_ag
 from ptylive.engine.refine.tuning.held_out import TrialContext
 from ptylive.engine.refine.tuning.parameter_search import Tuned
 from ptylive.engine.refine.tuning.start.columns import likeliest_columns
+from ptylive.engine.refine.tuning.warm_start import WarmStart
 from ptylive.schema.advice.cannot_tell import heard_cannot_tell
 from ptylive.schema.advice.depth import FoundDepth
 from ptylive.schema.preset import Preset
@@ -56,13 +57,14 @@ class FromColumns:
     def of(self, first: Standing, middle: Dataset, context: TrialContext) -> Callable[[Dataset], Way] | None:
         """Return a function from data to a run from its columns; None if the first run began so, or trials rule it out.
 
-        Columns that were given up in trials before they could catch up are ruled out.
+        They do if an empty object predicts held-out patterns better, or the columns become the object of the first run.
         """
         if first.ended.from_columns:
             return None
         preset = _in_more_slices(first)
         settled = Tuned(middle, preset)
-        columns_of = likeliest_columns(settled, replace(context, start=None, warm_start=None))
+        context = replace(context, start=None, warm_start=None)
+        columns_of = likeliest_columns(settled, context, unlike=WarmStart.of(first.ended.result))
         if columns_of is None:
             return None
         times = first.ended.result.loss_over_noise

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,10 @@ FIRST_LOOK = 2
 """Number of sweeps after which noise may already explain an empty object."""
 LEAST_NOISE = 0.9
 """Least ratio of loss to counting noise: for a smooth model of few counts the noise is overestimated by up to 0.04."""
+SAME, COARSE = 0.975, 6.0
+"""Correlation above which columns have become a given object, and the blur that is subtracted, in units of ``BLUR``:
+0.985 and more where a whole run from them ends in the same object, 0.97 and less where it may not
+(docs/automatic/columns.md)."""
 CLEAR = 0.2
 """Gain that is accepted after few sweeps; a smaller or uncertain one is judged by longer trials."""
 EPOCHS = 4
@@ -133,26 +138,56 @@ def _with_columns_found(tuned: Tuned, context: TrialContext, *, sooner: bool) ->
     return replace(tuned, warm_start=_columns_of(best, tuned, context, why)), True
 
 
-def likeliest_columns(tuned: Tuned, context: TrialContext) -> Callable[[Dataset, str], WarmStart] | None:
+def likeliest_columns(
+    tuned: Tuned, context: TrialContext, unlike: WarmStart
+) -> Callable[[Dataset, str], WarmStart] | None:
     """Columns that predict held-out patterns best after the sweeps of a run, from each start without a head start.
 
     The settings are those of the run, all decided: the order that starts have then is that of whole runs
     (docs/automatic/columns.md). Returns a function that makes the columns from a data set and says why; None if an
-    empty object is better, or none can be tried.
+    empty object is better, if the columns have become the object ``unlike``, or if none can be tried.
     """
     if not _is_open(tuned):
         return None
     part, slices = context.cache.central_part(tuned.dataset, PATTERNS), tuned.preset.object.slices
     empty = Trial.of(part, tuned.preset.model_copy(update=TRIAL_SETTINGS | AS_LONG), context)
     starts = _starts(Tuned(part, tuned.preset), empty, context)
-    losses: list[HeldOutLoss] = []
-    for trial in (empty, *(start.trial for start in starts)):
-        context.before(f"{'columns' if losses else 'an empty object'} in {slices} slices, all sweeps")
-        losses.append(trial.descended((0,), context)[0])
-    best = min(range(len(starts)), key=lambda k: losses[1 + k].mean)
-    if losses[1 + best].mean >= losses[0].mean:
+    context.before(f"an empty object in {slices} slices, all sweeps")
+    least, best = empty.descended((0,), context)[0].mean, None
+    for start in starts:
+        context.before(f"columns in {slices} slices, all sweeps")
+        vector, loss = _after_all_sweeps(start.trial, context)
+        if loss.mean < least:
+            least, best = loss.mean, (start, vector)
+    if best is None or _similarity(best[0].trial.problem, best[1], unlike) > SAME:
         return None
-    return lambda dataset, why: _columns_of(starts[best], replace(tuned, dataset=dataset), context, why)
+    return lambda dataset, why: _columns_of(best[0], replace(tuned, dataset=dataset), context, why)
+
+
+def _after_all_sweeps(trial: Trial, context: TrialContext) -> tuple[Any, HeldOutLoss]:
+    """Parameters after all sweeps of a run, and their held-out loss."""
+    with closing(open_backend(context.backend, trial.problem.multislice, context.threads)) as backend:
+        vector = trial.swept_over(backend, trial.problem.strategy.sweeps)
+        return on_host(vector), HeldOutLoss(trial.judged(trial.objective(backend), vector))
+
+
+def _similarity(problem: Problem, vector: Array, other: WarmStart) -> float:
+    """Correlation of the phase of all slices with that of another object, within the scanned area.
+
+    Both are taken between the resolution of the aperture and a few times as much: the mean and slow changes of the
+    phase converge last.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    grid = problem.grid
+    fine_px = BLUR / (2 * problem.measured.probe.semiangle_invA * grid.pixel_A)
+    lit = _lit(grid, problem.measured.dataset)
+
+    def detail(transmission: ComplexArray) -> DoubleArray:
+        phase = np.angle(transmission[0]).sum(axis=0, dtype=np.float64)
+        return np.asarray((gaussian_filter(phase, fine_px) - gaussian_filter(phase, COARSE * fine_px))[lit])
+
+    return float(np.corrcoef(detail(problem.layout.to_complex(vector)[0]), detail(other.resampled(problem)))[0, 1])
 
 
 def _columns_of(best: _Start, tuned: Tuned, context: TrialContext, why: str) -> WarmStart:

@@ -26,9 +26,12 @@ def columns(monkeypatch):
     """Columns that trials find likeliest: stand-ins that name the data set and why; ``None``: all are given up."""
     tried = SimpleNamespace(found=lambda dataset, why: (dataset, why), of=[])
 
-    def likeliest(tuned, context):
+    def likeliest(tuned, context, unlike):
+        assert unlike == "its object"
         tried.of.append(tuned)
         return tried.found
+
+    monkeypatch.setattr(from_columns, "WarmStart", SimpleNamespace(of=lambda result: "its object"))
 
     monkeypatch.setattr(from_columns, "likeliest_columns", likeliest)
     return tried

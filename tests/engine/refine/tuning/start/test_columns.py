@@ -20,7 +20,6 @@ from ptylive.engine.refine.tuning.start.columns import (
     Image,
     columns_of_some_depth,
     is_better,
-    likeliest_columns,
     peaks,
     with_columns,
 )
@@ -306,44 +305,6 @@ def test_longer_trials_begin_with_neither_ahead(crystal):
     course = columns._Start(Image.DARK, 0.0, Known(8.0, 6.0), Known(10.0, 8.0)).settled(CONTEXT)
     assert (course.early.share, course.late.share) == pytest.approx((0.2, 0.25))
     assert asked == [(0, columns.EPOCHS)] * 2
-
-
-@pytest.mark.parametrize(
-    ("empty", "starts", "likeliest"),
-    [(9.0, (9.5, 8.0, 8.5), 1), (7.9, (9.5, 8.0, 8.5), None)],
-    ids=["the best of all", "none as good as an empty object"],
-)
-def test_the_likeliest_columns_predict_best_after_all_sweeps(crystal, monkeypatch, empty, starts, likeliest):
-    """Nothing has a head start, so that the order is that of whole runs."""
-
-    class Known:
-        def __init__(self, loss):
-            self.loss = loss
-
-        def descended(self, epochs, context):
-            assert tuple(epochs) == (0,)
-            return [HeldOutLoss((self.loss,))]
-
-    images = [columns._Start(image, 0.0, Known(loss), None) for image, loss in zip(Image, starts, strict=True)]
-    shown = SimpleNamespace(transmission=np.ones((2, 2), np.complex64))
-    seen = []
-    monkeypatch.setattr(columns.Trial, "of", lambda *_: Known(empty))
-    monkeypatch.setattr(columns, "_starts", lambda *_: images)
-    monkeypatch.setattr(columns, "_one_slice", lambda tuned, *_, **__: seen.append(tuned.dataset) or shown)
-    monkeypatch.setattr(columns, "peaks", lambda *_: WarmStart(shown.transmission[None, None], 0.5, (0.0, 0.0)))
-    found = likeliest_columns(Tuned(crystal, SLICES), CONTEXT)
-    assert (found is None) is (likeliest is None)
-    if found is not None:
-        other = replace(crystal)
-        words = f"started from the columns that one slice shows in {list(Image)[likeliest]}: so it is"
-        assert found(other, "so it is").words == words
-        assert seen[0] is other, "made from all patterns that are refined"
-
-
-def test_there_are_no_likeliest_columns_of_one_slice(crystal, monkeypatch):
-    monkeypatch.setattr(columns, "_starts", lambda *_: pytest.fail("it was tried"))
-    single_slice = SLICES.model_copy(update={"num_slices": 1, "total_thickness_A": None})
-    assert likeliest_columns(Tuned(crystal, single_slice), CONTEXT) is None
 
 
 def test_the_trials_are_those_of_an_automatic_run(crystal, monkeypatch):
