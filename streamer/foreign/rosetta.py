@@ -60,8 +60,13 @@ class LazyFrames:
         return dtype.newbyteorder("=")
 
     def __getitem__(self, selection: Any) -> Array:
-        part = self.array[selection]
-        return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
+        try:
+            part = self.array[selection]
+            return np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "compute") else part)
+        except OSError:
+            raise
+        except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
+            raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
     def in_a_row(self) -> LazyFrames:
         """Return the same frames without rows: (N, Qy, Qx)."""

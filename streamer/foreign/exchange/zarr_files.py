@@ -17,7 +17,6 @@ import numpy as np
 
 from ptylive.schema import InputFileError
 from ptylive.schema.files.small_files import read_bytes
-from ptylive.schema.model import Array
 from ptylive.streamer.foreign.arrays import check_frames
 from ptylive.streamer.foreign.rosetta import LazyFrames
 from ptylive.streamer.storage.scan_file import ScanFile
@@ -27,18 +26,6 @@ MOST_CHUNK_BYTES = 2**30
 MOST_ARRAYS = 1000
 COMPRESSORS = ("blosc", "zlib", "gzip", "bz2", "lzma", "lz4", "zstd")
 _DEEPEST = 4
-
-
-class ChunkedFrames(LazyFrames):
-    """Frames of a zarr array, read piece by piece."""
-
-    def __getitem__(self, selection: Any) -> Array:
-        try:
-            return np.asarray(self.array[selection])
-        except OSError:
-            raise
-        except Exception as error:  # any exception of a decoder on damaged bytes counts as damage
-            raise OSError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 @contextmanager
@@ -65,7 +52,7 @@ def open_zarr(path: Path) -> Iterator[ScanFile]:
         raise InputFileError(f"{path}: zarr cannot read it ({text})", "save it again with zarr_format=2") from None
     check_frames(path, array.shape)
     name = found[0].relative_to(path).as_posix()
-    yield ScanFile(ChunkedFrames(array), notes=() if name == "." else (f"patterns read from {name}",))
+    yield ScanFile(LazyFrames(array), notes=() if name == "." else (f"patterns read from {name}",))
 
 
 def _arrays(path: Path) -> list[Path]:

@@ -53,6 +53,17 @@ def test_hyperspy_says_step_pixel_energy_and_angle(told, tmp_path):
     assert opened(rosetta.open_hspy, tmp_path / "a.hspy").metadata == {"detector_pixel_mrad": 2.0}
 
 
+def test_whatever_a_decoder_raises_is_damage(tmp_path):
+    """numcodecs raises RuntimeError, zlib its own error: neither is one of ours, and both mean damaged bytes."""
+
+    def decode(_block):
+        raise RuntimeError("error during blosc decompression: -1")
+
+    array = dask_array.zeros((4, 5, 6, 6), dtype="u2").map_blocks(decode, dtype="u2", meta=np.zeros((), "u2"))
+    with pytest.raises(OSError, match="blosc decompression"):
+        rosetta.LazyFrames(array)[0, slice(0, 2)]
+
+
 def test_unequal_pixels_are_told_of(told, tmp_path):
     told(axes=[axis(0.5, "Å")] * 2 + [axis(2.0, "mrad"), axis(3.0, "mrad")])
     found = opened(rosetta.open_hspy, tmp_path / "a.hspy")
